@@ -1,0 +1,315 @@
+"""A workspace: a directory written once and then only read, through memory maps, without torch.
+
+``workspace.json`` names every file with shape, dtype and SHA-256. Nothing is ever unpickled. Publishing writes
+to a temporary name and renames, so a reader sees either the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from jaxtyping import Float, Float16, Float32
+
+from aigi_core import SCHEMA_VERSION
+from aigi_core.errors import WorkspaceError
+from aigi_core.manifest import Domains
+
+MANIFEST = "workspace.json"
+LOCK = ".lock"
+CORE_FILES = ("images.parquet", "embeddings.npy", "heads.npy", "ln_post.npy", "decomposition.npz")
+"""Files whose content defines the workspace's digest; text banks and results come and go beside them."""
+
+
+@dataclass(frozen=True)
+class TextBank:
+    """Texts with their embeddings in the joint space.
+
+    Attributes:
+        table: one row a text; columns ``text`` and, where known, ``category``.
+        embeddings: [T, d], unit rows; a memory map.
+    """
+
+    name: str
+    table: pd.DataFrame
+    embeddings: Float[np.ndarray, "T d"]
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Workspace:
+    """An opened workspace. Arrays are memory maps; opening reads only ``workspace.json`` and file sizes.
+
+    Example:
+        >>> workspace = Workspace.open("assets/demo")            # doctest: +SKIP
+        >>> X = workspace.embeddings[workspace.domains.rows("sd-1.4", "train")]   # doctest: +SKIP
+    """
+
+    path: Path
+    manifest: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Workspace:
+        """Open a workspace that has been ingested and encoded.
+
+        Raises:
+            WorkspaceError: missing, damaged, half-built or of another schema version; says what to do.
+        """
+        workspace = cls(Path(path), read_manifest(path))
+        if not workspace.manifest.get("encoder"):
+            raise WorkspaceError(
+                f"The workspace {path} has been ingested but not encoded: run "
+                f"'python -m precompute encode --workspace {path} --model ViT-L-14 --pretrained openai'."
+            )
+        for name, entry in workspace.manifest["files"].items():
+            check_size(workspace.path, name, entry)
+        return workspace
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        """What computed the features: library, model, pretrained tag, digests of weights and preprocessing, sizes.
+
+        Keys: ``library, model, pretrained, weights_sha256, preprocessing, preprocessing_sha256, layers, heads,
+        head_width, width, embedding_width, precision``.
+        """
+        encoder: dict[str, Any] = self.manifest["encoder"]
+        return encoder
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest.get("name") or self.path.name)
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hex digits that name the content of images, embeddings and heads: the key of every cache."""
+        core = {name: self.manifest["files"][name]["sha256"] for name in CORE_FILES if name in self.manifest["files"]}
+        return digest_of(core)
+
+    @cached_property
+    def all_images(self) -> pd.DataFrame:
+        """Every image met at ingest, those left out included, with the reason."""
+        return pd.read_parquet(self.path / "images.parquet")
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """[N rows] the images kept, in the order of the arrays."""
+        table = self.all_images
+        return table[table["left_out"] == ""].reset_index(drop=True)
+
+    @cached_property
+    def domains(self) -> Domains:
+        return Domains.from_images(self.images)
+
+    @cached_property
+    def embeddings(self) -> Float32[np.ndarray, "N d"]:
+        return self._map("embeddings.npy")
+
+    @cached_property
+    def heads(self) -> Float16[np.ndarray, "layers heads N head_width"]:
+        return self._map("heads.npy")
+
+    @cached_property
+    def ln_post(self) -> Float32[np.ndarray, "N 2"]:
+        """Mean and standard deviation that the final layer norm used for each image."""
+        return self._map("ln_post.npy")
+
+    @cached_property
+    def decomposition(self) -> dict[str, np.ndarray]:
+        """The fixed maps of ``decomposition.npz`` (see ``aigi_core.clip.decomposition``)."""
+        with np.load(self.path / "decomposition.npz", allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    @property
+    def text_banks(self) -> tuple[str, ...]:
+        """Names of the text banks at hand."""
+        return tuple(self.manifest.get("text", {}))
+
+    def text_bank(self, name: str) -> TextBank:
+        """One bank of texts (``vocabulary``, ``phrases`` or a user's own)."""
+        if name not in self.text_banks:
+            have = ", ".join(self.text_banks) or "none"
+            raise WorkspaceError(
+                f"The workspace {self.path} has no text bank {name!r} (it has {have}): run "
+                f"'python -m precompute text --workspace {self.path}'."
+            )
+        table = pd.read_parquet(self.path / "text" / f"{name}.parquet")
+        embeddings = self._map(f"text/{name}.npy")
+        return TextBank(name, table, embeddings, self.manifest["files"][f"text/{name}.npy"]["sha256"][:12])
+
+    def _map(self, name: str) -> np.ndarray:
+        if name not in self.manifest["files"]:
+            raise WorkspaceError(
+                f"The workspace {self.path} lacks {name}: run 'python -m precompute encode' on it again."
+            )
+        array: np.ndarray = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+        return array
+
+    # Results: expensive searches, each under its own digest, written by the precompute jobs.
+    def result_path(self, kind: str, key: str) -> Path:
+        """Where the result of this kind (``atlas``, ``textspan``, ...) and parameter digest lives."""
+        return self.path / "results" / kind / key
+
+
+def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """``workspace.json`` of a workspace, encoded or not; raises WorkspaceError in one clear sentence."""
+    file = Path(path) / MANIFEST
+    if not Path(path).is_dir():
+        raise WorkspaceError(
+            f"There is no workspace at {path}: make one with 'python -m precompute build --images DIR --out {path}'."
+        )
+    if not file.is_file():
+        raise WorkspaceError(
+            f"{path} is not a finished workspace (it has no {MANIFEST}): run 'python -m precompute build --images DIR "
+            f"--out {path}'; an interrupted build goes on where it stopped."
+        )
+    try:
+        manifest = json.loads(file.read_text("utf-8"))
+        version = manifest["schema_version"]
+        files = manifest["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise WorkspaceError(
+            f"{file} is damaged ({error}): rebuild the workspace with 'python -m precompute build'."
+        ) from error
+    if version != SCHEMA_VERSION:
+        newer = (
+            "newer: update AIGI Explorer"
+            if version > SCHEMA_VERSION
+            else "older: rebuild it with 'python -m precompute build'"
+        )
+        raise WorkspaceError(
+            f"The workspace {path} has format version {version}, this program reads {SCHEMA_VERSION}; it is {newer}."
+        )
+    if not isinstance(files, dict) or any(".." in Path(name).parts or Path(name).is_absolute() for name in files):
+        raise WorkspaceError(f"{file} is damaged (file names outside the workspace): rebuild the workspace.")
+    return dict(manifest)
+
+
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Publish ``workspace.json`` atomically."""
+    write_atomic(path / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode())
+
+
+def write_atomic(file: Path, content: bytes) -> None:
+    """Write to a temporary name in the same directory, flush to disk, rename."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def describe_file(root: Path, name: str) -> dict[str, Any]:
+    """Manifest entry of one file: SHA-256, bytes and, for .npy, shape and dtype."""
+    file = root / name
+    entry: dict[str, Any] = {"sha256": sha256_of(file), "bytes": file.stat().st_size}
+    if file.suffix == ".npy":
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        entry |= {"shape": list(array.shape), "dtype": str(array.dtype)}
+    elif file.suffix == ".parquet":
+        entry |= {"rows": len(pd.read_parquet(file, columns=[]).index)}
+    return entry
+
+
+def check_size(root: Path, name: str, entry: dict[str, Any]) -> None:
+    """Raise WorkspaceError where a file is missing or its size is not the recorded one (cheap; no hashing)."""
+    file = root / name
+    size = file.stat().st_size if file.is_file() else None
+    if size != entry["bytes"]:
+        found = "it is missing" if size is None else f"it has {size:,} bytes"
+        raise WorkspaceError(
+            f"The workspace {root} is damaged: {name} should have {entry['bytes']:,} bytes, {found}; "
+            f"copy it again, or rebuild it with 'python -m precompute build'."
+        )
+
+
+def verify(path: str | os.PathLike[str]) -> list[str]:
+    """Check every file's hash and shape; returns one sentence a problem, an empty list where all is well."""
+    root, problems = Path(path), []
+    for name, entry in read_manifest(path)["files"].items():
+        try:
+            check_size(root, name, entry)
+            found = describe_file(root, name)
+        except (WorkspaceError, ValueError, OSError) as error:
+            problems.append(str(error))
+            continue
+        problems += [
+            f"{name}: {what} is {found.get(what)}, recorded was {value}."
+            for what, value in entry.items()
+            if found.get(what) != value
+        ]
+    return problems
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """Twelve hex digits that name a JSON-serialisable value: the key of a cache or result."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
+
+
+@contextmanager
+def exclusive(path: Path, purpose: str) -> Iterator[None]:
+    """Hold a workspace for writing; a second holder is refused and told who holds it.
+
+    The lock is the operating system's, so a killed process releases it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    note = path / f"{LOCK}.json"
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        try:
+            holder = json.loads(note.read_text("utf-8"))
+            who = f"process {holder['pid']} on {holder['host']} ({holder['purpose']}, since {holder['since']})"
+        except (OSError, ValueError, KeyError):
+            who = "another process"
+        raise WorkspaceError(
+            f"The workspace {path} is being written by {who}: wait for it to end, or stop it."
+        ) from error
+    try:
+        about = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "purpose": purpose,
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        write_atomic(note, json.dumps(about).encode())
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of the tools that shape what a workspace holds, without importing them."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for package in ("numpy", "pillow", "torch", "open_clip_torch", "pyarrow"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

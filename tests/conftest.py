@@ -1,0 +1,36 @@
+"""Shared fixtures. Threads are capped before any numerical library loads: oversubscription makes small boxes crawl."""
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from pathlib import Path
+
+import pytest
+
+from aigi_core.workspace import Workspace
+from tests.factory import make_workspace
+
+ROOT = Path(__file__).parent.parent
+IMAGES = Path(os.environ.get("AIGI_IMAGES", ROOT.parent / "shared" / "images"))
+
+
+@pytest.fixture(scope="session")
+def synthetic_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small synthetic workspace on disk; read only."""
+    return make_workspace(tmp_path_factory.mktemp("workspaces") / "synthetic")
+
+
+@pytest.fixture(scope="session")
+def synthetic(synthetic_path: Path) -> Workspace:
+    return Workspace.open(synthetic_path)
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """The collection of real images beside the checkout; tests that need it are skipped where it is not."""
+    if not (IMAGES / "manifest.csv").is_file():
+        pytest.skip(f"needs the image collection at {IMAGES} (set AIGI_IMAGES)")
+    return IMAGES

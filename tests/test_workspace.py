@@ -1,0 +1,100 @@
+"""The workspace: opening, refusing, verifying, locking."""
+
+import json
+import multiprocessing
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aigi_core.errors import WorkspaceError
+from aigi_core.workspace import Workspace, exclusive, verify, write_atomic
+
+
+def test_opens_and_maps(synthetic: Workspace) -> None:
+    n = len(synthetic.images)
+    assert (
+        synthetic.embeddings.shape[0]
+        == synthetic.heads.shape[2]
+        == len(synthetic.ln_post)
+        == n
+        == len(synthetic.domains)
+    )
+    assert isinstance(synthetic.heads, np.memmap)
+    assert verify(synthetic.path) == []
+
+
+def copy(source: Path, target: Path) -> Path:
+    return Path(shutil.copytree(source, target))
+
+
+def test_missing_and_unfinished(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="no workspace at"):
+        Workspace.open(tmp_path / "none")
+    with pytest.raises(WorkspaceError, match="not a finished workspace"):
+        Workspace.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 99}, "newer: update"),
+        ({"schema_version": 0}, "older: rebuild"),
+        ({"encoder": None}, "not encoded"),
+        ({"files": {"../etc/passwd": {}}}, "outside the workspace"),
+        ({"files": 3}, "damaged"),
+    ],
+)
+def test_refuses_with_one_sentence(synthetic_path: Path, tmp_path: Path, change: dict, message: str) -> None:
+    path = copy(synthetic_path, tmp_path / "w")
+    manifest = json.loads((path / "workspace.json").read_text()) | change
+    (path / "workspace.json").write_text(json.dumps(manifest))
+    with pytest.raises(WorkspaceError, match=message) as caught:
+        Workspace.open(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_damage_is_found(synthetic_path: Path, tmp_path: Path) -> None:
+    path = copy(synthetic_path, tmp_path / "w")
+    flipped = bytearray((path / "embeddings.npy").read_bytes())
+    flipped[-1] ^= 1
+    (path / "embeddings.npy").write_bytes(flipped)
+    Workspace.open(path)  # opening checks sizes only
+    assert any("embeddings.npy: sha256" in problem for problem in verify(path))
+    (path / "heads.npy").write_bytes(b"short")
+    with pytest.raises(WorkspaceError, match="heads.npy should have"):
+        Workspace.open(path)
+    (path / "workspace.json").write_text("{ not json")
+    with pytest.raises(WorkspaceError, match="damaged"):
+        Workspace.open(path)
+
+
+def test_unknown_text_bank_names_the_remedy(synthetic: Workspace) -> None:
+    with pytest.raises(WorkspaceError, match="precompute text"):
+        synthetic.text_bank("emoji")
+
+
+def _hold(path: str, ready: "multiprocessing.synchronize.Event", done: "multiprocessing.synchronize.Event") -> None:
+    with exclusive(Path(path), "encode"):
+        ready.set()
+        done.wait(30)
+
+
+def test_second_writer_is_told_who_holds_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(str(tmp_path), ready, done))
+    holder.start()
+    assert ready.wait(30)
+    with pytest.raises(WorkspaceError, match=rf"process {holder.pid} .*encode"), exclusive(tmp_path, "text"):
+        pass
+    holder.kill()  # a killed holder leaves the workspace free
+    holder.join()
+    with exclusive(tmp_path, "text"):
+        pass
+
+
+def test_write_atomic_leaves_no_temporary(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a.bin", b"abc")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
