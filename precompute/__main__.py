@@ -1,0 +1,52 @@
+"""``python -m precompute JOB``: the jobs that write a workspace, one module a job.
+
+A job's module has ``add_parser(subparsers)``, which adds its parser and options, and ``run(args) -> int``, which
+does the work and returns the exit code. Only the module of the job that was asked for is imported, so that
+``--help`` is quick and ``ingest`` never loads torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from aigi_core.errors import AigiError
+
+JOBS: dict[str, tuple[str, str]] = {}
+"""Job -> (module, one line of help). A new job is a module and a line here."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one job; returns 0, 2 for a mistake its reader can mend, 130 when interrupted, or the job's own code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="python -m precompute", description="Jobs that write a workspace.")
+    subparsers = parser.add_subparsers(dest="job", metavar="JOB", required=True)
+    wanted = arguments[0] if arguments else ""
+    try:
+        for name, (module, line) in JOBS.items():
+            if name == wanted:
+                import_module(module).add_parser(subparsers)
+            else:
+                subparsers.add_parser(name, help=line)
+        args = parser.parse_args(arguments)
+        return int(import_module(JOBS[args.job][0]).run(args))
+    except AigiError as error:
+        return _say(str(error), 2)
+    except KeyboardInterrupt:
+        return _say("Interrupted; what was published before stays as it was.", 130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        return _say(f"Could not write {error.filename or 'the workspace'}: {error.strerror}.", 2)
+
+
+def _say(sentence: str, code: int) -> int:
+    print(sentence, file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""The dispatcher: lazy imports, exit codes, one sentence instead of a traceback."""
+
+import errno
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+from aigi_core.errors import AigiError
+from precompute import __main__ as dispatcher
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A job of this test, registered beside another whose module must never be imported."""
+    module = ModuleType("job_of_this_test")
+    module.add_parser = lambda subparsers: subparsers.add_parser("greet").add_argument("--name", default="you")
+    monkeypatch.setitem(sys.modules, "job_of_this_test", module)
+    monkeypatch.setattr(
+        dispatcher, "JOBS", {"greet": ("job_of_this_test", "says hello"), "other": ("no_such_module", "is heavy")}
+    )
+    return module
+
+
+def test_runs_only_the_job_asked_for(job, capsys):
+    job.run = lambda args: print(f"hello {args.name}") or 7
+    assert dispatcher.main(["greet", "--name", "Ada"]) == 7
+    assert capsys.readouterr().out == "hello Ada\n"
+
+
+def test_help_lists_every_job_without_importing_it(job, capsys):
+    with pytest.raises(SystemExit) as exit:
+        dispatcher.main(["--help"])
+    assert exit.value.code == 0
+    assert "says hello" in (out := capsys.readouterr().out) and "is heavy" in out
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["greet", "--unknown"]])
+def test_wrong_usage_exits_2(job, arguments):
+    with pytest.raises(SystemExit) as exit:
+        dispatcher.main(arguments)
+    assert exit.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (AigiError("Expected a, got b: do c."), 2, "Expected a, got b: do c.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted; what was published before stays as it was.\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "w/x"), 2, "Could not write w/x: No space left on device.\n"),
+    ],
+)
+def test_expected_errors_are_one_sentence(job, capsys, error, code, sentence):
+    def run(args):
+        raise error
+
+    job.run = run
+    assert dispatcher.main(["greet"]) == code
+    assert capsys.readouterr().err == sentence
+
+
+def test_unexpected_errors_keep_their_traceback(job):
+    def run(args):
+        raise OSError(errno.EIO, "odd")
+
+    job.run = run
+    with pytest.raises(OSError, match="odd"):
+        dispatcher.main(["greet"])
+
+
+def test_help_in_a_fresh_process_loads_neither_torch_nor_pandas():
+    code = (
+        "import sys, contextlib\n"
+        "from precompute.__main__ import main\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\n"
+        "assert not {'torch', 'open_clip', 'pandas', 'streamlit'} & set(sys.modules), sorted(sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).returncode == 0
