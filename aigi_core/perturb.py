@@ -1,0 +1,174 @@
+"""What happens to images on their way: JPEG, resizing, blur, noise, cropping, a screenshot. Pillow and NumPy only.
+
+An operation is written ``kind:value`` (``jpeg:50``, ``blur:2``), several values share a kind (``jpeg:90,70``). It is
+a pure function of the image, its key (the content hash) and the operation: random parts are seeded by both, so the
+same copy comes out on every run and machine with the same Pillow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from aigi_core.errors import AigiError
+
+REFERENCE_SIDE = 256
+"""Blur is measured in pixels of an image whose short side is this long, so that large images are hit alike."""
+MOST_PIXELS = 4096 * 4096
+"""Scaling a sliver (10,000 x 1) to a given short side stops here instead of filling the memory."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One family of operations: what it does, which values make sense, how it is applied."""
+
+    says: str
+    unit: str
+    low: float
+    high: float
+    apply: Callable[[Image.Image, float, np.random.Generator], Image.Image]
+    whole: bool = False
+    takes_value: bool = True
+
+
+@dataclass(frozen=True, order=True)
+class Op:
+    """One operation at one strength; ``str(op)`` is its canonical spelling, ``op.slug`` its directory name."""
+
+    kind: str
+    value: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value:g}" if KINDS[self.kind].takes_value else self.kind
+
+    @property
+    def slug(self) -> str:
+        return str(self).replace(":", "-")
+
+    @property
+    def says(self) -> str:
+        """The operation in plain words, e.g. ``JPEG at quality 50``."""
+        return KINDS[self.kind].says.format(value=f"{self.value:g}")
+
+    def __call__(self, image: Image.Image, key: str = "") -> Image.Image:
+        """Apply to an RGB image.
+
+        Args:
+            image: any mode; converted to RGB first.
+            key: what seeds the random parts: the image's content hash.
+        """
+        seed = int.from_bytes(hashlib.sha256(f"{key} {self}".encode()).digest()[:8], "little")
+        return KINDS[self.kind].apply(image.convert("RGB"), self.value, np.random.default_rng(seed))
+
+
+def parse_ops(specs: Iterable[str]) -> tuple[Op, ...]:
+    """Read operations such as ``["jpeg:90,70", "resize:.5", "screenshot"]``, in the order given, each once.
+
+    Raises:
+        AigiError: unknown kind, a value missing, not a number or out of range; the sentence lists what is allowed.
+    """
+    ops: dict[Op, None] = {}
+    for spec in specs:
+        kind, _, values = spec.strip().partition(":")
+        if kind not in KINDS:
+            raise AigiError(f"There is no operation {kind!r} (in {spec!r}): expected one of {_usage()}.")
+        rule = KINDS[kind]
+        if not rule.takes_value:
+            if values:
+                raise AigiError(f"The operation {kind!r} takes no value, got {values!r}: write {kind!r} alone.")
+            ops[Op(kind)] = None
+            continue
+        if not values:
+            raise AigiError(f"The operation {kind!r} needs a value: write {_usage(kind)}.")
+        for text in values.split(","):
+            ops[Op(kind, _value(kind, text))] = None
+    if not ops:
+        raise AigiError(f"No operation was given: expected at least one of {_usage()}.")
+    return tuple(ops)
+
+
+def _value(kind: str, text: str) -> float:
+    rule = KINDS[kind]
+    try:
+        value = float(text)
+    except ValueError:
+        raise AigiError(f"{text!r} in '{kind}:{text}' is not a number: write {_usage(kind)}.") from None
+    if not rule.low <= value <= rule.high or (rule.whole and value != int(value)):
+        raise AigiError(f"'{kind}:{text}' is out of range: write {_usage(kind)}.")
+    return value
+
+
+def _usage(kind: str = "") -> str:
+    def one(name: str) -> str:
+        rule = KINDS[name]
+        if not rule.takes_value:
+            return name
+        return f"{name}:{rule.unit} ({rule.low:g} to {rule.high:g}{', whole' if rule.whole else ''})"
+
+    return one(kind) if kind else ", ".join(map(one, KINDS))
+
+
+def encode_jpeg(image: Image.Image, quality: int) -> bytes:
+    """The image as a baseline JPEG file with 4:2:0 chroma, as most sites write it."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    return buffer.getvalue()
+
+
+def _scaled(image: Image.Image, factor: float, how: Image.Resampling) -> Image.Image:
+    return image.resize((max(1, round(image.width * factor)), max(1, round(image.height * factor))), how)
+
+
+def _jpeg(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
+    return Image.open(io.BytesIO(encode_jpeg(image, int(value)))).convert("RGB")
+
+
+def _resize(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
+    return _scaled(image, value, Image.Resampling.LANCZOS)
+
+
+def _short(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
+    factor = min(value / min(image.size), (MOST_PIXELS / (image.width * image.height)) ** 0.5)
+    return _scaled(image, factor, Image.Resampling.BICUBIC)
+
+
+def _blur(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(value * min(image.size) / REFERENCE_SIDE))
+
+
+def _noise(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
+    pixels = np.asarray(image, np.float32)
+    noisy = pixels + 255 * value * rng.standard_normal(pixels.shape, np.float32)
+    return Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+
+
+def _crop(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
+    width, height = max(1, round(image.width * value)), max(1, round(image.height * value))
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def _screenshot(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
+    """Shown at a scale no one chose (0.6 to 1.2, bilinear), cut a little askew, sent on as JPEG 85."""
+    shown = _scaled(image, float(rng.uniform(0.6, 1.2)), Image.Resampling.BILINEAR)
+    left, top, right, bottom = rng.uniform(0, 0.04, 4)
+    box = (round(left * shown.width), round(top * shown.height),
+           max(1, round((1 - right) * shown.width)), max(1, round((1 - bottom) * shown.height)))  # fmt: skip
+    return _jpeg(shown.crop(box), 85, rng)
+
+
+KINDS: dict[str, Kind] = {
+    "jpeg": Kind("JPEG at quality {value}", "QUALITY", 1, 100, _jpeg, whole=True),
+    "resize": Kind("shrunk to {value} of its sides", "FACTOR", 0.05, 1, _resize),
+    "short": Kind("short side scaled to {value} px", "PIXELS", 16, 2048, _short, whole=True),
+    "blur": Kind("blurred (sigma {value} px at a short side of 256)", "SIGMA", 0.1, 20, _blur),
+    "noise": Kind("Gaussian noise of {value} of the range", "SIGMA", 0.001, 0.5, _noise),
+    "crop": Kind("centre crop of {value} of the sides", "FACTOR", 0.1, 1, _crop),
+    "screenshot": Kind("screenshot-like: rescaled, cut, JPEG 85", "", 0, 0, _screenshot, takes_value=False),
+}
+"""Every kind of operation; a new one is one function and one entry here."""
