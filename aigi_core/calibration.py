@@ -1,0 +1,438 @@
+"""What a detector's score is worth as a probability, and where to put the threshold.
+
+Scores are logits that grow towards fake (labels: fake = 1). Everything is fitted on validation images and judged on
+others. Probabilities are stated for a prior share of fakes (``prior``, 0.5 unless said otherwise), because the share
+in a collection is an accident of collecting; classes are weighted to that prior both in fitting and in judging.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+from scipy.stats import beta, binom
+
+from aigi_core.errors import AigiError
+from aigi_core.manifest import FAKE, REAL
+from aigi_core.resampling import group_weights, percentile_interval, wilson
+
+Method = Literal["temperature", "platt"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A map from a detector's logit to a probability: ``sigmoid(slope * logit + intercept)``.
+
+    Attributes:
+        slope: 1 / temperature; 0 where the scores say nothing about the label (they are never turned around).
+        prior: the share of fakes for which the probabilities hold.
+        n_real, n_fake: validation images it was fitted on.
+    """
+
+    method: str
+    slope: float
+    intercept: float
+    prior: float
+    n_real: int
+    n_fake: int
+
+    def logit(self, scores: Float[np.ndarray, " ..."], prior: float | None = None) -> Float[np.ndarray, " ..."]:
+        """Calibrated log-odds, restated for another prior share of fakes where one is given."""
+        shift = 0.0 if prior is None else logit(_share(prior)) - logit(self.prior)
+        return self.slope * np.asarray(scores, float) + self.intercept + shift
+
+    def probability(self, scores: Float[np.ndarray, " ..."], prior: float | None = None) -> Float[np.ndarray, " ..."]:
+        """Probability of being fake, for the prior of the fit or another one."""
+        probability: np.ndarray = expit(self.logit(scores, prior))
+        return probability
+
+
+def fit_calibration(
+    scores: Float[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"],
+    method: Method = "platt",
+    *,
+    prior: float | None = 0.5,
+    smooth: bool = True,
+) -> Calibration:
+    """Fit temperature scaling (Guo et al. 2017) or Platt scaling (Platt 1999) on validation scores.
+
+    Args:
+        prior: share of fakes the probabilities are stated for; None keeps the share among ``labels``.
+        smooth: Platt's targets (n+1)/(n+2) and 1/(n+2) instead of 1 and 0, so that separable scores get a finite slope.
+
+    Raises:
+        AigiError: a class is missing, a score is not finite, or lengths differ.
+    """
+    if method not in ("temperature", "platt"):
+        raise AigiError(f"There is no calibration {method!r}: expected 'temperature' or 'platt'.")
+    scores, labels = _checked(scores, labels)
+    n_fake, n_real = int(labels.sum()), int((1 - labels).sum())
+    share = n_fake / len(labels) if prior is None else _share(prior)
+    weights = _class_weights(labels, share)
+    fake, real = ((n_fake + 1) / (n_fake + 2), 1 / (n_real + 2)) if smooth else (1.0, 0.0)
+    targets = np.where(labels == FAKE, fake, real)
+    scale = float(scores.std()) or 1.0
+    z = scores / scale
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        margins = parameters[0] * z + (parameters[1] if len(parameters) == 2 else 0.0)
+        value = float(weights @ (np.logaddexp(0, margins) - targets * margins))
+        gap = weights * (expit(margins) - targets)
+        return value, np.array([gap @ z, gap.sum()])[: len(parameters)]
+
+    start = np.array([1.0, 0.0]) if method == "platt" else np.array([1.0])
+    bounds = [(0.0, 1e4), (-1e4, 1e4)][: len(start)]
+    fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-15, "gtol": 1e-10})
+    intercept = float(fit.x[1]) if method == "platt" else 0.0
+    return Calibration(method, float(fit.x[0]) / scale, intercept, share, n_real, n_fake)
+
+
+@dataclass(frozen=True)
+class CalibrationError:
+    """How far probabilities are from frequencies, beside what chance alone would show.
+
+    Attributes:
+        ece: expected calibration error, the mean gap |frequency - probability| over bins of equal mass.
+        low, high: bootstrap interval over groups, centred on ``ece`` (resampling alone inflates the gaps).
+        null_mean, null_high: mean and upper limit of the same statistic for a perfectly calibrated detector with
+            these probabilities and this n.
+        p_value: of perfect calibration, from that simulation.
+    """
+
+    ece: float
+    low: float
+    high: float
+    null_mean: float
+    null_high: float
+    p_value: float
+    bins: int
+    n: int
+
+
+def calibration_error(
+    probabilities: Float[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"],
+    *,
+    groups: np.ndarray | None = None,
+    prior: float | None = 0.5,
+    bins: int | None = None,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> CalibrationError:
+    """Expected calibration error with an interval and a null.
+
+    Bins hold equal numbers of images; their number, unless given, is the largest for which the frequencies still
+    rise from bin to bin (ECE-sweep of Roelofs et al. 2022, less biased than a fixed number).
+
+    Args:
+        groups: [n] images that belong together; each image alone where None.
+        prior: the share of fakes for which the probabilities are stated; None takes the labels as they come.
+    """
+    p, y = _checked_probabilities(probabilities, labels)
+    weights = _class_weights(y, prior)
+    cells = _equal_mass(p, bins or _sweep(p, y, weights))
+    onehot = np.eye(int(cells.max()) + 1)[cells]
+    ece = float(_gaps(np.ones((1, len(p))), y[None], p, onehot, prior)[0])
+    group = np.arange(len(p)) if groups is None else np.asarray(groups)
+    resampled = _gaps(group_weights(group, draws, strata=y, seed=seed), y[None], p, onehot, prior)
+    resampled = resampled - np.nanmean(resampled) + ece
+    low, high = percentile_interval(np.clip(resampled, 0, 1), level)
+    in_sample = p if prior is None else _reprior(p, _share(prior), float(y.mean()))
+    simulated = (np.random.default_rng(seed + 1).random((draws, len(p))) < in_sample).astype(float)
+    null = _gaps(np.ones((1, len(p))), simulated, p, onehot, prior)
+    null = null[np.isfinite(null)]
+    p_value = (1 + int((null >= ece - 1e-12).sum())) / (1 + len(null))
+    limit = float(np.quantile(null, level)) if len(null) else float("nan")
+    return CalibrationError(
+        ece, float(low), float(high), float(null.mean()) if len(null) else float("nan"), limit, p_value,
+        onehot.shape[1], len(p),
+    )  # fmt: skip
+
+
+def reliability(
+    probabilities: Float[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"],
+    *,
+    prior: float | None = 0.5,
+    bins: int = 10,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Reliability diagram: stated probability against observed share of fakes, in bins of equal mass.
+
+    Returns:
+        One row a bin: ``low, high, probability`` (mean stated), ``share`` with ``share_low, share_high`` (Wilson),
+        ``band_low, band_high`` (where the share would fall under perfect calibration; Bröcker and Smith 2007),
+        ``n, n_fake``. Shares are restated for ``prior`` like the probabilities.
+    """
+    p, y = _checked_probabilities(probabilities, labels)
+    table = pd.DataFrame({"cell": _equal_mass(p, bins), "p": p, "y": y})
+    rows = table.groupby("cell").agg(
+        low=("p", "min"), high=("p", "max"), probability=("p", "mean"), n=("y", "size"), n_fake=("y", "sum")
+    )
+    here = float(y.mean())
+    to = here if prior is None else _share(prior)
+    n, hits = rows["n"].to_numpy(), rows["n_fake"].to_numpy()
+    share_low, share_high = wilson(hits, n, level)
+    expected = _reprior(rows["probability"].to_numpy(), to, here)
+    band_low, band_high = (binom.ppf(q, n, expected) / n for q in ((1 - level) / 2, (1 + level) / 2))
+    columns = dict(share=hits / n, share_low=share_low, share_high=share_high, band_low=band_low, band_high=band_high)
+    rows = rows.assign(**{name: _reprior(value, here, to) for name, value in columns.items()})
+    return rows.reset_index(drop=True).astype({"n_fake": int})
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several detectors as one: the mean of their calibrated log-odds, calibrated again.
+
+    Attributes:
+        members: one calibration a detector, in the order of the scores' rows.
+        whole: what maps the mean log-odds to a probability.
+    """
+
+    members: tuple[Calibration, ...]
+    whole: Calibration
+
+    def mean_logit(self, scores: Float[np.ndarray, "K n"]) -> Float[np.ndarray, " n"]:
+        """Mean of the members' calibrated log-odds, before the final calibration."""
+        if len(scores) != len(self.members):
+            raise AigiError(f"The ensemble has {len(self.members)} detectors, scores came from {len(scores)}.")
+        return np.mean([m.logit(row) for m, row in zip(self.members, scores, strict=True)], axis=0)
+
+    def probability(self, scores: Float[np.ndarray, "K n"], prior: float | None = None) -> Float[np.ndarray, " n"]:
+        """Calibrated probability of being fake."""
+        return self.whole.probability(self.mean_logit(scores), prior)
+
+
+def fit_ensemble(
+    scores: Float[np.ndarray, "K n"],
+    labels: Int[np.ndarray, " n"],
+    method: Method = "platt",
+    *,
+    prior: float | None = 0.5,
+) -> Ensemble:
+    """Calibrate each detector and their mean on the same validation images.
+
+    A member that says nothing about these labels gets slope 0 and so no voice; the final map has two parameters, so
+    fitting it on the same images costs little optimism.
+    """
+    if len(scores) == 0:
+        raise AigiError("An ensemble needs at least one detector, none was given.")
+    members = tuple(fit_calibration(row, labels, method, prior=prior) for row in scores)
+    mean = np.mean([m.logit(row) for m, row in zip(members, scores, strict=True)], axis=0)
+    return Ensemble(members, fit_calibration(mean, labels, "platt", prior=prior))
+
+
+# Thresholds
+
+
+@dataclass(frozen=True)
+class FalseAlarmThreshold:
+    """A threshold set on real images only.
+
+    Attributes:
+        threshold: a score above it is called fake.
+        rate: the rate asked for; the expected rate on further real images of the same kind is at most this.
+        low, high: where the true rate lies, given that only ``n`` real images set it.
+    """
+
+    threshold: float
+    rate: float
+    low: float
+    high: float
+    n: int
+
+
+def false_alarm_threshold(
+    real_scores: Float[np.ndarray, " n"], rate: float = 0.05, level: float = 0.95
+) -> FalseAlarmThreshold:
+    """The lowest threshold that real images exceed at most at this rate, in expectation, whatever their distribution.
+
+    The ceil((n+1)(1-rate))-th smallest of n scores (split conformal prediction: Vovk et al. 2005); the true rate then
+    follows Beta(n+1-k, k).
+
+    Raises:
+        AigiError: too few real images for the rate.
+    """
+    if not 0 < rate < 1:
+        raise AigiError(f"A false-alarm rate lies between 0 and 1, got {rate:g}.")
+    reals = np.sort(np.asarray(real_scores, float))
+    if not np.isfinite(reals).all():
+        raise AigiError("Some scores of real images are not finite: mend or leave out those images.")
+    n = len(reals)
+    k = int(np.ceil(round((n + 1) * (1 - rate), 9)))
+    if k > n:
+        need = int(np.ceil(round(1 / rate, 9))) - 1
+        raise AigiError(
+            f"A false-alarm rate of {rate:g} needs at least {need} real validation images, here are {n}: "
+            f"add real images or choose a higher rate."
+        )
+    low, high = beta.ppf([(1 - level) / 2, (1 + level) / 2], n + 1 - k, k)
+    return FalseAlarmThreshold(float(reals[k - 1]), rate, float(low), float(high), n)
+
+
+@dataclass(frozen=True)
+class AbstentionBand:
+    """Between ``low`` and ``high`` no verdict is given.
+
+    Attributes:
+        high: above it an image is called fake; real images do so at most at ``rate``.
+        low: at or below it an image is called real; fakes do so at most at ``rate``.
+    """
+
+    low: float
+    high: float
+    rate: float
+    n_real: int
+    n_fake: int
+
+    def verdict(self, scores: Float[np.ndarray, " n"]) -> np.ndarray:
+        """``"fake"``, ``"real"`` or ``"uncertain"`` for each score."""
+        scores = np.asarray(scores, float)
+        return np.where(scores > self.high, "fake", np.where(scores <= self.low, "real", "uncertain"))
+
+
+def abstention_band(
+    scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], rate: float = 0.05
+) -> AbstentionBand:
+    """The band of scores on which to abstain so that false alarms and misses each stay at or below ``rate``.
+
+    Where the classes are so far apart that both limits leave room, the band shrinks to the middle between them.
+    """
+    scores, labels = _checked(scores, labels)
+    high = false_alarm_threshold(scores[labels == REAL], rate).threshold
+    low = -false_alarm_threshold(-scores[labels == FAKE], rate).threshold
+    low = float(np.nextafter(low, -np.inf))  # a fake exactly at the limit is not called real
+    if low > high:
+        low = high = (low + high) / 2
+    return AbstentionBand(low, high, rate, int((labels == REAL).sum()), int((labels == FAKE).sum()))
+
+
+def best_threshold(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+    """The threshold of highest balanced accuracy on exactly these images (it has seen their labels).
+
+    The middle between two neighbouring scores; of equally good ones the one nearest to their median.
+    """
+    scores, labels = _checked(scores, labels)
+    values, index = np.unique(scores, return_inverse=True)
+    fake = np.bincount(index, labels == FAKE, len(values))
+    real = np.bincount(index, labels == REAL, len(values))
+    # called real: everything up to and including value i; i = -1 calls everything fake
+    rejected_fake = np.concatenate([[0], np.cumsum(fake)]) / fake.sum()
+    kept_real = np.concatenate([[0], np.cumsum(real)]) / real.sum()
+    balanced = (1 - rejected_fake + kept_real) / 2
+    best = np.flatnonzero(balanced >= balanced.max() - 1e-12)
+    chosen = int(best[len(best) // 2])
+    edges = np.concatenate([[values[0] - 1], (values[:-1] + values[1:]) / 2, [values[-1] + 1]])
+    return float(edges[chosen])
+
+
+def operating_point(
+    scores: Float[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"],
+    threshold: float,
+    weights: Float[np.ndarray, "draws n"],
+    level: float = 0.95,
+) -> dict[str, float]:
+    """Balanced accuracy, detection rate and false-alarm rate at a threshold, each with its bootstrap interval."""
+    called, fake = np.asarray(scores) > threshold, np.asarray(labels) == FAKE
+    every = np.concatenate([np.ones((1, len(called)), np.float32), weights])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        detection = every @ (called & fake) / (every @ fake)
+        alarms = every @ (called & ~fake) / (every @ ~fake)
+    out: dict[str, float] = {"threshold": float(threshold)}
+    for name, values in {
+        "balanced_accuracy": (detection + 1 - alarms) / 2,
+        "detection_rate": detection,
+        "false_alarm_rate": alarms,
+    }.items():
+        low, high = percentile_interval(values[1:], level)
+        out |= {name: float(values[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
+    return out
+
+
+# Helpers
+
+
+def _checked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scores, labels = np.asarray(scores, float), np.asarray(labels).astype(int)
+    if scores.shape != labels.shape or scores.ndim != 1:
+        raise AigiError(f"Expected one score for each label, got shapes {scores.shape} and {labels.shape}.")
+    if not np.isfinite(scores).all():
+        raise AigiError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are not finite numbers.")
+    if set(np.unique(labels)) != {REAL, FAKE}:
+        raise AigiError(
+            f"Both real and fake images are needed, got {int((labels == REAL).sum())} real and "
+            f"{int((labels == FAKE).sum())} fake."
+        )
+    return scores, labels
+
+
+def _checked_probabilities(p: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    p, labels = _checked(p, labels)
+    if p.min() < 0 or p.max() > 1:
+        raise AigiError(
+            f"Probabilities lie between 0 and 1, got {p.min():g} to {p.max():g}: calibrate the scores first."
+        )
+    return p, labels
+
+
+def _share(prior: float) -> float:
+    if not 0 < prior < 1:
+        raise AigiError(f"The prior share of fakes lies between 0 and 1 (both excluded), got {prior:g}.")
+    return prior
+
+
+def _class_weights(labels: np.ndarray, prior: float | None) -> np.ndarray:
+    """Weights that sum to one and give fakes the total weight ``prior``."""
+    share = float(labels.mean()) if prior is None else _share(prior)
+    fakes = labels.sum()
+    return np.where(labels == FAKE, share / fakes, (1 - share) / (len(labels) - fakes))
+
+
+def _reprior(p: np.ndarray, old: float, new: float) -> np.ndarray:
+    """Probabilities stated for one prior share of fakes, restated for another."""
+    with np.errstate(divide="ignore"):
+        restated: np.ndarray = expit(logit(p) - logit(old) + logit(new))
+    return restated
+
+
+def _equal_mass(p: np.ndarray, bins: int) -> Int[np.ndarray, " n"]:
+    """Bin of each probability, near-equal counts, never splitting ties, numbered without gaps."""
+    ordered = np.sort(p)
+    edges = ordered[(np.arange(1, bins) * len(p)) // bins] if bins > 1 else ordered[:0]
+    return np.unique(np.searchsorted(edges, p, side="right"), return_inverse=True)[1]
+
+
+def _sweep(p: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> int:
+    """Largest number of equal-mass bins up to which the share of fakes rises from bin to bin at every number."""
+    for bins in range(2, len(p) + 1):
+        cells = _equal_mass(p, bins)
+        share = np.bincount(cells, weights * labels) / np.bincount(cells, weights)
+        if (np.diff(share) < 0).any():
+            return bins - 1
+    return len(p)
+
+
+def _gaps(
+    counts: Float[np.ndarray, "draws n"],
+    labels: Float[np.ndarray, "draws n"],
+    p: Float[np.ndarray, " n"],
+    onehot: Float[np.ndarray, "n bins"],
+    prior: float | None,
+) -> Float[np.ndarray, " draws"]:
+    """Calibration error of each draw (counts or labels vary); NaN where a draw lacks a class."""
+    fake, real = counts * labels, counts * (1 - labels)
+    if prior is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fake = fake * (prior / fake.sum(1, keepdims=True))
+            real = real * ((1 - prior) / real.sum(1, keepdims=True))
+    gap = np.abs(fake @ onehot - ((fake + real) * p) @ onehot).sum(1)
+    error: np.ndarray = gap / (fake + real).sum(1)
+    return error

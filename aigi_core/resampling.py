@@ -1,0 +1,55 @@
+"""Intervals that respect groups: images of one group (one prompt, one scene) are drawn together or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.stats import norm
+
+from aigi_core.errors import AigiError
+
+
+def group_weights(
+    groups: np.ndarray, draws: int, *, strata: np.ndarray | None = None, seed: int = 0
+) -> Float[np.ndarray, "draws n"]:
+    """How often each image occurs in each bootstrap draw, whole groups at a time.
+
+    Args:
+        groups: [n] group of each image.
+        strata: [n] groups are drawn within the stratum of their first image (fakes with fakes, where groups allow).
+
+    Returns:
+        [draws, n] float32 counts, the same for all images of a group.
+    """
+    if len(groups) == 0:
+        raise AigiError("There are no images to draw from: choose a set with at least one.")
+    _, first, member = np.unique(groups, return_index=True, return_inverse=True)
+    stratum = np.zeros(len(first), int) if strata is None else np.unique(strata, return_inverse=True)[1][first]
+    rng = np.random.default_rng(seed)
+    counts = np.zeros((draws, len(first)), np.float32)
+    for s in np.unique(stratum):
+        of = np.flatnonzero(stratum == s)
+        counts[:, of] = rng.multinomial(len(of), np.full(len(of), 1 / len(of)), size=draws)
+    weights: np.ndarray = counts[:, member]
+    return weights
+
+
+def percentile_interval(values: Float[np.ndarray, "draws ..."], level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper percentile over the draws; draws in which a statistic is undefined (NaN) are left out."""
+    tail = 50 * (1 - level)
+    low, high = np.nanpercentile(values, [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def wilson(
+    hits: Int[np.ndarray, " n"] | float, total: Int[np.ndarray, " n"] | float, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's score interval of a share of independent cases (Wilson 1927); (0, 1) where there is no case."""
+    z = norm.ppf(0.5 + level / 2)
+    hits, total = np.asarray(hits, float), np.asarray(total, float)
+    n = np.maximum(total, 1)
+    share = hits / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    empty = total == 0
+    return np.where(empty, 0.0, np.maximum(centre - half, 0)), np.where(empty, 1.0, np.minimum(centre + half, 1))
