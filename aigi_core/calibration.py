@@ -203,7 +203,8 @@ class Ensemble:
         """Mean of the members' calibrated log-odds, before the final calibration."""
         if len(scores) != len(self.members):
             raise AigiError(f"The ensemble has {len(self.members)} detectors, scores came from {len(scores)}.")
-        return np.mean([m.logit(row) for m, row in zip(self.members, scores, strict=True)], axis=0)
+        mean: np.ndarray = np.mean([m.logit(row) for m, row in zip(self.members, scores, strict=True)], axis=0)
+        return mean
 
     def probability(self, scores: Float[np.ndarray, "K n"], prior: float | None = None) -> Float[np.ndarray, " n"]:
         """Calibrated probability of being fake."""
@@ -393,7 +394,8 @@ def _class_weights(labels: np.ndarray, prior: float | None) -> np.ndarray:
     """Weights that sum to one and give fakes the total weight ``prior``."""
     share = float(labels.mean()) if prior is None else _share(prior)
     fakes = labels.sum()
-    return np.where(labels == FAKE, share / fakes, (1 - share) / (len(labels) - fakes))
+    weights: np.ndarray = np.where(labels == FAKE, share / fakes, (1 - share) / (len(labels) - fakes))
+    return weights
 
 
 def _reprior(p: np.ndarray, old: float, new: float) -> np.ndarray:
@@ -407,7 +409,8 @@ def _equal_mass(p: np.ndarray, bins: int) -> Int[np.ndarray, " n"]:
     """Bin of each probability, near-equal counts, never splitting ties, numbered without gaps."""
     ordered = np.sort(p)
     edges = ordered[(np.arange(1, bins) * len(p)) // bins] if bins > 1 else ordered[:0]
-    return np.unique(np.searchsorted(edges, p, side="right"), return_inverse=True)[1]
+    cells: np.ndarray = np.unique(np.searchsorted(edges, p, side="right"), return_inverse=True)[1]
+    return cells
 
 
 def _sweep(p: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> int:
