@@ -1,0 +1,29 @@
+"""Exact nearest-neighbour search by inner product, through FAISS."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from aigi_core.errors import AigiError
+
+
+class TextIndex:
+    """An index of unit rows; the inner product with a unit query is the cosine."""
+
+    def __init__(self, vectors: Float32[np.ndarray, "T d"]) -> None:
+        self._index = faiss.IndexFlatIP(vectors.shape[1])
+        self._index.add(np.ascontiguousarray(vectors, np.float32))
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def search(
+        self, queries: Float[np.ndarray, "B d"], k: int
+    ) -> tuple[Float32[np.ndarray, "B k"], Int[np.ndarray, "B k"]]:
+        """The k rows of largest inner product for each query: products, descending, and row numbers."""
+        if not 1 <= k <= len(self):
+            raise AigiError(f"Asked for the {k} nearest of {len(self)} texts: ask for 1 to {len(self)}.")
+        products, rows = self._index.search(np.ascontiguousarray(queries, np.float32), k)
+        return products, rows

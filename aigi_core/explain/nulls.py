@@ -1,0 +1,158 @@
+"""What chance would say: directions without meaning, as many as you like, to hold a list of words against.
+
+Two nulls. *Permutation*: shuffle the labels of the training images and train again, a few hundred times; the directions
+that come out know the data but not the classes. *Random*: directions with the covariance of the data, for what has no
+labels (an image, a head's mean). The p-value of a text is family-wise (single-step max-T: Westfall and Young 1993): the
+share of null directions whose nearest text, whichever it be, is at least as near.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int, Int8
+
+from aigi_core.errors import AigiError
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.manifest import Domains
+
+Kind = Literal["permutation", "random"]
+Side = Literal["nearest", "farthest"]
+SIDES: tuple[tuple[Side, int], ...] = (("nearest", 1), ("farthest", -1))
+Fit = Callable[[Int8[np.ndarray, "B n"]], Float[np.ndarray, "B d"]]
+"""Directions trained on B sets of labels for the same images."""
+DRAWS = 300
+COUNTED = 50
+"""How many of the nearest rows are counted by category."""
+
+
+@dataclass(frozen=True, eq=False)
+class WordNull:
+    """Cosines of the nearest and the farthest rows of B directions without meaning.
+
+    Attributes:
+        nearest: [B, k] cosines, descending.
+        farthest: [B, k] cosines, ascending.
+        counts: side -> [B, categories], rows of each category among the first :data:`COUNTED`.
+    """
+
+    kind: Kind
+    nearest: Float[np.ndarray, "B k"]
+    farthest: Float[np.ndarray, "B k"]
+    categories: tuple[str, ...]
+    counts: dict[Side, Int[np.ndarray, "B categories"]]
+
+    @property
+    def draws(self) -> int:
+        return len(self.nearest)
+
+    def p_value(self, cosine: Float[np.ndarray, "*r"], side: Side = "nearest") -> np.ndarray:
+        """Family-wise p-value of each cosine: (1 + null directions whose extreme row is as extreme) / (1 + draws)."""
+        top = self.nearest[:, 0] if side == "nearest" else -self.farthest[:, 0]
+        value = np.asarray(cosine) if side == "nearest" else -np.asarray(cosine)
+        # A direction compared with itself must tie: float32 searches round in the last digits.
+        as_extreme = self.draws - np.searchsorted(np.sort(top), value - 1e-6, side="left")
+        p: np.ndarray = (1 + as_extreme) / (1 + self.draws)
+        return p
+
+    def band(
+        self, side: Side = "nearest", confidence: float = 0.95
+    ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+        """Bounds, rank by rank, within which this share of the null directions lies."""
+        low, high = np.quantile(getattr(self, side), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+        return low, high
+
+
+def word_null(lexicon: Lexicon, directions: Float[np.ndarray, "B d"], kind: Kind, k: int = 20) -> WordNull:
+    """Search the lexicon with null directions, both ways."""
+    names = lexicon.categories
+    code = pd.Index(names).get_indexer(lexicon.table["category"])
+    sides: dict[Side, np.ndarray] = {}
+    counts: dict[Side, np.ndarray] = {}
+    for side, sign in SIDES:
+        cosines, rows = lexicon.search(sign * directions, max(k, COUNTED))
+        sides[side] = sign * cosines[:, :k].astype(np.float64)
+        counts[side] = category_counts(code[rows[:, :COUNTED]], len(names))
+    return WordNull(kind, sides["nearest"], sides["farthest"], names, counts)
+
+
+def category_counts(codes: Int8[np.ndarray, "B r"], categories: int) -> Int[np.ndarray, "B categories"]:
+    """How often each category (code from 0; -1 is none) occurs in each row."""
+    return (
+        np.stack([(codes == code).sum(axis=1) for code in range(categories)], axis=1, dtype=int)
+        if categories
+        else (np.zeros((len(codes), 0), int))
+    )
+
+
+def permuted_labels(
+    domains: Domains, rows: Int[np.ndarray, " n"], draws: int = DRAWS, seed: int = 0
+) -> Int8[np.ndarray, "B n"]:
+    """Shuffled labels of training images that respect pools and groups.
+
+    Labels move within a pool only. Groups of one label exchange it as wholes, among groups of the same size; groups
+    that hold both (a real and its translation) shuffle theirs within. Class sizes never change.
+
+    Raises:
+        AigiError: no two images may exchange their labels, or no draws.
+    """
+    if draws < 1:
+        raise AigiError(f"A permutation null needs at least one draw, got {draws}.")
+    rng = np.random.default_rng(seed)
+    labels = domains.labels[rows]
+    shuffled = np.tile(labels.astype(np.int8), (draws, 1))
+    index = group_index(domains, rows)
+    order = np.argsort(index, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
+    whole: dict[tuple[str, int], list[np.ndarray]] = {}
+    movable = False
+    for group in members:
+        own = labels[group]
+        if own.min() == own.max():
+            whole.setdefault((str(domains.pool[rows[group[0]]]), len(group)), []).append(group)
+        else:
+            shuffled[:, group] = rng.permuted(shuffled[:, group], axis=1)
+            movable = True
+    for groups in whole.values():
+        positions = np.stack(groups)  # [groups, size]
+        own = labels[positions[:, 0]]
+        if own.min() != own.max():
+            drawn = rng.permuted(np.tile(own, (draws, 1)), axis=1)
+            shuffled[:, positions] = drawn[:, :, None]
+            movable = True
+    if not movable:
+        raise AigiError(
+            "The labels cannot be shuffled: within each pool, no two groups of the same size differ in label; use the "
+            "random null, or give images smaller groups."
+        )
+    return shuffled
+
+
+def permutation_directions(
+    fit: Fit, domains: Domains, rows: Int[np.ndarray, " n"], draws: int = DRAWS, seed: int = 0
+) -> Float[np.ndarray, "B d"]:
+    """Directions trained on shuffled labels."""
+    return np.asarray(fit(permuted_labels(domains, rows, draws, seed)))
+
+
+def random_directions(X: Float[np.ndarray, "n d"], draws: int = DRAWS, seed: int = 0) -> Float[np.ndarray, "B d"]:
+    """Gaussian directions with the covariance of the rows of X; raises AigiError where they do not vary."""
+    X = np.asarray(X, np.float64)
+    centred = X - X.mean(axis=0)
+    if len(X) < 2 or not (np.abs(centred) > 1e-12 * np.abs(X).max()).any():
+        raise AigiError("Random directions need images that differ: choose at least two.")
+    drawn: np.ndarray = np.random.default_rng(seed).standard_normal((draws, len(X))) @ centred / np.sqrt(len(X) - 1)
+    return drawn
+
+
+def group_index(domains: Domains, rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """A number for each image's group; an image without a group is one of its own."""
+    names = domains.group[rows].astype(object)
+    alone = names == ""
+    names[alone] = [f"\0{row}" for row in rows[alone]]
+    _, index = np.unique(names.astype(str), return_inverse=True)
+    return np.asarray(index)

@@ -1,0 +1,135 @@
+"""Nearest and farthest texts of a direction, each list beside what chance would put there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from aigi_core.explain.contributions import blocks, norms
+from aigi_core.explain.lexicon import Lexicon, unit_directions
+from aigi_core.explain.nulls import COUNTED, SIDES, Side, WordNull, category_counts
+from aigi_core.workspace import Workspace
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """What a direction says.
+
+    Attributes:
+        nearest, farthest: one row a meaning, most extreme first. Columns ``rank, text, category, bank, cosine``,
+            ``similar`` (list of (text, cosine): near-duplicates folded into the row) and, with a null, ``p_value``
+            (family-wise), ``null_low, null_high`` (95 % band of the null at this rank).
+        categories: what the nearest and the farthest rows are about: ``side, category, count, expected`` (by the
+            category's share of all rows) and, with a null, ``null_mean, p_value`` (of a count so large, one category).
+        null: what the lists are held against.
+    """
+
+    name: str
+    nearest: pd.DataFrame = field(repr=False)
+    farthest: pd.DataFrame = field(repr=False)
+    categories: pd.DataFrame = field(repr=False)
+    null: WordNull | None = field(repr=False, default=None)
+
+    @property
+    def top_cosine(self) -> float:
+        """The largest cosine: the paper's measure of how nameable a direction is."""
+        return float(self.nearest["cosine"].iloc[0])
+
+    @property
+    def p_value(self) -> float:
+        """Family-wise p-value of the nearest text (NaN without a null)."""
+        return float(self.nearest["p_value"].iloc[0]) if self.null else float("nan")
+
+    @property
+    def nameable(self) -> bool:
+        """Whether the nearest text is nearer than chance would put any text, at 5 %."""
+        return self.p_value <= 0.05
+
+
+def words(
+    lexicon: Lexicon, direction: Float[np.ndarray, " d"], k: int = 20, *, null: WordNull | None = None, name: str = ""
+) -> Words:
+    """The k nearest and farthest texts of a direction.
+
+    Raises:
+        AigiError: a direction of length zero, not finite, or of another width.
+    """
+    unit = unit_directions(direction, lexicon.vectors.shape[1])[0]
+    cosines = (lexicon.vectors @ unit.astype(np.float32)).astype(np.float64)
+    names = lexicon.categories
+    code = pd.Index(names).get_indexer(lexicon.table["category"])
+    sides: dict[Side, pd.DataFrame] = {}
+    counted = []
+    for side, sign in SIDES:
+        _, found = lexicon.search(sign * unit[None], max(k, COUNTED))
+        sides[side] = _rows(lexicon, cosines, found[0, :k], side, null)
+        counted.append(_categories(names, code, code[found[:, :COUNTED]], side, null))
+    return Words(name, sides["nearest"], sides["farthest"], pd.concat(counted, ignore_index=True), null)
+
+
+def _rows(
+    lexicon: Lexicon, cosines: Float[np.ndarray, " T"], found: Int[np.ndarray, " k"], side: Side, null: WordNull | None
+) -> pd.DataFrame:
+    table = lexicon.table.iloc[found].reset_index(drop=True)
+    table.insert(0, "rank", np.arange(1, len(found) + 1))
+    table["cosine"] = cosines[found]
+    table["similar"] = pd.Series([_similar(lexicon, cosines, row, side) for row in found], dtype=object)
+    if null:
+        table["p_value"] = null.p_value(cosines[found], side)
+        low, high = null.band(side)
+        pad = np.full(max(0, len(table) - len(low)), np.nan)
+        table["null_low"], table["null_high"] = (np.append(x, pad)[: len(table)] for x in (low, high))
+    return table
+
+
+def _similar(lexicon: Lexicon, cosines: Float[np.ndarray, " T"], row: int, side: Side) -> list[tuple[str, float]]:
+    members = np.flatnonzero(lexicon.cluster == lexicon.cluster[row])
+    members = members[members != row]
+    order = members[np.argsort(-cosines[members] if side == "nearest" else cosines[members])]
+    return [(str(lexicon.table["text"].iloc[m]), float(cosines[m])) for m in order]
+
+
+def _categories(
+    names: tuple[str, ...], code: np.ndarray, found: np.ndarray, side: Side, null: WordNull | None
+) -> pd.DataFrame:
+    count = category_counts(found, len(names))[0]
+    share = category_counts(code[None], len(names))[0] / len(code)
+    table = pd.DataFrame(
+        {"side": side, "category": list(names), "count": count, "expected": share * found.shape[1]}
+    ).astype({"category": "str"})
+    if null and null.categories == names:
+        drawn = null.counts[side]
+        table["null_mean"] = drawn.mean(axis=0)
+        table["p_value"] = (1 + (drawn >= count).sum(axis=0)) / (1 + len(drawn))
+    return table.sort_values("count", ascending=False, kind="stable", ignore_index=True)
+
+
+def combined(parts: Mapping[str, tuple[float, Float[np.ndarray, " d"]]]) -> Float[np.ndarray, " d"]:
+    """A sum of unit directions with factors: differences of detectors, sums of texts and images.
+
+    Example:
+        >>> combined({"a": (1, w_a), "b": (-1, w_b)})                                # doctest: +SKIP
+    """
+    total = sum(factor * unit_directions(vector, len(vector))[0] for factor, vector in parts.values())
+    unit: np.ndarray = unit_directions(np.asarray(total), len(next(iter(parts.values()))[1]))[0]
+    return unit
+
+
+def image_direction(workspace: Workspace, row: int, lexicon: Lexicon) -> Float[np.ndarray, " d"]:
+    """An image's unit embedding; less the mean of all images where the lexicon's texts are centred by theirs."""
+    image: np.ndarray = np.asarray(workspace.embeddings[row], np.float64) / norms(workspace, np.array([row]))[0]
+    return image - mean_image(workspace) if lexicon.centre.any() else image
+
+
+def mean_image(workspace: Workspace) -> Float[np.ndarray, " d"]:
+    """Mean of all unit embeddings."""
+    lengths = norms(workspace)
+    total = np.zeros(workspace.embeddings.shape[1])
+    for block in blocks(len(lengths)):
+        total += (np.asarray(workspace.embeddings[block], np.float64) / lengths[block, None]).sum(axis=0)
+    mean: np.ndarray = total / len(lengths)
+    return mean
