@@ -70,7 +70,7 @@ class WordNull:
 def word_null(lexicon: Lexicon, directions: Float[np.ndarray, "B d"], kind: Kind, k: int = 20) -> WordNull:
     """Search the lexicon with null directions, both ways."""
     names = lexicon.categories
-    code = pd.Index(names).get_indexer(lexicon.table["category"])
+    code = pd.Index(names).get_indexer(pd.Index(lexicon.table["category"]))
     sides: dict[Side, np.ndarray] = {}
     counts: dict[Side, np.ndarray] = {}
     for side, sign in SIDES:

@@ -61,7 +61,7 @@ def words(
     unit = unit_directions(direction, lexicon.vectors.shape[1])[0]
     cosines = (lexicon.vectors @ unit.astype(np.float32)).astype(np.float64)
     names = lexicon.categories
-    code = pd.Index(names).get_indexer(lexicon.table["category"])
+    code = pd.Index(names).get_indexer(pd.Index(lexicon.table["category"]))
     sides: dict[Side, pd.DataFrame] = {}
     counted = []
     for side, sign in SIDES:
