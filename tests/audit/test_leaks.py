@@ -1,0 +1,118 @@
+"""Planted copies are found, each with the sides it crosses; clean data show none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aigi_core.audit import leaks
+from aigi_core.errors import AigiError
+from aigi_core.manifest import Domains
+from tests.factory import make_images
+
+
+@pytest.fixture(scope="module")
+def images() -> pd.DataFrame:
+    return make_images(per_class=60)
+
+
+@pytest.fixture(scope="module")
+def domains(images: pd.DataFrame) -> Domains:
+    return Domains.from_images(images)
+
+
+def features(images: pd.DataFrame, seed: int = 0, d: int = 12) -> np.ndarray:
+    """Clusters of different density on a curved sheet in a higher space: like CLIP, not like white noise."""
+    rng = np.random.default_rng(seed)
+    which = images["pool"].factorize()[0] + 1
+    latent = rng.standard_normal((len(images), d)) / which[:, None] ** 0.5
+    return np.tanh(latent @ rng.standard_normal((d, 64))) + 0.3 * rng.standard_normal(64) * which[:, None]
+
+
+def test_clean_data_show_nothing(images: pd.DataFrame, domains: Domains) -> None:
+    found = sum(len(leaks.find_duplicates(features(images, seed), images, domains).pairs) > 0 for seed in range(20))
+    assert found <= 3  # expected at most one in twenty
+
+
+def test_planted_copies_are_found_with_the_sides_they_cross(images: pd.DataFrame, domains: Domains) -> None:
+    X = features(images)
+    rows = {side: np.flatnonzero(domains.split == side) for side in ("train", "test")}
+    real = np.flatnonzero((domains.labels == 0) & (domains.split == "test") & (domains.pool == "general"))[0]
+    fake = np.flatnonzero((domains.generator == "beta-diff") & (domains.split == "train"))[0]
+    rng = np.random.default_rng(1)
+    X[rows["test"][0]] = X[rows["train"][0]] + 0.02 * rng.standard_normal(64)
+    X[real] = 3 * X[fake]
+    table = images.copy()
+    table.loc[[5, 9], "content_hash"] = "same"
+    found = leaks.find_duplicates(X, table, domains)
+    pairs = found.pairs.set_index(["a", "b"])
+    assert set(pairs.index) == {(rows["train"][0], rows["test"][0]), tuple(sorted((real, fake))), (5, 9)}
+    assert pairs.loc[tuple(sorted((real, fake))), ["across_split", "across_label", "across_generator"]].all()
+    assert pairs.loc[tuple(sorted((real, fake))), "similarity"] == pytest.approx(1, abs=1e-5)
+    assert pairs.loc[(5, 9), "exact"] and not pairs["exact"].drop((5, 9)).any()
+    assert set(found.leaking_rows(domains)) == {rows["test"][0], real}
+    summary = found.summary(domains).set_index("crossing")
+    assert summary.loc["any", ["pairs", "images"]].tolist() == [3, 6]
+    assert summary.loc["across label", "pairs"] == 1
+    assert summary.loc["train or val / test", "images"] == 4
+    assert summary.loc["across label", "low"] < 2 / len(domains) < summary.loc["across label", "high"]
+
+
+def test_many_copies_neither_hide_nor_break_the_threshold(images: pd.DataFrame, domains: Domains) -> None:
+    X = features(images)
+    clean = leaks.duplicate_threshold(leaks.find_duplicates(X, images, domains).nearest)
+    X[1:120:2] = X[0:120:2]  # a third of all images now have a twin
+    found = leaks.find_duplicates(X, images, domains)
+    assert found.threshold == pytest.approx(clean, abs=0.04)
+    assert len(found.pairs) == 60
+    X[:30] = X[0]  # more copies than neighbours looked up
+    found = leaks.find_duplicates(X, images, domains, threshold=0.999)
+    assert set(range(30)) <= set(found.pairs[["a", "b"]].to_numpy().ravel())
+    assert (found.pairs["a"] < found.pairs["b"]).all()
+
+
+def test_same_group_pairs_are_known(images: pd.DataFrame) -> None:
+    table = images.copy()
+    table.loc[:1, "group"] = "scene"
+    X = features(images)
+    X[1] = X[0]
+    domains = Domains.from_images(table)
+    found = leaks.find_duplicates(X, table, domains)
+    assert found.pairs["same_group"].tolist() == [True]
+    assert found.summary(domains).set_index("crossing").loc["any", "known"] == 1
+
+
+def test_straddling_groups(images: pd.DataFrame) -> None:
+    assert leaks.straddling_groups(Domains.from_images(images)).empty
+    table = images.copy()
+    rows = [table.index[(table["split"] == split) & (table["label"] == label)][0] for split, label in
+            (("train", 1), ("test", 0))]  # fmt: skip
+    table.loc[rows, "group"] = "scene"
+    found = leaks.straddling_groups(Domains.from_images(table))
+    assert found["group"].tolist() == ["scene"]
+    assert found.loc[0, ["images", "splits"]].tolist() == [2, "test, train"]
+    assert "real" in found.loc[0, "generators"]
+
+
+def test_neighbours_against_numpy() -> None:
+    rng = np.random.default_rng(0)
+    base, queries = rng.standard_normal((300, 16)), rng.standard_normal((40, 16))
+    similarity, index = leaks.nearest_neighbours(queries, base, 5)
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (queries, base)]
+    expected = unit[0] @ unit[1].T
+    np.testing.assert_array_equal(index, np.argsort(-expected, axis=1)[:, :5])
+    np.testing.assert_allclose(similarity, -np.sort(-expected, axis=1)[:, :5], atol=1e-6)
+
+
+def test_bad_input(images: pd.DataFrame, domains: Domains) -> None:
+    X = features(images)
+    with pytest.raises(AigiError, match="Got 3 embeddings"):
+        leaks.find_duplicates(X[:3], images, domains)
+    X[4] = 0
+    with pytest.raises(AigiError, match="1 embeddings are zero"):
+        leaks.find_duplicates(X, images, domains)
+    with pytest.raises(AigiError, match="at least 20"):
+        leaks.duplicate_threshold(np.full(5, 0.3))
+    with pytest.raises(AigiError, match="identical twin"):
+        leaks.duplicate_threshold(np.ones(50))
