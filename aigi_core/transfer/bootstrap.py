@@ -1,0 +1,97 @@
+"""Group-aware stratified bootstrap of the test images, shared by all detectors so that differences are paired.
+
+What is resampled are groups (same prompt, same scene, a real and its translation), within strata of groups that
+hold the same kind of images. The intervals therefore speak of other test images of the same kind; the training
+images stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Int16, Integer
+
+from aigi_core.errors import AigiError
+from aigi_core.manifest import FAKE, REAL, Domains
+
+SMALLEST_STRATUM = 5
+"""Strata of fewer groups are merged: resampling one group within itself would hide all of its variance."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its bootstrap interval; ``n`` counts what was averaged (cells, images, pairs)."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def draw_counts(
+    domains: Domains, rows: Integer[np.ndarray, " n"], draws: int = 1000, seed: int = 0
+) -> Int16[np.ndarray, "B n"]:
+    """How often each of these images occurs in each draw.
+
+    Groups are drawn with replacement within strata, as many as there are. A stratum is what a group holds: its
+    pools, and real images, one generator's or several generators' fakes, or both. Where several generators share
+    prompts such strata shrink; those of fewer than :data:`SMALLEST_STRATUM` groups are merged by whether they
+    hold real images, fakes or both.
+
+    Raises:
+        AigiError: no draws, or no images.
+    """
+    if draws < 1 or len(rows) == 0:
+        raise AigiError(f"A bootstrap needs images and at least one draw; got {len(rows)} images and {draws} draws.")
+    group, stratum = _strata(domains, rows)
+    rng = np.random.default_rng(seed)
+    counts = np.zeros((draws, group.max() + 1), np.int16)
+    for name in range(stratum.max() + 1):
+        members = np.flatnonzero(stratum == name)
+        size = len(members)
+        for start in range(0, draws, step := max(1, 2**22 // size)):
+            block = min(step, draws - start)
+            picks = rng.integers(size, size=(block, size)) + np.arange(block)[:, None] * size
+            counts[start : start + block, members] = np.bincount(picks.ravel(), minlength=block * size).reshape(
+                block, size
+            )
+    return counts[:, group]
+
+
+def _strata(
+    domains: Domains, rows: Integer[np.ndarray, " n"]
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " groups"]]:
+    """Group number of each row and stratum number of each group. An image without a group is one of its own."""
+    names = domains.group[rows].astype(object)
+    alone = names == ""
+    names[alone] = [f"\0{row}" for row in rows[alone]]
+    _, group = np.unique(names.astype(str), return_inverse=True)
+    holds: list[set[str]] = [set() for _ in range(group.max() + 1)]
+    kinds = np.zeros((len(holds), 2), bool)
+    for member, row in zip(group, rows, strict=True):
+        holds[member].add(f"{domains.pool[row]}\0{domains.generator[row]}")
+        kinds[member, FAKE if domains.labels[row] == FAKE else REAL] = True
+    keys = np.array(["\0\0".join(sorted(held)) for held in holds])
+    _, fine, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    coarse = len(sizes) + kinds @ np.array([1, 2])
+    _, stratum = np.unique(np.where(sizes[fine] < SMALLEST_STRATUM, coarse, fine), return_inverse=True)
+    return group, stratum
+
+
+def interval(
+    draws: Float[np.ndarray, B * cells], confidence: float = 0.95
+) -> tuple[Float[np.ndarray, "*cells"], Float[np.ndarray, "*cells"]]:
+    """Percentile interval over the first axis; draws that are NaN (a class was not drawn) are left out."""
+    quantiles = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = (np.nanquantile if np.isnan(draws).any() else np.quantile)(draws, quantiles, axis=0)
+    return low, high
+
+
+def estimate(value: float, draws: Float[np.ndarray, " B"], n: int, confidence: float = 0.95) -> Estimate:
+    """One value with the percentile interval of its draws."""
+    low, high = interval(draws, confidence)
+    return Estimate(float(value), float(low), float(high), n)

@@ -1,0 +1,286 @@
+"""The transfer matrix: rows are training sets, columns test generators, every cell with n and an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Float32, Int, Real
+
+from aigi_core.errors import AigiError
+from aigi_core.manifest import FAKE, REAL, Domains
+from aigi_core.transfer.bootstrap import Estimate, draw_counts, estimate, interval
+from aigi_core.transfer.metrics import (
+    AT_THRESHOLD,
+    CALIBRATED,
+    METRICS,
+    RANKING,
+    check_metrics,
+    check_scores,
+    evaluate,
+    threshold_at_fpr,
+    threshold_metrics,
+)
+from aigi_core.workspace import digest_of
+
+TrainSet = tuple[str, ...]
+"""The generators that a detector is trained on."""
+
+
+@dataclass(frozen=True, eq=False)
+class TransferMatrix:
+    """Metrics of K detectors on T test generators, with bootstrap draws shared by all cells.
+
+    A cell is in-domain where its test generator is in the row's training set, and out-of-domain (OOD) elsewhere.
+
+    Attributes:
+        train: [K] the training set of each row.
+        test: [T] test generators.
+        values: metric -> [K, T].
+        draws: metric -> [B, K, T], the metric in each bootstrap draw.
+        thresholds: [K], the detectors' own thresholds.
+        confusion: [K, T, 2, 2], test images by (label, flagged) at those thresholds.
+        n_real, n_fake: [T], test images of each column.
+        family_of: generator -> family.
+        protocol: how it was computed: split, draws, seed, confidence, and a digest of the test images.
+    """
+
+    train: tuple[TrainSet, ...]
+    test: tuple[str, ...]
+    values: dict[str, Float[np.ndarray, "K T"]] = field(repr=False)
+    draws: dict[str, Float32[np.ndarray, "B K T"]] = field(repr=False)
+    thresholds: Float[np.ndarray, " K"] = field(repr=False)
+    confusion: Int[np.ndarray, "K T 2 2"] = field(repr=False)
+    n_real: Int[np.ndarray, " T"] = field(repr=False)
+    n_fake: Int[np.ndarray, " T"] = field(repr=False)
+    family_of: dict[str, str] = field(repr=False)
+    protocol: dict[str, Any]
+
+    @property
+    def train_names(self) -> tuple[str, ...]:
+        """[K] training sets in words: ``a + b``."""
+        return tuple(" + ".join(names) for names in self.train)
+
+    @property
+    def train_families(self) -> tuple[str, ...]:
+        """[K] the family of each training set, ``mixed`` where it holds several."""
+        families = [{self.family_of[name] for name in names} for names in self.train]
+        return tuple(found.pop() if len(found) == 1 else "mixed" for found in families)
+
+    @property
+    def test_families(self) -> tuple[str, ...]:
+        return tuple(self.family_of[name] for name in self.test)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return tuple(self.values)
+
+    @cached_property
+    def in_domain(self) -> Bool[np.ndarray, "K T"]:
+        return np.array([[test in train for test in self.test] for train in self.train])
+
+    def without(self, generators: Iterable[str]) -> Bool[np.ndarray, "K T"]:
+        """Cells that neither train nor test on these generators: D_eval where they are D_search."""
+        left_out = set(generators)
+        rows = np.array([not left_out & set(train) for train in self.train])
+        columns = np.array([test not in left_out for test in self.test])
+        cells: np.ndarray = rows[:, None] & columns
+        return cells
+
+    def interval(self, metric: str) -> tuple[Float[np.ndarray, "K T"], Float[np.ndarray, "K T"]]:
+        """Bounds of every cell's interval at the protocol's confidence.
+
+        Where no image was judged wrongly (or rightly) the draws cannot vary; the exact (Clopper-Pearson) bound of a
+        share of 1 (or 0) among n images takes the place of an interval without width.
+        """
+        confidence = self.protocol["confidence"]
+        low, high = interval(self._draws(metric), confidence)
+        images = {"accuracy_real": self.n_real, "accuracy_fake": self.n_fake}.get(metric, self.n_real + self.n_fake)
+        if metric in (*AT_THRESHOLD, *CALIBRATED):
+            if metric == "balanced_accuracy":
+                images = np.minimum(self.n_real, self.n_fake)
+            bound = np.broadcast_to(((1 - confidence) / 2) ** (1 / images), low.shape)
+            low = np.where(self.values[metric] == 1, bound, low)
+            high = np.where(self.values[metric] == 0, 1 - bound, high)
+        return low, high
+
+    def mean(self, metric: str, cells: Bool[np.ndarray, "K T"] | None = None) -> Estimate:
+        """Mean over cells (all of them by default) with its interval; ``n`` is the number of cells.
+
+        The cells share images and draws, so the interval is that of their mean, not of independent cells.
+        """
+        chosen = np.ones(self._draws(metric).shape[1:], bool) if cells is None else cells
+        if not chosen.any():
+            return Estimate(np.nan, np.nan, np.nan, 0)
+        means = self.draws[metric][:, chosen].mean(axis=1, dtype=np.float64)
+        value = float(self.values[metric][chosen].mean())
+        return estimate(value, means, int(chosen.sum()), self.protocol["confidence"])
+
+    def summary(self, metrics: Sequence[str] | None = None, d_search: Iterable[str] = ()) -> pd.DataFrame:
+        """Means with intervals: columns ``metric, cells, value, low, high, n``.
+
+        ``cells`` is one of ``all`` (diagonal included), ``ood``, ``in-domain``, and with ``d_search`` also
+        ``D_eval`` and ``D_eval, ood``: the cells that neither train nor test on a D_search generator.
+        """
+        masks = {"all": np.ones_like(self.in_domain), "ood": ~self.in_domain, "in-domain": self.in_domain}
+        if d_search := tuple(d_search):
+            d_eval = self.without(d_search)
+            masks |= {"D_eval": d_eval, "D_eval, ood": d_eval & ~self.in_domain}
+        return pd.DataFrame(
+            [
+                {"metric": metric, "cells": name, **vars(self.mean(metric, mask))}
+                for metric, (name, mask) in product(check_metrics(metrics or self.metrics), masks.items())
+            ]
+        )
+
+    def blocks(self, metric: str, diagonal: bool = False, d_search: Iterable[str] = ()) -> pd.DataFrame:
+        """Means by family: columns ``train_family, test_family, value, low, high, n``; OOD cells only by default."""
+        allowed = self.without(d_search)
+        if not diagonal:
+            allowed &= ~self.in_domain
+        rows, columns = np.array(self.train_families), np.array(self.test_families)
+        return pd.DataFrame(
+            [
+                {"train_family": a, "test_family": b}
+                | vars(self.mean(metric, allowed & (rows == a)[:, None] & (columns == b)))
+                for a, b in product(dict.fromkeys(self.train_families), dict.fromkeys(self.test_families))
+            ]
+        )
+
+    def to_frame(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """Tidy long table: ``train, test, metric, value, low, high, n_real, n_fake, in_domain``, and the families."""
+        tables = []
+        for metric in check_metrics(metrics or self.metrics):
+            low, high = self.interval(metric)
+            index = pd.MultiIndex.from_product([self.train_names, self.test], names=["train", "test"])
+            table = index.to_frame(index=False).assign(
+                train_family=np.repeat(self.train_families, len(self.test)),
+                test_family=np.tile(self.test_families, len(self.train)),
+                metric=metric,
+                value=self.values[metric].ravel(),
+                low=low.ravel(),
+                high=high.ravel(),
+                n_real=np.tile(self.n_real, len(self.train)),
+                n_fake=np.tile(self.n_fake, len(self.train)),
+                in_domain=self.in_domain.ravel(),
+            )
+            tables.append(table)
+        return pd.concat(tables, ignore_index=True)
+
+    def _draws(self, metric: str) -> Float32[np.ndarray, "B K T"]:
+        check_metrics((metric,), self.metrics)
+        return self.draws[metric]
+
+
+def transfer_matrix(
+    scores: Real[np.ndarray, "K N"],
+    domains: Domains,
+    train: Sequence[str | TrainSet],
+    test: Sequence[str] | None = None,
+    *,
+    thresholds: Float[np.ndarray, " K"] | float = 0.0,
+    metrics: Sequence[str] = tuple(METRICS),
+    split: str = "test",
+    draws: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    workers: int = 2,
+) -> TransferMatrix:
+    """Measure K detectors, given by their scores of all N images, on test generators.
+
+    The draws depend on the split, ``draws`` and ``seed`` only, not on which generators are shown: two matrices of
+    the same workspace with the same three are paired image by image (see :func:`~.difference.difference`).
+
+    Args:
+        scores: decision values of each detector for every image of the workspace; above the threshold = fake.
+        train: each row's training set, a generator or several.
+        test: columns; all generators by default.
+        thresholds: the detectors' own (source) thresholds.
+        split: images that are tested on. ``accuracy_at_val_fpr5`` sets its threshold on the real images of the
+            validation split, whatever is tested on.
+        workers: threads; the arrays are handled outside Python's lock.
+
+    Raises:
+        AigiError: shapes that do not fit, scores that are not finite, unknown metric or generator, or a generator
+            without fakes or real images in the split.
+    """
+    wanted = check_metrics(metrics)
+    sets = as_train_sets(train, domains)
+    columns = domains.generators if test is None else tuple(test)
+    scores = check_scores(scores)
+    if scores.shape != (len(sets), len(domains)):
+        raise AigiError(
+            f"Expected scores of {len(sets)} detectors for {len(domains)} images, got {scores.shape[0]} for "
+            f"{scores.shape[1]}: give one row for each training set and one column for each image of the workspace."
+        )
+    if not 0 < confidence < 1:
+        raise AigiError(f"The confidence of an interval lies between 0 and 1, got {confidence}.")
+    own = np.broadcast_to(np.asarray(thresholds, np.float64), (len(sets),))
+    tested = [domains.rows(name, split) for name in columns]
+    pool_rows = np.flatnonzero(domains.split == split)
+    counts = draw_counts(domains, pool_rows, draws, seed)
+
+    def column(at: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        rows = tested[at]
+        labels = domains.labels[rows]
+        # The first draw is the images as they are: values and draws come from one computation.
+        drawn = counts[:, np.searchsorted(pool_rows, rows)]
+        weights = np.concatenate([np.ones((1, len(rows)), counts.dtype), drawn])
+        mine = scores[:, rows]
+        found = evaluate(mine, labels, weights, own, [name for name in wanted if name in (*AT_THRESHOLD, *RANKING)])
+        if set(wanted) & set(CALIBRATED):
+            reals = np.intersect1d(domains.rows(columns[at], "val"), np.flatnonzero(domains.labels == REAL))
+            flagged = mine > threshold_at_fpr(scores[:, reals], 0.05)[:, None]
+            found["accuracy_at_val_fpr5"] = threshold_metrics(flagged, labels, weights)["accuracy"]
+        flagged = mine > own[:, None]
+        confusion = np.array([[(flagged[:, labels == label] == bool(said)).sum(axis=1) for said in (REAL, FAKE)]
+                              for label in (REAL, FAKE)])  # fmt: skip
+        return found, confusion.transpose(2, 0, 1)
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        parts = list(pool.map(column, range(len(columns))))
+    values = {name: np.stack([found[name][:, 0] for found, _ in parts], axis=1) for name in wanted}
+    drawn = {name: np.stack([found[name][:, 1:].T.astype(np.float32) for found, _ in parts], axis=2) for name in wanted}
+    images = {
+        "generator": domains.generator[pool_rows].tolist(),
+        "pool": domains.pool[pool_rows].tolist(),
+        "group": domains.group[pool_rows].tolist(),
+    }
+    return TransferMatrix(
+        train=sets,
+        test=columns,
+        values=values,
+        draws=drawn,
+        thresholds=own.copy(),
+        confusion=np.stack([confusion for _, confusion in parts], axis=1),
+        n_real=np.array([(domains.labels[rows] == REAL).sum() for rows in tested]),
+        n_fake=np.array([(domains.labels[rows] == FAKE).sum() for rows in tested]),
+        family_of=dict(domains.family_of),
+        protocol={
+            "split": split,
+            "draws": draws,
+            "seed": seed,
+            "confidence": confidence,
+            "resampled": "groups of test images, within real, fake and mixed groups; training images stay fixed",
+            "images": digest_of(images),
+        },
+    )
+
+
+def as_train_sets(train: Sequence[str | TrainSet], domains: Domains) -> tuple[TrainSet, ...]:
+    """Each entry as a tuple of generators; raises AigiError for an unknown or repeated generator, or none at all."""
+    sets = tuple((entry,) if isinstance(entry, str) else tuple(entry) for entry in train)
+    if not sets or not all(sets):
+        raise AigiError("No training set was chosen: name at least one generator for each detector.")
+    for names in sets:
+        if len(set(names)) < len(names):
+            raise AigiError(f"The training set {' + '.join(names)} names a generator twice.")
+        for name in names:
+            domains.pools_of(name)
+    return sets

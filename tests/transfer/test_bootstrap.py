@@ -1,0 +1,77 @@
+"""What is drawn together, what stays fixed, and whether the intervals cover."""
+
+import numpy as np
+import pytest
+
+from aigi_core.errors import AigiError
+from aigi_core.transfer.bootstrap import draw_counts, interval
+from aigi_core.transfer.metrics import evaluate
+from tests.transfer.factory import make_domains
+
+
+def test_groups_are_drawn_whole_and_strata_keep_their_size() -> None:
+    domains = make_domains(generators=3, group_size=2)
+    rows = np.flatnonzero(domains.split == "test")
+    counts = draw_counts(domains, rows, draws=50, seed=1)
+    group, generator = domains.group[rows], domains.generator[rows]
+    for name in ("scene 1", "scene 33"):
+        pair = counts[:, group == name]
+        assert pair.shape[1] == 2 and (pair[:, 0] == pair[:, 1]).all()
+    for name in ("", "g0", "g1", "g2"):
+        assert (counts[:, generator == name].sum(axis=1) == 30).all()
+    assert counts.std() > 0.9  # near the binomial's 1: something is resampled at all
+
+
+def test_draws_depend_on_the_seed_alone() -> None:
+    domains = make_domains()
+    rows = np.flatnonzero(domains.split == "test")
+    first = draw_counts(domains, rows, 20, seed=3)
+    np.testing.assert_array_equal(first, draw_counts(domains, rows, 20, seed=3))
+    assert (first != draw_counts(domains, rows, 20, seed=4)).any()
+
+
+def test_tiny_strata_are_merged_so_that_they_vary() -> None:
+    domains = make_domains(generators=2, fakes=8)  # 4 test fakes each: strata of 4 groups
+    rows = np.flatnonzero(domains.split == "test")
+    counts = draw_counts(domains, rows, 200)
+    fakes = [counts[:, domains.generator[rows] == name].sum(axis=1) for name in ("g0", "g1")]
+    assert (fakes[0] + fakes[1] == 8).all() and fakes[0].std() > 0.5
+
+
+def test_images_without_a_group_stand_alone() -> None:
+    domains = make_domains()
+    domains.group[:] = ""
+    rows = np.flatnonzero(domains.split == "test")
+    counts = draw_counts(domains, rows, 30)
+    assert len(np.unique(counts, axis=1).T) > len(rows) // 2
+
+
+def test_intervals_cover_the_truth() -> None:
+    """95 % intervals of accuracy and AUC over 300 simulated tests of 50 + 50 images: at least 90 and at most 98 % cover."""
+    from scipy.stats import norm
+
+    rng, domains, covered = np.random.default_rng(0), make_domains(1, 100, 100), []
+    rows = np.flatnonzero(domains.split == "test")
+    labels = domains.labels[rows]
+    truth = {"accuracy": norm.cdf(0.5), "auc": norm.cdf(1 / np.sqrt(2))}
+    for trial in range(300):
+        scores = rng.standard_normal((1, len(rows))) + labels - 0.5
+        counts = draw_counts(domains, rows, 300, seed=trial)
+        found = evaluate(scores, labels, counts, metrics=tuple(truth))
+        bounds = {name: interval(values[0]) for name, values in found.items()}
+        covered.append([bounds[name][0] <= value <= bounds[name][1] for name, value in truth.items()])
+    share = np.mean(covered, axis=0)
+    assert ((share > 0.90) & (share < 0.98)).all(), share
+
+
+def test_nan_draws_are_left_out_of_an_interval() -> None:
+    draws = np.linspace(0, 1, 101)[:, None].repeat(2, axis=1)
+    draws[:, 1] = np.where(np.arange(101) % 10 == 3, np.nan, draws[:, 1])
+    low, high = interval(draws, 0.9)
+    np.testing.assert_allclose([low, high], [[0.05, 0.05], [0.95, 0.95]], atol=0.02)
+
+
+def test_bad_input_is_named() -> None:
+    domains = make_domains()
+    with pytest.raises(AigiError, match="0 images and 10 draws"):
+        draw_counts(domains, np.array([], int), 10)

@@ -1,0 +1,137 @@
+"""The matrix, its summaries and blocks, against plain loops."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from aigi_core.errors import AigiError
+from aigi_core.transfer import METRICS, TransferMatrix, draw_counts, evaluate, transfer_matrix
+from aigi_core.workspace import Workspace
+from tests.transfer.factory import make_domains, make_scores
+
+TRAIN = ["g0", "g1", ("g0", "g2"), "g3"]
+
+
+@pytest.fixture(scope="module")
+def matrix() -> TransferMatrix:
+    domains = make_domains()
+    return transfer_matrix(make_scores(domains, 4), domains, TRAIN, draws=80, thresholds=np.array([0, 0.2, -0.2, 0]))
+
+
+def test_cells_equal_a_loop_over_detectors_and_generators(matrix: TransferMatrix) -> None:
+    domains = make_domains()
+    scores = make_scores(domains, 4)
+    in_test = np.flatnonzero(domains.split == "test")
+    counts = draw_counts(domains, in_test, 80)
+    for column, name in enumerate(matrix.test):
+        rows = domains.rows(name, "test")
+        drawn = counts[:, np.isin(in_test, rows)]
+        for row in range(4):
+            once = evaluate(scores[row, rows], domains.labels[rows], None, matrix.thresholds[row])
+            many = evaluate(scores[row, rows], domains.labels[rows], drawn, matrix.thresholds[row])
+            for metric, value in once.items():
+                assert matrix.values[metric][row, column] == pytest.approx(value[0, 0], abs=1e-12)
+                np.testing.assert_allclose(matrix.draws[metric][:, row, column], many[metric][0], atol=1e-6)
+            assert matrix.confusion[row, column].trace() / len(rows) == pytest.approx(once["accuracy"][0, 0])
+            assert matrix.confusion[row, column].sum(axis=1).tolist() == [30, 30]
+    assert tuple(matrix.values) == tuple(METRICS)
+
+
+def test_in_domain_is_any_generator_of_the_training_set(matrix: TransferMatrix) -> None:
+    assert matrix.test == ("g0", "g2", "g1", "g3")  # by family, GANs first
+    assert matrix.train_names == ("g0", "g1", "g0 + g2", "g3")
+    assert matrix.train_families == ("gan", "diffusion", "gan", "diffusion")
+    assert matrix.in_domain.tolist() == [
+        [True, False, False, False],
+        [False, False, True, False],
+        [True, True, False, False],
+        [False, False, False, True],
+    ]
+
+
+def test_threshold_of_validation_reals_never_sees_test_images() -> None:
+    domains = make_domains()
+    scores = make_scores(domains, 2)
+    before = transfer_matrix(scores, domains, ["g0", "g1"], draws=5, metrics=["accuracy_at_val_fpr5"])
+    reals = (domains.labels == 0) & (domains.split == "val")
+    threshold = np.sort(scores[:, reals], axis=1)[:, -1]  # 6 reals: 5 % of them is none
+    rows = domains.rows("g1", "test")
+    accuracy = [((scores[k, rows] > threshold[k]) == domains.labels[rows]).mean() for k in range(2)]
+    np.testing.assert_allclose(before.values["accuracy_at_val_fpr5"][:, before.test.index("g1")], accuracy)
+
+
+def test_summaries_are_means_over_the_cells_they_name(matrix: TransferMatrix) -> None:
+    values, draws = matrix.values["auc"], matrix.draws["auc"]
+    table = matrix.summary(["auc"], d_search=["g1"]).set_index("cells")
+    ood = np.array([[k not in train for k in matrix.test] for train in matrix.train])
+    d_eval = np.array([[k != "g1" and "g1" not in train for k in matrix.test] for train in matrix.train])
+    for name, mask in {"all": ood | True, "ood": ood, "in-domain": ~ood, "D_eval": d_eval}.items():
+        assert table.loc[name, "value"] == pytest.approx(values[mask].mean())
+        assert table.loc[name, "n"] == mask.sum()
+        low, high = np.quantile(draws[:, mask].mean(axis=1), [0.025, 0.975])
+        np.testing.assert_allclose(table.loc[name, ["low", "high"]].tolist(), [low, high], atol=1e-6)
+    assert table.loc["D_eval, ood", "n"] == (d_eval & ood).sum() == 5
+
+
+def test_blocks_are_by_family_and_leave_the_diagonal_out(matrix: TransferMatrix) -> None:
+    blocks = matrix.blocks("accuracy").set_index(["train_family", "test_family"])
+    assert blocks["n"].to_dict() == {
+        ("gan", "gan"): 1,
+        ("gan", "diffusion"): 4,
+        ("diffusion", "gan"): 4,
+        ("diffusion", "diffusion"): 2,
+    }
+    assert blocks.loc[("gan", "gan"), "value"] == matrix.values["accuracy"][0, 1]
+    assert matrix.blocks("accuracy", diagonal=True)["n"].sum() == 16
+    empty = matrix.blocks("accuracy", d_search=["g0"]).set_index(["train_family", "test_family"])
+    assert empty["n"].sum() == 4 and ("gan", "gan") in empty.index
+
+
+def test_frame_is_tidy(matrix: TransferMatrix) -> None:
+    frame = matrix.to_frame(["auc", "eer"])
+    assert len(frame) == 2 * 16
+    row = frame[(frame.train == "g0 + g2") & (frame.test == "g1") & (frame.metric == "eer")].iloc[0]
+    assert row["value"] == matrix.values["eer"][2, 2] and row.low <= row["value"] <= row.high
+    assert (row.n_real, row.n_fake, row.in_domain) == (30, 30, False)
+    assert (row.train_family, row.test_family) == ("gan", "diffusion")
+
+
+def test_works_on_a_workspace_with_pools_of_their_own(synthetic: Workspace) -> None:
+    domains = synthetic.domains
+    scores = np.asarray(synthetic.embeddings[:, :2].T)
+    matrix = transfer_matrix(scores, domains, domains.generators[:2], draws=10)
+    assert matrix.values["auc"].shape == (2, 4) and (matrix.n_real == 12).all() and (matrix.n_fake == 12).all()
+
+
+def test_an_interval_without_width_is_not_certainty() -> None:
+    domains = make_domains()
+    scores = np.broadcast_to(domains.labels - 0.5, (1, len(domains)))
+    perfect = transfer_matrix(scores, domains, ["g0"], draws=20)
+    for metric, images in (("accuracy", 60), ("accuracy_real", 30), ("balanced_accuracy", 30)):
+        low, high = perfect.interval(metric)
+        assert perfect.values[metric][0, 0] == 1 == high[0, 0]
+        assert low[0, 0] == pytest.approx(proportion_low(images))
+
+
+def proportion_low(images: int) -> float:
+    return float(binomtest(images, images).proportion_ci(method="exact").low)
+
+
+def test_bad_input_is_named() -> None:
+    domains = make_domains()
+    scores = make_scores(domains, 2)
+    with pytest.raises(AigiError, match="2 detectors for 300 images, got 2 for 299"):
+        transfer_matrix(scores[:, :-1], domains, ["g0", "g1"])
+    with pytest.raises(AigiError, match="no generator 'g9'"):
+        transfer_matrix(scores, domains, ["g0", "g9"])
+    with pytest.raises(AigiError, match="g0 \\+ g0 names a generator twice"):
+        transfer_matrix(scores, domains, ["g1", ("g0", "g0")])
+    with pytest.raises(AigiError, match="no metric 'f1'"):
+        transfer_matrix(scores, domains, ["g0", "g1"], metrics=["f1"])
+    with pytest.raises(AigiError, match="No training set"):
+        transfer_matrix(scores, domains, [])
+    with pytest.raises(AigiError, match="between 0 and 1"):
+        transfer_matrix(scores, domains, ["g0", "g1"], confidence=95)
+    domains.split[domains.labels == 0] = "train"
+    with pytest.raises(AigiError, match="'g0' has no real images in the split test"):
+        transfer_matrix(scores, domains, ["g0", "g1"])
