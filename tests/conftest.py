@@ -6,9 +6,11 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from aigi_core.workspace import Workspace
 from tests.factory import make_workspace
@@ -34,3 +36,20 @@ def real_images() -> Path:
     if not (IMAGES / "manifest.csv").is_file():
         pytest.skip(f"needs the image collection at {IMAGES} (set AIGI_IMAGES)")
     return IMAGES
+
+
+@pytest.fixture
+def open_app(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+    """Open a page of the app as a fresh session, on a workspace: ``open_app(path, "transfer", train="sd-1.4")``.
+
+    The first run starts in the page itself, as Streamlit does for a deep link on a fresh server.
+    """
+
+    def run(path: Path | str, page: str, /, **query: str | list[str]) -> AppTest:
+        monkeypatch.setenv("AIGI_WORKSPACE", str(path))
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+        for name, value in query.items():
+            app.query_params[name] = value
+        return app.switch_page(f"pages/{page}.py").run()
+
+    return run

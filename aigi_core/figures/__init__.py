@@ -1,0 +1,15 @@
+"""Results to plotly figures; nothing else draws.
+
+Every function is pure: a result and a :class:`Theme` in, a ``plotly.graph_objects.Figure`` out, with its
+alternative text in ``figure.layout.meta`` (:func:`alt_text`). Names of generators go through :func:`label`.
+"""
+
+from aigi_core.figures.curves import Curve, Roc, curves, roc, score_histogram
+from aigi_core.figures.matrix import clicked_cell, heatmap
+from aigi_core.figures.points import intervals, scatter
+from aigi_core.figures.theme import DARK, LIGHT, Style, Theme, alt_text, finish, generator_styles, label
+
+__all__ = [
+    "DARK", "LIGHT", "Curve", "Roc", "Style", "Theme", "alt_text", "clicked_cell", "curves", "finish", "generator_styles",
+    "heatmap", "intervals", "label", "roc", "scatter", "score_histogram",
+]  # fmt: skip

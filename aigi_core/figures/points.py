@@ -1,0 +1,106 @@
+"""Estimates with intervals, and scatters whose points can be named and clicked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from aigi_core.figures.theme import LIGHT, Style, Theme, finish, label
+
+
+def intervals(
+    table: pd.DataFrame,
+    *,
+    alt: str,
+    value_title: str,
+    reference: float | None = None,
+    styles: Mapping[str, Style] | None = None,
+    selected: str | None = None,
+    limits: tuple[float, float] | None = None,
+    theme: Theme = LIGHT,
+) -> go.Figure:
+    """A forest plot: one estimate a line, its interval, its n.
+
+    Args:
+        table: columns ``name``, ``value``, ``low``, ``high`` and, where known, ``n``; shown from top to bottom.
+        reference: a vertical line to compare with (chance, zero, a baseline).
+        styles: name -> style; other names take the theme's accent.
+
+    A click reports ``customdata`` [name].
+    """
+    figure = go.Figure()
+    names = [str(n) for n in table["name"]]
+    sizes = [f" (n = {int(n):,})" for n in table["n"]] if "n" in table.columns else [""] * len(names)
+    bounds = table[["value", "low", "high"]].to_numpy(float)
+    for i, (value, low, high) in enumerate(bounds):
+        style = (styles or {}).get(names[i])
+        colour = style.colour if style else theme.accent
+        figure.add_scatter(
+            x=[value], y=[i], mode="markers", showlegend=False, customdata=[[names[i]]],
+            marker=dict(color=colour, size=11 if names[i] == selected else 9, symbol=style.marker if style else "circle"),
+            error_x=dict(type="data", symmetric=False, array=[high - value], arrayminus=[value - low],
+                         color=colour, thickness=2, width=4),
+            hovertemplate=f"{label(names[i], 40)}{sizes[i]}<br>{value:.3f} [{low:.3f}, {high:.3f}]<extra></extra>",
+        )  # fmt: skip
+    if reference is not None:
+        figure.add_vline(x=reference, line=dict(color=theme.muted, width=1, dash="dot"))
+    ticks = [f"<b>{label(n)}</b>{s}" if n == selected else f"{label(n)}{s}" for n, s in zip(names, sizes, strict=True)]
+    figure.update_xaxes(title_text=value_title, range=limits)
+    figure.update_yaxes(
+        tickvals=list(range(len(names))), ticktext=ticks, range=[len(names) - 0.4, -0.6], showgrid=False
+    )
+    return finish(figure, theme, alt, 90 + 28 * max(len(names), 2), hovermode="closest")
+
+
+def scatter(
+    table: pd.DataFrame,
+    *,
+    alt: str,
+    x_title: str,
+    y_title: str,
+    styles: Mapping[str, Style] | None = None,
+    named: Sequence[str] | None = None,
+    selected: str | None = None,
+    x_reference: float | None = None,
+    y_reference: float | None = None,
+    height: int = 440,
+    theme: Theme = LIGHT,
+) -> go.Figure:
+    """Points with names.
+
+    Args:
+        table: columns ``name``, ``x``, ``y``; where known ``group`` (the key of ``styles``; by default the name),
+            ``size`` (marker size, px) and ``detail`` (a line of hover text, plain).
+        named: names written beside their points; by default all where there are at most 20.
+
+    A click reports ``customdata`` [name].
+    """
+    figure = go.Figure()
+    written = set(named if named is not None else table["name"] if len(table) <= 20 else ())
+    groups = table["group"] if "group" in table.columns else table["name"]
+    for group, part in table.groupby(groups, sort=False):
+        style = (styles or {}).get(str(group))
+        details = part["detail"] if "detail" in part.columns else [""] * len(part)
+        hover = [
+            f"{label(str(n), 40)}{'<br>' + label(str(d), 80) if d else ''}"
+            for n, d in zip(part["name"], details, strict=True)
+        ]
+        figure.add_scatter(
+            x=part["x"], y=part["y"], name=label(str(group)), mode="markers+text", showlegend="group" in table.columns,
+            text=[label(str(n), 22) if n in written else "" for n in part["name"]], textposition="top center",
+            textfont=dict(size=11, color=theme.muted), customdata=[[str(n)] for n in part["name"]], hovertext=hover,
+            marker=dict(color=style.colour if style else theme.accent, symbol=style.marker if style else "circle",
+                        size=part["size"] if "size" in part.columns else 9, opacity=0.9),
+            hovertemplate=f"%{{hovertext}}<br>{x_title}: %{{x:.3f}}<br>{y_title}: %{{y:.3f}}<extra></extra>",
+        )  # fmt: skip
+    if selected is not None and (chosen := table[table["name"] == selected]).shape[0]:
+        figure.add_scatter(x=chosen["x"], y=chosen["y"], mode="markers", showlegend=False, hoverinfo="skip",
+                           marker=dict(symbol="circle-open", size=18, color=theme.accent, line=dict(width=2.5)))  # fmt: skip
+    for value, draw in ((x_reference, figure.add_vline), (y_reference, figure.add_hline)):
+        if value is not None:
+            draw(value, line=dict(color=theme.muted, width=1, dash="dot"))
+    figure.update_xaxes(title_text=x_title)
+    figure.update_yaxes(title_text=y_title)
+    return finish(figure, theme, alt, height, hovermode="closest")

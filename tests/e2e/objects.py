@@ -1,0 +1,113 @@
+"""Page objects: what a user does and reads, without selectors in the tests."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
+
+NOT_OURS = (
+    '[data-testid="stSidebarHeader"]', '[data-testid="stToolbar"]', '[data-testid="stHeader"]', ".modebar",
+    '[data-testid="stDataFrame"]', '[data-testid="stElementToolbar"]',
+)  # fmt: skip
+"""Parts drawn by Streamlit and plotly themselves, which the app cannot mend; axe leaves them out."""
+
+
+class App:
+    """One browser session with the app."""
+
+    def __init__(
+        self, browser: Browser, url: str, *, width: int = 1440, height: int = 1000, scheme: Any = "light"
+    ) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)
+        self.base = url
+        self.dialogs: list[str] = []
+        self.page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
+
+    def close(self) -> None:
+        self.context.close()
+
+    def open(self, stem: str = "", **query: str | list[str]) -> App:
+        """Go to a page by its link."""
+        self.page.goto(f"{self.base}/{stem}{'?' + urlencode(query, doseq=True) if query else ''}")
+        return self.settled()
+
+    def settled(self) -> App:
+        """Wait until the script has run and everything is drawn."""
+        self.page.wait_for_selector("[data-testid=stApp][data-test-connection-state=CONNECTED]")
+        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+        self.page.wait_for_selector("h1")
+        self.page.wait_for_function(
+            """() => !document.querySelector('[data-testid=stSkeleton]') &&
+            [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(c => c.querySelector('.main-svg'))"""
+        )
+        return self
+
+    @property
+    def title(self) -> str:
+        return self.page.locator("h1").inner_text()
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        return parse_qs(urlsplit(self.page.url).query, keep_blank_values=True)
+
+    @property
+    def errors(self) -> list[str]:
+        return self.page.locator('[data-testid="stAlertContentError"]').all_inner_texts()
+
+    @property
+    def stats(self) -> dict[str, tuple[str, str]]:
+        """Label -> (value, details) of the numbers under the answer."""
+        return {
+            block.locator("dt").inner_text(): (block.locator("b").inner_text(), block.locator("dd span").inner_text())
+            for block in self.page.locator(".aigi-stats > div").all()
+        }
+
+    def chart(self, name: str) -> Locator:
+        return self.page.locator(f".st-key-figure-{name}")
+
+    def click_cell(self, name: str, row: int, column: int) -> None:
+        """Click a heatmap's cell, counted from the top left."""
+        chart = self.chart(name)
+        chart.scroll_into_view_if_needed()
+        box = chart.locator(".heatmaplayer image, .heatmaplayer .hm image").first.bounding_box()
+        rows, columns = chart.locator(".yaxislayer-above .ytick, .ytick").count(), chart.locator(".xtick").count()
+        assert box and rows and columns
+        self.page.mouse.click(
+            box["x"] + box["width"] * (column + 0.5) / columns, box["y"] + box["height"] * (row + 0.5) / rows
+        )
+
+    def choose(self, label: str, option: str) -> None:
+        """Choose in a select box by the keyboard alone."""
+        field = self.page.get_by_role("combobox", name=label)
+        field.focus()
+        field.fill(option)
+        self.page.get_by_role("option", name=option, exact=True).first.wait_for()
+        self.page.keyboard.press("Enter")
+
+    def selected(self, label: str) -> str:
+        return self.page.get_by_role("combobox", name=label).input_value()
+
+    def navigate(self, name: str) -> None:
+        self.page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
+
+    def wait_for_query(self, name: str, value: str | None) -> None:
+        """Until the address bar says so."""
+        self.page.wait_for_function(
+            "([name, value]) => new URLSearchParams(location.search).get(name) === value", arg=[name, value]
+        )
+        self.settled()
+
+    def violations(self) -> list[str]:
+        """Serious and critical findings of axe in what the app itself draws."""
+        found = Axe().run(self.page, context={"exclude": [[selector] for selector in NOT_OURS]}).response["violations"]
+        return [
+            f"{v['id']} ({v['impact']}): {v['help']}: {[n['html'][:160] for n in v['nodes'][:3]]}"
+            for v in found
+            if v["impact"] in ("serious", "critical")
+        ]

@@ -1,0 +1,26 @@
+"""The overview in a real browser."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aigi_core.workspace import Workspace
+from tests.e2e.objects import App
+
+pytestmark = pytest.mark.browser
+
+
+def test_deep_link_on_a_fresh_server(browser: Any, serve: Any, synthetic_path: Path) -> None:
+    app = App(browser, serve(synthetic_path).url).open("overview")
+    images = Workspace.open(synthetic_path).images
+    assert app.stats["Fakes"] == (str((images["label"] == 1).sum()), "4 generators")
+    assert app.errors == []
+    app.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_accessibility_violation(browser: Any, server: Any, scheme: str) -> None:
+    app = App(browser, server.url, scheme=scheme).open("overview")
+    assert app.violations() == []
+    app.close()

@@ -1,0 +1,120 @@
+"""Figures are pure functions: same result in, same figure out, names inert, colours steady."""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from aigi_core import figures
+from aigi_core.figures import DARK, LIGHT, Theme
+from aigi_core.figures.theme import oklch
+
+NASTY = "<b>x</b><script>alert(1)</script> %{x}"
+NAMES = ["a", NASTY, "c"]
+rng = np.random.default_rng(0)
+MATRIX = pd.DataFrame(rng.random((3, 3)), NAMES, NAMES)
+POINTS = pd.DataFrame(
+    {"name": NAMES, "value": 0.6, "low": 0.5, "high": 0.7, "n": 9, "x": [0.0, 1, 2], "y": [1.0, 2, 3]}
+)
+
+DRAWINGS: dict[str, Callable[[Theme], go.Figure]] = {
+    "heatmap": lambda theme: figures.heatmap(
+        MATRIX, alt="words", row_families=["gan", "gan", "diffusion"], column_families=["gan", "gan", "diffusion"],
+        selected=("a", NASTY), faint=MATRIX > 0.5, theme=theme),
+    "curves": lambda theme: figures.curves(
+        [figures.Curve(n, np.arange(5.0), rng.random(5), np.zeros(5), np.ones(5)) for n in NAMES],
+        alt="words", x_title="x", y_title="y", chance=0.5, at=2, theme=theme),
+    "roc": lambda theme: figures.roc(
+        [figures.Roc(NASTY, np.array([0, 0.2, 1]), np.array([0, 0.7, 1]), {NASTY: (0.2, 0.7)})], alt="words", theme=theme),
+    "histogram": lambda theme: figures.score_histogram(
+        rng.random(50), np.arange(50) % 2, alt="words", thresholds={NASTY: 0.4}, theme=theme),
+    "intervals": lambda theme: figures.intervals(POINTS, alt="words", value_title="v", reference=0.5, selected=NASTY, theme=theme),
+    "scatter": lambda theme: figures.scatter(POINTS, alt="words", x_title="x", y_title="y", selected=NASTY, theme=theme),
+}  # fmt: skip
+
+
+def strings(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [s for key, v in value.items() if key != "customdata" for s in strings(v)]
+    return [s for v in value for s in strings(v)] if isinstance(value, list | tuple | np.ndarray) else []
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda t: t.name)
+def test_names_are_inert_and_alt_is_there(name: str, theme: Theme) -> None:
+    figure = DRAWINGS[name](theme)
+    assert figures.alt_text(figure) == "words"
+    assert figure.layout.template.layout.font.color == theme.ink
+    found = strings(figure.to_dict())
+    assert any("&lt;b&gt;x" in s for s in found)
+    assert not any("<b>x" in s or "<script" in s or "script&gt; %{x}" in s for s in found)
+
+
+def test_heatmap_cells_report_their_names_and_values() -> None:
+    figure = figures.heatmap(MATRIX, alt="m", selected=("a", "c"))
+    cells = figure.data[1]
+    assert [list(c) for c in cells.customdata] == [[r, c] for r in NAMES for c in NAMES]
+    assert list(zip(cells.y, cells.x, strict=True))[5] == (1, 2)
+    assert (figure.data[0].zmin, figure.data[0].zmax) == (0, 1)
+    outline = figure.layout.shapes[-1]
+    assert (outline.y0, outline.x0, outline.line.width) == (-0.5, 1.5, 4)
+    event = {"selection": {"points": [{"customdata": ["a", "c"]}]}}
+    assert figures.clicked_cell(event) == ("a", "c")
+    assert figures.clicked_cell({"selection": {"points": []}}) is None
+
+
+def test_difference_is_centred_at_zero_and_faint_cells_are_bracketed() -> None:
+    difference = MATRIX - 0.8
+    figure = figures.heatmap(difference, alt="d", centre="zero", number="+.2f", faint=difference < 0)
+    assert figure.data[0].zmin == -figure.data[0].zmax == -np.abs(difference.to_numpy()).max()
+    texts = np.asarray(figure.data[0].text)
+    assert all(t.startswith("(") == (v < 0) for t, v in zip(texts.ravel(), difference.to_numpy().ravel(), strict=True))
+
+
+def test_empty_cells_have_no_number() -> None:
+    holes = MATRIX.copy()
+    holes.iloc[0, 0] = np.nan
+    figure = figures.heatmap(holes, alt="h")
+    assert figure.data[0].text[0][0] == "" and "no value" in figure.data[1].text[0]
+
+
+def test_styles_are_distinct_and_steady() -> None:
+    names = [f"g{i}" for i in range(15)]
+    families = ["gan"] * 4 + ["autoregressive"] * 2 + ["diffusion"] * 8 + ["novel"]
+    styles = figures.generator_styles(names, families)
+    assert len({(s.colour, s.marker, s.dash) for s in styles.values()}) == 15
+    markers = {f: {styles[n].marker for n, g in zip(names, families, strict=True) if g == f} for f in set(families)}
+    assert not markers["gan"] & markers["diffusion"]
+    assert styles == figures.generator_styles(names, families)
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def contrast(a: str, b: str) -> float:
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda t: t.name)
+def test_contrast_on_paper(theme: Theme) -> None:
+    """WCAG: text 4.5:1, graphical objects 3:1."""
+    assert min(contrast(c, theme.paper) for c in (theme.ink, theme.muted)) >= 4.5
+    styles = figures.generator_styles([str(i) for i in range(30)], ["gan", "diffusion", "autoregressive"] * 10, theme)
+    assert min(contrast(s.colour, theme.paper) for s in styles.values()) >= 3
+    assert min(contrast(c, theme.paper) for c in (theme.accent, theme.real, theme.fake)) >= 3
+
+
+def test_oklch_ends() -> None:
+    assert (oklch(0, 0, 0), oklch(1, 0, 0)) == ("#000000", "#ffffff")
+    assert re.fullmatch("#[0-9a-f]{6}", oklch(0.6, 0.3, 140))
+    red = oklch(0.62796, 0.25768, 29.2339)  # sRGB red in OKLCH
+    assert red in ("#ff0000", "#ff0100", "#ff0001", "#fe0000")

@@ -1,0 +1,108 @@
+"""The rules of the house: who may import whom, and what pages may load."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = (
+    ("errors",),
+    ("manifest", "workspace", "resampling"),
+    ("overview", "calibration", "perturb", "clip"),
+    ("detectors",),
+    ("transfer", "geometry", "explain", "audit"),
+    ("figures",),
+)
+"""Rooms of aigi_core from the bottom up; each may import itself, its neighbours on the same floor, and those below."""
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in the file, in dotted form."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join((*file.relative_to(ROOT).parts[: -node.level], *([base] if base else [])))
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def files(*rooms: str) -> list[Path]:
+    found = [
+        f for room in rooms for f in ([ROOT / room] if room.endswith(".py") else sorted((ROOT / room).rglob("*.py")))
+    ]
+    assert found
+    return found
+
+
+def importers(package: str, where: list[Path]) -> set[str]:
+    return {str(f.relative_to(ROOT)) for f in where if any(n.split(".")[0] == package for n in imports(f))}
+
+
+def test_the_library_knows_no_streamlit() -> None:
+    assert importers("streamlit", files("aigi_core", "precompute")) == set()
+
+
+@pytest.mark.parametrize("package", ["torch", "open_clip", "timm"])
+def test_only_clip_and_precompute_import_torch(package: str) -> None:
+    elsewhere = importers(package, files("aigi_core", "ui", "pages", "app.py"))
+    assert {f for f in elsewhere if not f.startswith("aigi_core/clip/")} == set()
+
+
+def test_at_most_one_module_imports_torchvision() -> None:
+    assert len(importers("torchvision", files("aigi_core", "precompute", "ui", "pages", "benchmarks", "app.py"))) <= 1
+
+
+def test_dependence_goes_one_way() -> None:
+    floor = {room: i for i, rooms in enumerate(ROOMS) for room in rooms}
+    wrong = []
+    for file in files("aigi_core"):
+        room = file.relative_to(ROOT / "aigi_core").parts[0].removesuffix(".py")
+        if room.startswith("__"):
+            continue
+        assert room in floor, f"aigi_core/{room} is on no floor: add it to ROOMS"
+        for name in imports(file):
+            parts = name.split(".")
+            if parts[0] == "aigi_core" and len(parts) > 1 and floor.get(parts[1], 0) > floor[room]:
+                wrong.append(f"{file.relative_to(ROOT)} imports {name}")
+    assert wrong == []
+
+
+def test_nothing_below_imports_the_app() -> None:
+    for room in ("ui", "pages", "app"):
+        assert importers(room, files("aigi_core", "precompute")) == set()
+
+
+def test_nothing_is_unpickled() -> None:
+    for package in ("pickle", "joblib", "dill", "cloudpickle", "shelve"):
+        assert importers(package, files("aigi_core", "precompute", "ui", "pages", "app.py")) == set()
+
+
+def test_what_pages_import_loads_no_torch() -> None:
+    """In a fresh process: everything the pages and ui import at their top, then a look at what is loaded."""
+    wanted = sorted(
+        {
+            n
+            for f in files("pages", "ui")
+            for n in imports(f)
+            if n.split(".")[0] in ("aigi_core", "ui") and n[-1].islower()
+        }
+    )
+    code = (
+        "import importlib, sys\n"
+        f"for name in {wanted!r}:\n"
+        "    try: importlib.import_module(name)\n"
+        "    except ModuleNotFoundError as e:\n"
+        "        if e.name is None or not name.startswith(e.name): raise\n"
+        "print(sorted({'torch', 'open_clip', 'torchvision', 'timm', 'sklearn', 'faiss'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = set(ast.literal_eval(done.stdout.strip().splitlines()[-1]))
+    assert not loaded & {"torch", "open_clip", "torchvision", "timm"}, loaded

@@ -1,0 +1,221 @@
+"""Shared page code: router guard, controls and URL, workspace choice, escaping, reports."""
+
+import base64
+import json
+import shutil
+import tomllib
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import thumbhash
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from aigi_core import figures
+from aigi_core.figures import DARK, LIGHT
+from aigi_core.workspace import Workspace, describe_file, write_manifest
+from tests.conftest import ROOT
+from ui import images, report
+from ui.page import inert, name
+from ui.router import PAGES
+
+Open = Callable[..., AppTest]
+
+
+def changed(source: Path, target: Path, change: Callable[[pd.DataFrame], None]) -> Path:
+    """A copy of a workspace with another table of images."""
+    shutil.copytree(source, target)
+    table = pd.read_parquet(target / "images.parquet")
+    change(table)
+    table.to_parquet(target / "images.parquet", index=False)
+    manifest = json.loads((target / "workspace.json").read_text())
+    manifest["files"]["images.parquet"] = describe_file(target, "images.parquet")
+    write_manifest(target, manifest)
+    return target
+
+
+@pytest.mark.parametrize("stem", PAGES)
+def test_deep_link_is_the_first_visit_to_a_fresh_server(open_app: Open, synthetic_path: Path, stem: str) -> None:
+    app = open_app(synthetic_path, stem)
+    assert not app.exception and not app.error
+    assert app.title[0].value == PAGES[stem].question
+
+
+@pytest.mark.parametrize("stem", PAGES)
+def test_no_workspace_is_one_sentence(open_app: Open, tmp_path: Path, stem: str) -> None:
+    app = open_app(tmp_path / "none", stem)
+    assert not app.exception and len(app.error) == 1
+    assert "There is no workspace at" in app.error[0].value.replace("\\", "")
+
+
+@pytest.mark.parametrize("stem", PAGES)
+def test_damaged_workspace_is_one_sentence(open_app: Open, synthetic_path: Path, tmp_path: Path, stem: str) -> None:
+    broken = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
+    (broken / "embeddings.npy").write_bytes(b"short")
+    app = open_app(broken, stem)
+    assert not app.exception and [("is damaged" in e.value) for e in app.error] == [True]
+
+
+def test_unknown_workspace_in_a_link_says_what_to_do(open_app: Open, synthetic_path: Path) -> None:
+    app = open_app(synthetic_path, "overview", workspace="0123456789ab")
+    assert len(app.error) == 1 and "0123456789ab" in app.error[0].value
+    assert not app.exception
+
+
+def test_link_names_the_workspace_by_digest(open_app: Open, synthetic_path: Path, tmp_path: Path) -> None:
+    other = changed(synthetic_path, tmp_path / "other", lambda t: t.__setitem__("caption", "another"))
+    digest = Workspace.open(other).digest
+    app = open_app(f"{synthetic_path}:{other}", "overview", workspace=digest)
+    assert not app.error and app.query_params["workspace"] == digest
+    assert str(other) in app.sidebar.selectbox[0].value
+
+
+def _drive(body: str, tmp_path: Path, query: dict[str, str | list[str]] | None = None) -> AppTest:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import streamlit as st\nfrom ui.controls import Controls\ncontrols = Controls('p')\n{body}\ncontrols.write_url({{}})\n"
+    )
+    app = AppTest.from_file(str(script), default_timeout=60)
+    for key, value in (query or {}).items():
+        app.query_params[key] = value
+    return app.run()
+
+
+CONTROLS = """
+st.write(repr((
+    controls.select('pick', 'Pick', ['a', 'b <i>', 'c']),
+    controls.multiselect('many', 'Many', ['x', 'y', 'z']),
+    controls.slider('number', 'Number', 0, 10, 3),
+    controls.toggle('on', 'On'),
+    controls.text('words', 'Words'))))
+st.write(' '.join(controls.complaints) or 'fine')
+"""
+
+
+def test_controls_read_the_url_and_write_it(tmp_path: Path) -> None:
+    app = _drive(CONTROLS, tmp_path, {"pick": "b <i>", "many": ["z", "x"], "number": "7", "on": "1", "words": "& so"})
+    assert app.markdown[0].value == repr(("b <i>", ["x", "z"], 7, True, "& so")) and app.markdown[1].value == "fine"
+    app.selectbox[0].set_value("c").run()
+    assert app.query_params["pick"] == "c" and app.query_params["number"] == "7"
+    app.selectbox[0].set_value("a")
+    app.slider[0].set_value(3).run()
+    assert "pick" not in app.query_params and "number" not in app.query_params  # defaults stay out of the URL
+
+
+@pytest.mark.parametrize(
+    "query", [{"pick": "nothing"}, {"many": ["x", "w"]}, {"number": "eleven"}, {"number": "99"}, {"on": "perhaps"}]
+)
+def test_a_broken_query_is_reported_and_the_default_shown(tmp_path: Path, query: dict[str, str | list[str]]) -> None:
+    app = _drive(CONTROLS, tmp_path, query)
+    assert app.markdown[0].value == repr(("a", ["x", "y", "z"], 3, False, ""))
+    assert f"asks for {next(iter(query))}" in app.markdown[1].value
+    assert not set(query) & set(app.query_params)
+
+
+def test_a_changed_url_wins_over_a_control_that_did_not_move(tmp_path: Path) -> None:
+    """The Back button, or a link to the same page."""
+    app = _drive(CONTROLS, tmp_path, {"pick": "c"})
+    app.query_params["pick"] = "b <i>"
+    app.run()
+    assert "'b <i>'" in app.markdown[0].value
+    del app.query_params["pick"]
+    app.run()
+    assert app.markdown[0].value.startswith("('a'")
+
+
+@pytest.mark.parametrize("text", ["plain", "`tick`", "``two``", "$a$ :smile: <b>", "a\nb", "`"])
+def test_names_are_code_spans_in_markdown(text: str) -> None:
+    span = name(text)
+    fence = span[: len(span) - len(span.lstrip("`"))]
+    inside = span[len(fence) : -len(fence)]
+    assert span.endswith(fence) and fence not in inside and "\n" not in span
+    assert inside.strip() == " ".join(text.split())
+
+
+def test_messages_are_inert_markdown() -> None:
+    assert inert("a <b> [x](y) :red[z] $q$").count("\\") == 11
+
+
+class Tags(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+EVIL = '"><img src=x onerror=alert(1)><script>alert(1)</script>'
+
+
+@pytest.fixture
+def pictured(synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Row 0 has a file, row 1 a source, row 2 a preview, row 3 nothing, row 4 points outside, row 5 a bad source."""
+    root = tmp_path / "images"
+    root.mkdir()
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(root / "0.png")
+    Image.new("RGB", (40, 30), (0, 0, 0)).save(tmp_path / "secret.png")
+    monkeypatch.setenv("AIGI_IMAGES", str(root))
+    pixels = [128, 60, 200, 255] * 64
+    preview = base64.b64encode(bytes(thumbhash.rgba_to_thumb_hash(8, 8, pixels))).decode()
+
+    def change(table: pd.DataFrame) -> None:
+        table.loc[0, "path"] = "0.png"
+        table.loc[1, ["source_url", "preview_hash", "caption"]] = ["https://example.org/a.png?x=1&y=2", preview, EVIL]
+        table.loc[2, "preview_hash"] = preview
+        table.loc[4, "path"] = "../secret.png"
+        table.loc[5, ["source_url", "preview_hash"]] = ["javascript:alert(1)", "not base64!"]
+
+    return Workspace.open(changed(synthetic_path, tmp_path / "w", change))
+
+
+def test_images_come_from_file_then_source_then_preview(pictured: Workspace) -> None:
+    html = [images.tile_html(pictured, images.Tile(row, [EVIL])) for row in range(6)]
+    assert 'src="data:image/png' in html[0] and "background-image" not in html[0]
+    assert 'src="https://example.org/a.png?x=1&amp;y=2"' in html[1] and "background-image:url(data:image/png" in html[1]
+    assert "<img" not in html[2] and "background-image:url(data:image/png" in html[2]
+    assert "no preview" in html[3]
+    assert "data:" not in html[4], "a path outside the image root must not be read"
+    assert "javascript" not in html[5] and "data:" not in html[5]
+    for one in html:
+        tags = Tags(one)
+        assert {tag for tag, _ in tags.found} <= {"figure", "span", "img", "a", "figcaption"}
+        assert not any(key.startswith("on") for _, attributes in tags.found for key in attributes)
+        assert EVIL in tags.words
+
+
+def test_report_is_self_contained_and_escaped(synthetic: Workspace) -> None:
+    table = pd.DataFrame({"generator": [EVIL], "value": [0.5]})
+    matrix = pd.DataFrame([[0.5]], [EVIL], [EVIL])
+    made = report.Report("Why?", EVIL, [report.Stat(EVIL, "1", n=EVIL, interval=(0, 1), help=EVIL)], {"Splits": EVIL})
+    made.parts = [("matrix", lambda theme: figures.heatmap(matrix, alt=EVIL, theme=theme)), (EVIL, table)]
+    html = report.render(made, synthetic, "http://127.0.0.1/transfer?x=1&y=2")
+    assert synthetic.digest in html and report.versions()["numpy"] in html
+    tags = Tags(html)
+    assert not any("onerror" in attributes for _, attributes in tags.found)
+    assert not any(a.get("src", "") or tag == "link" for tag, a in tags.found), "nothing is loaded from elsewhere"
+    assert html.count("alert(1)</script>") == 0
+
+
+def test_themes_of_app_and_figures_are_the_same() -> None:
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
+    for theme in (LIGHT, DARK):
+        colours = config[theme.name]
+        assert (colours["backgroundColor"], colours["secondaryBackgroundColor"], colours["textColor"]) == (
+            theme.paper, theme.panel, theme.ink,
+        )  # fmt: skip
+        assert (colours["primaryColor"], colours["borderColor"]) == (theme.accent, theme.grid)
+
+
+def test_preview_of_a_damaged_hash_is_none() -> None:
+    for bad in ("", "AAAA", "!!!", base64.b64encode(np.arange(3, dtype=np.uint8).tobytes()).decode()):
+        assert images._preview(bad) is None

@@ -1,0 +1,148 @@
+"""Controls whose values live in the query string and follow the user from page to page.
+
+Streamlit's own ``bind="query-params"`` drops a parameter on a page change when the page before it bound the same
+name, and ignores a link that asks for the default while another value is remembered. Here the URL wins whenever it
+is not what this session last wrote (a deep link, a link between pages, the Back button) and the user has not just
+moved the control itself; otherwise the control wins and the URL follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import streamlit as st
+
+T = TypeVar("T")
+_STORE, _WRITTEN, _PAGE = "_control_values", "_url_written", "_url_page"
+
+
+class Controls:
+    """The bound controls of one run of one page."""
+
+    def __init__(self, stem: str) -> None:
+        self._entry = st.session_state.get(_PAGE) != stem
+        st.session_state[_PAGE] = stem
+        self._asked = {name: st.query_params.get_all(name) for name in st.query_params}
+        self._written: dict[str, list[str]] = {} if self._entry else st.session_state.get(_WRITTEN, {})
+        self._url: dict[str, list[str]] = {}
+        self.complaints: list[str] = []
+
+    def select(
+        self, name: str, label: str, options: Mapping[str, T] | Sequence[str], default: str | None = None, *,
+        help: str | None = None, kind: str = "select", disabled: bool = False,
+    ) -> T:  # fmt: skip
+        """Choose one: a mapping of shown text to value, or plain texts. ``kind``: ``select`` or ``segmented``."""
+        values: Mapping[str, Any] = options if isinstance(options, Mapping) else {text: text for text in options}
+        if not values:
+            raise ValueError(f"control {name!r} has no options")
+        first = default if default in values else next(iter(values))
+        self._prepare(name, first, lambda raw: raw[-1] if raw and raw[-1] in values else None, lambda v: v in values)
+        if kind == "segmented":
+            text = st.segmented_control(label, list(values), key=name, help=help, required=True, disabled=disabled)
+        else:
+            text = st.selectbox(label, list(values), key=name, help=help, disabled=disabled)
+        self._keep(name, text, first, [str(text)])
+        chosen: T = values[str(text)]
+        return chosen
+
+    def multiselect(
+        self, name: str, label: str, options: Sequence[str], default: Sequence[str] | None = None, *,
+        help: str | None = None, max_selections: int | None = None, placeholder: str | None = None,
+    ) -> list[str]:  # fmt: skip
+        """Choose several (all by default); the list keeps the order of the options. May come back empty."""
+        first = list(options) if default is None else [o for o in options if o in set(default)]
+
+        def parse(raw: list[str]) -> list[str] | None:
+            wanted = [o for o in options if o in raw]
+            return wanted if len(wanted) == len(set(raw)) or raw == [""] else None
+
+        self._prepare(name, first, parse, lambda v: isinstance(v, list) and set(v) <= set(options))
+        chosen = st.multiselect(
+            label, list(options), key=name, help=help, max_selections=max_selections, placeholder=placeholder
+        )
+        chosen = [o for o in options if o in set(chosen)]
+        self._keep(name, chosen, first, chosen or [""])
+        return chosen
+
+    def slider(
+        self,
+        name: str,
+        label: str,
+        low: float,
+        high: float,
+        default: float,
+        *,
+        step: float = 1,
+        help: str | None = None,
+    ) -> float:
+        """A number between two ends; an int where step and ends are ints. The URL carries the number."""
+        whole = all(isinstance(v, int) for v in (low, high, default, step))
+        if low >= high:  # a slider needs room to move
+            return default
+
+        def parse(raw: list[str]) -> float | None:
+            try:
+                number = int(raw[-1]) if whole else float(raw[-1])
+            except (ValueError, IndexError):
+                return None
+            return number if low <= number <= high else None
+
+        self._prepare(name, default, parse, lambda v: isinstance(v, int | float) and low <= v <= high)
+        number: float = st.slider(label, low, high, step=step, key=name, help=help)
+        self._keep(name, number, default, [f"{number:g}" if not whole else str(number)])
+        return number
+
+    def toggle(
+        self, name: str, label: str, default: bool = False, *, help: str | None = None, disabled: bool = False
+    ) -> bool:
+        """On or off; ``1`` or ``0`` in the URL."""
+        self._prepare(
+            name,
+            default,
+            lambda raw: {"1": True, "0": False}.get(raw[-1] if raw else ""),
+            lambda v: isinstance(v, bool),
+        )
+        on = bool(st.toggle(label, key=name, help=help, disabled=disabled))
+        self._keep(name, on, default, ["1" if on else "0"])
+        return on
+
+    def text(self, name: str, label: str, default: str = "", *, help: str | None = None, placeholder: str | None = None,
+             max_chars: int = 400) -> str:  # fmt: skip
+        """A line of free text."""
+        self._prepare(name, default, lambda raw: raw[-1][:max_chars] if raw else None, lambda v: isinstance(v, str))
+        line = st.text_input(label, key=name, help=help, placeholder=placeholder, max_chars=max_chars) or ""
+        self._keep(name, line, default, [line])
+        return line
+
+    def write_url(self, extra: Mapping[str, str]) -> None:
+        """Make the address bar say what the controls say; values at their default are left out."""
+        wanted = self._url | {name: [value] for name, value in extra.items()}
+        if wanted != {name: st.query_params.get_all(name) for name in st.query_params}:
+            st.query_params.from_dict(wanted)
+        st.session_state[_WRITTEN] = wanted
+
+    def _prepare(
+        self, name: str, default: Any, parse: Callable[[list[str]], Any], valid: Callable[[Any], bool]
+    ) -> None:
+        """Put the value that the control is to show into the session, before the widget is made."""
+        store = st.session_state.setdefault(_STORE, {})
+        current = st.session_state.get(name, store.get(name, default))
+        moved = not self._entry and name in store and current != store[name]
+        raw = self._asked.get(name)
+        if not moved and raw != self._written.get(name) and (raw is not None or not self._entry):
+            current = default if raw is None else parse(raw)
+            if current is None:
+                self.complaints.append(f"The link asks for {name} = {', '.join(raw or [])}, which does not exist here.")
+                current = default
+        st.session_state[name] = current if valid(current) else default
+
+    def _keep(self, name: str, value: Any, default: Any, raw: Iterable[str]) -> None:
+        st.session_state[_STORE][name] = value
+        if value != default:
+            self._url[name] = list(raw)
+
+
+def set_control(name: str, value: Any) -> None:
+    """Set a control from a callback (a click in a figure), as if the user had moved it."""
+    st.session_state[name] = value

@@ -1,0 +1,39 @@
+"""What surrounds every page: the sidebar's workspace field and the few styles that Streamlit's theme has no words for."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ui import workspaces
+
+STYLE = """<style>
+.stMainBlockContainer{padding-top:2.6rem;padding-bottom:4rem;max-width:1500px}
+h1{letter-spacing:-.01em;text-wrap:balance}
+.aigi-stats{display:flex;flex-wrap:wrap;gap:.9rem 2.6rem;margin:.1rem 0 .4rem!important;padding:0!important}
+.aigi-stats dd{padding:0!important}
+.aigi-stats>div{min-width:9rem}
+.aigi-stats dt{font-size:.86rem;opacity:.75}
+.aigi-stats abbr{text-decoration:underline dotted;text-underline-offset:3px;cursor:help}
+.aigi-stats dd{margin:0;display:flex;flex-direction:column}
+.aigi-stats b{font-size:1.55rem;font-weight:600;line-height:1.25;font-variant-numeric:tabular-nums}
+.aigi-stats span{font-size:.82rem;opacity:.75;font-variant-numeric:tabular-nums}
+.aigi-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(var(--tile),1fr));gap:.8rem .7rem}
+.aigi-tile{margin:0;min-width:0}
+.aigi-tile a{display:block}
+.aigi-tile a:focus-visible{outline:2px solid currentColor;outline-offset:2px}
+.aigi-picture{display:flex;align-items:center;justify-content:center;aspect-ratio:1;overflow:hidden;border-radius:3px;
+background:rgba(128,128,128,.14) center/cover no-repeat;font-size:.78rem}
+.aigi-picture img{width:100%;height:100%;object-fit:contain;color:transparent;font-size:0}
+.aigi-right .aigi-picture{box-shadow:inset 0 -4px #2a7fa5}
+.aigi-wrong .aigi-picture{box-shadow:inset 0 -4px #c2571a}
+.aigi-tile figcaption{font-size:.78rem;line-height:1.3;padding-top:.3rem;display:flex;flex-direction:column}
+.aigi-tile figcaption span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;opacity:.85;font-variant-numeric:tabular-nums}
+.aigi-tile figcaption span:first-child{font-weight:600;opacity:1}
+</style>"""
+
+
+def frame() -> None:
+    """Draw the frame; called by ``app.py`` before the page."""
+    st.html(STYLE)
+    with st.sidebar:
+        workspaces.choose()

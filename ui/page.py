@@ -1,0 +1,275 @@
+"""One page: question, answer, numbers, controls, figures, tables, images, and what becomes of errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Literal
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import pandas as pd
+import streamlit as st
+
+from aigi_core.errors import AigiError
+from aigi_core.figures import DARK, LIGHT, Style, Theme, alt_text, generator_styles
+from aigi_core.manifest import Domains
+from aigi_core.workspace import Workspace
+from ui import report, router, workspaces
+from ui.controls import Controls, set_control
+from ui.images import Tile, grid_html
+from ui.report import Draw, Report, Stat
+
+log = logging.getLogger("aigi.ui")
+
+
+class Page(Controls):
+    """A page while it runs; made by :func:`page`. Its controls are methods inherited from :class:`Controls`."""
+
+    def __init__(self, info: router.PageInfo) -> None:
+        super().__init__(info.stem)
+        self.info = info
+        self._report = Report(info.question)
+
+    # What the page is about
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The session's workspace; WorkspaceError, shown as one sentence, where there is none."""
+        return workspaces.current()
+
+    @property
+    def domains(self) -> Domains:
+        return self.workspace.domains
+
+    @cached_property
+    def theme(self) -> Theme:
+        """The figures' theme: what the user's browser shows."""
+        return DARK if st.context.theme.type == "dark" else LIGHT
+
+    def styles(self, theme: Theme | None = None) -> dict[str, Style]:
+        """Each generator's colour, marker and dash, the same in every figure."""
+        return generator_styles(self.domains.generators, self.domains.families, theme or self.theme)
+
+    # Controls that mean the same on every page, and so carry over
+
+    def generator(
+        self, name: str, label: str, default: str | None = None, *, among: Sequence[str] | None = None,
+        help: str | None = None,
+    ) -> str:  # fmt: skip
+        """Choose one generator. ``train`` and ``test`` are the names for a detector's row and column."""
+        return self.select(name, label, among or self._some_generators(), default, help=help)
+
+    def generators(
+        self, name: str, label: str, default: Sequence[str] | None = None, *, among: Sequence[str] | None = None,
+        help: str | None = None,
+    ) -> list[str]:  # fmt: skip
+        """Choose several generators; all by default. An empty choice is an error that says so."""
+        chosen = self.multiselect(name, label, among or self._some_generators(), default, help=help)
+        if not chosen:
+            raise AigiError(f"Nothing is chosen under '{label}': choose at least one generator.")
+        return chosen
+
+    def _some_generators(self) -> Sequence[str]:
+        if not self.domains.generators:
+            raise AigiError(
+                "This workspace holds no fake images: add images of at least one generator and build it again."
+            )
+        return self.domains.generators
+
+    # Above the fold
+
+    def answer(self, text: str) -> None:
+        """The answer to the page's question in one or two sentences of markdown; names go through :func:`name`."""
+        self._answer.markdown(text)
+        self._report.answer = text.replace("**", "").replace("`", "")
+
+    def stats(self, stats: Sequence[Stat]) -> None:
+        """The numbers behind the answer, each with n and interval."""
+        self._stats.html(report.stats_html(stats))
+        self._report.stats = list(stats)
+
+    def protocol(self, **facts: str) -> None:
+        """How the numbers came about (splits, hyperparameters, exclusions): shown at the foot and in the report."""
+        self._report.protocol |= {key.replace("_", " ").capitalize(): value for key, value in facts.items()}
+
+    # The body
+
+    @contextmanager
+    def controls(self, label: str = "Settings") -> Iterator[None]:
+        """A row of controls below the numbers."""
+        with st.container(
+            border=True, horizontal=True, vertical_alignment="bottom", gap="medium", key=f"controls-{label}"
+        ):
+            yield
+
+    @contextmanager
+    def section(self, title: str, text: str = "", help: str | None = None) -> Iterator[None]:
+        """A titled part; an error in it is shown in its place and leaves the rest of the page standing."""
+        st.subheader(title, help=help, anchor=False)
+        if text:
+            st.markdown(text)
+        self._report.parts.append((title, None))
+        try:
+            yield
+        except Exception as error:
+            _explain(error)
+
+    def figure(
+        self, name: str, draw: Draw, *, table: pd.DataFrame | None = None, clicks: Sequence[str] = (),
+        formats: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """A figure with its table, CSV and downloads beneath it.
+
+        Args:
+            name: unique on the page; names the downloaded files.
+            draw: a figure function with everything but ``theme`` filled in (``functools.partial`` or a lambda).
+            table: the numbers behind it.
+            clicks: names of the controls that take the clicked point's ``customdata``, in order. Offer the same
+                controls beside the figure, for the keyboard.
+            formats: column -> number format of the table (``"%.3f"``).
+        """
+        drawn = draw(theme=self.theme)
+        key = f"figure-{name}"
+        options: dict[str, Any] = {}
+        if clicks:
+            options = {"on_select": lambda: _clicked(key, clicks), "selection_mode": "points"}
+        config = {
+            "displaylogo": False, "displayModeBar": "hover" if not clicks else True,
+            "modeBarButtons": [["toImage"]] if clicks else [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+            "toImageButtonOptions": {"format": "svg", "filename": f"{self.info.stem}-{name}"},
+        }  # fmt: skip
+        st.plotly_chart(drawn, theme=None, key=key, config=config, alt=alt_text(drawn), **options)
+        self._report.parts.append((name, draw))
+        with st.expander("Table and downloads" if table is not None else "Downloads", key=f"{key}-more"):
+            if table is not None:
+                self._table(name, table, formats, report_it=False)
+            st.download_button(
+                "Figure as HTML", lambda: report.figure_html(draw(theme=LIGHT), self.info.question), key=f"{key}-html",
+                file_name=f"{self.info.stem}-{name}.html", mime="text/html", on_click="ignore", icon=":material/download:",
+                help="Interactive and self-contained. The camera above the figure saves it as SVG; in the HTML file, as PNG.",
+            )  # fmt: skip
+
+    def table(self, name: str, table: pd.DataFrame, *, formats: Mapping[str, str] | None = None, alt: str = "") -> None:
+        """A table with its CSV download."""
+        self._table(name, table, formats, report_it=True, alt=alt)
+
+    def _table(
+        self, name: str, table: pd.DataFrame, formats: Mapping[str, str] | None, *, report_it: bool, alt: str = ""
+    ) -> None:
+        floats = {str(c): "%.3f" for c in table.select_dtypes("float").columns} | dict(formats or {})
+        columns = {c: st.column_config.NumberColumn(format=f) for c, f in floats.items() if c in table.columns}
+        st.dataframe(table, hide_index=True, column_config=columns, alt=alt or f"Table {name}: {', '.join(map(str, table.columns))}",
+                     key=f"table-{name}")  # fmt: skip
+        st.download_button("Table as CSV", lambda: table.to_csv(index=False).encode(), key=f"csv-{name}", on_click="ignore",
+                           file_name=f"{self.info.stem}-{name}.csv", mime="text/csv", icon=":material/download:")  # fmt: skip
+        if report_it:
+            self._report.parts.append((name, table))
+
+    def images(self, tiles: Sequence[Tile], *, width: int = 132, empty: str = "There is no such image here.") -> None:
+        """A grid of images; 24 to 48 on a page are right."""
+        if tiles:
+            st.html(grid_html(self.workspace, tiles, width))
+        else:
+            st.caption(empty)
+
+    def link(self, stem: str, text: str, *, help: str | None = None, **controls: str | Sequence[str]) -> None:
+        """A link to another page that carries controls along; the workspace goes with it."""
+        router.link(stem, text, help=help, **(controls | workspaces.parameter()))
+
+    def notice(self, text: str, kind: Literal["info", "warning"] = "info") -> None:
+        """A remark that the user should not overlook."""
+        (st.info if kind == "info" else st.warning)(text, icon=f":material/{kind}:")
+
+    # Entering and leaving
+
+    def __enter__(self) -> Page:
+        head = st.container(horizontal=True, vertical_alignment="top", gap="medium")
+        head.title(self.info.question, anchor=False, width="stretch")
+        self._tools = head.container(width="content")
+        self._answer, self._stats, self._complaints = st.empty(), st.empty(), st.container()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is not None and not isinstance(error, Exception):
+            return False  # Streamlit stopping or rerunning the script
+        for complaint in self.complaints:
+            self._complaints.warning(f"{complaint} The default is shown.", icon=":material/link_off:")
+        if error is not None:
+            _explain(error)
+        self.write_url(workspaces.parameter())
+        if error is None:
+            self._foot()
+        return True
+
+    def _foot(self) -> None:
+        link = _link()
+        if self._report.protocol:
+            with st.expander("How these numbers are made", icon=":material/science:"):
+                for key, value in self._report.protocol.items():
+                    st.markdown(f"**{key}.** {value}")
+        with self._tools, st.popover("Share", icon=":material/share:", help="Link to this view, and its report"):
+            st.markdown("This link opens the same view:")
+            st.code(link, language=None, wrap_lines=True)
+            made, workspace = self._report, self.workspace
+            st.download_button(
+                "Findings as HTML report", lambda: report.render(made, workspace, link), mime="text/html", key="report",
+                file_name=f"aigi-{self.info.stem}-{workspace.digest}.html", on_click="ignore", icon=":material/summarize:",
+                help="Self-contained: answer, numbers, figures, tables, protocol, versions, workspace digest.",
+            )  # fmt: skip
+
+
+def page(file: str) -> Page:
+    """Start a page: ``with ui.page(__file__) as page:`` is its first line, for it is the deep-link guard too."""
+    return Page(router.guard(file))
+
+
+def name(text: str) -> str:
+    """A user's name inside markdown: a code span, in which nothing is interpreted."""
+    ticks = "`" * (1 + max((len(run) for run in _runs_of_backticks(text)), default=0))
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{ticks}{pad}{' '.join(text.split())}{pad}{ticks}"
+
+
+def _runs_of_backticks(text: str) -> list[str]:
+    return "".join(c if c == "`" else " " for c in text).split()
+
+
+def _clicked(key: str, controls: Sequence[str]) -> None:
+    """Carry a click over to controls. A second click on a cell clears plotly's selection: it means the same cell."""
+    points = st.session_state[key]["selection"]["points"]
+    remembered = f"_clicked-{key}"
+    data = points[0].get("customdata") if points else st.session_state.get(remembered)
+    if data is None:
+        return
+    st.session_state[remembered] = data
+    for control, value in zip(controls, data if isinstance(data, list | tuple) else [data], strict=False):
+        set_control(control, value)
+
+
+def _explain(error: BaseException) -> None:
+    """One sentence for the user; what was not foreseen goes to the log with its trace."""
+    if isinstance(error, AigiError):
+        st.error(inert(str(error)), icon=":material/error:")
+        return
+    log.error("A page failed.", exc_info=error)
+    st.error(
+        f"This view could not be computed ({type(error).__name__}); the server's log has the details. Choose other "
+        "settings, or report it with the link of this view.",
+        icon=":material/error:",
+    )
+
+
+def inert(message: str) -> str:
+    """A message that may hold users' names, as inert markdown."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-.!|$~:&" else c for c in message)
+
+
+def _link() -> str:
+    parts = urlsplit(st.context.url or "")
+    query = urlencode({name: st.query_params.get_all(name) for name in st.query_params}, doseq=True)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
