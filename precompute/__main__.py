@@ -15,7 +15,9 @@ from importlib import import_module
 
 from aigi_core.errors import AigiError
 
-JOBS: dict[str, tuple[str, str]] = {}
+JOBS: dict[str, tuple[str, str]] = {
+    "ingest": ("precompute.ingest", "read a folder of images into a new workspace"),
+}
 """Job -> (module, one line of help). A new job is a module and a line here."""
 
 

@@ -1,0 +1,122 @@
+"""Open every file once, in several processes; a file that kills its decoder is left out like any other bad file."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from aigi_core.images import ImageError, load_rgb, preview_hash, read_bytes
+
+Facts = dict[str, Any]
+CHUNK = 32
+UNREAD: Facts = dict(width=0, height=0, format="", mode="", bytes=0, jpeg_quality=math.nan, has_metadata=False,
+                     content_hash="", preview_hash="", note="", left_out="")  # fmt: skip
+"""Facts of a file that was not opened."""
+
+
+def facts_of(root: Path, path: str) -> Facts:
+    """What is recorded of one file; where it cannot be used, ``left_out`` says why and the rest is what was known."""
+    try:
+        content = read_bytes(root / path)
+    except ImageError as error:
+        return UNREAD | {"left_out": str(error)}
+    known = UNREAD | {"bytes": len(content), "content_hash": hashlib.sha256(content).hexdigest()}
+    try:
+        loaded = load_rgb(content)
+    except ImageError as error:
+        return known | {"left_out": str(error)}
+    return known | {
+        "width": loaded.width, "height": loaded.height, "format": loaded.format, "mode": loaded.mode,
+        "jpeg_quality": loaded.jpeg_quality, "has_metadata": loaded.has_metadata, "note": loaded.note,
+        "preview_hash": preview_hash(loaded.image),
+    }  # fmt: skip
+
+
+def facts_of_all(
+    root: Path,
+    paths: Sequence[str],
+    workers: int | None = None,
+    *,
+    progress: bool = True,
+    read: Callable[[Path, str], Facts] = facts_of,
+) -> list[Facts]:
+    """Facts of all files in the order of `paths`, whatever the number of processes."""
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    facts: dict[str, Facts] = {}
+    with tqdm(total=len(paths), unit="image", desc="Reading", disable=None if progress else True) as bar:
+        if workers == 1 or len(paths) <= CHUNK:
+            for path in paths:
+                facts[path] = read(root, path)
+                bar.update()
+        else:
+            for chunk, found in _in_processes(root, paths, workers, read):
+                facts |= dict(zip(chunk, found, strict=True))
+                bar.update(len(chunk))
+    return [facts[path] for path in paths]
+
+
+def _in_processes(
+    root: Path, paths: Sequence[str], workers: int, read: Callable[[Path, str], Facts]
+) -> Iterator[tuple[list[str], list[Facts]]]:
+    waiting = deque(list(paths[i : i + CHUNK]) for i in range(0, len(paths), CHUNK))
+    while waiting:
+        running: dict[Future[list[Facts]], list[str]] = {}
+        try:
+            with _pool(workers) as pool:
+                while waiting or running:
+                    while waiting and len(running) < 2 * workers:
+                        future = pool.submit(_read_chunk, read, root, waiting[0])
+                        running[future] = waiting.popleft()
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        found = future.result()
+                        yield running.pop(future), found
+        except BrokenProcessPool:
+            # Some file under way kills its reader; alone in a process each, the others survive it.
+            suspects = deque(path for chunk in running.values() for path in chunk)
+            while suspects:
+                with _pool(1) as pool:
+                    while suspects:
+                        path = suspects.popleft()
+                        try:
+                            yield [path], pool.submit(_read_chunk, read, root, [path]).result()
+                        except BrokenProcessPool:
+                            yield [path], [UNREAD | {"left_out": "damaged: it crashes the decoder"}]
+                            break
+
+
+def _read_chunk(read: Callable[[Path, str], Facts], root: Path, paths: list[str]) -> list[Facts]:
+    return [read(root, path) for path in paths]
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Spawned, not forked: a forked worker would inherit, and outlive its killed parent with, the workspace's lock.
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
+
+
+def _begin() -> None:
+    """In a worker: leave Ctrl-C to the parent, end when the parent is gone, keep decoders' warnings off the screen."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")
+    if (parent := multiprocessing.parent_process()) is not None:
+        sentinel = parent.sentinel
+
+        def follow() -> None:
+            wait_for([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=follow, daemon=True).start()

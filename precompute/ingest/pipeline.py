@@ -1,0 +1,290 @@
+"""List, open, compare, divide: from a folder to a validated table of images and a record of what was decided."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aigi_core.errors import AigiError
+from aigi_core.manifest import COLUMNS, FAKE, REAL, SPLITS, validate_images
+from precompute.ingest import MIN_IMAGES
+from precompute.ingest.decode import UNREAD, facts_of_all
+from precompute.ingest.families import family_of
+from precompute.ingest.layouts import Candidates, find_candidates
+from precompute.ingest.splits import assign, components
+
+STRATUM = ["pool", "label", "generator"]
+
+
+@dataclass(frozen=True, eq=False)
+class Ingested:
+    """A validated table of images, those left out included, and what ``workspace.json`` records of its making."""
+
+    images: pd.DataFrame
+    record: dict[str, Any]
+
+
+def ingest(
+    root: Path,
+    *,
+    layout: str = "auto",
+    manifest: Path | None = None,
+    val: float = 0.15,
+    test: float = 0.3,
+    seed: int = 0,
+    min_images: int = MIN_IMAGES,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Ingested:
+    """Read a folder of images into a table whose rows and splits depend on content, names and seed only.
+
+    Raises:
+        AigiError: no layout fits, no usable image, a class missing, a generator with too few images.
+    """
+    if not (0 <= val < 1 and 0 < test < 1 and val + test < 1):
+        raise AigiError(f"Expected shares with 0 <= val, 0 < test and val + test < 1, got val {val} and test {test}.")
+    if min_images < 3 or (workers is not None and workers < 1):
+        raise AigiError("Expected --min-images of at least 3 (one a split) and --workers of at least 1.")
+    found = find_candidates(root, layout, manifest)
+    table = _opened(found.table, root, workers, progress)
+    kept = table["left_out"] == ""
+    if not kept.any():
+        reasons = _counted(table.loc[~kept, "left_out"])
+        raise AigiError(f"None of the {len(table):,} files in {root} can be used ({_joined(reasons)}): check --images.")
+    unnamed = (table["label"] == FAKE) & (table["family"] == "")
+    table["family"] = table["family"].mask(unnamed, table["generator"].map(family_of))
+    offered = found.table[(found.table["label"] == FAKE) & (found.table["left_out"] == "")]
+    wanted = offered[["generator", "pool"]].drop_duplicates()
+
+    notes = list(found.notes)
+    own, own_notes = _own_splits(table, found)
+    notes += own_notes
+    duplicates = _find_duplicates(table)
+    _leave_out_duplicates(table, own)
+    _leave_out_unused_pools(table, set(wanted["pool"]))
+    _require_enough(table, wanted, min_images)
+    content = table["content_hash"].where(table["format"] != "", "")  # two empty files are no tie
+    component = pd.Series(
+        components(table["path"].tolist(), table["group"].tolist(), content.tolist()), index=table.index, dtype=str
+    )
+    table["group"] = _group_names(component, table["group"])
+    table["split"] = _divide(table, component, own, {"train": 1 - val - test, "val": val, "test": test}, seed)
+    duplicates["leaks"] = int(table["left_out"].str.startswith("leak").sum())
+    if not (own != "").any():
+        _require_every_split(table, [name for name, share in (("train", 1), ("val", val), ("test", test)) if share])
+    else:
+        notes += _gaps(table)
+    table.loc[table["left_out"] != "", "split"] = ""
+    images = validate_images(table)
+    return Ingested(images, _record(images, found, notes, duplicates, val=val, test=test, seed=seed, least=min_images))
+
+
+def _opened(table: pd.DataFrame, root: Path, workers: int | None, progress: bool) -> pd.DataFrame:
+    """Candidates with the measured columns; a note or reason of the manifest stays in front of the measured one."""
+    to_open = table["left_out"] == ""
+    facts = pd.DataFrame([UNREAD] * len(table), index=table.index, columns=list(UNREAD))
+    read = facts_of_all(root, list(table.loc[to_open, "path"]), workers, progress=progress)
+    facts.loc[to_open] = pd.DataFrame(read, index=table.index[to_open], columns=list(UNREAD))
+    facts["note"] = [
+        "; ".join(filter(None, pair)) for pair in zip(table["note"], facts["note"].astype(str), strict=True)
+    ]
+    facts["left_out"] = table["left_out"].where(~to_open, facts["left_out"])
+    joined = pd.concat([table.drop(columns=["note", "left_out"]), facts], axis=1)
+    return joined.astype({name: kind for name, kind in COLUMNS.items() if name != "split"})
+
+
+def _own_splits(table: pd.DataFrame, found: Candidates) -> tuple[pd.Series, list[str]]:
+    """The data set's own splits as they are used here ("" where it has none), and what was made of them."""
+    own = table["split"].copy()
+    present = set(own[table["left_out"] == ""]) - {""}
+    if found.layout != "manifest" and len(present) == 1:
+        return own.mask(own != "", ""), [
+            f"The only split folder is {present.pop()!r}: it divides nothing, so the images were divided anew."
+        ]
+    if present == {"train", "val"}:
+        return own.replace({"val": "test"}), [
+            "The data set has train and val but no test: its val is used as test, and val is drawn from its train."
+        ]
+    if present:
+        return own, [f"The data set's own split was kept ({', '.join(s for s in SPLITS if s in present)})."]
+    return own, []
+
+
+def _find_duplicates(table: pd.DataFrame) -> dict[str, Any]:
+    """How many usable files share their bytes with another, and what they then differ in; with examples."""
+    kept = table[(table["left_out"] == "")]
+    twins = kept[kept["content_hash"].duplicated(keep=False)]
+    by_hash = twins.groupby("content_hash")
+    differs = {name: int(by_hash[name].transform("nunique").gt(1).sum()) for name in ("label", "pool", "generator")}
+    examples = [group["path"].tolist()[:3] for _, group in sorted(by_hash, key=lambda pair: pair[1]["path"].min())]
+    return {"files": len(twins), "across_labels": differs["label"], "across_pools": differs["pool"],
+            "across_generators": differs["generator"], "examples": examples[:5]}  # fmt: skip
+
+
+def _leave_out_duplicates(table: pd.DataFrame, own: pd.Series) -> None:
+    """Leave out all copies of a file whose label is contradicted, and all but one within a pool and generator.
+
+    The copy in the data set's test split is the one that stays, otherwise the first by path.
+    """
+    kept = table[table["left_out"] == ""].assign(rank=own.map({"test": 0, "val": 1}).fillna(2))
+    twins = kept[kept["content_hash"].duplicated(keep=False)].sort_values(["rank", "path"])
+    contradicted = twins.groupby("content_hash")["label"].transform("nunique") > 1
+    for label, called, other in ((REAL, "real", FAKE), (FAKE, "fake", REAL)):
+        first = twins[twins["label"] == label].groupby("content_hash")["path"].min()
+        rows = twins[contradicted & (twins["label"] == other)]
+        table.loc[rows.index, "left_out"] = [
+            f"contradicting labels: same bytes as {path!r}, which is called {called}"
+            for path in rows["content_hash"].map(first)
+        ]
+    alike = twins[~contradicted].groupby(["content_hash", *STRATUM])["path"]
+    copies = twins.loc[~contradicted, "path"] != (stays := alike.transform("first"))
+    table.loc[copies.index[copies], "left_out"] = [f"duplicate: same bytes as {path!r}" for path in stays[copies]]
+
+
+def _leave_out_unused_pools(table: pd.DataFrame, used: set[str]) -> None:
+    unused = (table["left_out"] == "") & ~table["pool"].isin(used)
+    table.loc[unused, "left_out"] = "unused: no generator has fakes in the pool " + table.loc[unused, "pool"]
+
+
+def _require_enough(table: pd.DataFrame, wanted: pd.DataFrame, least: int) -> None:
+    """Raise where a class is missing, or a generator or a pool's real images are too few."""
+    kept = table[table["left_out"] == ""]
+    real, fake = kept[kept["label"] == REAL], kept[kept["label"] == FAKE]
+    for what, where, have in (("fake", "generators", len(fake)), ("real", "photographs", len(real))):
+        if not have and (what == "real" or not len(wanted)):
+            raise AigiError(
+                f"There are no usable {what} images, only {len(kept):,} others: add {where} to compare with."
+            )
+    reals = Counter(real["pool"])
+    fakes = Counter(zip(fake["generator"], fake["pool"], strict=True))
+    short = [
+        f"{generator} ({fakes[generator, pool]} in the pool {pool})"
+        for generator, pool in sorted(wanted.itertuples(index=False, name=None))
+        if fakes[generator, pool] < least
+    ]
+    short += [
+        f"the real images of the pool {pool} ({reals[pool]})"
+        for pool in sorted(set(wanted["pool"]))
+        if reals[pool] < least
+    ]
+    if short:
+        dropped = _joined(_counted(table.loc[table["left_out"] != "", "left_out"]))
+        raise AigiError(
+            f"Too few usable images, at least {least} are needed: {'; '.join(short)}. Add images, take these out, or "
+            f"lower --min-images" + (f" (left out so far: {dropped})." if dropped else ".")
+        )
+
+
+def _group_names(component: pd.Series, given: pd.Series) -> pd.Series:
+    """One name a component: the least group name it was given, else its least path."""
+    named = given[given != ""].groupby(component).min()
+    return component.map(named).fillna(component).astype(str)
+
+
+def _divide(
+    table: pd.DataFrame, component: pd.Series, own: pd.Series, fractions: dict[str, float], seed: int
+) -> pd.Series:
+    """Splits of all kept rows; rows that would let a component straddle the data set's own splits are left out.
+
+    Where the data set has a train and a test split but no val, val is drawn from its train.
+    """
+    kept = table["left_out"] == ""
+    held = own[kept & (own != "")].map(SPLITS.index).groupby(component).max().map(dict(enumerate(SPLITS)))
+    split = component.map(held).fillna("").astype(str)
+    leak = kept & (own != "") & (own != split)
+    table.loc[leak, "left_out"] = [
+        f"leak: tied to {group!r}, which is in the {where} split"
+        for group, where in zip(table.loc[leak, "group"], split[leak], strict=True)
+    ]
+    kept &= ~leak
+    strata = pd.Series(list(table[STRATUM].itertuples(index=False, name=None)), index=table.index, dtype=object)
+
+    def draw(rows: pd.Series, shares: dict[str, float]) -> None:
+        chosen = assign(list(component[rows]), list(strata[rows]), shares, seed)
+        split[rows] = component[rows].map(chosen)
+
+    if len(held) and "val" not in set(held) and fractions["val"]:
+        draw(kept & (split == "train"), {"train": 1 - fractions["val"] / (1 - fractions["test"]),
+                                         "val": fractions["val"] / (1 - fractions["test"])})  # fmt: skip
+    draw(kept & ~component.isin(held.index), fractions)
+    return split
+
+
+def _require_every_split(table: pd.DataFrame, splits: list[str]) -> None:
+    for name, part, group in _missing(table, splits):
+        raise AigiError(
+            f"{name} has no images in the split {part}: its images form only {group} groups that must not be "
+            f"divided; add images of other groups, or take it out."
+        )
+
+
+def _gaps(table: pd.DataFrame) -> list[str]:
+    gaps = [f"{name} ({part})" for name, part, _ in _missing(table, list(SPLITS))]
+    return [f"The data set's own split leaves without images: {', '.join(gaps)}."] if gaps else []
+
+
+def _missing(table: pd.DataFrame, splits: list[str]) -> list[tuple[str, str, int]]:
+    """Generators, and pools' real images, that have no images in a split; with their number of groups."""
+    kept = table[table["left_out"] == ""]
+    result = []
+    for (pool, label, generator), part in kept.groupby(STRATUM):
+        name = (
+            f"Generator {generator!r} in the pool {pool!r}" if label == FAKE else f"The real part of the pool {pool!r}"
+        )
+        result += [(name, split, part["group"].nunique()) for split in splits if split not in set(part["split"])]
+    return result
+
+
+def _record(
+    images: pd.DataFrame,
+    found: Candidates,
+    notes: list[str],
+    duplicates: dict[str, Any],
+    *,
+    val: float,
+    test: float,
+    seed: int,
+    least: int,
+) -> dict[str, Any]:
+    kept = images[images["left_out"] == ""]
+    counts = kept.groupby(["label", "generator", "pool", "split"]).size()
+
+    def row(label: int, generator: str, pool: str) -> dict[str, int]:
+        return {split: int(counts.get((label, generator, pool, split), 0)) for split in SPLITS}
+
+    fakes = (
+        kept.loc[kept["label"] == FAKE, ["generator", "family", "pool"]]
+        .drop_duplicates()
+        .sort_values(["generator", "pool"])
+    )
+    return {
+        "layout": found.layout,
+        "why": found.why,
+        "val": val,
+        "test": test,
+        "seed": seed,
+        "min_images": least,
+        "files": len(images),
+        "kept": len(kept),
+        "left_out": _counted(images.loc[images["left_out"] != "", "left_out"]),
+        "generators": [
+            {"generator": g, "family": f, "pool": p, **row(FAKE, g, p)} for g, f, p in fakes.itertuples(index=False)
+        ],
+        "pools": [{"pool": pool, **row(REAL, "", pool)} for pool in sorted(set(kept["pool"]))],
+        "duplicates": duplicates,
+        "notes": notes,
+    }
+
+
+def _counted(reasons: pd.Series) -> dict[str, int]:
+    """Reasons up to their colon, the most frequent first."""
+    counts = Counter(reasons.str.split(":").str[0])
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _joined(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} {reason}" for reason, n in counts.items())

@@ -1,0 +1,125 @@
+"""Write an ingest into a workspace: atomically, and never over features that belong to another table."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aigi_core import SCHEMA_VERSION
+from aigi_core.errors import WorkspaceError
+from aigi_core.workspace import (
+    MANIFEST,
+    describe_file,
+    exclusive,
+    read_manifest,
+    tool_versions,
+    write_atomic,
+    write_manifest,
+)
+from precompute.ingest.layouts import shown
+from precompute.ingest.pipeline import Ingested
+
+IMAGES = "images.parquet"
+
+
+@contextmanager
+def check_destination(out: Path, images: Path) -> Iterator[None]:
+    """Hold the workspace for writing, once it is sure that the place is one.
+
+    Raises:
+        WorkspaceError: the place is a file, another folder full of things, inside the images, or held by another.
+    """
+    if out.exists() and not out.is_dir():
+        raise WorkspaceError(f"Expected a folder for the workspace, but {out} is a file: choose another --out.")
+    if out.resolve().is_relative_to(images.resolve()):
+        raise WorkspaceError(f"The workspace {out} would lie inside the images {images}: choose another --out.")
+    if out.is_dir() and not (out / MANIFEST).is_file():
+        other = sorted(entry.name for entry in out.iterdir() if entry.name != IMAGES and not entry.name.startswith("."))
+        if other:
+            raise WorkspaceError(
+                f"{out} holds other things ({shown(other[0])}, ...) and is no workspace: choose a new folder for --out."
+            )
+    new = not out.exists()
+    try:
+        with exclusive(out, "ingest"):
+            yield
+    finally:
+        if new and out.is_dir() and all(entry.name.startswith(".lock") for entry in out.iterdir()):
+            for entry in out.iterdir():
+                entry.unlink()
+            out.rmdir()
+
+
+def publish(result: Ingested, out: Path, *, name: str | None, image_root: Path | None, hint: str) -> str:
+    """Write ``images.parquet`` and ``workspace.json``; returns a sentence on what was done.
+
+    The same images leave an encoded workspace as it is; its record, name and image root may change.
+
+    Raises:
+        WorkspaceError: the workspace is encoded, and for other images; the difference is shown.
+    """
+    buffer = io.BytesIO()
+    result.images.to_parquet(buffer, index=False)
+    content = buffer.getvalue()
+    old = read_manifest(out) if (out / MANIFEST).is_file() else None
+    same = old is not None and old["files"].get(IMAGES, {}).get("sha256") == sha256(content).hexdigest()
+    if old is not None and old.get("encoder") and not same:
+        raise WorkspaceError(
+            f"The workspace {out} is encoded, and this ingest would change its images ({_difference(out, result.images)}): "
+            f"choose another --out, or delete {out} first."
+        )
+    base: dict[str, Any] = old if old is not None and same else {
+        "schema_version": SCHEMA_VERSION, "encoder": None, "text": {}, "tools": tool_versions()
+    }  # fmt: skip
+    write_needed = not same or not (out / IMAGES).is_file() or (out / IMAGES).read_bytes() != content
+    if write_needed:
+        write_atomic(out / IMAGES, content)
+    manifest = base | {
+        "name": name or (old or {}).get("name") or out.resolve().name,
+        "ingest": result.record,
+        "files": base.get("files", {}) | {IMAGES: describe_file(out, IMAGES)},
+        "image_root_hint": hint,
+    }
+    manifest.pop("image_root", None)
+    if image_root is not None:
+        manifest["image_root"] = str(image_root)
+    if manifest == old and not write_needed:
+        return f"Nothing changed: {out} already holds exactly these {result.record['kept']:,} images."
+    write_manifest(out, manifest)
+    if same:
+        return f"The images of {out} are unchanged; its record was brought up to date."
+    return f"Wrote {out}: {result.record['kept']:,} images; next: python -m precompute encode --workspace {out} ..."
+
+
+def _difference(out: Path, new: pd.DataFrame) -> str:
+    """How the kept images differ, in words."""
+    try:
+        before = pd.read_parquet(out / IMAGES)
+    except (OSError, ValueError):
+        return f"its {IMAGES} cannot be read"
+    old, now = (table[table["left_out"] == ""].set_index("path") for table in (before, new))
+    added, gone, both = (
+        now.index.difference(old.index),
+        old.index.difference(now.index),
+        now.index.intersection(old.index),
+    )
+    parts = [
+        f"{len(paths):,} {what}, such as {shown(paths[0])!r}"
+        for what, paths in (("new", added), ("gone", gone))
+        if len(paths)
+    ]
+    for column in new.columns.drop("path"):
+        if column not in old.columns:
+            parts.append(f"a new column {column!r}")
+        else:
+            ours, theirs = now.loc[both, column], old.loc[both, column]
+            changed = int((~((ours == theirs) | (ours.isna() & theirs.isna()))).sum())
+            parts += [f"{changed:,} with another {column}"] if changed else []
+    parts += [f"the column {column!r} is gone" for column in old.columns.difference(new.columns)]
+    return "; ".join(parts) or "only in images that are left out"

@@ -1,0 +1,94 @@
+"""Splits by group, stratified, the same on every machine: a pure function of names, strata, fractions and a seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+
+from aigi_core.manifest import SPLITS
+
+
+def components(*keys: Sequence[str]) -> list[str]:
+    """Rows that share any key, directly or through others, and one name for each such component.
+
+    Args:
+        keys: one or more columns of N strings (paths, groups, hashes); an empty string ties to nothing. The first
+            column must be filled.
+
+    Returns:
+        For each row the least name of its component's first column, so that the result does not depend on order.
+    """
+    parent: dict[str, str] = {}
+
+    def find(node: str) -> str:
+        parent.setdefault(node, node)
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for first, *others in zip(*keys, strict=True):
+        for key in (first, *filter(None, others)):
+            low, high = sorted((find(first), find(key)))
+            parent[high] = low
+    roots = [find(first) for first in keys[0]]
+    least: dict[str, str] = {}
+    for root, first in zip(roots, keys[0], strict=True):
+        least[root] = min(first, least.get(root, first))
+    return [least[root] for root in roots]
+
+
+def assign(
+    names: Sequence[str], strata: Sequence[Hashable], fractions: Mapping[str, float], seed: int
+) -> dict[str, str]:
+    """Give each component one split, each stratum close to the wanted fractions.
+
+    Components of several rows go, in an order drawn from the seed, where their strata are relatively emptiest;
+    single rows then fill each stratum's quotas exactly. Depends on names, strata and seed only, not on row order.
+
+    Args:
+        names: [N] component of each row. strata: [N] what to balance (pool, label, generator).
+        fractions: split -> share, summing to 1; splits with share 0 get nothing.
+    """
+    members: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
+    for name, stratum in zip(names, strata, strict=True):
+        members[name][stratum] += 1
+    quota = {stratum: _quotas(n, fractions) for stratum, n in Counter(strata).items()}
+    wanted = {stratum: dict(quotas) for stratum, quotas in quota.items()}
+
+    def key(name: str) -> bytes:
+        return hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).digest()
+
+    chosen: dict[str, str] = {}
+    singles: defaultdict[Hashable, list[str]] = defaultdict(list)
+    for name in sorted(members, key=key):
+        counts = members[name]
+        if counts.total() == 1:
+            singles[next(iter(counts))].append(name)
+            continue
+
+        def emptiness(split: str, counts: Counter[Hashable] = counts) -> float:
+            return sum(n * quota[s][split] / max(wanted[s][split], 1) for s, n in sorted(counts.items(), key=repr))
+
+        split = max((split for split in SPLITS if fractions.get(split, 0) > 0), key=emptiness)
+        chosen[name] = split
+        for stratum, n in counts.items():
+            quota[stratum][split] -= n
+    for stratum, single in singles.items():
+        # Groups may have overfilled a split: what it has too much, the fullest of the others go without.
+        free = {split: max(0, left) for split, left in quota[stratum].items()}
+        while sum(free.values()) > len(single):
+            free[max(free, key=free.__getitem__)] -= 1
+        order = [split for split in SPLITS for _ in range(free[split])]
+        chosen |= dict(zip(single, order, strict=True))
+    return chosen
+
+
+def _quotas(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
+    """Whole numbers near the fractions that sum to n; a split that is wanted gets at least one where n allows it."""
+    quotas = {}
+    for split in SPLITS[1:]:
+        share = fractions.get(split, 0.0)
+        quotas[split] = max(round(n * share), 1) if share > 0 and n >= len(SPLITS) else round(n * share)
+    return {SPLITS[0]: n - sum(quotas.values()), **quotas}

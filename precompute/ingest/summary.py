@@ -1,0 +1,64 @@
+"""The closing summary of an ingest, as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from aigi_core.manifest import SPLITS
+from precompute.ingest.layouts import shown
+
+EXAMPLES = 10
+
+
+def summary(images: pd.DataFrame, record: dict[str, Any]) -> str:
+    """What was decided, how many images each generator and pool has, and what was left out, with reasons."""
+    left_out = images[images["left_out"] != ""]
+    lines = [
+        f"Layout: {record['layout']}, because {shown(record['why'])}.",
+        *(shown(note) for note in record["notes"]),
+        f"Kept {record['kept']:,} of {record['files']:,} files; seed {record['seed']}.",
+        "",
+        *_table(record),
+        "",
+    ]
+    if len(left_out):
+        lines.append(f"Left out {len(left_out):,} (all with their reasons in images.parquet):")
+        kinds = left_out["left_out"].str.split(":").str[0]
+        for reason, n in record["left_out"].items():
+            lines.append(f"  {n:,} {reason}")
+            few = left_out[kinds == reason].head(max(1, EXAMPLES // len(record["left_out"])))
+            lines += [
+                f"    {shown(path)}: {shown(why.partition(': ')[2])}"
+                for path, why in zip(few["path"], few["left_out"], strict=True)
+            ]
+    noted = images.loc[(images["left_out"] == "") & (images["note"] != ""), "note"]
+    if len(noted):
+        counts = noted.str.split("; ").explode().str.replace(r"\d+ ", "n ", regex=True).value_counts(sort=False)
+        kinds_of_note = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+        lines.append("Noted: " + "; ".join(f"{n:,} {shown(str(note))}" for note, n in kinds_of_note) + ".")
+    same = record["duplicates"]
+    lines.append(
+        f"Exact duplicates: {same['files']:,} files share their bytes with another, {same['across_labels']:,} across "
+        f"labels, {same['across_pools']:,} across pools, {same['across_generators']:,} across generators; "
+        f"{same['leaks']:,} files left out that leaked into another split."
+    )
+    lines += ["  " + " = ".join(map(shown, paths)) for paths in same["examples"]]
+    return "\n".join(lines)
+
+
+def _table(record: dict[str, Any]) -> list[str]:
+    rows = [
+        (row["generator"], row["family"], row["pool"], *(row[split] for split in SPLITS))
+        for row in record["generators"]
+    ]
+    rows += [("(real)", "", row["pool"], *(row[split] for split in SPLITS)) for row in record["pools"]]
+    cells = [("generator", "family", "pool", *SPLITS), *([shown(str(cell)) for cell in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(6)]
+    return [
+        "  ".join(
+            cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
