@@ -54,8 +54,11 @@ class ImageError(AigiError):
     """
 
     def __init__(self, reason: str, particulars: str) -> None:
-        super().__init__(f"{reason}: {particulars}")
+        super().__init__(reason, particulars)
         self.reason = reason
+
+    def __str__(self) -> str:
+        return ": ".join(self.args)
 
 
 @dataclass(frozen=True)
@@ -151,11 +154,13 @@ def _decode(opened: Image.Image) -> LoadedImage:
     notes = []
     tiles: list[Any] = getattr(opened, "tile", [])  # decoder arguments, the raw mode among them; gone once loaded
     raw = next((str(part) for tile in tiles for part in _parts(tile[3]) if ";16" in str(part)), "")
-    turned = _orientation(opened)
+    # Before loading only a TIFF's tags may be asked: getexif of a PNG loads it, and would swallow what is wrong with it.
+    tags: Mapping[int, Any] = getattr(opened, "tag_v2", {})
     frames = int(getattr(opened, "n_frames", 1))
     if frames > 1:
         kind = "frames" if opened.format in ("GIF", "WEBP", "PNG", "AVIF") else "pictures"
         notes.append(f"first of {frames} {kind}")
+    turned = tags.get(_ORIENTATION)
     opened.load()
     quality, standard = jpeg_quality(getattr(opened, "quantization", None) or {})
     if not standard:
@@ -165,6 +170,7 @@ def _decode(opened: Image.Image) -> LoadedImage:
     remaining = _orientation(opened)  # Pillow turns some formats itself while loading
     if remaining in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[remaining])
+    turned = turned or remaining
     if turned in _UPRIGHT:
         notes.append(f"turned upright (EXIF orientation {turned})")
     return LoadedImage(

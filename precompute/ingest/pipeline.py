@@ -181,8 +181,8 @@ def _require_enough(table: pd.DataFrame, wanted: pd.DataFrame, least: int) -> No
 
 def _group_names(component: pd.Series, given: pd.Series) -> pd.Series:
     """One name a component: the least group name it was given, else its least path."""
-    named = given[given != ""].groupby(component).min()
-    return component.map(named).fillna(component).astype(str)
+    named = given[given != ""].groupby(component).min().to_dict()
+    return pd.Series([named.get(name, name) for name in component], index=component.index, dtype=str)
 
 
 def _divide(
@@ -193,8 +193,9 @@ def _divide(
     Where the data set has a train and a test split but no val, val is drawn from its train.
     """
     kept = table["left_out"] == ""
-    held = own[kept & (own != "")].map(SPLITS.index).groupby(component).max().map(dict(enumerate(SPLITS)))
-    split = component.map(held).fillna("").astype(str)
+    latest = own[kept & (own != "")].map(SPLITS.index).groupby(component).max()
+    held = {str(name): SPLITS[index] for name, index in latest.items()}
+    split = pd.Series([held.get(name, "") for name in component], index=table.index, dtype=str)
     leak = kept & (own != "") & (own != split)
     table.loc[leak, "left_out"] = [
         f"leak: tied to {group!r}, which is in the {where} split"
@@ -207,10 +208,10 @@ def _divide(
         chosen = assign(list(component[rows]), list(strata[rows]), shares, seed)
         split[rows] = component[rows].map(chosen)
 
-    if len(held) and "val" not in set(held) and fractions["val"]:
+    if len(held) and "val" not in held.values() and fractions["val"]:
         draw(kept & (split == "train"), {"train": 1 - fractions["val"] / (1 - fractions["test"]),
                                          "val": fractions["val"] / (1 - fractions["test"])})  # fmt: skip
-    draw(kept & ~component.isin(held.index), fractions)
+    draw(kept & ~component.isin(list(held)), fractions)
     return split
 
 

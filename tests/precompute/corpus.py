@@ -1,0 +1,59 @@
+"""Small data sets made on the spot: ordinary ones in each layout."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+from PIL import Image
+
+from aigi_core.images import ImageError
+
+
+def picture(seed: object, size: tuple[int, int] = (24, 16)) -> Image.Image:
+    """A blotchy RGB picture that differs for every seed."""
+    rng = np.random.default_rng(crc32(repr(seed).encode()))
+    return Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def write(root: Path, path: str, content: bytes | None = None) -> Path:
+    """Write a file, by default a PNG that differs for every path."""
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(encoded(picture(path)) if content is None else content)
+    return file
+
+
+def fill(root: Path, folder: str, n: int = 12) -> None:
+    """`n` different images in a folder."""
+    for i in range(n):
+        write(root, f"{folder}/{i:03d}.png")
+
+
+def folders(root: Path, n: int = 12, generators: tuple[str, ...] = ("stylegan2", "sd-1.4")) -> Path:
+    """``real/`` beside ``fake/<generator>/``."""
+    fill(root, "real", n)
+    for generator in generators:
+        fill(root, f"fake/{generator}", n)
+    return root
+
+
+def crash(root: Path, path: str) -> dict[str, object]:
+    """A reader whose process dies on some files, as a decoder's does that overruns its memory."""
+    if path.startswith("crash"):
+        os._exit(11)
+    return {"note": path, "left_out": ""}
+
+
+def fail(root: Path, path: str) -> dict[str, object]:
+    """A reader that raises."""
+    raise ImageError("unreadable", path)
