@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = (
     ("errors",),
-    ("manifest", "workspace", "resampling"),
+    ("images", "manifest", "workspace", "resampling"),
     ("overview", "calibration", "perturb", "clip"),
     ("detectors",),
     ("transfer", "geometry", "explain", "audit"),
