@@ -36,8 +36,9 @@ def group_weights(
 
 def percentile_interval(values: Float[np.ndarray, "draws ..."], level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper percentile over the draws; draws in which a statistic is undefined (NaN) are left out."""
-    tail = 50 * (1 - level)
-    low, high = np.nanpercentile(values, [tail, 100 - tail], axis=0)
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    # NumPy's NaN-aware quantile goes cell by cell in Python: a hundred times slower on a matrix.
+    low, high = (np.nanquantile if np.isnan(values).any() else np.quantile)(values, tails, axis=0)
     return low, high
 
 

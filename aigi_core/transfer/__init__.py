@@ -4,7 +4,7 @@ Everything here takes decision values ``scores`` [K detectors, N images] and the
 (:class:`aigi_core.manifest.Domains`); how the detectors were trained is no concern of this room.
 """
 
-from aigi_core.transfer.bootstrap import Estimate, draw_counts, interval
+from aigi_core.transfer.bootstrap import Estimate, draw_counts
 from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, transfer_matrix
 from aigi_core.transfer.metrics import METRICS, Metric, evaluate
@@ -20,6 +20,5 @@ __all__ = [
     "difference",
     "draw_counts",
     "evaluate",
-    "interval",
     "transfer_matrix",
 ]

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Int16, Integer
+from jaxtyping import Float, Float32, Int, Integer
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
+from aigi_core.resampling import group_weights, percentile_interval
 
 SMALLEST_STRATUM = 5
 """Strata of fewer groups are merged: resampling one group within itself would hide all of its variance."""
@@ -34,7 +35,7 @@ class Estimate:
 
 def draw_counts(
     domains: Domains, rows: Integer[np.ndarray, " n"], draws: int = 1000, seed: int = 0
-) -> Int16[np.ndarray, "B n"]:
+) -> Float32[np.ndarray, "B n"]:
     """How often each of these images occurs in each draw.
 
     Groups are drawn with replacement within strata, as many as there are. A stratum is what a group holds: its
@@ -48,18 +49,7 @@ def draw_counts(
     if draws < 1 or len(rows) == 0:
         raise AigiError(f"A bootstrap needs images and at least one draw; got {len(rows)} images and {draws} draws.")
     group, stratum = _strata(domains, rows)
-    rng = np.random.default_rng(seed)
-    counts = np.zeros((draws, group.max() + 1), np.int16)
-    for name in range(stratum.max() + 1):
-        members = np.flatnonzero(stratum == name)
-        size = len(members)
-        for start in range(0, draws, step := max(1, 2**22 // size)):
-            block = min(step, draws - start)
-            picks = rng.integers(size, size=(block, size)) + np.arange(block)[:, None] * size
-            counts[start : start + block, members] = np.bincount(picks.ravel(), minlength=block * size).reshape(
-                block, size
-            )
-    return counts[:, group]
+    return group_weights(group, draws, strata=stratum[group], seed=seed)
 
 
 def _strata(
@@ -82,16 +72,7 @@ def _strata(
     return group, stratum
 
 
-def interval(
-    draws: Float[np.ndarray, B * cells], confidence: float = 0.95
-) -> tuple[Float[np.ndarray, "*cells"], Float[np.ndarray, "*cells"]]:
-    """Percentile interval over the first axis; draws that are NaN (a class was not drawn) are left out."""
-    quantiles = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = (np.nanquantile if np.isnan(draws).any() else np.quantile)(draws, quantiles, axis=0)
-    return low, high
-
-
 def estimate(value: float, draws: Float[np.ndarray, " B"], n: int, confidence: float = 0.95) -> Estimate:
     """One value with the percentile interval of its draws."""
-    low, high = interval(draws, confidence)
+    low, high = percentile_interval(draws, confidence)
     return Estimate(float(value), float(low), float(high), n)

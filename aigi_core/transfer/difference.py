@@ -11,7 +11,7 @@ from scipy.special import ndtr
 from scipy.stats import false_discovery_control
 
 from aigi_core.errors import AigiError
-from aigi_core.transfer.bootstrap import interval
+from aigi_core.resampling import percentile_interval
 from aigi_core.transfer.matrix import TransferMatrix
 
 
@@ -59,7 +59,7 @@ class MatrixDifference:
             return PairedDifference(np.nan, np.nan, np.nan, np.nan, 0)
         means = self.draws[:, chosen].mean(axis=1, dtype=np.float64)
         value = float(self.values[chosen].mean())
-        low, high = interval(means, self.confidence)
+        low, high = percentile_interval(means, self.confidence)
         p = float(paired_p_value(np.array(value), means))
         return PairedDifference(value, float(low), float(high), p, int(chosen.sum()))
 
@@ -93,7 +93,7 @@ def difference(a: TransferMatrix, b: TransferMatrix, metric: str = "accuracy") -
         raise AigiError(f"The metric {metric!r} was not measured in both matrices.")
     draws = a.draws[metric] - b.draws[metric]
     values = a.values[metric] - b.values[metric]
-    low, high = interval(draws, a.protocol["confidence"])
+    low, high = percentile_interval(draws, a.protocol["confidence"])
     p = paired_p_value(values, draws)
     q = np.full_like(p, np.nan)
     finite = np.isfinite(p)

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Float32, Int, Real
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.transfer.bootstrap import Estimate, draw_counts, estimate, interval
+from aigi_core.resampling import percentile_interval
+from aigi_core.transfer.bootstrap import Estimate, draw_counts, estimate
 from aigi_core.transfer.metrics import (
     AT_THRESHOLD,
     CALIBRATED,
@@ -100,7 +101,7 @@ class TransferMatrix:
         share of 1 (or 0) among n images takes the place of an interval without width.
         """
         confidence = self.protocol["confidence"]
-        low, high = interval(self._draws(metric), confidence)
+        low, high = percentile_interval(self._draws(metric), confidence)
         images = {"accuracy_real": self.n_real, "accuracy_fake": self.n_fake}.get(metric, self.n_real + self.n_fake)
         if metric in (*AT_THRESHOLD, *CALIBRATED):
             if metric == "balanced_accuracy":

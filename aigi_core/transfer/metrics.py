@@ -82,7 +82,7 @@ CHUNK = 2**18
 def evaluate(
     scores: Real[np.ndarray, "K n"],
     labels: Integer[np.ndarray, " n"],
-    counts: Integer[np.ndarray, "B n"] | None = None,
+    counts: Real[np.ndarray, "B n"] | None = None,
     thresholds: Float[np.ndarray, " K"] | float = 0.0,
     metrics: Sequence[str] = (*AT_THRESHOLD, *RANKING),
 ) -> dict[str, Float[np.ndarray, "K B"]]:
@@ -113,7 +113,7 @@ def evaluate(
 
 
 def threshold_metrics(
-    flagged: Bool[np.ndarray, "K n"], labels: Integer[np.ndarray, " n"], counts: Integer[np.ndarray, "B n"]
+    flagged: Bool[np.ndarray, "K n"], labels: Integer[np.ndarray, " n"], counts: Real[np.ndarray, "B n"]
 ) -> dict[str, Float[np.ndarray, "K B"]]:
     """Accuracy, balanced accuracy and the accuracies on real and fake, from decisions: one matrix product a class."""
     weights = counts.astype(np.float64)
@@ -129,7 +129,7 @@ def threshold_metrics(
 def ranking_metrics(
     scores: Real[np.ndarray, " n"],
     labels: Integer[np.ndarray, " n"],
-    counts: Integer[np.ndarray, "B n"],
+    counts: Real[np.ndarray, "B n"],
     metrics: Sequence[str] = RANKING,
 ) -> dict[str, Float[np.ndarray, " B"]]:
     """The metrics that depend on the order of one detector's scores alone, in each draw.

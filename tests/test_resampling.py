@@ -1,0 +1,35 @@
+"""Draws of whole groups, and intervals against their definitions."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from aigi_core.errors import AigiError
+from aigi_core.resampling import group_weights, percentile_interval, wilson
+
+
+def test_groups_are_drawn_whole_within_strata() -> None:
+    groups = np.repeat(np.arange(20), 2)
+    strata = np.arange(40) // 20
+    weights = group_weights(groups, 50, strata=strata, seed=1)
+    assert (weights[:, ::2] == weights[:, 1::2]).all()
+    assert (weights[:, :20].sum(axis=1) == 20).all() and weights.std() > 0.8
+    with pytest.raises(AigiError, match="no images"):
+        group_weights(np.array([]), 5)
+
+
+def test_nan_draws_are_left_out_of_an_interval() -> None:
+    draws = np.linspace(0, 1, 101)[:, None].repeat(2, axis=1)
+    complete = percentile_interval(draws, 0.9)
+    np.testing.assert_allclose(complete, [[0.05, 0.05], [0.95, 0.95]])
+    draws[np.arange(101) % 10 == 3, 1] = np.nan
+    low, high = percentile_interval(draws, 0.9)
+    assert (low[0], high[0]) == (complete[0][0], complete[1][0])
+    np.testing.assert_allclose([low[1], high[1]], np.quantile(draws[~np.isnan(draws[:, 1]), 1], [0.05, 0.95]))
+
+
+def test_wilson() -> None:
+    for hits in (0, 7, 20):
+        reference = binomtest(hits, 20).proportion_ci(method="wilson")
+        np.testing.assert_allclose(wilson(hits, 20), (reference.low, reference.high), atol=1e-12)
+    assert wilson(0, 0) == (0.0, 1.0)
