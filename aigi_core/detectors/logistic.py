@@ -1,0 +1,327 @@
+"""Exact L2 logistic regression, many problems at once that share their rows.
+
+The objective is scikit-learn's: ``1/2 |w|^2 + C * sum_i s_i log(1 + exp(-y_i f_i))`` with ``f = X w + b`` and the
+intercept ``b`` unpenalised. Every fit ends with a gradient below ``tol`` (Euclidean norm over weights and intercept,
+computed afresh in float64), or raises.
+
+How it is fast: Newton's method whose outer gradients are float64 and whose directions come from float32. Wide problems
+solve for the direction by conjugate gradients, preconditioned with the Hessian at equal weights of all rows (one Gram
+matrix serves every C, every draw and every generator that shares a pool's real images); narrow ones form the Hessian.
+All problems of a call move together, so that a pass over ``X`` is one matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+from scipy.linalg import lapack
+
+from aigi_core.errors import AigiError
+
+TOLERANCE = 1e-8
+NARROW = 160
+"""Up to this many features a Hessian is cheaper than conjugate gradients."""
+_MAX_OUTER = 100
+_MAX_INNER = 200
+
+Array = np.ndarray
+Direction = Callable[[Array, Array, Array, Array, Array], tuple[Array, Array]]
+
+
+@dataclass(frozen=True, eq=False)
+class LogisticFit:
+    """Solutions of B problems.
+
+    Attributes:
+        weights: [B, d].
+        intercept: [B]; zeros where none was fitted.
+        gradient_norm: [B], Euclidean norm of the objective's gradient over weights and intercept, at the solution.
+        iterations: [B] Newton steps.
+    """
+
+    weights: Float[Array, "B d"]
+    intercept: Float[Array, " B"]
+    gradient_norm: Float[Array, " B"]
+    iterations: Int[Array, " B"]
+
+    def decision_function(self, X: Float[Array, "n d"]) -> Float[Array, "n B"]:
+        """Log-odds of being fake for each row under each solution."""
+        f: Array = np.asarray(X, np.float64) @ self.weights.T + self.intercept
+        return f
+
+
+class Gram:
+    """Second moments of rows, the stuff that preconditioners are made of; one serves all fits on similar rows.
+
+    It only steers how fast a fit converges, never what it converges to, so it may come from other rows than those
+    fitted: the pool's real images, a generator's neighbours, a sample.
+    """
+
+    def __init__(self, X: Float[Array, "n d"]) -> None:
+        X32 = np.asarray(X, np.float32)
+        self.mean: Float32[Array, " d"] = X32.mean(axis=0, dtype=np.float64).astype(np.float32)
+        centred = X32 - self.mean
+        self.covariance: Float32[Array, "d d"] = (centred.T @ centred) / np.float32(len(X32))
+        self.scale = float(np.linalg.norm(self.covariance))
+        self._inverses: dict[int, Float32[Array, "d d"] | None] = {}
+
+    def inverse(self, curvature: float) -> Float32[Array, "d d"] | None:
+        """Inverse of ``I + curvature * covariance``, to within a factor 1.2 of ``curvature``; None where I will do."""
+        key = round(4 * np.log2(max(curvature, 1e-30)))
+        if key not in self._inverses:
+            curvature = 2.0 ** (key / 4)
+            if curvature * self.scale < 0.5:
+                self._inverses[key] = None
+            else:
+                matrix = np.float32(curvature) * self.covariance
+                matrix.flat[:: len(matrix) + 1] += np.float32(1)
+                self._inverses[key] = _inverse_spd(matrix)
+        return self._inverses[key]
+
+
+def fit_logistic(
+    X: Float[Array, "n d"],
+    y: Float[Array, " n"] | Float[Array, "B n"],
+    C: float | Float[Array, " B"] = 1.0,
+    *,
+    sample_weight: Float[Array, " n"] | Float[Array, "B n"] | None = None,
+    fit_intercept: bool = True,
+    class_weight: Literal["balanced"] | None = None,
+    tol: float = TOLERANCE,
+    init: LogisticFit | None = None,
+    gram: Gram | None = None,
+) -> LogisticFit:
+    """Fit B logistic regressions on the same rows, each with its own labels, C and row weights.
+
+    Args:
+        X: [n, d] features, finite.
+        y: [n] or [B, n] labels, fake = 1, real = 0.
+        C: inverse strength of the penalty, one for all or one a problem.
+        sample_weight: [n] or [B, n] weights of rows, zero or more (bootstrap draws: counts).
+        class_weight: ``"balanced"`` gives both classes the same total weight, as in scikit-learn.
+        init: solutions to start from (B of them or one), such as those of a neighbouring C.
+        gram: second moments shared with other fits; computed from X where absent.
+
+    Raises:
+        AigiError: X is not finite, a class is missing, shapes disagree, or the gradient cannot be brought below tol.
+    """
+    X, Y, C_, S = _check(X, y, C, sample_weight)
+    if class_weight == "balanced":
+        S = S * _balance(Y, S)
+    c = C_ * S  # [n, B or 1]
+    n, d = X.shape
+    batch = max(Y.shape[1], c.shape[1])
+    W, b = np.zeros((d, batch)), np.zeros(batch)
+    if init is not None:
+        W[:], b[:] = np.broadcast_to(init.weights.T, W.shape), init.intercept if fit_intercept else 0.0
+    if n < d:  # the solution lies in the span of the rows: rotate into it (X = Z Q', w = Q u)
+        Q, R = np.linalg.qr(X.T)
+        fit = _newton(np.ascontiguousarray(R.T), Y, c, Q.T @ W, b, fit_intercept, tol, None)
+        weights = fit.weights @ Q.T
+        return LogisticFit(weights, fit.intercept, fit.gradient_norm, fit.iterations)
+    return _newton(X, Y, c, W, b, fit_intercept, tol, gram)
+
+
+def log_loss(f: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Log-loss of each decision value, of any shape: log(1 + exp(-(2y - 1) f)), stable for any f."""
+    f = np.asarray(f)
+    loss: Array = np.log1p(np.exp(-np.abs(f))) + np.maximum(np.where(np.asarray(y) > 0.5, -f, f), 0.0)
+    return loss
+
+
+def _check(X: Any, y: Any, C: Any, sample_weight: Any) -> tuple[Array, Array, Array, Array]:
+    X = np.ascontiguousarray(X, np.float64)
+    if X.ndim != 2 or 0 in X.shape:
+        raise AigiError(
+            f"Logistic regression needs a matrix of features, rows by columns; this one has shape {X.shape}."
+        )
+    if not np.isfinite(X).all():
+        row = int(np.flatnonzero(~np.isfinite(X).all(axis=1))[0])
+        raise AigiError(f"Row {row} of the features holds NaN or infinity: leave that image out or encode it again.")
+    Y = np.atleast_2d(np.asarray(y, np.float64)).T
+    S = np.ones((len(X), 1)) if sample_weight is None else np.atleast_2d(np.asarray(sample_weight, np.float64)).T
+    C_ = np.atleast_1d(np.asarray(C, np.float64))
+    if len(Y) != len(X) or len(S) != len(X) or len({Y.shape[1], S.shape[1], len(C_)} - {1}) > 1:
+        raise AigiError(
+            f"Features {X.shape}, labels {Y.T.shape}, row weights {S.T.shape} and C {C_.shape} do not belong together: "
+            f"expected one label and weight a row, and one batch size for all."
+        )
+    if not np.isin(Y, (0, 1)).all():
+        raise AigiError("Labels must be 0 (real) or 1 (fake).")
+    if not (np.isfinite(S).all() and (S >= 0).all() and np.isfinite(C_).all() and (C_ > 0).all()):
+        raise AigiError("Row weights must be finite and not negative, and C must be finite and positive.")
+    fake, real = (S * Y).sum(axis=0), (S * (1 - Y)).sum(axis=0)
+    if not (fake > 0).all() or not (real > 0).all():
+        absent = "fake" if not (fake > 0).all() else "real"
+        raise AigiError(f"A detector needs images of both classes, and there is no {absent} one among {len(X)} rows.")
+    return X, Y, C_, S
+
+
+def _balance(Y: Array, S: Array) -> Array:
+    """scikit-learn's "balanced": total weight / (2 * weight of the class)."""
+    fakes, total = (S * Y).sum(axis=0), (S + 0 * Y).sum(axis=0)
+    balance: Array = np.where(Y > 0.5, total / (2 * fakes), total / (2 * (total - fakes)))
+    return balance
+
+
+def _newton(
+    Z: Array, Y: Array, c: Array, W: Array, b: Array, intercept: bool, tol: float, gram: Gram | None
+) -> LogisticFit:
+    """Newton's method on all columns at once; columns leave as they converge."""
+    p, batch = W.shape
+    W, b = W.copy(), b.copy()
+    norms, iterations = np.full(batch, np.inf), np.zeros(batch, int)
+    active = np.arange(batch)
+    narrow = p <= NARROW
+    Z32 = Z.astype(np.float32)
+    if not narrow and gram is None:
+        gram = Gram(Z32)
+    stalled = np.zeros(batch, int)
+
+    def columns(array: Array) -> Array:
+        return array if array.shape[1] == 1 else array[:, active]
+
+    V, v = W, b
+    f = Z @ V + v
+    loss, r, D = _loss(f, columns(Y), columns(c), V)
+    G, h = Z.T @ r + V, r.sum(axis=0) * intercept
+    for _ in range(_MAX_OUTER):
+        norm = np.sqrt((G * G).sum(axis=0) + h * h)
+        norms[active] = norm
+        done = norm < tol
+        if done.any():
+            W[:, active[done]], b[active[done]] = V[:, done], v[done]
+            keep = ~done
+            active = active[keep]
+            if not len(active):
+                return LogisticFit(np.ascontiguousarray(W.T), b, norms, iterations)
+            V, v, f, loss, D, G, h, norm = (a[..., keep] for a in (V, v, f, loss, D, G, h, norm))
+        iterations[active] += 1
+        if narrow or (stalled[active] > 1).any():
+            dV, dv = _direct(Z if (stalled[active] > 0).any() else Z32, D, G, h, intercept)
+        else:
+            assert gram is not None
+            dV, dv = _conjugate_gradients(Z32, D, G, h, norm, intercept, gram, tol)
+        V, v, f, loss, r, D = _step(Z, columns(Y), columns(c), V, v, f, loss, G, h, dV, dv)
+        G, h = Z.T @ r + V, r.sum(axis=0) * intercept
+        stalled[active] += np.sqrt((G * G).sum(axis=0) + h * h) > 0.5 * norm
+    worst = int(np.argmax(norms))
+    raise AigiError(
+        f"Logistic regression did not reach a gradient of {tol:g} (got {norms[worst]:.1e}): scale the features to about "
+        f"unit norm, or lower C."
+    )
+
+
+def _loss(f: Array, Y: Array, c: Array, V: Array) -> tuple[Array, Array, Array]:
+    """Objective [B], gradient in f [n, B] and curvature in f [n, B]."""
+    e = np.exp(-np.abs(f))
+    q = 1.0 / (1.0 + e)
+    sigma = np.where(f >= 0, q, e * q)
+    loss = np.log1p(e) + np.maximum(np.where(Y > 0.5, -f, f), 0.0)
+    return (c * loss).sum(axis=0) + 0.5 * (V * V).sum(axis=0), c * (sigma - Y), c * (e * q * q)
+
+
+def _step(
+    Z: Array, Y: Array, c: Array, V: Array, v: Array, f: Array, loss: Array, G: Array, h: Array, dV: Array, dv: Array
+) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """The Newton step, halved for those columns whose objective would rise."""
+    slope = (G * dV).sum(axis=0) + h * dv
+    length = np.ones(len(v))
+    for _ in range(40):
+        V_new, v_new = V + length * dV, v + length * dv
+        f_new = Z @ V_new + v_new
+        loss_new, r, D = _loss(f_new, Y, c, V_new)
+        # The slack is the rounding of a sum: near the solution the objective cannot tell steps apart any more.
+        rises = loss_new > loss + 1e-4 * length * slope + 1e-12 * np.abs(loss)
+        if not rises.any():
+            break
+        length[rises] *= 0.5
+    return V_new, v_new, f_new, loss_new, r, D
+
+
+def _direct(Z: Array, D: Array, G: Array, h: Array, intercept: bool) -> tuple[Array, Array]:
+    """Newton's direction from the Hessian itself, bordered by the intercept; float32 products where Z is float32."""
+    dV, dv = np.empty_like(G), np.zeros_like(h)
+    p = len(G)
+    for k in range(G.shape[1]):
+        weighted = Z * D[:, k : k + 1].astype(Z.dtype)
+        H = np.empty((p + 1, p + 1))
+        H[:p, :p] = Z.T @ weighted
+        H.flat[: p * (p + 2) : p + 2] += 1.0
+        H[:p, p] = H[p, :p] = weighted.sum(axis=0, dtype=np.float64)
+        H[p, p] = D[:, k].sum()
+        if intercept:
+            step = np.linalg.solve(H, -np.append(G[:, k], h[k]))
+            dV[:, k], dv[k] = step[:p], step[p]
+        else:
+            dV[:, k] = np.linalg.solve(H[:p, :p], -G[:, k])
+    return dV, dv
+
+
+def _conjugate_gradients(
+    Z: Float32[Array, "n p"], D: Array, G: Array, h: Array, norm: Array, intercept: bool, gram: Gram, tol: float
+) -> tuple[Array, Array]:
+    """Newton's direction to a relative residual that suits the distance to go, with the intercept eliminated."""
+    D32 = D.astype(np.float32)
+    total = D.sum(axis=0)
+    pull = (Z.T @ D32) / total.astype(np.float32) if intercept else np.zeros((len(G), len(h)), np.float32)  # D-mean row
+    rhs = (-(G - pull * h) / norm).astype(np.float32)
+    eta = np.maximum(np.minimum(0.05, np.sqrt(norm) * 0.1), 1e-4)
+    eta = np.maximum(eta, 0.3 * tol / norm).astype(np.float32)
+    inverses = [gram.inverse(float(t)) for t in total]
+
+    def precondition(residual: Array, which: Array) -> Array:
+        out = residual.copy()
+        for key in {id(inverses[k]) for k in which}:
+            same = np.flatnonzero([id(inverses[k]) == key for k in which])
+            matrix = inverses[which[same[0]]]
+            if matrix is not None:
+                out[:, same] = matrix @ residual[:, same]
+        return out
+
+    X = np.zeros_like(rhs)
+    which = np.arange(len(h))
+    R = rhs
+    start = np.sqrt((R * R).sum(axis=0))
+    S = precondition(R, which)
+    P = S
+    rho = (R * S).sum(axis=0)
+    for _ in range(_MAX_INNER):
+        U = Z @ P
+        if intercept:
+            U -= (pull[:, which] * P).sum(axis=0)
+        Q = Z.T @ (D32[:, which] * U)
+        # Where the intercept is eliminated D'U = 0 by construction, so no second centring is needed.
+        Q += P
+        alpha = rho / (P * Q).sum(axis=0)
+        X[:, which] += alpha * P
+        R = R - alpha * Q
+        keep = np.sqrt((R * R).sum(axis=0)) > eta[which] * start[which]
+        if not keep.any():
+            break
+        if not keep.all():
+            which, R, P, rho = which[keep], R[:, keep], P[:, keep], rho[keep]
+        S = precondition(R, which)
+        rho_new = (R * S).sum(axis=0)
+        P = S + (rho_new / rho) * P
+        rho = rho_new
+    dV = X.astype(np.float64) * norm
+    # From the intercept's own row of the Newton system: sum(D) db + D' Z dV = -h.
+    dv = -(h / total) - (pull.astype(np.float64) * dV).sum(axis=0) if intercept else np.zeros_like(h)
+    return dV, dv
+
+
+def _inverse_spd(matrix: Float32[Array, "d d"]) -> Float32[Array, "d d"]:
+    """Inverse of a symmetric positive definite float32 matrix by Cholesky (half the work of a general inverse)."""
+    factor, info = lapack.spotrf(matrix, lower=1, overwrite_a=0)
+    if info == 0:
+        factor, info = lapack.spotri(factor, lower=1, overwrite_c=1)
+    if info != 0:
+        raise AigiError("The features have no usable second moments: look for infinite or enormous values among them.")
+    lower = np.tril(factor)
+    inverse: Array = lower + np.tril(lower, -1).T
+    return np.ascontiguousarray(inverse)

@@ -1,0 +1,235 @@
+"""From training sets to detectors: hyperparameters on the validation split, then a fit on train plus validation.
+
+This is the paper's protocol (section on the baseline). Its literal grid (solver, C and max_iter; 96 points) is offered
+as ``grid="paper"``; once fits converge only C matters, so the default walks the eight values of C with exact fits.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from aigi_core.detectors.detector import Detector, encoder_of
+from aigi_core.detectors.features import EmbeddingView, FeatureView
+from aigi_core.detectors.logistic import NARROW, Gram, LogisticFit, fit_logistic, log_loss
+from aigi_core.errors import AigiError
+from aigi_core.manifest import REAL, Domains
+from aigi_core.workspace import Workspace, tool_versions
+
+PAPER_C = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0)
+PAPER_SOLVERS = ("lbfgs", "saga")
+PAPER_MAX_ITER = (10, 50, 100, 500, 1000, 5000)
+"""The paper names the ends of this range (10..5000); these six values make up its 96 points."""
+
+TrainingSet = str | Sequence[str]
+"""One generator, or several whose images are trained on together."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a detector is trained.
+
+    Attributes:
+        C: inverse penalties tried on the validation split; a single one is taken without validation.
+        fit_intercept: with or without bias.
+        class_weight: ``"balanced"`` gives both classes the same total weight.
+        grid: ``"path"``, exact fits for each C, or ``"paper"``, its 96-point grid through scikit-learn.
+        refit: whether the chosen C is fitted again on train plus validation, as in the paper.
+    """
+
+    C: tuple[float, ...] = PAPER_C
+    fit_intercept: bool = True
+    class_weight: Literal["balanced"] | None = None
+    grid: Literal["path", "paper"] = "path"
+    refit: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Outcome of a protocol on one training set: the solution, and how each point of the grid did on validation."""
+
+    weights: Float[np.ndarray, " p"]
+    intercept: float
+    C: float
+    validation: dict[str, Any]
+
+
+def train(
+    workspace: Workspace,
+    training_sets: Sequence[TrainingSet],
+    view: FeatureView | None = None,
+    protocol: Protocol | None = None,
+) -> list[Detector]:
+    """Train one detector a training set on a workspace, on any feature view (the embedding by default).
+
+    Raises:
+        AigiError: an unknown generator, one without images of a class in a split, or features that are not numbers.
+
+    Example:
+        >>> detectors = train(workspace, workspace.domains.generators)          # doctest: +SKIP
+        >>> scores = score_detectors(detectors, workspace)                      # doctest: +SKIP
+    """
+    view = (view or EmbeddingView()).resolve(workspace)
+    domains = workspace.domains
+    needed = np.unique(np.concatenate([domains.rows(s, ("train", "val")) for s in map(as_names, training_sets)]))
+    features = view.matrix(workspace, needed)
+    position = np.full(len(domains), -1)
+    position[needed] = np.arange(len(needed))
+    return train_detectors(
+        features, domains, training_sets, protocol, view=view, provenance=provenance_of(workspace), position=position
+    )
+
+
+def train_detectors(
+    features: Float[np.ndarray, "N p"],
+    domains: Domains,
+    training_sets: Sequence[TrainingSet],
+    protocol: Protocol | None = None,
+    *,
+    view: FeatureView | None = None,
+    provenance: dict[str, Any] | None = None,
+    position: Int[np.ndarray, " M"] | None = None,
+) -> list[Detector]:
+    """Train one detector a training set on given features.
+
+    Training sets whose real images are the same share one matrix of second moments.
+
+    Args:
+        features: [N, p] features as ``view`` gives them, one row an image of ``domains``.
+        position: where each image of ``domains`` lies among the rows of ``features``; by default they correspond.
+    """
+    protocol, view = protocol or Protocol(), view or EmbeddingView()
+    names = [as_names(training_set) for training_set in training_sets]
+    place = np.arange(len(domains)) if position is None else position
+    grams = _shared_grams(features, domains, names, place)
+    detectors = []
+    for training_set, gram in zip(names, grams, strict=True):
+        rows = {split: domains.rows(training_set, split) for split in splits_needed(protocol)}
+        blocks = {s: (np.asarray(features[place[r]], np.float64), domains.labels[r]) for s, r in rows.items()}
+        try:
+            chosen = run_protocol(blocks["train"], blocks.get("val"), protocol, gram)
+        except AigiError as error:
+            raise AigiError(f"Training on {' + '.join(training_set)}: {error}") from error
+        about = {
+            **(provenance or {}),
+            "protocol": {**asdict(protocol), "C": list(protocol.C)},
+            "n_train": len(rows["train"]),
+            "n_val": len(rows.get("val", ())),
+            "validation": chosen.validation,
+        }
+        detectors.append(Detector(view, chosen.weights, chosen.intercept, chosen.C, training_set, provenance=about))
+    return detectors
+
+
+def splits_needed(protocol: Protocol) -> tuple[str, ...]:
+    """Splits that training touches: validation is left alone where nothing is chosen or refitted on it."""
+    return ("train", "val") if protocol.refit or len(protocol.C) > 1 or protocol.grid == "paper" else ("train",)
+
+
+def run_protocol(
+    train: tuple[Float[np.ndarray, "n p"], Int[np.ndarray, " n"]],
+    val: tuple[Float[np.ndarray, "m p"], Int[np.ndarray, " m"]] | None,
+    protocol: Protocol,
+    gram: Gram | None = None,
+) -> Chosen:
+    """Choose C by accuracy on validation (ties: lower log-loss, then smaller C), then refit on both splits.
+
+    Args:
+        train, val: features and labels of the two splits; ``val`` may be None where nothing is chosen or refitted.
+    """
+    X, y = train
+    if len(X) and not np.ptp(X, axis=0).any():
+        raise AigiError("All images have the same features: nothing can be learnt from them; encode them again.")
+    if protocol.grid == "paper":
+        if val is None:
+            raise AigiError("The paper's grid is chosen on a validation split, and there is none.")
+        return _paper_grid(train, val, protocol)
+    options = dict(fit_intercept=protocol.fit_intercept, class_weight=protocol.class_weight, gram=gram)
+    grid = np.sort(np.asarray(protocol.C, np.float64))
+    fit = fit_logistic(X, y, grid, **options)  # type: ignore[arg-type]
+    best, validation = 0, {}
+    if val is not None and len(grid) > 1:
+        accuracy, loss = validation_scores(fit, *val)
+        best = int(np.lexsort((grid, loss, -accuracy))[0])
+        validation = {"C": grid.tolist(), "accuracy": accuracy.tolist(), "log_loss": loss.tolist()}
+    start = LogisticFit(*(part[best : best + 1] for part in vars(fit).values()))
+    if protocol.refit and val is not None:
+        X, y = np.concatenate([X, val[0]]), np.concatenate([y, val[1]])
+        start = fit_logistic(X, y, grid[best], init=start, **options)  # type: ignore[arg-type]
+    return Chosen(start.weights[0], float(start.intercept[0]), float(grid[best]), validation)
+
+
+def validation_scores(
+    fit: LogisticFit, X: Float[np.ndarray, "m p"], y: Int[np.ndarray, " m"]
+) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
+    """Accuracy at probability one half and mean log-loss of each solution."""
+    f = fit.decision_function(X)
+    fake = (np.asarray(y) > 0)[:, None]
+    return ((f > 0) == fake).mean(axis=0), log_loss(f, fake).mean(axis=0)
+
+
+def as_names(training_set: TrainingSet) -> tuple[str, ...]:
+    """A training set as the tuple of its generators."""
+    return (training_set,) if isinstance(training_set, str) else tuple(training_set)
+
+
+def provenance_of(workspace: Workspace) -> dict[str, Any]:
+    """What a detector remembers of the workspace that it was trained on."""
+    return {
+        "workspace": workspace.name,
+        "workspace_digest": workspace.digest,
+        "encoder": encoder_of(workspace),
+        "versions": tool_versions(),
+    }
+
+
+def _shared_grams(
+    features: np.ndarray, domains: Domains, names: list[tuple[str, ...]], place: np.ndarray
+) -> list[Gram | None]:
+    """One Gram for all training sets with the same real images, from at most a few times p of their training rows."""
+    p = features.shape[1]
+    rows_of = [domains.rows(training_set, "train") for training_set in names]
+    keys = [rows[domains.labels[rows] == REAL].tobytes() for rows in rows_of]
+    grams: dict[bytes, Gram | None] = {}
+    for key in dict.fromkeys(keys):
+        sets = [rows for rows, own in zip(rows_of, keys, strict=True) if own == key]
+        union = np.unique(np.concatenate(sets))
+        stride = max(1, len(union) // (3 * p))
+        wanted = p > NARROW and min(map(len, sets)) >= p
+        grams[key] = Gram(features[place[union[::stride]]]) if wanted else None
+    return [grams[key] for key in keys]
+
+
+def _paper_grid(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], protocol: Protocol) -> Chosen:
+    """The literal grid, early stopping included; ties by log-loss, smaller C, more iterations, lbfgs before saga."""
+    from sklearn.linear_model import LogisticRegression
+
+    def fit(X: np.ndarray, y: np.ndarray, solver: str, C: float, max_iter: int) -> LogisticFit:
+        model = LogisticRegression(
+            C=C, solver=solver, max_iter=max_iter, fit_intercept=protocol.fit_intercept,
+            class_weight=protocol.class_weight, random_state=0,
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # stopping early is part of this grid
+            model.fit(X, y)
+        intercept = np.broadcast_to(model.intercept_, (1,)).astype(np.float64)
+        return LogisticFit(model.coef_.astype(np.float64), intercept, np.array([np.nan]), np.asarray(model.n_iter_))
+
+    points = list(product(PAPER_SOLVERS, sorted(protocol.C), PAPER_MAX_ITER))
+    scores = np.array([np.ravel(validation_scores(fit(*train, s, C, m), *val)) for s, C, m in points])
+    order = [(-a, l, C, -m, s) for (a, l), (s, C, m) in zip(scores.tolist(), points, strict=True)]  # noqa: E741
+    best = min(range(len(points)), key=order.__getitem__)
+    solver, C, max_iter = points[best]
+    X, y = (np.concatenate(parts) for parts in zip(train, val, strict=True)) if protocol.refit else train
+    solution = fit(X, y, solver, C, max_iter)
+    validation = {
+        "solver": [p[0] for p in points], "C": [p[1] for p in points], "max_iter": [p[2] for p in points],
+        "accuracy": scores[:, 0].tolist(), "log_loss": scores[:, 1].tolist(), "chosen": [solver, C, max_iter],
+    }  # fmt: skip
+    return Chosen(solution.weights[0], float(solution.intercept[0]), C, validation)

@@ -1,0 +1,123 @@
+import json
+
+import numpy as np
+import pytest
+
+from aigi_core.detectors.features import (
+    EmbeddingView,
+    EncodedImages,
+    HeadsView,
+    ResidualView,
+    all_heads,
+    head_features,
+    head_scale,
+    view_from_spec,
+)
+from aigi_core.detectors.logistic import fit_logistic
+from aigi_core.errors import AigiError
+
+ROWS = np.array([3, 50, 7, 120])
+
+
+def contribution(workspace, head, rows):
+    """A head's full contribution in the joint space, relative to the embedding: [n, d]."""
+    z = workspace.heads[head][rows].astype(float)
+    M = workspace.decomposition["head_maps"][head].astype(float)
+    norms = np.linalg.norm(workspace.embeddings[rows].astype(float), axis=1)
+    return z @ M / workspace.ln_post[rows, 1:].astype(float) / norms[:, None]
+
+
+def test_embeddings_have_unit_rows_and_lose_components_after_that(synthetic):
+    full = EmbeddingView().matrix(synthetic, ROWS)
+    assert np.linalg.norm(full, axis=1) == pytest.approx(1)
+    part = EmbeddingView(without=(0, 5)).matrix(synthetic, ROWS)
+    assert np.array_equal(part, np.delete(full, [0, 5], axis=1))
+    raw = EmbeddingView(normalise=False).matrix(synthetic, ROWS)
+    assert np.array_equal(raw, synthetic.embeddings[ROWS].astype(float))
+    assert EmbeddingView().matrix(synthetic).shape == synthetic.embeddings.shape
+
+
+def test_head_features_have_the_inner_products_of_the_full_contribution(synthetic):
+    for head in all_heads(synthetic):
+        E, F = contribution(synthetic, head, ROWS), head_features(synthetic, head, ROWS)
+        assert F.shape == (4, 8)
+        assert np.abs(E @ E.T - F @ F.T).max() < 1e-12
+
+
+def test_a_detector_on_heads_equals_the_one_on_full_contributions(synthetic):
+    rows = synthetic.domains.rows(["beta-diff", "gamma-diff"], "train")
+    y = synthetic.domains.labels[rows]
+    heads = ((0, 0), (1, 2))
+    view = HeadsView(heads).resolve(synthetic)
+    X = view.matrix(synthetic, rows)
+    full = np.concatenate([s * contribution(synthetic, h, rows) for h, s in zip(heads, view.scales, strict=True)], 1)
+    small, large = fit_logistic(X, y, 10.0, tol=1e-11), fit_logistic(full, y, 10.0, tol=1e-11)
+    everywhere = np.arange(len(synthetic.domains))
+    F = view.matrix(synthetic)
+    E = np.concatenate([s * contribution(synthetic, h, everywhere) for h, s in zip(heads, view.scales, strict=True)], 1)
+    logits = small.decision_function(F)
+    assert np.abs(logits - large.decision_function(E)).max() < 1e-9
+    directions = view.joint_weights(synthetic.decomposition, small.weights[0])
+    shares = sum(
+        contribution(synthetic, head, everywhere) @ direction for head, direction in zip(heads, directions, strict=True)
+    )
+    assert np.abs(shares + small.intercept[0] - logits[:, 0]).max() < 1e-9
+
+
+def test_scales_give_each_head_a_mean_norm_of_one_over_training_rows(synthetic):
+    rows = np.flatnonzero(synthetic.domains.split == "train")
+    for head in all_heads(synthetic):
+        X = HeadsView((head,)).matrix(synthetic, rows)
+        assert np.linalg.norm(X, axis=1).mean() == pytest.approx(1)
+        assert HeadsView((head,)).resolve(synthetic).scales == (head_scale(synthetic, head),)
+
+
+def test_residual_view_is_the_cosine(synthetic):
+    direction = np.random.default_rng(0).standard_normal(24)
+    E = synthetic.embeddings[ROWS].astype(float)
+    expected = E @ direction / np.linalg.norm(E, axis=1) / np.linalg.norm(direction)
+    assert ResidualView(tuple(direction)).matrix(synthetic, ROWS)[:, 0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "view", [EmbeddingView(False, (1, 4)), HeadsView(((0, 1), (1, 2)), (1.5, 0.25)), ResidualView((1.0, 2.0))]
+)
+def test_a_view_survives_its_json(view):
+    assert view_from_spec(json.loads(json.dumps(view.spec()))) == view
+
+
+def test_unknown_views_are_refused():
+    with pytest.raises(AigiError, match="no feature view 'pixels'"):
+        view_from_spec({"kind": "pixels"})
+    with pytest.raises(AigiError, match="does not fit this version"):
+        view_from_spec({"kind": "embedding", "colour": 1})
+
+
+def broken(workspace, value):
+    embeddings = np.array(workspace.embeddings[:9])
+    embeddings[4] = value
+    return EncodedImages(embeddings, workspace.heads[:, :, :9], workspace.ln_post[:9], workspace.decomposition)
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.0, "row 4 are all zeros"), (np.nan, "row 4 are NaN or infinity")])
+def test_rows_without_features_are_named(synthetic, value, words):
+    images = broken(synthetic, value)
+    for view in (EmbeddingView(), HeadsView(((0, 0),), (1.0,))):
+        with pytest.raises(AigiError, match=words):
+            view.matrix(images)
+    if np.isnan(value):
+        with pytest.raises(AigiError, match=words):
+            EmbeddingView(normalise=False).matrix(images)
+
+
+def test_heads_and_components_that_do_not_exist_are_refused(synthetic):
+    with pytest.raises(AigiError, match=r"no head \(2, 0\)"):
+        HeadsView(((2, 0),)).matrix(synthetic)
+    with pytest.raises(AigiError, match=r"0\.\.23"):
+        EmbeddingView(without=(24,)).matrix(synthetic)
+    with pytest.raises(AigiError, match="Every component"):
+        EmbeddingView(without=tuple(range(24))).matrix(synthetic)
+    with pytest.raises(AigiError, match="No head was chosen"):
+        HeadsView().matrix(synthetic)
+    with pytest.raises(AigiError, match="no scales yet"):
+        HeadsView(((0, 0),)).matrix(broken(synthetic, 1.0))

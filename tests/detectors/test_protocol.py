@@ -1,0 +1,182 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.features import EmbeddingView, EncodedImages, HeadsView
+from aigi_core.detectors.logistic import log_loss
+from aigi_core.detectors.protocol import PAPER_C, Protocol, run_protocol, train, train_detectors
+from aigi_core.detectors.residual import closeness, residual_direction, train_residual
+from aigi_core.errors import AigiError
+from tests.factory import make_workspace
+
+
+def by_hand(workspace, names, C_values=PAPER_C):
+    """The protocol with scikit-learn: C by validation accuracy, log-loss, smaller C; refit on both splits."""
+    domains, X = workspace.domains, EmbeddingView().matrix(workspace)
+    train_rows, val = domains.rows(names, "train"), domains.rows(names, "val")
+    keys = []
+    for C in C_values:
+        model = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12).fit(
+            X[train_rows], domains.labels[train_rows]
+        )
+        f = model.decision_function(X[val])
+        keys.append((-((f > 0) == domains.labels[val]).mean(), log_loss(f, domains.labels[val]).mean(), C))
+    rows = domains.rows(names, ("train", "val"))
+    model = LogisticRegression(C=min(keys)[2], solver="newton-cholesky", tol=1e-12)
+    return min(keys)[2], model.fit(X[rows], domains.labels[rows])
+
+
+@pytest.mark.parametrize("names", ["alpha-gan", ("beta-diff", "gamma-diff"), ("alpha-gan", "delta-ar")])
+def test_the_protocol_equals_scikit_learn_by_hand(synthetic, names):
+    (detector,) = train(synthetic, [names])
+    C, model = by_hand(synthetic, names)
+    assert detector.C == C
+    assert detector.weights == pytest.approx(model.coef_[0], rel=1e-6, abs=1e-8)
+    assert detector.bias == pytest.approx(model.intercept_[0], rel=1e-6)
+    rows = synthetic.domains.rows(names, "train")
+    assert detector.provenance["n_train"] == len(rows)
+    assert detector.provenance["workspace_digest"] == synthetic.digest
+    assert len(detector.provenance["validation"]["accuracy"]) == len(PAPER_C)
+
+
+def test_training_sets_share_work_and_not_results(synthetic):
+    names = synthetic.domains.generators
+    together = train(synthetic, names)
+    for name, detector in zip(names, together, strict=True):
+        (alone,) = train(synthetic, [name])
+        assert detector.training_set == (name,)
+        assert np.abs(alone.weights - detector.weights).max() < 1e-8
+    X = EmbeddingView().matrix(synthetic)
+    again = train_detectors(X, synthetic.domains, names)
+    assert all(np.array_equal(a.weights, b.weights) for a, b in zip(again, together, strict=True))
+
+
+def test_one_C_without_refit_never_looks_at_validation(synthetic):
+    X = EmbeddingView().matrix(synthetic)
+    X[synthetic.domains.split == "val"] = np.nan
+    options = Protocol(C=(1.0,), refit=False)
+    (detector,) = train_detectors(X, synthetic.domains, ["beta-diff"], options)
+    assert detector.C == 1.0
+    assert detector.provenance["n_val"] == 0
+    with pytest.raises(AigiError, match="Training on beta-diff: Row"):
+        train_detectors(X, synthetic.domains, ["beta-diff"], Protocol(C=(1.0,), refit=True))
+
+
+def test_without_intercept_and_balanced(synthetic):
+    (detector,) = train(synthetic, ["alpha-gan"], protocol=Protocol(fit_intercept=False))
+    assert detector.bias == 0
+    (plain, balanced) = (
+        train(synthetic, [("beta-diff", "gamma-diff")], protocol=Protocol(C=(1.0,), class_weight=w))[0]
+        for w in (None, "balanced")
+    )
+    assert balanced.bias < plain.bias  # twice as many fakes as reals no longer push towards fake
+
+
+def test_the_papers_grid_agrees_with_the_path_where_it_converges(synthetic):
+    domains, X = synthetic.domains, EmbeddingView().matrix(synthetic)
+    blocks = [(X[r], domains.labels[r]) for r in (domains.rows("alpha-gan", s) for s in ("train", "val"))]
+    chosen = run_protocol(*blocks, Protocol(grid="paper"))
+    assert len(chosen.validation["accuracy"]) == 96
+    path = run_protocol(*blocks, Protocol())
+    converged = [
+        (a, C)
+        for a, C, s, m in zip(*(chosen.validation[k] for k in ("accuracy", "C", "solver", "max_iter")), strict=True)
+        if s == "lbfgs" and m == 5000
+    ]
+    assert [a for a, _ in sorted(converged, key=lambda pair: pair[1])] == path.validation["accuracy"]
+    assert max(chosen.validation["accuracy"]) >= max(path.validation["accuracy"])
+
+
+def test_heads_and_embeddings_score_other_workspaces(synthetic, tmp_path):
+    detectors = train(synthetic, ["beta-diff"], HeadsView(((0, 0), (1, 1)))) + train(synthetic, ["alpha-gan"])
+    detectors += train(synthetic, ["alpha-gan"], EmbeddingView(without=(2, 3))) + train_residual(
+        synthetic, ["delta-ar"]
+    )
+    scores = score_detectors(detectors, synthetic, block=50)
+    for k, detector in enumerate(detectors):
+        assert scores[k] == pytest.approx(detector.decision_function(synthetic), abs=1e-12)
+        file = detector.save(tmp_path / "some.where" / f"sd-1.4 {k}.x")
+        loaded = Detector.load(file)
+        assert loaded.view == detector.view
+        assert loaded.training_set == detector.training_set
+        assert loaded.provenance == detector.provenance
+        assert np.array_equal(loaded.decision_function(synthetic), detector.decision_function(synthetic))
+        directions = detector.joint_weights(synthetic)
+        assert directions.shape == (2 if k == 0 else 1, 24)
+    rows = np.arange(5)
+    fresh = EncodedImages(
+        synthetic.embeddings[rows], synthetic.heads[:, :, rows], synthetic.ln_post[rows], synthetic.decomposition
+    )
+    assert score_detectors(detectors, fresh) == pytest.approx(scores[:, rows])
+    probability = detectors[0].predict_proba(fresh)
+    assert np.log(probability / (1 - probability)) == pytest.approx(scores[0, rows])
+    assert np.array_equal(detectors[0].with_threshold(0.3).predict(fresh), scores[0, rows] > 0.3)
+
+
+def test_detectors_refuse_what_they_were_not_trained_for(synthetic, tmp_path):
+    (detector,) = train(synthetic, ["beta-diff"])
+    with pytest.raises(AigiError, match="sees 24 features an image"):
+        detector.score(np.zeros((2, 25)))
+    narrow = EncodedImages(np.ones((3, 20)), synthetic.heads, synthetic.ln_post, synthetic.decomposition)
+    with pytest.raises(AigiError, match="sees 24 features"):
+        detector.decision_function(narrow)
+    with pytest.raises(AigiError, match="24 components, these have 20"):
+        score_detectors([detector], narrow)
+    from aigi_core.workspace import Workspace, read_manifest, write_manifest
+
+    other = make_workspace(tmp_path / "other", per_class=20)
+    manifest = read_manifest(other)
+    manifest["encoder"]["weights_sha256"] = "f" * 64
+    write_manifest(other, manifest)
+    with pytest.raises(AigiError, match="was trained on synthetic .none, weights 00000000."):
+        score_detectors([detector], Workspace.open(other))
+
+
+def test_damaged_detectors_are_refused(synthetic, tmp_path):
+    (detector,) = train(synthetic, ["beta-diff"])
+    file = detector.save(tmp_path / "d")
+    with pytest.raises(AigiError, match="is missing"):
+        Detector.load(tmp_path / "none")
+    weights = tmp_path / "d.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:40])
+    with pytest.raises(AigiError, match="damaged"):
+        Detector.load(file)
+    weights.write_bytes(whole)
+    file.write_text(file.read_text().replace('"features": 24', '"features": 25'))
+    with pytest.raises(AigiError, match="expected 25 finite weights"):
+        Detector.load(file)
+
+
+def test_residual_detectors(synthetic):
+    domains, X = synthetic.domains, EmbeddingView().matrix(synthetic)
+    (detector,) = train_residual(synthetic, ["alpha-gan"])
+    rows = domains.rows("alpha-gan", ("train", "val"))
+    y = domains.labels[rows]
+    fake, real = (X[rows[y == label]].mean(axis=0) for label in (1, 0))
+    expected = fake / np.linalg.norm(fake) - real / np.linalg.norm(real)
+    assert np.asarray(detector.view.direction) == pytest.approx(expected)
+    feature = (X[rows] @ expected / np.linalg.norm(expected))[:, None]
+    model = LogisticRegression(C=detector.C, solver="newton-cholesky", tol=1e-12).fit(feature, y)
+    assert detector.weights[0] == pytest.approx(model.coef_[0, 0], rel=1e-6)
+    assert detector.weights[0] > 0
+    assert detector.bias == pytest.approx(model.intercept_[0], rel=1e-6)
+    (logistic,) = train(synthetic, ["alpha-gan"])
+    cosine = closeness(logistic.weights, expected)
+    assert 0.3 < cosine <= 1
+
+
+def test_residuals_need_two_different_classes():
+    X = np.eye(4)
+    with pytest.raises(AigiError, match="both classes"):
+        residual_direction(X, np.zeros(4))
+    with pytest.raises(AigiError, match="no residual"):
+        residual_direction(np.ones((4, 3)), np.array([0, 1, 0, 1]))
+    with pytest.raises(AigiError, match="zero length"):
+        closeness(np.zeros(3), np.ones(3))
+
+
+def test_features_without_any_difference_are_refused(synthetic):
+    with pytest.raises(AigiError, match="Training on alpha-gan: All images have the same features"):
+        train_detectors(np.ones((len(synthetic.domains), 5)), synthetic.domains, ["alpha-gan"])
