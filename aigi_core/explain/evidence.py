@@ -1,0 +1,162 @@
+"""What each head says for or against "fake", exactly: logit = bias + sum over heads + remainder.
+
+The remainder is what attention does not write directly: MLPs, output biases, patch and position embedding, beta. The
+normalisation of the embedding is inside: each term is the head's contribution, divided by the length of its image's own
+embedding, times the detector's weights, so that terms add up whatever the image. Contexts are cached in fp16; what that
+rounds off (at most 2**-11 of each context's value) lands in the remainder, so that the sum stays exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from aigi_core.explain.contributions import all_heads, blocks, contexts
+from aigi_core.explain.nulls import group_index
+from aigi_core.explain.reading import Reading, scores
+from aigi_core.manifest import FAKE, Domains
+from aigi_core.workspace import Workspace
+
+Z95 = 1.959964
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A detector's logits on n images, split among the heads. Positive speaks for fake.
+
+    Attributes:
+        rows: [n] images, as rows of the workspace.
+        heads: [n, layers, heads] logit that each head adds.
+        remainder: [n] logit that everything else adds.
+        bias: the detector's intercept.
+        logit: [n]; ``bias + heads.sum((1, 2)) + remainder``.
+    """
+
+    rows: Int[np.ndarray, " n"]
+    heads: Float[np.ndarray, "n layers heads"]
+    remainder: Float[np.ndarray, " n"]
+    bias: float
+    logit: Float[np.ndarray, " n"]
+
+    @property
+    def layers(self) -> Float[np.ndarray, "n layers"]:
+        """Logit that the heads of each layer add together."""
+        total: np.ndarray = self.heads.sum(axis=2)
+        return total
+
+    def table(self, image: int = 0) -> pd.DataFrame:
+        """The image-th image's terms, largest first: ``term, layer, head, evidence`` (-1 where none applies)."""
+        layer, head = _terms(self)
+        names = [f"layer {a} head {b}" if a >= 0 else "remainder" for a, b in zip(layer, head, strict=True)]
+        table = pd.DataFrame(
+            {"term": [*names, "bias"], "layer": np.append(layer, -1), "head": np.append(head, -1),
+             "evidence": [*self.heads[image].ravel(), self.remainder[image], self.bias]}
+        )  # fmt: skip
+        return table.sort_values("evidence", key=abs, ascending=False, kind="stable", ignore_index=True)
+
+
+def evidence(workspace: Workspace, reading: Reading, rows: Int[np.ndarray, " n"] | None = None) -> Evidence:
+    """Split a linear detector's logit on each image among the heads; reads the cache in blocks.
+
+    Raises:
+        AigiError: an embedding of length zero.
+    """
+    rows = np.arange(len(workspace.embeddings)) if rows is None else np.asarray(rows)
+    logit = scores(workspace, [reading], rows)[0]
+    scale = 1.0 / np.asarray(workspace.ln_post[rows, 1], np.float64)
+    for block in blocks(len(rows)):
+        scale[block] /= reading.lengths(np.asarray(workspace.embeddings[rows[block]], np.float64))
+    heads = np.zeros((len(rows), *workspace.heads.shape[:2]))
+    for layer, head in all_heads(workspace):
+        weights = reading.head_weights(layer, head)
+        if weights.any():
+            on_context = workspace.decomposition["head_maps"][layer, head].astype(np.float64) @ weights
+            for block, part in contexts(workspace, layer, head, rows, scale):
+                heads[block, layer, head] = part @ on_context
+    remainder = logit - reading.bias - heads.sum(axis=(1, 2))
+    return Evidence(rows, heads, remainder, float(reading.bias), logit)
+
+
+def mean_evidence(found: Evidence, domains: Domains) -> pd.DataFrame:
+    """Mean evidence of each head on each generator's fakes and on each pool's real images, with 95 % intervals.
+
+    Intervals are normal; images of one group count as one draw (cluster-robust).
+
+    Returns:
+        Columns ``set`` (a generator, or "real: <pool>"), ``label, layer, head, mean, low, high, n``; layer and head are
+        -1 for the remainder.
+    """
+    values, (layer, head) = _values(found), _terms(found)
+    label, group = domains.labels[found.rows], group_index(domains, found.rows)
+    reals = np.char.add("real: ", domains.pool[found.rows].astype(str))
+    names = np.where(label == FAKE, domains.generator[found.rows], reals)
+    order = [*domains.generators, *np.unique(reals[label != FAKE])]
+    tables = []
+    for name in (name for name in order if (names == name).any()):
+        chosen = names == name
+        mean = values[chosen].mean(axis=0)
+        error = _cluster_error((values[chosen] - mean) / chosen.sum(), group[chosen])
+        tables.append(
+            pd.DataFrame(
+                {"set": name, "label": int(label[chosen][0]), "layer": layer, "head": head, "mean": mean,
+                 "low": mean - Z95 * error, "high": mean + Z95 * error, "n": int(chosen.sum())}
+            )
+        )  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
+
+
+def head_roles(found: Evidence, domains: Domains) -> pd.DataFrame:
+    """How much each head widens the gap between a generator's fakes and the real images of its pools.
+
+    ``gap`` is the head's mean evidence on the fakes less that on the reals, with a 95 % interval (groups count as one
+    draw). A head ``carries`` the detector on a generator where its interval lies above zero, ``misleads`` it where
+    below, and is ``undecided`` otherwise. Of 72 heads without effect, about two lie above by chance and two below.
+
+    Returns:
+        Columns ``generator, layer, head, gap, low, high, role, n_fake, n_real`` (layer and head -1: the remainder).
+    """
+    values, (layer, head) = _values(found), _terms(found)
+    label, pool, group = domains.labels[found.rows], domains.pool[found.rows], group_index(domains, found.rows)
+    tables = []
+    for name in domains.generators:
+        fake = domains.generator[found.rows] == name
+        real = (label != FAKE) & np.isin(pool, domains.pools_of(name))
+        if not (fake.any() and real.any()):
+            continue
+        gap = values[fake].mean(axis=0) - values[real].mean(axis=0)
+        centred = np.zeros_like(values)
+        for sign, chosen in ((1, fake), (-1, real)):
+            centred[chosen] = sign * (values[chosen] - values[chosen].mean(axis=0)) / chosen.sum()
+        error = _cluster_error(centred[fake | real], group[fake | real])
+        low, high = gap - Z95 * error, gap + Z95 * error
+        tables.append(
+            pd.DataFrame(
+                {"generator": name, "layer": layer, "head": head, "gap": gap, "low": low, "high": high,
+                 "role": np.where(low > 0, "carries", np.where(high < 0, "misleads", "undecided")),
+                 "n_fake": int(fake.sum()), "n_real": int(real.sum())}
+            )
+        )  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
+
+
+def _values(found: Evidence) -> Float[np.ndarray, "n t"]:
+    return np.concatenate([found.heads.reshape(len(found.rows), -1), found.remainder[:, None]], axis=1)
+
+
+def _terms(found: Evidence) -> tuple[Int[np.ndarray, " t"], Int[np.ndarray, " t"]]:
+    layers, heads = found.heads.shape[1:]
+    return np.append(np.repeat(np.arange(layers), heads), -1), np.append(np.tile(np.arange(heads), layers), -1)
+
+
+def _cluster_error(centred: Float[np.ndarray, "n t"], group: Int[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:
+    """Cluster-robust standard error of the sum of weighted, centred rows; NaN from a single group."""
+    names, index = np.unique(group, return_inverse=True)
+    if len(names) < 2:
+        return np.full(centred.shape[1], np.nan)
+    sums = np.zeros((len(names), centred.shape[1]))
+    np.add.at(sums, index, centred)
+    error: np.ndarray = np.sqrt((sums**2).sum(axis=0) * len(names) / (len(names) - 1))
+    return error
