@@ -1,0 +1,209 @@
+"""What a change of the embedding does to the transfer matrix, beside what meaningless changes of the same size do.
+
+Two uses. *Ablation*: some heads replaced by their mean; the control replaces as many other heads. *Concepts*: some texts
+projected out ("is this detector only a food detector?"); the control projects out as many random directions with the
+data's covariance, or as many random texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from aigi_core.detectors.logistic import fit_logistic
+from aigi_core.errors import AigiError
+from aigi_core.explain.contributions import Head, all_heads, norms
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.explain.nulls import random_directions
+from aigi_core.explain.reading import Change, Reading, ablation, changed_embeddings, removal, scores
+from aigi_core.transfer import MatrixDifference, TrainSet, TransferMatrix, difference, transfer_matrix
+from aigi_core.workspace import Workspace
+
+CONTROLS = 20
+_SAMPLE = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """Attributes:
+    says: what was changed.
+    before, after: the matrix without and with the change, on the same images and draws.
+    change: ``after - before`` with intervals, paired.
+    table: per detector and for all of them, in-domain and OOD: ``detector, cells, before, after, change, low, high,
+        p_value`` (paired bootstrap), ``n`` (cells), and beside it ``control_mean, control_low, control_high``
+        (range of the controls), ``p_control`` (two-sided rank among them), ``controls`` (how many).
+    controls: [R, K, T] change made by each control.
+    """
+
+    says: str
+    before: TransferMatrix = field(repr=False)
+    after: TransferMatrix = field(repr=False)
+    change: MatrixDifference = field(repr=False)
+    table: pd.DataFrame = field(repr=False)
+    controls: Float[np.ndarray, "R K T"] = field(repr=False)
+
+
+def effect(
+    workspace: Workspace,
+    readings: Sequence[Reading],
+    train: Sequence[str | TrainSet],
+    change: Change,
+    controls: Sequence[Change] = (),
+    *,
+    refit: Sequence[float] | None = None,
+    metric: str = "accuracy",
+    test: Sequence[str] | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Effect:
+    """Evaluate detectors on changed embeddings.
+
+    Args:
+        train: the training set of each reading.
+        refit: C of each detector: train it again on the changed embeddings (train and validation split) instead of
+            reading them with the weights it has. Asks whether *some* detector could do without what was removed;
+            without it, whether *this* one does.
+
+    Raises:
+        AigiError: what :func:`~aigi_core.transfer.transfer_matrix` raises, or a refit of a detector that does not
+            read the whole normalised embedding.
+    """
+    readings = list(readings)
+    if refit is not None and (
+        len(refit) != len(readings) or any(r.heads or r.kept is not None or not r.normalised for r in readings)
+    ):
+        raise AigiError("Only detectors on the whole normalised embedding can be trained again, with one C each.")
+
+    def matrix(how: Change, boots: int) -> TransferMatrix:
+        mine = readings if refit is None or how is unchanged else _refitted(workspace, train, how, refit)
+        found = scores(workspace, mine, change=how)
+        return transfer_matrix(found, workspace.domains, train, test, metrics=(metric,), draws=boots, seed=seed)
+
+    unchanged = Change()
+    before, after = matrix(unchanged, draws), matrix(change, draws)
+    drawn = [matrix(control, 1).values[metric] - before.values[metric] for control in controls]
+    by_control = np.stack(drawn) if drawn else np.empty((0, *before.values[metric].shape))
+    paired = difference(after, before, metric)
+    return Effect(change.says, before, after, paired, _table(before, after, paired, by_control, metric), by_control)
+
+
+def ablation_effect(
+    workspace: Workspace,
+    readings: Sequence[Reading],
+    train: Sequence[str | TrainSet],
+    heads: Sequence[Head],
+    *,
+    controls: int = CONTROLS,
+    metric: str = "accuracy",
+    draws: int = 1000,
+    seed: int = 0,
+) -> Effect:
+    """Replace heads by their mean over the training images; controls replace as many others, drawn at random."""
+    change = ablation(workspace, heads)
+    others = [head for head in all_heads(workspace) if head not in change.means]
+    rng = np.random.default_rng(seed)
+    if controls and len(others) < len(change.means):
+        raise AigiError(
+            f"There are no {len(change.means)} other heads to compare with: ablate fewer, or ask for no control."
+        )
+    random = [
+        ablation(workspace, [others[i] for i in rng.choice(len(others), len(change.means), replace=False)])
+        for _ in range(controls)
+    ]
+    return effect(workspace, readings, train, change, random, metric=metric, draws=draws, seed=seed)
+
+
+def concept_effect(
+    workspace: Workspace,
+    readings: Sequence[Reading],
+    train: Sequence[str | TrainSet],
+    lexicon: Lexicon,
+    texts: Sequence[str],
+    *,
+    control: Literal["directions", "texts"] = "directions",
+    controls: int = CONTROLS,
+    refit: Sequence[float] | None = None,
+    metric: str = "accuracy",
+    draws: int = 1000,
+    seed: int = 0,
+) -> Effect:
+    """Project texts (of the lexicon, centred as it is) out of every embedding and measure the matrix again.
+
+    Raises:
+        AigiError: a text that is not in the lexicon, or no text.
+    """
+    if not texts:
+        raise AigiError("No text was chosen: name at least one to project out.")
+    vectors = lexicon.vectors[[lexicon.row(text) for text in texts]]
+    change = removal(vectors, f"projected out: {', '.join(texts)}")
+    assert change.removed is not None
+    count = change.removed.shape[1]
+    rng = np.random.default_rng(seed)
+    if control == "texts":
+        drawn = lexicon.vectors[np.stack([rng.choice(len(lexicon), count, replace=False) for _ in range(controls)])]
+    else:
+        rows = np.flatnonzero(workspace.domains.split == "train")
+        rows = np.sort(rng.choice(rows, min(len(rows), _SAMPLE), replace=False))
+        X = np.asarray(workspace.embeddings[rows], np.float64) / norms(workspace, rows)[:, None]
+        drawn = random_directions(X, controls * count, seed).reshape(controls, count, -1)
+    random = [removal(vectors) for vectors in drawn]
+    return effect(workspace, readings, train, change, random, refit=refit, metric=metric, draws=draws, seed=seed)
+
+
+def _refitted(
+    workspace: Workspace, train: Sequence[str | TrainSet], change: Change, refit: Sequence[float]
+) -> list[Reading]:
+    domains, fitted = workspace.domains, []
+    for names, C in zip(train, refit, strict=True):
+        rows = domains.rows(names, ("train", "val"))
+        E = changed_embeddings(workspace, change, rows)
+        fit = fit_logistic(E / np.linalg.norm(E, axis=1, keepdims=True), domains.labels[rows], C)
+        fitted.append(Reading(float(fit.intercept[0]), fit.weights[0]))
+    return fitted
+
+
+def _table(
+    before: TransferMatrix,
+    after: TransferMatrix,
+    paired: MatrixDifference,
+    controls: Float[np.ndarray, "R K T"],
+    metric: str,
+) -> pd.DataFrame:
+    rows = []
+    every = np.ones(len(before.train), bool)
+    sets = [("all", every)] + [(name, np.arange(len(every)) == k) for k, name in enumerate(before.train_names)]
+    for name, mine in sets:
+        for cells, mask in (("in-domain", before.in_domain), ("ood", ~before.in_domain)):
+            chosen = mask & mine[:, None]
+            if not chosen.any():
+                continue
+            mean = paired.mean(chosen)
+            drawn = controls[:, chosen].mean(axis=1)
+            rows.append(
+                {"detector": name, "cells": cells, "before": before.values[metric][chosen].mean(),
+                 "after": after.values[metric][chosen].mean(), "change": mean.value, "low": mean.low,
+                 "high": mean.high, "p_value": mean.p_value, "n": mean.n, **_against(mean.value, drawn)}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _against(value: float, controls: Float[np.ndarray, " R"]) -> dict[str, float]:
+    if not len(controls):
+        return {
+            "control_mean": np.nan,
+            "control_low": np.nan,
+            "control_high": np.nan,
+            "p_control": np.nan,
+            "controls": 0,
+        }
+    beyond = (np.abs(controls) >= abs(value) - 1e-12).sum()
+    return {
+        "control_mean": float(controls.mean()), "control_low": float(controls.min()),
+        "control_high": float(controls.max()), "p_control": float((1 + beyond) / (1 + len(controls))),
+        "controls": len(controls),
+    }  # fmt: skip

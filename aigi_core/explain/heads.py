@@ -1,0 +1,161 @@
+"""What a head is about: a direction of its output, its texts against a null, and the images where it is extreme.
+
+A head's direction can mean three things, and they need not agree:
+
+- ``difference``: mean contribution to the fakes less that to the reals (the default: it needs no fit).
+- ``weights``: weights of a logistic regression on this head alone, as a direction in the joint space.
+- ``mean``: mean contribution to all images: what the head writes whatever the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int, Int8
+
+from aigi_core.detectors.logistic import fit_logistic
+from aigi_core.errors import AigiError
+from aigi_core.explain.contributions import contexts, head_basis, scales
+from aigi_core.explain.lexicon import Lexicon, unit_directions
+from aigi_core.explain.nulls import DRAWS, Kind, permuted_labels, random_directions, word_null
+from aigi_core.explain.words import Words, words
+from aigi_core.workspace import Workspace
+
+Definition = Literal["difference", "weights", "mean"]
+
+
+@dataclass(frozen=True, eq=False)
+class HeadDirection:
+    """A head's direction [d] in the joint space, and B such directions without meaning [B, d]."""
+
+    vector: Float[np.ndarray, " d"]
+    null: Float[np.ndarray, "B d"]
+    kind: Kind
+
+
+def head_outputs(
+    workspace: Workspace, layer: int, head: int, rows: Int[np.ndarray, " n"], normalised: bool = True
+) -> tuple[Float[np.ndarray, "d k"], Float[np.ndarray, "n k"]]:
+    """A head's contributions in an orthonormal basis of what it can write: the basis, and coordinates of each image."""
+    Q, to_basis = head_basis(workspace, layer, head)
+    scale = scales(workspace, rows, normalised)
+    coordinates = np.empty((len(rows), to_basis.shape[1]))
+    for block, part in contexts(workspace, layer, head, rows, scale):
+        coordinates[block] = part @ to_basis
+    return Q, coordinates
+
+
+def head_direction(
+    workspace: Workspace,
+    layer: int,
+    head: int,
+    generators: str | Sequence[str],
+    definition: Definition = "difference",
+    *,
+    splits: str | Sequence[str] = "train",
+    C: float = 10.0,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> HeadDirection:
+    """A head's direction on some generators' fakes and their pools' reals, with directions from shuffled labels.
+
+    The mean has no labels; its null are directions with the covariance of the head's output.
+
+    Args:
+        C: inverse strength of the penalty, for ``weights``.
+
+    Raises:
+        AigiError: unknown head, generator or definition; labels that cannot be shuffled.
+    """
+    if definition not in get_args(Definition):
+        raise AigiError(f"A head's direction is one of {', '.join(get_args(Definition))}; got {definition!r}.")
+    domains = workspace.domains
+    rows = domains.rows(generators, splits)
+    Q, X = head_outputs(workspace, layer, head, rows)
+    if definition == "mean":
+        return HeadDirection(Q @ X.mean(axis=0), random_directions(X, draws, seed) @ Q.T, "random")
+    labels = np.vstack([domains.labels[rows][None], permuted_labels(domains, rows, draws, seed)]).astype(np.int8)
+    if definition == "difference":
+        found = mean_difference(X, labels)
+    else:
+        found = fit_logistic(X, labels, C).weights
+    in_space = found @ Q.T
+    return HeadDirection(in_space[0], in_space[1:], "permutation")
+
+
+def mean_difference(X: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "B n"]) -> Float[np.ndarray, "B d"]:
+    """Mean of the fakes less mean of the reals, for B sets of labels."""
+    fakes = labels.sum(axis=1, keepdims=True)
+    weights = np.where(labels > 0, 1 / fakes, -1 / (labels.shape[1] - fakes))
+    difference: np.ndarray = weights @ np.asarray(X, np.float64)
+    return difference
+
+
+def head_words(
+    workspace: Workspace,
+    lexicon: Lexicon,
+    layer: int,
+    head: int,
+    generators: str | Sequence[str],
+    definition: Definition = "difference",
+    k: int = 20,
+    *,
+    splits: str | Sequence[str] = "train",
+    C: float = 10.0,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Words:
+    """Nearest and farthest texts of a head's direction, with its null (see :func:`head_direction`).
+
+    One head: for a map of many, correct the p-values for their number.
+    """
+    found = head_direction(workspace, layer, head, generators, definition, splits=splits, C=C, draws=draws, seed=seed)
+    null = word_null(lexicon, found.null, found.kind, k)
+    return words(lexicon, found.vector, k, null=null, name=f"layer {layer} head {head}")
+
+
+def extreme_images(
+    workspace: Workspace,
+    layer: int,
+    head: int,
+    direction: Float[np.ndarray, " d"],
+    k: int = 12,
+    rows: Int[np.ndarray, " n"] | None = None,
+) -> pd.DataFrame:
+    """The images on which a head's contribution (over the embedding's length) points most along a direction, and least.
+
+    Args:
+        direction: in the joint space: a text, the head's own direction, a detector's w.
+
+    Returns:
+        Columns ``side`` ("most", "least"), ``rank, row, path, label, generator, value``; value is the length of the
+        contribution along the unit direction.
+
+    Raises:
+        AigiError: unknown head, zero direction, or no images.
+    """
+    rows = np.arange(len(workspace.embeddings)) if rows is None else np.asarray(rows)
+    if not len(rows):
+        raise AigiError("No images were chosen: choose at least one generator and split.")
+    unit = unit_directions(direction, workspace.embeddings.shape[1])[0]
+    Q, to_basis = head_basis(workspace, layer, head)
+    on_context = to_basis @ (Q.T @ unit)
+    value = np.empty(len(rows))
+    for block, part in contexts(workspace, layer, head, rows, scales(workspace, rows)):
+        value[block] = part @ on_context
+    order = np.argsort(-value, kind="stable")
+    tables = []
+    for side, chosen in (("most", order[:k]), ("least", order[::-1][:k])):
+        images = workspace.images.iloc[rows[chosen]]
+        tables.append(
+            pd.DataFrame(
+                {"side": side, "rank": np.arange(1, len(chosen) + 1), "row": rows[chosen],
+                 "path": images["path"].to_numpy(), "label": images["label"].to_numpy(),
+                 "generator": images["generator"].to_numpy(), "value": value[chosen]}
+            )
+        )  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
