@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Int
 
+from aigi_core.detectors.features import Head
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
 
-Head = tuple[int, int]
 BLOCK = 16_384
 """Images read at once: what one pass keeps in memory does not depend on the number of images."""
 
@@ -29,12 +29,6 @@ def check_head(workspace: Workspace, layer: int, head: int) -> Head:
             f"heads 0 to {heads - 1}."
         )
     return int(layer), int(head)
-
-
-def all_heads(workspace: Workspace) -> list[Head]:
-    """Every head, layer by layer."""
-    layers, heads = workspace.heads.shape[:2]
-    return [(layer, head) for layer in range(layers) for head in range(heads)]
 
 
 def norms(workspace: Workspace, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, " n"]:

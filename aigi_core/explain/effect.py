@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from aigi_core.detectors.features import Head, all_heads
 from aigi_core.detectors.logistic import fit_logistic
 from aigi_core.errors import AigiError
-from aigi_core.explain.contributions import Head, all_heads, norms
+from aigi_core.explain.contributions import norms
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import random_directions
 from aigi_core.explain.reading import Change, Reading, ablation, changed_embeddings, removal, scores
@@ -74,9 +75,7 @@ def effect(
             read the whole normalised embedding.
     """
     readings = list(readings)
-    if refit is not None and (
-        len(refit) != len(readings) or any(r.heads or r.kept is not None or not r.normalised for r in readings)
-    ):
+    if refit is not None and (len(refit) != len(readings) or any(r.heads or not r.normalised for r in readings)):
         raise AigiError("Only detectors on the whole normalised embedding can be trained again, with one C each.")
 
     def matrix(how: Change, boots: int) -> TransferMatrix:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from aigi_core.explain.contributions import all_heads, blocks, contexts
+from aigi_core.detectors.features import all_heads
+from aigi_core.explain.contributions import blocks, contexts
 from aigi_core.explain.nulls import group_index
 from aigi_core.explain.reading import Reading, scores
 from aigi_core.manifest import FAKE, Domains

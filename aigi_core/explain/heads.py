@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Int8
 
+from aigi_core.detectors.features import head_scale
 from aigi_core.detectors.logistic import fit_logistic
 from aigi_core.errors import AigiError
 from aigi_core.explain.contributions import contexts, head_basis, scales
 from aigi_core.explain.lexicon import Lexicon, unit_directions
-from aigi_core.explain.nulls import DRAWS, Kind, permuted_labels, random_directions, word_null
+from aigi_core.explain.nulls import DRAWS, NULL_TOLERANCE, Kind, permuted_labels, random_directions, word_null
 from aigi_core.explain.words import Words, words
 from aigi_core.workspace import Workspace
 
@@ -57,7 +58,7 @@ def head_direction(
     definition: Definition = "difference",
     *,
     splits: str | Sequence[str] = "train",
-    C: float = 10.0,
+    C: float = 1.0,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> HeadDirection:
@@ -66,7 +67,7 @@ def head_direction(
     The mean has no labels; its null are directions with the covariance of the head's output.
 
     Args:
-        C: inverse strength of the penalty, for ``weights``.
+        C: inverse strength of the penalty for ``weights``, on features scaled as detectors on heads scale them.
 
     Raises:
         AigiError: unknown head, generator or definition; labels that cannot be shuffled.
@@ -82,7 +83,7 @@ def head_direction(
     if definition == "difference":
         found = mean_difference(X, labels)
     else:
-        found = fit_logistic(X, labels, C).weights
+        found = fit_logistic(X * head_scale(workspace, (layer, head)), labels, C, tol=NULL_TOLERANCE).weights
     in_space = found @ Q.T
     return HeadDirection(in_space[0], in_space[1:], "permutation")
 
@@ -105,7 +106,7 @@ def head_words(
     k: int = 20,
     *,
     splits: str | Sequence[str] = "train",
-    C: float = 10.0,
+    C: float = 1.0,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Words:

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
+from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.features import EmbeddingView, Head, HeadsView, ResidualView
 from aigi_core.errors import AigiError
-from aigi_core.explain.contributions import Head, blocks, check_head, contexts
+from aigi_core.explain.contributions import blocks, check_head, contexts
 from aigi_core.workspace import Workspace
 
 _BLOCK = 4096
@@ -29,14 +31,12 @@ class Reading:
         bias: its intercept.
         embedding: [d] weights on the whole embedding; zeros for a detector on heads.
         heads: weights on single heads' contributions, in the joint space.
-        kept: [d] components over which the length is taken, None for all of them.
         normalised: whether features are divided by the length.
     """
 
     bias: float
     embedding: Float[np.ndarray, " d"]
     heads: dict[Head, Float[np.ndarray, " d"]] = field(default_factory=dict)
-    kept: Bool[np.ndarray, " d"] | None = None
     normalised: bool = True
 
     @property
@@ -53,11 +53,31 @@ class Reading:
         """What features are divided by, for each row of (changed) embeddings."""
         if not self.normalised:
             return np.ones(len(embeddings))
-        part = embeddings if self.kept is None else embeddings[:, self.kept]
-        lengths: np.ndarray = np.sqrt(np.einsum("nd,nd->n", part, part))
+        lengths: np.ndarray = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
         if not (np.isfinite(lengths) & (lengths > 0)).all():
             raise AigiError("An embedding of length zero, or not finite, has no direction: leave that image out.")
         return lengths
+
+
+def read(workspace: Workspace, detector: Detector) -> Reading:
+    """A trained detector's weights, taken apart.
+
+    Raises:
+        AigiError: a detector of another encoder, or one whose view is not linear in the embedding or in heads.
+    """
+    detector.decision_function(workspace, np.array([0]))  # says so where encoder or width are another
+    view, d = detector.view, workspace.embeddings.shape[1]
+    if not isinstance(view, EmbeddingView | ResidualView | HeadsView):
+        raise AigiError(
+            f"The detector {detector.name!r} sees {view.kind!r}, which has no share in the embedding to explain."
+        )
+    weights = detector.joint_weights(workspace)
+    if isinstance(view, HeadsView):
+        heads: dict[Head, np.ndarray] = {}
+        for head, part in zip(view.heads, weights, strict=True):
+            heads[head] = heads.get(head, 0.0) + part
+        return Reading(detector.bias, np.zeros(d), heads)
+    return Reading(detector.bias, weights[0], normalised=not isinstance(view, EmbeddingView) or view.normalise)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from aigi_core.detectors.features import Head, all_heads
 from aigi_core.errors import AigiError
-from aigi_core.explain.contributions import Head, all_heads, contexts, head_basis, scales
+from aigi_core.explain.contributions import contexts, head_basis, scales
 from aigi_core.workspace import Workspace
 
 _REFRESH = 8

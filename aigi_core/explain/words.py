@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -125,6 +126,7 @@ def image_direction(workspace: Workspace, row: int, lexicon: Lexicon) -> Float[n
     return image - mean_image(workspace) if lexicon.centre.any() else image
 
 
+@lru_cache(maxsize=4)
 def mean_image(workspace: Workspace) -> Float[np.ndarray, " d"]:
     """Mean of all unit embeddings."""
     lengths = norms(workspace)

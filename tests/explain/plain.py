@@ -21,10 +21,9 @@ def all_contributions(workspace: Workspace) -> np.ndarray:
 def some_readings(d: int = 24, seed: int = 0) -> list[Reading]:
     """One detector of each kind."""
     rng = np.random.default_rng(seed)
-    kept = rng.random(d) < 0.6
     return [
         Reading(0.3, rng.standard_normal(d)),
-        Reading(-1.0, np.where(kept, rng.standard_normal(d), 0), kept=kept),
+        Reading(-1.0, np.where(rng.random(d) < 0.6, rng.standard_normal(d), 0)),
         Reading(0.1, np.zeros(d), {(0, 0): rng.standard_normal(d), (1, 2): rng.standard_normal(d)}),
         Reading(0.0, rng.standard_normal(d), normalised=False),
     ]
@@ -35,6 +34,5 @@ def plain_scores(reading: Reading, E: np.ndarray, C: np.ndarray) -> np.ndarray:
     out = np.empty(len(E))
     for i, e in enumerate(E):
         total = reading.embedding @ e + sum(u @ C[head][i] for head, u in reading.heads.items())
-        part = e if reading.kept is None else e[reading.kept]
-        out[i] = reading.bias + total / (np.linalg.norm(part) if reading.normalised else 1)
+        out[i] = reading.bias + total / (np.linalg.norm(e) if reading.normalised else 1)
     return out

@@ -19,8 +19,7 @@ def test_terms_equal_the_full_space_and_add_up(synthetic: Workspace, kind: int) 
     found = evidence(synthetic, reading, rows)
     for at in (0, 7, len(rows) - 1):
         i = rows[at]
-        part = E[i] if reading.kept is None else E[i][reading.kept]
-        length = np.linalg.norm(part) if reading.normalised else 1
+        length = np.linalg.norm(E[i]) if reading.normalised else 1
         for layer in range(2):
             for head in range(3):
                 weights = reading.embedding + reading.heads.get((layer, head), 0)

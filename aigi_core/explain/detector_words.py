@@ -1,0 +1,114 @@
+"""What a trained detector says in words, held against the same training on shuffled labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int8
+
+from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.features import EmbeddingView, HeadsView, ResidualView
+from aigi_core.detectors.logistic import fit_logistic
+from aigi_core.errors import AigiError
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.explain.nulls import DRAWS, NULL_TOLERANCE, permuted_labels, word_null
+from aigi_core.explain.reading import read
+from aigi_core.explain.words import Words, words
+from aigi_core.transfer import TransferMatrix
+from aigi_core.workspace import Workspace
+
+
+def detector_words(
+    workspace: Workspace, lexicon: Lexicon, detector: Detector, k: int = 20, *, draws: int = DRAWS, seed: int = 0
+) -> Words:
+    """Nearest and farthest texts of a detector's weights, with a permutation null of ``draws`` retrained detectors.
+
+    Raises:
+        AigiError: a detector of another encoder, or labels that cannot be shuffled.
+    """
+    null = word_null(lexicon, null_directions(workspace, detector, draws, seed), "permutation", k)
+    return words(lexicon, read(workspace, detector).direction, k, null=null, name=detector.name)
+
+
+def null_directions(
+    workspace: Workspace, detector: Detector, draws: int = DRAWS, seed: int = 0
+) -> Float[np.ndarray, "B d"]:
+    """The directions of detectors of the same kind, C and training images, trained on shuffled labels.
+
+    C stays the detector's own: choosing it anew for every draw would cost eight times as much and say the same, since
+    C mostly scales w and not where it points.
+    """
+    domains, view = workspace.domains, detector.view
+    protocol = detector.provenance.get("protocol", {})
+    rows = domains.rows(detector.training_set, ("train", "val") if protocol.get("refit", True) else "train")
+    labels = permuted_labels(domains, rows, draws, seed)
+    if isinstance(view, ResidualView):
+        return residual_directions(EmbeddingView().matrix(workspace, rows), labels)
+    fit = fit_logistic(
+        view.matrix(workspace, rows), labels, detector.C, fit_intercept=protocol.get("fit_intercept", True),
+        class_weight=protocol.get("class_weight"), tol=NULL_TOLERANCE,
+    )  # fmt: skip
+    d = workspace.embeddings.shape[1]
+    if isinstance(view, HeadsView):
+        return np.stack([view.joint_weights(workspace.decomposition, w).sum(axis=0) for w in fit.weights])
+    if not isinstance(view, EmbeddingView):
+        raise AigiError(
+            f"The detector {detector.name!r} sees {view.kind!r}, which has no direction in the joint space."
+        )
+    full = np.zeros((draws, d))
+    full[:, view.kept(d)] = fit.weights
+    return full
+
+
+def residual_directions(X: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "B n"]) -> Float[np.ndarray, "B d"]:
+    """Norm(mean of fakes) - Norm(mean of reals) for B sets of labels (paper, section on residuals)."""
+    fakes, reals = labels @ X, (1 - labels) @ X  # a mean's length does not matter: it is normalised
+    residuals: np.ndarray = fakes / np.linalg.norm(fakes, axis=1, keepdims=True) - reals / np.linalg.norm(
+        reals, axis=1, keepdims=True
+    )
+    return residuals
+
+
+def words_table(found: Sequence[Words], matrix: TransferMatrix, metric: str = "accuracy") -> pd.DataFrame:
+    """One row a detector: what it says, how surely, and how it does; input of :func:`~.nameability.nameability`.
+
+    Args:
+        found: words of each row of the matrix, in its order.
+
+    Returns:
+        Columns ``detector, family, nearest, nameable`` (top cosine), ``p_value, q_value`` (Benjamini-Hochberg over
+        the detectors), ``null`` (median top cosine of the null), ``excess`` (top cosine less that), ``farthest,
+        farthest_cosine, farthest_p_value, in_domain, ood``.
+    """
+    if len(found) != len(matrix.train):
+        raise AigiError(
+            f"The matrix has {len(matrix.train)} detectors, words came for {len(found)}: give one for each."
+        )
+    rows = []
+    values, inside = matrix.values[metric], matrix.in_domain
+    for k, said in enumerate(found):
+        near, far = said.nearest.iloc[0], said.farthest.iloc[0]
+        null = float(np.median(said.null.nearest[:, 0])) if said.null else np.nan
+        rows.append(
+            {"detector": matrix.train_names[k], "family": matrix.train_families[k], "nearest": near["text"],
+             "nameable": near["cosine"], "p_value": near.get("p_value", np.nan), "null": null,
+             "excess": near["cosine"] - null, "farthest": far["text"], "farthest_cosine": far["cosine"],
+             "farthest_p_value": far.get("p_value", np.nan), "in_domain": values[k, inside[k]].mean(),
+             "ood": values[k, ~inside[k]].mean()}
+        )  # fmt: skip
+    table = pd.DataFrame(rows)
+    table.insert(5, "q_value", q_values(table["p_value"].to_numpy()))
+    return table
+
+
+def q_values(p: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+    """Benjamini-Hochberg; NaN where p is."""
+    from scipy.stats import false_discovery_control
+
+    q = np.full(len(p), np.nan)
+    finite = np.isfinite(p)
+    if finite.any():
+        q[finite] = false_discovery_control(p[finite], method="bh")
+    return q

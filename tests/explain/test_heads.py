@@ -1,0 +1,82 @@
+"""Heads: directions in the joint space, planted words, extreme images."""
+
+import numpy as np
+import pytest
+
+from aigi_core.detectors.features import HeadsView, all_heads
+from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.errors import AigiError
+from aigi_core.explain.contributions import norms
+from aigi_core.explain.heads import Definition, extreme_images, head_direction, head_outputs, head_words
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.explain.reading import read
+from aigi_core.workspace import Workspace
+from tests.explain.plain import contribution
+
+
+def relative(workspace: Workspace, layer: int, head: int) -> np.ndarray:
+    return contribution(workspace, layer, head) / norms(workspace)[:, None]
+
+
+def test_definitions_equal_the_full_space(synthetic: Workspace) -> None:
+    domains = synthetic.domains
+    rows, C = domains.rows("alpha-gan", "train"), relative(synthetic, 0, 1)
+    fake = domains.labels[rows] == 1
+    difference = head_direction(synthetic, 0, 1, "alpha-gan", "difference", draws=5)
+    assert difference.vector == pytest.approx(C[rows][fake].mean(0) - C[rows][~fake].mean(0), abs=1e-9)
+    assert difference.kind == "permutation" and difference.null.shape == (5, 24)
+    mean = head_direction(synthetic, 0, 1, "alpha-gan", "mean", draws=5)
+    assert mean.vector == pytest.approx(C[rows].mean(0), abs=1e-9) and mean.kind == "random"
+
+
+def test_weights_are_those_of_the_detector_on_this_head(synthetic: Workspace) -> None:
+    [detector] = train(synthetic, ["beta-diff"], HeadsView(((1, 0),)), Protocol(C=(1.0,), refit=False))
+    found = head_direction(synthetic, 1, 0, "beta-diff", "weights", draws=3)
+    expected = read(synthetic, detector).direction
+    assert found.vector / np.linalg.norm(found.vector) == pytest.approx(expected / np.linalg.norm(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize("definition", ["difference", "weights", "mean"])
+def test_null_lies_in_what_the_head_can_write(synthetic: Workspace, definition: Definition) -> None:
+    Q, _ = head_outputs(synthetic, 1, 1, np.arange(3))
+    found = head_direction(synthetic, 1, 1, "delta-ar", definition, draws=4)
+    for vector in (found.vector, *found.null):
+        assert vector == pytest.approx(Q @ (Q.T @ vector), abs=1e-9)
+
+
+def test_planted_head_is_named_and_another_is_not(synthetic: Workspace) -> None:
+    # The best text for the planted direction is put into the lexicon: the null must let it through.
+    planted = head_direction(synthetic, 0, 0, "alpha-gan", "weights").vector
+    lexicon = Lexicon.of(synthetic, ["phrases", "vocabulary"], centred=False)
+    lexicon.vectors[11] = planted / np.linalg.norm(planted)
+    for definition in ("difference", "weights"):
+        said = head_words(synthetic, lexicon, 0, 0, "alpha-gan", definition, draws=99)
+        assert said.nearest["text"].iloc[0] == "phrases 11" and said.p_value <= 0.05, definition
+    others = [head for head in all_heads(synthetic) if head != (0, 0)]
+    p = [head_words(synthetic, lexicon, *head, "alpha-gan", draws=99).p_value for head in others]
+    assert np.median(p) > 0.1, "heads without a signal have no words"
+
+
+def test_extreme_images(synthetic: Workspace) -> None:
+    direction = np.random.default_rng(0).standard_normal(24)
+    along = relative(synthetic, 1, 2) @ direction / np.linalg.norm(direction)
+    rows = synthetic.domains.rows("gamma-diff", "test")
+    table = extreme_images(synthetic, 1, 2, direction, k=4, rows=rows)
+    most, least = (table[table["side"] == side] for side in ("most", "least"))
+    order = rows[np.argsort(-along[rows])]
+    assert most["row"].tolist() == order[:4].tolist() and least["row"].tolist() == order[::-1][:4].tolist()
+    assert most["value"].to_numpy() == pytest.approx(along[order[:4]], abs=1e-9)
+    assert most["path"].tolist() == synthetic.images["path"].iloc[order[:4]].tolist()
+
+
+def test_refusals(synthetic: Workspace) -> None:
+    with pytest.raises(AigiError, match="no head 0 in layer 7"):
+        head_direction(synthetic, 7, 0, "alpha-gan")
+    with pytest.raises(AigiError, match="one of difference, weights, mean"):
+        head_direction(synthetic, 0, 0, "alpha-gan", "median")  # type: ignore[arg-type]
+    with pytest.raises(AigiError, match="no generator 'none'"):
+        head_direction(synthetic, 0, 0, "none")
+    with pytest.raises(AigiError, match="length zero"):
+        extreme_images(synthetic, 0, 0, np.zeros(24))
+    with pytest.raises(AigiError, match="No images"):
+        extreme_images(synthetic, 0, 0, np.ones(24), rows=np.array([], int))
