@@ -1,0 +1,141 @@
+"""Few-shot curves: how well detectors work, at home and elsewhere, against the number of training images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from aigi_core.detectors.features import EmbeddingView, FeatureView
+from aigi_core.detectors.protocol import Protocol, run_protocol
+from aigi_core.errors import AigiError
+from aigi_core.manifest import FAKE, REAL, Domains
+from aigi_core.resampling import percentile_interval
+from aigi_core.transfer.matrix import TrainSet, TransferMatrix, as_train_sets, transfer_matrix
+from aigi_core.transfer.metrics import METRICS
+from aigi_core.workspace import Workspace
+
+SIZES: tuple[int | None, ...] = (10, 20, 50, 100, None)
+"""Images per class; None stands for all of them."""
+HELD_OUT = 5
+"""One image in so many of a small training set chooses the penalty; then all of them are fitted."""
+
+
+@dataclass(frozen=True, eq=False)
+class FewShotCurves:
+    """Attributes:
+    table: one row a training set, size and set of cells: ``train, size`` (images per class; 0 = all), ``n_real,
+        n_fake`` (images trained on), ``cells`` (``in-domain``, ``ood`` or ``worst ood``), ``value`` (mean over
+        repeats), ``low, high`` (over repeats and bootstrap draws of the test images together), ``spread``
+        (standard deviation between repeats alone; NaN for all images) and ``repeats``.
+    left_out: (training set, size, images it has of its rarer class) where a size is not to be had.
+    """
+
+    table: pd.DataFrame
+    metric: str
+    left_out: tuple[tuple[str, int, int], ...] = field(default=())
+
+
+def few_shot_curves(
+    workspace: Workspace,
+    training_sets: Sequence[str | TrainSet],
+    sizes: Sequence[int | None] = SIZES,
+    *,
+    repeats: int = 5,
+    view: FeatureView | None = None,
+    protocol: Protocol | None = None,
+    metric: str = "accuracy",
+    draws: int = 200,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> FewShotCurves:
+    """Train on random samples of each training set's images and test on all generators.
+
+    A sample of s images per class is all that its detector ever sees: one in five of them (two at least) chooses the
+    penalty, then all s are fitted. ``None`` is the ordinary protocol on the train and validation splits, once.
+
+    Raises:
+        AigiError: a size below 5, no repeats, or no training set that has so many images.
+    """
+    protocol = protocol or Protocol()
+    domains = workspace.domains
+    sets = as_train_sets(training_sets, domains)
+    if repeats < 1 or any(size is not None and size < 5 for size in sizes):
+        raise AigiError("Few-shot curves need at least one repeat and five images per class.")
+    features = (view or EmbeddingView()).resolve(workspace).matrix(workspace)
+    rng = np.random.default_rng(seed)
+    rows, left_out = [], []
+    steps = list(product(sets, sizes))
+    for done, (names, size) in enumerate(steps):
+        pool = domains.rows(names, ("train", "val"))
+        of = {label: pool[domains.labels[pool] == label] for label in (REAL, FAKE)}
+        available = min(map(len, of.values()))
+        if size is not None and size > available:
+            left_out.append((" + ".join(names), size, available))
+            continue
+        if size is None:
+            parts = [tuple(domains.rows(names, split) for split in ("train", "val"))]
+        else:
+            parts = [_sample(of, size, rng) for _ in range(repeats)]
+        scores = np.stack([_fit_and_score(features, domains, *part, protocol) for part in parts])
+        matrix = transfer_matrix(scores, domains, [names] * len(parts), metrics=[metric], draws=draws, seed=seed)
+        n = {label: len(of[label]) if size is None else size for label in of}
+        about = {"train": " + ".join(names), "size": size or 0, "n_real": n[REAL], "n_fake": n[FAKE]}
+        rows += [about | row for row in _summaries(matrix, metric)]
+        if progress is not None:
+            progress(done + 1, len(steps))
+    if not rows:
+        raise AigiError(
+            f"None of the training sets has {min(s for s in sizes if s)} images of both classes: choose smaller sizes."
+        )
+    return FewShotCurves(pd.DataFrame(rows), metric, tuple(left_out))
+
+
+def _sample(
+    of: dict[int, Int[np.ndarray, " n"]], size: int, rng: np.random.Generator
+) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
+    """Rows to fit and rows to choose the penalty on: ``size`` of each class in all."""
+    held_out = max(2, size // HELD_OUT)
+    chosen = {label: rng.permutation(rows)[:size] for label, rows in of.items()}
+    return (
+        np.concatenate([rows[held_out:] for rows in chosen.values()]),
+        np.concatenate([rows[:held_out] for rows in chosen.values()]),
+    )
+
+
+def _fit_and_score(
+    features: Float[np.ndarray, "N p"],
+    domains: Domains,
+    train: Int[np.ndarray, " n"],
+    val: Int[np.ndarray, " m"],
+    protocol: Protocol,
+) -> Float[np.ndarray, " N"]:
+    blocks = [(features[rows], domains.labels[rows]) for rows in (train, val)]
+    chosen = run_protocol(blocks[0], blocks[1], replace(protocol, refit=True))
+    scores: np.ndarray = features @ chosen.weights + chosen.intercept
+    return scores
+
+
+def _summaries(matrix: TransferMatrix, metric: str) -> list[dict[str, object]]:
+    values, draws = matrix.values[metric], matrix.draws[metric]
+    inside = matrix.in_domain[0]
+    worst = np.min if METRICS[metric].higher_is_better else np.max
+    rows: list[dict[str, object]] = []
+    for name, summarise in (
+        ("in-domain", lambda cells: cells[..., inside].mean(axis=-1)),
+        ("ood", lambda cells: cells[..., ~inside].mean(axis=-1)),
+        ("worst ood", lambda cells: worst(cells[..., ~inside], axis=-1)),
+    ):
+        if name != "in-domain" and inside.all():
+            continue
+        each = summarise(values)
+        low, high = percentile_interval(summarise(draws).ravel(), matrix.protocol["confidence"])
+        spread = float(each.std(ddof=1)) if len(each) > 1 else np.nan
+        rows.append(
+            dict(cells=name, value=float(each.mean()), low=float(low), high=float(high), spread=spread, repeats=len(each))
+        )
+    return rows

@@ -1,0 +1,183 @@
+"""Which generators to train on: every set of up to k of them, chosen on validation images, reported on test images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Real
+
+from aigi_core.detectors.features import EmbeddingView, FeatureView
+from aigi_core.detectors.protocol import Protocol, train_detectors
+from aigi_core.errors import AigiError
+from aigi_core.manifest import Domains
+from aigi_core.resampling import percentile_interval
+from aigi_core.transfer.difference import PairedDifference, paired_p_value
+from aigi_core.transfer.matrix import TrainSet, TransferMatrix, transfer_matrix
+from aigi_core.transfer.metrics import METRICS
+from aigi_core.workspace import Workspace
+
+ScoreSets = Callable[[Sequence[TrainSet]], Float[np.ndarray, "K N"]]
+"""Trains one detector a training set and scores every image with it."""
+Goal = Literal["mean", "worst"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSetRanking:
+    """All training sets, measured on the generators that they do not hold.
+
+    Attributes:
+        table: one row a set, best first by size and validation mean. ``train, k, n_ood``; for validation and test
+            images ``mean, worst`` (over OOD generators), ``worst_on`` and ``gain`` as ``val_mean``, ``test_mean``
+            and so on; intervals on test as ``test_mean_low`` ... A set that holds the hard generators is not
+            tested on them, which flatters its mean: ``gain`` is the mean over its OOD generators of what it has
+            above the average set of its size that does not hold that generator either.
+        val, test: the matrices behind it, rows in the order of ``table``.
+    """
+
+    table: pd.DataFrame
+    metric: str
+    val: TransferMatrix = field(repr=False)
+    test: TransferMatrix = field(repr=False)
+
+    def best(self, k: int, goal: Goal = "mean") -> pd.Series:
+        """The set of k generators with the best OOD mean, or the best worst case, on validation images."""
+        rows = self.table[self.table["k"] == k]
+        if rows.empty:
+            raise AigiError(f"No set of {k} generators was tried; sizes are {sorted(set(self.table['k']))}.")
+        better = METRICS[self.metric].higher_is_better
+        values = rows[f"val_{goal}"].to_numpy()
+        return rows.iloc[int(values.argmax() if better else values.argmin())]
+
+    def compare(self, a: TrainSet, b: TrainSet) -> PairedDifference:
+        """Test metric of set ``a`` minus set ``b``, paired, over the generators that are OOD for both."""
+        rows = [self._row(a), self._row(b)]
+        common = ~self.test.in_domain[rows].any(axis=0)
+        if not common.any():
+            raise AigiError("No generator is out-of-domain for both sets: compare smaller sets.")
+        first, second = (self.test.draws[self.metric][:, row, common].mean(axis=1, dtype=np.float64) for row in rows)
+        value = self.test.values[self.metric][rows][:, common].mean(axis=1)
+        gap = float(value[0] - value[1])
+        low, high = percentile_interval(first - second, self.test.protocol["confidence"])
+        p = float(paired_p_value(np.array(gap), first - second))
+        return PairedDifference(gap, float(low), float(high), p, int(common.sum()))
+
+    def _row(self, names: TrainSet) -> int:
+        for row, train in enumerate(self.test.train):
+            if set(train) == set(names):
+                return row
+        raise AigiError(f"The set {' + '.join(names)} was not among those tried.")
+
+
+def trainer(workspace: Workspace, view: FeatureView | None = None, protocol: Protocol | None = None) -> ScoreSets:
+    """Training and scoring on one feature view of a workspace (the embedding by default), computed once."""
+    resolved = (view or EmbeddingView()).resolve(workspace)
+    features, domains = resolved.matrix(workspace), workspace.domains
+
+    def score_sets(sets: Sequence[TrainSet]) -> Float[np.ndarray, "K N"]:
+        detectors = train_detectors(features, domains, sets, protocol, view=resolved)
+        weights = np.stack([detector.weights for detector in detectors])
+        scores: np.ndarray = weights @ features.T + np.array([[detector.bias] for detector in detectors])
+        return scores
+
+    return score_sets
+
+
+def rank_training_sets(
+    score_sets: ScoreSets,
+    domains: Domains,
+    candidates: Sequence[str] | None = None,
+    *,
+    k_max: int = 3,
+    metric: str = "accuracy",
+    draws: int = 1000,
+    seed: int = 0,
+    batch: int = 100,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrainingSetRanking:
+    """Train on every set of 1 to ``k_max`` of the candidate generators and test on all generators.
+
+    Args:
+        score_sets: trains and scores; called with batches of sets.
+        candidates: generators to choose from; all by default. Tests are on all generators, whatever is chosen.
+        progress: called with (sets done, sets in all).
+
+    Raises:
+        AigiError: sets so large that one has no generator left to be tested on, or an unknown generator.
+    """
+    names = domains.generators if candidates is None else tuple(dict.fromkeys(candidates))
+    if not 1 <= k_max <= len(names) or k_max >= len(domains.generators):
+        raise AigiError(
+            f"Sets of up to {k_max} generators cannot be tried: there are {len(names)} to choose from, and at least "
+            f"one of {len(domains.generators)} must be left to test on."
+        )
+    sets = [chosen for k in range(1, k_max + 1) for chosen in combinations(names, k)]
+    scores = np.empty((len(sets), len(domains)), np.float64)
+    for start in range(0, len(sets), batch):
+        scores[start : start + batch] = score_sets(sets[start : start + batch])
+        if progress is not None:
+            progress(min(start + batch, len(sets)), len(sets))
+    better = METRICS[metric].higher_is_better
+    val_values = _measure(scores, domains, sets, metric, "val", 1, seed).values[metric]
+    size = np.array([len(s) for s in sets])
+    ood = np.array([[name not in s for name in domains.generators] for s in sets])
+    order = np.lexsort((_masked_mean(val_values, ood) * (-1 if better else 1), size))
+    scores, sets, size, ood = scores[order], [sets[i] for i in order], size[order], ood[order]
+    val = _measure(scores, domains, sets, metric, "val", 1, seed)
+    test = _measure(scores, domains, sets, metric, "test", draws, seed)
+    table: dict[str, object] = {
+        "train": [" + ".join(s) for s in sets],
+        "k": size,
+        "n_ood": ood.sum(axis=1),
+    }
+    for split, matrix in (("val", val), ("test", test)):
+        values, drawn = matrix.values[metric], matrix.draws[metric]
+        worst = np.where(ood, values, np.inf if better else -np.inf)
+        at = worst.argmin(axis=1) if better else worst.argmax(axis=1)
+        table |= {
+            f"{split}_mean": _masked_mean(values, ood),
+            f"{split}_worst": values[np.arange(len(sets)), at],
+            f"{split}_worst_on": np.array(matrix.test)[at],
+            f"{split}_gain": _gain(values, ood, size) * (1 if better else -1),
+        }
+        if split == "test":
+            for name, per_draw in (("mean", _masked_mean(drawn, ood)), ("worst", _worst(drawn, ood, better))):
+                low, high = percentile_interval(per_draw, matrix.protocol["confidence"])
+                table |= {f"test_{name}_low": low, f"test_{name}_high": high}
+    return TrainingSetRanking(pd.DataFrame(table), metric, val, test)
+
+
+def _measure(
+    scores: Real[np.ndarray, "K N"],
+    domains: Domains,
+    sets: Sequence[TrainSet],
+    metric: str,
+    split: str,
+    draws: int,
+    seed: int,
+) -> TransferMatrix:
+    return transfer_matrix(scores, domains, sets, metrics=[metric], split=split, draws=draws, seed=seed)
+
+
+def _masked_mean(values: Float[np.ndarray, "*B K T"], ood: Bool[np.ndarray, "K T"]) -> Float[np.ndarray, "*B K"]:
+    mean: np.ndarray = np.einsum("...kt,kt->...k", values, ood.astype(values.dtype)) / ood.sum(axis=1)
+    return mean
+
+
+def _worst(values: Float[np.ndarray, "B K T"], ood: Bool[np.ndarray, "K T"], better: bool) -> Float[np.ndarray, "B K"]:
+    filled = np.where(ood, values, np.inf if better else -np.inf)
+    worst: np.ndarray = filled.min(axis=-1) if better else filled.max(axis=-1)
+    return worst
+
+
+def _gain(values: Float[np.ndarray, "K T"], ood: Bool[np.ndarray, "K T"], size: np.ndarray) -> Float[np.ndarray, " K"]:
+    gain = np.empty(len(values))
+    for k in np.unique(size):
+        rows = size == k
+        usual = np.where(ood[rows], values[rows], 0).sum(axis=0) / np.maximum(ood[rows].sum(axis=0), 1)
+        gain[rows] = _masked_mean(values[rows] - usual, ood[rows])
+    return gain
