@@ -1,24 +1,32 @@
 """Questions asked of detectors through their scores: how well they transfer, how surely, and trained on what.
 
-Everything here takes decision values ``scores`` [K detectors, N images] and the index of who is tested on what
-(:class:`aigi_core.manifest.Domains`); how the detectors were trained is no concern of this room.
+Measuring takes decision values ``scores`` [K detectors, N images] and the index of who is tested on what
+(:class:`aigi_core.manifest.Domains`), however the detectors were trained; rankings of training sets and few-shot
+curves train their own.
 """
 
 from aigi_core.transfer.bootstrap import Estimate, draw_counts
 from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference
+from aigi_core.transfer.few_shot import FewShotCurves, few_shot_curves
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, transfer_matrix
 from aigi_core.transfer.metrics import METRICS, Metric, evaluate
+from aigi_core.transfer.training_sets import TrainingSetRanking, rank_training_sets, trainer
 
 __all__ = [
     "METRICS",
     "Estimate",
+    "FewShotCurves",
     "MatrixDifference",
     "Metric",
     "PairedDifference",
     "TrainSet",
+    "TrainingSetRanking",
     "TransferMatrix",
     "difference",
     "draw_counts",
     "evaluate",
+    "few_shot_curves",
+    "rank_training_sets",
+    "trainer",
     "transfer_matrix",
 ]

@@ -78,7 +78,7 @@ def few_shot_curves(
             left_out.append((" + ".join(names), size, available))
             continue
         if size is None:
-            parts = [tuple(domains.rows(names, split) for split in ("train", "val"))]
+            parts = [(domains.rows(names, "train"), domains.rows(names, "val"))]
         else:
             parts = [_sample(of, size, rng) for _ in range(repeats)]
         scores = np.stack([_fit_and_score(features, domains, *part, protocol) for part in parts])
@@ -121,21 +121,18 @@ def _fit_and_score(
 
 
 def _summaries(matrix: TransferMatrix, metric: str) -> list[dict[str, object]]:
-    values, draws = matrix.values[metric], matrix.draws[metric]
     inside = matrix.in_domain[0]
     worst = np.min if METRICS[metric].higher_is_better else np.max
+
+    def summarise(cells: np.ndarray, name: str) -> np.ndarray:
+        part = cells[..., inside if name == "in-domain" else ~inside]
+        return np.asarray(worst(part, axis=-1) if name == "worst ood" else part.mean(axis=-1))
+
     rows: list[dict[str, object]] = []
-    for name, summarise in (
-        ("in-domain", lambda cells: cells[..., inside].mean(axis=-1)),
-        ("ood", lambda cells: cells[..., ~inside].mean(axis=-1)),
-        ("worst ood", lambda cells: worst(cells[..., ~inside], axis=-1)),
-    ):
-        if name != "in-domain" and inside.all():
-            continue
-        each = summarise(values)
-        low, high = percentile_interval(summarise(draws).ravel(), matrix.protocol["confidence"])
+    for name in ("in-domain",) if inside.all() else ("in-domain", "ood", "worst ood"):
+        each = summarise(matrix.values[metric], name)
+        low, high = percentile_interval(summarise(matrix.draws[metric], name).ravel(), matrix.protocol["confidence"])
         spread = float(each.std(ddof=1)) if len(each) > 1 else np.nan
-        rows.append(
-            dict(cells=name, value=float(each.mean()), low=float(low), high=float(high), spread=spread, repeats=len(each))
-        )
+        about = {"cells": name, "value": float(each.mean()), "low": float(low), "high": float(high)}
+        rows.append(about | {"spread": spread, "repeats": len(each)})
     return rows
