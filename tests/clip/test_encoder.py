@@ -1,0 +1,173 @@
+"""Loading: what a researcher gets wrong, activations that must follow the weights, and what identifies weights."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from aigi_core.clip import checkpoints
+from aigi_core.clip._open_clip import open_clip
+from aigi_core.clip.encoder import digest_weights, load_encoder
+from aigi_core.errors import AigiError
+from tests.tiny_clip import make_tiny_clip
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "message"),
+    [
+        ("RN50", "openai", "ResNet"),
+        ("coca_ViT-B-32", "laion2b_s13b_b90k", "attentional pooling"),
+        ("ViT-B-16-SigLIP", "webli", "timm"),
+        ("convnext_base", "laion400m_s13b_b51k", "timm"),
+        ("ViT-H-14-CLIPA", "datacomp1b", "pool type is 'avg'"),
+        ("ViT-B-15", "openai", "no model 'ViT-B-15'; near it are ViT-B-1"),
+        ("ViT-B-32", "openia", "neither a weights file nor a pretrained tag of ViT-B-32 .*openai"),
+        ("local-dir:/nowhere", None, "holds no open_clip model"),
+        ("local-dir:/nowhere", "openai", "leave out --pretrained"),
+    ],
+)
+def test_refusals_name_the_reason(model: str, pretrained: str | None, message: str) -> None:
+    with pytest.raises(AigiError, match=message) as caught:
+        load_encoder(model, pretrained, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_tower_with_norms_inside_the_attention(tmp_path: Path) -> None:
+    with pytest.raises(AigiError, match="CustomResidualAttentionBlock"):
+        load_encoder(make_tiny_clip(tmp_path, qk_norm=True), None, device="cpu")
+
+
+@pytest.mark.parametrize("model", ["ViT-L-14", "hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"])
+def test_hub_out_of_reach_fails_at_once(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    downloads: list[str] = []
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *a, **k: downloads.append(a) or "")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: None)
+    with pytest.raises(AigiError, match=r"not on this machine.* give the weights file to --pretrained"):
+        load_encoder(model, None if model.startswith("hf") else "openai", device="cpu")
+    assert downloads == []  # the client that retries for half a minute was never asked
+
+
+def test_tag_brings_its_activation_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--model ViT-B-32 --pretrained openai`` must run QuickGELU, which open_clip alone would only warn about."""
+    weights = tmp_path / "open_clip_model.safetensors"
+    save_file(open_clip.create_model("ViT-B-32").state_dict(), weights)
+    monkeypatch.setattr(checkpoints, "_fetch", lambda *_: weights)
+    gelu = {
+        tag: type(load_encoder("ViT-B-32", tag, device="cpu").tower.transformer.resblocks[0].mlp.gelu).__name__
+        for tag in ("openai", "laion2b_s34b_b79k")
+    }
+    assert gelu == {"openai": "QuickGELU", "laion2b_s34b_b79k": "GELU"}
+
+
+def test_weights_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    clip = tiny_under_a_built_in_name(tmp_path, monkeypatch)
+    file = tmp_path / "weights.safetensors"
+    save_file(clip.state_dict(), file)
+    encoder = load_encoder("tiny", str(file), device="cpu")
+    assert encoder.describe()["pretrained"] == "weights.safetensors"  # no folder of this machine in a workspace
+    assert encoder.weights_sha256 == digest_weights(clip.state_dict())
+    assert "tiny-quickgelu" in caplog.text
+    torch.save({"state_dict": clip.state_dict()}, tmp_path / "weights.pt")
+    assert load_encoder("tiny", str(tmp_path / "weights.pt"), device="cpu").weights_sha256 == encoder.weights_sha256
+
+
+def test_openai_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenAI's own .pt is TorchScript: it loads, with QuickGELU, to the same weights."""
+    clip = tiny_under_a_built_in_name(tmp_path, monkeypatch)
+    file = tmp_path / "ViT-tiny.pt"
+    torch.jit.save(torch.jit.script(clip), file)
+    encoder = load_encoder("tiny", str(file), device="cpu")
+    assert encoder.weights_sha256 == digest_weights(clip.state_dict())
+    assert type(encoder.tower.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"
+
+
+def tiny_under_a_built_in_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
+    folder = tmp_path / "model"
+    make_tiny_clip(folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", config)
+    clip = open_clip.CLIP(**config).eval()
+    clip.load_state_dict(load_file(folder / "open_clip_model.safetensors"))
+    return clip
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x04K\x01."])
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_damaged_file(content: bytes, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_under_a_built_in_name(tmp_path, monkeypatch)
+    (tmp_path / f"w.{suffix}").write_bytes(content)
+    with pytest.raises(AigiError, match=r"w\..* could not be loaded into the model 'tiny'"):
+        load_encoder("tiny", str(tmp_path / f"w.{suffix}"), device="cpu")
+
+
+def test_a_pickle_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_under_a_built_in_name(tmp_path, monkeypatch)
+    torch.save(Trap(tmp_path / "sprung"), tmp_path / "w.pt")
+    with pytest.raises(AigiError, match="could not be loaded"):
+        load_encoder("tiny", str(tmp_path / "w.pt"), device="cpu")
+    assert not (tmp_path / "sprung").exists()
+
+
+class Trap:
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.file),)
+
+
+def test_other_model_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = tiny_under_a_built_in_name(tmp_path, monkeypatch)
+    save_file({name: value for name, value in clip.state_dict().items() if "ln_post" not in name}, tmp_path / "w.pt")
+    (tmp_path / "w.pt").rename(tmp_path / "w.safetensors")
+    with pytest.raises(AigiError, match="ln_post"):
+        load_encoder("tiny", str(tmp_path / "w.safetensors"), device="cpu")
+
+
+def test_untrained_weights_follow_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_under_a_built_in_name(tmp_path, monkeypatch)
+    state = torch.random.get_rng_state()
+    one, same, other = (load_encoder("tiny", None, device="cpu", seed=seed) for seed in (4, 4, 5))
+    assert one.weights_sha256 == same.weights_sha256 != other.weights_sha256
+    assert one.pretrained == "untrained (seed 4)"
+    assert torch.equal(state, torch.random.get_rng_state())  # the caller's randomness is left alone
+
+
+def test_describes_and_encodes(tmp_path: Path) -> None:
+    encoder = load_encoder(make_tiny_clip(tmp_path / "tiny"), None)
+    described = json.loads(json.dumps(encoder.describe()))
+    assert described["model"] == "local-dir:tiny"
+    assert {name: described[name] for name in ("layers", "heads", "head_width", "width", "embedding_width")} == {
+        "layers": 3, "heads": 4, "head_width": 8, "width": 32, "embedding_width": 24}  # fmt: skip
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    batch = encoder.encode_images(pixels)
+    assert batch.embedding.shape == (5, 24)
+    assert batch.heads.shape == (3, 4, 5, 8)
+    assert batch.ln_post.shape == (5, 2)
+    texts = encoder.encode_texts([f"a photo of {i}" for i in range(300)])
+    assert texts.shape == (300, 24)
+    assert np.allclose(texts[299], encoder.encode_texts(["a photo of 299"])[0], atol=1e-5)
+    assert encoder.encode_texts([]).shape == (0, 24)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_stays_near(precision: str, tmp_path: Path) -> None:
+    model = make_tiny_clip(tmp_path / "tiny")
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    full, low = (load_encoder(model, None, "cpu", kind).encode_images(pixels) for kind in ("fp32", precision))
+    assert low.embedding.dtype == low.heads.dtype == torch.float32
+    error = (low.embedding - full.embedding).norm() / full.embedding.norm()
+    assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize(("device", "precision", "message"), [
+    ("tpu", "auto", "device 'tpu' is not available"), ("cuda:99", "auto", "'cuda:99' is not available"),
+    ("cpu", "fp8", "precision 'fp8' is unknown"),
+])  # fmt: skip
+def test_device_and_precision(device: str, precision: str, message: str) -> None:
+    with pytest.raises(AigiError, match=message):
+        load_encoder("ViT-B-32", None, device, precision)
