@@ -25,8 +25,8 @@ from aigi_core.errors import AigiError
 HUB_TIMEOUT = 5.0
 """Seconds after which a model hub counts as out of reach."""
 WEIGHTS_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-TORCHSCRIPT_NOTES = ("input_resolution", "context_length", "vocab_size")
-"""Numbers that OpenAI's archives carry among the weights."""
+TORCHSCRIPT_NOTES = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+"""What TorchScript archives carry among the weights: numbers in OpenAI's, the text tower's fixed mask in others."""
 SCHEMES = ("hf-hub", "local-dir")
 
 log = logging.getLogger(__name__)

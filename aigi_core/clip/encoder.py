@@ -103,7 +103,7 @@ class Encoder:
 
     def normalise(self, pixels: UInt8[np.ndarray, "B size size 3"]) -> Float[Tensor, "B 3 size size"]:
         """Pixels of ``preprocessing.pixels``, moved to the device and brought to the tower's scale."""
-        images = torch.from_numpy(np.ascontiguousarray(pixels))
+        images = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
         images = images.to(self.device).permute(0, 3, 1, 2).contiguous().float().div_(255)
         scale = (self.preprocessing.mean, self.preprocessing.std)
         mean, std = (torch.tensor(values, device=self.device)[:, None, None] for values in scale)

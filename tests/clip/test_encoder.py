@@ -75,6 +75,7 @@ def test_weights_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: p
     assert load_encoder("tiny", str(tmp_path / "weights.pt"), device="cpu").weights_sha256 == encoder.weights_sha256
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_openai_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenAI's own .pt is TorchScript: it loads, with QuickGELU, to the same weights."""
     clip = tiny_under_a_built_in_name(tmp_path, monkeypatch)
