@@ -27,7 +27,12 @@ def test_pairs_are_parsed_once_each_in_the_order_of_the_generators() -> None:
     domains = make_domains(4)  # in order g0, g2, g1, g3
     assert len(parse_pairs("all", domains)) == 6
     assert parse_pairs("g1:g0, g2:g3,g0:g1", domains) == (("g0", "g1"), ("g2", "g3"))
-    for text, message in {"g0:g9": "'g0:g9' is not a pair", "g0": "'g0' is not a pair", "g0:g0": "twice", "": "No pair"}.items():
+    for text, message in {
+        "g0:g9": "'g0:g9' is not a pair",
+        "g0": "'g0' is not a pair",
+        "g0:g0": "twice",
+        "": "No pair",
+    }.items():
         with pytest.raises(AigiError, match=message):
             parse_pairs(text, domains)
     with pytest.raises(AigiError, match="a third"):

@@ -1,0 +1,89 @@
+"""Control for removing components: what as many random components would have done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from aigi_core.detectors.features import EmbeddingView
+from aigi_core.detectors.protocol import Protocol, train_detectors
+from aigi_core.errors import AigiError
+from aigi_core.resampling import percentile_interval
+from aigi_core.transfer.matrix import TrainSet, as_train_sets, transfer_matrix
+from aigi_core.workspace import Workspace
+
+
+@dataclass(frozen=True, eq=False)
+class RandomRemoval:
+    """Transfer matrices after removals of random components.
+
+    Attributes:
+        kept: [S] how many components are kept, ascending; the last is all of them, where nothing is random.
+        values: [S, R, K, T] the metric for R random removals of each size.
+    """
+
+    kept: Int[np.ndarray, " S"]
+    values: Float[np.ndarray, "S R K T"] = field(repr=False)
+    metric: str
+    train: tuple[TrainSet, ...]
+    test: tuple[str, ...]
+
+    def band(self, kept: int, cells: Bool[np.ndarray, "K T"], confidence: float = 0.95) -> tuple[float, float, float]:
+        """Mean and band of the mean over these cells when ``kept`` random components stay.
+
+        Between the sizes that were drawn, quantiles are interpolated along the logarithm of the size.
+        """
+        if not self.kept[0] <= kept <= self.kept[-1]:
+            raise AigiError(
+                f"Random removals were drawn for {self.kept[0]} to {self.kept[-1]} kept components, not {kept}."
+            )
+        means = self.values[:, :, cells].mean(axis=2)  # [S, R]
+        low, high = percentile_interval(means.T, confidence)
+        at = [np.interp(np.log(kept), np.log(self.kept), curve) for curve in (means.mean(axis=1), low, high)]
+        return float(at[0]), float(at[1]), float(at[2])
+
+
+def random_removal(
+    workspace: Workspace,
+    training_sets: Sequence[str | TrainSet] | None = None,
+    *,
+    kept: Sequence[int] | None = None,
+    repeats: int = 10,
+    protocol: Protocol | None = None,
+    metric: str = "accuracy",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> RandomRemoval:
+    """Train the whole matrix on random subsets of components, ``repeats`` for each number kept.
+
+    Args:
+        kept: sizes to draw; by default seven from 4 components to all, evenly on a logarithmic scale.
+
+    Raises:
+        AigiError: a size of no or too many components.
+    """
+    view = EmbeddingView()
+    features = view.matrix(workspace)
+    d = features.shape[1]
+    sets = as_train_sets(workspace.domains.generators if training_sets is None else training_sets, workspace.domains)
+    sizes = np.unique(
+        np.geomspace(min(4, d), d, 7).round().astype(int) if kept is None else np.asarray([*kept, d], int)
+    )
+    if sizes[0] < 1 or sizes[-1] > d:
+        raise AigiError(f"Between 1 and {d} components can be kept, not {sizes[0]} to {sizes[-1]}.")
+    rng = np.random.default_rng(seed)
+    values = []
+    for done, size in enumerate(sizes):
+        mine: list[np.ndarray] = []
+        for _ in range(repeats if size < d else 1):
+            block = np.ascontiguousarray(features[:, np.sort(rng.permutation(d)[:size])])
+            detectors = train_detectors(block, workspace.domains, sets, protocol, view=view)
+            scores = np.stack([block @ detector.weights + detector.bias for detector in detectors])
+            mine.append(transfer_matrix(scores, workspace.domains, sets, metrics=[metric], draws=1).values[metric])
+        values.append(np.stack(mine * (1 if size < d else repeats)))
+        if progress is not None:
+            progress(done + 1, len(sizes))
+    return RandomRemoval(sizes, np.stack(values), metric, sets, workspace.domains.generators)

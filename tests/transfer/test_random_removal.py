@@ -1,0 +1,32 @@
+"""The random-removal band on a small workspace."""
+
+import numpy as np
+import pytest
+
+from aigi_core.errors import AigiError
+from aigi_core.transfer import trainer, transfer_matrix
+from aigi_core.transfer.random_removal import random_removal
+from aigi_core.workspace import Workspace
+
+
+def test_band_narrows_towards_nothing_removed(synthetic: Workspace) -> None:
+    names = synthetic.domains.generators
+    found = random_removal(synthetic, kept=(3, 12), repeats=4)
+    assert found.kept.tolist() == [3, 12, 24] and found.values.shape == (3, 4, 4, 4)
+    plain = transfer_matrix(trainer(synthetic)(names), synthetic.domains, names, metrics=["accuracy"], draws=1)
+    for repeat in range(4):
+        np.testing.assert_array_equal(found.values[2, repeat], plain.values["accuracy"])
+    inside = plain.in_domain
+    mean, low, high = found.band(24, inside)
+    assert low == high == pytest.approx(mean) == pytest.approx(plain.mean("accuracy", inside).value)
+    few = found.band(3, inside)
+    assert few[1] < few[0] < few[2] and few[0] < mean
+    between = found.band(6, inside)
+    assert few[0] < between[0] < found.band(12, inside)[0]
+
+
+def test_bad_input_is_named(synthetic: Workspace) -> None:
+    with pytest.raises(AigiError, match="Between 1 and 24 components"):
+        random_removal(synthetic, kept=(30,))
+    with pytest.raises(AigiError, match="3 to 24 kept components, not 2"):
+        random_removal(synthetic, ["alpha-gan"], kept=(3,), repeats=1).band(2, np.ones((1, 4), bool))
