@@ -1,0 +1,232 @@
+"""Do fakes and real images show the same things? If not, a detector may tell pizzas from streets.
+
+Content is what images have in common with phrases about things (scenes, objects, food, people ...). These scores come
+from the same embedding as everything else, so traces of generation can colour them: read a high number as an upper
+bound on what content alone gives away, a low one as an all-clear. To keep the bound tight, separability is measured
+in the few broadest directions of content only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from aigi_core.audit.leaks import nearest_neighbours
+from aigi_core.errors import AigiError
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.explain.nulls import permuted_labels
+from aigi_core.manifest import FAKE, REAL, Domains
+from aigi_core.transfer import TrainSet, draw_counts, interval, transfer_matrix
+from aigi_core.transfer.matrix import as_train_sets
+
+CONTENT_CATEGORIES = (
+    "scene", "object", "clothing and shoes", "food and drink", "animal", "nature and plant", "vehicle and machine",
+    "people and body",
+)  # fmt: skip
+"""Categories of phrases that name what an image shows, not how it was made."""
+EVERY_SPLIT = ("train", "val", "test")
+BLOCK = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Concepts:
+    """How much each image looks like each text.
+
+    Attributes:
+        scores: [N, C] cosine of the image (centred by the mean image) and the text (centred by the mean text).
+        table: [C rows] ``text``, ``category``.
+    """
+
+    scores: Float[np.ndarray, "N C"] = field(repr=False)
+    table: pd.DataFrame = field(repr=False)
+
+    def by_category(self) -> Concepts:
+        """Mean score over the texts of each category; ``text`` then names the category."""
+        names = self.table["category"].to_numpy()
+        categories = [name for name in pd.unique(names) if name]
+        if not categories:
+            raise AigiError("These texts have no categories: choose a text bank that has.")
+        scores = np.stack([self.scores[:, names == name].mean(axis=1) for name in categories], axis=1)
+        return Concepts(scores, pd.DataFrame({"text": categories, "category": categories}))
+
+    def directions(self, components: int = 16) -> Float[np.ndarray, "N k"]:
+        """Each image's place along the broadest directions of content (principal components, variances kept)."""
+        centred = self.scores - self.scores.mean(axis=0)
+        values, vectors = np.linalg.eigh(centred.T @ centred)
+        k = min(components, int((values > 1e-10 * values[-1]).sum()))
+        if k == 0:
+            raise AigiError("All images score alike on every text: choose other texts.")
+        place: np.ndarray = centred @ vectors[:, ::-1][:, :k]
+        return place
+
+
+def concepts(embeddings: Float[np.ndarray, "N d"], lexicon: Lexicon) -> Concepts:
+    """Score every image against the texts of a lexicon (its content categories: :data:`CONTENT_CATEGORIES`)."""
+    mean = np.zeros(embeddings.shape[1])
+    for start in range(0, len(embeddings), BLOCK):
+        mean += _unit(embeddings[start : start + BLOCK]).sum(axis=0)
+    mean /= len(embeddings)
+    scores = np.concatenate(
+        [
+            (_unit(_unit(embeddings[start : start + BLOCK]) - mean) @ lexicon.vectors.T).astype(np.float32)
+            for start in range(0, len(embeddings), BLOCK)
+        ]
+    )
+    return Concepts(scores, lexicon.table[["text", "category"]].reset_index(drop=True))
+
+
+def content_scores(
+    shown: Concepts,
+    domains: Domains,
+    train: Sequence[str | TrainSet] | None = None,
+    *,
+    components: int = 16,
+    splits: Sequence[str] = ("train", "val"),
+) -> tuple[Float[np.ndarray, "K N"], tuple[TrainSet, ...]]:
+    """Detectors that see only the broadest directions of content: logistic regression, classes weigh alike.
+
+    Their accuracy on held-out images is a classifier two-sample test (Lopez-Paz and Oquab 2017) of whether fakes and
+    real images show the same.
+
+    Returns:
+        [K, N] log-odds of being fake (threshold 0) and the training sets, for the transfer matrix.
+    """
+    sets = as_train_sets(domains.generators if train is None else train, domains)
+    X = shown.directions(components)
+    scores = np.empty((len(sets), len(domains)))
+    for row, names in zip(scores, sets, strict=True):
+        fit = domains.rows(names, tuple(splits))
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000))
+        row[:] = model.fit(X[fit], domains.labels[fit]).decision_function(X)
+    return scores, sets
+
+
+def content_imbalance(
+    shown: Concepts,
+    domains: Domains,
+    generators: Sequence[str] | None = None,
+    *,
+    components: int = 16,
+    coverage: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """For each generator: how many fakes show something that its pools' real images show, and how separable they are.
+
+    ``matched`` is the share of fakes whose nearest real image is as near as ``coverage`` of the real images are to
+    their own nearest one (all splits): about ``coverage`` where both show the same, 0 where no real image shows what
+    the fakes show. ``separable`` is the held-out balanced accuracy of :func:`content_scores`, 0.5 where content tells
+    nothing.
+
+    Returns:
+        One row a generator: ``generator, matched, matched_low, matched_high, expected, separable, separable_low,
+        separable_high, n_fake, n_real`` (all splits), ``n_fake_test, n_real_test``.
+    """
+    names = domains.generators if generators is None else tuple(generators)
+    scores, sets = content_scores(shown, domains, names, components=components)
+    matrix = transfer_matrix(
+        scores, domains, sets, names, metrics=("balanced_accuracy",), draws=draws, seed=seed
+    )  # fmt: skip
+    low, high = matrix.interval("balanced_accuracy")
+    X = shown.directions(components)
+    rows_out = []
+    for i, generator in enumerate(names):
+        rows = domains.rows(generator, EVERY_SPLIT)
+        fake, real = rows[domains.labels[rows] == FAKE], rows[domains.labels[rows] == REAL]
+        counts = np.concatenate([np.ones((1, len(rows)), np.int16), draw_counts(domains, rows, draws, seed)])
+        to_real = nearest_neighbours(X[fake], X[real], 1)[0][:, 0]
+        among = nearest_neighbours(X[real], X[real], 2)[0][:, 1]
+        share = _covered(to_real, among, counts[:, domains.labels[rows] == FAKE],
+                         counts[:, domains.labels[rows] == REAL], coverage)  # fmt: skip
+        matched_low, matched_high = interval(share[1:])
+        rows_out.append(
+            dict(generator=generator, matched=float(share[0]), matched_low=float(matched_low),
+                 matched_high=float(matched_high), expected=coverage,
+                 separable=float(matrix.values["balanced_accuracy"][i, i]), separable_low=float(low[i, i]),
+                 separable_high=float(high[i, i]), n_fake=len(fake), n_real=len(real),
+                 n_fake_test=int(matrix.n_fake[i]), n_real_test=int(matrix.n_real[i]))
+        )  # fmt: skip
+    return pd.DataFrame(rows_out)
+
+
+def content_words(
+    shown: Concepts,
+    domains: Domains,
+    generator: str,
+    *,
+    k: int = 10,
+    draws: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The texts on which a generator's fakes and its pools' real images differ most, over all splits.
+
+    Args:
+        shown: scores of texts, or of categories (:meth:`Concepts.by_category`).
+        k: texts for each side.
+        draws: label permutations (within pools, groups whole) and bootstrap draws.
+
+    Returns:
+        ``text, category, difference`` (fake minus real, in pooled standard deviations), ``low, high`` (group
+        bootstrap), ``p_value`` (family-wise over all texts, two-sided: how often a shuffled labelling shows a larger
+        difference anywhere), ``n_fake, n_real``; the texts of fakes first, then those of real images.
+    """
+    rows = domains.rows(generator, EVERY_SPLIT)
+    S = shown.scores[rows].astype(np.float64)
+    labels = domains.labels[rows]
+    found = _standardised(S, np.ones((1, len(rows))), labels[None])[0]
+    null = np.abs(_standardised(S, np.ones((1, len(rows))), permuted_labels(domains, rows, draws, seed))).max(axis=1)
+    order = np.argsort(-found, kind="stable")
+    k = min(k, len(order) // 2) if len(order) > 1 else 1
+    chosen = np.concatenate([order[:k], order[::-1][:k]]) if len(order) > 1 else order
+    resampled = _standardised(S[:, chosen], draw_counts(domains, rows, draws, seed), labels[None])
+    low, high = interval(resampled)
+    beyond = 1 + (null[:, None] >= np.abs(found[chosen]) - 1e-12).sum(axis=0)
+    return shown.table.iloc[chosen].assign(
+        difference=found[chosen], low=low, high=high, p_value=beyond / (1 + len(null)),
+        n_fake=int((labels == FAKE).sum()), n_real=int((labels == REAL).sum()),
+    ).reset_index(drop=True)  # fmt: skip
+
+
+def _standardised(
+    S: Float[np.ndarray, "n C"], counts: Float[np.ndarray, "B n"], labels: Float[np.ndarray, "B n"]
+) -> Float[np.ndarray, "B C"]:
+    """Fake mean minus real mean over the pooled standard deviation, for each draw of counts or labels."""
+    sides = []
+    for mask in (labels, 1 - labels):
+        weights = counts * mask.astype(np.float64)
+        total = weights.sum(axis=1, keepdims=True)
+        mean = weights @ S / total
+        sides.append((mean, np.maximum(weights @ S**2 / total - mean**2, 0), total))
+    (fake, fake_var, n_fake), (real, real_var, n_real) = sides
+    pooled = np.sqrt((n_fake * fake_var + n_real * real_var) / (n_fake + n_real))
+    difference: np.ndarray = (fake - real) / np.maximum(pooled, 1e-12)
+    return difference
+
+
+def _covered(
+    to_real: Float[np.ndarray, " F"],
+    among: Float[np.ndarray, " R"],
+    fake_counts: Float[np.ndarray, "B F"],
+    real_counts: Float[np.ndarray, "B R"],
+    coverage: float,
+) -> Float[np.ndarray, " B"]:
+    """Share of fakes at least as near to a real image as the given share of real images are to each other."""
+    order = np.argsort(-among, kind="stable")
+    passed = np.cumsum(real_counts[:, order], axis=1, dtype=np.float64)
+    at = (passed >= coverage * passed[:, -1:] - 1e-9).argmax(axis=1)
+    near = to_real[None] >= among[order][at][:, None]
+    share: np.ndarray = (near * fake_counts).sum(axis=1) / fake_counts.sum(axis=1)
+    return share
+
+
+def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    rows = np.asarray(rows, np.float64)
+    unit: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit

@@ -1,0 +1,143 @@
+"""Matching removes a planted confound, leaves a real sign alone, and says where it cannot help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from aigi_core.audit import matching as m
+from aigi_core.audit.facts import file_facts
+from aigi_core.errors import AigiError
+from aigi_core.manifest import SPLITS, Domains
+from aigi_core.transfer import TrainSet
+from tests.audit.factory import CLEAN, CONFOUNDED, PARTLY, SIZED, planted_images
+
+IMAGES = planted_images(per_class=200)
+DOMAINS = Domains.from_images(IMAGES)
+FACTS = file_facts(IMAGES)
+
+
+def format_features(sign: float) -> np.ndarray:
+    """Features that show the file's format, and generation with the given strength."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((len(IMAGES), 4))
+    X[:, 0] += 3 * (IMAGES["format"] == "PNG")
+    X[:, 1] += sign * IMAGES["label"]
+    return X
+
+
+def scorer(X: np.ndarray) -> m.Scorer:
+    def score(index: np.ndarray, domains: Domains, train: Sequence[TrainSet]) -> np.ndarray:
+        rows = [domains.rows(names, ("train", "val")) for names in train]
+        model = LogisticRegression(C=1.0, class_weight="balanced")
+        return np.stack([model.fit(X[index][fit], domains.labels[fit]).decision_function(X[index]) for fit in rows])
+
+    return score
+
+
+def test_matching_makes_the_confound_equal_and_keeps_pools_splits_and_groups() -> None:
+    strata = m.exact_strata(FACTS, DOMAINS, ["format"])
+    found = m.match(DOMAINS, strata)
+    assert set(found.domains.generators) == {CLEAN, CONFOUNDED, PARTLY, SIZED}
+    for generator in found.domains.generators:
+        for split in SPLITS:
+            rows = found.domains.rows(generator, split)
+            formats = IMAGES["format"].to_numpy()[found.index[rows]]
+            labels = found.domains.labels[rows]
+            assert sorted(formats[labels == 1]) == sorted(formats[labels == 0])
+            assert len(np.unique(found.index[rows])) == len(rows)
+    np.testing.assert_array_equal(found.domains.split, DOMAINS.split[found.index])
+    np.testing.assert_array_equal(found.domains.group, DOMAINS.group[found.index])
+    table = found.table.set_index(["generator", "split"])
+    reals = (IMAGES["label"] == 0) & (IMAGES["pool"] == "general") & (IMAGES["format"] == "PNG")
+    assert table.loc[(CONFOUNDED, "test"), "kept"] == (reals & (IMAGES["split"] == "test")).sum()
+
+
+def test_the_control_has_the_same_size_but_not_the_balance() -> None:
+    strata = m.exact_strata(FACTS, DOMAINS, ["format"])
+    matched, control = m.match(DOMAINS, strata), m.match(DOMAINS, strata, alike=False, seed=1)
+    assert len(matched.index) == len(control.index)
+    rows = control.domains.rows(CONFOUNDED, SPLITS)
+    png = IMAGES["format"].to_numpy()[control.index[rows]] == "PNG"
+    labels = control.domains.labels[rows]
+    assert png[labels == 1].mean() == 1 and png[labels == 0].mean() < 0.5
+
+
+def test_removing_the_confound_removes_the_accuracy_it_gave() -> None:
+    strata = m.exact_strata(FACTS, DOMAINS, ["format"])
+    found = m.matched_matrices(scorer(format_features(0.0)), DOMAINS, {CONFOUNDED: strata[CONFOUNDED]}, draws=300)
+    cell = found.change.iloc[0]
+    assert cell["full"] > 0.75 and cell["control"] > 0.7
+    assert cell["change"] < -0.2 and cell["high"] < 0
+    low, high = found.matched.interval("balanced_accuracy")
+    assert low[0, 0] < 0.5 < high[0, 0]
+    value, low, high = found.mean_change(in_domain=True)
+    assert (value, low, high) == pytest.approx((cell["change"], cell["low"], cell["high"]))
+
+
+def test_a_real_sign_survives_matching() -> None:
+    strata = m.exact_strata(FACTS, DOMAINS, ["format"])
+    found = m.matched_matrices(scorer(format_features(4.0)), DOMAINS, {CONFOUNDED: strata[CONFOUNDED]}, draws=300)
+    assert found.matched.values["balanced_accuracy"][0, 0] > 0.85
+
+
+def test_within_strata_unmasks_a_detector_of_the_format() -> None:
+    strata = m.exact_strata(FACTS, DOMAINS, ["format"])
+    png = np.where(IMAGES["format"] == "PNG", 1.0, -1.0) + 0.01 * np.random.default_rng(0).standard_normal(len(IMAGES))
+    truth = (2.0 * IMAGES["label"] - 1).to_numpy() * np.where(np.arange(len(IMAGES)) % 9, 1, -1)
+    table = m.within_strata(np.stack([png, truth]), DOMAINS, [PARTLY, CLEAN], strata, draws=200)
+    table = table.set_index(["train", "test"])
+    masked = table.loc[(PARTLY, PARTLY)]
+    assert masked["accuracy"] > 0.7
+    assert masked["within"] == pytest.approx(0.5, abs=1e-9)  # called by format: within a format all or none
+    honest = table.loc[(CLEAN, PARTLY)]
+    assert honest["within"] == pytest.approx(8 / 9, abs=0.05)
+    assert honest["within_low"] < 8 / 9 < honest["within_high"]
+    assert honest["covered"] == 1 and honest["strata"] == 2
+
+
+def test_within_strata_equals_the_plain_accuracy_where_there_is_one_stratum() -> None:
+    scores = np.random.default_rng(0).standard_normal((1, len(IMAGES)))
+    strata = {name: np.zeros(len(DOMAINS.rows(name, SPLITS)), int) for name in DOMAINS.generators}
+    table = m.within_strata(scores, DOMAINS, [CLEAN], strata, draws=100)
+    np.testing.assert_allclose(table[["accuracy", "accuracy_low"]], table[["within", "within_low"]])
+
+
+def test_no_overlap_is_said_not_hidden() -> None:
+    facts = FACTS.assign(format=np.where(IMAGES["label"] == 1, "PNG", "JPEG"))
+    strata = m.exact_strata(facts, DOMAINS, ["format"])
+    with pytest.raises(AigiError, match="share no stratum"):
+        m.match(DOMAINS, strata)
+    table = m.within_strata(np.zeros((1, len(IMAGES))), DOMAINS, [CLEAN], strata, draws=50)
+    assert table["within"].isna().all() and (table["covered"] == 0).all() and (table["n_fake"] == 0).all()
+    mixed = m.match(DOMAINS, {**m.exact_strata(FACTS, DOMAINS, ["format"]), CLEAN: strata[CLEAN]})
+    assert CLEAN not in mixed.domains.generators
+    assert "0 in test" in mixed.left_out[CLEAN]
+
+
+def test_propensity_strata_balance_several_facts_at_once() -> None:
+    strata = m.propensity_strata(FACTS, DOMAINS)
+    rows = DOMAINS.rows(PARTLY, SPLITS)
+    png = (IMAGES["format"].to_numpy() == "PNG")[rows]
+    labels = DOMAINS.labels[rows]
+    before = png[labels == 1].mean() - png[labels == 0].mean()
+    found = m.match(DOMAINS, strata)
+    rows = found.domains.rows(PARTLY, SPLITS)
+    png = (IMAGES["format"].to_numpy() == "PNG")[found.index[rows]]
+    labels = found.domains.labels[rows]
+    after = png[labels == 1].mean() - png[labels == 0].mean()
+    assert before > 0.4
+    assert abs(after) < 0.25 * before
+    assert SIZED in found.left_out  # nothing real is 512 px wide
+
+
+def test_bad_input() -> None:
+    with pytest.raises(AigiError, match="'colour'"):
+        m.exact_strata(FACTS, DOMAINS, ["colour"])
+    with pytest.raises(AigiError, match="got none"):
+        m.exact_strata(FACTS, DOMAINS, [])
+    with pytest.raises(AigiError, match="scores of 1 detectors"):
+        m.within_strata(np.zeros((2, 5)), DOMAINS, [CLEAN], {})
