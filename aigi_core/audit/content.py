@@ -23,7 +23,8 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import permuted_labels
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.transfer import TrainSet, draw_counts, interval, transfer_matrix
+from aigi_core.resampling import percentile_interval
+from aigi_core.transfer import TrainSet, draw_counts, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets
 
 CONTENT_CATEGORIES = (
@@ -145,7 +146,7 @@ def content_imbalance(
         among = nearest_neighbours(X[real], X[real], 2)[0][:, 1]
         share = _covered(to_real, among, counts[:, domains.labels[rows] == FAKE],
                          counts[:, domains.labels[rows] == REAL], coverage)  # fmt: skip
-        matched_low, matched_high = interval(share[1:])
+        matched_low, matched_high = percentile_interval(share[1:])
         rows_out.append(
             dict(generator=generator, matched=float(share[0]), matched_low=float(matched_low),
                  matched_high=float(matched_high), expected=coverage,
@@ -186,7 +187,7 @@ def content_words(
     k = min(k, len(order) // 2) if len(order) > 1 else 1
     chosen = np.concatenate([order[:k], order[::-1][:k]]) if len(order) > 1 else order
     resampled = _standardised(S[:, chosen], draw_counts(domains, rows, draws, seed), labels[None])
-    low, high = interval(resampled)
+    low, high = percentile_interval(resampled)
     beyond = 1 + (null[:, None] >= np.abs(found[chosen]) - 1e-12).sum(axis=0)
     return shown.table.iloc[chosen].assign(
         difference=found[chosen], low=low, high=high, p_value=beyond / (1 + len(null)),

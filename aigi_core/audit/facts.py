@@ -20,8 +20,8 @@ from threadpoolctl import threadpool_limits
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.resampling import wilson
-from aigi_core.transfer import TrainSet, draw_counts, interval
+from aigi_core.resampling import percentile_interval, wilson
+from aigi_core.transfer import TrainSet, draw_counts
 from aigi_core.transfer.matrix import as_train_sets
 
 View = Literal["stored", "original"]
@@ -272,7 +272,7 @@ def association(
             tables = np.stack([counts[:, side] @ onehot[side] for side in (~fake, fake)], axis=1)
             bias = np.array([1] + [2] * draws)
             v = _cramers_v(tables, bias)
-            low, high = interval(v[1:])
+            low, high = percentile_interval(v[1:])
             fakes, reals = (_typical(facts[name].iloc[rows[side]], FACTS[name]) for side in (fake, ~fake))
             rows_out.append(
                 dict(generator=generator, fact=name, cramers_v=float(v[0]), low=float(low), high=float(high),

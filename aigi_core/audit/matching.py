@@ -19,7 +19,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from aigi_core.audit.facts import FACTS, encode_facts, fact_detector, fact_values
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, SPLITS, Domains
-from aigi_core.transfer import TrainSet, TransferMatrix, draw_counts, interval, transfer_matrix
+from aigi_core.resampling import percentile_interval
+from aigi_core.transfer import TrainSet, TransferMatrix, draw_counts, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets
 
 Strata = dict[str, Int[np.ndarray, " n"]]
@@ -117,8 +118,8 @@ def within_strata(
                 plain = (hits.sum(1) / n_fake.sum(1) + passes.sum(1) / n_real.sum(1)) / 2
                 kept = np.where(usable, passes / n_real, 0)
                 within = ((hits * usable).sum(1) + (weight * kept).sum(1)) / (2 * weight.sum(1))
-            low, high = interval(plain[1:])
-            within_low, within_high = interval(within[1:]) if both.any() else (np.nan, np.nan)
+            low, high = percentile_interval(plain[1:])
+            within_low, within_high = percentile_interval(within[1:]) if both.any() else (np.nan, np.nan)
             rows_out.append(
                 dict(train=" + ".join(names), test=test, accuracy=plain[0], accuracy_low=float(low),
                      accuracy_high=float(high), within=within[0], within_low=float(within_low),
@@ -228,7 +229,7 @@ class MatchedMatrices:
             return np.nan, np.nan, np.nan
         metric = self.matched.metrics[0]
         draws = (self.matched.draws[metric] - self.control.draws[metric])[:, cells].mean(axis=1)
-        low, high = interval(draws)
+        low, high = percentile_interval(draws)
         value = (self.matched.values[metric] - self.control.values[metric])[cells].mean()
         return float(value), float(low), float(high)
 
@@ -262,7 +263,7 @@ def matched_matrices(
     full = matrix(everything, domains, 0)
     control = matrix(fewer.index, fewer.domains, 1)
     matched = matrix(selection.index, selection.domains, 2)
-    low, high = interval(matched.draws[metric] - control.draws[metric])
+    low, high = percentile_interval(matched.draws[metric] - control.draws[metric])
     change = pd.DataFrame(
         {
             "train": np.repeat(names, len(names)),
