@@ -17,6 +17,7 @@ from aigi_core.errors import AigiError
 
 JOBS: dict[str, tuple[str, str]] = {
     "ingest": ("precompute.ingest", "read a folder of images into a new workspace"),
+    "words": ("precompute.words", "nearest texts of all detectors with their nulls, and TextSpan of all heads"),
 }
 """Job -> (module, one line of help). A new job is a module and a line here."""
 

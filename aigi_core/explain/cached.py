@@ -1,0 +1,174 @@
+"""Words of all detectors and TextSpan of all heads, computed once a workspace and kept under its ``results/``.
+
+``python -m precompute words`` computes them; everything else reads them. The key holds whatever changes the result: the
+workspace's and the text banks' digests and all settings.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.protocol import train
+from aigi_core.detectors.residual import train_residual
+from aigi_core.errors import WorkspaceError
+from aigi_core.explain.detector_words import detector_words, words_table
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.explain.nulls import DRAWS
+from aigi_core.explain.textspan import head_text_spans
+from aigi_core.explain.words import Words
+from aigi_core.transfer import transfer_matrix
+from aigi_core.workspace import Workspace, digest_of, write_atomic
+
+Progress = Callable[[str], None]
+KINDS = ("logistic", "residual")
+
+
+@dataclass(frozen=True)
+class WordSettings:
+    """What is computed: which banks are searched, how many texts are listed, how many draws the null has."""
+
+    banks: tuple[str, ...] = ("phrases", "vocabulary")
+    texts: int = 20
+    draws: int = DRAWS
+    centred: bool = True
+    spans: int = 20
+    span_bank: str = "phrases"
+    seed: int = 0
+
+    def for_workspace(self, workspace: Workspace) -> WordSettings:
+        """The same for the banks that this workspace has; raises WorkspaceError where it has none of them."""
+        banks = tuple(name for name in self.banks if name in workspace.text_banks)
+        workspace.text_bank(banks[0] if banks else self.banks[0])  # says what to do where there is none
+        span_bank = self.span_bank if self.span_bank in workspace.text_banks else banks[0]
+        return WordSettings(**(asdict(self) | {"banks": banks, "span_bank": span_bank}))
+
+    def key(self, workspace: Workspace) -> str:
+        banks = {name: workspace.text_bank(name).digest for name in {*self.banks, self.span_bank}}
+        return digest_of({"workspace": workspace.digest, "banks": banks, "settings": asdict(self), "version": 1})
+
+
+@dataclass(frozen=True, eq=False)
+class WordAtlas:
+    """Words of one detector a generator and TextSpan of every head.
+
+    Attributes:
+        settings: what it was computed with.
+        rows: the lists: ``kind`` (logistic, residual), ``bank, detector, side, rank, text, category, cosine, similar``
+            (JSON list of [text, cosine]), ``p_value, null_low, null_high``.
+        detectors: :func:`~.detector_words.words_table` for each kind and bank, with columns ``kind, bank`` in front.
+        categories: category counts of each list (see :class:`~.words.Words`), with ``kind, bank, detector``.
+        spans: ``layer, head, rank, text, category, explained, variance``.
+    """
+
+    settings: WordSettings
+    rows: pd.DataFrame = field(repr=False)
+    detectors: pd.DataFrame = field(repr=False)
+    categories: pd.DataFrame = field(repr=False)
+    spans: pd.DataFrame = field(repr=False)
+
+
+_TABLES = ("rows", "detectors", "categories", "spans")
+
+
+def load_words(workspace: Workspace, settings: WordSettings | None = None) -> WordAtlas:
+    """Read what was computed; raises WorkspaceError, saying what to run, where it was not."""
+    wanted = (settings or WordSettings()).for_workspace(workspace)
+    folder = workspace.result_path("words", wanted.key(workspace))
+    if not (folder / "about.json").is_file():
+        raise WorkspaceError(
+            f"The words of the workspace {workspace.path} are not computed yet: run "
+            f"'python -m precompute words --workspace {workspace.path}'."
+        )
+    try:
+        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(
+            f"The words in {folder} are damaged ({error}): delete that folder and run 'python -m precompute words'."
+        ) from error
+    return WordAtlas(wanted, **tables)
+
+
+def compute_words(
+    workspace: Workspace, settings: WordSettings | None = None, progress: Progress | None = None
+) -> WordAtlas:
+    """Compute everything; about a minute on the demo. Nothing is written."""
+    wanted = (settings or WordSettings()).for_workspace(workspace)
+    say = progress or (lambda _: None)
+    rows, detectors, categories = [], [], []
+    sets = workspace.domains.generators
+    trained: dict[str, Sequence[Detector]] = {
+        "logistic": train(workspace, sets),
+        "residual": train_residual(workspace, sets),
+    }
+    for bank in wanted.banks:
+        lexicon = Lexicon.of(workspace, bank, centred=wanted.centred)
+        for kind in KINDS:
+            found = []
+            for detector in trained[kind]:
+                say(f"words: {kind}, {bank}, {detector.name}")
+                found.append(
+                    detector_words(workspace, lexicon, detector, wanted.texts, draws=wanted.draws, seed=wanted.seed)
+                )
+            matrix = transfer_matrix(
+                score_detectors(trained[kind], workspace), workspace.domains, sets, metrics=("accuracy",), draws=1
+            )
+            label = {"kind": kind, "bank": bank}
+            rows += [_list_of(said, label) for said in found]
+            categories += [said.categories.assign(**label, detector=said.name) for said in found]
+            detectors.append(_first(words_table(found, matrix).assign(**label), *label))
+    spans = _spans(workspace, wanted, say)
+    return WordAtlas(
+        wanted,
+        _first(pd.concat(rows, ignore_index=True), "kind", "bank", "detector", "side"),
+        pd.concat(detectors, ignore_index=True),
+        _first(pd.concat(categories, ignore_index=True), "kind", "bank", "detector"),
+        spans,
+    )
+
+
+def save_words(workspace: Workspace, atlas: WordAtlas, about: dict[str, Any] | None = None) -> str:
+    """Publish under ``results/words/KEY``; the note that makes it count is written last. Returns the key."""
+    key = atlas.settings.key(workspace)
+    folder = workspace.result_path("words", key)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _TABLES:
+        content = io.BytesIO()
+        getattr(atlas, name).to_parquet(content, index=False)
+        write_atomic(folder / f"{name}.parquet", content.getvalue())
+    note = {"settings": asdict(atlas.settings), "workspace_digest": workspace.digest, **(about or {})}
+    write_atomic(folder / "about.json", (json.dumps(note, indent=1, sort_keys=True) + "\n").encode())
+    return key
+
+
+def _list_of(said: Words, label: dict[str, str]) -> pd.DataFrame:
+    sides = [getattr(said, side).assign(side=side) for side in ("nearest", "farthest")]
+    table = pd.concat(sides, ignore_index=True).drop(columns="bank").assign(**label, detector=said.name)
+    table["similar"] = [json.dumps(similar, ensure_ascii=False) for similar in table["similar"]]
+    return table
+
+
+def _spans(workspace: Workspace, settings: WordSettings, say: Progress) -> pd.DataFrame:
+    lexicon = Lexicon.of(workspace, settings.span_bank, centred=False)  # as in the source: texts as they are
+    rows = np.flatnonzero(workspace.domains.split == "train")
+    spans = head_text_spans(
+        workspace,
+        lexicon.vectors,
+        settings.spans,
+        rows=rows,
+        progress=lambda done, all_: say(f"TextSpan: {done}/{all_}"),
+    )
+    texts = lexicon.table.iloc[spans["text"]]
+    return spans.assign(text=texts["text"].to_numpy(), category=texts["category"].to_numpy())
+
+
+def _first(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    ordered: pd.DataFrame = table[[*columns, *(name for name in table.columns if name not in columns)]]
+    return ordered

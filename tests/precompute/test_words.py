@@ -1,0 +1,91 @@
+"""The job that computes words once, and what reads them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aigi_core.detectors.protocol import train
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.explain.cached import WordSettings, load_words
+from aigi_core.explain.detector_words import detector_words
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.workspace import Workspace, read_manifest, write_manifest
+from precompute.__main__ import main
+
+SMALL = ["--draws", "19", "--texts", "4", "--spans", "3"]
+SETTINGS = WordSettings(draws=19, texts=4, spans=3)
+
+
+@pytest.fixture(scope="module")
+def path(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = tmp_path_factory.mktemp("words") / "workspace"
+    shutil.copytree(synthetic_path, copy)
+    assert main(["words", "--workspace", str(copy), *SMALL]) == 0
+    return copy
+
+
+def test_what_is_read_equals_what_is_computed_on_the_spot(path: Path) -> None:
+    workspace = Workspace.open(path)
+    atlas = load_words(workspace, SETTINGS)
+    generators = workspace.domains.generators
+    assert len(atlas.rows) == 2 * 2 * len(generators) * 2 * 4
+    assert len(atlas.detectors) == 2 * 2 * len(generators)
+    [detector] = train(workspace, ["gamma-diff"])
+    said = detector_words(workspace, Lexicon.of(workspace, "vocabulary"), detector, 4, draws=19)
+    mine = atlas.rows.query(
+        "kind == 'logistic' and bank == 'vocabulary' and detector == 'gamma-diff' and side == 'farthest'"
+    )
+    assert mine["text"].tolist() == said.farthest["text"].tolist()
+    assert mine["cosine"].to_numpy() == pytest.approx(said.farthest["cosine"])
+    assert mine["p_value"].tolist() == said.farthest["p_value"].tolist()
+    assert all(isinstance(json.loads(similar), list) for similar in atlas.rows["similar"])
+    assert atlas.spans.groupby(["layer", "head"]).size().tolist() == [3] * 6
+    assert np.isfinite(atlas.spans["explained"]).all() and set(atlas.spans["text"]) <= {
+        f"phrases {i}" for i in range(60)
+    }
+    counts = atlas.categories.query("kind == 'residual' and bank == 'phrases' and detector == 'delta-ar'")
+    assert set(counts["side"]) == {"nearest", "farthest"} and counts["p_value"].between(0, 1).all()
+
+
+def test_a_second_run_does_nothing_and_force_writes_the_same(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [folder] = (path / "results" / "words").iterdir()
+    before = {file.name: file.read_bytes() for file in folder.glob("*.parquet")}
+    stamp = (folder / "about.json").stat().st_mtime_ns
+    assert main(["words", "--workspace", str(path), *SMALL]) == 0
+    assert "already there" in capsys.readouterr().out
+    assert (folder / "about.json").stat().st_mtime_ns == stamp
+    assert main(["words", "--workspace", str(path), *SMALL, "--force"]) == 0
+    assert {file.name: file.read_bytes() for file in folder.glob("*.parquet")} == before
+
+
+def test_missing_and_damaged_results_say_what_to_do(path: Path) -> None:
+    workspace = Workspace.open(path)
+    with pytest.raises(WorkspaceError, match="not computed yet: run 'python -m precompute words"):
+        load_words(workspace)
+    file = workspace.result_path("words", SETTINGS.key(workspace)) / "rows.parquet"
+    content = file.read_bytes()
+    file.write_bytes(content[:100])
+    with pytest.raises(WorkspaceError, match="damaged"):
+        load_words(workspace, SETTINGS)
+    file.write_bytes(content)
+
+
+def test_the_key_depends_on_banks_and_settings(path: Path) -> None:
+    workspace = Workspace.open(path)
+    keys = {s.key(workspace) for s in (SETTINGS, WordSettings(), WordSettings(centred=False), WordSettings(seed=1))}
+    assert len(keys) == 4
+
+
+def test_bad_input_is_one_sentence(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["words", "--workspace", str(path), "--draws", "0"]) == 2
+    assert "--draws must be at least 1" in capsys.readouterr().err
+    bare = tmp_path / "bare"
+    shutil.copytree(path, bare)
+    write_manifest(bare, read_manifest(bare) | {"text": {}})
+    assert main(["words", "--workspace", str(bare)]) == 2
+    assert capsys.readouterr().err.count("run 'python -m precompute text") == 1
+    with pytest.raises(AigiError, match="no text bank 'phrases'"):
+        load_words(Workspace.open(bare))
