@@ -150,7 +150,7 @@ def save_words(workspace: Workspace, atlas: WordAtlas, about: dict[str, Any] | N
 
 def _list_of(said: Words, label: dict[str, str]) -> pd.DataFrame:
     sides = [getattr(said, side).assign(side=side) for side in ("nearest", "farthest")]
-    table = pd.concat(sides, ignore_index=True).drop(columns="bank").assign(**label, detector=said.name)
+    table: pd.DataFrame = pd.concat(sides, ignore_index=True).drop(columns="bank").assign(**label, detector=said.name)
     table["similar"] = [json.dumps(similar, ensure_ascii=False) for similar in table["similar"]]
     return table
 
