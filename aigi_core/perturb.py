@@ -34,6 +34,7 @@ class Kind:
     apply: Callable[[Image.Image, float, np.random.Generator], Image.Image]
     whole: bool = False
     takes_value: bool = True
+    random: bool = False
 
 
 @dataclass(frozen=True, order=True)
@@ -90,6 +91,21 @@ def parse_ops(specs: Iterable[str]) -> tuple[Op, ...]:
     if not ops:
         raise AigiError(f"No operation was given: expected at least one of {_usage()}.")
     return tuple(ops)
+
+
+def parse_steps(text: str) -> tuple[Op, ...]:
+    """Read a common re-encoding such as ``"jpeg:90,short:256"``: operations done one after the other, as written.
+
+    Raises:
+        AigiError: as :func:`parse_ops`, and for an operation with a random part, which would treat images unlike.
+    """
+    ops = tuple(op for part in text.split(",") for op in parse_ops([part]))
+    for op in ops:
+        if KINDS[op.kind].random:
+            raise AigiError(
+                f"{str(op)!r} has a random part, so it makes images unlike: use jpeg, short, resize or crop."
+            )
+    return ops
 
 
 def _value(kind: str, text: str) -> float:
@@ -167,8 +183,10 @@ KINDS: dict[str, Kind] = {
     "resize": Kind("shrunk to {value} of its sides", "FACTOR", 0.05, 1, _resize),
     "short": Kind("short side scaled to {value} px", "PIXELS", 16, 2048, _short, whole=True),
     "blur": Kind("blurred (sigma {value} px at a short side of 256)", "SIGMA", 0.1, 20, _blur),
-    "noise": Kind("Gaussian noise of {value} of the range", "SIGMA", 0.001, 0.5, _noise),
+    "noise": Kind("Gaussian noise of {value} of the range", "SIGMA", 0.001, 0.5, _noise, random=True),
     "crop": Kind("centre crop of {value} of the sides", "FACTOR", 0.1, 1, _crop),
-    "screenshot": Kind("screenshot-like: rescaled, cut, JPEG 85", "", 0, 0, _screenshot, takes_value=False),
+    "screenshot": Kind(
+        "screenshot-like: rescaled, cut, JPEG 85", "", 0, 0, _screenshot, takes_value=False, random=True
+    ),
 }
 """Every kind of operation; a new one is one function and one entry here."""

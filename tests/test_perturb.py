@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aigi_core.errors import AigiError
-from aigi_core.perturb import KINDS, MOST_PIXELS, Op, parse_ops
+from aigi_core.perturb import KINDS, MOST_PIXELS, Op, parse_ops, parse_steps
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,13 @@ def test_parsing_keeps_order_and_drops_repeats() -> None:
 def test_a_bad_spec_is_one_clear_sentence(spec: str, says: str) -> None:
     with pytest.raises(AigiError, match=says):
         parse_ops([spec])
+
+
+def test_steps_are_done_in_the_order_written() -> None:
+    assert [str(op) for op in parse_steps("jpeg:90, short:256")] == ["jpeg:90", "short:256"]
+    for bad, says in (("jpeg:90,70", "no operation '70'"), ("", "no operation ''"), ("noise:.1", "random part")):
+        with pytest.raises(AigiError, match=says):
+            parse_steps(bad)
 
 
 def test_nothing_to_do_is_an_error() -> None:

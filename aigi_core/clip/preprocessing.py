@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from aigi_core.errors import AigiError
+from aigi_core.perturb import parse_ops
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 RESIZE_MODES = ("shortest", "squash")
@@ -37,6 +38,8 @@ class Preprocessing:
         mean, std: per channel, on the scale 0..1; applied by the encoder, on its device.
         interpolation: a key of :data:`FILTERS`.
         resize_mode: ``shortest`` (shorter side to ``size``, then centre crop) or ``squash``.
+        steps: operations of ``aigi_core.perturb`` applied to the whole image first, in order, in their canonical
+            spelling: a common re-encoding of all images (``("short:256", "jpeg:90")``), or a perturbation.
     """
 
     size: int
@@ -44,6 +47,7 @@ class Preprocessing:
     std: tuple[float, float, float]
     interpolation: str = "bicubic"
     resize_mode: str = "shortest"
+    steps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -66,15 +70,33 @@ class Preprocessing:
 
     def describe(self) -> dict[str, Any]:
         """A JSON-serialisable description, equal for equal preprocessing."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        described = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        if not self.steps:
+            del described["steps"]
+        return described
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> Preprocessing:
+        """The value that :meth:`describe` described; raises AigiError where a field is missing or unknown."""
+        fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in description.items()}
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise AigiError(f"The preprocessing {dict(description)} is not one of this version ({error}).") from error
+
+    def after(self, steps: Iterable[str]) -> Preprocessing:
+        """The same preprocessing with further operations before it; raises AigiError for an unknown one."""
+        return replace(self, steps=(*(str(op) for op in parse_ops(steps)), *self.steps))
 
     @property
     def sha256(self) -> str:
         """Digest of :meth:`describe`, in hex."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
-    def pixels(self, image: Image.Image) -> UInt8[np.ndarray, "size size 3"]:
-        """Resize and crop an RGB image."""
+    def pixels(self, image: Image.Image, key: str = "") -> UInt8[np.ndarray, "size size 3"]:
+        """Resize and crop an RGB image; ``key`` (its content hash) seeds the random part of a step, if one has any."""
+        for op in parse_ops(self.steps) if self.steps else ():
+            image = op(image, key)
         resample = FILTERS[self.interpolation]
         if self.resize_mode == "squash":
             image = image.resize((self.size, self.size), resample)

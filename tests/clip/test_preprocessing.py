@@ -1,5 +1,7 @@
 """Preprocessing against open_clip's own transform, bit for bit; its description and what it refuses."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from aigi_core.clip._open_clip import open_clip
 from aigi_core.clip.encoder import load_encoder
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.errors import AigiError
+from aigi_core.perturb import Op
 from tests.tiny_clip import make_tiny_clip
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
@@ -64,3 +67,27 @@ def test_refuses_what_it_does_not_do(change: dict, message: str) -> None:
     settings = {"size": 224, "mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"} | change
     with pytest.raises(AigiError, match=message):
         Preprocessing.from_open_clip(settings)
+
+
+def test_steps_come_first_enter_the_digest_and_leave_others_valid() -> None:
+    plain = Preprocessing(32, MEAN, STD)
+    assert "steps" not in plain.describe()
+    stepped = plain.after(["short:64", "jpeg:30"])
+    assert stepped.describe()["steps"] == ["short:64", "jpeg:30"]
+    assert stepped.sha256 != plain.sha256 != plain.after(["jpeg:30", "short:64"]).sha256
+    image = noise(120, 90)
+    by_hand = Op("jpeg", 30)(Op("short", 64)(image))
+    assert np.array_equal(stepped.pixels(image), plain.pixels(by_hand))
+    assert not np.array_equal(stepped.pixels(image), plain.pixels(image))
+    noisy = plain.after(["noise:.1"])
+    assert np.array_equal(noisy.pixels(image, "a"), noisy.pixels(image, "a"))
+    assert not np.array_equal(noisy.pixels(image, "a"), noisy.pixels(image, "b"))
+    with pytest.raises(AigiError, match="no operation 'jpg'"):
+        plain.after(["jpg:30"])
+
+
+def test_a_description_gives_the_value_back() -> None:
+    for preprocessing in (Preprocessing(32, MEAN, STD), Preprocessing(32, MEAN, STD).after(["crop:.8"])):
+        assert Preprocessing.from_description(json.loads(json.dumps(preprocessing.describe()))) == preprocessing
+    with pytest.raises(AigiError, match="not one of this version"):
+        Preprocessing.from_description({"size": 32})
