@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def _in_processes(
             with _pool(workers) as pool:
                 while waiting or running:
                     while waiting and len(running) < 2 * workers:
-                        future = pool.submit(_read_chunk, read, root, waiting[0])
+                        future = _submit(pool, read, root, waiting[0])
                         running[future] = waiting.popleft()
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         found = future.result()
@@ -93,7 +94,7 @@ def _in_processes(
                     while suspects:
                         path = suspects.popleft()
                         try:
-                            yield [path], pool.submit(_read_chunk, read, root, [path]).result()
+                            yield [path], _submit(pool, read, root, [path]).result()
                         except BrokenProcessPool:
                             yield [path], [UNREAD | {"left_out": "damaged: it crashes the decoder"}]
                             break
@@ -108,8 +109,22 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
 
 
+def _submit(
+    pool: ProcessPoolExecutor, read: Callable[[Path, str], Facts], root: Path, paths: list[str]
+) -> Future[list[Facts]]:
+    """Hand over some files. A process that this starts never sees Ctrl-C: the parent ends it in order."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return pool.submit(_read_chunk, read, root, paths)
+    resource_tracker.ensure_running()  # starting it would unblock the signal, so it goes first
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(_read_chunk, read, root, paths)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin() -> None:
-    """In a worker: leave Ctrl-C to the parent, end when the parent is gone, keep decoders' warnings off the screen."""
+    """In a worker: end when the parent is gone, and keep decoders' warnings off the screen."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     if (parent := multiprocessing.parent_process()) is not None:

@@ -98,7 +98,7 @@ def find_candidates(root: Path, layout: str = "auto", manifest: Path | None = No
     elif layout not in fits:
         raise AigiError(f"The layout {layout} fits nothing in {root}: expected {SHAPES[layout]}.")
     fit = fits[layout]
-    why = f"{_explained(fit, folders):,} of {len(paths):,} files lie as {SHAPES[layout]}"
+    why = f"{_explained(fit, folders):,} of {len(paths):,} files match {SHAPES[layout]}"
     return Candidates(_placed(paths, fit, layout), layout, why, notes)
 
 

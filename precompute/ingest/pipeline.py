@@ -65,6 +65,7 @@ def ingest(
     notes += own_notes
     duplicates = _find_duplicates(table)
     _leave_out_duplicates(table, own)
+    _require_both_classes(table)
     _leave_out_unused_pools(table, set(wanted["pool"]))
     _require_enough(table, wanted, min_images)
     content = table["content_hash"].where(table["format"] != "", "")  # two empty files are no tie
@@ -145,20 +146,24 @@ def _leave_out_duplicates(table: pd.DataFrame, own: pd.Series) -> None:
     table.loc[copies.index[copies], "left_out"] = [f"duplicate: same bytes as {path!r}" for path in stays[copies]]
 
 
+def _require_both_classes(table: pd.DataFrame) -> None:
+    labels = table.loc[table["left_out"] == "", "label"]
+    for label, what, more in ((FAKE, "fake", "images of a generator"), (REAL, "real", "photographs")):
+        if not (labels == label).any():
+            raise AigiError(
+                f"There are no usable {what} images, only {len(labels):,} others: add {more} to compare with."
+            )
+
+
 def _leave_out_unused_pools(table: pd.DataFrame, used: set[str]) -> None:
     unused = (table["left_out"] == "") & ~table["pool"].isin(used)
     table.loc[unused, "left_out"] = "unused: no generator has fakes in the pool " + table.loc[unused, "pool"]
 
 
 def _require_enough(table: pd.DataFrame, wanted: pd.DataFrame, least: int) -> None:
-    """Raise where a class is missing, or a generator or a pool's real images are too few."""
+    """Raise where a generator's images, or a pool's real images, are too few."""
     kept = table[table["left_out"] == ""]
-    real, fake = kept[kept["label"] == REAL], kept[kept["label"] == FAKE]
-    for what, where, have in (("fake", "generators", len(fake)), ("real", "photographs", len(real))):
-        if not have and (what == "real" or not len(wanted)):
-            raise AigiError(
-                f"There are no usable {what} images, only {len(kept):,} others: add {where} to compare with."
-            )
+    fake, real = kept[kept["label"] == FAKE], kept[kept["label"] == REAL]
     reals = Counter(real["pool"])
     fakes = Counter(zip(fake["generator"], fake["pool"], strict=True))
     short = [

@@ -39,9 +39,11 @@ def summary(images: pd.DataFrame, record: dict[str, Any]) -> str:
         kinds_of_note = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
         lines.append("Noted: " + "; ".join(f"{n:,} {shown(str(note))}" for note, n in kinds_of_note) + ".")
     same = record["duplicates"]
+    if not same["files"] + same["leaks"]:
+        return "\n".join([*lines, "No file shares its bytes with another."])
     lines.append(
-        f"Exact duplicates: {same['files']:,} files share their bytes with another, {same['across_labels']:,} across "
-        f"labels, {same['across_pools']:,} across pools, {same['across_generators']:,} across generators; "
+        f"Exact duplicates: {same['files']:,} files share their bytes with another, {same['across_labels']:,} of them "
+        f"across labels, {same['across_pools']:,} across pools, {same['across_generators']:,} across generators; "
         f"{same['leaks']:,} files left out that leaked into another split."
     )
     lines += ["  " + " = ".join(map(shown, paths)) for paths in same["examples"]]

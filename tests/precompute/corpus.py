@@ -26,10 +26,10 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def write(root: Path, path: str, content: bytes | None = None) -> Path:
-    """Write a file, by default a PNG that differs for every path."""
+    """Write a file, by default a PNG that differs for every folder and path."""
     file = root / path
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(encoded(picture(path)) if content is None else content)
+    file.write_bytes(encoded(picture((root.name, path))) if content is None else content)
     return file
 
 
