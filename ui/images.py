@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import numpy as np
-import thumbhash
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from aigi_core.errors import AigiError
+from aigi_core.images import image_source, load_rgb, preview_data_uri, read_bytes
 from aigi_core.manifest import FAKE
 from aigi_core.workspace import Workspace
 from ui.router import ROOT
@@ -55,30 +54,20 @@ def image_root(workspace: Workspace) -> Path | None:
     return None
 
 
-def local_file(workspace: Workspace, row: int) -> Path | None:
-    """The image's file, where it is at hand and inside the image root (a workspace's paths are not trusted)."""
-    root = image_root(workspace)
-    if root is None:
-        return None
-    file = (root / str(workspace.images["path"].iat[row])).resolve()
-    return file if file.is_relative_to(root) and file.is_file() else None
-
-
 @cached
-def _thumbnail(workspace: Workspace, row: int, root: str, side: int) -> str | None:
-    """Data URI of a local image, at most ``side`` px; None where it is missing or cannot be decoded."""
-    file = local_file(workspace, row)
-    if file is None:
-        return None
+def _thumbnail(workspace: Workspace, row: int, file: str, side: int) -> str | None:
+    """Data URI of a local image, at most ``side`` px; None where it cannot be decoded."""
+    del workspace, row  # they name the picture in the cache, as does its file
     try:
-        with Image.open(file) as image:
-            if image.format in _AS_IS and max(image.size) <= side and file.stat().st_size <= 300_000:
-                return _data_uri(file.read_bytes(), _AS_IS[image.format])
-            image.draft("RGB", (side, side))
-            small = image.convert("RGB")
-            small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
+        content = read_bytes(file)
+        loaded = load_rgb(content)
+    except AigiError:
         return None
+    mime = _AS_IS.get(loaded.format)
+    if mime and max(loaded.width, loaded.height) <= side and len(content) <= 300_000:
+        return _data_uri(content, mime)
+    small = loaded.image
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=92)
     return _data_uri(buffer.getvalue(), "image/webp")
@@ -88,28 +77,19 @@ def _thumbnail(workspace: Workspace, row: int, root: str, side: int) -> str | No
 def _preview(preview_hash: str) -> str | None:
     """Data URI of a ThumbHash; None where it is empty or damaged."""
     try:
-        width, height, pixels = thumbhash.thumb_hash_to_rgba(list(base64.b64decode(preview_hash, validate=True)))
-        image = Image.fromarray(np.asarray(pixels, np.uint8).reshape(height, width, 4), "RGBA").convert("RGB")
-    except (ValueError, IndexError, TypeError):
+        return preview_data_uri(preview_hash) if preview_hash else None
+    except AigiError:
         return None
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return _data_uri(buffer.getvalue(), "image/png")
-
-
-def source_link(workspace: Workspace, row: int) -> str:
-    """The image's source_url where it is a web address; empty otherwise (``javascript:`` and the like are dropped)."""
-    url = str(workspace.images["source_url"].iat[row])
-    return url if urlsplit(url).scheme in ("http", "https") else ""
 
 
 def tile_html(workspace: Workspace, tile: Tile, side: int = THUMBNAIL) -> str:
     """One figure element: the image over its preview, the link, the caption."""
     image = workspace.images.iloc[tile.row]
-    root = image_root(workspace)
-    local = _thumbnail(workspace, tile.row, str(root), side) if root else None
-    url = source_link(workspace, tile.row)
-    preview = _preview(str(image["preview_hash"])) if image["preview_hash"] else None
+    preview = _preview(str(image["preview_hash"]))
+    facts = {"path": image["path"], "source_url": image["source_url"]}
+    url = image_source(facts, None).value
+    source = image_source(facts, image_root(workspace))
+    local = _thumbnail(workspace, tile.row, source.value, side) if source.kind == "file" else None
     what = f"fake image by {image['generator']}" if image["label"] == FAKE else "real image"
     alt = escape(f"{what}, pool {image['pool']}" + (f": {image['caption']}" if image["caption"] else ""), quote=True)
     behind = f' style="background-image:url({preview})"' if preview and not local else ""

@@ -6,6 +6,7 @@ curves train their own.
 """
 
 from aigi_core.transfer.bootstrap import Estimate, draw_counts
+from aigi_core.transfer.cell import Cell, open_cell
 from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference
 from aigi_core.transfer.few_shot import FewShotCurves, few_shot_curves
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, transfer_matrix
@@ -14,6 +15,7 @@ from aigi_core.transfer.training_sets import TrainingSetRanking, rank_training_s
 
 __all__ = [
     "METRICS",
+    "Cell",
     "Estimate",
     "FewShotCurves",
     "MatrixDifference",
@@ -26,6 +28,7 @@ __all__ = [
     "draw_counts",
     "evaluate",
     "few_shot_curves",
+    "open_cell",
     "rank_training_sets",
     "trainer",
     "transfer_matrix",

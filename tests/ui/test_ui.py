@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import thumbhash
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from aigi_core import figures
 from aigi_core.figures import DARK, LIGHT
+from aigi_core.images import preview_hash
 from aigi_core.workspace import Workspace, describe_file, write_manifest
 from tests.conftest import ROOT
 from ui import images, report
@@ -165,8 +165,7 @@ def pictured(synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Image.new("RGB", (40, 30), (200, 30, 30)).save(root / "0.png")
     Image.new("RGB", (40, 30), (0, 0, 0)).save(tmp_path / "secret.png")
     monkeypatch.setenv("AIGI_IMAGES", str(root))
-    pixels = [128, 60, 200, 255] * 64
-    preview = base64.b64encode(bytes(thumbhash.rgba_to_thumb_hash(8, 8, pixels))).decode()
+    preview = preview_hash(Image.new("RGB", (40, 30), (128, 60, 200)))
 
     def change(table: pd.DataFrame) -> None:
         table.loc[0, "path"] = "0.png"

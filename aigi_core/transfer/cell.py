@@ -1,0 +1,107 @@
+"""One cell of a transfer matrix, opened: scores, ROC, thresholds, confusion, and its most certain mistakes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+from aigi_core.calibration import best_threshold
+from aigi_core.errors import AigiError
+from aigi_core.manifest import FAKE, REAL, Domains
+from aigi_core.resampling import wilson
+from aigi_core.transfer.metrics import check_scores, threshold_at_fpr
+
+FALSE_ALARMS = 0.05
+"""Rate at which the calibrated threshold may flag the validation split's real images, as in ``accuracy_at_val_fpr5``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A detector's scores on one generator's test images.
+
+    Attributes:
+        rows: [n] rows of the workspace: the generator's fakes and its pools' real images.
+        scores, labels: [n].
+        thresholds: in words -> value: ``own`` (the detector's), ``5 % of validation reals`` (set on real images of the
+            test's pools, never on test images) and ``best on these images`` (it sees their labels).
+    """
+
+    rows: Int[np.ndarray, " n"]
+    scores: Float[np.ndarray, " n"] = field(repr=False)
+    labels: Int[np.ndarray, " n"] = field(repr=False)
+    thresholds: dict[str, float]
+
+    def roc(self) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+        """False and true positive rate from (0, 0) to (1, 1); equal scores are one point."""
+        order = np.argsort(-self.scores, kind="stable")
+        last = np.append(np.diff(self.scores[order]) != 0, True)
+        fake = self.labels[order] == FAKE
+        fpr, tpr = (np.concatenate([[0.0], np.cumsum(hit)[last] / hit.sum()]) for hit in (~fake, fake))
+        return fpr, tpr
+
+    def rates(self, threshold: float) -> tuple[float, float]:
+        """(false positive rate, true positive rate) at a threshold: a point of the ROC curve."""
+        flagged = self.scores > threshold
+        return float(flagged[self.labels == REAL].mean()), float(flagged[self.labels == FAKE].mean())
+
+    def verdicts(self) -> pd.DataFrame:
+        """One row a threshold: columns ``threshold, at, real_as_real, real_as_fake, fake_as_fake, fake_as_real,
+        accuracy, low, high`` (95 % Wilson interval of the accuracy, images taken as independent)."""
+        rows = []
+        for name, threshold in self.thresholds.items():
+            flagged = self.scores > threshold
+            counts = {
+                f"{word}_as_{said}": int(((self.labels == label) & (flagged == bool(verdict))).sum())
+                for word, label in (("real", REAL), ("fake", FAKE))
+                for said, verdict in (("real", REAL), ("fake", FAKE))
+            }
+            right = counts["real_as_real"] + counts["fake_as_fake"]
+            low, high = wilson(right, len(self.rows))
+            rows.append({"threshold": name, "at": threshold, **counts, "accuracy": right / len(self.rows),
+                         "low": float(low), "high": float(high)})  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def mistakes(self, label: int, threshold: str = "own") -> pd.DataFrame:
+        """Images of a class judged wrongly, most certain first: columns ``row, score, margin`` (distance to the threshold)."""
+        wrong = self._wrong(threshold) & (self.labels == label)
+        margin = np.abs(self.scores - self.thresholds[threshold])
+        order = np.flatnonzero(wrong)[np.argsort(-margin[wrong], kind="stable")]
+        return pd.DataFrame({"row": self.rows[order], "score": self.scores[order], "margin": margin[order]})
+
+    def _wrong(self, threshold: str) -> Bool[np.ndarray, " n"]:
+        if threshold not in self.thresholds:
+            raise AigiError(f"There is no threshold {threshold!r} here; there are {', '.join(self.thresholds)}.")
+        wrong: np.ndarray = (self.scores > self.thresholds[threshold]) != (self.labels == FAKE)
+        return wrong
+
+
+def open_cell(
+    scores: Float[np.ndarray, " N"], domains: Domains, test: str, *, threshold: float = 0.0, split: str = "test"
+) -> Cell:
+    """Look into one cell.
+
+    Args:
+        scores: [N] one detector's decision values for every image of the workspace.
+        test: the generator that it is tested on.
+        threshold: the detector's own.
+
+    Raises:
+        AigiError: unknown generator, one without real or fake images in the split, or scores that do not fit.
+    """
+    values = check_scores(scores)[0]
+    if len(values) != len(domains):
+        raise AigiError(f"Expected a score for each of the workspace's {len(domains)} images, got {len(values)}.")
+    rows = domains.rows(test, split)
+    validation = domains.rows(test, "val")
+    reals = validation[domains.labels[validation] == REAL]
+    labels = domains.labels[rows].astype(int)
+    calibrated = float(threshold_at_fpr(values[None, reals], FALSE_ALARMS)[0])
+    thresholds = {
+        "own": float(threshold),
+        "5 % of validation reals": calibrated,
+        "best on these images": best_threshold(values[rows], labels),
+    }
+    return Cell(rows, values[rows], labels, thresholds)
