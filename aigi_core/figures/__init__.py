@@ -8,8 +8,17 @@ from aigi_core.figures.curves import Curve, Roc, curves, roc, score_histogram
 from aigi_core.figures.matrix import clicked_cell, heatmap
 from aigi_core.figures.points import intervals, scatter
 from aigi_core.figures.theme import DARK, LIGHT, Style, Theme, alt_text, finish, generator_styles, label
+from aigi_core.figures.transfer import (
+    block_intervals,
+    cell_histogram,
+    cell_roc,
+    difference_heatmap,
+    generator_intervals,
+    transfer_heatmap,
+)
 
 __all__ = [
-    "DARK", "LIGHT", "Curve", "Roc", "Style", "Theme", "alt_text", "clicked_cell", "curves", "finish", "generator_styles",
-    "heatmap", "intervals", "label", "roc", "scatter", "score_histogram",
+    "DARK", "LIGHT", "Curve", "Roc", "Style", "Theme", "alt_text", "block_intervals", "cell_histogram", "cell_roc",
+    "clicked_cell", "curves", "difference_heatmap", "finish", "generator_intervals", "generator_styles",
+    "heatmap", "intervals", "label", "roc", "scatter", "score_histogram", "transfer_heatmap",
 ]  # fmt: skip

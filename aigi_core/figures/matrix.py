@@ -31,6 +31,7 @@ def heatmap(
     limits: tuple[float, float] | None = None,
     number: str = ".2f",
     diagonal: bool = True,
+    outlined: np.ndarray | None = None,
     higher_is_better: bool = True,
     theme: Theme = LIGHT,
 ) -> go.Figure:
@@ -47,6 +48,7 @@ def heatmap(
         limits: ends of the scale; by default symmetrical around the centre and wide enough for every value.
         number: format of the numbers, as in Python.
         diagonal: outline cells whose row and column have the same name (in-domain).
+        outlined: [rows, columns] cells to outline instead of those.
         higher_is_better: the scale's good end; False turns the diverging scale round (error rates).
     """
     z = values.to_numpy(float)
@@ -77,10 +79,10 @@ def heatmap(
         customdata=[[rows[i], columns[j]] for i, j in zip(y, x, strict=True)], showlegend=False, name="cells",
         selected=dict(marker=dict(opacity=0)), unselected=dict(marker=dict(opacity=0)),
     )  # fmt: skip
-    if diagonal:
-        for i, name in enumerate(rows):
-            for j in (j for j, other in enumerate(columns) if other == name):
-                _outline(figure, i, j, theme.ink, 1)
+    if outlined is None:
+        outlined = np.array([[diagonal and row == column for column in columns] for row in rows], bool)
+    for i, j in np.argwhere(outlined):
+        _outline(figure, int(i), int(j), theme.ink, 1)
     _family_blocks(figure, row_families, column_families, z.shape, theme)
     if selected and selected[0] in rows and selected[1] in columns:
         _outline(figure, rows.index(selected[0]), columns.index(selected[1]), theme.accent, 4)

@@ -154,6 +154,24 @@ class TransferMatrix:
             ]
         )
 
+    def by_test(self, metric: str) -> pd.DataFrame:
+        """How well detectors that never saw it find each generator: columns ``name, value, low, high, n`` (detectors).
+
+        Generators that every training set holds are left out.
+        """
+        columns = [(name, ~self.in_domain & (np.arange(len(self.test)) == j)) for j, name in enumerate(self.test)]
+        return pd.DataFrame(
+            [{"name": name, **vars(self.mean(metric, cells))} for name, cells in columns if cells.any()]
+        )
+
+    def by_train(self, metric: str) -> pd.DataFrame:
+        """How well each detector does on generators it never saw: columns ``name, value, low, high, n`` (generators)."""
+        rows = [
+            (name, ~self.in_domain & (np.arange(len(self.train)) == i)[:, None])
+            for i, name in enumerate(self.train_names)
+        ]
+        return pd.DataFrame([{"name": name, **vars(self.mean(metric, cells))} for name, cells in rows if cells.any()])
+
     def to_frame(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
         """Tidy long table: ``train, test, metric, value, low, high, n_real, n_fake, in_domain``, and the families."""
         tables = []

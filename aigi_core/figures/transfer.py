@@ -1,0 +1,133 @@
+"""Transfer matrices, their differences, summaries and single cells as figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from aigi_core.figures.curves import Roc, roc, score_histogram
+from aigi_core.figures.matrix import Centre, heatmap
+from aigi_core.figures.points import intervals
+from aigi_core.figures.theme import LIGHT, Style, Theme
+from aigi_core.transfer import METRICS, Cell, MatrixDifference, TransferMatrix
+
+FALSE_DISCOVERY = 0.05
+"""Cells whose q-value lies above this rate are shown in brackets."""
+
+
+def transfer_heatmap(
+    matrix: TransferMatrix,
+    metric: str = "accuracy",
+    *,
+    rows: Sequence[str] | None = None,
+    selected: tuple[str, str] | None = None,
+    theme: Theme = LIGHT,
+) -> go.Figure:
+    """Detectors by generators; in-domain cells outlined. ``rows`` names the training sets (by default their generators)."""
+    about = METRICS[metric]
+    names = list(rows or matrix.train_names)
+    values = pd.DataFrame(matrix.values[metric], names, list(matrix.test))
+    low, high = matrix.interval(metric)
+    n = matrix.n_fake + matrix.n_real
+    hover = [
+        [f"{about.title} {v:.3f} [{a:.3f}, {b:.3f}], n = {k}{', in-domain' if inside else ''}"
+         for v, a, b, k, inside in zip(*line, n, inner, strict=True)]
+        for *line, inner in zip(values.to_numpy(), low, high, matrix.in_domain, strict=True)
+    ]  # fmt: skip
+    ood = matrix.mean(metric, ~matrix.in_domain)
+    alt = (
+        f"Heatmap of {about.title.lower()}: {len(names)} detectors by {len(matrix.test)} test generators. Mean out of "
+        f"domain {ood.value:.3f}; the values are in the table below."
+    )
+    centre: Centre = "chance" if about.chance == 0.5 else "none"
+    return heatmap(
+        values, alt=alt, centre=centre, limits=(0.0, 1.0), row_title="trained on", column_title="tested on",
+        value_title=about.title, row_families=matrix.train_families, column_families=matrix.test_families,
+        hover=pd.DataFrame(hover), selected=selected, outlined=matrix.in_domain, higher_is_better=about.higher_is_better,
+        theme=theme,
+    )  # fmt: skip
+
+
+def difference_heatmap(
+    change: MatrixDifference,
+    families: tuple[Sequence[str], Sequence[str]],
+    *,
+    rows: Sequence[str] | None = None,
+    selected: tuple[str, str] | None = None,
+    theme: Theme = LIGHT,
+) -> go.Figure:
+    """``a - b`` in every cell; in brackets where Benjamini-Hochberg does not call it different at 5 %."""
+    about = METRICS[change.metric]
+    names = list(rows or change.train_names)
+    values = pd.DataFrame(change.values, names, list(change.test))
+    unsure = ~(change.q_value < FALSE_DISCOVERY)
+    hover = [
+        [f"{v:+.3f} [{a:+.3f}, {b:+.3f}], q = {q:.2g}" for v, a, b, q in zip(*line, strict=True)]
+        for line in zip(change.values, change.low, change.high, change.q_value, strict=True)
+    ]
+    alt = (
+        f"Heatmap of the difference in {about.title.lower()}, A minus B: {int((~unsure).sum())} of {unsure.size} cells "
+        f"differ at a false discovery rate of 5 %; the others are in brackets."
+    )
+    return heatmap(
+        values, alt=alt, centre="zero", number="+.2f", row_title="trained on", column_title="tested on",
+        value_title=f"{about.title}, A − B", row_families=families[0], column_families=families[1],
+        hover=pd.DataFrame(hover), faint=pd.DataFrame(unsure), selected=selected, diagonal=False,
+        higher_is_better=about.higher_is_better, theme=theme,
+    )  # fmt: skip
+
+
+def block_intervals(blocks: pd.DataFrame, metric: str, *, theme: Theme = LIGHT) -> go.Figure:
+    """Means by family with intervals, from ``TransferMatrix.blocks``; empty blocks are left out."""
+    about = METRICS[metric]
+    table = blocks[blocks["n"] > 0].assign(name=lambda t: t["train_family"] + " → " + t["test_family"])
+    alt = (
+        f"Mean {about.title.lower()} by family of training and test generator, with 95 % intervals: "
+        + ", ".join(f"{row.name} {row.value:.3f}" for row in table[["name", "value"]].itertuples(index=False))
+        + "."
+    )
+    reference = about.chance if about.chance == 0.5 else None
+    return intervals(table, alt=alt, value_title=f"{about.title} (mean of n cells)", reference=reference, theme=theme)
+
+
+def generator_intervals(
+    matrix: TransferMatrix,
+    metric: str,
+    styles: Mapping[str, Style],
+    *,
+    selected: str | None = None,
+    theme: Theme = LIGHT,
+) -> go.Figure:
+    """How well each generator is found by detectors that never saw it: mean of its OOD cells, with interval."""
+    about = METRICS[metric]
+    table = matrix.by_test(metric)
+    hardest = table.loc[table["value"].idxmin() if about.higher_is_better else table["value"].idxmax()]
+    alt = (
+        f"Mean {about.title.lower()} on each generator by detectors that were not trained on it, with 95 % intervals; "
+        f"hardest is {hardest['name']} with {hardest['value']:.3f}."
+    )
+    reference = about.chance if about.chance == 0.5 else None
+    return intervals(table, alt=alt, value_title=f"{about.title} out of domain (mean of n detectors)", reference=reference,
+                     styles=styles, selected=selected, theme=theme)  # fmt: skip
+
+
+def cell_roc(cell: Cell, train: str, test: str, *, theme: Theme = LIGHT) -> go.Figure:
+    """ROC of one cell with the operating point of each threshold."""
+    fpr, tpr = cell.roc()
+    points = {name: cell.rates(threshold) for name, threshold in cell.thresholds.items()}
+    said = "; ".join(f"{name}: {x:.2f}, {y:.2f}" for name, (x, y) in points.items())
+    alt = f"ROC curve of the detector trained on {train}, tested on {test}. False and true positive rate at {said}."
+    return roc([Roc("ROC", fpr, tpr, points)], alt=alt, theme=theme)
+
+
+def cell_histogram(cell: Cell, train: str, test: str, *, theme: Theme = LIGHT) -> go.Figure:
+    """Scores of real and fake test images of one cell, with all thresholds."""
+    said = ", ".join(f"{name} {threshold:.2f}" for name, threshold in cell.thresholds.items())
+    alt = (
+        f"Scores of the detector trained on {train} for {int((cell.labels == 0).sum())} real images and "
+        f"{int((cell.labels == 1).sum())} fakes of {test}. Thresholds: {said}."
+    )
+    return score_histogram(cell.scores, cell.labels, alt=alt, thresholds=cell.thresholds,
+                           score_title="Score (log-odds; higher: more surely fake)", theme=theme)  # fmt: skip

@@ -1,0 +1,27 @@
+"""README's commands are those that CI runs, and what it points at exists."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_ci_runs_the_readme_line() -> None:
+    (line,) = re.findall(r"^    (python3 -m venv .*pytest)$", README, re.M)
+    script = ROOT / ".ci" / "run"
+    assert line in script.read_text().splitlines() and os.access(script, os.X_OK)
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+
+
+def test_both_commands_install_what_is_there() -> None:
+    assert {file for file in re.findall(r"-r (\S+)", README)} == {"requirements.txt", "requirements-dev.txt"}
+
+
+@pytest.mark.parametrize("target", re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README))
+def test_pictures_exist(target: str) -> None:
+    assert (ROOT / target).is_file()
