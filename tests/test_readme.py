@@ -19,7 +19,7 @@ def test_ci_runs_the_readme_line() -> None:
 
 
 def test_both_commands_install_what_is_there() -> None:
-    assert {file for file in re.findall(r"-r (\S+)", README)} == {"requirements.txt", "requirements-dev.txt"}
+    assert set(re.findall(r"-r (\S+)", README)) == {"requirements.txt", "requirements-dev.txt"}
 
 
 @pytest.mark.parametrize("target", re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README))

@@ -9,11 +9,12 @@ moved the control itself; otherwise the control wins and the URL follows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import streamlit as st
 
 T = TypeVar("T")
+Kind = Literal["select", "segmented"]
 _STORE, _WRITTEN, _PAGE = "_control_values", "_url_written", "_url_page"
 
 
@@ -28,10 +29,20 @@ class Controls:
         self._url: dict[str, list[str]] = {}
         self.complaints: list[str] = []
 
+    @overload
     def select(
-        self, name: str, label: str, options: Mapping[str, T] | Sequence[str], default: str | None = None, *,
-        help: str | None = None, kind: str = "select", disabled: bool = False,
-    ) -> T:  # fmt: skip
+        self, name: str, label: str, options: Sequence[str], default: str | None = None, *, help: str | None = None,
+        kind: Kind = "select", disabled: bool = False,
+    ) -> str: ...  # fmt: skip
+    @overload
+    def select(
+        self, name: str, label: str, options: Mapping[str, T], default: str | None = None, *, help: str | None = None,
+        kind: Kind = "select", disabled: bool = False,
+    ) -> T: ...  # fmt: skip
+    def select(
+        self, name: str, label: str, options: Mapping[str, Any] | Sequence[str], default: str | None = None, *,
+        help: str | None = None, kind: Kind = "select", disabled: bool = False,
+    ) -> Any:  # fmt: skip
         """Choose one: a mapping of shown text to value, or plain texts. ``kind``: ``select`` or ``segmented``."""
         values: Mapping[str, Any] = options if isinstance(options, Mapping) else {text: text for text in options}
         if not values:
@@ -43,8 +54,7 @@ class Controls:
         else:
             text = st.selectbox(label, list(values), key=name, help=help, disabled=disabled)
         self._keep(name, text, first, [str(text)])
-        chosen: T = values[str(text)]
-        return chosen
+        return values[str(text)]
 
     def multiselect(
         self, name: str, label: str, options: Sequence[str], default: Sequence[str] | None = None, *,

@@ -159,8 +159,13 @@ class Page(Controls):
     def _table(
         self, name: str, table: pd.DataFrame, formats: Mapping[str, str] | None, *, report_it: bool, alt: str = ""
     ) -> None:
-        floats = {str(c): "%.3f" for c in table.select_dtypes("float").columns} | dict(formats or {})
-        columns = {c: st.column_config.NumberColumn(format=f) for c, f in floats.items() if c in table.columns}
+        floats = dict.fromkeys(map(str, table.select_dtypes("float").columns), "%.3f") | dict(formats or {})
+        columns = {
+            c: st.column_config.NumberColumn(c.replace("_", " "), format=floats[c])
+            if c in floats
+            else st.column_config.Column(c.replace("_", " "))
+            for c in map(str, table.columns)
+        }
         st.dataframe(table, hide_index=True, column_config=columns, alt=alt or f"Table {name}: {', '.join(map(str, table.columns))}",
                      key=f"table-{name}")  # fmt: skip
         st.download_button("Table as CSV", lambda: table.to_csv(index=False).encode(), key=f"csv-{name}", on_click="ignore",
@@ -198,12 +203,12 @@ class Page(Controls):
         if error is not None and not isinstance(error, Exception):
             return False  # Streamlit stopping or rerunning the script
         for complaint in self.complaints:
-            self._complaints.warning(f"{complaint} The default is shown.", icon=":material/link_off:")
-        if error is not None:
+            self._complaints.warning(f"{inert(complaint)} The default is shown.", icon=":material/link_off:")
+        if error is not None:  # the URL stays as it is: controls that were not reached would drop out of it
             _explain(error)
+            return True
         self.write_url(workspaces.parameter())
-        if error is None:
-            self._foot()
+        self._foot()
         return True
 
     def _foot(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import streamlit as st
 
 from aigi_core.errors import WorkspaceError
-from aigi_core.workspace import MANIFEST, Workspace
+from aigi_core.workspace import MANIFEST, Workspace, digest_of
 from ui.router import ROOT
 
 DEMO = ROOT / "assets" / "demo"
@@ -22,15 +22,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def cached(function: F) -> F:
-    """Compute once a workspace digest and parameters, for all sessions of the server.
+    """Compute once a workspace digest (text banks included) and parameters, for all sessions of the server.
 
     Arguments are workspaces and plain hashable values, never arrays. The result is shared, not copied: do not
     change it. Sessions that ask for the same result wait for it; others go on.
     """
-    keep = st.cache_resource(
-        show_spinner=False, max_entries=256, hash_funcs={Workspace: lambda workspace: workspace.digest}
-    )
+    keep = st.cache_resource(show_spinner=False, max_entries=256, hash_funcs={Workspace: _identity})
     return cast(F, keep(function))
+
+
+def _identity(workspace: Workspace) -> str:
+    """The workspace's digest and that of its text banks, which come and go beside it."""
+    texts = {name: entry["sha256"] for name, entry in workspace.manifest["files"].items() if name.startswith("text/")}
+    return digest_of([workspace.digest, workspace.manifest.get("text"), texts])
 
 
 def known_paths() -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -94,13 +94,6 @@ def heatmap(
     height = 150 + min(max(len(rows) * 30, 160), 900) + (22 if column_families else 0)
     return finish(figure, theme, alt, height, hovermode="closest", hoverdistance=-1, dragmode=False,
                   margin=dict(l=8, r=8, t=30 if column_families else 10, b=8))  # fmt: skip
-
-
-def clicked_cell(selection: Mapping[str, Any] | None) -> tuple[str, str] | None:
-    """The (row, column) of a plotly selection on :func:`heatmap`; None where it holds no cell (a second click clears it)."""
-    points = ((selection or {}).get("selection") or {}).get("points") or []
-    data = points[0].get("customdata") if points else None
-    return (str(data[0]), str(data[1])) if data is not None and len(data) >= 2 else None
 
 
 def _limits(z: np.ndarray, centre: Centre) -> tuple[float, float]:

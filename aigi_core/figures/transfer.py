@@ -25,7 +25,7 @@ def transfer_heatmap(
     selected: tuple[str, str] | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """Detectors by generators; in-domain cells outlined. ``rows`` names the training sets (by default their generators)."""
+    """Detectors by generators; in-domain cells outlined, or the OOD ones where these are fewer. ``rows`` names the training sets (by default their generators)."""
     about = METRICS[metric]
     names = list(rows or matrix.train_names)
     values = pd.DataFrame(matrix.values[metric], names, list(matrix.test))
@@ -38,14 +38,14 @@ def transfer_heatmap(
     ]  # fmt: skip
     ood = matrix.mean(metric, ~matrix.in_domain)
     alt = (
-        f"Heatmap of {about.title.lower()}: {len(names)} detectors by {len(matrix.test)} test generators. Mean out of "
+        f"Heatmap of {about.in_words}: {len(names)} detectors by {len(matrix.test)} test generators. Mean out of "
         f"domain {ood.value:.3f}; the values are in the table below."
     )
     centre: Centre = "chance" if about.chance == 0.5 else "none"
     return heatmap(
         values, alt=alt, centre=centre, limits=(0.0, 1.0), row_title="trained on", column_title="tested on",
         value_title=about.title, row_families=matrix.train_families, column_families=matrix.test_families,
-        hover=pd.DataFrame(hover), selected=selected, outlined=matrix.in_domain, higher_is_better=about.higher_is_better,
+        hover=pd.DataFrame(hover), selected=selected, outlined=matrix.in_domain if matrix.in_domain.mean() < 0.5 else ~matrix.in_domain, higher_is_better=about.higher_is_better,
         theme=theme,
     )  # fmt: skip
 
@@ -68,7 +68,7 @@ def difference_heatmap(
         for line in zip(change.values, change.low, change.high, change.q_value, strict=True)
     ]
     alt = (
-        f"Heatmap of the difference in {about.title.lower()}, A minus B: {int((~unsure).sum())} of {unsure.size} cells "
+        f"Heatmap of the difference in {about.in_words}, A minus B: {int((~unsure).sum())} of {unsure.size} cells "
         f"differ at a false discovery rate of 5 %; the others are in brackets."
     )
     return heatmap(
@@ -84,7 +84,7 @@ def block_intervals(blocks: pd.DataFrame, metric: str, *, theme: Theme = LIGHT) 
     about = METRICS[metric]
     table = blocks[blocks["n"] > 0].assign(name=lambda t: t["train_family"] + " → " + t["test_family"])
     alt = (
-        f"Mean {about.title.lower()} by family of training and test generator, with 95 % intervals: "
+        f"Mean {about.in_words} by family of training and test generator, with 95 % intervals: "
         + ", ".join(f"{row.name} {row.value:.3f}" for row in table[["name", "value"]].itertuples(index=False))
         + "."
     )
@@ -103,10 +103,12 @@ def generator_intervals(
     """How well each generator is found by detectors that never saw it: mean of its OOD cells, with interval."""
     about = METRICS[metric]
     table = matrix.by_test(metric)
-    hardest = table.loc[table["value"].idxmin() if about.higher_is_better else table["value"].idxmax()]
+    hardest = matrix.hardest(metric)
     alt = (
-        f"Mean {about.title.lower()} on each generator by detectors that were not trained on it, with 95 % intervals; "
-        f"hardest is {hardest['name']} with {hardest['value']:.3f}."
+        f"Mean {about.in_words} on each generator by detectors that were not trained on it, with 95 % intervals; "
+        f"hardest is {hardest[0]} with {hardest[1]:.3f}."
+        if hardest
+        else "No generator was left out of training."
     )
     reference = about.chance if about.chance == 0.5 else None
     return intervals(table, alt=alt, value_title=f"{about.title} out of domain (mean of n detectors)", reference=reference,

@@ -9,12 +9,13 @@ from aigi_core.transfer.bootstrap import Estimate, draw_counts
 from aigi_core.transfer.cell import Cell, open_cell
 from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference
 from aigi_core.transfer.few_shot import FewShotCurves, few_shot_curves
-from aigi_core.transfer.matrix import TrainSet, TransferMatrix, transfer_matrix
+from aigi_core.transfer.matrix import TRAINING, TrainSet, TransferMatrix, make_training_sets, transfer_matrix
 from aigi_core.transfer.metrics import METRICS, Metric, evaluate
 from aigi_core.transfer.training_sets import TrainingSetRanking, rank_training_sets, trainer
 
 __all__ = [
     "METRICS",
+    "TRAINING",
     "Cell",
     "Estimate",
     "FewShotCurves",
@@ -28,6 +29,7 @@ __all__ = [
     "draw_counts",
     "evaluate",
     "few_shot_curves",
+    "make_training_sets",
     "open_cell",
     "rank_training_sets",
     "trainer",

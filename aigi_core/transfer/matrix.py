@@ -164,6 +164,15 @@ class TransferMatrix:
             [{"name": name, **vars(self.mean(metric, cells))} for name, cells in columns if cells.any()]
         )
 
+    def hardest(self, metric: str) -> tuple[str, float] | None:
+        """The generator that detectors which never saw it find least, and its OOD mean; None without OOD cells."""
+        table = self.by_test(metric)
+        if table.empty:
+            return None
+        values = table["value"].to_numpy(float)
+        at = int((values if METRICS[metric].higher_is_better else -values).argmin())
+        return str(table["name"].iloc[at]), float(values[at])
+
     def by_train(self, metric: str) -> pd.DataFrame:
         """How well each detector does on generators it never saw: columns ``name, value, low, high, n`` (generators)."""
         rows = [
@@ -290,6 +299,35 @@ def transfer_matrix(
             "images": digest_of(images),
         },
     )
+
+
+TRAINING = {
+    "each generator": "one detector a generator",
+    "each family": "one detector for all generators of a family together",
+    "all but one": "one detector for all generators but the one it is named after",
+}
+"""Ways to make training sets of a workspace's generators, with what they mean."""
+
+
+def make_training_sets(domains: Domains, how: str) -> dict[str, TrainSet]:
+    """Named training sets in one of the ways of :data:`TRAINING`.
+
+    Raises:
+        AigiError: no generator, an unknown way, or "all but one" of a single generator.
+    """
+    names = domains.generators
+    if not names:
+        raise AigiError("This workspace holds no fake images: add images of at least one generator and build it again.")
+    if how == "each generator":
+        return {name: (name,) for name in names}
+    if how == "each family":
+        families = dict.fromkeys(domains.families)
+        return {f"all {family}": tuple(n for n in names if domains.family_of[n] == family) for family in families}
+    if how == "all but one":
+        if len(names) < 2:
+            raise AigiError("Leaving one generator out needs at least two: choose another way to train.")
+        return {f"all but {name}": tuple(n for n in names if n != name) for name in names}
+    raise AigiError(f"There is no way {how!r} to make training sets; there are {', '.join(TRAINING)}.")
 
 
 def as_train_sets(train: Sequence[str | TrainSet], domains: Domains) -> tuple[TrainSet, ...]:

@@ -29,6 +29,11 @@ class Metric:
     chance: float = 0.5
     """Expected value of a detector that guesses, for equally many reals and fakes."""
 
+    @property
+    def in_words(self) -> str:
+        """The title inside a sentence."""
+        return self.title if self.title[:2].isupper() else self.title[0].lower() + self.title[1:]
+
 
 METRICS: dict[str, Metric] = {
     metric.name: metric

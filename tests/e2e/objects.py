@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -92,6 +93,42 @@ class App:
 
     def selected(self, label: str) -> str:
         return self.page.get_by_role("combobox", name=label).input_value()
+
+    def alt(self, name: str) -> str:
+        """The alternative text of a chart."""
+        found = (
+            self.chart(name)
+            .locator("[aria-label], [alt]")
+            .evaluate_all("all => all.map(e => e.getAttribute('aria-label') || e.getAttribute('alt'))")
+        )
+        return " ".join(found)
+
+    def share_link(self) -> str:
+        """The link that the Share control offers, once it is the address bar's."""
+        self.page.get_by_role("button", name="Share").click()
+        shown = self.page.get_by_test_id("stPopoverBody").locator("code")
+        expect(shown).to_have_text(self.page.url)
+        return shown.inner_text()
+
+    def download_report(self) -> str:
+        """The findings as HTML."""
+        self.page.get_by_role("button", name="Share").click()
+        with self.page.expect_download() as waiting:
+            self.page.get_by_role("button", name="Findings as HTML report").click()
+        self.page.keyboard.press("Escape")
+        return Path(waiting.value.path()).read_text("utf-8")
+
+    def download(self, name: str, button: str) -> str:
+        """A file from beneath a figure."""
+        more = self.page.locator(f".st-key-figure-{name}-more")
+        more.locator("summary").click()
+        with self.page.expect_download() as waiting:
+            more.get_by_role("button", name=button).click()
+        return Path(waiting.value.path()).read_text("utf-8")
+
+    def wait_for_title(self, start: str) -> None:
+        self.page.locator("h1").filter(has_text=start).wait_for()
+        self.settled()
 
     def navigate(self, name: str) -> None:
         self.page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()

@@ -63,9 +63,6 @@ def test_heatmap_cells_report_their_names_and_values() -> None:
     assert (figure.data[0].zmin, figure.data[0].zmax) == (0, 1)
     outline = figure.layout.shapes[-1]
     assert (outline.y0, outline.x0, outline.line.width) == (-0.5, 1.5, 4)
-    event = {"selection": {"points": [{"customdata": ["a", "c"]}]}}
-    assert figures.clicked_cell(event) == ("a", "c")
-    assert figures.clicked_cell({"selection": {"points": []}}) is None
 
 
 def test_difference_is_centred_at_zero_and_faint_cells_are_bracketed() -> None:

@@ -1,0 +1,133 @@
+"""The transfer page in a real browser: links, clicks, keyboard, history, names with HTML, looks."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tests.factory as factory
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.protocol import train
+from aigi_core.transfer import TransferMatrix, open_cell, transfer_matrix
+from aigi_core.workspace import Workspace
+from tests.e2e.objects import App
+
+pytestmark = pytest.mark.browser
+HOSTILE = '<img src=x onerror=alert(1)><b>"x"</b> %{x} `$a$` :smile:'
+
+
+@pytest.fixture
+def app(browser: Any, server: Any) -> Iterator[App]:
+    app = App(browser, server.url)
+    yield app
+    app.close()
+
+
+@pytest.fixture(scope="module")
+def scores(synthetic: Workspace) -> Any:
+    return score_detectors(train(synthetic, synthetic.domains.generators), synthetic)
+
+
+@pytest.fixture(scope="module")
+def matrix(synthetic: Workspace, scores: Any) -> TransferMatrix:
+    return transfer_matrix(scores, synthetic.domains, synthetic.domains.generators, metrics=("accuracy",))
+
+
+def test_click_a_cell_and_read_its_numbers(app: App, matrix: TransferMatrix, scores: Any, synthetic: Workspace) -> None:
+    app.open("transfer")
+    ood = matrix.mean("accuracy", ~matrix.in_domain)
+    assert app.stats["Out of domain"][0] == f"{ood.value:.3f}"
+    app.click_cell("matrix", 1, 2)
+    app.wait_for_query("train", matrix.train_names[1])
+    app.wait_for_query("test", matrix.test[2])
+    assert (app.selected("Detector trained on"), app.selected("Tested on")) == (matrix.train_names[1], matrix.test[2])
+    cell = open_cell(scores[1], synthetic.domains, matrix.test[2])
+    histogram = app.alt("scores")
+    assert f"{int((cell.labels == 0).sum())} real images and {int((cell.labels == 1).sum())} fakes" in histogram
+    fpr, tpr = cell.rates(0.0)
+    assert f"own: {fpr:.2f}, {tpr:.2f}" in app.alt("roc")
+    app.click_cell("matrix", 1, 2)  # a second click on the same cell keeps it
+    app.settled()
+    assert app.query["train"] == [matrix.train_names[1]]
+    app.click_cell("matrix", 3, 0)
+    app.wait_for_query("train", matrix.train_names[3])
+
+
+def test_keyboard_path_and_history(app: App, matrix: TransferMatrix) -> None:
+    app.open("transfer")
+    app.choose("Detector trained on", matrix.train_names[2])
+    app.wait_for_query("train", matrix.train_names[2])
+    app.choose("Metric", "AUC")
+    app.wait_for_query("metric", "AUC")
+    app.page.go_back()
+    app.wait_for_query("metric", None)
+    assert app.selected("Metric") == "Accuracy" and app.selected("Detector trained on") == matrix.train_names[2]
+
+
+def test_values_carry_over_to_other_pages_and_back(app: App, matrix: TransferMatrix) -> None:
+    app.open("transfer", train=matrix.train_names[2], metric="AUC")
+    app.navigate("Overview")
+    app.wait_for_title("What is in this workspace")
+    app.navigate("Transfer")
+    app.wait_for_title("Does a detector")
+    app.wait_for_query("train", matrix.train_names[2])
+    assert app.selected("Metric") == "AUC"
+
+
+def test_a_copied_link_reproduces_the_view(app: App, browser: Any, server: Any, matrix: TransferMatrix) -> None:
+    app.open("transfer")
+    app.choose("Metric", "Equal error rate")
+    app.wait_for_query("metric", "Equal error rate")
+    app.click_cell("matrix", 0, 3)
+    app.wait_for_query("test", None)  # the default stays out of the URL
+    app.click_cell("matrix", 2, 1)
+    app.wait_for_query("test", matrix.test[1])
+    link = app.share_link()
+    other = App(browser, server.url)
+    other.page.goto(link)
+    other.settled()
+    assert other.selected("Metric") == "Equal error rate" and other.selected("Tested on") == matrix.test[1]
+    assert other.stats == app.stats
+    other.close()
+
+
+def test_downloads(app: App, matrix: TransferMatrix) -> None:
+    app.open("transfer")
+    report = app.download_report()
+    assert f"{matrix.mean('accuracy', ~matrix.in_domain).value:.3f}" in report and "Plotly.newPlot" in report
+    table = app.download("matrix", "Table as CSV")
+    assert (
+        table.splitlines()[0].startswith("train,test,")
+        and len(table.splitlines()) == 1 + matrix.values["accuracy"].size
+    )
+
+
+def test_names_may_be_anything(
+    browser: Any, serve: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(factory, "GENERATORS", ((HOSTILE, "gan", "faces"), *factory.GENERATORS[1:]))
+    path = factory.make_workspace(tmp_path / "hostile")
+    app = App(browser, serve(path).url).open("transfer", train=HOSTILE, test=HOSTILE, compare="1")
+    assert app.errors == [] and app.selected("Detector trained on") == HOSTILE
+    assert HOSTILE in app.page.get_by_test_id("stMain").inner_text()
+    assert app.page.locator("img[src='x']").count() == 0 and app.dialogs == []
+    app.click_cell("matrix", 1, 0)
+    app.wait_for_query("train", "delta-ar")
+    report = app.download_report()
+    assert "<img src=x" not in report
+    app.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_accessibility_violation(browser: Any, server: Any, scheme: str) -> None:
+    app = App(browser, server.url, scheme=scheme).open("transfer", compare="1")
+    assert app.violations() == []
+    app.close()
+
+
+@pytest.mark.parametrize("width", [800, 1440])
+def test_nothing_is_cut_off_sideways(browser: Any, server: Any, width: int) -> None:
+    app = App(browser, server.url, width=width).open("transfer", compare="1")
+    assert app.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    app.close()

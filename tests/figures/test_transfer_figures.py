@@ -1,0 +1,68 @@
+"""Figures of transfer results show the results' own numbers."""
+
+import numpy as np
+import pytest
+
+from aigi_core import figures
+from aigi_core.manifest import Domains
+from aigi_core.transfer import difference, make_training_sets, open_cell, transfer_matrix
+from tests.factory import make_images
+
+DOMAINS = Domains.from_images(make_images())
+RNG = np.random.default_rng(0)
+
+
+def matrix(how: str = "each generator", noise: float = 1.0):
+    sets = make_training_sets(DOMAINS, how)
+    scores = noise * np.random.default_rng(1).standard_normal((len(sets), len(DOMAINS))) + DOMAINS.labels
+    return transfer_matrix(scores, DOMAINS, list(sets.values()), metrics=("accuracy", "eer", "tpr_at_fpr1"), draws=50)
+
+
+def test_heatmap_shows_the_matrix() -> None:
+    found = matrix()
+    figure = figures.transfer_heatmap(found, "accuracy", selected=("alpha-gan", "gamma-diff"))
+    np.testing.assert_array_equal(figure.data[0].z, found.values["accuracy"])
+    assert f"{found.mean('accuracy', ~found.in_domain).value:.3f}" in figures.alt_text(figure)
+    low, high = found.interval("accuracy")
+    assert f"[{low[0, 1]:.3f}, {high[0, 1]:.3f}], n = {found.n_fake[1] + found.n_real[1]}" in figure.data[1].text[1]
+    assert "in-domain" in figure.data[1].text[0] and "in-domain" not in figure.data[1].text[1]
+
+
+@pytest.mark.parametrize(("how", "outlines"), [("each generator", 4), ("each family", 4), ("all but one", 4)])
+def test_the_rarer_of_known_and_unknown_cells_is_outlined(how: str, outlines: int) -> None:
+    sets = list(make_training_sets(DOMAINS, how))
+    figure = figures.transfer_heatmap(matrix(how), "accuracy", rows=sets)
+    thin = [s for s in figure.layout.shapes if s.type == "rect" and s.line.width == 1]
+    assert len(thin) == outlines
+    assert figure.data[1].customdata[0][0] == sets[0]
+
+
+def test_error_rates_turn_the_scale_and_low_chances_drop_it() -> None:
+    found = matrix()
+    assert figures.transfer_heatmap(found, "eer").data[0].reversescale
+    assert figures.transfer_heatmap(found, "tpr_at_fpr1").data[0].colorscale == tuple(
+        map(tuple, figures.LIGHT.sequential)
+    )
+
+
+def test_difference_brackets_what_is_not_significant() -> None:
+    change = difference(matrix(noise=0.3), matrix(noise=3), "accuracy")
+    figure = figures.difference_heatmap(change, (DOMAINS.families, DOMAINS.families))
+    texts = np.array(figure.data[0].text)
+    assert (change.q_value < 0.05).sum() > 0
+    assert all(t.startswith("(") == (q >= 0.05) for t, q in zip(texts.ravel(), change.q_value.ravel(), strict=True))
+
+
+def test_summaries_and_cell() -> None:
+    found = matrix()
+    blocks = found.blocks("accuracy")
+    figure = figures.block_intervals(blocks, "accuracy")
+    assert len(figure.data) == (blocks["n"] > 0).sum() and "gan → gan" not in figures.alt_text(figure)
+    styles = figures.generator_styles(DOMAINS.generators, DOMAINS.families)
+    figure = figures.generator_intervals(found, "accuracy", styles)
+    assert [trace.x[0] for trace in figure.data] == found.by_test("accuracy")["value"].tolist()
+    assert found.hardest("accuracy")[0] in figures.alt_text(figure)  # type: ignore[index]
+    cell = open_cell(RNG.standard_normal(len(DOMAINS)), DOMAINS, "beta-diff")
+    assert "beta-diff" in figures.alt_text(figures.cell_roc(cell, "alpha-gan", "beta-diff"))
+    bars = figures.cell_histogram(cell, "alpha-gan", "beta-diff").data[:2]
+    assert sum(sum(bar.y) for bar in bars) == len(cell.rows)

@@ -1,0 +1,87 @@
+"""The transfer page without a browser: its numbers are the library's, and its empty and error states say what to do."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.protocol import train
+from aigi_core.transfer import transfer_matrix
+from aigi_core.workspace import Workspace, describe_file, write_manifest
+
+Open = Callable[..., AppTest]
+
+
+def with_images(source: Path, target: Path, change: Callable[[pd.DataFrame], None]) -> Path:
+    shutil.copytree(source, target)
+    table = pd.read_parquet(target / "images.parquet")
+    change(table)
+    table.to_parquet(target / "images.parquet", index=False)
+    manifest = json.loads((target / "workspace.json").read_text())
+    manifest["files"]["images.parquet"] = describe_file(target, "images.parquet")
+    write_manifest(target, manifest)
+    return target
+
+
+def stats(app: AppTest) -> str:
+    return "".join(block.proto.body for block in app.get("html"))
+
+
+def said(app: AppTest) -> str:
+    return "\n".join(block.value for block in app.markdown)
+
+
+def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "transfer")
+    assert not app.exception and not app.error
+    scores = score_detectors(train(synthetic, synthetic.domains.generators), synthetic)
+    matrix = transfer_matrix(scores, synthetic.domains, synthetic.domains.generators, metrics=("accuracy",))
+    ood, inside = matrix.mean("accuracy", ~matrix.in_domain), matrix.mean("accuracy", matrix.in_domain)
+    assert f"<b>{ood.value:.3f}</b>" in stats(app) and f"{ood.low:.3f} to {ood.high:.3f}" in stats(app)
+    assert f"**{inside.value:.3f}**" in said(app)
+
+
+@pytest.mark.parametrize("how", ["each family", "all but one"])
+@pytest.mark.parametrize("view", ["Residual", "Embedding, unnormalised"])
+def test_every_setting_by_link(open_app: Open, synthetic: Workspace, how: str, view: str) -> None:
+    app = open_app(synthetic.path, "transfer", sets=how, view=view, bias="0", metric="AUC", compare="1")
+    assert not app.exception and not app.error and not app.warning
+    assert "AUC" in said(app) and "against B" in said(app)
+
+
+def test_broken_query_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "transfer", train="<b>nobody</b>", metric="Guess")
+    assert not app.exception and not app.error
+    assert len(app.warning) == 2 and "default is shown" in app.warning[0].value
+    assert "nobody" in app.warning[1].value and "<b>" not in app.warning[1].value
+
+
+def test_a_missing_side_names_the_generator(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+    def no_test_reals(table: pd.DataFrame) -> None:
+        table.loc[(table["label"] == 0) & (table["pool"] == "faces"), "split"] = "train"
+
+    app = open_app(with_images(synthetic.path, tmp_path / "w", no_test_reals), "transfer")
+    assert not app.exception and len(app.error) == 1
+    assert "alpha\\-gan" in app.error[0].value and "no real images" in app.error[0].value
+
+
+def test_no_fakes_at_all(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+    def only_reals(table: pd.DataFrame) -> None:
+        table.loc[table["label"] == 1, ["label", "generator", "family"]] = [0, "", ""]
+
+    app = open_app(with_images(synthetic.path, tmp_path / "w", only_reals), "transfer")
+    assert not app.exception and [("holds no fake images" in e.value) for e in app.error] == [True]
+
+
+def test_without_text_banks_only_the_words_are_missing(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
+    manifest = json.loads((path / "workspace.json").read_text()) | {"text": {}}
+    write_manifest(path, manifest)
+    app = open_app(path, "transfer")
+    assert not app.exception and len(app.error) == 1 and "precompute text" in app.error[0].value
+    assert any("family" in header.value for header in app.subheader)

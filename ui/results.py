@@ -1,0 +1,100 @@
+"""Results that several pages show, computed once a workspace and setting for all sessions.
+
+A setting is a value: training sets, feature view, bias. Pages pass it around and never hold arrays of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.features import EmbeddingView, FeatureView
+from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.residual import train_residual
+from aigi_core.explain.detector_words import detector_words
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.explain.words import Words
+from aigi_core.transfer import TrainSet, TransferMatrix, transfer_matrix
+from aigi_core.workspace import Workspace
+from ui.page import Page
+from ui.workspaces import cached
+
+EMBEDDING = EmbeddingView()
+RESIDUAL = "residual"
+"""The feature view whose direction each training set computes for itself."""
+VIEWS: dict[str, FeatureView | str] = {
+    "Embedding": EMBEDDING,
+    "Embedding, unnormalised": EmbeddingView(normalise=False),
+    "Residual": RESIDUAL,
+}
+"""Feature views on offer, as they stand in controls and links."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a set of detectors is trained.
+
+    Attributes:
+        sets: each detector's training generators.
+        view: a feature view, or :data:`RESIDUAL`.
+    """
+
+    sets: tuple[TrainSet, ...]
+    view: FeatureView | str = EMBEDDING
+    bias: bool = True
+
+
+def choose_view(page: Page, of: str = "") -> tuple[FeatureView | str, bool]:
+    """The controls ``view`` and ``bias``; ``of`` sets a second pair apart (its names end in ``_b``)."""
+    suffix, whose = ("_b", f" of {of}") if of else ("", "")
+    view = page.select(
+        f"view{suffix}", f"Feature view{whose}", VIEWS, "Residual" if of else None,
+        help="What a detector sees: the image's embedding (of unit length by default), or only its cosine with the "
+        "residual, the difference between the mean fake and the mean real image.",
+    )  # fmt: skip
+    bias = page.toggle(
+        f"bias{suffix}", f"Bias{whose}", True,
+        help="With a bias a detector sets its own threshold; without one it is a direction through the origin.",
+    )  # fmt: skip
+    return view, bias
+
+
+@cached
+def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
+    """One detector a training set, by the paper's protocol: C chosen on validation, refitted on train plus validation."""
+    protocol = Protocol(fit_intercept=setting.bias)
+    if isinstance(setting.view, FeatureView):
+        return tuple(train(workspace, setting.sets, setting.view, protocol))
+    return tuple(train_residual(workspace, setting.sets, protocol))
+
+
+@cached
+def scores(workspace: Workspace, setting: Setting) -> np.ndarray:
+    """[K, N] log-odds of every image of the workspace."""
+    found = score_detectors(detectors(workspace, setting), workspace)
+    found.flags.writeable = False
+    return found
+
+
+# A matrix carries its draws (15 x 15 cells, 1,000 draws, float32: 0.9 MB a metric), hence one metric at a time.
+@cached
+def matrix(workspace: Workspace, setting: Setting, metric: str) -> TransferMatrix:
+    """The transfer matrix in one metric, on the test split, with 1,000 bootstrap draws."""
+    thresholds = np.array([detector.threshold for detector in detectors(workspace, setting)])
+    return transfer_matrix(
+        scores(workspace, setting), workspace.domains, setting.sets, thresholds=thresholds, metrics=(metric,)
+    )
+
+
+@cached
+def lexicon(workspace: Workspace, bank: str = "phrases") -> Lexicon:
+    """A text bank ready for search."""
+    return Lexicon.of(workspace, bank)
+
+
+@cached
+def words(workspace: Workspace, setting: Setting, row: int, bank: str = "phrases") -> Words:
+    """What one detector of a setting says, against the same training on shuffled labels."""
+    return detector_words(workspace, lexicon(workspace, bank), detectors(workspace, setting)[row])
