@@ -18,6 +18,8 @@ from aigi_core.errors import AigiError
 JOBS: dict[str, tuple[str, str]] = {
     "ingest": ("precompute.ingest", "read a folder of images into a new workspace"),
     "words": ("precompute.words", "nearest texts of all detectors with their nulls, and TextSpan of all heads"),
+    "text": ("precompute.text", "embed words and phrases with a workspace's text tower"),
+    "demo": ("precompute.demo", "rebuild the embedded demo from its images"),
 }
 """Job -> (module, one line of help). A new job is a module and a line here."""
 

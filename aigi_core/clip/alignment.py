@@ -33,11 +33,13 @@ class Alignment:
 
     def images(self, features: Float[np.ndarray, "N image_width"]) -> Float[np.ndarray, "N d"]:
         """Image features in the joint space, not normalised."""
-        return (features - self.image_mean) @ self.image_map
+        joint: Float[np.ndarray, "N d"] = (features - self.image_mean) @ self.image_map
+        return joint
 
     def texts(self, features: Float[np.ndarray, "T text_width"]) -> Float[np.ndarray, "T d"]:
         """Text embeddings in the joint space, not normalised."""
-        return (features - self.text_mean) @ self.text_map
+        joint: Float[np.ndarray, "T d"] = (features - self.text_mean) @ self.text_map
+        return joint
 
     def save(self, file: Path) -> None:
         """Write as safetensors, atomically."""
@@ -102,9 +104,7 @@ def unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     return rows / np.where(length > 0, length, 1)
 
 
-def ranks(
-    images: Float[np.ndarray, "n d"], texts: Float[np.ndarray, "n d"]
-) -> Float[np.ndarray, " n"]:
+def ranks(images: Float[np.ndarray, "n d"], texts: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
     """For each image the rank, from 1, of its own text (the same row) among all texts, by cosine."""
     cosines = unit(images) @ unit(texts).T
     own = np.diag(cosines)[:, None]

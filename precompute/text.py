@@ -1,0 +1,200 @@
+"""Text banks of a workspace: ``python -m precompute text``.
+
+A bank is embedded in parts, each a file named by the digest of what it holds, so a run that was interrupted goes on
+where it stopped and a bank that is up to date is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from aigi_core.clip.encoder import Encoder, load_encoder
+from aigi_core.clip.phrases import OWN_PHRASES, read_phrases
+from aigi_core.clip.text import check_template, count_cut, embed, whole_words
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.workspace import Workspace, describe_file, digest_of, exclusive, read_manifest, write_manifest
+
+VOCABULARY, PHRASES = "vocabulary", "phrases"
+PART = 4096
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a bank is made of: its texts (columns text, category) and where they come from, in words."""
+
+    name: str
+    table: pd.DataFrame
+    source: str
+    template: str
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the texts and categories, in their order."""
+        rows = "\n".join("\t".join(row) for row in zip(self.table["text"], self.table["category"], strict=True))
+        return sha256(rows.encode()).hexdigest()
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``text``."""
+    parser = subparsers.add_parser(
+        "text",
+        description="Embed texts with the workspace's own text tower. Without --phrases: the tokenizer's whole words "
+        "(bank 'vocabulary') and the project's own phrases (bank 'phrases').",
+    )
+    add = parser.add_argument
+    add("--workspace", type=Path, required=True, metavar="WORKSPACE", help="an encoded workspace")
+    add("--phrases", type=Path, metavar="FILE", help="one phrase a line; lines '# name' start a category")
+    add("--name", metavar="NAME", help="name of the bank made from --phrases (default: the file's)")
+    add("--words", type=int, metavar="N", help="keep only the N most frequent words of the vocabulary")
+    add("--template", default="{}", help="what each text is put into, such as 'a photo of a {}' (default: {})")
+    add("--pretrained", metavar="FILE", help="weights, where the workspace was encoded from a file")
+    add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Embed the banks asked for and publish each; prints one line a bank."""
+    if args.name and not args.phrases:
+        raise AigiError("--name names the bank made from --phrases: give both, or neither.")
+    workspace = Workspace.open(args.workspace)
+    given = _given(args.phrases, args.name, args.template) if args.phrases else None  # refused before weights load
+    encoder = encoder_of(workspace, args.pretrained, args.device)
+    for source in [given] if given else own_sources(encoder, args.template, args.words):
+        print(add_bank(args.workspace, encoder, source))
+    return 0
+
+
+def own_sources(encoder: Encoder, template: str = "{}", words: int | None = None) -> list[Source]:
+    """The two banks that every workspace gets: the tokenizer's whole words and the project's phrases."""
+    kept = f"the {words:,} most frequent words" if words else "whole words"
+    table = whole_words(encoder.tokenizer, words)
+    return [
+        Source(VOCABULARY, table, f"{kept} of the tokenizer's vocabulary", template),
+        Source(PHRASES, read_phrases(OWN_PHRASES), OWN_PHRASES.name, template),
+    ]
+
+
+def encoder_of(workspace: Workspace, pretrained: str | None = None, device: str = "auto") -> Encoder:
+    """The encoder that a workspace was encoded with, checked by the digest of its weights.
+
+    Raises:
+        WorkspaceError: the weights are others than those that computed the workspace's features.
+        AigiError: they cannot be loaded.
+    """
+    recorded = workspace.encoder
+    untrained = re.fullmatch(r"untrained \(seed (\d+)\)", recorded["pretrained"])
+    tag = pretrained or (None if untrained else recorded["pretrained"]) or None
+    seed = int(untrained[1]) if untrained else 0
+    encoder = load_encoder(recorded["model"], tag, device, "fp32", seed)
+    if encoder.weights_sha256 != recorded["weights_sha256"]:
+        raise WorkspaceError(
+            f"{workspace.path} was encoded with {recorded['model']} ({recorded['pretrained']}), weights "
+            f"{recorded['weights_sha256'][:12]}, but {tag or 'the model'} gives weights {encoder.weights_sha256[:12]}: "
+            f"texts and images would not share a space; name the same weights with --pretrained."
+        )
+    return encoder
+
+
+def add_bank(path: Path, encoder: Encoder, source: Source, progress: bool = True) -> str:
+    """Embed one bank and publish it in the workspace at ``path``; returns a sentence on what was done.
+
+    Raises:
+        AigiError: a bad name or template, or an empty bank.
+        WorkspaceError: somebody else is writing the workspace.
+    """
+    if not NAME.fullmatch(source.name):
+        raise AigiError(
+            f"{source.name!r} cannot name a bank: use lower-case letters, digits, - and _, such as 'camera'."
+        )
+    check_template(source.template)
+    if source.table.empty:
+        raise AigiError(f"The bank {source.name!r} would be empty: {source.source} holds no text.")
+    texts = source.table["text"].tolist()
+    key = digest_of([source.sha256, source.template, encoder.weights_sha256])
+    files = [f"text/{source.name}.npy", f"text/{source.name}.parquet"]
+    with exclusive(path, f"text bank {source.name}"):
+        manifest = read_manifest(path)
+        banks: dict[str, Any] = manifest.setdefault("text", {})
+        if banks.get(source.name, {}).get("key") == key and _intact(path, manifest, files):
+            return f"The bank {source.name!r} is up to date: {len(texts):,} texts."
+        (path / "text").mkdir(exist_ok=True)
+        parts = _embed_parts(path / "text", encoder, texts, source, key, progress)
+        if banks.pop(source.name, None) is not None:  # a reader sees the old bank, none, or the new one
+            manifest["files"] = {name: entry for name, entry in manifest["files"].items() if name not in files}
+            write_manifest(path, manifest)
+        _merge(parts, path / files[0], len(texts), encoder.embedding_width)
+        temporary = path / "text" / f".{source.name}.parquet.tmp"
+        source.table.to_parquet(temporary, index=False)
+        temporary.replace(path / files[1])
+        cut = count_cut(encoder.tokenizer, [source.template.replace("{}", text) for text in texts])
+        banks[source.name] = {
+            "texts": len(texts), "source": source.source, "source_sha256": source.sha256, "template": source.template,
+            "cut": cut, "key": key,
+        }  # fmt: skip
+        manifest["files"] |= {name: describe_file(path, name) for name in files}
+        write_manifest(path, manifest)
+        for part in parts:
+            part.unlink()
+    longer = f", {cut:,} of them longer than the text tower's context and cut there" if cut else ""
+    return f"Wrote the bank {source.name!r}: {len(texts):,} texts{longer}."
+
+
+def _given(file: Path, name: str | None, template: str) -> Source:
+    chosen = name or re.sub(r"[^a-z0-9_-]+", "-", file.stem.lower()).strip("-_")
+    if chosen == VOCABULARY:
+        raise AigiError(f"The name {VOCABULARY!r} belongs to the tokenizer's words: choose another --name.")
+    return Source(chosen, read_phrases(file), file.name, template)
+
+
+def _intact(path: Path, manifest: dict[str, Any], files: list[str]) -> bool:
+    listed = manifest["files"]
+    return all(
+        name in listed and (path / name).is_file() and describe_file(path, name) == listed[name] for name in files
+    )
+
+
+def _embed_parts(
+    folder: Path, encoder: Encoder, texts: list[str], source: Source, key: str, progress: bool
+) -> list[Path]:
+    starts = range(0, len(texts), PART)
+    parts = [folder / f".{source.name}.{key}.{start // PART:05d}.npy" for start in starts]
+    for stale in set(folder.glob(f".{source.name}.*")) - set(parts):
+        stale.unlink()
+    bar = tqdm(total=len(texts), desc=f"bank {source.name}", unit="text", disable=not progress)
+    with bar:
+        for start, part in zip(starts, parts, strict=True):
+            batch = texts[start : start + PART]
+            if not _complete(part, (len(batch), encoder.embedding_width)):
+                temporary = part.with_suffix(".tmp")
+                with temporary.open("wb") as stream:
+                    np.save(stream, embed(encoder, batch, source.template))
+                temporary.replace(part)
+            bar.update(len(batch))
+    return parts
+
+
+def _complete(part: Path, shape: tuple[int, int]) -> bool:
+    try:
+        return tuple(np.load(part, mmap_mode="r", allow_pickle=False).shape) == shape
+    except (OSError, ValueError):
+        return False
+
+
+def _merge(parts: list[Path], file: Path, texts: int, width: int) -> None:
+    temporary = file.with_name(f".{file.stem}.merged.tmp")
+    merged = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=(texts, width))
+    for i, part in enumerate(parts):
+        block = np.load(part, mmap_mode="r", allow_pickle=False)
+        merged[i * PART : i * PART + len(block)] = block
+    merged.flush()
+    del merged
+    temporary.replace(file)
