@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from sklearn.model_selection import StratifiedGroupKFold
 
 from aigi_core.audit.facts import FACTS, encode_facts, fact_detector, fact_values
+from aigi_core.detectors.protocol import Protocol, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, SPLITS, Domains
 from aigi_core.resampling import percentile_interval
@@ -204,6 +205,17 @@ def match(domains: Domains, strata: Strata, *, smallest: int = 5, seed: int = 0,
         family_of={name: domains.family_of[name] for name in dict.fromkeys(owners)},
     )
     return Matched(index, kept_domains, pd.DataFrame(table), left_out)
+
+
+def detector_scorer(features: Float[np.ndarray, "N p"], protocol: Protocol | None = None) -> Scorer:
+    """Train linear detectors on given features (rows of the workspace); classes weigh alike by default."""
+    protocol = protocol or Protocol(class_weight="balanced")
+
+    def score(index: np.ndarray, domains: Domains, sets: Sequence[TrainSet]) -> np.ndarray:
+        chosen = features[index]
+        return np.stack([detector.score(chosen) for detector in train_detectors(chosen, domains, sets, protocol)])
+
+    return score
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,160 @@
+"""The whole audit of a workspace in one call; every part can be had alone from its own module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from jaxtyping import UInt8
+
+from aigi_core.audit import content as shown
+from aigi_core.audit import facts as file_facts
+from aigi_core.audit.leaks import Duplicates, find_duplicates, straddling_groups
+from aigi_core.audit.matching import (
+    MatchedMatrices,
+    detector_scorer,
+    matched_matrices,
+    propensity_strata,
+    within_strata,
+)
+from aigi_core.audit.overlays import find_overlays
+from aigi_core.audit.separation import separation
+from aigi_core.audit.verdict import METRIC, Verdict, verdicts
+from aigi_core.detectors.features import EmbeddingView, FeatureView
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.errors import AigiError
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.transfer import TransferMatrix, transfer_matrix
+from aigi_core.workspace import Workspace
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """Everything an audit found.
+
+    Attributes:
+        detector: matrix of the detectors under audit.
+        facts: view -> matrix of detectors of file facts (``stored``, and ``original`` where the manifest has it).
+        associations: view -> facts against the label, for each generator.
+        within: the detectors on images alike in file facts.
+        matched: the matrix after matched resampling, with its control; None where no generator can be matched, and
+            ``matched_note`` then says why.
+        duplicates, straddling: leaks.
+        content, words, categories: None without a text bank that names what images show.
+        overlays: None where no pixels were given.
+        verdicts: one a generator.
+    """
+
+    detector: TransferMatrix
+    facts: dict[str, TransferMatrix] = field(repr=False)
+    associations: dict[str, pd.DataFrame] = field(repr=False)
+    within: pd.DataFrame = field(repr=False)
+    matched: MatchedMatrices | None = field(repr=False)
+    matched_note: str
+    duplicates: Duplicates = field(repr=False)
+    straddling: pd.DataFrame = field(repr=False)
+    content: pd.DataFrame | None = field(repr=False)
+    words: dict[str, pd.DataFrame] = field(repr=False)
+    categories: dict[str, pd.DataFrame] = field(repr=False)
+    overlays: pd.DataFrame | None = field(repr=False)
+    verdicts: list[Verdict] = field(repr=False)
+
+
+def audit(
+    workspace: Workspace,
+    view: FeatureView | None = None,
+    protocol: Protocol | None = None,
+    *,
+    bank: str = "phrases",
+    pixels: UInt8[np.ndarray, "N s s 3"] | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+    tell: Tell = lambda step: None,
+) -> Audit:
+    """Audit a workspace: can the label be guessed without looking?
+
+    Args:
+        view, protocol: of the detectors under audit; by default logistic regression on the embedding with both classes
+            weighing alike, as for the detectors of facts.
+        bank: texts that name what images show; content is left out where the workspace has no such bank.
+        pixels: every image squeezed to one small square, to look for common marks.
+        tell: told of each step.
+
+    Raises:
+        AigiError: what the parts raise, such as a generator without test images.
+    """
+    domains, images = workspace.domains, workspace.images
+    names = domains.generators
+    sets = tuple((name,) for name in names)
+    options = dict(metrics=(METRIC, "auc"), draws=draws, seed=seed)
+    resolved = (view or EmbeddingView()).resolve(workspace)
+    scorer = detector_scorer(resolved.matrix(workspace), protocol)
+
+    tell("detectors")
+    scores = scorer(np.arange(len(domains)), domains, sets)
+    detector = transfer_matrix(scores, domains, sets, **options)  # type: ignore[arg-type]
+
+    tell("file facts")
+    views: tuple[file_facts.View, ...] = ("stored", "original") if file_facts.has_originals(images) else ("stored",)
+    tables: dict[str, pd.DataFrame] = {name: file_facts.file_facts(images, name) for name in views}
+    fact_scores = {
+        name: file_facts.fact_scores(table, domains, sets, seed=seed).scores for name, table in tables.items()
+    }
+    facts = {
+        name: transfer_matrix(found, domains, sets, **options)  # type: ignore[arg-type]
+        for name, found in fact_scores.items()
+    }
+    separate = {name: separation(found, domains, names) for name, found in fact_scores.items()}
+    associations = {
+        name: file_facts.association(table, domains, draws=draws, seed=seed) for name, table in tables.items()
+    }
+
+    tell("matching")
+    strata = propensity_strata(tables["stored"], domains, seed=seed)
+    within = within_strata(scores, domains, sets, strata, draws=draws, seed=seed)
+    matched, note = None, ""
+    try:
+        matched = matched_matrices(scorer, domains, strata, metric=METRIC, draws=draws, seed=seed)
+    except AigiError as error:
+        note = str(error)
+
+    tell("leaks")
+    duplicates = find_duplicates(workspace.embeddings, images, domains)
+
+    tell("content")
+    content = content_separates = None
+    words: dict[str, pd.DataFrame] = {}
+    categories: dict[str, pd.DataFrame] = {}
+    if bank in workspace.text_banks:
+        lexicon = Lexicon.of(workspace, bank)
+        named = [name for name in shown.CONTENT_CATEGORIES if name in lexicon.categories]
+        concepts = shown.concepts(workspace.embeddings, lexicon.only(named) if named else lexicon)
+        content = shown.content_imbalance(concepts, domains, draws=draws, seed=seed)
+        content_separates = separation(shown.content_scores(concepts, domains, sets)[0], domains, names)
+        words = {name: shown.content_words(concepts, domains, name, seed=seed) for name in names}
+        if lexicon.categories:
+            every = shown.concepts(workspace.embeddings, lexicon).by_category()
+            categories = {name: shown.content_words(every, domains, name, k=5, seed=seed) for name in names}
+
+    tell("marks")
+    overlays = None if pixels is None else find_overlays(pixels, domains, seed=seed)
+    found = verdicts(
+        detector, facts, separate, associations, within=within, content=content, content_separates=content_separates,
+        words=words, overlays=overlays,
+    )  # fmt: skip
+    return Audit(
+        detector, facts, associations, within, matched, note, duplicates, straddling_groups(domains), content, words,
+        categories, overlays, found,
+    )  # fmt: skip
+
+
+def composition(images: pd.DataFrame, by: Sequence[str] = ("format",)) -> pd.DataFrame:
+    """How many fakes and real images have each value: ``label, value columns, n, total, share``."""
+    kept = images[images["left_out"] == ""] if "left_out" in images.columns else images
+    counts = kept.groupby(["label", *by]).size().rename("n").reset_index()
+    counts["total"] = counts.groupby("label")["n"].transform("sum")
+    return counts.assign(share=counts["n"] / counts["total"])

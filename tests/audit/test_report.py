@@ -1,0 +1,90 @@
+"""The verdict: planted confounds are named with their numbers; on clean data nothing is reported."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aigi_core.audit.report import Audit, audit, composition
+from aigi_core.audit.verdict import to_frame, verdicts
+from aigi_core.errors import AigiError
+from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
+from tests.audit.factory import CLEAN, CONFOUNDED, SIZED, clean_images, planted_images
+from tests.factory import make_workspace
+
+
+def workspace(path: Path, images: pd.DataFrame) -> Workspace:
+    make_workspace(path, per_class=80)
+    images.to_parquet(path / "images.parquet", index=False)
+    manifest = read_manifest(path)
+    manifest["files"]["images.parquet"] = describe_file(path, "images.parquet")
+    write_manifest(path, manifest)
+    return Workspace.open(path)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Audit:
+    return audit(workspace(tmp_path_factory.mktemp("audit") / "planted", planted_images()), draws=200)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Audit:
+    return audit(workspace(tmp_path_factory.mktemp("audit") / "clean", clean_images()), bank="", draws=200)
+
+
+def test_planted_confounds_are_named_with_their_numbers(planted: Audit) -> None:
+    found = {verdict.generator: verdict for verdict in planted.verdicts}
+    sized = found[SIZED]
+    own = planted.detector.values["balanced_accuracy"][-1, -1] if planted.detector.test[-1] == SIZED else None
+    assert sized.headline.startswith(f"{SIZED}'s {sized.detector.value:.2f} is 1.00 from file facts alone (stored")
+    assert own is None or own == sized.detector.value
+    assert "24 fakes, 24 real images" in sized.headline
+    assert any("width: 100% of the fakes have 512 px" in sentence for sentence in sized.sentences)
+    assert sized.level == "explained"
+    assert any("No real test image is like its fakes" in sentence for sentence in sized.sentences)
+    format_sentence = next(s for s in found[CONFOUNDED].sentences if "format" in s)
+    assert "100% of the fakes have PNG" in format_sentence and "real images have JPEG" in format_sentence
+    assert re.search(r"Cramér's V 0\.\d\d \[0\.\d\d, [01]\.\d\d\]", format_sentence)
+    assert found[CLEAN].level == "clear"
+    assert "does not come from file facts" in found[CLEAN].headline
+
+
+def test_nothing_is_reported_on_clean_data(clean: Audit) -> None:
+    assert [verdict.level for verdict in clean.verdicts] == ["clear"] * 4
+    assert all("no more than chance" in verdict.headline for verdict in clean.verdicts)
+    assert not any("Cramér" in sentence for verdict in clean.verdicts for sentence in verdict.sentences)
+    assert clean.duplicates.pairs.empty and clean.straddling.empty
+
+
+def test_every_number_of_a_verdict_has_its_interval(planted: Audit) -> None:
+    table = to_frame(planted.verdicts).set_index("generator")
+    assert set(table.index) == set(planted.detector.test)
+    for name in ("detector", "facts_stored", "difference_stored"):
+        assert (table[f"{name}_low"] <= table[name]).all() and (table[name] <= table[f"{name}_high"]).all()
+    assert (table["n"] == 48).all()
+
+
+def test_matching_of_the_audit_leaves_out_what_cannot_be_matched(planted: Audit) -> None:
+    assert planted.matched is not None
+    assert SIZED in planted.matched.selection.left_out
+    assert CLEAN in planted.matched.matched.test
+    change = planted.matched.change
+    assert ((change["low"] <= change["change"]) & (change["change"] <= change["high"])).all()
+
+
+def test_verdicts_need_matrices_of_the_same_generators(planted: Audit) -> None:
+    from dataclasses import replace
+
+    other = replace(planted.facts["stored"], test=planted.facts["stored"].test[::-1])
+    with pytest.raises(AigiError, match="other rows or columns"):
+        verdicts(planted.detector, {"stored": other}, {}, {})
+
+
+def test_composition_counts_every_image() -> None:
+    table = composition(planted_images())
+    assert table["n"].sum() == 480
+    np.testing.assert_allclose(table.groupby("label")["share"].sum(), 1)
