@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -50,3 +51,9 @@ def bootstrap_seconds(generators: int = 13, draws: int = 1000, repeats: int = 3,
             "test_images_a_cell": int(matrix.n_real[0] + matrix.n_fake[0]),
         },
     }
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Measure once; takes no options."""
+    argparse.ArgumentParser(prog="python -m benchmarks bootstrap", description=__doc__).parse_args(argv)
+    return bootstrap_seconds()
