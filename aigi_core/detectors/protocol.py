@@ -38,14 +38,16 @@ class Protocol:
     Attributes:
         C: inverse penalties tried on the validation split; a single one is taken without validation.
         fit_intercept: with or without bias.
-        class_weight: ``"balanced"`` gives both classes the same total weight.
+        class_weight: ``"balanced"`` gives both classes the same total weight, in every fit and in every validation
+            score. Where a generator has as many fakes as real images, as in the paper, it changes nothing; where a
+            pool's real images outnumber each generator's fakes, None trains detectors that call everything real.
         grid: ``"path"``, exact fits for each C, or ``"paper"``, its 96-point grid through scikit-learn.
         refit: whether the chosen C is fitted again on train plus validation, as in the paper.
     """
 
     C: tuple[float, ...] = PAPER_C
     fit_intercept: bool = True
-    class_weight: Literal["balanced"] | None = None
+    class_weight: Literal["balanced"] | None = "balanced"
     grid: Literal["path", "paper"] = "path"
     refit: bool = True
 
@@ -155,7 +157,7 @@ def run_protocol(
     fit = fit_logistic(X, y, grid, **options)  # type: ignore[arg-type]
     best, validation = 0, {}
     if val is not None and len(grid) > 1:
-        accuracy, loss = validation_scores(fit, *val)
+        accuracy, loss = validation_scores(fit, *val, protocol.class_weight)
         best = int(np.lexsort((grid, loss, -accuracy))[0])
         validation = {"C": grid.tolist(), "accuracy": accuracy.tolist(), "log_loss": loss.tolist()}
     start = LogisticFit(*(part[best : best + 1] for part in vars(fit).values()))
@@ -166,12 +168,21 @@ def run_protocol(
 
 
 def validation_scores(
-    fit: LogisticFit, X: Float[np.ndarray, "m p"], y: Int[np.ndarray, " m"]
+    fit: LogisticFit,
+    X: Float[np.ndarray, "m p"],
+    y: Int[np.ndarray, " m"],
+    class_weight: Literal["balanced"] | None = None,
 ) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
-    """Accuracy at probability one half and mean log-loss of each solution."""
+    """Accuracy at probability one half and mean log-loss of each solution, both classes alike where balanced."""
     f = fit.decision_function(X)
-    fake = (np.asarray(y) > 0)[:, None]
-    return ((f > 0) == fake).mean(axis=0), log_loss(f, fake).mean(axis=0)
+    fake = np.asarray(y) > 0
+    right, loss = (f > 0) == fake[:, None], log_loss(f, fake[:, None])
+    parts = [part for part in (fake, ~fake) if part.any()] if class_weight == "balanced" else [slice(None)]
+    # Shares of whole images: equally many right must give the same number to the last bit, for ties are broken by loss.
+    return (
+        np.mean([right[part].mean(axis=0) for part in parts], axis=0),
+        np.mean([loss[part].mean(axis=0) for part in parts], axis=0),
+    )
 
 
 def as_names(training_set: TrainingSet) -> tuple[str, ...]:
@@ -222,7 +233,9 @@ def _paper_grid(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.
         return LogisticFit(model.coef_.astype(np.float64), intercept, np.array([np.nan]), np.asarray(model.n_iter_))
 
     points = list(product(PAPER_SOLVERS, sorted(protocol.C), PAPER_MAX_ITER))
-    scores = np.array([np.ravel(validation_scores(fit(*train, s, C, m), *val)) for s, C, m in points])
+    scores = np.array(
+        [np.ravel(validation_scores(fit(*train, s, C, m), *val, protocol.class_weight)) for s, C, m in points]
+    )
     order = [(-a, l, C, -m, s) for (a, l), (s, C, m) in zip(scores.tolist(), points, strict=True)]  # noqa: E741
     best = min(range(len(points)), key=order.__getitem__)
     solver, C, max_iter = points[best]

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from sklearn.utils.class_weight import compute_sample_weight
 
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, EncodedImages, HeadsView
@@ -11,26 +13,28 @@ from aigi_core.errors import AigiError
 from tests.factory import make_workspace
 
 
-def by_hand(workspace, names, C_values=PAPER_C):
+def by_hand(workspace, names, class_weight, C_values=PAPER_C):
     """The protocol with scikit-learn: C by validation accuracy, log-loss, smaller C; refit on both splits."""
+    options = dict(solver="newton-cholesky", tol=1e-12, class_weight=class_weight)
     domains, X = workspace.domains, EmbeddingView().matrix(workspace)
     train_rows, val = domains.rows(names, "train"), domains.rows(names, "val")
     keys = []
     for C in C_values:
-        model = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12).fit(
-            X[train_rows], domains.labels[train_rows]
-        )
-        f = model.decision_function(X[val])
-        keys.append((-((f > 0) == domains.labels[val]).mean(), log_loss(f, domains.labels[val]).mean(), C))
+        model = LogisticRegression(C=C, **options).fit(X[train_rows], domains.labels[train_rows])
+        f, y = model.decision_function(X[val]), domains.labels[val]
+        score = (accuracy_score if class_weight is None else balanced_accuracy_score)(y, f > 0)
+        weight = compute_sample_weight(class_weight, y)
+        keys.append((-score, np.average(log_loss(f, y), weights=weight), C))
     rows = domains.rows(names, ("train", "val"))
-    model = LogisticRegression(C=min(keys)[2], solver="newton-cholesky", tol=1e-12)
+    model = LogisticRegression(C=min(keys)[2], **options)
     return min(keys)[2], model.fit(X[rows], domains.labels[rows])
 
 
 @pytest.mark.parametrize("names", ["alpha-gan", ("beta-diff", "gamma-diff"), ("alpha-gan", "delta-ar")])
-def test_the_protocol_equals_scikit_learn_by_hand(synthetic, names):
-    (detector,) = train(synthetic, [names])
-    C, model = by_hand(synthetic, names)
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_the_protocol_equals_scikit_learn_by_hand(synthetic, names, class_weight):
+    (detector,) = train(synthetic, [names], protocol=Protocol(class_weight=class_weight))
+    C, model = by_hand(synthetic, names, class_weight)
     assert detector.C == C
     assert detector.weights == pytest.approx(model.coef_[0], rel=1e-6, abs=1e-8)
     assert detector.bias == pytest.approx(model.intercept_[0], rel=1e-6)
