@@ -13,6 +13,7 @@ from scipy.stats import false_discovery_control
 from aigi_core.errors import AigiError
 from aigi_core.resampling import percentile_interval
 from aigi_core.transfer.matrix import TransferMatrix
+from aigi_core.transfer.metrics import DEFAULT_METRIC
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class MatrixDifference:
         return index.to_frame(index=False).assign(metric=self.metric, **columns).rename(columns={"values": "value"})
 
 
-def difference(a: TransferMatrix, b: TransferMatrix, metric: str = "accuracy") -> MatrixDifference:
+def difference(a: TransferMatrix, b: TransferMatrix, metric: str = DEFAULT_METRIC) -> MatrixDifference:
     """``a - b``, cell by cell, on the same images and the same draws.
 
     The rows may come from different training sets (they are compared in order, under the names of ``a``).

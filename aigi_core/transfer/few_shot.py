@@ -16,7 +16,7 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.resampling import percentile_interval
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, as_train_sets, transfer_matrix
-from aigi_core.transfer.metrics import METRICS
+from aigi_core.transfer.metrics import DEFAULT_METRIC, METRICS
 from aigi_core.workspace import Workspace
 
 SIZES: tuple[int | None, ...] = (10, 20, 50, 100, None)
@@ -48,7 +48,7 @@ def few_shot_curves(
     repeats: int = 5,
     view: FeatureView | None = None,
     protocol: Protocol | None = None,
-    metric: str = "accuracy",
+    metric: str = DEFAULT_METRIC,
     draws: int = 200,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,

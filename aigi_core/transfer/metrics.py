@@ -77,6 +77,9 @@ METRICS: dict[str, Metric] = {
 }
 """Every metric by name, in the order in which tables show them."""
 
+DEFAULT_METRIC = "balanced_accuracy"
+"""Equal to accuracy where a generator has as many fakes as real images; elsewhere accuracy praises whoever calls
+everything real."""
 AT_THRESHOLD = ("accuracy", "balanced_accuracy", "accuracy_real", "accuracy_fake")
 RANKING = ("auc", "average_precision", "eer", "tpr_at_fpr1", "tpr_at_fpr5", "best_accuracy")
 CALIBRATED = ("accuracy_at_val_fpr5",)

@@ -13,6 +13,7 @@ from aigi_core.detectors.protocol import Protocol, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.resampling import percentile_interval
 from aigi_core.transfer.matrix import TrainSet, as_train_sets, transfer_matrix
+from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 
 
@@ -53,7 +54,7 @@ def random_removal(
     kept: Sequence[int] | None = None,
     repeats: int = 10,
     protocol: Protocol | None = None,
-    metric: str = "accuracy",
+    metric: str = DEFAULT_METRIC,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> RandomRemoval:

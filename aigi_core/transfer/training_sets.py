@@ -18,7 +18,7 @@ from aigi_core.manifest import Domains
 from aigi_core.resampling import percentile_interval
 from aigi_core.transfer.difference import PairedDifference, paired_p_value
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, transfer_matrix
-from aigi_core.transfer.metrics import METRICS
+from aigi_core.transfer.metrics import DEFAULT_METRIC, METRICS
 from aigi_core.workspace import Workspace
 
 ScoreSets = Callable[[Sequence[TrainSet]], Float[np.ndarray, "K N"]]
@@ -93,7 +93,7 @@ def rank_training_sets(
     candidates: Sequence[str] | None = None,
     *,
     k_max: int = 3,
-    metric: str = "accuracy",
+    metric: str = DEFAULT_METRIC,
     draws: int = 1000,
     seed: int = 0,
     batch: int = 100,

@@ -13,12 +13,12 @@ def test_band_narrows_towards_nothing_removed(synthetic: Workspace) -> None:
     names = synthetic.domains.generators
     found = random_removal(synthetic, kept=(3, 12), repeats=4)
     assert found.kept.tolist() == [3, 12, 24] and found.values.shape == (3, 4, 4, 4)
-    plain = transfer_matrix(trainer(synthetic)(names), synthetic.domains, names, metrics=["accuracy"], draws=1)
+    plain = transfer_matrix(trainer(synthetic)(names), synthetic.domains, names, metrics=["balanced_accuracy"], draws=1)
     for repeat in range(4):
-        np.testing.assert_array_equal(found.values[2, repeat], plain.values["accuracy"])
+        np.testing.assert_array_equal(found.values[2, repeat], plain.values["balanced_accuracy"])
     inside = plain.in_domain
     mean, low, high = found.band(24, inside)
-    assert low == high == pytest.approx(mean) == pytest.approx(plain.mean("accuracy", inside).value)
+    assert low == high == pytest.approx(mean) == pytest.approx(plain.mean("balanced_accuracy", inside).value)
     few = found.band(3, inside)
     assert few[1] < few[0] < few[2] and few[0] < mean
     between = found.band(6, inside)

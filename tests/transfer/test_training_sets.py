@@ -58,7 +58,7 @@ def test_the_planted_sets_win(ranking: TrainingSetRanking) -> None:
 
 def test_columns_are_what_they_say(ranking: TrainingSetRanking) -> None:
     row = ranking.table.index[ranking.table["train"] == "g1 + g3"][0]
-    values = dict(zip(ranking.test.test, ranking.test.values["accuracy"][row], strict=True))
+    values = dict(zip(ranking.test.test, ranking.test.values["balanced_accuracy"][row], strict=True))
     ood = {name: value for name, value in values.items() if name not in ("g1", "g3")}
     record = ranking.table.loc[row]
     assert record.test_mean == pytest.approx(np.mean(list(ood.values())))
@@ -66,7 +66,7 @@ def test_columns_are_what_they_say(ranking: TrainingSetRanking) -> None:
     pairs = ranking.table["k"] == 2
     usual = {
         name: np.mean([
-            ranking.test.values["accuracy"][i, ranking.test.test.index(name)]
+            ranking.test.values["balanced_accuracy"][i, ranking.test.test.index(name)]
             for i in np.flatnonzero(pairs)
             if name not in ranking.test.train[i]
         ])
