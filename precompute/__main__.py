@@ -16,9 +16,12 @@ from importlib import import_module
 from aigi_core.errors import AigiError
 
 JOBS: dict[str, tuple[str, str]] = {
+    "build": ("precompute.build", "ingest, encode and text in one go"),
     "ingest": ("precompute.ingest", "read a folder of images into a new workspace"),
-    "words": ("precompute.words", "nearest texts of all detectors with their nulls, and TextSpan of all heads"),
+    "encode": ("precompute.encode", "compute embeddings and head contexts of a workspace's images"),
     "text": ("precompute.text", "embed words and phrases with a workspace's text tower"),
+    "words": ("precompute.words", "nearest texts of all detectors with their nulls, and TextSpan of all heads"),
+    "verify": ("precompute.verify", "check every hash and shape of a workspace"),
     "demo": ("precompute.demo", "rebuild the embedded demo from its images"),
 }
 """Job -> (module, one line of help). A new job is a module and a line here."""

@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     steps = [
         ["ingest", "--images", str(images), "--out", out, "--manifest", str(listing), "--layout", "manifest",
          "--no-image-root", "--name", "Demo"],
-        ["encode", "--workspace", out, "--model", "demo", "--pretrained", "aligned", "--device", args.device],
+        ["encode", "--workspace", out, "--images", str(images), "--model", "demo", "--pretrained", "aligned",
+         "--device", args.device],
         ["text", "--workspace", out, "--words", str(WORDS), "--device", args.device],
     ]  # fmt: skip
     from precompute.__main__ import main

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-import multiprocessing
 import os
-import signal
-import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import resource_tracker
-from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from aigi_core.images import ImageError, load_rgb, preview_hash, read_bytes
+from precompute.pool import reading_pool, submit
 
 Facts = dict[str, Any]
 CHUNK = 32
@@ -78,10 +73,10 @@ def _in_processes(
     while waiting:
         running: dict[Future[list[Facts]], list[str]] = {}
         try:
-            with _pool(workers) as pool:
+            with reading_pool(workers) as pool:
                 while waiting or running:
                     while waiting and len(running) < 2 * workers:
-                        future = _submit(pool, read, root, waiting[0])
+                        future = submit(pool, _read_chunk, read, root, waiting[0])
                         running[future] = waiting.popleft()
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         found = future.result()
@@ -90,11 +85,11 @@ def _in_processes(
             # Some file under way kills its reader; alone in a process each, the others survive it.
             suspects = deque(path for chunk in running.values() for path in chunk)
             while suspects:
-                with _pool(1) as pool:
+                with reading_pool(1) as pool:
                     while suspects:
                         path = suspects.popleft()
                         try:
-                            yield [path], _submit(pool, read, root, [path]).result()
+                            yield [path], submit(pool, _read_chunk, read, root, [path]).result()
                         except BrokenProcessPool:
                             yield [path], [UNREAD | {"left_out": "damaged: it crashes the decoder"}]
                             break
@@ -102,36 +97,3 @@ def _in_processes(
 
 def _read_chunk(read: Callable[[Path, str], Facts], root: Path, paths: list[str]) -> list[Facts]:
     return [read(root, path) for path in paths]
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # Spawned, not forked: a forked worker would inherit, and outlive its killed parent with, the workspace's lock.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
-
-
-def _submit(
-    pool: ProcessPoolExecutor, read: Callable[[Path, str], Facts], root: Path, paths: list[str]
-) -> Future[list[Facts]]:
-    """Hand over some files. A process that this starts never sees Ctrl-C: the parent ends it in order."""
-    if not hasattr(signal, "pthread_sigmask"):
-        return pool.submit(_read_chunk, read, root, paths)
-    resource_tracker.ensure_running()  # starting it would unblock the signal, so it goes first
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return pool.submit(_read_chunk, read, root, paths)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin() -> None:
-    """In a worker: end when the parent is gone, and keep decoders' warnings off the screen."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    warnings.simplefilter("ignore")
-    if (parent := multiprocessing.parent_process()) is not None:
-        sentinel = parent.sentinel
-
-        def follow() -> None:
-            wait_for([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=follow, daemon=True).start()

@@ -1,0 +1,28 @@
+"""``python -m precompute build``: ingest, encode and text in one go; each step skips what is already done."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from precompute import encode, ingest
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``build``: the options of ingest and encode, and the size of the vocabulary."""
+    parser = subparsers.add_parser("build", description="From a folder of images to a finished workspace.")
+    ingest.add_arguments(parser)
+    encode.add_arguments(parser)
+    parser.add_argument("--words", type=int, metavar="N", help="keep only the N most frequent words of the vocabulary")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the three steps; the model is loaded first, so that a mistake in its name costs no ingest."""
+    from precompute.text import add_bank, own_sources
+
+    encoder = encode.load(args, args.out)
+    ingest.run(args)
+    print(encode.encode_workspace(args, args.out, encoder))
+    for source in own_sources(encoder, words=args.words):
+        print(add_bank(args.out, encoder, source))
+    return 0

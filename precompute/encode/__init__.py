@@ -1,0 +1,86 @@
+"""From a workspace's table of images to its features: ``python -m precompute encode``.
+
+``reader`` decodes images in processes without torch, ``shards`` is the unit of work (an idempotent function from a
+shard's description to files), ``pipeline`` maps it over the images, ``publish`` merges the shards into the
+workspace. This module itself loads neither torch nor pandas, so that the readers' processes start at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from aigi_core.errors import AigiError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of encode that ``build`` has as well."""
+    add = parser.add_argument
+    add("--model", default="ViT-L-14", help="open_clip's name of a model, 'demo', or local-dir:DIR (default ViT-L-14)")
+    add("--pretrained", metavar="TAG|FILE", help="pretrained tag of open_clip (openai, ...) or a weights file")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
+    add("--precision", default="auto", help="auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16")
+    add("--batch-size", type=_count, help="images a forward pass (default auto)")
+    add("--shard-size", type=_count, help="images a shard, the most that an interruption loses (default auto)")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``encode``."""
+    parser = subparsers.add_parser(
+        "encode", description="Compute embeddings and head contexts of a workspace's images."
+    )
+    parser.add_argument("--workspace", type=Path, required=True, metavar="W", help="workspace made by ingest")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the images (default: as ingest recorded)")
+    add_arguments(parser)
+    parser.add_argument("--workers", type=int, help="processes that read images; 0 reads in line (default auto)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Encode and publish; prints what was computed."""
+    from aigi_core.workspace import read_manifest
+
+    read_manifest(args.workspace)  # a mistaken path should not cost the seconds it takes to load a model
+    print(encode_workspace(args, args.workspace, load(args, args.workspace)))
+    return 0
+
+
+def load(args: argparse.Namespace, workspace: Path) -> Any:
+    """The encoder that these options name, in the precision of an encoded workspace where none is asked for.
+
+    Raises:
+        AigiError: the options name no encoder that can be used.
+    """
+    from aigi_core.clip.encoder import NAMED, load_encoder
+    from aigi_core.workspace import MANIFEST, read_manifest
+
+    if args.pretrained is None and args.model not in NAMED and ":" not in args.model:
+        raise AigiError(
+            f"The model {args.model} needs weights: give --pretrained a tag of open_clip (such as openai) or a file."
+        )
+    precision = args.precision
+    if precision == "auto" and (workspace / MANIFEST).is_file():
+        precision = (read_manifest(workspace).get("encoder") or {}).get("precision", precision)
+    return load_encoder(args.model, args.pretrained, args.device, precision)
+
+
+def encode_workspace(args: argparse.Namespace, workspace: Path, encoder: Any) -> str:
+    """Run the job's pipeline; returns the sentence on what was done."""
+    from precompute.encode.pipeline import encode
+
+    try:
+        return encode(
+            workspace, encoder, images=args.images, batch_size=args.batch_size, shard_size=args.shard_size,
+            workers=args.workers,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        print("Finished shards are kept; the same command goes on from there.", file=sys.stderr)
+        raise
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
+    return value

@@ -1,0 +1,276 @@
+"""Encode a workspace: settle what is computed and how, map :func:`encode_shard` over its shards, publish."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import torch
+from tqdm import tqdm
+
+from aigi_core.clip.encoder import Encoder
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.workspace import exclusive, read_manifest, sha256_of, write_atomic
+from precompute.encode.publish import FILES, bytes_an_image, clean, merge, publish
+from precompute.encode.reader import Failure, ReadBatch, Wanted, read_batches
+from precompute.encode.shards import Shard, cut, encode_shard, identity_of, is_done
+
+WORKING = ".encode"
+"""Folder inside the workspace that holds shards until they are published."""
+FAILURES_SHOWN = 5
+
+
+def encode(
+    workspace: Path,
+    encoder: Encoder,
+    *,
+    images: Path | None = None,
+    batch_size: int | None = None,
+    shard_size: int | None = None,
+    workers: int | None = None,
+) -> str:
+    """Encode every kept image of an ingested workspace; goes on where an earlier run stopped.
+
+    Args:
+        images: the images' folder, where it is not the one that ingest recorded.
+        batch_size, shard_size, workers: None chooses by device.
+
+    Returns:
+        A sentence on what was done.
+
+    Raises:
+        WorkspaceError: not ingested, damaged, being written by another, or holding features of another encoder.
+        AigiError: images that cannot be read (all of them are named or counted; the shards without them are kept),
+            a full disk, a batch that does not fit in memory.
+    """
+    read_manifest(workspace)
+    with exclusive(workspace, "encode"):
+        for left in (*workspace.glob("*.tmp"), *(workspace / WORKING).glob("*.tmp")):
+            left.unlink()  # of a killed run: nobody else writes here now
+        manifest = read_manifest(workspace)
+        wanted = _images(workspace, manifest)
+        if manifest.get("encoder"):
+            _refuse_other(workspace, "was encoded", manifest["encoder"], _asked(encoder))
+            if all(_sound(workspace, name, manifest) for name in FILES):
+                clean(workspace / WORKING)
+                return f"Nothing to do: {workspace} already holds these features of its {len(wanted):,} images."
+        root = _image_root(workspace, manifest, images)
+        plan = _settle(workspace, encoder, batch_size, shard_size)
+        shards = cut(wanted, plan["shard_size"], plan["batch_size"], identity_of(encoder))
+        try:
+            return _encode(workspace, encoder, root, shards, workers)
+        except torch.OutOfMemoryError as error:
+            raise AigiError(
+                f"A batch of {plan['batch_size']} images does not fit in the device's memory: delete "
+                f"{workspace / WORKING} and run again with --batch-size {max(1, plan['batch_size'] // 2)}."
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise AigiError(
+                f"The disk of {workspace} is full: free some space and run the same command again; finished shards "
+                f"are kept and it goes on from there."
+            ) from error
+
+
+def _encode(workspace: Path, encoder: Encoder, root: Path, shards: Sequence[Shard], workers: int | None) -> str:
+    working = workspace / WORKING
+    done = {shard.index for shard in shards if is_done(shard, working)}
+    pending = [shard for shard in shards if shard.index not in done]
+    rows = shards[-1].stop
+    missing = sum(shard.stop - shard.start for shard in pending)
+    _require_space(workspace, (rows + missing) * bytes_an_image(encoder))
+
+    workers = _workers(encoder) if workers is None else max(0, workers)
+    failures: list[Failure] = []
+    began = time.monotonic()
+    batches = (batch for shard in pending for batch in shard.batches)
+    with Progress(total=rows, initial=rows - missing, device=encoder.device) as progress:
+        reader = read_batches(root, batches, encoder.preprocessing, workers)
+        source = progress.timed(reader)
+        try:
+            for shard in pending:
+                failures += encode_shard(shard, encoder, source, working, progress.tick)
+        finally:
+            reader.close()  # type: ignore[attr-defined]
+    if failures:
+        raise AigiError(_failed(failures, workspace, root))
+    seconds = time.monotonic() - began
+
+    merged = working / "merged"
+    merge(shards, working, encoder, merged)
+    publish(workspace, merged, encoder, shards[0].batch_size)
+    clean(working)
+    name = " ".join(filter(None, (encoder.model, encoder.pretrained)))
+    speed = f" at {missing / seconds:.1f} images/s" if missing and seconds > 0 else ""
+    return (
+        f"Encoded {rows:,} images ({rows - missing:,} of them by an earlier run){speed} with {name} "
+        f"on {encoder.device} in {encoder.precision}: embeddings of {encoder.embedding_width}, "
+        f"{encoder.layers} x {encoder.heads} heads of {encoder.head_width}."
+    )
+
+
+# What is encoded, and whether it may be.
+
+
+def _images(workspace: Path, manifest: dict[str, Any]) -> list[Wanted]:
+    name = "images.parquet"
+    if not _sound(workspace, name, manifest):
+        raise WorkspaceError(
+            f"The workspace {workspace} has no sound {name}: run 'python -m precompute ingest --images DIR "
+            f"--out {workspace}' again."
+        )
+    table = pd.read_parquet(workspace / name, columns=["path", "content_hash", "left_out"])
+    kept = table[table["left_out"] == ""]
+    if kept.empty:
+        raise WorkspaceError(
+            f"The workspace {workspace} holds no image to encode: all of them were left out at ingest."
+        )
+    return [Wanted(path, sha256) for path, sha256 in zip(kept["path"], kept["content_hash"], strict=True)]
+
+
+def _image_root(workspace: Path, manifest: dict[str, Any], images: Path | None) -> Path:
+    root = images or (Path(manifest["image_root"]) if manifest.get("image_root") else None)
+    if root is None:
+        raise AigiError(f"The workspace {workspace} does not say where its images lie: give --images DIR.")
+    if not root.is_dir():
+        raise AigiError(f"The images' folder {root} is not there: give --images the folder that was ingested.")
+    return root
+
+
+def _asked(encoder: Encoder) -> dict[str, Any]:
+    return encoder.describe() | {"device": encoder.device.type}
+
+
+def _sound(workspace: Path, name: str, manifest: dict[str, Any]) -> bool:
+    """Whether a file is there and is what the manifest says."""
+    entry, file = manifest["files"].get(name), workspace / name
+    return bool(entry and file.is_file() and sha256_of(file) == entry["sha256"])
+
+
+def _refuse_other(workspace: Path, state: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuse to mix features; the difference is shown."""
+    same_weights = old.get("weights_sha256") == new["weights_sha256"]
+    fields = ["precision"] if same_weights else ["model", "pretrained", "weights_sha256", "precision"]
+    pairs = [(name, old.get(name), new.get(name)) for name in fields]
+    before, now = old.get("preprocessing", {}), new["preprocessing"]
+    pairs += [(f"preprocessing.{name}", before.get(name), now.get(name)) for name in sorted({*before, *now})]
+    different = [f"{name} {_short(a)} there, {_short(b)} now" for name, a, b in pairs if a != b]
+    if different:
+        raise WorkspaceError(
+            f"The workspace {workspace} {state} by another encoder ({'; '.join(different)}): "
+            f"ingest into a new workspace for this one."
+        )
+
+
+def _short(value: Any) -> str:
+    return value[:12] if isinstance(value, str) and len(value) == 64 else str(value)
+
+
+def _settle(workspace: Path, encoder: Encoder, batch_size: int | None, shard_size: int | None) -> dict[str, Any]:
+    """The sizes of batches and shards: those of an interrupted run, so that it ends in the same bytes.
+
+    Raises:
+        WorkspaceError: an interrupted run was another encoder's, on another device or with other sizes.
+    """
+    file = workspace / WORKING / "plan.json"
+    try:
+        plan: dict[str, Any] | None = json.loads(file.read_text("utf-8"))
+        begun = any(file.parent.glob("[0-9]*.json"))
+        old: dict[str, Any] = plan["encoder"] if plan else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        plan, begun = None, False
+    if plan is not None and begun:
+        _refuse_other(workspace, "is being encoded", old, _asked(encoder))
+        for name, before, now in (
+            ("--device", old["device"], encoder.device.type),
+            ("--batch-size", plan["batch_size"], batch_size or plan["batch_size"]),
+            ("--shard-size", plan["shard_size"], shard_size or plan["shard_size"]),
+        ):
+            if before != now:
+                raise WorkspaceError(
+                    f"The interrupted encoding of {workspace} ran with {name} {before}, this one would with {now}: run "
+                    f"again with {name} {before}, or delete {file.parent} to start over."
+                )
+        return plan
+    batch = batch_size or (32 if encoder.device.type == "cpu" else 256)
+    shard = shard_size or (256 if encoder.device.type == "cpu" else 2048)
+    plan = {"encoder": _asked(encoder), "batch_size": batch, "shard_size": shard}
+    file.parent.mkdir(exist_ok=True)
+    write_atomic(file, json.dumps(plan, indent=1).encode())
+    return plan
+
+
+def _require_space(workspace: Path, needed: int) -> None:
+    free = shutil.disk_usage(workspace).free
+    if free < needed:
+        raise AigiError(
+            f"Encoding into {workspace} needs {needed / 2**30:,.2f} GiB more on its disk (shards, then the merged "
+            f"arrays), {free / 2**30:,.2f} GiB are free: free some space, or put the workspace on another disk."
+        )
+
+
+def _workers(encoder: Encoder) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // 4) if encoder.device.type == "cpu" else min(16, cores)
+
+
+def _failed(failures: Sequence[Failure], workspace: Path, root: Path) -> str:
+    shown = "; ".join(f"{failure.path!r}: {failure.reason}" for failure in failures[:FAILURES_SHOWN])
+    more = f"; and {len(failures) - FAILURES_SHOWN:,} more" if len(failures) > FAILURES_SHOWN else ""
+    return (
+        f"{len(failures):,} of the images below {root} could not be encoded ({shown}{more}): put them right and run the "
+        f"same command again, which computes only their shards, or ingest again to leave them out."
+    )
+
+
+class Progress:
+    """A progress bar in images, with the use of the device and of the processors."""
+
+    def __init__(self, total: int, initial: int, device: torch.device) -> None:
+        self._bar = tqdm(total=total, initial=initial, unit="image", desc="Encoding", disable=None)
+        self._device = device
+        self._began = time.monotonic()
+        self._waited = 0.0
+        psutil.cpu_percent()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def timed(self, batches: Iterator[ReadBatch]) -> Iterator[ReadBatch]:
+        """The same batches; the time spent waiting for each is kept."""
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            self._waited += time.monotonic() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def tick(self, images: int) -> None:
+        """Count images that were computed."""
+        if not self._bar.disable:
+            busy = 1 - self._waited / max(time.monotonic() - self._began, 1e-9)
+            use = f"{self._device.type} busy {busy:.0%}, processors {psutil.cpu_percent():.0f}%"
+            self._bar.set_postfix_str(use + _gpu_use(self._device), refresh=False)
+        self._bar.update(images)
+
+
+def _gpu_use(device: torch.device) -> str:
+    if device.type != "cuda":
+        return ""
+    try:
+        return f", GPU {torch.cuda.utilization(device)}%"
+    except (ModuleNotFoundError, RuntimeError):  # needs NVIDIA's management library, which torch does not bring
+        return ""

@@ -1,0 +1,157 @@
+"""The unit of work: a shard, an idempotent function from its description to one file beside its manifest.
+
+A shard is done when ``NNNNNN.json`` names its key and the SHA-256 of ``NNNNNN.npz``; the key covers everything that
+shapes the bytes (images, weights, preprocessing, precision, device, and the batches in which images are computed).
+Any scheduler can map :func:`encode_shard` over shards, in any order and on several machines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aigi_core.clip.capture import EncodedBatch
+from aigi_core.clip.encoder import Encoder
+from aigi_core.workspace import digest_of, sha256_of, write_atomic
+from precompute.encode.reader import Failure, ReadBatch, Wanted
+
+ARRAYS = ("embeddings", "heads", "ln_post")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of consecutive images, computed in fixed batches.
+
+    Attributes:
+        start, stop: rows of the workspace's arrays.
+        images: what to read, one entry a row.
+        identity: what else shapes the result; see :func:`identity_of`.
+    """
+
+    index: int
+    start: int
+    stop: int
+    batch_size: int
+    images: Sequence[Wanted] = field(repr=False)
+    identity: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that shapes the shard's bytes; paths do not, contents do."""
+        return digest_of([dict(self.identity), self.batch_size, [image.sha256 for image in self.images]])
+
+    @property
+    def batches(self) -> list[Sequence[Wanted]]:
+        return [self.images[i : i + self.batch_size] for i in range(0, len(self.images), self.batch_size)]
+
+    def file(self, folder: Path) -> Path:
+        return folder / f"{self.index:06d}.npz"
+
+    def manifest(self, folder: Path) -> Path:
+        return folder / f"{self.index:06d}.json"
+
+
+def identity_of(encoder: Encoder) -> dict[str, str]:
+    """What makes two encoders' features interchangeable."""
+    return {
+        "weights_sha256": encoder.weights_sha256,
+        "preprocessing_sha256": encoder.preprocessing.sha256,
+        "precision": encoder.precision,
+        "device": encoder.device.type,
+    }
+
+
+def cut(images: Sequence[Wanted], shard_size: int, batch_size: int, identity: Mapping[str, Any]) -> list[Shard]:
+    """Cut the images into shards of `shard_size` (the last may be shorter)."""
+    return [
+        Shard(
+            index, start, min(start + shard_size, len(images)), batch_size, images[start : start + shard_size], identity
+        )
+        for index, start in enumerate(range(0, len(images), shard_size))
+    ]
+
+
+def is_done(shard: Shard, folder: Path) -> bool:
+    """Whether the shard's file is there, whole and for this very shard."""
+    try:
+        manifest = json.loads(shard.manifest(folder).read_text("utf-8"))
+        return bool(manifest["key"] == shard.key and manifest["sha256"] == sha256_of(shard.file(folder)))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def encode_shard(
+    shard: Shard, encoder: Encoder, batches: Iterator[ReadBatch], folder: Path, tick: Callable[[int], None]
+) -> list[Failure]:
+    """Compute one shard and write it, whole or not at all.
+
+    Args:
+        batches: yields the batches of ``shard.batches``, in order; exactly those are taken.
+        tick: told of every batch's number of images once they are computed.
+
+    Returns:
+        The images that could not be encoded; the shard is written only where there is none.
+    """
+    rows = len(shard.images)
+    arrays: dict[str, np.ndarray] = {
+        "embeddings": np.empty((rows, encoder.embedding_width), np.float32),
+        "heads": np.empty((encoder.layers, encoder.heads, rows, encoder.head_width), np.float16),
+        "ln_post": np.empty((rows, 2), np.float32),
+    }
+    failures: list[Failure] = []
+    # The device computes a batch while the one before it is fetched and stored.
+    under_way: tuple[int, EncodedBatch] | None = None
+    row = 0
+    for batch in islice(batches, len(shard.batches)):
+        failures += batch.failures
+        launched = None if failures else (row, encoder.encode_images(batch.pixels))
+        if under_way is not None:
+            failures += _store(shard, arrays, *under_way)
+        under_way = launched
+        row += len(batch.pixels)
+        tick(len(batch.pixels))
+    if under_way is not None:
+        failures += _store(shard, arrays, *under_way)
+    if not failures:
+        _write(shard, arrays, folder)
+    return failures
+
+
+def _store(shard: Shard, arrays: dict[str, np.ndarray], row: int, batch: EncodedBatch) -> list[Failure]:
+    stop = row + len(batch.embedding)
+    arrays["embeddings"][row:stop] = batch.embedding.cpu().numpy()
+    arrays["heads"][:, :, row:stop] = batch.heads.half().cpu().numpy()
+    arrays["ln_post"][row:stop] = batch.ln_post.cpu().numpy()
+    finite = np.isfinite(arrays["heads"][:, :, row:stop]).all(axis=(0, 1, 3))
+    finite &= np.isfinite(arrays["embeddings"][row:stop]).all(axis=1)
+    overflown = "its features overflow: use --precision fp32 or bf16, or other weights"
+    return [Failure(shard.images[row + int(i)].path, overflown) for i in np.flatnonzero(~finite)]
+
+
+def _write(shard: Shard, arrays: dict[str, np.ndarray], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = shard.file(folder)
+    temporary = file.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+            stream.flush()
+            os.fsync(stream.fileno())
+        about = {"key": shard.key, "start": shard.start, "stop": shard.stop, "sha256": sha256_of(temporary)}
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    write_atomic(shard.manifest(folder), json.dumps(about).encode())
+
+
+def read_shard(shard: Shard, folder: Path) -> dict[str, np.ndarray]:
+    """The arrays of a finished shard, named as in :data:`ARRAYS`."""
+    with np.load(shard.file(folder), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in ARRAYS}

@@ -1,0 +1,62 @@
+"""Build: folder in, finished workspace out; a second time nothing is computed; mistakes are met before the ingest."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aigi_core.workspace import Workspace, verify
+from precompute.__main__ import main
+from tests.tiny_clip import make_tiny_clip
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    rng = np.random.default_rng(0)
+    for kind in ("real", "fake/one"):
+        (tmp_path / "images" / kind).mkdir(parents=True)
+        for i in range(10):
+            Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(tmp_path / f"images/{kind}/{i}.png")
+    model = make_tiny_clip(tmp_path / "tiny")
+    images, out = str(tmp_path / "images"), str(tmp_path / "w")
+    return [
+        "build",
+        "--images",
+        images,
+        "--out",
+        out,
+        "--model",
+        model,
+        "--device",
+        "cpu",
+        "--workers",
+        "1",
+        "--words",
+        "40",
+    ]
+
+
+def test_build_and_again(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command) == 0
+    assert "Encoded 20 images" in capsys.readouterr().out
+    assert verify(tmp_path / "w") == []
+    workspace = Workspace.open(tmp_path / "w")
+    assert len(workspace.images) == len(workspace.embeddings) == 20
+    assert set(workspace.text_banks) == {"vocabulary", "phrases"}
+    assert workspace.text_bank("vocabulary").embeddings.shape == (40, 24)
+    before = (tmp_path / "w/workspace.json").read_bytes()
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "Nothing changed" in said
+    assert "Nothing to do" in said
+    assert (tmp_path / "w/workspace.json").read_bytes() == before
+
+
+def test_a_mistake_in_the_model_costs_no_ingest(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command[command.index("--model") + 1] = "ViT-L-15"
+    assert main([*command, "--pretrained", "openai"]) == 2
+    assert "no model 'ViT-L-15'" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
