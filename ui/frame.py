@@ -21,6 +21,8 @@ h1{letter-spacing:-.01em;text-wrap:balance}
 .aigi-tile{margin:0;min-width:0}
 .aigi-tile a{display:block}
 .aigi-tile a:focus-visible{outline:2px solid currentColor;outline-offset:2px}
+.aigi-tile button{display:block;width:100%;padding:0;border:0;background:none;color:inherit;font:inherit;cursor:pointer}
+.aigi-tile button:focus-visible{outline:2px solid currentColor;outline-offset:2px}
 .aigi-picture{display:flex;align-items:center;justify-content:center;aspect-ratio:1;overflow:hidden;border-radius:3px;
 background:rgba(128,128,128,.14) center/cover no-repeat;font-size:.78rem}
 .aigi-picture img{width:100%;height:100%;object-fit:contain;color:transparent;font-size:0}

@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+import streamlit as st
 from PIL import Image
 
 from aigi_core.errors import AigiError
 from aigi_core.images import image_source, load_rgb, preview_data_uri, read_bytes
 from aigi_core.manifest import FAKE
-from aigi_core.workspace import Workspace
+from aigi_core.workspace import Workspace, digest_of
 from ui.router import ROOT
 from ui.workspaces import cached
 
@@ -33,12 +34,14 @@ class Tile:
         lines: caption, one string a line, plain text.
         tone: ``right`` or ``wrong`` for a coloured edge that the caption must also say in words; empty for none.
         href: where a click leads; by default the image's source_url.
+        key: what a click reports in a grid whose images can be opened (:func:`clickable_grid`).
     """
 
     row: int
     lines: Sequence[str] = ()
     tone: str = ""
     href: str = ""
+    key: str = ""
 
 
 def image_root(workspace: Workspace) -> Path | None:
@@ -98,7 +101,10 @@ def tile_html(workspace: Workspace, tile: Tile, side: int = THUMBNAIL) -> str:
     else:
         picture = f'<span role="img" aria-label="{alt}">{"" if preview else "no preview"}</span>'
     picture = f'<span class="aigi-picture"{behind}>{picture}</span>'
-    if href := tile.href or url:
+    if tile.key:
+        key, opens = escape(tile.key, quote=True), escape(f"Open: {what}; {', '.join(tile.lines)}", quote=True)
+        picture = f'<button type="button" data-key="{key}" aria-label="{opens}">{picture}</button>'
+    elif href := tile.href or url:
         picture = f'<a href="{escape(href, quote=True)}" target="_blank" rel="noopener noreferrer">{picture}</a>'
     caption = "".join(f"<span>{escape(line)}</span>" for line in tile.lines)
     tone = f" aigi-{tile.tone}" if tile.tone in ("right", "wrong") else ""
@@ -109,6 +115,37 @@ def grid_html(workspace: Workspace, tiles: Sequence[Tile], width: int = 132) -> 
     """All tiles as one grid of columns at least ``width`` px wide."""
     cells = "".join(tile_html(workspace, tile) for tile in tiles)
     return f'<div class="aigi-grid" style="--tile:{int(width)}px">{cells}</div>'
+
+
+_CLICKS = """
+export default function({ parentElement, data, setTriggerValue }) {
+  if (parentElement.dataset.shown !== data.digest) {
+    parentElement.innerHTML = data.html
+    parentElement.dataset.shown = data.digest
+  }
+  parentElement.onclick = (event) => {
+    const button = event.target.closest('button[data-key]')
+    if (button) setTriggerValue('opened', button.dataset.key)
+  }
+}
+"""
+
+
+def clickable_grid(
+    workspace: Workspace, tiles: Sequence[Tile], width: int, key: str, opened: Callable[[str], None]
+) -> None:
+    """A grid whose tiles with a ``key`` are buttons; a click, or Enter, calls ``opened`` with the tile's key.
+
+    The page's script only places what :func:`tile_html` has escaped.
+    """
+
+    def report() -> None:
+        if chosen := st.session_state[key].get("opened"):
+            opened(str(chosen))
+
+    html = grid_html(workspace, tiles, width)
+    mount = st.components.v2.component("aigi_grid", js=_CLICKS, isolate_styles=False)
+    mount(key=key, data={"html": html, "digest": digest_of(html)}, on_opened_change=report)
 
 
 def _data_uri(content: bytes, mime: str) -> str:

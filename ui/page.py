@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -19,7 +19,7 @@ from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
 from ui import report, router, workspaces
 from ui.controls import Controls, set_control
-from ui.images import Tile, grid_html
+from ui.images import Tile, clickable_grid, grid_html
 from ui.report import Draw, Report, Stat
 
 log = logging.getLogger("aigi.ui")
@@ -173,9 +173,18 @@ class Page(Controls):
         if report_it:
             self._report.parts.append((name, table))
 
-    def images(self, tiles: Sequence[Tile], *, width: int = 132, empty: str = "There is no such image here.") -> None:
-        """A grid of images; 24 to 48 on a page are right."""
-        if tiles:
+    def images(
+        self, tiles: Sequence[Tile], *, width: int = 132, opens: str = "", name: str = "",
+        empty: str = "There is no such image here.",
+    ) -> None:  # fmt: skip
+        """A grid of images; 24 to 48 on a page are right.
+
+        Args:
+            opens: the control that takes the ``key`` of a clicked tile; then ``name``, unique on the page, is needed.
+        """
+        if tiles and opens:
+            clickable_grid(self.workspace, tiles, width, f"grid-{name}", partial(set_control, opens))
+        elif tiles:
             st.html(grid_html(self.workspace, tiles, width))
         else:
             st.caption(empty)

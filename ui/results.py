@@ -14,9 +14,11 @@ from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.detectors.residual import train_residual
 from aigi_core.explain.detector_words import detector_words
+from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.lexicon import Lexicon
+from aigi_core.explain.reading import read
 from aigi_core.explain.words import Words
-from aigi_core.transfer import TrainSet, TransferMatrix, transfer_matrix
+from aigi_core.transfer import TRAINING, TrainSet, TransferMatrix, make_training_sets, transfer_matrix
 from aigi_core.workspace import Workspace
 from ui.page import Page
 from ui.workspaces import cached
@@ -98,3 +100,19 @@ def lexicon(workspace: Workspace, bank: str = "phrases") -> Lexicon:
 def words(workspace: Workspace, setting: Setting, row: int, bank: str = "phrases") -> Words:
     """What one detector of a setting says, against the same training on shuffled labels."""
     return detector_words(workspace, lexicon(workspace, bank), detectors(workspace, setting)[row])
+
+
+def choose_detector(page: Page) -> tuple[Setting, list[str], int]:
+    """The controls ``sets``, ``train``, ``view`` and ``bias``: one detector, as (setting, names of its rows, row)."""
+    how = page.select("sets", "Training sets", list(TRAINING), help="; ".join(f"{k}: {v}" for k, v in TRAINING.items()))
+    sets = make_training_sets(page.domains, how)
+    train = page.select("train", "Detector trained on", list(sets))
+    view, bias = choose_view(page)
+    return Setting(tuple(sets.values()), view, bias), list(sets), list(sets).index(train)
+
+
+@cached
+def explained(workspace: Workspace, setting: Setting, row: int, image: int) -> Evidence:
+    """One detector's logit on one image, head by head."""
+    reading = read(workspace, detectors(workspace, setting)[row])
+    return evidence(workspace, reading, np.array([image]))

@@ -9,13 +9,16 @@ from aigi_core.transfer.bootstrap import Estimate, draw_counts
 from aigi_core.transfer.cell import Cell, open_cell
 from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference
 from aigi_core.transfer.few_shot import FewShotCurves, few_shot_curves
+from aigi_core.transfer.gallery import ORDERS, VERDICTS, arrange, gallery, verdict_shares
 from aigi_core.transfer.matrix import TRAINING, TrainSet, TransferMatrix, make_training_sets, transfer_matrix
 from aigi_core.transfer.metrics import METRICS, Metric, evaluate
 from aigi_core.transfer.training_sets import TrainingSetRanking, rank_training_sets, trainer
 
 __all__ = [
     "METRICS",
+    "ORDERS",
     "TRAINING",
+    "VERDICTS",
     "Cell",
     "Estimate",
     "FewShotCurves",
@@ -25,13 +28,16 @@ __all__ = [
     "TrainSet",
     "TrainingSetRanking",
     "TransferMatrix",
+    "arrange",
     "difference",
     "draw_counts",
     "evaluate",
     "few_shot_curves",
+    "gallery",
     "make_training_sets",
     "open_cell",
     "rank_training_sets",
     "trainer",
     "transfer_matrix",
+    "verdict_shares",
 ]

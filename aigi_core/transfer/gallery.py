@@ -1,0 +1,91 @@
+"""The images that a detector is most certain of, right and wrong (Gaintseva et al. 2024, galleries)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from aigi_core.errors import AigiError
+from aigi_core.manifest import FAKE
+from aigi_core.resampling import wilson
+from aigi_core.transfer.metrics import check_scores
+from aigi_core.workspace import Workspace
+
+VERDICTS = ("real as real", "real as fake", "fake as fake", "fake as real")
+"""What an image is, and what the detector takes it for."""
+FACTS = ("generator", "pool", "split", "width", "height", "format", "bytes", "jpeg_quality", "path")
+ORDERS = {
+    "Most certain": ("certainty", False),
+    "Least certain": ("certainty", True),
+    "Largest": ("pixels", False),
+    "Smallest": ("pixels", True),
+    "Fewest bytes a pixel": ("bytes_per_pixel", True),
+    "Most bytes a pixel": ("bytes_per_pixel", False),
+}
+"""Orders in words -> (column, ascending)."""
+
+
+def gallery(
+    workspace: Workspace,
+    scores: Float[np.ndarray, " N"],
+    tests: str | Sequence[str],
+    *,
+    threshold: float = 0.0,
+    split: str = "test",
+) -> pd.DataFrame:
+    """Every image of one or several test sets with its verdict, the most certain first.
+
+    Args:
+        scores: [N] one detector's decision values for every image of the workspace.
+        tests: generators; their pools' real images come along, once each.
+
+    Returns:
+        One row an image: ``row, verdict`` (one of :data:`VERDICTS`), ``right, score, certainty`` (distance to the
+        threshold), ``pixels, bytes_per_pixel`` and :data:`FACTS` (``generator`` is ``real`` for real images).
+
+    Raises:
+        AigiError: no or unknown generators, a side without images in the split, or scores that do not fit.
+    """
+    domains, values = workspace.domains, check_scores(scores)[0]
+    if len(values) != len(domains):
+        raise AigiError(f"Expected a score for each of the workspace's {len(domains)} images, got {len(values)}.")
+    rows = domains.rows(tests, split)
+    fake, flagged = domains.labels[rows] == FAKE, values[rows] > threshold
+    facts = workspace.images.iloc[rows][list(FACTS)].reset_index(drop=True)
+    right = flagged == fake
+    table = pd.DataFrame(
+        {"row": rows, "verdict": np.array(VERDICTS)[2 * fake + ~right], "right": right, "score": values[rows],
+         "certainty": np.abs(values[rows] - threshold), "pixels": facts["width"].astype(np.int64) * facts["height"]}
+    )  # fmt: skip
+    table["bytes_per_pixel"] = facts["bytes"] / table["pixels"]
+    facts["generator"] = facts["generator"].where(fake, "real")
+    return pd.concat([table, facts], axis=1).sort_values("certainty", ascending=False, kind="stable", ignore_index=True)
+
+
+def verdict_shares(images: pd.DataFrame) -> pd.DataFrame:
+    """Shares of the four verdicts within their true class: ``verdict, images, of, share, low, high, median_certainty``.
+
+    Intervals are Wilson's at 95 %, images taken as independent.
+    """
+    rows = []
+    for verdict in VERDICTS:
+        own = images[images["verdict"].str.startswith(verdict[:4])]
+        hit = own[own["verdict"] == verdict]
+        low, high = wilson(len(hit), len(own))
+        rows.append(
+            {"verdict": verdict, "images": len(hit), "of": len(own), "share": len(hit) / len(own), "low": float(low),
+             "high": float(high), "median_certainty": float(hit["certainty"].median()) if len(hit) else np.nan}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def arrange(images: pd.DataFrame, order: str = "Most certain", *, formats: Sequence[str] = ()) -> pd.DataFrame:
+    """Images of a gallery in one of :data:`ORDERS`, of some file formats only where any are named."""
+    if order not in ORDERS:
+        raise AigiError(f"There is no order {order!r}; there are {', '.join(ORDERS)}.")
+    column, ascending = ORDERS[order]
+    chosen = images[images["format"].isin(formats)] if formats else images
+    return chosen.sort_values(column, ascending=ascending, kind="stable", ignore_index=True)
