@@ -2,12 +2,14 @@
 
 from functools import partial
 
+import pandas as pd
 import streamlit as st
 
 import ui
 from aigi_core import figures
 from aigi_core.explain.neighbours import neighbours
 from aigi_core.transfer import ORDERS, VERDICTS, arrange, gallery, verdict_shares
+from aigi_core.workspace import Workspace
 from ui import results
 
 EACH, PAGE = 8, 32
@@ -15,20 +17,20 @@ nearest = ui.cached(neighbours)
 
 
 @ui.cached
-def images_of(workspace, setting, row, tests):
+def images_of(workspace: Workspace, setting: results.Setting, row: int, tests: tuple[str, ...]) -> pd.DataFrame:
     detector = results.detectors(workspace, setting)[row]
     return gallery(workspace, results.scores(workspace, setting)[row], tests, threshold=detector.threshold)
 
 
-def tiles(images):
+def tiles(images: pd.DataFrame) -> list[ui.Tile]:
     return [
         ui.Tile(
-            image.row,
-            [image.generator, f"score {image.score:+.2f}", f"{image.width} × {image.height} {image.format}"],
-            "right" if image.right else "wrong",
-            key=image.path,
+            i["row"],
+            [i["generator"], f"score {i['score']:+.2f}", f"{i['width']} × {i['height']} {i['format']}"],
+            "right" if i["right"] else "wrong",
+            key=i["path"],
         )
-        for image in images.itertuples()
+        for i in images.to_dict("records")
     ]
 
 
@@ -42,19 +44,20 @@ with ui.page(__file__) as page:
     with page.controls("Order"):
         order = page.select("order", "Order", list(ORDERS))
         formats = page.multiselect("format", "File formats", sorted(images["format"].unique()))
-    shares = verdict_shares(images).set_index("verdict", drop=False)
-    missed, alarms = shares.loc["fake as real"], shares.loc["real as fake"]
-    surest = images[~images["right"]].head(1)
+    shares = verdict_shares(images).to_dict("records")
+    by_verdict = {s["verdict"]: s for s in shares}
+    missed, alarms = by_verdict["fake as real"], by_verdict["real as fake"]
+    surest = images[~images["right"]].head(1).to_dict("records")
     page.answer(
         f"Trained on {ui.name(rows[row])}, the detector takes **{missed['images']} of {missed['of']} fakes** for real "
         f"and **{alarms['images']} of {alarms['of']} real images** for fakes."
-        + "".join(f" Its surest mistake: {ui.name(m.path)}, {m.verdict}." for m in surest.itertuples())
+        + "".join(f" Its surest mistake: {ui.name(m['path'])}, {m['verdict']}." for m in surest)
     )
     page.stats(
         [
-            ui.Stat(s.verdict.capitalize(), f"{s.share:.3f}", f"{s.images} of {s.of} images", (s.low, s.high),
-                    "Share within the true class, at the detector's own threshold.")
-            for s in shares.itertuples()
+            ui.Stat(s["verdict"].capitalize(), f"{s['share']:.3f}", f"{s['images']} of {s['of']} images",
+                    (s["low"], s["high"]), "Share within the true class, at the detector's own threshold.")
+            for s in shares
         ]
     )  # fmt: skip
     page.protocol(
@@ -80,7 +83,7 @@ with ui.page(__file__) as page:
                 at = page.slider("page", f"Page of {PAGE}", 1, max(1, -(-len(of_group) // PAGE)), 1)
                 part = of_group.iloc[PAGE * (int(at) - 1) : PAGE * int(at)]
             page.images(
-                tiles(part), opens="image", name=group, width=105, empty="No image of this test set is in this group."
+                tiles(part), opens="image", name=group, width=84, empty="No image of this test set is in this group."
             )
     with page.section("All of them as a table"):
         page.table("images", shown.drop(columns="row"), formats={"bytes_per_pixel": "%.2f", "jpeg_quality": "%.0f"})
@@ -88,7 +91,7 @@ with ui.page(__file__) as page:
     with page.section("One image"):
         with page.controls("Image"):
             path = page.select("image", "Image", images["path"].tolist())
-        chosen = images[images["path"] == path].iloc[0]
+        chosen = images[images["path"] == path].to_dict("records")[0]
         left, right = st.columns([1, 2], gap="large")
         with left:
             lines = [chosen["generator"], f"{chosen['verdict']}, score {chosen['score']:+.2f}"]
@@ -110,5 +113,9 @@ with ui.page(__file__) as page:
     with page.section("Its nearest images", "By cosine of embeddings, over all splits; a click opens the source."):
         near = nearest(page.workspace, int(chosen["row"]))
         page.images(
-            [ui.Tile(n.row, [n.generator, f"cosine {n.cosine:.3f}", n.split]) for n in near.itertuples()], width=120
+            [
+                ui.Tile(n["row"], [n["generator"], f"cosine {n['cosine']:.3f}", n["split"]])
+                for n in near.to_dict("records")
+            ],
+            width=120,
         )
