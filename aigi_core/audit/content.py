@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,7 +21,6 @@ from sklearn.preprocessing import StandardScaler
 from aigi_core.audit.leaks import nearest_neighbours
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
-from aigi_core.explain.nulls import permuted_labels
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.resampling import percentile_interval
 from aigi_core.transfer import TrainSet, draw_counts, transfer_matrix
@@ -127,8 +126,8 @@ def content_imbalance(
     nothing.
 
     Returns:
-        One row a generator: ``generator, matched, matched_low, matched_high, expected, separable, separable_low,
-        separable_high, n_fake, n_real`` (all splits), ``n_fake_test, n_real_test``.
+        One row a generator: ``generator, matched, matched_low, matched_high, mirrored, mirrored_low, mirrored_high,
+        expected, separable, separable_low, separable_high, n_fake, n_real`` (all splits), ``n_fake_test, n_real_test``.
     """
     names = domains.generators if generators is None else tuple(generators)
     scores, sets = content_scores(shown, domains, names, components=components)
@@ -147,9 +146,11 @@ def content_imbalance(
         share = _covered(to_real, among, counts[:, domains.labels[rows] == FAKE],
                          counts[:, domains.labels[rows] == REAL], coverage)  # fmt: skip
         matched_low, matched_high = percentile_interval(share[1:])
+        mirrored, mirrored_low, mirrored_high = _mirrored(X, domains, fake, real, coverage, draws, seed)
         rows_out.append(
             dict(generator=generator, matched=float(share[0]), matched_low=float(matched_low),
-                 matched_high=float(matched_high), expected=coverage,
+                 matched_high=float(matched_high), mirrored=mirrored, mirrored_low=mirrored_low,
+                 mirrored_high=mirrored_high, expected=coverage,
                  separable=float(matrix.values["balanced_accuracy"][i, i]), separable_low=float(low[i, i]),
                  separable_high=float(high[i, i]), n_fake=len(fake), n_real=len(real),
                  n_fake_test=int(matrix.n_fake[i]), n_real_test=int(matrix.n_real[i]))
@@ -171,18 +172,24 @@ def content_words(
     Args:
         shown: scores of texts, or of categories (:meth:`Concepts.by_category`).
         k: texts for each side.
-        draws: label permutations (within pools, groups whole) and bootstrap draws.
+        draws: label permutations (within pools) and bootstrap draws. Images of one group and class are one case, by
+            their mean: several images of a prompt do not count as independent.
 
     Returns:
         ``text, category, difference`` (fake minus real, in pooled standard deviations), ``low, high`` (group
         bootstrap), ``p_value`` (family-wise over all texts, two-sided: how often a shuffled labelling shows a larger
-        difference anywhere), ``n_fake, n_real``; the texts of fakes first, then those of real images.
+        difference anywhere), ``n_fake, n_real`` (cases); the texts of fakes first, then those of real images.
     """
-    rows = domains.rows(generator, EVERY_SPLIT)
-    S = shown.scores[rows].astype(np.float64)
+    rows, S = _cases(shown, domains, domains.rows(generator, EVERY_SPLIT))
     labels = domains.labels[rows]
-    found = _standardised(S, np.ones((1, len(rows))), labels[None])[0]
-    null = np.abs(_standardised(S, np.ones((1, len(rows))), permuted_labels(domains, rows, draws, seed))).max(axis=1)
+    once = np.ones((1, len(rows)))
+    found = _standardised(S, once, labels[None])[0]
+    rng = np.random.default_rng(seed)
+    shuffled = np.tile(labels, (draws, 1))
+    for pool in np.unique(domains.pool[rows]):
+        inside = domains.pool[rows] == pool
+        shuffled[:, inside] = rng.permuted(shuffled[:, inside], axis=1)
+    null = np.abs(_standardised(S, once, shuffled)).max(axis=1)
     order = np.argsort(-found, kind="stable")
     k = min(k, len(order) // 2) if len(order) > 1 else 1
     chosen = np.concatenate([order[:k], order[::-1][:k]]) if len(order) > 1 else order
@@ -193,6 +200,18 @@ def content_words(
         difference=found[chosen], low=low, high=high, p_value=beyond / (1 + len(null)),
         n_fake=int((labels == FAKE).sum()), n_real=int((labels == REAL).sum()),
     ).reset_index(drop=True)  # fmt: skip
+
+
+def _cases(
+    shown: Concepts, domains: Domains, rows: Int[np.ndarray, " n"]
+) -> tuple[Int[np.ndarray, " u"], Float[np.ndarray, "u C"]]:
+    """One case for each group and class: the row of its first image, and its mean scores."""
+    group = np.where(domains.group[rows] == "", rows.astype(str), domains.group[rows])
+    names = np.char.add(np.char.add(group, "\0"), domains.labels[rows].astype(str))
+    _, first, case, size = np.unique(names, return_index=True, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(first), shown.scores.shape[1]))
+    np.add.at(sums, case, shown.scores[rows])
+    return rows[first], sums / size[:, None]
 
 
 def _standardised(
@@ -225,6 +244,30 @@ def _covered(
     near = to_real[None] >= among[order][at][:, None]
     share: np.ndarray = (near * fake_counts).sum(axis=1) / fake_counts.sum(axis=1)
     return share
+
+
+def _mirrored(
+    X: Float[np.ndarray, "N k"],
+    domains: Domains,
+    fake: Int[np.ndarray, " F"],
+    real: Int[np.ndarray, " R"],
+    coverage: float,
+    draws: int,
+    seed: int,
+) -> tuple[float, float, float]:
+    """Share of real images near a fake as ``coverage`` of them are near one of equally many other real images."""
+    rng = np.random.default_rng(seed)
+    size = min(len(fake), len(real) // 2)
+    if size < 2:
+        return np.nan, np.nan, np.nan
+    shuffled = rng.permutation(real)
+    others, asked = shuffled[:size], np.sort(shuffled[size:])
+    to_fake = nearest_neighbours(X[asked], X[rng.permutation(fake)[:size]], 1)[0][:, 0]
+    to_real = nearest_neighbours(X[asked], X[others], 1)[0][:, 0]
+    counts = np.concatenate([np.ones((1, len(asked)), np.float32), draw_counts(domains, asked, draws, seed)])
+    share = _covered(to_fake, to_real, counts, counts, coverage)
+    low, high = percentile_interval(share[1:])
+    return float(share[0]), float(low), float(high)
 
 
 def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:

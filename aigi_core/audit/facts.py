@@ -273,6 +273,7 @@ def association(
             bias = np.array([1] + [2] * draws)
             v = _cramers_v(tables, bias)
             low, high = percentile_interval(v[1:])
+            low, high = min(low, v[0]), max(high, v[0])  # at the ends of the scale the second correction overshoots
             fakes, reals = (_typical(facts[name].iloc[rows[side]], FACTS[name]) for side in (fake, ~fake))
             rows_out.append(
                 dict(generator=generator, fact=name, cramers_v=float(v[0]), low=float(low), high=float(high),
@@ -284,7 +285,7 @@ def association(
 
 def _typical(values: pd.Series, fact: Fact) -> tuple[str, float]:
     """A category's commonest value or a quantity's median, and the share of images with exactly this value."""
-    if not fact.category and values.notna().any():
+    if not fact.category and values.notna().mean() > 0.5:
         middle = float(values.quantile(0.5, interpolation="lower"))
         return _number(middle), float((values == middle).mean())
     shares = values.astype(object).fillna(NONE).astype(str).value_counts(normalize=True)

@@ -1,7 +1,8 @@
 """Images that occur twice, and where: across splits, labels, pools and generators.
 
-Near duplicates are pairs of images whose embeddings lie closer together than different images do. What "closer than
-different images do" means is measured in the collection itself (:func:`duplicate_threshold`).
+Near duplicates are pairs of images that lie far closer together than their neighbourhood is dense: satellite pictures of
+one city are all alike without being copies. How much closer chance would bring the nearest of different images is
+worked out from the collection itself (:func:`duplicate_limit`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from aigi_core.resampling import wilson
 
 BLOCK = 4096
 """Queries a search: the only thing that grows with it is a block of similarities."""
+IDENTICAL = 2e-3
+"""Distance below which unit rows in float32 count as the same."""
+SMALLEST_SET = 20
 SIDES = ("split", "label", "pool", "generator")
 
 
@@ -28,15 +32,14 @@ class Duplicates:
 
     Attributes:
         pairs: one row a pair, most alike first: rows ``a < b``, ``similarity`` (cosine), ``exact`` (the same bytes),
-            ``same_group``, and ``across_split``, ``across_label``, ``across_pool``, ``across_generator``.
-        threshold: cosine from which a pair counts as a near duplicate.
-        rule: where the threshold comes from, in words.
+            ``closeness`` (their distance over the local one: the distance to the tenth neighbour), ``same_group``, and
+            ``across_split``, ``across_label``, ``across_pool``, ``across_generator``.
+        rule: what made a pair a near duplicate, in words.
         nearest: [N] cosine of each image to its nearest other one.
         searched: neighbours looked up for each image; an image with more duplicates than that shows this many.
     """
 
     pairs: pd.DataFrame = field(repr=False)
-    threshold: float
     rule: str
     nearest: Float[np.ndarray, " N"] = field(repr=False)
     searched: int
@@ -87,11 +90,13 @@ def find_duplicates(
 
     Args:
         images: [N] the kept rows, with ``content_hash``.
-        threshold: cosine; by default that of :func:`duplicate_threshold` at ``alpha``.
-        neighbours: looked up for each image.
+        threshold: a cosine from which pairs count; by default the rule of :func:`duplicate_limit` for each generator's
+            fakes and each pool's real images, or embeddings that are the same.
+        neighbours: looked up for each image, and what its local distance is measured by. A burst of more copies than
+            that, none of them identical, looks like a dense neighbourhood: raise it, or give a threshold.
 
     Raises:
-        AigiError: arrays of different length, a row without direction, or fewer than 3 images.
+        AigiError: arrays of different length, a row without direction, or fewer images than neighbours.
     """
     if not len(embeddings) == len(images) == len(domains):
         raise AigiError(f"Got {len(embeddings)} embeddings, {len(images)} images and {len(domains)} rows of domains.")
@@ -99,16 +104,19 @@ def find_duplicates(
     itself = index == np.arange(len(index))[:, None]
     # Among identical rows the search may rank a copy above the image itself, or crowd the image out altogether.
     itself[~itself.any(axis=1), -1] = True
-    k = similarity.shape[1] - 1
-    similarity, index = similarity[~itself].reshape(-1, k), index[~itself].reshape(-1, k)
-    rule = f"given: cosine {threshold}"
+    similarity, index = similarity[~itself].reshape(-1, neighbours), index[~itself].reshape(-1, neighbours)
+    distance = _distance(similarity)
+    local = np.maximum(distance[:, -1], IDENTICAL)
+    closeness = distance / np.minimum(local[:, None], local[index])
     if threshold is None:
-        threshold = duplicate_threshold(similarity[:, 0], alpha)
+        limits = _limits(distance[:, 0] / local, domains, neighbours, alpha)
+        near = (closeness <= np.minimum(limits[:, None], limits[index])) | (distance < IDENTICAL)
         rule = (
-            f"Weibull fit to the quartiles of {len(index):,} nearest-neighbour distances; "
-            f"{alpha:g} image expected beyond the threshold if all images were different"
+            f"closer than {limits.min():.2f} to {limits.max():.2f} (by set of images) of the distance to the "
+            f"{neighbours}th neighbour; by chance {alpha:g} of {len(index):,} images would be"
         )
-    near = similarity >= threshold
+    else:
+        near, rule = similarity >= threshold, f"cosine of at least {threshold:g}, as given"
     a, b = np.nonzero(near)[0], index[near]
     found = pd.DataFrame({"a": np.minimum(a, b), "b": np.maximum(a, b), "similarity": similarity[near]})
     exact = _same_bytes(images["content_hash"])
@@ -117,13 +125,14 @@ def find_duplicates(
     found = found.drop_duplicates(["a", "b"]).sort_values("similarity", ascending=False, kind="stable")
     found = found.reset_index(drop=True).astype({"a": int, "b": int, "similarity": float})
     left, right = found["a"].to_numpy(), found["b"].to_numpy()
+    found["closeness"] = _distance(found["similarity"].to_numpy()) / np.minimum(local[left], local[right])
     hashes = images["content_hash"].to_numpy()
     found["exact"] = hashes[left] == hashes[right]
     found["same_group"] = (domains.group[left] == domains.group[right]) & (domains.group[left] != "")
     for side in SIDES:
         values = domains.labels if side == "label" else getattr(domains, side)
         found[f"across_{side}"] = values[left] != values[right]
-    return Duplicates(found, float(threshold), rule, similarity[:, 0], k)
+    return Duplicates(found, rule, similarity[:, 0], neighbours)
 
 
 def nearest_neighbours(
@@ -145,34 +154,48 @@ def nearest_neighbours(
     return np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
 
 
-def duplicate_threshold(nearest: Float[np.ndarray, " N"], alpha: float = 0.05) -> float:
-    """The cosine beyond which a pair is more alike than the nearest neighbours of this collection are by chance.
+def duplicate_limit(closeness: Float[np.ndarray, " n"], k: int, expected: float) -> float:
+    """How close, relative to its k-th neighbour, the nearest of different images comes by chance.
 
-    The distance from an image to the nearest of many others follows a Weibull law (the smallest of many: Fisher and
-    Tippett 1928), whose shape is the data's local dimension. It is fitted to the quartiles of the observed distances,
-    which a quarter of duplicates cannot move, and extrapolated to where ``alpha`` of the N images is expected.
-    Where images come in dense and sparse regions the fit is wider and the threshold stricter.
+    Where images lie evenly in a small neighbourhood of m dimensions, the share of its volume within the nearest
+    neighbour's distance, closeness ** m, follows Beta(1, k - 1): the smallest of k - 1 uniform numbers. The dimension is
+    read off the observed closeness (the smaller of those found at its 35th and 50th percentile: fewer dimensions make a
+    stricter limit), which a third of copies cannot reach; the law then gives the closeness wanted.
 
     Args:
-        nearest: cosine of each image to its nearest other one.
+        closeness: each image's distance to its nearest neighbour over that to its k-th.
+        expected: share of images that may undercut the limit by chance.
 
     Raises:
-        AigiError: fewer than 20 images (no law can be fitted), or half of the images are identical to another.
+        AigiError: fewer than 20 images, or half of them identical to another.
     """
-    if len(nearest) < 20:
+    if len(closeness) < SMALLEST_SET:
         raise AigiError(
-            f"A threshold for near duplicates needs at least 20 images, got {len(nearest)}: give a threshold."
+            f"A limit for near duplicates needs at least {SMALLEST_SET} images, got {len(closeness)}: give a threshold."
         )
-    distance = np.sqrt(np.maximum(2 - 2 * np.asarray(nearest, float), 0))
-    lower, median, upper = np.quantile(distance, [0.25, 0.5, 0.75])
-    if median < 1e-3:
+    levels = np.array([0.35, 0.5])
+    observed = np.minimum(np.quantile(closeness, levels), 0.999)
+    if observed[1] < 1e-3:
         raise AigiError("More than half of the images have an identical twin: remove the copies, or give a threshold.")
-    if lower < 1e-3:  # more than a quarter of copies: the upper half is all there is to go by
-        shape = (_weibull(0.75) - _weibull(0.5)) / max(np.log(upper / median), 1e-6)
-    else:
-        shape = (_weibull(0.75) - _weibull(0.25)) / max(np.log(upper / lower), 1e-6)
-    limit = median * np.exp((_weibull(alpha / len(nearest)) - _weibull(0.5)) / shape)
-    return float(1 - limit**2 / 2)
+    usable = observed >= 1e-3
+    volume = -np.expm1(np.log1p(-levels[usable]) / (k - 1))
+    dimension = float((np.log(volume) / np.log(observed[usable])).min())
+    smallest = -np.expm1(np.log1p(-expected) / (k - 1))
+    return float(smallest ** (1 / dimension))
+
+
+def _limits(closeness: Float[np.ndarray, " N"], domains: Domains, k: int, alpha: float) -> Float[np.ndarray, " N"]:
+    """Each image's limit, from the set it belongs to: a generator's fakes or a pool's real images."""
+    share = alpha / len(closeness)
+    everywhere = duplicate_limit(closeness, k, share)
+    limits = np.full(len(closeness), everywhere)
+    sets = np.where(domains.generator == "", domains.pool, np.char.add("\0", domains.generator))
+    for name in np.unique(sets):
+        mine = sets == name
+        if mine.sum() >= SMALLEST_SET and np.quantile(closeness[mine], 0.5) >= 1e-3:
+            # No set is taken for less than half as many dimensions as all images: it would be full of copies.
+            limits[mine] = max(duplicate_limit(closeness[mine], k, share), everywhere**2)
+    return limits
 
 
 def straddling_groups(domains: Domains) -> pd.DataFrame:
@@ -198,8 +221,9 @@ def straddling_groups(domains: Domains) -> pd.DataFrame:
     ).reset_index()
 
 
-def _weibull(p: float) -> float:
-    return float(np.log(-np.log1p(-p)))
+def _distance(cosine: Float[np.ndarray, " ..."]) -> Float[np.ndarray, " ..."]:
+    distance: np.ndarray = np.sqrt(np.maximum(2 - 2 * np.asarray(cosine, float), 0))
+    return distance
 
 
 def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:

@@ -207,13 +207,14 @@ class _Generator:
         if table is None or separates is None or not self.separated(separates):
             return False
         row = table[table["generator"] == self.name].iloc[0]
-        if row["matched_high"] >= row["expected"]:
-            return False  # separable, yet every fake has its like among the real images: no sign of other content
+        if min(row["matched_high"], row["mirrored_high"]) >= row["expected"]:
+            return False  # separable, yet each side finds its like on the other: no sign of other content
         said = (
             f"What the images show separates fakes from real images with up to {row['separable']:.2f} "
             f"[{row['separable_low']:.2f}, {row['separable_high']:.2f}]; {row['matched']:.0%} "
             f"[{row['matched_low']:.0%}, {row['matched_high']:.0%}] of the fakes show something that the real images "
-            f"show ({row['expected']:.0%} expected; n = {row['n_fake']} and {row['n_real']})"
+            f"show, and {row['mirrored']:.0%} [{row['mirrored_low']:.0%}, {row['mirrored_high']:.0%}] of the real images "
+            f"something that the fakes show ({row['expected']:.0%} expected of both; n = {row['n_fake']} and {row['n_real']})"
         )
         mine = (words or {}).get(self.name)
         if mine is not None:

@@ -50,6 +50,8 @@ def test_fakes_of_one_topic_are_separable_by_content_and_the_others_are_not() ->
     assert others["matched"].between(0.85, 1).all()
     assert (others["matched_low"] <= 0.97).all() and (others["matched_high"] >= 0.93).all()
     assert table.loc[FOOD, ["n_fake", "n_real"]].tolist() == [120, 120]
+    assert table.loc[FOOD, "mirrored_high"] < 0.9  # five real images in six show another topic
+    assert others["mirrored"].between(0.8, 1).all() and (others["mirrored_high"] >= 0.93).all()
 
 
 def test_fakes_of_what_no_real_image_shows_find_no_match() -> None:

@@ -59,17 +59,45 @@ def test_planted_copies_are_found_with_the_sides_they_cross(images: pd.DataFrame
     assert summary.loc["across label", "low"] < 2 / len(domains) < summary.loc["across label", "high"]
 
 
-def test_many_copies_neither_hide_nor_break_the_threshold(images: pd.DataFrame, domains: Domains) -> None:
+def test_many_copies_neither_hide_nor_break_the_limit(images: pd.DataFrame, domains: Domains) -> None:
     X = features(images)
-    clean = leaks.duplicate_threshold(leaks.find_duplicates(X, images, domains).nearest)
-    X[1:120:2] = X[0:120:2]  # a third of all images now have a twin
+    X[1:120:2] = X[0:120:2] + 0.02 * np.random.default_rng(2).standard_normal((60, 64))  # a quarter has a twin
     found = leaks.find_duplicates(X, images, domains)
-    assert found.threshold == pytest.approx(clean, abs=0.04)
-    assert len(found.pairs) == 60
-    X[:30] = X[0]  # more copies than neighbours looked up
-    found = leaks.find_duplicates(X, images, domains, threshold=0.999)
-    assert set(range(30)) <= set(found.pairs[["a", "b"]].to_numpy().ravel())
+    twins, pairs = set(zip(range(0, 120, 2), range(1, 120, 2), strict=True)), found.pairs[["a", "b"]].to_numpy()
+    assert set(map(tuple, pairs)) <= twins and len(pairs) > 50
+    X[200:208] = X[200] + 0.02 * np.random.default_rng(3).standard_normal((8, 64))  # and one has seven
+    found = leaks.find_duplicates(X, images, domains)
+    assert set(range(200, 208)) <= set(found.pairs[["a", "b"]].to_numpy().ravel())
     assert (found.pairs["a"] < found.pairs["b"]).all()
+
+
+def test_a_dense_crowd_is_no_duplicate_but_a_copy_within_it_is(images: pd.DataFrame, domains: Domains) -> None:
+    """Satellite pictures of one city: all closer to each other than copies of other things are."""
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((len(images), 24)) @ rng.standard_normal((24, 64))
+    X[:80] = X[0] + 0.05 * (X[:80] - X[0])
+    assert leaks.find_duplicates(X, images, domains).pairs.empty
+    X[7] = X[3] + 0.001 * rng.standard_normal(64)
+    found = leaks.find_duplicates(X, images, domains)
+    assert found.pairs[["a", "b"]].to_numpy().tolist() == [[3, 7]]
+    assert found.pairs.loc[0, "closeness"] < 0.1
+
+
+def test_the_limit_follows_the_law_of_nearest_neighbours() -> None:
+    """On evenly spread points of known dimension, the share of closeness below the limit is the one asked for."""
+    rng = np.random.default_rng(0)
+    for dimension in (4, 12):
+        volume = np.sort(rng.random((200_000, 9)), axis=1)[:, 0]
+        limit = leaks.duplicate_limit(volume[:2000] ** (1 / dimension), k=10, expected=0.01)
+        assert (volume ** (1 / dimension) < limit).mean() == pytest.approx(0.01, rel=0.5)
+
+
+def test_a_given_threshold_is_a_cosine(images: pd.DataFrame, domains: Domains) -> None:
+    X = features(images)
+    X[:30] = X[0]
+    found = leaks.find_duplicates(X, images, domains, threshold=0.9999)
+    assert set(range(30)) <= set(found.pairs[["a", "b"]].to_numpy().ravel())
+    assert found.pairs["similarity"].min() >= 0.9999 and "as given" in found.rule
 
 
 def test_same_group_pairs_are_known(images: pd.DataFrame) -> None:
@@ -113,6 +141,6 @@ def test_bad_input(images: pd.DataFrame, domains: Domains) -> None:
     with pytest.raises(AigiError, match="1 embeddings are zero"):
         leaks.find_duplicates(X, images, domains)
     with pytest.raises(AigiError, match="at least 20"):
-        leaks.duplicate_threshold(np.full(5, 0.3))
+        leaks.duplicate_limit(np.full(5, 0.3), 10, 0.01)
     with pytest.raises(AigiError, match="identical twin"):
-        leaks.duplicate_threshold(np.ones(50))
+        leaks.duplicate_limit(np.zeros(50), 10, 0.01)
