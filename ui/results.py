@@ -5,7 +5,11 @@ A setting is a value: training sets, feature view, bias. Pages pass it around an
 
 from __future__ import annotations
 
+import io
+import tempfile
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +17,7 @@ from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.detectors.residual import train_residual
+from aigi_core.errors import AigiError
 from aigi_core.explain.detector_words import detector_words
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.lexicon import Lexicon
@@ -66,10 +71,31 @@ def choose_view(page: Page, of: str = "") -> tuple[FeatureView | str, bool]:
 @cached
 def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
     """One detector a training set, by the paper's protocol: C chosen on validation, refitted on train plus validation."""
-    protocol = Protocol(fit_intercept=setting.bias)
     if isinstance(setting.view, FeatureView):
-        return tuple(train(workspace, setting.sets, setting.view, protocol))
-    return tuple(train_residual(workspace, setting.sets, protocol))
+        return tuple(train(workspace, setting.sets, setting.view, protocol(setting)))
+    return tuple(train_residual(workspace, setting.sets, protocol(setting)))
+
+
+def protocol(setting: Setting) -> Protocol:
+    """The paper's protocol, with or without bias."""
+    return Protocol(fit_intercept=setting.bias)
+
+
+def feature_view(setting: Setting) -> FeatureView:
+    """The view of a setting, for what trains many detectors on one view; residuals are a view for each."""
+    if isinstance(setting.view, FeatureView):
+        return setting.view
+    raise AigiError("Residual detectors see a direction of their own each: choose another feature view for this.")
+
+
+def archive(detector: Detector) -> bytes:
+    """A detector's two files as a ZIP archive."""
+    buffer = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
+        detector.save(Path(folder) / "detector")
+        for file in sorted(Path(folder).iterdir()):
+            bundle.write(file, file.name)
+    return buffer.getvalue()
 
 
 @cached

@@ -6,6 +6,7 @@ alternative text in ``figure.layout.meta`` (:func:`alt_text`). Names of generato
 
 from aigi_core.figures.curves import Curve, Roc, curves, roc, score_histogram
 from aigi_core.figures.evidence import evidence_bars
+from aigi_core.figures.few_shot import few_shot
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import intervals, scatter
 from aigi_core.figures.theme import DARK, LIGHT, Style, Theme, alt_text, finish, generator_styles, label
@@ -13,6 +14,7 @@ from aigi_core.figures.transfer import (
     block_intervals,
     cell_histogram,
     cell_roc,
+    detector_intervals,
     difference_heatmap,
     generator_intervals,
     transfer_heatmap,
@@ -20,6 +22,6 @@ from aigi_core.figures.transfer import (
 
 __all__ = [
     "DARK", "LIGHT", "Curve", "Roc", "Style", "Theme", "alt_text", "block_intervals", "cell_histogram", "cell_roc",
-    "curves", "difference_heatmap", "evidence_bars", "finish", "generator_intervals", "generator_styles",
+    "curves", "detector_intervals", "difference_heatmap", "evidence_bars", "few_shot", "finish", "generator_intervals", "generator_styles",
     "heatmap", "intervals", "label", "roc", "scatter", "score_histogram", "transfer_heatmap",
 ]  # fmt: skip

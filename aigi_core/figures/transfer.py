@@ -115,6 +115,36 @@ def generator_intervals(
                      styles=styles, selected=selected, theme=theme)  # fmt: skip
 
 
+def detector_intervals(
+    matrix: TransferMatrix,
+    metric: str,
+    styles: Mapping[str, Style],
+    *,
+    selected: str | None = None,
+    theme: Theme = LIGHT,
+) -> go.Figure:
+    """One detector (the matrix's first row) on each test generator; n is the images of the test set."""
+    about, (low, high) = METRICS[metric], matrix.interval(metric)
+    table = pd.DataFrame(
+        {"name": matrix.test, "value": matrix.values[metric][0], "low": low[0], "high": high[0],
+         "n": matrix.n_real + matrix.n_fake}
+    )  # fmt: skip
+    order = table["value"].to_numpy(float).argsort(kind="stable")[:: -1 if about.higher_is_better else 1]
+    known = [name for name in matrix.test if name in matrix.train[0]]
+    alt = (
+        f"{about.title} of the detector trained on {' + '.join(matrix.train[0])} on each of {len(table)} generators, best "
+        f"first, with 95 % intervals: from {table['value'].max():.3f} to {table['value'].min():.3f}."
+    )
+    reference = about.chance if about.chance == 0.5 else None
+    figure = intervals(table.iloc[order], alt=alt, value_title=f"{about.title} (n test images)", reference=reference,
+                       styles=styles, selected=selected, theme=theme)  # fmt: skip
+    for at, name in enumerate(table["name"].iloc[order]):
+        if name in known:
+            figure.add_annotation(x=0, xref="paper", y=at, text="trained on", showarrow=False, xanchor="left",
+                                  font=dict(size=11, color=theme.muted))  # fmt: skip
+    return figure
+
+
 def cell_roc(cell: Cell, train: str, test: str, *, theme: Theme = LIGHT) -> go.Figure:
     """ROC of one cell with the operating point of each threshold."""
     fpr, tpr = cell.roc()

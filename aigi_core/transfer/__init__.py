@@ -7,14 +7,15 @@ curves train their own.
 
 from aigi_core.transfer.bootstrap import Estimate, draw_counts
 from aigi_core.transfer.cell import Cell, open_cell
-from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference
+from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference, standings
 from aigi_core.transfer.few_shot import FewShotCurves, few_shot_curves
 from aigi_core.transfer.gallery import ORDERS, VERDICTS, arrange, gallery, verdict_shares
 from aigi_core.transfer.matrix import TRAINING, TrainSet, TransferMatrix, make_training_sets, transfer_matrix
-from aigi_core.transfer.metrics import METRICS, Metric, evaluate
+from aigi_core.transfer.metrics import DEFAULT_METRIC, METRICS, Metric, evaluate
 from aigi_core.transfer.training_sets import TrainingSetRanking, rank_training_sets, trainer
 
 __all__ = [
+    "DEFAULT_METRIC",
     "METRICS",
     "ORDERS",
     "TRAINING",
@@ -37,6 +38,7 @@ __all__ = [
     "make_training_sets",
     "open_cell",
     "rank_training_sets",
+    "standings",
     "trainer",
     "transfer_matrix",
     "verdict_shares",

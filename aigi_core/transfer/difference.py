@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,3 +121,31 @@ def paired_p_value(
     degenerate = np.where(np.abs(values) < 1e-9, 1.0, 1 / (len(draws) + 1))
     p: np.ndarray = np.where(flat, degenerate, normal)
     return p
+
+
+def standings(detectors: Mapping[str, TransferMatrix], reference: str, metric: str = DEFAULT_METRIC) -> pd.DataFrame:
+    """Single detectors beside one of them, paired over the generators that none of the two was trained on.
+
+    Args:
+        detectors: name -> matrix of one row, all measured with the same split, draws and seed.
+        reference: the name of the detector that the others are compared with.
+
+    Returns:
+        ``name, in_domain, ood, ood_low, ood_high, n_ood`` and, against the reference, ``change, change_low,
+        change_high, p_value, n_common`` (NaN for the reference itself).
+
+    Raises:
+        AigiError: the matrices are not paired, or have more than one row.
+    """
+    base, rows = detectors[reference], []
+    for name, matrix in detectors.items():
+        inside, ood = matrix.mean(metric, matrix.in_domain), matrix.mean(metric, ~matrix.in_domain)
+        row = {"name": name, "in_domain": inside.value, "ood": ood.value, "ood_low": ood.low, "ood_high": ood.high,
+               "n_ood": ood.n}  # fmt: skip
+        gap = difference(matrix, base, metric).mean(~matrix.in_domain & ~base.in_domain)
+        if name != reference:
+            row |= {"change": gap.value, "change_low": gap.low, "change_high": gap.high, "p_value": gap.p_value,
+                    "n_common": gap.n}  # fmt: skip
+        rows.append(row)
+    columns = [*rows[0], "change", "change_low", "change_high", "p_value", "n_common"]
+    return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))

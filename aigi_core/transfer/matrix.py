@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -93,6 +93,27 @@ class TransferMatrix:
         columns = np.array([test not in left_out for test in self.test])
         cells: np.ndarray = rows[:, None] & columns
         return cells
+
+    def on(self, generators: Iterable[str]) -> TransferMatrix:
+        """The same detectors on some of the test generators only, in the order of the columns.
+
+        Raises:
+            AigiError: a generator that is not among the columns, or none at all.
+        """
+        wanted = set(generators)
+        if not wanted or (unknown := wanted - set(self.test)):
+            what = f"{', '.join(sorted(unknown))} is not among the columns" if wanted else "none was named"
+            raise AigiError(f"Choose test generators of this matrix ({', '.join(self.test)}): {what}.")
+        columns = np.array([name in wanted for name in self.test])
+        return replace(
+            self,
+            test=tuple(name for name in self.test if name in wanted),
+            values={name: values[:, columns] for name, values in self.values.items()},
+            draws={name: draws[:, :, columns] for name, draws in self.draws.items()},
+            confusion=self.confusion[:, columns],
+            n_real=self.n_real[columns],
+            n_fake=self.n_fake[columns],
+        )
 
     def interval(self, metric: str) -> tuple[Float[np.ndarray, "K T"], Float[np.ndarray, "K T"]]:
         """Bounds of every cell's interval at the protocol's confidence.

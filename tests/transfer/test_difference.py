@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from aigi_core.errors import AigiError
-from aigi_core.transfer import difference, transfer_matrix
+from aigi_core.transfer import difference, standings, transfer_matrix
 from aigi_core.transfer.difference import paired_p_value
+from aigi_core.workspace import Workspace
 from tests.transfer.factory import make_domains, make_scores
 
 NAMES = ["g0", "g1", "g2", "g3"]
@@ -85,3 +86,26 @@ def test_unpaired_matrices_are_refused() -> None:
         difference(base, transfer_matrix(scores, domains, NAMES, ["g0", "g1"], draws=10))
     with pytest.raises(AigiError, match="'auc' was not measured"):
         difference(base, transfer_matrix(scores, domains, NAMES, draws=10, metrics=["accuracy"]), "auc")
+
+
+def test_standings_are_paired_over_common_unseen_generators(synthetic: Workspace) -> None:
+    names = ("alpha-gan", "beta-diff")
+    scores = np.random.default_rng(0).standard_normal((2, len(synthetic.domains)))
+    own = {n: transfer_matrix(scores[[i]], synthetic.domains, [n]) for i, n in enumerate(names)}
+    table = standings(own, "alpha-gan").set_index("name")
+    common = ~(own["alpha-gan"].in_domain | own["beta-diff"].in_domain)
+    metric = "balanced_accuracy"
+    expected = (own["beta-diff"].values[metric] - own["alpha-gan"].values[metric])[common].mean()
+    assert table.loc["beta-diff", "change"] == pytest.approx(expected)
+    assert table.loc["beta-diff", "n_common"] == 2 and np.isnan(table.loc["alpha-gan", "change"])
+
+
+def test_a_matrix_on_some_generators(synthetic: Workspace) -> None:
+    scores = np.random.default_rng(0).standard_normal((1, len(synthetic.domains)))
+    whole = transfer_matrix(scores, synthetic.domains, ["beta-diff"], metrics=("auc",))
+    direct = transfer_matrix(scores, synthetic.domains, ["beta-diff"], ["beta-diff", "delta-ar"], metrics=("auc",))
+    part = whole.on(direct.test)
+    for bound, other in zip(part.interval("auc"), direct.on(part.test).interval("auc"), strict=True):
+        np.testing.assert_allclose(np.sort(bound), np.sort(other))
+    with pytest.raises(AigiError, match="nobody is not among"):
+        whole.on(["nobody"])

@@ -1,0 +1,67 @@
+"""The train page without a browser: several generators to train on, some to test on, kept detectors, long work."""
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.protocol import train
+from aigi_core.transfer import transfer_matrix
+from aigi_core.workspace import Workspace
+from ui.results import archive
+
+Open = Callable[..., AppTest]
+
+
+def said(app: AppTest) -> str:
+    return "\n".join(block.value for block in app.markdown)
+
+
+def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
+    pair, tests = ("delta-ar", "beta-diff"), ("alpha-gan", "beta-diff", "gamma-diff")
+    app = open_app(synthetic.path, "train", trained=list(pair), tests=list(tests), metric="AUC")
+    assert not app.exception and not app.error and not app.warning
+    scores = score_detectors(train(synthetic, [pair]), synthetic)
+    matrix = transfer_matrix(scores, synthetic.domains, [pair], tests, metrics=("auc",))
+    assert f"**{matrix.mean('auc', matrix.in_domain).value:.3f}** on what it knows" in said(app)
+    assert f"**{matrix.mean('auc', ~matrix.in_domain).value:.3f}** on 2 generators it has never seen" in said(app)
+
+
+def test_keep_and_compare(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "train", trained="beta-diff")
+    app.button(key="keep").click().run()
+    app.multiselect(key="trained").set_value(["gamma-diff"]).run()
+    assert not app.exception and not app.error
+    tables = [table.value for table in app.dataframe if "change" in table.value.columns]
+    assert [table["name"].tolist() for table in tables] == [["this one", "beta-diff"]]
+
+
+def test_long_work_waits_for_its_button(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "train", trained="beta-diff", k="1")
+    assert "Best on average" not in said(app)
+    app.button(key="start-ranking").click().run()
+    assert not app.exception and not app.error and "Best on average" in said(app)
+
+
+@pytest.mark.parametrize("empty", ["trained", "tests"])
+def test_nothing_chosen(open_app: Open, synthetic: Workspace, empty: str) -> None:
+    app = open_app(synthetic.path, "train", **{empty: ""})
+    assert not app.exception and "choose at least one generator" in app.error[0].value
+
+
+def test_residuals_have_no_few_shot_curve_and_say_so(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "train", view="Residual")
+    app.button(key="start-few-shot").click().run()
+    assert not app.exception and "another feature view" in app.error[0].value
+
+
+def test_a_downloaded_detector_scores_alike(synthetic: Workspace, tmp_path: Path) -> None:
+    detector = train(synthetic, ["beta-diff"])[0]
+    zipfile.ZipFile(io.BytesIO(archive(detector))).extractall(tmp_path)
+    again = Detector.load(tmp_path / "detector")
+    np.testing.assert_array_equal(again.decision_function(synthetic), detector.decision_function(synthetic))

@@ -1,0 +1,64 @@
+"""Work of seconds to minutes: started by a button, with progress, left or cancelled at any time, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+import streamlit as st
+
+from ui.page import Page
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all)."""
+
+
+@st.cache_resource(show_spinner=False, max_entries=1)
+def _finished() -> dict[Hashable, object]:
+    """Results of all sessions, newest last."""
+    return {}
+
+
+KEPT = 64
+
+
+def job(
+    page: Page, name: str, label: str, compute: Callable[[Progress], T], *, about: str = "", **parameters: Hashable
+) -> T | None:
+    """The result of a long computation, or None as long as the user has not asked for it.
+
+    It runs in the session's own thread, so that other sessions go on; any click, "Cancel" or leaving the page stops it
+    at its next report of progress. Results are shared between sessions.
+
+    Args:
+        name: unique on the page.
+        label: of the button that starts it.
+        compute: takes a :data:`Progress`.
+        about: how long it takes, said beside the button.
+        parameters: all that the result depends on, beside the workspace.
+    """
+    key = (page.workspace.digest, name, tuple(sorted(parameters.items())))
+    finished = _finished()
+    if key in finished:
+        return finished[key]  # type: ignore[return-value]
+    place = st.empty()
+    with place.container(horizontal=True, vertical_alignment="center"):
+        wanted = st.button(label, key=f"start-{name}", icon=":material/play_arrow:")
+        if about:
+            st.caption(about)
+    if not wanted:
+        return None
+    with place.container():
+        bar = st.progress(0.0, f"{label} …")
+        st.button("Cancel", key=f"cancel-{name}", icon=":material/stop:")
+
+    def show(done: int, of: int) -> None:
+        bar.progress(done / of, f"{label}: {done:,} of {of:,}")
+
+    result = compute(show)
+    while len(finished) >= KEPT:
+        finished.pop(next(iter(finished)))
+    finished[key] = result
+    place.empty()
+    return result
