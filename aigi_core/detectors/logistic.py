@@ -79,7 +79,7 @@ class Gram:
             else:
                 matrix = np.float32(curvature) * self.covariance
                 matrix.flat[:: len(matrix) + 1] += np.float32(1)
-                self._inverses[key] = _inverse_spd(matrix)
+                self._inverses[key] = inverse_spd(matrix)
         return self._inverses[key]
 
 
@@ -111,7 +111,7 @@ def fit_logistic(
     """
     X, Y, C_, S = _check(X, y, C, sample_weight)
     if class_weight == "balanced":
-        S = S * _balance(Y, S)
+        S = S * balance(Y, S)
     c = C_ * S  # [n, B or 1]
     n, d = X.shape
     batch = max(Y.shape[1], c.shape[1])
@@ -161,8 +161,11 @@ def _check(X: Any, y: Any, C: Any, sample_weight: Any) -> tuple[Array, Array, Ar
     return X, Y, C_, S
 
 
-def _balance(Y: Array, S: Array) -> Array:
-    """scikit-learn's "balanced": total weight / (2 * weight of the class)."""
+def balance(Y: Float[np.ndarray, "n B"], S: Float[np.ndarray, "n B"]) -> Float[np.ndarray, "n B"]:
+    """Factors of ``class_weight="balanced"`` for labels and row weights, problems in columns.
+
+    scikit-learn's "balanced": total weight / (2 * weight of the class).
+    """
     fakes, total = (S * Y).sum(axis=0), (S + 0 * Y).sum(axis=0)
     balance: Array = np.where(Y > 0.5, total / (2 * fakes), total / (2 * (total - fakes)))
     return balance
@@ -315,13 +318,16 @@ def _conjugate_gradients(
     return dV, dv
 
 
-def _inverse_spd(matrix: Float32[Array, "d d"]) -> Float32[Array, "d d"]:
-    """Inverse of a symmetric positive definite float32 matrix by Cholesky (half the work of a general inverse)."""
-    factor, info = lapack.spotrf(matrix, lower=1, overwrite_a=0)
+def inverse_spd(matrix: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
+    """Inverse of a symmetric positive definite matrix by Cholesky, in its own precision where that suffices."""
+    potrf, potri = lapack.get_lapack_funcs(("potrf", "potri"), (matrix,))
+    factor, info = potrf(matrix, lower=1)
     if info == 0:
-        factor, info = lapack.spotri(factor, lower=1, overwrite_c=1)
+        factor, info = potri(factor, lower=1, overwrite_c=1)
     if info != 0:
+        if matrix.dtype != np.float64:
+            return inverse_spd(matrix.astype(np.float64)).astype(matrix.dtype)
         raise AigiError("The features have no usable second moments: look for infinite or enormous values among them.")
     lower = np.tril(factor)
-    inverse: Array = lower + np.tril(lower, -1).T
-    return np.ascontiguousarray(inverse)
+    inverse: Array = np.ascontiguousarray(lower + np.tril(lower, -1).T)
+    return inverse

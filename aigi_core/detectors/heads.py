@@ -1,0 +1,205 @@
+"""Detectors on attention heads: every head alone, the best together, and joint forward selection.
+
+Each head's direct contribution to the embedding is a feature set of its own, used in exact head_width-d form (see
+:class:`~aigi_core.detectors.features.HeadsView`). As in the paper a head is trained on one generator and scored on the
+validation split of another, and the three best are concatenated. Forward selection goes beyond the paper: it asks which
+head adds most to those already chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from aigi_core.detectors.features import Head, HeadsView, all_heads, head_features, head_scale
+from aigi_core.detectors.logistic import log_loss
+from aigi_core.detectors.protocol import Chosen, Protocol, TrainingSet, as_names, run_protocol
+from aigi_core.errors import AigiError
+from aigi_core.resampling import wilson
+from aigi_core.workspace import Workspace
+
+Progress = Callable[[int, int], None]
+"""Called with (fits done, fits at most); raise in it to cancel."""
+Blocks = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class HeadScores:
+    """Every head alone, for a (train, validate) pair of generators.
+
+    Attributes:
+        table: one row a head, best first: layer, index, C, accuracy with its Wilson interval (low, high), log_loss.
+        train_on, validate_on: generators. n_train, n_val: rows trained on and scored.
+    """
+
+    table: pd.DataFrame
+    train_on: tuple[str, ...]
+    validate_on: tuple[str, ...]
+    n_train: int
+    n_val: int
+
+    def top(self, k: int = 3) -> tuple[Head, ...]:
+        """The k best heads (accuracy, then lower log-loss, then lower layer and index), best first."""
+        if not 1 <= k <= len(self.table):
+            raise AigiError(f"Between 1 and {len(self.table)} heads can be chosen, not {k}.")
+        rows = self.table.head(k)
+        return tuple(zip(rows["layer"].tolist(), rows["index"].tolist(), strict=True))
+
+    def view(self, k: int = 3) -> HeadsView:
+        """The k best heads, concatenated."""
+        return HeadsView(self.top(k))
+
+
+def score_heads(
+    workspace: Workspace,
+    train_on: TrainingSet,
+    validate_on: TrainingSet,
+    protocol: Protocol | None = None,
+    *,
+    heads: Sequence[Head] | None = None,
+    progress: Progress | None = None,
+) -> HeadScores:
+    """Logistic regression on each head alone, trained on one generator and scored on another's validation split.
+
+    C is chosen on the training generator's own validation split; the model scored is that of the training split.
+
+    Raises:
+        AigiError: both generators are the same, unknown, or without images of a class in a split.
+    """
+    reader = _Reader(workspace, train_on, validate_on)
+    wanted = tuple(heads) if heads is not None else all_heads(workspace)
+    rows = []
+    for done, head in enumerate(wanted, 1):
+        blocks = reader.blocks((head,))
+        chosen, accuracy, loss = _score(blocks, protocol or Protocol())
+        rows.append((*head, chosen.C, accuracy, loss))
+        if progress is not None:
+            progress(done, len(wanted))
+    table = pd.DataFrame(rows, columns=["layer", "index", "C", "accuracy", "log_loss"])
+    n_train, n_val = (len(reader.rows[split]) for split in ("train", "score"))
+    low, high = wilson((table["accuracy"] * n_val).round().to_numpy(), np.full(len(table), n_val))
+    table.insert(4, "low", low)
+    table.insert(5, "high", high)
+    table = table.sort_values(
+        ["accuracy", "log_loss", "layer", "index"], ascending=[False, True, True, True], ignore_index=True
+    )
+    return HeadScores(table, as_names(train_on), as_names(validate_on), n_train, n_val)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadSelection:
+    """Joint forward selection. Entry t of the curves is the detector on the first t + 1 heads.
+
+    Attributes:
+        heads: in the order chosen. accuracy, log_loss: on the scoring generator. C: inverse penalty of every fit.
+    """
+
+    heads: tuple[Head, ...]
+    accuracy: np.ndarray
+    log_loss: np.ndarray
+    C: float
+    n_train: int
+    n_val: int
+
+    @property
+    def cut(self) -> int:
+        """Heads at the best score (ties: lower log-loss, then fewer heads)."""
+        return int(np.lexsort((self.log_loss, -self.accuracy))[0]) + 1
+
+    @property
+    def view(self) -> HeadsView:
+        """The heads up to the cut."""
+        return HeadsView(self.heads[: self.cut])
+
+
+def select_heads(
+    workspace: Workspace,
+    train_on: TrainingSet,
+    validate_on: TrainingSet,
+    protocol: Protocol | None = None,
+    *,
+    most: int = 8,
+    C: float | None = None,
+    heads: Sequence[Head] | None = None,
+    progress: Progress | None = None,
+) -> HeadSelection:
+    """Add, one by one, the head whose addition scores best on another generator (accuracy, then log-loss).
+
+    Every candidate is fitted exactly at each step, together with the heads already chosen.
+
+    Args:
+        most: heads chosen at most. C: penalty of all fits; by default that of the best single head.
+        heads: candidates, all of them by default.
+    """
+    reader, protocol = _Reader(workspace, train_on, validate_on), protocol or Protocol()
+    wanted = list(heads) if heads is not None else list(all_heads(workspace))
+    most = min(most, len(wanted))
+    if C is None:
+        C = float(score_heads(workspace, train_on, validate_on, protocol, heads=wanted).table["C"].iloc[0])
+    fixed = replace(protocol, C=(C,), grid="path", refit=False)
+    chosen: list[Head] = []
+    curve: list[tuple[float, float]] = []
+    fits, total = 0, sum(len(wanted) - k for k in range(most))
+    while len(chosen) < most:
+        scores = []
+        for head in wanted:
+            if head in chosen:
+                continue
+            _, accuracy, loss = _score(reader.blocks((*chosen, head)), fixed)
+            scores.append((-accuracy, loss, head))
+            fits += 1
+            if progress is not None:
+                progress(fits, total)
+        negative, loss, best = min(scores)
+        chosen.append(best)
+        curve.append((-negative, loss))
+    accuracy, log_loss = np.array(curve).T
+    return HeadSelection(tuple(chosen), accuracy, log_loss, C, len(reader.rows["train"]), len(reader.rows["score"]))
+
+
+class _Reader:
+    """Features of heads for the three row sets of a (train, validate) pair, each head read once."""
+
+    def __init__(self, workspace: Workspace, train_on: TrainingSet, validate_on: TrainingSet) -> None:
+        trained, scored = as_names(train_on), as_names(validate_on)
+        if set(trained) & set(scored):
+            raise AigiError(
+                f"Heads are trained on one generator and scored on another, and {', '.join(set(trained) & set(scored))} "
+                f"is both: choose two different ones."
+            )
+        domains = workspace.domains
+        self.rows = {
+            "train": domains.rows(trained, "train"),
+            "val": domains.rows(trained, "val"),
+            "score": domains.rows(scored, "val"),
+        }
+        self.labels = {name: domains.labels[rows] for name, rows in self.rows.items()}
+        self.all_rows = np.concatenate(list(self.rows.values()))
+        self.ends = np.cumsum([len(rows) for rows in self.rows.values()])[:-1]
+        self.workspace = workspace
+        self.norms = np.linalg.norm(workspace.embeddings[self.all_rows].astype(np.float64), axis=1)
+        self.cache: dict[Head, np.ndarray] = {}
+
+    def blocks(self, heads: tuple[Head, ...]) -> Blocks:
+        """Features and labels of train, val and score for these heads, concatenated."""
+        for head in heads:
+            if head not in self.cache:
+                features = head_features(self.workspace, head, self.all_rows, self.norms)
+                self.cache[head] = head_scale(self.workspace, head) * features
+        features = (
+            np.concatenate([self.cache[head] for head in heads], axis=1) if len(heads) > 1 else self.cache[heads[0]]
+        )
+        parts = np.split(features, self.ends)
+        return {name: (part, self.labels[name]) for name, part in zip(self.rows, parts, strict=True)}
+
+
+def _score(blocks: Blocks, protocol: Protocol) -> tuple[Chosen, float, float]:
+    """Train on ``train`` (C by ``val``), and accuracy and log-loss on ``score``."""
+    chosen = run_protocol(blocks["train"], blocks["val"], replace(protocol, refit=False))
+    X, y = blocks["score"]
+    f = X @ chosen.weights + chosen.intercept
+    fake = y > 0
+    return chosen, float(((f > 0) == fake).mean()), float(log_loss(f, fake).mean())
