@@ -15,7 +15,7 @@ BERT = ["[PAD]", "[UNK]", "[CLS]", "!", "the", "##ing", "cat", "1999", "of", "ü
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    return load_encoder(make_tiny_clip(tmp_path_factory.mktemp("tiny")), None, device="cpu")
+    return load_encoder(make_tiny_clip(tmp_path_factory.mktemp("text-tower")), None, device="cpu")
 
 
 def wordpiece(*tokens: str) -> Tokenizer:
