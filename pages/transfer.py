@@ -61,13 +61,13 @@ with ui.page(__file__) as page:
             change = difference(matrix, other, metric)
             gap = change.mean(~matrix.in_domain)
             st.markdown(
-                f"Out of domain, A is **{gap.value:+.3f}** against B (95 % interval {gap.low:+.3f} to {gap.high:+.3f}, "
+                f"Out of domain, A is **{gap.value:+z.3f}** against B (95 % interval {gap.low:+.3f} to {gap.high:+.3f}, "
                 f"p = {gap.p_value:.2g}, {gap.n} cells). A is the setting at the top."
             )
             for column, name, shown in zip(st.columns(2), "AB", (matrix, other), strict=True):
                 with column:
                     st.markdown(f"**{name}**")
-                    page.figure(f"matrix-{name}", partial(draw, shown), clicks=("train", "test"))
+                    page.figure(f"matrix-{name}", partial(draw, shown, compact=True), clicks=("train", "test"))
             families = (matrix.train_families, matrix.test_families)
             page.figure(
                 "difference",
