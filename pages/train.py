@@ -22,9 +22,8 @@ with ui.page(__file__) as page:
         metric = page.select(
             "metric", "Metric", {m.title: m.name for m in METRICS.values()}, METRICS[DEFAULT_METRIC].title
         )
-        view, bias = results.choose_view(page)
+        setting = results.choose_setting(page, (tuple(trained),))
     about = METRICS[metric]
-    setting = results.Setting((tuple(trained),), view, bias)
     matrix = results.matrix(page.workspace, setting, metric).on(tested)
     detector = results.detectors(page.workspace, setting)[0]
     inside, ood = matrix.mean(metric, matrix.in_domain), matrix.mean(metric, ~matrix.in_domain)
