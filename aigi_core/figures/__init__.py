@@ -19,9 +19,10 @@ from aigi_core.figures.transfer import (
     generator_intervals,
     transfer_heatmap,
 )
+from aigi_core.figures.words import span_bars, word_list
 
 __all__ = [
     "DARK", "LIGHT", "Curve", "Roc", "Style", "Theme", "alt_text", "block_intervals", "cell_histogram", "cell_roc",
     "curves", "detector_intervals", "difference_heatmap", "evidence_bars", "few_shot", "finish", "generator_intervals", "generator_styles",
-    "heatmap", "intervals", "label", "roc", "scatter", "score_histogram", "transfer_heatmap",
+    "heatmap", "intervals", "label", "roc", "scatter", "score_histogram", "span_bars", "transfer_heatmap", "word_list",
 ]  # fmt: skip

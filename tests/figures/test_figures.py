@@ -20,6 +20,8 @@ MATRIX = pd.DataFrame(rng.random((3, 3)), NAMES, NAMES)
 POINTS = pd.DataFrame(
     {"name": NAMES, "value": 0.6, "low": 0.5, "high": 0.7, "n": 9, "x": [0.0, 1, 2], "y": [1.0, 2, 3]}
 )
+WORDS = pd.DataFrame({"text": NAMES, "category": NASTY, "cosine": [0.3, 0.2, 0.1], "p_value": [0.01, 0.5, 1.0],
+                      "null_low": 0.05, "null_high": 0.15, "explained": [0.5, 0.2, 0.1]})  # fmt: skip
 
 DRAWINGS: dict[str, Callable[[Theme], go.Figure]] = {
     "heatmap": lambda theme: figures.heatmap(
@@ -33,6 +35,9 @@ DRAWINGS: dict[str, Callable[[Theme], go.Figure]] = {
     "histogram": lambda theme: figures.score_histogram(
         rng.random(50), np.arange(50) % 2, alt="words", thresholds={NASTY: 0.4}, theme=theme),
     "intervals": lambda theme: figures.intervals(POINTS, alt="words", value_title="v", reference=0.5, selected=NASTY, theme=theme),
+    "word_list": lambda theme: figures.word_list(WORDS, alt="words", theme=theme),
+    "word_list without a null": lambda theme: figures.word_list(WORDS[["text", "cosine"]], alt="words", theme=theme),
+    "span_bars": lambda theme: figures.span_bars(WORDS, alt="words", theme=theme),
     "scatter": lambda theme: figures.scatter(POINTS, alt="words", x_title="x", y_title="y", selected=NASTY, theme=theme),
 }  # fmt: skip
 
