@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -28,7 +26,7 @@ def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
     p = table["p_value"].to_numpy(float) if has_null else np.full(len(table), np.nan)
     category = table["category"] if "category" in table.columns else [""] * len(table)
     hover = [
-        f"{text}{'<br>' + escape(str(kind)) if kind else ''}<br>cosine {cosine:.3f}"
+        f"{text}{'<br>' + label(str(kind), 60) if kind else ''}<br>cosine {cosine:.3f}"
         + (f"<br>family-wise p = {value:.3g}" if np.isfinite(value) else "")
         for text, kind, cosine, value in zip(texts, category, table["cosine"], p, strict=True)
     ]
