@@ -13,7 +13,7 @@ from aigi_core.detectors.features import EmbeddingView, HeadsView, ResidualView
 from aigi_core.detectors.logistic import fit_logistic
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
-from aigi_core.explain.nulls import DRAWS, NULL_TOLERANCE, permuted_labels, word_null
+from aigi_core.explain.nulls import DRAWS, NULL_TOLERANCE, mean_difference, permuted_labels, random_members, word_null
 from aigi_core.explain.reading import read
 from aigi_core.explain.words import Words, words
 from aigi_core.transfer import TransferMatrix
@@ -30,6 +30,34 @@ def detector_words(
     """
     null = word_null(lexicon, null_directions(workspace, detector, draws, seed), "permutation", k)
     return words(lexicon, read(workspace, detector).direction, k, null=null, name=detector.name)
+
+
+def content_words(
+    workspace: Workspace,
+    lexicon: Lexicon,
+    generators: str | Sequence[str],
+    k: int = 20,
+    *,
+    splits: str | Sequence[str] = "train",
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Words:
+    """What a training set shows, real and fake alike, that the workspace's other images do not.
+
+    A detector's weights cannot say what both classes share: trained on faces only, they say nothing about faces, and
+    yet faces are all that the detector knows. The direction is the mean of the set's embeddings less that of the other
+    images of the splits; the null draws sets of as many images at random, whole groups at a time.
+
+    Raises:
+        AigiError: an unknown generator, or a set that holds all images of the splits.
+    """
+    domains = workspace.domains
+    among = np.flatnonzero(np.isin(domains.split, (splits,) if isinstance(splits, str) else tuple(splits)))
+    mine = np.isin(among, domains.rows(generators, splits)).astype(np.int8)
+    members = np.vstack([mine[None], random_members(domains, among, int(mine.sum()), draws, seed)])
+    directions = mean_difference(EmbeddingView().matrix(workspace, among), members)
+    name = generators if isinstance(generators, str) else " + ".join(generators)
+    return words(lexicon, directions[0], k, null=word_null(lexicon, directions[1:], "permutation", k), name=name)
 
 
 def null_directions(

@@ -15,14 +15,22 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Float, Int
 
 from aigi_core.detectors.features import head_scale
 from aigi_core.detectors.logistic import fit_logistic
 from aigi_core.errors import AigiError
 from aigi_core.explain.contributions import contexts, head_basis, scales
 from aigi_core.explain.lexicon import Lexicon, unit_directions
-from aigi_core.explain.nulls import DRAWS, NULL_TOLERANCE, Kind, permuted_labels, random_directions, word_null
+from aigi_core.explain.nulls import (
+    DRAWS,
+    NULL_TOLERANCE,
+    Kind,
+    mean_difference,
+    permuted_labels,
+    random_directions,
+    word_null,
+)
 from aigi_core.explain.words import Words, words
 from aigi_core.workspace import Workspace
 
@@ -86,14 +94,6 @@ def head_direction(
         found = fit_logistic(X * head_scale(workspace, (layer, head)), labels, C, tol=NULL_TOLERANCE).weights
     in_space = found @ Q.T
     return HeadDirection(in_space[0], in_space[1:], "permutation")
-
-
-def mean_difference(X: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "B n"]) -> Float[np.ndarray, "B d"]:
-    """Mean of the fakes less mean of the reals, for B sets of labels."""
-    fakes = labels.sum(axis=1, keepdims=True)
-    weights = np.where(labels > 0, 1 / fakes, -1 / (labels.shape[1] - fakes))
-    difference: np.ndarray = weights @ np.asarray(X, np.float64)
-    return difference
 
 
 def head_words(

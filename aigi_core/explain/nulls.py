@@ -96,8 +96,10 @@ def permuted_labels(
 ) -> Int8[np.ndarray, "B n"]:
     """Shuffled labels of training images that respect pools and groups.
 
-    Labels move within a pool only. Groups of one label exchange it as wholes, among groups of the same size; groups
-    that hold both (a real and its translation) shuffle theirs within. Class sizes never change.
+    Labels move within a pool only. Groups that hold both labels (a real and its translation) shuffle theirs within.
+    Groups of one label exchange it as wholes: in random order they become fake as long as the number of fakes allows.
+    That is an exact permutation where groups of both classes are of like sizes (single images, say); where fakes come
+    in sets of one prompt and reals alone, it keeps the sets together, which is what matters to chance.
 
     Raises:
         AigiError: no two images may exchange their labels, or no draws.
@@ -107,31 +109,66 @@ def permuted_labels(
     rng = np.random.default_rng(seed)
     labels = domains.labels[rows]
     shuffled = np.tile(labels.astype(np.int8), (draws, 1))
-    index = group_index(domains, rows)
-    order = np.argsort(index, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
-    whole: dict[tuple[str, int], list[np.ndarray]] = {}
+    whole: dict[str, list[np.ndarray]] = {}
     movable = False
-    for group in members:
-        own = labels[group]
-        if own.min() == own.max():
-            whole.setdefault((str(domains.pool[rows[group[0]]]), len(group)), []).append(group)
-        else:
+    for group in _members(group_index(domains, rows)):
+        if labels[group].min() < labels[group].max():
             shuffled[:, group] = rng.permuted(shuffled[:, group], axis=1)
             movable = True
+        else:
+            whole.setdefault(str(domains.pool[rows[group[0]]]), []).append(group)
     for groups in whole.values():
-        positions = np.stack(groups)  # [groups, size]
-        own = labels[positions[:, 0]]
-        if own.min() != own.max():
-            drawn = rng.permuted(np.tile(own, (draws, 1)), axis=1)
-            shuffled[:, positions] = drawn[:, :, None]
+        own = labels[[group[0] for group in groups]]
+        if own.min() < own.max():
+            fakes = int(sum(len(group) for group, label in zip(groups, own, strict=True) if label))
+            _assign(shuffled, groups, fakes, rng)
             movable = True
     if not movable:
         raise AigiError(
-            "The labels cannot be shuffled: within each pool, no two groups of the same size differ in label; use the "
+            "The labels cannot be shuffled: in no pool are there two groups of images that differ in label; use the "
             "random null, or give images smaller groups."
         )
     return shuffled
+
+
+def random_members(
+    domains: Domains, among: Int[np.ndarray, " n"], members: int, draws: int = DRAWS, seed: int = 0
+) -> Int8[np.ndarray, "B n"]:
+    """Random sets of about so many images, drawn by whole groups: 1 for a member, 0 for the rest.
+
+    Raises:
+        AigiError: no such set (none of the images, or all of them), or no draws.
+    """
+    if draws < 1 or not 0 < members < len(among):
+        raise AigiError(f"A set of {members} of {len(among)} images cannot be drawn at random: choose fewer or others.")
+    drawn = np.zeros((draws, len(among)), np.int8)
+    _assign(drawn, _members(group_index(domains, among)), members, np.random.default_rng(seed))
+    return drawn
+
+
+def _members(index: Int[np.ndarray, " n"]) -> list[np.ndarray]:
+    """Positions of the images of each group."""
+    order = np.argsort(index, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
+
+
+def _assign(into: Int8[np.ndarray, "B n"], groups: list[np.ndarray], count: int, rng: np.random.Generator) -> None:
+    """Give whole groups, in random order, a 1 as long as no more than ``count`` images have one; the others a 0.
+
+    Where even the first group is too large it gets its 1 all the same, so that no draw is without one.
+    """
+    sizes = np.array([len(group) for group in groups])
+    order = rng.permuted(np.tile(np.arange(len(groups)), (len(into), 1)), axis=1)
+    chosen = np.zeros(order.shape, bool)
+    total = np.zeros(len(into), int)
+    draw = np.arange(len(into))
+    for at in order.T:
+        fits = total + sizes[at] <= count
+        chosen[draw, at] = fits
+        total += np.where(fits, sizes[at], 0)
+    none = total == 0
+    chosen[draw[none], order[none, 0]] = True
+    into[:, np.concatenate(groups)] = np.repeat(chosen, sizes, axis=1)
 
 
 def permutation_directions(
@@ -149,6 +186,14 @@ def random_directions(X: Float[np.ndarray, "n d"], draws: int = DRAWS, seed: int
         raise AigiError("Random directions need images that differ: choose at least two.")
     drawn: np.ndarray = np.random.default_rng(seed).standard_normal((draws, len(X))) @ centred / np.sqrt(len(X) - 1)
     return drawn
+
+
+def mean_difference(X: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "B n"]) -> Float[np.ndarray, "B d"]:
+    """Mean of the fakes less mean of the reals, for B sets of labels."""
+    fakes = labels.sum(axis=1, keepdims=True)
+    weights = np.where(labels > 0, 1 / fakes, -1 / (labels.shape[1] - fakes))
+    difference: np.ndarray = weights @ np.asarray(X, np.float64)
+    return difference
 
 
 def group_index(domains: Domains, rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

@@ -10,7 +10,13 @@ from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.detectors.residual import residual_direction, train_residual
 from aigi_core.errors import AigiError
-from aigi_core.explain.detector_words import detector_words, null_directions, residual_directions, words_table
+from aigi_core.explain.detector_words import (
+    content_words,
+    detector_words,
+    null_directions,
+    residual_directions,
+    words_table,
+)
 from aigi_core.explain.evidence import evidence
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nameability import nameability
@@ -80,6 +86,20 @@ def test_words_and_table_of_all_detectors(synthetic: Workspace) -> None:
     assert nameability(table, draws=50).correlations["n"].tolist()[0] == 4
     with pytest.raises(AigiError, match="4 detectors, words came for 3"):
         words_table(found[:3], matrix)
+
+
+def test_content_of_a_training_set_is_named(synthetic: Workspace) -> None:
+    # Everything in the pool "faces", real and fake, is moved along one text: no detector's weights can say so.
+    lexicon = Lexicon.of(synthetic, centred=False)
+    E = np.array(synthetic.embeddings)
+    E[synthetic.domains.pool == "faces"] += 3 * np.linalg.norm(E, axis=1).mean() * lexicon.vectors[8]
+    shifted = Workspace(synthetic.path, synthetic.manifest)
+    shifted.__dict__["embeddings"] = E  # what the cached property would read
+    said = content_words(shifted, lexicon, "alpha-gan", draws=99)
+    assert said.nearest["text"].iloc[0] == "phrases 8" and said.p_value == pytest.approx(0.01)
+    assert content_words(synthetic, lexicon, "beta-diff", draws=99, k=3).null is not None
+    with pytest.raises(AigiError, match="cannot be drawn"):
+        content_words(synthetic, lexicon, synthetic.domains.generators)
 
 
 def test_another_encoder_is_refused(synthetic: Workspace) -> None:

@@ -8,9 +8,12 @@ from scipy.stats import kstest
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import (
+    Fit,
+    mean_difference,
     permutation_directions,
     permuted_labels,
     random_directions,
+    random_members,
     word_null,
 )
 from aigi_core.explain.words import words
@@ -19,11 +22,8 @@ from aigi_core.workspace import Workspace
 from tests.factory import make_images
 
 
-def mean_difference(X: np.ndarray):
-    def fit(Y: np.ndarray) -> np.ndarray:
-        return (Y / Y.sum(axis=1, keepdims=True) - (1 - Y) / (1 - Y).sum(axis=1, keepdims=True)) @ X
-
-    return fit
+def difference_of(X: np.ndarray) -> Fit:
+    return lambda labels: mean_difference(X, labels)
 
 
 def grouped(groups: list[str], labels: list[int], pools: list[str] | None = None) -> Domains:
@@ -46,12 +46,44 @@ def test_shuffling_respects_pools_groups_and_class_sizes() -> None:
     assert (Y[:, 0] == Y[:, 1]).all() and (Y[:, 2] == Y[:, 3]).all(), "a group of one label moves as a whole"
     assert (Y[:, 6] + Y[:, 7] == 1).all(), "a mixed group shuffles within"
     assert (Y[:, :8].sum(axis=1) == 4).all() and (Y[:, 8:].sum(axis=1) == 2).all(), "labels stay in their pool"
-    assert Y.mean(axis=0) == pytest.approx([0.5] * 8 + [2 / 3] * 3, abs=0.1)
+    assert Y[:, :6].mean(axis=0) == pytest.approx([0.5] * 6, abs=0.1)
+    assert Y[:, 8:].mean(axis=0) == pytest.approx([2 / 3] * 3, abs=0.1)
+
+
+def test_sets_of_one_prompt_move_though_reals_stand_alone() -> None:
+    domains = grouped(["a"] * 5 + ["b"] * 5 + [""] * 20, [1] * 10 + [0] * 20)
+    Y = permuted_labels(domains, np.arange(30), 500)
+    assert (Y.sum(axis=1) == 10).mean() > 0.95 and (Y.sum(axis=1) >= 5).all()
+    assert (Y[:, :5].std(axis=1) == 0).all() and (Y[:, 5:10].std(axis=1) == 0).all()
+    assert 0.1 < Y[:, 0].mean() < 0.6 and 0.1 < Y[:, 29].mean() < 0.6
+
+
+def test_p_values_hold_where_fakes_come_in_sets_and_reals_alone(synthetic: Workspace) -> None:
+    lexicon = Lexicon.of(synthetic)
+    groups = [f"prompt {i // 6}" for i in range(48)] + [""] * 60
+    domains, rows, rng = grouped(groups, [1] * 48 + [0] * 60), np.arange(108), np.random.default_rng(1)
+    beyond = []
+    for run in range(150):
+        X = rng.standard_normal((108, 24))
+        X[:48] = np.repeat(rng.standard_normal((8, 24)), 6, axis=0) + 0.3 * X[:48]  # a set shows one thing
+        fit = difference_of(X)
+        null = word_null(lexicon, permutation_directions(fit, domains, rows, 39, seed=run), "permutation", 3)
+        beyond.append(words(lexicon, fit(domains.labels[None].astype(np.int8))[0], 3, null=null).p_value <= 0.1)
+    assert 0.02 < np.mean(beyond) < 0.2
+
+
+def test_random_sets_keep_groups_and_size() -> None:
+    domains = grouped(["a"] * 4 + [""] * 16, [1] * 10 + [0] * 10)
+    drawn = random_members(domains, np.arange(20), 7, 200)
+    assert (drawn.sum(axis=1) == 7).all() and (drawn[:, :4].std(axis=1) == 0).all()
+    assert drawn.mean(axis=0).min() > 0.2 and drawn.mean(axis=0).max() < 0.5
+    with pytest.raises(AigiError, match="20 of 20"):
+        random_members(domains, np.arange(20), 20)
 
 
 def test_labels_that_cannot_move_are_refused() -> None:
     with pytest.raises(AigiError, match="cannot be shuffled"):
-        permuted_labels(grouped(["a", "a", "b"], [1, 1, 0]), np.arange(3))
+        permuted_labels(grouped(["a", "a", "b"], [1, 1, 0], ["p", "p", "q"]), np.arange(3))
     with pytest.raises(AigiError, match="at least one draw"):
         permuted_labels(grouped(["", ""], [1, 0]), np.arange(2), draws=0)
 
@@ -65,7 +97,7 @@ def test_p_values_are_uniform_on_shuffled_labels(synthetic: Workspace) -> None:
     for run in range(150):
         X = rng.standard_normal((len(rows), 24)) * np.geomspace(3, 0.3, 24)
         observed = permuted_labels(domains, rows, 1, seed=10_000 + run)
-        fit = mean_difference(X)
+        fit = difference_of(X)
         null = word_null(lexicon, permutation_directions(fit, domains, rows, 59, seed=run), "permutation", 3)
         p.append(words(lexicon, fit(observed)[0], 3, null=null).p_value)
     p = np.array(p) - rng.random(len(p)) / 60  # p-values are multiples of 1/60: spread them evenly
@@ -80,7 +112,7 @@ def test_a_planted_text_is_found_and_significant(synthetic: Workspace, centred: 
     rows = domains.rows("beta-diff", "train")
     X = np.random.default_rng(2).standard_normal((len(rows), 24))
     X[domains.labels[rows] == 1] += 4 * lexicon.vectors[17]
-    fit = mean_difference(X)
+    fit = difference_of(X)
     null = word_null(lexicon, permutation_directions(fit, domains, rows, 199), "permutation")
     found = words(lexicon, fit(domains.labels[rows][None].astype(np.int8))[0], null=null)
     assert found.nearest["text"].iloc[0] == "phrases 17"
