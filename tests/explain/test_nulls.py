@@ -45,9 +45,10 @@ def test_shuffling_respects_pools_groups_and_class_sizes() -> None:
     Y = permuted_labels(domains, np.arange(11), 400, seed=1)
     assert (Y[:, 0] == Y[:, 1]).all() and (Y[:, 2] == Y[:, 3]).all(), "a group of one label moves as a whole"
     assert (Y[:, 6] + Y[:, 7] == 1).all(), "a mixed group shuffles within"
-    assert (Y[:, :8].sum(axis=1) == 4).all() and (Y[:, 8:].sum(axis=1) == 2).all(), "labels stay in their pool"
-    assert Y[:, :6].mean(axis=0) == pytest.approx([0.5] * 6, abs=0.1)
-    assert Y[:, 8:].mean(axis=0) == pytest.approx([2 / 3] * 3, abs=0.1)
+    assert np.isin(Y[:, :8].sum(axis=1), (3, 4)).all() and (Y[:, 8:].sum(axis=1) == 2).all(), (
+        "labels stay in their pool"
+    )
+    assert ((Y.mean(axis=0) > 0.2) & (Y.mean(axis=0) < 0.8)).all(), "every image can have either label"
 
 
 def test_sets_of_one_prompt_move_though_reals_stand_alone() -> None:
@@ -76,7 +77,7 @@ def test_random_sets_keep_groups_and_size() -> None:
     domains = grouped(["a"] * 4 + [""] * 16, [1] * 10 + [0] * 10)
     drawn = random_members(domains, np.arange(20), 7, 200)
     assert (drawn.sum(axis=1) == 7).all() and (drawn[:, :4].std(axis=1) == 0).all()
-    assert drawn.mean(axis=0).min() > 0.2 and drawn.mean(axis=0).max() < 0.5
+    assert drawn.mean(axis=0).min() > 0.1 and drawn.mean(axis=0).max() < 0.5
     with pytest.raises(AigiError, match="20 of 20"):
         random_members(domains, np.arange(20), 20)
 
