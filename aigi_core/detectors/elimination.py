@@ -17,9 +17,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.linalg import blas
 
 from aigi_core.detectors.logistic import TOLERANCE, LogisticFit, balance, fit_logistic, inverse_spd, log_loss
@@ -49,7 +50,7 @@ class Elimination:
 
     Attributes:
         removed: [r] component numbers in the order of their removal.
-        accuracy, log_loss: [r + 1] on the scoring rows.
+        accuracy, log_loss: [r + 1] on the scoring rows, both classes alike where balanced.
         gradient_norm: [r + 1] of the objective at each reported detector.
         tied: [r] how many candidates shared the chosen one's accuracy.
         d: components at the start; C: inverse penalty; n_train, n_score: rows.
@@ -94,6 +95,7 @@ def eliminate(
 
     Args:
         X, y: rows trained on. X_score, y_score: rows scored (fake = 1, real = 0).
+        class_weight: ``"balanced"`` gives both classes the same total weight, in training and in scores.
         patience: stop once this many removals in a row have not bettered the best score; None goes to the end.
 
     Raises:
@@ -111,7 +113,10 @@ def eliminate(
     weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
     if class_weight == "balanced":
         weight = weight * balance(np.asarray(y, np.float64)[:, None], weight[:, None])[:, 0]
-    state = _State(X, np.asarray(y, np.float64), X_score, np.asarray(y_score) > 0, C, weight, fit_intercept)
+    fake = np.asarray(y_score) > 0
+    points = _points(fake) if class_weight == "balanced" else (1, 1)
+    order = np.argsort(~fake, kind="stable")  # fakes first: each class is one block of columns
+    state = _State(X, np.asarray(y, np.float64), X_score[order], fake[order], points, C, weight, fit_intercept)
     removed: list[int] = []
     tied: list[int] = []
     curve = [state.score()]
@@ -129,8 +134,15 @@ def eliminate(
             break
     right, negative_loss, norm = (np.array(column) for column in zip(*curve, strict=True))
     return Elimination(
-        np.array(removed, int), right / len(X_score), -negative_loss, norm, np.array(tied, int), d, float(C), len(X), len(X_score)
+        np.array(removed, int), right / state.points.sum(), -negative_loss, norm, np.array(tied, int), d, float(C), len(X), len(X_score)
     )  # fmt: skip
+
+
+def _points(fake: Bool[Array, " m"]) -> tuple[int, int]:
+    """What a fake and a real image count for so that both classes count alike: whole numbers, for equal scores to tie."""
+    fakes, reals = int(fake.sum()), int((~fake).sum())
+    common = gcd(fakes, reals)
+    return (reals // common, fakes // common) if fakes and reals else (1, 1)
 
 
 class _State:
@@ -140,8 +152,20 @@ class _State:
     downdated inverse has a zero row and column there, so they move no more.
     """
 
-    def __init__(self, X: Array, y: Array, T: Array, fake: Array, C: float, weight: Array, intercept: bool) -> None:
+    def __init__(
+        self,
+        X: Array,
+        y: Array,
+        T: Array,
+        fake: Array,
+        points: tuple[int, int],
+        C: float,
+        weight: Array,
+        intercept: bool,
+    ) -> None:
         self.X, self.y, self.T, self.fake = X, y, T, fake
+        self.points = np.where(fake, *points)
+        self.share = self.points / self.points.sum()
         self.C, self.weight, self.c, self.intercept = C, weight, C * weight, intercept
         self.sign = np.where(fake, 1.0, -1.0)
         self.numbers = np.arange(X.shape[1])
@@ -156,9 +180,9 @@ class _State:
         self.f, self.m = self.X @ theta[:-1] + theta[-1], self.T @ theta[:-1] + theta[-1]
 
     def score(self) -> tuple[int, float, float]:
-        """Images judged rightly, minus the mean log-loss, and the gradient's norm."""
-        right = int(((self.m > 0) == self.fake).sum())
-        return right, -float(log_loss(self.m, self.fake).mean()), self.norm
+        """Points of the images judged rightly, minus the mean log-loss, and the gradient's norm."""
+        right = int(self.points @ ((self.m > 0) == self.fake))
+        return right, -float(self.share @ log_loss(self.m, self.fake)), self.norm
 
     def remove_best(self) -> tuple[int, int]:
         """Remove the component whose absence scores best; returns its number and how many tied in accuracy."""
@@ -229,7 +253,7 @@ class _State:
         energy, age = weights @ square.T
         curve = np.square(square, out=square) @ (third**2 / (second + 1e-30) / 4).astype(dtype)
         rho = np.sqrt((age + step**2 * curve) / np.maximum(energy, 1e-30)).astype(np.float64)
-        race = _Race(self.alive, step, size, rho, float((1 / (1 + np.exp(self.m * self.sign))).mean()))
+        race = _Race(self.alive, step, size, rho, self.points, self.fake)
         race.worst = _SAFETY * np.max(self.errors, axis=0)
         race.record(np.arange(p), margins, order=1)
         return race
@@ -248,7 +272,7 @@ class _State:
         q *= u
         # Projection off the candidate's own column: a change of its step.
         extra = np.einsum("jn,jn->j", self.own_answers[columns], q) / np.diagonal(self.inverse)[columns]
-        slopes = (-self.sign / (1 + np.exp(self.m * self.sign)) / len(self.m)).astype(dtype)
+        slopes = (-self.sign / (1 + np.exp(self.m * self.sign)) * self.share).astype(dtype)
         answer = self.answers @ slopes
         loss = race.loss[columns] + extra * answer[columns] - q @ (self.rows @ answer)
         margins = race.margins[columns]
@@ -313,7 +337,7 @@ class _State:
 
 
 class _Race:
-    """What is known of each candidate's score: images judged rightly and mean log-loss, with bounds on both.
+    """What is known of each candidate's score: points of images judged rightly and mean log-loss, with bounds on both.
 
     Attributes:
         size: [p] largest first-order move of a scoring row's margin; rho: [p] relative size of the next order.
@@ -323,9 +347,11 @@ class _Race:
         solutions: candidates fitted exactly: solution and norm of the gradient.
     """
 
-    def __init__(self, alive: Array, step: Array, size: Array, rho: Array, slope: float) -> None:
+    def __init__(self, alive: Array, step: Array, size: Array, rho: Array, points: Array, fake: Array) -> None:
         p = len(alive)
-        self.alive, self.step, self.size, self.rho, self.slope = alive, step, size, rho, slope
+        self.alive, self.step, self.size, self.rho = alive, step, size, rho
+        self.share, self.fakes = points / points.sum(), int(fake.sum())
+        self.points = int(points[0]), int(points[-1])  # of a fake, of a real image
         self.right, self.least, self.most = (np.full(p, -1) for _ in range(3))
         self.loss, self.loss_error, self.bound = np.full(p, np.inf), np.zeros(p), np.zeros(p)
         self.order = np.ones(p, int)
@@ -358,7 +384,7 @@ class _Race:
         self._count(columns, margins)
         self.loss_error[columns] = self.worst[2 * order - 1] * scale + noise[1]
         if order == 1:
-            share = np.full(margins.shape[1], 1 / margins.shape[1], margins.dtype)
+            share = self.share.astype(margins.dtype)
             size = np.abs(margins)
             tail = 0.5 * (margins @ share - size @ share)  # mean of min(margin, 0)
             np.exp(np.negative(size, out=size), out=size)
@@ -367,7 +393,7 @@ class _Race:
 
     def settle(self, column: int, margins: Array) -> None:
         """Take the exact margins [m] of a candidate, and note by how much its estimate erred."""
-        loss = float((np.log1p(np.exp(-np.abs(margins))) - np.minimum(margins, 0)).mean())
+        loss = float(self.share @ (np.log1p(np.exp(-np.abs(margins))) - np.minimum(margins, 0)))
         error = np.abs(margins - self.margins[column])
         if self.order[column] == 2:  # only these were estimated to second order
             error = error[self.doubtful]
@@ -379,13 +405,19 @@ class _Race:
     def _count(self, columns: Array, margins: Array) -> None:
         limit = self.bound[columns].astype(margins.dtype)[:, None]
         self.right[columns], self.least[columns], self.most[columns] = (
-            (margins > value).view(np.uint8).sum(axis=1, dtype=np.int32) for value in (0, limit, -limit)
+            self._points_above(margins > value) for value in (0, limit, -limit)
         )
         dead = columns[~self.alive[columns]]
         self.right[dead] = self.least[dead] = self.most[dead] = -1
 
+    def _points_above(self, right: Array) -> Array:
+        parts = (right[:, : self.fakes], right[:, self.fakes :])
+        fakes, reals = (part.view(np.uint8).sum(axis=1, dtype=np.int32) for part in parts)
+        points: Array = self.points[0] * fakes + self.points[1] * reals
+        return points
+
     def leader(self) -> int:
-        """Most images right, then least log-loss, then the lowest number."""
+        """Most points, then least log-loss, then the lowest number."""
         top = np.flatnonzero(self.right == self.right.max())
         return int(top[np.flatnonzero(self.loss[top] <= self.loss[top].min() + _SAME)[0]])
 

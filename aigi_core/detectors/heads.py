@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from aigi_core.detectors.features import Head, HeadsView, all_heads, head_features, head_scale
-from aigi_core.detectors.logistic import log_loss
-from aigi_core.detectors.protocol import Chosen, Protocol, TrainingSet, as_names, run_protocol
+from aigi_core.detectors.protocol import Chosen, Protocol, TrainingSet, as_names, run_protocol, validation_scores
 from aigi_core.errors import AigiError
 from aigi_core.resampling import wilson
 from aigi_core.workspace import Workspace
@@ -31,7 +30,8 @@ class HeadScores:
     """Every head alone, for a (train, validate) pair of generators.
 
     Attributes:
-        table: one row a head, best first: layer, index, C, accuracy with its Wilson interval (low, high), log_loss.
+        table: one row a head, best first: layer, index, C, accuracy (balanced over the classes where the protocol is)
+            with its interval (low, high), log_loss.
         train_on, validate_on: generators. n_train, n_val: rows trained on and scored.
     """
 
@@ -69,20 +69,17 @@ def score_heads(
     Raises:
         AigiError: both generators are the same, unknown, or without images of a class in a split.
     """
-    reader = _Reader(workspace, train_on, validate_on)
+    reader, protocol = _Reader(workspace, train_on, validate_on), protocol or Protocol()
     wanted = tuple(heads) if heads is not None else all_heads(workspace)
     rows = []
     for done, head in enumerate(wanted, 1):
         blocks = reader.blocks((head,))
-        chosen, accuracy, loss = _score(blocks, protocol or Protocol())
-        rows.append((*head, chosen.C, accuracy, loss))
+        chosen, accuracy, loss, right = _score(blocks, protocol)
+        rows.append((*head, chosen.C, accuracy, *_interval(right, reader.labels["score"] > 0, protocol), loss))
         if progress is not None:
             progress(done, len(wanted))
-    table = pd.DataFrame(rows, columns=["layer", "index", "C", "accuracy", "log_loss"])
+    table = pd.DataFrame(rows, columns=["layer", "index", "C", "accuracy", "low", "high", "log_loss"])
     n_train, n_val = (len(reader.rows[split]) for split in ("train", "score"))
-    low, high = wilson((table["accuracy"] * n_val).round().to_numpy(), np.full(len(table), n_val))
-    table.insert(4, "low", low)
-    table.insert(5, "high", high)
     table = table.sort_values(
         ["accuracy", "log_loss", "layer", "index"], ascending=[False, True, True, True], ignore_index=True
     )
@@ -148,7 +145,7 @@ def select_heads(
         for head in wanted:
             if head in chosen:
                 continue
-            _, accuracy, loss = _score(reader.blocks((*chosen, head)), fixed)
+            _, accuracy, loss, _ = _score(reader.blocks((*chosen, head)), fixed)
             scores.append((-accuracy, loss, head))
             fits += 1
             if progress is not None:
@@ -196,10 +193,20 @@ class _Reader:
         return {name: (part, self.labels[name]) for name, part in zip(self.rows, parts, strict=True)}
 
 
-def _score(blocks: Blocks, protocol: Protocol) -> tuple[Chosen, float, float]:
-    """Train on ``train`` (C by ``val``), and accuracy and log-loss on ``score``."""
+def _score(blocks: Blocks, protocol: Protocol) -> tuple[Chosen, float, float, np.ndarray]:
+    """Train on ``train`` (C by ``val``); accuracy and log-loss on ``score``, and which of its images are judged rightly."""
     chosen = run_protocol(blocks["train"], blocks["val"], replace(protocol, refit=False))
     X, y = blocks["score"]
     f = X @ chosen.weights + chosen.intercept
-    fake = y > 0
-    return chosen, float(((f > 0) == fake).mean()), float(log_loss(f, fake).mean())
+    accuracy, loss = validation_scores(f[:, None], y, protocol.class_weight)
+    return chosen, float(accuracy[0]), float(loss[0]), (f > 0) == (y > 0)
+
+
+def _interval(right: np.ndarray, fake: np.ndarray, protocol: Protocol) -> tuple[float, float]:
+    """Wilson's interval of the share judged rightly; of the mean of both classes' shares, by Newcombe's square-and-add
+    (Newcombe 1998, method 10)."""
+    parts = [right] if protocol.class_weight is None else [right[fake], right[~fake]]
+    shares = np.array([(part.mean(), *wilson(part.sum(), len(part))) for part in parts])
+    low, high = np.sqrt(((shares[:, 1:] - shares[:, :1]) ** 2).sum(axis=0)) / len(parts)
+    mean = float(shares[:, 0].mean())
+    return mean - float(low), mean + float(high)

@@ -157,7 +157,7 @@ def run_protocol(
     fit = fit_logistic(X, y, grid, **options)  # type: ignore[arg-type]
     best, validation = 0, {}
     if val is not None and len(grid) > 1:
-        accuracy, loss = validation_scores(fit, *val, protocol.class_weight)
+        accuracy, loss = validation_scores(fit.decision_function(val[0]), val[1], protocol.class_weight)
         best = int(np.lexsort((grid, loss, -accuracy))[0])
         validation = {"C": grid.tolist(), "accuracy": accuracy.tolist(), "log_loss": loss.tolist()}
     start = LogisticFit(*(part[best : best + 1] for part in vars(fit).values()))
@@ -168,21 +168,17 @@ def run_protocol(
 
 
 def validation_scores(
-    fit: LogisticFit,
-    X: Float[np.ndarray, "m p"],
-    y: Int[np.ndarray, " m"],
-    class_weight: Literal["balanced"] | None = None,
+    f: Float[np.ndarray, "m B"], y: Int[np.ndarray, " m"], class_weight: Literal["balanced"] | None = None
 ) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
-    """Accuracy at probability one half and mean log-loss of each solution, both classes alike where balanced."""
-    f = fit.decision_function(X)
+    """Accuracy at probability one half and mean log-loss of decision values, both classes alike where balanced."""
     fake = np.asarray(y) > 0
     right, loss = (f > 0) == fake[:, None], log_loss(f, fake[:, None])
-    parts = [part for part in (fake, ~fake) if part.any()] if class_weight == "balanced" else [slice(None)]
-    # Shares of whole images: equally many right must give the same number to the last bit, for ties are broken by loss.
-    return (
-        np.mean([right[part].mean(axis=0) for part in parts], axis=0),
-        np.mean([loss[part].mean(axis=0) for part in parts], axis=0),
-    )
+    fakes, reals = int(fake.sum()), int((~fake).sum())
+    if class_weight is None or not fakes or not reals:
+        return right.mean(axis=0), loss.mean(axis=0)
+    # Whole numbers, because equal scores must tie to the last bit: ties are broken by log-loss.
+    points = reals * right[fake].sum(axis=0) + fakes * right[~fake].sum(axis=0)
+    return points / (2 * fakes * reals), (loss[fake].mean(axis=0) + loss[~fake].mean(axis=0)) / 2
 
 
 def as_names(training_set: TrainingSet) -> tuple[str, ...]:
@@ -233,9 +229,8 @@ def _paper_grid(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.
         return LogisticFit(model.coef_.astype(np.float64), intercept, np.array([np.nan]), np.asarray(model.n_iter_))
 
     points = list(product(PAPER_SOLVERS, sorted(protocol.C), PAPER_MAX_ITER))
-    scores = np.array(
-        [np.ravel(validation_scores(fit(*train, s, C, m), *val, protocol.class_weight)) for s, C, m in points]
-    )
+    decisions = np.concatenate([fit(*train, s, C, m).decision_function(val[0]) for s, C, m in points], axis=1)
+    scores = np.stack(validation_scores(decisions, val[1], protocol.class_weight), axis=1)
     order = [(-a, l, C, -m, s) for (a, l), (s, C, m) in zip(scores.tolist(), points, strict=True)]  # noqa: E741
     best = min(range(len(points)), key=order.__getitem__)
     solver, C, max_iter = points[best]
