@@ -19,8 +19,10 @@ JOBS: dict[str, tuple[str, str]] = {
     "build": ("precompute.build", "ingest, encode and text in one go"),
     "ingest": ("precompute.ingest", "read a folder of images into a new workspace"),
     "encode": ("precompute.encode", "compute embeddings and head contexts of a workspace's images"),
-    "text": ("precompute.text", "embed words and phrases with a workspace's text tower"),
+    "search": ("precompute.search", "component and head search for pairs of generators, measured on the others"),
+    "report": ("precompute.report", "fill the tables of a results page from a searched workspace"),
     "words": ("precompute.words", "nearest texts of all detectors with their nulls, and TextSpan of all heads"),
+    "text": ("precompute.text", "embed words and phrases with a workspace's text tower"),
     "verify": ("precompute.verify", "check every hash and shape of a workspace"),
     "demo": ("precompute.demo", "rebuild the embedded demo from its images"),
 }

@@ -1,0 +1,347 @@
+"""The results table of a workspace beside the paper's figures: ``python -m precompute report``.
+
+Every number comes from here; the words around the tables are written by hand. In the file given, whatever stands
+between ``<!-- results NAME -->`` and ``<!-- /results -->`` is replaced by the table of that name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
+from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.residual import train_residual
+from aigi_core.errors import AigiError
+from aigi_core.explain.nameability import nameability
+from aigi_core.resampling import percentile_interval
+from aigi_core.transfer.atlas import Atlas, AtlasKey
+from aigi_core.transfer.bootstrap import Estimate, estimate
+from aigi_core.transfer.difference import PairedDifference, difference, paired_p_value
+from aigi_core.transfer.few_shot import few_shot_curves
+from aigi_core.transfer.matrix import TransferMatrix, transfer_matrix
+from aigi_core.transfer.metrics import DEFAULT_METRIC
+from aigi_core.transfer.stability import Kind, selection_stability
+from aigi_core.transfer.training_sets import Goal, rank_training_sets, trainer
+from aigi_core.workspace import Workspace
+
+METRICS = (DEFAULT_METRIC, "accuracy", "auc")
+KINDS: tuple[Kind, ...] = ("bootstrap", "jitter")
+GOALS: tuple[Goal, ...] = ("mean", "worst")
+
+FAMILIES = {"diffusion": "D", "gan": "G"}
+BLOCKS = ("D→D", "D→G", "G→D", "G→G")
+PAPER_MEANS = {  # section on results: mean accuracy of the matrix, CLIP-L
+    "embedding": ".783",
+    "embedding, no bias": ".783",
+    "residual": ".754",
+    "components": ".804 (one pair)",
+}
+PAPER_BLOCKS = {  # block means, accuracy: CLIP-B, CLIP-L
+    "embedding": ((".818", ".645", ".682", ".759"), (".849", ".749", ".622", ".920")),
+    "heads": ((".778", ".721", ".688", ".778"), (".727", ".740", ".681", ".822")),
+    "components": ((".763", ".667", ".707", ".768"), (".820", ".784", ".628", ".880")),
+}
+PAPER_BEST = {
+    "components": "CLIP-L .812 (Kandinsky-20 / CycleGAN), CLIP-B .758",
+    "heads": "CLIP-L .806 (validate Kandinsky-20, train CycleGAN), CLIP-B .785",
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``report``."""
+    parser = subparsers.add_parser("report", description="Fill the tables of a results page from a searched workspace.")
+    parser.add_argument("--workspace", type=Path, required=True, metavar="WORKSPACE", help="searched with 'search'")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="Markdown file whose tables are filled")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute the tables that the file asks for and write them into it."""
+    report = Report(Workspace.open(args.workspace))
+    args.out.write_text(fill(args.out.read_text("utf-8"), report.tables()), "utf-8")
+    print(f"The tables of {args.out} are those of {args.workspace}.")
+    return 0
+
+
+def fill(text: str, tables: dict[str, Callable[[], str]]) -> str:
+    """The text with each marked table computed anew; raises AigiError for a table that is not known, or none marked."""
+    marks = re.compile(r"(<!-- results (\S+) -->\n).*?(<!-- /results -->)", re.DOTALL)
+    names = [match[2] for match in marks.finditer(text)]
+    unknown = [name for name in names if name not in tables]
+    if unknown or not names:
+        what = f"There is no table {unknown[0]!r}" if unknown else "The file marks no table"
+        raise AigiError(
+            f"{what}: write '<!-- results NAME -->' and '<!-- /results -->' with one of {', '.join(tables)}."
+        )
+    found: dict[str, str] = {}
+    for name in names:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        found[name] = tables[name]()
+    return marks.sub(lambda match: f"{match[1]}\n{found[match[2]]}\n\n{match[3]}", text)
+
+
+class Report:
+    """The tables of one workspace; what several of them need is computed once."""
+
+    def __init__(self, workspace: Workspace, key: AtlasKey | None = None) -> None:
+        self.workspace, self.domains, self.key = workspace, workspace.domains, key or AtlasKey()
+        self.names = workspace.domains.generators
+
+    def tables(self) -> dict[str, Callable[[], str]]:
+        return {
+            "means": self.means, "blocks": self.blocks, "search": self.search, "best": self.best, "geometry": self.geometry,
+            "words": self.words, "stability": self.stability, "training-sets": self.training_sets, "few-shot": self.few_shot,
+        }  # fmt: skip
+
+    # Parts shared by tables
+    def measure(self, detectors: Sequence[Detector], split: str = "test", draws: int | None = None) -> TransferMatrix:
+        scores = score_detectors(detectors, self.workspace)
+        return transfer_matrix(
+            scores,
+            self.domains,
+            self.names,
+            metrics=METRICS,
+            split=split,
+            draws=draws or self.key.draws,
+            seed=self.key.seed,
+        )
+
+    @cached_property
+    def atlas(self) -> Atlas:
+        return Atlas.open(self.workspace, self.key)
+
+    @cached_property
+    def plain(self) -> dict[str, TransferMatrix]:
+        """The matrices that need no search."""
+        bare = Protocol(fit_intercept=False)
+        return {
+            "embedding": self.measure(train(self.workspace, self.names)),
+            "embedding, no bias": self.measure(train(self.workspace, self.names, protocol=bare)),
+            "residual": self.measure(train_residual(self.workspace, self.names)),
+        }
+
+    @cached_property
+    def searched(self) -> dict[str, list[Searched]]:
+        """Every search's matrix on test and validation images, retrained from what the atlas says is kept."""
+        found: dict[str, list[Searched]] = {"components": [], "heads": []}
+        for a, b in self.atlas.pairs:
+            removed = tuple(np.flatnonzero(~self.atlas.kept((a, b))).tolist())
+            views: list[tuple[str, str, FeatureView]] = [("components", f"{a} / {b}", EmbeddingView(without=removed))]
+            for way in ((a, b), (b, a)):
+                views.append(("heads", f"train {way[0]}, validate {way[1]}", HeadsView(self.atlas.top_heads(*way))))
+            for kind, name, view in views:
+                detectors = train(self.workspace, self.names, view)
+                found[kind].append(
+                    Searched((a, b), name, self.measure(detectors), self.measure(detectors, "val", draws=1))
+                )
+        return found
+
+    def over_pairs(
+        self, kind: str, cells: str, metric: str = DEFAULT_METRIC
+    ) -> tuple[Estimate, Estimate, PairedDifference]:
+        """Before, after and change, averaged over all searches; each on the cells that its search has not seen."""
+        before, after = self.plain["embedding"], [each.test for each in self.searched[kind]]
+        masks = [block_masks(before, each.pair)[cells] for each in self.searched[kind]]
+        used = [(m, mask) for m, mask in zip(after, masks, strict=True) if mask.any()]
+        if not used:
+            nothing = Estimate(np.nan, np.nan, np.nan, 0)
+            return nothing, nothing, PairedDifference(np.nan, np.nan, np.nan, np.nan, 0)
+        means = np.array([[x.values[metric][mask].mean() for x in (before, m)] for m, mask in used]).mean(axis=0)
+        drawn = np.mean([[x.draws[metric][:, mask].mean(axis=1) for x in (before, m)] for m, mask in used], axis=0)
+        first, second = (estimate(value, d, len(used)) for value, d in zip(means, drawn, strict=True))
+        gap, change = drawn[1] - drawn[0], float(means[1] - means[0])
+        low, high = percentile_interval(gap)
+        p = float(paired_p_value(np.array(change), gap))
+        return first, second, PairedDifference(change, float(low), float(high), p, len(used))
+
+    # Tables
+    def means(self) -> str:
+        rows = []
+        for name, matrix in self.plain.items():
+            cells = block_masks(matrix)
+            rows.append([
+                name, *(show(matrix.mean(DEFAULT_METRIC, cells[c])) for c in ("all", "ood", "in-domain")),
+                show(matrix.mean("auc", cells["ood"])), show(matrix.mean("accuracy", cells["all"])), PAPER_MEANS[name],
+            ])  # fmt: skip
+        header = ["features", "all cells", "out-of-domain", "in-domain", "AUC, out-of-domain", "accuracy, all cells",
+                  "paper, CLIP-L, accuracy"]  # fmt: skip
+        return markdown(header, rows)
+
+    def blocks(self) -> str:
+        rows = []
+        for kind in ("embedding", "residual"):
+            masks = block_masks(self.plain[kind])
+            rows.append([kind, *(show(self.plain[kind].mean(DEFAULT_METRIC, masks[block])) for block in BLOCKS)])
+        for kind in ("components", "heads"):
+            rows.append([f"{kind}, mean over searches", *(show(self.over_pairs(kind, block)[1]) for block in BLOCKS)])
+            rows.append([f"{kind}, change", *(show(self.over_pairs(kind, block)[2]) for block in BLOCKS)])
+        for kind, figures in PAPER_BLOCKS.items():
+            for encoder, values in zip(("CLIP-B", "CLIP-L"), figures, strict=True):
+                rows.append([f"paper: {kind}, {encoder}", *values])
+        return markdown(["features", *BLOCKS], rows)
+
+    def search(self) -> str:
+        rows = []
+        for kind in ("components", "heads"):
+            for cells, title in (("all", "with the diagonal"), ("ood", "out-of-domain")):
+                before, after, change = self.over_pairs(kind, cells)
+                views = self.atlas.summary["view"].str.startswith(kind)
+                name = "D_eval" if cells == "all" else "D_eval, ood"
+                mine = self.atlas.summary[views & (self.atlas.summary["metric"] == DEFAULT_METRIC)]
+                mine = mine[mine["cells"] == name]
+                sure = mine[mine["q_value"] < 0.05]
+                verdict = f"{(sure['change'] > 0).sum()} better, {(sure['change'] < 0).sum()} worse of {len(mine)}"
+                chance = f"{mine['random'].mean():.3f}" if kind == "components" else "–"
+                kept = f"{mine['kept'].median():.0f} ({mine['kept'].min()}–{mine['kept'].max()})"
+                rows.append([kind, title, kept, show(before), show(after), show(change), chance, verdict])
+        header = ["search", "cells of D_eval", "kept: median (range)", "before", "after", "change",
+                  "as many random components", "searches with q < .05"]  # fmt: skip
+        return markdown(header, rows)
+
+    def best(self) -> str:
+        """The best search by test (as the paper reports it) and by validation images of D_eval, on test."""
+        rows = []
+        for kind, searches in self.searched.items():
+            masks = [block_masks(each.test, each.pair)["all"] for each in searches]
+            for how, matrices in (
+                ("test images (optimistic)", [each.test for each in searches]),
+                ("validation images", [each.val for each in searches]),
+            ):
+                scores = [m.values[DEFAULT_METRIC][mask].mean() for m, mask in zip(matrices, masks, strict=True)]
+                at = int(np.argmax(scores))
+                change = difference(searches[at].test, self.plain["embedding"], DEFAULT_METRIC).mean(masks[at])
+                value = searches[at].test.mean(DEFAULT_METRIC, masks[at])
+                rows.append([kind, how, searches[at].name, show(value), show(change), PAPER_BEST[kind]])
+        return markdown(
+            ["search", "chosen on", "search chosen", "D_eval, test", "change", "paper's best, accuracy"], rows
+        )
+
+    def geometry(self) -> str:
+        table, rows = self.atlas.geometry, []
+        change = self.atlas.summary.query(
+            "view == 'components' and metric == @DEFAULT_METRIC and cells == 'D_eval, ood'"
+        )
+        gain = change.set_index(["a", "b"])["change"]
+        for measure, part in table.groupby("measure", sort=False):
+            sure = part["p_value"] < 0.05
+            rise = part.set_index(["a", "b"])
+            both = spearmanr((rise["after"] - rise["before"]).loc[gain.index], gain)
+            beyond = f"{(sure & (part['after'] > part['random'])).sum()} above, {(sure & (part['after'] < part['random'])).sum()} below"
+            rows.append([
+                str(measure), *(f"{part[name].mean():.3f}" for name in ("before", "after", "random")), f"{beyond} of {len(part)}",
+                f"{both.statistic:+.2f} (n = {len(gain)})",
+            ])  # fmt: skip
+        header = ["measure", "before", "after", "as many random components", "pairs beyond random (p < .05)",
+                  "Spearman of its change with the change in balanced accuracy, out-of-domain"]  # fmt: skip
+        return markdown(header, rows)
+
+    def words(self) -> str:
+        table = self.atlas.words.query("a == ''")
+        if table.empty:
+            raise AigiError("The workspace has no phrases: run 'python -m precompute text' and search again.")
+        found = nameability(table.rename(columns={"cosine": "nameable"}))
+        rows = [
+            [str(row["family"]), f"{row['spearman']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]", f"{row['p_value']:.2f}", str(row["n"])]
+            for row in found.correlations.to_dict("records") if np.isfinite(row["spearman"])
+        ]  # fmt: skip
+        top = table.sort_values("cosine", ascending=False).iloc[:5]
+        names = [
+            [
+                str(row["detector"]),
+                str(row["text"]),
+                *(f"{row[name]:.3f}" for name in ("cosine", "null", "p_value", "ood")),
+            ]
+            for row in top.to_dict("records")
+        ]
+        return "\n\n".join([
+            markdown(["family", "Spearman of top cosine and out-of-domain mean", "p", "detectors"], rows),
+            markdown(["most nameable detectors", "nearest phrase", "cosine", "null's median", "p", "out-of-domain"], names),
+        ])  # fmt: skip
+
+    def stability(self, pairs: int = 4, repeats: int = 10) -> str:
+        rows = []
+        at = np.linspace(0, len(self.atlas.pairs) - 1, pairs).round().astype(int)
+        for pair in (self.atlas.pairs[i] for i in dict.fromkeys(at.tolist())):
+            row = [" / ".join(pair), str(int(self.atlas.kept(pair).sum()))]
+            for kind in KINDS:
+                found = selection_stability(self.workspace, pair, repeats=repeats, kind=kind)
+                row += [
+                    f"{found.sizes.min()}–{found.sizes.max()}",
+                    f"{found.overlap:.2f} ({found.chance_overlap():.2f})",
+                ]
+            rows.append(row)
+        header = ["D_search", "kept", "kept, bootstrap", "overlap (chance)", "kept, ±1 % weights", "overlap (chance)"]
+        return markdown(header, rows)
+
+    def training_sets(self) -> str:
+        ranking = rank_training_sets(trainer(self.workspace), self.domains, draws=self.key.draws, seed=self.key.seed)
+        rows = []
+        for k, goal in ((k, goal) for k in (1, 2, 3) for goal in GOALS):
+            best = ranking.best(k, goal)
+            mean = f"{best['test_mean']:.3f} [{best['test_mean_low']:.3f}, {best['test_mean_high']:.3f}]"
+            worst = f"{best['test_worst']:.3f} on {best['test_worst_on']}"
+            rows.append([str(k), goal, str(best["train"]), mean, worst, f"{best['test_gain']:+.3f}"])
+        header = [
+            "k",
+            "chosen by (validation)",
+            "training set",
+            "out-of-domain mean, test",
+            "worst",
+            "gain over sets of its size",
+        ]
+        return markdown(header, rows)
+
+    def few_shot(self) -> str:
+        table = few_shot_curves(self.workspace, self.names, repeats=3, draws=50, seed=self.key.seed).table
+        rows = []
+        for size, part in table.groupby(table["size"].replace(0, np.inf)):
+            cells = part.pivot_table(index="train", columns="cells", values="value")
+            rows.append(["all" if np.isinf(float(str(size))) else f"{size:.0f}", str(len(cells)),
+                         *(f"{cells[name].mean():.3f}" for name in ("in-domain", "ood", "worst ood"))])  # fmt: skip
+        return markdown(["images per class", "generators", "in-domain", "out-of-domain", "worst out-of-domain"], rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """One search's matrices; ``pair`` is D_search."""
+
+    pair: tuple[str, str]
+    name: str
+    test: TransferMatrix
+    val: TransferMatrix
+
+
+def block_masks(matrix: TransferMatrix, pair: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """Cells that a search on the pair has not seen: ``all``, ``ood``, ``in-domain``, and the OOD family blocks."""
+    unseen = matrix.without(pair)
+    masks = {"all": unseen, "ood": unseen & ~matrix.in_domain, "in-domain": unseen & matrix.in_domain}
+    rows, columns = (
+        np.array([FAMILIES.get(f, "") for f in fs]) for fs in (matrix.train_families, matrix.test_families)
+    )
+    for block in BLOCKS:
+        masks[block] = masks["ood"] & (rows == block[0])[:, None] & (columns == block[-1])
+    return masks
+
+
+def show(value: Estimate | PairedDifference) -> str:
+    if value.n == 0:
+        return "–"
+    if isinstance(value, PairedDifference):
+        p = "p < .001" if value.p_value < 0.001 else f"p = {value.p_value:.3f}".replace("0.", ".")
+        return f"{value.value:+.3f} [{value.low:+.3f}, {value.high:+.3f}], {p}"
+    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

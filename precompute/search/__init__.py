@@ -1,0 +1,34 @@
+"""Component and head search for pairs of generators: ``python -m precompute search``.
+
+``shared`` computes what all pairs have in common, ``pair`` one pair (an idempotent function from its names to a file),
+``job`` maps the one over the others in processes, and merges. Interrupted, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``search``."""
+    parser = subparsers.add_parser(
+        "search", description="Search components and heads for pairs of generators, and measure both on the others."
+    )
+    add = parser.add_argument
+    add("--workspace", type=Path, required=True, metavar="WORKSPACE", help="an encoded workspace")
+    add("--pairs", default="all", metavar="all|A:B,...", help="pairs of generators to search (default: all)")
+    add("--workers", type=int, help="processes (default: one a core)")
+    add("--draws", type=int, default=1000, help="bootstrap draws of every interval (default 1000)")
+    add("--seed", type=int, default=0, help="seed of draws and controls (default 0)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search and publish the atlas; prints progress with the time left, then where it lies."""
+    from aigi_core.transfer.atlas import AtlasKey
+    from precompute.search.job import search
+
+    key = AtlasKey(draws=args.draws, seed=args.seed)
+    print(search(args.workspace, args.pairs, key=key, workers=args.workers))
+    return 0

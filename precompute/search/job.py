@@ -1,0 +1,201 @@
+"""Runs the search over many pairs in processes, says how long it will take, and merges."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import combinations
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import false_discovery_control
+
+from aigi_core.errors import AigiError
+from aigi_core.transfer.atlas import FORMAT, METRICS_KEPT, TABLES, AtlasKey, read_arrays, write_arrays
+from aigi_core.transfer.pairs import Pair, parse_pairs
+from aigi_core.workspace import Workspace, exclusive, tool_versions, write_atomic
+from precompute.search.pair import Arrays, Searcher, Tables, compute_shared
+
+SHARED = "shared.npz"
+
+
+def search(
+    workspace_path: str | os.PathLike[str],
+    pairs: str = "all",
+    *,
+    key: AtlasKey | None = None,
+    workers: int | None = None,
+) -> str:
+    """Search what has not been searched yet and publish the atlas; returns a sentence saying where it lies.
+
+    Raises:
+        AigiError: no workspace, unknown generators, a pair that cannot be judged, or another search at work.
+    """
+    key = key or AtlasKey()
+    workspace = Workspace.open(workspace_path)
+    wanted = parse_pairs(pairs, workspace.domains)
+    path = workspace.result_path("atlas", key.of(workspace))
+    with exclusive(path, "search"):
+        (path / "pairs").mkdir(exist_ok=True)
+        start = perf_counter()
+        names = workspace.domains.generators
+        merged = _merged(path)
+        shared = _load(path / SHARED) or merged[0]
+        if shared is None:
+            shared = compute_shared(workspace, key, lambda step: _say(f"{step} ..."))
+            write_arrays(path / SHARED, *shared)
+        todo = [pair for pair in wanted if pair not in merged[1] and _load(_file(path, names, pair)) is None]
+        _say(f"{len(wanted)} pairs wanted, {len(wanted) - len(todo)} of them searched before.")
+        _search_all(workspace, key, path, todo, workers or os.cpu_count() or 1)
+        found = dict(merged[1])
+        for pair in combinations(names, 2):
+            record = _load(_file(path, names, pair))
+            if record is not None:
+                found[pair] = record
+        seconds = perf_counter() - start + merged[2]
+        _publish(
+            workspace, key, path, shared, {pair: found[pair] for pair in sorted(found, key=_order(names))}, seconds
+        )
+        for pair in found:
+            _file(path, names, pair).unlink(missing_ok=True)
+        (path / SHARED).unlink(missing_ok=True)
+        (path / "pairs").rmdir()
+    return f"The atlas of {len(found)} pairs lies in {path}."
+
+
+def _search_all(workspace: Workspace, key: AtlasKey, path: Path, todo: Sequence[Pair], workers: int) -> None:
+    if not todo:
+        return
+    names, start = workspace.domains.generators, perf_counter()
+    context = get_context("spawn")  # forked BLAS threads hang
+    with ProcessPoolExecutor(
+        min(workers, len(todo)), context, initializer=_start_worker, initargs=(workspace.path, key, path)
+    ) as pool:
+        jobs = {pool.submit(_one, pair, str(_file(path, names, pair))): pair for pair in todo}
+        try:
+            for done, job in enumerate(as_completed(jobs), 1):
+                job.result()
+                left = (perf_counter() - start) / done * (len(todo) - done)
+                _say(f"[{done}/{len(todo)}] {' : '.join(jobs[job])} - about {_duration(left)} left")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_searcher: Searcher | None = None
+
+
+def _start_worker(path: Path, key: AtlasKey, atlas: Path) -> None:
+    global _searcher
+    found = _load(atlas / SHARED) or _merged(atlas)[0]
+    assert found is not None, "the shared part is written before the workers start"
+    _searcher = Searcher(Workspace.open(path), key, found[0])
+
+
+def _one(pair: Pair, file: str) -> None:
+    assert _searcher is not None, "the worker has been started"
+    try:
+        record = _searcher.run(pair)
+    except AigiError as error:
+        raise AigiError(f"Searching {pair[0]} and {pair[1]}: {error}") from error
+    write_arrays(Path(file), *record)
+
+
+def _file(path: Path, names: Sequence[str], pair: Pair) -> Path:
+    return path / "pairs" / f"{names.index(pair[0]):03d}-{names.index(pair[1]):03d}.npz"
+
+
+def _load(file: Path) -> tuple[Arrays, Tables] | None:
+    """A finished file; None where it is missing or damaged (it is then computed again)."""
+    try:
+        return read_arrays(file)
+    except (OSError, ValueError):
+        return None
+
+
+SHARED_ARRAYS = ("matrix embedding", "matrix residual", "head_scores", "head_log_loss", "random_kept", "random_values")
+
+
+def _merged(path: Path) -> tuple[tuple[Arrays, Tables] | None, dict[Pair, tuple[Arrays, Tables]], float]:
+    """The parts of an atlas published before: what is shared, each pair, and the seconds it took."""
+    try:
+        about = json.loads((path / "atlas.json").read_text("utf-8"))
+        arrays = read_arrays(path / "arrays.npz")[0]
+        tables = {name: pd.read_parquet(path / f"{name}.parquet") for name in TABLES}
+    except (OSError, ValueError, KeyError):
+        return None, {}, 0.0
+    own = {name: arrays.pop(name) for name in SHARED_ARRAYS}
+    rows = {name: _by_pair(table) for name, table in tables.items()}
+    pairs: dict[Pair, tuple[Arrays, Tables]] = {}
+    for at, (a, b) in enumerate(about["pairs"]):
+        mine = {name: rows[name].get((a, b), []) for name in TABLES}
+        pairs[(a, b)] = ({name: values[at] for name, values in arrays.items()}, mine)
+    return (own, {"words": rows["words"].get(("", ""), [])}), pairs, float(about["seconds"])
+
+
+def _by_pair(table: pd.DataFrame) -> dict[Pair, list[dict[str, Any]]]:
+    rows: dict[Pair, list[dict[str, Any]]] = {}
+    for row in table.to_dict("records"):
+        rows.setdefault((str(row["a"]), str(row["b"])), []).append({str(name): value for name, value in row.items()})
+    return rows
+
+
+def _publish(
+    workspace: Workspace,
+    key: AtlasKey,
+    path: Path,
+    shared: tuple[Arrays, Tables],
+    pairs: dict[Pair, tuple[Arrays, Tables]],
+    seconds: float,
+) -> None:
+    """Arrays and tables first, ``atlas.json`` last: its presence means that all is there."""
+    arrays = dict(shared[0])
+    first = next(iter(pairs.values()))[0]
+    for name in first:
+        arrays[name] = np.stack([record[0][name] for record in pairs.values()])
+    tables = {
+        name: pd.DataFrame([row for record in (shared, *pairs.values()) for row in record[1].get(name, [])])
+        for name in TABLES
+    }
+    summary = tables["summary"]
+    same = summary.groupby(["view", "metric", "cells"])["p_value"]
+    summary["q_value"] = same.transform(lambda p: false_discovery_control(p, method="bh"))
+    write_arrays(path / "arrays.npz", arrays, {})
+    for name, table in tables.items():
+        write_atomic(path / f"{name}.parquet", table.to_parquet(index=False, compression="zstd"))
+    domains = workspace.domains
+    about = {
+        "format": FORMAT,
+        "key": key.of(workspace),
+        "parameters": vars(key),
+        "workspace": workspace.digest,
+        "generators": list(domains.generators),
+        "families": list(domains.families),
+        "pairs": [list(pair) for pair in pairs],
+        "metrics": list(METRICS_KEPT),
+        "components": int(workspace.embeddings.shape[1]),
+        "heads": list(workspace.heads.shape[:2]),
+        "versions": tool_versions(),
+        "seconds": round(seconds, 1),
+    }
+    write_atomic(path / "atlas.json", (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _order(names: Sequence[str]) -> Any:
+    return lambda pair: (names.index(pair[0]), names.index(pair[1]))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

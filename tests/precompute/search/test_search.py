@@ -1,0 +1,204 @@
+"""The search job on a small workspace: what it stores is what the library computes, and it goes on where it stopped."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
+from aigi_core.detectors.components import search_components
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.features import EmbeddingView, HeadsView
+from aigi_core.detectors.heads import score_heads
+from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.transfer import transfer_matrix
+from aigi_core.transfer.atlas import Atlas
+from aigi_core.workspace import Workspace
+from precompute.__main__ import main
+from precompute.search import job
+from tests.precompute.search.conftest import KEY
+
+PAIR = ("alpha-gan", "beta-diff")
+
+
+@pytest.fixture(scope="module")
+def atlas(path: Path) -> Atlas:
+    return Atlas.open(Workspace.open(path), KEY)
+
+
+def test_stores_what_the_library_computes(path: Path, atlas: Atlas) -> None:
+    workspace = Workspace.open(path)
+    found = search_components(workspace, PAIR)
+    for stored, direction in zip(atlas.components(PAIR), (found.forward, found.backward), strict=True):
+        np.testing.assert_array_equal(stored.removed, direction.removed)
+        np.testing.assert_allclose(stored.accuracy, direction.accuracy, atol=1e-6)
+        np.testing.assert_allclose(stored.log_loss, direction.log_loss, rtol=2e-3)
+        assert (stored.cut, stored.C) == (direction.cut, pytest.approx(direction.C))
+    kept = np.flatnonzero(atlas.kept(PAIR[::-1]))
+    np.testing.assert_array_equal(kept, found.kept)
+    views = {
+        "embedding": EmbeddingView(),
+        "components": EmbeddingView(without=tuple(np.setdiff1d(np.arange(24), kept).tolist())),
+        "heads a>b": HeadsView(atlas.top_heads(*PAIR)),
+        "heads b>a": HeadsView(atlas.top_heads(*PAIR[::-1])),
+    }
+    names = workspace.domains.generators
+    for view, features in views.items():
+        detectors = train(workspace, names, features)
+        matrix = transfer_matrix(score_detectors(detectors, workspace), workspace.domains, names, draws=40)
+        pair = () if view == "embedding" else PAIR
+        for metric in ("accuracy", "auc"):
+            np.testing.assert_allclose(atlas.matrix(view, metric, pair), matrix.values[metric], atol=1e-6)
+        if pair:
+            rows = atlas.summary.query("a == @PAIR[0] and b == @PAIR[1] and view == @view and metric == 'auc'")
+            row = rows.set_index("cells").loc["D_eval, ood"]
+            cells = matrix.without(PAIR) & ~matrix.in_domain
+            assert row["after"] == pytest.approx(matrix.values["auc"][cells].mean())
+            assert row["n"] == 2 and row["after_low"] <= row["after"] <= row["after_high"]
+            assert row["change"] == pytest.approx(row["after"] - row["before"])
+
+
+def test_single_heads_are_scored_on_the_other_generators_validation_images(path: Path, atlas: Atlas) -> None:
+    workspace = Workspace.open(path)
+    scores = atlas.head_scores("beta-diff", "gamma-diff")
+    rows = workspace.domains.rows("gamma-diff", "val")
+    detector = train(workspace, ["beta-diff"], HeadsView(((1, 2),)), Protocol(refit=False))[0]
+    flagged = detector.predict(workspace, rows)
+    assert scores[1, 2] == pytest.approx(balanced_accuracy_score(workspace.domains.labels[rows], flagged))
+    assert np.isnan(atlas.head_scores("beta-diff", "beta-diff")).all()
+    best = atlas.top_heads("alpha-gan", "beta-diff")
+    assert best == score_heads(workspace, "alpha-gan", "beta-diff").top(3)
+    assert len(best) == 3 and atlas.head_scores("alpha-gan", "beta-diff")[best[0]] == np.nanmax(
+        atlas.head_scores("alpha-gan", "beta-diff")
+    )
+
+
+def test_tables_are_complete(atlas: Atlas) -> None:
+    assert len(atlas.summary) == 2 * 3 * 3 * 2  # pairs, views, metrics, cells
+    components = atlas.summary.query("view == 'components' and metric == 'balanced_accuracy'")
+    assert components[["random", "random_low", "random_high"]].notna().all().all()
+    assert (atlas.summary["q_value"] >= atlas.summary["p_value"] - 1e-12).all()
+    assert set(atlas.geometry["measure"]) == {"isoscore", "isoscore_star", "participation_ratio", "mean_cosine"}
+    before = atlas.words.query("a == ''")
+    assert len(before) == 4 and len(atlas.words) == 12
+    assert before["cosine"].between(0, 1).all() and before["p_value"].between(0, 1).all()
+    band = atlas.random_removal.band(10, np.ones((4, 4), bool))
+    assert band[1] <= band[0] <= band[2]
+
+
+def test_goes_on_where_it_stopped(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A third pair is added to the published ones, whose arrays and rows stay as they were."""
+    copy = tmp_path / "workspace"
+    shutil.copytree(path, copy)
+    path = copy
+    workspace = Workspace.open(path)
+    folder = workspace.result_path("atlas", KEY.of(workspace))
+    before = Atlas.open(workspace, KEY)
+    kept, rows = before.kept(PAIR), before.summary.query("a == @PAIR[0] and b == @PAIR[1]")
+    done: list[tuple[str, str]] = []
+    original = job._one
+    monkeypatch.setattr(job, "_one", lambda pair, file: (done.append(pair), original(pair, file)))
+    monkeypatch.setattr(job, "ProcessPoolExecutor", _InProcess)
+    job.search(path, "alpha-gan:beta-diff,delta-ar:beta-diff", key=KEY)
+    assert done == [("delta-ar", "beta-diff")]
+    assert "2 pairs wanted, 1 of them searched before" in capsys.readouterr().err
+    after = Atlas.open(workspace, KEY)
+    assert len(after.pairs) == 3 and not (folder / "pairs").exists()
+    np.testing.assert_array_equal(after.kept(PAIR), kept)
+    columns = [name for name in rows.columns if name != "q_value"]
+    again = after.summary.query("a == @PAIR[0] and b == @PAIR[1]")[columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again, rows[columns].reset_index(drop=True))
+
+
+def test_an_interrupted_search_keeps_its_finished_pairs(
+    synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "workspace"
+    shutil.copytree(synthetic_path, copy)
+    monkeypatch.setattr(job, "ProcessPoolExecutor", _InProcess)
+    done: list[tuple[str, str]] = []
+    original = job._one
+
+    def stop_after_one(pair: tuple[str, str], file: str) -> None:
+        if done:
+            raise KeyboardInterrupt
+        done.append(pair)
+        original(pair, file)
+
+    monkeypatch.setattr(job, "_one", stop_after_one)
+    pairs = "alpha-gan:beta-diff,alpha-gan:gamma-diff"
+    with pytest.raises(KeyboardInterrupt):
+        job.search(copy, pairs, key=KEY)
+    workspace = Workspace.open(copy)
+    with pytest.raises(WorkspaceError, match="have not been searched yet: run 'python -m precompute search"):
+        Atlas.open(workspace, KEY)
+    folder = workspace.result_path("atlas", KEY.of(workspace))
+    files = list((folder / "pairs").iterdir())
+    assert len(files) == 1
+    files[0].write_bytes(files[0].read_bytes()[:200])  # a damaged file is no finished pair
+    monkeypatch.setattr(job, "_one", lambda pair, file: (done.append(pair), original(pair, file)))
+    job.search(copy, pairs, key=KEY)
+    assert len(done) == 3 and len(Atlas.open(workspace, KEY).pairs) == 2
+
+
+class _InProcess:
+    """A pool that runs jobs at once in this process."""
+
+    def __init__(self, workers: int, context: object, initializer: object, initargs: tuple[object, ...]) -> None:
+        initializer(*initargs)  # type: ignore[operator]
+
+    def __enter__(self) -> "_InProcess":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def submit(self, function: object, *args: object) -> object:
+        from concurrent.futures import Future
+
+        future: Future[object] = Future()
+        try:
+            future.set_result(function(*args))  # type: ignore[operator]
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, **options: object) -> None:
+        return None
+
+
+def test_bad_input_is_named(path: Path, atlas: Atlas, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--workspace", str(path), "--pairs", "alpha-gan:omega"]) == 2
+    assert "'alpha-gan:omega' is not a pair of generators" in capsys.readouterr().err
+    with pytest.raises(AigiError, match="has not been searched.*--pairs delta-ar:gamma-diff"):
+        atlas.kept(("delta-ar", "gamma-diff"))
+    with pytest.raises(AigiError, match="keeps balanced_accuracy"):
+        atlas.matrix("embedding", "eer")
+    with pytest.raises(AigiError, match="no matrix 'heads'"):
+        atlas.matrix("heads", pair=PAIR)
+    with pytest.raises(AigiError, match="no generator 'omega'"):
+        atlas.head_scores("omega", "beta-diff")
+
+
+def test_a_damaged_atlas_is_refused(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "workspace"
+    shutil.copytree(path, copy)
+    workspace = Workspace.open(copy)
+    folder = workspace.result_path("atlas", KEY.of(workspace))
+    arrays = folder / "arrays.npz"
+    arrays.write_bytes(arrays.read_bytes()[:-100])
+    with pytest.raises(WorkspaceError, match="arrays.npz is damaged"):
+        Atlas.open(workspace, KEY).kept(PAIR)
+    (folder / "summary.parquet").unlink()
+    with pytest.raises(WorkspaceError, match="damaged.*missing summary.parquet"):
+        Atlas.open(workspace, KEY)
+    about = json.loads((folder / "atlas.json").read_text())
+    (folder / "atlas.json").write_text(json.dumps(about)[:50])
+    with pytest.raises(WorkspaceError, match="is damaged"):
+        Atlas.open(workspace, KEY)
