@@ -1,0 +1,93 @@
+"""Geometry: how evenly embeddings fill their space, before and after removal, and whether that goes with transfer."""
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+import ui
+from aigi_core import figures
+from aigi_core.transfer.isotropy import pair_changes, rank_correlation
+from ui import results
+
+METRIC = "balanced_accuracy"
+
+
+@ui.cached
+def linked(workspace: results.Workspace, measure: str, beyond_random: bool) -> tuple[pd.DataFrame, dict[str, float]]:
+    atlas = results.atlas(workspace)
+    changes = pair_changes(atlas.summary, atlas.geometry, measure, METRIC, beyond_random=beyond_random)
+    return changes, rank_correlation(changes)
+
+
+with ui.page(__file__) as page:
+    atlas = results.atlas(page.workspace)
+    with page.controls():
+        titles = {title: name for name, title in figures.MEASURES.items()}
+        title = page.select("measure", "Measure", list(titles))
+        beyond = page.toggle("beyond", "Beyond random removal", True,
+                             help="Any removal raises IsoScore at a fixed number of images; this takes off what random "
+                             "removals of as many components bring.")  # fmt: skip
+    measure = titles[title]
+    changes, link = linked(page.workspace, measure, beyond)
+    verdict = (
+        "a more even space goes with better transfer" if link["low"] > 0
+        else "a more even space goes with worse transfer" if link["high"] < 0
+        else "no link that the data can tell from none"
+    )  # fmt: skip
+    if measure == "mean_cosine":
+        verdict = verdict.replace("a more even space", "a higher mean cosine")
+    every = atlas.geometry[atlas.geometry["measure"] == measure]
+    rises = every["after"] > every["before"]
+    surprising = (every["p_value"] < 0.05) & (every["after"] > every["random"])
+    page.answer(
+        f"Removal raises {title} for **{int(rises.sum())} of {len(every)} pairs**, but for only **{int(surprising.sum())}** beyond "
+        f"what random removals do. Against the change in out-of-domain balanced accuracy: {verdict} "
+        f"(Spearman **{link['rho']:+.2f}**, {link['low']:+.2f} to {link['high']:+.2f})."
+    )
+    page.stats(
+        [
+            ui.Stat("Spearman's rho", f"{link['rho']:+.2f}", f"{link['pairs']} pairs of {link['generators']} generators",
+                    (link["low"], link["high"]), "Rank correlation of the change in geometry and in OOD balanced accuracy; "
+                    "the interval draws generators, not pairs.", "+.2f"),
+            ui.Stat("Rises", f"{int(rises.sum())}", f"of {len(every)} pairs"),
+            ui.Stat("Beyond random", f"{int(surprising.sum())}", f"of {len(every)} pairs, each at p < .05",
+                    help="About one pair in forty would be by chance alone."),
+        ]
+    )  # fmt: skip
+    page.protocol(
+        geometry="Normalised embeddings of the test images of D_eval. IsoScore: (participation ratio - 1) / (components - 1), "
+        "equal to the published algorithm. IsoScore*: the same after shrinkage towards the identity (zeta .2).",
+        random="200 removals of as many random components for each pair.",
+        generalisation="Change of OOD balanced accuracy on D_eval by the pair's removal (Components).",
+        interval="95 %, bootstrap over generators, 2,000 draws.",
+    )
+
+    with page.section("Over all pairs", "One point a pair of D_search; a click chooses it."):
+        points = changes.assign(
+            name=changes["a"] + " / " + changes["b"], x=changes["geometry"], y=changes["ood"], group="pair",
+            detail=changes["kept"].astype(str) + " components kept",
+        )  # fmt: skip
+        names = points["name"].tolist()
+        chosen = page.select("pair", "Pair", names)
+        against = "less random removals" if beyond else "less before"
+        draw = partial(
+            figures.scatter, points.drop(columns="group").assign(group="pairs of generators"), named=[chosen], selected=chosen,
+            alt=f"Change of {title} after removal {against} against change of OOD balanced accuracy, {len(points)} pairs: "
+            f"Spearman {link['rho']:+.2f}, 95 % interval {link['low']:+.2f} to {link['high']:+.2f}.",
+            x_title=f"{title} after, {against}", y_title="Change of OOD balanced accuracy", x_reference=0, y_reference=0,
+        )  # fmt: skip
+        page.figure("pairs", draw, table=changes, clicks=("pair",))
+
+    at = names.index(chosen)
+    a, b = changes["a"].iloc[at], changes["b"].iloc[at]
+    with page.section("The chosen pair", f"Searched on {ui.name(a)} and {ui.name(b)}; measured on all others."):
+        own = atlas.geometry[(atlas.geometry["a"] == a) & (atlas.geometry["b"] == b)]
+        page.figure("pair", partial(figures.geometry_change, own), table=own)
+        isotropic = own[own["measure"] == "isoscore"].to_dict("records")
+        for row in isotropic:
+            st.caption(
+                f"A perfectly isotropic Gaussian cloud of as many images would score {row['isotropic_before']:.3f} before and "
+                f"{row['isotropic_after']:.3f} after."
+            )
+        page.link("components", "The search behind it", d1=a, d2=b)
