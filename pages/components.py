@@ -10,7 +10,7 @@ import ui
 from aigi_core import figures
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.geometry import GeometryComparison, compare_geometry
-from aigi_core.transfer import METRICS, Atlas, d_eval, difference, selection_stability
+from aigi_core.transfer import METRICS, d_eval, difference, selection_stability
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.jobs import job
@@ -28,7 +28,7 @@ def geometry(workspace: Workspace, pair: tuple[str, str], removed: tuple[int, ..
 with ui.page(__file__) as page:
     atlas, domains = results.atlas(page.workspace), page.domains
     pairs = atlas.removals(METRIC)
-    best = pairs.loc[pairs["change"].idxmax()]
+    best = pairs.iloc[int(pairs["change"].to_numpy(float).argmax())]
     with page.controls():
         first = page.generator("d1", "D1", best["a"], among=atlas.generators)
         second = page.generator("d2", "D2", best["b"] if first != best["b"] else best["a"],
@@ -47,7 +47,8 @@ with ui.page(__file__) as page:
         before = results.matrix(page.workspace, results.Setting(sets), METRIC).on(names)
         after = results.matrix(page.workspace, results.Setting(sets, EmbeddingView(without=removed)), METRIC).on(names)
     change = difference(after, before, METRIC)
-    gap, was, now = (m for m in (change.mean(~before.in_domain), *(x.mean(METRIC, ~x.in_domain) for x in (before, after))))
+    out = ~before.in_domain
+    gap, was, now = change.mean(out), before.mean(METRIC, out), after.mean(METRIC, out)
     random = atlas.random_band(pair, kept)
     page.answer(
         f"Searched on {ui.name(first)} and {ui.name(second)}, **{len(removed)} of {atlas.about['components']} components** go. "
@@ -75,7 +76,9 @@ with ui.page(__file__) as page:
         atlas=f"{len(atlas.pairs)} pairs; computed by python -m precompute search, key {atlas.about['key']}.",
     )
 
-    with page.section("The search", "Balanced accuracy on the other generator's validation images; rings mark the cuts."):
+    with page.section(
+        "The search", "Balanced accuracy on the other generator's validation images; rings mark the cuts."
+    ):
         curves = pd.DataFrame(
             [
                 {"train": d.train, "val": d.val, "removed": t, "component": int(d.removed[t - 1]) if t else -1,
@@ -86,14 +89,21 @@ with ui.page(__file__) as page:
         page.figure("search", partial(figures.removal_curves, directions, at=depth), table=curves)
         page.link("geometry", "What this does to the shape of the space", d1=first, d2=second)
 
-    with page.section("What it changes", "After less before, cell by cell; in brackets: no difference at a false discovery rate of 5 %."):
+    with page.section(
+        "What it changes",
+        "After less before, cell by cell; in brackets: no difference at a false discovery rate of 5 %.",
+    ):
         families = (before.train_families, before.test_families)
         page.figure("change", partial(figures.difference_heatmap, change, families), table=change.to_frame())
         shape = geometry(page.workspace, pair, removed)
         page.figure("geometry", partial(figures.geometry_change, shape.table), table=shape.table)
-        st.caption(f"Geometry of {shape.images:,} test images of D_eval; random: {shape.controls} removals of as many components.")
+        st.caption(
+            f"Geometry of {shape.images:,} test images of D_eval; random: {shape.controls} removals of as many components."
+        )
 
-    with page.section("Is the selection stable?", "The search repeated on bootstrap draws of its training and validation images."):
+    with page.section(
+        "Is the selection stable?", "The search repeated on bootstrap draws of its training and validation images."
+    ):
         stability = job(
             page, "stability", "Repeat the search 10 times",
             lambda progress: selection_stability(page.workspace, pair, repeats=10, progress=progress),
@@ -105,7 +115,11 @@ with ui.page(__file__) as page:
                 f"(Jaccard index, {len(stability.kept)} repeats); random sets of the same sizes {stability.chance_overlap():.2f}."
             )
             frequency = pd.DataFrame(
-                {"component": np.arange(len(stability.frequency)), "kept_in": stability.frequency, "kept": stability.reference}
+                {
+                    "component": np.arange(len(stability.frequency)),
+                    "kept_in": stability.frequency,
+                    "kept": stability.reference,
+                }
             )
             page.table("stability", frequency.sort_values("kept_in", ascending=False))
 

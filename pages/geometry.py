@@ -8,13 +8,14 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.transfer.isotropy import pair_changes, rank_correlation
+from aigi_core.workspace import Workspace
 from ui import results
 
 METRIC = "balanced_accuracy"
 
 
 @ui.cached
-def linked(workspace: results.Workspace, measure: str, beyond_random: bool) -> tuple[pd.DataFrame, dict[str, float]]:
+def linked(workspace: Workspace, measure: str, beyond_random: bool) -> tuple[pd.DataFrame, dict[str, float]]:
     atlas = results.atlas(workspace)
     changes = pair_changes(atlas.summary, atlas.geometry, measure, METRIC, beyond_random=beyond_random)
     return changes, rank_correlation(changes)

@@ -23,7 +23,7 @@ from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.reading import read
 from aigi_core.explain.words import Words
-from aigi_core.transfer import TRAINING, TrainSet, TransferMatrix, make_training_sets, transfer_matrix
+from aigi_core.transfer import TRAINING, Atlas, TrainSet, TransferMatrix, make_training_sets, transfer_matrix
 from aigi_core.workspace import Workspace
 from ui.page import Page
 from ui.workspaces import cached
@@ -114,6 +114,12 @@ def matrix(workspace: Workspace, setting: Setting, metric: str) -> TransferMatri
     return transfer_matrix(
         scores(workspace, setting), workspace.domains, setting.sets, thresholds=thresholds, metrics=(metric,)
     )
+
+
+@cached
+def atlas(workspace: Workspace) -> Atlas:
+    """The searches of all pairs; WorkspaceError, which names the command, where they were not run."""
+    return Atlas.open(workspace)
 
 
 @cached

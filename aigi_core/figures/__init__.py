@@ -4,7 +4,7 @@ Every function is pure: a result and a :class:`Theme` in, a ``plotly.graph_objec
 alternative text in ``figure.layout.meta`` (:func:`alt_text`). Names of generators go through :func:`label`.
 """
 
-from aigi_core.figures.components import MEASURES, geometry_change, pair_map, removal_curves
+from aigi_core.figures.components import FALSE_DISCOVERY, MEASURES, geometry_change, pair_map, removal_curves
 from aigi_core.figures.curves import Curve, Roc, curves, roc, score_histogram
 from aigi_core.figures.evidence import evidence_bars
 from aigi_core.figures.few_shot import few_shot
@@ -23,7 +23,7 @@ from aigi_core.figures.transfer import (
 from aigi_core.figures.words import span_bars, word_list
 
 __all__ = [
-    "DARK", "LIGHT", "MEASURES", "Curve", "Roc", "Style", "Theme", "alt_text", "block_intervals", "cell_histogram", "cell_roc",
+    "DARK", "FALSE_DISCOVERY", "LIGHT", "MEASURES", "Curve", "Roc", "Style", "Theme", "alt_text", "block_intervals", "cell_histogram", "cell_roc",
     "curves", "detector_intervals", "difference_heatmap", "evidence_bars", "few_shot", "finish", "generator_intervals", "generator_styles", "geometry_change",
     "heatmap", "intervals", "label", "pair_map", "removal_curves", "roc", "scatter", "score_histogram", "span_bars", "transfer_heatmap", "word_list",
 ]  # fmt: skip

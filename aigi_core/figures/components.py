@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.theme import LIGHT, Theme, finish
 from aigi_core.transfer import METRICS
+from aigi_core.transfer.atlas import StoredElimination
 
 FALSE_DISCOVERY = 0.05
 MEASURES = {
@@ -24,16 +24,9 @@ MEASURES = {
 """Measures of geometry, as figures and tables name them."""
 
 
-class Direction(Protocol):
-    """One direction of a component search, fresh or from an atlas."""
-
-    train: str
-    val: str
-    accuracy: np.ndarray
-    cut: int
-
-
-def removal_curves(directions: Sequence[Direction], *, at: int | None = None, theme: Theme = LIGHT) -> go.Figure:
+def removal_curves(
+    directions: Sequence[StoredElimination], *, at: int | None = None, theme: Theme = LIGHT
+) -> go.Figure:
     """Score against components removed, one line a direction, a ring at each best score (the cut)."""
     lines = [
         Curve(f"{d.train} → {d.val}", np.arange(len(d.accuracy)), np.asarray(d.accuracy, float)) for d in directions
@@ -81,7 +74,7 @@ def pair_map(
             frame.loc[row, column], hover.loc[row, column] = p["change"], text
             unsure.loc[row, column] = not p["q_value"] < FALSE_DISCOVERY
     sure = pairs[pairs["q_value"] < FALSE_DISCOVERY]
-    best = pairs.loc[pairs["change"].idxmax()]
+    best = pairs.iloc[int(pairs["change"].to_numpy(float).argmax())]
     alt = (
         f"Change of OOD {METRICS[metric].in_words} by each of {len(pairs)} pairs; {int((sure['change'] > 0).sum())} improve and "
         f"{int((sure['change'] < 0).sum())} worsen at a false discovery rate of 5 %. Best: {best['a']} with {best['b']}, "

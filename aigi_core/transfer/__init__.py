@@ -5,6 +5,7 @@ Measuring takes decision values ``scores`` [K detectors, N images] and the index
 curves train their own.
 """
 
+from aigi_core.transfer.atlas import Atlas
 from aigi_core.transfer.bootstrap import Estimate, draw_counts
 from aigi_core.transfer.cell import Cell, open_cell
 from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference, standings
@@ -12,6 +13,8 @@ from aigi_core.transfer.few_shot import FewShotCurves, few_shot_curves
 from aigi_core.transfer.gallery import ORDERS, VERDICTS, arrange, gallery, verdict_shares
 from aigi_core.transfer.matrix import TRAINING, TrainSet, TransferMatrix, make_training_sets, transfer_matrix
 from aigi_core.transfer.metrics import DEFAULT_METRIC, METRICS, Metric, evaluate
+from aigi_core.transfer.pairs import d_eval
+from aigi_core.transfer.stability import SelectionStability, selection_stability
 from aigi_core.transfer.training_sets import TrainingSetRanking, rank_training_sets, trainer
 
 __all__ = [
@@ -20,16 +23,19 @@ __all__ = [
     "ORDERS",
     "TRAINING",
     "VERDICTS",
+    "Atlas",
     "Cell",
     "Estimate",
     "FewShotCurves",
     "MatrixDifference",
     "Metric",
     "PairedDifference",
+    "SelectionStability",
     "TrainSet",
     "TrainingSetRanking",
     "TransferMatrix",
     "arrange",
+    "d_eval",
     "difference",
     "draw_counts",
     "evaluate",
@@ -38,6 +44,7 @@ __all__ = [
     "make_training_sets",
     "open_cell",
     "rank_training_sets",
+    "selection_stability",
     "standings",
     "trainer",
     "transfer_matrix",

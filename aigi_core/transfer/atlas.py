@@ -192,6 +192,30 @@ class Atlas:
         """Components that remain: a component is removed only where the cut lists of both directions remove it."""
         return np.unpackbits(self._arrays["kept"][self._at(pair)], count=self.about["components"]).astype(bool)
 
+    def removed(self, pair: Iterable[str], depth: int | None = None) -> tuple[int, ...]:
+        """Components that both lists remove, each cut at its best score, or both after ``depth`` removals."""
+        a, b = (d.removed[: d.cut if depth is None else depth].tolist() for d in self.components(pair))
+        return tuple(sorted(set(a) & set(b)))
+
+    def removals(self, metric: str = DEFAULT_METRIC) -> pd.DataFrame:
+        """Rows of :attr:`summary` on component removal: one a pair, measured on the OOD cells of D_eval."""
+        table = self.summary
+        chosen = (table["view"] == "components") & (table["metric"] == metric) & (table["cells"] == "D_eval, ood")
+        return table[chosen].reset_index(drop=True)
+
+    def random_band(self, pair: Iterable[str], kept: int) -> tuple[float, float, float]:
+        """Mean and 95 % band of the OOD mean on the pair's D_eval when ``kept`` random components stay."""
+        search = set(pair)
+        names = np.array(self.generators)
+        outside = np.array([name not in search for name in names])
+        found = self.random_removal
+        return found.band(max(kept, int(found.kept[0])), outside[:, None] & outside & (names[:, None] != names))
+
+    @property
+    def random_repeats(self) -> int:
+        """Random removals of each size."""
+        return int(self.random_removal.values.shape[1])
+
     def head_scores(self, train: str, val: str) -> Float[np.ndarray, "layers heads"]:
         """Balanced accuracy of every single head's detector trained on one generator, on the validation images of another."""
         i, j = self._number(train), self._number(val)
