@@ -56,6 +56,10 @@ with ui.page(__file__) as page:
         f"**{now.value:.3f}** ({gap.value:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}, p = {gap.p_value:.2g}); removing as many "
         f"at random gives {random[0]:.3f} on average."
     )
+    if pair == (best["a"], best["b"]) and at_cut:
+        st.caption(
+            f"This is the pair of {len(pairs)} with the greatest change: chosen among many on test images, it flatters."
+        )
     page.stats(
         [
             ui.Stat("Components kept", f"{kept}", f"of {atlas.about['components']}"),

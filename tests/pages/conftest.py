@@ -1,0 +1,18 @@
+"""A workspace whose pairs were searched."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aigi_core.workspace import Workspace
+
+
+@pytest.fixture(scope="session")
+def searched(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The synthetic workspace with its atlas."""
+    from precompute.search.job import search
+
+    path = Path(shutil.copytree(synthetic_path, tmp_path_factory.mktemp("searched") / "w"))
+    search(path)
+    return Workspace.open(path)
