@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
@@ -38,6 +40,40 @@ def _facts(part: pd.DataFrame) -> dict[str, object]:
         "size": f"{part['width'].median():.0f} × {part['height'].median():.0f}",
         "jpeg_quality": float(quality.median()) if len(quality) else np.nan,
     }
+
+
+def card(workspace: Workspace) -> dict[str, list[str]]:
+    """What the makers of a workspace want its readers to know, as headed lists of plain sentences; empty without a card.
+
+    Reads ``card`` of ``workspace.json``: ``encoder`` (a sentence), ``confounds``, ``licences`` (sentences) and
+    ``alignment`` (how well texts and images match, measured on classes that its fit had not seen).
+    """
+    found = workspace.manifest.get("card")
+    if not isinstance(found, dict):
+        return {}
+    alignment = found.get("alignment")
+    listed = {
+        "Encoder": [found.get("encoder"), _alignment(alignment if isinstance(alignment, dict) else {})],
+        "Confounds": found.get("confounds"),
+        "Licences": found.get("licences"),
+    }
+    lines = {head: [str(line) for line in said if line] for head, said in listed.items() if isinstance(said, list)}
+    return {head: said for head, said in lines.items() if said}
+
+
+def _alignment(found: dict[str, Any]) -> str:
+    try:
+        ways, held_out = found["ways"] if "ways" in found else found["held_out"]["ways"], found["held_out"]
+        shares = [
+            f"{held_out[key]['share']:.0%} [{held_out[key]['low']:.0%}, {held_out[key]['high']:.0%}]"
+            for key in ("first", "first_five")
+        ]
+    except (KeyError, TypeError, ValueError):
+        return ""
+    return (
+        f"Text alignment: among the captions of {ways} classes unseen in the fit, the right one comes first for "
+        f"{shares[0]} of {held_out['n']} images and among the first five for {shares[1]}."
+    )
 
 
 def examples(workspace: Workspace, generator: str | None, count: int = 2) -> Int[np.ndarray, " n"]:

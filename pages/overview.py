@@ -1,43 +1,93 @@
 """Overview: what the workspace holds, what stands out, where to go next."""
 
+import streamlit as st
+
 import ui
-from aigi_core.overview import describe, examples
+from aigi_core import figures
+from aigi_core.overview import card, describe, examples
+from aigi_core.transfer import DEFAULT_METRIC, make_training_sets
+from ui import results
 
 contents = ui.cached(describe)
 
 with ui.page(__file__) as page:
-    table, domains, encoder = contents(page.workspace), page.domains, page.workspace.encoder
-    real = table["family"] == "real"
-    images = table[["train", "val", "test"]].sum(axis=1)
-    families = list(dict.fromkeys(domains.families))
+    workspace, domains, encoder = page.workspace, page.domains, page.workspace.encoder
+    table = contents(workspace)
+    real, images = table["family"] == "real", table[["train", "val", "test"]].sum(axis=1)
     page.answer(
-        f"{ui.name(page.workspace.name)} holds **{len(domains.generators)} generators** of {len(families)} families "
-        f"and photographs of {int(real.sum())} pools, as seen by the image encoder {ui.name(encoder['model'])}."
+        f"{ui.name(workspace.name)} holds **{len(domains.generators)} generators** of {len(set(domains.families))} families "
+        f"and real images of {int(real.sum())} pools, as seen by the image encoder {ui.name(encoder['model'])}."
     )
     page.stats(
         [
-            ui.Stat("Fakes", f"{images[~real].sum():,}", n=f"{len(domains.generators)} generators"),
-            ui.Stat("Real images", f"{images[real].sum():,}", n=f"{int(real.sum())} pools",
+            ui.Stat("Fakes", f"{images[~real].sum():,}", f"{len(domains.generators)} generators"),
+            ui.Stat("Real images", f"{images[real].sum():,}", f"{int(real.sum())} pools",
                     help="A generator is trained and tested against the real images of its own pool."),
-            ui.Stat("Embedding", f"{encoder['embedding_width']}", n="components of the joint text-image space"),
+            ui.Stat("Embedding", f"{encoder['embedding_width']}", "components of the joint text-image space"),
             ui.Stat("Attention heads", f"{encoder['layers'] * encoder['heads']}",
-                    n=f"{encoder['layers']} layers × {encoder['heads']}"),
+                    f"{encoder['layers']} layers × {encoder['heads']}"),
         ]
     )  # fmt: skip
     page.protocol(
-        encoder=f"{encoder['library']} {encoder['model']} ({encoder['pretrained']}), weights SHA-256 {encoder['weights_sha256'][:16]}…",
-        splits="By group (same prompt, same scene), the same real images for every generator of a pool.",
+        encoder=f"{encoder['library']} {encoder['model']} ({encoder['pretrained']}), weights SHA-256 "
+        f"{encoder['weights_sha256'][:16]}…",
+        splits="By group (same prompt, same scene); the same real images serve every generator of a pool.",
+        detectors="Logistic regression on the embedding, one a generator, classes weighing alike; balanced accuracy on the test split, 95 % bootstrap intervals.",
+        file_facts="Boosted trees on format, size, compression and metadata alone, trained and tested on the same images.",
     )
+    with page.section("What stands out"):
+        findings = st.container()  # filled last, so that the rest of the page does not wait for it
 
     with page.section(
-        "Images", "How many images each source has. A shared group of real images serves all generators of its pool."
+        "Sources", "Images of each split, and what their files say. A fact that differs gives the label away."
     ):
         page.table("sources", table, formats={"jpeg_quality": "%.0f"})
 
-    with page.section("Examples", "Two of each generator, chosen by hash, not by looks; a click opens the source."):
-        tiles = [
-            ui.Tile(int(row), [name, domains.family_of[name]])
-            for name in domains.generators
-            for row in examples(page.workspace, name)
+    with page.section(
+        "Examples", "Two of each source, taken by their hash and not by their looks. A click opens the source."
+    ):
+        named = [
+            (name, domains.family_of[name], row) for name in domains.generators for row in examples(workspace, name)
         ]
-        page.images(tiles + [ui.Tile(int(row), ["real", "photograph"]) for row in examples(page.workspace, None, 6)])
+        named += [("real", "photograph", row) for row in examples(workspace, None, 6)]
+        page.images([ui.Tile(int(row), [name, family]) for name, family, row in named], width=110)
+
+    if about := card(workspace):
+        with page.section("What to know about it"):
+            for head, lines in about.items():
+                with st.expander(head, expanded=head == "Confounds"):
+                    st.markdown("\n".join(f"- {ui.inert(line)}" for line in lines))
+
+    with findings, page.section(), st.spinner("Training one detector a generator …"):
+        sets = make_training_sets(domains, "each generator")
+        matrix = results.matrix(workspace, results.Setting(tuple(sets.values())), DEFAULT_METRIC)
+        inside, ood, gap = (
+            matrix.mean(DEFAULT_METRIC, matrix.in_domain),
+            matrix.mean(DEFAULT_METRIC, ~matrix.in_domain),
+            matrix.gap(DEFAULT_METRIC),
+        )
+        hardest, best = matrix.hardest(DEFAULT_METRIC), matrix.best_detector(DEFAULT_METRIC)
+        page.finding(
+            f"A detector reaches a balanced accuracy of **{inside.value:.3f}** on the generator it knows and **{ood.value:.3f}** on others: it loses "
+            f"{gap.value:.3f} (95 % interval {gap.low:.3f} to {gap.high:.3f}, {gap.n} cells)."
+        )
+        page.link("transfer", "See every pair of generators")
+        if hardest and best:
+            page.finding(
+                f"Hardest to find unseen is {ui.name(hardest[0])} ({hardest[1]:.3f} on average); the detector of "
+                f"{ui.name(best[0])} carries over best ({best[1]:.3f})."
+            )
+            page.link("transfer", "Open this pair", train=best[0], test=hardest[0])
+        facts = results.fact_matrix(workspace, DEFAULT_METRIC)
+        blind = facts.mean(DEFAULT_METRIC, facts.in_domain)
+        telling = "what they learn may be partly that" if blind.low > 0.5 else "no more than a guess"
+        page.finding(
+            f"Without looking at a pixel, file format, size and compression reach **{blind.value:.3f}** (95 % interval "
+            f"{blind.low:.3f} to {blind.high:.3f}) where the detectors reach {inside.value:.3f}: {telling}."
+        )
+        page.link("audit", "Which facts give which generator away")
+        page.figure(
+            "generators",
+            lambda theme: figures.generator_intervals(matrix, DEFAULT_METRIC, page.styles(theme), theme=theme),
+            table=matrix.by_test(DEFAULT_METRIC),
+        )

@@ -1,5 +1,6 @@
 """Train: a detector of chosen generators, tested at once; how many images it needs; which generators to choose."""
 
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -22,9 +23,8 @@ with ui.page(__file__) as page:
         metric = page.select(
             "metric", "Metric", {m.title: m.name for m in METRICS.values()}, METRICS[DEFAULT_METRIC].title
         )
-        view, bias = results.choose_view(page)
+        setting = results.choose_setting(page, (tuple(trained),))
     about = METRICS[metric]
-    setting = results.Setting((tuple(trained),), view, bias)
     matrix = results.matrix(page.workspace, setting, metric).on(tested)
     detector = results.detectors(page.workspace, setting)[0]
     inside, ood = matrix.mean(metric, matrix.in_domain), matrix.mean(metric, ~matrix.in_domain)
@@ -104,7 +104,7 @@ with ui.page(__file__) as page:
                 trainer(page.workspace, results.feature_view(setting), results.protocol(setting)), domains, k_max=k,
                 metric=metric, progress=progress,
             ),
-            about="Seconds for two generators, about a minute for three.", k=k, metric=metric, view=str(view), bias=bias,
+            about="Seconds for two generators, about a minute for three.", k=k, metric=metric, how=replace(setting, sets=()),
         )  # fmt: skip
         if ranking:
             best, safest = ranking.best(k), ranking.best(k, "worst")

@@ -7,19 +7,19 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.transfer import METRICS, TRAINING, difference, make_training_sets, open_cell
+from aigi_core.transfer import TRAINING, difference, make_training_sets, open_cell
 from ui import results
 
 with ui.page(__file__) as page:
     with page.controls():
-        metric = page.select("metric", "Metric", {m.title: m.name for m in METRICS.values()})
+        about = results.choose_metric(page)
         how = page.select(
             "sets", "Trained on", list(TRAINING), help="; ".join(f"{k}: {v}" for k, v in TRAINING.items())
         )
-        view, bias = results.choose_view(page)
+        sets = make_training_sets(page.domains, how)
+        setting = results.choose_setting(page, tuple(sets.values()))
         compare = page.toggle("compare", "Compare")
-    sets, about = make_training_sets(page.domains, how), METRICS[metric]
-    rows, setting = list(sets), results.Setting(tuple(sets.values()), view, bias)
+    rows, metric = list(sets), about.name
     with st.spinner("Training and measuring the detectors …"):
         matrix = results.matrix(page.workspace, setting, metric)
     inside, ood, every = (matrix.mean(metric, cells) for cells in (matrix.in_domain, ~matrix.in_domain, None))
@@ -37,9 +37,15 @@ with ui.page(__file__) as page:
             ui.Stat("All cells", f"{every.value:.3f}", f"{every.n} cells", (every.low, every.high)),
         ]
     )  # fmt: skip
+    if metric == "accuracy":
+        page.notice(
+            f"Plain accuracy depends on how many real images stand against a generator's fakes: always naming the "
+            f"larger class reaches up to {matrix.majority_accuracy.max():.2f} here. Balanced accuracy does not."
+        )
     page.protocol(
         metric=f"{about.title}: {about.description}.",
-        training=f"{TRAINING[how]}; logistic regression, C chosen on validation, refitted on train plus validation.",
+        training=f"{TRAINING[how]}; logistic regression, C chosen on validation, refitted on train plus validation; "
+        f"classes {'weigh alike' if setting.balance else 'weigh by their numbers'}.",
         testing="Each generator's fakes of the test split against the real images of its own pools.",
         intervals="95 %, bootstrap of groups of test images (1,000 draws); the training images stay fixed.",
     )
@@ -56,18 +62,18 @@ with ui.page(__file__) as page:
             "A second setting beside it", "In brackets: no difference at a false discovery rate of 5 % over all cells."
         ):
             with page.controls("B"):
-                view_b, bias_b = results.choose_view(page, "B")
-            other = results.matrix(page.workspace, results.Setting(setting.sets, view_b, bias_b), metric)
+                second = results.choose_setting(page, setting.sets, "B")
+            other = results.matrix(page.workspace, second, metric)
             change = difference(matrix, other, metric)
             gap = change.mean(~matrix.in_domain)
             st.markdown(
-                f"Out of domain, A is **{gap.value:+.3f}** against B (95 % interval {gap.low:+.3f} to {gap.high:+.3f}, "
+                f"Out of domain, A is **{gap.value:+z.3f}** against B (95 % interval {gap.low:+.3f} to {gap.high:+.3f}, "
                 f"p = {gap.p_value:.2g}, {gap.n} cells). A is the setting at the top."
             )
             for column, name, shown in zip(st.columns(2), "AB", (matrix, other), strict=True):
                 with column:
                     st.markdown(f"**{name}**")
-                    page.figure(f"matrix-{name}", partial(draw, shown), clicks=("train", "test"))
+                    page.figure(f"matrix-{name}", partial(draw, shown, compact=True), clicks=("train", "test"))
             families = (matrix.train_families, matrix.test_families)
             page.figure(
                 "difference",

@@ -26,6 +26,8 @@ STATED = (
     "stylegan2-ffhq shows faces only, stylegan2-pizza food only, midjourney-shoes shoes only: a detector trained on one "
     "of them may know the subject; stylegan2-pizza's real counterparts are general photographs.",
     "Many pictures of the text-to-image generators are illustrations or renderings, the real images are photographs.",
+    "Of the 700 general photographs 250 show only ten things: tench, springer spaniels, cassette players, chain saws, "
+    "churches, French horns, garbage trucks, petrol pumps, golf balls and parachutes.",
     "dalle-2 pictures carry a bar of five colours at the bottom right.",
     "pix2pix and cyclegan-horse2zebra translate real images; both sides of a pair stay in one split.",
 )

@@ -21,7 +21,7 @@ from aigi_core.clip.encoder import Encoder, load_encoder
 from aigi_core.clip.phrases import OWN_PHRASES, read_phrases
 from aigi_core.clip.text import check_template, count_cut, embed, whole_words
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.workspace import Workspace, describe_file, digest_of, exclusive, read_manifest, write_manifest
+from aigi_core.workspace import Workspace, describe_file, digest_of, exclusive, read_manifest, sha256_of, write_manifest
 
 VOCABULARY, PHRASES = "vocabulary", "phrases"
 PART = 4096
@@ -57,6 +57,7 @@ def add_parser(subparsers: Any) -> None:
     add("--name", metavar="NAME", help="name of the bank made from --phrases (default: the file's)")
     add("--words", type=int, metavar="N", help="keep only the N most frequent words of the vocabulary")
     add("--template", default="{}", help="what each text is put into, such as 'a photo of a {}' (default: {})")
+    add("--model", help="where the workspace was encoded from a folder: local-dir:DIR (default: as recorded)")
     add("--pretrained", metavar="FILE", help="weights, where the workspace was encoded from a file")
     add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         raise AigiError("--name names the bank made from --phrases: give both, or neither.")
     workspace = Workspace.open(args.workspace)
     given = _given(args.phrases, args.name, args.template) if args.phrases else None  # refused before weights load
-    encoder = encoder_of(workspace, args.pretrained, args.device)
+    encoder = encoder_of(workspace, args.model, args.pretrained, args.device)
     for source in [given] if given else own_sources(encoder, args.template, args.words):
         print(add_bank(args.workspace, encoder, source))
     return 0
@@ -83,8 +84,13 @@ def own_sources(encoder: Encoder, template: str = "{}", words: int | None = None
     ]
 
 
-def encoder_of(workspace: Workspace, pretrained: str | None = None, device: str = "auto") -> Encoder:
+def encoder_of(
+    workspace: Workspace, model: str | None = None, pretrained: str | None = None, device: str = "auto"
+) -> Encoder:
     """The encoder that a workspace was encoded with, checked by the digest of its weights.
+
+    Args:
+        model, pretrained: where the record is not enough to find the weights again (a file, a folder).
 
     Raises:
         WorkspaceError: the weights are others than those that computed the workspace's features.
@@ -92,14 +98,14 @@ def encoder_of(workspace: Workspace, pretrained: str | None = None, device: str 
     """
     recorded = workspace.encoder
     untrained = re.fullmatch(r"untrained \(seed (\d+)\)", recorded["pretrained"])
-    tag = pretrained or (None if untrained else recorded["pretrained"]) or None
+    tag = pretrained or (None if untrained or model else recorded["pretrained"]) or None
     seed = int(untrained[1]) if untrained else 0
-    encoder = load_encoder(recorded["model"], tag, device, "fp32", seed)
+    encoder = load_encoder(model or recorded["model"], tag, device, "fp32", seed)
     if encoder.weights_sha256 != recorded["weights_sha256"]:
         raise WorkspaceError(
             f"{workspace.path} was encoded with {recorded['model']} ({recorded['pretrained']}), weights "
-            f"{recorded['weights_sha256'][:12]}, but {tag or 'the model'} gives weights {encoder.weights_sha256[:12]}: "
-            f"texts and images would not share a space; name the same weights with --pretrained."
+            f"{recorded['weights_sha256'][:12]}, but {tag or model or 'the model'} gives weights {encoder.weights_sha256[:12]}: "
+            f"texts and images would not share a space; name the same weights with --pretrained or --model."
         )
     return encoder
 
@@ -158,7 +164,8 @@ def _given(file: Path, name: str | None, template: str) -> Source:
 def _intact(path: Path, manifest: dict[str, Any], files: list[str]) -> bool:
     listed = manifest["files"]
     return all(
-        name in listed and (path / name).is_file() and describe_file(path, name) == listed[name] for name in files
+        name in listed and (path / name).is_file() and sha256_of(path / name) == listed[name]["sha256"]
+        for name in files
     )
 
 

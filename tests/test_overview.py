@@ -1,8 +1,11 @@
 """What a workspace holds, counted."""
 
-import numpy as np
+from dataclasses import replace
 
-from aigi_core.overview import describe, examples
+import numpy as np
+import pytest
+
+from aigi_core.overview import card, describe, examples
 from aigi_core.workspace import Workspace
 
 
@@ -19,3 +22,19 @@ def test_examples_are_steady_and_of_their_source(synthetic: Workspace) -> None:
     assert len(rows) == 3 and (synthetic.domains.generator[rows] == "beta-diff").all()
     assert np.array_equal(rows, examples(synthetic, "beta-diff", 3))
     assert (synthetic.domains.labels[examples(synthetic, None, 4)] == 0).all()
+
+
+def test_card_says_what_its_makers_measured(synthetic: Workspace) -> None:
+    share = {"share": 0.27, "low": 0.19, "high": 0.36}
+    about = {"encoder": "Not CLIP.", "confounds": ["PNG <b>"], "licences": [],
+             "alignment": {"held_out": {"ways": 100, "n": 100, "first": share, "first_five": share}}}  # fmt: skip
+    found = card(replace(synthetic, manifest=synthetic.manifest | {"card": about}))
+    assert found["Confounds"] == ["PNG <b>"] and "Licences" not in found
+    assert found["Encoder"][0] == "Not CLIP." and "27% [19%, 36%] of 100 images" in found["Encoder"][1]
+
+
+@pytest.mark.parametrize(
+    "broken", [None, [], "text", {"confounds": "no list", "alignment": 3}, {"alignment": {"held_out": {}}}]
+)
+def test_a_missing_or_broken_card_is_no_card(synthetic: Workspace, broken: object) -> None:
+    assert card(replace(synthetic, manifest=synthetic.manifest | {"card": broken})) == {}

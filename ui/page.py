@@ -84,7 +84,7 @@ class Page(Controls):
     def answer(self, text: str) -> None:
         """The answer to the page's question in one or two sentences of markdown; names go through :func:`name`."""
         self._answer.markdown(text)
-        self._report.answer = text.replace("**", "").replace("`", "")
+        self._report.answer = plain(text)
 
     def stats(self, stats: Sequence[Stat]) -> None:
         """The numbers behind the answer, each with n and interval."""
@@ -106,16 +106,22 @@ class Page(Controls):
             yield
 
     @contextmanager
-    def section(self, title: str, text: str = "", help: str | None = None) -> Iterator[None]:
-        """A titled part; an error in it is shown in its place and leaves the rest of the page standing."""
-        st.subheader(title, help=help, anchor=False)
+    def section(self, title: str = "", text: str = "", help: str | None = None) -> Iterator[None]:
+        """A part of the page; an error in it is shown in its place and leaves the rest of the page standing."""
+        if title:
+            st.subheader(title, help=help, anchor=False)
+            self._report.parts.append((title, None))
         if text:
             st.markdown(text)
-        self._report.parts.append((title, None))
         try:
             yield
         except Exception as error:
             _explain(error)
+
+    def finding(self, text: str) -> None:
+        """One sentence that the page has found out, in markdown; it goes into the report."""
+        st.markdown(text)
+        self._report.parts.append((plain(text), None))
 
     def figure(
         self, name: str, draw: Draw, *, table: pd.DataFrame | None = None, clicks: Sequence[str] = (),
@@ -247,6 +253,11 @@ def name(text: str) -> str:
     ticks = "`" * (1 + max((len(run) for run in _runs_of_backticks(text)), default=0))
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{ticks}{pad}{' '.join(text.split())}{pad}{ticks}"
+
+
+def plain(text: str) -> str:
+    """The markdown of :meth:`Page.answer` without its marks."""
+    return text.replace("**", "").replace("`", "")
 
 
 def _runs_of_backticks(text: str) -> list[str]:

@@ -88,7 +88,7 @@ def render(report: Report, workspace: Workspace, link: str) -> str:
                 f"<h2>{escape(title)}</h2><div class=scroll>{part.to_html(index=False, escape=True, border=0)}</div>"
             )
         elif part is None:
-            body.append(f"<h2>{escape(title)}</h2>")
+            body.append(f"<p>{escape(title)}</p>" if title.endswith(".") else f"<h2>{escape(title)}</h2>")
         else:
             figure = part(theme=LIGHT)
             body.append(f"<figure aria-label=\"{escape(alt_text(figure), quote=True)}\">{_div(figure)}"

@@ -23,7 +23,17 @@ from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.reading import read
 from aigi_core.explain.words import Words
-from aigi_core.transfer import TRAINING, Atlas, TrainSet, TransferMatrix, make_training_sets, transfer_matrix
+from aigi_core.transfer import (
+    DEFAULT_METRIC,
+    METRICS,
+    TRAINING,
+    Atlas,
+    Metric,
+    TrainSet,
+    TransferMatrix,
+    make_training_sets,
+    transfer_matrix,
+)
 from aigi_core.workspace import Workspace
 from ui.page import Page
 from ui.workspaces import cached
@@ -46,15 +56,23 @@ class Setting:
     Attributes:
         sets: each detector's training generators.
         view: a feature view, or :data:`RESIDUAL`.
+        balance: both classes weigh alike in training. A pool has several times as many real images as one generator
+            has fakes: without it a detector learns to answer "real", and plain accuracy rewards it for that.
     """
 
     sets: tuple[TrainSet, ...]
     view: FeatureView | str = EMBEDDING
     bias: bool = True
+    balance: bool = True
 
 
-def choose_view(page: Page, of: str = "") -> tuple[FeatureView | str, bool]:
-    """The controls ``view`` and ``bias``; ``of`` sets a second pair apart (its names end in ``_b``)."""
+def choose_metric(page: Page) -> Metric:
+    """The control ``metric``."""
+    return page.select("metric", "Metric", {m.title: m for m in METRICS.values()}, METRICS[DEFAULT_METRIC].title)
+
+
+def choose_setting(page: Page, sets: tuple[TrainSet, ...], of: str = "") -> Setting:
+    """The controls ``view``, ``bias`` and ``balance``; ``of`` sets a second group apart (its names end in ``_b``)."""
     suffix, whose = ("_b", f" of {of}") if of else ("", "")
     view = page.select(
         f"view{suffix}", f"Feature view{whose}", VIEWS, "Residual" if of else None,
@@ -65,7 +83,12 @@ def choose_view(page: Page, of: str = "") -> tuple[FeatureView | str, bool]:
         f"bias{suffix}", f"Bias{whose}", True,
         help="With a bias a detector sets its own threshold; without one it is a direction through the origin.",
     )  # fmt: skip
-    return view, bias
+    balance = page.toggle(
+        f"balance{suffix}", f"Balance{whose}", True,
+        help="Real and fake images weigh alike in training. Without it the more frequent class, usually the real "
+        "images, wins in doubt.",
+    )  # fmt: skip
+    return Setting(sets, view, bias, balance)
 
 
 @cached
@@ -77,8 +100,8 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
 
 
 def protocol(setting: Setting) -> Protocol:
-    """The paper's protocol, with or without bias."""
-    return Protocol(fit_intercept=setting.bias)
+    """The paper's protocol, with or without bias, with or without classes of equal weight."""
+    return Protocol(fit_intercept=setting.bias, class_weight="balanced" if setting.balance else None)
 
 
 def feature_view(setting: Setting) -> FeatureView:
@@ -123,6 +146,15 @@ def atlas(workspace: Workspace) -> Atlas:
 
 
 @cached
+def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferMatrix:
+    """The matrix of detectors that see nothing but file facts (format, size, compression)."""
+    from aigi_core.audit.facts import fact_scores, file_facts  # brings scikit-learn, two seconds that other pages spare
+
+    found = fact_scores(file_facts(workspace.images), workspace.domains)
+    return transfer_matrix(found.scores, workspace.domains, found.train, metrics=(metric,))
+
+
+@cached
 def lexicon(workspace: Workspace, bank: str = "phrases") -> Lexicon:
     """A text bank ready for search."""
     return Lexicon.of(workspace, bank)
@@ -135,12 +167,11 @@ def words(workspace: Workspace, setting: Setting, row: int, bank: str = "phrases
 
 
 def choose_detector(page: Page) -> tuple[Setting, list[str], int]:
-    """The controls ``sets``, ``train``, ``view`` and ``bias``: one detector, as (setting, names of its rows, row)."""
+    """The controls ``sets``, ``train``, ``view``, ``bias`` and ``balance``: one detector, as (setting, names of its rows, row)."""
     how = page.select("sets", "Training sets", list(TRAINING), help="; ".join(f"{k}: {v}" for k, v in TRAINING.items()))
     sets = make_training_sets(page.domains, how)
     train = page.select("train", "Detector trained on", list(sets))
-    view, bias = choose_view(page)
-    return Setting(tuple(sets.values()), view, bias), list(sets), list(sets).index(train)
+    return choose_setting(page, tuple(sets.values())), list(sets), list(sets).index(train)
 
 
 @cached

@@ -91,7 +91,9 @@ def fit(
     b = unit(np.sum([unit(wording - wording.mean(axis=0)) for wording in wordings], axis=0))
     u, s, vt = np.linalg.svd(a.T @ b)
     s /= s[0]
-    image_map, text_map = whiten @ (u * s**image_power), vt.T * s**text_power
+    # Image directions beyond the texts' width meet no text and keep the smallest weight.
+    image_map = whiten @ (u * np.pad(s, (0, len(u) - len(s)), mode="edge") ** image_power)
+    text_map = np.pad(vt[: len(s)].T * s**text_power, ((0, 0), (0, len(u) - len(s))))
     image_map /= np.linalg.norm((x - image_mean) @ image_map, axis=1).mean()
     text_map /= np.linalg.norm(unit(wordings[0] - text_mean) @ text_map, axis=1).mean()
     parts = {"image_mean": image_mean, "image_map": image_map, "text_mean": text_mean, "text_map": text_map}

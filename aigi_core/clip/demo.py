@@ -123,7 +123,7 @@ def load_tower(file: Path, alignment: Alignment | None = None) -> VisionTower:
             state["ln_post.bias"] = state["ln_post.bias"] - torch.from_numpy(alignment.image_mean)
             state["proj"] = torch.from_numpy(alignment.image_map)
         tower.load_state_dict(state)
-    except (KeyError, IndexError, RuntimeError) as error:
+    except (KeyError, ValueError, RuntimeError) as error:
         raise AigiError(
             f"{file} does not hold the ViT-S/14 backbone expected ({error}): delete it and try again."
         ) from error

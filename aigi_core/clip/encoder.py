@@ -188,7 +188,11 @@ def _load_open_clip(model: str, pretrained: str | None, device: torch.device, pr
     checkpoint = find_checkpoint(model, pretrained, seed)
     clip: Any = load_clip(checkpoint, seed)
     check_supported(clip.visual, model)
-    tokenizer = open_clip.get_tokenizer(checkpoint.name)
+    try:
+        tokenizer = open_clip.get_tokenizer(checkpoint.name)
+    except Exception as error:  # Hugging Face tokenizers want packages and files of their own
+        reason = " ".join(str(error).split())[:200]
+        raise AigiError(f"The tokenizer of {model!r} could not be loaded ({reason}): use another model.") from error
     weights_sha256 = digest_weights(clip.state_dict())
     clip = clip.to(device)
 

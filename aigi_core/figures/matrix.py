@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from aigi_core.figures.theme import LIGHT, Theme, finish, label
+from aigi_core.figures.theme import LIGHT, Scale, Theme, finish, label
 
 Centre = Literal["chance", "zero", "none"]
+_DARK, _WHITE = "#14181b", "#ffffff"
 _SHORT_FAMILIES = {"gan": "GAN", "autoregressive": "AR", "mixed": "mix"}
 
 
@@ -33,6 +34,7 @@ def heatmap(
     diagonal: bool = True,
     outlined: np.ndarray | None = None,
     higher_is_better: bool = True,
+    compact: bool = False,
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """A matrix whose cells carry their number and report clicks (as ``customdata`` [row name, column name]).
@@ -50,6 +52,7 @@ def heatmap(
         diagonal: outline cells whose row and column have the same name (in-domain).
         outlined: [rows, columns] cells to outline instead of those.
         higher_is_better: the scale's good end; False turns the diverging scale round (error rates).
+        compact: without colour bar and titles of axes, for two side by side.
     """
     z = values.to_numpy(float)
     rows, columns = [str(r) for r in values.index], [str(c) for c in values.columns]
@@ -57,16 +60,24 @@ def heatmap(
     texts = np.array([["" if np.isnan(v) else _short(v, number) for v in line] for line in z], object).reshape(z.shape)
     if faint is not None:
         texts = np.where(faint.to_numpy(bool) & (texts != ""), "(" + texts + ")", texts)
+    scale = theme.sequential if centre == "none" else theme.diverging
+    if not higher_is_better:
+        scale = [(1 - at, colour) for at, colour in reversed(scale)]
+    bar = dict(title=dict(text=value_title, side="right", font=dict(size=12)), thickness=10, outlinewidth=0, len=0.6,
+               tickfont=dict(size=11, color=theme.muted), xpad=6)  # fmt: skip
     figure = go.Figure(
         go.Heatmap(
-            z=z, zmin=low, zmax=high, colorscale=theme.sequential if centre == "none" else theme.diverging,
-            reversescale=not higher_is_better,
-            text=texts, texttemplate="%{text}" if max(z.shape) <= 26 else "", textfont=dict(size=11 if max(z.shape) <= 18 else 9),
-            xgap=1, ygap=1, hoverinfo="skip",
-            colorbar=dict(title=dict(text=value_title, side="right", font=dict(size=12)), thickness=10, outlinewidth=0, len=0.6,
-                          tickfont=dict(size=11, color=theme.muted), xpad=6),
+            z=z,
+            zmin=low,
+            zmax=high,
+            colorscale=scale,
+            xgap=1,
+            ygap=1,
+            hoverinfo="skip",
+            showscale=not compact,
+            colorbar=bar,
         )
-    )  # fmt: skip
+    )
     # plotly reports no clicks on a heatmap (streamlit issues 8760, 8933): invisible points over the cells do.
     y, x = np.indices(z.shape).reshape(2, -1)
     words = None if hover is None else hover.to_numpy(str)
@@ -79,6 +90,12 @@ def heatmap(
         customdata=[[rows[i], columns[j]] for i, j in zip(y, x, strict=True)], showlegend=False, name="cells",
         selected=dict(marker=dict(opacity=0)), unselected=dict(marker=dict(opacity=0)),
     )  # fmt: skip
+    if max(z.shape) <= 26:  # beyond that no number can be read
+        figure.add_scatter(
+            x=x, y=y, mode="text", text=texts.ravel(), hoverinfo="skip", showlegend=False, name="numbers",
+            textfont=dict(size=11 if max(z.shape) <= 18 else 9, color=_text_colours(z, low, high, scale)),
+            selected=dict(textfont=dict(color=theme.ink)),  # without it a click would fade all other numbers
+        )  # fmt: skip
     if outlined is None:
         outlined = np.array([[diagonal and row == column for column in columns] for row in rows], bool)
     for i, j in np.argwhere(outlined):
@@ -88,9 +105,9 @@ def heatmap(
         _outline(figure, rows.index(selected[0]), columns.index(selected[1]), theme.accent, 4)
     figure.update_xaxes(range=[-0.5, len(columns) - 0.5], tickvals=list(range(len(columns))), fixedrange=True,
                         ticktext=[label(c) for c in columns], tickangle=-50 if len(columns) > 6 else 0,
-                        title_text=column_title, showgrid=False)  # fmt: skip
+                        title_text="" if compact else column_title, showgrid=False)  # fmt: skip
     figure.update_yaxes(range=[len(rows) - 0.5, -0.5], tickvals=list(range(len(rows))), ticktext=[label(r) for r in rows],
-                        fixedrange=True, title_text=row_title, showgrid=False)  # fmt: skip
+                        fixedrange=True, title_text="" if compact else row_title, showgrid=False)  # fmt: skip
     height = 150 + min(max(len(rows) * 30, 160), 900) + (22 if column_families else 0)
     return finish(figure, theme, alt, height, hovermode="closest", hoverdistance=-1, dragmode=False,
                   margin=dict(l=8, r=8, t=30 if column_families else 10, b=8))  # fmt: skip
@@ -112,6 +129,16 @@ def _short(value: float, number: str) -> str:
         return "no value"
     text = f"{value:{number}}"
     return text.replace("0.", ".", 1) if text.lstrip("+-").startswith("0.") else text
+
+
+def _text_colours(z: np.ndarray, low: float, high: float, scale: Scale) -> list[str]:
+    """Dark or white for each cell, whichever stands out more from the cell's colour (WCAG relative luminance)."""
+    place = np.clip(np.nan_to_num((z.ravel() - low) / (high - low)) if high > low else np.zeros(z.size), 0, 1)
+    stops = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for _, colour in scale])
+    rgb = np.stack([np.interp(place, [at for at, _ in scale], channel) for channel in stops.T], axis=1)
+    linear = np.where(rgb <= 0.03928, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
+    return [_DARK if light > 0.199 else _WHITE for light in luminance]  # .199: equal contrast to both, 4.2:1
 
 
 def _outline(figure: go.Figure, row: int, column: int, colour: str, width: int) -> None:

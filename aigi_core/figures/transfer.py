@@ -23,6 +23,7 @@ def transfer_heatmap(
     *,
     rows: Sequence[str] | None = None,
     selected: tuple[str, str] | None = None,
+    compact: bool = False,
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """Detectors by generators; in-domain cells outlined, or the OOD ones where these are fewer. ``rows`` names the training sets (by default their generators)."""
@@ -46,7 +47,7 @@ def transfer_heatmap(
         values, alt=alt, centre=centre, limits=(0.0, 1.0), row_title="trained on", column_title="tested on",
         value_title=about.title, row_families=matrix.train_families, column_families=matrix.test_families,
         hover=pd.DataFrame(hover), selected=selected, outlined=matrix.in_domain if matrix.in_domain.mean() < 0.5 else ~matrix.in_domain, higher_is_better=about.higher_is_better,
-        theme=theme,
+        compact=compact, theme=theme,
     )  # fmt: skip
 
 
@@ -72,7 +73,7 @@ def difference_heatmap(
         f"differ at a false discovery rate of 5 %; the others are in brackets."
     )
     return heatmap(
-        values, alt=alt, centre="zero", number="+.2f", row_title="trained on", column_title="tested on",
+        values, alt=alt, centre="zero", number="+z.2f", row_title="trained on", column_title="tested on",
         value_title=f"{about.title}, A − B", row_families=families[0], column_families=families[1],
         hover=pd.DataFrame(hover), faint=pd.DataFrame(unsure), selected=selected, diagonal=False,
         higher_is_better=about.higher_is_better, theme=theme,

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
-from aigi_core.calibration import best_threshold
+from aigi_core.calibration import best_threshold, operating_point
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.resampling import wilson
+from aigi_core.transfer.bootstrap import draw_counts
 from aigi_core.transfer.metrics import check_scores, threshold_at_fpr
 
 FALSE_ALARMS = 0.05
@@ -27,12 +27,14 @@ class Cell:
         scores, labels: [n].
         thresholds: in words -> value: ``own`` (the detector's), ``5 % of validation reals`` (set on real images of the
             test's pools, never on test images) and ``best on these images`` (it sees their labels).
+        weights: how often each image occurs in each bootstrap draw; the draws of :func:`transfer_matrix`.
     """
 
     rows: Int[np.ndarray, " n"]
     scores: Float[np.ndarray, " n"] = field(repr=False)
     labels: Int[np.ndarray, " n"] = field(repr=False)
     thresholds: dict[str, float]
+    weights: Integer[np.ndarray, "B n"] = field(repr=False)
 
     def roc(self) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
         """False and true positive rate from (0, 0) to (1, 1); equal scores are one point."""
@@ -49,7 +51,7 @@ class Cell:
 
     def verdicts(self) -> pd.DataFrame:
         """One row a threshold: columns ``threshold, at, real_as_real, real_as_fake, fake_as_fake, fake_as_real,
-        accuracy, low, high`` (95 % Wilson interval of the accuracy, images taken as independent)."""
+        accuracy, balanced_accuracy, low, high`` (the interval is the balanced accuracy's, over the matrix's draws)."""
         rows = []
         for name, threshold in self.thresholds.items():
             flagged = self.scores > threshold
@@ -58,10 +60,13 @@ class Cell:
                 for word, label in (("real", REAL), ("fake", FAKE))
                 for said, verdict in (("real", REAL), ("fake", FAKE))
             }
-            right = counts["real_as_real"] + counts["fake_as_fake"]
-            low, high = wilson(right, len(self.rows))
-            rows.append({"threshold": name, "at": threshold, **counts, "accuracy": right / len(self.rows),
-                         "low": float(low), "high": float(high)})  # fmt: skip
+            point = operating_point(self.scores, self.labels, threshold, self.weights)
+            rows.append({
+                "threshold": name, "at": threshold, **counts,
+                "accuracy": (counts["real_as_real"] + counts["fake_as_fake"]) / len(self.rows),
+                "balanced_accuracy": point["balanced_accuracy"],
+                "low": point["balanced_accuracy_low"], "high": point["balanced_accuracy_high"],
+            })  # fmt: skip
         return pd.DataFrame(rows)
 
     def mistakes(self, label: int, threshold: str = "own") -> pd.DataFrame:
@@ -79,7 +84,14 @@ class Cell:
 
 
 def open_cell(
-    scores: Float[np.ndarray, " N"], domains: Domains, test: str, *, threshold: float = 0.0, split: str = "test"
+    scores: Float[np.ndarray, " N"],
+    domains: Domains,
+    test: str,
+    *,
+    threshold: float = 0.0,
+    split: str = "test",
+    draws: int = 1000,
+    seed: int = 0,
 ) -> Cell:
     """Look into one cell.
 
@@ -104,4 +116,6 @@ def open_cell(
         "5 % of validation reals": calibrated,
         "best on these images": best_threshold(values[rows], labels),
     }
-    return Cell(rows, values[rows], labels, thresholds)
+    tested = np.flatnonzero(domains.split == split)
+    weights = draw_counts(domains, tested, draws, seed)[:, np.searchsorted(tested, rows)]
+    return Cell(rows, values[rows], labels, thresholds, weights)

@@ -79,6 +79,12 @@ class TransferMatrix:
         return tuple(self.family_of[name] for name in self.test)
 
     @property
+    def majority_accuracy(self) -> Float[np.ndarray, " T"]:
+        """Accuracy on each generator's test images of a detector that always names the larger class."""
+        share: np.ndarray = np.maximum(self.n_real, self.n_fake) / (self.n_real + self.n_fake)
+        return share
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         return tuple(self.values)
 
@@ -144,6 +150,16 @@ class TransferMatrix:
         value = float(self.values[metric][chosen].mean())
         return estimate(value, means, int(chosen.sum()), self.protocol["confidence"])
 
+    def gap(self, metric: str) -> Estimate:
+        """In-domain mean less OOD mean, paired over the draws; ``n`` is the number of cells."""
+        inside, outside = self.in_domain, ~self.in_domain
+        if not inside.any() or not outside.any():
+            return Estimate(np.nan, np.nan, np.nan, 0)
+        draws = self._draws(metric)
+        means = draws[:, inside].mean(axis=1, dtype=np.float64) - draws[:, outside].mean(axis=1, dtype=np.float64)
+        value = self.values[metric][inside].mean() - self.values[metric][outside].mean()
+        return estimate(value, means, inside.size, self.protocol["confidence"])
+
     def summary(self, metrics: Sequence[str] | None = None, d_search: Iterable[str] = ()) -> pd.DataFrame:
         """Means with intervals: columns ``metric, cells, value, low, high, n``.
 
@@ -187,12 +203,11 @@ class TransferMatrix:
 
     def hardest(self, metric: str) -> tuple[str, float] | None:
         """The generator that detectors which never saw it find least, and its OOD mean; None without OOD cells."""
-        table = self.by_test(metric)
-        if table.empty:
-            return None
-        values = table["value"].to_numpy(float)
-        at = int((values if METRICS[metric].higher_is_better else -values).argmin())
-        return str(table["name"].iloc[at]), float(values[at])
+        return _extreme(self.by_test(metric), metric, best=False)
+
+    def best_detector(self, metric: str) -> tuple[str, float] | None:
+        """The training set that does best on generators it never saw, and its OOD mean; None without OOD cells."""
+        return _extreme(self.by_train(metric), metric, best=True)
 
     def by_train(self, metric: str) -> pd.DataFrame:
         """How well each detector does on generators it never saw: columns ``name, value, low, high, n`` (generators)."""
@@ -225,6 +240,15 @@ class TransferMatrix:
     def _draws(self, metric: str) -> Float32[np.ndarray, "B K T"]:
         check_metrics((metric,), self.metrics)
         return self.draws[metric]
+
+
+def _extreme(table: pd.DataFrame, metric: str, *, best: bool) -> tuple[str, float] | None:
+    if table.empty:
+        return None
+    values = table["value"].to_numpy(float)
+    good = values if METRICS[metric].higher_is_better else -values
+    at = int(good.argmax() if best else good.argmin())
+    return str(table["name"].iloc[at]), float(values[at])
 
 
 def transfer_matrix(

@@ -36,6 +36,16 @@ def test_refusals_name_the_reason(model: str, pretrained: str | None, message: s
     assert "\n" not in str(caught.value)
 
 
+def test_tokenizer_that_cannot_be_had(tmp_path: Path) -> None:
+    model = make_tiny_clip(tmp_path)
+    file = tmp_path / "open_clip_config.json"
+    config = json.loads(file.read_text())
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "nobody/nothing"
+    file.write_text(json.dumps(config))
+    with pytest.raises(AigiError, match=r"tokenizer of 'local-dir:.* could not be loaded"):
+        load_encoder(model, None, device="cpu")
+
+
 def test_tower_with_norms_inside_the_attention(tmp_path: Path) -> None:
     with pytest.raises(AigiError, match="CustomResidualAttentionBlock"):
         load_encoder(make_tiny_clip(tmp_path, qk_norm=True), None, device="cpu")

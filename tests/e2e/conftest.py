@@ -27,10 +27,15 @@ FLAGS = [
 ]
 
 
+def chromium() -> str | None:
+    """Path of a Chromium: ``AIGI_CHROMIUM``, else one on the PATH."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("AIGI_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    found = os.environ.get("AIGI_CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)  # fmt: skip
-    if not found:
+    if not (found := chromium()):
         pytest.skip("needs a Chromium browser: install Debian's chromium or set AIGI_CHROMIUM")
     from playwright.sync_api import sync_playwright
 

@@ -8,9 +8,10 @@ import pytest
 
 import tests.factory as factory
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.transfer import TransferMatrix, open_cell, transfer_matrix
 from aigi_core.workspace import Workspace
+from tests.conftest import ROOT
 from tests.e2e.objects import App
 
 pytestmark = pytest.mark.browser
@@ -26,17 +27,19 @@ def app(browser: Any, server: Any) -> Iterator[App]:
 
 @pytest.fixture(scope="module")
 def scores(synthetic: Workspace) -> Any:
-    return score_detectors(train(synthetic, synthetic.domains.generators), synthetic)
+    return score_detectors(
+        train(synthetic, synthetic.domains.generators, protocol=Protocol(class_weight="balanced")), synthetic
+    )
 
 
 @pytest.fixture(scope="module")
 def matrix(synthetic: Workspace, scores: Any) -> TransferMatrix:
-    return transfer_matrix(scores, synthetic.domains, synthetic.domains.generators, metrics=("accuracy",))
+    return transfer_matrix(scores, synthetic.domains, synthetic.domains.generators, metrics=("balanced_accuracy",))
 
 
 def test_click_a_cell_and_read_its_numbers(app: App, matrix: TransferMatrix, scores: Any, synthetic: Workspace) -> None:
     app.open("transfer")
-    ood = matrix.mean("accuracy", ~matrix.in_domain)
+    ood = matrix.mean("balanced_accuracy", ~matrix.in_domain)
     assert app.stats["Out of domain"][0] == f"{ood.value:.3f}"
     app.click_cell("matrix", 1, 2)
     app.wait_for_query("train", matrix.train_names[1])
@@ -62,7 +65,9 @@ def test_keyboard_path_and_history(app: App, matrix: TransferMatrix) -> None:
     app.wait_for_query("metric", "AUC")
     app.page.go_back()
     app.wait_for_query("metric", None)
-    assert app.selected("Metric") == "Accuracy" and app.selected("Detector trained on") == matrix.train_names[2]
+    assert (
+        app.selected("Metric") == "Balanced accuracy" and app.selected("Detector trained on") == matrix.train_names[2]
+    )
 
 
 def test_values_carry_over_to_other_pages_and_back(app: App, matrix: TransferMatrix) -> None:
@@ -95,12 +100,31 @@ def test_a_copied_link_reproduces_the_view(app: App, browser: Any, server: Any, 
 def test_downloads(app: App, matrix: TransferMatrix) -> None:
     app.open("transfer")
     report = app.download_report()
-    assert f"{matrix.mean('accuracy', ~matrix.in_domain).value:.3f}" in report and "Plotly.newPlot" in report
+    assert f"{matrix.mean('balanced_accuracy', ~matrix.in_domain).value:.3f}" in report and "Plotly.newPlot" in report
     table = app.download("matrix", "Table as CSV")
     assert (
         table.splitlines()[0].startswith("train,test,")
-        and len(table.splitlines()) == 1 + matrix.values["accuracy"].size
+        and len(table.splitlines()) == 1 + matrix.values["balanced_accuracy"].size
     )
+
+
+def test_the_demo_by_deep_link_on_a_fresh_server(browser: Any, serve: Callable[..., Any]) -> None:
+    app = App(browser, serve().url).open("transfer", train="sd-1.4", test="gpt-4o")
+    demo = Workspace.open(ROOT / "assets" / "demo")
+    names = demo.domains.generators
+    detectors = train(demo, names, protocol=Protocol(class_weight="balanced"))
+    found = transfer_matrix(score_detectors(detectors, demo), demo.domains, names, metrics=("balanced_accuracy",))
+    assert app.stats["Out of domain"][0] == f"{found.mean('balanced_accuracy', ~found.in_domain).value:.3f}"
+    app.click_cell("matrix", 3, 14)
+    app.wait_for_query("train", names[3])
+    i, j = 3, 14
+    right = found.confusion[i, j]
+    cell = open_cell(score_detectors([detectors[i]], demo)[0], demo.domains, names[j])
+    assert f"{found.n_real[j]} real images and {found.n_fake[j]} fakes of {names[j]}" in app.alt("scores")
+    assert f"own: {right[0, 1] / right[0].sum():.2f}, {right[1, 1] / right[1].sum():.2f}" in app.alt("roc")
+    assert cell.rates(0.0) == (right[0, 1] / right[0].sum(), right[1, 1] / right[1].sum())
+    assert app.errors == []
+    app.close()
 
 
 def test_names_may_be_anything(

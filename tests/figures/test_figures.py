@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from plotly.colors import hex_to_rgb, sample_colorscale
 
 from aigi_core import figures
 from aigi_core.figures import DARK, LIGHT, Theme
@@ -74,7 +75,7 @@ def test_difference_is_centred_at_zero_and_faint_cells_are_bracketed() -> None:
     difference = MATRIX - 0.8
     figure = figures.heatmap(difference, alt="d", centre="zero", number="+.2f", faint=difference < 0)
     assert figure.data[0].zmin == -figure.data[0].zmax == -np.abs(difference.to_numpy()).max()
-    texts = np.asarray(figure.data[0].text)
+    texts = np.asarray(figure.data[2].text)
     assert all(t.startswith("(") == (v < 0) for t, v in zip(texts.ravel(), difference.to_numpy().ravel(), strict=True))
 
 
@@ -82,7 +83,7 @@ def test_empty_cells_have_no_number() -> None:
     holes = MATRIX.copy()
     holes.iloc[0, 0] = np.nan
     figure = figures.heatmap(holes, alt="h")
-    assert figure.data[0].text[0][0] == "" and "no value" in figure.data[1].text[0]
+    assert figure.data[2].text[0] == "" and "no value" in figure.data[1].text[0]
 
 
 def test_styles_are_distinct_and_steady() -> None:
@@ -120,3 +121,19 @@ def test_oklch_ends() -> None:
     assert re.fullmatch("#[0-9a-f]{6}", oklch(0.6, 0.3, 140))
     red = oklch(0.62796, 0.25768, 29.2339)  # sRGB red in OKLCH
     assert red in ("#ff0000", "#ff0100", "#ff0001", "#fe0000")
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda t: t.name)
+@pytest.mark.parametrize("centre", ["chance", "zero", "none"])
+def test_every_number_stands_out_from_its_cell(theme: Theme, centre: str) -> None:
+    values = pd.DataFrame(np.linspace(-1 if centre == "zero" else 0, 1, 25).reshape(5, 5))
+    figure = figures.heatmap(values, alt="m", centre=centre, theme=theme)  # type: ignore[arg-type]
+    heat, numbers = figure.data[0], figure.data[2]
+    place = (values.to_numpy().ravel() - heat.zmin) / (heat.zmax - heat.zmin)
+    rgb = sample_colorscale(
+        [[at, tuple(c / 255 for c in hex_to_rgb(colour))] for at, colour in heat.colorscale],
+        place.tolist(),
+        colortype="tuple",
+    )
+    cells = ["#" + "".join(f"{round(255 * c):02x}" for c in colour) for colour in rgb]
+    assert min(contrast(a, b) for a, b in zip(cells, numbers.textfont.color, strict=True)) >= 4

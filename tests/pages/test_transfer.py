@@ -10,10 +10,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.transfer import transfer_matrix
 from aigi_core.workspace import Workspace, describe_file, write_manifest
 
+BALANCED = Protocol(class_weight="balanced")
 Open = Callable[..., AppTest]
 
 
@@ -39,9 +40,12 @@ def said(app: AppTest) -> str:
 def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "transfer")
     assert not app.exception and not app.error
-    scores = score_detectors(train(synthetic, synthetic.domains.generators), synthetic)
-    matrix = transfer_matrix(scores, synthetic.domains, synthetic.domains.generators, metrics=("accuracy",))
-    ood, inside = matrix.mean("accuracy", ~matrix.in_domain), matrix.mean("accuracy", matrix.in_domain)
+    scores = score_detectors(train(synthetic, synthetic.domains.generators, protocol=BALANCED), synthetic)
+    matrix = transfer_matrix(scores, synthetic.domains, synthetic.domains.generators, metrics=("balanced_accuracy",))
+    ood, inside = (
+        matrix.mean("balanced_accuracy", ~matrix.in_domain),
+        matrix.mean("balanced_accuracy", matrix.in_domain),
+    )
     assert f"<b>{ood.value:.3f}</b>" in stats(app) and f"{ood.low:.3f} to {ood.high:.3f}" in stats(app)
     assert f"**{inside.value:.3f}**" in said(app)
 
@@ -52,6 +56,12 @@ def test_every_setting_by_link(open_app: Open, synthetic: Workspace, how: str, v
     app = open_app(synthetic.path, "transfer", sets=how, view=view, bias="0", metric="AUC", compare="1")
     assert not app.exception and not app.error and not app.warning
     assert "AUC" in said(app) and "against B" in said(app)
+
+
+def test_plain_accuracy_comes_with_what_the_larger_class_reaches(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "transfer", metric="Accuracy")
+    assert [("larger class reaches up to 0.50" in i.value) for i in app.info] == [True]
+    assert not open_app(synthetic.path, "transfer").info
 
 
 def test_broken_query_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:

@@ -41,5 +41,13 @@ def test_means_by_row_and_column_leave_out_what_was_trained_on(metric: str) -> N
     np.testing.assert_allclose(matrix.by_train(metric)["value"], np.nanmean(values, axis=1))
     worst = np.nanmean(values, axis=0).argmin() if metric == "accuracy" else np.nanmean(values, axis=0).argmax()
     assert matrix.hardest(metric) == (DOMAINS.generators[worst], pytest.approx(np.nanmean(values, axis=0)[worst]))
+    best = np.nanmean(values, axis=1).argmax() if metric == "accuracy" else np.nanmean(values, axis=1).argmin()
+    assert matrix.best_detector(metric) == (DOMAINS.generators[best], pytest.approx(np.nanmean(values, axis=1)[best]))
+    gap = matrix.gap(metric)
+    assert gap.value == pytest.approx(
+        matrix.mean(metric, matrix.in_domain).value - matrix.mean(metric, ~matrix.in_domain).value
+    )
+    assert gap.low < gap.value < gap.high and gap.n == 16
     everything = transfer_matrix(scores[:1], DOMAINS, [DOMAINS.generators], metrics=(metric,), draws=5)
     assert everything.hardest(metric) is None and everything.by_test(metric).empty
+    assert np.isnan(everything.gap(metric).value) and everything.best_detector(metric) is None
