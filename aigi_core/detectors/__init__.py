@@ -1,0 +1,28 @@
+"""Detectors: what they see (feature views), how they are trained, exactly, and what is left when parts are removed."""
+
+from aigi_core.detectors.components import ComponentSearch, search_components, train_without
+from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView, ResidualView
+from aigi_core.detectors.heads import score_heads, select_heads
+from aigi_core.detectors.logistic import fit_logistic
+from aigi_core.detectors.protocol import Protocol, train, train_detectors
+from aigi_core.detectors.residual import train_residual
+
+__all__ = [
+    "ComponentSearch",
+    "Detector",
+    "EmbeddingView",
+    "FeatureView",
+    "HeadsView",
+    "Protocol",
+    "ResidualView",
+    "fit_logistic",
+    "score_detectors",
+    "score_heads",
+    "search_components",
+    "select_heads",
+    "train",
+    "train_detectors",
+    "train_residual",
+    "train_without",
+]
