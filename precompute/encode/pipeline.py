@@ -272,5 +272,5 @@ def _gpu_use(device: torch.device) -> str:
         return ""
     try:
         return f", GPU {torch.cuda.utilization(device)}%"
-    except (ModuleNotFoundError, RuntimeError):  # needs NVIDIA's management library, which torch does not bring
+    except Exception:  # NVIDIA's management library may be missing or forbidden: no reason to stop encoding
         return ""

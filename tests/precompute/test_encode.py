@@ -2,9 +2,12 @@
 
 import dataclasses
 import errno
+import functools
+import io
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -451,6 +454,18 @@ def test_verify_finds_arrays_that_do_not_fit(uninterrupted: Path, tmp_path: Path
     write_manifest(path, manifest)
     assert main(["verify", str(path)]) == 1
     assert "embeddings.npy: shape (29, 24) contradicts" in capsys.readouterr().out
+
+
+def test_progress_bar(workspace: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(pipeline, "tqdm", functools.partial(pipeline.tqdm, file=screen, mininterval=0, ncols=200))
+    encode(workspace, encoder, workers=0, **SIZES)
+    last = screen.getvalue().split("\r")[-1]
+    assert re.search(r"30/30 \[.*image/s, cpu busy \d+%, processors \d+%", last), last
 
 
 # Memory.
