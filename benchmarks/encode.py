@@ -133,8 +133,15 @@ def peak_memory(images: int) -> dict[str, Any]:
 def encode_and_measure(workspace: Path, model: str) -> tuple[int, int]:
     """In a fresh process: encode; returns peak resident bytes and the bytes of the published files."""
     encode(workspace, load_encoder(model, None, "cpu"), workers=0)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024), sum((workspace / name).stat().st_size for name in FILES)
+    return peak_resident_bytes(), sum((workspace / name).stat().st_size for name in FILES)
+
+
+def peak_resident_bytes() -> int:
+    """Of this process alone: Linux's ru_maxrss begins at what the process that started this one had reached."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def small_model(folder: Path) -> str:

@@ -20,7 +20,7 @@ from aigi_core.clip.encoder import Encoder
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.workspace import exclusive, read_manifest, sha256_of, write_atomic
 from precompute.encode.publish import FILES, bytes_an_image, clean, merge, publish
-from precompute.encode.reader import Failure, ReadBatch, Wanted, read_batches
+from precompute.encode.reader import Failure, ReadBatch, read_batches
 from precompute.encode.shards import Shard, cut, encode_shard, identity_of, is_done
 
 WORKING = ".encode"
@@ -56,15 +56,15 @@ def encode(
         for left in (*workspace.glob("*.tmp"), *(workspace / WORKING).glob("*.tmp")):
             left.unlink()  # of a killed run: nobody else writes here now
         manifest = read_manifest(workspace)
-        wanted = _images(workspace, manifest)
+        table = _images(workspace, manifest)
         if manifest.get("encoder"):
             _refuse_other(workspace, "was encoded", manifest["encoder"], _asked(encoder))
             if all(_sound(workspace, name, manifest) for name in FILES):
                 clean(workspace / WORKING)
-                return f"Nothing to do: {workspace} already holds these features of its {len(wanted):,} images."
+                return f"Nothing to do: {workspace} already holds these features of its {len(table):,} images."
         root = _image_root(workspace, manifest, images)
         plan = _settle(workspace, encoder, batch_size, shard_size)
-        shards = cut(wanted, plan["shard_size"], plan["batch_size"], identity_of(encoder))
+        shards = cut(table, plan["shard_size"], plan["batch_size"], identity_of(encoder))
         try:
             return _encode(workspace, encoder, root, shards, workers)
         except torch.OutOfMemoryError as error:
@@ -121,7 +121,7 @@ def _encode(workspace: Path, encoder: Encoder, root: Path, shards: Sequence[Shar
 # What is encoded, and whether it may be.
 
 
-def _images(workspace: Path, manifest: dict[str, Any]) -> list[Wanted]:
+def _images(workspace: Path, manifest: dict[str, Any]) -> pd.DataFrame:
     name = "images.parquet"
     if not _sound(workspace, name, manifest):
         raise WorkspaceError(
@@ -134,7 +134,7 @@ def _images(workspace: Path, manifest: dict[str, Any]) -> list[Wanted]:
         raise WorkspaceError(
             f"The workspace {workspace} holds no image to encode: all of them were left out at ingest."
         )
-    return [Wanted(path, sha256) for path, sha256 in zip(kept["path"], kept["content_hash"], strict=True)]
+    return kept[["path", "content_hash"]].reset_index(drop=True)
 
 
 def _image_root(workspace: Path, manifest: dict[str, Any], images: Path | None) -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from aigi_core.clip.capture import EncodedBatch
 from aigi_core.clip.encoder import Encoder
@@ -31,7 +32,8 @@ class Shard:
 
     Attributes:
         start, stop: rows of the workspace's arrays.
-        images: what to read, one entry a row.
+        table: all images of the workspace, columns path and content_hash; shared by all shards, so that a million
+            images are held once, as the columns of a table.
         identity: what else shapes the result; see :func:`identity_of`.
     """
 
@@ -39,8 +41,14 @@ class Shard:
     start: int
     stop: int
     batch_size: int
-    images: Sequence[Wanted] = field(repr=False)
+    table: pd.DataFrame = field(repr=False)
     identity: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def images(self) -> list[Wanted]:
+        """What to read, one entry a row."""
+        rows = self.table.iloc[self.start : self.stop]
+        return [Wanted(path, sha256) for path, sha256 in zip(rows["path"], rows["content_hash"], strict=True)]
 
     @property
     def key(self) -> str:
@@ -49,7 +57,8 @@ class Shard:
 
     @property
     def batches(self) -> list[Sequence[Wanted]]:
-        return [self.images[i : i + self.batch_size] for i in range(0, len(self.images), self.batch_size)]
+        images = self.images
+        return [images[i : i + self.batch_size] for i in range(0, len(images), self.batch_size)]
 
     def file(self, folder: Path) -> Path:
         return folder / f"{self.index:06d}.npz"
@@ -68,13 +77,11 @@ def identity_of(encoder: Encoder) -> dict[str, str]:
     }
 
 
-def cut(images: Sequence[Wanted], shard_size: int, batch_size: int, identity: Mapping[str, Any]) -> list[Shard]:
+def cut(table: pd.DataFrame, shard_size: int, batch_size: int, identity: Mapping[str, Any]) -> list[Shard]:
     """Cut the images into shards of `shard_size` (the last may be shorter)."""
     return [
-        Shard(
-            index, start, min(start + shard_size, len(images)), batch_size, images[start : start + shard_size], identity
-        )
-        for index, start in enumerate(range(0, len(images), shard_size))
+        Shard(index, start, min(start + shard_size, len(table)), batch_size, table, identity)
+        for index, start in enumerate(range(0, len(table), shard_size))
     ]
 
 
@@ -99,7 +106,7 @@ def encode_shard(
     Returns:
         The images that could not be encoded; the shard is written only where there is none.
     """
-    rows = len(shard.images)
+    rows = shard.stop - shard.start
     arrays: dict[str, np.ndarray] = {
         "embeddings": np.empty((rows, encoder.embedding_width), np.float32),
         "heads": np.empty((encoder.layers, encoder.heads, rows, encoder.head_width), np.float16),
@@ -109,7 +116,7 @@ def encode_shard(
     # The device computes a batch while the one before it is fetched and stored.
     under_way: tuple[int, EncodedBatch] | None = None
     row = 0
-    for batch in islice(batches, len(shard.batches)):
+    for batch in islice(batches, -(-rows // shard.batch_size)):
         failures += batch.failures
         launched = None if failures else (row, encoder.encode_images(batch.pixels))
         if under_way is not None:
@@ -131,8 +138,11 @@ def _store(shard: Shard, arrays: dict[str, np.ndarray], row: int, batch: Encoded
     arrays["ln_post"][row:stop] = batch.ln_post.cpu().numpy()
     finite = np.isfinite(arrays["heads"][:, :, row:stop]).all(axis=(0, 1, 3))
     finite &= np.isfinite(arrays["embeddings"][row:stop]).all(axis=1)
+    if finite.all():
+        return []
     overflown = "its features overflow: use --precision fp32 or bf16, or other weights"
-    return [Failure(shard.images[row + int(i)].path, overflown) for i in np.flatnonzero(~finite)]
+    images = shard.images
+    return [Failure(images[row + int(i)].path, overflown) for i in np.flatnonzero(~finite)]
 
 
 def _write(shard: Shard, arrays: dict[str, np.ndarray], folder: Path) -> None:

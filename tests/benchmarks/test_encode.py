@@ -1,9 +1,13 @@
 """The encode benchmark on a small scale: every figure it promises, and sizes that are right."""
 
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks.encode import main
+import numpy as np
+
+from benchmarks.encode import main, peak_resident_bytes
 from tests.tiny_clip import make_tiny_clip
 
 
@@ -15,3 +19,10 @@ def test_small_scale(tmp_path: Path) -> None:
     assert result["models"][model]["bytes_an_image"] == 3 * 4 * 8 * 2 + 24 * 4 + 8
     assert result["memory"]["arrays_bytes_an_image"] == 24 * 4 * 64 * 2 + 256 * 4 + 8
     assert all(peak > 50 for peak in result["memory"]["peak_mib"])
+
+
+def test_peak_is_of_the_process_itself() -> None:
+    ballast = np.ones(500 * 2**20, np.uint8)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        child = pool.submit(peak_resident_bytes).result()
+    assert 0 < child < peak_resident_bytes() - ballast.nbytes // 2

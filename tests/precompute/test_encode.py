@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -192,7 +193,9 @@ def test_command_line_survives_signals(ingested: Path, uninterrupted: Path, mode
         time.sleep(rng.uniform(0, 1))
         process.send_signal(sent)
         _, errors = process.communicate(timeout=60)
-        assert process.returncode in (0, 130 if sent == signal.SIGINT else -sent), errors
+        # Its own code where it was at work, the signal's where it was already leaving, 0 where it had ended.
+        assert process.returncode in (0, 130, -sent), errors
+        assert "Traceback" not in errors
         if process.returncode == 130:
             assert "the same command goes on from there" in errors
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
@@ -475,9 +478,9 @@ def test_merging_holds_one_shard_whatever_their_number(encoder: Encoder, tmp_pat
     def peak(count: int) -> int:
         folder = tmp_path / str(count)
         size = 3000
-        wanted = [Wanted(str(i), "") for i in range(count * size)]
+        table = pd.DataFrame({"path": [str(i) for i in range(count * size)], "content_hash": ""})
         rng = np.random.default_rng(0)
-        cut = shards.cut(wanted, size, size, {})
+        cut = shards.cut(table, size, size, {})
         for shard in cut:
             arrays = {
                 "embeddings": rng.standard_normal((size, 24)).astype(np.float32),
