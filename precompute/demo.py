@@ -44,15 +44,16 @@ def add_parser(subparsers: Any) -> None:
     """Register ``demo``."""
     parser = subparsers.add_parser("demo", description="Rebuild the embedded demo from its images.")
     add = parser.add_argument
-    add("--images", type=Path, metavar="DIR", help="the collection (default: $AIGI_IMAGE_ROOT or ../shared/images)")
+    add("--images", type=Path, metavar="DIR", help="the collection (default: $AIGI_IMAGES or ../shared/images)")
     add("--out", type=Path, default=OUT, metavar="WORKSPACE", help="workspace to write (default: assets/demo)")
+    add("--words", type=int, default=WORDS, metavar="N", help=f"words of the vocabulary to keep (default {WORDS:,})")
     add("--align", action="store_true", help="first fit and measure the text alignment anew")
     add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run every step; stops at the first that fails, and goes on from there when called again."""
-    images = args.images or Path(os.environ.get("AIGI_IMAGE_ROOT") or ROOT.parent / "shared" / "images")
+    images = args.images or Path(os.environ.get("AIGI_IMAGES") or ROOT.parent / "shared" / "images")
     listing = images / "manifest.csv"
     if not listing.is_file():
         raise AigiError(
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
          "--no-image-root", "--name", "Demo"],
         ["encode", "--workspace", out, "--images", str(images), "--model", "demo", "--pretrained", "aligned",
          "--device", args.device],
-        ["text", "--workspace", out, "--words", str(WORDS), "--device", args.device],
+        ["text", "--workspace", out, "--words", str(args.words), "--device", args.device],
     ]  # fmt: skip
     from precompute.__main__ import main
 

@@ -1,7 +1,8 @@
 """Texts for a bank: the whole words of a tokenizer's vocabulary, and embeddings as unit rows.
 
 The paper names detectors with all 49,408 entries of CLIP's vocabulary (section 4); entries that only continue a word
-("ing", "##ly") name nothing, so a bank holds those that stand alone.
+("ing", "##ly") name nothing, so a bank holds those that can stand alone. CLIP marks only where a word ends, so a
+few ends of longer words ("iority") are among them.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from aigi_core.clip.demo import ALIGNMENT
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.workspace import Workspace, read_manifest, sha256_of, verify
+from precompute import text
 from precompute.__main__ import main
 from precompute.align import A_CAPTION, CARD, Captioned, _chances, align, choose, measure, wordings
 from precompute.demo import MAX_BYTES, OUT, card
@@ -123,3 +124,30 @@ def test_other_collections_cannot_be_aligned(tmp_path: Path) -> None:
 def test_without_its_images_the_demo_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--images", str(tmp_path), "--out", str(tmp_path / "demo")]) == 2
     assert "name the collection with --images DIR" in capsys.readouterr().err and not (tmp_path / "demo").exists()
+
+
+@pytest.mark.images
+def test_the_demo_is_rebuilt_from_its_images(
+    real_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole command on two generators: ingest, encode, text and card; a second run finds everything done."""
+    listing = pd.read_csv(real_images / "manifest.csv")
+    groups = listing["generator"].fillna("real " + listing["pool"])
+    few = listing[groups.isin(["cyclegan-horse2zebra", "midjourney-shoes", "real horses", "real shoes"])]
+    few = few.groupby(groups.loc[few.index]).head(14)
+    (tmp_path / "images").mkdir()
+    for path in few["path"]:
+        (tmp_path / "images" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / path).write_bytes((real_images / path).read_bytes())
+    few.to_csv(tmp_path / "images" / "manifest.csv", index=False)
+    (tmp_path / "phrases.txt").write_text("a horse\na shoe\n", "utf-8")
+    monkeypatch.setattr(text, "OWN_PHRASES", tmp_path / "phrases.txt")
+    command = ["demo", "--images", str(tmp_path / "images"), "--out", str(tmp_path / "demo"), "--device", "cpu"]
+    assert main([*command, "--words", "50"]) == 0
+    made, shipped = Workspace.open(tmp_path / "demo"), Workspace.open(OUT)
+    assert verify(made.path) == [] and made.manifest["card"]["summary"].startswith("28 fakes of 2 generators")
+    assert made.encoder["weights_sha256"] == shipped.encoder["weights_sha256"] and "image_root" not in made.manifest
+    same = shipped.images.reset_index().set_index("path").loc[made.images["path"], "index"].to_numpy()
+    np.testing.assert_allclose(made.embeddings, shipped.embeddings[same], atol=1e-4)
+    before = (made.path / "workspace.json").read_bytes()
+    assert main([*command, "--words", "50"]) == 0 and (made.path / "workspace.json").read_bytes() == before
