@@ -370,7 +370,7 @@ class _Race:
         scale, noise = self.scale(order)[columns], _NOISE[self.margins.dtype]
         for kind, error in enumerate((margin, loss)):
             at = 2 * order - 2 + kind
-            self.seen[at] = max(self.seen[at], float((error / (scale + noise[kind])).max()))
+            self.seen[at] = max(self.seen[at], float(((error - noise[kind]) / (scale + 1e-300)).max()))
 
     def record(self, columns: Array, margins: Array, order: int) -> None:
         """Take margins [K, m] known to this order, and their mean log-loss."""

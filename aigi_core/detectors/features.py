@@ -204,10 +204,16 @@ def head_features(
         norms = _norms(_take(images.embeddings, rows).astype(np.float64), images, rows)
     z = _take(images.heads[layer, index], rows).astype(np.float64)
     std = _take(images.ln_post, rows)[:, 1].astype(np.float64)
-    R: np.ndarray = np.linalg.qr(images.decomposition["head_maps"][layer, index].astype(np.float64).T)[1]
+    R: np.ndarray = _triangle(images.decomposition["head_maps"][layer, index])
     features: np.ndarray = (z @ R.T) / (std * norms)[:, None]
     _require_finite(features, images, rows)
     return features
+
+
+def _triangle(head_map: Float[np.ndarray, "head_width d"]) -> Float[np.ndarray, "r head_width"]:
+    """R of the map's QR decomposition: contributions and ``z @ R.T`` have the same inner products."""
+    R: np.ndarray = np.linalg.qr(head_map.astype(np.float64).T, mode="r")  # type: ignore[assignment]
+    return R
 
 
 def head_scale(workspace: Workspace, head: Head) -> float:

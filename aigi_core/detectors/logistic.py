@@ -23,7 +23,7 @@ from scipy.linalg import lapack
 from aigi_core.errors import AigiError
 
 TOLERANCE = 1e-8
-NARROW = 160
+NARROW = 96
 """Up to this many features a Hessian is cheaper than conjugate gradients."""
 _MAX_OUTER = 100
 _MAX_INNER = 200
@@ -181,6 +181,7 @@ def _newton(
     active = np.arange(batch)
     narrow = p <= NARROW
     Z32 = Z.astype(np.float32)
+    bordered: dict[type, Array] = {}
     if not narrow and gram is None:
         gram = Gram(Z32)
     stalled = np.zeros(batch, int)
@@ -205,7 +206,11 @@ def _newton(
             V, v, f, loss, D, G, h, norm = (a[..., keep] for a in (V, v, f, loss, D, G, h, norm))
         iterations[active] += 1
         if narrow or (stalled[active] > 1).any():
-            dV, dv = _direct(Z if (stalled[active] > 0).any() else Z32, D, G, h, intercept)
+            precision = np.float64 if (stalled[active] > 0).any() else np.float32
+            if precision not in bordered:
+                edge = np.full((len(Z), 1), intercept, precision)
+                bordered[precision] = np.append(Z.astype(precision), edge, axis=1)
+            dV, dv = _direct(bordered[precision], D, G, h, intercept)
         else:
             assert gram is not None
             dV, dv = _conjugate_gradients(Z32, D, G, h, norm, intercept, gram, tol)
@@ -247,22 +252,25 @@ def _step(
 
 
 def _direct(Z: Array, D: Array, G: Array, h: Array, intercept: bool) -> tuple[Array, Array]:
-    """Newton's direction from the Hessian itself, bordered by the intercept; float32 products where Z is float32."""
-    dV, dv = np.empty_like(G), np.zeros_like(h)
-    p = len(G)
+    """Newton's direction from the Hessian itself, bordered by the intercept.
+
+    Args:
+        Z: [n, p + 1] rows with a last column of ones (zeros without intercept); the Hessian has its precision.
+    """
+    gradient = np.append(-G, -h[None], axis=0)
+    step = np.empty_like(gradient)
+    roots = np.sqrt(D).astype(Z.dtype)
+    posv, q = lapack.get_lapack_funcs("posv", (gradient,)), len(gradient)
     for k in range(G.shape[1]):
-        weighted = Z * D[:, k : k + 1].astype(Z.dtype)
-        H = np.empty((p + 1, p + 1))
-        H[:p, :p] = Z.T @ weighted
-        H.flat[: p * (p + 2) : p + 2] += 1.0
-        H[:p, p] = H[p, :p] = weighted.sum(axis=0, dtype=np.float64)
-        H[p, p] = D[:, k].sum()
-        if intercept:
-            step = np.linalg.solve(H, -np.append(G[:, k], h[k]))
-            dV[:, k], dv[k] = step[:p], step[p]
-        else:
-            dV[:, k] = np.linalg.solve(H[:p, :p], -G[:, k])
-    return dV, dv
+        rooted = Z * roots[:, k : k + 1]
+        H = (rooted.T @ rooted).astype(np.float64)
+        H.flat[: (q - 1) * (q + 1) : q + 1] += 1.0
+        if not intercept:
+            H[-1, -1] = 1.0
+        _, step[:, k], info = posv(H, gradient[:, k], overwrite_a=1)
+        if info != 0:
+            raise AigiError("The features have no usable second moments: look for enormous values among them.")
+    return step[:-1], step[-1]
 
 
 def _conjugate_gradients(
