@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from aigi_core.detectors.components import search_pair
 from aigi_core.detectors.elimination import Elimination
 from aigi_core.detectors.features import EmbeddingView
-from aigi_core.detectors.logistic import TOLERANCE, fit_logistic, log_loss
+from aigi_core.detectors.logistic import TOLERANCE, balance, fit_logistic
 from aigi_core.detectors.protocol import (
     PAPER_C,
     PAPER_MAX_ITER,
@@ -37,6 +37,7 @@ from aigi_core.workspace import Workspace
 from benchmarks._clip_like import clip_like
 from benchmarks.bootstrap import bootstrap_seconds
 
+CLASS_WEIGHT = Protocol().class_weight
 SOLVERS = ("lbfgs", "newton-cg", "newton-cholesky")
 Block = tuple[np.ndarray, np.ndarray]
 
@@ -59,13 +60,20 @@ def block(X: np.ndarray, domains: Domains, names: str, splits: str | tuple[str, 
 def sklearn_fit(X: np.ndarray, y: np.ndarray, C: float, solver: str) -> LogisticRegression:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # line searches end at the last digit
-        return LogisticRegression(C=C, solver=solver, tol=1e-12, max_iter=20_000).fit(X, y)
+        return LogisticRegression(C=C, solver=solver, tol=1e-12, max_iter=20_000, class_weight=CLASS_WEIGHT).fit(X, y)
 
 
 def gradient_norm(model: LogisticRegression, X: np.ndarray, y: np.ndarray, C: float) -> float:
     f = X @ model.coef_[0] + model.intercept_[0]
-    r = C * (0.5 + 0.5 * np.tanh(f / 2) - y)
+    weight = balance(y[:, None].astype(float), np.ones((len(y), 1)))[:, 0] if CLASS_WEIGHT else 1.0
+    r = C * weight * (0.5 + 0.5 * np.tanh(f / 2) - y)
     return float(np.sqrt(((X.T @ r + model.coef_[0]) ** 2).sum() + r.sum() ** 2))
+
+
+def score_key(model: LogisticRegression, X: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Minus accuracy, and log-loss: what choices are made by, smallest first."""
+    accuracy, loss = validation_scores(model.decision_function(X)[:, None], y, CLASS_WEIGHT)
+    return -float(accuracy[0]), float(loss[0])
 
 
 def sklearn_path(train: Block, val: Block) -> tuple[float, float, float]:
@@ -81,8 +89,7 @@ def sklearn_path(train: Block, val: Block) -> tuple[float, float, float]:
             if solver == "lbfgs":
                 loose += seconds
         fastest += min(times.values(), default=np.nan)
-        f = model.decision_function(val[0])  # newton-cholesky, the tightest
-        keys.append((-((f > 0) == val[1]).mean(), log_loss(f, val[1]).mean(), C))
+        keys.append((*score_key(model, *val), C))  # newton-cholesky, the tightest
     C = min(keys)[2]
     both = np.concatenate([train[0], val[0]]), np.concatenate([train[1], val[1]])
     refits = {}
@@ -175,7 +182,7 @@ def score_gap(found: Elimination, train: Block, score: Block) -> float:
     for t in np.linspace(0, len(found.removed), 24).astype(int):
         kept = np.setdiff1d(np.arange(found.d), found.removed[:t])
         model = sklearn_fit(train[0][:, kept], train[1], found.C, "newton-cholesky")
-        gap = max(gap, abs(float(model.score(score[0][:, kept], score[1])) - float(found.accuracy[t])))
+        gap = max(gap, abs(-score_key(model, score[0][:, kept], score[1])[0] - float(found.accuracy[t])))
     return gap
 
 
@@ -190,7 +197,7 @@ def brute_force(found: Elimination, train: Block, score: Block, steps: int, fits
         for j in some.tolist():
             columns = kept[kept != j]
             X, y = train[0][:, columns], train[1]
-            seconds.append(timed(lambda X=X, y=y: LogisticRegression(C=found.C, max_iter=5000).fit(X, y))[0])  # type: ignore[misc]
+            seconds.append(timed(lambda X=X, y=y: brute_fit(X, y, found.C))[0])  # type: ignore[misc]
         cost.append(median(seconds) * len(kept))
         if len(kept) <= 200:
             same.append(best_candidate(kept, train, score, found.C) == found.removed[t])
@@ -198,14 +205,18 @@ def brute_force(found: Elimination, train: Block, score: Block, steps: int, fits
     return float(np.interp(steps_at, depths, cost).sum()), same
 
 
+def brute_fit(X: np.ndarray, y: np.ndarray, C: float) -> LogisticRegression:
+    return LogisticRegression(C=C, max_iter=5000, class_weight=CLASS_WEIGHT).fit(X, y)
+
+
 def best_candidate(kept: np.ndarray, train: Block, score: Block, C: float) -> int:
-    full = fit_logistic(train[0][:, kept], train[1], C)
+    full = fit_logistic(train[0][:, kept], train[1], C, class_weight=CLASS_WEIGHT)
     keys = []
     for k, j in enumerate(kept.tolist()):
         columns = np.delete(kept, k)
         start = replace(full, weights=np.delete(full.weights, k, axis=1))
-        fit = fit_logistic(train[0][:, columns], train[1], C, init=start)
-        accuracy, loss = validation_scores(fit, score[0][:, columns], score[1])
+        fit = fit_logistic(train[0][:, columns], train[1], C, init=start, class_weight=CLASS_WEIGHT)
+        accuracy, loss = validation_scores(fit.decision_function(score[0][:, columns]), score[1], CLASS_WEIGHT)
         keys.append((-accuracy[0], loss[0], j))
     return int(min(keys)[2])
 
