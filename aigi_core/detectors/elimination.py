@@ -30,7 +30,7 @@ Array = np.ndarray
 Progress = Callable[[int, int], None]
 """Called after each removal with (removals done, removals at most); raise in it to cancel."""
 
-_BLOCK = 12
+_BLOCK = 16
 """Removals between fresh Hessians, at most."""
 _NARROW = 48
 """Up to this many components the Hessian is fresh at each step: it costs nothing."""
@@ -248,9 +248,9 @@ class _State:
         # rho: the second-order correction relative to the first-order move, in the norm of the Hessian. It has a part
         # from the Hessian's age and one from the loss's third derivative.
         second, third = self._curvature()
-        weights = np.stack([second, (second - self.curvature) ** 2 / (second + 1e-30)]).astype(dtype)
         square = np.square(self.own_answers[:p])
-        energy, age = weights @ square.T
+        energy = square @ second.astype(dtype)
+        age = square @ ((second - self.curvature) ** 2 / (second + 1e-30)).astype(dtype)
         curve = np.square(square, out=square) @ (third**2 / (second + 1e-30) / 4).astype(dtype)
         rho = np.sqrt((age + step**2 * curve) / np.maximum(energy, 1e-30)).astype(np.float64)
         race = _Race(self.alive, step, size, rho, self.points, self.fake)

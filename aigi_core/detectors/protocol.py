@@ -146,7 +146,7 @@ def run_protocol(
         train, val: features and labels of the two splits; ``val`` may be None where nothing is chosen or refitted.
     """
     X, y = train
-    if len(X) and not np.ptp(X, axis=0).any():
+    if len(X) and (X == X[0]).all():
         raise AigiError("All images have the same features: nothing can be learnt from them; encode them again.")
     if protocol.grid == "paper":
         if val is None:
