@@ -146,7 +146,7 @@ def run_protocol(
         train, val: features and labels of the two splits; ``val`` may be None where nothing is chosen or refitted.
     """
     X, y = train
-    if len(X) and (X == X[0]).all():
+    if len(X) and np.array_equal(X, np.broadcast_to(X[0], X.shape)):
         raise AigiError("All images have the same features: nothing can be learnt from them; encode them again.")
     if protocol.grid == "paper":
         if val is None:
