@@ -115,7 +115,6 @@ def words_table(found: Sequence[Words], matrix: TransferMatrix, metric: str = "a
             f"The matrix has {len(matrix.train)} detectors, words came for {len(found)}: give one for each."
         )
     rows = []
-    values, inside = matrix.values[metric], matrix.in_domain
     for k, said in enumerate(found):
         near, far = said.nearest.iloc[0], said.farthest.iloc[0]
         null = float(np.median(said.null.nearest[:, 0])) if said.null else np.nan
@@ -123,12 +122,20 @@ def words_table(found: Sequence[Words], matrix: TransferMatrix, metric: str = "a
             {"detector": matrix.train_names[k], "family": matrix.train_families[k], "nearest": near["text"],
              "nameable": near["cosine"], "p_value": near.get("p_value", np.nan), "null": null,
              "excess": near["cosine"] - null, "farthest": far["text"], "farthest_cosine": far["cosine"],
-             "farthest_p_value": far.get("p_value", np.nan), "in_domain": values[k, inside[k]].mean(),
-             "ood": values[k, ~inside[k]].mean()}
+             "farthest_p_value": far.get("p_value", np.nan)}
         )  # fmt: skip
     table = pd.DataFrame(rows)
     table.insert(5, "q_value", q_values(table["p_value"].to_numpy()))
-    return table
+    return measured(table, matrix, metric)
+
+
+def measured(table: pd.DataFrame, matrix: TransferMatrix, metric: str) -> pd.DataFrame:
+    """A table of one row a detector (in the matrix's order) with ``in_domain`` and ``ood``: means in this metric."""
+    columns = {}
+    for name, cells in (("in_domain", matrix.in_domain), ("ood", ~matrix.in_domain)):
+        values = np.where(cells, matrix.values[metric], np.nan)
+        columns[name] = [row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in values]
+    return table.assign(**columns)
 
 
 def q_values(p: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:

@@ -17,12 +17,13 @@ from jaxtyping import Float
 
 from aigi_core.detectors.features import Head, all_heads
 from aigi_core.detectors.logistic import fit_logistic
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.explain.contributions import norms
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import random_directions
 from aigi_core.explain.reading import Change, Reading, ablation, changed_embeddings, removal, scores
-from aigi_core.transfer import MatrixDifference, TrainSet, TransferMatrix, difference, transfer_matrix
+from aigi_core.transfer import METRICS, MatrixDifference, TrainSet, TransferMatrix, difference, transfer_matrix
 from aigi_core.workspace import Workspace
 
 CONTROLS = 20
@@ -48,6 +49,22 @@ class Effect:
     table: pd.DataFrame = field(repr=False)
     controls: Float[np.ndarray, "R K T"] = field(repr=False)
 
+    def in_words(self, detector: str = "all") -> str:
+        """What becomes of one detector (or of ``all``), in-domain and out of domain, beside the controls."""
+        parts = []
+        for _, row in self.table[self.table["detector"] == detector].iterrows():
+            where = "out of domain" if row["cells"] == "ood" else "in-domain"
+            beside = (
+                "{controls} controls {control_low:+.3f} to {control_high:+.3f}" if row["controls"] else "no control"
+            )
+            said = (
+                "{before:.3f} becomes {after:.3f} ({change:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}; "
+                + beside
+                + ")"
+            )
+            parts.append(f"{where} {said.format(**{str(name): value for name, value in row.items()})}")
+        return f"{METRICS[self.change.metric].title}: " + "; ".join(parts) + "."
+
 
 def effect(
     workspace: Workspace,
@@ -66,7 +83,8 @@ def effect(
 
     Args:
         train: the training set of each reading.
-        refit: C of each detector: train it again on the changed embeddings (train and validation split) instead of
+        refit: C of each detector: train it again (with a bias, classes weighed as by default) on the changed
+            embeddings (train and validation split) instead of
             reading them with the weights it has. Asks whether *some* detector could do without what was removed;
             without it, whether *this* one does.
 
@@ -161,7 +179,8 @@ def _refitted(
     for names, C in zip(train, refit, strict=True):
         rows = domains.rows(names, ("train", "val"))
         E = changed_embeddings(workspace, change, rows)
-        fit = fit_logistic(E / np.linalg.norm(E, axis=1, keepdims=True), domains.labels[rows], C)
+        X, weighing = E / np.linalg.norm(E, axis=1, keepdims=True), Protocol().class_weight
+        fit = fit_logistic(X, domains.labels[rows], C, class_weight=weighing)
         fitted.append(Reading(float(fit.intercept[0]), fit.weights[0]))
     return fitted
 

@@ -15,10 +15,13 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from aigi_core.detectors.features import head_scale
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.features import Head, HeadsView, all_heads, head_scale
+from aigi_core.detectors.heads import HeadScores
 from aigi_core.detectors.logistic import fit_logistic
+from aigi_core.detectors.protocol import TrainingSet, train
 from aigi_core.errors import AigiError
 from aigi_core.explain.contributions import contexts, head_basis, scales
 from aigi_core.explain.lexicon import Lexicon, unit_directions
@@ -32,6 +35,8 @@ from aigi_core.explain.nulls import (
     word_null,
 )
 from aigi_core.explain.words import Words, words
+from aigi_core.transfer import TransferMatrix, transfer_matrix
+from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 
 Definition = Literal["difference", "weights", "mean"]
@@ -160,3 +165,64 @@ def extreme_images(
             )
         )  # fmt: skip
     return pd.concat(tables, ignore_index=True)
+
+
+def heads_alone(
+    workspace: Workspace, train_on: TrainingSet, metric: str = DEFAULT_METRIC, *, draws: int = 200
+) -> TransferMatrix:
+    """Every head's own detector on test images: one row a head, in the order of ``all_heads``."""
+    views = [HeadsView((head,)) for head in all_heads(workspace)]
+    detectors = [train(workspace, [train_on], view)[0] for view in views]
+    sets = [detector.training_set for detector in detectors]
+    scores = score_detectors(detectors, workspace)
+    return transfer_matrix(scores, workspace.domains, sets, metrics=(metric,), draws=draws)
+
+
+def with_test(scores: HeadScores, matrix: TransferMatrix, metric: str = DEFAULT_METRIC) -> pd.DataFrame:
+    """The table of a search, best first, with what each head alone does on test images.
+
+    Args:
+        matrix: of :func:`heads_alone` for the same training generators.
+
+    Returns:
+        ``head`` ("layer.index"), the search's columns, and ``in_domain, ood, ood_low, ood_high, generators``: OOD leaves
+        out the generators that heads were scored on.
+    """
+    cells = ood_cells(matrix, scores.validate_on)
+    rows = []
+    for at in range(len(matrix.train)):
+        mine = np.arange(len(matrix.train))[:, None] == at
+        out = matrix.mean(metric, cells & mine)
+        rows.append((matrix.mean(metric, matrix.in_domain & mine).value, out.value, out.low, out.high, out.n))
+    measured = pd.DataFrame(rows, columns=["in_domain", "ood", "ood_low", "ood_high", "generators"])
+    table = scores.table.copy()
+    per_layer = int(table["index"].max()) + 1
+    names = table["layer"].astype(str) + "." + table["index"].astype(str)
+    table.insert(0, "head", names)
+    place = (table["layer"] * per_layer + table["index"]).to_numpy()
+    return table.join(measured.iloc[place].reset_index(drop=True))
+
+
+def ood_cells(matrix: TransferMatrix, left_out: Sequence[str]) -> Bool[np.ndarray, "K T"]:
+    """OOD cells without some generators' columns."""
+    cells: np.ndarray = ~matrix.in_domain & ~np.isin(matrix.test, list(left_out))
+    return cells
+
+
+def growing(
+    workspace: Workspace,
+    train_on: TrainingSet,
+    heads: Sequence[Head],
+    left_out: Sequence[str],
+    metric: str = DEFAULT_METRIC,
+) -> pd.DataFrame:
+    """Detectors on the first 1, 2, ... heads, on test images out of domain: ``heads, head, value, low, high, n``."""
+    views = [HeadsView(tuple(heads[: k + 1])) for k in range(len(heads))]
+    detectors = [train(workspace, [train_on], view)[0] for view in views]
+    scores = score_detectors(detectors, workspace)
+    matrix = transfer_matrix(scores, workspace.domains, [d.training_set for d in detectors], metrics=(metric,))
+    cells = ood_cells(matrix, left_out)
+    steps = np.arange(len(heads))[:, None]
+    means = [vars(matrix.mean(metric, cells & (steps == k))) for k in range(len(heads))]
+    names = [f"{layer}.{index}" for layer, index in heads]
+    return pd.DataFrame(means).assign(heads=np.arange(1, len(heads) + 1), head=names)

@@ -24,6 +24,23 @@ class Nameability:
     detectors: pd.DataFrame
     correlations: pd.DataFrame
 
+    def in_words(self) -> str:
+        """The finding over all detectors, in a sentence."""
+        found = self.correlations.iloc[0]
+        if not np.isfinite(found["spearman"]):
+            return "All detectors are as nameable, or do as well: there is no correlation to speak of."
+        said = (
+            "do worse on generators they never saw"
+            if found["spearman"] < 0
+            else "do better on generators they never saw"
+        )
+        if found["low"] <= 0 <= found["high"]:
+            said = "do neither better nor worse, as far as these detectors can tell"
+        return (
+            f"More nameable detectors {said}: Spearman's correlation {found['spearman']:.2f}, 95 % interval "
+            f"{found['low']:.2f} to {found['high']:.2f}, p = {found['p_value']:.2g}, n = {int(found['n'])} detectors."
+        )
+
 
 def nameability(detectors: pd.DataFrame, draws: int = 2000, seed: int = 0) -> Nameability:
     """Spearman's correlation of nameability and OOD mean over detectors, over all and within each family.

@@ -50,6 +50,38 @@ class Words:
         """Whether the nearest text is nearer than chance would put any text, at 5 %."""
         return self.p_value <= 0.05
 
+    @property
+    def chance(self) -> tuple[float, float, float]:
+        """Ends and median (low, median, high) of the nearest text's cosine under the null, at 95 % (NaN without a null)."""
+        if not self.null:
+            return (float("nan"),) * 3
+        low, median, high = np.quantile(self.null.nearest[:, 0], [0.025, 0.5, 0.975])
+        return float(low), float(median), float(high)
+
+    @property
+    def draws(self) -> int:
+        """How many directions the null holds; 0 without a null."""
+        return self.null.draws if self.null else 0
+
+    @property
+    def counted(self) -> int:
+        """How many rows a side are counted by category."""
+        return COUNTED
+
+    def listed(self, side: Side) -> pd.DataFrame:
+        """One side as a flat table: ``similar`` as the number of texts folded into the row."""
+        table: pd.DataFrame = getattr(self, side)
+        return table.assign(similar=table["similar"].map(len))
+
+    def opened(self, text: str) -> pd.DataFrame:
+        """The texts that one row stands for, itself first: ``text, cosine``; empty where no row has this text."""
+        rows = pd.concat([self.nearest, self.farthest])
+        rows = rows[rows["text"] == text].head(1)
+        found = [(row.text, row.cosine) for row in rows.itertuples()]
+        return pd.DataFrame(
+            found + [pair for similar in rows["similar"] for pair in similar], columns=["text", "cosine"]
+        )
+
 
 def words(
     lexicon: Lexicon, direction: Float[np.ndarray, " d"], k: int = 20, *, null: WordNull | None = None, name: str = ""

@@ -7,6 +7,15 @@ alternative text in ``figure.layout.meta`` (:func:`alt_text`). Names of generato
 from aigi_core.figures.components import FALSE_DISCOVERY, MEASURES, geometry_change, pair_map, removal_curves
 from aigi_core.figures.curves import Curve, Roc, curves, roc, score_histogram
 from aigi_core.figures.evidence import evidence_bars
+from aigi_core.figures.explain import (
+    effect_intervals,
+    head_curves,
+    head_map,
+    nameability_intervals,
+    nameability_scatter,
+    role_intervals,
+    said_list,
+)
 from aigi_core.figures.few_shot import few_shot
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import intervals, scatter
@@ -23,7 +32,43 @@ from aigi_core.figures.transfer import (
 from aigi_core.figures.words import span_bars, word_list
 
 __all__ = [
-    "DARK", "FALSE_DISCOVERY", "LIGHT", "MEASURES", "Curve", "Roc", "Style", "Theme", "alt_text", "block_intervals", "cell_histogram", "cell_roc",
-    "curves", "detector_intervals", "difference_heatmap", "evidence_bars", "few_shot", "finish", "generator_intervals", "generator_styles", "geometry_change",
-    "heatmap", "intervals", "label", "pair_map", "removal_curves", "roc", "scatter", "score_histogram", "span_bars", "transfer_heatmap", "word_list",
+    "DARK",
+    "FALSE_DISCOVERY",
+    "LIGHT",
+    "MEASURES",
+    "Curve",
+    "Roc",
+    "Style",
+    "Theme",
+    "alt_text",
+    "block_intervals",
+    "cell_histogram",
+    "cell_roc",
+    "curves",
+    "detector_intervals",
+    "difference_heatmap",
+    "effect_intervals",
+    "evidence_bars",
+    "few_shot",
+    "finish",
+    "generator_intervals",
+    "generator_styles",
+    "geometry_change",
+    "head_curves",
+    "head_map",
+    "heatmap",
+    "intervals",
+    "label",
+    "nameability_intervals",
+    "nameability_scatter",
+    "pair_map",
+    "removal_curves",
+    "roc",
+    "role_intervals",
+    "said_list",
+    "scatter",
+    "score_histogram",
+    "span_bars",
+    "transfer_heatmap",
+    "word_list",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ def intervals(
     styles: Mapping[str, Style] | None = None,
     selected: str | None = None,
     limits: tuple[float, float] | None = None,
+    band: str = "",
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """A forest plot: one estimate a line, its interval, its n.
@@ -27,11 +28,16 @@ def intervals(
         table: columns ``name``, ``value``, ``low``, ``high`` and, where known, ``n``; shown from top to bottom.
         reference: a vertical line to compare with (chance, zero, a baseline).
         styles: name -> style; other names take the theme's accent.
+        band: what ``band_low`` and ``band_high`` are (the range of a control); they are drawn behind each line.
 
     A click reports ``customdata`` [name].
     """
     figure = go.Figure()
     names = [str(n) for n in table["name"]]
+    if band:
+        low, high = table["band_low"].to_numpy(float), table["band_high"].to_numpy(float)
+        figure.add_bar(y=list(range(len(names))), x=high - low, base=low, orientation="h", width=0.7, name=band,
+                       marker=dict(color=theme.grid, line=dict(width=0)), hoverinfo="skip", showlegend=True)  # fmt: skip
     sizes = [f" (n = {int(n):,})" for n in table["n"]] if "n" in table.columns else [""] * len(names)
     bounds = table[["value", "low", "high"]].to_numpy(float)
     for i, (value, low, high) in enumerate(bounds):

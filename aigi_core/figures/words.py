@@ -66,5 +66,5 @@ def span_bars(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
         )
     )  # fmt: skip
     figure.update_yaxes(tickvals=np.arange(len(table)), ticktext=texts, range=[len(table) - 0.4, -0.6], showgrid=False)
-    figure.update_xaxes(title_text="share of the head's variance", tickformat=".0%")
+    figure.update_xaxes(title_text="share of variance", tickformat=".0%")
     return finish(figure, theme, alt, 90 + 22 * max(len(table), 3), hovermode="closest")

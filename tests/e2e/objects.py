@@ -83,6 +83,20 @@ class App:
             box["x"] + box["width"] * (column + 0.5) / columns, box["y"] + box["height"] * (row + 0.5) / rows
         )
 
+    def click_point(self, name: str, number: int, trace: int = 0) -> None:
+        """Click a point of a scatter, counted from 0 in the order of its data."""
+        chart = self.chart(name)
+        chart.scroll_into_view_if_needed()
+        box = chart.locator(".scatterlayer .trace").nth(trace).locator(".point").nth(number).bounding_box()
+        assert box
+        self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    def fill(self, label: str, line: str) -> None:
+        """Type into a text field and press Enter."""
+        field = self.page.get_by_role("textbox", name=label)
+        field.fill(line)
+        field.press("Enter")
+
     def choose(self, label: str, option: str) -> None:
         """Choose in a select box by the keyboard alone."""
         field = self.page.get_by_role("combobox", name=label)

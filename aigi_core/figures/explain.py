@@ -1,0 +1,151 @@
+"""Explanations as figures: words of a direction, nameability against generalisation, what a change does to detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from aigi_core.figures.curves import Curve, curves
+from aigi_core.figures.matrix import heatmap
+from aigi_core.figures.points import intervals, scatter
+from aigi_core.figures.theme import LIGHT, Style, Theme
+from aigi_core.figures.words import word_list
+from aigi_core.transfer import METRICS
+
+if TYPE_CHECKING:  # these bring faiss and scipy.stats, which pages without words spare
+    from aigi_core.explain.effect import Effect
+    from aigi_core.explain.nameability import Nameability
+    from aigi_core.explain.nulls import Side
+    from aigi_core.explain.words import Words
+
+
+def said_list(said: Words, side: Side, rows: int = 12, *, theme: Theme = LIGHT) -> go.Figure:
+    """The nearest or the farthest texts of a direction before the band of chance; a click reports the text."""
+    table = getattr(said, side).head(rows)
+    beyond = int((table["p_value"] <= 0.05).sum()) if said.null else 0
+    listed = ", ".join(f"{text} ({cosine:.2f})" for text, cosine in table[["text", "cosine"]].head(5).to_numpy())
+    alt = (
+        f"The {len(table)} {side} texts of {said.name}, with their cosines before the 95 % band of directions without "
+        f"meaning; {beyond} go beyond chance. First: {listed}."
+    )
+    return word_list(table, alt=alt, theme=theme)
+
+
+def nameability_scatter(
+    found: Nameability, styles: Mapping[str, Style], *, x_title: str, selected: str | None = None, theme: Theme = LIGHT
+) -> go.Figure:
+    """One point a detector: how nameable it is, and how well it does on generators it never saw."""
+    table = found.detectors.rename(columns={"detector": "name", "nameable": "x", "ood": "y"})
+    table = table[["name", "x", "y"]].assign(detail=[f"nearest: {text}" for text in found.detectors["nearest"]])
+    first = found.correlations.iloc[0]
+    alt = (
+        f"Scatter of {len(table)} detectors: {x_title} against accuracy out of domain. Spearman's correlation "
+        f"{first['spearman']:.2f}, 95 % interval {first['low']:.2f} to {first['high']:.2f}."
+    )
+    return scatter(table, alt=alt, x_title=x_title, y_title="Accuracy out of domain", styles=styles, selected=selected,
+                   theme=theme)  # fmt: skip
+
+
+def nameability_intervals(found: Nameability, *, theme: Theme = LIGHT) -> go.Figure:
+    """Spearman's correlation over all detectors and within each family that has enough of them."""
+    table = found.correlations.dropna(subset="spearman").rename(columns={"family": "name", "spearman": "value"})
+    alt = "Spearman's correlation of nameability with accuracy out of domain, with 95 % intervals: " + ", ".join(
+        f"{name} {value:.2f}" for name, value in table[["name", "value"]].to_numpy()
+    )
+    return intervals(table, alt=f"{alt}.", value_title="Spearman's correlation (n detectors)", reference=0.0,
+                     limits=(-1.05, 1.05), theme=theme)  # fmt: skip
+
+
+def effect_intervals(
+    effect: Effect,
+    cells: Literal["ood", "in-domain"] = "ood",
+    *,
+    styles: Mapping[str, Style] | None = None,
+    selected: str | None = None,
+    theme: Theme = LIGHT,
+) -> go.Figure:
+    """How much each detector changes, with its interval, before the range of the controls."""
+    about = METRICS[effect.change.metric]
+    table = effect.table[effect.table["cells"] == cells].rename(
+        columns={"detector": "name", "change": "value", "control_low": "band_low", "control_high": "band_high"}
+    )
+    first = table.iloc[0]
+    where = "out of domain" if cells == "ood" else "in-domain"
+    alt = (
+        f"Change of {about.in_words} {where}, after less before, with 95 % intervals: all detectors together "
+        f"{first['value']:+.3f}. Grey: range of {int(first['controls'])} controls."
+    )
+    return intervals(
+        table, alt=alt, value_title=f"{about.title} {where}, change (mean of n cells)", reference=0.0, styles=styles,
+        selected=selected, band=f"range of {int(first['controls'])} controls", theme=theme,
+    )  # fmt: skip
+
+
+def head_map(
+    table: pd.DataFrame,
+    column: str,
+    *,
+    value_title: str,
+    selected: str | None = None,
+    chosen: Sequence[str] = (),
+    theme: Theme = LIGHT,
+) -> go.Figure:
+    """Layers x heads, one value each; ``chosen`` heads are outlined. A click reports ``customdata`` ["layer.index"].
+
+    Args:
+        table: one row a head: ``head, layer, index`` and the column shown.
+    """
+    values = table.pivot_table(index="layer", columns="index", values=column)
+    layers, heads = [f"layer {i}" for i in values.index], [str(i) for i in values.columns]
+    names = [[f"{i}.{j}" for j in values.columns] for i in values.index]
+    outlined = np.array([[name in chosen for name in row] for row in names])
+    at = int(table[column].to_numpy(float).argmax())
+    alt = (
+        f"Map of {len(table)} heads by layer: {value_title}. Best is head {table['head'].iloc[at]} with "
+        f"{table[column].iloc[at]:.3f}."
+    )
+    place = tuple(selected.split(".")) if selected else ("", "")
+    figure = heatmap(
+        values.set_axis(layers).set_axis(heads, axis=1), alt=alt, column_title="head", value_title=value_title,
+        hover=pd.DataFrame([[f"{value_title} {v:.3f}" for v in row] for row in values.to_numpy()]),
+        selected=(f"layer {place[0]}", place[1]), outlined=outlined, theme=theme,
+    )  # fmt: skip
+    figure.data[1].customdata = [[name] for row in names for name in row]
+    return figure
+
+
+def head_curves(
+    ways: Mapping[str, pd.DataFrame], *, whole: float, chosen: int, about: str, theme: Theme = LIGHT
+) -> go.Figure:
+    """A metric out of domain against the number of heads, one line a way of choosing them; ``whole``: the embedding's."""
+    lines = []
+    for name, table in ways.items():
+        x, y, low, high = (table[column].to_numpy(float) for column in ("heads", "value", "low", "high"))
+        lines.append(Curve(name, x, y, low, high))
+    reach = max(float(line.x.max()) for line in lines)
+    lines.append(Curve("whole embedding", np.array([1.0, reach]), np.array([whole, whole]), control=True))
+    ends = "; ".join(f"{name}: best {table['value'].max():.3f}" for name, table in ways.items())
+    alt = f"{about} out of domain against the number of heads, with 95 % bands. {ends}; whole embedding {whole:.3f}."
+    return curves(lines, alt=alt, x_title="heads", y_title=f"{about} out of domain", at=chosen, height=320, theme=theme)
+
+
+def role_intervals(
+    roles: pd.DataFrame, head: str, styles: Mapping[str, Style], *, selected: str | None = None, theme: Theme = LIGHT
+) -> go.Figure:
+    """How far one head moves each generator's fakes from their real counterparts: right of zero it helps, left it misleads.
+
+    Args:
+        roles: rows of this head of :func:`aigi_core.explain.evidence.head_roles`.
+    """
+    table = roles.rename(columns={"generator": "name", "gap": "value"}).assign(n=roles["n_fake"] + roles["n_real"])
+    counts = roles["role"].value_counts()
+    alt = (
+        f"Evidence of head {head} on each generator's fakes less that on their real counterparts, with 95 % intervals: it "
+        f"carries the detector on {counts.get('carries', 0)} generators and misleads it on {counts.get('misleads', 0)}."
+    )
+    return intervals(table, alt=alt, value_title="evidence, fakes less real (logit; n images)", reference=0.0, styles=styles,
+                     selected=selected, theme=theme)  # fmt: skip

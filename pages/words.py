@@ -1,0 +1,174 @@
+"""Words: what a detector says, against chance; two detectors; names and generality; a concept taken away."""
+
+from functools import partial
+
+import streamlit as st
+
+import ui
+from aigi_core import figures
+from aigi_core.explain.nameability import nameability
+from ui import explained, results
+
+with ui.page(__file__) as page:
+    with page.controls():
+        setting, names, row = results.choose_detector(page)
+    with page.controls("Texts"):
+        texts = explained.choose_texts(page)
+        shown = int(page.slider("shown", "Rows", 5, explained.LISTED, 12))
+    workspace, train = page.workspace, names[row]
+    with st.spinner("Training the detector and three hundred more on shuffled labels …"):
+        said = explained.words(workspace, setting, row, texts)
+        matrix = results.matrix(workspace, setting, explained.METRIC)
+    near, far, band = said.nearest, said.farthest, said.chance
+    ood = explained.out_of_domain(workspace, setting, row)
+    listed = ", ".join(f"**{ui.inert(text)}**" for text in near["text"].head(3))
+    page.answer(
+        f"The detector trained on {ui.name(train)} points towards {listed}: nearer than chance puts any text."
+        if said.nameable
+        else f"**Nothing that words can tell.** The text nearest to the detector trained on {ui.name(train)} is "
+        f"{ui.inert(str(near['text'][0]))}, and detectors trained on shuffled labels come as near to some text."
+    )
+    page.stats(
+        [
+            ui.Stat("Nearest text's cosine", f"{said.top_cosine:.3f}", f"{len(explained.lexicon(workspace, texts)):,} texts"),
+            ui.Stat("By chance", f"{band[1]:.3f}", f"95 % of {said.draws} draws: {band[0]:.3f} to {band[2]:.3f}",
+                    help="Median, over detectors trained on shuffled labels, of the cosine of whichever text is nearest."),
+            ui.Stat("p-value", f"{said.p_value:.2g}", f"{said.draws} shuffled trainings",
+                    help="Family-wise: the share of shuffled trainings whose nearest text, whichever it be, is as near."),
+            ui.Stat("Balanced accuracy out of domain", f"{ood.value:.3f}", f"{ood.n} generators", (ood.low, ood.high)),
+        ]
+    )  # fmt: skip
+    page.protocol(
+        direction="The detector's weights in the joint space of images and texts; towards fake.",
+        chance=f"The same training on labels shuffled within pools, groups kept together ({said.draws} times); p-values "
+        "are family-wise over all texts searched (single-step max-T).",
+        near_duplicates="Texts that say the same (cosine .9, or the same letters) share one row.",
+        intervals="95 %, bootstrap of groups of test images; of detectors where correlations are over detectors.",
+    )
+
+    with page.section(
+        "Nearest and farthest texts",
+        "Grey: where 95 % of detectors trained on shuffled labels lie at that rank. **Bold**: beyond chance. "
+        "Click a text, or choose it below, to open it.",
+    ):
+        for column, side, title in zip(
+            st.columns(2, gap="medium"), explained.SIDES, ("Speaks for fake", "Speaks for real"), strict=True
+        ):
+            with column:
+                st.markdown(f"**{title}**")
+                page.figure(
+                    side, partial(figures.said_list, said, side, shown), table=said.listed(side), clicks=("text",)
+                )
+        with page.controls("Text"):
+            text = page.select("text", "Opened text", list(dict.fromkeys([*near["text"], *far["text"]])))
+            st.button("Take it away", on_click=ui.set_control, args=("remove", text), icon=":material/content_cut:",
+                      help="Project it out of every image and measure all detectors again, below.")  # fmt: skip
+        folded = said.opened(text)
+        if len(folded) > 1:
+            st.markdown(f"{ui.name(text)} stands for {len(folded)} texts that say the same.")
+            page.table("folded", folded)
+        else:
+            st.caption("No other text of these says the same.")
+
+    with page.section(
+        "What they are about",
+        f"Categories among the {said.counted} nearest texts (left) and the {said.counted} farthest (right), with what the "
+        "category's size and shuffled trainings would give.",
+    ):
+        for column, side in zip(st.columns(2, gap="medium"), explained.SIDES, strict=True):
+            with column:
+                about = said.categories.query("side == @side and count > 0").drop(columns="side")
+                page.table(f"about-{side}", about.head(6), formats={"expected": "%.1f", "null_mean": "%.1f"})
+
+    with page.section(
+        "What its training images show",
+        "Real and fake alike, beside all other images: what both classes share, weights cannot say, and yet it is all that "
+        "the detector knows.",
+    ):
+        shown_by = explained.content(workspace, setting.sets[row], texts)
+        page.figure("content", partial(figures.said_list, shown_by, "nearest", shown), table=shown_by.listed("nearest"))
+
+    with page.section("Beside another detector"):
+        with page.controls("Another"):
+            other = page.select("train_b", "Detector B", names, train)
+            setting_b = results.choose_setting(page, setting.sets, "B")
+        found = explained.comparison(workspace, (setting, row), (setting_b, names.index(other)), texts)
+        st.markdown(
+            f"The two directions have a cosine of **{found.cosine:.2f}** (p = {found.p_value:.2g}; 95 % of pairs trained on "
+            f"shuffled labels: {found.null_low:.2f} to {found.null_high:.2f}). Texts of their difference:"
+        )
+        for column, side, name in zip(st.columns(2, gap="medium"), explained.SIDES, (train, other), strict=True):
+            with column:
+                st.markdown(f"**More fake to** {ui.name(name)}")
+                page.figure(f"compare-{side}", partial(figures.said_list, found.words, side, shown),
+                            table=found.words.listed(side))  # fmt: skip
+
+    with page.section("Your own phrases"):
+        line = page.text(
+            "own", "Phrases, separated by semicolons", placeholder="a photo of food; a human face; blurred edges"
+        )
+        if line.strip():
+            mine = explained.words(workspace, setting, row, explained.own_texts(line, texts))
+            st.markdown(
+                f"The nearest of your phrases: p = {mine.p_value:.2g}, against shuffled trainings on the same phrases."
+            )
+            page.figure("own-list", partial(figures.said_list, mine, "nearest"), table=mine.listed("nearest"))
+        else:
+            st.caption("Phrases of the text banks are at hand at once; others need the encoder's text tower.")
+
+    with page.section(
+        "Without a concept", "Is this detector only a food detector? Take a concept away and see what is left."
+    ):
+        plain = setting == results.Setting(setting.sets)
+        with page.controls("Concept"):
+            line = page.text("remove", "Take away (separate several by semicolons)", placeholder=str(near["text"][0]))
+            again = page.toggle(
+                "again", "Train again", disabled=not plain,
+                help="Train each detector anew on what is left, with its own C (embedding with bias and balance only).",
+            )  # fmt: skip
+        if line.strip():
+            with st.spinner("Projecting out and measuring again, with twenty random directions beside …"):
+                effect = explained.concept(workspace, setting, explained.own_texts(line, texts), again and plain)
+            st.markdown(effect.in_words(matrix.train_names[row]))
+            draw = partial(figures.effect_intervals, effect, selected=matrix.train_names[row])
+            page.figure("concept", lambda theme: draw(styles=page.styles(theme), theme=theme), table=effect.table)
+            families = (matrix.train_families, matrix.test_families)
+            page.figure("concept-matrix", partial(figures.difference_heatmap, effect.change, families, rows=names),
+                        table=effect.change.to_frame())  # fmt: skip
+        else:
+            st.caption("Type a text, or open one above and press 'Take it away'.")
+
+    with page.section("Do detectors with a name generalise worse?"):
+        table = explained.precomputed(workspace, setting, texts)
+        if table is None and page.toggle(
+            "all",
+            "Read all detectors",
+            help="Trains each detector anew on three hundred sets of shuffled labels: some seconds.",
+        ):
+            with st.spinner(f"Reading {len(names)} detectors …"):
+                table = explained.all_words(workspace, setting, texts)
+        if table is None:
+            st.caption(
+                "Not computed yet for these settings: switch it on, or run "
+                f"'python -m precompute words --workspace {ui.name(str(workspace.path))}' once for the default ones."
+            )
+        else:
+            named = nameability(table)
+            st.markdown(named.in_words())
+            left, right = st.columns([3, 2], gap="medium")
+            with left:
+                page.figure(
+                    "nameability",
+                    lambda theme: figures.nameability_scatter(
+                        named,
+                        page.styles(theme),
+                        x_title="Nearest text's cosine",
+                        selected=matrix.train_names[row],
+                        theme=theme,
+                    ),
+                    clicks=("train",) if set(names) == set(matrix.train_names) else (),
+                )
+            with right:
+                page.figure("spearman", partial(figures.nameability_intervals, named), table=named.correlations)
+            st.markdown("What each detector says first, and how it does; q is corrected over the detectors.")
+            page.table("detectors", table)

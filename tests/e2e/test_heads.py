@@ -1,0 +1,59 @@
+"""The heads page in a real browser: numbers, clicks, keyboard, looks."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from aigi_core.detectors.heads import score_heads
+from aigi_core.workspace import Workspace
+from tests.e2e.objects import App
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def app(browser: Any, server: Any) -> Iterator[App]:
+    app = App(browser, server.url)
+    yield app
+    app.close()
+
+
+def test_click_a_head_and_ablate_it(app: App, synthetic: Workspace) -> None:
+    app.open("heads", train="beta-diff", validate="alpha-gan")
+    best = score_heads(synthetic, "beta-diff", "alpha-gan").table.iloc[0]
+    assert app.stats["Best head alone"][0] == f"{best['accuracy']:.3f}"
+    assert app.selected("Opened head") == f"{int(best['layer'])}.{int(best['index'])}"
+    app.click_cell("map", 1, 2)
+    app.wait_for_query("head", "1.2")
+    assert app.selected("Opened head") == "1.2"
+    app.page.get_by_role("button", name="Ablate it").click()
+    app.wait_for_query("ablate", "1.2")
+    assert app.errors == [] and "20 controls" in app.alt("ablation")
+
+
+def test_keyboard_path_and_link(app: App, browser: Any, server: Any) -> None:
+    app.open("heads", train="beta-diff")
+    app.choose("Opened head", "0.1")
+    app.wait_for_query("head", "0.1")
+    app.choose("Chosen", "chosen jointly")
+    app.wait_for_query("way", "chosen jointly")
+    other = App(browser, server.url)
+    other.page.goto(app.share_link())
+    other.settled()
+    assert other.stats == app.stats and other.selected("Opened head") == "0.1" and "head 0.1" in other.alt("roles")
+    other.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_accessibility_violation(browser: Any, server: Any, scheme: str) -> None:
+    app = App(browser, server.url, scheme=scheme).open("heads", ablate="0.0")
+    assert app.violations() == []
+    app.close()
+
+
+@pytest.mark.parametrize("width", [800, 1440])
+def test_nothing_is_cut_off_sideways(browser: Any, server: Any, width: int) -> None:
+    app = App(browser, server.url, width=width).open("heads", ablate="0.0")
+    assert app.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    app.close()

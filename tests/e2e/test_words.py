@@ -1,0 +1,68 @@
+"""The words page in a real browser: numbers, clicks, keyboard, looks."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from aigi_core.detectors.protocol import train
+from aigi_core.explain.detector_words import detector_words
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.explain.words import Words
+from aigi_core.workspace import Workspace
+from tests.e2e.objects import App
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def app(browser: Any, server: Any) -> Iterator[App]:
+    app = App(browser, server.url)
+    yield app
+    app.close()
+
+
+@pytest.fixture(scope="module")
+def said(synthetic: Workspace) -> Words:
+    return detector_words(synthetic, Lexicon.of(synthetic), train(synthetic, ["beta-diff"])[0])
+
+
+def test_click_a_text_and_take_it_away(app: App, said: Words) -> None:
+    app.open("words", train="beta-diff")
+    assert app.stats["Nearest text's cosine"][0] == f"{said.top_cosine:.3f}"
+    assert str(said.nearest["text"][0]) in app.alt("nearest")
+    app.click_point("nearest", 2)
+    app.wait_for_query("text", said.nearest["text"][2])
+    assert app.selected("Opened text") == said.nearest["text"][2]
+    app.page.get_by_role("button", name="Take it away").click()
+    app.wait_for_query("remove", said.nearest["text"][2])
+    assert app.errors == [] and "controls" in app.alt("concept")
+
+
+def test_keyboard_path_and_link(app: App, browser: Any, server: Any, said: Words) -> None:
+    app.open("words", train="beta-diff")
+    app.choose("Opened text", said.farthest["text"][1])
+    app.wait_for_query("text", said.farthest["text"][1])
+    app.choose("Text bank", "vocabulary")
+    app.wait_for_query("bank", "vocabulary")
+    app.fill("Phrases, separated by semicolons", "phrases 4; vocabulary 9")
+    app.wait_for_query("own", "phrases 4; vocabulary 9")
+    other = App(browser, server.url)
+    other.page.goto(app.share_link())
+    other.settled()
+    assert other.stats == app.stats and "phrases 4" in other.alt("own-list")
+    other.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_accessibility_violation(browser: Any, server: Any, scheme: str) -> None:
+    app = App(browser, server.url, scheme=scheme).open("words", remove="phrases 1", own="phrases 2", all="1")
+    assert app.violations() == []
+    app.close()
+
+
+@pytest.mark.parametrize("width", [800, 1440])
+def test_nothing_is_cut_off_sideways(browser: Any, server: Any, width: int) -> None:
+    app = App(browser, server.url, width=width).open("words", remove="phrases 1", all="1")
+    assert app.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    app.close()

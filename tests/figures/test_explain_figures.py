@@ -1,0 +1,50 @@
+"""Figures of explanations: what is drawn is what was found, and the alternative text says it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aigi_core import figures
+from aigi_core.detectors.protocol import train
+from aigi_core.explain.effect import concept_effect
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.explain.nameability import nameability
+from aigi_core.explain.nulls import word_null
+from aigi_core.explain.reading import read
+from aigi_core.explain.words import words
+from aigi_core.workspace import Workspace
+
+
+def test_said_list_counts_what_is_beyond_chance(synthetic: Workspace) -> None:
+    lexicon = Lexicon.of(synthetic, centred=False)
+    null = word_null(lexicon, np.random.default_rng(0).standard_normal((99, 24)), "random")
+    said = words(lexicon, lexicon.vectors[4], null=null, name="planted")
+    figure = figures.said_list(said, "nearest", 5)
+    assert "planted" in figures.alt_text(figure) and "phrases 4 (1.00)" in figures.alt_text(figure)
+    assert len(figure.data[-1].x) == 5 and figure.layout.yaxis.ticktext[0] == "<b>phrases 4</b>"
+    assert said.listed("nearest")["similar"].dtype.kind == "i" and said.opened("phrases 4")["text"][0] == "phrases 4"
+    assert said.chance[0] <= said.chance[1] <= said.chance[2] < said.top_cosine
+
+
+def test_nameability_says_its_correlation() -> None:
+    table = pd.DataFrame({"detector": list("abcde"), "family": ["gan"] * 5, "nearest": list("vwxyz"),
+                          "nameable": [0.1, 0.2, 0.3, 0.4, 0.5], "ood": [0.9, 0.8, 0.7, 0.6, 0.5]})  # fmt: skip
+    found = nameability(table, draws=200)
+    assert "do worse" in found.in_words() and "-1.00" in found.in_words()
+    figure = figures.nameability_scatter(found, {}, x_title="cosine", selected="b")
+    assert "-1.00" in figures.alt_text(figure) and figure.data[0].x[0] == 0.1
+    assert "gan -1.00" in figures.alt_text(figures.nameability_intervals(found))
+
+
+def test_effect_draws_each_detector_before_its_controls(synthetic: Workspace) -> None:
+    generators = synthetic.domains.generators
+    readings = [read(synthetic, detector) for detector in train(synthetic, generators)]
+    effect = concept_effect(synthetic, readings, generators, Lexicon.of(synthetic), ["phrases 2"], controls=5, draws=50)
+    figure = figures.effect_intervals(effect, "ood")
+    table = effect.table[effect.table["cells"] == "ood"]
+    band = figure.data[0]
+    assert np.asarray(band.base) == pytest.approx(table["control_low"].to_numpy())
+    assert [trace.x[0] for trace in figure.data[1:]] == pytest.approx(table["change"].to_list())
+    said = effect.in_words("beta-diff")
+    row = table[table["detector"] == "beta-diff"].iloc[0]
+    assert f"{row['before']:.3f} becomes {row['after']:.3f}" in said and "5 controls" in said

@@ -1,0 +1,88 @@
+"""The heads page without a browser: its numbers are the library's, and its empty and error states say what to do."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.features import HeadsView
+from aigi_core.detectors.heads import score_heads
+from aigi_core.detectors.protocol import train
+from aigi_core.transfer import difference, transfer_matrix
+from aigi_core.transfer.metrics import DEFAULT_METRIC
+from aigi_core.workspace import Workspace, write_manifest
+from tests.pages.test_transfer import said, stats, with_images
+
+Open = Callable[..., AppTest]
+
+
+def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "heads", train="beta-diff", validate="delta-ar", k="2")
+    assert not app.exception and not app.error and not app.warning
+    scores = score_heads(synthetic, "beta-diff", "delta-ar")
+    best = scores.table.iloc[0]
+    assert f"<b>{best['accuracy']:.3f}</b>" in stats(app) and f"**{int(best['layer'])}.{int(best['index'])}**" in said(
+        app
+    )
+
+    def matrix(view):  # type: ignore[no-untyped-def]
+        detectors = train(synthetic, ["beta-diff"], view)
+        return transfer_matrix(
+            score_detectors(detectors, synthetic), synthetic.domains, ["beta-diff"], metrics=(DEFAULT_METRIC,)
+        )
+
+    a, b = matrix(HeadsView(scores.top(2))), matrix(None)
+    cells = ~a.in_domain
+    cells[:, a.test.index("delta-ar")] = False
+    out, gain = a.mean(DEFAULT_METRIC, cells), difference(a, b, DEFAULT_METRIC).mean(cells)
+    assert f"<b>{out.value:.3f}</b>" in stats(app) and f"<b>{gain.value:+.3f}</b>" in stats(app)
+
+
+@pytest.mark.parametrize("says", ["weights", "mean"])
+@pytest.mark.parametrize("shows", ["Out of domain", "In-domain"])
+def test_every_control_by_link(open_app: Open, synthetic: Workspace, says: str, shows: str) -> None:
+    app = open_app(
+        synthetic.path, "heads", train="gamma-diff", validate="alpha-gan", says=says, shows=shows, head="1.2",
+        way="chosen jointly", k="4", bank="vocabulary", ablate=["0.0", "1.1"],
+    )  # fmt: skip
+    assert not app.exception and not app.error and not app.warning
+    assert "Head 1.2 in words" in [header.value for header in app.subheader]
+    assert "20 controls" in said(app)
+
+
+def test_broken_query_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "heads", head="99.99", train="beta-diff", validate="beta-diff", k="nine", ablate="x")
+    assert not app.exception and not app.error and len(app.warning) == 4
+
+
+def test_a_single_generator_is_one_sentence(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+    def one_left(table: pd.DataFrame) -> None:
+        table.loc[
+            table["generator"].isin(["beta-diff", "gamma-diff", "delta-ar"]), ["label", "generator", "family"]
+        ] = [0, "", ""]
+
+    app = open_app(with_images(synthetic.path, tmp_path / "w", one_left), "heads")
+    assert not app.exception and len(app.error) == 1 and "second one" in app.error[0].value
+
+
+def test_without_text_banks_only_the_words_are_missing(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
+    write_manifest(path, json.loads((path / "workspace.json").read_text()) | {"text": {}})
+    app = open_app(path, "heads", ablate="0.0")
+    assert not app.exception and len(app.error) == 1 and "precompute text" in app.error[0].value
+    assert "20 controls" in said(app)
+
+
+def test_without_heads_one_sentence(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
+    manifest = json.loads((path / "workspace.json").read_text())
+    del manifest["files"]["heads.npy"]
+    (path / "heads.npy").unlink()
+    write_manifest(path, manifest)
+    app = open_app(path, "heads")
+    assert not app.exception and len(app.error) == 1 and "precompute encode" in app.error[0].value
