@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,44 +57,66 @@ def encode(
         for left in (*workspace.glob("*.tmp"), *(workspace / WORKING).glob("*.tmp")):
             left.unlink()  # of a killed run: nobody else writes here now
         manifest = read_manifest(workspace)
-        table = _images(workspace, manifest)
+        table = kept_images(workspace, manifest)
         if manifest.get("encoder"):
             _refuse_other(workspace, "was encoded", manifest["encoder"], _asked(encoder))
-            if all(_sound(workspace, name, manifest) for name in FILES):
+            if all(sound(workspace, name, manifest) for name in FILES):
                 clean(workspace / WORKING)
                 return f"Nothing to do: {workspace} already holds these features of its {len(table):,} images."
-        root = _image_root(workspace, manifest, images)
-        plan = _settle(workspace, encoder, batch_size, shard_size)
+        root = image_root(workspace, manifest, images)
+        working = workspace / WORKING
+        plan = settle(working, encoder, batch_size, shard_size)
         shards = cut(table, plan["shard_size"], plan["batch_size"], identity_of(encoder))
-        try:
-            return _encode(workspace, encoder, root, shards, workers)
-        except torch.OutOfMemoryError as error:
-            raise AigiError(
-                f"A batch of {plan['batch_size']} images does not fit in the device's memory: delete "
-                f"{workspace / WORKING} and run again with --batch-size {max(1, plan['batch_size'] // 2)}."
-            ) from error
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise AigiError(
-                f"The disk of {workspace} is full: free some space and run the same command again; finished shards "
-                f"are kept and it goes on from there."
-            ) from error
+        with explained(working, plan["batch_size"]):
+            missing, seconds = compute(shards, encoder, root, working, workers)
+            publish(workspace, working / "merged", encoder, plan["batch_size"])
+        clean(working)
+        name = " ".join(filter(None, (encoder.model, encoder.pretrained)))
+        return (
+            f"Encoded {said(len(table), missing, seconds)} with {name} "
+            f"on {encoder.device} in {encoder.precision}: embeddings of {encoder.embedding_width}, "
+            f"{encoder.layers} x {encoder.heads} heads of {encoder.head_width}."
+        )
 
 
-def _encode(workspace: Path, encoder: Encoder, root: Path, shards: Sequence[Shard], workers: int | None) -> str:
-    working = workspace / WORKING
+@contextmanager
+def explained(working: Path, batch_size: int) -> Iterator[None]:
+    """Say in a sentence what to do where the device's memory or the disk is full."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise AigiError(
+            f"A batch of {batch_size} images does not fit in the device's memory: delete {working} and run again with "
+            f"--batch-size {max(1, batch_size // 2)}."
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise AigiError(
+            f"The disk of {working.parent} is full: free some space and run the same command again; finished shards "
+            f"are kept and it goes on from there."
+        ) from error
+
+
+def compute(
+    shards: Sequence[Shard], encoder: Encoder, root: Path, working: Path, workers: int | None, what: str = "Encoding"
+) -> tuple[int, float]:
+    """Map :func:`encode_shard` over the shards that are not done and merge all of them into ``working/merged``.
+
+    Returns:
+        How many images were computed, and in how many seconds.
+    """
     done = {shard.index for shard in shards if is_done(shard, working)}
     pending = [shard for shard in shards if shard.index not in done]
     rows = shards[-1].stop
     missing = sum(shard.stop - shard.start for shard in pending)
-    _require_space(workspace, (rows + missing) * bytes_an_image(encoder))
+    _require_space(working, (rows + missing) * bytes_an_image(encoder))
 
     workers = _workers(encoder) if workers is None else max(0, workers)
     failures: list[Failure] = []
     began = time.monotonic()
     batches = (batch for shard in pending for batch in shard.batches)
-    with Progress(total=rows, initial=rows - missing, device=encoder.device) as progress:
+    with Progress(total=rows, initial=rows - missing, device=encoder.device, what=what) as progress:
         reader = read_batches(root, batches, encoder.preprocessing, workers)
         source = progress.timed(reader)
         try:
@@ -102,42 +125,40 @@ def _encode(workspace: Path, encoder: Encoder, root: Path, shards: Sequence[Shar
         finally:
             reader.close()  # type: ignore[attr-defined]
     if failures:
-        raise AigiError(_failed(failures, workspace, root))
+        raise AigiError(_failed(failures, root))
     seconds = time.monotonic() - began
+    merge(shards, working, encoder, working / "merged")
+    return missing, seconds
 
-    merged = working / "merged"
-    merge(shards, working, encoder, merged)
-    publish(workspace, merged, encoder, shards[0].batch_size)
-    clean(working)
-    name = " ".join(filter(None, (encoder.model, encoder.pretrained)))
+
+def said(rows: int, missing: int, seconds: float) -> str:
+    """How many images there are, how many were computed now, how fast."""
     speed = f" at {missing / seconds:.1f} images/s" if missing and seconds > 0 else ""
-    return (
-        f"Encoded {rows:,} images ({rows - missing:,} of them by an earlier run){speed} with {name} "
-        f"on {encoder.device} in {encoder.precision}: embeddings of {encoder.embedding_width}, "
-        f"{encoder.layers} x {encoder.heads} heads of {encoder.head_width}."
-    )
+    return f"{rows:,} images ({rows - missing:,} of them by an earlier run){speed}"
 
 
 # What is encoded, and whether it may be.
 
 
-def _images(workspace: Path, manifest: dict[str, Any]) -> pd.DataFrame:
+def kept_images(workspace: Path, manifest: dict[str, Any]) -> pd.DataFrame:
+    """``path, content_hash, split`` of the images that ingest kept, in the order of the arrays."""
     name = "images.parquet"
-    if not _sound(workspace, name, manifest):
+    if not sound(workspace, name, manifest):
         raise WorkspaceError(
             f"The workspace {workspace} has no sound {name}: run 'python -m precompute ingest --images DIR "
             f"--out {workspace}' again."
         )
-    table = pd.read_parquet(workspace / name, columns=["path", "content_hash", "left_out"])
+    table = pd.read_parquet(workspace / name, columns=["path", "content_hash", "split", "left_out"])
     kept = table[table["left_out"] == ""]
     if kept.empty:
         raise WorkspaceError(
             f"The workspace {workspace} holds no image to encode: all of them were left out at ingest."
         )
-    return kept[["path", "content_hash"]].reset_index(drop=True)
+    return kept[["path", "content_hash", "split"]].reset_index(drop=True)
 
 
-def _image_root(workspace: Path, manifest: dict[str, Any], images: Path | None) -> Path:
+def image_root(workspace: Path, manifest: dict[str, Any], images: Path | None) -> Path:
+    """The folder of the images: the one given, else the one that ingest recorded."""
     root = images or (Path(manifest["image_root"]) if manifest.get("image_root") else None)
     if root is None:
         raise AigiError(f"The workspace {workspace} does not say where its images lie: give --images DIR.")
@@ -150,7 +171,7 @@ def _asked(encoder: Encoder) -> dict[str, Any]:
     return encoder.describe() | {"device": encoder.device.type}
 
 
-def _sound(workspace: Path, name: str, manifest: dict[str, Any]) -> bool:
+def sound(workspace: Path, name: str, manifest: dict[str, Any]) -> bool:
     """Whether a file is there and is what the manifest says."""
     entry, file = manifest["files"].get(name), workspace / name
     return bool(entry and file.is_file() and sha256_of(file) == entry["sha256"])
@@ -175,13 +196,13 @@ def _short(value: Any) -> str:
     return value[:12] if isinstance(value, str) and len(value) == 64 else str(value)
 
 
-def _settle(workspace: Path, encoder: Encoder, batch_size: int | None, shard_size: int | None) -> dict[str, Any]:
+def settle(working: Path, encoder: Encoder, batch_size: int | None, shard_size: int | None) -> dict[str, Any]:
     """The sizes of batches and shards: those of an interrupted run, so that it ends in the same bytes.
 
     Raises:
         WorkspaceError: an interrupted run was another encoder's, on another device or with other sizes.
     """
-    file = workspace / WORKING / "plan.json"
+    workspace, file = working.parent, working / "plan.json"
     try:
         plan: dict[str, Any] | None = json.loads(file.read_text("utf-8"))
         begun = any(file.parent.glob("[0-9]*.json"))
@@ -204,16 +225,16 @@ def _settle(workspace: Path, encoder: Encoder, batch_size: int | None, shard_siz
     batch = batch_size or (32 if encoder.device.type == "cpu" else 256)
     shard = shard_size or (256 if encoder.device.type == "cpu" else 2048)
     plan = {"encoder": _asked(encoder), "batch_size": batch, "shard_size": shard}
-    file.parent.mkdir(exist_ok=True)
+    working.mkdir(parents=True, exist_ok=True)
     write_atomic(file, json.dumps(plan, indent=1).encode())
     return plan
 
 
-def _require_space(workspace: Path, needed: int) -> None:
-    free = shutil.disk_usage(workspace).free
+def _require_space(working: Path, needed: int) -> None:
+    free = shutil.disk_usage(working).free
     if free < needed:
         raise AigiError(
-            f"Encoding into {workspace} needs {needed / 2**30:,.2f} GiB more on its disk (shards, then the merged "
+            f"Encoding into {working.parent} needs {needed / 2**30:,.2f} GiB more on its disk (shards, then the merged "
             f"arrays), {free / 2**30:,.2f} GiB are free: free some space, or put the workspace on another disk."
         )
 
@@ -223,7 +244,7 @@ def _workers(encoder: Encoder) -> int:
     return max(1, cores // 4) if encoder.device.type == "cpu" else min(16, cores)
 
 
-def _failed(failures: Sequence[Failure], workspace: Path, root: Path) -> str:
+def _failed(failures: Sequence[Failure], root: Path) -> str:
     shown = "; ".join(f"{failure.path!r}: {failure.reason}" for failure in failures[:FAILURES_SHOWN])
     more = f"; and {len(failures) - FAILURES_SHOWN:,} more" if len(failures) > FAILURES_SHOWN else ""
     return (
@@ -235,8 +256,8 @@ def _failed(failures: Sequence[Failure], workspace: Path, root: Path) -> str:
 class Progress:
     """A progress bar in images, with the use of the device and of the processors."""
 
-    def __init__(self, total: int, initial: int, device: torch.device) -> None:
-        self._bar = tqdm(total=total, initial=initial, unit="image", desc="Encoding", disable=None)
+    def __init__(self, total: int, initial: int, device: torch.device, what: str) -> None:
+        self._bar = tqdm(total=total, initial=initial, unit="image", desc=what, disable=None)
         self._device = device
         self._began = time.monotonic()
         self._waited = 0.0

@@ -82,7 +82,7 @@ def read(root: Path, batch: Sequence[Wanted], preprocessing: Preprocessing) -> R
     failures = []
     for i, wanted in enumerate(batch):
         try:
-            pixels[i] = preprocessing.pixels(load_rgb(_content(root, wanted)).image)
+            pixels[i] = preprocessing.pixels(load_rgb(_content(root, wanted)).image, key=wanted.sha256)
         except ImageError as error:
             failures.append(Failure(wanted.path, str(error)))
     return ReadBatch(pixels, failures)
