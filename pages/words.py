@@ -72,7 +72,7 @@ with ui.page(__file__) as page:
 
     with page.section(
         "What they are about",
-        f"Categories among the {said.counted} nearest texts (left) and the {said.counted} farthest (right), with what the "
+        f"Categories among the {said.counted} nearest texts (first table) and the {said.counted} farthest, with what the "
         "category's size and shuffled trainings would give.",
     ):
         for column, side in zip(st.columns(2, gap="medium"), explained.SIDES, strict=True):
@@ -88,7 +88,9 @@ with ui.page(__file__) as page:
         shown_by = explained.content(workspace, setting.sets[row], texts)
         page.figure("content", partial(figures.said_list, shown_by, "nearest", shown), table=shown_by.listed("nearest"))
 
-    with page.section("Beside another detector"):
+    with page.section(
+        "Beside another detector", "A is the detector above; B by default the residual of the same training set."
+    ):
         with page.controls("Another"):
             other = page.select("train_b", "Detector B", names, train)
             setting_b = results.choose_setting(page, setting.sets, "B")
@@ -97,9 +99,11 @@ with ui.page(__file__) as page:
             f"The two directions have a cosine of **{found.cosine:.2f}** (p = {found.p_value:.2g}; 95 % of pairs trained on "
             f"shuffled labels: {found.null_low:.2f} to {found.null_high:.2f}). Texts of their difference:"
         )
-        for column, side, name in zip(st.columns(2, gap="medium"), explained.SIDES, (train, other), strict=True):
+        for column, side, (letter, name) in zip(
+            st.columns(2, gap="medium"), explained.SIDES, (("A", train), ("B", other)), strict=True
+        ):
             with column:
-                st.markdown(f"**More fake to** {ui.name(name)}")
+                st.markdown(f"**More fake to {letter}**, trained on {ui.name(name)}")
                 page.figure(f"compare-{side}", partial(figures.said_list, found.words, side, shown),
                             table=found.words.listed(side))  # fmt: skip
 

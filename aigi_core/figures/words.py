@@ -48,7 +48,7 @@ def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
 
 
 def span_bars(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figure:
-    """TextSpan of one head: the texts in the order chosen, and the share of the head's variance that each adds.
+    """TextSpan of one head: the texts in the order chosen, and the share of variance that each adds.
 
     Args:
         table: rows of one head of :func:`aigi_core.explain.textspan.head_text_spans`, ``text`` as written text.

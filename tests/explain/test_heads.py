@@ -3,13 +3,26 @@
 import numpy as np
 import pytest
 
+from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import HeadsView, all_heads
+from aigi_core.detectors.heads import score_heads
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.errors import AigiError
 from aigi_core.explain.contributions import norms
-from aigi_core.explain.heads import Definition, extreme_images, head_direction, head_outputs, head_words
+from aigi_core.explain.heads import (
+    Definition,
+    extreme_images,
+    growing,
+    head_direction,
+    head_outputs,
+    head_words,
+    heads_alone,
+    with_test,
+)
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.reading import read
+from aigi_core.transfer import transfer_matrix
+from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from tests.explain.plain import contribution
 
@@ -80,3 +93,20 @@ def test_refusals(synthetic: Workspace) -> None:
         extreme_images(synthetic, 0, 0, np.zeros(24))
     with pytest.raises(AigiError, match="No images"):
         extreme_images(synthetic, 0, 0, np.ones(24), rows=np.array([], int))
+
+
+def test_heads_alone_and_together_are_measured_on_other_generators(synthetic: Workspace) -> None:
+    scores = score_heads(synthetic, "beta-diff", "alpha-gan")
+    matrix = heads_alone(synthetic, "beta-diff", draws=50)
+    table = with_test(scores, matrix)
+    assert (table["generators"] == 2).all() and table["head"][0] == f"{table['layer'][0]}.{table['index'][0]}"
+    for at in (0, 5):
+        head = scores.top(6)[at]
+        detector = train(synthetic, ["beta-diff"], HeadsView((head,)))
+        alone = transfer_matrix(score_detectors(detector, synthetic), synthetic.domains, ["beta-diff"], draws=50)
+        values = dict(zip(alone.test, alone.values[DEFAULT_METRIC][0], strict=True))
+        assert table["in_domain"][at] == pytest.approx(values["beta-diff"])
+        assert table["ood"][at] == pytest.approx((values["gamma-diff"] + values["delta-ar"]) / 2)
+    grown = growing(synthetic, "beta-diff", scores.top(3), ("alpha-gan",))
+    assert grown["value"][0] == pytest.approx(table["ood"][0]) and list(grown["heads"]) == [1, 2, 3]
+    assert list(grown["head"]) == list(table["head"][:3]) and (grown["low"] <= grown["high"]).all()

@@ -48,3 +48,24 @@ def test_effect_draws_each_detector_before_its_controls(synthetic: Workspace) ->
     said = effect.in_words("beta-diff")
     row = table[table["detector"] == "beta-diff"].iloc[0]
     assert f"{row['before']:.3f} becomes {row['after']:.3f}" in said and "5 controls" in said
+
+
+def test_head_map_reports_heads_and_outlines_the_chosen() -> None:
+    rows = [
+        {"head": f"{i}.{j}", "layer": i, "index": j, "accuracy": (3 * i + j) / 10} for i in range(2) for j in range(3)
+    ]
+    table = pd.DataFrame(rows).sample(frac=1, random_state=0)
+    figure = figures.head_map(table, "accuracy", value_title="accuracy", selected="1.0", chosen=["0.2", "1.2"])
+    assert [row[0] for row in figure.data[1].customdata] == ["0.0", "0.1", "0.2", "1.0", "1.1", "1.2"]
+    assert figure.data[0].z.ravel() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert "Best is head 1.2 with 0.500" in figures.alt_text(figure)
+    boxes = [(shape.x0 + 0.5, shape.y0 + 0.5) for shape in figure.layout.shapes]
+    assert boxes == [(2, 0), (2, 1), (0, 1)]  # chosen (column, row), then the one selected
+
+
+def test_roles_say_where_a_head_carries_and_misleads() -> None:
+    roles = pd.DataFrame({"generator": ["a", "b"], "gap": [0.5, -0.2], "low": [0.4, -0.3], "high": [0.6, -0.1],
+                          "role": ["carries", "misleads"], "n_fake": [3, 4], "n_real": [5, 6]})  # fmt: skip
+    figure = figures.role_intervals(roles, "1.2", {})
+    assert "carries the detector on 1 generators and misleads it on 1" in figures.alt_text(figure)
+    assert [trace.x[0] for trace in figure.data] == [0.5, -0.2] and "n = 8" in figure.layout.yaxis.ticktext[0]
