@@ -65,7 +65,7 @@ def _alignment(found: dict[str, Any]) -> str:
     try:
         ways, held_out = found["ways"] if "ways" in found else found["held_out"]["ways"], found["held_out"]
         shares = [
-            f"{held_out[key]['share']:.0%} [{held_out[key]['low']:.0%}, {held_out[key]['high']:.0%}]"
+            f"{held_out[key]['mean']:.0%} [{held_out[key]['low']:.0%}, {held_out[key]['high']:.0%}]"
             for key in ("first", "first_five")
         ]
     except (KeyError, TypeError, ValueError):

@@ -25,7 +25,7 @@ def test_examples_are_steady_and_of_their_source(synthetic: Workspace) -> None:
 
 
 def test_card_says_what_its_makers_measured(synthetic: Workspace) -> None:
-    share = {"share": 0.27, "low": 0.19, "high": 0.36}
+    share = {"mean": 0.27, "low": 0.19, "high": 0.36}
     about = {"encoder": "Not CLIP.", "confounds": ["PNG <b>"], "licences": [],
              "alignment": {"held_out": {"ways": 100, "n": 100, "first": share, "first_five": share}}}  # fmt: skip
     found = card(replace(synthetic, manifest=synthetic.manifest | {"card": about}))

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aigi_core import overview
 from aigi_core.clip.alignment import Alignment, fit
 from aigi_core.clip.demo import ALIGNMENT
 from aigi_core.errors import AigiError
@@ -48,6 +49,14 @@ def test_its_card_is_what_the_files_say(images: pd.DataFrame) -> None:
         for share in (figures["first"], figures["first_five"]):
             assert 0 < share["low"] < share["mean"] < share["high"] < 1
         assert figures["first_five"]["low"] > 0.05  # better than chance
+
+
+def test_the_app_says_how_well_the_demos_texts_fit() -> None:
+    said = overview.card(Workspace.open(OUT))
+    held_out = json.loads(CARD.read_text("utf-8"))["held_out"]
+    figure = f"{held_out['first_five']['mean']:.0%} [{held_out['first_five']['low']:.0%}, "
+    assert figure in said["Encoder"][1] and f"{held_out['n']} images" in said["Encoder"][1]
+    assert len(said["Confounds"]) >= 8 and said["Licences"]
 
 
 def test_the_cards_numbers_come_from_the_table() -> None:
