@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.conftest import ROOT
+from tests.e2e.objects import App
 
 FLAGS = [
     "--no-sandbox",
@@ -105,3 +106,11 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
 def server(serve: Callable[..., Server], synthetic_path: Path) -> Server:
     """A shared server on the synthetic workspace."""
     return serve(synthetic_path)
+
+
+@pytest.fixture
+def app(browser: Any, server: Server) -> Iterator[App]:
+    """A new browser session on the shared server."""
+    app = App(browser, server.url)
+    yield app
+    app.close()

@@ -1,6 +1,5 @@
 """The gallery in a real browser: a click on a tile opens the image, by mouse and by keyboard."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,13 +7,6 @@ import pytest
 from tests.e2e.objects import App
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def app(browser: Any, server: Any) -> Iterator[App]:
-    app = App(browser, server.url)
-    yield app
-    app.close()
 
 
 def test_tiles_open_images(app: App, browser: Any) -> None:

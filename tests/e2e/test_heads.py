@@ -1,6 +1,5 @@
 """The heads page in a real browser: numbers, clicks, keyboard, looks."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,13 +9,6 @@ from aigi_core.workspace import Workspace
 from tests.e2e.objects import App
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def app(browser: Any, server: Any) -> Iterator[App]:
-    app = App(browser, server.url)
-    yield app
-    app.close()
 
 
 def test_click_a_head_and_ablate_it(app: App, synthetic: Workspace) -> None:

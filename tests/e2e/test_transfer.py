@@ -1,6 +1,6 @@
 """The transfer page in a real browser: links, clicks, keyboard, history, names with HTML, looks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,6 @@ from tests.e2e.objects import App
 
 pytestmark = pytest.mark.browser
 HOSTILE = '<img src=x onerror=alert(1)><b>"x"</b> %{x} `$a$` :smile:'
-
-
-@pytest.fixture
-def app(browser: Any, server: Any) -> Iterator[App]:
-    app = App(browser, server.url)
-    yield app
-    app.close()
 
 
 @pytest.fixture(scope="module")

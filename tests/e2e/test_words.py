@@ -1,6 +1,5 @@
 """The words page in a real browser: numbers, clicks, keyboard, looks."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,13 +12,6 @@ from aigi_core.workspace import Workspace
 from tests.e2e.objects import App
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def app(browser: Any, server: Any) -> Iterator[App]:
-    app = App(browser, server.url)
-    yield app
-    app.close()
 
 
 @pytest.fixture(scope="module")
