@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from scipy.optimize import minimize
-from scipy.special import expit, logit
-from scipy.stats import beta, binom
+from scipy.special import betaincinv, expit, logit
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
@@ -176,6 +175,8 @@ def reliability(
     rows = table.groupby("cell").agg(
         low=("p", "min"), high=("p", "max"), probability=("p", "mean"), n=("y", "size"), n_fake=("y", "sum")
     )
+    from scipy.stats import binom  # a second to load, which every page would pay
+
     here = float(y.mean())
     to = here if prior is None else _share(prior)
     n, hits = rows["n"].to_numpy(), rows["n_fake"].to_numpy()
@@ -274,7 +275,7 @@ def false_alarm_threshold(
             f"A false-alarm rate of {rate:g} needs at least {need} real validation images, here are {n}: "
             f"add real images or choose a higher rate."
         )
-    low, high = beta.ppf([(1 - level) / 2, (1 + level) / 2], n + 1 - k, k)
+    low, high = betaincinv(n + 1 - k, k, [(1 - level) / 2, (1 + level) / 2])
     return FalseAlarmThreshold(float(reals[k - 1]), rate, float(low), float(high), n)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from aigi_core.errors import AigiError
 
@@ -46,7 +46,7 @@ def wilson(
     hits: Int[np.ndarray, " n"] | float, total: Int[np.ndarray, " n"] | float, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
     """Wilson's score interval of a share of independent cases (Wilson 1927); (0, 1) where there is no case."""
-    z = norm.ppf(0.5 + level / 2)
+    z = ndtri(0.5 + level / 2)
     hits, total = np.asarray(hits, float), np.asarray(total, float)
     n = np.maximum(total, 1)
     share = hits / n

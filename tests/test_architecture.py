@@ -1,6 +1,7 @@
 """The rules of the house: who may import whom, and what pages may load."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,9 +101,23 @@ def test_what_pages_import_loads_no_torch() -> None:
         "    try: importlib.import_module(name)\n"
         "    except ModuleNotFoundError as e:\n"
         "        if e.name is None or not name.startswith(e.name): raise\n"
-        "print(sorted({'torch', 'open_clip', 'torchvision', 'timm', 'sklearn', 'faiss'} & set(sys.modules)))"
+        "print(sorted(set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     loaded = set(ast.literal_eval(done.stdout.strip().splitlines()[-1]))
-    assert not loaded & {"torch", "open_clip", "torchvision", "timm"}, loaded
+    assert not loaded & {"torch", "open_clip", "torchvision", "timm"}
+
+
+def test_the_app_computes_on_one_thread_a_session() -> None:
+    code = "import numpy, ui, threadpoolctl; print({p['num_threads'] for p in threadpoolctl.threadpool_info()})"
+    free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=free, check=False)
+    assert done.stdout.strip().splitlines()[-1:] == ["{1}"], done.stdout + done.stderr
+
+
+def test_the_first_page_loads_no_heavy_statistics() -> None:
+    """SciPy's distributions and scikit-learn take a second or two to load: only what needs them does."""
+    code = "import sys, ui.results; print({'scipy.stats', 'sklearn'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout.strip().splitlines()[-1:] == ["set()"], done.stdout + done.stderr

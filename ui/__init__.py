@@ -32,15 +32,17 @@ A page is ``pages/<stem>.py`` plus its line in ``ui/router.py``. It reads contro
   stay out of the URL; a value that a link asks for and the workspace lacks is reported and the default shown.
 - Every ``draw`` takes ``theme=``; ui picks light or dark for the screen and light for exports. Clicks report a
   point's ``customdata``. Colours of generators come from ``page.styles(theme)``: inside a drawing, give the theme.
-- Names go through ``ui.name`` in markdown (``ui.inert`` for a whole sentence of theirs), ``figures.label`` in figures, and are escaped by the image grid.
+- Names go through ``ui.name`` in markdown (``ui.inert`` for a whole sentence of theirs) and ``figures.label`` in
+  figures; the image grid escapes them itself.
 - Raise ``AigiError`` with one sentence; the page shows it. Anything else is logged and shown without its trace.
 - Detectors, scores, matrices and words that several pages need are in ``ui.results``, cached once for all of them.
 - No arithmetic, no torch, no open_clip on a page. Slow work: ``ui.cached`` under ``st.spinner``.
 - Tests: ``tests/pages/test_<stem>.py`` with the fixture ``open_app`` (AppTest) for the states, and a page object in
-  ``tests/e2e/`` for clicks; every page is opened by deep link on a fresh server and checked by axe there. ``python -m tests.e2e.screenshots <stem>`` takes its
-  pictures at two widths, light and dark: look at them.
+  ``tests/e2e/`` for clicks; every page is opened by deep link on a fresh server and checked by axe there.
+  ``python -m tests.e2e.screenshots <stem>`` takes its pictures at two widths, light and dark: look at them.
 '''
 
+from ui import threads  # noqa: F401  (first: before numerical libraries are loaded)
 from ui.controls import set_control
 from ui.frame import frame
 from ui.images import Tile

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 from scipy.special import ndtr
-from scipy.stats import false_discovery_control
 
 from aigi_core.errors import AigiError
 from aigi_core.resampling import percentile_interval
@@ -100,6 +99,8 @@ def difference(a: TransferMatrix, b: TransferMatrix, metric: str = DEFAULT_METRI
     q = np.full_like(p, np.nan)
     finite = np.isfinite(p)
     if finite.any():
+        from scipy.stats import false_discovery_control  # a second to load, which every page would pay
+
         q[finite] = false_discovery_control(p[finite], method="bh")
     return MatrixDifference(
         metric, a.train_names, a.test, values, low, high, p, q, draws, confidence=a.protocol["confidence"]
