@@ -41,7 +41,9 @@ def changed(source: Path, target: Path, change: Callable[[pd.DataFrame], None]) 
 @pytest.mark.parametrize("stem", PAGES)
 def test_deep_link_is_the_first_visit_to_a_fresh_server(open_app: Open, synthetic_path: Path, stem: str) -> None:
     app = open_app(synthetic_path, stem)
-    assert not app.exception and not app.error
+    assert not app.exception
+    # This workspace has no searches among its results: a page that reads them says which job makes them.
+    assert all("precompute search" in error.value.replace("\\", "") for error in app.error)
     assert app.title[0].value == PAGES[stem].question
 
 
