@@ -9,13 +9,14 @@ import pytest
 
 from aigi_core import overview
 from aigi_core.clip.alignment import Alignment, fit
-from aigi_core.clip.demo import ALIGNMENT
+from aigi_core.clip.demo import ALIGNMENT, UNALIGNED
+from aigi_core.clip.encoder import load_encoder
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.workspace import Workspace, read_manifest, sha256_of, verify
 from precompute import text
 from precompute.__main__ import main
-from precompute.align import A_CAPTION, CARD, Captioned, _chances, align, choose, measure, wordings
+from precompute.align import A_CAPTION, CARD, Captioned, _chances, align, choose, encode, measure, wordings
 from precompute.demo import MAX_BYTES, OUT, card
 from tests.factory import make_images
 
@@ -133,6 +134,17 @@ def test_other_collections_cannot_be_aligned(tmp_path: Path) -> None:
 def test_without_its_images_the_demo_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--images", str(tmp_path), "--out", str(tmp_path / "demo")]) == 2
     assert "name the collection with --images DIR" in capsys.readouterr().err and not (tmp_path / "demo").exists()
+
+
+@pytest.mark.images
+def test_what_is_fitted_on_are_the_demos_own_features(real_images: Path, images: pd.DataFrame) -> None:
+    table = choose(images)
+    table = table[table["path"].isin(images.loc[images["split"] == "train", "path"])].iloc[::60].reset_index(drop=True)
+    data = encode(load_encoder("demo", UNALIGNED, device="cpu"), table, real_images)
+    assert len(table) >= 4 and [w.shape for w in data.wordings] == [(len(table), 384)] * 4
+    demo = Workspace.open(OUT)
+    rows = demo.images.reset_index().set_index("path").loc[table["path"], "index"].to_numpy()
+    np.testing.assert_allclose(Alignment.load(ALIGNMENT).images(data.images), demo.embeddings[rows], atol=1e-4)
 
 
 @pytest.mark.images
