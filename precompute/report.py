@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.transfer.stability import Kind, selection_stability
 from aigi_core.transfer.training_sets import Goal, rank_training_sets, trainer
 from aigi_core.workspace import Workspace
+from precompute.report_words import WordTables
 
 METRICS = (DEFAULT_METRIC, "accuracy", "auc")
 KINDS: tuple[Kind, ...] = ("bootstrap", "jitter")
@@ -67,10 +68,18 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute the tables that the file asks for and write them into it."""
-    report = Report(Workspace.open(args.workspace))
-    args.out.write_text(fill(args.out.read_text("utf-8"), report.tables()), "utf-8")
+    workspace = Workspace.open(args.workspace)
+    tables = Report(workspace).tables() | {
+        name: partial(_table, rows) for name, rows in WordTables(workspace).tables().items()
+    }
+    args.out.write_text(fill(args.out.read_text("utf-8"), tables), "utf-8")
     print(f"The tables of {args.out} are those of {args.workspace}.")
     return 0
+
+
+def _table(rows: Callable[[], list[list[str]]]) -> str:
+    header, *body = rows()
+    return markdown(header, body)
 
 
 def fill(text: str, tables: dict[str, Callable[[], str]]) -> str:

@@ -6,6 +6,8 @@ import argparse
 import sys
 import time
 
+from threadpoolctl import threadpool_limits
+
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.explain.cached import WordSettings, compute_words, load_words, save_words
 from aigi_core.workspace import Workspace, exclusive, tool_versions
@@ -40,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
         except WorkspaceError:
             pass  # not computed yet, or damaged; a workspace without text banks says so below
     start = time.perf_counter()
-    with exclusive(workspace.path, "words"):
+    # The searches are many and small: pools of threads that wait for each other take ten times as long on a busy machine.
+    with exclusive(workspace.path, "words"), threadpool_limits(1):
         atlas = compute_words(
             workspace, settings, lambda line: print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
         )
