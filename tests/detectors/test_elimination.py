@@ -192,3 +192,12 @@ def test_bad_input_is_refused(change, words):
         eliminate(*change(*domains(20, 4)), C=1.0)
     with pytest.raises(AigiError, match="Between 1 and 4"):
         eliminate(*domains(20, 4), C=1.0, keep=0)
+
+
+def test_the_cut_is_not_decided_by_rounding():
+    found = elimination.Elimination(
+        np.arange(4), np.array([0.5, 0.75, 0.75, 0.75, 0.5]), np.array([0.1, 0.4, 0.3, 0.3 - 1e-14, 0.2]), np.zeros(5),
+        np.ones(4, int), 5, 1.0, 9, 9,
+    )  # fmt: skip
+    assert found.cut == 2
+    assert found.cut_removed == (0, 1)
