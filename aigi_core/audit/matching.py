@@ -131,6 +131,22 @@ def within_strata(
     return pd.DataFrame(rows_out)
 
 
+def take(domains: Domains, index: Int[np.ndarray, " M"], pool: np.ndarray | None = None) -> Domains:
+    """Domains of chosen rows, in any order and several times over; ``pool`` renames their pools.
+
+    Copies of an image share its group; an image without one is given a group of its own.
+    """
+    generator = domains.generator[index]
+    return Domains(
+        labels=domains.labels[index],
+        generator=generator,
+        pool=domains.pool[index] if pool is None else pool,
+        split=domains.split[index],
+        group=np.where(domains.group[index] == "", np.char.add("row ", index.astype(str)), domains.group[index]),
+        family_of={name: domains.family_of[name] for name in dict.fromkeys(generator.tolist()) if name},
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Matched:
     """A collection in which fakes and real images are alike in the confound.
@@ -196,20 +212,12 @@ def match(domains: Domains, strata: Strata, *, smallest: int = 5, seed: int = 0,
             "confound; encode the images again with '--canonicalize', or choose fewer facts."
         )
     index = np.concatenate(chosen)
-    kept_domains = Domains(
-        labels=domains.labels[index],
-        generator=domains.generator[index],
-        pool=np.array(owners),
-        split=domains.split[index],
-        group=np.where(domains.group[index] == "", index.astype(str), domains.group[index]),
-        family_of={name: domains.family_of[name] for name in dict.fromkeys(owners)},
-    )
+    kept_domains = take(domains, index, pool=np.array(owners))
     return Matched(index, kept_domains, pd.DataFrame(table), left_out)
 
 
 def detector_scorer(features: Float[np.ndarray, "N p"], protocol: Protocol | None = None) -> Scorer:
-    """Train linear detectors on given features (rows of the workspace); classes weigh alike by default."""
-    protocol = protocol or Protocol(class_weight="balanced")
+    """Train linear detectors on given features (rows of the workspace)."""
 
     def score(index: np.ndarray, domains: Domains, sets: Sequence[TrainSet]) -> np.ndarray:
         chosen = features[index]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pretrained", metavar="TAG|FILE", help="pretrained tag of open_clip (openai, ...) or a weights file")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
     add("--precision", default="auto", help="auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16")
-    add("--batch-size", type=_count, help="images a forward pass (default auto)")
-    add("--shard-size", type=_count, help="images a shard, the most that an interruption loses (default auto)")
+    add("--canonicalize", metavar="STEPS", help="re-encode every image alike first, such as short:256,jpeg:90")
+    add("--batch-size", type=whole_number, help="images a forward pass (default auto)")
+    add("--shard-size", type=whole_number, help="images a shard, the most that an interruption loses (default auto)")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -50,9 +52,10 @@ def load(args: argparse.Namespace, workspace: Path) -> Any:
     """The encoder that these options name, in the precision of an encoded workspace where none is asked for.
 
     Raises:
-        AigiError: the options name no encoder that can be used.
+        AigiError: the options name no encoder that can be used, or no steps that can be done.
     """
     from aigi_core.clip.encoder import NAMED, load_encoder
+    from aigi_core.perturb import parse_steps
     from aigi_core.workspace import MANIFEST, read_manifest
 
     if args.pretrained is None and args.model not in NAMED and ":" not in args.model:
@@ -62,7 +65,11 @@ def load(args: argparse.Namespace, workspace: Path) -> Any:
     precision = args.precision
     if precision == "auto" and (workspace / MANIFEST).is_file():
         precision = (read_manifest(workspace).get("encoder") or {}).get("precision", precision)
-    return load_encoder(args.model, args.pretrained, args.device, precision)
+    steps = (
+        [str(op) for op in parse_steps(args.canonicalize)] if args.canonicalize else []
+    )  # refused before weights load
+    encoder = load_encoder(args.model, args.pretrained, args.device, precision)
+    return replace(encoder, preprocessing=encoder.preprocessing.after(steps)) if steps else encoder
 
 
 def encode_workspace(args: argparse.Namespace, workspace: Path, encoder: Any) -> str:
@@ -79,7 +86,7 @@ def encode_workspace(args: argparse.Namespace, workspace: Path, encoder: Any) ->
         raise
 
 
-def _count(text: str) -> int:
+def whole_number(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")

@@ -1,0 +1,371 @@
+"""What survives a JPEG: whole matrices on perturbed images, detectors trained on them, heads and components that hold.
+
+Robustness and bias are kept apart by what is perturbed: both classes (does the sign of generation survive?), fakes
+alone or real images alone (does the operation itself look fake, or real?).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from scipy.stats import norm
+
+from aigi_core.audit.matching import take
+from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView, all_heads
+from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names, train_detectors
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.manifest import FAKE, REAL
+from aigi_core.perturb import Op, parse_ops
+from aigi_core.transfer import MatrixDifference, TransferMatrix, difference, transfer_matrix
+from aigi_core.workspace import Workspace
+
+Side = Literal["both", "fake", "real"]
+SIDES: tuple[Side, ...] = ("both", "fake", "real")
+CLEAN = "clean"
+AUGMENTED = "augmented"
+"""Trained on the clean images and all their perturbed copies."""
+METRIC = "balanced_accuracy"
+
+
+@dataclass(frozen=True, eq=False)
+class Perturbed:
+    """Features of one operation's copies; reads as encoded images do, so any view and detector take it.
+
+    Attributes:
+        op: the operation.
+        rows: [n] rows of the workspace that the copies were made of, ascending.
+        splits: their splits.
+    """
+
+    op: Op
+    rows: Int[np.ndarray, " n"] = field(repr=False)
+    splits: tuple[str, ...]
+    embeddings: Float[np.ndarray, "n d"] = field(repr=False)
+    decomposition: dict[str, np.ndarray] = field(repr=False)
+    _heads: np.ndarray | None = field(repr=False, default=None)
+    _ln_post: np.ndarray | None = field(repr=False, default=None)
+
+    @property
+    def has_heads(self) -> bool:
+        return self._heads is not None
+
+    @property
+    def heads(self) -> Float[np.ndarray, "layers heads n head_width"]:
+        return self._need(self._heads)
+
+    @property
+    def ln_post(self) -> Float[np.ndarray, "n 2"]:
+        return self._need(self._ln_post)
+
+    def _need(self, array: np.ndarray | None) -> np.ndarray:
+        if array is None:
+            raise AigiError(
+                f"The copies of {self.op} were encoded without heads: run "
+                f"'python -m precompute perturb --ops {self.op} --heads' on this workspace."
+            )
+        return array
+
+
+def perturbed_ops(workspace: Workspace) -> tuple[Op, ...]:
+    """Operations whose copies this workspace holds, by kind and strength."""
+    return tuple(sorted(parse_ops([entry["op"]])[0] for entry in workspace.manifest.get("perturbed", {}).values()))
+
+
+def open_perturbed(workspace: Workspace, op: str | Op) -> Perturbed:
+    """The copies of one operation.
+
+    Raises:
+        AigiError: an operation that cannot be read.
+        WorkspaceError: copies that are not there, or were made before the workspace was last encoded.
+    """
+    wanted = op if isinstance(op, Op) else parse_ops([op])[0]
+    entry = workspace.manifest.get("perturbed", {}).get(wanted.slug)
+    command = f"'python -m precompute perturb --workspace {workspace.path} --ops {wanted}'"
+    if entry is None:
+        have = ", ".join(map(str, perturbed_ops(workspace))) or "none"
+        raise WorkspaceError(f"The workspace has no perturbed copies of {wanted} (it has {have}): run {command}.")
+    if entry["workspace_digest"] != workspace.digest:
+        raise WorkspaceError(f"The copies of {wanted} belong to an earlier state of this workspace: run {command}.")
+
+    def array(name: str) -> np.ndarray:
+        loaded: np.ndarray = np.load(
+            workspace.path / "perturbed" / wanted.slug / name, mmap_mode="r", allow_pickle=False
+        )
+        return loaded
+
+    rows = np.flatnonzero(np.isin(workspace.domains.split, entry["splits"]))
+    embeddings = array("embeddings.npy")
+    if len(embeddings) != len(rows):
+        raise WorkspaceError(f"There are {len(embeddings)} copies of {wanted} for {len(rows)} images: run {command}.")
+    return Perturbed(
+        wanted, rows, tuple(entry["splits"]), embeddings, workspace.decomposition,
+        array("heads.npy") if entry["heads"] else None, array("ln_post.npy") if entry["heads"] else None,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Stress:
+    """Matrices of detectors under each operation; all share images and draws, so differences are paired.
+
+    Attributes:
+        matrices: (trained on, tested on, side perturbed) -> matrix. Trained on is ``clean``, an operation or
+            ``augmented``; tested on is ``clean`` or an operation; the side of a clean test is ``both``.
+    """
+
+    matrices: dict[tuple[str, str, Side], TransferMatrix] = field(repr=False)
+
+    def curves(self, metric: str = METRIC) -> pd.DataFrame:
+        """Every cell under every operation.
+
+        Returns:
+            Columns ``trained, op, kind, strength, side``, then those of :meth:`TransferMatrix.to_frame`.
+        """
+        tables = []
+        for (trained, op, side), matrix in self.matrices.items():
+            kind, strength = (CLEAN, np.nan) if op == CLEAN else _kind(op)
+            table = matrix.to_frame([metric])
+            front = ["trained", "op", "kind", "strength", "side"]
+            tables.append(
+                table.assign(trained=trained, op=op, kind=kind, strength=strength, side=side)[[*front, *table.columns]]
+            )
+        return pd.concat(tables, ignore_index=True)
+
+    def change(self, op: str, side: Side = "both", trained: str = CLEAN, metric: str = METRIC) -> MatrixDifference:
+        """Perturbed minus clean test, cell by cell, paired, with p- and q-values."""
+        return difference(self._of(trained, op, side), self._of(trained, CLEAN, "both"), metric)
+
+    def gain(self, op: str, trained: str, side: Side = "both", metric: str = METRIC) -> MatrixDifference:
+        """Trained on perturbed images minus trained on clean ones, under the same test."""
+        return difference(self._of(trained, op, side), self._of(CLEAN, op, side), metric)
+
+    def summary(self, metric: str = METRIC) -> pd.DataFrame:
+        """Means over the in-domain and the out-of-domain cells, with the paired change against the clean test.
+
+        Returns:
+            One row a matrix and group of cells: ``trained, op, side, cells, value, low, high, change, change_low,
+            change_high, p_value, n`` (cells).
+        """
+        rows = []
+        for (trained, op, side), matrix in self.matrices.items():
+            change = self.change(op, side, trained, metric)
+            for cells, mask in (("in-domain", matrix.in_domain), ("ood", ~matrix.in_domain)):
+                if not mask.any():
+                    continue
+                mean, moved = matrix.mean(metric, mask), change.mean(mask)
+                rows.append(
+                    dict(trained=trained, op=op, side=side, cells=cells, value=mean.value, low=mean.low, high=mean.high,
+                         change=moved.value, change_low=moved.low, change_high=moved.high, p_value=moved.p_value,
+                         n=mean.n)
+                )  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def _of(self, trained: str, op: str, side: Side) -> TransferMatrix:
+        if (trained, op, side) not in self.matrices:
+            have = "; ".join(sorted({f"{t} on {o} ({s})" for t, o, s in self.matrices}))
+            raise AigiError(f"This was not measured: trained on {trained}, tested on {op} ({side}). Measured: {have}.")
+        return self.matrices[trained, op, side]
+
+
+def stress(
+    workspace: Workspace,
+    training_sets: Sequence[TrainingSet] | None = None,
+    ops: Sequence[str | Op] | None = None,
+    *,
+    trained_on: Sequence[str] = (CLEAN,),
+    sides: Sequence[Side] = SIDES,
+    view: FeatureView | None = None,
+    protocol: Protocol | None = None,
+    test: Sequence[str] | None = None,
+    metrics: Sequence[str] = (METRIC, "auc", "accuracy_real", "accuracy_fake"),
+    draws: int = 1000,
+    seed: int = 0,
+) -> Stress:
+    """Matrices on clean and perturbed test images, of detectors trained on clean or perturbed ones.
+
+    Args:
+        training_sets: each generator alone by default.
+        ops: operations to test on; all that the workspace holds by default.
+        trained_on: ``clean``, an operation (its copies in place of the images), or ``augmented`` (the images and their
+            copies under all operations that have training copies).
+        sides: which test images are perturbed.
+
+    Raises:
+        WorkspaceError: copies that are not there.
+        AigiError: an operation without test copies, or without training copies where it is trained on.
+    """
+    domains = workspace.domains
+    sets = [as_names(s) for s in (domains.generators if training_sets is None else training_sets)]
+    chosen = perturbed_ops(workspace) if ops is None else ops
+    copies = [open_perturbed(workspace, op) for op in chosen]
+    if not copies:
+        raise WorkspaceError(
+            f"The workspace holds no perturbed copies: run 'python -m precompute perturb --workspace {workspace.path}'."
+        )
+    for copy in copies:
+        if "test" not in copy.splits:
+            raise AigiError(f"The copies of {copy.op} hold no test images: encode them with '--splits test'.")
+    if bad := [side for side in sides if side not in SIDES]:
+        raise AigiError(f"There is no side {bad[0]!r}: expected {', '.join(SIDES)}.")
+    resolved = (view or EmbeddingView()).resolve(workspace)
+    features = resolved.matrix(workspace)
+    perturbed = {str(copy.op): resolved.matrix(copy) for copy in copies}
+    found: dict[tuple[str, str, Side], TransferMatrix] = {}
+    for trained in dict.fromkeys(trained_on):
+        detectors = _trained(workspace, sets, trained, resolved, features, protocol, copies, perturbed)
+        clean = np.stack([detector.score(features) for detector in detectors])
+
+        def matrix(scores: np.ndarray) -> TransferMatrix:
+            return transfer_matrix(scores, domains, sets, test, metrics=metrics, draws=draws, seed=seed)
+
+        found[trained, CLEAN, "both"] = matrix(clean)
+        for copy in copies:
+            moved = np.stack([detector.score(perturbed[str(copy.op)]) for detector in detectors])
+            for side in dict.fromkeys(sides):
+                scores = replaced(clean, moved, copy.rows, domains.labels, side)
+                found[trained, str(copy.op), side] = matrix(scores)
+    return Stress(found)
+
+
+def replaced(
+    clean: Float[np.ndarray, "K N"],
+    moved: Float[np.ndarray, "K n"],
+    rows: Int[np.ndarray, " n"],
+    labels: Int[np.ndarray, " N"],
+    side: Side,
+) -> Float[np.ndarray, "K N"]:
+    """Scores in which the perturbed copies stand for their images, on one side or both."""
+    wanted = {"both": (REAL, FAKE), "fake": (FAKE,), "real": (REAL,)}[side]
+    mine = np.isin(labels[rows], wanted)
+    scores = clean.copy()
+    scores[:, rows[mine]] = moved[:, mine]
+    return scores
+
+
+def _trained(
+    workspace: Workspace,
+    sets: Sequence[tuple[str, ...]],
+    trained: str,
+    view: FeatureView,
+    features: Float[np.ndarray, "N p"],
+    protocol: Protocol | None,
+    copies: Sequence[Perturbed],
+    perturbed: dict[str, np.ndarray],
+) -> list[Detector]:
+    domains = workspace.domains
+    if trained == CLEAN:
+        return train_detectors(features, domains, sets, protocol, view=view)
+    usable = [copy for copy in copies if {"train", "val"} <= set(copy.splits)]
+    if trained != AUGMENTED:
+        wanted = str(parse_ops([trained])[0])
+        usable = [copy for copy in usable if str(copy.op) == wanted]
+    if not usable:
+        what = "any operation" if trained == AUGMENTED else trained
+        raise AigiError(
+            f"There are no training copies of {what} among the operations tested: run 'python -m precompute perturb "
+            f"--workspace {workspace.path} --splits train val test --ops {'OP' if trained == AUGMENTED else trained}'."
+        )
+    if trained == AUGMENTED:
+        index = np.concatenate([np.arange(len(domains)), *(copy.rows for copy in usable)])
+        stacked = np.concatenate([features, *(perturbed[str(copy.op)] for copy in usable)])
+        return train_detectors(stacked, take(domains, index), sets, protocol, view=view)
+    instead = features.copy()
+    instead[usable[0].rows] = perturbed[str(usable[0].op)]
+    return train_detectors(instead, domains, sets, protocol, view=view)
+
+
+def _kind(op: str) -> tuple[str, float]:
+    parsed = parse_ops([op])[0]
+    return parsed.kind, parsed.value
+
+
+# Which parts of the representation hold
+
+
+def robust_heads(
+    workspace: Workspace,
+    op: str | Op,
+    training_set: TrainingSet,
+    test: str | None = None,
+    *,
+    protocol: Protocol | None = None,
+    draws: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Each head alone, trained on clean images, tested on clean and on perturbed ones.
+
+    Args:
+        test: the generator tested on; by default the first of the training set.
+        protocol: by default C = 1 without a search, as there are as many fits as heads.
+
+    Returns:
+        One row a head: ``layer, head, clean, clean_low, clean_high, perturbed, perturbed_low, perturbed_high, change,
+        change_low, change_high, p_value, q_value`` (balanced accuracy; change paired), ``n_real, n_fake``.
+
+    Raises:
+        AigiError: copies without heads.
+    """
+    copy, names = open_perturbed(workspace, op), as_names(training_set)
+    if not copy.has_heads:
+        _ = copy.heads
+    domains, heads = workspace.domains, all_heads(workspace)
+    used = protocol or Protocol(C=(1.0,))
+    clean = np.empty((len(heads), len(domains)))
+    moved = np.empty((len(heads), len(copy.rows)))
+    for i, head in enumerate(heads):
+        view = HeadsView((head,)).resolve(workspace)
+        features = view.matrix(workspace)
+        detector = train_detectors(features, domains, [names], used, view=view)[0]
+        clean[i], moved[i] = detector.score(features), detector.score(view.matrix(copy))
+    columns = (test or names[0],)
+    options = dict(metrics=(METRIC,), draws=draws, seed=seed)
+    sets = [names] * len(heads)
+    before = transfer_matrix(clean, domains, sets, columns, **options)  # type: ignore[arg-type]
+    scores = replaced(clean, moved, copy.rows, domains.labels, "both")
+    after = transfer_matrix(scores, domains, sets, columns, **options)  # type: ignore[arg-type]
+    change = difference(after, before, METRIC)
+    table = pd.DataFrame(heads, columns=["layer", "head"])
+    for name, matrix in (("clean", before), ("perturbed", after)):
+        low, high = matrix.interval(METRIC)
+        table[name], table[f"{name}_low"], table[f"{name}_high"] = matrix.values[METRIC][:, 0], low[:, 0], high[:, 0]
+    table["change"], table["change_low"], table["change_high"] = (
+        part[:, 0] for part in (change.values, change.low, change.high)
+    )
+    return table.assign(
+        p_value=change.p_value[:, 0], q_value=change.q_value[:, 0], n_real=int(after.n_real[0]),
+        n_fake=int(after.n_fake[0]),
+    )  # fmt: skip
+
+
+def component_stability(workspace: Workspace, op: str | Op, *, level: float = 0.95) -> pd.DataFrame:
+    """How each component of the normalised embedding comes through an operation, over all copies.
+
+    Returns:
+        One row a component: ``component, correlation`` between image and copy with ``low, high`` (Fisher's z, images
+        taken as independent), ``shift`` (mean of copy minus image, in standard deviations over images) and ``n``.
+    """
+    copy = open_perturbed(workspace, op)
+    before = EmbeddingView().matrix(workspace, copy.rows)
+    after = EmbeddingView().matrix(copy)
+    if len(before) < 4:
+        raise AigiError(f"Correlations need at least 4 copies of {copy.op}, there are {len(before)}.")
+    spread = before.std(axis=0), after.std(axis=0)
+    covariance = ((before - before.mean(axis=0)) * (after - after.mean(axis=0))).mean(axis=0)
+    correlation = np.clip(covariance / np.maximum(spread[0] * spread[1], 1e-300), -1, 1)
+    half = norm.ppf(0.5 + level / 2) / np.sqrt(len(before) - 3)
+    z = np.arctanh(np.clip(correlation, -1 + 1e-12, 1 - 1e-12))
+    return pd.DataFrame(
+        {
+            "component": np.arange(before.shape[1]),
+            "correlation": correlation,
+            "low": np.tanh(z - half),
+            "high": np.tanh(z + half),
+            "shift": (after - before).mean(axis=0) / np.maximum(spread[0], 1e-300),
+            "n": len(before),
+        }
+    )

@@ -1,0 +1,166 @@
+"""Perturbed copies of a workspace's images, encoded: ``python -m precompute perturb --ops jpeg:90,50 blur:2``.
+
+Each operation is an encoding of its own, with the operation before the workspace's preprocessing: same shards, same
+resumption, same refusal of other weights. Results lie in ``perturbed/OP/`` and in the manifest under ``perturbed``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from aigi_core.errors import AigiError
+from aigi_core.manifest import SPLITS
+from aigi_core.perturb import Op, parse_ops
+from precompute.encode import whole_number
+
+WORKING = ".perturb"
+FOLDER = "perturbed"
+DEFAULT = ("jpeg:90,70,50,30", "resize:.5,.25", "blur:1,2,3", "noise:.02,.05", "crop:.8", "screenshot")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``perturb``."""
+    parser = subparsers.add_parser(
+        "perturb", description="Encode perturbed copies of a workspace's images, to see what its detectors survive."
+    )
+    add = parser.add_argument
+    add("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
+    add("--ops", nargs="+", default=list(DEFAULT), metavar="OP", help=f"operations (default: {' '.join(DEFAULT)})")
+    add(
+        "--splits",
+        nargs="+",
+        choices=SPLITS,
+        default=["test"],
+        help="whose images (default: test; all to train on them)",
+    )
+    add("--heads", action="store_true", help="keep the heads too: needed to see which heads are robust")
+    add("--images", type=Path, metavar="DIR", help="folder of the images (default: as ingest recorded)")
+    add("--model", help="where the workspace was encoded from a folder: local-dir:DIR (default: as recorded)")
+    add("--pretrained", metavar="FILE", help="weights, where the workspace was encoded from a file")
+    add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
+    add("--batch-size", type=whole_number, help="images a forward pass (default auto)")
+    add("--shard-size", type=whole_number, help="images a shard, the most that an interruption loses (default auto)")
+    add("--workers", type=int, help="processes that read images; 0 reads in line (default auto)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Encode every operation; prints one line each."""
+    from aigi_core.clip.preprocessing import Preprocessing
+    from aigi_core.workspace import Workspace
+    from precompute.text import encoder_of
+
+    ops = parse_ops(args.ops)  # refused before weights load
+    workspace = Workspace.open(args.workspace)
+    encoder = replace(
+        encoder_of(workspace, args.model, args.pretrained, args.device),
+        preprocessing=Preprocessing.from_description(workspace.encoder["preprocessing"]),
+        precision=workspace.encoder["precision"],
+    )
+    try:
+        for op in ops:
+            print(
+                perturb(
+                    args.workspace, encoder, op, args.splits, heads=args.heads, images=args.images,
+                    batch_size=args.batch_size, shard_size=args.shard_size, workers=args.workers,
+                ),
+                flush=True,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        print("Finished operations and shards are kept; the same command goes on from there.", file=sys.stderr)
+        raise
+    return 0
+
+
+def perturb(
+    path: Path,
+    encoder: Any,
+    op: Op,
+    splits: Sequence[str] = ("test",),
+    *,
+    heads: bool = False,
+    images: Path | None = None,
+    batch_size: int | None = None,
+    shard_size: int | None = None,
+    workers: int | None = None,
+) -> str:
+    """Encode the copies of one operation and publish them; goes on where an earlier run stopped.
+
+    Args:
+        encoder: the workspace's own, with the workspace's preprocessing.
+
+    Returns:
+        A sentence on what was done.
+
+    Raises:
+        WorkspaceError: not encoded, or being written by another.
+        AigiError: no image in these splits, or what :func:`precompute.encode.pipeline.encode` raises.
+    """
+    from aigi_core.workspace import Workspace, exclusive, read_manifest
+    from precompute.encode.pipeline import compute, explained, image_root, kept_images, said, settle, sound
+    from precompute.encode.publish import clean
+    from precompute.encode.shards import cut, identity_of
+
+    with exclusive(path, f"perturb {op}"):
+        workspace = Workspace.open(path)
+        manifest = read_manifest(path)
+        table = kept_images(path, manifest)
+        table = table[table["split"].isin(splits)].reset_index(drop=True)
+        if table.empty:
+            raise AigiError(f"The workspace {path} has no images in the split {' + '.join(splits)}.")
+        encoder = replace(encoder, preprocessing=encoder.preprocessing.after([str(op)]))
+        wanted = {
+            "op": str(op),
+            "splits": [split for split in SPLITS if split in splits],
+            "images": len(table),
+            "heads": heads,
+            "preprocessing_sha256": encoder.preprocessing.sha256,
+            "workspace_digest": workspace.digest,
+        }
+        files = [f"{FOLDER}/{op.slug}/{name}" for name in names(heads)]
+        old = manifest.get(FOLDER, {}).get(op.slug)
+        if old == wanted and all(sound(path, name, manifest) for name in files):
+            return f"{op}: nothing to do, the {len(table):,} copies are there."
+        root = image_root(path, manifest, images)
+        working = path / WORKING / op.slug
+        for left in (*path.glob("*.tmp"), *working.glob("*.tmp")):
+            left.unlink()  # of a killed run: nobody else writes here now
+        plan = settle(working, encoder, batch_size or workspace.encoder.get("batch_size"), shard_size)
+        shards = cut(table, plan["shard_size"], plan["batch_size"], identity_of(encoder))
+        with explained(working, plan["batch_size"]):
+            missing, seconds = compute(shards, encoder, root, working, workers, str(op))
+            publish(path, op, working / "merged", wanted, files)
+        clean(working)
+        if not any((path / WORKING).iterdir()):
+            clean(path / WORKING)
+        return f"{op}: encoded {said(len(table), missing, seconds)}."
+
+
+def names(heads: bool) -> list[str]:
+    """The arrays kept of one operation."""
+    return ["embeddings.npy", "heads.npy", "ln_post.npy"] if heads else ["embeddings.npy"]
+
+
+def publish(path: Path, op: Op, merged: Path, entry: dict[str, Any], files: Sequence[str]) -> None:
+    """Move an operation's arrays into the workspace and name them in its manifest, last of all."""
+    from aigi_core.workspace import describe_file, read_manifest, write_manifest
+
+    manifest = read_manifest(path)
+    prefix = f"{FOLDER}/{op.slug}/"
+    kept = {name: about for name, about in manifest["files"].items() if not name.startswith(prefix)}
+    others = {slug: about for slug, about in manifest.get(FOLDER, {}).items() if slug != op.slug}
+    if len(kept) < len(manifest["files"]):  # while files are replaced, the old ones do not count
+        write_manifest(path, manifest | {"files": kept, FOLDER: others})
+    folder = path / FOLDER / op.slug
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in files:
+        (merged / Path(name).name).replace(path / name)
+    for left in folder.iterdir():
+        if f"{prefix}{left.name}" not in files:
+            left.unlink()
+    new = {name: describe_file(path, name) for name in files}
+    write_manifest(path, manifest | {"files": kept | new, FOLDER: others | {op.slug: entry}})
