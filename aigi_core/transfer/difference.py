@@ -107,9 +107,7 @@ def difference(a: TransferMatrix, b: TransferMatrix, metric: str = DEFAULT_METRI
     )
 
 
-def paired_p_value(
-    values: Float[np.ndarray, "*cells"], draws: Float[np.ndarray, B * cells]
-) -> Float[np.ndarray, "*cells"]:
+def paired_p_value(values: Float[np.ndarray, ...], draws: Float[np.ndarray, "B ..."]) -> Float[np.ndarray, ...]:
     """Two-sided p-value of a paired difference: the normal tail at value / standard deviation of its draws.
 
     Unlike the share of draws beyond 0 it resolves small p-values (which a correction over 200 cells needs) and

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from aigi_core.errors import AigiError
-from aigi_core.transfer.difference import difference
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 from precompute.report import Report, block_masks, fill
 from tests.precompute.search.conftest import KEY
+
+PAIR = ("alpha-gan", "beta-diff")
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +25,23 @@ def test_every_table_is_filled(report: Report) -> None:
         assert "nan" not in table(), name
 
 
-def test_means_over_searches_are_paired_and_keep_d_search_out(report: Report) -> None:
-    before, after, change = report.over_pairs("components", "ood")
-    values = []
-    for each in report.searched["components"]:
-        mask = each.test.without(each.pair) & ~each.test.in_domain
-        assert mask.sum() == 2
-        single = difference(each.test, report.plain["embedding"], "balanced_accuracy").mean(mask)
-        values.append((each.test.values["balanced_accuracy"][mask].mean(), single.value))
-    assert (after.value, change.value) == pytest.approx(tuple(np.mean(values, axis=0)))
-    assert change.value == pytest.approx(after.value - before.value) and change.n == 2
-    assert change.low <= change.value <= change.high
+def test_spreads_over_searches_keep_d_search_out(report: Report) -> None:
+    """Each search counts once, on the cells that it has not seen; components come from the atlas's own matrices."""
+    _, after, change = report.over_searches("components", "ood")
+    rows = report.outcomes("components", "D_eval, ood")
+    assert after.n == len(rows) == 2 and (rows["n"] == 2).all()
+    assert after.mean == pytest.approx(rows["after"].mean(), abs=1e-6)
+    assert change.mean == pytest.approx(rows["change"].mean(), abs=1e-6)
+    assert change.low <= change.mean <= change.high
+    assert report.over_searches("heads", "ood")[0].n == 4
+    assert report.over_searches("heads", "G→G")[0].n == 0
+
+
+def test_a_searchs_own_score_is_what_it_searched_with(report: Report) -> None:
+    forward, backward = report.atlas.components(PAIR)
+    assert report.own_score("components", PAIR) == pytest.approx((forward.accuracy.max() + backward.accuracy.max()) / 2)
+    best = report.atlas.top_heads("beta-diff", "alpha-gan")[0]
+    assert report.own_score("heads b>a", PAIR) == report.atlas.head_scores("beta-diff", "alpha-gan")[best]
 
 
 def test_blocks_are_out_of_domain(report: Report) -> None:
