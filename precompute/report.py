@@ -273,7 +273,7 @@ class Report:
             markdown(["most nameable detectors", "nearest phrase", "cosine", "null's median", "p", "out-of-domain"], names),
         ])  # fmt: skip
 
-    def stability(self, pairs: int = 4, repeats: int = 10) -> str:
+    def stability(self, pairs: int = 3, repeats: int = 5) -> str:
         rows = []
         at = np.linspace(0, len(self.atlas.pairs) - 1, pairs).round().astype(int)
         for pair in (self.atlas.pairs[i] for i in dict.fromkeys(at.tolist())):
