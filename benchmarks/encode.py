@@ -165,7 +165,7 @@ def small_workspace(folder: Path, count: int) -> Path:
         path = f"{i:06d}.bmp"
         Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / "images" / path)
         content = (folder / "images" / path).read_bytes()
-        rows.append({"path": path, "content_hash": sha256(content).hexdigest(), "left_out": ""})
+        rows.append({"path": path, "content_hash": sha256(content).hexdigest(), "split": "test", "left_out": ""})
     pd.DataFrame(rows).to_parquet(folder / "images.parquet", index=False)
     files = {"images.parquet": describe_file(folder, "images.parquet")}
     write_manifest(

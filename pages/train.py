@@ -68,7 +68,7 @@ with ui.page(__file__) as page:
         saved: dict[str, results.Setting] = st.session_state.setdefault(SAVED, {})
         with page.controls("Keep"):
             title = st.text_input("Name", names, max_chars=80, key=f"name-{names}")
-            if st.button("Keep this detector", icon=":material/bookmark_add:", key="keep"):
+            if st.button("Keep this detector", icon=":material/bookmark_add:", key="keep", on_click=ui.acted):
                 saved[title or names] = setting
             st.download_button("Download it", lambda: results.archive(detector), f"detector-{page.workspace.digest}.zip",
                                mime="application/zip", key="download", on_click="ignore", icon=":material/download:",
@@ -77,7 +77,7 @@ with ui.page(__file__) as page:
         if others:
             page.table("standings", standings({"this one": matrix} | others, "this one", metric))
             st.caption("Change: OOD mean against this detector, paired, over generators that neither was trained on.")
-            if st.button("Forget the kept ones", key="forget", icon=":material/delete:"):
+            if st.button("Forget the kept ones", key="forget", icon=":material/delete:", on_click=ui.acted):
                 saved.clear()
                 st.rerun()
 

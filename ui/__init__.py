@@ -43,7 +43,7 @@ A page is ``pages/<stem>.py`` plus its line in ``ui/router.py``. It reads contro
 '''
 
 from ui import threads  # noqa: F401  (first: before numerical libraries are loaded)
-from ui.controls import set_control
+from ui.controls import acted, set_control
 from ui.frame import frame
 from ui.images import Tile
 from ui.page import Page, inert, name, page
@@ -52,6 +52,6 @@ from ui.router import PAGES, ROOT, guard, link, navigation, start
 from ui.workspaces import cached
 
 __all__ = [
-    "PAGES", "ROOT", "Page", "Report", "Stat", "Tile", "cached", "frame", "guard", "inert", "link", "name", "navigation", "page",
-    "set_control", "start",
+    "PAGES", "ROOT", "Page", "Report", "Stat", "Tile", "acted", "cached", "frame", "guard", "inert", "link", "name",
+    "navigation", "page", "set_control", "start",
 ]  # fmt: skip

@@ -3,7 +3,8 @@
 Streamlit's own ``bind="query-params"`` drops a parameter on a page change when the page before it bound the same
 name, and ignores a link that asks for the default while another value is remembered. Here the URL wins whenever it
 is not what this session last wrote (a deep link, a link between pages, the Back button) and the user has not just
-moved the control itself; otherwise the control wins and the URL follows.
+acted on the page; otherwise the controls win and the URL follows. The browser sends its URL with every click: that
+of a second click, made before the URL written after the first has arrived, is out of date.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import streamlit as st
 
 T = TypeVar("T")
 Kind = Literal["select", "segmented"]
-_STORE, _WRITTEN, _PAGE = "_control_values", "_url_written", "_url_page"
+_STORE, _WRITTEN, _PAGE, _ACTED = "_control_values", "_url_written", "_url_page", "_user_acted"
 
 
 class Controls:
@@ -24,6 +25,7 @@ class Controls:
     def __init__(self, stem: str) -> None:
         self._entry = st.session_state.get(_PAGE) != stem
         st.session_state[_PAGE] = stem
+        self._acted = st.session_state.pop(_ACTED, False) and not self._entry
         self._asked = {name: st.query_params.get_all(name) for name in st.query_params}
         self._written: dict[str, list[str]] = {} if self._entry else st.session_state.get(_WRITTEN, {})
         self._url: dict[str, list[str]] = {}
@@ -50,9 +52,11 @@ class Controls:
         first = default if default in values else next(iter(values))
         self._prepare(name, first, lambda raw: raw[-1] if raw and raw[-1] in values else None, lambda v: v in values)
         if kind == "segmented":
-            text = st.segmented_control(label, list(values), key=name, help=help, required=True, disabled=disabled)
+            text = st.segmented_control(
+                label, list(values), key=name, help=help, required=True, disabled=disabled, on_change=acted
+            )
         else:
-            text = st.selectbox(label, list(values), key=name, help=help, disabled=disabled)
+            text = st.selectbox(label, list(values), key=name, help=help, disabled=disabled, on_change=acted)
         self._keep(name, text, first, [str(text)])
         return values[str(text)]
 
@@ -69,7 +73,13 @@ class Controls:
 
         self._prepare(name, first, parse, lambda v: isinstance(v, list) and set(v) <= set(options))
         chosen = st.multiselect(
-            label, list(options), key=name, help=help, max_selections=max_selections, placeholder=placeholder
+            label,
+            list(options),
+            key=name,
+            help=help,
+            max_selections=max_selections,
+            placeholder=placeholder,
+            on_change=acted,
         )
         chosen = [o for o in options if o in set(chosen)]
         self._keep(name, chosen, first, chosen or [""])
@@ -99,7 +109,7 @@ class Controls:
             return number if low <= number <= high else None
 
         self._prepare(name, default, parse, lambda v: isinstance(v, int | float) and low <= v <= high)
-        number: float = st.slider(label, low, high, step=step, key=name, help=help)
+        number: float = st.slider(label, low, high, step=step, key=name, help=help, on_change=acted)
         self._keep(name, number, default, [f"{number:g}" if not whole else str(number)])
         return number
 
@@ -113,7 +123,7 @@ class Controls:
             lambda raw: {"1": True, "0": False}.get(raw[-1] if raw else ""),
             lambda v: isinstance(v, bool),
         )
-        on = bool(st.toggle(label, key=name, help=help, disabled=disabled))
+        on = bool(st.toggle(label, key=name, help=help, disabled=disabled, on_change=acted))
         self._keep(name, on, default, ["1" if on else "0"])
         return on
 
@@ -121,7 +131,10 @@ class Controls:
              max_chars: int = 400) -> str:  # fmt: skip
         """A line of free text."""
         self._prepare(name, default, lambda raw: raw[-1][:max_chars] if raw else None, lambda v: isinstance(v, str))
-        line = st.text_input(label, key=name, help=help, placeholder=placeholder, max_chars=max_chars) or ""
+        line = (
+            st.text_input(label, key=name, help=help, placeholder=placeholder, max_chars=max_chars, on_change=acted)
+            or ""
+        )
         self._keep(name, line, default, [line])
         return line
 
@@ -138,9 +151,8 @@ class Controls:
         """Put the value that the control is to show into the session, before the widget is made."""
         store = st.session_state.setdefault(_STORE, {})
         current = st.session_state.get(name, store.get(name, default))
-        moved = not self._entry and name in store and current != store[name]
         raw = self._asked.get(name)
-        if not moved and raw != self._written.get(name) and (raw is not None or not self._entry):
+        if not self._acted and raw != self._written.get(name) and (raw is not None or not self._entry):
             current = default if raw is None else parse(raw)
             if current is None:
                 self.complaints.append(f"The link asks for {name} = {', '.join(raw or [])}, which does not exist here.")
@@ -156,3 +168,9 @@ class Controls:
 def set_control(name: str, value: Any) -> None:
     """Set a control from a callback (a click in a figure), as if the user had moved it."""
     st.session_state[name] = value
+    acted()
+
+
+def acted() -> None:
+    """In the callback of whatever a user can touch: the run that follows is not a link's."""
+    st.session_state[_ACTED] = True

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import streamlit as st
 
+from ui.controls import acted
 from ui.page import Page
 
 T = TypeVar("T")
@@ -44,14 +45,14 @@ def job(
         return finished[key]  # type: ignore[return-value]
     place = st.empty()
     with place.container(horizontal=True, vertical_alignment="center"):
-        wanted = st.button(label, key=f"start-{name}", icon=":material/play_arrow:")
+        wanted = st.button(label, key=f"start-{name}", icon=":material/play_arrow:", on_click=acted)
         if about:
             st.caption(about)
     if not wanted:
         return None
     with place.container():
         bar = st.progress(0.0, f"{label} …")
-        st.button("Cancel", key=f"cancel-{name}", icon=":material/stop:")
+        st.button("Cancel", key=f"cancel-{name}", icon=":material/stop:", on_click=acted)
 
     def show(done: int, of: int) -> None:
         bar.progress(done / of, f"{label}: {done:,} of {of:,}")

@@ -18,7 +18,7 @@ from aigi_core.figures import DARK, LIGHT, Style, Theme, alt_text, generator_sty
 from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
 from ui import report, router, workspaces
-from ui.controls import Controls, set_control
+from ui.controls import Controls, acted, set_control
 from ui.images import Tile, clickable_grid, grid_html
 from ui.report import Draw, Report, Stat
 
@@ -269,6 +269,7 @@ def _clicked(key: str, controls: Sequence[str]) -> None:
     points = st.session_state[key]["selection"]["points"]
     remembered = f"_clicked-{key}"
     data = points[0].get("customdata") if points else st.session_state.get(remembered)
+    acted()
     if data is None:
         return
     st.session_state[remembered] = data

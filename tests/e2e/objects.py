@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
 
 NOT_OURS = (
     '[data-testid="stSidebarHeader"]', '[data-testid="stToolbar"]', '[data-testid="stHeader"]', ".modebar",
@@ -98,12 +98,20 @@ class App:
         field.press("Enter")
 
     def choose(self, label: str, option: str) -> None:
-        """Choose in a select box by the keyboard alone."""
+        """Choose in a select box by the keyboard alone. A list that a redraw has shut is opened again."""
         field = self.page.get_by_role("combobox", name=label)
-        field.focus()
-        field.fill(option)
-        self.page.get_by_role("option", name=option, exact=True).first.wait_for()
-        self.page.keyboard.press("Enter")
+        shown = self.page.get_by_role("option", name=option, exact=True).first
+        for _ in range(6):
+            field.focus()
+            field.fill(option)
+            try:
+                shown.wait_for(timeout=10_000)
+            except TimeoutError:
+                self.page.keyboard.press("Escape")
+                self.settled()
+                continue
+            return self.page.keyboard.press("Enter")
+        raise AssertionError(f"{label!r} never offered {option!r}")
 
     def selected(self, label: str) -> str:
         return self.page.get_by_role("combobox", name=label).input_value()

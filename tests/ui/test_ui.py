@@ -129,6 +129,17 @@ def test_a_changed_url_wins_over_a_control_that_did_not_move(tmp_path: Path) -> 
     assert app.markdown[0].value.startswith("('a'")
 
 
+def test_a_url_that_lags_behind_a_click_does_not_win(tmp_path: Path) -> None:
+    """Two quick clicks: the second carries the URL from before the first."""
+    app = _drive(CONTROLS, tmp_path, {"pick": "c"})
+    app.slider[0].set_value(7).run()
+    assert app.query_params == {"pick": "c", "number": "7"}
+    app.query_params.clear()
+    app.toggle[0].set_value(True).run()
+    assert app.markdown[0].value == repr(("c", ["x", "y", "z"], 7, True, ""))
+    assert app.query_params == {"pick": "c", "number": "7", "on": "1"}
+
+
 @pytest.mark.parametrize("text", ["plain", "`tick`", "``two``", "$a$ :smile: <b>", "a\nb", "`"])
 def test_names_are_code_spans_in_markdown(text: str) -> None:
     span = name(text)
