@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from scipy.special import ndtri
 
 from aigi_core.errors import AigiError
+
+
+def group_numbers(groups: np.ndarray, rows: Integer[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """A number, from 0, for the group of each of these rows of a workspace; an image without a group is one of its own.
+
+    Args:
+        groups: [N] names of all images' groups; empty where an image has none.
+    """
+    names = groups[rows].astype(object)
+    alone = names == ""
+    names[alone] = [f"\0{row}" for row in rows[alone]]
+    return np.asarray(np.unique(names.astype(str), return_inverse=True)[1])
 
 
 def group_weights(

@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from aigi_core.clip.encoder import Encoder, load_encoder
+from aigi_core.clip.encoder import Encoder
 from aigi_core.clip.phrases import OWN_PHRASES, read_phrases
 from aigi_core.clip.text import check_template, count_cut, embed, whole_words
-from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.clip.workspace_encoder import workspace_encoder
+from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace, describe_file, digest_of, exclusive, read_manifest, sha256_of, write_manifest
 
 VOCABULARY, PHRASES = "vocabulary", "phrases"
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         raise AigiError("--name names the bank made from --phrases: give both, or neither.")
     workspace = Workspace.open(args.workspace)
     given = _given(args.phrases, args.name, args.template) if args.phrases else None  # refused before weights load
-    encoder = encoder_of(workspace, args.model, args.pretrained, args.device)
+    encoder = workspace_encoder(workspace, args.model, args.pretrained, args.device)
     for source in [given] if given else own_sources(encoder, args.template, args.words):
         print(add_bank(args.workspace, encoder, source))
     return 0
@@ -82,32 +83,6 @@ def own_sources(encoder: Encoder, template: str = "{}", words: int | None = None
         Source(VOCABULARY, table, f"{kept} of the tokenizer's vocabulary", template),
         Source(PHRASES, read_phrases(OWN_PHRASES), OWN_PHRASES.name, template),
     ]
-
-
-def encoder_of(
-    workspace: Workspace, model: str | None = None, pretrained: str | None = None, device: str = "auto"
-) -> Encoder:
-    """The encoder that a workspace was encoded with, checked by the digest of its weights.
-
-    Args:
-        model, pretrained: where the record is not enough to find the weights again (a file, a folder).
-
-    Raises:
-        WorkspaceError: the weights are others than those that computed the workspace's features.
-        AigiError: they cannot be loaded.
-    """
-    recorded = workspace.encoder
-    untrained = re.fullmatch(r"untrained \(seed (\d+)\)", recorded["pretrained"])
-    tag = pretrained or (None if untrained or model else recorded["pretrained"]) or None
-    seed = int(untrained[1]) if untrained else 0
-    encoder = load_encoder(model or recorded["model"], tag, device, "fp32", seed)
-    if encoder.weights_sha256 != recorded["weights_sha256"]:
-        raise WorkspaceError(
-            f"{workspace.path} was encoded with {recorded['model']} ({recorded['pretrained']}), weights "
-            f"{recorded['weights_sha256'][:12]}, but {tag or model or 'the model'} gives weights {encoder.weights_sha256[:12]}: "
-            f"texts and images would not share a space; name the same weights with --pretrained or --model."
-        )
-    return encoder
 
 
 def add_bank(path: Path, encoder: Encoder, source: Source, progress: bool = True) -> str:

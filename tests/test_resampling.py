@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from aigi_core.errors import AigiError
-from aigi_core.resampling import group_weights, percentile_interval, wilson
+from aigi_core.resampling import group_numbers, group_weights, percentile_interval, wilson
 
 
 def test_groups_are_drawn_whole_within_strata() -> None:
@@ -16,6 +16,15 @@ def test_groups_are_drawn_whole_within_strata() -> None:
     assert (weights[:, :20].sum(axis=1) == 20).all() and weights.std() > 0.8
     with pytest.raises(AigiError, match="no images"):
         group_weights(np.array([]), 5)
+
+
+def test_images_without_a_group_are_groups_of_their_own() -> None:
+    names = np.array(["b", "", "a", "", "b", "a", "c"])
+    rows = np.array([6, 4, 3, 1, 0])
+    number = group_numbers(names, rows)
+    assert sorted(set(number)) == [0, 1, 2, 3] and number[1] == number[4]
+    assert number.tolist() == group_numbers(np.array(["x", "", "y", "", "x", "y", "z"]), rows).tolist()
+    assert group_numbers(names, rows[:0]).tolist() == []
 
 
 def test_nan_draws_are_left_out_of_an_interval() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from aigi_core.clip.workspace_encoder import workspace_encoder
 from aigi_core.detectors.features import Head, HeadsView, all_heads
 from aigi_core.detectors.heads import score_heads, select_heads
 from aigi_core.errors import AigiError, WorkspaceError
@@ -128,9 +129,7 @@ def _encode(workspace: Workspace, new: Sequence[str]) -> np.ndarray:
 
 @st.cache_resource(show_spinner=False, max_entries=2, hash_funcs={Workspace: lambda w: w.encoder["weights_sha256"]})
 def _encoder(workspace: Workspace):  # type: ignore[no-untyped-def]  # naming its type would import torch
-    from precompute.text import encoder_of
-
-    return encoder_of(workspace)
+    return workspace_encoder(workspace)
 
 
 @cached

@@ -16,9 +16,9 @@ from jaxtyping import Float, Int
 
 from aigi_core.detectors.features import all_heads
 from aigi_core.explain.contributions import blocks, contexts
-from aigi_core.explain.nulls import group_index
 from aigi_core.explain.reading import Reading, scores
 from aigi_core.manifest import FAKE, Domains
+from aigi_core.resampling import group_numbers
 from aigi_core.workspace import Workspace
 
 Z95 = 1.959964
@@ -91,7 +91,7 @@ def mean_evidence(found: Evidence, domains: Domains) -> pd.DataFrame:
         -1 for the remainder.
     """
     values, (layer, head) = _values(found), _terms(found)
-    label, group = domains.labels[found.rows], group_index(domains, found.rows)
+    label, group = domains.labels[found.rows], group_numbers(domains.group, found.rows)
     reals = np.char.add("real: ", domains.pool[found.rows].astype(str))
     names = np.where(label == FAKE, domains.generator[found.rows], reals)
     order = [*domains.generators, *np.unique(reals[label != FAKE])]
@@ -120,7 +120,7 @@ def head_roles(found: Evidence, domains: Domains) -> pd.DataFrame:
         Columns ``generator, layer, head, gap, low, high, role, n_fake, n_real`` (layer and head -1: the remainder).
     """
     values, (layer, head) = _values(found), _terms(found)
-    label, pool, group = domains.labels[found.rows], domains.pool[found.rows], group_index(domains, found.rows)
+    label, pool, group = domains.labels[found.rows], domains.pool[found.rows], group_numbers(domains.group, found.rows)
     tables = []
     for name in domains.generators:
         fake = domains.generator[found.rows] == name

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int, Int8
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.manifest import Domains
+from aigi_core.resampling import group_numbers
 
 Kind = Literal["permutation", "random"]
 Side = Literal["nearest", "farthest"]
@@ -111,7 +112,7 @@ def permuted_labels(
     shuffled = np.tile(labels.astype(np.int8), (draws, 1))
     whole: dict[str, list[np.ndarray]] = {}
     movable = False
-    for group in _members(group_index(domains, rows)):
+    for group in _members(group_numbers(domains.group, rows)):
         if labels[group].min() < labels[group].max():
             shuffled[:, group] = rng.permuted(shuffled[:, group], axis=1)
             movable = True
@@ -142,7 +143,7 @@ def random_members(
     if draws < 1 or not 0 < members < len(among):
         raise AigiError(f"A set of {members} of {len(among)} images cannot be drawn at random: choose fewer or others.")
     drawn = np.zeros((draws, len(among)), np.int8)
-    _assign(drawn, _members(group_index(domains, among)), members, np.random.default_rng(seed))
+    _assign(drawn, _members(group_numbers(domains.group, among)), members, np.random.default_rng(seed))
     return drawn
 
 
@@ -194,12 +195,3 @@ def mean_difference(X: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "B n"]
     weights = np.where(labels > 0, 1 / fakes, -1 / (labels.shape[1] - fakes))
     difference: np.ndarray = weights @ np.asarray(X, np.float64)
     return difference
-
-
-def group_index(domains: Domains, rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """A number for each image's group; an image without a group is one of its own."""
-    names = domains.group[rows].astype(object)
-    alone = names == ""
-    names[alone] = [f"\0{row}" for row in rows[alone]]
-    _, index = np.unique(names.astype(str), return_inverse=True)
-    return np.asarray(index)

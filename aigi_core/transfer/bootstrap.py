@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Int, Integer
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.resampling import group_weights, percentile_interval
+from aigi_core.resampling import group_numbers, group_weights, percentile_interval
 
 SMALLEST_STRATUM = 5
 """Strata of fewer groups are merged: resampling one group within itself would hide all of its variance."""
@@ -56,10 +56,7 @@ def _strata(
     domains: Domains, rows: Integer[np.ndarray, " n"]
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " groups"]]:
     """Group number of each row and stratum number of each group. An image without a group is one of its own."""
-    names = domains.group[rows].astype(object)
-    alone = names == ""
-    names[alone] = [f"\0{row}" for row in rows[alone]]
-    _, group = np.unique(names.astype(str), return_inverse=True)
+    group = group_numbers(domains.group, rows)
     holds: list[set[str]] = [set() for _ in range(group.max() + 1)]
     kinds = np.zeros((len(holds), 2), bool)
     for member, row in zip(group, rows, strict=True):

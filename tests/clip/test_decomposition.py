@@ -1,11 +1,8 @@
 """Exactness: heads + MLPs + embedding are the model's own embedding.
 
-The oracle never runs the code under test: it hooks open_clip's own modules (blocks run by
-``nn.MultiheadAttention``) and takes one head at a time by zeroing the other heads' columns of the out-projection.
+The oracle (see :mod:`tests.clip.oracle`) takes one head at a time by zeroing the other heads' columns of the
+out-projection.
 """
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -16,6 +13,7 @@ from aigi_core.clip.decomposition import Decomposition
 from aigi_core.clip.encoder import Encoder, load_encoder
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
+from tests.clip.oracle import all_but_heads, recording, through_ln_post
 from tests.tiny_clip import make_tiny_clip, randomise
 
 IMAGES = {"ViT-B-32": 2, "ViT-B-16": 1, "ViT-L-14": 1}
@@ -34,33 +32,6 @@ def some_images(encoder: Encoder) -> torch.Tensor:
     return encoder.normalise(rng.integers(0, 256, (IMAGES.get(encoder.model, 2), size, size, 3), dtype=np.uint8))
 
 
-@contextmanager
-def recording(tower: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
-    """Outputs of every module of the tower, by name, and the inputs of blocks as NAME.in."""
-    seen: dict[str, torch.Tensor] = {}
-
-    def keep(name: str):
-        def hook(_: torch.nn.Module, inputs: tuple, output: object) -> None:
-            seen[name] = output[0] if isinstance(output, tuple) else output
-            if isinstance(inputs[0], torch.Tensor):
-                seen[f"{name}.in"] = inputs[0]
-
-        return hook
-
-    handles = [module.register_forward_hook(keep(name)) for name, module in tower.named_modules() if name]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def through_ln_post(tower, term: torch.Tensor, final: torch.Tensor) -> np.ndarray:
-    """What a term of the final class token's sum becomes in the joint space, but for ln_post's bias."""
-    std = torch.sqrt(final.var(-1, keepdim=True, correction=0) + tower.ln_post.eps)
-    return (((term - term.mean(-1, keepdim=True)) / std * tower.ln_post.weight) @ tower.proj).double().numpy()
-
-
 def relative(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
@@ -76,13 +47,8 @@ def test_heads_mlps_and_embedding_are_encode_image(encoder: Encoder) -> None:
     with recording(tower) as seen:
         expected = tower(images).double().numpy()
     blocks = tower.transformer.resblocks
-    names = [f"transformer.resblocks.{i}" for i in range(len(blocks))]
-    final = seen[names[-1]][:, 0]
-    start = seen[f"{names[0]}.in"][:, 0]
-    mlps = sum(seen[f"{name}.ls_2"][:, 0] for name in names)
-    biases = sum(block.ls_1(block.attn.out_proj.bias) for block in blocks).expand_as(start)
-    rest = sum(through_ln_post(tower, term, final) for term in (start, mlps, biases))
-    rest = rest + (tower.ln_post.bias @ tower.proj).double().numpy()
+    final = seen[f"transformer.resblocks.{len(blocks) - 1}"][:, 0]
+    rest = all_but_heads(tower, seen)
 
     batch = capture(tower, images)
     assert relative(batch.embedding.numpy(), expected) < 1e-5
@@ -97,7 +63,7 @@ def test_heads_mlps_and_embedding_are_encode_image(encoder: Encoder) -> None:
     rng = np.random.default_rng(0)
     for layer in {0, len(blocks) - 1, *rng.integers(0, len(blocks), 3).tolist()}:
         head = int(rng.integers(encoder.heads))
-        alone = one_head(blocks[layer], head, seen[f"{names[layer]}.ln_1"], encoder.head_width)
+        alone = one_head(blocks[layer], head, seen[f"transformer.resblocks.{layer}.ln_1"], encoder.head_width)
         oracle = through_ln_post(tower, alone, final)
         assert relative(exact.contribution(layer, head), oracle) < 1e-5
         assert relative(cached.contribution(layer, head), oracle) < 2e-3

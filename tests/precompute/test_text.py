@@ -14,7 +14,7 @@ from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.workspace import Workspace, exclusive, read_manifest, verify, write_manifest
 from precompute import text
 from precompute.__main__ import main
-from precompute.text import Source, add_bank, encoder_of, own_sources
+from precompute.text import Source, add_bank, own_sources
 from tests.factory import make_workspace
 from tests.tiny_clip import make_tiny_clip
 
@@ -153,12 +153,6 @@ def test_own_banks(encoder: Encoder) -> None:
     assert len(vocabulary.table) == 100 and vocabulary.source.startswith("the 100 most frequent words")
     assert len(phrases.table) > 3000 and phrases.table["category"].nunique() > 10
     assert len(own_sources(encoder)[0].table) > 20_000
-
-
-def test_other_weights_are_refused(path: Path, tmp_path: Path) -> None:
-    other = make_tiny_clip(tmp_path / "other", seed=1)
-    with pytest.raises(WorkspaceError, match="texts and images would not share a space"):
-        encoder_of(Workspace.open(path), other, device="cpu")
 
 
 def command(path: Path, model: str) -> Callable[..., int]:

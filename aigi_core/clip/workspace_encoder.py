@@ -1,0 +1,41 @@
+"""The encoder that a workspace was encoded with, for whoever needs it again; torch is loaded only when it is asked for."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from aigi_core.errors import WorkspaceError
+from aigi_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from aigi_core.clip.encoder import Encoder
+
+
+def workspace_encoder(
+    workspace: Workspace, model: str | None = None, pretrained: str | None = None, device: str = "auto"
+) -> Encoder:
+    """Load a workspace's encoder, checked by the digest of its weights.
+
+    Args:
+        model, pretrained: where the record is not enough to find the weights again (a file, a folder).
+
+    Raises:
+        WorkspaceError: the weights are others than those that computed the workspace's features.
+        AigiError: they cannot be loaded.
+        ImportError: torch or open_clip is not installed.
+    """
+    from aigi_core.clip.encoder import load_encoder
+
+    recorded = workspace.encoder
+    untrained = re.fullmatch(r"untrained \(seed (\d+)\)", recorded["pretrained"])
+    tag = pretrained or (None if untrained or model else recorded["pretrained"]) or None
+    seed = int(untrained[1]) if untrained else 0
+    encoder = load_encoder(model or recorded["model"], tag, device, "fp32", seed)
+    if encoder.weights_sha256 != recorded["weights_sha256"]:
+        raise WorkspaceError(
+            f"{workspace.path} was encoded with {recorded['model']} ({recorded['pretrained']}), weights "
+            f"{recorded['weights_sha256'][:12]}, but {tag or model or 'the model'} gives weights {encoder.weights_sha256[:12]}: "
+            f"texts and images would not share a space; name the same weights with --pretrained or --model."
+        )
+    return encoder
