@@ -23,6 +23,7 @@ JOBS: dict[str, tuple[str, str]] = {
     "report": ("precompute.report", "fill the tables of a results page from a searched workspace"),
     "words": ("precompute.words", "nearest texts of all detectors with their nulls, and TextSpan of all heads"),
     "perturb": ("precompute.perturb", "encode perturbed copies of the test images: JPEG, resizing, blur, noise, ..."),
+    "audit": ("precompute.audit", "what gives the label away: file facts, leaks, content, common marks"),
     "text": ("precompute.text", "embed words and phrases with a workspace's text tower"),
     "verify": ("precompute.verify", "check every hash and shape of a workspace"),
     "demo": ("precompute.demo", "rebuild the embedded demo from its images"),

@@ -1,6 +1,6 @@
 """The embedded demo: ``python -m precompute demo`` rebuilds ``assets/demo`` from its images.
 
-Ingest, encode and text as for any workspace, then a card that says what the demo holds, how good its text alignment
+Ingest, encode, text and perturb as for any workspace, then a card that says what the demo holds, how good its text alignment
 is and which confounds it has. Of the images it keeps what is computed from them, previews and source URLs; no pixels.
 """
 
@@ -21,6 +21,10 @@ from aigi_core.workspace import exclusive, read_manifest, write_manifest
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "assets" / "demo"
 WORDS = 7000
+OPS = ("jpeg:70", "resize:.5", "blur:2", "noise:.05")
+"""Operations whose copies of the test images the demo holds: the usual ways of a picture through the web."""
+OP_TO_TRAIN_ON = "jpeg:30"
+"""One more, of all images: training with augmentation can be tried on it and measured on the others."""
 MAX_BYTES = 60 * 10**6
 STATED = (
     "stylegan2-ffhq shows faces only, stylegan2-pizza food only, midjourney-shoes shoes only: a detector trained on one "
@@ -67,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
         ["encode", "--workspace", out, "--images", str(images), "--model", "demo", "--pretrained", "aligned",
          "--device", args.device],
         ["text", "--workspace", out, "--words", str(args.words), "--device", args.device],
+        ["perturb", "--workspace", out, "--images", str(images), "--half", "--device", args.device, "--ops", *OPS],
+        ["perturb", "--workspace", out, "--images", str(images), "--half", "--device", args.device,
+         "--ops", OP_TO_TRAIN_ON, "--splits", "train", "val", "test"],
     ]  # fmt: skip
     from precompute.__main__ import main
 

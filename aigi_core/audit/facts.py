@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from aigi_core.errors import AigiError
@@ -23,6 +22,9 @@ from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.resampling import percentile_interval, wilson
 from aigi_core.transfer import TrainSet, draw_counts
 from aigi_core.transfer.matrix import as_train_sets
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
 View = Literal["stored", "original"]
 NONE = "none"
@@ -149,6 +151,8 @@ def fact_detector(
     Args:
         smooth: fewer and larger leaves, for propensities: overfitting spreads alike images over strata.
     """
+    from sklearn.ensemble import HistGradientBoostingClassifier  # here: figures need the facts' names, not two seconds
+
     model = HistGradientBoostingClassifier(
         max_iter=40 if smooth else 60, max_leaf_nodes=3 if smooth else 6, min_samples_leaf=20 if smooth else 5,
         l2_regularization=5.0 if smooth else 1.0, learning_rate=0.15,

@@ -166,6 +166,10 @@ class Matched:
     table: pd.DataFrame = field(repr=False)
     left_out: dict[str, str]
 
+    def to_frame(self) -> pd.DataFrame:
+        """``table`` with a column ``left_out``: why, empty where the generator was matched."""
+        return self.table.assign(left_out=[self.left_out.get(name, "") for name in self.table["generator"]])
+
 
 def match(domains: Domains, strata: Strata, *, smallest: int = 5, seed: int = 0, alike: bool = True) -> Matched:
     """Keep equally many fakes and real images in each stratum of each split, at random.
@@ -242,16 +246,27 @@ class MatchedMatrices:
     change: pd.DataFrame = field(repr=False)
     selection: Matched
 
-    def mean_change(self, in_domain: bool) -> tuple[float, float, float]:
-        """Mean change over cells on or off the diagonal, with its interval."""
-        cells = self.matched.in_domain if in_domain else ~self.matched.in_domain
-        if not cells.any():
-            return np.nan, np.nan, np.nan
+    def means(self) -> pd.DataFrame:
+        """Means over the cells on and off the diagonal.
+
+        Returns:
+            One row a set of cells (``in-domain``, ``ood``): ``cells``, ``full, control, matched`` each with ``_low,
+            _high``, ``change, change_low, change_high`` (matched minus control) and ``n`` (cells).
+        """
         metric = self.matched.metrics[0]
-        draws = (self.matched.draws[metric] - self.control.draws[metric])[:, cells].mean(axis=1)
-        low, high = percentile_interval(draws)
-        value = (self.matched.values[metric] - self.control.values[metric])[cells].mean()
-        return float(value), float(low), float(high)
+        rows = []
+        for name, cells in (("in-domain", self.matched.in_domain), ("ood", ~self.matched.in_domain)):
+            if not cells.any():
+                continue
+            row: dict[str, object] = {"cells": name, "n": int(cells.sum())}
+            for which, matrix in (("full", self.full), ("control", self.control), ("matched", self.matched)):
+                mean = matrix.mean(metric, cells)
+                row |= {which: mean.value, f"{which}_low": mean.low, f"{which}_high": mean.high}
+            draws = (self.matched.draws[metric] - self.control.draws[metric])[:, cells].mean(axis=1)
+            low, high = percentile_interval(draws)
+            value = (self.matched.values[metric] - self.control.values[metric])[cells].mean()
+            rows.append(row | {"change": float(value), "change_low": float(low), "change_high": float(high)})
+        return pd.DataFrame(rows)
 
 
 def matched_matrices(

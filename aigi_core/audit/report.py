@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from aigi_core.audit import content as shown
 from aigi_core.audit import facts as file_facts
 from aigi_core.audit.leaks import Duplicates, find_duplicates, straddling_groups
 from aigi_core.audit.matching import (
-    MatchedMatrices,
     detector_scorer,
     matched_matrices,
     propensity_strata,
@@ -26,34 +25,42 @@ from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
+from aigi_core.manifest import Domains
 from aigi_core.transfer import TransferMatrix, transfer_matrix
 from aigi_core.workspace import Workspace
 
 Tell = Callable[[str], None]
+STEPS = ("detectors", "file facts", "matching", "leaks", "content", "marks")
+"""What an audit does, in this order."""
 
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """Everything an audit found.
+    """Everything an audit found, as plain values that :mod:`aigi_core.audit.cached` can keep.
 
     Attributes:
-        detector: matrix of the detectors under audit.
+        scores: ``detector`` and each view of facts -> [K, N] log-odds, from which the matrices come.
+        detector: matrix of the detectors under audit, each trained on one generator.
         facts: view -> matrix of detectors of file facts (``stored``, and ``original`` where the manifest has it).
         associations: view -> facts against the label, for each generator.
         within: the detectors on images alike in file facts.
-        matched: the matrix after matched resampling, with its control; None where no generator can be matched, and
-            ``matched_note`` then says why.
+        matched: cells after matched resampling beside their control (:class:`~.matching.MatchedMatrices`), ``means``
+            over them, and ``kept``: images of each generator and split, and why a generator was left out; all empty
+            where no generator can be matched, and ``matched_note`` then says why.
         duplicates, straddling: leaks.
         content, words, categories: None without a text bank that names what images show.
         overlays: None where no pixels were given.
         verdicts: one a generator.
     """
 
+    scores: dict[str, Float[np.ndarray, "K N"]] = field(repr=False)
     detector: TransferMatrix
     facts: dict[str, TransferMatrix] = field(repr=False)
     associations: dict[str, pd.DataFrame] = field(repr=False)
     within: pd.DataFrame = field(repr=False)
-    matched: MatchedMatrices | None = field(repr=False)
+    matched: pd.DataFrame = field(repr=False)
+    means: pd.DataFrame = field(repr=False)
+    kept: pd.DataFrame = field(repr=False)
     matched_note: str
     duplicates: Duplicates = field(repr=False)
     straddling: pd.DataFrame = field(repr=False)
@@ -89,14 +96,15 @@ def audit(
     """
     domains, images = workspace.domains, workspace.images
     names = domains.generators
+    if not names:
+        raise AigiError("This workspace holds no fake images: add images of at least one generator and build it again.")
     sets = tuple((name,) for name in names)
-    options = dict(metrics=(METRIC, "auc"), draws=draws, seed=seed)
     resolved = (view or EmbeddingView()).resolve(workspace)
     scorer = detector_scorer(resolved.matrix(workspace), protocol)
 
     tell("detectors")
     scores = scorer(np.arange(len(domains)), domains, sets)
-    detector = transfer_matrix(scores, domains, sets, **options)  # type: ignore[arg-type]
+    detector = own_matrix(scores, domains, draws, seed)
 
     tell("file facts")
     views: tuple[file_facts.View, ...] = ("stored", "original") if file_facts.has_originals(images) else ("stored",)
@@ -104,10 +112,7 @@ def audit(
     fact_scores = {
         name: file_facts.fact_scores(table, domains, sets, seed=seed).scores for name, table in tables.items()
     }
-    facts = {
-        name: transfer_matrix(found, domains, sets, **options)  # type: ignore[arg-type]
-        for name, found in fact_scores.items()
-    }
+    facts = {name: own_matrix(found, domains, draws, seed) for name, found in fact_scores.items()}
     separate = {name: separation(found, domains, names) for name, found in fact_scores.items()}
     associations = {
         name: file_facts.association(table, domains, draws=draws, seed=seed) for name, table in tables.items()
@@ -116,9 +121,10 @@ def audit(
     tell("matching")
     strata = propensity_strata(tables["stored"], domains, seed=seed)
     within = within_strata(scores, domains, sets, strata, draws=draws, seed=seed)
-    matched, note = None, ""
+    cells, means, kept, note = pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), ""
     try:
         matched = matched_matrices(scorer, domains, strata, metric=METRIC, draws=draws, seed=seed)
+        cells, means, kept = matched.change, matched.means(), matched.selection.to_frame()
     except AigiError as error:
         note = str(error)
 
@@ -147,9 +153,14 @@ def audit(
         words=words, overlays=overlays,
     )  # fmt: skip
     return Audit(
-        detector, facts, associations, within, matched, note, duplicates, straddling_groups(domains), content, words,
+        {"detector": scores, **fact_scores}, detector, facts, associations, within, cells, means, kept, note, duplicates, straddling_groups(domains), content, words,
         categories, overlays, found,
     )  # fmt: skip
+
+
+def own_matrix(scores: Float[np.ndarray, "K N"], domains: Domains, draws: int, seed: int) -> TransferMatrix:
+    """The matrix of detectors that were each trained on one generator, in the order of the generators."""
+    return transfer_matrix(scores, domains, domains.generators, metrics=(METRIC,), draws=draws, seed=seed)
 
 
 def composition(images: pd.DataFrame, by: Sequence[str] = ("format",)) -> pd.DataFrame:

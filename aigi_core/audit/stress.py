@@ -31,6 +31,8 @@ CLEAN = "clean"
 AUGMENTED = "augmented"
 """Trained on the clean images and all their perturbed copies."""
 METRIC = "balanced_accuracy"
+CONSTANT = 1e-9
+"""Standard deviation, in components of unit rows, below which a component holds nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,7 +349,8 @@ def component_stability(workspace: Workspace, op: str | Op, *, level: float = 0.
 
     Returns:
         One row a component: ``component, correlation`` between image and copy with ``low, high`` (Fisher's z, images
-        taken as independent), ``shift`` (mean of copy minus image, in standard deviations over images) and ``n``.
+        taken as independent), ``shift`` (mean of copy minus image, in standard deviations over images) and ``n``. A
+        component that is the same for all images has NaN.
     """
     copy = open_perturbed(workspace, op)
     before = EmbeddingView().matrix(workspace, copy.rows)
@@ -356,7 +359,9 @@ def component_stability(workspace: Workspace, op: str | Op, *, level: float = 0.
         raise AigiError(f"Correlations need at least 4 copies of {copy.op}, there are {len(before)}.")
     spread = before.std(axis=0), after.std(axis=0)
     covariance = ((before - before.mean(axis=0)) * (after - after.mean(axis=0))).mean(axis=0)
-    correlation = np.clip(covariance / np.maximum(spread[0] * spread[1], 1e-300), -1, 1)
+    constant = np.minimum(*spread) < CONSTANT
+    spread = np.where(constant, np.nan, spread[0]), np.where(constant, np.nan, spread[1])
+    correlation = np.clip(covariance / (spread[0] * spread[1]), -1, 1)
     half = norm.ppf(0.5 + level / 2) / np.sqrt(len(before) - 3)
     z = np.arctanh(np.clip(correlation, -1 + 1e-12, 1 - 1e-12))
     return pd.DataFrame(
@@ -365,7 +370,7 @@ def component_stability(workspace: Workspace, op: str | Op, *, level: float = 0.
             "correlation": correlation,
             "low": np.tanh(z - half),
             "high": np.tanh(z + half),
-            "shift": (after - before).mean(axis=0) / np.maximum(spread[0], 1e-300),
+            "shift": (after - before).mean(axis=0) / spread[0],
             "n": len(before),
         }
     )

@@ -151,9 +151,14 @@ class _Generator:
                 f"({values}; detector {_span(own)}; balanced accuracy, {n})."
             ]
         view = max(telling, key=lambda name: telling[name].value)
+        best = telling[view].value
         sentences = [
-            f"{self.name}'s {own.value:.2f} is {telling[view].value:.2f} from file facts alone ({view} files "
-            f"{_span(telling[view])}; detector {_span(own)}; balanced accuracy, {n})."
+            (
+                f"{self.name}'s {own.value:.2f} is {best:.2f} from file facts alone"
+                if best <= own.value
+                else f"{self.name}'s detector reaches {own.value:.2f}, file facts alone {best:.2f}"
+            )
+            + f" ({view} files {_span(telling[view])}; detector {_span(own)}; balanced accuracy, {n})."
         ]
         sentences += [
             f"Facts of the {other} files: {_span(self.estimate(m))}"
@@ -162,9 +167,11 @@ class _Generator:
             if other != view
         ]
         gain = self.paired(paired[view])
-        said = "more than" if gain.low > 0 else "less than" if gain.high < 0 else "not distinguishable from"
+        said = (
+            "does better than" if gain.low > 0 else "does worse than" if gain.high < 0 else "cannot be told apart from"
+        )
         sentences.append(
-            f"The detector is {said} facts alone: {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}], paired."
+            f"The detector {said} facts alone: {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}], paired."
         )
         return sentences
 

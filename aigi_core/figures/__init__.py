@@ -4,6 +4,15 @@ Every function is pure: a result and a :class:`Theme` in, a ``plotly.graph_objec
 alternative text in ``figure.layout.meta`` (:func:`alt_text`). Names of generators go through :func:`label`.
 """
 
+from aigi_core.figures.audit import (
+    association_intervals,
+    content_intervals,
+    fact_shares,
+    matched_intervals,
+    verdict_intervals,
+    within_intervals,
+    word_differences,
+)
 from aigi_core.figures.components import FALSE_DISCOVERY, MEASURES, geometry_change, pair_map, removal_curves
 from aigi_core.figures.curves import Curve, Roc, curves, roc, score_histogram
 from aigi_core.figures.evidence import evidence_bars
@@ -18,7 +27,7 @@ from aigi_core.figures.explain import (
 )
 from aigi_core.figures.few_shot import few_shot
 from aigi_core.figures.matrix import heatmap
-from aigi_core.figures.points import intervals, scatter
+from aigi_core.figures.points import interval_groups, intervals, scatter
 from aigi_core.figures.theme import DARK, LIGHT, Style, Theme, alt_text, finish, generator_styles, label
 from aigi_core.figures.transfer import (
     block_intervals,
@@ -41,14 +50,17 @@ __all__ = [
     "Style",
     "Theme",
     "alt_text",
+    "association_intervals",
     "block_intervals",
     "cell_histogram",
     "cell_roc",
+    "content_intervals",
     "curves",
     "detector_intervals",
     "difference_heatmap",
     "effect_intervals",
     "evidence_bars",
+    "fact_shares",
     "few_shot",
     "finish",
     "generator_intervals",
@@ -57,8 +69,10 @@ __all__ = [
     "head_curves",
     "head_map",
     "heatmap",
+    "interval_groups",
     "intervals",
     "label",
+    "matched_intervals",
     "nameability_intervals",
     "nameability_scatter",
     "pair_map",
@@ -70,5 +84,8 @@ __all__ = [
     "score_histogram",
     "span_bars",
     "transfer_heatmap",
+    "verdict_intervals",
+    "within_intervals",
+    "word_differences",
     "word_list",
 ]  # fmt: skip

@@ -110,3 +110,54 @@ def scatter(
     figure.update_xaxes(title_text=x_title)
     figure.update_yaxes(title_text=y_title)
     return finish(figure, theme, alt, height, hovermode="closest")
+
+
+def interval_groups(
+    table: pd.DataFrame,
+    *,
+    alt: str,
+    value_title: str,
+    reference: float | None = None,
+    selected: str | None = None,
+    limits: tuple[float, float] | None = None,
+    theme: Theme = LIGHT,
+) -> go.Figure:
+    """Several estimates a line beside each other, each with its interval.
+
+    Args:
+        table: columns ``name`` (the line), ``series``, ``value``, ``low``, ``high`` and, where known, ``n``; lines from
+            top to bottom and series in the order of their first appearance. NaN leaves a place empty.
+        reference: a vertical line to compare with.
+
+    A click reports ``customdata`` [name of the line].
+    """
+    figure = go.Figure()
+    names, series = ([str(n) for n in dict.fromkeys(table[column])] for column in ("name", "series"))
+    step = 0.72 / max(len(series), 1)
+    for k, one in enumerate(series):
+        part = table[(table["series"] == one) & table["value"].notna()]
+        value, low, high = (part[column].to_numpy(float) for column in ("value", "low", "high"))
+        colour = (theme.accent, theme.fake, theme.ink, theme.real)[k % 4]
+        sizes = [f" (n = {int(n):,})" for n in part["n"]] if "n" in part.columns else [""] * len(part)
+        figure.add_scatter(
+            x=value, y=[names.index(str(n)) + (k - (len(series) - 1) / 2) * step for n in part["name"]], mode="markers",
+            name=label(one, 40), customdata=[[str(n)] for n in part["name"]],
+            marker=dict(color=colour, size=8, symbol=("circle", "diamond", "square", "cross")[k % 4]),
+            error_x=dict(type="data", symmetric=False, array=high - value, arrayminus=value - low, color=colour,
+                         thickness=1.8, width=3),
+            text=[f"{label(str(n), 40)}, {label(one, 40)}{s}<br>{v:.3f} [{a:.3f}, {b:.3f}]"
+                  for n, s, v, a, b in zip(part["name"], sizes, value, low, high, strict=True)],
+            hovertemplate="%{text}<extra></extra>",
+        )  # fmt: skip
+    if reference is not None:
+        figure.add_vline(x=reference, line=dict(color=theme.muted, width=1, dash="dot"))
+    if selected in names:
+        at = names.index(str(selected))
+        figure.add_hrect(y0=at - 0.5, y1=at + 0.5, fillcolor=theme.grid, opacity=0.45, line_width=0, layer="below")
+    ticks = [f"<b>{label(n)}</b>" if n == selected else label(n) for n in names]
+    figure.update_xaxes(title_text=value_title, range=limits)
+    figure.update_yaxes(
+        tickvals=list(range(len(names))), ticktext=ticks, range=[len(names) - 0.4, -0.6], showgrid=False
+    )
+    height = 110 + max(26, 13 * len(series) + 6) * max(len(names), 2)
+    return finish(figure, theme, alt, height, hovermode="closest")

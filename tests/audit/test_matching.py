@@ -74,8 +74,12 @@ def test_removing_the_confound_removes_the_accuracy_it_gave() -> None:
     assert cell["change"] < -0.2 and cell["high"] < 0
     low, high = found.matched.interval("balanced_accuracy")
     assert low[0, 0] <= 0.5 <= high[0, 0]
-    value, low, high = found.mean_change(in_domain=True)
-    assert (value, low, high) == pytest.approx((cell["change"], cell["low"], cell["high"]))
+    [mean] = found.means().to_dict("records")  # one generator: nothing is out of domain
+    assert mean["cells"] == "in-domain" and mean["n"] == 1
+    assert [mean[f"change{end}"] for end in ("", "_low", "_high")] == pytest.approx(
+        [cell[e] for e in ("change", "low", "high")]
+    )
+    assert [mean["matched_low"], mean["matched_high"]] == pytest.approx([low[0, 0], high[0, 0]])
 
 
 def test_a_real_sign_survives_matching() -> None:

@@ -13,7 +13,7 @@ from aigi_core.audit.report import Audit, audit, composition
 from aigi_core.audit.verdict import to_frame, verdicts
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
-from tests.audit.factory import CLEAN, CONFOUNDED, SIZED, clean_images, planted_images
+from tests.audit.factory import CLEAN, CONFOUNDED, PARTLY, SIZED, clean_images, planted_images
 from tests.factory import make_workspace
 
 
@@ -40,7 +40,14 @@ def test_planted_confounds_are_named_with_their_numbers(planted: Audit) -> None:
     found = {verdict.generator: verdict for verdict in planted.verdicts}
     sized = found[SIZED]
     own = planted.detector.values["balanced_accuracy"][-1, -1] if planted.detector.test[-1] == SIZED else None
-    assert sized.headline.startswith(f"{SIZED}'s {sized.detector.value:.2f} is 1.00 from file facts alone (stored")
+    assert sized.headline.startswith(
+        f"{SIZED}'s detector reaches {sized.detector.value:.2f}, file facts alone 1.00 (stored"
+    )
+    partly = found[PARTLY]  # the detector knows more than the format: its number comes first
+    assert partly.detector.value >= partly.facts["stored"].value
+    assert partly.headline.startswith(
+        f"{PARTLY}'s {partly.detector.value:.2f} is {partly.facts['stored'].value:.2f} from file facts alone (stored"
+    )
     assert own is None or own == sized.detector.value
     assert "24 fakes, 24 real images" in sized.headline
     assert any("width: 100% of the fakes have 512 px" in sentence for sentence in sized.sentences)
@@ -69,11 +76,19 @@ def test_every_number_of_a_verdict_has_its_interval(planted: Audit) -> None:
 
 
 def test_matching_of_the_audit_leaves_out_what_cannot_be_matched(planted: Audit) -> None:
-    assert planted.matched is not None
-    assert SIZED in planted.matched.selection.left_out
-    assert CLEAN in planted.matched.matched.test
-    change = planted.matched.change
-    assert ((change["low"] <= change["change"]) & (change["change"] <= change["high"])).all()
+    assert not planted.matched.empty and planted.matched_note == ""
+    left_out = planted.kept.set_index("generator")["left_out"]
+    assert "too few fakes have a real image like them" in left_out[SIZED].iloc[0] and (left_out[CLEAN] == "").all()
+    assert CLEAN in set(planted.matched["test"]) and SIZED not in set(planted.matched["test"])
+    assert (
+        (planted.matched["low"] <= planted.matched["change"]) & (planted.matched["change"] <= planted.matched["high"])
+    ).all()
+    means = planted.means.set_index("cells")
+    own = planted.matched[planted.matched["in_domain"]]
+    assert means.loc["in-domain", "matched"] == pytest.approx(own["matched"].mean())
+    assert means.loc["in-domain", "change"] == pytest.approx(own["change"].mean()) and means.loc[
+        "in-domain", "n"
+    ] == len(own)
 
 
 def test_verdicts_need_matrices_of_the_same_generators(planted: Audit) -> None:

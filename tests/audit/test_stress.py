@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,17 @@ def test_components_that_come_through(workspace: Workspace) -> None:
     before, after = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (
         workspace.embeddings, s.open_perturbed(workspace, ERASES).embeddings))  # fmt: skip
     assert erased.loc[5, "correlation"] == pytest.approx(np.corrcoef(before[:, 5], after[:, 5])[0, 1], abs=1e-6)
+
+
+def test_a_component_that_holds_nothing_has_no_correlation(workspace: Workspace, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(workspace.path, tmp_path / "w"))
+    for name in ("embeddings.npy", "perturbed/crop-0.8/embeddings.npy"):
+        rows = np.load(path / name)
+        rows[:, 3] = 0
+        np.save(path / name, rows)
+    table = s.component_stability(Workspace.open(path), HARMLESS).set_index("component")
+    assert table.loc[3, ["correlation", "low", "high", "shift"]].isna().all()
+    assert table["correlation"].drop(3).min() > 0.9
 
 
 def test_copies_of_a_workspace(workspace: Workspace) -> None:

@@ -11,14 +11,14 @@ from PIL import Image
 
 from aigi_core.audit import stress as s
 from aigi_core.clip.encoder import Encoder, load_encoder
-from aigi_core.detectors.features import HeadsView
+from aigi_core.detectors.features import EmbeddingView, HeadsView
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.images import load_rgb
 from aigi_core.perturb import Op
 from aigi_core.workspace import Workspace, read_manifest, verify, write_manifest
 from precompute.__main__ import main
 from precompute.encode import pipeline
-from precompute.perturb import perturb
+from precompute.perturb import halve, perturb
 from tests.tiny_clip import make_tiny_clip
 
 PER_KIND = 20
@@ -126,6 +126,27 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(
     assert "(8 of them by an earlier run)" in capsys.readouterr().out
     name = "perturbed/crop-0.8/embeddings.npy"
     assert (workspace / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_half_precision_halves_the_bytes_and_hardly_moves_a_logit(workspace: Path) -> None:
+    assert run(workspace, "--ops", "jpeg:50") == 0
+    opened = Workspace.open(workspace)
+    whole = np.array(s.open_perturbed(opened, "jpeg:50").embeddings)
+    assert run(workspace, "--ops", "jpeg:50", "--half") == 0
+    opened = Workspace.open(workspace)
+    copies = s.open_perturbed(opened, "jpeg:50")
+    assert copies.embeddings.dtype == np.float16 and whole.dtype == np.float32
+    np.testing.assert_array_equal(copies.embeddings, whole.astype(np.float16))
+    assert EmbeddingView().matrix(copies).dtype == np.float64
+    assert verify(workspace) == []
+    assert run(workspace, "--ops", "jpeg:50") == 0  # other precision: encoded again
+    assert s.open_perturbed(Workspace.open(workspace), "jpeg:50").embeddings.dtype == np.float32
+
+
+def test_half_precision_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
+    np.save(tmp_path / "embeddings.npy", np.array([[1.0, 7e4]], np.float32))
+    with pytest.raises(AigiError, match="beyond the range of half precision: run without --half"):
+        halve(tmp_path / "embeddings.npy")
 
 
 def test_copies_of_an_earlier_state_are_refused(workspace: Path) -> None:

@@ -1,0 +1,95 @@
+"""Audit a workspace and keep what was found: ``python -m precompute audit --workspace W``.
+
+Common marks (a colour bar, a logo) are looked for in the images themselves, where they can be read; everything else
+needs the workspace alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from threadpoolctl import threadpool_limits
+
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.workspace import Workspace, exclusive, tool_versions
+
+SIDE = 64
+"""Side, px, of the squares in which common marks are looked for."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``audit``."""
+    parser = subparsers.add_parser("audit", description="Can a workspace's labels be guessed without looking?")
+    add = parser.add_argument
+    add("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
+    add("--images", type=Path, metavar="DIR", help="folder of the images (default: as ingest recorded)")
+    add("--draws", type=int, default=1000, help="bootstrap draws of every interval (default 1,000)")
+    add("--force", action="store_true", help="compute again what is there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute and publish; does nothing where the result is already there."""
+    from aigi_core.audit.cached import KIND, AuditSettings, load_audit, save_audit
+    from aigi_core.audit.report import audit
+
+    if args.draws < 20:
+        raise AigiError(f"An interval needs at least 20 draws, got --draws {args.draws}.")
+    workspace, settings = Workspace.open(args.workspace), AuditSettings(draws=args.draws)
+    if not args.force:
+        try:
+            load_audit(workspace, settings)
+            print("This workspace has been audited already (--force does it again).")
+            return 0
+        except WorkspaceError:
+            pass  # not yet, or damaged
+    start = time.perf_counter()
+    with exclusive(workspace.path, "audit"), threadpool_limits(1), tempfile.TemporaryDirectory() as scratch:
+        pixels, note = squares(workspace, args.images, Path(scratch) / "squares.npy")
+        found = audit(
+            workspace, bank=settings.bank, pixels=pixels, draws=settings.draws, seed=settings.seed,
+            tell=lambda step: print(f"{step} ...", file=sys.stderr, flush=True),
+        )  # fmt: skip
+        seconds = round(time.perf_counter() - start, 1)
+        key = save_audit(workspace, found, settings, {"marks": note, "seconds": seconds, "tools": tool_versions()})
+    print(f"Audited {len(found.verdicts)} generators in {seconds:.0f} s ({note}): {workspace.result_path(KIND, key)}")
+    return 0
+
+
+def squares(
+    workspace: Workspace, images: Path | None, scratch: Path
+) -> tuple[UInt8[np.ndarray, "N s s 3"] | None, str]:
+    """Every image squeezed to one small square, and a note on it; None where the images are not at hand.
+
+    Args:
+        scratch: file that holds the squares while they are looked at, so that they need not fit in memory.
+
+    Raises:
+        AigiError: a folder that was named and is not there, or an image in it that cannot be read.
+    """
+    from PIL import Image
+
+    from aigi_core.images import load_rgb
+    from precompute.encode.pipeline import image_root
+
+    try:
+        root = image_root(workspace.path, workspace.manifest, images)
+    except AigiError:
+        if images is not None:
+            raise
+        return None, "without common marks: the images are not at hand"
+    paths = workspace.images["path"].tolist()
+    found = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.uint8, shape=(len(paths), SIDE, SIDE, 3))
+    for row, path in enumerate(paths):
+        try:
+            picture = load_rgb(root / path).image
+        except AigiError as error:
+            raise AigiError(f"The image {path!r} below {root} cannot be read ({error}): put it right.") from error
+        found[row] = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
+    return found, f"common marks looked for in {len(paths):,} images"

@@ -1,0 +1,84 @@
+"""What is kept of an audit is what was found; what is missing or damaged says what to run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aigi_core.audit.cached import KIND, AuditSettings, load_audit, save_audit
+from aigi_core.audit.report import Audit, audit
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.workspace import Workspace
+from tests.audit.factory import planted_images
+from tests.audit.test_report import workspace
+
+SETTINGS = AuditSettings(draws=100)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Audit]:
+    made = workspace(tmp_path_factory.mktemp("cached") / "w", planted_images())
+    pixels = np.random.default_rng(0).integers(0, 256, (len(made.images), 8, 8, 3), dtype=np.uint8)
+    return made, audit(made, draws=SETTINGS.draws, pixels=pixels)
+
+
+def same(a: object, b: object) -> None:
+    if isinstance(a, dict) and isinstance(b, dict):
+        assert list(a) == list(b)
+        for name in a:
+            same(a[name], b[name])
+    elif isinstance(a, pd.DataFrame) and isinstance(b, pd.DataFrame):
+        pd.testing.assert_frame_equal(a.reset_index(drop=True), b.reset_index(drop=True), check_dtype=False)
+    elif isinstance(a, np.ndarray):
+        np.testing.assert_array_equal(a, b)
+    elif hasattr(a, "__dict__"):
+        same(
+            {k: v for k, v in vars(a).items() if k != "in_domain"},
+            {k: v for k, v in vars(b).items() if k != "in_domain"},
+        )
+    else:
+        assert a == b
+
+
+def test_what_is_read_is_what_was_found(planted: tuple[Workspace, Audit]) -> None:
+    made, found = planted
+    key = save_audit(made, found, SETTINGS, {"seconds": 1})
+    assert made.result_path(KIND, key).is_dir() and key == SETTINGS.key(made)
+    read = load_audit(Workspace.open(made.path), SETTINGS)
+    for name in vars(found):
+        same(getattr(found, name), getattr(read, name))
+    with pytest.raises(WorkspaceError, match="not been audited yet: run 'python -m precompute audit"):
+        load_audit(made, AuditSettings(draws=101))
+
+
+def test_an_audit_without_texts_and_pixels_is_kept_too(planted: tuple[Workspace, Audit]) -> None:
+    made, wanted = planted[0], AuditSettings(bank="none", draws=50)
+    found = audit(made, bank="none", draws=50)
+    assert found.content is None and found.overlays is None and found.words == {}
+    save_audit(made, found, wanted)
+    read = load_audit(made, wanted)
+    assert read.content is None and read.overlays is None and read.words == {} and read.verdicts == found.verdicts
+
+
+def test_damage_is_one_sentence(planted: tuple[Workspace, Audit], tmp_path: Path) -> None:
+    made, found = planted
+    opened = Workspace.open(Path(shutil.copytree(made.path, tmp_path / "w")))
+    folder = opened.result_path(KIND, save_audit(opened, found, SETTINGS))
+    for name, content in (("arrays.npz", b"PK"), ("within.parquet", b""), ("audit.json", b"{}")):
+        good = (folder / name).read_bytes()
+        (folder / name).write_bytes(content)
+        with pytest.raises(WorkspaceError, match="is damaged .*: delete that folder and run"):
+            load_audit(opened, SETTINGS)
+        (folder / name).write_bytes(good)
+    assert load_audit(opened, SETTINGS).verdicts == found.verdicts
+
+
+def test_no_fakes_no_audit(planted: tuple[Workspace, Audit], tmp_path: Path) -> None:
+    images = planted_images()
+    images.loc[:, ["label", "generator", "family"]] = [0, "", ""]
+    with pytest.raises(AigiError, match="holds no fake images"):
+        audit(workspace(tmp_path / "w", images))
