@@ -23,6 +23,7 @@ from ui.images import Tile, clickable_grid, grid_html
 from ui.report import Draw, Report, Stat
 
 log = logging.getLogger("aigi.ui")
+_RUNS = "_runs"
 
 
 class Page(Controls):
@@ -221,12 +222,13 @@ class Page(Controls):
             self._complaints.warning(f"{inert(complaint)} The default is shown.", icon=":material/link_off:")
         if error is not None:  # the URL stays as it is: controls that were not reached would drop out of it
             _explain(error)
-            return True
-        self.write_url(workspaces.parameter())
-        self._foot()
+        else:
+            self.write_url(workspaces.parameter())
+            self._share()
+        st.html(report.foot_html(None if error else self.workspace, run_number()))
         return True
 
-    def _foot(self) -> None:
+    def _share(self) -> None:
         link = _link()
         if self._report.protocol:
             with st.expander("How these numbers are made", icon=":material/science:"):
@@ -246,6 +248,12 @@ class Page(Controls):
 def page(file: str) -> Page:
     """Start a page: ``with ui.page(__file__) as page:`` is its first line, for it is the deep-link guard too."""
     return Page(router.guard(file))
+
+
+def run_number() -> int:
+    """How often this session has drawn a page to its end; the foot carries it, so that a browser test can wait for it."""
+    st.session_state[_RUNS] = number = int(st.session_state.get(_RUNS, 0)) + 1
+    return number
 
 
 def name(text: str) -> str:

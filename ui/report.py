@@ -112,6 +112,12 @@ def stats_html(stats: Sequence[Stat]) -> str:
     return f'<dl class="aigi-stats">{items}</dl>' if items else ""
 
 
+def foot_html(workspace: Workspace | None, run: int) -> str:
+    """The last line of a page: what it was made from."""
+    about = f"{workspace.name}, digest {workspace.digest} · " if workspace else ""
+    return f'<p class="aigi-foot" data-run="{run}">{escape(about)}AIGI Explorer {__version__}</p>'
+
+
 def _definitions(about: Mapping[str, str]) -> str:
     return "<dl class=about>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in about.items()) + "</dl>"
 

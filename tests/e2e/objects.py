@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 NOT_OURS = (
     '[data-testid="stSidebarHeader"]', '[data-testid="stToolbar"]', '[data-testid="stHeader"]', ".modebar",
     '[data-testid="stDataFrame"]', '[data-testid="stElementToolbar"]',
 )  # fmt: skip
 """Parts drawn by Streamlit and plotly themselves, which the app cannot mend; axe leaves them out."""
+DRAWN = """(before) => {
+  const app = document.querySelector('[data-testid=stApp]'), foot = document.querySelector('.aigi-foot')
+  return app && foot && app.dataset.testConnectionState === 'CONNECTED' && app.dataset.testScriptState === 'notRunning'
+    && Number(foot.dataset.run) > before && !document.querySelector('[data-testid=stSkeleton]')
+    && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(c => c.querySelector('.main-svg'))
+}"""
+"""Whether a run of the script after that of this number has ended and everything is drawn."""
 
 
 class App:
@@ -40,14 +49,15 @@ class App:
 
     def settled(self) -> App:
         """Wait until the script has run and everything is drawn."""
-        self.page.wait_for_selector("[data-testid=stApp][data-test-connection-state=CONNECTED]")
-        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
-        self.page.wait_for_selector("h1")
-        self.page.wait_for_function(
-            """() => !document.querySelector('[data-testid=stSkeleton]') &&
-            [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(c => c.querySelector('.main-svg'))"""
-        )
+        self.page.wait_for_function(DRAWN, arg=0)
         return self
+
+    @contextmanager
+    def redrawn(self) -> Iterator[None]:
+        """Wait until what is done inside has made the script run once more and everything is drawn."""
+        before = int(self.page.locator(".aigi-foot").get_attribute("data-run") or 0)
+        yield
+        self.page.wait_for_function(DRAWN, arg=before)
 
     @property
     def title(self) -> str:
@@ -75,43 +85,51 @@ class App:
     def click_cell(self, name: str, row: int, column: int) -> None:
         """Click a heatmap's cell, counted from the top left."""
         chart = self.chart(name)
-        chart.scroll_into_view_if_needed()
-        box = chart.locator(".heatmaplayer image, .heatmaplayer .hm image").first.bounding_box()
-        rows, columns = chart.locator(".yaxislayer-above .ytick, .ytick").count(), chart.locator(".xtick").count()
+        plot = chart.locator(".nsewdrag").first
+        rows, columns = chart.locator(".ytick").count(), chart.locator(".xtick").count()
+        box = plot.bounding_box()
         assert box and rows and columns
-        self.page.mouse.click(
-            box["x"] + box["width"] * (column + 0.5) / columns, box["y"] + box["height"] * (row + 0.5) / rows
-        )
+        at = {"x": box["width"] * (column + 0.5) / columns, "y": box["height"] * (row + 0.5) / rows}
+        with self.redrawn():
+            plot.click(position=at)  # where the plot then is, once it stands still
 
     def click_point(self, name: str, number: int, trace: int = 0) -> None:
         """Click a point of a scatter, counted from 0 in the order of its data."""
-        chart = self.chart(name)
-        chart.scroll_into_view_if_needed()
-        box = chart.locator(".scatterlayer .trace").nth(trace).locator(".point").nth(number).bounding_box()
-        assert box
-        self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        point = self.chart(name).locator(".scatterlayer .trace").nth(trace).locator(".point").nth(number)
+        with self.redrawn():
+            point.click(force=True)  # plotly lays a plane over its points which takes the click
 
     def fill(self, label: str, line: str) -> None:
         """Type into a text field and press Enter."""
         field = self.page.get_by_role("textbox", name=label)
         field.fill(line)
-        field.press("Enter")
+        with self.redrawn():
+            field.press("Enter")
+
+    def press(self, button: str) -> None:
+        """Click a button that makes the page run anew."""
+        with self.redrawn():
+            self.page.get_by_role("button", name=button).click()
+
+    def switch(self, toggle: str) -> None:
+        """Turn a toggle on or off, by the keyboard."""
+        self.page.get_by_role("checkbox", name=toggle).focus()
+        with self.redrawn():
+            self.page.keyboard.press("Space")
+
+    def back(self) -> None:
+        """The browser's Back button."""
+        with self.redrawn():
+            self.page.go_back()
 
     def choose(self, label: str, option: str) -> None:
-        """Choose in a select box by the keyboard alone. A list that a redraw has shut is opened again."""
+        """Choose in a select box by the keyboard alone."""
         field = self.page.get_by_role("combobox", name=label)
-        shown = self.page.get_by_role("option", name=option, exact=True).first
-        for _ in range(6):
-            field.focus()
-            field.fill(option)
-            try:
-                shown.wait_for(timeout=10_000)
-            except TimeoutError:
-                self.page.keyboard.press("Escape")
-                self.settled()
-                continue
-            return self.page.keyboard.press("Enter")
-        raise AssertionError(f"{label!r} never offered {option!r}")
+        field.focus()
+        field.fill(option)
+        self.page.get_by_role("option", name=option, exact=True).first.wait_for()
+        with self.redrawn():
+            self.page.keyboard.press("Enter")
 
     def selected(self, label: str) -> str:
         return self.page.get_by_role("combobox", name=label).input_value()
@@ -148,12 +166,10 @@ class App:
             more.get_by_role("button", name=button).click()
         return Path(waiting.value.path()).read_text("utf-8")
 
-    def wait_for_title(self, start: str) -> None:
-        self.page.locator("h1").filter(has_text=start).wait_for()
-        self.settled()
-
     def navigate(self, name: str) -> None:
-        self.page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
+        """Go to another page by the sidebar."""
+        with self.redrawn():
+            self.page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
 
     def wait_for_query(self, name: str, value: str | None) -> None:
         """Until the address bar says so."""

@@ -19,7 +19,7 @@ def test_click_a_head_and_ablate_it(app: App, synthetic: Workspace) -> None:
     app.click_cell("map", 1, 2)
     app.wait_for_query("head", "1.2")
     assert app.selected("Opened head") == "1.2"
-    app.page.get_by_role("button", name="Ablate it").click()
+    app.press("Ablate it")
     app.wait_for_query("ablate", "1.2")
     assert app.errors == [] and "20 controls" in app.alt("ablation")
 

@@ -26,7 +26,7 @@ def test_click_a_text_and_take_it_away(app: App, said: Words) -> None:
     app.click_point("nearest", 2)
     app.wait_for_query("text", said.nearest["text"][2])
     assert app.selected("Opened text") == said.nearest["text"][2]
-    app.page.get_by_role("button", name="Take it away").click()
+    app.press("Take it away")
     app.wait_for_query("remove", said.nearest["text"][2])
     assert app.errors == [] and "controls" in app.alt("concept")
 
