@@ -53,17 +53,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode every operation; prints one line each."""
-    from aigi_core.clip.preprocessing import Preprocessing
     from aigi_core.clip.workspace_encoder import workspace_encoder
     from aigi_core.workspace import Workspace
 
     ops = parse_ops(args.ops)  # refused before weights load
     workspace = Workspace.open(args.workspace)
-    encoder = replace(
-        workspace_encoder(workspace, args.model, args.pretrained, args.device),
-        preprocessing=Preprocessing.from_description(workspace.encoder["preprocessing"]),
-        precision=workspace.encoder["precision"],
-    )
+    encoder = workspace_encoder(workspace, args.model, args.pretrained, args.device)
+    encoder = replace(encoder, precision=workspace.encoder["precision"])
     try:
         for op in ops:
             print(

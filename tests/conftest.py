@@ -31,6 +31,14 @@ def synthetic(synthetic_path: Path) -> Workspace:
 
 
 @pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A small workspace of real pictures, and where its tiny encoder is; read only."""
+    from tests.tiny_workspace import make_tiny_workspace  # brings torch
+
+    return make_tiny_workspace(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
 def real_images() -> Path:
     """The collection of real images beside the checkout; tests that need it are skipped where it is not."""
     if not (IMAGES / "manifest.csv").is_file():

@@ -16,6 +16,7 @@ ROOMS = (
     ("overview", "calibration", "perturb", "clip"),
     ("detectors",),
     ("transfer", "geometry", "explain", "audit"),
+    ("inspection",),
     ("figures",),
 )
 """Rooms of aigi_core from the bottom up; each may import itself, its neighbours on the same floor, and those below."""

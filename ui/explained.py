@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from aigi_core.clip.workspace_encoder import workspace_encoder
 from aigi_core.detectors.features import Head, HeadsView, all_heads
 from aigi_core.detectors.heads import score_heads, select_heads
 from aigi_core.errors import AigiError, WorkspaceError
@@ -39,7 +38,7 @@ from aigi_core.transfer import PairedDifference, difference
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
-from ui import results
+from ui import encoders, results
 from ui.page import Page
 from ui.results import Setting
 from ui.workspaces import cached
@@ -112,12 +111,7 @@ def _encode(workspace: Workspace, new: Sequence[str]) -> np.ndarray:
     """Embed texts that no bank holds. Loads the text tower, and torch, on first need."""
     with st.spinner("Loading the text tower, once for all sessions …"):
         try:
-            encoder = _encoder(workspace)
-        except ImportError as error:
-            raise AigiError(
-                f"{new[0]!r} is in none of the text banks, and the text tower cannot be loaded here ({error}): choose "
-                "phrases of a bank, or install torch and open_clip_torch."
-            ) from error
+            encoder = encoders.load(workspace)
         except AigiError as error:
             raise AigiError(
                 f"{new[0]!r} is in none of the text banks, and the text tower cannot be loaded here: choose phrases of a "
@@ -125,11 +119,6 @@ def _encode(workspace: Workspace, new: Sequence[str]) -> np.ndarray:
             ) from error
         found: np.ndarray = encoder.encode_texts(list(new))
         return found
-
-
-@st.cache_resource(show_spinner=False, max_entries=2, hash_funcs={Workspace: lambda w: w.encoder["weights_sha256"]})
-def _encoder(workspace: Workspace):  # type: ignore[no-untyped-def]  # naming its type would import torch
-    return workspace_encoder(workspace)
 
 
 @cached
@@ -265,8 +254,10 @@ def roles(workspace: Workspace, setting: Setting, row: int) -> pd.DataFrame:
 
 
 @cached
-def head_said(workspace: Workspace, head: Head, train: str, definition: Definition, texts: Texts) -> Words:
-    """What one head says on a generator's training images, with its null."""
+def head_said(
+    workspace: Workspace, head: Head, train: str | tuple[str, ...], definition: Definition, texts: Texts
+) -> Words:
+    """What one head says on the training images of one generator or several, with its null."""
     return head_words(workspace, lexicon(workspace, texts), *head, train, definition, LISTED)
 
 

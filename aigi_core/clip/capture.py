@@ -13,7 +13,7 @@ head's contribution exactly (Gandelsman et al. 2024, extended by layer norm and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -88,11 +88,10 @@ def capture(tower: VisionTower, images: Float[Tensor, "B 3 size size"]) -> Encod
         blocks = tower.transformer.resblocks
         stream = tower._embeds(images).float()
         contexts = []
-        for block in blocks[:-1]:
-            context, stream = _block(block, stream, stream)
-            contexts.append(context)
-        context, stream = _block(blocks[-1], stream, stream[:, :1])
-        contexts.append(context)
+        for block in blocks:
+            step = run_block(block, stream, stream[:, :1] if block is blocks[-1] else stream)
+            contexts.append(step.context[:, :, 0])
+            stream = step.stream
         with torch.autocast(images.device.type, enabled=False):
             final = stream[:, 0].float()
             variance, mean = torch.var_mean(final, dim=-1, correction=0)
@@ -104,10 +103,26 @@ def capture(tower: VisionTower, images: Float[Tensor, "B 3 size size"]) -> Encod
     return EncodedBatch(embedding, heads, ln_post)
 
 
-def _block(
-    block: Any, stream: Float[Tensor, "B T width"], queried: Float[Tensor, "B Q width"]
-) -> tuple[Float[Tensor, "B heads head_width"], Float[Tensor, "B Q width"]]:
-    """One residual block for the first Q tokens, attending to all T; returns the class token's contexts as well."""
+class Step(NamedTuple):
+    """What one residual block did for the first Q tokens, attending to all T.
+
+    Attributes:
+        queries, keys, values: of its attention.
+        context: what each head read, before the output projection.
+        mlp: what its MLP added (LayerScale included).
+        stream: the residual stream after it.
+    """
+
+    queries: Float[Tensor, "B heads Q head_width"]
+    keys: Float[Tensor, "B heads T head_width"]
+    values: Float[Tensor, "B heads T head_width"]
+    context: Float[Tensor, "B heads Q head_width"]
+    mlp: Float[Tensor, "B Q width"]
+    stream: Float[Tensor, "B Q width"]
+
+
+def run_block(block: Any, stream: Float[Tensor, "B T width"], queried: Float[Tensor, "B Q width"]) -> Step:
+    """One residual block for the first Q tokens of a stream, attending to all of it."""
     attention = block.attn
     batch, tokens, width = stream.shape
     queries, heads = queried.shape[1], attention.num_heads
@@ -124,8 +139,8 @@ def _block(
     context = F.scaled_dot_product_attention(q, k, v)
     out = attention.out_proj(context.transpose(1, 2).reshape(batch, queries, width))
     updated = queried + block.ls_1(out)
-    updated = updated + block.ls_2(block.mlp(block.ln_2(updated)))
-    return context[:, :, 0], updated
+    mlp = block.ls_2(block.mlp(block.ln_2(updated)))
+    return Step(q, k, v, context, mlp, updated + mlp)
 
 
 def decomposition_maps(tower: VisionTower) -> dict[str, np.ndarray]:

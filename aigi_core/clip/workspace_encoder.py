@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.errors import WorkspaceError
 from aigi_core.workspace import Workspace
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 def workspace_encoder(
     workspace: Workspace, model: str | None = None, pretrained: str | None = None, device: str = "auto"
 ) -> Encoder:
-    """Load a workspace's encoder, checked by the digest of its weights.
+    """Load a workspace's encoder, checked by the digest of its weights, with the workspace's own preprocessing.
 
     Args:
         model, pretrained: where the record is not enough to find the weights again (a file, a folder).
@@ -38,4 +40,4 @@ def workspace_encoder(
             f"{recorded['weights_sha256'][:12]}, but {tag or model or 'the model'} gives weights {encoder.weights_sha256[:12]}: "
             f"texts and images would not share a space; name the same weights with --pretrained or --model."
         )
-    return encoder
+    return replace(encoder, preprocessing=Preprocessing.from_description(recorded["preprocessing"]))

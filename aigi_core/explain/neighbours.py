@@ -1,4 +1,4 @@
-"""Which images of a workspace lie nearest to one of them."""
+"""Which images of a workspace lie nearest to one of them, or to any other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aigi_core.workspace import Workspace
 def neighbours(workspace: Workspace, row: int, k: int = 12) -> pd.DataFrame:
     """The k images nearest to one by cosine of embeddings, itself left out: ``row, cosine, generator, split, same_group``.
 
-    ``generator`` is ``real`` for real images. One query needs no index: a product over the memory map, in blocks.
+    ``generator`` is ``real`` for real images.
 
     Raises:
         AigiError: the image does not exist, or an embedding has length zero.
@@ -23,20 +23,34 @@ def neighbours(workspace: Workspace, row: int, k: int = 12) -> pd.DataFrame:
     n = len(workspace.embeddings)
     if not 0 <= row < n:
         raise AigiError(f"There is no image in row {row}: the workspace has rows 0 to {n - 1}.")
-    cosine = np.concatenate([_cosines(workspace.embeddings[part], workspace.embeddings[row]) for part in blocks(n)])
-    cosine[row] = -np.inf
-    nearest = np.argsort(-cosine, kind="stable")[: min(k, n - 1)]
+    found = nearest(workspace, workspace.embeddings[row], k + 1)
+    domains = workspace.domains
+    found = found[found["row"] != row].head(k).reset_index(drop=True)
+    return found.assign(same_group=domains.group[found["row"].to_numpy()] == domains.group[row])
+
+
+def nearest(workspace: Workspace, embedding: Float[np.ndarray, " d"], k: int = 12) -> pd.DataFrame:
+    """The k images of a workspace nearest to any embedding: ``row, cosine, generator, split``."""
+    cosine = cosines(workspace, embedding)
+    rows = np.argsort(-cosine, kind="stable")[:k]
     domains = workspace.domains
     return pd.DataFrame(
-        {"row": nearest, "cosine": cosine[nearest],
-         "generator": np.where(domains.labels[nearest] == FAKE, domains.generator[nearest], "real"),
-         "split": domains.split[nearest], "same_group": domains.group[nearest] == domains.group[row]}
+        {"row": rows, "cosine": cosine[rows],
+         "generator": np.where(domains.labels[rows] == FAKE, domains.generator[rows], "real"),
+         "split": domains.split[rows]}
     )  # fmt: skip
 
 
-def _cosines(rows: Float[np.ndarray, "n d"], query: Float[np.ndarray, " d"]) -> Float[np.ndarray, " n"]:
-    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows)) * np.linalg.norm(query)
+def cosines(workspace: Workspace, embedding: Float[np.ndarray, " d"]) -> Float[np.ndarray, " N"]:
+    """Cosine of one embedding with every image's. One query needs no index: a product over the memory map, in blocks."""
+    query = unit_rows(np.asarray(embedding)[None])[0]
+    return np.concatenate([unit_rows(workspace.embeddings[part]) @ query for part in blocks(len(workspace.embeddings))])
+
+
+def unit_rows(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    """Embeddings of length 1; AigiError where one has length zero."""
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
     if not lengths.all():
         raise AigiError("An embedding of length zero has no direction: leave that image out and encode again.")
-    cosine: np.ndarray = (rows @ query) / lengths
-    return cosine
+    unit: np.ndarray = rows / lengths[:, None]
+    return unit

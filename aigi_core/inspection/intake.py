@@ -1,0 +1,127 @@
+"""Images that a user brings: found, decoded safely one by one, and encoded as the workspace's own images were.
+
+Every file has its own outcome. Nothing is written to disk, and of a picture only what the encoder sees and a small copy
+are kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from aigi_core.clip.preprocessing import Preprocessing
+from aigi_core.detectors.features import EncodedImages
+from aigi_core.errors import AigiError
+from aigi_core.images import ImageError, load_rgb, read_bytes
+
+if TYPE_CHECKING:  # it needs torch, this module does not
+    from aigi_core.clip.encoder import Encoder
+
+SMALL = 360
+"""Longest side, in pixels, of the copy that is kept to be shown."""
+BATCH = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """One file: decoded, or refused with the reason.
+
+    Attributes:
+        name: as the user knows it; anything may stand in it.
+        reason: why it was refused, in one line; empty where it was decoded.
+        key: SHA-256 of its bytes, in hex.
+        pixels: what the encoder sees.
+        picture: a small copy of the whole picture.
+        about: size, format and how an unusual file was handled, in words.
+    """
+
+    name: str
+    reason: str = ""
+    key: str = ""
+    pixels: UInt8[np.ndarray, "size size 3"] | None = None
+    picture: Image.Image | None = None
+    about: str = ""
+
+
+def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The files named, and all files in the folders named, subfolders included, by name; hidden ones are passed over.
+
+    What is not an image is found out when it is opened. Links to folders are not followed inside a folder.
+
+    Raises:
+        AigiError: nothing there, a folder without files, or a folder that cannot be read.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        try:
+            if not path.is_dir():
+                if not (path.exists() or path.is_symlink()):
+                    raise AigiError(f"There is no file or folder {str(path)!r}: check the path.")
+                found.append(path)
+                continue
+            inside = [Path(folder) / name for folder, _, names in os.walk(path, onerror=_refuse) for name in names]
+        except (OSError, ValueError) as error:
+            raise AigiError(f"{str(path)!r} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+        shown = [file for file in inside if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+        if not shown:
+            raise AigiError(f"The folder {str(path)!r} holds no files: name a folder with images.")
+        found += sorted(shown)
+    return list(dict.fromkeys(found))
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def open_image(name: str, source: bytes | Path, preprocessing: Preprocessing) -> Opened:
+    """Decode one file through the project's one safe decoder; never raises for what the file holds."""
+    try:
+        content = source if isinstance(source, bytes) else read_bytes(source)
+        loaded = load_rgb(content)
+    except ImageError as error:
+        return Opened(name, " ".join(str(error).split()))
+    key = sha256(content).hexdigest()
+    quality = "" if np.isnan(loaded.jpeg_quality) else f", quality about {loaded.jpeg_quality:.0f}"
+    facts = [f"{loaded.width} × {loaded.height} px, {loaded.format}{quality}, {len(content):,} bytes", loaded.note]
+    pixels = preprocessing.pixels(loaded.image, key)
+    small = loaded.image.copy()
+    small.thumbnail((SMALL, SMALL), Image.Resampling.LANCZOS)
+    return Opened(name, key=key, pixels=pixels, picture=small, about="; ".join(fact for fact in facts if fact))
+
+
+def encode(
+    encoder: Encoder, pixels: Sequence[UInt8[np.ndarray, "size size 3"]], decomposition: dict[str, np.ndarray]
+) -> EncodedImages:
+    """Features of preprocessed images, as a detector reads them; one forward pass for each :data:`BATCH`.
+
+    Args:
+        decomposition: the workspace's fixed maps, which are those of its encoder.
+    """
+    if not len(pixels):
+        raise AigiError("There is no image to encode.")
+    batches = [encoder.encode_images(np.stack(pixels[i : i + BATCH])) for i in range(0, len(pixels), BATCH)]
+    return EncodedImages(
+        np.concatenate([batch.embedding.cpu().numpy() for batch in batches]),
+        np.concatenate([batch.heads.cpu().numpy() for batch in batches], axis=2),
+        np.concatenate([batch.ln_post.cpu().numpy() for batch in batches]),
+        decomposition,
+    )
+
+
+def one_image(images: EncodedImages, at: int) -> EncodedImages:
+    """One of several encoded images, without holding on to the others."""
+    keep = slice(at, at + 1)
+    return EncodedImages(
+        images.embeddings[keep].copy(),
+        images.heads[:, :, keep].copy(),
+        images.ln_post[keep].copy(),
+        images.decomposition,
+    )

@@ -1,0 +1,130 @@
+"""How far an image lies from anything in a workspace, and what lies nearest.
+
+Distances are 1 - cosine of embeddings. What is far is judged by the workspace itself: held-out (test) images, each with
+its distance to the nearest image outside its own group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from aigi_core.errors import AigiError
+from aigi_core.explain.contributions import blocks
+from aigi_core.explain.neighbours import cosines, unit_rows
+from aigi_core.manifest import FAKE
+from aigi_core.resampling import group_numbers, wilson
+from aigi_core.workspace import Workspace
+
+MOST_HELD_OUT = 2000
+"""Held-out images that distances are compared with; beyond that a seeded sample."""
+NEIGHBOURHOOD = 50
+"""Nearest images whose sources are counted."""
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """An image's distance to a workspace, beside those of the workspace's own held-out images.
+
+    Attributes:
+        distance: 1 - cosine to the nearest image.
+        farther_than: share of held-out images that lie nearer to theirs; ``low`` and ``high`` its 95 % interval (Wilson).
+        n: held-out images.
+    """
+
+    distance: float
+    farther_than: float
+    low: float
+    high: float
+    n: int
+
+
+def held_out_distances(workspace: Workspace, most: int = MOST_HELD_OUT, seed: int = 0) -> Float[np.ndarray, " n"]:
+    """Distance of test images to the nearest image outside their own group, ascending.
+
+    Raises:
+        AigiError: no test images.
+    """
+    domains = workspace.domains
+    rows = np.flatnonzero(domains.split == "test")
+    if not len(rows):
+        raise AigiError("The workspace has no test images to compare distances with: build it with splits.")
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    group = group_numbers(domains.group, np.arange(len(domains)))
+    asked = unit_rows(workspace.embeddings[rows])
+    best = np.full(len(rows), -1.0)
+    for block in blocks(len(domains)):
+        found = asked @ unit_rows(workspace.embeddings[block]).T
+        own = group[rows][:, None] == group[block]
+        best = np.maximum(best, np.where(own, -1.0, found).max(axis=1))
+    return np.sort(1 - best)
+
+
+def novelty(
+    workspace: Workspace,
+    embedding: Float[np.ndarray, " d"],
+    held_out: Float[np.ndarray, " n"],
+    row: int | None = None,
+) -> Novelty:
+    """How unlike anything in the workspace an image is.
+
+    Args:
+        embedding: not normalised.
+        held_out: of :func:`held_out_distances`.
+        row: the image's own row, where it is one of the workspace's: it and its group do not count.
+    """
+    cosine = _without_own(workspace, cosines(workspace, embedding), row)
+    distance = float(1 - cosine.max())
+    nearer = int(np.searchsorted(held_out, distance, side="left"))
+    low, high = wilson(nearer, len(held_out))
+    return Novelty(distance, nearer / len(held_out), float(low), float(high), len(held_out))
+
+
+def nearest_sources(
+    workspace: Workspace, embedding: Float[np.ndarray, " d"], row: int | None = None, k: int = NEIGHBOURHOOD
+) -> pd.DataFrame:
+    """Whose images lie nearest: every generator and every pool's real images, most over-represented first.
+
+    Returns:
+        Columns ``source, family, nearest`` (best cosine), ``among`` (images of it among the ``k`` nearest),
+        ``share, low, high`` (Wilson, images taken as independent), ``expected`` (its share of the workspace), ``n``.
+    """
+    cosine = _without_own(workspace, cosines(workspace, embedding), row)
+    k = min(k, int(np.isfinite(cosine).sum()))
+    near = np.argsort(-cosine, kind="stable")[:k]
+    domains = workspace.domains
+    source = np.where(domains.labels == FAKE, domains.generator, np.char.add("real: ", domains.pool))
+    family_of = domains.family_of | {f"real: {pool}": "real" for pool in np.unique(domains.pool)}
+    rows = []
+    for name in np.unique(source):
+        mine = source == name
+        among = int(mine[near].sum())
+        low, high = wilson(among, k)
+        rows.append(
+            {"source": str(name), "family": family_of[str(name)], "nearest": float(cosine[mine].max()), "among": among,
+             "share": among / k, "low": float(low), "high": float(high), "expected": float(mine.mean()),
+             "n": int(mine.sum())}
+        )  # fmt: skip
+    table = pd.DataFrame(rows)
+    order = (table["share"] - table["expected"]).sort_values(ascending=False, kind="stable").index
+    return table.loc[order].reset_index(drop=True)
+
+
+def row_of(workspace: Workspace, key: str) -> int | None:
+    """The row of a file that is byte for byte one of the workspace's own, by SHA-256; None where it is new."""
+    found = np.flatnonzero(workspace.images["content_hash"].to_numpy() == key)
+    return int(found[0]) if len(found) else None
+
+
+def _without_own(workspace: Workspace, cosine: Float[np.ndarray, " N"], row: int | None) -> Float[np.ndarray, " N"]:
+    if row is None:
+        return cosine
+    group = group_numbers(workspace.domains.group, np.arange(len(cosine)))
+    own = group == group[row]
+    if own.all():
+        raise AigiError("Every image of the workspace is in this image's own group: there is nothing to compare with.")
+    return np.where(own, -np.inf, cosine)

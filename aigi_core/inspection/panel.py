@@ -1,0 +1,186 @@
+"""A workspace's detectors as a panel: what each score is worth as a probability, and all of them together.
+
+Calibrations are fitted on the validation images of the whole workspace (every generator, every pool's real images),
+because an image of unknown origin may come from any of them: a detector that knows one generator only is worth little on
+others, and its calibrated probability says so. Scores of validation images come from twins of the detectors, trained
+without those images at the same C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from scipy.special import expit
+
+from aigi_core import calibration
+from aigi_core.calibration import AbstentionBand, Calibration, CalibrationError, Ensemble
+from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.features import Encoded, ResidualView
+from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.residual import train_residual
+from aigi_core.errors import AigiError
+from aigi_core.explain.reading import Reading, read
+from aigi_core.inspection.uncertainty import calibration_draws
+from aigi_core.manifest import FAKE, REAL
+from aigi_core.resampling import group_numbers, percentile_interval
+from aigi_core.workspace import Workspace
+
+TOGETHER = "all detectors together"
+RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
+DRAWS = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Calibrated detectors and their ensemble, which stands first.
+
+    Attributes:
+        names: one a judge: :data:`TOGETHER` (where there are several detectors), then each detector's own.
+        detectors: K of them.
+        readings: [J] what each judge reads; the ensemble is linear too: the mean of its members' calibrated log-odds.
+        calibrations: [J] from a judge's logit to a probability.
+        held_out: [J, n] logits of the validation images, of detectors not trained on them.
+        labels: [n].
+        draws: [J, B, 2] slope and intercept of bootstrap draws of each calibration (groups of images; the ensemble's
+            members stay as they are).
+    """
+
+    names: tuple[str, ...]
+    detectors: tuple[Detector, ...]
+    readings: tuple[Reading, ...]
+    calibrations: tuple[Calibration, ...]
+    ensemble: Ensemble
+    held_out: Float[np.ndarray, "J n"]
+    labels: Int[np.ndarray, " n"]
+    draws: Float[np.ndarray, "J B 2"]
+
+    def index(self, name: str) -> int:
+        """Number of a judge; AigiError, which lists them, for an unknown one."""
+        if name not in self.names:
+            raise AigiError(f"There is no detector {name!r} here; there are {', '.join(self.names)}.")
+        return self.names.index(name)
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """False-alarm rates for which there are enough validation images of either class."""
+        fewest = min(int((self.labels == REAL).sum()), int((self.labels == FAKE).sum()))
+        return tuple(rate for rate in RATES if round(1 / rate) - 1 <= fewest)
+
+    def logits(self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "J n"]:
+        """Each judge's logit of each image."""
+        scores = score_detectors(self.detectors, images, rows)
+        return np.vstack([self.ensemble.mean_logit(scores), scores]) if len(self.detectors) > 1 else scores
+
+    def probability(self, judge: int, logit: float, prior: float = 0.5) -> tuple[float, float, float]:
+        """Calibrated probability of being fake, with its 95 % interval from the calibration's own uncertainty."""
+        one = self.calibrations[judge]
+        shift = one.logit(np.zeros(()), prior) - one.logit(np.zeros(()))
+        low, high = percentile_interval(expit(self.draws[judge, :, 0] * logit + self.draws[judge, :, 1] + shift))
+        return float(one.probability(np.asarray(logit), prior)), float(low), float(high)
+
+    def band(self, judge: int, rate: float) -> AbstentionBand | None:
+        """Logits between which a judge abstains at a rate of false alarms (and of misses); None for too few images."""
+        if rate not in self.rates:
+            return None
+        return calibration.abstention_band(self.held_out[judge], self.labels, rate)
+
+    def verdicts(self, logits: Float[np.ndarray, " J"], rate: float, prior: float = 0.5) -> pd.DataFrame:
+        """What every judge says of one image.
+
+        Returns:
+            Columns ``detector, logit, probability, low, high, verdict`` ("fake", "real" or "uncertain"; "no verdict" where
+            a rate cannot be had from so few validation images, or where the score says nothing about the label),
+            ``real_below, fake_above`` (logits), ``informative``.
+        """
+        rows = []
+        for judge, (name, logit) in enumerate(zip(self.names, logits, strict=True)):
+            probability, low, high = self.probability(judge, float(logit), prior)
+            band, informative = self.band(judge, rate), self.calibrations[judge].slope > 0
+            rows.append(
+                {"detector": name, "logit": float(logit), "probability": probability, "low": low, "high": high,
+                 "verdict": str(band.verdict(np.array([logit]))[0]) if band and informative else "no verdict",
+                 "real_below": band.low if band else np.nan, "fake_above": band.high if band else np.nan,
+                 "informative": informative}
+            )  # fmt: skip
+        return pd.DataFrame(rows)
+
+
+def build_panel(workspace: Workspace, detectors: Sequence[Detector] | None = None) -> Panel:
+    """Calibrate detectors on a workspace's validation images; by default one detector a generator.
+
+    Raises:
+        AigiError: no detectors, one of another encoder, or validation images that lack a class.
+    """
+    chosen = tuple(train(workspace, workspace.domains.generators) if detectors is None else detectors)
+    if not chosen:
+        raise AigiError("There is no detector to ask: the workspace has no generators.")
+    domains = workspace.domains
+    rows = np.flatnonzero(domains.split == "val")
+    labels = domains.labels[rows].astype(int)
+    if len(np.unique(labels)) < 2:
+        raise AigiError(
+            "Probabilities need real and fake images in the validation split, one class is missing: build the workspace "
+            "with images of both."
+        )
+    scores = score_detectors([_without_validation(workspace, one) for one in chosen], workspace, rows)
+    ensemble = calibration.fit_ensemble(scores, labels)
+    readings, calibrations, held_out = [read(workspace, one) for one in chosen], list(ensemble.members), scores
+    names = [one.name for one in chosen]
+    if len(chosen) > 1:
+        readings, calibrations = [_mean(readings, ensemble), *readings], [ensemble.whole, *calibrations]
+        held_out = np.vstack([ensemble.mean_logit(scores), scores])
+        names = [TOGETHER, *names]
+    groups = group_numbers(domains.group, rows)
+    draws = np.stack([calibration_draws(row, labels, groups, DRAWS) for row in held_out])
+    return Panel(tuple(names), chosen, tuple(readings), tuple(calibrations), ensemble, held_out, labels, draws)
+
+
+def reliability_on_test(workspace: Workspace, panel: Panel, judge: int) -> tuple[pd.DataFrame, CalibrationError]:
+    """Stated probability against observed share on test images, which no detector and no calibration has seen.
+
+    Returns:
+        The reliability diagram's bins (see :func:`aigi_core.calibration.reliability`) and the calibration error.
+    """
+    domains = workspace.domains
+    rows = np.flatnonzero(domains.split == "test")
+    probabilities = panel.calibrations[judge].probability(panel.logits(workspace, rows)[judge])
+    labels = domains.labels[rows].astype(int)
+    groups = group_numbers(domains.group, rows)
+    bins = calibration.reliability(probabilities, labels)
+    return bins, calibration.calibration_error(probabilities, labels, groups=groups, draws=300)
+
+
+def _without_validation(workspace: Workspace, detector: Detector) -> Detector:
+    """The same detector trained on the training split alone, at the same C; itself where it never saw this workspace."""
+    about: dict[str, Any] = detector.provenance
+    known = set(detector.training_set) <= set(workspace.domains.generators)
+    if about.get("workspace_digest") != workspace.digest or not known:
+        return detector
+    used = about.get("protocol", {})
+    weight = used.get("class_weight", "balanced")
+    protocol = Protocol(
+        (detector.C,), bool(used.get("fit_intercept", True)), "balanced" if weight == "balanced" else None, refit=False
+    )
+    if isinstance(detector.view, ResidualView):
+        return train_residual(workspace, [detector.training_set], protocol)[0]
+    return train(workspace, [detector.training_set], detector.view, protocol)[0]
+
+
+def _mean(readings: Sequence[Reading], ensemble: Ensemble) -> Reading:
+    """The ensemble as one reading; AigiError where members divide by different lengths."""
+    if len({reading.normalised for reading in readings}) > 1:
+        raise AigiError("Detectors on normalised and on plain embeddings cannot be explained as one: choose one kind.")
+    shares = [member.slope / len(readings) for member in ensemble.members]
+    heads: dict = {}
+    for share, reading in zip(shares, readings, strict=True):
+        for head, own in reading.heads.items():
+            heads[head] = heads.get(head, 0.0) + share * own
+    pairs = list(zip(shares, readings, ensemble.members, strict=True))
+    bias = sum(s * r.bias + m.intercept / len(readings) for s, r, m in pairs)
+    embedding = np.sum([s * r.embedding for s, r, _ in pairs], axis=0)
+    return replace(readings[0], bias=float(bias), embedding=embedding, heads=heads)

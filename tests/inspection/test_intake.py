@@ -1,0 +1,79 @@
+"""What users bring: every hostile file is one line, and the others go on."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aigi_core.clip.encoder import load_encoder
+from aigi_core.clip.preprocessing import Preprocessing
+from aigi_core.errors import AigiError
+from aigi_core.inspection.intake import SMALL, encode, find_files, one_image, open_image
+from aigi_core.workspace import Workspace
+from tests.precompute.corpus import encoded, picture
+from tests.precompute.hostile import CASES, write_hostile
+
+SEEN = Preprocessing(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def test_hostile_files_are_one_line_each(tmp_path: Path) -> None:
+    write_hostile(tmp_path)
+    for case in CASES:
+        found = open_image(case.name, tmp_path / case.name, SEEN)
+        expected = (
+            case.left_out if case.left_out not in ("duplicate",) and "not valid Unicode" not in case.left_out else ""
+        )
+        assert found.reason.startswith(expected) and bool(found.reason) == bool(expected), (case.name, found.reason)
+        assert "\n" not in found.reason and found.name == case.name
+        if not expected:
+            assert found.pixels is not None and found.pixels.shape == (32, 32, 3)
+            assert found.picture is not None and max(found.picture.size) <= SMALL
+            assert case.note in found.about
+
+
+def test_bytes_and_files_are_the_same() -> None:
+    content = encoded(picture("x", (90, 70)), "JPEG")
+    found = open_image("<script>.jpg", content, SEEN)
+    assert found.name == "<script>.jpg" and found.key == hashlib.sha256(content).hexdigest()
+    assert found.about.startswith("90 × 70 px, JPEG, quality about 75")
+    assert np.array_equal(found.pixels, SEEN.pixels(picture_of(content)))
+
+
+def picture_of(content: bytes):  # type: ignore[no-untyped-def]
+    from aigi_core.images import load_rgb
+
+    return load_rgb(content).image
+
+
+def test_files_are_found_in_order_and_once(tmp_path: Path) -> None:
+    for name in ("b/2.png", "b/1.png", "a.png", "b/.hidden.png", ".cache/x.png", "c/d/e"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = find_files([tmp_path / "b/2.png", tmp_path])
+    assert [str(file.relative_to(tmp_path)) for file in found] == ["b/2.png", "a.png", "b/1.png", "c/d/e"]
+    (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    assert len(find_files([tmp_path])) <= 6
+    (tmp_path / "empty").mkdir()
+    for path, says in ((tmp_path / "none", "no file or folder"), (tmp_path / "empty", "holds no files")):
+        with pytest.raises(AigiError, match=says):
+            find_files([path])
+    with pytest.raises(AigiError, match="no file or folder"):
+        find_files(["nul\0byte"])
+
+
+def test_features_are_those_of_the_workspace(tiny: tuple[Path, str]) -> None:
+    """A file of the workspace, brought anew, has the features that the workspace has of it."""
+    workspace, encoder = Workspace.open(tiny[0]), load_encoder(tiny[1], None, device="cpu")
+    rows = np.arange(0, len(workspace.images), 9)
+    root = Path(workspace.manifest["image_root"])
+    preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
+    opened = [open_image(str(path), root / path, preprocessing) for path in workspace.images["path"][rows]]
+    found = encode(encoder, [one.pixels for one in opened if one.pixels is not None], workspace.decomposition)
+    np.testing.assert_allclose(found.embeddings, workspace.embeddings[rows], atol=1e-5)
+    np.testing.assert_allclose(found.heads, workspace.heads[:, :, rows].astype(np.float32), atol=2e-3)
+    one = one_image(found, 2)
+    np.testing.assert_array_equal(one.embeddings[0], found.embeddings[2])
+    assert one.heads.shape[2] == len(one.ln_post) == 1
+    with pytest.raises(AigiError, match="no image"):
+        encode(encoder, [], workspace.decomposition)

@@ -1,0 +1,39 @@
+"""The encoder of a workspace, loaded once for all sessions on first need; torch comes with it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from aigi_core.clip.workspace_encoder import workspace_encoder
+from aigi_core.errors import AigiError
+from aigi_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from aigi_core.clip.encoder import Encoder
+
+VARIABLE = "AIGI_WEIGHTS"
+"""Environment variable that says where weights are that a workspace's record alone does not find: a file, or
+``local-dir:DIR``."""
+
+
+def load(workspace: Workspace) -> Encoder:
+    """The workspace's own encoder, its weights checked; AigiError, in one sentence, where it cannot be had here."""
+    model, pretrained = given()
+    try:
+        return _load(workspace, model, pretrained)
+    except ImportError as error:
+        raise AigiError(f"The encoder needs torch and open_clip_torch ({error}): install requirements.txt.") from error
+
+
+def given() -> tuple[str | None, str | None]:
+    """Model and weights that :data:`VARIABLE` names."""
+    place = os.environ.get(VARIABLE) or None
+    return (place, None) if place and place.startswith("local-dir:") else (None, place)
+
+
+@st.cache_resource(show_spinner=False, max_entries=2, hash_funcs={Workspace: lambda w: str(w.encoder)})
+def _load(workspace: Workspace, model: str | None, pretrained: str | None) -> Encoder:
+    return workspace_encoder(workspace, model, pretrained)
