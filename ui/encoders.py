@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import Any
 
 import streamlit as st
 
@@ -11,9 +11,8 @@ from aigi_core.clip.workspace_encoder import workspace_encoder
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
 
-if TYPE_CHECKING:
-    from aigi_core.clip.encoder import Encoder
-
+Encoder = Any
+"""An ``aigi_core.clip.encoder.Encoder``; to name it would load torch."""
 VARIABLE = "AIGI_WEIGHTS"
 """Environment variable that says where weights are that a workspace's record alone does not find: a file, or
 ``local-dir:DIR``."""
