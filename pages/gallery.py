@@ -110,6 +110,9 @@ with ui.page(__file__) as page:
             page.link(
                 "heads", "Open the strongest head", head=f"{strongest['layer']}.{strongest['head']}", train=rows[row]
             )
+            page.link(
+                "inspect", "Inspect it: all detectors, where in the image, would it survive?", image=str(chosen["path"])
+            )
     with page.section("Its nearest images", "By cosine of embeddings, over all splits; a click opens the source."):
         near = nearest(page.workspace, int(chosen["row"]))
         page.images(

@@ -30,5 +30,10 @@ def make_tiny_workspace(folder: Path, per_kind: int = 60) -> tuple[Path, str]:
     out = folder / "w"
     ingest = ["ingest", "--images", str(folder / "images"), "--out", str(out), "--workers", "1"]
     encode = ["encode", "--workspace", str(out), "--model", model, "--device", "cpu", "--workers", "0"]
+    (folder / "phrases.txt").write_text(
+        "# colour\nred\nblue\ngreen\n# thing\na horse\na shoe\na striped shirt\n", "utf-8"
+    )
+    text = ["text", "--workspace", str(out), "--model", model, "--device", "cpu", "--name", "phrases"]
     assert main(ingest) == main([*encode, "--batch-size", "8"]) == 0
+    assert main([*text, "--phrases", str(folder / "phrases.txt")]) == 0
     return out, model

@@ -26,6 +26,7 @@ from aigi_core.figures.explain import (
     said_list,
 )
 from aigi_core.figures.few_shot import few_shot
+from aigi_core.figures.inspection import judges, patch_map, reliability_curve, survival_curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import interval_groups, intervals, scatter
 from aigi_core.figures.theme import DARK, LIGHT, Style, Theme, alt_text, finish, generator_styles, label
@@ -71,11 +72,14 @@ __all__ = [
     "heatmap",
     "interval_groups",
     "intervals",
+    "judges",
     "label",
     "matched_intervals",
     "nameability_intervals",
     "nameability_scatter",
     "pair_map",
+    "patch_map",
+    "reliability_curve",
     "removal_curves",
     "roc",
     "role_intervals",
@@ -83,6 +87,7 @@ __all__ = [
     "scatter",
     "score_histogram",
     "span_bars",
+    "survival_curves",
     "transfer_heatmap",
     "verdict_intervals",
     "within_intervals",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, UInt8
 
 from aigi_core.clip.decomposition import Decomposition
 from aigi_core.detectors.features import Head
@@ -24,7 +24,8 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.reading import Reading
 from aigi_core.workspace import Workspace
 
-if TYPE_CHECKING:  # it needs torch, this module does not
+if TYPE_CHECKING:  # these need torch, this module does not
+    from aigi_core.clip.encoder import Encoder
     from aigi_core.clip.tokens import TokenTerms
 
 Patch = tuple[int, int]
@@ -97,6 +98,15 @@ class Parts:
         """From a full forward pass: heads by patches, MLPs, biases."""
         contexts = terms.contexts / terms.ln_post[1]
         return cls(contexts, terms.rest, terms.names, terms.embedding, decomposition["head_maps"], terms.grid)
+
+    @classmethod
+    def of_pixels(
+        cls, encoder: Encoder, pixels: UInt8[np.ndarray, "size size 3"], decomposition: dict[str, np.ndarray]
+    ) -> Parts:
+        """The same, running the encoder over one preprocessed image."""
+        from aigi_core.clip.tokens import token_terms
+
+        return cls.of_tokens(token_terms(encoder, pixels), decomposition)
 
     def evidence(self, reading: Reading, removal: Removal | None = None) -> PartEvidence:
         """Every term of a detector's logit on this image; terms taken away are zero.

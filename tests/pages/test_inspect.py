@@ -1,0 +1,234 @@
+"""The inspect page without a browser: its numbers are the library's, uploads stay in the session, bad files are one line."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import streamlit as st
+from starlette.formparsers import MultiPartParser
+from streamlit.testing.v1 import AppTest
+
+from aigi_core.clip.encoder import load_encoder
+from aigi_core.errors import AigiError
+from aigi_core.explain.reading import read
+from aigi_core.images import load_rgb
+from aigi_core.inspection.intake import encode
+from aigi_core.inspection.novelty import held_out_distances, novelty
+from aigi_core.inspection.panel import TOGETHER, Panel, build_panel
+from aigi_core.inspection.parts import Parts, Removal
+from aigi_core.workspace import Workspace, write_manifest
+from tests.pages.test_transfer import said, stats, with_images
+from tests.precompute.corpus import encoded
+from tests.tiny_workspace import make_picture
+from ui import encoders, inspection
+
+Open = Callable[..., AppTest]
+EVIL = "<script>alert(1)</script>.png"
+PATH = "general/beta-diff/0017.png"
+
+
+@pytest.fixture(scope="module")
+def panel(synthetic: Workspace) -> Panel:
+    return build_panel(synthetic)
+
+
+@pytest.fixture
+def at_hand(tiny: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace whose encoder can be loaded."""
+    monkeypatch.setenv(encoders.VARIABLE, tiny[1])
+    monkeypatch.delenv("AIGI_IMAGES", raising=False)
+    return Workspace.open(tiny[0])
+
+
+def upload(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
+    app.file_uploader(key="uploads").set_value([(name, content, "image/png") for name, content in files])
+    return app.run()
+
+
+def charts(app: AppTest) -> str:
+    return " ".join(chart.proto.alt for chart in app.get("plotly_chart"))
+
+
+def test_an_image_of_the_workspace_before_any_upload(open_app: Open, synthetic: Workspace, panel: Panel) -> None:
+    row = int(np.flatnonzero(synthetic.images["path"] == PATH)[0])
+    app = open_app(synthetic.path, "inspect", image=PATH, rate="20%")
+    assert not app.exception and not app.error and not app.warning
+    logits = panel.logits(synthetic, np.array([row]))[:, 0]
+    verdict = panel.verdicts(logits, 0.2).iloc[0]
+    assert f"<b>{verdict['probability']:.3f}</b>" in stats(app) and f"<b>{logits[0]:+.2f}</b>" in stats(app)
+    assert f"{verdict['low']:.3f} to {verdict['high']:.3f}" in stats(app)
+    far = novelty(synthetic, synthetic.embeddings[row], held_out_distances(synthetic), row)
+    assert f"<b>{far.farther_than:.1%}</b>" in stats(app) and f"of {far.n} held-out" in stats(app)
+    assert f"**{verdict['probability']:.2f}**" in said(app) and PATH in said(app)
+    assert any("no detector has seen it" in caption.value for caption in app.caption)
+
+
+def test_a_training_image_is_said_to_be_one(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "inspect", image="general/real/0000.png")
+    assert not app.exception and any("were trained on it" in caption.value for caption in app.caption)
+
+
+def test_what_if_is_the_librarys(open_app: Open, synthetic: Workspace) -> None:
+    row = int(np.flatnonzero(synthetic.images["path"] == PATH)[0])
+    app = open_app(
+        synthetic.path, "inspect", image=PATH, detector="beta-diff", without=["0.0", "1.2"], components="3, 10-12",
+        prior="1 in 100",
+    )  # fmt: skip
+    assert not app.exception and not app.error and not app.warning
+    found = build_panel(synthetic)
+    reading = read(synthetic, found.detectors[found.names.index("beta-diff") - 1])
+    parts = Parts.of_row(synthetic, row)
+    removal = Removal(((0, 0), (1, 2)), (), (3, 10, 11, 12))
+    before, after = parts.evidence(reading).logit, parts.evidence(reading, removal).logit
+    assert f"**{before:+.3f} → {after:+.3f}**" in said(app) and "2 heads, 0 patches and 4 components" in said(app)
+    probability = found.probability(found.index("beta-diff"), after, 0.01)[0]
+    assert f"→ {probability:.3f}**" in said(app)
+    assert app.query_params["components"] == "3, 10-12"
+
+
+@pytest.mark.parametrize(("line", "says"), [("x", "is no component"), ("9999", "no component 9999"), ("5-2", "5-2")])
+def test_bad_components_are_one_sentence(open_app: Open, synthetic: Workspace, line: str, says: str) -> None:
+    app = open_app(synthetic.path, "inspect", components=line)
+    assert not app.exception and len(app.error) == 1 and says in app.error[0].value.replace("\\", "")
+    assert "May its probabilities be trusted?" in [header.value for header in app.subheader]
+
+
+def test_a_broken_link_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "inspect", image=EVIL, detector="nobody", rate="7%", prior="never")
+    assert not app.exception and not app.error and len(app.warning) == 4
+
+
+def test_an_upload_is_judged_as_the_library_does(open_app: Open, at_hand: Workspace, tiny: tuple[Path, str]) -> None:
+    content = encoded(make_picture(2, 700))
+    app = upload(open_app(at_hand.path, "inspect", rate="20%"), (EVIL, content))
+    assert not app.exception and not app.error and not app.warning
+    encoder, found = load_encoder(tiny[1], None, device="cpu"), build_panel(at_hand)
+    images = encode(encoder, [encoder.preprocessing.pixels(load_rgb(content).image)], at_hand.decomposition)
+    logits = found.logits(images)[:, 0]
+    assert f"<b>{found.probability(0, logits[0])[0]:.3f}</b>" in stats(app) and f"<b>{logits[0]:+.2f}</b>" in stats(app)
+    assert "map of 4 by 4 patches" in charts(app), "the heat map of an upload is drawn at once"
+    assert "`<script>alert(1)</script>.png`" in said(app)
+    total = float(said(app).split("The logit of ")[1].split(" as a sum")[0])
+    short = said(app).split("**In short:** ")[1].split("\n")[0]
+    assert sum(float(term.rsplit(" ", 1)[1]) for term in short.split("; ")) == pytest.approx(total, abs=0.05)
+
+
+def test_hostile_uploads_are_one_line_each_and_the_others_go_on(open_app: Open, at_hand: Workspace) -> None:
+    good, other = encoded(make_picture(1, 701)), encoded(make_picture(0, 702), "JPEG")
+    files = [
+        ("cut.png", good[:200]),
+        ("text.jpg", b"not a picture"),
+        (EVIL, b""),
+        ("good.png", good),
+        ("other.jpg", other),
+    ]
+    app = upload(open_app(at_hand.path, "inspect"), *files)
+    assert not app.exception and not app.error and len(app.warning) == 1
+    lines = app.warning[0].value.replace("\\", "").splitlines()
+    assert lines[0].startswith("3 of 5 files") and len(lines) == 4
+    assert "`cut.png`: truncated" in lines[1] and "`text.jpg`: not an image" in lines[2] and "empty" in lines[3]
+    assert app.selectbox(key="_opened").options == ["good.png", "other.jpg"]
+    tables = [table.value for table in app.dataframe if "file" in table.value.columns]
+    assert [table["file"].tolist() for table in tables] == [["good.png", "other.jpg"]]
+    app.selectbox(key="_opened").select_index(1).run()
+    assert "`other.jpg`" in said(app) and not app.exception
+
+
+def test_nothing_of_an_upload_outlives_it(
+    open_app: Open, at_hand: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    real_open = Path.open
+
+    def watched(self: Path, mode: str = "r", *args: object, **options: object) -> object:
+        if set(mode) & set("wax+"):
+            written.append(str(self))
+        return real_open(self, mode, *args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", watched)
+    app = upload(open_app(at_hand.path, "inspect"), ("mine.png", encoded(make_picture(1, 703))))
+    assert len(app.session_state["_inspected"][1]) == 1 and written == []
+    app.file_uploader(key="uploads").set_value([])
+    app.run()
+    assert app.session_state["_inspected"][1] == {} and "mine.png" not in said(app)
+
+
+def test_uploads_stay_in_memory_on_their_way() -> None:
+    limit = int(st.get_option("server.maxUploadSize")) * 2**20
+    assert MultiPartParser.spool_max_size > limit, "the server would spool larger uploads to a temporary file"
+
+
+def test_a_path_on_this_machine(open_app: Open, at_hand: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        make_picture(1, 710 + i).save(tmp_path / "in" / f"{i}.png")
+    app = open_app(at_hand.path, "inspect")
+    app.text_input(key="_inspect_path").set_value(str(tmp_path / "in")).run()
+    assert not app.exception and not app.error and len(app.selectbox(key="_opened").options) == 3
+    assert str(tmp_path) not in str(app.query_params), "a link must not make a machine read its files"
+    app.text_input(key="_inspect_path").set_value(str(tmp_path / "none")).run()
+    assert not app.exception and len(app.error) == 1 and "no file or folder" in app.error[0].value
+    assert app.get("plotly_chart"), "the workspace's own images go on"
+
+
+def test_no_path_field_where_others_can_reach_the_server(
+    open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "on_this_machine", lambda: False)
+    app = open_app(synthetic.path, "inspect")
+    assert not app.exception and "_inspect_path" not in [field.key for field in app.text_input]
+
+
+def test_without_weights_one_sentence_and_the_workspace_goes_on(open_app: Open, synthetic: Workspace) -> None:
+    app = upload(
+        open_app(synthetic_with_preprocessing(synthetic), "inspect"), ("mine.png", encoded(make_picture(1, 3)))
+    )
+    assert not app.exception and len(app.error) == 1
+    assert "cannot be loaded here" in app.error[0].value and "There is no model" in app.error[0].value
+    assert app.get("plotly_chart") and "alpha-gan" in said(app)
+
+
+def synthetic_with_preprocessing(synthetic: Workspace) -> Path:
+    """A copy that says how its images were preprocessed, by a model that does not exist."""
+    path = synthetic.path.with_name("preprocessed")
+    if not path.exists():
+        shutil.copytree(synthetic.path, path)
+        manifest = json.loads((path / "workspace.json").read_text())
+        seen = {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+        manifest["encoder"] |= {"preprocessing": seen}
+        write_manifest(path, manifest)
+    return path
+
+
+def test_map_region_and_survival_of_a_workspace_image(open_app: Open, at_hand: Workspace) -> None:
+    path = str(at_hand.images["path"][0])
+    app = open_app(
+        at_hand.path, "inspect", image=path, map="1", patch="1.1", side="2", by="1.0", survive="1", rate="20%"
+    )
+    assert not app.exception and not app.error and not app.warning
+    assert "evidence of 1.0" in charts(app) and "for 27 changed copies" in charts(app)
+    assert "0 heads, 4 patches and 0 components" in said(app)
+
+
+def test_without_generators_one_sentence(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+    def all_real(table: pd.DataFrame) -> None:
+        table.loc[:, ["label", "generator", "family"]] = [0, "", ""]
+
+    app = open_app(with_images(synthetic.path, tmp_path / "w", all_real), "inspect")
+    assert not app.exception and len(app.error) == 1 and "no fake images" in app.error[0].value
+
+
+def test_regions_and_components() -> None:
+    assert inspection.region("0.0", 3, (4, 4)) == ((0, 0), (0, 1), (1, 0), (1, 1))
+    assert inspection.region("2.2", 1, (4, 4)) == ((2, 2),) and len(inspection.region("1.1", 4, (4, 4))) == 16
+    assert inspection.parse_components(" 3; 1-2,2 ", 5) == (3, 1, 2) and inspection.parse_components("", 5) == ()
+    with pytest.raises(AigiError, match="0 to 4"):
+        inspection.parse_components("3-5", 5)
+
+
+def test_the_ensemble_is_named_once(panel: Panel) -> None:
+    assert panel.names.count(TOGETHER) == 1
