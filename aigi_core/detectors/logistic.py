@@ -350,6 +350,6 @@ def inverse_spd(matrix: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
         if matrix.dtype != np.float64:
             return inverse_spd(matrix.astype(np.float64)).astype(matrix.dtype)
         raise AigiError("The features have no usable second moments: look for infinite or enormous values among them.")
-    lower = np.tril(factor)
-    inverse: Array = np.ascontiguousarray(lower + np.tril(lower, -1).T)
-    return inverse
+    inverse: Array = factor + factor.T  # potrf leaves zeros above the diagonal
+    inverse.flat[:: len(inverse) + 1] *= 0.5
+    return np.ascontiguousarray(inverse)

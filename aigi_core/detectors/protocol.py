@@ -113,9 +113,10 @@ def train_detectors(
     detectors = []
     for training_set, gram in zip(names, grams, strict=True):
         rows = {split: domains.rows(training_set, split) for split in splits_needed(protocol)}
-        blocks = {s: (np.asarray(features[place[r]], np.float64), domains.labels[r]) for s, r in rows.items()}
+        together = np.concatenate(list(rows.values()))
+        X, y = np.asarray(features[place[together]], np.float64), domains.labels[together]
         try:
-            chosen = run_protocol(blocks["train"], blocks.get("val"), protocol, gram)
+            chosen = _run(X, y, len(rows["train"]), protocol, gram)
         except AigiError as error:
             raise AigiError(f"Training on {' + '.join(training_set)}: {error}") from error
         about = {
@@ -145,26 +146,35 @@ def run_protocol(
     Args:
         train, val: features and labels of the two splits; ``val`` may be None where nothing is chosen or refitted.
     """
-    X, y = train
-    if len(X) and np.array_equal(X, np.broadcast_to(X[0], X.shape)):
+    if val is None:
+        return _run(*train, len(train[1]), protocol, gram)
+    X, y = (np.concatenate(parts) for parts in zip(train, val, strict=True))
+    return _run(X, y, len(train[1]), protocol, gram)
+
+
+def _run(
+    X: Float[np.ndarray, "n_m p"], y: Int[np.ndarray, " n_m"], n: int, protocol: Protocol, gram: Gram | None
+) -> Chosen:
+    """The protocol on the first n rows as training split and the others as validation split, if any."""
+    train, val = (X[:n], y[:n]), (X[n:], y[n:])
+    if n and np.array_equal(train[0], np.broadcast_to(X[0], train[0].shape)):
         raise AigiError("All images have the same features: nothing can be learnt from them; encode them again.")
     if protocol.grid == "paper":
-        if val is None:
+        if n == len(y):
             raise AigiError("The paper's grid is chosen on a validation split, and there is none.")
         return _paper_grid(train, val, protocol)
     options = dict(fit_intercept=protocol.fit_intercept, class_weight=protocol.class_weight, gram=gram)
     grid = np.sort(np.asarray(protocol.C, np.float64))
-    fit = fit_logistic(X, y, grid, **options)  # type: ignore[arg-type]
+    fit = fit_logistic(*train, grid, **options)  # type: ignore[arg-type]
     best, validation = 0, {}
-    if val is not None and len(grid) > 1:
+    if n < len(y) and len(grid) > 1:
         accuracy, loss = validation_scores(fit.decision_function(val[0]), val[1], protocol.class_weight)
         best = int(np.lexsort((grid, loss, -accuracy))[0])
         validation = {"C": grid.tolist(), "accuracy": accuracy.tolist(), "log_loss": loss.tolist()}
-    start = LogisticFit(*(part[best : best + 1] for part in vars(fit).values()))
-    if protocol.refit and val is not None:
-        X, y = np.concatenate([X, val[0]]), np.concatenate([y, val[1]])
-        start = fit_logistic(X, y, grid[best], init=start, **options)  # type: ignore[arg-type]
-    return Chosen(start.weights[0], float(start.intercept[0]), float(grid[best]), validation)
+    solution = LogisticFit(*(part[best : best + 1] for part in vars(fit).values()))
+    if protocol.refit and n < len(y):
+        solution = fit_logistic(X, y, grid[best], init=solution, **options)  # type: ignore[arg-type]
+    return Chosen(solution.weights[0], float(solution.intercept[0]), float(grid[best]), validation)
 
 
 def validation_scores(
@@ -207,7 +217,7 @@ def _shared_grams(
     for key in dict.fromkeys(keys):
         sets = [rows for rows, own in zip(rows_of, keys, strict=True) if own == key]
         union = np.unique(np.concatenate(sets))
-        stride = max(1, len(union) // (3 * p))
+        stride = max(1, len(union) // (2 * p))
         wanted = p > NARROW and min(map(len, sets)) >= p
         grams[key] = Gram(features[place[union[::stride]]]) if wanted else None
     return [grams[key] for key in keys]
