@@ -34,6 +34,8 @@ _BLOCK = 16
 """Removals between fresh Hessians, at most."""
 _NARROW = 48
 """Up to this many components the Hessian is fresh at each step: it costs nothing."""
+_TOGETHER = 32
+"""Candidates estimated to second order at a time."""
 _SAFETY = 3.0
 """Factor on the largest error of an estimate seen lately."""
 _SAME = 1e-10
@@ -42,6 +44,8 @@ _NOISE = {np.dtype(np.float32): (1e-6, 5e-8), np.dtype(np.float64): (1e-12, 1e-1
 """Rounding of a margin, and of a mean log-loss."""
 _FIRST_ERRORS = (0.5, 0.1, 0.3, 0.05)
 """Errors to reckon with before any was seen (see :class:`_Race`)."""
+_LEAST_ERRORS = (0.05, 0.01, 0.03, 0.005)
+"""And at the least: those fitted lately may all have been easy ones, whose errors drown in rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,11 +196,12 @@ class _State:
         self.age += 1
         race = self._estimate()
         contenders = race.contenders()
-        if len(contenders):
-            self._correct(race, contenders)
-            contenders = race.contenders()
-        while len(contenders):
-            self._fit(race, int(contenders[0]))
+        while len(contenders):  # few at a time: each sharper estimate of a leader rules out others
+            rough = contenders[race.order[contenders] == 1]
+            if len(rough):
+                self._correct(race, rough[:_TOGETHER])
+            else:
+                self._fit(race, int(contenders[0]))
             contenders = race.contenders()
         leader = race.leader()
         if leader not in race.solutions:
@@ -255,7 +260,7 @@ class _State:
         curve = np.square(square, out=square) @ (third**2 / (second + 1e-30) / 4).astype(dtype)
         rho = np.sqrt((age + step**2 * curve) / np.maximum(energy, 1e-30)).astype(np.float64)
         race = _Race(self.alive, step, size, rho, self.points, self.fake)
-        race.worst = _SAFETY * np.max(self.errors, axis=0)
+        race.worst = np.maximum(_SAFETY * np.max(self.errors, axis=0), _LEAST_ERRORS)
         race.record(np.arange(p), margins, order=1)
         return race
 
@@ -283,22 +288,23 @@ class _State:
         race.learn(columns, np.abs(move).max(axis=1, initial=0), np.abs(loss - race.loss[columns]))
         race.record(columns, margins, order=2)
         race.loss[columns] = loss
-        race.doubtful = doubtful
+        race.doubtful |= dict.fromkeys(columns.tolist(), doubtful)
 
-    def _newton(self, gradient: Array, columns: Array) -> Array:
-        """Minus inverse Hessian times gradient, [p + 1, K], each in the subspace without its own column."""
-        which = np.arange(len(columns))
-        gradient[columns, which] = 0
-        out: Array = -(self.inverse @ gradient)
-        out -= self.inverse[:, columns] * (out[columns, which] / self.inverse[columns, columns])
-        out[columns, which] = 0
-        return out
+    def _newton(self, gradient: Array, column: int) -> Array:
+        """Inverse Hessian times gradient [p + 1], in the subspace without this column."""
+        size = float(np.linalg.norm(gradient))
+        out: Array = (self.inverse @ (gradient / size).astype(self.inverse.dtype)).astype(np.float64)
+        out -= self.inverse[:, column] * (out[column] / self.inverse[column, column])
+        out[column] = 0
+        return size * out
 
     def _fit(self, race: _Race, column: int) -> None:
-        """The exact solution without this column: chord-Newton with float64 gradients, or else from scratch."""
+        """The exact solution without this column: quasi-Newton from the inverse at hand (L-BFGS, Nocedal 1980) with
+        float64 gradients, or else from scratch."""
         theta = self.theta + race.step[column] * self.inverse[column]
         theta[column] = 0.0
-        before, dtype = np.inf, self.inverse.dtype
+        before, last = np.inf, np.zeros(0)
+        pairs: list[tuple[Array, Array, float]] = []
         while True:
             f = self.X @ theta[:-1] + theta[-1]
             r = self.c * (0.5 + 0.5 * np.tanh(0.5 * f) - self.y)
@@ -311,10 +317,24 @@ class _State:
                 theta, norm = self._fit_afresh(column, theta)
                 self.age = _BLOCK  # this Hessian has served its time
                 break
-            theta += norm * self._newton((gradient / norm).astype(dtype)[:, None], np.array([column]))[:, 0]
-            before = norm
+            if len(last):
+                change = gradient - last
+                pairs.append((step, change, 1 / float(step @ change)))
+            step = -self._two_loops(gradient, pairs, column)
+            theta += step
+            before, last = norm, gradient
         race.settle(column, (self.T @ theta[:-1] + theta[-1]) * self.sign)
         race.solutions[column] = (theta, norm)
+
+    def _two_loops(self, gradient: Array, pairs: list[tuple[Array, Array, float]], column: int) -> Array:
+        q, shares = gradient.copy(), []
+        for step, change, scale in reversed(pairs):
+            shares.append(scale * float(step @ q))
+            q -= shares[-1] * change
+        out = self._newton(q, column)
+        for (step, change, scale), share in zip(pairs, reversed(shares), strict=True):
+            out += step * (share - scale * float(change @ out))
+        return out
 
     def _fit_afresh(self, column: int, start: Array) -> tuple[Array, float]:
         kept = np.flatnonzero(self.alive & (np.arange(len(self.alive)) != column))
@@ -356,7 +376,7 @@ class _Race:
         self.right, self.least, self.most = (np.full(p, -1) for _ in range(3))
         self.loss, self.loss_error, self.bound = np.full(p, np.inf), np.zeros(p), np.zeros(p)
         self.order = np.ones(p, int)
-        self.doubtful = np.zeros(0, int)
+        self.doubtful: dict[int, Array] = {}
         self.seen, self.worst = np.zeros(4), np.zeros(4)
         self.solutions: dict[int, tuple[Array, float]] = {}
 
@@ -396,8 +416,8 @@ class _Race:
         """Take the exact margins [m] of a candidate, and note by how much its estimate erred."""
         loss = float(self.share @ (np.log1p(np.exp(-np.abs(margins))) - np.minimum(margins, 0)))
         error = np.abs(margins - self.margins[column])
-        if self.order[column] == 2:  # only these were estimated to second order
-            error = error[self.doubtful]
+        if column in self.doubtful:  # only these were estimated to second order
+            error = error[self.doubtful[column]]
         only = np.array([column])
         self.learn(only, error.max(initial=0, keepdims=True), np.abs(loss - self.loss[only]))
         self.bound[column], self.loss_error[column], self.loss[column] = 1e-9, 1e-11, loss

@@ -140,6 +140,26 @@ def _refresh_badly(state):
         setattr(state, name, getattr(state, name) * np.float32(1.4))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("_BLOCK", 3), ("_SAFETY", 30.0), ("_TOGETHER", 4), ("_FIRST_ERRORS", (5.0,) * 4)]
+)
+def test_the_list_does_not_depend_on_how_it_is_reckoned(monkeypatch, name, value):
+    X, y, T, z = domains(150, 80, seed=6, m=40)
+    plain = eliminate(X, y, T, z, C=30.0, keep=30)
+    monkeypatch.setattr(elimination, name, value)
+    assert eliminate(X, y, T, z, C=30.0, keep=30).removed.tolist() == plain.removed.tolist()
+
+
+def test_a_run_of_easy_candidates_does_not_make_estimates_look_exact():
+    """Errors below rounding teach nothing about candidates whose estimates are a thousand times coarser."""
+    X, y, T, z = domains(150, 80, seed=6)
+    state = elimination._State(X, y.astype(float), T, z > 0, (1, 1), 10.0, np.ones(len(X)), True)
+    state.errors.extend([np.zeros(4)] * state.errors.maxlen)
+    state._refresh()
+    race = state._estimate()
+    assert (race.worst > 0).all() and (race.loss_error > elimination._NOISE[race.margins.dtype][1]).all()
+
+
 def test_rows_drawn_twice_count_twice():
     X, y, T, z = domains(60, 8, seed=6)
     rows = np.random.default_rng(0).integers(0, 60, 60)
