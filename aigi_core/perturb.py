@@ -25,8 +25,14 @@ MOST_PIXELS = 4096 * 4096
 
 @dataclass(frozen=True)
 class Kind:
-    """One family of operations: what it does, which values make sense, how it is applied."""
+    """One family of operations: what it does, which values make sense, how it is applied.
 
+    Attributes:
+        title: the operation in a word or two, for axes and lists; ``says`` is the whole of it.
+        neutral: the value that (nearly) leaves an image as it is, where there is one.
+    """
+
+    title: str
     says: str
     unit: str
     low: float
@@ -35,6 +41,7 @@ class Kind:
     whole: bool = False
     takes_value: bool = True
     random: bool = False
+    neutral: float | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -50,6 +57,11 @@ class Op:
     @property
     def slug(self) -> str:
         return str(self).replace(":", "-")
+
+    @property
+    def title(self) -> str:
+        """The operation in a word or two, e.g. ``JPEG 50``."""
+        return KINDS[self.kind].title.format(value=f"{self.value:g}")
 
     @property
     def says(self) -> str:
@@ -179,14 +191,18 @@ def _screenshot(image: Image.Image, value: float, rng: np.random.Generator) -> I
 
 
 KINDS: dict[str, Kind] = {
-    "jpeg": Kind("JPEG at quality {value}", "QUALITY", 1, 100, _jpeg, whole=True),
-    "resize": Kind("shrunk to {value} of its sides", "FACTOR", 0.05, 1, _resize),
-    "short": Kind("short side scaled to {value} px", "PIXELS", 16, 2048, _short, whole=True),
-    "blur": Kind("blurred (sigma {value} px at a short side of 256)", "SIGMA", 0.1, 20, _blur),
-    "noise": Kind("Gaussian noise of {value} of the range", "SIGMA", 0.001, 0.5, _noise, random=True),
-    "crop": Kind("centre crop of {value} of the sides", "FACTOR", 0.1, 1, _crop),
+    "jpeg": Kind("JPEG {value}", "JPEG at quality {value}", "QUALITY", 1, 100, _jpeg, whole=True, neutral=100),
+    "resize": Kind("resize {value}", "shrunk to {value} of its sides", "FACTOR", 0.05, 1, _resize, neutral=1),
+    "short": Kind("short side {value} px", "short side scaled to {value} px", "PIXELS", 16, 2048, _short, whole=True),
+    "blur": Kind(
+        "blur {value} px", "blurred (sigma {value} px at a short side of 256)", "SIGMA", 0.1, 20, _blur, neutral=0
+    ),
+    "noise": Kind(
+        "noise {value}", "Gaussian noise of {value} of the range", "SIGMA", 0.001, 0.5, _noise, random=True, neutral=0
+    ),
+    "crop": Kind("crop {value}", "centre crop of {value} of the sides", "FACTOR", 0.1, 1, _crop, neutral=1),
     "screenshot": Kind(
-        "screenshot-like: rescaled, cut, JPEG 85", "", 0, 0, _screenshot, takes_value=False, random=True
+        "screenshot", "screenshot-like: rescaled, cut, JPEG 85", "", 0, 0, _screenshot, takes_value=False, random=True
     ),
 }
 """Every kind of operation; a new one is one function and one entry here."""

@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def cached(function: F) -> F:
-    """Compute once a workspace digest (text banks included) and parameters, for all sessions of the server.
+    """Compute once a workspace digest (text banks and perturbed copies included) and parameters, for all sessions of the server.
 
     Arguments are workspaces and plain hashable values, never arrays. The result is shared, not copied: do not
     change it. Sessions that ask for the same result wait for it; others go on.
@@ -32,9 +32,10 @@ def cached(function: F) -> F:
 
 
 def _identity(workspace: Workspace) -> str:
-    """The workspace's digest and that of its text banks, which come and go beside it."""
-    texts = {name: entry["sha256"] for name, entry in workspace.manifest["files"].items() if name.startswith("text/")}
-    return digest_of([workspace.digest, workspace.manifest.get("text"), texts])
+    """The workspace's digest and that of its text banks and perturbed copies, which come and go beside it."""
+    files = workspace.manifest["files"].items()
+    beside = {name: entry["sha256"] for name, entry in files if name.startswith(("text/", "perturbed/"))}
+    return digest_of([workspace.digest, workspace.manifest.get("text"), workspace.manifest.get("perturbed"), beside])
 
 
 def known_paths() -> list[str]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from sklearn.model_selection import StratifiedGroupKFold
 
 from aigi_core.audit.facts import FACTS, encode_facts, fact_detector, fact_values
 from aigi_core.detectors.protocol import Protocol, train_detectors
@@ -54,6 +53,8 @@ def propensity_strata(
     Five folds over groups; each generator's images fall into bins of score with equal numbers of fakes (five bins
     remove about nine tenths of a difference, Cochran 1968; ten are used because tree scores come in lumps).
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # two seconds, which readers of figures would pay
+
     X, _ = encode_facts(facts)
     strata: Strata = {}
     for generator in domains.generators if generators is None else generators:

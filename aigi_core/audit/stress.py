@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from aigi_core.audit.matching import take
 from aigi_core.detectors.detector import Detector
@@ -167,6 +167,62 @@ class Stress:
                 )  # fmt: skip
         return pd.DataFrame(rows)
 
+    def by_generator(self, metric: str = METRIC) -> pd.DataFrame:
+        """Every generator under every operation: its own detector, and the mean of those that never saw it.
+
+        Returns:
+            Columns ``name, trained, op, kind, strength, side, cells, value, low, high, change, change_low, change_high,
+            p_value`` (paired, against the clean test), ``q_value`` (Benjamini-Hochberg over the generators of a matrix)
+            and ``n`` (cells).
+        """
+        rows: list[dict[str, object]] = []
+        for (trained, op, side), matrix in self.matrices.items():
+            kind, strength = (CLEAN, np.nan) if op == CLEAN else _kind(op)
+            change = self.change(op, side, trained, metric)
+            low, high = matrix.interval(metric)
+            for cells, mask in (("in-domain", matrix.in_domain), ("ood", ~matrix.in_domain)):
+                for at, name in enumerate(matrix.test):
+                    mine = mask & (np.arange(len(matrix.test)) == at)
+                    if not mine.any():
+                        continue
+                    mean, moved = matrix.mean(metric, mine), change.mean(mine)
+                    one = mine.sum() == 1  # a cell has an exact interval where no image was judged wrongly
+                    rows.append(
+                        dict(name=name, trained=trained, op=op, kind=kind, strength=strength, side=side, cells=cells,
+                             value=mean.value, low=float(low[mine][0]) if one else mean.low,
+                             high=float(high[mine][0]) if one else mean.high, change=moved.value, change_low=moved.low,
+                             change_high=moved.high, p_value=moved.p_value, n=mean.n)
+                    )  # fmt: skip
+        table = pd.DataFrame(rows)
+        parts = table.groupby(["trained", "op", "side", "cells"], sort=False)["p_value"]
+        return table.assign(q_value=parts.transform(_q_values))
+
+    def gains(self, trained: str, metric: str = METRIC) -> pd.DataFrame:
+        """Training on perturbed images against training on clean ones, under every test of both classes.
+
+        Returns:
+            One row a test and group of cells: ``op, cells, value, low, high, p_value, n`` (paired; ``n`` cells), and
+            ``q_value`` (Benjamini-Hochberg over all rows).
+        """
+        rows: list[dict[str, object]] = []
+        for of, op, side in self.matrices:
+            if of != trained or side != "both":
+                continue
+            gain, inside = self.gain(op, trained, metric=metric), self._of(trained, op, side).in_domain
+            rows += [
+                {"op": op, "cells": cells, **vars(gain.mean(mask))}
+                for cells, mask in (("in-domain", inside), ("ood", ~inside))
+                if mask.any()
+            ]
+        if not rows:
+            raise AigiError(f"Nothing was trained on {trained}: name it in 'trained_on'.")
+        table = pd.DataFrame(rows)
+        return table.assign(q_value=_q_values(table["p_value"]))
+
+    def merged(self, other: Stress) -> Stress:
+        """Both sets of matrices together."""
+        return Stress(self.matrices | other.matrices)
+
     def _of(self, trained: str, op: str, side: Side) -> TransferMatrix:
         if (trained, op, side) not in self.matrices:
             have = "; ".join(sorted({f"{t} on {o} ({s})" for t, o, s in self.matrices}))
@@ -281,6 +337,13 @@ def _trained(
     return train_detectors(instead, domains, sets, protocol, view=view)
 
 
+def _q_values(p_values: pd.Series) -> np.ndarray:
+    from scipy.stats import false_discovery_control  # a second to load, which every page would pay
+
+    found: np.ndarray = false_discovery_control(p_values.to_numpy(), method="bh")
+    return found
+
+
 def _kind(op: str) -> tuple[str, float]:
     parsed = parse_ops([op])[0]
     return parsed.kind, parsed.value
@@ -344,6 +407,13 @@ def robust_heads(
     )  # fmt: skip
 
 
+def trainable(workspace: Workspace) -> tuple[str, ...]:
+    """What detectors can be trained on beside the clean images: operations with training copies, and all together."""
+    copies = [open_perturbed(workspace, op) for op in perturbed_ops(workspace)]
+    found = [str(copy.op) for copy in copies if {"train", "val"} <= set(copy.splits)]
+    return (AUGMENTED, *found) if found else ()
+
+
 def component_stability(workspace: Workspace, op: str | Op, *, level: float = 0.95) -> pd.DataFrame:
     """How each component of the normalised embedding comes through an operation, over all copies.
 
@@ -362,7 +432,7 @@ def component_stability(workspace: Workspace, op: str | Op, *, level: float = 0.
     constant = np.minimum(*spread) < CONSTANT
     spread = np.where(constant, np.nan, spread[0]), np.where(constant, np.nan, spread[1])
     correlation = np.clip(covariance / (spread[0] * spread[1]), -1, 1)
-    half = norm.ppf(0.5 + level / 2) / np.sqrt(len(before) - 3)
+    half = ndtri(0.5 + level / 2) / np.sqrt(len(before) - 3)
     z = np.arctanh(np.clip(correlation, -1 + 1e-12, 1 - 1e-12))
     return pd.DataFrame(
         {

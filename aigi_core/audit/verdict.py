@@ -171,7 +171,7 @@ class _Generator:
             "does better than" if gain.low > 0 else "does worse than" if gain.high < 0 else "cannot be told apart from"
         )
         sentences.append(
-            f"The detector {said} facts alone: {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}], paired."
+            f"The detector {said} facts alone: {gain.value:+z.2f} [{gain.low:+z.2f}, {gain.high:+z.2f}], paired."
         )
         return sentences
 

@@ -29,6 +29,14 @@ from aigi_core.figures.few_shot import few_shot
 from aigi_core.figures.inspection import judges, patch_map, reliability_curve, survival_curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import interval_groups, intervals, scatter
+from aigi_core.figures.stress import (
+    component_scatter,
+    generator_changes,
+    robust_head_map,
+    side_changes,
+    strength_curves,
+    training_gains,
+)
 from aigi_core.figures.theme import DARK, LIGHT, Style, Theme, alt_text, finish, generator_styles, label
 from aigi_core.figures.transfer import (
     block_intervals,
@@ -55,6 +63,7 @@ __all__ = [
     "block_intervals",
     "cell_histogram",
     "cell_roc",
+    "component_scatter",
     "content_intervals",
     "curves",
     "detector_intervals",
@@ -64,6 +73,7 @@ __all__ = [
     "fact_shares",
     "few_shot",
     "finish",
+    "generator_changes",
     "generator_intervals",
     "generator_styles",
     "geometry_change",
@@ -81,13 +91,17 @@ __all__ = [
     "patch_map",
     "reliability_curve",
     "removal_curves",
+    "robust_head_map",
     "roc",
     "role_intervals",
     "said_list",
     "scatter",
     "score_histogram",
+    "side_changes",
     "span_bars",
+    "strength_curves",
     "survival_curves",
+    "training_gains",
     "transfer_heatmap",
     "verdict_intervals",
     "within_intervals",

@@ -23,8 +23,8 @@ def verdict_intervals(
     """Each generator's detector beside detectors of file facts alone, with intervals."""
     rows = []
     for verdict in verdicts:
-        parts = {"the detector": verdict.detector}
-        parts |= {f"facts of the {view} files": estimate for view, estimate in verdict.facts.items()}
+        parts = {"detector": verdict.detector}
+        parts |= {f"facts, {view} files": estimate for view, estimate in verdict.facts.items()}
         rows += [{"name": verdict.generator, "series": name, **vars(part)} for name, part in parts.items()]
     explained = sum(verdict.level == "explained" for verdict in verdicts)
     alt = (

@@ -40,9 +40,9 @@ def test_detectors_stand_beside_file_facts() -> None:
     ]
     drawn = figures.verdict_intervals(verdicts, selected="h")
     assert [trace.name for trace in drawn.data] == [
-        "the detector",
-        "facts of the stored files",
-        "facts of the original files",
+        "detector",
+        "facts, stored files",
+        "facts, original files",
     ]
     assert [list(trace.x) for trace in drawn.data] == [[0.8, 0.8], [0.9, 0.9], [1, 1]]
     assert "For 1 of 2 generators" in figures.alt_text(drawn)
