@@ -23,7 +23,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.linalg import blas
 
-from aigi_core.detectors.logistic import TOLERANCE, LogisticFit, balance, fit_logistic, inverse_spd, log_loss
+from aigi_core.detectors.directions import inverse_spd
+from aigi_core.detectors.logistic import TOLERANCE, LogisticFit, balance, fit_logistic, log_loss
+from aigi_core.detectors.race import SAME, Race
 from aigi_core.errors import AigiError
 
 Array = np.ndarray
@@ -38,12 +40,8 @@ _TOGETHER = 32
 """Candidates estimated to second order at a time."""
 _SAFETY = 3.0
 """Factor on the largest error of an estimate seen lately."""
-_SAME = 1e-10
-"""Log-losses closer than this are equal: the lower component number goes first, and fewer removals are the cut."""
-_NOISE = {np.dtype(np.float32): (1e-6, 5e-8), np.dtype(np.float64): (1e-12, 1e-13)}
-"""Rounding of a margin, and of a mean log-loss."""
 _FIRST_ERRORS = (0.5, 0.1, 0.3, 0.05)
-"""Errors to reckon with before any was seen (see :class:`_Race`)."""
+"""Errors to reckon with before any was seen (see :class:`Race`)."""
 _LEAST_ERRORS = (0.05, 0.01, 0.03, 0.005)
 """And at the least: those fitted lately may all have been easy ones, whose errors drown in rounding."""
 
@@ -74,7 +72,7 @@ class Elimination:
     def cut(self) -> int:
         """Removals at the best score (ties: lower log-loss, then fewer removals)."""
         best = np.where(self.accuracy == self.accuracy.max(), self.log_loss, np.inf)
-        return int(np.flatnonzero(best <= best.min() + _SAME)[0])  # rounding must not decide
+        return int(np.flatnonzero(best <= best.min() + SAME)[0])  # rounding must not decide
 
     @property
     def cut_removed(self) -> tuple[int, ...]:
@@ -242,7 +240,7 @@ class _State:
         second = self.c * 0.25 * (1 - t * t)
         return second, -second * t
 
-    def _estimate(self) -> _Race:
+    def _estimate(self) -> Race:
         """First-order solutions of all candidates and what their scores can be."""
         p, dtype = len(self.numbers), self.inverse.dtype
         step = np.zeros(p, dtype)
@@ -259,12 +257,12 @@ class _State:
         age = square @ ((second - self.curvature) ** 2 / (second + 1e-30)).astype(dtype)
         curve = np.square(square, out=square) @ (third**2 / (second + 1e-30) / 4).astype(dtype)
         rho = np.sqrt((age + step**2 * curve) / np.maximum(energy, 1e-30)).astype(np.float64)
-        race = _Race(self.alive, step, size, rho, self.points, self.fake)
+        race = Race(self.alive, step, size, rho, self.points, self.fake)
         race.worst = np.maximum(_SAFETY * np.max(self.errors, axis=0), _LEAST_ERRORS)
         race.record(np.arange(p), margins, order=1)
         return race
 
-    def _correct(self, race: _Race, columns: Array) -> None:
+    def _correct(self, race: Race, columns: Array) -> None:
         """Second-order estimates of these candidates: of margins in doubt and of the mean log-loss.
 
         With u = X d the first-order move of training margins, the solution moves on by ``-Hinv X'q`` in the subspace
@@ -298,12 +296,12 @@ class _State:
         out[column] = 0
         return size * out
 
-    def _fit(self, race: _Race, column: int) -> None:
+    def _fit(self, race: Race, column: int) -> None:
         """The exact solution without this column: quasi-Newton from the inverse at hand (L-BFGS, Nocedal 1980) with
         float64 gradients, or else from scratch."""
         theta = self.theta + race.step[column] * self.inverse[column]
         theta[column] = 0.0
-        before, last = np.inf, np.zeros(0)
+        before, step, last = np.inf, np.zeros(0), np.zeros(0)
         pairs: list[tuple[Array, Array, float]] = []
         while True:
             f = self.X @ theta[:-1] + theta[-1]
@@ -355,103 +353,3 @@ class _State:
         self.answers = ger(-1 / pivot, self.answers[column].copy(), own, a=self.answers.T, overwrite_a=1).T
         self.own_answers = ger(-1 / pivot, self.own_answers[column].copy(), own, a=self.own_answers.T, overwrite_a=1).T
         self.inverse = ger(-1 / pivot, own, own, a=self.inverse.T, overwrite_a=1).T
-
-
-class _Race:
-    """What is known of each candidate's score: points of images judged rightly and mean log-loss, with bounds on both.
-
-    Attributes:
-        size: [p] largest first-order move of a scoring row's margin; rho: [p] relative size of the next order.
-        margins: [p, m] towards the true class; bound: [p] on their error.
-        seen, worst: [4] errors of margins and log-loss to first and to second order, relative to :meth:`scale`:
-            those seen in this step, and those to reckon with.
-        solutions: candidates fitted exactly: solution and norm of the gradient.
-    """
-
-    def __init__(self, alive: Array, step: Array, size: Array, rho: Array, points: Array, fake: Array) -> None:
-        p = len(alive)
-        self.alive, self.step, self.size, self.rho = alive, step, size, rho
-        self.share, self.fakes = points / points.sum(), int(fake.sum())
-        self.points = int(points[0]), int(points[-1])  # of a fake, of a real image
-        self.right, self.least, self.most = (np.full(p, -1) for _ in range(3))
-        self.loss, self.loss_error, self.bound = np.full(p, np.inf), np.zeros(p), np.zeros(p)
-        self.order = np.ones(p, int)
-        self.doubtful: dict[int, Array] = {}
-        self.seen, self.worst = np.zeros(4), np.zeros(4)
-        self.solutions: dict[int, tuple[Array, float]] = {}
-
-    def scale(self, order: int) -> Array:
-        """[p] what the error of an estimate of this order is measured in."""
-        scale: Array = self.size * self.rho**order
-        return scale
-
-    def learn(self, columns: Array, margin: Array, loss: Array) -> None:
-        """Note errors [K] of the estimates of these candidates, all of one order, as a better one has shown them."""
-        order = int(self.order[columns[0]])
-        scale, noise = self.scale(order)[columns], _NOISE[self.margins.dtype]
-        for kind, error in enumerate((margin, loss)):
-            at = 2 * order - 2 + kind
-            self.seen[at] = max(self.seen[at], float(((error - noise[kind]) / (scale + 1e-300)).max()))
-
-    def record(self, columns: Array, margins: Array, order: int) -> None:
-        """Take margins [K, m] known to this order, and their mean log-loss."""
-        if order == 1:
-            self.margins = margins
-        else:
-            self.margins[columns] = margins
-        noise, scale = _NOISE[margins.dtype], self.scale(order)[columns]
-        self.order[columns] = order
-        self.bound[columns] = self.worst[2 * order - 2] * scale + noise[0]
-        self._count(columns, margins)
-        self.loss_error[columns] = self.worst[2 * order - 1] * scale + noise[1]
-        if order == 1:
-            share = self.share.astype(margins.dtype)
-            size = np.abs(margins)
-            tail = 0.5 * (margins @ share - size @ share)  # mean of min(margin, 0)
-            np.exp(np.negative(size, out=size), out=size)
-            self.loss[columns] = np.log1p(size, out=size) @ share - tail
-            self.loss[~self.alive] = np.inf
-
-    def settle(self, column: int, margins: Array) -> None:
-        """Take the exact margins [m] of a candidate, and note by how much its estimate erred."""
-        loss = float(self.share @ (np.log1p(np.exp(-np.abs(margins))) - np.minimum(margins, 0)))
-        error = np.abs(margins - self.margins[column])
-        if column in self.doubtful:  # only these were estimated to second order
-            error = error[self.doubtful[column]]
-        only = np.array([column])
-        self.learn(only, error.max(initial=0, keepdims=True), np.abs(loss - self.loss[only]))
-        self.bound[column], self.loss_error[column], self.loss[column] = 1e-9, 1e-11, loss
-        self._count(only, margins[None])
-
-    def _count(self, columns: Array, margins: Array) -> None:
-        limit = self.bound[columns].astype(margins.dtype)[:, None]
-        self.right[columns], self.least[columns], self.most[columns] = (
-            self._points_above(margins > value) for value in (0, limit, -limit)
-        )
-        dead = columns[~self.alive[columns]]
-        self.right[dead] = self.least[dead] = self.most[dead] = -1
-
-    def _points_above(self, right: Array) -> Array:
-        parts = (right[:, : self.fakes], right[:, self.fakes :])
-        fakes, reals = (part.view(np.uint8).sum(axis=1, dtype=np.int32) for part in parts)
-        points: Array = self.points[0] * fakes + self.points[1] * reals
-        return points
-
-    def leader(self) -> int:
-        """Most points, then least log-loss, then the lowest number."""
-        top = np.flatnonzero(self.right == self.right.max())
-        return int(top[np.flatnonzero(self.loss[top] <= self.loss[top].min() + _SAME)[0]])
-
-    def contenders(self) -> Array:
-        """The leader and those that may yet beat it, likeliest first, but for exact ones; none where it stands."""
-        leader = self.leader()
-        beaten = (self.most < self.least[leader]) | (
-            (self.most <= self.least[leader])
-            & (self.loss - self.loss_error > self.loss[leader] + self.loss_error[leader])
-        )
-        beaten[leader] = True
-        others = np.flatnonzero(~beaten & self.alive)
-        if not len(others):
-            return others
-        order = np.lexsort((self.loss[others], -self.most[others]))
-        return np.array([k for k in (leader, *others[order].tolist()) if k not in self.solutions], int)

@@ -4,34 +4,30 @@ The objective is scikit-learn's: ``1/2 |w|^2 + C * sum_i s_i log(1 + exp(-y_i f_
 intercept ``b`` unpenalised. Every fit ends with a gradient below ``tol`` (Euclidean norm over weights and intercept,
 computed afresh in float64), or raises.
 
-How it is fast: Newton's method whose outer gradients are float64 and whose directions come from float32. Wide problems
-solve for the direction by conjugate gradients, preconditioned with the Hessian at equal weights of all rows (one Gram
-matrix serves every C, every draw and every generator that shares a pool's real images); narrow ones form the Hessian.
-All problems of a call move together, so that a pass over ``X`` is one matrix product.
+How it is fast: Newton's method whose directions come from float32, and far from the solution its gradients too; those
+that end a fit are float64. Wide problems solve for the direction by conjugate gradients, preconditioned with the rows'
+leading second moments (one :class:`~aigi_core.detectors.directions.Gram` serves every C, every draw and every generator
+that shares a pool's real images); narrow ones form Hessians, and keep each as long as it converges. All problems of a
+call move together, so that a pass over ``X`` is one matrix product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
-from scipy.linalg import lapack
+from jaxtyping import Float, Int
 
+from aigi_core.detectors.directions import Gram, Hessians, conjugate_gradients, product
 from aigi_core.errors import AigiError
 
 TOLERANCE = 1e-8
 NARROW = 96
 """Up to this many features a Hessian is cheaper than conjugate gradients."""
-_AXES = 64
-"""Leading axes that the preconditioner tells apart."""
 _MAX_OUTER = 100
-_MAX_INNER = 200
 
 Array = np.ndarray
-Direction = Callable[[Array, Array, Array, Array, Array], tuple[Array, Array]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,37 +50,6 @@ class LogisticFit:
         """Log-odds of being fake for each row under each solution."""
         f: Array = np.asarray(X, np.float64) @ self.weights.T + self.intercept
         return f
-
-
-class Gram:
-    """Leading second moments of rows, which precondition; one serves all fits on similar rows.
-
-    It only steers how fast a fit converges, never what it converges to, so it may come from other rows than those
-    fitted: the pool's real images, a generator's neighbours, a sample. The leading axes come from a randomised range
-    finder, the rest of the spectrum counts as flat (Frangella, Tropp and Udell 2023, Randomized Nystroem
-    Preconditioning): as good as the whole inverse where spectra fall, at a tenth of its cost.
-    """
-
-    def __init__(self, X: Float[Array, "n d"]) -> None:
-        centred = np.asarray(X, np.float32) - X.mean(axis=0, dtype=np.float64).astype(np.float32)
-        d = centred.shape[1]
-        probe = np.random.default_rng(0).standard_normal((d, min(d, _AXES + 16)), np.float32)
-        for _ in range(2):
-            probe = np.linalg.qr(centred.T @ (centred @ probe))[0]
-        image = centred @ probe
-        values, vectors = np.linalg.eigh(image.T @ image / np.float32(len(centred)))
-        self.axes: Float32[Array, "d r"] = probe @ vectors[:, -_AXES:]
-        self.moments: Float32[Array, " r"] = np.maximum(values[-_AXES:], 0)
-        rest = np.einsum("ij,ij->", centred, centred) / len(centred) - self.moments.sum()
-        self.rest = max(float(rest), 0.0) / max(d - self.axes.shape[1], 1)
-
-    def precondition(self, residual: Float32[Array, "d B"], curvature: Float32[Array, " B"]) -> Float32[Array, "d B"]:
-        """The inverse of ``I + curvature * covariance`` times each column."""
-        flat = 1 / (1 + curvature * self.rest)
-        leading = 1 / (1 + curvature * self.moments[:, None]) - flat
-        out: Array = self.axes @ (leading * (self.axes.T @ residual))
-        out += flat * residual
-        return out
 
 
 def fit_logistic(
@@ -185,17 +150,17 @@ def _newton(
     active = np.arange(batch)
     narrow = p <= NARROW
     Z32 = Z.astype(np.float32)
-    hessians: dict[type, _Hessians] = {}
+    hessians: dict[type, Hessians] = {}
     pace = np.ones(batch)
     if not narrow and gram is None:
         gram = Gram(Z32)
     stalled = np.zeros(batch, int)
 
     def gradient(rows: Array, r: Array, V: Array) -> tuple[Array, Array]:
-        return _product(rows.T, r) + V, r.sum(axis=0) * intercept
+        return product(rows.T, r) + V, r.sum(axis=0) * intercept
 
     V, v, exact = W, b, True
-    f = _product(Z, V) + v if V.any() else np.broadcast_to(v, (len(Z), batch))
+    f = product(Z, V) + v if V.any() else np.broadcast_to(v, (len(Z), batch))
     sign, total = 2 * Y - 1, c.sum(axis=0)
     loss, r, D = _loss(f, sign, c, V)
     G, h = gradient(Z, r, V)
@@ -216,13 +181,13 @@ def _newton(
         if narrow or (stalled[active] > 1).any():
             precision = np.float64 if (stalled[active] > 0).any() else np.float32
             if precision not in hessians:
-                hessians[precision] = _Hessians(Z, precision, intercept)
+                hessians[precision] = Hessians(Z, precision, intercept)
             # A Newton step that shrinks the gradient by rho leaves a Hessian that goes on to shrink it by about 2 rho.
             stale = norm * (2 * pace[active]) ** 2 > 0.1 * tol
             dV, dv = hessians[precision].directions(D, G, h, active, stale)
         else:
             assert gram is not None
-            dV, dv = _conjugate_gradients(Z32, D, G, h, norm, eta, intercept, gram)
+            dV, dv = conjugate_gradients(Z32, D, G, h, norm, eta, intercept, gram)
         # Far from all solutions, float32 tells where to go next; what ends a fit is always float64.
         was, exact = exact, bool(narrow or (norm * eta < 1e-6 * total).any())
         rows = Z if exact else Z32
@@ -240,21 +205,10 @@ def _newton(
 
 def _forcing(norm: Array, tol: float) -> Array:
     """How far each Newton system is solved: the nearer, the further; and all the way where one more step can end it."""
-    eta = np.clip(0.1 * np.sqrt(norm), 1e-3, 0.1)
+    eta: Array = np.clip(0.1 * np.sqrt(norm), 1e-3, 0.1)
     last: Array = 0.3 * tol / norm
-    return np.where(last > 5e-5, np.minimum(np.maximum(last, 5e-5), 0.1), eta)
-
-
-def _product(A: Array, B: Array) -> Array:
-    """``A @ B`` for few columns: BLAS is slow at matrices of 2, 3, 5, 6 or 7 columns."""
-    k = B.shape[1]
-    if 1 < k < 4:
-        return np.stack([A @ B[:, i] for i in range(k)], axis=1)
-    if 4 < k < 8 and A.size > 1 << 16:
-        padded: Array = A @ np.pad(B, ((0, 0), (0, 8 - k)))
-        return padded[:, :k]
-    product: Array = A @ B
-    return product
+    eta[last > 5e-5] = np.clip(last, 5e-5, 0.1)[last > 5e-5]
+    return eta
 
 
 def _loss(f: Array, sign: Array, c: Array, V: Array) -> tuple[Array, Array, Array]:
@@ -281,111 +235,10 @@ def _step(
     length = np.ones(len(v))
     for _ in range(40):
         V_new, v_new = V + length * dV, v + length * dv
-        f_new = _product(Z, V_new.astype(Z.dtype)) + v_new
+        f_new = product(Z, V_new.astype(Z.dtype)) + v_new
         loss_new, r, D = _loss(f_new, sign, c, V_new)
         rises = loss_new > loss + 1e-4 * length * slope + slack * np.abs(loss)
         if not rises.any():
             break
         length[rises] *= 0.5
     return V_new, v_new, f_new, loss_new, r, D
-
-
-class _Hessians:
-    """Newton's directions from Hessians themselves, bordered by the intercept; each serves as long as it converges.
-
-    Hessians are of the rows' precision, systems are solved in float64. Columns whose row weights are proportional, as
-    they are at the start, share one product.
-    """
-
-    def __init__(self, Z: Array, precision: type, intercept: bool) -> None:
-        edge = np.full((len(Z), 1), intercept, precision)
-        self.Z = np.append(Z.astype(precision), edge, axis=1)
-        self.intercept, self.q = intercept, self.Z.shape[1]
-        self.factors: dict[int, Array] = {}
-        self.potrf, self.potrs = lapack.get_lapack_funcs(("potrf", "potrs"), dtype=np.float64)
-
-    def directions(self, D: Array, G: Array, h: Array, names: Array, stale: Array) -> tuple[Array, Array]:
-        """Steps [p, K] and [K] of columns called names; those marked stale have their Hessian made afresh."""
-        fresh = [k for k, name in enumerate(names.tolist()) if stale[k] or name not in self.factors]
-        if fresh:
-            shares = D[:, fresh] / D[:, fresh].sum(axis=0)
-            alike = len(fresh) > 1 and bool(np.abs(shares - shares[:, :1]).max() < 1e-6 * shares.max())
-            common = self._product(D[:, fresh[0]]) if alike else None
-            for k in fresh:
-                H = self._product(D[:, k]) if common is None else common * (D[:, k].sum() / D[:, fresh[0]].sum())
-                self._factorise(int(names[k]), H)
-        step = np.append(-G, -h[None], axis=0)
-        for k, name in enumerate(names.tolist()):
-            step[:, k] = self.potrs(self.factors[name], step[:, k])[0]
-        return step[:-1], step[-1]
-
-    def _product(self, weights: Array) -> Array:
-        rooted = self.Z * np.sqrt(weights).astype(self.Z.dtype)[:, None]
-        product: Array = (rooted.T @ rooted).astype(np.float64)
-        return product
-
-    def _factorise(self, name: int, H: Array) -> None:
-        H.flat[: (self.q - 1) * (self.q + 1) : self.q + 1] += 1.0
-        if not self.intercept:
-            H[-1, -1] = 1.0
-        self.factors[name], info = self.potrf(H, overwrite_a=1)
-        if info != 0:
-            raise AigiError("The features have no usable second moments: look for enormous values among them.")
-
-
-def _conjugate_gradients(
-    Z: Float32[Array, "n p"], D: Array, G: Array, h: Array, norm: Array, eta: Array, intercept: bool, gram: Gram
-) -> tuple[Array, Array]:
-    """Newton's direction to a relative residual of eta, with the intercept eliminated."""
-    D32 = D.astype(np.float32)
-    total = D.sum(axis=0)
-    pull = (
-        _product(Z.T, D32) / total.astype(np.float32) if intercept else np.zeros((len(G), len(h)), np.float32)
-    )  # D-mean row
-    rhs = (-(G - pull * h) / norm).astype(np.float32)
-    X = np.zeros_like(rhs)
-    which = np.arange(len(h))
-    R, enough, here, curvature = rhs, eta * np.sqrt((rhs * rhs).sum(axis=0)), pull, total.astype(np.float32)
-    S = gram.precondition(R, curvature)
-    P = S
-    rho = (R * S).sum(axis=0)
-    for _ in range(_MAX_INNER):
-        U = _product(Z, P)
-        if intercept:
-            U -= (here * P).sum(axis=0)
-        Q = _product(Z.T, D32 * U)
-        # Where the intercept is eliminated D'U = 0 by construction, so no second centring is needed.
-        Q += P
-        alpha = rho / (P * Q).sum(axis=0)
-        X[:, which] += alpha * P
-        R = R - alpha * Q
-        keep = np.sqrt((R * R).sum(axis=0)) > enough
-        if not keep.any():
-            break
-        if not keep.all():
-            which, R, P, rho, enough, here, curvature, D32 = (
-                a[..., keep] for a in (which, R, P, rho, enough, here, curvature, D32)
-            )
-        S = gram.precondition(R, curvature)
-        rho_new = (R * S).sum(axis=0)
-        P = S + (rho_new / rho) * P
-        rho = rho_new
-    dV = X.astype(np.float64) * norm
-    # From the intercept's own row of the Newton system: sum(D) db + D' Z dV = -h.
-    dv = -(h / total) - (pull.astype(np.float64) * dV).sum(axis=0) if intercept else np.zeros_like(h)
-    return dV, dv
-
-
-def inverse_spd(matrix: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
-    """Inverse of a symmetric positive definite matrix by Cholesky, in its own precision where that suffices."""
-    potrf, potri = lapack.get_lapack_funcs(("potrf", "potri"), (matrix,))
-    factor, info = potrf(matrix, lower=1)
-    if info == 0:
-        factor, info = potri(factor, lower=1, overwrite_c=1)
-    if info != 0:
-        if matrix.dtype != np.float64:
-            return inverse_spd(matrix.astype(np.float64)).astype(matrix.dtype)
-        raise AigiError("The features have no usable second moments: look for infinite or enormous values among them.")
-    inverse: Array = factor + factor.T  # potrf leaves zeros above the diagonal
-    inverse.flat[:: len(inverse) + 1] *= 0.5
-    return np.ascontiguousarray(inverse)

@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from aigi_core.detectors import elimination
 from aigi_core.detectors.elimination import eliminate
 from aigi_core.detectors.logistic import fit_logistic, log_loss
+from aigi_core.detectors.race import NOISE
 from aigi_core.errors import AigiError
 
 
@@ -157,7 +158,7 @@ def test_a_run_of_easy_candidates_does_not_make_estimates_look_exact():
     state.errors.extend([np.zeros(4)] * state.errors.maxlen)
     state._refresh()
     race = state._estimate()
-    assert (race.worst > 0).all() and (race.loss_error > elimination._NOISE[race.margins.dtype][1]).all()
+    assert (race.worst > 0).all() and (race.loss_error > NOISE[race.margins.dtype][1]).all()
 
 
 def test_rows_drawn_twice_count_twice():

@@ -5,7 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from aigi_core.detectors import logistic
-from aigi_core.detectors.logistic import Gram, LogisticFit, fit_logistic, log_loss
+from aigi_core.detectors.directions import Gram
+from aigi_core.detectors.logistic import LogisticFit, fit_logistic, log_loss
 from aigi_core.errors import AigiError
 
 
