@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from aigi_core.detectors import logistic
+from aigi_core.detectors import directions
 from aigi_core.detectors.directions import Gram
 from aigi_core.detectors.logistic import LogisticFit, fit_logistic, log_loss
 from aigi_core.errors import AigiError
@@ -121,7 +121,7 @@ def test_the_gradient_reported_is_the_gradient():
 def test_direct_steps_finish_what_conjugate_gradients_cannot(monkeypatch):
     """A preconditioner that misleads must not keep a fit from converging."""
     X, y = problem(400, 200)
-    monkeypatch.setattr(logistic, "_MAX_INNER", 1)
+    monkeypatch.setattr(directions, "_MAX_INNER", 1)
     misleading = Gram(np.random.default_rng(0).standard_normal((250, 200)) * 40)
     assert_equal_to_sklearn(fit_logistic(X, y, 10.0, gram=misleading), X, y, 10.0)
 
