@@ -1,8 +1,8 @@
-"""What happens to images on their way: JPEG, resizing, blur, noise, cropping, a screenshot. Pillow and NumPy only.
+"""What happens to images on their way: JPEG, resizing, blur, noise, cropping, a palette, a screenshot.
 
-An operation is written ``kind:value`` (``jpeg:50``, ``blur:2``), several values share a kind (``jpeg:90,70``). It is
-a pure function of the image, its key (the content hash) and the operation: random parts are seeded by both, so the
-same copy comes out on every run and machine with the same Pillow.
+Pillow and NumPy only. An operation is written ``kind:value`` (``jpeg:50``, ``blur:2``), several values share a kind
+(``jpeg:90,70``). It is a pure function of the image, its key (the content hash) and the operation: random parts are
+seeded by both, so the same copy comes out on every run and machine with the same Pillow.
 """
 
 from __future__ import annotations
@@ -181,6 +181,12 @@ def _crop(image: Image.Image, value: float, rng: np.random.Generator) -> Image.I
     return image.crop((left, top, left + width, top + height))
 
 
+def _palette(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
+    """The image's own best colours (median cut), Floyd-Steinberg dithering: a GIF, or a PNG from a size optimiser."""
+    colours = image.quantize(int(value))
+    return image.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).convert("RGB")
+
+
 def _screenshot(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
     """Shown at a scale no one chose (0.6 to 1.2, bilinear), cut a little askew, sent on as JPEG 85."""
     shown = _scaled(image, float(rng.uniform(0.6, 1.2)), Image.Resampling.BILINEAR)
@@ -201,6 +207,9 @@ KINDS: dict[str, Kind] = {
         "noise {value}", "Gaussian noise of {value} of the range", "SIGMA", 0.001, 0.5, _noise, random=True, neutral=0
     ),
     "crop": Kind("crop {value}", "centre crop of {value} of the sides", "FACTOR", 0.1, 1, _crop, neutral=1),
+    "palette": Kind(
+        "palette of {value}", "reduced to a palette of {value} colours, dithered", "COLOURS", 2, 256, _palette, whole=True
+    ),
     "screenshot": Kind(
         "screenshot", "screenshot-like: rescaled, cut, JPEG 85", "", 0, 0, _screenshot, takes_value=False, random=True
     ),

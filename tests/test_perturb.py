@@ -77,7 +77,12 @@ def test_no_text_breaks_the_parser(specs: list[str]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_deterministic_and_changes_the_image(kind: str, picture: Image.Image) -> None:
-    op = Op(kind, {"jpeg": 30, "short": 48, "blur": 4, "noise": 0.05}.get(kind, 0.5 if KINDS[kind].takes_value else 0))
+    op = Op(
+        kind,
+        {"jpeg": 30, "short": 48, "blur": 4, "noise": 0.05, "palette": 8}.get(
+            kind, 0.5 if KINDS[kind].takes_value else 0
+        ),
+    )
     first, again = op(picture, "a"), op(picture, "a")
     assert first.mode == "RGB"
     assert first.tobytes() == again.tobytes()
@@ -105,6 +110,15 @@ def test_jpeg_and_noise_grow_with_strength(picture: Image.Image) -> None:
     assert noisy.mean() == pytest.approx(128, abs=0.2)
 
 
+def test_a_palette_dithers() -> None:
+    ramp = Image.fromarray(np.tile(np.linspace(60, 190, 128).astype(np.uint8), (64, 1))).convert("RGB")
+    found = np.asarray(Op("palette", 4)(ramp), np.float32)[..., 0]
+    assert len(np.unique(found)) <= 4
+    columns = found[:, 16:112].reshape(64, 6, 16).mean(axis=(0, 2))
+    wanted = np.asarray(ramp, np.float32)[:, 16:112, 0].reshape(64, 6, 16).mean(axis=(0, 2))
+    assert np.abs(columns - wanted).max() < 6  # four plain steps would be up to 16 away
+
+
 def test_blur_is_alike_at_every_size(picture: Image.Image) -> None:
     large = picture.resize((512, 384), Image.Resampling.BICUBIC)
     small_blurred = Op("blur", 3)(picture)
@@ -114,7 +128,9 @@ def test_blur_is_alike_at_every_size(picture: Image.Image) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "I;16"])
 def test_any_mode_and_the_smallest_image(mode: str) -> None:
-    for op in parse_ops(["jpeg:50", "resize:.05", "blur:1", "noise:.02", "crop:.1", "screenshot", "short:16"]):
+    for op in parse_ops(
+        ["jpeg:50", "resize:.05", "blur:1", "noise:.02", "crop:.1", "screenshot", "short:16", "palette:2"]
+    ):
         assert min(op(Image.new(mode, (1, 1)), "k").size) >= 1
 
 
