@@ -8,7 +8,7 @@ import ui
 from aigi_core import figures
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.transfer import TRAINING, difference, make_training_sets, open_cell
-from ui import results
+from ui import explained, results
 
 with ui.page(__file__) as page:
     with page.controls():
@@ -106,7 +106,7 @@ with ui.page(__file__) as page:
                 empty="There is none: every one of them is judged rightly.",
             )
     with page.section("What this detector looks at, in words"):
-        said = results.words(page.workspace, setting, row)
+        said = explained.words(page.workspace, setting, row)
         verdict = (
             "nearer than chance puts any" if said.nameable else "**but chance does as well: read nothing into them**"
         )

@@ -16,7 +16,9 @@ with ui.page(__file__) as page:
         texts = explained.choose_texts(page)
         shown = int(page.slider("shown", "Rows", 5, explained.LISTED, 12))
     workspace, train = page.workspace, names[row]
-    with st.spinner("Training the detector and three hundred more on shuffled labels …"):
+    with st.spinner(
+        "Training the detector and, where its words are not stored, three hundred more on shuffled labels …"
+    ):
         said = explained.words(workspace, setting, row, texts)
         matrix = results.matrix(workspace, setting, explained.METRIC)
     near, far, band = said.nearest, said.farthest, said.chance
@@ -51,16 +53,9 @@ with ui.page(__file__) as page:
         "Grey: where 95 % of detectors trained on shuffled labels lie at that rank. **Bold**: beyond chance. "
         "Click a text, or choose it below, to open it.",
     ):
-        for column, side, title in zip(
-            st.columns(2, gap="medium"), explained.SIDES, ("Speaks for fake", "Speaks for real"), strict=True
-        ):
-            with column:
-                st.markdown(f"**{title}**")
-                page.figure(
-                    side, partial(figures.said_list, said, side, shown), table=said.listed(side), clicks=("text",)
-                )
+        explained.both_sides(page, "", said, ("Speaks for fake", "Speaks for real"), shown, clicks=("text",))
         with page.controls("Text"):
-            text = page.select("text", "Opened text", list(dict.fromkeys([*near["text"], *far["text"]])))
+            text = page.select("text", "Opened text", list(dict.fromkeys([*near["text"], *said.farthest["text"]])))
             st.button("Take it away", on_click=ui.set_control, args=("remove", text), icon=":material/content_cut:",
                       help="Project it out of every image and measure all detectors again, below.")  # fmt: skip
         folded = said.opened(text)
@@ -71,7 +66,21 @@ with ui.page(__file__) as page:
             st.caption("No other text of these says the same.")
 
     with page.section(
-        "What they are about",
+        "What else gives its fakes away",
+        "Weights cannot say what real and fake images share, nor what the encoder hardly sees: its training images and their "
+        "files can.",
+    ):
+        if exposed := explained.exposed(workspace, setting, row, texts):
+            for sentence in exposed.sentences:
+                page.finding(f"- {ui.inert(sentence)}")
+            if len(exposed.facts):
+                page.table("facts", exposed.facts)
+        shows = explained.content(workspace, setting.sets[row], texts)
+        st.markdown("**What its training images show**, real and fake alike, beside all other images")
+        page.figure("content", partial(figures.said_list, shows, "nearest", shown), table=shows.listed("nearest"))
+
+    with page.section(
+        "What its texts are about",
         f"Categories among the {said.counted} nearest texts (first table) and the {said.counted} farthest, with what the "
         "category's size and shuffled trainings would give.",
     ):
@@ -81,31 +90,18 @@ with ui.page(__file__) as page:
                 page.table(f"about-{side}", about.head(6), formats={"expected": "%.1f", "null_mean": "%.1f"})
 
     with page.section(
-        "What its training images show",
-        "Real and fake alike, beside all other images: what both classes share, weights cannot say, and yet it is all that "
-        "the detector knows.",
-    ):
-        shown_by = explained.content(workspace, setting.sets[row], texts)
-        page.figure("content", partial(figures.said_list, shown_by, "nearest", shown), table=shown_by.listed("nearest"))
-
-    with page.section(
         "Beside another detector", "A is the detector above; B by default the residual of the same training set."
     ):
         with page.controls("Another"):
             other = page.select("train_b", "Detector B", names, train)
             setting_b = results.choose_setting(page, setting.sets, "B")
         found = explained.comparison(workspace, (setting, row), (setting_b, names.index(other)), texts)
-        st.markdown(
+        page.finding(
             f"The two directions have a cosine of **{found.cosine:.2f}** (p = {found.p_value:.2g}; 95 % of pairs trained on "
             f"shuffled labels: {found.null_low:.2f} to {found.null_high:.2f}). Texts of their difference:"
         )
-        for column, side, (letter, name) in zip(
-            st.columns(2, gap="medium"), explained.SIDES, (("A", train), ("B", other)), strict=True
-        ):
-            with column:
-                st.markdown(f"**More fake to {letter}**, trained on {ui.name(name)}")
-                page.figure(f"compare-{side}", partial(figures.said_list, found.words, side, shown),
-                            table=found.words.listed(side))  # fmt: skip
+        titles = f"More fake to A, trained on {ui.name(train)}", f"More fake to B, trained on {ui.name(other)}"
+        explained.both_sides(page, "compare-", found.words, titles, shown)
 
     with page.section("Your own phrases"):
         line = page.text(
@@ -133,46 +129,23 @@ with ui.page(__file__) as page:
         if line.strip():
             with st.spinner("Projecting out and measuring again, with twenty random directions beside …"):
                 effect = explained.concept(workspace, setting, explained.own_texts(line, texts), again and plain)
-            st.markdown(effect.in_words(matrix.train_names[row]))
-            draw = partial(figures.effect_intervals, effect, selected=matrix.train_names[row])
-            page.figure("concept", lambda theme: draw(styles=page.styles(theme), theme=theme), table=effect.table)
-            families = (matrix.train_families, matrix.test_families)
-            page.figure("concept-matrix", partial(figures.difference_heatmap, effect.change, families, rows=names),
-                        table=effect.change.to_frame())  # fmt: skip
+            explained.show_effect(page, "concept", effect, matrix.train_names[row], names)
         else:
             st.caption("Type a text, or open one above and press 'Take it away'.")
 
     with page.section("Do detectors with a name generalise worse?"):
-        table = explained.precomputed(workspace, setting, texts)
-        if table is None and page.toggle(
-            "all",
-            "Read all detectors",
-            help="Trains each detector anew on three hundred sets of shuffled labels: some seconds.",
-        ):
+        if explained.stored(workspace, setting, texts) or page.toggle(
+            "all", "Read all detectors", help="Trains each detector anew on three hundred sets of shuffled labels: some seconds."
+        ):  # fmt: skip
             with st.spinner(f"Reading {len(names)} detectors …"):
                 table = explained.all_words(workspace, setting, texts)
-        if table is None:
+            explained.show_nameability(
+                page, nameability(table), matrix, row, clicks=set(names) == set(matrix.train_names)
+            )
+            st.markdown("What each detector says first, and how it does; q is corrected over the detectors.")
+            page.table("detectors", table)
+        else:
             st.caption(
                 "Not computed yet for these settings: switch it on, or run "
                 f"'python -m precompute words --workspace {ui.name(str(workspace.path))}' once for the default ones."
             )
-        else:
-            named = nameability(table)
-            st.markdown(named.in_words())
-            left, right = st.columns([3, 2], gap="medium")
-            with left:
-                page.figure(
-                    "nameability",
-                    lambda theme: figures.nameability_scatter(
-                        named,
-                        page.styles(theme),
-                        x_title="Nearest text's cosine",
-                        selected=matrix.train_names[row],
-                        theme=theme,
-                    ),
-                    clicks=("train",) if set(names) == set(matrix.train_names) else (),
-                )
-            with right:
-                page.figure("spearman", partial(figures.nameability_intervals, named), table=named.correlations)
-            st.markdown("What each detector says first, and how it does; q is corrected over the detectors.")
-            page.table("detectors", table)

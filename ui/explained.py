@@ -1,54 +1,45 @@
-"""Words, heads and their effects, computed once a workspace and choice for all sessions; see also ``ui.results``."""
+"""Words of detectors, read where they are stored and else computed once a workspace and choice for all sessions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from aigi_core.detectors.features import Head, HeadsView, all_heads
-from aigi_core.detectors.heads import score_heads, select_heads
+from aigi_core import figures
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.explain.cached import WordAtlas, load_words
+from aigi_core.explain.cached import CONTENT, WordAtlas, load_words
 from aigi_core.explain.compare import Comparison, compare_directions
-from aigi_core.explain.detector_words import content_words, measured, null_directions, words_table
-from aigi_core.explain.effect import Effect, ablation_effect, concept_effect
-from aigi_core.explain.evidence import evidence, head_roles
-from aigi_core.explain.heads import (
-    Definition,
-    extreme_images,
-    growing,
-    head_direction,
-    head_words,
-    heads_alone,
-    ood_cells,
-    with_test,
-)
+from aigi_core.explain.detector_words import content_words, null_directions, words_table
+from aigi_core.explain.effect import Effect, concept_effect
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import Side, word_null
 from aigi_core.explain.own import own_bank, split_phrases
 from aigi_core.explain.reading import Reading, read
-from aigi_core.explain.textspan import head_text_spans
 from aigi_core.explain.words import Words
 from aigi_core.explain.words import words as search
-from aigi_core.transfer import PairedDifference, difference
+from aigi_core.transfer import DEFAULT_METRIC, TrainSet, TransferMatrix
 from aigi_core.transfer.bootstrap import Estimate
-from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from ui import encoders, results
 from ui.page import Page
+from ui.page import name as ui_name
 from ui.results import Setting
 from ui.workspaces import cached
+
+if TYPE_CHECKING:
+    from aigi_core.audit.exposure import Exposure
+    from aigi_core.explain.nameability import Nameability
 
 METRIC = DEFAULT_METRIC
 SIDES: tuple[Side, Side] = ("nearest", "farthest")
 LISTED = 20
 """Texts kept a side; pages show the first few."""
-MOST, OFFERED = 8, 24
-"""Heads chosen at most, and the best single heads that joint selection chooses from."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +59,7 @@ class Texts:
     own: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class HeadGain:
-    """Some heads, the whole embedding, and the paired difference of the two; all out of domain."""
-
-    heads: Estimate
-    embedding: Estimate
-    gain: PairedDifference
+DEFAULT_TEXTS = Texts()
 
 
 def choose_texts(page: Page) -> Texts:
@@ -135,19 +120,64 @@ def nulls(workspace: Workspace, setting: Setting, row: int, seed: int = 0) -> np
     return drawn
 
 
-@cached
-def words(workspace: Workspace, setting: Setting, row: int, texts: Texts) -> Words:
+def words(workspace: Workspace, setting: Setting, row: int, texts: Texts = DEFAULT_TEXTS) -> Words:
     """What one detector says, against the same training on shuffled labels."""
+    kind, names = _kind(setting), setting.sets[row]
+    if kind and len(names) == 1 and (found := _atlas_of(workspace, texts)):
+        return found.words(kind, texts.bank, names[0])
+    return _words(workspace, setting, row, texts)
+
+
+@cached
+def _words(workspace: Workspace, setting: Setting, row: int, texts: Texts) -> Words:
     found = lexicon(workspace, texts)
     null = word_null(found, nulls(workspace, setting, row), "permutation", LISTED)
     name = results.detectors(workspace, setting)[row].name
     return search(found, reading(workspace, setting, row).direction, LISTED, null=null, name=name)
 
 
-@cached
-def content(workspace: Workspace, generators: tuple[str, ...], texts: Texts) -> Words:
+def content(workspace: Workspace, generators: TrainSet, texts: Texts = DEFAULT_TEXTS) -> Words:
     """What a training set shows, real and fake alike, that the workspace's other images do not."""
+    if len(generators) == 1 and (found := _atlas_of(workspace, texts)):
+        return found.words(CONTENT, texts.bank, generators[0])
+    return _content(workspace, generators, texts)
+
+
+@cached
+def _content(workspace: Workspace, generators: TrainSet, texts: Texts) -> Words:
     return content_words(workspace, lexicon(workspace, texts), generators, LISTED)
+
+
+def stored(workspace: Workspace, setting: Setting, texts: Texts) -> bool:
+    """Whether the words of every detector of a setting are at hand."""
+    single = all(len(names) == 1 for names in setting.sets)
+    return bool(single and _kind(setting) and _atlas_of(workspace, texts))
+
+
+def _kind(setting: Setting) -> str | None:
+    """What the stored words call detectors made in this way; None for others."""
+    kinds = {Setting(setting.sets): "logistic", Setting(setting.sets, results.RESIDUAL): "residual"}
+    return kinds.get(setting)
+
+
+def _atlas_of(workspace: Workspace, texts: Texts) -> WordAtlas | None:
+    """The stored words, where these texts are among those searched."""
+    found = atlas(workspace) if texts == Texts(texts.bank) else None
+    return found if found and texts.bank in found.settings.banks else None
+
+
+@cached
+def exposed(workspace: Workspace, setting: Setting, row: int, texts: Texts = DEFAULT_TEXTS) -> Exposure | None:
+    """What may have taught a detector besides the signs of generation; None for one trained on several generators."""
+    if len(setting.sets[row]) > 1:
+        return None
+    from aigi_core.audit.exposure import exposure  # brings scikit-learn, two seconds that other pages spare
+
+    return exposure(
+        workspace, results.detectors(workspace, setting)[row], words(workspace, setting, row, texts),
+        content(workspace, setting.sets[row], texts), results.matrix(workspace, setting, METRIC),
+        results.fact_matrix(workspace, METRIC),
+    )  # fmt: skip
 
 
 @cached
@@ -161,7 +191,7 @@ def comparison(workspace: Workspace, a: tuple[Setting, int], b: tuple[Setting, i
     )  # fmt: skip
 
 
-_load_words = cached(load_words)
+_load_words = cached(load_words)  # what was not there yet is looked for again
 
 
 def atlas(workspace: Workspace) -> WordAtlas | None:
@@ -170,19 +200,6 @@ def atlas(workspace: Workspace) -> WordAtlas | None:
         return _load_words(workspace)
     except WorkspaceError:
         return None
-
-
-def precomputed(workspace: Workspace, setting: Setting, texts: Texts) -> pd.DataFrame | None:
-    """One row a detector from the precomputed words; None where they were made in another way, or not at all."""
-    sets = tuple((name,) for name in workspace.domains.generators)
-    kinds = {Setting(sets): "logistic", Setting(sets, results.RESIDUAL): "residual"}
-    found = atlas(workspace) if setting in kinds and texts == Texts(texts.bank) else None
-    if found is None or texts.bank not in found.settings.banks:
-        return None
-    table = found.detectors
-    table = table[(table["kind"] == kinds[setting]) & (table["bank"] == texts.bank)]
-    table = table.drop(columns=["kind", "bank"]).reset_index(drop=True)
-    return measured(table, results.matrix(workspace, setting, METRIC), METRIC)
 
 
 @cached
@@ -211,84 +228,39 @@ def concept(workspace: Workspace, setting: Setting, texts: Texts, again: bool) -
     )  # fmt: skip
 
 
-# Heads
-
-head_scores = cached(score_heads)
-alone_matrix = cached(heads_alone)
+# Drawing what several sections show alike
 
 
-@cached
-def heads_table(workspace: Workspace, train: str, validation: str) -> pd.DataFrame:
-    """Every head alone, best first: on the validation generator, in-domain and out of domain."""
-    return with_test(head_scores(workspace, train, validation), alone_matrix(workspace, train, METRIC), METRIC)
+def both_sides(
+    page: Page, name: str, said: Words, titles: tuple[str, str], rows: int, clicks: Sequence[str] = ()
+) -> None:
+    """The nearest texts of a direction beside the farthest, each under its title (markdown)."""
+    for column, side, title in zip(st.columns(2, gap="medium"), SIDES, titles, strict=True):
+        with column:
+            st.markdown(f"**{title}**")
+            draw = partial(figures.said_list, said, side, rows)
+            page.figure(f"{name}{side}", draw, table=said.listed(side), clicks=clicks)
 
 
-@cached
-def joint_heads(workspace: Workspace, train: str, validation: str) -> tuple[Head, ...]:
-    """Heads chosen jointly among the :data:`OFFERED` best alone, in the order chosen."""
-    offered = head_scores(workspace, train, validation).top(min(OFFERED, len(all_heads(workspace))))
-    return select_heads(workspace, train, validation, most=MOST, heads=offered).heads
+def show_effect(page: Page, name: str, effect: Effect, detector: str, rows: Sequence[str] | None = None) -> None:
+    """What a change of the embedding does: to one detector in words, to each before its controls, and to every cell."""
+    page.finding(f"The detector trained on {ui_name(detector)}. {effect.in_words(detector)}")
+    draw = partial(figures.effect_intervals, effect, selected=detector)
+    page.figure(name, lambda theme: draw(styles=page.styles(theme), theme=theme), table=effect.table)
+    families = (effect.before.train_families, effect.before.test_families)
+    cells = partial(figures.difference_heatmap, effect.change, families, rows=rows)
+    page.figure(f"{name}-matrix", cells, table=effect.change.to_frame())
 
 
-@cached
-def grown(workspace: Workspace, train: str, validation: str, heads: tuple[Head, ...]) -> pd.DataFrame:
-    """Detectors on the first 1, 2, ... of these heads, out of domain."""
-    return growing(workspace, train, heads, (validation,), METRIC)
-
-
-@cached
-def heads_against_embedding(workspace: Workspace, train: str, validation: str, heads: tuple[Head, ...]) -> HeadGain:
-    """A detector on some heads beside one on the whole embedding, paired, out of domain."""
-    a, b = (
-        results.matrix(workspace, Setting(((train,),), view), METRIC) for view in (HeadsView(heads), results.EMBEDDING)
-    )
-    cells = ood_cells(a, (validation,))
-    return HeadGain(a.mean(METRIC, cells), b.mean(METRIC, cells), difference(a, b, METRIC).mean(cells))
-
-
-@cached
-def roles(workspace: Workspace, setting: Setting, row: int) -> pd.DataFrame:
-    """Where each head carries one detector and where it misleads it, on test images."""
-    rows = np.flatnonzero(workspace.domains.split == "test")
-    return head_roles(evidence(workspace, reading(workspace, setting, row), rows), workspace.domains)
-
-
-@cached
-def head_said(
-    workspace: Workspace, head: Head, train: str | tuple[str, ...], definition: Definition, texts: Texts
-) -> Words:
-    """What one head says on the training images of one generator or several, with its null."""
-    return head_words(workspace, lexicon(workspace, texts), *head, train, definition, LISTED)
-
-
-@cached
-def head_span(workspace: Workspace, head: Head, count: int = 12) -> pd.DataFrame:
-    """TextSpan of one head over all training images; the precomputed one where there is one."""
-    if (found := atlas(workspace)) is not None:
-        spans = found.spans
-        return spans[(spans["layer"] == head[0]) & (spans["head"] == head[1])].head(count)
-    plain = lexicon(workspace, Texts(centred=False))
-    rows = np.flatnonzero(workspace.domains.split == "train")
-    spans = head_text_spans(workspace, plain.vectors, count, rows=rows, heads=[head])
-    return spans.assign(text=plain.table["text"].to_numpy()[spans["text"]])
-
-
-@cached
-def extremes(workspace: Workspace, head: Head, train: str, definition: Definition, count: int = 8) -> pd.DataFrame:
-    """The test images on which a head points most, and least, along its own direction."""
-    direction = head_direction(workspace, *head, train, definition, draws=1).vector
-    rows = np.flatnonzero(workspace.domains.split == "test")
-    return extreme_images(workspace, *head, direction, count, rows)
-
-
-@cached
-def ablation(workspace: Workspace, setting: Setting, heads: tuple[Head, ...]) -> Effect:
-    """The matrix with some heads replaced by their mean over the training images, beside as many other heads."""
-    readings = [reading(workspace, setting, row) for row in range(len(setting.sets))]
-    return ablation_effect(workspace, readings, setting.sets, heads, metric=METRIC)
-
-
-def parse_head(name: str) -> Head:
-    """(layer, index) of ``"layer.index"``."""
-    layer, _, index = name.partition(".")
-    return int(layer), int(index)
+def show_nameability(page: Page, found: Nameability, matrix: TransferMatrix, row: int, clicks: bool) -> None:
+    """Names against generality: the finding, one point a detector, and the correlation of each family."""
+    page.finding(found.in_words())
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        draw = partial(
+            figures.nameability_scatter, found, x_title="Nearest text's cosine", selected=matrix.train_names[row]
+        )
+        page.figure("nameability", lambda theme: draw(styles=page.styles(theme), theme=theme),
+                    clicks=("train",) if clicks else ())  # fmt: skip
+    with right:
+        page.figure("spearman", partial(figures.nameability_intervals, found), table=found.correlations)

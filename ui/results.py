@@ -18,11 +18,8 @@ from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.detectors.residual import train_residual
 from aigi_core.errors import AigiError
-from aigi_core.explain.detector_words import detector_words
 from aigi_core.explain.evidence import Evidence, evidence
-from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.reading import read
-from aigi_core.explain.words import Words
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -152,18 +149,6 @@ def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferM
 
     found = fact_scores(file_facts(workspace.images), workspace.domains)
     return transfer_matrix(found.scores, workspace.domains, found.train, metrics=(metric,))
-
-
-@cached
-def lexicon(workspace: Workspace, bank: str = "phrases") -> Lexicon:
-    """A text bank ready for search."""
-    return Lexicon.of(workspace, bank)
-
-
-@cached
-def words(workspace: Workspace, setting: Setting, row: int, bank: str = "phrases") -> Words:
-    """What one detector of a setting says, against the same training on shuffled labels."""
-    return detector_words(workspace, lexicon(workspace, bank), detectors(workspace, setting)[row])
 
 
 def choose_detector(page: Page) -> tuple[Setting, list[str], int]:

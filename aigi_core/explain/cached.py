@@ -18,17 +18,20 @@ import pandas as pd
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.protocol import train
 from aigi_core.detectors.residual import train_residual
-from aigi_core.errors import WorkspaceError
-from aigi_core.explain.detector_words import detector_words, words_table
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.explain.detector_words import content_words, detector_words, words_table
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import DRAWS
 from aigi_core.explain.textspan import head_text_spans
 from aigi_core.explain.words import Words
-from aigi_core.transfer import transfer_matrix
+from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace, digest_of, write_atomic
 
 Progress = Callable[[str], None]
 KINDS = ("logistic", "residual")
+"""Detectors that are read: of weights, and of residuals."""
+CONTENT = "content"
+"""Beside them, what each training set shows (:func:`~.detector_words.content_words`)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class WordSettings:
     centred: bool = True
     spans: int = 20
     span_bank: str = "phrases"
+    metric: str = DEFAULT_METRIC
     seed: int = 0
 
     def for_workspace(self, workspace: Workspace) -> WordSettings:
@@ -52,7 +56,7 @@ class WordSettings:
 
     def key(self, workspace: Workspace) -> str:
         banks = {name: workspace.text_bank(name).digest for name in {*self.banks, self.span_bank}}
-        return digest_of({"workspace": workspace.digest, "banks": banks, "settings": asdict(self), "version": 1})
+        return digest_of({"workspace": workspace.digest, "banks": banks, "settings": asdict(self), "version": 2})
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +65,8 @@ class WordAtlas:
 
     Attributes:
         settings: what it was computed with.
-        rows: the lists: ``kind`` (logistic, residual), ``bank, detector, side, rank, text, category, cosine, similar``
-            (JSON list of [text, cosine]), ``p_value, null_low, null_high``.
+        rows: the lists: ``kind`` (logistic, residual, content), ``bank, detector, side, rank, text, category, cosine,
+            similar`` (JSON list of [text, cosine]), ``p_value, null_low, null_high``.
         detectors: :func:`~.detector_words.words_table` for each kind and bank, with columns ``kind, bank`` in front.
         categories: category counts of each list (see :class:`~.words.Words`), with ``kind, bank, detector``.
         spans: ``layer, head, rank, text, category, explained, variance``.
@@ -73,6 +77,32 @@ class WordAtlas:
     detectors: pd.DataFrame = field(repr=False)
     categories: pd.DataFrame = field(repr=False)
     spans: pd.DataFrame = field(repr=False)
+
+    def words(self, kind: str, bank: str, detector: str) -> Words:
+        """One detector's words (or, for :data:`CONTENT`, its training set's) as they were computed.
+
+        Raises:
+            AigiError: a kind, bank or detector that this atlas does not hold.
+        """
+        mine = [
+            table[(table["kind"] == kind) & (table["bank"] == bank) & (table["detector"] == detector)]
+            for table in (self.rows, self.detectors, self.categories)
+        ]
+        if any(part.empty for part in mine):
+            raise AigiError(
+                f"There are no stored words of {detector!r} ({kind}, {bank}): there are those of "
+                f"{', '.join(self.detectors['detector'].unique())}, banks {', '.join(self.settings.banks)}."
+            )
+        rows, [about], categories = mine[0], mine[1].to_dict("records"), mine[2]
+        rows = rows.drop(columns=["kind", "detector", "bank"])
+        rows.insert(4, "bank", bank)
+        rows = rows.assign(similar=rows["similar"].map(lambda each: [tuple(pair) for pair in json.loads(each)]))
+        near, far = (
+            rows[rows["side"] == side].drop(columns="side").reset_index(drop=True) for side in ("nearest", "farthest")
+        )
+        chance = (float(near["null_low"][0]), float(about["null"]), float(near["null_high"][0]))
+        categories = categories.drop(columns=["kind", "bank", "detector"]).reset_index(drop=True)
+        return Words(detector, near, far, categories, chance, self.settings.draws)
 
 
 _TABLES = ("rows", "detectors", "categories", "spans")
@@ -108,22 +138,31 @@ def compute_words(
         "logistic": train(workspace, sets),
         "residual": train_residual(workspace, sets),
     }
+    matrices = {
+        kind: transfer_matrix(
+            score_detectors(trained[kind], workspace), workspace.domains, sets, metrics=(wanted.metric,), draws=1
+        )
+        for kind in KINDS
+    }
     for bank in wanted.banks:
         lexicon = Lexicon.of(workspace, bank, centred=wanted.centred)
-        for kind in KINDS:
+
+        def read(kind: str, at: int, lexicon: Lexicon = lexicon) -> Words:
+            how: dict[str, Any] = {"k": wanted.texts, "draws": wanted.draws, "seed": wanted.seed}
+            if kind == CONTENT:
+                return content_words(workspace, lexicon, sets[at], **how)
+            return detector_words(workspace, lexicon, trained[kind][at], **how)
+
+        for kind in (*KINDS, CONTENT):
             found = []
-            for detector in trained[kind]:
-                say(f"words: {kind}, {bank}, {detector.name}")
-                found.append(
-                    detector_words(workspace, lexicon, detector, wanted.texts, draws=wanted.draws, seed=wanted.seed)
-                )
-            matrix = transfer_matrix(
-                score_detectors(trained[kind], workspace), workspace.domains, sets, metrics=("accuracy",), draws=1
-            )
+            for at, name in enumerate(sets):
+                say(f"words: {kind}, {bank}, {name}")
+                found.append(read(kind, at))
             label = {"kind": kind, "bank": bank}
             rows += [_list_of(said, label) for said in found]
             categories += [said.categories.assign(**label, detector=said.name) for said in found]
-            detectors.append(_first(words_table(found, matrix).assign(**label), *label))
+            matrix = matrices["logistic" if kind == CONTENT else kind]
+            detectors.append(_first(words_table(found, matrix, wanted.metric).assign(**label), *label))
     spans = _spans(workspace, wanted, say)
     return WordAtlas(
         wanted,
@@ -150,7 +189,7 @@ def save_words(workspace: Workspace, atlas: WordAtlas, about: dict[str, Any] | N
 
 def _list_of(said: Words, label: dict[str, str]) -> pd.DataFrame:
     sides = [getattr(said, side).assign(side=side) for side in ("nearest", "farthest")]
-    table: pd.DataFrame = pd.concat(sides, ignore_index=True).drop(columns="bank").assign(**label, detector=said.name)
+    table: pd.DataFrame = pd.concat(sides, ignore_index=True).assign(**label, detector=said.name)
     table["similar"] = [json.dumps(similar, ensure_ascii=False) for similar in table["similar"]]
     return table
 

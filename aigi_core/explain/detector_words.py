@@ -16,7 +16,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import DRAWS, NULL_TOLERANCE, mean_difference, permuted_labels, random_members, word_null
 from aigi_core.explain.reading import read
 from aigi_core.explain.words import Words, words
-from aigi_core.transfer import TransferMatrix
+from aigi_core.transfer import DEFAULT_METRIC, TransferMatrix
 from aigi_core.workspace import Workspace
 
 
@@ -41,12 +41,18 @@ def content_words(
     splits: str | Sequence[str] = "train",
     draws: int = DRAWS,
     seed: int = 0,
+    extent: bool = True,
 ) -> Words:
     """What a training set shows, real and fake alike, that the workspace's other images do not.
 
     A detector's weights cannot say what both classes share: trained on faces only, they say nothing about faces, and
     yet faces are all that the detector knows. The direction is the mean of the set's embeddings less that of the other
     images of the splits; the null draws sets of as many images at random, whole groups at a time.
+
+    Args:
+        extent: ask whether the set lies farther along a text than random sets lie along any (a permutation test of the
+            difference of means). Otherwise only directions are compared: random sets differ from the others by next to
+            nothing, and yet the direction of that nothing may lie near to a text.
 
     Raises:
         AigiError: an unknown generator, or a set that holds all images of the splits.
@@ -56,8 +62,10 @@ def content_words(
     mine = np.isin(among, domains.rows(generators, splits)).astype(np.int8)
     members = np.vstack([mine[None], random_members(domains, among, int(mine.sum()), draws, seed)])
     directions = mean_difference(EmbeddingView().matrix(workspace, among), members)
+    lengths = np.linalg.norm(directions, axis=1)
+    null = word_null(lexicon, directions[1:], "permutation", k, lengths[1:] / lengths[0] if extent else None)
     name = generators if isinstance(generators, str) else " + ".join(generators)
-    return words(lexicon, directions[0], k, null=word_null(lexicon, directions[1:], "permutation", k), name=name)
+    return words(lexicon, directions[0], k, null=null, name=name)
 
 
 def null_directions(
@@ -99,7 +107,7 @@ def residual_directions(X: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "B
     return residuals
 
 
-def words_table(found: Sequence[Words], matrix: TransferMatrix, metric: str = "accuracy") -> pd.DataFrame:
+def words_table(found: Sequence[Words], matrix: TransferMatrix, metric: str = DEFAULT_METRIC) -> pd.DataFrame:
     """One row a detector: what it says, how surely, and how it does; input of :func:`~.nameability.nameability`.
 
     Args:
@@ -117,7 +125,7 @@ def words_table(found: Sequence[Words], matrix: TransferMatrix, metric: str = "a
     rows = []
     for k, said in enumerate(found):
         near, far = said.nearest.iloc[0], said.farthest.iloc[0]
-        null = float(np.median(said.null.nearest[:, 0])) if said.null else np.nan
+        null = said.chance[1]
         rows.append(
             {"detector": matrix.train_names[k], "family": matrix.train_families[k], "nearest": near["text"],
              "nameable": near["cosine"], "p_value": near.get("p_value", np.nan), "null": null,
@@ -126,16 +134,10 @@ def words_table(found: Sequence[Words], matrix: TransferMatrix, metric: str = "a
         )  # fmt: skip
     table = pd.DataFrame(rows)
     table.insert(5, "q_value", q_values(table["p_value"].to_numpy()))
-    return measured(table, matrix, metric)
-
-
-def measured(table: pd.DataFrame, matrix: TransferMatrix, metric: str) -> pd.DataFrame:
-    """A table of one row a detector (in the matrix's order) with ``in_domain`` and ``ood``: means in this metric."""
-    columns = {}
     for name, cells in (("in_domain", matrix.in_domain), ("ood", ~matrix.in_domain)):
         values = np.where(cells, matrix.values[metric], np.nan)
-        columns[name] = [row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in values]
-    return table.assign(**columns)
+        table[name] = [row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in values]
+    return table
 
 
 def q_values(p: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:

@@ -23,7 +23,15 @@ from aigi_core.explain.contributions import norms
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import random_directions
 from aigi_core.explain.reading import Change, Reading, ablation, changed_embeddings, removal, scores
-from aigi_core.transfer import METRICS, MatrixDifference, TrainSet, TransferMatrix, difference, transfer_matrix
+from aigi_core.transfer import (
+    DEFAULT_METRIC,
+    METRICS,
+    MatrixDifference,
+    TrainSet,
+    TransferMatrix,
+    difference,
+    transfer_matrix,
+)
 from aigi_core.workspace import Workspace
 
 CONTROLS = 20
@@ -74,7 +82,7 @@ def effect(
     controls: Sequence[Change] = (),
     *,
     refit: Sequence[float] | None = None,
-    metric: str = "accuracy",
+    metric: str = DEFAULT_METRIC,
     test: Sequence[str] | None = None,
     draws: int = 1000,
     seed: int = 0,
@@ -116,7 +124,7 @@ def ablation_effect(
     heads: Sequence[Head],
     *,
     controls: int = CONTROLS,
-    metric: str = "accuracy",
+    metric: str = DEFAULT_METRIC,
     draws: int = 1000,
     seed: int = 0,
 ) -> Effect:
@@ -145,7 +153,7 @@ def concept_effect(
     control: Literal["directions", "texts"] = "directions",
     controls: int = CONTROLS,
     refit: Sequence[float] | None = None,
-    metric: str = "accuracy",
+    metric: str = DEFAULT_METRIC,
     draws: int = 1000,
     seed: int = 0,
 ) -> Effect:

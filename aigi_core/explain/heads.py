@@ -117,11 +117,53 @@ def head_words(
 ) -> Words:
     """Nearest and farthest texts of a head's direction, with its null (see :func:`head_direction`).
 
-    One head: for a map of many, correct the p-values for their number.
+    The p-values are those of one head: see :func:`heads_words` for what is left of them among all heads.
     """
     found = head_direction(workspace, layer, head, generators, definition, splits=splits, C=C, draws=draws, seed=seed)
     null = word_null(lexicon, found.null, found.kind, k)
     return words(lexicon, found.vector, k, null=null, name=f"layer {layer} head {head}")
+
+
+def heads_words(
+    workspace: Workspace,
+    lexicon: Lexicon,
+    generators: str | Sequence[str],
+    definition: Definition = "difference",
+    *,
+    splits: str | Sequence[str] = "train",
+    C: float = 1.0,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The nearest text of every head, and whether it is more than the best that chance gives among as many heads.
+
+    The same shuffled labels (for ``mean``: the same random weights of images) serve all heads, so that the largest
+    excess over the heads of each draw is a null that respects how heads depend on each other (max-T: Westfall and
+    Young 1993). Excess: the top cosine less its mean under the head's own null, in standard deviations of that null.
+
+    Returns:
+        One row a head, clearest first: ``head`` ("layer.index"), ``layer, index, nearest, category, cosine, p_value``
+        (over all texts, this head alone), ``excess, p_all_heads`` (over all texts and heads).
+    """
+    rows, nulls = [], []
+    for layer, index in all_heads(workspace):
+        found = head_direction(
+            workspace, layer, index, generators, definition, splits=splits, C=C, draws=draws, seed=seed
+        )
+        cosines, texts = lexicon.search(np.vstack([found.vector[None], found.null]), 1)
+        top, null = float(cosines[0, 0]), cosines[1:, 0].astype(np.float64)
+        about = lexicon.table.iloc[int(texts[0, 0])]
+        spread = max(float(null.std()), 1e-12)
+        nulls.append((null - null.mean()) / spread)
+        rows.append(
+            {"head": f"{layer}.{index}", "layer": layer, "index": index, "nearest": about["text"],
+             "category": about["category"], "cosine": top, "p_value": (1 + (null >= top - 1e-6).sum()) / (1 + draws),
+             "excess": (top - null.mean()) / spread}
+        )  # fmt: skip
+    largest = np.max(nulls, axis=0)
+    table = pd.DataFrame(rows)
+    table["p_all_heads"] = [(1 + (largest >= excess - 1e-6).sum()) / (1 + draws) for excess in table["excess"]]
+    return table.sort_values("excess", ascending=False, kind="stable", ignore_index=True)
 
 
 def extreme_images(

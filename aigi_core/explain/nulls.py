@@ -70,15 +70,27 @@ class WordNull:
         return low, high
 
 
-def word_null(lexicon: Lexicon, directions: Float[np.ndarray, "B d"], kind: Kind, k: int = 20) -> WordNull:
-    """Search the lexicon with null directions, both ways."""
+def word_null(
+    lexicon: Lexicon,
+    directions: Float[np.ndarray, "B d"],
+    kind: Kind,
+    k: int = 20,
+    extent: Float[np.ndarray, " B"] | None = None,
+) -> WordNull:
+    """Search the lexicon with null directions, both ways.
+
+    Args:
+        extent: length of each direction over the length of the one that is held against them, where lengths mean
+            something (a difference of means): cosines are multiplied by it.
+    """
+    scale = np.ones(len(directions)) if extent is None else np.asarray(extent)
     names = lexicon.categories
     code = pd.Index(names).get_indexer(pd.Index(lexicon.table["category"]))
     sides: dict[Side, np.ndarray] = {}
     counts: dict[Side, np.ndarray] = {}
     for side, sign in SIDES:
         cosines, rows = lexicon.search(sign * directions, max(k, COUNTED))
-        sides[side] = sign * cosines[:, :k].astype(np.float64)
+        sides[side] = sign * cosines[:, :k].astype(np.float64) * scale[:, None]
         counts[side] = category_counts(code[rows[:, :COUNTED]], len(names))
     return WordNull(kind, sides["nearest"], sides["farthest"], names, counts)
 

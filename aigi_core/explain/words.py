@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -26,14 +26,16 @@ class Words:
             (family-wise), ``null_low, null_high`` (95 % band of the null at this rank).
         categories: what the nearest and the farthest rows are about: ``side, category, count, expected`` (by the
             category's share of all rows) and, with a null, ``null_mean, p_value`` (of a count so large, one category).
-        null: what the lists are held against.
+        chance: low end, median and high end of the nearest text's cosine under the null, at 95 %; NaN without a null.
+        draws: how many directions the null holds; 0 without a null.
     """
 
     name: str
     nearest: pd.DataFrame = field(repr=False)
     farthest: pd.DataFrame = field(repr=False)
     categories: pd.DataFrame = field(repr=False)
-    null: WordNull | None = field(repr=False, default=None)
+    chance: tuple[float, float, float] = (float("nan"),) * 3
+    draws: int = 0
 
     @property
     def top_cosine(self) -> float:
@@ -43,25 +45,12 @@ class Words:
     @property
     def p_value(self) -> float:
         """Family-wise p-value of the nearest text (NaN without a null)."""
-        return float(self.nearest["p_value"].iloc[0]) if self.null else float("nan")
+        return float(self.nearest["p_value"].iloc[0]) if self.draws else float("nan")
 
     @property
     def nameable(self) -> bool:
         """Whether the nearest text is nearer than chance would put any text, at 5 %."""
         return self.p_value <= 0.05
-
-    @property
-    def chance(self) -> tuple[float, float, float]:
-        """Ends and median (low, median, high) of the nearest text's cosine under the null, at 95 % (NaN without a null)."""
-        if not self.null:
-            return (float("nan"),) * 3
-        low, median, high = np.quantile(self.null.nearest[:, 0], [0.025, 0.5, 0.975])
-        return float(low), float(median), float(high)
-
-    @property
-    def draws(self) -> int:
-        """How many directions the null holds; 0 without a null."""
-        return self.null.draws if self.null else 0
 
     @property
     def counted(self) -> int:
@@ -101,7 +90,11 @@ def words(
         _, found = lexicon.search(sign * unit[None], max(k, COUNTED))
         sides[side] = _rows(lexicon, cosines, found[0, :k], side, null)
         counted.append(_categories(names, code, code[found[:, :COUNTED]], side, null))
-    return Words(name, sides["nearest"], sides["farthest"], pd.concat(counted, ignore_index=True), null)
+    said = Words(name, sides["nearest"], sides["farthest"], pd.concat(counted, ignore_index=True))
+    if null is None:
+        return said
+    low, median, high = np.quantile(null.nearest[:, 0], [0.025, 0.5, 0.975])
+    return replace(said, chance=(float(low), float(median), float(high)), draws=null.draws)
 
 
 def _rows(

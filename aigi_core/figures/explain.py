@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # these bring faiss and scipy.stats, which pages without word
 def said_list(said: Words, side: Side, rows: int = 12, *, theme: Theme = LIGHT) -> go.Figure:
     """The nearest or the farthest texts of a direction before the band of chance; a click reports the text."""
     table = getattr(said, side).head(rows)
-    beyond = int((table["p_value"] <= 0.05).sum()) if said.null else 0
+    beyond = int((table["p_value"] <= 0.05).sum()) if said.draws else 0
     listed = ", ".join(f"{text} ({cosine:.2f})" for text, cosine in table[["text", "cosine"]].head(5).to_numpy())
     alt = (
         f"The {len(table)} {side} texts of {said.name}, with their cosines before the 95 % band of directions without "

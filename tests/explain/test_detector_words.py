@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
@@ -21,7 +22,7 @@ from aigi_core.explain.evidence import evidence
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nameability import nameability
 from aigi_core.explain.reading import read, scores
-from aigi_core.transfer import transfer_matrix
+from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace
 
 VIEWS: list[FeatureView | None] = [
@@ -76,16 +77,23 @@ def test_words_and_table_of_all_detectors(synthetic: Workspace) -> None:
     assert all(1 / 40 <= said.p_value <= 1 for said in found)
     readings = [read(synthetic, detector) for detector in trained]
     matrix = transfer_matrix(
-        scores(synthetic, readings), synthetic.domains, synthetic.domains.generators, metrics=("accuracy",), draws=5
+        scores(synthetic, readings), synthetic.domains, synthetic.domains.generators, metrics=(DEFAULT_METRIC,), draws=5
     )
     table = words_table(found, matrix)
     assert table["detector"].tolist() == list(synthetic.domains.generators)
     assert (table["q_value"] >= table["p_value"] - 1e-12).all()
     assert table["nameable"].to_numpy() == pytest.approx([said.top_cosine for said in found])
-    assert table["in_domain"].to_numpy() == pytest.approx(np.diag(matrix.values["accuracy"]))
+    assert table["in_domain"].to_numpy() == pytest.approx(np.diag(matrix.values[DEFAULT_METRIC]))
     assert nameability(table, draws=50).correlations["n"].tolist()[0] == 4
     with pytest.raises(AigiError, match="4 detectors, words came for 3"):
         words_table(found[:3], matrix)
+
+
+def with_arrays(workspace: Workspace, **arrays: object) -> Workspace:
+    """The workspace with other embeddings or domains in place of what its cached properties would read."""
+    changed = Workspace(workspace.path, workspace.manifest)
+    changed.__dict__.update(arrays)
+    return changed
 
 
 def test_content_of_a_training_set_is_named(synthetic: Workspace) -> None:
@@ -93,13 +101,28 @@ def test_content_of_a_training_set_is_named(synthetic: Workspace) -> None:
     lexicon = Lexicon.of(synthetic, centred=False)
     E = np.array(synthetic.embeddings)
     E[synthetic.domains.pool == "faces"] += 3 * np.linalg.norm(E, axis=1).mean() * lexicon.vectors[8]
-    shifted = Workspace(synthetic.path, synthetic.manifest)
-    shifted.__dict__["embeddings"] = E  # what the cached property would read
+    shifted = with_arrays(synthetic, embeddings=E)
     said = content_words(shifted, lexicon, "alpha-gan", draws=99)
     assert said.nearest["text"].iloc[0] == "phrases 8" and said.p_value == pytest.approx(0.01)
-    assert content_words(synthetic, lexicon, "beta-diff", draws=99, k=3).null is not None
+    # The direction of a random set may lie near to a text; that it moves as far along one is another matter.
+    by_direction = content_words(shifted, lexicon, "alpha-gan", draws=99, extent=False)
+    assert by_direction.top_cosine == said.top_cosine and said.chance[2] < 0.7 * by_direction.chance[2]
+    assert content_words(synthetic, lexicon, "beta-diff", draws=99, k=3).draws == 99
     with pytest.raises(AigiError, match="cannot be drawn"):
         content_words(synthetic, lexicon, synthetic.domains.generators)
+
+
+@pytest.mark.parametrize("extent", [True, False])
+def test_p_values_of_random_training_sets_are_uniform(synthetic: Workspace, extent: bool) -> None:
+    lexicon, n, p = Lexicon.of(synthetic), len(synthetic.domains), []
+    for seed in range(60):
+        inside = np.random.default_rng(seed).random(n) < 0.4
+        generator = np.where(inside & (np.arange(n) % 2 == 0), "x", "")
+        domains = replace(synthetic.domains, labels=(generator != "").astype(np.int8), generator=generator,
+                          pool=np.where(inside, "a", "b"), family_of={"x": "gan"})  # fmt: skip
+        changed = with_arrays(synthetic, domains=domains)
+        p.append(content_words(changed, lexicon, "x", draws=39, seed=seed, extent=extent).p_value)
+    assert kstest(p, "uniform").pvalue > 0.01
 
 
 def test_another_encoder_is_refused(synthetic: Workspace) -> None:

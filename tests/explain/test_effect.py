@@ -9,6 +9,7 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.effect import _refitted, ablation_effect, concept_effect
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.reading import Change, Reading, ablation, read, scores
+from aigi_core.transfer import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from tests.factory import make_workspace
 
@@ -40,10 +41,10 @@ def test_the_planted_head_carries_the_detectors(workspace: Workspace, readings: 
 def test_matrix_after_is_that_of_the_changed_scores(workspace: Workspace, readings: list[Reading]) -> None:
     found = ablation_effect(workspace, readings, SETS, [(0, 0)], controls=0, draws=10)
     flagged = scores(workspace, readings, change=ablation(workspace, [(0, 0)])) > 0
-    rows = workspace.domains.rows("delta-ar", "test")
+    rows = workspace.domains.rows("delta-ar", "test")  # as many fakes as reals, so accuracy is balanced
     expected = (flagged[:, rows] == workspace.domains.labels[rows]).mean(axis=1)
     column = found.after.test.index("delta-ar")
-    assert found.after.values["accuracy"][:, column] == pytest.approx(expected)
+    assert found.after.values[DEFAULT_METRIC][:, column] == pytest.approx(expected)
     assert "layer 0 head 0" in found.says
 
 

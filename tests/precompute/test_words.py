@@ -5,13 +5,16 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.explain.cached import WordSettings, load_words
-from aigi_core.explain.detector_words import detector_words
+from aigi_core.explain.cached import CONTENT, WordSettings, load_words
+from aigi_core.explain.detector_words import content_words, detector_words
 from aigi_core.explain.lexicon import Lexicon
+from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace, read_manifest, write_manifest
 from precompute.__main__ import main
 
@@ -31,8 +34,8 @@ def test_what_is_read_equals_what_is_computed_on_the_spot(path: Path) -> None:
     workspace = Workspace.open(path)
     atlas = load_words(workspace, SETTINGS)
     generators = workspace.domains.generators
-    assert len(atlas.rows) == 2 * 2 * len(generators) * 2 * 4
-    assert len(atlas.detectors) == 2 * 2 * len(generators)
+    assert len(atlas.rows) == 3 * 2 * len(generators) * 2 * 4
+    assert len(atlas.detectors) == 3 * 2 * len(generators)
     [detector] = train(workspace, ["gamma-diff"])
     said = detector_words(workspace, Lexicon.of(workspace, "vocabulary"), detector, 4, draws=19)
     mine = atlas.rows.query(
@@ -48,6 +51,37 @@ def test_what_is_read_equals_what_is_computed_on_the_spot(path: Path) -> None:
     }
     counts = atlas.categories.query("kind == 'residual' and bank == 'phrases' and detector == 'delta-ar'")
     assert set(counts["side"]) == {"nearest", "farthest"} and counts["p_value"].between(0, 1).all()
+
+
+def test_stored_words_are_the_values_computed_on_the_spot(path: Path) -> None:
+    workspace = Workspace.open(path)
+    atlas, lexicon = load_words(workspace, SETTINGS), Lexicon.of(workspace, "vocabulary")
+    [detector] = train(workspace, ["gamma-diff"])
+    for kind, fresh in (("logistic", detector_words(workspace, lexicon, detector, 4, draws=19)),
+                        (CONTENT, content_words(workspace, lexicon, "gamma-diff", 4, draws=19))):  # fmt: skip
+        stored = atlas.words(kind, "vocabulary", "gamma-diff")
+        for name in ("nearest", "farthest", "categories"):
+            pd.testing.assert_frame_equal(getattr(stored, name), getattr(fresh, name), check_dtype=False)
+        assert stored.chance == pytest.approx(fresh.chance) and stored.name == fresh.name == "gamma-diff"
+        assert (stored.draws, stored.p_value, stored.nameable) == (fresh.draws, fresh.p_value, fresh.nameable)
+        assert stored.opened(fresh.nearest["text"][0]).equals(fresh.opened(fresh.nearest["text"][0]))
+    for wrong in (("forest", "phrases", "gamma-diff"), ("logistic", "own", "gamma-diff"), ("logistic", "phrases", "x")):
+        with pytest.raises(AigiError, match="no stored words"):
+            atlas.words(*wrong)
+
+
+def test_metrics_are_the_app_s(path: Path) -> None:
+    workspace = Workspace.open(path)
+    found = load_words(workspace, SETTINGS).detectors.query("kind == 'logistic' and bank == 'phrases'")
+    names = workspace.domains.generators
+    matrix = transfer_matrix(
+        score_detectors(train(workspace, names), workspace),
+        workspace.domains,
+        names,
+        metrics=(DEFAULT_METRIC,),
+        draws=1,
+    )
+    assert found["in_domain"].to_numpy() == pytest.approx(np.diag(matrix.values[DEFAULT_METRIC]))
 
 
 def test_a_second_run_does_nothing_and_force_writes_the_same(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,203 @@
+"""What a detector may have learned in place of the signs of generation: a subject, said in words, or facts of files.
+
+Words alone do not tell all. Weights cannot name what both classes show (faces only, shoes only): the training images'
+own words can. And an encoder that hardly sees a trait of the files (a dithered palette) has no word for it, while a
+look at the files finds it at once. So the explanation of a detector puts the three side by side, and where copies of
+the images were encoded that share the fakes' trait, says whether the detector minds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aigi_core.audit.facts import FACTS, NONE, association, file_facts
+from aigi_core.audit.stress import open_perturbed, perturbed_ops
+from aigi_core.audit.verdict import METRIC, STRONG
+from aigi_core.detectors.detector import Detector
+from aigi_core.errors import AigiError
+from aigi_core.explain.words import Words
+from aigi_core.manifest import REAL
+from aigi_core.resampling import percentile_interval, wilson
+from aigi_core.transfer import Estimate, TransferMatrix, draw_counts
+from aigi_core.workspace import Workspace
+
+IMITATES = {("mode", "P"): "palette"}
+"""Fact and value of fakes -> the kind of operation that gives it to real images."""
+NAMED = 4
+"""How many facts a sentence names; the table has all."""
+READABLE = {("mode", "P"): "P (a palette of at most 256 colours)"}
+
+
+@dataclass(frozen=True, eq=False)
+class Exposure:
+    """What gives one generator's fakes away besides the signs of generation.
+
+    Attributes:
+        weights: what the detector's weights say; content: what its training images show, real and fake alike.
+        facts: facts of the stored files that go with the label (Cramér's V at least :data:`~.verdict.STRONG`, with
+            its whole interval), strongest first; columns of :func:`~.facts.association`.
+        blind: in-domain balanced accuracy of a detector of file facts alone; ``detector``: of the one explained.
+            ``n`` counts test images.
+        shifts: what happens to real test images that are given a trait of the fakes, one row an operation: ``op,
+            says, shift, low, high`` (mean change of the logit), ``way, way_low, way_high`` (the same over the gap
+            between the mean logits of its fakes and of real images), ``flagged, flagged_after`` (shares called fake),
+            ``n`` (real images); intervals by group bootstrap; empty where no such copies were encoded.
+    """
+
+    generator: str
+    weights: Words = field(repr=False)
+    content: Words = field(repr=False)
+    facts: pd.DataFrame = field(repr=False)
+    blind: Estimate
+    detector: Estimate
+    shifts: pd.DataFrame = field(repr=False)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The findings in plain words: weights, training images, files, and whether the detector minds them."""
+        return (self._weights(), self._content(), *self._files(), *self._shifts())
+
+    def _weights(self) -> str:
+        if not self.weights.nameable:
+            return (
+                f"Its weights say nothing that chance does not: the nearest text is '{_listed(self.weights, 1)}' "
+                f"(p = {_p(self.weights.p_value)})."
+            )
+        return f"Its weights point to {_listed(self.weights)} (p = {_p(self.weights.p_value)}){_about(self.weights)}."
+
+    def _content(self) -> str:
+        if self.content.p_value > 0.05:
+            return f"Its training images show nothing that others do not (p = {_p(self.content.p_value)})."
+        return (
+            f"Its training images, real and fake alike, show {_listed(self.content)} more than all other images do "
+            f"(p = {_p(self.content.p_value)}){_about(self.content)}."
+        )
+
+    def _files(self) -> list[str]:
+        alone = f"a detector of file facts alone has a balanced accuracy of {self.blind}, this one {self.detector} "
+        alone += f"(in-domain, n = {self.blind.n} test images)"
+        if self.facts.empty:
+            return [f"No fact of its files goes with the label: {alone}."]
+        named = "; ".join(_fact(row) for row in self.facts.head(NAMED).to_dict("records"))
+        counts = self.facts.iloc[0]
+        where = f"n = {counts['n_fake']} fakes, {counts['n_real']} real images"
+        return [f"Its files give the label away: {named} ({where}); {alone}."]
+
+    def _shifts(self) -> list[str]:
+        return [
+            f"Given that trait, real images move {row['way']:.1%} [{row['way_low']:.1%}, {row['way_high']:.1%}] of the way "
+            f"to its fakes ({row['shift']:+.2f} in logit): of {row['n']} real test images {row['says']}, "
+            f"{row['flagged_after']:.1%} are called fake, {row['flagged']:.1%} as they were."
+            for row in self.shifts.to_dict("records")
+        ]
+
+
+def exposure(
+    workspace: Workspace,
+    detector: Detector,
+    weights: Words,
+    content: Words,
+    trained: TransferMatrix,
+    blind: TransferMatrix,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Exposure:
+    """Put together what words and files say of a detector of one generator.
+
+    Args:
+        weights, content: of :func:`~aigi_core.explain.detector_words.detector_words` and ``content_words``.
+        trained, blind: matrices of balanced accuracy that hold a row and a column of this generator: detectors of the
+            kind explained, and detectors of file facts (:func:`~.facts.fact_scores`).
+
+    Raises:
+        AigiError: a detector trained on several generators, or a matrix without this one.
+    """
+    if len(detector.training_set) != 1:
+        raise AigiError(
+            f"The files of a training set are looked at for one generator, {detector.name!r} was trained on "
+            f"{len(detector.training_set)}: choose a detector of a single generator."
+        )
+    [name] = detector.training_set
+    found = association(file_facts(workspace.images), workspace.domains, [name], draws=draws, seed=seed)
+    strong = found[found["low"] >= STRONG].sort_values("cramers_v", ascending=False, kind="stable", ignore_index=True)
+    return Exposure(
+        name, weights, content, strong, _own(blind, name), _own(trained, name),
+        imitation_shifts(workspace, detector, strong, draws=draws, seed=seed),
+    )  # fmt: skip
+
+
+def imitation_shifts(
+    workspace: Workspace, detector: Detector, facts: pd.DataFrame, *, draws: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """How a detector's logits move where real test images take on a trait of its fakes (see :class:`Exposure`).
+
+    Only operations whose copies the workspace holds, and only for traits among the facts given.
+    """
+    wanted = {IMITATES.get((row["fact"], row["fake_value"])) for row in facts.to_dict("records")}
+    domains = workspace.domains
+    rows = domains.rows(detector.training_set, "test")
+    real = domains.labels[rows] == REAL
+    before = detector.decision_function(workspace, rows)
+    counts = np.concatenate([np.ones((1, len(rows))), draw_counts(domains, rows, draws, seed)])
+    reals = counts * real / (counts @ real)[:, None]
+    gap = (counts @ (before * ~real)) / (counts @ ~real) - reals @ before
+    table = []
+    for op in (op for op in perturbed_ops(workspace) if op.kind in wanted):
+        copies = open_perturbed(workspace, op)
+        if not np.isin(rows, copies.rows).all():
+            continue  # copies of other splits
+        after = detector.decision_function(copies, np.searchsorted(copies.rows, rows))
+        shift = reals @ (after - before)
+        way = shift / gap
+        low, high = percentile_interval(np.stack([shift, way], axis=1)[1:])
+        flagged = [float((scores[real] > detector.threshold).mean()) for scores in (before, after)]
+        table.append((str(op), op.says, shift[0], low[0], high[0], way[0], low[1], high[1], *flagged, int(real.sum())))
+    columns = ("op", "says", "shift", "low", "high", "way", "way_low", "way_high", "flagged", "flagged_after", "n")
+    return pd.DataFrame(table, columns=list(columns))
+
+
+def _own(matrix: TransferMatrix, name: str) -> Estimate:
+    """The cell of a generator's own detector on its own test images; ``n`` counts these."""
+    if (name,) not in matrix.train or name not in matrix.test:
+        raise AigiError(f"The matrix holds no detector of {name!r} alone tested on it: give one with that cell.")
+    cell = matrix.train.index((name,)), matrix.test.index(name)
+    low, high = matrix.interval(METRIC)
+    n = int(matrix.n_fake[cell[1]] + matrix.n_real[cell[1]])
+    return Estimate(float(matrix.values[METRIC][cell]), float(low[cell]), float(high[cell]), n)
+
+
+def _listed(said: Words, count: int = 3) -> str:
+    return "; ".join(said.nearest["text"].head(count))
+
+
+def _about(said: Words) -> str:
+    """The commonest category of the nearest texts, where it is commoner than chance makes it."""
+    first = said.categories[said.categories["side"] == "nearest"].head(1).to_dict("records")
+    if not first or not first[0].get("p_value", 1.0) <= 0.05:
+        return ""
+    return (
+        f"; of the {said.counted} nearest texts {first[0]['count']} are about {first[0]['category']} "
+        f"(p = {_p(first[0]['p_value'])})"
+    )
+
+
+def _fact(row: dict[Hashable, Any]) -> str:
+    fact = FACTS[row["fact"]]
+    sides = []
+    for who, side in (("fakes", "fake"), ("real images", "real")):
+        value, share, n = str(row[f"{side}_value"]), row[f"{side}_share"], row[f"n_{side}"]
+        shown = READABLE.get((row["fact"], value), value) + (f" {fact.unit}" if fact.unit and value != NONE else "")
+        low, high = (float(end) for end in wilson(share * n, n))
+        exact = f"{shown} in {share:.0%} [{low:.0%}, {high:.0%}] of the {who}"
+        sides.append(exact if fact.category or share >= 0.5 else f"a median of {shown} among the {who}")
+    return f"{fact.title} {', '.join(sides)} (Cramér's V {row['cramers_v']:.2f} [{row['low']:.2f}, {row['high']:.2f}])"
+
+
+def _p(p: float) -> str:
+    return f"{p:.2g}"

@@ -1,0 +1,152 @@
+"""Attention heads, alone and together, computed once a workspace and choice for all sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from aigi_core.detectors.features import Head, HeadsView, all_heads
+from aigi_core.detectors.heads import score_heads, select_heads
+from aigi_core.explain.effect import Effect, ablation_effect
+from aigi_core.explain.evidence import evidence, head_roles
+from aigi_core.explain.heads import (
+    Definition,
+    extreme_images,
+    growing,
+    head_direction,
+    head_words,
+    heads_alone,
+    heads_words,
+    ood_cells,
+    with_test,
+)
+from aigi_core.explain.textspan import head_text_spans
+from aigi_core.explain.words import Words
+from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, difference
+from aigi_core.transfer.bootstrap import Estimate
+from aigi_core.workspace import Workspace
+from ui import explained, results
+from ui.explained import LISTED, Texts, lexicon, reading
+from ui.results import Setting
+from ui.workspaces import cached
+
+METRIC = DEFAULT_METRIC
+MOST, OFFERED = 8, 24
+"""Heads chosen at most, and the best single heads that joint selection chooses from."""
+WAYS = ("best alone", "chosen jointly")
+
+
+@dataclass(frozen=True)
+class HeadGain:
+    """Some heads, the whole embedding, and the paired difference of the two; all out of domain."""
+
+    heads: Estimate
+    embedding: Estimate
+    gain: PairedDifference
+
+    @property
+    def verdict(self) -> str:
+        """How the heads compare with the embedding."""
+        return "better than" if self.gain.low > 0 else "worse than" if self.gain.high < 0 else "no different from"
+
+
+head_scores = cached(score_heads)
+alone_matrix = cached(heads_alone)
+
+
+@cached
+def heads_table(workspace: Workspace, train: str, validation: str) -> pd.DataFrame:
+    """Every head alone, best first: on the validation generator, in-domain and out of domain."""
+    return with_test(head_scores(workspace, train, validation), alone_matrix(workspace, train, METRIC), METRIC)
+
+
+def ways(workspace: Workspace, train: str, validation: str) -> dict[str, tuple[Head, ...]]:
+    """The heads that each way of choosing takes, in its order."""
+    scores = head_scores(workspace, train, validation)
+    best = scores.top(min(MOST, len(scores.table)))
+    return dict(zip(WAYS, (best, joint_heads(workspace, train, validation)), strict=True))
+
+
+@cached
+def joint_heads(workspace: Workspace, train: str, validation: str) -> tuple[Head, ...]:
+    """Heads chosen jointly among the :data:`OFFERED` best alone, in the order chosen."""
+    offered = head_scores(workspace, train, validation).top(min(OFFERED, len(all_heads(workspace))))
+    return select_heads(workspace, train, validation, most=MOST, heads=offered).heads
+
+
+@cached
+def grown(workspace: Workspace, train: str, validation: str, heads: tuple[Head, ...]) -> pd.DataFrame:
+    """Detectors on the first 1, 2, ... of these heads, out of domain."""
+    return growing(workspace, train, heads, (validation,), METRIC)
+
+
+@cached
+def heads_against_embedding(workspace: Workspace, train: str, validation: str, heads: tuple[Head, ...]) -> HeadGain:
+    """A detector on some heads beside one on the whole embedding, paired, out of domain."""
+    a, b = (
+        results.matrix(workspace, Setting(((train,),), view), METRIC) for view in (HeadsView(heads), results.EMBEDDING)
+    )
+    cells = ood_cells(a, (validation,))
+    return HeadGain(a.mean(METRIC, cells), b.mean(METRIC, cells), difference(a, b, METRIC).mean(cells))
+
+
+@cached
+def roles(workspace: Workspace, setting: Setting, row: int) -> pd.DataFrame:
+    """Where each head carries one detector and where it misleads it, on test images."""
+    rows = np.flatnonzero(workspace.domains.split == "test")
+    return head_roles(evidence(workspace, reading(workspace, setting, row), rows), workspace.domains)
+
+
+@cached
+def head_said(
+    workspace: Workspace, head: Head, train: str | tuple[str, ...], definition: Definition, texts: Texts
+) -> Words:
+    """What one head says on the training images of one generator or several, with its null."""
+    return head_words(workspace, lexicon(workspace, texts), *head, train, definition, LISTED)
+
+
+@cached
+def all_said(workspace: Workspace, train: str, definition: Definition, texts: Texts) -> pd.DataFrame:
+    """The nearest text of every head, corrected for their number."""
+    return heads_words(workspace, lexicon(workspace, texts), train, definition)
+
+
+@cached
+def head_span(workspace: Workspace, head: Head, count: int = 12) -> pd.DataFrame:
+    """TextSpan of one head over all training images; the precomputed one where there is one."""
+    if (found := explained.atlas(workspace)) is not None:
+        spans = found.spans
+        return spans[(spans["layer"] == head[0]) & (spans["head"] == head[1])].head(count)
+    plain = lexicon(workspace, Texts(centred=False))
+    rows = np.flatnonzero(workspace.domains.split == "train")
+    spans = head_text_spans(workspace, plain.vectors, count, rows=rows, heads=[head])
+    return spans.assign(text=plain.table["text"].to_numpy()[spans["text"]])
+
+
+@cached
+def extremes(workspace: Workspace, head: Head, train: str, definition: Definition, count: int = 8) -> pd.DataFrame:
+    """The test images on which a head points most, and least, along its own direction."""
+    direction = head_direction(workspace, *head, train, definition, draws=1).vector
+    rows = np.flatnonzero(workspace.domains.split == "test")
+    return extreme_images(workspace, *head, direction, count, rows)
+
+
+@cached
+def ablation(workspace: Workspace, setting: Setting, heads: tuple[Head, ...]) -> Effect:
+    """The matrix with some heads replaced by their mean over the training images, beside as many other heads."""
+    readings = [reading(workspace, setting, row) for row in range(len(setting.sets))]
+    return ablation_effect(workspace, readings, setting.sets, heads, metric=METRIC)
+
+
+def named(heads: Sequence[Head]) -> list[str]:
+    """``"layer.index"`` of each."""
+    return [f"{layer}.{index}" for layer, index in heads]
+
+
+def parse_head(name: str) -> Head:
+    """(layer, index) of ``"layer.index"``."""
+    layer, _, index = name.partition(".")
+    return int(layer), int(index)
