@@ -21,7 +21,7 @@ from aigi_core.workspace import exclusive, read_manifest, write_manifest
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "assets" / "demo"
 WORDS = 7000
-OPS = ("jpeg:70", "resize:.5", "blur:2", "noise:.05")
+OPS = ("jpeg:70", "resize:.5", "blur:2", "noise:.05", "palette:256")
 """Operations whose copies of the test images the demo holds: the usual ways of a picture through the web."""
 OP_TO_TRAIN_ON = "jpeg:30"
 """One more, of all images: training with augmentation can be tried on it and measured on the others."""

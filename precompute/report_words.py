@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from aigi_core.audit.exposure import Exposure, exposure, operation_words
+from aigi_core.audit.facts import fact_scores, file_facts
+from aigi_core.audit.stress import perturbed_ops
 from aigi_core.detectors.detector import Detector, score_detectors
-from aigi_core.detectors.features import Head, HeadsView, all_heads
+from aigi_core.detectors.features import Head, HeadsView
 from aigi_core.detectors.protocol import train
 from aigi_core.detectors.residual import train_residual
 from aigi_core.errors import AigiError
-from aigi_core.explain.cached import WordAtlas, load_words
+from aigi_core.explain.cached import CONTENT, KINDS, WordAtlas, load_words
 from aigi_core.explain.detector_words import content_words, detector_words, q_values
 from aigi_core.explain.effect import ablation_effect, concept_effect
 from aigi_core.explain.evidence import evidence, head_roles
-from aigi_core.explain.heads import Definition, head_words
+from aigi_core.explain.heads import Definition, head_words, heads_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nameability import nameability
 from aigi_core.explain.reading import Reading, read
 from aigi_core.explain.words import Words
+from aigi_core.transfer import DEFAULT_METRIC as METRIC
 from aigi_core.transfer import transfer_matrix
 from aigi_core.workspace import Workspace
 
@@ -32,6 +37,13 @@ PALETTE = (
     "limited colours of a saved sample",
 )  # fmt: skip
 """What the project's list says about few colours and dithering."""
+SAYS = {
+    "palette": re.compile("|".join(f"^{re.escape(text)}$" for text in PALETTE)), "jpeg": re.compile("jpeg|compress|block", re.IGNORECASE),
+    "blur": re.compile("blur", re.IGNORECASE), "noise": re.compile("noise|noisy|grain", re.IGNORECASE),
+    "resize": re.compile("upscal|enlarg|low resolution|pixelat", re.IGNORECASE),
+}  # fmt: skip
+"""What a phrase that names an operation would hold."""
+CONFOUNDED = ("stylegan2-pizza", "stylegan2-ffhq", "midjourney-shoes", "sdxl")
 PALETTE_CATEGORIES = ("blur, noise and compression", "colour")
 DEFINITIONS: tuple[Definition, ...] = ("difference", "weights")
 
@@ -50,7 +62,8 @@ class WordTables:
             "words-tokens": lambda: self.said("logistic", "vocabulary"),
             "words-residuals": lambda: self.said("residual", "phrases"),
             "words-residual-tokens": lambda: self.said("residual", "vocabulary"),
-            "words-content": self.content, "words-nothing": self.nothing, "words-nameability": self.nameability,
+            "words-content": self.content, "words-exposed": self.exposed, "words-confounds": self.confounds,
+            "words-control": self.control, "words-all-heads": self.all_heads, "words-nothing": self.nothing, "words-nameability": self.nameability,
             "words-heads": self.heads, "words-head-phrases": self.head_phrases, "words-evidence": self.roles,
             "words-concepts": self.concepts, "words-palette": self.palette,
         }  # fmt: skip
@@ -58,6 +71,11 @@ class WordTables:
     @cached_property
     def atlas(self) -> WordAtlas:
         return load_words(self.workspace)
+
+    @property
+    def of_detectors(self) -> pd.DataFrame:
+        """One row a detector, without what training sets show."""
+        return self.atlas.detectors[self.atlas.detectors["kind"].isin(KINDS)]
 
     @cached_property
     def lexicon(self) -> Lexicon:
@@ -108,12 +126,87 @@ class WordTables:
         return rows
 
     def content(self) -> list[list[str]]:
-        found = [content_words(self.workspace, self.lexicon, name, draws=self.draws) for name in self.names]
-        return self._named("training set", list(self.names), found)
+        found = [self.atlas.words(CONTENT, "phrases", name) for name in self.names]
+        plain = [
+            content_words(self.workspace, self.lexicon, name, draws=self.draws, extent=False) for name in self.names
+        ]
+        header, *rows = self._named("training set", list(self.names), found)
+        at = header.index("farthest")
+        rows = [[*row[:at], _p(each.p_value), *row[at:]] for row, each in zip(rows, plain, strict=True)]
+        return [[*header[:at], "p, direction alone", *header[at:]], *rows]
+
+    @cached_property
+    def exposures(self) -> list[Exposure]:
+        """What gives each generator's fakes away."""
+        domains = self.workspace.domains
+        facts = fact_scores(file_facts(self.workspace.images), domains)
+        matrices = [
+            transfer_matrix(scores, domains, self.names, metrics=(METRIC,))
+            for scores in (score_detectors(self.detectors, self.workspace), facts.scores)
+        ]
+        return [
+            exposure(
+                self.workspace, detector, self.atlas.words("logistic", "phrases", detector.name),
+                self.atlas.words(CONTENT, "phrases", detector.name), *matrices,
+            )
+            for detector in self.detectors
+        ]  # fmt: skip
+
+    def exposed(self) -> list[list[str]]:
+        q = [
+            q_values(np.array([getattr(each, part).p_value for each in self.exposures]))
+            for part in ("weights", "content")
+        ]
+        rows = [["training set", "its weights", "q", "its images, real and fake alike", "q", "facts of its files (Cramér's V)",
+                 "facts alone", "detector"]]  # fmt: skip
+        for each, weights, content in zip(self.exposures, *q, strict=True):
+            facts = "; ".join(
+                f"{f['fact'].replace('_', ' ')} {f['cramers_v']:.2f}" for f in each.facts.to_dict("records")
+            )
+            rows.append([
+                each.generator, _strong("; ".join(each.weights.nearest["text"].head(2)), weights), _p(weights),
+                _strong("; ".join(each.content.nearest["text"].head(2)), content), _p(content), facts or "none",
+                str(each.blind), str(each.detector),
+            ])  # fmt: skip
+        return rows
+
+    def confounds(self) -> list[list[str]]:
+        """The explanations of the generators whose confounds are known, as the app shows them."""
+        known = [each for each in self.exposures if each.generator in CONFOUNDED]
+        if not known:
+            raise AigiError(
+                f"The table of confounds is about {', '.join(CONFOUNDED)}, none of which this workspace has: leave it out."
+            )
+        return [["generator", "its explanation"], *([each.generator, " ".join(each.sentences)] for each in known)]
+
+    def control(self) -> list[list[str]]:
+        """Whether words can name what an operation does, where nothing else differs."""
+        rows = [["operation", "nearest phrases of the change", "cosine", "p", "best phrase that says it", "its rank"]]
+        for op in perturbed_ops(self.workspace):
+            said = operation_words(self.workspace, self.lexicon, str(op), len(self.lexicon), draws=self.draws)
+            own = said.nearest[said.nearest["text"].map(SAYS.get(op.kind, re.compile("$^")).search).notna()].head(1)
+            ranks = [f"{row.rank} of {len(said.nearest)}" for row in own.itertuples()]
+            rows.append([
+                str(op), _strong("; ".join(said.nearest["text"].head(4)), said.p_value), f"{said.top_cosine:.2f}",
+                _p(said.p_value), "; ".join(own["text"]) or "none", "; ".join(ranks) or "–",
+            ])  # fmt: skip
+        return rows
+
+    def all_heads(self) -> list[list[str]]:
+        """The five heads that words fit best, under each definition, corrected for all texts and all heads."""
+        rows = [["definition", "head", "nearest", "category", "cosine", "p, this head", "p, all heads"]]
+        for definition in DEFINITIONS:
+            found = heads_words(self.workspace, self.lexicon, self.names, definition)
+            for one in found.head(5).to_dict("records"):
+                rows.append([
+                    definition, one["head"], _strong(one["nearest"], one["p_all_heads"]), one["category"], f"{one['cosine']:.2f}",
+                    _p(one["p_value"]), _p(one["p_all_heads"]),
+                ])  # fmt: skip
+        return rows
 
     def nothing(self) -> list[list[str]]:
         rows = [["weights", "bank", "detectors whose nearest text is no nearer than chance (p > .05)", "of"]]
-        for (kind, bank), part in self.atlas.detectors.groupby(["kind", "bank"], sort=False):
+        for (kind, bank), part in self.of_detectors.groupby(["kind", "bank"], sort=False):
             silent = part[part["p_value"] > 0.05]
             named = "; ".join(f"{d} ({_p(p)})" for d, p in zip(silent["detector"], silent["p_value"], strict=True))
             rows.append([str(kind), str(bank), named or "none", str(len(part))])
@@ -121,7 +214,7 @@ class WordTables:
 
     def nameability(self) -> list[list[str]]:
         rows = [["weights", "bank", "measure", "family", "Spearman with the out-of-domain mean", "p", "detectors"]]
-        for (kind, bank), part in self.atlas.detectors.groupby(["kind", "bank"], sort=False):
+        for (kind, bank), part in self.of_detectors.groupby(["kind", "bank"], sort=False):
             for measure, column in (("top cosine", "nameable"), ("top cosine less chance", "excess")):
                 table = part.assign(nameable=part[column])
                 for one in nameability(table).correlations.to_dict("records"):
@@ -146,13 +239,13 @@ class WordTables:
                 score_detectors(alone, self.workspace),
                 self.workspace.domains,
                 self.names,
-                metrics=("accuracy",),
+                metrics=(METRIC,),
                 draws=200,
             )
             span = self.atlas.spans.query("layer == @layer and head == @head").head(5)
             change = ablation_effect(self.workspace, self.readings, self.names, [(layer, head)], draws=200).table
             lost = change.query("detector == 'all' and cells == 'in-domain'").iloc[0]
-            inside, outside = (matrix.mean("accuracy", m) for m in (matrix.in_domain, ~matrix.in_domain))
+            inside, outside = (matrix.mean(METRIC, m) for m in (matrix.in_domain, ~matrix.in_domain))
             rows.append([
                 f"{layer}.{head}", f"{own['gap'].mean():+.2f}",
                 f"{(own['role'] == 'carries').sum()} of {len(own)} own, {(others['role'] == 'carries').sum()} of {len(others)} other",
@@ -220,20 +313,16 @@ class WordTables:
             rows.append(
                 [what, *_palette_row(detector_words(self.workspace, lexicon, which, len(lexicon), draws=self.draws))]
             )
-        content = content_words(self.workspace, self.lexicon, name, len(self.lexicon), draws=self.draws)
-        rows.append(["training set", *_palette_row(content)])
-        hits, p = [], []
-        for layer, head in all_heads(self.workspace):
-            for definition in DEFINITIONS:
-                found = head_words(self.workspace, self.lexicon, layer, head, name, definition, draws=self.draws)
-                p.append(found.p_value)
-                if found.nearest["text"].iloc[0] in PALETTE:
-                    hits.append(
-                        f"{layer}.{head} {definition}: {found.nearest['text'].iloc[0]} (p = {_p(found.p_value)})"
-                    )
-        q = q_values(np.array(p))
-        rows.append([f"{len(p)} head directions, palette phrase on top", "; ".join(hits) or "none",
-                     f"smallest q of all: {_p(float(q.min()))}", "", "", ""])  # fmt: skip
+        content = content_words(self.workspace, self.lexicon, name, len(self.lexicon), draws=self.draws, extent=False)
+        rows.append(["training set (direction alone)", *_palette_row(content)])
+        for definition in DEFINITIONS:
+            found = heads_words(self.workspace, self.lexicon, name, definition)
+            hits = [
+                f"{one['head']}: {one['nearest']} (p = {_p(one['p_value'])}; all heads {_p(one['p_all_heads'])})"
+                for one in found[found["nearest"].isin(PALETTE)].to_dict("records")
+            ]
+            rows.append([f"heads, {definition}: palette phrase on top", "; ".join(hits) or "none",
+                         f"smallest over all heads: {_p(float(found['p_all_heads'].min()))}", "", "", ""])  # fmt: skip
         return rows
 
     def _named(self, what: str, labels: list[str], found: list[Words]) -> list[list[str]]:

@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from aigi_core import figures
+from aigi_core.clip.workspace_encoder import embed_phrases
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.explain.cached import CONTENT, WordAtlas, load_words
 from aigi_core.explain.compare import Comparison, compare_directions
@@ -102,8 +103,7 @@ def _encode(workspace: Workspace, new: Sequence[str]) -> np.ndarray:
                 f"{new[0]!r} is in none of the text banks, and the text tower cannot be loaded here: choose phrases of a "
                 f"bank. ({error})"
             ) from error
-        found: np.ndarray = encoder.encode_texts(list(new))
-        return found
+        return embed_phrases(encoder, new)
 
 
 @cached

@@ -19,10 +19,13 @@ from aigi_core.audit.facts import FACTS, NONE, association, file_facts
 from aigi_core.audit.stress import open_perturbed, perturbed_ops
 from aigi_core.audit.verdict import METRIC, STRONG
 from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.features import EmbeddingView
 from aigi_core.errors import AigiError
-from aigi_core.explain.words import Words
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.explain.nulls import DRAWS, word_null
+from aigi_core.explain.words import Words, words
 from aigi_core.manifest import REAL
-from aigi_core.resampling import percentile_interval, wilson
+from aigi_core.resampling import group_numbers, percentile_interval, wilson
 from aigi_core.transfer import Estimate, TransferMatrix, draw_counts
 from aigi_core.workspace import Workspace
 
@@ -160,6 +163,32 @@ def imitation_shifts(
         table.append((str(op), op.says, shift[0], low[0], high[0], way[0], low[1], high[1], *flagged, int(real.sum())))
     columns = ("op", "says", "shift", "low", "high", "way", "way_low", "way_high", "flagged", "flagged_after", "n")
     return pd.DataFrame(table, columns=list(columns))
+
+
+def operation_words(
+    workspace: Workspace, lexicon: Lexicon, op: str, k: int = 20, *, draws: int = DRAWS, seed: int = 0
+) -> Words:
+    """What an operation does to real test images, in words: whether words can name a trait at all where nothing but it
+    differs.
+
+    The direction is the mean change of the unit embeddings; the null flips the sign of each group's change at random,
+    and compares directions.
+
+    Raises:
+        WorkspaceError: the workspace holds no copies of this operation. AigiError: none of real test images.
+    """
+    copies, domains = open_perturbed(workspace, op), workspace.domains
+    chosen = np.flatnonzero((domains.labels[copies.rows] == REAL) & (domains.split[copies.rows] == "test"))
+    if not len(chosen):
+        raise AigiError(
+            f"The copies of {op} hold no real test images: run 'python -m precompute perturb' on that split."
+        )
+    rows, view = copies.rows[chosen], EmbeddingView()
+    change = view.matrix(copies, chosen) - view.matrix(workspace, rows)
+    group = group_numbers(domains.group, rows)
+    flips = np.random.default_rng(seed).choice((-1.0, 1.0), (draws, group.max() + 1))[:, group]
+    null = word_null(lexicon, flips @ change, "permutation", k)
+    return words(lexicon, change.mean(axis=0), k, null=null, name=op)
 
 
 def _own(matrix: TransferMatrix, name: str) -> Estimate:

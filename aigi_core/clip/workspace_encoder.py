@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import Float
+
 from aigi_core.clip.preprocessing import Preprocessing
-from aigi_core.errors import WorkspaceError
+from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -41,3 +45,19 @@ def workspace_encoder(
             f"texts and images would not share a space; name the same weights with --pretrained or --model."
         )
     return replace(encoder, preprocessing=Preprocessing.from_description(recorded["preprocessing"]))
+
+
+def embed_phrases(encoder: Encoder, phrases: Sequence[str]) -> Float[np.ndarray, "T d"]:
+    """Phrases that somebody typed, as unit rows of the joint space.
+
+    Raises:
+        AigiError: a phrase longer than the text tower's context, of which it would see the beginning only.
+    """
+    from aigi_core.clip.text import count_cut, embed
+
+    long = next((phrase for phrase in phrases if count_cut(encoder.tokenizer, [phrase])), None)
+    if long is not None:
+        raise AigiError(
+            f"The phrase {long[:40]!r} … is longer than the encoder's text tower can read: shorten it, or split it in two."
+        )
+    return embed(encoder, phrases)

@@ -5,17 +5,23 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from aigi_core.audit.exposure import exposure
+from aigi_core.audit.facts import fact_scores, file_facts
+from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.protocol import train
 from aigi_core.explain.cached import WordSettings, compute_words, save_words
-from aigi_core.explain.detector_words import detector_words
+from aigi_core.explain.detector_words import content_words, detector_words
 from aigi_core.explain.effect import concept_effect
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.reading import read
-from aigi_core.transfer.metrics import DEFAULT_METRIC
-from aigi_core.workspace import Workspace, write_manifest
+from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
+from aigi_core.workspace import Workspace, describe_file, write_manifest
+from precompute.__main__ import main
 from tests.pages.test_transfer import said, stats
 
 Open = Callable[..., AppTest]
@@ -62,18 +68,94 @@ def test_own_phrases_without_the_text_tower(open_app: Open, synthetic: Workspace
     assert "out of domain" in said(app)  # the rest of the page goes on
 
 
+def test_own_phrases_through_the_text_tower(
+    open_app: Open, tiny: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copytree(tiny[0], tmp_path / "w"))
+    file = tmp_path / "bank.txt"
+    file.write_text("\n".join(f"a phrase of number {i}" for i in range(40)))
+    assert main(["text", "--workspace", str(path), "--model", tiny[1], "--device", "cpu", "--phrases", str(file),
+                 "--name", "phrases"]) == 0  # fmt: skip
+    monkeypatch.setenv("AIGI_WEIGHTS", tiny[1])
+    app = open_app(path, "words", own="a phrase nobody wrote; a phrase of number 3")
+    assert not app.exception and "The nearest of your phrases" in said(app)
+    shown = len(app.error)  # two generators are too few for a correlation, and the page says so
+    longer = open_app(path, "words", own="a " * 100 + "b")
+    assert not longer.exception and len(longer.error) == shown + 1
+    assert any("longer than the encoder" in error.value for error in longer.error)
+    empty = open_app(path, "words", own=" ; ;")
+    assert not empty.exception and any("holds no phrase" in error.value for error in empty.error)
+
+
+def test_what_gives_its_fakes_away_is_shown(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "words", train="beta-diff")
+    detector = train(synthetic, ["beta-diff"])
+    facts = fact_scores(file_facts(synthetic.images), synthetic.domains)
+    names = synthetic.domains.generators
+    matrices = [
+        transfer_matrix(scores, synthetic.domains, names, metrics=(DEFAULT_METRIC,))
+        for scores in (score_detectors(train(synthetic, names), synthetic), facts.scores)
+    ]
+    lexicon = Lexicon.of(synthetic)
+    found = exposure(synthetic, detector[0], detector_words(synthetic, lexicon, detector[0]),
+                     content_words(synthetic, lexicon, "beta-diff"), *matrices)  # fmt: skip
+    shown = said(app).replace("\\", "")
+    assert len(found.sentences) >= 3 and all(sentence in shown for sentence in found.sentences)
+    assert not open_app(synthetic.path, "words", sets="all but one").exception  # several generators: words only
+
+
+def test_a_bank_of_another_encoder_is_one_sentence(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
+    np.save(path / "text" / "phrases.npy", np.ones((60, 7), np.float16))
+    manifest = json.loads((path / "workspace.json").read_text())
+    manifest["files"]["text/phrases.npy"] = describe_file(path, "text/phrases.npy")
+    write_manifest(path, manifest)
+    for page in ("words", "heads"):
+        app = open_app(path, page)
+        assert not app.exception and len(app.error) == 1 and "belongs to another encoder" in app.error[0].value
+
+
+def test_an_empty_and_a_huge_bank(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
+    manifest = json.loads((path / "workspace.json").read_text())
+    rng = np.random.default_rng(0)
+    for name, size in (("none", 0), ("huge", 60_000)):
+        np.save(path / "text" / f"{name}.npy", rng.standard_normal((size, 24)).astype(np.float16))
+        table = pd.DataFrame({"text": [f"text {i}" for i in range(size)], "category": ""}, dtype=str)
+        table.to_parquet(path / "text" / f"{name}.parquet", index=False)
+        files = [f"text/{name}.npy", f"text/{name}.parquet"]
+        manifest["files"] |= {file: describe_file(path, file) for file in files}
+        manifest["text"][name] = {"texts": size}
+    write_manifest(path, manifest)
+    app = open_app(path, "words", bank="none")
+    assert not app.exception and len(app.error) == 1 and "'none' is empty" in app.error[0].value.replace("\\", "")
+    app = open_app(path, "words", bank="huge")
+    assert not app.exception and not app.error and "60,000 texts" in stats(app)
+
+
 def test_precomputed_words_are_read(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
     path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
     before = open_app(path, "words")
     assert any("precompute words" in caption.value for caption in before.caption)
     workspace, wanted = Workspace.open(path), WordSettings()
     key = save_words(workspace, compute_words(workspace, WordSettings(draws=20, spans=3)))
+    # Marked, and kept under the name of the settings that the page asks for: what is shown is what is stored.
     folder = workspace.result_path("words", key)
+    rows = pd.read_parquet(folder / "rows.parquet")
+    rows.loc[rows["rank"] == 1, "text"] = "a text that the job stored"
+    rows.to_parquet(folder / "rows.parquet", index=False)
     folder.rename(workspace.result_path("words", wanted.for_workspace(workspace).key(workspace)))
     after = open_app(path, "words")
     assert not after.exception and not after.error
     assert not any("precompute words" in caption.value for caption in after.caption)
     assert "Spearman" in said(after) and "Spearman" not in said(before)
+    assert "a text that the job stored" in said(after) and "a text that the job stored" not in said(before)
+    transfer = open_app(path, "transfer")  # the other page that shows words reads the same
+    assert not transfer.exception and any(
+        "a text that the job stored" in table.value.to_csv() for table in transfer.dataframe
+    )
+    computed = open_app(path, "words", categories=["kind 1"])  # what is not stored is computed
+    assert not computed.exception and "a text that the job stored" not in said(computed).split("real and fake alike")[0]
 
 
 def test_the_same_detector_twice_is_one_sentence(open_app: Open, synthetic: Workspace) -> None:
