@@ -10,7 +10,7 @@ from aigi_core.explain.neighbours import nearest
 from aigi_core.inspection.novelty import nearest_sources, novelty
 from aigi_core.inspection.parts import Removal
 from aigi_core.inspection.survival import survival
-from ui import explained, inspection
+from ui import attention, inspection
 
 PRIORS = {"1 in 2": 0.5, "1 in 10": 0.1, "1 in 100": 0.01, "1 in 1,000": 0.001}
 SAID = {"fake": "**called generated**", "real": "**called real**", "uncertain": "**in the band of doubt: no call**",
@@ -119,13 +119,13 @@ with ui.page(__file__) as page:
                     patch = page.select("patch", "Patch taken away", offered, help="row.column; or click the map.")
                     side = int(page.slider("side", "Patches across", 1, min(grid), 3))
                 region = inspection.region(patch, side, grid) if patch != "none" else ()
-                over = evidence.patches if shown == "all heads" else evidence.head_patches(explained.parse_head(shown))
+                over = evidence.patches if shown == "all heads" else evidence.head_patches(attention.parse_head(shown))
                 draw = partial(figures.patch_map, subject.pixels, over, what=shown, selected=region)
                 page.figure("map", draw, clicks=("patch",))
     with page.section(
         "The strongest heads in words", "Texts nearest to a head's fakes less reals; p by permutation, one head."
     ):
-        page.table("words", inspection.head_words(workspace, judge, [explained.parse_head(n) for n in names[:5]]))
+        page.table("words", inspection.head_words(workspace, judge, [attention.parse_head(n) for n in names[:5]]))
         page.link("heads", "Open the strongest head", head=names[0], **({} if j == 0 else {"train": judge}))
 
     with page.section("What if", "Parts taken away together: their direct evidence leaves the sum."):
@@ -134,7 +134,7 @@ with ui.page(__file__) as page:
             line = page.text("components", "Components", placeholder="such as 3, 10-20")
         components = inspection.parse_components(line, len(subject.embedding))
         removal = Removal(
-            tuple(map(explained.parse_head, without)), region if grid and patch != "none" else (), components
+            tuple(map(attention.parse_head, without)), region if grid and patch != "none" else (), components
         )
         after = parts.evidence(reading, removal).logit
         before, then = panel.probability(j, evidence.logit, prior), panel.probability(j, after, prior)

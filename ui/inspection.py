@@ -29,7 +29,7 @@ from aigi_core.inspection.parts import Parts
 from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.manifest import FAKE
 from aigi_core.workspace import Workspace
-from ui import encoders, explained, results
+from ui import attention, encoders, explained, results
 from ui.controls import acted
 from ui.images import image_root
 from ui.page import Page, inert, name
@@ -121,7 +121,7 @@ def head_words(workspace: Workspace, judge: str, heads: Sequence[Head], count: i
     )
     rows = []
     for head in heads:
-        said = explained.head_said(workspace, head, on, "difference", texts)
+        said = attention.head_said(workspace, head, on, "difference", texts)
         nearest = "; ".join(str(text) for text in said.nearest["text"].head(count))
         rows.append({"head": f"{head[0]}.{head[1]}", "nearest texts": nearest, "p_value": said.p_value,
                      "beyond chance": "yes" if said.nameable else "no"})  # fmt: skip
@@ -290,7 +290,7 @@ def parse_components(line: str, d: int) -> tuple[int, ...]:
 
 def region(patch: str, side: int, grid: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     """The square of patches of this side around a patch ``"row.column"``, cut at the image's edge."""
-    row, column = explained.parse_head(patch)
+    row, column = attention.parse_head(patch)
     start, top = column - (side - 1) // 2, row - (side - 1) // 2
     rows = range(max(0, top), min(grid[0], top + side))
     columns = range(max(0, start), min(grid[1], start + side))
