@@ -208,7 +208,7 @@ KINDS: dict[str, Kind] = {
     ),
     "crop": Kind("crop {value}", "centre crop of {value} of the sides", "FACTOR", 0.1, 1, _crop, neutral=1),
     "palette": Kind(
-        "palette of {value}", "reduced to a palette of {value} colours, dithered", "COLOURS", 2, 256, _palette, whole=True
+        "{value} colours", "reduced to a palette of {value} colours, dithered", "COLOURS", 2, 256, _palette, whole=True
     ),
     "screenshot": Kind(
         "screenshot", "screenshot-like: rescaled, cut, JPEG 85", "", 0, 0, _screenshot, takes_value=False, random=True
