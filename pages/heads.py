@@ -9,7 +9,7 @@ from aigi_core import figures
 from aigi_core.errors import AigiError
 from aigi_core.explain.heads import Definition
 from aigi_core.transfer import METRICS
-from ui import attention, explained, results
+from ui import attention, explained, results, wording
 
 SHOWN = {
     "Validation": ("accuracy", "Balanced accuracy on the validation generator"),
@@ -24,7 +24,7 @@ with ui.page(__file__) as page:
         others = [name for name in generators if name != train]
         if not others:
             raise AigiError("Heads are trained on one generator and scored on another: add images of a second one.")
-        validation = page.generator("validate", "Validated on", among=others)
+        validation = page.generator("validate", "Validated on", attention.surest(page.domains, others), among=others)
         shown, title = page.select("shows", "Map shows", SHOWN)
         k = int(page.slider("k", "Heads together", 1, attention.MOST, 3))
         way = page.select("way", "Chosen", attention.WAYS, help="The best k alone, as in the paper; or one by one, each adding "
@@ -43,18 +43,7 @@ with ui.page(__file__) as page:
         f"({best['accuracy']:.3f}). Heads **{', '.join(chosen_names)}** together are **{gain.verdict}** the whole embedding on "
         f"generators that neither saw ({gain.gain.value:+.3f})."
     )
-    page.stats(
-        [
-            ui.Stat("Best head alone", f"{best['accuracy']:.3f}", f"{scores.n_val} images of {validation}",
-                    (best["low"], best["high"]), "Balanced accuracy on the validation split of the validation generator."),
-            ui.Stat(f"{len(chosen)} heads, out of domain", f"{gain.heads.value:.3f}", f"{gain.heads.n} generators",
-                    (gain.heads.low, gain.heads.high), "Balanced accuracy on generators other than these two."),
-            ui.Stat("Embedding, out of domain", f"{gain.embedding.value:.3f}", f"{gain.embedding.n} generators",
-                    (gain.embedding.low, gain.embedding.high)),
-            ui.Stat("Difference", f"{gain.gain.value:+.3f}", f"paired, p = {gain.gain.p_value:.2g}",
-                    (gain.gain.low, gain.gain.high), "Heads less embedding, on the same images and bootstrap draws.", "+.3f"),
-        ]
-    )  # fmt: skip
+    page.stats(attention.stats(scores, gain, len(chosen)))
     page.protocol(
         heads="Logistic regression on each head's direct contribution to the embedding, in its exact low-dimensional form; C "
         "chosen on the training generator's validation split.",
@@ -107,12 +96,7 @@ with ui.page(__file__) as page:
         if every:
             with st.spinner(f"Reading {len(table)} heads …"):
                 read = attention.all_said(workspace, train, definition, texts)
-            corrected = float(read.loc[read["head"] == head, "p_all_heads"].iloc[0])
-            sure = int((read["p_all_heads"] <= 0.05).sum())
-            page.finding(
-                f"Among all {len(read)} heads its words have p = {corrected:.2g}; {sure} of them go beyond what the "
-                "best of as many heads says by chance."
-            )
+            page.finding(attention.among_all(read, head))
             page.table("every-head", read)
     with page.section(
         f"Images on which head {head} is extreme",
@@ -142,5 +126,5 @@ with ui.page(__file__) as page:
         if ablate:
             with st.spinner("Measuring again, with twenty random choices of as many other heads beside …"):
                 effect = attention.ablation(workspace, setting, tuple(map(attention.parse_head, ablate)))
-            explained.show_effect(page, "ablation", effect, train)
+            wording.effect(page, "ablation", effect, train)
     page.link("words", "What its detector says", train=train)

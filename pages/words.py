@@ -6,8 +6,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.explain.nameability import nameability
-from ui import explained, results
+from ui import explained, results, wording
 
 with ui.page(__file__) as page:
     with page.controls():
@@ -21,25 +20,10 @@ with ui.page(__file__) as page:
     ):
         said = explained.words(workspace, setting, row, texts)
         matrix = results.matrix(workspace, setting, explained.METRIC)
-    near, far, band = said.nearest, said.farthest, said.chance
-    ood = explained.out_of_domain(workspace, setting, row)
-    listed = ", ".join(f"**{ui.inert(text)}**" for text in near["text"].head(3))
-    page.answer(
-        f"The detector trained on {ui.name(train)} points towards {listed}: nearer than chance puts any text."
-        if said.nameable
-        else f"**Nothing that words can tell.** The text nearest to the detector trained on {ui.name(train)} is "
-        f"{ui.inert(str(near['text'][0]))}, and detectors trained on shuffled labels come as near to some text."
-    )
+    page.answer(wording.answer(said, train))
     page.stats(
-        [
-            ui.Stat("Nearest text's cosine", f"{said.top_cosine:.3f}", f"{len(explained.lexicon(workspace, texts)):,} texts"),
-            ui.Stat("By chance", f"{band[1]:.3f}", f"95 % of {said.draws} draws: {band[0]:.3f} to {band[2]:.3f}",
-                    help="Median, over detectors trained on shuffled labels, of the cosine of whichever text is nearest."),
-            ui.Stat("p-value", f"{said.p_value:.2g}", f"{said.draws} shuffled trainings",
-                    help="Family-wise: the share of shuffled trainings whose nearest text, whichever it be, is as near."),
-            ui.Stat("Balanced accuracy out of domain", f"{ood.value:.3f}", f"{ood.n} generators", (ood.low, ood.high)),
-        ]
-    )  # fmt: skip
+        wording.stats(said, len(explained.lexicon(workspace, texts)), explained.out_of_domain(workspace, setting, row))
+    )
     page.protocol(
         direction="The detector's weights in the joint space of images and texts; towards fake.",
         chance=f"The same training on labels shuffled within pools, groups kept together ({said.draws} times); p-values "
@@ -53,17 +37,14 @@ with ui.page(__file__) as page:
         "Grey: where 95 % of detectors trained on shuffled labels lie at that rank. **Bold**: beyond chance. "
         "Click a text, or choose it below, to open it.",
     ):
-        explained.both_sides(page, "", said, ("Speaks for fake", "Speaks for real"), shown, clicks=("text",))
+        wording.both_sides(page, "", said, ("Speaks for fake", "Speaks for real"), shown, clicks=("text",))
         with page.controls("Text"):
-            text = page.select("text", "Opened text", list(dict.fromkeys([*near["text"], *said.farthest["text"]])))
+            text = page.select(
+                "text", "Opened text", list(dict.fromkeys([*said.nearest["text"], *said.farthest["text"]]))
+            )
             st.button("Take it away", on_click=ui.set_control, args=("remove", text), icon=":material/content_cut:",
                       help="Project it out of every image and measure all detectors again, below.")  # fmt: skip
-        folded = said.opened(text)
-        if len(folded) > 1:
-            st.markdown(f"{ui.name(text)} stands for {len(folded)} texts that say the same.")
-            page.table("folded", folded)
-        else:
-            st.caption("No other text of these says the same.")
+        wording.opened(page, said, text)
 
     with page.section(
         "What else gives its fakes away",
@@ -71,10 +52,7 @@ with ui.page(__file__) as page:
         "files can.",
     ):
         if exposed := explained.exposed(workspace, setting, row, texts):
-            for sentence in exposed.sentences:
-                page.finding(f"- {ui.inert(sentence)}")
-            if len(exposed.facts):
-                page.table("facts", exposed.facts)
+            wording.exposed(page, exposed)
         shows = explained.content(workspace, setting.sets[row], texts)
         st.markdown("**What its training images show**, real and fake alike, beside all other images")
         page.figure("content", partial(figures.said_list, shows, "nearest", shown), table=shows.listed("nearest"))
@@ -101,7 +79,7 @@ with ui.page(__file__) as page:
             f"shuffled labels: {found.null_low:.2f} to {found.null_high:.2f}). Texts of their difference:"
         )
         titles = f"More fake to A, trained on {ui.name(train)}", f"More fake to B, trained on {ui.name(other)}"
-        explained.both_sides(page, "compare-", found.words, titles, shown)
+        wording.both_sides(page, "compare-", found.words, titles, shown)
 
     with page.section("Your own phrases"):
         line = page.text(
@@ -121,7 +99,9 @@ with ui.page(__file__) as page:
     ):
         plain = setting == results.Setting(setting.sets)
         with page.controls("Concept"):
-            line = page.text("remove", "Take away (separate several by semicolons)", placeholder=str(near["text"][0]))
+            line = page.text(
+                "remove", "Take away (separate several by semicolons)", placeholder=str(said.nearest["text"][0])
+            )
             again = page.toggle(
                 "again", "Train again", disabled=not plain,
                 help="Train each detector anew on what is left, with its own C (embedding with bias and balance only).",
@@ -129,23 +109,9 @@ with ui.page(__file__) as page:
         if line.strip():
             with st.spinner("Projecting out and measuring again, with twenty random directions beside …"):
                 effect = explained.concept(workspace, setting, explained.own_texts(line, texts), again and plain)
-            explained.show_effect(page, "concept", effect, matrix.train_names[row], names)
+            wording.effect(page, "concept", effect, matrix.train_names[row], names)
         else:
             st.caption("Type a text, or open one above and press 'Take it away'.")
 
     with page.section("Do detectors with a name generalise worse?"):
-        if explained.stored(workspace, setting, texts) or page.toggle(
-            "all", "Read all detectors", help="Trains each detector anew on three hundred sets of shuffled labels: some seconds."
-        ):  # fmt: skip
-            with st.spinner(f"Reading {len(names)} detectors …"):
-                table = explained.all_words(workspace, setting, texts)
-            explained.show_nameability(
-                page, nameability(table), matrix, row, clicks=set(names) == set(matrix.train_names)
-            )
-            st.markdown("What each detector says first, and how it does; q is corrected over the detectors.")
-            page.table("detectors", table)
-        else:
-            st.caption(
-                "Not computed yet for these settings: switch it on, or run "
-                f"'python -m precompute words --workspace {ui.name(str(workspace.path))}' once for the default ones."
-            )
+        wording.nameability(page, setting, names, row, texts)

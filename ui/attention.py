@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aigi_core.detectors.features import Head, HeadsView, all_heads
-from aigi_core.detectors.heads import score_heads, select_heads
+from aigi_core.detectors.heads import HeadScores, score_heads, select_heads
 from aigi_core.explain.effect import Effect, ablation_effect
 from aigi_core.explain.evidence import evidence, head_roles
 from aigi_core.explain.heads import (
@@ -25,11 +25,13 @@ from aigi_core.explain.heads import (
 )
 from aigi_core.explain.textspan import head_text_spans
 from aigi_core.explain.words import Words
+from aigi_core.manifest import Domains
 from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, difference
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace
 from ui import explained, results
 from ui.explained import LISTED, Texts, lexicon, reading
+from ui.report import Stat
 from ui.results import Setting
 from ui.workspaces import cached
 
@@ -150,3 +152,31 @@ def parse_head(name: str) -> Head:
     """(layer, index) of ``"layer.index"``."""
     layer, _, index = name.partition(".")
     return int(layer), int(index)
+
+
+def surest(domains: Domains, among: Sequence[str]) -> str:
+    """The generator with the most fakes to validate on: heads are told apart best there."""
+    return max(among, key=lambda name: int(((domains.generator == name) & (domains.split == "val")).sum()))
+
+
+def among_all(read: pd.DataFrame, head: str) -> str:
+    """What is left of one head's words, and of any head's, among all of them (rows of :func:`all_said`)."""
+    corrected = float(read.loc[read["head"] == head, "p_all_heads"].iloc[0])
+    return (
+        f"Among all {len(read)} heads its words have p = {corrected:.2g}; {(read['p_all_heads'] <= 0.05).sum()} of them go "
+        "beyond what the best of as many heads says by chance."
+    )
+
+
+def stats(scores: HeadScores, gain: HeadGain, chosen: int) -> list[Stat]:
+    """The best head, the chosen ones and the embedding, in numbers."""
+    best, heads, whole, more = scores.table.iloc[0], gain.heads, gain.embedding, gain.gain
+    return [
+        Stat("Best head alone", f"{best['accuracy']:.3f}", f"{scores.n_val} images of {', '.join(scores.validate_on)}",
+             (best["low"], best["high"]), "Balanced accuracy on the validation split of the validation generator."),
+        Stat(f"{chosen} heads, out of domain", f"{heads.value:.3f}", f"{heads.n} generators", (heads.low, heads.high),
+             "Balanced accuracy on generators other than these two."),
+        Stat("Embedding, out of domain", f"{whole.value:.3f}", f"{whole.n} generators", (whole.low, whole.high)),
+        Stat("Difference", f"{more.value:+.3f}", f"paired, p = {more.p_value:.2g}", (more.low, more.high),
+             "Heads less embedding, on the same images and bootstrap draws.", "+.3f"),
+    ]  # fmt: skip

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from aigi_core import figures
 from aigi_core.clip.workspace_encoder import embed_phrases
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.explain.cached import CONTENT, WordAtlas, load_words
@@ -24,18 +22,16 @@ from aigi_core.explain.own import own_bank, split_phrases
 from aigi_core.explain.reading import Reading, read
 from aigi_core.explain.words import Words
 from aigi_core.explain.words import words as search
-from aigi_core.transfer import DEFAULT_METRIC, TrainSet, TransferMatrix
+from aigi_core.transfer import DEFAULT_METRIC, TrainSet
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace
 from ui import encoders, results
 from ui.page import Page
-from ui.page import name as ui_name
 from ui.results import Setting
 from ui.workspaces import cached
 
 if TYPE_CHECKING:
     from aigi_core.audit.exposure import Exposure
-    from aigi_core.explain.nameability import Nameability
 
 METRIC = DEFAULT_METRIC
 SIDES: tuple[Side, Side] = ("nearest", "farthest")
@@ -226,41 +222,3 @@ def concept(workspace: Workspace, setting: Setting, texts: Texts, again: bool) -
         workspace, readings, setting.sets, lexicon(workspace, texts), texts.own,
         refit=[detector.C for detector in detectors] if again else None, metric=METRIC,
     )  # fmt: skip
-
-
-# Drawing what several sections show alike
-
-
-def both_sides(
-    page: Page, name: str, said: Words, titles: tuple[str, str], rows: int, clicks: Sequence[str] = ()
-) -> None:
-    """The nearest texts of a direction beside the farthest, each under its title (markdown)."""
-    for column, side, title in zip(st.columns(2, gap="medium"), SIDES, titles, strict=True):
-        with column:
-            st.markdown(f"**{title}**")
-            draw = partial(figures.said_list, said, side, rows)
-            page.figure(f"{name}{side}", draw, table=said.listed(side), clicks=clicks)
-
-
-def show_effect(page: Page, name: str, effect: Effect, detector: str, rows: Sequence[str] | None = None) -> None:
-    """What a change of the embedding does: to one detector in words, to each before its controls, and to every cell."""
-    page.finding(f"The detector trained on {ui_name(detector)}. {effect.in_words(detector)}")
-    draw = partial(figures.effect_intervals, effect, selected=detector)
-    page.figure(name, lambda theme: draw(styles=page.styles(theme), theme=theme), table=effect.table)
-    families = (effect.before.train_families, effect.before.test_families)
-    cells = partial(figures.difference_heatmap, effect.change, families, rows=rows)
-    page.figure(f"{name}-matrix", cells, table=effect.change.to_frame())
-
-
-def show_nameability(page: Page, found: Nameability, matrix: TransferMatrix, row: int, clicks: bool) -> None:
-    """Names against generality: the finding, one point a detector, and the correlation of each family."""
-    page.finding(found.in_words())
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        draw = partial(
-            figures.nameability_scatter, found, x_title="Nearest text's cosine", selected=matrix.train_names[row]
-        )
-        page.figure("nameability", lambda theme: draw(styles=page.styles(theme), theme=theme),
-                    clicks=("train",) if clicks else ())  # fmt: skip
-    with right:
-        page.figure("spearman", partial(figures.nameability_intervals, found), table=found.correlations)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -264,8 +265,8 @@ def name(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """The markdown of :meth:`Page.answer` without its marks."""
-    return text.replace("**", "").replace("`", "")
+    """The markdown of :meth:`Page.answer` without its marks: bold, code, the dash of a list, backslashes of :func:`inert`."""
+    return re.sub(r"\\([^A-Za-z0-9\s])", r"\1", text.removeprefix("- ").replace("**", "").replace("`", ""))
 
 
 def _runs_of_backticks(text: str) -> list[str]:

@@ -83,19 +83,22 @@ class Exposure:
 
     def _files(self) -> list[str]:
         alone = f"a detector of file facts alone has a balanced accuracy of {self.blind}, this one {self.detector} "
-        alone += f"(in-domain, n = {self.blind.n} test images)"
+        alone += f"(in-domain, n = {self.blind.n} test images)."
         if self.facts.empty:
-            return [f"No fact of its files goes with the label: {alone}."]
-        named = "; ".join(_fact(row) for row in self.facts.head(NAMED).to_dict("records"))
+            return [f"No fact of its files goes with the label: {alone}"]
         counts = self.facts.iloc[0]
-        where = f"n = {counts['n_fake']} fakes, {counts['n_real']} real images"
-        return [f"Its files give the label away: {named} ({where}); {alone}."]
+        return [
+            f"Its files give the label away: {alone}",
+            f"Facts that differ (n = {counts['n_fake']} fakes, {counts['n_real']} real images): "
+            + "; ".join(_fact(row) for row in self.facts.head(NAMED).to_dict("records"))
+            + ".",
+        ]
 
     def _shifts(self) -> list[str]:
         return [
-            f"Given that trait, real images move {row['way']:.1%} [{row['way_low']:.1%}, {row['way_high']:.1%}] of the way "
-            f"to its fakes ({row['shift']:+.2f} in logit): of {row['n']} real test images {row['says']}, "
-            f"{row['flagged_after']:.1%} are called fake, {row['flagged']:.1%} as they were."
+            f"Real images {row['says']}, move {row['way']:.1%} [{row['way_low']:.1%}, {row['way_high']:.1%}] of the way to "
+            f"its fakes ({row['shift']:+.2f} in logit): of {row['n']} real test images {row['flagged_after']:.1%} are called "
+            f"fake, {row['flagged']:.1%} as they were."
             for row in self.shifts.to_dict("records")
         ]
 

@@ -14,7 +14,7 @@ from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import intervals, scatter
 from aigi_core.figures.theme import LIGHT, Style, Theme
 from aigi_core.figures.words import word_list
-from aigi_core.transfer import METRICS
+from aigi_core.transfer import DEFAULT_METRIC, METRICS
 
 if TYPE_CHECKING:  # these bring faiss and scipy.stats, which pages without words spare
     from aigi_core.explain.effect import Effect
@@ -36,24 +36,30 @@ def said_list(said: Words, side: Side, rows: int = 12, *, theme: Theme = LIGHT) 
 
 
 def nameability_scatter(
-    found: Nameability, styles: Mapping[str, Style], *, x_title: str, selected: str | None = None, theme: Theme = LIGHT
+    found: Nameability,
+    styles: Mapping[str, Style],
+    *,
+    x_title: str,
+    metric: str = DEFAULT_METRIC,
+    selected: str | None = None,
+    theme: Theme = LIGHT,
 ) -> go.Figure:
     """One point a detector: how nameable it is, and how well it does on generators it never saw."""
     table = found.detectors.rename(columns={"detector": "name", "nameable": "x", "ood": "y"})
     table = table[["name", "x", "y"]].assign(detail=[f"nearest: {text}" for text in found.detectors["nearest"]])
     first = found.correlations.iloc[0]
     alt = (
-        f"Scatter of {len(table)} detectors: {x_title} against accuracy out of domain. Spearman's correlation "
+        f"Scatter of {len(table)} detectors: {x_title} against {METRICS[metric].in_words} out of domain. Spearman's correlation "
         f"{first['spearman']:.2f}, 95 % interval {first['low']:.2f} to {first['high']:.2f}."
     )
-    return scatter(table, alt=alt, x_title=x_title, y_title="Accuracy out of domain", styles=styles, selected=selected,
+    return scatter(table, alt=alt, x_title=x_title, y_title=f"{METRICS[metric].title} out of domain", styles=styles, selected=selected,
                    theme=theme)  # fmt: skip
 
 
 def nameability_intervals(found: Nameability, *, theme: Theme = LIGHT) -> go.Figure:
     """Spearman's correlation over all detectors and within each family that has enough of them."""
     table = found.correlations.dropna(subset="spearman").rename(columns={"family": "name", "spearman": "value"})
-    alt = "Spearman's correlation of nameability with accuracy out of domain, with 95 % intervals: " + ", ".join(
+    alt = "Spearman's correlation of nameability with the out-of-domain mean, with 95 % intervals: " + ", ".join(
         f"{name} {value:.2f}" for name, value in table[["name", "value"]].to_numpy()
     )
     return intervals(table, alt=f"{alt}.", value_title="Spearman's correlation (n detectors)", reference=0.0,

@@ -34,7 +34,7 @@ def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
         band = table[["null_low", "null_high"]].to_numpy(float)
         figure.add_bar(
             y=at, x=band[:, 1] - band[:, 0], base=band[:, 0], orientation="h", width=1.0, hoverinfo="skip",
-            marker=dict(color=theme.grid, line=dict(width=0)), name="95 % of directions without meaning",
+            marker=dict(color=theme.grid, line=dict(width=0)), name="95 % by chance",
         )  # fmt: skip
     colours = [theme.accent if not np.isfinite(value) or value <= 0.05 else theme.muted for value in p]
     figure.add_scatter(

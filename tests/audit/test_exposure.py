@@ -65,9 +65,9 @@ def explain(workspace: Workspace, name: str) -> Exposure:
 def test_a_palette_is_named_with_its_share_and_what_it_is_worth(workspace: Workspace) -> None:
     found = explain(workspace, NAME)
     assert found.facts["fact"].tolist() == ["mode"]
-    [files] = [sentence for sentence in found.sentences if "give the label away" in sentence]
-    assert "a palette of at most 256 colours) in 90% [77%, 96%] of the fakes" in files
-    assert str(found.blind) in files and str(found.detector) in files
+    files, facts = found.sentences[2:4]
+    assert "give the label away" in files and str(found.blind) in files and str(found.detector) in files
+    assert "a palette of at most 256 colours) in 90% [77%, 96%] of the fakes" in facts
     assert found.blind.value > 0.9 and found.blind.n == 24  # 12 fakes and 12 real images in the test split
 
 

@@ -20,7 +20,7 @@ from aigi_core.images import preview_hash
 from aigi_core.workspace import Workspace, describe_file, write_manifest
 from tests.conftest import ROOT
 from ui import images, report
-from ui.page import inert, name
+from ui.page import inert, name, plain
 from ui.router import PAGES
 
 Open = Callable[..., AppTest]
@@ -231,3 +231,8 @@ def test_themes_of_app_and_figures_are_the_same() -> None:
 def test_preview_of_a_damaged_hash_is_none() -> None:
     for bad in ("", "AAAA", "!!!", base64.b64encode(np.arange(3, dtype=np.uint8).tobytes()).decode()):
         assert images._preview(bad) is None
+
+
+def test_a_finding_reads_plainly_in_the_report() -> None:
+    said = "Its files (p = .003): *x* 91 % [85, 94]; C:\\dir - a_b"
+    assert plain(f"- **{inert(said)}**") == said
