@@ -78,9 +78,12 @@ with ui.page(__file__) as page:
             )
             st.caption(f"An image of this workspace, {split} split: {seen}.")
     with right, page.section("What every detector says", "A click chooses the detector explained below."):
-        draw = partial(figures.judges, verdicts, selected=judge)
+        by_detector = partial(figures.judges, verdicts, selected=judge)
         page.figure(
-            "judges", lambda theme: draw(styles=page.styles(theme), theme=theme), table=verdicts, clicks=("detector",)
+            "judges",
+            lambda theme: by_detector(styles=page.styles(theme), theme=theme),
+            table=verdicts,
+            clicks=("detector",),
         )
     if len(subject.among) > 1:
         with page.section("All files", "All detectors together, one line a file."):
@@ -138,12 +141,14 @@ with ui.page(__file__) as page:
         )
         after = parts.evidence(reading, removal).logit
         before, then = panel.probability(j, evidence.logit, prior), panel.probability(j, after, prior)
-        what = f"{len(removal.heads)} heads, {len(removal.patches)} patches and {len(components)} components"
         said = (
-            f"Without {what}: logit **{evidence.logit:+.3f} → {after:+.3f}**, probability **{before[0]:.3f} → {then[0]:.3f}** "
+            f"Without {inspection.in_words(removal)}: logit **{evidence.logit:+.3f} → {after:+.3f}**, probability **{before[0]:.3f} → {then[0]:.3f}** "
             f"({then[1]:.3f} to {then[2]:.3f})."
         )
-        page.finding(said) if removal else st.caption("Choose heads, components or, in the map, a patch.")
+        if removal:
+            page.finding(said)
+        else:
+            st.caption("Choose heads, components or, in the map, a patch.")
 
     with page.section(
         "Would it survive?", "The same image compressed, resized, blurred, with noise, cropped, as a screenshot."

@@ -25,7 +25,7 @@ from aigi_core.images import image_source
 from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, one_image, open_image
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import TOGETHER, Panel, build_panel, reliability_on_test
-from aigi_core.inspection.parts import Parts
+from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.manifest import FAKE
 from aigi_core.workspace import Workspace
@@ -286,6 +286,14 @@ def parse_components(line: str, d: int) -> tuple[int, ...]:
             raise AigiError(f"There is no component {part}: they are 0 to {d - 1}.")
         found += range(low, high + 1)
     return tuple(dict.fromkeys(found))
+
+
+def in_words(removal: Removal) -> str:
+    """What is taken away: heads by name, patches and components by number."""
+    heads = [f"head {layer}.{index}" for layer, index in removal.heads]
+    counts = {"patch": len(removal.patches), "component": len(removal.components)}
+    others = [f"{n} {what}{'' if n == 1 else 'es' if what == 'patch' else 's'}" for what, n in counts.items() if n]
+    return ", ".join([*heads, *others])
 
 
 def region(patch: str, side: int, grid: tuple[int, int]) -> tuple[tuple[int, int], ...]:

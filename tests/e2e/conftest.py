@@ -90,11 +90,11 @@ class Server:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Start a fresh server: ``serve(workspace)``; none for the app's own default."""
+    """Start a fresh server: ``serve(workspace, images)``; none for the app's own default, and no local images."""
     with ExitStack() as stack:
 
-        def start(workspace: Path | None = None) -> Server:
-            server = Server(workspace, tmp_path_factory.mktemp("server") / "log.txt")
+        def start(workspace: Path | None = None, images: str = "") -> Server:
+            server = Server(workspace, tmp_path_factory.mktemp("server") / "log.txt", images)
             stack.callback(server.stop)
             server.wait()
             return server

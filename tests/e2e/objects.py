@@ -145,14 +145,14 @@ class App:
 
     def share_link(self) -> str:
         """The link that the Share control offers, once it is the address bar's."""
-        self.page.get_by_role("button", name="Share").click()
+        self.page.get_by_test_id("stPopover").get_by_role("button", name="Share").click()
         shown = self.page.get_by_test_id("stPopoverBody").locator("code")
         expect(shown).to_have_text(self.page.url)
         return shown.inner_text()
 
     def download_report(self) -> str:
         """The findings as HTML."""
-        self.page.get_by_role("button", name="Share").click()
+        self.page.get_by_test_id("stPopover").get_by_role("button", name="Share").click()
         with self.page.expect_download() as waiting:
             self.page.get_by_role("button", name="Findings as HTML report").click()
         self.page.keyboard.press("Escape")

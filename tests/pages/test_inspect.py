@@ -18,7 +18,7 @@ from aigi_core.explain.reading import read
 from aigi_core.images import load_rgb
 from aigi_core.inspection.intake import encode
 from aigi_core.inspection.novelty import held_out_distances, novelty
-from aigi_core.inspection.panel import TOGETHER, Panel, build_panel
+from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.workspace import Workspace, write_manifest
 from tests.pages.test_transfer import said, stats, with_images
@@ -84,7 +84,9 @@ def test_what_if_is_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     parts = Parts.of_row(synthetic, row)
     removal = Removal(((0, 0), (1, 2)), (), (3, 10, 11, 12))
     before, after = parts.evidence(reading).logit, parts.evidence(reading, removal).logit
-    assert f"**{before:+.3f} → {after:+.3f}**" in said(app) and "2 heads, 0 patches and 4 components" in said(app)
+    assert f"**{before:+.3f} → {after:+.3f}**" in said(
+        app
+    ) and "Without head 0.0, head 1.2, 4 components: logit" in said(app)
     probability = found.probability(found.index("beta-diff"), after, 0.01)[0]
     assert f"→ {probability:.3f}**" in said(app)
     assert app.query_params["components"] == "3, 10-12"
@@ -211,7 +213,7 @@ def test_map_region_and_survival_of_a_workspace_image(open_app: Open, at_hand: W
     )
     assert not app.exception and not app.error and not app.warning
     assert "evidence of 1.0" in charts(app) and "for 27 changed copies" in charts(app)
-    assert "0 heads, 4 patches and 0 components" in said(app)
+    assert "Without 4 patches: logit" in said(app)
 
 
 def test_without_generators_one_sentence(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
@@ -230,5 +232,6 @@ def test_regions_and_components() -> None:
         inspection.parse_components("3-5", 5)
 
 
-def test_the_ensemble_is_named_once(panel: Panel) -> None:
-    assert panel.names.count(TOGETHER) == 1
+def test_what_is_taken_away_in_words() -> None:
+    assert inspection.in_words(Removal(((1, 2),), ((0, 0),), (4, 5))) == "head 1.2, 1 patch, 2 components"
+    assert inspection.in_words(Removal((), ((0, 0), (0, 1)), (4,))) == "2 patches, 1 component"
