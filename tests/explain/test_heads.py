@@ -1,7 +1,10 @@
 """Heads: directions in the joint space, planted words, extreme images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import HeadsView, all_heads
@@ -17,9 +20,11 @@ from aigi_core.explain.heads import (
     head_outputs,
     head_words,
     heads_alone,
+    heads_words,
     with_test,
 )
 from aigi_core.explain.lexicon import Lexicon
+from aigi_core.explain.nulls import permuted_labels
 from aigi_core.explain.reading import read
 from aigi_core.transfer import transfer_matrix
 from aigi_core.transfer.metrics import DEFAULT_METRIC
@@ -68,6 +73,44 @@ def test_planted_head_is_named_and_another_is_not(synthetic: Workspace) -> None:
     others = [head for head in all_heads(synthetic) if head != (0, 0)]
     p = [head_words(synthetic, lexicon, *head, "alpha-gan", draws=99).p_value for head in others]
     assert np.median(p) > 0.1, "heads without a signal have no words"
+
+
+@pytest.mark.parametrize("definition", ["difference", "weights", "mean"])
+def test_all_heads_are_the_single_heads_corrected(synthetic: Workspace, definition: Definition) -> None:
+    lexicon = Lexicon.of(synthetic)
+    table = heads_words(synthetic, lexicon, "beta-diff", definition, draws=49)
+    assert len(table) == 6 and table["excess"].is_monotonic_decreasing
+    for row in table.to_dict("records"):
+        said = head_words(synthetic, lexicon, row["layer"], row["index"], "beta-diff", definition, draws=49)
+        assert row["nearest"] == said.nearest["text"][0] and row["p_value"] == pytest.approx(said.p_value)
+        assert row["cosine"] == pytest.approx(said.top_cosine, abs=1e-6)
+    assert (table["p_all_heads"].diff().dropna() >= 0).all()
+    # The clearest of six heads is less of a surprise than the same head alone would be.
+    assert table["p_all_heads"].sum() > table["p_value"].sum()
+
+
+def test_a_planted_head_stands_out_among_all(synthetic: Workspace) -> None:
+    planted = head_direction(synthetic, 0, 0, "alpha-gan").vector
+    lexicon = Lexicon.of(synthetic, ["phrases", "vocabulary"], centred=False)
+    lexicon.vectors[11] = planted / np.linalg.norm(planted)
+    table = heads_words(synthetic, lexicon, "alpha-gan", draws=99)
+    assert table["head"][0] == "0.0" and table["p_all_heads"][0] <= 0.05 < table["p_all_heads"][1]
+
+
+def test_p_values_over_all_heads_are_uniform_where_labels_mean_nothing(synthetic: Workspace) -> None:
+    lexicon, domains, p = Lexicon.of(synthetic), synthetic.domains, []
+    rows = domains.rows("beta-diff", "train")
+    for seed in range(40):
+        [labels] = permuted_labels(domains, rows, 1, seed=1000 + seed)
+        generator = domains.generator.copy()
+        generator[rows] = np.where(labels == 1, "beta-diff", "")
+        shuffled = Workspace(synthetic.path, synthetic.manifest)
+        shuffled.__dict__["domains"] = replace(
+            domains, labels=np.where(np.isin(np.arange(len(domains)), rows), generator == "beta-diff", domains.labels).astype(np.int8),
+            generator=generator,
+        )  # fmt: skip
+        p.append(heads_words(shuffled, lexicon, "beta-diff", draws=39, seed=seed)["p_all_heads"].min())
+    assert kstest(p, "uniform").pvalue > 0.01
 
 
 def test_extreme_images(synthetic: Workspace) -> None:

@@ -13,6 +13,8 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import HeadsView
 from aigi_core.detectors.heads import score_heads
 from aigi_core.detectors.protocol import train
+from aigi_core.explain.heads import heads_words
+from aigi_core.explain.lexicon import Lexicon
 from aigi_core.transfer import difference, transfer_matrix
 from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace, write_manifest
@@ -53,6 +55,24 @@ def test_every_control_by_link(open_app: Open, synthetic: Workspace, says: str, 
     assert not app.exception and not app.error and not app.warning
     assert "Head 1.2 in words" in [header.value for header in app.subheader]
     assert "20 controls" in said(app)
+
+
+def test_words_are_corrected_for_all_heads_on_demand(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "heads", train="beta-diff", head="1.1")
+    assert "for this head alone, one of 6 that could be opened" in said(app) and "Among all" not in said(app)
+    app = open_app(synthetic.path, "heads", train="beta-diff", head="1.1", every="1")
+    found = heads_words(synthetic, Lexicon.of(synthetic), "beta-diff").set_index("head")
+    assert not app.exception and not app.error
+    assert f"Among all 6 heads its words have p = {found['p_all_heads']['1.1']:.2g}" in said(app)
+
+
+def test_heads_are_validated_where_there_are_most_fakes(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+    def more_to_validate(table: pd.DataFrame) -> None:
+        mine = table.index[table["generator"] == "delta-ar"]
+        table.loc[mine[:4], "split"] = "val"
+
+    app = open_app(with_images(synthetic.path, tmp_path / "w", more_to_validate), "heads", train="beta-diff")
+    assert not app.exception and "judged on `delta-ar`" in said(app)
 
 
 def test_broken_query_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:
