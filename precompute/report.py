@@ -33,6 +33,8 @@ from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.transfer.stability import Kind, selection_stability
 from aigi_core.transfer.training_sets import Goal, rank_training_sets, trainer
 from aigi_core.workspace import Workspace
+from precompute.report_audit import AuditTables
+from precompute.report_stress import StressTables
 from precompute.report_words import WordTables
 
 METRICS = (DEFAULT_METRIC, "accuracy", "auc")
@@ -62,15 +64,18 @@ def add_parser(subparsers: Any) -> None:
     """Register ``report``."""
     parser = subparsers.add_parser("report", description="Fill the tables of a results page from a searched workspace.")
     parser.add_argument("--workspace", type=Path, required=True, metavar="WORKSPACE", help="searched with 'search'")
+    parser.add_argument("--beside", type=Path, metavar="WORKSPACE", help="the same images encoded after 'encode "
+                        "--canonicalize', for the tables that compare")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="Markdown file whose tables are filled")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compute the tables that the file asks for and write them into it."""
     workspace = Workspace.open(args.workspace)
-    tables = Report(workspace).tables() | {
-        name: partial(_table, rows) for name, rows in WordTables(workspace).tables().items()
-    }
+    beside = Workspace.open(args.beside) if args.beside else None
+    rows = WordTables(workspace).tables() | AuditTables(workspace).tables()
+    rows |= StressTables(workspace, beside).tables()
+    tables = Report(workspace).tables() | {name: partial(_table, made) for name, made in rows.items()}
     args.out.write_text(fill(args.out.read_text("utf-8"), tables), "utf-8")
     print(f"The tables of {args.out} are those of {args.workspace}.")
     return 0

@@ -22,7 +22,7 @@ from aigi_core.audit.leaks import nearest_neighbours
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.resampling import percentile_interval
+from aigi_core.resampling import percentile_interval, wilson
 from aigi_core.transfer import TrainSet, draw_counts, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets
 
@@ -200,6 +200,32 @@ def content_words(
         difference=found[chosen], low=low, high=high, p_value=beyond / (1 + len(null)),
         n_fake=int((labels == FAKE).sum()), n_real=int((labels == REAL).sum()),
     ).reset_index(drop=True)  # fmt: skip
+
+
+def subjects(shown: Concepts, domains: Domains) -> pd.DataFrame:
+    """What each generator's fakes and each pool's real images show most: the category that most of them are nearest to.
+
+    Returns:
+        One row a set: ``generator`` (empty for reals), ``pool``, ``category, share, low, high`` (Wilson), ``n``, and
+        ``real_share``: the share of its pools' real images that are nearest to the same category.
+    """
+    categories = shown.by_category()
+    nearest = categories.scores.argmax(axis=1)
+    sets = [(name, domains.generator == name, domains.pools_of(name)) for name in domains.generators]
+    real = domains.labels == REAL
+    sets += [("", real & (domains.pool == pool), (str(pool),)) for pool in np.unique(domains.pool[real])]
+    rows = []
+    for generator, mask, pools in sets:
+        counts = np.bincount(nearest[mask], minlength=len(categories.table))
+        top = int(counts.argmax())
+        low, high = wilson(counts[top], counts.sum())
+        beside = nearest[real & np.isin(domains.pool, pools)]
+        rows.append(
+            dict(generator=generator, pool=" + ".join(pools), category=categories.table["category"].iloc[top],
+                 share=counts[top] / counts.sum(), low=float(low), high=float(high), n=int(counts.sum()),
+                 real_share=float((beside == top).mean()) if len(beside) else np.nan)
+        )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def _cases(
