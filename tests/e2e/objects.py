@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 
 NOT_OURS = (
     '[data-testid="stSidebarHeader"]', '[data-testid="stToolbar"]', '[data-testid="stHeader"]', ".modebar",
@@ -36,11 +37,17 @@ class App:
         self.page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)
         self.base = url
+        self.took = 0.0
+        """Seconds from the last click to the end of its redraw."""
         self.dialogs: list[str] = []
-        self.page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
+        self.page.on("dialog", self._dismiss)
 
     def close(self) -> None:
         self.context.close()
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
 
     def open(self, stem: str = "", **query: str | list[str]) -> App:
         """Go to a page by its link."""
@@ -55,9 +62,10 @@ class App:
     @contextmanager
     def redrawn(self) -> Iterator[None]:
         """Wait until what is done inside has made the script run once more and everything is drawn."""
-        before = int(self.page.locator(".aigi-foot").get_attribute("data-run") or 0)
+        before, start = int(self.page.locator(".aigi-foot").get_attribute("data-run") or 0), perf_counter()
         yield
         self.page.wait_for_function(DRAWN, arg=before)
+        self.took = perf_counter() - start
 
     @property
     def title(self) -> str:
@@ -89,9 +97,9 @@ class App:
         rows, columns = chart.locator(".ytick").count(), chart.locator(".xtick").count()
         box = plot.bounding_box()
         assert box and rows and columns
-        at = {"x": box["width"] * (column + 0.5) / columns, "y": box["height"] * (row + 0.5) / rows}
+        x, y = box["width"] * (column + 0.5) / columns, box["height"] * (row + 0.5) / rows
         with self.redrawn():
-            plot.click(position=at)  # where the plot then is, once it stands still
+            plot.click(position={"x": x, "y": y})  # where the plot then is, once it stands still
 
     def click_point(self, name: str, number: int, trace: int = 0) -> None:
         """Click a point of a scatter, counted from 0 in the order of its data."""
@@ -113,7 +121,7 @@ class App:
 
     def switch(self, toggle: str) -> None:
         """Turn a toggle on or off, by the keyboard."""
-        self.page.get_by_role("checkbox", name=toggle).focus()
+        self.page.get_by_role("switch", name=toggle).focus()
         with self.redrawn():
             self.page.keyboard.press("Space")
 
@@ -124,12 +132,21 @@ class App:
 
     def choose(self, label: str, option: str) -> None:
         """Choose in a select box by the keyboard alone."""
-        field = self.page.get_by_role("combobox", name=label)
+        self.choose_in(self.page.get_by_role("combobox", name=label), option)
+
+    def choose_in(self, field: Locator, option: str) -> None:
+        """As :meth:`choose`, in a field already found."""
+        self.bring(field)
         field.focus()
         field.fill(option)
         self.page.get_by_role("option", name=option, exact=True).first.wait_for()
         with self.redrawn():
             self.page.keyboard.press("Enter")
+
+    def bring(self, field: Locator) -> None:
+        """Scroll to it and let the page come to rest: scrolling shuts an open list."""
+        field.scroll_into_view_if_needed()
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def selected(self, label: str) -> str:
         return self.page.get_by_role("combobox", name=label).input_value()

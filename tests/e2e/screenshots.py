@@ -13,8 +13,8 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from tests.conftest import ROOT
-from tests.e2e.conftest import FLAGS, Server, chromium
 from tests.e2e.objects import App
+from tests.e2e.server import FLAGS, Server, chromium
 from ui.router import PAGES
 
 TARGET = ROOT / "docs" / "screenshots"

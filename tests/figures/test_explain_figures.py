@@ -44,7 +44,7 @@ def test_effect_draws_each_detector_before_its_controls(synthetic: Workspace) ->
     table = effect.table[effect.table["cells"] == "ood"]
     band = figure.data[0]
     assert np.asarray(band.base) == pytest.approx(table["control_low"].to_numpy())
-    assert [trace.x[0] for trace in figure.data[1:]] == pytest.approx(table["change"].to_list())
+    assert list(figure.data[1].x) == pytest.approx(table["change"].to_list())
     said = effect.in_words("beta-diff")
     row = table[table["detector"] == "beta-diff"].iloc[0]
     assert f"{row['before']:.3f} becomes {row['after']:.3f}" in said and "5 controls" in said
@@ -59,8 +59,10 @@ def test_head_map_reports_heads_and_outlines_the_chosen() -> None:
     assert [row[0] for row in figure.data[1].customdata] == ["0.0", "0.1", "0.2", "1.0", "1.1", "1.2"]
     assert figure.data[0].z.ravel() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
     assert "Best is head 1.2 with 0.500" in figures.alt_text(figure)
-    boxes = [(shape.x0 + 0.5, shape.y0 + 0.5) for shape in figure.layout.shapes]
-    assert boxes == [(2, 0), (2, 1), (0, 1)]  # chosen (column, row), then the one selected
+    assert [shape.path for shape in figure.layout.shapes] == [
+        "M1.5,-0.5H2.5V0.5H1.5ZM1.5,0.5H2.5V1.5H1.5Z",  # chosen: row 0 and row 1 of column 2
+        "M-0.5,0.5H0.5V1.5H-0.5Z",  # selected: row 1 of column 0
+    ]
 
 
 def test_roles_say_where_a_head_carries_and_misleads() -> None:
@@ -68,4 +70,4 @@ def test_roles_say_where_a_head_carries_and_misleads() -> None:
                           "role": ["carries", "misleads"], "n_fake": [3, 4], "n_real": [5, 6]})  # fmt: skip
     figure = figures.role_intervals(roles, "1.2", {})
     assert "carries the detector on 1 generators and misleads it on 1" in figures.alt_text(figure)
-    assert [trace.x[0] for trace in figure.data] == [0.5, -0.2] and "n = 8" in figure.layout.yaxis.ticktext[0]
+    assert list(figure.data[0].x) == [0.5, -0.2] and "n = 8" in figure.layout.yaxis.ticktext[0]

@@ -10,9 +10,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.features import EmbeddingView, HeadsView
 from aigi_core.detectors.protocol import Protocol, train
-from aigi_core.transfer import transfer_matrix
+from aigi_core.transfer import Atlas, d_eval, difference, transfer_matrix
 from aigi_core.workspace import Workspace, describe_file, write_manifest
+from tests.factory import make_workspace
 
 BALANCED = Protocol(class_weight="balanced")
 Open = Callable[..., AppTest]
@@ -56,6 +58,41 @@ def test_every_setting_by_link(open_app: Open, synthetic: Workspace, how: str, v
     app = open_app(synthetic.path, "transfer", sets=how, view=view, bias="0", metric="AUC", compare="1")
     assert not app.exception and not app.error and not app.warning
     assert "AUC" in said(app) and "against B" in said(app)
+
+
+def test_views_of_a_search_are_judged_on_what_it_has_not_seen(open_app: Open, searched: Workspace) -> None:
+    pair, query = ("alpha-gan", "gamma-diff"), {"d1": "alpha-gan", "d2": "gamma-diff"}
+    names, atlas = d_eval(searched.domains, pair), Atlas.open(searched)
+    matrices = {}
+    for title, view in (
+        ("Heads", HeadsView(atlas.top_heads(*pair))),
+        ("Components removed", EmbeddingView(without=atlas.removed(pair))),
+        ("Embedding", EmbeddingView()),
+    ):
+        scores = score_detectors(train(searched, names, view, BALANCED), searched)
+        matrices[title] = transfer_matrix(scores, searched.domains, names, names, metrics=("balanced_accuracy",))
+        if title != "Embedding":
+            app = open_app(searched.path, "transfer", view=title, **query)
+            assert not app.exception and not app.error and not app.warning
+            ood = matrices[title].mean("balanced_accuracy", ~matrices[title].in_domain)
+            assert f"<b>{ood.value:.3f}</b>" in stats(app) and f"{ood.n} cells" in stats(app)
+            assert app.selectbox(key="train").options == list(names) == app.selectbox(key="test").options
+            assert "neither trained nor tested on" in said(app)
+    for title in ("Heads", "Embedding"):  # A beside B, both on B's D_eval
+        app = open_app(searched.path, "transfer", view=title, compare="1", view_b="Components removed",
+                       d1_b=pair[0], d2_b=pair[1], **(query if title == "Heads" else {}))  # fmt: skip
+        assert not app.exception and not app.error and not app.warning
+        gap = difference(matrices[title], matrices["Components removed"], "balanced_accuracy").mean(
+            ~matrices[title].in_domain
+        )
+        assert f"A is **{gap.value:+z.3f}** against B" in said(app) and f"p = {gap.p_value:.2g}, {gap.n} cells" in said(
+            app
+        )
+
+
+def test_views_of_a_search_name_the_job_where_nothing_was_searched(open_app: Open, tmp_path: Path) -> None:
+    app = open_app(make_workspace(tmp_path / "w", seed=1), "transfer", view="Heads")
+    assert not app.exception and [("precompute search" in e.value) for e in app.error] == [True]
 
 
 def test_plain_accuracy_comes_with_what_the_larger_class_reaches(open_app: Open, synthetic: Workspace) -> None:

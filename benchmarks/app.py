@@ -1,0 +1,223 @@
+"""The running app in a headless browser: first page, every page and control cold and warm, memory of 1 and 8 sessions.
+
+On the embedded demo, or another workspace with its searches. A page is drawn when its script has ended and every figure
+stands; a control's time runs from the key or click to that moment, and warm means that the server has shown the same
+before. Controls are found on the page: every select box, toggle, slider and segmented control, and the matrix's cells.
+Memory is the resident set of the server and its children, at its peak. Needs the browser tests' tools.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from threading import Event, Thread
+from typing import Any
+
+import psutil
+from playwright.sync_api import Browser, Error, Locator, sync_playwright
+
+from aigi_core.errors import AigiError
+from tests.e2e.objects import App
+from tests.e2e.server import FLAGS, Server, chromium
+from ui.router import PAGES
+
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+"""No images from afar: their servers are not what is measured."""
+PATIENCE = 90_000
+"""Milliseconds after which a page counts as an error."""
+KINDS = {"stSelectbox": "select", "stCheckbox": "toggle", "stSlider": "slider", "stButtonGroup": "segmented"}
+FIND = """(kinds) => [...document.querySelectorAll('[data-testid=stMain] [class*=st-key-]')].flatMap(box => {
+  const widget = box.querySelector(':scope > [data-testid]')?.dataset.testid
+  const key = [...box.classList].find(c => c.startsWith('st-key-'))
+  return kinds.includes(widget) && box.checkVisibility() ? [[key, widget]] : []
+})"""
+Act = Callable[[int], None]
+"""Move a control there (even) and back (odd)."""
+
+
+def main(argv: Sequence[str]) -> dict[str, Any]:
+    """Measure; ``warm_median_seconds`` is the median over pages and controls of their own warm medians."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks app", description=__doc__)
+    parser.add_argument("--workspace", type=Path, help="the embedded demo by default")
+    parser.add_argument("--repeats", type=int, default=3, help="warm measurements of each page and control")
+    parser.add_argument("--sessions", type=int, default=8)
+    parser.add_argument("--pages", nargs="+", choices=list(PAGES), default=list(PAGES))
+    args = parser.parse_args(argv)
+    if not (found := chromium()):
+        raise AigiError("There is no Chromium: install Debian's chromium, or set AIGI_CHROMIUM to one.")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=found, args=[*FLAGS, OFFLINE]) as browser,
+    ):
+        first = [first_page(browser, args.workspace, Path(folder), args.pages[0]) for _ in range(args.repeats)]
+        figures = {name: round(median(f[name] for f in first), 3) for name in first[0]}
+        with serving(args.workspace, Path(folder)) as (server, memory):
+            figures |= pages_and_controls(browser, server.url, args.pages, args.repeats)
+            figures["session1_rss_mb"] = memory()
+        with serving(args.workspace, Path(folder)) as (server, memory):
+            figures |= crowd(browser, server, args.pages, args.sessions)
+            figures[f"sessions{args.sessions}_rss_mb"] = memory()
+    return figures | {"repeats": args.repeats}
+
+
+@contextmanager
+def serving(workspace: Path | None, folder: Path) -> Iterator[tuple[Server, Callable[[], int]]]:
+    """A fresh server, and a function that tells the peak of its memory in MB since its start."""
+    server = Server(workspace, folder / f"{time.monotonic_ns()}.txt")
+    peak, stop = [0], Event()
+
+    def watch() -> None:
+        process = psutil.Process(server.process.pid)
+        while not stop.wait(0.1):
+            try:
+                tree = [process, *process.children(recursive=True)]
+                peak[0] = max(peak[0], sum(one.memory_info().rss for one in tree))
+            except psutil.NoSuchProcess:
+                continue  # a child that has just ended; the server itself ends after this thread
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        server.wait()
+        yield server, lambda: round(peak[0] / 2**20)
+    finally:
+        stop.set()
+        watcher.join()
+        server.stop()
+
+
+def session(browser: Browser, url: str) -> App:
+    app = App(browser, url)
+    app.page.set_default_timeout(PATIENCE)
+    return app
+
+
+def first_page(browser: Browser, workspace: Path | None, folder: Path, stem: str) -> dict[str, float]:
+    """Seconds until a fresh server is up, and from there until the first visitor reads the answer and sees all."""
+    start = time.perf_counter()
+    with serving(workspace, folder) as (server, _):
+        up = time.perf_counter()
+        app = session(browser, server.url)
+        app.page.goto(f"{server.url}/{stem}", wait_until="commit")
+        app.page.locator(".aigi-stats b").first.wait_for()
+        answer = time.perf_counter()
+        app.settled()
+        drawn = time.perf_counter()
+        app.close()
+    return {
+        "server_ready_seconds": up - start, "first_answer_seconds": answer - up, "first_page_seconds": drawn - up,
+    }  # fmt: skip
+
+
+def pages_and_controls(browser: Browser, url: str, stems: Sequence[str], repeats: int) -> dict[str, Any]:
+    """Every page visited by the sidebar and its controls moved, in one session: cold, then warm."""
+    app = session(browser, url).open(stems[0])
+    pages: dict[str, dict[str, float]] = {}
+    controls: dict[str, dict[str, float]] = {}
+    visits: dict[str, list[float]] = {stem: [] for stem in stems}
+    for _ in range(repeats + 1):
+        for stem in [*stems[1:], stems[0]]:  # the first is where the session stands
+            app.navigate(PAGES[stem].name)
+            visits[stem].append(app.took)
+    for stem, times in visits.items():
+        pages[stem] = {"cold": round(times[0], 3), "warm": round(median(times[1:]), 3)}
+        print(f"{stem}: {pages[stem]}", file=sys.stderr, flush=True)
+    del pages[stems[0]]["cold"]  # the session began there
+    for stem in stems:
+        if len(stems) > 1:
+            app.navigate(PAGES[stem].name)
+        for name, act in acts(app):
+            times = []
+            for turn in range(2 * repeats + 2):
+                act(turn)
+                times.append(app.took)
+            controls[f"{stem} {name}"] = {"cold": round(times[0], 3), "warm": round(median(times[2:]), 3)}
+            print(f"{stem} {name}: {controls[f'{stem} {name}']}", file=sys.stderr, flush=True)
+    errors = app.errors
+    app.close()
+    if errors:
+        raise AigiError(f"The app showed an error: {errors[0]}")
+    warm = [times["warm"] for times in (*pages.values(), *controls.values())]
+    return {
+        "warm_median_seconds": round(median(warm), 3), "warm_worst_seconds": max(warm), "pages": pages, "controls": controls,
+    }  # fmt: skip
+
+
+def acts(app: App) -> Iterator[tuple[str, Act]]:
+    """The controls of the page that is open."""
+    for key, widget in app.page.evaluate(FIND, list(KINDS)):
+        box = app.page.locator(f".{key}").locator(f'[data-testid="{widget}"]')
+        if act := {"select": _select, "toggle": _toggle, "slider": _slider, "segmented": _segmented}[KINDS[widget]](
+            app, box
+        ):
+            yield key.removeprefix("st-key-"), act
+    if app.page.locator(".st-key-figure-matrix .heatmaplayer").count():
+        yield "cell", lambda turn: app.click_cell("matrix", *((1, 0), (0, 1))[turn % 2])
+
+
+def _select(app: App, box: Locator) -> Act | None:
+    field = box.get_by_role("combobox")
+    if not field.is_enabled():
+        return None
+    here = field.input_value()
+    app.bring(field)
+    field.press("ArrowDown")
+    offered = app.page.get_by_role("option")
+    offered.first.wait_for()
+    others = [option for option in offered.all_inner_texts() if option != here]
+    app.page.keyboard.press("Escape")
+    return (lambda turn: app.choose_in(field, (others[0], here)[turn % 2])) if others else None
+
+
+def _toggle(app: App, box: Locator) -> Act | None:
+    switch = box.get_by_role("switch")
+    return (lambda turn: _press(app, switch, "Space")) if switch.is_enabled() else None
+
+
+def _slider(app: App, box: Locator) -> Act:
+    knob = box.get_by_role("slider").first
+    high = knob.get_attribute("aria-valuenow") == knob.get_attribute("aria-valuemax")
+    keys = ("ArrowLeft", "ArrowRight") if high else ("ArrowRight", "ArrowLeft")
+    return lambda turn: _press(app, knob, keys[turn % 2])
+
+
+def _segmented(app: App, box: Locator) -> Act:
+    def act(turn: int) -> None:
+        with app.redrawn():
+            box.get_by_role("radio").nth((turn + 1) % 2).click()
+
+    return act
+
+
+def _press(app: App, field: Locator, key: str) -> None:
+    field.focus()
+    with app.redrawn():
+        app.page.keyboard.press(key)
+
+
+def crowd(browser: Browser, server: Server, stems: Sequence[str], sessions: int) -> dict[str, Any]:
+    """As many sessions at once, each on another page, until each has seen them all; on a server that has shown nothing."""
+    apps = [session(browser, server.url) for _ in range(sessions)]
+    errors, rounds = 0, []
+    for turn in range(len(stems)):
+        start = time.perf_counter()
+        for number, app in enumerate(apps):
+            app.page.goto(f"{server.url}/{stems[(turn + number) % len(stems)]}", wait_until="commit")
+        for app in apps:
+            try:
+                errors += len(app.settled().errors)
+            except Error as late:
+                print(late, file=sys.stderr)
+                errors += 1
+        rounds.append(time.perf_counter() - start)
+    for app in apps:
+        app.close()
+    errors += server.log.read_text().count("Traceback")
+    return {f"sessions{sessions}_errors": errors, f"sessions{sessions}_slowest_round_seconds": round(max(rounds), 2)}

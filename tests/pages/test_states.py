@@ -1,0 +1,120 @@
+"""Every page on workspaces that lack something, and by broken links: one sentence that says what to do, and no trace."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from aigi_core.workspace import Workspace, describe_file, write_manifest
+from ui.router import PAGES
+
+Open = Callable[..., AppTest]
+UNFORESEEN = "could not be computed"
+
+
+def errors(app: AppTest) -> list[str]:
+    """The page's messages; fails where one was not foreseen or is no sentence."""
+    assert not app.exception
+    found = [error.value.replace("\\", "") for error in app.error]
+    assert not [message for message in found if UNFORESEEN in message or not message.endswith(".")], found
+    return found
+
+
+def edited(path: Path, change: Callable[[pd.DataFrame], None]) -> Path:
+    """The workspace with another table of images."""
+    table = pd.read_parquet(path / "images.parquet")
+    change(table)
+    table.to_parquet(path / "images.parquet", index=False)
+    manifest = json.loads((path / "workspace.json").read_text())
+    manifest["files"]["images.parquet"] = describe_file(path, "images.parquet")
+    write_manifest(path, manifest)
+    return path
+
+
+def no_banks(path: Path) -> Path:
+    write_manifest(path, json.loads((path / "workspace.json").read_text()) | {"text": {}})
+    return path
+
+
+def no_heads(path: Path) -> Path:
+    manifest = json.loads((path / "workspace.json").read_text())
+    del manifest["files"]["heads.npy"]
+    (path / "heads.npy").unlink()
+    write_manifest(path, manifest)
+    return path
+
+
+def no_fakes(path: Path) -> Path:
+    def change(table: pd.DataFrame) -> None:
+        table.loc[table["label"] == 1, ["label", "generator", "family"]] = [0, "", ""]
+
+    return edited(path, change)
+
+
+def one_generator(path: Path) -> Path:
+    def change(table: pd.DataFrame) -> None:
+        others = (table["label"] == 1) & (table["generator"] != "beta-diff")
+        table.loc[others, ["label", "generator", "family"]] = [0, "", ""]
+
+    return edited(path, change)
+
+
+def no_test_reals(path: Path) -> Path:
+    def change(table: pd.DataFrame) -> None:
+        table.loc[(table["label"] == 0) & (table["pool"] == "faces"), "split"] = "train"
+
+    return edited(path, change)
+
+
+def no_training_fakes(path: Path) -> Path:
+    def change(table: pd.DataFrame) -> None:
+        table.loc[table["generator"] == "gamma-diff", "split"] = "test"
+
+    return edited(path, change)
+
+
+STATES = {
+    "no text banks": no_banks, "no heads": no_heads, "no fakes": no_fakes, "one generator": one_generator,
+    "no real test images": no_test_reals, "no training fakes": no_training_fakes,
+}  # fmt: skip
+SAID = {
+    "no text banks": ("precompute text", {"transfer", "heads", "words"}),
+    "no heads": ("precompute encode", {"heads", "gallery"}),
+    "no fakes": ("no fake images", {"overview", "transfer", "train", "heads", "words", "gallery"}),
+    "no real test images": ("no real images", {"overview", "transfer", "train", "words"}),
+    "one generator": ("nothing to compare", {"overview", "transfer"}),
+    "no training fakes": ("gamma-diff", {"overview", "transfer", "words"}),
+}
+"""State -> what these pages say there, at least."""
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("stem", PAGES)
+def test_what_is_missing_is_said(open_app: Open, synthetic_path: Path, tmp_path: Path, stem: str, state: str) -> None:
+    path = STATES[state](Path(shutil.copytree(synthetic_path, tmp_path / "w")))
+    found = errors(open_app(path, stem))
+    says, pages = SAID.get(state, ("", set()))
+    assert stem not in pages or any(says in message for message in found), found
+
+
+@pytest.mark.parametrize("stem", PAGES)
+def test_a_broken_link_shows_the_defaults(open_app: Open, searched: Workspace, stem: str) -> None:
+    whole = open_app(searched.path, stem)
+    assert errors(whole) == []
+    free = {field.key for field in whole.text_input}
+    known = whole.session_state.filtered_state.get("_control_values", {})
+    controls = sorted(set(known) - free)
+    broken = open_app(searched.path, stem, **dict.fromkeys(controls, "<b>nothing</b>"))
+    assert errors(broken) == [] and len(broken.warning) - len(whole.warning) == len(controls)
+    assert all("<b>" not in warning.value for warning in broken.warning)
+    assert [b.value for b in broken.markdown][:1] == [b.value for b in whole.markdown][:1]
+
+
+@pytest.mark.parametrize("stem", PAGES)
+def test_an_empty_selection_asks_for_one(open_app: Open, searched: Workspace, stem: str) -> None:
+    for field in open_app(searched.path, stem).multiselect:
+        errors(open_app(searched.path, stem, **{str(field.key): ""}))
