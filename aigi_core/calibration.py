@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy.optimize import minimize
 from scipy.special import betaincinv, expit, logit
 
 from aigi_core.errors import AigiError
@@ -87,6 +86,8 @@ def fit_calibration(
 
     start = np.array([1.0, 0.0]) if method == "platt" else np.array([1.0])
     bounds = [(0.0, 1e4), (-1e4, 1e4)][: len(start)]
+    from scipy.optimize import minimize  # a fifth of a second to load, which every page would pay
+
     fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-15, "gtol": 1e-10})
     intercept = float(fit.x[1]) if method == "platt" else 0.0
     return Calibration(method, float(fit.x[0]) / scale, intercept, share, n_real, n_fake)

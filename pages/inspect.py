@@ -89,7 +89,7 @@ with ui.page(__file__) as page:
         with page.section("All files", "All detectors together, one line a file."):
             page.table("files", inspection.all_files(workspace, subject, rate, prior))
 
-    reading = panel.readings[j]
+    reading, names = panel.readings[j], list[str]()  # no names: the sum could not be made, nor what rests on it
     with page.section(
         "Why", f"The logit of {mine['logit']:+.2f} as a sum, term by term. Positive speaks for generated."
     ):
@@ -125,30 +125,31 @@ with ui.page(__file__) as page:
                 over = evidence.patches if shown == "all heads" else evidence.head_patches(attention.parse_head(shown))
                 draw = partial(figures.patch_map, subject.pixels, over, what=shown, selected=region)
                 page.figure("map", draw, clicks=("patch",))
-    with page.section(
-        "The strongest heads in words", "Texts nearest to a head's fakes less reals; p by permutation, one head."
-    ):
-        page.table("words", inspection.head_words(workspace, judge, [attention.parse_head(n) for n in names[:5]]))
-        page.link("heads", "Open the strongest head", head=names[0], **({} if j == 0 else {"train": judge}))
+    if names:
+        with page.section(
+            "The strongest heads in words", "Texts nearest to a head's fakes less reals; p by permutation, one head."
+        ):
+            page.table("words", inspection.head_words(workspace, judge, [attention.parse_head(n) for n in names[:5]]))
+            page.link("heads", "Open the strongest head", head=names[0], **({} if j == 0 else {"train": judge}))
 
-    with page.section("What if", "Parts taken away together: their direct evidence leaves the sum."):
-        with page.controls("Taken away"):
-            without = page.multiselect("without", "Heads", names, [], placeholder="None; strongest first")
-            line = page.text("components", "Components", placeholder="such as 3, 10-20")
-        components = inspection.parse_components(line, len(subject.embedding))
-        removal = Removal(
-            tuple(map(attention.parse_head, without)), region if grid and patch != "none" else (), components
-        )
-        after = parts.evidence(reading, removal).logit
-        before, then = panel.probability(j, evidence.logit, prior), panel.probability(j, after, prior)
-        said = (
-            f"Without {inspection.in_words(removal)}: logit **{evidence.logit:+.3f} → {after:+.3f}**, probability **{before[0]:.3f} → {then[0]:.3f}** "
-            f"({then[1]:.3f} to {then[2]:.3f})."
-        )
-        if removal:
-            page.finding(said)
-        else:
-            st.caption("Choose heads, components or, in the map, a patch.")
+        with page.section("What if", "Parts taken away together: their direct evidence leaves the sum."):
+            with page.controls("Taken away"):
+                without = page.multiselect("without", "Heads", names, [], placeholder="None; strongest first")
+                line = page.text("components", "Components", placeholder="such as 3, 10-20")
+            components = inspection.parse_components(line, len(subject.embedding))
+            removal = Removal(
+                tuple(map(attention.parse_head, without)), region if grid and patch != "none" else (), components
+            )
+            after = parts.evidence(reading, removal).logit
+            before, then = panel.probability(j, evidence.logit, prior), panel.probability(j, after, prior)
+            said = (
+                f"Without {inspection.in_words(removal)}: logit **{evidence.logit:+.3f} → {after:+.3f}**, probability **{before[0]:.3f} → {then[0]:.3f}** "
+                f"({then[1]:.3f} to {then[2]:.3f})."
+            )
+            if removal:
+                page.finding(said)
+            else:
+                st.caption("Choose heads, components or, in the map, a patch.")
 
     with page.section(
         "Would it survive?", "The same image compressed, resized, blurred, with noise, cropped, as a screenshot."

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aigi_core.audit.cached import load_fact_scores
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.protocol import Protocol, train
@@ -222,11 +223,13 @@ def atlas(workspace: Workspace) -> Atlas:
 
 @cached
 def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferMatrix:
-    """The matrix of detectors that see nothing but file facts (format, size, compression)."""
-    from aigi_core.audit.facts import fact_scores, file_facts  # brings scikit-learn, two seconds that other pages spare
+    """The matrix of detectors that see nothing but file facts (format, size, compression); read where it was audited."""
+    scores, train = load_fact_scores(workspace), workspace.domains.generators
+    if scores is None:
+        from aigi_core.audit.facts import fact_scores, file_facts  # brings scikit-learn, two seconds
 
-    found = fact_scores(file_facts(workspace.images), workspace.domains)
-    return transfer_matrix(found.scores, workspace.domains, found.train, metrics=(metric,))
+        scores = fact_scores(file_facts(workspace.images), workspace.domains).scores
+    return transfer_matrix(scores, workspace.domains, train, metrics=(metric,))
 
 
 def choose_detector(page: Page) -> tuple[Setting, list[str], int]:

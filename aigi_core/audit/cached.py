@@ -11,9 +11,11 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from aigi_core.audit.leaks import Duplicates
 from aigi_core.audit.report import Audit, own_matrix
@@ -107,6 +109,17 @@ def load_audit(workspace: Workspace, settings: AuditSettings | None = None) -> A
         scores=scores, detector=matrices.pop("detector"), facts=matrices, matched_note=note["matched_note"],
         duplicates=duplicates, verdicts=verdicts, **parts, **kept,
     )  # fmt: skip
+
+
+def load_fact_scores(workspace: Workspace, settings: AuditSettings | None = None) -> Float[np.ndarray, "K N"] | None:
+    """Log-odds of the detectors of stored file facts, one a generator, where an audit has kept them; else None."""
+    folder = workspace.result_path(KIND, (settings or AuditSettings()).key(workspace))
+    try:
+        with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+            scores: np.ndarray = arrays["scores stored"]
+    except (OSError, ValueError, KeyError, BadZipFile):
+        return None
+    return scores
 
 
 def _joined(tables: dict[str, pd.DataFrame], column: str) -> pd.DataFrame:

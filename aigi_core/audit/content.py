@@ -14,9 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from aigi_core.audit.leaks import nearest_neighbours
 from aigi_core.errors import AigiError
@@ -98,6 +95,10 @@ def content_scores(
     Returns:
         [K, N] log-odds of being fake (threshold 0) and the training sets, for the transfer matrix.
     """
+    from sklearn.linear_model import LogisticRegression  # here: readers of stored audits would pay a second for it
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     sets = as_train_sets(domains.generators if train is None else train, domains)
     X = shown.directions(components)
     scores = np.empty((len(sets), len(domains)))

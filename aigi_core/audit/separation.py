@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import mannwhitneyu
 
 from aigi_core.manifest import FAKE, REAL, Domains
 
@@ -24,6 +23,8 @@ def separation(scores: Float[np.ndarray, "K N"], domains: Domains, generators: S
         One row a generator: ``generator, p_value, adjusted`` (Holm 1979 over the generators: calling those below .05
         separated is wrong anywhere with a probability below .05), ``n_fake, n_real`` (cases).
     """
+    from scipy.stats import mannwhitneyu  # a second to load, which every page would pay
+
     rows_out = []
     for row, name in zip(scores, generators, strict=True):
         rows = domains.rows(name, "test")
