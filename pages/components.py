@@ -2,40 +2,26 @@
 
 from functools import partial
 
-import numpy as np
-import pandas as pd
 import streamlit as st
 
 import ui
 from aigi_core import figures
 from aigi_core.detectors.features import EmbeddingView
-from aigi_core.geometry import GeometryComparison, compare_geometry
-from aigi_core.transfer import METRICS, d_eval, difference, selection_stability
-from aigi_core.workspace import Workspace
+from aigi_core.transfer import METRICS, d_eval, difference, search_curves, selection_stability
 from ui import results
 from ui.jobs import job
 
 METRIC = "balanced_accuracy"
 
 
-@ui.cached
-def geometry(workspace: Workspace, pair: tuple[str, str], removed: tuple[int, ...]) -> GeometryComparison:
-    rows = workspace.domains.rows(d_eval(workspace.domains, pair), "test")
-    embedding = EmbeddingView().matrix(workspace, rows)
-    return compare_geometry(embedding, ~np.isin(np.arange(embedding.shape[1]), removed))
-
-
 with ui.page(__file__) as page:
     atlas, domains = results.atlas(page.workspace), page.domains
     pairs = atlas.removals(METRIC)
-    best = pairs.iloc[int(pairs["change"].to_numpy(float).argmax())]
     with page.controls():
-        first = page.generator("d1", "D1", best["a"], among=atlas.generators)
-        second = page.generator("d2", "D2", best["b"] if first != best["b"] else best["a"],
-                                among=[g for g in atlas.generators if g != first])  # fmt: skip
+        pair = results.choose_pair(page)
         at_cut = page.toggle("cut", "Cut at the best scores", True,
                              help="A component is removed only if both lists, each cut at its best score, remove it.")  # fmt: skip
-    pair = (first, second)
+    first, second = pair
     directions = atlas.components(pair)
     longest = min(len(d.removed) for d in directions)
     depth = None if at_cut else int(page.slider("removed", "Removals along both lists", 0, longest, longest // 2))
@@ -56,10 +42,8 @@ with ui.page(__file__) as page:
         f"**{now.value:.3f}** ({gap.value:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}, p = {gap.p_value:.2g}); removing as many "
         f"at random gives {random[0]:.3f} on average."
     )
-    if pair == (best["a"], best["b"]) and at_cut:
-        st.caption(
-            f"This is the pair of {len(pairs)} with the greatest change: chosen among many on test images, it flatters."
-        )
+    if at_cut and (flatters := results.flattery(page.workspace, pair)):
+        st.caption(flatters)
     page.stats(
         [
             ui.Stat("Components kept", f"{kept}", f"of {atlas.about['components']}"),
@@ -83,14 +67,7 @@ with ui.page(__file__) as page:
     with page.section(
         "The search", "Balanced accuracy on the other generator's validation images; rings mark the cuts."
     ):
-        curves = pd.DataFrame(
-            [
-                {"train": d.train, "val": d.val, "removed": t, "component": int(d.removed[t - 1]) if t else -1,
-                 "balanced_accuracy": float(d.accuracy[t]), "log_loss": float(d.log_loss[t])}
-                for d in directions for t in range(len(d.accuracy))
-            ]
-        )  # fmt: skip
-        page.figure("search", partial(figures.removal_curves, directions, at=depth), table=curves)
+        page.figure("search", partial(figures.removal_curves, directions, at=depth), table=search_curves(directions))
         page.link("geometry", "What this does to the shape of the space", d1=first, d2=second)
 
     with page.section(
@@ -99,7 +76,7 @@ with ui.page(__file__) as page:
     ):
         families = (before.train_families, before.test_families)
         page.figure("change", partial(figures.difference_heatmap, change, families), table=change.to_frame())
-        shape = geometry(page.workspace, pair, removed)
+        shape = results.removal_geometry(page.workspace, pair, removed)
         page.figure("geometry", partial(figures.geometry_change, shape.table), table=shape.table)
         st.caption(
             f"Geometry of {shape.images:,} test images of D_eval; random: {shape.controls} removals of as many components."
@@ -118,14 +95,7 @@ with ui.page(__file__) as page:
                 f"Of the {int(stability.reference.sum())} components kept, a repeat shares **{stability.overlap:.2f}** "
                 f"(Jaccard index, {len(stability.kept)} repeats); random sets of the same sizes {stability.chance_overlap():.2f}."
             )
-            frequency = pd.DataFrame(
-                {
-                    "component": np.arange(len(stability.frequency)),
-                    "kept_in": stability.frequency,
-                    "kept": stability.reference,
-                }
-            )
-            page.table("stability", frequency.sort_values("kept_in", ascending=False))
+            page.table("stability", stability.to_frame())
 
     with page.section("All pairs", "Change of OOD balanced accuracy on D_eval by each pair's cut; a click opens a pair. In brackets: not "
                       "significant at a false discovery rate of 5 % over all pairs."):  # fmt: skip

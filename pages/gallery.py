@@ -22,11 +22,16 @@ def images_of(workspace: Workspace, setting: results.Setting, row: int, tests: t
     return gallery(workspace, results.scores(workspace, setting)[row], tests, threshold=detector.threshold)
 
 
-def tiles(images: pd.DataFrame) -> list[ui.Tile]:
+def tiles(images: pd.DataFrame, evidence: dict[int, str]) -> list[ui.Tile]:
     return [
         ui.Tile(
             i["row"],
-            [i["generator"], f"score {i['score']:+.2f}", f"{i['width']} × {i['height']} {i['format']}"],
+            [
+                i["generator"],
+                f"score {i['score']:+.2f}",
+                *filter(None, [evidence.get(i["row"])]),
+                f"{i['width']} × {i['height']} {i['format']}",
+            ],
             "right" if i["right"] else "wrong",
             key=i["path"],
         )
@@ -82,8 +87,13 @@ with ui.page(__file__) as page:
             else:
                 at = page.slider("page", f"Page of {PAGE}", 1, max(1, -(-len(of_group) // PAGE)), 1)
                 part = of_group.iloc[PAGE * (int(at) - 1) : PAGE * int(at)]
+            evidence = results.strongest_heads(page.workspace, setting, row, tuple(part["row"].tolist()))
             page.images(
-                tiles(part), opens="image", name=group, width=84, empty="No image of this test set is in this group."
+                tiles(part, evidence),
+                opens="image",
+                name=group,
+                width=84,
+                empty="No image of this test set is in this group.",
             )
     with page.section("All of them as a table"):
         page.table("images", shown.drop(columns="row"), formats={"bytes_per_pixel": "%.2f", "jpeg_quality": "%.0f"})

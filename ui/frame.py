@@ -31,7 +31,9 @@ background:rgba(128,128,128,.14) center/cover no-repeat;font-size:.78rem}
 .aigi-tile figcaption{font-size:.78rem;line-height:1.3;padding-top:.3rem;display:flex;flex-direction:column}
 .aigi-tile figcaption span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;opacity:.85;font-variant-numeric:tabular-nums}
 .aigi-tile figcaption span:first-child{font-weight:600;opacity:1}
-.stMain [data-testid=stCaptionContainer]{opacity:.78}
+.stMain [data-testid=stCaptionContainer]{opacity:.82}
+[data-testid=stMultiSelectTagsContainer]>span>span{background:rgba(128,128,128,.2)!important}
+[data-testid=stMultiSelectTagsContainer] span{color:inherit!important}
 .aigi-foot{font-size:.78rem;opacity:.75;margin-top:1.2rem}
 @media (max-width:1100px){.stMain .stHorizontalBlock:has(>.stColumn){flex-wrap:wrap}.stMain .stHorizontalBlock>.stColumn{min-width:100%}}
 </style>"""

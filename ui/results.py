@@ -21,6 +21,7 @@ from aigi_core.detectors.residual import train_residual
 from aigi_core.errors import AigiError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.reading import read
+from aigi_core.geometry import GeometryComparison, compare_geometry
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -238,6 +239,26 @@ def choose_detector(page: Page) -> tuple[Setting, list[str], int]:
     sets = make_training_sets(page.domains, how)
     train = page.select("train", "Detector trained on", list(sets))
     return choose_setting(page, tuple(sets.values())), list(sets), list(sets).index(train)
+
+
+@cached
+def strongest_heads(workspace: Workspace, setting: Setting, row: int, images: tuple[int, ...]) -> dict[int, str]:
+    """Image -> the head that says most about it, and what it adds to the logit; empty for a workspace without heads."""
+    if "heads.npy" not in workspace.manifest["files"] or not images:
+        return {}
+    found = evidence(workspace, read(workspace, detectors(workspace, setting)[row]), np.array(images))
+    return {
+        image: f"head {layer}.{head}: {value:+.2f}"
+        for image, (layer, head, value) in zip(images, found.strongest, strict=True)
+    }
+
+
+@cached
+def removal_geometry(workspace: Workspace, pair: Pair, removed: tuple[int, ...]) -> GeometryComparison:
+    """What a removal does to the shape of the space, on the test images of its D_eval."""
+    rows = workspace.domains.rows(d_eval(workspace.domains, pair), "test")
+    embedding = EMBEDDING.matrix(workspace, rows)
+    return compare_geometry(embedding, ~np.isin(np.arange(embedding.shape[1]), removed))
 
 
 @cached

@@ -48,6 +48,15 @@ class Evidence:
         total: np.ndarray = self.heads.sum(axis=2)
         return total
 
+    @property
+    def strongest(self) -> list[tuple[int, int, float]]:
+        """For each image the head that adds or takes away most: (layer, head, evidence)."""
+        flat = self.heads.reshape(len(self.heads), -1)
+        at = np.abs(flat).argmax(axis=1)
+        layer, head = np.unravel_index(at, self.heads.shape[1:])
+        values = np.take_along_axis(flat, at[:, None], axis=1)[:, 0]
+        return list(zip(layer.tolist(), head.tolist(), values.tolist(), strict=True))
+
     def table(self, image: int = 0) -> pd.DataFrame:
         """The image-th image's terms, largest first: ``term, layer, head, evidence`` (-1 where none applies)."""
         layer, head = _terms(self)

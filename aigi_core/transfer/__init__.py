@@ -5,7 +5,7 @@ Measuring takes decision values ``scores`` [K detectors, N images] and the index
 curves train their own.
 """
 
-from aigi_core.transfer.atlas import Atlas
+from aigi_core.transfer.atlas import Atlas, search_curves
 from aigi_core.transfer.bootstrap import Estimate, draw_counts
 from aigi_core.transfer.cell import Cell, open_cell
 from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference, standings
@@ -45,6 +45,7 @@ __all__ = [
     "make_training_sets",
     "open_cell",
     "rank_training_sets",
+    "search_curves",
     "selection_stability",
     "standings",
     "trainer",

@@ -69,6 +69,21 @@ class StoredElimination:
     C: float
 
 
+def search_curves(directions: Iterable[StoredElimination]) -> pd.DataFrame:
+    """Both lists as one table: ``train, val, removed`` (how many), ``component`` (the last of them; -1 for none),
+    ``balanced_accuracy, log_loss``."""
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {"train": d.train, "val": d.val, "removed": np.arange(len(d.accuracy)), "component": np.append(-1, d.removed),
+                 "balanced_accuracy": d.accuracy, "log_loss": d.log_loss}
+            )
+            for d in directions
+        ],
+        ignore_index=True,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class Atlas:
     """An opened atlas. Pairs are unordered, in the order of the generators; heads are searched both ways.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from aigi_core.detectors.components import ComponentSearch
@@ -54,6 +55,12 @@ class SelectionStability:
         """Components kept by each repeat."""
         sizes: np.ndarray = self.kept.sum(axis=1)
         return sizes
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a component, most often kept first: ``component, kept_in`` (share of the repeats), ``kept`` (by the
+        search on the data itself)."""
+        table = pd.DataFrame({"kept_in": self.frequency, "kept": self.reference})
+        return table.rename_axis("component").reset_index().sort_values("kept_in", ascending=False, kind="stable")
 
     @property
     def overlap(self) -> float:

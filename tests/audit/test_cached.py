@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aigi_core.audit.cached import KIND, AuditSettings, load_audit, save_audit
+from aigi_core.audit.cached import KIND, AuditSettings, load_audit, load_fact_scores, save_audit
 from aigi_core.audit.report import Audit, audit
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.workspace import Workspace
@@ -53,6 +53,8 @@ def test_what_is_read_is_what_was_found(planted: tuple[Workspace, Audit]) -> Non
         same(getattr(found, name), getattr(read, name))
     with pytest.raises(WorkspaceError, match="not been audited yet: run 'python -m precompute audit"):
         load_audit(made, AuditSettings(draws=101))
+    np.testing.assert_array_equal(load_fact_scores(made, SETTINGS), found.scores["stored"])
+    assert load_fact_scores(made, AuditSettings(draws=101)) is None
 
 
 def test_an_audit_without_texts_and_pixels_is_kept_too(planted: tuple[Workspace, Audit]) -> None:

@@ -142,6 +142,33 @@ class App:
         self.page.get_by_role("option", name=option, exact=True).first.wait_for()
         with self.redrawn():
             self.page.keyboard.press("Enter")
+        self.page.keyboard.press("Escape")  # a list to choose several from stays open, and hides the page meanwhile
+
+    def enter(self, label: str, line: str) -> None:
+        """Type what is not on offer into a select box that takes new options, and press Enter."""
+        field = self.page.get_by_role("combobox", name=label)
+        self.bring(field)
+        field.focus()
+        field.fill(line)
+        with self.redrawn():
+            field.press("Enter")
+
+    def slide(self, label: str, key: str) -> None:
+        """Move a slider by a key."""
+        knob = self.page.get_by_role("slider", name=label)
+        knob.focus()
+        with self.redrawn():
+            knob.press(key)
+
+    def follow(self, link: str) -> None:
+        """Click a link between pages."""
+        with self.redrawn():
+            self.page.get_by_test_id("stMain").get_by_role("link", name=link).click()
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing is cut off sideways."""
+        return bool(self.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
 
     def bring(self, field: Locator) -> None:
         """Scroll to it and let the page come to rest: scrolling shuts an open list."""

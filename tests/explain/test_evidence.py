@@ -29,6 +29,8 @@ def test_terms_equal_the_full_space_and_add_up(synthetic: Workspace, kind: int) 
     total = found.bias + found.layers.sum(axis=1) + found.remainder
     assert total == pytest.approx(found.logit, abs=1e-12)
     assert found.logit == pytest.approx(scores(synthetic, [reading], rows)[0], abs=1e-12)
+    for image, (layer, head, value) in enumerate(found.strongest):
+        assert value == found.heads[image, layer, head] and abs(value) == np.abs(found.heads[image]).max()
     table = found.table(3)
     assert table["evidence"].sum() == pytest.approx(found.logit[3]) and len(table) == 2 * 3 + 2
     assert table["evidence"].abs().is_monotonic_decreasing

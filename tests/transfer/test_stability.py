@@ -26,6 +26,8 @@ def test_overlap_is_the_mean_jaccard_index() -> None:
     found = SelectionStability(PAIR, "bootstrap", kept, np.array([1, 1, 0, 0], bool))
     assert found.overlap == pytest.approx((1 + 1 / 4) / 2)
     assert found.frequency.tolist() == [1, 0.5, 0.5, 0.5] and found.sizes.tolist() == [2, 3]
+    table = found.to_frame()
+    assert table["component"].tolist() == [0, 1, 2, 3] and table["kept"].tolist() == [True, True, False, False]
     # Of the six pairs of four components one is the reference, four share one of three, one shares none; of the four
     # triples two hold both (2/3) and two hold one (1/4).
     chance = ((1 + 4 / 3 + 0) / 6 + (2 * 2 / 3 + 2 / 4) / 4) / 2

@@ -1,0 +1,41 @@
+"""The train page in a real browser: deep link, training sets by keyboard, kept detectors, looks."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.transfer import transfer_matrix
+from aigi_core.workspace import Workspace
+from tests.e2e.objects import App
+
+pytestmark = pytest.mark.browser
+
+
+def out_of_domain(workspace: Workspace, names: tuple[str, ...]) -> str:
+    scores = score_detectors(train(workspace, [names], protocol=Protocol(class_weight="balanced")), workspace)
+    matrix = transfer_matrix(scores, workspace.domains, [names], metrics=("balanced_accuracy",))
+    return f"{matrix.mean('balanced_accuracy', ~matrix.in_domain).value:.3f}"
+
+
+def test_deep_link_on_a_fresh_server_and_another_generator(
+    browser: Any, serve: Any, synthetic_path: Path, synthetic: Workspace
+) -> None:
+    app = App(browser, serve(synthetic_path).url).open("train", trained="beta-diff")
+    assert app.errors == [] and app.stats["Out of domain"][0] == out_of_domain(synthetic, ("beta-diff",))
+    app.choose("Trained on", "delta-ar")  # added to those chosen
+    assert app.query["trained"] == ["delta-ar", "beta-diff"]
+    assert app.stats["Out of domain"][0] == out_of_domain(synthetic, ("delta-ar", "beta-diff"))
+    app.press("Keep this detector")
+    app.choose("Feature view", "Residual")
+    assert app.page.get_by_text("paired, over generators").is_visible() and app.errors == []
+    app.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 800)])
+def test_accessible_and_nothing_cut_off(browser: Any, server: Any, scheme: str, width: int) -> None:
+    app = App(browser, server.url, scheme=scheme, width=width).open("train", trained="beta-diff")
+    assert app.violations() == [] and app.fits
+    app.close()
