@@ -25,7 +25,8 @@ h1{letter-spacing:-.01em;text-wrap:balance}
 .aigi-tile button:focus-visible{outline:2px solid currentColor;outline-offset:2px}
 .aigi-picture{display:flex;align-items:center;justify-content:center;aspect-ratio:1;overflow:hidden;border-radius:3px;
 background:rgba(128,128,128,.14) center/cover no-repeat;font-size:.78rem}
-.aigi-picture img{width:100%;height:100%;object-fit:contain;color:transparent;font-size:0}
+.aigi-picture img{width:100%;height:100%;object-fit:contain;color:transparent;font-size:0;position:relative;background:inherit}
+.aigi-picture img::before{content:"";position:absolute;inset:0;background:inherit}
 .aigi-right .aigi-picture{box-shadow:inset 0 -4px #2a7fa5}
 .aigi-wrong .aigi-picture{box-shadow:inset 0 -4px #c2571a}
 .aigi-tile figcaption{font-size:.78rem;line-height:1.3;padding-top:.3rem;display:flex;flex-direction:column}
@@ -35,6 +36,7 @@ background:rgba(128,128,128,.14) center/cover no-repeat;font-size:.78rem}
 [data-testid=stMultiSelectTagsContainer]>span>span{background:rgba(128,128,128,.2)!important}
 [data-testid=stMultiSelectTagsContainer] span{color:inherit!important}
 .aigi-foot{font-size:.78rem;opacity:.75;margin-top:1.2rem}
+@media (max-width:950px){.stPlotlyChart:has(.heatmaplayer .hm) .textpoint text{font-size:7px!important}}
 @media (max-width:1100px){.stMain .stHorizontalBlock:has(>.stColumn){flex-wrap:wrap}.stMain .stHorizontalBlock>.stColumn{min-width:100%}}
 </style>"""
 
