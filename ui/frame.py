@@ -27,8 +27,8 @@ h1{letter-spacing:-.01em;text-wrap:balance}
 background:rgba(128,128,128,.14) center/cover no-repeat;font-size:.78rem}
 .aigi-picture img{width:100%;height:100%;object-fit:contain;color:transparent;font-size:0;position:relative;background:inherit}
 .aigi-picture img::before{content:"";position:absolute;inset:0;background:inherit}
-.aigi-right .aigi-picture{box-shadow:inset 0 -4px #2a7fa5}
-.aigi-wrong .aigi-picture{box-shadow:inset 0 -4px #c2571a}
+.aigi-right .aigi-picture{border-bottom:4px solid #2a7fa5}
+.aigi-wrong .aigi-picture{border-bottom:4px solid #c2571a}
 .aigi-tile figcaption{font-size:.78rem;line-height:1.3;padding-top:.3rem;display:flex;flex-direction:column}
 .aigi-tile figcaption span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;opacity:.85;font-variant-numeric:tabular-nums}
 .aigi-tile figcaption span:first-child{font-weight:600;opacity:1}
