@@ -1,20 +1,31 @@
-"""One cell of a transfer matrix opened: counts, ROC, scores, its surest mistakes, its detector's words."""
+"""One cell of a transfer matrix opened: counts, ROC, scores, its surest mistakes, what it is worth, its detector's words."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+import pandas as pd
 import streamlit as st
 
 from aigi_core import figures
+from aigi_core.audit import thresholds
+from aigi_core.calibration import CalibrationError
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.features import FeatureView
+from aigi_core.detectors.residual import train_residual
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.transfer import open_cell
+from aigi_core.workspace import Workspace
 from ui import explained, results
 from ui.images import Tile
 from ui.page import Page, name
+from ui.workspaces import cached
 
 MISTAKES = ((FAKE, "Fakes it is surest are real"), (REAL, "Real images it is surest are fake"))
 SHOWN = 8
+CALIBRATIONS = {"as trained": "none", "temperature": "temperature", "Platt": "platt"}
 
 
 def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: str) -> None:
@@ -40,9 +51,60 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
                 width=100,
                 empty="There is none: every one of them is judged rightly.",
             )
+    with page.section(
+        "What its threshold and its probabilities are worth here",
+        "Of the same training without its validation images. *False alarms*: a threshold that flags 5 % of the real validation "
+        "images of the tested generator's pools, set without any fake. Probabilities are stated for even odds.",
+    ):
+        found = worth(page.workspace, setting, row, test)
+        page.table("thresholds", found.rules.drop(columns=["train", "test"]))
+        left, right = st.columns(2, gap="large")
+        with left:
+            page.table("calibration", found.errors.drop(columns=["train", "test"]))
+        with right:
+            bins, error = found.reliability[
+                page.select("calibrated", "Calibrated on validation", CALIBRATIONS, "Platt")
+            ]
+            page.figure("reliability", partial(figures.reliability_curve, bins, error), table=bins)
     with page.section("What this detector looks at, in words"):
         said = explained.words(page.workspace, setting, row)
         verdict = "nearer than chance puts any" if said.nameable else "**but chance does as well: read nothing into them**"  # fmt: skip
         st.markdown(f"Phrases nearest to its weights, {verdict} (label permutation, p = {said.p_value:.2g}).")
         page.table("words", said.nearest[["rank", "text", "category", "cosine", "p_value"]].head(6))
         page.link("words", "All its words", train=train)
+
+
+@dataclass(frozen=True, eq=False)
+class Worth:
+    """What the threshold and the probabilities of one cell are worth.
+
+    Attributes:
+        rules: one row a threshold (:func:`aigi_core.audit.thresholds.threshold_table`).
+        errors: one row a calibration (``calibration_table``).
+        reliability: calibration -> the diagram's bins and its error.
+    """
+
+    rules: pd.DataFrame
+    errors: pd.DataFrame
+    reliability: dict[str, tuple[pd.DataFrame, CalibrationError]]
+
+
+@cached
+def held_out(workspace: Workspace, setting: results.Setting) -> np.ndarray:
+    """[K, N] scores of the same training without its validation images, which can then set thresholds and calibrate."""
+    if isinstance(setting.view, FeatureView):
+        return thresholds.held_out_scores(workspace, setting.sets, setting.view, results.protocol(setting))
+    without = replace(results.protocol(setting), refit=False)
+    return score_detectors(train_residual(workspace, setting.sets, without), workspace)
+
+
+@cached
+def worth(workspace: Workspace, setting: results.Setting, row: int, test: str) -> Worth:
+    """One cell at three thresholds and under three calibrations."""
+    scores, domains, names = held_out(workspace, setting)[row], workspace.domains, setting.sets[row]
+    methods = tuple(CALIBRATIONS.values())
+    return Worth(
+        thresholds.threshold_table(scores, domains, [names], [test]),
+        thresholds.calibration_table(scores, domains, [names], [test], methods=methods),
+        {method: thresholds.cell_reliability(scores, domains, names, test, method) for method in methods},
+    )

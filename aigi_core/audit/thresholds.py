@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -121,22 +122,58 @@ def calibration_table(
     for names, row in zip(sets, scores, strict=True):
         fit = domains.rows(names, "val")
         for method in methods:
-            if method == "none":
-                fitted = calibration.Calibration("none", 1.0, 0.0, prior, 0, 0)
-            else:
-                fitted = calibration.fit_calibration(row[fit], domains.labels[fit], method, prior=prior)  # type: ignore[arg-type]
+            fitted = _fitted(row[fit], domains.labels[fit], method, prior)
             for name in columns:
                 rows = domains.rows(name, "test")
-                groups = np.where(domains.group[rows] == "", rows.astype(str), domains.group[rows])
-                error = calibration.calibration_error(
-                    fitted.probability(row[rows]), domains.labels[rows], groups=groups, prior=prior, draws=draws,
-                    seed=seed,
-                )  # fmt: skip
+                error = _error(fitted.probability(row[rows]), domains, rows, prior, draws, seed)
                 rows_out.append(
                     {"train": " + ".join(names), "test": name, "method": method, **vars(error),
                      "n_calibration": 0 if method == "none" else len(fit)}
                 )  # fmt: skip
     return pd.DataFrame(rows_out)
+
+
+def cell_reliability(
+    scores: Float[np.ndarray, " N"],
+    domains: Domains,
+    train_set: str | TrainSet,
+    test: str,
+    method: str = "platt",
+    *,
+    prior: float = 0.5,
+    draws: int = 300,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, calibration.CalibrationError]:
+    """One cell's reliability diagram, calibrated as in :func:`calibration_table`.
+
+    Args:
+        scores: [N] of one detector, from :func:`held_out_scores`.
+
+    Returns:
+        The bins of :func:`aigi_core.calibration.reliability` and the calibration error.
+    """
+    [names], [row] = _checked(scores, domains, [train_set])
+    fit, rows = domains.rows(names, "val"), domains.rows(test, "test")
+    probabilities = _fitted(row[fit], domains.labels[fit], method, prior).probability(row[rows])
+    bins = calibration.reliability(probabilities, domains.labels[rows].astype(int), prior=prior)
+    return bins, _error(probabilities, domains, rows, prior, draws, seed)
+
+
+def _fitted(scores: np.ndarray, labels: np.ndarray, method: str, prior: float) -> calibration.Calibration:
+    if method == "none":
+        return calibration.Calibration("none", 1.0, 0.0, prior, 0, 0)
+    if method not in get_args(calibration.Method):
+        raise AigiError(f"There is no calibration {method!r}: choose none, {', '.join(get_args(calibration.Method))}.")
+    return calibration.fit_calibration(scores, labels, cast(calibration.Method, method), prior=prior)
+
+
+def _error(
+    probabilities: np.ndarray, domains: Domains, rows: np.ndarray, prior: float, draws: int, seed: int
+) -> calibration.CalibrationError:
+    groups = np.where(domains.group[rows] == "", rows.astype(str), domains.group[rows])
+    return calibration.calibration_error(
+        probabilities, domains.labels[rows], groups=groups, prior=prior, draws=draws, seed=seed
+    )
 
 
 def _validation_reals(domains: Domains, generator: str) -> np.ndarray:

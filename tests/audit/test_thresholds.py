@@ -81,3 +81,15 @@ def test_bad_input() -> None:
         t.threshold_table(np.zeros((2, 4)), DOMAINS, [ALPHA])
     with pytest.raises(AigiError, match="no calibration 'isotonic'"):
         t.calibration_table(shifted_scores(), DOMAINS, [ALPHA], methods=["isotonic"])
+
+
+def test_one_cells_reliability_is_the_tables(synthetic: Workspace) -> None:
+    domains = synthetic.domains
+    scores = t.held_out_scores(synthetic, ["beta-diff"])
+    for method in ("none", "temperature", "platt"):
+        bins, error = t.cell_reliability(scores[0], domains, "beta-diff", "gamma-diff", method, draws=50)
+        row = t.calibration_table(scores, domains, ["beta-diff"], ["gamma-diff"], methods=[method], draws=50).iloc[0]
+        assert vars(error) == {name: row[name] for name in vars(error)}
+        assert bins["n"].sum() == error.n == len(domains.rows("gamma-diff", "test"))
+    with pytest.raises(AigiError, match="no calibration 'isotonic': choose none, temperature, platt"):
+        t.cell_reliability(scores[0], domains, "beta-diff", "gamma-diff", "isotonic")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import tests.factory as factory
+from aigi_core.audit.thresholds import cell_reliability, held_out_scores
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.transfer import TransferMatrix, open_cell, transfer_matrix
@@ -132,6 +133,17 @@ def test_names_may_be_anything(
     report = app.download_report()
     assert "<img src=x" not in report
     app.close()
+
+
+def test_a_cells_probabilities_under_another_calibration(app: App, synthetic: Workspace) -> None:
+    app.open("transfer", train="beta-diff", test="gamma-diff")
+    scores = held_out_scores(synthetic, ["beta-diff"])[0]
+    for shown, method in (("", "platt"), ("temperature", "temperature")):
+        if shown:
+            app.choose("Calibrated on validation", shown)
+            app.wait_for_query("calibrated", shown)
+        _, error = cell_reliability(scores, synthetic.domains, "beta-diff", "gamma-diff", method)
+        assert f"Expected calibration error {error.ece:.3f}" in app.alt("reliability") and app.errors == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from aigi_core.audit.thresholds import calibration_table, threshold_table
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView, HeadsView
 from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.residual import train_residual
 from aigi_core.transfer import Atlas, d_eval, difference, transfer_matrix
 from aigi_core.workspace import Workspace, describe_file, write_manifest
 from tests.factory import make_workspace
@@ -132,3 +134,21 @@ def test_without_text_banks_only_the_words_are_missing(open_app: Open, synthetic
     app = open_app(path, "transfer")
     assert not app.exception and len(app.error) == 1 and "precompute text" in app.error[0].value
     assert any("family" in header.value for header in app.subheader)
+
+
+@pytest.mark.parametrize("view", ["Embedding", "Residual"])
+def test_a_cells_threshold_and_probabilities(open_app: Open, synthetic: Workspace, view: str) -> None:
+    app = open_app(
+        synthetic.path, "transfer", train="beta-diff", test="gamma-diff", view=view, calibrated="temperature"
+    )
+    assert not app.exception and not app.error and not app.warning
+    protocol = Protocol(refit=False)
+    [detector] = (train if view == "Embedding" else train_residual)(synthetic, ["beta-diff"], protocol=protocol)
+    scores = score_detectors([detector], synthetic)
+    wanted = threshold_table(scores, synthetic.domains, ["beta-diff"], ["gamma-diff"]).drop(columns=["train", "test"])
+    shown = next(table.value for table in app.dataframe if "false_alarm_rate" in table.value.columns)
+    pd.testing.assert_frame_equal(shown, wanted, check_dtype=False)
+    [error] = calibration_table(scores, synthetic.domains, ["beta-diff"], ["gamma-diff"], methods=["temperature"])[
+        "ece"
+    ]
+    assert any(f"Expected calibration error {error:.3f}" in chart.proto.alt for chart in app.get("plotly_chart"))
