@@ -163,7 +163,7 @@ def interval_groups(
                          thickness=1.8, width=3),
             text=[f"{label(str(n), 40)}, {label(one, 40)}{s}<br>{v:.3f} [{a:.3f}, {b:.3f}]"
                   for n, s, v, a, b in zip(part["name"], sizes, value, low, high, strict=True)],
-            hovertemplate="%{text}<extra></extra>",
+            hovertemplate="%{text}<extra></extra>", unselected=dict(marker=dict(opacity=1)),
         )  # fmt: skip
     if reference is not None:
         figure.add_vline(x=reference, line=dict(color=theme.muted, width=1, dash="dot"))

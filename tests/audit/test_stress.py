@@ -117,6 +117,34 @@ def test_curves_hold_every_cell_once_with_its_interval(result: s.Stress) -> None
     assert set(jpeg["kind"]) == {"jpeg"} and set(jpeg["strength"]) == {30}
 
 
+def test_generators_and_gains_agree_with_the_matrices(result: s.Stress) -> None:
+    table = result.by_generator()
+    row = table.query(
+        "trained == 'clean' and op == @ERASES and side == 'fake' and cells == 'in-domain' and name == 'beta-diff'"
+    )
+    matrix, change = result.matrices[s.CLEAN, ERASES, "fake"], result.change(ERASES, "fake")
+    low, high = matrix.interval("balanced_accuracy")
+    assert row[["value", "low", "high", "change"]].iloc[0].tolist() == pytest.approx(
+        [matrix.values["balanced_accuracy"][0, 0], low[0, 0], high[0, 0], change.values[0, 0]]
+    )
+    assert len(table) == 3 * (1 + 3 * 3) * 2 * 2 and (table["q_value"] >= table["p_value"] - 1e-12).all()
+    gains = result.gains(ERASES).set_index(["op", "cells"])
+    wanted = result.gain(ERASES, ERASES).mean(result.matrices[s.CLEAN, s.CLEAN, "both"].in_domain)
+    assert gains.loc[(ERASES, "in-domain"), "value"] == wanted.value and set(gains["n"]) == {2}
+    with pytest.raises(AigiError, match="Nothing was trained on blur:2"):
+        result.gains("blur:2")
+
+
+def test_parts_measured_apart_are_those_measured_together(workspace: Workspace, result: s.Stress) -> None:
+    options = dict(test=SETS, protocol=FAST, draws=200)
+    apart = s.stress(workspace, SETS, **options).merged(s.stress(workspace, SETS, trained_on=(s.AUGMENTED,), **options))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(apart.gains(s.AUGMENTED)["value"], result.gains(s.AUGMENTED)["value"])
+
+
+def test_what_can_be_trained_on(workspace: Workspace, synthetic: Workspace) -> None:
+    assert s.trainable(workspace) == (s.AUGMENTED, LOOKS_FAKE, ERASES) and s.trainable(synthetic) == ()
+
+
 def test_replaced_touches_only_the_side_asked_for() -> None:
     clean, labels = np.zeros((2, 6)), np.array([0, 1, 0, 1, 0, 1])
     rows, moved = np.array([1, 2, 5]), np.ones((2, 3))
