@@ -37,6 +37,7 @@ with ui.page(__file__) as page:
         f"{ui.name(subject.name)} a probability of **{mine['probability']:.2f}** of being generated; at a false-alarm rate of "
         f"{rate:.0%} it is {SAID[str(mine['verdict'])]}. Of {len(alone)} detectors alone, {calls.get('fake', 0)} call it "
         f"generated and {calls.get('real', 0)} real."
+        + (f" In truth it is {ui.inert(inspection.origin(workspace, subject.row))}." if subject.row is not None else "")
         + (" **It lies farther from anything here than nearly all held-out images: read all of this with reserve.**"
            if far.farther_than > 0.95 else "")
     )  # fmt: skip
@@ -96,7 +97,7 @@ with ui.page(__file__) as page:
         wanted = subject.pixels is not None and (
             bool(subject.among) or page.toggle("map", "Where in the image (runs the encoder)")
         )
-        parts = inspection.token_parts(workspace, subject) if wanted else subject.parts()
+        parts = inspection.parts(workspace, subject, wanted)
         evidence = parts.evidence(reading)
         terms, grid = evidence.table(), parts.grid
         heads = terms[terms["layer"] >= 0]
@@ -112,7 +113,7 @@ with ui.page(__file__) as page:
             if grid is None:
                 st.caption("Where in the image: " + ("switch it on above." if subject.pixels is not None else
                            "needs the picture itself; only its features are at hand."))  # fmt: skip
-            patch, side = "none", 1
+            region: tuple = ()
             if grid is not None and subject.pixels is not None:
                 with page.controls("Region"):
                     shown = page.select(
@@ -121,7 +122,7 @@ with ui.page(__file__) as page:
                     offered = ["none", *(f"{r}.{c}" for r in range(grid[0]) for c in range(grid[1]))]
                     patch = page.select("patch", "Patch taken away", offered, help="row.column; or click the map.")
                     side = int(page.slider("side", "Patches across", 1, min(grid), 3))
-                region = inspection.region(patch, side, grid) if patch != "none" else ()
+                    region = inspection.region(patch, side, grid) if patch != "none" else ()
                 over = evidence.patches if shown == "all heads" else evidence.head_patches(attention.parse_head(shown))
                 draw = partial(figures.patch_map, subject.pixels, over, what=shown, selected=region)
                 page.figure("map", draw, clicks=("patch",))
@@ -137,9 +138,7 @@ with ui.page(__file__) as page:
                 without = page.multiselect("without", "Heads", names, [], placeholder="None; strongest first")
                 line = page.text("components", "Components", placeholder="such as 3, 10-20")
             components = inspection.parse_components(line, len(subject.embedding))
-            removal = Removal(
-                tuple(map(attention.parse_head, without)), region if grid and patch != "none" else (), components
-            )
+            removal = Removal(tuple(map(attention.parse_head, without)), region, components)
             after = parts.evidence(reading, removal).logit
             before, then = panel.probability(j, evidence.logit, prior), panel.probability(j, after, prior)
             said = (

@@ -236,6 +236,16 @@ def load_encoder(workspace: Workspace) -> Any:
         ) from error
 
 
+def parts(workspace: Workspace, subject: Subject, with_patches: bool) -> Parts:
+    """The image's embedding taken apart; heads without patches, and a sentence, where the encoder cannot be loaded."""
+    if with_patches:
+        try:
+            return token_parts(workspace, subject)
+        except AigiError as error:
+            st.error(inert(str(error)), icon=":material/error:")
+    return subject.parts()
+
+
 def token_parts(workspace: Workspace, subject: Subject) -> Parts:
     """Heads by patches, from a full forward pass; kept for the image opened last."""
     key = (workspace.encoder["weights_sha256"], subject.key)
@@ -332,11 +342,16 @@ def _offered(page: Page) -> list[str]:
     return [*offered, asked] if asked and asked not in offered and asked in set(paths.tolist()) else offered
 
 
+def origin(workspace: Workspace, row: int) -> str:
+    """What an image of the workspace truly is."""
+    domains = workspace.domains
+    return f"a fake by {domains.generator[row]}" if domains.labels[row] == FAKE else "a real image"
+
+
 def _of_workspace(workspace: Workspace, path: str) -> Subject:
     row = int(np.flatnonzero(workspace.images["path"].to_numpy(str) == path)[0])
     image = workspace.images.iloc[row]
-    origin = f"a fake by {image['generator']}" if image["label"] == FAKE else "a real image"
-    about = f"{origin}, pool {image['pool']}, {image['split']} split; {image['width']} × {image['height']} px, {image['format']}"
+    about = f"{origin(workspace, row)}, pool {image['pool']}, {image['split']} split; {image['width']} × {image['height']} px, {image['format']}"
     file = image_source({"path": path, "source_url": ""}, image_root(workspace))
     opened = None
     if file.kind == "file":

@@ -18,7 +18,11 @@ from tests.e2e.server import FLAGS, Server, chromium
 from ui.router import PAGES
 
 TARGET = ROOT / "docs" / "screenshots"
-VIEWS = {"transfer": {"train": "sd-1.4", "test": "midjourney-2022"}, "audit": {"test": "dalle-2"}}
+VIEWS = {
+    "transfer": {"train": "sd-1.4", "test": "midjourney-2022"},
+    "audit": {"test": "dalle-2"},
+    "inspect": {"image": "imagenet/sd-1.4/0835d81d9d35.jpg", "without": "11.1"},
+}
 """Query of each page's picture, where its default view is not the most telling."""
 SIZES = ((1440, 1500), (800, 1500))
 

@@ -64,6 +64,7 @@ def test_an_image_of_the_workspace_before_any_upload(open_app: Open, synthetic: 
     far = novelty(synthetic, synthetic.embeddings[row], held_out_distances(synthetic), row)
     assert f"<b>{far.farther_than:.1%}</b>" in stats(app) and f"of {far.n} held-out" in stats(app)
     assert f"**{verdict['probability']:.2f}**" in said(app) and PATH in said(app)
+    assert "In truth it is a fake by beta" in said(app)
     assert any("no detector has seen it" in caption.value for caption in app.caption)
 
 
@@ -214,6 +215,26 @@ def test_map_region_and_survival_of_a_workspace_image(open_app: Open, at_hand: W
     assert not app.exception and not app.error and not app.warning
     assert "evidence of 1.0" in charts(app) and "for 27 changed copies" in charts(app)
     assert "Without 4 patches: logit" in said(app)
+
+
+def test_a_map_without_weights_is_one_sentence_and_heads_go_on(
+    open_app: Open, at_hand: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(encoders.VARIABLE, "local-dir:/nowhere")
+    app = open_app(at_hand.path, "inspect", map="1", without="0.1")
+    assert not app.exception and len(app.error) == 1 and "cannot be loaded here" in app.error[0].value
+    assert "Without head 0.1: logit" in said(app)
+
+
+def test_without_heads_the_rest_of_the_page_stands(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
+    manifest = json.loads((path / "workspace.json").read_text())
+    del manifest["files"]["heads.npy"]
+    (path / "heads.npy").unlink()
+    write_manifest(path, manifest)
+    app = open_app(path, "inspect")
+    assert not app.exception and len(app.error) == 1 and "precompute encode" in app.error[0].value
+    assert "Expected calibration error" in said(app)
 
 
 def test_without_generators_one_sentence(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
