@@ -146,13 +146,14 @@ def choose(page: Page) -> Subject:
         ("upload", one.file_id): (one.name, one.getvalue) for one in uploads
     }
     try:
-        for file in find_files([Path(path).expanduser()]) if path else ():
+        for file in find_files([Path(path).expanduser()], MOST + 1) if path else ():
             sources[_stamp(file)] = (str(file), partial(Path, file))
     except AigiError as error:
         st.error(inert(str(error)), icon=":material/error:")
     if len(sources) > MOST:
         page.notice(
-            f"The first {MOST} of {len(sources)} files are looked at; the command line takes any number.", "warning"
+            f"There are more than {MOST} files: {MOST} of them are looked at; the command line takes any number.",
+            "warning",
         )
         sources = dict(list(sources.items())[:MOST])
     try:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,10 +52,13 @@ class Opened:
     about: str = ""
 
 
-def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+def find_files(paths: Iterable[str | os.PathLike[str]], most: int | None = None) -> list[Path]:
     """The files named, and all files in the folders named, subfolders included, by name; hidden ones are passed over.
 
     What is not an image is found out when it is opened. Links to folders are not followed inside a folder.
+
+    Args:
+        most: stop looking in a folder once it has given so many files.
 
     Raises:
         AigiError: nothing there, a folder without files, or a folder that cannot be read.
@@ -67,14 +71,18 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
                     raise AigiError(f"There is no file or folder {str(path)!r}: check the path.")
                 found.append(path)
                 continue
-            inside = [Path(folder) / name for folder, _, names in os.walk(path, onerror=_refuse) for name in names]
+            inside = (Path(folder) / name for folder, _, names in os.walk(path, onerror=_refuse) for name in names)
+            shown = sorted(islice((file for file in inside if _visible(file.relative_to(path))), most))
         except (OSError, ValueError) as error:
             raise AigiError(f"{str(path)!r} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
-        shown = [file for file in inside if not any(part.startswith(".") for part in file.relative_to(path).parts)]
         if not shown:
             raise AigiError(f"The folder {str(path)!r} holds no files: name a folder with images.")
-        found += sorted(shown)
+        found += shown
     return list(dict.fromkeys(found))
+
+
+def _visible(path: Path) -> bool:
+    return not any(part.startswith(".") for part in path.parts)
 
 
 def _refuse(error: OSError) -> None:

@@ -54,6 +54,7 @@ def test_files_are_found_in_order_and_once(tmp_path: Path) -> None:
     assert [str(file.relative_to(tmp_path)) for file in found] == ["b/2.png", "a.png", "b/1.png", "c/d/e"]
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
     assert len(find_files([tmp_path])) <= 6
+    assert len(find_files([tmp_path], most=2)) == 2
     (tmp_path / "empty").mkdir()
     for path, says in ((tmp_path / "none", "no file or folder"), (tmp_path / "empty", "holds no files")):
         with pytest.raises(AigiError, match=says):

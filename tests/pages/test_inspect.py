@@ -165,7 +165,9 @@ def test_uploads_stay_in_memory_on_their_way() -> None:
     assert MultiPartParser.spool_max_size > limit, "the server would spool larger uploads to a temporary file"
 
 
-def test_a_path_on_this_machine(open_app: Open, at_hand: Workspace, tmp_path: Path) -> None:
+def test_a_path_on_this_machine(
+    open_app: Open, at_hand: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "in").mkdir()
     for i in range(3):
         make_picture(1, 710 + i).save(tmp_path / "in" / f"{i}.png")
@@ -173,6 +175,10 @@ def test_a_path_on_this_machine(open_app: Open, at_hand: Workspace, tmp_path: Pa
     app.text_input(key="_inspect_path").set_value(str(tmp_path / "in")).run()
     assert not app.exception and not app.error and len(app.selectbox(key="_opened").options) == 3
     assert str(tmp_path) not in str(app.query_params), "a link must not make a machine read its files"
+    monkeypatch.setattr(inspection, "MOST", 2)
+    app.run()
+    assert not app.exception and "more than 2 files" in app.warning[0].value
+    assert len(app.selectbox(key="_opened").options) == 2
     app.text_input(key="_inspect_path").set_value(str(tmp_path / "none")).run()
     assert not app.exception and len(app.error) == 1 and "no file or folder" in app.error[0].value
     assert app.get("plotly_chart"), "the workspace's own images go on"
