@@ -16,7 +16,6 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import FeatureView
 from aigi_core.detectors.residual import train_residual
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.transfer import open_cell
 from aigi_core.workspace import Workspace
 from ui import explained, results
 from ui.images import Tile
@@ -30,8 +29,7 @@ CALIBRATIONS = {"as trained": "none", "temperature": "temperature", "Platt": "pl
 
 def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: str) -> None:
     """The sections of one cell: the row-th detector of a setting, called ``train``, on a test generator."""
-    threshold = results.detectors(page.workspace, setting)[row].threshold
-    cell = open_cell(results.scores(page.workspace, setting)[row], page.domains, test, threshold=threshold)
+    cell = results.cell(page.workspace, setting, row, test)
     size = {label: int((cell.labels == label).sum()) for label in (REAL, FAKE)}
     with page.section(
         "The chosen cell",

@@ -27,12 +27,14 @@ from aigi_core.transfer import (
     METRICS,
     TRAINING,
     Atlas,
+    Cell,
     Metric,
     Pair,
     TrainSet,
     TransferMatrix,
     d_eval,
     make_training_sets,
+    open_cell,
     transfer_matrix,
 )
 from aigi_core.workspace import Workspace
@@ -214,6 +216,13 @@ def matrix(workspace: Workspace, setting: Setting, metric: str) -> TransferMatri
     return transfer_matrix(
         scores(workspace, setting), workspace.domains, setting.sets, thresholds=thresholds, metrics=(metric,)
     )
+
+
+@cached
+def cell(workspace: Workspace, setting: Setting, row: int, test: str) -> Cell:
+    """One cell of the matrix opened: the row-th detector on a test generator."""
+    threshold = detectors(workspace, setting)[row].threshold
+    return open_cell(scores(workspace, setting)[row], workspace.domains, test, threshold=threshold)
 
 
 @cached
