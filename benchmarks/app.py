@@ -24,11 +24,9 @@ from playwright.sync_api import Browser, Error, Locator, sync_playwright
 
 from aigi_core.errors import AigiError
 from tests.e2e.objects import App
-from tests.e2e.server import FLAGS, Server, chromium
+from tests.e2e.server import FLAGS, OFFLINE, Server, chromium
 from ui.router import PAGES
 
-OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-"""No images from afar: their servers are not what is measured."""
 PATIENCE = 90_000
 """Milliseconds after which a page counts as an error."""
 KINDS = {"stSelectbox": "select", "stCheckbox": "toggle", "stSlider": "slider", "stButtonGroup": "segmented"}

@@ -141,7 +141,10 @@ class App:
         field.fill(option)
         self.page.get_by_role("option", name=option, exact=True).first.wait_for()
         with self.redrawn():
-            self.page.keyboard.press("Enter")
+            if self.page.get_by_role("option").count() == 1:
+                self.page.keyboard.press("Enter")
+            else:  # other options hold the same words, and Enter would take the first
+                self.page.get_by_role("option", name=option, exact=True).first.click()
         self.page.keyboard.press("Escape")  # a list to choose several from stays open, and hides the page meanwhile
 
     def enter(self, label: str, line: str) -> None:

@@ -1,6 +1,6 @@
 """Pictures of every page for the documentation: ``python -m tests.e2e.screenshots [STEM ...]`` writes docs/screenshots.
 
-On the embedded demo, at 1440 and 800 px, light and dark. Local images are kept out and the network is blocked, so
+On the embedded demo, at 1440 px, light and dark, and at 800 px. Local images are kept out and the network is blocked, so
 that pictures show the previews and no dataset's pixels.
 """
 
@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.conftest import ROOT
 from tests.e2e.objects import App
-from tests.e2e.server import FLAGS, Server, chromium
+from tests.e2e.server import FLAGS, OFFLINE, Server, chromium
 from ui.router import PAGES
 
 TARGET = ROOT / "docs" / "screenshots"
@@ -24,7 +24,8 @@ VIEWS = {
     "inspect": {"image": "imagenet/sd-1.4/0835d81d9d35.jpg", "without": "11.1"},
 }
 """Query of each page's picture, where its default view is not the most telling."""
-SIZES = ((1440, 1500), (800, 1500))
+SHOTS = (("light", 1440), ("dark", 1440), ("light", 800))
+HEIGHT = 1400
 
 
 def take(stems: list[str]) -> None:
@@ -32,15 +33,14 @@ def take(stems: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         server = Server(None, Path(folder) / "log.txt")
         server.wait()
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=[*FLAGS, OFFLINE])
         for stem in stems:
-            for width, height in SIZES:
-                for scheme in ("light", "dark"):
-                    app = App(browser, server.url, width=width, height=height, scheme=scheme)
-                    app.context.route(lambda url: not url.startswith(server.url), lambda route: route.abort())
-                    app.open(stem, **VIEWS.get(stem, {}))
-                    save(app.page.screenshot(), TARGET / f"{stem}-{scheme}-{width}.png")
-                    app.close()
+            for scheme, width in SHOTS:
+                app = App(browser, server.url, width=width, height=HEIGHT, scheme=scheme).open(
+                    stem, **VIEWS.get(stem, {})
+                )
+                save(app.page.screenshot(), TARGET / f"{stem}-{scheme}-{width}.png")
+                app.close()
         browser.close()
         server.stop()
 

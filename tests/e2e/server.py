@@ -20,6 +20,8 @@ FLAGS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+"""One more flag, for pictures and measurements: no images from afar."""
 
 
 def chromium() -> str | None:
