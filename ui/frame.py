@@ -36,7 +36,7 @@ background:rgba(128,128,128,.14) center/cover no-repeat;font-size:.78rem}
 [data-testid=stMultiSelectTagsContainer]>span>span{background:rgba(128,128,128,.2)!important}
 [data-testid=stMultiSelectTagsContainer] span{color:inherit!important}
 .aigi-foot{font-size:.78rem;opacity:.75;margin-top:1.2rem}
-@media (max-width:950px){.stPlotlyChart:has(.heatmaplayer .hm) .textpoint text{font-size:7px!important}}
+@media (max-width:950px){.stPlotlyChart:has(.heatmaplayer .hm):has(.xtick:nth-child(10)) .textpoint text{font-size:7px!important}}
 @media (max-width:1100px){.stMain .stHorizontalBlock:has(>.stColumn){flex-wrap:wrap}.stMain .stHorizontalBlock>.stColumn{min-width:100%}}
 </style>"""
 
