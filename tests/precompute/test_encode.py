@@ -367,7 +367,7 @@ def test_another_encoder_is_refused_with_the_difference(
     smooth = dataclasses.replace(encoder.preprocessing, interpolation="bilinear")
     for changed, difference in (
         (other, f"weights_sha256 {encoder.weights_sha256[:12]} there, {other.weights_sha256[:12]} now"),
-        (other, "model local-dir:tiny0 there, local-dir:other now"),
+        (other, f"model {encoder.model} there, local-dir:other now"),
         (dataclasses.replace(encoder, preprocessing=smooth), "preprocessing.interpolation bicubic there, bilinear now"),
         (dataclasses.replace(encoder, precision="bf16"), "precision fp32 there, bf16 now"),
     ):

@@ -403,6 +403,7 @@ def start(root: Path, out: Path, *more: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", "precompute", "ingest", "--images", str(root), "--out", str(out), "--workers", "2", *more],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
         env={**os.environ, "PYTHONIOENCODING": "utf-8"}, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's "&" has it ignored
     )  # fmt: skip
 
 
