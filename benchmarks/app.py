@@ -164,7 +164,7 @@ def _select(app: App, box: Locator) -> Act | None:
     field = box.get_by_role("combobox")
     if not field.is_enabled():
         return None
-    here = field.input_value()
+    here = " ".join(field.input_value().split())  # as the options' texts read
     app.bring(field)
     field.press("ArrowDown")
     offered = app.page.get_by_role("option")
