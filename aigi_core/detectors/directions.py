@@ -24,7 +24,7 @@ class Gram:
     It only steers how fast a fit converges, never what it converges to, so it may come from other rows than those
     fitted: the pool's real images, a generator's neighbours, a sample. The leading axes come from a randomised range
     finder, the rest of the spectrum counts as flat (Frangella, Tropp and Udell 2023, Randomized Nystroem
-    Preconditioning): as good as the whole inverse where spectra fall, at a tenth of its cost.
+    Preconditioning): as good as the whole inverse where spectra fall, at a fraction of its cost.
     """
 
     def __init__(self, X: Float[Array, "n d"]) -> None:
