@@ -181,6 +181,10 @@ class _State:
     def _arrive(self, theta: Array, norm: float) -> None:
         self.theta, self.norm = theta, norm
         self.f, self.m = self.X @ theta[:-1] + theta[-1], self.T @ theta[:-1] + theta[-1]
+        # Second and third derivative of each training row's loss in its margin, [n].
+        t = np.tanh(0.5 * self.f)
+        self.second = self.c * 0.25 * (1 - t * t)
+        self.third = -self.second * t
 
     def score(self) -> tuple[int, float, float]:
         """Points of the images judged rightly, minus the mean log-loss, and the gradient's norm."""
@@ -194,10 +198,11 @@ class _State:
         self.age += 1
         race = self._estimate()
         contenders = race.contenders()
+        answers = self._loss_answers()
         while len(contenders):  # few at a time: each sharper estimate of a leader rules out others
             rough = contenders[race.order[contenders] == 1]
             if len(rough):
-                self._correct(race, rough[:_TOGETHER])
+                self._correct(race, rough[:_TOGETHER], *answers)
             else:
                 self._fit(race, int(contenders[0]))
             contenders = race.contenders()
@@ -215,7 +220,7 @@ class _State:
             self.theta, self.numbers = self.theta[np.append(self.alive, True)], self.numbers[self.alive]
             self.alive = np.ones(len(self.numbers), bool)
         p = len(self.numbers)
-        curvature = self.curvature = self._curvature()[0]
+        curvature = self.curvature = self.second
         # float32 carries the inverse as long as the Hessian's condition (at most about its trace) leaves it digits.
         trace = float(curvature @ np.einsum("ij,ij->i", self.X, self.X))
         dtype = np.float32 if trace < 1e5 else np.float64
@@ -234,12 +239,6 @@ class _State:
         self.own_answers = self.inverse @ self.rows.T  # [p + 1, n]
         self.age = 0
 
-    def _curvature(self) -> tuple[Array, Array]:
-        """Second and third derivative of each training row's loss in its margin, [n]."""
-        t = np.tanh(0.5 * self.f)
-        second = self.c * 0.25 * (1 - t * t)
-        return second, -second * t
-
     def _estimate(self) -> Race:
         """First-order solutions of all candidates and what their scores can be."""
         p, dtype = len(self.numbers), self.inverse.dtype
@@ -251,7 +250,7 @@ class _State:
         margins *= self.sign.astype(dtype)
         # rho: the second-order correction relative to the first-order move, in the norm of the Hessian. It has a part
         # from the Hessian's age and one from the loss's third derivative.
-        second, third = self._curvature()
+        second, third = self.second, self.third
         square = np.square(self.own_answers[:p])
         energy = square @ second.astype(dtype)
         age = square @ ((second - self.curvature) ** 2 / (second + 1e-30)).astype(dtype)
@@ -262,23 +261,27 @@ class _State:
         race.record(np.arange(p), margins, order=1)
         return race
 
-    def _correct(self, race: Race, columns: Array) -> None:
+    def _loss_answers(self) -> tuple[Array, Array]:
+        """How the mean log-loss answers to each coefficient's gradient, [p + 1], and to each training margin's, [n]."""
+        slopes = (-self.sign / (1 + np.exp(self.m * self.sign)) * self.share).astype(self.inverse.dtype)
+        answer = self.answers @ slopes
+        return answer, self.rows @ answer
+
+    def _correct(self, race: Race, columns: Array, answer: Array, own_answer: Array) -> None:
         """Second-order estimates of these candidates: of margins in doubt and of the mean log-loss.
 
         With u = X d the first-order move of training margins, the solution moves on by ``-Hinv X'q`` in the subspace
         without the candidate, where ``q = (D_now - D_then) u + D'_now u^2 / 2``.
         """
         dtype, step = self.inverse.dtype, race.step[columns]
-        second, third = self._curvature()
+        second, third = self.second, self.third
         u = self.own_answers[columns] * step[:, None]
         q = u * (0.5 * third).astype(dtype)
         q += (second - self.curvature).astype(dtype)
         q *= u
         # Projection off the candidate's own column: a change of its step.
         extra = np.einsum("jn,jn->j", self.own_answers[columns], q) / np.diagonal(self.inverse)[columns]
-        slopes = (-self.sign / (1 + np.exp(self.m * self.sign)) * self.share).astype(dtype)
-        answer = self.answers @ slopes
-        loss = race.loss[columns] + extra * answer[columns] - q @ (self.rows @ answer)
+        loss = race.loss[columns] + extra * answer[columns] - q @ own_answer
         margins = race.margins[columns]
         doubtful = np.flatnonzero((np.abs(margins) <= race.bound[columns, None]).any(axis=0))
         move = self.answers[np.ix_(columns, doubtful)] * extra[:, None] - q @ (self.rows @ self.answers[:, doubtful])
