@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pandas as pd
 
 from aigi_core import SCHEMA_VERSION
 from aigi_core.manifest import COLUMNS, validate_images
-from aigi_core.workspace import describe_file, write_manifest
+from aigi_core.workspace import describe_file, read_manifest, write_manifest
 
 GENERATORS = (("alpha-gan", "gan", "faces"), ("beta-diff", "diffusion", "general"),
               ("gamma-diff", "diffusion", "general"), ("delta-ar", "autoregressive", "general"))  # fmt: skip
@@ -33,6 +35,27 @@ def make_images(per_class: int = 40, seed: int = 0) -> pd.DataFrame:
                      caption="", note="", left_out="")
             )  # fmt: skip
     return validate_images(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def put_images(path: Path, images: pd.DataFrame) -> Path:
+    """The workspace at path with this table of images instead of its own."""
+    images.to_parquet(path / "images.parquet", index=False)
+    manifest = read_manifest(path)
+    manifest["files"]["images.parquet"] = describe_file(path, "images.parquet")
+    write_manifest(path, manifest)
+    return path
+
+
+def edit_images(path: Path, change: Callable[[pd.DataFrame], None]) -> Path:
+    """The workspace at path with its table of images changed."""
+    images = pd.read_parquet(path / "images.parquet")
+    change(images)
+    return put_images(path, images)
+
+
+def with_images(source: Path, target: Path, change: Callable[[pd.DataFrame], None]) -> Path:
+    """A copy of a workspace with its table of images changed."""
+    return edit_images(Path(shutil.copytree(source, target)), change)
 
 
 def make_workspace(

@@ -17,6 +17,7 @@ from aigi_core.explain.detector_words import content_words, detector_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
+from tests.factory import put_images
 
 NAME = "beta-diff"
 TEXT = 5
@@ -29,10 +30,7 @@ def workspace(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
     images = pd.read_parquet(path / "images.parquet")
     fakes = np.flatnonzero(images["generator"] == NAME)
     images.loc[fakes[np.arange(len(fakes)) % 10 > 0], "mode"] = "P"
-    images.to_parquet(path / "images.parquet", index=False)
-    manifest = read_manifest(path)
-    manifest["files"]["images.parquet"] = describe_file(path, "images.parquet")
-    write_manifest(path, manifest)
+    put_images(path, images)
     found = Workspace.open(path)
     rows = np.flatnonzero(found.domains.split == "test")
     E = np.asarray(found.embeddings[rows], np.float64)
@@ -40,6 +38,7 @@ def workspace(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder = path / "perturbed" / "palette-256"
     folder.mkdir(parents=True)
     np.save(folder / "embeddings.npy", moved.astype(np.float32))
+    manifest = read_manifest(path)
     manifest["files"]["perturbed/palette-256/embeddings.npy"] = describe_file(
         path, "perturbed/palette-256/embeddings.npy"
     )

@@ -12,17 +12,14 @@ import pytest
 from aigi_core.audit.report import Audit, audit, composition
 from aigi_core.audit.verdict import to_frame, verdicts
 from aigi_core.errors import AigiError
-from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
+from aigi_core.workspace import Workspace
 from tests.audit.factory import CLEAN, CONFOUNDED, PARTLY, SIZED, clean_images, planted_images
-from tests.factory import make_workspace
+from tests.factory import make_workspace, put_images
 
 
 def workspace(path: Path, images: pd.DataFrame) -> Workspace:
     make_workspace(path, per_class=80)
-    images.to_parquet(path / "images.parquet", index=False)
-    manifest = read_manifest(path)
-    manifest["files"]["images.parquet"] = describe_file(path, "images.parquet")
-    write_manifest(path, manifest)
+    put_images(path, images)
     return Workspace.open(path)
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import pairwise_distances
 from aigi_core.errors import AigiError
 from aigi_core.inspection.novelty import held_out_distances, nearest_sources, novelty, row_of
 from aigi_core.workspace import Workspace
-from tests.pages.test_transfer import with_images
+from tests.factory import with_images
 
 
 @pytest.fixture(scope="module")

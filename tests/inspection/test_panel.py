@@ -15,7 +15,7 @@ from aigi_core.explain.reading import scores
 from aigi_core.inspection.panel import RATES, TOGETHER, Panel, build_panel, reliability_on_test
 from aigi_core.inspection.uncertainty import calibration_draws
 from aigi_core.workspace import Workspace
-from tests.pages.test_transfer import with_images
+from tests.factory import with_images
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.transfer import difference, transfer_matrix
 from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace, write_manifest
-from tests.pages.test_transfer import said, stats, with_images
+from tests.factory import with_images
+from tests.pages.test_transfer import said, stats
 
 Open = Callable[..., AppTest]
 

@@ -21,7 +21,8 @@ from aigi_core.inspection.novelty import held_out_distances, novelty
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.workspace import Workspace, write_manifest
-from tests.pages.test_transfer import said, stats, with_images
+from tests.factory import with_images
+from tests.pages.test_transfer import said, stats
 from tests.precompute.corpus import encoded
 from tests.tiny_workspace import make_picture
 from ui import encoders, inspection

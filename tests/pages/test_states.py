@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from aigi_core.workspace import Workspace, describe_file, write_manifest
+from aigi_core.workspace import Workspace, write_manifest
+from tests.factory import edit_images
 from ui.router import PAGES
 
 Open = Callable[..., AppTest]
@@ -22,17 +23,6 @@ def errors(app: AppTest) -> list[str]:
     found = [error.value.replace("\\", "") for error in app.error]
     assert not [message for message in found if UNFORESEEN in message or not message.endswith(".")], found
     return found
-
-
-def edited(path: Path, change: Callable[[pd.DataFrame], None]) -> Path:
-    """The workspace with another table of images."""
-    table = pd.read_parquet(path / "images.parquet")
-    change(table)
-    table.to_parquet(path / "images.parquet", index=False)
-    manifest = json.loads((path / "workspace.json").read_text())
-    manifest["files"]["images.parquet"] = describe_file(path, "images.parquet")
-    write_manifest(path, manifest)
-    return path
 
 
 def no_banks(path: Path) -> Path:
@@ -52,7 +42,7 @@ def no_fakes(path: Path) -> Path:
     def change(table: pd.DataFrame) -> None:
         table.loc[table["label"] == 1, ["label", "generator", "family"]] = [0, "", ""]
 
-    return edited(path, change)
+    return edit_images(path, change)
 
 
 def one_generator(path: Path) -> Path:
@@ -60,21 +50,21 @@ def one_generator(path: Path) -> Path:
         others = (table["label"] == 1) & (table["generator"] != "beta-diff")
         table.loc[others, ["label", "generator", "family"]] = [0, "", ""]
 
-    return edited(path, change)
+    return edit_images(path, change)
 
 
 def no_test_reals(path: Path) -> Path:
     def change(table: pd.DataFrame) -> None:
         table.loc[(table["label"] == 0) & (table["pool"] == "faces"), "split"] = "train"
 
-    return edited(path, change)
+    return edit_images(path, change)
 
 
 def no_training_fakes(path: Path) -> Path:
     def change(table: pd.DataFrame) -> None:
         table.loc[table["generator"] == "gamma-diff", "split"] = "test"
 
-    return edited(path, change)
+    return edit_images(path, change)
 
 
 STATES = {

@@ -12,9 +12,9 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core.audit import stress as s
 from aigi_core.audit.stress import AUGMENTED, CLEAN
-from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
+from aigi_core.workspace import Workspace, read_manifest, write_manifest
 from tests.audit.test_stress import EVERY, add_copies
-from tests.factory import make_workspace
+from tests.factory import make_workspace, put_images
 from tests.pages.test_transfer import said, stats
 
 Open = Callable[..., AppTest]
@@ -95,10 +95,7 @@ def test_one_generator_has_no_cell_out_of_domain(open_app: Open, tmp_path: Path)
     path = make_workspace(tmp_path / "w")
     images = Workspace.open(path).images.assign(left_out="")
     images.loc[images["label"] == 1, ["generator", "family", "pool"]] = ["only", "gan", "general"]
-    images.to_parquet(path / "images.parquet", index=False)
-    manifest = read_manifest(path)
-    manifest["files"]["images.parquet"] = describe_file(path, "images.parquet")
-    write_manifest(path, manifest)
+    put_images(path, images)
     opened = Workspace.open(path)
     add_copies(path, "jpeg:50", np.array(opened.embeddings) + 1, ("test",))
     app = open_app(path, "stress")

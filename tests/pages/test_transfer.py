@@ -15,22 +15,11 @@ from aigi_core.detectors.features import EmbeddingView, HeadsView
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.detectors.residual import train_residual
 from aigi_core.transfer import Atlas, d_eval, difference, transfer_matrix
-from aigi_core.workspace import Workspace, describe_file, write_manifest
-from tests.factory import make_workspace
+from aigi_core.workspace import Workspace, write_manifest
+from tests.factory import make_workspace, with_images
 
 BALANCED = Protocol(class_weight="balanced")
 Open = Callable[..., AppTest]
-
-
-def with_images(source: Path, target: Path, change: Callable[[pd.DataFrame], None]) -> Path:
-    shutil.copytree(source, target)
-    table = pd.read_parquet(target / "images.parquet")
-    change(table)
-    table.to_parquet(target / "images.parquet", index=False)
-    manifest = json.loads((target / "workspace.json").read_text())
-    manifest["files"]["images.parquet"] = describe_file(target, "images.parquet")
-    write_manifest(target, manifest)
-    return target
 
 
 def stats(app: AppTest) -> str:

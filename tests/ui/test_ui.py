@@ -1,7 +1,6 @@
 """Shared page code: router guard, controls and URL, workspace choice, escaping, reports."""
 
 import base64
-import json
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -17,25 +16,14 @@ from streamlit.testing.v1 import AppTest
 from aigi_core import figures
 from aigi_core.figures import DARK, LIGHT
 from aigi_core.images import preview_hash
-from aigi_core.workspace import Workspace, describe_file, write_manifest
+from aigi_core.workspace import Workspace
 from tests.conftest import ROOT
+from tests.factory import with_images
 from ui import images, report
 from ui.page import inert, name, plain
 from ui.router import PAGES
 
 Open = Callable[..., AppTest]
-
-
-def changed(source: Path, target: Path, change: Callable[[pd.DataFrame], None]) -> Path:
-    """A copy of a workspace with another table of images."""
-    shutil.copytree(source, target)
-    table = pd.read_parquet(target / "images.parquet")
-    change(table)
-    table.to_parquet(target / "images.parquet", index=False)
-    manifest = json.loads((target / "workspace.json").read_text())
-    manifest["files"]["images.parquet"] = describe_file(target, "images.parquet")
-    write_manifest(target, manifest)
-    return target
 
 
 @pytest.mark.parametrize("stem", PAGES)
@@ -69,7 +57,7 @@ def test_unknown_workspace_in_a_link_says_what_to_do(open_app: Open, synthetic_p
 
 
 def test_link_names_the_workspace_by_digest(open_app: Open, synthetic_path: Path, tmp_path: Path) -> None:
-    other = changed(synthetic_path, tmp_path / "other", lambda t: t.__setitem__("caption", "another"))
+    other = with_images(synthetic_path, tmp_path / "other", lambda t: t.__setitem__("caption", "another"))
     digest = Workspace.open(other).digest
     app = open_app(f"{synthetic_path}:{other}", "overview", workspace=digest)
     assert not app.error and app.query_params["workspace"] == digest
@@ -187,7 +175,7 @@ def pictured(synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         table.loc[4, "path"] = "../secret.png"
         table.loc[5, ["source_url", "preview_hash"]] = ["javascript:alert(1)", "not base64!"]
 
-    return Workspace.open(changed(synthetic_path, tmp_path / "w", change))
+    return Workspace.open(with_images(synthetic_path, tmp_path / "w", change))
 
 
 def test_images_come_from_file_then_source_then_preview(pictured: Workspace) -> None:
