@@ -1,4 +1,4 @@
-"""The processes that read images, for every job that does."""
+"""The processes of every job that works in several."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def reading_pool(workers: int) -> ProcessPoolExecutor:
+def worker_pool(workers: int, start: Callable[..., None] | None = None, *args: Any) -> ProcessPoolExecutor:
     """Processes that leave Ctrl-C to their parent and end with it, even when it is killed; fed by :func:`submit`.
 
-    Spawned, not forked: a forked worker would inherit, and outlive its killed parent with, the workspace's lock.
+    Spawned, not forked: a forked worker would inherit, and outlive its killed parent with, the workspace's lock, and
+    forked BLAS threads hang.
+
+    Args:
+        start: what each process does first, with these arguments.
     """
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(start, args))
 
 
 def submit(
@@ -42,7 +47,7 @@ def submit(
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin() -> None:
+def _begin(start: Callable[..., None] | None, args: tuple[Any, ...]) -> None:
     """In a worker: end when the parent is gone, and keep decoders' warnings off the screen."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
@@ -54,3 +59,5 @@ def _begin() -> None:
             os._exit(1)
 
         threading.Thread(target=follow, daemon=True).start()
+    if start is not None:
+        start(*args)

@@ -43,9 +43,17 @@ class AtlasKey:
     controls: int = 200
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.top_heads < 1 or self.draws < 2 or self.controls < 1 or self.seed < 0:
+            raise AigiError(
+                f"A search takes at least one head, two draws, one control and a seed of 0 or more; got {self.top_heads}, "
+                f"{self.draws}, {self.controls} and {self.seed}."
+            )
+
     def of(self, workspace: Workspace) -> str:
-        """Name of the atlas's directory."""
-        return digest_of({"format": FORMAT, "workspace": workspace.digest, **vars(self)})
+        """Name of the atlas's directory; the phrases count, because an atlas says how nameable detectors are."""
+        phrases = workspace.text_bank("phrases").digest if "phrases" in workspace.text_banks else ""
+        return digest_of({"format": FORMAT, "workspace": workspace.digest, "phrases": phrases, **vars(self)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +98,7 @@ class Atlas:
 
     Attributes:
         about: ``key``, ``parameters``, ``generators``, ``families``, ``pairs``, ``components``, ``heads`` (layers,
-            heads), ``protocol``, ``versions``, ``seconds``.
+            heads), ``versions``, ``seconds``.
     """
 
     path: Path
@@ -98,7 +106,7 @@ class Atlas:
 
     @classmethod
     def open(cls, workspace: Workspace, key: AtlasKey | None = None) -> Atlas:
-        """The atlas of a workspace.
+        """The atlas of a workspace, read at once: a search that goes on replaces its files.
 
         Raises:
             WorkspaceError: it has not been searched, or what is there is damaged; says what to run.
@@ -119,7 +127,13 @@ class Atlas:
                 f"The atlas {path} is damaged ({error}): remove that directory and run 'python -m precompute search "
                 f"--workspace {workspace.path}' again."
             ) from error
-        return cls(path, about)
+        atlas = cls(path, about)
+        if not len(atlas._arrays["cut"]) == len(atlas.summary.drop_duplicates(["a", "b"])) == len(atlas.pairs):
+            raise WorkspaceError(
+                f"The atlas {path} holds other pairs than it says, because a search is writing it or was stopped: run "
+                f"'python -m precompute search --workspace {workspace.path}' and open it again."
+            )
+        return atlas
 
     @property
     def generators(self) -> tuple[str, ...]:
@@ -161,9 +175,7 @@ class Atlas:
         try:
             return read_arrays(self.path / "arrays.npz")[0]
         except (OSError, ValueError) as error:
-            raise WorkspaceError(
-                f"The atlas {self.path} is damaged ({error}): remove that directory and search again."
-            ) from error
+            raise self._damaged(error) from error
 
     def matrix(self, view: str = "embedding", metric: str = DEFAULT_METRIC, pair: Iterable[str] = ()) -> pd.DataFrame:
         """Transfer matrix (rows train, columns test) of a view: ``embedding`` and ``residual`` without a pair;
@@ -229,8 +241,7 @@ class Atlas:
         search = set(pair)
         names = np.array(self.generators)
         outside = np.array([name not in search for name in names])
-        found = self.random_removal
-        return found.band(max(kept, int(found.kept[0])), outside[:, None] & outside & (names[:, None] != names))
+        return self.random_removal.band(kept, outside[:, None] & outside & (names[:, None] != names))
 
     @property
     def random_repeats(self) -> int:
@@ -272,7 +283,13 @@ class Atlas:
         return self.generators.index(generator)
 
     def _table(self, name: str) -> pd.DataFrame:
-        return pd.read_parquet(self.path / f"{name}.parquet")
+        try:
+            return pd.read_parquet(self.path / f"{name}.parquet")
+        except (OSError, ValueError) as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> WorkspaceError:
+        return WorkspaceError(f"The atlas {self.path} is damaged ({error}): remove that directory and search again.")
 
 
 def file_names() -> tuple[str, ...]:

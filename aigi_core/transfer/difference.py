@@ -96,15 +96,20 @@ def difference(a: TransferMatrix, b: TransferMatrix, metric: str = DEFAULT_METRI
     values = a.values[metric] - b.values[metric]
     low, high = percentile_interval(draws, a.protocol["confidence"])
     p = paired_p_value(values, draws)
+    return MatrixDifference(
+        metric, a.train_names, a.test, values, low, high, p, adjusted(p), draws, confidence=a.protocol["confidence"]
+    )
+
+
+def adjusted(p: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+    """p-values after Benjamini-Hochberg (1995) over all that are defined; NaN where they are not."""
     q = np.full_like(p, np.nan)
     finite = np.isfinite(p)
     if finite.any():
         from scipy.stats import false_discovery_control  # a second to load, which every page would pay
 
         q[finite] = false_discovery_control(p[finite], method="bh")
-    return MatrixDifference(
-        metric, a.train_names, a.test, values, low, high, p, q, draws, confidence=a.protocol["confidence"]
-    )
+    return q
 
 
 def paired_p_value(values: Float[np.ndarray, ...], draws: Float[np.ndarray, "B ..."]) -> Float[np.ndarray, ...]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.special import stdtrit
 
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol, train_detectors
 from aigi_core.errors import AigiError
-from aigi_core.resampling import percentile_interval
 from aigi_core.transfer.matrix import TrainSet, as_train_sets, transfer_matrix
 from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
@@ -35,15 +35,23 @@ class RandomRemoval:
     def band(self, kept: int, cells: Bool[np.ndarray, "K T"], confidence: float = 0.95) -> tuple[float, float, float]:
         """Mean and band of the mean over these cells when ``kept`` random components stay.
 
-        Between the sizes that were drawn, quantiles are interpolated along the logarithm of the size.
+        The band is where one more random removal falls with this confidence (Student's t over the removals drawn:
+        percentiles of ten would cover four in five). Between the sizes that were drawn, it is interpolated along the
+        logarithm of the size; for fewer components than the smallest size it is that size's, which flatters chance, not the search.
+        NaN without cells.
         """
-        if not self.kept[0] <= kept <= self.kept[-1]:
-            raise AigiError(
-                f"Random removals were drawn for {self.kept[0]} to {self.kept[-1]} kept components, not {kept}."
-            )
+        if not 1 <= kept <= self.kept[-1]:
+            raise AigiError(f"Between 1 and {self.kept[-1]} components can be kept, not {kept}.")
+        if not cells.any():
+            return np.nan, np.nan, np.nan
         means = self.values[:, :, cells].mean(axis=2)  # [S, R]
-        low, high = percentile_interval(means.T, confidence)
-        at = [np.interp(np.log(kept), np.log(self.kept), curve) for curve in (means.mean(axis=1), low, high)]
+        repeats = means.shape[1]
+        half = np.full(len(means), np.nan)
+        if repeats > 1:
+            half = stdtrit(repeats - 1, 0.5 + confidence / 2) * means.std(axis=1, ddof=1) * np.sqrt(1 + 1 / repeats)
+        half[self.kept == self.kept[-1]] = 0.0  # all components: nothing is random
+        centre = means.mean(axis=1)
+        at = [np.interp(np.log(kept), np.log(self.kept), curve) for curve in (centre, centre - half, centre + half)]
         return float(at[0]), float(at[1]), float(at[2])
 
 
@@ -73,8 +81,10 @@ def random_removal(
     sizes = np.unique(
         np.geomspace(min(4, d), d, 7).round().astype(int) if kept is None else np.asarray([*kept, d], int)
     )
-    if sizes[0] < 1 or sizes[-1] > d:
-        raise AigiError(f"Between 1 and {d} components can be kept, not {sizes[0]} to {sizes[-1]}.")
+    if sizes[0] < 1 or sizes[-1] > d or repeats < 1:
+        raise AigiError(
+            f"Between 1 and {d} components can be kept, at least once; got {sizes[0]} to {sizes[-1]}, {repeats} times."
+        )
     rng = np.random.default_rng(seed)
     values = []
     for done, size in enumerate(sizes):

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.errors import AigiError
 from aigi_core.images import ImageError, load_rgb, read_bytes
-from precompute.pool import reading_pool, submit
+from precompute.pool import submit, worker_pool
 
 CHUNK = 32
 """Images a task: enough that handing them over costs little, few enough that all workers share a batch."""
@@ -59,7 +59,7 @@ def read_batches(
         return
     chunked = ([batch[i : i + CHUNK] for i in range(0, len(batch), CHUNK)] for batch in batches)
     ahead: deque[list[Future[ReadBatch]]] = deque()
-    with reading_pool(workers) as pool:
+    with worker_pool(workers) as pool:
         try:
             for chunks in chunked:
                 ahead.append([submit(pool, read, root, chunk, preprocessing) for chunk in chunks])

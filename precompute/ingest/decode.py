@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from aigi_core.images import ImageError, load_rgb, preview_hash, read_bytes
-from precompute.pool import reading_pool, submit
+from precompute.pool import submit, worker_pool
 
 Facts = dict[str, Any]
 CHUNK = 32
@@ -73,7 +73,7 @@ def _in_processes(
     while waiting:
         running: dict[Future[list[Facts]], list[str]] = {}
         try:
-            with reading_pool(workers) as pool:
+            with worker_pool(workers) as pool:
                 while waiting or running:
                     while waiting and len(running) < 2 * workers:
                         future = submit(pool, _read_chunk, read, root, waiting[0])
@@ -85,7 +85,7 @@ def _in_processes(
             # Some file under way kills its reader; alone in a process each, the others survive it.
             suspects = deque(path for chunk in running.values() for path in chunk)
             while suspects:
-                with reading_pool(1) as pool:
+                with worker_pool(1) as pool:
                     while suspects:
                         path = suspects.popleft()
                         try:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from itertools import combinations
-from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 from aigi_core.errors import AigiError
 from aigi_core.transfer.atlas import FORMAT, METRICS_KEPT, TABLES, AtlasKey, read_arrays, write_arrays
+from aigi_core.transfer.difference import adjusted
 from aigi_core.transfer.pairs import Pair, parse_pairs
 from aigi_core.workspace import Workspace, exclusive, tool_versions, write_atomic
+from precompute.pool import submit, worker_pool
 from precompute.search.pair import Arrays, Searcher, Tables, compute_shared
 
 SHARED = "shared.npz"
@@ -36,9 +38,12 @@ def search(
     """Search what has not been searched yet and publish the atlas; returns a sentence saying where it lies.
 
     Raises:
-        AigiError: no workspace, unknown generators, a pair that cannot be judged, or another search at work.
+        AigiError: no workspace, unknown generators, a pair that cannot be judged, another search at work, or a process
+            that was killed.
     """
     key = key or AtlasKey()
+    if workers is not None and workers < 1:
+        raise AigiError(f"A search needs at least one process, got {workers}.")
     workspace = Workspace.open(workspace_path)
     wanted = parse_pairs(pairs, workspace.domains)
     path = workspace.result_path("atlas", key.of(workspace))
@@ -63,10 +68,8 @@ def search(
         _publish(
             workspace, key, path, shared, {pair: found[pair] for pair in sorted(found, key=_order(names))}, seconds
         )
-        for pair in found:
-            _file(path, names, pair).unlink(missing_ok=True)
         (path / SHARED).unlink(missing_ok=True)
-        (path / "pairs").rmdir()
+        shutil.rmtree(path / "pairs")  # with what a killed process may have left half written
     return f"The atlas of {len(found)} pairs lies in {path}."
 
 
@@ -74,16 +77,18 @@ def _search_all(workspace: Workspace, key: AtlasKey, path: Path, todo: Sequence[
     if not todo:
         return
     names, start = workspace.domains.generators, perf_counter()
-    context = get_context("spawn")  # forked BLAS threads hang
-    with ProcessPoolExecutor(
-        min(workers, len(todo)), context, initializer=_start_worker, initargs=(workspace.path, key, path)
-    ) as pool:
-        jobs = {pool.submit(_one, pair, str(_file(path, names, pair))): pair for pair in todo}
+    with worker_pool(min(workers, len(todo)), _start_worker, workspace.path, key, path) as pool:
+        jobs = {submit(pool, _one, pair, str(_file(path, names, pair))): pair for pair in todo}
         try:
             for done, job in enumerate(as_completed(jobs), 1):
                 job.result()
                 left = (perf_counter() - start) / done * (len(todo) - done)
                 _say(f"[{done}/{len(todo)}] {' : '.join(jobs[job])} - about {_duration(left)} left")
+        except BrokenProcessPool as error:
+            raise AigiError(
+                "A process of the search was killed, perhaps for want of memory: run it again, it goes on where it "
+                "stopped; with '--workers 1' it needs least."
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -129,6 +134,8 @@ def _merged(path: Path) -> tuple[tuple[Arrays, Tables] | None, dict[Pair, tuple[
         about = json.loads((path / "atlas.json").read_text("utf-8"))
         arrays = read_arrays(path / "arrays.npz")[0]
         tables = {name: pd.read_parquet(path / f"{name}.parquet") for name in TABLES}
+        if not len(arrays["cut"]) == len(tables["summary"].drop_duplicates(["a", "b"])) == len(about["pairs"]):
+            raise ValueError("stopped while it was published")
     except (OSError, ValueError, KeyError):
         return None, {}, 0.0
     own = {name: arrays.pop(name) for name in SHARED_ARRAYS}
@@ -166,7 +173,7 @@ def _publish(
     }
     summary = tables["summary"]
     same = summary.groupby(["view", "metric", "cells"])["p_value"]
-    summary["q_value"] = same.transform(lambda p: false_discovery_control(p, method="bh"))
+    summary["q_value"] = same.transform(lambda p: adjusted(p.to_numpy()))
     write_arrays(path / "arrays.npz", arrays, {})
     for name, table in tables.items():
         write_atomic(path / f"{name}.parquet", table.to_parquet(index=False, compression="zstd"))

@@ -169,7 +169,7 @@ class Searcher:
             about | {
                 "detector": name, "family": matrix.family_of[name], "text": str(self.lexicon.table["text"].iloc[found[k, 0]]),
                 "cosine": float(cosines[k, 0]), "null": float(np.median(null.nearest[:, 0])),
-                "p_value": float(null.p_value(cosines[k, :1])[0]), "ood": float(matrix.values[DEFAULT_METRIC][k, unseen[k]].mean()),
+                "p_value": float(null.p_value(cosines[k, :1])[0]), "ood": _mean(matrix.values[DEFAULT_METRIC][k, unseen[k]]),
                 "searched": name in names,
             }
             for k, name in enumerate(self.generators) if usable[k]
@@ -225,6 +225,10 @@ def _head_scores(
 def _cells(matrix: TransferMatrix, pair: Pair) -> dict[str, Bool[np.ndarray, "K T"]]:
     seen = matrix.without(pair)
     return {"D_eval": seen, "D_eval, ood": seen & ~matrix.in_domain}
+
+
+def _mean(values: Float[np.ndarray, " n"]) -> float:
+    return float(values.mean()) if len(values) else np.nan
 
 
 def _stack(matrix: TransferMatrix) -> Float[np.ndarray, "M K T"]:

@@ -5,7 +5,7 @@ import pytest
 
 from aigi_core.errors import AigiError
 from aigi_core.transfer import trainer, transfer_matrix
-from aigi_core.transfer.random_removal import random_removal
+from aigi_core.transfer.random_removal import RandomRemoval, random_removal
 from aigi_core.workspace import Workspace
 
 
@@ -28,5 +28,26 @@ def test_band_narrows_towards_nothing_removed(synthetic: Workspace) -> None:
 def test_bad_input_is_named(synthetic: Workspace) -> None:
     with pytest.raises(AigiError, match="Between 1 and 24 components"):
         random_removal(synthetic, kept=(30,))
-    with pytest.raises(AigiError, match="3 to 24 kept components, not 2"):
-        random_removal(synthetic, ["alpha-gan"], kept=(3,), repeats=1).band(2, np.ones((1, 4), bool))
+    with pytest.raises(AigiError, match="at least once"):
+        random_removal(synthetic, kept=(3,), repeats=0)
+    with pytest.raises(AigiError, match="Between 1 and 24 components can be kept, not 0"):
+        random_removal(synthetic, ["alpha-gan"], kept=(3,), repeats=1).band(0, np.ones((1, 4), bool))
+
+
+def test_a_search_that_keeps_less_than_was_drawn_has_a_band(synthetic: Workspace) -> None:
+    found = random_removal(synthetic, kept=(3,), repeats=3)
+    every = np.ones((4, 4), bool)
+    assert found.band(1, every) == found.band(3, every)
+    assert np.isnan(found.band(3, ~every)).all()
+
+
+def test_the_band_covers_one_more_removal() -> None:
+    """Nineteen in twenty further random removals fall into the band of ten; into their percentiles, four in five."""
+    drawn = np.random.default_rng(0).standard_normal((2000, 11))
+    inside = []
+    for *ten, further in drawn:
+        values = np.stack([ten, ten])[:, :, None, None]
+        found = RandomRemoval(np.array([5, 9]), values, "auc", (("a",),), ("b",))
+        _, low, high = found.band(5, np.ones((1, 1), bool))
+        inside.append(low <= further <= high)
+    assert 0.93 < np.mean(inside) < 0.97

@@ -1,6 +1,7 @@
 """The search job on a small workspace: what it stores is what the library computes, and it goes on where it stopped."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.transfer import transfer_matrix
 from aigi_core.transfer.atlas import Atlas
-from aigi_core.workspace import Workspace
+from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
 from precompute.__main__ import main
 from precompute.search import job
+from tests.factory import with_images
 from tests.precompute.search.conftest import KEY
 
 PAIR = ("alpha-gan", "beta-diff")
@@ -104,7 +106,7 @@ def test_goes_on_where_it_stopped(
     done: list[tuple[str, str]] = []
     original = job._one
     monkeypatch.setattr(job, "_one", lambda pair, file: (done.append(pair), original(pair, file)))
-    monkeypatch.setattr(job, "ProcessPoolExecutor", _InProcess)
+    monkeypatch.setattr(job, "worker_pool", _InProcess)
     job.search(path, "alpha-gan:beta-diff,delta-ar:beta-diff", key=KEY)
     assert done == [("delta-ar", "beta-diff")]
     assert "2 pairs wanted, 1 of them searched before" in capsys.readouterr().err
@@ -121,7 +123,7 @@ def test_an_interrupted_search_keeps_its_finished_pairs(
 ) -> None:
     copy = tmp_path / "workspace"
     shutil.copytree(synthetic_path, copy)
-    monkeypatch.setattr(job, "ProcessPoolExecutor", _InProcess)
+    monkeypatch.setattr(job, "worker_pool", _InProcess)
     done: list[tuple[str, str]] = []
     original = job._one
 
@@ -142,16 +144,93 @@ def test_an_interrupted_search_keeps_its_finished_pairs(
     files = list((folder / "pairs").iterdir())
     assert len(files) == 1
     files[0].write_bytes(files[0].read_bytes()[:200])  # a damaged file is no finished pair
+    (folder / "pairs" / ".000-002.npz.1.tmp").write_bytes(b"half")  # nor what a killed process was writing
     monkeypatch.setattr(job, "_one", lambda pair, file: (done.append(pair), original(pair, file)))
     job.search(copy, pairs, key=KEY)
     assert len(done) == 3 and len(Atlas.open(workspace, KEY).pairs) == 2
+    assert not (folder / "pairs").exists()
+
+
+def test_a_search_stopped_while_it_publishes_leaves_no_wrong_pairs(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New arrays beside the old list of pairs are refused, and the next search makes all of it anew."""
+    copy = tmp_path / "workspace"
+    shutil.copytree(path, copy)
+    workspace = Workspace.open(copy)
+    before, kept = Atlas.open(workspace, KEY), Atlas.open(workspace, KEY).kept(PAIR)
+    monkeypatch.setattr(job, "worker_pool", _InProcess)
+    original = job.write_atomic
+
+    def stop(file: Path, content: bytes) -> None:
+        if file.name == "atlas.json":
+            raise KeyboardInterrupt
+        original(file, content)
+
+    monkeypatch.setattr(job, "write_atomic", stop)
+    pairs = "alpha-gan:beta-diff,alpha-gan:delta-ar"  # the new one sorts between the two published ones
+    with pytest.raises(KeyboardInterrupt):
+        job.search(copy, pairs, key=KEY)
+    with pytest.raises(WorkspaceError, match="other pairs than it says.*run 'python -m precompute search"):
+        Atlas.open(workspace, KEY)
+    assert len(before.summary) == 36  # an atlas that is open stays as it was
+    monkeypatch.setattr(job, "write_atomic", original)
+    job.search(copy, pairs, key=KEY)
+    after = Atlas.open(workspace, KEY)
+    assert PAIR in after.pairs and len(after.pairs) == 2
+    np.testing.assert_array_equal(after.kept(PAIR), kept)
+
+
+def test_three_generators_leave_one_to_judge_on(
+    synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One generator has no out-of-domain cell: its rows say nothing, and the others stand."""
+    copy = with_images(
+        synthetic_path,
+        tmp_path / "workspace",
+        lambda images: images.__setitem__(
+            "left_out", images["left_out"].where(images["generator"] != "delta-ar", "no")
+        ),
+    )
+    keep = (pd.read_parquet(copy / "images.parquet")["left_out"] == "").to_numpy()
+    for name, axis in (("embeddings.npy", 0), ("heads.npy", 2), ("ln_post.npy", 0)):
+        np.save(copy / name, np.compress(keep, np.load(copy / name), axis=axis))
+    manifest = read_manifest(copy)
+    write_manifest(copy, manifest | {"files": {name: describe_file(copy, name) for name in manifest["files"]}})
+    monkeypatch.setattr(job, "worker_pool", _InProcess)
+    job.search(copy, "beta-diff:gamma-diff", key=KEY)
+    table = Atlas.open(Workspace.open(copy), KEY).summary
+    assert (table.loc[table["cells"] == "D_eval", "n"] == 1).all()
+    assert table.loc[table["cells"] == "D_eval", "q_value"].between(0, 1).all()
+    assert table.loc[table["cells"] == "D_eval, ood", ["after", "q_value"]].isna().all(axis=None)
+
+
+def test_other_phrases_are_another_atlas(path: Path, tmp_path: Path) -> None:
+    """An atlas says how nameable detectors are."""
+    copy = tmp_path / "workspace"
+    shutil.copytree(path, copy)
+    np.save(copy / "text" / "phrases.npy", -np.load(copy / "text" / "phrases.npy"))
+    manifest = read_manifest(copy)
+    manifest["files"]["text/phrases.npy"] = describe_file(copy, "text/phrases.npy")
+    write_manifest(copy, manifest)
+    with pytest.raises(WorkspaceError, match="have not been searched yet"):
+        Atlas.open(Workspace.open(copy), KEY)
+
+
+def test_a_killed_process_is_named(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "workspace"
+    shutil.copytree(path, copy)
+    monkeypatch.setattr(job, "_one", os.abort)
+    monkeypatch.setattr(job, "submit", lambda pool, function, *args: pool.submit(function))
+    with pytest.raises(AigiError, match="process of the search was killed.*run it again"):
+        job.search(copy, "delta-ar:beta-diff", key=KEY, workers=1)
 
 
 class _InProcess:
     """A pool that runs jobs at once in this process."""
 
-    def __init__(self, workers: int, context: object, initializer: object, initargs: tuple[object, ...]) -> None:
-        initializer(*initargs)  # type: ignore[operator]
+    def __init__(self, workers: int, start: object, *args: object) -> None:
+        start(*args)  # type: ignore[operator]
 
     def __enter__(self) -> "_InProcess":
         return self
@@ -176,6 +255,13 @@ class _InProcess:
 def test_bad_input_is_named(path: Path, atlas: Atlas, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "--workspace", str(path), "--pairs", "alpha-gan:omega"]) == 2
     assert "'alpha-gan:omega' is not a pair of generators" in capsys.readouterr().err
+    for wrong, words in (
+        ("--workers=0", "at least one process"),
+        ("--draws=1", "two draws"),
+        ("--seed=-1", "a seed of 0"),
+    ):
+        assert main(["search", "--workspace", str(path), wrong]) == 2
+        assert words in capsys.readouterr().err
     with pytest.raises(AigiError, match="has not been searched.*--pairs delta-ar:gamma-diff"):
         atlas.kept(("delta-ar", "gamma-diff"))
     with pytest.raises(AigiError, match="keeps balanced_accuracy"):
@@ -195,6 +281,11 @@ def test_a_damaged_atlas_is_refused(path: Path, tmp_path: Path) -> None:
     arrays.write_bytes(arrays.read_bytes()[:-100])
     with pytest.raises(WorkspaceError, match="arrays.npz is damaged"):
         Atlas.open(workspace, KEY).kept(PAIR)
+    arrays.write_bytes((path / arrays.relative_to(copy)).read_bytes())
+    table = folder / "words.parquet"
+    table.write_bytes(table.read_bytes()[:-100])
+    with pytest.raises(WorkspaceError, match="is damaged.*search again"):
+        _ = Atlas.open(workspace, KEY).words
     (folder / "summary.parquet").unlink()
     with pytest.raises(WorkspaceError, match="damaged.*missing summary.parquet"):
         Atlas.open(workspace, KEY)
