@@ -57,9 +57,8 @@ class Hessians:
     """
 
     def __init__(self, Z: Array, precision: type, intercept: bool) -> None:
-        edge: Array = np.full((len(Z), 1), intercept, precision)
-        self.Z = np.append(Z.astype(precision), edge, axis=1)
-        self.intercept, self.q = intercept, self.Z.shape[1]
+        self.Z: Array = Z.astype(precision)
+        self.intercept, self.p = intercept, self.Z.shape[1]
         self.factors: dict[int, Array] = {}
         self.potrf, self.potrs = lapack.get_lapack_funcs(("potrf", "potrs"), dtype=np.float64)
 
@@ -67,29 +66,38 @@ class Hessians:
         """Steps [p, K] and [K] of columns called names; those marked stale have their Hessian made afresh."""
         fresh = [k for k, name in enumerate(names.tolist()) if stale[k] or name not in self.factors]
         if fresh:
-            shares = D[:, fresh] / D[:, fresh].sum(axis=0)
-            alike = len(fresh) > 1 and bool(np.abs(shares - shares[:, :1]).max() < 1e-6 * shares.max())
-            common = self._product(D[:, fresh[0]]) if alike else None
-            for k in fresh:
-                H = self._product(D[:, k]) if common is None else common * (D[:, k].sum() / D[:, fresh[0]].sum())
-                self._factorise(int(names[k]), H)
+            weights = D[:, fresh].astype(self.Z.dtype)
+            edges, totals = product(self.Z.T, weights), weights.sum(axis=0, dtype=np.float64)
+            alike = not self.factors and self._proportional(weights)
+            common = self._moments(weights[:, 0]) / totals[0] if alike else None
+            for i, k in enumerate(fresh):
+                moments = self._moments(weights[:, i]) if common is None else common * totals[i]
+                self.factors[int(names[k])] = self._factor(moments, edges[:, i], totals[i])
         step = np.append(-G, -h[None], axis=0)
         for k, name in enumerate(names.tolist()):
             step[:, k] = self.potrs(self.factors[name], step[:, k])[0]
         return step[:-1], step[-1]
 
-    def _product(self, weights: Array) -> Array:
-        rooted = self.Z * np.sqrt(weights).astype(self.Z.dtype)[:, None]
-        product: Array = (rooted.T @ rooted).astype(np.float64)
-        return product
+    def _proportional(self, weights: Array) -> bool:
+        shares = weights / weights.sum(axis=0)
+        return bool(np.abs(shares - shares[:, :1]).max() < 1e-6 * shares.max())
 
-    def _factorise(self, name: int, H: Array) -> None:
-        H.flat[: (self.q - 1) * (self.q + 1) : self.q + 1] += 1.0
-        if not self.intercept:
-            H[-1, -1] = 1.0
-        self.factors[name], info = self.potrf(H, overwrite_a=1)
+    def _moments(self, weights: Array) -> Array:
+        rooted = self.Z * np.sqrt(weights)[:, None]
+        moments: Array = rooted.T @ rooted
+        return moments
+
+    def _factor(self, moments: Array, edge: Array, total: float) -> Array:
+        H = np.eye(self.p + 1, order="F")
+        H[:-1, :-1] += moments
+        if self.intercept:
+            H[-1, :-1] = H[:-1, -1] = edge
+            H[-1, -1] = total
+        factor: Array
+        factor, info = self.potrf(H, overwrite_a=1)
         if info != 0:
             raise AigiError("The features have no usable second moments: look for enormous values among them.")
+        return factor
 
 
 def conjugate_gradients(

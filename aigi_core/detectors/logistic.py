@@ -26,6 +26,8 @@ TOLERANCE = 1e-8
 NARROW = 96
 """Up to this many features a Hessian is cheaper than conjugate gradients."""
 _MAX_OUTER = 100
+_COARSE = 1e-5
+"""Gradient, relative to the rows' total weight, to which float32 rows lead."""
 
 Array = np.ndarray
 
@@ -89,10 +91,10 @@ def fit_logistic(
         W[:], b[:] = np.broadcast_to(init.weights.T, W.shape), init.intercept if fit_intercept else 0.0
     if n < d:  # the solution lies in the span of the rows: rotate into it (X = Z Q', w = Q u)
         Q, R = np.linalg.qr(X.T)
-        fit = _newton(np.ascontiguousarray(R.T), Y, c, Q.T @ W, b, fit_intercept, tol, None)
+        fit = _Newton(np.ascontiguousarray(R.T), Y, c, fit_intercept, None).minimise(Q.T @ W, b, tol)
         weights = fit.weights @ Q.T
         return LogisticFit(weights, fit.intercept, fit.gradient_norm, fit.iterations)
-    return _newton(X, Y, c, W, b, fit_intercept, tol, gram)
+    return _Newton(X, Y, c, fit_intercept, gram).minimise(W, b, tol)
 
 
 def log_loss(f: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -140,67 +142,122 @@ def balance(Y: Float[np.ndarray, "n B"], S: Float[np.ndarray, "n B"]) -> Float[n
     return balance
 
 
-def _newton(
-    Z: Array, Y: Array, c: Array, W: Array, b: Array, intercept: bool, tol: float, gram: Gram | None
-) -> LogisticFit:
-    """Newton's method on all columns at once; columns leave as they converge."""
-    p, batch = W.shape
-    W, b = W.copy(), b.copy()
-    norms, iterations = np.full(batch, np.inf), np.zeros(batch, int)
-    active = np.arange(batch)
-    narrow = p <= NARROW
-    Z32 = Z.astype(np.float32)
-    hessians: dict[type, Hessians] = {}
-    pace = np.ones(batch)
-    if not narrow and gram is None:
-        gram = Gram(Z32)
-    stalled = np.zeros(batch, int)
+@dataclass(eq=False)
+class _Point:
+    """Where K columns stand: solutions [p, K] and [K], decision values and curvature in them [n, K], gradient and norm."""
 
-    def gradient(rows: Array, r: Array, V: Array) -> tuple[Array, Array]:
-        return product(rows.T, r) + V, r.sum(axis=0) * intercept
+    V: Array
+    v: Array
+    f: Array
+    D: Array
+    G: Array
+    h: Array
+    norm: Array
 
-    V, v, exact = W, b, True
-    f = product(Z, V) + v if V.any() else np.broadcast_to(v, (len(Z), batch))
-    sign, total = 2 * Y - 1, c.sum(axis=0)
-    loss, r, D = _loss(f, sign, c, V)
-    G, h = gradient(Z, r, V)
-    for _ in range(_MAX_OUTER):
-        norm = np.sqrt((G * G).sum(axis=0) + h * h)
-        norms[active] = norm
-        done = (norm < tol) & exact
-        if done.any():
-            W[:, active[done]], b[active[done]] = V[:, done], v[done]
-            keep = ~done
-            active = active[keep]
-            if not len(active):
-                return LogisticFit(np.ascontiguousarray(W.T), b, norms, iterations)
-            V, v, f, loss, D, G, h, norm = (a[..., keep] for a in (V, v, f, loss, D, G, h, norm))
-            sign, c, total = (a if a.shape[-1] == 1 else a[..., keep] for a in (sign, c, total))
-        iterations[active] += 1
-        eta = _forcing(norm, tol)
-        if narrow or (stalled[active] > 1).any():
-            precision = np.float64 if (stalled[active] > 0).any() else np.float32
-            if precision not in hessians:
-                hessians[precision] = Hessians(Z, precision, intercept)
-            # A Newton step that shrinks the gradient by rho leaves a Hessian that goes on to shrink it by about 2 rho.
-            stale = norm * (2 * pace[active]) ** 2 > 0.1 * tol
-            dV, dv = hessians[precision].directions(D, G, h, active, stale)
-        else:
-            assert gram is not None
-            dV, dv = conjugate_gradients(Z32, D, G, h, norm, eta, intercept, gram)
-        # Far from all solutions, float32 tells where to go next; what ends a fit is always float64.
-        was, exact = exact, bool(narrow or (norm * eta < 1e-6 * total).any())
-        rows = Z if exact else Z32
-        slack = 1e-12 if exact and was else 1e-5
-        V, v, f, loss, r, D = _step(rows, sign, c, V, v, f, loss, G, h, dV, dv, slack)
-        G, h = gradient(rows, r.astype(rows.dtype), V)
-        pace[active] = np.sqrt((G * G).sum(axis=0) + h * h) / norm
-        stalled[active] += pace[active] > 0.5
-    worst = int(np.argmax(norms))
-    raise AigiError(
-        f"Logistic regression did not reach a gradient of {tol:g} (got {norms[worst]:.1e}): scale the features to about "
-        f"unit norm, or lower C."
-    )
+    def columns(self, keep: Array) -> _Point:
+        return _Point(*(getattr(self, name)[..., keep] for name in _Point.__dataclass_fields__))
+
+
+class _Newton:
+    """Newton's method on all columns at once: on float32 rows while they can tell where to go, then exactly."""
+
+    def __init__(self, Z: Array, Y: Array, c: Array, intercept: bool, gram: Gram | None) -> None:
+        self.Z, self.Z32, self.intercept = Z, Z.astype(np.float32), intercept
+        self.sign, self.c = 2 * Y - 1, c
+        self.narrow = Z.shape[1] <= NARROW
+        self.gram = Gram(self.Z32) if gram is None and not self.narrow else gram
+        self.hessians: dict[type, Hessians] = {}
+
+    def minimise(self, W: Array, b: Array, tol: float) -> LogisticFit:
+        """From [p, B] and [B] to a gradient below tol."""
+        batch = len(b)
+        self.W, self.b, self.tol = W.copy(), b.copy(), tol
+        self.norms, self.iterations = np.full(batch, np.inf), np.zeros(batch, int)
+        self.pace, self.stalled = np.ones(batch), np.zeros(batch, int)
+        total = np.broadcast_to(self.c.sum(axis=0), batch)
+        self._descend(self.Z32, np.maximum(_COARSE * total, tol), 1e-5)
+        self.stalled[:] = 0
+        self._descend(self.Z, np.full(batch, tol), 1e-12)
+        if not (self.norms < tol).all():
+            raise AigiError(
+                f"Logistic regression did not reach a gradient of {tol:g} (got {self.norms.max():.1e}): scale the features to "
+                f"about unit norm, or lower C."
+            )
+        return LogisticFit(np.ascontiguousarray(self.W.T), self.b, self.norms, self.iterations)
+
+    def _descend(self, rows: Array, goal: Array, slack: float) -> None:
+        """Bring every column's gradient below its goal, or as far as the rows' precision carries."""
+        coarse = rows is self.Z32
+        active = np.arange(len(goal))
+        sign, c = self.sign.astype(rows.dtype), self.c.astype(rows.dtype)
+        here = self._at(rows, sign, c, self.W, self.b)
+        for _ in range(_MAX_OUTER):
+            self.norms[active] = here.norm
+            done = here.norm < goal[active]
+            if coarse:
+                done |= self.stalled[active] > 1
+            if done.any():
+                self.W[:, active[done]], self.b[active[done]] = here.V[:, done], here.v[done]
+                active, here = active[~done], here.columns(~done)
+                sign, c = (a if a.shape[1] == 1 else a[:, ~done] for a in (sign, c))
+                if not len(active):
+                    return
+            self.iterations[active] += 1
+            dV, dv = self._direction(here, active, goal[active])
+            there = self._step(rows, sign, c, here, dV, dv, slack)
+            self.pace[active] = there.norm / here.norm
+            self.stalled[active] += self.pace[active] > 0.5
+            here = there
+        self.W[:, active], self.b[active] = here.V, here.v
+
+    def _direction(self, here: _Point, active: Array, goal: Array) -> tuple[Array, Array]:
+        stalled = self.stalled[active]
+        if self.gram is not None and (stalled < 2).all():
+            eta = _forcing(here.norm, self.tol)
+            return conjugate_gradients(self.Z32, here.D, here.G, here.h, here.norm, eta, self.intercept, self.gram)
+        precision = np.float64 if (stalled > 0).any() else np.float32
+        if precision not in self.hessians:
+            self.hessians[precision] = Hessians(self.Z, precision, self.intercept)
+        # A Newton step that shrinks the gradient by rho leaves a Hessian that goes on to shrink it by about 2 rho.
+        stale = here.norm * (2 * self.pace[active]) ** 3 > 0.1 * goal
+        return self.hessians[precision].directions(here.D, here.G, here.h, active, stale)
+
+    def _at(self, rows: Array, sign: Array, c: Array, V: Array, v: Array) -> _Point:
+        """The sign of fakes is 1, of real images -1."""
+        f = product(rows, V.astype(rows.dtype)) + v.astype(rows.dtype)
+        with np.errstate(over="ignore"):
+            wrong = 1 / (1 + np.exp(sign * f))  # probability of the other class
+        r = c * wrong
+        D = r - r * wrong
+        r *= -sign
+        G, h = product(rows.T, r) + V, r.sum(axis=0, dtype=np.float64) * self.intercept
+        return _Point(V, v, f, D, G, h, np.sqrt((G * G).sum(axis=0) + h * h))
+
+    def _step(self, rows: Array, sign: Array, c: Array, here: _Point, dV: Array, dv: Array, slack: float) -> _Point:
+        """The Newton step, halved for those columns of which neither the gradient shrinks nor the objective falls.
+
+        Args:
+            slack: the rounding of an objective: near the solution it cannot tell steps apart any more.
+        """
+        length = np.ones(len(dv))
+        for _ in range(40):
+            there = self._at(rows, sign, c, here.V + length * dV, here.v + length * dv)
+            doubtful = ~(there.norm < 0.9 * here.norm)
+            if not doubtful.any():
+                break
+            slope = (here.G * dV).sum(axis=0) + here.h * dv
+            before, after = (_objective(point, sign, c) for point in (here, there))
+            doubtful &= after > before + 1e-4 * length * slope + slack * np.abs(before)
+            if not doubtful.any():
+                break
+            length[doubtful] *= 0.5
+        return there
+
+
+def _objective(point: _Point, sign: Array, c: Array) -> Array:
+    losses = log_loss(point.f, sign > 0)
+    objective: Array = (c * losses).sum(axis=0, dtype=np.float64) + 0.5 * (point.V * point.V).sum(axis=0)
+    return objective
 
 
 def _forcing(norm: Array, tol: float) -> Array:
@@ -209,36 +266,3 @@ def _forcing(norm: Array, tol: float) -> Array:
     last: Array = 0.3 * tol / norm
     eta[last > 5e-5] = np.clip(last, 5e-5, 0.1)[last > 5e-5]
     return eta
-
-
-def _loss(f: Array, sign: Array, c: Array, V: Array) -> tuple[Array, Array, Array]:
-    """Objective [B], gradient in f [n, B] and curvature in f [n, B]; the sign of fakes is 1, of real images -1."""
-    margin = sign * f
-    e = np.exp(-np.abs(margin))
-    q = 1.0 / (1.0 + e)
-    wrong = np.where(margin >= 0, e * q, q)
-    # The absolute rounding of log(q) is all that a sum of losses needs.
-    objective = np.einsum("ij,ij->j", np.broadcast_to(c, f.shape), np.maximum(-margin, 0.0) - np.log(q))
-    return objective + 0.5 * (V * V).sum(axis=0), -sign * c * wrong, c * (e * q * q)
-
-
-def _step(
-    Z: Array, sign: Array, c: Array, V: Array, v: Array, f: Array, loss: Array, G: Array, h: Array, dV: Array, dv: Array,
-    slack: float,
-) -> tuple[Array, Array, Array, Array, Array, Array]:  # fmt: skip
-    """The Newton step, halved for those columns whose objective would rise.
-
-    Args:
-        slack: the rounding of an objective: near the solution it cannot tell steps apart any more.
-    """
-    slope = (G * dV).sum(axis=0) + h * dv
-    length = np.ones(len(v))
-    for _ in range(40):
-        V_new, v_new = V + length * dV, v + length * dv
-        f_new = product(Z, V_new.astype(Z.dtype)) + v_new
-        loss_new, r, D = _loss(f_new, sign, c, V_new)
-        rises = loss_new > loss + 1e-4 * length * slope + slack * np.abs(loss)
-        if not rises.any():
-            break
-        length[rises] *= 0.5
-    return V_new, v_new, f_new, loss_new, r, D
