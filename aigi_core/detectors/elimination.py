@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 import numpy as np
@@ -25,7 +25,7 @@ from scipy.linalg import blas
 
 from aigi_core.detectors.directions import inverse_spd
 from aigi_core.detectors.logistic import TOLERANCE, LogisticFit, balance, fit_logistic, log_loss
-from aigi_core.detectors.race import SAME, Race
+from aigi_core.detectors.race import SAME, Race, Solution
 from aigi_core.errors import AigiError
 
 Array = np.ndarray
@@ -38,6 +38,8 @@ _NARROW = 48
 """Up to this many components the Hessian is fresh at each step: it costs nothing."""
 _TOGETHER = 32
 """Candidates estimated to second order at a time."""
+_NEARBY = 1e-4
+"""A gradient so small that what remains to be moved is tiny."""
 _SAFETY = 3.0
 """Factor on the largest error of an estimate seen lately."""
 _FIRST_ERRORS = (0.5, 0.1, 0.3, 0.05)
@@ -175,21 +177,48 @@ class _State:
         self.alive = np.ones(X.shape[1], bool)
         self.errors: deque[Array] = deque([np.array(_FIRST_ERRORS)], maxlen=24)
         fit = fit_logistic(X, y, C, sample_weight=weight, fit_intercept=intercept)
-        self._arrive(np.append(fit.weights[0], fit.intercept[0]), float(fit.gradient_norm[0]))
+        self._arrive(self._exactly(np.append(fit.weights[0], fit.intercept[0])))
         self.age = _BLOCK  # the first step computes the Hessian
 
-    def _arrive(self, theta: Array, norm: float) -> None:
-        self.theta, self.norm = theta, norm
-        self.f, self.m = self.X @ theta[:-1] + theta[-1], self.T @ theta[:-1] + theta[-1]
+    def _arrive(self, solution: Solution) -> None:
+        self.here = solution
+        self.m = self._scores(solution.theta)
         # Second and third derivative of each training row's loss in its margin, [n].
-        t = np.tanh(0.5 * self.f)
+        t = np.tanh(0.5 * solution.f)
         self.second = self.c * 0.25 * (1 - t * t)
         self.third = -self.second * t
+
+    def _scores(self, theta: Array) -> Array:
+        scores: Array = self.T @ theta[:-1] + theta[-1]
+        return scores
+
+    def _exactly(self, theta: Array) -> Solution:
+        f = self.X @ theta[:-1] + theta[-1]
+        r = self._residuals(f)
+        return self._solution(theta, f, r, np.append(self.X.T @ r + theta[:-1], r.sum()))
+
+    def _near(self, known: Solution, theta: Array) -> Solution:
+        """By what changes from a solution known exactly: the smaller that is, the more exact in float32."""
+        move = theta - known.theta
+        f = known.f + self.rows @ move.astype(self.rows.dtype)
+        r = self._residuals(f)
+        change = self.rows.T @ (r - known.r).astype(self.rows.dtype) + move
+        change[-1] -= move[-1]  # the intercept is not penalised
+        return self._solution(theta, f, r, known.gradient + change)
+
+    def _residuals(self, f: Array) -> Array:
+        residuals: Array = self.c * (0.5 + 0.5 * np.tanh(0.5 * f) - self.y)
+        return residuals
+
+    def _solution(self, theta: Array, f: Array, r: Array, gradient: Array) -> Solution:
+        gradient[:-1] *= self.alive
+        gradient[-1] *= self.intercept
+        return Solution(theta, f, r, gradient, float(np.linalg.norm(gradient)))
 
     def score(self) -> tuple[int, float, float]:
         """Points of the images judged rightly, minus the mean log-loss, and the gradient's norm."""
         right = int(self.points @ ((self.m > 0) == self.fake))
-        return right, -float(self.share @ log_loss(self.m, self.fake)), self.norm
+        return right, -float(self.share @ log_loss(self.m, self.fake)), self.here.norm
 
     def remove_best(self) -> tuple[int, int]:
         """Remove the component whose absence scores best; returns its number and how many tied in accuracy."""
@@ -210,14 +239,15 @@ class _State:
         if leader not in race.solutions:
             self._fit(race, leader)
         self.errors.append(race.seen)
-        self._go(leader, *race.solutions[leader])
+        self._go(leader, race.solutions[leader])
         return int(self.numbers[leader]), int((race.right == race.right[leader]).sum())
 
     def _refresh(self) -> None:
         """Drop removed columns; compute afresh the inverse Hessian and how scoring rows answer to each component."""
         if not self.alive.all():
             self.X, self.T = np.ascontiguousarray(self.X[:, self.alive]), np.ascontiguousarray(self.T[:, self.alive])
-            self.theta, self.numbers = self.theta[np.append(self.alive, True)], self.numbers[self.alive]
+            self.numbers, kept = self.numbers[self.alive], np.append(self.alive, True)
+            self.here = replace(self.here, theta=self.here.theta[kept], gradient=self.here.gradient[kept])
             self.alive = np.ones(len(self.numbers), bool)
         p = len(self.numbers)
         curvature = self.curvature = self.second
@@ -243,7 +273,7 @@ class _State:
         """First-order solutions of all candidates and what their scores can be."""
         p, dtype = len(self.numbers), self.inverse.dtype
         step = np.zeros(p, dtype)
-        step[self.alive] = -self.theta[:p][self.alive] / np.diagonal(self.inverse)[:p][self.alive]
+        step[self.alive] = -self.here.theta[:p][self.alive] / np.diagonal(self.inverse)[:p][self.alive]
         margins = self.answers[:p] * step[:, None]
         size = np.maximum(margins.max(axis=1), -margins.min(axis=1)).astype(np.float64)
         margins += self.m.astype(dtype)
@@ -300,32 +330,40 @@ class _State:
         return size * out
 
     def _fit(self, race: Race, column: int) -> None:
-        """The exact solution without this column: quasi-Newton from the inverse at hand (L-BFGS, Nocedal 1980) with
-        float64 gradients, or else from scratch."""
-        theta = self.theta + race.step[column] * self.inverse[column]
+        """The exact solution without this column: quasi-Newton from the inverse at hand (L-BFGS, Nocedal 1980), or else
+        from scratch.
+
+        Margins and gradient are computed in float64 once, nearby; from there on their changes are so small that float32
+        gives them to float64's rounding.
+        """
+        theta = self.here.theta + race.step[column] * self.inverse[column]
         theta[column] = 0.0
-        before, step, last = np.inf, np.zeros(0), np.zeros(0)
+        self.alive[column] = False
+        there, known, pace = self._near(self.here, theta), None, 0.1
         pairs: list[tuple[Array, Array, float]] = []
         while True:
-            f = self.X @ theta[:-1] + theta[-1]
-            r = self.c * (0.5 + 0.5 * np.tanh(0.5 * f) - self.y)
-            gradient = np.append((self.X.T @ r + theta[:-1]) * self.alive, r.sum() * self.intercept)
-            gradient[column] = 0.0
-            norm = float(np.linalg.norm(gradient))
-            if norm < TOLERANCE:
+            last, step = there, -self._two_loops(there.gradient, pairs, column)
+            theta = theta + step
+            if known is None and last.norm * pace > _NEARBY:
+                there = self._near(self.here, theta)
+            elif known is None:
+                there = known = self._exactly(theta)
+            else:
+                there = self._near(known, theta)
+            if there.norm < TOLERANCE and known is not None:
                 break
-            if norm > 0.5 * before:
-                theta, norm = self._fit_afresh(column, theta)
-                self.age = _BLOCK  # this Hessian has served its time
-                break
-            if len(last):
-                change = gradient - last
-                pairs.append((step, change, 1 / float(step @ change)))
-            step = -self._two_loops(gradient, pairs, column)
-            theta += step
-            before, last = norm, gradient
-        race.settle(column, (self.T @ theta[:-1] + theta[-1]) * self.sign)
-        race.solutions[column] = (theta, norm)
+            pace = there.norm / last.norm
+            if pace > 0.5:
+                if known is not None:
+                    there = self._exactly(self._fit_afresh(theta))
+                    self.age = _BLOCK  # this Hessian has served its time
+                    break
+                pace = 0.0  # float32 leads no further
+            change = there.gradient - last.gradient
+            pairs.append((step, change, 1 / float(step @ change)))
+        self.alive[column] = True
+        race.settle(column, self._scores(there.theta) * self.sign)
+        race.solutions[column] = there
 
     def _two_loops(self, gradient: Array, pairs: list[tuple[Array, Array, float]], column: int) -> Array:
         q, shares = gradient.copy(), []
@@ -337,20 +375,20 @@ class _State:
             out += step * (share - scale * float(change @ out))
         return out
 
-    def _fit_afresh(self, column: int, start: Array) -> tuple[Array, float]:
-        kept = np.flatnonzero(self.alive & (np.arange(len(self.alive)) != column))
+    def _fit_afresh(self, start: Array) -> Array:
+        kept = np.flatnonzero(self.alive)
         init = LogisticFit(start[kept][None], start[-1:], np.zeros(1), np.zeros(1, int))
         fit = fit_logistic(
             self.X[:, kept], self.y, self.C, sample_weight=self.weight, fit_intercept=self.intercept, init=init
         )
         theta = np.zeros(len(start))
         theta[kept], theta[-1] = fit.weights[0], fit.intercept[0]
-        return theta, float(fit.gradient_norm[0])
+        return theta
 
-    def _go(self, column: int, theta: Array, norm: float) -> None:
+    def _go(self, column: int, solution: Solution) -> None:
         """Move to the solution without this column and downdate the inverse."""
         self.alive[column] = False
-        self._arrive(theta, norm)
+        self._arrive(solution)
         own, pivot = self.inverse[column].copy(), self.inverse[column, column]
         ger = blas.sger if self.inverse.dtype == np.float32 else blas.dger
         self.answers = ger(-1 / pivot, self.answers[column].copy(), own, a=self.answers.T, overwrite_a=1).T

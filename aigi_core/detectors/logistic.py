@@ -234,18 +234,21 @@ class _Newton:
         return _Point(V, v, f, D, G, h, np.sqrt((G * G).sum(axis=0) + h * h))
 
     def _step(self, rows: Array, sign: Array, c: Array, here: _Point, dV: Array, dv: Array, slack: float) -> _Point:
-        """The Newton step, halved for those columns of which neither the gradient shrinks nor the objective falls.
+        """The Newton step, halved for those columns whose objective would rise.
+
+        It is only looked at where the gradient does not shrink, or points far back along the step.
 
         Args:
             slack: the rounding of an objective: near the solution it cannot tell steps apart any more.
         """
         length = np.ones(len(dv))
+        slope = (here.G * dV).sum(axis=0) + here.h * dv
         for _ in range(40):
             there = self._at(rows, sign, c, here.V + length * dV, here.v + length * dv)
-            doubtful = ~(there.norm < 0.9 * here.norm)
+            overshoot = (there.G * dV).sum(axis=0) + there.h * dv
+            doubtful = ~((there.norm < 0.9 * here.norm) & (overshoot < -0.1 * slope))
             if not doubtful.any():
                 break
-            slope = (here.G * dV).sum(axis=0) + here.h * dv
             before, after = (_objective(point, sign, c) for point in (here, there))
             doubtful &= after > before + 1e-4 * length * slope + slack * np.abs(before)
             if not doubtful.any():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 Array = np.ndarray
@@ -12,6 +14,17 @@ NOISE = {np.dtype(np.float32): (1e-6, 5e-8), np.dtype(np.float64): (1e-12, 1e-13
 """Rounding of a margin, and of a mean log-loss."""
 
 
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A detector [p + 1] with the intercept last, its margins and the loss's slopes in them [n], gradient and its norm."""
+
+    theta: Array
+    f: Array
+    r: Array
+    gradient: Array
+    norm: float
+
+
 class Race:
     """What is known of each candidate's score: points of images judged rightly and mean log-loss, with bounds on both.
 
@@ -20,7 +33,7 @@ class Race:
         margins: [p, m] towards the true class; bound: [p] on their error.
         seen, worst: [4] errors of margins and log-loss to first and to second order, relative to :meth:`scale`:
             those seen in this step, and those to reckon with.
-        solutions: candidates fitted exactly: solution and norm of the gradient.
+        solutions: candidates fitted exactly.
     """
 
     def __init__(self, alive: Array, step: Array, size: Array, rho: Array, points: Array, fake: Array) -> None:
@@ -33,7 +46,7 @@ class Race:
         self.order = np.ones(p, int)
         self.doubtful: dict[int, Array] = {}
         self.seen, self.worst = np.zeros(4), np.zeros(4)
-        self.solutions: dict[int, tuple[Array, float]] = {}
+        self.solutions: dict[int, Solution] = {}
 
     def scale(self, order: int) -> Array:
         """[p] what the error of an estimate of this order is measured in."""
