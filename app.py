@@ -4,8 +4,13 @@ import streamlit as st
 
 import ui
 
-st.set_page_config(page_title="AIGI Explorer", page_icon=":material/grid_view:", layout="wide")
-page = st.navigation(ui.navigation())
-ui.start()
-ui.frame()
-page.run()
+if __name__ == "__main__":  # what Streamlit runs for a session
+    st.set_page_config(page_title="AIGI Explorer", page_icon=":material/grid_view:", layout="wide")
+    page = st.navigation(ui.navigation())
+    ui.start()
+    ui.frame()
+    page.run()
+else:  # what ``streamlit run`` imports, once, for its server
+    from ui.preparation import prepared
+
+    app = st.App(__file__, lifespan=prepared)

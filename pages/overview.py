@@ -4,15 +4,13 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.overview import card, describe, examples
-from aigi_core.transfer import DEFAULT_METRIC, make_training_sets
+from aigi_core.overview import card, examples
+from aigi_core.transfer import DEFAULT_METRIC
 from ui import results
-
-contents = ui.cached(describe)
 
 with ui.page(__file__) as page:
     workspace, domains, encoder = page.workspace, page.domains, page.workspace.encoder
-    table = contents(workspace)
+    table = results.contents(workspace)
     real, images = table["family"] == "real", table[["train", "val", "test"]].sum(axis=1)
     page.answer(
         f"{ui.name(workspace.name)} holds **{len(domains.generators)} generators** of {len(set(domains.families))} families "
@@ -59,8 +57,7 @@ with ui.page(__file__) as page:
                     st.markdown("\n".join(f"- {ui.inert(line)}" for line in lines))
 
     with findings, page.section(), st.spinner("Training one detector a generator …"):
-        sets = make_training_sets(domains, "each generator")
-        matrix = results.matrix(workspace, results.Setting(tuple(sets.values())), DEFAULT_METRIC)
+        matrix = results.default_matrix(workspace)
         inside, ood, gap = (
             matrix.mean(DEFAULT_METRIC, matrix.in_domain),
             matrix.mean(DEFAULT_METRIC, ~matrix.in_domain),
@@ -82,7 +79,7 @@ with ui.page(__file__) as page:
                 f"{ui.name(best[0])} carries over best ({best[1]:.3f})."
             )
             page.link("transfer", "Open this pair", train=best[0], test=hardest[0])
-        facts = results.fact_matrix(workspace, DEFAULT_METRIC)
+        facts = results.fact_matrix(workspace)
         blind = facts.mean(DEFAULT_METRIC, facts.in_domain)
         telling = "what they learn may be partly that" if blind.low > 0.5 else "no more than a guess"
         page.finding(

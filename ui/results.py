@@ -22,6 +22,7 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.reading import read
 from aigi_core.geometry import GeometryComparison, compare_geometry
+from aigi_core.overview import describe
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -50,6 +51,7 @@ VIEWS: dict[str, FeatureView | str] = {
     "Residual": RESIDUAL,
 }
 """Feature views on offer, as they stand in controls and links."""
+contents = cached(describe)
 SEARCHED = {"Components removed": "components", "Heads": "heads"}
 """Feature views that a search on two generators (D_search) chooses; both lie in the workspace's atlas."""
 
@@ -216,6 +218,12 @@ def matrix(workspace: Workspace, setting: Setting, metric: str) -> TransferMatri
     return transfer_matrix(
         scores(workspace, setting), workspace.domains, setting.sets, thresholds=thresholds, metrics=(metric,)
     )
+
+
+def default_matrix(workspace: Workspace) -> TransferMatrix:
+    """The matrix that pages begin with: a detector of each generator on the embedding, in :data:`DEFAULT_METRIC`."""
+    sets = make_training_sets(workspace.domains, "each generator")
+    return matrix(workspace, Setting(tuple(sets.values())), DEFAULT_METRIC)
 
 
 @cached

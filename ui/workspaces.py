@@ -22,7 +22,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def cached(function: F) -> F:
-    """Compute once a workspace digest (text banks and perturbed copies included) and parameters, for all sessions of the server.
+    """Compute once a workspace digest (text banks, perturbed copies and stored results included) and parameters, for
+    all sessions of the server.
 
     Arguments are workspaces and plain hashable values, never arrays. The result is shared, not copied: do not
     change it. Sessions that ask for the same result wait for it; others go on.
@@ -32,17 +33,22 @@ def cached(function: F) -> F:
 
 
 def _identity(workspace: Workspace) -> str:
-    """The workspace's digest and that of its text banks and perturbed copies, which come and go beside it."""
+    """The workspace's digest and that of its text banks, perturbed copies and results, which come and go beside it."""
     files = workspace.manifest["files"].items()
     beside = {name: entry["sha256"] for name, entry in files if name.startswith(("text/", "perturbed/"))}
-    return digest_of([workspace.digest, workspace.manifest.get("text"), workspace.manifest.get("perturbed"), beside])
+    made_of = [workspace.manifest.get(name) for name in ("text", "perturbed")]
+    return digest_of([workspace.digest, *made_of, beside, workspace.results_state()])
+
+
+def offered() -> list[str]:
+    """Workspaces that every session begins with: ``AIGI_WORKSPACE`` (one path or several, separated as in PATH), the demo."""
+    named = [p for p in os.environ.get("AIGI_WORKSPACE", "").split(os.pathsep) if p]
+    return [*named, *([str(DEMO)] if DEMO.is_dir() else [])]
 
 
 def known_paths() -> list[str]:
-    """Workspaces on offer: ``AIGI_WORKSPACE`` (one path or several, separated as in PATH), the demo, and typed ones."""
-    named = [p for p in os.environ.get("AIGI_WORKSPACE", "").split(os.pathsep) if p]
-    typed = st.session_state.get(_TYPED, [])
-    return list(dict.fromkeys([*named, *([str(DEMO)] if DEMO.is_dir() else []), *typed]))
+    """Workspaces on offer: those of :func:`offered` and those typed in by this session."""
+    return list(dict.fromkeys([*offered(), *st.session_state.get(_TYPED, [])]))
 
 
 def current() -> Workspace:

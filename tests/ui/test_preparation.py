@@ -1,0 +1,97 @@
+"""What the server does before its first visitor comes, and what its messages do not wait for."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from aigi_core.errors import AigiError
+from aigi_core.workspace import Workspace, write_atomic
+from tests.conftest import ROOT
+from tests.factory import make_workspace
+from ui import results, workspaces
+from ui.preparation import prepare
+
+
+def test_what_is_prepared_is_not_computed_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = make_workspace(tmp_path / "w", seed=11)
+    monkeypatch.setenv("AIGI_WORKSPACE", str(path))
+    prepare()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("computed again")
+
+    for name in ("train", "transfer_matrix"):
+        monkeypatch.setattr(results, name, refuse)
+    workspace = workspaces.open_path(str(path))
+    assert results.default_matrix(workspace).test == workspace.domains.generators
+    assert results.fact_matrix(workspace).test == workspace.domains.generators
+    with pytest.raises(AssertionError, match="computed again"):
+        results.fact_matrix(workspace, "auc")
+
+
+@pytest.mark.parametrize("what", ["nothing", "damaged"])
+def test_a_server_starts_without_a_workspace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str) -> None:
+    if what == "damaged":
+        (make_workspace(tmp_path / "w") / "embeddings.npy").write_bytes(b"short")
+    monkeypatch.setenv("AIGI_WORKSPACE", str(tmp_path / "w"))
+    prepare()
+    with pytest.raises(AigiError):
+        workspaces.open_path(str(tmp_path / "w"))
+
+
+def test_the_server_loads_what_pages_load_before_it_is_up() -> None:
+    """In a fresh process, as ``streamlit run`` does it: ``app.py`` imported as a module."""
+    code = "import app, sys; print(type(app.app).__module__.split('.')[0], {'ui.results', 'pandas', 'plotly'} <= set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout.split() == ["streamlit", "True"], done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not run on Windows")
+def test_small_messages_are_sent_at_once() -> None:
+    """The server's event loop turns Nagle's algorithm off on a socket bound as Streamlit binds it; asyncio's does not."""
+    seen: list[int] = []
+
+    class Peer(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            peer: socket.socket = transport.get_extra_info("socket")
+            seen.append(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            transport.close()
+
+    async def visit() -> None:
+        bound = socket.socket(socket.AF_INET)
+        bound.bind(("127.0.0.1", 0))
+        server = await asyncio.get_running_loop().create_server(Peer, sock=bound)
+        async with server:
+            reader, writer = await asyncio.open_connection(*bound.getsockname())
+            await reader.read()
+            writer.close()
+
+    with asyncio.Runner(loop_factory=uvicorn.Config("app:app").get_loop_factory()) as runner:
+        runner.run(visit())
+    assert len(seen) == 1 and seen[0]
+
+
+def test_results_published_again_are_read_again(tmp_path: Path) -> None:
+    """A job that writes results while the server runs: nobody has to restart it."""
+    workspace = Workspace.open(make_workspace(tmp_path / "w", seed=12))
+    calls = []
+
+    @workspaces.cached
+    def read(of: Workspace) -> int:
+        calls.append(of.digest)
+        return len(calls)
+
+    file = workspace.result_path("atlas", "key") / "atlas.json"
+    file.parent.mkdir(parents=True)
+    assert [read(workspace), read(workspace)] == [1, 1]
+    write_atomic(file, b"{}")
+    assert [read(workspace), read(workspace)] == [2, 2]
+    write_atomic(file, b"[]")
+    assert [read(workspace), read(workspace)] == [3, 3]
+    file.unlink()
+    assert read(workspace) == 1  # known from before

@@ -1,0 +1,48 @@
+"""What a server does once, as it starts, so that its first visitor does not wait for it.
+
+Importing this module loads what the pages load, before the server says that it is up. What the first page shows of the
+default workspace follows on a thread of its own, beside the browser loading Streamlit's files: a visitor who is there
+before it has ended waits for the rest of it, as for anything that is computed once for all sessions.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from threading import Thread
+
+import streamlit as st
+
+from aigi_core import figures
+from aigi_core.transfer import DEFAULT_METRIC
+from ui import results, workspaces
+
+log = logging.getLogger("aigi.ui")
+
+
+@asynccontextmanager
+async def prepared(app: st.App) -> AsyncIterator[None]:
+    """The server's life."""
+    del app
+    # Streamlit collects garbage after every run of the script; without this it would look at every module each time.
+    gc.freeze()
+    Thread(target=prepare, name="prepare", daemon=True).start()
+    yield
+
+
+def prepare() -> None:
+    """Compute what the first page shows; where that fails, the page says why."""
+    inspect.stack()  # Streamlit asks for it once, at a process's first command: it looks up every module's file
+    try:
+        workspace = workspaces.open_path(workspaces.offered()[0])
+        results.contents(workspace)
+        matrix = results.default_matrix(workspace)
+        results.fact_matrix(workspace)
+        domains = workspace.domains
+        styles = figures.generator_styles(domains.generators, domains.families, figures.LIGHT)
+        figures.generator_intervals(matrix, DEFAULT_METRIC, styles)  # plotly loads its parts when they are first used
+    except Exception as error:
+        log.info("The first page could not be prepared: %s", error)
