@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -161,6 +161,25 @@ class Workspace:
     def result_path(self, kind: str, key: str) -> Path:
         """Where the result of this kind (``atlas``, ``textspan``, ...) and parameter digest lives."""
         return self.path / "results" / kind / key
+
+    def results_state(self) -> list[list[Any]]:
+        """Which files of results there are (locks and unfinished ones aside), each with what changes when it is published
+        again; nothing is read."""
+        found = []
+        for kind in _folders(self.path / "results"):
+            for folder in _folders(kind.path):
+                with suppress(OSError), os.scandir(folder.path) as files:  # a job may be clearing it away
+                    stats = [(file.path, file.stat()) for file in files if file.is_file() and file.name[0] != "."]
+                    found += [[path, about.st_ino, about.st_mtime_ns, about.st_size] for path, about in stats]
+        return sorted(found)
+
+
+def _folders(path: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
 
 
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -98,3 +98,19 @@ def test_second_writer_is_told_who_holds_it(tmp_path: Path) -> None:
 def test_write_atomic_leaves_no_temporary(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a.bin", b"abc")
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_the_state_of_results_follows_what_is_published(synthetic_path: Path, tmp_path: Path) -> None:
+    workspace = Workspace.open(Path(shutil.copytree(synthetic_path, tmp_path / "w")))
+    states = [workspace.results_state()]
+    assert states == [[]]
+    folder = workspace.result_path("audit", "key")
+    folder.mkdir(parents=True)
+    for name, content in (("audit.json", b"one"), ("audit.json", b"two"), ("kept.parquet", b"one")):
+        write_atomic(folder / name, content)
+        states.append(workspace.results_state())
+    assert all(states[i] != states[j] for i in range(4) for j in range(i))
+    (folder / ".lock").write_bytes(b"")  # a job at work
+    (folder / "pairs").mkdir()
+    (folder / "pairs" / "000-001.npz").write_bytes(b"")
+    assert workspace.results_state() == states[-1] == Workspace.open(workspace.path).results_state()
