@@ -20,11 +20,14 @@ with ui.page(__file__) as page:
     with page.controls():
         pair = results.choose_pair(page)
         at_cut = page.toggle("cut", "Cut at the best scores", True,
-                             help="A component is removed only if both lists, each cut at its best score, remove it.")  # fmt: skip
+                             help="A component is removed only if both lists, each cut at its best score, remove it. Switch off "
+                             "to move along both lists by the slider.")  # fmt: skip
+        shown = page.select("shown", "Matrix", ["change", "after", "before"], kind="segmented")
     first, second = pair
     directions = atlas.components(pair)
     longest = min(len(d.removed) for d in directions)
-    depth = None if at_cut else int(page.slider("removed", "Removals along both lists", 0, longest, longest // 2))
+    along = int(page.slider("removed", "Removals along both lists", 0, longest, longest // 2, disabled=at_cut))
+    depth = None if at_cut else along
     removed = atlas.removed(pair, depth)
     kept = atlas.about["components"] - len(removed)
     names = d_eval(domains, pair)
@@ -47,9 +50,9 @@ with ui.page(__file__) as page:
     page.stats(
         [
             ui.Stat("Components kept", f"{kept}", f"of {atlas.about['components']}"),
-            ui.Stat("OOD before", f"{was.value:.3f}", f"{was.n} cells of D_eval", (was.low, was.high),
+            ui.Stat("OOD before", f"{was.value:.3f}", f"{was.n} cells", (was.low, was.high),
                     "D_eval: neither trained nor tested on a generator of the search."),
-            ui.Stat("OOD after", f"{now.value:.3f}", f"{now.n} cells of D_eval", (now.low, now.high)),
+            ui.Stat("OOD after", f"{now.value:.3f}", f"{now.n} cells", (now.low, now.high)),
             ui.Stat("OOD, random removal", f"{random[0]:.3f}", f"{atlas.random_repeats} removals", (random[1], random[2]),
                     "Band over removals of as many random components."),
         ]
@@ -64,23 +67,30 @@ with ui.page(__file__) as page:
         atlas=f"{len(atlas.pairs)} pairs; computed by python -m precompute search, key {atlas.about['key']}.",
     )
 
-    with page.section(
-        "The search", "Balanced accuracy on the other generator's validation images; rings mark the cuts."
-    ):
-        page.figure("search", partial(figures.removal_curves, directions, at=depth), table=search_curves(directions))
-        page.link("geometry", "What this does to the shape of the space", d1=first, d2=second)
-
-    with page.section(
-        "What it changes",
-        "After less before, cell by cell; in brackets: no difference at a false discovery rate of 5 %.",
+    with page.picture(
+        "After less before, cell by cell; in brackets: no difference at a false discovery rate of 5 %."
+        if shown == "change"
+        else f"The matrix {shown} removal."
     ):
         families = (before.train_families, before.test_families)
-        page.figure("change", partial(figures.difference_heatmap, change, families), table=change.to_frame())
+        draw = (
+            partial(figures.difference_heatmap, change, families)
+            if shown == "change"
+            else partial(figures.transfer_heatmap, after if shown == "after" else before, METRIC)
+        )
+        page.figure("change", draw, table=change.to_frame())
+    with page.section("The shape of the space"):
         shape = results.removal_geometry(page.workspace, pair, removed)
         page.figure("geometry", partial(figures.geometry_change, shape.table), table=shape.table)
         st.caption(
             f"Geometry of {shape.images:,} test images of D_eval; random: {shape.controls} removals of as many components."
         )
+        page.link("geometry", "Over all pairs", d1=first, d2=second)
+
+    with page.section(
+        "The search", "Balanced accuracy on the other generator's validation images; rings mark the cuts."
+    ):
+        page.figure("search", partial(figures.removal_curves, directions, at=depth), table=search_curves(directions))
 
     with page.section(
         "Is the selection stable?", "The search repeated on bootstrap draws of its training and validation images."

@@ -64,31 +64,31 @@ with ui.page(__file__) as page:
         interval="95 %, bootstrap over generators, 2,000 draws.",
     )
 
-    with page.section("Over all pairs", "One point a pair of D_search; a click chooses it."):
+    with page.controls("Pair"):
+        pair = results.choose_pair(page)
+    row = changes[[set(p) == set(pair) for p in zip(changes["a"], changes["b"], strict=True)]].iloc[0]
+    with page.picture("One point a pair of D_search; a click, or D1 and D2 below, open it."):
         points = changes.assign(
-            name=changes["a"] + " / " + changes["b"], x=changes["geometry"], y=changes["ood"], group="pair",
+            name=changes["a"] + " / " + changes["b"], x=changes["geometry"], y=changes["ood"], group="pairs of generators",
             detail=changes["kept"].astype(str) + " components kept",
         )  # fmt: skip
-        names = points["name"].tolist()
-        chosen = page.select("pair", "Pair", names)
         against = "less random removals" if beyond else "less before"
+        chosen = f"{row['a']} / {row['b']}"
         draw = partial(
-            figures.scatter, points.drop(columns="group").assign(group="pairs of generators"), named=[chosen], selected=chosen,
+            figures.scatter, points, named=[chosen], selected=chosen, reports=("a", "b"),
             alt=f"Change of {title} after removal {against} against change of OOD balanced accuracy, {len(points)} pairs: "
             f"Spearman {link['rho']:+.2f}, 95 % interval {link['low']:+.2f} to {link['high']:+.2f}.",
             x_title=f"{title} after, {against}", y_title="Change of OOD balanced accuracy", x_reference=0, y_reference=0,
         )  # fmt: skip
-        page.figure("pairs", draw, table=changes, clicks=("pair",))
+        page.figure("pairs", draw, table=changes, clicks=("d1", "d2"))
 
-    at = names.index(chosen)
-    a, b = changes["a"].iloc[at], changes["b"].iloc[at]
+    a, b = row["a"], row["b"]
     with page.section("The chosen pair", f"Searched on {ui.name(a)} and {ui.name(b)}; measured on all others."):
         own = atlas.geometry[(atlas.geometry["a"] == a) & (atlas.geometry["b"] == b)]
         page.figure("pair", partial(figures.geometry_change, own), table=own)
-        isotropic = own[own["measure"] == "isoscore"].to_dict("records")
-        for row in isotropic:
+        for one in own[own["measure"] == "isoscore"].to_dict("records"):
             st.caption(
-                f"A perfectly isotropic Gaussian cloud of as many images would score {row['isotropic_before']:.3f} before and "
-                f"{row['isotropic_after']:.3f} after."
+                f"A perfectly isotropic Gaussian cloud of as many images would score {one['isotropic_before']:.3f} before and "
+                f"{one['isotropic_after']:.3f} after."
             )
         page.link("components", "The search behind it", d1=a, d2=b)

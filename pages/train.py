@@ -31,10 +31,10 @@ with ui.page(__file__) as page:
     hardest, names = matrix.hardest(metric), " + ".join(trained)
     said = [f"{about.in_words} **{inside.value:.3f}** on what it knows"] if inside.n else []
     said += [f"**{ood.value:.3f}** on {ood.n} generators it has never seen"] if ood.n else []
-    page.answer(
-        f"Trained on {ui.name(names)}, a detector reaches {' and '.join(said)}."
-        + (f" It finds {ui.name(hardest[0])} least ({hardest[1]:.3f})." if hardest else "")
+    answer = f"Trained on {ui.name(names)}, a detector reaches {' and '.join(said)}." + (
+        f" It finds {ui.name(hardest[0])} least ({hardest[1]:.3f})." if hardest else ""
     )
+    page.answer(f"{answer} Which sets do best is tried at the foot of the page.")
     page.stats(
         [
             ui.Stat(title, f"{mean.value:.3f}", f"{mean.n} generator{'s' if mean.n > 1 else ''}", (mean.low, mean.high))
@@ -55,12 +55,13 @@ with ui.page(__file__) as page:
     )
 
     table = matrix.to_frame()
-    with page.section("On each generator"):
-        draw = partial(figures.detector_intervals, matrix, metric)
-        page.figure("generators", lambda theme: draw(page.styles(theme), theme=theme), table=table, clicks=("test",))
+    with page.controls("Generator"):
         test = page.generator("test", "Generator", (hardest or (tested[0],))[0], among=tested)
         if len(trained) == 1:
             page.link("gallery", "Its surest verdicts there", tests=[test], train=trained[0])
+    with page.picture():
+        draw = partial(figures.detector_intervals, matrix, metric, selected=test)
+        page.figure("generators", lambda theme: draw(page.styles(theme), theme=theme), table=table, clicks=("test",))
 
     with page.section(
         "Compare and keep", "Kept detectors stay in this session and can be downloaded, weights and protocol."
@@ -115,3 +116,7 @@ with ui.page(__file__) as page:
                 f"{safest['test_worst_high']:.3f}, on {ui.name(safest['test_worst_on'])}). Both were chosen on validation images."
             )
             page.table("ranking", pd.DataFrame(ranking.table))
+            page.answer(
+                f"{answer} Of all sets of up to {k}, {ui.name(best['train'])} does best on generators it has never seen: "
+                f"**{best['test_mean']:.3f}**."
+            )

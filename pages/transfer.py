@@ -56,11 +56,11 @@ with ui.page(__file__) as page:
         intervals="95 %, bootstrap of groups of test images (1,000 draws); the training images stay fixed.",
     )
 
-    with page.section("Detectors by generators", "Click a cell, or choose it here, to open it below."):
-        with page.controls("Cell"):
-            train = page.select("train", "Detector trained on", rows)
-            test = page.generator("test", "Tested on", names[-1], among=names)
-        draw = partial(figures.transfer_heatmap, metric=metric, rows=rows, selected=(train, test))
+    with page.controls("Cell"):
+        train = page.select("train", "Detector trained on", rows)
+        test = page.generator("test", "Tested on", names[-1], among=names)
+    draw = partial(figures.transfer_heatmap, metric=metric, rows=rows, selected=(train, test))
+    with page.picture("Click a cell, or choose it below, to open it."):
         page.figure("matrix", partial(draw, matrix), table=matrix.to_frame(), clicks=("train", "test"))
 
     if compare:
@@ -75,7 +75,7 @@ with ui.page(__file__) as page:
             gap = change.mean(~first.in_domain)
             st.markdown(
                 f"Out of domain, A is **{gap.value:+z.3f}** against B (95 % interval {gap.low:+.3f} to {gap.high:+.3f}, "
-                f"p = {gap.p_value:.2g}, {gap.n} cells). A is the setting at the top; B: {results.view_in_words(pair[1])}"
+                f"p = {gap.p_value:.2g}, {gap.n} cells). A: {results.view_in_words(pair[0])} B: {results.view_in_words(pair[1])}"
             )
             for column, name, shown in zip(st.columns(2), "AB", (first, second), strict=True):
                 with column:
@@ -83,6 +83,7 @@ with ui.page(__file__) as page:
                     page.figure(
                         f"matrix-{name}",
                         partial(draw, shown, rows=list(common), compact=True),
+                        table=shown.to_frame(),
                         clicks=("train", "test"),
                     )
             families = (first.train_families, first.test_families)

@@ -32,18 +32,16 @@ with ui.page(__file__) as page:
         intervals="95 %, bootstrap of groups of test images; of detectors where correlations are over detectors.",
     )
 
-    with page.section(
-        "Nearest and farthest texts",
+    with page.controls("Text"):
+        text = page.select("text", "Opened text", list(dict.fromkeys([*said.nearest["text"], *said.farthest["text"]])))
+        st.button("Take it away", on_click=ui.set_control, args=("remove", text), icon=":material/content_cut:",
+                  help="Project it out of every image and measure all detectors again, below.")  # fmt: skip
+    with page.picture(
         "Grey: where 95 % of detectors trained on shuffled labels lie at that rank. **Bold**: beyond chance. "
-        "Click a text, or choose it below, to open it.",
+        "Click a text, or choose it below, to open it."
     ):
         wording.both_sides(page, "", said, ("Speaks for fake", "Speaks for real"), shown, clicks=("text",))
-        with page.controls("Text"):
-            text = page.select(
-                "text", "Opened text", list(dict.fromkeys([*said.nearest["text"], *said.farthest["text"]]))
-            )
-            st.button("Take it away", on_click=ui.set_control, args=("remove", text), icon=":material/content_cut:",
-                      help="Project it out of every image and measure all detectors again, below.")  # fmt: skip
+    with page.section("The opened text"):
         wording.opened(page, said, text)
 
     with page.section(

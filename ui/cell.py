@@ -17,7 +17,7 @@ from aigi_core.detectors.features import FeatureView
 from aigi_core.detectors.residual import train_residual
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.workspace import Workspace
-from ui import explained, results
+from ui import explained, results, router, workspaces
 from ui.images import Tile
 from ui.page import Page, name
 from ui.workspaces import cached
@@ -36,19 +36,26 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
         f"Trained on {name(train)}, tested on {name(test)}: {size[REAL]} real images and {size[FAKE]} fakes.",
     ):
         page.table("verdicts", cell.verdicts())
-        charts = (("roc", figures.cell_roc), ("scores", figures.cell_histogram))
-        for column, (stem, chart) in zip(st.columns(2), charts, strict=True):
-            with column:
-                page.figure(stem, partial(chart, cell, train, test))
+        left, right = st.columns(2)
+        with left:
+            page.figure("roc", partial(figures.cell_roc, cell, train, test), table=cell.roc_frame())
+        with right:
+            page.figure("scores", partial(figures.cell_histogram, cell, train, test), table=cell.to_frame())
+    paths, there = page.workspace.images["path"], {"train": train, "tests": [test]} | workspaces.parameter()
+    stem = "inspect" if setting.d_search else "gallery"  # the gallery offers no detectors of searched views
     for column, (label, title) in zip(st.columns(2, gap="medium"), MISTAKES, strict=True):
         wrong = cell.mistakes(label)
         with column, page.section(title, f"{len(wrong)} of {size[label]} are judged wrongly; the most certain first."):
-            surest = wrong.head(SHOWN)[["row", "score"]].to_numpy()
+            surest = wrong.head(SHOWN)[["row", "score"]].itertuples(index=False)
             page.images(
-                [Tile(int(image), [f"score {score:+.2f}"], "wrong") for image, score in surest],
+                [Tile(int(i), [f"score {score:+.2f}"], "wrong", key=str(paths.iloc[i])) for i, score in surest],
                 width=100,
+                opens=lambda path: router.go(stem, image=path, **there),
+                name=f"mistakes-{label}",
                 empty="There is none: every one of them is judged rightly.",
             )
+    if not setting.d_search:
+        page.link("gallery", "All its verdicts, in the gallery", train=train, tests=[test])
     with page.section(
         "What its threshold and its probabilities are worth here",
         "Of the same training without its validation images. *False alarms*: a threshold that flags 5 % of the real validation "

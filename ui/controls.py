@@ -95,6 +95,7 @@ class Controls:
         *,
         step: float = 1,
         help: str | None = None,
+        disabled: bool = False,
     ) -> float:
         """A number between two ends; an int where step and ends are ints. The URL carries the number."""
         whole = all(isinstance(v, int) for v in (low, high, default, step))
@@ -109,7 +110,7 @@ class Controls:
             return number if low <= number <= high else None
 
         self._prepare(name, default, parse, lambda v: isinstance(v, int | float) and low <= v <= high)
-        number: float = st.slider(label, low, high, step=step, key=name, help=help, on_change=acted)
+        number: float = st.slider(label, low, high, step=step, key=name, help=help, disabled=disabled, on_change=acted)
         self._keep(name, number, default, [f"{number:g}" if not whole else str(number)])
         return number
 

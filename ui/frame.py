@@ -33,9 +33,15 @@ background:rgba(128,128,128,.14) center/cover no-repeat;font-size:.78rem}
 .aigi-tile figcaption span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;opacity:.85;font-variant-numeric:tabular-nums}
 .aigi-tile figcaption span:first-child{font-weight:600;opacity:1}
 .stMain [data-testid=stCaptionContainer]{opacity:.82}
+.st-key-page-head{flex-wrap:nowrap!important}
+.stElementContainer:has(>.stMultiSelect){min-width:min(20rem,100%)}
+.stMultiSelect [role=group]:has(>[data-testid=stMultiSelectTagsContainer]){height:auto;min-height:40px;max-height:7.4rem}
+[data-testid=stMultiSelectTagsContainer]{height:auto!important;max-height:7.2rem;flex-wrap:wrap!important;row-gap:3px;overflow:hidden auto!important}
 [data-testid=stMultiSelectTagsContainer]>span>span{background:rgba(128,128,128,.2)!important}
 [data-testid=stMultiSelectTagsContainer] span{color:inherit!important}
 .aigi-foot{font-size:.78rem;opacity:.75;margin-top:1.2rem}
+@media (max-width:950px){[data-testid=stSidebar][data-collapsed=false]{width:210px!important;min-width:0!important}
+.aigi-stats{display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:.7rem 1.4rem}}
 @media (max-width:950px){.stPlotlyChart:has(.heatmaplayer .hm):has(.xtick:nth-child(10)) .textpoint text{font-size:7px!important}}
 @media (max-width:1100px){.stMain .stHorizontalBlock:has(>.stColumn){flex-wrap:wrap}.stMain .stHorizontalBlock>.stColumn{min-width:100%}}
 </style>"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from types import TracebackType
@@ -92,6 +92,12 @@ class Page(Controls):
         """The numbers behind the answer, each with n and interval."""
         self._stats.html(report.stats_html(stats))
         self._report.stats = list(stats)
+
+    @contextmanager
+    def picture(self, text: str = "") -> Iterator[None]:
+        """The answer as a figure, above the controls, whenever it is drawn; an error in it is shown in its place."""
+        with self._picture, self.section(text=text):
+            yield
 
     def protocol(self, **facts: str) -> None:
         """How the numbers came about (splits, hyperparameters, exclusions): shown at the foot and in the report."""
@@ -182,16 +188,18 @@ class Page(Controls):
             self._report.parts.append((name, table))
 
     def images(
-        self, tiles: Sequence[Tile], *, width: int = 132, opens: str = "", name: str = "",
+        self, tiles: Sequence[Tile], *, width: int = 132, opens: str | Callable[[str], None] = "", name: str = "",
         empty: str = "There is no such image here.",
     ) -> None:  # fmt: skip
         """A grid of images; 24 to 48 on a page are right.
 
         Args:
-            opens: the control that takes the ``key`` of a clicked tile; then ``name``, unique on the page, is needed.
+            opens: the control that takes the ``key`` of a clicked tile, or what is called with it (:func:`router.go`);
+                then ``name``, unique on the page, is needed.
         """
         if tiles and opens:
-            clickable_grid(self.workspace, tiles, width, f"grid-{name}", partial(set_control, opens))
+            clickable_grid(self.workspace, tiles, width, f"grid-{name}",
+                           partial(set_control, opens) if isinstance(opens, str) else opens)  # fmt: skip
         elif tiles:
             st.html(grid_html(self.workspace, tiles, width))
         else:
@@ -208,10 +216,15 @@ class Page(Controls):
     # Entering and leaving
 
     def __enter__(self) -> Page:
-        head = st.container(horizontal=True, vertical_alignment="top", gap="medium")
+        head = st.container(horizontal=True, vertical_alignment="top", gap="medium", key="page-head")
         head.title(self.info.question, anchor=False, width="stretch")
         self._tools = head.container(width="content")
-        self._answer, self._stats, self._complaints = st.empty(), st.empty(), st.container()
+        self._answer, self._stats, self._picture, self._complaints = (
+            st.empty(),
+            st.empty(),
+            st.container(),
+            st.container(),
+        )
         return self
 
     def __exit__(

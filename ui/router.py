@@ -87,6 +87,12 @@ def start() -> None:
         st.switch_page(file, query_params=query)
 
 
+def go(stem: str, **controls: str | Sequence[str]) -> None:
+    """From a callback: the run that follows opens that page, with some of its controls set."""
+    query = {name: [value] if isinstance(value, str) else list(value) for name, value in controls.items()}
+    st.session_state[_WANTED] = (PAGES[stem].file, query)
+
+
 def link(stem: str, text: str, *, help: str | None = None, **controls: str | Sequence[str]) -> None:
     """A link to a page with some of its controls set; nothing where that page is not installed."""
     if page := PAGES.get(stem):

@@ -89,6 +89,8 @@ def pair_map(
 def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     """Each measure before and after a removal, as a share of its value before, beside random removals of as many.
 
+    The values themselves stand below the names.
+
     Args:
         table: ``GeometryComparison.table``.
     """
@@ -114,7 +116,10 @@ def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
             f"average after random removals (p = {row['p_value']:.2g})"
         )
     figure.add_vline(x=1, line=dict(color=theme.muted, width=1, dash="dot"))
-    names = [MEASURES[m] for m in table["measure"]]
+    names = [
+        f"{MEASURES[m]}<br><span style='font-size:11px;color:{theme.muted}'>{before:.3g} → {after:.3g}</span>"
+        for m, before, after in table[["measure", "before", "after"]].itertuples(index=False)
+    ]
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, autorange="reversed", showgrid=False)
     figure.update_xaxes(title_text="Relative to the value before")
     return finish(figure, theme, f"{'; '.join(said)}.", 130 + 62 * len(names), hovermode="closest")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -85,6 +86,7 @@ def scatter(
     styles: Mapping[str, Style] | None = None,
     named: Sequence[str] | None = None,
     selected: str | None = None,
+    reports: Sequence[str] = ("name",),
     x_reference: float | None = None,
     y_reference: float | None = None,
     height: int = 440,
@@ -96,11 +98,11 @@ def scatter(
         table: columns ``name``, ``x``, ``y``; where known ``group`` (the key of ``styles``; by default the name),
             ``size`` (marker size, px) and ``detail`` (a line of hover text, plain).
         named: names written beside their points; by default all where there are at most 20.
-
-    A click reports ``customdata`` [name].
+        reports: columns that a click reports as ``customdata``.
     """
-    figure = go.Figure()
+    figure, table = go.Figure(), table.reset_index(drop=True)
     written = set(named if named is not None else table["name"] if len(table) <= 20 else ())
+    places = _label_places(table, [name in written for name in table["name"]])
     groups = table["group"] if "group" in table.columns else table["name"]
     for group, part in table.groupby(groups, sort=False):
         style = (styles or {}).get(str(group))
@@ -111,8 +113,9 @@ def scatter(
         ]
         figure.add_scatter(
             x=part["x"], y=part["y"], name=label(str(group)), mode="markers+text", showlegend="group" in table.columns,
-            text=[label(str(n), 22) if n in written else "" for n in part["name"]], textposition="top center",
-            textfont=dict(size=11, color=theme.muted), customdata=[[str(n)] for n in part["name"]], hovertext=hover,
+            text=[label(str(n), 22) if n in written and n != selected else "" for n in part["name"]],
+            textposition=[places[at] for at in part.index], textfont=dict(size=11, color=theme.muted),
+            customdata=part[list(reports)].astype(str).to_numpy().tolist(), hovertext=hover,
             marker=dict(color=style.colour if style else theme.accent, symbol=style.marker if style else "circle",
                         size=part["size"] if "size" in part.columns else 9, opacity=0.9),
             hovertemplate=f"%{{hovertext}}<br>{x_title}: %{{x:.3f}}<br>{y_title}: %{{y:.3f}}<extra></extra>",
@@ -120,12 +123,38 @@ def scatter(
     if selected is not None and (chosen := table[table["name"] == selected]).shape[0]:
         figure.add_scatter(x=chosen["x"], y=chosen["y"], mode="markers", showlegend=False, hoverinfo="skip",
                            marker=dict(symbol="circle-open", size=18, color=theme.accent, line=dict(width=2.5)))  # fmt: skip
+        for x, y in zip(chosen["x"], chosen["y"], strict=True):  # over its neighbours, on paper
+            figure.add_annotation(x=x, y=y, text=f"<b>{label(selected, 40)}</b>", showarrow=False, yshift=20, bgcolor=theme.paper,
+                                  opacity=0.9, font=dict(size=11, color=theme.ink))  # fmt: skip
     for value, draw in ((x_reference, figure.add_vline), (y_reference, figure.add_hline)):
         if value is not None:
             draw(value, line=dict(color=theme.muted, width=1, dash="dot"))
     figure.update_xaxes(title_text=x_title)
     figure.update_yaxes(title_text=y_title)
     return finish(figure, theme, alt, height, hovermode="closest")
+
+
+_SIDES = {"top center": (0, 1), "bottom center": (0, -1), "middle right": (1, 0), "middle left": (-1, 0)}
+_LETTER, _LINE, _PLOT = 6.4, 14.0, (640.0, 340.0)
+"""Width of a letter, height of a line and size of a plot as it is mostly shown, px."""
+
+
+def _label_places(table: pd.DataFrame, written: Sequence[bool]) -> list[str]:
+    """Where each name goes: the first side of its point on which it covers no other point and no name placed before."""
+    spots = table[["x", "y"]].to_numpy(float)
+    spread = np.ptp(spots, axis=0) if len(spots) else np.ones(2)
+    at = (spots - spots.min(axis=0, initial=np.inf)) / np.where(spread > 0, spread, 1) * _PLOT
+    half = np.array([[len(label(str(name), 22)) * _LETTER, _LINE] for name in table["name"]]).reshape(-1, 2) / 2
+    taken = [(point, np.array([5.0, 5.0])) for point in at]  # centre and half the size of what must stay free
+    places = ["top center"] * len(table)
+    for i in np.flatnonzero(written):
+        boxes = {side: at[i] + np.array(way) * (half[i] + 8) for side, way in _SIDES.items()}
+        clashes = {
+            side: sum(bool((np.abs(box - c) < half[i] + h).all()) for c, h in taken) for side, box in boxes.items()
+        }
+        places[i] = min(clashes, key=clashes.__getitem__)
+        taken.append((boxes[places[i]], half[i]))
+    return places
 
 
 def interval_groups(

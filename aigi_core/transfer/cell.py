@@ -76,6 +76,15 @@ class Cell:
         order = np.flatnonzero(wrong)[np.argsort(-margin[wrong], kind="stable")]
         return pd.DataFrame({"row": self.rows[order], "score": self.scores[order], "margin": margin[order]})
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row an image: columns ``row`` (of the workspace), ``label`` (fake = 1) and ``score``."""
+        return pd.DataFrame({"row": self.rows, "label": self.labels, "score": self.scores})
+
+    def roc_frame(self) -> pd.DataFrame:
+        """The ROC's corners: columns ``false_positive_rate`` and ``true_positive_rate``."""
+        fpr, tpr = self.roc()
+        return pd.DataFrame({"false_positive_rate": fpr, "true_positive_rate": tpr})
+
     def _wrong(self, threshold: str) -> Bool[np.ndarray, " n"]:
         if threshold not in self.thresholds:
             raise AigiError(f"There is no threshold {threshold!r} here; there are {', '.join(self.thresholds)}.")

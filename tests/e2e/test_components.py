@@ -51,8 +51,8 @@ def test_a_click_opens_a_pair(app: App, atlas: Atlas) -> None:
     app.click_cell("atlas", 2, 6)
     wanted = {atlas.generators[2], atlas.generators[6]}
     assert {app.selected("D1"), app.selected("D2")} == wanted
-    app.follow("What this does to the shape of the space")
-    assert app.title.startswith("Does the shape")
+    app.follow("Over all pairs")
+    assert app.title.startswith("Does the shape") and {app.selected("D1"), app.selected("D2")} == wanted
 
 
 def test_geometry_by_keyboard_and_click(app: App, atlas: Atlas) -> None:
@@ -62,7 +62,7 @@ def test_geometry_by_keyboard_and_click(app: App, atlas: Atlas) -> None:
     assert app.stats["Spearman's rho"][0] == f"{rank_correlation(changes)['rho']:+.2f}"
     app.click_point("pairs", 3)
     a, b = changes["a"].iloc[3], changes["b"].iloc[3]
-    assert app.selected("Pair") == f"{a} / {b}"
+    assert (app.selected("D1"), app.selected("D2")) == (a, b)
     app.follow("The search behind it")
     assert (app.selected("D1"), app.selected("D2")) == (a, b)
 

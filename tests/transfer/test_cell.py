@@ -65,3 +65,12 @@ def test_wrong_input_is_refused() -> None:
         open_cell(SCORES[:5], DOMAINS, "beta-diff")
     with pytest.raises(AigiError, match="no threshold 'best'"):
         open_cell(SCORES, DOMAINS, "beta-diff").mistakes(FAKE, "best")
+
+
+def test_frames_hold_every_image_and_every_corner() -> None:
+    cell = open_cell(SCORES, DOMAINS, "beta-diff", threshold=0.3)
+    frame = cell.to_frame()
+    assert np.array_equal(frame["label"], DOMAINS.labels[frame["row"]])
+    assert np.array_equal(frame["score"], SCORES[frame["row"]])
+    assert set(frame["row"]) == set(DOMAINS.rows(["beta-diff"], "test"))
+    np.testing.assert_array_equal(cell.roc_frame().to_numpy().T, cell.roc())
