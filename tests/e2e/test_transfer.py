@@ -10,6 +10,7 @@ import tests.factory as factory
 from aigi_core.audit.thresholds import cell_reliability, held_out_scores
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.manifest import FAKE
 from aigi_core.transfer import TransferMatrix, open_cell, transfer_matrix
 from aigi_core.workspace import Workspace
 from tests.conftest import ROOT
@@ -48,6 +49,22 @@ def test_click_a_cell_and_read_its_numbers(app: App, matrix: TransferMatrix, sco
     assert app.query["train"] == [matrix.train_names[1]]
     app.click_cell("matrix", 3, 0)
     app.wait_for_query("train", matrix.train_names[3])
+
+
+def test_a_mistake_opens_in_the_gallery(app: App, matrix: TransferMatrix, scores: Any, synthetic: Workspace) -> None:
+    app.open("transfer", train=matrix.train_names[1], test=matrix.test[2], bias="0")
+    wrong = int(open_cell(scores[1], synthetic.domains, matrix.test[2]).mistakes(FAKE).shape[0])
+    assert wrong and app.errors == []
+    tile = app.page.locator(".st-key-grid-mistakes-1 button[data-key]").first
+    path = tile.get_attribute("data-key")
+    with app.redrawn():
+        tile.focus()
+        tile.press("Enter")
+    app.wait_for_query("tests", matrix.test[2])  # the image may be the gallery's default, which stays out of the URL
+    assert (
+        app.title.startswith("Which images") and app.query["tests"] == [matrix.test[2]] and app.query["bias"] == ["0"]
+    )
+    assert app.selected("Detector trained on") == matrix.train_names[1] and app.selected("Image") == path
 
 
 def test_keyboard_path_and_history(app: App, matrix: TransferMatrix) -> None:

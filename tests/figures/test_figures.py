@@ -86,6 +86,18 @@ def test_empty_cells_have_no_number() -> None:
     assert figure.data[2].text[0] == "" and "no value" in figure.data[1].text[0]
 
 
+def test_names_in_a_scatter_keep_apart() -> None:
+    crowded = pd.DataFrame({"name": ["left-one", "right-one", "far"], "x": [0.0, 0.01, 1.0], "y": [0.5, 0.5, 0.0]})
+    drawn = figures.scatter(crowded, alt="words", x_title="x", y_title="y")
+    places = {trace.name: trace.textposition[0] for trace in drawn.data}
+    assert places["left-one"] == places["far"] == "top center" and places["right-one"] != "top center"
+    chosen = figures.scatter(crowded, alt="words", x_title="x", y_title="y", selected="far", reports=("name", "x"))
+    assert [a.text for a in chosen.layout.annotations] == ["<b>far</b>"] and "far" not in [
+        t.text[0] for t in chosen.data if t.text
+    ]
+    assert list(chosen.data[2].customdata[0]) == ["far", "1.0"]
+
+
 def test_styles_are_distinct_and_steady() -> None:
     names = [f"g{i}" for i in range(15)]
     families = ["gan"] * 4 + ["autoregressive"] * 2 + ["diffusion"] * 8 + ["novel"]
