@@ -17,7 +17,7 @@ from scipy.special import betaincinv, expit, logit
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.resampling import group_weights, percentile_interval, wilson
+from aigi_core.resampling import group_weights, percentile_interval, widened, wilson
 
 Method = Literal["temperature", "platt"]
 
@@ -350,12 +350,13 @@ def operating_point(
         detection = every @ (called & fake) / (every @ fake)
         alarms = every @ (called & ~fake) / (every @ ~fake)
     out: dict[str, float] = {"threshold": float(threshold)}
-    for name, values in {
-        "balanced_accuracy": (detection + 1 - alarms) / 2,
-        "detection_rate": detection,
-        "false_alarm_rate": alarms,
-    }.items():
-        low, high = percentile_interval(values[1:], level)
+    fakes, reals = int(fake.sum()), int((~fake).sum())
+    for name, values, images in (
+        ("balanced_accuracy", (detection + 1 - alarms) / 2, min(fakes, reals)),
+        ("detection_rate", detection, fakes),
+        ("false_alarm_rate", alarms, reals),
+    ):
+        low, high = widened(values[0], *percentile_interval(values[1:], level), np.array(images), level)
         out |= {name: float(values[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
     return out
 

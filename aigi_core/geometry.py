@@ -109,6 +109,11 @@ def compare_geometry(
             f"Geometry needs at least two kept components out of {d}; got a mask of shape {kept.shape} that keeps "
             f"{int(kept.sum())}."
         )
+    if controls < 1 or (counts is not None and counts.shape[1:] != (n,)):
+        raise AigiError(
+            f"Geometry needs at least one random removal and draws of all {n} images; got {controls} and draws of shape "
+            f"{None if counts is None else counts.shape}."
+        )
     rng = np.random.default_rng(seed)
     if counts is None:
         counts = rng.multinomial(n, np.full(n, 1 / n), size=200)
@@ -130,7 +135,8 @@ def compare_geometry(
             low, high = draws[0] + np.nanquantile(draws[1:] - np.nanmean(draws[1:]), tails)
             row |= {what: draws[0], f"{what}_low": low, f"{what}_high": high}
         centre = chance[name].mean()
-        beyond = np.abs(chance[name] - centre) >= abs(after[name][0] - centre)
+        # Removals that change nothing, or nothing but rounding, are as far from the centre as chance is.
+        beyond = np.abs(chance[name] - centre) >= abs(after[name][0] - centre) - 1e-9 * max(1.0, abs(centre))
         low, high = np.quantile(chance[name], tails)
         row |= {
             "random": centre,
@@ -251,8 +257,9 @@ def _mean_cosine(
     size = counts.sum(axis=1)
     # Pairs of an image with its own copies are no pairs of different images.
     same = (counts.astype(np.float64) ** 2).sum(axis=1)
-    drawn: np.ndarray = (((counts @ unit) ** 2).sum(axis=1) - same) / (size.astype(np.float64) ** 2 - same)
-    return drawn
+    with np.errstate(invalid="ignore", divide="ignore"):  # NaN: a draw of one image, again and again
+        drawn: np.ndarray = (((counts @ unit) ** 2).sum(axis=1) - same) / (size.astype(np.float64) ** 2 - same)
+    return np.where(np.isfinite(drawn), drawn, np.nan)
 
 
 def _checked(X: Real[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:

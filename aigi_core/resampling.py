@@ -54,6 +54,20 @@ def percentile_interval(values: Float[np.ndarray, "draws ..."], level: float = 0
     return low, high
 
 
+def widened(
+    value: Float[np.ndarray, " ..."], low: Float[np.ndarray, " ..."], high: Float[np.ndarray, " ..."],
+    images: Int[np.ndarray, " ..."], level: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """An interval over draws, where the value is 1 or 0 and draws cannot tell how far from it the truth may be.
+
+    The exact (Clopper-Pearson) bound of a share of 1 (or 0) among so many images. It holds for an AUC of 1, too, with
+    the images of the rarer class: as many pairs of a fake and a real image, no two of which share one, were all right.
+    """
+    bound = ((1 - level) / 2) ** (1 / np.maximum(images, 1))
+    value = np.asarray(value)
+    return np.where(value == 1, np.minimum(low, bound), low), np.where(value == 0, np.maximum(high, 1 - bound), high)
+
+
 def wilson(
     hits: Int[np.ndarray, " n"] | float, total: Int[np.ndarray, " n"] | float, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:

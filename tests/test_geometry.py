@@ -92,6 +92,12 @@ def test_controls_expose_the_mechanical_rise() -> None:
     assert compare_geometry(stretched, np.arange(200) < 20).table.set_index("measure").loc["isoscore", "p_value"] < 0.05
 
 
+def test_removing_nothing_is_what_chance_does() -> None:
+    """Rounding between two ways to compute the same number is no evidence."""
+    table = compare_geometry(cloud(40, 8), np.ones(8, bool), controls=99).table
+    assert (table["p_value"] == 1).all()
+
+
 def test_intervals_cover() -> None:
     """The population's participation ratio at fixed n, from 150 samples: 88 to 99 % of the intervals hold its mean."""
     scale = np.arange(1.0, 31) ** -0.5
@@ -120,5 +126,9 @@ def test_bad_input_is_named() -> None:
         isoscore_star(X, 1.5)
     with pytest.raises(AigiError, match="must be 4 x 4"):
         isoscore_star(X, 0.2, np.eye(3))
+    with pytest.raises(AigiError, match="at least one random removal"):
+        compare_geometry(X, np.arange(4) < 2, controls=0)
+    with pytest.raises(AigiError, match="draws of all 10 images"):
+        compare_geometry(X, np.arange(4) < 2, counts=np.ones((3, 9), int))
     with pytest.raises(AigiError, match="two components, got 1"):
         isoscore(X[:, :1])

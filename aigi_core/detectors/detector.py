@@ -136,6 +136,8 @@ class Detector:
             arrays = safetensors.numpy.load(stem.with_name(stem.name + ".safetensors").read_bytes())
             if about["format"] != FORMAT:
                 raise AigiError(f"The detector {stem} has format {about['format']}, this program reads {FORMAT}.")
+            if not isinstance(about["training_set"], list) or not about["training_set"]:
+                raise ValueError(f"the training set is {about['training_set']!r}")
             detector = cls(
                 view=view_from_spec(about["view"]),
                 weights=arrays["weights"].astype(np.float64),
@@ -145,16 +147,24 @@ class Detector:
                 threshold=float(about["threshold"]),
                 provenance=dict(about["provenance"]),
             )
+            detector._check(int(about["features"]))
         except FileNotFoundError as error:
             raise AigiError(f"There is no detector at {stem}: {error.filename} is missing.") from error
-        except (ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, SafetensorError) as error:
             raise AigiError(f"The detector {stem} is damaged ({error}): save it again.") from error
-        if detector.weights.shape != (about["features"],) or not np.isfinite(detector.weights).all():
-            raise AigiError(
-                f"The detector {stem} is damaged: expected {about['features']} finite weights, got "
-                f"{detector.weights.shape}."
-            )
         return detector
+
+    def _check(self, features: int) -> None:
+        """Raise ValueError where values read from a file are none that :meth:`save` writes."""
+        if self.weights.shape != (features,) or not np.isfinite(self.weights).all():
+            raise ValueError(f"expected {features} finite weights, got {self.weights.shape}")
+        if not np.isfinite([self.bias, self.threshold, self.C]).all() or self.C <= 0:
+            raise ValueError(f"bias {self.bias}, threshold {self.threshold} and C {self.C} must be finite, C positive")
+        if isinstance(self.view, HeadsView) and not self.view.scales:
+            raise ValueError("its heads have no scales")
+        encoder = self.provenance.get("encoder", {})
+        if not isinstance(encoder, dict) or not all(isinstance(value, str) for value in encoder.values()):
+            raise ValueError(f"the encoder is {encoder!r}")
 
 
 def score_detectors(
@@ -167,7 +177,9 @@ def score_detectors(
     joint = [_linear_in_embedding(d.view) for d in detectors]
     for detector in detectors:
         detector.require_encoder(images)
-    everything = np.arange(len(images.embeddings)) if rows is None else np.asarray(rows)
+    everything = np.arange(len(images.embeddings))
+    if rows is not None:
+        everything = everything[rows]  # numbers, or a mask
     scores = np.empty((len(detectors), len(everything)))
     views = dict.fromkeys(EmbeddingView() if j else d.view for d, j in zip(detectors, joint, strict=True))
     for view in views:
@@ -213,7 +225,8 @@ def encoder_of(workspace: Workspace) -> dict[str, str]:
 
 
 def _encoder_name(encoder: dict[str, str]) -> str:
-    return f"{encoder['model']} ({encoder['pretrained']}, weights {encoder['weights_sha256'][:8]})"
+    model, pretrained, weights = (encoder.get(name, "?") for name in ("model", "pretrained", "weights_sha256"))
+    return f"{model} ({pretrained}, weights {weights[:8]})"
 
 
 def _stem(path: str | os.PathLike[str]) -> Path:

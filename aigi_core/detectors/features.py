@@ -7,7 +7,7 @@ features. Views are registered by ``kind``, so that a saved detector can name it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol
@@ -75,14 +75,18 @@ def register(view: type[FeatureView]) -> type[FeatureView]:
 
 
 def view_from_spec(spec: dict[str, Any]) -> FeatureView:
-    """Build a view from its :meth:`FeatureView.spec`; raises AigiError for an unknown kind or field."""
-    kind = spec.get("kind")
-    if kind not in VIEWS:
+    """Build a view from its :meth:`FeatureView.spec`; raises AigiError for an unknown kind, field or value."""
+    kind = spec.get("kind") if isinstance(spec, dict) else None
+    if not isinstance(kind, str) or kind not in VIEWS:
         raise AigiError(f"There is no feature view {kind!r}; there are {', '.join(VIEWS)}.")
     try:
         return VIEWS[kind](**{name: _frozen(value) for name, value in spec.items() if name != "kind"})
     except TypeError as error:
         raise AigiError(f"The feature view {kind!r} does not fit this version ({error}): train it again.") from error
+
+
+def _whole(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in values)
 
 
 def _frozen(value: Any) -> Any:
@@ -101,8 +105,18 @@ class EmbeddingView(FeatureView):
     normalise: bool = True
     without: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.normalise, bool) or not isinstance(self.without, tuple) or not _whole(self.without):
+            raise AigiError(
+                f"An embedding is seen normalised or not, without components named by number; got normalise = "
+                f"{self.normalise!r}, without = {self.without!r}."
+            )
+
     def matrix(self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n p"]:
-        X = _take(images.embeddings, rows).astype(np.float64)
+        X = _take(images.embeddings, rows)
+        if X.ndim != 2 or X.dtype.kind not in "fiu":
+            raise AigiError(f"Embeddings must be numbers [images, components], got {X.dtype} of shape {X.shape}.")
+        X = X.astype(np.float64)
         if self.normalise:
             X /= _norms(X, images, rows)[:, None]
         else:
@@ -140,9 +154,19 @@ class HeadsView(FeatureView):
     heads: tuple[Head, ...] = ()
     scales: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        pairs = isinstance(self.heads, tuple) and all(
+            isinstance(h, tuple) and len(h) == 2 and _whole(h) for h in self.heads
+        )
+        if not pairs or (self.scales and (len(self.scales) != len(self.heads) or not np.isfinite(self.scales).all())):
+            raise AigiError(
+                f"Heads are named (layer, index), each with one finite scale or all without; got {self.heads!r} with "
+                f"scales {self.scales!r}."
+            )
+
     def matrix(self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n p"]:
         view = self if self.scales else self._resolved(images)
-        norms = _norms(_take(images.embeddings, rows).astype(np.float64), images, rows)
+        norms = embedding_norms(images, rows)
         blocks = [
             scale * head_features(images, head, rows, norms)
             for head, scale in zip(view.heads, view.scales, strict=True)
@@ -181,6 +205,11 @@ class ResidualView(FeatureView):
     kind: ClassVar[str] = "residual"
     direction: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        length = np.linalg.norm(np.asarray(self.direction, np.float64))
+        if not 0 < length < np.inf:
+            raise AigiError(f"A residual is a direction of finite length above zero, this one has length {length:g}.")
+
     def matrix(self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n p"]:
         X = EmbeddingView().matrix(images, rows)
         direction = np.asarray(self.direction, np.float64)
@@ -201,10 +230,17 @@ def head_features(
     if not (0 <= layer < layers and 0 <= index < per_layer):
         raise AigiError(f"There is no head {head}: layers are 0..{layers - 1}, heads 0..{per_layer - 1}.")
     if norms is None:
-        norms = _norms(_take(images.embeddings, rows).astype(np.float64), images, rows)
+        norms = embedding_norms(images, rows)
     z = _take(images.heads[layer, index], rows).astype(np.float64)
-    std = _take(images.ln_post, rows)[:, 1].astype(np.float64)
-    R: np.ndarray = _triangle(images.decomposition["head_maps"][layer, index])
+    ln_post, maps = _take(images.ln_post, rows), images.decomposition.get("head_maps", np.empty((0, 0, 0, 0)))
+    shapes = {"head contexts": z.shape, "statistics of the layer norm": ln_post.shape, "maps of heads": maps.shape}
+    n = len(norms)
+    if z.shape != (n, maps.shape[2]) or ln_post.shape != (n, 2) or maps.shape[:2] != (layers, per_layer):
+        raise AigiError(
+            f"The features of {n} images' heads do not belong together ({shapes}): encode the images again with one model."
+        )
+    std = ln_post[:, 1].astype(np.float64)
+    R: np.ndarray = _triangle(maps[layer, index])
     features: np.ndarray = (z @ R.T) / (std * norms)[:, None]
     _require_finite(features, images, rows)
     return features
@@ -231,7 +267,7 @@ def _head_scale(workspace: Workspace, head: Head) -> float:
 @lru_cache(maxsize=4)
 def _train_norms(workspace: Workspace) -> Float[np.ndarray, " n"]:
     rows = np.flatnonzero(workspace.domains.split == "train")
-    return _norms(_take(workspace.embeddings, rows).astype(np.float64), workspace, rows)
+    return embedding_norms(workspace, rows)
 
 
 def all_heads(images: Encoded) -> tuple[Head, ...]:
@@ -242,6 +278,11 @@ def all_heads(images: Encoded) -> tuple[Head, ...]:
 
 def _take(array: np.ndarray, rows: Sequence[int] | np.ndarray | None) -> np.ndarray:
     return np.asarray(array if rows is None else array[rows])
+
+
+def embedding_norms(images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, " n"]:
+    """Lengths of the embeddings of these rows (all by default); AigiError, naming the image, for zero or no number."""
+    return _norms(_take(images.embeddings, rows).astype(np.float64), images, rows)
 
 
 def _norms(X: Float[np.ndarray, "n d"], images: Encoded, rows: np.ndarray | None) -> Float[np.ndarray, " n"]:

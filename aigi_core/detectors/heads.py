@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from aigi_core.detectors.features import Head, HeadsView, all_heads, head_features, head_scale
+from aigi_core.detectors.features import Head, HeadsView, all_heads, embedding_norms, head_features, head_scale
 from aigi_core.detectors.protocol import Chosen, Protocol, TrainingSet, as_names, run_protocol, validation_scores
 from aigi_core.errors import AigiError
 from aigi_core.resampling import wilson
@@ -132,8 +132,10 @@ def select_heads(
         heads: candidates, all of them by default.
     """
     reader, protocol = _Reader(workspace, train_on, validate_on), protocol or Protocol()
-    wanted = list(heads) if heads is not None else list(all_heads(workspace))
+    wanted = list(dict.fromkeys(heads)) if heads is not None else list(all_heads(workspace))
     most = min(most, len(wanted))
+    if most < 1:
+        raise AigiError("No head can be chosen: name candidates and let at least one be chosen.")
     if C is None:
         C = float(score_heads(workspace, train_on, validate_on, protocol, heads=wanted).table["C"].iloc[0])
     fixed = replace(protocol, C=(C,), grid="path", refit=False)
@@ -177,7 +179,7 @@ class _Reader:
         self.all_rows = np.concatenate(list(self.rows.values()))
         self.ends = np.cumsum([len(rows) for rows in self.rows.values()])[:-1]
         self.workspace = workspace
-        self.norms = np.linalg.norm(workspace.embeddings[self.all_rows].astype(np.float64), axis=1)
+        self.norms = embedding_norms(workspace, self.all_rows)
         self.cache: dict[Head, np.ndarray] = {}
 
     def blocks(self, heads: tuple[Head, ...]) -> Blocks:

@@ -52,6 +52,15 @@ class Protocol:
     grid: Literal["path", "paper"] = "path"
     refit: bool = True
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.C, tuple) or not self.C or not all(np.isfinite(C) and C > 0 for C in self.C):
+            raise AigiError(f"Penalties C must be a tuple of at least one finite, positive number, got {self.C!r}.")
+        if self.class_weight not in (None, "balanced") or self.grid not in ("path", "paper"):
+            raise AigiError(
+                f"A protocol weighs classes None or 'balanced' and walks the grid 'path' or 'paper', got "
+                f"{self.class_weight!r} and {self.grid!r}."
+            )
+
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
@@ -79,13 +88,13 @@ def train(
         >>> scores = score_detectors(detectors, workspace)                      # doctest: +SKIP
     """
     view = (view or EmbeddingView()).resolve(workspace)
-    domains = workspace.domains
-    needed = np.unique(np.concatenate([domains.rows(s, ("train", "val")) for s in map(as_names, training_sets)]))
+    domains, names = workspace.domains, as_sets(training_sets)
+    needed = np.unique(np.concatenate([domains.rows(s, ("train", "val")) for s in names]))
     features = view.matrix(workspace, needed)
     position = np.full(len(domains), -1)
     position[needed] = np.arange(len(needed))
     return train_detectors(
-        features, domains, training_sets, protocol, view=view, provenance=provenance_of(workspace), position=position
+        features, domains, names, protocol, view=view, provenance=provenance_of(workspace), position=position
     )
 
 
@@ -108,7 +117,7 @@ def train_detectors(
         position: where each image of ``domains`` lies among the rows of ``features``; by default they correspond.
     """
     protocol, view = protocol or Protocol(), view or EmbeddingView()
-    names = [as_names(training_set) for training_set in training_sets]
+    names = as_sets(training_sets)
     place = np.arange(len(domains)) if position is None else position
     grams = _shared_grams(features, domains, names, place)
     detectors = []
@@ -158,7 +167,8 @@ def _run(
 ) -> Chosen:
     """The protocol on the first n rows as training split and the others as validation split, if any."""
     train, val = (X[:n], y[:n]), (X[n:], y[n:])
-    if n and not (X[n // 2] != X[0]).any() and (train[0] == X[0]).all():
+    # All zeros is a silent head, of which a detector that knows nothing is made; an embedding of zeros never comes here.
+    if n and X[0].any() and not (X[n // 2] != X[0]).any() and (train[0] == X[0]).all():
         raise AigiError("All images have the same features: nothing can be learnt from them; encode them again.")
     if protocol.grid == "paper":
         if n == len(y):
@@ -195,6 +205,14 @@ def validation_scores(
 def as_names(training_set: TrainingSet) -> tuple[str, ...]:
     """A training set as the tuple of its generators."""
     return (training_set,) if isinstance(training_set, str) else tuple(training_set)
+
+
+def as_sets(training_sets: Sequence[TrainingSet]) -> list[tuple[str, ...]]:
+    """Training sets as tuples of generators, a lone name as one of them; raises AigiError for none."""
+    sets = [as_names(each) for each in ([training_sets] if isinstance(training_sets, str) else training_sets)]
+    if not sets:
+        raise AigiError("No training set was chosen: name at least one generator.")
+    return sets
 
 
 def provenance_of(workspace: Workspace) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from aigi_core.detectors.features import EmbeddingView, ResidualView
 from aigi_core.detectors.protocol import (
     Protocol,
     TrainingSet,
-    as_names,
+    as_sets,
     provenance_of,
     run_protocol,
     splits_needed,
@@ -55,7 +55,7 @@ def train_residual(
     protocol = protocol or Protocol()
     view, domains = EmbeddingView(), workspace.domains
     detectors = []
-    for training_set in map(as_names, training_sets):
+    for training_set in as_sets(training_sets):
         what = " + ".join(training_set)
         rows = {split: domains.rows(training_set, split) for split in splits_needed(protocol)}
         blocks = {split: (view.matrix(workspace, r), domains.labels[r]) for split, r in rows.items()}

@@ -44,10 +44,13 @@ def draw_counts(
     hold real images, fakes or both.
 
     Raises:
-        AigiError: no draws, or no images.
+        AigiError: no draws, no images, or a negative seed.
     """
-    if draws < 1 or len(rows) == 0:
-        raise AigiError(f"A bootstrap needs images and at least one draw; got {len(rows)} images and {draws} draws.")
+    if draws < 1 or len(rows) == 0 or seed < 0:
+        raise AigiError(
+            f"A bootstrap needs images, at least one draw and a seed of 0 or more; got {len(rows)} images, {draws} draws "
+            f"and seed {seed}."
+        )
     group, stratum = _strata(domains, rows)
     return group_weights(group, draws, strata=stratum[group], seed=seed)
 

@@ -14,7 +14,7 @@ from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.protocol import Protocol, run_protocol
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.resampling import percentile_interval
+from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, as_train_sets, transfer_matrix
 from aigi_core.transfer.metrics import DEFAULT_METRIC, METRICS
 from aigi_core.workspace import Workspace
@@ -55,8 +55,8 @@ def few_shot_curves(
 ) -> FewShotCurves:
     """Train on random samples of each training set's images and test on all generators.
 
-    A sample of s images per class is all that its detector ever sees: one in five of them (two at least) chooses the
-    penalty, then all s are fitted. ``None`` is the ordinary protocol on the train and validation splits, once.
+    A sample of s images per class is all that its detector ever sees: about one in five of them (two at least, groups
+    whole where they allow it) chooses the penalty, then all s are fitted. ``None`` is the ordinary protocol on the train and validation splits, once.
 
     Raises:
         AigiError: a size below 5, no repeats, or no training set that has so many images.
@@ -64,30 +64,33 @@ def few_shot_curves(
     protocol = protocol or Protocol()
     domains = workspace.domains
     sets = as_train_sets(training_sets, domains)
-    if repeats < 1 or any(size is not None and size < 5 for size in sizes):
-        raise AigiError("Few-shot curves need at least one repeat and five images per class.")
+    if repeats < 1 or not sizes or any(size is not None and (size < 5 or size != int(size)) for size in sizes):
+        raise AigiError(
+            "Few-shot curves need at least one repeat and one size, each a whole number from five images per class."
+        )
     features = (view or EmbeddingView()).resolve(workspace).matrix(workspace)
-    rng = np.random.default_rng(seed)
+    rng, group = np.random.default_rng(seed), group_numbers(domains.group, np.arange(len(domains)))
     rows, left_out = [], []
     steps = list(product(sets, sizes))
-    for done, (names, size) in enumerate(steps):
+    for done, (names, size) in enumerate(steps, 1):
         pool = domains.rows(names, ("train", "val"))
         of = {label: pool[domains.labels[pool] == label] for label in (REAL, FAKE)}
         available = min(map(len, of.values()))
         if size is not None and size > available:
             left_out.append((" + ".join(names), size, available))
-            continue
-        if size is None:
-            parts = [(domains.rows(names, "train"), domains.rows(names, "val"))]
         else:
-            parts = [_sample(of, size, rng) for _ in range(repeats)]
-        scores = np.stack([_fit_and_score(features, domains, *part, protocol) for part in parts])
-        matrix = transfer_matrix(scores, domains, [names] * len(parts), metrics=[metric], draws=draws, seed=seed)
-        n = {label: len(of[label]) if size is None else size for label in of}
-        about = {"train": " + ".join(names), "size": size or 0, "n_real": n[REAL], "n_fake": n[FAKE]}
-        rows += [about | row for row in _summaries(matrix, metric)]
+            parts = (
+                [(domains.rows(names, "train"), domains.rows(names, "val"))]
+                if size is None
+                else [_sample(of, group, int(size), rng) for _ in range(repeats)]
+            )
+            scores = np.stack([_fit_and_score(features, domains, *part, protocol) for part in parts])
+            matrix = transfer_matrix(scores, domains, [names] * len(parts), metrics=[metric], draws=draws, seed=seed)
+            n = {label: len(of[label]) if size is None else size for label in of}
+            about = {"train": " + ".join(names), "size": size or 0, "n_real": n[REAL], "n_fake": n[FAKE]}
+            rows += [about | row for row in _summaries(matrix, metric)]
         if progress is not None:
-            progress(done + 1, len(steps))
+            progress(done, len(steps))
     if not rows:
         raise AigiError(
             f"None of the training sets has {min(s for s in sizes if s)} images of both classes: choose smaller sizes."
@@ -96,15 +99,19 @@ def few_shot_curves(
 
 
 def _sample(
-    of: dict[int, Int[np.ndarray, " n"]], size: int, rng: np.random.Generator
+    of: dict[int, Int[np.ndarray, " n"]], group: Int[np.ndarray, " N"], size: int, rng: np.random.Generator
 ) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
-    """Rows to fit and rows to choose the penalty on: ``size`` of each class in all."""
-    held_out = max(2, size // HELD_OUT)
-    chosen = {label: rng.permutation(rows)[:size] for label, rows in of.items()}
-    return (
-        np.concatenate([rows[held_out:] for rows in chosen.values()]),
-        np.concatenate([rows[:held_out] for rows in chosen.values()]),
-    )
+    """Rows to fit and rows to choose the penalty on: ``size`` of each class in all, groups on one side where possible."""
+    wanted = max(2, size // HELD_OUT)
+    rows = np.stack([rng.permutation(of[label])[:size] for label in (REAL, FAKE)])  # [2, size]
+    held_out = np.zeros(rows.shape, bool)
+    for number in rng.permutation(np.unique(group[rows])):
+        mine, have = group[rows] == number, held_out.sum(axis=1)
+        helps = (mine.any(axis=1) & (have < wanted)).any()
+        if helps and ((held_out | mine).sum(axis=1) <= 2 * wanted).all():
+            held_out |= mine
+    held_out[held_out.sum(axis=1) < 2, :wanted] = True  # groups too large to be spared
+    return rows[~held_out], rows[held_out]
 
 
 def _fit_and_score(

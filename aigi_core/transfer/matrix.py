@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32, Int, Real
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.resampling import percentile_interval
+from aigi_core.resampling import percentile_interval, widened
 from aigi_core.transfer.bootstrap import Estimate, draw_counts, estimate
 from aigi_core.transfer.metrics import (
     AT_THRESHOLD,
@@ -124,19 +124,17 @@ class TransferMatrix:
     def interval(self, metric: str) -> tuple[Float[np.ndarray, "K T"], Float[np.ndarray, "K T"]]:
         """Bounds of every cell's interval at the protocol's confidence.
 
-        Where no image was judged wrongly (or rightly) the draws cannot vary; the exact (Clopper-Pearson) bound of a
-        share of 1 (or 0) among n images takes the place of an interval without width.
+        Where no image was judged wrongly (or rightly), or fakes and real images lie apart, the draws cannot vary; an
+        exact bound takes the place of an interval without width (:func:`~aigi_core.resampling.widened`).
         """
         confidence = self.protocol["confidence"]
         low, high = percentile_interval(self._draws(metric), confidence)
-        images = {"accuracy_real": self.n_real, "accuracy_fake": self.n_fake}.get(metric, self.n_real + self.n_fake)
-        if metric in (*AT_THRESHOLD, *CALIBRATED):
-            if metric == "balanced_accuracy":
-                images = np.minimum(self.n_real, self.n_fake)
-            bound = np.broadcast_to(((1 - confidence) / 2) ** (1 / images), low.shape)
-            low = np.where(self.values[metric] == 1, bound, low)
-            high = np.where(self.values[metric] == 0, 1 - bound, high)
-        return low, high
+        together, rarer = self.n_real + self.n_fake, np.minimum(self.n_real, self.n_fake)
+        images = {
+            "accuracy_real": self.n_real, "accuracy_fake": self.n_fake, "accuracy": together,
+            "accuracy_at_val_fpr5": together,
+        }.get(metric, rarer)  # fmt: skip
+        return widened(self.values[metric], low, high, images, confidence)
 
     def mean(self, metric: str, cells: Bool[np.ndarray, "K T"] | None = None) -> Estimate:
         """Mean over cells (all of them by default) with its interval; ``n`` is the number of cells.
@@ -287,7 +285,9 @@ def transfer_matrix(
     """
     wanted = check_metrics(metrics)
     sets = as_train_sets(train, domains)
-    columns = domains.generators if test is None else tuple(test)
+    columns = domains.generators if test is None else (test,) if isinstance(test, str) else tuple(test)
+    if not columns or len(set(columns)) < len(columns):
+        raise AigiError(f"Name each test generator once and at least one, got {', '.join(columns) or 'none'}.")
     scores = check_scores(scores)
     if scores.shape != (len(sets), len(domains)):
         raise AigiError(
@@ -296,7 +296,10 @@ def transfer_matrix(
         )
     if not 0 < confidence < 1:
         raise AigiError(f"The confidence of an interval lies between 0 and 1, got {confidence}.")
-    own = np.broadcast_to(np.asarray(thresholds, np.float64), (len(sets),))
+    own = np.asarray(thresholds, np.float64)
+    if own.shape not in ((), (len(sets),)) or not np.isfinite(own).all():
+        raise AigiError(f"Expected one finite threshold, or one for each of {len(sets)} detectors, got {own.tolist()}.")
+    own = np.broadcast_to(own, (len(sets),))
     tested = [domains.rows(name, split) for name in columns]
     pool_rows = np.flatnonzero(domains.split == split)
     counts = draw_counts(domains, pool_rows, draws, seed)
@@ -379,7 +382,8 @@ def make_training_sets(domains: Domains, how: str, among: Sequence[str] | None =
 
 def as_train_sets(train: Sequence[str | TrainSet], domains: Domains) -> tuple[TrainSet, ...]:
     """Each entry as a tuple of generators; raises AigiError for an unknown or repeated generator, or none at all."""
-    sets = tuple((entry,) if isinstance(entry, str) else tuple(entry) for entry in train)
+    each = (train,) if isinstance(train, str) else train
+    sets = tuple((entry,) if isinstance(entry, str) else tuple(entry) for entry in each)
     if not sets or not all(sets):
         raise AigiError("No training set was chosen: name at least one generator for each detector.")
     for names in sets:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -93,8 +93,11 @@ def selection_stability(
     Raises:
         AigiError: no repeats, or a pair that cannot be searched.
     """
-    if repeats < 1:
-        raise AigiError(f"Stability needs at least one repeat, got {repeats}.")
+    if repeats < 1 or kind not in get_args(Kind) or len(pair) != 2:
+        raise AigiError(
+            f"Stability needs two generators, at least one repeat and draws of kind {' or '.join(get_args(Kind))}; got "
+            f"{', '.join(pair)}, {repeats} and {kind!r}."
+        )
     protocol, domains = protocol or Protocol(), workspace.domains
     d_eval(domains, pair)
     X = EmbeddingView().matrix(workspace)

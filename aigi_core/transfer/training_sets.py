@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from aigi_core.manifest import Domains
 from aigi_core.resampling import percentile_interval
 from aigi_core.transfer.difference import PairedDifference, paired_p_value
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, transfer_matrix
-from aigi_core.transfer.metrics import DEFAULT_METRIC, METRICS
+from aigi_core.transfer.metrics import DEFAULT_METRIC, METRICS, check_metrics
 from aigi_core.workspace import Workspace
 
 ScoreSets = Callable[[Sequence[TrainSet]], Float[np.ndarray, "K N"]]
@@ -47,8 +47,11 @@ class TrainingSetRanking:
     def best(self, k: int, goal: Goal = "mean") -> pd.Series:
         """The set of k generators with the best OOD mean, or the best worst case, on validation images."""
         rows = self.table[self.table["k"] == k]
-        if rows.empty:
-            raise AigiError(f"No set of {k} generators was tried; sizes are {sorted(set(self.table['k']))}.")
+        if rows.empty or goal not in get_args(Goal):
+            raise AigiError(
+                f"No set of {k} generators was tried for {goal!r}; sizes are {sorted(set(self.table['k']))}, goals "
+                f"{' and '.join(get_args(Goal))}."
+            )
         better = METRICS[self.metric].higher_is_better
         values = rows[f"val_{goal}"].to_numpy()
         return rows.iloc[int(values.argmax() if better else values.argmin())]
@@ -115,13 +118,13 @@ def rank_training_sets(
             f"Sets of up to {k_max} generators cannot be tried: there are {len(names)} to choose from, and at least "
             f"one of {len(domains.generators)} must be left to test on."
         )
+    better = METRICS[check_metrics(metric)[0]].higher_is_better
     sets = [chosen for k in range(1, k_max + 1) for chosen in combinations(names, k)]
     scores = np.empty((len(sets), len(domains)), np.float64)
     for start in range(0, len(sets), batch):
         scores[start : start + batch] = score_sets(sets[start : start + batch])
         if progress is not None:
             progress(min(start + batch, len(sets)), len(sets))
-    better = METRICS[metric].higher_is_better
     val_values = _measure(scores, domains, sets, metric, "val", 1, seed).values[metric]
     size = np.array([len(s) for s in sets])
     ood = np.array([[name not in s for name in domains.generators] for s in sets])

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,45 @@ def test_unknown_views_are_refused():
         view_from_spec({"kind": "pixels"})
     with pytest.raises(AigiError, match="does not fit this version"):
         view_from_spec({"kind": "embedding", "colour": 1})
+    for spec in (None, "embedding", [1], {"kind": [1]}):
+        with pytest.raises(AigiError, match="no feature view"):
+            view_from_spec(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"kind": "embedding", "without": "abc"}, "components named by number"),
+        ({"kind": "embedding", "without": [1.5]}, "components named by number"),
+        ({"kind": "embedding", "normalise": "no"}, "components named by number"),
+        ({"kind": "heads", "heads": [0, 1]}, "Heads are named"),
+        ({"kind": "heads", "heads": [[0, 1, 2]]}, "Heads are named"),
+        ({"kind": "heads", "heads": [[0, 1.5]]}, "Heads are named"),
+        ({"kind": "heads", "heads": [[0, 1], [0, 2]], "scales": [1.0]}, "one finite scale"),
+        ({"kind": "heads", "heads": [[0, 1]], "scales": [float("nan")]}, "one finite scale"),
+        ({"kind": "residual", "direction": [0.0, 0.0]}, "length 0"),
+        ({"kind": "residual", "direction": [float("nan")]}, "length nan"),
+    ],
+)
+def test_values_that_make_no_view_are_refused(spec, words):
+    with pytest.raises(AigiError, match=words):
+        view_from_spec(spec)
+
+
+def test_arrays_that_are_no_images_are_refused(synthetic):
+    images = broken(synthetic, 1.0)
+    for embeddings in (images.embeddings[0], images.embeddings.astype(str), images.embeddings[:, None]):
+        with pytest.raises(AigiError, match="numbers .images, components."):
+            EmbeddingView().matrix(replace(images, embeddings=embeddings))
+    for change in (
+        {"heads": images.heads[..., :7]},
+        {"heads": images.heads[:, :, :8]},
+        {"heads": images.heads[:1]},
+        {"ln_post": images.ln_post[:, 1]},
+        {"decomposition": {}},
+    ):
+        with pytest.raises(AigiError, match="do not belong together.*encode the images again"):
+            HeadsView(((0, 0),), (1.0,)).matrix(replace(images, **change))
 
 
 def broken(workspace, value):

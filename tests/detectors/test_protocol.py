@@ -1,15 +1,21 @@
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import safetensors.numpy
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, EncodedImages, HeadsView
+from aigi_core.detectors.heads import score_heads
 from aigi_core.detectors.logistic import log_loss
 from aigi_core.detectors.protocol import PAPER_C, Protocol, run_protocol, train, train_detectors
 from aigi_core.detectors.residual import closeness, residual_direction, train_residual
 from aigi_core.errors import AigiError
+from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
 from tests.factory import make_workspace
 
 
@@ -127,8 +133,6 @@ def test_detectors_refuse_what_they_were_not_trained_for(synthetic, tmp_path):
         detector.decision_function(narrow)
     with pytest.raises(AigiError, match="24 components, these have 20"):
         score_detectors([detector], narrow)
-    from aigi_core.workspace import Workspace, read_manifest, write_manifest
-
     other = make_workspace(tmp_path / "other", per_class=20)
     manifest = read_manifest(other)
     manifest["encoder"]["weights_sha256"] = "f" * 64
@@ -151,6 +155,98 @@ def test_damaged_detectors_are_refused(synthetic, tmp_path):
     file.write_text(file.read_text().replace('"features": 24', '"features": 25'))
     with pytest.raises(AigiError, match="expected 25 finite weights"):
         Detector.load(file)
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(AigiError, match="damaged"):
+        Detector.load(tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"view": "embedding"}, "no feature view"),
+        ({"view": {"kind": "embedding", "without": "abc"}}, "components named by number"),
+        ({"view": {"kind": "heads", "heads": [[0, 0]], "scales": []}}, "heads have no scales"),
+        ({"threshold": float("nan")}, "must be finite"),
+        ({"C": -1}, "must be finite, C positive"),
+        ({"training_set": "beta-diff"}, "training set is 'beta-diff'"),
+        ({"training_set": []}, "training set is"),
+        ({"provenance": {"encoder": "CLIP"}}, "encoder is 'CLIP'"),
+        ({"provenance": {"encoder": {"model": 3}}}, "encoder is"),
+        ({"features": None}, "damaged"),
+    ],
+)
+def test_hostile_files_are_refused_in_one_sentence(synthetic, tmp_path, change, words):
+    (detector,) = train(synthetic, ["beta-diff"])
+    file = detector.save(tmp_path / "d")
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(AigiError, match=words):
+        Detector.load(file)
+
+
+def test_arrays_that_are_no_numbers_are_refused(synthetic, tmp_path):
+    (detector,) = train(synthetic, ["beta-diff"])
+    for bias in (np.array([np.nan]), np.array([]), np.zeros((1, 2))):
+        file = detector.save(tmp_path / "d")
+        arrays = {"weights": detector.weights, "bias": bias}
+        (tmp_path / "d.safetensors").write_bytes(safetensors.numpy.save(arrays))
+        with pytest.raises(AigiError, match="damaged"):
+            Detector.load(file)
+    file.write_text("[" * 100_000)
+    with pytest.raises(AigiError, match="damaged"):
+        Detector.load(file)
+
+
+def test_a_partial_encoder_is_another_encoder(synthetic, tmp_path):
+    (detector,) = train(synthetic, ["beta-diff"])
+    other = replace(detector, provenance={"encoder": {"model": "CLIP"}})
+    with pytest.raises(AigiError, match=r"was trained on CLIP \(\?, weights \?\)"):
+        score_detectors([other], synthetic)
+
+
+def test_a_lone_name_is_one_training_set_and_none_is_none(synthetic):
+    assert [d.training_set for d in train(synthetic, "beta-diff")] == [("beta-diff",)]
+    assert [d.training_set for d in train_residual(synthetic, "beta-diff")] == [("beta-diff",)]
+    for ask in (train, train_residual):
+        with pytest.raises(AigiError, match="No training set was chosen"):
+            ask(synthetic, [])
+
+
+def test_a_mask_names_rows_as_numbers_do(synthetic):
+    detectors = train(synthetic, ["beta-diff"])
+    mask = synthetic.domains.labels == 1
+    np.testing.assert_array_equal(score_detectors(detectors, synthetic, mask),
+                                  score_detectors(detectors, synthetic, np.flatnonzero(mask)))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"C": ()}, "at least one finite, positive"),
+        ({"C": 1.0}, "must be a tuple"),
+        ({"C": (1.0, 0.0)}, "positive"),
+        ({"C": (np.nan,)}, "finite"),
+        ({"class_weight": "balance"}, "'balance'"),
+        ({"grid": "papers"}, "'papers'"),
+    ],
+)
+def test_protocols_that_make_no_sense_are_refused(options, words):
+    with pytest.raises(AigiError, match=words):
+        Protocol(**options)
+
+
+def test_a_silent_head_is_chance_and_no_obstacle(tmp_path):
+    """A head whose contexts are all zero (pruned) scores one half; the others are scored as ever."""
+    path = make_workspace(tmp_path / "w")
+    heads = np.load(path / "heads.npy")
+    heads[1, 2] = 0
+    np.save(path / "heads.npy", heads)
+    manifest = read_manifest(path)
+    manifest["files"]["heads.npy"] = describe_file(path, "heads.npy")
+    write_manifest(path, manifest)
+    table = score_heads(Workspace.open(path), "beta-diff", "gamma-diff").table.set_index(["layer", "index"])
+    assert len(table) == 6 and table.loc[(1, 2), "accuracy"] == 0.5
+    assert table.loc[(1, 2), "log_loss"] == pytest.approx(np.log(2))
+    assert table.loc[(0, 0), "accuracy"] > 0.6
 
 
 def test_residual_detectors(synthetic):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from aigi_core.detectors.components import search_components
+from aigi_core.detectors.heads import score_heads, select_heads
 from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
 from aigi_core.transfer import few_shot_curves, rank_training_sets, trainer, transfer_matrix
@@ -20,10 +21,11 @@ ASK: dict[str, Callable[[Workspace], object]] = {
     "rank": lambda w: rank_training_sets(trainer(w), w.domains, k_max=1, draws=2),
     "few shot": lambda w: few_shot_curves(w, w.domains.generators, (5, None), repeats=1, draws=2),
     "components": lambda w: search_components(w, ("beta-diff", "alpha-gan")),
+    "heads": lambda w: score_heads(w, "beta-diff", "alpha-gan"),
     "stability": lambda w: selection_stability(w, ("beta-diff", "alpha-gan"), repeats=1),
     "transfer": lambda w: transfer_matrix(np.asarray(w.embeddings[:, :4].T, float), w.domains, w.domains.generators),
 }
-TRAINED = ("train", "rank", "few shot", "components", "stability")
+TRAINED = ("train", "rank", "few shot", "components", "heads", "stability")
 
 
 def hostile(
@@ -118,3 +120,17 @@ def test_a_pair_that_is_no_pair(synthetic: Workspace, what: str) -> None:
         ask(synthetic, ("beta-diff", "beta-diff"))
     with pytest.raises(AigiError, match="no generator 'omega'"):
         ask(synthetic, ("beta-diff", "omega"))
+
+
+def test_questions_that_make_no_sense(synthetic: Workspace) -> None:
+    with pytest.raises(AigiError, match="kind bootstrap or jitter"):
+        selection_stability(synthetic, ("alpha-gan", "beta-diff"), repeats=1, kind="shuffle")  # type: ignore[arg-type]
+    with pytest.raises(AigiError, match="two generators"):
+        selection_stability(synthetic, synthetic.domains.generators[:3], repeats=1)  # type: ignore[arg-type]
+    with pytest.raises(AigiError, match="no metric 'f1'"):
+        rank_training_sets(trainer(synthetic), synthetic.domains, k_max=1, metric="f1")
+    with pytest.raises(AigiError, match="goals mean and worst"):
+        rank_training_sets(trainer(synthetic), synthetic.domains, k_max=1, draws=2).best(1, "median")  # type: ignore[arg-type]
+    for options in ({"most": 0}, {"heads": []}):
+        with pytest.raises(AigiError, match="No head can be chosen"):
+            select_heads(synthetic, "alpha-gan", "beta-diff", **options)  # type: ignore[arg-type]

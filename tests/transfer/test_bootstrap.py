@@ -67,5 +67,5 @@ def test_intervals_cover_the_truth() -> None:
 
 def test_bad_input_is_named() -> None:
     domains = make_domains()
-    with pytest.raises(AigiError, match="0 images and 10 draws"):
+    with pytest.raises(AigiError, match="0 images, 10 draws"):
         draw_counts(domains, np.array([], int), 10)

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from aigi_core.errors import AigiError
+from aigi_core.manifest import Domains
 from aigi_core.transfer import METRICS, TransferMatrix, draw_counts, evaluate, transfer_matrix
 from aigi_core.workspace import Workspace
 from tests.transfer.factory import make_domains, make_scores
@@ -111,6 +112,32 @@ def test_an_interval_without_width_is_not_certainty() -> None:
         low, high = perfect.interval(metric)
         assert perfect.values[metric][0, 0] == 1 == high[0, 0]
         assert low[0, 0] == pytest.approx(proportion_low(images))
+    for metric in ("auc", "average_precision", "tpr_at_fpr1", "best_accuracy"):
+        low, high = perfect.interval(metric)
+        assert perfect.values[metric][0, 0] == 1 == high[0, 0] and low[0, 0] == pytest.approx(proportion_low(30))
+    low, high = perfect.interval("eer")
+    assert perfect.values["eer"][0, 0] == 0 == low[0, 0] and high[0, 0] == pytest.approx(1 - proportion_low(30))
+
+
+def test_intervals_cover_with_groups() -> None:
+    """Images in threes that share most of their score: 95 % intervals hold the expected value nine times in ten or more.
+
+    Single images as units would give intervals of little more than half the width.
+    """
+    names = np.repeat(["", "g"], [90, 60])
+    domains = Domains(
+        labels=(names != "").astype(np.int8), generator=names, pool=np.full(150, "p"), split=np.full(150, "test"),
+        group=np.array([f"{name} {i // 3}" for i, name in enumerate(names)]), family_of={"g": "gan"},
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    units = rng.standard_normal((150, 50))[:, np.arange(150) // 3]
+    scores = 0.9 * units + 0.44 * rng.standard_normal((150, 150)) + domains.labels - 0.5
+    metrics = ("balanced_accuracy", "auc", "tpr_at_fpr5")
+    matrix = transfer_matrix(scores, domains, ["g"] * 150, metrics=metrics, draws=300)
+    for metric in metrics:
+        low, high = matrix.interval(metric)
+        truth = matrix.values[metric].mean()
+        assert 0.89 < ((low <= truth) & (truth <= high)).mean() < 0.99, metric
 
 
 def proportion_low(images: int) -> float:
@@ -130,6 +157,15 @@ def test_bad_input_is_named() -> None:
         transfer_matrix(scores, domains, ["g0", "g1"], metrics=["f1"])
     with pytest.raises(AigiError, match="No training set"):
         transfer_matrix(scores, domains, [])
+    for test in ([], ["g0", "g0"]):
+        with pytest.raises(AigiError, match="each test generator once"):
+            transfer_matrix(scores, domains, ["g0", "g1"], test)
+    assert transfer_matrix(scores[:1], domains, "g0", "g1", metrics=["auc"], draws=2).test == ("g1",)
+    for thresholds in (np.zeros(3), np.array([0.0, np.nan])):
+        with pytest.raises(AigiError, match="one finite threshold, or one for each of 2"):
+            transfer_matrix(scores, domains, ["g0", "g1"], thresholds=thresholds)
+    with pytest.raises(AigiError, match="seed of 0 or more"):
+        transfer_matrix(scores, domains, ["g0", "g1"], seed=-1)
     with pytest.raises(AigiError, match="between 0 and 1"):
         transfer_matrix(scores, domains, ["g0", "g1"], confidence=95)
     domains.split[domains.labels == 0] = "train"
