@@ -16,9 +16,10 @@ from importlib import import_module
 from aigi_core.errors import AigiError
 
 JOBS: dict[str, tuple[str, str]] = {
-    "build": ("precompute.build", "ingest, encode and text in one go"),
+    "build": ("precompute.build", "ingest, encode, text and detectors in one go"),
     "ingest": ("precompute.ingest", "read a folder of images into a new workspace"),
     "encode": ("precompute.encode", "compute embeddings and head contexts of a workspace's images"),
+    "detectors": ("precompute.detectors", "train one detector a generator, so that pages open at once"),
     "search": ("precompute.search", "component and head search for pairs of generators, measured on the others"),
     "report": ("precompute.report", "fill the tables of a results page from a searched workspace"),
     "words": ("precompute.words", "nearest texts of all detectors with their nulls, and TextSpan of all heads"),

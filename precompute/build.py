@@ -1,4 +1,4 @@
-"""``python -m precompute build``: ingest, encode and text in one go; each step skips what is already done."""
+"""``python -m precompute build``: ingest, encode, text and detectors in one go; each step skips what is already done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the three steps; the model is loaded first, so that a mistake in its name costs no ingest."""
+    """Run the four steps; the model is loaded first, so that a mistake in its name costs no ingest."""
+    from precompute.detectors import try_to_keep
     from precompute.text import add_bank, own_sources
 
     encoder = encode.load(args, args.out)
@@ -25,4 +26,5 @@ def run(args: argparse.Namespace) -> int:
     print(encode.encode_workspace(args, args.out, encoder))
     for source in own_sources(encoder, words=args.words):
         print(add_bank(args.out, encoder, source))
+    print(try_to_keep(args.out))
     return 0

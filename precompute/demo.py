@@ -1,7 +1,8 @@
 """The embedded demo: ``python -m precompute demo`` rebuilds ``assets/demo`` from its images.
 
-Ingest, encode, text and perturb as for any workspace, then a card that says what the demo holds, how good its text alignment
-is and which confounds it has. Of the images it keeps what is computed from them, previews and source URLs; no pixels.
+Ingest, encode, text, perturb and detectors as for any workspace, then a card that says what the demo holds, how good its
+text alignment is and which confounds it has. Of the images it keeps what is computed from them, previews and source URLs;
+no pixels.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         ["perturb", "--workspace", out, "--images", str(images), "--half", "--device", args.device, "--ops", *OPS],
         ["perturb", "--workspace", out, "--images", str(images), "--half", "--device", args.device,
          "--ops", OP_TO_TRAIN_ON, "--splits", "train", "val", "test"],
+        ["detectors", "--workspace", out],
     ]  # fmt: skip
     from precompute.__main__ import main
 

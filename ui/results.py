@@ -18,6 +18,7 @@ from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.stored import load_detectors
 from aigi_core.errors import AigiError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.reading import read
@@ -174,9 +175,15 @@ def view_in_words(setting: Setting) -> str:
 
 @cached
 def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
-    """One detector a training set, by the paper's protocol: C chosen on validation, refitted on train plus validation."""
-    if isinstance(setting.view, FeatureView):
-        return tuple(train(workspace, setting.sets, setting.view, protocol(setting)))
+    """One detector a training set, by the paper's protocol: C chosen on validation, refitted on train plus validation.
+
+    Read where a job has kept them.
+    """
+    view = setting.view
+    if isinstance(view, EmbeddingView) and (kept := load_detectors(workspace, setting.sets, view, protocol(setting))):
+        return tuple(kept)
+    if isinstance(view, FeatureView):
+        return tuple(train(workspace, setting.sets, view, protocol(setting)))
     return tuple(train_residual(workspace, setting.sets, protocol(setting)))
 
 

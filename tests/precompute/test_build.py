@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aigi_core.detectors.stored import load_detectors
 from aigi_core.workspace import Workspace, verify
 from precompute.__main__ import main
 from tests.tiny_clip import make_tiny_clip
@@ -45,6 +46,7 @@ def test_build_and_again(command: list[str], tmp_path: Path, capsys: pytest.Capt
     assert len(workspace.images) == len(workspace.embeddings) == 20
     assert set(workspace.text_banks) == {"vocabulary", "phrases"}
     assert workspace.text_bank("vocabulary").embeddings.shape == (40, 24)
+    assert load_detectors(workspace, ["one"]) is not None
     before = (tmp_path / "w/workspace.json").read_bytes()
     assert main(command) == 0
     said = capsys.readouterr().out

@@ -1,0 +1,51 @@
+"""``python -m precompute detectors``: train the detectors that pages begin with, and keep them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from aigi_core.detectors.protocol import train
+from aigi_core.detectors.stored import KIND, load_detectors, save_detectors
+from aigi_core.errors import AigiError
+from aigi_core.transfer import make_training_sets
+from aigi_core.workspace import Workspace, exclusive
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``detectors``."""
+    parser = subparsers.add_parser("detectors", description="Train one detector a generator, and keep them.")
+    parser.add_argument("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
+    parser.add_argument("--force", action="store_true", help="train again what is there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and publish; does nothing where they are already there."""
+    print(keep_detectors(args.workspace, force=args.force))
+    return 0
+
+
+def keep_detectors(path: Path, *, force: bool = False) -> str:
+    """Train one detector a generator on the embedding by the paper's protocol, and keep them; returns a sentence.
+
+    Raises:
+        AigiError: no workspace, no generator, or one without images of a class in a split.
+    """
+    workspace = Workspace.open(path)
+    sets = list(make_training_sets(workspace.domains, "each generator").values())
+    if not force and load_detectors(workspace, sets):
+        return "The detectors of this workspace are already there (--force trains them again)."
+    with exclusive(workspace.path, "detectors"), threadpool_limits(1):
+        key = save_detectors(workspace, train(workspace, sets))
+    return f"Trained {len(sets)} detectors, one a generator: {workspace.result_path(KIND, key)}"
+
+
+def try_to_keep(path: Path) -> str:
+    """As :func:`keep_detectors`, for the end of another job: where nothing can be trained, the sentence says why."""
+    try:
+        return keep_detectors(path)
+    except AigiError as error:
+        return f"No detectors were trained: {error}"

@@ -1,0 +1,53 @@
+"""The job that trains what pages begin with, and the pages' side of it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aigi_core.detectors.protocol import train
+from aigi_core.detectors.stored import KIND, load_detectors
+from aigi_core.workspace import Workspace
+from precompute.__main__ import main
+from tests.factory import edit_images
+from ui import results
+
+
+def test_trained_once(synthetic_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
+    assert main(["detectors", "--workspace", str(path)]) == 0
+    assert "Trained 4 detectors" in capsys.readouterr().out
+    [note] = (path / "results" / KIND).glob("*/detectors.json")
+    before = note.stat().st_ino
+    assert main(["detectors", "--workspace", str(path)]) == 0
+    assert "already there" in capsys.readouterr().out and note.stat().st_ino == before
+    assert main(["detectors", "--workspace", str(path), "--force"]) == 0
+    assert note.stat().st_ino != before
+
+
+def test_pages_read_what_the_job_keeps(synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
+    trained = []
+
+    def counting(*args: object) -> object:
+        trained.append(args)
+        return train(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(results, "train", counting)
+    shown = [results.default_matrix(Workspace.open(path))]
+    assert len(trained) == 1
+    assert main(["detectors", "--workspace", str(path)]) == 0
+    shown.append(results.default_matrix(Workspace.open(path)))
+    assert len(trained) == 1 and (shown[0].values["balanced_accuracy"] == shown[1].values["balanced_accuracy"]).all()
+    kept = load_detectors(Workspace.open(path), [(name,) for name in shown[0].test])
+    assert kept is not None and (shown[1].thresholds == [d.threshold for d in kept]).all()
+
+
+def test_nothing_to_train_on_is_one_sentence(
+    synthetic_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
+    edit_images(path, lambda table: table.__setitem__("split", "test"))
+    assert main(["detectors", "--workspace", str(path)]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (path / "results").exists()
