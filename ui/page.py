@@ -157,7 +157,19 @@ class Page(Controls):
         }  # fmt: skip
         st.plotly_chart(drawn, theme=None, key=key, config=config, alt=alt_text(drawn), **options)
         self._report.parts.append((name, draw))
-        with st.expander("Table and downloads" if table is not None else "Downloads", key=f"{key}-more"):
+        self._more(name, draw, table, formats)
+
+    @st.fragment  # opening it runs this part of the page alone; while it is shut, neither server nor browser works for it
+    def _more(
+        self, name: str, draw: Draw, table: pd.DataFrame | None, formats: Mapping[str, str] | None
+    ) -> None:  # fmt: skip
+        key = f"figure-{name}"
+        more = st.expander(
+            "Table and downloads" if table is not None else "Downloads", key=f"{key}-more", on_change="rerun"
+        )
+        if not more.open:
+            return
+        with more:
             if table is not None:
                 self._table(name, table, formats, report_it=False)
             st.download_button(
@@ -246,8 +258,7 @@ class Page(Controls):
         link = _link()
         if self._report.protocol:
             with st.expander("How these numbers are made", icon=":material/science:"):
-                for key, value in self._report.protocol.items():
-                    st.markdown(f"**{key}.** {value}")
+                st.markdown("\n\n".join(f"**{key}.** {value}" for key, value in self._report.protocol.items()))
         with self._tools, st.popover("Share", icon=":material/share:", help="Link to this view, and its report"):
             st.markdown("This link opens the same view:")
             st.code(link, language=None, wrap_lines=True)

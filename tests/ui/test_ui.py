@@ -16,10 +16,11 @@ from streamlit.testing.v1 import AppTest
 from aigi_core import figures
 from aigi_core.figures import DARK, LIGHT
 from aigi_core.images import preview_hash
+from aigi_core.transfer import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from tests.conftest import ROOT
 from tests.factory import with_images
-from ui import images, report
+from ui import images, report, results
 from ui.page import inert, name, plain
 from ui.router import PAGES
 
@@ -62,6 +63,18 @@ def test_link_names_the_workspace_by_digest(open_app: Open, synthetic_path: Path
     app = open_app(f"{synthetic_path}:{other}", "overview", workspace=digest)
     assert not app.error and app.query_params["workspace"] == digest
     assert str(other) in app.sidebar.selectbox[0].value
+
+
+def test_what_lies_under_a_figure_is_made_when_it_is_opened(open_app: Open, synthetic_path: Path) -> None:
+    app = open_app(synthetic_path, "overview")
+    shut = [list(table.value.columns) for table in app.dataframe]
+    assert len(shut) == 1 and shut[0][0] == "source"
+    app.session_state["figure-generators-more"] = True
+    app.run()
+    assert not app.exception and not app.error
+    shown = next(table.value for table in app.dataframe if list(table.value.columns) not in shut)
+    matrix = results.default_matrix(Workspace.open(synthetic_path))
+    pd.testing.assert_frame_equal(shown, matrix.by_test(DEFAULT_METRIC), check_dtype=False)
 
 
 def _drive(body: str, tmp_path: Path, query: dict[str, str | list[str]] | None = None) -> AppTest:
