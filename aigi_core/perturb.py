@@ -43,6 +43,16 @@ class Kind:
     random: bool = False
     neutral: float | None = None
 
+    @property
+    def name(self) -> str:
+        """The operation without its strength, e.g. ``blur``."""
+        return " ".join(self.title.removesuffix(" px").format(value="").split())
+
+    @property
+    def axis(self) -> str:
+        """What its strength is called on an axis, with the unit, e.g. ``blur, px``."""
+        return f"{self.name}, px" if self.title.endswith(" px") else self.name
+
 
 @dataclass(frozen=True, order=True)
 class Op:

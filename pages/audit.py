@@ -9,8 +9,7 @@ import ui
 from aigi_core import figures
 from aigi_core.audit.facts import View
 from aigi_core.audit.report import Audit
-from aigi_core.audit.verdict import METRIC, to_frame
-from aigi_core.transfer import difference
+from aigi_core.audit.verdict import to_frame
 from ui import audited
 
 
@@ -25,13 +24,7 @@ def body(page: ui.Page, found: Audit) -> None:
             "says so.",
         )  # fmt: skip
     verdict = found.verdicts[generators.index(generator)]
-    explained = sum(v.level == "explained" for v in found.verdicts)
-    own_cells = found.detector.in_domain
-    gap = {v: difference(found.detector, found.facts[v], METRIC) for v in views}
-    page.answer(
-        f"For **{explained} of {len(generators)} generators** file facts alone tell fake from real as well as the detector "
-        f"that sees the images, or better. {ui.inert(verdict.headline)}"
-    )
+    page.answer(audited.answer(found, verdict))
     page.stats(audited.stats(found))
     page.protocol(
         facts="Boosted trees on format, width, height, aspect, bytes a pixel and, as stored, JPEG quality, pixel mode and "
@@ -57,20 +50,7 @@ def body(page: ui.Page, found: Audit) -> None:
         "The same matrix without a look at the images",
         "Left the detectors of the embedding, right detectors of file facts alone. Click a cell to choose its column.",
     ):
-        for column, name, matrix in zip(
-            st.columns(2), ("detector", "facts"), (found.detector, found.facts[view]), strict=True
-        ):
-            with column:
-                st.markdown("**Sees the images**" if name == "detector" else "**Sees file facts only**")
-                draw = partial(figures.transfer_heatmap, matrix, METRIC, selected=(generator, generator), compact=True)
-                page.figure(f"matrix-{name}", draw, table=matrix.to_frame([METRIC]), clicks=("train", "test"))
-        for cells, where in ((own_cells, "In-domain"), (~own_cells, "Out of domain")):
-            mean = gap[view].mean(cells)
-            if mean.n:
-                page.finding(
-                    f"{where}, detectors are **{mean.value:+.3f}** against file facts (95 % interval {mean.low:+.3f} to "
-                    f"{mean.high:+.3f}, p = {mean.p_value:.2g}, {mean.n} cells, paired)."
-                )
+        audited.show_matrices(page, found, view, generator)
         page.link("transfer", "The matrix in full", train=generator, test=generator)
 
     with page.section(
@@ -82,28 +62,15 @@ def body(page: ui.Page, found: Audit) -> None:
             "within", partial(figures.within_intervals, found.within, selected=generator), table=own, clicks=("test",)
         )
 
-    with page.section("Which facts give it away"):
-        left, right = st.columns([2, 3], gap="large")
-        with left:
-            associations = found.associations[view]
-            page.figure("association", partial(figures.association_intervals, associations, generator),
-                        table=associations[associations["generator"] == generator])  # fmt: skip
-        with right:
-            fact = page.select("fact", "Distribution of", audited.known_facts(page.workspace, view))
-            shares = audited.shares(page.workspace, view, fact)
-            page.figure("shares", partial(figures.fact_shares, shares, fact), table=shares)
+    with page.section(
+        "Which facts give it away",
+        f"How strongly each fact goes with the label of {ui.name(generator)}'s fakes and the real images of its pools, and "
+        "how one fact is distributed in every set of images.",
+    ):
+        audited.show_facts(page, found, view, generator)
 
     with page.section("With the confound removed", "Equally many fakes and real images in each stratum, trained and tested again."):  # fmt: skip
-        if found.matched.empty:
-            st.markdown(ui.inert(found.matched_note))
-        else:
-            page.figure("matched", partial(figures.matched_intervals, found.matched), table=found.matched)
-            page.table("matched-means", found.means)
-        page.table("matched-kept", found.kept)
-        st.caption(
-            "Another way is to encode every image after the same re-encoding and resizing: 'python -m precompute encode "
-            "--canonicalize jpeg:90,short:256'."
-        )
+        audited.show_matched(page, found)
 
     with page.section("Do fakes and real images show the same?", "An upper bound: traces of generation colour the concepts, too."):  # fmt: skip
         if found.content is None:

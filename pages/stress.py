@@ -8,18 +8,20 @@ import ui
 from aigi_core import figures
 from aigi_core.audit.stress import CLEAN
 from ui import stressed
+from ui.jobs import steps
 
 
 def body(page: ui.Page) -> None:
     ops = stressed.op_options(page.workspace)
-    with st.spinner("Testing every detector under every operation …"):
+    with steps("Testing every detector under every operation"):
         summary, by_generator = stressed.tables(page.workspace)
         found = stressed.tested(page.workspace)
     with page.controls():
         op_title = page.select("op", "Operation", list(ops), stressed.hardest(summary))
         side = page.select("side", "Applied to", stressed.SIDE_OPTIONS, help="On one class alone it shows bias: whether the operation "
                            "itself looks like generation, or hides it.")  # fmt: skip
-        cells = page.select("cells", "Cells", stressed.cell_options(summary), kind="segmented")
+        cells = page.select("cells", "Cells", stressed.cell_options(summary), kind="segmented", help="In-domain: each "
+                            "detector on its own generator. Out of domain: on all others.")  # fmt: skip
     op = ops[op_title]
     page.answer(stressed.answer(summary))
     page.stats(stressed.stats(summary, op))
@@ -50,7 +52,7 @@ def body(page: ui.Page) -> None:
         families = (moved.train_families, moved.test_families)
         page.figure("difference", partial(figures.difference_heatmap, change, families), table=change.to_frame())
 
-    with page.section("By generator"):
+    with page.section("By generator", f"Each tested generator under {op_title}; paired, n detectors each."):
         left, right = st.columns(2, gap="large")
         with left:
             draw = partial(figures.generator_changes, by_generator, op, cells, side)
@@ -61,19 +63,25 @@ def body(page: ui.Page) -> None:
                 kind = page.select("kind", "Over the strength of", kinds)
                 chosen = page.generators("tests", "Generators", page.domains.generators[:4])
                 line = partial(figures.strength_curves, by_generator, kind, cells, chosen)
-                page.figure("strength", lambda theme: line(page.styles(theme), theme=theme))
+                page.figure("strength", lambda theme: line(page.styles(theme), theme=theme),
+                            table=stressed.of_kind(by_generator, kind, chosen))  # fmt: skip
 
     with page.section("Does training on perturbed images help?", "Gain over detectors of clean images, under the same tests."):  # fmt: skip
         if options := stressed.training_options(page.workspace):
             trained = page.select("trained", "Trained on", options)
-            with st.spinner("Training on the copies …"):
+            with steps("Training on the copies"):
                 gains = stressed.gains(page.workspace, trained)
             page.figure("gains", partial(figures.training_gains, gains), table=gains)
         else:
             st.markdown(stressed.no_training_copies(page.workspace))
 
-    with page.section("Which components hold", f"Components of the embedding under the operation: {op_title}."):
+    with page.section(
+        "Which components hold",
+        f"Each component of the embedding under {op_title}: up, how well its order of images survives; sideways, how far "
+        "its mean moves.",
+    ):
         stability = stressed.component_stability(page.workspace, op)
+        page.finding(stressed.components_in_words(stability))
         page.figure("components", partial(figures.component_scatter, stability, op), table=stability)
 
     with page.section("Which heads hold", "Each head alone, trained on clean images, tested on both."):

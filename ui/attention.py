@@ -26,11 +26,13 @@ from aigi_core.explain.heads import (
 from aigi_core.explain.textspan import head_text_spans
 from aigi_core.explain.words import Words
 from aigi_core.manifest import Domains
-from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, difference
+from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, TransferMatrix, difference
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace
 from ui import explained, results
 from ui.explained import LISTED, Texts, lexicon, reading
+from ui.jobs import step
+from ui.page import name
 from ui.report import Stat
 from ui.results import Setting
 from ui.workspaces import cached
@@ -55,14 +57,22 @@ class HeadGain:
         return "better than" if self.gain.low > 0 else "worse than" if self.gain.high < 0 else "no different from"
 
 
-head_scores = cached(score_heads)
-alone_matrix = cached(heads_alone)
+@cached
+def head_scores(workspace: Workspace, train: str, validation: str) -> HeadScores:
+    """Every head alone on the validation generator."""
+    return score_heads(workspace, train, validation, progress=step)
+
+
+@cached
+def alone_matrix(workspace: Workspace, train: str) -> TransferMatrix:
+    """Every head alone on test images."""
+    return heads_alone(workspace, train, METRIC, progress=step)
 
 
 @cached
 def heads_table(workspace: Workspace, train: str, validation: str) -> pd.DataFrame:
     """Every head alone, best first: on the validation generator, in-domain and out of domain."""
-    return with_test(head_scores(workspace, train, validation), alone_matrix(workspace, train, METRIC), METRIC)
+    return with_test(head_scores(workspace, train, validation), alone_matrix(workspace, train), METRIC)
 
 
 def ways(workspace: Workspace, train: str, validation: str) -> dict[str, tuple[Head, ...]]:
@@ -76,7 +86,7 @@ def ways(workspace: Workspace, train: str, validation: str) -> dict[str, tuple[H
 def joint_heads(workspace: Workspace, train: str, validation: str) -> tuple[Head, ...]:
     """Heads chosen jointly among the :data:`OFFERED` best alone, in the order chosen."""
     offered = head_scores(workspace, train, validation).top(min(OFFERED, len(all_heads(workspace))))
-    return select_heads(workspace, train, validation, most=MOST, heads=offered).heads
+    return select_heads(workspace, train, validation, most=MOST, heads=offered, progress=step).heads
 
 
 @cached
@@ -113,7 +123,7 @@ def head_said(
 @cached
 def all_said(workspace: Workspace, train: str, definition: Definition, texts: Texts) -> pd.DataFrame:
     """The nearest text of every head, corrected for their number."""
-    return heads_words(workspace, lexicon(workspace, texts), train, definition)
+    return heads_words(workspace, lexicon(workspace, texts), train, definition, progress=step)
 
 
 @cached
@@ -140,7 +150,7 @@ def extremes(workspace: Workspace, head: Head, train: str, definition: Definitio
 def ablation(workspace: Workspace, setting: Setting, heads: tuple[Head, ...]) -> Effect:
     """The matrix with some heads replaced by their mean over the training images, beside as many other heads."""
     readings = [reading(workspace, setting, row) for row in range(len(setting.sets))]
-    return ablation_effect(workspace, readings, setting.sets, heads, metric=METRIC)
+    return ablation_effect(workspace, readings, setting.sets, heads, metric=METRIC, progress=step)
 
 
 def named(heads: Sequence[Head]) -> list[str]:
@@ -165,6 +175,17 @@ def among_all(read: pd.DataFrame, head: str) -> str:
     return (
         f"Among all {len(read)} heads its words have p = {corrected:.2g}; {(read['p_all_heads'] <= 0.05).sum()} of them go "
         "beyond what the best of as many heads says by chance."
+    )
+
+
+def answer(table: pd.DataFrame, gain: HeadGain, chosen: Sequence[str], train: str, validation: str) -> str:
+    """The page's answer: the best head alone, and the chosen ones against the whole embedding."""
+    best, more = table.iloc[0], gain.gain
+    these = f"Head **{chosen[0]}** is" if len(chosen) == 1 else f"Heads **{', '.join(chosen)}** together are"
+    return (
+        f"Trained on {name(train)} and judged on {name(validation)}, head **{best['head']}** does best alone "
+        f"({best['accuracy']:.3f} balanced accuracy). {these} **{gain.verdict}** the whole embedding on generators that "
+        f"neither saw ({more.value:+.3f}, 95 % interval {more.low:+.3f} to {more.high:+.3f}, {more.n} generators)."
     )
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
+import streamlit as st
 
+from aigi_core import figures
 from aigi_core.audit import facts as file_facts
 from aigi_core.audit.cached import AuditSettings, load_audit
 from aigi_core.audit.report import STEPS, Audit, audit
-from aigi_core.audit.verdict import METRIC
+from aigi_core.audit.verdict import METRIC, Verdict
 from aigi_core.errors import WorkspaceError
 from aigi_core.manifest import FAKE
+from aigi_core.transfer import difference
 from aigi_core.workspace import Workspace
 from ui.images import Tile
 from ui.jobs import Progress, job
-from ui.page import Page
+from ui.page import Page, inert
 from ui.report import Stat
 from ui.workspaces import cached
 
@@ -77,6 +81,15 @@ def telling(found: Audit) -> str:
     return max(explained, key=lambda verdict: verdict.detector.value).generator
 
 
+def answer(found: Audit, verdict: Verdict) -> str:
+    """The page's answer: for how many generators file facts do as well, and the chosen generator's case."""
+    explained = sum(v.level == "explained" for v in found.verdicts)
+    return (
+        f"For **{explained} of {len(found.verdicts)} generators** file facts alone tell fake from real as well as the detector "
+        f"that sees the images, or better. {inert(verdict.headline)}"
+    )
+
+
 def stats(found: Audit) -> list[Stat]:
     """In-domain means of the detectors and of file facts, and the duplicates."""
     matrices = {"Detectors": found.detector}
@@ -89,6 +102,52 @@ def stats(found: Audit) -> list[Stat]:
         for name, mean in means.items()
     ] + [Stat("Images that occur twice", f"{len(pairs):,}", f"pairs, {int(pairs['across_split'].sum())} across splits",
               help="Exact or near duplicates.")]  # fmt: skip
+
+
+def show_matrices(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+    """The matrix of the detectors beside that of file facts, and their paired difference."""
+    titles = {"detector": "Sees the images", "facts": "Sees file facts only"}
+    matrices = (found.detector, found.facts[view])
+    for column, (stem, title), matrix in zip(st.columns(2), titles.items(), matrices, strict=True):
+        with column:
+            st.markdown(f"**{title}**")
+            draw = partial(figures.transfer_heatmap, matrix, METRIC, selected=(generator, generator), compact=True)
+            page.figure(f"matrix-{stem}", draw, table=matrix.to_frame([METRIC]), clicks=("train", "test"))
+    gap, own = difference(*matrices, METRIC), found.detector.in_domain
+    for cells, where in ((own, "In-domain"), (~own, "Out of domain")):
+        mean = gap.mean(cells)
+        if mean.n:
+            page.finding(
+                f"{where}, detectors are **{mean.value:+.3f}** against file facts (95 % interval {mean.low:+.3f} to "
+                f"{mean.high:+.3f}, p = {mean.p_value:.2g}, {mean.n} cells, paired)."
+            )
+
+
+def show_facts(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+    """Each fact's association with the label for one generator, and one fact's distribution in every set."""
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        associations = found.associations[view]
+        draw = partial(figures.association_intervals, associations, generator)
+        page.figure("association", draw, table=associations[associations["generator"] == generator])
+    with right:
+        fact = page.select("fact", "Distribution of", known_facts(page.workspace, view))
+        distribution = shares(page.workspace, view, fact)
+        page.figure("shares", partial(figures.fact_shares, distribution, fact), table=distribution)
+
+
+def show_matched(page: Page, found: Audit) -> None:
+    """What is left of the detectors where fakes and real images are matched in file facts."""
+    if found.matched.empty:
+        st.markdown(inert(found.matched_note))
+    else:
+        page.figure("matched", partial(figures.matched_intervals, found.matched), table=found.matched)
+        page.table("matched-means", found.means)
+    page.table("matched-kept", found.kept)
+    st.caption(
+        "Another way is to encode every image after the same re-encoding and resizing: 'python -m precompute encode "
+        "--canonicalize jpeg:90,short:256'."
+    )
 
 
 def show_pairs(page: Page, found: Audit) -> None:
@@ -128,11 +187,11 @@ def pair_tiles(pairs: pd.DataFrame, names: Sequence[str], images: pd.DataFrame, 
     return tiles
 
 
-def gallery_link(page: Page, row: int) -> None:
-    """A link to where the Gallery shows an image, for images of the test split."""
+def gallery_link(page: Page, row: int, text: str = "") -> None:
+    """A link to where the Gallery shows an image, for images of the test split; by default it says the image's path."""
     image = page.workspace.images.iloc[row]
     if image["split"] != "test":
         return
     near = [name for name in page.domains.generators if image["pool"] in page.domains.pools_of(name)]
     tests = [image["generator"]] if image["label"] == FAKE else near[:1]
-    page.link("gallery", f"{image['path']} in the Gallery", tests=tests, image=str(image["path"]))
+    page.link("gallery", text or f"{image['path']} in the Gallery", tests=tests, image=str(image["path"]))

@@ -11,7 +11,7 @@ STYLE = """<style>
 h1{letter-spacing:-.01em;text-wrap:balance}
 .aigi-stats{display:flex;flex-wrap:wrap;gap:.9rem 2.6rem;margin:.1rem 0 .4rem!important;padding:0!important}
 .aigi-stats dd{padding:0!important}
-.aigi-stats>div{min-width:9rem}
+.aigi-stats>div{flex:1 1 10.5rem;max-width:22rem}
 .aigi-stats dt{font-size:.86rem;opacity:.75}
 .aigi-stats abbr{text-decoration:underline dotted;text-underline-offset:3px;cursor:help}
 .aigi-stats dd{margin:0;display:flex;flex-direction:column}
@@ -39,11 +39,12 @@ background:rgba(128,128,128,.14) center/cover no-repeat;font-size:.78rem}
 [data-testid=stMultiSelectTagsContainer]{height:auto!important;max-height:7.2rem;flex-wrap:wrap!important;row-gap:3px;overflow:hidden auto!important}
 [data-testid=stMultiSelectTagsContainer]>span>span{background:rgba(128,128,128,.2)!important}
 [data-testid=stMultiSelectTagsContainer] span{color:inherit!important}
+.stMain [data-testid=stButtonGroup]>div{flex-wrap:wrap}
 .aigi-foot{font-size:.78rem;opacity:.75;margin-top:1.2rem}
 @media (max-width:950px){[data-testid=stSidebar][data-collapsed=false]{width:210px!important;min-width:0!important}
 .aigi-stats{display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:.7rem 1.4rem}}
 @media (max-width:950px){.stPlotlyChart:has(.heatmaplayer .hm):has(.xtick:nth-child(10)) .textpoint text{font-size:7px!important}}
-@media (max-width:1100px){.stMain .stHorizontalBlock:has(>.stColumn){flex-wrap:wrap}.stMain .stHorizontalBlock>.stColumn{min-width:100%}}
+@media (max-width:1100px){.stMain .stHorizontalBlock:has(>.stColumn){flex-wrap:wrap;row-gap:1rem}.stMain .stHorizontalBlock>.stColumn{min-width:100%}}
 </style>"""
 
 

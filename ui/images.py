@@ -33,7 +33,7 @@ class Tile:
         row: its row in the workspace.
         lines: caption, one string a line, plain text.
         tone: ``right`` or ``wrong`` for a coloured edge that the caption must also say in words; empty for none.
-        href: where a click leads; by default the image's source_url.
+        href: where a click leads; by default the image's source_url (:meth:`ui.page.Page.images`: the page Inspect).
         key: what a click reports in a grid whose images can be opened (:func:`clickable_grid`).
     """
 

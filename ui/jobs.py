@@ -1,8 +1,10 @@
-"""Work of seconds to minutes: started by a button, with progress, left or cancelled at any time, computed once."""
+"""Work of seconds to minutes: with progress, left or cancelled at any time, computed once; :func:`job` asks first."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
 import streamlit as st
@@ -13,6 +15,34 @@ from ui.page import Page
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
+_TELL: ContextVar[Progress | None] = ContextVar("tell", default=None)
+
+
+@contextmanager
+def steps(label: str) -> Iterator[None]:
+    """Show how far cached computations made inside are, as they report to :func:`step`; nothing where all is cached.
+
+    Any click or leaving the page stops them at their next report, and nothing unfinished is cached.
+    """
+    place = st.empty()
+    outside = copy_context()  # Streamlit would record what is drawn inside a cached function, and draw it at each hit
+
+    def show(done: int, of: int) -> None:
+        outside.run(lambda: place.progress(done / of, f"{label}: {done:,} of {of:,}"))
+
+    token = _TELL.set(show)
+    try:
+        with st.spinner(f"{label} …"):
+            yield
+    finally:
+        _TELL.reset(token)
+        place.empty()
+
+
+def step(done: int, of: int) -> None:
+    """What cached computations take as their :data:`Progress`."""
+    if tell := _TELL.get():
+        tell(done, of)
 
 
 @st.cache_resource(show_spinner=False, max_entries=1)

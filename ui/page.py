@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, Literal
@@ -16,6 +17,7 @@ import streamlit as st
 
 from aigi_core.errors import AigiError
 from aigi_core.figures import DARK, LIGHT, Style, Theme, alt_text, generator_styles
+from aigi_core.images import image_source
 from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
 from ui import report, router, workspaces
@@ -203,23 +205,40 @@ class Page(Controls):
         self, tiles: Sequence[Tile], *, width: int = 132, opens: str | Callable[[str], None] = "", name: str = "",
         empty: str = "There is no such image here.",
     ) -> None:  # fmt: skip
-        """A grid of images; 24 to 48 on a page are right.
+        """A grid of images; 24 to 48 on a page are right. A click opens one on the page Inspect, in a new tab.
 
         Args:
             opens: the control that takes the ``key`` of a clicked tile, or what is called with it (:func:`router.go`);
                 then ``name``, unique on the page, is needed.
         """
+        paths = self.workspace.images["path"]
+        to_inspect = [
+            tile
+            if tile.key or tile.href
+            else replace(tile, href=self.address("inspect", image=str(paths.iloc[tile.row])))
+            for tile in tiles
+        ]
         if tiles and opens:
             clickable_grid(self.workspace, tiles, width, f"grid-{name}",
                            partial(set_control, opens) if isinstance(opens, str) else opens)  # fmt: skip
         elif tiles:
-            st.html(grid_html(self.workspace, tiles, width))
+            st.html(grid_html(self.workspace, to_inspect, width))
         else:
             st.caption(empty)
 
     def link(self, stem: str, text: str, *, help: str | None = None, **controls: str | Sequence[str]) -> None:
         """A link to another page that carries controls along; the workspace goes with it."""
         router.link(stem, text, help=help, **(controls | workspaces.parameter()))
+
+    def address(self, stem: str, **controls: str) -> str:
+        """The address of another page, relative to this one, for what cannot be a link of :meth:`link`."""
+        return f"{stem}?{urlencode(controls | workspaces.parameter())}"
+
+    def source(self, row: int) -> None:
+        """A link to where an image was published, where the workspace says so."""
+        facts = {"path": "", "source_url": self.workspace.images["source_url"].iloc[row]}
+        if (found := image_source(facts, None)).kind == "url":
+            st.page_link(found.value, label="Its source", icon=":material/open_in_new:")
 
     def notice(self, text: str, kind: Literal["info", "warning"] = "info") -> None:
         """A remark that the user should not overlook."""

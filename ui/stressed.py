@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from aigi_core.audit import stress as library
@@ -10,7 +12,7 @@ from aigi_core.figures.stress import SIDE_NAMES, op_name
 from aigi_core.perturb import KINDS
 from aigi_core.transfer import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
-from ui.jobs import Progress, job
+from ui.jobs import Progress, job, step
 from ui.page import Page, inert
 from ui.report import Stat
 from ui.workspaces import cached
@@ -29,7 +31,7 @@ def tested(workspace: Workspace, trained: str = CLEAN) -> Stress:
     Detectors weigh both classes alike, as on the other pages.
     """
     sides = SIDES if trained == CLEAN else ("both",)
-    return library.stress(workspace, trained_on=(trained,), sides=sides, metrics=(METRIC,))
+    return library.stress(workspace, trained_on=(trained,), sides=sides, metrics=(METRIC,), progress=step)
 
 
 @cached
@@ -63,7 +65,7 @@ def cell_options(summary: pd.DataFrame) -> dict[str, str]:
 def kind_options(workspace: Workspace) -> dict[str, str]:
     """Kinds of operation whose strength can be drawn, in words -> their names."""
     kinds = dict.fromkeys(op.kind for op in library.perturbed_ops(workspace))
-    return {KINDS[kind].title.format(value="").strip(): kind for kind in kinds if KINDS[kind].takes_value}
+    return {KINDS[kind].name: kind for kind in kinds if KINDS[kind].takes_value}
 
 
 def training_options(workspace: Workspace) -> dict[str, str]:
@@ -76,8 +78,7 @@ def robust_heads(page: Page, op: str, train: str) -> pd.DataFrame | None:
     """Each head alone, by a button: as many fits as heads."""
 
     def compute(progress: Progress) -> pd.DataFrame:
-        progress(0, 1)
-        return library.robust_heads(page.workspace, op, train)
+        return library.robust_heads(page.workspace, op, train, progress=progress)
 
     return job(page, "robust-heads", "Test every head", compute, about="Seconds to a minute.", op=op, train=train)
 
@@ -92,14 +93,36 @@ def hardest(summary: pd.DataFrame) -> str:
     return op_name(str(_both(summary, "in-domain").sort_values("change")["op"].iloc[0]))
 
 
+def of_kind(by_generator: pd.DataFrame, kind: str, generators: Sequence[str]) -> pd.DataFrame:
+    """Rows of some generators under one kind of operation and clean, on both classes."""
+    mine = by_generator["kind"].isin([kind, CLEAN]) & (by_generator["side"] == "both")
+    found: pd.DataFrame = by_generator[mine & by_generator["name"].isin(generators)]
+    return found
+
+
+def components_in_words(stability: pd.DataFrame) -> str:
+    """How components come through an operation, as a sentence."""
+    found = stability.dropna(subset=["correlation"])
+    if found.empty:
+        return "Every component is the same for all images."
+    low, middle, high = found["correlation"].quantile([0.025, 0.5, 0.975])
+    weakest = found.sort_values("correlation").iloc[0]
+    return (
+        f"Image and copy correlate at **{middle:.2f}** in the middle component (95 % of {len(found)} components: {low:.2f} to "
+        f"{high:.2f}; {int(found['n'].iloc[0])} images); weakest is component {int(weakest['component'])} with "
+        f"{weakest['correlation']:.2f} (95 % interval {weakest['low']:.2f} to {weakest['high']:.2f})."
+    )
+
+
 def answer(summary: pd.DataFrame) -> str:
     """The page's answer: how many operations cost something, and the one that costs most."""
     table = _both(summary, "in-domain")
     clean = summary[(summary["op"] == CLEAN) & (summary["cells"] == "in-domain")].iloc[0]
-    losing = table[(table["change"] < 0) & (table["p_value"] < 0.05)]
+    losing = table[(table["change"] < 0) & (table["q_value"] < 0.05)]
     worst = table.sort_values("change").iloc[0]
     lead = (
-        f"**{len(losing)} of {len(table)} operations cost accuracy** on generators that a detector knows."
+        f"**{len(losing)} of {len(table)} operations cost accuracy** on generators that a detector knows (false discovery "
+        "rate 5 %)."
         if len(losing)
         else f"**None of {len(table)} operations costs accuracy** that the data can tell from none."
     )

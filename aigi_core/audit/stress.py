@@ -18,6 +18,7 @@ from scipy.special import ndtri
 from aigi_core.audit.matching import take
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView, all_heads
+from aigi_core.detectors.heads import Progress
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names, train_detectors
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, REAL
@@ -151,7 +152,8 @@ class Stress:
 
         Returns:
             One row a matrix and group of cells: ``trained, op, side, cells, value, low, high, change, change_low,
-            change_high, p_value, n`` (cells).
+            change_high, p_value, n`` (cells), and ``q_value`` (Benjamini-Hochberg over the operations of the same
+            detectors, side and cells; 1 for the clean test).
         """
         rows = []
         for (trained, op, side), matrix in self.matrices.items():
@@ -165,7 +167,10 @@ class Stress:
                          change=moved.value, change_low=moved.low, change_high=moved.high, p_value=moved.p_value,
                          n=mean.n)
                 )  # fmt: skip
-        return pd.DataFrame(rows)
+        table = pd.DataFrame(rows)
+        tested = table[table["op"] != CLEAN]
+        q_values = tested.groupby(["trained", "side", "cells"], sort=False)["p_value"].transform(_q_values)
+        return table.assign(q_value=q_values.reindex(table.index, fill_value=1.0))
 
     def by_generator(self, metric: str = METRIC) -> pd.DataFrame:
         """Every generator under every operation: its own detector, and the mean of those that never saw it.
@@ -243,6 +248,7 @@ def stress(
     metrics: Sequence[str] = (METRIC, "auc", "accuracy_real", "accuracy_fake"),
     draws: int = 1000,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Stress:
     """Matrices on clean and perturbed test images, of detectors trained on clean or perturbed ones.
 
@@ -252,6 +258,7 @@ def stress(
         trained_on: ``clean``, an operation (its copies in place of the images), or ``augmented`` (the images and their
             copies under all operations that have training copies).
         sides: which test images are perturbed.
+        progress: called with (matrices done, matrices in all).
 
     Raises:
         WorkspaceError: copies that are not there.
@@ -274,19 +281,21 @@ def stress(
     features = resolved.matrix(workspace)
     perturbed = {str(copy.op): resolved.matrix(copy) for copy in copies}
     found: dict[tuple[str, str, Side], TransferMatrix] = {}
+    total = len(dict.fromkeys(trained_on)) * (1 + len(perturbed) * len(dict.fromkeys(sides)))
     for trained in dict.fromkeys(trained_on):
         detectors = _trained(workspace, sets, trained, resolved, features, protocol, copies, perturbed)
         clean = np.stack([detector.score(features) for detector in detectors])
 
-        def matrix(scores: np.ndarray) -> TransferMatrix:
-            return transfer_matrix(scores, domains, sets, test, metrics=metrics, draws=draws, seed=seed)
+        def add(key: tuple[str, str, Side], scores: np.ndarray) -> None:
+            found[key] = transfer_matrix(scores, domains, sets, test, metrics=metrics, draws=draws, seed=seed)
+            if progress is not None:
+                progress(len(found), total)
 
-        found[trained, CLEAN, "both"] = matrix(clean)
+        add((trained, CLEAN, "both"), clean)
         for copy in copies:
             moved = np.stack([detector.score(perturbed[str(copy.op)]) for detector in detectors])
             for side in dict.fromkeys(sides):
-                scores = replaced(clean, moved, copy.rows, domains.labels, side)
-                found[trained, str(copy.op), side] = matrix(scores)
+                add((trained, str(copy.op), side), replaced(clean, moved, copy.rows, domains.labels, side))
     return Stress(found)
 
 
@@ -361,12 +370,14 @@ def robust_heads(
     protocol: Protocol | None = None,
     draws: int = 500,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Each head alone, trained on clean images, tested on clean and on perturbed ones.
 
     Args:
         test: the generator tested on; by default the first of the training set.
         protocol: by default C = 1 without a search, as there are as many fits as heads.
+        progress: called with (heads done, heads in all).
 
     Returns:
         One row a head: ``layer, head, clean, clean_low, clean_high, perturbed, perturbed_low, perturbed_high, change,
@@ -387,6 +398,8 @@ def robust_heads(
         features = view.matrix(workspace)
         detector = train_detectors(features, domains, [names], used, view=view)[0]
         clean[i], moved[i] = detector.score(features), detector.score(view.matrix(copy))
+        if progress is not None:
+            progress(i + 1, len(heads))
     columns = (test or names[0],)
     options = dict(metrics=(METRIC,), draws=draws, seed=seed)
     sets = [names] * len(heads)

@@ -16,6 +16,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from aigi_core.detectors.features import Head, all_heads
+from aigi_core.detectors.heads import Progress
 from aigi_core.detectors.logistic import fit_logistic
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
@@ -86,6 +87,7 @@ def effect(
     test: Sequence[str] | None = None,
     draws: int = 1000,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Effect:
     """Evaluate detectors on changed embeddings.
 
@@ -95,6 +97,7 @@ def effect(
             embeddings (train and validation split) instead of
             reading them with the weights it has. Asks whether *some* detector could do without what was removed;
             without it, whether *this* one does.
+        progress: called with (matrices done, matrices in all).
 
     Raises:
         AigiError: what :func:`~aigi_core.transfer.transfer_matrix` raises, or a refit of a detector that does not
@@ -111,7 +114,11 @@ def effect(
 
     unchanged = Change()
     before, after = matrix(unchanged, draws), matrix(change, draws)
-    drawn = [matrix(control, 1).values[metric] - before.values[metric] for control in controls]
+    drawn: list[np.ndarray] = []
+    for control in controls:
+        if progress is not None:
+            progress(2 + len(drawn), 2 + len(controls))
+        drawn.append(matrix(control, 1).values[metric] - before.values[metric])
     by_control = np.stack(drawn) if drawn else np.empty((0, *before.values[metric].shape))
     paired = difference(after, before, metric)
     return Effect(change.says, before, after, paired, _table(before, after, paired, by_control, metric), by_control)
@@ -127,6 +134,7 @@ def ablation_effect(
     metric: str = DEFAULT_METRIC,
     draws: int = 1000,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Effect:
     """Replace heads by their mean over the training images; controls replace as many others, drawn at random."""
     change = ablation(workspace, heads)
@@ -140,7 +148,7 @@ def ablation_effect(
         ablation(workspace, [others[i] for i in rng.choice(len(others), len(change.means), replace=False)])
         for _ in range(controls)
     ]
-    return effect(workspace, readings, train, change, random, metric=metric, draws=draws, seed=seed)
+    return effect(workspace, readings, train, change, random, metric=metric, draws=draws, seed=seed, progress=progress)
 
 
 def concept_effect(

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import Head, HeadsView, all_heads, head_scale
-from aigi_core.detectors.heads import HeadScores
+from aigi_core.detectors.heads import HeadScores, Progress
 from aigi_core.detectors.logistic import fit_logistic
 from aigi_core.detectors.protocol import TrainingSet, train
 from aigi_core.errors import AigiError
@@ -134,6 +134,7 @@ def heads_words(
     C: float = 1.0,
     draws: int = DRAWS,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """The nearest text of every head, and whether it is more than the best that chance gives among as many heads.
 
@@ -141,12 +142,16 @@ def heads_words(
     excess over the heads of each draw is a null that respects how heads depend on each other (max-T: Westfall and
     Young 1993). Excess: the top cosine less its mean under the head's own null, in standard deviations of that null.
 
+    Args:
+        progress: called with (heads done, heads in all).
+
     Returns:
         One row a head, clearest first: ``head`` ("layer.index"), ``layer, index, nearest, category, cosine, p_value``
         (over all texts, this head alone), ``excess, p_all_heads`` (over all texts and heads).
     """
     rows, nulls = [], []
-    for layer, index in all_heads(workspace):
+    heads = all_heads(workspace)
+    for done, (layer, index) in enumerate(heads, 1):
         found = head_direction(
             workspace, layer, index, generators, definition, splits=splits, C=C, draws=draws, seed=seed
         )
@@ -160,6 +165,8 @@ def heads_words(
              "category": about["category"], "cosine": top, "p_value": (1 + (null >= top - 1e-6).sum()) / (1 + draws),
              "excess": (top - null.mean()) / spread}
         )  # fmt: skip
+        if progress is not None:
+            progress(done, len(heads))
     largest = np.max(nulls, axis=0)
     table = pd.DataFrame(rows)
     table["p_all_heads"] = [(1 + (largest >= excess - 1e-6).sum()) / (1 + draws) for excess in table["excess"]]
@@ -210,11 +217,23 @@ def extreme_images(
 
 
 def heads_alone(
-    workspace: Workspace, train_on: TrainingSet, metric: str = DEFAULT_METRIC, *, draws: int = 200
+    workspace: Workspace,
+    train_on: TrainingSet,
+    metric: str = DEFAULT_METRIC,
+    *,
+    draws: int = 200,
+    progress: Progress | None = None,
 ) -> TransferMatrix:
-    """Every head's own detector on test images: one row a head, in the order of ``all_heads``."""
-    views = [HeadsView((head,)) for head in all_heads(workspace)]
-    detectors = [train(workspace, [train_on], view)[0] for view in views]
+    """Every head's own detector on test images: one row a head, in the order of ``all_heads``.
+
+    Args:
+        progress: called with (heads done, heads in all).
+    """
+    heads, detectors = all_heads(workspace), []
+    for head in heads:
+        detectors += train(workspace, [train_on], HeadsView((head,)))
+        if progress is not None:
+            progress(len(detectors), len(heads))
     sets = [detector.training_set for detector in detectors]
     scores = score_detectors(detectors, workspace)
     return transfer_matrix(scores, workspace.domains, sets, metrics=(metric,), draws=draws)

@@ -71,7 +71,7 @@ def strength_curves(
     harder = neutral is not None and bool((mine["x"] < neutral).any())
     ends = [(line.y[-1], line.y[0]) if harder else (line.y[0], line.y[-1]) for line in lines if len(line.y)]
     said = "; ".join(f"{line.name} from {a:.3f} to {b:.3f}" for line, (a, b) in zip(lines, ends, strict=False))
-    about = KINDS[kind].title.format(value="").replace(" px", ", px").strip()
+    about = KINDS[kind].axis
     note = "" if neutral is None else f" ({neutral:g}: clean)"
     alt = f"{METRIC} {CELL_NAMES[cells]} against the strength of the operation ({about}), with 95 % bands: {said}."
     return curves(lines, alt=alt, x_title=f"{about}{note}", y_title=f"{METRIC}, {CELL_NAMES[cells]}", chance=0.5,
@@ -93,7 +93,8 @@ def generator_changes(
         (table["op"] == op) & (table["cells"] == cells) & (table["side"] == side) & (table["trained"] == CLEAN)
     ]
     shown = pd.DataFrame({"name": mine["name"].to_numpy(), "value": mine["change"].to_numpy(),
-                          "low": mine["change_low"].to_numpy(), "high": mine["change_high"].to_numpy()})  # fmt: skip
+                          "low": mine["change_low"].to_numpy(), "high": mine["change_high"].to_numpy(),
+                          "n": mine["n"].to_numpy()})  # fmt: skip
     sure = int((mine["q_value"] < 0.05).sum())
     worst = shown.sort_values("value").iloc[0]
     alt = (
@@ -101,7 +102,7 @@ def generator_changes(
         f"{SIDE_NAMES[side]}, with 95 % intervals; {sure} change at a false discovery rate of 5 %; worst is "
         f"{worst['name']} with {worst['value']:+.3f}."
     )
-    return intervals(shown, alt=alt, value_title=f"Change of {METRIC.lower()}, {CELL_NAMES[cells]}", reference=0,
+    return intervals(shown, alt=alt, value_title=f"Change of {METRIC.lower()}, {CELL_NAMES[cells]} (n detectors)", reference=0,
                      styles=styles, selected=selected, theme=theme)  # fmt: skip
 
 

@@ -117,7 +117,7 @@ def test_an_upload_is_judged_as_the_library_does(open_app: Open, at_hand: Worksp
     assert "map of 4 by 4 patches" in charts(app), "the heat map of an upload is drawn at once"
     assert "`<script>alert(1)</script>.png`" in said(app)
     total = float(said(app).split("The logit of ")[1].split(" as a sum")[0])
-    short = said(app).split("**In short:** ")[1].split("\n")[0]
+    short = said(app).split("**In short:** ")[1].split("\n")[0].rstrip(".")
     assert sum(float(term.rsplit(" ", 1)[1]) for term in short.split("; ")) == pytest.approx(total, abs=0.05)
 
 

@@ -38,7 +38,7 @@ def test_numbers_are_the_librarys(open_app: Open, perturbed: Workspace) -> None:
     found = s.stress(perturbed, metrics=("balanced_accuracy",), trained_on=(CLEAN, AUGMENTED))
     table = found.summary().query("trained == 'clean' and side == 'both' and cells == 'in-domain'").set_index("op")
     worst = table.drop(CLEAN).sort_values("change").iloc[0]
-    losing = ((table["change"] < 0) & (table["p_value"] < 0.05)).sum()
+    losing = ((table["change"] < 0) & (table["q_value"] < 0.05)).sum()
     assert f"{losing} of 3 operations cost accuracy" in said(app) and f"**{worst['value']:.3f}**" in said(app)
     assert f"{worst['change']:+.3f}, 95 % interval {worst['change_low']:+.3f}" in said(app)
     assert f"<b>{table.loc[CLEAN, 'value']:.3f}</b>" in stats(app) and f"<b>{worst['value']:.3f}</b>" in stats(app)
