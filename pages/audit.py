@@ -35,7 +35,7 @@ def body(page: ui.Page, found: Audit) -> None:
         intervals="95 %, bootstrap of groups of images, 1,000 draws.",
     )
 
-    with page.section("By generator", "A click on a line, or the control above, chooses a generator."):
+    with page.picture("A click on a line, or the control below, chooses a generator."):
         left, right = st.columns([3, 2], gap="large")
         with left:
             draw = partial(figures.verdict_intervals, found.verdicts, selected=generator)

@@ -16,7 +16,7 @@ with ui.page(__file__) as page:
         images = galleries.images_of(page.workspace, setting, row, tuple(tests))
         order = page.select("order", "Order", list(ORDERS))
         formats = page.multiselect("format", "File formats", sorted(images["format"].unique()))
-        verdict = page.select("verdict", "Group", ["all four", *VERDICTS], kind="segmented")
+    verdict = page.select("verdict", "Group", ["all four", *VERDICTS], kind="segmented")
     page.answer(galleries.answer(images, rows[row]))
     page.stats(galleries.stats(images))
     page.protocol(

@@ -50,13 +50,11 @@ with ui.page(__file__) as page:
     )
 
     heads = sorted(table["head"], key=attention.parse_head)
-    with page.section(
-        "Layers × heads", "Outlined: the heads chosen. Click a head, or choose it here, to open it below."
-    ):
-        with page.controls("Head"):
-            head = page.select("head", "Opened head", heads, table["head"][0], help="layer.index, both counted from 0.")
-            st.button("Ablate it", on_click=ui.set_control, args=("ablate", [head]), icon=":material/content_cut:",
-                      help="Replace it by its mean and measure all detectors again, below.")  # fmt: skip
+    with page.controls("Head"):
+        head = page.select("head", "Opened head", heads, table["head"][0], help="layer.index, both counted from 0.")
+        st.button("Ablate it", on_click=ui.set_control, args=("ablate", [head]), icon=":material/content_cut:",
+                  help="Replace it by its mean and measure all detectors again, below.")  # fmt: skip
+    with page.picture("Each head alone; outlined: the heads chosen. Click a head, or choose it below, to open it."):
         draw = partial(figures.head_map, table, shown, value_title=title, selected=head, chosen=names)
         page.figure("map", draw, table=table, clicks=("head",))
     with page.section("Several together", "How far the first heads of each list get on generators that neither saw."):

@@ -21,9 +21,11 @@ with ui.page(__file__) as page:
             ui.Stat("Fakes", f"{images[~real].sum():,}", f"{len(domains.generators)} generators"),
             ui.Stat("Real images", f"{images[real].sum():,}", f"{int(real.sum())} pools",
                     help="A generator is trained and tested against the real images of its own pool."),
-            ui.Stat("Embedding", f"{encoder['embedding_width']}", "components of the joint text-image space"),
+            ui.Stat("Embedding", f"{encoder['embedding_width']}", "components of the joint text-image space",
+                    help="What detectors see of an image: the encoder's own final output."),
             ui.Stat("Attention heads", f"{encoder['layers'] * encoder['heads']}",
-                    f"{encoder['layers']} layers × {encoder['heads']}"),
+                    f"{encoder['layers']} layers × {encoder['heads']}",
+                    help="Parts of the encoder whose direct contributions to the embedding can be told apart."),
         ]
     )  # fmt: skip
     page.protocol(
@@ -42,7 +44,7 @@ with ui.page(__file__) as page:
         page.table("sources", table, formats={"jpeg_quality": "%.0f"})
 
     with page.section(
-        "Examples", "Two of each source, taken by their hash and not by their looks. A click opens the source."
+        "Examples", "Two of each source, taken by their hash and not by their looks. A click opens one in Inspect."
     ):
         named = [
             (name, domains.family_of[name], row) for name in domains.generators for row in examples(workspace, name)
@@ -74,17 +76,26 @@ with ui.page(__file__) as page:
         )
         page.link("transfer", "See every pair of generators")
         if hardest and best:
+            hard, far = (
+                means.set_index("name").loc[name]
+                for means, (name, _) in (
+                    (matrix.by_test(DEFAULT_METRIC), hardest),
+                    (matrix.by_train(DEFAULT_METRIC), best),
+                )
+            )
             page.finding(
-                f"Hardest to find unseen is {ui.name(hardest[0])} ({hardest[1]:.3f} on average); the detector of "
-                f"{ui.name(best[0])} carries over best ({best[1]:.3f})."
+                f"Hardest to find unseen is {ui.name(hardest[0])}: {hard['value']:.3f} on average (95 % interval "
+                f"{hard['low']:.3f} to {hard['high']:.3f}, {hard['n']:.0f} detectors). The detector of {ui.name(best[0])} "
+                f"carries over best: {far['value']:.3f} ({far['low']:.3f} to {far['high']:.3f}, {far['n']:.0f} generators)."
             )
             page.link("transfer", "Open this pair", train=best[0], test=hardest[0])
+            page.link("gallery", "Its images, right and wrong", train=best[0], tests=[hardest[0]])
         facts = results.fact_matrix(workspace)
         blind = facts.mean(DEFAULT_METRIC, facts.in_domain)
         telling = "what they learn may be partly that" if blind.low > 0.5 else "no more than a guess"
         page.finding(
             f"Without looking at a pixel, file format, size and compression reach **{blind.value:.3f}** (95 % interval "
-            f"{blind.low:.3f} to {blind.high:.3f}) where the detectors reach {inside.value:.3f}: {telling}."
+            f"{blind.low:.3f} to {blind.high:.3f}, {blind.n} generators) where the detectors reach {inside.value:.3f}: {telling}."
         )
         page.link("audit", "Which facts give which generator away")
         page.figure(

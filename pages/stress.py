@@ -33,10 +33,9 @@ def body(page: ui.Page) -> None:
         intervals="95 %, bootstrap of groups of test images (1,000 draws); q: Benjamini-Hochberg.",
     )
 
-    with page.section(
-        "What each operation costs",
-        "Robustness and bias apart: what fakes alone lose, the operation hides; what real images alone lose, it makes look "
-        "generated. The two add up to the change on both classes. A click chooses an operation.",
+    with page.picture(
+        "What each operation costs, robustness and bias apart: what fakes alone lose, the operation hides; what real images "
+        "alone lose, it makes look generated. The two add up to the change on both classes. A click chooses an operation."
     ):
         draw = partial(figures.side_changes, summary, cells, selected=op_title)
         page.figure("sides", draw, table=summary, clicks=("op",))

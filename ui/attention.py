@@ -198,6 +198,6 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int) -> list[Stat]:
         Stat(f"{chosen} heads, out of domain", f"{heads.value:.3f}", f"{heads.n} generators", (heads.low, heads.high),
              "Balanced accuracy on generators other than these two."),
         Stat("Embedding, out of domain", f"{whole.value:.3f}", f"{whole.n} generators", (whole.low, whole.high)),
-        Stat("Difference", f"{more.value:+.3f}", f"paired, p = {more.p_value:.2g}", (more.low, more.high),
+        Stat("Difference", f"{more.value:+.3f}", f"{more.n} generators, paired, p = {more.p_value:.2g}", (more.low, more.high),
              "Heads less embedding, on the same images and bootstrap draws.", "+.3f"),
     ]  # fmt: skip

@@ -133,7 +133,7 @@ def head_words(workspace: Workspace, judge: str, heads: Sequence[Head], count: i
 
 def choose(page: Page) -> Subject:
     """Uploads, files on this machine, or an image of the workspace; draws the controls and says what was left out."""
-    left, right = st.columns([2, 3], gap="large")
+    left, right = st.columns(2, gap="large")
     with left:
         uploads: list[Any] = st.file_uploader(
             "Your images", type=list(TYPES), accept_multiple_files=True, key="uploads", on_change=acted,

@@ -39,13 +39,14 @@ class Stat:
     number: str = ".3f"
 
     @property
-    def details(self) -> str:
+    def details(self) -> tuple[str, ...]:
+        """Its interval and its n, as far as there are any."""
         span = (
             f"95 % interval {self.interval[0]:{self.number}} to {self.interval[1]:{self.number}}"
             if self.interval
             else ""
         )
-        return " · ".join(part for part in (span, self.n) if part)
+        return tuple(part for part in (span, self.n) if part)
 
 
 @dataclass
@@ -106,7 +107,7 @@ def stats_html(stats: Sequence[Stat]) -> str:
     """Numbers in a row: label, value, then interval and n."""
     items = "".join(
         f"<div><dt>{f'<abbr title={_quoted(s.help)}>{escape(s.label)}</abbr>' if s.help else escape(s.label)}</dt>"
-        f"<dd><b>{escape(s.value)}</b><span>{escape(s.details)}</span></dd></div>"
+        f"<dd><b>{escape(s.value)}</b><span>{' · '.join(f'<bdi>{escape(part)}</bdi>' for part in s.details)}</span></dd></div>"
         for s in stats
     )
     return f'<dl class="aigi-stats">{items}</dl>' if items else ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -101,9 +102,9 @@ def stats(judged: Judged) -> list[Stat]:
              (mine["low"], mine["high"]), "Calibrated on validation images of every generator and pool."),
         Stat("Logit", f"{mine['logit']:+.2f}", limits if panel.rates else "too few validation images for limits",
              help="The detector's own log-odds, which is explained below."),
-        Stat("Novelty", f"{far.farther_than:.1%}", f"of {far.n} held-out images lie nearer to what is known; its own distance "
-             f"(1 − cosine) is {far.distance:.3f}", (far.low, far.high),
-             "Distance to the nearest image of the workspace, beside those of its held-out (test) images to theirs."),
+        Stat("Novelty", f"{far.farther_than:.1%}", f"of {far.n} held-out images lie nearer; distance {far.distance:.3f}",
+             (far.low, far.high), "Distance (1 − cosine of embeddings) to the nearest image of the workspace, beside those of "
+             "its held-out (test) images to theirs."),
     ]  # fmt: skip
 
 
@@ -148,8 +149,14 @@ def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
             shown, region = choose_region(page, names, parts.grid)
             over = evidence.patches if shown == "all heads" else evidence.head_patches(attention.parse_head(shown))
             draw = partial(figures.patch_map, subject.pixels, over, what=shown, selected=region)
-            page.figure("map", draw, clicks=("patch",))
+            page.figure("map", draw, table=patch_table(over), clicks=("patch",))
     return parts, names, region
+
+
+def patch_table(evidence: np.ndarray) -> pd.DataFrame:
+    """One row a patch: ``row, column, evidence``."""
+    rows, columns = np.indices(evidence.shape).reshape(2, -1)
+    return pd.DataFrame({"row": rows, "column": columns, "evidence": evidence.ravel()})
 
 
 def choose_region(page: Page, names: list[str], grid: tuple[int, int]) -> tuple[str, Region]:

@@ -58,6 +58,8 @@ def heatmap(
     rows, columns = [str(r) for r in values.index], [str(c) for c in values.columns]
     low, high = limits or _limits(z, centre)
     texts = np.array([["" if np.isnan(v) else _short(v, number) for v in line] for line in z], object).reshape(z.shape)
+    if compact:
+        texts = np.where(texts == "1.00", "1.0", texts)  # as wide as the others
     if faint is not None:
         texts = np.where(faint.to_numpy(bool) & (texts != ""), "(" + texts + ")", texts)
     scale = theme.sequential if centre == "none" else theme.diverging
