@@ -36,15 +36,13 @@ def body(page: ui.Page, found: Audit) -> None:
     )
 
     with page.picture("A click on a line, or the control below, chooses a generator."):
-        left, right = st.columns([3, 2], gap="large")
-        with left:
-            draw = partial(figures.verdict_intervals, found.verdicts, selected=generator)
-            page.figure("verdicts", draw, table=to_frame(found.verdicts), clicks=("test",))
-        with right:
-            st.markdown(f"**{ui.name(generator)}: {audited.LEVELS[verdict.level].lower()}**")
-            for sentence in verdict.sentences:
-                page.finding(f"- {ui.inert(sentence)}")
-            page.link("words", "What its detector looks at, in words", train=generator)
+        draw = partial(figures.verdict_intervals, found.verdicts, selected=generator)
+        page.figure("verdicts", draw, table=to_frame(found.verdicts), clicks=("test",))
+    with page.section("The verdict", f"{ui.name(generator)}: **{audited.LEVELS[verdict.level].lower()}**."):
+        for sentence in verdict.sentences:
+            page.finding(f"- {ui.inert(sentence)}")
+        page.link("gallery", "Its images, right and wrong", train=generator, tests=[generator])
+        page.link("words", "What its detector looks at, in words", train=generator)
 
     with page.section(
         "The same matrix without a look at the images",

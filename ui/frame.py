@@ -15,7 +15,7 @@ h1{letter-spacing:-.01em;text-wrap:balance}
 .aigi-stats dt{font-size:.86rem;opacity:.75}
 .aigi-stats abbr{text-decoration:underline dotted;text-underline-offset:3px;cursor:help}
 .aigi-stats dd{margin:0;display:flex;flex-direction:column}
-.aigi-stats bdi{display:inline-block}
+.aigi-stats bdi{display:block}
 .aigi-stats b{font-size:1.55rem;font-weight:600;line-height:1.25;font-variant-numeric:tabular-nums}
 .aigi-stats span{font-size:.82rem;opacity:.75;font-variant-numeric:tabular-nums}
 .aigi-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(var(--tile),1fr));gap:.8rem .7rem}

@@ -107,7 +107,7 @@ def stats_html(stats: Sequence[Stat]) -> str:
     """Numbers in a row: label, value, then interval and n."""
     items = "".join(
         f"<div><dt>{f'<abbr title={_quoted(s.help)}>{escape(s.label)}</abbr>' if s.help else escape(s.label)}</dt>"
-        f"<dd><b>{escape(s.value)}</b><span>{' · '.join(f'<bdi>{escape(part)}</bdi>' for part in s.details)}</span></dd></div>"
+        f"<dd><b>{escape(s.value)}</b><span>{''.join(f'<bdi>{escape(part)}</bdi>' for part in s.details)}</span></dd></div>"
         for s in stats
     )
     return f'<dl class="aigi-stats">{items}</dl>' if items else ""
@@ -146,7 +146,7 @@ main{{max-width:1100px;margin:0 auto;padding:2rem 1.5rem 4rem}}
 h1,h2{{font-family:"Source Serif 4",Georgia,serif;font-weight:600;line-height:1.2}} h2{{margin-top:2.2rem;font-size:1.3rem}}
 .answer{{font-size:1.2rem;max-width:46em}} figure{{margin:1.5rem 0}} figcaption,.about{{color:{LIGHT.muted};font-size:.9rem}}
 .aigi-stats{{display:flex;flex-wrap:wrap;gap:1.2rem 2.4rem;margin:1rem 0}} .aigi-stats dd{{margin:0}} .aigi-stats b{{display:block;font-size:1.5rem;
-font-variant-numeric:tabular-nums}} .aigi-stats span,.aigi-stats dt{{color:{LIGHT.muted};font-size:.9rem}}
+font-variant-numeric:tabular-nums}} .aigi-stats bdi{{display:block}} .aigi-stats span,.aigi-stats dt{{color:{LIGHT.muted};font-size:.9rem}}
 .scroll{{overflow-x:auto}} table{{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}}
 td,th{{padding:.25rem .6rem;text-align:right;border-bottom:1px solid {LIGHT.grid}}} td:first-child,th:first-child{{text-align:left}}
 .about dt{{font-weight:600}} .about dd{{margin:0 0 .5rem;overflow-wrap:anywhere}}
