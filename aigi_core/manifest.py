@@ -154,13 +154,26 @@ class Domains:
         chosen = np.zeros(len(self), bool)
         for name in names:
             fake = in_split & (self.generator == name)
-            real = in_split & (self.labels == REAL) & np.isin(self.pool, self.pools_of(name))
-            for what, mask in (("fake", fake), ("real", real)):
-                if not mask.any():
-                    pools = ", ".join(self.pools_of(name))
-                    raise AigiError(
-                        f"Generator {name!r} has no {what} images in the split {' + '.join(wanted)} (pool {pools}): "
-                        f"add images to that pool, or leave the generator out."
-                    )
-            chosen |= fake | real
+            if not fake.any():
+                raise self._missing(name, "fake", wanted)
+            chosen |= fake
+            chosen[self.real_rows(name, wanted)] = True
         return np.flatnonzero(chosen)
+
+    def real_rows(self, generator: str, splits: str | Sequence[str]) -> Int[np.ndarray, " n"]:
+        """Rows of the real images of a generator's pools in the given splits, whether or not it has fakes there.
+
+        Raises:
+            AigiError: unknown generator, or one whose pools have none.
+        """
+        wanted = (splits,) if isinstance(splits, str) else tuple(splits)
+        real = np.isin(self.split, wanted) & (self.labels == REAL) & np.isin(self.pool, self.pools_of(generator))
+        if not real.any():
+            raise self._missing(generator, "real", wanted)
+        return np.flatnonzero(real)
+
+    def _missing(self, generator: str, what: str, splits: tuple[str, ...]) -> AigiError:
+        return AigiError(
+            f"Generator {generator!r} has no {what} images in the split {' + '.join(splits)} (pool "
+            f"{', '.join(self.pools_of(generator))}): add images to that pool, or leave the generator out."
+        )

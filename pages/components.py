@@ -39,12 +39,16 @@ with ui.page(__file__) as page:
     out = ~before.in_domain
     gap, was, now = change.mean(out), before.mean(METRIC, out), after.mean(METRIC, out)
     random = atlas.random_band(pair, kept)
-    page.answer(
-        f"Searched on {ui.name(first)} and {ui.name(second)}, **{len(removed)} of {atlas.about['components']} components** go. "
-        f"On the {len(names)} other generators, out-of-domain balanced accuracy changes from {was.value:.3f} to "
+    changes = (
+        f"out-of-domain balanced accuracy changes from {was.value:.3f} to "
         f"**{now.value:.3f}** ({gap.value:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}, p = {gap.p_value:.2g}); removing as many "
         f"at random gives {random[0]:.3f} on average."
     )
+    page.answer(
+        f"Searched on {ui.name(first)} and {ui.name(second)}, **{len(removed)} of {atlas.about['components']} components** go. "
+        + (f"On the {len(names)} other generators, {changes}" if gap.n else "One other generator is left, of which no "
+           "detector is out-of-domain: add images of a fourth.")
+    )  # fmt: skip
     if at_cut and (flatters := results.flattery(page.workspace, pair)):
         st.caption(flatters)
     page.stats(

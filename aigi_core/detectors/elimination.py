@@ -56,7 +56,7 @@ class Elimination:
         removed: [r] component numbers in the order of their removal.
         accuracy, log_loss: [r + 1] on the scoring rows, both classes alike where balanced.
         gradient_norm: [r + 1] of the objective at each reported detector.
-        tied: [r] how many candidates shared the chosen one's accuracy.
+        tied: [r] how many candidates shared the chosen one's accuracy, those out of the running as estimated.
         d: components at the start; C: inverse penalty; n_train, n_score: rows.
     """
 
@@ -287,7 +287,9 @@ class _State:
         curve = np.square(square, out=square) @ (third**2 / (second + 1e-30) / 4).astype(dtype)
         rho = np.sqrt((age + step**2 * curve) / np.maximum(energy, 1e-30)).astype(np.float64)
         race = Race(self.alive, step, size, rho, self.points, self.fake)
-        race.worst = np.maximum(_SAFETY * np.max(self.errors, axis=0), _LEAST_ERRORS)
+        # With few components each is much of the solution, and orders beyond the next count.
+        wider = 4.0 if self.alive.sum() <= _NARROW else 1.0
+        race.worst = wider * np.maximum(_SAFETY * np.max(self.errors, axis=0), _LEAST_ERRORS)
         race.record(np.arange(p), margins, order=1)
         return race
 
@@ -323,7 +325,7 @@ class _State:
 
     def _newton(self, gradient: Array, column: int) -> Array:
         """Inverse Hessian times gradient [p + 1], in the subspace without this column."""
-        size = float(np.linalg.norm(gradient))
+        size = float(np.linalg.norm(gradient)) or 1.0  # a zero gradient asks for no step
         out: Array = (self.inverse @ (gradient / size).astype(self.inverse.dtype)).astype(np.float64)
         out -= self.inverse[:, column] * (out[column] / self.inverse[column, column])
         out[column] = 0
@@ -353,7 +355,7 @@ class _State:
             if there.norm < TOLERANCE and known is not None:
                 break
             pace = there.norm / last.norm
-            if pace > 0.5:
+            if not pace <= 0.5:  # NaN, too, must not go on for ever
                 if known is not None:
                     there = self._exactly(self._fit_afresh(theta))
                     self.age = _BLOCK  # this Hessian has served its time

@@ -93,8 +93,9 @@ class Race:
 
     def _count(self, columns: Array, margins: Array) -> None:
         limit = self.bound[columns].astype(margins.dtype)[:, None]
+        right = np.append(margins[:, : self.fakes] > 0, margins[:, self.fakes :] >= 0, axis=1)  # 0 is no fake
         self.right[columns], self.least[columns], self.most[columns] = (
-            self._points_above(margins > value) for value in (0, limit, -limit)
+            self._points_above(part) for part in (right, margins > limit, margins > -limit)
         )
         dead = columns[~self.alive[columns]]
         self.right[dead] = self.least[dead] = self.most[dead] = -1

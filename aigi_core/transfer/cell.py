@@ -116,8 +116,7 @@ def open_cell(
     if len(values) != len(domains):
         raise AigiError(f"Expected a score for each of the workspace's {len(domains)} images, got {len(values)}.")
     rows = domains.rows(test, split)
-    validation = domains.rows(test, "val")
-    reals = validation[domains.labels[validation] == REAL]
+    reals = domains.real_rows(test, "val")
     labels = domains.labels[rows].astype(int)
     calibrated = float(threshold_at_fpr(values[None, reals], FALSE_ALARMS)[0])
     thresholds = {

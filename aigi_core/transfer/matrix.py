@@ -313,7 +313,7 @@ def transfer_matrix(
         mine = scores[:, rows]
         found = evaluate(mine, labels, weights, own, [name for name in wanted if name in (*AT_THRESHOLD, *RANKING)])
         if set(wanted) & set(CALIBRATED):
-            reals = np.intersect1d(domains.rows(columns[at], "val"), np.flatnonzero(domains.labels == REAL))
+            reals = domains.real_rows(columns[at], "val")
             flagged = mine > threshold_at_fpr(scores[:, reals], 0.05)[:, None]
             found["accuracy_at_val_fpr5"] = threshold_metrics(flagged, labels, weights)["accuracy"]
         flagged = mine > own[:, None]

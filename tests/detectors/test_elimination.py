@@ -67,6 +67,32 @@ def test_the_list_and_the_scores_are_those_of_brute_force(n, d, C, options):
     assert (found.gradient_norm < 1e-8).all()
 
 
+def test_an_image_on_the_boundary_is_called_real_by_estimates_too():
+    """Without an intercept an image of zeros has log-odds of exactly 0, which is no fake."""
+    X, y, T, z = domains(60, 8, seed=3)
+    T[np.flatnonzero(z == 0)[:9]] = T[np.flatnonzero(z == 1)[:2]] = 0
+    found = eliminate(X, y, T, z, C=5.0, fit_intercept=False)
+    removed, curve = brute_force(X, y, T, z, 5.0, fit_intercept=False)
+    assert found.removed.tolist() == removed
+    assert [-round(a * len(z)) for a in found.accuracy] == [right for right, _ in curve]
+
+
+@pytest.mark.parametrize(("seed", "class_weight"), [(763, None), (1117, "balanced")])
+def test_few_images_and_few_components(seed, class_weight):
+    """Where each component is much of the solution, estimates are worth little and must know it."""
+    X, y, T, z = domains(25, 9, seed=seed, m=7, scale=6.0)
+    found = eliminate(X, y, T, z, C=0.1, class_weight=class_weight)
+    assert found.removed.tolist() == brute_force(X, y, T, z, 0.1, class_weight=class_weight)[0]
+
+
+def test_a_gradient_of_zero_asks_for_no_step():
+    """One component without an intercept is solved by a secant to the last bit: its next step was 0 / 0, for ever."""
+    X, y, T, z = domains(40, 3)
+    state = elimination._State(X, y.astype(float), T, z == 1, (1, 1), 10.0, np.ones(40), False)
+    state._refresh()
+    assert (state._newton(np.zeros(4), 0) == 0).all()
+
+
 def exact_race(X, y, T, z, C, alive):
     """Every candidate fitted exactly; the winner's key and the runner-up's."""
     keys = []

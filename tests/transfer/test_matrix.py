@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
-from aigi_core.transfer import METRICS, TransferMatrix, draw_counts, evaluate, transfer_matrix
+from aigi_core.transfer import METRICS, TransferMatrix, draw_counts, evaluate, open_cell, transfer_matrix
 from aigi_core.workspace import Workspace
 from tests.transfer.factory import make_domains, make_scores
 
@@ -59,6 +59,19 @@ def test_threshold_of_validation_reals_never_sees_test_images() -> None:
     rows = domains.rows("g1", "test")
     accuracy = [((scores[k, rows] > threshold[k]) == domains.labels[rows]).mean() for k in range(2)]
     np.testing.assert_allclose(before.values["accuracy_at_val_fpr5"][:, before.test.index("g1")], accuracy)
+
+
+def test_a_generator_that_is_only_tested_on_needs_no_validation_fakes() -> None:
+    """The threshold on validation images is set on real ones alone."""
+    domains = make_domains()
+    domains.split[domains.generator == "g1"] = "test"
+    scores = make_scores(domains, 1)
+    matrix = transfer_matrix(scores, domains, ["g0"], ["g1"], draws=5)
+    assert matrix.n_fake.tolist() == [60] and np.isfinite(matrix.values["accuracy_at_val_fpr5"]).all()
+    assert "5 % of validation reals" in open_cell(scores[0], domains, "g1", draws=5).thresholds
+    domains.split[(domains.labels == 0) & (domains.split == "val")] = "train"
+    with pytest.raises(AigiError, match="'g1' has no real images in the split val"):
+        transfer_matrix(scores, domains, ["g0"], ["g1"], draws=5)
 
 
 def test_summaries_are_means_over_the_cells_they_name(matrix: TransferMatrix) -> None:
