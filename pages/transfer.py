@@ -68,7 +68,7 @@ with ui.page(__file__) as page:
             "A second setting beside it", "In brackets: no difference at a false discovery rate of 5 % over all cells."
         ):
             with page.controls("B"):
-                other = results.choose_setting(page, (), "B", searched=True)
+                other = results.choose_setting(page, (), "B", beside=chosen, searched=True)
             common, pair, tested = results.judged(page, how, chosen, other)
             first, second = (results.matrix(page.workspace, one, metric).on(tested) for one in pair)
             change = difference(first, second, metric)

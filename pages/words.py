@@ -41,7 +41,7 @@ with ui.page(__file__) as page:
         "Click a text, or choose it below, to open it."
     ):
         wording.both_sides(page, "", said, ("Speaks for fake", "Speaks for real"), shown, clicks=("text",))
-    with page.section("The opened text"):
+    with page.section():
         wording.opened(page, said, text)
 
     with page.section(
@@ -66,11 +66,12 @@ with ui.page(__file__) as page:
                 page.table(f"about-{side}", about.head(6), formats={"expected": "%.1f", "null_mean": "%.1f"})
 
     with page.section(
-        "Beside another detector", "A is the detector above; B by default the residual of the same training set."
+        "Beside another detector",
+        "A is the detector above; B by default the residual of the same training set, or the embedding where A is a residual.",
     ):
         with page.controls("Another"):
             other = page.select("train_b", "Detector B", names, train)
-            setting_b = results.choose_setting(page, setting.sets, "B")
+            setting_b = results.choose_setting(page, setting.sets, "B", beside=setting)
         found = explained.comparison(workspace, (setting, row), (setting_b, names.index(other)), texts)
         page.finding(
             f"The two directions have a cosine of **{found.cosine:.2f}** (p = {found.p_value:.2g}; 95 % of pairs trained on "

@@ -250,12 +250,8 @@ class Page(Controls):
         head = st.container(horizontal=True, vertical_alignment="top", gap="medium", key="page-head")
         head.title(self.info.question, anchor=False, width="stretch")
         self._tools = head.container(width="content")
-        self._answer, self._stats, self._picture, self._complaints = (
-            st.empty(),
-            st.empty(),
-            st.container(),
-            st.container(),
-        )
+        self._answer, self._stats = st.empty(), st.empty()
+        self._complaints, self._picture = st.container(), st.container()
         return self
 
     def __exit__(

@@ -75,21 +75,32 @@ class Setting:
     balance: bool = True
     d_search: tuple[str, ...] = ()
 
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """What sets it apart from the default, for names: ``("residual", "no bias")``."""
+        view = next((title.lower() for title, view in VIEWS.items() if view == self.view), "searched view")
+        said = ((view, self.view != EMBEDDING), ("no bias", not self.bias), ("no balance", not self.balance))
+        return tuple(text for text, holds in said if holds)
+
 
 def choose_metric(page: Page) -> Metric:
     """The control ``metric``."""
     return page.select("metric", "Metric", {m.title: m for m in METRICS.values()}, METRICS[DEFAULT_METRIC].title)
 
 
-def choose_setting(page: Page, sets: tuple[TrainSet, ...], of: str = "", *, searched: bool = False) -> Setting:
+def choose_setting(
+    page: Page, sets: tuple[TrainSet, ...], of: str = "", *, beside: Setting | None = None, searched: bool = False
+) -> Setting:
     """The controls ``view``, ``bias`` and ``balance``; ``of`` sets a second group apart (its names end in ``_b``).
 
     Args:
+        beside: the setting that this one is compared with; the default then is another view.
         searched: offer the views of :data:`SEARCHED` too, with the controls ``d1`` and ``d2``; then use :func:`judged`.
     """
     suffix, whose = ("_b", f" of {of}") if of else ("", "")
     view = page.select(
-        f"view{suffix}", f"Feature view{whose}", VIEWS | (SEARCHED if searched else {}), "Residual" if of else None,
+        f"view{suffix}", f"Feature view{whose}", VIEWS | (SEARCHED if searched else {}),
+        "Residual" if beside and beside.view != RESIDUAL else None,
         help="What a detector sees: the image's embedding (of unit length by default), or only its cosine with the "
         "residual, the difference between the mean fake and the mean real image"
         + ("; the embedding without components that hurt transfer, or the three best attention heads, as searched on "

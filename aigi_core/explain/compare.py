@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aigi_core.detectors.residual import closeness
+from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon, unit_directions
 from aigi_core.explain.nulls import word_null
 from aigi_core.explain.words import Words, combined, words
@@ -48,11 +49,13 @@ def compare_directions(
     Raises:
         AigiError: a direction of length zero or of another width, or two that are the same.
     """
-    d = lexicon.vectors.shape[1]
+    d, cosine = lexicon.vectors.shape[1], closeness(a, b)
+    if cosine > 1 - 1e-9:
+        raise AigiError("A and B are the same direction, so no text tells them apart: choose another detector or feature view for B.")  # fmt: skip
     units_a, units_b = (unit_directions(null, d)[: min(len(null_a), len(null_b))] for null in (null_a, null_b))
     difference = combined({"a": (1.0, a), "b": (-1.0, b)})
     said = words(lexicon, difference, k, null=word_null(lexicon, units_a - units_b, "permutation", k), name=name)
-    drawn, cosine = np.einsum("bd,bd->b", units_a, units_b), closeness(a, b)
+    drawn = np.einsum("bd,bd->b", units_a, units_b)
     p = (1 + (np.abs(drawn) >= abs(cosine)).sum()) / (1 + len(drawn))
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Comparison(said, cosine, float(p), float(low), float(high))

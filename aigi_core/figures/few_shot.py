@@ -18,10 +18,13 @@ def few_shot(found: FewShotCurves, *, theme: Theme = LIGHT) -> go.Figure:
     for name in ("in-domain", "ood", "worst ood"):
         part = table[table["cells"] == name].assign(x=x).sort_values("x")
         if len(part):
-            shown = {"ood": "out of domain (mean)", "worst ood": "out of domain (worst generator)"}.get(name, name)
+            shown = {"ood": "out of domain, mean", "worst ood": "out of domain, worst"}.get(name, name)
             low, high = part["low"].to_numpy(float), part["high"].to_numpy(float)
             lines.append(Curve(shown, part["x"].to_numpy(float), part["value"].to_numpy(float), low, high))
     ends = "; ".join(f"{line.name} from {line.y[0]:.3f} to {line.y[-1]:.3f}" for line in lines)
     alt = f"{about.title} against training images per class, from {x.min():.0f} to {x.max():.0f}: {ends}."
-    return curves(lines, alt=alt, x_title="Training images per class (the last point: all)", y_title=about.title,
+    figure = curves(lines, alt=alt, x_title="Training images per class (the last point: all)", y_title=about.title,
                   chance=about.chance if about.chance == 0.5 else None, log_x=True, theme=theme)  # fmt: skip
+    sizes = sorted(set(x))
+    figure.update_xaxes(tickvals=sizes, ticktext=[f"{size:.0f}" for size in sizes], minor=dict(showgrid=False))
+    return figure

@@ -136,7 +136,7 @@ def standings(detectors: Mapping[str, TransferMatrix], reference: str, metric: s
 
     Returns:
         ``name, in_domain, ood, ood_low, ood_high, n_ood`` and, against the reference, ``change, change_low,
-        change_high, p_value, n_common`` (NaN for the reference itself).
+        change_high, p_value, n_common`` (missing for the reference itself).
 
     Raises:
         AigiError: the matrices are not paired, or have more than one row.
@@ -152,4 +152,5 @@ def standings(detectors: Mapping[str, TransferMatrix], reference: str, metric: s
                     "n_common": gap.n}  # fmt: skip
         rows.append(row)
     columns = [*rows[0], "change", "change_low", "change_high", "p_value", "n_common"]
-    return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
+    table = pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
+    return table.astype({"n_common": "Int64"})

@@ -46,5 +46,5 @@ def test_a_planted_difference_is_found_and_chance_is_not(synthetic: Workspace) -
     assert found.null_low < 0 < found.null_high
     same = compare_directions(lexicon, common, common + 0.1 * lexicon.vectors[5], *nulls)
     assert same.p_value == pytest.approx(1 / 201)  # nearly parallel: further from zero than any null pair
-    with pytest.raises(AigiError, match="length zero"):
+    with pytest.raises(AigiError, match="same direction"):
         compare_directions(lexicon, a, 2 * a, *nulls)

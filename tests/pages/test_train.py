@@ -10,8 +10,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.detectors.detector import Detector, score_detectors
-from aigi_core.detectors.protocol import train
-from aigi_core.transfer import transfer_matrix
+from aigi_core.detectors.features import EmbeddingView
+from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.transfer import rank_training_sets, trainer, transfer_matrix
 from aigi_core.workspace import Workspace
 from ui.results import archive
 
@@ -39,6 +40,24 @@ def test_keep_and_compare(open_app: Open, synthetic: Workspace) -> None:
     assert not app.exception and not app.error
     tables = [table.value for table in app.dataframe if "change" in table.value.columns]
     assert [table["name"].tolist() for table in tables] == [["this one", "beta-diff"]]
+    assert tables[0]["n_common"].dropna().tolist() == [2]
+
+
+def test_the_same_generators_in_another_view_are_kept_under_another_name(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "train", trained="beta-diff")
+    app.button(key="keep").click().run()
+    app.selectbox(key="view").set_value("Residual").run()
+    app.toggle(key="bias").set_value(False).run()
+    app.button(key="keep").click().run()
+    assert set(app.session_state["_saved_detectors"]) == {"beta-diff", "beta-diff, residual, no bias"}
+
+
+def test_the_best_single_generator_is_chosen_on_validation_images(open_app: Open, synthetic: Workspace) -> None:
+    learn = trainer(synthetic, EmbeddingView(), Protocol(class_weight="balanced"))
+    best = rank_training_sets(learn, synthetic.domains, k_max=1, metric="balanced_accuracy").best(1)
+    answer = said(open_app(synthetic.path, "train", trained="beta-diff"))
+    assert f"`{best['train']}` serves best: **{best['test_mean']:.3f}**" in answer
+    assert "serves best" not in said(open_app(synthetic.path, "train", view="Residual"))
 
 
 def test_long_work_waits_for_its_button(open_app: Open, synthetic: Workspace) -> None:

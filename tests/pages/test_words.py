@@ -160,7 +160,7 @@ def test_precomputed_words_are_read(open_app: Open, synthetic: Workspace, tmp_pa
 
 def test_the_same_detector_twice_is_one_sentence(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "words", train="beta-diff", train_b="beta-diff", view_b="Embedding")
-    assert not app.exception and len(app.error) == 1 and "length zero" in app.error[0].value
+    assert not app.exception and len(app.error) == 1 and "same direction" in app.error[0].value
 
 
 def test_without_text_banks_one_sentence(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
