@@ -242,29 +242,41 @@ def _shared_grams(
     return [grams[key] for key in keys]
 
 
-def _paper_grid(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], protocol: Protocol) -> Chosen:
-    """The literal grid, early stopping included; ties by log-loss, smaller C, more iterations, lbfgs before saga."""
+def refit(X: Float[np.ndarray, "n p"], y: Int[np.ndarray, " n"], chosen: Chosen, protocol: Protocol) -> LogisticFit:
+    """The chosen point of the grid fitted on other rows: exactly, or as literally as the grid was walked."""
+    if protocol.grid == "paper":
+        solver, C, max_iter = chosen.validation["chosen"]
+        return _literal(X, y, protocol, solver, C, max_iter)
+    return fit_logistic(X, y, chosen.C, fit_intercept=protocol.fit_intercept, class_weight=protocol.class_weight)
+
+
+def _literal(X: np.ndarray, y: np.ndarray, protocol: Protocol, solver: str, C: float, max_iter: int) -> LogisticFit:
+    """One point of the paper's grid through scikit-learn, early stopping included."""
     from sklearn.linear_model import LogisticRegression
 
-    def fit(X: np.ndarray, y: np.ndarray, solver: str, C: float, max_iter: int) -> LogisticFit:
-        model = LogisticRegression(
-            C=C, solver=solver, max_iter=max_iter, fit_intercept=protocol.fit_intercept,
-            class_weight=protocol.class_weight, random_state=0,
-        )  # fmt: skip
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # stopping early is part of this grid
-            model.fit(X, y)
-        intercept = np.broadcast_to(model.intercept_, (1,)).astype(np.float64)
-        return LogisticFit(model.coef_.astype(np.float64), intercept, np.array([np.nan]), np.asarray(model.n_iter_))
+    model = LogisticRegression(
+        C=C, solver=solver, max_iter=max_iter, fit_intercept=protocol.fit_intercept,
+        class_weight=protocol.class_weight, random_state=0,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # stopping early is part of this grid
+        model.fit(X, y)
+    intercept = np.broadcast_to(model.intercept_, (1,)).astype(np.float64)
+    return LogisticFit(model.coef_.astype(np.float64), intercept, np.array([np.nan]), np.asarray(model.n_iter_))
 
+
+def _paper_grid(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], protocol: Protocol) -> Chosen:
+    """The literal grid, early stopping included; ties by log-loss, smaller C, more iterations, lbfgs before saga."""
     points = list(product(PAPER_SOLVERS, sorted(protocol.C), PAPER_MAX_ITER))
-    decisions = np.concatenate([fit(*train, s, C, m).decision_function(val[0]) for s, C, m in points], axis=1)
+    decisions = np.concatenate(
+        [_literal(*train, protocol, s, C, m).decision_function(val[0]) for s, C, m in points], axis=1
+    )
     scores = np.stack(validation_scores(decisions, val[1], protocol.class_weight), axis=1)
     order = [(-a, l, C, -m, s) for (a, l), (s, C, m) in zip(scores.tolist(), points, strict=True)]  # noqa: E741
     best = min(range(len(points)), key=order.__getitem__)
     solver, C, max_iter = points[best]
     X, y = (np.concatenate(parts) for parts in zip(train, val, strict=True)) if protocol.refit else train
-    solution = fit(X, y, solver, C, max_iter)
+    solution = _literal(X, y, protocol, solver, C, max_iter)
     validation = {
         "solver": [p[0] for p in points], "C": [p[1] for p in points], "max_iter": [p[2] for p in points],
         "accuracy": scores[:, 0].tolist(), "log_loss": scores[:, 1].tolist(), "chosen": [solver, C, max_iter],

@@ -15,6 +15,7 @@ from aigi_core.detectors.protocol import (
     TrainingSet,
     as_sets,
     provenance_of,
+    refit,
     run_protocol,
     splits_needed,
 )
@@ -66,9 +67,8 @@ def train_residual(
         if protocol.refit:
             X, y = (np.concatenate(parts) for parts in zip(*blocks.values(), strict=True))
             residual = residual_direction(X, y, what)
-            alone = Protocol((chosen.C,), protocol.fit_intercept, protocol.class_weight, refit=False)
-            final = run_protocol((_cosine(X, residual), y), None, alone)
-            weights, bias = final.weights, final.intercept
+            final = refit(_cosine(X, residual), y, chosen, protocol)
+            weights, bias = final.weights[0], float(final.intercept[0])
         about = {
             **provenance_of(workspace),
             "protocol": {**asdict(protocol), "C": list(protocol.C)},

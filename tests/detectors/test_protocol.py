@@ -267,6 +267,21 @@ def test_residual_detectors(synthetic):
     assert 0.3 < cosine <= 1
 
 
+def test_residuals_walk_the_papers_grid_as_literally(synthetic):
+    """The refit stops where the chosen point of the grid does."""
+    domains = synthetic.domains
+    (detector,) = train_residual(synthetic, ["alpha-gan"], Protocol(C=(10.0,), grid="paper"))
+    solver, C, max_iter = detector.provenance["validation"]["chosen"]
+    rows = domains.rows("alpha-gan", ("train", "val"))
+    feature = detector.view.matrix(synthetic, rows)
+    literal = LogisticRegression(C=C, solver=solver, max_iter=max_iter, class_weight="balanced", random_state=0)
+    literal.fit(feature, domains.labels[rows])
+    found, wanted = [detector.weights[0], detector.bias], [literal.coef_[0, 0], literal.intercept_[0]]
+    assert found == pytest.approx(wanted, rel=1e-10)
+    (exact,) = train_residual(synthetic, ["alpha-gan"], Protocol(C=(10.0,)))
+    assert found != pytest.approx([exact.weights[0], exact.bias], rel=1e-8)
+
+
 def test_residuals_need_two_different_classes():
     X = np.eye(4)
     with pytest.raises(AigiError, match="both classes"):
