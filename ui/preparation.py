@@ -18,7 +18,7 @@ import streamlit as st
 
 from aigi_core import figures
 from aigi_core.transfer import DEFAULT_METRIC
-from ui import results, workspaces
+from ui import results, router, workspaces
 
 log = logging.getLogger("aigi.ui")
 
@@ -27,10 +27,25 @@ log = logging.getLogger("aigi.ui")
 async def prepared(app: st.App) -> AsyncIterator[None]:
     """The server's life."""
     del app
+    register_pages()
     # Streamlit collects garbage after every run of the script; without this it would look at every module each time.
     gc.freeze()
     Thread(target=prepare, name="prepare", daemon=True).start()
     yield
+
+
+def register_pages() -> None:
+    """Let Streamlit know of ``st.navigation`` before the first visit.
+
+    Until it was called once, a folder named ``pages`` means another way of making pages, and a visitor by a deep link gets
+    three runs of the script instead of one (see :func:`ui.router.guard`).
+    """
+    outside = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
+    outside.disabled = True  # it warns that this is not a session's run
+    try:
+        st.navigation(router.navigation())
+    finally:
+        outside.disabled = False
 
 
 def prepare() -> None:

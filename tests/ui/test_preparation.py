@@ -1,6 +1,7 @@
 """What the server does before its first visitor comes, and what its messages do not wait for."""
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -49,6 +50,21 @@ def test_the_server_loads_what_pages_load_before_it_is_up() -> None:
     code = "import app, sys; print(type(app.app).__module__.split('.')[0], {'ui.results', 'pandas', 'plotly'} <= set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.stdout.split() == ["streamlit", "True"], done.stderr
+
+
+def test_a_deep_link_is_one_run_from_the_first_visit_on() -> None:
+    """Streamlit's older kind of pages is off once the server lives, and nothing was said on the way."""
+    code = (
+        "import asyncio, app\nfrom ui.preparation import prepared\n"
+        "from streamlit.runtime.pages_manager import PagesManager\n"
+        "async def live():\n    async with prepared(app.app): print(PagesManager.uses_pages_directory)\n"
+        "asyncio.run(live())"
+    )
+    environment = os.environ | {"AIGI_WORKSPACE": "nowhere"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+    )
+    assert (done.stdout.strip(), done.stderr.strip()) == ("False", "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not run on Windows")
