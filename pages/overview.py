@@ -4,7 +4,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.overview import card, examples
+from aigi_core.overview import card
 from aigi_core.transfer import DEFAULT_METRIC
 from ui import results
 
@@ -46,11 +46,7 @@ with ui.page(__file__) as page:
     with page.section(
         "Examples", "Two of each source, taken by their hash and not by their looks. A click opens one in Inspect."
     ):
-        named = [
-            (name, domains.family_of[name], row) for name in domains.generators for row in examples(workspace, name)
-        ]
-        named += [("real", "photograph", row) for row in examples(workspace, None, 6)]
-        page.images([ui.Tile(int(row), [name, family]) for name, family, row in named], width=110)
+        page.images(results.example_tiles(workspace), width=results.EXAMPLE_WIDTH)
 
     if about := card(workspace):
         with page.section("What to know about it"):

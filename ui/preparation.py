@@ -19,6 +19,7 @@ import streamlit as st
 from aigi_core import figures
 from aigi_core.transfer import DEFAULT_METRIC
 from ui import results, router, workspaces
+from ui.images import grid_html
 
 log = logging.getLogger("aigi.ui")
 
@@ -54,6 +55,7 @@ def prepare() -> None:
     try:
         workspace = workspaces.open_path(workspaces.offered()[0])
         results.contents(workspace)
+        grid_html(workspace, results.example_tiles(workspace), results.EXAMPLE_WIDTH)
         matrix = results.default_matrix(workspace)
         results.fact_matrix(workspace)
         domains = workspace.domains

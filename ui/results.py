@@ -23,7 +23,7 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.reading import read
 from aigi_core.geometry import GeometryComparison, compare_geometry
-from aigi_core.overview import describe
+from aigi_core.overview import describe, examples
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -40,6 +40,7 @@ from aigi_core.transfer import (
     transfer_matrix,
 )
 from aigi_core.workspace import Workspace
+from ui.images import Tile
 from ui.page import Page, name
 from ui.workspaces import cached
 
@@ -53,6 +54,8 @@ VIEWS: dict[str, FeatureView | str] = {
 }
 """Feature views on offer, as they stand in controls and links."""
 contents = cached(describe)
+EXAMPLE_WIDTH = 110
+"""Least width, px, of an example's tile on the first page."""
 SEARCHED = {"Components removed": "components", "Heads": "heads"}
 """Feature views that a search on two generators (D_search) chooses; both lie in the workspace's atlas."""
 
@@ -236,6 +239,15 @@ def matrix(workspace: Workspace, setting: Setting, metric: str) -> TransferMatri
     return transfer_matrix(
         scores(workspace, setting), workspace.domains, setting.sets, thresholds=thresholds, metrics=(metric,)
     )
+
+
+@cached
+def example_tiles(workspace: Workspace) -> tuple[Tile, ...]:
+    """Two images of each generator and six real ones, named."""
+    domains = workspace.domains
+    named = [(one, domains.family_of[one], row) for one in domains.generators for row in examples(workspace, one)]
+    named += [("real", "photograph", row) for row in examples(workspace, None, 6)]
+    return tuple(Tile(int(row), [one, family]) for one, family, row in named)
 
 
 def default_matrix(workspace: Workspace) -> TransferMatrix:

@@ -26,11 +26,12 @@ def test_what_is_prepared_is_not_computed_again(monkeypatch: pytest.MonkeyPatch,
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("computed again")
 
-    for name in ("train", "transfer_matrix"):
+    for name in ("train", "transfer_matrix", "examples"):
         monkeypatch.setattr(results, name, refuse)
     workspace = workspaces.open_path(str(path))
     assert results.default_matrix(workspace).test == workspace.domains.generators
     assert results.fact_matrix(workspace).test == workspace.domains.generators
+    assert len(results.example_tiles(workspace)) == 2 * 4 + 6
     with pytest.raises(AssertionError, match="computed again"):
         results.fact_matrix(workspace, "auc")
 
