@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import inspect
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from threading import Thread
@@ -31,6 +32,8 @@ async def prepared(app: st.App) -> AsyncIterator[None]:
     register_pages()
     # Streamlit collects garbage after every run of the script; without this it would look at every module each time.
     gc.freeze()
+    # A file or message is handed between threads several times: each time it would wait 5 ms for one that computes.
+    sys.setswitchinterval(0.0005)
     Thread(target=prepare, name="prepare", daemon=True).start()
     yield
 

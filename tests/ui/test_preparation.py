@@ -54,18 +54,18 @@ def test_the_server_loads_what_pages_load_before_it_is_up() -> None:
 
 
 def test_a_deep_link_is_one_run_from_the_first_visit_on() -> None:
-    """Streamlit's older kind of pages is off once the server lives, and nothing was said on the way."""
+    """Once the server lives Streamlit's older kind of pages is off and threads take short turns; nothing was said on the way."""
     code = (
-        "import asyncio, app\nfrom ui.preparation import prepared\n"
+        "import asyncio, sys, app\nfrom ui.preparation import prepared\n"
         "from streamlit.runtime.pages_manager import PagesManager\n"
-        "async def live():\n    async with prepared(app.app): print(PagesManager.uses_pages_directory)\n"
+        "async def live():\n    async with prepared(app.app): print(PagesManager.uses_pages_directory, sys.getswitchinterval())\n"
         "asyncio.run(live())"
     )
     environment = os.environ | {"AIGI_WORKSPACE": "nowhere"}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
     )
-    assert (done.stdout.strip(), done.stderr.strip()) == ("False", "")
+    assert (done.stdout.strip(), done.stderr.strip()) == ("False 0.0005", "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not run on Windows")
