@@ -33,6 +33,12 @@ def test_parsing_keeps_order_and_drops_repeats() -> None:
     assert ops[0].says == "JPEG at quality 90"
 
 
+def test_names_without_a_strength() -> None:
+    assert [(KINDS[kind].name, KINDS[kind].axis) for kind in ("blur", "jpeg", "palette", "short")] == [
+        ("blur", "blur, px"), ("JPEG", "JPEG"), ("colours", "colours"), ("short side", "short side, px")
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("spec", "says"),
     [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import false_discovery_control
 
 from aigi_core.audit import stress as s
 from aigi_core.detectors.protocol import Protocol
@@ -141,6 +142,14 @@ def test_parts_measured_apart_are_those_measured_together(workspace: Workspace, 
     np.testing.assert_array_equal(apart.gains(s.AUGMENTED)["value"], result.gains(s.AUGMENTED)["value"])
 
 
+def test_operations_are_corrected_for_their_number(result: s.Stress) -> None:
+    table = result.summary()
+    for _, group in table[table["op"] != s.CLEAN].groupby(["trained", "side", "cells"]):
+        expected = false_discovery_control(group["p_value"], method="bh")
+        np.testing.assert_allclose(group["q_value"], expected)
+    assert (table.loc[table["op"] == s.CLEAN, "q_value"] == 1).all()
+
+
 def test_what_can_be_trained_on(workspace: Workspace, synthetic: Workspace) -> None:
     assert s.trainable(workspace) == (s.AUGMENTED, LOOKS_FAKE, ERASES) and s.trainable(synthetic) == ()
 
@@ -155,7 +164,10 @@ def test_replaced_touches_only_the_side_asked_for() -> None:
 
 
 def test_heads_that_hold_and_heads_that_do_not(workspace: Workspace) -> None:
-    table = s.robust_heads(workspace, HARMLESS, "beta-diff", draws=200).set_index(["layer", "head"])
+    done: list[tuple[int, int]] = []
+    table = s.robust_heads(workspace, HARMLESS, "beta-diff", draws=200, progress=lambda *step: done.append(step))
+    assert done == [(k + 1, len(table)) for k in range(len(table))]
+    table = table.set_index(["layer", "head"])
     carrier = table.loc[(0, 0)]
     assert carrier["clean"] > 0.7 and carrier["change_high"] < 0
     others = table.drop((0, 0))

@@ -1,6 +1,7 @@
 """The heads page in a real browser: numbers, clicks, keyboard, looks."""
 
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -35,6 +36,18 @@ def test_keyboard_path_and_link(app: App, browser: Any, server: Any) -> None:
     other.settled()
     assert other.stats == app.stats and other.selected("Opened head") == "0.1" and "head 0.1" in other.alt("roles")
     other.close()
+
+
+def test_an_extreme_image_opens_in_inspect(app: App) -> None:
+    app.open("heads", train="beta-diff")
+    first = app.page.locator(".aigi-tile a[href*='inspect?image=']").first
+    path = parse_qs(urlsplit(first.get_attribute("href") or "").query)["image"]
+    with app.context.expect_page() as opened:
+        first.click()
+    app.page = opened.value
+    app.settled()
+    assert app.title.startswith("Is this image generated") and app.errors == []
+    assert [app.selected("Or an image of the workspace")] == path == app.query["image"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

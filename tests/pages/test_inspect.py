@@ -25,7 +25,7 @@ from tests.factory import with_images
 from tests.pages.test_transfer import said, stats
 from tests.precompute.corpus import encoded
 from tests.tiny_workspace import make_picture
-from ui import encoders, inspection
+from ui import encoders, inspection, verdict
 
 Open = Callable[..., AppTest]
 EVIL = "<script>alert(1)</script>.png"
@@ -65,7 +65,10 @@ def test_an_image_of_the_workspace_before_any_upload(open_app: Open, synthetic: 
     far = novelty(synthetic, synthetic.embeddings[row], held_out_distances(synthetic), row)
     assert f"<b>{far.farther_than:.1%}</b>" in stats(app) and f"of {far.n} held-out" in stats(app)
     assert f"**{verdict['probability']:.2f}**" in said(app) and PATH in said(app)
-    assert "In truth it is a fake by beta" in said(app)
+    calls = panel.verdicts(logits, 0.2).iloc[1:]["verdict"]
+    counts = {call: int((calls == call).sum()) for call in ("fake", "real")}
+    assert f"Of {len(calls)} detectors alone, {counts['fake']} call" in said(app)
+    assert f"and {len(calls) - sum(counts.values())} make" in said(app) and "In truth it is a fake by beta" in said(app)
     assert any("no detector has seen it" in caption.value for caption in app.caption)
 
 
@@ -258,6 +261,11 @@ def test_regions_and_components() -> None:
     assert inspection.parse_components(" 3; 1-2,2 ", 5) == (3, 1, 2) and inspection.parse_components("", 5) == ()
     with pytest.raises(AigiError, match="0 to 4"):
         inspection.parse_components("3-5", 5)
+
+
+def test_patches_as_a_table() -> None:
+    table = verdict.patch_table(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
+    assert table.iloc[4].tolist() == [1, 1, 5.0] and len(table) == 6
 
 
 def test_what_is_taken_away_in_words() -> None:

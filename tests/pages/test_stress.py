@@ -52,6 +52,9 @@ def test_every_setting_by_link(open_app: Open, perturbed: Workspace, side: str) 
     app = open_app(perturbed.path, "stress", op="JPEG 70", side=side, cells="Out of domain", kind="JPEG",
                    tests=["beta-diff"], trained="copies only: JPEG 30")  # fmt: skip
     assert not app.exception and not app.error and not app.warning
+    stability = s.component_stability(perturbed, "jpeg:70")
+    weakest = stability.sort_values("correlation").iloc[0]
+    assert f"weakest is component {int(weakest['component'])} with {weakest['correlation']:.2f}" in said(app)
     assert "without heads" in said(app) and "--ops jpeg:70 --heads" in said(app)
 
 
