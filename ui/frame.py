@@ -35,7 +35,7 @@ background:rgba(128,128,128,.14) center/cover no-repeat;font-size:.78rem}
 .aigi-tile figcaption span:first-child{font-weight:600;opacity:1}
 .stMain [data-testid=stCaptionContainer]{opacity:.82}
 .st-key-page-head{flex-wrap:nowrap!important}
-.stElementContainer:has(>.stSelectbox){min-width:min(11.5rem,100%)}
+.stElementContainer:has(>.stSelectbox){min-width:min(10.2rem,100%)}
 [class*=st-key-controls-]:has(.stMultiSelect):not(:has(.stCheckbox)){align-items:flex-start!important}
 .stElementContainer:has(>.stMultiSelect){min-width:min(20rem,100%)}
 .stMultiSelect [role=group]:has(>[data-testid=stMultiSelectTagsContainer]){height:auto;min-height:40px;max-height:7.4rem}
