@@ -141,13 +141,33 @@ def show_matched(page: Page, found: Audit) -> None:
     if found.matched.empty:
         st.markdown(inert(found.matched_note))
     else:
+        for row in found.means.to_dict("records"):
+            what = {"in-domain": "On generators they know", "ood": "On others"}[str(row["cells"])]
+            reached = [
+                f"{row[name]:.3f} ({row[f'{name}_low']:.3f} to {row[f'{name}_high']:.3f}) {how}"
+                for name, how in (
+                    ("full", "on all images"),
+                    ("control", "on fewer, as they come"),
+                    ("matched", "on as many, matched"),
+                )
+            ]
+            st.markdown(
+                f"{what} ({row['n']} cell{'s' if row['n'] > 1 else ''}) detectors reach {', '.join(reached)}: matching changes "
+                f"**{row['change']:+.3f}** ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95 % intervals)."
+            )
         page.figure("matched", partial(figures.matched_intervals, found.matched), table=found.matched)
-        page.table("matched-means", found.means)
+        page.table("matched-means", found.means.rename(columns=_called))
     page.table("matched-kept", found.kept)
     st.caption(
         "Another way is to encode every image after the same re-encoding and resizing: 'python -m precompute encode "
         "--canonicalize jpeg:90,short:256'."
     )
+
+
+def _called(column: str) -> str:
+    for name, called in (("full", "all images"), ("control", "fewer images"), ("matched", "matched images")):
+        column = column.replace(name, called)
+    return column
 
 
 def show_pairs(page: Page, found: Audit) -> None:

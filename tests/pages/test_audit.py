@@ -115,3 +115,11 @@ def test_one_class_is_one_sentence(open_app: Open, tmp_path: Path, label: int) -
 def test_broken_query_shows_the_default_and_says_so(open_app: Open, planted: tuple[Workspace, Audit]) -> None:
     app = open_app(planted[0].path, "audit", test="<b>none</b>", fact="smell", pairs="none", pair="x", files="lost")
     assert not app.exception and not app.error and len(app.warning) == 5
+
+
+def test_what_matching_changes_is_said_with_its_intervals(open_app: Open, planted: tuple[Workspace, Audit]) -> None:
+    made, found = planted
+    text = said(open_app(made.path, "audit"))
+    assert len(found.means)
+    for row in found.means.to_dict("records"):
+        assert f"**{row['change']:+.3f}** ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95 % intervals)" in text
