@@ -122,4 +122,6 @@ def test_what_matching_changes_is_said_with_its_intervals(open_app: Open, plante
     text = said(open_app(made.path, "audit"))
     assert len(found.means)
     for row in found.means.to_dict("records"):
-        assert f"**{row['change']:+.3f}** ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95 % intervals)" in text
+        assert (
+            f"**{row['change']:+.3f}** ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95 % intervals)" in text
+        )

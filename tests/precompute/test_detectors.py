@@ -9,7 +9,7 @@ from aigi_core.detectors.protocol import train
 from aigi_core.detectors.stored import KIND, load_detectors
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
-from tests.factory import edit_images
+from tests.factory import edit_images, make_workspace
 from ui import results
 
 
@@ -25,8 +25,8 @@ def test_trained_once(synthetic_path: Path, tmp_path: Path, capsys: pytest.Captu
     assert note.stat().st_ino != before
 
 
-def test_pages_read_what_the_job_keeps(synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
+def test_pages_read_what_the_job_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_workspace(tmp_path / "w", seed=13)  # one that no other test has put into the pages' caches
     trained = []
 
     def counting(*args: object) -> object:

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,8 +89,12 @@ def test_small_messages_are_sent_at_once() -> None:
             await reader.read()
             writer.close()
 
-    with asyncio.Runner(loop_factory=uvicorn.Config("app:app").get_loop_factory()) as runner:
-        runner.run(visit())
+    def serve() -> None:
+        with asyncio.Runner(loop_factory=uvicorn.Config("app:app").get_loop_factory()) as runner:
+            runner.run(visit())
+
+    with ThreadPoolExecutor(1) as elsewhere:  # the browser tests keep a loop running on this thread
+        elsewhere.submit(serve).result()
     assert len(seen) == 1 and seen[0]
 
 
