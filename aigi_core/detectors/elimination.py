@@ -177,12 +177,12 @@ class _State:
         self.alive = np.ones(X.shape[1], bool)
         self.errors: deque[Array] = deque([np.array(_FIRST_ERRORS)], maxlen=24)
         fit = fit_logistic(X, y, C, sample_weight=weight, fit_intercept=intercept)
-        self._arrive(self._exactly(np.append(fit.weights[0], fit.intercept[0])))
+        start = self._exactly(np.append(fit.weights[0], fit.intercept[0]))
+        self._arrive(start, self._scores(start.theta))
         self.age = _BLOCK  # the first step computes the Hessian
 
-    def _arrive(self, solution: Solution) -> None:
-        self.here = solution
-        self.m = self._scores(solution.theta)
+    def _arrive(self, solution: Solution, scores: Array) -> None:
+        self.here, self.m = solution, scores
         # Second and third derivative of each training row's loss in its margin, [n].
         t = np.tanh(0.5 * solution.f)
         self.second = self.c * 0.25 * (1 - t * t)
@@ -239,14 +239,14 @@ class _State:
         if leader not in race.solutions:
             self._fit(race, leader)
         self.errors.append(race.seen)
-        self._go(leader, race.solutions[leader])
+        self._go(leader, *race.solutions[leader])
         return int(self.numbers[leader]), int((race.right == race.right[leader]).sum())
 
     def _refresh(self) -> None:
         """Drop removed columns; compute afresh the inverse Hessian and how scoring rows answer to each component."""
         if not self.alive.all():
-            self.X, self.T = np.ascontiguousarray(self.X[:, self.alive]), np.ascontiguousarray(self.T[:, self.alive])
-            self.numbers, kept = self.numbers[self.alive], np.append(self.alive, True)
+            kept = np.flatnonzero(np.append(self.alive, True))
+            self.X, self.T, self.numbers = (a.take(kept[:-1], axis=-1) for a in (self.X, self.T, self.numbers))
             self.here = replace(self.here, theta=self.here.theta[kept], gradient=self.here.gradient[kept])
             self.alive = np.ones(len(self.numbers), bool)
         p = len(self.numbers)
@@ -364,8 +364,9 @@ class _State:
             change = there.gradient - last.gradient
             pairs.append((step, change, 1 / float(step @ change)))
         self.alive[column] = True
-        race.settle(column, self._scores(there.theta) * self.sign)
-        race.solutions[column] = there
+        scores = self._scores(there.theta)
+        race.settle(column, scores * self.sign)
+        race.solutions[column] = there, scores
 
     def _two_loops(self, gradient: Array, pairs: list[tuple[Array, Array, float]], column: int) -> Array:
         q, shares = gradient.copy(), []
@@ -387,10 +388,10 @@ class _State:
         theta[kept], theta[-1] = fit.weights[0], fit.intercept[0]
         return theta
 
-    def _go(self, column: int, solution: Solution) -> None:
+    def _go(self, column: int, solution: Solution, scores: Array) -> None:
         """Move to the solution without this column and downdate the inverse."""
         self.alive[column] = False
-        self._arrive(solution)
+        self._arrive(solution, scores)
         own, pivot = self.inverse[column].copy(), self.inverse[column, column]
         ger = blas.sger if self.inverse.dtype == np.float32 else blas.dger
         self.answers = ger(-1 / pivot, self.answers[column].copy(), own, a=self.answers.T, overwrite_a=1).T

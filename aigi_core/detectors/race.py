@@ -33,7 +33,7 @@ class Race:
         margins: [p, m] towards the true class; bound: [p] on their error.
         seen, worst: [4] errors of margins and log-loss to first and to second order, relative to :meth:`scale`:
             those seen in this step, and those to reckon with.
-        solutions: candidates fitted exactly.
+        solutions: candidates fitted exactly, each with the scoring rows' margins towards fake [m].
     """
 
     def __init__(self, alive: Array, step: Array, size: Array, rho: Array, points: Array, fake: Array) -> None:
@@ -46,7 +46,7 @@ class Race:
         self.order = np.ones(p, int)
         self.doubtful: dict[int, Array] = {}
         self.seen, self.worst = np.zeros(4), np.zeros(4)
-        self.solutions: dict[int, Solution] = {}
+        self.solutions: dict[int, tuple[Solution, Array]] = {}
 
     def scale(self, order: int) -> Array:
         """[p] what the error of an estimate of this order is measured in."""
