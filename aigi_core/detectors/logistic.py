@@ -164,8 +164,7 @@ class _Newton:
     def __init__(self, Z: Array, Y: Array, c: Array, intercept: bool, gram: Gram | None) -> None:
         self.Z, self.Z32, self.intercept = Z, Z.astype(np.float32), intercept
         self.sign, self.c = 2 * Y - 1, c
-        self.narrow = Z.shape[1] <= NARROW
-        self.gram = Gram(self.Z32) if gram is None and not self.narrow else gram
+        self.gram = None if Z.shape[1] <= NARROW else gram or Gram(self.Z32)
         self.hessians: dict[type, Hessians] = {}
 
     def minimise(self, W: Array, b: Array, tol: float) -> LogisticFit:
