@@ -68,6 +68,17 @@ def widened(
     return np.where(value == 1, np.minimum(low, bound), low), np.where(value == 0, np.maximum(high, 1 - bound), high)
 
 
+def q_values(p: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+    """p-values after Benjamini-Hochberg (1995) over all that are defined; NaN where they are not."""
+    q = np.full_like(p, np.nan)
+    finite = np.isfinite(p)
+    if finite.any():
+        from scipy.stats import false_discovery_control  # a second to load, which every page would pay
+
+        q[finite] = false_discovery_control(p[finite], method="bh")
+    return q
+
+
 def wilson(
     hits: Int[np.ndarray, " n"] | float, total: Int[np.ndarray, " n"] | float, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from aigi_core.detectors.protocol import train
 from aigi_core.detectors.residual import train_residual
 from aigi_core.errors import AigiError
 from aigi_core.explain.cached import CONTENT, KINDS, WordAtlas, load_words
-from aigi_core.explain.detector_words import content_words, detector_words, q_values
+from aigi_core.explain.detector_words import content_words, detector_words
 from aigi_core.explain.effect import ablation_effect, concept_effect
 from aigi_core.explain.evidence import evidence, head_roles
 from aigi_core.explain.heads import Definition, head_words, heads_words
@@ -26,6 +26,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nameability import nameability
 from aigi_core.explain.reading import Reading, read
 from aigi_core.explain.words import Words
+from aigi_core.resampling import q_values
 from aigi_core.transfer import DEFAULT_METRIC as METRIC
 from aigi_core.transfer import transfer_matrix
 from aigi_core.workspace import Workspace

@@ -23,6 +23,7 @@ from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names, train_
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.perturb import Op, parse_ops
+from aigi_core.resampling import q_values
 from aigi_core.transfer import MatrixDifference, TransferMatrix, difference, transfer_matrix
 from aigi_core.workspace import Workspace
 
@@ -169,8 +170,10 @@ class Stress:
                 )  # fmt: skip
         table = pd.DataFrame(rows)
         tested = table[table["op"] != CLEAN]
-        q_values = tested.groupby(["trained", "side", "cells"], sort=False)["p_value"].transform(_q_values)
-        return table.assign(q_value=q_values.reindex(table.index, fill_value=1.0))
+        adjusted = tested.groupby(["trained", "side", "cells"], sort=False)["p_value"].transform(
+            lambda p: q_values(p.to_numpy())
+        )
+        return table.assign(q_value=adjusted.reindex(table.index, fill_value=1.0))
 
     def by_generator(self, metric: str = METRIC) -> pd.DataFrame:
         """Every generator under every operation: its own detector, and the mean of those that never saw it.
@@ -200,7 +203,7 @@ class Stress:
                     )  # fmt: skip
         table = pd.DataFrame(rows)
         parts = table.groupby(["trained", "op", "side", "cells"], sort=False)["p_value"]
-        return table.assign(q_value=parts.transform(_q_values))
+        return table.assign(q_value=parts.transform(lambda p: q_values(p.to_numpy())))
 
     def gains(self, trained: str, metric: str = METRIC) -> pd.DataFrame:
         """Training on perturbed images against training on clean ones, under every test of both classes.
@@ -222,7 +225,7 @@ class Stress:
         if not rows:
             raise AigiError(f"Nothing was trained on {trained}: name it in 'trained_on'.")
         table = pd.DataFrame(rows)
-        return table.assign(q_value=_q_values(table["p_value"]))
+        return table.assign(q_value=q_values(table["p_value"].to_numpy()))
 
     def merged(self, other: Stress) -> Stress:
         """Both sets of matrices together."""
@@ -344,13 +347,6 @@ def _trained(
     instead = features.copy()
     instead[usable[0].rows] = perturbed[str(usable[0].op)]
     return train_detectors(instead, domains, sets, protocol, view=view)
-
-
-def _q_values(p_values: pd.Series) -> np.ndarray:
-    from scipy.stats import false_discovery_control  # a second to load, which every page would pay
-
-    found: np.ndarray = false_discovery_control(p_values.to_numpy(), method="bh")
-    return found
 
 
 def _kind(op: str) -> tuple[str, float]:

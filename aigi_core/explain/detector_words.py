@@ -16,6 +16,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import DRAWS, NULL_TOLERANCE, mean_difference, permuted_labels, random_members, word_null
 from aigi_core.explain.reading import read
 from aigi_core.explain.words import Words, words
+from aigi_core.resampling import q_values
 from aigi_core.transfer import DEFAULT_METRIC, TransferMatrix
 from aigi_core.workspace import Workspace
 
@@ -138,14 +139,3 @@ def words_table(found: Sequence[Words], matrix: TransferMatrix, metric: str = DE
         values = np.where(cells, matrix.values[metric], np.nan)
         table[name] = [row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in values]
     return table
-
-
-def q_values(p: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
-    """Benjamini-Hochberg; NaN where p is."""
-    from scipy.stats import false_discovery_control
-
-    q = np.full(len(p), np.nan)
-    finite = np.isfinite(p)
-    if finite.any():
-        q[finite] = false_discovery_control(p[finite], method="bh")
-    return q

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from scipy.special import ndtr
 
 from aigi_core.errors import AigiError
-from aigi_core.resampling import percentile_interval
+from aigi_core.resampling import percentile_interval, q_values
 from aigi_core.transfer.matrix import TransferMatrix
 from aigi_core.transfer.metrics import DEFAULT_METRIC
 
@@ -97,19 +97,8 @@ def difference(a: TransferMatrix, b: TransferMatrix, metric: str = DEFAULT_METRI
     low, high = percentile_interval(draws, a.protocol["confidence"])
     p = paired_p_value(values, draws)
     return MatrixDifference(
-        metric, a.train_names, a.test, values, low, high, p, adjusted(p), draws, confidence=a.protocol["confidence"]
+        metric, a.train_names, a.test, values, low, high, p, q_values(p), draws, confidence=a.protocol["confidence"]
     )
-
-
-def adjusted(p: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
-    """p-values after Benjamini-Hochberg (1995) over all that are defined; NaN where they are not."""
-    q = np.full_like(p, np.nan)
-    finite = np.isfinite(p)
-    if finite.any():
-        from scipy.stats import false_discovery_control  # a second to load, which every page would pay
-
-        q[finite] = false_discovery_control(p[finite], method="bh")
-    return q
 
 
 def paired_p_value(values: Float[np.ndarray, ...], draws: Float[np.ndarray, "B ..."]) -> Float[np.ndarray, ...]:

@@ -56,7 +56,8 @@ def few_shot_curves(
     """Train on random samples of each training set's images and test on all generators.
 
     A sample of s images per class is all that its detector ever sees: about one in five of them (two at least, groups
-    whole where they allow it) chooses the penalty, then all s are fitted. ``None`` is the ordinary protocol on the train and validation splits, once.
+    whole where they allow it) chooses the penalty, then all s are fitted. ``None`` is the ordinary protocol on the train
+    and validation splits, once.
 
     Raises:
         AigiError: a size below 5, no repeats, or no training set that has so many images.

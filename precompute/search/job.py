@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from aigi_core.errors import AigiError
+from aigi_core.resampling import q_values
 from aigi_core.transfer.atlas import FORMAT, METRICS_KEPT, TABLES, AtlasKey, read_arrays, write_arrays
-from aigi_core.transfer.difference import adjusted
 from aigi_core.transfer.pairs import Pair, parse_pairs
 from aigi_core.workspace import Workspace, exclusive, tool_versions, write_atomic
 from precompute.pool import submit, worker_pool
@@ -173,7 +173,7 @@ def _publish(
     }
     summary = tables["summary"]
     same = summary.groupby(["view", "metric", "cells"])["p_value"]
-    summary["q_value"] = same.transform(lambda p: adjusted(p.to_numpy()))
+    summary["q_value"] = same.transform(lambda p: q_values(p.to_numpy()))
     write_arrays(path / "arrays.npz", arrays, {})
     for name, table in tables.items():
         write_atomic(path / f"{name}.parquet", table.to_parquet(index=False, compression="zstd"))
