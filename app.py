@@ -1,4 +1,6 @@
-"""AIGI Explorer: ``streamlit run app.py``. Wiring only; what the app shows is in pages/, how it is shown in ui/."""
+"""AIGI Explorer: ``streamlit run app.py``. Wiring only; what the app shows is in pages/, how it is
+shown in ui/.
+"""
 
 import streamlit as st
 

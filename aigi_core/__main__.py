@@ -1,4 +1,6 @@
-"""``python -m aigi_core score``: what a workspace's detectors say of images, from the command line."""
+"""``python -m aigi_core score``: what a workspace's detectors say of images, from the command
+line.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +17,45 @@ if TYPE_CHECKING:
     from aigi_core.clip.encoder import Encoder
     from aigi_core.workspace import Workspace
 
-EXIT_CODES = "Exit code: 0 if at least one file was scored, 1 if none was, 2 for a mistake in the command."
+EXIT_CODES = (
+    "Exit code: 0 if at least one file was scored, 1 if none was, 2 for a mistake in the command."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; returns the exit code (see :data:`EXIT_CODES`)."""
     parser = argparse.ArgumentParser(prog="python -m aigi_core")
     jobs = parser.add_subparsers(dest="job", metavar="JOB", required=True)
-    score = jobs.add_parser("score", help="probabilities of being generated, for image files", epilog=EXIT_CODES)
+    score = jobs.add_parser(
+        "score", help="probabilities of being generated, for image files", epilog=EXIT_CODES
+    )
     add = score.add_argument
     add("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
     add("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
-    add("--detector", default="all", metavar="D", help="a generator of the workspace, a file written by Detector.save, or "
-        "'all' for all detectors together (default)")  # fmt: skip
-    add("--rate", type=float, default=0.05, help="false alarms allowed before it abstains (default .05)")
-    add("--prior", type=float, default=0.5, help="share of fakes among images like these (default .5)")
+    add(
+        "--detector",
+        default="all",
+        metavar="D",
+        help="a generator of the workspace, a file written by Detector.save, or "
+        "'all' for all detectors together (default)",
+    )
+    add(
+        "--rate",
+        type=float,
+        default=0.05,
+        help="false alarms allowed before it abstains (default .05)",
+    )
+    add(
+        "--prior",
+        type=float,
+        default=0.5,
+        help="share of fakes among images like these (default .5)",
+    )
     add("--json", action="store_true", help="one JSON object instead of one line a file")
-    add("--model", help="where the workspace was encoded from a folder: local-dir:DIR (default: as recorded)")
+    add(
+        "--model",
+        help="where the workspace was encoded from a folder: local-dir:DIR (default: as recorded)",
+    )
     add("--pretrained", metavar="FILE", help="weights, where the workspace was encoded from a file")
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
     args = parser.parse_args(argv)
@@ -51,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
     from aigi_core.workspace import Workspace
 
     if not 0 < args.prior < 1:
-        raise AigiError(f"The prior share of fakes lies between 0 and 1 (both excluded), got {args.prior:g}.")
+        raise AigiError(
+            f"The prior share of fakes lies between 0 and 1 (both excluded), got {args.prior:g}."
+        )
     workspace = Workspace.open(args.workspace)
     files = find_files(args.images)
     panel = choose_panel(workspace, args.detector)
@@ -65,14 +91,25 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         calibration, band = panel.calibrations[0], panel.band(0, args.rate)
         about = {
-            "workspace": workspace.name, "workspace_digest": workspace.digest, "detector": panel.names[0],
+            "workspace": workspace.name,
+            "workspace_digest": workspace.digest,
+            "detector": panel.names[0],
             "trained_on": [list(detector.training_set) for detector in panel.detectors],
-            "encoder": {name: workspace.encoder[name] for name in ("model", "pretrained", "weights_sha256")},
-            "prior": args.prior, "rate": args.rate,
-            "calibration": {"slope": calibration.slope, "intercept": calibration.intercept,
-                            "n_real": calibration.n_real, "n_fake": calibration.n_fake},
-            "real_below": band.low if band else None, "fake_above": band.high if band else None, "images": found,
-        }  # fmt: skip
+            "encoder": {
+                name: workspace.encoder[name] for name in ("model", "pretrained", "weights_sha256")
+            },
+            "prior": args.prior,
+            "rate": args.rate,
+            "calibration": {
+                "slope": calibration.slope,
+                "intercept": calibration.intercept,
+                "n_real": calibration.n_real,
+                "n_fake": calibration.n_fake,
+            },
+            "real_below": band.low if band else None,
+            "fake_above": band.high if band else None,
+            "images": found,
+        }
         print(json.dumps(about))  # ASCII: file names may hold anything
     return 0 if any(outcome["outcome"] == "scored" for outcome in found) else 1
 
@@ -93,7 +130,9 @@ def _line(outcome: dict) -> str:
 
 def _printable(text: str) -> str:
     """A name that cannot steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What a detector's score is worth as a probability, and where to put the threshold.
 
-Scores are logits that grow towards fake (labels: fake = 1). Everything is fitted on validation images and judged on
-others. Probabilities are stated for a prior share of fakes (``prior``, 0.5 unless said otherwise), because the share
-in a collection is an accident of collecting; classes are weighted to that prior both in fitting and in judging.
+Scores are logits that grow towards fake (labels: fake = 1). Everything is fitted on validation
+images and judged on others. Probabilities are stated for a prior share of fakes (``prior``, 0.5
+unless said otherwise), because the share in a collection is an accident of collecting; classes are
+weighted to that prior both in fitting and in judging.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Calibration:
     """A map from a detector's logit to a probability: ``sigmoid(slope * logit + intercept)``.
 
     Attributes:
-        slope: 1 / temperature; 0 where the scores say nothing about the label (they are never turned around).
+        slope: 1 / temperature; 0 where the scores say nothing about the label (they are never
+            turned around).
         prior: the share of fakes for which the probabilities hold.
         n_real, n_fake: validation images it was fitted on.
     """
@@ -39,12 +41,16 @@ class Calibration:
     n_real: int
     n_fake: int
 
-    def logit(self, scores: Float[np.ndarray, " ..."], prior: float | None = None) -> Float[np.ndarray, " ..."]:
+    def logit(
+        self, scores: Float[np.ndarray, " ..."], prior: float | None = None
+    ) -> Float[np.ndarray, " ..."]:
         """Calibrated log-odds, restated for another prior share of fakes where one is given."""
         shift = 0.0 if prior is None else logit(_share(prior)) - logit(self.prior)
         return self.slope * np.asarray(scores, float) + self.intercept + shift
 
-    def probability(self, scores: Float[np.ndarray, " ..."], prior: float | None = None) -> Float[np.ndarray, " ..."]:
+    def probability(
+        self, scores: Float[np.ndarray, " ..."], prior: float | None = None
+    ) -> Float[np.ndarray, " ..."]:
         """Probability of being fake, for the prior of the fit or another one."""
         probability: np.ndarray = expit(self.logit(scores, prior))
         return probability
@@ -61,8 +67,10 @@ def fit_calibration(
     """Fit temperature scaling (Guo et al. 2017) or Platt scaling (Platt 1999) on validation scores.
 
     Args:
-        prior: share of fakes the probabilities are stated for; None keeps the share among ``labels``.
-        smooth: Platt's targets (n+1)/(n+2) and 1/(n+2) instead of 1 and 0, so that separable scores get a finite slope.
+        prior: share of fakes the probabilities are stated for; None keeps the share among
+            ``labels``.
+        smooth: Platt's targets (n+1)/(n+2) and 1/(n+2) instead of 1 and 0, so that separable scores
+            get a finite slope.
 
     Raises:
         AigiError: a class is missing, a score is not finite, or lengths differ.
@@ -88,7 +96,14 @@ def fit_calibration(
     bounds = [(0.0, 1e4), (-1e4, 1e4)][: len(start)]
     from scipy.optimize import minimize  # a fifth of a second to load, which every page would pay
 
-    fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-15, "gtol": 1e-10})
+    fit = minimize(
+        loss,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"ftol": 1e-15, "gtol": 1e-10},
+    )
     intercept = float(fit.x[1]) if method == "platt" else 0.0
     return Calibration(method, float(fit.x[0]) / scale, intercept, share, n_real, n_fake)
 
@@ -98,10 +113,10 @@ class CalibrationError:
     """How far probabilities are from frequencies, beside what chance alone would show.
 
     Attributes:
-        ece: expected calibration error, the mean gap |frequency - probability| over bins of equal mass.
-        low, high: bootstrap interval over groups, centred on ``ece`` (resampling alone inflates the gaps).
-        null_mean, null_high: mean and upper limit of the same statistic for a perfectly calibrated detector with
-            these probabilities and this n.
+        ece: expected calibration error, the mean gap |frequency - probability| over bins of equal
+            mass. low, high: bootstrap interval over groups, centred on ``ece`` (resampling alone
+            inflates the gaps). null_mean, null_high: mean and upper limit of the same statistic for
+            a perfectly calibrated detector with these probabilities and this n.
         p_value: of perfect calibration, from that simulation.
     """
 
@@ -128,12 +143,14 @@ def calibration_error(
 ) -> CalibrationError:
     """Expected calibration error with an interval and a null.
 
-    Bins hold equal numbers of images; their number, unless given, is the largest for which the frequencies still
-    rise from bin to bin (ECE-sweep of Roelofs et al. 2022, less biased than a fixed number).
+    Bins hold equal numbers of images; their number, unless given, is the largest for which the
+    frequencies still rise from bin to bin (ECE-sweep of Roelofs et al. 2022, less biased than a
+    fixed number).
 
     Args:
         groups: [n] images that belong together; each image alone where None.
-        prior: the share of fakes for which the probabilities are stated; None takes the labels as they come.
+        prior: the share of fakes for which the probabilities are stated; None takes the labels as
+            they come.
     """
     p, y = _checked_probabilities(probabilities, labels)
     weights = _class_weights(y, prior)
@@ -151,9 +168,15 @@ def calibration_error(
     p_value = (1 + int((null >= ece - 1e-12).sum())) / (1 + len(null))
     limit = float(np.quantile(null, level)) if len(null) else float("nan")
     return CalibrationError(
-        ece, float(low), float(high), float(null.mean()) if len(null) else float("nan"), limit, p_value,
-        onehot.shape[1], len(p),
-    )  # fmt: skip
+        ece,
+        float(low),
+        float(high),
+        float(null.mean()) if len(null) else float("nan"),
+        limit,
+        p_value,
+        onehot.shape[1],
+        len(p),
+    )
 
 
 def reliability(
@@ -164,17 +187,23 @@ def reliability(
     bins: int = 10,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Reliability diagram: stated probability against observed share of fakes, in bins of equal mass.
+    """Reliability diagram: stated probability against observed share of fakes, in bins of equal
+    mass.
 
     Returns:
-        One row a bin: ``low, high, probability`` (mean stated), ``share`` with ``share_low, share_high`` (Wilson),
-        ``band_low, band_high`` (where the share would fall under perfect calibration; Bröcker and Smith 2007),
-        ``n, n_fake``. Shares are restated for ``prior`` like the probabilities.
+        One row a bin: ``low, high, probability`` (mean stated), ``share`` with ``share_low,
+            share_high`` (Wilson), ``band_low, band_high`` (where the share would fall under perfect
+            calibration; Bröcker and Smith 2007), ``n, n_fake``. Shares are restated for ``prior``
+            like the probabilities.
     """
     p, y = _checked_probabilities(probabilities, labels)
     table = pd.DataFrame({"cell": _equal_mass(p, bins), "p": p, "y": y})
     rows = table.groupby("cell").agg(
-        low=("p", "min"), high=("p", "max"), probability=("p", "mean"), n=("y", "size"), n_fake=("y", "sum")
+        low=("p", "min"),
+        high=("p", "max"),
+        probability=("p", "mean"),
+        n=("y", "size"),
+        n_fake=("y", "sum"),
     )
     from scipy.stats import binom  # a second to load, which every page would pay
 
@@ -183,8 +212,16 @@ def reliability(
     n, hits = rows["n"].to_numpy(), rows["n_fake"].to_numpy()
     share_low, share_high = wilson(hits, n, level)
     expected = _reprior(rows["probability"].to_numpy(), to, here)
-    band_low, band_high = (binom.ppf(q, n, expected) / n for q in ((1 - level) / 2, (1 + level) / 2))
-    columns = dict(share=hits / n, share_low=share_low, share_high=share_high, band_low=band_low, band_high=band_high)
+    band_low, band_high = (
+        binom.ppf(q, n, expected) / n for q in ((1 - level) / 2, (1 + level) / 2)
+    )
+    columns = dict(
+        share=hits / n,
+        share_low=share_low,
+        share_high=share_high,
+        band_low=band_low,
+        band_high=band_high,
+    )
     rows = rows.assign(**{name: _reprior(value, here, to) for name, value in columns.items()})
     return rows.reset_index(drop=True).astype({"n_fake": int})
 
@@ -204,11 +241,17 @@ class Ensemble:
     def mean_logit(self, scores: Float[np.ndarray, "K n"]) -> Float[np.ndarray, " n"]:
         """Mean of the members' calibrated log-odds, before the final calibration."""
         if len(scores) != len(self.members):
-            raise AigiError(f"The ensemble has {len(self.members)} detectors, scores came from {len(scores)}.")
-        mean: np.ndarray = np.mean([m.logit(row) for m, row in zip(self.members, scores, strict=True)], axis=0)
+            raise AigiError(
+                f"The ensemble has {len(self.members)} detectors, scores came from {len(scores)}."
+            )
+        mean: np.ndarray = np.mean(
+            [m.logit(row) for m, row in zip(self.members, scores, strict=True)], axis=0
+        )
         return mean
 
-    def probability(self, scores: Float[np.ndarray, "K n"], prior: float | None = None) -> Float[np.ndarray, " n"]:
+    def probability(
+        self, scores: Float[np.ndarray, "K n"], prior: float | None = None
+    ) -> Float[np.ndarray, " n"]:
         """Calibrated probability of being fake."""
         return self.whole.probability(self.mean_logit(scores), prior)
 
@@ -222,8 +265,8 @@ def fit_ensemble(
 ) -> Ensemble:
     """Calibrate each detector and their mean on the same validation images.
 
-    A member that says nothing about these labels gets slope 0 and so no voice; the final map has two parameters, so
-    fitting it on the same images costs little optimism.
+    A member that says nothing about these labels gets slope 0 and so no voice; the final map has
+    two parameters, so fitting it on the same images costs little optimism.
     """
     if len(scores) == 0:
         raise AigiError("An ensemble needs at least one detector, none was given.")
@@ -241,8 +284,9 @@ class FalseAlarmThreshold:
 
     Attributes:
         threshold: a score above it is called fake.
-        rate: the rate asked for; the expected rate on further real images of the same kind is at most this.
-        low, high: where the true rate lies, given that only ``n`` real images set it.
+        rate: the rate asked for; the expected rate on further real images of the same kind is at
+            most this. low, high: where the true rate lies, given that only ``n`` real images set
+            it.
     """
 
     threshold: float
@@ -255,10 +299,11 @@ class FalseAlarmThreshold:
 def false_alarm_threshold(
     real_scores: Float[np.ndarray, " n"], rate: float = 0.05, level: float = 0.95
 ) -> FalseAlarmThreshold:
-    """The lowest threshold that real images exceed at most at this rate, in expectation, whatever their distribution.
+    """The lowest threshold that real images exceed at most at this rate, in expectation, whatever
+    their distribution.
 
-    The ceil((n+1)(1-rate))-th smallest of n scores (split conformal prediction: Vovk et al. 2005); the true rate then
-    follows Beta(n+1-k, k).
+    The ceil((n+1)(1-rate))-th smallest of n scores (split conformal prediction: Vovk et al. 2005);
+    the true rate then follows Beta(n+1-k, k).
 
     Raises:
         AigiError: too few real images for the rate.
@@ -267,14 +312,16 @@ def false_alarm_threshold(
         raise AigiError(f"A false-alarm rate lies between 0 and 1, got {rate:g}.")
     reals = np.sort(np.asarray(real_scores, float))
     if not np.isfinite(reals).all():
-        raise AigiError("Some scores of real images are not finite: mend or leave out those images.")
+        raise AigiError(
+            "Some scores of real images are not finite: mend or leave out those images."
+        )
     n = len(reals)
     k = int(np.ceil(round((n + 1) * (1 - rate), 9)))
     if k > n:
         need = int(np.ceil(round(1 / rate, 9))) - 1
         raise AigiError(
-            f"A false-alarm rate of {rate:g} needs at least {need} real validation images, here are {n}: "
-            f"add real images or choose a higher rate."
+            f"A false-alarm rate of {rate:g} needs at least {need} real validation images, here are"
+            f" {n}: add real images or choose a higher rate."
         )
     low, high = betaincinv(n + 1 - k, k, [(1 - level) / 2, (1 + level) / 2])
     return FalseAlarmThreshold(float(reals[k - 1]), rate, float(low), float(high), n)
@@ -298,15 +345,19 @@ class AbstentionBand:
     def verdict(self, scores: Float[np.ndarray, " n"]) -> np.ndarray:
         """``"fake"``, ``"real"`` or ``"uncertain"`` for each score."""
         scores = np.asarray(scores, float)
-        return np.where(scores > self.high, "fake", np.where(scores <= self.low, "real", "uncertain"))
+        return np.where(
+            scores > self.high, "fake", np.where(scores <= self.low, "real", "uncertain")
+        )
 
 
 def abstention_band(
     scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], rate: float = 0.05
 ) -> AbstentionBand:
-    """The band of scores on which to abstain so that false alarms and misses each stay at or below ``rate``.
+    """The band of scores on which to abstain so that false alarms and misses each stay at or below
+    ``rate``.
 
-    Where the classes are so far apart that both limits leave room, the band shrinks to the middle between them.
+    Where the classes are so far apart that both limits leave room, the band shrinks to the middle
+    between them.
     """
     scores, labels = _checked(scores, labels)
     high = false_alarm_threshold(scores[labels == REAL], rate).threshold
@@ -318,9 +369,11 @@ def abstention_band(
 
 
 def best_threshold(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
-    """The threshold of highest balanced accuracy on exactly these images (it has seen their labels).
+    """The threshold of highest balanced accuracy on exactly these images (it has seen their
+    labels).
 
-    The middle between two neighbouring scores; of equally good ones the one nearest to their median.
+    The middle between two neighbouring scores; of equally good ones the one nearest to their
+    median.
     """
     scores, labels = _checked(scores, labels)
     values, index = np.unique(scores, return_inverse=True)
@@ -343,7 +396,9 @@ def operating_point(
     weights: Float[np.ndarray, "draws n"],
     level: float = 0.95,
 ) -> dict[str, float]:
-    """Balanced accuracy, detection rate and false-alarm rate at a threshold, each with its bootstrap interval."""
+    """Balanced accuracy, detection rate and false-alarm rate at a threshold, each with its
+    bootstrap interval.
+    """
     called, fake = np.asarray(scores) > threshold, np.asarray(labels) == FAKE
     every = np.concatenate([np.ones((1, len(called)), np.float32), weights])
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -356,7 +411,9 @@ def operating_point(
         ("detection_rate", detection, fakes),
         ("false_alarm_rate", alarms, reals),
     ):
-        low, high = widened(values[0], *percentile_interval(values[1:], level), np.array(images), level)
+        low, high = widened(
+            values[0], *percentile_interval(values[1:], level), np.array(images), level
+        )
         out |= {name: float(values[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
     return out
 
@@ -367,9 +424,13 @@ def operating_point(
 def _checked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scores, labels = np.asarray(scores, float), np.asarray(labels).astype(int)
     if scores.shape != labels.shape or scores.ndim != 1:
-        raise AigiError(f"Expected one score for each label, got shapes {scores.shape} and {labels.shape}.")
+        raise AigiError(
+            f"Expected one score for each label, got shapes {scores.shape} and {labels.shape}."
+        )
     if not np.isfinite(scores).all():
-        raise AigiError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are not finite numbers.")
+        raise AigiError(
+            f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are not finite numbers."
+        )
     if set(np.unique(labels)) != {REAL, FAKE}:
         raise AigiError(
             f"Both real and fake images are needed, got {int((labels == REAL).sum())} real and "
@@ -382,14 +443,17 @@ def _checked_probabilities(p: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
     p, labels = _checked(p, labels)
     if p.min() < 0 or p.max() > 1:
         raise AigiError(
-            f"Probabilities lie between 0 and 1, got {p.min():g} to {p.max():g}: calibrate the scores first."
+            f"Probabilities lie between 0 and 1, got {p.min():g} to {p.max():g}: calibrate the"
+            " scores first."
         )
     return p, labels
 
 
 def _share(prior: float) -> float:
     if not 0 < prior < 1:
-        raise AigiError(f"The prior share of fakes lies between 0 and 1 (both excluded), got {prior:g}.")
+        raise AigiError(
+            f"The prior share of fakes lies between 0 and 1 (both excluded), got {prior:g}."
+        )
     return prior
 
 
@@ -397,7 +461,9 @@ def _class_weights(labels: np.ndarray, prior: float | None) -> np.ndarray:
     """Weights that sum to one and give fakes the total weight ``prior``."""
     share = float(labels.mean()) if prior is None else _share(prior)
     fakes = labels.sum()
-    weights: np.ndarray = np.where(labels == FAKE, share / fakes, (1 - share) / (len(labels) - fakes))
+    weights: np.ndarray = np.where(
+        labels == FAKE, share / fakes, (1 - share) / (len(labels) - fakes)
+    )
     return weights
 
 
@@ -417,7 +483,9 @@ def _equal_mass(p: np.ndarray, bins: int) -> Int[np.ndarray, " n"]:
 
 
 def _sweep(p: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> int:
-    """Largest number of equal-mass bins up to which the share of fakes rises from bin to bin at every number."""
+    """Largest number of equal-mass bins up to which the share of fakes rises from bin to bin at
+    every number.
+    """
     for bins in range(2, len(p) + 1):
         cells = _equal_mass(p, bins)
         share = np.bincount(cells, weights * labels) / np.bincount(cells, weights)

@@ -1,9 +1,15 @@
-"""The one error that reaches a user: it says what was expected, what came and what to do about it."""
+"""The one error that reaches a user: it says what was expected, what came and what to do about
+it.
+"""
 
 
 class AigiError(Exception):
-    """A mistake in the input or the environment that its reader can mend; the message is one clear sentence."""
+    """A mistake in the input or the environment that its reader can mend; the message is one clear
+    sentence.
+    """
 
 
 class WorkspaceError(AigiError):
-    """A workspace that is missing, damaged, half-built, of another version, or lacks what was asked of it."""
+    """A workspace that is missing, damaged, half-built, of another version, or lacks what was asked
+    of it.
+    """

@@ -1,7 +1,8 @@
 """One way to turn a file into an upright RGB picture, and one way to show it; no torch.
 
-Whatever reads an image (ingest, encode, an upload) calls :func:`load_rgb`, so that the same file is treated alike
-everywhere. Files come from strangers: sizes are checked before pixels are decoded, and only :data:`FORMATS` are read.
+Whatever reads an image (ingest, encode, an upload) calls :func:`load_rgb`, so that the same file is
+treated alike everywhere. Files come from strangers: sizes are checked before pixels are decoded,
+and only :data:`FORMATS` are read.
 """
 
 from __future__ import annotations
@@ -25,13 +26,24 @@ from PIL import Image, UnidentifiedImageError
 from aigi_core.errors import AigiError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats that are read, as Pillow names them; no others, since some of Pillow's run external programs."""
+"""Formats that are read, as Pillow names them; no others, since some of Pillow's run external
+programs.
+"""
 MAX_PIXELS = 89_478_485
-"""Largest width times height that is decoded (a quarter gigabyte of RGB; Pillow's own threshold of suspicion)."""
+"""Largest width times height that is decoded (a quarter gigabyte of RGB; Pillow's own threshold of
+suspicion).
+"""
 MAX_BYTES = 256 * 2**20
 """Largest file that is read."""
 
-_MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+_MAGIC = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,15 +54,22 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
-_TIFF_METADATA = (700, 33723, 34665, 34675, 34853)  # XMP, IPTC, EXIF, ICC and GPS among a TIFF's own tags
+_TIFF_METADATA = (
+    700,
+    33723,
+    34665,
+    34675,
+    34853,
+)  # XMP, IPTC, EXIF, ICC and GPS among a TIFF's own tags
 
 
 class ImageError(AigiError):
     """A file that cannot be used as an image.
 
     Attributes:
-        reason: ``missing``, ``not a regular file``, ``unreadable``, ``empty``, ``too large``, ``not an image``,
-            ``truncated``, ``damaged`` or ``unsupported``; the message is the reason, a colon and the particulars.
+        reason: ``missing``, ``not a regular file``, ``unreadable``, ``empty``, ``too large``, ``not
+            an image``, ``truncated``, ``damaged`` or ``unsupported``; the message is the reason, a
+            colon and the particulars.
     """
 
     def __init__(self, reason: str, particulars: str) -> None:
@@ -69,8 +88,10 @@ class LoadedImage:
         image: upright, 8-bit RGB, at full size.
         width, height: pixels of the upright picture.
         format: as decoded (``JPEG``, ``MPO``, ``PNG``, ...), whatever the file is called.
-        mode: as stored: Pillow's mode (``RGB``, ``P``, ``CMYK``, ``I;16``), or its raw mode where 16 bits were cut.
-        jpeg_quality: IJG scale 1 to 100 (see :func:`jpeg_quality`); NaN where the file is not a JPEG.
+        mode: as stored: Pillow's mode (``RGB``, ``P``, ``CMYK``, ``I;16``), or its raw mode where
+            16 bits were cut.
+        jpeg_quality: IJG scale 1 to 100 (see :func:`jpeg_quality`); NaN where the file is not a
+            JPEG.
         has_metadata: EXIF, XMP, an ICC profile or PNG text is present.
         note: how an unusual file was handled, parts joined by ``; ``; empty for an ordinary one.
     """
@@ -93,9 +114,13 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ImageError("not a regular file", "a folder, pipe, socket or device stands in its place")
+            raise ImageError(
+                "not a regular file", "a folder, pipe, socket or device stands in its place"
+            )
         if status.st_size > MAX_BYTES:
-            raise ImageError("too large", f"{status.st_size:,} bytes, at most {MAX_BYTES:,} are read")
+            raise ImageError(
+                "too large", f"{status.st_size:,} bytes, at most {MAX_BYTES:,} are read"
+            )
         return Path(path).read_bytes()
     except FileNotFoundError as error:
         broken = "a symbolic link to nothing" if Path(path).is_symlink() else "no such file"
@@ -105,16 +130,19 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise ImageError("unreadable", why) from error
 
 
-def load_rgb(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> LoadedImage:
+def load_rgb(
+    source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS
+) -> LoadedImage:
     """Decode a file, or the bytes of one, to an upright 8-bit RGB picture.
 
-    Of an animation or a multi-page file the first picture is taken; EXIF orientation is applied; transparency is
-    laid on white; palettes are expanded; CMYK is converted without its colour profile (no profile is ever applied,
-    as in CLIP's own preprocessing); 16 bits a channel are scaled to 8. What was done stands in ``note``.
+    Of an animation or a multi-page file the first picture is taken; EXIF orientation is applied;
+    transparency is laid on white; palettes are expanded; CMYK is converted without its colour
+    profile (no profile is ever applied, as in CLIP's own preprocessing); 16 bits a channel are
+    scaled to 8. What was done stands in ``note``.
 
     Raises:
-        ImageError: the file is missing, unreadable, empty, too large, no image, truncated, damaged, or its pixels
-            have no defined white (32-bit integers and floats, LAB).
+        ImageError: the file is missing, unreadable, empty, too large, no image, truncated, damaged,
+            or its pixels have no defined white (32-bit integers and floats, LAB).
     """
     content = source if isinstance(source, bytes) else read_bytes(source)
     if not content:
@@ -125,22 +153,33 @@ def load_rgb(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PI
             if width < 1 or height < 1:
                 raise ImageError("damaged", f"it has no area ({width} x {height})")
             if width * height > max_pixels:
-                raise ImageError("too large", f"{width} x {height} pixels, at most {max_pixels:,} are decoded")
+                raise ImageError(
+                    "too large", f"{width} x {height} pixels, at most {max_pixels:,} are decoded"
+                )
             return _decode(opened)
     except AigiError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError("too large", f"more pixels than the {max_pixels:,} that are decoded") from error
+        raise ImageError(
+            "too large", f"more pixels than the {max_pixels:,} that are decoded"
+        ) from error
     except UnidentifiedImageError as error:
         kind = next((name for magic, name in _MAGIC.items() if content.startswith(magic)), None)
         if kind:
-            raise ImageError("damaged", f"it begins like a {kind} file, but its header cannot be read") from error
+            raise ImageError(
+                "damaged", f"it begins like a {kind} file, but its header cannot be read"
+            ) from error
         raise ImageError("not an image", f"none of {', '.join(FORMATS)}") from error
     except MemoryError as error:
         raise ImageError("too large", "it does not fit in memory") from error
-    except Exception as error:  # decoders raise nearly anything on hostile bytes: SyntaxError, struct.error, KeyError
+    # decoders raise nearly anything on hostile bytes: SyntaxError, struct.error, KeyError
+    except Exception as error:
         what = " ".join(str(error).split()) or type(error).__name__
-        cut = isinstance(error, EOFError) or "truncated" in what.lower() or "not enough image data" in what.lower()
+        cut = (
+            isinstance(error, EOFError)
+            or "truncated" in what.lower()
+            or "not enough image data" in what.lower()
+        )
         raise ImageError("truncated" if cut else "damaged", what) from error
 
 
@@ -152,9 +191,12 @@ def _readable() -> list[str]:
 
 def _decode(opened: Image.Image) -> LoadedImage:
     notes = []
-    tiles: list[Any] = getattr(opened, "tile", [])  # decoder arguments, the raw mode among them; gone once loaded
+    tiles: list[Any] = getattr(
+        opened, "tile", []
+    )  # decoder arguments, the raw mode among them; gone once loaded
     raw = next((str(part) for tile in tiles for part in _parts(tile[3]) if ";16" in str(part)), "")
-    # Before loading only a TIFF's tags may be asked: getexif of a PNG loads it, and would swallow what is wrong with it.
+    # Before loading only a TIFF's tags may be asked: getexif of a PNG loads it, and would swallow
+    # what is wrong with it.
     tags: Mapping[int, Any] = getattr(opened, "tag_v2", {})
     frames = int(getattr(opened, "n_frames", 1))
     if frames > 1:
@@ -174,10 +216,15 @@ def _decode(opened: Image.Image) -> LoadedImage:
     if turned in _UPRIGHT:
         notes.append(f"turned upright (EXIF orientation {turned})")
     return LoadedImage(
-        image=rgb, width=rgb.width, height=rgb.height, format=str(opened.format),
+        image=rgb,
+        width=rgb.width,
+        height=rgb.height,
+        format=str(opened.format),
         mode=raw if raw and opened.mode in ("RGB", "RGBA", "L", "LA") else opened.mode,
-        jpeg_quality=quality, has_metadata=_has_metadata(opened), note="; ".join(notes),
-    )  # fmt: skip
+        jpeg_quality=quality,
+        has_metadata=_has_metadata(opened),
+        note="; ".join(notes),
+    )
 
 
 def _parts(value: Any) -> Sequence[Any]:
@@ -207,8 +254,23 @@ def _to_rgb(image: Image.Image, raw: str) -> tuple[Image.Image, list[str]]:
         return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB"), [
             "16-bit greyscale, scaled to 8"
         ]
-    if mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"):
-        raise ImageError("unsupported", f"pixels of Pillow's mode {mode} have no defined way to RGB")
+    if mode not in (
+        "1",
+        "L",
+        "LA",
+        "La",
+        "P",
+        "PA",
+        "RGB",
+        "RGBA",
+        "RGBa",
+        "RGBX",
+        "CMYK",
+        "YCbCr",
+    ):
+        raise ImageError(
+            "unsupported", f"pixels of Pillow's mode {mode} have no defined way to RGB"
+        )
     if raw:
         notes.append("16 bits a channel, the lower 8 cut")
     if mode in ("1", "L", "LA", "La"):
@@ -228,55 +290,162 @@ def _to_rgb(image: Image.Image, raw: str) -> tuple[Image.Image, list[str]]:
     return image.convert("RGB"), notes
 
 
-# JPEG quality. Annex K of ITU-T T.81 gives the two tables that libjpeg scales by its quality setting (jcparam.c).
+# JPEG quality. Annex K of ITU-T T.81 gives the two tables that libjpeg scales by its quality
+# setting (jcparam.c).
 _LUMINANCE = np.array(
-    [16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87,
-     80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92,
-     95, 98, 112, 100, 103, 99]
-)  # fmt: skip
+    [
+        16,
+        11,
+        10,
+        16,
+        24,
+        40,
+        51,
+        61,
+        12,
+        12,
+        14,
+        19,
+        26,
+        58,
+        60,
+        55,
+        14,
+        13,
+        16,
+        24,
+        40,
+        57,
+        69,
+        56,
+        14,
+        17,
+        22,
+        29,
+        51,
+        87,
+        80,
+        62,
+        18,
+        22,
+        37,
+        56,
+        68,
+        109,
+        103,
+        77,
+        24,
+        35,
+        55,
+        64,
+        81,
+        104,
+        113,
+        92,
+        49,
+        64,
+        78,
+        87,
+        103,
+        121,
+        120,
+        101,
+        72,
+        92,
+        95,
+        98,
+        112,
+        100,
+        103,
+        99,
+    ]
+)
 _CHROMINANCE = np.array(
-    [17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99,
-     99, 99, *[99] * 32]
-)  # fmt: skip
+    [
+        17,
+        18,
+        24,
+        47,
+        99,
+        99,
+        99,
+        99,
+        18,
+        21,
+        26,
+        66,
+        99,
+        99,
+        99,
+        99,
+        24,
+        26,
+        56,
+        99,
+        99,
+        99,
+        99,
+        99,
+        47,
+        66,
+        99,
+        99,
+        99,
+        99,
+        99,
+        99,
+        *[99] * 32,
+    ]
+)
 
 
 @cache
 def _standard_tables() -> Int[np.ndarray, "2 100 64"]:
     quality = np.arange(1, 101)
     scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)[:, None]
-    return np.stack([np.clip((base * scale + 50) // 100, 1, 255) for base in (_LUMINANCE, _CHROMINANCE)])
+    return np.stack(
+        [np.clip((base * scale + 50) // 100, 1, 255) for base in (_LUMINANCE, _CHROMINANCE)]
+    )
 
 
 def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> tuple[float, bool]:
-    """The libjpeg (IJG) quality whose quantisation tables are nearest in sum of absolute differences.
+    """The libjpeg (IJG) quality whose quantisation tables are nearest in sum of absolute
+    differences.
 
     Args:
         tables: id -> 64 steps in natural order, as Pillow's ``image.quantization``; 0 is luminance.
 
     Returns:
-        Quality from 1 to 100, NaN without tables; and whether the tables are exactly libjpeg's at that quality
-        (True without tables). Encoders with tables of their own (Photoshop, cameras) get the nearest.
+        Quality from 1 to 100, NaN without tables; and whether the tables are exactly libjpeg's at
+        that quality (True without tables). Encoders with tables of their own (Photoshop, cameras)
+        get the nearest.
     """
     usable = {index: np.asarray(table) for index, table in tables.items() if len(table) == 64}
     if not usable:
         return math.nan, True
     standard = _standard_tables()
-    distance = sum(np.abs(standard[min(index, 1)] - table).sum(axis=1) for index, table in usable.items())
+    distance = sum(
+        np.abs(standard[min(index, 1)] - table).sum(axis=1) for index, table in usable.items()
+    )
     best = int(np.argmin(distance))
     return float(best + 1), bool(distance[best] == 0)
 
 
-# Previews: a ThumbHash of about 24 bytes, written at ingest and shown where neither file nor address is at hand.
+# Previews: a ThumbHash of about 24 bytes, written at ingest and shown where neither file nor
+# address is at hand.
 _PREVIEW_SIDE = 32
 
 
 def preview_hash(image: Image.Image) -> str:
     """ThumbHash of an RGB picture, base64 (32 to 36 characters)."""
     scale = _PREVIEW_SIDE / max(image.size)
-    # The hash holds up to seven cosines a direction: on fewer pixels than that they alias into bright stripes.
+    # The hash holds up to seven cosines a direction: on fewer pixels than that they alias into
+    # bright stripes.
     size = (max(8, round(image.width * scale)), max(8, round(image.height * scale)))
     small = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0).convert("RGBA")
-    return base64.b64encode(bytes(thumbhash.rgba_to_thumb_hash(*small.size, list(small.tobytes())))).decode("ascii")
+    return base64.b64encode(
+        bytes(thumbhash.rgba_to_thumb_hash(*small.size, list(small.tobytes())))
+    ).decode("ascii")
 
 
 def preview_data_uri(preview_hash: str) -> str:
@@ -288,7 +457,9 @@ def preview_data_uri(preview_hash: str) -> str:
     try:
         picture = Image.fromarray(_thumbhash_pixels(base64.b64decode(preview_hash, validate=True)))
     except (ValueError, IndexError) as error:
-        raise AigiError(f"Expected a ThumbHash in base64, got {preview_hash!r}: run ingest again.") from error
+        raise AigiError(
+            f"Expected a ThumbHash in base64, got {preview_hash!r}: run ingest again."
+        ) from error
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -297,8 +468,9 @@ def preview_data_uri(preview_hash: str) -> str:
 def _thumbhash_pixels(code: bytes) -> UInt8[np.ndarray, "h w 3"]:
     """Decode an opaque ThumbHash (https://evanw.github.io/thumbhash).
 
-    Done here because the decoder of the package that encodes, thumbhash 0.1.2, never clears its cosine tables, so
-    that every pixel takes the first one's colour, and prints the aspect ratio on each call.
+    Done here because the decoder of the package that encodes, thumbhash 0.1.2, never clears its
+    cosine tables, so that every pixel takes the first one's colour, and prints the aspect ratio on
+    each call.
     """
     low, high = int.from_bytes(code[:3], "little"), code[3] | code[4] << 8
     if low >> 23:
@@ -308,7 +480,9 @@ def _thumbhash_pixels(code: bytes) -> UInt8[np.ndarray, "h w 3"]:
     if short == 0:
         raise ValueError("no ThumbHash")
     nibbles = iter([nibble for byte in code[5:] for nibble in (byte & 15, byte >> 4)])
-    width, height = (32, max(1, round(32 * ly / lx))) if landscape else (max(1, round(32 * lx / ly)), 32)
+    width, height = (
+        (32, max(1, round(32 * ly / lx))) if landscape else (max(1, round(32 * lx / ly)), 32)
+    )
 
     def channel(mean: float, nx: int, ny: int, scale: float) -> Float[np.ndarray, "h w"]:
         weights = np.zeros((ny, nx))
@@ -332,24 +506,30 @@ def _thumbhash_pixels(code: bytes) -> UInt8[np.ndarray, "h w 3"]:
     blue = lum - 2 / 3 * yellow_blue
     red = (3 * lum - blue + red_green) / 2
     rgb: UInt8[np.ndarray, "h w 3"] = (
-        (255 * np.stack([red, red - red_green, blue], axis=-1)).round().clip(0, 255).astype(np.uint8)
+        (255 * np.stack([red, red - red_green, blue], axis=-1))
+        .round()
+        .clip(0, 255)
+        .astype(np.uint8)
     )
     return rgb
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where a picture can be shown from: a file, an http(s) address, a preview as data URI, or nowhere (``none``)."""
+    """Where a picture can be shown from: a file, an http(s) address, a preview as data URI, or
+    nowhere (``none``).
+    """
 
     kind: Literal["file", "url", "preview", "none"]
     value: str
 
 
 def image_source(row: Mapping[str, Any], image_root: str | os.PathLike[str] | None) -> ImageSource:
-    """The best source of a row of images.parquet: the file under the image root, then its source_url, then its preview.
+    """The best source of a row of images.parquet: the file under the image root, then its
+    source_url, then its preview.
 
-    A workspace may come from a stranger: paths that leave the image root, and addresses that are not http(s), are
-    passed over. The value is not escaped for HTML.
+    A workspace may come from a stranger: paths that leave the image root, and addresses that are
+    not http(s), are passed over. The value is not escaped for HTML.
     """
     path = PurePosixPath(str(row["path"]))
     if image_root and not path.is_absolute() and ".." not in path.parts:

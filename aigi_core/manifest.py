@@ -1,7 +1,7 @@
 """One row an image, validated, and the index of who is trained and tested on which rows.
 
-Labels: fake = 1, real = 0. ``pool`` ties fakes to the real images they are compared with; ``group`` ties
-images that must stay on one side of a split.
+Labels: fake = 1, real = 0. ``pool`` ties fakes to the real images they are compared with; ``group``
+ties images that must stay on one side of a split.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from aigi_core.errors import AigiError
 REAL, FAKE = 0, 1
 SPLITS = ("train", "val", "test")
 FAMILIES = ("gan", "autoregressive", "diffusion", "other")
-"""Families in the order in which matrices show them; a family not named here is shown after these."""
+"""Families in the order in which matrices show them; a family not named here is shown after
+these.
+"""
 
 COLUMNS: dict[str, str] = {
     "path": "str",  # relative to the image root, POSIX separators
@@ -40,22 +42,28 @@ COLUMNS: dict[str, str] = {
     "content_hash": "str",  # SHA-256 of the file's bytes
     "preview_hash": "str",  # ThumbHash, base64
     "caption": "str",
-    "note": "str",  # how an unusual file was handled: first frame of an animation, palette, EXIF-rotated, ...
+    # how an unusual file was handled: first frame of an animation, palette, EXIF-rotated, ...
+    "note": "str",
     "left_out": "str",  # why the image was left out; empty where it is kept
 }
-"""Columns of ``images.parquet`` and their dtypes; further columns of a user's manifest are kept as they are."""
+"""Columns of ``images.parquet`` and their dtypes; further columns of a user's manifest are kept as
+they are.
+"""
 
 
 def validate_images(images: pd.DataFrame) -> pd.DataFrame:
-    """Check a table of images against :data:`COLUMNS` and return it with exactly those dtypes first.
+    """Check a table of images against :data:`COLUMNS` and return it with exactly those dtypes
+    first.
 
     Raises:
-        AigiError: a column is missing, or a label, split, path or generator is not what the format allows.
+        AigiError: a column is missing, or a label, split, path or generator is not what the format
+            allows.
     """
     missing = [name for name in COLUMNS if name not in images.columns]
     if missing:
         raise AigiError(
-            f"The table of images lacks the columns {', '.join(missing)}: rebuild it with 'python -m precompute ingest'."
+            f"The table of images lacks the columns {', '.join(missing)}: rebuild it with 'python"
+            " -m precompute ingest'."
         )
     table = images.astype(COLUMNS)
     kept = table[table["left_out"] == ""]
@@ -70,8 +78,12 @@ def validate_images(images: pd.DataFrame) -> pd.DataFrame:
     _require(kept["pool"] != "", kept, "pool", "a name")
     if kept["path"].duplicated().any():
         twice = kept.loc[kept["path"].duplicated(), "path"].iloc[0]
-        raise AigiError(f"The path {twice!r} stands in the table more than once: paths must be unique.")
-    return table[[*COLUMNS, *(name for name in table.columns if name not in COLUMNS)]].reset_index(drop=True)
+        raise AigiError(
+            f"The path {twice!r} stands in the table more than once: paths must be unique."
+        )
+    return table[[*COLUMNS, *(name for name in table.columns if name not in COLUMNS)]].reset_index(
+        drop=True
+    )
 
 
 def _require(holds: pd.Series, table: pd.DataFrame, column: str, expected: str) -> None:
@@ -85,9 +97,11 @@ def _require(holds: pd.Series, table: pd.DataFrame, column: str, expected: str) 
 
 @dataclass(frozen=True, eq=False)
 class Domains:
-    """Which rows each generator is trained and tested on: its fakes, and the real images of its own pools.
+    """Which rows each generator is trained and tested on: its fakes, and the real images of its own
+    pools.
 
-    Built from the kept rows of a table of images; row numbers are positions in the workspace's arrays.
+    Built from the kept rows of a table of images; row numbers are positions in the workspace's
+    arrays.
 
     Attributes:
         labels: [N], fake = 1, real = 0.
@@ -108,9 +122,12 @@ class Domains:
         if "left_out" in images.columns:
             images = images[images["left_out"] == ""]
         fakes = images[images["label"] == FAKE]
-        family_of = {str(g): str(f) for g, f in zip(fakes["generator"], fakes["family"], strict=True)}
+        family_of = {
+            str(g): str(f) for g, f in zip(fakes["generator"], fakes["family"], strict=True)
+        }
         text = {
-            name: images[name].to_numpy(dtype=object).astype(str) for name in ("generator", "pool", "split", "group")
+            name: images[name].to_numpy(dtype=object).astype(str)
+            for name in ("generator", "pool", "split", "group")
         }
         return cls(labels=images["label"].to_numpy(np.int8), family_of=family_of, **text)
 
@@ -123,7 +140,11 @@ class Domains:
 
         def order(name: str) -> tuple[int, str, str]:
             family = self.family_of[name]
-            return (FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), family, name.casefold())
+            return (
+                FAMILIES.index(family) if family in FAMILIES else len(FAMILIES),
+                family,
+                name.casefold(),
+            )
 
         return tuple(sorted(self.family_of, key=order))
 
@@ -135,16 +156,22 @@ class Domains:
     def pools_of(self, generator: str) -> tuple[str, ...]:
         """The pools in which a generator has fakes; raises AigiError for an unknown generator."""
         if generator not in self.family_of:
-            raise AigiError(f"There is no generator {generator!r} here; there are {', '.join(self.generators)}.")
+            raise AigiError(
+                f"There is no generator {generator!r} here; there are {', '.join(self.generators)}."
+            )
         return tuple(np.unique(self.pool[self.generator == generator]).tolist())
 
-    def rows(self, generators: str | Iterable[str], splits: str | Sequence[str] = "train") -> Int[np.ndarray, " n"]:
-        """Rows of one or several generators' fakes and of their pools' real images in the given splits, ascending.
+    def rows(
+        self, generators: str | Iterable[str], splits: str | Sequence[str] = "train"
+    ) -> Int[np.ndarray, " n"]:
+        """Rows of one or several generators' fakes and of their pools' real images in the given
+        splits, ascending.
 
         Real images shared by several of the generators appear once.
 
         Raises:
-            AigiError: unknown generator, or one whose fakes or real images are missing in these splits.
+            AigiError: unknown generator, or one whose fakes or real images are missing in these
+                splits.
         """
         names = (generators,) if isinstance(generators, str) else tuple(generators)
         if not names:
@@ -161,19 +188,25 @@ class Domains:
         return np.flatnonzero(chosen)
 
     def real_rows(self, generator: str, splits: str | Sequence[str]) -> Int[np.ndarray, " n"]:
-        """Rows of the real images of a generator's pools in the given splits, whether or not it has fakes there.
+        """Rows of the real images of a generator's pools in the given splits, whether or not it has
+        fakes there.
 
         Raises:
             AigiError: unknown generator, or one whose pools have none.
         """
         wanted = (splits,) if isinstance(splits, str) else tuple(splits)
-        real = np.isin(self.split, wanted) & (self.labels == REAL) & np.isin(self.pool, self.pools_of(generator))
+        real = (
+            np.isin(self.split, wanted)
+            & (self.labels == REAL)
+            & np.isin(self.pool, self.pools_of(generator))
+        )
         if not real.any():
             raise self._missing(generator, "real", wanted)
         return np.flatnonzero(real)
 
     def _missing(self, generator: str, what: str, splits: tuple[str, ...]) -> AigiError:
         return AigiError(
-            f"Generator {generator!r} has no {what} images in the split {' + '.join(splits)} (pool "
-            f"{', '.join(self.pools_of(generator))}): add images to that pool, or leave the generator out."
+            f"Generator {generator!r} has no {what} images in the split {' + '.join(splits)} (pool"
+            f" {', '.join(self.pools_of(generator))}): add images to that pool, or leave the"
+            " generator out."
         )

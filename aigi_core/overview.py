@@ -1,4 +1,6 @@
-"""What a workspace holds, as tables: generators with their numbers and file facts, real pools, examples."""
+"""What a workspace holds, as tables: generators with their numbers and file facts, real pools,
+examples.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,29 @@ from aigi_core.workspace import Workspace
 
 
 def describe(workspace: Workspace) -> pd.DataFrame:
-    """One row a source of images: each generator in the workspace's order, then each pool's real images.
+    """One row a source of images: each generator in the workspace's order, then each pool's real
+    images.
 
-    Columns: ``source`` (generator, or ``real: pool``), ``family`` (``real`` for photographs), ``pools``, ``train``,
-    ``val``, ``test`` (images), ``format`` (shares of the file formats), ``size`` (median width x height, px),
-    ``jpeg_quality`` (median estimate; NaN without JPEG files).
+    Columns: ``source`` (generator, or ``real: pool``), ``family`` (``real`` for photographs),
+    ``pools``, ``train``, ``val``, ``test`` (images), ``format`` (shares of the file formats),
+    ``size`` (median width x height, px), ``jpeg_quality`` (median estimate; NaN without JPEG
+    files).
     """
     images, domains = workspace.images, workspace.domains
     fakes = images[images["label"] == FAKE]
-    parts = [(name, domains.family_of[name], fakes[fakes["generator"] == name]) for name in domains.generators]
+    parts = [
+        (name, domains.family_of[name], fakes[fakes["generator"] == name])
+        for name in domains.generators
+    ]
     reals = images[images["label"] == REAL]
     parts += [(f"real: {pool}", "real", part) for pool, part in reals.groupby("pool")]
     if not parts:
-        raise AigiError("This workspace holds no images: build it again from a folder that has some.")
-    return pd.DataFrame([{"source": name, "family": family, **_facts(part)} for name, family, part in parts])
+        raise AigiError(
+            "This workspace holds no images: build it again from a folder that has some."
+        )
+    return pd.DataFrame(
+        [{"source": name, "family": family, **_facts(part)} for name, family, part in parts]
+    )
 
 
 def _facts(part: pd.DataFrame) -> dict[str, object]:
@@ -43,27 +54,39 @@ def _facts(part: pd.DataFrame) -> dict[str, object]:
 
 
 def card(workspace: Workspace) -> dict[str, list[str]]:
-    """What the makers of a workspace want its readers to know, as headed lists of plain sentences; empty without a card.
+    """What the makers of a workspace want its readers to know, as headed lists of plain sentences;
+    empty without a card.
 
-    Reads ``card`` of ``workspace.json``: ``encoder`` (a sentence), ``confounds``, ``licences`` (sentences) and
-    ``alignment`` (how well texts and images match, measured on classes that its fit had not seen).
+    Reads ``card`` of ``workspace.json``: ``encoder`` (a sentence), ``confounds``, ``licences``
+    (sentences) and ``alignment`` (how well texts and images match, measured on classes that its fit
+    had not seen).
     """
     found = workspace.manifest.get("card")
     if not isinstance(found, dict):
         return {}
     alignment = found.get("alignment")
     listed = {
-        "Encoder": [found.get("encoder"), _alignment(alignment if isinstance(alignment, dict) else {})],
+        "Encoder": [
+            found.get("encoder"),
+            _alignment(alignment if isinstance(alignment, dict) else {}),
+        ],
         "Confounds": found.get("confounds"),
         "Licences": found.get("licences"),
     }
-    lines = {head: [str(line) for line in said if line] for head, said in listed.items() if isinstance(said, list)}
+    lines = {
+        head: [str(line) for line in said if line]
+        for head, said in listed.items()
+        if isinstance(said, list)
+    }
     return {head: said for head, said in lines.items() if said}
 
 
 def _alignment(found: dict[str, Any]) -> str:
     try:
-        ways, held_out = found["ways"] if "ways" in found else found["held_out"]["ways"], found["held_out"]
+        ways, held_out = (
+            found["ways"] if "ways" in found else found["held_out"]["ways"],
+            found["held_out"],
+        )
         shares = [
             f"{held_out[key]['mean']:.0%} [{held_out[key]['low']:.0%}, {held_out[key]['high']:.0%}]"
             for key in ("first", "first_five")
@@ -71,15 +94,20 @@ def _alignment(found: dict[str, Any]) -> str:
     except (KeyError, TypeError, ValueError):
         return ""
     return (
-        f"Text alignment: among the captions of {ways} classes unseen in the fit, the right one comes first for "
-        f"{shares[0]} of {held_out['n']} images and among the first five for {shares[1]}."
+        f"Text alignment: among the captions of {ways} classes unseen in the fit, the right one"
+        f" comes first for {shares[0]} of {held_out['n']} images and among the first five for"
+        f" {shares[1]}."
     )
 
 
 def examples(workspace: Workspace, generator: str | None, count: int = 2) -> Int[np.ndarray, " n"]:
-    """Rows of a few images of a generator (of real images for None): always the same ones, in no telling order."""
+    """Rows of a few images of a generator (of real images for None): always the same ones, in no
+    telling order.
+    """
     images = workspace.images
-    chosen = images[images["generator"] == generator] if generator else images[images["label"] == REAL]
+    chosen = (
+        images[images["generator"] == generator] if generator else images[images["label"] == REAL]
+    )
     # The content hash is as good as random and does not change when images are added or split anew.
     rows: np.ndarray = chosen.sort_values("content_hash").index.to_numpy()[:count]
     return rows

@@ -1,4 +1,6 @@
-"""Intervals that respect groups: images of one group (one prompt, one scene) are drawn together or not at all."""
+"""Intervals that respect groups: images of one group (one prompt, one scene) are drawn together or
+not at all.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from aigi_core.errors import AigiError
 
 
 def group_numbers(groups: np.ndarray, rows: Integer[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """A number, from 0, for the group of each of these rows of a workspace; an image without a group is one of its own.
+    """A number, from 0, for the group of each of these rows of a workspace; an image without a
+    group is one of its own.
 
     Args:
         groups: [N] names of all images' groups; empty where an image has none.
@@ -28,7 +31,8 @@ def group_weights(
 
     Args:
         groups: [n] group of each image.
-        strata: [n] groups are drawn within the stratum of their first image (fakes with fakes, where groups allow).
+        strata: [n] groups are drawn within the stratum of their first image (fakes with fakes,
+            where groups allow).
 
     Returns:
         [draws, n] float32 counts, the same for all images of a group.
@@ -36,7 +40,11 @@ def group_weights(
     if len(groups) == 0:
         raise AigiError("There are no images to draw from: choose a set with at least one.")
     _, first, member = np.unique(groups, return_index=True, return_inverse=True)
-    stratum = np.zeros(len(first), int) if strata is None else np.unique(strata, return_inverse=True)[1][first]
+    stratum = (
+        np.zeros(len(first), int)
+        if strata is None
+        else np.unique(strata, return_inverse=True)[1][first]
+    )
     rng = np.random.default_rng(seed)
     counts = np.zeros((draws, len(first)), np.float32)
     for s in np.unique(stratum):
@@ -46,8 +54,12 @@ def group_weights(
     return weights
 
 
-def percentile_interval(values: Float[np.ndarray, "draws ..."], level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper percentile over the draws; draws in which a statistic is undefined (NaN) are left out."""
+def percentile_interval(
+    values: Float[np.ndarray, "draws ..."], level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper percentile over the draws; draws in which a statistic is undefined (NaN) are
+    left out.
+    """
     tails = [(1 - level) / 2, (1 + level) / 2]
     # NumPy's NaN-aware quantile goes cell by cell in Python: a hundred times slower on a matrix.
     low, high = (np.nanquantile if np.isnan(values).any() else np.quantile)(values, tails, axis=0)
@@ -55,25 +67,36 @@ def percentile_interval(values: Float[np.ndarray, "draws ..."], level: float = 0
 
 
 def widened(
-    value: Float[np.ndarray, " ..."], low: Float[np.ndarray, " ..."], high: Float[np.ndarray, " ..."],
-    images: Int[np.ndarray, " ..."], level: float = 0.95,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """An interval over draws, where the value is 1 or 0 and draws cannot tell how far from it the truth may be.
+    value: Float[np.ndarray, " ..."],
+    low: Float[np.ndarray, " ..."],
+    high: Float[np.ndarray, " ..."],
+    images: Int[np.ndarray, " ..."],
+    level: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray]:
+    """An interval over draws, where the value is 1 or 0 and draws cannot tell how far from it the
+    truth may be.
 
-    The exact (Clopper-Pearson) bound of a share of 1 (or 0) among so many images. It holds for an AUC of 1, too, with
-    the images of the rarer class: as many pairs of a fake and a real image, no two of which share one, were all right.
+    The exact (Clopper-Pearson) bound of a share of 1 (or 0) among so many images. It holds for an
+    AUC of 1, too, with the images of the rarer class: as many pairs of a fake and a real image, no
+    two of which share one, were all right.
     """
     bound = ((1 - level) / 2) ** (1 / np.maximum(images, 1))
     value = np.asarray(value)
-    return np.where(value == 1, np.minimum(low, bound), low), np.where(value == 0, np.maximum(high, 1 - bound), high)
+    return np.where(value == 1, np.minimum(low, bound), low), np.where(
+        value == 0, np.maximum(high, 1 - bound), high
+    )
 
 
 def q_values(p: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
-    """p-values after Benjamini-Hochberg (1995) over all that are defined; NaN where they are not."""
+    """p-values after Benjamini-Hochberg (1995) over all that are defined; NaN where they are
+    not.
+    """
     q = np.full_like(p, np.nan)
     finite = np.isfinite(p)
     if finite.any():
-        from scipy.stats import false_discovery_control  # a second to load, which every page would pay
+        from scipy.stats import (
+            false_discovery_control,
+        )  # a second to load, which every page would pay
 
         q[finite] = false_discovery_control(p[finite], method="bh")
     return q
@@ -82,7 +105,9 @@ def q_values(p: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
 def wilson(
     hits: Int[np.ndarray, " n"] | float, total: Int[np.ndarray, " n"] | float, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's score interval of a share of independent cases (Wilson 1927); (0, 1) where there is no case."""
+    """Wilson's score interval of a share of independent cases (Wilson 1927); (0, 1) where there is
+    no case.
+    """
     z = ndtri(0.5 + level / 2)
     hits, total = np.asarray(hits, float), np.asarray(total, float)
     n = np.maximum(total, 1)

@@ -1,7 +1,8 @@
 """A workspace: a directory written once and then only read, through memory maps, without torch.
 
-``workspace.json`` names every file with shape, dtype and SHA-256. Nothing is ever unpickled. Publishing writes
-to a temporary name and renames, so a reader sees either the old state or the new one.
+``workspace.json`` names every file with shape, dtype and SHA-256. Nothing is ever unpickled.
+Publishing writes to a temporary name and renames, so a reader sees either the old state or the new
+one.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from aigi_core.manifest import Domains
 MANIFEST = "workspace.json"
 LOCK = ".lock"
 CORE_FILES = ("images.parquet", "embeddings.npy", "heads.npy", "ln_post.npy", "decomposition.npz")
-"""Files whose content defines the workspace's digest; text banks and results come and go beside them."""
+"""Files whose content defines the workspace's digest; text banks and results come and go beside
+them.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class TextBank:
 
 @dataclass(frozen=True, eq=False)
 class Workspace:
-    """An opened workspace. Arrays are memory maps; opening reads only ``workspace.json`` and file sizes.
+    """An opened workspace. Arrays are memory maps; opening reads only ``workspace.json`` and file
+    sizes.
 
     Example:
         >>> workspace = Workspace.open("assets/demo")            # doctest: +SKIP
@@ -66,13 +70,14 @@ class Workspace:
         """Open a workspace that has been ingested and encoded.
 
         Raises:
-            WorkspaceError: missing, damaged, half-built or of another schema version; says what to do.
+            WorkspaceError: missing, damaged, half-built or of another schema version; says what to
+                do.
         """
         workspace = cls(Path(path), read_manifest(path))
         if not workspace.manifest.get("encoder"):
             raise WorkspaceError(
-                f"The workspace {path} has been ingested but not encoded: run "
-                f"'python -m precompute encode --workspace {path} --model ViT-L-14 --pretrained openai'."
+                f"The workspace {path} has been ingested but not encoded: run 'python -m precompute"
+                f" encode --workspace {path} --model ViT-L-14 --pretrained openai'."
             )
         for name, entry in workspace.manifest["files"].items():
             check_size(workspace.path, name, entry)
@@ -80,10 +85,11 @@ class Workspace:
 
     @property
     def encoder(self) -> dict[str, Any]:
-        """What computed the features: library, model, pretrained tag, digests of weights and preprocessing, sizes.
+        """What computed the features: library, model, pretrained tag, digests of weights and
+        preprocessing, sizes.
 
-        Keys: ``library, model, pretrained, weights_sha256, preprocessing, preprocessing_sha256, layers, heads,
-        head_width, width, embedding_width, precision``.
+        Keys: ``library, model, pretrained, weights_sha256, preprocessing, preprocessing_sha256,
+            layers, heads, head_width, width, embedding_width, precision``.
         """
         encoder: dict[str, Any] = self.manifest["encoder"]
         return encoder
@@ -94,8 +100,14 @@ class Workspace:
 
     @cached_property
     def digest(self) -> str:
-        """Twelve hex digits that name the content of images, embeddings and heads: the key of every cache."""
-        core = {name: self.manifest["files"][name]["sha256"] for name in CORE_FILES if name in self.manifest["files"]}
+        """Twelve hex digits that name the content of images, embeddings and heads: the key of every
+        cache.
+        """
+        core = {
+            name: self.manifest["files"][name]["sha256"]
+            for name in CORE_FILES
+            if name in self.manifest["files"]
+        }
         return digest_of(core)
 
     @cached_property
@@ -147,30 +159,45 @@ class Workspace:
             )
         table = pd.read_parquet(self.path / "text" / f"{name}.parquet")
         embeddings = self._map(f"text/{name}.npy")
-        return TextBank(name, table, embeddings, self.manifest["files"][f"text/{name}.npy"]["sha256"][:12])
+        return TextBank(
+            name, table, embeddings, self.manifest["files"][f"text/{name}.npy"]["sha256"][:12]
+        )
 
     def _map(self, name: str) -> np.ndarray:
         if name not in self.manifest["files"]:
             raise WorkspaceError(
-                f"The workspace {self.path} lacks {name}: run 'python -m precompute encode' on it again."
+                f"The workspace {self.path} lacks {name}: run 'python -m precompute encode' on it"
+                " again."
             )
         array: np.ndarray = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
         return array
 
     # Results: expensive searches, each under its own digest, written by the precompute jobs.
     def result_path(self, kind: str, key: str) -> Path:
-        """Where the result of this kind (``atlas``, ``textspan``, ...) and parameter digest lives."""
+        """Where the result of this kind (``atlas``, ``textspan``, ...) and parameter digest
+        lives.
+        """
         return self.path / "results" / kind / key
 
     def results_state(self) -> list[list[Any]]:
-        """Which files of results there are (locks and unfinished ones aside), each with what changes when it is published
-        again; nothing is read."""
+        """Which files of results there are (locks and unfinished ones aside), each with what
+        changes when it is published again; nothing is read."""
         found = []
         for kind in _folders(self.path / "results"):
             for folder in _folders(kind.path):
-                with suppress(OSError), os.scandir(folder.path) as files:  # a job may be clearing it away
-                    stats = [(file.path, file.stat()) for file in files if file.is_file() and file.name[0] != "."]
-                    found += [[path, about.st_ino, about.st_mtime_ns, about.st_size] for path, about in stats]
+                with (
+                    suppress(OSError),
+                    os.scandir(folder.path) as files,
+                ):  # a job may be clearing it away
+                    stats = [
+                        (file.path, file.stat())
+                        for file in files
+                        if file.is_file() and file.name[0] != "."
+                    ]
+                    found += [
+                        [path, about.st_ino, about.st_mtime_ns, about.st_size]
+                        for path, about in stats
+                    ]
         return sorted(found)
 
 
@@ -183,16 +210,19 @@ def _folders(path: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
 
 
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """``workspace.json`` of a workspace, encoded or not; raises WorkspaceError in one clear sentence."""
+    """``workspace.json`` of a workspace, encoded or not; raises WorkspaceError in one clear
+    sentence.
+    """
     file = Path(path) / MANIFEST
     if not Path(path).is_dir():
         raise WorkspaceError(
-            f"There is no workspace at {path}: make one with 'python -m precompute build --images DIR --out {path}'."
+            f"There is no workspace at {path}: make one with 'python -m precompute build --images"
+            f" DIR --out {path}'."
         )
     if not file.is_file():
         raise WorkspaceError(
-            f"{path} is not a finished workspace (it has no {MANIFEST}): run 'python -m precompute build --images DIR "
-            f"--out {path}'; an interrupted build goes on where it stopped."
+            f"{path} is not a finished workspace (it has no {MANIFEST}): run 'python -m precompute"
+            f" build --images DIR --out {path}'; an interrupted build goes on where it stopped."
         )
     try:
         manifest = json.loads(file.read_text("utf-8"))
@@ -209,16 +239,24 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
             else "older: rebuild it with 'python -m precompute build'"
         )
         raise WorkspaceError(
-            f"The workspace {path} has format version {version}, this program reads {SCHEMA_VERSION}; it is {newer}."
+            f"The workspace {path} has format version {version}, this program reads"
+            f" {SCHEMA_VERSION}; it is {newer}."
         )
-    if not isinstance(files, dict) or any(".." in Path(name).parts or Path(name).is_absolute() for name in files):
-        raise WorkspaceError(f"{file} is damaged (file names outside the workspace): rebuild the workspace.")
+    if not isinstance(files, dict) or any(
+        ".." in Path(name).parts or Path(name).is_absolute() for name in files
+    ):
+        raise WorkspaceError(
+            f"{file} is damaged (file names outside the workspace): rebuild the workspace."
+        )
     return dict(manifest)
 
 
 def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
     """Publish ``workspace.json`` atomically."""
-    write_atomic(path / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode())
+    write_atomic(
+        path / MANIFEST,
+        (json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode(),
+    )
 
 
 def write_atomic(file: Path, content: bytes) -> None:
@@ -247,19 +285,23 @@ def describe_file(root: Path, name: str) -> dict[str, Any]:
 
 
 def check_size(root: Path, name: str, entry: dict[str, Any]) -> None:
-    """Raise WorkspaceError where a file is missing or its size is not the recorded one (cheap; no hashing)."""
+    """Raise WorkspaceError where a file is missing or its size is not the recorded one (cheap; no
+    hashing).
+    """
     file = root / name
     size = file.stat().st_size if file.is_file() else None
     if size != entry["bytes"]:
         found = "it is missing" if size is None else f"it has {size:,} bytes"
         raise WorkspaceError(
-            f"The workspace {root} is damaged: {name} should have {entry['bytes']:,} bytes, {found}; "
-            f"copy it again, or rebuild it with 'python -m precompute build'."
+            f"The workspace {root} is damaged: {name} should have {entry['bytes']:,} bytes,"
+            f" {found}; copy it again, or rebuild it with 'python -m precompute build'."
         )
 
 
 def verify(path: str | os.PathLike[str]) -> list[str]:
-    """Check every file's hash and shape; returns one sentence a problem, an empty list where all is well."""
+    """Check every file's hash and shape; returns one sentence a problem, an empty list where all is
+    well.
+    """
     root, problems = Path(path), []
     for name, entry in read_manifest(path)["files"].items():
         try:
@@ -284,7 +326,9 @@ def sha256_of(file: Path) -> str:
 
 def digest_of(value: Any) -> str:
     """Twelve hex digits that name a JSON-serialisable value: the key of a cache or result."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
+    ).hexdigest()[:12]
 
 
 @contextmanager
@@ -301,7 +345,10 @@ def exclusive(path: Path, purpose: str) -> Iterator[None]:
     except Timeout as error:
         try:
             holder = json.loads(note.read_text("utf-8"))
-            who = f"process {holder['pid']} on {holder['host']} ({holder['purpose']}, since {holder['since']})"
+            who = (
+                f"process {holder['pid']} on {holder['host']} ({holder['purpose']}, since"
+                f" {holder['since']})"
+            )
         except (OSError, ValueError, KeyError):
             who = "another process"
         raise WorkspaceError(

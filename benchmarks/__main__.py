@@ -1,7 +1,9 @@
-"""``python -m benchmarks NAME [options]``: one side-by-side measurement, one JSON object on the last line.
+"""``python -m benchmarks NAME [options]``: one side-by-side measurement, one JSON object on the
+last line.
 
-A benchmark is a module of this folder with ``main(argv) -> dict``; its first docstring line is its help. Threads
-are capped before any numerical library loads: three pools of threads on one machine measure each other.
+A benchmark is a module of this folder with ``main(argv) -> dict``; its first docstring line is its
+help. Threads are capped before any numerical library loads: three pools of threads on one machine
+measure each other.
 """
 
 from __future__ import annotations
@@ -19,18 +21,29 @@ THREAD_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 def names() -> dict[str, str]:
     """Benchmark -> first line of its docstring, read without importing it."""
-    files = sorted(path for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
-    return {file.stem: (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").split("\n")[0] for file in files}
+    files = sorted(
+        path for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")
+    )
+    return {
+        file.stem: (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").split("\n")[0]
+        for file in files
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one benchmark and print its result; returns 0, or 2 for an unknown name or a mistake its reader can mend."""
+    """Run one benchmark and print its result; returns 0, or 2 for an unknown name or a mistake its
+    reader can mend.
+    """
     from aigi_core.errors import AigiError
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     known = names()
     if not arguments or arguments[0] not in known:
-        print("usage: python -m benchmarks NAME [options]", *(f"  {n}: {line}" for n, line in known.items()), sep="\n")
+        print(
+            "usage: python -m benchmarks NAME [options]",
+            *(f"  {n}: {line}" for n, line in known.items()),
+            sep="\n",
+        )
         return 0 if arguments[:1] in ([], ["-h"], ["--help"]) else 2
     for pool in THREAD_POOLS:
         os.environ.setdefault(pool, "1")

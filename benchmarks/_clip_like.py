@@ -1,4 +1,6 @@
-"""Random features that behave like CLIP's: a common mean direction, a falling spectrum, unit rows, fakes set apart."""
+"""Random features that behave like CLIP's: a common mean direction, a falling spectrum, unit rows,
+fakes set apart.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,17 @@ SPLITS = ("train", "val", "test")
 
 
 def clip_like(
-    generators: int = 13, per_class: tuple[int, int, int] = (700, 300, 300), d: int = 768, seed: int = 0
+    generators: int = 13,
+    per_class: tuple[int, int, int] = (700, 300, 300),
+    d: int = 768,
+    seed: int = 0,
 ) -> tuple[Float[np.ndarray, "N d"], Domains]:
-    """Features of one pool's real images and of each generator's fakes, and who is trained and tested on which rows.
+    """Features of one pool's real images and of each generator's fakes, and who is trained and
+    tested on which rows.
 
-    Variances fall as 1 / rank^0.8 around a mean of the same length as the spread. Each generator's fakes are shifted
-    by a direction common to all (times 0.175) and one of its own (times 0.25), so that detectors transfer in part.
+    Variances fall as 1 / rank^0.8 around a mean of the same length as the spread. Each generator's
+    fakes are shifted by a direction common to all (times 0.175) and one of its own (times 0.25), so
+    that detectors transfer in part.
 
     Args:
         per_class: images of each class in train, val and test; 700 of each class make n = 1,400.
@@ -34,7 +41,9 @@ def clip_like(
     mean = rng.standard_normal(d)
     mean /= np.linalg.norm(mean)
     common = draw(1)
-    blocks = [mean + draw(n)] + [mean + draw(n) + 0.175 * common + 0.25 * draw(1) for _ in range(generators)]
+    blocks = [mean + draw(n)] + [
+        mean + draw(n) + 0.175 * common + 0.25 * draw(1) for _ in range(generators)
+    ]
     X = np.concatenate(blocks)
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     names = [f"generator {k:02d}" for k in range(generators)]

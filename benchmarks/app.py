@@ -1,9 +1,11 @@
-"""The running app in a headless browser: first page, every page and control cold and warm, memory of 1 and 8 sessions.
+"""The running app in a headless browser: first page, every page and control cold and warm, memory
+of 1 and 8 sessions.
 
-On the embedded demo, or another workspace with its searches. A page is drawn when its script has ended and every figure
-stands; a control's time runs from the key or click to that moment, and warm means that the server has shown the same
-before. Controls are found on the page: every select box, toggle, slider and segmented control, and the matrix's cells.
-Memory is the resident set of the server and its children, at its peak. Needs the browser tests' tools.
+On the embedded demo, or another workspace with its searches. A page is drawn when its script has
+ended and every figure stands; a control's time runs from the key or click to that moment, and warm
+means that the server has shown the same before. Controls are found on the page: every select box,
+toggle, slider and segmented control, and the matrix's cells. Memory is the resident set of the
+server and its children, at its peak. Needs the browser tests' tools.
 """
 
 from __future__ import annotations
@@ -29,32 +31,48 @@ from ui.router import PAGES
 
 PATIENCE = 90_000
 """Milliseconds after which a page counts as an error."""
-KINDS = {"stSelectbox": "select", "stCheckbox": "toggle", "stSlider": "slider", "stButtonGroup": "segmented"}
-FIND = """(kinds) => [...document.querySelectorAll('[data-testid=stMain] [class*=st-key-]')].flatMap(box => {
+KINDS = {
+    "stSelectbox": "select",
+    "stCheckbox": "toggle",
+    "stSlider": "slider",
+    "stButtonGroup": "segmented",
+}
+FIND = """(kinds) => {
+ const boxes = [...document.querySelectorAll('[data-testid=stMain] [class*=st-key-]')]
+ return boxes.flatMap(box => {
   const widget = box.querySelector(':scope > [data-testid]')?.dataset.testid
   const key = [...box.classList].find(c => c.startsWith('st-key-'))
   return kinds.includes(widget) && box.checkVisibility() ? [[key, widget]] : []
-})"""
+})}"""
 Act = Callable[[int], None]
 """Move a control there (even) and back (odd)."""
 
 
 def main(argv: Sequence[str]) -> dict[str, Any]:
-    """Measure; ``warm_median_seconds`` is the median over pages and controls of their own warm medians."""
+    """Measure; ``warm_median_seconds`` is the median over pages and controls of their own warm
+    medians.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks app", description=__doc__)
     parser.add_argument("--workspace", type=Path, help="the embedded demo by default")
-    parser.add_argument("--repeats", type=int, default=3, help="warm measurements of each page and control")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="warm measurements of each page and control"
+    )
     parser.add_argument("--sessions", type=int, default=8)
     parser.add_argument("--pages", nargs="+", choices=list(PAGES), default=list(PAGES))
     args = parser.parse_args(argv)
     if not (found := chromium()):
-        raise AigiError("There is no Chromium: install Debian's chromium, or set AIGI_CHROMIUM to one.")
+        raise AigiError(
+            "There is no Chromium: install Debian's chromium, or set AIGI_CHROMIUM to one."
+        )
     with (
         tempfile.TemporaryDirectory() as folder,
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=found, args=[*FLAGS, OFFLINE]) as browser,
     ):
-        first = [first_page(browser, args.workspace, Path(folder), args.pages[0]) for _ in range(args.repeats)]
+        first = [
+            first_page(browser, args.workspace, Path(folder), args.pages[0])
+            for _ in range(args.repeats)
+        ]
         figures = {name: round(median(f[name] for f in first), 3) for name in first[0]}
         with serving(args.workspace, Path(folder)) as (server, memory):
             figures |= pages_and_controls(browser, server.url, args.pages, args.repeats)
@@ -97,8 +115,12 @@ def session(browser: Browser, url: str) -> App:
     return app
 
 
-def first_page(browser: Browser, workspace: Path | None, folder: Path, stem: str) -> dict[str, float]:
-    """Seconds until a fresh server is up, and from there until the first visitor reads the answer and sees all."""
+def first_page(
+    browser: Browser, workspace: Path | None, folder: Path, stem: str
+) -> dict[str, float]:
+    """Seconds until a fresh server is up, and from there until the first visitor reads the answer
+    and sees all.
+    """
     start = time.perf_counter()
     with serving(workspace, folder) as (server, _):
         up = time.perf_counter()
@@ -110,11 +132,15 @@ def first_page(browser: Browser, workspace: Path | None, folder: Path, stem: str
         drawn = time.perf_counter()
         app.close()
     return {
-        "server_ready_seconds": up - start, "first_answer_seconds": answer - up, "first_page_seconds": drawn - up,
-    }  # fmt: skip
+        "server_ready_seconds": up - start,
+        "first_answer_seconds": answer - up,
+        "first_page_seconds": drawn - up,
+    }
 
 
-def pages_and_controls(browser: Browser, url: str, stems: Sequence[str], repeats: int) -> dict[str, Any]:
+def pages_and_controls(
+    browser: Browser, url: str, stems: Sequence[str], repeats: int
+) -> dict[str, Any]:
     """Every page visited by the sidebar and its controls moved, in one session: cold, then warm."""
     app = session(browser, url).open(stems[0])
     pages: dict[str, dict[str, float]] = {}
@@ -136,7 +162,10 @@ def pages_and_controls(browser: Browser, url: str, stems: Sequence[str], repeats
             for turn in range(2 * repeats + 2):
                 act(turn)
                 times.append(app.took)
-            controls[f"{stem} {name}"] = {"cold": round(times[0], 3), "warm": round(median(times[2:]), 3)}
+            controls[f"{stem} {name}"] = {
+                "cold": round(times[0], 3),
+                "warm": round(median(times[2:]), 3),
+            }
             print(f"{stem} {name}: {controls[f'{stem} {name}']}", file=sys.stderr, flush=True)
     errors = app.errors
     app.close()
@@ -144,17 +173,23 @@ def pages_and_controls(browser: Browser, url: str, stems: Sequence[str], repeats
         raise AigiError(f"The app showed an error: {errors[0]}")
     warm = [times["warm"] for times in (*pages.values(), *controls.values())]
     return {
-        "warm_median_seconds": round(median(warm), 3), "warm_worst_seconds": max(warm), "pages": pages, "controls": controls,
-    }  # fmt: skip
+        "warm_median_seconds": round(median(warm), 3),
+        "warm_worst_seconds": max(warm),
+        "pages": pages,
+        "controls": controls,
+    }
 
 
 def acts(app: App) -> Iterator[tuple[str, Act]]:
     """The controls of the page that is open."""
     for key, widget in app.page.evaluate(FIND, list(KINDS)):
         box = app.page.locator(f".{key}").locator(f'[data-testid="{widget}"]')
-        if act := {"select": _select, "toggle": _toggle, "slider": _slider, "segmented": _segmented}[KINDS[widget]](
-            app, box
-        ):
+        if act := {
+            "select": _select,
+            "toggle": _toggle,
+            "slider": _slider,
+            "segmented": _segmented,
+        }[KINDS[widget]](app, box):
             yield key.removeprefix("st-key-"), act
     if app.page.locator(".st-key-figure-matrix .heatmaplayer").count():
         yield "cell", lambda turn: app.click_cell("matrix", *((1, 0), (0, 1))[turn % 2])
@@ -201,13 +236,17 @@ def _press(app: App, field: Locator, key: str) -> None:
 
 
 def crowd(browser: Browser, server: Server, stems: Sequence[str], sessions: int) -> dict[str, Any]:
-    """As many sessions at once, each on another page, until each has seen them all; on a server that has shown nothing."""
+    """As many sessions at once, each on another page, until each has seen them all; on a server
+    that has shown nothing.
+    """
     apps = [session(browser, server.url) for _ in range(sessions)]
     errors, rounds = 0, []
     for turn in range(len(stems)):
         start = time.perf_counter()
         for number, app in enumerate(apps):
-            app.page.goto(f"{server.url}/{stems[(turn + number) % len(stems)]}", wait_until="commit")
+            app.page.goto(
+                f"{server.url}/{stems[(turn + number) % len(stems)]}", wait_until="commit"
+            )
         for app in apps:
             try:
                 errors += len(app.settled().errors)
@@ -218,4 +257,7 @@ def crowd(browser: Browser, server: Server, stems: Sequence[str], sessions: int)
     for app in apps:
         app.close()
     errors += server.log.read_text().count("Traceback")
-    return {f"sessions{sessions}_errors": errors, f"sessions{sessions}_slowest_round_seconds": round(max(rounds), 2)}
+    return {
+        f"sessions{sessions}_errors": errors,
+        f"sessions{sessions}_slowest_round_seconds": round(max(rounds), 2),
+    }

@@ -1,7 +1,8 @@
 """Encoding with every head's context against plain encode_image: time, bytes an image, peak memory.
 
-Both run in one process on the same pixels, alternately, untrained weights (the time does not depend on them). Peak
-memory is that of a fresh process which encodes a whole workspace of N, then of 4 N, small images.
+Both run in one process on the same pixels, alternately, untrained weights (the time does not depend
+on them). Peak memory is that of a fresh process which encodes a whole workspace of N, then of 4 N,
+small images.
 """
 
 from __future__ import annotations
@@ -34,7 +35,13 @@ from precompute.encode.publish import FILES, bytes_an_image
 MODELS = ("ViT-B-16", "ViT-L-14")
 SMALL = {
     "embed_dim": 256,
-    "vision_cfg": {"image_size": 32, "layers": 24, "width": 256, "head_width": 64, "patch_size": 16},
+    "vision_cfg": {
+        "image_size": 32,
+        "layers": 24,
+        "width": 256,
+        "head_width": 64,
+        "patch_size": 16,
+    },
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }
 """For the memory: contexts of 12 KiB an image, a forward pass of a millisecond."""
@@ -48,14 +55,18 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--repeats", type=int, default=9, help="pairs of runs a model")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--images", type=int, default=2000, help="images of the smaller workspace for the memory")
+    parser.add_argument(
+        "--images", type=int, default=2000, help="images of the smaller workspace for the memory"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     timed = {}
     for model in args.models:
         encoder = load_encoder(model, None, args.device, args.precision)
-        timed[model] = overhead(encoder, args.batch_size, args.repeats) | {"bytes_an_image": bytes_an_image(encoder)}
+        timed[model] = overhead(encoder, args.batch_size, args.repeats) | {
+            "bytes_an_image": bytes_an_image(encoder)
+        }
         print(model, timed[model], flush=True)
     memory = peak_memory(args.images)
     return {
@@ -76,7 +87,10 @@ def overhead(encoder: Encoder, batch_size: int, repeats: int) -> dict[str, Any]:
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(encoder.precision)
 
     def plain() -> None:
-        with torch.inference_mode(), torch.autocast(encoder.device.type, dtype, enabled=dtype is not None):
+        with (
+            torch.inference_mode(),
+            torch.autocast(encoder.device.type, dtype, enabled=dtype is not None),
+        ):
             encoder.tower(encoder.normalise(pixels)).cpu()
 
     def with_heads() -> None:
@@ -99,7 +113,9 @@ def overhead(encoder: Encoder, batch_size: int, repeats: int) -> dict[str, Any]:
         "ratio_quartiles": [round(float(low), 4), round(float(high), 4)],
         "pairs": repeats,
         "plain_images_per_s": round(batch_size / statistics.median(alone for alone, _ in pairs), 2),
-        "with_heads_images_per_s": round(batch_size / statistics.median(heads for _, heads in pairs), 2),
+        "with_heads_images_per_s": round(
+            batch_size / statistics.median(heads for _, heads in pairs), 2
+        ),
     }
 
 
@@ -131,17 +147,30 @@ def peak_memory(images: int) -> dict[str, Any]:
 
 
 def encode_and_measure(workspace: Path, model: str) -> tuple[int, int]:
-    """In a fresh process: encode; returns peak resident bytes and the bytes of the published files."""
+    """In a fresh process: encode; returns peak resident bytes and the bytes of the published
+    files.
+    """
     encode(workspace, load_encoder(model, None, "cpu"), workers=0)
     return peak_resident_bytes(), sum((workspace / name).stat().st_size for name in FILES)
 
 
 def peak_resident_bytes() -> int:
-    """Of this process alone: Linux's ru_maxrss begins at what the process that started this one had reached."""
+    """Of this process alone: Linux's ru_maxrss begins at what the process that started this one had
+    reached.
+    """
     status = Path("/proc/self/status")
     if status.is_file():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return (
+            next(
+                int(line.split()[1])
+                for line in status.read_text().splitlines()
+                if line.startswith("VmHWM")
+            )
+            * 1024
+        )
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def small_model(folder: Path) -> str:
@@ -152,7 +181,9 @@ def small_model(folder: Path) -> str:
 
     folder.mkdir()
     save_file(open_clip.CLIP(**SMALL).state_dict(), folder / "open_clip_model.safetensors")
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": SMALL, "preprocess_cfg": {}}))
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": SMALL, "preprocess_cfg": {}})
+    )
     return f"local-dir:{folder}"
 
 
@@ -163,13 +194,27 @@ def small_workspace(folder: Path, count: int) -> Path:
     rows = []
     for i in range(count):
         path = f"{i:06d}.bmp"
-        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / "images" / path)
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(
+            folder / "images" / path
+        )
         content = (folder / "images" / path).read_bytes()
-        rows.append({"path": path, "content_hash": sha256(content).hexdigest(), "split": "test", "left_out": ""})
+        rows.append(
+            {
+                "path": path,
+                "content_hash": sha256(content).hexdigest(),
+                "split": "test",
+                "left_out": "",
+            }
+        )
     pd.DataFrame(rows).to_parquet(folder / "images.parquet", index=False)
     files = {"images.parquet": describe_file(folder, "images.parquet")}
     write_manifest(
         folder,
-        {"schema_version": SCHEMA_VERSION, "encoder": None, "files": files, "image_root": str(folder / "images")},
+        {
+            "schema_version": SCHEMA_VERSION,
+            "encoder": None,
+            "files": files,
+            "image_root": str(folder / "images"),
+        },
     )
     return folder

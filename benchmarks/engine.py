@@ -1,8 +1,9 @@
-"""The detector engine against scikit-learn: transfer matrix, component search, heads, growth of the cost.
+"""The detector engine against scikit-learn: transfer matrix, component search, heads, growth of the
+cost.
 
-Threads are capped alike for both sides; runs are interleaved and medians reported. Where a side is too slow to be run
-whole it is timed on a sample and scaled, and the result says so. ``--workspace`` repeats the matrix and the search on a
-workspace's own embeddings.
+Threads are capped alike for both sides; runs are interleaved and medians reported. Where a side is
+too slow to be run whole it is timed on a sample and scaled, and the result says so. ``--workspace``
+repeats the matrix and the search on a workspace's own embeddings.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def block(X: np.ndarray, domains: Domains, names: str, splits: str | tuple[str, 
 def sklearn_fit(X: np.ndarray, y: np.ndarray, C: float, solver: str) -> LogisticRegression:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # line searches end at the last digit
-        return LogisticRegression(C=C, solver=solver, tol=1e-12, max_iter=20_000, class_weight=CLASS_WEIGHT).fit(X, y)
+        return LogisticRegression(
+            C=C, solver=solver, tol=1e-12, max_iter=20_000, class_weight=CLASS_WEIGHT
+        ).fit(X, y)
 
 
 def gradient_norm(model: LogisticRegression, X: np.ndarray, y: np.ndarray, C: float) -> float:
@@ -77,8 +80,8 @@ def score_key(model: LogisticRegression, X: np.ndarray, y: np.ndarray) -> tuple[
 
 
 def sklearn_path(train: Block, val: Block) -> tuple[float, float, float]:
-    """Seconds of the path (validation and refit included) by the fastest solver that reaches our tolerance at each C,
-    by L-BFGS however far it gets, and the C chosen."""
+    """Seconds of the path (validation and refit included) by the fastest solver that reaches our
+    tolerance at each C, by L-BFGS however far it gets, and the C chosen."""
     fastest, loose, keys = 0.0, 0.0, []
     for C in PAPER_C:
         times = {}
@@ -108,7 +111,9 @@ def matrix_paths(X: np.ndarray, domains: Domains, repeats: int, sample: int) -> 
         seconds, detectors = timed(lambda: train_detectors(X, domains, names))
         ours.append(seconds)
         name = sampled[repeat % len(sampled)]
-        tight, quick, C = sklearn_path(block(X, domains, name, "train"), block(X, domains, name, "val"))
+        tight, quick, C = sklearn_path(
+            block(X, domains, name, "train"), block(X, domains, name, "val")
+        )
         theirs.append(tight * len(names))
         loose.append(quick * len(names))
         same.append(C == detectors[names.index(name)].C)
@@ -119,9 +124,11 @@ def matrix_paths(X: np.ndarray, domains: Domains, repeats: int, sample: int) -> 
             "sklearn_seconds": round(median(theirs), 3),
             "sklearn_lbfgs_stalled_ratio": round(median(loose) / median(ours), 2),
             "same_C": all(same),
-            "note": f"scikit-learn timed on {min(repeats, len(sampled))} of {len(names)} generators, one a run, and "
-            f"scaled; the fastest of {', '.join(SOLVERS)} that reaches a gradient of 1e-8 at each C. L-BFGS alone stops "
-            f"short of that at large C.",
+            "note": (
+                f"scikit-learn timed on {min(repeats, len(sampled))} of {len(names)} generators,"
+                f" one a run, and scaled; the fastest of {', '.join(SOLVERS)} that reaches a"
+                " gradient of 1e-8 at each C. L-BFGS alone stops short of that at large C."
+            ),
         },
     }
 
@@ -132,10 +139,20 @@ def matrix_grid(X: np.ndarray, domains: Domains) -> dict[str, Any]:
     train, val = block(X, domains, names[0], "train"), block(X, domains, names[0], "val")
     theirs, grid = timed(lambda: run_protocol(train, val, Protocol(grid="paper")))
     path = run_protocol(train, val, Protocol())
-    points = zip(*(grid.validation[k] for k in ("solver", "C", "max_iter", "accuracy", "log_loss")), strict=True)
-    last = [(C, a, loss) for solver, C, m, a, loss in points if solver == "lbfgs" and m == max(PAPER_MAX_ITER)]
+    points = zip(
+        *(grid.validation[k] for k in ("solver", "C", "max_iter", "accuracy", "log_loss")),
+        strict=True,
+    )
+    last = [
+        (C, a, loss)
+        for solver, C, m, a, loss in points
+        if solver == "lbfgs" and m == max(PAPER_MAX_ITER)
+    ]
     converged = {C: accuracy for C, accuracy, _ in last}
-    agree = [converged[C] == a for C, a in zip(path.validation["C"], path.validation["accuracy"], strict=True)]
+    agree = [
+        converged[C] == a
+        for C, a in zip(path.validation["C"], path.validation["accuracy"], strict=True)
+    ]
     return {
         "transfer_grid_ratio": round(theirs * len(names) / ours, 1),
         "transfer_grid": {
@@ -143,12 +160,17 @@ def matrix_grid(X: np.ndarray, domains: Domains) -> dict[str, Any]:
             "sklearn_seconds": round(theirs * len(names), 1),
             "same_accuracy_where_converged": f"{sum(agree)} of {len(agree)} values of C",
             "same_C_where_converged": min(last, key=lambda p: (-p[1], p[2], p[0]))[0] == path.C,
-            "note": f"the 96 points timed on 1 of {len(names)} generators and scaled; converged means lbfgs at 5,000",
+            "note": (
+                f"the 96 points timed on 1 of {len(names)} generators and scaled; converged means"
+                " lbfgs at 5,000"
+            ),
         },
     }
 
 
-def selection(X: np.ndarray, domains: Domains, repeats: int, steps: int, fits: int) -> dict[str, Any]:
+def selection(
+    X: np.ndarray, domains: Domains, repeats: int, steps: int, fits: int
+) -> dict[str, Any]:
     pair = domains.generators[0], domains.generators[1]
     runs = [timed(lambda: search_pair(X, domains, pair, C=10.0, workers=2)) for _ in range(repeats)]
     seconds, search = median(run[0] for run in runs), runs[0][1]
@@ -170,29 +192,37 @@ def selection(X: np.ndarray, domains: Domains, repeats: int, steps: int, fits: i
             "brute_force_seconds": round(brute),
             "ratio_to_default_tolerance": round(loose / seconds),
             "same_choice_as_brute_force": f"{sum(same)} of {len(same)} sampled steps",
-            "note": f"both directions down to one component on two threads; brute force refits every candidate by "
-            f"scikit-learn's L-BFGS as tight as it gets (log-loss breaks ties, so a loose fit gives another list; at its "
-            f"default tolerance beside it), timed on {fits} candidates at each of {steps} depths and scaled; scores "
-            f"checked by independent fits at 24 depths a direction",
+            "note": (
+                "both directions down to one component on two threads; brute force refits every"
+                " candidate by scikit-learn's L-BFGS as tight as it gets (log-loss breaks ties, so"
+                " a loose fit gives another list; at its default tolerance beside it), timed on"
+                f" {fits} candidates at each of {steps} depths and scaled; scores checked by"
+                " independent fits at 24 depths a direction"
+            ),
         },
     }
 
 
 def score_gap(found: Elimination, train: Block, score: Block) -> float:
-    """Largest difference between a reported accuracy and that of a detector fitted afresh by another solver."""
+    """Largest difference between a reported accuracy and that of a detector fitted afresh by
+    another solver.
+    """
     gap = 0.0
     for t in np.linspace(0, len(found.removed), 24).astype(int):
         kept = np.setdiff1d(np.arange(found.d), found.removed[:t])
         model = sklearn_fit(train[0][:, kept], train[1], found.C, "newton-cholesky")
-        gap = max(gap, abs(-score_key(model, score[0][:, kept], score[1])[0] - float(found.accuracy[t])))
+        gap = max(
+            gap, abs(-score_key(model, score[0][:, kept], score[1])[0] - float(found.accuracy[t]))
+        )
     return gap
 
 
 def brute_force(
     found: Elimination, train: Block, score: Block, steps: int, fits: int
 ) -> tuple[float, float, list[bool]]:
-    """Seconds that refitting all candidates at all steps would take, tightly and at the default tolerance, and whether
-    exact fits of every candidate make the same choice at the sampled steps of at most 200 candidates."""
+    """Seconds that refitting all candidates at all steps would take, tightly and at the default
+    tolerance, and whether exact fits of every candidate make the same choice at the sampled steps
+    of at most 200 candidates."""
     depths, same = np.linspace(0, found.d - 2, steps).astype(int), []
     costs = np.zeros((2, steps))
     for at, t in enumerate(depths.tolist()):
@@ -220,7 +250,9 @@ def best_candidate(kept: np.ndarray, train: Block, score: Block, C: float) -> in
         columns = np.delete(kept, k)
         start = replace(full, weights=np.delete(full.weights, k, axis=1))
         fit = fit_logistic(train[0][:, columns], train[1], C, init=start, class_weight=CLASS_WEIGHT)
-        accuracy, loss = validation_scores(fit.decision_function(score[0][:, columns]), score[1], CLASS_WEIGHT)
+        accuracy, loss = validation_scores(
+            fit.decision_function(score[0][:, columns]), score[1], CLASS_WEIGHT
+        )
         keys.append((-accuracy[0], loss[0], j))
     return int(min(keys)[2])
 
@@ -228,7 +260,9 @@ def best_candidate(kept: np.ndarray, train: Block, score: Block, C: float) -> in
 def heads(
     repeats: int, sample: int, layers: int = 24, per_layer: int = 16, width: int = 64, d: int = 768
 ) -> dict[str, Any]:
-    """All heads along the C path: from the stored contexts to fits, against the same on 768-d contributions."""
+    """All heads along the C path: from the stored contexts to fits, against the same on 768-d
+    contributions.
+    """
     rng = np.random.default_rng(0)
     n, count = 1400, layers * per_layer
     y = np.arange(n) % 2
@@ -237,7 +271,8 @@ def heads(
     contexts = ((rng.standard_normal((count, n, width)) + shift + 1) * spread).astype(np.float16)
     maps = rng.standard_normal((count, width, d)) / np.sqrt(d)
     scales = [
-        float(1 / np.linalg.norm(z.astype(np.float64) @ M, axis=1).mean()) for z, M in zip(contexts, maps, strict=True)
+        float(1 / np.linalg.norm(z.astype(np.float64) @ M, axis=1).mean())
+        for z, M in zip(contexts, maps, strict=True)
     ]
 
     def narrow(k: int) -> None:
@@ -260,8 +295,10 @@ def heads(
             "heads": count,
             "engine_seconds": round(median(ours), 3),
             "sklearn_seconds": round(median(theirs), 1),
-            "note": f"eight values of C each; scikit-learn's L-BFGS, as tight as it gets, on {repeats * sample} of "
-            f"{count} heads, scaled",
+            "note": (
+                "eight values of C each; scikit-learn's L-BFGS, as tight as it gets, on"
+                f" {repeats * sample} of {count} heads, scaled"
+            ),
         },
     }
 
@@ -274,7 +311,14 @@ def growth() -> dict[str, Any]:
         matrix = timed(lambda X=X, D=domains: train_detectors(X, D, D.generators))[0]  # type: ignore[misc]
         pair = domains.generators[0], domains.generators[1]
         search = timed(lambda X=X, D=domains, p=pair: search_pair(X, D, p, C=10.0))[0]  # type: ignore[misc]
-        rows.append({"d": d, "n": n, "matrix_seconds": round(matrix, 3), "selection_seconds": round(search, 2)})
+        rows.append(
+            {
+                "d": d,
+                "n": n,
+                "matrix_seconds": round(matrix, 3),
+                "selection_seconds": round(search, 2),
+            }
+        )
     return {"cost_growth": rows}
 
 
@@ -282,8 +326,12 @@ def main(argv: list[str]) -> dict[str, Any]:
     """Measure the parts asked for; see ``--help``."""
     parts = ("path", "selection", "heads", "bootstrap", "growth", "grid")
     parser = argparse.ArgumentParser(prog="python -m benchmarks engine", description=__doc__)
-    parser.add_argument("--parts", nargs="+", choices=parts, default=parts, help="what to measure (all)")
-    parser.add_argument("--workspace", help="a workspace whose embeddings take the place of random features")
+    parser.add_argument(
+        "--parts", nargs="+", choices=parts, default=parts, help="what to measure (all)"
+    )
+    parser.add_argument(
+        "--workspace", help="a workspace whose embeddings take the place of random features"
+    )
     parser.add_argument("--generators", type=int, default=13)
     parser.add_argument("--n", type=int, default=1400, help="training rows of a generator (1400)")
     parser.add_argument("--d", type=int, default=768)
@@ -295,7 +343,9 @@ def main(argv: list[str]) -> dict[str, Any]:
     else:
         half = chosen.n // 2
         X, domains = clip_like(chosen.generators, (half, 3 * half // 7, 3 * half // 7), chosen.d)
-    result: dict[str, Any] = {"data": {"d": X.shape[1], "generators": len(domains.generators), "rows": len(X)}}
+    result: dict[str, Any] = {
+        "data": {"d": X.shape[1], "generators": len(domains.generators), "rows": len(X)}
+    }
     run: dict[str, Callable[[], dict[str, Any]]] = {
         "path": lambda: matrix_paths(X, domains, chosen.repeats, sample=3),
         "selection": lambda: selection(X, domains, min(chosen.repeats, 3), steps=8, fits=3),

@@ -1,7 +1,9 @@
-"""Inspect: from a file's bytes to the verdict and to the heat map, warm, over one plain forward pass of the encoder.
+"""Inspect: from a file's bytes to the verdict and to the heat map, warm, over one plain forward
+pass of the encoder.
 
-Verdict: decode, preprocess, encode with heads, score by every detector, calibrate, and the distance to the workspace.
-Heat map: all that, and the pass that splits the logit among heads and patches, drawn. Sides run interleaved in one process.
+Verdict: decode, preprocess, encode with heads, score by every detector, calibrate, and the distance
+to the workspace. Heat map: all that, and the pass that splits the logit among heads and patches,
+drawn. Sides run interleaved in one process.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks inspect")
     parser.add_argument("--workspace", type=Path, default=DEMO)
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--model", help="where the workspace was encoded from a folder: local-dir:DIR")
+    parser.add_argument(
+        "--model", help="where the workspace was encoded from a folder: local-dir:DIR"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
@@ -66,7 +70,9 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
     def heatmap() -> None:
         opened = verdict()
         assert opened.pixels is not None
-        evidence = Parts.of_pixels(encoder, opened.pixels, workspace.decomposition).evidence(panel.readings[0])
+        evidence = Parts.of_pixels(encoder, opened.pixels, workspace.decomposition).evidence(
+            panel.readings[0]
+        )
         patch_map(opened.pixels, evidence.patches, what="all heads").to_json()
 
     sides: dict[str, Callable[[], Any]] = {"plain": plain, "verdict": verdict, "heatmap": heatmap}
@@ -80,11 +86,19 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
     print({name: f"{median(taken):.3f} s" for name, taken in times.items()}, file=sys.stderr)
     return {
         **{f"{name}_ratio": round(float(np.median(ratio)), 3) for name, ratio in ratios.items()},
-        **{f"{name}_ratio_quartiles": np.quantile(ratio, [0.25, 0.75]).round(3).tolist() for name, ratio in ratios.items()},
+        **{
+            f"{name}_ratio_quartiles": np.quantile(ratio, [0.25, 0.75]).round(3).tolist()
+            for name, ratio in ratios.items()
+        },
         **{f"{name}_s": round(median(taken), 4) for name, taken in times.items()},
-        "model": encoder.model, "detectors": len(panel.detectors), "images": len(workspace.images), "side": SIDE,
-        "repeats": args.repeats, "threads": torch.get_num_threads(), "device": str(encoder.device),
-    }  # fmt: skip
+        "model": encoder.model,
+        "detectors": len(panel.detectors),
+        "images": len(workspace.images),
+        "side": SIDE,
+        "repeats": args.repeats,
+        "threads": torch.get_num_threads(),
+        "device": str(encoder.device),
+    }
 
 
 def picture() -> bytes:

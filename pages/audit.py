@@ -1,4 +1,6 @@
-"""Audit: can the label be guessed without looking? File facts, strata, leaks, content, and what is left without them."""
+"""Audit: can the label be guessed without looking? File facts, strata, leaks, content, and what is
+left without them.
+"""
 
 from functools import partial
 from typing import get_args
@@ -19,18 +21,30 @@ def body(page: ui.Page, found: Audit) -> None:
     with page.controls():
         generator = page.generator("test", "Generator", audited.telling(found), among=generators)
         view: View = page.select(
-            "files", "File facts of", {audited.FILES[v]: v for v in views},
-            help="Stored: what was encoded. Original: before the collection was resized or saved anew, where its manifest "
-            "says so.",
-        )  # fmt: skip
+            "files",
+            "File facts of",
+            {audited.FILES[v]: v for v in views},
+            help=(
+                "Stored: what was encoded. Original: before the collection was resized or saved"
+                " anew, where its manifest says so."
+            ),
+        )
     verdict = found.verdicts[generators.index(generator)]
     page.answer(audited.answer(found, verdict))
     page.stats(audited.stats(found))
     page.protocol(
-        facts="Boosted trees on format, width, height, aspect, bytes a pixel and, as stored, JPEG quality, pixel mode and "
-        "metadata; trained on train plus validation, tested on test, classes weigh alike.",
-        detector="Logistic regression on the embedding, C chosen on validation, classes weigh alike.",
-        reported="A confound is named only where held-out images show it (Mann-Whitney, Holm over generators, .05).",
+        facts=(
+            "Boosted trees on format, width, height, aspect, bytes a pixel and, as stored, JPEG"
+            " quality, pixel mode and metadata; trained on train plus validation, tested on test,"
+            " classes weigh alike."
+        ),
+        detector=(
+            "Logistic regression on the embedding, C chosen on validation, classes weigh alike."
+        ),
+        reported=(
+            "A confound is named only where held-out images show it (Mann-Whitney, Holm over"
+            " generators, .05)."
+        ),
         duplicates=found.duplicates.rule,
         intervals="95 %, bootstrap of groups of images, 1,000 draws.",
     )
@@ -38,7 +52,9 @@ def body(page: ui.Page, found: Audit) -> None:
     with page.picture("A click on a line, or the control below, chooses a generator."):
         draw = partial(figures.verdict_intervals, found.verdicts, selected=generator)
         page.figure("verdicts", draw, table=to_frame(found.verdicts), clicks=("test",))
-    with page.section("The verdict", f"{ui.name(generator)}: **{audited.LEVELS[verdict.level].lower()}**."):
+    with page.section(
+        "The verdict", f"{ui.name(generator)}: **{audited.LEVELS[verdict.level].lower()}**."
+    ):
         for sentence in verdict.sentences:
             page.finding(f"- {ui.inert(sentence)}")
         page.link("gallery", "Its images, right and wrong", train=generator, tests=[generator])
@@ -46,33 +62,46 @@ def body(page: ui.Page, found: Audit) -> None:
 
     with page.section(
         "The same matrix without a look at the images",
-        "Left the detectors of the embedding, right detectors of file facts alone. Click a cell to choose its column.",
+        "Left the detectors of the embedding, right detectors of file facts alone. Click a cell to"
+        " choose its column.",
     ):
         audited.show_matrices(page, found, view, generator)
         page.link("transfer", "The matrix in full", train=generator, test=generator)
 
     with page.section(
         "Among images alike in file facts",
-        "Real images weighted to the fakes' mix of strata of equal propensity; fakes without a real image like them are left out.",
+        "Real images weighted to the fakes' mix of strata of equal propensity; fakes without a real"
+        " image like them are left out.",
     ):
         own = found.within[found.within["train"] == found.within["test"]]
         page.figure(
-            "within", partial(figures.within_intervals, found.within, selected=generator), table=own, clicks=("test",)
+            "within",
+            partial(figures.within_intervals, found.within, selected=generator),
+            table=own,
+            clicks=("test",),
         )
 
     with page.section(
         "Which facts give it away",
-        f"How strongly each fact goes with the label of {ui.name(generator)}'s fakes and the real images of its pools, and "
-        "how one fact is distributed in every set of images.",
+        f"How strongly each fact goes with the label of {ui.name(generator)}'s fakes and the real"
+        " images of its pools, and how one fact is distributed in every set of images.",
     ):
         audited.show_facts(page, found, view, generator)
 
-    with page.section("With the confound removed", "Equally many fakes and real images in each stratum, trained and tested again."):  # fmt: skip
+    with page.section(
+        "With the confound removed",
+        "Equally many fakes and real images in each stratum, trained and tested again.",
+    ):
         audited.show_matched(page, found)
 
-    with page.section("Do fakes and real images show the same?", "An upper bound: traces of generation colour the concepts, too."):  # fmt: skip
+    with page.section(
+        "Do fakes and real images show the same?",
+        "An upper bound: traces of generation colour the concepts, too.",
+    ):
         if found.content is None:
-            st.markdown("This needs a bank of phrases: run `python -m precompute text` on the workspace.")
+            st.markdown(
+                "This needs a bank of phrases: run `python -m precompute text` on the workspace."
+            )
         else:
             left, right = st.columns(2, gap="large")
             with left:
@@ -80,11 +109,16 @@ def body(page: ui.Page, found: Audit) -> None:
                 page.figure("content", draw, table=found.content, clicks=("test",))
             with right:
                 words = found.words[generator]
-                page.figure("words", partial(figures.word_differences, words, generator), table=words)
+                page.figure(
+                    "words", partial(figures.word_differences, words, generator), table=words
+                )
 
     with page.section("Marks that all images of a generator share"):
         if found.overlays is None:
-            st.markdown("Looked for where the images can be read: `python -m precompute audit --images DIR`.")
+            st.markdown(
+                "Looked for where the images can be read: `python -m precompute audit --images"
+                " DIR`."
+            )
         else:
             page.table("marks", found.overlays.sort_values("adjusted"))
 

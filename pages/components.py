@@ -1,4 +1,6 @@
-"""Components: which dimensions of the embedding a search on two generators drops, and what that is worth elsewhere."""
+"""Components: which dimensions of the embedding a search on two generators drops, and what that is
+worth elsewhere.
+"""
 
 from functools import partial
 
@@ -19,14 +21,24 @@ with ui.page(__file__) as page:
     pairs = atlas.removals(METRIC)
     with page.controls():
         pair = results.choose_pair(page)
-        at_cut = page.toggle("cut", "Cut at the best scores", True,
-                             help="A component is removed only if both lists, each cut at its best score, remove it. Switch off "
-                             "to move along both lists by the slider.")  # fmt: skip
+        at_cut = page.toggle(
+            "cut",
+            "Cut at the best scores",
+            True,
+            help=(
+                "A component is removed only if both lists, each cut at its best score, remove it."
+                " Switch off to move along both lists by the slider."
+            ),
+        )
         shown = page.select("shown", "Matrix", ["change", "after", "before"], kind="segmented")
     first, second = pair
     directions = atlas.components(pair)
     longest = min(len(d.removed) for d in directions)
-    along = int(page.slider("removed", "Removals along both lists", 0, longest, longest // 2, disabled=at_cut))
+    along = int(
+        page.slider(
+            "removed", "Removals along both lists", 0, longest, longest // 2, disabled=at_cut
+        )
+    )
     depth = None if at_cut else along
     removed = atlas.removed(pair, depth)
     kept = atlas.about["components"] - len(removed)
@@ -34,45 +46,73 @@ with ui.page(__file__) as page:
     sets = tuple((name,) for name in names)
     with st.spinner("Training on what remains …"):
         before = results.matrix(page.workspace, results.Setting(sets), METRIC).on(names)
-        after = results.matrix(page.workspace, results.Setting(sets, EmbeddingView(without=removed)), METRIC).on(names)
+        after = results.matrix(
+            page.workspace, results.Setting(sets, EmbeddingView(without=removed)), METRIC
+        ).on(names)
     change = difference(after, before, METRIC)
     out = ~before.in_domain
     gap, was, now = change.mean(out), before.mean(METRIC, out), after.mean(METRIC, out)
     random = atlas.random_band(pair, kept)
     changes = (
-        f"out-of-domain balanced accuracy changes from {was.value:.3f} to "
-        f"**{now.value:.3f}** ({gap.value:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}, p = {gap.p_value:.2g}); removing as many "
-        f"at random gives {random[0]:.3f} on average."
+        f"out-of-domain balanced accuracy changes from {was.value:.3f} to **{now.value:.3f}**"
+        f" ({gap.value:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}, p = {gap.p_value:.2g}); removing"
+        f" as many at random gives {random[0]:.3f} on average."
     )
     page.answer(
-        f"Searched on {ui.name(first)} and {ui.name(second)}, **{len(removed)} of {atlas.about['components']} components** go. "
-        + (f"On the {len(names)} other generators, {changes}" if gap.n else "One other generator is left, of which no "
-           "detector is out-of-domain: add images of a fourth.")
-    )  # fmt: skip
+        f"Searched on {ui.name(first)} and {ui.name(second)}, **{len(removed)} of"
+        f" {atlas.about['components']} components** go. "
+        + (
+            f"On the {len(names)} other generators, {changes}"
+            if gap.n
+            else (
+                "One other generator is left, of which no "
+                "detector is out-of-domain: add images of a fourth."
+            )
+        )
+    )
     if at_cut and (flatters := results.flattery(page.workspace, pair)):
         st.caption(flatters)
     page.stats(
         [
             ui.Stat("Components kept", f"{kept}", f"of {atlas.about['components']}"),
-            ui.Stat("OOD before", f"{was.value:.3f}", f"{was.n} cells", (was.low, was.high),
-                    "D_eval: neither trained nor tested on a generator of the search."),
+            ui.Stat(
+                "OOD before",
+                f"{was.value:.3f}",
+                f"{was.n} cells",
+                (was.low, was.high),
+                "D_eval: neither trained nor tested on a generator of the search.",
+            ),
             ui.Stat("OOD after", f"{now.value:.3f}", f"{now.n} cells", (now.low, now.high)),
-            ui.Stat("OOD, random removal", f"{random[0]:.3f}", f"{atlas.random_repeats} removals", (random[1], random[2]),
-                    "Band over removals of as many random components."),
+            ui.Stat(
+                "OOD, random removal",
+                f"{random[0]:.3f}",
+                f"{atlas.random_repeats} removals",
+                (random[1], random[2]),
+                "Band over removals of as many random components.",
+            ),
         ]
-    )  # fmt: skip
+    )
     page.protocol(
-        search="From all components down to one: each step drops the one whose removal gives the best balanced accuracy of a "
-        "detector trained on D1's training images and scored on D2's validation images (ties: log-loss), and the same "
-        "from D2 to D1. Every reported score is that of an exactly refitted detector.",
+        search=(
+            "From all components down to one: each step drops the one whose removal gives the best"
+            " balanced accuracy of a detector trained on D1's training images and scored on D2's"
+            " validation images (ties: log-loss), and the same from D2 to D1. Every reported score"
+            " is that of an exactly refitted detector."
+        ),
         removal="A component goes only if both lists remove it.",
-        evaluation="Trained and tested on all other generators (D_eval), C chosen anew on validation; test split; paired "
-        "bootstrap of groups, 1,000 draws.",
-        atlas=f"{len(atlas.pairs)} pairs; computed by python -m precompute search, key {atlas.about['key']}.",
+        evaluation=(
+            "Trained and tested on all other generators (D_eval), C chosen anew on validation; test"
+            " split; paired bootstrap of groups, 1,000 draws."
+        ),
+        atlas=(
+            f"{len(atlas.pairs)} pairs; computed by python -m precompute search, key"
+            f" {atlas.about['key']}."
+        ),
     )
 
     with page.picture(
-        "After less before, cell by cell; in brackets: no difference at a false discovery rate of 5 %."
+        "After less before, cell by cell; in brackets: no difference at a false discovery rate of"
+        " 5 %."
         if shown == "change"
         else f"The matrix {shown} removal."
     ):
@@ -87,40 +127,60 @@ with ui.page(__file__) as page:
         shape = results.removal_geometry(page.workspace, pair, removed)
         page.figure("geometry", partial(figures.geometry_change, shape.table), table=shape.table)
         st.caption(
-            f"Geometry of {shape.images:,} test images of D_eval; random: {shape.controls} removals of as many components."
+            f"Geometry of {shape.images:,} test images of D_eval; random: {shape.controls} removals"
+            " of as many components."
         )
         page.link("geometry", "Over all pairs", d1=first, d2=second)
 
     with page.section(
-        "The search", "Balanced accuracy on the other generator's validation images; rings mark the cuts."
+        "The search",
+        "Balanced accuracy on the other generator's validation images; rings mark the cuts.",
     ):
-        page.figure("search", partial(figures.removal_curves, directions, at=depth), table=search_curves(directions))
+        page.figure(
+            "search",
+            partial(figures.removal_curves, directions, at=depth),
+            table=search_curves(directions),
+        )
 
     with page.section(
-        "Is the selection stable?", "The search repeated on bootstrap draws of its training and validation images."
+        "Is the selection stable?",
+        "The search repeated on bootstrap draws of its training and validation images.",
     ):
         stability = job(
-            page, "stability", "Repeat the search 10 times",
-            lambda progress: selection_stability(page.workspace, pair, repeats=10, progress=progress),
-            about="About a minute.", pair=pair,
-        )  # fmt: skip
+            page,
+            "stability",
+            "Repeat the search 10 times",
+            lambda progress: selection_stability(
+                page.workspace, pair, repeats=10, progress=progress
+            ),
+            about="About a minute.",
+            pair=pair,
+        )
         if stability:
             st.markdown(
-                f"Of the {int(stability.reference.sum())} components kept, a repeat shares **{stability.overlap:.2f}** "
-                f"(Jaccard index, {len(stability.kept)} repeats); random sets of the same sizes {stability.chance_overlap():.2f}."
+                f"Of the {int(stability.reference.sum())} components kept, a repeat shares"
+                f" **{stability.overlap:.2f}** (Jaccard index, {len(stability.kept)} repeats);"
+                f" random sets of the same sizes {stability.chance_overlap():.2f}."
             )
             page.table("stability", stability.to_frame())
 
-    with page.section("All pairs", "Change of OOD balanced accuracy on D_eval by each pair's cut; a click opens a pair. In brackets: not "
-                      "significant at a false discovery rate of 5 % over all pairs."):  # fmt: skip
+    with page.section(
+        "All pairs",
+        "Change of OOD balanced accuracy on D_eval by each pair's cut; a click opens a pair. In"
+        " brackets: not significant at a false discovery rate of 5 % over all pairs.",
+    ):
         better = pairs[(pairs["q_value"] < figures.FALSE_DISCOVERY) & (pairs["change"] > 0)]
         beyond = better[better["after"] > better["random_high"]]
         st.markdown(
-            f"Of {len(pairs)} pairs, **{len(better)}** improve {METRICS[METRIC].in_words} out of domain, and **{len(beyond)}** of "
-            "these also beat the band of random removals."
+            f"Of {len(pairs)} pairs, **{len(better)}** improve {METRICS[METRIC].in_words} out of"
+            f" domain, and **{len(beyond)}** of these also beat the band of random removals."
         )
         family = [domains.family_of[g] for g in atlas.generators]
         page.figure(
-            "atlas", partial(figures.pair_map, pairs, atlas.generators, family, METRIC, selected=(first, second)),
-            table=pairs, clicks=("d1", "d2"),
-        )  # fmt: skip
+            "atlas",
+            partial(
+                figures.pair_map, pairs, atlas.generators, family, METRIC, selected=(first, second)
+            ),
+            table=pairs,
+            clicks=("d1", "d2"),
+        )

@@ -1,4 +1,6 @@
-"""Gallery: the images that a detector is most certain of, right and wrong, and one of them opened."""
+"""Gallery: the images that a detector is most certain of, right and wrong, and one of them
+opened.
+"""
 
 import streamlit as st
 
@@ -21,31 +23,59 @@ with ui.page(__file__) as page:
     page.stats(galleries.stats(images))
     page.protocol(
         detector="Logistic regression, C chosen on validation, refitted on train plus validation.",
-        images="Test split: the fakes of the chosen generators and the real images of their pools, once each.",
+        images=(
+            "Test split: the fakes of the chosen generators and the real images of their pools,"
+            " once each."
+        ),
         certainty="Distance of the score (log-odds of fake) to the detector's own threshold.",
         intervals="95 %, Wilson, images taken as independent.",
     )
 
     shown = arrange(images, order, formats=formats)
-    columns = [*st.columns(2, gap="large"), *st.columns(2, gap="large")] if verdict == "all four" else [st.container()]
-    for group, column in zip(VERDICTS if verdict == "all four" else (verdict,), columns, strict=True):
+    columns = (
+        [*st.columns(2, gap="large"), *st.columns(2, gap="large")]
+        if verdict == "all four"
+        else [st.container()]
+    )
+    for group, column in zip(
+        VERDICTS if verdict == "all four" else (verdict,), columns, strict=True
+    ):
         mine = shown[shown["verdict"] == group]
         count = f"{len(mine)} image{'' if len(mine) == 1 else 's'}"
-        with column, page.section(group.capitalize(), f"{count}, {order.lower()} first; a click opens one below."):
+        with (
+            column,
+            page.section(
+                group.capitalize(), f"{count}, {order.lower()} first; a click opens one below."
+            ),
+        ):
             if verdict == "all four":
                 part = mine.head(EACH)
             else:
-                at = int(page.slider("page", f"Page of {PAGE}", 1, max(1, -(-len(mine) // PAGE)), 1))
+                at = int(
+                    page.slider("page", f"Page of {PAGE}", 1, max(1, -(-len(mine) // PAGE)), 1)
+                )
                 part = mine.iloc[PAGE * (at - 1) : PAGE * at]
-            page.images(galleries.tiles(page.workspace, part, setting, row), opens="image", name=group, width=84,
-                        empty="No image of this test set is in this group.")  # fmt: skip
+            page.images(
+                galleries.tiles(page.workspace, part, setting, row),
+                opens="image",
+                name=group,
+                width=84,
+                empty="No image of this test set is in this group.",
+            )
     with page.section("All of them as a table"):
-        page.table("images", shown.drop(columns="row"), formats={"bytes_per_pixel": "%.2f", "jpeg_quality": "%.0f"})
+        page.table(
+            "images",
+            shown.drop(columns="row"),
+            formats={"bytes_per_pixel": "%.2f", "jpeg_quality": "%.0f"},
+        )
 
     with page.section("One image"):
         with page.controls("Image"):
             path = page.select("image", "Image", images["path"].tolist())
         chosen = images[images["path"] == path].iloc[0]
         galleries.show_image(page, chosen, setting, row, rows[row])
-    with page.section("Its nearest images", "By cosine of embeddings, over all splits; a click opens one in Inspect."):
+    with page.section(
+        "Its nearest images",
+        "By cosine of embeddings, over all splits; a click opens one in Inspect.",
+    ):
         galleries.show_nearest(page, int(chosen["row"]))

@@ -1,4 +1,6 @@
-"""Geometry: how evenly embeddings fill their space, before and after removal, and whether that goes with transfer."""
+"""Geometry: how evenly embeddings fill their space, before and after removal, and whether that goes
+with transfer.
+"""
 
 from functools import partial
 
@@ -15,9 +17,13 @@ METRIC = "balanced_accuracy"
 
 
 @ui.cached
-def linked(workspace: Workspace, measure: str, beyond_random: bool) -> tuple[pd.DataFrame, dict[str, float]]:
+def linked(
+    workspace: Workspace, measure: str, beyond_random: bool
+) -> tuple[pd.DataFrame, dict[str, float]]:
     atlas = results.atlas(workspace)
-    changes = pair_changes(atlas.summary, atlas.geometry, measure, METRIC, beyond_random=beyond_random)
+    changes = pair_changes(
+        atlas.summary, atlas.geometry, measure, METRIC, beyond_random=beyond_random
+    )
     return changes, rank_correlation(changes)
 
 
@@ -26,69 +32,112 @@ with ui.page(__file__) as page:
     with page.controls():
         titles = {title: name for name, title in figures.MEASURES.items()}
         title = page.select("measure", "Measure", list(titles))
-        beyond = page.toggle("beyond", "Beyond random removal", True,
-                             help="Any removal raises IsoScore at a fixed number of images; this takes off what random "
-                             "removals of as many components bring.")  # fmt: skip
+        beyond = page.toggle(
+            "beyond",
+            "Beyond random removal",
+            True,
+            help=(
+                "Any removal raises IsoScore at a fixed number of images; this takes off what"
+                " random removals of as many components bring."
+            ),
+        )
     measure = titles[title]
     changes, link = linked(page.workspace, measure, beyond)
     verdict = (
-        "a more even space goes with better transfer" if link["low"] > 0
-        else "a more even space goes with worse transfer" if link["high"] < 0
-        else "no link that the data can tell from none"
-    )  # fmt: skip
+        "a more even space goes with better transfer"
+        if link["low"] > 0
+        else (
+            "a more even space goes with worse transfer"
+            if link["high"] < 0
+            else "no link that the data can tell from none"
+        )
+    )
     if measure == "mean_cosine":
         verdict = verdict.replace("a more even space", "a higher mean cosine")
     every = atlas.geometry[atlas.geometry["measure"] == measure]
     rises = every["after"] > every["before"]
     surprising = (every["p_value"] < 0.05) & (every["after"] > every["random"])
     page.answer(
-        f"Removal raises {title} for **{int(rises.sum())} of {len(every)} pairs**, but for only **{int(surprising.sum())}** beyond "
-        f"what random removals do. Against the change in out-of-domain balanced accuracy: {verdict} "
-        f"(Spearman **{link['rho']:+.2f}**, {link['low']:+.2f} to {link['high']:+.2f})."
+        f"Removal raises {title} for **{int(rises.sum())} of {len(every)} pairs**, but for only"
+        f" **{int(surprising.sum())}** beyond what random removals do. Against the change in"
+        f" out-of-domain balanced accuracy: {verdict} (Spearman **{link['rho']:+.2f}**,"
+        f" {link['low']:+.2f} to {link['high']:+.2f})."
     )
     page.stats(
         [
-            ui.Stat("Spearman's rho", f"{link['rho']:+.2f}", f"{link['pairs']} pairs of {link['generators']} generators",
-                    (link["low"], link["high"]), "Rank correlation of the change in geometry and in OOD balanced accuracy; "
-                    "the interval draws generators, not pairs.", "+.2f"),
+            ui.Stat(
+                "Spearman's rho",
+                f"{link['rho']:+.2f}",
+                f"{link['pairs']} pairs of {link['generators']} generators",
+                (link["low"], link["high"]),
+                "Rank correlation of the change in geometry and in OOD balanced accuracy; "
+                "the interval draws generators, not pairs.",
+                "+.2f",
+            ),
             ui.Stat("Rises", f"{int(rises.sum())}", f"of {len(every)} pairs"),
-            ui.Stat("Beyond random", f"{int(surprising.sum())}", f"of {len(every)} pairs, each at p < .05",
-                    help="About one pair in forty would be by chance alone."),
+            ui.Stat(
+                "Beyond random",
+                f"{int(surprising.sum())}",
+                f"of {len(every)} pairs, each at p < .05",
+                help="About one pair in forty would be by chance alone.",
+            ),
         ]
-    )  # fmt: skip
+    )
     page.protocol(
-        geometry="Normalised embeddings of the test images of D_eval. IsoScore: (participation ratio - 1) / (components - 1), "
-        "equal to the published algorithm. IsoScore*: the same after shrinkage towards the identity (zeta .2).",
+        geometry=(
+            "Normalised embeddings of the test images of D_eval. IsoScore: (participation ratio -"
+            " 1) / (components - 1), equal to the published algorithm. IsoScore*: the same after"
+            " shrinkage towards the identity (zeta .2)."
+        ),
         random="200 removals of as many random components for each pair.",
-        generalisation="Change of OOD balanced accuracy on D_eval by the pair's removal (Components).",
+        generalisation=(
+            "Change of OOD balanced accuracy on D_eval by the pair's removal (Components)."
+        ),
         interval="95 %, bootstrap over generators, 2,000 draws.",
     )
 
     with page.controls("Pair"):
         pair = results.choose_pair(page)
-    row = changes[[set(p) == set(pair) for p in zip(changes["a"], changes["b"], strict=True)]].iloc[0]
+    row = changes[[set(p) == set(pair) for p in zip(changes["a"], changes["b"], strict=True)]].iloc[
+        0
+    ]
     with page.picture("One point a pair of D_search; a click, or D1 and D2 below, open it."):
         points = changes.assign(
-            name=changes["a"] + " / " + changes["b"], x=changes["geometry"], y=changes["ood"], group="pairs of generators",
+            name=changes["a"] + " / " + changes["b"],
+            x=changes["geometry"],
+            y=changes["ood"],
+            group="pairs of generators",
             detail=changes["kept"].astype(str) + " components kept",
-        )  # fmt: skip
+        )
         against = "less random removals" if beyond else "less before"
         chosen = f"{row['a']} / {row['b']}"
         draw = partial(
-            figures.scatter, points, named=[chosen], selected=chosen, reports=("a", "b"),
-            alt=f"Change of {title} after removal {against} against change of OOD balanced accuracy, {len(points)} pairs: "
-            f"Spearman {link['rho']:+.2f}, 95 % interval {link['low']:+.2f} to {link['high']:+.2f}.",
-            x_title=f"{title} after, {against}", y_title="Change of OOD balanced accuracy", x_reference=0, y_reference=0,
-        )  # fmt: skip
+            figures.scatter,
+            points,
+            named=[chosen],
+            selected=chosen,
+            reports=("a", "b"),
+            alt=(
+                f"Change of {title} after removal {against} against change of OOD balanced"
+                f" accuracy, {len(points)} pairs: Spearman {link['rho']:+.2f}, 95 % interval"
+                f" {link['low']:+.2f} to {link['high']:+.2f}."
+            ),
+            x_title=f"{title} after, {against}",
+            y_title="Change of OOD balanced accuracy",
+            x_reference=0,
+            y_reference=0,
+        )
         page.figure("pairs", draw, table=changes, clicks=("d1", "d2"))
 
     a, b = row["a"], row["b"]
-    with page.section("The chosen pair", f"Searched on {ui.name(a)} and {ui.name(b)}; measured on all others."):
+    with page.section(
+        "The chosen pair", f"Searched on {ui.name(a)} and {ui.name(b)}; measured on all others."
+    ):
         own = atlas.geometry[(atlas.geometry["a"] == a) & (atlas.geometry["b"] == b)]
         page.figure("pair", partial(figures.geometry_change, own), table=own)
         for one in own[own["measure"] == "isoscore"].to_dict("records"):
             st.caption(
-                f"A perfectly isotropic Gaussian cloud of as many images would score {one['isotropic_before']:.3f} before and "
-                f"{one['isotropic_after']:.3f} after."
+                "A perfectly isotropic Gaussian cloud of as many images would score"
+                f" {one['isotropic_before']:.3f} before and {one['isotropic_after']:.3f} after."
             )
         page.link("components", "The search behind it", d1=a, d2=b)

@@ -1,4 +1,6 @@
-"""Heads: every attention head alone, several together, and one opened: words, images, evidence, ablation."""
+"""Heads: every attention head alone, several together, and one opened: words, images, evidence,
+ablation.
+"""
 
 from functools import partial
 
@@ -24,14 +26,31 @@ with ui.page(__file__) as page:
         train = page.generator("train", "Trained on")
         others = [name for name in generators if name != train]
         if not others:
-            raise AigiError("Heads are trained on one generator and scored on another: add images of a second one.")
-        validation = page.generator("validate", "Validated on", attention.surest(page.domains, others), among=others,
-                                    help="Heads are chosen by what they do here; both generators are left out of what "
-                                    "is called out of domain.")  # fmt: skip
+            raise AigiError(
+                "Heads are trained on one generator and scored on another: add images of a second"
+                " one."
+            )
+        validation = page.generator(
+            "validate",
+            "Validated on",
+            attention.surest(page.domains, others),
+            among=others,
+            help=(
+                "Heads are chosen by what they do here; both generators are left out of what "
+                "is called out of domain."
+            ),
+        )
         shown, title = page.select("shows", "Map shows", SHOWN)
         k = int(page.slider("k", "Heads together", 1, attention.MOST, 3))
-        way = page.select("way", "Chosen", attention.WAYS, help="The best k alone, as in the paper; or one by one, each adding "
-                          "most to those already chosen.")  # fmt: skip
+        way = page.select(
+            "way",
+            "Chosen",
+            attention.WAYS,
+            help=(
+                "The best k alone, as in the paper; or one by one, each adding "
+                "most to those already chosen."
+            ),
+        )
     with steps("Training a detector on every head"):
         table = attention.heads_table(workspace, train, validation)
         ways = attention.ways(workspace, train, validation)
@@ -41,27 +60,60 @@ with ui.page(__file__) as page:
     page.answer(attention.answer(table, gain, names, train, validation))
     page.stats(attention.stats(scores, gain, len(chosen)))
     page.protocol(
-        heads="Logistic regression on each head's direct contribution to the embedding, in its exact low-dimensional form; C "
-        "chosen on the training generator's validation split.",
-        choice=f"By balanced accuracy on the validation split of the validation generator; joint selection among the {attention.OFFERED} "
-        "best alone. No test image takes part.",
-        out_of_domain="Test images of all generators but the two, each against the real images of its own pools.",
-        intervals="95 %, bootstrap of groups of test images; Wilson where a single head is scored on validation images.",
+        heads=(
+            "Logistic regression on each head's direct contribution to the embedding, in its exact"
+            " low-dimensional form; C chosen on the training generator's validation split."
+        ),
+        choice=(
+            "By balanced accuracy on the validation split of the validation generator; joint"
+            f" selection among the {attention.OFFERED} best alone. No test image takes part."
+        ),
+        out_of_domain=(
+            "Test images of all generators but the two, each against the real images of its own"
+            " pools."
+        ),
+        intervals=(
+            "95 %, bootstrap of groups of test images; Wilson where a single head is scored on"
+            " validation images."
+        ),
     )
 
     heads = sorted(table["head"], key=attention.parse_head)
     with page.controls("Head"):
-        head = page.select("head", "Opened head", heads, table["head"][0], help="layer.index, both counted from 0.")
-        st.button("Ablate it", on_click=ui.set_control, args=("ablate", [head]), icon=":material/content_cut:",
-                  help="Replace it by its mean and measure all detectors again, below.")  # fmt: skip
-    with page.picture("Each head alone; outlined: the heads chosen. Click a head, or choose it below, to open it."):
-        draw = partial(figures.head_map, table, shown, value_title=title, selected=head, chosen=names)
-        page.figure("map", draw, table=table, clicks=("head",))
-    with page.section("Several together", "How far the first heads of each list get on generators that neither saw."):
-        grown = {name: attention.grown(workspace, train, validation, first) for name, first in ways.items()}
-        curves = partial(
-            figures.head_curves, grown, whole=gain.embedding.value, chosen=k, about=METRICS[attention.METRIC].title
+        head = page.select(
+            "head", "Opened head", heads, table["head"][0], help="layer.index, both counted from 0."
         )
-        page.figure("curves", curves, table=pd.concat(grown, names=["chosen"]).reset_index("chosen"))
+        st.button(
+            "Ablate it",
+            on_click=ui.set_control,
+            args=("ablate", [head]),
+            icon=":material/content_cut:",
+            help="Replace it by its mean and measure all detectors again, below.",
+        )
+    with page.picture(
+        "Each head alone; outlined: the heads chosen. Click a head, or choose it below, to open it."
+    ):
+        draw = partial(
+            figures.head_map, table, shown, value_title=title, selected=head, chosen=names
+        )
+        page.figure("map", draw, table=table, clicks=("head",))
+    with page.section(
+        "Several together",
+        "How far the first heads of each list get on generators that neither saw.",
+    ):
+        grown = {
+            name: attention.grown(workspace, train, validation, first)
+            for name, first in ways.items()
+        }
+        curves = partial(
+            figures.head_curves,
+            grown,
+            whole=gain.embedding.value,
+            chosen=k,
+            about=METRICS[attention.METRIC].title,
+        )
+        page.figure(
+            "curves", curves, table=pd.concat(grown, names=["chosen"]).reset_index("chosen")
+        )
     show_head(page, head, train, heads)
     page.link("words", "What its detector says", train=train)

@@ -1,4 +1,6 @@
-"""Inspect: one image, brought or of the workspace, before all its detectors: verdict, reasons, what if, would it last."""
+"""Inspect: one image, brought or of the workspace, before all its detectors: verdict, reasons, what
+if, would it last.
+"""
 
 from functools import partial
 
@@ -17,58 +19,95 @@ with ui.page(__file__) as page:
     page.answer(verdict.answer(judged))
     page.stats(verdict.stats(judged))
     page.protocol(
-        detectors="Logistic regression on the normalised embedding, one a generator, classes weighing alike, C chosen on "
-        "validation, refitted on train plus validation.",
-        probability="Platt scaling on the validation images of the whole workspace, scored by twins trained without them; "
-        "classes weigh alike, restated for the expectation chosen. Interval: 95 %, bootstrap of groups of those images.",
+        detectors=(
+            "Logistic regression on the normalised embedding, one a generator, classes weighing"
+            " alike, C chosen on validation, refitted on train plus validation."
+        ),
+        probability=(
+            "Platt scaling on the validation images of the whole workspace, scored by twins trained"
+            " without them; classes weigh alike, restated for the expectation chosen. Interval: 95"
+            " %, bootstrap of groups of those images."
+        ),
         together="Mean of the detectors' calibrated log-odds, calibrated again on the same images.",
-        evidence="Exact: the logit is a sum over heads and the tokens that the class token attends to, MLPs, biases and the "
-        "start of the stream, each divided by the embedding's length (Gandelsman et al. 2024, extended by layer norm and biases).",
-        taking_away="A part's direct evidence is taken out of that sum; length, attention and all other parts stay.",
-        uploads="Held in this session's memory; not written to disk; a link opens images of the workspace only.",
+        evidence=(
+            "Exact: the logit is a sum over heads and the tokens that the class token attends to,"
+            " MLPs, biases and the start of the stream, each divided by the embedding's length"
+            " (Gandelsman et al. 2024, extended by layer norm and biases)."
+        ),
+        taking_away=(
+            "A part's direct evidence is taken out of that sum; length, attention and all other"
+            " parts stay."
+        ),
+        uploads=(
+            "Held in this session's memory; not written to disk; a link opens images of the"
+            " workspace only."
+        ),
     )
 
     left, right = st.columns([2, 3], gap="large")
     with left, page.section("The image"):
         verdict.show_picture(page, judged)
-    with right, page.section(
-        "What every detector says",
-        f"Probabilities calibrated on {len(panel.labels)} validation images. A click chooses the detector explained below.",
-    ):  # fmt: skip
+    with (
+        right,
+        page.section(
+            "What every detector says",
+            f"Probabilities calibrated on {len(panel.labels)} validation images. A click chooses"
+            " the detector explained below.",
+        ),
+    ):
         draw = partial(figures.judges, judged.verdicts, selected=judged.judge)
-        page.figure("judges", lambda theme: draw(styles=page.styles(theme), theme=theme), table=judged.verdicts,
-                    clicks=("detector",))  # fmt: skip
+        page.figure(
+            "judges",
+            lambda theme: draw(styles=page.styles(theme), theme=theme),
+            table=judged.verdicts,
+            clicks=("detector",),
+        )
     if len(subject.among) > 1:
         with page.section("All files", "All detectors together, one line a file."):
             page.table("files", inspection.all_files(workspace, subject, judged.rate, judged.prior))
 
-    parts, names, region = None, list[str](), verdict.NOWHERE  # none: the sum could not be made, nor what rests on it
+    parts, names, region = (
+        None,
+        list[str](),
+        verdict.NOWHERE,
+    )  # none: the sum could not be made, nor what rests on it
     with page.section(
-        "Why", f"The logit of {judged.mine['logit']:+.2f} as a sum, term by term. Positive speaks for generated."
+        "Why",
+        f"The logit of {judged.mine['logit']:+.2f} as a sum, term by term. Positive speaks for"
+        " generated.",
     ):
         parts, names, region = verdict.why(page, judged)
     if parts is not None and names:
         with page.section(
-            "The strongest heads in words", "Texts nearest to a head's fakes less reals; p by permutation, one head."
+            "The strongest heads in words",
+            "Texts nearest to a head's fakes less reals; p by permutation, one head.",
         ):
             heads = [attention.parse_head(name) for name in names[:5]]
             page.table("words", inspection.head_words(workspace, judged.judge, heads))
             page.link(
-                "heads", "Open the strongest head", head=names[0], **({"train": judged.judge} if judged.at else {})
+                "heads",
+                "Open the strongest head",
+                head=names[0],
+                **({"train": judged.judge} if judged.at else {}),
             )
-        with page.section("What if", "Parts taken away together: their direct evidence leaves the sum."):
+        with page.section(
+            "What if", "Parts taken away together: their direct evidence leaves the sum."
+        ):
             verdict.what_if(page, judged, parts, names, region)
 
     with page.section(
-        "Would it survive?", "The same image compressed, resized, blurred, with noise, cropped, as a screenshot."
+        "Would it survive?",
+        "The same image compressed, resized, blurred, with noise, cropped, as a screenshot.",
     ):
         verdict.survives(page, judged)
     with page.section(
         "What lies nearest",
-        "By cosine of embeddings, over all splits; a click on an image opens it here, in a new tab.",
+        "By cosine of embeddings, over all splits; a click on an image opens it here, in a new"
+        " tab.",
     ):
         verdict.show_nearest(page, judged)
     with page.section(
-        "May its probabilities be trusted?", f"{ui.name(judged.judge)} on test images, which it has never seen."
+        "May its probabilities be trusted?",
+        f"{ui.name(judged.judge)} on test images, which it has never seen.",
     ):
         verdict.trust(page, judged)

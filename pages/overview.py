@@ -13,38 +13,70 @@ with ui.page(__file__) as page:
     table = results.contents(workspace)
     real, images = table["family"] == "real", table[["train", "val", "test"]].sum(axis=1)
     page.answer(
-        f"{ui.name(workspace.name)} holds **{len(domains.generators)} generators** of {len(set(domains.families))} families "
-        f"and real images of {int(real.sum())} pools, as seen by the image encoder {ui.name(encoder['model'])}."
+        f"{ui.name(workspace.name)} holds **{len(domains.generators)} generators** of"
+        f" {len(set(domains.families))} families and real images of {int(real.sum())} pools, as"
+        f" seen by the image encoder {ui.name(encoder['model'])}."
     )
     page.stats(
         [
             ui.Stat("Fakes", f"{images[~real].sum():,}", f"{len(domains.generators)} generators"),
-            ui.Stat("Real images", f"{images[real].sum():,}", f"{int(real.sum())} pools",
-                    help="A generator is trained and tested against the real images of its own pool."),
-            ui.Stat("Embedding", f"{encoder['embedding_width']}", "components of the joint space",
-                    help="What detectors see of an image: the encoder's own final output, in the space that it shares with texts."),
-            ui.Stat("Attention heads", f"{encoder['layers'] * encoder['heads']}",
-                    f"{encoder['layers']} layers × {encoder['heads']}",
-                    help="Parts of the encoder whose direct contributions to the embedding can be told apart."),
+            ui.Stat(
+                "Real images",
+                f"{images[real].sum():,}",
+                f"{int(real.sum())} pools",
+                help="A generator is trained and tested against the real images of its own pool.",
+            ),
+            ui.Stat(
+                "Embedding",
+                f"{encoder['embedding_width']}",
+                "components of the joint space",
+                help=(
+                    "What detectors see of an image: the encoder's own final output, in the space"
+                    " that it shares with texts."
+                ),
+            ),
+            ui.Stat(
+                "Attention heads",
+                f"{encoder['layers'] * encoder['heads']}",
+                f"{encoder['layers']} layers × {encoder['heads']}",
+                help=(
+                    "Parts of the encoder whose direct contributions to the embedding can be told"
+                    " apart."
+                ),
+            ),
         ]
-    )  # fmt: skip
+    )
     page.protocol(
-        encoder=f"{encoder['library']} {encoder['model']} ({encoder['pretrained']}), weights SHA-256 "
-        f"{encoder['weights_sha256'][:16]}…",
-        splits="By group (same prompt, same scene); the same real images serve every generator of a pool.",
-        detectors="Logistic regression on the embedding, one a generator, classes weighing alike; balanced accuracy on the test split, 95 % bootstrap intervals.",
-        file_facts="Boosted trees on format, size, compression and metadata alone, trained and tested on the same images.",
+        encoder=(
+            f"{encoder['library']} {encoder['model']} ({encoder['pretrained']}), weights SHA-256 "
+            f"{encoder['weights_sha256'][:16]}…"
+        ),
+        splits=(
+            "By group (same prompt, same scene); the same real images serve every generator of a"
+            " pool."
+        ),
+        detectors=(
+            "Logistic regression on the embedding, one a generator, classes weighing alike;"
+            " balanced accuracy on the test split, 95 % bootstrap intervals."
+        ),
+        file_facts=(
+            "Boosted trees on format, size, compression and metadata alone, trained and tested on"
+            " the same images."
+        ),
     )
     with page.section("What stands out"):
         findings = st.container()  # filled last, so that the rest of the page does not wait for it
 
     with page.section(
-        "Sources", "Images of each split, and what their files say. A fact that differs gives the label away."
+        "Sources",
+        "Images of each split, and what their files say. A fact that differs gives the label away.",
     ):
         page.table("sources", table, formats={"jpeg_quality": "%.0f"})
 
     with page.section(
-        "Examples", "Two of each source, taken by their hash and not by their looks. A click opens one in Inspect."
+        "Examples",
+        "Two of each source, taken by their hash and not by their looks. A click opens one in"
+        " Inspect.",
     ):
         page.images(results.example_tiles(workspace), width=results.EXAMPLE_WIDTH)
 
@@ -63,9 +95,11 @@ with ui.page(__file__) as page:
         )
         hardest, best = matrix.hardest(DEFAULT_METRIC), matrix.best_detector(DEFAULT_METRIC)
         page.finding(
-            f"A detector reaches a balanced accuracy of **{inside.value:.3f}** on the generator it knows"
+            f"A detector reaches a balanced accuracy of **{inside.value:.3f}** on the generator it"
+            " knows"
             + (
-                f" and **{ood.value:.3f}** on others: it loses {gap.value:.3f} (95 % interval {gap.low:.3f} to {gap.high:.3f}, {gap.n} cells)."
+                f" and **{ood.value:.3f}** on others: it loses {gap.value:.3f} (95 % interval"
+                f" {gap.low:.3f} to {gap.high:.3f}, {gap.n} cells)."
                 if ood.n
                 else "; there is no other to try it on."
             )
@@ -80,22 +114,29 @@ with ui.page(__file__) as page:
                 )
             )
             page.finding(
-                f"Hardest to find unseen is {ui.name(hardest[0])}: {hard['value']:.3f} on average (95 % interval "
-                f"{hard['low']:.3f} to {hard['high']:.3f}, {hard['n']:.0f} detectors). The detector of {ui.name(best[0])} "
-                f"carries over best: {far['value']:.3f} ({far['low']:.3f} to {far['high']:.3f}, {far['n']:.0f} generators)."
+                f"Hardest to find unseen is {ui.name(hardest[0])}: {hard['value']:.3f} on average"
+                f" (95 % interval {hard['low']:.3f} to {hard['high']:.3f}, {hard['n']:.0f}"
+                f" detectors). The detector of {ui.name(best[0])} carries over best:"
+                f" {far['value']:.3f} ({far['low']:.3f} to {far['high']:.3f}, {far['n']:.0f}"
+                " generators)."
             )
             page.link("transfer", "Open this pair", train=best[0], test=hardest[0])
             page.link("gallery", "Its images, right and wrong", train=best[0], tests=[hardest[0]])
         facts = results.fact_matrix(workspace)
         blind = facts.mean(DEFAULT_METRIC, facts.in_domain)
-        telling = "what they learn may be partly that" if blind.low > 0.5 else "no more than a guess"
+        telling = (
+            "what they learn may be partly that" if blind.low > 0.5 else "no more than a guess"
+        )
         page.finding(
-            f"Without looking at a pixel, file format, size and compression reach **{blind.value:.3f}** (95 % interval "
-            f"{blind.low:.3f} to {blind.high:.3f}, {blind.n} generators) where the detectors reach {inside.value:.3f}: {telling}."
+            "Without looking at a pixel, file format, size and compression reach"
+            f" **{blind.value:.3f}** (95 % interval {blind.low:.3f} to {blind.high:.3f}, {blind.n}"
+            f" generators) where the detectors reach {inside.value:.3f}: {telling}."
         )
         page.link("audit", "Which facts give which generator away")
         page.figure(
             "generators",
-            lambda theme: figures.generator_intervals(matrix, DEFAULT_METRIC, page.styles(theme), theme=theme),
+            lambda theme: figures.generator_intervals(
+                matrix, DEFAULT_METRIC, page.styles(theme), theme=theme
+            ),
             table=matrix.by_test(DEFAULT_METRIC),
         )

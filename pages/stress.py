@@ -1,4 +1,6 @@
-"""Stress: what compression, resizing, blur and noise do to detectors, on both classes and on one, and what helps."""
+"""Stress: what compression, resizing, blur and noise do to detectors, on both classes and on one,
+and what helps.
+"""
 
 from functools import partial
 
@@ -18,54 +20,100 @@ def body(page: ui.Page) -> None:
         found = stressed.tested(page.workspace)
     with page.controls():
         op_title = page.select("op", "Operation", list(ops), stressed.hardest(summary))
-        side = page.select("side", "Applied to", stressed.SIDE_OPTIONS, help="On one class alone it shows bias: whether the operation "
-                           "itself looks like generation, or hides it.")  # fmt: skip
-        cells = page.select("cells", "Cells", stressed.cell_options(summary), kind="segmented", help="In-domain: each "
-                            "detector on its own generator. Out of domain: on all others.")  # fmt: skip
+        side = page.select(
+            "side",
+            "Applied to",
+            stressed.SIDE_OPTIONS,
+            help=(
+                "On one class alone it shows bias: whether the operation "
+                "itself looks like generation, or hides it."
+            ),
+        )
+        cells = page.select(
+            "cells",
+            "Cells",
+            stressed.cell_options(summary),
+            kind="segmented",
+            help="In-domain: each detector on its own generator. Out of domain: on all others.",
+        )
     op = ops[op_title]
     page.answer(stressed.answer(summary))
     page.stats(stressed.stats(summary, op))
     page.protocol(
-        training="Each generator alone, logistic regression on the embedding, C chosen on validation, classes weigh alike; on "
-        "clean images unless it says otherwise.",
-        testing="The same test images and bootstrap draws under every operation, so that every change is paired.",
+        training=(
+            "Each generator alone, logistic regression on the embedding, C chosen on validation,"
+            " classes weigh alike; on clean images unless it says otherwise."
+        ),
+        testing=(
+            "The same test images and bootstrap draws under every operation, so that every change"
+            " is paired."
+        ),
         operations=stressed.explained(page.workspace),
         intervals="95 %, bootstrap of groups of test images (1,000 draws); q: Benjamini-Hochberg.",
     )
 
     with page.picture(
-        "What each operation costs, robustness and bias apart: what fakes alone lose, the operation hides; what real images "
-        "alone lose, it makes look generated. The two add up to the change on both classes. A click chooses an operation."
+        "What each operation costs, robustness and bias apart: what fakes alone lose, the operation"
+        " hides; what real images alone lose, it makes look generated. The two add up to the change"
+        " on both classes. A click chooses an operation."
     ):
         draw = partial(figures.side_changes, summary, cells, selected=op_title)
         page.figure("sides", draw, table=summary, clicks=("op",))
 
-    clean, moved, change = found.matrices[CLEAN, CLEAN, "both"], found.matrices[CLEAN, op, side], found.change(op, side)
+    clean, moved, change = (
+        found.matrices[CLEAN, CLEAN, "both"],
+        found.matrices[CLEAN, op, side],
+        found.change(op, side),
+    )
     with page.section("The matrix before and after"):
-        for column, name, matrix in zip(st.columns(2), ("clean", "perturbed"), (clean, moved), strict=True):
+        for column, name, matrix in zip(
+            st.columns(2), ("clean", "perturbed"), (clean, moved), strict=True
+        ):
             with column:
                 st.markdown("**Clean test images**" if name == "clean" else f"**{op_title}**")
-                page.figure(f"matrix-{name}", partial(figures.transfer_heatmap, matrix, stressed.METRIC, compact=True),
-                            table=matrix.to_frame())  # fmt: skip
-        st.markdown("Perturbed (A) less clean (B); in brackets: no difference at a false discovery rate of 5 %.")
+                page.figure(
+                    f"matrix-{name}",
+                    partial(figures.transfer_heatmap, matrix, stressed.METRIC, compact=True),
+                    table=matrix.to_frame(),
+                )
+        st.markdown(
+            "Perturbed (A) less clean (B); in brackets: no difference at a false discovery rate of"
+            " 5 %."
+        )
         families = (moved.train_families, moved.test_families)
-        page.figure("difference", partial(figures.difference_heatmap, change, families), table=change.to_frame())
+        page.figure(
+            "difference",
+            partial(figures.difference_heatmap, change, families),
+            table=change.to_frame(),
+        )
 
-    with page.section("By generator", f"Each tested generator under {op_title}; paired, n detectors each."):
+    with page.section(
+        "By generator", f"Each tested generator under {op_title}; paired, n detectors each."
+    ):
         left, right = st.columns(2, gap="large")
         with left:
             draw = partial(figures.generator_changes, by_generator, op, cells, side)
-            page.figure("generators", lambda theme: draw(page.styles(theme), theme=theme), table=by_generator)
+            page.figure(
+                "generators",
+                lambda theme: draw(page.styles(theme), theme=theme),
+                table=by_generator,
+            )
         with right:
             kinds = stressed.kind_options(page.workspace)
             if kinds:
                 kind = page.select("kind", "Over the strength of", kinds)
                 chosen = page.generators("tests", "Generators", page.domains.generators[:4])
                 line = partial(figures.strength_curves, by_generator, kind, cells, chosen)
-                page.figure("strength", lambda theme: line(page.styles(theme), theme=theme),
-                            table=stressed.of_kind(by_generator, kind, chosen))  # fmt: skip
+                page.figure(
+                    "strength",
+                    lambda theme: line(page.styles(theme), theme=theme),
+                    table=stressed.of_kind(by_generator, kind, chosen),
+                )
 
-    with page.section("Does training on perturbed images help?", "Gain over detectors of clean images, under the same tests."):  # fmt: skip
+    with page.section(
+        "Does training on perturbed images help?",
+        "Gain over detectors of clean images, under the same tests.",
+    ):
         if options := stressed.training_options(page.workspace):
             trained = page.select("trained", "Trained on", options)
             with steps("Training on the copies"):
@@ -76,14 +124,18 @@ def body(page: ui.Page) -> None:
 
     with page.section(
         "Which components hold",
-        f"Each component of the embedding under {op_title}: up, how well its order of images survives; sideways, how far "
-        "its mean moves.",
+        f"Each component of the embedding under {op_title}: up, how well its order of images"
+        " survives; sideways, how far its mean moves.",
     ):
         stability = stressed.component_stability(page.workspace, op)
         page.finding(stressed.components_in_words(stability))
-        page.figure("components", partial(figures.component_scatter, stability, op), table=stability)
+        page.figure(
+            "components", partial(figures.component_scatter, stability, op), table=stability
+        )
 
-    with page.section("Which heads hold", "Each head alone, trained on clean images, tested on both."):
+    with page.section(
+        "Which heads hold", "Each head alone, trained on clean images, tested on both."
+    ):
         if stressed.has_heads(page.workspace, op):
             train = page.generator("train", "Detector trained on")
             if (heads := stressed.robust_heads(page, op, train)) is not None:
@@ -96,5 +148,7 @@ with ui.page(__file__) as page:
     if stressed.op_options(page.workspace):
         body(page)
     else:
-        page.answer("**Not tested yet:** this workspace holds no perturbed copies of its test images.")
+        page.answer(
+            "**Not tested yet:** this workspace holds no perturbed copies of its test images."
+        )
         page.notice(stressed.no_copies(page.workspace))

@@ -1,4 +1,6 @@
-"""Transfer: the matrix of detectors by generators, its summaries, a second setting beside it, one cell opened."""
+"""Transfer: the matrix of detectors by generators, its summaries, a second setting beside it, one
+cell opened.
+"""
 
 from functools import partial
 
@@ -14,7 +16,10 @@ with ui.page(__file__) as page:
     with page.controls():
         about = results.choose_metric(page)
         how = page.select(
-            "sets", "Trained on", list(TRAINING), help="; ".join(f"{k}: {v}" for k, v in TRAINING.items())
+            "sets",
+            "Trained on",
+            list(TRAINING),
+            help="; ".join(f"{k}: {v}" for k, v in TRAINING.items()),
         )
         chosen = results.choose_setting(page, (), searched=True)
         compare = page.toggle("compare", "Compare")
@@ -22,38 +27,57 @@ with ui.page(__file__) as page:
     rows, metric = list(sets), about.name
     with st.spinner("Training and measuring the detectors …"):
         matrix = results.matrix(page.workspace, setting, metric).on(names)
-    inside, ood, every = (matrix.mean(metric, cells) for cells in (matrix.in_domain, ~matrix.in_domain, None))
+    inside, ood, every = (
+        matrix.mean(metric, cells) for cells in (matrix.in_domain, ~matrix.in_domain, None)
+    )
     hardest = matrix.hardest(metric)
     page.answer(
         f"On generators they know, detectors reach {about.in_words} **{inside.value:.3f}**; "
         + (f"on others **{ood.value:.3f}**." if ood.n else "there is no other to try them on.")
-        + (f" Hardest to find unseen is {ui.name(hardest[0])} ({hardest[1]:.3f})." if hardest else "")
+        + (
+            f" Hardest to find unseen is {ui.name(hardest[0])} ({hardest[1]:.3f})."
+            if hardest
+            else ""
+        )
     )
     page.stats(
         [
             ui.Stat(title, f"{mean.value:.3f}", f"{mean.n} cells", (mean.low, mean.high), help)
             for title, mean, help in (
                 ("In-domain", inside, "Tested on a generator that the detector was trained on."),
-                ("Out of domain", ood, "OOD: tested on a generator that the detector has never seen."),
+                (
+                    "Out of domain",
+                    ood,
+                    "OOD: tested on a generator that the detector has never seen.",
+                ),
                 ("All cells", every, ""),
             )
             if mean.n
         ]
-    )  # fmt: skip
+    )
     if metric == "accuracy":
         page.notice(
-            f"Plain accuracy depends on how many real images stand against a generator's fakes: always naming the "
-            f"larger class reaches up to {matrix.majority_accuracy.max():.2f} here. Balanced accuracy does not."
+            "Plain accuracy depends on how many real images stand against a generator's fakes:"
+            f" always naming the larger class reaches up to {matrix.majority_accuracy.max():.2f}"
+            " here. Balanced accuracy does not."
         )
     if flatters := results.flattery(page.workspace, setting.d_search):
         st.caption(flatters)
     page.protocol(
         metric=f"{about.title}: {about.description}.",
         features=results.view_in_words(setting),
-        training=f"{TRAINING[how]}; logistic regression, C chosen on validation, refitted on train plus validation; "
-        f"classes {'weigh alike' if setting.balance else 'weigh by their numbers'}.",
-        testing="Each generator's fakes of the test split against the real images of its own pools.",
-        intervals="95 %, bootstrap of groups of test images (1,000 draws); the training images stay fixed.",
+        training=(
+            f"{TRAINING[how]}; logistic regression, C chosen on validation, refitted on train plus"
+            " validation; classes"
+            f" {'weigh alike' if setting.balance else 'weigh by their numbers'}."
+        ),
+        testing=(
+            "Each generator's fakes of the test split against the real images of its own pools."
+        ),
+        intervals=(
+            "95 %, bootstrap of groups of test images (1,000 draws); the training images stay"
+            " fixed."
+        ),
     )
 
     with page.controls("Cell"):
@@ -61,11 +85,14 @@ with ui.page(__file__) as page:
         test = page.generator("test", "Tested on", names[-1], among=names)
     draw = partial(figures.transfer_heatmap, metric=metric, rows=rows, selected=(train, test))
     with page.picture("Click a cell, or choose it below, to open it."):
-        page.figure("matrix", partial(draw, matrix), table=matrix.to_frame(), clicks=("train", "test"))
+        page.figure(
+            "matrix", partial(draw, matrix), table=matrix.to_frame(), clicks=("train", "test")
+        )
 
     if compare:
         with page.section(
-            "A second setting beside it", "In brackets: no difference at a false discovery rate of 5 % over all cells."
+            "A second setting beside it",
+            "In brackets: no difference at a false discovery rate of 5 % over all cells.",
         ):
             with page.controls("B"):
                 other = results.choose_setting(page, (), "B", beside=chosen, searched=True)
@@ -74,8 +101,9 @@ with ui.page(__file__) as page:
             change = difference(first, second, metric)
             gap = change.mean(~first.in_domain)
             st.markdown(
-                f"Out of domain, A is **{gap.value:+z.3f}** against B (95 % interval {gap.low:+.3f} to {gap.high:+.3f}, "
-                f"p = {gap.p_value:.2g}, {gap.n} cells). A: {results.view_in_words(pair[0])} B: {results.view_in_words(pair[1])}"
+                f"Out of domain, A is **{gap.value:+z.3f}** against B (95 % interval {gap.low:+.3f}"
+                f" to {gap.high:+.3f}, p = {gap.p_value:.2g}, {gap.n} cells). A:"
+                f" {results.view_in_words(pair[0])} B: {results.view_in_words(pair[1])}"
             )
             for column, name, shown in zip(st.columns(2), "AB", (first, second), strict=True):
                 with column:
@@ -89,14 +117,22 @@ with ui.page(__file__) as page:
             families = (first.train_families, first.test_families)
             page.figure(
                 "difference",
-                partial(figures.difference_heatmap, change, families, rows=list(common), selected=(train, test)),
+                partial(
+                    figures.difference_heatmap,
+                    change,
+                    families,
+                    rows=list(common),
+                    selected=(train, test),
+                ),
                 table=change.to_frame(),
                 clicks=("train", "test"),
             )
 
     show_cell(page, setting, rows.index(train), train, test)
 
-    with page.section("By family and generator", "Means over cells out of domain, with 95 % intervals."):
+    with page.section(
+        "By family and generator", "Means over cells out of domain, with 95 % intervals."
+    ):
         left, right = st.columns(2)
         with left:
             blocks = matrix.blocks(metric)

@@ -1,4 +1,6 @@
-"""Words: what a detector says, against chance; two detectors; names and generality; a concept taken away."""
+"""Words: what a detector says, against chance; two detectors; names and generality; a concept taken
+away.
+"""
 
 from functools import partial
 
@@ -16,98 +18,158 @@ with ui.page(__file__) as page:
         shown = int(page.slider("shown", "Rows", 5, explained.LISTED, 12))
     workspace, train = page.workspace, names[row]
     with st.spinner(
-        "Training the detector and, where its words are not stored, three hundred more on shuffled labels …"
+        "Training the detector and, where its words are not stored, three hundred more on shuffled"
+        " labels …"
     ):
         said = explained.words(workspace, setting, row, texts)
         matrix = results.matrix(workspace, setting, explained.METRIC)
     page.answer(wording.answer(said, train))
     page.stats(
-        wording.stats(said, len(explained.lexicon(workspace, texts)), explained.out_of_domain(workspace, setting, row))
+        wording.stats(
+            said,
+            len(explained.lexicon(workspace, texts)),
+            explained.out_of_domain(workspace, setting, row),
+        )
     )
     page.protocol(
         direction="The detector's weights in the joint space of images and texts; towards fake.",
-        chance=f"The same training on labels shuffled within pools, groups kept together ({said.draws} times); p-values "
-        "are family-wise over all texts searched (single-step max-T).",
+        chance=(
+            f"The same training on labels shuffled within pools, groups kept together ({said.draws}"
+            " times); p-values are family-wise over all texts searched (single-step max-T)."
+        ),
         near_duplicates="Texts that say the same (cosine .9, or the same letters) share one row.",
-        intervals="95 %, bootstrap of groups of test images; of detectors where correlations are over detectors.",
+        intervals=(
+            "95 %, bootstrap of groups of test images; of detectors where correlations are over"
+            " detectors."
+        ),
     )
 
     with page.controls("Text"):
-        text = page.select("text", "Opened text", list(dict.fromkeys([*said.nearest["text"], *said.farthest["text"]])))
-        st.button("Take it away", on_click=ui.set_control, args=("remove", text), icon=":material/content_cut:",
-                  help="Project it out of every image and measure all detectors again, below.")  # fmt: skip
+        text = page.select(
+            "text",
+            "Opened text",
+            list(dict.fromkeys([*said.nearest["text"], *said.farthest["text"]])),
+        )
+        st.button(
+            "Take it away",
+            on_click=ui.set_control,
+            args=("remove", text),
+            icon=":material/content_cut:",
+            help="Project it out of every image and measure all detectors again, below.",
+        )
     with page.picture(
-        "Grey: where 95 % of detectors trained on shuffled labels lie at that rank. **Bold**: beyond chance. "
-        "Click a text, or choose it below, to open it."
+        "Grey: where 95 % of detectors trained on shuffled labels lie at that rank. **Bold**:"
+        " beyond chance. Click a text, or choose it below, to open it."
     ):
-        wording.both_sides(page, "", said, ("Speaks for fake", "Speaks for real"), shown, clicks=("text",))
+        wording.both_sides(
+            page, "", said, ("Speaks for fake", "Speaks for real"), shown, clicks=("text",)
+        )
     with page.section():
         wording.opened(page, said, text)
 
     with page.section(
         "What else gives its fakes away",
-        "Weights cannot say what real and fake images share, nor what the encoder hardly sees: its training images and their "
-        "files can.",
+        "Weights cannot say what real and fake images share, nor what the encoder hardly sees: its"
+        " training images and their files can.",
     ):
         if exposed := explained.exposed(workspace, setting, row, texts):
             wording.exposed(page, exposed)
         shows = explained.content(workspace, setting.sets[row], texts)
-        st.markdown("**What its training images show**, real and fake alike, beside all other images")
-        page.figure("content", partial(figures.said_list, shows, "nearest", shown), table=shows.listed("nearest"))
+        st.markdown(
+            "**What its training images show**, real and fake alike, beside all other images"
+        )
+        page.figure(
+            "content",
+            partial(figures.said_list, shows, "nearest", shown),
+            table=shows.listed("nearest"),
+        )
 
     with page.section(
         "What its texts are about",
-        f"Categories among the {said.counted} nearest texts (first table) and the {said.counted} farthest, with what the "
-        "category's size and shuffled trainings would give.",
+        f"Categories among the {said.counted} nearest texts (first table) and the {said.counted}"
+        " farthest, with what the category's size and shuffled trainings would give.",
     ):
         for column, side in zip(st.columns(2, gap="medium"), explained.SIDES, strict=True):
             with column:
                 about = said.categories.query("side == @side and count > 0").drop(columns="side")
-                page.table(f"about-{side}", about.head(6), formats={"expected": "%.1f", "null_mean": "%.1f"})
+                page.table(
+                    f"about-{side}",
+                    about.head(6),
+                    formats={"expected": "%.1f", "null_mean": "%.1f"},
+                )
 
     with page.section(
         "Beside another detector",
-        "A is the detector above; B by default the residual of the same training set, or the embedding where A is a residual.",
+        "A is the detector above; B by default the residual of the same training set, or the"
+        " embedding where A is a residual.",
     ):
         with page.controls("Another"):
             other = page.select("train_b", "Detector B", names, train)
             setting_b = results.choose_setting(page, setting.sets, "B", beside=setting)
-        found = explained.comparison(workspace, (setting, row), (setting_b, names.index(other)), texts)
-        page.finding(
-            f"The two directions have a cosine of **{found.cosine:.2f}** (p = {found.p_value:.2g}; 95 % of pairs trained on "
-            f"shuffled labels: {found.null_low:.2f} to {found.null_high:.2f}). Texts of their difference:"
+        found = explained.comparison(
+            workspace, (setting, row), (setting_b, names.index(other)), texts
         )
-        titles = f"More fake to A, trained on {ui.name(train)}", f"More fake to B, trained on {ui.name(other)}"
+        page.finding(
+            f"The two directions have a cosine of **{found.cosine:.2f}** (p = {found.p_value:.2g};"
+            f" 95 % of pairs trained on shuffled labels: {found.null_low:.2f} to"
+            f" {found.null_high:.2f}). Texts of their difference:"
+        )
+        titles = (
+            f"More fake to A, trained on {ui.name(train)}",
+            f"More fake to B, trained on {ui.name(other)}",
+        )
         wording.both_sides(page, "compare-", found.words, titles, shown)
 
     with page.section("Your own phrases"):
         line = page.text(
-            "own", "Phrases, separated by semicolons", placeholder="a photo of food; a human face; blurred edges"
+            "own",
+            "Phrases, separated by semicolons",
+            placeholder="a photo of food; a human face; blurred edges",
         )
         if line.strip():
             mine = explained.words(workspace, setting, row, explained.own_texts(line, texts))
             st.markdown(
-                f"The nearest of your phrases: p = {mine.p_value:.2g}, against shuffled trainings on the same phrases."
+                f"The nearest of your phrases: p = {mine.p_value:.2g}, against shuffled trainings"
+                " on the same phrases."
             )
-            page.figure("own-list", partial(figures.said_list, mine, "nearest"), table=mine.listed("nearest"))
+            page.figure(
+                "own-list",
+                partial(figures.said_list, mine, "nearest"),
+                table=mine.listed("nearest"),
+            )
         else:
-            st.caption("Phrases of the text banks are at hand at once; others need the encoder's text tower.")
+            st.caption(
+                "Phrases of the text banks are at hand at once; others need the encoder's text"
+                " tower."
+            )
 
     with page.section(
-        "Without a concept", "Is this detector only a food detector? Take a concept away and see what is left."
+        "Without a concept",
+        "Is this detector only a food detector? Take a concept away and see what is left.",
     ):
         plain = setting == results.Setting(setting.sets)
         with page.controls("Concept"):
             line = page.text(
-                "remove", "Take away (separate several by semicolons)", placeholder=str(said.nearest["text"][0])
+                "remove",
+                "Take away (separate several by semicolons)",
+                placeholder=str(said.nearest["text"][0]),
             )
             again = page.toggle(
-                "again", "Train again", disabled=not plain,
-                help="Train each detector anew on what is left, with its own C (embedding with bias and balance only).",
-            )  # fmt: skip
+                "again",
+                "Train again",
+                disabled=not plain,
+                help=(
+                    "Train each detector anew on what is left, with its own C (embedding with bias"
+                    " and balance only)."
+                ),
+            )
         if line.strip():
-            with st.spinner("Projecting out and measuring again, with twenty random directions beside …"):
-                effect = explained.concept(workspace, setting, explained.own_texts(line, texts), again and plain)
+            with st.spinner(
+                "Projecting out and measuring again, with twenty random directions beside …"
+            ):
+                effect = explained.concept(
+                    workspace, setting, explained.own_texts(line, texts), again and plain
+                )
             wording.effect(page, "concept", effect, matrix.train_names[row], names)
         else:
             st.caption("Type a text, or open one above and press 'Take it away'.")

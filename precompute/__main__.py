@@ -1,8 +1,8 @@
 """``python -m precompute JOB``: the jobs that write a workspace, one module a job.
 
-A job's module has ``add_parser(subparsers)``, which adds its parser and options, and ``run(args) -> int``, which
-does the work and returns the exit code. Only the module of the job that was asked for is imported, so that
-``--help`` is quick and ``ingest`` never loads torch.
+A job's module has ``add_parser(subparsers)``, which adds its parser and options, and ``run(args) ->
+int``, which does the work and returns the exit code. Only the module of the job that was asked for
+is imported, so that ``--help`` is quick and ``ingest`` never loads torch.
 """
 
 from __future__ import annotations
@@ -19,12 +19,27 @@ JOBS: dict[str, tuple[str, str]] = {
     "build": ("precompute.build", "ingest, encode, text and detectors in one go"),
     "ingest": ("precompute.ingest", "read a folder of images into a new workspace"),
     "encode": ("precompute.encode", "compute embeddings and head contexts of a workspace's images"),
-    "detectors": ("precompute.detectors", "train one detector a generator, so that pages open at once"),
-    "search": ("precompute.search", "component and head search for pairs of generators, measured on the others"),
+    "detectors": (
+        "precompute.detectors",
+        "train one detector a generator, so that pages open at once",
+    ),
+    "search": (
+        "precompute.search",
+        "component and head search for pairs of generators, measured on the others",
+    ),
     "report": ("precompute.report", "fill the tables of a results page from a searched workspace"),
-    "words": ("precompute.words", "nearest texts of all detectors with their nulls, and TextSpan of all heads"),
-    "perturb": ("precompute.perturb", "encode perturbed copies of the test images: JPEG, resizing, blur, noise, ..."),
-    "audit": ("precompute.audit", "what gives the label away: file facts, leaks, content, common marks"),
+    "words": (
+        "precompute.words",
+        "nearest texts of all detectors with their nulls, and TextSpan of all heads",
+    ),
+    "perturb": (
+        "precompute.perturb",
+        "encode perturbed copies of the test images: JPEG, resizing, blur, noise, ...",
+    ),
+    "audit": (
+        "precompute.audit",
+        "what gives the label away: file facts, leaks, content, common marks",
+    ),
     "text": ("precompute.text", "embed words and phrases with a workspace's text tower"),
     "verify": ("precompute.verify", "check every hash and shape of a workspace"),
     "demo": ("precompute.demo", "rebuild the embedded demo from its images"),
@@ -33,9 +48,13 @@ JOBS: dict[str, tuple[str, str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one job; returns 0, 2 for a mistake its reader can mend, 130 when interrupted, or the job's own code."""
+    """Run one job; returns 0, 2 for a mistake its reader can mend, 130 when interrupted, or the
+    job's own code.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="python -m precompute", description="Jobs that write a workspace.")
+    parser = argparse.ArgumentParser(
+        prog="python -m precompute", description="Jobs that write a workspace."
+    )
     subparsers = parser.add_subparsers(dest="job", metavar="JOB", required=True)
     wanted = arguments[0] if arguments else ""
     try:

@@ -1,7 +1,7 @@
 """Audit a workspace and keep what was found: ``python -m precompute audit --workspace W``.
 
-Common marks (a colour bar, a logo) are looked for in the images themselves, where they can be read; everything else
-needs the workspace alone.
+Common marks (a colour bar, a logo) are looked for in the images themselves, where they can be read;
+everything else needs the workspace alone.
 """
 
 from __future__ import annotations
@@ -26,10 +26,17 @@ SIDE = 64
 
 def add_parser(subparsers: Any) -> None:
     """Register ``audit``."""
-    parser = subparsers.add_parser("audit", description="Can a workspace's labels be guessed without looking?")
+    parser = subparsers.add_parser(
+        "audit", description="Can a workspace's labels be guessed without looking?"
+    )
     add = parser.add_argument
     add("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
-    add("--images", type=Path, metavar="DIR", help="folder of the images (default: as ingest recorded)")
+    add(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="folder of the images (default: as ingest recorded)",
+    )
     add("--draws", type=int, default=1000, help="bootstrap draws of every interval (default 1,000)")
     add("--force", action="store_true", help="compute again what is there")
 
@@ -50,25 +57,43 @@ def run(args: argparse.Namespace) -> int:
         except WorkspaceError:
             pass  # not yet, or damaged
     start = time.perf_counter()
-    with exclusive(workspace.path, "audit"), threadpool_limits(1), tempfile.TemporaryDirectory() as scratch:
+    with (
+        exclusive(workspace.path, "audit"),
+        threadpool_limits(1),
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         pixels, note = squares(workspace, args.images, Path(scratch) / "squares.npy")
         found = audit(
-            workspace, bank=settings.bank, pixels=pixels, draws=settings.draws, seed=settings.seed,
+            workspace,
+            bank=settings.bank,
+            pixels=pixels,
+            draws=settings.draws,
+            seed=settings.seed,
             tell=lambda step: print(f"{step} ...", file=sys.stderr, flush=True),
-        )  # fmt: skip
+        )
         seconds = round(time.perf_counter() - start, 1)
-        key = save_audit(workspace, found, settings, {"marks": note, "seconds": seconds, "tools": tool_versions()})
-    print(f"Audited {len(found.verdicts)} generators in {seconds:.0f} s ({note}): {workspace.result_path(KIND, key)}")
+        key = save_audit(
+            workspace,
+            found,
+            settings,
+            {"marks": note, "seconds": seconds, "tools": tool_versions()},
+        )
+    print(
+        f"Audited {len(found.verdicts)} generators in {seconds:.0f} s ({note}):"
+        f" {workspace.result_path(KIND, key)}"
+    )
     return 0
 
 
 def squares(
     workspace: Workspace, images: Path | None, scratch: Path
 ) -> tuple[UInt8[np.ndarray, "N s s 3"] | None, str]:
-    """Every image squeezed to one small square, and a note on it; None where the images are not at hand.
+    """Every image squeezed to one small square, and a note on it; None where the images are not at
+    hand.
 
     Args:
-        scratch: file that holds the squares while they are looked at, so that they need not fit in memory.
+        scratch: file that holds the squares while they are looked at, so that they need not fit in
+            memory.
 
     Raises:
         AigiError: a folder that was named and is not there, or an image in it that cannot be read.
@@ -85,11 +110,15 @@ def squares(
             raise
         return None, "without common marks: the images are not at hand"
     paths = workspace.images["path"].tolist()
-    found = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.uint8, shape=(len(paths), SIDE, SIDE, 3))
+    found = np.lib.format.open_memmap(
+        scratch, mode="w+", dtype=np.uint8, shape=(len(paths), SIDE, SIDE, 3)
+    )
     for row, path in enumerate(paths):
         try:
             picture = load_rgb(root / path).image
         except AigiError as error:
-            raise AigiError(f"The image {path!r} below {root} cannot be read ({error}): put it right.") from error
+            raise AigiError(
+                f"The image {path!r} below {root} cannot be read ({error}): put it right."
+            ) from error
         found[row] = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
     return found, f"common marks looked for in {len(paths):,} images"

@@ -1,4 +1,6 @@
-"""``python -m precompute build``: ingest, encode, text and detectors in one go; each step skips what is already done."""
+"""``python -m precompute build``: ingest, encode, text and detectors in one go; each step skips
+what is already done.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,23 @@ from precompute import encode, ingest
 
 def add_parser(subparsers: Any) -> None:
     """Register ``build``: the options of ingest and encode, and the size of the vocabulary."""
-    parser = subparsers.add_parser("build", description="From a folder of images to a finished workspace.")
+    parser = subparsers.add_parser(
+        "build", description="From a folder of images to a finished workspace."
+    )
     ingest.add_arguments(parser)
     encode.add_arguments(parser)
-    parser.add_argument("--words", type=int, metavar="N", help="keep only the N most frequent words of the vocabulary")
+    parser.add_argument(
+        "--words",
+        type=int,
+        metavar="N",
+        help="keep only the N most frequent words of the vocabulary",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the four steps; the model is loaded first, so that a mistake in its name costs no ingest."""
+    """Run the four steps; the model is loaded first, so that a mistake in its name costs no
+    ingest.
+    """
     from precompute.detectors import try_to_keep
     from precompute.text import add_bank, own_sources
 

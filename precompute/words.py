@@ -1,4 +1,6 @@
-"""``python -m precompute words``: nearest texts of all detectors with their nulls, and TextSpan of all heads."""
+"""``python -m precompute words``: nearest texts of all detectors with their nulls, and TextSpan of
+all heads.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("words", help=__doc__, description=__doc__)
     parser.add_argument("--workspace", required=True, help="an encoded workspace with text banks")
     parser.add_argument(
-        "--draws", type=int, default=default.draws, help="shuffled trainings of each null (%(default)s)"
+        "--draws",
+        type=int,
+        default=default.draws,
+        help="shuffled trainings of each null (%(default)s)",
     )
-    parser.add_argument("--texts", type=int, default=default.texts, help="texts listed a side (%(default)s)")
-    parser.add_argument("--spans", type=int, default=default.spans, help="texts chosen for each head (%(default)s)")
+    parser.add_argument(
+        "--texts", type=int, default=default.texts, help="texts listed a side (%(default)s)"
+    )
+    parser.add_argument(
+        "--spans", type=int, default=default.spans, help="texts chosen for each head (%(default)s)"
+    )
     parser.add_argument("--uncentred", action="store_true", help="plain cosines, as in the paper")
     parser.add_argument("--force", action="store_true", help="compute again what is there")
 
@@ -33,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) < 1:
             raise AigiError(f"--{name} must be at least 1, got {getattr(args, name)}.")
     workspace = Workspace.open(args.workspace)
-    settings = WordSettings(texts=args.texts, draws=args.draws, spans=args.spans, centred=not args.uncentred)
+    settings = WordSettings(
+        texts=args.texts, draws=args.draws, spans=args.spans, centred=not args.uncentred
+    )
     if not args.force:
         try:
             load_words(workspace, settings)
@@ -42,15 +53,19 @@ def run(args: argparse.Namespace) -> int:
         except WorkspaceError:
             pass  # not computed yet, or damaged; a workspace without text banks says so below
     start = time.perf_counter()
-    # The searches are many and small: pools of threads that wait for each other take ten times as long on a busy machine.
+    # The searches are many and small: pools of threads that wait for each other take ten times as
+    # long on a busy machine.
     with exclusive(workspace.path, "words"), threadpool_limits(1):
         atlas = compute_words(
-            workspace, settings, lambda line: print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+            workspace,
+            settings,
+            lambda line: print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True),
         )
         print(file=sys.stderr)
         seconds = time.perf_counter() - start
         key = save_words(workspace, atlas, {"seconds": round(seconds, 1), "tools": tool_versions()})
     print(
-        f"Words of {len(workspace.domains.generators)} generators in {seconds:.0f} s: {workspace.result_path('words', key)}"
+        f"Words of {len(workspace.domains.generators)} generators in {seconds:.0f} s:"
+        f" {workspace.result_path('words', key)}"
     )
     return 0

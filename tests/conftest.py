@@ -1,4 +1,6 @@
-"""Shared fixtures. Threads are capped before any numerical library loads: oversubscription makes small boxes crawl."""
+"""Shared fixtures. Threads are capped before any numerical library loads: oversubscription makes
+small boxes crawl.
+"""
 
 import os
 
@@ -40,7 +42,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 @pytest.fixture(scope="session")
 def real_images() -> Path:
-    """The collection of real images beside the checkout; tests that need it are skipped where it is not."""
+    """The collection of real images beside the checkout; tests that need it are skipped where it is
+    not.
+    """
     if not (IMAGES / "manifest.csv").is_file():
         pytest.skip(f"needs the image collection at {IMAGES} (set AIGI_IMAGES)")
     return IMAGES
@@ -48,7 +52,8 @@ def real_images() -> Path:
 
 @pytest.fixture
 def open_app(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
-    """Open a page of the app as a fresh session, on a workspace: ``open_app(path, "transfer", train="sd-1.4")``.
+    """Open a page of the app as a fresh session, on a workspace: ``open_app(path, "transfer",
+    train="sd-1.4")``.
 
     The first run starts in the page itself, as Streamlit does for a deep link on a fresh server.
     """

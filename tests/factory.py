@@ -1,4 +1,6 @@
-"""Small synthetic workspaces with known structure: fakes differ from reals along one planted direction a family."""
+"""Small synthetic workspaces with known structure: fakes differ from reals along one planted
+direction a family.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,18 @@ from aigi_core import SCHEMA_VERSION
 from aigi_core.manifest import COLUMNS, validate_images
 from aigi_core.workspace import describe_file, read_manifest, write_manifest
 
-GENERATORS = (("alpha-gan", "gan", "faces"), ("beta-diff", "diffusion", "general"),
-              ("gamma-diff", "diffusion", "general"), ("delta-ar", "autoregressive", "general"))  # fmt: skip
+GENERATORS = (
+    ("alpha-gan", "gan", "faces"),
+    ("beta-diff", "diffusion", "general"),
+    ("gamma-diff", "diffusion", "general"),
+    ("delta-ar", "autoregressive", "general"),
+)
 
 
 def make_images(per_class: int = 40, seed: int = 0) -> pd.DataFrame:
-    """A valid table of images: `per_class` fakes a generator and as many reals a pool, split 11:3:6 of 20."""
+    """A valid table of images: `per_class` fakes a generator and as many reals a pool, split 11:3:6
+    of 20.
+    """
     rows: list[dict[str, object]] = []
     wanted = [(name, family, pool, 1) for name, family, pool in GENERATORS] + [
         ("", "", p, 0) for p in ("faces", "general")
@@ -29,11 +37,29 @@ def make_images(per_class: int = 40, seed: int = 0) -> pd.DataFrame:
             stem = f"{pool}/{name or 'real'}/{i:04d}"
             split = "train" if i % 20 < 11 else "val" if i % 20 < 14 else "test"
             rows.append(
-                dict(path=f"{stem}.png", source_url="", label=label, generator=name, family=family, pool=pool, group=stem,
-                     split=split, width=256, height=256, format="PNG", mode="RGB", bytes=90_000 + i, jpeg_quality=np.nan,
-                     has_metadata=False, content_hash=sha256(f"{stem}{seed}".encode()).hexdigest(), preview_hash="",
-                     caption="", note="", left_out="")
-            )  # fmt: skip
+                dict(
+                    path=f"{stem}.png",
+                    source_url="",
+                    label=label,
+                    generator=name,
+                    family=family,
+                    pool=pool,
+                    group=stem,
+                    split=split,
+                    width=256,
+                    height=256,
+                    format="PNG",
+                    mode="RGB",
+                    bytes=90_000 + i,
+                    jpeg_quality=np.nan,
+                    has_metadata=False,
+                    content_hash=sha256(f"{stem}{seed}".encode()).hexdigest(),
+                    preview_hash="",
+                    caption="",
+                    note="",
+                    left_out="",
+                )
+            )
     return validate_images(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
@@ -59,9 +85,17 @@ def with_images(source: Path, target: Path, change: Callable[[pd.DataFrame], Non
 
 
 def make_workspace(
-    path: Path, *, per_class: int = 40, layers: int = 2, heads: int = 3, head_width: int = 8, d: int = 24, seed: int = 0
+    path: Path,
+    *,
+    per_class: int = 40,
+    layers: int = 2,
+    heads: int = 3,
+    head_width: int = 8,
+    d: int = 24,
+    seed: int = 0,
 ) -> Path:
-    """Write a valid workspace of random features in which heads, maps and embeddings add up exactly.
+    """Write a valid workspace of random features in which heads, maps and embeddings add up
+    exactly.
 
     The planted sign of each family lies in head (0, 0), so that some head carries every detector.
     """
@@ -88,20 +122,41 @@ def make_workspace(
     for bank, size in (("vocabulary", 200), ("phrases", 60)):
         vectors = rng.standard_normal((size, d))
         np.save(
-            path / "text" / f"{bank}.npy", (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+            path / "text" / f"{bank}.npy",
+            (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16),
         )
         table = pd.DataFrame(
-            {"text": [f"{bank} {i}" for i in range(size)], "category": [f"kind {i % 5}" for i in range(size)]}
+            {
+                "text": [f"{bank} {i}" for i in range(size)],
+                "category": [f"kind {i % 5}" for i in range(size)],
+            }
         )
         table.to_parquet(path / "text" / f"{bank}.parquet", index=False)
         files += [f"text/{bank}.npy", f"text/{bank}.parquet"]
         text[bank] = {"texts": size}
-    encoder = dict(library="synthetic", model="synthetic", pretrained="none", weights_sha256="0" * 64, preprocessing={},
-                   preprocessing_sha256="0" * 64, layers=layers, heads=heads, head_width=head_width, width=heads * head_width,
-                   embedding_width=d, precision="fp32")  # fmt: skip
+    encoder = dict(
+        library="synthetic",
+        model="synthetic",
+        pretrained="none",
+        weights_sha256="0" * 64,
+        preprocessing={},
+        preprocessing_sha256="0" * 64,
+        layers=layers,
+        heads=heads,
+        head_width=head_width,
+        width=heads * head_width,
+        embedding_width=d,
+        precision="fp32",
+    )
     write_manifest(
         path,
-        {"schema_version": SCHEMA_VERSION, "name": "synthetic", "encoder": encoder, "text": text, "tools": {},
-         "files": {name: describe_file(path, name) for name in files}},
-    )  # fmt: skip
+        {
+            "schema_version": SCHEMA_VERSION,
+            "name": "synthetic",
+            "encoder": encoder,
+            "text": text,
+            "tools": {},
+            "files": {name: describe_file(path, name) for name in files},
+        },
+    )
     return path

@@ -19,7 +19,9 @@ ROOMS = (
     ("inspection",),
     ("figures",),
 )
-"""Rooms of aigi_core from the bottom up; each may import itself, its neighbours on the same floor, and those below."""
+"""Rooms of aigi_core from the bottom up; each may import itself, its neighbours on the same floor,
+and those below.
+"""
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -30,21 +32,29 @@ def imports(file: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                base = ".".join((*file.relative_to(ROOT).parts[: -node.level], *([base] if base else [])))
+                base = ".".join(
+                    (*file.relative_to(ROOT).parts[: -node.level], *([base] if base else []))
+                )
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def files(*rooms: str) -> list[Path]:
     found = [
-        f for room in rooms for f in ([ROOT / room] if room.endswith(".py") else sorted((ROOT / room).rglob("*.py")))
+        f
+        for room in rooms
+        for f in ([ROOT / room] if room.endswith(".py") else sorted((ROOT / room).rglob("*.py")))
     ]
     assert found
     return found
 
 
 def importers(package: str, where: list[Path]) -> set[str]:
-    return {str(f.relative_to(ROOT)) for f in where if any(n.split(".")[0] == package for n in imports(f))}
+    return {
+        str(f.relative_to(ROOT))
+        for f in where
+        if any(n.split(".")[0] == package for n in imports(f))
+    }
 
 
 def test_the_library_knows_no_streamlit() -> None:
@@ -58,7 +68,15 @@ def test_only_clip_and_precompute_import_torch(package: str) -> None:
 
 
 def test_at_most_one_module_imports_torchvision() -> None:
-    assert len(importers("torchvision", files("aigi_core", "precompute", "ui", "pages", "benchmarks", "app.py"))) <= 1
+    assert (
+        len(
+            importers(
+                "torchvision",
+                files("aigi_core", "precompute", "ui", "pages", "benchmarks", "app.py"),
+            )
+        )
+        <= 1
+    )
 
 
 def test_dependence_goes_one_way() -> None:
@@ -83,11 +101,15 @@ def test_nothing_below_imports_the_app() -> None:
 
 def test_nothing_is_unpickled() -> None:
     for package in ("pickle", "joblib", "dill", "cloudpickle", "shelve"):
-        assert importers(package, files("aigi_core", "precompute", "ui", "pages", "app.py")) == set()
+        assert (
+            importers(package, files("aigi_core", "precompute", "ui", "pages", "app.py")) == set()
+        )
 
 
 def test_what_pages_import_loads_no_torch() -> None:
-    """In a fresh process: everything the pages and ui import at their top, then a look at what is loaded."""
+    """In a fresh process: everything the pages and ui import at their top, then a look at what is
+    loaded.
+    """
     wanted = sorted(
         {
             n
@@ -104,21 +126,37 @@ def test_what_pages_import_loads_no_torch() -> None:
         "        if e.name is None or not name.startswith(e.name): raise\n"
         "print(sorted(set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     assert done.returncode == 0, done.stderr
     loaded = set(ast.literal_eval(done.stdout.strip().splitlines()[-1]))
     assert not loaded & {"torch", "open_clip", "torchvision", "timm"}
 
 
 def test_the_app_computes_on_one_thread_a_session() -> None:
-    code = "import numpy, ui, threadpoolctl; print({p['num_threads'] for p in threadpoolctl.threadpool_info()})"
+    code = (
+        "import numpy, ui, threadpoolctl; print({p['num_threads'] for p in"
+        " threadpoolctl.threadpool_info()})"
+    )
     free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=free, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=free,
+        check=False,
+    )
     assert done.stdout.strip().splitlines()[-1:] == ["{1}"], done.stdout + done.stderr
 
 
 def test_the_first_page_loads_no_heavy_statistics() -> None:
-    """SciPy's distributions and scikit-learn take a second or two to load: only what needs them does."""
+    """SciPy's distributions and scikit-learn take a second or two to load: only what needs them
+    does.
+    """
     code = "import sys, ui.results; print({'scipy.stats', 'sklearn'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     assert done.stdout.strip().splitlines()[-1:] == ["set()"], done.stdout + done.stderr

@@ -1,4 +1,6 @@
-"""Calibration on simulated scores: planted slopes come back, calibrated scores pass, miscalibrated ones do not."""
+"""Calibration on simulated scores: planted slopes come back, calibrated scores pass, miscalibrated
+ones do not.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from aigi_core.errors import AigiError
 from aigi_core.resampling import group_weights, wilson
 
 
-def simulate(n: int, slope: float = 1.0, intercept: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def simulate(
+    n: int, slope: float = 1.0, intercept: float = 0.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Scores s with P(fake | s) = sigmoid(slope * s + intercept)."""
     rng = np.random.default_rng(seed)
     scores = rng.normal(0, 2, n)
@@ -34,7 +38,9 @@ def test_against_scikit_learn(method: cal.Method) -> None:
     model = LogisticRegression(C=1e9, tol=1e-10).fit(scores[:, None] * 0.7 + 0.1, labels)
     margins = model.decision_function(scores[:, None])
     oracle_method = {"platt": "sigmoid", "temperature": "temperature"}[method]
-    oracle = CalibratedClassifierCV(FrozenEstimator(model), method=oracle_method).fit(scores[:, None], labels)
+    oracle = CalibratedClassifierCV(FrozenEstimator(model), method=oracle_method).fit(
+        scores[:, None], labels
+    )
     fit = cal.fit_calibration(margins, labels, method, prior=None, smooth=method == "platt")
     expected = oracle.predict_proba(scores[:, None])[:, 1]
     np.testing.assert_allclose(fit.probability(margins), expected, atol=2e-4)
@@ -76,7 +82,9 @@ def test_calibrated_scores_are_rarely_rejected_and_stretched_ones_always() -> No
         error = cal.calibration_error(expit(scores), labels, prior=None, draws=200, seed=seed)
         rejected += error.p_value <= 0.05
         assert error.low <= error.ece <= error.high
-        stretched = cal.calibration_error(expit(4 * scores), labels, prior=None, draws=200, seed=seed)
+        stretched = cal.calibration_error(
+            expit(4 * scores), labels, prior=None, draws=200, seed=seed
+        )
         assert stretched.p_value < 0.02
         assert stretched.ece > stretched.null_high
     assert rejected <= 8  # 3 expected; more than 8 in 60 has a probability of 0.3 %
@@ -92,7 +100,9 @@ def test_calibration_error_estimates_the_true_error() -> None:
 
 
 def test_prior_weighting_makes_an_unbalanced_test_set_fair() -> None:
-    """Probabilities stated for half fakes, judged on a set with 1 fake in 8: calibrated all the same."""
+    """Probabilities stated for half fakes, judged on a set with 1 fake in 8: calibrated all the
+    same.
+    """
     rng = np.random.default_rng(3)
     labels = (rng.random(8000) < 0.125).astype(int)
     scores = rng.normal(2 * labels - 1, 1.0)  # log-likelihood ratio of N(1,1) to N(-1,1) is 2 s
@@ -102,7 +112,9 @@ def test_prior_weighting_makes_an_unbalanced_test_set_fair() -> None:
     assert unfair.ece > 0.05
     assert unfair.p_value < 0.01
     diagram = cal.reliability(expit(2 * scores), labels)
-    assert ((diagram["band_low"] <= diagram["share"]) & (diagram["share"] <= diagram["band_high"])).sum() >= 8
+    assert (
+        (diagram["band_low"] <= diagram["share"]) & (diagram["share"] <= diagram["band_high"])
+    ).sum() >= 8
 
 
 def test_interval_widens_when_images_come_in_groups() -> None:
@@ -119,7 +131,9 @@ def test_reliability_counts_every_image_once() -> None:
     assert diagram["n"].sum() == 503
     assert diagram["n_fake"].sum() == labels.sum()
     assert diagram["n"].max() - diagram["n"].min() <= 1
-    assert (diagram["share_low"] <= diagram["share"]).all() and (diagram["share"] <= diagram["share_high"]).all()
+    assert (diagram["share_low"] <= diagram["share"]).all() and (
+        diagram["share"] <= diagram["share_high"]
+    ).all()
     tied = cal.reliability(np.where(scores > 0, 0.8, 0.2), labels, bins=10)
     assert len(tied) == 2
 
@@ -174,7 +188,9 @@ def test_operating_point_and_its_interval() -> None:
     scores = rng.normal(labels * 2.0, 1)
     weights = group_weights(np.arange(500), 1000, strata=labels)
     point = cal.operating_point(scores, labels, 1.0, weights)
-    assert point["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, scores > 1.0))
+    assert point["balanced_accuracy"] == pytest.approx(
+        balanced_accuracy_score(labels, scores > 1.0)
+    )
     spread = np.sqrt(0.84 * 0.16 / 100)
     width = point["detection_rate_high"] - point["detection_rate_low"]
     assert width == pytest.approx(2 * 1.96 * spread, rel=0.25)
@@ -222,8 +238,14 @@ def test_wilson() -> None:
         (lambda: cal.fit_calibration(np.zeros(3), np.array([0, 1])), "shapes"),
         (lambda: cal.fit_calibration(np.zeros(2), np.array([0, 1]), prior=1.0), "prior"),
         (lambda: cal.fit_calibration(np.zeros(2), np.array([0, 1]), "isotonic"), "isotonic"),  # type: ignore[arg-type]
-        (lambda: cal.calibration_error(np.array([0, 3.0]), np.array([0, 1])), "calibrate the scores"),
-        (lambda: cal.reliability(logit(np.array([0.2, 0.9])), np.array([0, 1])), "Probabilities lie"),
+        (
+            lambda: cal.calibration_error(np.array([0, 3.0]), np.array([0, 1])),
+            "calibrate the scores",
+        ),
+        (
+            lambda: cal.reliability(logit(np.array([0.2, 0.9])), np.array([0, 1])),
+            "Probabilities lie",
+        ),
         (lambda: cal.fit_ensemble(np.zeros((0, 2)), np.array([0, 1])), "at least one detector"),
         (lambda: group_weights(np.array([]), 5), "no images"),
     ],

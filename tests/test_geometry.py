@@ -1,15 +1,25 @@
-"""Closed forms against the published algorithms written out, and controls that see through mechanical effects."""
+"""Closed forms against the published algorithms written out, and controls that see through
+mechanical effects.
+"""
 
 import numpy as np
 import pytest
 
 from aigi_core import geometry
 from aigi_core.errors import AigiError
-from aigi_core.geometry import compare_geometry, isoscore, isoscore_star, mean_cosine, participation_ratio
+from aigi_core.geometry import (
+    compare_geometry,
+    isoscore,
+    isoscore_star,
+    mean_cosine,
+    participation_ratio,
+)
 
 
 def published(spectrum: np.ndarray) -> float:
-    """Steps 4 to 7 of algorithm 1 in arXiv 2108.07344, from the variances along the principal components."""
+    """Steps 4 to 7 of algorithm 1 in arXiv 2108.07344, from the variances along the principal
+    components.
+    """
     n = len(spectrum)
     normalised = spectrum * np.sqrt(n) / np.linalg.norm(spectrum)
     defect = np.linalg.norm(normalised - np.ones(n)) / np.sqrt(2 * (n - np.sqrt(n)))
@@ -55,7 +65,9 @@ def test_mean_cosine_is_the_mean_over_pairs() -> None:
 
 @pytest.mark.parametrize(("n", "d"), [(50, 40), (1200, 6)])
 def test_draws_equal_repeated_images(n: int, d: int) -> None:
-    """Both ways of computing a draw (through images, through components) give the covariance of repeated rows."""
+    """Both ways of computing a draw (through images, through components) give the covariance of
+    repeated rows.
+    """
     X = cloud(n, d)
     counts = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=3)
     S = np.cov(cloud(100, d, seed=5).T)
@@ -63,7 +75,9 @@ def test_draws_equal_repeated_images(n: int, d: int) -> None:
     assert reference is not None
     for draw, count in enumerate(counts):
         C = np.cov(np.repeat(X, count, axis=0).T)
-        np.testing.assert_allclose([trace[draw], square[draw]], [np.trace(C), (C * C).sum()], rtol=1e-9)
+        np.testing.assert_allclose(
+            [trace[draw], square[draw]], [np.trace(C), (C * C).sum()], rtol=1e-9
+        )
         assert reference[0][draw] == pytest.approx((C * S).sum(), rel=1e-9)
 
 
@@ -71,25 +85,40 @@ def test_before_and_after_are_plain_scores_and_controls_are_random_removals() ->
     X, kept = cloud(80, 20), np.arange(20) < 7
     found = compare_geometry(X, kept, controls=300)
     table = found.table.set_index("measure")
-    for name, function in (("isoscore", isoscore), ("isoscore_star", isoscore_star),
-                           ("participation_ratio", participation_ratio), ("mean_cosine", mean_cosine)):  # fmt: skip
+    for name, function in (
+        ("isoscore", isoscore),
+        ("isoscore_star", isoscore_star),
+        ("participation_ratio", participation_ratio),
+        ("mean_cosine", mean_cosine),
+    ):
         assert table.loc[name, "before"] == pytest.approx(function(X))
         assert table.loc[name, "after"] == pytest.approx(function(X[:, kept]))
     rng = np.random.default_rng(9)
     random = [isoscore(X[:, rng.permutation(20)[:7]]) for _ in range(300)]
-    assert table.loc["isoscore", "random"] == pytest.approx(np.mean(random), abs=4 * np.std(random) / np.sqrt(300))
-    assert (table["before_low"] < table["before"]).all() and (table["before"] < table["before_high"]).all()
+    assert table.loc["isoscore", "random"] == pytest.approx(
+        np.mean(random), abs=4 * np.std(random) / np.sqrt(300)
+    )
+    assert (table["before_low"] < table["before"]).all() and (
+        table["before"] < table["before_high"]
+    ).all()
     assert (found.images, found.components, found.kept) == (80, 20, 7)
 
 
 def test_controls_expose_the_mechanical_rise() -> None:
-    """Dropping arbitrary components of an isotropic cloud raises IsoScore; beside the controls it is nothing."""
+    """Dropping arbitrary components of an isotropic cloud raises IsoScore; beside the controls it
+    is nothing.
+    """
     X = np.random.default_rng(0).standard_normal((60, 200))
     row = compare_geometry(X, np.arange(200) < 20).table.set_index("measure").loc["isoscore"]
     assert row.change_low > 0.2 and row.p_value > 0.05
     assert row.isotropic_after == pytest.approx(row.after, abs=0.06)
     stretched = X * np.where(np.arange(200) < 20, 1, 6.0 * (np.arange(200) % 9 == 0) + 1)
-    assert compare_geometry(stretched, np.arange(200) < 20).table.set_index("measure").loc["isoscore", "p_value"] < 0.05
+    assert (
+        compare_geometry(stretched, np.arange(200) < 20)
+        .table.set_index("measure")
+        .loc["isoscore", "p_value"]
+        < 0.05
+    )
 
 
 def test_removing_nothing_is_what_chance_does() -> None:
@@ -99,13 +128,17 @@ def test_removing_nothing_is_what_chance_does() -> None:
 
 
 def test_intervals_cover() -> None:
-    """The population's participation ratio at fixed n, from 150 samples: 88 to 99 % of the intervals hold its mean."""
+    """The population's participation ratio at fixed n, from 150 samples: 88 to 99 % of the
+    intervals hold its mean.
+    """
     scale = np.arange(1.0, 31) ** -0.5
     samples = np.random.default_rng(1).standard_normal((150, 60, 30)) * scale
     truth = np.mean([participation_ratio(X) for X in samples])
     inside = [
         row.before_low <= truth <= row.before_high
-        for row in (compare_geometry(X, np.arange(30) < 10, controls=1).table.iloc[2] for X in samples)
+        for row in (
+            compare_geometry(X, np.arange(30) < 10, controls=1).table.iloc[2] for X in samples
+        )
     ]
     assert 0.88 < np.mean(inside) < 0.99
 

@@ -58,7 +58,9 @@ def test_only_jpeg_has_a_quality():
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied_once(kind, orientation):
     upright = Image.new("RGB", (40, 24), "black")
-    upright.paste((255, 0, 0), (0, 0, 20, 12))  # the red quarter is at the top left of the upright picture
+    upright.paste(
+        (255, 0, 0), (0, 0, 20, 12)
+    )  # the red quarter is at the top left of the upright picture
     turns = {1: [], 2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}[orientation]
     stored = upright
     for turn in turns:  # each inverse of what the orientation asks a viewer to do
@@ -74,9 +76,14 @@ def test_exif_orientation_is_applied_once(kind, orientation):
 
 def test_transparency_is_laid_on_white():
     clear = load_rgb(encoded(Image.new("RGBA", (4, 4), (0, 0, 0, 0))))
-    assert clear.image.getpixel((0, 0)) == (255, 255, 255) and clear.note == "transparency laid on white"
+    assert (
+        clear.image.getpixel((0, 0)) == (255, 255, 255)
+        and clear.note == "transparency laid on white"
+    )
     opaque = load_rgb(encoded(Image.new("RGBA", (4, 4), (9, 8, 7, 255))))
-    assert opaque.image.getpixel((0, 0)) == (9, 8, 7) and opaque.note == "" and opaque.mode == "RGBA"
+    assert (
+        opaque.image.getpixel((0, 0)) == (9, 8, 7) and opaque.note == "" and opaque.mode == "RGBA"
+    )
 
 
 @pytest.mark.parametrize(("kind", "stored"), [("PNG", "I;16"), ("TIFF", "I;16"), ("PPM", "I")])
@@ -96,7 +103,9 @@ def test_bytes_and_path_give_the_same_picture(tmp_path):
 
 def test_the_limit_on_pixels_is_checked_before_decoding():
     with pytest.raises(ImageError, match="too large: 48 x 32 pixels, at most 1,000") as error:
-        load_rgb(encoded(gradient())[:60], max_pixels=1000)  # decoding these bytes would say truncated
+        load_rgb(
+            encoded(gradient())[:60], max_pixels=1000
+        )  # decoding these bytes would say truncated
     assert error.value.reason == "too large"
 
 
@@ -116,7 +125,8 @@ def test_preview_resembles_the_picture(size):
 
 
 @pytest.mark.parametrize(
-    "code", ["", "!!", "AAAA", "AAAAAAA=", "////////", base64.b64encode(b"\x01\x02\x03\x07\x00").decode()]
+    "code",
+    ["", "!!", "AAAA", "AAAAAAA=", "////////", base64.b64encode(b"\x01\x02\x03\x07\x00").decode()],
 )
 def test_no_preview_from_what_is_no_hash(code):
     with pytest.raises(AigiError, match="Expected a ThumbHash"):
@@ -139,15 +149,23 @@ def test_reading_refuses_what_is_no_regular_file(tmp_path):
 
 def test_source_order(tmp_path):
     (tmp_path / "a.png").write_bytes(encoded(gradient()))
-    row = {"path": "a.png", "source_url": "https://example.org/a.png", "preview_hash": preview_hash(gradient())}
+    row = {
+        "path": "a.png",
+        "source_url": "https://example.org/a.png",
+        "preview_hash": preview_hash(gradient()),
+    }
     assert image_source(row, tmp_path) == ImageSource("file", str(tmp_path / "a.png"))
     assert image_source(row, None) == ImageSource("url", "https://example.org/a.png")
     assert image_source(row | {"path": "gone.png"}, tmp_path).kind == "url"
     assert image_source(row | {"source_url": ""}, None).kind == "preview"
-    assert image_source({"path": "x", "source_url": "", "preview_hash": ""}, tmp_path) == ImageSource("none", "")
+    assert image_source(
+        {"path": "x", "source_url": "", "preview_hash": ""}, tmp_path
+    ) == ImageSource("none", "")
 
 
-@pytest.mark.parametrize("path", ["../secret", "a/../../secret", "/etc/hostname", "nul\0byte", "x" * 5000])
+@pytest.mark.parametrize(
+    "path", ["../secret", "a/../../secret", "/etc/hostname", "nul\0byte", "x" * 5000]
+)
 def test_a_strangers_paths_and_addresses_are_passed_over(tmp_path, path):
     (tmp_path / "root").mkdir()
     (tmp_path / "secret").write_text("s")
@@ -159,5 +177,8 @@ def test_images_needs_no_torch():
     import subprocess
     import sys
 
-    code = "import aigi_core.images, sys; assert not {'torch', 'pandas', 'streamlit'} & set(sys.modules)"
+    code = (
+        "import aigi_core.images, sys; assert not {'torch', 'pandas', 'streamlit'} &"
+        " set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

@@ -15,7 +15,10 @@ def test_order_is_by_family() -> None:
 
 def test_rows_share_the_pools_reals() -> None:
     domains = Domains.from_images(make_images())
-    both, beta = domains.rows(["beta-diff", "gamma-diff"], "test"), domains.rows("beta-diff", "test")
+    both, beta = (
+        domains.rows(["beta-diff", "gamma-diff"], "test"),
+        domains.rows("beta-diff", "test"),
+    )
     assert set(beta) < set(both)
     assert (domains.labels[both] == 0).sum() == (domains.labels[beta] == 0).sum() == 12
     assert (domains.labels[both] == 1).sum() == 24

@@ -14,7 +14,9 @@ from aigi_core.perturb import KINDS, MOST_PIXELS, Op, parse_ops, parse_steps
 
 @pytest.fixture(scope="module")
 def picture() -> Image.Image:
-    """Smooth gradients with a sharp-edged square: something for blur, JPEG and resizing to change."""
+    """Smooth gradients with a sharp-edged square: something for blur, JPEG and resizing to
+    change.
+    """
     y, x = np.mgrid[0:96, 0:128].astype(np.float32)
     pixels = np.stack([2 * x, 2.5 * y, 127 + 60 * np.sin(x / 3)], axis=-1)
     pixels[30:60, 40:90] = (250, 10, 30)
@@ -34,9 +36,14 @@ def test_parsing_keeps_order_and_drops_repeats() -> None:
 
 
 def test_names_without_a_strength() -> None:
-    assert [(KINDS[kind].name, KINDS[kind].axis) for kind in ("blur", "jpeg", "palette", "short")] == [
-        ("blur", "blur, px"), ("JPEG", "JPEG"), ("colours", "colours"), ("short side", "short side, px")
-    ]  # fmt: skip
+    assert [
+        (KINDS[kind].name, KINDS[kind].axis) for kind in ("blur", "jpeg", "palette", "short")
+    ] == [
+        ("blur", "blur, px"),
+        ("JPEG", "JPEG"),
+        ("colours", "colours"),
+        ("short side", "short side, px"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +70,11 @@ def test_a_bad_spec_is_one_clear_sentence(spec: str, says: str) -> None:
 
 def test_steps_are_done_in_the_order_written() -> None:
     assert [str(op) for op in parse_steps("jpeg:90, short:256")] == ["jpeg:90", "short:256"]
-    for bad, says in (("jpeg:90,70", "no operation '70'"), ("", "no operation ''"), ("noise:.1", "random part")):
+    for bad, says in (
+        ("jpeg:90,70", "no operation '70'"),
+        ("", "no operation ''"),
+        ("noise:.1", "random part"),
+    ):
         with pytest.raises(AigiError, match=says):
             parse_steps(bad)
 
@@ -117,7 +128,9 @@ def test_jpeg_and_noise_grow_with_strength(picture: Image.Image) -> None:
 
 
 def test_a_palette_dithers() -> None:
-    ramp = Image.fromarray(np.tile(np.linspace(60, 190, 128).astype(np.uint8), (64, 1))).convert("RGB")
+    ramp = Image.fromarray(np.tile(np.linspace(60, 190, 128).astype(np.uint8), (64, 1))).convert(
+        "RGB"
+    )
     found = np.asarray(Op("palette", 4)(ramp), np.float32)[..., 0]
     assert len(np.unique(found)) <= 4
     columns = found[:, 16:112].reshape(64, 6, 16).mean(axis=(0, 2))
@@ -135,7 +148,16 @@ def test_blur_is_alike_at_every_size(picture: Image.Image) -> None:
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "I;16"])
 def test_any_mode_and_the_smallest_image(mode: str) -> None:
     for op in parse_ops(
-        ["jpeg:50", "resize:.05", "blur:1", "noise:.02", "crop:.1", "screenshot", "short:16", "palette:2"]
+        [
+            "jpeg:50",
+            "resize:.05",
+            "blur:1",
+            "noise:.02",
+            "crop:.1",
+            "screenshot",
+            "short:16",
+            "palette:2",
+        ]
     ):
         assert min(op(Image.new(mode, (1, 1)), "k").size) >= 1
 

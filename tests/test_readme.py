@@ -27,7 +27,9 @@ def test_pictures_exist(target: str) -> None:
     assert (ROOT / target).is_file()
 
 
-def test_the_notebook_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_notebook_example_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     section = README.split("## From a notebook")[1].split("\n## ")[0]
     code = "\n".join(line[4:] for line in re.findall(r"^    .*$|^$", section, re.M))
     monkeypatch.chdir(ROOT)

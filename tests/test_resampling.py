@@ -23,7 +23,9 @@ def test_images_without_a_group_are_groups_of_their_own() -> None:
     rows = np.array([6, 4, 3, 1, 0])
     number = group_numbers(names, rows)
     assert sorted(set(number)) == [0, 1, 2, 3] and number[1] == number[4]
-    assert number.tolist() == group_numbers(np.array(["x", "", "y", "", "x", "y", "z"]), rows).tolist()
+    assert (
+        number.tolist() == group_numbers(np.array(["x", "", "y", "", "x", "y", "z"]), rows).tolist()
+    )
     assert group_numbers(names, rows[:0]).tolist() == []
 
 
@@ -34,7 +36,9 @@ def test_nan_draws_are_left_out_of_an_interval() -> None:
     draws[np.arange(101) % 10 == 3, 1] = np.nan
     low, high = percentile_interval(draws, 0.9)
     assert (low[0], high[0]) == (complete[0][0], complete[1][0])
-    np.testing.assert_allclose([low[1], high[1]], np.quantile(draws[~np.isnan(draws[:, 1]), 1], [0.05, 0.95]))
+    np.testing.assert_allclose(
+        [low[1], high[1]], np.quantile(draws[~np.isnan(draws[:, 1]), 1], [0.05, 0.95])
+    )
 
 
 def test_wilson() -> None:

@@ -46,7 +46,9 @@ def test_missing_and_unfinished(tmp_path: Path) -> None:
         ({"files": 3}, "damaged"),
     ],
 )
-def test_refuses_with_one_sentence(synthetic_path: Path, tmp_path: Path, change: dict, message: str) -> None:
+def test_refuses_with_one_sentence(
+    synthetic_path: Path, tmp_path: Path, change: dict, message: str
+) -> None:
     path = copy(synthetic_path, tmp_path / "w")
     manifest = json.loads((path / "workspace.json").read_text()) | change
     (path / "workspace.json").write_text(json.dumps(manifest))
@@ -75,7 +77,9 @@ def test_unknown_text_bank_names_the_remedy(synthetic: Workspace) -> None:
         synthetic.text_bank("emoji")
 
 
-def _hold(path: str, ready: "multiprocessing.synchronize.Event", done: "multiprocessing.synchronize.Event") -> None:
+def _hold(
+    path: str, ready: "multiprocessing.synchronize.Event", done: "multiprocessing.synchronize.Event"
+) -> None:
     with exclusive(Path(path), "encode"):
         ready.set()
         done.wait(30)
@@ -87,7 +91,10 @@ def test_second_writer_is_told_who_holds_it(tmp_path: Path) -> None:
     holder = context.Process(target=_hold, args=(str(tmp_path), ready, done))
     holder.start()
     assert ready.wait(30)
-    with pytest.raises(WorkspaceError, match=rf"process {holder.pid} .*encode"), exclusive(tmp_path, "text"):
+    with (
+        pytest.raises(WorkspaceError, match=rf"process {holder.pid} .*encode"),
+        exclusive(tmp_path, "text"),
+    ):
         pass
     holder.kill()  # a killed holder leaves the workspace free
     holder.join()
@@ -100,7 +107,9 @@ def test_write_atomic_leaves_no_temporary(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
-def test_the_state_of_results_follows_what_is_published(synthetic_path: Path, tmp_path: Path) -> None:
+def test_the_state_of_results_follows_what_is_published(
+    synthetic_path: Path, tmp_path: Path
+) -> None:
     workspace = Workspace.open(Path(shutil.copytree(synthetic_path, tmp_path / "w")))
     states = [workspace.results_state()]
     assert states == [[]]

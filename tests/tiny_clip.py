@@ -14,7 +14,9 @@ TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "lay
 
 @torch.no_grad()
 def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Give biases, norms and scales values of their own: initialised to 0 and 1 they would hide mistakes."""
+    """Give biases, norms and scales values of their own: initialised to 0 and 1 they would hide
+    mistakes.
+    """
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         if parameter.ndim == 1:
@@ -30,5 +32,7 @@ def make_tiny_clip(folder: Path, seed: int = 0, **vision: object) -> str:
         torch.manual_seed(seed)
         model = randomise(open_clip.CLIP(**config), seed)
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": config, "preprocess_cfg": {}})
+    )
     return f"local-dir:{folder}"

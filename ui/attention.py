@@ -54,7 +54,13 @@ class HeadGain:
     @property
     def verdict(self) -> str:
         """How the heads compare with the embedding."""
-        return "better than" if self.gain.low > 0 else "worse than" if self.gain.high < 0 else "no different from"
+        return (
+            "better than"
+            if self.gain.low > 0
+            else "worse than"
+            if self.gain.high < 0
+            else "no different from"
+        )
 
 
 @cached
@@ -72,7 +78,9 @@ def alone_matrix(workspace: Workspace, train: str) -> TransferMatrix:
 @cached
 def heads_table(workspace: Workspace, train: str, validation: str) -> pd.DataFrame:
     """Every head alone, best first: on the validation generator, in-domain and out of domain."""
-    return with_test(head_scores(workspace, train, validation), alone_matrix(workspace, train), METRIC)
+    return with_test(
+        head_scores(workspace, train, validation), alone_matrix(workspace, train), METRIC
+    )
 
 
 def ways(workspace: Workspace, train: str, validation: str) -> dict[str, tuple[Head, ...]]:
@@ -90,38 +98,53 @@ def joint_heads(workspace: Workspace, train: str, validation: str) -> tuple[Head
 
 
 @cached
-def grown(workspace: Workspace, train: str, validation: str, heads: tuple[Head, ...]) -> pd.DataFrame:
+def grown(
+    workspace: Workspace, train: str, validation: str, heads: tuple[Head, ...]
+) -> pd.DataFrame:
     """Detectors on the first 1, 2, ... of these heads, out of domain."""
     return growing(workspace, train, heads, (validation,), METRIC)
 
 
 @cached
-def heads_against_embedding(workspace: Workspace, train: str, validation: str, heads: tuple[Head, ...]) -> HeadGain:
+def heads_against_embedding(
+    workspace: Workspace, train: str, validation: str, heads: tuple[Head, ...]
+) -> HeadGain:
     """A detector on some heads beside one on the whole embedding, paired, out of domain."""
     a, b = (
-        results.matrix(workspace, Setting(((train,),), view), METRIC) for view in (HeadsView(heads), results.EMBEDDING)
+        results.matrix(workspace, Setting(((train,),), view), METRIC)
+        for view in (HeadsView(heads), results.EMBEDDING)
     )
     cells = ood_cells(a, (validation,))
-    return HeadGain(a.mean(METRIC, cells), b.mean(METRIC, cells), difference(a, b, METRIC).mean(cells))
+    return HeadGain(
+        a.mean(METRIC, cells), b.mean(METRIC, cells), difference(a, b, METRIC).mean(cells)
+    )
 
 
 @cached
 def roles(workspace: Workspace, setting: Setting, row: int) -> pd.DataFrame:
     """Where each head carries one detector and where it misleads it, on test images."""
     rows = np.flatnonzero(workspace.domains.split == "test")
-    return head_roles(evidence(workspace, reading(workspace, setting, row), rows), workspace.domains)
+    return head_roles(
+        evidence(workspace, reading(workspace, setting, row), rows), workspace.domains
+    )
 
 
 @cached
 def head_said(
-    workspace: Workspace, head: Head, train: str | tuple[str, ...], definition: Definition, texts: Texts
+    workspace: Workspace,
+    head: Head,
+    train: str | tuple[str, ...],
+    definition: Definition,
+    texts: Texts,
 ) -> Words:
     """What one head says on the training images of one generator or several, with its null."""
     return head_words(workspace, lexicon(workspace, texts), *head, train, definition, LISTED)
 
 
 @cached
-def all_said(workspace: Workspace, train: str, definition: Definition, texts: Texts) -> pd.DataFrame:
+def all_said(
+    workspace: Workspace, train: str, definition: Definition, texts: Texts
+) -> pd.DataFrame:
     """The nearest text of every head, corrected for their number."""
     return heads_words(workspace, lexicon(workspace, texts), train, definition, progress=step)
 
@@ -139,7 +162,9 @@ def head_span(workspace: Workspace, head: Head, count: int = 12) -> pd.DataFrame
 
 
 @cached
-def extremes(workspace: Workspace, head: Head, train: str, definition: Definition, count: int = 8) -> pd.DataFrame:
+def extremes(
+    workspace: Workspace, head: Head, train: str, definition: Definition, count: int = 8
+) -> pd.DataFrame:
     """The test images on which a head points most, and least, along its own direction."""
     direction = head_direction(workspace, *head, train, definition, draws=1).vector
     rows = np.flatnonzero(workspace.domains.split == "test")
@@ -148,7 +173,9 @@ def extremes(workspace: Workspace, head: Head, train: str, definition: Definitio
 
 @cached
 def ablation(workspace: Workspace, setting: Setting, heads: tuple[Head, ...]) -> Effect:
-    """The matrix with some heads replaced by their mean over the training images, beside as many other heads."""
+    """The matrix with some heads replaced by their mean over the training images, beside as many
+    other heads.
+    """
     readings = [reading(workspace, setting, row) for row in range(len(setting.sets))]
     return ablation_effect(workspace, readings, setting.sets, heads, metric=METRIC, progress=step)
 
@@ -166,26 +193,38 @@ def parse_head(name: str) -> Head:
 
 def surest(domains: Domains, among: Sequence[str]) -> str:
     """The generator with the most fakes to validate on: heads are told apart best there."""
-    return max(among, key=lambda name: int(((domains.generator == name) & (domains.split == "val")).sum()))
-
-
-def among_all(read: pd.DataFrame, head: str) -> str:
-    """What is left of one head's words, and of any head's, among all of them (rows of :func:`all_said`)."""
-    corrected = float(read.loc[read["head"] == head, "p_all_heads"].iloc[0])
-    return (
-        f"Among all {len(read)} heads its words have p = {corrected:.2g}; {(read['p_all_heads'] <= 0.05).sum()} of them go "
-        "beyond what the best of as many heads says by chance."
+    return max(
+        among, key=lambda name: int(((domains.generator == name) & (domains.split == "val")).sum())
     )
 
 
-def answer(table: pd.DataFrame, gain: HeadGain, chosen: Sequence[str], train: str, validation: str) -> str:
+def among_all(read: pd.DataFrame, head: str) -> str:
+    """What is left of one head's words, and of any head's, among all of them (rows of
+    :func:`all_said`).
+    """
+    corrected = float(read.loc[read["head"] == head, "p_all_heads"].iloc[0])
+    return (
+        f"Among all {len(read)} heads its words have p = {corrected:.2g};"
+        f" {(read['p_all_heads'] <= 0.05).sum()} of them go beyond what the best of as many heads"
+        " says by chance."
+    )
+
+
+def answer(
+    table: pd.DataFrame, gain: HeadGain, chosen: Sequence[str], train: str, validation: str
+) -> str:
     """The page's answer: the best head alone, and the chosen ones against the whole embedding."""
     best, more = table.iloc[0], gain.gain
-    these = f"Head **{chosen[0]}** is" if len(chosen) == 1 else f"Heads **{', '.join(chosen)}** together are"
+    these = (
+        f"Head **{chosen[0]}** is"
+        if len(chosen) == 1
+        else f"Heads **{', '.join(chosen)}** together are"
+    )
     return (
-        f"Trained on {name(train)} and judged on {name(validation)}, head **{best['head']}** does best alone "
-        f"({best['accuracy']:.3f} balanced accuracy). {these} **{gain.verdict}** the whole embedding on generators that "
-        f"neither saw ({more.value:+.3f}, 95 % interval {more.low:+.3f} to {more.high:+.3f}, {more.n} generators)."
+        f"Trained on {name(train)} and judged on {name(validation)}, head **{best['head']}** does"
+        f" best alone ({best['accuracy']:.3f} balanced accuracy). {these} **{gain.verdict}** the"
+        f" whole embedding on generators that neither saw ({more.value:+.3f}, 95 % interval"
+        f" {more.low:+.3f} to {more.high:+.3f}, {more.n} generators)."
     )
 
 
@@ -193,11 +232,32 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int) -> list[Stat]:
     """The best head, the chosen ones and the embedding, in numbers."""
     best, heads, whole, more = scores.table.iloc[0], gain.heads, gain.embedding, gain.gain
     return [
-        Stat("Best head alone", f"{best['accuracy']:.3f}", f"{scores.n_val} images of {', '.join(scores.validate_on)}",
-             (best["low"], best["high"]), "Balanced accuracy on the validation split of the validation generator."),
-        Stat(f"{chosen} heads, out of domain", f"{heads.value:.3f}", f"{heads.n} generators", (heads.low, heads.high),
-             "Balanced accuracy on generators other than these two."),
-        Stat("Embedding, out of domain", f"{whole.value:.3f}", f"{whole.n} generators", (whole.low, whole.high)),
-        Stat("Difference", f"{more.value:+.3f}", f"{more.n} generators, paired, p = {more.p_value:.2g}", (more.low, more.high),
-             "Heads less embedding, on the same images and bootstrap draws.", "+.3f"),
-    ]  # fmt: skip
+        Stat(
+            "Best head alone",
+            f"{best['accuracy']:.3f}",
+            f"{scores.n_val} images of {', '.join(scores.validate_on)}",
+            (best["low"], best["high"]),
+            "Balanced accuracy on the validation split of the validation generator.",
+        ),
+        Stat(
+            f"{chosen} heads, out of domain",
+            f"{heads.value:.3f}",
+            f"{heads.n} generators",
+            (heads.low, heads.high),
+            "Balanced accuracy on generators other than these two.",
+        ),
+        Stat(
+            "Embedding, out of domain",
+            f"{whole.value:.3f}",
+            f"{whole.n} generators",
+            (whole.low, whole.high),
+        ),
+        Stat(
+            "Difference",
+            f"{more.value:+.3f}",
+            f"{more.n} generators, paired, p = {more.p_value:.2g}",
+            (more.low, more.high),
+            "Heads less embedding, on the same images and bootstrap draws.",
+            "+.3f",
+        ),
+    ]

@@ -1,4 +1,6 @@
-"""Audits and stress tests of a workspace for their pages, computed or read once for all sessions."""
+"""Audits and stress tests of a workspace for their pages, computed or read once for all
+sessions.
+"""
 
 from __future__ import annotations
 
@@ -44,18 +46,28 @@ stored = cached(load_audit)
 
 
 def audited(page: Page) -> Audit | None:
-    """The workspace's audit: as precomputed, else by a button; None as long as nobody has asked for it."""
+    """The workspace's audit: as precomputed, else by a button; None as long as nobody has asked for
+    it.
+    """
     workspace = page.workspace
     try:
         return stored(workspace)
     except WorkspaceError as error:
         page.answer("**This workspace has not been audited yet.**")
-        page.notice(f"{error} Once that is done, this page opens at once; common marks need it, too.")
+        page.notice(
+            f"{error} Once that is done, this page opens at once; common marks need it, too."
+        )
 
     def compute(progress: Progress) -> Audit:
-        return audit(workspace, bank=AuditSettings().bank, tell=lambda step: progress(STEPS.index(step), len(STEPS)))
+        return audit(
+            workspace,
+            bank=AuditSettings().bank,
+            tell=lambda step: progress(STEPS.index(step), len(STEPS)),
+        )
 
-    return job(page, "audit", "Audit it now", compute, about="Some ten seconds for three thousand images.")
+    return job(
+        page, "audit", "Audit it now", compute, about="Some ten seconds for three thousand images."
+    )
 
 
 @cached
@@ -77,16 +89,20 @@ def known_facts(workspace: Workspace, view: file_facts.View) -> dict[str, str]:
 
 def telling(found: Audit) -> str:
     """The generator to begin with: the best detector of those whose file facts do as well."""
-    explained = [verdict for verdict in found.verdicts if verdict.level == "explained"] or found.verdicts
+    explained = [
+        verdict for verdict in found.verdicts if verdict.level == "explained"
+    ] or found.verdicts
     return max(explained, key=lambda verdict: verdict.detector.value).generator
 
 
 def answer(found: Audit, verdict: Verdict) -> str:
-    """The page's answer: for how many generators file facts do as well, and the chosen generator's case."""
+    """The page's answer: for how many generators file facts do as well, and the chosen generator's
+    case.
+    """
     explained = sum(v.level == "explained" for v in found.verdicts)
     return (
-        f"For **{explained} of {len(found.verdicts)} generators** file facts alone tell fake from real as well as the detector "
-        f"that sees the images, or better. {inert(verdict.headline)}"
+        f"For **{explained} of {len(found.verdicts)} generators** file facts alone tell fake from"
+        f" real as well as the detector that sees the images, or better. {inert(verdict.headline)}"
     )
 
 
@@ -97,11 +113,22 @@ def stats(found: Audit) -> list[Stat]:
     means = {name: matrix.mean(METRIC, matrix.in_domain) for name, matrix in matrices.items()}
     pairs = found.duplicates.pairs
     return [
-        Stat(name, f"{mean.value:.3f}", f"{mean.n} generators", (mean.low, mean.high),
-             "Mean in-domain balanced accuracy: each trained and tested on one generator.")
+        Stat(
+            name,
+            f"{mean.value:.3f}",
+            f"{mean.n} generators",
+            (mean.low, mean.high),
+            "Mean in-domain balanced accuracy: each trained and tested on one generator.",
+        )
         for name, mean in means.items()
-    ] + [Stat("Images that occur twice", f"{len(pairs):,}", f"pairs, {int(pairs['across_split'].sum())} across splits",
-              help="Exact or near duplicates.")]  # fmt: skip
+    ] + [
+        Stat(
+            "Images that occur twice",
+            f"{len(pairs):,}",
+            f"pairs, {int(pairs['across_split'].sum())} across splits",
+            help="Exact or near duplicates.",
+        )
+    ]
 
 
 def show_matrices(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
@@ -111,20 +138,31 @@ def show_matrices(page: Page, found: Audit, view: file_facts.View, generator: st
     for column, (stem, title), matrix in zip(st.columns(2), titles.items(), matrices, strict=True):
         with column:
             st.markdown(f"**{title}**")
-            draw = partial(figures.transfer_heatmap, matrix, METRIC, selected=(generator, generator), compact=True)
-            page.figure(f"matrix-{stem}", draw, table=matrix.to_frame([METRIC]), clicks=("train", "test"))
+            draw = partial(
+                figures.transfer_heatmap,
+                matrix,
+                METRIC,
+                selected=(generator, generator),
+                compact=True,
+            )
+            page.figure(
+                f"matrix-{stem}", draw, table=matrix.to_frame([METRIC]), clicks=("train", "test")
+            )
     gap, own = difference(*matrices, METRIC), found.detector.in_domain
     for cells, where in ((own, "In-domain"), (~own, "Out of domain")):
         mean = gap.mean(cells)
         if mean.n:
             page.finding(
-                f"{where}, detectors are **{mean.value:+.3f}** against file facts (95 % interval {mean.low:+.3f} to "
-                f"{mean.high:+.3f}, p = {mean.p_value:.2g}, {mean.n} cells, paired)."
+                f"{where}, detectors are **{mean.value:+.3f}** against file facts (95 % interval"
+                f" {mean.low:+.3f} to {mean.high:+.3f}, p = {mean.p_value:.2g}, {mean.n} cells,"
+                " paired)."
             )
 
 
 def show_facts(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
-    """Each fact's association with the label for one generator, and one fact's distribution in every set."""
+    """Each fact's association with the label for one generator, and one fact's distribution in
+    every set.
+    """
     left, right = st.columns([2, 3], gap="large")
     with left:
         associations = found.associations[view]
@@ -152,20 +190,27 @@ def show_matched(page: Page, found: Audit) -> None:
                 )
             ]
             st.markdown(
-                f"{what} ({row['n']} cell{'s' if row['n'] > 1 else ''}) detectors reach {', '.join(reached)}: matching changes "
-                f"**{row['change']:+.3f}** ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95 % intervals)."
+                f"{what} ({row['n']} cell{'s' if row['n'] > 1 else ''}) detectors reach"
+                f" {', '.join(reached)}: matching changes **{row['change']:+.3f}**"
+                f" ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95 % intervals)."
             )
-        page.figure("matched", partial(figures.matched_intervals, found.matched), table=found.matched)
+        page.figure(
+            "matched", partial(figures.matched_intervals, found.matched), table=found.matched
+        )
         page.table("matched-means", found.means.rename(columns=_called))
     page.table("matched-kept", found.kept)
     st.caption(
-        "Another way is to encode every image after the same re-encoding and resizing: 'python -m precompute encode "
-        "--canonicalize jpeg:90,short:256'."
+        "Another way is to encode every image after the same re-encoding and resizing: 'python -m"
+        " precompute encode --canonicalize jpeg:90,short:256'."
     )
 
 
 def _called(column: str) -> str:
-    for name, called in (("full", "all images"), ("control", "fewer images"), ("matched", "matched images")):
+    for name, called in (
+        ("full", "all images"),
+        ("control", "fewer images"),
+        ("matched", "matched images"),
+    ):
         column = column.replace(name, called)
     return column
 
@@ -185,7 +230,10 @@ def show_pairs(page: Page, found: Audit) -> None:
         for row in pairs.iloc[at][["a", "b"]]:
             gallery_link(page, int(row))
     if not found.straddling.empty:
-        page.notice(f"{len(found.straddling)} groups have images on more than one side of a split.", "warning")
+        page.notice(
+            f"{len(found.straddling)} groups have images on more than one side of a split.",
+            "warning",
+        )
         page.table("straddling", found.straddling)
 
 
@@ -195,23 +243,35 @@ def pair_names(pairs: pd.DataFrame, images: pd.DataFrame) -> list[str]:
     return [f"{paths[a]} | {paths[b]}" for a, b in pairs[["a", "b"]].to_numpy(int)]
 
 
-def pair_tiles(pairs: pd.DataFrame, names: Sequence[str], images: pd.DataFrame, first: int = 1) -> list[Tile]:
+def pair_tiles(
+    pairs: pd.DataFrame, names: Sequence[str], images: pd.DataFrame, first: int = 1
+) -> list[Tile]:
     """Two tiles a pair, beside each other; a click on one with a name opens the pair."""
     tiles = []
     for number, (name, pair) in enumerate(zip(names, pairs.to_dict("records"), strict=True), first):
         for row in (pair["a"], pair["b"]):
             image = images.iloc[row]
             who = image["generator"] if image["label"] == FAKE else f"real, {image['pool']}"
-            lines = [f"Pair {number}: {who}", f"cosine {pair['similarity']:.3f}", f"{image['split']} split"]
+            lines = [
+                f"Pair {number}: {who}",
+                f"cosine {pair['similarity']:.3f}",
+                f"{image['split']} split",
+            ]
             tiles.append(Tile(int(row), lines, "wrong" if pair["across_split"] else "", key=name))
     return tiles
 
 
 def gallery_link(page: Page, row: int, text: str = "") -> None:
-    """A link to where the Gallery shows an image, for images of the test split; by default it says the image's path."""
+    """A link to where the Gallery shows an image, for images of the test split; by default it says
+    the image's path.
+    """
     image = page.workspace.images.iloc[row]
     if image["split"] != "test":
         return
-    near = [name for name in page.domains.generators if image["pool"] in page.domains.pools_of(name)]
+    near = [
+        name for name in page.domains.generators if image["pool"] in page.domains.pools_of(name)
+    ]
     tests = [image["generator"]] if image["label"] == FAKE else near[:1]
-    page.link("gallery", text or f"{image['path']} in the Gallery", tests=tests, image=str(image["path"]))
+    page.link(
+        "gallery", text or f"{image['path']} in the Gallery", tests=tests, image=str(image["path"])
+    )

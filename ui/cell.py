@@ -1,4 +1,6 @@
-"""One cell of a transfer matrix opened: counts, ROC, scores, its surest mistakes, what it is worth, its detector's words."""
+"""One cell of a transfer matrix opened: counts, ROC, scores, its surest mistakes, what it is worth,
+its detector's words.
+"""
 
 from __future__ import annotations
 
@@ -28,27 +30,45 @@ CALIBRATIONS = {"as trained": "none", "temperature": "temperature", "Platt": "pl
 
 
 def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: str) -> None:
-    """The sections of one cell: the row-th detector of a setting, called ``train``, on a test generator."""
+    """The sections of one cell: the row-th detector of a setting, called ``train``, on a test
+    generator.
+    """
     cell = results.cell(page.workspace, setting, row, test)
     size = {label: int((cell.labels == label).sum()) for label in (REAL, FAKE)}
     with page.section(
         "The chosen cell",
-        f"Trained on {name(train)}, tested on {name(test)}: {size[REAL]} real images and {size[FAKE]} fakes.",
+        f"Trained on {name(train)}, tested on {name(test)}: {size[REAL]} real images and"
+        f" {size[FAKE]} fakes.",
     ):
         page.table("verdicts", cell.verdicts())
         left, right = st.columns(2)
         with left:
             page.figure("roc", partial(figures.cell_roc, cell, train, test), table=cell.roc_frame())
         with right:
-            page.figure("scores", partial(figures.cell_histogram, cell, train, test), table=cell.to_frame())
-    paths, there = page.workspace.images["path"], {"train": train, "tests": [test]} | workspaces.parameter()
-    stem = "inspect" if setting.d_search else "gallery"  # the gallery offers no detectors of searched views
+            page.figure(
+                "scores", partial(figures.cell_histogram, cell, train, test), table=cell.to_frame()
+            )
+    paths, there = (
+        page.workspace.images["path"],
+        {"train": train, "tests": [test]} | workspaces.parameter(),
+    )
+    stem = (
+        "inspect" if setting.d_search else "gallery"
+    )  # the gallery offers no detectors of searched views
     for column, (label, title) in zip(st.columns(2, gap="medium"), MISTAKES, strict=True):
         wrong = cell.mistakes(label)
-        with column, page.section(title, f"{len(wrong)} of {size[label]} are judged wrongly; the most certain first."):
+        with (
+            column,
+            page.section(
+                title, f"{len(wrong)} of {size[label]} are judged wrongly; the most certain first."
+            ),
+        ):
             surest = wrong.head(SHOWN)[["row", "score"]].itertuples(index=False)
             page.images(
-                [Tile(int(i), [f"score {score:+.2f}"], "wrong", key=str(paths.iloc[i])) for i, score in surest],
+                [
+                    Tile(int(i), [f"score {score:+.2f}"], "wrong", key=str(paths.iloc[i]))
+                    for i, score in surest
+                ],
                 width=100,
                 opens=lambda path: router.go(stem, image=path, **there),
                 name=f"mistakes-{label}",
@@ -58,8 +78,9 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
         page.link("gallery", "All its verdicts, in the gallery", train=train, tests=[test])
     with page.section(
         "What its threshold and its probabilities are worth here",
-        "Of the same training without its validation images. *False alarms*: a threshold that flags 5 % of the real validation "
-        "images of the tested generator's pools, set without any fake. Probabilities are stated for even odds.",
+        "Of the same training without its validation images. *False alarms*: a threshold that flags"
+        " 5 % of the real validation images of the tested generator's pools, set without any fake."
+        " Probabilities are stated for even odds.",
     ):
         found = worth(page.workspace, setting, row, test)
         page.table("thresholds", found.rules.drop(columns=["train", "test"]))
@@ -73,8 +94,15 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
             page.figure("reliability", partial(figures.reliability_curve, bins, error), table=bins)
     with page.section("What this detector looks at, in words"):
         said = explained.words(page.workspace, setting, row)
-        verdict = "nearer than chance puts any" if said.nameable else "**but chance does as well: read nothing into them**"  # fmt: skip
-        st.markdown(f"Phrases nearest to its weights, {verdict} (label permutation, p = {said.p_value:.2g}).")
+        verdict = (
+            "nearer than chance puts any"
+            if said.nameable
+            else "**but chance does as well: read nothing into them**"
+        )
+        st.markdown(
+            f"Phrases nearest to its weights, {verdict} (label permutation, p ="
+            f" {said.p_value:.2g})."
+        )
         page.table("words", said.nearest[["rank", "text", "category", "cosine", "p_value"]].head(6))
         page.link("words", "All its words", train=train)
 
@@ -96,9 +124,13 @@ class Worth:
 
 @cached
 def held_out(workspace: Workspace, setting: results.Setting) -> np.ndarray:
-    """[K, N] scores of the same training without its validation images, which can then set thresholds and calibrate."""
+    """[K, N] scores of the same training without its validation images, which can then set
+    thresholds and calibrate.
+    """
     if isinstance(setting.view, FeatureView):
-        return thresholds.held_out_scores(workspace, setting.sets, setting.view, results.protocol(setting))
+        return thresholds.held_out_scores(
+            workspace, setting.sets, setting.view, results.protocol(setting)
+        )
     without = replace(results.protocol(setting), refit=False)
     return score_detectors(train_residual(workspace, setting.sets, without), workspace)
 
@@ -111,5 +143,8 @@ def worth(workspace: Workspace, setting: results.Setting, row: int, test: str) -
     return Worth(
         thresholds.threshold_table(scores, domains, [names], [test]),
         thresholds.calibration_table(scores, domains, [names], [test], methods=methods),
-        {method: thresholds.cell_reliability(scores, domains, names, test, method) for method in methods},
+        {
+            method: thresholds.cell_reliability(scores, domains, names, test, method)
+            for method in methods
+        },
     )

@@ -1,10 +1,11 @@
 """Controls whose values live in the query string and follow the user from page to page.
 
-Streamlit's own ``bind="query-params"`` drops a parameter on a page change when the page before it bound the same
-name, and ignores a link that asks for the default while another value is remembered. Here the URL wins whenever it
-is not what this session last wrote (a deep link, a link between pages, the Back button) and the user has not just
-acted on the page; otherwise the controls win and the URL follows. The browser sends its URL with every click: that
-of a second click, made before the URL written after the first has arrived, is out of date.
+Streamlit's own ``bind="query-params"`` drops a parameter on a page change when the page before it
+bound the same name, and ignores a link that asks for the default while another value is remembered.
+Here the URL wins whenever it is not what this session last wrote (a deep link, a link between
+pages, the Back button) and the user has not just acted on the page; otherwise the controls win and
+the URL follows. The browser sends its URL with every click: that of a second click, made before the
+URL written after the first has arrived, is out of date.
 """
 
 from __future__ import annotations
@@ -27,44 +28,93 @@ class Controls:
         st.session_state[_PAGE] = stem
         self._acted = st.session_state.pop(_ACTED, False) and not self._entry
         self._asked = {name: st.query_params.get_all(name) for name in st.query_params}
-        self._written: dict[str, list[str]] = {} if self._entry else st.session_state.get(_WRITTEN, {})
+        self._written: dict[str, list[str]] = (
+            {} if self._entry else st.session_state.get(_WRITTEN, {})
+        )
         self._url: dict[str, list[str]] = {}
         self.complaints: list[str] = []
 
     @overload
     def select(
-        self, name: str, label: str, options: Sequence[str], default: str | None = None, *, help: str | None = None,
-        kind: Kind = "select", disabled: bool = False,
-    ) -> str: ...  # fmt: skip
+        self,
+        name: str,
+        label: str,
+        options: Sequence[str],
+        default: str | None = None,
+        *,
+        help: str | None = None,
+        kind: Kind = "select",
+        disabled: bool = False,
+    ) -> str: ...
     @overload
     def select(
-        self, name: str, label: str, options: Mapping[str, T], default: str | None = None, *, help: str | None = None,
-        kind: Kind = "select", disabled: bool = False,
-    ) -> T: ...  # fmt: skip
+        self,
+        name: str,
+        label: str,
+        options: Mapping[str, T],
+        default: str | None = None,
+        *,
+        help: str | None = None,
+        kind: Kind = "select",
+        disabled: bool = False,
+    ) -> T: ...
     def select(
-        self, name: str, label: str, options: Mapping[str, Any] | Sequence[str], default: str | None = None, *,
-        help: str | None = None, kind: Kind = "select", disabled: bool = False,
-    ) -> Any:  # fmt: skip
-        """Choose one: a mapping of shown text to value, or plain texts. ``kind``: ``select`` or ``segmented``."""
-        values: Mapping[str, Any] = options if isinstance(options, Mapping) else {text: text for text in options}
+        self,
+        name: str,
+        label: str,
+        options: Mapping[str, Any] | Sequence[str],
+        default: str | None = None,
+        *,
+        help: str | None = None,
+        kind: Kind = "select",
+        disabled: bool = False,
+    ) -> Any:
+        """Choose one: a mapping of shown text to value, or plain texts. ``kind``: ``select`` or
+        ``segmented``.
+        """
+        values: Mapping[str, Any] = (
+            options if isinstance(options, Mapping) else {text: text for text in options}
+        )
         if not values:
             raise ValueError(f"control {name!r} has no options")
         first = default if default in values else next(iter(values))
-        self._prepare(name, first, lambda raw: raw[-1] if raw and raw[-1] in values else None, lambda v: v in values)
+        self._prepare(
+            name,
+            first,
+            lambda raw: raw[-1] if raw and raw[-1] in values else None,
+            lambda v: v in values,
+        )
         if kind == "segmented":
             text = st.segmented_control(
-                label, list(values), key=name, help=help, required=True, disabled=disabled, on_change=acted
+                label,
+                list(values),
+                key=name,
+                help=help,
+                required=True,
+                disabled=disabled,
+                on_change=acted,
             )
         else:
-            text = st.selectbox(label, list(values), key=name, help=help, disabled=disabled, on_change=acted)
+            text = st.selectbox(
+                label, list(values), key=name, help=help, disabled=disabled, on_change=acted
+            )
         self._keep(name, text, first, [str(text)])
         return values[str(text)]
 
     def multiselect(
-        self, name: str, label: str, options: Sequence[str], default: Sequence[str] | None = None, *,
-        help: str | None = None, max_selections: int | None = None, placeholder: str | None = None,
-    ) -> list[str]:  # fmt: skip
-        """Choose several (all by default); the list keeps the order of the options. May come back empty."""
+        self,
+        name: str,
+        label: str,
+        options: Sequence[str],
+        default: Sequence[str] | None = None,
+        *,
+        help: str | None = None,
+        max_selections: int | None = None,
+        placeholder: str | None = None,
+    ) -> list[str]:
+        """Choose several (all by default); the list keeps the order of the options. May come back
+        empty.
+        """
         first = list(options) if default is None else [o for o in options if o in set(default)]
 
         def parse(raw: list[str]) -> list[str] | None:
@@ -97,7 +147,9 @@ class Controls:
         help: str | None = None,
         disabled: bool = False,
     ) -> float:
-        """A number between two ends; an int where step and ends are ints. The URL carries the number."""
+        """A number between two ends; an int where step and ends are ints. The URL carries the
+        number.
+        """
         whole = all(isinstance(v, int) for v in (low, high, default, step))
         if low >= high:  # a slider needs room to move
             return default
@@ -109,13 +161,23 @@ class Controls:
                 return None
             return number if low <= number <= high else None
 
-        self._prepare(name, default, parse, lambda v: isinstance(v, int | float) and low <= v <= high)
-        number: float = st.slider(label, low, high, step=step, key=name, help=help, disabled=disabled, on_change=acted)
+        self._prepare(
+            name, default, parse, lambda v: isinstance(v, int | float) and low <= v <= high
+        )
+        number: float = st.slider(
+            label, low, high, step=step, key=name, help=help, disabled=disabled, on_change=acted
+        )
         self._keep(name, number, default, [f"{number:g}" if not whole else str(number)])
         return number
 
     def toggle(
-        self, name: str, label: str, default: bool = False, *, help: str | None = None, disabled: bool = False
+        self,
+        name: str,
+        label: str,
+        default: bool = False,
+        *,
+        help: str | None = None,
+        disabled: bool = False,
     ) -> bool:
         """On or off; ``1`` or ``0`` in the URL."""
         self._prepare(
@@ -128,12 +190,32 @@ class Controls:
         self._keep(name, on, default, ["1" if on else "0"])
         return on
 
-    def text(self, name: str, label: str, default: str = "", *, help: str | None = None, placeholder: str | None = None,
-             max_chars: int = 400) -> str:  # fmt: skip
+    def text(
+        self,
+        name: str,
+        label: str,
+        default: str = "",
+        *,
+        help: str | None = None,
+        placeholder: str | None = None,
+        max_chars: int = 400,
+    ) -> str:
         """A line of free text."""
-        self._prepare(name, default, lambda raw: raw[-1][:max_chars] if raw else None, lambda v: isinstance(v, str))
+        self._prepare(
+            name,
+            default,
+            lambda raw: raw[-1][:max_chars] if raw else None,
+            lambda v: isinstance(v, str),
+        )
         line = (
-            st.text_input(label, key=name, help=help, placeholder=placeholder, max_chars=max_chars, on_change=acted)
+            st.text_input(
+                label,
+                key=name,
+                help=help,
+                placeholder=placeholder,
+                max_chars=max_chars,
+                on_change=acted,
+            )
             or ""
         )
         self._keep(name, line, default, [line])
@@ -147,16 +229,26 @@ class Controls:
         st.session_state[_WRITTEN] = wanted
 
     def _prepare(
-        self, name: str, default: Any, parse: Callable[[list[str]], Any], valid: Callable[[Any], bool]
+        self,
+        name: str,
+        default: Any,
+        parse: Callable[[list[str]], Any],
+        valid: Callable[[Any], bool],
     ) -> None:
         """Put the value that the control is to show into the session, before the widget is made."""
         store = st.session_state.setdefault(_STORE, {})
         current = st.session_state.get(name, store.get(name, default))
         raw = self._asked.get(name)
-        if not self._acted and raw != self._written.get(name) and (raw is not None or not self._entry):
+        if (
+            not self._acted
+            and raw != self._written.get(name)
+            and (raw is not None or not self._entry)
+        ):
             current = default if raw is None else parse(raw)
             if current is None:
-                self.complaints.append(f"The link asks for {name} = {', '.join(raw or [])}, which does not exist here.")
+                self.complaints.append(
+                    f"The link asks for {name} = {', '.join(raw or [])}, which does not exist here."
+                )
                 current = default
         st.session_state[name] = current if valid(current) else default
 

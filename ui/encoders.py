@@ -14,17 +14,21 @@ from aigi_core.workspace import Workspace
 Encoder = Any
 """An ``aigi_core.clip.encoder.Encoder``; to name it would load torch."""
 VARIABLE = "AIGI_WEIGHTS"
-"""Environment variable that says where weights are that a workspace's record alone does not find: a file, or
-``local-dir:DIR``."""
+"""Environment variable that says where weights are that a workspace's record alone does not find: a
+file, or ``local-dir:DIR``."""
 
 
 def load(workspace: Workspace) -> Encoder:
-    """The workspace's own encoder, its weights checked; AigiError, in one sentence, where it cannot be had here."""
+    """The workspace's own encoder, its weights checked; AigiError, in one sentence, where it cannot
+    be had here.
+    """
     model, pretrained = given()
     try:
         return _load(workspace, model, pretrained)
     except ImportError as error:
-        raise AigiError(f"The encoder needs torch and open_clip_torch ({error}): install requirements.txt.") from error
+        raise AigiError(
+            f"The encoder needs torch and open_clip_torch ({error}): install requirements.txt."
+        ) from error
 
 
 def given() -> tuple[str | None, str | None]:
@@ -33,6 +37,8 @@ def given() -> tuple[str | None, str | None]:
     return (place, None) if place and place.startswith("local-dir:") else (None, place)
 
 
-@st.cache_resource(show_spinner=False, max_entries=2, hash_funcs={Workspace: lambda w: str(w.encoder)})
+@st.cache_resource(
+    show_spinner=False, max_entries=2, hash_funcs={Workspace: lambda w: str(w.encoder)}
+)
 def _load(workspace: Workspace, model: str | None, pretrained: str | None) -> Encoder:
     return workspace_encoder(workspace, model, pretrained)

@@ -1,4 +1,6 @@
-"""Words of detectors, read where they are stored and else computed once a workspace and choice for all sessions."""
+"""Words of detectors, read where they are stored and else computed once a workspace and choice for
+all sessions.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ class Texts:
     Attributes:
         bank: a bank of the workspace; not read where ``own`` is given.
         categories: only these; all where empty.
-        centred: compare texts as differences from their mean (see :mod:`aigi_core.explain.lexicon`).
+        centred: compare texts as differences from their mean (see
+            :mod:`aigi_core.explain.lexicon`).
         own: the user's own phrases.
     """
 
@@ -60,27 +63,44 @@ DEFAULT_TEXTS = Texts()
 
 
 def choose_texts(page: Page) -> Texts:
-    """The controls ``bank``, ``categories`` and ``centred``; WorkspaceError where there is no text bank."""
+    """The controls ``bank``, ``categories`` and ``centred``; WorkspaceError where there is no text
+    bank.
+    """
     banks = page.workspace.text_banks
     if not banks:
         page.workspace.text_bank("phrases")  # says what to do
-    bank = page.select("bank", "Text bank", banks, "phrases", help="The list of texts that is searched.")
+    bank = page.select(
+        "bank", "Text bank", banks, "phrases", help="The list of texts that is searched."
+    )
     have = lexicon(page.workspace, Texts(bank)).categories
     categories = page.multiselect(
-        "categories", "Only categories", have, [], placeholder="All", help="Search only texts of these categories."
+        "categories",
+        "Only categories",
+        have,
+        [],
+        placeholder="All",
+        help="Search only texts of these categories.",
     )
     centred = page.toggle(
-        "centred", "Centred", True,
-        help="Texts share a large common part; it is taken off before comparing, as weights are differences of images "
-        "too. Off: plain cosines, as in the paper.",
-    )  # fmt: skip
+        "centred",
+        "Centred",
+        True,
+        help=(
+            "Texts share a large common part; it is taken off before comparing, as weights are"
+            " differences of images too. Off: plain cosines, as in the paper."
+        ),
+    )
     return Texts(bank, tuple(categories), centred)
 
 
 @cached
 def lexicon(workspace: Workspace, texts: Texts) -> Lexicon:
     """The texts, ready for search."""
-    bank = own_bank(workspace, texts.own, lambda new: _encode(workspace, new)) if texts.own else texts.bank
+    bank = (
+        own_bank(workspace, texts.own, lambda new: _encode(workspace, new))
+        if texts.own
+        else texts.bank
+    )
     return Lexicon.of(workspace, bank, centred=texts.centred, categories=texts.categories or None)
 
 
@@ -96,8 +116,8 @@ def _encode(workspace: Workspace, new: Sequence[str]) -> np.ndarray:
             encoder = encoders.load(workspace)
         except AigiError as error:
             raise AigiError(
-                f"{new[0]!r} is in none of the text banks, and the text tower cannot be loaded here: choose phrases of a "
-                f"bank. ({error})"
+                f"{new[0]!r} is in none of the text banks, and the text tower cannot be loaded"
+                f" here: choose phrases of a bank. ({error})"
             ) from error
         return embed_phrases(encoder, new)
 
@@ -111,7 +131,9 @@ def reading(workspace: Workspace, setting: Setting, row: int) -> Reading:
 @cached
 def nulls(workspace: Workspace, setting: Setting, row: int, seed: int = 0) -> np.ndarray:
     """[B, d] directions of the same training on shuffled labels."""
-    drawn = null_directions(workspace, results.detectors(workspace, setting)[row], seed=seed).astype(np.float32)
+    drawn = null_directions(
+        workspace, results.detectors(workspace, setting)[row], seed=seed
+    ).astype(np.float32)
     drawn.flags.writeable = False
     return drawn
 
@@ -163,28 +185,44 @@ def _atlas_of(workspace: Workspace, texts: Texts) -> WordAtlas | None:
 
 
 @cached
-def exposed(workspace: Workspace, setting: Setting, row: int, texts: Texts = DEFAULT_TEXTS) -> Exposure | None:
-    """What may have taught a detector besides the signs of generation; None for one trained on several generators."""
+def exposed(
+    workspace: Workspace, setting: Setting, row: int, texts: Texts = DEFAULT_TEXTS
+) -> Exposure | None:
+    """What may have taught a detector besides the signs of generation; None for one trained on
+    several generators.
+    """
     if len(setting.sets[row]) > 1:
         return None
-    from aigi_core.audit.exposure import exposure  # brings scikit-learn, two seconds that other pages spare
+    from aigi_core.audit.exposure import (
+        exposure,
+    )  # brings scikit-learn, two seconds that other pages spare
 
     return exposure(
-        workspace, results.detectors(workspace, setting)[row], words(workspace, setting, row, texts),
-        content(workspace, setting.sets[row], texts), results.matrix(workspace, setting, METRIC),
+        workspace,
+        results.detectors(workspace, setting)[row],
+        words(workspace, setting, row, texts),
+        content(workspace, setting.sets[row], texts),
+        results.matrix(workspace, setting, METRIC),
         results.fact_matrix(workspace, METRIC),
-    )  # fmt: skip
+    )
 
 
 @cached
-def comparison(workspace: Workspace, a: tuple[Setting, int], b: tuple[Setting, int], texts: Texts) -> Comparison:
+def comparison(
+    workspace: Workspace, a: tuple[Setting, int], b: tuple[Setting, int], texts: Texts
+) -> Comparison:
     """What one detector says and another does not."""
     first, second = (reading(workspace, *which).direction for which in (a, b))
     names = [results.detectors(workspace, setting)[row].name for setting, row in (a, b)]
     return compare_directions(
-        lexicon(workspace, texts), first, second, nulls(workspace, *a), nulls(workspace, *b, seed=1), LISTED,
+        lexicon(workspace, texts),
+        first,
+        second,
+        nulls(workspace, *a),
+        nulls(workspace, *b, seed=1),
+        LISTED,
         f"{names[0]} less {names[1]}",
-    )  # fmt: skip
+    )
 
 
 _load_words = cached(load_words)  # what was not there yet is looked for again
@@ -200,7 +238,9 @@ def atlas(workspace: Workspace) -> WordAtlas | None:
 
 @cached
 def all_words(workspace: Workspace, setting: Setting, texts: Texts) -> pd.DataFrame:
-    """One row a detector: what it says, how surely, and how it does. Reads each against its own null: some seconds."""
+    """One row a detector: what it says, how surely, and how it does. Reads each against its own
+    null: some seconds.
+    """
     said = [words(workspace, setting, row, texts) for row in range(len(setting.sets))]
     return words_table(said, results.matrix(workspace, setting, METRIC), METRIC)
 
@@ -215,10 +255,17 @@ def out_of_domain(workspace: Workspace, setting: Setting, row: int) -> Estimate:
 
 @cached
 def concept(workspace: Workspace, setting: Setting, texts: Texts, again: bool) -> Effect:
-    """The matrix without some texts (``texts.own``); ``again``: with detectors trained anew on what is left."""
+    """The matrix without some texts (``texts.own``); ``again``: with detectors trained anew on what
+    is left.
+    """
     detectors = results.detectors(workspace, setting)
     readings = [reading(workspace, setting, row) for row in range(len(detectors))]
     return concept_effect(
-        workspace, readings, setting.sets, lexicon(workspace, texts), texts.own,
-        refit=[detector.C for detector in detectors] if again else None, metric=METRIC,
-    )  # fmt: skip
+        workspace,
+        readings,
+        setting.sets,
+        lexicon(workspace, texts),
+        texts.own,
+        refit=[detector.C for detector in detectors] if again else None,
+        metric=METRIC,
+    )

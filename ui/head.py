@@ -1,4 +1,6 @@
-"""One attention head opened: its words, its extreme images, where it helps and where it misleads, the matrix without it."""
+"""One attention head opened: its words, its extreme images, where it helps and where it misleads,
+the matrix without it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ from ui.jobs import steps
 from ui.page import Page, name
 from ui.results import Setting
 
-DEFINITIONS: dict[str, Definition] = {"fakes less reals": "difference", "weights": "weights", "mean": "mean"}
+DEFINITIONS: dict[str, Definition] = {
+    "fakes less reals": "difference",
+    "weights": "weights",
+    "mean": "mean",
+}
 
 
 def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
@@ -26,11 +32,24 @@ def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
     definition: Definition = "difference"
     with page.section(f"Head {head} in words"):
         with page.controls("Words"):
-            definition = page.select("says", "Direction", DEFINITIONS, help="Its mean contribution to fakes less that to "
-                                     "reals; the weights of its own detector; or its mean over all images.")  # fmt: skip
+            definition = page.select(
+                "says",
+                "Direction",
+                DEFINITIONS,
+                help=(
+                    "Its mean contribution to fakes less that to "
+                    "reals; the weights of its own detector; or its mean over all images."
+                ),
+            )
             texts = explained.choose_texts(page)
-            every = page.toggle("every", "All heads", help="Correct for the number of heads that could have been opened: the "
-                                "nearest text of each of them, some seconds.")  # fmt: skip
+            every = page.toggle(
+                "every",
+                "All heads",
+                help=(
+                    "Correct for the number of heads that could have been opened: the "
+                    "nearest text of each of them, some seconds."
+                ),
+            )
         _words(page, head, train, definition, texts, len(heads))
         if every:
             with steps(f"Reading {len(heads)} heads"):
@@ -39,7 +58,8 @@ def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
             page.table("every-head", read)
     with page.section(
         f"Images on which head {head} is extreme",
-        "Test images whose contribution points most, and least, along its direction; a click opens one in Inspect.",
+        "Test images whose contribution points most, and least, along its direction; a click opens"
+        " one in Inspect.",
     ):
         images = attention.extremes(page.workspace, opened, train, definition)
         for column, end in zip(st.columns(2, gap="medium"), ("most", "least"), strict=True):
@@ -49,42 +69,69 @@ def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
         page.table("extremes", images)
     with page.section(
         f"Where head {head} helps and where it misleads",
-        f"Its evidence in the detector trained on {name(train)}, on each generator's fakes less that on their real "
-        "counterparts. Right of zero it helps; left of zero it misleads.",
+        f"Its evidence in the detector trained on {name(train)}, on each generator's fakes less"
+        " that on their real counterparts. Right of zero it helps; left of zero it misleads.",
     ):
         _roles(page, opened, setting, row)
-    with page.section("Without some heads", "Each replaced by its mean over the training images, in every detector."):
-        ablate = page.multiselect("ablate", "Ablated heads", heads, [],
-                                  placeholder="Choose heads, or press 'Ablate it' above")  # fmt: skip
+    with page.section(
+        "Without some heads",
+        "Each replaced by its mean over the training images, in every detector.",
+    ):
+        ablate = page.multiselect(
+            "ablate",
+            "Ablated heads",
+            heads,
+            [],
+            placeholder="Choose heads, or press 'Ablate it' above",
+        )
         if ablate:
             with steps("Measuring again, with twenty random choices of as many other heads beside"):
-                effect = attention.ablation(page.workspace, setting, tuple(map(attention.parse_head, ablate)))
+                effect = attention.ablation(
+                    page.workspace, setting, tuple(map(attention.parse_head, ablate))
+                )
             wording.effect(page, "ablation", effect, train)
 
 
-def _words(page: Page, head: str, train: str, definition: Definition, texts: explained.Texts, of: int) -> None:
+def _words(
+    page: Page, head: str, train: str, definition: Definition, texts: explained.Texts, of: int
+) -> None:
     opened = attention.parse_head(head)
     said = attention.head_said(page.workspace, opened, train, definition, texts)
     page.finding(
         f"Nearest to its direction: {name(str(said.nearest['text'][0]))}, "
-        + ("beyond chance" if said.nameable else "**but chance does as well: read nothing into the words**")
-        + f" (p = {said.p_value:.2g} for this head alone, one of {of} that could be opened; {said.draws} draws)."
+        + (
+            "beyond chance"
+            if said.nameable
+            else "**but chance does as well: read nothing into the words**"
+        )
+        + f" (p = {said.p_value:.2g} for this head alone, one of {of} that could be opened;"
+        f" {said.draws} draws)."
     )
     left, middle, right = st.columns(3, gap="medium")
     for column, side in zip((left, middle), explained.SIDES, strict=True):
         with column:
             st.markdown(f"**{side.capitalize()} texts**")
-            page.figure(f"head-{side}", partial(figures.said_list, said, side), table=said.listed(side))
+            page.figure(
+                f"head-{side}", partial(figures.said_list, said, side), table=said.listed(side)
+            )
     with right:
         span = attention.head_span(page.workspace, opened)
-        st.markdown("**TextSpan**: texts that together span what it writes", help="Gandelsman et al. 2024: texts chosen one by "
-                    "one, each taking the most of the head's remaining variance over all training images.")  # fmt: skip
+        st.markdown(
+            "**TextSpan**: texts that together span what it writes",
+            help=(
+                "Gandelsman et al. 2024: texts chosen one by one, each taking the most of the"
+                " head's remaining variance over all training images."
+            ),
+        )
         alt = f"TextSpan of head {head}: {', '.join(span['text'].head(5))}."
         page.figure("span", partial(figures.span_bars, span, alt=alt), table=span)
 
 
 def _tiles(images: pd.DataFrame) -> list[Tile]:
-    return [Tile(i["row"], [i["generator"] or "real", f"{i['value']:+.3f}"]) for i in images.to_dict("records")]
+    return [
+        Tile(i["row"], [i["generator"] or "real", f"{i['value']:+.3f}"])
+        for i in images.to_dict("records")
+    ]
 
 
 def _roles(page: Page, head: Head, setting: Setting, row: int) -> None:

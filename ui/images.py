@@ -1,4 +1,6 @@
-"""Images as one HTML grid: local file, else its pinned source, else the blurred preview. Everything is escaped."""
+"""Images as one HTML grid: local file, else its pinned source, else the blurred preview. Everything
+is escaped.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from ui.router import ROOT
 from ui.workspaces import cached
 
 THUMBNAIL = 360
-"""Longest side, px, of what is sent for a local image; smaller files of web formats are sent as they are."""
+"""Longest side, px, of what is sent for a local image; smaller files of web formats are sent as
+they are.
+"""
 _AS_IS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
 
 
@@ -32,8 +36,10 @@ class Tile:
     Attributes:
         row: its row in the workspace.
         lines: caption, one string a line, plain text.
-        tone: ``right`` or ``wrong`` for a coloured edge that the caption must also say in words; empty for none.
-        href: where a click leads; by default the image's source_url (:meth:`ui.page.Page.images`: the page Inspect).
+        tone: ``right`` or ``wrong`` for a coloured edge that the caption must also say in words;
+            empty for none.
+        href: where a click leads; by default the image's source_url (:meth:`ui.page.Page.images`:
+            the page Inspect).
         key: what a click reports in a grid whose images can be opened (:func:`clickable_grid`).
     """
 
@@ -45,13 +51,16 @@ class Tile:
 
 
 def image_root(workspace: Workspace) -> Path | None:
-    """Folder of the workspace's images on this machine: ``AIGI_IMAGES``, else what the workspace records, else None.
+    """Folder of the workspace's images on this machine: ``AIGI_IMAGES``, else what the workspace
+    records, else None.
 
     ``AIGI_IMAGES`` set to nothing keeps local files out of the app.
     """
     setting = os.environ.get("AIGI_IMAGES")
     recorded = workspace.manifest.get("image_root")
-    for candidate in [setting] if setting is not None else [recorded, str(ROOT.parent / "shared" / "images")]:
+    for candidate in (
+        [setting] if setting is not None else [recorded, str(ROOT.parent / "shared" / "images")]
+    ):
         if candidate and Path(candidate).is_dir():
             return Path(candidate).resolve()
     return None
@@ -94,18 +103,30 @@ def tile_html(workspace: Workspace, tile: Tile, side: int = THUMBNAIL) -> str:
     source = image_source(facts, image_root(workspace))
     local = _thumbnail(workspace, tile.row, source.value, side) if source.kind == "file" else None
     what = f"fake image by {image['generator']}" if image["label"] == FAKE else "real image"
-    alt = escape(f"{what}, pool {image['pool']}" + (f": {image['caption']}" if image["caption"] else ""), quote=True)
+    alt = escape(
+        f"{what}, pool {image['pool']}" + (f": {image['caption']}" if image["caption"] else ""),
+        quote=True,
+    )
     behind = f' style="background-image:url({preview})"' if preview and not local else ""
     if shown := local or url:
-        picture = f'<img src="{escape(shown, quote=True)}" alt="{alt}" loading="lazy" decoding="async" referrerpolicy="no-referrer">'
+        picture = (
+            f'<img src="{escape(shown, quote=True)}" alt="{alt}" loading="lazy" decoding="async"'
+            ' referrerpolicy="no-referrer">'
+        )
     else:
         picture = f'<span role="img" aria-label="{alt}">{"" if preview else "no preview"}</span>'
     picture = f'<span class="aigi-picture"{behind}>{picture}</span>'
     if tile.key:
-        key, opens = escape(tile.key, quote=True), escape(f"Open: {what}; {', '.join(tile.lines)}", quote=True)
+        key, opens = (
+            escape(tile.key, quote=True),
+            escape(f"Open: {what}; {', '.join(tile.lines)}", quote=True),
+        )
         picture = f'<button type="button" data-key="{key}" aria-label="{opens}">{picture}</button>'
     elif href := tile.href or url:
-        picture = f'<a href="{escape(href, quote=True)}" target="_blank" rel="noopener noreferrer">{picture}</a>'
+        picture = (
+            f'<a href="{escape(href, quote=True)}" target="_blank" rel="noopener'
+            f' noreferrer">{picture}</a>'
+        )
     caption = "".join(f"<span>{escape(line)}</span>" for line in tile.lines)
     tone = f" aigi-{tile.tone}" if tile.tone in ("right", "wrong") else ""
     return f'<figure class="aigi-tile{tone}">{picture}<figcaption>{caption}</figcaption></figure>'
@@ -134,7 +155,8 @@ export default function({ parentElement, data, setTriggerValue }) {
 def clickable_grid(
     workspace: Workspace, tiles: Sequence[Tile], width: int, key: str, opened: Callable[[str], None]
 ) -> None:
-    """A grid whose tiles with a ``key`` are buttons; a click, or Enter, calls ``opened`` with the tile's key.
+    """A grid whose tiles with a ``key`` are buttons; a click, or Enter, calls ``opened`` with the
+    tile's key.
 
     The page's script only places what :func:`tile_html` has escaped.
     """

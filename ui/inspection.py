@@ -1,7 +1,8 @@
-"""Images brought to the app, in this session's memory only, and the panel of detectors that judges them.
+"""Images brought to the app, in this session's memory only, and the panel of detectors that judges
+them.
 
-What is computed of a workspace is cached for all sessions; what is computed of an upload stays in the session's own
-state and goes when the upload is taken away. Nothing brought is written to disk.
+What is computed of a workspace is cached for all sessions; what is computed of an upload stays in
+the session's own state and goes when the upload is taken away. Nothing brought is written to disk.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from ui.page import Page, inert, name
 from ui.workspaces import cached
 
 MiB = 2**20
-# Streamlit's server spools upload bodies above 1 MiB to a temporary file: here they stay in memory, up to its own limit.
+# Streamlit's server spools upload bodies above 1 MiB to a temporary file: here they stay in memory,
+# up to its own limit.
 MultiPartParser.spool_max_size = (int(st.get_option("server.maxUploadSize")) + 1) * MiB
 
 TYPES = ("avif", "bmp", "gif", "jpg", "jpeg", "jp2", "png", "ppm", "tif", "tiff", "webp")
@@ -44,7 +46,12 @@ MOST = 100
 """Files looked at together."""
 OFFERED = 5000
 """Images of the workspace on offer in one list."""
-_BROUGHT, _FAILED, _TOKENS, _COPIES = "_inspected", "_inspect_failed", "_inspected_tokens", "_inspected_copies"
+_BROUGHT, _FAILED, _TOKENS, _COPIES = (
+    "_inspected",
+    "_inspect_failed",
+    "_inspected_tokens",
+    "_inspected_copies",
+)
 
 
 class Upload(Protocol):
@@ -65,8 +72,10 @@ class Subject:
         row: its row in the workspace, or None where it is new.
         images, rows: where its features are.
         source: its bytes or file; None where only features are at hand.
-        pixels, picture: what the encoder sees, and a small copy of the whole; None without a source.
-        among: all files brought that could be read, this one among them; empty for an image of the workspace.
+        pixels, picture: what the encoder sees, and a small copy of the whole; None without a
+            source.
+        among: all files brought that could be read, this one among them; empty for an image of the
+            workspace.
     """
 
     name: str
@@ -88,7 +97,9 @@ class Subject:
         """Heads without patches, from features alone."""
         at = int(self.rows[0])
         images = self.images
-        return Parts.of_encoded(images.embeddings[at], images.heads[:, :, at], images.ln_post[at], images.decomposition)
+        return Parts.of_encoded(
+            images.embeddings[at], images.heads[:, :, at], images.ln_post[at], images.decomposition
+        )
 
 
 # Of the workspace, for all sessions
@@ -99,8 +110,13 @@ def panel(workspace: Workspace) -> Panel:
     """One calibrated detector a generator, and all of them together."""
     generators = workspace.domains.generators
     if not generators:
-        raise AigiError("This workspace holds no fake images: add images of at least one generator and build it again.")
-    return build_panel(workspace, results.detectors(workspace, results.Setting(tuple((g,) for g in generators))))
+        raise AigiError(
+            "This workspace holds no fake images: add images of at least one generator and build it"
+            " again."
+        )
+    return build_panel(
+        workspace, results.detectors(workspace, results.Setting(tuple((g,) for g in generators)))
+    )
 
 
 distances = cached(held_out_distances)
@@ -113,18 +129,30 @@ def reliability(workspace: Workspace, judge: str) -> Any:
     return reliability_on_test(workspace, found, found.index(judge))
 
 
-def head_words(workspace: Workspace, judge: str, heads: Sequence[Head], count: int = 3) -> pd.DataFrame:
-    """What some heads say on the training images of a judge: ``head, texts, p_value`` (of the nearest, one head)."""
+def head_words(
+    workspace: Workspace, judge: str, heads: Sequence[Head], count: int = 3
+) -> pd.DataFrame:
+    """What some heads say on the training images of a judge: ``head, texts, p_value`` (of the
+    nearest, one head).
+    """
     on = workspace.domains.generators if judge == TOGETHER else (judge,)
     texts = explained.Texts(
-        next((b for b in ("phrases", *workspace.text_banks) if b in workspace.text_banks), "phrases")
+        next(
+            (b for b in ("phrases", *workspace.text_banks) if b in workspace.text_banks), "phrases"
+        )
     )
     rows = []
     for head in heads:
         said = attention.head_said(workspace, head, on, "difference", texts)
         nearest = "; ".join(str(text) for text in said.nearest["text"].head(count))
-        rows.append({"head": f"{head[0]}.{head[1]}", "nearest texts": nearest, "p_value": said.p_value,
-                     "beyond chance": "yes" if said.nameable else "no"})  # fmt: skip
+        rows.append(
+            {
+                "head": f"{head[0]}.{head[1]}",
+                "nearest texts": nearest,
+                "p_value": said.p_value,
+                "beyond chance": "yes" if said.nameable else "no",
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -132,13 +160,22 @@ def head_words(workspace: Workspace, judge: str, heads: Sequence[Head], count: i
 
 
 def choose(page: Page) -> Subject:
-    """Uploads, files on this machine, or an image of the workspace; draws the controls and says what was left out."""
+    """Uploads, files on this machine, or an image of the workspace; draws the controls and says
+    what was left out.
+    """
     left, right = st.columns(2, gap="large")
     with left:
         uploads: list[Any] = st.file_uploader(
-            "Your images", type=list(TYPES), accept_multiple_files=True, key="uploads", on_change=acted,
-            help="They stay in this session's memory, are never written to disk, and go when you remove them or leave.",
-        )  # fmt: skip
+            "Your images",
+            type=list(TYPES),
+            accept_multiple_files=True,
+            key="uploads",
+            on_change=acted,
+            help=(
+                "They stay in this session's memory, are never written to disk, and go when you"
+                " remove them or leave."
+            ),
+        )
     with right, page.controls("Image"):
         path = _path_field() if on_this_machine() else ""
         image = page.select("image", "Or an image of the workspace", _offered(page))
@@ -152,7 +189,8 @@ def choose(page: Page) -> Subject:
         st.error(inert(str(error)), icon=":material/error:")
     if len(sources) > MOST:
         page.notice(
-            f"There are more than {MOST} files: {MOST} of them are looked at; the command line takes any number.",
+            f"There are more than {MOST} files: {MOST} of them are looked at; the command line"
+            " takes any number.",
             "warning",
         )
         sources = dict(list(sources.items())[:MOST])
@@ -161,25 +199,41 @@ def choose(page: Page) -> Subject:
     except AigiError as error:
         st.error(inert(str(error)), icon=":material/error:")
         brought = {}
-    good = {key: (one, features) for key, (one, features) in brought.items() if features is not None}
+    good = {
+        key: (one, features) for key, (one, features) in brought.items() if features is not None
+    }
     if bad := [one for one, _ in brought.values() if one.reason]:
         listed = "\n".join(f"- {name(one.name)}: {inert(one.reason)}" for one in bad)
-        st.warning(f"{len(bad)} of {len(brought)} files cannot be used:\n{listed}", icon=":material/block:")
+        st.warning(
+            f"{len(bad)} of {len(brought)} files cannot be used:\n{listed}", icon=":material/block:"
+        )
     if not good:
         return _of_workspace(page.workspace, image)
     keys = list(good)
     opened = keys[0]
     if len(keys) > 1:
         opened = st.selectbox(
-            "Opened file", keys, format_func=lambda key: good[key][0].name, key="_opened", on_change=acted
+            "Opened file",
+            keys,
+            format_func=lambda key: good[key][0].name,
+            key="_opened",
+            on_change=acted,
         )
     found, features = good[opened]
     row = row_of(page.workspace, found.key)
     assert features is not None
     return Subject(
-        found.name, found.about, found.key, row, features, np.array([0]), sources[opened][1], found.pixels, found.picture,
+        found.name,
+        found.about,
+        found.key,
+        row,
+        features,
+        np.array([0]),
+        sources[opened][1],
+        found.pixels,
+        found.picture,
         tuple(good.values()),
-    )  # fmt: skip
+    )
 
 
 def on_this_machine() -> bool:
@@ -201,7 +255,9 @@ def bring(
         return known
     failed = st.session_state.get(_FAILED)
     if failed and failed[0] == (state, missing):
-        raise AigiError(failed[1])  # until other files are given: to look for weights can take a while
+        raise AigiError(
+            failed[1]
+        )  # until other files are given: to look for weights can take a while
     preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
     bar = st.progress(0.0, "Reading …")
     for start in range(0, len(missing), BATCH):
@@ -227,18 +283,23 @@ def bring(
 
 
 def load_encoder(workspace: Workspace) -> Any:
-    """The workspace's encoder; AigiError, in one sentence that says how to get it, where it cannot be had."""
+    """The workspace's encoder; AigiError, in one sentence that says how to get it, where it cannot
+    be had.
+    """
     try:
         return encoders.load(workspace)
     except AigiError as error:
         raise AigiError(
-            f"New images need this workspace's encoder, which cannot be loaded here: {error} (Weights in a file or folder "
-            f"are named by {encoders.VARIABLE}; the workspace's own images can be inspected without.)"
+            f"New images need this workspace's encoder, which cannot be loaded here: {error}"
+            f" (Weights in a file or folder are named by {encoders.VARIABLE}; the workspace's own"
+            " images can be inspected without.)"
         ) from error
 
 
 def parts(workspace: Workspace, subject: Subject, with_patches: bool) -> Parts:
-    """The image's embedding taken apart; heads without patches, and a sentence, where the encoder cannot be loaded."""
+    """The image's embedding taken apart; heads without patches, and a sentence, where the encoder
+    cannot be loaded.
+    """
     if with_patches:
         try:
             return token_parts(workspace, subject)
@@ -275,7 +336,12 @@ def copies(workspace: Workspace, subject: Subject) -> Copies:
 
         preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
         made = perturbed_copies(
-            encoder, preprocessing, subject.source(), subject.key, workspace.decomposition, progress=show
+            encoder,
+            preprocessing,
+            subject.source(),
+            subject.key,
+            workspace.decomposition,
+            progress=show,
         )
         kept = (key, made)
         st.session_state[_COPIES] = kept
@@ -292,7 +358,9 @@ def parse_components(line: str, d: int) -> tuple[int, ...]:
         try:
             low, high = int(first), int(last or first)
         except ValueError as error:
-            raise AigiError(f"{part!r} is no component: write numbers and ranges, such as 3, 10-20.") from error
+            raise AigiError(
+                f"{part!r} is no component: write numbers and ranges, such as 3, 10-20."
+            ) from error
         if not 0 <= low <= high < d:
             raise AigiError(f"There is no component {part}: they are 0 to {d - 1}.")
         found += range(low, high + 1)
@@ -303,12 +371,18 @@ def in_words(removal: Removal) -> str:
     """What is taken away: heads by name, patches and components by number."""
     heads = [f"head {layer}.{index}" for layer, index in removal.heads]
     counts = {"patch": len(removal.patches), "component": len(removal.components)}
-    others = [f"{n} {what}{'' if n == 1 else 'es' if what == 'patch' else 's'}" for what, n in counts.items() if n]
+    others = [
+        f"{n} {what}{'' if n == 1 else 'es' if what == 'patch' else 's'}"
+        for what, n in counts.items()
+        if n
+    ]
     return ", ".join([*heads, *others])
 
 
 def region(patch: str, side: int, grid: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """The square of patches of this side around a patch ``"row.column"``, cut at the image's edge."""
+    """The square of patches of this side around a patch ``"row.column"``, cut at the image's
+    edge.
+    """
     row, column = attention.parse_head(patch)
     start, top = column - (side - 1) // 2, row - (side - 1) // 2
     rows = range(max(0, top), min(grid[0], top + side))
@@ -320,7 +394,10 @@ def _path_field() -> str:
     """Never part of a link: a link must not make this machine read its files."""
     return str(
         st.text_input(
-            "A file or folder on this machine", key="_inspect_path", on_change=acted, placeholder="/path/to/images"
+            "A file or folder on this machine",
+            key="_inspect_path",
+            on_change=acted,
+            placeholder="/path/to/images",
         )
         or ""
     ).strip()
@@ -337,10 +414,16 @@ def _stamp(file: Path) -> Hashable:
 def _offered(page: Page) -> list[str]:
     """Paths of test images, by source, then the others; always the one that a link asks for."""
     domains, paths = page.domains, page.workspace.images["path"].to_numpy(str)
-    order = np.lexsort((np.arange(len(paths)), domains.generator, domains.labels != FAKE, domains.split != "test"))
+    order = np.lexsort(
+        (np.arange(len(paths)), domains.generator, domains.labels != FAKE, domains.split != "test")
+    )
     offered = [str(path) for path in paths[order[:OFFERED]]]
     asked = st.query_params.get("image")
-    return [*offered, asked] if asked and asked not in offered and asked in set(paths.tolist()) else offered
+    return (
+        [*offered, asked]
+        if asked and asked not in offered and asked in set(paths.tolist())
+        else offered
+    )
 
 
 def origin(workspace: Workspace, row: int) -> str:
@@ -352,25 +435,47 @@ def origin(workspace: Workspace, row: int) -> str:
 def _of_workspace(workspace: Workspace, path: str) -> Subject:
     row = int(np.flatnonzero(workspace.images["path"].to_numpy(str) == path)[0])
     image = workspace.images.iloc[row]
-    about = f"{origin(workspace, row)}, pool {image['pool']}, {image['split']} split; {image['width']} × {image['height']} px, {image['format']}"
+    about = (
+        f"{origin(workspace, row)}, pool {image['pool']}, {image['split']} split; {image['width']}"
+        f" × {image['height']} px, {image['format']}"
+    )
     file = image_source({"path": path, "source_url": ""}, image_root(workspace))
     opened = None
     if file.kind == "file":
-        opened = open_image(path, Path(file.value), Preprocessing.from_description(workspace.encoder["preprocessing"]))
+        opened = open_image(
+            path,
+            Path(file.value),
+            Preprocessing.from_description(workspace.encoder["preprocessing"]),
+        )
         opened = None if opened.reason else opened
     return Subject(
-        path, about, str(image["content_hash"]), row, workspace, np.array([row]),
-        (lambda: Path(file.value)) if opened else None, opened.pixels if opened else None, opened.picture if opened else None,
-    )  # fmt: skip
+        path,
+        about,
+        str(image["content_hash"]),
+        row,
+        workspace,
+        np.array([row]),
+        (lambda: Path(file.value)) if opened else None,
+        opened.pixels if opened else None,
+        opened.picture if opened else None,
+    )
 
 
 def all_files(workspace: Workspace, subject: Subject, rate: float, prior: float) -> pd.DataFrame:
-    """Every file brought: what all detectors together say, and how far each lies from anything known."""
+    """Every file brought: what all detectors together say, and how far each lies from anything
+    known.
+    """
     found, known = panel(workspace), distances(workspace)
     rows = []
     for one, features in subject.among:
         verdict = found.verdicts(found.logits(features)[:, 0], rate, prior).iloc[0]
         far = novelty(workspace, features.embeddings[0], known, row_of(workspace, one.key))
-        rows.append({"file": one.name, **verdict[["probability", "low", "high", "verdict"]],
-                     "farther_than": far.farther_than, "about": one.about})  # fmt: skip
+        rows.append(
+            {
+                "file": one.name,
+                **verdict[["probability", "low", "high", "verdict"]],
+                "farther_than": far.farther_than,
+                "about": one.about,
+            }
+        )
     return pd.DataFrame(rows)

@@ -1,4 +1,6 @@
-"""Work of seconds to minutes: with progress, left or cancelled at any time, computed once; :func:`job` asks first."""
+"""Work of seconds to minutes: with progress, left or cancelled at any time, computed once;
+:func:`job` asks first.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,15 @@ _TELL: ContextVar[Progress | None] = ContextVar("tell", default=None)
 
 @contextmanager
 def steps(label: str) -> Iterator[None]:
-    """Show how far cached computations made inside are, as they report to :func:`step`; nothing where all is cached.
+    """Show how far cached computations made inside are, as they report to :func:`step`; nothing
+    where all is cached.
 
     Any click or leaving the page stops them at their next report, and nothing unfinished is cached.
     """
     place = st.empty()
-    outside = copy_context()  # Streamlit would record what is drawn inside a cached function, and draw it at each hit
+    outside = (
+        copy_context()
+    )  # Streamlit would record what is drawn inside a cached function, and draw it at each hit
 
     def show(done: int, of: int) -> None:
         outside.run(lambda: place.progress(done / of, f"{label}: {done:,} of {of:,}"))
@@ -55,12 +60,18 @@ KEPT = 64
 
 
 def job(
-    page: Page, name: str, label: str, compute: Callable[[Progress], T], *, about: str = "", **parameters: Hashable
+    page: Page,
+    name: str,
+    label: str,
+    compute: Callable[[Progress], T],
+    *,
+    about: str = "",
+    **parameters: Hashable,
 ) -> T | None:
     """The result of a long computation, or None as long as the user has not asked for it.
 
-    It runs in the session's own thread, so that other sessions go on; any click, "Cancel" or leaving the page stops it
-    at its next report of progress. Results are shared between sessions.
+    It runs in the session's own thread, so that other sessions go on; any click, "Cancel" or
+    leaving the page stops it at its next report of progress. Results are shared between sessions.
 
     Args:
         name: unique on the page.

@@ -1,8 +1,9 @@
 """What a server does once, as it starts, so that its first visitor does not wait for it.
 
-Importing this module loads what the pages load, before the server says that it is up. What the first page shows of the
-default workspace follows on a thread of its own, beside the browser loading Streamlit's files: a visitor who is there
-before it has ended waits for the rest of it, as for anything that is computed once for all sessions.
+Importing this module loads what the pages load, before the server says that it is up. What the
+first page shows of the default workspace follows on a thread of its own, beside the browser loading
+Streamlit's files: a visitor who is there before it has ended waits for the rest of it, as for
+anything that is computed once for all sessions.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ async def prepared(app: st.App) -> AsyncIterator[None]:
     """The server's life."""
     del app
     register_pages()
-    # Streamlit collects garbage after every run of the script; without this it would look at every module each time.
+    # Streamlit collects garbage after every run of the script; without this it would look at every
+    # module each time.
     gc.freeze()
-    # A file or message is handed between threads several times: each time it would wait 5 ms for one that computes.
+    # A file or message is handed between threads several times: each time it would wait 5 ms for
+    # one that computes.
     sys.setswitchinterval(0.0005)
     Thread(target=prepare, name="prepare", daemon=True).start()
     yield
@@ -41,8 +44,9 @@ async def prepared(app: st.App) -> AsyncIterator[None]:
 def register_pages() -> None:
     """Let Streamlit know of ``st.navigation`` before the first visit.
 
-    Until it was called once, a folder named ``pages`` means another way of making pages, and a visitor by a deep link gets
-    three runs of the script instead of one (see :func:`ui.router.guard`).
+    Until it was called once, a folder named ``pages`` means another way of making pages, and a
+    visitor by a deep link gets three runs of the script instead of one (see
+    :func:`ui.router.guard`).
     """
     outside = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
     outside.disabled = True  # it warns that this is not a session's run
@@ -54,7 +58,8 @@ def register_pages() -> None:
 
 def prepare() -> None:
     """Compute what the first page shows; where that fails, the page says why."""
-    inspect.stack()  # Streamlit asks for it once, at a process's first command: it looks up every module's file
+    # Streamlit asks for it once, at a process's first command: it looks up every module's file
+    inspect.stack()
     try:
         workspace = workspaces.open_path(workspaces.offered()[0])
         results.contents(workspace)
@@ -63,6 +68,8 @@ def prepare() -> None:
         results.fact_matrix(workspace)
         domains = workspace.domains
         styles = figures.generator_styles(domains.generators, domains.families, figures.LIGHT)
-        figures.generator_intervals(matrix, DEFAULT_METRIC, styles)  # plotly loads its parts when they are first used
+        figures.generator_intervals(
+            matrix, DEFAULT_METRIC, styles
+        )  # plotly loads its parts when they are first used
     except Exception as error:
         log.info("The first page could not be prepared: %s", error)

@@ -1,4 +1,6 @@
-"""A page's findings as one HTML file that needs no network: question, answer, numbers, figures, tables, protocol."""
+"""A page's findings as one HTML file that needs no network: question, answer, numbers, figures,
+tables, protocol.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class Stat:
 
     Attributes:
         value: formatted, with its unit.
-        interval: ends of its 95 % interval (formatted with ``number``), or None where the value is a count.
+        interval: ends of its 95 % interval (formatted with ``number``), or None where the value is
+            a count.
         n: what was counted, e.g. ``"210 pairs"``.
         help: the term explained, shown on hover.
     """
@@ -64,7 +67,9 @@ class Report:
 def versions() -> dict[str, str]:
     """Versions of what computed the findings."""
     packages = ("numpy", "scipy", "pandas", "scikit-learn", "plotly", "streamlit")
-    return {"aigi-explorer": __version__, "python": platform.python_version()} | {p: version(p) for p in packages}
+    return {"aigi-explorer": __version__, "python": platform.python_version()} | {
+        p: version(p) for p in packages
+    }
 
 
 def render(report: Report, workspace: Workspace, link: str) -> str:
@@ -72,8 +77,10 @@ def render(report: Report, workspace: Workspace, link: str) -> str:
     encoder = workspace.encoder
     about = {
         "Workspace": f"{workspace.name}, digest {workspace.digest}",
-        "Encoder": f"{encoder.get('library')} {encoder.get('model')} ({encoder.get('pretrained')}), "
-        f"weights SHA-256 {str(encoder.get('weights_sha256'))[:16]}…",
+        "Encoder": (
+            f"{encoder.get('library')} {encoder.get('model')} ({encoder.get('pretrained')}), "
+            f"weights SHA-256 {str(encoder.get('weights_sha256'))[:16]}…"
+        ),
         **report.protocol,
         "Versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
         "Link": link,
@@ -86,14 +93,19 @@ def render(report: Report, workspace: Workspace, link: str) -> str:
     for title, part in report.parts:
         if isinstance(part, pd.DataFrame):
             body.append(
-                f"<h2>{escape(title)}</h2><div class=scroll>{part.to_html(index=False, escape=True, border=0)}</div>"
+                f"<h2>{escape(title)}</h2><div"
+                f" class=scroll>{part.to_html(index=False, escape=True, border=0)}</div>"
             )
         elif part is None:
-            body.append(f"<p>{escape(title)}</p>" if title.endswith(".") else f"<h2>{escape(title)}</h2>")
+            body.append(
+                f"<p>{escape(title)}</p>" if title.endswith(".") else f"<h2>{escape(title)}</h2>"
+            )
         else:
             figure = part(theme=LIGHT)
-            body.append(f"<figure aria-label=\"{escape(alt_text(figure), quote=True)}\">{_div(figure)}"
-                        f"<figcaption>{escape(alt_text(figure))}</figcaption></figure>")  # fmt: skip
+            body.append(
+                f'<figure aria-label="{escape(alt_text(figure), quote=True)}">{_div(figure)}'
+                f"<figcaption>{escape(alt_text(figure))}</figcaption></figure>"
+            )
     body.append(f"<h2>How this was made</h2>{_definitions(about)}")
     return _document(report.question, "\n".join(body))
 
@@ -106,11 +118,16 @@ def figure_html(figure: go.Figure, title: str) -> str:
 def stats_html(stats: Sequence[Stat]) -> str:
     """Numbers in a row: label, value, then interval and n."""
     items = "".join(
-        f"<div><dt>{f'<abbr title={_quoted(s.help)}>{escape(s.label)}</abbr>' if s.help else escape(s.label)}</dt>"
-        f"<dd><b>{escape(s.value)}</b><span>{''.join(f'<bdi>{escape(part)}</bdi>' for part in s.details)}</span></dd></div>"
+        f"<div><dt>{_term(s)}</dt><dd><b>{escape(s.value)}</b>"
+        f"<span>{''.join(f'<bdi>{escape(part)}</bdi>' for part in s.details)}</span></dd></div>"
         for s in stats
     )
     return f'<dl class="aigi-stats">{items}</dl>' if items else ""
+
+
+def _term(stat: Stat) -> str:
+    label = escape(stat.label)
+    return f"<abbr title={_quoted(stat.help)}>{label}</abbr>" if stat.help else label
 
 
 def foot_html(workspace: Workspace | None, run: int) -> str:
@@ -120,7 +137,11 @@ def foot_html(workspace: Workspace | None, run: int) -> str:
 
 
 def _definitions(about: Mapping[str, str]) -> str:
-    return "<dl class=about>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in about.items()) + "</dl>"
+    return (
+        "<dl class=about>"
+        + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in about.items())
+        + "</dl>"
+    )
 
 
 def _quoted(text: str) -> str:
@@ -129,25 +150,37 @@ def _quoted(text: str) -> str:
 
 def _div(figure: go.Figure) -> str:
     config = {"displaylogo": False, "responsive": True}
-    html = figure.to_html(full_html=False, include_plotlyjs=False, include_mathjax=False, config=config)
+    html = figure.to_html(
+        full_html=False, include_plotlyjs=False, include_mathjax=False, config=config
+    )
     return str(html)
 
 
 def _document(title: str, body: str) -> str:
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+        '<!doctype html><html lang="en"><head><meta'
+        f' charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
         f"<script>{get_plotlyjs()}</script></head><body><main>{body}</main></body></html>"
     )
 
 
 _STYLE = f"""
-body{{margin:0;background:{LIGHT.paper};color:{LIGHT.ink};font:16px/1.5 "Source Sans 3","Source Sans Pro",system-ui,sans-serif}}
+body{{margin:0;background:{LIGHT.paper};color:{LIGHT.ink};
+font:16px/1.5 "Source Sans 3","Source Sans Pro",system-ui,sans-serif}}
 main{{max-width:1100px;margin:0 auto;padding:2rem 1.5rem 4rem}}
-h1,h2{{font-family:"Source Serif 4",Georgia,serif;font-weight:600;line-height:1.2}} h2{{margin-top:2.2rem;font-size:1.3rem}}
-.answer{{font-size:1.2rem;max-width:46em}} figure{{margin:1.5rem 0}} figcaption,.about{{color:{LIGHT.muted};font-size:.9rem}}
-.aigi-stats{{display:flex;flex-wrap:wrap;gap:1.2rem 2.4rem;margin:1rem 0}} .aigi-stats dd{{margin:0}} .aigi-stats b{{display:block;font-size:1.5rem;
-font-variant-numeric:tabular-nums}} .aigi-stats bdi{{display:block}} .aigi-stats span,.aigi-stats dt{{color:{LIGHT.muted};font-size:.9rem}}
-.scroll{{overflow-x:auto}} table{{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}}
-td,th{{padding:.25rem .6rem;text-align:right;border-bottom:1px solid {LIGHT.grid}}} td:first-child,th:first-child{{text-align:left}}
+h1,h2{{font-family:"Source Serif 4",Georgia,serif;font-weight:600;line-height:1.2}}
+h2{{margin-top:2.2rem;font-size:1.3rem}}
+.answer{{font-size:1.2rem;max-width:46em}}
+figure{{margin:1.5rem 0}}
+figcaption,.about{{color:{LIGHT.muted};font-size:.9rem}}
+.aigi-stats{{display:flex;flex-wrap:wrap;gap:1.2rem 2.4rem;margin:1rem 0}}
+.aigi-stats dd{{margin:0}}
+.aigi-stats b{{display:block;font-size:1.5rem;
+font-variant-numeric:tabular-nums}} .aigi-stats bdi{{display:block}}
+.aigi-stats span,.aigi-stats dt{{color:{LIGHT.muted};font-size:.9rem}}
+.scroll{{overflow-x:auto}}
+table{{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}}
+td,th{{padding:.25rem .6rem;text-align:right;border-bottom:1px solid {LIGHT.grid}}}
+td:first-child,th:first-child{{text-align:left}}
 .about dt{{font-weight:600}} .about dd{{margin:0 0 .5rem;overflow-wrap:anywhere}}
 """

@@ -26,12 +26,15 @@ trainable = cached(library.trainable)
 
 @cached
 def tested(workspace: Workspace, trained: str = CLEAN) -> Stress:
-    """Every operation that the workspace holds; on one class alone for detectors of clean images only.
+    """Every operation that the workspace holds; on one class alone for detectors of clean images
+    only.
 
     Detectors weigh both classes alike, as on the other pages.
     """
     sides = SIDES if trained == CLEAN else ("both",)
-    return library.stress(workspace, trained_on=(trained,), sides=sides, metrics=(METRIC,), progress=step)
+    return library.stress(
+        workspace, trained_on=(trained,), sides=sides, metrics=(METRIC,), progress=step
+    )
 
 
 @cached
@@ -71,7 +74,10 @@ def kind_options(workspace: Workspace) -> dict[str, str]:
 def training_options(workspace: Workspace) -> dict[str, str]:
     """What detectors can be trained on, in words."""
     names = {AUGMENTED: "images and their copies"}
-    return {names.get(trained, f"copies only: {op_name(trained)}"): trained for trained in trainable(workspace)}
+    return {
+        names.get(trained, f"copies only: {op_name(trained)}"): trained
+        for trained in trainable(workspace)
+    }
 
 
 def robust_heads(page: Page, op: str, train: str) -> pd.DataFrame | None:
@@ -80,7 +86,15 @@ def robust_heads(page: Page, op: str, train: str) -> pd.DataFrame | None:
     def compute(progress: Progress) -> pd.DataFrame:
         return library.robust_heads(page.workspace, op, train, progress=progress)
 
-    return job(page, "robust-heads", "Test every head", compute, about="Seconds to a minute.", op=op, train=train)
+    return job(
+        page,
+        "robust-heads",
+        "Test every head",
+        compute,
+        about="Seconds to a minute.",
+        op=op,
+        train=train,
+    )
 
 
 def has_heads(workspace: Workspace, op: str) -> bool:
@@ -108,9 +122,10 @@ def components_in_words(stability: pd.DataFrame) -> str:
     low, middle, high = found["correlation"].quantile([0.025, 0.5, 0.975])
     weakest = found.sort_values("correlation").iloc[0]
     return (
-        f"Image and copy correlate at **{middle:.2f}** in the middle component (95 % of {len(found)} components: {low:.2f} to "
-        f"{high:.2f}; {int(found['n'].iloc[0])} images); weakest is component {int(weakest['component'])} with "
-        f"{weakest['correlation']:.2f} (95 % interval {weakest['low']:.2f} to {weakest['high']:.2f})."
+        f"Image and copy correlate at **{middle:.2f}** in the middle component (95 % of"
+        f" {len(found)} components: {low:.2f} to {high:.2f}; {int(found['n'].iloc[0])} images);"
+        f" weakest is component {int(weakest['component'])} with {weakest['correlation']:.2f} (95 %"
+        f" interval {weakest['low']:.2f} to {weakest['high']:.2f})."
     )
 
 
@@ -121,15 +136,15 @@ def answer(summary: pd.DataFrame) -> str:
     losing = table[(table["change"] < 0) & (table["q_value"] < 0.05)]
     worst = table.sort_values("change").iloc[0]
     lead = (
-        f"**{len(losing)} of {len(table)} operations cost accuracy** on generators that a detector knows (false discovery "
-        "rate 5 %)."
+        f"**{len(losing)} of {len(table)} operations cost accuracy** on generators that a detector"
+        " knows (false discovery rate 5 %)."
         if len(losing)
         else f"**None of {len(table)} operations costs accuracy** that the data can tell from none."
     )
     return (
-        f"{lead} Worst is {inert(op_name(str(worst['op'])))}: in-domain balanced accuracy goes from "
-        f"{clean['value']:.3f} to **{worst['value']:.3f}** ({worst['change']:+.3f}, 95 % interval "
-        f"{worst['change_low']:+.3f} to {worst['change_high']:+.3f}, paired)."
+        f"{lead} Worst is {inert(op_name(str(worst['op'])))}: in-domain balanced accuracy goes from"
+        f" {clean['value']:.3f} to **{worst['value']:.3f}** ({worst['change']:+.3f}, 95 % interval"
+        f" {worst['change_low']:+.3f} to {worst['change_high']:+.3f}, paired)."
     )
 
 
@@ -138,20 +153,23 @@ def stats(summary: pd.DataFrame, op: str) -> list[Stat]:
     table = summary[(summary["side"] == "both") & summary["op"].isin([CLEAN, op])]
     return [
         Stat(
-            f"{'Clean' if row['op'] == CLEAN else 'Perturbed'}, {'in-domain' if row['cells'] == 'in-domain' else 'OOD'}",
-            f"{row['value']:.3f}", f"{row['n']} cells", (row["low"], row["high"]),
+            f"{'Clean' if row['op'] == CLEAN else 'Perturbed'},"
+            f" {'in-domain' if row['cells'] == 'in-domain' else 'OOD'}",
+            f"{row['value']:.3f}",
+            f"{row['n']} cells",
+            (row["low"], row["high"]),
             "Mean balanced accuracy; perturbed: both classes, by the chosen operation.",
         )
         for row in table.to_dict("records")
-    ]  # fmt: skip
+    ]
 
 
 def no_copies(workspace: Workspace) -> str:
     """What to run where there is nothing to test on."""
     return (
-        f"Encode perturbed copies once: `python -m precompute perturb --workspace {workspace.path} --ops jpeg:90,70,50,30 "
-        "resize:.5,.25 blur:1,2,3 noise:.02,.05 crop:.8`. It takes as long as encoding the test images for each operation, "
-        "and goes on where it was interrupted."
+        f"Encode perturbed copies once: `python -m precompute perturb --workspace {workspace.path}"
+        " --ops jpeg:90,70,50,30 resize:.5,.25 blur:1,2,3 noise:.02,.05 crop:.8`. It takes as long"
+        " as encoding the test images for each operation, and goes on where it was interrupted."
     )
 
 
@@ -166,11 +184,13 @@ def no_training_copies(workspace: Workspace) -> str:
 def no_heads(workspace: Workspace, op: str) -> str:
     """What to run to see which heads hold."""
     return (
-        "These copies were encoded without heads. To see which heads hold: `python -m precompute perturb --workspace "
-        f"{workspace.path} --ops {op} --heads`."
+        "These copies were encoded without heads. To see which heads hold: `python -m precompute"
+        f" perturb --workspace {workspace.path} --ops {op} --heads`."
     )
 
 
 def _both(summary: pd.DataFrame, cells: str) -> pd.DataFrame:
-    mine: pd.DataFrame = summary[(summary["side"] == "both") & (summary["cells"] == cells) & (summary["op"] != CLEAN)]
+    mine: pd.DataFrame = summary[
+        (summary["side"] == "both") & (summary["cells"] == cells) & (summary["op"] != CLEAN)
+    ]
     return mine

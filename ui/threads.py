@@ -1,7 +1,8 @@
 """One numerical thread for each session's work; imported before anything else of the app.
 
-Every session runs in a thread of its own. Several of them, each with a pool of BLAS or OpenMP threads, would wait
-for one another: on two busy cores training took 41 s instead of 0.9 s. ``OMP_NUM_THREADS`` overrides it.
+Every session runs in a thread of its own. Several of them, each with a pool of BLAS or OpenMP
+threads, would wait for one another: on two busy cores training took 41 s instead of 0.9 s.
+``OMP_NUM_THREADS`` overrides it.
 """
 
 import os

@@ -1,4 +1,6 @@
-"""What the page Inspect says of one image: its answer and numbers, why, what if, would it survive, may it be trusted."""
+"""What the page Inspect says of one image: its answer and numbers, why, what if, would it survive,
+may it be trusted.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,12 @@ from ui.page import Page, inert, name
 from ui.report import Stat
 
 PRIORS = {"1 in 2": 0.5, "1 in 10": 0.1, "1 in 100": 0.01, "1 in 1,000": 0.001}
-SAID = {"fake": "**called generated**", "real": "**called real**", "uncertain": "**in the band of doubt: no call**",
-        "no verdict": "**no call can be made**"}  # fmt: skip
+SAID = {
+    "fake": "**called generated**",
+    "real": "**called real**",
+    "uncertain": "**in the band of doubt: no call**",
+    "no verdict": "**no call can be made**",
+}
 Region = tuple[tuple[int, int], ...]
 NOWHERE: Region = ()
 
@@ -63,32 +69,59 @@ class Judged:
 def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
     """The controls ``detector``, ``rate`` and ``prior``, and what they make of the image."""
     with page.controls():
-        detector = page.select("detector", "Detector", list(panel.names), help="Whose logit is explained below.")
+        detector = page.select(
+            "detector", "Detector", list(panel.names), help="Whose logit is explained below."
+        )
         rates = {f"{rate:.0%}": rate for rate in panel.rates} or {"none possible": 0.2}
-        rate = page.select("rate", "False alarms allowed", rates, "5%", help="Of real validation images, how many may be "
-                           "called generated; as many fakes may be missed. Between the two limits no call is made.")  # fmt: skip
-        prior = page.select("prior", "Generated among such images", PRIORS, help="Your expectation before looking.")
+        rate = page.select(
+            "rate",
+            "False alarms allowed",
+            rates,
+            "5%",
+            help=(
+                "Of real validation images, how many may be called generated; as many fakes may be"
+                " missed. Between the two limits no call is made."
+            ),
+        )
+        prior = page.select(
+            "prior", "Generated among such images", PRIORS, help="Your expectation before looking."
+        )
     verdicts = panel.verdicts(panel.logits(subject.images, subject.rows)[:, 0], rate, prior)
-    far = novelty(page.workspace, subject.embedding, inspection.distances(page.workspace), subject.row)
+    far = novelty(
+        page.workspace, subject.embedding, inspection.distances(page.workspace), subject.row
+    )
     return Judged(page.workspace, panel, subject, panel.index(detector), rate, prior, verdicts, far)
 
 
 def answer(judged: Judged) -> str:
-    """The page's answer: the chosen detector's call, those of the others, and the truth where it is known."""
+    """The page's answer: the chosen detector's call, those of the others, and the truth where it is
+    known.
+    """
     mine, subject, calls = judged.mine, judged.subject, judged.verdicts.iloc[1:]["verdict"]
-    who = "All detectors together give" if judged.at == 0 else f"The detector of {name(judged.judge)} gives"
+    who = (
+        "All detectors together give"
+        if judged.at == 0
+        else f"The detector of {name(judged.judge)} gives"
+    )
     fake, real = (int((calls == verdict).sum()) for verdict in ("fake", "real"))
     others = (
-        f"Of {len(calls)} detectors alone, {fake} {_verb(fake, 'call')} it generated, {real} {_verb(real, 'call')} it real "
-        f"and {len(calls) - fake - real} {_verb(len(calls) - fake - real, 'make')} no call."
+        f"Of {len(calls)} detectors alone, {fake} {_verb(fake, 'call')} it generated, {real}"
+        f" {_verb(real, 'call')} it real and {len(calls) - fake - real}"
+        f" {_verb(len(calls) - fake - real, 'make')} no call."
     )
     truth = (
-        f" In truth it is {inert(inspection.origin(judged.workspace, subject.row))}." if subject.row is not None else ""
+        f" In truth it is {inert(inspection.origin(judged.workspace, subject.row))}."
+        if subject.row is not None
+        else ""
     )
-    reserve = " **It lies farther from anything here than nearly all held-out images: read all of this with reserve.**"
+    reserve = (
+        " **It lies farther from anything here than nearly all held-out images: read all of this"
+        " with reserve.**"
+    )
     return (
-        f"{who} {name(subject.name)} a probability of **{mine['probability']:.2f}** of being generated; at a false-alarm "
-        f"rate of {judged.rate:.0%} it is {SAID[str(mine['verdict'])]}. {others}{truth}"
+        f"{who} {name(subject.name)} a probability of **{mine['probability']:.2f}** of being"
+        f" generated; at a false-alarm rate of {judged.rate:.0%} it is"
+        f" {SAID[str(mine['verdict'])]}. {others}{truth}"
         + (reserve if judged.far.farther_than > 0.95 else "")
     )
 
@@ -96,16 +129,32 @@ def answer(judged: Judged) -> str:
 def stats(judged: Judged) -> list[Stat]:
     """The chosen detector's probability and logit, and how unlike anything known the image is."""
     mine, far, panel = judged.mine, judged.far, judged.panel
-    limits = f"called real up to {mine['real_below']:+.2f}, generated above {mine['fake_above']:+.2f}"
+    limits = (
+        f"called real up to {mine['real_below']:+.2f}, generated above {mine['fake_above']:+.2f}"
+    )
     return [
-        Stat("Probability of being generated", f"{mine['probability']:.3f}", f"{len(panel.labels)} validation images",
-             (mine["low"], mine["high"]), "Calibrated on validation images of every generator and pool."),
-        Stat("Logit", f"{mine['logit']:+.2f}", limits if panel.rates else "too few validation images for limits",
-             help="The detector's own log-odds, which is explained below."),
-        Stat("Novelty", f"{far.farther_than:.1%}", f"of {far.n} held-out images lie nearer; distance {far.distance:.3f}",
-             (far.low, far.high), "Distance (1 − cosine of embeddings) to the nearest image of the workspace, beside those of "
-             "its held-out (test) images to theirs."),
-    ]  # fmt: skip
+        Stat(
+            "Probability of being generated",
+            f"{mine['probability']:.3f}",
+            f"{len(panel.labels)} validation images",
+            (mine["low"], mine["high"]),
+            "Calibrated on validation images of every generator and pool.",
+        ),
+        Stat(
+            "Logit",
+            f"{mine['logit']:+.2f}",
+            limits if panel.rates else "too few validation images for limits",
+            help="The detector's own log-odds, which is explained below.",
+        ),
+        Stat(
+            "Novelty",
+            f"{far.farther_than:.1%}",
+            f"of {far.n} held-out images lie nearer; distance {far.distance:.3f}",
+            (far.low, far.high),
+            "Distance (1 − cosine of embeddings) to the nearest image of the workspace, beside"
+            " those of its held-out (test) images to theirs.",
+        ),
+    ]
 
 
 def show_picture(page: Page, judged: Judged) -> None:
@@ -119,17 +168,25 @@ def show_picture(page: Page, judged: Judged) -> None:
     if subject.row is None:
         return
     split = judged.workspace.domains.split[subject.row]
-    seen = "no detector has seen it" if split == "test" else "**detectors of its generator or pool were trained on it**"
+    seen = (
+        "no detector has seen it"
+        if split == "test"
+        else "**detectors of its generator or pool were trained on it**"
+    )
     st.caption(f"An image of this workspace, {split} split: {seen}.")
     page.source(subject.row)
     gallery_link(page, subject.row, "Where the Gallery shows it")
 
 
 def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
-    """The logit as a sum, by term and, where the encoder has run, by patch: (parts, heads by strength, region chosen)."""
+    """The logit as a sum, by term and, where the encoder has run, by patch: (parts, heads by
+    strength, region chosen).
+    """
     subject = judged.subject
     if subject.pixels is None:
-        st.caption("Where in the image it lies needs the picture itself; only its features are at hand.")
+        st.caption(
+            "Where in the image it lies needs the picture itself; only its features are at hand."
+        )
     wanted = subject.pixels is not None and (
         bool(subject.among) or page.toggle("map", "Where in the image (runs the encoder)")
     )
@@ -137,8 +194,12 @@ def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
     evidence = parts.evidence(judged.panel.readings[judged.at])
     terms = evidence.table()
     heads = terms[terms["layer"] >= 0]
-    names = attention.named([(int(layer), int(index)) for layer, index in heads[["layer", "head"]].to_numpy()])
-    kinds = "; ".join(f"{k['term']} {k['evidence']:+.2f}" for k in evidence.kinds().to_dict("records"))
+    names = attention.named(
+        [(int(layer), int(index)) for layer, index in heads[["layer", "head"]].to_numpy()]
+    )
+    kinds = "; ".join(
+        f"{k['term']} {k['evidence']:+.2f}" for k in evidence.kinds().to_dict("records")
+    )
     page.finding(f"**In short:** {kinds}.")
     left, right = st.columns(2, gap="large") if parts.grid else (None, st.container())
     with right:
@@ -147,7 +208,11 @@ def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
     if left is not None and parts.grid is not None and subject.pixels is not None:
         with left:
             shown, region = choose_region(page, names, parts.grid)
-            over = evidence.patches if shown == "all heads" else evidence.head_patches(attention.parse_head(shown))
+            over = (
+                evidence.patches
+                if shown == "all heads"
+                else evidence.head_patches(attention.parse_head(shown))
+            )
             draw = partial(figures.patch_map, subject.pixels, over, what=shown, selected=region)
             page.figure("map", draw, table=patch_table(over), clicks=("patch",))
     return parts, names, region
@@ -162,9 +227,16 @@ def patch_table(evidence: np.ndarray) -> pd.DataFrame:
 def choose_region(page: Page, names: list[str], grid: tuple[int, int]) -> tuple[str, Region]:
     """The controls of the map: whose evidence is shown, and the square of patches taken away."""
     with page.controls("Region"):
-        shown = page.select("by", "Evidence of", ["all heads", *names], help="One head: what it took from each patch.")
+        shown = page.select(
+            "by",
+            "Evidence of",
+            ["all heads", *names],
+            help="One head: what it took from each patch.",
+        )
         offered = ["none", *(f"{r}.{c}" for r in range(grid[0]) for c in range(grid[1]))]
-        patch = page.select("patch", "Patch taken away", offered, help="row.column; or click the map.")
+        patch = page.select(
+            "patch", "Patch taken away", offered, help="row.column; or click the map."
+        )
         side = int(page.slider("side", "Patches across", 1, min(grid), 3))
     return shown, inspection.region(patch, side, grid) if patch != "none" else ()
 
@@ -172,7 +244,9 @@ def choose_region(page: Page, names: list[str], grid: tuple[int, int]) -> tuple[
 def what_if(page: Page, judged: Judged, parts: Parts, names: list[str], region: Region) -> None:
     """The controls ``without`` and ``components``, and what becomes of logit and probability."""
     with page.controls("Taken away"):
-        without = page.multiselect("without", "Heads", names, [], placeholder="None; strongest first")
+        without = page.multiselect(
+            "without", "Heads", names, [], placeholder="None; strongest first"
+        )
         line = page.text("components", "Components", placeholder="such as 3, 10-20")
     components = inspection.parse_components(line, len(judged.subject.embedding))
     removal = Removal(tuple(map(attention.parse_head, without)), region, components)
@@ -183,8 +257,9 @@ def what_if(page: Page, judged: Judged, parts: Parts, names: list[str], region: 
     logits = parts.evidence(reading).logit, parts.evidence(reading, removal).logit
     before, then = (judged.panel.probability(judged.at, logit, judged.prior) for logit in logits)
     page.finding(
-        f"Without {inspection.in_words(removal)}: logit **{logits[0]:+.3f} → {logits[1]:+.3f}**, probability "
-        f"**{before[0]:.3f} → {then[0]:.3f}** (95 % interval {then[1]:.3f} to {then[2]:.3f})."
+        f"Without {inspection.in_words(removal)}: logit **{logits[0]:+.3f} → {logits[1]:+.3f}**,"
+        f" probability **{before[0]:.3f} → {then[0]:.3f}** (95 % interval {then[1]:.3f} to"
+        f" {then[2]:.3f})."
     )
 
 
@@ -203,10 +278,14 @@ def show_nearest(page: Page, judged: Judged) -> None:
     subject = judged.subject
     near = nearest(judged.workspace, subject.embedding, 13)
     shown = near[near["row"] != subject.row].head(12).to_dict("records")
-    page.images([Tile(n["row"], [n["generator"], f"cosine {n['cosine']:.3f}", n["split"]]) for n in shown], width=110)
+    page.images(
+        [Tile(n["row"], [n["generator"], f"cosine {n['cosine']:.3f}", n["split"]]) for n in shown],
+        width=110,
+    )
     st.markdown(
-        f"Sources by their share of the {NEIGHBOURHOOD} nearest images (*among*: how many of these), beside what their *n* images "
-        "of the workspace would lead one to expect; *nearest*: the best cosine. Interval: 95 %, Wilson."
+        f"Sources by their share of the {NEIGHBOURHOOD} nearest images (*among*: how many of"
+        " these), beside what their *n* images of the workspace would lead one to expect;"
+        " *nearest*: the best cosine. Interval: 95 %, Wilson."
     )
     page.table("sources", nearest_sources(judged.workspace, subject.embedding, subject.row))
 
@@ -215,8 +294,9 @@ def trust(page: Page, judged: Judged) -> None:
     """Whether the chosen detector's probabilities hold on test images."""
     bins, error = inspection.reliability(judged.workspace, judged.judge)
     page.finding(
-        f"Expected calibration error **{error.ece:.3f}** (95 % interval {error.low:.3f} to {error.high:.3f}, {error.n} images; "
-        f"{error.null_mean:.3f} if calibrated perfectly, p = {error.p_value:.2g})."
+        f"Expected calibration error **{error.ece:.3f}** (95 % interval {error.low:.3f} to"
+        f" {error.high:.3f}, {error.n} images; {error.null_mean:.3f} if calibrated perfectly, p ="
+        f" {error.p_value:.2g})."
     )
     page.figure("reliability", partial(figures.reliability_curve, bins, error), table=bins)
 

@@ -15,33 +15,41 @@ from ui.router import ROOT
 
 DEMO = ROOT / "assets" / "demo"
 PARAMETER = "workspace"
-"""Query parameter that names a workspace by its digest, so that a link means the same data on every machine."""
+"""Query parameter that names a workspace by its digest, so that a link means the same data on every
+machine.
+"""
 _PATH, _TYPED, _UNKNOWN = "workspace_path", "_workspace_typed", "_workspace_unknown"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def cached(function: F) -> F:
-    """Compute once a workspace digest (text banks, perturbed copies and stored results included) and parameters, for
-    all sessions of the server.
+    """Compute once a workspace digest (text banks, perturbed copies and stored results included)
+    and parameters, for all sessions of the server.
 
-    Arguments are workspaces and plain hashable values, never arrays. The result is shared, not copied: do not
-    change it. Sessions that ask for the same result wait for it; others go on.
+    Arguments are workspaces and plain hashable values, never arrays. The result is shared, not
+    copied: do not change it. Sessions that ask for the same result wait for it; others go on.
     """
     keep = st.cache_resource(show_spinner=False, max_entries=256, hash_funcs={Workspace: _identity})
     return cast(F, keep(function))
 
 
 def _identity(workspace: Workspace) -> str:
-    """The workspace's digest and that of its text banks, perturbed copies and results, which come and go beside it."""
+    """The workspace's digest and that of its text banks, perturbed copies and results, which come
+    and go beside it.
+    """
     files = workspace.manifest["files"].items()
-    beside = {name: entry["sha256"] for name, entry in files if name.startswith(("text/", "perturbed/"))}
+    beside = {
+        name: entry["sha256"] for name, entry in files if name.startswith(("text/", "perturbed/"))
+    }
     made_of = [workspace.manifest.get(name) for name in ("text", "perturbed")]
     return digest_of([workspace.digest, *made_of, beside, workspace.results_state()])
 
 
 def offered() -> list[str]:
-    """Workspaces that every session begins with: ``AIGI_WORKSPACE`` (one path or several, separated as in PATH), the demo."""
+    """Workspaces that every session begins with: ``AIGI_WORKSPACE`` (one path or several, separated
+    as in PATH), the demo.
+    """
     named = [p for p in os.environ.get("AIGI_WORKSPACE", "").split(os.pathsep) if p]
     return [*named, *([str(DEMO)] if DEMO.is_dir() else [])]
 
@@ -55,14 +63,15 @@ def current() -> Workspace:
     """The session's workspace; raises WorkspaceError in one sentence where it cannot be opened."""
     if unknown := st.session_state.get(_UNKNOWN):
         raise WorkspaceError(
-            f"This link was made with the workspace {unknown}, which is not known here: type the path of its folder "
-            f"into the field 'Workspace' in the sidebar, or choose another workspace there."
+            f"This link was made with the workspace {unknown}, which is not known here: type the"
+            " path of its folder into the field 'Workspace' in the sidebar, or choose another"
+            " workspace there."
         )
     path = st.session_state.get(_PATH) or next(iter(known_paths()), None)
     if not path:
         raise WorkspaceError(
-            "No workspace is open: type the path of one into the field 'Workspace' in the sidebar, or make one with "
-            "'python -m precompute build --images DIR --out WORKSPACE'."
+            "No workspace is open: type the path of one into the field 'Workspace' in the sidebar,"
+            " or make one with 'python -m precompute build --images DIR --out WORKSPACE'."
         )
     return open_path(path)
 
@@ -112,8 +121,11 @@ def choose() -> None:
         accept_new_options=True,
         on_change=_chosen,
         placeholder="Path of a workspace",
-        help="A folder made by 'python -m precompute build'. Type a path and press Enter to open another one; "
-        "the environment variable AIGI_WORKSPACE names those offered at the start.",
+        help=(
+            "A folder made by 'python -m precompute build'. Type a path and press Enter to open"
+            " another one; the environment variable AIGI_WORKSPACE names those offered at the"
+            " start."
+        ),
     )
 
 
@@ -130,7 +142,9 @@ def _chosen() -> None:
 
 
 def _follow_link() -> None:
-    """Open what the link names by digest, unless the user has just chosen something else in this session."""
+    """Open what the link names by digest, unless the user has just chosen something else in this
+    session.
+    """
     wanted = st.query_params.get(PARAMETER)
     if not wanted or wanted == st.session_state.get("_workspace_left"):
         return

@@ -1,1 +1,3 @@
-"""Can the label be guessed without looking? File facts, leaks, content, and what remains when they are matched."""
+"""Can the label be guessed without looking? File facts, leaks, content, and what remains when they
+are matched.
+"""

@@ -1,9 +1,10 @@
 """Do fakes and real images show the same things? If not, a detector may tell pizzas from streets.
 
-Content is what images have in common with phrases about things (scenes, objects, food, people ...). These scores come
-from the same embedding as everything else, so traces of generation can colour them: read a high number as an upper
-bound on what content alone gives away, a low one as an all-clear. To keep the bound tight, separability is measured
-in the few broadest directions of content only.
+Content is what images have in common with phrases about things (scenes, objects, food, people ...).
+These scores come from the same embedding as everything else, so traces of generation can colour
+them: read a high number as an upper bound on what content alone gives away, a low one as an
+all-clear. To keep the bound tight, separability is measured in the few broadest directions of
+content only.
 """
 
 from __future__ import annotations
@@ -24,9 +25,15 @@ from aigi_core.transfer import TrainSet, draw_counts, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets
 
 CONTENT_CATEGORIES = (
-    "scene", "object", "clothing and shoes", "food and drink", "animal", "nature and plant", "vehicle and machine",
+    "scene",
+    "object",
+    "clothing and shoes",
+    "food and drink",
+    "animal",
+    "nature and plant",
+    "vehicle and machine",
     "people and body",
-)  # fmt: skip
+)
 """Categories of phrases that name what an image shows, not how it was made."""
 EVERY_SPLIT = ("train", "val", "test")
 BLOCK = 8192
@@ -37,7 +44,8 @@ class Concepts:
     """How much each image looks like each text.
 
     Attributes:
-        scores: [N, C] cosine of the image (centred by the mean image) and the text (centred by the mean text).
+        scores: [N, C] cosine of the image (centred by the mean image) and the text (centred by the
+            mean text).
         table: [C rows] ``text``, ``category``.
     """
 
@@ -50,11 +58,15 @@ class Concepts:
         categories = [name for name in pd.unique(names) if name]
         if not categories:
             raise AigiError("These texts have no categories: choose a text bank that has.")
-        scores = np.stack([self.scores[:, names == name].mean(axis=1) for name in categories], axis=1)
+        scores = np.stack(
+            [self.scores[:, names == name].mean(axis=1) for name in categories], axis=1
+        )
         return Concepts(scores, pd.DataFrame({"text": categories, "category": categories}))
 
     def directions(self, components: int = 16) -> Float[np.ndarray, "N k"]:
-        """Each image's place along the broadest directions of content (principal components, variances kept)."""
+        """Each image's place along the broadest directions of content (principal components,
+        variances kept).
+        """
         centred = self.scores - self.scores.mean(axis=0)
         values, vectors = np.linalg.eigh(centred.T @ centred)
         k = min(components, int((values > 1e-10 * values[-1]).sum()))
@@ -65,14 +77,18 @@ class Concepts:
 
 
 def concepts(embeddings: Float[np.ndarray, "N d"], lexicon: Lexicon) -> Concepts:
-    """Score every image against the texts of a lexicon (its content categories: :data:`CONTENT_CATEGORIES`)."""
+    """Score every image against the texts of a lexicon (its content categories:
+    :data:`CONTENT_CATEGORIES`).
+    """
     mean = np.zeros(embeddings.shape[1])
     for start in range(0, len(embeddings), BLOCK):
         mean += _unit(embeddings[start : start + BLOCK]).sum(axis=0)
     mean /= len(embeddings)
     scores = np.concatenate(
         [
-            (_unit(_unit(embeddings[start : start + BLOCK]) - mean) @ lexicon.vectors.T).astype(np.float32)
+            (_unit(_unit(embeddings[start : start + BLOCK]) - mean) @ lexicon.vectors.T).astype(
+                np.float32
+            )
             for start in range(0, len(embeddings), BLOCK)
         ]
     )
@@ -87,15 +103,18 @@ def content_scores(
     components: int = 16,
     splits: Sequence[str] = ("train", "val"),
 ) -> tuple[Float[np.ndarray, "K N"], tuple[TrainSet, ...]]:
-    """Detectors that see only the broadest directions of content: logistic regression, classes weigh alike.
+    """Detectors that see only the broadest directions of content: logistic regression, classes
+    weigh alike.
 
-    Their accuracy on held-out images is a classifier two-sample test (Lopez-Paz and Oquab 2017) of whether fakes and
-    real images show the same.
+    Their accuracy on held-out images is a classifier two-sample test (Lopez-Paz and Oquab 2017) of
+    whether fakes and real images show the same.
 
     Returns:
         [K, N] log-odds of being fake (threshold 0) and the training sets, for the transfer matrix.
     """
-    from sklearn.linear_model import LogisticRegression  # here: readers of stored audits would pay a second for it
+    from sklearn.linear_model import (
+        LogisticRegression,
+    )  # here: readers of stored audits would pay a second for it
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -104,7 +123,9 @@ def content_scores(
     scores = np.empty((len(sets), len(domains)))
     for row, names in zip(scores, sets, strict=True):
         fit = domains.rows(names, tuple(splits))
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000))
+        model = make_pipeline(
+            StandardScaler(), LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000)
+        )
         row[:] = model.fit(X[fit], domains.labels[fit]).decision_function(X)
     return scores, sets
 
@@ -119,43 +140,65 @@ def content_imbalance(
     draws: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """For each generator: how many fakes show something that its pools' real images show, and how separable they are.
+    """For each generator: how many fakes show something that its pools' real images show, and how
+    separable they are.
 
-    ``matched`` is the share of fakes whose nearest real image is as near as ``coverage`` of the real images are to
-    their own nearest one (all splits): about ``coverage`` where both show the same, 0 where no real image shows what
-    the fakes show. ``separable`` is the held-out balanced accuracy of :func:`content_scores`, 0.5 where content tells
-    nothing.
+    ``matched`` is the share of fakes whose nearest real image is as near as ``coverage`` of the
+    real images are to their own nearest one (all splits): about ``coverage`` where both show the
+    same, 0 where no real image shows what the fakes show. ``separable`` is the held-out balanced
+    accuracy of :func:`content_scores`, 0.5 where content tells nothing.
 
     Returns:
-        One row a generator: ``generator, matched, matched_low, matched_high, mirrored, mirrored_low, mirrored_high,
-        expected, separable, separable_low, separable_high, n_fake, n_real`` (all splits), ``n_fake_test, n_real_test``.
+        One row a generator: ``generator, matched, matched_low, matched_high, mirrored,
+            mirrored_low, mirrored_high, expected, separable, separable_low, separable_high, n_fake,
+            n_real`` (all splits), ``n_fake_test, n_real_test``.
     """
     names = domains.generators if generators is None else tuple(generators)
     scores, sets = content_scores(shown, domains, names, components=components)
     matrix = transfer_matrix(
         scores, domains, sets, names, metrics=("balanced_accuracy",), draws=draws, seed=seed
-    )  # fmt: skip
+    )
     low, high = matrix.interval("balanced_accuracy")
     X = shown.directions(components)
     rows_out = []
     for i, generator in enumerate(names):
         rows = domains.rows(generator, EVERY_SPLIT)
         fake, real = rows[domains.labels[rows] == FAKE], rows[domains.labels[rows] == REAL]
-        counts = np.concatenate([np.ones((1, len(rows)), np.int16), draw_counts(domains, rows, draws, seed)])
+        counts = np.concatenate(
+            [np.ones((1, len(rows)), np.int16), draw_counts(domains, rows, draws, seed)]
+        )
         to_real = nearest_neighbours(X[fake], X[real], 1)[0][:, 0]
         among = nearest_neighbours(X[real], X[real], 2)[0][:, 1]
-        share = _covered(to_real, among, counts[:, domains.labels[rows] == FAKE],
-                         counts[:, domains.labels[rows] == REAL], coverage)  # fmt: skip
+        share = _covered(
+            to_real,
+            among,
+            counts[:, domains.labels[rows] == FAKE],
+            counts[:, domains.labels[rows] == REAL],
+            coverage,
+        )
         matched_low, matched_high = percentile_interval(share[1:])
-        mirrored, mirrored_low, mirrored_high = _mirrored(X, domains, fake, real, coverage, draws, seed)
+        mirrored, mirrored_low, mirrored_high = _mirrored(
+            X, domains, fake, real, coverage, draws, seed
+        )
         rows_out.append(
-            dict(generator=generator, matched=float(share[0]), matched_low=float(matched_low),
-                 matched_high=float(matched_high), mirrored=mirrored, mirrored_low=mirrored_low,
-                 mirrored_high=mirrored_high, expected=coverage,
-                 separable=float(matrix.values["balanced_accuracy"][i, i]), separable_low=float(low[i, i]),
-                 separable_high=float(high[i, i]), n_fake=len(fake), n_real=len(real),
-                 n_fake_test=int(matrix.n_fake[i]), n_real_test=int(matrix.n_real[i]))
-        )  # fmt: skip
+            dict(
+                generator=generator,
+                matched=float(share[0]),
+                matched_low=float(matched_low),
+                matched_high=float(matched_high),
+                mirrored=mirrored,
+                mirrored_low=mirrored_low,
+                mirrored_high=mirrored_high,
+                expected=coverage,
+                separable=float(matrix.values["balanced_accuracy"][i, i]),
+                separable_low=float(low[i, i]),
+                separable_high=float(high[i, i]),
+                n_fake=len(fake),
+                n_real=len(real),
+                n_fake_test=int(matrix.n_fake[i]),
+                n_real_test=int(matrix.n_real[i]),
+            )
+        )
     return pd.DataFrame(rows_out)
 
 
@@ -168,18 +211,20 @@ def content_words(
     draws: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The texts on which a generator's fakes and its pools' real images differ most, over all splits.
+    """The texts on which a generator's fakes and its pools' real images differ most, over all
+    splits.
 
     Args:
         shown: scores of texts, or of categories (:meth:`Concepts.by_category`).
         k: texts for each side.
-        draws: label permutations (within pools) and bootstrap draws. Images of one group and class are one case, by
-            their mean: several images of a prompt do not count as independent.
+        draws: label permutations (within pools) and bootstrap draws. Images of one group and class
+            are one case, by their mean: several images of a prompt do not count as independent.
 
     Returns:
-        ``text, category, difference`` (fake minus real, in pooled standard deviations), ``low, high`` (group
-        bootstrap), ``p_value`` (family-wise over all texts, two-sided: how often a shuffled labelling shows a larger
-        difference anywhere), ``n_fake, n_real`` (cases); the texts of fakes first, then those of real images.
+        ``text, category, difference`` (fake minus real, in pooled standard deviations), ``low,
+        high`` (group bootstrap), ``p_value`` (family-wise over all texts, two-sided: how often a
+        shuffled labelling shows a larger difference anywhere), ``n_fake, n_real`` (cases); the
+        texts of fakes first, then those of real images.
     """
     rows, S = _cases(shown, domains, domains.rows(generator, EVERY_SPLIT))
     labels = domains.labels[rows]
@@ -197,24 +242,38 @@ def content_words(
     resampled = _standardised(S[:, chosen], draw_counts(domains, rows, draws, seed), labels[None])
     low, high = percentile_interval(resampled)
     beyond = 1 + (null[:, None] >= np.abs(found[chosen]) - 1e-12).sum(axis=0)
-    return shown.table.iloc[chosen].assign(
-        difference=found[chosen], low=low, high=high, p_value=beyond / (1 + len(null)),
-        n_fake=int((labels == FAKE).sum()), n_real=int((labels == REAL).sum()),
-    ).reset_index(drop=True)  # fmt: skip
+    return (
+        shown.table.iloc[chosen]
+        .assign(
+            difference=found[chosen],
+            low=low,
+            high=high,
+            p_value=beyond / (1 + len(null)),
+            n_fake=int((labels == FAKE).sum()),
+            n_real=int((labels == REAL).sum()),
+        )
+        .reset_index(drop=True)
+    )
 
 
 def subjects(shown: Concepts, domains: Domains) -> pd.DataFrame:
-    """What each generator's fakes and each pool's real images show most: the category that most of them are nearest to.
+    """What each generator's fakes and each pool's real images show most: the category that most of
+    them are nearest to.
 
     Returns:
-        One row a set: ``generator`` (empty for reals), ``pool``, ``category, share, low, high`` (Wilson), ``n``, and
-        ``real_share``: the share of its pools' real images that are nearest to the same category.
+        One row a set: ``generator`` (empty for reals), ``pool``, ``category, share, low, high``
+            (Wilson), ``n``, and ``real_share``: the share of its pools' real images that are
+            nearest to the same category.
     """
     categories = shown.by_category()
     nearest = categories.scores.argmax(axis=1)
-    sets = [(name, domains.generator == name, domains.pools_of(name)) for name in domains.generators]
+    sets = [
+        (name, domains.generator == name, domains.pools_of(name)) for name in domains.generators
+    ]
     real = domains.labels == REAL
-    sets += [("", real & (domains.pool == pool), (str(pool),)) for pool in np.unique(domains.pool[real])]
+    sets += [
+        ("", real & (domains.pool == pool), (str(pool),)) for pool in np.unique(domains.pool[real])
+    ]
     rows = []
     for generator, mask, pools in sets:
         counts = np.bincount(nearest[mask], minlength=len(categories.table))
@@ -222,10 +281,17 @@ def subjects(shown: Concepts, domains: Domains) -> pd.DataFrame:
         low, high = wilson(counts[top], counts.sum())
         beside = nearest[real & np.isin(domains.pool, pools)]
         rows.append(
-            dict(generator=generator, pool=" + ".join(pools), category=categories.table["category"].iloc[top],
-                 share=counts[top] / counts.sum(), low=float(low), high=float(high), n=int(counts.sum()),
-                 real_share=float((beside == top).mean()) if len(beside) else np.nan)
-        )  # fmt: skip
+            dict(
+                generator=generator,
+                pool=" + ".join(pools),
+                category=categories.table["category"].iloc[top],
+                share=counts[top] / counts.sum(),
+                low=float(low),
+                high=float(high),
+                n=int(counts.sum()),
+                real_share=float((beside == top).mean()) if len(beside) else np.nan,
+            )
+        )
     return pd.DataFrame(rows)
 
 
@@ -235,7 +301,9 @@ def _cases(
     """One case for each group and class: the row of its first image, and its mean scores."""
     group = np.where(domains.group[rows] == "", rows.astype(str), domains.group[rows])
     names = np.char.add(np.char.add(group, "\0"), domains.labels[rows].astype(str))
-    _, first, case, size = np.unique(names, return_index=True, return_inverse=True, return_counts=True)
+    _, first, case, size = np.unique(
+        names, return_index=True, return_inverse=True, return_counts=True
+    )
     sums = np.zeros((len(first), shown.scores.shape[1]))
     np.add.at(sums, case, shown.scores[rows])
     return rows[first], sums / size[:, None]
@@ -244,7 +312,9 @@ def _cases(
 def _standardised(
     S: Float[np.ndarray, "n C"], counts: Float[np.ndarray, "B n"], labels: Float[np.ndarray, "B n"]
 ) -> Float[np.ndarray, "B C"]:
-    """Fake mean minus real mean over the pooled standard deviation, for each draw of counts or labels."""
+    """Fake mean minus real mean over the pooled standard deviation, for each draw of counts or
+    labels.
+    """
     sides = []
     for mask in (labels, 1 - labels):
         weights = counts * mask.astype(np.float64)
@@ -264,7 +334,9 @@ def _covered(
     real_counts: Float[np.ndarray, "B R"],
     coverage: float,
 ) -> Float[np.ndarray, " B"]:
-    """Share of fakes at least as near to a real image as the given share of real images are to each other."""
+    """Share of fakes at least as near to a real image as the given share of real images are to each
+    other.
+    """
     order = np.argsort(-among, kind="stable")
     passed = np.cumsum(real_counts[:, order], axis=1, dtype=np.float64)
     at = (passed >= coverage * passed[:, -1:] - 1e-9).argmax(axis=1)
@@ -282,7 +354,9 @@ def _mirrored(
     draws: int,
     seed: int,
 ) -> tuple[float, float, float]:
-    """Share of real images near a fake as ``coverage`` of them are near one of equally many other real images."""
+    """Share of real images near a fake as ``coverage`` of them are near one of equally many other
+    real images.
+    """
     rng = np.random.default_rng(seed)
     size = min(len(fake), len(real) // 2)
     if size < 2:
@@ -291,7 +365,9 @@ def _mirrored(
     others, asked = shuffled[:size], np.sort(shuffled[size:])
     to_fake = nearest_neighbours(X[asked], X[rng.permutation(fake)[:size]], 1)[0][:, 0]
     to_real = nearest_neighbours(X[asked], X[others], 1)[0][:, 0]
-    counts = np.concatenate([np.ones((1, len(asked)), np.float32), draw_counts(domains, asked, draws, seed)])
+    counts = np.concatenate(
+        [np.ones((1, len(asked)), np.float32), draw_counts(domains, asked, draws, seed)]
+    )
     share = _covered(to_fake, to_real, counts, counts, coverage)
     low, high = percentile_interval(share[1:])
     return float(share[0]), float(low), float(high)

@@ -1,9 +1,11 @@
-"""What a detector may have learned in place of the signs of generation: a subject, said in words, or facts of files.
+"""What a detector may have learned in place of the signs of generation: a subject, said in words,
+or facts of files.
 
-Words alone do not tell all. Weights cannot name what both classes show (faces only, shoes only): the training images'
-own words can. And an encoder that hardly sees a trait of the files (a dithered palette) has no word for it, while a
-look at the files finds it at once. So the explanation of a detector puts the three side by side, and where copies of
-the images were encoded that share the fakes' trait, says whether the detector minds it.
+Words alone do not tell all. Weights cannot name what both classes show (faces only, shoes only):
+the training images' own words can. And an encoder that hardly sees a trait of the files (a dithered
+palette) has no word for it, while a look at the files finds it at once. So the explanation of a
+detector puts the three side by side, and where copies of the images were encoded that share the
+fakes' trait, says whether the detector minds it.
 """
 
 from __future__ import annotations
@@ -41,15 +43,18 @@ class Exposure:
     """What gives one generator's fakes away besides the signs of generation.
 
     Attributes:
-        weights: what the detector's weights say; content: what its training images show, real and fake alike.
-        facts: facts of the stored files that go with the label (Cramér's V at least :data:`~.verdict.STRONG`, with
-            its whole interval), strongest first; columns of :func:`~.facts.association`.
-        blind: in-domain balanced accuracy of a detector of file facts alone; ``detector``: of the one explained.
-            ``n`` counts test images.
-        shifts: what happens to real test images that are given a trait of the fakes, one row an operation: ``op,
-            says, shift, low, high`` (mean change of the logit), ``way, way_low, way_high`` (the same over the gap
-            between the mean logits of its fakes and of real images), ``flagged, flagged_after`` (shares called fake),
-            ``n`` (real images); intervals by group bootstrap; empty where no such copies were encoded.
+        weights: what the detector's weights say; content: what its training images show, real and
+            fake alike.
+        facts: facts of the stored files that go with the label (Cramér's V at least
+            :data:`~.verdict.STRONG`, with its whole interval), strongest first; columns of
+            :func:`~.facts.association`.
+        blind: in-domain balanced accuracy of a detector of file facts alone; ``detector``: of the
+            one explained. ``n`` counts test images.
+        shifts: what happens to real test images that are given a trait of the fakes, one row an
+            operation: ``op, says, shift, low, high`` (mean change of the logit), ``way, way_low,
+            way_high`` (the same over the gap between the mean logits of its fakes and of real
+            images), ``flagged, flagged_after`` (shares called fake), ``n`` (real images); intervals
+            by group bootstrap; empty where no such copies were encoded.
     """
 
     generator: str
@@ -62,27 +67,38 @@ class Exposure:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The findings in plain words: weights, training images, files, and whether the detector minds them."""
+        """The findings in plain words: weights, training images, files, and whether the detector
+        minds them.
+        """
         return (self._weights(), self._content(), *self._files(), *self._shifts())
 
     def _weights(self) -> str:
         if not self.weights.nameable:
             return (
-                f"Its weights say nothing that chance does not: the nearest text is '{_listed(self.weights, 1)}' "
-                f"(p = {_p(self.weights.p_value)})."
+                "Its weights say nothing that chance does not: the nearest text is"
+                f" '{_listed(self.weights, 1)}' (p = {_p(self.weights.p_value)})."
             )
-        return f"Its weights point to {_listed(self.weights)} (p = {_p(self.weights.p_value)}){_about(self.weights)}."
+        return (
+            f"Its weights point to {_listed(self.weights)} (p ="
+            f" {_p(self.weights.p_value)}){_about(self.weights)}."
+        )
 
     def _content(self) -> str:
         if self.content.p_value > 0.05:
-            return f"Its training images show nothing that others do not (p = {_p(self.content.p_value)})."
+            return (
+                "Its training images show nothing that others do not (p ="
+                f" {_p(self.content.p_value)})."
+            )
         return (
-            f"Its training images, real and fake alike, show {_listed(self.content)} more than all other images do "
-            f"(p = {_p(self.content.p_value)}){_about(self.content)}."
+            f"Its training images, real and fake alike, show {_listed(self.content)} more than all"
+            f" other images do (p = {_p(self.content.p_value)}){_about(self.content)}."
         )
 
     def _files(self) -> list[str]:
-        alone = f"a detector of file facts alone has a balanced accuracy of {self.blind}, this one {self.detector} "
+        alone = (
+            f"a detector of file facts alone has a balanced accuracy of {self.blind}, this one"
+            f" {self.detector} "
+        )
         alone += f"(in-domain, n = {self.blind.n} test images)."
         if self.facts.empty:
             return [f"No fact of its files goes with the label: {alone}"]
@@ -96,9 +112,10 @@ class Exposure:
 
     def _shifts(self) -> list[str]:
         return [
-            f"Real images {row['says']}, move {row['way']:.1%} [{row['way_low']:.1%}, {row['way_high']:.1%}] of the way to "
-            f"its fakes ({row['shift']:+.2f} in logit): of {row['n']} real test images {row['flagged_after']:.1%} are called "
-            f"fake, {row['flagged']:.1%} as they were."
+            f"Real images {row['says']}, move {row['way']:.1%} [{row['way_low']:.1%},"
+            f" {row['way_high']:.1%}] of the way to its fakes ({row['shift']:+.2f} in logit): of"
+            f" {row['n']} real test images {row['flagged_after']:.1%} are called fake,"
+            f" {row['flagged']:.1%} as they were."
             for row in self.shifts.to_dict("records")
         ]
 
@@ -117,31 +134,47 @@ def exposure(
     """Put together what words and files say of a detector of one generator.
 
     Args:
-        weights, content: of :func:`~aigi_core.explain.detector_words.detector_words` and ``content_words``.
-        trained, blind: matrices of balanced accuracy that hold a row and a column of this generator: detectors of the
-            kind explained, and detectors of file facts (:func:`~.facts.fact_scores`).
+        weights, content: of :func:`~aigi_core.explain.detector_words.detector_words` and
+            ``content_words``. trained, blind: matrices of balanced accuracy that hold a row and a
+            column of this generator: detectors of the kind explained, and detectors of file facts
+            (:func:`~.facts.fact_scores`).
 
     Raises:
         AigiError: a detector trained on several generators, or a matrix without this one.
     """
     if len(detector.training_set) != 1:
         raise AigiError(
-            f"The files of a training set are looked at for one generator, {detector.name!r} was trained on "
-            f"{len(detector.training_set)}: choose a detector of a single generator."
+            f"The files of a training set are looked at for one generator, {detector.name!r} was"
+            f" trained on {len(detector.training_set)}: choose a detector of a single generator."
         )
     [name] = detector.training_set
-    found = association(file_facts(workspace.images), workspace.domains, [name], draws=draws, seed=seed)
-    strong = found[found["low"] >= STRONG].sort_values("cramers_v", ascending=False, kind="stable", ignore_index=True)
+    found = association(
+        file_facts(workspace.images), workspace.domains, [name], draws=draws, seed=seed
+    )
+    strong = found[found["low"] >= STRONG].sort_values(
+        "cramers_v", ascending=False, kind="stable", ignore_index=True
+    )
     return Exposure(
-        name, weights, content, strong, _own(blind, name), _own(trained, name),
+        name,
+        weights,
+        content,
+        strong,
+        _own(blind, name),
+        _own(trained, name),
         imitation_shifts(workspace, detector, strong, draws=draws, seed=seed),
-    )  # fmt: skip
+    )
 
 
 def imitation_shifts(
-    workspace: Workspace, detector: Detector, facts: pd.DataFrame, *, draws: int = 1000, seed: int = 0
+    workspace: Workspace,
+    detector: Detector,
+    facts: pd.DataFrame,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """How a detector's logits move where real test images take on a trait of its fakes (see :class:`Exposure`).
+    """How a detector's logits move where real test images take on a trait of its fakes (see
+    :class:`Exposure`).
 
     Only operations whose copies the workspace holds, and only for traits among the facts given.
     """
@@ -163,28 +196,63 @@ def imitation_shifts(
         way = shift / gap
         low, high = percentile_interval(np.stack([shift, way], axis=1)[1:])
         flagged = [float((scores[real] > detector.threshold).mean()) for scores in (before, after)]
-        table.append((str(op), op.says, shift[0], low[0], high[0], way[0], low[1], high[1], *flagged, int(real.sum())))
-    columns = ("op", "says", "shift", "low", "high", "way", "way_low", "way_high", "flagged", "flagged_after", "n")
+        table.append(
+            (
+                str(op),
+                op.says,
+                shift[0],
+                low[0],
+                high[0],
+                way[0],
+                low[1],
+                high[1],
+                *flagged,
+                int(real.sum()),
+            )
+        )
+    columns = (
+        "op",
+        "says",
+        "shift",
+        "low",
+        "high",
+        "way",
+        "way_low",
+        "way_high",
+        "flagged",
+        "flagged_after",
+        "n",
+    )
     return pd.DataFrame(table, columns=list(columns))
 
 
 def operation_words(
-    workspace: Workspace, lexicon: Lexicon, op: str, k: int = 20, *, draws: int = DRAWS, seed: int = 0
+    workspace: Workspace,
+    lexicon: Lexicon,
+    op: str,
+    k: int = 20,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Words:
-    """What an operation does to real test images, in words: whether words can name a trait at all where nothing but it
-    differs.
+    """What an operation does to real test images, in words: whether words can name a trait at all
+    where nothing but it differs.
 
-    The direction is the mean change of the unit embeddings; the null flips the sign of each group's change at random,
-    and compares directions.
+    The direction is the mean change of the unit embeddings; the null flips the sign of each group's
+    change at random, and compares directions.
 
     Raises:
-        WorkspaceError: the workspace holds no copies of this operation. AigiError: none of real test images.
+        WorkspaceError: the workspace holds no copies of this operation. AigiError: none of real
+            test images.
     """
     copies, domains = open_perturbed(workspace, op), workspace.domains
-    chosen = np.flatnonzero((domains.labels[copies.rows] == REAL) & (domains.split[copies.rows] == "test"))
+    chosen = np.flatnonzero(
+        (domains.labels[copies.rows] == REAL) & (domains.split[copies.rows] == "test")
+    )
     if not len(chosen):
         raise AigiError(
-            f"The copies of {op} hold no real test images: run 'python -m precompute perturb' on that split."
+            f"The copies of {op} hold no real test images: run 'python -m precompute perturb' on"
+            " that split."
         )
     rows, view = copies.rows[chosen], EmbeddingView()
     change = view.matrix(copies, chosen) - view.matrix(workspace, rows)
@@ -197,7 +265,9 @@ def operation_words(
 def _own(matrix: TransferMatrix, name: str) -> Estimate:
     """The cell of a generator's own detector on its own test images; ``n`` counts these."""
     if (name,) not in matrix.train or name not in matrix.test:
-        raise AigiError(f"The matrix holds no detector of {name!r} alone tested on it: give one with that cell.")
+        raise AigiError(
+            f"The matrix holds no detector of {name!r} alone tested on it: give one with that cell."
+        )
     cell = matrix.train.index((name,)), matrix.test.index(name)
     low, high = matrix.interval(METRIC)
     n = int(matrix.n_fake[cell[1]] + matrix.n_real[cell[1]])
@@ -214,8 +284,8 @@ def _about(said: Words) -> str:
     if not first or not first[0].get("p_value", 1.0) <= 0.05:
         return ""
     return (
-        f"; of the {said.counted} nearest texts {first[0]['count']} are about {first[0]['category']} "
-        f"(p = {_p(first[0]['p_value'])})"
+        f"; of the {said.counted} nearest texts {first[0]['count']} are about"
+        f" {first[0]['category']} (p = {_p(first[0]['p_value'])})"
     )
 
 
@@ -224,11 +294,18 @@ def _fact(row: dict[Hashable, Any]) -> str:
     sides = []
     for who, side in (("fakes", "fake"), ("real images", "real")):
         value, share, n = str(row[f"{side}_value"]), row[f"{side}_share"], row[f"n_{side}"]
-        shown = READABLE.get((row["fact"], value), value) + (f" {fact.unit}" if fact.unit and value != NONE else "")
+        shown = READABLE.get((row["fact"], value), value) + (
+            f" {fact.unit}" if fact.unit and value != NONE else ""
+        )
         low, high = (float(end) for end in wilson(share * n, n))
         exact = f"{shown} in {share:.0%} [{low:.0%}, {high:.0%}] of the {who}"
-        sides.append(exact if fact.category or share >= 0.5 else f"a median of {shown} among the {who}")
-    return f"{fact.title} {', '.join(sides)} (Cramér's V {row['cramers_v']:.2f} [{row['low']:.2f}, {row['high']:.2f}])"
+        sides.append(
+            exact if fact.category or share >= 0.5 else f"a median of {shown} among the {who}"
+        )
+    return (
+        f"{fact.title} {', '.join(sides)} (Cramér's V {row['cramers_v']:.2f} [{row['low']:.2f},"
+        f" {row['high']:.2f}])"
+    )
 
 
 def _p(p: float) -> str:

@@ -1,9 +1,11 @@
-"""What a file says about itself before anybody looks: format, size, compression, and how well these alone detect.
+"""What a file says about itself before anybody looks: format, size, compression, and how well these
+alone detect.
 
-Facts come in two views. ``stored`` are those of the files that were encoded: what the encoder could see traces of.
-``original`` are those of the files as their sources published them, where a collection was resized or re-saved and
-its manifest kept ``original_width, original_height, original_format, original_bytes``: what gives the label away to
-anybody who trains on the sources. In a collection without such columns both views are the same.
+Facts come in two views. ``stored`` are those of the files that were encoded: what the encoder could
+see traces of. ``original`` are those of the files as their sources published them, where a
+collection was resized or re-saved and its manifest kept ``original_width, original_height,
+original_format, original_bytes``: what gives the label away to anybody who trains on the sources.
+In a collection without such columns both views are the same.
 """
 
 from __future__ import annotations
@@ -59,14 +61,17 @@ ORIGINAL = ("original_width", "original_height", "original_format", "original_by
 def file_facts(images: pd.DataFrame, view: View = "stored") -> pd.DataFrame:
     """The facts of each image, [N rows], columns among :data:`FACTS`.
 
-    In the view ``original`` a fact that is not known of files which were re-saved (JPEG quality, mode, metadata) is
-    left out for all: that it is unknown would itself tell which files were re-saved.
+    In the view ``original`` a fact that is not known of files which were re-saved (JPEG quality,
+    mode, metadata) is left out for all: that it is unknown would itself tell which files were
+    re-saved.
 
     Raises:
         AigiError: unknown view, or an image without area or size.
     """
     if view not in ("stored", "original"):
-        raise AigiError(f"There is no view {view!r} of the files' facts: expected 'stored' or 'original'.")
+        raise AigiError(
+            f"There is no view {view!r} of the files' facts: expected 'stored' or 'original'."
+        )
     names = ("width", "height", "format", "bytes")
     known = {name: images[name] for name in names}
     resaved = np.zeros(len(images), bool)
@@ -78,13 +83,17 @@ def file_facts(images: pd.DataFrame, view: View = "stored") -> pd.DataFrame:
             given = column.notna() & (column.astype(str) != "")
             known[name] = column.where(given, images[name])
             differs = (
-                known[name].astype(str) != images[name].astype(str) if name == "format" else known[name] != images[name]
+                known[name].astype(str) != images[name].astype(str)
+                if name == "format"
+                else known[name] != images[name]
             )
             resaved |= differs.to_numpy()
     width, height, size = (known[name].to_numpy(float) for name in ("width", "height", "bytes"))
     if len(images) and not min(width.min(), height.min(), size.min()) > 0:
         row = images.iloc[int(np.argmin(np.minimum(np.minimum(width, height), size)))]
-        raise AigiError(f"The image {row['path']!r} has no area or no bytes: ingest the images again.")
+        raise AigiError(
+            f"The image {row['path']!r} has no area or no bytes: ingest the images again."
+        )
     facts = pd.DataFrame(
         {
             "format": known["format"].astype(str).str.upper().to_numpy(),
@@ -107,7 +116,8 @@ def has_originals(images: pd.DataFrame) -> bool:
 
 
 def encode_facts(facts: pd.DataFrame) -> tuple[Float[np.ndarray, "N p"], tuple[str, ...]]:
-    """Facts as numbers: log2 of sizes and ratios, JPEG quality as it is (0 where none), one column a category.
+    """Facts as numbers: log2 of sizes and ratios, JPEG quality as it is (0 where none), one column
+    a category.
 
     Returns:
         The features and their names (``width``, ``format=PNG``).
@@ -116,7 +126,9 @@ def encode_facts(facts: pd.DataFrame) -> tuple[Float[np.ndarray, "N p"], tuple[s
     for name in _known(facts):
         fact, values = FACTS[name], facts[name].to_numpy()
         if fact.category:
-            columns |= {f"{name}={value}": (values == value).astype(float) for value in np.unique(values)}
+            columns |= {
+                f"{name}={value}": (values == value).astype(float) for value in np.unique(values)
+            }
         else:
             numbers = np.nan_to_num(values.astype(float))
             columns[name] = np.log2(numbers) if fact.log else numbers
@@ -128,7 +140,8 @@ class FactScores:
     """Detectors that saw file facts only.
 
     Attributes:
-        scores: [K, N], log-odds of being fake (threshold 0), for :func:`aigi_core.transfer.transfer_matrix`.
+        scores: [K, N], log-odds of being fake (threshold 0), for
+            :func:`aigi_core.transfer.transfer_matrix`.
         train: [K] training sets.
         facts: names of the facts they saw.
     """
@@ -140,24 +153,36 @@ class FactScores:
 
 
 def fact_detector(
-    X: Float[np.ndarray, "n p"], labels: Int[np.ndarray, " n"], seed: int = 0, *, smooth: bool = False
+    X: Float[np.ndarray, "n p"],
+    labels: Int[np.ndarray, " n"],
+    seed: int = 0,
+    *,
+    smooth: bool = False,
 ) -> HistGradientBoostingClassifier:
     """Fit the detector of file facts (:func:`encode_facts`).
 
-    Boosted trees, because facts give labels away by exact values and by steps (a width of 1,024, a quality above 94),
-    which a linear model misses and so understates; small ones, because a training set holds a hundred images. Classes
-    weigh alike.
+    Boosted trees, because facts give labels away by exact values and by steps (a width of 1,024, a
+    quality above 94), which a linear model misses and so understates; small ones, because a
+    training set holds a hundred images. Classes weigh alike.
 
     Args:
-        smooth: fewer and larger leaves, for propensities: overfitting spreads alike images over strata.
+        smooth: fewer and larger leaves, for propensities: overfitting spreads alike images over
+            strata.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier  # here: figures need the facts' names, not two seconds
+    from sklearn.ensemble import (
+        HistGradientBoostingClassifier,
+    )  # here: figures need the facts' names, not two seconds
 
     model = HistGradientBoostingClassifier(
-        max_iter=40 if smooth else 60, max_leaf_nodes=3 if smooth else 6, min_samples_leaf=20 if smooth else 5,
-        l2_regularization=5.0 if smooth else 1.0, learning_rate=0.15,
-        class_weight="balanced", early_stopping=False, random_state=seed,
-    )  # fmt: skip
+        max_iter=40 if smooth else 60,
+        max_leaf_nodes=3 if smooth else 6,
+        min_samples_leaf=20 if smooth else 5,
+        l2_regularization=5.0 if smooth else 1.0,
+        learning_rate=0.15,
+        class_weight="balanced",
+        early_stopping=False,
+        random_state=seed,
+    )
     with threadpool_limits(limits=1):
         return model.fit(X, labels)
 
@@ -193,8 +218,12 @@ def fact_scores(
 # Distributions and associations
 
 
-def fact_values(values: pd.Series, category: bool, bins: int = 8) -> tuple[Int[np.ndarray, " N"], tuple[str, ...]]:
-    """A fact as at most a few named values: categories and rare numbers as they are, others in bins of equal mass."""
+def fact_values(
+    values: pd.Series, category: bool, bins: int = 8
+) -> tuple[Int[np.ndarray, " N"], tuple[str, ...]]:
+    """A fact as at most a few named values: categories and rare numbers as they are, others in bins
+    of equal mass.
+    """
     if category:
         names, codes = np.unique(values.to_numpy().astype(str), return_inverse=True)
         return codes, tuple(names.tolist())
@@ -205,30 +234,43 @@ def fact_values(values: pd.Series, category: bool, bins: int = 8) -> tuple[Int[n
         codes = np.searchsorted(distinct, numbers)
         labels = [_number(value) for value in distinct]
     else:
-        edges = np.unique(np.quantile(numbers[known], np.arange(1, bins) / bins, method="inverted_cdf"))
-        edges = edges[edges < distinct[-1]]  # a bin holds what is above the edge before it, up to its own edge
+        edges = np.unique(
+            np.quantile(numbers[known], np.arange(1, bins) / bins, method="inverted_cdf")
+        )
+        edges = edges[
+            edges < distinct[-1]
+        ]  # a bin holds what is above the edge before it, up to its own edge
         codes = np.searchsorted(edges, numbers, side="left")
         tops = [*edges, distinct[-1]]
         labels = []
         for code, top in enumerate(tops):
             inside = distinct[(distinct <= top) & (distinct > tops[code - 1] if code else True)]
-            labels.append(_number(top) if len(inside) == 1 else f"{_number(float(inside[0]))} to {_number(float(top))}")
+            labels.append(
+                _number(top)
+                if len(inside) == 1
+                else f"{_number(float(inside[0]))} to {_number(float(top))}"
+            )
     codes = np.where(known, codes, len(labels))
     return codes, (*labels, NONE) if not known.all() else tuple(labels)
 
 
-def distribution(facts: pd.DataFrame, domains: Domains, fact: str, *, bins: int = 8) -> pd.DataFrame:
-    """How a fact is distributed among each generator's fakes and each pool's real images, over all splits.
+def distribution(
+    facts: pd.DataFrame, domains: Domains, fact: str, *, bins: int = 8
+) -> pd.DataFrame:
+    """How a fact is distributed among each generator's fakes and each pool's real images, over all
+    splits.
 
     Returns:
-        One row a value of each set: ``label, generator`` (empty for reals), ``pool`` (empty where a generator spans
-        several), ``value, order, n, total, share, low, high`` (Wilson).
+        One row a value of each set: ``label, generator`` (empty for reals), ``pool`` (empty where a
+            generator spans several), ``value, order, n, total, share, low, high`` (Wilson).
     """
     codes, names = fact_values(facts[_one(facts, fact)], FACTS[fact].category, bins)
     sets: list[tuple[int, str, str, np.ndarray]] = []
     for generator in domains.generators:
         pools = domains.pools_of(generator)
-        sets.append((FAKE, generator, pools[0] if len(pools) == 1 else "", domains.generator == generator))
+        sets.append(
+            (FAKE, generator, pools[0] if len(pools) == 1 else "", domains.generator == generator)
+        )
     for pool in np.unique(domains.pool[domains.labels == REAL]):
         sets.append((REAL, "", str(pool), (domains.labels == REAL) & (domains.pool == pool)))
     tables = []
@@ -237,9 +279,18 @@ def distribution(facts: pd.DataFrame, domains: Domains, fact: str, *, bins: int 
         total = int(counts.sum())
         low, high = wilson(counts, np.full(len(counts), total))
         tables.append(
-            pd.DataFrame({"value": names, "order": np.arange(len(names)), "n": counts, "total": total,
-                          "share": counts / total, "low": low, "high": high}).assign(label=label, generator=generator, pool=pool)
-        )  # fmt: skip
+            pd.DataFrame(
+                {
+                    "value": names,
+                    "order": np.arange(len(names)),
+                    "n": counts,
+                    "total": total,
+                    "share": counts / total,
+                    "low": low,
+                    "high": high,
+                }
+            ).assign(label=label, generator=generator, pool=pool)
+        )
     front = ["label", "generator", "pool"]
     table = pd.concat(tables, ignore_index=True)
     return table[[*front, *(name for name in table.columns if name not in front)]]
@@ -254,22 +305,26 @@ def association(
     draws: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How strongly each fact goes with the label, for each generator against its pools' real images, over all splits.
+    """How strongly each fact goes with the label, for each generator against its pools' real
+    images, over all splits.
 
-    Cramér's V of the table label x value, corrected for bias (Bergsma 2013): 0 no association, 1 the fact tells the
-    label. Its interval comes from the group bootstrap; a resampled table carries the sampling bias twice, so it is
-    corrected twice.
+    Cramér's V of the table label x value, corrected for bias (Bergsma 2013): 0 no association, 1
+    the fact tells the label. Its interval comes from the group bootstrap; a resampled table carries
+    the sampling bias twice, so it is corrected twice.
 
     Returns:
-        One row a generator and fact: ``generator, fact, cramers_v, low, high, n_fake, n_real, values`` and what is
-        typical of each side (a category's commonest value, a quantity's median) with the share of images that have
-        exactly that: ``fake_value, fake_share, real_value, real_share``.
+        One row a generator and fact: ``generator, fact, cramers_v, low, high, n_fake, n_real,
+            values`` and what is typical of each side (a category's commonest value, a quantity's
+            median) with the share of images that have exactly that: ``fake_value, fake_share,
+            real_value, real_share``.
     """
     rows_out = []
     for generator in domains.generators if generators is None else generators:
         rows = domains.rows(generator, ("train", "val", "test"))
         fake = domains.labels[rows] == FAKE
-        counts = np.concatenate([np.ones((1, len(rows)), np.int16), draw_counts(domains, rows, draws, seed)])
+        counts = np.concatenate(
+            [np.ones((1, len(rows)), np.int16), draw_counts(domains, rows, draws, seed)]
+        )
         for name in _known(facts):
             codes, names = fact_values(facts[name].iloc[rows], FACTS[name].category, bins)
             onehot = np.eye(len(names), dtype=np.float32)[codes]
@@ -277,18 +332,36 @@ def association(
             bias = np.array([1] + [2] * draws)
             v = _cramers_v(tables, bias)
             low, high = percentile_interval(v[1:])
-            low, high = min(low, v[0]), max(high, v[0])  # at the ends of the scale the second correction overshoots
-            fakes, reals = (_typical(facts[name].iloc[rows[side]], FACTS[name]) for side in (fake, ~fake))
+            low, high = (
+                min(low, v[0]),
+                max(high, v[0]),
+            )  # at the ends of the scale the second correction overshoots
+            fakes, reals = (
+                _typical(facts[name].iloc[rows[side]], FACTS[name]) for side in (fake, ~fake)
+            )
             rows_out.append(
-                dict(generator=generator, fact=name, cramers_v=float(v[0]), low=float(low), high=float(high),
-                     n_fake=int(fake.sum()), n_real=int((~fake).sum()), values=len(names),
-                     fake_value=fakes[0], fake_share=fakes[1], real_value=reals[0], real_share=reals[1])
-            )  # fmt: skip
+                dict(
+                    generator=generator,
+                    fact=name,
+                    cramers_v=float(v[0]),
+                    low=float(low),
+                    high=float(high),
+                    n_fake=int(fake.sum()),
+                    n_real=int((~fake).sum()),
+                    values=len(names),
+                    fake_value=fakes[0],
+                    fake_share=fakes[1],
+                    real_value=reals[0],
+                    real_share=reals[1],
+                )
+            )
     return pd.DataFrame(rows_out)
 
 
 def _typical(values: pd.Series, fact: Fact) -> tuple[str, float]:
-    """A category's commonest value or a quantity's median, and the share of images with exactly this value."""
+    """A category's commonest value or a quantity's median, and the share of images with exactly
+    this value.
+    """
     if not fact.category and values.notna().mean() > 0.5:
         middle = float(values.quantile(0.5, interpolation="lower"))
         return _number(middle), float((values == middle).mean())
@@ -296,7 +369,9 @@ def _typical(values: pd.Series, fact: Fact) -> tuple[str, float]:
     return str(shares.index[0]), float(shares.iloc[0])
 
 
-def _cramers_v(tables: Float[np.ndarray, "B 2 c"], times: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+def _cramers_v(
+    tables: Float[np.ndarray, "B 2 c"], times: Int[np.ndarray, " B"]
+) -> Float[np.ndarray, " B"]:
     """Cramér's V of each table, its bias (r-1)(c-1)/(n-1) taken off phi squared ``times`` over."""
     n = tables.sum(axis=(1, 2))
     rows, columns = tables.sum(axis=2), tables.sum(axis=1)
@@ -305,8 +380,11 @@ def _cramers_v(tables: Float[np.ndarray, "B 2 c"], times: Int[np.ndarray, " B"])
         cells = np.where(expected > 0, (tables - expected) ** 2 / expected, 0)
     c = np.maximum((columns > 0).sum(axis=1), 1)
     phi2 = np.maximum(cells.sum(axis=(1, 2)) / n - times * (c - 1) / (n - 1), 0)
-    # With two rows the largest phi squared is 1; Bergsma shrinks it by what the correction takes from a full one.
-    largest = np.maximum(np.minimum(2 - times / (n - 1), c - times * (c - 1) ** 2 / (n - 1)) - 1, 1e-12)
+    # With two rows the largest phi squared is 1; Bergsma shrinks it by what the correction takes
+    # from a full one.
+    largest = np.maximum(
+        np.minimum(2 - times / (n - 1), c - times * (c - 1) ** 2 / (n - 1)) - 1, 1e-12
+    )
     v: np.ndarray = np.where(c > 1, np.sqrt(np.minimum(phi2 / largest, 1)), 0.0)
     return v
 
@@ -320,7 +398,9 @@ def _known(facts: pd.DataFrame) -> tuple[str, ...]:
 
 def _one(facts: pd.DataFrame, fact: str) -> str:
     if fact not in FACTS or fact not in facts.columns:
-        raise AigiError(f"There is no fact {fact!r} in this view; there are {', '.join(_known(facts))}.")
+        raise AigiError(
+            f"There is no fact {fact!r} in this view; there are {', '.join(_known(facts))}."
+        )
     return fact
 
 

@@ -1,8 +1,9 @@
 """Images that occur twice, and where: across splits, labels, pools and generators.
 
-Near duplicates are pairs of images that lie far closer together than their neighbourhood is dense: satellite pictures of
-one city are all alike without being copies. How much closer chance would bring the nearest of different images is
-worked out from the collection itself (:func:`duplicate_limit`).
+Near duplicates are pairs of images that lie far closer together than their neighbourhood is dense:
+satellite pictures of one city are all alike without being copies. How much closer chance would
+bring the nearest of different images is worked out from the collection itself
+(:func:`duplicate_limit`).
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ class Duplicates:
     """Pairs of images that show the same, and what set the limit.
 
     Attributes:
-        pairs: one row a pair, most alike first: rows ``a < b``, ``similarity`` (cosine), ``exact`` (the same bytes),
-            ``closeness`` (their distance over the local one: the distance to the tenth neighbour), ``same_group``, and
-            ``across_split``, ``across_label``, ``across_pool``, ``across_generator``.
+        pairs: one row a pair, most alike first: rows ``a < b``, ``similarity`` (cosine), ``exact``
+            (the same bytes), ``closeness`` (their distance over the local one: the distance to the
+            tenth neighbour), ``same_group``, and ``across_split``, ``across_label``,
+            ``across_pool``, ``across_generator``.
         rule: what made a pair a near duplicate, in words.
         nearest: [N] cosine of each image to its nearest other one.
-        searched: neighbours looked up for each image; an image with more duplicates than that shows this many.
+        searched: neighbours looked up for each image; an image with more duplicates than that shows
+            this many.
     """
 
     pairs: pd.DataFrame = field(repr=False)
@@ -45,7 +48,9 @@ class Duplicates:
     searched: int
 
     def leaking_rows(self, domains: Domains, split: str = "test") -> Int[np.ndarray, " n"]:
-        """Images of a split that have a duplicate in another: leave them out to see what the leak was worth."""
+        """Images of a split that have a duplicate in another: leave them out to see what the leak
+        was worth.
+        """
         across = self.pairs[self.pairs["across_split"]]
         rows = np.unique(across[["a", "b"]].to_numpy(int))
         leaking: np.ndarray = rows[domains.split[rows] == split]
@@ -55,12 +60,16 @@ class Duplicates:
         """How many pairs and images, for each kind of crossing.
 
         Returns:
-            Columns ``crossing`` (``any``, ``exact``, ``across split``, ..., ``train or val / test``), ``pairs``,
-            ``known`` (of them in one group, so kept together on purpose), ``images``, ``n`` (images in all), ``share``
-            of images with ``low, high`` (Wilson).
+            Columns ``crossing`` (``any``, ``exact``, ``across split``, ..., ``train or val /
+            test``), ``pairs``, ``known`` (of them in one group, so kept together on purpose),
+            ``images``, ``n`` (images in all), ``share`` of images with ``low, high`` (Wilson).
         """
         p = self.pairs
-        tests = domains.split[p[["a", "b"]].to_numpy(int)] == "test" if len(p) else np.zeros((0, 2), bool)
+        tests = (
+            domains.split[p[["a", "b"]].to_numpy(int)] == "test"
+            if len(p)
+            else np.zeros((0, 2), bool)
+        )
         kinds = {"any": np.ones(len(p), bool), "exact": p["exact"].to_numpy(bool)}
         kinds |= {f"across {side}": p[f"across_{side}"].to_numpy(bool) for side in SIDES}
         kinds["train or val / test"] = tests[:, 0] != tests[:, 1]
@@ -69,9 +78,17 @@ class Duplicates:
             images = len(np.unique(p.loc[mask, ["a", "b"]].to_numpy()))
             low, high = wilson(images, len(domains))
             rows.append(
-                dict(crossing=name, pairs=int(mask.sum()), known=int((mask & p["same_group"]).sum()), images=images,
-                     n=len(domains), share=images / len(domains), low=float(low), high=float(high))
-            )  # fmt: skip
+                dict(
+                    crossing=name,
+                    pairs=int(mask.sum()),
+                    known=int((mask & p["same_group"]).sum()),
+                    images=images,
+                    n=len(domains),
+                    share=images / len(domains),
+                    low=float(low),
+                    high=float(high),
+                )
+            )
         return pd.DataFrame(rows)
 
 
@@ -84,27 +101,37 @@ def find_duplicates(
     neighbours: int = 10,
     alpha: float = 0.05,
 ) -> Duplicates:
-    """All pairs of images with the same bytes, or with embeddings more alike than those of different images.
+    """All pairs of images with the same bytes, or with embeddings more alike than those of
+    different images.
 
     Exact search (FAISS, inner product of unit rows), in blocks of queries.
 
     Args:
         images: [N] the kept rows, with ``content_hash``.
-        threshold: a cosine from which pairs count; by default the rule of :func:`duplicate_limit` for each generator's
-            fakes and each pool's real images, or embeddings that are the same.
-        neighbours: looked up for each image, and what its local distance is measured by. A burst of more copies than
-            that, none of them identical, looks like a dense neighbourhood: raise it, or give a threshold.
+        threshold: a cosine from which pairs count; by default the rule of :func:`duplicate_limit`
+            for each generator's fakes and each pool's real images, or embeddings that are the same.
+        neighbours: looked up for each image, and what its local distance is measured by. A burst of
+            more copies than that, none of them identical, looks like a dense neighbourhood: raise
+            it, or give a threshold.
 
     Raises:
-        AigiError: arrays of different length, a row without direction, or fewer images than neighbours.
+        AigiError: arrays of different length, a row without direction, or fewer images than
+            neighbours.
     """
     if not len(embeddings) == len(images) == len(domains):
-        raise AigiError(f"Got {len(embeddings)} embeddings, {len(images)} images and {len(domains)} rows of domains.")
+        raise AigiError(
+            f"Got {len(embeddings)} embeddings, {len(images)} images and {len(domains)} rows of"
+            " domains."
+        )
     similarity, index = nearest_neighbours(embeddings, embeddings, neighbours + 1)
     itself = index == np.arange(len(index))[:, None]
-    # Among identical rows the search may rank a copy above the image itself, or crowd the image out altogether.
+    # Among identical rows the search may rank a copy above the image itself, or crowd the image out
+    # altogether.
     itself[~itself.any(axis=1), -1] = True
-    similarity, index = similarity[~itself].reshape(-1, neighbours), index[~itself].reshape(-1, neighbours)
+    similarity, index = (
+        similarity[~itself].reshape(-1, neighbours),
+        index[~itself].reshape(-1, neighbours),
+    )
     distance = _distance(similarity)
     local = np.maximum(distance[:, -1], IDENTICAL)
     closeness = distance / np.minimum(local[:, None], local[index])
@@ -112,23 +139,34 @@ def find_duplicates(
         limits = _limits(distance[:, 0] / local, domains, neighbours, alpha)
         near = (closeness <= np.minimum(limits[:, None], limits[index])) | (distance < IDENTICAL)
         rule = (
-            f"closer than {limits.min():.2f} to {limits.max():.2f} (by set of images) of the distance to the "
-            f"{neighbours}th neighbour; by chance {alpha:g} of {len(index):,} images would be"
+            f"closer than {limits.min():.2f} to {limits.max():.2f} (by set of images) of the"
+            f" distance to the {neighbours}th neighbour; by chance {alpha:g} of {len(index):,}"
+            " images would be"
         )
     else:
         near, rule = similarity >= threshold, f"cosine of at least {threshold:g}, as given"
     a, b = np.nonzero(near)[0], index[near]
-    found = pd.DataFrame({"a": np.minimum(a, b), "b": np.maximum(a, b), "similarity": similarity[near]})
+    found = pd.DataFrame(
+        {"a": np.minimum(a, b), "b": np.maximum(a, b), "similarity": similarity[near]}
+    )
     exact = _same_bytes(images["content_hash"])
     cosine = (_unit(embeddings[exact[:, 0]]) * _unit(embeddings[exact[:, 1]])).sum(axis=1)
-    found = pd.concat([found, pd.DataFrame({"a": exact[:, 0], "b": exact[:, 1], "similarity": cosine})])
-    found = found.drop_duplicates(["a", "b"]).sort_values("similarity", ascending=False, kind="stable")
+    found = pd.concat(
+        [found, pd.DataFrame({"a": exact[:, 0], "b": exact[:, 1], "similarity": cosine})]
+    )
+    found = found.drop_duplicates(["a", "b"]).sort_values(
+        "similarity", ascending=False, kind="stable"
+    )
     found = found.reset_index(drop=True).astype({"a": int, "b": int, "similarity": float})
     left, right = found["a"].to_numpy(), found["b"].to_numpy()
-    found["closeness"] = _distance(found["similarity"].to_numpy()) / np.minimum(local[left], local[right])
+    found["closeness"] = _distance(found["similarity"].to_numpy()) / np.minimum(
+        local[left], local[right]
+    )
     hashes = images["content_hash"].to_numpy()
     found["exact"] = hashes[left] == hashes[right]
-    found["same_group"] = (domains.group[left] == domains.group[right]) & (domains.group[left] != "")
+    found["same_group"] = (domains.group[left] == domains.group[right]) & (
+        domains.group[left] != ""
+    )
     for side in SIDES:
         values = domains.labels if side == "label" else getattr(domains, side)
         found[f"across_{side}"] = values[left] != values[right]
@@ -150,17 +188,21 @@ def nearest_neighbours(
     index = faiss.IndexFlatIP(base.shape[1])
     for start in range(0, len(base), BLOCK):
         index.add(_unit(base[start : start + BLOCK]))
-    found = [index.search(_unit(queries[start : start + BLOCK]), k) for start in range(0, len(queries), BLOCK)]
+    found = [
+        index.search(_unit(queries[start : start + BLOCK]), k)
+        for start in range(0, len(queries), BLOCK)
+    ]
     return np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
 
 
 def duplicate_limit(closeness: Float[np.ndarray, " n"], k: int, expected: float) -> float:
     """How close, relative to its k-th neighbour, the nearest of different images comes by chance.
 
-    Where images lie evenly in a small neighbourhood of m dimensions, the share of its volume within the nearest
-    neighbour's distance, closeness ** m, follows Beta(1, k - 1): the smallest of k - 1 uniform numbers. The dimension is
-    read off the observed closeness (the smaller of those found at its 35th and 50th percentile: fewer dimensions make a
-    stricter limit), which a third of copies cannot reach; the law then gives the closeness wanted.
+    Where images lie evenly in a small neighbourhood of m dimensions, the share of its volume within
+    the nearest neighbour's distance, closeness ** m, follows Beta(1, k - 1): the smallest of k - 1
+    uniform numbers. The dimension is read off the observed closeness (the smaller of those found at
+    its 35th and 50th percentile: fewer dimensions make a stricter limit), which a third of copies
+    cannot reach; the law then gives the closeness wanted.
 
     Args:
         closeness: each image's distance to its nearest neighbour over that to its k-th.
@@ -171,12 +213,16 @@ def duplicate_limit(closeness: Float[np.ndarray, " n"], k: int, expected: float)
     """
     if len(closeness) < SMALLEST_SET:
         raise AigiError(
-            f"A limit for near duplicates needs at least {SMALLEST_SET} images, got {len(closeness)}: give a threshold."
+            f"A limit for near duplicates needs at least {SMALLEST_SET} images, got"
+            f" {len(closeness)}: give a threshold."
         )
     levels = np.array([0.35, 0.5])
     observed = np.minimum(np.quantile(closeness, levels), 0.999)
     if observed[1] < 1e-3:
-        raise AigiError("More than half of the images have an identical twin: remove the copies, or give a threshold.")
+        raise AigiError(
+            "More than half of the images have an identical twin: remove the copies, or give a"
+            " threshold."
+        )
     usable = observed >= 1e-3
     volume = -np.expm1(np.log1p(-levels[usable]) / (k - 1))
     dimension = float((np.log(volume) / np.log(observed[usable])).min())
@@ -184,8 +230,12 @@ def duplicate_limit(closeness: Float[np.ndarray, " n"], k: int, expected: float)
     return float(smallest ** (1 / dimension))
 
 
-def _limits(closeness: Float[np.ndarray, " N"], domains: Domains, k: int, alpha: float) -> Float[np.ndarray, " N"]:
-    """Each image's limit, from the set it belongs to: a generator's fakes or a pool's real images."""
+def _limits(
+    closeness: Float[np.ndarray, " N"], domains: Domains, k: int, alpha: float
+) -> Float[np.ndarray, " N"]:
+    """Each image's limit, from the set it belongs to: a generator's fakes or a pool's real
+    images.
+    """
     share = alpha / len(closeness)
     everywhere = duplicate_limit(closeness, k, share)
     limits = np.full(len(closeness), everywhere)
@@ -193,7 +243,8 @@ def _limits(closeness: Float[np.ndarray, " N"], domains: Domains, k: int, alpha:
     for name in np.unique(sets):
         mine = sets == name
         if mine.sum() >= SMALLEST_SET and np.quantile(closeness[mine], 0.5) >= 1e-3:
-            # No set is taken for less than half as many dimensions as all images: it would be full of copies.
+            # No set is taken for less than half as many dimensions as all images: it would be full
+            # of copies.
             limits[mine] = max(duplicate_limit(closeness[mine], k, share), everywhere**2)
     return limits
 
@@ -202,11 +253,18 @@ def straddling_groups(domains: Domains) -> pd.DataFrame:
     """Groups with images on more than one side of a split.
 
     Returns:
-        One row a group: ``group, images, splits, generators, pools``; empty where every group keeps to one side.
+        One row a group: ``group, images, splits, generators, pools``; empty where every group keeps
+            to one side.
     """
     named = domains.group != ""
-    table = pd.DataFrame({"group": domains.group, "split": domains.split, "generator": domains.generator,
-                          "pool": domains.pool})[named]  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "group": domains.group,
+            "split": domains.split,
+            "generator": domains.generator,
+            "pool": domains.pool,
+        }
+    )[named]
     both = table.groupby("group")["split"].transform("nunique") > 1
     joined = table[both].groupby("group", sort=True)
     if not both.any():
@@ -231,7 +289,9 @@ def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     bad: Bool[np.ndarray, " n"] = ~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0)
     if bad.any():
-        raise AigiError(f"{int(bad.sum())} embeddings are zero or not finite: encode those images again.")
+        raise AigiError(
+            f"{int(bad.sum())} embeddings are zero or not finite: encode those images again."
+        )
     unit: np.ndarray = rows / norms
     return unit
 
@@ -240,7 +300,11 @@ def _same_bytes(hashes: pd.Series) -> Int[np.ndarray, "p 2"]:
     """Pairs of each image with the next one of the same content."""
     hashes = hashes.reset_index(drop=True)
     copies = hashes[(hashes != "") & hashes.duplicated(keep=False)]
-    pairs = [(first, second) for _, rows in copies.groupby(copies).groups.items() for first, second in pairwise(rows)]
+    pairs = [
+        (first, second)
+        for _, rows in copies.groupby(copies).groups.items()
+        for first, second in pairwise(rows)
+    ]
     return np.array(pairs, int).reshape(-1, 2)
 
 

@@ -1,9 +1,11 @@
-"""What remains when fakes and real images no longer differ in a confound: within strata, and after resampling.
+"""What remains when fakes and real images no longer differ in a confound: within strata, and after
+resampling.
 
-A stratum holds images alike in the confound (same format and size, or equally likely to be fake by their file facts:
-Rosenbaum and Rubin 1983). Accuracy within strata keeps the detector and reweights its test images; matched resampling
-keeps, in every stratum and split, equally many fakes and real images, and trains again. Because matching throws images
-away, its matrix stands beside that of equally few images drawn without matching.
+A stratum holds images alike in the confound (same format and size, or equally likely to be fake by
+their file facts: Rosenbaum and Rubin 1983). Accuracy within strata keeps the detector and reweights
+its test images; matched resampling keeps, in every stratum and split, equally many fakes and real
+images, and trains again. Because matching throws images away, its matrix stands beside that of
+equally few images drawn without matching.
 """
 
 from __future__ import annotations
@@ -24,12 +26,18 @@ from aigi_core.transfer import TrainSet, TransferMatrix, draw_counts, transfer_m
 from aigi_core.transfer.matrix import as_train_sets
 
 Strata = dict[str, Int[np.ndarray, " n"]]
-"""Generator -> stratum of each of its rows over all splits, in the order of ``domains.rows(generator, SPLITS)``."""
+"""Generator -> stratum of each of its rows over all splits, in the order of
+``domains.rows(generator, SPLITS)``.
+"""
 Scorer = Callable[[Int[np.ndarray, " M"], Domains, Sequence[TrainSet]], Float[np.ndarray, "K M"]]
-"""Trains one detector for each training set on the M images (rows of the workspace, their domains) and scores them."""
+"""Trains one detector for each training set on the M images (rows of the workspace, their domains)
+and scores them.
+"""
 
 
-def exact_strata(facts: pd.DataFrame, domains: Domains, names: Sequence[str], *, bins: int = 4) -> Strata:
+def exact_strata(
+    facts: pd.DataFrame, domains: Domains, names: Sequence[str], *, bins: int = 4
+) -> Strata:
     """Images alike in each of the named facts, quantities in bins of equal mass.
 
     Raises:
@@ -38,22 +46,34 @@ def exact_strata(facts: pd.DataFrame, domains: Domains, names: Sequence[str], *,
     unknown = [name for name in names if name not in facts.columns or name not in FACTS]
     if unknown or not names:
         raise AigiError(
-            f"Strata need facts among {', '.join(facts.columns)}, got {', '.join(map(repr, unknown)) or 'none'}."
+            f"Strata need facts among {', '.join(facts.columns)}, got"
+            f" {', '.join(map(repr, unknown)) or 'none'}."
         )
-    parts = np.stack([fact_values(facts[name], FACTS[name].category, bins)[0] for name in names], axis=1)
+    parts = np.stack(
+        [fact_values(facts[name], FACTS[name].category, bins)[0] for name in names], axis=1
+    )
     codes = np.unique(parts, axis=0, return_inverse=True)[1].reshape(-1)
     return {generator: codes[domains.rows(generator, SPLITS)] for generator in domains.generators}
 
 
 def propensity_strata(
-    facts: pd.DataFrame, domains: Domains, generators: Sequence[str] | None = None, *, bins: int = 10, seed: int = 0
+    facts: pd.DataFrame,
+    domains: Domains,
+    generators: Sequence[str] | None = None,
+    *,
+    bins: int = 10,
+    seed: int = 0,
 ) -> Strata:
-    """Images about equally likely to be fake by their file facts, judged by detectors that did not see them.
+    """Images about equally likely to be fake by their file facts, judged by detectors that did not
+    see them.
 
-    Five folds over groups; each generator's images fall into bins of score with equal numbers of fakes (five bins
-    remove about nine tenths of a difference, Cochran 1968; ten are used because tree scores come in lumps).
+    Five folds over groups; each generator's images fall into bins of score with equal numbers of
+    fakes (five bins remove about nine tenths of a difference, Cochran 1968; ten are used because
+    tree scores come in lumps).
     """
-    from sklearn.model_selection import StratifiedGroupKFold  # two seconds, which readers of figures would pay
+    from sklearn.model_selection import (
+        StratifiedGroupKFold,
+    )  # two seconds, which readers of figures would pay
 
     X, _ = encode_facts(facts)
     strata: Strata = {}
@@ -63,15 +83,22 @@ def propensity_strata(
         groups = np.where(domains.group[rows] == "", rows.astype(str), domains.group[rows])
         smallest = min(len(np.unique(groups[labels == label])) for label in (REAL, FAKE))
         if smallest < 2:
-            raise AigiError(f"Propensity strata of {generator!r} need at least two groups of each class.")
+            raise AigiError(
+                f"Propensity strata of {generator!r} need at least two groups of each class."
+            )
         folds = StratifiedGroupKFold(min(5, smallest), shuffle=True, random_state=seed)
         score = np.empty(len(rows))
         for fit, held in folds.split(X[rows], labels, groups):
-            score[held] = fact_detector(X[rows[fit]], labels[fit], seed, smooth=True).decision_function(X[rows[held]])
+            score[held] = fact_detector(
+                X[rows[fit]], labels[fit], seed, smooth=True
+            ).decision_function(X[rows[held]])
         edges = np.unique(np.quantile(score[labels == FAKE], np.arange(1, bins) / bins))
-        # Beyond the fakes' own range lie real images unlike any fake: strata of their own, which match nobody.
+        # Beyond the fakes' own range lie real images unlike any fake: strata of their own, which
+        # match nobody.
         lowest = score[labels == FAKE].min()
-        strata[generator] = np.where(score < lowest, -1, np.searchsorted(edges, score, side="right"))
+        strata[generator] = np.where(
+            score < lowest, -1, np.searchsorted(edges, score, side="right")
+        )
     return strata
 
 
@@ -86,20 +113,24 @@ def within_strata(
     draws: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Balanced accuracy on test images as they are, and with real images weighted to the fakes' mix of strata.
+    """Balanced accuracy on test images as they are, and with real images weighted to the fakes' mix
+    of strata.
 
-    Fakes in strata without a real image have nothing to be compared with and are left out; ``covered`` is the share
-    of fakes that remains.
+    Fakes in strata without a real image have nothing to be compared with and are left out;
+    ``covered`` is the share of fakes that remains.
 
     Returns:
-        One row a cell: ``train, test, accuracy, accuracy_low, accuracy_high`` (as they are), ``within, within_low,
-        within_high``, ``covered``, ``strata`` (with both classes), ``n_fake, n_real`` (in these strata). Where nothing
-        is covered ``within`` is NaN.
+        One row a cell: ``train, test, accuracy, accuracy_low, accuracy_high`` (as they are),
+            ``within, within_low, within_high``, ``covered``, ``strata`` (with both classes),
+            ``n_fake, n_real`` (in these strata). Where nothing is covered ``within`` is NaN.
     """
     sets = as_train_sets(train, domains)
     scores = np.atleast_2d(scores)
     if scores.shape != (len(sets), len(domains)):
-        raise AigiError(f"Expected scores of {len(sets)} detectors for {len(domains)} images, got {scores.shape}.")
+        raise AigiError(
+            f"Expected scores of {len(sets)} detectors for {len(domains)} images, got"
+            f" {scores.shape}."
+        )
     flagged = scores > np.broadcast_to(np.asarray(thresholds, float), (len(sets),))[:, None]
     rows_out = []
     for test, codes in strata.items():
@@ -121,14 +152,25 @@ def within_strata(
                 kept = np.where(usable, passes / n_real, 0)
                 within = ((hits * usable).sum(1) + (weight * kept).sum(1)) / (2 * weight.sum(1))
             low, high = percentile_interval(plain[1:])
-            within_low, within_high = percentile_interval(within[1:]) if both.any() else (np.nan, np.nan)
+            within_low, within_high = (
+                percentile_interval(within[1:]) if both.any() else (np.nan, np.nan)
+            )
             rows_out.append(
-                dict(train=" + ".join(names), test=test, accuracy=plain[0], accuracy_low=float(low),
-                     accuracy_high=float(high), within=within[0], within_low=float(within_low),
-                     within_high=float(within_high), covered=float(weight[0].sum() / fake.sum()),
-                     strata=int(both.sum()), n_fake=int(onehot[fake][:, both].sum()),
-                     n_real=int(onehot[~fake][:, both].sum()))
-            )  # fmt: skip
+                dict(
+                    train=" + ".join(names),
+                    test=test,
+                    accuracy=plain[0],
+                    accuracy_low=float(low),
+                    accuracy_high=float(high),
+                    within=within[0],
+                    within_low=float(within_low),
+                    within_high=float(within_high),
+                    covered=float(weight[0].sum() / fake.sum()),
+                    strata=int(both.sum()),
+                    n_fake=int(onehot[fake][:, both].sum()),
+                    n_real=int(onehot[~fake][:, both].sum()),
+                )
+            )
     return pd.DataFrame(rows_out)
 
 
@@ -143,8 +185,12 @@ def take(domains: Domains, index: Int[np.ndarray, " M"], pool: np.ndarray | None
         generator=generator,
         pool=domains.pool[index] if pool is None else pool,
         split=domains.split[index],
-        group=np.where(domains.group[index] == "", np.char.add("row ", index.astype(str)), domains.group[index]),
-        family_of={name: domains.family_of[name] for name in dict.fromkeys(generator.tolist()) if name},
+        group=np.where(
+            domains.group[index] == "", np.char.add("row ", index.astype(str)), domains.group[index]
+        ),
+        family_of={
+            name: domains.family_of[name] for name in dict.fromkeys(generator.tolist()) if name
+        },
     )
 
 
@@ -152,13 +198,15 @@ def take(domains: Domains, index: Int[np.ndarray, " M"], pool: np.ndarray | None
 class Matched:
     """A collection in which fakes and real images are alike in the confound.
 
-    Each generator has its own choice of real images, so real images occur once for each generator and ``domains``
-    names each generator's pool after it; ``index`` leads back to the workspace's rows.
+    Each generator has its own choice of real images, so real images occur once for each generator
+    and ``domains`` names each generator's pool after it; ``index`` leads back to the workspace's
+    rows.
 
     Attributes:
         index: [M] rows of the workspace.
         domains: of the M images.
-        table: one row a generator and split: ``generator, split, n_fake, n_real`` before, ``kept`` (of each class).
+        table: one row a generator and split: ``generator, split, n_fake, n_real`` before, ``kept``
+            (of each class).
         left_out: generator -> why it could not be matched.
     """
 
@@ -169,15 +217,20 @@ class Matched:
 
     def to_frame(self) -> pd.DataFrame:
         """``table`` with a column ``left_out``: why, empty where the generator was matched."""
-        return self.table.assign(left_out=[self.left_out.get(name, "") for name in self.table["generator"]])
+        return self.table.assign(
+            left_out=[self.left_out.get(name, "") for name in self.table["generator"]]
+        )
 
 
-def match(domains: Domains, strata: Strata, *, smallest: int = 5, seed: int = 0, alike: bool = True) -> Matched:
+def match(
+    domains: Domains, strata: Strata, *, smallest: int = 5, seed: int = 0, alike: bool = True
+) -> Matched:
     """Keep equally many fakes and real images in each stratum of each split, at random.
 
     Args:
         smallest: a generator with fewer matched fakes than this in a split is left out.
-        alike: False draws the same numbers without regard to strata: the control for having fewer images.
+        alike: False draws the same numbers without regard to strata: the control for having fewer
+            images.
 
     Raises:
         AigiError: no generator can be matched.
@@ -193,18 +246,31 @@ def match(domains: Domains, strata: Strata, *, smallest: int = 5, seed: int = 0,
         for split in SPLITS:
             here = domains.split[rows] == split
             sizes = [
-                (code, min(int((here & fake & (codes == code)).sum()), int((here & ~fake & (codes == code)).sum())))
+                (
+                    code,
+                    min(
+                        int((here & fake & (codes == code)).sum()),
+                        int((here & ~fake & (codes == code)).sum()),
+                    ),
+                )
                 for code in np.unique(codes)
             ]
             kept[split] = sum(size for _, size in sizes)
-            cells = [(codes == code, size) for code, size in sizes] if alike else [(here, kept[split])]
+            cells = (
+                [(codes == code, size) for code, size in sizes] if alike else [(here, kept[split])]
+            )
             for cell, size in cells:
                 for side in (fake, ~fake):
                     picks.append(rng.choice(rows[here & side & cell], size, replace=False))
             table.append(
-                dict(generator=generator, split=split, n_fake=int((here & fake).sum()),
-                     n_real=int((here & ~fake).sum()), kept=kept[split])
-            )  # fmt: skip
+                dict(
+                    generator=generator,
+                    split=split,
+                    n_fake=int((here & fake).sum()),
+                    n_real=int((here & ~fake).sum()),
+                    kept=kept[split],
+                )
+            )
         short = [f"{kept[split]} in {split}" for split in SPLITS if kept[split] < smallest]
         if short:
             left_out[generator] = f"too few fakes have a real image like them ({', '.join(short)})"
@@ -213,8 +279,9 @@ def match(domains: Domains, strata: Strata, *, smallest: int = 5, seed: int = 0,
         owners += [generator] * len(chosen[-1])
     if not chosen:
         raise AigiError(
-            "No generator can be matched: fakes and real images share no stratum. Resampling cannot remove this "
-            "confound; encode the images again with '--canonicalize', or choose fewer facts."
+            "No generator can be matched: fakes and real images share no stratum. Resampling cannot"
+            " remove this confound; encode the images again with '--canonicalize', or choose fewer"
+            " facts."
         )
     index = np.concatenate(chosen)
     kept_domains = take(domains, index, pool=np.array(owners))
@@ -226,7 +293,12 @@ def detector_scorer(features: Float[np.ndarray, "N p"], protocol: Protocol | Non
 
     def score(index: np.ndarray, domains: Domains, sets: Sequence[TrainSet]) -> np.ndarray:
         chosen = features[index]
-        return np.stack([detector.score(chosen) for detector in train_detectors(chosen, domains, sets, protocol)])
+        return np.stack(
+            [
+                detector.score(chosen)
+                for detector in train_detectors(chosen, domains, sets, protocol)
+            ]
+        )
 
     return score
 
@@ -236,9 +308,12 @@ class MatchedMatrices:
     """The same protocol on all images, on equally few without matching, and on matched ones.
 
     Attributes:
-        full, control, matched: matrices over the generators that could be matched, in the same order.
-        change: one row a cell: ``train, test, in_domain, full, control, matched`` and ``change`` (matched minus
-            control: what removing the confound did, apart from having fewer images) with ``low, high``.
+        full, control, matched: matrices over the generators that could be matched, in the same
+            order.
+        change: one row a cell: ``train, test, in_domain, full, control, matched`` and ``change``
+            (matched minus
+            control: what removing the confound did, apart from having fewer images) with ``low,
+                high``.
     """
 
     full: TransferMatrix
@@ -251,22 +326,32 @@ class MatchedMatrices:
         """Means over the cells on and off the diagonal.
 
         Returns:
-            One row a set of cells (``in-domain``, ``ood``): ``cells``, ``full, control, matched`` each with ``_low,
-            _high``, ``change, change_low, change_high`` (matched minus control) and ``n`` (cells).
+            One row a set of cells (``in-domain``, ``ood``): ``cells``, ``full, control, matched``
+            each with ``_low, _high``, ``change, change_low, change_high`` (matched minus control)
+            and ``n`` (cells).
         """
         metric = self.matched.metrics[0]
         rows = []
-        for name, cells in (("in-domain", self.matched.in_domain), ("ood", ~self.matched.in_domain)):
+        for name, cells in (
+            ("in-domain", self.matched.in_domain),
+            ("ood", ~self.matched.in_domain),
+        ):
             if not cells.any():
                 continue
             row: dict[str, object] = {"cells": name, "n": int(cells.sum())}
-            for which, matrix in (("full", self.full), ("control", self.control), ("matched", self.matched)):
+            for which, matrix in (
+                ("full", self.full),
+                ("control", self.control),
+                ("matched", self.matched),
+            ):
                 mean = matrix.mean(metric, cells)
                 row |= {which: mean.value, f"{which}_low": mean.low, f"{which}_high": mean.high}
             draws = (self.matched.draws[metric] - self.control.draws[metric])[:, cells].mean(axis=1)
             low, high = percentile_interval(draws)
             value = (self.matched.values[metric] - self.control.values[metric])[cells].mean()
-            rows.append(row | {"change": float(value), "change_low": float(low), "change_high": float(high)})
+            rows.append(
+                row | {"change": float(value), "change_low": float(low), "change_high": float(high)}
+            )
         return pd.DataFrame(rows)
 
 
@@ -280,20 +365,33 @@ def matched_matrices(
     draws: int = 1000,
     seed: int = 0,
 ) -> MatchedMatrices:
-    """Train and test again on matched images, and beside it on all and on equally few unmatched ones.
+    """Train and test again on matched images, and beside it on all and on equally few unmatched
+    ones.
 
-    Draws of the matched and the control matrix are independent (they hold different images), so the interval of their
-    difference is wider than a paired one.
+    Draws of the matched and the control matrix are independent (they hold different images), so the
+    interval of their difference is wider than a paired one.
     """
     selection = match(domains, strata, smallest=smallest, seed=seed)
     names = selection.domains.generators
-    fewer = match(domains, {name: strata[name] for name in names}, smallest=smallest, seed=seed + 1, alike=False)
+    fewer = match(
+        domains,
+        {name: strata[name] for name in names},
+        smallest=smallest,
+        seed=seed + 1,
+        alike=False,
+    )
     sets = tuple((name,) for name in names)
     everything = np.arange(len(domains))
 
     def matrix(index: np.ndarray, of: Domains, offset: int) -> TransferMatrix:
         return transfer_matrix(
-            scorer(index, of, sets), of, sets, names, metrics=(metric,), draws=draws, seed=seed + offset
+            scorer(index, of, sets),
+            of,
+            sets,
+            names,
+            metrics=(metric,),
+            draws=draws,
+            seed=seed + offset,
         )
 
     full = matrix(everything, domains, 0)
@@ -305,12 +403,14 @@ def matched_matrices(
             "train": np.repeat(names, len(names)),
             "test": np.tile(names, len(names)),
             "in_domain": matched.in_domain.ravel(),
-            **{name: m.values[metric].ravel() for name, m in
-               (("full", full), ("control", control), ("matched", matched))},
+            **{
+                name: m.values[metric].ravel()
+                for name, m in (("full", full), ("control", control), ("matched", matched))
+            },
             "change": (matched.values[metric] - control.values[metric]).ravel(),
             "low": low.ravel(),
             "high": high.ravel(),
             "n_fake": np.tile(matched.n_fake, len(names)),
         }
-    )  # fmt: skip
+    )
     return MatchedMatrices(full, control, matched, change, selection)

@@ -1,6 +1,7 @@
 """Marks that every image of a generator carries at the same place: a colour bar, a logo, a frame.
 
-Where images carry the same mark, their pixels vary far less from image to image than pixels elsewhere.
+Where images carry the same mark, their pixels vary far less from image to image than pixels
+elsewhere.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class Overlay:
     """The place where a generator's images vary least.
 
     Attributes:
-        ratio: spread there over the median spread of the image; 1 is as elsewhere, 0 the same in every image.
-        left, top, right, bottom: the place, as fractions of width and height.
+        ratio: spread there over the median spread of the image; 1 is as elsewhere, 0 the same in
+            every image. left, top, right, bottom: the place, as fractions of width and height.
         colour: median colour at the point that varies least, as ``#rrggbb``.
         p_value: of equally many real images to show as low a ratio anywhere.
     """
@@ -54,9 +55,10 @@ def find_overlays(
 ) -> pd.DataFrame:
     """Look for a common mark in each generator's images.
 
-    Spread is that of a pixel's value over images, robust to a minority without the mark (the interquartile
-    range), averaged over colours. The null draws real images of the same pools, so that frames which real images have
-    too do not count; it draws at most as many, and fewer images vary less by chance, so p-values err on the safe side.
+    Spread is that of a pixel's value over images, robust to a minority without the mark (the
+    interquartile range), averaged over colours. The null draws real images of the same pools, so
+    that frames which real images have too do not count; it draws at most as many, and fewer images
+    vary less by chance, so p-values err on the safe side.
 
     Args:
         pixels: every image squeezed to the same small square, so that its corners stay corners.
@@ -65,7 +67,9 @@ def find_overlays(
         One row a generator: the fields of :class:`Overlay` and ``adjusted`` (Holm over generators).
     """
     if pixels.ndim != 4 or len(pixels) != len(domains):
-        raise AigiError(f"Expected one small square a row for {len(domains)} images, got shape {pixels.shape}.")
+        raise AigiError(
+            f"Expected one small square a row for {len(domains)} images, got shape {pixels.shape}."
+        )
     rng = np.random.default_rng(seed)
     nulls: dict[tuple[tuple[str, ...], int], np.ndarray] = {}
     found = []
@@ -76,37 +80,65 @@ def find_overlays(
         size = min(len(fakes), len(reals) // 2, NULL_IMAGES)
         if size < SMALLEST:
             raise AigiError(
-                f"A common mark of {name!r} needs at least {SMALLEST} fakes and {2 * SMALLEST} real images in its pools."
+                f"A common mark of {name!r} needs at least {SMALLEST} fakes and {2 * SMALLEST} real"
+                " images in its pools."
             )
         if (pools, size) not in nulls:
             samples = (rng.choice(reals, size, replace=False) for _ in range(draws))
-            nulls[pools, size] = np.array([_relative_spread(pixels, rows).min() for rows in samples])
+            nulls[pools, size] = np.array(
+                [_relative_spread(pixels, rows).min() for rows in samples]
+            )
         relative = _relative_spread(pixels, fakes)
         at = divmod(int(relative.argmin()), relative.shape[1])
         p = (1 + int((nulls[pools, size] <= relative[at]).sum())) / (1 + draws)
         left, top, right, bottom = (side / relative.shape[0] for side in _extent(relative, *at))
-        colour = "#" + "".join(f"{value:02x}" for value in np.median(pixels[fakes, at[0], at[1]], axis=0).astype(int))
+        colour = "#" + "".join(
+            f"{value:02x}" for value in np.median(pixels[fakes, at[0], at[1]], axis=0).astype(int)
+        )
         found.append(
-            vars(Overlay(name, float(relative[at]), left, top, right, bottom, colour, p, len(fakes), len(reals)))
+            vars(
+                Overlay(
+                    name,
+                    float(relative[at]),
+                    left,
+                    top,
+                    right,
+                    bottom,
+                    colour,
+                    p,
+                    len(fakes),
+                    len(reals),
+                )
+            )
         )
     table = pd.DataFrame(found)
     table["adjusted"] = holm(table["p_value"].to_numpy())
     return table
 
 
-def _relative_spread(pixels: UInt8[np.ndarray, "N s s 3"], rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "s s"]:
+def _relative_spread(
+    pixels: UInt8[np.ndarray, "N s s 3"], rows: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "s s"]:
     n = len(rows)
     quarter, s = n // 4, pixels.shape[1]
     values = np.ascontiguousarray(pixels[rows].reshape(n, -1).T)
     values.partition([quarter, n - 1 - quarter], axis=1)
-    spread = (values[:, n - 1 - quarter].astype(np.float32) - values[:, quarter]).reshape(s, s, 3).mean(axis=2)
+    spread = (
+        (values[:, n - 1 - quarter].astype(np.float32) - values[:, quarter])
+        .reshape(s, s, 3)
+        .mean(axis=2)
+    )
     relative: np.ndarray = spread / max(float(np.median(spread)), 1e-6)
     return relative
 
 
 def _extent(relative: Float[np.ndarray, "s s"], y: int, x: int) -> tuple[int, int, int, int]:
     """The box around the connected pixels that vary at most half as much as the image does."""
-    low, seen, stack = relative <= max(0.5, float(relative[y, x])), np.zeros_like(relative, bool), [(int(y), int(x))]
+    low, seen, stack = (
+        relative <= max(0.5, float(relative[y, x])),
+        np.zeros_like(relative, bool),
+        [(int(y), int(x))],
+    )
     while stack:
         i, j = stack.pop()
         if 0 <= i < low.shape[0] and 0 <= j < low.shape[1] and low[i, j] and not seen[i, j]:

@@ -39,16 +39,18 @@ class Audit:
     """Everything an audit found, as plain values that :mod:`aigi_core.audit.cached` can keep.
 
     Attributes:
-        scores: ``detector`` and each view of facts -> [K, N] log-odds, from which the matrices come.
+        scores: ``detector`` and each view of facts -> [K, N] log-odds, from which the matrices
+            come.
         detector: matrix of the detectors under audit, each trained on one generator.
-        facts: view -> matrix of detectors of file facts (``stored``, and ``original`` where the manifest has it).
+        facts: view -> matrix of detectors of file facts (``stored``, and ``original`` where the
+            manifest has it).
         associations: view -> facts against the label, for each generator.
         within: the detectors on images alike in file facts.
-        matched: cells after matched resampling beside their control (:class:`~.matching.MatchedMatrices`), ``means``
-            over them, and ``kept``: images of each generator and split, and why a generator was left out; all empty
-            where no generator can be matched, and ``matched_note`` then says why.
-        duplicates, straddling: leaks.
-        content, words, categories: None without a text bank that names what images show.
+        matched: cells after matched resampling beside their control
+            (:class:`~.matching.MatchedMatrices`), ``means`` over them, and ``kept``: images of each
+            generator and split, and why a generator was left out; all empty where no generator can
+            be matched, and ``matched_note`` then says why. duplicates, straddling: leaks. content,
+            words, categories: None without a text bank that names what images show.
         overlays: None where no pixels were given.
         verdicts: one a generator.
     """
@@ -85,9 +87,10 @@ def audit(
     """Audit a workspace: can the label be guessed without looking?
 
     Args:
-        view, protocol: of the detectors under audit; by default logistic regression on the embedding with both classes
-            weighing alike, as for the detectors of facts.
-        bank: texts that name what images show; content is left out where the workspace has no such bank.
+        view, protocol: of the detectors under audit; by default logistic regression on the
+            embedding with both classes weighing alike, as for the detectors of facts.
+        bank: texts that name what images show; content is left out where the workspace has no such
+            bank.
         pixels: every image squeezed to one small square, to look for common marks.
         tell: told of each step.
 
@@ -97,7 +100,10 @@ def audit(
     domains, images = workspace.domains, workspace.images
     names = domains.generators
     if not names:
-        raise AigiError("This workspace holds no fake images: add images of at least one generator and build it again.")
+        raise AigiError(
+            "This workspace holds no fake images: add images of at least one generator and build it"
+            " again."
+        )
     sets = tuple((name,) for name in names)
     resolved = (view or EmbeddingView()).resolve(workspace)
     scorer = detector_scorer(resolved.matrix(workspace), protocol)
@@ -107,15 +113,19 @@ def audit(
     detector = own_matrix(scores, domains, draws, seed)
 
     tell("file facts")
-    views: tuple[file_facts.View, ...] = ("stored", "original") if file_facts.has_originals(images) else ("stored",)
+    views: tuple[file_facts.View, ...] = (
+        ("stored", "original") if file_facts.has_originals(images) else ("stored",)
+    )
     tables: dict[str, pd.DataFrame] = {name: file_facts.file_facts(images, name) for name in views}
     fact_scores = {
-        name: file_facts.fact_scores(table, domains, sets, seed=seed).scores for name, table in tables.items()
+        name: file_facts.fact_scores(table, domains, sets, seed=seed).scores
+        for name, table in tables.items()
     }
     facts = {name: own_matrix(found, domains, draws, seed) for name, found in fact_scores.items()}
     separate = {name: separation(found, domains, names) for name, found in fact_scores.items()}
     associations = {
-        name: file_facts.association(table, domains, draws=draws, seed=seed) for name, table in tables.items()
+        name: file_facts.association(table, domains, draws=draws, seed=seed)
+        for name, table in tables.items()
     }
 
     tell("matching")
@@ -140,27 +150,58 @@ def audit(
         named = [name for name in shown.CONTENT_CATEGORIES if name in lexicon.categories]
         concepts = shown.concepts(workspace.embeddings, lexicon.only(named) if named else lexicon)
         content = shown.content_imbalance(concepts, domains, draws=draws, seed=seed)
-        content_separates = separation(shown.content_scores(concepts, domains, sets)[0], domains, names)
+        content_separates = separation(
+            shown.content_scores(concepts, domains, sets)[0], domains, names
+        )
         words = {name: shown.content_words(concepts, domains, name, seed=seed) for name in names}
         if lexicon.categories:
             every = shown.concepts(workspace.embeddings, lexicon).by_category()
-            categories = {name: shown.content_words(every, domains, name, k=5, seed=seed) for name in names}
+            categories = {
+                name: shown.content_words(every, domains, name, k=5, seed=seed) for name in names
+            }
 
     tell("marks")
     overlays = None if pixels is None else find_overlays(pixels, domains, seed=seed)
     found = verdicts(
-        detector, facts, separate, associations, within=within, content=content, content_separates=content_separates,
-        words=words, overlays=overlays,
-    )  # fmt: skip
+        detector,
+        facts,
+        separate,
+        associations,
+        within=within,
+        content=content,
+        content_separates=content_separates,
+        words=words,
+        overlays=overlays,
+    )
     return Audit(
-        {"detector": scores, **fact_scores}, detector, facts, associations, within, cells, means, kept, note, duplicates, straddling_groups(domains), content, words,
-        categories, overlays, found,
-    )  # fmt: skip
+        {"detector": scores, **fact_scores},
+        detector,
+        facts,
+        associations,
+        within,
+        cells,
+        means,
+        kept,
+        note,
+        duplicates,
+        straddling_groups(domains),
+        content,
+        words,
+        categories,
+        overlays,
+        found,
+    )
 
 
-def own_matrix(scores: Float[np.ndarray, "K N"], domains: Domains, draws: int, seed: int) -> TransferMatrix:
-    """The matrix of detectors that were each trained on one generator, in the order of the generators."""
-    return transfer_matrix(scores, domains, domains.generators, metrics=(METRIC,), draws=draws, seed=seed)
+def own_matrix(
+    scores: Float[np.ndarray, "K N"], domains: Domains, draws: int, seed: int
+) -> TransferMatrix:
+    """The matrix of detectors that were each trained on one generator, in the order of the
+    generators.
+    """
+    return transfer_matrix(
+        scores, domains, domains.generators, metrics=(METRIC,), draws=draws, seed=seed
+    )
 
 
 def composition(images: pd.DataFrame, by: Sequence[str] = ("format",)) -> pd.DataFrame:

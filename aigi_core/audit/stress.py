@@ -1,7 +1,8 @@
-"""What survives a JPEG: whole matrices on perturbed images, detectors trained on them, heads and components that hold.
+"""What survives a JPEG: whole matrices on perturbed images, detectors trained on them, heads and
+components that hold.
 
-Robustness and bias are kept apart by what is perturbed: both classes (does the sign of generation survive?), fakes
-alone or real images alone (does the operation itself look fake, or real?).
+Robustness and bias are kept apart by what is perturbed: both classes (does the sign of generation
+survive?), fakes alone or real images alone (does the operation itself look fake, or real?).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ CONSTANT = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Perturbed:
-    """Features of one operation's copies; reads as encoded images do, so any view and detector take it.
+    """Features of one operation's copies; reads as encoded images do, so any view and detector take
+    it.
 
     Attributes:
         op: the operation.
@@ -78,7 +80,12 @@ class Perturbed:
 
 def perturbed_ops(workspace: Workspace) -> tuple[Op, ...]:
     """Operations whose copies this workspace holds, by kind and strength."""
-    return tuple(sorted(parse_ops([entry["op"]])[0] for entry in workspace.manifest.get("perturbed", {}).values()))
+    return tuple(
+        sorted(
+            parse_ops([entry["op"]])[0]
+            for entry in workspace.manifest.get("perturbed", {}).values()
+        )
+    )
 
 
 def open_perturbed(workspace: Workspace, op: str | Op) -> Perturbed:
@@ -86,16 +93,21 @@ def open_perturbed(workspace: Workspace, op: str | Op) -> Perturbed:
 
     Raises:
         AigiError: an operation that cannot be read.
-        WorkspaceError: copies that are not there, or were made before the workspace was last encoded.
+        WorkspaceError: copies that are not there, or were made before the workspace was last
+            encoded.
     """
     wanted = op if isinstance(op, Op) else parse_ops([op])[0]
     entry = workspace.manifest.get("perturbed", {}).get(wanted.slug)
     command = f"'python -m precompute perturb --workspace {workspace.path} --ops {wanted}'"
     if entry is None:
         have = ", ".join(map(str, perturbed_ops(workspace))) or "none"
-        raise WorkspaceError(f"The workspace has no perturbed copies of {wanted} (it has {have}): run {command}.")
+        raise WorkspaceError(
+            f"The workspace has no perturbed copies of {wanted} (it has {have}): run {command}."
+        )
     if entry["workspace_digest"] != workspace.digest:
-        raise WorkspaceError(f"The copies of {wanted} belong to an earlier state of this workspace: run {command}.")
+        raise WorkspaceError(
+            f"The copies of {wanted} belong to an earlier state of this workspace: run {command}."
+        )
 
     def array(name: str) -> np.ndarray:
         loaded: np.ndarray = np.load(
@@ -106,20 +118,29 @@ def open_perturbed(workspace: Workspace, op: str | Op) -> Perturbed:
     rows = np.flatnonzero(np.isin(workspace.domains.split, entry["splits"]))
     embeddings = array("embeddings.npy")
     if len(embeddings) != len(rows):
-        raise WorkspaceError(f"There are {len(embeddings)} copies of {wanted} for {len(rows)} images: run {command}.")
+        raise WorkspaceError(
+            f"There are {len(embeddings)} copies of {wanted} for {len(rows)} images: run {command}."
+        )
     return Perturbed(
-        wanted, rows, tuple(entry["splits"]), embeddings, workspace.decomposition,
-        array("heads.npy") if entry["heads"] else None, array("ln_post.npy") if entry["heads"] else None,
-    )  # fmt: skip
+        wanted,
+        rows,
+        tuple(entry["splits"]),
+        embeddings,
+        workspace.decomposition,
+        array("heads.npy") if entry["heads"] else None,
+        array("ln_post.npy") if entry["heads"] else None,
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Stress:
-    """Matrices of detectors under each operation; all share images and draws, so differences are paired.
+    """Matrices of detectors under each operation; all share images and draws, so differences are
+    paired.
 
     Attributes:
-        matrices: (trained on, tested on, side perturbed) -> matrix. Trained on is ``clean``, an operation or
-            ``augmented``; tested on is ``clean`` or an operation; the side of a clean test is ``both``.
+        matrices: (trained on, tested on, side perturbed) -> matrix. Trained on is ``clean``, an
+            operation or ``augmented``; tested on is ``clean`` or an operation; the side of a clean
+            test is ``both``.
     """
 
     matrices: dict[tuple[str, str, Side], TransferMatrix] = field(repr=False)
@@ -128,7 +149,8 @@ class Stress:
         """Every cell under every operation.
 
         Returns:
-            Columns ``trained, op, kind, strength, side``, then those of :meth:`TransferMatrix.to_frame`.
+            Columns ``trained, op, kind, strength, side``, then those of
+            :meth:`TransferMatrix.to_frame`.
         """
         tables = []
         for (trained, op, side), matrix in self.matrices.items():
@@ -136,25 +158,33 @@ class Stress:
             table = matrix.to_frame([metric])
             front = ["trained", "op", "kind", "strength", "side"]
             tables.append(
-                table.assign(trained=trained, op=op, kind=kind, strength=strength, side=side)[[*front, *table.columns]]
+                table.assign(trained=trained, op=op, kind=kind, strength=strength, side=side)[
+                    [*front, *table.columns]
+                ]
             )
         return pd.concat(tables, ignore_index=True)
 
-    def change(self, op: str, side: Side = "both", trained: str = CLEAN, metric: str = METRIC) -> MatrixDifference:
+    def change(
+        self, op: str, side: Side = "both", trained: str = CLEAN, metric: str = METRIC
+    ) -> MatrixDifference:
         """Perturbed minus clean test, cell by cell, paired, with p- and q-values."""
         return difference(self._of(trained, op, side), self._of(trained, CLEAN, "both"), metric)
 
-    def gain(self, op: str, trained: str, side: Side = "both", metric: str = METRIC) -> MatrixDifference:
+    def gain(
+        self, op: str, trained: str, side: Side = "both", metric: str = METRIC
+    ) -> MatrixDifference:
         """Trained on perturbed images minus trained on clean ones, under the same test."""
         return difference(self._of(trained, op, side), self._of(CLEAN, op, side), metric)
 
     def summary(self, metric: str = METRIC) -> pd.DataFrame:
-        """Means over the in-domain and the out-of-domain cells, with the paired change against the clean test.
+        """Means over the in-domain and the out-of-domain cells, with the paired change against the
+        clean test.
 
         Returns:
-            One row a matrix and group of cells: ``trained, op, side, cells, value, low, high, change, change_low,
-            change_high, p_value, n`` (cells), and ``q_value`` (Benjamini-Hochberg over the operations of the same
-            detectors, side and cells; 1 for the clean test).
+            One row a matrix and group of cells: ``trained, op, side, cells, value, low, high,
+                change, change_low, change_high, p_value, n`` (cells), and ``q_value``
+                (Benjamini-Hochberg over the operations of the same detectors, side and cells; 1 for
+                the clean test).
         """
         rows = []
         for (trained, op, side), matrix in self.matrices.items():
@@ -164,10 +194,21 @@ class Stress:
                     continue
                 mean, moved = matrix.mean(metric, mask), change.mean(mask)
                 rows.append(
-                    dict(trained=trained, op=op, side=side, cells=cells, value=mean.value, low=mean.low, high=mean.high,
-                         change=moved.value, change_low=moved.low, change_high=moved.high, p_value=moved.p_value,
-                         n=mean.n)
-                )  # fmt: skip
+                    dict(
+                        trained=trained,
+                        op=op,
+                        side=side,
+                        cells=cells,
+                        value=mean.value,
+                        low=mean.low,
+                        high=mean.high,
+                        change=moved.value,
+                        change_low=moved.low,
+                        change_high=moved.high,
+                        p_value=moved.p_value,
+                        n=mean.n,
+                    )
+                )
         table = pd.DataFrame(rows)
         tested = table[table["op"] != CLEAN]
         adjusted = tested.groupby(["trained", "side", "cells"], sort=False)["p_value"].transform(
@@ -176,12 +217,13 @@ class Stress:
         return table.assign(q_value=adjusted.reindex(table.index, fill_value=1.0))
 
     def by_generator(self, metric: str = METRIC) -> pd.DataFrame:
-        """Every generator under every operation: its own detector, and the mean of those that never saw it.
+        """Every generator under every operation: its own detector, and the mean of those that never
+        saw it.
 
         Returns:
-            Columns ``name, trained, op, kind, strength, side, cells, value, low, high, change, change_low, change_high,
-            p_value`` (paired, against the clean test), ``q_value`` (Benjamini-Hochberg over the generators of a matrix)
-            and ``n`` (cells).
+            Columns ``name, trained, op, kind, strength, side, cells, value, low, high, change,
+            change_low, change_high, p_value`` (paired, against the clean test), ``q_value``
+            (Benjamini-Hochberg over the generators of a matrix) and ``n`` (cells).
         """
         rows: list[dict[str, object]] = []
         for (trained, op, side), matrix in self.matrices.items():
@@ -194,29 +236,48 @@ class Stress:
                     if not mine.any():
                         continue
                     mean, moved = matrix.mean(metric, mine), change.mean(mine)
-                    one = mine.sum() == 1  # a cell has an exact interval where no image was judged wrongly
+                    one = (
+                        mine.sum() == 1
+                    )  # a cell has an exact interval where no image was judged wrongly
                     rows.append(
-                        dict(name=name, trained=trained, op=op, kind=kind, strength=strength, side=side, cells=cells,
-                             value=mean.value, low=float(low[mine][0]) if one else mean.low,
-                             high=float(high[mine][0]) if one else mean.high, change=moved.value, change_low=moved.low,
-                             change_high=moved.high, p_value=moved.p_value, n=mean.n)
-                    )  # fmt: skip
+                        dict(
+                            name=name,
+                            trained=trained,
+                            op=op,
+                            kind=kind,
+                            strength=strength,
+                            side=side,
+                            cells=cells,
+                            value=mean.value,
+                            low=float(low[mine][0]) if one else mean.low,
+                            high=float(high[mine][0]) if one else mean.high,
+                            change=moved.value,
+                            change_low=moved.low,
+                            change_high=moved.high,
+                            p_value=moved.p_value,
+                            n=mean.n,
+                        )
+                    )
         table = pd.DataFrame(rows)
         parts = table.groupby(["trained", "op", "side", "cells"], sort=False)["p_value"]
         return table.assign(q_value=parts.transform(lambda p: q_values(p.to_numpy())))
 
     def gains(self, trained: str, metric: str = METRIC) -> pd.DataFrame:
-        """Training on perturbed images against training on clean ones, under every test of both classes.
+        """Training on perturbed images against training on clean ones, under every test of both
+        classes.
 
         Returns:
-            One row a test and group of cells: ``op, cells, value, low, high, p_value, n`` (paired; ``n`` cells), and
-            ``q_value`` (Benjamini-Hochberg over all rows).
+            One row a test and group of cells: ``op, cells, value, low, high, p_value, n`` (paired;
+                ``n`` cells), and ``q_value`` (Benjamini-Hochberg over all rows).
         """
         rows: list[dict[str, object]] = []
         for of, op, side in self.matrices:
             if of != trained or side != "both":
                 continue
-            gain, inside = self.gain(op, trained, metric=metric), self._of(trained, op, side).in_domain
+            gain, inside = (
+                self.gain(op, trained, metric=metric),
+                self._of(trained, op, side).in_domain,
+            )
             rows += [
                 {"op": op, "cells": cells, **vars(gain.mean(mask))}
                 for cells, mask in (("in-domain", inside), ("ood", ~inside))
@@ -234,7 +295,10 @@ class Stress:
     def _of(self, trained: str, op: str, side: Side) -> TransferMatrix:
         if (trained, op, side) not in self.matrices:
             have = "; ".join(sorted({f"{t} on {o} ({s})" for t, o, s in self.matrices}))
-            raise AigiError(f"This was not measured: trained on {trained}, tested on {op} ({side}). Measured: {have}.")
+            raise AigiError(
+                f"This was not measured: trained on {trained}, tested on {op} ({side}). Measured:"
+                f" {have}."
+            )
         return self.matrices[trained, op, side]
 
 
@@ -258,14 +322,15 @@ def stress(
     Args:
         training_sets: each generator alone by default.
         ops: operations to test on; all that the workspace holds by default.
-        trained_on: ``clean``, an operation (its copies in place of the images), or ``augmented`` (the images and their
-            copies under all operations that have training copies).
+        trained_on: ``clean``, an operation (its copies in place of the images), or ``augmented``
+            (the images and their copies under all operations that have training copies).
         sides: which test images are perturbed.
         progress: called with (matrices done, matrices in all).
 
     Raises:
         WorkspaceError: copies that are not there.
-        AigiError: an operation without test copies, or without training copies where it is trained on.
+        AigiError: an operation without test copies, or without training copies where it is trained
+            on.
     """
     domains = workspace.domains
     sets = [as_names(s) for s in (domains.generators if training_sets is None else training_sets)]
@@ -273,11 +338,14 @@ def stress(
     copies = [open_perturbed(workspace, op) for op in chosen]
     if not copies:
         raise WorkspaceError(
-            f"The workspace holds no perturbed copies: run 'python -m precompute perturb --workspace {workspace.path}'."
+            "The workspace holds no perturbed copies: run 'python -m precompute perturb"
+            f" --workspace {workspace.path}'."
         )
     for copy in copies:
         if "test" not in copy.splits:
-            raise AigiError(f"The copies of {copy.op} hold no test images: encode them with '--splits test'.")
+            raise AigiError(
+                f"The copies of {copy.op} hold no test images: encode them with '--splits test'."
+            )
     if bad := [side for side in sides if side not in SIDES]:
         raise AigiError(f"There is no side {bad[0]!r}: expected {', '.join(SIDES)}.")
     resolved = (view or EmbeddingView()).resolve(workspace)
@@ -286,11 +354,15 @@ def stress(
     found: dict[tuple[str, str, Side], TransferMatrix] = {}
     total = len(dict.fromkeys(trained_on)) * (1 + len(perturbed) * len(dict.fromkeys(sides)))
     for trained in dict.fromkeys(trained_on):
-        detectors = _trained(workspace, sets, trained, resolved, features, protocol, copies, perturbed)
+        detectors = _trained(
+            workspace, sets, trained, resolved, features, protocol, copies, perturbed
+        )
         clean = np.stack([detector.score(features) for detector in detectors])
 
         def add(key: tuple[str, str, Side], scores: np.ndarray) -> None:
-            found[key] = transfer_matrix(scores, domains, sets, test, metrics=metrics, draws=draws, seed=seed)
+            found[key] = transfer_matrix(
+                scores, domains, sets, test, metrics=metrics, draws=draws, seed=seed
+            )
             if progress is not None:
                 progress(len(found), total)
 
@@ -298,7 +370,10 @@ def stress(
         for copy in copies:
             moved = np.stack([detector.score(perturbed[str(copy.op)]) for detector in detectors])
             for side in dict.fromkeys(sides):
-                add((trained, str(copy.op), side), replaced(clean, moved, copy.rows, domains.labels, side))
+                add(
+                    (trained, str(copy.op), side),
+                    replaced(clean, moved, copy.rows, domains.labels, side),
+                )
     return Stress(found)
 
 
@@ -337,8 +412,9 @@ def _trained(
     if not usable:
         what = "any operation" if trained == AUGMENTED else trained
         raise AigiError(
-            f"There are no training copies of {what} among the operations tested: run 'python -m precompute perturb "
-            f"--workspace {workspace.path} --splits train val test --ops {'OP' if trained == AUGMENTED else trained}'."
+            f"There are no training copies of {what} among the operations tested: run 'python -m"
+            f" precompute perturb --workspace {workspace.path} --splits train val test --ops"
+            f" {'OP' if trained == AUGMENTED else trained}'."
         )
     if trained == AUGMENTED:
         index = np.concatenate([np.arange(len(domains)), *(copy.rows for copy in usable)])
@@ -376,8 +452,9 @@ def robust_heads(
         progress: called with (heads done, heads in all).
 
     Returns:
-        One row a head: ``layer, head, clean, clean_low, clean_high, perturbed, perturbed_low, perturbed_high, change,
-        change_low, change_high, p_value, q_value`` (balanced accuracy; change paired), ``n_real, n_fake``.
+        One row a head: ``layer, head, clean, clean_low, clean_high, perturbed, perturbed_low,
+            perturbed_high, change, change_low, change_high, p_value, q_value`` (balanced accuracy;
+            change paired), ``n_real, n_fake``.
 
     Raises:
         AigiError: copies without heads.
@@ -406,18 +483,26 @@ def robust_heads(
     table = pd.DataFrame(heads, columns=["layer", "head"])
     for name, matrix in (("clean", before), ("perturbed", after)):
         low, high = matrix.interval(METRIC)
-        table[name], table[f"{name}_low"], table[f"{name}_high"] = matrix.values[METRIC][:, 0], low[:, 0], high[:, 0]
+        table[name], table[f"{name}_low"], table[f"{name}_high"] = (
+            matrix.values[METRIC][:, 0],
+            low[:, 0],
+            high[:, 0],
+        )
     table["change"], table["change_low"], table["change_high"] = (
         part[:, 0] for part in (change.values, change.low, change.high)
     )
     return table.assign(
-        p_value=change.p_value[:, 0], q_value=change.q_value[:, 0], n_real=int(after.n_real[0]),
+        p_value=change.p_value[:, 0],
+        q_value=change.q_value[:, 0],
+        n_real=int(after.n_real[0]),
         n_fake=int(after.n_fake[0]),
-    )  # fmt: skip
+    )
 
 
 def trainable(workspace: Workspace) -> tuple[str, ...]:
-    """What detectors can be trained on beside the clean images: operations with training copies, and all together."""
+    """What detectors can be trained on beside the clean images: operations with training copies,
+    and all together.
+    """
     copies = [open_perturbed(workspace, op) for op in perturbed_ops(workspace)]
     found = [str(copy.op) for copy in copies if {"train", "val"} <= set(copy.splits)]
     return (AUGMENTED, *found) if found else ()
@@ -427,15 +512,18 @@ def component_stability(workspace: Workspace, op: str | Op, *, level: float = 0.
     """How each component of the normalised embedding comes through an operation, over all copies.
 
     Returns:
-        One row a component: ``component, correlation`` between image and copy with ``low, high`` (Fisher's z, images
-        taken as independent), ``shift`` (mean of copy minus image, in standard deviations over images) and ``n``. A
-        component that is the same for all images has NaN.
+        One row a component: ``component, correlation`` between image and copy with ``low, high``
+            (Fisher's z, images taken as independent), ``shift`` (mean of copy minus image, in
+            standard deviations over images) and ``n``. A component that is the same for all images
+            has NaN.
     """
     copy = open_perturbed(workspace, op)
     before = EmbeddingView().matrix(workspace, copy.rows)
     after = EmbeddingView().matrix(copy)
     if len(before) < 4:
-        raise AigiError(f"Correlations need at least 4 copies of {copy.op}, there are {len(before)}.")
+        raise AigiError(
+            f"Correlations need at least 4 copies of {copy.op}, there are {len(before)}."
+        )
     spread = before.std(axis=0), after.std(axis=0)
     covariance = ((before - before.mean(axis=0)) * (after - after.mean(axis=0))).mean(axis=0)
     constant = np.minimum(*spread) < CONSTANT

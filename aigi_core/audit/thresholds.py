@@ -1,6 +1,7 @@
 """What a detector's threshold and its probabilities are worth on another generator, cell by cell.
 
-Everything fitted on validation images needs detectors that have not been trained on them: :func:`held_out_scores`.
+Everything fitted on validation images needs detectors that have not been trained on them:
+:func:`held_out_scores`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from aigi_core.transfer.matrix import as_train_sets
 from aigi_core.workspace import Workspace
 
 RULES = ("source", "best", "false alarms")
-"""The detector's own threshold; the best one (it sees the test labels); one set on real validation images alone."""
+"""The detector's own threshold; the best one (it sees the test labels); one set on real validation
+images alone.
+"""
 
 
 def held_out_scores(
@@ -33,9 +36,11 @@ def held_out_scores(
     view: FeatureView | None = None,
     protocol: Protocol | None = None,
 ) -> Float[np.ndarray, "K N"]:
-    """Scores of detectors trained on the training split only, so that validation images are new to them.
+    """Scores of detectors trained on the training split only, so that validation images are new to
+    them.
 
-    C may still be chosen on validation, one choice among eight; the images themselves are never fitted.
+    C may still be chosen on validation, one choice among eight; the images themselves are never
+    fitted.
     """
     without_refit = replace(protocol or Protocol(), refit=False)
     return score_detectors(train(workspace, list(train_sets), view, without_refit), workspace)
@@ -54,18 +59,20 @@ def threshold_table(
 ) -> pd.DataFrame:
     """Each cell at three thresholds (:data:`RULES`).
 
-    The threshold of ``false alarms`` is set on the real validation images of the *test* generator's pools: what an
-    operator has who knows his own photographs and no fakes. ``best`` shows what ranking alone would allow.
+    The threshold of ``false alarms`` is set on the real validation images of the *test* generator's
+    pools: what an operator has who knows his own photographs and no fakes. ``best`` shows what
+    ranking alone would allow.
 
     Args:
         scores: of :func:`held_out_scores`.
         rate: false alarms allowed, in expectation.
 
     Returns:
-        One row a cell and rule: ``train, test, rule, threshold``, ``balanced_accuracy``, ``detection_rate`` and
-        ``false_alarm_rate`` each with ``_low, _high`` (group bootstrap of test images, threshold fixed), ``n_real,
-        n_fake, n_threshold`` (images that set the threshold) and ``note``, which says why a threshold could not be
-        set where values are NaN.
+        One row a cell and rule: ``train, test, rule, threshold``, ``balanced_accuracy``,
+            ``detection_rate`` and ``false_alarm_rate`` each with ``_low, _high`` (group bootstrap
+            of test images, threshold fixed), ``n_real, n_fake, n_threshold`` (images that set the
+            threshold) and ``note``, which says why a threshold could not be set where values are
+            NaN.
     """
     sets, scores = _checked(scores, domains, train_sets)
     own = np.broadcast_to(np.asarray(thresholds, float), (len(sets),))
@@ -76,7 +83,11 @@ def threshold_table(
         for names, row, source in zip(sets, scores, own, strict=True):
             found: dict[str, tuple[float, int, str]] = {
                 "source": (float(source), 0, ""),
-                "best": (calibration.best_threshold(row[rows], labels), len(rows), "sees the test labels"),
+                "best": (
+                    calibration.best_threshold(row[rows], labels),
+                    len(rows),
+                    "sees the test labels",
+                ),
             }
             try:
                 limit = calibration.false_alarm_threshold(row[reals], rate)
@@ -88,10 +99,17 @@ def threshold_table(
                 if np.isnan(threshold):
                     point = dict.fromkeys(point, np.nan)
                 rows_out.append(
-                    {"train": " + ".join(names), "test": name, "rule": rule, **point,
-                     "n_real": int((labels == REAL).sum()), "n_fake": int((labels != REAL).sum()),
-                     "n_threshold": n, "note": note}
-                )  # fmt: skip
+                    {
+                        "train": " + ".join(names),
+                        "test": name,
+                        "rule": rule,
+                        **point,
+                        "n_real": int((labels == REAL).sum()),
+                        "n_fake": int((labels != REAL).sum()),
+                        "n_threshold": n,
+                        "note": note,
+                    }
+                )
     return pd.DataFrame(rows_out)
 
 
@@ -106,15 +124,17 @@ def calibration_table(
     draws: int = 300,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Expected calibration error of each cell, calibrated on the training generators' own validation images.
+    """Expected calibration error of each cell, calibrated on the training generators' own
+    validation images.
 
     Args:
         scores: of :func:`held_out_scores`.
         methods: ``none`` takes the model's own log-odds as they are.
 
     Returns:
-        One row a cell and method: ``train, test, method, ece, low, high, null_mean, null_high, p_value, bins, n,
-        n_calibration`` (see :class:`~aigi_core.calibration.CalibrationError`).
+        One row a cell and method: ``train, test, method, ece, low, high, null_mean, null_high,
+            p_value, bins, n, n_calibration`` (see
+            :class:`~aigi_core.calibration.CalibrationError`).
     """
     sets, scores = _checked(scores, domains, train_sets)
     columns = tuple(domains.generators if test is None else test)
@@ -127,9 +147,14 @@ def calibration_table(
                 rows = domains.rows(name, "test")
                 error = _error(fitted.probability(row[rows]), domains, rows, prior, draws, seed)
                 rows_out.append(
-                    {"train": " + ".join(names), "test": name, "method": method, **vars(error),
-                     "n_calibration": 0 if method == "none" else len(fit)}
-                )  # fmt: skip
+                    {
+                        "train": " + ".join(names),
+                        "test": name,
+                        "method": method,
+                        **vars(error),
+                        "n_calibration": 0 if method == "none" else len(fit),
+                    }
+                )
     return pd.DataFrame(rows_out)
 
 
@@ -159,16 +184,28 @@ def cell_reliability(
     return bins, _error(probabilities, domains, rows, prior, draws, seed)
 
 
-def _fitted(scores: np.ndarray, labels: np.ndarray, method: str, prior: float) -> calibration.Calibration:
+def _fitted(
+    scores: np.ndarray, labels: np.ndarray, method: str, prior: float
+) -> calibration.Calibration:
     if method == "none":
         return calibration.Calibration("none", 1.0, 0.0, prior, 0, 0)
     if method not in get_args(calibration.Method):
-        raise AigiError(f"There is no calibration {method!r}: choose none, {', '.join(get_args(calibration.Method))}.")
-    return calibration.fit_calibration(scores, labels, cast(calibration.Method, method), prior=prior)
+        raise AigiError(
+            f"There is no calibration {method!r}: choose none,"
+            f" {', '.join(get_args(calibration.Method))}."
+        )
+    return calibration.fit_calibration(
+        scores, labels, cast(calibration.Method, method), prior=prior
+    )
 
 
 def _error(
-    probabilities: np.ndarray, domains: Domains, rows: np.ndarray, prior: float, draws: int, seed: int
+    probabilities: np.ndarray,
+    domains: Domains,
+    rows: np.ndarray,
+    prior: float,
+    draws: int,
+    seed: int,
 ) -> calibration.CalibrationError:
     groups = np.where(domains.group[rows] == "", rows.astype(str), domains.group[rows])
     return calibration.calibration_error(
@@ -187,5 +224,8 @@ def _checked(
 ) -> tuple[tuple[TrainSet, ...], np.ndarray]:
     sets, scores = as_train_sets(train_sets, domains), np.atleast_2d(scores)
     if scores.shape != (len(sets), len(domains)):
-        raise AigiError(f"Expected scores of {len(sets)} detectors for {len(domains)} images, got {scores.shape}.")
+        raise AigiError(
+            f"Expected scores of {len(sets)} detectors for {len(domains)} images, got"
+            f" {scores.shape}."
+        )
     return sets, scores

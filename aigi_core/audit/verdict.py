@@ -1,4 +1,6 @@
-"""The audit in plain words: for each generator, how much of its detector's accuracy needs no look at the image."""
+"""The audit in plain words: for each generator, how much of its detector's accuracy needs no look
+at the image.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,18 @@ import pandas as pd
 
 from aigi_core.audit.facts import FACTS, NONE
 from aigi_core.errors import AigiError
-from aigi_core.transfer import Estimate, MatrixDifference, PairedDifference, TransferMatrix, difference
+from aigi_core.transfer import (
+    Estimate,
+    MatrixDifference,
+    PairedDifference,
+    TransferMatrix,
+    difference,
+)
 
 METRIC = "balanced_accuracy"
 Level = Literal["explained", "partly", "clear"]
-"""``explained``: file facts alone do as well as the detector, or content or facts leave little to add; ``partly``: facts
-or content alone beat chance; ``clear``: neither was shown to."""
+"""``explained``: file facts alone do as well as the detector, or content or facts leave little to
+add; ``partly``: facts or content alone beat chance; ``clear``: neither was shown to."""
 STRONG = 0.3
 """Cramér's V from which a fact is named in the verdict (a medium association: Cohen 1988)."""
 
@@ -59,22 +67,30 @@ def verdicts(
 ) -> list[Verdict]:
     """Put the results of an audit together, generator by generator.
 
-    A confound is only reported where held-out images show it: ``adjusted`` p-value of the separation below ``level``.
+    A confound is only reported where held-out images show it: ``adjusted`` p-value of the
+    separation below ``level``.
 
     Args:
-        detector: matrix of the detectors under audit; each generator trained alone, balanced accuracy measured.
-        facts: view (``stored``, ``original``) -> matrix of the detectors of file facts, same rows, columns and draws.
-        facts_separate, content_separates: of :func:`~.separation.separation`.
+        detector: matrix of the detectors under audit; each generator trained alone, balanced
+            accuracy measured.
+        facts: view (``stored``, ``original``) -> matrix of the detectors of file facts, same rows,
+            columns and draws. facts_separate, content_separates: of
+            :func:`~.separation.separation`.
         associations: view -> of :func:`~.facts.association`.
-        within: of :func:`~.matching.within_strata`; ``content``: of :func:`~.content.content_imbalance`;
-        words: generator -> of :func:`~.content.content_words`; ``overlays``: of :func:`~.overlays.find_overlays`.
+        within: of :func:`~.matching.within_strata`; ``content``: of
+            :func:`~.content.content_imbalance`;
+        words: generator -> of :func:`~.content.content_words`; ``overlays``: of
+            :func:`~.overlays.find_overlays`.
 
     Raises:
         AigiError: matrices that do not hold the same generators.
     """
     for name, matrix in facts.items():
         if matrix.train != detector.train or matrix.test != detector.test:
-            raise AigiError(f"The matrix of the facts' view {name!r} has other rows or columns than the detector's.")
+            raise AigiError(
+                f"The matrix of the facts' view {name!r} has other rows or columns than the"
+                " detector's."
+            )
     paired = {view: difference(detector, matrix, METRIC) for view, matrix in facts.items()}
     found = []
     for column, generator in enumerate(detector.test):
@@ -90,20 +106,28 @@ def verdicts(
         telling = [view for view in facts if about.separated(facts_separate[view])]
         explained = any(paired[view].low[cell] <= 0 for view in telling)
         verdict: Level = (
-            "explained" if explained else "partly" if telling or content_tells or overlay_tells else "clear"
+            "explained"
+            if explained
+            else "partly"
+            if telling or content_tells or overlay_tells
+            else "clear"
         )
         found.append(
             Verdict(
-                generator, about.estimate(detector), {view: about.estimate(m) for view, m in facts.items()},
-                {view: about.paired(d) for view, d in paired.items()}, verdict, tuple(sentences),
+                generator,
+                about.estimate(detector),
+                {view: about.estimate(m) for view, m in facts.items()},
+                {view: about.paired(d) for view, d in paired.items()},
+                verdict,
+                tuple(sentences),
             )
-        )  # fmt: skip
+        )
     return found
 
 
 def to_frame(found: Sequence[Verdict]) -> pd.DataFrame:
-    """One row a generator: ``generator, level, detector, detector_low, detector_high``, the same and the difference
-    for each view of facts, ``n_fake_and_real``, ``verdict``."""
+    """One row a generator: ``generator, level, detector, detector_low, detector_high``, the same
+    and the difference for each view of facts, ``n_fake_and_real``, ``verdict``."""
     rows = []
     for verdict in found:
         row: dict[str, object] = {"generator": verdict.generator, "level": verdict.level}
@@ -132,23 +156,32 @@ class _Generator:
         return Estimate(float(value), float(low[self.cell]), float(high[self.cell]), n)
 
     def paired(self, found: MatrixDifference) -> PairedDifference:
-        value, low, high, p = (float(part[self.cell]) for part in (found.values, found.low, found.high, found.p_value))
+        value, low, high, p = (
+            float(part[self.cell]) for part in (found.values, found.low, found.high, found.p_value)
+        )
         return PairedDifference(value, low, high, p, 1)
 
     def separated(self, table: pd.DataFrame) -> bool:
         return bool(table.loc[table["generator"] == self.name, "adjusted"].iloc[0] < self.level)
 
     def facts(
-        self, facts: dict[str, TransferMatrix], separate: dict[str, pd.DataFrame], paired: dict[str, MatrixDifference]
+        self,
+        facts: dict[str, TransferMatrix],
+        separate: dict[str, pd.DataFrame],
+        paired: dict[str, MatrixDifference],
     ) -> list[str]:
         own, column = self.estimate(self.matrix), self.cell[1]
         n = f"n = {self.matrix.n_fake[column]} fakes, {self.matrix.n_real[column]} real images"
-        telling = {view: self.estimate(m) for view, m in facts.items() if self.separated(separate[view])}
+        telling = {
+            view: self.estimate(m) for view, m in facts.items() if self.separated(separate[view])
+        }
         if not telling:
-            values = "; ".join(f"{view} files {_span(self.estimate(m))}" for view, m in facts.items())
+            values = "; ".join(
+                f"{view} files {_span(self.estimate(m))}" for view, m in facts.items()
+            )
             return [
-                f"{self.name}'s {own.value:.2f} does not come from file facts: these alone give no more than chance "
-                f"({values}; detector {_span(own)}; balanced accuracy, {n})."
+                f"{self.name}'s {own.value:.2f} does not come from file facts: these alone give no"
+                f" more than chance ({values}; detector {_span(own)}; balanced accuracy, {n})."
             ]
         view = max(telling, key=lambda name: telling[name].value)
         best = telling[view].value
@@ -158,7 +191,8 @@ class _Generator:
                 if best <= own.value
                 else f"{self.name}'s detector reaches {own.value:.2f}, file facts alone {best:.2f}"
             )
-            + f" ({view} files {_span(telling[view])}; detector {_span(own)}; balanced accuracy, {n})."
+            + f" ({view} files {_span(telling[view])}; detector {_span(own)}; balanced accuracy,"
+            f" {n})."
         ]
         sentences += [
             f"Facts of the {other} files: {_span(self.estimate(m))}"
@@ -168,14 +202,21 @@ class _Generator:
         ]
         gain = self.paired(paired[view])
         said = (
-            "does better than" if gain.low > 0 else "does worse than" if gain.high < 0 else "cannot be told apart from"
+            "does better than"
+            if gain.low > 0
+            else "does worse than"
+            if gain.high < 0
+            else "cannot be told apart from"
         )
         sentences.append(
-            f"The detector {said} facts alone: {gain.value:+z.2f} [{gain.low:+z.2f}, {gain.high:+z.2f}], paired."
+            f"The detector {said} facts alone: {gain.value:+z.2f} [{gain.low:+z.2f},"
+            f" {gain.high:+z.2f}], paired."
         )
         return sentences
 
-    def associations(self, tables: dict[str, pd.DataFrame], separate: dict[str, pd.DataFrame]) -> list[str]:
+    def associations(
+        self, tables: dict[str, pd.DataFrame], separate: dict[str, pd.DataFrame]
+    ) -> list[str]:
         sentences = []
         for view, table in tables.items():
             mine = table[(table["generator"] == self.name) & (table["low"] >= STRONG)]
@@ -188,7 +229,8 @@ class _Generator:
             ]
             counts = named.iloc[0]
             sentences.append(
-                f"In the {view} files, {'; '.join(parts)}; n = {counts['n_fake']} and {counts['n_real']}, all splits."
+                f"In the {view} files, {'; '.join(parts)}; n = {counts['n_fake']} and"
+                f" {counts['n_real']}, all splits."
             )
         return sentences
 
@@ -197,11 +239,14 @@ class _Generator:
             return []
         row = table[(table["train"] == self.name) & (table["test"] == self.name)].iloc[0]
         if row["covered"] == 0:
-            return ["No real test image is like its fakes in these facts, so matching cannot remove them."]
+            return [
+                "No real test image is like its fakes in these facts, so matching cannot remove"
+                " them."
+            ]
         return [
-            f"Among images alike in these facts the detector has {row['within']:.2f} [{row['within_low']:.2f}, "
-            f"{row['within_high']:.2f}] ({row['covered']:.0%} of the fakes have a real image like them; "
-            f"n = {row['n_fake']} and {row['n_real']})."
+            f"Among images alike in these facts the detector has {row['within']:.2f}"
+            f" [{row['within_low']:.2f}, {row['within_high']:.2f}] ({row['covered']:.0%} of the"
+            f" fakes have a real image like them; n = {row['n_fake']} and {row['n_real']})."
         ]
 
     def content(
@@ -215,20 +260,24 @@ class _Generator:
             return False
         row = table[table["generator"] == self.name].iloc[0]
         if min(row["matched_high"], row["mirrored_high"]) >= row["expected"]:
-            return False  # separable, yet each side finds its like on the other: no sign of other content
+            # separable, yet each side finds its like on the other: no sign of other content
+            return False
         said = (
-            f"What the images show separates fakes from real images with up to {row['separable']:.2f} "
-            f"[{row['separable_low']:.2f}, {row['separable_high']:.2f}]; {row['matched']:.0%} "
-            f"[{row['matched_low']:.0%}, {row['matched_high']:.0%}] of the fakes show something that the real images "
-            f"show, and {row['mirrored']:.0%} [{row['mirrored_low']:.0%}, {row['mirrored_high']:.0%}] of the real images "
-            f"something that the fakes show ({row['expected']:.0%} expected of both; n = {row['n_fake']} and {row['n_real']})"
+            "What the images show separates fakes from real images with up to"
+            f" {row['separable']:.2f} [{row['separable_low']:.2f}, {row['separable_high']:.2f}];"
+            f" {row['matched']:.0%} [{row['matched_low']:.0%}, {row['matched_high']:.0%}] of the"
+            f" fakes show something that the real images show, and {row['mirrored']:.0%}"
+            f" [{row['mirrored_low']:.0%}, {row['mirrored_high']:.0%}] of the real images something"
+            f" that the fakes show ({row['expected']:.0%} expected of both; n = {row['n_fake']} and"
+            f" {row['n_real']})"
         )
         mine = (words or {}).get(self.name)
         if mine is not None:
             named = mine[(mine["p_value"] < self.level) & (mine["difference"] > 0)].head(3)
             if len(named):
                 said += ", most of all " + ", ".join(
-                    f"{r.text} ({r.difference:+.1f} sd [{r.low:+.1f}, {r.high:+.1f}])" for r in named.itertuples()
+                    f"{r.text} ({r.difference:+.1f} sd [{r.low:+.1f}, {r.high:+.1f}])"
+                    for r in named.itertuples()
                 )
         sentences.append(said + ".")
         return True
@@ -240,9 +289,10 @@ class _Generator:
         if row["adjusted"] >= self.level:
             return False
         sentences.append(
-            f"Its images share a mark or layout: at {row['left']:.0%} to {row['right']:.0%} from the left and "
-            f"{row['top']:.0%} to {row['bottom']:.0%} from the top they vary down to {row['ratio']:.2f} of the usual spread "
-            f"(median colour {row['colour']}, p = {row['adjusted']:.2g} against real images, n = {row['n_fake']})."
+            f"Its images share a mark or layout: at {row['left']:.0%} to {row['right']:.0%} from"
+            f" the left and {row['top']:.0%} to {row['bottom']:.0%} from the top they vary down to"
+            f" {row['ratio']:.2f} of the usual spread (median colour {row['colour']}, p ="
+            f" {row['adjusted']:.2g} against real images, n = {row['n_fake']})."
         )
         return True
 

@@ -1,8 +1,9 @@
-"""The one place that imports torchvision and open_clip: ``from aigi_core.clip._open_clip import open_clip``.
+"""The one place that imports torchvision and open_clip: ``from aigi_core.clip._open_clip import
+open_clip``.
 
-Beside a CPU build of torch, the registry's torchvision is a CUDA build whose native operators do not load, and
-importing it raises. Nothing here uses those operators, so they are declared by name and the import is repeated.
-Where torchvision loads natively nothing is declared.
+Beside a CPU build of torch, the registry's torchvision is a CUDA build whose native operators do
+not load, and importing it raises. Nothing here uses those operators, so they are declared by name
+and the import is repeated. Where torchvision loads natively nothing is declared.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import warnings
 import torch
 
 _DECLARED: list[torch.library.Library] = []
-"""Keeps the declarations alive: torch drops the operators of a library that is garbage-collected."""
+"""Keeps the declarations alive: torch drops the operators of a library that is
+garbage-collected.
+"""
 
 
 def _import_torchvision() -> None:
@@ -35,7 +38,8 @@ def _import_torchvision() -> None:
 
 
 with warnings.catch_warnings():
-    # torchvision's image extension does not load either beside a CPU torch; images are decoded by Pillow here.
+    # torchvision's image extension does not load either beside a CPU torch; images are decoded by
+    # Pillow here.
     warnings.filterwarnings("ignore", message="Failed to load image Python extension")
     _import_torchvision()
     import open_clip

@@ -1,10 +1,11 @@
 """Two linear maps that bring frozen image features and frozen text embeddings into one space.
 
-Locked-image tuning (Zhai et al. 2022, arXiv 2111.07991) in closed form, for collections of hundreds of captioned
-photographs, on which gradient-trained contrastive heads overfit. The image side is whitened with shrinkage; the
-singular directions of the cross-covariance with the captions' embeddings, which partial least squares would use,
-are weighted by powers of their singular values. The image map is square and of full rank, so nothing that the
-features hold is lost, and being linear it folds into the image tower's last layer norm and projection.
+Locked-image tuning (Zhai et al. 2022, arXiv 2111.07991) in closed form, for collections of hundreds
+of captioned photographs, on which gradient-trained contrastive heads overfit. The image side is
+whitened with shrinkage; the singular directions of the cross-covariance with the captions'
+embeddings, which partial least squares would use, are weighted by powers of their singular values.
+The image map is square and of full rank, so nothing that the features hold is lost, and being
+linear it folds into the image tower's last layer norm and projection.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from aigi_core.workspace import write_atomic
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """Features to the joint space: ``(features - mean) @ map`` on either side, compared by cosine."""
+    """Features to the joint space: ``(features - mean) @ map`` on either side, compared by
+    cosine.
+    """
 
     image_mean: Float32[np.ndarray, " image_width"]
     image_map: Float32[np.ndarray, "image_width d"]
@@ -52,8 +55,8 @@ class Alignment:
             return cls(**load_file(file))
         except (OSError, SafetensorError, TypeError) as error:
             raise AigiError(
-                f"The demo encoder's text alignment {file} cannot be read ({error}): restore it from the repository, "
-                f"or fit it anew with 'python -m precompute demo --align'."
+                f"The demo encoder's text alignment {file} cannot be read ({error}): restore it"
+                " from the repository, or fit it anew with 'python -m precompute demo --align'."
             ) from error
 
 
@@ -69,22 +72,30 @@ def fit(
 
     Args:
         images: features of n photographs.
-        texts: one or several wordings of their captions, each embedded; the directions of all are averaged.
+        texts: one or several wordings of their captions, each embedded; the directions of all are
+            averaged.
         shrinkage: added to the spectrum of the image covariance, in units of its mean.
-        image_power, text_power: of the singular values (largest = 1) by which each side weights the directions.
+        image_power, text_power: of the singular values (largest = 1) by which each side weights the
+            directions.
 
     Raises:
         AigiError: fewer than two photographs, or values that are not finite.
     """
     if len(images) < 2 or any(len(wording) != len(images) for wording in texts) or not texts:
         raise AigiError(
-            f"An alignment needs at least two photographs with one caption each, it got {len(images)} photographs and "
-            f"{' / '.join(str(len(wording)) for wording in texts) or 'no'} captions."
+            "An alignment needs at least two photographs with one caption each, it got"
+            f" {len(images)} photographs and"
+            f" {' / '.join(str(len(wording)) for wording in texts) or 'no'} captions."
         )
     x, wordings = images.astype(np.float64), [wording.astype(np.float64) for wording in texts]
     if not all(np.isfinite(part).all() for part in (x, *wordings)):
-        raise AigiError("An alignment needs finite features: some of the images' or captions' are not.")
-    image_mean, text_mean = x.mean(axis=0), np.mean([wording.mean(axis=0) for wording in wordings], axis=0)
+        raise AigiError(
+            "An alignment needs finite features: some of the images' or captions' are not."
+        )
+    image_mean, text_mean = (
+        x.mean(axis=0),
+        np.mean([wording.mean(axis=0) for wording in wordings], axis=0),
+    )
     spectrum, axes = np.linalg.eigh(np.cov((x - image_mean).T))
     whiten = (axes * (spectrum.clip(0) + shrinkage * spectrum.mean()) ** -0.5) @ axes.T
     a = unit((x - image_mean) @ whiten)
@@ -96,8 +107,15 @@ def fit(
     text_map = np.pad(vt[: len(s)].T * s**text_power, ((0, 0), (0, len(u) - len(s))))
     image_map /= np.linalg.norm((x - image_mean) @ image_map, axis=1).mean()
     text_map /= np.linalg.norm(unit(wordings[0] - text_mean) @ text_map, axis=1).mean()
-    parts = {"image_mean": image_mean, "image_map": image_map, "text_mean": text_mean, "text_map": text_map}
-    return Alignment(**{name: np.ascontiguousarray(part, np.float32) for name, part in parts.items()})
+    parts = {
+        "image_mean": image_mean,
+        "image_map": image_map,
+        "text_mean": text_mean,
+        "text_map": text_map,
+    }
+    return Alignment(
+        **{name: np.ascontiguousarray(part, np.float32) for name, part in parts.items()}
+    )
 
 
 def unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
@@ -106,9 +124,15 @@ def unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     return rows / np.where(length > 0, length, 1)
 
 
-def ranks(images: Float[np.ndarray, "n d"], texts: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
-    """For each image the rank, from 1, of its own text (the same row) among all texts, by cosine."""
+def ranks(
+    images: Float[np.ndarray, "n d"], texts: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, " n"]:
+    """For each image the rank, from 1, of its own text (the same row) among all texts, by
+    cosine.
+    """
     cosines = unit(images) @ unit(texts).T
     own = np.diag(cosines)[:, None]
-    better: Float[np.ndarray, " n"] = (cosines > own).sum(axis=1) + (np.sum(cosines == own, axis=1) - 1) / 2
+    better: Float[np.ndarray, " n"] = (cosines > own).sum(axis=1) + (
+        np.sum(cosines == own, axis=1) - 1
+    ) / 2
     return better + 1

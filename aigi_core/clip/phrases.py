@@ -1,7 +1,8 @@
 """Lists of phrases in plain text: one phrase a line, ``# category`` lines between them.
 
-The project's own list is ``assets/phrases.txt``; a user's list needs no categories. Reading is lenient where the
-meaning is clear (byte-order marks, line ends of any system, blank lines, doubled phrases) and refuses the rest.
+The project's own list is ``assets/phrases.txt``; a user's list needs no categories. Reading is
+lenient where the meaning is clear (byte-order marks, line ends of any system, blank lines, doubled
+phrases) and refuses the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from aigi_core.errors import AigiError
 OWN_PHRASES = Path(__file__).parents[2] / "assets" / "phrases.txt"
 MAX_PHRASES = 100_000
 MAX_CHARACTERS = 300
-"""Longest phrase, in characters: about four times what fits in CLIP's 77 tokens; encoding checks the tokens."""
+"""Longest phrase, in characters: about four times what fits in CLIP's 77 tokens; encoding checks
+the tokens.
+"""
 MAX_BYTES = 16 * 2**20
 
 
@@ -33,30 +36,36 @@ def read_phrases(path: str | os.PathLike[str] = OWN_PHRASES) -> pd.DataFrame:
     try:
         size = file.stat().st_size
         if not file.is_file():
-            raise AigiError(f"A list of phrases is a text file, {file} is not a file: name a .txt file.")
+            raise AigiError(
+                f"A list of phrases is a text file, {file} is not a file: name a .txt file."
+            )
         if size > MAX_BYTES:
             raise AigiError(
-                f"{file} has {size:,} bytes, a list of phrases may have {MAX_BYTES:,}: split it into several banks."
+                f"{file} has {size:,} bytes, a list of phrases may have {MAX_BYTES:,}: split it"
+                " into several banks."
             )
         content = file.read_bytes()
     except FileNotFoundError as error:
         raise AigiError(f"There is no list of phrases at {file}: check the path.") from error
     except OSError as error:
-        raise AigiError(f"The list of phrases {file} cannot be read ({error.strerror}): check its rights.") from error
+        raise AigiError(
+            f"The list of phrases {file} cannot be read ({error.strerror}): check its rights."
+        ) from error
     return parse_phrases(_decode(content, str(file)), source=str(file))
 
 
 def parse_phrases(text: str | bytes, source: str = "the list of phrases") -> pd.DataFrame:
     """Phrases typed or uploaded by a user.
 
-    A line ``# name`` starts a category (``#`` alone ends it; ``#tag`` without the space is a phrase). White space is
-    folded; of phrases equal but for case and white space the first is kept.
+    A line ``# name`` starts a category (``#`` alone ends it; ``#tag`` without the space is a
+    phrase). White space is folded; of phrases equal but for case and white space the first is kept.
 
     Returns:
         Columns ``text`` and ``category`` (empty where none was given), in the order of the list.
 
     Raises:
-        AigiError: no phrase, more than :data:`MAX_PHRASES`, one longer than :data:`MAX_CHARACTERS`, or not text.
+        AigiError: no phrase, more than :data:`MAX_PHRASES`, one longer than :data:`MAX_CHARACTERS`,
+            or not text.
     """
     if isinstance(text, bytes):
         text = _decode(text, source)
@@ -65,7 +74,8 @@ def parse_phrases(text: str | bytes, source: str = "the list of phrases") -> pd.
         line = " ".join(raw.split())
         if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in line):
             raise AigiError(
-                f"Line {number} of {source} holds control characters: expected plain text, one phrase a line."
+                f"Line {number} of {source} holds control characters: expected plain text, one"
+                " phrase a line."
             )
         if line == "#" or line.startswith("# "):
             category = line[2:]
@@ -75,20 +85,24 @@ def parse_phrases(text: str | bytes, source: str = "the list of phrases") -> pd.
             continue
         if len(line) > MAX_CHARACTERS:
             raise AigiError(
-                f"Line {number} of {source} has {len(line):,} characters, a phrase may have {MAX_CHARACTERS}: "
-                f"put one phrase on each line."
+                f"Line {number} of {source} has {len(line):,} characters, a phrase may have"
+                f" {MAX_CHARACTERS}: put one phrase on each line."
             )
         seen.add(key)
         rows.append((line, category))
         if len(rows) > MAX_PHRASES:
-            raise AigiError(f"{source} has more than {MAX_PHRASES:,} phrases: split it into several banks.")
+            raise AigiError(
+                f"{source} has more than {MAX_PHRASES:,} phrases: split it into several banks."
+            )
     if not rows:
         raise AigiError(f"{source} holds no phrase: write one phrase a line.")
     return pd.DataFrame(rows, columns=["text", "category"])
 
 
 def fold(text: str) -> str:
-    """A text without what does not change its meaning as a phrase: case, white space, width of characters."""
+    """A text without what does not change its meaning as a phrase: case, white space, width of
+    characters.
+    """
     return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip().casefold()
 
 
@@ -97,4 +111,6 @@ def _decode(content: bytes, source: str) -> str:
     try:
         return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise AigiError(f"{source} is not UTF-8 text (byte {error.start:,}): save it as UTF-8.") from error
+        raise AigiError(
+            f"{source} is not UTF-8 text (byte {error.start:,}): save it as UTF-8."
+        ) from error

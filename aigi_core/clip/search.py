@@ -22,8 +22,12 @@ class TextIndex:
     def search(
         self, queries: Float[np.ndarray, "B d"], k: int
     ) -> tuple[Float32[np.ndarray, "B k"], Int[np.ndarray, "B k"]]:
-        """The k rows of largest inner product for each query: products, descending, and row numbers."""
+        """The k rows of largest inner product for each query: products, descending, and row
+        numbers.
+        """
         if not 1 <= k <= len(self):
-            raise AigiError(f"Asked for the {k} nearest of {len(self)} texts: ask for 1 to {len(self)}.")
+            raise AigiError(
+                f"Asked for the {k} nearest of {len(self)} texts: ask for 1 to {len(self)}."
+            )
         products, rows = self._index.search(np.ascontiguousarray(queries, np.float32), k)
         return products, rows

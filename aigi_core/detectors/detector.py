@@ -14,7 +14,14 @@ import safetensors.numpy
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 
-from aigi_core.detectors.features import EmbeddingView, Encoded, FeatureView, HeadsView, ResidualView, view_from_spec
+from aigi_core.detectors.features import (
+    EmbeddingView,
+    Encoded,
+    FeatureView,
+    HeadsView,
+    ResidualView,
+    view_from_spec,
+)
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace, write_atomic
 
@@ -23,7 +30,8 @@ FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """A linear detector on one feature view: fake where ``features @ weights + bias`` exceeds ``threshold``.
+    """A linear detector on one feature view: fake where ``features @ weights + bias`` exceeds
+    ``threshold``.
 
     Attributes:
         view: what it sees; resolved, so that it needs nothing of the workspace it was trained on.
@@ -32,7 +40,8 @@ class Detector:
         threshold: log-odds above which an image is called fake; 0 is a probability of one half.
         C: inverse penalty it was fitted with.
         training_set: generators it was trained on.
-        provenance: JSON-serialisable: workspace digest, encoder, n, protocol, validation scores, tool versions.
+        provenance: JSON-serialisable: workspace digest, encoder, n, protocol, validation scores,
+            tool versions.
     """
 
     view: FeatureView
@@ -48,7 +57,9 @@ class Detector:
         """The training set, as matrices show it."""
         return " + ".join(self.training_set)
 
-    def decision_function(self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, " n"]:
+    def decision_function(
+        self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
+    ) -> Float[np.ndarray, " n"]:
         """Log-odds of being fake for rows of a workspace, or of images just encoded.
 
         Raises:
@@ -62,18 +73,22 @@ class Detector:
         features = np.asarray(features, np.float64)
         if features.ndim != 2 or features.shape[1] != len(self.weights):
             raise AigiError(
-                f"The detector {self.name!r} sees {len(self.weights)} features an image, these have shape "
-                f"{features.shape}: give it images of the encoder it was trained on."
+                f"The detector {self.name!r} sees {len(self.weights)} features an image, these have"
+                f" shape {features.shape}: give it images of the encoder it was trained on."
             )
         scores: np.ndarray = features @ self.weights + self.bias
         return scores
 
-    def predict_proba(self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, " n"]:
+    def predict_proba(
+        self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
+    ) -> Float[np.ndarray, " n"]:
         """Probability of being fake under the model (uncalibrated)."""
         probability: np.ndarray = 0.5 * (1.0 + np.tanh(0.5 * self.decision_function(images, rows)))
         return probability
 
-    def predict(self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Bool[np.ndarray, " n"]:
+    def predict(
+        self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
+    ) -> Bool[np.ndarray, " n"]:
         """True where the detector calls an image fake."""
         return np.asarray(self.decision_function(images, rows) > self.threshold)
 
@@ -81,7 +96,9 @@ class Detector:
         return replace(self, threshold=float(threshold))
 
     def joint_weights(self, images: Encoded) -> Float[np.ndarray, "k d"]:
-        """The weights as directions of the joint space: one row, or one a head (for nearest texts and closeness)."""
+        """The weights as directions of the joint space: one row, or one a head (for nearest texts
+        and closeness).
+        """
         if isinstance(self.view, HeadsView):
             return self.view.joint_weights(images.decomposition, self.weights)
         if isinstance(self.view, ResidualView):
@@ -89,26 +106,36 @@ class Detector:
             return np.asarray(self.weights[:1, None] * direction / np.linalg.norm(direction))
         d = images.embeddings.shape[1]
         full = np.zeros((1, d))
-        full[0, self.view.kept(d) if isinstance(self.view, EmbeddingView) else slice(None)] = self.weights
+        full[0, self.view.kept(d) if isinstance(self.view, EmbeddingView) else slice(None)] = (
+            self.weights
+        )
         return full
 
     def require_encoder(self, images: Encoded) -> None:
-        """Raise AigiError where a workspace was encoded by another model than the one trained on."""
+        """Raise AigiError where a workspace was encoded by another model than the one trained
+        on.
+        """
         mine = self.provenance.get("encoder", {})
         if not mine or not isinstance(images, Workspace):
             return
         theirs = encoder_of(images)
         if mine != theirs:
             raise AigiError(
-                f"The detector {self.name!r} was trained on {_encoder_name(mine)}, the workspace {images.name!r} was "
-                f"encoded with {_encoder_name(theirs)}: encode the images with the detector's encoder."
+                f"The detector {self.name!r} was trained on {_encoder_name(mine)}, the workspace"
+                f" {images.name!r} was encoded with {_encoder_name(theirs)}: encode the images with"
+                " the detector's encoder."
             )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write ``PATH.safetensors`` (arrays) and ``PATH.json`` (everything else); returns the JSON file."""
+        """Write ``PATH.safetensors`` (arrays) and ``PATH.json`` (everything else); returns the JSON
+        file.
+        """
         stem = _stem(path)
         stem.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {"weights": np.ascontiguousarray(self.weights, np.float64), "bias": np.array([self.bias])}
+        arrays = {
+            "weights": np.ascontiguousarray(self.weights, np.float64),
+            "bias": np.array([self.bias]),
+        }
         about = {
             "format": FORMAT,
             "view": self.view.spec(),
@@ -120,7 +147,9 @@ class Detector:
         }
         write_atomic(stem.with_name(stem.name + ".safetensors"), safetensors.numpy.save(arrays))
         file = stem.with_name(stem.name + ".json")
-        write_atomic(file, (json.dumps(about, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode())
+        write_atomic(
+            file, (json.dumps(about, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
+        )
         return file
 
     @classmethod
@@ -135,7 +164,10 @@ class Detector:
             about = json.loads(stem.with_name(stem.name + ".json").read_text("utf-8"))
             arrays = safetensors.numpy.load(stem.with_name(stem.name + ".safetensors").read_bytes())
             if about["format"] != FORMAT:
-                raise AigiError(f"The detector {stem} has format {about['format']}, this program reads {FORMAT}.")
+                raise AigiError(
+                    f"The detector {stem} has format {about['format']}, this program reads"
+                    f" {FORMAT}."
+                )
             if not isinstance(about["training_set"], list) or not about["training_set"]:
                 raise ValueError(f"the training set is {about['training_set']!r}")
             detector = cls(
@@ -149,8 +181,18 @@ class Detector:
             )
             detector._check(int(about["features"]))
         except FileNotFoundError as error:
-            raise AigiError(f"There is no detector at {stem}: {error.filename} is missing.") from error
-        except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, SafetensorError) as error:
+            raise AigiError(
+                f"There is no detector at {stem}: {error.filename} is missing."
+            ) from error
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            IndexError,
+            RecursionError,
+            SafetensorError,
+        ) as error:
             raise AigiError(f"The detector {stem} is damaged ({error}): save it again.") from error
         return detector
 
@@ -159,20 +201,30 @@ class Detector:
         if self.weights.shape != (features,) or not np.isfinite(self.weights).all():
             raise ValueError(f"expected {features} finite weights, got {self.weights.shape}")
         if not np.isfinite([self.bias, self.threshold, self.C]).all() or self.C <= 0:
-            raise ValueError(f"bias {self.bias}, threshold {self.threshold} and C {self.C} must be finite, C positive")
+            raise ValueError(
+                f"bias {self.bias}, threshold {self.threshold} and C {self.C} must be finite, C"
+                " positive"
+            )
         if isinstance(self.view, HeadsView) and not self.view.scales:
             raise ValueError("its heads have no scales")
         encoder = self.provenance.get("encoder", {})
-        if not isinstance(encoder, dict) or not all(isinstance(value, str) for value in encoder.values()):
+        if not isinstance(encoder, dict) or not all(
+            isinstance(value, str) for value in encoder.values()
+        ):
             raise ValueError(f"the encoder is {encoder!r}")
 
 
 def score_detectors(
-    detectors: Sequence[Detector], images: Encoded, rows: Int[np.ndarray, " n"] | None = None, *, block: int = 8192
+    detectors: Sequence[Detector],
+    images: Encoded,
+    rows: Int[np.ndarray, " n"] | None = None,
+    *,
+    block: int = 8192,
 ) -> Float[np.ndarray, "K n"]:
     """Log-odds of all detectors for rows of a workspace (all by default), in blocks of rows.
 
-    Detectors that are linear in the normalised embedding (residuals, removed components) share one product.
+    Detectors that are linear in the normalised embedding (residuals, removed components) share one
+    product.
     """
     joint = [_linear_in_embedding(d.view) for d in detectors]
     for detector in detectors:
@@ -181,9 +233,13 @@ def score_detectors(
     if rows is not None:
         everything = everything[rows]  # numbers, or a mask
     scores = np.empty((len(detectors), len(everything)))
-    views = dict.fromkeys(EmbeddingView() if j else d.view for d, j in zip(detectors, joint, strict=True))
+    views = dict.fromkeys(
+        EmbeddingView() if j else d.view for d, j in zip(detectors, joint, strict=True)
+    )
     for view in views:
-        mine = [k for k, d in enumerate(detectors) if (EmbeddingView() if joint[k] else d.view) == view]
+        mine = [
+            k for k, d in enumerate(detectors) if (EmbeddingView() if joint[k] else d.view) == view
+        ]
         if any(joint[k] for k in mine):
             _require_width(detectors, mine, images)
             weights = np.concatenate([detectors[k].joint_weights(images) for k in mine])
@@ -210,11 +266,13 @@ def _require_width(detectors: Sequence[Detector], which: list[int], images: Enco
         if isinstance(view, ResidualView):
             width = len(view.direction)
         else:
-            width = len(detector.weights) + len(view.without) if isinstance(view, EmbeddingView) else 0
+            width = (
+                len(detector.weights) + len(view.without) if isinstance(view, EmbeddingView) else 0
+            )
         if width != d:
             raise AigiError(
-                f"The detector {detector.name!r} sees embeddings of {width} components, these have {d}: give it "
-                f"images of the encoder it was trained on."
+                f"The detector {detector.name!r} sees embeddings of {width} components, these have"
+                f" {d}: give it images of the encoder it was trained on."
             )
 
 
@@ -225,7 +283,9 @@ def encoder_of(workspace: Workspace) -> dict[str, str]:
 
 
 def _encoder_name(encoder: dict[str, str]) -> str:
-    model, pretrained, weights = (encoder.get(name, "?") for name in ("model", "pretrained", "weights_sha256"))
+    model, pretrained, weights = (
+        encoder.get(name, "?") for name in ("model", "pretrained", "weights_sha256")
+    )
     return f"{model} ({pretrained}, weights {weights[:8]})"
 
 

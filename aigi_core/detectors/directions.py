@@ -1,7 +1,9 @@
-"""Where Newton's method goes next: directions for many logistic regressions on the same rows at once.
+"""Where Newton's method goes next: directions for many logistic regressions on the same rows at
+once.
 
-Wide problems solve for them by conjugate gradients in float32, preconditioned with the rows' leading second moments;
-narrow ones form Hessians. Gradients, and so what a fit converges to, are the caller's.
+Wide problems solve for them by conjugate gradients in float32, preconditioned with the rows'
+leading second moments; narrow ones form Hessians. Gradients, and so what a fit converges to, are
+the caller's.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ _MAX_INNER = 200
 class Gram:
     """Leading second moments of rows, which precondition; one serves all fits on similar rows.
 
-    It only steers how fast a fit converges, never what it converges to, so it may come from other rows than those
-    fitted: the pool's real images, a generator's neighbours, a sample. The leading axes come from a randomised range
-    finder, the rest of the spectrum counts as flat (Frangella, Tropp and Udell 2023, Randomized Nystroem
-    Preconditioning): as good as the whole inverse where spectra fall, at a fraction of its cost.
+    It only steers how fast a fit converges, never what it converges to, so it may come from other
+    rows than those
+    fitted: the pool's real images, a generator's neighbours, a sample. The leading axes come from a
+    randomised range finder, the rest of the spectrum counts as flat (Frangella, Tropp and Udell
+    2023, Randomized Nystroem Preconditioning): as good as the whole inverse where spectra fall, at
+    a fraction of its cost.
     """
 
     def __init__(self, X: Float[Array, "n d"]) -> None:
@@ -40,7 +44,9 @@ class Gram:
         rest = np.einsum("ij,ij->", centred, centred) / len(centred) - self.moments.sum()
         self.rest = max(float(rest), 0.0) / max(d - self.axes.shape[1], 1)
 
-    def precondition(self, residual: Float32[Array, "d B"], curvature: Float32[Array, " B"]) -> Float32[Array, "d B"]:
+    def precondition(
+        self, residual: Float32[Array, "d B"], curvature: Float32[Array, " B"]
+    ) -> Float32[Array, "d B"]:
         """The inverse of ``I + curvature * covariance`` times each column."""
         flat = 1 / (1 + curvature * self.rest)
         leading = 1 / (1 + curvature * self.moments[:, None]) - flat
@@ -50,10 +56,11 @@ class Gram:
 
 
 class Hessians:
-    """Newton's directions from Hessians themselves, bordered by the intercept; each serves as long as it converges.
+    """Newton's directions from Hessians themselves, bordered by the intercept; each serves as long
+    as it converges.
 
-    Hessians are of the rows' precision, systems are solved in float64. Columns whose row weights are proportional, as
-    they are at the start, share one product.
+    Hessians are of the rows' precision, systems are solved in float64. Columns whose row weights
+    are proportional, as they are at the start, share one product.
     """
 
     def __init__(self, Z: Array, precision: type, intercept: bool) -> None:
@@ -62,8 +69,12 @@ class Hessians:
         self.factors: dict[int, Array] = {}
         self.potrf, self.potrs = lapack.get_lapack_funcs(("potrf", "potrs"), dtype=np.float64)
 
-    def directions(self, D: Array, G: Array, h: Array, names: Array, stale: Array) -> tuple[Array, Array]:
-        """Steps [p, K] and [K] of columns called names; those marked stale have their Hessian made afresh."""
+    def directions(
+        self, D: Array, G: Array, h: Array, names: Array, stale: Array
+    ) -> tuple[Array, Array]:
+        """Steps [p, K] and [K] of columns called names; those marked stale have their Hessian made
+        afresh.
+        """
         fresh = [k for k, name in enumerate(names.tolist()) if stale[k] or name not in self.factors]
         if fresh:
             weights = D[:, fresh].astype(self.Z.dtype)
@@ -96,23 +107,39 @@ class Hessians:
         factor: Array
         factor, info = self.potrf(H, overwrite_a=1)
         if info != 0:
-            raise AigiError("The features have no usable second moments: look for enormous values among them.")
+            raise AigiError(
+                "The features have no usable second moments: look for enormous values among them."
+            )
         return factor
 
 
 def conjugate_gradients(
-    Z: Float32[Array, "n p"], D: Array, G: Array, h: Array, norm: Array, eta: Array, intercept: bool, gram: Gram
+    Z: Float32[Array, "n p"],
+    D: Array,
+    G: Array,
+    h: Array,
+    norm: Array,
+    eta: Array,
+    intercept: bool,
+    gram: Gram,
 ) -> tuple[Array, Array]:
     """Newton's direction to a relative residual of eta, with the intercept eliminated."""
     D32 = D.astype(np.float32)
     total = D.sum(axis=0)
     pull = (
-        product(Z.T, D32) / total.astype(np.float32) if intercept else np.zeros((len(G), len(h)), np.float32)
+        product(Z.T, D32) / total.astype(np.float32)
+        if intercept
+        else np.zeros((len(G), len(h)), np.float32)
     )  # D-mean row
     rhs = (-(G - pull * h) / norm).astype(np.float32)
     X = np.zeros_like(rhs)
     which = np.arange(len(h))
-    R, enough, here, curvature = rhs, eta * np.sqrt((rhs * rhs).sum(axis=0)), pull, total.astype(np.float32)
+    R, enough, here, curvature = (
+        rhs,
+        eta * np.sqrt((rhs * rhs).sum(axis=0)),
+        pull,
+        total.astype(np.float32),
+    )
     S = gram.precondition(R, curvature)
     P = S
     rho = (R * S).sum(axis=0)
@@ -121,7 +148,8 @@ def conjugate_gradients(
         if intercept:
             U -= (here * P).sum(axis=0)
         Q = product(Z.T, D32 * U)
-        # Where the intercept is eliminated D'U = 0 by construction, so no second centring is needed.
+        # Where the intercept is eliminated D'U = 0 by construction, so no second centring is
+        # needed.
         Q += P
         alpha = rho / (P * Q).sum(axis=0)
         X[:, which] += alpha * P
@@ -138,7 +166,9 @@ def conjugate_gradients(
         rho = rho_new
     dV = X.astype(np.float64) * norm
     # From the intercept's own row of the Newton system: sum(D) db + D' Z dV = -h.
-    dv = -(h / total) - (pull.astype(np.float64) * dV).sum(axis=0) if intercept else np.zeros_like(h)
+    dv = (
+        -(h / total) - (pull.astype(np.float64) * dV).sum(axis=0) if intercept else np.zeros_like(h)
+    )
     return dV, dv
 
 
@@ -155,7 +185,9 @@ def product(A: Array, B: Array) -> Array:
 
 
 def inverse_spd(matrix: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
-    """Inverse of a symmetric positive definite matrix by Cholesky, in its own precision where that suffices."""
+    """Inverse of a symmetric positive definite matrix by Cholesky, in its own precision where that
+    suffices.
+    """
     potrf, potri = lapack.get_lapack_funcs(("potrf", "potri"), (matrix,))
     factor, info = potrf(matrix, lower=1)
     if info == 0:
@@ -163,7 +195,10 @@ def inverse_spd(matrix: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
     if info != 0:
         if matrix.dtype != np.float64:
             return inverse_spd(matrix.astype(np.float64)).astype(matrix.dtype)
-        raise AigiError("The features have no usable second moments: look for infinite or enormous values among them.")
+        raise AigiError(
+            "The features have no usable second moments: look for infinite or enormous values among"
+            " them."
+        )
     inverse: Array = factor + factor.T  # potrf leaves zeros above the diagonal
     inverse.flat[:: len(inverse) + 1] *= 0.5
     return np.ascontiguousarray(inverse)

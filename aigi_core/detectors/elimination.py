@@ -1,15 +1,18 @@
 """Greedy backward elimination of components, exact at every step (paper, section on components).
 
-At each step the one component leaves whose removal gives the best score of "train on D1, score on D2": accuracy, ties
-by log-loss. A step costs little more than one fit, because
+At each step the one component leaves whose removal gives the best score of "train on D1, score on
+D2": accuracy, ties by log-loss. A step costs little more than one fit, because
 - all candidates are estimated together. To first order the solution without component j moves by
-  ``-(w_j / Hinv_jj) Hinv[:, j]`` (a Newton step; optimal brain surgeon), and all scores are one pass over
-  ``Hinv @ X_score.T``; that matrix, ``Hinv`` and ``Hinv @ X.T`` take rank-one downdates when a component leaves;
-- candidates that this cannot tell from the leader are estimated to second order, where it matters: at the images whose
-  verdict is in doubt, and in their mean log-loss. The second order also makes up for a Hessian some removals old;
-- candidates still in doubt, and in any case the chosen one, are fitted exactly, so that every reported score is that of
-  an exactly trained detector. Estimates are float32; gradients of exact fits are float64.
-An estimate's error is bounded by the next power of the relative correction rho, times a factor learnt from exact fits.
+  ``-(w_j / Hinv_jj) Hinv[:, j]`` (a Newton step; optimal brain surgeon), and all scores are one
+  pass over ``Hinv @ X_score.T``; that matrix, ``Hinv`` and ``Hinv @ X.T`` take rank-one downdates
+  when a component leaves;
+- candidates that this cannot tell from the leader are estimated to second order, where it matters:
+  at the images whose verdict is in doubt, and in their mean log-loss. The second order also makes
+  up for a Hessian some removals old;
+- candidates still in doubt, and in any case the chosen one, are fitted exactly, so that every
+  reported score is that of an exactly trained detector. Estimates are float32; gradients of exact
+  fits are float64. An estimate's error is bounded by the next power of the relative correction rho,
+  times a factor learnt from exact fits.
 """
 
 from __future__ import annotations
@@ -45,7 +48,9 @@ _SAFETY = 3.0
 _FIRST_ERRORS = (0.5, 0.1, 0.3, 0.05)
 """Errors to reckon with before any was seen (see :class:`Race`)."""
 _LEAST_ERRORS = (0.05, 0.01, 0.03, 0.005)
-"""And at the least: those fitted lately may all have been easy ones, whose errors drown in rounding."""
+"""And at the least: those fitted lately may all have been easy ones, whose errors drown in
+rounding.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +61,8 @@ class Elimination:
         removed: [r] component numbers in the order of their removal.
         accuracy, log_loss: [r + 1] on the scoring rows, both classes alike where balanced.
         gradient_norm: [r + 1] of the objective at each reported detector.
-        tied: [r] how many candidates shared the chosen one's accuracy, those out of the running as estimated.
+        tied: [r] how many candidates shared the chosen one's accuracy, those out of the running as
+            estimated.
         d: components at the start; C: inverse penalty; n_train, n_score: rows.
     """
 
@@ -96,22 +102,31 @@ def eliminate(
     patience: int | None = None,
     progress: Progress | None = None,
 ) -> Elimination:
-    """Remove components one by one, each time the one whose removal scores best, down to ``keep`` of them.
+    """Remove components one by one, each time the one whose removal scores best, down to ``keep``
+    of them.
 
     Args:
         X, y: rows trained on. X_score, y_score: rows scored (fake = 1, real = 0).
-        class_weight: ``"balanced"`` gives both classes the same total weight, in training and in scores.
-        patience: stop once this many removals in a row have not bettered the best score; None goes to the end.
+        class_weight: ``"balanced"`` gives both classes the same total weight, in training and in
+            scores.
+        patience: stop once this many removals in a row have not bettered the best score; None goes
+            to the end.
 
     Raises:
-        AigiError: as :func:`~aigi_core.detectors.logistic.fit_logistic`; or the scoring rows do not fit.
+        AigiError: as :func:`~aigi_core.detectors.logistic.fit_logistic`; or the scoring rows do not
+            fit.
     """
     X_score = np.ascontiguousarray(X_score, np.float64)
     X = np.ascontiguousarray(X, np.float64)
     if X_score.ndim != 2 or X.ndim != 2 or X_score.shape[1] != X.shape[1] or not len(X_score):
-        raise AigiError(f"Rows to score have shape {X_score.shape}, rows to train on {X.shape}: widths must agree.")
+        raise AigiError(
+            f"Rows to score have shape {X_score.shape}, rows to train on {X.shape}: widths must"
+            " agree."
+        )
     if not np.isfinite(X_score).all():
-        raise AigiError("The rows to score hold NaN or infinity: leave those images out or encode them again.")
+        raise AigiError(
+            "The rows to score hold NaN or infinity: leave those images out or encode them again."
+        )
     d = X.shape[1]
     if not 1 <= keep <= d:
         raise AigiError(f"Between 1 and {d} components can be kept, not {keep}.")
@@ -121,7 +136,9 @@ def eliminate(
     fake = np.asarray(y_score) > 0
     points = _points(fake) if class_weight == "balanced" else (1, 1)
     order = np.argsort(~fake, kind="stable")  # fakes first: each class is one block of columns
-    state = _State(X, np.asarray(y, np.float64), X_score[order], fake[order], points, C, weight, fit_intercept)
+    state = _State(
+        X, np.asarray(y, np.float64), X_score[order], fake[order], points, C, weight, fit_intercept
+    )
     removed: list[int] = []
     tied: list[int] = []
     curve = [state.score()]
@@ -139,12 +156,22 @@ def eliminate(
             break
     right, negative_loss, norm = (np.array(column) for column in zip(*curve, strict=True))
     return Elimination(
-        np.array(removed, int), right / state.points.sum(), -negative_loss, norm, np.array(tied, int), d, float(C), len(X), len(X_score)
-    )  # fmt: skip
+        np.array(removed, int),
+        right / state.points.sum(),
+        -negative_loss,
+        norm,
+        np.array(tied, int),
+        d,
+        float(C),
+        len(X),
+        len(X_score),
+    )
 
 
 def _points(fake: Bool[Array, " m"]) -> tuple[int, int]:
-    """What a fake and a real image count for so that both classes count alike: whole numbers, for equal scores to tie."""
+    """What a fake and a real image count for so that both classes count alike: whole numbers, for
+    equal scores to tie.
+    """
     fakes, reals = int(fake.sum()), int((~fake).sum())
     common = gcd(fakes, reals)
     return (reals // common, fakes // common) if fakes and reals else (1, 1)
@@ -153,8 +180,8 @@ def _points(fake: Bool[Array, " m"]) -> tuple[int, int]:
 class _State:
     """The current exact solution, and what estimates its neighbours.
 
-    Solutions are [p + 1] with the intercept last. Between fresh Hessians removed components stay in place: the
-    downdated inverse has a zero row and column there, so they move no more.
+    Solutions are [p + 1] with the intercept last. Between fresh Hessians removed components stay in
+    place: the downdated inverse has a zero row and column there, so they move no more.
     """
 
     def __init__(
@@ -198,7 +225,9 @@ class _State:
         return self._solution(theta, f, r, np.append(self.X.T @ r + theta[:-1], r.sum()))
 
     def _near(self, known: Solution, theta: Array) -> Solution:
-        """By what changes from a solution known exactly: the smaller that is, the more exact in float32."""
+        """By what changes from a solution known exactly: the smaller that is, the more exact in
+        float32.
+        """
         move = theta - known.theta
         f = known.f + self.rows @ move.astype(self.rows.dtype)
         r = self._residuals(f)
@@ -221,7 +250,9 @@ class _State:
         return right, -float(self.share @ log_loss(self.m, self.fake)), self.here.norm
 
     def remove_best(self) -> tuple[int, int]:
-        """Remove the component whose absence scores best; returns its number and how many tied in accuracy."""
+        """Remove the component whose absence scores best; returns its number and how many tied in
+        accuracy.
+        """
         if self.age >= _BLOCK or self.alive.sum() <= _NARROW:
             self._refresh()
         self.age += 1
@@ -243,15 +274,22 @@ class _State:
         return int(self.numbers[leader]), int((race.right == race.right[leader]).sum())
 
     def _refresh(self) -> None:
-        """Drop removed columns; compute afresh the inverse Hessian and how scoring rows answer to each component."""
+        """Drop removed columns; compute afresh the inverse Hessian and how scoring rows answer to
+        each component.
+        """
         if not self.alive.all():
             kept = np.flatnonzero(np.append(self.alive, True))
-            self.X, self.T, self.numbers = (a.take(kept[:-1], axis=-1) for a in (self.X, self.T, self.numbers))
-            self.here = replace(self.here, theta=self.here.theta[kept], gradient=self.here.gradient[kept])
+            self.X, self.T, self.numbers = (
+                a.take(kept[:-1], axis=-1) for a in (self.X, self.T, self.numbers)
+            )
+            self.here = replace(
+                self.here, theta=self.here.theta[kept], gradient=self.here.gradient[kept]
+            )
             self.alive = np.ones(len(self.numbers), bool)
         p = len(self.numbers)
         curvature = self.curvature = self.second
-        # float32 carries the inverse as long as the Hessian's condition (at most about its trace) leaves it digits.
+        # float32 carries the inverse as long as the Hessian's condition (at most about its trace)
+        # leaves it digits.
         trace = float(curvature @ np.einsum("ij,ij->i", self.X, self.X))
         dtype = np.float32 if trace < 1e5 else np.float64
         self.rows, self.score_rows = (np.ones((len(A), p + 1), dtype) for A in (self.X, self.T))
@@ -273,13 +311,15 @@ class _State:
         """First-order solutions of all candidates and what their scores can be."""
         p, dtype = len(self.numbers), self.inverse.dtype
         step = np.zeros(p, dtype)
-        step[self.alive] = -self.here.theta[:p][self.alive] / np.diagonal(self.inverse)[:p][self.alive]
+        step[self.alive] = (
+            -self.here.theta[:p][self.alive] / np.diagonal(self.inverse)[:p][self.alive]
+        )
         margins = self.answers[:p] * step[:, None]
         size = np.maximum(margins.max(axis=1), -margins.min(axis=1)).astype(np.float64)
         margins += self.m.astype(dtype)
         margins *= self.sign.astype(dtype)
-        # rho: the second-order correction relative to the first-order move, in the norm of the Hessian. It has a part
-        # from the Hessian's age and one from the loss's third derivative.
+        # rho: the second-order correction relative to the first-order move, in the norm of the
+        # Hessian. It has a part from the Hessian's age and one from the loss's third derivative.
         second, third = self.second, self.third
         square = np.square(self.own_answers[:p])
         energy = square @ second.astype(dtype)
@@ -294,16 +334,21 @@ class _State:
         return race
 
     def _loss_answers(self) -> tuple[Array, Array]:
-        """How the mean log-loss answers to each coefficient's gradient, [p + 1], and to each training margin's, [n]."""
-        slopes = (-self.sign / (1 + np.exp(self.m * self.sign)) * self.share).astype(self.inverse.dtype)
+        """How the mean log-loss answers to each coefficient's gradient, [p + 1], and to each
+        training margin's, [n].
+        """
+        slopes = (-self.sign / (1 + np.exp(self.m * self.sign)) * self.share).astype(
+            self.inverse.dtype
+        )
         answer = self.answers @ slopes
         return answer, self.rows @ answer
 
     def _correct(self, race: Race, columns: Array, answer: Array, own_answer: Array) -> None:
         """Second-order estimates of these candidates: of margins in doubt and of the mean log-loss.
 
-        With u = X d the first-order move of training margins, the solution moves on by ``-Hinv X'q`` in the subspace
-        without the candidate, where ``q = (D_now - D_then) u + D'_now u^2 / 2``.
+        With u = X d the first-order move of training margins, the solution moves on by ``-Hinv
+        X'q`` in the subspace without the candidate, where ``q = (D_now - D_then) u + D'_now u^2 /
+        2``.
         """
         dtype, step = self.inverse.dtype, race.step[columns]
         second, third = self.second, self.third
@@ -312,11 +357,15 @@ class _State:
         q += (second - self.curvature).astype(dtype)
         q *= u
         # Projection off the candidate's own column: a change of its step.
-        extra = np.einsum("jn,jn->j", self.own_answers[columns], q) / np.diagonal(self.inverse)[columns]
+        extra = (
+            np.einsum("jn,jn->j", self.own_answers[columns], q) / np.diagonal(self.inverse)[columns]
+        )
         loss = race.loss[columns] + extra * answer[columns] - q @ own_answer
         margins = race.margins[columns]
         doubtful = np.flatnonzero((np.abs(margins) <= race.bound[columns, None]).any(axis=0))
-        move = self.answers[np.ix_(columns, doubtful)] * extra[:, None] - q @ (self.rows @ self.answers[:, doubtful])
+        move = self.answers[np.ix_(columns, doubtful)] * extra[:, None] - q @ (
+            self.rows @ self.answers[:, doubtful]
+        )
         margins[:, doubtful] += move * self.sign[doubtful].astype(dtype)
         race.learn(columns, np.abs(move).max(axis=1, initial=0), np.abs(loss - race.loss[columns]))
         race.record(columns, margins, order=2)
@@ -326,17 +375,19 @@ class _State:
     def _newton(self, gradient: Array, column: int) -> Array:
         """Inverse Hessian times gradient [p + 1], in the subspace without this column."""
         size = float(np.linalg.norm(gradient)) or 1.0  # a zero gradient asks for no step
-        out: Array = (self.inverse @ (gradient / size).astype(self.inverse.dtype)).astype(np.float64)
+        out: Array = (self.inverse @ (gradient / size).astype(self.inverse.dtype)).astype(
+            np.float64
+        )
         out -= self.inverse[:, column] * (out[column] / self.inverse[column, column])
         out[column] = 0
         return size * out
 
     def _fit(self, race: Race, column: int) -> None:
-        """The exact solution without this column: quasi-Newton from the inverse at hand (L-BFGS, Nocedal 1980), or else
-        from scratch.
+        """The exact solution without this column: quasi-Newton from the inverse at hand (L-BFGS,
+        Nocedal 1980), or else from scratch.
 
-        Margins and gradient are computed in float64 once, nearby; from there on their changes are so small that float32
-        gives them to float64's rounding.
+        Margins and gradient are computed in float64 once, nearby; from there on their changes are
+        so small that float32 gives them to float64's rounding.
         """
         theta = self.here.theta + race.step[column] * self.inverse[column]
         theta[column] = 0.0
@@ -368,7 +419,9 @@ class _State:
         race.settle(column, scores * self.sign)
         race.solutions[column] = there, scores
 
-    def _two_loops(self, gradient: Array, pairs: list[tuple[Array, Array, float]], column: int) -> Array:
+    def _two_loops(
+        self, gradient: Array, pairs: list[tuple[Array, Array, float]], column: int
+    ) -> Array:
         q, shares = gradient.copy(), []
         for step, change, scale in reversed(pairs):
             shares.append(scale * float(step @ q))
@@ -382,7 +435,12 @@ class _State:
         kept = np.flatnonzero(self.alive)
         init = LogisticFit(start[kept][None], start[-1:], np.zeros(1), np.zeros(1, int))
         fit = fit_logistic(
-            self.X[:, kept], self.y, self.C, sample_weight=self.weight, fit_intercept=self.intercept, init=init
+            self.X[:, kept],
+            self.y,
+            self.C,
+            sample_weight=self.weight,
+            fit_intercept=self.intercept,
+            init=init,
         )
         theta = np.zeros(len(start))
         theta[kept], theta[-1] = fit.weights[0], fit.intercept[0]
@@ -394,6 +452,10 @@ class _State:
         self._arrive(solution, scores)
         own, pivot = self.inverse[column].copy(), self.inverse[column, column]
         ger = blas.sger if self.inverse.dtype == np.float32 else blas.dger
-        self.answers = ger(-1 / pivot, self.answers[column].copy(), own, a=self.answers.T, overwrite_a=1).T
-        self.own_answers = ger(-1 / pivot, self.own_answers[column].copy(), own, a=self.own_answers.T, overwrite_a=1).T
+        self.answers = ger(
+            -1 / pivot, self.answers[column].copy(), own, a=self.answers.T, overwrite_a=1
+        ).T
+        self.own_answers = ger(
+            -1 / pivot, self.own_answers[column].copy(), own, a=self.own_answers.T, overwrite_a=1
+        ).T
         self.inverse = ger(-1 / pivot, own, own, a=self.inverse.T, overwrite_a=1).T

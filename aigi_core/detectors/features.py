@@ -1,7 +1,8 @@
 """Feature views: which numbers of an image a detector sees.
 
-A view is a small value that turns encoded images (a workspace, or arrays just encoded) into a float64 matrix, rows by
-features. Views are registered by ``kind``, so that a saved detector can name its own; a new view is one class here.
+A view is a small value that turns encoded images (a workspace, or arrays just encoded) into a
+float64 matrix, rows by features. Views are registered by ``kind``, so that a saved detector can
+name its own; a new view is one class here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ Head = tuple[int, int]
 
 
 class Encoded(Protocol):
-    """What a view reads. A :class:`~aigi_core.workspace.Workspace` is one; so is :class:`EncodedImages`."""
+    """What a view reads. A :class:`~aigi_core.workspace.Workspace` is one; so is
+    :class:`EncodedImages`.
+    """
 
     @property
     def embeddings(self) -> np.ndarray: ...
@@ -47,16 +50,22 @@ class EncodedImages:
 
 @dataclass(frozen=True)
 class FeatureView(ABC):
-    """Base of all views. Values of fields are JSON-serialisable, so that a view is named by its ``spec``."""
+    """Base of all views. Values of fields are JSON-serialisable, so that a view is named by its
+    ``spec``.
+    """
 
     kind: ClassVar[str]
 
     @abstractmethod
-    def matrix(self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n p"]:
+    def matrix(
+        self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
+    ) -> Float[np.ndarray, "n p"]:
         """Features of these rows (all by default), float64; AigiError where a row has none."""
 
     def resolve(self, workspace: Workspace) -> FeatureView:
-        """The same view with everything that it takes from a workspace's training rows written into it."""
+        """The same view with everything that it takes from a workspace's training rows written into
+        it.
+        """
         del workspace
         return self
 
@@ -75,18 +84,26 @@ def register(view: type[FeatureView]) -> type[FeatureView]:
 
 
 def view_from_spec(spec: dict[str, Any]) -> FeatureView:
-    """Build a view from its :meth:`FeatureView.spec`; raises AigiError for an unknown kind, field or value."""
+    """Build a view from its :meth:`FeatureView.spec`; raises AigiError for an unknown kind, field
+    or value.
+    """
     kind = spec.get("kind") if isinstance(spec, dict) else None
     if not isinstance(kind, str) or kind not in VIEWS:
         raise AigiError(f"There is no feature view {kind!r}; there are {', '.join(VIEWS)}.")
     try:
-        return VIEWS[kind](**{name: _frozen(value) for name, value in spec.items() if name != "kind"})
+        return VIEWS[kind](
+            **{name: _frozen(value) for name, value in spec.items() if name != "kind"}
+        )
     except TypeError as error:
-        raise AigiError(f"The feature view {kind!r} does not fit this version ({error}): train it again.") from error
+        raise AigiError(
+            f"The feature view {kind!r} does not fit this version ({error}): train it again."
+        ) from error
 
 
 def _whole(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in values)
+    return all(
+        isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in values
+    )
 
 
 def _frozen(value: Any) -> Any:
@@ -98,7 +115,8 @@ def _frozen(value: Any) -> Any:
 class EmbeddingView(FeatureView):
     """The joint-space embedding, L2-normalised by default, optionally without some components.
 
-    Components are dropped after normalisation, so that the others keep their values (paper, section on components).
+    Components are dropped after normalisation, so that the others keep their values (paper, section
+    on components).
     """
 
     kind: ClassVar[str] = "embedding"
@@ -106,16 +124,25 @@ class EmbeddingView(FeatureView):
     without: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.normalise, bool) or not isinstance(self.without, tuple) or not _whole(self.without):
+        if (
+            not isinstance(self.normalise, bool)
+            or not isinstance(self.without, tuple)
+            or not _whole(self.without)
+        ):
             raise AigiError(
-                f"An embedding is seen normalised or not, without components named by number; got normalise = "
-                f"{self.normalise!r}, without = {self.without!r}."
+                "An embedding is seen normalised or not, without components named by number; got"
+                f" normalise = {self.normalise!r}, without = {self.without!r}."
             )
 
-    def matrix(self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n p"]:
+    def matrix(
+        self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
+    ) -> Float[np.ndarray, "n p"]:
         X = _take(images.embeddings, rows)
         if X.ndim != 2 or X.dtype.kind not in "fiu":
-            raise AigiError(f"Embeddings must be numbers [images, components], got {X.dtype} of shape {X.shape}.")
+            raise AigiError(
+                f"Embeddings must be numbers [images, components], got {X.dtype} of shape"
+                f" {X.shape}."
+            )
         X = X.astype(np.float64)
         if self.normalise:
             X /= _norms(X, images, rows)[:, None]
@@ -127,7 +154,8 @@ class EmbeddingView(FeatureView):
         """Numbers of the components seen, of d."""
         if self.without and (min(self.without) < 0 or max(self.without) >= d):
             raise AigiError(
-                f"A component to leave out must lie in 0..{d - 1}, got {min(self.without)}..{max(self.without)}."
+                f"A component to leave out must lie in 0..{d - 1}, got"
+                f" {min(self.without)}..{max(self.without)}."
             )
         kept = np.setdiff1d(np.arange(d), self.without)
         if not len(kept):
@@ -138,16 +166,20 @@ class EmbeddingView(FeatureView):
 @register
 @dataclass(frozen=True)
 class HeadsView(FeatureView):
-    """Direct contributions of chosen heads to the embedding (Gandelsman et al. 2024), in exact head_width-d form.
+    """Direct contributions of chosen heads to the embedding (Gandelsman et al. 2024), in exact
+    head_width-d form.
 
-    A head's contribution is ``z @ M / std``, with ``M = head_maps[layer, head]`` and the image's own ``std`` of the
-    final layer norm; relative to the embedding it is divided by the embedding's norm. Its d columns have rank
-    head_width: with ``M' = Q R'`` (QR), ``z @ R`` has the same inner products, hence the same L2-regularised detectors.
+    A head's contribution is ``z @ M / std``, with ``M = head_maps[layer, head]`` and the image's
+    own ``std`` of the final layer norm; relative to the embedding it is divided by the embedding's
+    norm. Its d columns have rank
+    head_width: with ``M' = Q R'`` (QR), ``z @ R`` has the same inner products, hence the same
+    L2-regularised detectors.
 
     Attributes:
         heads: (layer, index) pairs, concatenated in this order.
-        scales: one factor a head, which gives it a mean norm of 1 over the workspace's training rows so that the
-            penalty treats heads alike; empty means: take them from the workspace at hand.
+        scales: one factor a head, which gives it a mean norm of 1 over the workspace's training
+            rows so that the penalty treats heads alike; empty means: take them from the workspace
+            at hand.
     """
 
     kind: ClassVar[str] = "heads"
@@ -158,13 +190,18 @@ class HeadsView(FeatureView):
         pairs = isinstance(self.heads, tuple) and all(
             isinstance(h, tuple) and len(h) == 2 and _whole(h) for h in self.heads
         )
-        if not pairs or (self.scales and (len(self.scales) != len(self.heads) or not np.isfinite(self.scales).all())):
+        if not pairs or (
+            self.scales
+            and (len(self.scales) != len(self.heads) or not np.isfinite(self.scales).all())
+        ):
             raise AigiError(
-                f"Heads are named (layer, index), each with one finite scale or all without; got {self.heads!r} with "
-                f"scales {self.scales!r}."
+                "Heads are named (layer, index), each with one finite scale or all without; got"
+                f" {self.heads!r} with scales {self.scales!r}."
             )
 
-    def matrix(self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n p"]:
+    def matrix(
+        self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
+    ) -> Float[np.ndarray, "n p"]:
         view = self if self.scales else self._resolved(images)
         norms = embedding_norms(images, rows)
         blocks = [
@@ -178,7 +215,10 @@ class HeadsView(FeatureView):
 
     def _resolved(self, images: Encoded) -> HeadsView:
         if not isinstance(images, Workspace):
-            raise AigiError("This view of heads has no scales yet: resolve it on the workspace that it is trained on.")
+            raise AigiError(
+                "This view of heads has no scales yet: resolve it on the workspace that it is"
+                " trained on."
+            )
         if not self.heads:
             raise AigiError("No head was chosen: name at least one as (layer, index).")
         return replace(self, scales=tuple(head_scale(images, head) for head in self.heads))
@@ -186,8 +226,8 @@ class HeadsView(FeatureView):
     def joint_weights(
         self, decomposition: dict[str, np.ndarray], weights: Float[np.ndarray, " p"]
     ) -> Float[np.ndarray, "k d"]:
-        """A detector's weights as one direction of the joint space a head (its share of the logit is their product
-        with the head's contribution relative to the embedding)."""
+        """A detector's weights as one direction of the joint space a head (its share of the logit
+        is their product with the head's contribution relative to the embedding)."""
         maps = decomposition["head_maps"]
         parts = np.split(np.asarray(weights, np.float64), len(self.heads))
         directions = [
@@ -200,7 +240,9 @@ class HeadsView(FeatureView):
 @register
 @dataclass(frozen=True)
 class ResidualView(FeatureView):
-    """One feature: the cosine between the embedding and a residual direction (paper, equation of resid_g)."""
+    """One feature: the cosine between the embedding and a residual direction (paper, equation of
+    resid_g).
+    """
 
     kind: ClassVar[str] = "residual"
     direction: tuple[float, ...] = ()
@@ -208,13 +250,20 @@ class ResidualView(FeatureView):
     def __post_init__(self) -> None:
         length = np.linalg.norm(np.asarray(self.direction, np.float64))
         if not 0 < length < np.inf:
-            raise AigiError(f"A residual is a direction of finite length above zero, this one has length {length:g}.")
+            raise AigiError(
+                "A residual is a direction of finite length above zero, this one has length"
+                f" {length:g}."
+            )
 
-    def matrix(self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n p"]:
+    def matrix(
+        self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
+    ) -> Float[np.ndarray, "n p"]:
         X = EmbeddingView().matrix(images, rows)
         direction = np.asarray(self.direction, np.float64)
         if direction.shape != X.shape[1:]:
-            raise AigiError(f"The residual has {len(direction)} components, these embeddings have {X.shape[1]}.")
+            raise AigiError(
+                f"The residual has {len(direction)} components, these embeddings have {X.shape[1]}."
+            )
         return (X @ (direction / np.linalg.norm(direction)))[:, None]
 
 
@@ -224,20 +273,36 @@ def head_features(
     rows: Int[np.ndarray, " n"] | None = None,
     norms: Float[np.ndarray, " n"] | None = None,
 ) -> Float[np.ndarray, "n head_width"]:
-    """One head's contribution relative to the embedding, unscaled, in exact head_width-d form (see HeadsView)."""
+    """One head's contribution relative to the embedding, unscaled, in exact head_width-d form (see
+    HeadsView).
+    """
     layers, per_layer = images.heads.shape[:2]
     layer, index = head
     if not (0 <= layer < layers and 0 <= index < per_layer):
-        raise AigiError(f"There is no head {head}: layers are 0..{layers - 1}, heads 0..{per_layer - 1}.")
+        raise AigiError(
+            f"There is no head {head}: layers are 0..{layers - 1}, heads 0..{per_layer - 1}."
+        )
     if norms is None:
         norms = embedding_norms(images, rows)
     z = _take(images.heads[layer, index], rows).astype(np.float64)
-    ln_post, maps = _take(images.ln_post, rows), images.decomposition.get("head_maps", np.empty((0, 0, 0, 0)))
-    shapes = {"head contexts": z.shape, "statistics of the layer norm": ln_post.shape, "maps of heads": maps.shape}
+    ln_post, maps = (
+        _take(images.ln_post, rows),
+        images.decomposition.get("head_maps", np.empty((0, 0, 0, 0))),
+    )
+    shapes = {
+        "head contexts": z.shape,
+        "statistics of the layer norm": ln_post.shape,
+        "maps of heads": maps.shape,
+    }
     n = len(norms)
-    if z.shape != (n, maps.shape[2]) or ln_post.shape != (n, 2) or maps.shape[:2] != (layers, per_layer):
+    if (
+        z.shape != (n, maps.shape[2])
+        or ln_post.shape != (n, 2)
+        or maps.shape[:2] != (layers, per_layer)
+    ):
         raise AigiError(
-            f"The features of {n} images' heads do not belong together ({shapes}): encode the images again with one model."
+            f"The features of {n} images' heads do not belong together ({shapes}): encode the"
+            " images again with one model."
         )
     std = ln_post[:, 1].astype(np.float64)
     R: np.ndarray = _triangle(maps[layer, index])
@@ -247,20 +312,26 @@ def head_features(
 
 
 def _triangle(head_map: Float[np.ndarray, "head_width d"]) -> Float[np.ndarray, "r head_width"]:
-    """R of the map's QR decomposition: contributions and ``z @ R.T`` have the same inner products."""
+    """R of the map's QR decomposition: contributions and ``z @ R.T`` have the same inner
+    products.
+    """
     R: np.ndarray = np.linalg.qr(head_map.astype(np.float64).T, mode="r")  # type: ignore[assignment]
     return R
 
 
 def head_scale(workspace: Workspace, head: Head) -> float:
-    """One over the mean norm of a head's features over all training rows of a workspace (1 for a silent head)."""
+    """One over the mean norm of a head's features over all training rows of a workspace (1 for a
+    silent head).
+    """
     return _head_scale(workspace, head)
 
 
 @lru_cache(maxsize=4096)
 def _head_scale(workspace: Workspace, head: Head) -> float:
     rows = np.flatnonzero(workspace.domains.split == "train")
-    mean = float(np.linalg.norm(head_features(workspace, head, rows, _train_norms(workspace)), axis=1).mean())
+    mean = float(
+        np.linalg.norm(head_features(workspace, head, rows, _train_norms(workspace)), axis=1).mean()
+    )
     return 1.0 / mean if mean > 0 else 1.0
 
 
@@ -280,12 +351,18 @@ def _take(array: np.ndarray, rows: Sequence[int] | np.ndarray | None) -> np.ndar
     return np.asarray(array if rows is None else array[rows])
 
 
-def embedding_norms(images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, " n"]:
-    """Lengths of the embeddings of these rows (all by default); AigiError, naming the image, for zero or no number."""
+def embedding_norms(
+    images: Encoded, rows: Int[np.ndarray, " n"] | None = None
+) -> Float[np.ndarray, " n"]:
+    """Lengths of the embeddings of these rows (all by default); AigiError, naming the image, for
+    zero or no number.
+    """
     return _norms(_take(images.embeddings, rows).astype(np.float64), images, rows)
 
 
-def _norms(X: Float[np.ndarray, "n d"], images: Encoded, rows: np.ndarray | None) -> Float[np.ndarray, " n"]:
+def _norms(
+    X: Float[np.ndarray, "n d"], images: Encoded, rows: np.ndarray | None
+) -> Float[np.ndarray, " n"]:
     norms: np.ndarray = np.linalg.norm(X, axis=1)
     good = np.isfinite(norms) & (norms > 0)
     if not good.all():
@@ -307,5 +384,6 @@ def _blame(bad: np.ndarray, images: Encoded, rows: np.ndarray | None, what: str)
         image = images.images.iloc[row]
         where = f"{image['path']!r} ({image['generator'] or 'real, pool ' + image['pool']})"
     raise AigiError(
-        f"The features of image {where} are {what} ({int(bad.sum())} such images): encode it again, or leave it out."
+        f"The features of image {where} are {what} ({int(bad.sum())} such images): encode it again,"
+        " or leave it out."
     )

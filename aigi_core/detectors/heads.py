@@ -1,9 +1,10 @@
 """Detectors on attention heads: every head alone, the best together, and joint forward selection.
 
-Each head's direct contribution to the embedding is a feature set of its own, used in exact head_width-d form (see
-:class:`~aigi_core.detectors.features.HeadsView`). As in the paper a head is trained on one generator and scored on the
-validation split of another, and the three best are concatenated. Forward selection goes beyond the paper: it asks which
-head adds most to those already chosen.
+Each head's direct contribution to the embedding is a feature set of its own, used in exact
+head_width-d form (see
+:class:`~aigi_core.detectors.features.HeadsView`). As in the paper a head is trained on one
+generator and scored on the validation split of another, and the three best are concatenated.
+Forward selection goes beyond the paper: it asks which head adds most to those already chosen.
 """
 
 from __future__ import annotations
@@ -14,8 +15,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from aigi_core.detectors.features import Head, HeadsView, all_heads, embedding_norms, head_features, head_scale
-from aigi_core.detectors.protocol import Chosen, Protocol, TrainingSet, as_names, run_protocol, validation_scores
+from aigi_core.detectors.features import (
+    Head,
+    HeadsView,
+    all_heads,
+    embedding_norms,
+    head_features,
+    head_scale,
+)
+from aigi_core.detectors.protocol import (
+    Chosen,
+    Protocol,
+    TrainingSet,
+    as_names,
+    run_protocol,
+    validation_scores,
+)
 from aigi_core.errors import AigiError
 from aigi_core.resampling import wilson
 from aigi_core.workspace import Workspace
@@ -30,9 +45,9 @@ class HeadScores:
     """Every head alone, for a (train, validate) pair of generators.
 
     Attributes:
-        table: one row a head, best first: layer, index, C, accuracy (balanced over the classes where the protocol is)
-            with its interval (low, high), log_loss.
-        train_on, validate_on: generators. n_train, n_val: rows trained on and scored.
+        table: one row a head, best first: layer, index, C, accuracy (balanced over the classes
+            where the protocol is) with its interval (low, high), log_loss. train_on, validate_on:
+            generators. n_train, n_val: rows trained on and scored.
     """
 
     table: pd.DataFrame
@@ -42,7 +57,9 @@ class HeadScores:
     n_val: int
 
     def top(self, k: int = 3) -> tuple[Head, ...]:
-        """The k best heads (accuracy, then lower log-loss, then lower layer and index), best first."""
+        """The k best heads (accuracy, then lower log-loss, then lower layer and index), best
+        first.
+        """
         if not 1 <= k <= len(self.table):
             raise AigiError(f"Between 1 and {len(self.table)} heads can be chosen, not {k}.")
         rows = self.table.head(k)
@@ -62,9 +79,11 @@ def score_heads(
     heads: Sequence[Head] | None = None,
     progress: Progress | None = None,
 ) -> HeadScores:
-    """Logistic regression on each head alone, trained on one generator and scored on another's validation split.
+    """Logistic regression on each head alone, trained on one generator and scored on another's
+    validation split.
 
-    C is chosen on the training generator's own validation split; the model scored is that of the training split.
+    C is chosen on the training generator's own validation split; the model scored is that of the
+    training split.
 
     Raises:
         AigiError: both generators are the same, unknown, or without images of a class in a split.
@@ -75,13 +94,25 @@ def score_heads(
     for done, head in enumerate(wanted, 1):
         blocks = reader.blocks((head,))
         chosen, accuracy, loss, right = _score(blocks, protocol)
-        rows.append((*head, chosen.C, accuracy, *_interval(right, reader.labels["score"] > 0, protocol), loss))
+        rows.append(
+            (
+                *head,
+                chosen.C,
+                accuracy,
+                *_interval(right, reader.labels["score"] > 0, protocol),
+                loss,
+            )
+        )
         if progress is not None:
             progress(done, len(wanted))
-    table = pd.DataFrame(rows, columns=["layer", "index", "C", "accuracy", "low", "high", "log_loss"])
+    table = pd.DataFrame(
+        rows, columns=["layer", "index", "C", "accuracy", "low", "high", "log_loss"]
+    )
     n_train, n_val = (len(reader.rows[split]) for split in ("train", "score"))
     table = table.sort_values(
-        ["accuracy", "log_loss", "layer", "index"], ascending=[False, True, True, True], ignore_index=True
+        ["accuracy", "log_loss", "layer", "index"],
+        ascending=[False, True, True, True],
+        ignore_index=True,
     )
     return HeadScores(table, as_names(train_on), as_names(validate_on), n_train, n_val)
 
@@ -91,7 +122,8 @@ class HeadSelection:
     """Joint forward selection. Entry t of the curves is the detector on the first t + 1 heads.
 
     Attributes:
-        heads: in the order chosen. accuracy, log_loss: on the scoring generator. C: inverse penalty of every fit.
+        heads: in the order chosen. accuracy, log_loss: on the scoring generator. C: inverse penalty
+            of every fit.
     """
 
     heads: tuple[Head, ...]
@@ -123,7 +155,8 @@ def select_heads(
     heads: Sequence[Head] | None = None,
     progress: Progress | None = None,
 ) -> HeadSelection:
-    """Add, one by one, the head whose addition scores best on another generator (accuracy, then log-loss).
+    """Add, one by one, the head whose addition scores best on another generator (accuracy, then
+    log-loss).
 
     Every candidate is fitted exactly at each step, together with the heads already chosen.
 
@@ -137,7 +170,9 @@ def select_heads(
     if most < 1:
         raise AigiError("No head can be chosen: name candidates and let at least one be chosen.")
     if C is None:
-        C = float(score_heads(workspace, train_on, validate_on, protocol, heads=wanted).table["C"].iloc[0])
+        C = float(
+            score_heads(workspace, train_on, validate_on, protocol, heads=wanted).table["C"].iloc[0]
+        )
     fixed = replace(protocol, C=(C,), grid="path", refit=False)
     chosen: list[Head] = []
     curve: list[tuple[float, float]] = []
@@ -156,18 +191,22 @@ def select_heads(
         chosen.append(best)
         curve.append((-negative, loss))
     accuracy, log_loss = np.array(curve).T
-    return HeadSelection(tuple(chosen), accuracy, log_loss, C, len(reader.rows["train"]), len(reader.rows["score"]))
+    return HeadSelection(
+        tuple(chosen), accuracy, log_loss, C, len(reader.rows["train"]), len(reader.rows["score"])
+    )
 
 
 class _Reader:
     """Features of heads for the three row sets of a (train, validate) pair, each head read once."""
 
-    def __init__(self, workspace: Workspace, train_on: TrainingSet, validate_on: TrainingSet) -> None:
+    def __init__(
+        self, workspace: Workspace, train_on: TrainingSet, validate_on: TrainingSet
+    ) -> None:
         trained, scored = as_names(train_on), as_names(validate_on)
         if set(trained) & set(scored):
             raise AigiError(
-                f"Heads are trained on one generator and scored on another, and {', '.join(set(trained) & set(scored))} "
-                f"is both: choose two different ones."
+                "Heads are trained on one generator and scored on another, and"
+                f" {', '.join(set(trained) & set(scored))} is both: choose two different ones."
             )
         domains = workspace.domains
         self.rows = {
@@ -189,14 +228,20 @@ class _Reader:
                 features = head_features(self.workspace, head, self.all_rows, self.norms)
                 self.cache[head] = head_scale(self.workspace, head) * features
         features = (
-            np.concatenate([self.cache[head] for head in heads], axis=1) if len(heads) > 1 else self.cache[heads[0]]
+            np.concatenate([self.cache[head] for head in heads], axis=1)
+            if len(heads) > 1
+            else self.cache[heads[0]]
         )
         parts = np.split(features, self.ends)
-        return {name: (part, self.labels[name]) for name, part in zip(self.rows, parts, strict=True)}
+        return {
+            name: (part, self.labels[name]) for name, part in zip(self.rows, parts, strict=True)
+        }
 
 
 def _score(blocks: Blocks, protocol: Protocol) -> tuple[Chosen, float, float, np.ndarray]:
-    """Train on ``train`` (C by ``val``); accuracy and log-loss on ``score``, and which of its images are judged rightly."""
+    """Train on ``train`` (C by ``val``); accuracy and log-loss on ``score``, and which of its
+    images are judged rightly.
+    """
     chosen = run_protocol(blocks["train"], blocks["val"], replace(protocol, refit=False))
     X, y = blocks["score"]
     f = X @ chosen.weights + chosen.intercept
@@ -205,8 +250,8 @@ def _score(blocks: Blocks, protocol: Protocol) -> tuple[Chosen, float, float, np
 
 
 def _interval(right: np.ndarray, fake: np.ndarray, protocol: Protocol) -> tuple[float, float]:
-    """Wilson's interval of the share judged rightly; of the mean of both classes' shares, by Newcombe's square-and-add
-    (Newcombe 1998, method 10)."""
+    """Wilson's interval of the share judged rightly; of the mean of both classes' shares, by
+    Newcombe's square-and-add (Newcombe 1998, method 10)."""
     parts = [right] if protocol.class_weight is None else [right[fake], right[~fake]]
     shares = np.array([(part.mean(), *wilson(part.sum(), len(part))) for part in parts])
     low, high = np.sqrt(((shares[:, 1:] - shares[:, :1]) ** 2).sum(axis=0)) / len(parts)

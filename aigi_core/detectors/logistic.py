@@ -1,14 +1,15 @@
 """Exact L2 logistic regression, many problems at once that share their rows.
 
-The objective is scikit-learn's: ``1/2 |w|^2 + C * sum_i s_i log(1 + exp(-y_i f_i))`` with ``f = X w + b`` and the
-intercept ``b`` unpenalised. Every fit ends with a gradient below ``tol`` (Euclidean norm over weights and intercept,
-computed afresh in float64), or raises.
+The objective is scikit-learn's: ``1/2 |w|^2 + C * sum_i s_i log(1 + exp(-y_i f_i))`` with ``f = X w
++ b`` and the intercept ``b`` unpenalised. Every fit ends with a gradient below ``tol`` (Euclidean
+norm over weights and intercept, computed afresh in float64), or raises.
 
-How it is fast: Newton's method whose directions come from float32, and far from the solution its gradients too; those
-that end a fit are float64. Wide problems solve for the direction by conjugate gradients, preconditioned with the rows'
-leading second moments (one :class:`~aigi_core.detectors.directions.Gram` serves every C, every draw and every generator
-that shares a pool's real images); narrow ones form Hessians, and keep each as long as it converges. All problems of a
-call move together, so that a pass over ``X`` is one matrix product.
+How it is fast: Newton's method whose directions come from float32, and far from the solution its
+gradients too; those that end a fit are float64. Wide problems solve for the direction by conjugate
+gradients, preconditioned with the rows' leading second moments (one
+:class:`~aigi_core.detectors.directions.Gram` serves every C, every draw and every generator that
+shares a pool's real images); narrow ones form Hessians, and keep each as long as it converges. All
+problems of a call move together, so that a pass over ``X`` is one matrix product.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class LogisticFit:
     Attributes:
         weights: [B, d].
         intercept: [B]; zeros where none was fitted.
-        gradient_norm: [B], Euclidean norm of the objective's gradient over weights and intercept, at the solution.
+        gradient_norm: [B], Euclidean norm of the objective's gradient over weights and intercept,
+            at the solution.
         iterations: [B] Newton steps.
     """
 
@@ -78,7 +80,8 @@ def fit_logistic(
         gram: second moments shared with other fits; computed from X where absent.
 
     Raises:
-        AigiError: X is not finite, a class is missing, shapes disagree, or the gradient cannot be brought below tol.
+        AigiError: X is not finite, a class is missing, shapes disagree, or the gradient cannot be
+            brought below tol.
     """
     X, Y, C_, S = _check(X, y, C, sample_weight)
     if class_weight == "balanced":
@@ -88,19 +91,28 @@ def fit_logistic(
     batch = max(Y.shape[1], c.shape[1])
     W, b = np.zeros((d, batch)), np.zeros(batch)
     if init is not None:
-        W[:], b[:] = np.broadcast_to(init.weights.T, W.shape), init.intercept if fit_intercept else 0.0
+        W[:], b[:] = (
+            np.broadcast_to(init.weights.T, W.shape),
+            init.intercept if fit_intercept else 0.0,
+        )
     if n < d:  # the solution lies in the span of the rows: rotate into it (X = Z Q', w = Q u)
         Q, R = np.linalg.qr(X.T)
-        fit = _Newton(np.ascontiguousarray(R.T), Y, c, fit_intercept, None).minimise(Q.T @ W, b, tol)
+        fit = _Newton(np.ascontiguousarray(R.T), Y, c, fit_intercept, None).minimise(
+            Q.T @ W, b, tol
+        )
         weights = fit.weights @ Q.T
         return LogisticFit(weights, fit.intercept, fit.gradient_norm, fit.iterations)
     return _Newton(X, Y, c, fit_intercept, gram).minimise(W, b, tol)
 
 
 def log_loss(f: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Log-loss of each decision value, of any shape: log(1 + exp(-(2y - 1) f)), stable for any f."""
+    """Log-loss of each decision value, of any shape: log(1 + exp(-(2y - 1) f)), stable for any
+    f.
+    """
     f = np.asarray(f)
-    loss: Array = np.log1p(np.exp(-np.abs(f))) + np.maximum(np.where(np.asarray(y) > 0.5, -f, f), 0.0)
+    loss: Array = np.log1p(np.exp(-np.abs(f))) + np.maximum(
+        np.where(np.asarray(y) > 0.5, -f, f), 0.0
+    )
     return loss
 
 
@@ -108,27 +120,41 @@ def _check(X: Any, y: Any, C: Any, sample_weight: Any) -> tuple[Array, Array, Ar
     X = np.ascontiguousarray(X, np.float64)
     if X.ndim != 2 or 0 in X.shape:
         raise AigiError(
-            f"Logistic regression needs a matrix of features, rows by columns; this one has shape {X.shape}."
+            "Logistic regression needs a matrix of features, rows by columns; this one has shape"
+            f" {X.shape}."
         )
     if not np.isfinite(X.sum()) and not np.isfinite(X).all():  # the sum is the quicker look
         row = int(np.flatnonzero(~np.isfinite(X).all(axis=1))[0])
-        raise AigiError(f"Row {row} of the features holds NaN or infinity: leave that image out or encode it again.")
+        raise AigiError(
+            f"Row {row} of the features holds NaN or infinity: leave that image out or encode it"
+            " again."
+        )
     Y = np.atleast_2d(np.asarray(y, np.float64)).T
-    S = np.ones((len(X), 1)) if sample_weight is None else np.atleast_2d(np.asarray(sample_weight, np.float64)).T
+    S = (
+        np.ones((len(X), 1))
+        if sample_weight is None
+        else np.atleast_2d(np.asarray(sample_weight, np.float64)).T
+    )
     C_ = np.atleast_1d(np.asarray(C, np.float64))
     if len(Y) != len(X) or len(S) != len(X) or len({Y.shape[1], S.shape[1], len(C_)} - {1}) > 1:
         raise AigiError(
-            f"Features {X.shape}, labels {Y.T.shape}, row weights {S.T.shape} and C {C_.shape} do not belong together: "
-            f"expected one label and weight a row, and one batch size for all."
+            f"Features {X.shape}, labels {Y.T.shape}, row weights {S.T.shape} and C {C_.shape} do"
+            " not belong together: expected one label and weight a row, and one batch size for"
+            " all."
         )
     if not np.isin(Y, (0, 1)).all():
         raise AigiError("Labels must be 0 (real) or 1 (fake).")
     if not (np.isfinite(S).all() and (S >= 0).all() and np.isfinite(C_).all() and (C_ > 0).all()):
-        raise AigiError("Row weights must be finite and not negative, and C must be finite and positive.")
+        raise AigiError(
+            "Row weights must be finite and not negative, and C must be finite and positive."
+        )
     fake, real = (S * Y).sum(axis=0), (S * (1 - Y)).sum(axis=0)
     if not (fake > 0).all() or not (real > 0).all():
         absent = "fake" if not (fake > 0).all() else "real"
-        raise AigiError(f"A detector needs images of both classes, and there is no {absent} one among {len(X)} rows.")
+        raise AigiError(
+            f"A detector needs images of both classes, and there is no {absent} one among {len(X)}"
+            " rows."
+        )
     return X, Y, C_, S
 
 
@@ -144,7 +170,9 @@ def balance(Y: Float[np.ndarray, "n B"], S: Float[np.ndarray, "n B"]) -> Float[n
 
 @dataclass(eq=False)
 class _Point:
-    """Where K columns stand: solutions [p, K] and [K], decision values and curvature in them [n, K], gradient and norm."""
+    """Where K columns stand: solutions [p, K] and [K], decision values and curvature in them [n,
+    K], gradient and norm.
+    """
 
     V: Array
     v: Array
@@ -159,7 +187,9 @@ class _Point:
 
 
 class _Newton:
-    """Newton's method on all columns at once: on float32 rows while they can tell where to go, then exactly."""
+    """Newton's method on all columns at once: on float32 rows while they can tell where to go, then
+    exactly.
+    """
 
     def __init__(self, Z: Array, Y: Array, c: Array, intercept: bool, gram: Gram | None) -> None:
         self.Z, self.Z32, self.intercept = Z, Z.astype(np.float32), intercept
@@ -179,13 +209,15 @@ class _Newton:
         self._descend(self.Z, np.full(batch, tol), 1e-12)
         if not (self.norms < tol).all():
             raise AigiError(
-                f"Logistic regression did not reach a gradient of {tol:g} (got {self.norms.max():.1e}): scale the features to "
-                f"about unit norm, or lower C."
+                f"Logistic regression did not reach a gradient of {tol:g} (got"
+                f" {self.norms.max():.1e}): scale the features to about unit norm, or lower C."
             )
         return LogisticFit(np.ascontiguousarray(self.W.T), self.b, self.norms, self.iterations)
 
     def _descend(self, rows: Array, goal: Array, slack: float) -> None:
-        """Bring every column's gradient below its goal, or as far as the rows' precision carries."""
+        """Bring every column's gradient below its goal, or as far as the rows' precision
+        carries.
+        """
         coarse = rows is self.Z32
         active = np.arange(len(goal))
         sign, c = self.sign.astype(rows.dtype), self.c.astype(rows.dtype)
@@ -213,11 +245,14 @@ class _Newton:
         stalled = self.stalled[active]
         if self.gram is not None and (stalled < 2).all():
             eta = _forcing(here.norm, self.tol)
-            return conjugate_gradients(self.Z32, here.D, here.G, here.h, here.norm, eta, self.intercept, self.gram)
+            return conjugate_gradients(
+                self.Z32, here.D, here.G, here.h, here.norm, eta, self.intercept, self.gram
+            )
         precision = np.float64 if (stalled > 0).any() else np.float32
         if precision not in self.hessians:
             self.hessians[precision] = Hessians(self.Z, precision, self.intercept)
-        # A Newton step that shrinks the gradient by rho leaves a Hessian that goes on to shrink it by about 2 rho.
+        # A Newton step that shrinks the gradient by rho leaves a Hessian that goes on to shrink it
+        # by about 2 rho.
         stale = here.norm * (2 * self.pace[active]) ** 3 > 0.1 * goal
         return self.hessians[precision].directions(here.D, here.G, here.h, active, stale)
 
@@ -232,13 +267,16 @@ class _Newton:
         G, h = product(rows.T, r) + V, r.sum(axis=0, dtype=np.float64) * self.intercept
         return _Point(V, v, f, D, G, h, np.sqrt((G * G).sum(axis=0) + h * h))
 
-    def _step(self, rows: Array, sign: Array, c: Array, here: _Point, dV: Array, dv: Array, slack: float) -> _Point:
+    def _step(
+        self, rows: Array, sign: Array, c: Array, here: _Point, dV: Array, dv: Array, slack: float
+    ) -> _Point:
         """The Newton step, halved for those columns whose objective would rise.
 
         It is only looked at where the gradient does not shrink, or points far back along the step.
 
         Args:
-            slack: the rounding of an objective: near the solution it cannot tell steps apart any more.
+            slack: the rounding of an objective: near the solution it cannot tell steps apart any
+                more.
         """
         length = np.ones(len(dv))
         slope = (here.G * dV).sum(axis=0) + here.h * dv
@@ -258,12 +296,16 @@ class _Newton:
 
 def _objective(point: _Point, sign: Array, c: Array) -> Array:
     losses = log_loss(point.f, sign > 0)
-    objective: Array = (c * losses).sum(axis=0, dtype=np.float64) + 0.5 * (point.V * point.V).sum(axis=0)
+    objective: Array = (c * losses).sum(axis=0, dtype=np.float64) + 0.5 * (point.V * point.V).sum(
+        axis=0
+    )
     return objective
 
 
 def _forcing(norm: Array, tol: float) -> Array:
-    """How far each Newton system is solved: the nearer, the further; and all the way where one more step can end it."""
+    """How far each Newton system is solved: the nearer, the further; and all the way where one more
+    step can end it.
+    """
     eta: Array = np.clip(0.1 * np.sqrt(norm), 1e-3, 0.1)
     last: Array = 0.3 * tol / norm
     eta[last > 5e-5] = np.clip(last, 5e-5, 0.1)[last > 5e-5]

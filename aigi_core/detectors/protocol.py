@@ -1,7 +1,9 @@
-"""From training sets to detectors: hyperparameters on the validation split, then a fit on train plus validation.
+"""From training sets to detectors: hyperparameters on the validation split, then a fit on train
+plus validation.
 
-This is the paper's protocol (section on the baseline). Its literal grid (solver, C and max_iter; 96 points) is offered
-as ``grid="paper"``; once fits converge only C matters, so the default walks the eight values of C with exact fits.
+This is the paper's protocol (section on the baseline). Its literal grid (solver, C and max_iter; 96
+points) is offered as ``grid="paper"``; once fits converge only C matters, so the default walks the
+eight values of C with exact fits.
 """
 
 from __future__ import annotations
@@ -37,12 +39,15 @@ class Protocol:
     """How a detector is trained.
 
     Attributes:
-        C: inverse penalties tried on the validation split; a single one is taken without validation.
+        C: inverse penalties tried on the validation split; a single one is taken without
+            validation.
         fit_intercept: with or without bias.
-        class_weight: ``"balanced"`` gives both classes the same total weight, in every fit and in every validation
-            score. Where a generator has as many fakes as real images, as in the paper, it changes nothing; where a
-            pool's real images outnumber each generator's fakes, None trains detectors that call everything real.
-        grid: ``"path"``, exact fits for each C, or ``"paper"``, its 96-point grid through scikit-learn.
+        class_weight: ``"balanced"`` gives both classes the same total weight, in every fit and in
+            every validation score. Where a generator has as many fakes as real images, as in the
+            paper, it changes nothing; where a pool's real images outnumber each generator's fakes,
+            None trains detectors that call everything real.
+        grid: ``"path"``, exact fits for each C, or ``"paper"``, its 96-point grid through
+            scikit-learn.
         refit: whether the chosen C is fitted again on train plus validation, as in the paper.
     """
 
@@ -53,18 +58,27 @@ class Protocol:
     refit: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.C, tuple) or not self.C or not all(np.isfinite(C) and C > 0 for C in self.C):
-            raise AigiError(f"Penalties C must be a tuple of at least one finite, positive number, got {self.C!r}.")
+        if (
+            not isinstance(self.C, tuple)
+            or not self.C
+            or not all(np.isfinite(C) and C > 0 for C in self.C)
+        ):
+            raise AigiError(
+                "Penalties C must be a tuple of at least one finite, positive number, got"
+                f" {self.C!r}."
+            )
         if self.class_weight not in (None, "balanced") or self.grid not in ("path", "paper"):
             raise AigiError(
-                f"A protocol weighs classes None or 'balanced' and walks the grid 'path' or 'paper', got "
-                f"{self.class_weight!r} and {self.grid!r}."
+                "A protocol weighs classes None or 'balanced' and walks the grid 'path' or"
+                f" 'paper', got {self.class_weight!r} and {self.grid!r}."
             )
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """Outcome of a protocol on one training set: the solution, and how each point of the grid did on validation."""
+    """Outcome of a protocol on one training set: the solution, and how each point of the grid did
+    on validation.
+    """
 
     weights: Float[np.ndarray, " p"]
     intercept: float
@@ -78,10 +92,12 @@ def train(
     view: FeatureView | None = None,
     protocol: Protocol | None = None,
 ) -> list[Detector]:
-    """Train one detector a training set on a workspace, on any feature view (the embedding by default).
+    """Train one detector a training set on a workspace, on any feature view (the embedding by
+    default).
 
     Raises:
-        AigiError: an unknown generator, one without images of a class in a split, or features that are not numbers.
+        AigiError: an unknown generator, one without images of a class in a split, or features that
+            are not numbers.
 
     Example:
         >>> detectors = train(workspace, workspace.domains.generators)          # doctest: +SKIP
@@ -94,7 +110,13 @@ def train(
     position = np.full(len(domains), -1)
     position[needed] = np.arange(len(needed))
     return train_detectors(
-        features, domains, names, protocol, view=view, provenance=provenance_of(workspace), position=position
+        features,
+        domains,
+        names,
+        protocol,
+        view=view,
+        provenance=provenance_of(workspace),
+        position=position,
     )
 
 
@@ -114,7 +136,8 @@ def train_detectors(
 
     Args:
         features: [N, p] features as ``view`` gives them, one row an image of ``domains``.
-        position: where each image of ``domains`` lies among the rows of ``features``; by default they correspond.
+        position: where each image of ``domains`` lies among the rows of ``features``; by default
+            they correspond.
     """
     protocol, view = protocol or Protocol(), view or EmbeddingView()
     names = as_sets(training_sets)
@@ -136,13 +159,23 @@ def train_detectors(
             "n_val": len(rows.get("val", ())),
             "validation": chosen.validation,
         }
-        detectors.append(Detector(view, chosen.weights, chosen.intercept, chosen.C, training_set, provenance=about))
+        detectors.append(
+            Detector(
+                view, chosen.weights, chosen.intercept, chosen.C, training_set, provenance=about
+            )
+        )
     return detectors
 
 
 def splits_needed(protocol: Protocol) -> tuple[str, ...]:
-    """Splits that training touches: validation is left alone where nothing is chosen or refitted on it."""
-    return ("train", "val") if protocol.refit or len(protocol.C) > 1 or protocol.grid == "paper" else ("train",)
+    """Splits that training touches: validation is left alone where nothing is chosen or refitted on
+    it.
+    """
+    return (
+        ("train", "val")
+        if protocol.refit or len(protocol.C) > 1 or protocol.grid == "paper"
+        else ("train",)
+    )
 
 
 def run_protocol(
@@ -151,10 +184,12 @@ def run_protocol(
     protocol: Protocol,
     gram: Gram | None = None,
 ) -> Chosen:
-    """Choose C by accuracy on validation (ties: lower log-loss, then smaller C), then refit on both splits.
+    """Choose C by accuracy on validation (ties: lower log-loss, then smaller C), then refit on both
+    splits.
 
     Args:
-        train, val: features and labels of the two splits; ``val`` may be None where nothing is chosen or refitted.
+        train, val: features and labels of the two splits; ``val`` may be None where nothing is
+            chosen or refitted.
     """
     if val is None:
         return _run(*train, len(train[1]), protocol, gram)
@@ -163,23 +198,36 @@ def run_protocol(
 
 
 def _run(
-    X: Float[np.ndarray, "n_m p"], y: Int[np.ndarray, " n_m"], n: int, protocol: Protocol, gram: Gram | None
+    X: Float[np.ndarray, "n_m p"],
+    y: Int[np.ndarray, " n_m"],
+    n: int,
+    protocol: Protocol,
+    gram: Gram | None,
 ) -> Chosen:
-    """The protocol on the first n rows as training split and the others as validation split, if any."""
+    """The protocol on the first n rows as training split and the others as validation split, if
+    any.
+    """
     train, val = (X[:n], y[:n]), (X[n:], y[n:])
-    # All zeros is a silent head, of which a detector that knows nothing is made; an embedding of zeros never comes here.
+    # All zeros is a silent head, of which a detector that knows nothing is made; an embedding of
+    # zeros never comes here.
     if n and X[0].any() and not (X[n // 2] != X[0]).any() and (train[0] == X[0]).all():
-        raise AigiError("All images have the same features: nothing can be learnt from them; encode them again.")
+        raise AigiError(
+            "All images have the same features: nothing can be learnt from them; encode them again."
+        )
     if protocol.grid == "paper":
         if n == len(y):
             raise AigiError("The paper's grid is chosen on a validation split, and there is none.")
         return _paper_grid(train, val, protocol)
-    options = dict(fit_intercept=protocol.fit_intercept, class_weight=protocol.class_weight, gram=gram)
+    options = dict(
+        fit_intercept=protocol.fit_intercept, class_weight=protocol.class_weight, gram=gram
+    )
     grid = np.sort(np.asarray(protocol.C, np.float64))
     fit = fit_logistic(*train, grid, **options)  # type: ignore[arg-type]
     best, validation = 0, {}
     if n < len(y) and len(grid) > 1:
-        accuracy, loss = validation_scores(fit.decision_function(val[0]), val[1], protocol.class_weight)
+        accuracy, loss = validation_scores(
+            fit.decision_function(val[0]), val[1], protocol.class_weight
+        )
         best = int(np.lexsort((grid, loss, -accuracy))[0])
         validation = {"C": grid.tolist(), "accuracy": accuracy.tolist(), "log_loss": loss.tolist()}
     solution = LogisticFit(*(part[best : best + 1] for part in vars(fit).values()))
@@ -189,9 +237,13 @@ def _run(
 
 
 def validation_scores(
-    f: Float[np.ndarray, "m B"], y: Int[np.ndarray, " m"], class_weight: Literal["balanced"] | None = None
+    f: Float[np.ndarray, "m B"],
+    y: Int[np.ndarray, " m"],
+    class_weight: Literal["balanced"] | None = None,
 ) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
-    """Accuracy at probability one half and mean log-loss of decision values, both classes alike where balanced."""
+    """Accuracy at probability one half and mean log-loss of decision values, both classes alike
+    where balanced.
+    """
     fake = np.asarray(y) > 0
     right, loss = (f > 0) == fake[:, None], log_loss(f, fake[:, None])
     fakes, reals = int(fake.sum()), int((~fake).sum())
@@ -208,8 +260,13 @@ def as_names(training_set: TrainingSet) -> tuple[str, ...]:
 
 
 def as_sets(training_sets: Sequence[TrainingSet]) -> list[tuple[str, ...]]:
-    """Training sets as tuples of generators, a lone name as one of them; raises AigiError for none."""
-    sets = [as_names(each) for each in ([training_sets] if isinstance(training_sets, str) else training_sets)]
+    """Training sets as tuples of generators, a lone name as one of them; raises AigiError for
+    none.
+    """
+    sets = [
+        as_names(each)
+        for each in ([training_sets] if isinstance(training_sets, str) else training_sets)
+    ]
     if not sets:
         raise AigiError("No training set was chosen: name at least one generator.")
     return sets
@@ -228,7 +285,9 @@ def provenance_of(workspace: Workspace) -> dict[str, Any]:
 def _shared_grams(
     features: np.ndarray, domains: Domains, names: list[tuple[str, ...]], place: np.ndarray
 ) -> list[Gram | None]:
-    """One Gram for all training sets with the same real images, from at most a few times p of their training rows."""
+    """One Gram for all training sets with the same real images, from at most a few times p of their
+    training rows.
+    """
     p = features.shape[1]
     rows_of = [domains.rows(training_set, "train") for training_set in names]
     keys = [rows[domains.labels[rows] == REAL].tobytes() for rows in rows_of]
@@ -242,43 +301,70 @@ def _shared_grams(
     return [grams[key] for key in keys]
 
 
-def refit(X: Float[np.ndarray, "n p"], y: Int[np.ndarray, " n"], chosen: Chosen, protocol: Protocol) -> LogisticFit:
-    """The chosen point of the grid fitted on other rows: exactly, or as literally as the grid was walked."""
+def refit(
+    X: Float[np.ndarray, "n p"], y: Int[np.ndarray, " n"], chosen: Chosen, protocol: Protocol
+) -> LogisticFit:
+    """The chosen point of the grid fitted on other rows: exactly, or as literally as the grid was
+    walked.
+    """
     if protocol.grid == "paper":
         solver, C, max_iter = chosen.validation["chosen"]
         return _literal(X, y, protocol, solver, C, max_iter)
-    return fit_logistic(X, y, chosen.C, fit_intercept=protocol.fit_intercept, class_weight=protocol.class_weight)
+    return fit_logistic(
+        X, y, chosen.C, fit_intercept=protocol.fit_intercept, class_weight=protocol.class_weight
+    )
 
 
-def _literal(X: np.ndarray, y: np.ndarray, protocol: Protocol, solver: str, C: float, max_iter: int) -> LogisticFit:
+def _literal(
+    X: np.ndarray, y: np.ndarray, protocol: Protocol, solver: str, C: float, max_iter: int
+) -> LogisticFit:
     """One point of the paper's grid through scikit-learn, early stopping included."""
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(
-        C=C, solver=solver, max_iter=max_iter, fit_intercept=protocol.fit_intercept,
-        class_weight=protocol.class_weight, random_state=0,
-    )  # fmt: skip
+        C=C,
+        solver=solver,
+        max_iter=max_iter,
+        fit_intercept=protocol.fit_intercept,
+        class_weight=protocol.class_weight,
+        random_state=0,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # stopping early is part of this grid
         model.fit(X, y)
     intercept = np.broadcast_to(model.intercept_, (1,)).astype(np.float64)
-    return LogisticFit(model.coef_.astype(np.float64), intercept, np.array([np.nan]), np.asarray(model.n_iter_))
+    return LogisticFit(
+        model.coef_.astype(np.float64), intercept, np.array([np.nan]), np.asarray(model.n_iter_)
+    )
 
 
-def _paper_grid(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], protocol: Protocol) -> Chosen:
-    """The literal grid, early stopping included; ties by log-loss, smaller C, more iterations, lbfgs before saga."""
+def _paper_grid(
+    train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], protocol: Protocol
+) -> Chosen:
+    """The literal grid, early stopping included; ties by log-loss, smaller C, more iterations,
+    lbfgs before saga.
+    """
     points = list(product(PAPER_SOLVERS, sorted(protocol.C), PAPER_MAX_ITER))
     decisions = np.concatenate(
-        [_literal(*train, protocol, s, C, m).decision_function(val[0]) for s, C, m in points], axis=1
+        [_literal(*train, protocol, s, C, m).decision_function(val[0]) for s, C, m in points],
+        axis=1,
     )
     scores = np.stack(validation_scores(decisions, val[1], protocol.class_weight), axis=1)
     order = [(-a, l, C, -m, s) for (a, l), (s, C, m) in zip(scores.tolist(), points, strict=True)]  # noqa: E741
     best = min(range(len(points)), key=order.__getitem__)
     solver, C, max_iter = points[best]
-    X, y = (np.concatenate(parts) for parts in zip(train, val, strict=True)) if protocol.refit else train
+    X, y = (
+        (np.concatenate(parts) for parts in zip(train, val, strict=True))
+        if protocol.refit
+        else train
+    )
     solution = _literal(X, y, protocol, solver, C, max_iter)
     validation = {
-        "solver": [p[0] for p in points], "C": [p[1] for p in points], "max_iter": [p[2] for p in points],
-        "accuracy": scores[:, 0].tolist(), "log_loss": scores[:, 1].tolist(), "chosen": [solver, C, max_iter],
-    }  # fmt: skip
+        "solver": [p[0] for p in points],
+        "C": [p[1] for p in points],
+        "max_iter": [p[2] for p in points],
+        "accuracy": scores[:, 0].tolist(),
+        "log_loss": scores[:, 1].tolist(),
+        "chosen": [solver, C, max_iter],
+    }
     return Chosen(solution.weights[0], float(solution.intercept[0]), C, validation)

@@ -1,4 +1,6 @@
-"""A step of a search as a race: what is known of each candidate's score, and who may yet beat the leader."""
+"""A step of a search as a race: what is known of each candidate's score, and who may yet beat the
+leader.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,18 @@ import numpy as np
 Array = np.ndarray
 
 SAME = 1e-10
-"""Log-losses closer than this are equal: the lower component number goes first, and fewer removals are the cut."""
+"""Log-losses closer than this are equal: the lower component number goes first, and fewer removals
+are the cut.
+"""
 NOISE = {np.dtype(np.float32): (1e-6, 5e-8), np.dtype(np.float64): (1e-12, 1e-13)}
 """Rounding of a margin, and of a mean log-loss."""
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """A detector [p + 1] with the intercept last, its margins and the loss's slopes in them [n], gradient and its norm."""
+    """A detector [p + 1] with the intercept last, its margins and the loss's slopes in them [n],
+    gradient and its norm.
+    """
 
     theta: Array
     f: Array
@@ -26,17 +32,21 @@ class Solution:
 
 
 class Race:
-    """What is known of each candidate's score: points of images judged rightly and mean log-loss, with bounds on both.
+    """What is known of each candidate's score: points of images judged rightly and mean log-loss,
+    with bounds on both.
 
     Attributes:
-        size: [p] largest first-order move of a scoring row's margin; rho: [p] relative size of the next order.
+        size: [p] largest first-order move of a scoring row's margin; rho: [p] relative size of the
+            next order.
         margins: [p, m] towards the true class; bound: [p] on their error.
-        seen, worst: [4] errors of margins and log-loss to first and to second order, relative to :meth:`scale`:
-            those seen in this step, and those to reckon with.
+        seen, worst: [4] errors of margins and log-loss to first and to second order, relative to
+            :meth:`scale`: those seen in this step, and those to reckon with.
         solutions: candidates fitted exactly, each with the scoring rows' margins towards fake [m].
     """
 
-    def __init__(self, alive: Array, step: Array, size: Array, rho: Array, points: Array, fake: Array) -> None:
+    def __init__(
+        self, alive: Array, step: Array, size: Array, rho: Array, points: Array, fake: Array
+    ) -> None:
         p = len(alive)
         self.alive, self.step, self.size, self.rho = alive, step, size, rho
         self.share, self.fakes = points / points.sum(), int(fake.sum())
@@ -54,12 +64,16 @@ class Race:
         return scale
 
     def learn(self, columns: Array, margin: Array, loss: Array) -> None:
-        """Note errors [K] of the estimates of these candidates, all of one order, as a better one has shown them."""
+        """Note errors [K] of the estimates of these candidates, all of one order, as a better one
+        has shown them.
+        """
         order = int(self.order[columns[0]])
         scale, noise = self.scale(order)[columns], NOISE[self.margins.dtype]
         for kind, error in enumerate((margin, loss)):
             at = 2 * order - 2 + kind
-            self.seen[at] = max(self.seen[at], float(((error - noise[kind]) / (scale + 1e-300)).max()))
+            self.seen[at] = max(
+                self.seen[at], float(((error - noise[kind]) / (scale + 1e-300)).max())
+            )
 
     def record(self, columns: Array, margins: Array, order: int) -> None:
         """Take margins [K, m] known to this order, and their mean log-loss."""
@@ -93,7 +107,9 @@ class Race:
 
     def _count(self, columns: Array, margins: Array) -> None:
         limit = self.bound[columns].astype(margins.dtype)[:, None]
-        right = np.append(margins[:, : self.fakes] > 0, margins[:, self.fakes :] >= 0, axis=1)  # 0 is no fake
+        right = np.append(
+            margins[:, : self.fakes] > 0, margins[:, self.fakes :] >= 0, axis=1
+        )  # 0 is no fake
         self.right[columns], self.least[columns], self.most[columns] = (
             self._points_above(part) for part in (right, margins > limit, margins > -limit)
         )
@@ -112,7 +128,9 @@ class Race:
         return int(top[np.flatnonzero(self.loss[top] <= self.loss[top].min() + SAME)[0]])
 
     def contenders(self) -> Array:
-        """The leader and those that may yet beat it, likeliest first, but for exact ones; none where it stands."""
+        """The leader and those that may yet beat it, likeliest first, but for exact ones; none
+        where it stands.
+        """
         leader = self.leader()
         beaten = (self.most < self.least[leader]) | (
             (self.most <= self.least[leader])
@@ -123,4 +141,6 @@ class Race:
         if not len(others):
             return others
         order = np.lexsort((self.loss[others], -self.most[others]))
-        return np.array([k for k in (leader, *others[order].tolist()) if k not in self.solutions], int)
+        return np.array(
+            [k for k in (leader, *others[order].tolist()) if k not in self.solutions], int
+        )

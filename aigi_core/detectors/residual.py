@@ -1,4 +1,6 @@
-"""The residual detector: one feature, the cosine with the difference of the two classes' mean directions."""
+"""The residual detector: one feature, the cosine with the difference of the two classes' mean
+directions.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ from aigi_core.workspace import Workspace
 def residual_direction(
     X: Float[np.ndarray, "n d"], y: Int[np.ndarray, " n"], what: str = "these images"
 ) -> Float[np.ndarray, " d"]:
-    """resid_g = Norm(mean of fake embeddings) - Norm(mean of real embeddings) (paper, equation of resid_g).
+    """resid_g = Norm(mean of fake embeddings) - Norm(mean of real embeddings) (paper, equation of
+    resid_g).
 
     Raises:
         AigiError: a class is missing, its mean is zero, or both means point the same way.
@@ -37,21 +40,28 @@ def residual_direction(
         mean = rows.mean(axis=0, dtype=np.float64) if len(rows) else np.zeros(X.shape[1])
         norm = float(np.linalg.norm(mean))
         if norm == 0:
-            raise AigiError(f"The {name} images of {what} have no mean direction: both classes need images.")
+            raise AigiError(
+                f"The {name} images of {what} have no mean direction: both classes need images."
+            )
         means.append(mean / norm)
     residual: np.ndarray = means[0] - means[1]
     if np.linalg.norm(residual) < 1e-12:
-        raise AigiError(f"The fake and real images of {what} have the same mean direction: there is no residual.")
+        raise AigiError(
+            f"The fake and real images of {what} have the same mean direction: there is no"
+            " residual."
+        )
     return residual
 
 
 def train_residual(
     workspace: Workspace, training_sets: Sequence[TrainingSet], protocol: Protocol | None = None
 ) -> list[Detector]:
-    """Train residual detectors: logistic regression on cos(e, resid_g), with a threshold (its intercept) by default.
+    """Train residual detectors: logistic regression on cos(e, resid_g), with a threshold (its
+    intercept) by default.
 
-    C is chosen with the residual of the training split; the refit takes residual and regression from train plus
-    validation. Embeddings are normalised first, so that no image weighs more than another in the means.
+    C is chosen with the residual of the training split; the refit takes residual and regression
+    from train plus validation. Embeddings are normalised first, so that no image weighs more than
+    another in the means.
     """
     protocol = protocol or Protocol()
     view, domains = EmbeddingView(), workspace.domains
@@ -59,7 +69,9 @@ def train_residual(
     for training_set in as_sets(training_sets):
         what = " + ".join(training_set)
         rows = {split: domains.rows(training_set, split) for split in splits_needed(protocol)}
-        blocks = {split: (view.matrix(workspace, r), domains.labels[r]) for split, r in rows.items()}
+        blocks = {
+            split: (view.matrix(workspace, r), domains.labels[r]) for split, r in rows.items()
+        }
         residual = residual_direction(*blocks["train"], what)
         cosines = {split: (_cosine(X, residual), y) for split, (X, y) in blocks.items()}
         chosen = run_protocol(cosines["train"], cosines.get("val"), replace(protocol, refit=False))
@@ -77,19 +89,30 @@ def train_residual(
             "validation": chosen.validation,
         }
         detectors.append(
-            Detector(ResidualView(tuple(residual.tolist())), weights, bias, chosen.C, training_set, provenance=about)
+            Detector(
+                ResidualView(tuple(residual.tolist())),
+                weights,
+                bias,
+                chosen.C,
+                training_set,
+                provenance=about,
+            )
         )
     return detectors
 
 
 def closeness(a: Float[np.ndarray, " d"], b: Float[np.ndarray, " d"]) -> float:
-    """Cosine between two directions of the joint space, such as a detector's weights and its residual."""
+    """Cosine between two directions of the joint space, such as a detector's weights and its
+    residual.
+    """
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     if norms == 0:
         raise AigiError("A direction of zero length has no cosine with another.")
     return float(np.dot(a, b)) / norms
 
 
-def _cosine(X: Float[np.ndarray, "n d"], residual: Float[np.ndarray, " d"]) -> Float[np.ndarray, "n 1"]:
+def _cosine(
+    X: Float[np.ndarray, "n d"], residual: Float[np.ndarray, " d"]
+) -> Float[np.ndarray, "n 1"]:
     cosines: np.ndarray = (X @ (residual / np.linalg.norm(residual)))[:, None]
     return cosines

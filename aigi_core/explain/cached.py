@@ -1,7 +1,8 @@
-"""Words of all detectors and TextSpan of all heads, computed once a workspace and kept under its ``results/``.
+"""Words of all detectors and TextSpan of all heads, computed once a workspace and kept under its
+``results/``.
 
-``python -m precompute words`` computes them; everything else reads them. The key holds whatever changes the result: the
-workspace's and the text banks' digests and all settings.
+``python -m precompute words`` computes them; everything else reads them. The key holds whatever
+changes the result: the workspace's and the text banks' digests and all settings.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ CONTENT = "content"
 
 @dataclass(frozen=True)
 class WordSettings:
-    """What is computed: which banks are searched, how many texts are listed, how many draws the null has."""
+    """What is computed: which banks are searched, how many texts are listed, how many draws the
+    null has.
+    """
 
     banks: tuple[str, ...] = ("phrases", "vocabulary")
     texts: int = 20
@@ -48,15 +51,21 @@ class WordSettings:
     seed: int = 0
 
     def for_workspace(self, workspace: Workspace) -> WordSettings:
-        """The same for the banks that this workspace has; raises WorkspaceError where it has none of them."""
+        """The same for the banks that this workspace has; raises WorkspaceError where it has none
+        of them.
+        """
         banks = tuple(name for name in self.banks if name in workspace.text_banks)
-        workspace.text_bank(banks[0] if banks else self.banks[0])  # says what to do where there is none
+        workspace.text_bank(
+            banks[0] if banks else self.banks[0]
+        )  # says what to do where there is none
         span_bank = self.span_bank if self.span_bank in workspace.text_banks else banks[0]
         return WordSettings(**(asdict(self) | {"banks": banks, "span_bank": span_bank}))
 
     def key(self, workspace: Workspace) -> str:
         banks = {name: workspace.text_bank(name).digest for name in {*self.banks, self.span_bank}}
-        return digest_of({"workspace": workspace.digest, "banks": banks, "settings": asdict(self), "version": 2})
+        return digest_of(
+            {"workspace": workspace.digest, "banks": banks, "settings": asdict(self), "version": 2}
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +74,13 @@ class WordAtlas:
 
     Attributes:
         settings: what it was computed with.
-        rows: the lists: ``kind`` (logistic, residual, content), ``bank, detector, side, rank, text, category, cosine,
-            similar`` (JSON list of [text, cosine]), ``p_value, null_low, null_high``.
-        detectors: :func:`~.detector_words.words_table` for each kind and bank, with columns ``kind, bank`` in front.
-        categories: category counts of each list (see :class:`~.words.Words`), with ``kind, bank, detector``.
+        rows: the lists: ``kind`` (logistic, residual, content), ``bank, detector, side, rank, text,
+            category, cosine, similar`` (JSON list of [text, cosine]), ``p_value, null_low,
+            null_high``.
+        detectors: :func:`~.detector_words.words_table` for each kind and bank, with columns ``kind,
+            bank`` in front.
+        categories: category counts of each list (see :class:`~.words.Words`), with ``kind, bank,
+            detector``.
         spans: ``layer, head, rank, text, category, explained, variance``.
     """
 
@@ -85,20 +97,26 @@ class WordAtlas:
             AigiError: a kind, bank or detector that this atlas does not hold.
         """
         mine = [
-            table[(table["kind"] == kind) & (table["bank"] == bank) & (table["detector"] == detector)]
+            table[
+                (table["kind"] == kind) & (table["bank"] == bank) & (table["detector"] == detector)
+            ]
             for table in (self.rows, self.detectors, self.categories)
         ]
         if any(part.empty for part in mine):
             raise AigiError(
-                f"There are no stored words of {detector!r} ({kind}, {bank}): there are those of "
-                f"{', '.join(self.detectors['detector'].unique())}, banks {', '.join(self.settings.banks)}."
+                f"There are no stored words of {detector!r} ({kind}, {bank}): there are those of"
+                f" {', '.join(self.detectors['detector'].unique())}, banks"
+                f" {', '.join(self.settings.banks)}."
             )
         rows, [about], categories = mine[0], mine[1].to_dict("records"), mine[2]
         rows = rows.drop(columns=["kind", "detector", "bank"])
         rows.insert(4, "bank", bank)
-        rows = rows.assign(similar=rows["similar"].map(lambda each: [tuple(pair) for pair in json.loads(each)]))
+        rows = rows.assign(
+            similar=rows["similar"].map(lambda each: [tuple(pair) for pair in json.loads(each)])
+        )
         near, far = (
-            rows[rows["side"] == side].drop(columns="side").reset_index(drop=True) for side in ("nearest", "farthest")
+            rows[rows["side"] == side].drop(columns="side").reset_index(drop=True)
+            for side in ("nearest", "farthest")
         )
         chance = (float(near["null_low"][0]), float(about["null"]), float(near["null_high"][0]))
         categories = categories.drop(columns=["kind", "bank", "detector"]).reset_index(drop=True)
@@ -121,7 +139,8 @@ def load_words(workspace: Workspace, settings: WordSettings | None = None) -> Wo
         tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
     except (OSError, ValueError) as error:
         raise WorkspaceError(
-            f"The words in {folder} are damaged ({error}): delete that folder and run 'python -m precompute words'."
+            f"The words in {folder} are damaged ({error}): delete that folder and run 'python -m"
+            " precompute words'."
         ) from error
     return WordAtlas(wanted, **tables)
 
@@ -140,7 +159,11 @@ def compute_words(
     }
     matrices = {
         kind: transfer_matrix(
-            score_detectors(trained[kind], workspace), workspace.domains, sets, metrics=(wanted.metric,), draws=1
+            score_detectors(trained[kind], workspace),
+            workspace.domains,
+            sets,
+            metrics=(wanted.metric,),
+            draws=1,
         )
         for kind in KINDS
     }
@@ -162,7 +185,9 @@ def compute_words(
             rows += [_list_of(said, label) for said in found]
             categories += [said.categories.assign(**label, detector=said.name) for said in found]
             matrix = matrices["logistic" if kind == CONTENT else kind]
-            detectors.append(_first(words_table(found, matrix, wanted.metric).assign(**label), *label))
+            detectors.append(
+                _first(words_table(found, matrix, wanted.metric).assign(**label), *label)
+            )
     spans = _spans(workspace, wanted, say)
     return WordAtlas(
         wanted,
@@ -174,7 +199,9 @@ def compute_words(
 
 
 def save_words(workspace: Workspace, atlas: WordAtlas, about: dict[str, Any] | None = None) -> str:
-    """Publish under ``results/words/KEY``; the note that makes it count is written last. Returns the key."""
+    """Publish under ``results/words/KEY``; the note that makes it count is written last. Returns
+    the key.
+    """
     key = atlas.settings.key(workspace)
     folder = workspace.result_path("words", key)
     folder.mkdir(parents=True, exist_ok=True)
@@ -182,8 +209,14 @@ def save_words(workspace: Workspace, atlas: WordAtlas, about: dict[str, Any] | N
         content = io.BytesIO()
         getattr(atlas, name).to_parquet(content, index=False)
         write_atomic(folder / f"{name}.parquet", content.getvalue())
-    note = {"settings": asdict(atlas.settings), "workspace_digest": workspace.digest, **(about or {})}
-    write_atomic(folder / "about.json", (json.dumps(note, indent=1, sort_keys=True) + "\n").encode())
+    note = {
+        "settings": asdict(atlas.settings),
+        "workspace_digest": workspace.digest,
+        **(about or {}),
+    }
+    write_atomic(
+        folder / "about.json", (json.dumps(note, indent=1, sort_keys=True) + "\n").encode()
+    )
     return key
 
 
@@ -195,7 +228,9 @@ def _list_of(said: Words, label: dict[str, str]) -> pd.DataFrame:
 
 
 def _spans(workspace: Workspace, settings: WordSettings, say: Progress) -> pd.DataFrame:
-    lexicon = Lexicon.of(workspace, settings.span_bank, centred=False)  # as in the source: texts as they are
+    lexicon = Lexicon.of(
+        workspace, settings.span_bank, centred=False
+    )  # as in the source: texts as they are
     rows = np.flatnonzero(workspace.domains.split == "train")
     spans = head_text_spans(
         workspace,
@@ -209,5 +244,7 @@ def _spans(workspace: Workspace, settings: WordSettings, say: Progress) -> pd.Da
 
 
 def _first(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    ordered: pd.DataFrame = table[[*columns, *(name for name in table.columns if name not in columns)]]
+    ordered: pd.DataFrame = table[
+        [*columns, *(name for name in table.columns if name not in columns)]
+    ]
     return ordered

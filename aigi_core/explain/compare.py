@@ -19,7 +19,8 @@ class Comparison:
     """Two directions side by side.
 
     Attributes:
-        words: of the difference of the two unit directions: nearest speaks for the first, farthest for the second.
+        words: of the difference of the two unit directions: nearest speaks for the first, farthest
+            for the second.
         cosine: between the two.
         p_value: share of pairs of null directions whose cosine is as far from zero (two-sided).
         null_low, null_high: 95 % band of the cosine of such pairs.
@@ -51,10 +52,21 @@ def compare_directions(
     """
     d, cosine = lexicon.vectors.shape[1], closeness(a, b)
     if cosine > 1 - 1e-9:
-        raise AigiError("A and B are the same direction, so no text tells them apart: choose another detector or feature view for B.")  # fmt: skip
-    units_a, units_b = (unit_directions(null, d)[: min(len(null_a), len(null_b))] for null in (null_a, null_b))
+        raise AigiError(
+            "A and B are the same direction, so no text tells them apart: choose another detector"
+            " or feature view for B."
+        )
+    units_a, units_b = (
+        unit_directions(null, d)[: min(len(null_a), len(null_b))] for null in (null_a, null_b)
+    )
     difference = combined({"a": (1.0, a), "b": (-1.0, b)})
-    said = words(lexicon, difference, k, null=word_null(lexicon, units_a - units_b, "permutation", k), name=name)
+    said = words(
+        lexicon,
+        difference,
+        k,
+        null=word_null(lexicon, units_a - units_b, "permutation", k),
+        name=name,
+    )
     drawn = np.einsum("bd,bd->b", units_a, units_b)
     p = (1 + (np.abs(drawn) >= abs(cosine)).sum()) / (1 + len(drawn))
     low, high = np.quantile(drawn, [0.025, 0.975])

@@ -13,7 +13,14 @@ from aigi_core.detectors.features import EmbeddingView, HeadsView, ResidualView
 from aigi_core.detectors.logistic import fit_logistic
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
-from aigi_core.explain.nulls import DRAWS, NULL_TOLERANCE, mean_difference, permuted_labels, random_members, word_null
+from aigi_core.explain.nulls import (
+    DRAWS,
+    NULL_TOLERANCE,
+    mean_difference,
+    permuted_labels,
+    random_members,
+    word_null,
+)
 from aigi_core.explain.reading import read
 from aigi_core.explain.words import Words, words
 from aigi_core.resampling import q_values
@@ -22,9 +29,16 @@ from aigi_core.workspace import Workspace
 
 
 def detector_words(
-    workspace: Workspace, lexicon: Lexicon, detector: Detector, k: int = 20, *, draws: int = DRAWS, seed: int = 0
+    workspace: Workspace,
+    lexicon: Lexicon,
+    detector: Detector,
+    k: int = 20,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Words:
-    """Nearest and farthest texts of a detector's weights, with a permutation null of ``draws`` retrained detectors.
+    """Nearest and farthest texts of a detector's weights, with a permutation null of ``draws``
+    retrained detectors.
 
     Raises:
         AigiError: a detector of another encoder, or labels that cannot be shuffled.
@@ -46,25 +60,31 @@ def content_words(
 ) -> Words:
     """What a training set shows, real and fake alike, that the workspace's other images do not.
 
-    A detector's weights cannot say what both classes share: trained on faces only, they say nothing about faces, and
-    yet faces are all that the detector knows. The direction is the mean of the set's embeddings less that of the other
-    images of the splits; the null draws sets of as many images at random, whole groups at a time.
+    A detector's weights cannot say what both classes share: trained on faces only, they say nothing
+    about faces, and yet faces are all that the detector knows. The direction is the mean of the
+    set's embeddings less that of the other images of the splits; the null draws sets of as many
+    images at random, whole groups at a time.
 
     Args:
-        extent: ask whether the set lies farther along a text than random sets lie along any (a permutation test of the
-            difference of means). Otherwise only directions are compared: random sets differ from the others by next to
-            nothing, and yet the direction of that nothing may lie near to a text.
+        extent: ask whether the set lies farther along a text than random sets lie along any (a
+            permutation test of the difference of means). Otherwise only directions are compared:
+            random sets differ from the others by next to nothing, and yet the direction of that
+            nothing may lie near to a text.
 
     Raises:
         AigiError: an unknown generator, or a set that holds all images of the splits.
     """
     domains = workspace.domains
-    among = np.flatnonzero(np.isin(domains.split, (splits,) if isinstance(splits, str) else tuple(splits)))
+    among = np.flatnonzero(
+        np.isin(domains.split, (splits,) if isinstance(splits, str) else tuple(splits))
+    )
     mine = np.isin(among, domains.rows(generators, splits)).astype(np.int8)
     members = np.vstack([mine[None], random_members(domains, among, int(mine.sum()), draws, seed)])
     directions = mean_difference(EmbeddingView().matrix(workspace, among), members)
     lengths = np.linalg.norm(directions, axis=1)
-    null = word_null(lexicon, directions[1:], "permutation", k, lengths[1:] / lengths[0] if extent else None)
+    null = word_null(
+        lexicon, directions[1:], "permutation", k, lengths[1:] / lengths[0] if extent else None
+    )
     name = generators if isinstance(generators, str) else " + ".join(generators)
     return words(lexicon, directions[0], k, null=null, name=name)
 
@@ -72,70 +92,99 @@ def content_words(
 def null_directions(
     workspace: Workspace, detector: Detector, draws: int = DRAWS, seed: int = 0
 ) -> Float[np.ndarray, "B d"]:
-    """The directions of detectors of the same kind, C and training images, trained on shuffled labels.
+    """The directions of detectors of the same kind, C and training images, trained on shuffled
+    labels.
 
-    C stays the detector's own: choosing it anew for every draw would cost eight times as much and say the same, since
-    C mostly scales w and not where it points.
+    C stays the detector's own: choosing it anew for every draw would cost eight times as much and
+    say the same, since C mostly scales w and not where it points.
     """
     domains, view = workspace.domains, detector.view
     protocol = detector.provenance.get("protocol", {})
-    rows = domains.rows(detector.training_set, ("train", "val") if protocol.get("refit", True) else "train")
+    rows = domains.rows(
+        detector.training_set, ("train", "val") if protocol.get("refit", True) else "train"
+    )
     labels = permuted_labels(domains, rows, draws, seed)
     if isinstance(view, ResidualView):
         return residual_directions(EmbeddingView().matrix(workspace, rows), labels)
     fit = fit_logistic(
-        view.matrix(workspace, rows), labels, detector.C, fit_intercept=protocol.get("fit_intercept", True),
-        class_weight=protocol.get("class_weight"), tol=NULL_TOLERANCE,
-    )  # fmt: skip
+        view.matrix(workspace, rows),
+        labels,
+        detector.C,
+        fit_intercept=protocol.get("fit_intercept", True),
+        class_weight=protocol.get("class_weight"),
+        tol=NULL_TOLERANCE,
+    )
     d = workspace.embeddings.shape[1]
     if isinstance(view, HeadsView):
-        return np.stack([view.joint_weights(workspace.decomposition, w).sum(axis=0) for w in fit.weights])
+        return np.stack(
+            [view.joint_weights(workspace.decomposition, w).sum(axis=0) for w in fit.weights]
+        )
     if not isinstance(view, EmbeddingView):
         raise AigiError(
-            f"The detector {detector.name!r} sees {view.kind!r}, which has no direction in the joint space."
+            f"The detector {detector.name!r} sees {view.kind!r}, which has no direction in the"
+            " joint space."
         )
     full = np.zeros((draws, d))
     full[:, view.kept(d)] = fit.weights
     return full
 
 
-def residual_directions(X: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "B n"]) -> Float[np.ndarray, "B d"]:
-    """Norm(mean of fakes) - Norm(mean of reals) for B sets of labels (paper, section on residuals)."""
+def residual_directions(
+    X: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "B n"]
+) -> Float[np.ndarray, "B d"]:
+    """Norm(mean of fakes) - Norm(mean of reals) for B sets of labels (paper, section on
+    residuals).
+    """
     fakes, reals = labels @ X, (1 - labels) @ X  # a mean's length does not matter: it is normalised
-    residuals: np.ndarray = fakes / np.linalg.norm(fakes, axis=1, keepdims=True) - reals / np.linalg.norm(
-        reals, axis=1, keepdims=True
-    )
+    residuals: np.ndarray = fakes / np.linalg.norm(
+        fakes, axis=1, keepdims=True
+    ) - reals / np.linalg.norm(reals, axis=1, keepdims=True)
     return residuals
 
 
-def words_table(found: Sequence[Words], matrix: TransferMatrix, metric: str = DEFAULT_METRIC) -> pd.DataFrame:
-    """One row a detector: what it says, how surely, and how it does; input of :func:`~.nameability.nameability`.
+def words_table(
+    found: Sequence[Words], matrix: TransferMatrix, metric: str = DEFAULT_METRIC
+) -> pd.DataFrame:
+    """One row a detector: what it says, how surely, and how it does; input of
+    :func:`~.nameability.nameability`.
 
     Args:
         found: words of each row of the matrix, in its order.
 
     Returns:
-        Columns ``detector, family, nearest, nameable`` (top cosine), ``p_value, q_value`` (Benjamini-Hochberg over
-        the detectors), ``null`` (median top cosine of the null), ``excess`` (top cosine less that), ``farthest,
-        farthest_cosine, farthest_p_value, in_domain, ood``.
+        Columns ``detector, family, nearest, nameable`` (top cosine), ``p_value, q_value``
+        (Benjamini-Hochberg over the detectors), ``null`` (median top cosine of the null),
+        ``excess`` (top cosine less that), ``farthest, farthest_cosine, farthest_p_value, in_domain,
+        ood``.
     """
     if len(found) != len(matrix.train):
         raise AigiError(
-            f"The matrix has {len(matrix.train)} detectors, words came for {len(found)}: give one for each."
+            f"The matrix has {len(matrix.train)} detectors, words came for {len(found)}: give one"
+            " for each."
         )
     rows = []
     for k, said in enumerate(found):
         near, far = said.nearest.iloc[0], said.farthest.iloc[0]
         null = said.chance[1]
         rows.append(
-            {"detector": matrix.train_names[k], "family": matrix.train_families[k], "nearest": near["text"],
-             "nameable": near["cosine"], "p_value": near.get("p_value", np.nan), "null": null,
-             "excess": near["cosine"] - null, "farthest": far["text"], "farthest_cosine": far["cosine"],
-             "farthest_p_value": far.get("p_value", np.nan)}
-        )  # fmt: skip
+            {
+                "detector": matrix.train_names[k],
+                "family": matrix.train_families[k],
+                "nearest": near["text"],
+                "nameable": near["cosine"],
+                "p_value": near.get("p_value", np.nan),
+                "null": null,
+                "excess": near["cosine"] - null,
+                "farthest": far["text"],
+                "farthest_cosine": far["cosine"],
+                "farthest_p_value": far.get("p_value", np.nan),
+            }
+        )
     table = pd.DataFrame(rows)
     table.insert(5, "q_value", q_values(table["p_value"].to_numpy()))
     for name, cells in (("in_domain", matrix.in_domain), ("ood", ~matrix.in_domain)):
         values = np.where(cells, matrix.values[metric], np.nan)
-        table[name] = [row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in values]
+        table[name] = [
+            row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in values
+        ]
     return table

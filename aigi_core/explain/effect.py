@@ -1,8 +1,9 @@
-"""What a change of the embedding does to the transfer matrix, beside what meaningless changes of the same size do.
+"""What a change of the embedding does to the transfer matrix, beside what meaningless changes of
+the same size do.
 
-Two uses. *Ablation*: some heads replaced by their mean; the control replaces as many other heads. *Concepts*: some texts
-projected out ("is this detector only a food detector?"); the control projects out as many random directions with the
-data's covariance, or as many random texts.
+Two uses. *Ablation*: some heads replaced by their mean; the control replaces as many other heads.
+*Concepts*: some texts projected out ("is this detector only a food detector?"); the control
+projects out as many random directions with the data's covariance, or as many random texts.
 """
 
 from __future__ import annotations
@@ -45,9 +46,11 @@ class Effect:
     says: what was changed.
     before, after: the matrix without and with the change, on the same images and draws.
     change: ``after - before`` with intervals, paired.
-    table: per detector and for all of them, in-domain and OOD: ``detector, cells, before, after, change, low, high,
-        p_value`` (paired bootstrap), ``n`` (cells), and beside it ``control_mean, control_low, control_high``
-        (range of the controls), ``p_control`` (two-sided rank among them), ``controls`` (how many).
+    table: per detector and for all of them, in-domain and OOD: ``detector, cells, before, after,
+    change, low, high,
+        p_value`` (paired bootstrap), ``n`` (cells), and beside it ``control_mean, control_low,
+        control_high`` (range of the controls), ``p_control`` (two-sided rank among them),
+        ``controls`` (how many).
     controls: [R, K, T] change made by each control.
     """
 
@@ -59,19 +62,24 @@ class Effect:
     controls: Float[np.ndarray, "R K T"] = field(repr=False)
 
     def in_words(self, detector: str = "all") -> str:
-        """What becomes of one detector (or of ``all``), in-domain and out of domain, beside the controls."""
+        """What becomes of one detector (or of ``all``), in-domain and out of domain, beside the
+        controls.
+        """
         parts = []
         for _, row in self.table[self.table["detector"] == detector].iterrows():
             where = "out of domain" if row["cells"] == "ood" else "in-domain"
             beside = (
-                "{controls} controls {control_low:+.3f} to {control_high:+.3f}" if row["controls"] else "no control"
+                "{controls} controls {control_low:+.3f} to {control_high:+.3f}"
+                if row["controls"]
+                else "no control"
             )
             said = (
-                "{before:.3f} becomes {after:.3f} ({change:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}; "
-                + beside
-                + ")"
+                "{before:.3f} becomes {after:.3f} ({change:+.3f}, 95 % interval {low:+.3f} to"
+                " {high:+.3f}; " + beside + ")"
             )
-            parts.append(f"{where} {said.format(**{str(name): value for name, value in row.items()})}")
+            parts.append(
+                f"{where} {said.format(**{str(name): value for name, value in row.items()})}"
+            )
         return f"{METRICS[self.change.metric].title}: " + "; ".join(parts) + "."
 
 
@@ -93,24 +101,35 @@ def effect(
 
     Args:
         train: the training set of each reading.
-        refit: C of each detector: train it again (with a bias, classes weighed as by default) on the changed
-            embeddings (train and validation split) instead of
-            reading them with the weights it has. Asks whether *some* detector could do without what was removed;
-            without it, whether *this* one does.
+        refit: C of each detector: train it again (with a bias, classes weighed as by default) on
+            the changed embeddings (train and validation split) instead of reading them with the
+            weights it has. Asks whether *some* detector could do without what was removed; without
+            it, whether *this* one does.
         progress: called with (matrices done, matrices in all).
 
     Raises:
-        AigiError: what :func:`~aigi_core.transfer.transfer_matrix` raises, or a refit of a detector that does not
-            read the whole normalised embedding.
+        AigiError: what :func:`~aigi_core.transfer.transfer_matrix` raises, or a refit of a detector
+            that does not read the whole normalised embedding.
     """
     readings = list(readings)
-    if refit is not None and (len(refit) != len(readings) or any(r.heads or not r.normalised for r in readings)):
-        raise AigiError("Only detectors on the whole normalised embedding can be trained again, with one C each.")
+    if refit is not None and (
+        len(refit) != len(readings) or any(r.heads or not r.normalised for r in readings)
+    ):
+        raise AigiError(
+            "Only detectors on the whole normalised embedding can be trained again, with one C"
+            " each."
+        )
 
     def matrix(how: Change, boots: int) -> TransferMatrix:
-        mine = readings if refit is None or how is unchanged else _refitted(workspace, train, how, refit)
+        mine = (
+            readings
+            if refit is None or how is unchanged
+            else _refitted(workspace, train, how, refit)
+        )
         found = scores(workspace, mine, change=how)
-        return transfer_matrix(found, workspace.domains, train, test, metrics=(metric,), draws=boots, seed=seed)
+        return transfer_matrix(
+            found, workspace.domains, train, test, metrics=(metric,), draws=boots, seed=seed
+        )
 
     unchanged = Change()
     before, after = matrix(unchanged, draws), matrix(change, draws)
@@ -121,7 +140,14 @@ def effect(
         drawn.append(matrix(control, 1).values[metric] - before.values[metric])
     by_control = np.stack(drawn) if drawn else np.empty((0, *before.values[metric].shape))
     paired = difference(after, before, metric)
-    return Effect(change.says, before, after, paired, _table(before, after, paired, by_control, metric), by_control)
+    return Effect(
+        change.says,
+        before,
+        after,
+        paired,
+        _table(before, after, paired, by_control, metric),
+        by_control,
+    )
 
 
 def ablation_effect(
@@ -136,19 +162,35 @@ def ablation_effect(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Effect:
-    """Replace heads by their mean over the training images; controls replace as many others, drawn at random."""
+    """Replace heads by their mean over the training images; controls replace as many others, drawn
+    at random.
+    """
     change = ablation(workspace, heads)
     others = [head for head in all_heads(workspace) if head not in change.means]
     rng = np.random.default_rng(seed)
     if controls and len(others) < len(change.means):
         raise AigiError(
-            f"There are no {len(change.means)} other heads to compare with: ablate fewer, or ask for no control."
+            f"There are no {len(change.means)} other heads to compare with: ablate fewer, or ask"
+            " for no control."
         )
     random = [
-        ablation(workspace, [others[i] for i in rng.choice(len(others), len(change.means), replace=False)])
+        ablation(
+            workspace,
+            [others[i] for i in rng.choice(len(others), len(change.means), replace=False)],
+        )
         for _ in range(controls)
     ]
-    return effect(workspace, readings, train, change, random, metric=metric, draws=draws, seed=seed, progress=progress)
+    return effect(
+        workspace,
+        readings,
+        train,
+        change,
+        random,
+        metric=metric,
+        draws=draws,
+        seed=seed,
+        progress=progress,
+    )
 
 
 def concept_effect(
@@ -165,7 +207,8 @@ def concept_effect(
     draws: int = 1000,
     seed: int = 0,
 ) -> Effect:
-    """Project texts (of the lexicon, centred as it is) out of every embedding and measure the matrix again.
+    """Project texts (of the lexicon, centred as it is) out of every embedding and measure the
+    matrix again.
 
     Raises:
         AigiError: a text that is not in the lexicon, or no text.
@@ -178,14 +221,26 @@ def concept_effect(
     count = change.removed.shape[1]
     rng = np.random.default_rng(seed)
     if control == "texts":
-        drawn = lexicon.vectors[np.stack([rng.choice(len(lexicon), count, replace=False) for _ in range(controls)])]
+        drawn = lexicon.vectors[
+            np.stack([rng.choice(len(lexicon), count, replace=False) for _ in range(controls)])
+        ]
     else:
         rows = np.flatnonzero(workspace.domains.split == "train")
         rows = np.sort(rng.choice(rows, min(len(rows), _SAMPLE), replace=False))
         X = np.asarray(workspace.embeddings[rows], np.float64) / norms(workspace, rows)[:, None]
         drawn = random_directions(X, controls * count, seed).reshape(controls, count, -1)
     random = [removal(vectors) for vectors in drawn]
-    return effect(workspace, readings, train, change, random, refit=refit, metric=metric, draws=draws, seed=seed)
+    return effect(
+        workspace,
+        readings,
+        train,
+        change,
+        random,
+        refit=refit,
+        metric=metric,
+        draws=draws,
+        seed=seed,
+    )
 
 
 def _refitted(
@@ -210,7 +265,9 @@ def _table(
 ) -> pd.DataFrame:
     rows = []
     every = np.ones(len(before.train), bool)
-    sets = [("all", every)] + [(name, np.arange(len(every)) == k) for k, name in enumerate(before.train_names)]
+    sets = [("all", every)] + [
+        (name, np.arange(len(every)) == k) for k, name in enumerate(before.train_names)
+    ]
     for name, mine in sets:
         for cells, mask in (("in-domain", before.in_domain), ("ood", ~before.in_domain)):
             chosen = mask & mine[:, None]
@@ -219,10 +276,19 @@ def _table(
             mean = paired.mean(chosen)
             drawn = controls[:, chosen].mean(axis=1)
             rows.append(
-                {"detector": name, "cells": cells, "before": before.values[metric][chosen].mean(),
-                 "after": after.values[metric][chosen].mean(), "change": mean.value, "low": mean.low,
-                 "high": mean.high, "p_value": mean.p_value, "n": mean.n, **_against(mean.value, drawn)}
-            )  # fmt: skip
+                {
+                    "detector": name,
+                    "cells": cells,
+                    "before": before.values[metric][chosen].mean(),
+                    "after": after.values[metric][chosen].mean(),
+                    "change": mean.value,
+                    "low": mean.low,
+                    "high": mean.high,
+                    "p_value": mean.p_value,
+                    "n": mean.n,
+                    **_against(mean.value, drawn),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -237,7 +303,9 @@ def _against(value: float, controls: Float[np.ndarray, " R"]) -> dict[str, float
         }
     beyond = (np.abs(controls) >= abs(value) - 1e-12).sum()
     return {
-        "control_mean": float(controls.mean()), "control_low": float(controls.min()),
-        "control_high": float(controls.max()), "p_control": float((1 + beyond) / (1 + len(controls))),
+        "control_mean": float(controls.mean()),
+        "control_low": float(controls.min()),
+        "control_high": float(controls.max()),
+        "p_control": float((1 + beyond) / (1 + len(controls))),
         "controls": len(controls),
-    }  # fmt: skip
+    }

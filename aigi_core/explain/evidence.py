@@ -1,9 +1,10 @@
 """What each head says for or against "fake", exactly: logit = bias + sum over heads + remainder.
 
-The remainder is what attention does not write directly: MLPs, output biases, patch and position embedding, beta. The
-normalisation of the embedding is inside: each term is the head's contribution, divided by the length of its image's own
-embedding, times the detector's weights, so that terms add up whatever the image. Contexts are cached in fp16; what that
-rounds off (at most 2**-11 of each context's value) lands in the remainder, so that the sum stays exact.
+The remainder is what attention does not write directly: MLPs, output biases, patch and position
+embedding, beta. The normalisation of the embedding is inside: each term is the head's contribution,
+divided by the length of its image's own embedding, times the detector's weights, so that terms add
+up whatever the image. Contexts are cached in fp16; what that rounds off (at most 2**-11 of each
+context's value) lands in the remainder, so that the sum stays exact.
 """
 
 from __future__ import annotations
@@ -58,17 +59,30 @@ class Evidence:
         return list(zip(layer.tolist(), head.tolist(), values.tolist(), strict=True))
 
     def table(self, image: int = 0) -> pd.DataFrame:
-        """The image-th image's terms, largest first: ``term, layer, head, evidence`` (-1 where none applies)."""
+        """The image-th image's terms, largest first: ``term, layer, head, evidence`` (-1 where none
+        applies).
+        """
         layer, head = _terms(self)
-        names = [f"layer {a} head {b}" if a >= 0 else "remainder" for a, b in zip(layer, head, strict=True)]
+        names = [
+            f"layer {a} head {b}" if a >= 0 else "remainder"
+            for a, b in zip(layer, head, strict=True)
+        ]
         table = pd.DataFrame(
-            {"term": [*names, "bias"], "layer": np.append(layer, -1), "head": np.append(head, -1),
-             "evidence": [*self.heads[image].ravel(), self.remainder[image], self.bias]}
-        )  # fmt: skip
-        return table.sort_values("evidence", key=abs, ascending=False, kind="stable", ignore_index=True)
+            {
+                "term": [*names, "bias"],
+                "layer": np.append(layer, -1),
+                "head": np.append(head, -1),
+                "evidence": [*self.heads[image].ravel(), self.remainder[image], self.bias],
+            }
+        )
+        return table.sort_values(
+            "evidence", key=abs, ascending=False, kind="stable", ignore_index=True
+        )
 
 
-def evidence(workspace: Workspace, reading: Reading, rows: Int[np.ndarray, " n"] | None = None) -> Evidence:
+def evidence(
+    workspace: Workspace, reading: Reading, rows: Int[np.ndarray, " n"] | None = None
+) -> Evidence:
     """Split a linear detector's logit on each image among the heads; reads the cache in blocks.
 
     Raises:
@@ -83,7 +97,9 @@ def evidence(workspace: Workspace, reading: Reading, rows: Int[np.ndarray, " n"]
     for layer, head in all_heads(workspace):
         weights = reading.head_weights(layer, head)
         if weights.any():
-            on_context = workspace.decomposition["head_maps"][layer, head].astype(np.float64) @ weights
+            on_context = (
+                workspace.decomposition["head_maps"][layer, head].astype(np.float64) @ weights
+            )
             for block, part in contexts(workspace, layer, head, rows, scale):
                 heads[block, layer, head] = part @ on_context
     remainder = logit - reading.bias - heads.sum(axis=(1, 2))
@@ -91,12 +107,14 @@ def evidence(workspace: Workspace, reading: Reading, rows: Int[np.ndarray, " n"]
 
 
 def mean_evidence(found: Evidence, domains: Domains) -> pd.DataFrame:
-    """Mean evidence of each head on each generator's fakes and on each pool's real images, with 95 % intervals.
+    """Mean evidence of each head on each generator's fakes and on each pool's real images, with 95
+    % intervals.
 
     Intervals are normal; images of one group count as one draw (cluster-robust).
 
     Returns:
-        Columns ``set`` (a generator, or "real: <pool>"), ``label, layer, head, mean, low, high, n``; layer and head are
+        Columns ``set`` (a generator, or "real: <pool>"), ``label, layer, head, mean, low, high,
+        n``; layer and head are
         -1 for the remainder.
     """
     values, (layer, head) = _values(found), _terms(found)
@@ -111,25 +129,40 @@ def mean_evidence(found: Evidence, domains: Domains) -> pd.DataFrame:
         error = _cluster_error((values[chosen] - mean) / chosen.sum(), group[chosen])
         tables.append(
             pd.DataFrame(
-                {"set": name, "label": int(label[chosen][0]), "layer": layer, "head": head, "mean": mean,
-                 "low": mean - Z95 * error, "high": mean + Z95 * error, "n": int(chosen.sum())}
+                {
+                    "set": name,
+                    "label": int(label[chosen][0]),
+                    "layer": layer,
+                    "head": head,
+                    "mean": mean,
+                    "low": mean - Z95 * error,
+                    "high": mean + Z95 * error,
+                    "n": int(chosen.sum()),
+                }
             )
-        )  # fmt: skip
+        )
     return pd.concat(tables, ignore_index=True)
 
 
 def head_roles(found: Evidence, domains: Domains) -> pd.DataFrame:
-    """How much each head widens the gap between a generator's fakes and the real images of its pools.
+    """How much each head widens the gap between a generator's fakes and the real images of its
+    pools.
 
-    ``gap`` is the head's mean evidence on the fakes less that on the reals, with a 95 % interval (groups count as one
-    draw). A head ``carries`` the detector on a generator where its interval lies above zero, ``misleads`` it where
-    below, and is ``undecided`` otherwise. Of 72 heads without effect, about two lie above by chance and two below.
+    ``gap`` is the head's mean evidence on the fakes less that on the reals, with a 95 % interval
+    (groups count as one draw). A head ``carries`` the detector on a generator where its interval
+    lies above zero, ``misleads`` it where below, and is ``undecided`` otherwise. Of 72 heads
+    without effect, about two lie above by chance and two below.
 
     Returns:
-        Columns ``generator, layer, head, gap, low, high, role, n_fake, n_real`` (layer and head -1: the remainder).
+        Columns ``generator, layer, head, gap, low, high, role, n_fake, n_real`` (layer and head -1:
+        the remainder).
     """
     values, (layer, head) = _values(found), _terms(found)
-    label, pool, group = domains.labels[found.rows], domains.pool[found.rows], group_numbers(domains.group, found.rows)
+    label, pool, group = (
+        domains.labels[found.rows],
+        domains.pool[found.rows],
+        group_numbers(domains.group, found.rows),
+    )
     tables = []
     for name in domains.generators:
         fake = domains.generator[found.rows] == name
@@ -144,25 +177,43 @@ def head_roles(found: Evidence, domains: Domains) -> pd.DataFrame:
         low, high = gap - Z95 * error, gap + Z95 * error
         tables.append(
             pd.DataFrame(
-                {"generator": name, "layer": layer, "head": head, "gap": gap, "low": low, "high": high,
-                 "role": np.where(low > 0, "carries", np.where(high < 0, "misleads", "undecided")),
-                 "n_fake": int(fake.sum()), "n_real": int(real.sum())}
+                {
+                    "generator": name,
+                    "layer": layer,
+                    "head": head,
+                    "gap": gap,
+                    "low": low,
+                    "high": high,
+                    "role": np.where(
+                        low > 0, "carries", np.where(high < 0, "misleads", "undecided")
+                    ),
+                    "n_fake": int(fake.sum()),
+                    "n_real": int(real.sum()),
+                }
             )
-        )  # fmt: skip
+        )
     return pd.concat(tables, ignore_index=True)
 
 
 def _values(found: Evidence) -> Float[np.ndarray, "n t"]:
-    return np.concatenate([found.heads.reshape(len(found.rows), -1), found.remainder[:, None]], axis=1)
+    return np.concatenate(
+        [found.heads.reshape(len(found.rows), -1), found.remainder[:, None]], axis=1
+    )
 
 
 def _terms(found: Evidence) -> tuple[Int[np.ndarray, " t"], Int[np.ndarray, " t"]]:
     layers, heads = found.heads.shape[1:]
-    return np.append(np.repeat(np.arange(layers), heads), -1), np.append(np.tile(np.arange(heads), layers), -1)
+    return np.append(np.repeat(np.arange(layers), heads), -1), np.append(
+        np.tile(np.arange(heads), layers), -1
+    )
 
 
-def _cluster_error(centred: Float[np.ndarray, "n t"], group: Int[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:
-    """Cluster-robust standard error of the sum of weighted, centred rows; NaN from a single group."""
+def _cluster_error(
+    centred: Float[np.ndarray, "n t"], group: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " t"]:
+    """Cluster-robust standard error of the sum of weighted, centred rows; NaN from a single
+    group.
+    """
     names, index = np.unique(group, return_inverse=True)
     if len(names) < 2:
         return np.full(centred.shape[1], np.nan)

@@ -1,9 +1,12 @@
-"""What a head is about: a direction of its output, its texts against a null, and the images where it is extreme.
+"""What a head is about: a direction of its output, its texts against a null, and the images where
+it is extreme.
 
 A head's direction can mean three things, and they need not agree:
 
-- ``difference``: mean contribution to the fakes less that to the reals (the default: it needs no fit).
-- ``weights``: weights of a logistic regression on this head alone, as a direction in the joint space.
+- ``difference``: mean contribution to the fakes less that to the reals (the default: it needs no
+  fit).
+- ``weights``: weights of a logistic regression on this head alone, as a direction in the joint
+  space.
 - ``mean``: mean contribution to all images: what the head writes whatever the image.
 """
 
@@ -52,9 +55,15 @@ class HeadDirection:
 
 
 def head_outputs(
-    workspace: Workspace, layer: int, head: int, rows: Int[np.ndarray, " n"], normalised: bool = True
+    workspace: Workspace,
+    layer: int,
+    head: int,
+    rows: Int[np.ndarray, " n"],
+    normalised: bool = True,
 ) -> tuple[Float[np.ndarray, "d k"], Float[np.ndarray, "n k"]]:
-    """A head's contributions in an orthonormal basis of what it can write: the basis, and coordinates of each image."""
+    """A head's contributions in an orthonormal basis of what it can write: the basis, and
+    coordinates of each image.
+    """
     Q, to_basis = head_basis(workspace, layer, head)
     scale = scales(workspace, rows, normalised)
     coordinates = np.empty((len(rows), to_basis.shape[1]))
@@ -75,28 +84,36 @@ def head_direction(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> HeadDirection:
-    """A head's direction on some generators' fakes and their pools' reals, with directions from shuffled labels.
+    """A head's direction on some generators' fakes and their pools' reals, with directions from
+    shuffled labels.
 
     The mean has no labels; its null are directions with the covariance of the head's output.
 
     Args:
-        C: inverse strength of the penalty for ``weights``, on features scaled as detectors on heads scale them.
+        C: inverse strength of the penalty for ``weights``, on features scaled as detectors on heads
+            scale them.
 
     Raises:
         AigiError: unknown head, generator or definition; labels that cannot be shuffled.
     """
     if definition not in get_args(Definition):
-        raise AigiError(f"A head's direction is one of {', '.join(get_args(Definition))}; got {definition!r}.")
+        raise AigiError(
+            f"A head's direction is one of {', '.join(get_args(Definition))}; got {definition!r}."
+        )
     domains = workspace.domains
     rows = domains.rows(generators, splits)
     Q, X = head_outputs(workspace, layer, head, rows)
     if definition == "mean":
         return HeadDirection(Q @ X.mean(axis=0), random_directions(X, draws, seed) @ Q.T, "random")
-    labels = np.vstack([domains.labels[rows][None], permuted_labels(domains, rows, draws, seed)]).astype(np.int8)
+    labels = np.vstack(
+        [domains.labels[rows][None], permuted_labels(domains, rows, draws, seed)]
+    ).astype(np.int8)
     if definition == "difference":
         found = mean_difference(X, labels)
     else:
-        found = fit_logistic(X * head_scale(workspace, (layer, head)), labels, C, tol=NULL_TOLERANCE).weights
+        found = fit_logistic(
+            X * head_scale(workspace, (layer, head)), labels, C, tol=NULL_TOLERANCE
+        ).weights
     in_space = found @ Q.T
     return HeadDirection(in_space[0], in_space[1:], "permutation")
 
@@ -117,9 +134,12 @@ def head_words(
 ) -> Words:
     """Nearest and farthest texts of a head's direction, with its null (see :func:`head_direction`).
 
-    The p-values are those of one head: see :func:`heads_words` for what is left of them among all heads.
+    The p-values are those of one head: see :func:`heads_words` for what is left of them among all
+    heads.
     """
-    found = head_direction(workspace, layer, head, generators, definition, splits=splits, C=C, draws=draws, seed=seed)
+    found = head_direction(
+        workspace, layer, head, generators, definition, splits=splits, C=C, draws=draws, seed=seed
+    )
     null = word_null(lexicon, found.null, found.kind, k)
     return words(lexicon, found.vector, k, null=null, name=f"layer {layer} head {head}")
 
@@ -136,24 +156,35 @@ def heads_words(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """The nearest text of every head, and whether it is more than the best that chance gives among as many heads.
+    """The nearest text of every head, and whether it is more than the best that chance gives among
+    as many heads.
 
-    The same shuffled labels (for ``mean``: the same random weights of images) serve all heads, so that the largest
-    excess over the heads of each draw is a null that respects how heads depend on each other (max-T: Westfall and
-    Young 1993). Excess: the top cosine less its mean under the head's own null, in standard deviations of that null.
+    The same shuffled labels (for ``mean``: the same random weights of images) serve all heads, so
+    that the largest excess over the heads of each draw is a null that respects how heads depend on
+    each other (max-T: Westfall and Young 1993). Excess: the top cosine less its mean under the
+    head's own null, in standard deviations of that null.
 
     Args:
         progress: called with (heads done, heads in all).
 
     Returns:
-        One row a head, clearest first: ``head`` ("layer.index"), ``layer, index, nearest, category, cosine, p_value``
-        (over all texts, this head alone), ``excess, p_all_heads`` (over all texts and heads).
+        One row a head, clearest first: ``head`` ("layer.index"), ``layer, index, nearest, category,
+            cosine, p_value`` (over all texts, this head alone), ``excess, p_all_heads`` (over all
+            texts and heads).
     """
     rows, nulls = [], []
     heads = all_heads(workspace)
     for done, (layer, index) in enumerate(heads, 1):
         found = head_direction(
-            workspace, layer, index, generators, definition, splits=splits, C=C, draws=draws, seed=seed
+            workspace,
+            layer,
+            index,
+            generators,
+            definition,
+            splits=splits,
+            C=C,
+            draws=draws,
+            seed=seed,
         )
         cosines, texts = lexicon.search(np.vstack([found.vector[None], found.null]), 1)
         top, null = float(cosines[0, 0]), cosines[1:, 0].astype(np.float64)
@@ -161,15 +192,24 @@ def heads_words(
         spread = max(float(null.std()), 1e-12)
         nulls.append((null - null.mean()) / spread)
         rows.append(
-            {"head": f"{layer}.{index}", "layer": layer, "index": index, "nearest": about["text"],
-             "category": about["category"], "cosine": top, "p_value": (1 + (null >= top - 1e-6).sum()) / (1 + draws),
-             "excess": (top - null.mean()) / spread}
-        )  # fmt: skip
+            {
+                "head": f"{layer}.{index}",
+                "layer": layer,
+                "index": index,
+                "nearest": about["text"],
+                "category": about["category"],
+                "cosine": top,
+                "p_value": (1 + (null >= top - 1e-6).sum()) / (1 + draws),
+                "excess": (top - null.mean()) / spread,
+            }
+        )
         if progress is not None:
             progress(done, len(heads))
     largest = np.max(nulls, axis=0)
     table = pd.DataFrame(rows)
-    table["p_all_heads"] = [(1 + (largest >= excess - 1e-6).sum()) / (1 + draws) for excess in table["excess"]]
+    table["p_all_heads"] = [
+        (1 + (largest >= excess - 1e-6).sum()) / (1 + draws) for excess in table["excess"]
+    ]
     return table.sort_values("excess", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -181,14 +221,15 @@ def extreme_images(
     k: int = 12,
     rows: Int[np.ndarray, " n"] | None = None,
 ) -> pd.DataFrame:
-    """The images on which a head's contribution (over the embedding's length) points most along a direction, and least.
+    """The images on which a head's contribution (over the embedding's length) points most along a
+    direction, and least.
 
     Args:
         direction: in the joint space: a text, the head's own direction, a detector's w.
 
     Returns:
-        Columns ``side`` ("most", "least"), ``rank, row, path, label, generator, value``; value is the length of the
-        contribution along the unit direction.
+        Columns ``side`` ("most", "least"), ``rank, row, path, label, generator, value``; value is
+        the length of the contribution along the unit direction.
 
     Raises:
         AigiError: unknown head, zero direction, or no images.
@@ -208,11 +249,17 @@ def extreme_images(
         images = workspace.images.iloc[rows[chosen]]
         tables.append(
             pd.DataFrame(
-                {"side": side, "rank": np.arange(1, len(chosen) + 1), "row": rows[chosen],
-                 "path": images["path"].to_numpy(), "label": images["label"].to_numpy(),
-                 "generator": images["generator"].to_numpy(), "value": value[chosen]}
+                {
+                    "side": side,
+                    "rank": np.arange(1, len(chosen) + 1),
+                    "row": rows[chosen],
+                    "path": images["path"].to_numpy(),
+                    "label": images["label"].to_numpy(),
+                    "generator": images["generator"].to_numpy(),
+                    "value": value[chosen],
+                }
             )
-        )  # fmt: skip
+        )
     return pd.concat(tables, ignore_index=True)
 
 
@@ -239,22 +286,32 @@ def heads_alone(
     return transfer_matrix(scores, workspace.domains, sets, metrics=(metric,), draws=draws)
 
 
-def with_test(scores: HeadScores, matrix: TransferMatrix, metric: str = DEFAULT_METRIC) -> pd.DataFrame:
+def with_test(
+    scores: HeadScores, matrix: TransferMatrix, metric: str = DEFAULT_METRIC
+) -> pd.DataFrame:
     """The table of a search, best first, with what each head alone does on test images.
 
     Args:
         matrix: of :func:`heads_alone` for the same training generators.
 
     Returns:
-        ``head`` ("layer.index"), the search's columns, and ``in_domain, ood, ood_low, ood_high, generators``: OOD leaves
-        out the generators that heads were scored on.
+        ``head`` ("layer.index"), the search's columns, and ``in_domain, ood, ood_low, ood_high,
+        generators``: OOD leaves out the generators that heads were scored on.
     """
     cells = ood_cells(matrix, scores.validate_on)
     rows = []
     for at in range(len(matrix.train)):
         mine = np.arange(len(matrix.train))[:, None] == at
         out = matrix.mean(metric, cells & mine)
-        rows.append((matrix.mean(metric, matrix.in_domain & mine).value, out.value, out.low, out.high, out.n))
+        rows.append(
+            (
+                matrix.mean(metric, matrix.in_domain & mine).value,
+                out.value,
+                out.low,
+                out.high,
+                out.n,
+            )
+        )
     measured = pd.DataFrame(rows, columns=["in_domain", "ood", "ood_low", "ood_high", "generators"])
     table = scores.table.copy()
     per_layer = int(table["index"].max()) + 1
@@ -277,11 +334,15 @@ def growing(
     left_out: Sequence[str],
     metric: str = DEFAULT_METRIC,
 ) -> pd.DataFrame:
-    """Detectors on the first 1, 2, ... heads, on test images out of domain: ``heads, head, value, low, high, n``."""
+    """Detectors on the first 1, 2, ... heads, on test images out of domain: ``heads, head, value,
+    low, high, n``.
+    """
     views = [HeadsView(tuple(heads[: k + 1])) for k in range(len(heads))]
     detectors = [train(workspace, [train_on], view)[0] for view in views]
     scores = score_detectors(detectors, workspace)
-    matrix = transfer_matrix(scores, workspace.domains, [d.training_set for d in detectors], metrics=(metric,))
+    matrix = transfer_matrix(
+        scores, workspace.domains, [d.training_set for d in detectors], metrics=(metric,)
+    )
     cells = ood_cells(matrix, left_out)
     steps = np.arange(len(heads))[:, None]
     means = [vars(matrix.mean(metric, cells & (steps == k))) for k in range(len(heads))]

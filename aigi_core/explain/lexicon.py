@@ -1,9 +1,10 @@
 """Texts made ready for search: unit rows, centred, near-duplicates tied together.
 
-Images and texts live in two cones of the joint space, apart from each other (the modality gap: Liang et al. 2022). All
-texts share a large common part, and a direction that happens to point along it looks close to every text. A detector's
-w is a difference between images, so by default texts are compared as differences too: the mean of the workspace's own
-banks is subtracted and rows are scaled to unit length again. ``centred=False`` gives the plain cosine of the paper.
+Images and texts live in two cones of the joint space, apart from each other (the modality gap:
+Liang et al. 2022). All texts share a large common part, and a direction that happens to point along
+it looks close to every text. A detector's w is a difference between images, so by default texts are
+compared as differences too: the mean of the workspace's own banks is subtracted and rows are scaled
+to unit length again. ``centred=False`` gives the plain cosine of the paper.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Lexicon:
         table: columns ``text, category, bank``.
         vectors: [T, d] unit rows as they are compared (centred or not).
         cluster: [T] texts with the same number say the same and share one row of every list.
-        centre: [d] what was subtracted from texts; zeros where uncentred. Images are centred by their own mean.
+        centre: [d] what was subtracted from texts; zeros where uncentred. Images are centred by
+            their own mean.
     """
 
     table: pd.DataFrame
@@ -60,7 +62,8 @@ class Lexicon:
             categories: keep only these.
 
         Raises:
-            AigiError: no bank, another encoder's bank, an empty one, an unknown category, texts that are not finite.
+            AigiError: no bank, another encoder's bank, an empty one, an unknown category, texts
+                that are not finite.
         """
         wanted = [banks] if isinstance(banks, str | TextBank) else list(banks)
         if not wanted:
@@ -89,28 +92,40 @@ class Lexicon:
         unknown = [name for name in categories if name not in self.categories]
         if unknown or not categories:
             what = f"There is no category {unknown[0]!r}" if unknown else "No category was chosen"
-            raise AigiError(f"{what}: these texts have {', '.join(self.categories) or 'no categories'}.")
+            raise AigiError(
+                f"{what}: these texts have {', '.join(self.categories) or 'no categories'}."
+            )
         keep = self.table["category"].isin(list(categories)).to_numpy()
-        return Lexicon(self.table[keep].reset_index(drop=True), self.vectors[keep], self.cluster[keep], self.centre)
+        return Lexicon(
+            self.table[keep].reset_index(drop=True),
+            self.vectors[keep],
+            self.cluster[keep],
+            self.centre,
+        )
 
     @cached_property
     def _index(self) -> TextIndex:
         return TextIndex(self.vectors)
 
     def row(self, text: str) -> int:
-        """Position of a text (case and white space do not matter); raises AigiError where it is not among them."""
+        """Position of a text (case and white space do not matter); raises AigiError where it is not
+        among them.
+        """
         hits = np.flatnonzero(self.table["text"].map(fold) == fold(text))
         if not len(hits):
-            raise AigiError(f"The text {text!r} is not in the chosen banks: add it to a bank of your own.")
+            raise AigiError(
+                f"The text {text!r} is not in the chosen banks: add it to a bank of your own."
+            )
         return int(hits[0])
 
     def search(
         self, directions: Float[np.ndarray, "B d"], k: int = 10
     ) -> tuple[Float[np.ndarray, "B k"], Int[np.ndarray, "B k"]]:
-        """The k nearest texts of each direction that say different things: cosines, descending, and rows.
+        """The k nearest texts of each direction that say different things: cosines, descending, and
+        rows.
 
-        Of texts that say the same only the nearest counts. Farthest texts are the nearest of the opposite direction.
-        Fewer columns come back where there are fewer than k different texts.
+        Of texts that say the same only the nearest counts. Farthest texts are the nearest of the
+        opposite direction. Fewer columns come back where there are fewer than k different texts.
         """
         queries = unit_directions(directions, self.vectors.shape[1]).astype(np.float32)
         k = min(k, len(np.unique(self.cluster)))
@@ -125,22 +140,30 @@ class Lexicon:
 
 
 def unit_directions(directions: Float[np.ndarray, "B d"], d: int) -> Float[np.ndarray, "B d"]:
-    """Rows scaled to unit length in float64; raises AigiError for a direction of length zero or of another width."""
+    """Rows scaled to unit length in float64; raises AigiError for a direction of length zero or of
+    another width.
+    """
     directions = np.atleast_2d(np.asarray(directions, np.float64))
     if directions.ndim != 2 or directions.shape[1] != d:
         raise AigiError(
-            f"A direction of this workspace has {d} dimensions, got {directions.shape[-1]}: it belongs to another encoder."
+            f"A direction of this workspace has {d} dimensions, got {directions.shape[-1]}: it"
+            " belongs to another encoder."
         )
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and (lengths > 0).all()):
-        raise AigiError("A direction of length zero (or not finite) is near to nothing: choose another direction.")
+        raise AigiError(
+            "A direction of length zero (or not finite) is near to nothing: choose another"
+            " direction."
+        )
     unit: np.ndarray = directions / lengths
     return unit
 
 
 def _table(bank: TextBank) -> pd.DataFrame:
     category = bank.table["category"] if "category" in bank.table.columns else ""
-    return pd.DataFrame({"text": bank.table["text"].astype(str), "category": category, "bank": bank.name}).fillna("")
+    return pd.DataFrame(
+        {"text": bank.table["text"].astype(str), "category": category, "bank": bank.name}
+    ).fillna("")
 
 
 def _unit(bank: TextBank, d: int) -> Float32[np.ndarray, "T d"]:
@@ -148,13 +171,15 @@ def _unit(bank: TextBank, d: int) -> Float32[np.ndarray, "T d"]:
         raise AigiError(f"The text bank {bank.name!r} is empty: add at least one text.")
     if bank.embeddings.shape != (len(bank.table), d):
         raise WorkspaceError(
-            f"The text bank {bank.name!r} has embeddings of shape {bank.embeddings.shape}, expected "
-            f"({len(bank.table)}, {d}): it belongs to another encoder; run 'python -m precompute text' again."
+            f"The text bank {bank.name!r} has embeddings of shape {bank.embeddings.shape}, expected"
+            f" ({len(bank.table)}, {d}): it belongs to another encoder; run 'python -m precompute"
+            " text' again."
         )
     vectors = np.asarray(bank.embeddings, np.float32)
     if not np.isfinite(vectors).all():
         raise WorkspaceError(
-            f"The text bank {bank.name!r} holds NaN or infinity: run 'python -m precompute text' again."
+            f"The text bank {bank.name!r} holds NaN or infinity: run 'python -m precompute text'"
+            " again."
         )
     return _scaled(vectors)
 
@@ -165,7 +190,9 @@ def _scaled(vectors: Float32[np.ndarray, "T d"]) -> Float32[np.ndarray, "T d"]:
 
 
 def _centre(workspace: Workspace, raw: Float32[np.ndarray, "T d"]) -> Float32[np.ndarray, " d"]:
-    """Mean of the workspace's reference banks, so that a user's bank of three texts is centred like all others."""
+    """Mean of the workspace's reference banks, so that a user's bank of three texts is centred like
+    all others.
+    """
     at_hand = [name for name in REFERENCE_BANKS if name in workspace.text_banks][:1]
     vectors = _unit(workspace.text_bank(at_hand[0]), raw.shape[1]) if at_hand else raw
     mean: np.ndarray = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -173,7 +200,9 @@ def _centre(workspace: Workspace, raw: Float32[np.ndarray, "T d"]) -> Float32[np
 
 
 def _clusters(texts: list[str], raw: Float32[np.ndarray, "T d"]) -> Int[np.ndarray, " T"]:
-    """Number of the leader that each text says the same as: same letters, or a cosine of NEAR with an earlier leader."""
+    """Number of the leader that each text says the same as: same letters, or a cosine of NEAR with
+    an earlier leader.
+    """
     keys: dict[str, int] = {}
     lexical = np.array([keys.setdefault(_stem(text), row) for row, text in enumerate(texts)])
     leaders = np.flatnonzero(lexical == np.arange(len(texts)))
@@ -193,8 +222,12 @@ def _clusters(texts: list[str], raw: Float32[np.ndarray, "T d"]) -> Int[np.ndarr
 
 def _stem(text: str) -> str:
     """Letters that carry the meaning: no case, no article, no plural."""
-    words = [word for word in fold(text).replace("-", " ").split() if word not in ("a", "an", "the")]
-    return " ".join(w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in words)
+    words = [
+        word for word in fold(text).replace("-", " ").split() if word not in ("a", "an", "the")
+    ]
+    return " ".join(
+        w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in words
+    )
 
 
 def _first_of_each(clusters: Int[np.ndarray, " depth"], k: int) -> Int[np.ndarray, " k"]:

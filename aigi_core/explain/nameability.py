@@ -1,4 +1,6 @@
-"""The paper's claim (section on words): the more nameable a detector, the worse it generalises. Tested, with intervals."""
+"""The paper's claim (section on words): the more nameable a detector, the worse it generalises.
+Tested, with intervals.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ SMALLEST = 4
 class Nameability:
     """Attributes:
     detectors: the table it was computed from: ``detector, family, nameable, ood``.
-    correlations: ``family`` ("all" first), ``spearman, low, high, p_value`` (permutation, two-sided), ``n``.
+    correlations: ``family`` ("all" first), ``spearman, low, high, p_value`` (permutation,
+    two-sided), ``n``.
     """
 
     detectors: pd.DataFrame
@@ -28,7 +31,9 @@ class Nameability:
         """The finding over all detectors, in a sentence."""
         found = self.correlations.iloc[0]
         if not np.isfinite(found["spearman"]):
-            return "All detectors are as nameable, or do as well: there is no correlation to speak of."
+            return (
+                "All detectors are as nameable, or do as well: there is no correlation to speak of."
+            )
         said = (
             "do worse on generators they never saw"
             if found["spearman"] < 0
@@ -37,16 +42,19 @@ class Nameability:
         if found["low"] <= 0 <= found["high"]:
             said = "do neither better nor worse, as far as these detectors can tell"
         return (
-            f"More nameable detectors {said}: Spearman's correlation {found['spearman']:.2f}, 95 % interval "
-            f"{found['low']:.2f} to {found['high']:.2f}, p = {found['p_value']:.2g}, n = {int(found['n'])} detectors."
+            f"More nameable detectors {said}: Spearman's correlation {found['spearman']:.2f}, 95 %"
+            f" interval {found['low']:.2f} to {found['high']:.2f}, p = {found['p_value']:.2g}, n ="
+            f" {int(found['n'])} detectors."
         )
 
 
 def nameability(detectors: pd.DataFrame, draws: int = 2000, seed: int = 0) -> Nameability:
-    """Spearman's correlation of nameability and OOD mean over detectors, over all and within each family.
+    """Spearman's correlation of nameability and OOD mean over detectors, over all and within each
+    family.
 
     Args:
-        detectors: columns ``detector, family, nameable`` (top cosine, or its excess over the null) and ``ood``.
+        detectors: columns ``detector, family, nameable`` (top cosine, or its excess over the null)
+            and ``ood``.
         draws: bootstrap draws of detectors for the 95 % interval, and permutations for the p-value.
 
     Raises:
@@ -57,33 +65,48 @@ def nameability(detectors: pd.DataFrame, draws: int = 2000, seed: int = 0) -> Na
         raise AigiError(f"The table of detectors lacks the columns {', '.join(sorted(missing))}.")
     if len(detectors) < SMALLEST:
         raise AigiError(
-            f"A correlation over detectors needs at least {SMALLEST} of them, got {len(detectors)}: train on more "
-            f"generators."
+            f"A correlation over detectors needs at least {SMALLEST} of them, got {len(detectors)}:"
+            " train on more generators."
         )
     rng = np.random.default_rng(seed)
     parts = [("all", detectors), *detectors.groupby("family", sort=False)]
     rows = [
-        {"family": name, **_spearman(part["nameable"].to_numpy(float), part["ood"].to_numpy(float), draws, rng)}
+        {
+            "family": name,
+            **_spearman(part["nameable"].to_numpy(float), part["ood"].to_numpy(float), draws, rng),
+        }
         for name, part in parts
     ]
     return Nameability(detectors, pd.DataFrame(rows))
 
 
-def _spearman(x: np.ndarray, y: np.ndarray, draws: int, rng: np.random.Generator) -> dict[str, float]:
+def _spearman(
+    x: np.ndarray, y: np.ndarray, draws: int, rng: np.random.Generator
+) -> dict[str, float]:
     n = len(x)
     if n < SMALLEST:
         return {"spearman": np.nan, "low": np.nan, "high": np.nan, "p_value": np.nan, "n": n}
     observed = _rank_correlation(x[None], y[None])[0]
     picks = rng.integers(n, size=(draws, n))
     low, high = np.nanquantile(_rank_correlation(x[picks], y[picks]), [0.025, 0.975])
-    shuffled = _rank_correlation(np.tile(x, (draws, 1)), rng.permuted(np.tile(y, (draws, 1)), axis=1))
+    shuffled = _rank_correlation(
+        np.tile(x, (draws, 1)), rng.permuted(np.tile(y, (draws, 1)), axis=1)
+    )
     p = (1 + (np.abs(shuffled) >= abs(observed) - 1e-12).sum()) / (1 + draws)
-    return {"spearman": float(observed), "low": float(low), "high": float(high), "p_value": float(p), "n": n}
+    return {
+        "spearman": float(observed),
+        "low": float(low),
+        "high": float(high),
+        "p_value": float(p),
+        "n": n,
+    }
 
 
 def _rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Spearman's correlation of each row pair; NaN where a draw holds one value only."""
     a, b = (rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (x, y))
     scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    rho: np.ndarray = np.divide((a * b).sum(axis=1), scale, out=np.full(len(a), np.nan), where=scale > 0)
+    rho: np.ndarray = np.divide(
+        (a * b).sum(axis=1), scale, out=np.full(len(a), np.nan), where=scale > 0
+    )
     return rho

@@ -13,7 +13,8 @@ from aigi_core.workspace import Workspace
 
 
 def neighbours(workspace: Workspace, row: int, k: int = 12) -> pd.DataFrame:
-    """The k images nearest to one by cosine of embeddings, itself left out: ``row, cosine, generator, split, same_group``.
+    """The k images nearest to one by cosine of embeddings, itself left out: ``row, cosine,
+    generator, split, same_group``.
 
     ``generator`` is ``real`` for real images.
 
@@ -35,22 +36,34 @@ def nearest(workspace: Workspace, embedding: Float[np.ndarray, " d"], k: int = 1
     rows = np.argsort(-cosine, kind="stable")[:k]
     domains = workspace.domains
     return pd.DataFrame(
-        {"row": rows, "cosine": cosine[rows],
-         "generator": np.where(domains.labels[rows] == FAKE, domains.generator[rows], "real"),
-         "split": domains.split[rows]}
-    )  # fmt: skip
+        {
+            "row": rows,
+            "cosine": cosine[rows],
+            "generator": np.where(domains.labels[rows] == FAKE, domains.generator[rows], "real"),
+            "split": domains.split[rows],
+        }
+    )
 
 
 def cosines(workspace: Workspace, embedding: Float[np.ndarray, " d"]) -> Float[np.ndarray, " N"]:
-    """Cosine of one embedding with every image's. One query needs no index: a product over the memory map, in blocks."""
+    """Cosine of one embedding with every image's. One query needs no index: a product over the
+    memory map, in blocks.
+    """
     query = unit_rows(np.asarray(embedding)[None])[0]
-    return np.concatenate([unit_rows(workspace.embeddings[part]) @ query for part in blocks(len(workspace.embeddings))])
+    return np.concatenate(
+        [
+            unit_rows(workspace.embeddings[part]) @ query
+            for part in blocks(len(workspace.embeddings))
+        ]
+    )
 
 
 def unit_rows(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     """Embeddings of length 1; AigiError where one has length zero."""
     lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
     if not lengths.all():
-        raise AigiError("An embedding of length zero has no direction: leave that image out and encode again.")
+        raise AigiError(
+            "An embedding of length zero has no direction: leave that image out and encode again."
+        )
     unit: np.ndarray = rows / lengths[:, None]
     return unit

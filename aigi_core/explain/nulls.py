@@ -1,9 +1,11 @@
-"""What chance would say: directions without meaning, as many as you like, to hold a list of words against.
+"""What chance would say: directions without meaning, as many as you like, to hold a list of words
+against.
 
-Two nulls. *Permutation*: shuffle the labels of the training images and train again, a few hundred times; the directions
-that come out know the data but not the classes. *Random*: directions with the covariance of the data, for what has no
-labels (an image, a head's mean). The p-value of a text is family-wise (single-step max-T: Westfall and Young 1993): the
-share of null directions whose nearest text, whichever it be, is at least as near.
+Two nulls. *Permutation*: shuffle the labels of the training images and train again, a few hundred
+times; the directions that come out know the data but not the classes. *Random*: directions with the
+covariance of the data, for what has no labels (an image, a head's mean). The p-value of a text is
+family-wise (single-step max-T: Westfall and Young 1993): the share of null directions whose nearest
+text, whichever it be, is at least as near.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ Fit = Callable[[Int8[np.ndarray, "B n"]], Float[np.ndarray, "B d"]]
 """Directions trained on B sets of labels for the same images."""
 DRAWS = 300
 NULL_TOLERANCE = 1e-5
-"""Gradient at which fits on shuffled labels stop: a cosine's fifth digit does not matter to a null."""
+"""Gradient at which fits on shuffled labels stop: a cosine's fifth digit does not matter to a
+null.
+"""
 COUNTED = 50
 """How many of the nearest rows are counted by category."""
 
@@ -54,7 +58,9 @@ class WordNull:
         return len(self.nearest)
 
     def p_value(self, cosine: Float[np.ndarray, "*r"], side: Side = "nearest") -> np.ndarray:
-        """Family-wise p-value of each cosine: (1 + null directions whose extreme row is as extreme) / (1 + draws)."""
+        """Family-wise p-value of each cosine: (1 + null directions whose extreme row is as extreme)
+        / (1 + draws).
+        """
         top = self.nearest[:, 0] if side == "nearest" else -self.farthest[:, 0]
         value = np.asarray(cosine) if side == "nearest" else -np.asarray(cosine)
         # A direction compared with itself must tie: float32 searches round in the last digits.
@@ -66,7 +72,9 @@ class WordNull:
         self, side: Side = "nearest", confidence: float = 0.95
     ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
         """Bounds, rank by rank, within which this share of the null directions lies."""
-        low, high = np.quantile(getattr(self, side), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+        low, high = np.quantile(
+            getattr(self, side), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0
+        )
         return low, high
 
 
@@ -80,8 +88,8 @@ def word_null(
     """Search the lexicon with null directions, both ways.
 
     Args:
-        extent: length of each direction over the length of the one that is held against them, where lengths mean
-            something (a difference of means): cosines are multiplied by it.
+        extent: length of each direction over the length of the one that is held against them, where
+            lengths mean something (a difference of means): cosines are multiplied by it.
     """
     scale = np.ones(len(directions)) if extent is None else np.asarray(extent)
     names = lexicon.categories
@@ -95,7 +103,9 @@ def word_null(
     return WordNull(kind, sides["nearest"], sides["farthest"], names, counts)
 
 
-def category_counts(codes: Int8[np.ndarray, "B r"], categories: int) -> Int[np.ndarray, "B categories"]:
+def category_counts(
+    codes: Int8[np.ndarray, "B r"], categories: int
+) -> Int[np.ndarray, "B categories"]:
     """How often each category (code from 0; -1 is none) occurs in each row."""
     return (
         np.stack([(codes == code).sum(axis=1) for code in range(categories)], axis=1, dtype=int)
@@ -109,10 +119,11 @@ def permuted_labels(
 ) -> Int8[np.ndarray, "B n"]:
     """Shuffled labels of training images that respect pools and groups.
 
-    Labels move within a pool only. Groups that hold both labels (a real and its translation) shuffle theirs within.
-    Groups of one label exchange it as wholes: in random order they become fake as long as the number of fakes allows.
-    That is an exact permutation where groups of both classes are of like sizes (single images, say); where fakes come
-    in sets of one prompt and reals alone, it keeps the sets together, which is what matters to chance.
+    Labels move within a pool only. Groups that hold both labels (a real and its translation)
+    shuffle theirs within. Groups of one label exchange it as wholes: in random order they become
+    fake as long as the number of fakes allows. That is an exact permutation where groups of both
+    classes are of like sizes (single images, say); where fakes come in sets of one prompt and reals
+    alone, it keeps the sets together, which is what matters to chance.
 
     Raises:
         AigiError: no two images may exchange their labels, or no draws.
@@ -138,8 +149,8 @@ def permuted_labels(
             movable = True
     if not movable:
         raise AigiError(
-            "The labels cannot be shuffled: in no pool are there two groups of images that differ in label; use the "
-            "random null, or give images smaller groups."
+            "The labels cannot be shuffled: in no pool are there two groups of images that differ"
+            " in label; use the random null, or give images smaller groups."
         )
     return shuffled
 
@@ -153,9 +164,14 @@ def random_members(
         AigiError: no such set (none of the images, or all of them), or no draws.
     """
     if draws < 1 or not 0 < members < len(among):
-        raise AigiError(f"A set of {members} of {len(among)} images cannot be drawn at random: choose fewer or others.")
+        raise AigiError(
+            f"A set of {members} of {len(among)} images cannot be drawn at random: choose fewer or"
+            " others."
+        )
     drawn = np.zeros((draws, len(among)), np.int8)
-    _assign(drawn, _members(group_numbers(domains.group, among)), members, np.random.default_rng(seed))
+    _assign(
+        drawn, _members(group_numbers(domains.group, among)), members, np.random.default_rng(seed)
+    )
     return drawn
 
 
@@ -165,10 +181,14 @@ def _members(index: Int[np.ndarray, " n"]) -> list[np.ndarray]:
     return np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
 
 
-def _assign(into: Int8[np.ndarray, "B n"], groups: list[np.ndarray], count: int, rng: np.random.Generator) -> None:
-    """Give whole groups, in random order, a 1 as long as no more than ``count`` images have one; the others a 0.
+def _assign(
+    into: Int8[np.ndarray, "B n"], groups: list[np.ndarray], count: int, rng: np.random.Generator
+) -> None:
+    """Give whole groups, in random order, a 1 as long as no more than ``count`` images have one;
+    the others a 0.
 
-    Where even the first group is too large it gets its 1 all the same, so that no draw is without one.
+    Where even the first group is too large it gets its 1 all the same, so that no draw is without
+    one.
     """
     sizes = np.array([len(group) for group in groups])
     order = rng.permuted(np.tile(np.arange(len(groups)), (len(into), 1)), axis=1)
@@ -191,17 +211,25 @@ def permutation_directions(
     return np.asarray(fit(permuted_labels(domains, rows, draws, seed)))
 
 
-def random_directions(X: Float[np.ndarray, "n d"], draws: int = DRAWS, seed: int = 0) -> Float[np.ndarray, "B d"]:
-    """Gaussian directions with the covariance of the rows of X; raises AigiError where they do not vary."""
+def random_directions(
+    X: Float[np.ndarray, "n d"], draws: int = DRAWS, seed: int = 0
+) -> Float[np.ndarray, "B d"]:
+    """Gaussian directions with the covariance of the rows of X; raises AigiError where they do not
+    vary.
+    """
     X = np.asarray(X, np.float64)
     centred = X - X.mean(axis=0)
     if len(X) < 2 or not (np.abs(centred) > 1e-12 * np.abs(X).max()).any():
         raise AigiError("Random directions need images that differ: choose at least two.")
-    drawn: np.ndarray = np.random.default_rng(seed).standard_normal((draws, len(X))) @ centred / np.sqrt(len(X) - 1)
+    drawn: np.ndarray = (
+        np.random.default_rng(seed).standard_normal((draws, len(X))) @ centred / np.sqrt(len(X) - 1)
+    )
     return drawn
 
 
-def mean_difference(X: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "B n"]) -> Float[np.ndarray, "B d"]:
+def mean_difference(
+    X: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "B n"]
+) -> Float[np.ndarray, "B d"]:
     """Mean of the fakes less mean of the reals, for B sets of labels."""
     fakes = labels.sum(axis=1, keepdims=True)
     weights = np.where(labels > 0, 1 / fakes, -1 / (labels.shape[1] - fakes))

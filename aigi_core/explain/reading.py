@@ -1,9 +1,11 @@
-"""A linear detector as a sum over parts of the embedding, and its logits when some of those parts are changed.
+"""A linear detector as a sum over parts of the embedding, and its logits when some of those parts
+are changed.
 
     logit_i = bias + (embedding . e_i  +  sum over heads of heads[l, h] . c_lhi) / length_i
 
-with e_i the unnormalised embedding, c_lhi the contribution of head (l, h) to it, and length_i the embedding's own
-length (1 for a detector on unnormalised features). When a part changes, the length changes with it.
+with e_i the unnormalised embedding, c_lhi the contribution of head (l, h) to it, and length_i the
+embedding's own length (1 for a detector on unnormalised features). When a part changes, the length
+changes with it.
 """
 
 from __future__ import annotations
@@ -41,12 +43,16 @@ class Reading:
 
     @property
     def direction(self) -> Float[np.ndarray, " d"]:
-        """All weights together: the direction in the joint space that the detector's words are about."""
+        """All weights together: the direction in the joint space that the detector's words are
+        about.
+        """
         total: np.ndarray = self.embedding + sum(self.heads.values(), np.zeros_like(self.embedding))
         return total
 
     def head_weights(self, layer: int, head: int) -> Float[np.ndarray, " d"]:
-        """What one head's contribution is multiplied by: as a part of the embedding and on its own."""
+        """What one head's contribution is multiplied by: as a part of the embedding and on its
+        own.
+        """
         return self.embedding + self.heads.get((layer, head), 0.0)
 
     def lengths(self, embeddings: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
@@ -55,7 +61,10 @@ class Reading:
             return np.ones(len(embeddings))
         lengths: np.ndarray = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
         if not (np.isfinite(lengths) & (lengths > 0)).all():
-            raise AigiError("An embedding of length zero, or not finite, has no direction: leave that image out.")
+            raise AigiError(
+                "An embedding of length zero, or not finite, has no direction: leave that image"
+                " out."
+            )
         return lengths
 
 
@@ -63,13 +72,17 @@ def read(workspace: Workspace, detector: Detector) -> Reading:
     """A trained detector's weights, taken apart.
 
     Raises:
-        AigiError: a detector of another encoder, or one whose view is not linear in the embedding or in heads.
+        AigiError: a detector of another encoder, or one whose view is not linear in the embedding
+            or in heads.
     """
-    detector.decision_function(workspace, np.array([0]))  # says so where encoder or width are another
+    detector.decision_function(
+        workspace, np.array([0])
+    )  # says so where encoder or width are another
     view, d = detector.view, workspace.embeddings.shape[1]
     if not isinstance(view, EmbeddingView | ResidualView | HeadsView):
         raise AigiError(
-            f"The detector {detector.name!r} sees {view.kind!r}, which has no share in the embedding to explain."
+            f"The detector {detector.name!r} sees {view.kind!r}, which has no share in the"
+            " embedding to explain."
         )
     weights = detector.joint_weights(workspace)
     if isinstance(view, HeadsView):
@@ -77,7 +90,9 @@ def read(workspace: Workspace, detector: Detector) -> Reading:
         for head, part in zip(view.heads, weights, strict=True):
             heads[head] = heads.get(head, 0.0) + part
         return Reading(detector.bias, np.zeros(d), heads)
-    return Reading(detector.bias, weights[0], normalised=not isinstance(view, EmbeddingView) or view.normalise)
+    return Reading(
+        detector.bias, weights[0], normalised=not isinstance(view, EmbeddingView) or view.normalise
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +100,10 @@ class Change:
     """What is done to the embedding before a detector reads it.
 
     Attributes:
-        means: heads whose contribution is replaced, each with the mean context (over ln_post's std) put in its place.
-        removed: [d, c] orthonormal directions projected out of the embedding and of every contribution.
+        means: heads whose contribution is replaced, each with the mean context (over ln_post's std)
+            put in its place.
+        removed: [d, c] orthonormal directions projected out of the embedding and of every
+            contribution.
         says: what was done, in words, for captions and files.
     """
 
@@ -95,18 +112,27 @@ class Change:
     says: str = "nothing changed"
 
 
-def ablation(workspace: Workspace, heads: Sequence[Head], reference: Int[np.ndarray, " n"] | None = None) -> Change:
+def ablation(
+    workspace: Workspace, heads: Sequence[Head], reference: Int[np.ndarray, " n"] | None = None
+) -> Change:
     """Replace heads by their mean contribution over reference images.
 
     Args:
-        reference: rows; by default all images of the training split, so that no evaluated image takes part.
+        reference: rows; by default all images of the training split, so that no evaluated image
+            takes part.
 
     Raises:
         AigiError: an unknown head, no head, or no reference image.
     """
-    rows = np.flatnonzero(workspace.domains.split == "train") if reference is None else np.asarray(reference)
+    rows = (
+        np.flatnonzero(workspace.domains.split == "train")
+        if reference is None
+        else np.asarray(reference)
+    )
     if not len(heads) or not len(rows):
-        raise AigiError("An ablation needs at least one head and one reference image: choose some of each.")
+        raise AigiError(
+            "An ablation needs at least one head and one reference image: choose some of each."
+        )
     scale = 1.0 / np.asarray(workspace.ln_post[rows, 1], np.float64)
     means = {}
     for layer, head in dict.fromkeys(heads):
@@ -118,14 +144,20 @@ def ablation(workspace: Workspace, heads: Sequence[Head], reference: Int[np.ndar
 
 
 def removal(directions: Float[np.ndarray, "c d"], says: str = "") -> Change:
-    """Project directions out; raises AigiError where they are zero, dependent to nothing, or as many as dimensions."""
+    """Project directions out; raises AigiError where they are zero, dependent to nothing, or as
+    many as dimensions.
+    """
     directions = np.atleast_2d(np.asarray(directions, np.float64))
     if not np.isfinite(directions).all() or not directions.any():
-        raise AigiError("A direction of length zero (or not finite) cannot be projected out: choose another.")
+        raise AigiError(
+            "A direction of length zero (or not finite) cannot be projected out: choose another."
+        )
     _, s, vh = np.linalg.svd(directions, full_matrices=False)
     basis = vh[s > 1e-8 * s[0]].T
     if basis.shape[1] >= len(basis):
-        raise AigiError(f"Projecting out {basis.shape[1]} directions would leave nothing: choose fewer.")
+        raise AigiError(
+            f"Projecting out {basis.shape[1]} directions would leave nothing: choose fewer."
+        )
     return Change(removed=basis, says=says or f"{basis.shape[1]} directions projected out")
 
 
@@ -164,7 +196,9 @@ def scores(
             z = workspace.heads[head][rows[block]].astype(np.float64) * scale[:, None]
             if head in change.means:
                 z = np.broadcast_to(change.means[head], z.shape)
-            weights = np.stack([reading.heads.get(head, np.zeros(E.shape[1])) for reading in readings], axis=1)
+            weights = np.stack(
+                [reading.heads.get(head, np.zeros(E.shape[1])) for reading in readings], axis=1
+            )
             if change.removed is not None:
                 weights = weights - change.removed @ (change.removed.T @ weights)
             logit += z @ (workspace.decomposition["head_maps"][head].astype(np.float64) @ weights)

@@ -1,8 +1,9 @@
 """TextSpan: the ordered texts that span a head's output, and the variance each explains.
 
-Source: Gandelsman, Efros, Steinhardt 2024, "Interpreting CLIP's Image Representation via Text-Based Decomposition",
-Algorithm 1. There, all outputs [N, d] and all texts [M, d] are deflated after each choice: O(m N M d). Here the same
-choices come from the head's k x k covariance (k at most head_width) and two matrix-vector products a choice.
+Source: Gandelsman, Efros, Steinhardt 2024, "Interpreting CLIP's Image Representation via Text-Based
+Decomposition", Algorithm 1. There, all outputs [N, d] and all texts [M, d] are deflated after each
+choice: O(m N M d). Here the same choices come from the head's k x k covariance (k at most
+head_width) and two matrix-vector products a choice.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from aigi_core.explain.contributions import contexts, head_basis, scales
 from aigi_core.workspace import Workspace
 
 _REFRESH = 8
-"""Scores are recomputed from scratch after so many choices, before the rounding of updates can matter."""
+"""Scores are recomputed from scratch after so many choices, before the rounding of updates can
+matter.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,20 +41,25 @@ class TextSpan:
     variance: float
 
 
-def text_span(covariance: Float[np.ndarray, "k k"], texts: Float[np.ndarray, "M k"], m: int = 20) -> TextSpan:
-    """Choose up to m texts greedily by the variance of the outputs' projection on them, deflating after each choice.
+def text_span(
+    covariance: Float[np.ndarray, "k k"], texts: Float[np.ndarray, "M k"], m: int = 20
+) -> TextSpan:
+    """Choose up to m texts greedily by the variance of the outputs' projection on them, deflating
+    after each choice.
 
     Args:
         covariance: of the head's outputs, in an orthonormal basis of their span.
-        texts: coordinates of the texts' projections on that span. As in the source they keep their lengths: a text
-            that lies mostly outside of what the head can write scores low.
+        texts: coordinates of the texts' projections on that span. As in the source they keep their
+            lengths: a text that lies mostly outside of what the head can write scores low.
 
-    Fewer than m are returned where the texts or the head's variance are exhausted. Raises AigiError for an output
-    without variance.
+    Fewer than m are returned where the texts or the head's variance are exhausted. Raises AigiError
+    for an output without variance.
     """
     total = float(np.trace(covariance))
     if not np.isfinite(total) or total <= 0:
-        raise AigiError("This head writes the same for every image chosen: choose more images, or another head.")
+        raise AigiError(
+            "This head writes the same for every image chosen: choose more images, or another head."
+        )
     covariance, texts = covariance.astype(np.float64, copy=True), np.asarray(texts, np.float64)
     lengths = np.einsum("mk,mk->m", texts, texts)
     basis = np.empty((0, len(covariance)))
@@ -87,7 +95,8 @@ def head_covariance(
     rows: Int[np.ndarray, " n"],
     scale: Float[np.ndarray, " n"],
 ) -> tuple[Float[np.ndarray, "d k"], Float[np.ndarray, "k k"]]:
-    """Orthonormal basis of what a head writes, and the covariance of its outputs on n images in that basis.
+    """Orthonormal basis of what a head writes, and the covariance of its outputs on n images in
+    that basis.
 
     Args:
         scale: as given by :func:`~aigi_core.explain.contributions.scales` for these rows.
@@ -117,21 +126,24 @@ def head_text_spans(
     Args:
         texts: [M, d] unit rows in the joint space.
         rows: images over which a head's variance is taken (all by default).
-        normalised: divide each contribution by the length of its image's embedding, as the source does.
+        normalised: divide each contribution by the length of its image's embedding, as the source
+            does.
         progress: called with (heads done, heads in all).
 
     Returns:
-        One row a choice: ``layer, head, rank`` (from 1), ``text`` (row of texts), ``explained`` (share of the head's
-        variance), ``variance``. A head that writes a constant has no rows.
+        One row a choice: ``layer, head, rank`` (from 1), ``text`` (row of texts), ``explained``
+            (share of the head's variance), ``variance``. A head that writes a constant has no rows.
     """
     if np.ndim(texts) != 2 or not len(texts) or texts.shape[1] != workspace.embeddings.shape[1]:
         raise AigiError(
-            f"Texts must be rows of width {workspace.embeddings.shape[1]}, got shape {np.shape(texts)}: take a text bank "
-            f"of this workspace's own encoder."
+            f"Texts must be rows of width {workspace.embeddings.shape[1]}, got shape"
+            f" {np.shape(texts)}: take a text bank of this workspace's own encoder."
         )
     rows = np.arange(len(workspace.embeddings)) if rows is None else rows
     if len(rows) < 2:
-        raise AigiError(f"A head's variance needs at least two images, got {len(rows)}: choose more.")
+        raise AigiError(
+            f"A head's variance needs at least two images, got {len(rows)}: choose more."
+        )
     scale = scales(workspace, rows, normalised)
     wanted = all_heads(workspace) if heads is None else list(heads)
     texts = np.asarray(texts, np.float32)
@@ -142,10 +154,16 @@ def head_text_spans(
             span = text_span(covariance, texts @ Q.astype(np.float32), m)
             tables.append(
                 pd.DataFrame(
-                    {"layer": layer, "head": head, "rank": np.arange(1, len(span.texts) + 1), "text": span.texts,
-                     "explained": span.explained, "variance": span.variance}
+                    {
+                        "layer": layer,
+                        "head": head,
+                        "rank": np.arange(1, len(span.texts) + 1),
+                        "text": span.texts,
+                        "explained": span.explained,
+                        "variance": span.variance,
+                    }
                 )
-            )  # fmt: skip
+            )
         if progress:
             progress(done, len(wanted))
     if not tables:

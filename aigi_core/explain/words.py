@@ -21,12 +21,15 @@ class Words:
     """What a direction says.
 
     Attributes:
-        nearest, farthest: one row a meaning, most extreme first. Columns ``rank, text, category, bank, cosine``,
-            ``similar`` (list of (text, cosine): near-duplicates folded into the row) and, with a null, ``p_value``
-            (family-wise), ``null_low, null_high`` (95 % band of the null at this rank).
-        categories: what the nearest and the farthest rows are about: ``side, category, count, expected`` (by the
-            category's share of all rows) and, with a null, ``null_mean, p_value`` (of a count so large, one category).
-        chance: low end, median and high end of the nearest text's cosine under the null, at 95 %; NaN without a null.
+        nearest, farthest: one row a meaning, most extreme first. Columns ``rank, text, category,
+            bank, cosine``, ``similar`` (list of (text, cosine): near-duplicates folded into the
+            row) and, with a null, ``p_value`` (family-wise), ``null_low, null_high`` (95 % band of
+            the null at this rank).
+        categories: what the nearest and the farthest rows are about: ``side, category, count,
+            expected`` (by the category's share of all rows) and, with a null, ``null_mean,
+            p_value`` (of a count so large, one category).
+        chance: low end, median and high end of the nearest text's cosine under the null, at 95 %;
+            NaN without a null.
         draws: how many directions the null holds; 0 without a null.
     """
 
@@ -63,17 +66,25 @@ class Words:
         return table.assign(similar=table["similar"].map(len))
 
     def opened(self, text: str) -> pd.DataFrame:
-        """The texts that one row stands for, itself first: ``text, cosine``; empty where no row has this text."""
+        """The texts that one row stands for, itself first: ``text, cosine``; empty where no row has
+        this text.
+        """
         rows = pd.concat([self.nearest, self.farthest])
         rows = rows[rows["text"] == text].head(1)
         found = [(row.text, row.cosine) for row in rows.itertuples()]
         return pd.DataFrame(
-            found + [pair for similar in rows["similar"] for pair in similar], columns=["text", "cosine"]
+            found + [pair for similar in rows["similar"] for pair in similar],
+            columns=["text", "cosine"],
         )
 
 
 def words(
-    lexicon: Lexicon, direction: Float[np.ndarray, " d"], k: int = 20, *, null: WordNull | None = None, name: str = ""
+    lexicon: Lexicon,
+    direction: Float[np.ndarray, " d"],
+    k: int = 20,
+    *,
+    null: WordNull | None = None,
+    name: str = "",
 ) -> Words:
     """The k nearest and farthest texts of a direction.
 
@@ -98,21 +109,31 @@ def words(
 
 
 def _rows(
-    lexicon: Lexicon, cosines: Float[np.ndarray, " T"], found: Int[np.ndarray, " k"], side: Side, null: WordNull | None
+    lexicon: Lexicon,
+    cosines: Float[np.ndarray, " T"],
+    found: Int[np.ndarray, " k"],
+    side: Side,
+    null: WordNull | None,
 ) -> pd.DataFrame:
     table = lexicon.table.iloc[found].reset_index(drop=True)
     table.insert(0, "rank", np.arange(1, len(found) + 1))
     table["cosine"] = cosines[found]
-    table["similar"] = pd.Series([_similar(lexicon, cosines, row, side) for row in found], dtype=object)
+    table["similar"] = pd.Series(
+        [_similar(lexicon, cosines, row, side) for row in found], dtype=object
+    )
     if null:
         table["p_value"] = null.p_value(cosines[found], side)
         low, high = null.band(side)
         pad = np.full(max(0, len(table) - len(low)), np.nan)
-        table["null_low"], table["null_high"] = (np.append(x, pad)[: len(table)] for x in (low, high))
+        table["null_low"], table["null_high"] = (
+            np.append(x, pad)[: len(table)] for x in (low, high)
+        )
     return table
 
 
-def _similar(lexicon: Lexicon, cosines: Float[np.ndarray, " T"], row: int, side: Side) -> list[tuple[str, float]]:
+def _similar(
+    lexicon: Lexicon, cosines: Float[np.ndarray, " T"], row: int, side: Side
+) -> list[tuple[str, float]]:
     members = np.flatnonzero(lexicon.cluster == lexicon.cluster[row])
     members = members[members != row]
     order = members[np.argsort(-cosines[members] if side == "nearest" else cosines[members])]
@@ -138,16 +159,22 @@ def combined(parts: Mapping[str, tuple[float, Float[np.ndarray, " d"]]]) -> Floa
     """A sum of unit directions with factors: differences of detectors, sums of texts and images.
 
     Example:
-        >>> combined({"a": (1, w_a), "b": (-1, w_b)})                                # doctest: +SKIP
+        >>> combined({"a": (1, w_a), "b": (-1, w_b)})  # doctest: +SKIP
     """
-    total = sum(factor * unit_directions(vector, len(vector))[0] for factor, vector in parts.values())
+    total = sum(
+        factor * unit_directions(vector, len(vector))[0] for factor, vector in parts.values()
+    )
     unit: np.ndarray = unit_directions(np.asarray(total), len(next(iter(parts.values()))[1]))[0]
     return unit
 
 
 def image_direction(workspace: Workspace, row: int, lexicon: Lexicon) -> Float[np.ndarray, " d"]:
-    """An image's unit embedding; less the mean of all images where the lexicon's texts are centred by theirs."""
-    image: np.ndarray = np.asarray(workspace.embeddings[row], np.float64) / norms(workspace, np.array([row]))[0]
+    """An image's unit embedding; less the mean of all images where the lexicon's texts are centred
+    by theirs.
+    """
+    image: np.ndarray = (
+        np.asarray(workspace.embeddings[row], np.float64) / norms(workspace, np.array([row]))[0]
+    )
     return image - mean_image(workspace) if lexicon.centre.any() else image
 
 
@@ -157,6 +184,8 @@ def mean_image(workspace: Workspace) -> Float[np.ndarray, " d"]:
     lengths = norms(workspace)
     total = np.zeros(workspace.embeddings.shape[1])
     for block in blocks(len(lengths)):
-        total += (np.asarray(workspace.embeddings[block], np.float64) / lengths[block, None]).sum(axis=0)
+        total += (np.asarray(workspace.embeddings[block], np.float64) / lengths[block, None]).sum(
+            axis=0
+        )
     mean: np.ndarray = total / len(lengths)
     return mean

@@ -1,7 +1,8 @@
 """Results to plotly figures; nothing else draws.
 
-Every function is pure: a result and a :class:`Theme` in, a ``plotly.graph_objects.Figure`` out, with its
-alternative text in ``figure.layout.meta`` (:func:`alt_text`). Names of generators go through :func:`label`.
+Every function is pure: a result and a :class:`Theme` in, a ``plotly.graph_objects.Figure`` out,
+with its alternative text in ``figure.layout.meta`` (:func:`alt_text`). Names of generators go
+through :func:`label`.
 """
 
 from aigi_core.figures.audit import (
@@ -13,7 +14,13 @@ from aigi_core.figures.audit import (
     within_intervals,
     word_differences,
 )
-from aigi_core.figures.components import FALSE_DISCOVERY, MEASURES, geometry_change, pair_map, removal_curves
+from aigi_core.figures.components import (
+    FALSE_DISCOVERY,
+    MEASURES,
+    geometry_change,
+    pair_map,
+    removal_curves,
+)
 from aigi_core.figures.curves import Curve, Roc, curves, roc, score_histogram
 from aigi_core.figures.evidence import evidence_bars
 from aigi_core.figures.explain import (
@@ -37,7 +44,16 @@ from aigi_core.figures.stress import (
     strength_curves,
     training_gains,
 )
-from aigi_core.figures.theme import DARK, LIGHT, Style, Theme, alt_text, finish, generator_styles, label
+from aigi_core.figures.theme import (
+    DARK,
+    LIGHT,
+    Style,
+    Theme,
+    alt_text,
+    finish,
+    generator_styles,
+    label,
+)
 from aigi_core.figures.transfer import (
     block_intervals,
     cell_histogram,
@@ -107,4 +123,4 @@ __all__ = [
     "within_intervals",
     "word_differences",
     "word_list",
-]  # fmt: skip
+]

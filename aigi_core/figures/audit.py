@@ -1,4 +1,6 @@
-"""An audit's results: detectors beside file facts, facts by class and generator, content, what matching leaves."""
+"""An audit's results: detectors beside file facts, facts by class and generator, content, what
+matching leaves.
+"""
 
 from __future__ import annotations
 
@@ -19,35 +21,62 @@ ACCURACY = "Balanced accuracy on its own generator"
 
 def verdict_intervals(
     verdicts: Sequence[Verdict], *, selected: str | None = None, theme: Theme = LIGHT
-) -> go.Figure:  # fmt: skip
+) -> go.Figure:
     """Each generator's detector beside detectors of file facts alone, with intervals."""
     rows = []
     for verdict in verdicts:
         parts = {"detector": verdict.detector}
         parts |= {f"facts, {view} files": estimate for view, estimate in verdict.facts.items()}
-        rows += [{"name": verdict.generator, "series": name, **vars(part)} for name, part in parts.items()]
+        rows += [
+            {"name": verdict.generator, "series": name, **vars(part)}
+            for name, part in parts.items()
+        ]
     explained = sum(verdict.level == "explained" for verdict in verdicts)
     alt = (
-        f"Balanced accuracy of each generator's detector and of file facts alone, with 95 % intervals. For {explained} of "
-        f"{len(verdicts)} generators facts alone do as well as the detector, or better; the values are in the table below."
+        "Balanced accuracy of each generator's detector and of file facts alone, with 95 %"
+        f" intervals. For {explained} of {len(verdicts)} generators facts alone do as well as the"
+        " detector, or better; the values are in the table below."
     )
     return interval_groups(
-        pd.DataFrame(rows), alt=alt, value_title=ACCURACY, reference=0.5, selected=selected, theme=theme
+        pd.DataFrame(rows),
+        alt=alt,
+        value_title=ACCURACY,
+        reference=0.5,
+        selected=selected,
+        theme=theme,
     )
 
 
-def association_intervals(associations: pd.DataFrame, generator: str, *, theme: Theme = LIGHT) -> go.Figure:
-    """How strongly each file fact goes with the label, for one generator (rows of ``facts.association``)."""
-    mine = associations[associations["generator"] == generator].sort_values("cramers_v", ascending=False)
-    table = pd.DataFrame({"name": [FACTS[fact].title for fact in mine["fact"]], "value": mine["cramers_v"].to_numpy(),
-                          "low": mine["low"].to_numpy(), "high": mine["high"].to_numpy()})  # fmt: skip
+def association_intervals(
+    associations: pd.DataFrame, generator: str, *, theme: Theme = LIGHT
+) -> go.Figure:
+    """How strongly each file fact goes with the label, for one generator (rows of
+    ``facts.association``).
+    """
+    mine = associations[associations["generator"] == generator].sort_values(
+        "cramers_v", ascending=False
+    )
+    table = pd.DataFrame(
+        {
+            "name": [FACTS[fact].title for fact in mine["fact"]],
+            "value": mine["cramers_v"].to_numpy(),
+            "low": mine["low"].to_numpy(),
+            "high": mine["high"].to_numpy(),
+        }
+    )
     alt = (
-        f"Association of each file fact with the label for {generator}, Cramér's V with 95 % intervals: "
+        f"Association of each file fact with the label for {generator}, Cramér's V with 95 %"
+        " intervals: "
         + ", ".join(f"{row.name} {row.value:.2f}" for row in table.itertuples(index=False))
         + "."
     )
-    return intervals(table, alt=alt, value_title="Cramér's V (1: the fact tells the label)", limits=(-0.02, 1.02),
-                     theme=theme)  # fmt: skip
+    return intervals(
+        table,
+        alt=alt,
+        value_title="Cramér's V (1: the fact tells the label)",
+        limits=(-0.02, 1.02),
+        theme=theme,
+    )
 
 
 def fact_shares(distribution: pd.DataFrame, fact: str, *, theme: Theme = LIGHT) -> go.Figure:
@@ -56,83 +85,163 @@ def fact_shares(distribution: pd.DataFrame, fact: str, *, theme: Theme = LIGHT) 
     Args:
         distribution: of :func:`aigi_core.audit.facts.distribution`.
     """
-    names = distribution["generator"].where(distribution["label"] != REAL, "real, " + distribution["pool"])
+    names = distribution["generator"].where(
+        distribution["label"] != REAL, "real, " + distribution["pool"]
+    )
     table = distribution.assign(set=names)
     values = table.pivot_table(index="set", columns="value", values="share")
     rows = list(dict.fromkeys(table["set"]))
     columns = table.sort_values("order")["value"].unique().tolist()
     values = values.loc[rows, columns]
-    hover = table.assign(
-        text=[f"{share:.0%} [{low:.0%}, {high:.0%}], {n} of {total}" for share, low, high, n, total in
-              table[["share", "low", "high", "n", "total"]].itertuples(index=False)]
-    ).pivot_table(index="set", columns="value", values="text", aggfunc="first").loc[rows, columns]  # fmt: skip
+    hover = (
+        table.assign(
+            text=[
+                f"{share:.0%} [{low:.0%}, {high:.0%}], {n} of {total}"
+                for share, low, high, n, total in table[
+                    ["share", "low", "high", "n", "total"]
+                ].itertuples(index=False)
+            ]
+        )
+        .pivot_table(index="set", columns="value", values="text", aggfunc="first")
+        .loc[rows, columns]
+    )
     about = FACTS[fact]
     unit = f", {about.unit}" if about.unit else ""
     alt = (
-        f"Share of images with each value of {about.title}, for {len(rows)} sets: fakes of each generator, real images of "
-        f"each pool. The values are in the table below."
+        f"Share of images with each value of {about.title}, for {len(rows)} sets: fakes of each"
+        " generator, real images of each pool. The values are in the table below."
     )
-    return heatmap(values, alt=alt, centre="none", limits=(0, 1), hover=hover, value_title="Share of images",
-                   column_title=f"{about.title[:1].upper()}{about.title[1:]}{unit}", diagonal=False, theme=theme)  # fmt: skip
+    return heatmap(
+        values,
+        alt=alt,
+        centre="none",
+        limits=(0, 1),
+        hover=hover,
+        value_title="Share of images",
+        column_title=f"{about.title[:1].upper()}{about.title[1:]}{unit}",
+        diagonal=False,
+        theme=theme,
+    )
 
 
-def within_intervals(within: pd.DataFrame, *, selected: str | None = None, theme: Theme = LIGHT) -> go.Figure:
-    """Each detector on its own generator: all test images, and those alike in file facts (``matching.within_strata``)."""
+def within_intervals(
+    within: pd.DataFrame, *, selected: str | None = None, theme: Theme = LIGHT
+) -> go.Figure:
+    """Each detector on its own generator: all test images, and those alike in file facts
+    (``matching.within_strata``).
+    """
     own = within[within["train"] == within["test"]]
     rows = []
     for row in own.to_dict("records"):
-        rows.append({"name": row["test"], "series": "all test images", "value": row["accuracy"],
-                     "low": row["accuracy_low"], "high": row["accuracy_high"]})  # fmt: skip
-        rows.append({"name": row["test"], "series": "among images alike in file facts", "value": row["within"],
-                     "low": row["within_low"], "high": row["within_high"]})  # fmt: skip
+        rows.append(
+            {
+                "name": row["test"],
+                "series": "all test images",
+                "value": row["accuracy"],
+                "low": row["accuracy_low"],
+                "high": row["accuracy_high"],
+            }
+        )
+        rows.append(
+            {
+                "name": row["test"],
+                "series": "among images alike in file facts",
+                "value": row["within"],
+                "low": row["within_low"],
+                "high": row["within_high"],
+            }
+        )
     none = int(own["within"].isna().sum())
     alt = (
-        f"Balanced accuracy of {len(own)} detectors on their own generators: on all test images, and among images alike in "
-        f"file facts, with 95 % intervals. {none} generators have no real test image like their fakes."
+        f"Balanced accuracy of {len(own)} detectors on their own generators: on all test images,"
+        f" and among images alike in file facts, with 95 % intervals. {none} generators have no"
+        " real test image like their fakes."
     )
     return interval_groups(
-        pd.DataFrame(rows), alt=alt, value_title=ACCURACY, reference=0.5, selected=selected, theme=theme
+        pd.DataFrame(rows),
+        alt=alt,
+        value_title=ACCURACY,
+        reference=0.5,
+        selected=selected,
+        theme=theme,
     )
 
 
-def content_intervals(content: pd.DataFrame, *, selected: str | None = None, theme: Theme = LIGHT) -> go.Figure:
+def content_intervals(
+    content: pd.DataFrame, *, selected: str | None = None, theme: Theme = LIGHT
+) -> go.Figure:
     """How well what images show separates each generator's fakes from its pools' real images."""
-    table = pd.DataFrame({
-        "name": content["generator"], "series": "what images show", "value": content["separable"],
-        "low": content["separable_low"], "high": content["separable_high"],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "name": content["generator"],
+            "series": "what images show",
+            "value": content["separable"],
+            "low": content["separable_low"],
+            "high": content["separable_high"],
+        }
+    )
     most = content.sort_values("separable").iloc[-1]
     alt = (
-        f"Balanced accuracy from content alone for {len(content)} generators, with 95 % intervals; highest for "
-        f"{most['generator']}, {most['separable']:.2f}."
+        f"Balanced accuracy from content alone for {len(content)} generators, with 95 % intervals;"
+        f" highest for {most['generator']}, {most['separable']:.2f}."
     )
     title = "Balanced accuracy from what the images show (an upper bound)"
-    return interval_groups(table, alt=alt, value_title=title, reference=0.5, selected=selected, theme=theme)
+    return interval_groups(
+        table, alt=alt, value_title=title, reference=0.5, selected=selected, theme=theme
+    )
 
 
 def word_differences(words: pd.DataFrame, generator: str, *, theme: Theme = LIGHT) -> go.Figure:
-    """Texts that one generator's fakes (right) and its pools' real images (left) look like more (``content_words``)."""
+    """Texts that one generator's fakes (right) and its pools' real images (left) look like more
+    (``content_words``).
+    """
     table = pd.DataFrame(
-        {"name": words["text"], "value": words["difference"], "low": words["low"], "high": words["high"]}
+        {
+            "name": words["text"],
+            "value": words["difference"],
+            "low": words["low"],
+            "high": words["high"],
+        }
     )
     first, last = table.iloc[0], table.iloc[-1]
     alt = (
-        f"Difference between fakes of {generator} and real images for {len(table)} texts, in standard deviations with 95 % "
-        f"intervals: from {first['name']} ({first['value']:+.1f}) to {last['name']} ({last['value']:+.1f})."
+        f"Difference between fakes of {generator} and real images for {len(table)} texts, in"
+        f" standard deviations with 95 % intervals: from {first['name']} ({first['value']:+.1f}) to"
+        f" {last['name']} ({last['value']:+.1f})."
     )
-    return intervals(table.sort_values("value", ascending=False), alt=alt, reference=0,
-                     value_title="Fakes less real images, standard deviations", theme=theme)  # fmt: skip
+    return intervals(
+        table.sort_values("value", ascending=False),
+        alt=alt,
+        reference=0,
+        value_title="Fakes less real images, standard deviations",
+        theme=theme,
+    )
 
 
 def matched_intervals(matched: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
-    """What removing the confound by matched resampling changes, for each generator that could be matched, at home."""
+    """What removing the confound by matched resampling changes, for each generator that could be
+    matched, at home.
+    """
     own = matched[matched["in_domain"]]
-    table = pd.DataFrame({"name": own["train"], "value": own["change"], "low": own["low"], "high": own["high"],
-                          "n": own["n_fake"]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "name": own["train"],
+            "value": own["change"],
+            "low": own["low"],
+            "high": own["high"],
+            "n": own["n_fake"],
+        }
+    )
     alt = (
-        f"Change in balanced accuracy at home when fakes and real images are matched in file facts, against as many "
-        f"unmatched images, for {len(table)} generators, with 95 % intervals: "
+        "Change in balanced accuracy at home when fakes and real images are matched in file facts,"
+        f" against as many unmatched images, for {len(table)} generators, with 95 % intervals: "
         + ", ".join(f"{row.name} {row.value:+.2f}" for row in table.itertuples(index=False))
         + "."
     )
-    return intervals(table, alt=alt, value_title="Matched less unmatched (n fakes tested)", reference=0, theme=theme)
+    return intervals(
+        table,
+        alt=alt,
+        value_title="Matched less unmatched (n fakes tested)",
+        reference=0,
+        theme=theme,
+    )

@@ -1,4 +1,6 @@
-"""Removing components: score curves of a search, the map of all pairs, geometry before and after."""
+"""Removing components: score curves of a search, the map of all pairs, geometry before and
+after.
+"""
 
 from __future__ import annotations
 
@@ -27,22 +29,36 @@ MEASURES = {
 def removal_curves(
     directions: Sequence[StoredElimination], *, at: int | None = None, theme: Theme = LIGHT
 ) -> go.Figure:
-    """Score against components removed, one line a direction, a ring at each best score (the cut)."""
+    """Score against components removed, one line a direction, a ring at each best score (the
+    cut).
+    """
     lines = [
-        Curve(f"{d.train} → {d.val}", np.arange(len(d.accuracy)), np.asarray(d.accuracy, float)) for d in directions
+        Curve(f"{d.train} → {d.val}", np.arange(len(d.accuracy)), np.asarray(d.accuracy, float))
+        for d in directions
     ]
     said = "; ".join(
-        f"trained on {d.train}, scored on {d.val}: {d.accuracy[0]:.3f} at the start, {d.accuracy[d.cut]:.3f} at best, "
-        f"after {d.cut} removals"
+        f"trained on {d.train}, scored on {d.val}: {d.accuracy[0]:.3f} at the start,"
+        f" {d.accuracy[d.cut]:.3f} at best, after {d.cut} removals"
         for d in directions
     )
     alt = f"Balanced accuracy on validation images against components removed. {said}."
-    figure = curves(lines, alt=alt, x_title="Components removed", y_title="Balanced accuracy (validation)", chance=0.5,
-                    at=at, theme=theme)  # fmt: skip
+    figure = curves(
+        lines,
+        alt=alt,
+        x_title="Components removed",
+        y_title="Balanced accuracy (validation)",
+        chance=0.5,
+        at=at,
+        theme=theme,
+    )
     figure.add_scatter(
-        x=[d.cut for d in directions], y=[float(d.accuracy[d.cut]) for d in directions], mode="markers", name="best score",
-        marker=dict(symbol="circle-open", size=13, color=theme.ink, line=dict(width=2)), hoverinfo="skip",
-    )  # fmt: skip
+        x=[d.cut for d in directions],
+        y=[float(d.accuracy[d.cut]) for d in directions],
+        mode="markers",
+        name="best score",
+        marker=dict(symbol="circle-open", size=13, color=theme.ink, line=dict(width=2)),
+        hoverinfo="skip",
+    )
     return figure
 
 
@@ -58,8 +74,8 @@ def pair_map(
     """What each D_search pair's removal changes on the generators that it did not see.
 
     Args:
-        pairs: one row a pair: ``a, b, change, change_low, change_high, q_value, n, kept`` (``Atlas.summary``, one view,
-            metric and set of cells).
+        pairs: one row a pair: ``a, b, change, change_low, change_high, q_value, n, kept``
+            (``Atlas.summary``, one view, metric and set of cells).
 
     A click reports ``customdata`` [D1, D2].
     """
@@ -67,8 +83,8 @@ def pair_map(
     unsure, hover = frame.notna(), frame.astype(object)
     for p in pairs.to_dict("records"):
         text = (
-            f"{p['change']:+.3f} [{p['change_low']:+.3f}, {p['change_high']:+.3f}], q = {p['q_value']:.2g}, "
-            f"{p['n']} cells, {p['kept']} components kept"
+            f"{p['change']:+.3f} [{p['change_low']:+.3f}, {p['change_high']:+.3f}], q ="
+            f" {p['q_value']:.2g}, {p['n']} cells, {p['kept']} components kept"
         )
         for row, column in ((p["a"], p["b"]), (p["b"], p["a"])):
             frame.loc[row, column], hover.loc[row, column] = p["change"], text
@@ -76,18 +92,31 @@ def pair_map(
     sure = pairs[pairs["q_value"] < FALSE_DISCOVERY]
     best = pairs.iloc[int(pairs["change"].to_numpy(float).argmax())]
     alt = (
-        f"Change of OOD {METRICS[metric].in_words} by each of {len(pairs)} pairs; {int((sure['change'] > 0).sum())} improve and "
-        f"{int((sure['change'] < 0).sum())} worsen at a false discovery rate of 5 %. Best: {best['a']} with {best['b']}, "
-        f"{best['change']:+.3f}."
+        f"Change of OOD {METRICS[metric].in_words} by each of {len(pairs)} pairs;"
+        f" {int((sure['change'] > 0).sum())} improve and {int((sure['change'] < 0).sum())} worsen"
+        f" at a false discovery rate of 5 %. Best: {best['a']} with {best['b']},"
+        f" {best['change']:+.3f}."
     )
     return heatmap(
-        frame, alt=alt, centre="zero", row_title="D1", column_title="D2", value_title="Change", row_families=families,
-        column_families=families, hover=hover, faint=unsure, selected=selected, diagonal=False, theme=theme,
-    )  # fmt: skip
+        frame,
+        alt=alt,
+        centre="zero",
+        row_title="D1",
+        column_title="D2",
+        value_title="Change",
+        row_families=families,
+        column_families=families,
+        hover=hover,
+        faint=unsure,
+        selected=selected,
+        diagonal=False,
+        theme=theme,
+    )
 
 
 def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
-    """Each measure before and after a removal, as a share of its value before, beside random removals of as many.
+    """Each measure before and after a removal, as a share of its value before, beside random
+    removals of as many.
 
     The values themselves stand below the names.
 
@@ -99,27 +128,50 @@ def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         scale = row["before"] if row["before"] else 1.0
         parts = (
             ("before", theme.muted, "circle-open", ("before", "before_low", "before_high")),
-            ("random removals", theme.real, "diamond-open", ("random", "random_low", "random_high")),
+            (
+                "random removals",
+                theme.real,
+                "diamond-open",
+                ("random", "random_low", "random_high"),
+            ),
             ("after", theme.accent, "circle", ("after", "after_low", "after_high")),
         )
         for offset, (name, colour, symbol, keys) in zip((-0.2, 0.0, 0.2), parts, strict=True):
             value, low, high = (row[k] / scale for k in keys)
             figure.add_scatter(
-                x=[value], y=[at + offset], mode="markers", name=name, legendgroup=name, showlegend=at == 0,
+                x=[value],
+                y=[at + offset],
+                mode="markers",
+                name=name,
+                legendgroup=name,
+                showlegend=at == 0,
                 marker=dict(color=colour, symbol=symbol, size=10),
-                error_x=dict(type="data", symmetric=False, array=[high - value], arrayminus=[value - low], color=colour,
-                             thickness=2, width=4),
-                hovertemplate=f"{MEASURES[row['measure']]}, {name}: {row[keys[0]]:.4g} [{row[keys[1]]:.4g}, {row[keys[2]]:.4g}]<extra></extra>",
-            )  # fmt: skip
+                error_x=dict(
+                    type="data",
+                    symmetric=False,
+                    array=[high - value],
+                    arrayminus=[value - low],
+                    color=colour,
+                    thickness=2,
+                    width=4,
+                ),
+                hovertemplate=(
+                    f"{MEASURES[row['measure']]}, {name}: {row[keys[0]]:.4g} [{row[keys[1]]:.4g},"
+                    f" {row[keys[2]]:.4g}]<extra></extra>"
+                ),
+            )
         said.append(
-            f"{MEASURES[row['measure']]} {row['before']:.4g} before, {row['after']:.4g} after, {row['random']:.4g} on "
-            f"average after random removals (p = {row['p_value']:.2g})"
+            f"{MEASURES[row['measure']]} {row['before']:.4g} before, {row['after']:.4g} after,"
+            f" {row['random']:.4g} on average after random removals (p = {row['p_value']:.2g})"
         )
     figure.add_vline(x=1, line=dict(color=theme.muted, width=1, dash="dot"))
     names = [
-        f"{MEASURES[m]}<br><span style='font-size:11px;color:{theme.muted}'>{before:.3g} → {after:.3g}</span>"
+        f"{MEASURES[m]}<br><span style='font-size:11px;color:{theme.muted}'>{before:.3g} →"
+        f" {after:.3g}</span>"
         for m, before, after in table[["measure", "before", "after"]].itertuples(index=False)
     ]
-    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, autorange="reversed", showgrid=False)
+    figure.update_yaxes(
+        tickvals=list(range(len(names))), ticktext=names, autorange="reversed", showgrid=False
+    )
     figure.update_xaxes(title_text="Relative to the value before")
     return finish(figure, theme, f"{'; '.join(said)}.", 130 + 62 * len(names), hovermode="closest")

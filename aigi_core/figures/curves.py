@@ -45,35 +45,67 @@ def curves(
     height: int = 380,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """Lines with bands; ``chance`` draws a horizontal reference, ``at`` a vertical marker (a slider's position).
+    """Lines with bands; ``chance`` draws a horizontal reference, ``at`` a vertical marker (a
+    slider's position).
 
     A click reports ``customdata`` [name of the line, x].
     """
     figure = go.Figure()
     for i, line in enumerate(lines):
-        fallback = theme.muted if line.control else (theme.accent, theme.fake, theme.ink, theme.real)[i % 4]
+        fallback = (
+            theme.muted
+            if line.control
+            else (theme.accent, theme.fake, theme.ink, theme.real)[i % 4]
+        )
         colour = line.style.colour if line.style else fallback
-        dash = line.style.dash if line.style else "dot" if line.control else ("solid", "dash", "dot", "dashdot")[i % 4]
+        dash = (
+            line.style.dash
+            if line.style
+            else "dot"
+            if line.control
+            else ("solid", "dash", "dot", "dashdot")[i % 4]
+        )
         x, y = np.asarray(line.x, float), np.asarray(line.y, float)
         if line.low is not None and line.high is not None:
             figure.add_scatter(
-                x=np.concatenate([x, x[::-1]]), y=np.concatenate([line.high, np.asarray(line.low)[::-1]]), fill="toself",
-                fillcolor=_rgba(colour, 0.16), line=dict(width=0), hoverinfo="skip", showlegend=False, legendgroup=str(i),
+                x=np.concatenate([x, x[::-1]]),
+                y=np.concatenate([line.high, np.asarray(line.low)[::-1]]),
+                fill="toself",
+                fillcolor=_rgba(colour, 0.16),
+                line=dict(width=0),
+                hoverinfo="skip",
+                showlegend=False,
+                legendgroup=str(i),
                 mode="lines",
-            )  # fmt: skip
+            )
         sparse = len(x) <= 30
         figure.add_scatter(
-            x=x, y=y, name=label(line.name), mode="lines+markers" if sparse else "lines", legendgroup=str(i),
+            x=x,
+            y=y,
+            name=label(line.name),
+            mode="lines+markers" if sparse else "lines",
+            legendgroup=str(i),
             line=dict(color=colour, dash=dash, width=1.5 if line.control else 2.2),
-            marker=dict(symbol=line.style.marker if line.style else ("circle", "square", "diamond", "cross")[i % 4], size=7),
+            marker=dict(
+                symbol=(
+                    line.style.marker
+                    if line.style
+                    else ("circle", "square", "diamond", "cross")[i % 4]
+                ),
+                size=7,
+            ),
             customdata=[[line.name, float(v)] for v in x],
             hovertemplate=f"{label(line.name, 40)}<br>{x_title} %{{x}}: %{{y:.3f}}<extra></extra>",
-        )  # fmt: skip
+        )
     if chance is not None:
         figure.add_hline(y=chance, line=dict(color=theme.muted, width=1, dash="dot"))
     if at is not None:
         figure.add_vline(x=at, line=dict(color=theme.accent, width=1.5))
-    figure.update_xaxes(title_text=x_title, autorange="reversed" if reverse_x else None, type="log" if log_x else None)
+    figure.update_xaxes(
+        title_text=x_title,
+        autorange="reversed" if reverse_x else None,
+        type="log" if log_x else None,
+    )
     figure.update_yaxes(title_text=y_title)
     return finish(figure, theme, alt, height, hovermode="closest")
 
@@ -97,22 +129,48 @@ class Roc:
 def roc(rocs: Sequence[Roc], *, alt: str, height: int = 360, theme: Theme = LIGHT) -> go.Figure:
     """ROC curves over the chance diagonal, with the operating point of each threshold."""
     figure = go.Figure()
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=dict(color=theme.muted, width=1, dash="dot"), hoverinfo="skip",
-                       name="chance")  # fmt: skip
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line=dict(color=theme.muted, width=1, dash="dot"),
+        hoverinfo="skip",
+        name="chance",
+    )
     for i, one in enumerate(rocs):
         colour = one.style.colour if one.style else (theme.accent, theme.fake, theme.ink)[i % 3]
         figure.add_scatter(
-            x=one.false_positive, y=one.true_positive, mode="lines", name=label(one.name),
-            line=dict(color=colour, width=2.2, dash=one.style.dash if one.style else "solid", shape="hv"),
-            hovertemplate="false positive rate %{x:.3f}<br>true positive rate %{y:.3f}<extra></extra>",
-        )  # fmt: skip
+            x=one.false_positive,
+            y=one.true_positive,
+            mode="lines",
+            name=label(one.name),
+            line=dict(
+                color=colour, width=2.2, dash=one.style.dash if one.style else "solid", shape="hv"
+            ),
+            hovertemplate=(
+                "false positive rate %{x:.3f}<br>true positive rate %{y:.3f}<extra></extra>"
+            ),
+        )
         for j, (name, (x, y)) in enumerate(one.points.items()):
             figure.add_scatter(
-                x=[x], y=[y], mode="markers", name=label(name), hovertemplate=f"{label(name, 60)}<br>false positive rate %{{x:.3f}}"
-                "<br>true positive rate %{y:.3f}<extra></extra>",
-                marker=dict(color=theme.paper, size=11, symbol=("circle", "diamond", "square")[j % 3], line=dict(color=colour, width=2.5)),
-            )  # fmt: skip
-    figure.update_xaxes(title_text="False positive rate (real called fake)", range=[-0.02, 1.02], constrain="domain")
+                x=[x],
+                y=[y],
+                mode="markers",
+                name=label(name),
+                hovertemplate=(
+                    f"{label(name, 60)}<br>false positive rate %{{x:.3f}}"
+                    "<br>true positive rate %{y:.3f}<extra></extra>"
+                ),
+                marker=dict(
+                    color=theme.paper,
+                    size=11,
+                    symbol=("circle", "diamond", "square")[j % 3],
+                    line=dict(color=colour, width=2.5),
+                ),
+            )
+    figure.update_xaxes(
+        title_text="False positive rate (real called fake)", range=[-0.02, 1.02], constrain="domain"
+    )
     figure.update_yaxes(title_text="True positive rate (fake called fake)", range=[-0.02, 1.02])
     return finish(figure, theme, alt, height, hovermode="closest")
 
@@ -128,26 +186,48 @@ def score_histogram(
     height: int = 360,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """Scores of real (0) and fake (1) images with named thresholds; fakes are hatched, so colour is not the only carrier."""
+    """Scores of real (0) and fake (1) images with named thresholds; fakes are hatched, so colour is
+    not the only carrier.
+    """
     figure = go.Figure()
     edges = np.histogram_bin_edges(scores[np.isfinite(scores)], bins=bins)
     for value, name, colour, pattern in ((0, "real", theme.real, ""), (1, "fake", theme.fake, "/")):
         counts, _ = np.histogram(scores[labels == value], bins=edges)
         figure.add_bar(
-            x=(edges[:-1] + edges[1:]) / 2, y=counts, width=np.diff(edges), name=f"{name} (n = {int((labels == value).sum())})",
-            marker=dict(color=_rgba(colour, 0.55), line=dict(color=colour, width=1), pattern=dict(shape=pattern, size=5, fgcolor=colour)),
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=counts,
+            width=np.diff(edges),
+            name=f"{name} (n = {int((labels == value).sum())})",
+            marker=dict(
+                color=_rgba(colour, 0.55),
+                line=dict(color=colour, width=1),
+                pattern=dict(shape=pattern, size=5, fgcolor=colour),
+            ),
             hovertemplate=f"{name}: %{{y}} images at %{{x:.2f}}<extra></extra>",
-        )  # fmt: skip
+        )
     dashes = ("solid", "dash", "dot")
     for i, (name, threshold) in enumerate(thresholds.items()):
         figure.add_scatter(
-            x=[threshold, threshold], y=[0, 1], yaxis="y2", mode="lines", name=label(name, 48),
-            line=dict(color=theme.ink, width=1.6, dash=dashes[i % 3]), hovertemplate=f"{label(name, 60)}: {threshold:.3f}<extra></extra>",
-        )  # fmt: skip
+            x=[threshold, threshold],
+            y=[0, 1],
+            yaxis="y2",
+            mode="lines",
+            name=label(name, 48),
+            line=dict(color=theme.ink, width=1.6, dash=dashes[i % 3]),
+            hovertemplate=f"{label(name, 60)}: {threshold:.3f}<extra></extra>",
+        )
     figure.update_xaxes(title_text=score_title)
     figure.update_yaxes(title_text="Images")
-    return finish(figure, theme, alt, height, barmode="overlay", bargap=0, hovermode="closest",
-                  yaxis2=dict(overlaying="y", range=[0, 1], visible=False, fixedrange=True))  # fmt: skip
+    return finish(
+        figure,
+        theme,
+        alt,
+        height,
+        barmode="overlay",
+        bargap=0,
+        hovermode="closest",
+        yaxis2=dict(overlaying="y", range=[0, 1], visible=False, fixedrange=True),
+    )
 
 
 def _rgba(colour: str, alpha: float) -> str:

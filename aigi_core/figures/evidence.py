@@ -9,7 +9,8 @@ from aigi_core.figures.theme import LIGHT, Theme, finish
 
 
 def evidence_bars(terms: pd.DataFrame, *, strongest: int = 12, theme: Theme = LIGHT) -> go.Figure:
-    """The strongest terms of a logit as signed bars, the rest summed into one, so that what is shown adds up.
+    """The strongest terms of a logit as signed bars, the rest summed into one, so that what is
+    shown adds up.
 
     Args:
         terms: ``term, layer, head, evidence``, largest first (``Evidence.table``).
@@ -19,7 +20,9 @@ def evidence_bars(terms: pd.DataFrame, *, strongest: int = 12, theme: Theme = LI
     shown, rest = terms.head(strongest), terms.iloc[strongest:]
     names = [str(t) for t in shown["term"]]
     values = shown["evidence"].to_list()
-    keys = [f"{a}.{b}" if a >= 0 else "" for a, b in zip(shown["layer"], shown["head"], strict=True)]
+    keys = [
+        f"{a}.{b}" if a >= 0 else "" for a, b in zip(shown["layer"], shown["head"], strict=True)
+    ]
     if len(rest):
         names.append(f"{len(rest)} others together")
         values.append(float(rest["evidence"].sum()))
@@ -27,16 +30,26 @@ def evidence_bars(terms: pd.DataFrame, *, strongest: int = 12, theme: Theme = LI
     logit = float(terms["evidence"].sum())
     figure = go.Figure(
         go.Bar(
-            x=values, y=names, orientation="h", customdata=[[key] for key in keys],
+            x=values,
+            y=names,
+            orientation="h",
+            customdata=[[key] for key in keys],
             marker=dict(color=[theme.fake if v > 0 else theme.real for v in values]),
-            text=[f"{v:+.2f}" for v in values], textposition="outside", cliponaxis=False,
+            text=[f"{v:+.2f}" for v in values],
+            textposition="outside",
+            cliponaxis=False,
             hovertemplate="%{y}: %{x:+.3f}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.add_vline(x=0, line=dict(color=theme.ink, width=1))
     reach = 1.4 * max((abs(v) for v in values), default=1.0)  # room for the numbers beside the bars
     figure.update_xaxes(title_text="evidence (logit): real ← 0 → fake", range=[-reach, reach])
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    strongest_said = ", ".join(f"{n} {v:+.2f}" for n, v in list(zip(names, values, strict=True))[:4])
-    alt = f"Evidence for fake (positive) and real (negative) on one image; it adds up to a logit of {logit:+.2f}. Strongest: {strongest_said}."
+    strongest_said = ", ".join(
+        f"{n} {v:+.2f}" for n, v in list(zip(names, values, strict=True))[:4]
+    )
+    alt = (
+        "Evidence for fake (positive) and real (negative) on one image; it adds up to a logit of"
+        f" {logit:+.2f}. Strongest: {strongest_said}."
+    )
     return finish(figure, theme, alt, 90 + 26 * len(names), showlegend=False, hovermode="closest")

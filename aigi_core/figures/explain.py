@@ -1,4 +1,6 @@
-"""Explanations as figures: words of a direction, nameability against generalisation, what a change does to detectors."""
+"""Explanations as figures: words of a direction, nameability against generalisation, what a change
+does to detectors.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,17 @@ if TYPE_CHECKING:  # these bring faiss and scipy.stats, which pages without word
 
 
 def said_list(said: Words, side: Side, rows: int = 12, *, theme: Theme = LIGHT) -> go.Figure:
-    """The nearest or the farthest texts of a direction before the band of chance; a click reports the text."""
+    """The nearest or the farthest texts of a direction before the band of chance; a click reports
+    the text.
+    """
     table = getattr(said, side).head(rows)
     beyond = int((table["p_value"] <= 0.05).sum()) if said.draws else 0
-    listed = ", ".join(f"{text} ({cosine:.2f})" for text, cosine in table[["text", "cosine"]].head(5).to_numpy())
+    listed = ", ".join(
+        f"{text} ({cosine:.2f})" for text, cosine in table[["text", "cosine"]].head(5).to_numpy()
+    )
     alt = (
-        f"The {len(table)} {side} texts of {said.name}, with their cosines before the 95 % band of directions without "
-        f"meaning; {beyond} go beyond chance. First: {listed}."
+        f"The {len(table)} {side} texts of {said.name}, with their cosines before the 95 % band of"
+        f" directions without meaning; {beyond} go beyond chance. First: {listed}."
     )
     return word_list(table, alt=alt, theme=theme)
 
@@ -46,24 +52,43 @@ def nameability_scatter(
 ) -> go.Figure:
     """One point a detector: how nameable it is, and how well it does on generators it never saw."""
     table = found.detectors.rename(columns={"detector": "name", "nameable": "x", "ood": "y"})
-    table = table[["name", "x", "y"]].assign(detail=[f"nearest: {text}" for text in found.detectors["nearest"]])
+    table = table[["name", "x", "y"]].assign(
+        detail=[f"nearest: {text}" for text in found.detectors["nearest"]]
+    )
     first = found.correlations.iloc[0]
     alt = (
-        f"Scatter of {len(table)} detectors: {x_title} against {METRICS[metric].in_words} out of domain. Spearman's correlation "
-        f"{first['spearman']:.2f}, 95 % interval {first['low']:.2f} to {first['high']:.2f}."
+        f"Scatter of {len(table)} detectors: {x_title} against {METRICS[metric].in_words} out of"
+        f" domain. Spearman's correlation {first['spearman']:.2f}, 95 % interval {first['low']:.2f}"
+        f" to {first['high']:.2f}."
     )
-    return scatter(table, alt=alt, x_title=x_title, y_title=f"{METRICS[metric].title} out of domain", styles=styles, selected=selected,
-                   theme=theme)  # fmt: skip
+    return scatter(
+        table,
+        alt=alt,
+        x_title=x_title,
+        y_title=f"{METRICS[metric].title} out of domain",
+        styles=styles,
+        selected=selected,
+        theme=theme,
+    )
 
 
 def nameability_intervals(found: Nameability, *, theme: Theme = LIGHT) -> go.Figure:
     """Spearman's correlation over all detectors and within each family that has enough of them."""
-    table = found.correlations.dropna(subset="spearman").rename(columns={"family": "name", "spearman": "value"})
-    alt = "Spearman's correlation of nameability with the out-of-domain mean, with 95 % intervals: " + ", ".join(
-        f"{name} {value:.2f}" for name, value in table[["name", "value"]].to_numpy()
+    table = found.correlations.dropna(subset="spearman").rename(
+        columns={"family": "name", "spearman": "value"}
     )
-    return intervals(table, alt=f"{alt}.", value_title="Spearman's correlation (n detectors)", reference=0.0,
-                     limits=(-1.05, 1.05), theme=theme)  # fmt: skip
+    alt = (
+        "Spearman's correlation of nameability with the out-of-domain mean, with 95 % intervals: "
+        + ", ".join(f"{name} {value:.2f}" for name, value in table[["name", "value"]].to_numpy())
+    )
+    return intervals(
+        table,
+        alt=f"{alt}.",
+        value_title="Spearman's correlation (n detectors)",
+        reference=0.0,
+        limits=(-1.05, 1.05),
+        theme=theme,
+    )
 
 
 def effect_intervals(
@@ -77,18 +102,29 @@ def effect_intervals(
     """How much each detector changes, with its interval, before the range of the controls."""
     about = METRICS[effect.change.metric]
     table = effect.table[effect.table["cells"] == cells].rename(
-        columns={"detector": "name", "change": "value", "control_low": "band_low", "control_high": "band_high"}
+        columns={
+            "detector": "name",
+            "change": "value",
+            "control_low": "band_low",
+            "control_high": "band_high",
+        }
     )
     first = table.iloc[0]
     where = "out of domain" if cells == "ood" else "in-domain"
     alt = (
-        f"Change of {about.in_words} {where}, after less before, with 95 % intervals: all detectors together "
-        f"{first['value']:+.3f}. Grey: range of {int(first['controls'])} controls."
+        f"Change of {about.in_words} {where}, after less before, with 95 % intervals: all detectors"
+        f" together {first['value']:+.3f}. Grey: range of {int(first['controls'])} controls."
     )
     return intervals(
-        table, alt=alt, value_title=f"{about.title} {where}, change (mean of n cells)", reference=0.0, styles=styles,
-        selected=selected, band=f"range of {int(first['controls'])} controls", theme=theme,
-    )  # fmt: skip
+        table,
+        alt=alt,
+        value_title=f"{about.title} {where}, change (mean of n cells)",
+        reference=0.0,
+        styles=styles,
+        selected=selected,
+        band=f"range of {int(first['controls'])} controls",
+        theme=theme,
+    )
 
 
 def head_map(
@@ -100,7 +136,8 @@ def head_map(
     chosen: Sequence[str] = (),
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """Layers x heads, one value each; ``chosen`` heads are outlined. A click reports ``customdata`` ["layer.index"].
+    """Layers x heads, one value each; ``chosen`` heads are outlined. A click reports ``customdata``
+    ["layer.index"].
 
     Args:
         table: one row a head: ``head, layer, index`` and the column shown.
@@ -111,15 +148,20 @@ def head_map(
     outlined = np.array([[name in chosen for name in row] for row in names])
     at = int(table[column].to_numpy(float).argmax())
     alt = (
-        f"Map of {len(table)} heads by layer: {value_title}. Best is head {table['head'].iloc[at]} with "
-        f"{table[column].iloc[at]:.3f}."
+        f"Map of {len(table)} heads by layer: {value_title}. Best is head {table['head'].iloc[at]}"
+        f" with {table[column].iloc[at]:.3f}."
     )
     place = tuple(selected.split(".")) if selected else ("", "")
     figure = heatmap(
-        values.set_axis(layers).set_axis(heads, axis=1), alt=alt, column_title="head", value_title=value_title,
+        values.set_axis(layers).set_axis(heads, axis=1),
+        alt=alt,
+        column_title="head",
+        value_title=value_title,
         hover=pd.DataFrame([[f"{value_title} {v:.3f}" for v in row] for row in values.to_numpy()]),
-        selected=(f"layer {place[0]}", place[1]), outlined=outlined, theme=theme,
-    )  # fmt: skip
+        selected=(f"layer {place[0]}", place[1]),
+        outlined=outlined,
+        theme=theme,
+    )
     figure.data[1].customdata = [[name] for row in names for name in row]
     return figure
 
@@ -127,31 +169,64 @@ def head_map(
 def head_curves(
     ways: Mapping[str, pd.DataFrame], *, whole: float, chosen: int, about: str, theme: Theme = LIGHT
 ) -> go.Figure:
-    """A metric out of domain against the number of heads, one line a way of choosing them; ``whole``: the embedding's."""
+    """A metric out of domain against the number of heads, one line a way of choosing them;
+    ``whole``: the embedding's.
+    """
     lines = []
     for name, table in ways.items():
-        x, y, low, high = (table[column].to_numpy(float) for column in ("heads", "value", "low", "high"))
+        x, y, low, high = (
+            table[column].to_numpy(float) for column in ("heads", "value", "low", "high")
+        )
         lines.append(Curve(name, x, y, low, high))
     reach = max(float(line.x.max()) for line in lines)
-    lines.append(Curve("whole embedding", np.array([1.0, reach]), np.array([whole, whole]), control=True))
+    lines.append(
+        Curve("whole embedding", np.array([1.0, reach]), np.array([whole, whole]), control=True)
+    )
     ends = "; ".join(f"{name}: best {table['value'].max():.3f}" for name, table in ways.items())
-    alt = f"{about} out of domain against the number of heads, with 95 % bands. {ends}; whole embedding {whole:.3f}."
-    return curves(lines, alt=alt, x_title="heads", y_title=f"{about} out of domain", at=chosen, height=320, theme=theme)
+    alt = (
+        f"{about} out of domain against the number of heads, with 95 % bands. {ends}; whole"
+        f" embedding {whole:.3f}."
+    )
+    return curves(
+        lines,
+        alt=alt,
+        x_title="heads",
+        y_title=f"{about} out of domain",
+        at=chosen,
+        height=320,
+        theme=theme,
+    )
 
 
 def role_intervals(
-    roles: pd.DataFrame, head: str, styles: Mapping[str, Style], *, selected: str | None = None, theme: Theme = LIGHT
+    roles: pd.DataFrame,
+    head: str,
+    styles: Mapping[str, Style],
+    *,
+    selected: str | None = None,
+    theme: Theme = LIGHT,
 ) -> go.Figure:
-    """How far one head moves each generator's fakes from their real counterparts: right of zero it helps, left it misleads.
+    """How far one head moves each generator's fakes from their real counterparts: right of zero it
+    helps, left it misleads.
 
     Args:
         roles: rows of this head of :func:`aigi_core.explain.evidence.head_roles`.
     """
-    table = roles.rename(columns={"generator": "name", "gap": "value"}).assign(n=roles["n_fake"] + roles["n_real"])
+    table = roles.rename(columns={"generator": "name", "gap": "value"}).assign(
+        n=roles["n_fake"] + roles["n_real"]
+    )
     counts = roles["role"].value_counts()
     alt = (
-        f"Evidence of head {head} on each generator's fakes less that on their real counterparts, with 95 % intervals: it "
-        f"carries the detector on {counts.get('carries', 0)} generators and misleads it on {counts.get('misleads', 0)}."
+        f"Evidence of head {head} on each generator's fakes less that on their real counterparts,"
+        f" with 95 % intervals: it carries the detector on {counts.get('carries', 0)} generators"
+        f" and misleads it on {counts.get('misleads', 0)}."
     )
-    return intervals(table, alt=alt, value_title="evidence, fakes less real (logit; n images)", reference=0.0, styles=styles,
-                     selected=selected, theme=theme)  # fmt: skip
+    return intervals(
+        table,
+        alt=alt,
+        value_title="evidence, fakes less real (logit; n images)",
+        reference=0.0,
+        styles=styles,
+        selected=selected,
+        theme=theme,
+    )

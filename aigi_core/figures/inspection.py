@@ -1,4 +1,6 @@
-"""One image before a workspace's detectors: where the evidence lies, what each says, whether it lasts, whether to trust it."""
+"""One image before a workspace's detectors: where the evidence lies, what each says, whether it
+lasts, whether to trust it.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,12 @@ _AXES = {
     "screenshot": ("Screenshot-like", 0.0),
 }
 """Kind of operation -> title of its axis, and where the image as it came stands on it."""
-_SYMBOLS = {"fake": "circle", "real": "square", "uncertain": "diamond-open", "no verdict": "x-thin-open"}
+_SYMBOLS = {
+    "fake": "circle",
+    "real": "square",
+    "uncertain": "diamond-open",
+    "no verdict": "x-thin-open",
+}
 
 
 def patch_map(
@@ -40,7 +47,8 @@ def patch_map(
     height: int = 430,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """Evidence of patches laid over what the encoder sees, on a scale centred at 0 that is clear where nothing speaks.
+    """Evidence of patches laid over what the encoder sees, on a scale centred at 0 that is clear
+    where nothing speaks.
 
     The picture is drawn in grey, so that every colour is evidence.
 
@@ -55,11 +63,23 @@ def patch_map(
     reach = max(float(np.abs(evidence).max()), 1e-9)
     figure = go.Figure(
         go.Heatmap(
-            z=evidence, zmin=-reach, zmax=reach, colorscale=_see_through(theme), hoverinfo="skip",
-            colorbar=dict(title=dict(text="evidence (logit): − real, + fake", side="right", font=dict(size=12)), thickness=10,
-                          outlinewidth=0, len=0.7, tickfont=dict(size=11, color=theme.muted), xpad=6),
+            z=evidence,
+            zmin=-reach,
+            zmax=reach,
+            colorscale=_see_through(theme),
+            hoverinfo="skip",
+            colorbar=dict(
+                title=dict(
+                    text="evidence (logit): − real, + fake", side="right", font=dict(size=12)
+                ),
+                thickness=10,
+                outlinewidth=0,
+                len=0.7,
+                tickfont=dict(size=11, color=theme.muted),
+                xpad=6,
+            ),
         )
-    )  # fmt: skip
+    )
     figure.add_layout_image(
         source=_grey_png(pixels),
         xref="x",
@@ -73,36 +93,70 @@ def patch_map(
     )
     y, x = np.indices(evidence.shape).reshape(2, -1)
     figure.add_scatter(
-        x=x, y=y, mode="markers", marker=dict(opacity=0, size=12), showlegend=False,
+        x=x,
+        y=y,
+        mode="markers",
+        marker=dict(opacity=0, size=12),
+        showlegend=False,
         customdata=[[f"{r}.{c}"] for r, c in zip(y, x, strict=True)],
-        text=[f"patch {r}.{c}: {evidence[r, c]:+.3f}" for r, c in zip(y, x, strict=True)], hovertemplate="%{text}<extra></extra>",
-        selected=dict(marker=dict(opacity=0)), unselected=dict(marker=dict(opacity=0)),
-    )  # fmt: skip
+        text=[f"patch {r}.{c}: {evidence[r, c]:+.3f}" for r, c in zip(y, x, strict=True)],
+        hovertemplate="%{text}<extra></extra>",
+        selected=dict(marker=dict(opacity=0)),
+        unselected=dict(marker=dict(opacity=0)),
+    )
     for row, column in selected:
-        figure.add_shape(type="rect", x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5,
-                         line=dict(color=theme.ink, width=1.5))  # fmt: skip
-    figure.update_xaxes(range=[-0.5, columns - 0.5], visible=False, fixedrange=True, constrain="domain")
+        figure.add_shape(
+            type="rect",
+            x0=column - 0.5,
+            x1=column + 0.5,
+            y0=row - 0.5,
+            y1=row + 0.5,
+            line=dict(color=theme.ink, width=1.5),
+        )
+    figure.update_xaxes(
+        range=[-0.5, columns - 0.5], visible=False, fixedrange=True, constrain="domain"
+    )
     figure.update_yaxes(
-        range=[rows - 0.5, -0.5], visible=False, fixedrange=True, scaleanchor="x", constrain="domain", autorange=False
+        range=[rows - 0.5, -0.5],
+        visible=False,
+        fixedrange=True,
+        scaleanchor="x",
+        constrain="domain",
+        autorange=False,
     )
-    most, least = (np.unravel_index(at, evidence.shape) for at in (evidence.argmax(), evidence.argmin()))
+    most, least = (
+        np.unravel_index(at, evidence.shape) for at in (evidence.argmax(), evidence.argmin())
+    )
     alt = (
-        f"The image as the encoder sees it under a map of {rows} by {columns} patches: evidence of {what}, which adds up to "
-        f"{evidence.sum():+.2f} over all patches. Strongest for fake: patch {most[0]}.{most[1]} ({evidence[most]:+.3f}); "
-        f"strongest for real: patch {least[0]}.{least[1]} ({evidence[least]:+.3f})."
+        f"The image as the encoder sees it under a map of {rows} by {columns} patches: evidence of"
+        f" {what}, which adds up to {evidence.sum():+.2f} over all patches. Strongest for fake:"
+        f" patch {most[0]}.{most[1]} ({evidence[most]:+.3f}); strongest for real: patch"
+        f" {least[0]}.{least[1]} ({evidence[least]:+.3f})."
     )
-    return finish(figure, theme, alt, height, hovermode="closest", hoverdistance=-1, dragmode=False,
-                  margin=dict(l=4, r=4, t=6, b=6))  # fmt: skip
+    return finish(
+        figure,
+        theme,
+        alt,
+        height,
+        hovermode="closest",
+        hoverdistance=-1,
+        dragmode=False,
+        margin=dict(l=4, r=4, t=6, b=6),
+    )
 
 
 def _see_through(theme: Theme) -> Scale:
     """The theme's diverging ends, clear in the middle."""
     ends = (theme.diverging[0][1], theme.diverging[-1][1])
     stops = [
-        (0.5 + side * t / 2, ends[side > 0], _SHOWN * t**0.8) for side in (-1, 1) for t in (0.0, 0.25, 0.5, 0.75, 1.0)
+        (0.5 + side * t / 2, ends[side > 0], _SHOWN * t**0.8)
+        for side in (-1, 1)
+        for t in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     rgb = [tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for _, colour, _ in stops]
-    scale = [(at, f"rgba({r},{g},{b},{a:.3f})") for (at, _, a), (r, g, b) in zip(stops, rgb, strict=True)]
+    scale = [
+        (at, f"rgba({r},{g},{b},{a:.3f})") for (at, _, a), (r, g, b) in zip(stops, rgb, strict=True)
+    ]
     return sorted(dict(scale).items())
 
 
@@ -122,22 +176,35 @@ def judges(
     """Calibrated probability of every detector with its interval, beside an even chance.
 
     Args:
-        verdicts: of :meth:`aigi_core.inspection.panel.Panel.verdicts`. A click reports ``customdata`` [detector].
+        verdicts: of :meth:`aigi_core.inspection.panel.Panel.verdicts`. A click reports
+            ``customdata`` [detector].
     """
     table = verdicts.rename(columns={"detector": "name", "probability": "value"})
     first = table.iloc[0]
     counts = verdicts["verdict"].value_counts()
     said = ", ".join(f"{verdict} {n}" for verdict, n in counts.items())
     alt = (
-        f"Calibrated probability of being generated by {len(table)} judges, with 95 % intervals. {first['name']}: "
-        f"{first['value']:.2f} ({first['low']:.2f} to {first['high']:.2f}). Verdicts: {said}."
+        f"Calibrated probability of being generated by {len(table)} judges, with 95 % intervals."
+        f" {first['name']}: {first['value']:.2f} ({first['low']:.2f} to {first['high']:.2f})."
+        f" Verdicts: {said}."
     )
-    return intervals(table, alt=alt, value_title="probability of being generated", reference=0.5, limits=(-0.02, 1.02),
-                     styles=styles, selected=selected, theme=theme)  # fmt: skip
+    return intervals(
+        table,
+        alt=alt,
+        value_title="probability of being generated",
+        reference=0.5,
+        limits=(-0.02, 1.02),
+        styles=styles,
+        selected=selected,
+        theme=theme,
+    )
 
 
-def reliability_curve(bins: pd.DataFrame, error: CalibrationError, *, theme: Theme = LIGHT) -> go.Figure:
-    """Stated probability against observed share of fakes, before the band in which perfect calibration would fall.
+def reliability_curve(
+    bins: pd.DataFrame, error: CalibrationError, *, theme: Theme = LIGHT
+) -> go.Figure:
+    """Stated probability against observed share of fakes, before the band in which perfect
+    calibration would fall.
 
     Args:
         bins: of :func:`aigi_core.calibration.reliability`.
@@ -145,23 +212,48 @@ def reliability_curve(bins: pd.DataFrame, error: CalibrationError, *, theme: The
     x, y = bins["probability"].to_numpy(float), bins["share"].to_numpy(float)
     figure = go.Figure()
     figure.add_scatter(
-        x=np.concatenate([x, x[::-1]]), y=np.concatenate([bins["band_high"], bins["band_low"][::-1]]), fill="toself",
-        fillcolor="rgba(128,128,128,.22)", line=dict(width=0), mode="lines", hoverinfo="skip", name="if calibrated perfectly",
-    )  # fmt: skip
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=dict(color=theme.muted, width=1, dash="dot"), hoverinfo="skip",
-                       showlegend=False)  # fmt: skip
+        x=np.concatenate([x, x[::-1]]),
+        y=np.concatenate([bins["band_high"], bins["band_low"][::-1]]),
+        fill="toself",
+        fillcolor="rgba(128,128,128,.22)",
+        line=dict(width=0),
+        mode="lines",
+        hoverinfo="skip",
+        name="if calibrated perfectly",
+    )
     figure.add_scatter(
-        x=x, y=y, mode="lines+markers", line=dict(color=theme.accent, width=2), marker=dict(size=8), name="test images",
-        error_y=dict(type="data", symmetric=False, array=bins["share_high"] - y, arrayminus=y - bins["share_low"],
-                     color=theme.accent, thickness=1.5, width=4),
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line=dict(color=theme.muted, width=1, dash="dot"),
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="lines+markers",
+        line=dict(color=theme.accent, width=2),
+        marker=dict(size=8),
+        name="test images",
+        error_y=dict(
+            type="data",
+            symmetric=False,
+            array=bins["share_high"] - y,
+            arrayminus=y - bins["share_low"],
+            color=theme.accent,
+            thickness=1.5,
+            width=4,
+        ),
         text=[f"{n} images, {k} fake" for n, k in zip(bins["n"], bins["n_fake"], strict=True)],
         hovertemplate="stated %{x:.2f}, observed %{y:.2f}<br>%{text}<extra></extra>",
-    )  # fmt: skip
+    )
     figure.update_xaxes(title_text="Stated probability", range=[-0.02, 1.02])
     figure.update_yaxes(title_text="Observed share of fakes", range=[-0.02, 1.02])
     alt = (
-        f"Reliability diagram on {error.n} test images in {len(bins)} bins. Expected calibration error {error.ece:.3f} "
-        f"({error.low:.3f} to {error.high:.3f}); a perfectly calibrated detector would show {error.null_mean:.3f}."
+        f"Reliability diagram on {error.n} test images in {len(bins)} bins. Expected calibration"
+        f" error {error.ece:.3f} ({error.low:.3f} to {error.high:.3f}); a perfectly calibrated"
+        f" detector would show {error.null_mean:.3f}."
     )
     return finish(figure, theme, alt, 360, hovermode="closest")
 
@@ -174,7 +266,9 @@ def survival_curves(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     """
     itself = table[table["kind"] == ""].iloc[0]
     kinds = [kind for kind in _AXES if (table["kind"] == kind).any()]
-    figure = make_subplots(rows=2, cols=3, shared_yaxes=True, horizontal_spacing=0.05, vertical_spacing=0.24)
+    figure = make_subplots(
+        rows=2, cols=3, shared_yaxes=True, horizontal_spacing=0.05, vertical_spacing=0.24
+    )
     for i, kind in enumerate(kinds):
         part = table[table["kind"] == kind]
         title, start = _AXES[kind]
@@ -185,13 +279,29 @@ def survival_curves(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         verdicts, says = [itself["verdict"], *part["verdict"]], [itself["says"], *part["says"]]
         place = dict(row=i // 3 + 1, col=i % 3 + 1)
         figure.add_scatter(
-            x=x, y=y, mode="lines+markers", line=dict(color=theme.accent, width=2), showlegend=False,
-            marker=dict(size=9, symbol=[_SYMBOLS[v] for v in verdicts], line=dict(color=theme.accent, width=1.6)),
-            error_y=dict(type="data", symmetric=False, array=np.subtract(high, y), arrayminus=np.subtract(y, low),
-                         color=theme.accent, thickness=1, width=3),
+            x=x,
+            y=y,
+            mode="lines+markers",
+            line=dict(color=theme.accent, width=2),
+            showlegend=False,
+            marker=dict(
+                size=9,
+                symbol=[_SYMBOLS[v] for v in verdicts],
+                line=dict(color=theme.accent, width=1.6),
+            ),
+            error_y=dict(
+                type="data",
+                symmetric=False,
+                array=np.subtract(high, y),
+                arrayminus=np.subtract(y, low),
+                color=theme.accent,
+                thickness=1,
+                width=3,
+            ),
             text=[f"{s}: {v}" for s, v in zip(says, verdicts, strict=True)],
-            hovertemplate="%{text}<br>probability %{y:.3f}<extra></extra>", **place,
-        )  # fmt: skip
+            hovertemplate="%{text}<br>probability %{y:.3f}<extra></extra>",
+            **place,
+        )
         figure.add_hline(y=0.5, line=dict(color=theme.muted, width=1, dash="dot"), **place)
         reverse = "reversed" if not named and start > 0 else None
         figure.update_xaxes(title_text=title, autorange=reverse, **place)
@@ -199,12 +309,23 @@ def survival_curves(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     figure.update_yaxes(title_text="Probability", col=1)
     for verdict, symbol in _SYMBOLS.items():
         if (table["verdict"] == verdict).any():
-            figure.add_scatter(x=[None], y=[None], mode="markers", name=label(verdict),
-                               marker=dict(symbol=symbol, size=9, color=theme.accent, line=dict(color=theme.accent, width=1.6)))  # fmt: skip
+            figure.add_scatter(
+                x=[None],
+                y=[None],
+                mode="markers",
+                name=label(verdict),
+                marker=dict(
+                    symbol=symbol,
+                    size=9,
+                    color=theme.accent,
+                    line=dict(color=theme.accent, width=1.6),
+                ),
+            )
     changed = table[(table["verdict"] != itself["verdict"]) & (table["kind"] != "")]
     lowest, highest = table["probability"].min(), table["probability"].max()
     alt = (
-        f"Probability of being generated for {len(table) - 1} changed copies, with 95 % intervals: from {lowest:.2f} to "
-        f"{highest:.2f}, {itself['probability']:.2f} as it came. The verdict is another on {len(changed)} of them."
+        f"Probability of being generated for {len(table) - 1} changed copies, with 95 % intervals:"
+        f" from {lowest:.2f} to {highest:.2f}, {itself['probability']:.2f} as it came. The verdict"
+        f" is another on {len(changed)} of them."
     )
     return finish(figure, theme, alt, 520, hovermode="closest", margin=dict(l=8, r=8, t=40, b=8))

@@ -37,17 +37,21 @@ def heatmap(
     compact: bool = False,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """A matrix whose cells carry their number and report clicks (as ``customdata`` [row name, column name]).
+    """A matrix whose cells carry their number and report clicks (as ``customdata`` [row name,
+    column name]).
 
     Args:
         values: rows by columns; NaN where a cell is empty.
         alt: what the matrix shows, in words.
-        centre: diverging scale around .5 (``chance``) or around 0 (``zero``); a sequential scale for ``none``.
-        row_families, column_families: the family of each row and column, in order; blocks are set apart and named.
+        centre: diverging scale around .5 (``chance``) or around 0 (``zero``); a sequential scale
+            for ``none``. row_families, column_families: the family of each row and column, in
+            order; blocks are set apart and named.
         hover: text of each cell; the plain value where it is None.
-        faint: True where a number is to be read with reserve (not significant): it is set in brackets.
+        faint: True where a number is to be read with reserve (not significant): it is set in
+            brackets.
         selected: row and column name of the cell to outline.
-        limits: ends of the scale; by default symmetrical around the centre and wide enough for every value.
+        limits: ends of the scale; by default symmetrical around the centre and wide enough for
+            every value.
         number: format of the numbers, as in Python.
         diagonal: outline cells whose row and column have the same name (in-domain).
         outlined: [rows, columns] cells to outline instead of those.
@@ -57,7 +61,9 @@ def heatmap(
     z = values.to_numpy(float)
     rows, columns = [str(r) for r in values.index], [str(c) for c in values.columns]
     low, high = limits or _limits(z, centre)
-    texts = np.array([["" if np.isnan(v) else _short(v, number) for v in line] for line in z], object).reshape(z.shape)
+    texts = np.array(
+        [["" if np.isnan(v) else _short(v, number) for v in line] for line in z], object
+    ).reshape(z.shape)
     if compact:
         texts = np.where(texts == "1.00", "1.0", texts)  # as wide as the others
     if faint is not None:
@@ -65,8 +71,14 @@ def heatmap(
     scale = theme.sequential if centre == "none" else theme.diverging
     if not higher_is_better:
         scale = [(1 - at, colour) for at, colour in reversed(scale)]
-    bar = dict(title=dict(text=value_title, side="right", font=dict(size=12)), thickness=10, outlinewidth=0, len=0.6,
-               tickfont=dict(size=11, color=theme.muted), xpad=6)  # fmt: skip
+    bar = dict(
+        title=dict(text=value_title, side="right", font=dict(size=12)),
+        thickness=10,
+        outlinewidth=0,
+        len=0.6,
+        tickfont=dict(size=11, color=theme.muted),
+        xpad=6,
+    )
     figure = go.Figure(
         go.Heatmap(
             z=z,
@@ -80,40 +92,85 @@ def heatmap(
             colorbar=bar,
         )
     )
-    # plotly reports no clicks on a heatmap (streamlit issues 8760, 8933): invisible points over the cells do.
+    # plotly reports no clicks on a heatmap (streamlit issues 8760, 8933): invisible points over the
+    # cells do.
     y, x = np.indices(z.shape).reshape(2, -1)
     words = None if hover is None else hover.to_numpy(str)
     descriptions = [
-        f"{label(rows[i], 40)} → {label(columns[j], 40)}<br>{_short(z[i, j], number) if words is None else words[i, j]}"
+        f"{label(rows[i], 40)} →"
+        f" {label(columns[j], 40)}<br>{_short(z[i, j], number) if words is None else words[i, j]}"
         for i, j in zip(y, x, strict=True)
     ]
     figure.add_scatter(
-        x=x, y=y, mode="markers", marker=dict(opacity=0, size=12), hovertemplate="%{text}<extra></extra>", text=descriptions,
-        customdata=[[rows[i], columns[j]] for i, j in zip(y, x, strict=True)], showlegend=False, name="cells",
-        selected=dict(marker=dict(opacity=0)), unselected=dict(marker=dict(opacity=0)),
-    )  # fmt: skip
+        x=x,
+        y=y,
+        mode="markers",
+        marker=dict(opacity=0, size=12),
+        hovertemplate="%{text}<extra></extra>",
+        text=descriptions,
+        customdata=[[rows[i], columns[j]] for i, j in zip(y, x, strict=True)],
+        showlegend=False,
+        name="cells",
+        selected=dict(marker=dict(opacity=0)),
+        unselected=dict(marker=dict(opacity=0)),
+    )
     if max(z.shape) <= 26:  # beyond that no number can be read
         figure.add_scatter(
-            x=x, y=y, mode="text", text=texts.ravel(), hoverinfo="skip", showlegend=False, name="numbers",
-            textfont=dict(size=11 if max(z.shape) <= 18 else 9, color=_text_colours(z, low, high, scale)),
-            selected=dict(textfont=dict(color=theme.ink)),  # without it a click would fade all other numbers
-        )  # fmt: skip
+            x=x,
+            y=y,
+            mode="text",
+            text=texts.ravel(),
+            hoverinfo="skip",
+            showlegend=False,
+            name="numbers",
+            textfont=dict(
+                size=11 if max(z.shape) <= 18 else 9, color=_text_colours(z, low, high, scale)
+            ),
+            selected=dict(
+                textfont=dict(color=theme.ink)
+            ),  # without it a click would fade all other numbers
+        )
     if outlined is None:
-        outlined = np.array([[diagonal and row == column for column in columns] for row in rows], bool)
+        outlined = np.array(
+            [[diagonal and row == column for column in columns] for row in rows], bool
+        )
     shapes = [*_borders(row_families, column_families, z.shape, theme)]
     if outlined.any():
         shapes.append(_outline(np.argwhere(outlined), theme.ink, 1))
     if selected and selected[0] in rows and selected[1] in columns:
-        shapes.append(_outline([(rows.index(selected[0]), columns.index(selected[1]))], theme.accent, 4))
-    figure.update_xaxes(range=[-0.5, len(columns) - 0.5], tickvals=list(range(len(columns))), fixedrange=True,
-                        ticktext=[label(c) for c in columns], tickangle=-50 if len(columns) > 6 else 0,
-                        title_text="" if compact else column_title, showgrid=False)  # fmt: skip
-    figure.update_yaxes(range=[len(rows) - 0.5, -0.5], tickvals=list(range(len(rows))), ticktext=[label(r) for r in rows],
-                        fixedrange=True, title_text="" if compact else row_title, showgrid=False)  # fmt: skip
+        shapes.append(
+            _outline([(rows.index(selected[0]), columns.index(selected[1]))], theme.accent, 4)
+        )
+    figure.update_xaxes(
+        range=[-0.5, len(columns) - 0.5],
+        tickvals=list(range(len(columns))),
+        fixedrange=True,
+        ticktext=[label(c) for c in columns],
+        tickangle=-50 if len(columns) > 6 else 0,
+        title_text="" if compact else column_title,
+        showgrid=False,
+    )
+    figure.update_yaxes(
+        range=[len(rows) - 0.5, -0.5],
+        tickvals=list(range(len(rows))),
+        ticktext=[label(r) for r in rows],
+        fixedrange=True,
+        title_text="" if compact else row_title,
+        showgrid=False,
+    )
     height = 150 + min(max(len(rows) * 30, 160), 900) + (22 if column_families else 0)
-    return finish(figure, theme, alt, height, hovermode="closest", hoverdistance=-1, dragmode=False, shapes=shapes,
-                  annotations=_family_names(column_families, theme),
-                  margin=dict(l=8, r=8, t=30 if column_families else 10, b=8))  # fmt: skip
+    return finish(
+        figure,
+        theme,
+        alt,
+        height,
+        hovermode="closest",
+        hoverdistance=-1,
+        dragmode=False,
+        shapes=shapes,
+        annotations=_family_names(column_families, theme),
+        margin=dict(l=8, r=8, t=30 if column_families else 10, b=8),
+    )
 
 
 def _limits(z: np.ndarray, centre: Centre) -> tuple[float, float]:
@@ -135,26 +192,40 @@ def _short(value: float, number: str) -> str:
 
 
 def _text_colours(z: np.ndarray, low: float, high: float, scale: Scale) -> list[str]:
-    """Dark or white for each cell, whichever stands out more from the cell's colour (WCAG relative luminance)."""
-    place = np.clip(np.nan_to_num((z.ravel() - low) / (high - low)) if high > low else np.zeros(z.size), 0, 1)
+    """Dark or white for each cell, whichever stands out more from the cell's colour (WCAG relative
+    luminance).
+    """
+    place = np.clip(
+        np.nan_to_num((z.ravel() - low) / (high - low)) if high > low else np.zeros(z.size), 0, 1
+    )
     stops = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for _, colour in scale])
-    rgb = np.stack([np.interp(place, [at for at, _ in scale], channel) for channel in stops.T], axis=1)
+    rgb = np.stack(
+        [np.interp(place, [at for at, _ in scale], channel) for channel in stops.T], axis=1
+    )
     linear = np.where(rgb <= 0.03928, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
-    return [_DARK if light > 0.199 else _WHITE for light in luminance]  # .199: equal contrast to both, 4.2:1
+    return [
+        _DARK if light > 0.199 else _WHITE for light in luminance
+    ]  # .199: equal contrast to both, 4.2:1
 
 
 def _outline(cells: Iterable[tuple[int, int]], colour: str, width: int) -> dict[str, Any]:
-    """Cells (row, column) outlined by one path: a shape for each would cost more than all the rest of a matrix."""
+    """Cells (row, column) outlined by one path: a shape for each would cost more than all the rest
+    of a matrix.
+    """
     path = "".join(f"M{j - 0.5},{i - 0.5}H{j + 0.5}V{i + 0.5}H{j - 0.5}Z" for i, j in cells)
-    return dict(type="path", path=path, line=dict(color=colour, width=width), fillcolor="rgba(0,0,0,0)")
+    return dict(
+        type="path", path=path, line=dict(color=colour, width=width), fillcolor="rgba(0,0,0,0)"
+    )
 
 
 def _borders(
     rows: Sequence[str], columns: Sequence[str], shape: tuple[int, ...], theme: Theme
 ) -> Iterator[dict[str, Any]]:
     """Lines between families."""
-    path = "".join(f"M{start - 0.5},-0.5V{shape[0] - 0.5}" for start, _, _ in _runs(columns) if start)
+    path = "".join(
+        f"M{start - 0.5},-0.5V{shape[0] - 0.5}" for start, _, _ in _runs(columns) if start
+    )
     path += "".join(f"M-0.5,{start - 0.5}H{shape[1] - 0.5}" for start, _, _ in _runs(rows) if start)
     if path:
         yield dict(type="path", path=path, line=dict(color=theme.paper, width=4))
@@ -162,13 +233,22 @@ def _borders(
 
 def _family_names(columns: Sequence[str], theme: Theme) -> list[dict[str, Any]]:
     return [
-        dict(x=(start + end) / 2, y=1, yref="paper", yanchor="bottom", showarrow=False, font=dict(size=12, color=theme.muted),
-             text=label(_SHORT_FAMILIES.get(family, family), max(4, 3 * (end - start + 1))))
+        dict(
+            x=(start + end) / 2,
+            y=1,
+            yref="paper",
+            yanchor="bottom",
+            showarrow=False,
+            font=dict(size=12, color=theme.muted),
+            text=label(_SHORT_FAMILIES.get(family, family), max(4, 3 * (end - start + 1))),
+        )
         for start, end, family in _runs(columns)
-    ]  # fmt: skip
+    ]
 
 
 def _runs(names: Sequence[str]) -> list[tuple[int, int, str]]:
     """Stretches of equal names: (first, last, name)."""
     starts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
-    return [(s, e - 1, names[s]) for s, e in zip(starts, [*starts[1:], len(names)], strict=bool(starts))]
+    return [
+        (s, e - 1, names[s]) for s, e in zip(starts, [*starts[1:], len(names)], strict=bool(starts))
+    ]

@@ -27,10 +27,12 @@ def intervals(
     """A forest plot: one estimate a line, its interval, its n.
 
     Args:
-        table: columns ``name``, ``value``, ``low``, ``high`` and, where known, ``n``; shown from top to bottom.
+        table: columns ``name``, ``value``, ``low``, ``high`` and, where known, ``n``; shown from
+            top to bottom.
         reference: a vertical line to compare with (chance, zero, a baseline).
         styles: name -> style; other names take the theme's accent.
-        band: what ``band_low`` and ``band_high`` are (the range of a control); they are drawn behind each line.
+        band: what ``band_low`` and ``band_high`` are (the range of a control); they are drawn
+            behind each line.
 
     A click reports ``customdata`` [name].
 
@@ -39,40 +41,70 @@ def intervals(
     """
     if table.empty:
         raise AigiError(
-            "There is nothing to compare here: no detector was left to test on generators it has not seen. Choose other "
-            "training sets, or a workspace with more generators."
+            "There is nothing to compare here: no detector was left to test on generators it has"
+            " not seen. Choose other training sets, or a workspace with more generators."
         )
     figure = go.Figure()
     names = [str(n) for n in table["name"]]
     if band:
         low, high = table["band_low"].to_numpy(float), table["band_high"].to_numpy(float)
-        figure.add_bar(y=list(range(len(names))), x=high - low, base=low, orientation="h", width=0.7, name=band,
-                       marker=dict(color=theme.grid, line=dict(width=0)), hoverinfo="skip", showlegend=True)  # fmt: skip
-    sizes = [f" (n = {int(n):,})" for n in table["n"]] if "n" in table.columns else [""] * len(names)
+        figure.add_bar(
+            y=list(range(len(names))),
+            x=high - low,
+            base=low,
+            orientation="h",
+            width=0.7,
+            name=band,
+            marker=dict(color=theme.grid, line=dict(width=0)),
+            hoverinfo="skip",
+            showlegend=True,
+        )
+    sizes = (
+        [f" (n = {int(n):,})" for n in table["n"]] if "n" in table.columns else [""] * len(names)
+    )
     bounds = table[["value", "low", "high"]].to_numpy(float)
     drawn = [(styles or {}).get(name) for name in names]
     value, low, high = bounds.T
     figure.add_scatter(
-        x=value, y=list(range(len(names))), mode="markers", showlegend=False, customdata=[[name] for name in names],
+        x=value,
+        y=list(range(len(names))),
+        mode="markers",
+        showlegend=False,
+        customdata=[[name] for name in names],
         marker=dict(
             color=[style.colour if style else theme.accent for style in drawn],
             symbol=[style.marker if style else "circle" for style in drawn],
-            size=[11 if name == selected else 9 for name in names], opacity=1,
+            size=[11 if name == selected else 9 for name in names],
+            opacity=1,
         ),
-        error_x=dict(type="data", symmetric=False, array=high - value, arrayminus=value - low, color=theme.muted,
-                     thickness=2, width=4),
+        error_x=dict(
+            type="data",
+            symmetric=False,
+            array=high - value,
+            arrayminus=value - low,
+            color=theme.muted,
+            thickness=2,
+            width=4,
+        ),
         hovertext=[
             f"{label(name, 40)}{size}<br>{v:.3f} [{a:.3f}, {b:.3f}]"
             for name, size, (v, a, b) in zip(names, sizes, bounds, strict=True)
         ],
-        hovertemplate="%{hovertext}<extra></extra>", unselected=dict(marker=dict(opacity=1)),
-    )  # fmt: skip
+        hovertemplate="%{hovertext}<extra></extra>",
+        unselected=dict(marker=dict(opacity=1)),
+    )
     if reference is not None:
         figure.add_vline(x=reference, line=dict(color=theme.muted, width=1, dash="dot"))
-    ticks = [f"<b>{label(n)}</b>{s}" if n == selected else f"{label(n)}{s}" for n, s in zip(names, sizes, strict=True)]
+    ticks = [
+        f"<b>{label(n)}</b>{s}" if n == selected else f"{label(n)}{s}"
+        for n, s in zip(names, sizes, strict=True)
+    ]
     figure.update_xaxes(title_text=value_title, range=limits)
     figure.update_yaxes(
-        tickvals=list(range(len(names))), ticktext=ticks, range=[len(names) - 0.4, -0.6], showgrid=False
+        tickvals=list(range(len(names))),
+        ticktext=ticks,
+        range=[len(names) - 0.4, -0.6],
+        showgrid=False,
     )
     return finish(figure, theme, alt, 90 + 28 * max(len(names), 2), hovermode="closest")
 
@@ -95,8 +127,9 @@ def scatter(
     """Points with names.
 
     Args:
-        table: columns ``name``, ``x``, ``y``; where known ``group`` (the key of ``styles``; by default the name),
-            ``size`` (marker size, px) and ``detail`` (a line of hover text, plain).
+        table: columns ``name``, ``x``, ``y``; where known ``group`` (the key of ``styles``; by
+            default the name), ``size`` (marker size, px) and ``detail`` (a line of hover text,
+            plain).
         named: names written beside their points; by default all where there are at most 20.
         reports: columns that a click reports as ``customdata``.
     """
@@ -112,20 +145,48 @@ def scatter(
             for n, d in zip(part["name"], details, strict=True)
         ]
         figure.add_scatter(
-            x=part["x"], y=part["y"], name=label(str(group)), mode="markers+text", showlegend="group" in table.columns,
-            text=[label(str(n), 22) if n in written and n != selected else "" for n in part["name"]],
-            textposition=[places[at] for at in part.index], textfont=dict(size=11, color=theme.muted),
-            customdata=part[list(reports)].astype(str).to_numpy().tolist(), hovertext=hover,
-            marker=dict(color=style.colour if style else theme.accent, symbol=style.marker if style else "circle",
-                        size=part["size"] if "size" in part.columns else 9, opacity=0.9),
-            hovertemplate=f"%{{hovertext}}<br>{x_title}: %{{x:.3f}}<br>{y_title}: %{{y:.3f}}<extra></extra>",
-        )  # fmt: skip
+            x=part["x"],
+            y=part["y"],
+            name=label(str(group)),
+            mode="markers+text",
+            showlegend="group" in table.columns,
+            text=[
+                label(str(n), 22) if n in written and n != selected else "" for n in part["name"]
+            ],
+            textposition=[places[at] for at in part.index],
+            textfont=dict(size=11, color=theme.muted),
+            customdata=part[list(reports)].astype(str).to_numpy().tolist(),
+            hovertext=hover,
+            marker=dict(
+                color=style.colour if style else theme.accent,
+                symbol=style.marker if style else "circle",
+                size=part["size"] if "size" in part.columns else 9,
+                opacity=0.9,
+            ),
+            hovertemplate=(
+                f"%{{hovertext}}<br>{x_title}: %{{x:.3f}}<br>{y_title}: %{{y:.3f}}<extra></extra>"
+            ),
+        )
     if selected is not None and (chosen := table[table["name"] == selected]).shape[0]:
-        figure.add_scatter(x=chosen["x"], y=chosen["y"], mode="markers", showlegend=False, hoverinfo="skip",
-                           marker=dict(symbol="circle-open", size=18, color=theme.accent, line=dict(width=2.5)))  # fmt: skip
+        figure.add_scatter(
+            x=chosen["x"],
+            y=chosen["y"],
+            mode="markers",
+            showlegend=False,
+            hoverinfo="skip",
+            marker=dict(symbol="circle-open", size=18, color=theme.accent, line=dict(width=2.5)),
+        )
         for x, y in zip(chosen["x"], chosen["y"], strict=True):  # over its neighbours, on paper
-            figure.add_annotation(x=x, y=y, text=f"<b>{label(selected, 40)}</b>", showarrow=False, yshift=20, bgcolor=theme.paper,
-                                  opacity=0.9, font=dict(size=11, color=theme.ink))  # fmt: skip
+            figure.add_annotation(
+                x=x,
+                y=y,
+                text=f"<b>{label(selected, 40)}</b>",
+                showarrow=False,
+                yshift=20,
+                bgcolor=theme.paper,
+                opacity=0.9,
+                font=dict(size=11, color=theme.ink),
+            )
     for value, draw in ((x_reference, figure.add_vline), (y_reference, figure.add_hline)):
         if value is not None:
             draw(value, line=dict(color=theme.muted, width=1, dash="dot"))
@@ -134,23 +195,38 @@ def scatter(
     return finish(figure, theme, alt, height, hovermode="closest")
 
 
-_SIDES = {"top center": (0, 1), "bottom center": (0, -1), "middle right": (1, 0), "middle left": (-1, 0)}
+_SIDES = {
+    "top center": (0, 1),
+    "bottom center": (0, -1),
+    "middle right": (1, 0),
+    "middle left": (-1, 0),
+}
 _LETTER, _LINE, _PLOT = 6.4, 14.0, (640.0, 340.0)
 """Width of a letter, height of a line and size of a plot as it is mostly shown, px."""
 
 
 def _label_places(table: pd.DataFrame, written: Sequence[bool]) -> list[str]:
-    """Where each name goes: the first side of its point on which it covers no other point and no name placed before."""
+    """Where each name goes: the first side of its point on which it covers no other point and no
+    name placed before.
+    """
     spots = table[["x", "y"]].to_numpy(float)
     spread = np.ptp(spots, axis=0) if len(spots) else np.ones(2)
     at = (spots - spots.min(axis=0, initial=np.inf)) / np.where(spread > 0, spread, 1) * _PLOT
-    half = np.array([[len(label(str(name), 22)) * _LETTER, _LINE] for name in table["name"]]).reshape(-1, 2) / 2
-    taken = [(point, np.array([5.0, 5.0])) for point in at]  # centre and half the size of what must stay free
+    half = (
+        np.array([[len(label(str(name), 22)) * _LETTER, _LINE] for name in table["name"]]).reshape(
+            -1, 2
+        )
+        / 2
+    )
+    taken = [
+        (point, np.array([5.0, 5.0])) for point in at
+    ]  # centre and half the size of what must stay free
     places = ["top center"] * len(table)
     for i in np.flatnonzero(written):
         boxes = {side: at[i] + np.array(way) * (half[i] + 8) for side, way in _SIDES.items()}
         clashes = {
-            side: sum(bool((np.abs(box - c) < half[i] + h).all()) for c, h in taken) for side, box in boxes.items()
+            side: sum(bool((np.abs(box - c) < half[i] + h).all()) for c, h in taken)
+            for side, box in boxes.items()
         }
         places[i] = min(clashes, key=clashes.__getitem__)
         taken.append((boxes[places[i]], half[i]))
@@ -170,39 +246,69 @@ def interval_groups(
     """Several estimates a line beside each other, each with its interval.
 
     Args:
-        table: columns ``name`` (the line), ``series``, ``value``, ``low``, ``high`` and, where known, ``n``; lines from
-            top to bottom and series in the order of their first appearance. NaN leaves a place empty.
+        table: columns ``name`` (the line), ``series``, ``value``, ``low``, ``high`` and, where
+            known, ``n``; lines from top to bottom and series in the order of their first
+            appearance. NaN leaves a place empty.
         reference: a vertical line to compare with.
 
     A click reports ``customdata`` [name of the line].
     """
     figure = go.Figure()
-    names, series = ([str(n) for n in dict.fromkeys(table[column])] for column in ("name", "series"))
+    names, series = (
+        [str(n) for n in dict.fromkeys(table[column])] for column in ("name", "series")
+    )
     step = 0.72 / max(len(series), 1)
     for k, one in enumerate(series):
         part = table[(table["series"] == one) & table["value"].notna()]
         value, low, high = (part[column].to_numpy(float) for column in ("value", "low", "high"))
         colour = (theme.accent, theme.fake, theme.ink, theme.real)[k % 4]
-        sizes = [f" (n = {int(n):,})" for n in part["n"]] if "n" in part.columns else [""] * len(part)
+        sizes = (
+            [f" (n = {int(n):,})" for n in part["n"]] if "n" in part.columns else [""] * len(part)
+        )
         figure.add_scatter(
-            x=value, y=[names.index(str(n)) + (k - (len(series) - 1) / 2) * step for n in part["name"]], mode="markers",
-            name=label(one, 40), customdata=[[str(n)] for n in part["name"]],
-            marker=dict(color=colour, size=8, symbol=("circle", "diamond", "square", "cross")[k % 4]),
-            error_x=dict(type="data", symmetric=False, array=high - value, arrayminus=value - low, color=colour,
-                         thickness=1.8, width=3),
-            text=[f"{label(str(n), 40)}, {label(one, 40)}{s}<br>{v:.3f} [{a:.3f}, {b:.3f}]"
-                  for n, s, v, a, b in zip(part["name"], sizes, value, low, high, strict=True)],
-            hovertemplate="%{text}<extra></extra>", unselected=dict(marker=dict(opacity=1)),
-        )  # fmt: skip
+            x=value,
+            y=[names.index(str(n)) + (k - (len(series) - 1) / 2) * step for n in part["name"]],
+            mode="markers",
+            name=label(one, 40),
+            customdata=[[str(n)] for n in part["name"]],
+            marker=dict(
+                color=colour, size=8, symbol=("circle", "diamond", "square", "cross")[k % 4]
+            ),
+            error_x=dict(
+                type="data",
+                symmetric=False,
+                array=high - value,
+                arrayminus=value - low,
+                color=colour,
+                thickness=1.8,
+                width=3,
+            ),
+            text=[
+                f"{label(str(n), 40)}, {label(one, 40)}{s}<br>{v:.3f} [{a:.3f}, {b:.3f}]"
+                for n, s, v, a, b in zip(part["name"], sizes, value, low, high, strict=True)
+            ],
+            hovertemplate="%{text}<extra></extra>",
+            unselected=dict(marker=dict(opacity=1)),
+        )
     if reference is not None:
         figure.add_vline(x=reference, line=dict(color=theme.muted, width=1, dash="dot"))
     if selected in names:
         at = names.index(str(selected))
-        figure.add_hrect(y0=at - 0.5, y1=at + 0.5, fillcolor=theme.grid, opacity=0.45, line_width=0, layer="below")
+        figure.add_hrect(
+            y0=at - 0.5,
+            y1=at + 0.5,
+            fillcolor=theme.grid,
+            opacity=0.45,
+            line_width=0,
+            layer="below",
+        )
     ticks = [f"<b>{label(n)}</b>" if n == selected else label(n) for n in names]
     figure.update_xaxes(title_text=value_title, range=limits)
     figure.update_yaxes(
-        tickvals=list(range(len(names))), ticktext=ticks, range=[len(names) - 0.4, -0.6], showgrid=False
+        tickvals=list(range(len(names))),
+        ticktext=ticks,
+        range=[len(names) - 0.4, -0.6],
+        showgrid=False,
     )
     height = 110 + max(26, 13 * len(series) + 6) * max(len(names), 2)
     return finish(figure, theme, alt, height, hovermode="closest")

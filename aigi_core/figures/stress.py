@@ -1,4 +1,6 @@
-"""Stress tests: what each operation costs, curves over its strength, training on copies, parts that hold."""
+"""Stress tests: what each operation costs, curves over its strength, training on copies, parts that
+hold.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +27,46 @@ def op_name(op: str) -> str:
     return op if op in (CLEAN, AUGMENTED) else parse_ops([op])[0].title
 
 
-def side_changes(summary: pd.DataFrame, cells: str, *, selected: str | None = None, theme: Theme = LIGHT) -> go.Figure:
-    """What each operation changes, on both classes or on one (rows of ``Stress.summary``, trained on clean images).
+def side_changes(
+    summary: pd.DataFrame, cells: str, *, selected: str | None = None, theme: Theme = LIGHT
+) -> go.Figure:
+    """What each operation changes, on both classes or on one (rows of ``Stress.summary``, trained
+    on clean images).
 
     A click reports ``customdata`` [operation in words].
     """
-    mine = summary[(summary["cells"] == cells) & (summary["op"] != CLEAN) & (summary["trained"] == CLEAN)]
-    table = pd.DataFrame({
-        "name": [op_name(op) for op in mine["op"]], "series": [SIDE_NAMES[side] for side in mine["side"]],
-        "value": mine["change"].to_numpy(), "low": mine["change_low"].to_numpy(), "high": mine["change_high"].to_numpy(),
-        "n": mine["n"].to_numpy(), "order": [SIDES.index(side) for side in mine["side"]],
-    }).sort_values("order", kind="stable")  # fmt: skip
+    mine = summary[
+        (summary["cells"] == cells) & (summary["op"] != CLEAN) & (summary["trained"] == CLEAN)
+    ]
+    table = pd.DataFrame(
+        {
+            "name": [op_name(op) for op in mine["op"]],
+            "series": [SIDE_NAMES[side] for side in mine["side"]],
+            "value": mine["change"].to_numpy(),
+            "low": mine["change_low"].to_numpy(),
+            "high": mine["change_high"].to_numpy(),
+            "n": mine["n"].to_numpy(),
+            "order": [SIDES.index(side) for side in mine["side"]],
+        }
+    ).sort_values("order", kind="stable")
     both = table[table["series"] == SIDE_NAMES["both"]]
     alt = (
-        f"Change of mean {METRIC.lower()} {CELL_NAMES[cells]} under each operation, paired with the clean test, with 95 % "
-        "intervals; on both classes: " + ", ".join(f"{row.name} {row.value:+.3f}" for row in both[["name", "value"]].itertuples(index=False)) + "."
-    )  # fmt: skip
-    return interval_groups(table, alt=alt, value_title=f"Change of {METRIC.lower()}, {CELL_NAMES[cells]}", reference=0,
-                           selected=selected, theme=theme)  # fmt: skip
+        f"Change of mean {METRIC.lower()} {CELL_NAMES[cells]} under each operation, paired with the"
+        " clean test, with 95 % intervals; on both classes: "
+        + ", ".join(
+            f"{row.name} {row.value:+.3f}"
+            for row in both[["name", "value"]].itertuples(index=False)
+        )
+        + "."
+    )
+    return interval_groups(
+        table,
+        alt=alt,
+        value_title=f"Change of {METRIC.lower()}, {CELL_NAMES[cells]}",
+        reference=0,
+        selected=selected,
+        theme=theme,
+    )
 
 
 def strength_curves(
@@ -60,22 +84,44 @@ def strength_curves(
         table: of ``Stress.by_generator``, trained on clean images.
     """
     neutral = KINDS[kind].neutral
-    mine = table[(table["cells"] == cells) & (table["side"] == "both") & (table["trained"] == CLEAN)]
+    mine = table[
+        (table["cells"] == cells) & (table["side"] == "both") & (table["trained"] == CLEAN)
+    ]
     x = mine["strength"].where(mine["op"] != CLEAN, np.nan if neutral is None else neutral)
-    mine = mine.assign(x=x)[(mine["kind"] == kind) | ((mine["op"] == CLEAN) & (neutral is not None))]
+    mine = mine.assign(x=x)[
+        (mine["kind"] == kind) | ((mine["op"] == CLEAN) & (neutral is not None))
+    ]
     lines = []
     for name in generators:
         part = mine[mine["name"] == name].sort_values("x")
-        at, value, low, high = (part[column].to_numpy(float) for column in ("x", "value", "low", "high"))
+        at, value, low, high = (
+            part[column].to_numpy(float) for column in ("x", "value", "low", "high")
+        )
         lines.append(Curve(name, at, value, low, high, styles.get(name)))
     harder = neutral is not None and bool((mine["x"] < neutral).any())
-    ends = [(line.y[-1], line.y[0]) if harder else (line.y[0], line.y[-1]) for line in lines if len(line.y)]
-    said = "; ".join(f"{line.name} from {a:.3f} to {b:.3f}" for line, (a, b) in zip(lines, ends, strict=False))
+    ends = [
+        (line.y[-1], line.y[0]) if harder else (line.y[0], line.y[-1])
+        for line in lines
+        if len(line.y)
+    ]
+    said = "; ".join(
+        f"{line.name} from {a:.3f} to {b:.3f}" for line, (a, b) in zip(lines, ends, strict=False)
+    )
     about = KINDS[kind].axis
     note = "" if neutral is None else f" ({neutral:g}: clean)"
-    alt = f"{METRIC} {CELL_NAMES[cells]} against the strength of the operation ({about}), with 95 % bands: {said}."
-    return curves(lines, alt=alt, x_title=f"{about}{note}", y_title=f"{METRIC}, {CELL_NAMES[cells]}", chance=0.5,
-                  reverse_x=harder, theme=theme)  # fmt: skip
+    alt = (
+        f"{METRIC} {CELL_NAMES[cells]} against the strength of the operation ({about}), with 95 %"
+        f" bands: {said}."
+    )
+    return curves(
+        lines,
+        alt=alt,
+        x_title=f"{about}{note}",
+        y_title=f"{METRIC}, {CELL_NAMES[cells]}",
+        chance=0.5,
+        reverse_x=harder,
+        theme=theme,
+    )
 
 
 def generator_changes(
@@ -88,61 +134,113 @@ def generator_changes(
     selected: str | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """What one operation changes for each generator, paired with the clean test (rows of ``Stress.by_generator``)."""
+    """What one operation changes for each generator, paired with the clean test (rows of
+    ``Stress.by_generator``).
+    """
     mine = table[
-        (table["op"] == op) & (table["cells"] == cells) & (table["side"] == side) & (table["trained"] == CLEAN)
+        (table["op"] == op)
+        & (table["cells"] == cells)
+        & (table["side"] == side)
+        & (table["trained"] == CLEAN)
     ]
-    shown = pd.DataFrame({"name": mine["name"].to_numpy(), "value": mine["change"].to_numpy(),
-                          "low": mine["change_low"].to_numpy(), "high": mine["change_high"].to_numpy(),
-                          "n": mine["n"].to_numpy()})  # fmt: skip
+    shown = pd.DataFrame(
+        {
+            "name": mine["name"].to_numpy(),
+            "value": mine["change"].to_numpy(),
+            "low": mine["change_low"].to_numpy(),
+            "high": mine["change_high"].to_numpy(),
+            "n": mine["n"].to_numpy(),
+        }
+    )
     sure = int((mine["q_value"] < 0.05).sum())
     worst = shown.sort_values("value").iloc[0]
     alt = (
-        f"Change of {METRIC.lower()} {CELL_NAMES[cells]} for each of {len(shown)} generators, {op_name(op)}, "
-        f"{SIDE_NAMES[side]}, with 95 % intervals; {sure} change at a false discovery rate of 5 %; worst is "
-        f"{worst['name']} with {worst['value']:+.3f}."
+        f"Change of {METRIC.lower()} {CELL_NAMES[cells]} for each of {len(shown)} generators,"
+        f" {op_name(op)}, {SIDE_NAMES[side]}, with 95 % intervals; {sure} change at a false"
+        f" discovery rate of 5 %; worst is {worst['name']} with {worst['value']:+.3f}."
     )
-    return intervals(shown, alt=alt, value_title=f"Change of {METRIC.lower()}, {CELL_NAMES[cells]} (n detectors)", reference=0,
-                     styles=styles, selected=selected, theme=theme)  # fmt: skip
+    return intervals(
+        shown,
+        alt=alt,
+        value_title=f"Change of {METRIC.lower()}, {CELL_NAMES[cells]} (n detectors)",
+        reference=0,
+        styles=styles,
+        selected=selected,
+        theme=theme,
+    )
 
 
 def training_gains(gains: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     """What training on perturbed copies changes under each test (of ``Stress.gains``)."""
-    table = pd.DataFrame({
-        "name": [op_name(op) for op in gains["op"]], "series": [CELL_NAMES[cells] for cells in gains["cells"]],
-        "value": gains["value"].to_numpy(), "low": gains["low"].to_numpy(), "high": gains["high"].to_numpy(),
-        "n": gains["n"].to_numpy(),
-    })  # fmt: skip
-    alt = f"Gain in mean {METRIC.lower()} from training on copies, for each test, with 95 % intervals: " + ", ".join(
-        f"{row.name} {row.series} {row.value:+.3f}"
-        for row in table[["name", "series", "value"]].itertuples(index=False)
+    table = pd.DataFrame(
+        {
+            "name": [op_name(op) for op in gains["op"]],
+            "series": [CELL_NAMES[cells] for cells in gains["cells"]],
+            "value": gains["value"].to_numpy(),
+            "low": gains["low"].to_numpy(),
+            "high": gains["high"].to_numpy(),
+            "n": gains["n"].to_numpy(),
+        }
     )
-    return interval_groups(table, alt=f"{alt}.", value_title=f"Gain in {METRIC.lower()} over training on clean images",
-                           reference=0, theme=theme)  # fmt: skip
+    alt = (
+        f"Gain in mean {METRIC.lower()} from training on copies, for each test, with 95 %"
+        " intervals: "
+        + ", ".join(
+            f"{row.name} {row.series} {row.value:+.3f}"
+            for row in table[["name", "series", "value"]].itertuples(index=False)
+        )
+    )
+    return interval_groups(
+        table,
+        alt=f"{alt}.",
+        value_title=f"Gain in {METRIC.lower()} over training on clean images",
+        reference=0,
+        theme=theme,
+    )
 
 
 def component_scatter(stability: pd.DataFrame, op: str, *, theme: Theme = LIGHT) -> go.Figure:
-    """Each component of the embedding: does it keep its order of images (up), does its mean move (sideways)?"""
+    """Each component of the embedding: does it keep its order of images (up), does its mean move
+    (sideways)?
+    """
     table = stability.dropna(subset=["correlation"])
-    table = pd.DataFrame({
-        "name": table["component"].astype(str), "x": table["shift"].to_numpy(), "y": table["correlation"].to_numpy(),
-        "group": f"components, {op_name(op)}",
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "name": table["component"].astype(str),
+            "x": table["shift"].to_numpy(),
+            "y": table["correlation"].to_numpy(),
+            "group": f"components, {op_name(op)}",
+        }
+    )
     low, middle, high = np.quantile(table["y"], [0.025, 0.5, 0.975])
     alt = (
-        f"{len(table)} components under the operation ({op_name(op)}): correlation between image and copy has a median of "
-        f"{middle:.2f}, 95 % of components lie between {low:.2f} and {high:.2f}; against the shift of their means."
+        f"{len(table)} components under the operation ({op_name(op)}): correlation between image"
+        f" and copy has a median of {middle:.2f}, 95 % of components lie between {low:.2f} and"
+        f" {high:.2f}; against the shift of their means."
     )
     weakest = table.sort_values("y")["name"].head(5).tolist()
-    return scatter(table, alt=alt, x_title="Shift of the mean, standard deviations", y_title="Correlation of image and copy",
-                   named=weakest, x_reference=0, height=380, theme=theme)  # fmt: skip
+    return scatter(
+        table,
+        alt=alt,
+        x_title="Shift of the mean, standard deviations",
+        y_title="Correlation of image and copy",
+        named=weakest,
+        x_reference=0,
+        height=380,
+        theme=theme,
+    )
 
 
 def robust_head_map(heads: pd.DataFrame, op: str, *, theme: Theme = LIGHT) -> go.Figure:
-    """Change of each single head's detector under an operation, layers by heads (of ``stress.robust_heads``)."""
+    """Change of each single head's detector under an operation, layers by heads (of
+    ``stress.robust_heads``).
+    """
     values = heads.pivot_table(index="layer", columns="head", values="change")
     q = heads.pivot_table(index="layer", columns="head", values="q_value")
-    before, after = (heads.pivot_table(index="layer", columns="head", values=name) for name in ("clean", "perturbed"))
+    before, after = (
+        heads.pivot_table(index="layer", columns="head", values=name)
+        for name in ("clean", "perturbed")
+    )
     hover = [
         [f"{c:.3f} clean, {p:.3f} perturbed, q = {k:.2g}" for c, p, k in zip(*line, strict=True)]
         for line in zip(before.to_numpy(), after.to_numpy(), q.to_numpy(), strict=True)
@@ -150,9 +248,18 @@ def robust_head_map(heads: pd.DataFrame, op: str, *, theme: Theme = LIGHT) -> go
     labels = [f"layer {layer}" for layer in values.index], [str(head) for head in values.columns]
     lost = int(((heads["q_value"] < 0.05) & (heads["change"] < 0)).sum())
     alt = (
-        f"Change of {METRIC.lower()} of each of {len(heads)} heads alone, {op_name(op)}: {lost} lose at a false discovery "
-        "rate of 5 %; the others are in brackets."
+        f"Change of {METRIC.lower()} of each of {len(heads)} heads alone, {op_name(op)}: {lost}"
+        " lose at a false discovery rate of 5 %; the others are in brackets."
     )
-    return heatmap(values.set_axis(labels[0]).set_axis(labels[1], axis=1), alt=alt, centre="zero", number="+z.2f",
-                   column_title="head", value_title="Change", hover=pd.DataFrame(hover), faint=~(q < 0.05),
-                   diagonal=False, theme=theme)  # fmt: skip
+    return heatmap(
+        values.set_axis(labels[0]).set_axis(labels[1], axis=1),
+        alt=alt,
+        centre="zero",
+        number="+z.2f",
+        column_title="head",
+        value_title="Change",
+        hover=pd.DataFrame(hover),
+        faint=~(q < 0.05),
+        diagonal=False,
+        theme=theme,
+    )

@@ -1,7 +1,7 @@
 """The look of every figure: two plotly templates, three scales, one style for each generator.
 
-Colours are made in OKLCH, where equal steps look equal, so that families differ by hue, generators within a
-family by hue, lightness, marker and dash, and nothing rests on colour alone.
+Colours are made in OKLCH, where equal steps look equal, so that families differ by hue, generators
+within a family by hue, lightness, marker and dash, and nothing rests on colour alone.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import plotly.graph_objects as go
 FONT = '"Source Sans", "Source Sans 3", "Source Sans Pro", system-ui, sans-serif'
 """Streamlit ships Source Sans; an exported file falls back on the system's own."""
 
-# Family -> hue range in degrees of OKLCH, markers and dashes. Orange, bluish green and blue stay apart for the
-# common colour-vision deficiencies; markers differ by family so that a grey print still tells them apart.
+# Family -> hue range in degrees of OKLCH, markers and dashes. Orange, bluish green and blue stay
+# apart for the common colour-vision deficiencies; markers differ by family so that a grey print
+# still tells them apart.
 _FAMILY_HUES: dict[str, tuple[float, float]] = {
     "gan": (30, 85),
     "autoregressive": (155, 178),
@@ -27,16 +28,31 @@ _FAMILY_HUES: dict[str, tuple[float, float]] = {
 }
 _OTHER_HUES = (330, 360)
 _FAMILY_MARKERS: dict[str, tuple[str, ...]] = {
-    "gan": ("square", "diamond", "square-open", "diamond-open", "square-x-open", "diamond-cross-open"),
+    "gan": (
+        "square",
+        "diamond",
+        "square-open",
+        "diamond-open",
+        "square-x-open",
+        "diamond-cross-open",
+    ),
     "autoregressive": ("triangle-up", "triangle-down", "triangle-up-open", "triangle-down-open"),
-    "diffusion": ("circle", "hexagon", "circle-open", "hexagon-open", "circle-cross-open", "circle-x-open"),
+    "diffusion": (
+        "circle",
+        "hexagon",
+        "circle-open",
+        "hexagon-open",
+        "circle-cross-open",
+        "circle-x-open",
+    ),
 }
 _OTHER_MARKERS = ("star", "cross", "star-open", "cross-open")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def oklch(lightness: float, chroma: float, hue: float) -> str:
-    """sRGB hex of an OKLCH colour (lightness and chroma 0..1, hue in degrees), clipped to the gamut.
+    """sRGB hex of an OKLCH colour (lightness and chroma 0..1, hue in degrees), clipped to the
+    gamut.
 
     Source: Björn Ottosson, "A perceptual color space for image processing" (2020).
     """
@@ -49,13 +65,20 @@ def oklch(lightness: float, chroma: float, hue: float) -> str:
         -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
         -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
     )
-    gamma = (12.92 * c if c <= 0.0031308 else 1.055 * max(c, 0) ** (1 / 2.4) - 0.055 for c in linear)
+    gamma = (
+        12.92 * c if c <= 0.0031308 else 1.055 * max(c, 0) ** (1 / 2.4) - 0.055 for c in linear
+    )
     return "#" + "".join(f"{round(255 * min(max(c, 0), 1)):02x}" for c in gamma)
 
 
-def _ramp(start: tuple[float, float, float], end: tuple[float, float, float], steps: int = 6) -> list[str]:
+def _ramp(
+    start: tuple[float, float, float], end: tuple[float, float, float], steps: int = 6
+) -> list[str]:
     """Colours from one OKLCH point to another, ends included."""
-    return [oklch(*(s + (e - s) * i / (steps - 1) for s, e in zip(start, end, strict=True))) for i in range(steps)]
+    return [
+        oklch(*(s + (e - s) * i / (steps - 1) for s, e in zip(start, end, strict=True)))
+        for i in range(steps)
+    ]
 
 
 Scale = list[tuple[float, str]]
@@ -88,27 +111,43 @@ class Theme:
 
     @cached_property
     def diverging(self) -> Scale:
-        """Below the centre orange, above it blue; the centre is the paper. Centre: .5 for accuracy, 0 for differences."""
+        """Below the centre orange, above it blue; the centre is the paper. Centre: .5 for accuracy,
+        0 for differences.
+        """
         if self.name == "light":
-            low, high = _ramp((0.55, 0.15, 50), (0.975, 0.008, 75)), _ramp((0.975, 0.008, 230), (0.38, 0.11, 250))
+            low, high = (
+                _ramp((0.55, 0.15, 50), (0.975, 0.008, 75)),
+                _ramp((0.975, 0.008, 230), (0.38, 0.11, 250)),
+            )
         else:
-            low, high = _ramp((0.74, 0.14, 60), (0.27, 0.012, 60)), _ramp((0.27, 0.012, 240), (0.80, 0.11, 235))
+            low, high = (
+                _ramp((0.74, 0.14, 60), (0.27, 0.012, 60)),
+                _ramp((0.27, 0.012, 240), (0.80, 0.11, 235)),
+            )
         return _scale([*low[:-1], low[-1], *high[1:]])
 
     @cached_property
     def sequential(self) -> Scale:
         """From the paper to the strongest ink, even steps of lightness."""
         ends = (
-            ((0.975, 0.01, 200), (0.36, 0.09, 235)) if self.name == "light" else ((0.26, 0.015, 235), (0.88, 0.1, 195))
+            ((0.975, 0.01, 200), (0.36, 0.09, 235))
+            if self.name == "light"
+            else ((0.26, 0.015, 235), (0.88, 0.1, 195))
         )
         return _scale(_ramp(*ends, steps=9))
 
     @cached_property
     def template(self) -> go.layout.Template:
         axis = dict(
-            gridcolor=self.grid, linecolor=self.grid, zerolinecolor=self.grid, zeroline=False, ticks="", automargin=True,
-            title=dict(font=dict(size=13, color=self.muted), standoff=10), tickfont=dict(size=12, color=self.ink),
-        )  # fmt: skip
+            gridcolor=self.grid,
+            linecolor=self.grid,
+            zerolinecolor=self.grid,
+            zeroline=False,
+            ticks="",
+            automargin=True,
+            title=dict(font=dict(size=13, color=self.muted), standoff=10),
+            tickfont=dict(size=12, color=self.ink),
+        )
         return go.layout.Template(
             layout=dict(
                 font=dict(family=FONT, size=13, color=self.ink),
@@ -118,24 +157,48 @@ class Theme:
                 xaxis=axis,
                 yaxis=axis,
                 hoverlabel=dict(
-                    bgcolor=self.panel, bordercolor=self.grid, font=dict(family=FONT, size=13, color=self.ink), align="left"
+                    bgcolor=self.panel,
+                    bordercolor=self.grid,
+                    font=dict(family=FONT, size=13, color=self.ink),
+                    align="left",
                 ),
-                legend=dict(orientation="h", yanchor="bottom", y=1.02, x=0, title=dict(text=""), font=dict(size=12)),
+                legend=dict(
+                    orientation="h",
+                    yanchor="bottom",
+                    y=1.02,
+                    x=0,
+                    title=dict(text=""),
+                    font=dict(size=12),
+                ),
                 margin=dict(l=8, r=8, t=28, b=8),
                 modebar=dict(bgcolor="rgba(0,0,0,0)", color=self.muted, activecolor=self.accent),
                 colorscale=dict(diverging=self.diverging, sequential=self.sequential),
             )
-        )  # fmt: skip
+        )
 
 
 LIGHT = Theme(
-    "light", paper="#fcfbf8", panel="#f3f1eb", ink="#1f272d", muted="#56626b", grid="#dedad1",
-    accent="#1d5c78", real="#6d7780", fake="#a8326a",
-)  # fmt: skip
+    "light",
+    paper="#fcfbf8",
+    panel="#f3f1eb",
+    ink="#1f272d",
+    muted="#56626b",
+    grid="#dedad1",
+    accent="#1d5c78",
+    real="#6d7780",
+    fake="#a8326a",
+)
 DARK = Theme(
-    "dark", paper="#14181b", panel="#1d2327", ink="#e8e6e1", muted="#a3adb4", grid="#343c42",
-    accent="#7cc0da", real="#9aa5ad", fake="#ee86b4",
-)  # fmt: skip
+    "dark",
+    paper="#14181b",
+    panel="#1d2327",
+    ink="#e8e6e1",
+    muted="#a3adb4",
+    grid="#343c42",
+    accent="#7cc0da",
+    real="#9aa5ad",
+    fake="#ee86b4",
+)
 
 
 @dataclass(frozen=True)
@@ -147,10 +210,14 @@ class Style:
     dash: str
 
 
-def generator_styles(generators: Sequence[str], families: Sequence[str], theme: Theme = LIGHT) -> dict[str, Style]:
-    """A style for each generator of a workspace; the hue tells the family, marker and dash the generator.
+def generator_styles(
+    generators: Sequence[str], families: Sequence[str], theme: Theme = LIGHT
+) -> dict[str, Style]:
+    """A style for each generator of a workspace; the hue tells the family, marker and dash the
+    generator.
 
-    Give all generators of the workspace, in its own order, so that a generator looks the same in every figure.
+    Give all generators of the workspace, in its own order, so that a generator looks the same in
+    every figure.
     """
     styles = {}
     for family in dict.fromkeys(families):
@@ -159,21 +226,31 @@ def generator_styles(generators: Sequence[str], families: Sequence[str], theme: 
         markers = _FAMILY_MARKERS.get(family, _OTHER_MARKERS)
         for i, generator in enumerate(members):
             hue = low + (high - low) * (i / max(len(members) - 1, 1))
-            lightness = (0.50, 0.60, 0.42)[i % 3] if theme.name == "light" else (0.74, 0.84, 0.66)[i % 3]
-            styles[generator] = Style(oklch(lightness, 0.13, hue), markers[i % len(markers)], _DASHES[i % len(_DASHES)])
+            lightness = (
+                (0.50, 0.60, 0.42)[i % 3] if theme.name == "light" else (0.74, 0.84, 0.66)[i % 3]
+            )
+            styles[generator] = Style(
+                oklch(lightness, 0.13, hue), markers[i % len(markers)], _DASHES[i % len(_DASHES)]
+            )
     return styles
 
 
 def label(name: str, width: int = 28) -> str:
-    """A user's name as figure text: shortened in the middle; tags, entities and template fields made inert."""
+    """A user's name as figure text: shortened in the middle; tags, entities and template fields
+    made inert.
+    """
     if len(name) > width:
         keep = width - 1
         name = f"{name[: keep - keep // 3]}…{name[-(keep // 3) :]}"
     return escape(name, quote=False).replace("%{", "%&#123;")
 
 
-def finish(figure: go.Figure, theme: Theme, alt: str, height: int | None = None, **layout: object) -> go.Figure:
-    """Put theme, alternative text and height on a figure; the last step of every figure function."""
+def finish(
+    figure: go.Figure, theme: Theme, alt: str, height: int | None = None, **layout: object
+) -> go.Figure:
+    """Put theme, alternative text and height on a figure; the last step of every figure
+    function.
+    """
     figure.update_layout(template=theme.template, height=height, meta={"alt": alt}, **layout)
     return figure
 

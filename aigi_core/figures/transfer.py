@@ -26,29 +26,44 @@ def transfer_heatmap(
     compact: bool = False,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """Detectors by generators; in-domain cells outlined, or the OOD ones where these are fewer. ``rows`` names the training sets (by default their generators)."""
+    """Detectors by generators; in-domain cells outlined, or the OOD ones where these are fewer.
+    ``rows`` names the training sets (by default their generators).
+    """
     about = METRICS[metric]
     names = list(rows or matrix.train_names)
     values = pd.DataFrame(matrix.values[metric], names, list(matrix.test))
     low, high = matrix.interval(metric)
     n = matrix.n_fake + matrix.n_real
     hover = [
-        [f"{about.title} {v:.3f} [{a:.3f}, {b:.3f}], n = {k}{', in-domain' if inside else ''}"
-         for v, a, b, k, inside in zip(*line, n, inner, strict=True)]
+        [
+            f"{about.title} {v:.3f} [{a:.3f}, {b:.3f}], n = {k}{', in-domain' if inside else ''}"
+            for v, a, b, k, inside in zip(*line, n, inner, strict=True)
+        ]
         for *line, inner in zip(values.to_numpy(), low, high, matrix.in_domain, strict=True)
-    ]  # fmt: skip
+    ]
     ood = matrix.mean(metric, ~matrix.in_domain)
     alt = (
-        f"Heatmap of {about.in_words}: {len(names)} detectors by {len(matrix.test)} test generators. Mean out of "
-        f"domain {ood.value:.3f}; the values are in the table below."
+        f"Heatmap of {about.in_words}: {len(names)} detectors by {len(matrix.test)} test"
+        f" generators. Mean out of domain {ood.value:.3f}; the values are in the table below."
     )
     centre: Centre = "chance" if about.chance == 0.5 else "none"
     return heatmap(
-        values, alt=alt, centre=centre, limits=(0.0, 1.0), row_title="trained on", column_title="tested on",
-        value_title=about.title, row_families=matrix.train_families, column_families=matrix.test_families,
-        hover=pd.DataFrame(hover), selected=selected, outlined=matrix.in_domain if matrix.in_domain.mean() < 0.5 else ~matrix.in_domain, higher_is_better=about.higher_is_better,
-        compact=compact, theme=theme,
-    )  # fmt: skip
+        values,
+        alt=alt,
+        centre=centre,
+        limits=(0.0, 1.0),
+        row_title="trained on",
+        column_title="tested on",
+        value_title=about.title,
+        row_families=matrix.train_families,
+        column_families=matrix.test_families,
+        hover=pd.DataFrame(hover),
+        selected=selected,
+        outlined=matrix.in_domain if matrix.in_domain.mean() < 0.5 else ~matrix.in_domain,
+        higher_is_better=about.higher_is_better,
+        compact=compact,
+        theme=theme,
+    )
 
 
 def difference_heatmap(
@@ -59,7 +74,9 @@ def difference_heatmap(
     selected: tuple[str, str] | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """``a - b`` in every cell; in brackets where Benjamini-Hochberg does not call it different at 5 %."""
+    """``a - b`` in every cell; in brackets where Benjamini-Hochberg does not call it different at 5
+    %.
+    """
     about = METRICS[change.metric]
     names = list(rows or change.train_names)
     values = pd.DataFrame(change.values, names, list(change.test))
@@ -69,28 +86,50 @@ def difference_heatmap(
         for line in zip(change.values, change.low, change.high, change.q_value, strict=True)
     ]
     alt = (
-        f"Heatmap of the difference in {about.in_words}, A minus B: {int((~unsure).sum())} of {unsure.size} cells "
-        f"differ at a false discovery rate of 5 %; the others are in brackets."
+        f"Heatmap of the difference in {about.in_words}, A minus B: {int((~unsure).sum())} of"
+        f" {unsure.size} cells differ at a false discovery rate of 5 %; the others are in brackets."
     )
     return heatmap(
-        values, alt=alt, centre="zero", number="+z.2f", row_title="trained on", column_title="tested on",
-        value_title=f"{about.title}, A − B", row_families=families[0], column_families=families[1],
-        hover=pd.DataFrame(hover), faint=pd.DataFrame(unsure), selected=selected, diagonal=False,
-        higher_is_better=about.higher_is_better, theme=theme,
-    )  # fmt: skip
+        values,
+        alt=alt,
+        centre="zero",
+        number="+z.2f",
+        row_title="trained on",
+        column_title="tested on",
+        value_title=f"{about.title}, A − B",
+        row_families=families[0],
+        column_families=families[1],
+        hover=pd.DataFrame(hover),
+        faint=pd.DataFrame(unsure),
+        selected=selected,
+        diagonal=False,
+        higher_is_better=about.higher_is_better,
+        theme=theme,
+    )
 
 
 def block_intervals(blocks: pd.DataFrame, metric: str, *, theme: Theme = LIGHT) -> go.Figure:
     """Means by family with intervals, from ``TransferMatrix.blocks``; empty blocks are left out."""
     about = METRICS[metric]
-    table = blocks[blocks["n"] > 0].assign(name=lambda t: t["train_family"] + " → " + t["test_family"])
+    table = blocks[blocks["n"] > 0].assign(
+        name=lambda t: t["train_family"] + " → " + t["test_family"]
+    )
     alt = (
         f"Mean {about.in_words} by family of training and test generator, with 95 % intervals: "
-        + ", ".join(f"{row.name} {row.value:.3f}" for row in table[["name", "value"]].itertuples(index=False))
+        + ", ".join(
+            f"{row.name} {row.value:.3f}"
+            for row in table[["name", "value"]].itertuples(index=False)
+        )
         + "."
     )
     reference = about.chance if about.chance == 0.5 else None
-    return intervals(table, alt=alt, value_title=f"{about.title} (mean of n cells)", reference=reference, theme=theme)
+    return intervals(
+        table,
+        alt=alt,
+        value_title=f"{about.title} (mean of n cells)",
+        reference=reference,
+        theme=theme,
+    )
 
 
 def generator_intervals(
@@ -101,19 +140,28 @@ def generator_intervals(
     selected: str | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """How well each generator is found by detectors that never saw it: mean of its OOD cells, with interval."""
+    """How well each generator is found by detectors that never saw it: mean of its OOD cells, with
+    interval.
+    """
     about = METRICS[metric]
     table = matrix.by_test(metric)
     hardest = matrix.hardest(metric)
     alt = (
-        f"Mean {about.in_words} on each generator by detectors that were not trained on it, with 95 % intervals; "
-        f"hardest is {hardest[0]} with {hardest[1]:.3f}."
+        f"Mean {about.in_words} on each generator by detectors that were not trained on it, with 95"
+        f" % intervals; hardest is {hardest[0]} with {hardest[1]:.3f}."
         if hardest
         else "No generator was left out of training."
     )
     reference = about.chance if about.chance == 0.5 else None
-    return intervals(table, alt=alt, value_title=f"{about.title} out of domain (mean of n detectors)", reference=reference,
-                     styles=styles, selected=selected, theme=theme)  # fmt: skip
+    return intervals(
+        table,
+        alt=alt,
+        value_title=f"{about.title} out of domain (mean of n detectors)",
+        reference=reference,
+        styles=styles,
+        selected=selected,
+        theme=theme,
+    )
 
 
 def detector_intervals(
@@ -124,25 +172,51 @@ def detector_intervals(
     selected: str | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """One detector (the matrix's first row) on each test generator; n is the images of the test set."""
+    """One detector (the matrix's first row) on each test generator; n is the images of the test
+    set.
+    """
     about, (low, high) = METRICS[metric], matrix.interval(metric)
     table = pd.DataFrame(
-        {"name": matrix.test, "value": matrix.values[metric][0], "low": low[0], "high": high[0],
-         "n": matrix.n_real + matrix.n_fake}
-    )  # fmt: skip
-    order = table["value"].to_numpy(float).argsort(kind="stable")[:: -1 if about.higher_is_better else 1]
+        {
+            "name": matrix.test,
+            "value": matrix.values[metric][0],
+            "low": low[0],
+            "high": high[0],
+            "n": matrix.n_real + matrix.n_fake,
+        }
+    )
+    order = (
+        table["value"]
+        .to_numpy(float)
+        .argsort(kind="stable")[:: -1 if about.higher_is_better else 1]
+    )
     known = [name for name in matrix.test if name in matrix.train[0]]
     alt = (
-        f"{about.title} of the detector trained on {' + '.join(matrix.train[0])} on each of {len(table)} generators, best "
-        f"first, with 95 % intervals: from {table['value'].max():.3f} to {table['value'].min():.3f}."
+        f"{about.title} of the detector trained on {' + '.join(matrix.train[0])} on each of"
+        f" {len(table)} generators, best first, with 95 % intervals: from"
+        f" {table['value'].max():.3f} to {table['value'].min():.3f}."
     )
     reference = about.chance if about.chance == 0.5 else None
-    figure = intervals(table.iloc[order], alt=alt, value_title=f"{about.title} (n test images)", reference=reference,
-                       styles=styles, selected=selected, theme=theme)  # fmt: skip
+    figure = intervals(
+        table.iloc[order],
+        alt=alt,
+        value_title=f"{about.title} (n test images)",
+        reference=reference,
+        styles=styles,
+        selected=selected,
+        theme=theme,
+    )
     for at, name in enumerate(table["name"].iloc[order]):
         if name in known:
-            figure.add_annotation(x=0, xref="paper", y=at, text="trained on", showarrow=False, xanchor="left",
-                                  font=dict(size=11, color=theme.muted))  # fmt: skip
+            figure.add_annotation(
+                x=0,
+                xref="paper",
+                y=at,
+                text="trained on",
+                showarrow=False,
+                xanchor="left",
+                font=dict(size=11, color=theme.muted),
+            )
     return figure
 
 
@@ -151,7 +225,10 @@ def cell_roc(cell: Cell, train: str, test: str, *, theme: Theme = LIGHT) -> go.F
     fpr, tpr = cell.roc()
     points = {name: cell.rates(threshold) for name, threshold in cell.thresholds.items()}
     said = "; ".join(f"{name}: {x:.2f}, {y:.2f}" for name, (x, y) in points.items())
-    alt = f"ROC curve of the detector trained on {train}, tested on {test}. False and true positive rate at {said}."
+    alt = (
+        f"ROC curve of the detector trained on {train}, tested on {test}. False and true positive"
+        f" rate at {said}."
+    )
     return roc([Roc("ROC", fpr, tpr, points)], alt=alt, theme=theme)
 
 
@@ -159,8 +236,14 @@ def cell_histogram(cell: Cell, train: str, test: str, *, theme: Theme = LIGHT) -
     """Scores of real and fake test images of one cell, with all thresholds."""
     said = ", ".join(f"{name} {threshold:.2f}" for name, threshold in cell.thresholds.items())
     alt = (
-        f"Scores of the detector trained on {train} for {int((cell.labels == 0).sum())} real images and "
-        f"{int((cell.labels == 1).sum())} fakes of {test}. Thresholds: {said}."
+        f"Scores of the detector trained on {train} for {int((cell.labels == 0).sum())} real images"
+        f" and {int((cell.labels == 1).sum())} fakes of {test}. Thresholds: {said}."
     )
-    return score_histogram(cell.scores, cell.labels, alt=alt, thresholds=cell.thresholds,
-                           score_title="Score (log-odds; higher: more surely fake)", theme=theme)  # fmt: skip
+    return score_histogram(
+        cell.scores,
+        cell.labels,
+        alt=alt,
+        thresholds=cell.thresholds,
+        score_title="Score (log-odds; higher: more surely fake)",
+        theme=theme,
+    )

@@ -10,12 +10,13 @@ from aigi_core.figures.theme import LIGHT, Theme, finish, label
 
 
 def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figure:
-    """Nearest or farthest texts, most extreme on top, with the null's 95 % band at each rank drawn behind.
+    """Nearest or farthest texts, most extreme on top, with the null's 95 % band at each rank drawn
+    behind.
 
     Args:
-        table: ``nearest`` or ``farthest`` of :class:`aigi_core.explain.words.Words` (or rows of a cached atlas): columns
-            ``text, cosine`` and, where a null was computed, ``p_value, null_low, null_high``. Texts beyond chance
-            (family-wise p at most .05) are set in bold.
+        table: ``nearest`` or ``farthest`` of :class:`aigi_core.explain.words.Words` (or rows of a
+            cached atlas): columns ``text, cosine`` and, where a null was computed, ``p_value,
+            null_low, null_high``. Texts beyond chance (family-wise p at most .05) are set in bold.
 
     A click reports ``customdata`` [text].
     """
@@ -33,25 +34,45 @@ def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
     if has_null:
         band = table[["null_low", "null_high"]].to_numpy(float)
         figure.add_bar(
-            y=at, x=band[:, 1] - band[:, 0], base=band[:, 0], orientation="h", width=1.0, hoverinfo="skip",
-            marker=dict(color=theme.grid, line=dict(width=0)), name="95 % by chance",
-        )  # fmt: skip
-    colours = [theme.accent if not np.isfinite(value) or value <= 0.05 else theme.muted for value in p]
+            y=at,
+            x=band[:, 1] - band[:, 0],
+            base=band[:, 0],
+            orientation="h",
+            width=1.0,
+            hoverinfo="skip",
+            marker=dict(color=theme.grid, line=dict(width=0)),
+            name="95 % by chance",
+        )
+    colours = [
+        theme.accent if not np.isfinite(value) or value <= 0.05 else theme.muted for value in p
+    ]
     figure.add_scatter(
-        x=table["cosine"], y=at, mode="markers", showlegend=False, hovertext=hover, hoverinfo="text",
-        customdata=[[str(text)] for text in table["text"]], marker=dict(color=colours, size=9),
-    )  # fmt: skip
-    ticks = [f"<b>{text}</b>" if value <= 0.05 else text for text, value in zip(texts, p, strict=True)]
+        x=table["cosine"],
+        y=at,
+        mode="markers",
+        showlegend=False,
+        hovertext=hover,
+        hoverinfo="text",
+        customdata=[[str(text)] for text in table["text"]],
+        marker=dict(color=colours, size=9),
+    )
+    ticks = [
+        f"<b>{text}</b>" if value <= 0.05 else text for text, value in zip(texts, p, strict=True)
+    ]
     figure.update_yaxes(tickvals=at, ticktext=ticks, range=[len(table) - 0.4, -0.6], showgrid=False)
     figure.update_xaxes(title_text="cosine")
-    return finish(figure, theme, alt, 90 + 22 * max(len(table), 3), barmode="overlay", hovermode="closest")
+    return finish(
+        figure, theme, alt, 90 + 22 * max(len(table), 3), barmode="overlay", hovermode="closest"
+    )
 
 
 def span_bars(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figure:
-    """TextSpan of one head: the texts in the order chosen, and the share of variance that each adds.
+    """TextSpan of one head: the texts in the order chosen, and the share of variance that each
+    adds.
 
     Args:
-        table: rows of one head of :func:`aigi_core.explain.textspan.head_text_spans`, ``text`` as written text.
+        table: rows of one head of :func:`aigi_core.explain.textspan.head_text_spans`, ``text`` as
+            written text.
 
     A click reports ``customdata`` [text].
     """
@@ -60,11 +81,23 @@ def span_bars(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
     total = np.cumsum(share)
     figure = go.Figure(
         go.Bar(
-            x=share, y=np.arange(len(table)), orientation="h", marker=dict(color=theme.accent),
-            customdata=[[str(text)] for text in table["text"]], hoverinfo="text",
-            hovertext=[f"{t}<br>{s:.1%} of the variance, {c:.1%} so far" for t, s, c in zip(texts, share, total, strict=True)],
+            x=share,
+            y=np.arange(len(table)),
+            orientation="h",
+            marker=dict(color=theme.accent),
+            customdata=[[str(text)] for text in table["text"]],
+            hoverinfo="text",
+            hovertext=[
+                f"{t}<br>{s:.1%} of the variance, {c:.1%} so far"
+                for t, s, c in zip(texts, share, total, strict=True)
+            ],
         )
-    )  # fmt: skip
-    figure.update_yaxes(tickvals=np.arange(len(table)), ticktext=texts, range=[len(table) - 0.4, -0.6], showgrid=False)
+    )
+    figure.update_yaxes(
+        tickvals=np.arange(len(table)),
+        ticktext=texts,
+        range=[len(table) - 0.4, -0.6],
+        showgrid=False,
+    )
     figure.update_xaxes(title_text="share of variance", tickformat=".0%")
     return finish(figure, theme, alt, 90 + 22 * max(len(table), 3), hovermode="closest")

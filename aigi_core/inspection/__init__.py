@@ -1,1 +1,3 @@
-"""One image against everything a workspace knows: what its detectors say, how sure they may be, why, and whether it lasts."""
+"""One image against everything a workspace knows: what its detectors say, how sure they may be,
+why, and whether it lasts.
+"""

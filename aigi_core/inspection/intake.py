@@ -1,7 +1,8 @@
-"""Images that a user brings: found, decoded safely one by one, and encoded as the workspace's own images were.
+"""Images that a user brings: found, decoded safely one by one, and encoded as the workspace's own
+images were.
 
-Every file has its own outcome. Nothing is written to disk, and of a picture only what the encoder sees and a small copy
-are kept.
+Every file has its own outcome. Nothing is written to disk, and of a picture only what the encoder
+sees and a small copy are kept.
 """
 
 from __future__ import annotations
@@ -53,9 +54,11 @@ class Opened:
 
 
 def find_files(paths: Iterable[str | os.PathLike[str]], most: int | None = None) -> list[Path]:
-    """The files named, and all files in the folders named, subfolders included, by name; hidden ones are passed over.
+    """The files named, and all files in the folders named, subfolders included, by name; hidden
+    ones are passed over.
 
-    What is not an image is found out when it is opened. Links to folders are not followed inside a folder.
+    What is not an image is found out when it is opened. Links to folders are not followed inside a
+    folder.
 
     Args:
         most: stop looking in a folder once it has given so many files.
@@ -71,10 +74,18 @@ def find_files(paths: Iterable[str | os.PathLike[str]], most: int | None = None)
                     raise AigiError(f"There is no file or folder {str(path)!r}: check the path.")
                 found.append(path)
                 continue
-            inside = (Path(folder) / name for folder, _, names in os.walk(path, onerror=_refuse) for name in names)
-            shown = sorted(islice((file for file in inside if _visible(file.relative_to(path))), most))
+            inside = (
+                Path(folder) / name
+                for folder, _, names in os.walk(path, onerror=_refuse)
+                for name in names
+            )
+            shown = sorted(
+                islice((file for file in inside if _visible(file.relative_to(path))), most)
+            )
         except (OSError, ValueError) as error:
-            raise AigiError(f"{str(path)!r} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+            raise AigiError(
+                f"{str(path)!r} cannot be read ({getattr(error, 'strerror', None) or error})."
+            ) from error
         if not shown:
             raise AigiError(f"The folder {str(path)!r} holds no files: name a folder with images.")
         found += shown
@@ -90,7 +101,9 @@ def _refuse(error: OSError) -> None:
 
 
 def open_image(name: str, source: bytes | Path, preprocessing: Preprocessing) -> Opened:
-    """Decode one file through the project's one safe decoder; never raises for what the file holds."""
+    """Decode one file through the project's one safe decoder; never raises for what the file
+    holds.
+    """
     try:
         content = source if isinstance(source, bytes) else read_bytes(source)
         loaded = load_rgb(content)
@@ -98,24 +111,34 @@ def open_image(name: str, source: bytes | Path, preprocessing: Preprocessing) ->
         return Opened(name, " ".join(str(error).split()))
     key = sha256(content).hexdigest()
     quality = "" if np.isnan(loaded.jpeg_quality) else f", quality about {loaded.jpeg_quality:.0f}"
-    facts = [f"{loaded.width} × {loaded.height} px, {loaded.format}{quality}, {len(content):,} bytes", loaded.note]
+    facts = [
+        f"{loaded.width} × {loaded.height} px, {loaded.format}{quality}, {len(content):,} bytes",
+        loaded.note,
+    ]
     pixels = preprocessing.pixels(loaded.image, key)
     small = loaded.image.copy()
     small.thumbnail((SMALL, SMALL), Image.Resampling.LANCZOS)
-    return Opened(name, key=key, pixels=pixels, picture=small, about="; ".join(fact for fact in facts if fact))
+    return Opened(
+        name, key=key, pixels=pixels, picture=small, about="; ".join(fact for fact in facts if fact)
+    )
 
 
 def encode(
-    encoder: Encoder, pixels: Sequence[UInt8[np.ndarray, "size size 3"]], decomposition: dict[str, np.ndarray]
+    encoder: Encoder,
+    pixels: Sequence[UInt8[np.ndarray, "size size 3"]],
+    decomposition: dict[str, np.ndarray],
 ) -> EncodedImages:
-    """Features of preprocessed images, as a detector reads them; one forward pass for each :data:`BATCH`.
+    """Features of preprocessed images, as a detector reads them; one forward pass for each
+    :data:`BATCH`.
 
     Args:
         decomposition: the workspace's fixed maps, which are those of its encoder.
     """
     if not len(pixels):
         raise AigiError("There is no image to encode.")
-    batches = [encoder.encode_images(np.stack(pixels[i : i + BATCH])) for i in range(0, len(pixels), BATCH)]
+    batches = [
+        encoder.encode_images(np.stack(pixels[i : i + BATCH])) for i in range(0, len(pixels), BATCH)
+    ]
     return EncodedImages(
         np.concatenate([batch.embedding.cpu().numpy() for batch in batches]),
         np.concatenate([batch.heads.cpu().numpy() for batch in batches], axis=2),

@@ -1,7 +1,7 @@
 """How far an image lies from anything in a workspace, and what lies nearest.
 
-Distances are 1 - cosine of embeddings. What is far is judged by the workspace itself: held-out (test) images, each with
-its distance to the nearest image outside its own group.
+Distances are 1 - cosine of embeddings. What is far is judged by the workspace itself: held-out
+(test) images, each with its distance to the nearest image outside its own group.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Novelty:
 
     Attributes:
         distance: 1 - cosine to the nearest image.
-        farther_than: share of held-out images that lie nearer to theirs; ``low`` and ``high`` its 95 % interval (Wilson).
+        farther_than: share of held-out images that lie nearer to theirs; ``low`` and ``high`` its
+            95 % interval (Wilson).
         n: held-out images.
     """
 
@@ -42,7 +43,9 @@ class Novelty:
     n: int
 
 
-def held_out_distances(workspace: Workspace, most: int = MOST_HELD_OUT, seed: int = 0) -> Float[np.ndarray, " n"]:
+def held_out_distances(
+    workspace: Workspace, most: int = MOST_HELD_OUT, seed: int = 0
+) -> Float[np.ndarray, " n"]:
     """Distance of test images to the nearest image outside their own group, ascending.
 
     Raises:
@@ -51,7 +54,9 @@ def held_out_distances(workspace: Workspace, most: int = MOST_HELD_OUT, seed: in
     domains = workspace.domains
     rows = np.flatnonzero(domains.split == "test")
     if not len(rows):
-        raise AigiError("The workspace has no test images to compare distances with: build it with splits.")
+        raise AigiError(
+            "The workspace has no test images to compare distances with: build it with splits."
+        )
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
     group = group_numbers(domains.group, np.arange(len(domains)))
@@ -85,19 +90,26 @@ def novelty(
 
 
 def nearest_sources(
-    workspace: Workspace, embedding: Float[np.ndarray, " d"], row: int | None = None, k: int = NEIGHBOURHOOD
+    workspace: Workspace,
+    embedding: Float[np.ndarray, " d"],
+    row: int | None = None,
+    k: int = NEIGHBOURHOOD,
 ) -> pd.DataFrame:
-    """Whose images lie nearest: every generator and every pool's real images, most over-represented first.
+    """Whose images lie nearest: every generator and every pool's real images, most over-represented
+    first.
 
     Returns:
-        Columns ``source, family, nearest`` (best cosine), ``among`` (images of it among the ``k`` nearest),
-        ``share, low, high`` (Wilson, images taken as independent), ``expected`` (its share of the workspace), ``n``.
+        Columns ``source, family, nearest`` (best cosine), ``among`` (images of it among the ``k``
+        nearest), ``share, low, high`` (Wilson, images taken as independent), ``expected`` (its
+        share of the workspace), ``n``.
     """
     cosine = _without_own(workspace, cosines(workspace, embedding), row)
     k = min(k, int(np.isfinite(cosine).sum()))
     near = np.argsort(-cosine, kind="stable")[:k]
     domains = workspace.domains
-    source = np.where(domains.labels == FAKE, domains.generator, np.char.add("real: ", domains.pool))
+    source = np.where(
+        domains.labels == FAKE, domains.generator, np.char.add("real: ", domains.pool)
+    )
     family_of = domains.family_of | {f"real: {pool}": "real" for pool in np.unique(domains.pool)}
     rows = []
     for name in np.unique(source):
@@ -105,26 +117,41 @@ def nearest_sources(
         among = int(mine[near].sum())
         low, high = wilson(among, k)
         rows.append(
-            {"source": str(name), "family": family_of[str(name)], "nearest": float(cosine[mine].max()), "among": among,
-             "share": among / k, "low": float(low), "high": float(high), "expected": float(mine.mean()),
-             "n": int(mine.sum())}
-        )  # fmt: skip
+            {
+                "source": str(name),
+                "family": family_of[str(name)],
+                "nearest": float(cosine[mine].max()),
+                "among": among,
+                "share": among / k,
+                "low": float(low),
+                "high": float(high),
+                "expected": float(mine.mean()),
+                "n": int(mine.sum()),
+            }
+        )
     table = pd.DataFrame(rows)
     order = (table["share"] - table["expected"]).sort_values(ascending=False, kind="stable").index
     return table.loc[order].reset_index(drop=True)
 
 
 def row_of(workspace: Workspace, key: str) -> int | None:
-    """The row of a file that is byte for byte one of the workspace's own, by SHA-256; None where it is new."""
+    """The row of a file that is byte for byte one of the workspace's own, by SHA-256; None where it
+    is new.
+    """
     found = np.flatnonzero(workspace.images["content_hash"].to_numpy() == key)
     return int(found[0]) if len(found) else None
 
 
-def _without_own(workspace: Workspace, cosine: Float[np.ndarray, " N"], row: int | None) -> Float[np.ndarray, " N"]:
+def _without_own(
+    workspace: Workspace, cosine: Float[np.ndarray, " N"], row: int | None
+) -> Float[np.ndarray, " N"]:
     if row is None:
         return cosine
     group = group_numbers(workspace.domains.group, np.arange(len(cosine)))
     own = group == group[row]
     if own.all():
-        raise AigiError("Every image of the workspace is in this image's own group: there is nothing to compare with.")
+        raise AigiError(
+            "Every image of the workspace is in this image's own group: there is nothing to compare"
+            " with."
+        )
     return np.where(own, -np.inf, cosine)

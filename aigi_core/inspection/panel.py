@@ -1,9 +1,10 @@
-"""A workspace's detectors as a panel: what each score is worth as a probability, and all of them together.
+"""A workspace's detectors as a panel: what each score is worth as a probability, and all of them
+together.
 
-Calibrations are fitted on the validation images of the whole workspace (every generator, every pool's real images),
-because an image of unknown origin may come from any of them: a detector that knows one generator only is worth little on
-others, and its calibrated probability says so. Scores of validation images come from twins of the detectors, trained
-without those images at the same C.
+Calibrations are fitted on the validation images of the whole workspace (every generator, every
+pool's real images), because an image of unknown origin may come from any of them: a detector that
+knows one generator only is worth little on others, and its calibrated probability says so. Scores
+of validation images come from twins of the detectors, trained without those images at the same C.
 """
 
 from __future__ import annotations
@@ -40,14 +41,16 @@ class Panel:
     """Calibrated detectors and their ensemble, which stands first.
 
     Attributes:
-        names: one a judge: :data:`TOGETHER` (where there are several detectors), then each detector's own.
+        names: one a judge: :data:`TOGETHER` (where there are several detectors), then each
+            detector's own.
         detectors: K of them.
-        readings: [J] what each judge reads; the ensemble is linear too: the mean of its members' calibrated log-odds.
+        readings: [J] what each judge reads; the ensemble is linear too: the mean of its members'
+            calibrated log-odds.
         calibrations: [J] from a judge's logit to a probability.
         held_out: [J, n] logits of the validation images, of detectors not trained on them.
         labels: [n].
-        draws: [J, B, 2] slope and intercept of bootstrap draws of each calibration (groups of images; the ensemble's
-            members stay as they are).
+        draws: [J, B, 2] slope and intercept of bootstrap draws of each calibration (groups of
+            images; the ensemble's members stay as they are).
     """
 
     names: tuple[str, ...]
@@ -62,7 +65,9 @@ class Panel:
     def index(self, name: str) -> int:
         """Number of a judge; AigiError, which lists them, for an unknown one."""
         if name not in self.names:
-            raise AigiError(f"There is no detector {name!r} here; there are {', '.join(self.names)}.")
+            raise AigiError(
+                f"There is no detector {name!r} here; there are {', '.join(self.names)}."
+            )
         return self.names.index(name)
 
     @property
@@ -71,42 +76,70 @@ class Panel:
         fewest = min(int((self.labels == REAL).sum()), int((self.labels == FAKE).sum()))
         return tuple(rate for rate in RATES if round(1 / rate) - 1 <= fewest)
 
-    def logits(self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "J n"]:
+    def logits(
+        self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
+    ) -> Float[np.ndarray, "J n"]:
         """Each judge's logit of each image."""
         scores = score_detectors(self.detectors, images, rows)
-        return np.vstack([self.ensemble.mean_logit(scores), scores]) if len(self.detectors) > 1 else scores
+        return (
+            np.vstack([self.ensemble.mean_logit(scores), scores])
+            if len(self.detectors) > 1
+            else scores
+        )
 
-    def probability(self, judge: int, logit: float, prior: float = 0.5) -> tuple[float, float, float]:
-        """Calibrated probability of being fake, with its 95 % interval from the calibration's own uncertainty."""
+    def probability(
+        self, judge: int, logit: float, prior: float = 0.5
+    ) -> tuple[float, float, float]:
+        """Calibrated probability of being fake, with its 95 % interval from the calibration's own
+        uncertainty.
+        """
         one = self.calibrations[judge]
         shift = one.logit(np.zeros(()), prior) - one.logit(np.zeros(()))
-        low, high = percentile_interval(expit(self.draws[judge, :, 0] * logit + self.draws[judge, :, 1] + shift))
+        low, high = percentile_interval(
+            expit(self.draws[judge, :, 0] * logit + self.draws[judge, :, 1] + shift)
+        )
         return float(one.probability(np.asarray(logit), prior)), float(low), float(high)
 
     def band(self, judge: int, rate: float) -> AbstentionBand | None:
-        """Logits between which a judge abstains at a rate of false alarms (and of misses); None for too few images."""
+        """Logits between which a judge abstains at a rate of false alarms (and of misses); None for
+        too few images.
+        """
         if rate not in self.rates:
             return None
         return calibration.abstention_band(self.held_out[judge], self.labels, rate)
 
-    def verdicts(self, logits: Float[np.ndarray, " J"], rate: float, prior: float = 0.5) -> pd.DataFrame:
+    def verdicts(
+        self, logits: Float[np.ndarray, " J"], rate: float, prior: float = 0.5
+    ) -> pd.DataFrame:
         """What every judge says of one image.
 
         Returns:
-            Columns ``detector, logit, probability, low, high, verdict`` ("fake", "real" or "uncertain"; "no verdict" where
-            a rate cannot be had from so few validation images, or where the score says nothing about the label),
-            ``real_below, fake_above`` (logits), ``informative``.
+            Columns ``detector, logit, probability, low, high, verdict`` ("fake", "real" or
+            "uncertain"; "no verdict" where a rate cannot be had from so few validation images, or
+            where the score says nothing about the label), ``real_below, fake_above`` (logits),
+            ``informative``.
         """
         rows = []
         for judge, (name, logit) in enumerate(zip(self.names, logits, strict=True)):
             probability, low, high = self.probability(judge, float(logit), prior)
             band, informative = self.band(judge, rate), self.calibrations[judge].slope > 0
             rows.append(
-                {"detector": name, "logit": float(logit), "probability": probability, "low": low, "high": high,
-                 "verdict": str(band.verdict(np.array([logit]))[0]) if band and informative else "no verdict",
-                 "real_below": band.low if band else np.nan, "fake_above": band.high if band else np.nan,
-                 "informative": informative}
-            )  # fmt: skip
+                {
+                    "detector": name,
+                    "logit": float(logit),
+                    "probability": probability,
+                    "low": low,
+                    "high": high,
+                    "verdict": (
+                        str(band.verdict(np.array([logit]))[0])
+                        if band and informative
+                        else "no verdict"
+                    ),
+                    "real_below": band.low if band else np.nan,
+                    "fake_above": band.high if band else np.nan,
+                    "informative": informative,
+                }
+            )
         return pd.DataFrame(rows)
 
 
@@ -116,7 +149,9 @@ def build_panel(workspace: Workspace, detectors: Sequence[Detector] | None = Non
     Raises:
         AigiError: no detectors, one of another encoder, or validation images that lack a class.
     """
-    chosen = tuple(train(workspace, workspace.domains.generators) if detectors is None else detectors)
+    chosen = tuple(
+        train(workspace, workspace.domains.generators) if detectors is None else detectors
+    )
     if not chosen:
         raise AigiError("There is no detector to ask: the workspace has no generators.")
     domains = workspace.domains
@@ -124,27 +159,49 @@ def build_panel(workspace: Workspace, detectors: Sequence[Detector] | None = Non
     labels = domains.labels[rows].astype(int)
     if len(np.unique(labels)) < 2:
         raise AigiError(
-            "Probabilities need real and fake images in the validation split, one class is missing: build the workspace "
-            "with images of both."
+            "Probabilities need real and fake images in the validation split, one class is missing:"
+            " build the workspace with images of both."
         )
-    scores = score_detectors([_without_validation(workspace, one) for one in chosen], workspace, rows)
+    scores = score_detectors(
+        [_without_validation(workspace, one) for one in chosen], workspace, rows
+    )
     ensemble = calibration.fit_ensemble(scores, labels)
-    readings, calibrations, held_out = [read(workspace, one) for one in chosen], list(ensemble.members), scores
+    readings, calibrations, held_out = (
+        [read(workspace, one) for one in chosen],
+        list(ensemble.members),
+        scores,
+    )
     names = [one.name for one in chosen]
     if len(chosen) > 1:
-        readings, calibrations = [_mean(readings, ensemble), *readings], [ensemble.whole, *calibrations]
+        readings, calibrations = (
+            [_mean(readings, ensemble), *readings],
+            [ensemble.whole, *calibrations],
+        )
         held_out = np.vstack([ensemble.mean_logit(scores), scores])
         names = [TOGETHER, *names]
     groups = group_numbers(domains.group, rows)
     draws = np.stack([calibration_draws(row, labels, groups, DRAWS) for row in held_out])
-    return Panel(tuple(names), chosen, tuple(readings), tuple(calibrations), ensemble, held_out, labels, draws)
+    return Panel(
+        tuple(names),
+        chosen,
+        tuple(readings),
+        tuple(calibrations),
+        ensemble,
+        held_out,
+        labels,
+        draws,
+    )
 
 
-def reliability_on_test(workspace: Workspace, panel: Panel, judge: int) -> tuple[pd.DataFrame, CalibrationError]:
-    """Stated probability against observed share on test images, which no detector and no calibration has seen.
+def reliability_on_test(
+    workspace: Workspace, panel: Panel, judge: int
+) -> tuple[pd.DataFrame, CalibrationError]:
+    """Stated probability against observed share on test images, which no detector and no
+    calibration has seen.
 
     Returns:
-        The reliability diagram's bins (see :func:`aigi_core.calibration.reliability`) and the calibration error.
+        The reliability diagram's bins (see :func:`aigi_core.calibration.reliability`) and the
+        calibration error.
     """
     domains = workspace.domains
     rows = np.flatnonzero(domains.split == "test")
@@ -156,7 +213,9 @@ def reliability_on_test(workspace: Workspace, panel: Panel, judge: int) -> tuple
 
 
 def _without_validation(workspace: Workspace, detector: Detector) -> Detector:
-    """The same detector trained on the training split alone, at the same C; itself where it never saw this workspace."""
+    """The same detector trained on the training split alone, at the same C; itself where it never
+    saw this workspace.
+    """
     about: dict[str, Any] = detector.provenance
     known = set(detector.training_set) <= set(workspace.domains.generators)
     if about.get("workspace_digest") != workspace.digest or not known:
@@ -164,7 +223,10 @@ def _without_validation(workspace: Workspace, detector: Detector) -> Detector:
     used = about.get("protocol", {})
     weight = used.get("class_weight", "balanced")
     protocol = Protocol(
-        (detector.C,), bool(used.get("fit_intercept", True)), "balanced" if weight == "balanced" else None, refit=False
+        (detector.C,),
+        bool(used.get("fit_intercept", True)),
+        "balanced" if weight == "balanced" else None,
+        refit=False,
     )
     if isinstance(detector.view, ResidualView):
         return train_residual(workspace, [detector.training_set], protocol)[0]
@@ -174,7 +236,10 @@ def _without_validation(workspace: Workspace, detector: Detector) -> Detector:
 def _mean(readings: Sequence[Reading], ensemble: Ensemble) -> Reading:
     """The ensemble as one reading; AigiError where members divide by different lengths."""
     if len({reading.normalised for reading in readings}) > 1:
-        raise AigiError("Detectors on normalised and on plain embeddings cannot be explained as one: choose one kind.")
+        raise AigiError(
+            "Detectors on normalised and on plain embeddings cannot be explained as one: choose one"
+            " kind."
+        )
     shares = [member.slope / len(readings) for member in ensemble.members]
     heads: dict = {}
     for share, reading in zip(shares, readings, strict=True):

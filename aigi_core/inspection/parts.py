@@ -1,12 +1,16 @@
-"""Why: a detector's logit on one image as an exact sum over heads, image patches and everything else.
+"""Why: a detector's logit on one image as an exact sum over heads, image patches and everything
+else.
 
-    logit = bias + sum over heads and tokens of contexts[l, h, t] @ head_maps[l, h] . u_lh / length + sum of rest . w / length
+    logit = bias + sum over heads and tokens of contexts[l, h, t] @ head_maps[l, h] . u_lh / length
+    + sum of rest . w / length
 
-with w the weights on the whole embedding, u_lh those on a head's contribution (w, and the head's own where the detector
-sees single heads) and length that of the image's embedding (Gandelsman et al. 2024, extended by layer norm and biases).
+with w the weights on the whole embedding, u_lh those on a head's contribution (w, and the head's
+own where the detector sees single heads) and length that of the image's embedding (Gandelsman et
+al. 2024, extended by layer norm and biases).
 
-Taking a part away takes its term out of this sum. The embedding's length, the other heads' contexts and the attention
-stay as they were: what changes is the part's direct evidence, not what later layers made of it.
+Taking a part away takes its term out of this sum. The embedding's length, the other heads' contexts
+and the attention stay as they were: what changes is the part's direct evidence, not what later
+layers made of it.
 """
 
 from __future__ import annotations
@@ -55,9 +59,9 @@ class Parts:
     """One image's embedding, taken apart.
 
     Attributes:
-        contexts: divided by ln_post's standard deviation. One token where only the heads' totals are known (cached
-            features), else token 0 is the class token and the others are patches.
-        rest, names: all other terms, in the joint space.
+        contexts: divided by ln_post's standard deviation. One token where only the heads' totals
+            are known (cached features), else token 0 is the class token and the others are patches.
+            rest, names: all other terms, in the joint space.
         embedding: not normalised; the sum of all terms.
         head_maps: from contexts to the joint space.
         grid: rows and columns of patches; None where tokens are not known.
@@ -74,9 +78,14 @@ class Parts:
     def of_row(cls, workspace: Workspace, row: int) -> Parts:
         """From a workspace's cached features: heads without patches, and one remainder."""
         if not 0 <= row < len(workspace.embeddings):
-            raise AigiError(f"There is no image in row {row}: the workspace has {len(workspace.embeddings)}.")
+            raise AigiError(
+                f"There is no image in row {row}: the workspace has {len(workspace.embeddings)}."
+            )
         return cls.of_encoded(
-            workspace.embeddings[row], workspace.heads[:, :, row], workspace.ln_post[row], workspace.decomposition
+            workspace.embeddings[row],
+            workspace.heads[:, :, row],
+            workspace.ln_post[row],
+            workspace.decomposition,
         )
 
     @classmethod
@@ -88,20 +97,37 @@ class Parts:
         decomposition: dict[str, np.ndarray],
     ) -> Parts:
         """The same from the features of an image just encoded."""
-        one = Decomposition(heads[:, :, None], np.asarray(ln_post)[None], np.asarray(embedding)[None], **decomposition)
+        one = Decomposition(
+            heads[:, :, None],
+            np.asarray(ln_post)[None],
+            np.asarray(embedding)[None],
+            **decomposition,
+        )
         contexts = heads[:, :, None].astype(np.float32) / np.float32(ln_post[1])
         names = ("everything that no head wrote",)
-        return cls(contexts, one.remainder(), names, np.asarray(embedding), decomposition["head_maps"])
+        return cls(
+            contexts, one.remainder(), names, np.asarray(embedding), decomposition["head_maps"]
+        )
 
     @classmethod
     def of_tokens(cls, terms: TokenTerms, decomposition: dict[str, np.ndarray]) -> Parts:
         """From a full forward pass: heads by patches, MLPs, biases."""
         contexts = terms.contexts / terms.ln_post[1]
-        return cls(contexts, terms.rest, terms.names, terms.embedding, decomposition["head_maps"], terms.grid)
+        return cls(
+            contexts,
+            terms.rest,
+            terms.names,
+            terms.embedding,
+            decomposition["head_maps"],
+            terms.grid,
+        )
 
     @classmethod
     def of_pixels(
-        cls, encoder: Encoder, pixels: UInt8[np.ndarray, "size size 3"], decomposition: dict[str, np.ndarray]
+        cls,
+        encoder: Encoder,
+        pixels: UInt8[np.ndarray, "size size 3"],
+        decomposition: dict[str, np.ndarray],
     ) -> Parts:
         """The same, running the encoder over one preprocessed image."""
         from aigi_core.clip.tokens import token_terms
@@ -112,7 +138,8 @@ class Parts:
         """Every term of a detector's logit on this image; terms taken away are zero.
 
         Raises:
-            AigiError: a head, patch or component that does not exist, or patches of an image known by its heads only.
+            AigiError: a head, patch or component that does not exist, or patches of an image known
+                by its heads only.
         """
         removal = removal or Removal()
         d = len(self.embedding)
@@ -130,7 +157,11 @@ class Parts:
         if removal.patches and self.grid:
             heads[:, :, [1 + row * self.grid[1] + column for row, column in removal.patches]] = 0
         return PartEvidence(
-            heads, np.asarray(self.rest, np.float64) @ weights, self.names, float(reading.bias), self.grid
+            heads,
+            np.asarray(self.rest, np.float64) @ weights,
+            self.names,
+            float(reading.bias),
+            self.grid,
         )
 
     def components(self, reading: Reading) -> Float[np.ndarray, " d"]:
@@ -138,7 +169,9 @@ class Parts:
         scale = 1 / float(reading.lengths(np.asarray(self.embedding, np.float64)[None])[0])
         total = reading.embedding * self.embedding
         for (layer, head), own in reading.heads.items():
-            total = total + own * (self.contexts[layer, head].sum(axis=0) @ self.head_maps[layer, head])
+            total = total + own * (
+                self.contexts[layer, head].sum(axis=0) @ self.head_maps[layer, head]
+            )
         return np.asarray(total * scale, np.float64)
 
     def _check(self, removal: Removal) -> None:
@@ -146,16 +179,24 @@ class Parts:
         for layer, head in removal.heads:
             if not (0 <= layer < layers and 0 <= head < heads):
                 raise AigiError(
-                    f"There is no head {layer}.{head}: layers are 0 to {layers - 1}, heads 0 to {heads - 1}."
+                    f"There is no head {layer}.{head}: layers are 0 to {layers - 1}, heads 0 to"
+                    f" {heads - 1}."
                 )
         for component in removal.components:
             if not 0 <= component < len(self.embedding):
-                raise AigiError(f"There is no component {component}: they are 0 to {len(self.embedding) - 1}.")
+                raise AigiError(
+                    f"There is no component {component}: they are 0 to {len(self.embedding) - 1}."
+                )
         if removal.patches and self.grid is None:
-            raise AigiError("Patches can be taken away only after a full forward pass: load the encoder first.")
+            raise AigiError(
+                "Patches can be taken away only after a full forward pass: load the encoder first."
+            )
         for row, column in removal.patches:
             if self.grid and not (0 <= row < self.grid[0] and 0 <= column < self.grid[1]):
-                raise AigiError(f"There is no patch {row}.{column}: the grid has {self.grid[0]} x {self.grid[1]}.")
+                raise AigiError(
+                    f"There is no patch {row}.{column}: the grid has {self.grid[0]} x"
+                    f" {self.grid[1]}."
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +223,9 @@ class PartEvidence:
     def patches(self) -> Float[np.ndarray, "rows columns"]:
         """What all heads together took from each patch; AigiError where patches are not known."""
         if self.grid is None:
-            raise AigiError("The evidence of patches needs a full forward pass: load the encoder first.")
+            raise AigiError(
+                "The evidence of patches needs a full forward pass: load the encoder first."
+            )
         total: np.ndarray = self.heads[:, :, 1:].sum(axis=(0, 1)).reshape(self.grid)
         return total
 
@@ -198,16 +241,24 @@ class PartEvidence:
         ).patches
 
     def table(self) -> pd.DataFrame:
-        """Terms, largest first: ``term, layer, head, evidence`` (-1 where none applies); heads with all their tokens."""
+        """Terms, largest first: ``term, layer, head, evidence`` (-1 where none applies); heads with
+        all their tokens.
+        """
         layers, heads = self.heads.shape[:2]
         layer, head = np.divmod(np.arange(layers * heads), heads)
         names = [f"layer {a} head {b}" for a, b in zip(layer, head, strict=True)]
         none = [-1] * (len(self.rest) + 1)
         table = pd.DataFrame(
-            {"term": [*names, *self.names, "bias"], "layer": [*layer, *none], "head": [*head, *none],
-             "evidence": [*self.heads.sum(axis=2).ravel(), *self.rest, self.bias]}
-        )  # fmt: skip
-        return table.sort_values("evidence", key=abs, ascending=False, kind="stable", ignore_index=True)
+            {
+                "term": [*names, *self.names, "bias"],
+                "layer": [*layer, *none],
+                "head": [*head, *none],
+                "evidence": [*self.heads.sum(axis=2).ravel(), *self.rest, self.bias],
+            }
+        )
+        return table.sort_values(
+            "evidence", key=abs, ascending=False, kind="stable", ignore_index=True
+        )
 
     def kinds(self) -> pd.DataFrame:
         """The logit by kind of term: ``term, evidence``; adds up to the logit."""
@@ -222,5 +273,11 @@ class PartEvidence:
         mlps = [name.startswith("MLP") for name in self.names]
         if any(mlps):
             rows.append((f"MLPs of {sum(mlps)} layers", float(self.rest[mlps].sum())))
-        rows += [(name, float(v)) for name, v, mlp in zip(self.names, self.rest, mlps, strict=True) if not mlp]
-        return pd.DataFrame([*rows, ("the detector's own bias", self.bias)], columns=["term", "evidence"])
+        rows += [
+            (name, float(v))
+            for name, v, mlp in zip(self.names, self.rest, mlps, strict=True)
+            if not mlp
+        ]
+        return pd.DataFrame(
+            [*rows, ("the detector's own bias", self.bias)], columns=["term", "evidence"]
+        )

@@ -25,8 +25,9 @@ def choose_panel(workspace: Workspace, name: str) -> Panel:
     """A panel whose first judge is the one asked for.
 
     Args:
-        name: ``all`` for all detectors together, a generator (a detector trained on it by the default protocol), or
-            where ``Detector.save`` wrote one: its file, with or without suffix, or the folder it lies in.
+        name: ``all`` for all detectors together, a generator (a detector trained on it by the
+            default protocol), or where ``Detector.save`` wrote one: its file, with or without
+            suffix, or the folder it lies in.
 
     Raises:
         AigiError: neither; says what there is.
@@ -38,15 +39,19 @@ def choose_panel(workspace: Workspace, name: str) -> Panel:
         return build_panel(workspace, train(workspace, [name]))
     path = Path(name)
     if path.is_dir():
-        files = sorted(file for file in path.glob("*.json") if file.with_suffix(".safetensors").is_file())
+        files = sorted(
+            file for file in path.glob("*.json") if file.with_suffix(".safetensors").is_file()
+        )
         if len(files) != 1:
-            raise AigiError(f"The folder {name!r} holds {len(files)} detectors: name one of its files.")
+            raise AigiError(
+                f"The folder {name!r} holds {len(files)} detectors: name one of its files."
+            )
         path = files[0]
     stem = path.with_suffix("") if path.suffix in (".json", ".safetensors") else path
     if not stem.with_name(f"{stem.name}.json").is_file():
         raise AigiError(
-            f"There is no detector {name!r}: expected 'all', a generator of the workspace ({', '.join(generators)}) or a "
-            f"file written by Detector.save."
+            f"There is no detector {name!r}: expected 'all', a generator of the workspace"
+            f" ({', '.join(generators)}) or a file written by Detector.save."
         )
     return build_panel(workspace, [Detector.load(path)])
 
@@ -66,20 +71,23 @@ def score_files(
         load: gives the workspace's encoder; called once, and only if some file can be decoded.
 
     Yields:
-        ``path``, ``outcome`` ("scored" or "left out"), then ``reason``, or ``sha256, logit, probability,
-        probability_interval, verdict, nearest_cosine, farther_than`` (see :class:`~aigi_core.inspection.novelty.Novelty`)
-        and ``split_in_workspace`` ("" for a file that is not one of the workspace's own).
+        ``path``, ``outcome`` ("scored" or "left out"), then ``reason``, or ``sha256, logit,
+        probability, probability_interval, verdict, nearest_cosine, farther_than`` (see
+        :class:`~aigi_core.inspection.novelty.Novelty`) and ``split_in_workspace`` ("" for a file
+        that is not one of the workspace's own).
     """
     if rate not in panel.rates:
         raise AigiError(
-            f"A false-alarm rate of {rate:g} cannot be set on this workspace's validation images: choose one of "
-            f"{', '.join(f'{r:g}' for r in panel.rates) or 'none'}."
+            f"A false-alarm rate of {rate:g} cannot be set on this workspace's validation images:"
+            f" choose one of {', '.join(f'{r:g}' for r in panel.rates) or 'none'}."
         )
     preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
     distances = held_out_distances(workspace)
     encoder: Encoder | None = None
     for start in range(0, len(files), BATCH):
-        opened = [open_image(str(file), file, preprocessing) for file in files[start : start + BATCH]]
+        opened = [
+            open_image(str(file), file, preprocessing) for file in files[start : start + BATCH]
+        ]
         pixels = [one.pixels for one in opened if one.pixels is not None]
         if pixels and encoder is None:
             encoder = load()
@@ -90,22 +98,44 @@ def score_files(
             if one.pixels is None or encoded is None:
                 yield {"path": one.name, "outcome": "left out", "reason": one.reason}
                 continue
-            yield _outcome(workspace, panel, one, float(logits[at]), encoded.embeddings[at], distances, rate, prior)
+            yield _outcome(
+                workspace,
+                panel,
+                one,
+                float(logits[at]),
+                encoded.embeddings[at],
+                distances,
+                rate,
+                prior,
+            )
             at += 1
 
 
 def _outcome(
-    workspace: Workspace, panel: Panel, one: Opened, logit: float, embedding: np.ndarray, distances: np.ndarray,
-    rate: float, prior: float,
-) -> dict[str, Any]:  # fmt: skip
+    workspace: Workspace,
+    panel: Panel,
+    one: Opened,
+    logit: float,
+    embedding: np.ndarray,
+    distances: np.ndarray,
+    rate: float,
+    prior: float,
+) -> dict[str, Any]:
     probability, low, high = panel.probability(0, logit, prior)
     band, informative = panel.band(0, rate), panel.calibrations[0].slope > 0
     row = row_of(workspace, one.key)
     far = novelty(workspace, embedding, distances, row)
     return {
-        "path": one.name, "outcome": "scored", "sha256": one.key, "logit": logit, "probability": probability,
+        "path": one.name,
+        "outcome": "scored",
+        "sha256": one.key,
+        "logit": logit,
+        "probability": probability,
         "probability_interval": [low, high],
-        "verdict": str(band.verdict(np.array([logit]))[0]) if band and informative else "no verdict",
-        "nearest_cosine": 1 - far.distance, "farther_than": far.farther_than,
+        "verdict": (
+            str(band.verdict(np.array([logit]))[0]) if band and informative else "no verdict"
+        ),
+        "nearest_cosine": 1 - far.distance,
+        "farther_than": far.farther_than,
         "split_in_workspace": "" if row is None else str(workspace.domains.split[row]),
-    }  # fmt: skip
+    }

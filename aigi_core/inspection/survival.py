@@ -1,4 +1,6 @@
-"""Would the verdict survive? The same image compressed, shrunk, blurred, with noise, cropped, as a screenshot."""
+"""Would the verdict survive? The same image compressed, shrunk, blurred, with noise, cropped, as a
+screenshot.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ LADDER: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Perturbed copies of one image, encoded: the image itself first, then one copy an operation."""
+    """Perturbed copies of one image, encoded: the image itself first, then one copy an
+    operation.
+    """
 
     ops: tuple[Op | None, ...]
     images: EncodedImages
@@ -54,7 +58,10 @@ def perturbed_copies(
         key: SHA-256 of the file, which seeds random parts: the same copies come out every time.
     """
     picture = load_rgb(source).image
-    ops: tuple[Op | None, ...] = (None, *(Op(kind, v) for kind, values in (ladder or LADDER).items() for v in values))
+    ops: tuple[Op | None, ...] = (
+        None,
+        *(Op(kind, v) for kind, values in (ladder or LADDER).items() for v in values),
+    )
     pieces = []
     for start in range(0, len(ops), BATCH):
         part = ops[start : start + BATCH]
@@ -71,11 +78,14 @@ def perturbed_copies(
     return Copies(ops, together)
 
 
-def survival(copies: Copies, panel: Panel, judge: int, rate: float, prior: float = 0.5) -> pd.DataFrame:
+def survival(
+    copies: Copies, panel: Panel, judge: int, rate: float, prior: float = 0.5
+) -> pd.DataFrame:
     """What one judge says of every copy.
 
     Returns:
-        Columns ``kind`` ("" for the image itself), ``strength, says, logit, probability, low, high, verdict``.
+        Columns ``kind`` ("" for the image itself), ``strength, says, logit, probability, low, high,
+        verdict``.
     """
     logits = panel.logits(copies.images)[judge]
     band, informative = panel.band(judge, rate), panel.calibrations[judge].slope > 0
@@ -83,8 +93,17 @@ def survival(copies: Copies, panel: Panel, judge: int, rate: float, prior: float
     for op, logit in zip(copies.ops, logits, strict=True):
         probability, low, high = panel.probability(judge, float(logit), prior)
         rows.append(
-            {"kind": op.kind if op else "", "strength": op.value if op and KINDS[op.kind].takes_value else np.nan,
-             "says": op.says if op else "as it came", "logit": float(logit), "probability": probability, "low": low,
-             "high": high, "verdict": str(band.verdict(np.array([logit]))[0]) if band and informative else "no verdict"}
-        )  # fmt: skip
+            {
+                "kind": op.kind if op else "",
+                "strength": op.value if op and KINDS[op.kind].takes_value else np.nan,
+                "says": op.says if op else "as it came",
+                "logit": float(logit),
+                "probability": probability,
+                "low": low,
+                "high": high,
+                "verdict": str(band.verdict(np.array([logit]))[0])
+                if band and informative
+                else "no verdict",
+            }
+        )
     return pd.DataFrame(rows)

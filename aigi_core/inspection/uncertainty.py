@@ -1,4 +1,6 @@
-"""How far a calibration could have come out otherwise: Platt scaling on bootstrap draws, all draws at once."""
+"""How far a calibration could have come out otherwise: Platt scaling on bootstrap draws, all draws
+at once.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ def calibration_draws(
     prior: float = 0.5,
     seed: int = 0,
 ) -> Float[np.ndarray, "draws 2"]:
-    """Slope and intercept of :func:`aigi_core.calibration.fit_calibration` (Platt, smoothed) on draws of whole groups.
+    """Slope and intercept of :func:`aigi_core.calibration.fit_calibration` (Platt, smoothed) on
+    draws of whole groups.
 
-    Newton's method on all draws together, with halved steps where one overshoots; a slope below zero is set to zero, as
-    in the fit itself, which leaves the prior.
+    Newton's method on all draws together, with halved steps where one overshoots; a slope below
+    zero is set to zero, as in the fit itself, which leaves the prior.
 
     Returns:
         [draws, 2]; draws that lack a class keep the prior.
@@ -35,7 +38,9 @@ def calibration_draws(
     fake = labels == FAKE
     n_fake, n_real = (weights[:, part].sum(axis=1, keepdims=True) for part in (fake, ~fake))
     good = ((n_fake > 0) & (n_real > 0))[:, 0]
-    weights = np.where(fake, prior * weights / np.maximum(n_fake, 1), (1 - prior) * weights / np.maximum(n_real, 1))
+    weights = np.where(
+        fake, prior * weights / np.maximum(n_fake, 1), (1 - prior) * weights / np.maximum(n_real, 1)
+    )
     targets = np.where(fake, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))
     scale = float(np.std(scores)) or 1.0
     z = np.asarray(scores, np.float64) / scale
@@ -54,9 +59,13 @@ def calibration_draws(
         gradient = np.stack([gap @ z, gap.sum(axis=1)], axis=1)
         a, b, c = bend @ (z * z) + 1e-12, bend @ z, bend.sum(axis=1) + 1e-12
         determinant = np.maximum(a * c - b * b, 1e-18)
-        step = np.stack(
-            [c * gradient[:, 0] - b * gradient[:, 1], a * gradient[:, 1] - b * gradient[:, 0]], axis=1
-        ) / determinant[:, None]  # fmt: skip
+        step = (
+            np.stack(
+                [c * gradient[:, 0] - b * gradient[:, 1], a * gradient[:, 1] - b * gradient[:, 0]],
+                axis=1,
+            )
+            / determinant[:, None]
+        )
         size = np.ones(draws)
         for _ in range(30):
             worse = loss(found - size[:, None] * step) > value + 1e-12
@@ -69,7 +78,9 @@ def calibration_draws(
             break
     flat = found[:, 0] < 0
     mean = (weights * targets).sum(axis=1)
-    found[flat] = np.stack([np.zeros(flat.sum()), logit(np.clip(mean[flat], 1e-6, 1 - 1e-6))], axis=1)
+    found[flat] = np.stack(
+        [np.zeros(flat.sum()), logit(np.clip(mean[flat], 1e-6, 1 - 1e-6))], axis=1
+    )
     found[~good] = [0.0, logit(prior)]
     found[:, 0] /= scale
     return found

@@ -1,8 +1,9 @@
-"""Questions asked of detectors through their scores: how well they transfer, how surely, and trained on what.
+"""Questions asked of detectors through their scores: how well they transfer, how surely, and
+trained on what.
 
-Measuring takes decision values ``scores`` [K detectors, N images] and the index of who is tested on what
-(:class:`aigi_core.manifest.Domains`), however the detectors were trained; rankings of training sets and few-shot
-curves train their own.
+Measuring takes decision values ``scores`` [K detectors, N images] and the index of who is tested on
+what (:class:`aigi_core.manifest.Domains`), however the detectors were trained; rankings of training
+sets and few-shot curves train their own.
 """
 
 from aigi_core.transfer.atlas import Atlas, search_curves
@@ -11,7 +12,13 @@ from aigi_core.transfer.cell import Cell, open_cell
 from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference, standings
 from aigi_core.transfer.few_shot import FewShotCurves, few_shot_curves
 from aigi_core.transfer.gallery import ORDERS, VERDICTS, arrange, gallery, verdict_shares
-from aigi_core.transfer.matrix import TRAINING, TrainSet, TransferMatrix, make_training_sets, transfer_matrix
+from aigi_core.transfer.matrix import (
+    TRAINING,
+    TrainSet,
+    TransferMatrix,
+    make_training_sets,
+    transfer_matrix,
+)
 from aigi_core.transfer.metrics import DEFAULT_METRIC, METRICS, Metric, evaluate
 from aigi_core.transfer.pairs import Pair, d_eval
 from aigi_core.transfer.stability import SelectionStability, selection_stability

@@ -1,4 +1,6 @@
-"""One cell of a transfer matrix, opened: scores, ROC, thresholds, confusion, and its most certain mistakes."""
+"""One cell of a transfer matrix, opened: scores, ROC, thresholds, confusion, and its most certain
+mistakes.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from aigi_core.transfer.bootstrap import draw_counts
 from aigi_core.transfer.metrics import check_scores, threshold_at_fpr
 
 FALSE_ALARMS = 0.05
-"""Rate at which the calibrated threshold may flag the validation split's real images, as in ``accuracy_at_val_fpr5``."""
+"""Rate at which the calibrated threshold may flag the validation split's real images, as in
+``accuracy_at_val_fpr5``.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +29,11 @@ class Cell:
     Attributes:
         rows: [n] rows of the workspace: the generator's fakes and its pools' real images.
         scores, labels: [n].
-        thresholds: in words -> value: ``own`` (the detector's), ``5 % of validation reals`` (set on real images of the
-            test's pools, never on test images) and ``best on these images`` (it sees their labels).
-        weights: how often each image occurs in each bootstrap draw; the draws of :func:`transfer_matrix`.
+        thresholds: in words -> value: ``own`` (the detector's), ``5 % of validation reals`` (set on
+            real images of the test's pools, never on test images) and ``best on these images`` (it
+            sees their labels).
+        weights: how often each image occurs in each bootstrap draw; the draws of
+            :func:`transfer_matrix`.
     """
 
     rows: Int[np.ndarray, " n"]
@@ -41,43 +47,61 @@ class Cell:
         order = np.argsort(-self.scores, kind="stable")
         last = np.append(np.diff(self.scores[order]) != 0, True)
         fake = self.labels[order] == FAKE
-        fpr, tpr = (np.concatenate([[0.0], np.cumsum(hit)[last] / hit.sum()]) for hit in (~fake, fake))
+        fpr, tpr = (
+            np.concatenate([[0.0], np.cumsum(hit)[last] / hit.sum()]) for hit in (~fake, fake)
+        )
         return fpr, tpr
 
     def rates(self, threshold: float) -> tuple[float, float]:
         """(false positive rate, true positive rate) at a threshold: a point of the ROC curve."""
         flagged = self.scores > threshold
-        return float(flagged[self.labels == REAL].mean()), float(flagged[self.labels == FAKE].mean())
+        return float(flagged[self.labels == REAL].mean()), float(
+            flagged[self.labels == FAKE].mean()
+        )
 
     def verdicts(self) -> pd.DataFrame:
-        """One row a threshold: columns ``threshold, at, real_as_real, real_as_fake, fake_as_fake, fake_as_real,
-        accuracy, balanced_accuracy, low, high`` (the interval is the balanced accuracy's, over the matrix's draws)."""
+        """One row a threshold: columns ``threshold, at, real_as_real, real_as_fake, fake_as_fake,
+        fake_as_real, accuracy, balanced_accuracy, low, high`` (the interval is the balanced
+        accuracy's, over the matrix's draws)."""
         rows = []
         for name, threshold in self.thresholds.items():
             flagged = self.scores > threshold
             counts = {
-                f"{word}_as_{said}": int(((self.labels == label) & (flagged == bool(verdict))).sum())
+                f"{word}_as_{said}": int(
+                    ((self.labels == label) & (flagged == bool(verdict))).sum()
+                )
                 for word, label in (("real", REAL), ("fake", FAKE))
                 for said, verdict in (("real", REAL), ("fake", FAKE))
             }
             point = operating_point(self.scores, self.labels, threshold, self.weights)
-            rows.append({
-                "threshold": name, "at": threshold, **counts,
-                "accuracy": (counts["real_as_real"] + counts["fake_as_fake"]) / len(self.rows),
-                "balanced_accuracy": point["balanced_accuracy"],
-                "low": point["balanced_accuracy_low"], "high": point["balanced_accuracy_high"],
-            })  # fmt: skip
+            rows.append(
+                {
+                    "threshold": name,
+                    "at": threshold,
+                    **counts,
+                    "accuracy": (counts["real_as_real"] + counts["fake_as_fake"]) / len(self.rows),
+                    "balanced_accuracy": point["balanced_accuracy"],
+                    "low": point["balanced_accuracy_low"],
+                    "high": point["balanced_accuracy_high"],
+                }
+            )
         return pd.DataFrame(rows)
 
     def mistakes(self, label: int, threshold: str = "own") -> pd.DataFrame:
-        """Images of a class judged wrongly, most certain first: columns ``row, score, margin`` (distance to the threshold)."""
+        """Images of a class judged wrongly, most certain first: columns ``row, score, margin``
+        (distance to the threshold).
+        """
         wrong = self._wrong(threshold) & (self.labels == label)
         margin = np.abs(self.scores - self.thresholds[threshold])
         order = np.flatnonzero(wrong)[np.argsort(-margin[wrong], kind="stable")]
-        return pd.DataFrame({"row": self.rows[order], "score": self.scores[order], "margin": margin[order]})
+        return pd.DataFrame(
+            {"row": self.rows[order], "score": self.scores[order], "margin": margin[order]}
+        )
 
     def to_frame(self) -> pd.DataFrame:
-        """One row an image: columns ``row`` (of the workspace), ``label`` (fake = 1) and ``score``."""
+        """One row an image: columns ``row`` (of the workspace), ``label`` (fake = 1) and
+        ``score``.
+        """
         return pd.DataFrame({"row": self.rows, "label": self.labels, "score": self.scores})
 
     def roc_frame(self) -> pd.DataFrame:
@@ -87,7 +111,9 @@ class Cell:
 
     def _wrong(self, threshold: str) -> Bool[np.ndarray, " n"]:
         if threshold not in self.thresholds:
-            raise AigiError(f"There is no threshold {threshold!r} here; there are {', '.join(self.thresholds)}.")
+            raise AigiError(
+                f"There is no threshold {threshold!r} here; there are {', '.join(self.thresholds)}."
+            )
         wrong: np.ndarray = (self.scores > self.thresholds[threshold]) != (self.labels == FAKE)
         return wrong
 
@@ -110,11 +136,15 @@ def open_cell(
         threshold: the detector's own.
 
     Raises:
-        AigiError: unknown generator, one without real or fake images in the split, or scores that do not fit.
+        AigiError: unknown generator, one without real or fake images in the split, or scores that
+            do not fit.
     """
     values = check_scores(scores)[0]
     if len(values) != len(domains):
-        raise AigiError(f"Expected a score for each of the workspace's {len(domains)} images, got {len(values)}.")
+        raise AigiError(
+            f"Expected a score for each of the workspace's {len(domains)} images, got"
+            f" {len(values)}."
+        )
     rows = domains.rows(test, split)
     reals = domains.real_rows(test, "val")
     labels = domains.labels[rows].astype(int)

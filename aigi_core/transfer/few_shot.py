@@ -1,4 +1,6 @@
-"""Few-shot curves: how well detectors work, at home and elsewhere, against the number of training images."""
+"""Few-shot curves: how well detectors work, at home and elsewhere, against the number of training
+images.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,12 @@ HELD_OUT = 5
 @dataclass(frozen=True, eq=False)
 class FewShotCurves:
     """Attributes:
-    table: one row a training set, size and set of cells: ``train, size`` (images per class; 0 = all), ``n_real,
-        n_fake`` (images trained on), ``cells`` (``in-domain``, ``ood`` or ``worst ood``), ``value`` (mean over
-        repeats), ``low, high`` (over repeats and bootstrap draws of the test images together), ``spread``
-        (standard deviation between repeats alone; NaN for all images) and ``repeats``.
+    table: one row a training set, size and set of cells: ``train, size`` (images per class; 0 =
+    all), ``n_real,
+        n_fake`` (images trained on), ``cells`` (``in-domain``, ``ood`` or ``worst ood``), ``value``
+        (mean over repeats), ``low, high`` (over repeats and bootstrap draws of the test images
+        together), ``spread`` (standard deviation between repeats alone; NaN for all images) and
+        ``repeats``.
     left_out: (training set, size, images it has of its rarer class) where a size is not to be had.
     """
 
@@ -55,9 +59,9 @@ def few_shot_curves(
 ) -> FewShotCurves:
     """Train on random samples of each training set's images and test on all generators.
 
-    A sample of s images per class is all that its detector ever sees: about one in five of them (two at least, groups
-    whole where they allow it) chooses the penalty, then all s are fitted. ``None`` is the ordinary protocol on the train
-    and validation splits, once.
+    A sample of s images per class is all that its detector ever sees: about one in five of them
+    (two at least, groups whole where they allow it) chooses the penalty, then all s are fitted.
+    ``None`` is the ordinary protocol on the train and validation splits, once.
 
     Raises:
         AigiError: a size below 5, no repeats, or no training set that has so many images.
@@ -65,9 +69,14 @@ def few_shot_curves(
     protocol = protocol or Protocol()
     domains = workspace.domains
     sets = as_train_sets(training_sets, domains)
-    if repeats < 1 or not sizes or any(size is not None and (size < 5 or size != int(size)) for size in sizes):
+    if (
+        repeats < 1
+        or not sizes
+        or any(size is not None and (size < 5 or size != int(size)) for size in sizes)
+    ):
         raise AigiError(
-            "Few-shot curves need at least one repeat and one size, each a whole number from five images per class."
+            "Few-shot curves need at least one repeat and one size, each a whole number from five"
+            " images per class."
         )
     features = (view or EmbeddingView()).resolve(workspace).matrix(workspace)
     rng, group = np.random.default_rng(seed), group_numbers(domains.group, np.arange(len(domains)))
@@ -85,24 +94,39 @@ def few_shot_curves(
                 if size is None
                 else [_sample(of, group, int(size), rng) for _ in range(repeats)]
             )
-            scores = np.stack([_fit_and_score(features, domains, *part, protocol) for part in parts])
-            matrix = transfer_matrix(scores, domains, [names] * len(parts), metrics=[metric], draws=draws, seed=seed)
+            scores = np.stack(
+                [_fit_and_score(features, domains, *part, protocol) for part in parts]
+            )
+            matrix = transfer_matrix(
+                scores, domains, [names] * len(parts), metrics=[metric], draws=draws, seed=seed
+            )
             n = {label: len(of[label]) if size is None else size for label in of}
-            about = {"train": " + ".join(names), "size": size or 0, "n_real": n[REAL], "n_fake": n[FAKE]}
+            about = {
+                "train": " + ".join(names),
+                "size": size or 0,
+                "n_real": n[REAL],
+                "n_fake": n[FAKE],
+            }
             rows += [about | row for row in _summaries(matrix, metric)]
         if progress is not None:
             progress(done, len(steps))
     if not rows:
         raise AigiError(
-            f"None of the training sets has {min(s for s in sizes if s)} images of both classes: choose smaller sizes."
+            f"None of the training sets has {min(s for s in sizes if s)} images of both classes:"
+            " choose smaller sizes."
         )
     return FewShotCurves(pd.DataFrame(rows), metric, tuple(left_out))
 
 
 def _sample(
-    of: dict[int, Int[np.ndarray, " n"]], group: Int[np.ndarray, " N"], size: int, rng: np.random.Generator
+    of: dict[int, Int[np.ndarray, " n"]],
+    group: Int[np.ndarray, " N"],
+    size: int,
+    rng: np.random.Generator,
 ) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
-    """Rows to fit and rows to choose the penalty on: ``size`` of each class in all, groups on one side where possible."""
+    """Rows to fit and rows to choose the penalty on: ``size`` of each class in all, groups on one
+    side where possible.
+    """
     wanted = max(2, size // HELD_OUT)
     rows = np.stack([rng.permutation(of[label])[:size] for label in (REAL, FAKE)])  # [2, size]
     held_out = np.zeros(rows.shape, bool)
@@ -139,7 +163,9 @@ def _summaries(matrix: TransferMatrix, metric: str) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for name in ("in-domain",) if inside.all() else ("in-domain", "ood", "worst ood"):
         each = summarise(matrix.values[metric], name)
-        low, high = percentile_interval(summarise(matrix.draws[metric], name).ravel(), matrix.protocol["confidence"])
+        low, high = percentile_interval(
+            summarise(matrix.draws[metric], name).ravel(), matrix.protocol["confidence"]
+        )
         spread = float(each.std(ddof=1)) if len(each) > 1 else np.nan
         about = {"cells": name, "value": float(each.mean()), "low": float(low), "high": float(high)}
         rows.append(about | {"spread": spread, "repeats": len(each)})

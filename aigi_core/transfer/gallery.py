@@ -1,4 +1,6 @@
-"""The images that a detector is most certain of, right and wrong (Gaintseva et al. 2024, galleries)."""
+"""The images that a detector is most certain of, right and wrong (Gaintseva et al. 2024,
+galleries).
+"""
 
 from __future__ import annotations
 
@@ -43,30 +45,44 @@ def gallery(
         tests: generators; their pools' real images come along, once each.
 
     Returns:
-        One row an image: ``row, verdict`` (one of :data:`VERDICTS`), ``right, score, certainty`` (distance to the
-        threshold), ``pixels, bytes_per_pixel`` and :data:`FACTS` (``generator`` is ``real`` for real images).
+        One row an image: ``row, verdict`` (one of :data:`VERDICTS`), ``right, score, certainty``
+            (distance to the threshold), ``pixels, bytes_per_pixel`` and :data:`FACTS`
+            (``generator`` is ``real`` for real images).
 
     Raises:
-        AigiError: no or unknown generators, a side without images in the split, or scores that do not fit.
+        AigiError: no or unknown generators, a side without images in the split, or scores that do
+            not fit.
     """
     domains, values = workspace.domains, check_scores(scores)[0]
     if len(values) != len(domains):
-        raise AigiError(f"Expected a score for each of the workspace's {len(domains)} images, got {len(values)}.")
+        raise AigiError(
+            f"Expected a score for each of the workspace's {len(domains)} images, got"
+            f" {len(values)}."
+        )
     rows = domains.rows(tests, split)
     fake, flagged = domains.labels[rows] == FAKE, values[rows] > threshold
     facts = workspace.images.iloc[rows][list(FACTS)].reset_index(drop=True)
     right = flagged == fake
     table = pd.DataFrame(
-        {"row": rows, "verdict": np.array(VERDICTS)[2 * fake + ~right], "right": right, "score": values[rows],
-         "certainty": np.abs(values[rows] - threshold), "pixels": facts["width"].astype(np.int64) * facts["height"]}
-    )  # fmt: skip
+        {
+            "row": rows,
+            "verdict": np.array(VERDICTS)[2 * fake + ~right],
+            "right": right,
+            "score": values[rows],
+            "certainty": np.abs(values[rows] - threshold),
+            "pixels": facts["width"].astype(np.int64) * facts["height"],
+        }
+    )
     table["bytes_per_pixel"] = facts["bytes"] / table["pixels"]
     facts["generator"] = facts["generator"].where(fake, "real")
-    return pd.concat([table, facts], axis=1).sort_values("certainty", ascending=False, kind="stable", ignore_index=True)
+    return pd.concat([table, facts], axis=1).sort_values(
+        "certainty", ascending=False, kind="stable", ignore_index=True
+    )
 
 
 def verdict_shares(images: pd.DataFrame) -> pd.DataFrame:
-    """Shares of the four verdicts within their true class: ``verdict, images, of, share, low, high, median_certainty``.
+    """Shares of the four verdicts within their true class: ``verdict, images, of, share, low, high,
+    median_certainty``.
 
     Intervals are Wilson's at 95 %, images taken as independent.
     """
@@ -76,14 +92,25 @@ def verdict_shares(images: pd.DataFrame) -> pd.DataFrame:
         hit = own[own["verdict"] == verdict]
         low, high = wilson(len(hit), len(own))
         rows.append(
-            {"verdict": verdict, "images": len(hit), "of": len(own), "share": len(hit) / len(own), "low": float(low),
-             "high": float(high), "median_certainty": float(hit["certainty"].median()) if len(hit) else np.nan}
-        )  # fmt: skip
+            {
+                "verdict": verdict,
+                "images": len(hit),
+                "of": len(own),
+                "share": len(hit) / len(own),
+                "low": float(low),
+                "high": float(high),
+                "median_certainty": float(hit["certainty"].median()) if len(hit) else np.nan,
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def arrange(images: pd.DataFrame, order: str = "Most certain", *, formats: Sequence[str] = ()) -> pd.DataFrame:
-    """Images of a gallery in one of :data:`ORDERS`, of some file formats only where any are named."""
+def arrange(
+    images: pd.DataFrame, order: str = "Most certain", *, formats: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Images of a gallery in one of :data:`ORDERS`, of some file formats only where any are
+    named.
+    """
     if order not in ORDERS:
         raise AigiError(f"There is no order {order!r}; there are {', '.join(ORDERS)}.")
     column, ascending = ORDERS[order]

@@ -1,8 +1,9 @@
-"""Does isotropy go with generalisation? Over all searched pairs, with an interval that knows pairs share generators.
+"""Does isotropy go with generalisation? Over all searched pairs, with an interval that knows pairs
+share generators.
 
-The paper reports IsoScore rising as components are removed; the authors of IsoScore* report that isotropy can go with
-worse models. Both changes stand beside each other here, IsoScore's also less that of random removals of as many
-components, for it rises with any removal.
+The paper reports IsoScore rising as components are removed; the authors of IsoScore* report that
+isotropy can go with worse models. Both changes stand beside each other here, IsoScore's also less
+that of random removals of as many components, for it rises with any removal.
 """
 
 from __future__ import annotations
@@ -17,35 +18,51 @@ from aigi_core.resampling import percentile_interval
 
 
 def pair_changes(
-    summary: pd.DataFrame, geometry: pd.DataFrame, measure: str, metric: str, *, beyond_random: bool = True
+    summary: pd.DataFrame,
+    geometry: pd.DataFrame,
+    measure: str,
+    metric: str,
+    *,
+    beyond_random: bool = True,
 ) -> pd.DataFrame:
-    """One row a searched pair: ``a, b, geometry`` (change of the measure), ``ood`` (change of the OOD metric), ``kept``.
+    """One row a searched pair: ``a, b, geometry`` (change of the measure), ``ood`` (change of the
+    OOD metric), ``kept``.
 
     Args:
         summary, geometry: the tables of an atlas.
-        beyond_random: the measure after removal less its mean over random removals, instead of less its value before.
+        beyond_random: the measure after removal less its mean over random removals, instead of less
+            its value before.
 
     Raises:
         AigiError: the atlas has no such measure or metric.
     """
     shape = geometry[geometry["measure"] == measure]
     worth = summary[
-        (summary["view"] == "components") & (summary["metric"] == metric) & (summary["cells"] == "D_eval, ood")
+        (summary["view"] == "components")
+        & (summary["metric"] == metric)
+        & (summary["cells"] == "D_eval, ood")
     ]
     if shape.empty or worth.empty:
         raise AigiError(
-            f"The atlas holds nothing for {measure!r} and {metric!r}; it has {', '.join(sorted(set(geometry['measure'])))} "
-            f"and {', '.join(sorted(set(summary['metric'])))}."
+            f"The atlas holds nothing for {measure!r} and {metric!r}; it has"
+            f" {', '.join(sorted(set(geometry['measure'])))} and"
+            f" {', '.join(sorted(set(summary['metric'])))}."
         )
     change = shape["after"] - shape["random" if beyond_random else "before"]
-    merged = shape[["a", "b"]].assign(geometry=change).merge(worth[["a", "b", "change", "kept"]], on=["a", "b"])
+    merged = (
+        shape[["a", "b"]]
+        .assign(geometry=change)
+        .merge(worth[["a", "b", "change", "kept"]], on=["a", "b"])
+    )
     return merged.rename(columns={"change": "ood"}).reset_index(drop=True)
 
 
 def rank_correlation(pairs: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> dict[str, float]:
-    """Spearman's rho of ``geometry`` and ``ood`` with a 95 % interval: ``rho, low, high, pairs, generators``.
+    """Spearman's rho of ``geometry`` and ``ood`` with a 95 % interval: ``rho, low, high, pairs,
+    generators``.
 
-    Generators are drawn, not pairs: a pair counts as often as both its generators are drawn together.
+    Generators are drawn, not pairs: a pair counts as often as both its generators are drawn
+    together.
 
     Raises:
         AigiError: fewer than four generators.
@@ -53,16 +70,28 @@ def rank_correlation(pairs: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -
     names, at = np.unique(pairs[["a", "b"]].to_numpy(str), return_inverse=True)
     ends = at.reshape(-1, 2)
     if len(names) < 4:
-        raise AigiError(f"A rank correlation over pairs needs at least four generators, got {len(names)}.")
+        raise AigiError(
+            f"A rank correlation over pairs needs at least four generators, got {len(names)}."
+        )
     x, y = pairs["geometry"].to_numpy(float), pairs["ood"].to_numpy(float)
-    counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    counts = np.random.default_rng(seed).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), size=draws
+    )
     drawn = np.array([_rho(x, y, count[ends[:, 0]] * count[ends[:, 1]]) for count in counts])
     low, high = percentile_interval(drawn)
     rho = _rho(x, y, np.ones(len(x), int))
-    return {"rho": rho, "low": float(low), "high": float(high), "pairs": len(pairs), "generators": len(names)}
+    return {
+        "rho": rho,
+        "low": float(low),
+        "high": float(high),
+        "pairs": len(pairs),
+        "generators": len(names),
+    }
 
 
-def _rho(x: Float[np.ndarray, " p"], y: Float[np.ndarray, " p"], times: Int[np.ndarray, " p"]) -> float:
+def _rho(
+    x: Float[np.ndarray, " p"], y: Float[np.ndarray, " p"], times: Int[np.ndarray, " p"]
+) -> float:
     x, y = np.repeat(x, times), np.repeat(y, times)
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")

@@ -1,4 +1,6 @@
-"""The transfer matrix: rows are training sets, columns test generators, every cell with n and an interval."""
+"""The transfer matrix: rows are training sets, columns test generators, every cell with n and an
+interval.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ TrainSet = tuple[str, ...]
 class TransferMatrix:
     """Metrics of K detectors on T test generators, with bootstrap draws shared by all cells.
 
-    A cell is in-domain where its test generator is in the row's training set, and out-of-domain (OOD) elsewhere.
+    A cell is in-domain where its test generator is in the row's training set, and out-of-domain
+    (OOD) elsewhere.
 
     Attributes:
         train: [K] the training set of each row.
@@ -49,7 +52,8 @@ class TransferMatrix:
         confusion: [K, T, 2, 2], test images by (label, flagged) at those thresholds.
         n_real, n_fake: [T], test images of each column.
         family_of: generator -> family.
-        protocol: how it was computed: split, draws, seed, confidence, and a digest of the test images.
+        protocol: how it was computed: split, draws, seed, confidence, and a digest of the test
+            images.
     """
 
     train: tuple[TrainSet, ...]
@@ -80,7 +84,9 @@ class TransferMatrix:
 
     @property
     def majority_accuracy(self) -> Float[np.ndarray, " T"]:
-        """Accuracy on each generator's test images of a detector that always names the larger class."""
+        """Accuracy on each generator's test images of a detector that always names the larger
+        class.
+        """
         share: np.ndarray = np.maximum(self.n_real, self.n_fake) / (self.n_real + self.n_fake)
         return share
 
@@ -108,8 +114,14 @@ class TransferMatrix:
         """
         wanted = set(generators)
         if not wanted or (unknown := wanted - set(self.test)):
-            what = f"{', '.join(sorted(unknown))} is not among the columns" if wanted else "none was named"
-            raise AigiError(f"Choose test generators of this matrix ({', '.join(self.test)}): {what}.")
+            what = (
+                f"{', '.join(sorted(unknown))} is not among the columns"
+                if wanted
+                else "none was named"
+            )
+            raise AigiError(
+                f"Choose test generators of this matrix ({', '.join(self.test)}): {what}."
+            )
         columns = np.array([name in wanted for name in self.test])
         return replace(
             self,
@@ -124,22 +136,26 @@ class TransferMatrix:
     def interval(self, metric: str) -> tuple[Float[np.ndarray, "K T"], Float[np.ndarray, "K T"]]:
         """Bounds of every cell's interval at the protocol's confidence.
 
-        Where no image was judged wrongly (or rightly), or fakes and real images lie apart, the draws cannot vary; an
-        exact bound takes the place of an interval without width (:func:`~aigi_core.resampling.widened`).
+        Where no image was judged wrongly (or rightly), or fakes and real images lie apart, the
+        draws cannot vary; an exact bound takes the place of an interval without width
+        (:func:`~aigi_core.resampling.widened`).
         """
         confidence = self.protocol["confidence"]
         low, high = percentile_interval(self._draws(metric), confidence)
         together, rarer = self.n_real + self.n_fake, np.minimum(self.n_real, self.n_fake)
         images = {
-            "accuracy_real": self.n_real, "accuracy_fake": self.n_fake, "accuracy": together,
+            "accuracy_real": self.n_real,
+            "accuracy_fake": self.n_fake,
+            "accuracy": together,
             "accuracy_at_val_fpr5": together,
-        }.get(metric, rarer)  # fmt: skip
+        }.get(metric, rarer)
         return widened(self.values[metric], low, high, images, confidence)
 
     def mean(self, metric: str, cells: Bool[np.ndarray, "K T"] | None = None) -> Estimate:
         """Mean over cells (all of them by default) with its interval; ``n`` is the number of cells.
 
-        The cells share images and draws, so the interval is that of their mean, not of independent cells.
+        The cells share images and draws, so the interval is that of their mean, not of independent
+        cells.
         """
         chosen = np.ones(self._draws(metric).shape[1:], bool) if cells is None else cells
         if not chosen.any():
@@ -154,29 +170,44 @@ class TransferMatrix:
         if not inside.any() or not outside.any():
             return Estimate(np.nan, np.nan, np.nan, 0)
         draws = self._draws(metric)
-        means = draws[:, inside].mean(axis=1, dtype=np.float64) - draws[:, outside].mean(axis=1, dtype=np.float64)
+        means = draws[:, inside].mean(axis=1, dtype=np.float64) - draws[:, outside].mean(
+            axis=1, dtype=np.float64
+        )
         value = self.values[metric][inside].mean() - self.values[metric][outside].mean()
         return estimate(value, means, inside.size, self.protocol["confidence"])
 
-    def summary(self, metrics: Sequence[str] | None = None, d_search: Iterable[str] = ()) -> pd.DataFrame:
+    def summary(
+        self, metrics: Sequence[str] | None = None, d_search: Iterable[str] = ()
+    ) -> pd.DataFrame:
         """Means with intervals: columns ``metric, cells, value, low, high, n``.
 
-        ``cells`` is one of ``all`` (diagonal included), ``ood``, ``in-domain``, and with ``d_search`` also
-        ``D_eval`` and ``D_eval, ood``: the cells that neither train nor test on a D_search generator.
+        ``cells`` is one of ``all`` (diagonal included), ``ood``, ``in-domain``, and with
+        ``d_search`` also ``D_eval`` and ``D_eval, ood``: the cells that neither train nor test on a
+        D_search generator.
         """
-        masks = {"all": np.ones_like(self.in_domain), "ood": ~self.in_domain, "in-domain": self.in_domain}
+        masks = {
+            "all": np.ones_like(self.in_domain),
+            "ood": ~self.in_domain,
+            "in-domain": self.in_domain,
+        }
         if d_search := tuple(d_search):
             d_eval = self.without(d_search)
             masks |= {"D_eval": d_eval, "D_eval, ood": d_eval & ~self.in_domain}
         return pd.DataFrame(
             [
                 {"metric": metric, "cells": name, **vars(self.mean(metric, mask))}
-                for metric, (name, mask) in product(check_metrics(metrics or self.metrics), masks.items())
+                for metric, (name, mask) in product(
+                    check_metrics(metrics or self.metrics), masks.items()
+                )
             ]
         )
 
-    def blocks(self, metric: str, diagonal: bool = False, d_search: Iterable[str] = ()) -> pd.DataFrame:
-        """Means by family: columns ``train_family, test_family, value, low, high, n``; OOD cells only by default."""
+    def blocks(
+        self, metric: str, diagonal: bool = False, d_search: Iterable[str] = ()
+    ) -> pd.DataFrame:
+        """Means by family: columns ``train_family, test_family, value, low, high, n``; OOD cells
+        only by default.
+        """
         allowed = self.without(d_search)
         if not diagonal:
             allowed &= ~self.in_domain
@@ -185,44 +216,62 @@ class TransferMatrix:
             [
                 {"train_family": a, "test_family": b}
                 | vars(self.mean(metric, allowed & (rows == a)[:, None] & (columns == b)))
-                for a, b in product(dict.fromkeys(self.train_families), dict.fromkeys(self.test_families))
+                for a, b in product(
+                    dict.fromkeys(self.train_families), dict.fromkeys(self.test_families)
+                )
             ]
         )
 
     def by_test(self, metric: str) -> pd.DataFrame:
-        """How well detectors that never saw it find each generator: columns ``name, value, low, high, n`` (detectors).
+        """How well detectors that never saw it find each generator: columns ``name, value, low,
+        high, n`` (detectors).
 
         Generators that every training set holds are left out.
         """
-        columns = [(name, ~self.in_domain & (np.arange(len(self.test)) == j)) for j, name in enumerate(self.test)]
+        columns = [
+            (name, ~self.in_domain & (np.arange(len(self.test)) == j))
+            for j, name in enumerate(self.test)
+        ]
         return self._means(metric, columns)
 
     def hardest(self, metric: str) -> tuple[str, float] | None:
-        """The generator that detectors which never saw it find least, and its OOD mean; None without OOD cells."""
+        """The generator that detectors which never saw it find least, and its OOD mean; None
+        without OOD cells.
+        """
         return _extreme(self.by_test(metric), metric, best=False)
 
     def best_detector(self, metric: str) -> tuple[str, float] | None:
-        """The training set that does best on generators it never saw, and its OOD mean; None without OOD cells."""
+        """The training set that does best on generators it never saw, and its OOD mean; None
+        without OOD cells.
+        """
         return _extreme(self.by_train(metric), metric, best=True)
 
     def by_train(self, metric: str) -> pd.DataFrame:
-        """How well each detector does on generators it never saw: columns ``name, value, low, high, n`` (generators)."""
+        """How well each detector does on generators it never saw: columns ``name, value, low, high,
+        n`` (generators).
+        """
         rows = [
             (name, ~self.in_domain & (np.arange(len(self.train)) == i)[:, None])
             for i, name in enumerate(self.train_names)
         ]
         return self._means(metric, rows)
 
-    def _means(self, metric: str, parts: Iterable[tuple[str, Bool[np.ndarray, "K T"]]]) -> pd.DataFrame:
+    def _means(
+        self, metric: str, parts: Iterable[tuple[str, Bool[np.ndarray, "K T"]]]
+    ) -> pd.DataFrame:
         means = [(name, *astuple(self.mean(metric, cells))) for name, cells in parts if cells.any()]
         return pd.DataFrame(means, columns=["name", *(field.name for field in fields(Estimate))])
 
     def to_frame(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
-        """Tidy long table: ``train, test, metric, value, low, high, n_real, n_fake, in_domain``, and the families."""
+        """Tidy long table: ``train, test, metric, value, low, high, n_real, n_fake, in_domain``,
+        and the families.
+        """
         tables = []
         for metric in check_metrics(metrics or self.metrics):
             low, high = self.interval(metric)
-            index = pd.MultiIndex.from_product([self.train_names, self.test], names=["train", "test"])
+            index = pd.MultiIndex.from_product(
+                [self.train_names, self.test], names=["train", "test"]
+            )
             table = index.to_frame(index=False).assign(
                 train_family=np.repeat(self.train_families, len(self.test)),
                 test_family=np.tile(self.test_families, len(self.train)),
@@ -267,38 +316,48 @@ def transfer_matrix(
 ) -> TransferMatrix:
     """Measure K detectors, given by their scores of all N images, on test generators.
 
-    The draws depend on the split, ``draws`` and ``seed`` only, not on which generators are shown: two matrices of
-    the same workspace with the same three are paired image by image (see :func:`~.difference.difference`).
+    The draws depend on the split, ``draws`` and ``seed`` only, not on which generators are shown:
+    two matrices of the same workspace with the same three are paired image by image (see
+    :func:`~.difference.difference`).
 
     Args:
-        scores: decision values of each detector for every image of the workspace; above the threshold = fake.
+        scores: decision values of each detector for every image of the workspace; above the
+            threshold = fake.
         train: each row's training set, a generator or several.
         test: columns; all generators by default.
         thresholds: the detectors' own (source) thresholds.
-        split: images that are tested on. ``accuracy_at_val_fpr5`` sets its threshold on the real images of the
-            validation split, whatever is tested on.
+        split: images that are tested on. ``accuracy_at_val_fpr5`` sets its threshold on the real
+            images of the validation split, whatever is tested on.
         workers: threads; the arrays are handled outside Python's lock.
 
     Raises:
-        AigiError: shapes that do not fit, scores that are not finite, unknown metric or generator, or a generator
-            without fakes or real images in the split.
+        AigiError: shapes that do not fit, scores that are not finite, unknown metric or generator,
+            or a generator without fakes or real images in the split.
     """
     wanted = check_metrics(metrics)
     sets = as_train_sets(train, domains)
-    columns = domains.generators if test is None else (test,) if isinstance(test, str) else tuple(test)
+    columns = (
+        domains.generators if test is None else (test,) if isinstance(test, str) else tuple(test)
+    )
     if not columns or len(set(columns)) < len(columns):
-        raise AigiError(f"Name each test generator once and at least one, got {', '.join(columns) or 'none'}.")
+        raise AigiError(
+            f"Name each test generator once and at least one, got {', '.join(columns) or 'none'}."
+        )
     scores = check_scores(scores)
     if scores.shape != (len(sets), len(domains)):
         raise AigiError(
-            f"Expected scores of {len(sets)} detectors for {len(domains)} images, got {scores.shape[0]} for "
-            f"{scores.shape[1]}: give one row for each training set and one column for each image of the workspace."
+            f"Expected scores of {len(sets)} detectors for {len(domains)} images, got"
+            f" {scores.shape[0]} for {scores.shape[1]}: give one row for each training set and one"
+            " column for each image of the workspace."
         )
     if not 0 < confidence < 1:
         raise AigiError(f"The confidence of an interval lies between 0 and 1, got {confidence}.")
     own = np.asarray(thresholds, np.float64)
     if own.shape not in ((), (len(sets),)) or not np.isfinite(own).all():
-        raise AigiError(f"Expected one finite threshold, or one for each of {len(sets)} detectors, got {own.tolist()}.")
+        raise AigiError(
+            f"Expected one finite threshold, or one for each of {len(sets)} detectors, got"
+            f" {own.tolist()}."
+        )
     own = np.broadcast_to(own, (len(sets),))
     tested = [domains.rows(name, split) for name in columns]
     pool_rows = np.flatnonzero(domains.split == split)
@@ -311,20 +370,33 @@ def transfer_matrix(
         drawn = counts[:, np.searchsorted(pool_rows, rows)]
         weights = np.concatenate([np.ones((1, len(rows)), counts.dtype), drawn])
         mine = scores[:, rows]
-        found = evaluate(mine, labels, weights, own, [name for name in wanted if name in (*AT_THRESHOLD, *RANKING)])
+        found = evaluate(
+            mine,
+            labels,
+            weights,
+            own,
+            [name for name in wanted if name in (*AT_THRESHOLD, *RANKING)],
+        )
         if set(wanted) & set(CALIBRATED):
             reals = domains.real_rows(columns[at], "val")
             flagged = mine > threshold_at_fpr(scores[:, reals], 0.05)[:, None]
             found["accuracy_at_val_fpr5"] = threshold_metrics(flagged, labels, weights)["accuracy"]
         flagged = mine > own[:, None]
-        confusion = np.array([[(flagged[:, labels == label] == bool(said)).sum(axis=1) for said in (REAL, FAKE)]
-                              for label in (REAL, FAKE)])  # fmt: skip
+        confusion = np.array(
+            [
+                [(flagged[:, labels == label] == bool(said)).sum(axis=1) for said in (REAL, FAKE)]
+                for label in (REAL, FAKE)
+            ]
+        )
         return found, confusion.transpose(2, 0, 1)
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
         parts = list(pool.map(column, range(len(columns))))
     values = {name: np.stack([found[name][:, 0] for found, _ in parts], axis=1) for name in wanted}
-    drawn = {name: np.stack([found[name][:, 1:].T.astype(np.float32) for found, _ in parts], axis=2) for name in wanted}
+    drawn = {
+        name: np.stack([found[name][:, 1:].T.astype(np.float32) for found, _ in parts], axis=2)
+        for name in wanted
+    }
     images = {
         "generator": domains.generator[pool_rows].tolist(),
         "pool": domains.pool[pool_rows].tolist(),
@@ -345,7 +417,10 @@ def transfer_matrix(
             "draws": draws,
             "seed": seed,
             "confidence": confidence,
-            "resampled": "groups of test images, within real, fake and mixed groups; training images stay fixed",
+            "resampled": (
+                "groups of test images, within real, fake and mixed groups; training images stay"
+                " fixed"
+            ),
             "images": digest_of(images),
         },
     )
@@ -359,33 +434,50 @@ TRAINING = {
 """Ways to make training sets of a workspace's generators, with what they mean."""
 
 
-def make_training_sets(domains: Domains, how: str, among: Sequence[str] | None = None) -> dict[str, TrainSet]:
-    """Named training sets in one of the ways of :data:`TRAINING`, of all generators or ``among`` some.
+def make_training_sets(
+    domains: Domains, how: str, among: Sequence[str] | None = None
+) -> dict[str, TrainSet]:
+    """Named training sets in one of the ways of :data:`TRAINING`, of all generators or ``among``
+    some.
 
     Raises:
         AigiError: no generator, an unknown way, or "all but one" of a single generator.
     """
     names = domains.generators if among is None else tuple(among)
     if not names:
-        raise AigiError("This workspace holds no fake images: add images of at least one generator and build it again.")
+        raise AigiError(
+            "This workspace holds no fake images: add images of at least one generator and build it"
+            " again."
+        )
     if how == "each generator":
         return {name: (name,) for name in names}
     if how == "each family":
         families = dict.fromkeys(domains.family_of[name] for name in names)
-        return {f"all {family}": tuple(n for n in names if domains.family_of[n] == family) for family in families}
+        return {
+            f"all {family}": tuple(n for n in names if domains.family_of[n] == family)
+            for family in families
+        }
     if how == "all but one":
         if len(names) < 2:
-            raise AigiError("Leaving one generator out needs at least two: choose another way to train.")
+            raise AigiError(
+                "Leaving one generator out needs at least two: choose another way to train."
+            )
         return {f"all but {name}": tuple(n for n in names if n != name) for name in names}
-    raise AigiError(f"There is no way {how!r} to make training sets; there are {', '.join(TRAINING)}.")
+    raise AigiError(
+        f"There is no way {how!r} to make training sets; there are {', '.join(TRAINING)}."
+    )
 
 
 def as_train_sets(train: Sequence[str | TrainSet], domains: Domains) -> tuple[TrainSet, ...]:
-    """Each entry as a tuple of generators; raises AigiError for an unknown or repeated generator, or none at all."""
+    """Each entry as a tuple of generators; raises AigiError for an unknown or repeated generator,
+    or none at all.
+    """
     each = (train,) if isinstance(train, str) else train
     sets = tuple((entry,) if isinstance(entry, str) else tuple(entry) for entry in each)
     if not sets or not all(sets):
-        raise AigiError("No training set was chosen: name at least one generator for each detector.")
+        raise AigiError(
+            "No training set was chosen: name at least one generator for each detector."
+        )
     for names in sets:
         if len(set(names)) < len(names):
             raise AigiError(f"The training set {' + '.join(names)} names a generator twice.")

@@ -11,30 +11,39 @@ from aigi_core.manifest import Domains
 Pair = tuple[str, str]
 
 
-def d_eval(domains: Domains, d_search: Iterable[str], wanted: Sequence[str] | None = None) -> tuple[str, ...]:
+def d_eval(
+    domains: Domains, d_search: Iterable[str], wanted: Sequence[str] | None = None
+) -> tuple[str, ...]:
     """The generators that a search on D_search may be judged on: all others, or those wanted.
 
     Raises:
-        AigiError: an unknown generator, D_search that names one twice, a wanted one that is in D_search, or none left.
+        AigiError: an unknown generator, D_search that names one twice, a wanted one that is in
+            D_search, or none left.
     """
     search = tuple(d_search)
     for name in search:
         domains.pools_of(name)
     if len(set(search)) < len(search):
         raise AigiError(
-            f"D_search names {search[0]!r} twice: a search trains on one generator and scores on another; choose two."
+            f"D_search names {search[0]!r} twice: a search trains on one generator and scores on"
+            " another; choose two."
         )
     for name in wanted or ():
         domains.pools_of(name)
         if name in search:
             raise AigiError(
-                f"Generator {name!r} is in D_search and in D_eval: what a search has seen cannot judge it; leave it out "
-                f"of one of them."
+                f"Generator {name!r} is in D_search and in D_eval: what a search has seen cannot"
+                " judge it; leave it out of one of them."
             )
-    left = tuple(name for name in domains.generators if name not in search) if wanted is None else tuple(wanted)
+    left = (
+        tuple(name for name in domains.generators if name not in search)
+        if wanted is None
+        else tuple(wanted)
+    )
     if not left:
         raise AigiError(
-            f"No generator is left to judge a search on {' and '.join(search)}: add images of a third generator."
+            f"No generator is left to judge a search on {' and '.join(search)}: add images of a"
+            " third generator."
         )
     return left
 
@@ -50,7 +59,9 @@ def parse_pairs(text: str, domains: Domains) -> tuple[Pair, ...]:
     names = domains.generators
     if text.strip() == "all":
         if len(names) < 3:
-            raise AigiError(f"A search needs two generators and a third to judge it on; there are {len(names)}.")
+            raise AigiError(
+                f"A search needs two generators and a third to judge it on; there are {len(names)}."
+            )
         return tuple(combinations(names, 2))
     known = {f"{a}:{b}": (a, b) for a in names for b in names}
     found: list[Pair] = []
@@ -59,8 +70,8 @@ def parse_pairs(text: str, domains: Domains) -> tuple[Pair, ...]:
         fitting = [key for key in known if rest == key or rest.startswith(f"{key},")]
         if not fitting:
             raise AigiError(
-                f"{rest.split(',')[0]!r} is not a pair of generators: write A:B, or several as A:B,C:D, or 'all'; there "
-                f"are {', '.join(names)}."
+                f"{rest.split(',')[0]!r} is not a pair of generators: write A:B, or several as"
+                f" A:B,C:D, or 'all'; there are {', '.join(names)}."
             )
         key = max(fitting, key=len)
         pair = known[key]

@@ -22,7 +22,8 @@ class RandomRemoval:
     """Transfer matrices after removals of random components.
 
     Attributes:
-        kept: [S] how many components are kept, ascending; the last is all of them, where nothing is random.
+        kept: [S] how many components are kept, ascending; the last is all of them, where nothing is
+            random.
         values: [S, R, K, T] the metric for R random removals of each size.
     """
 
@@ -32,13 +33,15 @@ class RandomRemoval:
     train: tuple[TrainSet, ...]
     test: tuple[str, ...]
 
-    def band(self, kept: int, cells: Bool[np.ndarray, "K T"], confidence: float = 0.95) -> tuple[float, float, float]:
+    def band(
+        self, kept: int, cells: Bool[np.ndarray, "K T"], confidence: float = 0.95
+    ) -> tuple[float, float, float]:
         """Mean and band of the mean over these cells when ``kept`` random components stay.
 
-        The band is where one more random removal falls with this confidence (Student's t over the removals drawn:
-        percentiles of ten would cover four in five). Between the sizes that were drawn, it is interpolated along the
-        logarithm of the size; for fewer components than the smallest size it is that size's, which flatters chance, not the search.
-        NaN without cells.
+        The band is where one more random removal falls with this confidence (Student's t over the
+        removals drawn: percentiles of ten would cover four in five). Between the sizes that were
+        drawn, it is interpolated along the logarithm of the size; for fewer components than the
+        smallest size it is that size's, which flatters chance, not the search. NaN without cells.
         """
         if not 1 <= kept <= self.kept[-1]:
             raise AigiError(f"Between 1 and {self.kept[-1]} components can be kept, not {kept}.")
@@ -48,10 +51,17 @@ class RandomRemoval:
         repeats = means.shape[1]
         half = np.full(len(means), np.nan)
         if repeats > 1:
-            half = stdtrit(repeats - 1, 0.5 + confidence / 2) * means.std(axis=1, ddof=1) * np.sqrt(1 + 1 / repeats)
+            half = (
+                stdtrit(repeats - 1, 0.5 + confidence / 2)
+                * means.std(axis=1, ddof=1)
+                * np.sqrt(1 + 1 / repeats)
+            )
         half[self.kept == self.kept[-1]] = 0.0  # all components: nothing is random
         centre = means.mean(axis=1)
-        at = [np.interp(np.log(kept), np.log(self.kept), curve) for curve in (centre, centre - half, centre + half)]
+        at = [
+            np.interp(np.log(kept), np.log(self.kept), curve)
+            for curve in (centre, centre - half, centre + half)
+        ]
         return float(at[0]), float(at[1]), float(at[2])
 
 
@@ -69,7 +79,8 @@ def random_removal(
     """Train the whole matrix on random subsets of components, ``repeats`` for each number kept.
 
     Args:
-        kept: sizes to draw; by default seven from 4 components to all, evenly on a logarithmic scale.
+        kept: sizes to draw; by default seven from 4 components to all, evenly on a logarithmic
+            scale.
 
     Raises:
         AigiError: a size of no or too many components.
@@ -77,13 +88,18 @@ def random_removal(
     view = EmbeddingView()
     features = view.matrix(workspace)
     d = features.shape[1]
-    sets = as_train_sets(workspace.domains.generators if training_sets is None else training_sets, workspace.domains)
+    sets = as_train_sets(
+        workspace.domains.generators if training_sets is None else training_sets, workspace.domains
+    )
     sizes = np.unique(
-        np.geomspace(min(4, d), d, 7).round().astype(int) if kept is None else np.asarray([*kept, d], int)
+        np.geomspace(min(4, d), d, 7).round().astype(int)
+        if kept is None
+        else np.asarray([*kept, d], int)
     )
     if sizes[0] < 1 or sizes[-1] > d or repeats < 1:
         raise AigiError(
-            f"Between 1 and {d} components can be kept, at least once; got {sizes[0]} to {sizes[-1]}, {repeats} times."
+            f"Between 1 and {d} components can be kept, at least once; got {sizes[0]} to"
+            f" {sizes[-1]}, {repeats} times."
         )
     rng = np.random.default_rng(seed)
     values = []
@@ -93,7 +109,11 @@ def random_removal(
             block = np.ascontiguousarray(features[:, np.sort(rng.permutation(d)[:size])])
             detectors = train_detectors(block, workspace.domains, sets, protocol, view=view)
             scores = np.stack([block @ detector.weights + detector.bias for detector in detectors])
-            mine.append(transfer_matrix(scores, workspace.domains, sets, metrics=[metric], draws=1).values[metric])
+            mine.append(
+                transfer_matrix(scores, workspace.domains, sets, metrics=[metric], draws=1).values[
+                    metric
+                ]
+            )
         values.append(np.stack(mine * (1 if size < d else repeats)))
         if progress is not None:
             progress(done + 1, len(sizes))

@@ -1,7 +1,8 @@
-"""Does a search choose the same components again? Repeated on bootstrap draws and on hardly changed data.
+"""Does a search choose the same components again? Repeated on bootstrap draws and on hardly changed
+data.
 
-Accuracy on a few hundred images ties heavily, so that near-equal runs choose different lists; how different is said
-beside every selection.
+Accuracy on a few hundred images ties heavily, so that near-equal runs choose different lists; how
+different is said beside every selection.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ class SelectionStability:
     """Repeats of one D_search pair's component search.
 
     Attributes:
-        kind: ``bootstrap`` draws training and validation images anew (groups whole), ``jitter`` weighs each training
-            image by 1 +- 1 % and changes nothing else: what it alters was decided by ties and near-ties.
+        kind: ``bootstrap`` draws training and validation images anew (groups whole), ``jitter``
+            weighs each training image by 1 +- 1 % and changes nothing else: what it alters was
+            decided by ties and near-ties.
         kept: [B, d] which components each repeat keeps.
         reference: [d] which the search on the data itself keeps.
     """
@@ -57,10 +59,14 @@ class SelectionStability:
         return sizes
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a component, most often kept first: ``component, kept_in`` (share of the repeats), ``kept`` (by the
-        search on the data itself)."""
+        """One row a component, most often kept first: ``component, kept_in`` (share of the
+        repeats), ``kept`` (by the search on the data itself)."""
         table = pd.DataFrame({"kept_in": self.frequency, "kept": self.reference})
-        return table.rename_axis("component").reset_index().sort_values("kept_in", ascending=False, kind="stable")
+        return (
+            table.rename_axis("component")
+            .reset_index()
+            .sort_values("kept_in", ascending=False, kind="stable")
+        )
 
     @property
     def overlap(self) -> float:
@@ -68,10 +74,17 @@ class SelectionStability:
         return float(_jaccard(self.kept, self.reference).mean())
 
     def chance_overlap(self, shuffles: int = 100, seed: int = 0) -> float:
-        """The same for random sets of the repeats' sizes: what an overlap has to be compared with."""
+        """The same for random sets of the repeats' sizes: what an overlap has to be compared
+        with.
+        """
         rng = np.random.default_rng(seed)
         return float(
-            np.mean([_jaccard(rng.permuted(self.kept, axis=1), self.reference).mean() for _ in range(shuffles)])
+            np.mean(
+                [
+                    _jaccard(rng.permuted(self.kept, axis=1), self.reference).mean()
+                    for _ in range(shuffles)
+                ]
+            )
         )
 
 
@@ -95,8 +108,8 @@ def selection_stability(
     """
     if repeats < 1 or kind not in get_args(Kind) or len(pair) != 2:
         raise AigiError(
-            f"Stability needs two generators, at least one repeat and draws of kind {' or '.join(get_args(Kind))}; got "
-            f"{', '.join(pair)}, {repeats} and {kind!r}."
+            "Stability needs two generators, at least one repeat and draws of kind"
+            f" {' or '.join(get_args(Kind))}; got {', '.join(pair)}, {repeats} and {kind!r}."
         )
     protocol, domains = protocol or Protocol(), workspace.domains
     d_eval(domains, pair)
@@ -104,7 +117,9 @@ def selection_stability(
     ways = []
     for train, val in (pair, pair[::-1]):
         fit, own = domains.rows(train, "train"), domains.rows(train, "val")
-        chosen = run_protocol((X[fit], domains.labels[fit]), (X[own], domains.labels[own]), protocol)
+        chosen = run_protocol(
+            (X[fit], domains.labels[fit]), (X[own], domains.labels[own]), protocol
+        )
         ways.append((fit, domains.rows(val, "val"), chosen.C))
     weights, times = _draws(workspace, repeats, kind, seed)
 
@@ -137,7 +152,9 @@ def selection_stability(
 def _draws(
     workspace: Workspace, repeats: int, kind: Kind, seed: int
 ) -> tuple[Float[np.ndarray, "B+1 N"], Int[np.ndarray, "B+1 N"]]:
-    """Weight of each image in training, and how often it is scored; the first draw is the data as they are."""
+    """Weight of each image in training, and how often it is scored; the first draw is the data as
+    they are.
+    """
     domains = workspace.domains
     weights, times = np.ones((repeats + 1, len(domains))), np.ones((repeats + 1, len(domains)), int)
     if kind == "jitter":
@@ -154,6 +171,8 @@ def _draws(
     return weights, times
 
 
-def _jaccard(sets: Bool[np.ndarray, "B d"], reference: Bool[np.ndarray, " d"]) -> Float[np.ndarray, " B"]:
+def _jaccard(
+    sets: Bool[np.ndarray, "B d"], reference: Bool[np.ndarray, " d"]
+) -> Float[np.ndarray, " B"]:
     index: np.ndarray = (sets & reference).sum(axis=1) / (sets | reference).sum(axis=1)
     return index

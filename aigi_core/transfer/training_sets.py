@@ -1,4 +1,6 @@
-"""Which generators to train on: every set of up to k of them, chosen on validation images, reported on test images."""
+"""Which generators to train on: every set of up to k of them, chosen on validation images, reported
+on test images.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,15 @@ class TrainingSetRanking:
     """All training sets, measured on the generators that they do not hold.
 
     Attributes:
-        table: one row a set, best first by size and validation mean. ``train, k, n_ood``; for validation and test
-            images ``mean, worst`` (over OOD generators), ``worst_on`` and ``gain`` as ``val_mean``, ``test_mean``
-            and so on; intervals on test as ``test_mean_low`` ... The worst of several measured values lies below the
-        worst true one, and its interval with it: it ranks sets, and is no estimate. A set that holds the hard generators is not
-            tested on them, which flatters its mean: ``gain`` is the mean over its OOD generators of what it has
-            above the average set of its size that does not hold that generator either.
-        val, test: the matrices behind it, rows in the order of ``table``.
+        table: one row a set, best first by size and validation mean. ``train, k, n_ood``; for
+            validation and test images ``mean, worst`` (over OOD generators), ``worst_on`` and
+            ``gain`` as ``val_mean``, ``test_mean`` and so on; intervals on test as
+            ``test_mean_low`` ... The worst of several measured values lies below the worst true
+            one, and its interval with it: it ranks sets, and is no estimate. A set that holds the
+            hard generators is not tested on them, which flatters its mean: ``gain`` is the mean
+            over its OOD generators of what it has above the average set of its size that does not
+            hold that generator either. val, test: the matrices behind it, rows in the order of
+            ``table``.
     """
 
     table: pd.DataFrame
@@ -46,24 +50,31 @@ class TrainingSetRanking:
     test: TransferMatrix = field(repr=False)
 
     def best(self, k: int, goal: Goal = "mean") -> pd.Series:
-        """The set of k generators with the best OOD mean, or the best worst case, on validation images."""
+        """The set of k generators with the best OOD mean, or the best worst case, on validation
+        images.
+        """
         rows = self.table[self.table["k"] == k]
         if rows.empty or goal not in get_args(Goal):
             raise AigiError(
-                f"No set of {k} generators was tried for {goal!r}; sizes are {sorted(set(self.table['k']))}, goals "
-                f"{' and '.join(get_args(Goal))}."
+                f"No set of {k} generators was tried for {goal!r}; sizes are"
+                f" {sorted(set(self.table['k']))}, goals {' and '.join(get_args(Goal))}."
             )
         better = METRICS[self.metric].higher_is_better
         values = rows[f"val_{goal}"].to_numpy()
         return rows.iloc[int(values.argmax() if better else values.argmin())]
 
     def compare(self, a: TrainSet, b: TrainSet) -> PairedDifference:
-        """Test metric of set ``a`` minus set ``b``, paired, over the generators that are OOD for both."""
+        """Test metric of set ``a`` minus set ``b``, paired, over the generators that are OOD for
+        both.
+        """
         rows = [self._row(a), self._row(b)]
         common = ~self.test.in_domain[rows].any(axis=0)
         if not common.any():
             raise AigiError("No generator is out-of-domain for both sets: compare smaller sets.")
-        first, second = (self.test.draws[self.metric][:, row, common].mean(axis=1, dtype=np.float64) for row in rows)
+        first, second = (
+            self.test.draws[self.metric][:, row, common].mean(axis=1, dtype=np.float64)
+            for row in rows
+        )
         value = self.test.values[self.metric][rows][:, common].mean(axis=1)
         gap = float(value[0] - value[1])
         low, high = percentile_interval(first - second, self.test.protocol["confidence"])
@@ -77,15 +88,21 @@ class TrainingSetRanking:
         raise AigiError(f"The set {' + '.join(names)} was not among those tried.")
 
 
-def trainer(workspace: Workspace, view: FeatureView | None = None, protocol: Protocol | None = None) -> ScoreSets:
-    """Training and scoring on one feature view of a workspace (the embedding by default), computed once."""
+def trainer(
+    workspace: Workspace, view: FeatureView | None = None, protocol: Protocol | None = None
+) -> ScoreSets:
+    """Training and scoring on one feature view of a workspace (the embedding by default), computed
+    once.
+    """
     resolved = (view or EmbeddingView()).resolve(workspace)
     features, domains = resolved.matrix(workspace), workspace.domains
 
     def score_sets(sets: Sequence[TrainSet]) -> Float[np.ndarray, "K N"]:
         detectors = train_detectors(features, domains, sets, protocol, view=resolved)
         weights = np.stack([detector.weights for detector in detectors])
-        scores: np.ndarray = weights @ features.T + np.array([[detector.bias] for detector in detectors])
+        scores: np.ndarray = weights @ features.T + np.array(
+            [[detector.bias] for detector in detectors]
+        )
         return scores
 
     return score_sets
@@ -107,17 +124,19 @@ def rank_training_sets(
 
     Args:
         score_sets: trains and scores; called with batches of sets.
-        candidates: generators to choose from; all by default. Tests are on all generators, whatever is chosen.
+        candidates: generators to choose from; all by default. Tests are on all generators, whatever
+            is chosen.
         progress: called with (sets done, sets in all).
 
     Raises:
-        AigiError: sets so large that one has no generator left to be tested on, or an unknown generator.
+        AigiError: sets so large that one has no generator left to be tested on, or an unknown
+            generator.
     """
     names = domains.generators if candidates is None else tuple(dict.fromkeys(candidates))
     if not 1 <= k_max <= len(names) or k_max >= len(domains.generators):
         raise AigiError(
-            f"Sets of up to {k_max} generators cannot be tried: there are {len(names)} to choose from, and at least "
-            f"one of {len(domains.generators)} must be left to test on."
+            f"Sets of up to {k_max} generators cannot be tried: there are {len(names)} to choose"
+            f" from, and at least one of {len(domains.generators)} must be left to test on."
         )
     better = METRICS[check_metrics(metric)[0]].higher_is_better
     sets = [chosen for k in range(1, k_max + 1) for chosen in combinations(names, k)]
@@ -149,7 +168,10 @@ def rank_training_sets(
             f"{split}_gain": _gain(values, ood, size) * (1 if better else -1),
         }
         if split == "test":
-            for name, per_draw in (("mean", _masked_mean(drawn, ood)), ("worst", _worst(drawn, ood, better))):
+            for name, per_draw in (
+                ("mean", _masked_mean(drawn, ood)),
+                ("worst", _worst(drawn, ood, better)),
+            ):
                 low, high = percentile_interval(per_draw, matrix.protocol["confidence"])
                 table |= {f"test_{name}_low": low, f"test_{name}_high": high}
     return TrainingSetRanking(pd.DataFrame(table), metric, val, test)
@@ -164,24 +186,36 @@ def _measure(
     draws: int,
     seed: int,
 ) -> TransferMatrix:
-    return transfer_matrix(scores, domains, sets, metrics=[metric], split=split, draws=draws, seed=seed)
+    return transfer_matrix(
+        scores, domains, sets, metrics=[metric], split=split, draws=draws, seed=seed
+    )
 
 
-def _masked_mean(values: Float[np.ndarray, "*B K T"], ood: Bool[np.ndarray, "K T"]) -> Float[np.ndarray, "*B K"]:
-    mean: np.ndarray = np.einsum("...kt,kt->...k", values, ood.astype(values.dtype)) / ood.sum(axis=1)
+def _masked_mean(
+    values: Float[np.ndarray, "*B K T"], ood: Bool[np.ndarray, "K T"]
+) -> Float[np.ndarray, "*B K"]:
+    mean: np.ndarray = np.einsum("...kt,kt->...k", values, ood.astype(values.dtype)) / ood.sum(
+        axis=1
+    )
     return mean
 
 
-def _worst(values: Float[np.ndarray, "B K T"], ood: Bool[np.ndarray, "K T"], better: bool) -> Float[np.ndarray, "B K"]:
+def _worst(
+    values: Float[np.ndarray, "B K T"], ood: Bool[np.ndarray, "K T"], better: bool
+) -> Float[np.ndarray, "B K"]:
     filled = np.where(ood, values, np.inf if better else -np.inf)
     worst: np.ndarray = filled.min(axis=-1) if better else filled.max(axis=-1)
     return worst
 
 
-def _gain(values: Float[np.ndarray, "K T"], ood: Bool[np.ndarray, "K T"], size: np.ndarray) -> Float[np.ndarray, " K"]:
+def _gain(
+    values: Float[np.ndarray, "K T"], ood: Bool[np.ndarray, "K T"], size: np.ndarray
+) -> Float[np.ndarray, " K"]:
     gain = np.empty(len(values))
     for k in np.unique(size):
         rows = size == k
-        usual = np.where(ood[rows], values[rows], 0).sum(axis=0) / np.maximum(ood[rows].sum(axis=0), 1)
+        usual = np.where(ood[rows], values[rows], 0).sum(axis=0) / np.maximum(
+            ood[rows].sum(axis=0), 1
+        )
         gain[rows] = _masked_mean(values[rows] - usual, ood[rows])
     return gain

@@ -1,8 +1,9 @@
 """From a workspace's table of images to its features: ``python -m precompute encode``.
 
-``reader`` decodes images in processes without torch, ``shards`` is the unit of work (an idempotent function from a
-shard's description to files), ``pipeline`` maps it over the images, ``publish`` merges the shards into the
-workspace. This module itself loads neither torch nor pandas, so that the readers' processes start at once.
+``reader`` decodes images in processes without torch, ``shards`` is the unit of work (an idempotent
+function from a shard's description to files), ``pipeline`` maps it over the images, ``publish``
+merges the shards into the workspace. This module itself loads neither torch nor pandas, so that the
+readers' processes start at once.
 """
 
 from __future__ import annotations
@@ -19,13 +20,29 @@ from aigi_core.errors import AigiError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of encode that ``build`` has as well."""
     add = parser.add_argument
-    add("--model", default="ViT-L-14", help="open_clip's name of a model, 'demo', or local-dir:DIR (default ViT-L-14)")
-    add("--pretrained", metavar="TAG|FILE", help="pretrained tag of open_clip (openai, ...) or a weights file")
+    add(
+        "--model",
+        default="ViT-L-14",
+        help="open_clip's name of a model, 'demo', or local-dir:DIR (default ViT-L-14)",
+    )
+    add(
+        "--pretrained",
+        metavar="TAG|FILE",
+        help="pretrained tag of open_clip (openai, ...) or a weights file",
+    )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
     add("--precision", default="auto", help="auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16")
-    add("--canonicalize", metavar="STEPS", help="re-encode every image alike first, such as short:256,jpeg:90")
+    add(
+        "--canonicalize",
+        metavar="STEPS",
+        help="re-encode every image alike first, such as short:256,jpeg:90",
+    )
     add("--batch-size", type=whole_number, help="images a forward pass (default auto)")
-    add("--shard-size", type=whole_number, help="images a shard, the most that an interruption loses (default auto)")
+    add(
+        "--shard-size",
+        type=whole_number,
+        help="images a shard, the most that an interruption loses (default auto)",
+    )
 
 
 def add_parser(subparsers: Any) -> None:
@@ -33,23 +50,35 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "encode", description="Compute embeddings and head contexts of a workspace's images."
     )
-    parser.add_argument("--workspace", type=Path, required=True, metavar="W", help="workspace made by ingest")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the images (default: as ingest recorded)")
+    parser.add_argument(
+        "--workspace", type=Path, required=True, metavar="W", help="workspace made by ingest"
+    )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="folder of the images (default: as ingest recorded)",
+    )
     add_arguments(parser)
-    parser.add_argument("--workers", type=int, help="processes that read images; 0 reads in line (default auto)")
+    parser.add_argument(
+        "--workers", type=int, help="processes that read images; 0 reads in line (default auto)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Encode and publish; prints what was computed."""
     from aigi_core.workspace import read_manifest
 
-    read_manifest(args.workspace)  # a mistaken path should not cost the seconds it takes to load a model
+    read_manifest(
+        args.workspace
+    )  # a mistaken path should not cost the seconds it takes to load a model
     print(encode_workspace(args, args.workspace, load(args, args.workspace)))
     return 0
 
 
 def load(args: argparse.Namespace, workspace: Path) -> Any:
-    """The encoder that these options name, in the precision of an encoded workspace where none is asked for.
+    """The encoder that these options name, in the precision of an encoded workspace where none is
+    asked for.
 
     Raises:
         AigiError: the options name no encoder that can be used, or no steps that can be done.
@@ -60,7 +89,8 @@ def load(args: argparse.Namespace, workspace: Path) -> Any:
 
     if args.pretrained is None and args.model not in NAMED and ":" not in args.model:
         raise AigiError(
-            f"The model {args.model} needs weights: give --pretrained a tag of open_clip (such as openai) or a file."
+            f"The model {args.model} needs weights: give --pretrained a tag of open_clip (such as"
+            " openai) or a file."
         )
     precision = args.precision
     if precision == "auto" and (workspace / MANIFEST).is_file():
@@ -78,9 +108,13 @@ def encode_workspace(args: argparse.Namespace, workspace: Path, encoder: Any) ->
 
     try:
         return encode(
-            workspace, encoder, images=args.images, batch_size=args.batch_size, shard_size=args.shard_size,
+            workspace,
+            encoder,
+            images=args.images,
+            batch_size=args.batch_size,
+            shard_size=args.shard_size,
             workers=args.workers,
-        )  # fmt: skip
+        )
     except KeyboardInterrupt:
         print("Finished shards are kept; the same command goes on from there.", file=sys.stderr)
         raise

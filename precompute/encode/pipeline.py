@@ -1,4 +1,6 @@
-"""Encode a workspace: settle what is computed and how, map :func:`encode_shard` over its shards, publish."""
+"""Encode a workspace: settle what is computed and how, map :func:`encode_shard` over its shards,
+publish.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +50,10 @@ def encode(
         A sentence on what was done.
 
     Raises:
-        WorkspaceError: not ingested, damaged, being written by another, or holding features of another encoder.
-        AigiError: images that cannot be read (all of them are named or counted; the shards without them are kept),
-            a full disk, a batch that does not fit in memory.
+        WorkspaceError: not ingested, damaged, being written by another, or holding features of
+            another encoder.
+        AigiError: images that cannot be read (all of them are named or counted; the shards without
+            them are kept), a full disk, a batch that does not fit in memory.
     """
     read_manifest(workspace)
     with exclusive(workspace, "encode"):
@@ -62,7 +65,10 @@ def encode(
             _refuse_other(workspace, "was encoded", manifest["encoder"], _asked(encoder))
             if all(sound(workspace, name, manifest) for name in FILES):
                 clean(workspace / WORKING)
-                return f"Nothing to do: {workspace} already holds these features of its {len(table):,} images."
+                return (
+                    f"Nothing to do: {workspace} already holds these features of its {len(table):,}"
+                    " images."
+                )
         root = image_root(workspace, manifest, images)
         working = workspace / WORKING
         plan = settle(working, encoder, batch_size, shard_size)
@@ -86,22 +92,28 @@ def explained(working: Path, batch_size: int) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise AigiError(
-            f"A batch of {batch_size} images does not fit in the device's memory: delete {working} and run again with "
-            f"--batch-size {max(1, batch_size // 2)}."
+            f"A batch of {batch_size} images does not fit in the device's memory: delete {working}"
+            f" and run again with --batch-size {max(1, batch_size // 2)}."
         ) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise AigiError(
-            f"The disk of {working.parent} is full: free some space and run the same command again; finished shards "
-            f"are kept and it goes on from there."
+            f"The disk of {working.parent} is full: free some space and run the same command again;"
+            " finished shards are kept and it goes on from there."
         ) from error
 
 
 def compute(
-    shards: Sequence[Shard], encoder: Encoder, root: Path, working: Path, workers: int | None, what: str = "Encoding"
+    shards: Sequence[Shard],
+    encoder: Encoder,
+    root: Path,
+    working: Path,
+    workers: int | None,
+    what: str = "Encoding",
 ) -> tuple[int, float]:
-    """Map :func:`encode_shard` over the shards that are not done and merge all of them into ``working/merged``.
+    """Map :func:`encode_shard` over the shards that are not done and merge all of them into
+    ``working/merged``.
 
     Returns:
         How many images were computed, and in how many seconds.
@@ -145,14 +157,15 @@ def kept_images(workspace: Path, manifest: dict[str, Any]) -> pd.DataFrame:
     name = "images.parquet"
     if not sound(workspace, name, manifest):
         raise WorkspaceError(
-            f"The workspace {workspace} has no sound {name}: run 'python -m precompute ingest --images DIR "
-            f"--out {workspace}' again."
+            f"The workspace {workspace} has no sound {name}: run 'python -m precompute ingest"
+            f" --images DIR --out {workspace}' again."
         )
     table = pd.read_parquet(workspace / name, columns=["path", "content_hash", "split", "left_out"])
     kept = table[table["left_out"] == ""]
     if kept.empty:
         raise WorkspaceError(
-            f"The workspace {workspace} holds no image to encode: all of them were left out at ingest."
+            f"The workspace {workspace} holds no image to encode: all of them were left out at"
+            " ingest."
         )
     return kept[["path", "content_hash", "split"]].reset_index(drop=True)
 
@@ -161,9 +174,13 @@ def image_root(workspace: Path, manifest: dict[str, Any], images: Path | None) -
     """The folder of the images: the one given, else the one that ingest recorded."""
     root = images or (Path(manifest["image_root"]) if manifest.get("image_root") else None)
     if root is None:
-        raise AigiError(f"The workspace {workspace} does not say where its images lie: give --images DIR.")
+        raise AigiError(
+            f"The workspace {workspace} does not say where its images lie: give --images DIR."
+        )
     if not root.is_dir():
-        raise AigiError(f"The images' folder {root} is not there: give --images the folder that was ingested.")
+        raise AigiError(
+            f"The images' folder {root} is not there: give --images the folder that was ingested."
+        )
     return root
 
 
@@ -177,18 +194,25 @@ def sound(workspace: Path, name: str, manifest: dict[str, Any]) -> bool:
     return bool(entry and file.is_file() and sha256_of(file) == entry["sha256"])
 
 
-def _refuse_other(workspace: Path, state: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def _refuse_other(
+    workspace: Path, state: str, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> None:
     """Refuse to mix features; the difference is shown."""
     same_weights = old.get("weights_sha256") == new["weights_sha256"]
-    fields = ["precision"] if same_weights else ["model", "pretrained", "weights_sha256", "precision"]
+    fields = (
+        ["precision"] if same_weights else ["model", "pretrained", "weights_sha256", "precision"]
+    )
     pairs = [(name, old.get(name), new.get(name)) for name in fields]
     before, now = old.get("preprocessing", {}), new["preprocessing"]
-    pairs += [(f"preprocessing.{name}", before.get(name), now.get(name)) for name in sorted({*before, *now})]
+    pairs += [
+        (f"preprocessing.{name}", before.get(name), now.get(name))
+        for name in sorted({*before, *now})
+    ]
     different = [f"{name} {_short(a)} there, {_short(b)} now" for name, a, b in pairs if a != b]
     if different:
         raise WorkspaceError(
             f"The workspace {workspace} {state} by another encoder ({'; '.join(different)}): "
-            f"ingest into a new workspace for this one."
+            "ingest into a new workspace for this one."
         )
 
 
@@ -196,11 +220,15 @@ def _short(value: Any) -> str:
     return value[:12] if isinstance(value, str) and len(value) == 64 else str(value)
 
 
-def settle(working: Path, encoder: Encoder, batch_size: int | None, shard_size: int | None) -> dict[str, Any]:
-    """The sizes of batches and shards: those of an interrupted run, so that it ends in the same bytes.
+def settle(
+    working: Path, encoder: Encoder, batch_size: int | None, shard_size: int | None
+) -> dict[str, Any]:
+    """The sizes of batches and shards: those of an interrupted run, so that it ends in the same
+    bytes.
 
     Raises:
-        WorkspaceError: an interrupted run was another encoder's, on another device or with other sizes.
+        WorkspaceError: an interrupted run was another encoder's, on another device or with other
+            sizes.
     """
     workspace, file = working.parent, working / "plan.json"
     try:
@@ -218,8 +246,9 @@ def settle(working: Path, encoder: Encoder, batch_size: int | None, shard_size: 
         ):
             if before != now:
                 raise WorkspaceError(
-                    f"The interrupted encoding of {workspace} ran with {name} {before}, this one would with {now}: run "
-                    f"again with {name} {before}, or delete {file.parent} to start over."
+                    f"The interrupted encoding of {workspace} ran with {name} {before}, this one"
+                    f" would with {now}: run again with {name} {before}, or delete {file.parent} to"
+                    " start over."
                 )
         return plan
     batch = batch_size or (32 if encoder.device.type == "cpu" else 256)
@@ -234,22 +263,30 @@ def _require_space(working: Path, needed: int) -> None:
     free = shutil.disk_usage(working).free
     if free < needed:
         raise AigiError(
-            f"Encoding into {working.parent} needs {needed / 2**30:,.2f} GiB more on its disk (shards, then the merged "
-            f"arrays), {free / 2**30:,.2f} GiB are free: free some space, or put the workspace on another disk."
+            f"Encoding into {working.parent} needs {needed / 2**30:,.2f} GiB more on its disk"
+            f" (shards, then the merged arrays), {free / 2**30:,.2f} GiB are free: free some space,"
+            " or put the workspace on another disk."
         )
 
 
 def _workers(encoder: Encoder) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return max(1, cores // 4) if encoder.device.type == "cpu" else min(16, cores)
 
 
 def _failed(failures: Sequence[Failure], root: Path) -> str:
-    shown = "; ".join(f"{failure.path!r}: {failure.reason}" for failure in failures[:FAILURES_SHOWN])
-    more = f"; and {len(failures) - FAILURES_SHOWN:,} more" if len(failures) > FAILURES_SHOWN else ""
+    shown = "; ".join(
+        f"{failure.path!r}: {failure.reason}" for failure in failures[:FAILURES_SHOWN]
+    )
+    more = (
+        f"; and {len(failures) - FAILURES_SHOWN:,} more" if len(failures) > FAILURES_SHOWN else ""
+    )
     return (
-        f"{len(failures):,} of the images below {root} could not be encoded ({shown}{more}): put them right and run the "
-        f"same command again, which computes only their shards, or ingest again to leave them out."
+        f"{len(failures):,} of the images below {root} could not be encoded ({shown}{more}): put"
+        " them right and run the same command again, which computes only their shards, or ingest"
+        " again to leave them out."
     )
 
 
@@ -293,5 +330,7 @@ def _gpu_use(device: torch.device) -> str:
         return ""
     try:
         return f", GPU {torch.cuda.utilization(device)}%"
-    except Exception:  # NVIDIA's management library may be missing or forbidden: no reason to stop encoding
+    except (
+        Exception
+    ):  # NVIDIA's management library may be missing or forbidden: no reason to stop encoding
         return ""

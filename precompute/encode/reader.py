@@ -20,7 +20,9 @@ from aigi_core.images import ImageError, load_rgb, read_bytes
 from precompute.pool import submit, worker_pool
 
 CHUNK = 32
-"""Images a task: enough that handing them over costs little, few enough that all workers share a batch."""
+"""Images a task: enough that handing them over costs little, few enough that all workers share a
+batch.
+"""
 
 
 class Wanted(NamedTuple):
@@ -39,7 +41,9 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ReadBatch:
-    """Pixels of a batch, in order; an image that failed is black there and named in ``failures``."""
+    """Pixels of a batch, in order; an image that failed is black there and named in
+    ``failures``.
+    """
 
     pixels: UInt8[np.ndarray, "B size size 3"]
     failures: list[Failure]
@@ -48,7 +52,8 @@ class ReadBatch:
 def read_batches(
     root: Path, batches: Iterable[Sequence[Wanted]], preprocessing: Preprocessing, workers: int
 ) -> Iterator[ReadBatch]:
-    """Read batches in order, a few chunks ahead of the consumer; ``workers`` 0 reads in this process.
+    """Read batches in order, a few chunks ahead of the consumer; ``workers`` 0 reads in this
+    process.
 
     Raises:
         AigiError: a reading process died.
@@ -69,8 +74,8 @@ def read_batches(
                 yield _joined(ahead.popleft())
         except BrokenProcessPool as error:
             raise AigiError(
-                "A process that reads images died, probably for lack of memory: run the same command again with "
-                "fewer --workers; what was finished is kept."
+                "A process that reads images died, probably for lack of memory: run the same"
+                " command again with fewer --workers; what was finished is kept."
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -82,7 +87,9 @@ def read(root: Path, batch: Sequence[Wanted], preprocessing: Preprocessing) -> R
     failures = []
     for i, wanted in enumerate(batch):
         try:
-            pixels[i] = preprocessing.pixels(load_rgb(_content(root, wanted)).image, key=wanted.sha256)
+            pixels[i] = preprocessing.pixels(
+                load_rgb(_content(root, wanted)).image, key=wanted.sha256
+            )
         except ImageError as error:
             failures.append(Failure(wanted.path, str(error)))
     return ReadBatch(pixels, failures)

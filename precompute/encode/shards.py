@@ -1,8 +1,10 @@
-"""The unit of work: a shard, an idempotent function from its description to one file beside its manifest.
+"""The unit of work: a shard, an idempotent function from its description to one file beside its
+manifest.
 
-A shard is done when ``NNNNNN.json`` names its key and the SHA-256 of ``NNNNNN.npz``; the key covers everything that
-shapes the bytes (images, weights, preprocessing, precision, device, and the batches in which images are computed).
-Any scheduler can map :func:`encode_shard` over shards, in any order and on several machines.
+A shard is done when ``NNNNNN.json`` names its key and the SHA-256 of ``NNNNNN.npz``; the key covers
+everything that shapes the bytes (images, weights, preprocessing, precision, device, and the batches
+in which images are computed). Any scheduler can map :func:`encode_shard` over shards, in any order
+and on several machines.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ class Shard:
 
     Attributes:
         start, stop: rows of the workspace's arrays.
-        table: all images of the workspace, columns path and content_hash; shared by all shards, so that a million
-            images are held once, as the columns of a table.
+        table: all images of the workspace, columns path and content_hash; shared by all shards, so
+            that a million images are held once, as the columns of a table.
         identity: what else shapes the result; see :func:`identity_of`.
     """
 
@@ -48,12 +50,17 @@ class Shard:
     def images(self) -> list[Wanted]:
         """What to read, one entry a row."""
         rows = self.table.iloc[self.start : self.stop]
-        return [Wanted(path, sha256) for path, sha256 in zip(rows["path"], rows["content_hash"], strict=True)]
+        return [
+            Wanted(path, sha256)
+            for path, sha256 in zip(rows["path"], rows["content_hash"], strict=True)
+        ]
 
     @property
     def key(self) -> str:
         """Digest of everything that shapes the shard's bytes; paths do not, contents do."""
-        return digest_of([dict(self.identity), self.batch_size, [image.sha256 for image in self.images]])
+        return digest_of(
+            [dict(self.identity), self.batch_size, [image.sha256 for image in self.images]]
+        )
 
     @property
     def batches(self) -> list[Sequence[Wanted]]:
@@ -77,7 +84,9 @@ def identity_of(encoder: Encoder) -> dict[str, str]:
     }
 
 
-def cut(table: pd.DataFrame, shard_size: int, batch_size: int, identity: Mapping[str, Any]) -> list[Shard]:
+def cut(
+    table: pd.DataFrame, shard_size: int, batch_size: int, identity: Mapping[str, Any]
+) -> list[Shard]:
     """Cut the images into shards of `shard_size` (the last may be shorter)."""
     return [
         Shard(index, start, min(start + shard_size, len(table)), batch_size, table, identity)
@@ -89,13 +98,19 @@ def is_done(shard: Shard, folder: Path) -> bool:
     """Whether the shard's file is there, whole and for this very shard."""
     try:
         manifest = json.loads(shard.manifest(folder).read_text("utf-8"))
-        return bool(manifest["key"] == shard.key and manifest["sha256"] == sha256_of(shard.file(folder)))
+        return bool(
+            manifest["key"] == shard.key and manifest["sha256"] == sha256_of(shard.file(folder))
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def encode_shard(
-    shard: Shard, encoder: Encoder, batches: Iterator[ReadBatch], folder: Path, tick: Callable[[int], None]
+    shard: Shard,
+    encoder: Encoder,
+    batches: Iterator[ReadBatch],
+    folder: Path,
+    tick: Callable[[int], None],
 ) -> list[Failure]:
     """Compute one shard and write it, whole or not at all.
 
@@ -131,7 +146,9 @@ def encode_shard(
     return failures
 
 
-def _store(shard: Shard, arrays: dict[str, np.ndarray], row: int, batch: EncodedBatch) -> list[Failure]:
+def _store(
+    shard: Shard, arrays: dict[str, np.ndarray], row: int, batch: EncodedBatch
+) -> list[Failure]:
     stop = row + len(batch.embedding)
     arrays["embeddings"][row:stop] = batch.embedding.cpu().numpy()
     arrays["heads"][:, :, row:stop] = batch.heads.half().cpu().numpy()
@@ -154,7 +171,12 @@ def _write(shard: Shard, arrays: dict[str, np.ndarray], folder: Path) -> None:
             np.savez(stream, allow_pickle=False, **arrays)
             stream.flush()
             os.fsync(stream.fileno())
-        about = {"key": shard.key, "start": shard.start, "stop": shard.stop, "sha256": sha256_of(temporary)}
+        about = {
+            "key": shard.key,
+            "start": shard.start,
+            "stop": shard.stop,
+            "sha256": sha256_of(temporary),
+        }
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)

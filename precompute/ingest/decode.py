@@ -1,4 +1,6 @@
-"""Open every file once, in several processes; a file that kills its decoder is left out like any other bad file."""
+"""Open every file once, in several processes; a file that kills its decoder is left out like any
+other bad file.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,26 @@ from precompute.pool import submit, worker_pool
 
 Facts = dict[str, Any]
 CHUNK = 32
-UNREAD: Facts = dict(width=0, height=0, format="", mode="", bytes=0, jpeg_quality=math.nan, has_metadata=False,
-                     content_hash="", preview_hash="", note="", left_out="")  # fmt: skip
+UNREAD: Facts = dict(
+    width=0,
+    height=0,
+    format="",
+    mode="",
+    bytes=0,
+    jpeg_quality=math.nan,
+    has_metadata=False,
+    content_hash="",
+    preview_hash="",
+    note="",
+    left_out="",
+)
 """Facts of a file that was not opened."""
 
 
 def facts_of(root: Path, path: str) -> Facts:
-    """What is recorded of one file; where it cannot be used, ``left_out`` says why and the rest is what was known."""
+    """What is recorded of one file; where it cannot be used, ``left_out`` says why and the rest is
+    what was known.
+    """
     try:
         content = read_bytes(root / path)
     except ImageError as error:
@@ -36,10 +51,15 @@ def facts_of(root: Path, path: str) -> Facts:
     except ImageError as error:
         return known | {"left_out": str(error)}
     return known | {
-        "width": loaded.width, "height": loaded.height, "format": loaded.format, "mode": loaded.mode,
-        "jpeg_quality": loaded.jpeg_quality, "has_metadata": loaded.has_metadata, "note": loaded.note,
+        "width": loaded.width,
+        "height": loaded.height,
+        "format": loaded.format,
+        "mode": loaded.mode,
+        "jpeg_quality": loaded.jpeg_quality,
+        "has_metadata": loaded.has_metadata,
+        "note": loaded.note,
         "preview_hash": preview_hash(loaded.image),
-    }  # fmt: skip
+    }
 
 
 def facts_of_all(
@@ -52,9 +72,15 @@ def facts_of_all(
 ) -> list[Facts]:
     """Facts of all files in the order of `paths`, whatever the number of processes."""
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
     facts: dict[str, Facts] = {}
-    with tqdm(total=len(paths), unit="image", desc="Reading", disable=None if progress else True) as bar:
+    with tqdm(
+        total=len(paths), unit="image", desc="Reading", disable=None if progress else True
+    ) as bar:
         if workers == 1 or len(paths) <= CHUNK:
             for path in paths:
                 facts[path] = read(root, path)

@@ -7,23 +7,48 @@ import re
 FAMILY_OF: tuple[tuple[str, str], ...] = (
     # Autoregressive and token models first: their names contain other families' words.
     (r"dall[- _.]?e?[- _.]?(mini|mega)|craiyon|^dall[- _.]?e$|^dalle?[- _.]?1", "autoregressive"),
-    (r"gpt[- _.]?(4o|image)|chatgpt|^parti([- _.]|$)|cogview|rudall|taming|llamagen|janus|emu3|^muse([- _.]|$)|^var([- _.]|$)", "autoregressive"),
+    (
+        (
+            r"gpt[- _.]?(4o|image)|chatgpt|^parti([-"
+            r" _.]|$)|cogview|rudall|taming|llamagen|janus|emu3|^muse([- _.]|$)|^var([- _.]|$)"
+        ),
+        "autoregressive",
+    ),
     # Diffusion, latent or in pixels.
-    (r"diff|^sd([- _.\d]|$)|sdxl|sdv\d|(^|[- _.])sd[- _.]?\d|^ldm|^adm|^glide?([- _.\d]|$)|ddpm|ddim|pndm|^edm", "diffusion"),
-    (r"midjourney|^mj|dall[- _.]?e?[- _.]?[23]|imagen(?!et)|vq[- _.]?dm|vqdm|wukong|kandinsky|pixart|flux|firefly", "diffusion"),
-    (r"deepfloyd|^if([- _.]|$)|playground|wuerstchen|wurstchen|^dit([- _.]|$)|^guided|ideogram|dreamlike|lcm", "diffusion"),
+    (
+        (
+            r"diff|^sd([- _.\d]|$)|sdxl|sdv\d|(^|[- _.])sd[- _.]?\d|^ldm|^adm|^glide?([-"
+            r" _.\d]|$)|ddpm|ddim|pndm|^edm"
+        ),
+        "diffusion",
+    ),
+    (
+        (
+            r"midjourney|^mj|dall[- _.]?e?[- _.]?[23]|imagen(?!et)|vq[-"
+            r" _.]?dm|vqdm|wukong|kandinsky|pixart|flux|firefly"
+        ),
+        "diffusion",
+    ),
+    (
+        (
+            r"deepfloyd|^if([- _.]|$)|playground|wuerstchen|wurstchen|^dit([-"
+            r" _.]|$)|^guided|ideogram|dreamlike|lcm"
+        ),
+        "diffusion",
+    ),
     # Adversarial: whatever is called something-GAN, and those of CNNDetection that are not.
     (r"gan(?![a-z])|gansformer|pix2pix|spade|whichfaceisreal|^gan", "gan"),
-)  # fmt: skip
+)
 """Pattern, searched in the lower-case name, and family; the first that matches decides."""
 
 
 def family_of(generator: str) -> str:
-    """``gan``, ``diffusion`` or ``autoregressive`` where the name tells, otherwise ``other`` (deepfake, CRN, IMLE, ...).
+    """``gan``, ``diffusion`` or ``autoregressive`` where the name tells, otherwise ``other``
+    (deepfake, CRN, IMLE, ...).
 
     Example:
-        >>> family_of("stylegan2-ffhq"), family_of("stable_diffusion_v_1_4"), family_of("dalle-mini"), family_of("san")
-        ('gan', 'diffusion', 'autoregressive', 'other')
+        >>> [family_of(name) for name in ("stylegan2-ffhq", "sd_v_1_4", "dalle-mini", "san")]
+        ['gan', 'diffusion', 'autoregressive', 'other']
     """
     name = generator.strip().lower()
     return next((family for pattern, family in FAMILY_OF if re.search(pattern, name)), "other")

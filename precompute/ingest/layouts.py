@@ -1,6 +1,7 @@
 """Which files there are, and what their folders say about label, generator, pool and split.
 
-A layout is a function from all folders that hold files to a :class:`Place` each; a new one is a function and a line in
+A layout is a function from all folders that hold files to a :class:`Place` each; a new one is a
+function and a line in
 :data:`LAYOUTS`.
 """
 
@@ -21,9 +22,15 @@ from precompute.ingest.listing import read_listing
 UNKNOWN = -1
 """Label of a file about which the layout says nothing; such rows are always left out."""
 SPLIT_OF = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
 CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "ehthumbs.db"})
 LISTINGS = ("manifest.csv", "manifest.parquet")
 
@@ -32,7 +39,9 @@ Folder = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Place:
-    """What a folder says of the files in it; ``split`` is empty where the data set has none of its own."""
+    """What a folder says of the files in it; ``split`` is empty where the data set has none of its
+    own.
+    """
 
     label: int
     generator: str
@@ -45,8 +54,8 @@ class Candidates:
     """Files with what is known of them before they are opened.
 
     Attributes:
-        table: columns path, label, generator, family, pool, group, split (the data set's own), source_url, caption,
-            note, left_out, and a manifest's further columns; sorted by path.
+        table: columns path, label, generator, family, pool, group, split (the data set's own),
+            source_url, caption, note, left_out, and a manifest's further columns; sorted by path.
         layout: name of the layout that was used.
         why: one sentence on what decided it.
         notes: sentences on what was passed over.
@@ -62,37 +71,63 @@ def find_candidates(root: Path, layout: str = "auto", manifest: Path | None = No
     """List the files of a data set and name their label and generator.
 
     Raises:
-        AigiError: no folder, no files, a manifest that does not hold, no layout that fits, or more than one.
+        AigiError: no folder, no files, a manifest that does not hold, no layout that fits, or more
+            than one.
     """
     if not root.is_dir():
         raise AigiError(
-            f"Expected a folder of images, but {root} {'is a file' if root.exists() else 'does not exist'}."
+            f"Expected a folder of images, but {root}"
+            f" {'is a file' if root.exists() else 'does not exist'}."
         )
     if manifest is not None and layout not in ("auto", "manifest"):
         raise AigiError(f"A manifest was given beside --layout {layout}: choose one of the two.")
-    listings = [manifest] if manifest is not None else [root / name for name in LISTINGS if (root / name).is_file()]
+    listings = (
+        [manifest]
+        if manifest is not None
+        else [root / name for name in LISTINGS if (root / name).is_file()]
+    )
     if layout == "manifest" or manifest is not None:
         if len(listings) != 1:
             found = "both" if listings else "neither"
-            raise AigiError(f"{root} has {found} of {' and '.join(LISTINGS)}: name the one to use with --manifest.")
+            raise AigiError(
+                f"{root} has {found} of {' and '.join(LISTINGS)}: name the one to use with"
+                " --manifest."
+            )
         why = "it was asked for" if manifest is None else "a manifest was given"
         return _listed(root, listings[0], why)
     paths, notes = walk(root)
     if not paths:
         raise AigiError(f"The folder {root} holds no files: expected images in it, {EXPECTED}.")
     folders = Counter(tuple(path.split("/")[:-1]) for path in paths)
-    fits = {name: fit for name, parse in LAYOUTS.items() if (fit := parse(folders, root.resolve().name))}
+    fits = {
+        name: fit for name, parse in LAYOUTS.items() if (fit := parse(folders, root.resolve().name))
+    }
     if layout == "auto":
-        complete = {name: fit for name, fit in fits.items() if {place.label for place in fit.values()} == {REAL, FAKE}}
+        complete = {
+            name: fit
+            for name, fit in fits.items()
+            if {place.label for place in fit.values()} == {REAL, FAKE}
+        }
         options = [f"manifest ({file.name})" for file in listings]
-        options += [f"{name} ({_explained(fit, folders):,} of {len(paths):,} files)" for name, fit in complete.items()]
+        options += [
+            f"{name} ({_explained(fit, folders):,} of {len(paths):,} files)"
+            for name, fit in complete.items()
+        ]
         if len(options) > 1:
-            raise AigiError(f"The layout of {root} is ambiguous: {', '.join(options)} all fit; choose with --layout.")
+            raise AigiError(
+                f"The layout of {root} is ambiguous: {', '.join(options)} all fit; choose with"
+                " --layout."
+            )
         if listings:
-            return _listed(root, listings[0], f"the folder holds {listings[0].name} and no other layout fits")
+            return _listed(
+                root, listings[0], f"the folder holds {listings[0].name} and no other layout fits"
+            )
         fits = complete or fits
         if len(fits) != 1:
-            seen = ", ".join(sorted({shown(folder[0]) + "/" for folder in folders if folder})[:8]) or "files only"
+            seen = (
+                ", ".join(sorted({shown(folder[0]) + "/" for folder in folders if folder})[:8])
+                or "files only"
+            )
             raise AigiError(f"No layout fits {root} (at its top: {seen}): expected {EXPECTED}.")
         layout = next(iter(fits))
     elif layout not in fits:
@@ -120,9 +155,20 @@ def _placed(paths: list[str], fit: Mapping[Folder, Place], layout: str) -> pd.Da
         if _undecodable(path):
             path, left_out = _escaped(path), "unreadable: its name is not valid Unicode"
         rows.append(
-            dict(path=path, label=known.label, generator=known.generator, family="", pool=known.pool, group="",
-                 split=known.split, source_url="", caption="", note="", left_out=left_out)
-        )  # fmt: skip
+            dict(
+                path=path,
+                label=known.label,
+                generator=known.generator,
+                family="",
+                pool=known.pool,
+                group="",
+                split=known.split,
+                source_url="",
+                caption="",
+                note="",
+                left_out=left_out,
+            )
+        )
     return pd.DataFrame(rows).sort_values("path", ignore_index=True)
 
 
@@ -135,15 +181,21 @@ def _escaped(path: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A name as it may be printed: control characters and lone surrogates escaped, the rest as it is."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    """A name as it may be printed: control characters and lone surrogates escaped, the rest as it
+    is.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in text
+    )
 
 
 def walk(root: Path) -> tuple[list[str], tuple[str, ...]]:
-    """Every file below a folder, relative, with '/' between parts, sorted; and notes on what was not entered.
+    """Every file below a folder, relative, with '/' between parts, sorted; and notes on what was
+    not entered.
 
-    Hidden entries and a desktop's clutter are skipped. Symbolic links are followed, except into a folder that
-    contains them.
+    Hidden entries and a desktop's clutter are skipped. Symbolic links are followed, except into a
+    folder that contains them.
     """
     found: list[str] = []
     hidden, loops, closed = 0, [], []
@@ -175,7 +227,10 @@ def walk(root: Path) -> tuple[list[str], tuple[str, ...]]:
     if hidden:
         notes.append(f"{hidden:,} hidden entries were skipped.")
     if loops:
-        notes.append(f"{len(loops):,} links into a folder above themselves were not followed: {_some(loops)}.")
+        notes.append(
+            f"{len(loops):,} links into a folder above themselves were not followed:"
+            f" {_some(loops)}."
+        )
     if closed:
         notes.append(f"{len(closed):,} folders could not be listed: {_some(closed)}.")
     return sorted(found), tuple(notes)
@@ -195,8 +250,11 @@ class _Parsed:
     split: str
 
 
-def _parse(folders: Iterable[Folder], markers: Mapping[str, int], last: bool = False) -> dict[Folder, _Parsed]:
-    """Find the folder that names the label, and split folders: those whose siblings all are called after splits.
+def _parse(
+    folders: Iterable[Folder], markers: Mapping[str, int], last: bool = False
+) -> dict[Folder, _Parsed]:
+    """Find the folder that names the label, and split folders: those whose siblings all are called
+    after splits.
 
     The second condition matters: ``train`` is also one of the twenty LSUN classes of CNNDetection.
     """
@@ -230,21 +288,47 @@ def _parse(folders: Iterable[Folder], markers: Mapping[str, int], last: bool = F
 def folders_layout(folders: Iterable[Folder], root_name: str) -> dict[Folder, Place]:
     """``[<pool>/]real/`` beside ``[<pool>/]fake/<generator>/``, with split folders anywhere."""
     return {
-        folder: Place(p.label, p.after[0] if p.label == FAKE else "", "/".join(p.before) or "all", p.split)
+        folder: Place(
+            p.label, p.after[0] if p.label == FAKE else "", "/".join(p.before) or "all", p.split
+        )
         for folder, p in _parse(folders, {"real": REAL, "fake": FAKE}).items()
         if p.label == REAL or p.after
     }
 
 
 LSUN = frozenset(
-    {"airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
-     "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"}
-)  # fmt: skip
-"""Classes on which CNNDetection trains ProGAN; its training folders name them and not the generator."""
+    {
+        "airplane",
+        "bicycle",
+        "bird",
+        "boat",
+        "bottle",
+        "bus",
+        "car",
+        "cat",
+        "chair",
+        "cow",
+        "diningtable",
+        "dog",
+        "horse",
+        "motorbike",
+        "person",
+        "pottedplant",
+        "sheep",
+        "sofa",
+        "train",
+        "tvmonitor",
+    }
+)
+"""Classes on which CNNDetection trains ProGAN; its training folders name them and not the
+generator.
+"""
 
 
 def cnndetection_layout(folders: Iterable[Folder], root_name: str) -> dict[Folder, Place]:
-    """``<generator>/[<class>/]0_real|1_fake`` (CNNDetection, UniversalFakeDetect); each generator is its own pool."""
+    """``<generator>/[<class>/]0_real|1_fake`` (CNNDetection, UniversalFakeDetect); each generator
+    is its own pool.
+    """
     parsed = _parse(folders, {"0_real": REAL, "1_fake": FAKE}, last=True)
     tops: defaultdict[str, set[str]] = defaultdict(set)
     for p in parsed.values():
@@ -276,4 +360,8 @@ SHAPES = {
     "cnndetection": "<generator>/[<class>/]0_real|1_fake",
     "genimage": "<generator>/[train|val/]nature|ai",
 }
-EXPECTED = "either " + ", or ".join(SHAPES.values()) + f", or a manifest ({' or '.join(LISTINGS)}, or --manifest FILE)"
+EXPECTED = (
+    "either "
+    + ", or ".join(SHAPES.values())
+    + f", or a manifest ({' or '.join(LISTINGS)}, or --manifest FILE)"
+)

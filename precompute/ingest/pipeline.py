@@ -1,4 +1,6 @@
-"""List, open, compare, divide: from a folder to a validated table of images and a record of what was decided."""
+"""List, open, compare, divide: from a folder to a validated table of images and a record of what
+was decided.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ STRATUM = ["pool", "label", "generator"]
 
 @dataclass(frozen=True, eq=False)
 class Ingested:
-    """A validated table of images, those left out included, and what ``workspace.json`` records of its making."""
+    """A validated table of images, those left out included, and what ``workspace.json`` records of
+    its making.
+    """
 
     images: pd.DataFrame
     record: dict[str, Any]
@@ -40,21 +44,31 @@ def ingest(
     workers: int | None = None,
     progress: bool = True,
 ) -> Ingested:
-    """Read a folder of images into a table whose rows and splits depend on content, names and seed only.
+    """Read a folder of images into a table whose rows and splits depend on content, names and seed
+    only.
 
     Raises:
-        AigiError: no layout fits, no usable image, a class missing, a generator with too few images.
+        AigiError: no layout fits, no usable image, a class missing, a generator with too few
+            images.
     """
     if not (0 <= val < 1 and 0 < test < 1 and val + test < 1):
-        raise AigiError(f"Expected shares with 0 <= val, 0 < test and val + test < 1, got val {val} and test {test}.")
+        raise AigiError(
+            f"Expected shares with 0 <= val, 0 < test and val + test < 1, got val {val} and test"
+            f" {test}."
+        )
     if min_images < 3 or (workers is not None and workers < 1):
-        raise AigiError("Expected --min-images of at least 3 (one a split) and --workers of at least 1.")
+        raise AigiError(
+            "Expected --min-images of at least 3 (one a split) and --workers of at least 1."
+        )
     found = find_candidates(root, layout, manifest)
     table = _opened(found.table, root, workers, progress)
     kept = table["left_out"] == ""
     if not kept.any():
         reasons = _counted(table.loc[~kept, "left_out"])
-        raise AigiError(f"None of the {len(table):,} files in {root} can be used ({_joined(reasons)}): check --images.")
+        raise AigiError(
+            f"None of the {len(table):,} files in {root} can be used ({_joined(reasons)}): check"
+            " --images."
+        )
     unnamed = (table["label"] == FAKE) & (table["family"] == "")
     table["family"] = table["family"].mask(unnamed, table["generator"].map(family_of))
     offered = found.table[(found.table["label"] == FAKE) & (found.table["left_out"] == "")]
@@ -70,28 +84,40 @@ def ingest(
     _require_enough(table, wanted, min_images)
     content = table["content_hash"].where(table["format"] != "", "")  # two empty files are no tie
     component = pd.Series(
-        components(table["path"].tolist(), table["group"].tolist(), content.tolist()), index=table.index, dtype=str
+        components(table["path"].tolist(), table["group"].tolist(), content.tolist()),
+        index=table.index,
+        dtype=str,
     )
     table["group"] = _group_names(component, table["group"])
-    table["split"] = _divide(table, component, own, {"train": 1 - val - test, "val": val, "test": test}, seed)
+    table["split"] = _divide(
+        table, component, own, {"train": 1 - val - test, "val": val, "test": test}, seed
+    )
     duplicates["leaks"] = int(table["left_out"].str.startswith("leak").sum())
     if not (own != "").any():
-        _require_every_split(table, [name for name, share in (("train", 1), ("val", val), ("test", test)) if share])
+        _require_every_split(
+            table, [name for name, share in (("train", 1), ("val", val), ("test", test)) if share]
+        )
     else:
         notes += _gaps(table)
     table.loc[table["left_out"] != "", "split"] = ""
     images = validate_images(table)
-    return Ingested(images, _record(images, found, notes, duplicates, val=val, test=test, seed=seed, least=min_images))
+    return Ingested(
+        images,
+        _record(images, found, notes, duplicates, val=val, test=test, seed=seed, least=min_images),
+    )
 
 
 def _opened(table: pd.DataFrame, root: Path, workers: int | None, progress: bool) -> pd.DataFrame:
-    """Candidates with the measured columns; a note or reason of the manifest stays in front of the measured one."""
+    """Candidates with the measured columns; a note or reason of the manifest stays in front of the
+    measured one.
+    """
     to_open = table["left_out"] == ""
     facts = pd.DataFrame([UNREAD] * len(table), index=table.index, columns=list(UNREAD))
     read = facts_of_all(root, list(table.loc[to_open, "path"]), workers, progress=progress)
     facts.loc[to_open] = pd.DataFrame(read, index=table.index[to_open], columns=list(UNREAD))
     facts["note"] = [
-        "; ".join(filter(None, pair)) for pair in zip(table["note"], facts["note"].astype(str), strict=True)
+        "; ".join(filter(None, pair))
+        for pair in zip(table["note"], facts["note"].astype(str), strict=True)
     ]
     facts["left_out"] = table["left_out"].where(~to_open, facts["left_out"])
     joined = pd.concat([table.drop(columns=["note", "left_out"]), facts], axis=1)
@@ -99,35 +125,55 @@ def _opened(table: pd.DataFrame, root: Path, workers: int | None, progress: bool
 
 
 def _own_splits(table: pd.DataFrame, found: Candidates) -> tuple[pd.Series, list[str]]:
-    """The data set's own splits as they are used here ("" where it has none), and what was made of them."""
+    """The data set's own splits as they are used here ("" where it has none), and what was made of
+    them.
+    """
     own = table["split"].copy()
     present = set(own[table["left_out"] == ""]) - {""}
     if found.layout != "manifest" and len(present) == 1:
         return own.mask(own != "", ""), [
-            f"The only split folder is {present.pop()!r}: it divides nothing, so the images were divided anew."
+            f"The only split folder is {present.pop()!r}: it divides nothing, so the images were"
+            " divided anew."
         ]
     if present == {"train", "val"}:
         return own.replace({"val": "test"}), [
-            "The data set has train and val but no test: its val is used as test, and val is drawn from its train."
+            "The data set has train and val but no test: its val is used as test, and val is drawn"
+            " from its train."
         ]
     if present:
-        return own, [f"The data set's own split was kept ({', '.join(s for s in SPLITS if s in present)})."]
+        return own, [
+            f"The data set's own split was kept ({', '.join(s for s in SPLITS if s in present)})."
+        ]
     return own, []
 
 
 def _find_duplicates(table: pd.DataFrame) -> dict[str, Any]:
-    """How many usable files share their bytes with another, and what they then differ in; with examples."""
+    """How many usable files share their bytes with another, and what they then differ in; with
+    examples.
+    """
     kept = table[(table["left_out"] == "")]
     twins = kept[kept["content_hash"].duplicated(keep=False)]
     by_hash = twins.groupby("content_hash")
-    differs = {name: int(by_hash[name].transform("nunique").gt(1).sum()) for name in ("label", "pool", "generator")}
-    examples = [group["path"].tolist()[:3] for _, group in sorted(by_hash, key=lambda pair: pair[1]["path"].min())]
-    return {"files": len(twins), "across_labels": differs["label"], "across_pools": differs["pool"],
-            "across_generators": differs["generator"], "examples": examples[:5]}  # fmt: skip
+    differs = {
+        name: int(by_hash[name].transform("nunique").gt(1).sum())
+        for name in ("label", "pool", "generator")
+    }
+    examples = [
+        group["path"].tolist()[:3]
+        for _, group in sorted(by_hash, key=lambda pair: pair[1]["path"].min())
+    ]
+    return {
+        "files": len(twins),
+        "across_labels": differs["label"],
+        "across_pools": differs["pool"],
+        "across_generators": differs["generator"],
+        "examples": examples[:5],
+    }
 
 
 def _leave_out_duplicates(table: pd.DataFrame, own: pd.Series) -> None:
-    """Leave out all copies of a file whose label is contradicted, and all but one within a pool and generator.
+    """Leave out all copies of a file whose label is contradicted, and all but one within a pool and
+    generator.
 
     The copy in the data set's test split is the one that stays, otherwise the first by path.
     """
@@ -143,21 +189,29 @@ def _leave_out_duplicates(table: pd.DataFrame, own: pd.Series) -> None:
         ]
     alike = twins[~contradicted].groupby(["content_hash", *STRATUM])["path"]
     copies = twins.loc[~contradicted, "path"] != (stays := alike.transform("first"))
-    table.loc[copies.index[copies], "left_out"] = [f"duplicate: same bytes as {path!r}" for path in stays[copies]]
+    table.loc[copies.index[copies], "left_out"] = [
+        f"duplicate: same bytes as {path!r}" for path in stays[copies]
+    ]
 
 
 def _require_both_classes(table: pd.DataFrame) -> None:
     labels = table.loc[table["left_out"] == "", "label"]
-    for label, what, more in ((FAKE, "fake", "images of a generator"), (REAL, "real", "photographs")):
+    for label, what, more in (
+        (FAKE, "fake", "images of a generator"),
+        (REAL, "real", "photographs"),
+    ):
         if not (labels == label).any():
             raise AigiError(
-                f"There are no usable {what} images, only {len(labels):,} others: add {more} to compare with."
+                f"There are no usable {what} images, only {len(labels):,} others: add {more} to"
+                " compare with."
             )
 
 
 def _leave_out_unused_pools(table: pd.DataFrame, used: set[str]) -> None:
     unused = (table["left_out"] == "") & ~table["pool"].isin(used)
-    table.loc[unused, "left_out"] = "unused: no generator has fakes in the pool " + table.loc[unused, "pool"]
+    table.loc[unused, "left_out"] = (
+        "unused: no generator has fakes in the pool " + table.loc[unused, "pool"]
+    )
 
 
 def _require_enough(table: pd.DataFrame, wanted: pd.DataFrame, least: int) -> None:
@@ -179,21 +233,29 @@ def _require_enough(table: pd.DataFrame, wanted: pd.DataFrame, least: int) -> No
     if short:
         dropped = _joined(_counted(table.loc[table["left_out"] != "", "left_out"]))
         raise AigiError(
-            f"Too few usable images, at least {least} are needed: {'; '.join(short)}. Add images, take these out, or "
-            f"lower --min-images" + (f" (left out so far: {dropped})." if dropped else ".")
+            f"Too few usable images, at least {least} are needed: {'; '.join(short)}. Add images,"
+            " take these out, or lower --min-images"
+            + (f" (left out so far: {dropped})." if dropped else ".")
         )
 
 
 def _group_names(component: pd.Series, given: pd.Series) -> pd.Series:
     """One name a component: the least group name it was given, else its least path."""
     named = given[given != ""].groupby(component).min().to_dict()
-    return pd.Series([named.get(name, name) for name in component], index=component.index, dtype=str)
+    return pd.Series(
+        [named.get(name, name) for name in component], index=component.index, dtype=str
+    )
 
 
 def _divide(
-    table: pd.DataFrame, component: pd.Series, own: pd.Series, fractions: dict[str, float], seed: int
+    table: pd.DataFrame,
+    component: pd.Series,
+    own: pd.Series,
+    fractions: dict[str, float],
+    seed: int,
 ) -> pd.Series:
-    """Splits of all kept rows; rows that would let a component straddle the data set's own splits are left out.
+    """Splits of all kept rows; rows that would let a component straddle the data set's own splits
+    are left out.
 
     Where the data set has a train and a test split but no val, val is drawn from its train.
     """
@@ -207,15 +269,22 @@ def _divide(
         for group, where in zip(table.loc[leak, "group"], split[leak], strict=True)
     ]
     kept &= ~leak
-    strata = pd.Series(list(table[STRATUM].itertuples(index=False, name=None)), index=table.index, dtype=object)
+    strata = pd.Series(
+        list(table[STRATUM].itertuples(index=False, name=None)), index=table.index, dtype=object
+    )
 
     def draw(rows: pd.Series, shares: dict[str, float]) -> None:
         chosen = assign(list(component[rows]), list(strata[rows]), shares, seed)
         split[rows] = component[rows].map(chosen)
 
     if len(held) and "val" not in held.values() and fractions["val"]:
-        draw(kept & (split == "train"), {"train": 1 - fractions["val"] / (1 - fractions["test"]),
-                                         "val": fractions["val"] / (1 - fractions["test"])})  # fmt: skip
+        draw(
+            kept & (split == "train"),
+            {
+                "train": 1 - fractions["val"] / (1 - fractions["test"]),
+                "val": fractions["val"] / (1 - fractions["test"]),
+            },
+        )
     draw(kept & ~component.isin(list(held)), fractions)
     return split
 
@@ -223,8 +292,8 @@ def _divide(
 def _require_every_split(table: pd.DataFrame, splits: list[str]) -> None:
     for name, part, group in _missing(table, splits):
         raise AigiError(
-            f"{name} has no images in the split {part}: its images form only {group} groups that must not be "
-            f"divided; add images of other groups, or take it out."
+            f"{name} has no images in the split {part}: its images form only {group} groups that"
+            " must not be divided; add images of other groups, or take it out."
         )
 
 
@@ -234,14 +303,22 @@ def _gaps(table: pd.DataFrame) -> list[str]:
 
 
 def _missing(table: pd.DataFrame, splits: list[str]) -> list[tuple[str, str, int]]:
-    """Generators, and pools' real images, that have no images in a split; with their number of groups."""
+    """Generators, and pools' real images, that have no images in a split; with their number of
+    groups.
+    """
     kept = table[table["left_out"] == ""]
     result = []
     for (pool, label, generator), part in kept.groupby(STRATUM):
         name = (
-            f"Generator {generator!r} in the pool {pool!r}" if label == FAKE else f"The real part of the pool {pool!r}"
+            f"Generator {generator!r} in the pool {pool!r}"
+            if label == FAKE
+            else f"The real part of the pool {pool!r}"
         )
-        result += [(name, split, part["group"].nunique()) for split in splits if split not in set(part["split"])]
+        result += [
+            (name, split, part["group"].nunique())
+            for split in splits
+            if split not in set(part["split"])
+        ]
     return result
 
 
@@ -278,7 +355,8 @@ def _record(
         "kept": len(kept),
         "left_out": _counted(images.loc[images["left_out"] != "", "left_out"]),
         "generators": [
-            {"generator": g, "family": f, "pool": p, **row(FAKE, g, p)} for g, f, p in fakes.itertuples(index=False)
+            {"generator": g, "family": f, "pool": p, **row(FAKE, g, p)}
+            for g, f, p in fakes.itertuples(index=False)
         ],
         "pools": [{"pool": pool, **row(REAL, "", pool)} for pool in sorted(set(kept["pool"]))],
         "duplicates": duplicates,

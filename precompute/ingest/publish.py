@@ -1,4 +1,6 @@
-"""Write an ingest into a workspace: atomically, and never over features that belong to another table."""
+"""Write an ingest into a workspace: atomically, and never over features that belong to another
+table.
+"""
 
 from __future__ import annotations
 
@@ -33,17 +35,27 @@ def check_destination(out: Path, images: Path) -> Iterator[None]:
     """Hold the workspace for writing, once it is sure that the place is one.
 
     Raises:
-        WorkspaceError: the place is a file, another folder full of things, inside the images, or held by another.
+        WorkspaceError: the place is a file, another folder full of things, inside the images, or
+            held by another.
     """
     if out.exists() and not out.is_dir():
-        raise WorkspaceError(f"Expected a folder for the workspace, but {out} is a file: choose another --out.")
+        raise WorkspaceError(
+            f"Expected a folder for the workspace, but {out} is a file: choose another --out."
+        )
     if out.resolve().is_relative_to(images.resolve()):
-        raise WorkspaceError(f"The workspace {out} would lie inside the images {images}: choose another --out.")
+        raise WorkspaceError(
+            f"The workspace {out} would lie inside the images {images}: choose another --out."
+        )
     if out.is_dir() and not (out / MANIFEST).is_file():
-        other = sorted(entry.name for entry in out.iterdir() if entry.name != IMAGES and not entry.name.startswith("."))
+        other = sorted(
+            entry.name
+            for entry in out.iterdir()
+            if entry.name != IMAGES and not entry.name.startswith(".")
+        )
         if other:
             raise WorkspaceError(
-                f"{out} holds other things ({shown(other[0])}, ...) and is no workspace: choose a new folder for --out."
+                f"{out} holds other things ({shown(other[0])}, ...) and is no workspace: choose a"
+                " new folder for --out."
             )
     new = not out.exists()
     try:
@@ -56,7 +68,9 @@ def check_destination(out: Path, images: Path) -> Iterator[None]:
             out.rmdir()
 
 
-def publish(result: Ingested, out: Path, *, name: str | None, image_root: Path | None, hint: str) -> str:
+def publish(
+    result: Ingested, out: Path, *, name: str | None, image_root: Path | None, hint: str
+) -> str:
     """Write ``images.parquet`` and ``workspace.json``; returns a sentence on what was done.
 
     The same images leave an encoded workspace as it is; its record, name and image root may change.
@@ -68,16 +82,28 @@ def publish(result: Ingested, out: Path, *, name: str | None, image_root: Path |
     result.images.to_parquet(buffer, index=False)
     content = buffer.getvalue()
     old = read_manifest(out) if (out / MANIFEST).is_file() else None
-    same = old is not None and old["files"].get(IMAGES, {}).get("sha256") == sha256(content).hexdigest()
+    same = (
+        old is not None
+        and old["files"].get(IMAGES, {}).get("sha256") == sha256(content).hexdigest()
+    )
     if old is not None and old.get("encoder") and not same:
         raise WorkspaceError(
-            f"The workspace {out} is encoded, and this ingest would change its images ({_difference(out, result.images)}): "
-            f"choose another --out, or delete {out} first."
+            f"The workspace {out} is encoded, and this ingest would change its images"
+            f" ({_difference(out, result.images)}): choose another --out, or delete {out} first."
         )
-    base: dict[str, Any] = old if old is not None and same else {
-        "schema_version": SCHEMA_VERSION, "encoder": None, "text": {}, "tools": tool_versions()
-    }  # fmt: skip
-    write_needed = not same or not (out / IMAGES).is_file() or (out / IMAGES).read_bytes() != content
+    base: dict[str, Any] = (
+        old
+        if old is not None and same
+        else {
+            "schema_version": SCHEMA_VERSION,
+            "encoder": None,
+            "text": {},
+            "tools": tool_versions(),
+        }
+    )
+    write_needed = (
+        not same or not (out / IMAGES).is_file() or (out / IMAGES).read_bytes() != content
+    )
     if write_needed:
         write_atomic(out / IMAGES, content)
     manifest = base | {
@@ -90,11 +116,16 @@ def publish(result: Ingested, out: Path, *, name: str | None, image_root: Path |
     if image_root is not None:
         manifest["image_root"] = str(image_root)
     if manifest == old and not write_needed:
-        return f"Nothing changed: {out} already holds exactly these {result.record['kept']:,} images."
+        return (
+            f"Nothing changed: {out} already holds exactly these {result.record['kept']:,} images."
+        )
     write_manifest(out, manifest)
     if same:
         return f"The images of {out} are unchanged; its record was brought up to date."
-    return f"Wrote {out}: {result.record['kept']:,} images; next: python -m precompute encode --workspace {out} ..."
+    return (
+        f"Wrote {out}: {result.record['kept']:,} images; next: python -m precompute encode"
+        f" --workspace {out} ..."
+    )
 
 
 def _difference(out: Path, new: pd.DataFrame) -> str:

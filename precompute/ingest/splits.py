@@ -1,4 +1,6 @@
-"""Splits by group, stratified, the same on every machine: a pure function of names, strata, fractions and a seed."""
+"""Splits by group, stratified, the same on every machine: a pure function of names, strata,
+fractions and a seed.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,12 @@ def components(*keys: Sequence[str]) -> list[str]:
     """Rows that share any key, directly or through others, and one name for each such component.
 
     Args:
-        keys: one or more columns of N strings (paths, groups, hashes); an empty string ties to nothing. The first
-            column must be filled.
+        keys: one or more columns of N strings (paths, groups, hashes); an empty string ties to
+            nothing. The first column must be filled.
 
     Returns:
-        For each row the least name of its component's first column, so that the result does not depend on order.
+        For each row the least name of its component's first column, so that the result does not
+        depend on order.
     """
     parent: dict[str, str] = {}
 
@@ -44,8 +47,9 @@ def assign(
 ) -> dict[str, str]:
     """Give each component one split, each stratum close to the wanted fractions.
 
-    Components of several rows go, in an order drawn from the seed, where their strata are relatively emptiest;
-    single rows then fill each stratum's quotas exactly. Depends on names, strata and seed only, not on row order.
+    Components of several rows go, in an order drawn from the seed, where their strata are
+    relatively emptiest; single rows then fill each stratum's quotas exactly. Depends on names,
+    strata and seed only, not on row order.
 
     Args:
         names: [N] component of each row. strata: [N] what to balance (pool, label, generator).
@@ -69,14 +73,18 @@ def assign(
             continue
 
         def emptiness(split: str, counts: Counter[Hashable] = counts) -> float:
-            return sum(n * quota[s][split] / max(wanted[s][split], 1) for s, n in sorted(counts.items(), key=repr))
+            return sum(
+                n * quota[s][split] / max(wanted[s][split], 1)
+                for s, n in sorted(counts.items(), key=repr)
+            )
 
         split = max((split for split in SPLITS if fractions.get(split, 0) > 0), key=emptiness)
         chosen[name] = split
         for stratum, n in counts.items():
             quota[stratum][split] -= n
     for stratum, single in singles.items():
-        # Groups may have overfilled a split: what it has too much, the fullest of the others go without.
+        # Groups may have overfilled a split: what it has too much, the fullest of the others go
+        # without.
         free = {split: max(0, left) for split, left in quota[stratum].items()}
         while sum(free.values()) > len(single):
             free[max(free, key=free.__getitem__)] -= 1
@@ -86,9 +94,13 @@ def assign(
 
 
 def _quotas(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers near the fractions that sum to n; a split that is wanted gets at least one where n allows it."""
+    """Whole numbers near the fractions that sum to n; a split that is wanted gets at least one
+    where n allows it.
+    """
     quotas = {}
     for split in SPLITS[1:]:
         share = fractions.get(split, 0.0)
-        quotas[split] = max(round(n * share), 1) if share > 0 and n >= len(SPLITS) else round(n * share)
+        quotas[split] = (
+            max(round(n * share), 1) if share > 0 and n >= len(SPLITS) else round(n * share)
+        )
     return {SPLITS[0]: n - sum(quotas.values()), **quotas}

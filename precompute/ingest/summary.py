@@ -13,7 +13,9 @@ EXAMPLES = 10
 
 
 def summary(images: pd.DataFrame, record: dict[str, Any]) -> str:
-    """What was decided, how many images each generator and pool has, and what was left out, with reasons."""
+    """What was decided, how many images each generator and pool has, and what was left out, with
+    reasons.
+    """
     left_out = images[images["left_out"] != ""]
     lines = [
         f"Layout: {record['layout']}, because {shown(record['why'])}.",
@@ -35,16 +37,24 @@ def summary(images: pd.DataFrame, record: dict[str, Any]) -> str:
             ]
     noted = images.loc[(images["left_out"] == "") & (images["note"] != ""), "note"]
     if len(noted):
-        counts = noted.str.split("; ").explode().str.replace(r"\d+ ", "n ", regex=True).value_counts(sort=False)
+        counts = (
+            noted.str.split("; ")
+            .explode()
+            .str.replace(r"\d+ ", "n ", regex=True)
+            .value_counts(sort=False)
+        )
         kinds_of_note = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
-        lines.append("Noted: " + "; ".join(f"{n:,} {shown(str(note))}" for note, n in kinds_of_note) + ".")
+        lines.append(
+            "Noted: " + "; ".join(f"{n:,} {shown(str(note))}" for note, n in kinds_of_note) + "."
+        )
     same = record["duplicates"]
     if not same["files"] + same["leaks"]:
         return "\n".join([*lines, "No file shares its bytes with another."])
     lines.append(
-        f"Exact duplicates: {same['files']:,} files share their bytes with another, {same['across_labels']:,} of them "
-        f"across labels, {same['across_pools']:,} across pools, {same['across_generators']:,} across generators; "
-        f"{same['leaks']:,} files left out that leaked into another split."
+        f"Exact duplicates: {same['files']:,} files share their bytes with another,"
+        f" {same['across_labels']:,} of them across labels, {same['across_pools']:,} across pools,"
+        f" {same['across_generators']:,} across generators; {same['leaks']:,} files left out that"
+        " leaked into another split."
     )
     lines += ["  " + " = ".join(map(shown, paths)) for paths in same["examples"]]
     return "\n".join(lines)
@@ -55,12 +65,18 @@ def _table(record: dict[str, Any]) -> list[str]:
         (row["generator"], row["family"], row["pool"], *(row[split] for split in SPLITS))
         for row in record["generators"]
     ]
-    rows += [("(real)", "", row["pool"], *(row[split] for split in SPLITS)) for row in record["pools"]]
-    cells = [("generator", "family", "pool", *SPLITS), *([shown(str(cell)) for cell in row] for row in rows)]
+    rows += [
+        ("(real)", "", row["pool"], *(row[split] for split in SPLITS)) for row in record["pools"]
+    ]
+    cells = [
+        ("generator", "family", "pool", *SPLITS),
+        *([shown(str(cell)) for cell in row] for row in rows),
+    ]
     widths = [max(len(row[i]) for row in cells) for i in range(6)]
     return [
         "  ".join(
-            cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(w) if i < 3 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         for row in cells
     ]

@@ -1,7 +1,8 @@
 """Component and head search for pairs of generators: ``python -m precompute search``.
 
-``shared`` computes what all pairs have in common, ``pair`` one pair (an idempotent function from its names to a file),
-``job`` maps the one over the others in processes, and merges. Interrupted, it goes on where it stopped.
+``shared`` computes what all pairs have in common, ``pair`` one pair (an idempotent function from
+its names to a file), ``job`` maps the one over the others in processes, and merges. Interrupted, it
+goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -14,11 +15,19 @@ from typing import Any
 def add_parser(subparsers: Any) -> None:
     """Register ``search``."""
     parser = subparsers.add_parser(
-        "search", description="Search components and heads for pairs of generators, and measure both on the others."
+        "search",
+        description=(
+            "Search components and heads for pairs of generators, and measure both on the others."
+        ),
     )
     add = parser.add_argument
     add("--workspace", type=Path, required=True, metavar="WORKSPACE", help="an encoded workspace")
-    add("--pairs", default="all", metavar="all|A:B,...", help="pairs of generators to search (default: all)")
+    add(
+        "--pairs",
+        default="all",
+        metavar="all|A:B,...",
+        help="pairs of generators to search (default: all)",
+    )
     add("--workers", type=int, help="processes (default: one a core)")
     add("--draws", type=int, default=1000, help="bootstrap draws of every interval (default 1000)")
     add("--seed", type=int, default=0, help="seed of draws and controls (default 0)")

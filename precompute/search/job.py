@@ -19,7 +19,14 @@ import pandas as pd
 
 from aigi_core.errors import AigiError
 from aigi_core.resampling import q_values
-from aigi_core.transfer.atlas import FORMAT, METRICS_KEPT, TABLES, AtlasKey, read_arrays, write_arrays
+from aigi_core.transfer.atlas import (
+    FORMAT,
+    METRICS_KEPT,
+    TABLES,
+    AtlasKey,
+    read_arrays,
+    write_arrays,
+)
 from aigi_core.transfer.pairs import Pair, parse_pairs
 from aigi_core.workspace import Workspace, exclusive, tool_versions, write_atomic
 from precompute.pool import submit, worker_pool
@@ -35,11 +42,12 @@ def search(
     key: AtlasKey | None = None,
     workers: int | None = None,
 ) -> str:
-    """Search what has not been searched yet and publish the atlas; returns a sentence saying where it lies.
+    """Search what has not been searched yet and publish the atlas; returns a sentence saying where
+    it lies.
 
     Raises:
-        AigiError: no workspace, unknown generators, a pair that cannot be judged, another search at work, or a process
-            that was killed.
+        AigiError: no workspace, unknown generators, a pair that cannot be judged, another search at
+            work, or a process that was killed.
     """
     key = key or AtlasKey()
     if workers is not None and workers < 1:
@@ -56,7 +64,11 @@ def search(
         if shared is None:
             shared = compute_shared(workspace, key, lambda step: _say(f"{step} ..."))
             write_arrays(path / SHARED, *shared)
-        todo = [pair for pair in wanted if pair not in merged[1] and _load(_file(path, names, pair)) is None]
+        todo = [
+            pair
+            for pair in wanted
+            if pair not in merged[1] and _load(_file(path, names, pair)) is None
+        ]
         _say(f"{len(wanted)} pairs wanted, {len(wanted) - len(todo)} of them searched before.")
         _search_all(workspace, key, path, todo, workers or os.cpu_count() or 1)
         found = dict(merged[1])
@@ -66,14 +78,21 @@ def search(
                 found[pair] = record
         seconds = perf_counter() - start + merged[2]
         _publish(
-            workspace, key, path, shared, {pair: found[pair] for pair in sorted(found, key=_order(names))}, seconds
+            workspace,
+            key,
+            path,
+            shared,
+            {pair: found[pair] for pair in sorted(found, key=_order(names))},
+            seconds,
         )
         (path / SHARED).unlink(missing_ok=True)
         shutil.rmtree(path / "pairs")  # with what a killed process may have left half written
     return f"The atlas of {len(found)} pairs lies in {path}."
 
 
-def _search_all(workspace: Workspace, key: AtlasKey, path: Path, todo: Sequence[Pair], workers: int) -> None:
+def _search_all(
+    workspace: Workspace, key: AtlasKey, path: Path, todo: Sequence[Pair], workers: int
+) -> None:
     if not todo:
         return
     names, start = workspace.domains.generators, perf_counter()
@@ -86,8 +105,8 @@ def _search_all(workspace: Workspace, key: AtlasKey, path: Path, todo: Sequence[
                 _say(f"[{done}/{len(todo)}] {' : '.join(jobs[job])} - about {_duration(left)} left")
         except BrokenProcessPool as error:
             raise AigiError(
-                "A process of the search was killed, perhaps for want of memory: run it again, it goes on where it "
-                "stopped; with '--workers 1' it needs least."
+                "A process of the search was killed, perhaps for want of memory: run it again, it"
+                " goes on where it stopped; with '--workers 1' it needs least."
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -125,16 +144,31 @@ def _load(file: Path) -> tuple[Arrays, Tables] | None:
         return None
 
 
-SHARED_ARRAYS = ("matrix embedding", "matrix residual", "head_scores", "head_log_loss", "random_kept", "random_values")
+SHARED_ARRAYS = (
+    "matrix embedding",
+    "matrix residual",
+    "head_scores",
+    "head_log_loss",
+    "random_kept",
+    "random_values",
+)
 
 
-def _merged(path: Path) -> tuple[tuple[Arrays, Tables] | None, dict[Pair, tuple[Arrays, Tables]], float]:
-    """The parts of an atlas published before: what is shared, each pair, and the seconds it took."""
+def _merged(
+    path: Path,
+) -> tuple[tuple[Arrays, Tables] | None, dict[Pair, tuple[Arrays, Tables]], float]:
+    """The parts of an atlas published before: what is shared, each pair, and the seconds it
+    took.
+    """
     try:
         about = json.loads((path / "atlas.json").read_text("utf-8"))
         arrays = read_arrays(path / "arrays.npz")[0]
         tables = {name: pd.read_parquet(path / f"{name}.parquet") for name in TABLES}
-        if not len(arrays["cut"]) == len(tables["summary"].drop_duplicates(["a", "b"])) == len(about["pairs"]):
+        if (
+            not len(arrays["cut"])
+            == len(tables["summary"].drop_duplicates(["a", "b"]))
+            == len(about["pairs"])
+        ):
             raise ValueError("stopped while it was published")
     except (OSError, ValueError, KeyError):
         return None, {}, 0.0
@@ -150,7 +184,9 @@ def _merged(path: Path) -> tuple[tuple[Arrays, Tables] | None, dict[Pair, tuple[
 def _by_pair(table: pd.DataFrame) -> dict[Pair, list[dict[str, Any]]]:
     rows: dict[Pair, list[dict[str, Any]]] = {}
     for row in table.to_dict("records"):
-        rows.setdefault((str(row["a"]), str(row["b"])), []).append({str(name): value for name, value in row.items()})
+        rows.setdefault((str(row["a"]), str(row["b"])), []).append(
+            {str(name): value for name, value in row.items()}
+        )
     return rows
 
 
@@ -168,7 +204,9 @@ def _publish(
     for name in first:
         arrays[name] = np.stack([record[0][name] for record in pairs.values()])
     tables = {
-        name: pd.DataFrame([row for record in (shared, *pairs.values()) for row in record[1].get(name, [])])
+        name: pd.DataFrame(
+            [row for record in (shared, *pairs.values()) for row in record[1].get(name, [])]
+        )
         for name in TABLES
     }
     summary = tables["summary"]
@@ -192,7 +230,9 @@ def _publish(
         "versions": tool_versions(),
         "seconds": round(seconds, 1),
     }
-    write_atomic(path / "atlas.json", (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+    write_atomic(
+        path / "atlas.json", (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()
+    )
 
 
 def _order(names: Sequence[str]) -> Any:

@@ -1,4 +1,6 @@
-"""What all pairs share, and one pair: each an idempotent function from a workspace and a key to arrays and tables."""
+"""What all pairs share, and one pair: each an idempotent function from a workspace and a key to
+arrays and tables.
+"""
 
 from __future__ import annotations
 
@@ -57,13 +59,22 @@ class Searcher:
 
     @cached_property
     def lexicon(self) -> Lexicon | None:
-        return Lexicon.of(self.workspace, "phrases") if "phrases" in self.workspace.text_banks else None
+        return (
+            Lexicon.of(self.workspace, "phrases")
+            if "phrases" in self.workspace.text_banks
+            else None
+        )
 
     def measure(self, detectors: Sequence[Detector]) -> TransferMatrix:
         return transfer_matrix(
-            score_detectors(detectors, self.workspace), self.workspace.domains, self.generators, metrics=METRICS_KEPT,
-            draws=self.key.draws, seed=self.key.seed, workers=1,
-        )  # fmt: skip
+            score_detectors(detectors, self.workspace),
+            self.workspace.domains,
+            self.generators,
+            metrics=METRICS_KEPT,
+            draws=self.key.draws,
+            seed=self.key.seed,
+            workers=1,
+        )
 
     def on_view(self, view: FeatureView) -> tuple[list[Detector], TransferMatrix]:
         detectors = train(self.workspace, self.generators, view)
@@ -86,7 +97,9 @@ class Searcher:
             "matrix components": _stack(after),
         }
         for way, (name, heads) in enumerate(zip(ways, top, strict=True)):
-            matrix = self.on_view(HeadsView(tuple((int(layer), int(head)) for layer, head in heads)))[1]
+            matrix = self.on_view(
+                HeadsView(tuple((int(layer), int(head)) for layer, head in heads))
+            )[1]
             arrays[f"matrix {name}"] = _stack(matrix)
             summary += self.outcomes(pair, name, len(top[way]), matrix)
         tables = {
@@ -97,25 +110,52 @@ class Searcher:
         return arrays, tables
 
     def top_heads(self, train: str, val: str) -> list[tuple[int, int]]:
-        """The best single heads for this (train, validation), best first; ties by log-loss, as stored."""
+        """The best single heads for this (train, validation), best first; ties by log-loss, as
+        stored.
+        """
         i, j = self.generators.index(train), self.generators.index(val)
-        accuracy, loss = self.shared["head_scores"][i, :, :, j], self.shared["head_log_loss"][i, :, :, j]
+        accuracy, loss = (
+            self.shared["head_scores"][i, :, :, j],
+            self.shared["head_log_loss"][i, :, :, j],
+        )
         order = np.lexsort((loss.ravel(), -accuracy.ravel()))[: self.key.top_heads]
-        return [(int(layer), int(head)) for layer, head in zip(*np.unravel_index(order, accuracy.shape), strict=True)]
+        return [
+            (int(layer), int(head))
+            for layer, head in zip(*np.unravel_index(order, accuracy.shape), strict=True)
+        ]
 
-    def outcomes(self, pair: Pair, view: str, kept: int, after: TransferMatrix) -> list[dict[str, Any]]:
-        """Rows of the summary: before, after and change on D_eval, with and without the diagonal."""
+    def outcomes(
+        self, pair: Pair, view: str, kept: int, after: TransferMatrix
+    ) -> list[dict[str, Any]]:
+        """Rows of the summary: before, after and change on D_eval, with and without the
+        diagonal.
+        """
         before = self.embedding[1]
         rows = []
         for metric in METRICS_KEPT:
             change = difference(after, before, metric)
             for cells, mask in _cells(before, pair).items():
-                row = {"a": pair[0], "b": pair[1], "view": view, "kept": kept, "metric": metric, "cells": cells}
+                row = {
+                    "a": pair[0],
+                    "b": pair[1],
+                    "view": view,
+                    "kept": kept,
+                    "metric": metric,
+                    "cells": cells,
+                }
                 row |= {"n": int(mask.sum())}
-                for name, found in (("before", before.mean(metric, mask)), ("after", after.mean(metric, mask))):
+                for name, found in (
+                    ("before", before.mean(metric, mask)),
+                    ("after", after.mean(metric, mask)),
+                ):
                     row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
                 gap = change.mean(mask)
-                row |= {"change": gap.value, "change_low": gap.low, "change_high": gap.high, "p_value": gap.p_value}
+                row |= {
+                    "change": gap.value,
+                    "change_low": gap.low,
+                    "change_high": gap.high,
+                    "p_value": gap.p_value,
+                }
                 if view == "components" and metric == DEFAULT_METRIC:
                     chance = self.random.band(kept, mask)
                     row |= dict(zip(("random", "random_low", "random_high"), chance, strict=True))
@@ -129,7 +169,9 @@ class Searcher:
         return RandomRemoval(kept, values, DEFAULT_METRIC, sets, self.generators)
 
     def geometry(self, pair: Pair, kept: Bool[np.ndarray, " d"]) -> list[dict[str, Any]]:
-        """Geometry of D_eval's test images before and after removal; no row where fewer than two components stay."""
+        """Geometry of D_eval's test images before and after removal; no row where fewer than two
+        components stay.
+        """
         domains = self.workspace.domains
         if kept.sum() < 2:
             return []
@@ -139,15 +181,22 @@ class Searcher:
             self.features[rows], kept, counts=counts, controls=self.key.controls, seed=self.key.seed
         )
         return [
-            {"a": pair[0], "b": pair[1]} | {str(k): v for k, v in row.items()} for row in found.table.to_dict("records")
+            {"a": pair[0], "b": pair[1]} | {str(k): v for k, v in row.items()}
+            for row in found.table.to_dict("records")
         ]
 
     def words(
-        self, pair: Iterable[str], detectors: Sequence[Detector], matrix: TransferMatrix, kept: Bool[np.ndarray, " d"]
+        self,
+        pair: Iterable[str],
+        detectors: Sequence[Detector],
+        matrix: TransferMatrix,
+        kept: Bool[np.ndarray, " d"],
     ) -> list[dict[str, Any]]:
-        """How nameable each detector is, against random directions with the covariance of what is kept.
+        """How nameable each detector is, against random directions with the covariance of what is
+        kept.
 
-        ``ood`` is the balanced accuracy on generators that neither the detector nor the search has seen.
+        ``ood`` is the balanced accuracy on generators that neither the detector nor the search has
+        seen.
         """
         if self.lexicon is None:
             return []
@@ -160,24 +209,36 @@ class Searcher:
             "random",
             1,
         )
-        directions = np.concatenate([detector.joint_weights(self.workspace) for detector in detectors])
+        directions = np.concatenate(
+            [detector.joint_weights(self.workspace) for detector in detectors]
+        )
         usable = np.linalg.norm(directions, axis=1) > 0
         cosines, found = self.lexicon.search(np.where(usable[:, None], directions, 1.0), 1)
         unseen = ~matrix.in_domain & np.array([name not in names for name in matrix.test])
         about = dict(zip(("a", "b"), names or ("", ""), strict=True))
         return [
-            about | {
-                "detector": name, "family": matrix.family_of[name], "text": str(self.lexicon.table["text"].iloc[found[k, 0]]),
-                "cosine": float(cosines[k, 0]), "null": float(np.median(null.nearest[:, 0])),
-                "p_value": float(null.p_value(cosines[k, :1])[0]), "ood": _mean(matrix.values[DEFAULT_METRIC][k, unseen[k]]),
+            about
+            | {
+                "detector": name,
+                "family": matrix.family_of[name],
+                "text": str(self.lexicon.table["text"].iloc[found[k, 0]]),
+                "cosine": float(cosines[k, 0]),
+                "null": float(np.median(null.nearest[:, 0])),
+                "p_value": float(null.p_value(cosines[k, :1])[0]),
+                "ood": _mean(matrix.values[DEFAULT_METRIC][k, unseen[k]]),
                 "searched": name in names,
             }
-            for k, name in enumerate(self.generators) if usable[k]
-        ]  # fmt: skip
+            for k, name in enumerate(self.generators)
+            if usable[k]
+        ]
 
 
-def compute_shared(workspace: Workspace, key: AtlasKey, step: Any = lambda name: None) -> tuple[Arrays, Tables]:
-    """Embedding and residual matrices, every single head on every (train, validation), and random removals."""
+def compute_shared(
+    workspace: Workspace, key: AtlasKey, step: Any = lambda name: None
+) -> tuple[Arrays, Tables]:
+    """Embedding and residual matrices, every single head on every (train, validation), and random
+    removals.
+    """
     searcher = Searcher(workspace, key, {})
     step("embedding and residual matrices")
     detectors, embedding = searcher.embedding
@@ -201,24 +262,32 @@ def compute_shared(workspace: Workspace, key: AtlasKey, step: Any = lambda name:
 def _head_scores(
     workspace: Workspace,
 ) -> tuple[Float[np.ndarray, "K layers heads K"], Float[np.ndarray, "K layers heads K"]]:
-    """Accuracy and log-loss of each single head's detector, trained on one generator, on the validation images of
-    another; NaN where the two are one (its validation images chose its penalty). The same scores as ``detectors.score_heads``."""
+    """Accuracy and log-loss of each single head's detector, trained on one generator, on the
+    validation images of another; NaN where the two are one (its validation images chose its
+    penalty). The same scores as ``detectors.score_heads``."""
     domains, names = workspace.domains, workspace.domains.generators
     layers, per_layer = workspace.heads.shape[:2]
-    accuracy, loss = (np.full((len(names), layers, per_layer, len(names)), np.nan, np.float32) for _ in range(2))
+    accuracy, loss = (
+        np.full((len(names), layers, per_layer, len(names)), np.nan, np.float32) for _ in range(2)
+    )
     rows = np.flatnonzero(domains.split == "val")
     columns = [np.searchsorted(rows, domains.rows(name, "val")) for name in names]
     protocol = Protocol(refit=False)  # as score_heads: the model of the training split
     for layer, head in all_heads(workspace):
         detectors = train(workspace, names, HeadsView(((layer, head),)), protocol)
         features = detectors[0].view.matrix(workspace, rows)
-        weights, bias = np.stack([each.weights for each in detectors]), np.array([each.bias for each in detectors])
+        weights, bias = (
+            np.stack([each.weights for each in detectors]),
+            np.array([each.bias for each in detectors]),
+        )
         decisions = features @ weights.T + bias
         for j, column in enumerate(columns):
             labels = domains.labels[rows[column]]
             scores = validation_scores(decisions[column], labels, protocol.class_weight)
             others = np.arange(len(names)) != j
-            accuracy[others, layer, head, j], loss[others, layer, head, j] = (part[others] for part in scores)
+            accuracy[others, layer, head, j], loss[others, layer, head, j] = (
+                part[others] for part in scores
+            )
     return accuracy, loss
 
 

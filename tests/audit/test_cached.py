@@ -32,7 +32,9 @@ def same(a: object, b: object) -> None:
         for name in a:
             same(a[name], b[name])
     elif isinstance(a, pd.DataFrame) and isinstance(b, pd.DataFrame):
-        pd.testing.assert_frame_equal(a.reset_index(drop=True), b.reset_index(drop=True), check_dtype=False)
+        pd.testing.assert_frame_equal(
+            a.reset_index(drop=True), b.reset_index(drop=True), check_dtype=False
+        )
     elif isinstance(a, np.ndarray):
         np.testing.assert_array_equal(a, b)
     elif hasattr(a, "__dict__"):
@@ -51,7 +53,9 @@ def test_what_is_read_is_what_was_found(planted: tuple[Workspace, Audit]) -> Non
     read = load_audit(Workspace.open(made.path), SETTINGS)
     for name in vars(found):
         same(getattr(found, name), getattr(read, name))
-    with pytest.raises(WorkspaceError, match="not been audited yet: run 'python -m precompute audit"):
+    with pytest.raises(
+        WorkspaceError, match="not been audited yet: run 'python -m precompute audit"
+    ):
         load_audit(made, AuditSettings(draws=101))
     np.testing.assert_array_equal(load_fact_scores(made, SETTINGS), found.scores["stored"])
     assert load_fact_scores(made, AuditSettings(draws=101)) is None
@@ -63,7 +67,12 @@ def test_an_audit_without_texts_and_pixels_is_kept_too(planted: tuple[Workspace,
     assert found.content is None and found.overlays is None and found.words == {}
     save_audit(made, found, wanted)
     read = load_audit(made, wanted)
-    assert read.content is None and read.overlays is None and read.words == {} and read.verdicts == found.verdicts
+    assert (
+        read.content is None
+        and read.overlays is None
+        and read.words == {}
+        and read.verdicts == found.verdicts
+    )
 
 
 def test_damage_is_one_sentence(planted: tuple[Workspace, Audit], tmp_path: Path) -> None:

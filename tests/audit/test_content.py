@@ -1,4 +1,6 @@
-"""Fakes that show one thing only are found out, with the words for it; fakes that show what reals show are not."""
+"""Fakes that show one thing only are found out, with the words for it; fakes that show what reals
+show are not.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ FOOD = "beta-diff"
 
 
 def planted(seed: int = 0) -> tuple[np.ndarray, Lexicon]:
-    """Every image shows one of six topics, all generators and reals alike, but beta-diff shows topic 3 only.
+    """Every image shows one of six topics, all generators and reals alike, but beta-diff shows
+    topic 3 only.
 
     Embeddings also carry a sign of generation, orthogonal to all texts.
     """
@@ -28,13 +31,22 @@ def planted(seed: int = 0) -> tuple[np.ndarray, Lexicon]:
     topic = rng.integers(0, TOPICS, len(IMAGES))
     topic[IMAGES["generator"] == FOOD] = 3
     shades = rng.standard_normal((len(IMAGES), TOPICS))
-    X = 3 * axes[topic] + shades @ axes[TOPICS : 2 * TOPICS] + 2 * IMAGES["label"].to_numpy()[:, None] * axes[-1]
+    X = (
+        3 * axes[topic]
+        + shades @ axes[TOPICS : 2 * TOPICS]
+        + 2 * IMAGES["label"].to_numpy()[:, None] * axes[-1]
+    )
     texts = np.repeat(np.arange(TOPICS), TEXTS // TOPICS)
     vectors = axes[texts] + 0.3 * rng.standard_normal((TEXTS, 2 * TOPICS)) @ axes[: 2 * TOPICS]
     vectors -= vectors.mean(axis=0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    table = pd.DataFrame({"text": [f"topic {t} word {i}" for i, t in enumerate(texts)],
-                          "category": [f"topic {t}" for t in texts], "bank": "phrases"})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "text": [f"topic {t} word {i}" for i, t in enumerate(texts)],
+            "category": [f"topic {t}" for t in texts],
+            "bank": "phrases",
+        }
+    )
     return X, Lexicon(table, vectors.astype(np.float32), np.arange(TEXTS), np.zeros(32, np.float32))
 
 
@@ -57,8 +69,12 @@ def test_fakes_of_one_topic_are_separable_by_content_and_the_others_are_not() ->
 def test_fakes_of_what_no_real_image_shows_find_no_match() -> None:
     shifted = X.copy()
     alien = np.linalg.qr(np.random.default_rng(9).standard_normal((32, 32)))[0][0]
-    shifted[(IMAGES["generator"] == FOOD).to_numpy()] += 12 * (alien @ LEXICON.vectors.T @ LEXICON.vectors)
-    table = c.content_imbalance(c.concepts(shifted, LEXICON), DOMAINS, components=8, draws=200).set_index("generator")
+    shifted[(IMAGES["generator"] == FOOD).to_numpy()] += 12 * (
+        alien @ LEXICON.vectors.T @ LEXICON.vectors
+    )
+    table = c.content_imbalance(
+        c.concepts(shifted, LEXICON), DOMAINS, components=8, draws=200
+    ).set_index("generator")
     assert table.loc[FOOD, "matched_high"] < 0.3
     assert table.drop(FOOD)["matched"].min() > 0.85
 
@@ -78,9 +94,14 @@ def test_family_wise_p_values_hold_on_clean_data() -> None:
     small = 0
     for seed in range(30):
         rng = np.random.default_rng(seed)
-        noise = c.Concepts(rng.standard_normal((len(IMAGES), 40)).astype(np.float32), pd.DataFrame(
-            {"text": [f"t{i}" for i in range(40)], "category": ""}))  # fmt: skip
-        small += c.content_words(noise, DOMAINS, "alpha-gan", k=1, draws=99, seed=seed)["p_value"].min() <= 0.1
+        noise = c.Concepts(
+            rng.standard_normal((len(IMAGES), 40)).astype(np.float32),
+            pd.DataFrame({"text": [f"t{i}" for i in range(40)], "category": ""}),
+        )
+        small += (
+            c.content_words(noise, DOMAINS, "alpha-gan", k=1, draws=99, seed=seed)["p_value"].min()
+            <= 0.1
+        )
     assert small <= 8  # 3 expected; more than 8 of 30 has a probability of 0.2 %
 
 
@@ -89,7 +110,9 @@ def test_differences_against_numpy() -> None:
     rows = DOMAINS.rows(FOOD, c.EVERY_SPLIT)
     S, y = SHOWN.scores[rows].astype(float), DOMAINS.labels[rows]
     pooled = np.sqrt((S[y == 1].var(axis=0) + S[y == 0].var(axis=0)) / 2)  # as many fakes as reals
-    expected = pd.Series((S[y == 1].mean(axis=0) - S[y == 0].mean(axis=0)) / pooled, SHOWN.table["text"])
+    expected = pd.Series(
+        (S[y == 1].mean(axis=0) - S[y == 0].mean(axis=0)) / pooled, SHOWN.table["text"]
+    )
     np.testing.assert_allclose(words["difference"], expected[words.index], rtol=1e-5)
 
 
@@ -100,7 +123,9 @@ def test_concepts_do_not_depend_on_length_or_blocks(monkeypatch: pytest.MonkeyPa
 
 
 def test_bad_input() -> None:
-    flat = c.Concepts(np.ones((len(IMAGES), 3), np.float32), pd.DataFrame({"text": list("abc"), "category": ""}))
+    flat = c.Concepts(
+        np.ones((len(IMAGES), 3), np.float32), pd.DataFrame({"text": list("abc"), "category": ""})
+    )
     with pytest.raises(AigiError, match="score alike"):
         c.content_imbalance(flat, DOMAINS)
     with pytest.raises(AigiError, match="no categories"):

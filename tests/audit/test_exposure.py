@@ -1,4 +1,6 @@
-"""What gives fakes away besides the signs of generation: subjects in words, facts of files, and whether detectors mind."""
+"""What gives fakes away besides the signs of generation: subjects in words, facts of files, and
+whether detectors mind.
+"""
 
 import json
 import shutil
@@ -25,7 +27,9 @@ TEXT = 5
 
 @pytest.fixture(scope="module")
 def workspace(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Nine in ten of one generator's files are palette images; copies of the test images with a palette move along a text."""
+    """Nine in ten of one generator's files are palette images; copies of the test images with a
+    palette move along a text.
+    """
     path = Path(shutil.copytree(synthetic_path, tmp_path_factory.mktemp("exposed") / "w"))
     images = pd.read_parquet(path / "images.parquet")
     fakes = np.flatnonzero(images["generator"] == NAME)
@@ -34,7 +38,12 @@ def workspace(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
     found = Workspace.open(path)
     rows = np.flatnonzero(found.domains.split == "test")
     E = np.asarray(found.embeddings[rows], np.float64)
-    moved = E + 0.5 * np.linalg.norm(E, axis=1, keepdims=True) * Lexicon.of(found, centred=False).vectors[TEXT]
+    moved = (
+        E
+        + 0.5
+        * np.linalg.norm(E, axis=1, keepdims=True)
+        * Lexicon.of(found, centred=False).vectors[TEXT]
+    )
     folder = path / "perturbed" / "palette-256"
     folder.mkdir(parents=True)
     np.save(folder / "embeddings.npy", moved.astype(np.float32))
@@ -42,8 +51,15 @@ def workspace(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
     manifest["files"]["perturbed/palette-256/embeddings.npy"] = describe_file(
         path, "perturbed/palette-256/embeddings.npy"
     )
-    manifest["perturbed"] = {"palette-256": {"op": "palette:256", "splits": ["test"], "images": len(rows), "heads": False,
-                                             "workspace_digest": found.digest}}  # fmt: skip
+    manifest["perturbed"] = {
+        "palette-256": {
+            "op": "palette:256",
+            "splits": ["test"],
+            "images": len(rows),
+            "heads": False,
+            "workspace_digest": found.digest,
+        }
+    }
     write_manifest(path, json.loads(json.dumps(manifest)))
     return Workspace.open(path)
 
@@ -57,7 +73,10 @@ def explain(workspace: Workspace, name: str) -> Exposure:
         for scores in (score_detectors(trained, workspace), facts.scores)
     ]
     detector = trained[names.index(name)]
-    words = detector_words(workspace, lexicon, detector, draws=19), content_words(workspace, lexicon, name, draws=19)
+    words = (
+        detector_words(workspace, lexicon, detector, draws=19),
+        content_words(workspace, lexicon, name, draws=19),
+    )
     return exposure(workspace, detector, *words, *matrices, draws=100)
 
 
@@ -65,9 +84,15 @@ def test_a_palette_is_named_with_its_share_and_what_it_is_worth(workspace: Works
     found = explain(workspace, NAME)
     assert found.facts["fact"].tolist() == ["mode"]
     files, facts = found.sentences[2:4]
-    assert "give the label away" in files and str(found.blind) in files and str(found.detector) in files
+    assert (
+        "give the label away" in files
+        and str(found.blind) in files
+        and str(found.detector) in files
+    )
     assert "a palette of at most 256 colours) in 90% [77%, 96%] of the fakes" in facts
-    assert found.blind.value > 0.9 and found.blind.n == 24  # 12 fakes and 12 real images in the test split
+    assert (
+        found.blind.value > 0.9 and found.blind.n == 24
+    )  # 12 fakes and 12 real images in the test split
 
 
 def test_a_shift_is_measured_on_real_images_of_the_detector_s_pool(workspace: Workspace) -> None:
@@ -79,16 +104,27 @@ def test_a_shift_is_measured_on_real_images_of_the_detector_s_pool(workspace: Wo
     real = (domains.labels[rows] == 0) & (domains.pool[rows] == "general")
     fake = domains.generator[rows] == NAME
     before = detector.decision_function(workspace, rows)
-    after = (moved / np.linalg.norm(moved, axis=1, keepdims=True)) @ detector.weights + detector.bias
+    after = (
+        moved / np.linalg.norm(moved, axis=1, keepdims=True)
+    ) @ detector.weights + detector.bias
     [row] = found.shifts.to_dict("records")
     shift = (after - before)[real].mean()
-    assert row["shift"] == pytest.approx(shift) and row["low"] <= shift <= row["high"] and row["n"] == real.sum() == 12
+    assert (
+        row["shift"] == pytest.approx(shift)
+        and row["low"] <= shift <= row["high"]
+        and row["n"] == real.sum() == 12
+    )
     assert row["way"] == pytest.approx(shift / (before[fake].mean() - before[real].mean()))
     assert row["flagged_after"] == pytest.approx((after[real] > detector.threshold).mean())
-    assert f"{row['way']:.1%}" in found.sentences[-1] and "palette of 256 colours" in found.sentences[-1]
+    assert (
+        f"{row['way']:.1%}" in found.sentences[-1]
+        and "palette of 256 colours" in found.sentences[-1]
+    )
 
 
-def test_without_the_trait_or_without_copies_nothing_is_said_of_it(workspace: Workspace, synthetic: Workspace) -> None:
+def test_without_the_trait_or_without_copies_nothing_is_said_of_it(
+    workspace: Workspace, synthetic: Workspace
+) -> None:
     other = explain(workspace, "gamma-diff")
     assert other.facts.empty and other.shifts.empty
     assert "No fact of its files goes with the label" in other.sentences[-1]
@@ -107,7 +143,11 @@ def test_words_of_an_operation_are_those_it_was_given(workspace: Workspace) -> N
 def test_what_cannot_be_explained_is_one_sentence(workspace: Workspace) -> None:
     [both] = train(workspace, [(NAME, "gamma-diff")])
     matrix = transfer_matrix(
-        score_detectors([both], workspace), workspace.domains, [both.training_set], metrics=(DEFAULT_METRIC,), draws=5
+        score_detectors([both], workspace),
+        workspace.domains,
+        [both.training_set],
+        metrics=(DEFAULT_METRIC,),
+        draws=5,
     )
     words = detector_words(workspace, Lexicon.of(workspace), both, draws=5)
     with pytest.raises(AigiError, match="trained on 2"):

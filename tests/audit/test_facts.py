@@ -27,7 +27,9 @@ def domains(planted: pd.DataFrame) -> Domains:
 def in_domain(images: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
     domains = Domains.from_images(images)
     found = f.fact_scores(f.file_facts(images), domains)
-    matrix = transfer_matrix(found.scores, domains, found.train, metrics=("balanced_accuracy",), draws=300)
+    matrix = transfer_matrix(
+        found.scores, domains, found.train, metrics=("balanced_accuracy",), draws=300
+    )
     values, (low, high) = matrix.values["balanced_accuracy"], matrix.interval("balanced_accuracy")
     return {name: (values[i, i], low[i, i], high[i, i]) for i, name in enumerate(matrix.test)}
 
@@ -41,15 +43,22 @@ def test_the_detector_of_facts_finds_what_was_planted(planted: pd.DataFrame) -> 
 
 
 def test_nothing_is_found_where_facts_are_drawn_alike() -> None:
-    values = [value for seed in range(3) for value, _, _ in in_domain(clean_images(seed=seed)).values()]
+    values = [
+        value for seed in range(3) for value, _, _ in in_domain(clean_images(seed=seed)).values()
+    ]
     assert np.mean(values) == pytest.approx(0.5, abs=0.06)
 
 
 def test_association_names_the_fact(planted: pd.DataFrame, domains: Domains) -> None:
-    table = f.association(f.file_facts(planted), domains, draws=300).set_index(["generator", "fact"])
+    table = f.association(f.file_facts(planted), domains, draws=300).set_index(
+        ["generator", "fact"]
+    )
     assert table.loc[(SIZED, "width"), "cramers_v"] > 0.99
     assert table.loc[(SIZED, "width"), ["fake_value", "fake_share"]].tolist() == ["512", 1.0]
-    assert table.loc[(CONFOUNDED, "format"), ["fake_value", "real_value"]].tolist() == ["PNG", "JPEG"]
+    assert table.loc[(CONFOUNDED, "format"), ["fake_value", "real_value"]].tolist() == [
+        "PNG",
+        "JPEG",
+    ]
     strong = table.loc[(CONFOUNDED, "format")]
     assert 0.6 < strong["low"] < strong["cramers_v"] < strong["high"] < 1
     assert table.loc[CLEAN, "cramers_v"].max() < 0.25
@@ -63,8 +72,15 @@ def test_cramers_v_corrects_its_bias_and_agrees_with_scipy_on_large_tables() -> 
     assert f._cramers_v(table[None].astype(float), np.ones(1))[0] == pytest.approx(
         scipy_association(table, method="cramer"), abs=2e-3
     )
-    independent = rng.multinomial(60, np.full(16, 1 / 16), size=2000).reshape(-1, 2, 8).astype(float)
-    plain = np.mean([scipy_association(t[:, t.sum(0) > 0].astype(int), method="cramer") for t in independent[:200]])
+    independent = (
+        rng.multinomial(60, np.full(16, 1 / 16), size=2000).reshape(-1, 2, 8).astype(float)
+    )
+    plain = np.mean(
+        [
+            scipy_association(t[:, t.sum(0) > 0].astype(int), method="cramer")
+            for t in independent[:200]
+        ]
+    )
     assert plain > 0.3
     assert np.median(f._cramers_v(independent, np.ones(2000))) < 0.15
 
@@ -75,8 +91,12 @@ def test_the_interval_of_the_association_covers_the_truth() -> None:
     for seed in range(40):
         images = clean_images(per_class=60, seed=seed)
         rng = np.random.default_rng(100 + seed)
-        images["format"] = np.where(rng.random(len(images)) < np.where(images["label"] == 1, 0.25, 0.75), "PNG", "JPEG")
-        table = f.association(f.file_facts(images)[["format"]], Domains.from_images(images), [CLEAN], draws=200)
+        images["format"] = np.where(
+            rng.random(len(images)) < np.where(images["label"] == 1, 0.25, 0.75), "PNG", "JPEG"
+        )
+        table = f.association(
+            f.file_facts(images)[["format"]], Domains.from_images(images), [CLEAN], draws=200
+        )
         covered += bool(table.loc[0, "low"] <= 0.5 <= table.loc[0, "high"])
     assert covered >= 34
 
@@ -87,7 +107,9 @@ def test_distribution_adds_up(planted: pd.DataFrame, domains: Domains) -> None:
         assert table["n"].sum() == len(planted)
         np.testing.assert_allclose(table.groupby(["label", "generator", "pool"])["share"].sum(), 1)
         assert ((table["low"] <= table["share"]) & (table["share"] <= table["high"])).all()
-    formats = f.distribution(f.file_facts(planted), domains, "format").set_index(["generator", "pool", "value"])
+    formats = f.distribution(f.file_facts(planted), domains, "format").set_index(
+        ["generator", "pool", "value"]
+    )
     assert formats.loc[(CONFOUNDED, "general", "PNG"), "share"] == 1
     assert formats.loc[("", "faces", "PNG"), "n"] == 0
 
@@ -108,7 +130,9 @@ def originals(images: pd.DataFrame) -> pd.DataFrame:
     for name in ("width", "height", "format", "bytes"):
         table[f"original_{name}"] = table[name]
     real = table["label"] == 0
-    table.loc[real, ["original_width", "original_height"]] = table.loc[real, ["width", "height"]].to_numpy() * 4
+    table.loc[real, ["original_width", "original_height"]] = (
+        table.loc[real, ["width", "height"]].to_numpy() * 4
+    )
     table["original_width"] = table["original_width"].astype(str)  # a CSV read as text
     return table
 

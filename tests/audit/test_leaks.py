@@ -23,22 +23,34 @@ def domains(images: pd.DataFrame) -> Domains:
 
 
 def features(images: pd.DataFrame, seed: int = 0, d: int = 12) -> np.ndarray:
-    """Clusters of different density on a curved sheet in a higher space: like CLIP, not like white noise."""
+    """Clusters of different density on a curved sheet in a higher space: like CLIP, not like white
+    noise.
+    """
     rng = np.random.default_rng(seed)
     which = images["pool"].factorize()[0] + 1
     latent = rng.standard_normal((len(images), d)) / which[:, None] ** 0.5
-    return np.tanh(latent @ rng.standard_normal((d, 64))) + 0.3 * rng.standard_normal(64) * which[:, None]
+    return (
+        np.tanh(latent @ rng.standard_normal((d, 64)))
+        + 0.3 * rng.standard_normal(64) * which[:, None]
+    )
 
 
 def test_clean_data_show_nothing(images: pd.DataFrame, domains: Domains) -> None:
-    found = sum(len(leaks.find_duplicates(features(images, seed), images, domains).pairs) > 0 for seed in range(20))
+    found = sum(
+        len(leaks.find_duplicates(features(images, seed), images, domains).pairs) > 0
+        for seed in range(20)
+    )
     assert found <= 3  # expected at most one in twenty
 
 
-def test_planted_copies_are_found_with_the_sides_they_cross(images: pd.DataFrame, domains: Domains) -> None:
+def test_planted_copies_are_found_with_the_sides_they_cross(
+    images: pd.DataFrame, domains: Domains
+) -> None:
     X = features(images)
     rows = {side: np.flatnonzero(domains.split == side) for side in ("train", "test")}
-    real = np.flatnonzero((domains.labels == 0) & (domains.split == "test") & (domains.pool == "general"))[0]
+    real = np.flatnonzero(
+        (domains.labels == 0) & (domains.split == "test") & (domains.pool == "general")
+    )[0]
     fake = np.flatnonzero((domains.generator == "beta-diff") & (domains.split == "train"))[0]
     rng = np.random.default_rng(1)
     X[rows["test"][0]] = X[rows["train"][0]] + 0.02 * rng.standard_normal(64)
@@ -47,8 +59,14 @@ def test_planted_copies_are_found_with_the_sides_they_cross(images: pd.DataFrame
     table.loc[[5, 9], "content_hash"] = "same"
     found = leaks.find_duplicates(X, table, domains)
     pairs = found.pairs.set_index(["a", "b"])
-    assert set(pairs.index) == {(rows["train"][0], rows["test"][0]), tuple(sorted((real, fake))), (5, 9)}
-    assert pairs.loc[tuple(sorted((real, fake))), ["across_split", "across_label", "across_generator"]].all()
+    assert set(pairs.index) == {
+        (rows["train"][0], rows["test"][0]),
+        tuple(sorted((real, fake))),
+        (5, 9),
+    }
+    assert pairs.loc[
+        tuple(sorted((real, fake))), ["across_split", "across_label", "across_generator"]
+    ].all()
     assert pairs.loc[tuple(sorted((real, fake))), "similarity"] == pytest.approx(1, abs=1e-5)
     assert pairs.loc[(5, 9), "exact"] and not pairs["exact"].drop((5, 9)).any()
     assert set(found.leaking_rows(domains)) == {rows["test"][0], real}
@@ -56,22 +74,35 @@ def test_planted_copies_are_found_with_the_sides_they_cross(images: pd.DataFrame
     assert summary.loc["any", ["pairs", "images"]].tolist() == [3, 6]
     assert summary.loc["across label", "pairs"] == 1
     assert summary.loc["train or val / test", "images"] == 4
-    assert summary.loc["across label", "low"] < 2 / len(domains) < summary.loc["across label", "high"]
+    assert (
+        summary.loc["across label", "low"] < 2 / len(domains) < summary.loc["across label", "high"]
+    )
 
 
-def test_many_copies_neither_hide_nor_break_the_limit(images: pd.DataFrame, domains: Domains) -> None:
+def test_many_copies_neither_hide_nor_break_the_limit(
+    images: pd.DataFrame, domains: Domains
+) -> None:
     X = features(images)
-    X[1:120:2] = X[0:120:2] + 0.02 * np.random.default_rng(2).standard_normal((60, 64))  # a quarter has a twin
+    X[1:120:2] = X[0:120:2] + 0.02 * np.random.default_rng(2).standard_normal(
+        (60, 64)
+    )  # a quarter has a twin
     found = leaks.find_duplicates(X, images, domains)
-    twins, pairs = set(zip(range(0, 120, 2), range(1, 120, 2), strict=True)), found.pairs[["a", "b"]].to_numpy()
+    twins, pairs = (
+        set(zip(range(0, 120, 2), range(1, 120, 2), strict=True)),
+        found.pairs[["a", "b"]].to_numpy(),
+    )
     assert set(map(tuple, pairs)) <= twins and len(pairs) > 50
-    X[200:208] = X[200] + 0.02 * np.random.default_rng(3).standard_normal((8, 64))  # and one has seven
+    X[200:208] = X[200] + 0.02 * np.random.default_rng(3).standard_normal(
+        (8, 64)
+    )  # and one has seven
     found = leaks.find_duplicates(X, images, domains)
     assert set(range(200, 208)) <= set(found.pairs[["a", "b"]].to_numpy().ravel())
     assert (found.pairs["a"] < found.pairs["b"]).all()
 
 
-def test_a_dense_crowd_is_no_duplicate_but_a_copy_within_it_is(images: pd.DataFrame, domains: Domains) -> None:
+def test_a_dense_crowd_is_no_duplicate_but_a_copy_within_it_is(
+    images: pd.DataFrame, domains: Domains
+) -> None:
     """Satellite pictures of one city: all closer to each other than copies of other things are."""
     rng = np.random.default_rng(5)
     X = rng.standard_normal((len(images), 24)) @ rng.standard_normal((24, 64))
@@ -84,7 +115,9 @@ def test_a_dense_crowd_is_no_duplicate_but_a_copy_within_it_is(images: pd.DataFr
 
 
 def test_the_limit_follows_the_law_of_nearest_neighbours() -> None:
-    """On evenly spread points of known dimension, the share of closeness below the limit is the one asked for."""
+    """On evenly spread points of known dimension, the share of closeness below the limit is the one
+    asked for.
+    """
     rng = np.random.default_rng(0)
     for dimension in (4, 12):
         volume = np.sort(rng.random((200_000, 9)), axis=1)[:, 0]
@@ -114,8 +147,10 @@ def test_same_group_pairs_are_known(images: pd.DataFrame) -> None:
 def test_straddling_groups(images: pd.DataFrame) -> None:
     assert leaks.straddling_groups(Domains.from_images(images)).empty
     table = images.copy()
-    rows = [table.index[(table["split"] == split) & (table["label"] == label)][0] for split, label in
-            (("train", 1), ("test", 0))]  # fmt: skip
+    rows = [
+        table.index[(table["split"] == split) & (table["label"] == label)][0]
+        for split, label in (("train", 1), ("test", 0))
+    ]
     table.loc[rows, "group"] = "scene"
     found = leaks.straddling_groups(Domains.from_images(table))
     assert found["group"].tolist() == ["scene"]

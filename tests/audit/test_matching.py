@@ -33,7 +33,12 @@ def scorer(X: np.ndarray) -> m.Scorer:
     def score(index: np.ndarray, domains: Domains, train: Sequence[TrainSet]) -> np.ndarray:
         rows = [domains.rows(names, ("train", "val")) for names in train]
         model = LogisticRegression(C=1.0, class_weight="balanced")
-        return np.stack([model.fit(X[index][fit], domains.labels[fit]).decision_function(X[index]) for fit in rows])
+        return np.stack(
+            [
+                model.fit(X[index][fit], domains.labels[fit]).decision_function(X[index])
+                for fit in rows
+            ]
+        )
 
     return score
 
@@ -68,7 +73,9 @@ def test_the_control_has_the_same_size_but_not_the_balance() -> None:
 
 def test_removing_the_confound_removes_the_accuracy_it_gave() -> None:
     strata = m.exact_strata(FACTS, DOMAINS, ["format"])
-    found = m.matched_matrices(scorer(format_features(0.0)), DOMAINS, {CONFOUNDED: strata[CONFOUNDED]}, draws=300)
+    found = m.matched_matrices(
+        scorer(format_features(0.0)), DOMAINS, {CONFOUNDED: strata[CONFOUNDED]}, draws=300
+    )
     cell = found.change.iloc[0]
     assert cell["full"] > 0.75 and cell["control"] > 0.7
     assert cell["change"] < -0.2 and cell["high"] < 0
@@ -84,19 +91,25 @@ def test_removing_the_confound_removes_the_accuracy_it_gave() -> None:
 
 def test_a_real_sign_survives_matching() -> None:
     strata = m.exact_strata(FACTS, DOMAINS, ["format"])
-    found = m.matched_matrices(scorer(format_features(4.0)), DOMAINS, {CONFOUNDED: strata[CONFOUNDED]}, draws=300)
+    found = m.matched_matrices(
+        scorer(format_features(4.0)), DOMAINS, {CONFOUNDED: strata[CONFOUNDED]}, draws=300
+    )
     assert found.matched.values["balanced_accuracy"][0, 0] > 0.85
 
 
 def test_within_strata_unmasks_a_detector_of_the_format() -> None:
     strata = m.exact_strata(FACTS, DOMAINS, ["format"])
-    png = np.where(IMAGES["format"] == "PNG", 1.0, -1.0) + 0.01 * np.random.default_rng(0).standard_normal(len(IMAGES))
+    png = np.where(IMAGES["format"] == "PNG", 1.0, -1.0) + 0.01 * np.random.default_rng(
+        0
+    ).standard_normal(len(IMAGES))
     truth = (2.0 * IMAGES["label"] - 1).to_numpy() * np.where(np.arange(len(IMAGES)) % 9, 1, -1)
     table = m.within_strata(np.stack([png, truth]), DOMAINS, [PARTLY, CLEAN], strata, draws=200)
     table = table.set_index(["train", "test"])
     masked = table.loc[(PARTLY, PARTLY)]
     assert masked["accuracy"] > 0.7
-    assert masked["within"] == pytest.approx(0.5, abs=1e-9)  # called by format: within a format all or none
+    assert masked["within"] == pytest.approx(
+        0.5, abs=1e-9
+    )  # called by format: within a format all or none
     honest = table.loc[(CLEAN, PARTLY)]
     assert honest["within"] == pytest.approx(8 / 9, abs=0.05)
     assert honest["within_low"] < 8 / 9 < honest["within_high"]
@@ -116,7 +129,11 @@ def test_no_overlap_is_said_not_hidden() -> None:
     with pytest.raises(AigiError, match="share no stratum"):
         m.match(DOMAINS, strata)
     table = m.within_strata(np.zeros((1, len(IMAGES))), DOMAINS, [CLEAN], strata, draws=50)
-    assert table["within"].isna().all() and (table["covered"] == 0).all() and (table["n_fake"] == 0).all()
+    assert (
+        table["within"].isna().all()
+        and (table["covered"] == 0).all()
+        and (table["n_fake"] == 0).all()
+    )
     mixed = m.match(DOMAINS, {**m.exact_strata(FACTS, DOMAINS, ["format"]), CLEAN: strata[CLEAN]})
     assert CLEAN not in mixed.domains.generators
     assert "0 in test" in mixed.left_out[CLEAN]

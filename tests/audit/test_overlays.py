@@ -1,4 +1,6 @@
-"""A planted mark is found where it is; frames that real images share, and images without marks, are not reported."""
+"""A planted mark is found where it is; frames that real images share, and images without marks, are
+not reported.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def pictures(seed: int = 0) -> np.ndarray:
     """Smooth random pictures of 32 x 32; all of the pool 'faces' have the same black frame."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (len(IMAGES), 8, 8, 3))
-    pixels = np.clip(np.kron(coarse, np.ones((1, 4, 4, 1))) + rng.normal(0, 8, (len(IMAGES), 32, 32, 3)), 0, 255)
+    pixels = np.clip(
+        np.kron(coarse, np.ones((1, 4, 4, 1))) + rng.normal(0, 8, (len(IMAGES), 32, 32, 3)), 0, 255
+    )
     pixels[(IMAGES["pool"] == "faces").to_numpy(), :2] = 0
     return pixels.astype(np.uint8)
 
@@ -40,7 +44,8 @@ def test_a_mark_is_found_with_place_and_colour() -> None:
 
 def test_nothing_is_found_where_there_is_nothing() -> None:
     alarms = [
-        (find_overlays(pictures(seed), DOMAINS, draws=100, seed=seed)["adjusted"] < 0.05).any() for seed in range(8)
+        (find_overlays(pictures(seed), DOMAINS, draws=100, seed=seed)["adjusted"] < 0.05).any()
+        for seed in range(8)
     ]
     assert sum(alarms) <= 1
 
@@ -56,7 +61,9 @@ def test_bad_input() -> None:
 def test_separation_and_holm() -> None:
     scores = np.random.default_rng(0).standard_normal((3, len(IMAGES)))
     scores[1] += 2 * IMAGES["label"].to_numpy()
-    table = separation(scores, DOMAINS, ["alpha-gan", "beta-diff", "gamma-diff"]).set_index("generator")
+    table = separation(scores, DOMAINS, ["alpha-gan", "beta-diff", "gamma-diff"]).set_index(
+        "generator"
+    )
     assert table.loc["beta-diff", "adjusted"] < 1e-4
     assert table.drop("beta-diff")["adjusted"].min() > 0.05
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])

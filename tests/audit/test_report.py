@@ -1,4 +1,6 @@
-"""The verdict: planted confounds are named with their numbers; on clean data nothing is reported."""
+"""The verdict: planted confounds are named with their numbers; on clean data nothing is
+reported.
+"""
 
 from __future__ import annotations
 
@@ -25,25 +27,34 @@ def workspace(path: Path, images: pd.DataFrame) -> Workspace:
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Audit:
-    return audit(workspace(tmp_path_factory.mktemp("audit") / "planted", planted_images()), draws=200)
+    return audit(
+        workspace(tmp_path_factory.mktemp("audit") / "planted", planted_images()), draws=200
+    )
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Audit:
-    return audit(workspace(tmp_path_factory.mktemp("audit") / "clean", clean_images()), bank="", draws=200)
+    return audit(
+        workspace(tmp_path_factory.mktemp("audit") / "clean", clean_images()), bank="", draws=200
+    )
 
 
 def test_planted_confounds_are_named_with_their_numbers(planted: Audit) -> None:
     found = {verdict.generator: verdict for verdict in planted.verdicts}
     sized = found[SIZED]
-    own = planted.detector.values["balanced_accuracy"][-1, -1] if planted.detector.test[-1] == SIZED else None
+    own = (
+        planted.detector.values["balanced_accuracy"][-1, -1]
+        if planted.detector.test[-1] == SIZED
+        else None
+    )
     assert sized.headline.startswith(
         f"{SIZED}'s detector reaches {sized.detector.value:.2f}, file facts alone 1.00 (stored"
     )
     partly = found[PARTLY]  # the detector knows more than the format: its number comes first
     assert partly.detector.value >= partly.facts["stored"].value
     assert partly.headline.startswith(
-        f"{PARTLY}'s {partly.detector.value:.2f} is {partly.facts['stored'].value:.2f} from file facts alone (stored"
+        f"{PARTLY}'s {partly.detector.value:.2f} is {partly.facts['stored'].value:.2f} from file"
+        " facts alone (stored"
     )
     assert own is None or own == sized.detector.value
     assert "24 fakes, 24 real images" in sized.headline
@@ -51,7 +62,10 @@ def test_planted_confounds_are_named_with_their_numbers(planted: Audit) -> None:
     assert sized.level == "explained"
     assert any("No real test image is like its fakes" in sentence for sentence in sized.sentences)
     format_sentence = next(s for s in found[CONFOUNDED].sentences if "format" in s)
-    assert "100% of the fakes have PNG" in format_sentence and "real images have JPEG" in format_sentence
+    assert (
+        "100% of the fakes have PNG" in format_sentence
+        and "real images have JPEG" in format_sentence
+    )
     assert re.search(r"Cramér's V 0\.\d\d \[0\.\d\d, [01]\.\d\d\]", format_sentence)
     assert found[CLEAN].level == "clear"
     assert "does not come from file facts" in found[CLEAN].headline
@@ -60,7 +74,9 @@ def test_planted_confounds_are_named_with_their_numbers(planted: Audit) -> None:
 def test_nothing_is_reported_on_clean_data(clean: Audit) -> None:
     assert [verdict.level for verdict in clean.verdicts] == ["clear"] * 4
     assert all("no more than chance" in verdict.headline for verdict in clean.verdicts)
-    assert not any("Cramér" in sentence for verdict in clean.verdicts for sentence in verdict.sentences)
+    assert not any(
+        "Cramér" in sentence for verdict in clean.verdicts for sentence in verdict.sentences
+    )
     assert clean.duplicates.pairs.empty and clean.straddling.empty
 
 
@@ -68,17 +84,23 @@ def test_every_number_of_a_verdict_has_its_interval(planted: Audit) -> None:
     table = to_frame(planted.verdicts).set_index("generator")
     assert set(table.index) == set(planted.detector.test)
     for name in ("detector", "facts_stored", "difference_stored"):
-        assert (table[f"{name}_low"] <= table[name]).all() and (table[name] <= table[f"{name}_high"]).all()
+        assert (table[f"{name}_low"] <= table[name]).all() and (
+            table[name] <= table[f"{name}_high"]
+        ).all()
     assert (table["n"] == 48).all()
 
 
 def test_matching_of_the_audit_leaves_out_what_cannot_be_matched(planted: Audit) -> None:
     assert not planted.matched.empty and planted.matched_note == ""
     left_out = planted.kept.set_index("generator")["left_out"]
-    assert "too few fakes have a real image like them" in left_out[SIZED].iloc[0] and (left_out[CLEAN] == "").all()
+    assert (
+        "too few fakes have a real image like them" in left_out[SIZED].iloc[0]
+        and (left_out[CLEAN] == "").all()
+    )
     assert CLEAN in set(planted.matched["test"]) and SIZED not in set(planted.matched["test"])
     assert (
-        (planted.matched["low"] <= planted.matched["change"]) & (planted.matched["change"] <= planted.matched["high"])
+        (planted.matched["low"] <= planted.matched["change"])
+        & (planted.matched["change"] <= planted.matched["high"])
     ).all()
     means = planted.means.set_index("cells")
     own = planted.matched[planted.matched["in_domain"]]

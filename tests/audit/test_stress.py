@@ -1,4 +1,6 @@
-"""Planted operations: one erases the sign of generation, one looks fake itself, one does nothing."""
+"""Planted operations: one erases the sign of generation, one looks fake itself, one does
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,11 @@ FAST = Protocol(C=(1.0,))
 
 
 def add_copies(
-    path: Path, op: str, embeddings: np.ndarray, splits: tuple[str, ...], z: np.ndarray | None = None
+    path: Path,
+    op: str,
+    embeddings: np.ndarray,
+    splits: tuple[str, ...],
+    z: np.ndarray | None = None,
 ) -> None:
     workspace, slug = Workspace.open(path), parse_ops([op])[0].slug
     rows = np.flatnonzero(np.isin(workspace.domains.split, splits))
@@ -38,8 +44,14 @@ def add_copies(
         np.save(folder / f"{name}.npy", array)
         files.append(f"perturbed/{slug}/{name}.npy")
     manifest = read_manifest(path)
-    entry = {"op": op, "splits": list(splits), "images": len(rows), "heads": z is not None,
-             "preprocessing_sha256": "0" * 64, "workspace_digest": workspace.digest}  # fmt: skip
+    entry = {
+        "op": op,
+        "splits": list(splits),
+        "images": len(rows),
+        "heads": z is not None,
+        "preprocessing_sha256": "0" * 64,
+        "workspace_digest": workspace.digest,
+    }
     manifest["perturbed"] = manifest.get("perturbed", {}) | {slug: entry}
     manifest["files"] |= {name: describe_file(path, name) for name in files}
     write_manifest(path, manifest)
@@ -47,7 +59,9 @@ def add_copies(
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Fakes of the pool 'general' differ along axis 0; the planted operations act on axes 0 and 1."""
+    """Fakes of the pool 'general' differ along axis 0; the planted operations act on axes 0 and
+    1.
+    """
     path = make_workspace(tmp_path_factory.mktemp("stress") / "w", per_class=100)
     rng = np.random.default_rng(0)
     opened = Workspace.open(path)
@@ -73,8 +87,13 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture(scope="module")
 def result(workspace: Workspace) -> s.Stress:
     return s.stress(
-        workspace, SETS, trained_on=(s.CLEAN, ERASES, s.AUGMENTED), test=SETS, protocol=FAST, draws=200
-    )  # fmt: skip
+        workspace,
+        SETS,
+        trained_on=(s.CLEAN, ERASES, s.AUGMENTED),
+        test=SETS,
+        protocol=FAST,
+        draws=200,
+    )
 
 
 def test_what_is_planted_is_seen(result: s.Stress) -> None:
@@ -121,14 +140,18 @@ def test_curves_hold_every_cell_once_with_its_interval(result: s.Stress) -> None
 def test_generators_and_gains_agree_with_the_matrices(result: s.Stress) -> None:
     table = result.by_generator()
     row = table.query(
-        "trained == 'clean' and op == @ERASES and side == 'fake' and cells == 'in-domain' and name == 'beta-diff'"
+        "trained == 'clean' and op == @ERASES and side == 'fake' and cells == 'in-domain' and name"
+        " == 'beta-diff'"
     )
     matrix, change = result.matrices[s.CLEAN, ERASES, "fake"], result.change(ERASES, "fake")
     low, high = matrix.interval("balanced_accuracy")
     assert row[["value", "low", "high", "change"]].iloc[0].tolist() == pytest.approx(
         [matrix.values["balanced_accuracy"][0, 0], low[0, 0], high[0, 0], change.values[0, 0]]
     )
-    assert len(table) == 3 * (1 + 3 * 3) * 2 * 2 and (table["q_value"] >= table["p_value"] - 1e-12).all()
+    assert (
+        len(table) == 3 * (1 + 3 * 3) * 2 * 2
+        and (table["q_value"] >= table["p_value"] - 1e-12).all()
+    )
     gains = result.gains(ERASES).set_index(["op", "cells"])
     wanted = result.gain(ERASES, ERASES).mean(result.matrices[s.CLEAN, s.CLEAN, "both"].in_domain)
     assert gains.loc[(ERASES, "in-domain"), "value"] == wanted.value and set(gains["n"]) == {2}
@@ -136,10 +159,16 @@ def test_generators_and_gains_agree_with_the_matrices(result: s.Stress) -> None:
         result.gains("blur:2")
 
 
-def test_parts_measured_apart_are_those_measured_together(workspace: Workspace, result: s.Stress) -> None:
+def test_parts_measured_apart_are_those_measured_together(
+    workspace: Workspace, result: s.Stress
+) -> None:
     options = dict(test=SETS, protocol=FAST, draws=200)
-    apart = s.stress(workspace, SETS, **options).merged(s.stress(workspace, SETS, trained_on=(s.AUGMENTED,), **options))  # type: ignore[arg-type]
-    np.testing.assert_array_equal(apart.gains(s.AUGMENTED)["value"], result.gains(s.AUGMENTED)["value"])
+    apart = s.stress(workspace, SETS, **options).merged(
+        s.stress(workspace, SETS, trained_on=(s.AUGMENTED,), **options)
+    )  # type: ignore[arg-type]
+    np.testing.assert_array_equal(
+        apart.gains(s.AUGMENTED)["value"], result.gains(s.AUGMENTED)["value"]
+    )
 
 
 def test_operations_are_corrected_for_their_number(result: s.Stress) -> None:
@@ -151,7 +180,9 @@ def test_operations_are_corrected_for_their_number(result: s.Stress) -> None:
 
 
 def test_what_can_be_trained_on(workspace: Workspace, synthetic: Workspace) -> None:
-    assert s.trainable(workspace) == (s.AUGMENTED, LOOKS_FAKE, ERASES) and s.trainable(synthetic) == ()
+    assert (
+        s.trainable(workspace) == (s.AUGMENTED, LOOKS_FAKE, ERASES) and s.trainable(synthetic) == ()
+    )
 
 
 def test_replaced_touches_only_the_side_asked_for() -> None:
@@ -165,14 +196,19 @@ def test_replaced_touches_only_the_side_asked_for() -> None:
 
 def test_heads_that_hold_and_heads_that_do_not(workspace: Workspace) -> None:
     done: list[tuple[int, int]] = []
-    table = s.robust_heads(workspace, HARMLESS, "beta-diff", draws=200, progress=lambda *step: done.append(step))
+    table = s.robust_heads(
+        workspace, HARMLESS, "beta-diff", draws=200, progress=lambda *step: done.append(step)
+    )
     assert done == [(k + 1, len(table)) for k in range(len(table))]
     table = table.set_index(["layer", "head"])
     carrier = table.loc[(0, 0)]
     assert carrier["clean"] > 0.7 and carrier["change_high"] < 0
     others = table.drop((0, 0))
     assert (others["change"] == 0).all()
-    assert ((table["perturbed_low"] <= table["perturbed"]) & (table["perturbed"] <= table["perturbed_high"])).all()
+    assert (
+        (table["perturbed_low"] <= table["perturbed"])
+        & (table["perturbed"] <= table["perturbed_high"])
+    ).all()
     with pytest.raises(AigiError, match="without heads"):
         s.robust_heads(workspace, ERASES, "beta-diff")
 
@@ -183,13 +219,21 @@ def test_components_that_come_through(workspace: Workspace) -> None:
     assert erased.loc[0, "low"] < 0.4
     shifted = s.component_stability(workspace, LOOKS_FAKE).set_index("component")
     assert shifted["shift"].abs().idxmax() == 0
-    assert ((erased["low"] <= erased["correlation"]) & (erased["correlation"] <= erased["high"])).all()
-    before, after = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (
-        workspace.embeddings, s.open_perturbed(workspace, ERASES).embeddings))  # fmt: skip
-    assert erased.loc[5, "correlation"] == pytest.approx(np.corrcoef(before[:, 5], after[:, 5])[0, 1], abs=1e-6)
+    assert (
+        (erased["low"] <= erased["correlation"]) & (erased["correlation"] <= erased["high"])
+    ).all()
+    before, after = (
+        rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        for rows in (workspace.embeddings, s.open_perturbed(workspace, ERASES).embeddings)
+    )
+    assert erased.loc[5, "correlation"] == pytest.approx(
+        np.corrcoef(before[:, 5], after[:, 5])[0, 1], abs=1e-6
+    )
 
 
-def test_a_component_that_holds_nothing_has_no_correlation(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_component_that_holds_nothing_has_no_correlation(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     path = Path(shutil.copytree(workspace.path, tmp_path / "w"))
     for name in ("embeddings.npy", "perturbed/crop-0.8/embeddings.npy"):
         rows = np.load(path / name)

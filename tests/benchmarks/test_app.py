@@ -11,7 +11,10 @@ from tests.e2e.server import chromium
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.skipif(not chromium(), reason="needs a Chromium browser: install Debian's chromium or set AIGI_CHROMIUM")
+@pytest.mark.skipif(
+    not chromium(),
+    reason="needs a Chromium browser: install Debian's chromium or set AIGI_CHROMIUM",
+)
 def test_prints_figures_as_json(synthetic_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--pages", "overview", "gallery", "--sessions", "2", "--repeats", "1"]
     assert main(["app", "--workspace", str(synthetic_path), *arguments]) == 0
@@ -19,11 +22,17 @@ def test_prints_figures_as_json(synthetic_path: Path, capsys: pytest.CaptureFixt
     assert figures["sessions2_errors"] == 0 and figures["sessions2_rss_mb"] >= 50
     assert 0 < figures["first_answer_seconds"] <= figures["first_page_seconds"]
     assert set(figures["pages"]) == {"overview", "gallery"}
-    kinds = {"gallery train", "gallery bias", "gallery verdict"}  # a select box, a toggle, a segmented control
+    kinds = {
+        "gallery train",
+        "gallery bias",
+        "gallery verdict",
+    }  # a select box, a toggle, a segmented control
     assert kinds <= set(figures["controls"]) and figures["warm_median_seconds"] > 0
 
 
-def test_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("benchmarks.app.chromium", lambda: None)
     assert main(["app"]) == 2
     assert "Chromium" in capsys.readouterr().err

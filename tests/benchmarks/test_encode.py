@@ -13,7 +13,18 @@ from tests.tiny_clip import make_tiny_clip
 
 def test_small_scale(tmp_path: Path) -> None:
     model = make_tiny_clip(tmp_path)
-    arguments = ["--models", model, "--repeats", "3", "--batch-size", "1", "--images", "20", "--device", "cpu"]
+    arguments = [
+        "--models",
+        model,
+        "--repeats",
+        "3",
+        "--batch-size",
+        "1",
+        "--images",
+        "20",
+        "--device",
+        "cpu",
+    ]
     result = json.loads(json.dumps(main(arguments)))
     assert result["overhead_ratio"] == result["models"][model]["ratio"] > 0
     assert result["models"][model]["bytes_an_image"] == 3 * 4 * 8 * 2 + 24 * 4 + 8

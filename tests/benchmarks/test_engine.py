@@ -1,4 +1,6 @@
-"""The benchmark of the engine runs end to end on small random features and reports what the issue asks for."""
+"""The benchmark of the engine runs end to end on small random features and reports what the issue
+asks for.
+"""
 
 import json
 
@@ -25,7 +27,10 @@ def test_prints_figures_as_json(capsys):
     assert figures["selection_score_gap"] == 0
     assert figures["transfer_path"]["same_C"]
     done, of = figures["selection"]["same_choice_as_brute_force"].split(" ")[0], "16"
-    assert figures["selection"]["same_choice_as_brute_force"] == f"{done} of {of} sampled steps" and done == of
+    assert (
+        figures["selection"]["same_choice_as_brute_force"] == f"{done} of {of} sampled steps"
+        and done == of
+    )
     assert {"transfer_path_ratio", "selection_seconds", "selection_ratio"} <= set(figures)
 
 

@@ -21,7 +21,9 @@ def test_every_module_says_what_it_measures() -> None:
     assert all(line.endswith(".") for line in dispatcher.names().values())
 
 
-def test_result_is_the_last_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_result_is_the_last_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def main(argv: list[str]) -> dict:
         print("on the way")
         return {"n": int(argv[1])}

@@ -1,4 +1,6 @@
-"""What becomes of the terms of an image tower, without running the code under test: hooks on open_clip's own modules."""
+"""What becomes of the terms of an image tower, without running the code under test: hooks on
+open_clip's own modules.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +22,9 @@ def recording(tower: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
 
         return hook
 
-    handles = [module.register_forward_hook(keep(name)) for name, module in tower.named_modules() if name]
+    handles = [
+        module.register_forward_hook(keep(name)) for name, module in tower.named_modules() if name
+    ]
     try:
         yield seen
     finally:
@@ -29,13 +33,21 @@ def recording(tower: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
 
 
 def through_ln_post(tower, term: torch.Tensor, final: torch.Tensor) -> np.ndarray:
-    """What a term of the final class token's sum becomes in the joint space, but for ln_post's bias."""
+    """What a term of the final class token's sum becomes in the joint space, but for ln_post's
+    bias.
+    """
     std = torch.sqrt(final.var(-1, keepdim=True, correction=0) + tower.ln_post.eps)
-    return (((term - term.mean(-1, keepdim=True)) / std * tower.ln_post.weight) @ tower.proj).double().numpy()
+    return (
+        (((term - term.mean(-1, keepdim=True)) / std * tower.ln_post.weight) @ tower.proj)
+        .double()
+        .numpy()
+    )
 
 
 def all_but_heads(tower, seen: dict[str, torch.Tensor]) -> np.ndarray:
-    """[B, d] MLPs, output biases, patch and position embedding, and ln_post's bias, in the joint space."""
+    """[B, d] MLPs, output biases, patch and position embedding, and ln_post's bias, in the joint
+    space.
+    """
     blocks = tower.transformer.resblocks
     names = [f"transformer.resblocks.{i}" for i in range(len(blocks))]
     final, start = seen[names[-1]][:, 0], seen[f"{names[0]}.in"][:, 0]

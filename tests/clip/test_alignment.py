@@ -10,7 +10,9 @@ RNG = np.random.default_rng(0)
 
 
 def planted(n: int, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images [n, 24] and captions [n, 16] that share six latent directions, drawn with the same maps for any seed."""
+    """Images [n, 24] and captions [n, 16] that share six latent directions, drawn with the same
+    maps for any seed.
+    """
     fixed, rng = np.random.default_rng(7), np.random.default_rng(seed)
     to_image, to_text = fixed.standard_normal((6, 24)), fixed.standard_normal((6, 16))
     latent = rng.standard_normal((n, 6))
@@ -30,17 +32,27 @@ def test_unseen_captions_are_found() -> None:
 
 def test_noise_alone_aligns_nothing_unseen() -> None:
     alignment = fit(RNG.standard_normal((300, 24)), [RNG.standard_normal((300, 16))])
-    found = ranks(alignment.images(RNG.standard_normal((400, 24))), alignment.texts(RNG.standard_normal((400, 16))))
+    found = ranks(
+        alignment.images(RNG.standard_normal((400, 24))),
+        alignment.texts(RNG.standard_normal((400, 16))),
+    )
     assert abs(found.mean() / 400 - 0.5) < 0.06  # four standard errors of a uniform rank
 
 
 def test_nothing_of_the_image_is_lost() -> None:
     images, texts = planted(300, 0.3, seed=1)
     alignment = fit(images, [texts])
-    assert alignment.image_map.shape == (24, 24) and np.linalg.matrix_rank(alignment.image_map) == 24
-    back = alignment.images(images) @ np.linalg.inv(alignment.image_map.astype(float)) + alignment.image_mean
+    assert (
+        alignment.image_map.shape == (24, 24) and np.linalg.matrix_rank(alignment.image_map) == 24
+    )
+    back = (
+        alignment.images(images) @ np.linalg.inv(alignment.image_map.astype(float))
+        + alignment.image_mean
+    )
     np.testing.assert_allclose(back, images, atol=1e-3)
-    np.testing.assert_allclose(np.linalg.norm(alignment.images(images), axis=1).mean(), 1, rtol=1e-4)
+    np.testing.assert_allclose(
+        np.linalg.norm(alignment.images(images), axis=1).mean(), 1, rtol=1e-4
+    )
 
 
 def test_wordings_are_averaged_not_chosen() -> None:
@@ -87,7 +99,10 @@ def test_ranks_count_ties_half() -> None:
     texts = np.array([[2.0, 0], [3, 0], [0, 1]])
     assert ranks(images, texts).tolist() == [1.5, 2.5, 2.0]
     a, b = RNG.standard_normal((30, 5)), RNG.standard_normal((30, 5))
-    loop = [1 + sum(unit(a[i]) @ unit(t) > unit(a[i]) @ unit(b[i]) for t in np.delete(b, i, 0)) for i in range(30)]
+    loop = [
+        1 + sum(unit(a[i]) @ unit(t) > unit(a[i]) @ unit(b[i]) for t in np.delete(b, i, 0))
+        for i in range(30)
+    ]
     assert ranks(a, b).tolist() == loop
 
 

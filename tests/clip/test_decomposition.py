@@ -1,7 +1,7 @@
 """Exactness: heads + MLPs + embedding are the model's own embedding.
 
-The oracle (see :mod:`tests.clip.oracle`) takes one head at a time by zeroing the other heads' columns of the
-out-projection.
+The oracle (see :mod:`tests.clip.oracle`) takes one head at a time by zeroing the other heads'
+columns of the out-projection.
 """
 
 import numpy as np
@@ -29,7 +29,9 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
 def some_images(encoder: Encoder) -> torch.Tensor:
     rng = np.random.default_rng(3)
     size = encoder.preprocessing.size
-    return encoder.normalise(rng.integers(0, 256, (IMAGES.get(encoder.model, 2), size, size, 3), dtype=np.uint8))
+    return encoder.normalise(
+        rng.integers(0, 256, (IMAGES.get(encoder.model, 2), size, size, 3), dtype=np.uint8)
+    )
 
 
 def relative(found: np.ndarray, expected: np.ndarray) -> float:
@@ -38,7 +40,9 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
 
 def as_decomposition(encoder: Encoder, batch, dtype: type) -> Decomposition:
     heads = batch.heads.numpy().astype(dtype)
-    return Decomposition(heads, batch.ln_post.numpy(), batch.embedding.numpy(), **encoder.decomposition())
+    return Decomposition(
+        heads, batch.ln_post.numpy(), batch.embedding.numpy(), **encoder.decomposition()
+    )
 
 
 @torch.inference_mode()
@@ -63,14 +67,18 @@ def test_heads_mlps_and_embedding_are_encode_image(encoder: Encoder) -> None:
     rng = np.random.default_rng(0)
     for layer in {0, len(blocks) - 1, *rng.integers(0, len(blocks), 3).tolist()}:
         head = int(rng.integers(encoder.heads))
-        alone = one_head(blocks[layer], head, seen[f"transformer.resblocks.{layer}.ln_1"], encoder.head_width)
+        alone = one_head(
+            blocks[layer], head, seen[f"transformer.resblocks.{layer}.ln_1"], encoder.head_width
+        )
         oracle = through_ln_post(tower, alone, final)
         assert relative(exact.contribution(layer, head), oracle) < 1e-5
         assert relative(cached.contribution(layer, head), oracle) < 2e-3
 
 
 def one_head(block, head: int, normed: torch.Tensor, head_width: int) -> torch.Tensor:
-    """One head's term at the class token, by open_clip's own attention with the other heads' columns at zero."""
+    """One head's term at the class token, by open_clip's own attention with the other heads'
+    columns at zero.
+    """
     weight, bias = block.attn.out_proj.weight.clone(), block.attn.out_proj.bias.clone()
     try:
         block.attn.out_proj.weight.zero_()
@@ -115,19 +123,23 @@ def test_variants_of_the_tower(variant: dict, tmp_path) -> None:
     assert relative(as_decomposition(encoder, batch, np.float32).sum_of_heads(), oracle) < 1e-5
 
 
-def test_blocks_and_rows_do_not_change_the_sum(synthetic: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_and_rows_do_not_change_the_sum(
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     decomposition = Decomposition.of(synthetic)
     whole = decomposition.sum_of_heads()
     by_head = sum(
         decomposition.contribution(layer, head) for layer in range(2) for head in range(3)
-    )  # fmt: skip
+    )
     assert np.allclose(whole, by_head, atol=1e-5)
     assert np.allclose(decomposition.remainder() + whole, synthetic.embeddings, atol=1e-6)
     rows = np.array([5, 0, 77, 5])
     monkeypatch.setattr("aigi_core.clip.decomposition.BLOCK_VALUES", 100)
     assert np.allclose(decomposition.sum_of_heads(), whole, atol=1e-5)
     assert np.allclose(decomposition.sum_of_heads(rows), whole[rows], atol=1e-5)
-    assert np.allclose(decomposition.remainder(slice(10, 20)), (synthetic.embeddings - whole)[10:20], atol=1e-5)
+    assert np.allclose(
+        decomposition.remainder(slice(10, 20)), (synthetic.embeddings - whole)[10:20], atol=1e-5
+    )
     two = list(decomposition.contributions([(0, 1), (1, 2)], rows))
     assert np.allclose(two[1], decomposition.contribution(1, 2)[rows])
 

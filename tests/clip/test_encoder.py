@@ -1,4 +1,6 @@
-"""Loading: what a researcher gets wrong, activations that must follow the weights, and what identifies weights."""
+"""Loading: what a researcher gets wrong, activations that must follow the weights, and what
+identifies weights.
+"""
 
 import json
 import os
@@ -54,35 +56,52 @@ def test_tower_with_norms_inside_the_attention(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ["ViT-L-14", "hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"])
 def test_hub_out_of_reach_fails_at_once(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     downloads: list[str] = []
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *a, **k: downloads.append(a) or "")
+    monkeypatch.setattr(
+        "huggingface_hub.hf_hub_download", lambda *a, **k: downloads.append(a) or ""
+    )
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: None)
-    with pytest.raises(AigiError, match=r"not on this machine.* give the weights file to --pretrained"):
+    with pytest.raises(
+        AigiError, match=r"not on this machine.* give the weights file to --pretrained"
+    ):
         load_encoder(model, None if model.startswith("hf") else "openai", device="cpu")
     assert downloads == []  # the client that retries for half a minute was never asked
 
 
-def test_tag_brings_its_activation_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``--model ViT-B-32 --pretrained openai`` must run QuickGELU, which open_clip alone would only warn about."""
+def test_tag_brings_its_activation_and_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--model ViT-B-32 --pretrained openai`` must run QuickGELU, which open_clip alone would only
+    warn about.
+    """
     weights = tmp_path / "open_clip_model.safetensors"
     save_file(open_clip.create_model("ViT-B-32").state_dict(), weights)
     monkeypatch.setattr(checkpoints, "_fetch", lambda *_: weights)
     gelu = {
-        tag: type(load_encoder("ViT-B-32", tag, device="cpu").tower.transformer.resblocks[0].mlp.gelu).__name__
+        tag: type(
+            load_encoder("ViT-B-32", tag, device="cpu").tower.transformer.resblocks[0].mlp.gelu
+        ).__name__
         for tag in ("openai", "laion2b_s34b_b79k")
     }
     assert gelu == {"openai": "QuickGELU", "laion2b_s34b_b79k": "GELU"}
 
 
-def test_weights_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_weights_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     clip = tiny_under_a_built_in_name(tmp_path, monkeypatch)
     file = tmp_path / "weights.safetensors"
     save_file(clip.state_dict(), file)
     encoder = load_encoder("tiny", str(file), device="cpu")
-    assert encoder.describe()["pretrained"] == "weights.safetensors"  # no folder of this machine in a workspace
+    assert (
+        encoder.describe()["pretrained"] == "weights.safetensors"
+    )  # no folder of this machine in a workspace
     assert encoder.weights_sha256 == digest_weights(clip.state_dict())
     assert "tiny-quickgelu" in caplog.text
     torch.save({"state_dict": clip.state_dict()}, tmp_path / "weights.pt")
-    assert load_encoder("tiny", str(tmp_path / "weights.pt"), device="cpu").weights_sha256 == encoder.weights_sha256
+    assert (
+        load_encoder("tiny", str(tmp_path / "weights.pt"), device="cpu").weights_sha256
+        == encoder.weights_sha256
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
@@ -108,7 +127,9 @@ def tiny_under_a_built_in_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x04K\x01."])
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
-def test_damaged_file(content: bytes, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_file(
+    content: bytes, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny_under_a_built_in_name(tmp_path, monkeypatch)
     (tmp_path / f"w.{suffix}").write_bytes(content)
     with pytest.raises(AigiError, match=r"w\..* could not be loaded into the model 'tiny'"):
@@ -133,7 +154,10 @@ class Trap:
 
 def test_other_model_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = tiny_under_a_built_in_name(tmp_path, monkeypatch)
-    save_file({name: value for name, value in clip.state_dict().items() if "ln_post" not in name}, tmp_path / "w.pt")
+    save_file(
+        {name: value for name, value in clip.state_dict().items() if "ln_post" not in name},
+        tmp_path / "w.pt",
+    )
     (tmp_path / "w.pt").rename(tmp_path / "w.safetensors")
     with pytest.raises(AigiError, match="ln_post"):
         load_encoder("tiny", str(tmp_path / "w.safetensors"), device="cpu")
@@ -152,8 +176,10 @@ def test_describes_and_encodes(tmp_path: Path) -> None:
     encoder = load_encoder(make_tiny_clip(tmp_path / "tiny"), None)
     described = json.loads(json.dumps(encoder.describe()))
     assert described["model"] == "local-dir:tiny"
-    assert {name: described[name] for name in ("layers", "heads", "head_width", "width", "embedding_width")} == {
-        "layers": 3, "heads": 4, "head_width": 8, "width": 32, "embedding_width": 24}  # fmt: skip
+    assert {
+        name: described[name]
+        for name in ("layers", "heads", "head_width", "width", "embedding_width")
+    } == {"layers": 3, "heads": 4, "head_width": 8, "width": 32, "embedding_width": 24}
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     batch = encoder.encode_images(pixels)
     assert batch.embedding.shape == (5, 24)
@@ -169,16 +195,22 @@ def test_describes_and_encodes(tmp_path: Path) -> None:
 def test_lower_precision_stays_near(precision: str, tmp_path: Path) -> None:
     model = make_tiny_clip(tmp_path / "tiny")
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    full, low = (load_encoder(model, None, "cpu", kind).encode_images(pixels) for kind in ("fp32", precision))
+    full, low = (
+        load_encoder(model, None, "cpu", kind).encode_images(pixels) for kind in ("fp32", precision)
+    )
     assert low.embedding.dtype == low.heads.dtype == torch.float32
     error = (low.embedding - full.embedding).norm() / full.embedding.norm()
     assert 0 < error < 0.05
 
 
-@pytest.mark.parametrize(("device", "precision", "message"), [
-    ("tpu", "auto", "device 'tpu' is not available"), ("cuda:99", "auto", "'cuda:99' is not available"),
-    ("cpu", "fp8", "precision 'fp8' is unknown"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("device", "precision", "message"),
+    [
+        ("tpu", "auto", "device 'tpu' is not available"),
+        ("cuda:99", "auto", "'cuda:99' is not available"),
+        ("cpu", "fp8", "precision 'fp8' is unknown"),
+    ],
+)
 def test_device_and_precision(device: str, precision: str, message: str) -> None:
     with pytest.raises(AigiError, match=message):
         load_encoder("ViT-B-32", None, device, precision)

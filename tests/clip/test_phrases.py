@@ -9,16 +9,32 @@ from aigi_core.clip.phrases import fold, parse_phrases, read_phrases
 from aigi_core.errors import AigiError
 
 CATEGORIES = (
-    "photographic process and camera", "light", "colour", "blur, noise and compression", "texture", "composition",
-    "medium and style", "scene", "object", "people and body", "emotion and mood", "text and symbols",
+    "photographic process and camera",
+    "light",
+    "colour",
+    "blur, noise and compression",
+    "texture",
+    "composition",
+    "medium and style",
+    "scene",
+    "object",
+    "people and body",
+    "emotion and mood",
+    "text and symbols",
     "what generation looks like",
-)  # fmt: skip
+)
 
 
 def test_own_list_is_large_distinct_and_categorised() -> None:
     table = read_phrases()
-    lines = [line for line in phrases.OWN_PHRASES.read_text("utf-8").splitlines() if line and not line.startswith("# ")]
-    assert len(lines) == len(table) >= 3000, "a phrase of the file is doubled, or the list is too short"
+    lines = [
+        line
+        for line in phrases.OWN_PHRASES.read_text("utf-8").splitlines()
+        if line and not line.startswith("# ")
+    ]
+    assert len(lines) == len(table) >= 3000, (
+        "a phrase of the file is doubled, or the list is too short"
+    )
     assert table["text"].map(fold).is_unique
     sizes = table["category"].value_counts()
     assert set(CATEGORIES) <= set(sizes.index) and "" not in sizes.index
@@ -40,11 +56,17 @@ def test_own_list_names_what_the_issue_asks_for() -> None:
 
 
 def test_categories_blank_lines_doubles_and_line_ends() -> None:
-    text = "\ufefffree  phrase\r\n\r\n# light\r\nCandle\tlight\rcandle light\n#tag\n#\nＦｒｅｅ phrase\nlast"
+    text = (
+        "\ufefffree  phrase\r\n\r\n# light\r\nCandle\tlight\rcandle light\n#tag\n#\nＦｒｅｅ"
+        " phrase\nlast"
+    )
     table = parse_phrases(text)
     assert table.values.tolist() == [
-        ["free phrase", ""], ["Candle light", "light"], ["#tag", "light"], ["last", ""],
-    ]  # fmt: skip
+        ["free phrase", ""],
+        ["Candle light", "light"],
+        ["#tag", "light"],
+        ["last", ""],
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -62,7 +84,10 @@ def test_encodings_with_byte_order_marks(tmp_path: Path, encoding: str) -> None:
         (b"ok\n" + b"long " * 100, r"Line 2 .* has 499 characters"),
         ("gr\xf6sse".encode("latin-1"), "not UTF-8"),
         (b"a\x00b", "control characters"),
-        (b"\n".join(b"phrase %d" % i for i in range(phrases.MAX_PHRASES + 1)), "more than 100,000 phrases"),
+        (
+            b"\n".join(b"phrase %d" % i for i in range(phrases.MAX_PHRASES + 1)),
+            "more than 100,000 phrases",
+        ),
     ],
 )
 def test_what_is_refused(tmp_path: Path, content: bytes, says: str) -> None:

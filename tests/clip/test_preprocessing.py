@@ -1,4 +1,6 @@
-"""Preprocessing against open_clip's own transform, bit for bit; its description and what it refuses."""
+"""Preprocessing against open_clip's own transform, bit for bit; its description and what it
+refuses.
+"""
 
 import json
 
@@ -64,7 +66,13 @@ def test_digest_follows_the_description() -> None:
     ],
 )
 def test_refuses_what_it_does_not_do(change: dict, message: str) -> None:
-    settings = {"size": 224, "mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"} | change
+    settings = {
+        "size": 224,
+        "mean": MEAN,
+        "std": STD,
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    } | change
     with pytest.raises(AigiError, match=message):
         Preprocessing.from_open_clip(settings)
 
@@ -87,7 +95,13 @@ def test_steps_come_first_enter_the_digest_and_leave_others_valid() -> None:
 
 
 def test_a_description_gives_the_value_back() -> None:
-    for preprocessing in (Preprocessing(32, MEAN, STD), Preprocessing(32, MEAN, STD).after(["crop:.8"])):
-        assert Preprocessing.from_description(json.loads(json.dumps(preprocessing.describe()))) == preprocessing
+    for preprocessing in (
+        Preprocessing(32, MEAN, STD),
+        Preprocessing(32, MEAN, STD).after(["crop:.8"]),
+    ):
+        assert (
+            Preprocessing.from_description(json.loads(json.dumps(preprocessing.describe())))
+            == preprocessing
+        )
     with pytest.raises(AigiError, match="not one of this version"):
         Preprocessing.from_description({"size": 32})

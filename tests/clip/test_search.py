@@ -9,7 +9,10 @@ from aigi_core.errors import AigiError
 
 def test_equals_numpy() -> None:
     rng = np.random.default_rng(0)
-    vectors, queries = rng.standard_normal((500, 32)).astype(np.float32), rng.standard_normal((40, 32))
+    vectors, queries = (
+        rng.standard_normal((500, 32)).astype(np.float32),
+        rng.standard_normal((40, 32)),
+    )
     products, rows = TextIndex(vectors).search(queries, 9)
     expected = queries @ vectors.T
     assert rows.tolist() == np.argsort(-expected, axis=1)[:, :9].tolist()

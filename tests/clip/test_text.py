@@ -1,4 +1,6 @@
-"""Whole words of three kinds of vocabulary; embeddings as unit rows; texts that are empty, long or without direction."""
+"""Whole words of three kinds of vocabulary; embeddings as unit rows; texts that are empty, long or
+without direction.
+"""
 
 import numpy as np
 import pytest
@@ -10,7 +12,21 @@ from aigi_core.clip.text import count_cut, embed, whole_words
 from aigi_core.errors import AigiError
 from tests.tiny_clip import make_tiny_clip
 
-BERT = ["[PAD]", "[UNK]", "[CLS]", "!", "the", "##ing", "cat", "1999", "of", "über", "a1", "dog", "[unused7]"]
+BERT = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "!",
+    "the",
+    "##ing",
+    "cat",
+    "1999",
+    "of",
+    "über",
+    "a1",
+    "dog",
+    "[unused7]",
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +44,9 @@ def test_clips_words_are_single_tokens() -> None:
     assert 20_000 < len(table) < 49_408 and table["text"].is_unique
     words = table[table["category"] == "word"]["text"].tolist()
     assert {"gouache", "blurred", "uv", "schwarzenegger"} <= set(words)  # names found by the paper
-    assert not {"ing", "<start_of_text>"} & {t for t in table["text"] if f"{t}</w>" not in tokenizer.encoder}
+    assert not {"ing", "<start_of_text>"} & {
+        t for t in table["text"] if f"{t}</w>" not in tokenizer.encoder
+    }
     single = [len(tokenizer.encode(word)) == 1 for word in words[::97]]
     assert np.mean(single) > 0.95  # the cleaning of odd letters splits a few
 
@@ -36,7 +54,16 @@ def test_clips_words_are_single_tokens() -> None:
 def test_words_of_a_wordpiece_vocabulary() -> None:
     table = whole_words(wordpiece(*BERT))
     assert table["text"].tolist() == ["!", "the", "cat", "1999", "of", "über", "a1", "dog"]
-    assert table["category"].tolist() == ["other", "word", "word", "number", "word", "word", "other", "word"]
+    assert table["category"].tolist() == [
+        "other",
+        "word",
+        "word",
+        "number",
+        "word",
+        "word",
+        "other",
+        "word",
+    ]
     assert whole_words(wordpiece(*BERT), limit=3)["text"].tolist() == ["the", "cat", "über"]
     assert len(whole_words(wordpiece(*BERT), limit=99)) == 4
 
@@ -44,7 +71,9 @@ def test_words_of_a_wordpiece_vocabulary() -> None:
 def test_words_of_a_sentencepiece_vocabulary() -> None:
     class Wrapped:
         tokenizer = Tokenizer(
-            models.Unigram([("<unk>", 0.0), ("▁cat", -1.0), ("s", -2.0), ("▁", -3.0), ("▁dog", -4.0)], 0)
+            models.Unigram(
+                [("<unk>", 0.0), ("▁cat", -1.0), ("s", -2.0), ("▁", -3.0), ("▁dog", -4.0)], 0
+            )
         )
 
     assert whole_words(Wrapped())["text"].tolist() == ["cat", "dog"]
@@ -95,7 +124,9 @@ def test_a_text_without_direction_is_refused(encoder: Encoder) -> None:
 
 def test_long_texts_are_counted(encoder: Encoder) -> None:
     texts = ["cat", " ".join(["cat"] * 75), " ".join(["cat"] * 76), "x" * 2000]
-    assert count_cut(encoder.tokenizer, texts) == 2  # 75 words, a start and an end fill the 77 tokens
+    assert (
+        count_cut(encoder.tokenizer, texts) == 2
+    )  # 75 words, a start and an end fill the 77 tokens
     bert = wordpiece(*BERT)
     bert.enable_truncation(2)
     bert.pre_tokenizer = __import__("tokenizers").pre_tokenizers.Whitespace()

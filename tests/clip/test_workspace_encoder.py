@@ -28,7 +28,10 @@ def workspace(model: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace
 
 
 def test_the_encoder_is_found_again(workspace: Workspace, model: str) -> None:
-    assert workspace_encoder(workspace, model, device="cpu").weights_sha256 == workspace.encoder["weights_sha256"]
+    assert (
+        workspace_encoder(workspace, model, device="cpu").weights_sha256
+        == workspace.encoder["weights_sha256"]
+    )
 
 
 def test_other_weights_are_refused(workspace: Workspace, tmp_path: Path) -> None:

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from aigi_core.detectors.components import ComponentSearch, search_components, search_pair, train_without
+from aigi_core.detectors.components import (
+    ComponentSearch,
+    search_components,
+    search_pair,
+    train_without,
+)
 from aigi_core.detectors.elimination import Elimination
 from aigi_core.detectors.features import EmbeddingView, HeadsView, all_heads
 from aigi_core.detectors.heads import score_heads, select_heads
@@ -19,7 +24,17 @@ def search(synthetic):
 
 def elimination(removed, accuracy):
     r = len(removed)
-    return Elimination(np.array(removed), np.array(accuracy), np.zeros(r + 1), np.zeros(r + 1), np.ones(r, int), 6, 1.0, 9, 9)  # fmt: skip
+    return Elimination(
+        np.array(removed),
+        np.array(accuracy),
+        np.zeros(r + 1),
+        np.zeros(r + 1),
+        np.ones(r, int),
+        6,
+        1.0,
+        9,
+        9,
+    )
 
 
 def test_a_component_is_removed_only_if_both_cuts_remove_it():
@@ -47,13 +62,20 @@ def test_a_pair_is_trained_on_one_and_scored_on_the_other(synthetic, search):
 def test_workers_and_given_features_change_nothing(synthetic, search):
     calls = []
     X = EmbeddingView().matrix(synthetic)
-    again = search_pair(X, synthetic.domains, PAIR, workers=1, progress=lambda *call: calls.append(call))
+    again = search_pair(
+        X, synthetic.domains, PAIR, workers=1, progress=lambda *call: calls.append(call)
+    )
     for name in ("forward", "backward"):
         assert np.array_equal(getattr(again, name).removed, getattr(search, name).removed)
         assert np.array_equal(getattr(again, name).log_loss, getattr(search, name).log_loss)
     assert calls[-1] == (46, 46)
     drawn = search_pair(
-        X, synthetic.domains, PAIR, C=1.0, patience=3, rows_of=lambda g, s: np.repeat(synthetic.domains.rows(g, s), 2)
+        X,
+        synthetic.domains,
+        PAIR,
+        C=1.0,
+        patience=3,
+        rows_of=lambda g, s: np.repeat(synthetic.domains.rows(g, s), 2),
     )
     assert drawn.forward.n_train == 2 * search.forward.n_train
     assert drawn.forward.C == 1.0
@@ -84,7 +106,9 @@ def test_heads_alone_equal_scikit_learn_on_full_contributions(synthetic):
     assert (scores.n_train, scores.n_val) == (len(rows), len(val))
     for row in scores.table.itertuples():
         X = HeadsView(((row.layer, row.index),)).matrix(synthetic)
-        model = LogisticRegression(C=row.C, solver="newton-cholesky", tol=1e-10).fit(X[rows], domains.labels[rows])
+        model = LogisticRegression(C=row.C, solver="newton-cholesky", tol=1e-10).fit(
+            X[rows], domains.labels[rows]
+        )
         assert model.score(X[val], domains.labels[val]) == row.accuracy
         assert row.low < row.accuracy < row.high or row.accuracy in (0, 1)
     assert scores.top(1) == ((0, 0),)  # the head that the factory planted the signs in
@@ -98,7 +122,9 @@ def test_heads_alone_equal_scikit_learn_on_full_contributions(synthetic):
 
 def test_forward_selection_adds_the_best_head_at_each_step(synthetic):
     calls = []
-    found = select_heads(synthetic, "beta-diff", "alpha-gan", most=3, C=2.0, progress=lambda *c: calls.append(c))
+    found = select_heads(
+        synthetic, "beta-diff", "alpha-gan", most=3, C=2.0, progress=lambda *c: calls.append(c)
+    )
     assert calls[-1] == (6 + 5 + 4, 6 + 5 + 4)
     domains = synthetic.domains
     rows, val = domains.rows("beta-diff", "train"), domains.rows("alpha-gan", "val")
@@ -107,7 +133,9 @@ def test_forward_selection_adds_the_best_head_at_each_step(synthetic):
         best = {}
         for candidate in set(all_heads(synthetic)) - set(chosen):
             X = HeadsView((*chosen, candidate)).matrix(synthetic)
-            model = LogisticRegression(C=2.0, solver="newton-cholesky", tol=1e-10).fit(X[rows], domains.labels[rows])
+            model = LogisticRegression(C=2.0, solver="newton-cholesky", tol=1e-10).fit(
+                X[rows], domains.labels[rows]
+            )
             best[candidate] = model.score(X[val], domains.labels[val])
         assert best[head] == max(best.values()) == accuracy
         chosen += (head,)

@@ -19,7 +19,9 @@ def domains(n, d, seed=0, m=60, scale=1.0):
 
     def images(count, own):
         y = np.arange(count) % 2
-        return rng.standard_normal((count, d)) * spectrum + 0.3 * scale + np.outer(y, 0.6 * common + own), y
+        return rng.standard_normal((count, d)) * spectrum + 0.3 * scale + np.outer(
+            y, 0.6 * common + own
+        ), y
 
     return (*images(n, 0.6 * first), *images(m, 0.6 * second))
 
@@ -29,7 +31,9 @@ def brute_force(X, y, T, z, C, **options):
     alive, removed, curve = list(range(X.shape[1])), [], []
 
     def key(columns):
-        model = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-10, max_iter=500, **options)
+        model = LogisticRegression(
+            C=C, solver="newton-cholesky", tol=1e-10, max_iter=500, **options
+        )
         f = model.fit(X[:, columns], y).decision_function(T[:, columns])
         right, loss = (f > 0) == z, log_loss(f, z)
         if options.get("class_weight") is None:
@@ -50,13 +54,21 @@ def brute_force(X, y, T, z, C, **options):
 
 @pytest.mark.parametrize(
     ("n", "d", "C", "options"),
-    [(80, 12, 10.0, {}), (30, 14, 1.0, {}), (90, 9, 0.05, {"fit_intercept": False}),
-     (70, 10, 30.0, {"class_weight": "balanced"}), (16, 12, 10.0, {})],
-)  # fmt: skip
+    [
+        (80, 12, 10.0, {}),
+        (30, 14, 1.0, {}),
+        (90, 9, 0.05, {"fit_intercept": False}),
+        (70, 10, 30.0, {"class_weight": "balanced"}),
+        (16, 12, 10.0, {}),
+    ],
+)
 def test_the_list_and_the_scores_are_those_of_brute_force(n, d, C, options):
     X, y, T, z = domains(n, d, seed=n)
     if "class_weight" in options:
-        keep, scored = (y == 0) | (np.arange(n) < n // 2), (z == 0) | (np.arange(len(z)) < len(z) // 3)
+        keep, scored = (
+            (y == 0) | (np.arange(n) < n // 2),
+            (z == 0) | (np.arange(len(z)) < len(z) // 3),
+        )
         X, y, T, z = X[keep], y[keep], T[scored], z[scored]
     found = eliminate(X, y, T, z, C=C, **options)
     removed, curve = brute_force(X, y, T, z, C, **options)
@@ -86,7 +98,9 @@ def test_few_images_and_few_components(seed, class_weight):
 
 
 def test_a_gradient_of_zero_asks_for_no_step():
-    """One component without an intercept is solved by a secant to the last bit: its next step was 0 / 0, for ever."""
+    """One component without an intercept is solved by a secant to the last bit: its next step was 0
+    / 0, for ever.
+    """
     X, y, T, z = domains(40, 3)
     state = elimination._State(X, y.astype(float), T, z == 1, (1, 1), 10.0, np.ones(40), False)
     state._refresh()
@@ -140,7 +154,9 @@ def test_equal_components_leave_in_order_of_number():
     X, y, T, z = domains(60, 6, seed=3)
     X, T = np.concatenate([X, X], axis=1), np.concatenate([T, T], axis=1)
     found = eliminate(X, y, T, z, C=1.0)
-    assert sorted(found.removed.tolist() + [k for k in range(12) if k not in found.removed]) == list(range(12))
+    assert sorted(
+        found.removed.tolist() + [k for k in range(12) if k not in found.removed]
+    ) == list(range(12))
     order = found.removed.tolist()
     for k in range(6):
         if k + 6 in order:
@@ -168,7 +184,8 @@ def _refresh_badly(state):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("_BLOCK", 3), ("_SAFETY", 30.0), ("_TOGETHER", 4), ("_FIRST_ERRORS", (5.0,) * 4)]
+    ("name", "value"),
+    [("_BLOCK", 3), ("_SAFETY", 30.0), ("_TOGETHER", 4), ("_FIRST_ERRORS", (5.0,) * 4)],
 )
 def test_the_list_does_not_depend_on_how_it_is_reckoned(monkeypatch, name, value):
     X, y, T, z = domains(150, 80, seed=6, m=40)
@@ -178,7 +195,9 @@ def test_the_list_does_not_depend_on_how_it_is_reckoned(monkeypatch, name, value
 
 
 def test_a_run_of_easy_candidates_does_not_make_estimates_look_exact():
-    """Errors below rounding teach nothing about candidates whose estimates are a thousand times coarser."""
+    """Errors below rounding teach nothing about candidates whose estimates are a thousand times
+    coarser.
+    """
     X, y, T, z = domains(150, 80, seed=6)
     state = elimination._State(X, y.astype(float), T, z > 0, (1, 1), 10.0, np.ones(len(X)), True)
     state.errors.extend([np.zeros(4)] * state.errors.maxlen)
@@ -191,7 +210,10 @@ def test_rows_drawn_twice_count_twice():
     X, y, T, z = domains(60, 8, seed=6)
     rows = np.random.default_rng(0).integers(0, 60, 60)
     counts = np.bincount(rows, minlength=60).astype(float)
-    drawn, weighted = eliminate(X[rows], y[rows], T, z, C=3.0), eliminate(X, y, T, z, C=3.0, sample_weight=counts)
+    drawn, weighted = (
+        eliminate(X[rows], y[rows], T, z, C=3.0),
+        eliminate(X, y, T, z, C=3.0, sample_weight=counts),
+    )
     assert drawn.removed.tolist() == weighted.removed.tolist()
     assert drawn.log_loss == pytest.approx(weighted.log_loss)
 
@@ -243,8 +265,15 @@ def test_bad_input_is_refused(change, words):
 
 def test_the_cut_is_not_decided_by_rounding():
     found = elimination.Elimination(
-        np.arange(4), np.array([0.5, 0.75, 0.75, 0.75, 0.5]), np.array([0.1, 0.4, 0.3, 0.3 - 1e-14, 0.2]), np.zeros(5),
-        np.ones(4, int), 5, 1.0, 9, 9,
-    )  # fmt: skip
+        np.arange(4),
+        np.array([0.5, 0.75, 0.75, 0.75, 0.5]),
+        np.array([0.1, 0.4, 0.3, 0.3 - 1e-14, 0.2]),
+        np.zeros(5),
+        np.ones(4, int),
+        5,
+        1.0,
+        9,
+        9,
+    )
     assert found.cut == 2
     assert found.cut_removed == (0, 1)

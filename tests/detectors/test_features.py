@@ -51,16 +51,25 @@ def test_a_detector_on_heads_equals_the_one_on_full_contributions(synthetic):
     heads = ((0, 0), (1, 2))
     view = HeadsView(heads).resolve(synthetic)
     X = view.matrix(synthetic, rows)
-    full = np.concatenate([s * contribution(synthetic, h, rows) for h, s in zip(heads, view.scales, strict=True)], 1)
+    full = np.concatenate(
+        [s * contribution(synthetic, h, rows) for h, s in zip(heads, view.scales, strict=True)], 1
+    )
     small, large = fit_logistic(X, y, 10.0, tol=1e-11), fit_logistic(full, y, 10.0, tol=1e-11)
     everywhere = np.arange(len(synthetic.domains))
     F = view.matrix(synthetic)
-    E = np.concatenate([s * contribution(synthetic, h, everywhere) for h, s in zip(heads, view.scales, strict=True)], 1)
+    E = np.concatenate(
+        [
+            s * contribution(synthetic, h, everywhere)
+            for h, s in zip(heads, view.scales, strict=True)
+        ],
+        1,
+    )
     logits = small.decision_function(F)
     assert np.abs(logits - large.decision_function(E)).max() < 1e-9
     directions = view.joint_weights(synthetic.decomposition, small.weights[0])
     shares = sum(
-        contribution(synthetic, head, everywhere) @ direction for head, direction in zip(heads, directions, strict=True)
+        contribution(synthetic, head, everywhere) @ direction
+        for head, direction in zip(heads, directions, strict=True)
     )
     assert np.abs(shares + small.intercept[0] - logits[:, 0]).max() < 1e-9
 
@@ -81,7 +90,12 @@ def test_residual_view_is_the_cosine(synthetic):
 
 
 @pytest.mark.parametrize(
-    "view", [EmbeddingView(False, (1, 4)), HeadsView(((0, 1), (1, 2)), (1.5, 0.25)), ResidualView((1.0, 2.0))]
+    "view",
+    [
+        EmbeddingView(False, (1, 4)),
+        HeadsView(((0, 1), (1, 2)), (1.5, 0.25)),
+        ResidualView((1.0, 2.0)),
+    ],
 )
 def test_a_view_survives_its_json(view):
     assert view_from_spec(json.loads(json.dumps(view.spec()))) == view
@@ -119,7 +133,11 @@ def test_values_that_make_no_view_are_refused(spec, words):
 
 def test_arrays_that_are_no_images_are_refused(synthetic):
     images = broken(synthetic, 1.0)
-    for embeddings in (images.embeddings[0], images.embeddings.astype(str), images.embeddings[:, None]):
+    for embeddings in (
+        images.embeddings[0],
+        images.embeddings.astype(str),
+        images.embeddings[:, None],
+    ):
         with pytest.raises(AigiError, match="numbers .images, components."):
             EmbeddingView().matrix(replace(images, embeddings=embeddings))
     for change in (
@@ -136,10 +154,14 @@ def test_arrays_that_are_no_images_are_refused(synthetic):
 def broken(workspace, value):
     embeddings = np.array(workspace.embeddings[:9])
     embeddings[4] = value
-    return EncodedImages(embeddings, workspace.heads[:, :, :9], workspace.ln_post[:9], workspace.decomposition)
+    return EncodedImages(
+        embeddings, workspace.heads[:, :, :9], workspace.ln_post[:9], workspace.decomposition
+    )
 
 
-@pytest.mark.parametrize(("value", "words"), [(0.0, "row 4 are all zeros"), (np.nan, "row 4 are NaN or infinity")])
+@pytest.mark.parametrize(
+    ("value", "words"), [(0.0, "row 4 are all zeros"), (np.nan, "row 4 are NaN or infinity")]
+)
 def test_rows_without_features_are_named(synthetic, value, words):
     images = broken(synthetic, value)
     for view in (EmbeddingView(), HeadsView(((0, 0),), (1.0,))):

@@ -31,12 +31,16 @@ def assert_equal_to_sklearn(fit, X, y, C, k=0, weight=None, **options):
     assert fit.gradient_norm[k] < 1e-8
 
 
-@pytest.mark.parametrize(("n", "d"), [(300, 20), (400, 200), (60, 200), (40, 400), (200, 1), (30, 30)])
+@pytest.mark.parametrize(
+    ("n", "d"), [(300, 20), (400, 200), (60, 200), (40, 400), (200, 1), (30, 30)]
+)
 @pytest.mark.parametrize("C", [0.001, 1.0, 10.0])
 def test_equals_scikit_learn(n, d, C):
     X, y = problem(n, d)
     assert_equal_to_sklearn(fit_logistic(X, y, C), X, y, C)
-    assert_equal_to_sklearn(fit_logistic(X, y, C, fit_intercept=False), X, y, C, fit_intercept=False)
+    assert_equal_to_sklearn(
+        fit_logistic(X, y, C, fit_intercept=False), X, y, C, fit_intercept=False
+    )
 
 
 @pytest.mark.parametrize("d", [12, 220])

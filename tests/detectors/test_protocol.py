@@ -20,7 +20,9 @@ from tests.factory import make_workspace
 
 
 def by_hand(workspace, names, class_weight, C_values=PAPER_C):
-    """The protocol with scikit-learn: C by validation accuracy, log-loss, smaller C; refit on both splits."""
+    """The protocol with scikit-learn: C by validation accuracy, log-loss, smaller C; refit on both
+    splits.
+    """
     options = dict(solver="newton-cholesky", tol=1e-12, class_weight=class_weight)
     domains, X = workspace.domains, EmbeddingView().matrix(workspace)
     train_rows, val = domains.rows(names, "train"), domains.rows(names, "val")
@@ -36,7 +38,9 @@ def by_hand(workspace, names, class_weight, C_values=PAPER_C):
     return min(keys)[2], model.fit(X[rows], domains.labels[rows])
 
 
-@pytest.mark.parametrize("names", ["alpha-gan", ("beta-diff", "gamma-diff"), ("alpha-gan", "delta-ar")])
+@pytest.mark.parametrize(
+    "names", ["alpha-gan", ("beta-diff", "gamma-diff"), ("alpha-gan", "delta-ar")]
+)
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
 def test_the_protocol_equals_scikit_learn_by_hand(synthetic, names, class_weight):
     (detector,) = train(synthetic, [names], protocol=Protocol(class_weight=class_weight))
@@ -77,7 +81,9 @@ def test_without_intercept_and_balanced(synthetic):
     (detector,) = train(synthetic, ["alpha-gan"], protocol=Protocol(fit_intercept=False))
     assert detector.bias == 0
     (plain, balanced) = (
-        train(synthetic, [("beta-diff", "gamma-diff")], protocol=Protocol(C=(1.0,), class_weight=w))[0]
+        train(
+            synthetic, [("beta-diff", "gamma-diff")], protocol=Protocol(C=(1.0,), class_weight=w)
+        )[0]
         for w in (None, "balanced")
     )
     assert balanced.bias < plain.bias  # twice as many fakes as reals no longer push towards fake
@@ -85,21 +91,29 @@ def test_without_intercept_and_balanced(synthetic):
 
 def test_the_papers_grid_agrees_with_the_path_where_it_converges(synthetic):
     domains, X = synthetic.domains, EmbeddingView().matrix(synthetic)
-    blocks = [(X[r], domains.labels[r]) for r in (domains.rows("alpha-gan", s) for s in ("train", "val"))]
+    blocks = [
+        (X[r], domains.labels[r]) for r in (domains.rows("alpha-gan", s) for s in ("train", "val"))
+    ]
     chosen = run_protocol(*blocks, Protocol(grid="paper"))
     assert len(chosen.validation["accuracy"]) == 96
     path = run_protocol(*blocks, Protocol())
     converged = [
         (a, C)
-        for a, C, s, m in zip(*(chosen.validation[k] for k in ("accuracy", "C", "solver", "max_iter")), strict=True)
+        for a, C, s, m in zip(
+            *(chosen.validation[k] for k in ("accuracy", "C", "solver", "max_iter")), strict=True
+        )
         if s == "lbfgs" and m == 5000
     ]
-    assert [a for a, _ in sorted(converged, key=lambda pair: pair[1])] == path.validation["accuracy"]
+    assert [a for a, _ in sorted(converged, key=lambda pair: pair[1])] == path.validation[
+        "accuracy"
+    ]
     assert max(chosen.validation["accuracy"]) >= max(path.validation["accuracy"])
 
 
 def test_heads_and_embeddings_score_other_workspaces(synthetic, tmp_path):
-    detectors = train(synthetic, ["beta-diff"], HeadsView(((0, 0), (1, 1)))) + train(synthetic, ["alpha-gan"])
+    detectors = train(synthetic, ["beta-diff"], HeadsView(((0, 0), (1, 1)))) + train(
+        synthetic, ["alpha-gan"]
+    )
     detectors += train(synthetic, ["alpha-gan"], EmbeddingView(without=(2, 3))) + train_residual(
         synthetic, ["delta-ar"]
     )
@@ -111,12 +125,17 @@ def test_heads_and_embeddings_score_other_workspaces(synthetic, tmp_path):
         assert loaded.view == detector.view
         assert loaded.training_set == detector.training_set
         assert loaded.provenance == detector.provenance
-        assert np.array_equal(loaded.decision_function(synthetic), detector.decision_function(synthetic))
+        assert np.array_equal(
+            loaded.decision_function(synthetic), detector.decision_function(synthetic)
+        )
         directions = detector.joint_weights(synthetic)
         assert directions.shape == (2 if k == 0 else 1, 24)
     rows = np.arange(5)
     fresh = EncodedImages(
-        synthetic.embeddings[rows], synthetic.heads[:, :, rows], synthetic.ln_post[rows], synthetic.decomposition
+        synthetic.embeddings[rows],
+        synthetic.heads[:, :, rows],
+        synthetic.ln_post[rows],
+        synthetic.decomposition,
     )
     assert score_detectors(detectors, fresh) == pytest.approx(scores[:, rows])
     probability = detectors[0].predict_proba(fresh)
@@ -128,7 +147,9 @@ def test_detectors_refuse_what_they_were_not_trained_for(synthetic, tmp_path):
     (detector,) = train(synthetic, ["beta-diff"])
     with pytest.raises(AigiError, match="sees 24 features an image"):
         detector.score(np.zeros((2, 25)))
-    narrow = EncodedImages(np.ones((3, 20)), synthetic.heads, synthetic.ln_post, synthetic.decomposition)
+    narrow = EncodedImages(
+        np.ones((3, 20)), synthetic.heads, synthetic.ln_post, synthetic.decomposition
+    )
     with pytest.raises(AigiError, match="sees 24 features"):
         detector.decision_function(narrow)
     with pytest.raises(AigiError, match="24 components, these have 20"):
@@ -214,8 +235,10 @@ def test_a_lone_name_is_one_training_set_and_none_is_none(synthetic):
 def test_a_mask_names_rows_as_numbers_do(synthetic):
     detectors = train(synthetic, ["beta-diff"])
     mask = synthetic.domains.labels == 1
-    np.testing.assert_array_equal(score_detectors(detectors, synthetic, mask),
-                                  score_detectors(detectors, synthetic, np.flatnonzero(mask)))  # fmt: skip
+    np.testing.assert_array_equal(
+        score_detectors(detectors, synthetic, mask),
+        score_detectors(detectors, synthetic, np.flatnonzero(mask)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,7 +258,9 @@ def test_protocols_that_make_no_sense_are_refused(options, words):
 
 
 def test_a_silent_head_is_chance_and_no_obstacle(tmp_path):
-    """A head whose contexts are all zero (pruned) scores one half; the others are scored as ever."""
+    """A head whose contexts are all zero (pruned) scores one half; the others are scored as
+    ever.
+    """
     path = make_workspace(tmp_path / "w")
     heads = np.load(path / "heads.npy")
     heads[1, 2] = 0
@@ -243,7 +268,9 @@ def test_a_silent_head_is_chance_and_no_obstacle(tmp_path):
     manifest = read_manifest(path)
     manifest["files"]["heads.npy"] = describe_file(path, "heads.npy")
     write_manifest(path, manifest)
-    table = score_heads(Workspace.open(path), "beta-diff", "gamma-diff").table.set_index(["layer", "index"])
+    table = score_heads(Workspace.open(path), "beta-diff", "gamma-diff").table.set_index(
+        ["layer", "index"]
+    )
     assert len(table) == 6 and table.loc[(1, 2), "accuracy"] == 0.5
     assert table.loc[(1, 2), "log_loss"] == pytest.approx(np.log(2))
     assert table.loc[(0, 0), "accuracy"] > 0.6
@@ -274,9 +301,14 @@ def test_residuals_walk_the_papers_grid_as_literally(synthetic):
     solver, C, max_iter = detector.provenance["validation"]["chosen"]
     rows = domains.rows("alpha-gan", ("train", "val"))
     feature = detector.view.matrix(synthetic, rows)
-    literal = LogisticRegression(C=C, solver=solver, max_iter=max_iter, class_weight="balanced", random_state=0)
+    literal = LogisticRegression(
+        C=C, solver=solver, max_iter=max_iter, class_weight="balanced", random_state=0
+    )
     literal.fit(feature, domains.labels[rows])
-    found, wanted = [detector.weights[0], detector.bias], [literal.coef_[0, 0], literal.intercept_[0]]
+    found, wanted = (
+        [detector.weights[0], detector.bias],
+        [literal.coef_[0, 0], literal.intercept_[0]],
+    )
     assert found == pytest.approx(wanted, rel=1e-10)
     (exact,) = train_residual(synthetic, ["alpha-gan"], Protocol(C=(10.0,)))
     assert found != pytest.approx([exact.weights[0], exact.bias], rel=1e-8)

@@ -1,4 +1,6 @@
-"""Detectors that are kept are those that training gives; whatever else lies there is trained again."""
+"""Detectors that are kept are those that training gives; whatever else lies there is trained
+again.
+"""
 
 import json
 import shutil
@@ -41,15 +43,22 @@ def test_what_is_read_is_what_was_trained(workspace: Workspace, view: EmbeddingV
     assert workspace.result_path(KIND, key).is_dir()
     found = load_detectors(Workspace.open(workspace.path), SETS, view, protocol)
     same(found, trained)
-    np.testing.assert_array_equal(score_detectors(found or [], workspace), score_detectors(trained, workspace))
+    np.testing.assert_array_equal(
+        score_detectors(found or [], workspace), score_detectors(trained, workspace)
+    )
 
 
-def test_other_arguments_are_other_detectors(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_arguments_are_other_detectors(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_detectors(workspace, train(workspace, SETS))
     assert load_detectors(workspace, SETS) is not None
     for arguments in (
-        (SETS[:1],), (SETS[::-1],), (SETS, EmbeddingView(normalise=False)), (SETS, None, Protocol(class_weight=None)),
-    ):  # fmt: skip
+        (SETS[:1],),
+        (SETS[::-1],),
+        (SETS, EmbeddingView(normalise=False)),
+        (SETS, None, Protocol(class_weight=None)),
+    ):
         assert load_detectors(workspace, *arguments) is None
     monkeypatch.setattr(stored, "FORMAT", stored.FORMAT + 1)
     assert load_detectors(workspace, SETS) is None
@@ -63,10 +72,14 @@ def test_other_images_are_other_detectors(workspace: Workspace) -> None:
     assert detectors_key(Workspace(workspace.path, manifest), SETS) != before
 
 
-@pytest.mark.parametrize("views", [[], [HeadsView(((0, 0),))], [EmbeddingView(), EmbeddingView(without=(1,))]])
+@pytest.mark.parametrize(
+    "views", [[], [HeadsView(((0, 0),))], [EmbeddingView(), EmbeddingView(without=(1,))]]
+)
 def test_other_views_are_refused(workspace: Workspace, views: list[FeatureView]) -> None:
     mixed = [detector for view in views for detector in train(workspace, SETS[:1], view)]
-    with pytest.raises(AigiError, match="these see: " + (", ".join(view.kind for view in views) or "none")):
+    with pytest.raises(
+        AigiError, match="these see: " + (", ".join(view.kind for view in views) or "none")
+    ):
         save_detectors(workspace, mixed)
 
 
@@ -79,7 +92,9 @@ def test_other_views_are_refused(workspace: Workspace, views: list[FeatureView])
         ("detectors.json", None),
     ],
 )
-def test_what_is_damaged_does_not_count(workspace: Workspace, name: str, content: bytes | None) -> None:
+def test_what_is_damaged_does_not_count(
+    workspace: Workspace, name: str, content: bytes | None
+) -> None:
     file = workspace.result_path(KIND, save_detectors(workspace, train(workspace, SETS))) / name
     file.unlink() if content is None else file.write_bytes(content)
     assert load_detectors(workspace, SETS) is None
@@ -100,9 +115,13 @@ def test_numbers_that_cannot_be_do_not_count(workspace: Workspace, damage: str) 
 
 
 def test_those_of_the_demo_are_what_training_gives_today() -> None:
-    """Where this fails after a change of training: raise FORMAT, run ``python -m precompute detectors`` on the demo."""
+    """Where this fails after a change of training: raise FORMAT, run ``python -m precompute
+    detectors`` on the demo.
+    """
     demo = Workspace.open(ROOT / "assets" / "demo")
     sets = [(name,) for name in demo.domains.generators]
     kept, fresh = load_detectors(demo, sets), train(demo, sets)
     assert kept is not None and [d.C for d in kept] == [d.C for d in fresh]
-    np.testing.assert_allclose(score_detectors(kept, demo), score_detectors(fresh, demo), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        score_detectors(kept, demo), score_detectors(fresh, demo), rtol=1e-6, atol=1e-6
+    )

@@ -1,4 +1,6 @@
-"""A fresh server on a free port and Debian's chromium; both skip with a reason where they cannot be had."""
+"""A fresh server on a free port and Debian's chromium; both skip with a reason where they cannot be
+had.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -25,7 +27,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Start a fresh server: ``serve(workspace, images)``; none for the app's own default, and no local images."""
+    """Start a fresh server: ``serve(workspace, images)``; none for the app's own default, and no
+    local images.
+    """
     with ExitStack() as stack:
 
         def start(workspace: Path | None = None, images: str = "") -> Server:

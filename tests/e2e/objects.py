@@ -13,15 +13,24 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 
 NOT_OURS = (
-    '[data-testid="stSidebarHeader"]', '[data-testid="stToolbar"]', '[data-testid="stHeader"]', ".modebar",
-    '[data-testid="stDataFrame"]', '[data-testid="stElementToolbar"]',
-)  # fmt: skip
-"""Parts drawn by Streamlit and plotly themselves, which the app cannot mend; axe leaves them out."""
+    '[data-testid="stSidebarHeader"]',
+    '[data-testid="stToolbar"]',
+    '[data-testid="stHeader"]',
+    ".modebar",
+    '[data-testid="stDataFrame"]',
+    '[data-testid="stElementToolbar"]',
+)
+"""Parts drawn by Streamlit and plotly themselves, which the app cannot mend; axe leaves them
+out.
+"""
 DRAWN = """(before) => {
-  const app = document.querySelector('[data-testid=stApp]'), foot = document.querySelector('.aigi-foot')
-  return app && foot && app.dataset.testConnectionState === 'CONNECTED' && app.dataset.testScriptState === 'notRunning'
+  const app = document.querySelector('[data-testid=stApp]')
+  const foot = document.querySelector('.aigi-foot')
+  return app && foot && app.dataset.testConnectionState === 'CONNECTED'
+    && app.dataset.testScriptState === 'notRunning'
     && Number(foot.dataset.run) > before && !document.querySelector('[data-testid=stSkeleton]')
-    && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(c => c.querySelector('.main-svg'))
+    && [...document.querySelectorAll('[data-testid=stPlotlyChart]')]
+      .every(c => c.querySelector('.main-svg'))
 }"""
 """Whether a run of the script after that of this number has ended and everything is drawn."""
 
@@ -30,9 +39,17 @@ class App:
     """One browser session with the app."""
 
     def __init__(
-        self, browser: Browser, url: str, *, width: int = 1440, height: int = 1000, scheme: Any = "light"
+        self,
+        browser: Browser,
+        url: str,
+        *,
+        width: int = 1440,
+        height: int = 1000,
+        scheme: Any = "light",
     ) -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme
+        )
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)
@@ -61,8 +78,13 @@ class App:
 
     @contextmanager
     def redrawn(self) -> Iterator[None]:
-        """Wait until what is done inside has made the script run once more and everything is drawn."""
-        before, start = int(self.page.locator(".aigi-foot").get_attribute("data-run") or 0), perf_counter()
+        """Wait until what is done inside has made the script run once more and everything is
+        drawn.
+        """
+        before, start = (
+            int(self.page.locator(".aigi-foot").get_attribute("data-run") or 0),
+            perf_counter(),
+        )
         yield
         self.page.wait_for_function(DRAWN, arg=before)
         self.took = perf_counter() - start
@@ -83,7 +105,10 @@ class App:
     def stats(self) -> dict[str, tuple[str, str]]:
         """Label -> (value, details) of the numbers under the answer."""
         return {
-            block.locator("dt").inner_text(): (block.locator("b").inner_text(), block.locator("dd span").inner_text())
+            block.locator("dt").inner_text(): (
+                block.locator("b").inner_text(),
+                block.locator("dd span").inner_text(),
+            )
             for block in self.page.locator(".aigi-stats > div").all()
         }
 
@@ -103,7 +128,13 @@ class App:
 
     def click_point(self, name: str, number: int, trace: int = 0) -> None:
         """Click a point of a scatter, counted from 0 in the order of its data."""
-        point = self.chart(name).locator(".scatterlayer .trace").nth(trace).locator(".point").nth(number)
+        point = (
+            self.chart(name)
+            .locator(".scatterlayer .trace")
+            .nth(trace)
+            .locator(".point")
+            .nth(number)
+        )
         with self.redrawn():
             point.click(force=True)  # plotly lays a plane over its points which takes the click
 
@@ -145,7 +176,9 @@ class App:
                 self.page.keyboard.press("Enter")
             else:  # other options hold the same words, and Enter would take the first
                 self.page.get_by_role("option", name=option, exact=True).first.click()
-        self.page.keyboard.press("Escape")  # a list to choose several from stays open, and hides the page meanwhile
+        self.page.keyboard.press(
+            "Escape"
+        )  # a list to choose several from stays open, and hides the page meanwhile
 
     def enter(self, label: str, line: str) -> None:
         """Type what is not on offer into a select box that takes new options, and press Enter."""
@@ -171,12 +204,18 @@ class App:
     @property
     def fits(self) -> bool:
         """Whether nothing is cut off sideways."""
-        return bool(self.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
+        return bool(
+            self.page.evaluate(
+                "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+            )
+        )
 
     def bring(self, field: Locator) -> None:
         """Scroll to it and let the page come to rest: scrolling shuts an open list."""
         field.scroll_into_view_if_needed()
-        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
     def selected(self, label: str) -> str:
         return self.page.get_by_role("combobox", name=label).input_value()
@@ -186,7 +225,9 @@ class App:
         found = (
             self.chart(name)
             .locator("[aria-label], [alt]")
-            .evaluate_all("all => all.map(e => e.getAttribute('aria-label') || e.getAttribute('alt'))")
+            .evaluate_all(
+                "all => all.map(e => e.getAttribute('aria-label') || e.getAttribute('alt'))"
+            )
         )
         return " ".join(found)
 
@@ -221,13 +262,18 @@ class App:
     def wait_for_query(self, name: str, value: str | None) -> None:
         """Until the address bar says so."""
         self.page.wait_for_function(
-            "([name, value]) => new URLSearchParams(location.search).get(name) === value", arg=[name, value]
+            "([name, value]) => new URLSearchParams(location.search).get(name) === value",
+            arg=[name, value],
         )
         self.settled()
 
     def violations(self) -> list[str]:
         """Serious and critical findings of axe in what the app itself draws."""
-        found = Axe().run(self.page, context={"exclude": [[selector] for selector in NOT_OURS]}).response["violations"]
+        found = (
+            Axe()
+            .run(self.page, context={"exclude": [[selector] for selector in NOT_OURS]})
+            .response["violations"]
+        )
         return [
             f"{v['id']} ({v['impact']}): {v['help']}: {[n['html'][:160] for n in v['nodes'][:3]]}"
             for v in found

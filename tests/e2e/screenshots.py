@@ -1,7 +1,8 @@
-"""Pictures of every page for the documentation: ``python -m tests.e2e.screenshots [STEM ...]`` writes docs/screenshots.
+"""Pictures of every page for the documentation: ``python -m tests.e2e.screenshots [STEM ...]``
+writes docs/screenshots.
 
-On the embedded demo, at 1440 px, light and dark, and at 800 px. Local images are kept out and the network is blocked, so
-that pictures show the previews and no dataset's pixels.
+On the embedded demo, at 1440 px, light and dark, and at 800 px. Local images are kept out and the
+network is blocked, so that pictures show the previews and no dataset's pixels.
 """
 
 import io
@@ -47,7 +48,9 @@ def take(stems: list[str]) -> None:
 
 def save(png: bytes, file: Path) -> None:
     """As a palette PNG: a fifth of the size, and no difference to be seen on flat colours."""
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(160, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, optimize=True)  # fmt: skip
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(
+        160, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
+    ).save(file, optimize=True)
 
 
 if __name__ == "__main__":

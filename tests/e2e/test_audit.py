@@ -21,7 +21,9 @@ pytestmark = pytest.mark.browser
 def found(serve: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Audit]:
     """The address of a server on a confounded workspace, and its audit."""
     images = planted_images()
-    twins = images.index[(images["generator"] == "") & (images["pool"] == "general")][[0, 12, 1, 13]]
+    twins = images.index[(images["generator"] == "") & (images["pool"] == "general")][
+        [0, 12, 1, 13]
+    ]
     images.loc[twins[[1, 3]], "content_hash"] = images.loc[twins[[0, 2]], "content_hash"].to_numpy()
     made = workspace(tmp_path_factory.mktemp("audited") / "w", images)
     result = audit(made)
@@ -39,10 +41,14 @@ def page(browser: Any, found: tuple[str, Audit]) -> Any:
 def test_numbers_by_deep_link(page: App, found: tuple[str, Audit]) -> None:
     audited = found[1]
     page.open("audit", test=SIZED)
-    for name, matrix in (("Detectors", audited.detector), ("Facts of stored files", audited.facts["stored"])):
+    for name, matrix in (
+        ("Detectors", audited.detector),
+        ("Facts of stored files", audited.facts["stored"]),
+    ):
         mean = matrix.mean(METRIC, matrix.in_domain)
         assert (
-            page.stats[name][0] == f"{mean.value:.3f}" and f"{mean.low:.3f} to {mean.high:.3f}" in page.stats[name][1]
+            page.stats[name][0] == f"{mean.value:.3f}"
+            and f"{mean.low:.3f} to {mean.high:.3f}" in page.stats[name][1]
         )
     [verdict] = [verdict for verdict in audited.verdicts if verdict.generator == SIZED]
     text = page.page.locator("[data-testid=stMain]").inner_text()
@@ -73,7 +79,9 @@ def test_a_pair_across_splits_is_opened(page: App, found: tuple[str, Audit]) -> 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_accessibility_violation(browser: Any, found: tuple[str, Audit], scheme: str) -> None:
+def test_no_serious_accessibility_violation(
+    browser: Any, found: tuple[str, Audit], scheme: str
+) -> None:
     app = App(browser, found[0], scheme=scheme).open("audit", test=SIZED)
     assert app.violations() == []
     app.close()
@@ -82,5 +90,7 @@ def test_no_serious_accessibility_violation(browser: Any, found: tuple[str, Audi
 @pytest.mark.parametrize("width", [800, 1440])
 def test_nothing_is_cut_off_sideways(browser: Any, found: tuple[str, Audit], width: int) -> None:
     app = App(browser, found[0], width=width).open("audit", test=SIZED)
-    assert app.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert app.page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
     app.close()

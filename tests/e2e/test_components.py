@@ -1,4 +1,6 @@
-"""Components and Geometry in a real browser, on the embedded demo and its atlas: links, sliders, clicks, looks."""
+"""Components and Geometry in a real browser, on the embedded demo and its atlas: links, sliders,
+clicks, looks.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -35,7 +37,10 @@ def atlas() -> Atlas:
 def test_a_deep_link_and_the_removal_by_slider(app: App, atlas: Atlas) -> None:
     app.open("components", d1=PAIR[0], d2=PAIR[1])
     d = atlas.about["components"]
-    assert app.errors == [] and app.stats["Components kept"] == (str(d - len(atlas.removed(PAIR))), f"of {d}")
+    assert app.errors == [] and app.stats["Components kept"] == (
+        str(d - len(atlas.removed(PAIR))),
+        f"of {d}",
+    )
     app.switch("Cut at the best scores")
     app.slide("Removals along both lists", "ArrowRight")
     depth = int(app.query["removed"][0])
@@ -52,13 +57,18 @@ def test_a_click_opens_a_pair(app: App, atlas: Atlas) -> None:
     wanted = {atlas.generators[2], atlas.generators[6]}
     assert {app.selected("D1"), app.selected("D2")} == wanted
     app.follow("Over all pairs")
-    assert app.title.startswith("Does the shape") and {app.selected("D1"), app.selected("D2")} == wanted
+    assert (
+        app.title.startswith("Does the shape")
+        and {app.selected("D1"), app.selected("D2")} == wanted
+    )
 
 
 def test_geometry_by_keyboard_and_click(app: App, atlas: Atlas) -> None:
     app.open("geometry")
     app.choose("Measure", "IsoScore*")
-    changes = pair_changes(atlas.summary, atlas.geometry, "isoscore_star", "balanced_accuracy", beyond_random=True)
+    changes = pair_changes(
+        atlas.summary, atlas.geometry, "isoscore_star", "balanced_accuracy", beyond_random=True
+    )
     assert app.stats["Spearman's rho"][0] == f"{rank_correlation(changes)['rho']:+.2f}"
     app.click_point("pairs", 3)
     a, b = changes["a"].iloc[3], changes["b"].iloc[3]
@@ -69,7 +79,9 @@ def test_geometry_by_keyboard_and_click(app: App, atlas: Atlas) -> None:
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 800)])
 @pytest.mark.parametrize("stem", ["components", "geometry"])
-def test_accessible_and_nothing_cut_off(browser: Any, demo: Any, stem: str, scheme: str, width: int) -> None:
+def test_accessible_and_nothing_cut_off(
+    browser: Any, demo: Any, stem: str, scheme: str, width: int
+) -> None:
     app = App(browser, demo.url, scheme=scheme, width=width).open(stem)
     assert app.violations() == [] and app.fits
     app.close()

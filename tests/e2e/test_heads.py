@@ -34,7 +34,11 @@ def test_keyboard_path_and_link(app: App, browser: Any, server: Any) -> None:
     other = App(browser, server.url)
     other.page.goto(app.share_link())
     other.settled()
-    assert other.stats == app.stats and other.selected("Opened head") == "0.1" and "head 0.1" in other.alt("roles")
+    assert (
+        other.stats == app.stats
+        and other.selected("Opened head") == "0.1"
+        and "head 0.1" in other.alt("roles")
+    )
     other.close()
 
 
@@ -60,5 +64,7 @@ def test_no_serious_accessibility_violation(browser: Any, server: Any, scheme: s
 @pytest.mark.parametrize("width", [800, 1440])
 def test_nothing_is_cut_off_sideways(browser: Any, server: Any, width: int) -> None:
     app = App(browser, server.url, width=width).open("heads", ablate="0.0")
-    assert app.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert app.page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
     app.close()

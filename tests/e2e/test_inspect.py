@@ -1,4 +1,6 @@
-"""The inspect page in a real browser: a real upload, hostile ones, clicks on the map, links, looks."""
+"""The inspect page in a real browser: a real upload, hostile ones, clicks on the map, links,
+looks.
+"""
 
 import os
 from collections.abc import Callable, Iterator
@@ -46,15 +48,21 @@ def inspect(browser: Any, inspecting: Any) -> Iterator[App]:
 
 
 def upload(app: App, *files: tuple[str, bytes]) -> None:
-    payload = [{"name": name, "mimeType": "image/png", "buffer": content} for name, content in files]
+    payload = [
+        {"name": name, "mimeType": "image/png", "buffer": content} for name, content in files
+    ]
     with app.redrawn():
-        app.page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(payload)
+        app.page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(
+            payload
+        )
 
 
 def expected_verdict(tiny: tuple[Path, str], content: bytes) -> tuple[str, str]:
     workspace, encoder = Workspace.open(tiny[0]), load_encoder(tiny[1], None, device="cpu")
     panel = build_panel(workspace)
-    images = encode(encoder, [encoder.preprocessing.pixels(load_rgb(content).image)], workspace.decomposition)
+    images = encode(
+        encoder, [encoder.preprocessing.pixels(load_rgb(content).image)], workspace.decomposition
+    )
     logit = float(panel.logits(images)[0, 0])
     return f"{panel.probability(0, logit)[0]:.3f}", f"{logit:+.2f}"
 
@@ -83,9 +91,13 @@ def test_hostile_uploads_are_one_line_each_and_the_others_go_on(inspect: App) ->
     inspect.open("inspect")
     good = encoded(make_picture(1, 801))
     upload(
-        inspect, ("cut.png", good[: len(good) // 3]), ("text.jpg", b"<script>alert(1)</script>"),
-        ("bomb.png", png(100_000, 100_000, RAW)), (EVIL, good), ("second.png", encoded(make_picture(2, 802))),
-    )  # fmt: skip
+        inspect,
+        ("cut.png", good[: len(good) // 3]),
+        ("text.jpg", b"<script>alert(1)</script>"),
+        ("bomb.png", png(100_000, 100_000, RAW)),
+        (EVIL, good),
+        ("second.png", encoded(make_picture(2, 802))),
+    )
     main = inspect.page.get_by_test_id("stMain")
     expect(main).to_contain_text("3 of 5 files cannot be used")
     for line in ("cut.png: truncated", "text.jpg: not an image", "bomb.png: too large"):
@@ -100,22 +112,40 @@ def test_hostile_uploads_are_one_line_each_and_the_others_go_on(inspect: App) ->
     expect(main).to_contain_text("second.png a probability of")
 
 
-def test_a_link_reproduces_an_image_of_the_workspace(inspect: App, browser: Any, tiny: tuple[Path, str]) -> None:
+def test_a_link_reproduces_an_image_of_the_workspace(
+    inspect: App, browser: Any, tiny: tuple[Path, str]
+) -> None:
     workspace = Workspace.open(tiny[0])
-    row = int(np.flatnonzero((workspace.domains.split == "test") & (workspace.domains.labels == 1))[1])
+    row = int(
+        np.flatnonzero((workspace.domains.split == "test") & (workspace.domains.labels == 1))[1]
+    )
     path = str(workspace.images["path"][row])
-    inspect.open("inspect", image=path, rate="20%", map="1", patch="2.1", side="2", detector="two", survive="1")
+    inspect.open(
+        "inspect",
+        image=path,
+        rate="20%",
+        map="1",
+        patch="2.1",
+        side="2",
+        detector="two",
+        survive="1",
+    )
     assert inspect.errors == [] and "27 changed copies" in inspect.alt("survival")
     other = App(browser, inspect.base)
     other.page.goto(inspect.share_link())
     other.settled()
     assert other.stats == inspect.stats and other.alt("map") == inspect.alt("map")
-    assert other.selected("Or an image of the workspace") == path and other.selected("Detector") == "two"
+    assert (
+        other.selected("Or an image of the workspace") == path
+        and other.selected("Detector") == "two"
+    )
     other.close()
 
 
 def test_without_an_encoder_the_page_still_answers(app: App) -> None:
-    """The synthetic workspace's model does not exist: an upload is one sentence, the workspace's images go on."""
+    """The synthetic workspace's model does not exist: an upload is one sentence, the workspace's
+    images go on.
+    """
     app.open("inspect")
     before = app.stats
     upload(app, ("mine.png", encoded(make_picture(1, 803))))
@@ -129,12 +159,17 @@ def test_the_gallery_leads_here(app: App) -> None:
         app.page.get_by_role("link", name="Inspect it").click()
     assert app.title.startswith("Is this image generated")
     app.wait_for_query("image", "general/beta-diff/0017.png")
-    assert app.selected("Or an image of the workspace") == "general/beta-diff/0017.png" and app.errors == []
+    assert (
+        app.selected("Or an image of the workspace") == "general/beta-diff/0017.png"
+        and app.errors == []
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_accessibility_violation(browser: Any, inspecting: Any, scheme: str) -> None:
-    app = App(browser, inspecting.url, scheme=scheme).open("inspect", map="1", survive="1", patch="1.1")
+    app = App(browser, inspecting.url, scheme=scheme).open(
+        "inspect", map="1", survive="1", patch="1.1"
+    )
     assert app.violations() == []
     upload(app, ("cut.png", b"no"), ("mine.png", encoded(make_picture(1, 804))))
     expect(app.page.get_by_test_id("stMain")).to_contain_text("1 of 2 files cannot be used")
@@ -145,5 +180,7 @@ def test_no_serious_accessibility_violation(browser: Any, inspecting: Any, schem
 @pytest.mark.parametrize("width", [800, 1440])
 def test_nothing_is_cut_off_sideways(browser: Any, inspecting: Any, width: int) -> None:
     app = App(browser, inspecting.url, width=width).open("inspect", map="1", survive="1")
-    assert app.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert app.page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
     app.close()

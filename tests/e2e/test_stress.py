@@ -18,11 +18,17 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def found(serve: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Stress]:
+def found(
+    serve: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Stress]:
     """The address of a server on a workspace with perturbed copies, and what they show."""
     path = make_workspace(tmp_path_factory.mktemp("stressed") / "w", per_class=80)
     X, rng = np.array(Workspace.open(path).embeddings), np.random.default_rng(0)
-    for op, size, splits in (("jpeg:70", 0.5, ("test",)), ("jpeg:30", 8.0, EVERY), ("blur:2", 1.0, ("test",))):
+    for op, size, splits in (
+        ("jpeg:70", 0.5, ("test",)),
+        ("jpeg:30", 8.0, EVERY),
+        ("blur:2", 1.0, ("test",)),
+    ):
         add_copies(path, op, X + size * rng.standard_normal(X.shape), splits)
     return serve(path).url, stress(Workspace.open(path), metrics=("balanced_accuracy",))
 
@@ -40,8 +46,13 @@ def test_numbers_by_deep_link(page: App, found: tuple[str, Stress]) -> None:
     for label, op in (("Clean", CLEAN), ("Perturbed", "jpeg:30")):
         row = table.loc[(op, "in-domain")]
         value, details = page.stats[f"{label}, in-domain"]
-        assert value == f"{row['value']:.3f}" and f"{row['low']:.3f} to {row['high']:.3f}" in details
-    assert page.errors == [] and f"JPEG 30 {table.loc[('jpeg:30', 'in-domain'), 'change']:+.3f}" in page.alt("sides")
+        assert (
+            value == f"{row['value']:.3f}" and f"{row['low']:.3f} to {row['high']:.3f}" in details
+        )
+    assert (
+        page.errors == []
+        and f"JPEG 30 {table.loc[('jpeg:30', 'in-domain'), 'change']:+.3f}" in page.alt("sides")
+    )
     rows = pd.read_csv(io.StringIO(page.download("difference", "Table as CSV")))
     np.testing.assert_allclose(rows["value"], found[1].change("jpeg:30").to_frame()["value"])
 
@@ -60,7 +71,9 @@ def test_click_an_operation_and_choose_by_keyboard(page: App) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_accessibility_violation(browser: Any, found: tuple[str, Stress], scheme: str) -> None:
+def test_no_serious_accessibility_violation(
+    browser: Any, found: tuple[str, Stress], scheme: str
+) -> None:
     app = App(browser, found[0], scheme=scheme).open("stress")
     assert app.violations() == []
     app.close()
@@ -69,11 +82,16 @@ def test_no_serious_accessibility_violation(browser: Any, found: tuple[str, Stre
 @pytest.mark.parametrize("width", [800, 1440])
 def test_nothing_is_cut_off_sideways(browser: Any, found: tuple[str, Stress], width: int) -> None:
     app = App(browser, found[0], width=width).open("stress")
-    assert app.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert app.page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
     app.close()
 
 
 def test_without_copies_the_page_names_the_command(app: App) -> None:
     app.open("stress")
-    assert app.errors == [] and "python -m precompute perturb" in app.page.get_by_test_id("stAlert").inner_text()
+    assert (
+        app.errors == []
+        and "python -m precompute perturb" in app.page.get_by_test_id("stAlert").inner_text()
+    )
     assert app.violations() == []

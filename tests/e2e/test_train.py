@@ -15,7 +15,9 @@ pytestmark = pytest.mark.browser
 
 
 def out_of_domain(workspace: Workspace, names: tuple[str, ...]) -> str:
-    scores = score_detectors(train(workspace, [names], protocol=Protocol(class_weight="balanced")), workspace)
+    scores = score_detectors(
+        train(workspace, [names], protocol=Protocol(class_weight="balanced")), workspace
+    )
     matrix = transfer_matrix(scores, workspace.domains, [names], metrics=("balanced_accuracy",))
     return f"{matrix.mean('balanced_accuracy', ~matrix.in_domain).value:.3f}"
 
@@ -24,7 +26,9 @@ def test_deep_link_on_a_fresh_server_and_another_generator(
     browser: Any, serve: Any, synthetic_path: Path, synthetic: Workspace
 ) -> None:
     app = App(browser, serve(synthetic_path).url).open("train", trained="beta-diff")
-    assert app.errors == [] and app.stats["Out of domain"][0] == out_of_domain(synthetic, ("beta-diff",))
+    assert app.errors == [] and app.stats["Out of domain"][0] == out_of_domain(
+        synthetic, ("beta-diff",)
+    )
     app.choose("Trained on", "delta-ar")  # added to those chosen
     assert app.query["trained"] == ["delta-ar", "beta-diff"]
     assert app.stats["Out of domain"][0] == out_of_domain(synthetic, ("delta-ar", "beta-diff"))

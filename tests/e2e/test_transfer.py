@@ -23,26 +23,37 @@ HOSTILE = '<img src=x onerror=alert(1)><b>"x"</b> %{x} `$a$` :smile:'
 @pytest.fixture(scope="module")
 def scores(synthetic: Workspace) -> Any:
     return score_detectors(
-        train(synthetic, synthetic.domains.generators, protocol=Protocol(class_weight="balanced")), synthetic
+        train(synthetic, synthetic.domains.generators, protocol=Protocol(class_weight="balanced")),
+        synthetic,
     )
 
 
 @pytest.fixture(scope="module")
 def matrix(synthetic: Workspace, scores: Any) -> TransferMatrix:
-    return transfer_matrix(scores, synthetic.domains, synthetic.domains.generators, metrics=("balanced_accuracy",))
+    return transfer_matrix(
+        scores, synthetic.domains, synthetic.domains.generators, metrics=("balanced_accuracy",)
+    )
 
 
-def test_click_a_cell_and_read_its_numbers(app: App, matrix: TransferMatrix, scores: Any, synthetic: Workspace) -> None:
+def test_click_a_cell_and_read_its_numbers(
+    app: App, matrix: TransferMatrix, scores: Any, synthetic: Workspace
+) -> None:
     app.open("transfer")
     ood = matrix.mean("balanced_accuracy", ~matrix.in_domain)
     assert app.stats["Out of domain"][0] == f"{ood.value:.3f}"
     app.click_cell("matrix", 1, 2)
     app.wait_for_query("train", matrix.train_names[1])
     app.wait_for_query("test", matrix.test[2])
-    assert (app.selected("Detector trained on"), app.selected("Tested on")) == (matrix.train_names[1], matrix.test[2])
+    assert (app.selected("Detector trained on"), app.selected("Tested on")) == (
+        matrix.train_names[1],
+        matrix.test[2],
+    )
     cell = open_cell(scores[1], synthetic.domains, matrix.test[2])
     histogram = app.alt("scores")
-    assert f"{int((cell.labels == 0).sum())} real images and {int((cell.labels == 1).sum())} fakes" in histogram
+    assert (
+        f"{int((cell.labels == 0).sum())} real images and {int((cell.labels == 1).sum())} fakes"
+        in histogram
+    )
     fpr, tpr = cell.rates(0.0)
     assert f"own: {fpr:.2f}, {tpr:.2f}" in app.alt("roc")
     app.click_cell("matrix", 1, 2)  # a second click on the same cell keeps it
@@ -51,7 +62,9 @@ def test_click_a_cell_and_read_its_numbers(app: App, matrix: TransferMatrix, sco
     app.wait_for_query("train", matrix.train_names[3])
 
 
-def test_a_mistake_opens_in_the_gallery(app: App, matrix: TransferMatrix, scores: Any, synthetic: Workspace) -> None:
+def test_a_mistake_opens_in_the_gallery(
+    app: App, matrix: TransferMatrix, scores: Any, synthetic: Workspace
+) -> None:
     app.open("transfer", train=matrix.train_names[1], test=matrix.test[2], bias="0")
     wrong = int(open_cell(scores[1], synthetic.domains, matrix.test[2]).mistakes(FAKE).shape[0])
     assert wrong and app.errors == []
@@ -60,11 +73,18 @@ def test_a_mistake_opens_in_the_gallery(app: App, matrix: TransferMatrix, scores
     with app.redrawn():
         tile.focus()
         tile.press("Enter")
-    app.wait_for_query("tests", matrix.test[2])  # the image may be the gallery's default, which stays out of the URL
+    app.wait_for_query(
+        "tests", matrix.test[2]
+    )  # the image may be the gallery's default, which stays out of the URL
     assert (
-        app.title.startswith("Which images") and app.query["tests"] == [matrix.test[2]] and app.query["bias"] == ["0"]
+        app.title.startswith("Which images")
+        and app.query["tests"] == [matrix.test[2]]
+        and app.query["bias"] == ["0"]
     )
-    assert app.selected("Detector trained on") == matrix.train_names[1] and app.selected("Image") == path
+    assert (
+        app.selected("Detector trained on") == matrix.train_names[1]
+        and app.selected("Image") == path
+    )
 
 
 def test_keyboard_path_and_history(app: App, matrix: TransferMatrix) -> None:
@@ -76,7 +96,8 @@ def test_keyboard_path_and_history(app: App, matrix: TransferMatrix) -> None:
     app.back()
     app.wait_for_query("metric", None)
     assert (
-        app.selected("Metric") == "Balanced accuracy" and app.selected("Detector trained on") == matrix.train_names[2]
+        app.selected("Metric") == "Balanced accuracy"
+        and app.selected("Detector trained on") == matrix.train_names[2]
     )
 
 
@@ -89,7 +110,9 @@ def test_values_carry_over_to_other_pages_and_back(app: App, matrix: TransferMat
     assert app.selected("Metric") == "AUC"
 
 
-def test_a_copied_link_reproduces_the_view(app: App, browser: Any, server: Any, matrix: TransferMatrix) -> None:
+def test_a_copied_link_reproduces_the_view(
+    app: App, browser: Any, server: Any, matrix: TransferMatrix
+) -> None:
     app.open("transfer")
     app.choose("Metric", "Equal error rate")
     app.wait_for_query("metric", "Equal error rate")
@@ -101,7 +124,10 @@ def test_a_copied_link_reproduces_the_view(app: App, browser: Any, server: Any, 
     other = App(browser, server.url)
     other.page.goto(link)
     other.settled()
-    assert other.selected("Metric") == "Equal error rate" and other.selected("Tested on") == matrix.test[1]
+    assert (
+        other.selected("Metric") == "Equal error rate"
+        and other.selected("Tested on") == matrix.test[1]
+    )
     assert other.stats == app.stats
     other.close()
 
@@ -109,7 +135,10 @@ def test_a_copied_link_reproduces_the_view(app: App, browser: Any, server: Any, 
 def test_downloads(app: App, matrix: TransferMatrix) -> None:
     app.open("transfer")
     report = app.download_report()
-    assert f"{matrix.mean('balanced_accuracy', ~matrix.in_domain).value:.3f}" in report and "Plotly.newPlot" in report
+    assert (
+        f"{matrix.mean('balanced_accuracy', ~matrix.in_domain).value:.3f}" in report
+        and "Plotly.newPlot" in report
+    )
     table = app.download("matrix", "Table as CSV")
     assert (
         table.splitlines()[0].startswith("train,test,")
@@ -122,15 +151,25 @@ def test_the_demo_by_deep_link_on_a_fresh_server(browser: Any, serve: Callable[.
     demo = Workspace.open(ROOT / "assets" / "demo")
     names = demo.domains.generators
     detectors = train(demo, names, protocol=Protocol(class_weight="balanced"))
-    found = transfer_matrix(score_detectors(detectors, demo), demo.domains, names, metrics=("balanced_accuracy",))
-    assert app.stats["Out of domain"][0] == f"{found.mean('balanced_accuracy', ~found.in_domain).value:.3f}"
+    found = transfer_matrix(
+        score_detectors(detectors, demo), demo.domains, names, metrics=("balanced_accuracy",)
+    )
+    assert (
+        app.stats["Out of domain"][0]
+        == f"{found.mean('balanced_accuracy', ~found.in_domain).value:.3f}"
+    )
     app.click_cell("matrix", 3, 14)
     app.wait_for_query("train", names[3])
     i, j = 3, 14
     right = found.confusion[i, j]
     cell = open_cell(score_detectors([detectors[i]], demo)[0], demo.domains, names[j])
-    assert f"{found.n_real[j]} real images and {found.n_fake[j]} fakes of {names[j]}" in app.alt("scores")
-    assert f"own: {right[0, 1] / right[0].sum():.2f}, {right[1, 1] / right[1].sum():.2f}" in app.alt("roc")
+    assert f"{found.n_real[j]} real images and {found.n_fake[j]} fakes of {names[j]}" in app.alt(
+        "scores"
+    )
+    assert (
+        f"own: {right[0, 1] / right[0].sum():.2f}, {right[1, 1] / right[1].sum():.2f}"
+        in app.alt("roc")
+    )
     assert cell.rates(0.0) == (right[0, 1] / right[0].sum(), right[1, 1] / right[1].sum())
     assert app.errors == []
     app.close()
@@ -160,7 +199,10 @@ def test_a_cells_probabilities_under_another_calibration(app: App, synthetic: Wo
             app.choose("Calibrated on validation", shown)
             app.wait_for_query("calibrated", shown)
         _, error = cell_reliability(scores, synthetic.domains, "beta-diff", "gamma-diff", method)
-        assert f"Expected calibration error {error.ece:.3f}" in app.alt("reliability") and app.errors == []
+        assert (
+            f"Expected calibration error {error.ece:.3f}" in app.alt("reliability")
+            and app.errors == []
+        )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -173,5 +215,7 @@ def test_no_serious_accessibility_violation(browser: Any, server: Any, scheme: s
 @pytest.mark.parametrize("width", [800, 1440])
 def test_nothing_is_cut_off_sideways(browser: Any, server: Any, width: int) -> None:
     app = App(browser, server.url, width=width).open("transfer", compare="1")
-    assert app.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert app.page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
     app.close()

@@ -48,7 +48,9 @@ def test_keyboard_path_and_link(app: App, browser: Any, server: Any, said: Words
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_accessibility_violation(browser: Any, server: Any, scheme: str) -> None:
-    app = App(browser, server.url, scheme=scheme).open("words", remove="phrases 1", own="phrases 2", all="1")
+    app = App(browser, server.url, scheme=scheme).open(
+        "words", remove="phrases 1", own="phrases 2", all="1"
+    )
     assert app.violations() == []
     app.close()
 
@@ -56,5 +58,7 @@ def test_no_serious_accessibility_violation(browser: Any, server: Any, scheme: s
 @pytest.mark.parametrize("width", [800, 1440])
 def test_nothing_is_cut_off_sideways(browser: Any, server: Any, width: int) -> None:
     app = App(browser, server.url, width=width).open("words", remove="phrases 1", all="1")
-    assert app.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert app.page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
     app.close()

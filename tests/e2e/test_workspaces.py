@@ -13,7 +13,9 @@ pytestmark = pytest.mark.browser
 
 def test_type_a_path_and_a_wrong_one(app: App, synthetic: Workspace, tmp_path: Path) -> None:
     other = make_workspace(tmp_path / "other", per_class=20, seed=3)
-    fakes = {w.path: str((w.images["label"] == 1).sum()) for w in (synthetic, Workspace.open(other))}
+    fakes = {
+        w.path: str((w.images["label"] == 1).sum()) for w in (synthetic, Workspace.open(other))
+    }
     app.open("overview")
     assert app.stats["Fakes"][0] == fakes[synthetic.path] and "workspace" not in app.query
     app.enter("Workspace", str(other))

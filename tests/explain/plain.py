@@ -9,7 +9,11 @@ from aigi_core.workspace import Workspace
 def contribution(workspace: Workspace, layer: int, head: int) -> np.ndarray:
     """[N, d] one head's contribution to every image's embedding, in the full space."""
     z = np.asarray(workspace.heads[layer, head], np.float64)
-    return z @ workspace.decomposition["head_maps"][layer, head] / np.asarray(workspace.ln_post[:, 1:], np.float64)
+    return (
+        z
+        @ workspace.decomposition["head_maps"][layer, head]
+        / np.asarray(workspace.ln_post[:, 1:], np.float64)
+    )
 
 
 def all_contributions(workspace: Workspace) -> np.ndarray:

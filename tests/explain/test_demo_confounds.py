@@ -1,7 +1,8 @@
 """The known confounds of the embedded demo, held against what the explanations say of them.
 
-What is tested is what the app and docs/words.md show: stored words, and the exposure that puts words and files together.
-Fifteen detectors are looked at, so p-values are corrected for fifteen (Benjamini-Hochberg), as the tables do.
+What is tested is what the app and docs/words.md show: stored words, and the exposure that puts
+words and files together. Fifteen detectors are looked at, so p-values are corrected for fifteen
+(Benjamini-Hochberg), as the tables do.
 """
 
 from pathlib import Path
@@ -43,7 +44,9 @@ def top_category(said: Words) -> tuple[str, float]:
     return str(first["category"]), float(first["p_value"])
 
 
-def test_pizza_is_in_the_detector_s_own_words(atlas: WordAtlas, explained: dict[str, Exposure]) -> None:
+def test_pizza_is_in_the_detector_s_own_words(
+    atlas: WordAtlas, explained: dict[str, Exposure]
+) -> None:
     said = atlas.words("logistic", "phrases", "stylegan2-pizza")
     assert said.nearest["text"].head(4).str.contains("pizza").sum() >= 3
     assert q_value(atlas, "logistic", "stylegan2-pizza") <= 0.05
@@ -55,7 +58,10 @@ def test_pizza_is_in_the_detector_s_own_words(atlas: WordAtlas, explained: dict[
 
 @pytest.mark.parametrize(
     ("generator", "category", "word"),
-    [("stylegan2-ffhq", "people and body", "portrait"), ("midjourney-shoes", "clothing and shoes", "shoe")],
+    [
+        ("stylegan2-ffhq", "people and body", "portrait"),
+        ("midjourney-shoes", "clothing and shoes", "shoe"),
+    ],
 )
 def test_faces_and_shoes_are_in_the_words_of_the_training_set(
     atlas: WordAtlas, explained: dict[str, Exposure], generator: str, category: str, word: str
@@ -65,7 +71,8 @@ def test_faces_and_shoes_are_in_the_words_of_the_training_set(
     assert said.p_value <= 0.05 and q_value(atlas, CONTENT, generator) <= 0.05
     found, p = top_category(said)
     assert found == category and p <= 0.05
-    # Both classes show the subject, so the weights do not hold it: the null must say so, whatever the list looks like.
+    # Both classes show the subject, so the weights do not hold it: the null must say so, whatever
+    # the list looks like.
     assert atlas.words("logistic", "phrases", generator).p_value > 0.05
     own, shown, *_ = explained[generator].sentences
     assert "say nothing that chance does not" in own
@@ -81,10 +88,14 @@ def test_the_explanation_of_sdxl_exposes_its_palette(explained: dict[str, Exposu
     assert "pixel mode P (a palette of at most 256 colours) in 91%" in facts
     assert found.blind.low > 0.85 and found.blind.value >= found.detector.value
     # No other generator's explanation says so: the sentence is about this one.
-    assert not any("palette" in " ".join(each.sentences) for name, each in explained.items() if name != "sdxl")
+    assert not any(
+        "palette" in " ".join(each.sentences) for name, each in explained.items() if name != "sdxl"
+    )
 
 
-def test_the_explanation_says_that_the_detector_hardly_minds_the_palette(explained: dict[str, Exposure]) -> None:
+def test_the_explanation_says_that_the_detector_hardly_minds_the_palette(
+    explained: dict[str, Exposure],
+) -> None:
     [row] = explained["sdxl"].shifts.to_dict("records")
     assert row["op"] == "palette:256" and row["n"] == 210
     assert row["way_high"] < 0.05 and abs(row["flagged_after"] - row["flagged"]) < 0.02
@@ -92,7 +103,8 @@ def test_the_explanation_says_that_the_detector_hardly_minds_the_palette(explain
 
 
 def test_words_alone_would_not_do_for_the_palette(demo: Workspace, atlas: WordAtlas) -> None:
-    # Why files are asked at all: nothing but the palette differs here, and the words still speak of other things.
+    # Why files are asked at all: nothing but the palette differs here, and the words still speak of
+    # other things.
     said = operation_words(demo, Lexicon.of(demo), "palette:256", 50, draws=199)
     assert said.p_value > 0.05 and not set(said.nearest["text"]) & set(PALETTE)
     assert not set(atlas.words("logistic", "phrases", "sdxl").nearest["text"]) & set(PALETTE)

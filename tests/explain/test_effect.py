@@ -1,4 +1,6 @@
-"""Effects of ablation and concept removal: what carries a detector matters, what does not does not."""
+"""Effects of ablation and concept removal: what carries a detector matters, what does not does
+not.
+"""
 
 import numpy as np
 import pytest
@@ -19,15 +21,22 @@ SETS = ("beta-diff", "gamma-diff")
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Enough images that what is planted stands out."""
-    return Workspace.open(make_workspace(tmp_path_factory.mktemp("effect") / "large", per_class=200))
+    return Workspace.open(
+        make_workspace(tmp_path_factory.mktemp("effect") / "large", per_class=200)
+    )
 
 
 @pytest.fixture(scope="module")
 def readings(workspace: Workspace) -> list[Reading]:
-    return [read(workspace, detector) for detector in train(workspace, SETS, protocol=Protocol(C=(10.0,)))]
+    return [
+        read(workspace, detector)
+        for detector in train(workspace, SETS, protocol=Protocol(C=(10.0,)))
+    ]
 
 
-def test_the_planted_head_carries_the_detectors(workspace: Workspace, readings: list[Reading]) -> None:
+def test_the_planted_head_carries_the_detectors(
+    workspace: Workspace, readings: list[Reading]
+) -> None:
     found = ablation_effect(workspace, readings, SETS, [(0, 0)], controls=5, draws=100)
     row = found.table.set_index(["detector", "cells"]).loc[("all", "in-domain")]
     assert row["change"] < -0.1 and row["high"] < 0 and row["p_value"] < 0.01
@@ -38,10 +47,14 @@ def test_the_planted_head_carries_the_detectors(workspace: Workspace, readings: 
     assert abs(row["change"]) < 0.1 and row["controls"] == 0 and np.isnan(row["p_control"])
 
 
-def test_matrix_after_is_that_of_the_changed_scores(workspace: Workspace, readings: list[Reading]) -> None:
+def test_matrix_after_is_that_of_the_changed_scores(
+    workspace: Workspace, readings: list[Reading]
+) -> None:
     found = ablation_effect(workspace, readings, SETS, [(0, 0)], controls=0, draws=10)
     flagged = scores(workspace, readings, change=ablation(workspace, [(0, 0)])) > 0
-    rows = workspace.domains.rows("delta-ar", "test")  # as many fakes as reals, so accuracy is balanced
+    rows = workspace.domains.rows(
+        "delta-ar", "test"
+    )  # as many fakes as reals, so accuracy is balanced
     expected = (flagged[:, rows] == workspace.domains.labels[rows]).mean(axis=1)
     column = found.after.test.index("delta-ar")
     assert found.after.values[DEFAULT_METRIC][:, column] == pytest.approx(expected)
@@ -53,10 +66,20 @@ def test_a_concept_that_is_the_detector(workspace: Workspace, readings: list[Rea
     lexicon.vectors[3] = readings[0].direction / np.linalg.norm(readings[0].direction)
     found = concept_effect(workspace, readings, SETS, lexicon, ["phrases 3"], controls=9, draws=100)
     row = found.table.set_index(["detector", "cells"]).loc[("beta-diff", "in-domain")]
-    assert row["after"] == pytest.approx(0.5), "without its own direction a detector only has its bias"
+    assert row["after"] == pytest.approx(0.5), (
+        "without its own direction a detector only has its bias"
+    )
     assert row["change"] < row["control_low"] and row["p_control"] == pytest.approx(0.1)
     again = concept_effect(
-        workspace, readings, SETS, lexicon, ["phrases 3"], controls=2, control="texts", refit=[10.0, 10.0], draws=10
+        workspace,
+        readings,
+        SETS,
+        lexicon,
+        ["phrases 3"],
+        controls=2,
+        control="texts",
+        refit=[10.0, 10.0],
+        draws=10,
     )
     assert again.controls.shape == (2, 2, 4)
     # The same by hand: project out, normalise, fit with scikit-learn, test.
@@ -64,13 +87,18 @@ def test_a_concept_that_is_the_detector(workspace: Workspace, readings: list[Rea
     E = np.asarray(workspace.embeddings, float)
     E = E - np.outer(E @ t, t) / (t @ t)
     X, y = E / np.linalg.norm(E, axis=1, keepdims=True), workspace.domains.labels
-    fitted, tested = workspace.domains.rows("beta-diff", ("train", "val")), workspace.domains.rows("beta-diff", "test")
+    fitted, tested = (
+        workspace.domains.rows("beta-diff", ("train", "val")),
+        workspace.domains.rows("beta-diff", "test"),
+    )
     model = LogisticRegression(C=10.0, tol=1e-8, max_iter=1000).fit(X[fitted], y[fitted])
     row = again.table.set_index(["detector", "cells"]).loc[("beta-diff", "in-domain")]
     assert row["after"] == pytest.approx(model.score(X[tested], y[tested]))
 
 
-def test_refitting_without_change_gives_the_detector_back(workspace: Workspace, readings: list[Reading]) -> None:
+def test_refitting_without_change_gives_the_detector_back(
+    workspace: Workspace, readings: list[Reading]
+) -> None:
     again = _refitted(workspace, SETS, Change(), [10.0, 10.0])
     assert again[0].embedding == pytest.approx(readings[0].embedding, abs=1e-6)
     assert again[1].bias == pytest.approx(readings[1].bias, abs=1e-6)

@@ -23,14 +23,19 @@ def test_terms_equal_the_full_space_and_add_up(synthetic: Workspace, kind: int) 
         for layer in range(2):
             for head in range(3):
                 weights = reading.embedding + reading.heads.get((layer, head), 0)
-                assert found.heads[at, layer, head] == pytest.approx(C[layer, head, i] @ weights / length, abs=1e-9)
+                assert found.heads[at, layer, head] == pytest.approx(
+                    C[layer, head, i] @ weights / length, abs=1e-9
+                )
         rest = E[i] - C[:, :, i].sum(axis=(0, 1))  # MLPs, embeddings, biases: all but the heads
         assert found.remainder[at] == pytest.approx(rest @ reading.embedding / length, abs=1e-9)
     total = found.bias + found.layers.sum(axis=1) + found.remainder
     assert total == pytest.approx(found.logit, abs=1e-12)
     assert found.logit == pytest.approx(scores(synthetic, [reading], rows)[0], abs=1e-12)
     for image, (layer, head, value) in enumerate(found.strongest):
-        assert value == found.heads[image, layer, head] and abs(value) == np.abs(found.heads[image]).max()
+        assert (
+            value == found.heads[image, layer, head]
+            and abs(value) == np.abs(found.heads[image]).max()
+        )
     table = found.table(3)
     assert table["evidence"].sum() == pytest.approx(found.logit[3]) and len(table) == 2 * 3 + 2
     assert table["evidence"].abs().is_monotonic_decreasing
@@ -40,17 +45,29 @@ def test_means_are_the_images_means(synthetic: Workspace) -> None:
     found = evidence(synthetic, some_readings()[0])
     table = mean_evidence(found, synthetic.domains)
     chosen = synthetic.domains.generator == "alpha-gan"
-    row = table[(table["set"] == "alpha-gan") & (table["layer"] == 1) & (table["head"] == 0)].iloc[0]
+    row = table[(table["set"] == "alpha-gan") & (table["layer"] == 1) & (table["head"] == 0)].iloc[
+        0
+    ]
     values = found.heads[chosen, 1, 0]
-    assert row["mean"] == pytest.approx(values.mean()) and row["n"] == chosen.sum() and row["label"] == 1
+    assert (
+        row["mean"] == pytest.approx(values.mean())
+        and row["n"] == chosen.sum()
+        and row["label"] == 1
+    )
     error = values.std(ddof=1) / np.sqrt(len(values))  # every image is its own group here
     assert row["high"] - row["mean"] == pytest.approx(1.959964 * error)
-    assert list(dict.fromkeys(table["set"])) == [*synthetic.domains.generators, "real: faces", "real: general"]
+    assert list(dict.fromkeys(table["set"])) == [
+        *synthetic.domains.generators,
+        "real: faces",
+        "real: general",
+    ]
 
 
 def test_groups_widen_the_interval(synthetic: Workspace) -> None:
     found = evidence(synthetic, some_readings()[0])
-    doubled = replace(synthetic.domains, group=np.array([f"g{i // 2}" for i in range(len(found.rows))]))
+    doubled = replace(
+        synthetic.domains, group=np.array([f"g{i // 2}" for i in range(len(found.rows))])
+    )
     values = np.repeat(found.heads[::2], 2, axis=0)  # both images of a group say the same
     twice = replace(found, heads=values)
     alone = mean_evidence(twice, synthetic.domains)
@@ -60,15 +77,22 @@ def test_groups_widen_the_interval(synthetic: Workspace) -> None:
 
 
 def test_roles_name_the_planted_head(synthetic: Workspace) -> None:
-    # The synthetic families differ from reals in head (0, 0) only: weights that separate one family there carry it.
+    # The synthetic families differ from reals in head (0, 0) only: weights that separate one family
+    # there carry it.
     z = np.asarray(synthetic.heads[0, 0], float)
     domains = synthetic.domains
-    on_context = z[domains.generator == "beta-diff"].mean(axis=0) - z[domains.labels == 0].mean(axis=0)
+    on_context = z[domains.generator == "beta-diff"].mean(axis=0) - z[domains.labels == 0].mean(
+        axis=0
+    )
     weights = np.linalg.pinv(synthetic.decomposition["head_maps"][0, 0].astype(float)) @ on_context
     roles = head_roles(evidence(synthetic, Reading(0.0, weights)), domains)
     mine = roles[roles["generator"] == "beta-diff"]
     assert mine.loc[mine["gap"].idxmax(), ["layer", "head", "role"]].tolist() == [0, 0, "carries"]
     against = head_roles(evidence(synthetic, Reading(0.0, -weights)), domains)
     worst = against[against["generator"] == "beta-diff"]
-    assert worst.loc[worst["gap"].idxmin(), ["layer", "head", "role"]].tolist() == [0, 0, "misleads"]
+    assert worst.loc[worst["gap"].idxmin(), ["layer", "head", "role"]].tolist() == [
+        0,
+        0,
+        "misleads",
+    ]
     assert set(roles["n_real"]) == {40} and set(roles["n_fake"]) == {40}

@@ -1,4 +1,6 @@
-"""Evidence against the encoder's own terms: the remainder is its MLPs, embedding and biases, and nothing else."""
+"""Evidence against the encoder's own terms: the remainder is its MLPs, embedding and biases, and
+nothing else.
+"""
 
 from pathlib import Path
 
@@ -19,8 +21,12 @@ COUNT = 6
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float16, 2e-3)], ids=["float32", "cache"])
-def test_logit_is_bias_heads_and_the_encoders_other_terms(tmp_path: Path, dtype: type, tolerance: float) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(np.float32, 1e-5), (np.float16, 2e-3)], ids=["float32", "cache"]
+)
+def test_logit_is_bias_heads_and_the_encoders_other_terms(
+    tmp_path: Path, dtype: type, tolerance: float
+) -> None:
     encoder = load_encoder("ViT-B-32", None, device="cpu", seed=4)
     tower = randomise(encoder.tower, seed=5)
     pixels = np.random.default_rng(6).integers(0, 256, (COUNT, 224, 224, 3), dtype=np.uint8)
@@ -30,17 +36,24 @@ def test_logit_is_bias_heads_and_the_encoders_other_terms(tmp_path: Path, dtype:
     rest = all_but_heads(tower, seen)
     workspace = encoded(tmp_path / "w", capture(tower, images), encoder.decomposition(), dtype)
     rng, length = np.random.default_rng(7), np.linalg.norm(embedding, axis=1)
-    for reading, scale in ((Reading(0.4, rng.standard_normal(embedding.shape[1])), length),
-                           (Reading(-2.0, rng.standard_normal(embedding.shape[1]), normalised=False), 1.0)):  # fmt: skip
+    for reading, scale in (
+        (Reading(0.4, rng.standard_normal(embedding.shape[1])), length),
+        (Reading(-2.0, rng.standard_normal(embedding.shape[1]), normalised=False), 1.0),
+    ):
         found = evidence(workspace, reading, np.arange(COUNT))
-        logit, remainder = reading.bias + embedding @ reading.embedding / scale, rest @ reading.embedding / scale
+        logit, remainder = (
+            reading.bias + embedding @ reading.embedding / scale,
+            rest @ reading.embedding / scale,
+        )
         heads = logit - reading.bias - remainder
         assert np.ptp(heads) > 0.01 * np.ptp(logit)  # heads must matter, or anything would pass
         of = np.abs(logit).max()
         assert np.abs(found.logit - logit).max() <= 1e-5 * of
         assert np.abs(found.remainder - remainder).max() <= tolerance * of
         assert np.abs(found.heads.sum(axis=(1, 2)) - heads).max() <= tolerance * of
-        assert found.bias + found.heads.sum(axis=(1, 2)) + found.remainder == pytest.approx(found.logit, abs=1e-9)
+        assert found.bias + found.heads.sum(axis=(1, 2)) + found.remainder == pytest.approx(
+            found.logit, abs=1e-9
+        )
 
 
 def encoded(path: Path, batch, maps: dict[str, np.ndarray], dtype: type) -> Workspace:  # type: ignore[no-untyped-def]
@@ -60,6 +73,8 @@ def encoded(path: Path, batch, maps: dict[str, np.ndarray], dtype: type) -> Work
     manifest = read_manifest(path)
     changed = ("embeddings.npy", "heads.npy", "ln_post.npy", "decomposition.npz")
     write_manifest(
-        path, manifest | {"files": manifest["files"] | {name: describe_file(path, name) for name in changed}}
+        path,
+        manifest
+        | {"files": manifest["files"] | {name: describe_file(path, name) for name in changed}},
     )
     return Workspace.open(path)

@@ -41,17 +41,23 @@ def test_definitions_equal_the_full_space(synthetic: Workspace) -> None:
     rows, C = domains.rows("alpha-gan", "train"), relative(synthetic, 0, 1)
     fake = domains.labels[rows] == 1
     difference = head_direction(synthetic, 0, 1, "alpha-gan", "difference", draws=5)
-    assert difference.vector == pytest.approx(C[rows][fake].mean(0) - C[rows][~fake].mean(0), abs=1e-9)
+    assert difference.vector == pytest.approx(
+        C[rows][fake].mean(0) - C[rows][~fake].mean(0), abs=1e-9
+    )
     assert difference.kind == "permutation" and difference.null.shape == (5, 24)
     mean = head_direction(synthetic, 0, 1, "alpha-gan", "mean", draws=5)
     assert mean.vector == pytest.approx(C[rows].mean(0), abs=1e-9) and mean.kind == "random"
 
 
 def test_weights_are_those_of_the_detector_on_this_head(synthetic: Workspace) -> None:
-    [detector] = train(synthetic, ["beta-diff"], HeadsView(((1, 0),)), Protocol(C=(1.0,), refit=False))
+    [detector] = train(
+        synthetic, ["beta-diff"], HeadsView(((1, 0),)), Protocol(C=(1.0,), refit=False)
+    )
     found = head_direction(synthetic, 1, 0, "beta-diff", "weights", draws=3)
     expected = read(synthetic, detector).direction
-    assert found.vector / np.linalg.norm(found.vector) == pytest.approx(expected / np.linalg.norm(expected), abs=1e-4)
+    assert found.vector / np.linalg.norm(found.vector) == pytest.approx(
+        expected / np.linalg.norm(expected), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("definition", ["difference", "weights", "mean"])
@@ -76,13 +82,19 @@ def test_planted_head_is_named_and_another_is_not(synthetic: Workspace) -> None:
 
 
 @pytest.mark.parametrize("definition", ["difference", "weights", "mean"])
-def test_all_heads_are_the_single_heads_corrected(synthetic: Workspace, definition: Definition) -> None:
+def test_all_heads_are_the_single_heads_corrected(
+    synthetic: Workspace, definition: Definition
+) -> None:
     lexicon = Lexicon.of(synthetic)
     table = heads_words(synthetic, lexicon, "beta-diff", definition, draws=49)
     assert len(table) == 6 and table["excess"].is_monotonic_decreasing
     for row in table.to_dict("records"):
-        said = head_words(synthetic, lexicon, row["layer"], row["index"], "beta-diff", definition, draws=49)
-        assert row["nearest"] == said.nearest["text"][0] and row["p_value"] == pytest.approx(said.p_value)
+        said = head_words(
+            synthetic, lexicon, row["layer"], row["index"], "beta-diff", definition, draws=49
+        )
+        assert row["nearest"] == said.nearest["text"][0] and row["p_value"] == pytest.approx(
+            said.p_value
+        )
         assert row["cosine"] == pytest.approx(said.top_cosine, abs=1e-6)
     assert (table["p_all_heads"].diff().dropna() >= 0).all()
     # The clearest of six heads is less of a surprise than the same head alone would be.
@@ -97,7 +109,9 @@ def test_a_planted_head_stands_out_among_all(synthetic: Workspace) -> None:
     assert table["head"][0] == "0.0" and table["p_all_heads"][0] <= 0.05 < table["p_all_heads"][1]
 
 
-def test_p_values_over_all_heads_are_uniform_where_labels_mean_nothing(synthetic: Workspace) -> None:
+def test_p_values_over_all_heads_are_uniform_where_labels_mean_nothing(
+    synthetic: Workspace,
+) -> None:
     lexicon, domains, p = Lexicon.of(synthetic), synthetic.domains, []
     rows = domains.rows("beta-diff", "train")
     for seed in range(40):
@@ -106,10 +120,15 @@ def test_p_values_over_all_heads_are_uniform_where_labels_mean_nothing(synthetic
         generator[rows] = np.where(labels == 1, "beta-diff", "")
         shuffled = Workspace(synthetic.path, synthetic.manifest)
         shuffled.__dict__["domains"] = replace(
-            domains, labels=np.where(np.isin(np.arange(len(domains)), rows), generator == "beta-diff", domains.labels).astype(np.int8),
+            domains,
+            labels=np.where(
+                np.isin(np.arange(len(domains)), rows), generator == "beta-diff", domains.labels
+            ).astype(np.int8),
             generator=generator,
-        )  # fmt: skip
-        p.append(heads_words(shuffled, lexicon, "beta-diff", draws=39, seed=seed)["p_all_heads"].min())
+        )
+        p.append(
+            heads_words(shuffled, lexicon, "beta-diff", draws=39, seed=seed)["p_all_heads"].min()
+        )
     assert kstest(p, "uniform").pvalue > 0.01
 
 
@@ -120,7 +139,10 @@ def test_extreme_images(synthetic: Workspace) -> None:
     table = extreme_images(synthetic, 1, 2, direction, k=4, rows=rows)
     most, least = (table[table["side"] == side] for side in ("most", "least"))
     order = rows[np.argsort(-along[rows])]
-    assert most["row"].tolist() == order[:4].tolist() and least["row"].tolist() == order[::-1][:4].tolist()
+    assert (
+        most["row"].tolist() == order[:4].tolist()
+        and least["row"].tolist() == order[::-1][:4].tolist()
+    )
     assert most["value"].to_numpy() == pytest.approx(along[order[:4]], abs=1e-9)
     assert most["path"].tolist() == synthetic.images["path"].iloc[order[:4]].tolist()
 
@@ -142,11 +164,15 @@ def test_heads_alone_and_together_are_measured_on_other_generators(synthetic: Wo
     scores = score_heads(synthetic, "beta-diff", "alpha-gan")
     matrix = heads_alone(synthetic, "beta-diff", draws=50)
     table = with_test(scores, matrix)
-    assert (table["generators"] == 2).all() and table["head"][0] == f"{table['layer'][0]}.{table['index'][0]}"
+    assert (table["generators"] == 2).all() and table["head"][
+        0
+    ] == f"{table['layer'][0]}.{table['index'][0]}"
     for at in (0, 5):
         head = scores.top(6)[at]
         detector = train(synthetic, ["beta-diff"], HeadsView((head,)))
-        alone = transfer_matrix(score_detectors(detector, synthetic), synthetic.domains, ["beta-diff"], draws=50)
+        alone = transfer_matrix(
+            score_detectors(detector, synthetic), synthetic.domains, ["beta-diff"], draws=50
+        )
         values = dict(zip(alone.test, alone.values[DEFAULT_METRIC][0], strict=True))
         assert table["in_domain"][at] == pytest.approx(values["beta-diff"])
         assert table["ood"][at] == pytest.approx((values["gamma-diff"] + values["delta-ar"]) / 2)

@@ -23,7 +23,9 @@ def test_search_equals_brute_force(synthetic: Workspace) -> None:
     lexicon = Lexicon.of(synthetic, ["phrases", "vocabulary"], centred=False)
     directions = np.random.default_rng(0).standard_normal((5, 24))
     cosines, rows = lexicon.search(directions, 7)
-    raw = np.concatenate([synthetic.text_bank(b).embeddings for b in ("phrases", "vocabulary")]).astype(float)
+    raw = np.concatenate(
+        [synthetic.text_bank(b).embeddings for b in ("phrases", "vocabulary")]
+    ).astype(float)
     raw /= np.linalg.norm(raw, axis=1, keepdims=True)
     expected = directions @ raw.T / np.linalg.norm(directions, axis=1, keepdims=True)
     order = np.argsort(-expected, axis=1)
@@ -68,13 +70,17 @@ def test_centring_removes_what_all_texts_share(synthetic: Workspace, tmp_path: P
     assert centred.centre == pytest.approx(mean, abs=1e-3)
     assert np.linalg.norm(centred.vectors, axis=1) == pytest.approx(1, abs=1e-5)
     # A user's bank of two texts is centred like the workspace's own, not by itself.
-    assert Lexicon.of(synthetic, bank(["x", "y"], np.ones((2, 24)))).centre == pytest.approx(mean, abs=1e-3)
+    assert Lexicon.of(synthetic, bank(["x", "y"], np.ones((2, 24)))).centre == pytest.approx(
+        mean, abs=1e-3
+    )
 
 
 def test_categories_filter_and_count(synthetic: Workspace) -> None:
     lexicon = Lexicon.of(synthetic, "phrases", centred=False)
     kept = lexicon.only(["kind 1", "kind 3"])
-    assert set(kept.table["category"]) == {"kind 1", "kind 3"} and len(kept) == len(kept.vectors) == len(kept.cluster)
+    assert set(kept.table["category"]) == {"kind 1", "kind 3"} and len(kept) == len(
+        kept.vectors
+    ) == len(kept.cluster)
     found = words(lexicon, lexicon.vectors[lexicon.table["category"].eq("kind 2")].sum(axis=0), k=5)
     nearest = found.categories[found.categories["side"] == "nearest"].set_index("category")
     assert nearest["count"].sum() == 50
@@ -94,15 +100,22 @@ def test_sums_differences_and_images(synthetic: Workspace) -> None:
     lexicon = Lexicon.of(synthetic, centred=False)
     a, b = lexicon.vectors[3].astype(float), lexicon.vectors[9].astype(float)
     difference = words(lexicon, combined({"a": (1, 4 * a), "b": (-1, b)}), k=3)
-    assert difference.nearest["text"].iloc[0] == "phrases 3" and difference.farthest["text"].iloc[0] == "phrases 9"
+    assert (
+        difference.nearest["text"].iloc[0] == "phrases 3"
+        and difference.farthest["text"].iloc[0] == "phrases 9"
+    )
     image = image_direction(synthetic, 5, lexicon)
     assert image @ image == pytest.approx(1)
-    centred = np.stack([image_direction(synthetic, i, Lexicon.of(synthetic)) for i in range(len(synthetic.images))])
+    centred = np.stack(
+        [image_direction(synthetic, i, Lexicon.of(synthetic)) for i in range(len(synthetic.images))]
+    )
     assert centred.mean(axis=0) == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("direction", [np.zeros(24), np.full(24, np.nan), np.full(24, np.inf)])
-def test_zero_and_infinite_directions_are_refused(synthetic: Workspace, direction: np.ndarray) -> None:
+def test_zero_and_infinite_directions_are_refused(
+    synthetic: Workspace, direction: np.ndarray
+) -> None:
     with pytest.raises(AigiError, match="length zero"):
         words(Lexicon.of(synthetic), direction)
 

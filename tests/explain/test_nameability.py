@@ -13,15 +13,21 @@ def table(n: int, slope: float, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     x = rng.random(n)
     return pd.DataFrame(
-        {"detector": [f"d{i}" for i in range(n)], "family": ["gan" if i < 3 else "diffusion" for i in range(n)],
-         "nameable": x, "ood": slope * x + 0.3 * rng.random(n)}
-    )  # fmt: skip
+        {
+            "detector": [f"d{i}" for i in range(n)],
+            "family": ["gan" if i < 3 else "diffusion" for i in range(n)],
+            "nameable": x,
+            "ood": slope * x + 0.3 * rng.random(n),
+        }
+    )
 
 
 def test_agrees_with_scipy_and_covers_families() -> None:
     detectors = table(30, -1)
     found = nameability(detectors).correlations.set_index("family")
-    assert found.loc["all", "spearman"] == pytest.approx(spearmanr(detectors["nameable"], detectors["ood"]).statistic)
+    assert found.loc["all", "spearman"] == pytest.approx(
+        spearmanr(detectors["nameable"], detectors["ood"]).statistic
+    )
     assert found.loc["all", "low"] <= found.loc["all", "spearman"] <= found.loc["all", "high"] < 0
     assert found.loc["all", "p_value"] < 0.01
     assert found.loc["all", "n"] == 30 and found.loc["gan", "n"] == 3
@@ -29,7 +35,10 @@ def test_agrees_with_scipy_and_covers_families() -> None:
 
 
 def test_nothing_is_found_where_there_is_nothing() -> None:
-    p = [nameability(table(15, 0, seed), draws=200).correlations["p_value"].iloc[0] for seed in range(60)]
+    p = [
+        nameability(table(15, 0, seed), draws=200).correlations["p_value"].iloc[0]
+        for seed in range(60)
+    ]
     assert 0 < np.mean(np.array(p) < 0.2) < 0.4
 
 

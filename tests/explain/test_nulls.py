@@ -43,12 +43,16 @@ def test_shuffling_respects_pools_groups_and_class_sizes() -> None:
     pools = ["p"] * 8 + ["q"] * 3
     domains = grouped(groups, labels, pools)
     Y = permuted_labels(domains, np.arange(11), 400, seed=1)
-    assert (Y[:, 0] == Y[:, 1]).all() and (Y[:, 2] == Y[:, 3]).all(), "a group of one label moves as a whole"
+    assert (Y[:, 0] == Y[:, 1]).all() and (Y[:, 2] == Y[:, 3]).all(), (
+        "a group of one label moves as a whole"
+    )
     assert (Y[:, 6] + Y[:, 7] == 1).all(), "a mixed group shuffles within"
     assert np.isin(Y[:, :8].sum(axis=1), (3, 4)).all() and (Y[:, 8:].sum(axis=1) == 2).all(), (
         "labels stay in their pool"
     )
-    assert ((Y.mean(axis=0) > 0.2) & (Y.mean(axis=0) < 0.8)).all(), "every image can have either label"
+    assert ((Y.mean(axis=0) > 0.2) & (Y.mean(axis=0) < 0.8)).all(), (
+        "every image can have either label"
+    )
 
 
 def test_sets_of_one_prompt_move_though_reals_stand_alone() -> None:
@@ -62,14 +66,25 @@ def test_sets_of_one_prompt_move_though_reals_stand_alone() -> None:
 def test_p_values_hold_where_fakes_come_in_sets_and_reals_alone(synthetic: Workspace) -> None:
     lexicon = Lexicon.of(synthetic)
     groups = [f"prompt {i // 6}" for i in range(48)] + [""] * 60
-    domains, rows, rng = grouped(groups, [1] * 48 + [0] * 60), np.arange(108), np.random.default_rng(1)
+    domains, rows, rng = (
+        grouped(groups, [1] * 48 + [0] * 60),
+        np.arange(108),
+        np.random.default_rng(1),
+    )
     beyond = []
     for run in range(150):
         X = rng.standard_normal((108, 24))
-        X[:48] = np.repeat(rng.standard_normal((8, 24)), 6, axis=0) + 0.3 * X[:48]  # a set shows one thing
+        X[:48] = (
+            np.repeat(rng.standard_normal((8, 24)), 6, axis=0) + 0.3 * X[:48]
+        )  # a set shows one thing
         fit = difference_of(X)
-        null = word_null(lexicon, permutation_directions(fit, domains, rows, 39, seed=run), "permutation", 3)
-        beyond.append(words(lexicon, fit(domains.labels[None].astype(np.int8))[0], 3, null=null).p_value <= 0.1)
+        null = word_null(
+            lexicon, permutation_directions(fit, domains, rows, 39, seed=run), "permutation", 3
+        )
+        beyond.append(
+            words(lexicon, fit(domains.labels[None].astype(np.int8))[0], 3, null=null).p_value
+            <= 0.1
+        )
     assert 0.02 < np.mean(beyond) < 0.2
 
 
@@ -99,7 +114,9 @@ def test_p_values_are_uniform_on_shuffled_labels(synthetic: Workspace) -> None:
         X = rng.standard_normal((len(rows), 24)) * np.geomspace(3, 0.3, 24)
         observed = permuted_labels(domains, rows, 1, seed=10_000 + run)
         fit = difference_of(X)
-        null = word_null(lexicon, permutation_directions(fit, domains, rows, 59, seed=run), "permutation", 3)
+        null = word_null(
+            lexicon, permutation_directions(fit, domains, rows, 59, seed=run), "permutation", 3
+        )
         p.append(words(lexicon, fit(observed)[0], 3, null=null).p_value)
     p = np.array(p) - rng.random(len(p)) / 60  # p-values are multiples of 1/60: spread them evenly
     assert kstest(p, "uniform").pvalue > 0.01

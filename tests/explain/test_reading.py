@@ -12,7 +12,9 @@ from tests.explain.plain import all_contributions, plain_scores, some_readings
 def test_scores_without_change(synthetic: Workspace) -> None:
     E, C = np.asarray(synthetic.embeddings, float), all_contributions(synthetic)
     found = scores(synthetic, some_readings())
-    assert found == pytest.approx(np.array([plain_scores(reading, E, C) for reading in some_readings()]), rel=1e-10)
+    assert found == pytest.approx(
+        np.array([plain_scores(reading, E, C) for reading in some_readings()]), rel=1e-10
+    )
 
 
 def test_ablated_heads_are_their_mean_over_the_reference(synthetic: Workspace) -> None:
@@ -25,7 +27,9 @@ def test_ablated_heads_are_their_mean_over_the_reference(synthetic: Workspace) -
         E = E - C[head] + mean
         C[head] = mean
     found = scores(synthetic, some_readings(), rows, change)
-    assert found == pytest.approx(np.array([plain_scores(r, E, C)[rows] for r in some_readings()]), rel=1e-7, abs=1e-9)
+    assert found == pytest.approx(
+        np.array([plain_scores(r, E, C)[rows] for r in some_readings()]), rel=1e-7, abs=1e-9
+    )
     assert f"mean over {train.sum()} training images" in change.says
 
 
@@ -37,7 +41,9 @@ def test_removed_directions_are_gone_from_every_part(synthetic: Workspace) -> No
     P = np.eye(24) - np.linalg.pinv(directions) @ directions
     E, C = np.asarray(synthetic.embeddings, float) @ P, all_contributions(synthetic) @ P
     found = scores(synthetic, some_readings(), change=change)
-    assert found == pytest.approx(np.array([plain_scores(r, E, C) for r in some_readings()]), rel=1e-8, abs=1e-9)
+    assert found == pytest.approx(
+        np.array([plain_scores(r, E, C) for r in some_readings()]), rel=1e-8, abs=1e-9
+    )
 
 
 def test_blocks_do_not_change_scores(synthetic: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +51,9 @@ def test_blocks_do_not_change_scores(synthetic: Workspace, monkeypatch: pytest.M
     whole = scores(synthetic, some_readings(), change=change)
     monkeypatch.setattr("aigi_core.explain.reading._BLOCK", 11)
     monkeypatch.setattr("aigi_core.explain.contributions.BLOCK", 5)
-    assert scores(synthetic, some_readings(), change=ablation(synthetic, [(0, 1)])) == pytest.approx(whole, rel=1e-12)
+    assert scores(
+        synthetic, some_readings(), change=ablation(synthetic, [(0, 1)])
+    ) == pytest.approx(whole, rel=1e-12)
 
 
 def test_refusals(synthetic: Workspace) -> None:

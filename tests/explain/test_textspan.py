@@ -9,8 +9,12 @@ from aigi_core.explain.textspan import head_text_spans, text_span
 from aigi_core.workspace import Workspace
 
 
-def plain_text_span(outputs: np.ndarray, texts: np.ndarray, m: int) -> tuple[list[int], list[float]]:
-    """Algorithm 1 as printed: deflate all outputs and all texts, in the full space, after every choice."""
+def plain_text_span(
+    outputs: np.ndarray, texts: np.ndarray, m: int
+) -> tuple[list[int], list[float]]:
+    """Algorithm 1 as printed: deflate all outputs and all texts, in the full space, after every
+    choice.
+    """
     _, s, vh = np.linalg.svd(outputs, full_matrices=False)
     vh = vh[s > 1e-9 * s[0]]
     texts = texts @ vh.T @ vh
@@ -33,7 +37,9 @@ def test_equals_the_published_algorithm(seed: int) -> None:
     rng = np.random.default_rng(seed)
     k, d, n, M, m = 12, 40, 150, 300, 11
     head_map = rng.standard_normal((k, d))
-    outputs = (rng.standard_normal((n, k)) * np.geomspace(5, 0.2, k) + 3 * rng.standard_normal(k)) @ head_map
+    outputs = (
+        rng.standard_normal((n, k)) * np.geomspace(5, 0.2, k) + 3 * rng.standard_normal(k)
+    ) @ head_map
     texts = rng.standard_normal((M, d))
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
     Q, _ = np.linalg.qr(head_map.T)
@@ -49,7 +55,10 @@ def test_on_a_workspace(synthetic: Workspace, normalised: bool) -> None:
     texts = np.asarray(synthetic.text_bank("phrases").embeddings, np.float64)
     table = head_text_spans(synthetic, texts, m=6, normalised=normalised)
     for layer, head in ((0, 0), (1, 2)):
-        outputs = synthetic.heads[layer, head].astype(float) @ synthetic.decomposition["head_maps"][layer, head]
+        outputs = (
+            synthetic.heads[layer, head].astype(float)
+            @ synthetic.decomposition["head_maps"][layer, head]
+        )
         outputs /= synthetic.ln_post[:, 1:].astype(float)
         if normalised:
             outputs /= norms(synthetic)[:, None]
@@ -70,7 +79,9 @@ def test_finds_planted_texts_in_order_and_then_stops() -> None:
     assert span.explained.sum() == pytest.approx(1)
 
 
-def test_blocks_do_not_change_the_result(synthetic: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_change_the_result(
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = np.asarray(synthetic.text_bank("phrases").embeddings)
     whole = head_text_spans(synthetic, texts, m=4)
     monkeypatch.setattr("aigi_core.explain.contributions.BLOCK", 7)
@@ -80,7 +91,9 @@ def test_blocks_do_not_change_the_result(synthetic: Workspace, monkeypatch: pyte
 def test_basis_keeps_lengths(synthetic: Workspace) -> None:
     Q, to_basis = head_basis(synthetic, 1, 1)
     z = synthetic.heads[1, 1, :5].astype(float)
-    assert (z @ to_basis) @ Q.T == pytest.approx(z @ synthetic.decomposition["head_maps"][1, 1], abs=1e-5)
+    assert (z @ to_basis) @ Q.T == pytest.approx(
+        z @ synthetic.decomposition["head_maps"][1, 1], abs=1e-5
+    )
     assert pytest.approx(np.eye(Q.shape[1]), abs=1e-12) == Q.T @ Q
 
 

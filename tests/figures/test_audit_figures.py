@@ -18,15 +18,33 @@ FACTS = file_facts(IMAGES)
 
 
 def test_interval_groups_place_every_series_beside_its_line() -> None:
-    table = pd.DataFrame({"name": ["a", "a", "<b>", "<b>"], "series": ["one", "two"] * 2, "value": [0.5, 0.6, 0.7, np.nan],
-                          "low": [0.4, 0.5, 0.6, np.nan], "high": [0.6, 0.8, 0.9, np.nan], "n": [3, 4, 5, 0]})  # fmt: skip
-    drawn = figures.interval_groups(table, alt="groups", value_title="value", selected="<b>", reference=0.5)
+    table = pd.DataFrame(
+        {
+            "name": ["a", "a", "<b>", "<b>"],
+            "series": ["one", "two"] * 2,
+            "value": [0.5, 0.6, 0.7, np.nan],
+            "low": [0.4, 0.5, 0.6, np.nan],
+            "high": [0.6, 0.8, 0.9, np.nan],
+            "n": [3, 4, 5, 0],
+        }
+    )
+    drawn = figures.interval_groups(
+        table, alt="groups", value_title="value", selected="<b>", reference=0.5
+    )
     one, two = drawn.data
     assert list(one.x) == [0.5, 0.7] and list(two.x) == [0.6]  # an empty place stays empty
     np.testing.assert_allclose([*one.y, *two.y], [-0.18, 0.82, 0.18])
-    np.testing.assert_allclose([one.error_x.array, one.error_x.arrayminus], [[0.1, 0.2], [0.1, 0.1]])
-    assert [list(c) for c in one.customdata] == [["a"], ["<b>"]] and "&lt;b&gt;, one (n = 5)" in one.text[1]
-    assert list(drawn.layout.yaxis.ticktext) == ["a", "<b>&lt;b&gt;</b>"] and figures.alt_text(drawn) == "groups"
+    np.testing.assert_allclose(
+        [one.error_x.array, one.error_x.arrayminus], [[0.1, 0.2], [0.1, 0.1]]
+    )
+    assert [list(c) for c in one.customdata] == [
+        ["a"],
+        ["<b>"],
+    ] and "&lt;b&gt;, one (n = 5)" in one.text[1]
+    assert (
+        list(drawn.layout.yaxis.ticktext) == ["a", "<b>&lt;b&gt;</b>"]
+        and figures.alt_text(drawn) == "groups"
+    )
 
 
 def test_detectors_stand_beside_file_facts() -> None:
@@ -53,7 +71,10 @@ def test_shares_of_a_fact_are_those_of_its_distribution() -> None:
     drawn = figures.fact_shares(table, "format")
     heat = drawn.data[0]
     rows, columns = list(drawn.layout.yaxis.ticktext), list(drawn.layout.xaxis.ticktext)
-    assert rows == [*DOMAINS.generators, "real, faces", "real, general"] and set(columns) == {"PNG", "JPEG"}
+    assert rows == [*DOMAINS.generators, "real, faces", "real, general"] and set(columns) == {
+        "PNG",
+        "JPEG",
+    }
     assert heat.z[rows.index(CONFOUNDED)][columns.index("PNG")] == 1
     np.testing.assert_allclose(np.sum(heat.z, axis=1), 1)
     numbers = figures.fact_shares(distribution(FACTS, DOMAINS, "width"), "width")
@@ -69,22 +90,49 @@ def test_facts_are_ordered_by_how_much_they_tell() -> None:
 
 
 def test_matching_and_content() -> None:
-    within = pd.DataFrame({
-        "train": ["a", "a", "b"], "test": ["a", "b", "b"], "accuracy": [0.9, 0.5, 0.8], "accuracy_low": [0.8, 0.4, 0.7],
-        "accuracy_high": [1, 0.6, 0.9], "within": [0.7, 0.5, np.nan], "within_low": [0.6, 0.4, np.nan],
-        "within_high": [0.8, 0.6, np.nan],
-    })  # fmt: skip
+    within = pd.DataFrame(
+        {
+            "train": ["a", "a", "b"],
+            "test": ["a", "b", "b"],
+            "accuracy": [0.9, 0.5, 0.8],
+            "accuracy_low": [0.8, 0.4, 0.7],
+            "accuracy_high": [1, 0.6, 0.9],
+            "within": [0.7, 0.5, np.nan],
+            "within_low": [0.6, 0.4, np.nan],
+            "within_high": [0.8, 0.6, np.nan],
+        }
+    )
     drawn = figures.within_intervals(within)
     assert [list(trace.x) for trace in drawn.data] == [
         [0.9, 0.8],
         [0.7],
     ] and "1 generators have no" in figures.alt_text(drawn)
-    matched = pd.DataFrame({"train": ["a", "a"], "test": ["a", "b"], "in_domain": [True, False], "change": [-0.2, 0.1],
-                            "low": [-0.3, 0], "high": [-0.1, 0.2], "n_fake": [9, 9]})  # fmt: skip
+    matched = pd.DataFrame(
+        {
+            "train": ["a", "a"],
+            "test": ["a", "b"],
+            "in_domain": [True, False],
+            "change": [-0.2, 0.1],
+            "low": [-0.3, 0],
+            "high": [-0.1, 0.2],
+            "n_fake": [9, 9],
+        }
+    )
     assert [list(trace.x) for trace in figures.matched_intervals(matched).data] == [[-0.2]]
-    content = pd.DataFrame({"generator": ["a", "b"], "separable": [0.6, 0.9], "separable_low": [0.5, 0.8],
-                            "separable_high": [0.7, 1.0]})  # fmt: skip
+    content = pd.DataFrame(
+        {
+            "generator": ["a", "b"],
+            "separable": [0.6, 0.9],
+            "separable_low": [0.5, 0.8],
+            "separable_high": [0.7, 1.0],
+        }
+    )
     assert "highest for b, 0.90" in figures.alt_text(figures.content_intervals(content))
-    words = pd.DataFrame({"text": ["pizza", "street"], "difference": [1.5, -1.0], "low": [1, -2], "high": [2, -0.5]})
+    words = pd.DataFrame(
+        {"text": ["pizza", "street"], "difference": [1.5, -1.0], "low": [1, -2], "high": [2, -0.5]}
+    )
     drawn = figures.word_differences(words, "a", theme=figures.DARK)
-    assert list(drawn.layout.yaxis.ticktext) == ["pizza", "street"] and "pizza (+1.5)" in figures.alt_text(drawn)
+    assert list(drawn.layout.yaxis.ticktext) == [
+        "pizza",
+        "street",
+    ] and "pizza (+1.5)" in figures.alt_text(drawn)

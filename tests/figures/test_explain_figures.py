@@ -22,13 +22,23 @@ def test_said_list_counts_what_is_beyond_chance(synthetic: Workspace) -> None:
     figure = figures.said_list(said, "nearest", 5)
     assert "planted" in figures.alt_text(figure) and "phrases 4 (1.00)" in figures.alt_text(figure)
     assert len(figure.data[-1].x) == 5 and figure.layout.yaxis.ticktext[0] == "<b>phrases 4</b>"
-    assert said.listed("nearest")["similar"].dtype.kind == "i" and said.opened("phrases 4")["text"][0] == "phrases 4"
+    assert (
+        said.listed("nearest")["similar"].dtype.kind == "i"
+        and said.opened("phrases 4")["text"][0] == "phrases 4"
+    )
     assert said.chance[0] <= said.chance[1] <= said.chance[2] < said.top_cosine
 
 
 def test_nameability_says_its_correlation() -> None:
-    table = pd.DataFrame({"detector": list("abcde"), "family": ["gan"] * 5, "nearest": list("vwxyz"),
-                          "nameable": [0.1, 0.2, 0.3, 0.4, 0.5], "ood": [0.9, 0.8, 0.7, 0.6, 0.5]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "detector": list("abcde"),
+            "family": ["gan"] * 5,
+            "nearest": list("vwxyz"),
+            "nameable": [0.1, 0.2, 0.3, 0.4, 0.5],
+            "ood": [0.9, 0.8, 0.7, 0.6, 0.5],
+        }
+    )
     found = nameability(table, draws=200)
     assert "do worse" in found.in_words() and "-1.00" in found.in_words()
     figure = figures.nameability_scatter(found, {}, x_title="cosine", selected="b")
@@ -39,7 +49,9 @@ def test_nameability_says_its_correlation() -> None:
 def test_effect_draws_each_detector_before_its_controls(synthetic: Workspace) -> None:
     generators = synthetic.domains.generators
     readings = [read(synthetic, detector) for detector in train(synthetic, generators)]
-    effect = concept_effect(synthetic, readings, generators, Lexicon.of(synthetic), ["phrases 2"], controls=5, draws=50)
+    effect = concept_effect(
+        synthetic, readings, generators, Lexicon.of(synthetic), ["phrases 2"], controls=5, draws=50
+    )
     figure = figures.effect_intervals(effect, "ood")
     table = effect.table[effect.table["cells"] == "ood"]
     band = figure.data[0]
@@ -52,11 +64,22 @@ def test_effect_draws_each_detector_before_its_controls(synthetic: Workspace) ->
 
 def test_head_map_reports_heads_and_outlines_the_chosen() -> None:
     rows = [
-        {"head": f"{i}.{j}", "layer": i, "index": j, "accuracy": (3 * i + j) / 10} for i in range(2) for j in range(3)
+        {"head": f"{i}.{j}", "layer": i, "index": j, "accuracy": (3 * i + j) / 10}
+        for i in range(2)
+        for j in range(3)
     ]
     table = pd.DataFrame(rows).sample(frac=1, random_state=0)
-    figure = figures.head_map(table, "accuracy", value_title="accuracy", selected="1.0", chosen=["0.2", "1.2"])
-    assert [row[0] for row in figure.data[1].customdata] == ["0.0", "0.1", "0.2", "1.0", "1.1", "1.2"]
+    figure = figures.head_map(
+        table, "accuracy", value_title="accuracy", selected="1.0", chosen=["0.2", "1.2"]
+    )
+    assert [row[0] for row in figure.data[1].customdata] == [
+        "0.0",
+        "0.1",
+        "0.2",
+        "1.0",
+        "1.1",
+        "1.2",
+    ]
     assert figure.data[0].z.ravel() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
     assert "Best is head 1.2 with 0.500" in figures.alt_text(figure)
     assert [shape.path for shape in figure.layout.shapes] == [
@@ -66,8 +89,17 @@ def test_head_map_reports_heads_and_outlines_the_chosen() -> None:
 
 
 def test_roles_say_where_a_head_carries_and_misleads() -> None:
-    roles = pd.DataFrame({"generator": ["a", "b"], "gap": [0.5, -0.2], "low": [0.4, -0.3], "high": [0.6, -0.1],
-                          "role": ["carries", "misleads"], "n_fake": [3, 4], "n_real": [5, 6]})  # fmt: skip
+    roles = pd.DataFrame(
+        {
+            "generator": ["a", "b"],
+            "gap": [0.5, -0.2],
+            "low": [0.4, -0.3],
+            "high": [0.6, -0.1],
+            "role": ["carries", "misleads"],
+            "n_fake": [3, 4],
+            "n_real": [5, 6],
+        }
+    )
     figure = figures.role_intervals(roles, "1.2", {})
     assert "carries the detector on 1 generators and misleads it on 1" in figures.alt_text(figure)
     assert list(figure.data[0].x) == [0.5, -0.2] and "n = 8" in figure.layout.yaxis.ticktext[0]

@@ -18,28 +18,67 @@ NAMES = ["a", NASTY, "c"]
 rng = np.random.default_rng(0)
 MATRIX = pd.DataFrame(rng.random((3, 3)), NAMES, NAMES)
 POINTS = pd.DataFrame(
-    {"name": NAMES, "value": 0.6, "low": 0.5, "high": 0.7, "n": 9, "x": [0.0, 1, 2], "y": [1.0, 2, 3]}
+    {
+        "name": NAMES,
+        "value": 0.6,
+        "low": 0.5,
+        "high": 0.7,
+        "n": 9,
+        "x": [0.0, 1, 2],
+        "y": [1.0, 2, 3],
+    }
 )
-WORDS = pd.DataFrame({"text": NAMES, "category": NASTY, "cosine": [0.3, 0.2, 0.1], "p_value": [0.01, 0.5, 1.0],
-                      "null_low": 0.05, "null_high": 0.15, "explained": [0.5, 0.2, 0.1]})  # fmt: skip
+WORDS = pd.DataFrame(
+    {
+        "text": NAMES,
+        "category": NASTY,
+        "cosine": [0.3, 0.2, 0.1],
+        "p_value": [0.01, 0.5, 1.0],
+        "null_low": 0.05,
+        "null_high": 0.15,
+        "explained": [0.5, 0.2, 0.1],
+    }
+)
 
 DRAWINGS: dict[str, Callable[[Theme], go.Figure]] = {
     "heatmap": lambda theme: figures.heatmap(
-        MATRIX, alt="words", row_families=["gan", "gan", "diffusion"], column_families=["gan", "gan", "diffusion"],
-        selected=("a", NASTY), faint=MATRIX > 0.5, theme=theme),
+        MATRIX,
+        alt="words",
+        row_families=["gan", "gan", "diffusion"],
+        column_families=["gan", "gan", "diffusion"],
+        selected=("a", NASTY),
+        faint=MATRIX > 0.5,
+        theme=theme,
+    ),
     "curves": lambda theme: figures.curves(
         [figures.Curve(n, np.arange(5.0), rng.random(5), np.zeros(5), np.ones(5)) for n in NAMES],
-        alt="words", x_title="x", y_title="y", chance=0.5, at=2, theme=theme),
+        alt="words",
+        x_title="x",
+        y_title="y",
+        chance=0.5,
+        at=2,
+        theme=theme,
+    ),
     "roc": lambda theme: figures.roc(
-        [figures.Roc(NASTY, np.array([0, 0.2, 1]), np.array([0, 0.7, 1]), {NASTY: (0.2, 0.7)})], alt="words", theme=theme),
+        [figures.Roc(NASTY, np.array([0, 0.2, 1]), np.array([0, 0.7, 1]), {NASTY: (0.2, 0.7)})],
+        alt="words",
+        theme=theme,
+    ),
     "histogram": lambda theme: figures.score_histogram(
-        rng.random(50), np.arange(50) % 2, alt="words", thresholds={NASTY: 0.4}, theme=theme),
-    "intervals": lambda theme: figures.intervals(POINTS, alt="words", value_title="v", reference=0.5, selected=NASTY, theme=theme),
+        rng.random(50), np.arange(50) % 2, alt="words", thresholds={NASTY: 0.4}, theme=theme
+    ),
+    "intervals": lambda theme: figures.intervals(
+        POINTS, alt="words", value_title="v", reference=0.5, selected=NASTY, theme=theme
+    ),
     "word_list": lambda theme: figures.word_list(WORDS, alt="words", theme=theme),
-    "word_list without a null": lambda theme: figures.word_list(WORDS[["text", "cosine"]], alt="words", theme=theme),
+    "word_list without a null": lambda theme: figures.word_list(
+        WORDS[["text", "cosine"]], alt="words", theme=theme
+    ),
     "span_bars": lambda theme: figures.span_bars(WORDS, alt="words", theme=theme),
-    "scatter": lambda theme: figures.scatter(POINTS, alt="words", x_title="x", y_title="y", selected=NASTY, theme=theme),
-}  # fmt: skip
+    "scatter": lambda theme: figures.scatter(
+        POINTS, alt="words", x_title="x", y_title="y", selected=NASTY, theme=theme
+    ),
+}
 
 
 def strings(value: object) -> list[str]:
@@ -47,7 +86,11 @@ def strings(value: object) -> list[str]:
         return [value]
     if isinstance(value, dict):
         return [s for key, v in value.items() if key != "customdata" for s in strings(v)]
-    return [s for v in value for s in strings(v)] if isinstance(value, list | tuple | np.ndarray) else []
+    return (
+        [s for v in value for s in strings(v)]
+        if isinstance(value, list | tuple | np.ndarray)
+        else []
+    )
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
@@ -73,10 +116,15 @@ def test_heatmap_cells_report_their_names_and_values() -> None:
 
 def test_difference_is_centred_at_zero_and_faint_cells_are_bracketed() -> None:
     difference = MATRIX - 0.8
-    figure = figures.heatmap(difference, alt="d", centre="zero", number="+.2f", faint=difference < 0)
+    figure = figures.heatmap(
+        difference, alt="d", centre="zero", number="+.2f", faint=difference < 0
+    )
     assert figure.data[0].zmin == -figure.data[0].zmax == -np.abs(difference.to_numpy()).max()
     texts = np.asarray(figure.data[2].text)
-    assert all(t.startswith("(") == (v < 0) for t, v in zip(texts.ravel(), difference.to_numpy().ravel(), strict=True))
+    assert all(
+        t.startswith("(") == (v < 0)
+        for t, v in zip(texts.ravel(), difference.to_numpy().ravel(), strict=True)
+    )
 
 
 def test_empty_cells_have_no_number() -> None:
@@ -87,11 +135,17 @@ def test_empty_cells_have_no_number() -> None:
 
 
 def test_names_in_a_scatter_keep_apart() -> None:
-    crowded = pd.DataFrame({"name": ["left-one", "right-one", "far"], "x": [0.0, 0.01, 1.0], "y": [0.5, 0.5, 0.0]})
+    crowded = pd.DataFrame(
+        {"name": ["left-one", "right-one", "far"], "x": [0.0, 0.01, 1.0], "y": [0.5, 0.5, 0.0]}
+    )
     drawn = figures.scatter(crowded, alt="words", x_title="x", y_title="y")
     places = {trace.name: trace.textposition[0] for trace in drawn.data}
-    assert places["left-one"] == places["far"] == "top center" and places["right-one"] != "top center"
-    chosen = figures.scatter(crowded, alt="words", x_title="x", y_title="y", selected="far", reports=("name", "x"))
+    assert (
+        places["left-one"] == places["far"] == "top center" and places["right-one"] != "top center"
+    )
+    chosen = figures.scatter(
+        crowded, alt="words", x_title="x", y_title="y", selected="far", reports=("name", "x")
+    )
     assert [a.text for a in chosen.layout.annotations] == ["<b>far</b>"] and "far" not in [
         t.text[0] for t in chosen.data if t.text
     ]
@@ -103,7 +157,10 @@ def test_styles_are_distinct_and_steady() -> None:
     families = ["gan"] * 4 + ["autoregressive"] * 2 + ["diffusion"] * 8 + ["novel"]
     styles = figures.generator_styles(names, families)
     assert len({(s.colour, s.marker, s.dash) for s in styles.values()}) == 15
-    markers = {f: {styles[n].marker for n, g in zip(names, families, strict=True) if g == f} for f in set(families)}
+    markers = {
+        f: {styles[n].marker for n, g in zip(names, families, strict=True) if g == f}
+        for f in set(families)
+    }
     assert not markers["gan"] & markers["diffusion"]
     assert styles == figures.generator_styles(names, families)
 
@@ -123,7 +180,9 @@ def contrast(a: str, b: str) -> float:
 def test_contrast_on_paper(theme: Theme) -> None:
     """WCAG: text 4.5:1, graphical objects 3:1."""
     assert min(contrast(c, theme.paper) for c in (theme.ink, theme.muted)) >= 4.5
-    styles = figures.generator_styles([str(i) for i in range(30)], ["gan", "diffusion", "autoregressive"] * 10, theme)
+    styles = figures.generator_styles(
+        [str(i) for i in range(30)], ["gan", "diffusion", "autoregressive"] * 10, theme
+    )
     assert min(contrast(s.colour, theme.paper) for s in styles.values()) >= 3
     assert min(contrast(c, theme.paper) for c in (theme.accent, theme.real, theme.fake)) >= 3
 

@@ -1,11 +1,22 @@
-"""Figures of one image: the map's scale and clicks, what alternative texts say, names made inert."""
+"""Figures of one image: the map's scale and clicks, what alternative texts say, names made
+inert.
+"""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from aigi_core.calibration import calibration_error, reliability
-from aigi_core.figures import DARK, LIGHT, Theme, alt_text, judges, patch_map, reliability_curve, survival_curves
+from aigi_core.figures import (
+    DARK,
+    LIGHT,
+    Theme,
+    alt_text,
+    judges,
+    patch_map,
+    reliability_curve,
+    survival_curves,
+)
 
 EVIL = "<img src=x onerror=alert(1)>%{x}"
 VERDICTS = pd.DataFrame(
@@ -48,12 +59,18 @@ def test_reliability_shows_what_chance_would() -> None:
     bins, error = reliability(p, labels), calibration_error(p, labels, draws=50)
     figure = reliability_curve(bins, error)
     np.testing.assert_allclose(figure.data[2].y, bins["share"])
-    assert f"error {error.ece:.3f}" in alt_text(figure) and f"{error.null_mean:.3f}" in alt_text(figure)
+    assert f"error {error.ece:.3f}" in alt_text(figure) and f"{error.null_mean:.3f}" in alt_text(
+        figure
+    )
 
 
 def test_survival_starts_at_the_image_itself() -> None:
-    rows = [("", np.nan, "as it came", 0.9, "fake"), ("jpeg", 90.0, "JPEG at quality 90", 0.8, "fake"),
-            ("jpeg", 30.0, "JPEG at quality 30", 0.2, "real"), ("screenshot", np.nan, "screenshot-like", 0.5, "uncertain")]  # fmt: skip
+    rows = [
+        ("", np.nan, "as it came", 0.9, "fake"),
+        ("jpeg", 90.0, "JPEG at quality 90", 0.8, "fake"),
+        ("jpeg", 30.0, "JPEG at quality 30", 0.2, "real"),
+        ("screenshot", np.nan, "screenshot-like", 0.5, "uncertain"),
+    ]
     table = pd.DataFrame(rows, columns=["kind", "strength", "says", "probability", "verdict"])
     table = table.assign(low=table["probability"] - 0.1, high=table["probability"] + 0.1)
     figure = survival_curves(table)

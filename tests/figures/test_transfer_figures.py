@@ -14,8 +14,12 @@ RNG = np.random.default_rng(0)
 
 def matrix(how: str = "each generator", noise: float = 1.0):
     sets = make_training_sets(DOMAINS, how)
-    scores = noise * np.random.default_rng(1).standard_normal((len(sets), len(DOMAINS))) + DOMAINS.labels
-    return transfer_matrix(scores, DOMAINS, list(sets.values()), metrics=("accuracy", "eer", "tpr_at_fpr1"), draws=50)
+    scores = (
+        noise * np.random.default_rng(1).standard_normal((len(sets), len(DOMAINS))) + DOMAINS.labels
+    )
+    return transfer_matrix(
+        scores, DOMAINS, list(sets.values()), metrics=("accuracy", "eer", "tpr_at_fpr1"), draws=50
+    )
 
 
 def test_heatmap_shows_the_matrix() -> None:
@@ -24,11 +28,16 @@ def test_heatmap_shows_the_matrix() -> None:
     np.testing.assert_array_equal(figure.data[0].z, found.values["accuracy"])
     assert f"{found.mean('accuracy', ~found.in_domain).value:.3f}" in figures.alt_text(figure)
     low, high = found.interval("accuracy")
-    assert f"[{low[0, 1]:.3f}, {high[0, 1]:.3f}], n = {found.n_fake[1] + found.n_real[1]}" in figure.data[1].text[1]
+    assert (
+        f"[{low[0, 1]:.3f}, {high[0, 1]:.3f}], n = {found.n_fake[1] + found.n_real[1]}"
+        in figure.data[1].text[1]
+    )
     assert "in-domain" in figure.data[1].text[0] and "in-domain" not in figure.data[1].text[1]
 
 
-@pytest.mark.parametrize(("how", "outlines"), [("each generator", 4), ("each family", 4), ("all but one", 4)])
+@pytest.mark.parametrize(
+    ("how", "outlines"), [("each generator", 4), ("each family", 4), ("all but one", 4)]
+)
 def test_the_rarer_of_known_and_unknown_cells_is_outlined(how: str, outlines: int) -> None:
     sets = list(make_training_sets(DOMAINS, how))
     figure = figures.transfer_heatmap(matrix(how), "accuracy", rows=sets)
@@ -39,7 +48,10 @@ def test_the_rarer_of_known_and_unknown_cells_is_outlined(how: str, outlines: in
 
 def test_error_rates_turn_the_scale_and_low_chances_drop_it() -> None:
     found = matrix()
-    assert figures.transfer_heatmap(found, "eer").data[0].colorscale[0][1] == figures.LIGHT.diverging[-1][1]
+    assert (
+        figures.transfer_heatmap(found, "eer").data[0].colorscale[0][1]
+        == figures.LIGHT.diverging[-1][1]
+    )
     assert figures.transfer_heatmap(found, "tpr_at_fpr1").data[0].colorscale == tuple(
         map(tuple, figures.LIGHT.sequential)
     )
@@ -50,18 +62,25 @@ def test_difference_brackets_what_is_not_significant() -> None:
     figure = figures.difference_heatmap(change, (DOMAINS.families, DOMAINS.families))
     texts = np.array(figure.data[2].text)
     assert (change.q_value < 0.05).sum() > 0
-    assert all(t.startswith("(") == (q >= 0.05) for t, q in zip(texts.ravel(), change.q_value.ravel(), strict=True))
+    assert all(
+        t.startswith("(") == (q >= 0.05)
+        for t, q in zip(texts.ravel(), change.q_value.ravel(), strict=True)
+    )
 
 
 def test_summaries_and_cell() -> None:
     found = matrix()
     blocks = found.blocks("accuracy")
     figure = figures.block_intervals(blocks, "accuracy")
-    assert len(figure.data[0].x) == (blocks["n"] > 0).sum() and "gan → gan" not in figures.alt_text(figure)
+    assert len(figure.data[0].x) == (blocks["n"] > 0).sum() and "gan → gan" not in figures.alt_text(
+        figure
+    )
     styles = figures.generator_styles(DOMAINS.generators, DOMAINS.families)
     figure = figures.generator_intervals(found, "accuracy", styles)
     assert list(figure.data[0].x) == found.by_test("accuracy")["value"].tolist()
-    assert len(figure.data) == 1  # one trace for all: fifteen would take several times as long to build and to draw
+    assert (
+        len(figure.data) == 1
+    )  # one trace for all: fifteen would take several times as long to build and to draw
     assert found.hardest("accuracy")[0] in figures.alt_text(figure)  # type: ignore[index]
     cell = open_cell(RNG.standard_normal(len(DOMAINS)), DOMAINS, "beta-diff")
     assert "beta-diff" in figures.alt_text(figures.cell_roc(cell, "alpha-gan", "beta-diff"))

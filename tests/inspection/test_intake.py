@@ -22,9 +22,14 @@ def test_hostile_files_are_one_line_each(tmp_path: Path) -> None:
     for case in CASES:
         found = open_image(case.name, tmp_path / case.name, SEEN)
         expected = (
-            case.left_out if case.left_out not in ("duplicate",) and "not valid Unicode" not in case.left_out else ""
+            case.left_out
+            if case.left_out not in ("duplicate",) and "not valid Unicode" not in case.left_out
+            else ""
         )
-        assert found.reason.startswith(expected) and bool(found.reason) == bool(expected), (case.name, found.reason)
+        assert found.reason.startswith(expected) and bool(found.reason) == bool(expected), (
+            case.name,
+            found.reason,
+        )
         assert "\n" not in found.reason and found.name == case.name
         if not expected:
             assert found.pixels is not None and found.pixels.shape == (32, 32, 3)
@@ -51,12 +56,20 @@ def test_files_are_found_in_order_and_once(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(b"x")
     found = find_files([tmp_path / "b/2.png", tmp_path])
-    assert [str(file.relative_to(tmp_path)) for file in found] == ["b/2.png", "a.png", "b/1.png", "c/d/e"]
+    assert [str(file.relative_to(tmp_path)) for file in found] == [
+        "b/2.png",
+        "a.png",
+        "b/1.png",
+        "c/d/e",
+    ]
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
     assert len(find_files([tmp_path])) <= 6
     assert len(find_files([tmp_path], most=2)) == 2
     (tmp_path / "empty").mkdir()
-    for path, says in ((tmp_path / "none", "no file or folder"), (tmp_path / "empty", "holds no files")):
+    for path, says in (
+        (tmp_path / "none", "no file or folder"),
+        (tmp_path / "empty", "holds no files"),
+    ):
         with pytest.raises(AigiError, match=says):
             find_files([path])
     with pytest.raises(AigiError, match="no file or folder"):
@@ -69,10 +82,16 @@ def test_features_are_those_of_the_workspace(tiny: tuple[Path, str]) -> None:
     rows = np.arange(0, len(workspace.images), 9)
     root = Path(workspace.manifest["image_root"])
     preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
-    opened = [open_image(str(path), root / path, preprocessing) for path in workspace.images["path"][rows]]
-    found = encode(encoder, [one.pixels for one in opened if one.pixels is not None], workspace.decomposition)
+    opened = [
+        open_image(str(path), root / path, preprocessing) for path in workspace.images["path"][rows]
+    ]
+    found = encode(
+        encoder, [one.pixels for one in opened if one.pixels is not None], workspace.decomposition
+    )
     np.testing.assert_allclose(found.embeddings, workspace.embeddings[rows], atol=1e-5)
-    np.testing.assert_allclose(found.heads, workspace.heads[:, :, rows].astype(np.float32), atol=2e-3)
+    np.testing.assert_allclose(
+        found.heads, workspace.heads[:, :, rows].astype(np.float32), atol=2e-3
+    )
     one = one_image(found, 2)
     np.testing.assert_array_equal(one.embeddings[0], found.embeddings[2])
     assert one.heads.shape[2] == len(one.ln_post) == 1

@@ -21,7 +21,9 @@ def grouped(synthetic: Workspace, tmp_path_factory: pytest.TempPathFactory) -> W
         table["group"] = [f"g{i // 2}" for i in range(len(table))]
         table.loc[len(table) - 10 :, "group"] = ""
 
-    return Workspace.open(with_images(synthetic.path, tmp_path_factory.mktemp("grouped") / "w", change))
+    return Workspace.open(
+        with_images(synthetic.path, tmp_path_factory.mktemp("grouped") / "w", change)
+    )
 
 
 def plain(workspace: Workspace) -> np.ndarray:
@@ -32,7 +34,9 @@ def plain(workspace: Workspace) -> np.ndarray:
     return distance
 
 
-def test_distances_leave_the_own_group_out(grouped: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distances_leave_the_own_group_out(
+    grouped: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = np.sort(plain(grouped)[grouped.domains.split == "test"].min(axis=1))
     np.testing.assert_allclose(held_out_distances(grouped), expected, atol=1e-5)
     monkeypatch.setattr("aigi_core.explain.contributions.BLOCK", 37)
@@ -47,7 +51,9 @@ def test_an_images_place_among_them(grouped: Workspace) -> None:
         found = novelty(grouped, grouped.embeddings[row], held_out, row)
         distance = plain(grouped)[row].min()
         assert found.distance == pytest.approx(distance, abs=1e-5)
-        assert found.farther_than == pytest.approx((held_out < distance - 1e-6).mean(), abs=1 / len(held_out))
+        assert found.farther_than == pytest.approx(
+            (held_out < distance - 1e-6).mean(), abs=1 / len(held_out)
+        )
         assert found.low <= found.farther_than <= found.high and found.n == len(held_out)
     assert novelty(grouped, grouped.embeddings[0], held_out).distance == pytest.approx(0, abs=1e-6)
     away = -np.asarray(grouped.embeddings).mean(axis=0)
@@ -61,9 +67,11 @@ def test_sources_of_the_nearest_images(grouped: Workspace) -> None:
     domains = grouped.domains
     for line in table.to_dict("records"):
         fake = not line["source"].startswith("real: ")
-        mine = (domains.generator == line["source"]) if fake else (
-            (domains.labels == 0) & (domains.pool == line["source"].removeprefix("real: "))
-        )  # fmt: skip
+        mine = (
+            (domains.generator == line["source"])
+            if fake
+            else ((domains.labels == 0) & (domains.pool == line["source"].removeprefix("real: ")))
+        )
         assert line["among"] == mine[near].sum() and line["n"] == mine.sum()
         assert line["nearest"] == pytest.approx(1 - distance[mine].min(), abs=1e-5)
         assert line["low"] <= line["share"] <= line["high"]

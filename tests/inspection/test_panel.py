@@ -23,42 +23,57 @@ def panel(synthetic: Workspace) -> Panel:
     return build_panel(synthetic)
 
 
-def test_calibrations_are_those_of_scores_that_never_saw_the_images(synthetic: Workspace, panel: Panel) -> None:
+def test_calibrations_are_those_of_scores_that_never_saw_the_images(
+    synthetic: Workspace, panel: Panel
+) -> None:
     rows = np.flatnonzero(synthetic.domains.split == "val")
     labels = synthetic.domains.labels[rows].astype(int)
     detectors = train(synthetic, synthetic.domains.generators)
     unseen = np.stack(
         [
-            train(synthetic, [d.training_set], protocol=Protocol((d.C,), refit=False))[0].decision_function(
-                synthetic, rows
-            )
+            train(synthetic, [d.training_set], protocol=Protocol((d.C,), refit=False))[
+                0
+            ].decision_function(synthetic, rows)
             for d in detectors
         ]
     )
     expected = fit_ensemble(unseen, labels)
     assert panel.names == (TOGETHER, *synthetic.domains.generators)
     for found, member in zip(panel.calibrations, [expected.whole, *expected.members], strict=True):
-        assert (found.slope, found.intercept) == pytest.approx((member.slope, member.intercept), abs=1e-6)
-    # Fitted on scores of the final detectors, which have seen these images, the slopes would be others.
-    seen = [fit_calibration(row, labels).slope for row in score_detectors(detectors, synthetic, rows)]
+        assert (found.slope, found.intercept) == pytest.approx(
+            (member.slope, member.intercept), abs=1e-6
+        )
+    # Fitted on scores of the final detectors, which have seen these images, the slopes would be
+    # others.
+    seen = [
+        fit_calibration(row, labels).slope for row in score_detectors(detectors, synthetic, rows)
+    ]
     assert not np.allclose(seen, [member.slope for member in expected.members], rtol=0.02)
 
 
 def test_readings_are_the_logits(synthetic: Workspace, panel: Panel) -> None:
     rows = np.arange(0, len(synthetic.images), 17)
-    np.testing.assert_allclose(scores(synthetic, panel.readings, rows), panel.logits(synthetic, rows), atol=1e-9)
+    np.testing.assert_allclose(
+        scores(synthetic, panel.readings, rows), panel.logits(synthetic, rows), atol=1e-9
+    )
     raw = score_detectors(panel.detectors, synthetic, rows)
     np.testing.assert_allclose(panel.logits(synthetic, rows)[1:], raw)
     np.testing.assert_allclose(
-        [panel.probability(0, logit)[0] for logit in panel.logits(synthetic, rows)[0]], panel.ensemble.probability(raw)
+        [panel.probability(0, logit)[0] for logit in panel.logits(synthetic, rows)[0]],
+        panel.ensemble.probability(raw),
     )
 
 
 def test_mixed_views_and_detectors_of_heads(synthetic: Workspace) -> None:
-    detectors = [train(synthetic, ["beta-diff"], HeadsView(((0, 0), (1, 2))))[0], train(synthetic, ["alpha-gan"])[0],
-                 train_residual(synthetic, ["delta-ar"])[0]]  # fmt: skip
+    detectors = [
+        train(synthetic, ["beta-diff"], HeadsView(((0, 0), (1, 2))))[0],
+        train(synthetic, ["alpha-gan"])[0],
+        train_residual(synthetic, ["delta-ar"])[0],
+    ]
     panel, rows = build_panel(synthetic, detectors), np.array([3, 40, 99])
-    np.testing.assert_allclose(scores(synthetic, panel.readings, rows), panel.logits(synthetic, rows), atol=1e-9)
+    np.testing.assert_allclose(
+        scores(synthetic, panel.readings, rows), panel.logits(synthetic, rows), atol=1e-9
+    )
 
 
 def test_a_detector_from_elsewhere_is_calibrated_as_it_is(synthetic: Workspace) -> None:
@@ -74,7 +89,10 @@ def test_a_detector_from_elsewhere_is_calibrated_as_it_is(synthetic: Workspace) 
 def test_a_saved_detector_says_the_same(synthetic: Workspace, tmp_path: Path) -> None:
     detector = train(synthetic, ["beta-diff"])[0]
     detector.save(tmp_path / "d")
-    a, b = build_panel(synthetic, [detector]), build_panel(synthetic, [Detector.load(tmp_path / "d")])
+    a, b = (
+        build_panel(synthetic, [detector]),
+        build_panel(synthetic, [Detector.load(tmp_path / "d")]),
+    )
     assert a.calibrations == b.calibrations
 
 
@@ -93,7 +111,9 @@ def test_verdicts_follow_band_and_rate(synthetic: Workspace, panel: Panel) -> No
 
 def test_a_detector_without_information_gives_no_verdict(synthetic: Workspace) -> None:
     detector = train(synthetic, ["beta-diff"])[0]
-    blind = dataclasses.replace(detector, weights=-detector.weights, bias=-detector.bias, provenance={})
+    blind = dataclasses.replace(
+        detector, weights=-detector.weights, bias=-detector.bias, provenance={}
+    )
     panel = build_panel(synthetic, [blind])
     table = panel.verdicts(np.array([5.0]), 0.2)
     assert table["verdict"][0] == "no verdict" and not table["informative"][0]
@@ -125,7 +145,9 @@ def test_draws_agree_with_the_fit_on_every_draw() -> None:
 
 
 def test_intervals_of_probabilities_cover() -> None:
-    """Simulated scores whose true calibration is known: 95 % intervals hold it in about 95 % of 200 samples."""
+    """Simulated scores whose true calibration is known: 95 % intervals hold it in about 95 % of 200
+    samples.
+    """
     rng, covered, n = np.random.default_rng(1), 0, 200
     for trial in range(n):
         labels = np.repeat([0, 1], 60)

@@ -25,12 +25,15 @@ REMOVALS = [
 def parts(tiny: tuple) -> Parts:
     encoder = load_encoder(tiny[1], None, device="cpu")
     return Parts.of_tokens(
-        token_terms(encoder, encoder.preprocessing.pixels(make_picture(1, 99))), encoder.decomposition()
+        token_terms(encoder, encoder.preprocessing.pixels(make_picture(1, 99))),
+        encoder.decomposition(),
     )
 
 
 def rebuilt(parts: Parts, reading: Reading, removal: Removal) -> float:
-    """The slow way: every (layer, head, token) contribution as a vector, added up unless it is taken away."""
+    """The slow way: every (layer, head, token) contribution as a vector, added up unless it is
+    taken away.
+    """
     layers, heads, tokens, _ = parts.contexts.shape
     kept = np.ones(len(parts.embedding))
     kept[list(removal.components)] = 0
@@ -43,7 +46,9 @@ def rebuilt(parts: Parts, reading: Reading, removal: Removal) -> float:
                 if (layer, head) in removal.heads or patch in removal.patches:
                     continue
                 vector = parts.contexts[layer, head, token] @ parts.head_maps[layer, head] * kept
-                total += reading.embedding @ vector + reading.heads.get((layer, head), 0 * kept) @ vector
+                total += (
+                    reading.embedding @ vector + reading.heads.get((layer, head), 0 * kept) @ vector
+                )
     return reading.bias + total / length
 
 
@@ -63,7 +68,9 @@ def test_changes_add_up_where_parts_do_not_overlap(parts: Parts) -> None:
     assert patch == pytest.approx(before.patches[1, 2], abs=1e-9)
     assert head == pytest.approx(before.heads[2, 3].sum(), abs=1e-9)
     both = parts.evidence(reading, Removal(heads=((2, 3),), patches=((1, 2),))).logit
-    assert before.logit - both == pytest.approx(head + patch - before.head_patches((2, 3))[1, 2], abs=1e-9)
+    assert before.logit - both == pytest.approx(
+        head + patch - before.head_patches((2, 3))[1, 2], abs=1e-9
+    )
     components = parts.components(reading)
     assert reading.bias + components.sum() == pytest.approx(before.logit, abs=1e-4)
     without = parts.evidence(reading, Removal(components=(4,))).logit

@@ -1,4 +1,6 @@
-"""``python -m aigi_core score``: its numbers are the library's, each bad file has its own outcome, exit codes say how it went."""
+"""``python -m aigi_core score``: its numbers are the library's, each bad file has its own outcome,
+exit codes say how it went.
+"""
 
 import json
 import shutil
@@ -22,8 +24,20 @@ NAME = "<script>alert(1)<_script>\x1b[31m.png"
 @pytest.fixture
 def score(tiny: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*options: object) -> tuple[int, str, str]:
-        code = main(["score", "--workspace", str(tiny[0]), "--model", tiny[1], "--device", "cpu", "--rate", ".2",
-                     *map(str, options)])  # fmt: skip
+        code = main(
+            [
+                "score",
+                "--workspace",
+                str(tiny[0]),
+                "--model",
+                tiny[1],
+                "--device",
+                "cpu",
+                "--rate",
+                ".2",
+                *map(str, options),
+            ]
+        )
         said = capsys.readouterr()
         return code, said.out, said.err
 
@@ -32,12 +46,16 @@ def score(tiny: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def folder(tmp_path: Path, tiny: tuple[Path, str]) -> Path:
-    """A new picture, one of the workspace's own, a truncated one and a text that says it is a JPEG."""
+    """A new picture, one of the workspace's own, a truncated one and a text that says it is a
+    JPEG.
+    """
     workspace = Workspace.open(tiny[0])
     images = tmp_path / "images"
     images.mkdir()
     (images / NAME).write_bytes(encoded(make_picture(2, 900)))
-    shutil.copy(Path(workspace.manifest["image_root"]) / workspace.images["path"][0], images / "own.png")
+    shutil.copy(
+        Path(workspace.manifest["image_root"]) / workspace.images["path"][0], images / "own.png"
+    )
     (images / "cut.png").write_bytes(encoded(make_picture(0, 1))[:300])
     (images / "text.jpg").write_text("no picture")
     return images
@@ -49,24 +67,41 @@ def test_outcomes_as_json(score: Run, folder: Path, tiny: tuple[Path, str]) -> N
     said = json.loads(out)
     found = {Path(image["path"]).name: image for image in said["images"]}
     assert found["cut.png"]["outcome"] == found["text.jpg"]["outcome"] == "left out"
-    assert found["cut.png"]["reason"].startswith("truncated") and found["text.jpg"]["reason"].startswith("not an image")
+    assert found["cut.png"]["reason"].startswith("truncated") and found["text.jpg"][
+        "reason"
+    ].startswith("not an image")
     workspace = Workspace.open(tiny[0])
     detector = train(workspace, ["one"])[0]
     own, panel = found["own.png"], build_panel(workspace, [detector])
     expected = detector.decision_function(workspace, np.array([0]))[0]
     assert own["logit"] == pytest.approx(expected, abs=1e-4)
-    assert own["probability"] == pytest.approx(panel.calibrations[0].probability(expected), abs=1e-4)
-    assert own["split_in_workspace"] == workspace.domains.split[0] and found[NAME]["split_in_workspace"] == ""
+    assert own["probability"] == pytest.approx(
+        panel.calibrations[0].probability(expected), abs=1e-4
+    )
+    assert (
+        own["split_in_workspace"] == workspace.domains.split[0]
+        and found[NAME]["split_in_workspace"] == ""
+    )
     assert own["nearest_cosine"] < 1 - 1e-6, "an image is not its own neighbour"
     assert said["detector"] == "one" and said["trained_on"] == [["one"]] and said["rate"] == 0.2
-    assert said["calibration"]["n_real"] == (workspace.domains.labels[workspace.domains.split == "val"] == 0).sum()
+    assert (
+        said["calibration"]["n_real"]
+        == (workspace.domains.labels[workspace.domains.split == "val"] == 0).sum()
+    )
 
 
-def test_saved_detectors_say_the_same(score: Run, folder: Path, tiny: tuple[Path, str], tmp_path: Path) -> None:
+def test_saved_detectors_say_the_same(
+    score: Run, folder: Path, tiny: tuple[Path, str], tmp_path: Path
+) -> None:
     train(Workspace.open(tiny[0]), ["two"])[0].save(tmp_path / "saved" / "d")
     outputs = [
         json.loads(score("--detector", detector, folder / NAME, "--json")[1])["images"]
-        for detector in ("two", tmp_path / "saved", tmp_path / "saved" / "d", tmp_path / "saved" / "d.safetensors")
+        for detector in (
+            "two",
+            tmp_path / "saved",
+            tmp_path / "saved" / "d",
+            tmp_path / "saved" / "d.safetensors",
+        )
     ]
     assert all(output == outputs[0] for output in outputs) and outputs[0][0]["outcome"] == "scored"
 
@@ -77,9 +112,15 @@ def test_lines_cannot_steer_a_terminal(score: Run, folder: Path) -> None:
     assert out.count("left out") == 2
 
 
-def test_nothing_scored_is_exit_code_one_without_loading_an_encoder(score: Run, folder: Path) -> None:
-    code, out, _ = score("--model", "local-dir:/nowhere", folder / "text.jpg", folder / "cut.png", "--json")
-    assert code == 1 and [image["outcome"] for image in json.loads(out)["images"]] == ["left out"] * 2
+def test_nothing_scored_is_exit_code_one_without_loading_an_encoder(
+    score: Run, folder: Path
+) -> None:
+    code, out, _ = score(
+        "--model", "local-dir:/nowhere", folder / "text.jpg", folder / "cut.png", "--json"
+    )
+    assert (
+        code == 1 and [image["outcome"] for image in json.loads(out)["images"]] == ["left out"] * 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +134,9 @@ def test_nothing_scored_is_exit_code_one_without_loading_an_encoder(score: Run, 
         (("missing.png",), "no file or folder"),
     ],
 )
-def test_mistakes_are_one_sentence_and_exit_code_two(score: Run, folder: Path, options: tuple, says: str) -> None:
+def test_mistakes_are_one_sentence_and_exit_code_two(
+    score: Run, folder: Path, options: tuple, says: str
+) -> None:
     code, out, err = score(folder / "own.png", *options)
     assert code == 2 and out == "" and says in err and len(err.splitlines()) == 1
 

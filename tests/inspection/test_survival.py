@@ -43,7 +43,9 @@ def test_copies_and_verdicts(encoder: Encoder, panel: Panel, tiny: tuple[Path, s
     band = panel.band(1, 0.2)
     assert band is not None and table["verdict"].tolist() == band.verdict(logits).tolist()
     assert table["says"][0] == "as it came" and table["says"][1] == "JPEG at quality 95"
-    assert (table["low"] <= table["probability"]).all() and (table["probability"] <= table["high"]).all()
+    assert (table["low"] <= table["probability"]).all() and (
+        table["probability"] <= table["high"]
+    ).all()
 
 
 def test_the_ladder_can_be_climbed() -> None:

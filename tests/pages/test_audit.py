@@ -1,4 +1,6 @@
-"""The audit page without a browser: its numbers are the library's; empty and error states say what to do."""
+"""The audit page without a browser: its numbers are the library's; empty and error states say what
+to do.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ Open = Callable[..., AppTest]
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Audit]:
-    """Confounded images with an audit beside them; one pair of them is the same file in two splits."""
+    """Confounded images with an audit beside them; one pair of them is the same file in two
+    splits.
+    """
     images = planted_images()
     general = images.index[(images["generator"] == "") & (images["pool"] == "general")]
     images.loc[general[12], "content_hash"] = images.loc[general[0], "content_hash"]
@@ -39,7 +43,9 @@ def test_numbers_are_the_librarys(open_app: Open, planted: tuple[Workspace, Audi
     app = open_app(made.path, "audit", test=SIZED)
     assert not app.exception and not app.error
     mean = found.facts["stored"].mean(METRIC, found.facts["stored"].in_domain)
-    assert f"<b>{mean.value:.3f}</b>" in stats(app) and f"interval {mean.low:.3f} to {mean.high:.3f}" in stats(app)
+    assert f"<b>{mean.value:.3f}</b>" in stats(
+        app
+    ) and f"interval {mean.low:.3f} to {mean.high:.3f}" in stats(app)
     explained = sum(verdict.level == "explained" for verdict in found.verdicts)
     text = said(app).replace("\\", "")
     assert f"For **{explained} of 4 generators** file facts alone" in text
@@ -49,7 +55,9 @@ def test_numbers_are_the_librarys(open_app: Open, planted: tuple[Workspace, Audi
     assert f"Out of domain, detectors are **{ood.value:+.3f}**" in text
 
 
-def test_a_generator_that_nothing_gives_away(open_app: Open, planted: tuple[Workspace, Audit]) -> None:
+def test_a_generator_that_nothing_gives_away(
+    open_app: Open, planted: tuple[Workspace, Audit]
+) -> None:
     app = open_app(planted[0].path, "audit", test=CLEAN, fact="width", pairs="across splits")
     assert not app.exception and not app.error and not app.warning
     assert "does not come from file facts" in said(app) and "no sign of it" in said(app)
@@ -58,39 +66,63 @@ def test_a_generator_that_nothing_gives_away(open_app: Open, planted: tuple[Work
 def test_begins_with_what_tells_most(open_app: Open, planted: tuple[Workspace, Audit]) -> None:
     made, found = planted
     app = open_app(made.path, "audit")
-    best = max((v for v in found.verdicts if v.level == "explained"), key=lambda v: v.detector.value)
+    best = max(
+        (v for v in found.verdicts if v.level == "explained"), key=lambda v: v.detector.value
+    )
     assert app.session_state["test"] == best.generator
 
 
-def test_duplicates_across_splits_are_shown(open_app: Open, planted: tuple[Workspace, Audit]) -> None:
+def test_duplicates_across_splits_are_shown(
+    open_app: Open, planted: tuple[Workspace, Audit]
+) -> None:
     made, found = planted
     pairs = found.duplicates.pairs
     assert pairs["across_split"].sum() >= 1 and pairs["exact"].sum() == 1
     [exact] = pairs[pairs["exact"]].to_dict("records")
     paths = made.images["path"]
-    app = open_app(made.path, "audit", pairs="across splits", pair=f"{paths[exact['a']]} | {paths[exact['b']]}")
+    app = open_app(
+        made.path, "audit", pairs="across splits", pair=f"{paths[exact['a']]} | {paths[exact['b']]}"
+    )
     assert not app.exception and not app.warning
     pictures = " ".join(html.proto.body for html in app.get("html"))
     assert "cosine" in pictures and "train split" in pictures and "real, general" in pictures
     app = open_app(made.path, "audit", pairs="across labels")
-    assert not app.exception and not app.error and any("no such pair" in caption.value for caption in app.caption)
+    assert (
+        not app.exception
+        and not app.error
+        and any("no such pair" in caption.value for caption in app.caption)
+    )
 
 
-def test_an_audit_that_was_not_made_is_made_by_a_button(open_app: Open, synthetic: Workspace) -> None:
+def test_an_audit_that_was_not_made_is_made_by_a_button(
+    open_app: Open, synthetic: Workspace
+) -> None:
     app = open_app(synthetic.path, "audit")
     assert not app.exception and not app.error
-    assert "not been audited yet" in said(app) and "precompute audit --workspace" in app.info[0].value
+    assert (
+        "not been audited yet" in said(app) and "precompute audit --workspace" in app.info[0].value
+    )
     [button] = [button for button in app.button if button.label == "Audit it now"]
     button.click().run()
     assert not app.exception and not app.error and "of 4 generators" in said(app)
     assert "precompute audit --images DIR" in said(app)  # common marks need the images
 
 
-def test_parts_that_could_not_be_had_say_why(open_app: Open, planted: tuple[Workspace, Audit], tmp_path: Path) -> None:
+def test_parts_that_could_not_be_had_say_why(
+    open_app: Open, planted: tuple[Workspace, Audit], tmp_path: Path
+) -> None:
     other = workspace(tmp_path / "w", planted_images(seed=1))
     nothing = pd.DataFrame()
-    without = replace(planted[1], matched=nothing, means=nothing, kept=nothing, matched_note="No stratum is shared.",
-                      content=None, words={}, categories={})  # fmt: skip
+    without = replace(
+        planted[1],
+        matched=nothing,
+        means=nothing,
+        kept=nothing,
+        matched_note="No stratum is shared.",
+        content=None,
+        words={},
+        categories={},
+    )
     save_audit(other, without, AuditSettings())
     app = open_app(other.path, "audit")
     assert not app.exception and not app.error
@@ -109,19 +141,34 @@ def test_one_class_is_one_sentence(open_app: Open, tmp_path: Path, label: int) -
         if button.label == "Audit it now":
             button.click().run()
     assert not app.exception and len(app.error) == 1
-    assert ("holds no fake images" if label == 0 else "real images") in app.error[0].value.replace("\\", "")
+    assert ("holds no fake images" if label == 0 else "real images") in app.error[0].value.replace(
+        "\\", ""
+    )
 
 
-def test_broken_query_shows_the_default_and_says_so(open_app: Open, planted: tuple[Workspace, Audit]) -> None:
-    app = open_app(planted[0].path, "audit", test="<b>none</b>", fact="smell", pairs="none", pair="x", files="lost")
+def test_broken_query_shows_the_default_and_says_so(
+    open_app: Open, planted: tuple[Workspace, Audit]
+) -> None:
+    app = open_app(
+        planted[0].path,
+        "audit",
+        test="<b>none</b>",
+        fact="smell",
+        pairs="none",
+        pair="x",
+        files="lost",
+    )
     assert not app.exception and not app.error and len(app.warning) == 5
 
 
-def test_what_matching_changes_is_said_with_its_intervals(open_app: Open, planted: tuple[Workspace, Audit]) -> None:
+def test_what_matching_changes_is_said_with_its_intervals(
+    open_app: Open, planted: tuple[Workspace, Audit]
+) -> None:
     made, found = planted
     text = said(open_app(made.path, "audit"))
     assert len(found.means)
     for row in found.means.to_dict("records"):
         assert (
-            f"**{row['change']:+.3f}** ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95 % intervals)" in text
+            f"**{row['change']:+.3f}** ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95 %"
+            " intervals)" in text
         )

@@ -1,4 +1,6 @@
-"""Components and Geometry without a browser: numbers of the atlas and the library; a workspace that was not searched."""
+"""Components and Geometry without a browser: numbers of the atlas and the library; a workspace that
+was not searched.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,9 +31,13 @@ def measured(workspace: Workspace, names: tuple[str, ...], view: EmbeddingView) 
 
 
 @pytest.mark.parametrize("depth", [None, 7])
-def test_the_change_is_that_of_detectors_trained_anew(open_app: Open, searched: Workspace, depth: int | None) -> None:
+def test_the_change_is_that_of_detectors_trained_anew(
+    open_app: Open, searched: Workspace, depth: int | None
+) -> None:
     pair = ("delta-ar", "gamma-diff")
-    query = {"d1": pair[0], "d2": pair[1]} | ({} if depth is None else {"cut": "0", "removed": str(depth)})
+    query = {"d1": pair[0], "d2": pair[1]} | (
+        {} if depth is None else {"cut": "0", "removed": str(depth)}
+    )
     app = open_app(searched.path, "components", **query)
     assert not app.exception and not app.error and not app.warning
     removed = Atlas.open(searched).removed(pair, depth)
@@ -39,7 +45,10 @@ def test_the_change_is_that_of_detectors_trained_anew(open_app: Open, searched: 
     ends = [d.cut if depth is None else depth for d in lists]
     assert set(removed) == set(lists[0].removed[: ends[0]]) & set(lists[1].removed[: ends[1]])
     names = d_eval(searched.domains, pair)
-    before, after = (measured(searched, names, view) for view in (EmbeddingView(), EmbeddingView(without=removed)))
+    before, after = (
+        measured(searched, names, view)
+        for view in (EmbeddingView(), EmbeddingView(without=removed))
+    )
     gap = difference(after, before, METRIC).mean(~before.in_domain)
     assert f"**{len(removed)} of 24 components**" in said(app)
     assert f"({gap.value:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}" in said(app)
@@ -56,7 +65,9 @@ def test_geometry_says_the_correlation(open_app: Open, searched: Workspace) -> N
     app = open_app(searched.path, "geometry", measure="IsoScore*", beyond="0")
     assert not app.exception and not app.error and not app.warning
     atlas = Atlas.open(searched)
-    link = rank_correlation(pair_changes(atlas.summary, atlas.geometry, "isoscore_star", METRIC, beyond_random=False))
+    link = rank_correlation(
+        pair_changes(atlas.summary, atlas.geometry, "isoscore_star", METRIC, beyond_random=False)
+    )
     assert f"Spearman **{link['rho']:+.2f}**" in said(app) and np.isfinite(link["rho"])
 
 

@@ -1,4 +1,6 @@
-"""The gallery without a browser: its counts are the library's; links choose group, page and image."""
+"""The gallery without a browser: its counts are the library's; links choose group, page and
+image.
+"""
 
 from collections.abc import Callable
 
@@ -21,17 +23,26 @@ def test_counts_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "gallery", train="beta-diff", tests=["delta-ar", "gamma-diff"])
     assert not app.exception and not app.error and not app.warning
     detectors = train(synthetic, ["beta-diff"])
-    images = gallery(synthetic, score_detectors(detectors, synthetic)[0], ["delta-ar", "gamma-diff"])
-    missed, fakes = (images["verdict"] == "fake as real").sum(), (images["verdict"].str.startswith("fake")).sum()
+    images = gallery(
+        synthetic, score_detectors(detectors, synthetic)[0], ["delta-ar", "gamma-diff"]
+    )
+    missed, fakes = (
+        (images["verdict"] == "fake as real").sum(),
+        (images["verdict"].str.startswith("fake")).sum(),
+    )
     assert f"**{missed} of {fakes} fakes**" in said(app)
     for verdict in VERDICTS:
         assert f"{(images['verdict'] == verdict).sum()} images, most certain first" in said(app)
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
-def test_one_group_and_one_image_by_link(open_app: Open, synthetic: Workspace, verdict: str) -> None:
+def test_one_group_and_one_image_by_link(
+    open_app: Open, synthetic: Workspace, verdict: str
+) -> None:
     path = "general/beta-diff/0017.png"
-    app = open_app(synthetic.path, "gallery", train="beta-diff", tests="beta-diff", verdict=verdict, image=path)
+    app = open_app(
+        synthetic.path, "gallery", train="beta-diff", tests="beta-diff", verdict=verdict, image=path
+    )
     assert not app.exception and not app.error and not app.warning
     assert app.selectbox(key="image").value == path
 

@@ -1,4 +1,6 @@
-"""The heads page without a browser: its numbers are the library's, and its empty and error states say what to do."""
+"""The heads page without a browser: its numbers are the library's, and its empty and error states
+say what to do.
+"""
 
 import json
 import shutil
@@ -29,14 +31,17 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     assert not app.exception and not app.error and not app.warning
     scores = score_heads(synthetic, "beta-diff", "delta-ar")
     best = scores.table.iloc[0]
-    assert f"<b>{best['accuracy']:.3f}</b>" in stats(app) and f"**{int(best['layer'])}.{int(best['index'])}**" in said(
+    assert f"<b>{best['accuracy']:.3f}</b>" in stats(
         app
-    )
+    ) and f"**{int(best['layer'])}.{int(best['index'])}**" in said(app)
 
     def matrix(view):  # type: ignore[no-untyped-def]
         detectors = train(synthetic, ["beta-diff"], view)
         return transfer_matrix(
-            score_detectors(detectors, synthetic), synthetic.domains, ["beta-diff"], metrics=(DEFAULT_METRIC,)
+            score_detectors(detectors, synthetic),
+            synthetic.domains,
+            ["beta-diff"],
+            metrics=(DEFAULT_METRIC,),
         )
 
     a, b = matrix(HeadsView(scores.top(2))), matrix(None)
@@ -50,9 +55,18 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
 @pytest.mark.parametrize("shows", ["Out of domain", "In-domain"])
 def test_every_control_by_link(open_app: Open, synthetic: Workspace, says: str, shows: str) -> None:
     app = open_app(
-        synthetic.path, "heads", train="gamma-diff", validate="alpha-gan", says=says, shows=shows, head="1.2",
-        way="chosen jointly", k="4", bank="vocabulary", ablate=["0.0", "1.1"],
-    )  # fmt: skip
+        synthetic.path,
+        "heads",
+        train="gamma-diff",
+        validate="alpha-gan",
+        says=says,
+        shows=shows,
+        head="1.2",
+        way="chosen jointly",
+        k="4",
+        bank="vocabulary",
+        ablate=["0.0", "1.1"],
+    )
     assert not app.exception and not app.error and not app.warning
     assert "Head 1.2 in words" in [header.value for header in app.subheader]
     assert "20 controls" in said(app)
@@ -60,38 +74,57 @@ def test_every_control_by_link(open_app: Open, synthetic: Workspace, says: str, 
 
 def test_words_are_corrected_for_all_heads_on_demand(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "heads", train="beta-diff", head="1.1")
-    assert "for this head alone, one of 6 that could be opened" in said(app) and "Among all" not in said(app)
+    assert "for this head alone, one of 6 that could be opened" in said(
+        app
+    ) and "Among all" not in said(app)
     app = open_app(synthetic.path, "heads", train="beta-diff", head="1.1", every="1")
     found = heads_words(synthetic, Lexicon.of(synthetic), "beta-diff").set_index("head")
     assert not app.exception and not app.error
     assert f"Among all 6 heads its words have p = {found['p_all_heads']['1.1']:.2g}" in said(app)
 
 
-def test_heads_are_validated_where_there_are_most_fakes(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+def test_heads_are_validated_where_there_are_most_fakes(
+    open_app: Open, synthetic: Workspace, tmp_path: Path
+) -> None:
     def more_to_validate(table: pd.DataFrame) -> None:
         mine = table.index[table["generator"] == "delta-ar"]
         table.loc[mine[:4], "split"] = "val"
 
-    app = open_app(with_images(synthetic.path, tmp_path / "w", more_to_validate), "heads", train="beta-diff")
+    app = open_app(
+        with_images(synthetic.path, tmp_path / "w", more_to_validate), "heads", train="beta-diff"
+    )
     assert not app.exception and "judged on `delta-ar`" in said(app)
 
 
 def test_broken_query_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:
-    app = open_app(synthetic.path, "heads", head="99.99", train="beta-diff", validate="beta-diff", k="nine", ablate="x")
+    app = open_app(
+        synthetic.path,
+        "heads",
+        head="99.99",
+        train="beta-diff",
+        validate="beta-diff",
+        k="nine",
+        ablate="x",
+    )
     assert not app.exception and not app.error and len(app.warning) == 4
 
 
-def test_a_single_generator_is_one_sentence(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+def test_a_single_generator_is_one_sentence(
+    open_app: Open, synthetic: Workspace, tmp_path: Path
+) -> None:
     def one_left(table: pd.DataFrame) -> None:
         table.loc[
-            table["generator"].isin(["beta-diff", "gamma-diff", "delta-ar"]), ["label", "generator", "family"]
+            table["generator"].isin(["beta-diff", "gamma-diff", "delta-ar"]),
+            ["label", "generator", "family"],
         ] = [0, "", ""]
 
     app = open_app(with_images(synthetic.path, tmp_path / "w", one_left), "heads")
     assert not app.exception and len(app.error) == 1 and "second one" in app.error[0].value
 
 
-def test_without_text_banks_only_the_words_are_missing(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+def test_without_text_banks_only_the_words_are_missing(
+    open_app: Open, synthetic: Workspace, tmp_path: Path
+) -> None:
     path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
     write_manifest(path, json.loads((path / "workspace.json").read_text()) | {"text": {}})
     app = open_app(path, "heads", ablate="0.0")

@@ -1,4 +1,6 @@
-"""The inspect page without a browser: its numbers are the library's, uploads stay in the session, bad files are one line."""
+"""The inspect page without a browser: its numbers are the library's, uploads stay in the session,
+bad files are one line.
+"""
 
 import json
 import shutil
@@ -46,7 +48,9 @@ def at_hand(tiny: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Workspac
 
 
 def upload(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
-    app.file_uploader(key="uploads").set_value([(name, content, "image/png") for name, content in files])
+    app.file_uploader(key="uploads").set_value(
+        [(name, content, "image/png") for name, content in files]
+    )
     return app.run()
 
 
@@ -54,13 +58,17 @@ def charts(app: AppTest) -> str:
     return " ".join(chart.proto.alt for chart in app.get("plotly_chart"))
 
 
-def test_an_image_of_the_workspace_before_any_upload(open_app: Open, synthetic: Workspace, panel: Panel) -> None:
+def test_an_image_of_the_workspace_before_any_upload(
+    open_app: Open, synthetic: Workspace, panel: Panel
+) -> None:
     row = int(np.flatnonzero(synthetic.images["path"] == PATH)[0])
     app = open_app(synthetic.path, "inspect", image=PATH, rate="20%")
     assert not app.exception and not app.error and not app.warning
     logits = panel.logits(synthetic, np.array([row]))[:, 0]
     verdict = panel.verdicts(logits, 0.2).iloc[0]
-    assert f"<b>{verdict['probability']:.3f}</b>" in stats(app) and f"<b>{logits[0]:+.2f}</b>" in stats(app)
+    assert f"<b>{verdict['probability']:.3f}</b>" in stats(
+        app
+    ) and f"<b>{logits[0]:+.2f}</b>" in stats(app)
     assert f"{verdict['low']:.3f} to {verdict['high']:.3f}" in stats(app)
     far = novelty(synthetic, synthetic.embeddings[row], held_out_distances(synthetic), row)
     assert f"<b>{far.farther_than:.1%}</b>" in stats(app) and f"of {far.n} held-out" in stats(app)
@@ -68,21 +76,30 @@ def test_an_image_of_the_workspace_before_any_upload(open_app: Open, synthetic: 
     calls = panel.verdicts(logits, 0.2).iloc[1:]["verdict"]
     counts = {call: int((calls == call).sum()) for call in ("fake", "real")}
     assert f"Of {len(calls)} detectors alone, {counts['fake']} call" in said(app)
-    assert f"and {len(calls) - sum(counts.values())} make" in said(app) and "In truth it is a fake by beta" in said(app)
+    assert f"and {len(calls) - sum(counts.values())} make" in said(
+        app
+    ) and "In truth it is a fake by beta" in said(app)
     assert any("no detector has seen it" in caption.value for caption in app.caption)
 
 
 def test_a_training_image_is_said_to_be_one(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "inspect", image="general/real/0000.png")
-    assert not app.exception and any("were trained on it" in caption.value for caption in app.caption)
+    assert not app.exception and any(
+        "were trained on it" in caption.value for caption in app.caption
+    )
 
 
 def test_what_if_is_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     row = int(np.flatnonzero(synthetic.images["path"] == PATH)[0])
     app = open_app(
-        synthetic.path, "inspect", image=PATH, detector="beta-diff", without=["0.0", "1.2"], components="3, 10-12",
+        synthetic.path,
+        "inspect",
+        image=PATH,
+        detector="beta-diff",
+        without=["0.0", "1.2"],
+        components="3, 10-12",
         prior="1 in 100",
-    )  # fmt: skip
+    )
     assert not app.exception and not app.error and not app.warning
     found = build_panel(synthetic)
     reading = read(synthetic, found.detectors[found.names.index("beta-diff") - 1])
@@ -97,34 +114,52 @@ def test_what_if_is_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     assert app.query_params["components"] == "3, 10-12"
 
 
-@pytest.mark.parametrize(("line", "says"), [("x", "is no component"), ("9999", "no component 9999"), ("5-2", "5-2")])
-def test_bad_components_are_one_sentence(open_app: Open, synthetic: Workspace, line: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "says"), [("x", "is no component"), ("9999", "no component 9999"), ("5-2", "5-2")]
+)
+def test_bad_components_are_one_sentence(
+    open_app: Open, synthetic: Workspace, line: str, says: str
+) -> None:
     app = open_app(synthetic.path, "inspect", components=line)
-    assert not app.exception and len(app.error) == 1 and says in app.error[0].value.replace("\\", "")
+    assert (
+        not app.exception and len(app.error) == 1 and says in app.error[0].value.replace("\\", "")
+    )
     assert "May its probabilities be trusted?" in [header.value for header in app.subheader]
 
 
 def test_a_broken_link_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:
-    app = open_app(synthetic.path, "inspect", image=EVIL, detector="nobody", rate="7%", prior="never")
+    app = open_app(
+        synthetic.path, "inspect", image=EVIL, detector="nobody", rate="7%", prior="never"
+    )
     assert not app.exception and not app.error and len(app.warning) == 4
 
 
-def test_an_upload_is_judged_as_the_library_does(open_app: Open, at_hand: Workspace, tiny: tuple[Path, str]) -> None:
+def test_an_upload_is_judged_as_the_library_does(
+    open_app: Open, at_hand: Workspace, tiny: tuple[Path, str]
+) -> None:
     content = encoded(make_picture(2, 700))
     app = upload(open_app(at_hand.path, "inspect", rate="20%"), (EVIL, content))
     assert not app.exception and not app.error and not app.warning
     encoder, found = load_encoder(tiny[1], None, device="cpu"), build_panel(at_hand)
-    images = encode(encoder, [encoder.preprocessing.pixels(load_rgb(content).image)], at_hand.decomposition)
+    images = encode(
+        encoder, [encoder.preprocessing.pixels(load_rgb(content).image)], at_hand.decomposition
+    )
     logits = found.logits(images)[:, 0]
-    assert f"<b>{found.probability(0, logits[0])[0]:.3f}</b>" in stats(app) and f"<b>{logits[0]:+.2f}</b>" in stats(app)
+    assert f"<b>{found.probability(0, logits[0])[0]:.3f}</b>" in stats(
+        app
+    ) and f"<b>{logits[0]:+.2f}</b>" in stats(app)
     assert "map of 4 by 4 patches" in charts(app), "the heat map of an upload is drawn at once"
     assert "`<script>alert(1)</script>.png`" in said(app)
     total = float(said(app).split("The logit of ")[1].split(" as a sum")[0])
     short = said(app).split("**In short:** ")[1].split("\n")[0].rstrip(".")
-    assert sum(float(term.rsplit(" ", 1)[1]) for term in short.split("; ")) == pytest.approx(total, abs=0.05)
+    assert sum(float(term.rsplit(" ", 1)[1]) for term in short.split("; ")) == pytest.approx(
+        total, abs=0.05
+    )
 
 
-def test_hostile_uploads_are_one_line_each_and_the_others_go_on(open_app: Open, at_hand: Workspace) -> None:
+def test_hostile_uploads_are_one_line_each_and_the_others_go_on(
+    open_app: Open, at_hand: Workspace
+) -> None:
     good, other = encoded(make_picture(1, 701)), encoded(make_picture(0, 702), "JPEG")
     files = [
         ("cut.png", good[:200]),
@@ -137,7 +172,11 @@ def test_hostile_uploads_are_one_line_each_and_the_others_go_on(open_app: Open, 
     assert not app.exception and not app.error and len(app.warning) == 1
     lines = app.warning[0].value.replace("\\", "").splitlines()
     assert lines[0].startswith("3 of 5 files") and len(lines) == 4
-    assert "`cut.png`: truncated" in lines[1] and "`text.jpg`: not an image" in lines[2] and "empty" in lines[3]
+    assert (
+        "`cut.png`: truncated" in lines[1]
+        and "`text.jpg`: not an image" in lines[2]
+        and "empty" in lines[3]
+    )
     assert app.selectbox(key="_opened").options == ["good.png", "other.jpg"]
     tables = [table.value for table in app.dataframe if "file" in table.value.columns]
     assert [table["file"].tolist() for table in tables] == [["good.png", "other.jpg"]]
@@ -166,7 +205,9 @@ def test_nothing_of_an_upload_outlives_it(
 
 def test_uploads_stay_in_memory_on_their_way() -> None:
     limit = int(st.get_option("server.maxUploadSize")) * 2**20
-    assert MultiPartParser.spool_max_size > limit, "the server would spool larger uploads to a temporary file"
+    assert MultiPartParser.spool_max_size > limit, (
+        "the server would spool larger uploads to a temporary file"
+    )
 
 
 def test_a_path_on_this_machine(
@@ -178,7 +219,9 @@ def test_a_path_on_this_machine(
     app = open_app(at_hand.path, "inspect")
     app.text_input(key="_inspect_path").set_value(str(tmp_path / "in")).run()
     assert not app.exception and not app.error and len(app.selectbox(key="_opened").options) == 3
-    assert str(tmp_path) not in str(app.query_params), "a link must not make a machine read its files"
+    assert str(tmp_path) not in str(app.query_params), (
+        "a link must not make a machine read its files"
+    )
     monkeypatch.setattr(inspection, "MOST", 2)
     app.run()
     assert not app.exception and "more than 2 files" in app.warning[0].value
@@ -196,12 +239,17 @@ def test_no_path_field_where_others_can_reach_the_server(
     assert not app.exception and "_inspect_path" not in [field.key for field in app.text_input]
 
 
-def test_without_weights_one_sentence_and_the_workspace_goes_on(open_app: Open, synthetic: Workspace) -> None:
+def test_without_weights_one_sentence_and_the_workspace_goes_on(
+    open_app: Open, synthetic: Workspace
+) -> None:
     app = upload(
-        open_app(synthetic_with_preprocessing(synthetic), "inspect"), ("mine.png", encoded(make_picture(1, 3)))
+        open_app(synthetic_with_preprocessing(synthetic), "inspect"),
+        ("mine.png", encoded(make_picture(1, 3))),
     )
     assert not app.exception and len(app.error) == 1
-    assert "cannot be loaded here" in app.error[0].value and "There is no model" in app.error[0].value
+    assert (
+        "cannot be loaded here" in app.error[0].value and "There is no model" in app.error[0].value
+    )
     assert app.get("plotly_chart") and "alpha-gan" in said(app)
 
 
@@ -211,7 +259,13 @@ def synthetic_with_preprocessing(synthetic: Workspace) -> Path:
     if not path.exists():
         shutil.copytree(synthetic.path, path)
         manifest = json.loads((path / "workspace.json").read_text())
-        seen = {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+        seen = {
+            "size": 32,
+            "mean": [0.5] * 3,
+            "std": [0.5] * 3,
+            "interpolation": "bicubic",
+            "resize_mode": "shortest",
+        }
         manifest["encoder"] |= {"preprocessing": seen}
         write_manifest(path, manifest)
     return path
@@ -220,7 +274,15 @@ def synthetic_with_preprocessing(synthetic: Workspace) -> Path:
 def test_map_region_and_survival_of_a_workspace_image(open_app: Open, at_hand: Workspace) -> None:
     path = str(at_hand.images["path"][0])
     app = open_app(
-        at_hand.path, "inspect", image=path, map="1", patch="1.1", side="2", by="1.0", survive="1", rate="20%"
+        at_hand.path,
+        "inspect",
+        image=path,
+        map="1",
+        patch="1.1",
+        side="2",
+        by="1.0",
+        survive="1",
+        rate="20%",
     )
     assert not app.exception and not app.error and not app.warning
     assert "evidence of 1.0" in charts(app) and "for 27 changed copies" in charts(app)
@@ -232,11 +294,15 @@ def test_a_map_without_weights_is_one_sentence_and_heads_go_on(
 ) -> None:
     monkeypatch.setenv(encoders.VARIABLE, "local-dir:/nowhere")
     app = open_app(at_hand.path, "inspect", map="1", without="0.1")
-    assert not app.exception and len(app.error) == 1 and "cannot be loaded here" in app.error[0].value
+    assert (
+        not app.exception and len(app.error) == 1 and "cannot be loaded here" in app.error[0].value
+    )
     assert "Without head 0.1: logit" in said(app)
 
 
-def test_without_heads_the_rest_of_the_page_stands(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+def test_without_heads_the_rest_of_the_page_stands(
+    open_app: Open, synthetic: Workspace, tmp_path: Path
+) -> None:
     path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
     manifest = json.loads((path / "workspace.json").read_text())
     del manifest["files"]["heads.npy"]
@@ -247,7 +313,9 @@ def test_without_heads_the_rest_of_the_page_stands(open_app: Open, synthetic: Wo
     assert "Expected calibration error" in said(app)
 
 
-def test_without_generators_one_sentence(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+def test_without_generators_one_sentence(
+    open_app: Open, synthetic: Workspace, tmp_path: Path
+) -> None:
     def all_real(table: pd.DataFrame) -> None:
         table.loc[:, ["label", "generator", "family"]] = [0, "", ""]
 
@@ -257,8 +325,14 @@ def test_without_generators_one_sentence(open_app: Open, synthetic: Workspace, t
 
 def test_regions_and_components() -> None:
     assert inspection.region("0.0", 3, (4, 4)) == ((0, 0), (0, 1), (1, 0), (1, 1))
-    assert inspection.region("2.2", 1, (4, 4)) == ((2, 2),) and len(inspection.region("1.1", 4, (4, 4))) == 16
-    assert inspection.parse_components(" 3; 1-2,2 ", 5) == (3, 1, 2) and inspection.parse_components("", 5) == ()
+    assert (
+        inspection.region("2.2", 1, (4, 4)) == ((2, 2),)
+        and len(inspection.region("1.1", 4, (4, 4))) == 16
+    )
+    assert (
+        inspection.parse_components(" 3; 1-2,2 ", 5) == (3, 1, 2)
+        and inspection.parse_components("", 5) == ()
+    )
     with pytest.raises(AigiError, match="0 to 4"):
         inspection.parse_components("3-5", 5)
 
@@ -269,5 +343,8 @@ def test_patches_as_a_table() -> None:
 
 
 def test_what_is_taken_away_in_words() -> None:
-    assert inspection.in_words(Removal(((1, 2),), ((0, 0),), (4, 5))) == "head 1.2, 1 patch, 2 components"
+    assert (
+        inspection.in_words(Removal(((1, 2),), ((0, 0),), (4, 5)))
+        == "head 1.2, 1 patch, 2 components"
+    )
     assert inspection.in_words(Removal((), ((0, 0), (0, 1)), (4,))) == "2 patches, 1 component"

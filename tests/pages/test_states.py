@@ -1,4 +1,6 @@
-"""Every page on workspaces that lack something, and by broken links: one sentence that says what to do, and no trace."""
+"""Every page on workspaces that lack something, and by broken links: one sentence that says what to
+do, and no trace.
+"""
 
 import json
 import shutil
@@ -21,7 +23,9 @@ def errors(app: AppTest) -> list[str]:
     """The page's messages; fails where one was not foreseen or is no sentence."""
     assert not app.exception
     found = [error.value.replace("\\", "") for error in app.error]
-    assert not [message for message in found if UNFORESEEN in message or not message.endswith(".")], found
+    assert not [
+        message for message in found if UNFORESEEN in message or not message.endswith(".")
+    ], found
     return found
 
 
@@ -68,9 +72,13 @@ def no_training_fakes(path: Path) -> Path:
 
 
 STATES = {
-    "no text banks": no_banks, "no heads": no_heads, "no fakes": no_fakes, "one generator": one_generator,
-    "no real test images": no_test_reals, "no training fakes": no_training_fakes,
-}  # fmt: skip
+    "no text banks": no_banks,
+    "no heads": no_heads,
+    "no fakes": no_fakes,
+    "one generator": one_generator,
+    "no real test images": no_test_reals,
+    "no training fakes": no_training_fakes,
+}
 SAID = {
     "no text banks": ("precompute text", {"transfer", "heads", "words"}),
     "no heads": ("precompute encode", {"heads", "gallery"}),
@@ -84,7 +92,9 @@ SAID = {
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("stem", PAGES)
-def test_what_is_missing_is_said(open_app: Open, synthetic_path: Path, tmp_path: Path, stem: str, state: str) -> None:
+def test_what_is_missing_is_said(
+    open_app: Open, synthetic_path: Path, tmp_path: Path, stem: str, state: str
+) -> None:
     path = STATES[state](Path(shutil.copytree(synthetic_path, tmp_path / "w")))
     found = errors(open_app(path, stem))
     says, pages = SAID.get(state, ("", set()))
@@ -96,8 +106,8 @@ def test_a_broken_link_shows_the_defaults(open_app: Open, searched: Workspace, s
     whole = open_app(searched.path, stem)
     assert errors(whole) == []
     free = {field.key for field in whole.text_input}
-    known = whole.session_state["_control_values"] if "_control_values" in whole.session_state else {}  # noqa: SIM401
-    controls = sorted(set(known) - free)
+    state = whole.session_state.filtered_state
+    controls = sorted(set(state.get("_control_values", {})) - free)
     broken = open_app(searched.path, stem, **dict.fromkeys(controls, "<b>nothing</b>"))
     assert errors(broken) == [] and len(broken.warning) - len(whole.warning) == len(controls)
     assert all("<b>" not in warning.value for warning in broken.warning)

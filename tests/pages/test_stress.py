@@ -1,4 +1,6 @@
-"""The stress page without a browser: its numbers are the library's; empty states name the command that fills them."""
+"""The stress page without a browser: its numbers are the library's; empty states name the command
+that fills them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,13 @@ def perturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     X, z = np.array(opened.embeddings), np.array(opened.heads, np.float32)
     for op, size in (("jpeg:70", 0.5), ("jpeg:30", 8.0)):
         add_copies(path, op, X + size * rng.standard_normal(X.shape), EVERY)
-    add_copies(path, "blur:2", X + rng.standard_normal(X.shape), ("test",), z + rng.standard_normal(z.shape))
+    add_copies(
+        path,
+        "blur:2",
+        X + rng.standard_normal(X.shape),
+        ("test",),
+        z + rng.standard_normal(z.shape),
+    )
     return Workspace.open(path)
 
 
@@ -36,25 +44,45 @@ def test_numbers_are_the_librarys(open_app: Open, perturbed: Workspace) -> None:
     app = open_app(perturbed.path, "stress")
     assert not app.exception and not app.error and not app.warning
     found = s.stress(perturbed, metrics=("balanced_accuracy",), trained_on=(CLEAN, AUGMENTED))
-    table = found.summary().query("trained == 'clean' and side == 'both' and cells == 'in-domain'").set_index("op")
+    table = (
+        found.summary()
+        .query("trained == 'clean' and side == 'both' and cells == 'in-domain'")
+        .set_index("op")
+    )
     worst = table.drop(CLEAN).sort_values("change").iloc[0]
     losing = ((table["change"] < 0) & (table["q_value"] < 0.05)).sum()
-    assert f"{losing} of 3 operations cost accuracy" in said(app) and f"**{worst['value']:.3f}**" in said(app)
+    assert f"{losing} of 3 operations cost accuracy" in said(
+        app
+    ) and f"**{worst['value']:.3f}**" in said(app)
     assert f"{worst['change']:+.3f}, 95 % interval {worst['change_low']:+.3f}" in said(app)
-    assert f"<b>{table.loc[CLEAN, 'value']:.3f}</b>" in stats(app) and f"<b>{worst['value']:.3f}</b>" in stats(app)
+    assert f"<b>{table.loc[CLEAN, 'value']:.3f}</b>" in stats(
+        app
+    ) and f"<b>{worst['value']:.3f}</b>" in stats(app)
     assert (
-        app.session_state["op"] == {"jpeg:30": "JPEG 30", "jpeg:70": "JPEG 70", "blur:2": "blur 2 px"}[str(worst.name)]
+        app.session_state["op"]
+        == {"jpeg:30": "JPEG 30", "jpeg:70": "JPEG 70", "blur:2": "blur 2 px"}[str(worst.name)]
     )
 
 
 @pytest.mark.parametrize("side", ["Fakes only", "Real images only"])
 def test_every_setting_by_link(open_app: Open, perturbed: Workspace, side: str) -> None:
-    app = open_app(perturbed.path, "stress", op="JPEG 70", side=side, cells="Out of domain", kind="JPEG",
-                   tests=["beta-diff"], trained="copies only: JPEG 30")  # fmt: skip
+    app = open_app(
+        perturbed.path,
+        "stress",
+        op="JPEG 70",
+        side=side,
+        cells="Out of domain",
+        kind="JPEG",
+        tests=["beta-diff"],
+        trained="copies only: JPEG 30",
+    )
     assert not app.exception and not app.error and not app.warning
     stability = s.component_stability(perturbed, "jpeg:70")
     weakest = stability.sort_values("correlation").iloc[0]
-    assert f"weakest is component {int(weakest['component'])} with {weakest['correlation']:.2f}" in said(app)
+    assert (
+        f"weakest is component {int(weakest['component'])} with {weakest['correlation']:.2f}"
+        in said(app)
+    )
     assert "without heads" in said(app) and "--ops jpeg:70 --heads" in said(app)
 
 
@@ -66,16 +94,22 @@ def test_heads_are_tested_by_a_button(open_app: Open, perturbed: Workspace) -> N
     assert not app.exception and not app.error and len(app.get("plotly_chart")) == charts + 1
     heads = s.robust_heads(perturbed, "blur:2", "gamma-diff")
     lost = ((heads["q_value"] < 0.05) & (heads["change"] < 0)).sum()
-    assert any(f"{lost} lose at a false discovery" in chart.proto.alt for chart in app.get("plotly_chart"))
+    assert any(
+        f"{lost} lose at a false discovery" in chart.proto.alt for chart in app.get("plotly_chart")
+    )
 
 
-def test_without_copies_it_says_which_command_makes_them(open_app: Open, synthetic: Workspace) -> None:
+def test_without_copies_it_says_which_command_makes_them(
+    open_app: Open, synthetic: Workspace
+) -> None:
     app = open_app(synthetic.path, "stress")
     assert not app.exception and not app.error and "no perturbed copies" in said(app)
     assert f"precompute perturb --workspace {synthetic.path} --ops jpeg:90" in app.info[0].value
 
 
-def test_without_training_copies_the_rest_stands(open_app: Open, perturbed: Workspace, tmp_path: Path) -> None:
+def test_without_training_copies_the_rest_stands(
+    open_app: Open, perturbed: Workspace, tmp_path: Path
+) -> None:
     path = Path(shutil.copytree(perturbed.path, tmp_path / "w"))
     manifest = read_manifest(path)
     manifest["perturbed"] = {"blur-2": manifest["perturbed"]["blur-2"]}
@@ -85,7 +119,9 @@ def test_without_training_copies_the_rest_stands(open_app: Open, perturbed: Work
     assert "--splits train val test" in said(app)
 
 
-def test_copies_of_an_earlier_state_are_one_sentence(open_app: Open, perturbed: Workspace, tmp_path: Path) -> None:
+def test_copies_of_an_earlier_state_are_one_sentence(
+    open_app: Open, perturbed: Workspace, tmp_path: Path
+) -> None:
     path = Path(shutil.copytree(perturbed.path, tmp_path / "w"))
     manifest = read_manifest(path)
     manifest["perturbed"]["jpeg-30"]["workspace_digest"] = "0" * 12
@@ -104,11 +140,20 @@ def test_one_generator_has_no_cell_out_of_domain(open_app: Open, tmp_path: Path)
     app = open_app(path, "stress")
     assert not app.exception and not app.error
     app = open_app(path, "stress", cells="Out of domain")
-    assert not app.exception and not app.error and len(app.warning) == 1  # it does not exist here: the default is shown
+    assert (
+        not app.exception and not app.error and len(app.warning) == 1
+    )  # it does not exist here: the default is shown
 
 
 def test_broken_query_shows_the_default_and_says_so(open_app: Open, perturbed: Workspace) -> None:
     app = open_app(
-        perturbed.path, "stress", op="<b>", side="left", cells="none", kind="smell", trained="nothing", tests="x"
+        perturbed.path,
+        "stress",
+        op="<b>",
+        side="left",
+        cells="none",
+        kind="smell",
+        trained="nothing",
+        tests="x",
     )
     assert not app.exception and not app.error and len(app.warning) == 6

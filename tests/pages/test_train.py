@@ -1,4 +1,6 @@
-"""The train page without a browser: several generators to train on, some to test on, kept detectors, long work."""
+"""The train page without a browser: several generators to train on, some to test on, kept
+detectors, long work.
+"""
 
 import io
 import zipfile
@@ -30,7 +32,10 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     scores = score_detectors(train(synthetic, [pair]), synthetic)
     matrix = transfer_matrix(scores, synthetic.domains, [pair], tests, metrics=("auc",))
     assert f"**{matrix.mean('auc', matrix.in_domain).value:.3f}** on what it knows" in said(app)
-    assert f"**{matrix.mean('auc', ~matrix.in_domain).value:.3f}** on 2 generators it has never seen" in said(app)
+    assert (
+        f"**{matrix.mean('auc', ~matrix.in_domain).value:.3f}** on 2 generators it has never seen"
+        in said(app)
+    )
 
 
 def test_keep_and_compare(open_app: Open, synthetic: Workspace) -> None:
@@ -43,16 +48,23 @@ def test_keep_and_compare(open_app: Open, synthetic: Workspace) -> None:
     assert tables[0]["n_common"].dropna().tolist() == [2]
 
 
-def test_the_same_generators_in_another_view_are_kept_under_another_name(open_app: Open, synthetic: Workspace) -> None:
+def test_the_same_generators_in_another_view_are_kept_under_another_name(
+    open_app: Open, synthetic: Workspace
+) -> None:
     app = open_app(synthetic.path, "train", trained="beta-diff")
     app.button(key="keep").click().run()
     app.selectbox(key="view").set_value("Residual").run()
     app.toggle(key="bias").set_value(False).run()
     app.button(key="keep").click().run()
-    assert set(app.session_state["_saved_detectors"]) == {"beta-diff", "beta-diff, residual, no bias"}
+    assert set(app.session_state["_saved_detectors"]) == {
+        "beta-diff",
+        "beta-diff, residual, no bias",
+    }
 
 
-def test_the_best_single_generator_is_chosen_on_validation_images(open_app: Open, synthetic: Workspace) -> None:
+def test_the_best_single_generator_is_chosen_on_validation_images(
+    open_app: Open, synthetic: Workspace
+) -> None:
     learn = trainer(synthetic, EmbeddingView(), Protocol(class_weight="balanced"))
     best = rank_training_sets(learn, synthetic.domains, k_max=1, metric="balanced_accuracy").best(1)
     answer = said(open_app(synthetic.path, "train", trained="beta-diff"))
@@ -83,4 +95,6 @@ def test_a_downloaded_detector_scores_alike(synthetic: Workspace, tmp_path: Path
     detector = train(synthetic, ["beta-diff"])[0]
     zipfile.ZipFile(io.BytesIO(archive(detector))).extractall(tmp_path)
     again = Detector.load(tmp_path / "detector")
-    np.testing.assert_array_equal(again.decision_function(synthetic), detector.decision_function(synthetic))
+    np.testing.assert_array_equal(
+        again.decision_function(synthetic), detector.decision_function(synthetic)
+    )

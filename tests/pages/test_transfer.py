@@ -1,4 +1,6 @@
-"""The transfer page without a browser: its numbers are the library's, and its empty and error states say what to do."""
+"""The transfer page without a browser: its numbers are the library's, and its empty and error
+states say what to do.
+"""
 
 import json
 import shutil
@@ -33,25 +35,35 @@ def said(app: AppTest) -> str:
 def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "transfer")
     assert not app.exception and not app.error
-    scores = score_detectors(train(synthetic, synthetic.domains.generators, protocol=BALANCED), synthetic)
-    matrix = transfer_matrix(scores, synthetic.domains, synthetic.domains.generators, metrics=("balanced_accuracy",))
+    scores = score_detectors(
+        train(synthetic, synthetic.domains.generators, protocol=BALANCED), synthetic
+    )
+    matrix = transfer_matrix(
+        scores, synthetic.domains, synthetic.domains.generators, metrics=("balanced_accuracy",)
+    )
     ood, inside = (
         matrix.mean("balanced_accuracy", ~matrix.in_domain),
         matrix.mean("balanced_accuracy", matrix.in_domain),
     )
-    assert f"<b>{ood.value:.3f}</b>" in stats(app) and f"{ood.low:.3f} to {ood.high:.3f}" in stats(app)
+    assert f"<b>{ood.value:.3f}</b>" in stats(app) and f"{ood.low:.3f} to {ood.high:.3f}" in stats(
+        app
+    )
     assert f"**{inside.value:.3f}**" in said(app)
 
 
 @pytest.mark.parametrize("how", ["each family", "all but one"])
 @pytest.mark.parametrize("view", ["Residual", "Embedding, unnormalised"])
 def test_every_setting_by_link(open_app: Open, synthetic: Workspace, how: str, view: str) -> None:
-    app = open_app(synthetic.path, "transfer", sets=how, view=view, bias="0", metric="AUC", compare="1")
+    app = open_app(
+        synthetic.path, "transfer", sets=how, view=view, bias="0", metric="AUC", compare="1"
+    )
     assert not app.exception and not app.error and not app.warning
     assert "AUC" in said(app) and "against B" in said(app)
 
 
-def test_views_of_a_search_are_judged_on_what_it_has_not_seen(open_app: Open, searched: Workspace) -> None:
+def test_views_of_a_search_are_judged_on_what_it_has_not_seen(
+    open_app: Open, searched: Workspace
+) -> None:
     pair, query = ("alpha-gan", "gamma-diff"), {"d1": "alpha-gan", "d2": "gamma-diff"}
     names, atlas = d_eval(searched.domains, pair), Atlas.open(searched)
     matrices = {}
@@ -61,32 +73,50 @@ def test_views_of_a_search_are_judged_on_what_it_has_not_seen(open_app: Open, se
         ("Embedding", EmbeddingView()),
     ):
         scores = score_detectors(train(searched, names, view, BALANCED), searched)
-        matrices[title] = transfer_matrix(scores, searched.domains, names, names, metrics=("balanced_accuracy",))
+        matrices[title] = transfer_matrix(
+            scores, searched.domains, names, names, metrics=("balanced_accuracy",)
+        )
         if title != "Embedding":
             app = open_app(searched.path, "transfer", view=title, **query)
             assert not app.exception and not app.error and not app.warning
             ood = matrices[title].mean("balanced_accuracy", ~matrices[title].in_domain)
             assert f"<b>{ood.value:.3f}</b>" in stats(app) and f"{ood.n} cells" in stats(app)
-            assert app.selectbox(key="train").options == list(names) == app.selectbox(key="test").options
+            assert (
+                app.selectbox(key="train").options
+                == list(names)
+                == app.selectbox(key="test").options
+            )
             assert "neither trained nor tested on" in said(app)
     for title in ("Heads", "Embedding"):  # A beside B, both on B's D_eval
-        app = open_app(searched.path, "transfer", view=title, compare="1", view_b="Components removed",
-                       d1_b=pair[0], d2_b=pair[1], **(query if title == "Heads" else {}))  # fmt: skip
+        app = open_app(
+            searched.path,
+            "transfer",
+            view=title,
+            compare="1",
+            view_b="Components removed",
+            d1_b=pair[0],
+            d2_b=pair[1],
+            **(query if title == "Heads" else {}),
+        )
         assert not app.exception and not app.error and not app.warning
         gap = difference(matrices[title], matrices["Components removed"], "balanced_accuracy").mean(
             ~matrices[title].in_domain
         )
-        assert f"A is **{gap.value:+z.3f}** against B" in said(app) and f"p = {gap.p_value:.2g}, {gap.n} cells" in said(
+        assert f"A is **{gap.value:+z.3f}** against B" in said(
             app
-        )
+        ) and f"p = {gap.p_value:.2g}, {gap.n} cells" in said(app)
 
 
-def test_views_of_a_search_name_the_job_where_nothing_was_searched(open_app: Open, tmp_path: Path) -> None:
+def test_views_of_a_search_name_the_job_where_nothing_was_searched(
+    open_app: Open, tmp_path: Path
+) -> None:
     app = open_app(make_workspace(tmp_path / "w", seed=1), "transfer", view="Heads")
     assert not app.exception and [("precompute search" in e.value) for e in app.error] == [True]
 
 
-def test_plain_accuracy_comes_with_what_the_larger_class_reaches(open_app: Open, synthetic: Workspace) -> None:
+def test_plain_accuracy_comes_with_what_the_larger_class_reaches(
+    open_app: Open, synthetic: Workspace
+) -> None:
     app = open_app(synthetic.path, "transfer", metric="Accuracy")
     assert [("larger class reaches up to 0.50" in i.value) for i in app.info] == [True]
     assert not open_app(synthetic.path, "transfer").info
@@ -99,7 +129,9 @@ def test_broken_query_shows_the_default_and_says_so(open_app: Open, synthetic: W
     assert "nobody" in app.warning[1].value and "<b>" not in app.warning[1].value
 
 
-def test_a_missing_side_names_the_generator(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+def test_a_missing_side_names_the_generator(
+    open_app: Open, synthetic: Workspace, tmp_path: Path
+) -> None:
     def no_test_reals(table: pd.DataFrame) -> None:
         table.loc[(table["label"] == 0) & (table["pool"] == "faces"), "split"] = "train"
 
@@ -116,7 +148,9 @@ def test_no_fakes_at_all(open_app: Open, synthetic: Workspace, tmp_path: Path) -
     assert not app.exception and [("holds no fake images" in e.value) for e in app.error] == [True]
 
 
-def test_without_text_banks_only_the_words_are_missing(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+def test_without_text_banks_only_the_words_are_missing(
+    open_app: Open, synthetic: Workspace, tmp_path: Path
+) -> None:
     path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
     manifest = json.loads((path / "workspace.json").read_text()) | {"text": {}}
     write_manifest(path, manifest)
@@ -126,18 +160,34 @@ def test_without_text_banks_only_the_words_are_missing(open_app: Open, synthetic
 
 
 @pytest.mark.parametrize("view", ["Embedding", "Residual"])
-def test_a_cells_threshold_and_probabilities(open_app: Open, synthetic: Workspace, view: str) -> None:
+def test_a_cells_threshold_and_probabilities(
+    open_app: Open, synthetic: Workspace, view: str
+) -> None:
     app = open_app(
-        synthetic.path, "transfer", train="beta-diff", test="gamma-diff", view=view, calibrated="temperature"
+        synthetic.path,
+        "transfer",
+        train="beta-diff",
+        test="gamma-diff",
+        view=view,
+        calibrated="temperature",
     )
     assert not app.exception and not app.error and not app.warning
     protocol = Protocol(refit=False)
-    [detector] = (train if view == "Embedding" else train_residual)(synthetic, ["beta-diff"], protocol=protocol)
+    [detector] = (train if view == "Embedding" else train_residual)(
+        synthetic, ["beta-diff"], protocol=protocol
+    )
     scores = score_detectors([detector], synthetic)
-    wanted = threshold_table(scores, synthetic.domains, ["beta-diff"], ["gamma-diff"]).drop(columns=["train", "test"])
-    shown = next(table.value for table in app.dataframe if "false_alarm_rate" in table.value.columns)
+    wanted = threshold_table(scores, synthetic.domains, ["beta-diff"], ["gamma-diff"]).drop(
+        columns=["train", "test"]
+    )
+    shown = next(
+        table.value for table in app.dataframe if "false_alarm_rate" in table.value.columns
+    )
     pd.testing.assert_frame_equal(shown, wanted, check_dtype=False)
-    [error] = calibration_table(scores, synthetic.domains, ["beta-diff"], ["gamma-diff"], methods=["temperature"])[
-        "ece"
-    ]
-    assert any(f"Expected calibration error {error:.3f}" in chart.proto.alt for chart in app.get("plotly_chart"))
+    [error] = calibration_table(
+        scores, synthetic.domains, ["beta-diff"], ["gamma-diff"], methods=["temperature"]
+    )["ece"]
+    assert any(
+        f"Expected calibration error {error:.3f}" in chart.proto.alt
+        for chart in app.get("plotly_chart")
+    )

@@ -1,4 +1,6 @@
-"""The words page without a browser: its numbers are the library's, and its empty and error states say what to do."""
+"""The words page without a browser: its numbers are the library's, and its empty and error states
+say what to do.
+"""
 
 import json
 import shutil
@@ -32,7 +34,9 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     assert not app.exception and not app.error
     detector = train(synthetic, ["beta-diff"])[0]
     found = detector_words(synthetic, Lexicon.of(synthetic, "phrases"), detector)
-    assert f"<b>{found.top_cosine:.3f}</b>" in stats(app) and f"<b>{found.p_value:.2g}</b>" in stats(app)
+    assert f"<b>{found.top_cosine:.3f}</b>" in stats(
+        app
+    ) and f"<b>{found.p_value:.2g}</b>" in stats(app)
     assert str(found.nearest["text"][0]) in said(app)
     assert ("Nothing that words can tell" in said(app)) is not found.nameable
 
@@ -41,11 +45,21 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
 @pytest.mark.parametrize("view", ["Residual", "Embedding, unnormalised"])
 def test_every_setting_by_link(open_app: Open, synthetic: Workspace, how: str, view: str) -> None:
     app = open_app(
-        synthetic.path, "words", sets=how, view=view, bias="0", bank="vocabulary", categories=["kind 1", "kind 3"],
-        centred="0", shown="5", all="1",
-    )  # fmt: skip
+        synthetic.path,
+        "words",
+        sets=how,
+        view=view,
+        bias="0",
+        bank="vocabulary",
+        categories=["kind 1", "kind 3"],
+        centred="0",
+        shown="5",
+        all="1",
+    )
     assert not app.exception and not app.warning
-    errors = [error.value for error in app.error]  # three families are too few for a correlation, and the page says so
+    errors = [
+        error.value for error in app.error
+    ]  # three families are too few for a correlation, and the page says so
     assert len(errors) == (how == "each family") and all("at least 4" in error for error in errors)
 
 
@@ -53,9 +67,13 @@ def test_a_concept_taken_away_is_the_librarys(open_app: Open, synthetic: Workspa
     app = open_app(synthetic.path, "words", remove="phrases 3; Vocabulary 7", train="gamma-diff")
     assert not app.exception and not app.error
     sets = [(name,) for name in synthetic.domains.generators]
-    readings = [read(synthetic, detector) for detector in train(synthetic, synthetic.domains.generators)]
+    readings = [
+        read(synthetic, detector) for detector in train(synthetic, synthetic.domains.generators)
+    ]
     lexicon = Lexicon.of(synthetic, ["phrases", "vocabulary"])
-    effect = concept_effect(synthetic, readings, sets, lexicon, ["phrases 3", "vocabulary 7"], metric=DEFAULT_METRIC)
+    effect = concept_effect(
+        synthetic, readings, sets, lexicon, ["phrases 3", "vocabulary 7"], metric=DEFAULT_METRIC
+    )
     assert effect.in_words("gamma-diff") in said(app)
 
 
@@ -74,8 +92,24 @@ def test_own_phrases_through_the_text_tower(
     path = Path(shutil.copytree(tiny[0], tmp_path / "w"))
     file = tmp_path / "bank.txt"
     file.write_text("\n".join(f"a phrase of number {i}" for i in range(40)))
-    assert main(["text", "--workspace", str(path), "--model", tiny[1], "--device", "cpu", "--phrases", str(file),
-                 "--name", "phrases"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "text",
+                "--workspace",
+                str(path),
+                "--model",
+                tiny[1],
+                "--device",
+                "cpu",
+                "--phrases",
+                str(file),
+                "--name",
+                "phrases",
+            ]
+        )
+        == 0
+    )
     monkeypatch.setenv("AIGI_WEIGHTS", tiny[1])
     app = open_app(path, "words", own="a phrase nobody wrote; a phrase of number 3")
     assert not app.exception and "The nearest of your phrases" in said(app)
@@ -97,14 +131,23 @@ def test_what_gives_its_fakes_away_is_shown(open_app: Open, synthetic: Workspace
         for scores in (score_detectors(train(synthetic, names), synthetic), facts.scores)
     ]
     lexicon = Lexicon.of(synthetic)
-    found = exposure(synthetic, detector[0], detector_words(synthetic, lexicon, detector[0]),
-                     content_words(synthetic, lexicon, "beta-diff"), *matrices)  # fmt: skip
+    found = exposure(
+        synthetic,
+        detector[0],
+        detector_words(synthetic, lexicon, detector[0]),
+        content_words(synthetic, lexicon, "beta-diff"),
+        *matrices,
+    )
     shown = said(app).replace("\\", "")
     assert len(found.sentences) >= 3 and all(sentence in shown for sentence in found.sentences)
-    assert not open_app(synthetic.path, "words", sets="all but one").exception  # several generators: words only
+    assert not open_app(
+        synthetic.path, "words", sets="all but one"
+    ).exception  # several generators: words only
 
 
-def test_a_bank_of_another_encoder_is_one_sentence(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+def test_a_bank_of_another_encoder_is_one_sentence(
+    open_app: Open, synthetic: Workspace, tmp_path: Path
+) -> None:
     path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
     np.save(path / "text" / "phrases.npy", np.ones((60, 7), np.float16))
     manifest = json.loads((path / "workspace.json").read_text())
@@ -112,7 +155,11 @@ def test_a_bank_of_another_encoder_is_one_sentence(open_app: Open, synthetic: Wo
     write_manifest(path, manifest)
     for page in ("words", "heads"):
         app = open_app(path, page)
-        assert not app.exception and len(app.error) == 1 and "belongs to another encoder" in app.error[0].value
+        assert (
+            not app.exception
+            and len(app.error) == 1
+            and "belongs to another encoder" in app.error[0].value
+        )
 
 
 def test_an_empty_and_a_huge_bank(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
@@ -121,14 +168,20 @@ def test_an_empty_and_a_huge_bank(open_app: Open, synthetic: Workspace, tmp_path
     rng = np.random.default_rng(0)
     for name, size in (("none", 0), ("huge", 60_000)):
         np.save(path / "text" / f"{name}.npy", rng.standard_normal((size, 24)).astype(np.float16))
-        table = pd.DataFrame({"text": [f"text {i}" for i in range(size)], "category": ""}, dtype=str)
+        table = pd.DataFrame(
+            {"text": [f"text {i}" for i in range(size)], "category": ""}, dtype=str
+        )
         table.to_parquet(path / "text" / f"{name}.parquet", index=False)
         files = [f"text/{name}.npy", f"text/{name}.parquet"]
         manifest["files"] |= {file: describe_file(path, file) for file in files}
         manifest["text"][name] = {"texts": size}
     write_manifest(path, manifest)
     app = open_app(path, "words", bank="none")
-    assert not app.exception and len(app.error) == 1 and "'none' is empty" in app.error[0].value.replace("\\", "")
+    assert (
+        not app.exception
+        and len(app.error) == 1
+        and "'none' is empty" in app.error[0].value.replace("\\", "")
+    )
     app = open_app(path, "words", bank="huge")
     assert not app.exception and not app.error and "60,000 texts" in stats(app)
 
@@ -139,7 +192,8 @@ def test_precomputed_words_are_read(open_app: Open, synthetic: Workspace, tmp_pa
     assert any("precompute words" in caption.value for caption in before.caption)
     workspace, wanted = Workspace.open(path), WordSettings()
     key = save_words(workspace, compute_words(workspace, WordSettings(draws=20, spans=3)))
-    # Marked, and kept under the name of the settings that the page asks for: what is shown is what is stored.
+    # Marked, and kept under the name of the settings that the page asks for: what is shown is what
+    # is stored.
     folder = workspace.result_path("words", key)
     rows = pd.read_parquet(folder / "rows.parquet")
     rows.loc[rows["rank"] == 1, "text"] = "a text that the job stored"
@@ -149,21 +203,30 @@ def test_precomputed_words_are_read(open_app: Open, synthetic: Workspace, tmp_pa
     assert not after.exception and not after.error
     assert not any("precompute words" in caption.value for caption in after.caption)
     assert "Spearman" in said(after) and "Spearman" not in said(before)
-    assert "a text that the job stored" in said(after) and "a text that the job stored" not in said(before)
+    assert "a text that the job stored" in said(after) and "a text that the job stored" not in said(
+        before
+    )
     transfer = open_app(path, "transfer")  # the other page that shows words reads the same
     assert not transfer.exception and any(
         "a text that the job stored" in table.value.to_csv() for table in transfer.dataframe
     )
     computed = open_app(path, "words", categories=["kind 1"])  # what is not stored is computed
-    assert not computed.exception and "a text that the job stored" not in said(computed).split("real and fake alike")[0]
+    assert (
+        not computed.exception
+        and "a text that the job stored" not in said(computed).split("real and fake alike")[0]
+    )
 
 
 def test_the_same_detector_twice_is_one_sentence(open_app: Open, synthetic: Workspace) -> None:
-    app = open_app(synthetic.path, "words", train="beta-diff", train_b="beta-diff", view_b="Embedding")
+    app = open_app(
+        synthetic.path, "words", train="beta-diff", train_b="beta-diff", view_b="Embedding"
+    )
     assert not app.exception and len(app.error) == 1 and "same direction" in app.error[0].value
 
 
-def test_without_text_banks_one_sentence(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
+def test_without_text_banks_one_sentence(
+    open_app: Open, synthetic: Workspace, tmp_path: Path
+) -> None:
     path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
     write_manifest(path, json.loads((path / "workspace.json").read_text()) | {"text": {}})
     app = open_app(path, "words")
@@ -171,5 +234,12 @@ def test_without_text_banks_one_sentence(open_app: Open, synthetic: Workspace, t
 
 
 def test_broken_query_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:
-    app = open_app(synthetic.path, "words", bank="<b>none</b>", text="nothing", shown="900", categories="kind 99")
+    app = open_app(
+        synthetic.path,
+        "words",
+        bank="<b>none</b>",
+        text="nothing",
+        shown="900",
+        categories="kind 99",
+    )
     assert not app.exception and not app.error and len(app.warning) == 4

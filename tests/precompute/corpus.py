@@ -16,7 +16,9 @@ from aigi_core.images import ImageError
 def picture(seed: object, size: tuple[int, int] = (24, 16)) -> Image.Image:
     """A blotchy RGB picture that differs for every seed."""
     rng = np.random.default_rng(crc32(repr(seed).encode()))
-    return Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    return Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

@@ -1,4 +1,6 @@
-"""The audit's job: with images it looks for common marks, without it says so; a second run has nothing to do."""
+"""The audit's job: with images it looks for common marks, without it says so; a second run has
+nothing to do.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +21,29 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_workspace(tmp_path_factory.mktemp("audit") / "w")
 
 
-def test_without_images_everything_but_marks(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_images_everything_but_marks(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["audit", "--workspace", str(made), "--draws", "50"]
     before = Workspace.open(made).digest
     assert main(command) == 0
-    assert "Audited 4 generators" in (said := capsys.readouterr().out) and "the images are not at hand" in said
+    assert (
+        "Audited 4 generators" in (said := capsys.readouterr().out)
+        and "the images are not at hand" in said
+    )
     assert load_audit(Workspace.open(made), AuditSettings(draws=50)).overlays is None
     assert main(command) == 0 and "audited already" in capsys.readouterr().out
     assert Workspace.open(made).digest == before and verify(made) == []
 
 
-def test_marks_are_looked_for_in_the_images(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_marks_are_looked_for_in_the_images(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images, rng = Workspace.open(made).images, np.random.default_rng(0)
     for path, generator in images[["path", "generator"]].itertuples(index=False):
-        picture = np.asarray(Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((64, 64)))
+        picture = np.asarray(
+            Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((64, 64))
+        )
         if generator == "beta-diff":
             picture = picture.copy()
             picture[-8:, -16:] = (10, 200, 30)

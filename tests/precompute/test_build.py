@@ -1,4 +1,6 @@
-"""Build: folder in, finished workspace out; a second time nothing is computed; mistakes are met before the ingest."""
+"""Build: folder in, finished workspace out; a second time nothing is computed; mistakes are met
+before the ingest.
+"""
 
 from pathlib import Path
 
@@ -18,7 +20,9 @@ def command(tmp_path: Path) -> list[str]:
     for kind in ("real", "fake/one"):
         (tmp_path / "images" / kind).mkdir(parents=True)
         for i in range(10):
-            Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(tmp_path / f"images/{kind}/{i}.png")
+            Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
+                tmp_path / f"images/{kind}/{i}.png"
+            )
     model = make_tiny_clip(tmp_path / "tiny")
     images, out = str(tmp_path / "images"), str(tmp_path / "w")
     return [
@@ -38,7 +42,9 @@ def command(tmp_path: Path) -> list[str]:
     ]
 
 
-def test_build_and_again(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_and_again(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(command) == 0
     assert "Encoded 20 images" in capsys.readouterr().out
     assert verify(tmp_path / "w") == []

@@ -13,7 +13,9 @@ from tests.factory import edit_images, make_workspace
 from ui import results
 
 
-def test_trained_once(synthetic_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trained_once(
+    synthetic_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
     assert main(["detectors", "--workspace", str(path)]) == 0
     assert "Trained 4 detectors" in capsys.readouterr().out
@@ -26,7 +28,9 @@ def test_trained_once(synthetic_path: Path, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_pages_read_what_the_job_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_workspace(tmp_path / "w", seed=13)  # one that no other test has put into the pages' caches
+    path = make_workspace(
+        tmp_path / "w", seed=13
+    )  # one that no other test has put into the pages' caches
     trained = []
 
     def counting(*args: object) -> object:
@@ -38,7 +42,10 @@ def test_pages_read_what_the_job_keeps(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(trained) == 1
     assert main(["detectors", "--workspace", str(path)]) == 0
     shown.append(results.default_matrix(Workspace.open(path)))
-    assert len(trained) == 1 and (shown[0].values["balanced_accuracy"] == shown[1].values["balanced_accuracy"]).all()
+    assert (
+        len(trained) == 1
+        and (shown[0].values["balanced_accuracy"] == shown[1].values["balanced_accuracy"]).all()
+    )
     kept = load_detectors(Workspace.open(path), [(name,) for name in shown[0].test])
     assert kept is not None and (shown[1].thresholds == [d.threshold for d in kept]).all()
 

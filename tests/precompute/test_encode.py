@@ -1,4 +1,6 @@
-"""Encoding a workspace: the same bytes whatever interrupts it, nothing mixed, nothing skipped, memory bounded."""
+"""Encoding a workspace: the same bytes whatever interrupts it, nothing mixed, nothing skipped,
+memory bounded.
+"""
 
 import dataclasses
 import errno
@@ -60,13 +62,23 @@ def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(PER_KIND):
             pixels = rng.integers(0, 256, (40 + i, 50, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "images" / kind / f"{i}.png")
-    ingest = ["ingest", "--images", str(folder / "images"), "--out", str(folder / "w"), "--workers", "1"]
+    ingest = [
+        "ingest",
+        "--images",
+        str(folder / "images"),
+        "--out",
+        str(folder / "w"),
+        "--workers",
+        "1",
+    ]
     assert main(ingest) == 0
     return folder / "w"
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(ingested: Path, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(
+    ingested: Path, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     path = copy(ingested, tmp_path_factory.mktemp("uninterrupted") / "w")
     assert "Encoded 30 images" in encode(path, encoder, workers=0, **SIZES)
     return path
@@ -110,7 +122,8 @@ def test_features_are_the_encoder_s(uninterrupted: Path, ingested: Path, encoder
     assert np.isfinite(Decomposition.of(workspace).remainder()).all()
 
 
-# Interruptions. A crash point is a moment just before something durable happens: a flush to disk or a rename.
+# Interruptions. A crash point is a moment just before something durable happens: a flush to disk or
+# a rename.
 
 
 def crash_at(point: int, path: Path, encoder: Encoder) -> None:
@@ -169,8 +182,12 @@ def reader_sees_old_or_new(path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_command_line_survives_signals(ingested: Path, uninterrupted: Path, model: str, tmp_path: Path) -> None:
-    """SIGINT, then SIGKILL, at random moments of real processes; the next run is never locked out."""
+def test_command_line_survives_signals(
+    ingested: Path, uninterrupted: Path, model: str, tmp_path: Path
+) -> None:
+    """SIGINT, then SIGKILL, at random moments of real processes; the next run is never locked
+    out.
+    """
     path = copy(ingested, tmp_path / "w")
     command = [
         sys.executable,
@@ -187,24 +204,33 @@ def test_command_line_survives_signals(ingested: Path, uninterrupted: Path, mode
     command += ["--batch-size", "4", "--shard-size", "12", "--workers", "1"]
     rng = np.random.default_rng()
     for sent in (signal.SIGINT, signal.SIGKILL):
-        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
         while process.poll() is None and not (path / WORKING / "plan.json").is_file():
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 1))
         process.send_signal(sent)
         _, errors = process.communicate(timeout=60)
-        # Its own code where it was at work, the signal's where it was already leaving, 0 where it had ended.
+        # Its own code where it was at work, the signal's where it was already leaving, 0 where it
+        # had ended.
         assert process.returncode in (0, 130, -sent), errors
         assert "Traceback" not in errors
         if process.returncode == 130:
             assert "the same command goes on from there" in errors
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert contents(path) == contents(uninterrupted)
 
 
-def test_full_disk(workspace: Path, uninterrupted: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk fills up while the second shard is written: one sentence, the first shard is kept."""
+def test_full_disk(
+    workspace: Path, uninterrupted: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fills up while the second shard is written: one sentence, the first shard is
+    kept.
+    """
     real, calls = np.savez, []
 
     def savez(stream: object, **arrays: np.ndarray) -> None:
@@ -214,7 +240,9 @@ def test_full_disk(workspace: Path, uninterrupted: Path, encoder: Encoder, monke
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez", savez)
-    with pytest.raises(AigiError, match="is full: free some space and run the same command again") as caught:
+    with pytest.raises(
+        AigiError, match="is full: free some space and run the same command again"
+    ) as caught:
         encode(workspace, encoder, workers=0, **SIZES)
     assert "\n" not in str(caught.value)
     assert finished_shards(workspace) == 1
@@ -223,7 +251,9 @@ def test_full_disk(workspace: Path, uninterrupted: Path, encoder: Encoder, monke
     assert contents(workspace) == contents(uninterrupted)
 
 
-def test_too_small_a_disk_is_seen_at_once(workspace: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_small_a_disk_is_seen_at_once(
+    workspace: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 40, 1 << 40, 1000))
     with pytest.raises(AigiError, match=r"needs 0\.00 GiB more on its disk .* free"):
@@ -246,11 +276,15 @@ def test_keyboard_interrupt_keeps_finished_shards(
     with pytest.raises(KeyboardInterrupt):
         encode(workspace, encoder, workers=0, **SIZES)
     assert finished_shards(workspace) == 1
-    assert "(12 of them by an earlier run)" in encode(workspace, encoder, workers=0)  # sizes of the interrupted run
+    assert "(12 of them by an earlier run)" in encode(
+        workspace, encoder, workers=0
+    )  # sizes of the interrupted run
     assert contents(workspace) == contents(uninterrupted)
 
 
-def test_damaged_shard_is_computed_again(workspace: Path, uninterrupted: Path, encoder: Encoder) -> None:
+def test_damaged_shard_is_computed_again(
+    workspace: Path, uninterrupted: Path, encoder: Encoder
+) -> None:
     interrupt_before_publishing(workspace, encoder)
     (workspace / WORKING / "000001.npz").write_bytes(b"damaged")
     assert "(18 of them by an earlier run)" in encode(workspace, encoder, workers=0)
@@ -297,7 +331,9 @@ def test_failing_images_are_named_and_the_rest_is_kept(
 
 
 def test_overflowing_features_are_a_failure(workspace: Path, encoder: Encoder) -> None:
-    tower_with_huge_values = load_encoder(f"local-dir:{make_overflowing(workspace.parent)}", None, device="cpu")
+    tower_with_huge_values = load_encoder(
+        f"local-dir:{make_overflowing(workspace.parent)}", None, device="cpu"
+    )
     with pytest.raises(AigiError, match=r"of the images .*its features overflow"):
         encode(workspace, tower_with_huge_values, workers=0, **SIZES)
 
@@ -308,7 +344,9 @@ def make_overflowing(folder: Path) -> Path:
     model = folder / "overflowing"
     make_tiny_clip(model)
     state = load_file(model / "open_clip_model.safetensors")
-    state["visual.transformer.resblocks.1.attn.in_proj_bias"][64:] = 1e6  # values: contexts beyond fp16
+    state["visual.transformer.resblocks.1.attn.in_proj_bias"][64:] = (
+        1e6  # values: contexts beyond fp16
+    )
     save_file(state, model / "open_clip_model.safetensors")
     return model
 
@@ -366,9 +404,15 @@ def test_another_encoder_is_refused_with_the_difference(
     other = load_encoder(make_tiny_clip(workspace.parent / "other", seed=9), None, device="cpu")
     smooth = dataclasses.replace(encoder.preprocessing, interpolation="bilinear")
     for changed, difference in (
-        (other, f"weights_sha256 {encoder.weights_sha256[:12]} there, {other.weights_sha256[:12]} now"),
+        (
+            other,
+            f"weights_sha256 {encoder.weights_sha256[:12]} there, {other.weights_sha256[:12]} now",
+        ),
         (other, f"model {encoder.model} there, local-dir:other now"),
-        (dataclasses.replace(encoder, preprocessing=smooth), "preprocessing.interpolation bicubic there, bilinear now"),
+        (
+            dataclasses.replace(encoder, preprocessing=smooth),
+            "preprocessing.interpolation bicubic there, bilinear now",
+        ),
         (dataclasses.replace(encoder, precision="bf16"), "precision fp32 there, bf16 now"),
     ):
         with pytest.raises(WorkspaceError, match="another encoder") as caught:
@@ -377,9 +421,13 @@ def test_another_encoder_is_refused_with_the_difference(
         assert contents(path) == before
 
 
-def test_other_sizes_or_device_over_an_interrupted_run_are_refused(workspace: Path, encoder: Encoder) -> None:
+def test_other_sizes_or_device_over_an_interrupted_run_are_refused(
+    workspace: Path, encoder: Encoder
+) -> None:
     interrupt_before_publishing(workspace, encoder)
-    with pytest.raises(WorkspaceError, match=r"ran with --batch-size 4, this one would with 5: run again with"):
+    with pytest.raises(
+        WorkspaceError, match=r"ran with --batch-size 4, this one would with 5: run again with"
+    ):
         encode(workspace, encoder, workers=0, batch_size=5)
     plan = workspace / WORKING / "plan.json"
     plan.write_text(plan.read_text().replace('"device": "cpu"', '"device": "cuda"'))
@@ -397,7 +445,9 @@ def test_second_run_is_told_who_holds_the_workspace(workspace: Path, encoder: En
 
 def test_damaged_table_of_images(workspace: Path, encoder: Encoder) -> None:
     (workspace / "images.parquet").write_bytes(b"")
-    with pytest.raises(WorkspaceError, match=r"no sound images\.parquet: run 'python -m precompute ingest"):
+    with pytest.raises(
+        WorkspaceError, match=r"no sound images\.parquet: run 'python -m precompute ingest"
+    ):
         encode(workspace, encoder, workers=0)
 
 
@@ -409,7 +459,10 @@ def test_damaged_table_of_images(workspace: Path, encoder: Encoder) -> None:
     [
         (["--workspace", "/nowhere", "--model", "ViT-L-14"], "There is no workspace at /nowhere"),
         (["--workspace", "{w}", "--model", "ViT-L-14"], "needs weights: give --pretrained"),
-        (["--workspace", "{w}", "--model", "ViT-L-15", "--pretrained", "openai"], "no model 'ViT-L-15'"),
+        (
+            ["--workspace", "{w}", "--model", "ViT-L-15", "--pretrained", "openai"],
+            "no model 'ViT-L-15'",
+        ),
     ],
 )
 def test_mistakes_on_the_command_line(
@@ -421,8 +474,20 @@ def test_mistakes_on_the_command_line(
     assert said.count("\n") == 1
 
 
-def test_recorded_precision_is_kept(workspace: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["encode", "--workspace", str(workspace), "--model", model, "--device", "cpu", "--workers", "0"]
+def test_recorded_precision_is_kept(
+    workspace: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "encode",
+        "--workspace",
+        str(workspace),
+        "--model",
+        model,
+        "--device",
+        "cpu",
+        "--workers",
+        "0",
+    ]
     assert main([*command, "--precision", "bf16"]) == 0
     assert main(command) == 0
     assert "Nothing to do" in capsys.readouterr().out
@@ -465,7 +530,9 @@ def test_progress_bar(workspace: Path, encoder: Encoder, monkeypatch: pytest.Mon
             return True
 
     screen = Terminal()
-    monkeypatch.setattr(pipeline, "tqdm", functools.partial(pipeline.tqdm, file=screen, mininterval=0, ncols=200))
+    monkeypatch.setattr(
+        pipeline, "tqdm", functools.partial(pipeline.tqdm, file=screen, mininterval=0, ncols=200)
+    )
     encode(workspace, encoder, workers=0, **SIZES)
     last = screen.getvalue().split("\r")[-1]
     assert re.search(r"30/30 \[.*image/s, cpu busy \d+%, processors \d+%", last), last
@@ -503,7 +570,9 @@ def test_merging_holds_one_shard_whatever_their_number(encoder: Encoder, tmp_pat
 
 
 def test_reading_stays_a_few_chunks_ahead(encoder: Encoder, tmp_path: Path) -> None:
-    """The reader must not run ahead of a slow device: it asks for batches only as they are consumed."""
+    """The reader must not run ahead of a slow device: it asks for batches only as they are
+    consumed.
+    """
     from precompute.encode.reader import read_batches
 
     asked: list[int] = []

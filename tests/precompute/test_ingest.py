@@ -1,4 +1,6 @@
-"""Ingest as a whole: splits, duplicates, a data set's own folders, clear errors, publishing, the command."""
+"""Ingest as a whole: splits, duplicates, a data set's own folders, clear errors, publishing, the
+command.
+"""
 
 import json
 import os
@@ -39,12 +41,16 @@ def listed(root: Path, rows: list[dict[str, object]]) -> Path:
 
 
 def many(n: int = 20, **told: object) -> list[dict[str, object]]:
-    """`n` rows of fakes and as many reals of one pool; `told` may be functions of the row's number."""
+    """`n` rows of fakes and as many reals of one pool; `told` may be functions of the row's
+    number.
+    """
     rows = []
     for label, name in ((1, "sd-1.4"), (0, "")):
         for i in range(n):
             more = {key: value(i) if callable(value) else value for key, value in told.items()}
-            rows.append({"path": f"{name or 'real'}/{i:03d}.png", "label": label, "generator": name, **more})
+            rows.append(
+                {"path": f"{name or 'real'}/{i:03d}.png", "label": label, "generator": name, **more}
+            )
     return rows
 
 
@@ -57,8 +63,14 @@ def test_a_folder_becomes_a_valid_table(tmp_path):
     result = run(folders(tmp_path, 20))
     images = validate_images(result.images)
     domains = Domains.from_images(images)
-    assert domains.generators == ("stylegan2", "sd-1.4") and domains.families == ("gan", "diffusion")
-    reals = [set(domains.rows(g, "test")[domains.labels[domains.rows(g, "test")] == 0]) for g in domains.generators]
+    assert domains.generators == ("stylegan2", "sd-1.4") and domains.families == (
+        "gan",
+        "diffusion",
+    )
+    reals = [
+        set(domains.rows(g, "test")[domains.labels[domains.rows(g, "test")] == 0])
+        for g in domains.generators
+    ]
     assert reals[0] == reals[1] and len(reals[0]) == 6
     assert images.groupby(["generator", "split"]).size().to_dict() == {
         (name, split): n
@@ -66,18 +78,43 @@ def test_a_folder_becomes_a_valid_table(tmp_path):
         for split, n in {"train": 11, "val": 3, "test": 6}.items()
     }
     assert images["path"].is_monotonic_increasing and images["group"].is_unique
-    assert set(images["width"]) == {24} and set(images["height"]) == {16} and set(images["format"]) == {"PNG"}
+    assert (
+        set(images["width"]) == {24}
+        and set(images["height"]) == {16}
+        and set(images["format"]) == {"PNG"}
+    )
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
     first = folders(tmp_path / "a")
     second = tmp_path / "b"
-    for file in sorted(first.rglob("*.png"), reverse=True):  # another order on disk, and another place
+    for file in sorted(
+        first.rglob("*.png"), reverse=True
+    ):  # another order on disk, and another place
         write(second, str(file.relative_to(first)), file.read_bytes())
     for root in (first, second):
-        assert main(["ingest", "--images", str(root), "--out", f"{root}.w", "--name", "x", "--no-image-root"]) == 0
-    assert Path(f"{first}.w/images.parquet").read_bytes() == Path(f"{second}.w/images.parquet").read_bytes()
-    one, two = (json.loads(Path(f"{root}.w/workspace.json").read_text()) for root in (first, second))
+        assert (
+            main(
+                [
+                    "ingest",
+                    "--images",
+                    str(root),
+                    "--out",
+                    f"{root}.w",
+                    "--name",
+                    "x",
+                    "--no-image-root",
+                ]
+            )
+            == 0
+        )
+    assert (
+        Path(f"{first}.w/images.parquet").read_bytes()
+        == Path(f"{second}.w/images.parquet").read_bytes()
+    )
+    one, two = (
+        json.loads(Path(f"{root}.w/workspace.json").read_text()) for root in (first, second)
+    )
     assert one.pop("image_root_hint") == "a" and two.pop("image_root_hint") == "b" and one == two
 
 
@@ -91,22 +128,40 @@ def test_groups_never_straddle_and_are_reported_under_their_name(tmp_path, seed)
     rows = many(30, group=lambda i: f"prompt {i // 3}" if i < 21 else "")
     images = kept(run(listed(tmp_path, rows), seed=seed))
     assert images.groupby("group")["split"].nunique().max() == 1
-    assert (images["group"].str.startswith("prompt")).sum() == 42 and not (images["group"] == "").any()
+    assert (images["group"].str.startswith("prompt")).sum() == 42 and not (
+        images["group"] == ""
+    ).any()
 
 
 def test_twins_across_pools_share_a_split_with_all_their_groups(tmp_path):
     rows = []
-    for pool in ("p", "q"):  # both pools have the same photographs, in groups that chain them pairwise
-        rows += [{"path": f"{pool}/real/{i}.png", "label": "real", "generator": "", "pool": pool,
-                  "group": f"{pool}{i // 2 if pool == 'p' else (i + 1) // 2 % 6}" if i < 12 else ""} for i in range(40)]  # fmt: skip
-        rows += [{"path": f"{pool}/x/{i}.png", "label": "fake", "generator": "x", "pool": pool} for i in range(20)]
+    for pool in (
+        "p",
+        "q",
+    ):  # both pools have the same photographs, in groups that chain them pairwise
+        rows += [
+            {
+                "path": f"{pool}/real/{i}.png",
+                "label": "real",
+                "generator": "",
+                "pool": pool,
+                "group": f"{pool}{i // 2 if pool == 'p' else (i + 1) // 2 % 6}" if i < 12 else "",
+            }
+            for i in range(40)
+        ]
+        rows += [
+            {"path": f"{pool}/x/{i}.png", "label": "fake", "generator": "x", "pool": pool}
+            for i in range(20)
+        ]
     for i in range(40):
         for pool in ("p", "q"):
             write(tmp_path, f"{pool}/real/{i}.png", encoded(picture(("shared", i))))
     result = run(listed(tmp_path, rows))
     images = kept(result)
     assert len(images) == len(rows) and images.groupby("content_hash")["split"].nunique().max() == 1
-    assert len(set(images.loc[images["group"].str.match(r"[pq]\d$"), "split"])) == 1  # the chain ties all twelve
+    assert (
+        len(set(images.loc[images["group"].str.match(r"[pq]\d$"), "split"])) == 1
+    )  # the chain ties all twelve
     assert result.record["duplicates"]["files"] == result.record["duplicates"]["across_pools"] == 80
     assert result.record["duplicates"]["across_labels"] == 0
 
@@ -120,11 +175,17 @@ def test_a_label_that_is_contradicted_is_trusted_nowhere(tmp_path):
     assert rows.loc["real/000.png", "left_out"] == (
         "contradicting labels: same bytes as 'fake/sd-1.4/copy.png', which is called fake"
     )
-    assert rows.loc["fake/sd-1.4/copy.png", "left_out"].endswith("'real/000.png', which is called real")
+    assert rows.loc["fake/sd-1.4/copy.png", "left_out"].endswith(
+        "'real/000.png', which is called real"
+    )
     assert result.record["duplicates"] == {
-        "files": 2, "across_labels": 2, "across_pools": 0, "across_generators": 2, "leaks": 0,
+        "files": 2,
+        "across_labels": 2,
+        "across_pools": 0,
+        "across_generators": 2,
+        "leaks": 0,
         "examples": [["fake/sd-1.4/copy.png", "real/000.png"]],
-    }  # fmt: skip
+    }
 
 
 def test_copies_within_a_generator_count_once_and_across_generators_stay_together(tmp_path):
@@ -134,9 +195,14 @@ def test_copies_within_a_generator_count_once_and_across_generators_stay_togethe
     write(root, "fake/stylegan2/also.png", content)
     result = run(root)
     rows = result.images.set_index("path")
-    assert rows.loc["fake/sd-1.4/again.png", "left_out"] == "duplicate: same bytes as 'fake/sd-1.4/000.png'"
+    assert (
+        rows.loc["fake/sd-1.4/again.png", "left_out"]
+        == "duplicate: same bytes as 'fake/sd-1.4/000.png'"
+    )
     pair = rows.loc[["fake/sd-1.4/000.png", "fake/stylegan2/also.png"]]
-    assert len(set(pair["split"])) == len(set(pair["group"])) == 1 and (pair["left_out"] == "").all()
+    assert (
+        len(set(pair["split"])) == len(set(pair["group"])) == 1 and (pair["left_out"] == "").all()
+    )
     assert result.record["duplicates"]["across_generators"] == 3
 
 
@@ -155,7 +221,9 @@ def test_val_is_drawn_from_train_where_there_is_none(tmp_path):
     images = kept(run(tmp_path))
     assert (images.loc[images["path"].str.startswith("test"), "split"] == "test").all()
     assert images.groupby(["label", "split"]).size().to_dict() == {
-        (label, split): n for label in (0, 1) for split, n in {"train": 22, "val": 6, "test": 12}.items()
+        (label, split): n
+        for label in (0, 1)
+        for split, n in {"train": 22, "val": 6, "test": 12}.items()
     }
 
 
@@ -167,13 +235,19 @@ def test_genimages_val_is_its_test(tmp_path):
     images = kept(result)
     assert set(images.loc[images["path"].str.contains("/val/"), "split"]) == {"test"}
     assert set(images.loc[images["path"].str.contains("/train/"), "split"]) == {"train", "val"}
-    assert "its val is used as test" in result.record["notes"][0] and result.record["layout"] == "genimage"
+    assert (
+        "its val is used as test" in result.record["notes"][0]
+        and result.record["layout"] == "genimage"
+    )
 
 
 def test_a_single_split_folder_divides_nothing(tmp_path):
     folders(tmp_path / "test", 20, ("sd-1.4",))
     result = run(tmp_path)
-    assert set(kept(result)["split"]) == {"train", "val", "test"} and "divides nothing" in result.record["notes"][0]
+    assert (
+        set(kept(result)["split"]) == {"train", "val", "test"}
+        and "divides nothing" in result.record["notes"][0]
+    )
 
 
 def test_an_image_of_the_test_folder_found_in_train_is_left_out_there(tmp_path):
@@ -185,7 +259,9 @@ def test_an_image_of_the_test_folder_found_in_train_is_left_out_there(tmp_path):
     result = run(tmp_path)
     rows = result.images.set_index("path")["left_out"]
     assert rows["test/fake/sd-1.4/000.png"] == ""
-    assert rows["train/fake/sd-1.4/leak.png"] == "duplicate: same bytes as 'test/fake/sd-1.4/000.png'"
+    assert (
+        rows["train/fake/sd-1.4/leak.png"] == "duplicate: same bytes as 'test/fake/sd-1.4/000.png'"
+    )
     assert rows["train/fake/stylegan2/leak.png"].startswith(
         "leak: tied to 'test/fake/sd-1.4/000.png', which is in the test"
     )
@@ -194,12 +270,20 @@ def test_an_image_of_the_test_folder_found_in_train_is_left_out_there(tmp_path):
 
 
 def test_a_manifests_split_column_is_respected_and_its_gaps_are_filled(tmp_path):
-    rows = many(40, split=lambda i: ["train", "val", "test", ""][i % 4], group=lambda i: f"g{i}" if i in (0, 3) else "")
+    rows = many(
+        40,
+        split=lambda i: ["train", "val", "test", ""][i % 4],
+        group=lambda i: f"g{i}" if i in (0, 3) else "",
+    )
     rows[3]["group"] = "g0"  # a row without a split follows its group
     result = run(listed(tmp_path, rows))
     images = kept(result).set_index("path")
     assert all(images.loc[row["path"], "split"] == row["split"] for row in rows if row["split"])
-    assert images.loc["sd-1.4/003.png", "split"] == "train" and set(images["split"]) == {"train", "val", "test"}
+    assert images.loc["sd-1.4/003.png", "split"] == "train" and set(images["split"]) == {
+        "train",
+        "val",
+        "test",
+    }
 
 
 def test_a_generator_with_test_images_only_is_said(tmp_path):
@@ -221,14 +305,19 @@ def test_too_few_images(tmp_path):
     root = folders(tmp_path)
     fill(root, "fake/dalle-2", 4)
     write(root, "fake/dalle-2/empty.png", b"")
-    with pytest.raises(AigiError, match=r"at least 10 are needed: dalle-2 \(4 in the pool all\).*1 empty"):
+    with pytest.raises(
+        AigiError, match=r"at least 10 are needed: dalle-2 \(4 in the pool all\).*1 empty"
+    ):
         run(root)
     assert "dalle-2" in set(run(root, min_images=4).images["generator"])
 
 
 @pytest.mark.parametrize(
     ("gone", "message"),
-    [("real", "no usable real images, only 24 others"), ("fake", "no usable fake images, only 12 others")],
+    [
+        ("real", "no usable real images, only 24 others"),
+        ("fake", "no usable fake images, only 12 others"),
+    ],
 )
 def test_a_missing_class(tmp_path, gone, message):
     shutil.rmtree(folders(tmp_path) / gone)
@@ -249,7 +338,10 @@ def test_a_pool_that_no_generator_uses_is_left_out(tmp_path):
     result = run(tmp_path)
     assert result.record["left_out"] == {"unused": 5} and result.record["kept"] == 36
     row = result.images.iloc[0]
-    assert row["left_out"] == "unused: no generator has fakes in the pool alignment" and row["preview_hash"]
+    assert (
+        row["left_out"] == "unused: no generator has fakes in the pool alignment"
+        and row["preview_hash"]
+    )
 
 
 def test_nothing_usable(tmp_path):
@@ -272,7 +364,9 @@ def test_one_group_cannot_be_divided(tmp_path):
         run(listed(tmp_path, many(group="all of them")))
 
 
-@pytest.mark.parametrize("shares", [{"val": -0.1}, {"test": 0}, {"val": 0.5, "test": 0.5}, {"test": float("nan")}])
+@pytest.mark.parametrize(
+    "shares", [{"val": -0.1}, {"test": 0}, {"val": 0.5, "test": 0.5}, {"test": float("nan")}]
+)
 def test_impossible_shares(tmp_path, shares):
     with pytest.raises(AigiError, match="Expected shares"):
         run(folders(tmp_path), **shares)
@@ -284,7 +378,10 @@ def test_without_val(tmp_path):
 
 def test_a_manifests_columns_and_reasons_reach_the_table(tmp_path):
     rows = many(
-        licence="CC0 <b>", original_width=lambda i: 100 + i, source_url=lambda i: f"https://x/{i}", caption="a cat"
+        licence="CC0 <b>",
+        original_width=lambda i: 100 + i,
+        source_url=lambda i: f"https://x/{i}",
+        caption="a cat",
     )
     rows[0] |= {"left_out": "blurred", "note": "seen twice"}
     rows[1]["note"] = "by hand"
@@ -292,11 +389,20 @@ def test_a_manifests_columns_and_reasons_reach_the_table(tmp_path):
     (tmp_path / "sd-1.4" / "001.png").write_bytes(encoded(picture(1).convert("L")))
     result = run(listed(tmp_path, rows))
     images = result.images.set_index("path")
-    assert images.loc["sd-1.4/000.png", ["left_out", "note", "width"]].tolist() == ["blurred", "seen twice", 0]
+    assert images.loc["sd-1.4/000.png", ["left_out", "note", "width"]].tolist() == [
+        "blurred",
+        "seen twice",
+        0,
+    ]
     assert images.loc["sd-1.4/001.png", "note"] == "by hand; greyscale"
-    assert images.loc["real/019.png", ["licence", "original_width", "source_url", "caption"]].tolist() == [
-        "CC0 <b>", 119, "https://x/19", "a cat",
-    ]  # fmt: skip
+    assert images.loc[
+        "real/019.png", ["licence", "original_width", "source_url", "caption"]
+    ].tolist() == [
+        "CC0 <b>",
+        119,
+        "https://x/19",
+        "a cat",
+    ]
 
 
 # Publishing.
@@ -309,7 +415,9 @@ def made(tmp_path, capsys) -> tuple[Path, Path]:
 
 
 def command(made: tuple[Path, Path], *more: str) -> int:
-    return main(["ingest", "--images", str(made[0]), "--out", str(made[1]), "--workers", "1", *more])
+    return main(
+        ["ingest", "--images", str(made[0]), "--out", str(made[1]), "--workers", "1", *more]
+    )
 
 
 def pretend_encoded(out: Path) -> None:
@@ -319,23 +427,39 @@ def pretend_encoded(out: Path) -> None:
 def test_what_is_published(made):
     root, out = made
     manifest = read_manifest(out)
-    assert verify(out) == [] and manifest["encoder"] is None and manifest["text"] == {} and manifest["name"] == "w"
+    assert (
+        verify(out) == []
+        and manifest["encoder"] is None
+        and manifest["text"] == {}
+        and manifest["name"] == "w"
+    )
     assert manifest["image_root"] == str(root) and manifest["image_root_hint"] == "images"
     assert manifest["ingest"]["layout"] == "folders" and manifest["ingest"]["kept"] == 36
     assert manifest["ingest"]["generators"][0] == {
-        "generator": "sd-1.4", "family": "diffusion", "pool": "all", "train": 6, "val": 2, "test": 4,
-    }  # fmt: skip
+        "generator": "sd-1.4",
+        "family": "diffusion",
+        "pool": "all",
+        "train": 6,
+        "val": 2,
+        "test": 4,
+    }
     assert {entry.name for entry in out.iterdir()} <= {"images.parquet", "workspace.json", ".lock"}
     with pytest.raises(WorkspaceError, match="ingested but not encoded"):
         Workspace.open(out)
 
 
 def test_again_changes_nothing(made, capsys):
-    before = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in made[1].iterdir() if file.suffix}
+    before = {
+        file.name: (file.read_bytes(), file.stat().st_mtime_ns)
+        for file in made[1].iterdir()
+        if file.suffix
+    }
     pretend_encoded(made[1])
     manifest = (made[1] / "workspace.json").read_bytes()
     assert command(made) == 0
-    assert capsys.readouterr().out.endswith(f"Nothing changed: {made[1]} already holds exactly these 36 images.\n")
+    assert capsys.readouterr().out.endswith(
+        f"Nothing changed: {made[1]} already holds exactly these 36 images.\n"
+    )
     assert (made[1] / "workspace.json").read_bytes() == manifest
     assert (made[1] / "images.parquet").stat().st_mtime_ns == before["images.parquet"][1]
 
@@ -344,7 +468,11 @@ def test_machine_paths_can_be_kept_out(made, capsys):
     assert command(made, "--no-image-root", "--name", "demo") == 0
     assert "record was brought up to date" in capsys.readouterr().out
     manifest = read_manifest(made[1])
-    assert "image_root" not in manifest and manifest["name"] == "demo" and manifest["image_root_hint"] == "images"
+    assert (
+        "image_root" not in manifest
+        and manifest["name"] == "demo"
+        and manifest["image_root_hint"] == "images"
+    )
     assert str(made[0].parent) not in (made[1] / "workspace.json").read_text()
 
 
@@ -400,11 +528,30 @@ def test_a_workspace_in_use_is_refused(made, capsys):
 # The command.
 def start(root: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "precompute", "ingest", "--images", str(root), "--out", str(out), "--workers", "2", *more],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"}, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's "&" has it ignored
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "precompute",
+            "ingest",
+            "--images",
+            str(root),
+            "--out",
+            str(out),
+            "--workers",
+            "2",
+            *more,
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # a shell's "&" has it ignored
+    )
 
 
 def test_the_command(tmp_path):
@@ -420,9 +567,14 @@ def test_the_command(tmp_path):
 
 @pytest.mark.parametrize("delay", [0, 0.4, 0.8])
 def test_interrupting_the_command(tmp_path, delay):
-    process = interrupted(tmp_path, delay, lambda group: os.killpg(group, signal.SIGINT))  # as a terminal's Ctrl-C
+    process = interrupted(
+        tmp_path, delay, lambda group: os.killpg(group, signal.SIGINT)
+    )  # as a terminal's Ctrl-C
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 130 and error == "Interrupted; what was published before stays as it was.\n"
+    assert (
+        process.returncode == 130
+        and error == "Interrupted; what was published before stays as it was.\n"
+    )
     assert not (tmp_path / "w").exists()
 
 
@@ -431,12 +583,18 @@ def test_killing_the_command_frees_the_workspace(tmp_path):
     assert process.wait(timeout=120) == -signal.SIGKILL
     with exclusive(tmp_path / "w", "test"):
         assert not (tmp_path / "w" / "workspace.json").exists()
-    process.communicate(timeout=60)  # ends when the last worker has closed its end: none outlives the parent
+    process.communicate(
+        timeout=60
+    )  # ends when the last worker has closed its end: none outlives the parent
 
 
 def interrupted(tmp_path: Path, delay: float, send: Callable[[int], None]) -> subprocess.Popen[str]:
-    """The command at work on images that take a while, `delay` seconds after it took its lock, with a signal sent."""
-    large = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8)))
+    """The command at work on images that take a while, `delay` seconds after it took its lock, with
+    a signal sent.
+    """
+    large = encoded(
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8))
+    )
     for folder in ("real", "fake/x"):
         for i in range(150):
             write(tmp_path, f"images/{folder}/{i}.png", large + f"{folder}{i}".encode())

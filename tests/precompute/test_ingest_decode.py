@@ -38,23 +38,38 @@ def test_outcome(result, case: Case):
     row = result.images.set_index("path").loc[f"real/odd/{name}"]
     if not case.left_out:
         assert row["left_out"] == "" and row["split"] in ("train", "val", "test")
-        assert row["width"] > 0 and row["height"] > 0 and row["preview_hash"] and len(row["content_hash"]) == 64
+        assert (
+            row["width"] > 0
+            and row["height"] > 0
+            and row["preview_hash"]
+            and len(row["content_hash"]) == 64
+        )
     else:
         assert row["left_out"].startswith(case.left_out) and row["split"] == ""
-        assert len(row["left_out"]) > len(case.left_out.partition(":")[0]) + 2, "a reason without particulars"
+        assert len(row["left_out"]) > len(case.left_out.partition(":")[0]) + 2, (
+            "a reason without particulars"
+        )
     assert case.note in row["note"]
     if not (case.note or case.left_out):
         assert row["note"] == ""
-    assert row["format"] == (case.format or row["format"]) and row["mode"] == (case.mode or row["mode"])
+    assert row["format"] == (case.format or row["format"]) and row["mode"] == (
+        case.mode or row["mode"]
+    )
 
 
 def test_metadata_and_quality_are_recorded(result):
     rows = result.images.set_index("path")
-    assert rows.loc["real/odd/prompt.png", "has_metadata"] and rows.loc["real/odd/turned.jpg", "has_metadata"]
+    assert (
+        rows.loc["real/odd/prompt.png", "has_metadata"]
+        and rows.loc["real/odd/turned.jpg", "has_metadata"]
+    )
     assert not rows.loc["real/odd/ordinary.png", "has_metadata"]
     assert rows.loc["real/odd/tail.jpg", "jpeg_quality"] == 75
     assert pd.isna(rows.loc["real/odd/ordinary.png", "jpeg_quality"])
-    assert tuple(rows.loc["real/odd/turned.jpg", ["width", "height"]]) == (16, 24)  # stored as 24 x 16
+    assert tuple(rows.loc["real/odd/turned.jpg", ["width", "height"]]) == (
+        16,
+        24,
+    )  # stored as 24 x 16
 
 
 def test_no_hostile_name_reaches_the_terminal_raw(result):
@@ -76,7 +91,9 @@ def test_a_file_without_permission_is_left_out(tmp_path, monkeypatch):
     def refuse(self: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)  # tests may run as root, to whom nothing is forbidden
+    monkeypatch.setattr(
+        Path, "read_bytes", refuse
+    )  # tests may run as root, to whom nothing is forbidden
     assert facts_of(tmp_path, file.name) == UNREAD | {"left_out": "unreadable: Permission denied"}
 
 
@@ -93,10 +110,14 @@ def test_each_file_is_opened_once(tmp_path, monkeypatch):
 def test_a_file_that_kills_its_decoder_costs_only_itself():
     paths = [f"{'crash' if i == 7 else 'fine'}{i}" for i in range(40)]
     facts = facts_of_all(Path(), paths, workers=2, progress=False, read=crash)
-    assert [fact["note"] for fact in facts] == [path if path.startswith("fine") else "" for path in paths]
-    assert [path for path, fact in zip(paths, facts, strict=True) if "crashes the decoder" in fact["left_out"]] == [
-        "crash7"
+    assert [fact["note"] for fact in facts] == [
+        path if path.startswith("fine") else "" for path in paths
     ]
+    assert [
+        path
+        for path, fact in zip(paths, facts, strict=True)
+        if "crashes the decoder" in fact["left_out"]
+    ] == ["crash7"]
 
 
 def test_an_error_in_a_worker_reaches_the_caller():

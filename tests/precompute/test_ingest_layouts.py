@@ -23,7 +23,9 @@ def split(folders: list[str]) -> list[tuple[str, ...]]:
 
 def places(parse, folders: list[str], root: str = "root") -> dict[str, tuple]:
     found = parse(split(folders), root)
-    return {"/".join(folder): (p.label, p.generator, p.pool, p.split) for folder, p in found.items()}
+    return {
+        "/".join(folder): (p.label, p.generator, p.pool, p.split) for folder, p in found.items()
+    }
 
 
 def touch(root: Path, *paths: str) -> Path:
@@ -33,7 +35,9 @@ def touch(root: Path, *paths: str) -> Path:
 
 
 def test_folders():
-    assert places(folders_layout, ["real", "real/cats", "fake/sd-1.4", "fake/sd-1.4/deep/er", "docs", "fake"]) == {
+    assert places(
+        folders_layout, ["real", "real/cats", "fake/sd-1.4", "fake/sd-1.4/deep/er", "docs", "fake"]
+    ) == {
         "real": (0, "", "all", ""),
         "real/cats": (0, "", "all", ""),
         "fake/sd-1.4": (1, "sd-1.4", "all", ""),
@@ -43,23 +47,37 @@ def test_folders():
 
 @pytest.mark.parametrize(
     ("real", "fake"),
-    [("train/REAL", "train/FAKE/x"), ("real/train", "fake/x/train"), ("real/Training", "fake/training/x")],
+    [
+        ("train/REAL", "train/FAKE/x"),
+        ("real/train", "fake/x/train"),
+        ("real/Training", "fake/training/x"),
+    ],
 )
 def test_folders_with_split_folders_wherever_they_stand(real, fake):
-    others = [name.lower().replace("training", "train").replace("train", "test") for name in (real, fake)]
+    others = [
+        name.lower().replace("training", "train").replace("train", "test") for name in (real, fake)
+    ]
     found = places(folders_layout, [real, fake, *others])
     assert [found[real], found[fake]] == [(0, "", "all", "train"), (1, "x", "all", "train")]
     assert [found[other][3] for other in others] == ["test", "test"]
 
 
 def test_folders_with_pools():
-    found = places(folders_layout, ["faces/real", "faces/fake/x", "shoes/red/real", "shoes/red/fake/x"])
-    assert found["faces/fake/x"] == (1, "x", "faces", "") and found["shoes/red/real"] == (0, "", "shoes/red", "")
+    found = places(
+        folders_layout, ["faces/real", "faces/fake/x", "shoes/red/real", "shoes/red/fake/x"]
+    )
+    assert found["faces/fake/x"] == (1, "x", "faces", "") and found["shoes/red/real"] == (
+        0,
+        "",
+        "shoes/red",
+        "",
+    )
 
 
 def test_cnndetection():
     assert places(
-        cnndetection_layout, ["biggan/0_real", "biggan/1_fake", "progan/cat/0_real", "progan/cat/1_fake"]
+        cnndetection_layout,
+        ["biggan/0_real", "biggan/1_fake", "progan/cat/0_real", "progan/cat/1_fake"],
     ) == {
         "biggan/0_real": (0, "", "biggan", ""),
         "biggan/1_fake": (1, "biggan", "biggan", ""),
@@ -70,17 +88,25 @@ def test_cnndetection():
 
 def test_cnndetection_of_one_generator_is_called_as_its_folder():
     found = places(cnndetection_layout, ["0_real", "1_fake"], "stylegan2")
-    assert found == {"0_real": (0, "", "stylegan2", ""), "1_fake": (1, "stylegan2", "stylegan2", "")}
+    assert found == {
+        "0_real": (0, "", "stylegan2", ""),
+        "1_fake": (1, "stylegan2", "stylegan2", ""),
+    }
 
 
 def test_the_lsun_class_train_is_no_split():
-    found = places(cnndetection_layout, [f"progan/{name}/{label}" for name in LSUN for label in ("0_real", "1_fake")])
+    found = places(
+        cnndetection_layout,
+        [f"progan/{name}/{label}" for name in LSUN for label in ("0_real", "1_fake")],
+    )
     assert set(found.values()) == {(0, "", "progan", ""), (1, "progan", "progan", "")}
 
 
 def test_cnndetections_own_training_folders_hold_progan():
     training = [f"{part}/{name}/1_fake" for part in ("train", "val") for name in LSUN]
-    found = places(cnndetection_layout, [*training, "test/biggan/1_fake", "test/progan/train/1_fake"])
+    found = places(
+        cnndetection_layout, [*training, "test/biggan/1_fake", "test/progan/train/1_fake"]
+    )
     assert found["train/train/1_fake"] == (1, "progan", "progan", "train")
     assert found["val/cat/1_fake"] == (1, "progan", "progan", "val")
     assert found["test/biggan/1_fake"] == (1, "biggan", "biggan", "test")
@@ -90,7 +116,8 @@ def test_cnndetections_own_training_folders_hold_progan():
 def test_genimage():
     adm = "adm/imagenet_ai_0508_adm"
     found = places(
-        genimage_layout, [f"{adm}/{part}/{label}" for part in ("train", "val") for label in ("ai", "nature")]
+        genimage_layout,
+        [f"{adm}/{part}/{label}" for part in ("train", "val") for label in ("ai", "nature")],
     )
     assert found[f"{adm}/train/ai"] == (1, "adm", "adm", "train")
     assert found[f"{adm}/val/nature"] == (0, "", "adm", "val")
@@ -115,7 +142,10 @@ def test_detection_says_what_and_why(tmp_path, paths, layout, word):
 
 def test_ambiguity_lists_the_options(tmp_path):
     touch(tmp_path, "real/a", "fake/x/b", "x/0_real/a", "x/1_fake/b", "x/1_fake/c")
-    with pytest.raises(AigiError, match=r"ambiguous: folders \(2 of 5 files\), cnndetection \(3 of 5 files\) all fit"):
+    with pytest.raises(
+        AigiError,
+        match=r"ambiguous: folders \(2 of 5 files\), cnndetection \(3 of 5 files\) all fit",
+    ):
         find_candidates(tmp_path)
     assert find_candidates(tmp_path, "cnndetection").layout == "cnndetection"
     (tmp_path / "manifest.csv").write_text("path,label\nreal/a,real\nfake/x/b,fake\n")
@@ -126,7 +156,9 @@ def test_ambiguity_lists_the_options(tmp_path):
 
 def test_a_manifest_wins_over_a_layout_with_one_class_only(tmp_path):
     touch(tmp_path, "imagenet/real/a", "imagenet/sd-1.4/b")
-    (tmp_path / "manifest.csv").write_text("path,label\nimagenet/real/a,real\nimagenet/sd-1.4/b,fake\n")
+    (tmp_path / "manifest.csv").write_text(
+        "path,label\nimagenet/real/a,real\nimagenet/sd-1.4/b,fake\n"
+    )
     assert find_candidates(tmp_path).layout == "manifest"
 
 
@@ -135,7 +167,11 @@ def test_a_manifest_wins_over_a_layout_with_one_class_only(tmp_path):
     [
         ((), "auto", "holds no files"),
         ((".hidden", "__MACOSX"), "auto", "holds no files"),
-        (("cats/a", "dogs/b"), "auto", r"No layout fits .* \(at its top: cats/, dogs/\): expected either real/ beside"),
+        (
+            ("cats/a", "dogs/b"),
+            "auto",
+            r"No layout fits .* \(at its top: cats/, dogs/\): expected either real/ beside",
+        ),
         (("a", "b"), "auto", "at its top: files only"),
         (("fake/a", "docs/b"), "auto", "No layout fits"),
         (("real/a", "fake/x/b"), "genimage", "The layout genimage fits nothing"),
@@ -170,21 +206,41 @@ def test_walk_breaks_loops_and_follows_other_links(tmp_path):
     assert paths == ["a/b/link/two", "a/b/one", "z"]
     assert notes == (
         "2 hidden entries were skipped.",
-        "4 links into a folder above themselves were not followed: a/b/up, a/self, left/r/l and 1 more.",
+        (
+            "4 links into a folder above themselves were not followed: a/b/up, a/self, left/r/l and"
+            " 1 more."
+        ),
     )
 
 
 @pytest.mark.parametrize(
     ("family", "names"),
     [
-        ("gan", "progan ProGAN stylegan stylegan2-ffhq StyleGAN3 biggan cyclegan cyclegan-horse2zebra gaugan stargan pix2pix "
-                "gigagan whichfaceisreal ganformer"),
-        ("diffusion", "glide glide_100_27 glid-3-xl ldm ldm-laion ldm_200_cfg adm ADM guided sd-1.4 sd-beta sdxl sd_v15 sdv5 "
-                      "stable_diffusion_v_1_4 midjourney midjourney-shoes Midjourney-v6 dalle-2 DALL-E3 dalle3 VQDM vq-diffusion "
-                      "wukong imagen flux.1-dev if-xl ddpm"),
-        ("autoregressive", "dalle-mini dall-e-mini craiyon dalle gpt-4o gpt-image-1 parti cogview2 var-d30 taming llamagen"),
+        (
+            "gan",
+            (
+                "progan ProGAN stylegan stylegan2-ffhq StyleGAN3 biggan cyclegan"
+                " cyclegan-horse2zebra gaugan stargan pix2pix gigagan whichfaceisreal ganformer"
+            ),
+        ),
+        (
+            "diffusion",
+            (
+                "glide glide_100_27 glid-3-xl ldm ldm-laion ldm_200_cfg adm ADM guided sd-1.4"
+                " sd-beta sdxl sd_v15 sdv5 stable_diffusion_v_1_4 midjourney midjourney-shoes"
+                " Midjourney-v6 dalle-2 DALL-E3 dalle3 VQDM vq-diffusion wukong imagen flux.1-dev"
+                " if-xl ddpm"
+            ),
+        ),
+        (
+            "autoregressive",
+            (
+                "dalle-mini dall-e-mini craiyon dalle gpt-4o gpt-image-1 parti cogview2 var-d30"
+                " taming llamagen"
+            ),
+        ),
         ("other", "deepfake crn imle san seeingdark unknown imagenet-thing museum particles x"),
     ],
-)  # fmt: skip
+)
 def test_family_by_name(family, names):
     assert {name: family_of(name) for name in names.split()} == dict.fromkeys(names.split(), family)

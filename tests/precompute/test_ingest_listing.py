@@ -31,33 +31,56 @@ def test_only_path_and_label_are_required(root):
     assert notes == ("1 fakes name no generator: they are called 'unknown'.",)
 
 
-@pytest.mark.parametrize("values", [("fake", "real"), ("FAKE", " Real "), ("1", "0"), ("1.0", "0.0")])
+@pytest.mark.parametrize(
+    "values", [("fake", "real"), ("FAKE", " Real "), ("1", "0"), ("1.0", "0.0")]
+)
 def test_labels(root, values):
-    table, _ = read_listing(root, listing(root, f"path,label\na.png,{values[0]}\nb.png,{values[1]}\n"))
+    table, _ = read_listing(
+        root, listing(root, f"path,label\na.png,{values[0]}\nb.png,{values[1]}\n")
+    )
     assert table["label"].tolist() == [1, 0]
 
 
 def test_parquet_and_csv_say_the_same_and_further_columns_are_kept(root):
     table = pd.DataFrame(
-        {"path": ["a.png", "b.png"], "label": [1, 0], "generator": ["sd-1.4", None], "split": ["train", None],
-         "source_url": ["https://x/a", ""], "licence": ["MIT", None], "original_width": [640, 480],
-         "score": [0.5, None], "width": [1, 2]}
-    )  # fmt: skip
+        {
+            "path": ["a.png", "b.png"],
+            "label": [1, 0],
+            "generator": ["sd-1.4", None],
+            "split": ["train", None],
+            "source_url": ["https://x/a", ""],
+            "licence": ["MIT", None],
+            "original_width": [640, 480],
+            "score": [0.5, None],
+            "width": [1, 2],
+        }
+    )
     table.to_parquet(root / "m.parquet")
     table.to_csv(root / "m.csv", index=False)
-    (one, notes), (two, _) = read_listing(root, root / "m.parquet"), read_listing(root, root / "m.csv")
+    (one, notes), (two, _) = (
+        read_listing(root, root / "m.parquet"),
+        read_listing(root, root / "m.csv"),
+    )
     pd.testing.assert_frame_equal(one, two)
     assert one["licence"].tolist() == ["MIT", ""] and one["original_width"].tolist() == [640, 480]
-    assert "width" not in one and notes == ("The manifest's width were not used: they are measured from the files.",)
+    assert "width" not in one and notes == (
+        "The manifest's width were not used: they are measured from the files.",
+    )
     assert one["split"].tolist() == ["train", ""]
 
 
 def test_text_stays_text(root):
     """Names that look like numbers or missing values are names."""
     table, _ = read_listing(
-        root, listing(root, "path,label,generator,group,caption\na.png,1,1.10,007,NA\nb.png,1,null,1e5,None\n")
+        root,
+        listing(
+            root, "path,label,generator,group,caption\na.png,1,1.10,007,NA\nb.png,1,null,1e5,None\n"
+        ),
     )
-    assert table["generator"].tolist() == ["1.10", "null"] and table["group"].tolist() == ["007", "1e5"]
+    assert table["generator"].tolist() == ["1.10", "null"] and table["group"].tolist() == [
+        "007",
+        "1e5",
+    ]
     assert table["caption"].tolist() == ["NA", "None"]
 
 
@@ -75,10 +98,16 @@ def test_missing_files_stay_and_fail_when_opened(root):
 
 
 def test_the_manifests_own_reasons_and_families_are_kept(root):
-    text = "path,label,generator,family,left_out,note\na.png,1,x, GAN ,blurred,seen twice\nb.png,0,imagenet,gan,,\n"
+    text = (
+        "path,label,generator,family,left_out,note\na.png,1,x, GAN ,blurred,seen"
+        " twice\nb.png,0,imagenet,gan,,\n"
+    )
     table, notes = read_listing(root, listing(root, text))
     assert table["family"].tolist() == ["gan", ""] and table["generator"].tolist() == ["x", ""]
-    assert table["left_out"].tolist() == ["blurred", ""] and table["note"].tolist() == ["seen twice", ""]
+    assert table["left_out"].tolist() == ["blurred", ""] and table["note"].tolist() == [
+        "seen twice",
+        "",
+    ]
     assert notes == ("The generator of 1 real images was dropped: real images have none.",)
 
 
@@ -90,15 +119,24 @@ def test_the_manifests_own_reasons_and_families_are_kept(root):
         ("path,label\n", "has no rows"),
         ("", "could not be read"),
         ('path,label\n"a.png,0\n', "could not be read"),
-        ("path,label\na.png,0\nb.png,maybe\n", "expected fake or real .* got 'maybe' for 'b.png' \\(1 such rows\\)"),
+        (
+            "path,label\na.png,0\nb.png,maybe\n",
+            "expected fake or real .* got 'maybe' for 'b.png' \\(1 such rows\\)",
+        ),
         ("path,label\na.png,\n", "expected fake or real .* got ''"),
-        ("path,label,split\na.png,0,holdout\n", "expected train, val, test or nothing, got 'holdout'"),
+        (
+            "path,label,split\na.png,0,holdout\n",
+            "expected train, val, test or nothing, got 'holdout'",
+        ),
         ("path,label\na.png,0\n./a.png,1\n", "names 'a.png' more than once \\(1 such rows\\)"),
         ("path,label\n../secret.png,0\n", "no path below the image root"),
         ("path,label\nsub/../../secret.png,0\n", "no path below the image root"),
         ("path,label\n/etc/hostname,0\n", "no path below the image root"),
         ("path,label\n,0\n", "no path below the image root"),
-        ("path,label,generator,family\na.png,1,x,gan\nb.png,1,x,diffusion\n", "'x' has the families diffusion, gan"),
+        (
+            "path,label,generator,family\na.png,1,x,gan\nb.png,1,x,diffusion\n",
+            "'x' has the families diffusion, gan",
+        ),
     ],
 )
 def test_what_does_not_hold_is_refused(root, text, message):

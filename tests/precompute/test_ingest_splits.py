@@ -32,7 +32,10 @@ def test_components_never_part_what_shares_a_key(ties, random):
             by_key[row[column]].add(found[row[0]])
         assert all(len(names) == 1 for key, names in by_key.items() if key)
     shuffled = random.sample(rows, len(rows))
-    assert dict(zip([r[0] for r in shuffled], components(*zip(*shuffled, strict=True)), strict=True)) == found
+    assert (
+        dict(zip([r[0] for r in shuffled], components(*zip(*shuffled, strict=True)), strict=True))
+        == found
+    )
 
 
 @settings(max_examples=60)
@@ -46,7 +49,9 @@ def test_assignment_is_whole_complete_and_independent_of_order(rows, seed, rando
     chosen = assign(components_, strata, SHARES, seed)
     assert set(chosen) == set(components_) and set(chosen.values()) <= set(SHARES)
     order = random.sample(range(len(rows)), len(rows))
-    assert assign([components_[i] for i in order], [strata[i] for i in order], SHARES, seed) == chosen
+    assert (
+        assign([components_[i] for i in order], [strata[i] for i in order], SHARES, seed) == chosen
+    )
 
 
 @pytest.mark.parametrize("n", [20, 50, 150, 1000])
@@ -55,12 +60,18 @@ def test_single_images_fill_each_stratum_exactly(n):
     chosen = assign([f"i{i}" for i in range(2 * n)], strata, SHARES, 0)
     for offset in (0, n):
         counts = Counter(chosen[f"i{i}"] for i in range(offset, offset + n))
-        assert counts == {"val": round(n * 0.15), "test": round(n * 0.3), "train": n - round(n * 0.15) - round(n * 0.3)}
+        assert counts == {
+            "val": round(n * 0.15),
+            "test": round(n * 0.3),
+            "train": n - round(n * 0.15) - round(n * 0.3),
+        }
 
 
 def test_groups_across_strata_stay_close_to_the_shares():
     draw = random.Random(1)
-    rows = [(f"prompt{i}", g) for i in range(200) for g in "ABCD" for _ in range(draw.randint(0, 3))]
+    rows = [
+        (f"prompt{i}", g) for i in range(200) for g in "ABCD" for _ in range(draw.randint(0, 3))
+    ]
     chosen = assign([r[0] for r in rows], [r[1] for r in rows], SHARES, 0)
     for generator in "ABCD":
         counts = Counter(chosen[name] for name, g in rows if g == generator)
@@ -78,8 +89,15 @@ def test_one_group_that_overfills_a_split_is_paid_for_by_the_fullest_of_the_othe
 def test_seeds_differ_and_a_share_of_nothing_gets_nothing():
     names_, strata = [f"i{i}" for i in range(100)], ["A"] * 100
     assert assign(names_, strata, SHARES, 0) != assign(names_, strata, SHARES, 1)
-    assert set(assign(names_, strata, {"train": 0.7, "val": 0.0, "test": 0.3}, 0).values()) == {"train", "test"}
+    assert set(assign(names_, strata, {"train": 0.7, "val": 0.0, "test": 0.3}, 0).values()) == {
+        "train",
+        "test",
+    }
 
 
 def test_the_smallest_stratum_reaches_every_split():
-    assert Counter(assign(list("abc"), ["A"] * 3, SHARES, 0).values()) == {"train": 1, "val": 1, "test": 1}
+    assert Counter(assign(list("abc"), ["A"] * 3, SHARES, 0).values()) == {
+        "train": 1,
+        "val": 1,
+        "test": 1,
+    }

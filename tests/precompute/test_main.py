@@ -15,10 +15,14 @@ from precompute import __main__ as dispatcher
 def job(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A job of this test, registered beside another whose module must never be imported."""
     module = ModuleType("job_of_this_test")
-    module.add_parser = lambda subparsers: subparsers.add_parser("greet").add_argument("--name", default="you")
+    module.add_parser = lambda subparsers: subparsers.add_parser("greet").add_argument(
+        "--name", default="you"
+    )
     monkeypatch.setitem(sys.modules, "job_of_this_test", module)
     monkeypatch.setattr(
-        dispatcher, "JOBS", {"greet": ("job_of_this_test", "says hello"), "other": ("no_such_module", "is heavy")}
+        dispatcher,
+        "JOBS",
+        {"greet": ("job_of_this_test", "says hello"), "other": ("no_such_module", "is heavy")},
     )
     return module
 
@@ -48,7 +52,11 @@ def test_wrong_usage_exits_2(job, arguments):
     [
         (AigiError("Expected a, got b: do c."), 2, "Expected a, got b: do c.\n"),
         (KeyboardInterrupt(), 130, "Interrupted; what was published before stays as it was.\n"),
-        (OSError(errno.ENOSPC, "No space left on device", "w/x"), 2, "Could not write w/x: No space left on device.\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "w/x"),
+            2,
+            "Could not write w/x: No space left on device.\n",
+        ),
     ],
 )
 def test_expected_errors_are_one_sentence(job, capsys, error, code, sentence):
@@ -71,9 +79,13 @@ def test_unexpected_errors_keep_their_traceback(job):
 
 def test_help_in_a_fresh_process_loads_neither_torch_nor_pandas():
     code = (
-        "import sys, contextlib\n"
-        "from precompute.__main__ import main\n"
-        "with contextlib.suppress(SystemExit): main(['--help'])\n"
-        "assert not {'torch', 'open_clip', 'pandas', 'streamlit'} & set(sys.modules), sorted(sys.modules)\n"
+        "import sys, contextlib\nfrom precompute.__main__ import main\nwith"
+        " contextlib.suppress(SystemExit): main(['--help'])\nassert not {'torch', 'open_clip',"
+        " 'pandas', 'streamlit'} & set(sys.modules), sorted(sys.modules)\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        ).returncode
+        == 0
+    )

@@ -1,4 +1,6 @@
-"""Perturbed copies: the operation comes before the workspace's preprocessing, runs resume, nothing stale is read."""
+"""Perturbed copies: the operation comes before the workspace's preprocessing, runs resume, nothing
+stale is read.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +39,29 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "images" / kind).mkdir(parents=True)
         for i in range(PER_KIND):
             coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-            picture = np.asarray(Image.fromarray(coarse).resize((48, 40), Image.Resampling.BICUBIC)).astype(int)
+            picture = np.asarray(
+                Image.fromarray(coarse).resize((48, 40), Image.Resampling.BICUBIC)
+            ).astype(int)
             picture[:: k + 1, :, 0] += 20 * k
-            Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(folder / "images" / kind / f"{i}.png")
+            Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(
+                folder / "images" / kind / f"{i}.png"
+            )
     out = folder / "w"
-    assert main(["ingest", "--images", str(folder / "images"), "--out", str(out), "--workers", "1"]) == 0
-    encode = ["encode", "--workspace", str(out), "--model", model, "--device", "cpu", "--workers", "0"]
+    assert (
+        main(["ingest", "--images", str(folder / "images"), "--out", str(out), "--workers", "1"])
+        == 0
+    )
+    encode = [
+        "encode",
+        "--workspace",
+        str(out),
+        "--model",
+        model,
+        "--device",
+        "cpu",
+        "--workers",
+        "0",
+    ]
     assert main([*encode, "--batch-size", "8"]) == 0
     return out
 
@@ -55,7 +74,18 @@ def workspace(encoded: Path, tmp_path: Path) -> Path:
 
 def run(path: Path, *options: str) -> int:
     return main(
-        ["perturb", "--workspace", str(path), "--model", MODEL[0], "--device", "cpu", "--workers", "0", *options]
+        [
+            "perturb",
+            "--workspace",
+            str(path),
+            "--model",
+            MODEL[0],
+            "--device",
+            "cpu",
+            "--workers",
+            "0",
+            *options,
+        ]
     )
 
 
@@ -76,7 +106,9 @@ def test_copies_are_what_the_encoder_sees_of_perturbed_files(workspace: Path) ->
         assert (images["split"].to_numpy()[copies.rows] == "test").all()
         assert len(copies.rows) == (images["split"] == "test").sum() == len(copies.embeddings)
         row = copies.rows[1]
-        seen = op(load_rgb((root / images["path"][row]).read_bytes()).image, images["content_hash"][row])
+        seen = op(
+            load_rgb((root / images["path"][row]).read_bytes()).image, images["content_hash"][row]
+        )
         by_hand = encoder.encode_images(encoder.preprocessing.pixels(seen)[None])
         np.testing.assert_allclose(copies.embeddings[1], by_hand.embedding[0].numpy(), atol=2e-5)
         assert np.abs(copies.embeddings[1] - opened.embeddings[row]).max() > 1e-3
@@ -104,7 +136,11 @@ def test_a_second_run_has_nothing_to_do_and_more_splits_or_heads_are_added(
 
 
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(
-    workspace: Path, encoded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workspace: Path,
+    encoded: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = ["--ops", "crop:.8", "--splits", "train", "--batch-size", "4", "--shard-size", "8"]
     shutil.copytree(encoded, tmp_path / "whole")
@@ -173,7 +209,17 @@ def test_canonicalized_workspaces_remember_and_their_copies_follow(
     path = tmp_path / "w"
     images = read_manifest(encoded)["image_root"]
     assert main(["ingest", "--images", images, "--out", str(path), "--workers", "1"]) == 0
-    encode = ["encode", "--workspace", str(path), "--model", MODEL[0], "--device", "cpu", "--workers", "0"]
+    encode = [
+        "encode",
+        "--workspace",
+        str(path),
+        "--model",
+        MODEL[0],
+        "--device",
+        "cpu",
+        "--workers",
+        "0",
+    ]
     assert main([*encode, "--canonicalize", "noise:.1"]) == 2
     assert "random part" in capsys.readouterr().err
     assert main([*encode, "--canonicalize", "jpeg:90,short:36"]) == 0

@@ -1,4 +1,6 @@
-"""docs/audit.md is what the demo says, and what the demo's audit says are the confounds that its collection lists."""
+"""docs/audit.md is what the demo says, and what the demo's audit says are the confounds that its
+collection lists.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,10 @@ def test_encodings_are_compared_with_a_second_workspace_of_the_same_images(
         StressTables(demo, synthetic).canonicalised()
     twice = StressTables(synthetic, synthetic)
     assert all("+0.000 [+0.000, +0.000]" in " ".join(row) for row in twice.canonicalised()[1:])
-    assert "jpeg:90, short:256" in shown("canonicalised") and shown("canonicalised-generators").count("\n") == 16
+    assert (
+        "jpeg:90, short:256" in shown("canonicalised")
+        and shown("canonicalised-generators").count("\n") == 16
+    )
 
 
 def test_each_expected_confound_has_its_number(tables: AuditTables) -> None:
@@ -77,27 +82,46 @@ def test_formats_and_palettes_are_found(audit: Audit) -> None:
     for generator in ("dalle-mini", "glid-3-xl", "ldm-laion", "stylegan2-pizza"):
         assert value(audit, generator, "format")[0] > 0.95
     assert value(audit, "sdxl", "mode")[0] > 0.9
-    for generator in ("cyclegan-horse2zebra", "pix2pix", "stylegan2-ffhq"):  # saved as their real images are
+    for generator in (
+        "cyclegan-horse2zebra",
+        "pix2pix",
+        "stylegan2-ffhq",
+    ):  # saved as their real images are
         assert value(audit, generator, "format")[1] < 0.1
 
 
 def test_qualities_and_sizes_are_found_where_they_are(audit: Audit) -> None:
     assert value(audit, "midjourney-shoes", "jpeg_quality")[0] > 0.95
-    assert value(audit, "sd-1.4", "jpeg_quality")[1] < 0.1 and value(audit, "sd-1.4", "aspect")[0] > 0.7
+    assert (
+        value(audit, "sd-1.4", "jpeg_quality")[1] < 0.1
+        and value(audit, "sd-1.4", "aspect")[0] > 0.7
+    )
     for generator in ("dalle-2", "sd-1.4", "sd-2.1", "sd-beta"):
         assert value(audit, generator, "width", "original")[0] > 0.8
 
 
 def test_subjects_are_found(tables: AuditTables, audit: Audit) -> None:
     assert audit.content is not None
-    content, subjects = audit.content.set_index("generator"), tables._subjects.set_index("generator")
+    content, subjects = (
+        audit.content.set_index("generator"),
+        tables._subjects.set_index("generator"),
+    )
     assert subjects.loc["stylegan2-pizza", "category"] == "food and drink"
-    assert subjects.loc["stylegan2-pizza", "low"] > 0.8 > 0.3 > subjects.loc["stylegan2-pizza", "real_share"]
     assert (
-        subjects.loc["stylegan2-ffhq", "category"] == "people and body" and subjects.loc["stylegan2-ffhq", "low"] > 0.9
+        subjects.loc["stylegan2-pizza", "low"]
+        > 0.8
+        > 0.3
+        > subjects.loc["stylegan2-pizza", "real_share"]
+    )
+    assert (
+        subjects.loc["stylegan2-ffhq", "category"] == "people and body"
+        and subjects.loc["stylegan2-ffhq", "low"] > 0.9
     )
     assert content.loc["stylegan2-pizza", "separable_low"] > 0.9
-    for generator in ("stylegan2-pizza", "midjourney-shoes"):  # what the photographs show, these fakes do not
+    for generator in (
+        "stylegan2-pizza",
+        "midjourney-shoes",
+    ):  # what the photographs show, these fakes do not
         assert content.loc[generator, "mirrored_high"] < 0.8
     assert content.loc["stylegan2-ffhq", "mirrored_high"] > 0.95  # faces on both sides
 
@@ -112,14 +136,21 @@ def test_the_colour_bar_and_the_shared_layout_are_found(audit: Audit) -> None:
     assert audit.overlays is not None
     marks = audit.overlays.set_index("generator")
     bar = marks.loc["dalle-2"]
-    assert bar["adjusted"] < 0.05 and bar["left"] > 0.9 and bar["top"] > 0.95 and bar["right"] == bar["bottom"] == 1
+    assert (
+        bar["adjusted"] < 0.05
+        and bar["left"] > 0.9
+        and bar["top"] > 0.95
+        and bar["right"] == bar["bottom"] == 1
+    )
     for generator in ("sd-1.4", "sd-2.1"):
         assert (
             marks.loc[generator, "adjusted"] < 0.05
             and marks.loc[generator, "ratio"] < 0.1
             and marks.loc[generator, "left"] == 0
         )
-    assert (marks.loc[["cyclegan-horse2zebra", "pix2pix", "dalle-mini", "sdxl"], "adjusted"] > 0.5).all()
+    assert (
+        marks.loc[["cyclegan-horse2zebra", "pix2pix", "dalle-mini", "sdxl"], "adjusted"] > 0.5
+    ).all()
 
 
 def test_what_is_clean_is_called_clean(audit: Audit) -> None:

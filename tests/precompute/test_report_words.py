@@ -25,7 +25,10 @@ def test_every_table_but_the_demo_s_own_is_whole(tables: WordTables) -> None:
         if name not in ("words-palette", "words-confounds"):
             header, *rows = table()
             assert rows or name in ("words-concepts", "words-control"), name
-            assert all(len(row) == len(header) and all(isinstance(cell, str) for cell in row) for row in rows), name
+            assert all(
+                len(row) == len(header) and all(isinstance(cell, str) for cell in row)
+                for row in rows
+            ), name
 
 
 def test_bold_means_beyond_chance(tables: WordTables) -> None:

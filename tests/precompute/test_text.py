@@ -38,12 +38,16 @@ def path(tmp_path: Path, encoder: Encoder) -> Path:
 
 
 def source(n: int = 50, name: str = "mine", template: str = "{}") -> Source:
-    table = pd.DataFrame({"text": [f"phrase {i}" for i in range(n)], "category": ["a", "b"] * (n // 2)})
+    table = pd.DataFrame(
+        {"text": [f"phrase {i}" for i in range(n)], "category": ["a", "b"] * (n // 2)}
+    )
     return Source(name, table, "mine.txt", template)
 
 
 def counted(encoder: Encoder, stop_after: int | None = None) -> tuple[Encoder, list[int]]:
-    """The encoder, with the size of each batch of texts it was given; pulls the plug after so many batches."""
+    """The encoder, with the size of each batch of texts it was given; pulls the plug after so many
+    batches.
+    """
     batches: list[int] = []
 
     def embed(texts: list[str]) -> np.ndarray:
@@ -56,19 +60,36 @@ def counted(encoder: Encoder, stop_after: int | None = None) -> tuple[Encoder, l
 
 
 def snapshot(path: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file() and f.name != ".lock"}
+    return {
+        str(f.relative_to(path)): f.read_bytes()
+        for f in path.rglob("*")
+        if f.is_file() and f.name != ".lock"
+    }
 
 
 def test_a_bank_is_read_back(path: Path, encoder: Encoder) -> None:
     assert add_bank(path, encoder, source(), progress=False) == "Wrote the bank 'mine': 50 texts."
     bank = Workspace.open(path).text_bank("mine")
-    assert bank.table["text"].tolist() == source().table["text"].tolist() and bank.table["category"][1] == "b"
+    assert (
+        bank.table["text"].tolist() == source().table["text"].tolist()
+        and bank.table["category"][1] == "b"
+    )
     own = encoder.encode_texts(bank.table["text"].tolist())
-    np.testing.assert_allclose(bank.embeddings, own / np.linalg.norm(own, axis=1, keepdims=True), atol=1e-3)
+    np.testing.assert_allclose(
+        bank.embeddings, own / np.linalg.norm(own, axis=1, keepdims=True), atol=1e-3
+    )
     assert bank.embeddings.dtype == np.float16 and verify(path) == []
     entry = read_manifest(path)["text"]["mine"]
-    assert (entry["texts"], entry["source"], entry["template"], entry["cut"]) == (50, "mine.txt", "{}", 0)
-    assert {f.name for f in (path / "text").iterdir() if "mine" in f.name} == {"mine.npy", "mine.parquet"}
+    assert (entry["texts"], entry["source"], entry["template"], entry["cut"]) == (
+        50,
+        "mine.txt",
+        "{}",
+        0,
+    )
+    assert {f.name for f in (path / "text").iterdir() if "mine" in f.name} == {
+        "mine.npy",
+        "mine.parquet",
+    }
 
 
 def test_a_bank_up_to_date_is_left_alone(path: Path, encoder: Encoder) -> None:
@@ -96,7 +117,9 @@ def test_a_damaged_bank_is_made_again(path: Path, encoder: Encoder) -> None:
     assert snapshot(path) == before
 
 
-def test_an_interrupted_bank_goes_on(path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_bank_goes_on(
+    path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(text, "PART", 8)
     add_bank(path, encoder, source(), progress=False)
     whole = snapshot(path)
@@ -109,14 +132,20 @@ def test_an_interrupted_bank_goes_on(path: Path, encoder: Encoder, monkeypatch: 
     stopped, done = counted(encoder, stop_after=3)
     with pytest.raises(KeyboardInterrupt):
         add_bank(path, stopped, source(), progress=False)
-    assert done == [8, 8, 8] and "mine" not in Workspace.open(path).text_banks and verify(path) == []
-    next((path / "text").glob(".mine.*.00001.npy")).write_bytes(b"half a fi")  # as a full disk leaves it
+    assert (
+        done == [8, 8, 8] and "mine" not in Workspace.open(path).text_banks and verify(path) == []
+    )
+    next((path / "text").glob(".mine.*.00001.npy")).write_bytes(
+        b"half a fi"
+    )  # as a full disk leaves it
     resumed, rest = counted(encoder)
     add_bank(path, resumed, source(), progress=False)
     assert rest == [8, 8, 8, 8, 2] and snapshot(path) == whole
 
 
-def test_parts_of_other_texts_are_not_used(path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_other_texts_are_not_used(
+    path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(text, "PART", 8)
     stopped, _ = counted(encoder, stop_after=3)
     with pytest.raises(KeyboardInterrupt):
@@ -150,24 +179,46 @@ def test_long_phrases_are_reported(path: Path, encoder: Encoder) -> None:
 
 def test_own_banks(encoder: Encoder) -> None:
     vocabulary, phrases = own_sources(encoder, words=100)
-    assert len(vocabulary.table) == 100 and vocabulary.source.startswith("the 100 most frequent words")
+    assert len(vocabulary.table) == 100 and vocabulary.source.startswith(
+        "the 100 most frequent words"
+    )
     assert len(phrases.table) > 3000 and phrases.table["category"].nunique() > 10
     assert len(own_sources(encoder)[0].table) > 20_000
 
 
 def command(path: Path, model: str) -> Callable[..., int]:
-    return lambda *more: main(["text", "--workspace", str(path), "--model", model, "--device", "cpu", *more])
+    return lambda *more: main(
+        ["text", "--workspace", str(path), "--model", model, "--device", "cpu", *more]
+    )
 
 
-def test_the_command(path: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    path: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "My Phrases.txt").write_text("# colour\nred\nblue\n\nred\n", "utf-8")
     run = command(path, model)
     assert run("--phrases", str(tmp_path / "My Phrases.txt")) == 0
     assert "Wrote the bank 'my-phrases': 2 texts." in capsys.readouterr().out
-    assert Workspace.open(path).text_bank("my-phrases").table["category"].tolist() == ["colour", "colour"]
-    assert run("--phrases", str(tmp_path / "My Phrases.txt"), "--name", "hues", "--template", "the colour {}") == 0
+    assert Workspace.open(path).text_bank("my-phrases").table["category"].tolist() == [
+        "colour",
+        "colour",
+    ]
+    assert (
+        run(
+            "--phrases",
+            str(tmp_path / "My Phrases.txt"),
+            "--name",
+            "hues",
+            "--template",
+            "the colour {}",
+        )
+        == 0
+    )
     assert {"hues", "my-phrases"} <= set(Workspace.open(path).text_banks) and verify(path) == []
-    assert json.loads((path / "workspace.json").read_text("utf-8"))["text"]["hues"]["template"] == "the colour {}"
+    assert (
+        json.loads((path / "workspace.json").read_text("utf-8"))["text"]["hues"]["template"]
+        == "the colour {}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,15 +231,25 @@ def test_the_command(path: Path, model: str, tmp_path: Path, capsys: pytest.Capt
     ],
 )
 def test_mistakes_are_one_sentence(
-    path: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+    path: Path,
+    model: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
 ) -> None:
     (tmp_path / "given.txt").write_text("red\n", "utf-8")
     before = snapshot(path)
-    assert command(path, model)(*[str(tmp_path / "given.txt") if o == "GIVEN" else o for o in options]) == 2
+    assert (
+        command(path, model)(*[str(tmp_path / "given.txt") if o == "GIVEN" else o for o in options])
+        == 2
+    )
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1 and snapshot(path) == before
 
 
-def test_a_workspace_without_features_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_workspace_without_features_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["text", "--workspace", str(tmp_path / "none")]) == 2
     assert "There is no workspace" in capsys.readouterr().err

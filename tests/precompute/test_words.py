@@ -39,7 +39,8 @@ def test_what_is_read_equals_what_is_computed_on_the_spot(path: Path) -> None:
     [detector] = train(workspace, ["gamma-diff"])
     said = detector_words(workspace, Lexicon.of(workspace, "vocabulary"), detector, 4, draws=19)
     mine = atlas.rows.query(
-        "kind == 'logistic' and bank == 'vocabulary' and detector == 'gamma-diff' and side == 'farthest'"
+        "kind == 'logistic' and bank == 'vocabulary' and detector == 'gamma-diff' and side =="
+        " 'farthest'"
     )
     assert mine["text"].tolist() == said.farthest["text"].tolist()
     assert mine["cosine"].to_numpy() == pytest.approx(said.farthest["cosine"])
@@ -49,7 +50,9 @@ def test_what_is_read_equals_what_is_computed_on_the_spot(path: Path) -> None:
     assert np.isfinite(atlas.spans["explained"]).all() and set(atlas.spans["text"]) <= {
         f"phrases {i}" for i in range(60)
     }
-    counts = atlas.categories.query("kind == 'residual' and bank == 'phrases' and detector == 'delta-ar'")
+    counts = atlas.categories.query(
+        "kind == 'residual' and bank == 'phrases' and detector == 'delta-ar'"
+    )
     assert set(counts["side"]) == {"nearest", "farthest"} and counts["p_value"].between(0, 1).all()
 
 
@@ -57,22 +60,41 @@ def test_stored_words_are_the_values_computed_on_the_spot(path: Path) -> None:
     workspace = Workspace.open(path)
     atlas, lexicon = load_words(workspace, SETTINGS), Lexicon.of(workspace, "vocabulary")
     [detector] = train(workspace, ["gamma-diff"])
-    for kind, fresh in (("logistic", detector_words(workspace, lexicon, detector, 4, draws=19)),
-                        (CONTENT, content_words(workspace, lexicon, "gamma-diff", 4, draws=19))):  # fmt: skip
+    for kind, fresh in (
+        ("logistic", detector_words(workspace, lexicon, detector, 4, draws=19)),
+        (CONTENT, content_words(workspace, lexicon, "gamma-diff", 4, draws=19)),
+    ):
         stored = atlas.words(kind, "vocabulary", "gamma-diff")
         for name in ("nearest", "farthest", "categories"):
-            pd.testing.assert_frame_equal(getattr(stored, name), getattr(fresh, name), check_dtype=False)
-        assert stored.chance == pytest.approx(fresh.chance) and stored.name == fresh.name == "gamma-diff"
-        assert (stored.draws, stored.p_value, stored.nameable) == (fresh.draws, fresh.p_value, fresh.nameable)
-        assert stored.opened(fresh.nearest["text"][0]).equals(fresh.opened(fresh.nearest["text"][0]))
-    for wrong in (("forest", "phrases", "gamma-diff"), ("logistic", "own", "gamma-diff"), ("logistic", "phrases", "x")):
+            pd.testing.assert_frame_equal(
+                getattr(stored, name), getattr(fresh, name), check_dtype=False
+            )
+        assert (
+            stored.chance == pytest.approx(fresh.chance)
+            and stored.name == fresh.name == "gamma-diff"
+        )
+        assert (stored.draws, stored.p_value, stored.nameable) == (
+            fresh.draws,
+            fresh.p_value,
+            fresh.nameable,
+        )
+        assert stored.opened(fresh.nearest["text"][0]).equals(
+            fresh.opened(fresh.nearest["text"][0])
+        )
+    for wrong in (
+        ("forest", "phrases", "gamma-diff"),
+        ("logistic", "own", "gamma-diff"),
+        ("logistic", "phrases", "x"),
+    ):
         with pytest.raises(AigiError, match="no stored words"):
             atlas.words(*wrong)
 
 
 def test_metrics_are_the_app_s(path: Path) -> None:
     workspace = Workspace.open(path)
-    found = load_words(workspace, SETTINGS).detectors.query("kind == 'logistic' and bank == 'phrases'")
+    found = load_words(workspace, SETTINGS).detectors.query(
+        "kind == 'logistic' and bank == 'phrases'"
+    )
     names = workspace.domains.generators
     matrix = transfer_matrix(
         score_detectors(train(workspace, names), workspace),
@@ -84,7 +106,9 @@ def test_metrics_are_the_app_s(path: Path) -> None:
     assert found["in_domain"].to_numpy() == pytest.approx(np.diag(matrix.values[DEFAULT_METRIC]))
 
 
-def test_a_second_run_does_nothing_and_force_writes_the_same(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_run_does_nothing_and_force_writes_the_same(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     [folder] = (path / "results" / "words").iterdir()
     before = {file.name: file.read_bytes() for file in folder.glob("*.parquet")}
     stamp = (folder / "about.json").stat().st_mtime_ns
@@ -109,11 +133,16 @@ def test_missing_and_damaged_results_say_what_to_do(path: Path) -> None:
 
 def test_the_key_depends_on_banks_and_settings(path: Path) -> None:
     workspace = Workspace.open(path)
-    keys = {s.key(workspace) for s in (SETTINGS, WordSettings(), WordSettings(centred=False), WordSettings(seed=1))}
+    keys = {
+        s.key(workspace)
+        for s in (SETTINGS, WordSettings(), WordSettings(centred=False), WordSettings(seed=1))
+    }
     assert len(keys) == 4
 
 
-def test_bad_input_is_one_sentence(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_sentence(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["words", "--workspace", str(path), "--draws", "0"]) == 2
     assert "--draws must be at least 1" in capsys.readouterr().err
     bare = tmp_path / "bare"

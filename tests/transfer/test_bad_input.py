@@ -1,4 +1,6 @@
-"""Hostile workspaces: whoever trains, transfers, ranks or searches on them gets one sentence with a name and a remedy."""
+"""Hostile workspaces: whoever trains, transfers, ranks or searches on them gets one sentence with a
+name and a remedy.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +25,9 @@ ASK: dict[str, Callable[[Workspace], object]] = {
     "components": lambda w: search_components(w, ("beta-diff", "alpha-gan")),
     "heads": lambda w: score_heads(w, "beta-diff", "alpha-gan"),
     "stability": lambda w: selection_stability(w, ("beta-diff", "alpha-gan"), repeats=1),
-    "transfer": lambda w: transfer_matrix(np.asarray(w.embeddings[:, :4].T, float), w.domains, w.domains.generators),
+    "transfer": lambda w: transfer_matrix(
+        np.asarray(w.embeddings[:, :4].T, float), w.domains, w.domains.generators
+    ),
 }
 TRAINED = ("train", "rank", "few shot", "components", "heads", "stability")
 
@@ -66,12 +70,16 @@ def no_reals(table: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("what", TRAINED)
 @pytest.mark.parametrize(
-    ("value", "said"), [(np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (0.0, "all zeros")]
+    ("value", "said"),
+    [(np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (0.0, "all zeros")],
 )
 def test_features_that_are_no_numbers(tmp_path: Path, what: str, value: float, said: str) -> None:
     workspace = hostile(tmp_path / "w", X=set_row(value))
     with pytest.raises(
-        AigiError, match=rf"'general/beta-diff/0000.png' \(beta-diff\) are {said}.*encode it again, or leave it"
+        AigiError,
+        match=(
+            rf"'general/beta-diff/0000.png' \(beta-diff\) are {said}.*encode it again, or leave it"
+        ),
     ):
         ASK[what](workspace)
 
@@ -80,7 +88,8 @@ def test_features_that_are_no_numbers(tmp_path: Path, what: str, value: float, s
 def test_a_generator_without_the_pools_real_images(tmp_path: Path, what: str) -> None:
     workspace = hostile(tmp_path / "w", images=no_reals)
     with pytest.raises(
-        AigiError, match=r"'(beta-diff|delta-ar)' has no real images in the split .*pool general.*add images"
+        AigiError,
+        match=r"'(beta-diff|delta-ar)' has no real images in the split .*pool general.*add images",
     ):
         ASK[what](workspace)
 
@@ -88,7 +97,10 @@ def test_a_generator_without_the_pools_real_images(tmp_path: Path, what: str) ->
 @pytest.mark.parametrize("what", TRAINED)
 def test_a_split_of_one_class(tmp_path: Path, what: str) -> None:
     workspace = hostile(tmp_path / "w", images=no_val_fakes)
-    with pytest.raises(AigiError, match="'beta-diff' has no fake images in the split val.*or leave the generator out"):
+    with pytest.raises(
+        AigiError,
+        match="'beta-diff' has no fake images in the split val.*or leave the generator out",
+    ):
         ASK[what](workspace)
 
 
@@ -130,7 +142,9 @@ def test_questions_that_make_no_sense(synthetic: Workspace) -> None:
     with pytest.raises(AigiError, match="no metric 'f1'"):
         rank_training_sets(trainer(synthetic), synthetic.domains, k_max=1, metric="f1")
     with pytest.raises(AigiError, match="goals mean and worst"):
-        rank_training_sets(trainer(synthetic), synthetic.domains, k_max=1, draws=2).best(1, "median")  # type: ignore[arg-type]
+        rank_training_sets(trainer(synthetic), synthetic.domains, k_max=1, draws=2).best(
+            1, "median"
+        )  # type: ignore[arg-type]
     for options in ({"most": 0}, {"heads": []}):
         with pytest.raises(AigiError, match="No head can be chosen"):
             select_heads(synthetic, "alpha-gan", "beta-diff", **options)  # type: ignore[arg-type]

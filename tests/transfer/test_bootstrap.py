@@ -48,7 +48,9 @@ def test_images_without_a_group_stand_alone() -> None:
 
 
 def test_intervals_cover_the_truth() -> None:
-    """95 % intervals of accuracy and AUC over 300 simulated tests of 50 + 50 images: at least 90 and at most 98 % cover."""
+    """95 % intervals of accuracy and AUC over 300 simulated tests of 50 + 50 images: at least 90
+    and at most 98 % cover.
+    """
     from scipy.stats import norm
 
     rng, domains, covered = np.random.default_rng(0), make_domains(1, 100, 100), []
@@ -60,7 +62,9 @@ def test_intervals_cover_the_truth() -> None:
         counts = draw_counts(domains, rows, 300, seed=trial)
         found = evaluate(scores, labels, counts, metrics=tuple(truth))
         bounds = {name: percentile_interval(values[0]) for name, values in found.items()}
-        covered.append([bounds[name][0] <= value <= bounds[name][1] for name, value in truth.items()])
+        covered.append(
+            [bounds[name][0] <= value <= bounds[name][1] for name, value in truth.items()]
+        )
     share = np.mean(covered, axis=0)
     assert ((share > 0.90) & (share < 0.98)).all(), share
 

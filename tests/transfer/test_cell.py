@@ -10,7 +10,9 @@ from aigi_core.transfer import open_cell, transfer_matrix
 from tests.factory import make_images
 
 DOMAINS = Domains.from_images(make_images())
-SCORES = np.round(np.random.default_rng(0).standard_normal(len(DOMAINS)) + DOMAINS.labels, 1)  # rounded: ties
+SCORES = np.round(
+    np.random.default_rng(0).standard_normal(len(DOMAINS)) + DOMAINS.labels, 1
+)  # rounded: ties
 
 
 def test_roc_and_rates_are_scikit_learns() -> None:
@@ -29,11 +31,18 @@ def test_verdicts_are_the_matrix_cell() -> None:
     at = matrix.test.index("beta-diff")
     table = cell.verdicts().set_index("threshold")
     own = table.loc["own"]
-    assert [own["real_as_real"], own["real_as_fake"], own["fake_as_real"], own["fake_as_fake"]] == matrix.confusion[0, at].ravel().tolist()  # fmt: skip
+    assert [
+        own["real_as_real"],
+        own["real_as_fake"],
+        own["fake_as_real"],
+        own["fake_as_fake"],
+    ] == matrix.confusion[0, at].ravel().tolist()
     assert own["accuracy"] == pytest.approx(matrix.values["accuracy"][0, at])
     assert own["balanced_accuracy"] == pytest.approx(matrix.values["balanced_accuracy"][0, at])
     low, high = (bound[0, at] for bound in matrix.interval("balanced_accuracy"))
-    assert (own["low"], own["high"]) == pytest.approx((low, high), abs=1e-6) and low < own["balanced_accuracy"] < high
+    assert (own["low"], own["high"]) == pytest.approx((low, high), abs=1e-6) and low < own[
+        "balanced_accuracy"
+    ] < high
     assert table.loc["5 % of validation reals", "accuracy"] == pytest.approx(
         matrix.values["accuracy_at_val_fpr5"][0, at]
     )
@@ -43,9 +52,14 @@ def test_verdicts_are_the_matrix_cell() -> None:
 
 def test_best_threshold_is_not_beaten() -> None:
     cell = open_cell(SCORES, DOMAINS, "beta-diff")
-    best = balanced_accuracy_score(cell.labels, cell.scores > cell.thresholds["best on these images"])
+    best = balanced_accuracy_score(
+        cell.labels, cell.scores > cell.thresholds["best on these images"]
+    )
     assert cell.verdicts()["balanced_accuracy"].iloc[2] == pytest.approx(best)
-    assert best >= max(balanced_accuracy_score(cell.labels, cell.scores > t) for t in cell.scores) - 1e-12
+    assert (
+        best
+        >= max(balanced_accuracy_score(cell.labels, cell.scores > t) for t in cell.scores) - 1e-12
+    )
 
 
 @pytest.mark.parametrize("label", [REAL, FAKE])

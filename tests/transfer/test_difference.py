@@ -37,14 +37,19 @@ def test_nothing_is_claimed_of_a_matrix_against_itself() -> None:
 
 @pytest.mark.parametrize("metric", ["accuracy", "auc"])
 def test_p_values_are_calibrated_under_the_null(metric: str) -> None:
-    """Two detectors equally good by construction, 500 comparisons: about 5 % below .05, none by a wide margin."""
+    """Two detectors equally good by construction, 500 comparisons: about 5 % below .05, none by a
+    wide margin.
+    """
     domains = make_domains(1, 120, 120)
     p = []
     for trial in range(25):
         a, b = (make_scores(domains, 20, seed=2 * trial + offset) for offset in (0, 1))
         shared = make_scores(domains, 20, strength=0, seed=1000 + trial)
         first, second = (
-            transfer_matrix(s + shared, domains, ["g0"] * 20, draws=200, seed=trial, metrics=[metric]) for s in (a, b)
+            transfer_matrix(
+                s + shared, domains, ["g0"] * 20, draws=200, seed=trial, metrics=[metric]
+            )
+            for s in (a, b)
         )
         p.append(difference(first, second, metric).p_value.ravel())
     values = np.concatenate(p)
@@ -53,7 +58,9 @@ def test_p_values_are_calibrated_under_the_null(metric: str) -> None:
 
 
 def test_benjamini_hochberg_bounds_false_discoveries() -> None:
-    """Half of the cells differ: of those called different at q < .05, few are wrong; most of the real ones are found."""
+    """Half of the cells differ: of those called different at q < .05, few are wrong; most of the
+    real ones are found.
+    """
     domains = make_domains(4, 200, 200)
     wrong, found, calls = 0, 0, 0
     for trial in range(12):
@@ -66,7 +73,11 @@ def test_benjamini_hochberg_bounds_false_discoveries() -> None:
         a = transfer_matrix(base + boost, domains, NAMES, draws=200, metrics=["auc"])
         b = transfer_matrix(other, domains, NAMES, draws=200, metrics=["auc"])
         called = difference(a, b, "auc").q_value < 0.05
-        wrong, found, calls = wrong + called[2:].sum(), found + called[:2].sum(), calls + called.sum()
+        wrong, found, calls = (
+            wrong + called[2:].sum(),
+            found + called[:2].sum(),
+            calls + called.sum(),
+        )
     assert found / (12 * 8) > 0.8
     assert wrong / calls < 0.12
 
@@ -85,7 +96,9 @@ def test_unpaired_matrices_are_refused() -> None:
     with pytest.raises(AigiError, match="4 x 4 and 4 x 2"):
         difference(base, transfer_matrix(scores, domains, NAMES, ["g0", "g1"], draws=10))
     with pytest.raises(AigiError, match="'auc' was not measured"):
-        difference(base, transfer_matrix(scores, domains, NAMES, draws=10, metrics=["accuracy"]), "auc")
+        difference(
+            base, transfer_matrix(scores, domains, NAMES, draws=10, metrics=["accuracy"]), "auc"
+        )
 
 
 def test_standings_are_paired_over_common_unseen_generators(synthetic: Workspace) -> None:
@@ -103,9 +116,13 @@ def test_standings_are_paired_over_common_unseen_generators(synthetic: Workspace
 def test_a_matrix_on_some_generators(synthetic: Workspace) -> None:
     scores = np.random.default_rng(0).standard_normal((1, len(synthetic.domains)))
     whole = transfer_matrix(scores, synthetic.domains, ["beta-diff"], metrics=("auc",))
-    direct = transfer_matrix(scores, synthetic.domains, ["beta-diff"], ["beta-diff", "delta-ar"], metrics=("auc",))
+    direct = transfer_matrix(
+        scores, synthetic.domains, ["beta-diff"], ["beta-diff", "delta-ar"], metrics=("auc",)
+    )
     part = whole.on(direct.test)
-    for bound, other in zip(part.interval("auc"), direct.on(part.test).interval("auc"), strict=True):
+    for bound, other in zip(
+        part.interval("auc"), direct.on(part.test).interval("auc"), strict=True
+    ):
         np.testing.assert_allclose(np.sort(bound), np.sort(other))
     with pytest.raises(AigiError, match="nobody is not among"):
         whole.on(["nobody"])

@@ -10,7 +10,9 @@ from aigi_core.workspace import Workspace
 
 
 def test_curves_rise_and_say_what_is_missing(synthetic: Workspace) -> None:
-    found = few_shot_curves(synthetic, ["beta-diff", "alpha-gan"], (5, 20, 50, None), repeats=6, draws=20)
+    found = few_shot_curves(
+        synthetic, ["beta-diff", "alpha-gan"], (5, 20, 50, None), repeats=6, draws=20
+    )
     table = found.table.set_index(["train", "size", "cells"])
     assert found.left_out == (("beta-diff", 50, 28), ("alpha-gan", 50, 28))
     assert set(table.index.get_level_values("size")) == {5, 20, 0}
@@ -20,14 +22,21 @@ def test_curves_rise_and_say_what_is_missing(synthetic: Workspace) -> None:
     assert row["low"] < row["value"] < row["high"] and row["spread"] > 0 and row["repeats"] == 6
     assert (row["n_real"], row["n_fake"]) == (20, 20)
     everything = table.loc[("beta-diff", 0, "in-domain")]
-    assert everything["repeats"] == 1 and np.isnan(everything["spread"]) and everything["n_fake"] == 28
-    worst, mean = table.loc[("beta-diff", 20, "worst ood"), "value"], table.loc[("beta-diff", 20, "ood"), "value"]
+    assert (
+        everything["repeats"] == 1 and np.isnan(everything["spread"]) and everything["n_fake"] == 28
+    )
+    worst, mean = (
+        table.loc[("beta-diff", 20, "worst ood"), "value"],
+        table.loc[("beta-diff", 20, "ood"), "value"],
+    )
     assert worst < mean
 
 
 def test_a_sample_is_all_that_its_detector_sees(synthetic: Workspace) -> None:
     rng = np.random.default_rng(0)
-    fit, held_out = few_shot._sample({0: np.arange(30), 1: np.arange(100, 140)}, np.arange(140), 10, rng)
+    fit, held_out = few_shot._sample(
+        {0: np.arange(30), 1: np.arange(100, 140)}, np.arange(140), 10, rng
+    )
     both = np.concatenate([fit, held_out])
     assert len(both) == len(set(both)) == 20 and len(held_out) == 4
     assert ((both < 30).sum(), (held_out < 30).sum()) == (10, 2)
@@ -44,7 +53,9 @@ def test_the_penalty_is_not_chosen_on_the_groups_that_were_fitted() -> None:
             assert 2 <= np.isin(held_out, rows).sum() <= 4
     for one in (np.zeros(80, int), np.arange(80) // 40):  # nothing can be spared whole
         fit, held_out = few_shot._sample(pairs, one, 10, rng)
-        assert [np.isin(held_out, rows).sum() for rows in pairs.values()] == [2, 2] and len(fit) == 16
+        assert [np.isin(held_out, rows).sum() for rows in pairs.values()] == [2, 2] and len(
+            fit
+        ) == 16
 
 
 def test_bad_input_is_named(synthetic: Workspace) -> None:

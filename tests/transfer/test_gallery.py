@@ -15,10 +15,15 @@ def scores(synthetic: Workspace) -> np.ndarray:
 def test_verdicts_one_by_one(synthetic: Workspace) -> None:
     values = scores(synthetic)
     images = gallery(synthetic, values, ["beta-diff", "gamma-diff"], threshold=0.2)
-    assert sorted(images["row"]) == synthetic.domains.rows(["beta-diff", "gamma-diff"], "test").tolist()
+    assert (
+        sorted(images["row"])
+        == synthetic.domains.rows(["beta-diff", "gamma-diff"], "test").tolist()
+    )
     for image in images.itertuples():
         is_fake, flagged = synthetic.domains.labels[image.row] == 1, values[image.row] > 0.2
-        assert image.verdict == f"{'fake' if is_fake else 'real'} as {'fake' if flagged else 'real'}"
+        assert (
+            image.verdict == f"{'fake' if is_fake else 'real'} as {'fake' if flagged else 'real'}"
+        )
         assert image.right == (is_fake == flagged)
         assert image.certainty == pytest.approx(abs(values[image.row] - 0.2))
         assert image.path == synthetic.images["path"][image.row]
@@ -29,7 +34,9 @@ def test_verdicts_one_by_one(synthetic: Workspace) -> None:
 def test_shares_add_up_within_their_class(synthetic: Workspace) -> None:
     shares = verdict_shares(gallery(synthetic, scores(synthetic), "beta-diff"))
     assert tuple(shares["verdict"]) == VERDICTS
-    assert shares["share"].iloc[:2].sum() == pytest.approx(1) and shares["share"].iloc[2:].sum() == pytest.approx(1)
+    assert shares["share"].iloc[:2].sum() == pytest.approx(1) and shares["share"].iloc[
+        2:
+    ].sum() == pytest.approx(1)
     assert (shares["low"] <= shares["share"]).all() and (shares["share"] <= shares["high"]).all()
 
 
@@ -37,7 +44,9 @@ def test_orders_and_formats(synthetic: Workspace) -> None:
     images = gallery(synthetic, scores(synthetic), "beta-diff")
     assert arrange(images, "Least certain")["certainty"].is_monotonic_increasing
     assert arrange(images, "Largest")["pixels"].is_monotonic_decreasing
-    assert len(arrange(images, formats=("JPEG",))) == 0 and len(arrange(images, formats=("PNG",))) == len(images)
+    assert len(arrange(images, formats=("JPEG",))) == 0 and len(
+        arrange(images, formats=("PNG",))
+    ) == len(images)
     with pytest.raises(AigiError, match="no order"):
         arrange(images, "Prettiest")
 

@@ -15,9 +15,20 @@ def tables(n: int, slope: float, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFr
     rng, pairs = np.random.default_rng(seed), list(combinations([f"g{i}" for i in range(n)], 2))
     shape = rng.standard_normal(len(pairs))
     a, b = zip(*pairs, strict=True)
-    geometry = pd.DataFrame({"a": a, "b": b, "measure": "isoscore", "before": 0.1, "random": 0.2, "after": 0.2 + shape})
-    summary = pd.DataFrame({"a": a, "b": b, "view": "components", "metric": "auc", "cells": "D_eval, ood", "kept": 9,
-                            "change": slope * shape + rng.standard_normal(len(pairs))})  # fmt: skip
+    geometry = pd.DataFrame(
+        {"a": a, "b": b, "measure": "isoscore", "before": 0.1, "random": 0.2, "after": 0.2 + shape}
+    )
+    summary = pd.DataFrame(
+        {
+            "a": a,
+            "b": b,
+            "view": "components",
+            "metric": "auc",
+            "cells": "D_eval, ood",
+            "kept": 9,
+            "change": slope * shape + rng.standard_normal(len(pairs)),
+        }
+    )
     return summary, geometry
 
 

@@ -6,7 +6,14 @@ from scipy.stats import binomtest
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
-from aigi_core.transfer import METRICS, TransferMatrix, draw_counts, evaluate, open_cell, transfer_matrix
+from aigi_core.transfer import (
+    METRICS,
+    TransferMatrix,
+    draw_counts,
+    evaluate,
+    open_cell,
+    transfer_matrix,
+)
 from aigi_core.workspace import Workspace
 from tests.transfer.factory import make_domains, make_scores
 
@@ -16,7 +23,9 @@ TRAIN = ["g0", "g1", ("g0", "g2"), "g3"]
 @pytest.fixture(scope="module")
 def matrix() -> TransferMatrix:
     domains = make_domains()
-    return transfer_matrix(make_scores(domains, 4), domains, TRAIN, draws=80, thresholds=np.array([0, 0.2, -0.2, 0]))
+    return transfer_matrix(
+        make_scores(domains, 4), domains, TRAIN, draws=80, thresholds=np.array([0, 0.2, -0.2, 0])
+    )
 
 
 def test_cells_equal_a_loop_over_detectors_and_generators(matrix: TransferMatrix) -> None:
@@ -32,8 +41,12 @@ def test_cells_equal_a_loop_over_detectors_and_generators(matrix: TransferMatrix
             many = evaluate(scores[row, rows], domains.labels[rows], drawn, matrix.thresholds[row])
             for metric, value in once.items():
                 assert matrix.values[metric][row, column] == pytest.approx(value[0, 0], abs=1e-12)
-                np.testing.assert_allclose(matrix.draws[metric][:, row, column], many[metric][0], atol=1e-6)
-            assert matrix.confusion[row, column].trace() / len(rows) == pytest.approx(once["accuracy"][0, 0])
+                np.testing.assert_allclose(
+                    matrix.draws[metric][:, row, column], many[metric][0], atol=1e-6
+                )
+            assert matrix.confusion[row, column].trace() / len(rows) == pytest.approx(
+                once["accuracy"][0, 0]
+            )
             assert matrix.confusion[row, column].sum(axis=1).tolist() == [30, 30]
     assert tuple(matrix.values) == tuple(METRICS)
 
@@ -53,12 +66,16 @@ def test_in_domain_is_any_generator_of_the_training_set(matrix: TransferMatrix) 
 def test_threshold_of_validation_reals_never_sees_test_images() -> None:
     domains = make_domains()
     scores = make_scores(domains, 2)
-    before = transfer_matrix(scores, domains, ["g0", "g1"], draws=5, metrics=["accuracy_at_val_fpr5"])
+    before = transfer_matrix(
+        scores, domains, ["g0", "g1"], draws=5, metrics=["accuracy_at_val_fpr5"]
+    )
     reals = (domains.labels == 0) & (domains.split == "val")
     threshold = np.sort(scores[:, reals], axis=1)[:, -1]  # 6 reals: 5 % of them is none
     rows = domains.rows("g1", "test")
     accuracy = [((scores[k, rows] > threshold[k]) == domains.labels[rows]).mean() for k in range(2)]
-    np.testing.assert_allclose(before.values["accuracy_at_val_fpr5"][:, before.test.index("g1")], accuracy)
+    np.testing.assert_allclose(
+        before.values["accuracy_at_val_fpr5"][:, before.test.index("g1")], accuracy
+    )
 
 
 def test_a_generator_that_is_only_tested_on_needs_no_validation_fakes() -> None:
@@ -67,7 +84,9 @@ def test_a_generator_that_is_only_tested_on_needs_no_validation_fakes() -> None:
     domains.split[domains.generator == "g1"] = "test"
     scores = make_scores(domains, 1)
     matrix = transfer_matrix(scores, domains, ["g0"], ["g1"], draws=5)
-    assert matrix.n_fake.tolist() == [60] and np.isfinite(matrix.values["accuracy_at_val_fpr5"]).all()
+    assert (
+        matrix.n_fake.tolist() == [60] and np.isfinite(matrix.values["accuracy_at_val_fpr5"]).all()
+    )
     assert "5 % of validation reals" in open_cell(scores[0], domains, "g1", draws=5).thresholds
     domains.split[(domains.labels == 0) & (domains.split == "val")] = "train"
     with pytest.raises(AigiError, match="'g1' has no real images in the split val"):
@@ -78,12 +97,16 @@ def test_summaries_are_means_over_the_cells_they_name(matrix: TransferMatrix) ->
     values, draws = matrix.values["auc"], matrix.draws["auc"]
     table = matrix.summary(["auc"], d_search=["g1"]).set_index("cells")
     ood = np.array([[k not in train for k in matrix.test] for train in matrix.train])
-    d_eval = np.array([[k != "g1" and "g1" not in train for k in matrix.test] for train in matrix.train])
+    d_eval = np.array(
+        [[k != "g1" and "g1" not in train for k in matrix.test] for train in matrix.train]
+    )
     for name, mask in {"all": ood | True, "ood": ood, "in-domain": ~ood, "D_eval": d_eval}.items():
         assert table.loc[name, "value"] == pytest.approx(values[mask].mean())
         assert table.loc[name, "n"] == mask.sum()
         low, high = np.quantile(draws[:, mask].mean(axis=1), [0.025, 0.975])
-        np.testing.assert_allclose(table.loc[name, ["low", "high"]].tolist(), [low, high], atol=1e-6)
+        np.testing.assert_allclose(
+            table.loc[name, ["low", "high"]].tolist(), [low, high], atol=1e-6
+        )
     assert table.loc["D_eval, ood", "n"] == (d_eval & ood).sum() == 5
 
 
@@ -114,7 +137,11 @@ def test_works_on_a_workspace_with_pools_of_their_own(synthetic: Workspace) -> N
     domains = synthetic.domains
     scores = np.asarray(synthetic.embeddings[:, :2].T)
     matrix = transfer_matrix(scores, domains, domains.generators[:2], draws=10)
-    assert matrix.values["auc"].shape == (2, 4) and (matrix.n_real == 12).all() and (matrix.n_fake == 12).all()
+    assert (
+        matrix.values["auc"].shape == (2, 4)
+        and (matrix.n_real == 12).all()
+        and (matrix.n_fake == 12).all()
+    )
 
 
 def test_an_interval_without_width_is_not_certainty() -> None:
@@ -127,21 +154,30 @@ def test_an_interval_without_width_is_not_certainty() -> None:
         assert low[0, 0] == pytest.approx(proportion_low(images))
     for metric in ("auc", "average_precision", "tpr_at_fpr1", "best_accuracy"):
         low, high = perfect.interval(metric)
-        assert perfect.values[metric][0, 0] == 1 == high[0, 0] and low[0, 0] == pytest.approx(proportion_low(30))
+        assert perfect.values[metric][0, 0] == 1 == high[0, 0] and low[0, 0] == pytest.approx(
+            proportion_low(30)
+        )
     low, high = perfect.interval("eer")
-    assert perfect.values["eer"][0, 0] == 0 == low[0, 0] and high[0, 0] == pytest.approx(1 - proportion_low(30))
+    assert perfect.values["eer"][0, 0] == 0 == low[0, 0] and high[0, 0] == pytest.approx(
+        1 - proportion_low(30)
+    )
 
 
 def test_intervals_cover_with_groups() -> None:
-    """Images in threes that share most of their score: 95 % intervals hold the expected value nine times in ten or more.
+    """Images in threes that share most of their score: 95 % intervals hold the expected value nine
+    times in ten or more.
 
     Single images as units would give intervals of little more than half the width.
     """
     names = np.repeat(["", "g"], [90, 60])
     domains = Domains(
-        labels=(names != "").astype(np.int8), generator=names, pool=np.full(150, "p"), split=np.full(150, "test"),
-        group=np.array([f"{name} {i // 3}" for i, name in enumerate(names)]), family_of={"g": "gan"},
-    )  # fmt: skip
+        labels=(names != "").astype(np.int8),
+        generator=names,
+        pool=np.full(150, "p"),
+        split=np.full(150, "test"),
+        group=np.array([f"{name} {i // 3}" for i, name in enumerate(names)]),
+        family_of={"g": "gan"},
+    )
     rng = np.random.default_rng(0)
     units = rng.standard_normal((150, 50))[:, np.arange(150) // 3]
     scores = 0.9 * units + 0.44 * rng.standard_normal((150, 150)) + domains.labels - 0.5
@@ -173,7 +209,9 @@ def test_bad_input_is_named() -> None:
     for test in ([], ["g0", "g0"]):
         with pytest.raises(AigiError, match="each test generator once"):
             transfer_matrix(scores, domains, ["g0", "g1"], test)
-    assert transfer_matrix(scores[:1], domains, "g0", "g1", metrics=["auc"], draws=2).test == ("g1",)
+    assert transfer_matrix(scores[:1], domains, "g0", "g1", metrics=["auc"], draws=2).test == (
+        "g1",
+    )
     for thresholds in (np.zeros(3), np.array([0.0, np.nan])):
         with pytest.raises(AigiError, match="one finite threshold, or one for each of 2"):
             transfer_matrix(scores, domains, ["g0", "g1"], thresholds=thresholds)

@@ -1,4 +1,6 @@
-"""Every metric, in every draw, against scikit-learn on the images repeated as often as they were drawn."""
+"""Every metric, in every draw, against scikit-learn on the images repeated as often as they were
+drawn.
+"""
 
 import numpy as np
 import pytest
@@ -36,23 +38,33 @@ def expected(scores: np.ndarray, labels: np.ndarray, threshold: float) -> dict[s
 def test_agrees_with_scikit_learn_with_weights_and_ties(decimals: int) -> None:
     rng = np.random.default_rng(decimals)
     labels = np.r_[np.zeros(45, int), np.ones(30, int)]
-    scores = np.round(rng.standard_normal((3, 75)) + labels * np.array([[0.0], [0.7], [3.0]]), decimals)
+    scores = np.round(
+        rng.standard_normal((3, 75)) + labels * np.array([[0.0], [0.7], [3.0]]), decimals
+    )
     counts = np.r_[np.ones((1, 75), int), rng.multinomial(75, np.full(75, 1 / 75), size=6)]
     thresholds = np.array([0.0, 0.3, 1.0])
     found = evaluate(scores, labels, counts, thresholds)
     for detector in range(3):
         for draw, count in enumerate(counts):
-            reference = expected(np.repeat(scores[detector], count), np.repeat(labels, count), thresholds[detector])
+            reference = expected(
+                np.repeat(scores[detector], count), np.repeat(labels, count), thresholds[detector]
+            )
             for name, value in reference.items():
                 tolerance = 2e-3 if name == "eer" else 1e-12
-                assert found[name][detector, draw] == pytest.approx(value, abs=tolerance), (name, detector, draw)
+                assert found[name][detector, draw] == pytest.approx(value, abs=tolerance), (
+                    name,
+                    detector,
+                    draw,
+                )
     assert set(found) | {"accuracy_at_val_fpr5"} == set(METRICS)
 
 
 def test_perfect_useless_and_inverted_detectors() -> None:
     labels = np.array([0, 0, 1, 1])
     found = evaluate(np.array([[-2, -1, 1, 2], [0, 0, 0, 0], [2, 1, -1, -2]]), labels)
-    assert {name: found[name][:, 0].tolist() for name in ("auc", "eer", "tpr_at_fpr1", "best_accuracy")} == {
+    assert {
+        name: found[name][:, 0].tolist() for name in ("auc", "eer", "tpr_at_fpr1", "best_accuracy")
+    } == {
         "auc": [1.0, 0.5, 0.0],
         "eer": [0.0, 0.5, 1.0],
         "tpr_at_fpr1": [1.0, 0.0, 0.0],

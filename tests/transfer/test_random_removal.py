@@ -13,12 +13,19 @@ def test_band_narrows_towards_nothing_removed(synthetic: Workspace) -> None:
     names = synthetic.domains.generators
     found = random_removal(synthetic, kept=(3, 12), repeats=4)
     assert found.kept.tolist() == [3, 12, 24] and found.values.shape == (3, 4, 4, 4)
-    plain = transfer_matrix(trainer(synthetic)(names), synthetic.domains, names, metrics=["balanced_accuracy"], draws=1)
+    plain = transfer_matrix(
+        trainer(synthetic)(names), synthetic.domains, names, metrics=["balanced_accuracy"], draws=1
+    )
     for repeat in range(4):
         np.testing.assert_array_equal(found.values[2, repeat], plain.values["balanced_accuracy"])
     inside = plain.in_domain
     mean, low, high = found.band(24, inside)
-    assert low == high == pytest.approx(mean) == pytest.approx(plain.mean("balanced_accuracy", inside).value)
+    assert (
+        low
+        == high
+        == pytest.approx(mean)
+        == pytest.approx(plain.mean("balanced_accuracy", inside).value)
+    )
     few = found.band(3, inside)
     assert few[1] < few[0] < few[2] and few[0] < mean
     between = found.band(6, inside)
@@ -31,7 +38,9 @@ def test_bad_input_is_named(synthetic: Workspace) -> None:
     with pytest.raises(AigiError, match="at least once"):
         random_removal(synthetic, kept=(3,), repeats=0)
     with pytest.raises(AigiError, match="Between 1 and 24 components can be kept, not 0"):
-        random_removal(synthetic, ["alpha-gan"], kept=(3,), repeats=1).band(0, np.ones((1, 4), bool))
+        random_removal(synthetic, ["alpha-gan"], kept=(3,), repeats=1).band(
+            0, np.ones((1, 4), bool)
+        )
 
 
 def test_a_search_that_keeps_less_than_was_drawn_has_a_band(synthetic: Workspace) -> None:
@@ -42,7 +51,9 @@ def test_a_search_that_keeps_less_than_was_drawn_has_a_band(synthetic: Workspace
 
 
 def test_the_band_covers_one_more_removal() -> None:
-    """Nineteen in twenty further random removals fall into the band of ten; into their percentiles, four in five."""
+    """Nineteen in twenty further random removals fall into the band of ten; into their percentiles,
+    four in five.
+    """
     drawn = np.random.default_rng(0).standard_normal((2000, 11))
     inside = []
     for *ten, further in drawn:

@@ -29,7 +29,9 @@ def planted(domains: Domains) -> TrainingSetRanking:
         for names in sets:
             shift = np.zeros(len(domains))
             for test in domains.generators:
-                strength = max([3.0 * (test in names), *(REACH[name].get(test, 0.0) for name in names)])
+                strength = max(
+                    [3.0 * (test in names), *(REACH[name].get(test, 0.0) for name in names)]
+                )
                 shift[domains.generator == test] = strength
             rows.append(noise + shift - 1.0)
         return np.stack(rows)
@@ -58,20 +60,24 @@ def test_the_planted_sets_win(ranking: TrainingSetRanking) -> None:
 
 def test_columns_are_what_they_say(ranking: TrainingSetRanking) -> None:
     row = ranking.table.index[ranking.table["train"] == "g1 + g3"][0]
-    values = dict(zip(ranking.test.test, ranking.test.values["balanced_accuracy"][row], strict=True))
+    values = dict(
+        zip(ranking.test.test, ranking.test.values["balanced_accuracy"][row], strict=True)
+    )
     ood = {name: value for name, value in values.items() if name not in ("g1", "g3")}
     record = ranking.table.loc[row]
     assert record.test_mean == pytest.approx(np.mean(list(ood.values())))
     assert record.test_worst == min(ood.values()) and ood[record.test_worst_on] == record.test_worst
     pairs = ranking.table["k"] == 2
     usual = {
-        name: np.mean([
-            ranking.test.values["balanced_accuracy"][i, ranking.test.test.index(name)]
-            for i in np.flatnonzero(pairs)
-            if name not in ranking.test.train[i]
-        ])
+        name: np.mean(
+            [
+                ranking.test.values["balanced_accuracy"][i, ranking.test.test.index(name)]
+                for i in np.flatnonzero(pairs)
+                if name not in ranking.test.train[i]
+            ]
+        )
         for name in ood
-    }  # fmt: skip
+    }
     assert record.test_gain == pytest.approx(np.mean([ood[name] - usual[name] for name in ood]))
 
 
@@ -96,6 +102,8 @@ def test_trains_on_a_workspace(synthetic: Workspace) -> None:
     sets = [("beta-diff",), ("beta-diff", "alpha-gan")]
     scores = trainer(synthetic)(sets)
     for names, row in zip(sets, scores, strict=True):
-        np.testing.assert_allclose(row, train(synthetic, [names])[0].decision_function(synthetic), atol=1e-7)
+        np.testing.assert_allclose(
+            row, train(synthetic, [names])[0].decision_function(synthetic), atol=1e-7
+        )
     ranking = rank_training_sets(trainer(synthetic), synthetic.domains, k_max=2, draws=20)
     assert len(ranking.table) == 4 + 6

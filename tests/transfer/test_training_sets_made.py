@@ -18,7 +18,10 @@ def test_each_way() -> None:
     families = make_training_sets(DOMAINS, "each family")
     assert families["all diffusion"] == ("beta-diff", "gamma-diff") and len(families) == 3
     others = make_training_sets(DOMAINS, "all but one")
-    assert all(set(names) - set(members) == {name.removeprefix("all but ")} for name, members in others.items())
+    assert all(
+        set(names) - set(members) == {name.removeprefix("all but ")}
+        for name, members in others.items()
+    )
     assert set(TRAINING) == {"each generator", "each family", "all but one"}
 
 
@@ -39,15 +42,31 @@ def test_means_by_row_and_column_leave_out_what_was_trained_on(metric: str) -> N
     values = np.where(matrix.in_domain, np.nan, matrix.values[metric])
     np.testing.assert_allclose(matrix.by_test(metric)["value"], np.nanmean(values, axis=0))
     np.testing.assert_allclose(matrix.by_train(metric)["value"], np.nanmean(values, axis=1))
-    worst = np.nanmean(values, axis=0).argmin() if metric == "accuracy" else np.nanmean(values, axis=0).argmax()
-    assert matrix.hardest(metric) == (DOMAINS.generators[worst], pytest.approx(np.nanmean(values, axis=0)[worst]))
-    best = np.nanmean(values, axis=1).argmax() if metric == "accuracy" else np.nanmean(values, axis=1).argmin()
-    assert matrix.best_detector(metric) == (DOMAINS.generators[best], pytest.approx(np.nanmean(values, axis=1)[best]))
+    worst = (
+        np.nanmean(values, axis=0).argmin()
+        if metric == "accuracy"
+        else np.nanmean(values, axis=0).argmax()
+    )
+    assert matrix.hardest(metric) == (
+        DOMAINS.generators[worst],
+        pytest.approx(np.nanmean(values, axis=0)[worst]),
+    )
+    best = (
+        np.nanmean(values, axis=1).argmax()
+        if metric == "accuracy"
+        else np.nanmean(values, axis=1).argmin()
+    )
+    assert matrix.best_detector(metric) == (
+        DOMAINS.generators[best],
+        pytest.approx(np.nanmean(values, axis=1)[best]),
+    )
     gap = matrix.gap(metric)
     assert gap.value == pytest.approx(
         matrix.mean(metric, matrix.in_domain).value - matrix.mean(metric, ~matrix.in_domain).value
     )
     assert gap.low < gap.value < gap.high and gap.n == 16
-    everything = transfer_matrix(scores[:1], DOMAINS, [DOMAINS.generators], metrics=(metric,), draws=5)
+    everything = transfer_matrix(
+        scores[:1], DOMAINS, [DOMAINS.generators], metrics=(metric,), draws=5
+    )
     assert everything.hardest(metric) is None and everything.by_test(metric).empty
     assert np.isnan(everything.gap(metric).value) and everything.best_detector(metric) is None

@@ -1,4 +1,6 @@
-"""Steps of cached computations: shown while they run, computed once, and nothing unfinished is kept."""
+"""Steps of cached computations: shown while they run, computed once, and nothing unfinished is
+kept.
+"""
 
 from __future__ import annotations
 

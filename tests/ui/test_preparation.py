@@ -19,7 +19,9 @@ from ui import results, workspaces
 from ui.preparation import prepare
 
 
-def test_what_is_prepared_is_not_computed_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_prepared_is_not_computed_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     path = make_workspace(tmp_path / "w", seed=11)
     monkeypatch.setenv("AIGI_WORKSPACE", str(path))
     prepare()
@@ -38,7 +40,9 @@ def test_what_is_prepared_is_not_computed_again(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize("what", ["nothing", "damaged"])
-def test_a_server_starts_without_a_workspace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str) -> None:
+def test_a_server_starts_without_a_workspace(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str
+) -> None:
     if what == "damaged":
         (make_workspace(tmp_path / "w") / "embeddings.npy").write_bytes(b"short")
     monkeypatch.setenv("AIGI_WORKSPACE", str(tmp_path / "w"))
@@ -49,29 +53,43 @@ def test_a_server_starts_without_a_workspace(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_the_server_loads_what_pages_load_before_it_is_up() -> None:
     """In a fresh process, as ``streamlit run`` does it: ``app.py`` imported as a module."""
-    code = "import app, sys; print(type(app.app).__module__.split('.')[0], {'ui.results', 'pandas', 'plotly'} <= set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    code = (
+        "import app, sys; print(type(app.app).__module__.split('.')[0], {'ui.results', 'pandas',"
+        " 'plotly'} <= set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     assert done.stdout.split() == ["streamlit", "True"], done.stderr
 
 
 def test_a_deep_link_is_one_run_from_the_first_visit_on() -> None:
-    """Once the server lives Streamlit's older kind of pages is off and threads take short turns; nothing was said on the way."""
+    """Once the server lives Streamlit's older kind of pages is off and threads take short turns;
+    nothing was said on the way.
+    """
     code = (
-        "import asyncio, sys, app\nfrom ui.preparation import prepared\n"
-        "from streamlit.runtime.pages_manager import PagesManager\n"
-        "async def live():\n    async with prepared(app.app): print(PagesManager.uses_pages_directory, sys.getswitchinterval())\n"
-        "asyncio.run(live())"
+        "import asyncio, sys, app\nfrom ui.preparation import prepared\nfrom"
+        " streamlit.runtime.pages_manager import PagesManager\nasync def live():\n    async with"
+        " prepared(app.app): print(PagesManager.uses_pages_directory,"
+        " sys.getswitchinterval())\nasyncio.run(live())"
     )
     environment = os.environ | {"AIGI_WORKSPACE": "nowhere"}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        check=False,
     )
     assert (done.stdout.strip(), done.stderr.strip()) == ("False 0.0005", "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not run on Windows")
 def test_small_messages_are_sent_at_once() -> None:
-    """The server's event loop turns Nagle's algorithm off on a socket bound as Streamlit binds it; asyncio's does not."""
+    """The server's event loop turns Nagle's algorithm off on a socket bound as Streamlit binds it;
+    asyncio's does not.
+    """
     seen: list[int] = []
 
     class Peer(asyncio.Protocol):

@@ -28,10 +28,13 @@ Open = Callable[..., AppTest]
 
 
 @pytest.mark.parametrize("stem", PAGES)
-def test_deep_link_is_the_first_visit_to_a_fresh_server(open_app: Open, synthetic_path: Path, stem: str) -> None:
+def test_deep_link_is_the_first_visit_to_a_fresh_server(
+    open_app: Open, synthetic_path: Path, stem: str
+) -> None:
     app = open_app(synthetic_path, stem)
     assert not app.exception
-    # This workspace has no searches among its results: a page that reads them says which job makes them.
+    # This workspace has no searches among its results: a page that reads them says which job makes
+    # them.
     assert all("precompute search" in error.value.replace("\\", "") for error in app.error)
     assert app.title[0].value == PAGES[stem].question
 
@@ -44,7 +47,9 @@ def test_no_workspace_is_one_sentence(open_app: Open, tmp_path: Path, stem: str)
 
 
 @pytest.mark.parametrize("stem", PAGES)
-def test_damaged_workspace_is_one_sentence(open_app: Open, synthetic_path: Path, tmp_path: Path, stem: str) -> None:
+def test_damaged_workspace_is_one_sentence(
+    open_app: Open, synthetic_path: Path, tmp_path: Path, stem: str
+) -> None:
     broken = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
     (broken / "embeddings.npy").write_bytes(b"short")
     app = open_app(broken, stem)
@@ -57,15 +62,21 @@ def test_unknown_workspace_in_a_link_says_what_to_do(open_app: Open, synthetic_p
     assert not app.exception
 
 
-def test_link_names_the_workspace_by_digest(open_app: Open, synthetic_path: Path, tmp_path: Path) -> None:
-    other = with_images(synthetic_path, tmp_path / "other", lambda t: t.__setitem__("caption", "another"))
+def test_link_names_the_workspace_by_digest(
+    open_app: Open, synthetic_path: Path, tmp_path: Path
+) -> None:
+    other = with_images(
+        synthetic_path, tmp_path / "other", lambda t: t.__setitem__("caption", "another")
+    )
     digest = Workspace.open(other).digest
     app = open_app(f"{synthetic_path}:{other}", "overview", workspace=digest)
     assert not app.error and app.query_params["workspace"] == digest
     assert str(other) in app.sidebar.selectbox[0].value
 
 
-def test_what_lies_under_a_figure_is_made_when_it_is_opened(open_app: Open, synthetic_path: Path) -> None:
+def test_what_lies_under_a_figure_is_made_when_it_is_opened(
+    open_app: Open, synthetic_path: Path
+) -> None:
     app = open_app(synthetic_path, "overview")
     shut = [list(table.value.columns) for table in app.dataframe]
     assert len(shut) == 1 and shut[0][0] == "source"
@@ -80,7 +91,8 @@ def test_what_lies_under_a_figure_is_made_when_it_is_opened(open_app: Open, synt
 def _drive(body: str, tmp_path: Path, query: dict[str, str | list[str]] | None = None) -> AppTest:
     script = tmp_path / "script.py"
     script.write_text(
-        f"import streamlit as st\nfrom ui.controls import Controls\ncontrols = Controls('p')\n{body}\ncontrols.write_url({{}})\n"
+        "import streamlit as st\nfrom ui.controls import Controls\ncontrols ="
+        f" Controls('p')\n{body}\ncontrols.write_url({{}})\n"
     )
     app = AppTest.from_file(str(script), default_timeout=60)
     for key, value in (query or {}).items():
@@ -100,19 +112,37 @@ st.write(' '.join(controls.complaints) or 'fine')
 
 
 def test_controls_read_the_url_and_write_it(tmp_path: Path) -> None:
-    app = _drive(CONTROLS, tmp_path, {"pick": "b <i>", "many": ["z", "x"], "number": "7", "on": "1", "words": "& so"})
-    assert app.markdown[0].value == repr(("b <i>", ["x", "z"], 7, True, "& so")) and app.markdown[1].value == "fine"
+    app = _drive(
+        CONTROLS,
+        tmp_path,
+        {"pick": "b <i>", "many": ["z", "x"], "number": "7", "on": "1", "words": "& so"},
+    )
+    assert (
+        app.markdown[0].value == repr(("b <i>", ["x", "z"], 7, True, "& so"))
+        and app.markdown[1].value == "fine"
+    )
     app.selectbox[0].set_value("c").run()
     assert app.query_params["pick"] == "c" and app.query_params["number"] == "7"
     app.selectbox[0].set_value("a")
     app.slider[0].set_value(3).run()
-    assert "pick" not in app.query_params and "number" not in app.query_params  # defaults stay out of the URL
+    assert (
+        "pick" not in app.query_params and "number" not in app.query_params
+    )  # defaults stay out of the URL
 
 
 @pytest.mark.parametrize(
-    "query", [{"pick": "nothing"}, {"many": ["x", "w"]}, {"number": "eleven"}, {"number": "99"}, {"on": "perhaps"}]
+    "query",
+    [
+        {"pick": "nothing"},
+        {"many": ["x", "w"]},
+        {"number": "eleven"},
+        {"number": "99"},
+        {"on": "perhaps"},
+    ],
 )
-def test_a_broken_query_is_reported_and_the_default_shown(tmp_path: Path, query: dict[str, str | list[str]]) -> None:
+def test_a_broken_query_is_reported_and_the_default_shown(
+    tmp_path: Path, query: dict[str, str | list[str]]
+) -> None:
     app = _drive(CONTROLS, tmp_path, query)
     assert app.markdown[0].value == repr(("a", ["x", "y", "z"], 3, False, ""))
     assert f"asks for {next(iter(query))}" in app.markdown[1].value
@@ -173,7 +203,9 @@ EVIL = '"><img src=x onerror=alert(1)><script>alert(1)</script>'
 
 @pytest.fixture
 def pictured(synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """Row 0 has a file, row 1 a source, row 2 a preview, row 3 nothing, row 4 points outside, row 5 a bad source."""
+    """Row 0 has a file, row 1 a source, row 2 a preview, row 3 nothing, row 4 points outside, row 5
+    a bad source.
+    """
     root = tmp_path / "images"
     root.mkdir()
     Image.new("RGB", (40, 30), (200, 30, 30)).save(root / "0.png")
@@ -183,7 +215,11 @@ def pictured(synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def change(table: pd.DataFrame) -> None:
         table.loc[0, "path"] = "0.png"
-        table.loc[1, ["source_url", "preview_hash", "caption"]] = ["https://example.org/a.png?x=1&y=2", preview, EVIL]
+        table.loc[1, ["source_url", "preview_hash", "caption"]] = [
+            "https://example.org/a.png?x=1&y=2",
+            preview,
+            EVIL,
+        ]
         table.loc[2, "preview_hash"] = preview
         table.loc[4, "path"] = "../secret.png"
         table.loc[5, ["source_url", "preview_hash"]] = ["javascript:alert(1)", "not base64!"]
@@ -194,7 +230,10 @@ def pictured(synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_images_come_from_file_then_source_then_preview(pictured: Workspace) -> None:
     html = [images.tile_html(pictured, images.Tile(row, [EVIL])) for row in range(6)]
     assert 'src="data:image/png' in html[0] and "background-image" not in html[0]
-    assert 'src="https://example.org/a.png?x=1&amp;y=2"' in html[1] and "background-image:url(data:image/png" in html[1]
+    assert (
+        'src="https://example.org/a.png?x=1&amp;y=2"' in html[1]
+        and "background-image:url(data:image/png" in html[1]
+    )
     assert "<img" not in html[2] and "background-image:url(data:image/png" in html[2]
     assert "no preview" in html[3]
     assert "data:" not in html[4], "a path outside the image root must not be read"
@@ -209,13 +248,20 @@ def test_images_come_from_file_then_source_then_preview(pictured: Workspace) -> 
 def test_report_is_self_contained_and_escaped(synthetic: Workspace) -> None:
     table = pd.DataFrame({"generator": [EVIL], "value": [0.5]})
     matrix = pd.DataFrame([[0.5]], [EVIL], [EVIL])
-    made = report.Report("Why?", EVIL, [report.Stat(EVIL, "1", n=EVIL, interval=(0, 1), help=EVIL)], {"Splits": EVIL})
-    made.parts = [("matrix", lambda theme: figures.heatmap(matrix, alt=EVIL, theme=theme)), (EVIL, table)]
+    made = report.Report(
+        "Why?", EVIL, [report.Stat(EVIL, "1", n=EVIL, interval=(0, 1), help=EVIL)], {"Splits": EVIL}
+    )
+    made.parts = [
+        ("matrix", lambda theme: figures.heatmap(matrix, alt=EVIL, theme=theme)),
+        (EVIL, table),
+    ]
     html = report.render(made, synthetic, "http://127.0.0.1/transfer?x=1&y=2")
     assert synthetic.digest in html and report.versions()["numpy"] in html
     tags = Tags(html)
     assert not any("onerror" in attributes for _, attributes in tags.found)
-    assert not any(a.get("src", "") or tag == "link" for tag, a in tags.found), "nothing is loaded from elsewhere"
+    assert not any(a.get("src", "") or tag == "link" for tag, a in tags.found), (
+        "nothing is loaded from elsewhere"
+    )
     assert html.count("alert(1)</script>") == 0
 
 
@@ -223,14 +269,25 @@ def test_themes_of_app_and_figures_are_the_same() -> None:
     config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
     for theme in (LIGHT, DARK):
         colours = config[theme.name]
-        assert (colours["backgroundColor"], colours["secondaryBackgroundColor"], colours["textColor"]) == (
-            theme.paper, theme.panel, theme.ink,
-        )  # fmt: skip
+        assert (
+            colours["backgroundColor"],
+            colours["secondaryBackgroundColor"],
+            colours["textColor"],
+        ) == (
+            theme.paper,
+            theme.panel,
+            theme.ink,
+        )
         assert (colours["primaryColor"], colours["borderColor"]) == (theme.accent, theme.grid)
 
 
 def test_preview_of_a_damaged_hash_is_none() -> None:
-    for bad in ("", "AAAA", "!!!", base64.b64encode(np.arange(3, dtype=np.uint8).tobytes()).decode()):
+    for bad in (
+        "",
+        "AAAA",
+        "!!!",
+        base64.b64encode(np.arange(3, dtype=np.uint8).tobytes()).decode(),
+    ):
         assert images._preview(bad) is None
 
 

@@ -26,7 +26,9 @@ def test_every_table_is_filled(report: Report) -> None:
 
 
 def test_spreads_over_searches_keep_d_search_out(report: Report) -> None:
-    """Each search counts once, on the cells that it has not seen; components come from the atlas's own matrices."""
+    """Each search counts once, on the cells that it has not seen; components come from the atlas's
+    own matrices.
+    """
     _, after, change = report.over_searches("components", "ood")
     rows = report.outcomes("components", "D_eval, ood")
     assert after.n == len(rows) == 2 and (rows["n"] == 2).all()
@@ -39,16 +41,27 @@ def test_spreads_over_searches_keep_d_search_out(report: Report) -> None:
 
 def test_a_searchs_own_score_is_what_it_searched_with(report: Report) -> None:
     forward, backward = report.atlas.components(PAIR)
-    assert report.own_score("components", PAIR) == pytest.approx((forward.accuracy.max() + backward.accuracy.max()) / 2)
+    assert report.own_score("components", PAIR) == pytest.approx(
+        (forward.accuracy.max() + backward.accuracy.max()) / 2
+    )
     best = report.atlas.top_heads("beta-diff", "alpha-gan")[0]
-    assert report.own_score("heads b>a", PAIR) == report.atlas.head_scores("beta-diff", "alpha-gan")[best]
+    assert (
+        report.own_score("heads b>a", PAIR)
+        == report.atlas.head_scores("beta-diff", "alpha-gan")[best]
+    )
 
 
 def test_blocks_are_out_of_domain(report: Report) -> None:
     masks = block_masks(report.plain["embedding"])
     assert {name: int(mask.sum()) for name, mask in masks.items()} == {
-        "all": 16, "ood": 12, "in-domain": 4, "D→D": 2, "D→G": 2, "G→D": 2, "G→G": 0,
-    }  # fmt: skip
+        "all": 16,
+        "ood": 12,
+        "in-domain": 4,
+        "D→D": 2,
+        "D→G": 2,
+        "G→D": 2,
+        "G→G": 0,
+    }
 
 
 def test_marked_tables_are_replaced_and_words_stay() -> None:

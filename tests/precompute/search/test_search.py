@@ -1,4 +1,6 @@
-"""The search job on a small workspace: what it stores is what the library computes, and it goes on where it stopped."""
+"""The search job on a small workspace: what it stores is what the library computes, and it goes on
+where it stopped.
+"""
 
 import json
 import os
@@ -35,7 +37,9 @@ def atlas(path: Path) -> Atlas:
 def test_stores_what_the_library_computes(path: Path, atlas: Atlas) -> None:
     workspace = Workspace.open(path)
     found = search_components(workspace, PAIR)
-    for stored, direction in zip(atlas.components(PAIR), (found.forward, found.backward), strict=True):
+    for stored, direction in zip(
+        atlas.components(PAIR), (found.forward, found.backward), strict=True
+    ):
         np.testing.assert_array_equal(stored.removed, direction.removed)
         np.testing.assert_allclose(stored.accuracy, direction.accuracy, atol=1e-6)
         np.testing.assert_allclose(stored.log_loss, direction.log_loss, rtol=2e-3)
@@ -51,12 +55,18 @@ def test_stores_what_the_library_computes(path: Path, atlas: Atlas) -> None:
     names = workspace.domains.generators
     for view, features in views.items():
         detectors = train(workspace, names, features)
-        matrix = transfer_matrix(score_detectors(detectors, workspace), workspace.domains, names, draws=40)
+        matrix = transfer_matrix(
+            score_detectors(detectors, workspace), workspace.domains, names, draws=40
+        )
         pair = () if view == "embedding" else PAIR
         for metric in ("accuracy", "auc"):
-            np.testing.assert_allclose(atlas.matrix(view, metric, pair), matrix.values[metric], atol=1e-6)
+            np.testing.assert_allclose(
+                atlas.matrix(view, metric, pair), matrix.values[metric], atol=1e-6
+            )
         if pair:
-            rows = atlas.summary.query("a == @PAIR[0] and b == @PAIR[1] and view == @view and metric == 'auc'")
+            rows = atlas.summary.query(
+                "a == @PAIR[0] and b == @PAIR[1] and view == @view and metric == 'auc'"
+            )
             row = rows.set_index("cells").loc["D_eval, ood"]
             cells = matrix.without(PAIR) & ~matrix.in_domain
             assert row["after"] == pytest.approx(matrix.values["auc"][cells].mean())
@@ -64,13 +74,17 @@ def test_stores_what_the_library_computes(path: Path, atlas: Atlas) -> None:
             assert row["change"] == pytest.approx(row["after"] - row["before"])
 
 
-def test_single_heads_are_scored_on_the_other_generators_validation_images(path: Path, atlas: Atlas) -> None:
+def test_single_heads_are_scored_on_the_other_generators_validation_images(
+    path: Path, atlas: Atlas
+) -> None:
     workspace = Workspace.open(path)
     scores = atlas.head_scores("beta-diff", "gamma-diff")
     rows = workspace.domains.rows("gamma-diff", "val")
     detector = train(workspace, ["beta-diff"], HeadsView(((1, 2),)), Protocol(refit=False))[0]
     flagged = detector.predict(workspace, rows)
-    assert scores[1, 2] == pytest.approx(balanced_accuracy_score(workspace.domains.labels[rows], flagged))
+    assert scores[1, 2] == pytest.approx(
+        balanced_accuracy_score(workspace.domains.labels[rows], flagged)
+    )
     assert np.isnan(atlas.head_scores("beta-diff", "beta-diff")).all()
     best = atlas.top_heads("alpha-gan", "beta-diff")
     assert best == score_heads(workspace, "alpha-gan", "beta-diff").top(3)
@@ -84,7 +98,12 @@ def test_tables_are_complete(atlas: Atlas) -> None:
     components = atlas.summary.query("view == 'components' and metric == 'balanced_accuracy'")
     assert components[["random", "random_low", "random_high"]].notna().all().all()
     assert (atlas.summary["q_value"] >= atlas.summary["p_value"] - 1e-12).all()
-    assert set(atlas.geometry["measure"]) == {"isoscore", "isoscore_star", "participation_ratio", "mean_cosine"}
+    assert set(atlas.geometry["measure"]) == {
+        "isoscore",
+        "isoscore_star",
+        "participation_ratio",
+        "mean_cosine",
+    }
     before = atlas.words.query("a == ''")
     assert len(before) == 4 and len(atlas.words) == 12
     assert before["cosine"].between(0, 1).all() and before["p_value"].between(0, 1).all()
@@ -138,13 +157,17 @@ def test_an_interrupted_search_keeps_its_finished_pairs(
     with pytest.raises(KeyboardInterrupt):
         job.search(copy, pairs, key=KEY)
     workspace = Workspace.open(copy)
-    with pytest.raises(WorkspaceError, match="have not been searched yet: run 'python -m precompute search"):
+    with pytest.raises(
+        WorkspaceError, match="have not been searched yet: run 'python -m precompute search"
+    ):
         Atlas.open(workspace, KEY)
     folder = workspace.result_path("atlas", KEY.of(workspace))
     files = list((folder / "pairs").iterdir())
     assert len(files) == 1
     files[0].write_bytes(files[0].read_bytes()[:200])  # a damaged file is no finished pair
-    (folder / "pairs" / ".000-002.npz.1.tmp").write_bytes(b"half")  # nor what a killed process was writing
+    (folder / "pairs" / ".000-002.npz.1.tmp").write_bytes(
+        b"half"
+    )  # nor what a killed process was writing
     monkeypatch.setattr(job, "_one", lambda pair, file: (done.append(pair), original(pair, file)))
     job.search(copy, pairs, key=KEY)
     assert len(done) == 3 and len(Atlas.open(workspace, KEY).pairs) == 2
@@ -154,7 +177,9 @@ def test_an_interrupted_search_keeps_its_finished_pairs(
 def test_a_search_stopped_while_it_publishes_leaves_no_wrong_pairs(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New arrays beside the old list of pairs are refused, and the next search makes all of it anew."""
+    """New arrays beside the old list of pairs are refused, and the next search makes all of it
+    anew.
+    """
     copy = tmp_path / "workspace"
     shutil.copytree(path, copy)
     workspace = Workspace.open(copy)
@@ -168,10 +193,14 @@ def test_a_search_stopped_while_it_publishes_leaves_no_wrong_pairs(
         original(file, content)
 
     monkeypatch.setattr(job, "write_atomic", stop)
-    pairs = "alpha-gan:beta-diff,alpha-gan:delta-ar"  # the new one sorts between the two published ones
+    pairs = (
+        "alpha-gan:beta-diff,alpha-gan:delta-ar"  # the new one sorts between the two published ones
+    )
     with pytest.raises(KeyboardInterrupt):
         job.search(copy, pairs, key=KEY)
-    with pytest.raises(WorkspaceError, match="other pairs than it says.*run 'python -m precompute search"):
+    with pytest.raises(
+        WorkspaceError, match="other pairs than it says.*run 'python -m precompute search"
+    ):
         Atlas.open(workspace, KEY)
     assert len(before.summary) == 36  # an atlas that is open stays as it was
     monkeypatch.setattr(job, "write_atomic", original)
@@ -196,7 +225,9 @@ def test_three_generators_leave_one_to_judge_on(
     for name, axis in (("embeddings.npy", 0), ("heads.npy", 2), ("ln_post.npy", 0)):
         np.save(copy / name, np.compress(keep, np.load(copy / name), axis=axis))
     manifest = read_manifest(copy)
-    write_manifest(copy, manifest | {"files": {name: describe_file(copy, name) for name in manifest["files"]}})
+    write_manifest(
+        copy, manifest | {"files": {name: describe_file(copy, name) for name in manifest["files"]}}
+    )
     monkeypatch.setattr(job, "worker_pool", _InProcess)
     job.search(copy, "beta-diff:gamma-diff", key=KEY)
     table = Atlas.open(Workspace.open(copy), KEY).summary
@@ -217,7 +248,9 @@ def test_other_phrases_are_another_atlas(path: Path, tmp_path: Path) -> None:
         Atlas.open(Workspace.open(copy), KEY)
 
 
-def test_a_killed_process_is_named(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_process_is_named(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = tmp_path / "workspace"
     shutil.copytree(path, copy)
     monkeypatch.setattr(job, "_one", os.abort)
