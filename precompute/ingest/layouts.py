@@ -18,19 +18,10 @@ import pandas as pd
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from precompute.ingest.listing import read_listing
+from precompute.ingest.splits import SPLIT_OF
 
 UNKNOWN = -1
 """Label of a file about which the layout says nothing; such rows are always left out."""
-SPLIT_OF = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "ehthumbs.db"})
 LISTINGS = ("manifest.csv", "manifest.parquet")
 

@@ -11,6 +11,7 @@ from pandas.api.types import is_numeric_dtype
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import COLUMNS, FAKE, REAL
+from precompute.ingest.splits import SPLIT_OF
 
 LABELS = {"fake": FAKE, "1": FAKE, "1.0": FAKE, "real": REAL, "0": REAL, "0.0": REAL}
 TOLD = (
@@ -62,8 +63,6 @@ def read_listing(root: Path, file: Path) -> tuple[pd.DataFrame, tuple[str, ...]]
         {name: _text(table[name]) if name in table else "" for name in TOLD}, index=table.index
     )
     told["label"] = _mapped(told, "label", LABELS, "fake or real (1 or 0)", file)
-    from precompute.ingest.layouts import SPLIT_OF
-
     told["split"] = _mapped(told, "split", SPLIT_OF | {"": ""}, "train, val, test or nothing", file)
     told["path"] = _paths(told["path"], root, file)
     fake = told["label"] == FAKE

@@ -10,6 +10,18 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from aigi_core.manifest import SPLITS
 
+SPLIT_OF = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""What data sets call their splits (in lower case), and what they are called here."""
+
 
 def components(*keys: Sequence[str]) -> list[str]:
     """Rows that share any key, directly or through others, and one name for each such component.
