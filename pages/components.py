@@ -111,8 +111,8 @@ with ui.page(__file__) as page:
     )
 
     with page.picture(
-        "After less before, cell by cell; in brackets: no difference at a false discovery rate of"
-        " 5 %."
+        f"Change in {METRICS[METRIC].in_words} (after minus before), in percentage points."
+        " Faded: not statistically significant (5 % FDR)."
         if shown == "change"
         else f"The matrix {shown} removal."
     ):
@@ -166,8 +166,8 @@ with ui.page(__file__) as page:
 
     with page.section(
         "All pairs",
-        "Change of OOD balanced accuracy on D_eval by each pair's cut; a click opens a pair. In"
-        " brackets: not significant at a false discovery rate of 5 % over all pairs.",
+        "Change of OOD balanced accuracy on D_eval by each pair's cut; a click opens a pair."
+        " Faded: not statistically significant (5 % FDR over all pairs).",
     ):
         better = pairs[(pairs["q_value"] < figures.FALSE_DISCOVERY) & (pairs["change"] > 0)]
         beyond = better[better["after"] > better["random_high"]]

@@ -77,8 +77,8 @@ def body(page: ui.Page) -> None:
                     table=matrix.to_frame(),
                 )
         st.markdown(
-            "Perturbed (A) less clean (B); in brackets: no difference at a false discovery rate of"
-            " 5 %."
+            "Change in balanced accuracy (perturbed minus clean), in percentage points. Faded: not"
+            " statistically significant (5 % FDR)."
         )
         families = (moved.train_families, moved.test_families)
         page.figure(

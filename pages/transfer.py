@@ -92,7 +92,8 @@ with ui.page(__file__) as page:
     if compare:
         with page.section(
             "A second setting beside it",
-            "In brackets: no difference at a false discovery rate of 5 % over all cells.",
+            "A minus B in percentage points. Faded: not statistically significant (5 % FDR over"
+            " all cells).",
         ):
             with page.controls("B"):
                 other = results.choose_setting(page, (), "B", beside=chosen, searched=True)

@@ -53,6 +53,7 @@ from aigi_core.figures.theme import (
     finish,
     generator_styles,
     label,
+    labels,
 )
 from aigi_core.figures.transfer import (
     block_intervals,
@@ -100,6 +101,7 @@ __all__ = [
     "intervals",
     "judges",
     "label",
+    "labels",
     "matched_intervals",
     "nameability_intervals",
     "nameability_scatter",

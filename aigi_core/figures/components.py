@@ -104,6 +104,7 @@ def pair_map(
         row_title="D1",
         column_title="D2",
         value_title="Change",
+        percent=True,
         row_families=families,
         column_families=families,
         hover=hover,

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
 from aigi_core.figures.theme import LIGHT, Style, Theme, finish, label
+from aigi_core.figures.theme import labels as unique_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,7 @@ def curves(
     A click reports ``customdata`` [name of the line, x].
     """
     figure = go.Figure()
+    names = unique_labels([line.name for line in lines])
     for i, line in enumerate(lines):
         fallback = (
             theme.muted
@@ -82,7 +84,7 @@ def curves(
         figure.add_scatter(
             x=x,
             y=y,
-            name=label(line.name),
+            name=names[i],
             mode="lines+markers" if sparse else "lines",
             legendgroup=str(i),
             line=dict(color=colour, dash=dash, width=1.5 if line.control else 2.2),
@@ -95,7 +97,7 @@ def curves(
                 size=7,
             ),
             customdata=[[line.name, float(v)] for v in x],
-            hovertemplate=f"{label(line.name, 40)}<br>{x_title} %{{x}}: %{{y:.3f}}<extra></extra>",
+            hovertemplate=f"{label(line.name, 60)}<br>{x_title} %{{x}}: %{{y:.3f}}<extra></extra>",
         )
     if chance is not None:
         figure.add_hline(y=chance, line=dict(color=theme.muted, width=1, dash="dot"))

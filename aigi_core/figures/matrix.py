@@ -9,11 +9,19 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from aigi_core.figures.theme import LIGHT, Scale, Theme, finish, label
+from aigi_core.figures.theme import LIGHT, Scale, Theme, finish, labels
 
 Centre = Literal["chance", "zero", "none"]
 _DARK, _WHITE = "#14181b", "#ffffff"
-_SHORT_FAMILIES = {"gan": "GAN", "autoregressive": "AR", "mixed": "mix"}
+_SHORT_FAMILIES = {
+    "gan": ("GAN",),
+    "autoregressive": ("autoregressive", "AR"),
+    "mixed": ("mixed", "mix"),
+    "diffusion": ("diffusion", "diff.", "D"),
+}
+"""What a family is called above its columns, longest first; others are called by their name."""
+_TICK, _MOST_TICKS = 13, 60
+"""Height of a line of ticks, px, and columns that are named at most."""
 
 
 def heatmap(
@@ -31,6 +39,7 @@ def heatmap(
     selected: tuple[str, str] | None = None,
     limits: tuple[float, float] | None = None,
     number: str = ".2f",
+    percent: bool = False,
     diagonal: bool = True,
     outlined: np.ndarray | None = None,
     higher_is_better: bool = True,
@@ -47,12 +56,13 @@ def heatmap(
             for ``none``. row_families, column_families: the family of each row and column, in
             order; blocks are set apart and named.
         hover: text of each cell; the plain value where it is None.
-        faint: True where a number is to be read with reserve (not significant): it is set in
-            brackets.
+        faint: True where a number is to be read with reserve (not significant): its cell is faded
+            and its number set in italics.
         selected: row and column name of the cell to outline.
         limits: ends of the scale; by default symmetrical around the centre and wide enough for
             every value.
         number: format of the numbers, as in Python.
+        percent: numbers as percent, or percentage points, with one decimal instead.
         diagonal: outline cells whose row and column have the same name (in-domain).
         outlined: [rows, columns] cells to outline instead of those.
         higher_is_better: the scale's good end; False turns the diverging scale round (error rates).
@@ -61,13 +71,14 @@ def heatmap(
     z = values.to_numpy(float)
     rows, columns = [str(r) for r in values.index], [str(c) for c in values.columns]
     low, high = limits or _limits(z, centre)
+    factor, number = (100, "+z.1f" if centre == "zero" else ".1f") if percent else (1, number)
     texts = np.array(
-        [["" if np.isnan(v) else _short(v, number) for v in line] for line in z], object
+        [["" if np.isnan(v) else _short(factor * v, number) for v in line] for line in z], object
     ).reshape(z.shape)
     if compact:
         texts = np.where(texts == "1.00", "1.0", texts)  # as wide as the others
-    if faint is not None:
-        texts = np.where(faint.to_numpy(bool) & (texts != ""), "(" + texts + ")", texts)
+    faded = np.zeros(z.shape, bool) if faint is None else faint.to_numpy(bool) & (texts != "")
+    texts = np.where(faded, "<i>" + texts + "</i>", texts)
     scale = theme.sequential if centre == "none" else theme.diverging
     if not higher_is_better:
         scale = [(1 - at, colour) for at, colour in reversed(scale)]
@@ -78,28 +89,23 @@ def heatmap(
         len=0.6,
         tickfont=dict(size=11, color=theme.muted),
         xpad=6,
+        tickformat="+.0%" if percent and centre == "zero" else ".0%" if percent else None,
     )
+    look = dict(zmin=low, zmax=high, colorscale=scale, xgap=1, ygap=1, hoverinfo="skip")
     figure = go.Figure(
-        go.Heatmap(
-            z=z,
-            zmin=low,
-            zmax=high,
-            colorscale=scale,
-            xgap=1,
-            ygap=1,
-            hoverinfo="skip",
-            showscale=not compact,
-            colorbar=bar,
-        )
+        go.Heatmap(z=np.where(faded, np.nan, z), showscale=not compact, colorbar=bar, **look)
     )
     # plotly reports no clicks on a heatmap (streamlit issues 8760, 8933): invisible points over the
     # cells do.
     y, x = np.indices(z.shape).reshape(2, -1)
     words = None if hover is None else hover.to_numpy(str)
+    row_names, column_names = labels(rows, 40), labels(columns, 40)
+    if words is None:
+        words = np.array(
+            [[_short(factor * v, number) for v in line] for line in z], object
+        ).reshape(z.shape)
     descriptions = [
-        f"{label(rows[i], 40)} →"
-        f" {label(columns[j], 40)}<br>{_short(z[i, j], number) if words is None else words[i, j]}"
-        for i, j in zip(y, x, strict=True)
+        f"{row_names[i]} → {column_names[j]}<br>{words[i, j]}" for i, j in zip(y, x, strict=True)
     ]
     figure.add_scatter(
         x=x,
@@ -124,12 +130,17 @@ def heatmap(
             showlegend=False,
             name="numbers",
             textfont=dict(
-                size=11 if max(z.shape) <= 18 else 9, color=_text_colours(z, low, high, scale)
+                size=11 if max(z.shape) <= 18 else 9,
+                color=np.where(
+                    faded.ravel(), theme.muted, _text_colours(z, low, high, scale)
+                ).tolist(),
             ),
             selected=dict(
                 textfont=dict(color=theme.ink)
             ),  # without it a click would fade all other numbers
         )
+    if faded.any():
+        figure.add_heatmap(z=np.where(faded, z, np.nan), showscale=False, opacity=0.22, **look)
     if outlined is None:
         outlined = np.array(
             [[diagonal and row == column for column in columns] for row in rows], bool
@@ -141,11 +152,13 @@ def heatmap(
         shapes.append(
             _outline([(rows.index(selected[0]), columns.index(selected[1]))], theme.accent, 4)
         )
+    body = max(160, len(rows) * (30 if len(rows) <= 30 else _TICK))
+    every = -(-len(columns) // _MOST_TICKS)
     figure.update_xaxes(
         range=[-0.5, len(columns) - 0.5],
-        tickvals=list(range(len(columns))),
+        tickvals=list(range(len(columns)))[::every],
         fixedrange=True,
-        ticktext=[label(c) for c in columns],
+        ticktext=labels(columns)[::every],
         tickangle=-50 if len(columns) > 6 else 0,
         title_text="" if compact else column_title,
         showgrid=False,
@@ -153,12 +166,16 @@ def heatmap(
     figure.update_yaxes(
         range=[len(rows) - 0.5, -0.5],
         tickvals=list(range(len(rows))),
-        ticktext=[label(r) for r in rows],
+        ticktext=labels(rows),
         fixedrange=True,
         title_text="" if compact else row_title,
         showgrid=False,
     )
-    height = 150 + min(max(len(rows) * 30, 160), 900) + (22 if column_families else 0)
+    if len(rows) > 30:
+        figure.update_yaxes(tickfont_size=10)
+    if len(columns) > 30:
+        figure.update_xaxes(tickfont_size=10)
+    height = 150 + body + (22 if column_families else 0)
     return finish(
         figure,
         theme,
@@ -240,10 +257,17 @@ def _family_names(columns: Sequence[str], theme: Theme) -> list[dict[str, Any]]:
             yanchor="bottom",
             showarrow=False,
             font=dict(size=12, color=theme.muted),
-            text=label(_SHORT_FAMILIES.get(family, family), max(4, 3 * (end - start + 1))),
+            text=_family_name(family, max(4, 3 * (end - start + 1))),
         )
         for start, end, family in _runs(columns)
     ]
+
+
+def _family_name(family: str, width: int) -> str:
+    """The longest of its names that fits into ``width`` letters, else its beginning."""
+    names = _SHORT_FAMILIES.get(family, (family,))
+    fitting = [name for name in names if len(name) <= width]
+    return labels([fitting[0] if fitting else f"{names[-1][: width - 1]}."])[0]
 
 
 def _runs(names: Sequence[str]) -> list[tuple[int, int, str]]:

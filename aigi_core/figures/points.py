@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from aigi_core.errors import AigiError
-from aigi_core.figures.theme import LIGHT, Style, Theme, finish, label
+from aigi_core.figures.theme import LIGHT, Style, Theme, finish, label, labels
 
 
 def intervals(
@@ -96,8 +96,8 @@ def intervals(
     if reference is not None:
         figure.add_vline(x=reference, line=dict(color=theme.muted, width=1, dash="dot"))
     ticks = [
-        f"<b>{label(n)}</b>{s}" if n == selected else f"{label(n)}{s}"
-        for n, s in zip(names, sizes, strict=True)
+        f"<b>{text}</b>{s}" if n == selected else f"{text}{s}"
+        for n, text, s in zip(names, labels(names), sizes, strict=True)
     ]
     figure.update_xaxes(title_text=value_title, range=limits)
     figure.update_yaxes(
@@ -302,7 +302,10 @@ def interval_groups(
             line_width=0,
             layer="below",
         )
-    ticks = [f"<b>{label(n)}</b>" if n == selected else label(n) for n in names]
+    ticks = [
+        f"<b>{text}</b>" if n == selected else text
+        for n, text in zip(names, labels(names), strict=True)
+    ]
     figure.update_xaxes(title_text=value_title, range=limits)
     figure.update_yaxes(
         tickvals=list(range(len(names))),

@@ -249,13 +249,13 @@ def robust_head_map(heads: pd.DataFrame, op: str, *, theme: Theme = LIGHT) -> go
     lost = int(((heads["q_value"] < 0.05) & (heads["change"] < 0)).sum())
     alt = (
         f"Change of {METRIC.lower()} of each of {len(heads)} heads alone, {op_name(op)}: {lost}"
-        " lose at a false discovery rate of 5 %; the others are in brackets."
+        " lose at a false discovery rate of 5 %; the others are faded."
     )
     return heatmap(
         values.set_axis(labels[0]).set_axis(labels[1], axis=1),
         alt=alt,
         centre="zero",
-        number="+z.2f",
+        percent=True,
         column_title="head",
         value_title="Change",
         hover=pd.DataFrame(hover),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from typing import Literal
+from unicodedata import bidirectional
 
 import plotly.graph_objects as go
 
@@ -236,13 +237,52 @@ def generator_styles(
 
 
 def label(name: str, width: int = 28) -> str:
-    """A user's name as figure text: shortened in the middle; tags, entities and template fields
-    made inert.
+    """A user's name as figure text: shortened in the middle, inert, and its direction isolated.
+
+    Several names that stand beside each other go through :func:`labels`, which keeps them apart.
     """
-    if len(name) > width:
-        keep = width - 1
-        name = f"{name[: keep - keep // 3]}…{name[-(keep // 3) :]}"
-    return escape(name, quote=False).replace("%{", "%&#123;")
+    return _inert(_shortened(name, width))
+
+
+def labels(names: Sequence[str], width: int = 28) -> list[str]:
+    """Names that stand beside each other as figure texts; different names stay different.
+
+    A name that would be shortened to the text of another is cut where the two differ; where that
+    does not help either, names are numbered.
+    """
+    short = {name: _shortened(name, width) for name in dict.fromkeys(names)}
+    for text in {text for text in short.values() if list(short.values()).count(text) > 1}:
+        same = [name for name in short if short[name] == text]
+        at = next(i for i, letters in enumerate(zip(*same, strict=False)) if len({*letters}) > 1)
+        start = max(0, at - width // 3)
+        for number, name in enumerate(same, 1):
+            part = name[start : start + width - 2]
+            short[name] = (
+                f"{'…' if start else ''}{part}{'…' if start + len(part) < len(name) else ''}"
+            )
+            if short[name] in [short[other] for other in short if other != name]:
+                short[name] = f"{text} ({number})"
+    return [_inert(short[name]) for name in names]
+
+
+_CONTROLS = {ord(mark): None for mark in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
+"""Unicode's explicit directions, which could turn round the text after a name."""
+
+
+def _shortened(name: str, width: int) -> str:
+    if len(name) <= width:
+        return name
+    keep = width - 1
+    return f"{name[: keep - keep // 3]}…{name[-(keep // 3) :]}"
+
+
+def _inert(text: str) -> str:
+    """Tags, entities and template fields do nothing; letters written from right to left stay in
+    their name.
+    """
+    text = escape(text.translate(_CONTROLS), quote=False).replace("%{", "%&#123;")
+    turned = any(bidirectional(letter) in ("R", "AL", "AN") for letter in text)
+    return f"\u2068{text}\u2069" if turned else text
 
 
 def finish(

@@ -14,7 +14,7 @@ from aigi_core.figures.theme import LIGHT, Style, Theme
 from aigi_core.transfer import METRICS, Cell, MatrixDifference, TransferMatrix
 
 FALSE_DISCOVERY = 0.05
-"""Cells whose q-value lies above this rate are shown in brackets."""
+"""Cells whose q-value lies above this rate are faded."""
 
 
 def transfer_heatmap(
@@ -74,9 +74,7 @@ def difference_heatmap(
     selected: tuple[str, str] | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """``a - b`` in every cell; in brackets where Benjamini-Hochberg does not call it different at 5
-    %.
-    """
+    """``a - b`` in every cell; faded where Benjamini-Hochberg does not call it different at 5 %."""
     about = METRICS[change.metric]
     names = list(rows or change.train_names)
     values = pd.DataFrame(change.values, names, list(change.test))
@@ -87,13 +85,13 @@ def difference_heatmap(
     ]
     alt = (
         f"Heatmap of the difference in {about.in_words}, A minus B: {int((~unsure).sum())} of"
-        f" {unsure.size} cells differ at a false discovery rate of 5 %; the others are in brackets."
+        f" {unsure.size} cells differ at a false discovery rate of 5 %; the others are faded."
     )
     return heatmap(
         values,
         alt=alt,
         centre="zero",
-        number="+z.2f",
+        percent=True,
         row_title="trained on",
         column_title="tested on",
         value_title=f"{about.title}, A − B",

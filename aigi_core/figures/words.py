@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from aigi_core.figures.theme import LIGHT, Theme, finish, label
+from aigi_core.figures.theme import LIGHT, Theme, finish, label, labels
 
 
 def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figure:
@@ -23,7 +23,7 @@ def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
     figure = go.Figure()
     at = np.arange(len(table))
     has_null = "null_low" in table.columns and bool(table["null_low"].notna().any())
-    texts = [label(str(text), 40) for text in table["text"]]
+    texts = labels([str(text) for text in table["text"]], 40)
     p = table["p_value"].to_numpy(float) if has_null else np.full(len(table), np.nan)
     category = table["category"] if "category" in table.columns else [""] * len(table)
     hover = [
@@ -77,7 +77,7 @@ def span_bars(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
     A click reports ``customdata`` [text].
     """
     share = table["explained"].to_numpy(float)
-    texts = [label(str(text), 40) for text in table["text"]]
+    texts = labels([str(text) for text in table["text"]], 40)
     total = np.cumsum(share)
     figure = go.Figure(
         go.Bar(

@@ -114,7 +114,7 @@ def test_heatmap_cells_report_their_names_and_values() -> None:
     assert (outline.path, outline.line.width) == ("M1.5,-0.5H2.5V0.5H1.5Z", 4)
 
 
-def test_difference_is_centred_at_zero_and_faint_cells_are_bracketed() -> None:
+def test_difference_is_centred_at_zero_and_faint_cells_fade() -> None:
     difference = MATRIX - 0.8
     figure = figures.heatmap(
         difference, alt="d", centre="zero", number="+.2f", faint=difference < 0
@@ -122,9 +122,18 @@ def test_difference_is_centred_at_zero_and_faint_cells_are_bracketed() -> None:
     assert figure.data[0].zmin == -figure.data[0].zmax == -np.abs(difference.to_numpy()).max()
     texts = np.asarray(figure.data[2].text)
     assert all(
-        t.startswith("(") == (v < 0)
+        t.startswith("<i>") == (v < 0)
         for t, v in zip(texts.ravel(), difference.to_numpy().ravel(), strict=True)
     )
+    strong, faded = figure.data[0], figure.data[-1]
+    assert faded.opacity < 0.5 and (np.isnan(strong.z) == ~np.isnan(faded.z)).all()
+
+
+def test_percentage_points_have_one_decimal() -> None:
+    frame = pd.DataFrame([[0.1234, -0.004]], ["a"], ["b", "c"])
+    figure = figures.heatmap(frame, alt="d", centre="zero", percent=True)
+    assert list(figure.data[2].text) == ["+12.3", "-.4"]
+    assert figure.data[0].colorbar.tickformat == "+.0%"
 
 
 def test_empty_cells_have_no_number() -> None:

@@ -57,13 +57,13 @@ def test_error_rates_turn_the_scale_and_low_chances_drop_it() -> None:
     )
 
 
-def test_difference_brackets_what_is_not_significant() -> None:
+def test_difference_fades_what_is_not_significant() -> None:
     change = difference(matrix(noise=0.3), matrix(noise=3), "accuracy")
     figure = figures.difference_heatmap(change, (DOMAINS.families, DOMAINS.families))
     texts = np.array(figure.data[2].text)
     assert (change.q_value < 0.05).sum() > 0
     assert all(
-        t.startswith("(") == (q >= 0.05)
+        t.startswith("<i>") == (q >= 0.05)
         for t, q in zip(texts.ravel(), change.q_value.ravel(), strict=True)
     )
 
