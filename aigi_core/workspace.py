@@ -159,9 +159,31 @@ class Workspace:
             )
         table = pd.read_parquet(self.path / "text" / f"{name}.parquet")
         embeddings = self._map(f"text/{name}.npy")
-        return TextBank(
-            name, table, embeddings, self.manifest["files"][f"text/{name}.npy"]["sha256"][:12]
+        return TextBank(name, table, embeddings, self.text_digest(name))
+
+    def text_digest(self, name: str) -> str:
+        """Twelve hex digits that name a bank's texts, their categories and their embeddings; empty
+        where the workspace has no such bank.
+        """
+        if name not in self.text_banks:
+            return ""
+        files = self.manifest["files"]
+        return digest_of(
+            [files[f"text/{name}{suffix}"]["sha256"] for suffix in (".npy", ".parquet")]
         )
+
+    @cached_property
+    def identity(self) -> str:
+        """Twelve hex digits that name the content of everything but results: what a computation on
+        this workspace can rest on.
+        """
+        beside = {
+            name: entry["sha256"]
+            for name, entry in self.manifest["files"].items()
+            if name not in CORE_FILES
+        }
+        about = [self.manifest.get(name) for name in ("text", "perturbed")]
+        return digest_of([self.digest, beside, about])
 
     def _map(self, name: str) -> np.ndarray:
         if name not in self.manifest["files"]:

@@ -106,7 +106,7 @@ with ui.page(__file__) as page:
         ),
         atlas=(
             f"{len(atlas.pairs)} pairs; computed by python -m precompute search, key"
-            f" {atlas.about['key']}."
+            f" {atlas.stored.path.name}."
         ),
     )
 

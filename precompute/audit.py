@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute and publish; does nothing where the result is already there."""
-    from aigi_core.audit.cached import KIND, AuditSettings, load_audit, save_audit
+    from aigi_core.audit.cached import AuditSettings, load_audit, save_audit
     from aigi_core.audit.report import audit
 
     if args.draws < 20:
@@ -72,16 +72,13 @@ def run(args: argparse.Namespace) -> int:
             tell=lambda step: print(f"{step} ...", file=sys.stderr, flush=True),
         )
         seconds = round(time.perf_counter() - start, 1)
-        key = save_audit(
+        folder = save_audit(
             workspace,
             found,
             settings,
             {"marks": note, "seconds": seconds, "tools": tool_versions()},
         )
-    print(
-        f"Audited {len(found.verdicts)} generators in {seconds:.0f} s ({note}):"
-        f" {workspace.result_path(KIND, key)}"
-    )
+    print(f"Audited {len(found.verdicts)} generators in {seconds:.0f} s ({note}): {folder}")
     return 0
 
 

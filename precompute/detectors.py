@@ -9,7 +9,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from aigi_core.detectors.protocol import train
-from aigi_core.detectors.stored import KIND, load_detectors, save_detectors
+from aigi_core.detectors.stored import load_detectors, save_detectors
 from aigi_core.errors import AigiError
 from aigi_core.transfer import make_training_sets
 from aigi_core.workspace import Workspace, exclusive
@@ -44,8 +44,8 @@ def keep_detectors(path: Path, *, force: bool = False) -> str:
     if not force and load_detectors(workspace, sets):
         return "The detectors of this workspace are already there (--force trains them again)."
     with exclusive(workspace.path, "detectors"), threadpool_limits(1):
-        key = save_detectors(workspace, train(workspace, sets))
-    return f"Trained {len(sets)} detectors, one a generator: {workspace.result_path(KIND, key)}"
+        folder = save_detectors(workspace, train(workspace, sets))
+    return f"Trained {len(sets)} detectors, one a generator: {folder}"
 
 
 def try_to_keep(path: Path) -> str:

@@ -8,13 +8,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from aigi_core.results import verify_results
 from aigi_core.workspace import Workspace, read_manifest, verify
 
 
 def add_parser(subparsers: Any) -> None:
     """Register ``verify``."""
     parser = subparsers.add_parser(
-        "verify", description="Check every hash and shape of a workspace."
+        "verify", description="Check every hash and shape of a workspace and its results."
     )
     parser.add_argument("workspace", type=Path, metavar="W", help="workspace to check")
 
@@ -24,7 +25,8 @@ def run(args: argparse.Namespace) -> int:
     manifest = read_manifest(args.workspace)
     problems = verify(args.workspace)
     if not problems and manifest.get("encoder"):
-        problems = misfits(Workspace.open(args.workspace))
+        workspace = Workspace.open(args.workspace)
+        problems = misfits(workspace) + verify_results(workspace)
     if problems:
         print(*problems, f"{args.workspace}: {len(problems)} problems.", sep="\n")
         return 1

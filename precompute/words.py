@@ -63,9 +63,8 @@ def run(args: argparse.Namespace) -> int:
         )
         print(file=sys.stderr)
         seconds = time.perf_counter() - start
-        key = save_words(workspace, atlas, {"seconds": round(seconds, 1), "tools": tool_versions()})
-    print(
-        f"Words of {len(workspace.domains.generators)} generators in {seconds:.0f} s:"
-        f" {workspace.result_path('words', key)}"
-    )
+        folder = save_words(
+            workspace, atlas, {"seconds": round(seconds, 1), "tools": tool_versions()}
+        )
+    print(f"Words of {len(workspace.domains.generators)} generators in {seconds:.0f} s: {folder}")
     return 0

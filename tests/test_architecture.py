@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = (
     ("errors",),
-    ("images", "manifest", "workspace", "resampling"),
+    ("images", "manifest", "workspace", "results", "resampling"),
     ("overview", "calibration", "perturb", "clip"),
     ("detectors",),
     ("transfer", "geometry", "explain", "audit"),

@@ -78,9 +78,9 @@ def job(
         label: of the button that starts it.
         compute: takes a :data:`Progress`.
         about: how long it takes, said beside the button.
-        parameters: all that the result depends on, beside the workspace.
+        parameters: all that the result depends on, beside the workspace and its text banks.
     """
-    key = (page.workspace.digest, name, tuple(sorted(parameters.items())))
+    key = (page.workspace.identity, name, tuple(sorted(parameters.items())))
     finished = _finished()
     if key in finished:
         return finished[key]  # type: ignore[return-value]

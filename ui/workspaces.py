@@ -38,12 +38,7 @@ def _identity(workspace: Workspace) -> str:
     """The workspace's digest and that of its text banks, perturbed copies and results, which come
     and go beside it.
     """
-    files = workspace.manifest["files"].items()
-    beside = {
-        name: entry["sha256"] for name, entry in files if name.startswith(("text/", "perturbed/"))
-    }
-    made_of = [workspace.manifest.get(name) for name in ("text", "perturbed")]
-    return digest_of([workspace.digest, *made_of, beside, workspace.results_state()])
+    return digest_of([workspace.identity, workspace.results_state()])
 
 
 def offered() -> list[str]:

@@ -1,32 +1,37 @@
 """An audit kept under a workspace's ``results/``: seconds to a minute to compute, read in a moment.
 
-``python -m precompute audit`` computes it; pages and reports read it. The key holds whatever
-changes the result: the workspace's and the text bank's digest, draws and seed. Whether pixels were
-at hand is noted, not part of the key.
+``python -m precompute audit`` computes it; pages and reports read it. Whether pixels were at hand
+is noted, not part of its identity.
 """
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from aigi_core import results
 from aigi_core.audit.leaks import Duplicates
 from aigi_core.audit.report import Audit, own_matrix
 from aigi_core.audit.verdict import Verdict
 from aigi_core.errors import WorkspaceError
+from aigi_core.results import OldResult, ResultKind, StoredResult
 from aigi_core.transfer import Estimate, PairedDifference
-from aigi_core.workspace import Workspace, digest_of, write_atomic
+from aigi_core.workspace import Workspace, digest_of
 
-FORMAT = 1
-KIND = "audit"
+
+def _old_key(workspace: Workspace, parameters: Mapping[str, Any]) -> str:
+    files = workspace.manifest["files"]
+    bank = files.get(f"text/{parameters['bank']}.npy", {}).get("sha256", "")[:12]
+    return digest_of({"format": 1, "workspace": workspace.digest, **parameters, "bank": bank})
+
+
+KIND = ResultKind("audit", "audit", job="audit", format=2, old=OldResult("audit.json", _old_key))
 _TABLES = ("within", "matched", "means", "kept", "straddling")
 _OPTIONAL = ("content", "overlays")
 _BY_NAME = {"associations": "view", "words": "generator", "categories": "generator"}
@@ -41,103 +46,70 @@ class AuditSettings:
     draws: int = 1000
     seed: int = 0
 
-    def key(self, workspace: Workspace) -> str:
-        """Name of the audit's directory."""
-        bank = workspace.text_bank(self.bank).digest if self.bank in workspace.text_banks else ""
-        return digest_of(
-            {"format": FORMAT, "workspace": workspace.digest, "bank": bank, **asdict(self)}
-        )
-
 
 def save_audit(
-    workspace: Workspace, found: Audit, settings: AuditSettings, about: dict[str, Any] | None = None
-) -> str:
-    """Publish under ``results/audit/KEY``; the note that makes it count is written last. Returns
-    the key.
-    """
-    key = settings.key(workspace)
-    folder = workspace.result_path(KIND, key)
-    folder.mkdir(parents=True, exist_ok=True)
+    workspace: Workspace, audit: Audit, settings: AuditSettings, about: dict[str, Any] | None = None
+) -> Path:
+    """Publish an audit; returns its folder."""
     tables: dict[str, pd.DataFrame | None] = {
-        name: getattr(found, name) for name in (*_TABLES, *_OPTIONAL)
+        name: getattr(audit, name) for name in (*_TABLES, *_OPTIONAL)
     }
-    tables |= {name: _joined(getattr(found, name), column) for name, column in _BY_NAME.items()}
-    tables["pairs"] = found.duplicates.pairs
-    written = [name for name, table in tables.items() if table is not None]
-    for name in written:
-        content = io.BytesIO()
-        tables[name].to_parquet(content, index=False)  # type: ignore[union-attr]
-        write_atomic(folder / f"{name}.parquet", content.getvalue())
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        allow_pickle=False,
-        nearest=found.duplicates.nearest,
-        **{f"scores {name}": scores for name, scores in found.scores.items()},
+    tables |= {name: _joined(getattr(audit, name), column) for name, column in _BY_NAME.items()}
+    tables["pairs"] = audit.duplicates.pairs
+    arrays = {f"scores {name}": scores for name, scores in audit.scores.items()}
+    written = {name: table for name, table in tables.items() if table is not None}
+    return results.publish(
+        workspace,
+        KIND,
+        asdict(settings),
+        {
+            **{f"{name}.parquet": table for name, table in written.items()},
+            "arrays.npz": arrays | {"nearest": audit.duplicates.nearest},
+        },
+        banks=(settings.bank,),
+        content={
+            "tables": list(written),
+            "matched_note": audit.matched_note,
+            "duplicates": {"rule": audit.duplicates.rule, "searched": audit.duplicates.searched},
+            "verdicts": [asdict(verdict) for verdict in audit.verdicts],
+        },
+        about=about,
     )
-    write_atomic(folder / "arrays.npz", content.getvalue())
-    note = {
-        "format": FORMAT,
-        "settings": asdict(settings),
-        "workspace_digest": workspace.digest,
-        "tables": written,
-        "matched_note": found.matched_note,
-        "duplicates": {"rule": found.duplicates.rule, "searched": found.duplicates.searched},
-        "verdicts": [asdict(verdict) for verdict in found.verdicts],
-        **(about or {}),
-    }
-    write_atomic(
-        folder / "audit.json", (json.dumps(note, indent=1, ensure_ascii=False) + "\n").encode()
-    )
-    return key
 
 
 def load_audit(workspace: Workspace, settings: AuditSettings | None = None) -> Audit:
     """Read what was computed; matrices are measured again from the scores (a fraction of a second).
 
+    Args:
+        settings: None for the usual ones, or whichever audit there is.
+
     Raises:
-        WorkspaceError: not computed, or damaged; says what to run.
+        WorkspaceError: not computed, outdated or damaged; says what to run.
     """
-    wanted = settings or AuditSettings()
-    folder = workspace.result_path(KIND, wanted.key(workspace))
-    command = f"'python -m precompute audit --workspace {workspace.path}'"
-    if not (folder / "audit.json").is_file():
-        raise WorkspaceError(
-            f"The workspace {workspace.path} has not been audited yet: run {command}."
-        )
+    stored = _stored(workspace, settings)
     try:
-        note = json.loads((folder / "audit.json").read_text("utf-8"))
-        if note["format"] != FORMAT:
-            raise ValueError(f"format {note['format']}, this program reads {FORMAT}")
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in note["tables"]}
-        with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
-            scores = {
-                name.removeprefix("scores "): arrays[name]
-                for name in arrays.files
-                if name != "nearest"
-            }
-            nearest = arrays["nearest"]
-        duplicates = Duplicates(tables["pairs"], nearest=nearest, **note["duplicates"])
-        verdicts = [_verdict(entry) for entry in note["verdicts"]]
+        content, made_with = stored.content, AuditSettings(**stored.parameters)
+        tables = {name: stored.table(name) for name in content["tables"]}
+        arrays = stored.arrays("arrays.npz")
+        scores = _scores(arrays)
+        duplicates = Duplicates(tables["pairs"], nearest=arrays["nearest"], **content["duplicates"])
+        verdicts = [_verdict(entry) for entry in content["verdicts"]]
         parts: dict[str, Any] = {
             name: _split(tables[name], column) for name, column in _BY_NAME.items()
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WorkspaceError(
-            f"The audit in {folder} is damaged ({error}): delete that folder and run {command}."
-        ) from error
+        kept: dict[str, Any] = {name: tables[name] for name in _TABLES}
+    except (ValueError, KeyError, TypeError) as error:
+        raise stored.damaged(error) from error
+    kept |= {name: tables.get(name) for name in _OPTIONAL}
     matrices = {
-        name: own_matrix(s, workspace.domains, wanted.draws, wanted.seed)
+        name: own_matrix(s, workspace.domains, made_with.draws, made_with.seed)
         for name, s in scores.items()
-    }
-    kept: dict[str, Any] = {name: tables[name] for name in _TABLES} | {
-        name: tables.get(name) for name in _OPTIONAL
     }
     return Audit(
         scores=scores,
         detector=matrices.pop("detector"),
         facts=matrices,
-        matched_note=note["matched_note"],
+        matched_note=content["matched_note"],
         duplicates=duplicates,
         verdicts=verdicts,
         **parts,
@@ -151,13 +123,25 @@ def load_fact_scores(
     """Log-odds of the detectors of stored file facts, one a generator, where an audit has kept
     them; else None.
     """
-    folder = workspace.result_path(KIND, (settings or AuditSettings()).key(workspace))
     try:
-        with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
-            scores: np.ndarray = arrays["scores stored"]
-    except (OSError, ValueError, KeyError, BadZipFile):
+        arrays = _stored(workspace, settings).arrays("arrays.npz")
+    except WorkspaceError:
         return None
-    return scores
+    return _scores(arrays).get("stored")
+
+
+def _stored(workspace: Workspace, settings: AuditSettings | None) -> StoredResult:
+    get = results.find if settings is None else results.load
+    wanted = settings or AuditSettings()
+    return get(workspace, KIND, asdict(wanted), (wanted.bank,))
+
+
+def _scores(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        name.removeprefix("scores "): value
+        for name, value in arrays.items()
+        if name.startswith("scores ")
+    }
 
 
 def _joined(tables: dict[str, pd.DataFrame], column: str) -> pd.DataFrame:

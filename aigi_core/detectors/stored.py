@@ -1,58 +1,55 @@
 """Detectors on the embedding, kept under a workspace's ``results/``, so that pages need not train
 those that they begin with.
 
-``python -m precompute detectors`` trains and keeps them; reading takes a moment. The key holds
-whatever changes them: the workspace's digest, the training sets, the feature view, the protocol,
-and :data:`FORMAT`.
+``python -m precompute detectors`` trains and keeps them; reading takes a moment.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
 
+from aigi_core import results
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names
-from aigi_core.errors import AigiError
-from aigi_core.workspace import Workspace, digest_of, write_atomic
-
-FORMAT = 1
-"""Raise it when the files change, or when training gives other detectors than before."""
-KIND = "detectors"
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.results import OldResult, ResultKind
+from aigi_core.workspace import Workspace, digest_of
 
 
-def detectors_key(
-    workspace: Workspace,
-    training_sets: Sequence[TrainingSet],
-    view: EmbeddingView | None = None,
-    protocol: Protocol | None = None,
-) -> str:
-    """Name of the directory of the detectors that :func:`~.protocol.train` gives for the same
-    arguments.
-    """
-    made_of = {
-        "format": FORMAT,
-        "workspace": workspace.digest,
+def _old_key(workspace: Workspace, parameters: Mapping[str, Any]) -> str:
+    return digest_of({"format": 1, "workspace": workspace.digest, **parameters})
+
+
+KIND = ResultKind(
+    "detectors",
+    "detectors",
+    job="detectors",
+    format=2,
+    old=OldResult("detectors.json", _old_key),
+)
+"""Raise its format when training gives other detectors than before."""
+
+
+def _parameters(
+    training_sets: Sequence[TrainingSet], view: EmbeddingView | None, protocol: Protocol | None
+) -> dict[str, Any]:
+    return {
         "view": (view or EmbeddingView()).spec(),
-    }
-    made_of |= {
         "sets": [as_names(names) for names in training_sets],
         "protocol": asdict(protocol or Protocol()),
     }
-    return digest_of(made_of)
 
 
 def save_detectors(
     workspace: Workspace, detectors: Sequence[Detector], protocol: Protocol | None = None
-) -> str:
-    """Publish detectors of one view and protocol; the note that makes them count is written last.
-    Returns the key.
+) -> Path:
+    """Publish detectors of one view and protocol; returns their folder.
 
     Raises:
         AigiError: none, of several views, or of others than the embedding.
@@ -63,11 +60,6 @@ def save_detectors(
         raise AigiError(
             f"Detectors are kept together that see the same embedding, these see: {kinds}."
         )
-    key = detectors_key(
-        workspace, [detector.training_set for detector in detectors], view, protocol
-    )
-    folder = workspace.result_path(KIND, key)
-    folder.mkdir(parents=True, exist_ok=True)
     arrays = {
         "weights": np.stack([detector.weights for detector in detectors]),
         **{
@@ -75,15 +67,13 @@ def save_detectors(
             for name in ("bias", "C", "threshold")
         },
     }
-    write_atomic(folder / "detectors.safetensors", safetensors.numpy.save(arrays))
-    note = {
-        "workspace_digest": workspace.digest,
-        "provenance": [detector.provenance for detector in detectors],
-    }
-    write_atomic(
-        folder / "detectors.json", (json.dumps(note, indent=1, ensure_ascii=False) + "\n").encode()
+    return results.publish(
+        workspace,
+        KIND,
+        _parameters([detector.training_set for detector in detectors], view, protocol),
+        {"detectors.safetensors": arrays},
+        content={"provenance": [detector.provenance for detector in detectors]},
     )
-    return key
 
 
 def load_detectors(
@@ -96,13 +86,13 @@ def load_detectors(
     None: train them.
     """
     view = view or EmbeddingView()
-    folder = workspace.result_path(KIND, detectors_key(workspace, training_sets, view, protocol))
     names = [as_names(training_set) for training_set in training_sets]
     try:
-        provenance = json.loads((folder / "detectors.json").read_text("utf-8"))["provenance"]
-        arrays = safetensors.numpy.load((folder / "detectors.safetensors").read_bytes())
+        stored = results.load(workspace, KIND, _parameters(training_sets, view, protocol))
+        provenance = stored.content["provenance"]
+        arrays = stored.arrays("detectors.safetensors")
         weights, numbers = arrays["weights"], [arrays[name] for name in ("bias", "C", "threshold")]
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+    except (WorkspaceError, KeyError):
         return None
     shapes = {part.shape for part in numbers}
     whole = (

@@ -1,38 +1,53 @@
 """Words of all detectors and TextSpan of all heads, computed once a workspace and kept under its
 ``results/``.
 
-``python -m precompute words`` computes them; everything else reads them. The key holds whatever
-changes the result: the workspace's and the text banks' digests and all settings.
+``python -m precompute words`` computes them; everything else reads them.
 """
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from aigi_core import results
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.protocol import train
 from aigi_core.detectors.residual import train_residual
-from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.errors import AigiError
 from aigi_core.explain.detector_words import content_words, detector_words, words_table
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import DRAWS
 from aigi_core.explain.textspan import head_text_spans
 from aigi_core.explain.words import Words
+from aigi_core.results import OldResult, ResultKind
 from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
-from aigi_core.workspace import Workspace, digest_of, write_atomic
+from aigi_core.workspace import Workspace, digest_of
 
 Progress = Callable[[str], None]
 KINDS = ("logistic", "residual")
 """Detectors that are read: of weights, and of residuals."""
 CONTENT = "content"
 """Beside them, what each training set shows (:func:`~.detector_words.content_words`)."""
+
+
+def _old_key(workspace: Workspace, parameters: Mapping[str, Any]) -> str:
+    files = workspace.manifest["files"]
+    banks = {
+        name: files.get(f"text/{name}.npy", {}).get("sha256", "")[:12]
+        for name in {*parameters["banks"], parameters["span_bank"]}
+    }
+    return digest_of(
+        {"workspace": workspace.digest, "banks": banks, "settings": parameters, "version": 2}
+    )
+
+
+KIND = ResultKind("words", "words", job="words", format=3, old=OldResult("about.json", _old_key))
 
 
 @dataclass(frozen=True)
@@ -51,21 +66,17 @@ class WordSettings:
     seed: int = 0
 
     def for_workspace(self, workspace: Workspace) -> WordSettings:
-        """The same for the banks that this workspace has; raises WorkspaceError where it has none
-        of them.
+        """The same for the banks that this workspace has: those named, or else all of its own.
+
+        Raises:
+            WorkspaceError: it has no text bank.
         """
         banks = tuple(name for name in self.banks if name in workspace.text_banks)
-        workspace.text_bank(
-            banks[0] if banks else self.banks[0]
-        )  # says what to do where there is none
+        banks = banks or workspace.text_banks
+        if not banks:
+            workspace.text_bank(self.banks[0])  # says what to do where there is none
         span_bank = self.span_bank if self.span_bank in workspace.text_banks else banks[0]
-        return WordSettings(**(asdict(self) | {"banks": banks, "span_bank": span_bank}))
-
-    def key(self, workspace: Workspace) -> str:
-        banks = {name: workspace.text_bank(name).digest for name in {*self.banks, self.span_bank}}
-        return digest_of(
-            {"workspace": workspace.digest, "banks": banks, "settings": asdict(self), "version": 2}
-        )
+        return replace(self, banks=banks, span_bank=span_bank)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,22 +138,23 @@ _TABLES = ("rows", "detectors", "categories", "spans")
 
 
 def load_words(workspace: Workspace, settings: WordSettings | None = None) -> WordAtlas:
-    """Read what was computed; raises WorkspaceError, saying what to run, where it was not."""
+    """Read what was computed.
+
+    Args:
+        settings: None for the usual ones, or whichever words there are.
+
+    Raises:
+        WorkspaceError: not computed, outdated or damaged; says what to run.
+    """
+    get = results.find if settings is None else results.load
     wanted = (settings or WordSettings()).for_workspace(workspace)
-    folder = workspace.result_path("words", wanted.key(workspace))
-    if not (folder / "about.json").is_file():
-        raise WorkspaceError(
-            f"The words of the workspace {workspace.path} are not computed yet: run "
-            f"'python -m precompute words --workspace {workspace.path}'."
-        )
+    stored = get(workspace, KIND, asdict(wanted), (*wanted.banks, wanted.span_bank))
+    tables = {name: stored.table(name) for name in _TABLES}
     try:
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
-    except (OSError, ValueError) as error:
-        raise WorkspaceError(
-            f"The words in {folder} are damaged ({error}): delete that folder and run 'python -m"
-            " precompute words'."
-        ) from error
-    return WordAtlas(wanted, **tables)
+        lists = {name: tuple(value) for name, value in stored.parameters.items() if name == "banks"}
+        return WordAtlas(WordSettings(**(stored.parameters | lists)), **tables)
+    except TypeError as error:
+        raise stored.damaged(error) from error
 
 
 def compute_words(
@@ -198,26 +210,17 @@ def compute_words(
     )
 
 
-def save_words(workspace: Workspace, atlas: WordAtlas, about: dict[str, Any] | None = None) -> str:
-    """Publish under ``results/words/KEY``; the note that makes it count is written last. Returns
-    the key.
-    """
-    key = atlas.settings.key(workspace)
-    folder = workspace.result_path("words", key)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in _TABLES:
-        content = io.BytesIO()
-        getattr(atlas, name).to_parquet(content, index=False)
-        write_atomic(folder / f"{name}.parquet", content.getvalue())
-    note = {
-        "settings": asdict(atlas.settings),
-        "workspace_digest": workspace.digest,
-        **(about or {}),
-    }
-    write_atomic(
-        folder / "about.json", (json.dumps(note, indent=1, sort_keys=True) + "\n").encode()
+def save_words(workspace: Workspace, atlas: WordAtlas, about: dict[str, Any] | None = None) -> Path:
+    """Publish words; returns their folder."""
+    settings = atlas.settings
+    return results.publish(
+        workspace,
+        KIND,
+        asdict(settings),
+        {f"{name}.parquet": getattr(atlas, name) for name in _TABLES},
+        banks=(*settings.banks, settings.span_bank),
+        about=about,
     )
-    return key
 
 
 def _list_of(said: Words, label: dict[str, str]) -> pd.DataFrame:

@@ -1,39 +1,52 @@
 """The atlas: component and head searches for all pairs of generators with what they are worth on
 D_eval, stored.
 
-Written by ``python -m precompute search``; read here without training anything.
-``results/atlas/<key>/`` holds ``atlas.json`` (what was computed, from what), ``arrays.npz`` and
-three tables. While a search runs, each finished pair is one file under ``pairs/``; merging puts
-them into the arrays and tables.
+Written by ``python -m precompute search``; read here without training anything. While a search
+runs, each finished pair is one file under ``pairs/`` beside the result; merging puts them into its
+arrays and tables.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core import results
+from aigi_core.errors import AigiError
+from aigi_core.results import OldResult, ResultKind, StoredResult
 from aigi_core.transfer.matrix import TrainSet
 from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.transfer.pairs import Pair
 from aigi_core.transfer.random_removal import RandomRemoval
-from aigi_core.workspace import Workspace, digest_of, write_atomic
+from aigi_core.workspace import Workspace, digest_of
 
-FORMAT = 1
 METRICS_KEPT = ("balanced_accuracy", "accuracy", "auc")
 """Metrics whose whole matrices are kept."""
 TABLES = ("summary", "geometry", "words")
+BANK = "phrases"
+"""An atlas says how nameable detectors are by this bank."""
+
+
+def _old_key(workspace: Workspace, parameters: Mapping[str, Any]) -> str:
+    files = workspace.manifest["files"]
+    bank = files.get(f"text/{BANK}.npy", {}).get("sha256", "")[:12]
+    return digest_of({"format": 1, "workspace": workspace.digest, "phrases": bank, **parameters})
+
+
+KIND = ResultKind(
+    "atlas",
+    "search of pairs of generators",
+    job="search",
+    format=2,
+    old=OldResult("atlas.json", _old_key),
+)
 
 
 @dataclass(frozen=True)
@@ -54,14 +67,9 @@ class AtlasKey:
                 f" got {self.top_heads}, {self.draws}, {self.controls} and {self.seed}."
             )
 
-    def of(self, workspace: Workspace) -> str:
-        """Name of the atlas's directory; the phrases count, because an atlas says how nameable
-        detectors are.
-        """
-        phrases = workspace.text_bank("phrases").digest if "phrases" in workspace.text_banks else ""
-        return digest_of(
-            {"format": FORMAT, "workspace": workspace.digest, "phrases": phrases, **vars(self)}
-        )
+    def folder(self, workspace: Workspace) -> Path:
+        """Where the atlas lies, or will lie."""
+        return results.result_folder(workspace, KIND, asdict(self), (BANK,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,50 +121,51 @@ class Atlas:
     ways.
 
     Attributes:
-        about: ``key``, ``parameters``, ``generators``, ``families``, ``pairs``, ``components``,
-            ``heads`` (layers, heads), ``versions``, ``seconds``.
+        stored: what it was read from.
+        tables: ``summary``, ``geometry`` and ``words``: see the properties of these names.
+        arrays: matrices, lists and cuts of all pairs; read them through the methods.
     """
 
-    path: Path
-    about: dict[str, Any] = field(repr=False)
+    stored: StoredResult = field(repr=False)
+    tables: dict[str, pd.DataFrame] = field(repr=False)
+    arrays: dict[str, np.ndarray] = field(repr=False)
 
     @classmethod
     def open(cls, workspace: Workspace, key: AtlasKey | None = None) -> Atlas:
         """The atlas of a workspace, read at once: a search that goes on replaces its files.
 
+        Args:
+            key: None for the usual parameters, or whichever search there is.
+
         Raises:
-            WorkspaceError: it has not been searched, or what is there is damaged; says what to run.
+            WorkspaceError: it has not been searched, or what is there is outdated or damaged; says
+                what to run.
         """
-        path = workspace.result_path("atlas", (key or AtlasKey()).of(workspace))
-        if not (path / "atlas.json").is_file():
-            raise WorkspaceError(
-                f"The pairs of generators of {workspace.path} have not been searched yet: run"
-                f" 'python -m precompute search --workspace {workspace.path}'."
-            )
+        get = results.find if key is None else results.load
+        stored = get(workspace, KIND, asdict(key or AtlasKey()), (BANK,))
+        atlas = cls(
+            stored, {name: stored.table(name) for name in TABLES}, stored.arrays("arrays.npz")
+        )
         try:
-            about = json.loads((path / "atlas.json").read_text("utf-8"))
-            missing = [name for name in file_names() if not (path / name).is_file()]
-            if about["format"] != FORMAT or missing:
-                raise ValueError(
-                    f"format {about['format']}, missing {', '.join(missing) or 'nothing'}"
-                )
-        except (ValueError, KeyError, TypeError) as error:
-            raise WorkspaceError(
-                f"The atlas {path} is damaged ({error}): remove that directory and run 'python -m"
-                f" precompute search --workspace {workspace.path}' again."
-            ) from error
-        atlas = cls(path, about)
-        if (
-            not len(atlas._arrays["cut"])
-            == len(atlas.summary.drop_duplicates(["a", "b"]))
-            == len(atlas.pairs)
-        ):
-            raise WorkspaceError(
-                f"The atlas {path} holds other pairs than it says, because a search is writing it"
-                f" or was stopped: run 'python -m precompute search --workspace {workspace.path}'"
-                " and open it again."
-            )
+            sizes = {len(atlas.arrays["cut"]), len(atlas.pairs)}
+            sizes.add(len(atlas.summary.drop_duplicates(["a", "b"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise stored.damaged(error) from error
+        if len(sizes) != 1:
+            raise stored.damaged("it holds other pairs than it says")
         return atlas
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """``generators, families, pairs, metrics, components`` (how many), ``heads`` (of how many
+        layers, how many a layer)."""
+        return self.stored.content
+
+    @property
+    def seconds(self) -> float:
+        """What all its searches took."""
+        # an atlas from before results had a common note keeps it among its content
+        return float(self.stored.about.get("seconds", self.about.get("seconds", 0.0)))
 
     @property
     def generators(self) -> tuple[str, ...]:
@@ -167,7 +176,7 @@ class Atlas:
         """Pairs searched."""
         return tuple((str(a), str(b)) for a, b in self.about["pairs"])
 
-    @cached_property
+    @property
     def summary(self) -> pd.DataFrame:
         """One row a pair, view, metric and set of cells.
 
@@ -179,30 +188,23 @@ class Atlas:
             random_low, random_high`` (as many random components kept), and ``kept`` (components, or
             heads).
         """
-        return self._table("summary")
+        return self.tables["summary"]
 
-    @cached_property
+    @property
     def geometry(self) -> pd.DataFrame:
         """One row a pair and measure: ``a, b`` and the columns of
         ``geometry.GeometryComparison.table``.
 
         Measured on the test images of D_eval.
         """
-        return self._table("geometry")
+        return self.tables["geometry"]
 
-    @cached_property
+    @property
     def words(self) -> pd.DataFrame:
         """Nameability of every detector: ``a, b`` (empty: before removal), ``detector, bank, text,
         cosine, p_value, ood`` (mean balanced accuracy over the detector's OOD generators in D_eval;
         all of them before removal)."""
-        return self._table("words")
-
-    @cached_property
-    def _arrays(self) -> dict[str, np.ndarray]:
-        try:
-            return read_arrays(self.path / "arrays.npz")[0]
-        except (OSError, ValueError) as error:
-            raise self._damaged(error) from error
+        return self.tables["words"]
 
     def matrix(
         self, view: str = "embedding", metric: str = DEFAULT_METRIC, pair: Iterable[str] = ()
@@ -219,7 +221,7 @@ class Atlas:
         )
         if view not in names:
             raise AigiError(f"The atlas has no matrix {view!r} here; it has {', '.join(names)}.")
-        stored = self._arrays[f"matrix {view}"]
+        stored = self.arrays[f"matrix {view}"]
         values = (
             stored[self.about["metrics"].index(metric)]
             if not pair
@@ -235,10 +237,10 @@ class Atlas:
         a, b = self.pairs[at]
         found = []
         for way, (train, val) in enumerate(((a, b), (b, a))):
-            removed = self._arrays["removed"][at, way]
+            removed = self.arrays["removed"][at, way]
             r = int((removed >= 0).sum())
             accuracy, log_loss = (
-                self._arrays[name][at, way, : r + 1].astype(float)
+                self.arrays[name][at, way, : r + 1].astype(float)
                 for name in ("accuracy", "log_loss")
             )
             found.append(
@@ -248,9 +250,9 @@ class Atlas:
                     removed[:r].astype(int),
                     accuracy,
                     log_loss,
-                    self._arrays["tied"][at, way, :r].astype(int),
-                    int(self._arrays["cut"][at, way]),
-                    float(self._arrays["C"][at, way]),
+                    self.arrays["tied"][at, way, :r].astype(int),
+                    int(self.arrays["cut"][at, way]),
+                    float(self.arrays["C"][at, way]),
                 )
             )
         return found[0], found[1]
@@ -260,7 +262,7 @@ class Atlas:
         directions remove it.
         """
         return np.unpackbits(
-            self._arrays["kept"][self._at(pair)], count=self.about["components"]
+            self.arrays["kept"][self._at(pair)], count=self.about["components"]
         ).astype(bool)
 
     def removed(self, pair: Iterable[str], depth: int | None = None) -> tuple[int, ...]:
@@ -313,22 +315,22 @@ class Atlas:
         validation images of another.
         """
         i, j = self._number(train), self._number(val)
-        scores: np.ndarray = self._arrays["head_scores"][i, :, :, j].astype(np.float64)
+        scores: np.ndarray = self.arrays["head_scores"][i, :, :, j].astype(np.float64)
         return scores
 
     def top_heads(self, train: str, val: str) -> tuple[tuple[int, int], ...]:
         """The best heads for (train, validation), best first."""
         at = self._at((train, val))
         way = 0 if self.pairs[at] == (train, val) else 1
-        return tuple((int(layer), int(head)) for layer, head in self._arrays["top_heads"][at, way])
+        return tuple((int(layer), int(head)) for layer, head in self.arrays["top_heads"][at, way])
 
     @cached_property
     def random_removal(self) -> RandomRemoval:
         """The whole matrix on random subsets of components."""
         train: tuple[TrainSet, ...] = tuple((name,) for name in self.generators)
-        values = self._arrays["random_values"].astype(np.float64)
+        values = self.arrays["random_values"].astype(np.float64)
         return RandomRemoval(
-            self._arrays["random_kept"], values, DEFAULT_METRIC, train, self.generators
+            self.arrays["random_kept"], values, DEFAULT_METRIC, train, self.generators
         )
 
     def _at(self, pair: Iterable[str]) -> int:
@@ -338,7 +340,7 @@ class Atlas:
                 return at
         raise AigiError(
             f"The pair {' and '.join(names)} has not been searched: run 'python -m precompute"
-            f" search --workspace {self.path.parents[2]} --pairs {':'.join(names)}'."
+            f" search --workspace {self.stored.path.parents[2]} --pairs {':'.join(names)}'."
         )
 
     def _number(self, generator: str) -> int:
@@ -348,48 +350,3 @@ class Atlas:
                 f" {', '.join(self.generators)}."
             )
         return self.generators.index(generator)
-
-    def _table(self, name: str) -> pd.DataFrame:
-        try:
-            return pd.read_parquet(self.path / f"{name}.parquet")
-        except (OSError, ValueError) as error:
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: Exception) -> WorkspaceError:
-        return WorkspaceError(
-            f"The atlas {self.path} is damaged ({error}): remove that directory and search again."
-        )
-
-
-def file_names() -> tuple[str, ...]:
-    """Files of a merged atlas besides ``atlas.json``."""
-    return ("arrays.npz", *(f"{table}.parquet" for table in TABLES))
-
-
-def write_arrays(
-    file: Path, arrays: Mapping[str, np.ndarray], tables: Mapping[str, Sequence[dict[str, Any]]]
-) -> None:
-    """Arrays and tables of rows as one compressed .npz, published atomically."""
-    buffer = io.BytesIO()
-    packed = {
-        f"table {name}": np.frombuffer(json.dumps(rows).encode(), np.uint8)
-        for name, rows in tables.items()
-    }
-    np.savez_compressed(buffer, **arrays, **packed)  # type: ignore[arg-type]
-    write_atomic(file, buffer.getvalue())
-
-
-def read_arrays(file: Path) -> tuple[dict[str, np.ndarray], dict[str, list[dict[str, Any]]]]:
-    """What :func:`write_arrays` wrote; raises OSError or ValueError where it is missing or
-    damaged.
-    """
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (BadZipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{file.name} is damaged: {error}") from error
-    tables = {
-        name: json.loads(arrays.pop(name).tobytes())
-        for name in [n for n in arrays if n.startswith("table ")]
-    }
-    return arrays, {name.removeprefix("table "): rows for name, rows in tables.items()}

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from time import perf_counter
@@ -17,16 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aigi_core.errors import AigiError
+from aigi_core import results
+from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.resampling import q_values
-from aigi_core.transfer.atlas import (
-    FORMAT,
-    METRICS_KEPT,
-    TABLES,
-    AtlasKey,
-    read_arrays,
-    write_arrays,
-)
+from aigi_core.transfer.atlas import BANK, KIND, METRICS_KEPT, TABLES, Atlas, AtlasKey
 from aigi_core.transfer.pairs import Pair, parse_pairs
 from aigi_core.workspace import Workspace, exclusive, tool_versions, write_atomic
 from precompute.pool import submit, worker_pool
@@ -54,16 +49,16 @@ def search(
         raise AigiError(f"A search needs at least one process, got {workers}.")
     workspace = Workspace.open(workspace_path)
     wanted = parse_pairs(pairs, workspace.domains)
-    path = workspace.result_path("atlas", key.of(workspace))
+    path = key.folder(workspace)
     with exclusive(path, "search"):
         (path / "pairs").mkdir(exist_ok=True)
         start = perf_counter()
         names = workspace.domains.generators
-        merged = _merged(path)
+        merged = _merged(workspace, key)
         shared = _load(path / SHARED) or merged[0]
         if shared is None:
             shared = compute_shared(workspace, key, lambda step: _say(f"{step} ..."))
-            write_arrays(path / SHARED, *shared)
+            _save(path / SHARED, *shared)
         todo = [
             pair
             for pair in wanted
@@ -80,7 +75,6 @@ def search(
         _publish(
             workspace,
             key,
-            path,
             shared,
             {pair: found[pair] for pair in sorted(found, key=_order(names))},
             seconds,
@@ -118,9 +112,10 @@ _searcher: Searcher | None = None
 
 def _start_worker(path: Path, key: AtlasKey, atlas: Path) -> None:
     global _searcher
-    found = _load(atlas / SHARED) or _merged(atlas)[0]
-    assert found is not None, "the shared part is written before the workers start"
-    _searcher = Searcher(Workspace.open(path), key, found[0])
+    workspace = Workspace.open(path)
+    shared = _load(atlas / SHARED) or _merged(workspace, key)[0]
+    assert shared is not None, "the shared part is written before the workers start"
+    _searcher = Searcher(workspace, key, shared[0])
 
 
 def _one(pair: Pair, file: str) -> None:
@@ -129,7 +124,7 @@ def _one(pair: Pair, file: str) -> None:
         record = _searcher.run(pair)
     except AigiError as error:
         raise AigiError(f"Searching {pair[0]} and {pair[1]}: {error}") from error
-    write_arrays(Path(file), *record)
+    _save(Path(file), *record)
 
 
 def _file(path: Path, names: Sequence[str], pair: Pair) -> Path:
@@ -139,9 +134,21 @@ def _file(path: Path, names: Sequence[str], pair: Pair) -> Path:
 def _load(file: Path) -> tuple[Arrays, Tables] | None:
     """A finished file; None where it is missing or damaged (it is then computed again)."""
     try:
-        return read_arrays(file)
+        arrays = results.decoded_arrays(file.name, file.read_bytes())
+        tables = {name: arrays.pop(name) for name in list(arrays) if name.startswith("table ")}
+        rows = {name: json.loads(packed.tobytes()) for name, packed in tables.items()}
     except (OSError, ValueError):
         return None
+    return arrays, {name.removeprefix("table "): table for name, table in rows.items()}
+
+
+def _save(file: Path, arrays: Arrays, tables: Tables) -> None:
+    """A finished file: arrays, and tables of rows packed as JSON."""
+    packed = {
+        f"table {name}": np.frombuffer(json.dumps(rows).encode(), np.uint8)
+        for name, rows in tables.items()
+    }
+    write_atomic(file, results.encoded(file.name, arrays | packed))
 
 
 SHARED_ARRAYS = (
@@ -155,30 +162,23 @@ SHARED_ARRAYS = (
 
 
 def _merged(
-    path: Path,
+    workspace: Workspace, key: AtlasKey
 ) -> tuple[tuple[Arrays, Tables] | None, dict[Pair, tuple[Arrays, Tables]], float]:
     """The parts of an atlas published before: what is shared, each pair, and the seconds it
     took.
     """
     try:
-        about = json.loads((path / "atlas.json").read_text("utf-8"))
-        arrays = read_arrays(path / "arrays.npz")[0]
-        tables = {name: pd.read_parquet(path / f"{name}.parquet") for name in TABLES}
-        if (
-            not len(arrays["cut"])
-            == len(tables["summary"].drop_duplicates(["a", "b"]))
-            == len(about["pairs"])
-        ):
-            raise ValueError("stopped while it was published")
-    except (OSError, ValueError, KeyError):
+        atlas = Atlas.open(workspace, key)
+    except WorkspaceError:
         return None, {}, 0.0
+    arrays = dict(atlas.arrays)
     own = {name: arrays.pop(name) for name in SHARED_ARRAYS}
-    rows = {name: _by_pair(table) for name, table in tables.items()}
+    rows = {name: _by_pair(table) for name, table in atlas.tables.items()}
     pairs: dict[Pair, tuple[Arrays, Tables]] = {}
-    for at, (a, b) in enumerate(about["pairs"]):
+    for at, (a, b) in enumerate(atlas.pairs):
         mine = {name: rows[name].get((a, b), []) for name in TABLES}
         pairs[(a, b)] = ({name: values[at] for name, values in arrays.items()}, mine)
-    return (own, {"words": rows["words"].get(("", ""), [])}), pairs, float(about["seconds"])
+    return (own, {"words": rows["words"].get(("", ""), [])}), pairs, atlas.seconds
 
 
 def _by_pair(table: pd.DataFrame) -> dict[Pair, list[dict[str, Any]]]:
@@ -193,12 +193,10 @@ def _by_pair(table: pd.DataFrame) -> dict[Pair, list[dict[str, Any]]]:
 def _publish(
     workspace: Workspace,
     key: AtlasKey,
-    path: Path,
     shared: tuple[Arrays, Tables],
     pairs: dict[Pair, tuple[Arrays, Tables]],
     seconds: float,
 ) -> None:
-    """Arrays and tables first, ``atlas.json`` last: its presence means that all is there."""
     arrays = dict(shared[0])
     first = next(iter(pairs.values()))[0]
     for name in first:
@@ -212,26 +210,22 @@ def _publish(
     summary = tables["summary"]
     same = summary.groupby(["view", "metric", "cells"])["p_value"]
     summary["q_value"] = same.transform(lambda p: q_values(p.to_numpy()))
-    write_arrays(path / "arrays.npz", arrays, {})
-    for name, table in tables.items():
-        write_atomic(path / f"{name}.parquet", table.to_parquet(index=False, compression="zstd"))
     domains = workspace.domains
-    about = {
-        "format": FORMAT,
-        "key": key.of(workspace),
-        "parameters": vars(key),
-        "workspace": workspace.digest,
-        "generators": list(domains.generators),
-        "families": list(domains.families),
-        "pairs": [list(pair) for pair in pairs],
-        "metrics": list(METRICS_KEPT),
-        "components": int(workspace.embeddings.shape[1]),
-        "heads": list(workspace.heads.shape[:2]),
-        "versions": tool_versions(),
-        "seconds": round(seconds, 1),
-    }
-    write_atomic(
-        path / "atlas.json", (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()
+    results.publish(
+        workspace,
+        KIND,
+        asdict(key),
+        {"arrays.npz": arrays, **{f"{name}.parquet": table for name, table in tables.items()}},
+        banks=(BANK,),
+        content={
+            "generators": list(domains.generators),
+            "families": list(domains.families),
+            "pairs": [list(pair) for pair in pairs],
+            "metrics": list(METRICS_KEPT),
+            "components": int(workspace.embeddings.shape[1]),
+            "heads": list(workspace.heads.shape[:2]),
+        },
+        about={"versions": tool_versions(), "seconds": round(seconds, 1)},
     )
 
 

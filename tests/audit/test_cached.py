@@ -48,17 +48,18 @@ def same(a: object, b: object) -> None:
 
 def test_what_is_read_is_what_was_found(planted: tuple[Workspace, Audit]) -> None:
     made, found = planted
-    key = save_audit(made, found, SETTINGS, {"seconds": 1})
-    assert made.result_path(KIND, key).is_dir() and key == SETTINGS.key(made)
+    folder = save_audit(made, found, SETTINGS, {"seconds": 1})
+    assert folder.parent == made.path / "results" / KIND.name
     read = load_audit(Workspace.open(made.path), SETTINGS)
     for name in vars(found):
         same(getattr(found, name), getattr(read, name))
     with pytest.raises(
-        WorkspaceError, match="not been audited yet: run 'python -m precompute audit"
+        WorkspaceError, match="no stored audit yet: run 'python -m precompute audit"
     ):
         load_audit(made, AuditSettings(draws=101))
     np.testing.assert_array_equal(load_fact_scores(made, SETTINGS), found.scores["stored"])
     assert load_fact_scores(made, AuditSettings(draws=101)) is None
+    same(load_audit(made).verdicts, found.verdicts)  # pages take what there is
 
 
 def test_an_audit_without_texts_and_pixels_is_kept_too(planted: tuple[Workspace, Audit]) -> None:
@@ -78,8 +79,9 @@ def test_an_audit_without_texts_and_pixels_is_kept_too(planted: tuple[Workspace,
 def test_damage_is_one_sentence(planted: tuple[Workspace, Audit], tmp_path: Path) -> None:
     made, found = planted
     opened = Workspace.open(Path(shutil.copytree(made.path, tmp_path / "w")))
-    folder = opened.result_path(KIND, save_audit(opened, found, SETTINGS))
-    for name, content in (("arrays.npz", b"PK"), ("within.parquet", b""), ("audit.json", b"{}")):
+    folder = save_audit(opened, found, SETTINGS)
+    files = [next(folder.glob(f"{name}*")).name for name in ("arrays", "within", "result")]
+    for name, content in zip(files, (b"PK", b"", b"{}"), strict=True):
         good = (folder / name).read_bytes()
         (folder / name).write_bytes(content)
         with pytest.raises(WorkspaceError, match="is damaged .*: delete that folder and run"):

@@ -4,16 +4,18 @@ again.
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from aigi_core import results
 from aigi_core.detectors import stored
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.protocol import Protocol, train
-from aigi_core.detectors.stored import KIND, detectors_key, load_detectors, save_detectors
+from aigi_core.detectors.stored import load_detectors, save_detectors
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
 from tests.conftest import ROOT
@@ -39,8 +41,7 @@ def test_what_is_read_is_what_was_trained(workspace: Workspace, view: EmbeddingV
     protocol = Protocol(C=(0.1, 1.0), fit_intercept=False)
     assert load_detectors(workspace, SETS, view, protocol) is None
     trained = [d.with_threshold(0.25) for d in train(workspace, SETS, view, protocol)]
-    key = save_detectors(workspace, trained, protocol)
-    assert workspace.result_path(KIND, key).is_dir()
+    save_detectors(workspace, trained, protocol)
     found = load_detectors(Workspace.open(workspace.path), SETS, view, protocol)
     same(found, trained)
     np.testing.assert_array_equal(
@@ -60,16 +61,16 @@ def test_other_arguments_are_other_detectors(
         (SETS, None, Protocol(class_weight=None)),
     ):
         assert load_detectors(workspace, *arguments) is None
-    monkeypatch.setattr(stored, "FORMAT", stored.FORMAT + 1)
+    monkeypatch.setattr(stored, "KIND", replace(stored.KIND, format=stored.KIND.format + 1))
     assert load_detectors(workspace, SETS) is None
 
 
 def test_other_images_are_other_detectors(workspace: Workspace) -> None:
-    before = detectors_key(workspace, SETS)
+    save_detectors(workspace, train(workspace, SETS))
     manifest = workspace.manifest | {
         "files": {n: e | {"sha256": "0" * 64} for n, e in workspace.manifest["files"].items()}
     }
-    assert detectors_key(Workspace(workspace.path, manifest), SETS) != before
+    assert load_detectors(Workspace(workspace.path, manifest), SETS) is None
 
 
 @pytest.mark.parametrize(
@@ -86,16 +87,17 @@ def test_other_views_are_refused(workspace: Workspace, views: list[FeatureView])
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("detectors.json", b"{}"),
-        ("detectors.json", b"{"),
-        ("detectors.safetensors", b"short"),
-        ("detectors.json", None),
+        (results.NOTE, b"{}"),
+        (results.NOTE, b"{"),
+        ("detectors-*.safetensors", b"short"),
+        ("detectors-*.safetensors", None),
+        (results.NOTE, None),
     ],
 )
 def test_what_is_damaged_does_not_count(
     workspace: Workspace, name: str, content: bytes | None
 ) -> None:
-    file = workspace.result_path(KIND, save_detectors(workspace, train(workspace, SETS))) / name
+    [file] = save_detectors(workspace, train(workspace, SETS)).glob(name)
     file.unlink() if content is None else file.write_bytes(content)
     assert load_detectors(workspace, SETS) is None
 
@@ -103,19 +105,20 @@ def test_what_is_damaged_does_not_count(
 @pytest.mark.parametrize("damage", ["another number of weights", "not a number"])
 def test_numbers_that_cannot_be_do_not_count(workspace: Workspace, damage: str) -> None:
     detectors = train(workspace, SETS)
-    key = save_detectors(workspace, detectors)
+    save_detectors(workspace, detectors)
     if damage == "not a number":
         detectors[0].weights[0] = np.nan
-        assert save_detectors(workspace, detectors) == key
+        save_detectors(workspace, detectors)
     else:
-        file = workspace.result_path(KIND, key) / "detectors.json"
+        [file] = workspace.path.glob(f"results/*/*/{results.NOTE}")
         note = json.loads(file.read_text("utf-8"))
-        file.write_text(json.dumps(note | {"provenance": note["provenance"][:1]}), "utf-8")
+        del note["content"]["provenance"][1:]
+        file.write_text(json.dumps(note), "utf-8")
     assert load_detectors(workspace, SETS) is None
 
 
 def test_those_of_the_demo_are_what_training_gives_today() -> None:
-    """Where this fails after a change of training: raise FORMAT, run ``python -m precompute
+    """Where this fails after a change of training: raise the format, run ``python -m precompute
     detectors`` on the demo.
     """
     demo = Workspace.open(ROOT / "assets" / "demo")

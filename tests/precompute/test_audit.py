@@ -65,4 +65,4 @@ def test_bad_options(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "is not there" in capsys.readouterr().err
     assert main(["audit", "--workspace", str(made), "--draws", "3"]) == 2
     assert "at least 20 draws" in capsys.readouterr().err
-    assert not list((made / "results" / KIND).glob("*/*.tmp"))
+    assert not list((made / "results" / KIND.name).glob("*/*.tmp"))

@@ -19,7 +19,7 @@ def test_trained_once(
     path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
     assert main(["detectors", "--workspace", str(path)]) == 0
     assert "Trained 4 detectors" in capsys.readouterr().out
-    [note] = (path / "results" / KIND).glob("*/detectors.json")
+    [note] = (path / "results" / KIND.name).glob("*/result.json")
     before = note.stat().st_ino
     assert main(["detectors", "--workspace", str(path)]) == 0
     assert "already there" in capsys.readouterr().out and note.stat().st_ino == before

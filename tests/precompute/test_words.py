@@ -14,6 +14,7 @@ from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.explain.cached import CONTENT, WordSettings, load_words
 from aigi_core.explain.detector_words import content_words, detector_words
 from aigi_core.explain.lexicon import Lexicon
+from aigi_core.results import NOTE
 from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace, read_manifest, write_manifest
 from precompute.__main__ import main
@@ -111,19 +112,21 @@ def test_a_second_run_does_nothing_and_force_writes_the_same(
 ) -> None:
     [folder] = (path / "results" / "words").iterdir()
     before = {file.name: file.read_bytes() for file in folder.glob("*.parquet")}
-    stamp = (folder / "about.json").stat().st_mtime_ns
+    stamp = (folder / NOTE).stat().st_mtime_ns
     assert main(["words", "--workspace", str(path), *SMALL]) == 0
     assert "already there" in capsys.readouterr().out
-    assert (folder / "about.json").stat().st_mtime_ns == stamp
+    assert (folder / NOTE).stat().st_mtime_ns == stamp
     assert main(["words", "--workspace", str(path), *SMALL, "--force"]) == 0
     assert {file.name: file.read_bytes() for file in folder.glob("*.parquet")} == before
 
 
 def test_missing_and_damaged_results_say_what_to_do(path: Path) -> None:
     workspace = Workspace.open(path)
-    with pytest.raises(WorkspaceError, match="not computed yet: run 'python -m precompute words"):
-        load_words(workspace)
-    file = workspace.result_path("words", SETTINGS.key(workspace)) / "rows.parquet"
+    with pytest.raises(
+        WorkspaceError, match="no stored words yet: run 'python -m precompute words"
+    ):
+        load_words(workspace, WordSettings())
+    [file] = workspace.path.glob("results/words/*/rows-*.parquet")
     content = file.read_bytes()
     file.write_bytes(content[:100])
     with pytest.raises(WorkspaceError, match="damaged"):
@@ -131,13 +134,17 @@ def test_missing_and_damaged_results_say_what_to_do(path: Path) -> None:
     file.write_bytes(content)
 
 
-def test_the_key_depends_on_banks_and_settings(path: Path) -> None:
+def test_pages_find_words_of_other_settings(path: Path) -> None:
     workspace = Workspace.open(path)
-    keys = {
-        s.key(workspace)
-        for s in (SETTINGS, WordSettings(), WordSettings(centred=False), WordSettings(seed=1))
-    }
-    assert len(keys) == 4
+    assert load_words(workspace).settings == SETTINGS
+
+
+def test_a_workspace_whose_only_bank_has_another_name_has_words(path: Path) -> None:
+    opened = Workspace.open(path)
+    text = {"own": opened.manifest["text"]["phrases"]}
+    workspace = Workspace(opened.path, opened.manifest | {"text": text})
+    settings = WordSettings().for_workspace(workspace)
+    assert settings.banks == ("own",) and settings.span_bank == "own"
 
 
 def test_bad_input_is_one_sentence(

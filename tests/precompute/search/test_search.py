@@ -2,7 +2,6 @@
 where it stopped.
 """
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
+from aigi_core import results
 from aigi_core.detectors.components import search_components
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView, HeadsView
@@ -119,7 +119,7 @@ def test_goes_on_where_it_stopped(
     shutil.copytree(path, copy)
     path = copy
     workspace = Workspace.open(path)
-    folder = workspace.result_path("atlas", KEY.of(workspace))
+    folder = KEY.folder(workspace)
     before = Atlas.open(workspace, KEY)
     kept, rows = before.kept(PAIR), before.summary.query("a == @PAIR[0] and b == @PAIR[1]")
     done: list[tuple[str, str]] = []
@@ -158,10 +158,11 @@ def test_an_interrupted_search_keeps_its_finished_pairs(
         job.search(copy, pairs, key=KEY)
     workspace = Workspace.open(copy)
     with pytest.raises(
-        WorkspaceError, match="have not been searched yet: run 'python -m precompute search"
+        WorkspaceError,
+        match="no stored search of pairs of generators yet: run 'python -m precompute search",
     ):
         Atlas.open(workspace, KEY)
-    folder = workspace.result_path("atlas", KEY.of(workspace))
+    folder = KEY.folder(workspace)
     files = list((folder / "pairs").iterdir())
     assert len(files) == 1
     files[0].write_bytes(files[0].read_bytes()[:200])  # a damaged file is no finished pair
@@ -174,39 +175,33 @@ def test_an_interrupted_search_keeps_its_finished_pairs(
     assert not (folder / "pairs").exists()
 
 
-def test_a_search_stopped_while_it_publishes_leaves_no_wrong_pairs(
+def test_a_search_stopped_while_it_publishes_leaves_the_atlas_before(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New arrays beside the old list of pairs are refused, and the next search makes all of it
-    anew.
-    """
     copy = tmp_path / "workspace"
     shutil.copytree(path, copy)
     workspace = Workspace.open(copy)
-    before, kept = Atlas.open(workspace, KEY), Atlas.open(workspace, KEY).kept(PAIR)
+    kept = Atlas.open(workspace, KEY).kept(PAIR)
     monkeypatch.setattr(job, "worker_pool", _InProcess)
-    original = job.write_atomic
+    original = results.write_atomic
 
     def stop(file: Path, content: bytes) -> None:
-        if file.name == "atlas.json":
+        if file.name == results.NOTE:
             raise KeyboardInterrupt
         original(file, content)
 
-    monkeypatch.setattr(job, "write_atomic", stop)
+    monkeypatch.setattr(results, "write_atomic", stop)
     pairs = (
         "alpha-gan:beta-diff,alpha-gan:delta-ar"  # the new one sorts between the two published ones
     )
     with pytest.raises(KeyboardInterrupt):
         job.search(copy, pairs, key=KEY)
-    with pytest.raises(
-        WorkspaceError, match="other pairs than it says.*run 'python -m precompute search"
-    ):
-        Atlas.open(workspace, KEY)
-    assert len(before.summary) == 36  # an atlas that is open stays as it was
-    monkeypatch.setattr(job, "write_atomic", original)
+    between = Atlas.open(workspace, KEY)
+    assert len(between.pairs) == 2 and len(between.summary) == 36
+    monkeypatch.setattr(results, "write_atomic", original)
     job.search(copy, pairs, key=KEY)
     after = Atlas.open(workspace, KEY)
-    assert PAIR in after.pairs and len(after.pairs) == 2
+    assert PAIR in after.pairs and len(after.pairs) == 3
     np.testing.assert_array_equal(after.kept(PAIR), kept)
 
 
@@ -244,7 +239,7 @@ def test_other_phrases_are_another_atlas(path: Path, tmp_path: Path) -> None:
     manifest = read_manifest(copy)
     manifest["files"]["text/phrases.npy"] = describe_file(copy, "text/phrases.npy")
     write_manifest(copy, manifest)
-    with pytest.raises(WorkspaceError, match="have not been searched yet"):
+    with pytest.raises(WorkspaceError, match="search of pairs of generators .* is outdated"):
         Atlas.open(Workspace.open(copy), KEY)
 
 
@@ -309,20 +304,24 @@ def test_a_damaged_atlas_is_refused(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "workspace"
     shutil.copytree(path, copy)
     workspace = Workspace.open(copy)
-    folder = workspace.result_path("atlas", KEY.of(workspace))
-    arrays = folder / "arrays.npz"
-    arrays.write_bytes(arrays.read_bytes()[:-100])
-    with pytest.raises(WorkspaceError, match="arrays.npz is damaged"):
-        Atlas.open(workspace, KEY).kept(PAIR)
-    arrays.write_bytes((path / arrays.relative_to(copy)).read_bytes())
-    table = folder / "words.parquet"
-    table.write_bytes(table.read_bytes()[:-100])
-    with pytest.raises(WorkspaceError, match="is damaged.*search again"):
-        _ = Atlas.open(workspace, KEY).words
-    (folder / "summary.parquet").unlink()
-    with pytest.raises(WorkspaceError, match="damaged.*missing summary.parquet"):
-        Atlas.open(workspace, KEY)
-    about = json.loads((folder / "atlas.json").read_text())
-    (folder / "atlas.json").write_text(json.dumps(about)[:50])
-    with pytest.raises(WorkspaceError, match="is damaged"):
+    folder = KEY.folder(workspace)
+    for pattern in ("arrays-*.npz", "words-*.parquet", results.NOTE):
+        [file] = folder.glob(pattern)
+        content = file.read_bytes()
+        file.write_bytes(content[:-100])
+        with pytest.raises(WorkspaceError, match="is damaged.*run 'python -m precompute search"):
+            Atlas.open(workspace, KEY)
+        file.write_bytes(content)
+    stored = Atlas.open(workspace, KEY).stored
+    changed = {**stored.arrays("arrays.npz"), "cut": np.zeros((7, 2))}
+    tables = {f"{name}.parquet": stored.table(name) for name in ("summary", "geometry", "words")}
+    results.publish(
+        workspace,
+        stored.kind,
+        stored.parameters,
+        {"arrays.npz": changed, **tables},
+        banks=("phrases",),
+        content=stored.content,
+    )
+    with pytest.raises(WorkspaceError, match="holds other pairs than it says"):
         Atlas.open(workspace, KEY)
