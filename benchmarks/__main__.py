@@ -1,9 +1,9 @@
 """``python -m benchmarks NAME [options]``: one side-by-side measurement, one JSON object on the
 last line.
 
-A benchmark is a module of this folder with ``main(argv) -> dict``; its first docstring line is its
-help. Threads are capped before any numerical library loads: three pools of threads on one machine
-measure each other.
+A benchmark is a module of this folder with ``main(argv) -> dict``; the first paragraph of its
+docstring is its help. Threads are capped before any numerical library loads: three pools of threads
+on one machine measure each other.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ THREAD_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def names() -> dict[str, str]:
-    """Benchmark -> first line of its docstring, read without importing it."""
+    """Benchmark -> first paragraph of its docstring, read without importing it."""
     files = sorted(
         path for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")
     )
     return {
-        file.stem: (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").split("\n")[0]
+        file.stem: " ".join(
+            (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").split("\n\n")[0].split()
+        )
         for file in files
     }
 
