@@ -13,7 +13,7 @@ import math
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -24,6 +24,19 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from aigi_core.errors import AigiError
+from aigi_core.image_files import (
+    END_OF_IMAGE,
+    MAX_PAGES,
+    MAX_SCANS,
+    JpegStructure,
+    gif_frames,
+    jpeg_structure,
+    jpeg_with_more_data,
+    kind_not_read,
+    png_bytes_missing,
+    tiff_pages,
+    without_metadata,
+)
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Formats that are read, as Pillow names them; no others, since some of Pillow's run external
@@ -147,6 +160,85 @@ def load_rgb(
     content = source if isinstance(source, bytes) else read_bytes(source)
     if not content:
         raise ImageError("empty", "the file has no bytes")
+    structure = jpeg_structure(content)
+    notes: list[str] = []
+    if structure is not None:
+        if structure.scans > MAX_SCANS:
+            raise ImageError("too large", f"more than the {MAX_SCANS} scans that are decoded")
+        if not structure.ended:
+            content += END_OF_IMAGE
+            notes.append("no end marker")
+    try:
+        loaded = _opened(content, max_pixels)
+    except ImageError as error:
+        # Nothing that the pixels do not need may decide whether they are read.
+        plain = without_metadata(content) if error.reason in ("damaged", "truncated") else None
+        if plain is None:
+            raise
+        try:
+            loaded = replace(_opened(plain, max_pixels), has_metadata=True)
+        except ImageError:
+            raise error from None
+        notes.append("metadata that cannot be read passed over")
+        content, structure = plain, structure and jpeg_structure(plain)
+    if structure is not None and (why := _missing_data(content, structure, loaded)):
+        raise ImageError("truncated", why)
+    if loaded.format == "PNG" and _ends_plain(loaded) and png_bytes_missing(content):
+        raise ImageError("truncated", "its compressed data ends before its last row")
+    return replace(loaded, note="; ".join(filter(None, [loaded.note, *notes])))
+
+
+def _missing_data(content: bytes, structure: JpegStructure, decoded: LoadedImage) -> str:
+    """Why a JPEG's picture is incomplete although its decoder did not complain; empty if it is not.
+
+    Where scan data ends early, the decoder fills the rest with mid-grey. More data behind the last
+    scan changes the picture only then; that second decoding is done where it can make a difference:
+    where the end marker was missing, there are several scans, or the last pixels are mid-grey.
+    """
+    if structure.coefficients_missing:
+        return "some of its scans are missing"
+    if structure.restarts_missing:
+        return f"{structure.restarts_missing:,} of its restart intervals are missing"
+    if structure.ended and structure.scans == 1 and not _ends_grey(decoded):
+        return ""
+    before = _stored(content)
+    after = _stored(jpeg_with_more_data(content, structure))
+    if before is None or after is None:
+        return ""
+    changed = np.flatnonzero((before != after).any(axis=(1, 2)))
+    if not len(changed):
+        return ""
+    return f"scan data ends at row {int(changed[0]):,} of {decoded.height:,}; the rest is missing"
+
+
+def _stored(content: bytes) -> UInt8[np.ndarray, "h w channels"] | None:
+    """Pixels of a JPEG as stored, neither turned nor converted; None where they cannot be had."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
+            pixels = np.asarray(image)
+    except Exception:
+        return None
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def _ends_grey(decoded: LoadedImage) -> bool:
+    """Whether the last pixels may be what a decoder writes where it has no data: some corner of
+    the upright picture is mid-grey."""
+    if decoded.mode not in ("L", "RGB"):
+        return True
+    corners = np.asarray(decoded.image)[:: max(1, decoded.height - 1), :: max(1, decoded.width - 1)]
+    return bool((np.abs(corners.astype(int) - 128) <= 1).all(axis=-1).any())
+
+
+def _ends_plain(decoded: LoadedImage) -> bool:
+    """Whether some edge of the upright picture is of one colour, as it is where the decoder of a
+    PNG had no data."""
+    pixels = np.asarray(decoded.image)
+    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    return any(bool((edge == edge[0]).all()) for edge in edges)
+
+
+def _opened(content: bytes, max_pixels: int) -> LoadedImage:
     try:
         with Image.open(io.BytesIO(content), formats=_readable()) as opened:
             width, height = opened.size
@@ -156,7 +248,7 @@ def load_rgb(
                 raise ImageError(
                     "too large", f"{width} x {height} pixels, at most {max_pixels:,} are decoded"
                 )
-            return _decode(opened)
+            return _decode(opened, content)
     except AigiError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -165,10 +257,14 @@ def load_rgb(
         ) from error
     except UnidentifiedImageError as error:
         kind = next((name for magic, name in _MAGIC.items() if content.startswith(magic)), None)
+        kind = kind or {b"ftypavif": "AVIF", b"ftypavis": "AVIF"}.get(content[4:12])
         if kind:
             raise ImageError(
                 "damaged", f"it begins like a {kind} file, but its header cannot be read"
             ) from error
+        if other := kind_not_read(content):
+            reason = "unsupported" if other[2] else "not an image"
+            raise ImageError(reason, f"it is {other[0]}; {other[1]}") from error
         raise ImageError("not an image", f"none of {', '.join(FORMATS)}") from error
     except MemoryError as error:
         raise ImageError("too large", "it does not fit in memory") from error
@@ -189,7 +285,7 @@ def _readable() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _decode(opened: Image.Image) -> LoadedImage:
+def _decode(opened: Image.Image, content: bytes) -> LoadedImage:
     notes = []
     tiles: list[Any] = getattr(
         opened, "tile", []
@@ -198,10 +294,11 @@ def _decode(opened: Image.Image) -> LoadedImage:
     # Before loading only a TIFF's tags may be asked: getexif of a PNG loads it, and would swallow
     # what is wrong with it.
     tags: Mapping[int, Any] = getattr(opened, "tag_v2", {})
-    frames = int(getattr(opened, "n_frames", 1))
+    frames = _count_frames(opened, content)
     if frames > 1:
         kind = "frames" if opened.format in ("GIF", "WEBP", "PNG", "AVIF") else "pictures"
-        notes.append(f"first of {frames} {kind}")
+        count = f"{frames}" if frames <= MAX_PAGES else f"more than {MAX_PAGES}"
+        notes.append(f"first of {count} {kind}")
     turned = tags.get(_ORIENTATION)
     opened.load()
     quality, standard = jpeg_quality(getattr(opened, "quantization", None) or {})
@@ -225,6 +322,16 @@ def _decode(opened: Image.Image) -> LoadedImage:
         has_metadata=_has_metadata(opened),
         note="; ".join(notes),
     )
+
+
+def _count_frames(opened: Image.Image, content: bytes) -> int:
+    """Pages or frames; Pillow counts a TIFF's and a GIF's by reading each, which a hostile file
+    turns into minutes."""
+    if opened.format == "TIFF":
+        return tiff_pages(content)
+    if opened.format == "GIF":
+        return gif_frames(content)
+    return int(getattr(opened, "n_frames", 1))
 
 
 def _parts(value: Any) -> Sequence[Any]:
@@ -251,9 +358,13 @@ def _to_rgb(image: Image.Image, raw: str) -> tuple[Image.Image, list[str]]:
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PPM", "PNG")):
         values = np.asarray(image).astype(np.int64).clip(0, 65535)
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB"), [
-            "16-bit greyscale, scaled to 8"
-        ]
+        notes.append("16-bit greyscale, scaled to 8")
+        clear = values == image.info.get("transparency", -1)
+        if clear.any():
+            values = np.where(clear, 65535, values)
+            notes.append("transparency laid on white")
+        grey = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+        return grey.convert("RGB"), notes
     if mode not in (
         "1",
         "L",
@@ -279,6 +390,9 @@ def _to_rgb(image: Image.Image, raw: str) -> tuple[Image.Image, list[str]]:
         notes.append(f"palette, {len(image.getcolors(65536) or ())} colours")
     elif mode == "CMYK":
         notes.append("CMYK, converted without its colour profile")
+    if raw and isinstance(image.info.get("transparency"), tuple):
+        # a 16-bit colour, of which Pillow has cut the pixels to their upper 8 bits
+        image.info["transparency"] = tuple(v >> 8 for v in image.info["transparency"])
     if mode in ("La", "RGBa"):
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[mode])
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:

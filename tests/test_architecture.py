@@ -12,7 +12,16 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = (
     ("errors",),
-    ("images", "manifest", "workspace", "results", "resampling"),
+    (
+        "image_files",
+        "images",
+        "limits",
+        "manifest",
+        "resampling",
+        "results",
+        "scores",
+        "workspace",
+    ),
     ("overview", "calibration", "perturb", "clip"),
     ("detectors",),
     ("transfer", "geometry", "explain", "audit"),

@@ -3,6 +3,9 @@
 import base64
 import io
 import math
+import re
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +185,202 @@ def test_images_needs_no_torch():
         " set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+
+
+# What a file holds beside its pixels never decides whether they are read.
+
+
+def png_chunk(kind: bytes, body: bytes, crc: int | None = None) -> bytes:
+    found = zlib.crc32(kind + body) if crc is None else crc
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", found)
+
+
+def with_chunks(content: bytes, *chunks: bytes) -> bytes:
+    """A PNG with chunks after its header."""
+    return content[:33] + b"".join(chunks) + content[33:]
+
+
+BOMB = zlib.compress(bytes(3_000_000))
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        png_chunk(b"iCCP", b"profile\0\0" + BOMB),
+        png_chunk(b"zTXt", b"Comment\0\0" + BOMB),
+        png_chunk(b"iTXt", b"Comment\0\1\0\0\0" + BOMB),
+        png_chunk(b"tEXt", b"Comment\0hello", crc=1),
+        png_chunk(b"pHYs", b"\0"),
+        png_chunk(b"eXIf", b"no exif at all"),
+        png_chunk(b"gAMA", b""),
+    ],
+    ids=["profile", "zTXt", "iTXt", "bad checksum", "short pHYs", "no EXIF", "empty gamma"],
+)
+def test_a_png_is_read_whatever_its_metadata(chunk):
+    sound = encoded(gradient())
+    loaded = load_rgb(with_chunks(sound, chunk))
+    assert loaded.image.tobytes() == load_rgb(sound).image.tobytes()
+    unread = chunk[4:8] not in (b"eXIf",)
+    assert ("metadata that cannot be read passed over" in loaded.note) == unread
+    assert loaded.has_metadata or not unread
+
+
+def test_what_changes_pixels_survives_when_metadata_is_passed_over():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = gradient().convert("P")
+    sound = encoded(picture, exif=exif, transparency=picture.getpixel((0, 0)))
+    loaded = load_rgb(with_chunks(sound, png_chunk(b"zTXt", b"Comment\0\0" + BOMB)))
+    assert loaded.image.tobytes() == load_rgb(sound).image.tobytes()
+    assert "turned upright" in loaded.note and "transparency laid on white" in loaded.note
+
+
+@pytest.mark.parametrize("marker", range(0xE1, 0xF0))
+def test_a_jpeg_is_read_whatever_its_segments(marker):
+    sound = encoded(gradient(), "JPEG")
+    for body in (
+        b"",
+        b"Exif\0\0MM\0*\xff\xff\xff\xff",
+        b"MPF\0II*\0",
+        b"ICC_PROFILE\0\1",
+        b"Adobe",
+    ):
+        segment = bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+        loaded = load_rgb(sound[:2] + segment + sound[2:])
+        assert loaded.image.tobytes() == load_rgb(sound).image.tobytes()
+
+
+def jpeg(**options: object) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    return encoded(Image.fromarray(noise), "JPEG", **options)
+
+
+KINDS_OF_JPEG = {
+    "baseline": {},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 2},
+    "subsampled": {"subsampling": 2},
+    "one colour each": {"subsampling": 0, "quality": 95},
+}
+
+
+@pytest.mark.parametrize("options", KINDS_OF_JPEG.values(), ids=KINDS_OF_JPEG)
+def test_a_jpeg_without_its_end_marker_is_kept_where_all_pixels_decode(options):
+    content = jpeg(**options)
+    assert content.endswith(b"\xff\xd9")
+    loaded = load_rgb(content[:-2])
+    assert loaded.image.tobytes() == load_rgb(content).image.tobytes()
+    assert loaded.note == "no end marker" and load_rgb(content).note == ""
+
+
+@pytest.mark.parametrize("options", KINDS_OF_JPEG.values(), ids=KINDS_OF_JPEG)
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9"], ids=["cut", "cut, with an end marker"])
+def test_a_jpeg_that_lacks_rows_is_left_out(options, end):
+    content = jpeg(**options)
+    start = content.find(b"\xff\xda") + 20
+    for share in (0.1, 0.5, 0.9):
+        with pytest.raises(ImageError) as error:
+            load_rgb(content[: start + int(share * (len(content) - start))] + end)
+        assert error.value.reason in ("truncated", "damaged")
+
+
+@pytest.mark.parametrize("options", KINDS_OF_JPEG.values(), ids=KINDS_OF_JPEG)
+def test_a_jpeg_whose_header_promises_more_rows_is_left_out(options):
+    content = jpeg(**options)
+    at = max(content.find(b"\xff\xc0"), content.find(b"\xff\xc2")) + 5
+    with pytest.raises(ImageError, match="truncated"):
+        load_rgb(content[:at] + struct.pack(">H", 4000) + content[at + 2 :])
+
+
+@pytest.mark.parametrize("options", KINDS_OF_JPEG.values(), ids=KINDS_OF_JPEG)
+def test_a_grey_picture_is_not_taken_for_a_cut_one(options):
+    grey = encoded(Image.new("RGB", (40, 40), (128, 128, 128)), "JPEG", **options)
+    assert load_rgb(grey).note == ""
+    assert load_rgb(grey + b"trailing bytes").note == ""
+    assert load_rgb(grey[:-2]).note == "no end marker"
+
+
+def test_a_jpeg_of_very_many_scans_is_refused():
+    content = jpeg(progressive=True)
+    scan = content.rfind(b"\xff\xda")
+    with pytest.raises(ImageError, match="too large: more than the 500 scans"):
+        load_rgb(content[:-2] + content[scan:-2] * 600 + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("colour", [0, 2, 6])
+@pytest.mark.parametrize("rows", [0, 1, 31])
+def test_a_png_that_lacks_rows_is_left_out_though_it_is_well_formed(colour, rows):
+    channels = {0: 1, 2: 3, 6: 4}[colour]
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 1 + 32 * channels), dtype=np.uint8)
+    pixels[:, 0] = 0
+
+    def made(rows: int) -> bytes:
+        header = struct.pack(">IIBBBBB", 32, 32, 8, colour, 0, 0, 0)
+        data = png_chunk(b"IDAT", zlib.compress(pixels[:rows].tobytes()))
+        end = png_chunk(b"IEND", b"")
+        return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + data + end
+
+    assert load_rgb(made(32)).width == 32
+    with pytest.raises(ImageError, match="truncated"):
+        load_rgb(made(rows))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF"])
+def test_frames_are_counted_as_pillow_does_and_up_to_a_limit(kind):
+    pages = [Image.new("L", (2, 2), value) for value in (1, 2, 3)]
+    content = encoded(pages[0], kind, save_all=True, append_images=pages[1:])
+    assert re.search("first of 3 (frames|pictures)", load_rgb(content).note)
+    if kind == "TIFF":  # a chain of directories as long as the file allows
+        first = struct.unpack_from("<I", content, 4)[0]
+        size = 2 + 12 * struct.unpack_from("<H", content, first)[0]
+        page = content[first : first + size]
+        start = len(content) + len(content) % 2
+        chain = b"".join(
+            page + struct.pack("<I", start + (i + 1) * (size + 4)) for i in range(5000)
+        )
+        content = content[:4] + struct.pack("<I", start) + content[8:].ljust(start - 8, b"\0")
+        began = load_rgb(content + chain + bytes(64))
+        assert "first of more than 1000 pictures" in began.note
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC; .*heif-convert"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "a video"),
+        (b"<?xml version='1.0'?>\n<svg xmlns='x'/>", "SVG"),
+        (b"<!DOCTYPE html><html>", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"%PDF-1.7", "PDF"),
+    ],
+)
+def test_a_kind_that_is_not_read_is_named_with_what_to_do(content, said):
+    with pytest.raises(ImageError, match=f"(unsupported|not an image): .*{said}") as error:
+        load_rgb(content + bytes(64))
+    assert (error.value.reason == "unsupported") == ("HEIC" in said)
+
+
+def test_transparency_of_16_bit_grey_is_laid_on_white():
+    header = struct.pack(">IIBBBBB", 3, 1, 16, 0, 0, 0, 0)
+    row = b"\0" + struct.pack(">HHH", 7, 8, 40000)
+    content = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
+    content += png_chunk(b"tRNS", struct.pack(">H", 7)) + png_chunk(b"IDAT", zlib.compress(row))
+    loaded = load_rgb(content + png_chunk(b"IEND", b""))
+    assert [loaded.image.getpixel((x, 0))[0] for x in range(3)] == [255, 0, 156]
+    assert loaded.note == "16-bit greyscale, scaled to 8; transparency laid on white"
+
+
+def test_the_small_inputs_that_failed() -> None:
+    folder = Path(__file__).parents[2] / "shared" / "cases" / "images"
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder}")
+    profile = load_rgb(folder / "icc-big.png")
+    assert profile.has_metadata and "metadata that cannot be read" in profile.note
+    assert load_rgb(folder / "cropped-last-bytes.jpg").note == "no end marker"
+    for name, reason in (
+        ("cropped-last-20.jpg", "truncated"),
+        ("heic.jpg", "unsupported: it is HEIC"),
+        ("screen-huge.gif", "too large"),
+    ):
+        with pytest.raises(ImageError, match=reason):
+            load_rgb(folder / name)

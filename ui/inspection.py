@@ -41,7 +41,6 @@ MiB = 2**20
 # up to its own limit.
 MultiPartParser.spool_max_size = (int(st.get_option("server.maxUploadSize")) + 1) * MiB
 
-TYPES = ("avif", "bmp", "gif", "jpg", "jpeg", "jp2", "png", "ppm", "tif", "tiff", "webp")
 MOST = 100
 """Files looked at together."""
 OFFERED = 5000
@@ -167,13 +166,12 @@ def choose(page: Page) -> Subject:
     with left:
         uploads: list[Any] = st.file_uploader(
             "Your images",
-            type=list(TYPES),
             accept_multiple_files=True,
             key="uploads",
             on_change=acted,
             help=(
-                "They stay in this session's memory, are never written to disk, and go when you"
-                " remove them or leave."
+                "Any image file: what it holds decides, not its name. They stay in this session's"
+                " memory, are never written to disk, and go when you remove them or leave."
             ),
         )
     with right, page.controls("Image"):

@@ -141,11 +141,6 @@ CASES = (
     ),
     Case("bomb.ppm", b"P6 30000 30000 255\n", "too large"),
     Case(
-        "text-bomb.png",
-        png(2, 1, RAW, extra=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(8 << 20)))),
-        "damaged",
-    ),
-    Case(
         "giant.jpg",
         lambda file: os.truncate(os.open(file, os.O_CREAT | os.O_WRONLY), MAX_BYTES + 1),
         "too large",
@@ -185,6 +180,12 @@ CASES = (
         encoded(Image.fromarray(SHADES.astype(np.uint16))),
         note="16-bit greyscale",
         mode="I;16",
+    ),
+    Case(
+        "text-bomb.png",
+        png(2, 1, RAW, extra=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(8 << 20)))),
+        note="metadata that cannot be read passed over",
+        mode="RGB",
     ),
     Case(
         "deep-colour.png",
