@@ -28,20 +28,34 @@ MOST_PIXELS = 4096 * 4096
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One family of operations: what it does, which values make sense, how it is applied.
+class Perturbation:
+    """One kind of operation, and all that the app, the jobs and the figures know of it.
 
     Attributes:
-        title: the operation in a word or two, for axes and lists; ``says`` is the whole of it.
+        title: the operation in a word or two with its ``{value}``, for lists.
+        description: the whole of it in words, with its ``{value}``.
+        unit: what a usage line calls its value.
+        low, high: the range of values allowed.
+        apply: function of an RGB image, a value and a generator of random numbers.
+        axis: what its strength is called on an axis, with the unit.
+        ladder: strengths that Inspect tries, from weak to strong; empty for an operation that is
+            only a step of a common re-encoding.
+        tested: strengths that ``python -m precompute perturb`` encodes where none are named.
+        whole: values are whole numbers.
+        takes_value: False for an operation that has no strength.
+        random: it has a random part.
         neutral: the value that (nearly) leaves an image as it is, where there is one.
     """
 
     title: str
-    says: str
+    description: str
     unit: str
     low: float
     high: float
     apply: Callable[[Image.Image, float, np.random.Generator], Image.Image]
+    axis: str = ""
+    ladder: tuple[float, ...] = ()
+    tested: tuple[float, ...] = ()
     whole: bool = False
     takes_value: bool = True
     random: bool = False
@@ -51,11 +65,6 @@ class Kind:
     def name(self) -> str:
         """The operation without its strength, e.g. ``blur``."""
         return " ".join(self.title.removesuffix(" px").format(value="").split())
-
-    @property
-    def axis(self) -> str:
-        """What its strength is called on an axis, with the unit, e.g. ``blur, px``."""
-        return f"{self.name}, px" if self.title.endswith(" px") else self.name
 
 
 @dataclass(frozen=True, order=True)
@@ -68,7 +77,7 @@ class Op:
     value: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.value:g}" if KINDS[self.kind].takes_value else self.kind
+        return f"{self.kind}:{self.value:g}" if PERTURBATIONS[self.kind].takes_value else self.kind
 
     @property
     def slug(self) -> str:
@@ -77,12 +86,12 @@ class Op:
     @property
     def title(self) -> str:
         """The operation in a word or two, e.g. ``JPEG 50``."""
-        return KINDS[self.kind].title.format(value=f"{self.value:g}")
+        return PERTURBATIONS[self.kind].title.format(value=f"{self.value:g}")
 
     @property
-    def says(self) -> str:
+    def description(self) -> str:
         """The operation in plain words, e.g. ``JPEG at quality 50``."""
-        return KINDS[self.kind].says.format(value=f"{self.value:g}")
+        return PERTURBATIONS[self.kind].description.format(value=f"{self.value:g}")
 
     def __call__(self, image: Image.Image, key: str = "") -> Image.Image:
         """Apply to an RGB image.
@@ -92,7 +101,9 @@ class Op:
             key: what seeds the random parts: the image's content hash.
         """
         seed = int.from_bytes(hashlib.sha256(f"{key} {self}".encode()).digest()[:8], "little")
-        return KINDS[self.kind].apply(image.convert("RGB"), self.value, np.random.default_rng(seed))
+        return PERTURBATIONS[self.kind].apply(
+            image.convert("RGB"), self.value, np.random.default_rng(seed)
+        )
 
 
 def parse_ops(specs: Iterable[str]) -> tuple[Op, ...]:
@@ -106,11 +117,11 @@ def parse_ops(specs: Iterable[str]) -> tuple[Op, ...]:
     ops: dict[Op, None] = {}
     for spec in specs:
         kind, _, values = spec.strip().partition(":")
-        if kind not in KINDS:
+        if kind not in PERTURBATIONS:
             raise AigiError(
                 f"There is no operation {kind!r} (in {spec!r}): expected one of {_usage()}."
             )
-        rule = KINDS[kind]
+        rule = PERTURBATIONS[kind]
         if not rule.takes_value:
             if values:
                 raise AigiError(
@@ -137,7 +148,7 @@ def parse_steps(text: str) -> tuple[Op, ...]:
     """
     ops = tuple(op for part in text.split(",") for op in parse_ops([part]))
     for op in ops:
-        if KINDS[op.kind].random:
+        if PERTURBATIONS[op.kind].random:
             raise AigiError(
                 f"{str(op)!r} has a random part, so it makes images unlike: use jpeg, short, resize"
                 " or crop."
@@ -146,7 +157,7 @@ def parse_steps(text: str) -> tuple[Op, ...]:
 
 
 def _value(kind: str, text: str) -> float:
-    rule = KINDS[kind]
+    rule = PERTURBATIONS[kind]
     try:
         value = float(text)
     except ValueError:
@@ -160,14 +171,14 @@ def _value(kind: str, text: str) -> float:
 
 def _usage(kind: str = "") -> str:
     def one(name: str) -> str:
-        rule = KINDS[name]
+        rule = PERTURBATIONS[name]
         if not rule.takes_value:
             return name
         return (
             f"{name}:{rule.unit} ({rule.low:g} to {rule.high:g}{', whole' if rule.whole else ''})"
         )
 
-    return one(kind) if kind else ", ".join(map(one, KINDS))
+    return one(kind) if kind else ", ".join(map(one, PERTURBATIONS))
 
 
 def encode_jpeg(image: Image.Image, quality: int) -> bytes:
@@ -235,62 +246,113 @@ def _screenshot(image: Image.Image, value: float, rng: np.random.Generator) -> I
     return _jpeg(shown.crop(box), 85, rng)
 
 
-KINDS: dict[str, Kind] = {
-    "jpeg": Kind(
-        "JPEG {value}", "JPEG at quality {value}", "QUALITY", 1, 100, _jpeg, whole=True, neutral=100
+PERTURBATIONS: dict[str, Perturbation] = {
+    "jpeg": Perturbation(
+        title="JPEG {value}",
+        description="JPEG at quality {value}",
+        unit="QUALITY",
+        low=1,
+        high=100,
+        apply=_jpeg,
+        axis="JPEG quality",
+        ladder=(95, 90, 80, 70, 60, 50, 40, 30),
+        tested=(90, 70, 50, 30),
+        whole=True,
+        neutral=100,
     ),
-    "resize": Kind(
-        "resize {value}", "shrunk to {value} of its sides", "FACTOR", 0.05, 1, _resize, neutral=1
+    "resize": Perturbation(
+        title="resize {value}",
+        description="shrunk to {value} of its sides",
+        unit="FACTOR",
+        low=0.05,
+        high=1,
+        apply=_resize,
+        axis="resized to, of its sides",
+        ladder=(0.9, 0.75, 0.5, 0.35, 0.25),
+        tested=(0.5, 0.25),
+        neutral=1,
     ),
-    "short": Kind(
-        "short side {value} px",
-        "short side scaled to {value} px",
-        "PIXELS",
-        16,
-        2048,
-        _short,
+    "short": Perturbation(
+        title="short side {value} px",
+        description="short side scaled to {value} px",
+        unit="PIXELS",
+        low=16,
+        high=2048,
+        apply=_short,
+        axis="short side, px",
         whole=True,
     ),
-    "blur": Kind(
-        "blur {value} px",
-        "blurred (sigma {value} px at a short side of 256)",
-        "SIGMA",
-        0.1,
-        20,
-        _blur,
+    "blur": Perturbation(
+        title="blur {value} px",
+        description="blurred (sigma {value} px at a short side of 256)",
+        unit="SIGMA",
+        low=0.1,
+        high=20,
+        apply=_blur,
+        axis="blur, sigma in px at a short side of 256",
+        ladder=(0.5, 1.0, 2.0, 3.0),
+        tested=(1.0, 2.0, 3.0),
         neutral=0,
     ),
-    "noise": Kind(
-        "noise {value}",
-        "Gaussian noise of {value} of the range",
-        "SIGMA",
-        0.001,
-        0.5,
-        _noise,
+    "noise": Perturbation(
+        title="noise {value}",
+        description="Gaussian noise of {value} of the range",
+        unit="SIGMA",
+        low=0.001,
+        high=0.5,
+        apply=_noise,
+        axis="noise, of the range",
+        ladder=(0.01, 0.02, 0.05, 0.1),
+        tested=(0.02, 0.05),
         random=True,
         neutral=0,
     ),
-    "crop": Kind(
-        "crop {value}", "centre crop of {value} of the sides", "FACTOR", 0.1, 1, _crop, neutral=1
+    "crop": Perturbation(
+        title="crop {value}",
+        description="centre crop of {value} of the sides",
+        unit="FACTOR",
+        low=0.1,
+        high=1,
+        apply=_crop,
+        axis="cropped to, of its sides",
+        ladder=(0.95, 0.9, 0.8, 0.7, 0.6),
+        tested=(0.8,),
+        neutral=1,
     ),
-    "palette": Kind(
-        "{value} colours",
-        "reduced to a palette of {value} colours, dithered",
-        "COLOURS",
-        2,
-        256,
-        _palette,
+    "palette": Perturbation(
+        title="{value} colours",
+        description="reduced to a palette of {value} colours, dithered",
+        unit="COLOURS",
+        low=2,
+        high=256,
+        apply=_palette,
+        axis="colours",
+        ladder=(256, 128, 64, 32),
+        tested=(256,),
         whole=True,
     ),
-    "screenshot": Kind(
-        "screenshot",
-        "screenshot-like: rescaled, cut, JPEG 85",
-        "",
-        0,
-        0,
-        _screenshot,
+    "screenshot": Perturbation(
+        title="screenshot",
+        description="screenshot-like: rescaled, cut, JPEG 85",
+        unit="",
+        low=0,
+        high=0,
+        apply=_screenshot,
+        axis="screenshot-like",
+        ladder=(0,),
+        tested=(0,),
         takes_value=False,
         random=True,
     ),
 }
 """Every kind of operation; a new one is one function and one entry here."""
+
+
+def ladder() -> tuple[Op, ...]:
+    """Every operation that Inspect tries, kind by kind, from weak to strong."""
+    return tuple(Op(kind, value) for kind, rule in PERTURBATIONS.items() for value in rule.ladder)
+
+
+def usual_ops() -> tuple[Op, ...]:
+    """Operations whose copies are encoded where none are named."""
+    return tuple(Op(kind, value) for kind, rule in PERTURBATIONS.items() for value in rule.tested)

@@ -19,19 +19,11 @@ import numpy as np
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import SPLITS
-from aigi_core.perturb import Op, parse_ops
+from aigi_core.perturb import Op, parse_ops, usual_ops
 from precompute.encode import whole_number
 
 WORKING = ".perturb"
 FOLDER = "perturbed"
-DEFAULT = (
-    "jpeg:90,70,50,30",
-    "resize:.5,.25",
-    "blur:1,2,3",
-    "noise:.02,.05",
-    "crop:.8",
-    "screenshot",
-)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -43,13 +35,14 @@ def add_parser(subparsers: Any) -> None:
         ),
     )
     add = parser.add_argument
+    usual = [str(op) for op in usual_ops()]
     add("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
     add(
         "--ops",
         nargs="+",
-        default=list(DEFAULT),
+        default=usual,
         metavar="OP",
-        help=f"operations (default: {' '.join(DEFAULT)})",
+        help=f"operations (default: {' '.join(usual)})",
     )
     add(
         "--splits",

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aigi_core.errors import AigiError
-from aigi_core.perturb import KINDS, MOST_PIXELS, Op, parse_ops, parse_steps
+from aigi_core.perturb import (
+    MOST_PIXELS,
+    PERTURBATIONS,
+    Op,
+    Perturbation,
+    ladder,
+    parse_ops,
+    parse_steps,
+    usual_ops,
+)
+from precompute.__main__ import main
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +42,50 @@ def test_parsing_keeps_order_and_drops_repeats() -> None:
     assert [str(op) for op in ops] == ["jpeg:90", "jpeg:70", "resize:0.5", "screenshot", "crop:0.8"]
     assert ops[2].slug == "resize-0.5"
     assert parse_ops([str(op) for op in ops]) == ops
-    assert ops[0].says == "JPEG at quality 90"
+    assert ops[0].description == "JPEG at quality 90"
 
 
 def test_names_without_a_strength() -> None:
-    assert [
-        (KINDS[kind].name, KINDS[kind].axis) for kind in ("blur", "jpeg", "palette", "short")
-    ] == [
-        ("blur", "blur, px"),
-        ("JPEG", "JPEG"),
-        ("colours", "colours"),
-        ("short side", "short side, px"),
-    ]
+    kinds = ("blur", "jpeg", "palette", "short")
+    names = [PERTURBATIONS[kind].name for kind in kinds]
+    assert names == ["blur", "JPEG", "colours", "short side"]
+
+
+@pytest.mark.parametrize("kind", PERTURBATIONS)
+def test_an_entry_is_whole(kind: str) -> None:
+    """Its strengths can be parsed as they are written, run from weak to strong, and what the job
+    encodes is among what Inspect tries."""
+    rule = PERTURBATIONS[kind]
+    assert rule.axis and set(rule.tested) <= set(rule.ladder)
+    ops = [Op(kind, value) for value in rule.ladder]
+    assert parse_ops(map(str, ops)) == tuple(ops) if ops else kind == "short"
+    assert list(rule.ladder) in (sorted(rule.ladder), sorted(rule.ladder, reverse=True))
+    if rule.neutral is not None:
+        distance = [abs(value - rule.neutral) for value in rule.ladder]
+        assert distance == sorted(distance) and rule.neutral not in rule.ladder
+
+
+def test_a_new_entry_is_read_by_inspect_and_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sepia = Perturbation(
+        title="sepia {value}",
+        description="browned by {value}",
+        unit="SHARE",
+        low=0,
+        high=1,
+        apply=lambda image, value, rng: image,
+        axis="browned by",
+        ladder=(0.5, 1),
+        tested=(1,),
+        neutral=0,
+    )
+    monkeypatch.setitem(PERTURBATIONS, "sepia", sepia)
+    assert [op for op in ladder() if op.kind == "sepia"] == [Op("sepia", 0.5), Op("sepia", 1)]
+    assert usual_ops()[-1] == Op("sepia", 1)
+    with pytest.raises(SystemExit):
+        main(["perturb", "--help"])
+    assert "sepia:1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -92,12 +134,12 @@ def test_no_text_breaks_the_parser(specs: list[str]) -> None:
         assert str(error)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PERTURBATIONS)
 def test_every_kind_is_deterministic_and_changes_the_image(kind: str, picture: Image.Image) -> None:
     op = Op(
         kind,
         {"jpeg": 30, "short": 48, "blur": 4, "noise": 0.05, "palette": 8}.get(
-            kind, 0.5 if KINDS[kind].takes_value else 0
+            kind, 0.5 if PERTURBATIONS[kind].takes_value else 0
         ),
     )
     first, again = op(picture, "a"), op(picture, "a")

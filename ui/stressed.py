@@ -9,7 +9,7 @@ import pandas as pd
 from aigi_core.audit import stress as library
 from aigi_core.audit.stress import AUGMENTED, CLEAN, SIDES, Side, Stress
 from aigi_core.figures.stress import SIDE_NAMES, op_name
-from aigi_core.perturb import KINDS
+from aigi_core.perturb import PERTURBATIONS
 from aigi_core.transfer import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from ui.jobs import Progress, job, step
@@ -57,7 +57,9 @@ def op_options(workspace: Workspace) -> dict[str, str]:
 
 def explained(workspace: Workspace) -> str:
     """What each operation does."""
-    return "; ".join(f"{op.title}: {op.says}" for op in library.perturbed_ops(workspace)) + "."
+    return (
+        "; ".join(f"{op.title}: {op.description}" for op in library.perturbed_ops(workspace)) + "."
+    )
 
 
 def cell_options(summary: pd.DataFrame) -> dict[str, str]:
@@ -68,7 +70,7 @@ def cell_options(summary: pd.DataFrame) -> dict[str, str]:
 def kind_options(workspace: Workspace) -> dict[str, str]:
     """Kinds of operation whose strength can be drawn, in words -> their names."""
     kinds = dict.fromkeys(op.kind for op in library.perturbed_ops(workspace))
-    return {KINDS[kind].name: kind for kind in kinds if KINDS[kind].takes_value}
+    return {PERTURBATIONS[kind].name: kind for kind in kinds if PERTURBATIONS[kind].takes_value}
 
 
 def training_options(workspace: Workspace) -> dict[str, str]:

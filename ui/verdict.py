@@ -18,6 +18,7 @@ from aigi_core.inspection.novelty import NEIGHBOURHOOD, Novelty, nearest_sources
 from aigi_core.inspection.panel import Panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import survival
+from aigi_core.perturb import ladder
 from aigi_core.workspace import Workspace
 from ui import attention, inspection
 from ui.audited import gallery_link
@@ -267,7 +268,9 @@ def survives(page: Page, judged: Judged) -> None:
     """The image changed in many ways, on demand."""
     if judged.subject.source is None:
         st.caption("This needs the picture itself; only its features are at hand.")
-    elif page.toggle("survive", "Change the image and ask again (27 passes of the encoder)"):
+    elif page.toggle(
+        "survive", f"Change the image and ask again ({len(ladder()) + 1} passes of the encoder)"
+    ):
         copies = inspection.copies(judged.workspace, judged.subject)
         lasted = survival(copies, judged.panel, judged.at, judged.rate, judged.prior)
         page.figure("survival", partial(figures.survival_curves, lasted), table=lasted)

@@ -199,7 +199,7 @@ def imitation_shifts(
         table.append(
             (
                 str(op),
-                op.says,
+                op.description,
                 shift[0],
                 low[0],
                 high[0],

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,18 +19,11 @@ from plotly.subplots import make_subplots
 from aigi_core.calibration import CalibrationError
 from aigi_core.figures.points import intervals
 from aigi_core.figures.theme import LIGHT, Scale, Style, Theme, finish, label
+from aigi_core.perturb import PERTURBATIONS
 
 _SHOWN = 0.82
 """Opacity of the strongest evidence over the picture."""
-_AXES = {
-    "jpeg": ("JPEG quality", 100.0),
-    "resize": ("Resized to, of its sides", 1.0),
-    "blur": ("Blur, sigma in px at 256", 0.0),
-    "noise": ("Noise, of the range", 0.0),
-    "crop": ("Cropped to, of its sides", 1.0),
-    "screenshot": ("Screenshot-like", 0.0),
-}
-"""Kind of operation -> title of its axis, and where the image as it came stands on it."""
+_COLUMNS = 3
 _SYMBOLS = {
     "fake": "circle",
     "real": "square",
@@ -265,19 +259,30 @@ def survival_curves(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         table: of :func:`aigi_core.inspection.survival.survival`.
     """
     itself = table[table["kind"] == ""].iloc[0]
-    kinds = [kind for kind in _AXES if (table["kind"] == kind).any()]
+    kinds = [kind for kind in PERTURBATIONS if (table["kind"] == kind).any()]
+    rows = -(-len(kinds) // _COLUMNS)
     figure = make_subplots(
-        rows=2, cols=3, shared_yaxes=True, horizontal_spacing=0.05, vertical_spacing=0.24
+        rows=rows,
+        cols=_COLUMNS,
+        shared_yaxes=True,
+        horizontal_spacing=0.05,
+        vertical_spacing=0.48 / rows,
     )
     for i, kind in enumerate(kinds):
         part = table[table["kind"] == kind]
-        title, start = _AXES[kind]
-        named = part["strength"].isna().all()
-        x = ["as it came", "screenshot"] if named else [start, *part["strength"]]
+        rule = PERTURBATIONS[kind]
+        place = dict(row=i // _COLUMNS + 1, col=i % _COLUMNS + 1)
+        x: list[Any]
+        if not rule.takes_value:
+            x = ["as it came", rule.name]
+        elif rule.neutral is None:  # no strength leaves an image as it came: steps side by side
+            x = ["as it came", *(f"{strength:g}" for strength in part["strength"])]
+        else:
+            x = [rule.neutral, *part["strength"].tolist()]
         y = [itself["probability"], *part["probability"]]
         low, high = [itself["low"], *part["low"]], [itself["high"], *part["high"]]
-        verdicts, says = [itself["verdict"], *part["verdict"]], [itself["says"], *part["says"]]
-        place = dict(row=i // 3 + 1, col=i % 3 + 1)
+        verdicts = [itself["verdict"], *part["verdict"]]
+        descriptions = [itself["description"], *part["description"]]
         figure.add_scatter(
             x=x,
             y=y,
@@ -298,13 +303,17 @@ def survival_curves(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
                 thickness=1,
                 width=3,
             ),
-            text=[f"{s}: {v}" for s, v in zip(says, verdicts, strict=True)],
+            text=[f"{d}: {v}" for d, v in zip(descriptions, verdicts, strict=True)],
             hovertemplate="%{text}<br>probability %{y:.3f}<extra></extra>",
             **place,
         )
         figure.add_hline(y=0.5, line=dict(color=theme.muted, width=1, dash="dot"), **place)
-        reverse = "reversed" if not named and start > 0 else None
-        figure.update_xaxes(title_text=title, autorange=reverse, **place)
+        figure.update_xaxes(
+            title_text=rule.axis[:1].upper() + rule.axis[1:],
+            autorange="reversed" if rule.neutral else None,
+            type="category" if isinstance(x[0], str) else "linear",
+            **place,
+        )
     figure.update_yaxes(range=[-0.03, 1.03])
     figure.update_yaxes(title_text="Probability", col=1)
     for verdict, symbol in _SYMBOLS.items():
@@ -328,4 +337,6 @@ def survival_curves(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         f" from {lowest:.2f} to {highest:.2f}, {itself['probability']:.2f} as it came. The verdict"
         f" is another on {len(changed)} of them."
     )
-    return finish(figure, theme, alt, 520, hovermode="closest", margin=dict(l=8, r=8, t=40, b=8))
+    return finish(
+        figure, theme, alt, 260 * rows, hovermode="closest", margin=dict(l=8, r=8, t=40, b=8)
+    )

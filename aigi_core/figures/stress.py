@@ -15,7 +15,7 @@ from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import interval_groups, intervals, scatter
 from aigi_core.figures.theme import LIGHT, Style, Theme
-from aigi_core.perturb import KINDS, parse_ops
+from aigi_core.perturb import PERTURBATIONS, parse_ops
 
 SIDE_NAMES = {"both": "both classes", "fake": "fakes only", "real": "real images only"}
 CELL_NAMES = {"in-domain": "in-domain", "ood": "out of domain"}
@@ -83,7 +83,7 @@ def strength_curves(
     Args:
         table: of ``Stress.by_generator``, trained on clean images.
     """
-    neutral = KINDS[kind].neutral
+    neutral = PERTURBATIONS[kind].neutral
     mine = table[
         (table["cells"] == cells) & (table["side"] == "both") & (table["trained"] == CLEAN)
     ]
@@ -107,7 +107,7 @@ def strength_curves(
     said = "; ".join(
         f"{line.name} from {a:.3f} to {b:.3f}" for line, (a, b) in zip(lines, ends, strict=False)
     )
-    about = KINDS[kind].axis
+    about = PERTURBATIONS[kind].axis
     note = "" if neutral is None else f" ({neutral:g}: clean)"
     alt = (
         f"{METRIC} {CELL_NAMES[cells]} against the strength of the operation ({about}), with 95 %"

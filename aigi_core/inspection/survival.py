@@ -4,7 +4,7 @@ screenshot.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,20 +17,10 @@ from aigi_core.detectors.features import EncodedImages
 from aigi_core.images import load_rgb
 from aigi_core.inspection.intake import BATCH, encode
 from aigi_core.inspection.panel import Panel
-from aigi_core.perturb import KINDS, Op
+from aigi_core.perturb import PERTURBATIONS, Op, ladder
 
 if TYPE_CHECKING:  # it needs torch, this module does not
     from aigi_core.clip.encoder import Encoder
-
-LADDER: dict[str, tuple[float, ...]] = {
-    "jpeg": (95, 90, 80, 70, 60, 50, 40, 30),
-    "resize": (0.9, 0.75, 0.5, 0.35, 0.25),
-    "blur": (0.5, 1.0, 2.0, 3.0),
-    "noise": (0.01, 0.02, 0.05, 0.1),
-    "crop": (0.95, 0.9, 0.8, 0.7, 0.6),
-    "screenshot": (0.0,),
-}
-"""Kind of operation -> its strengths, from weak to strong."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,33 +39,31 @@ def perturbed_copies(
     source: bytes | str | Path,
     key: str,
     decomposition: dict[str, np.ndarray],
-    ladder: dict[str, tuple[float, ...]] | None = None,
+    ops: Sequence[Op] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Copies:
     """Decode once, perturb the whole picture, and encode every copy as the workspace's images were.
 
     Args:
         key: SHA-256 of the file, which seeds random parts: the same copies come out every time.
+        ops: by default every step of every perturbation's ladder.
     """
     picture = load_rgb(source).image
-    ops: tuple[Op | None, ...] = (
-        None,
-        *(Op(kind, v) for kind, values in (ladder or LADDER).items() for v in values),
-    )
+    wanted: tuple[Op | None, ...] = (None, *(ladder() if ops is None else ops))
     pieces = []
-    for start in range(0, len(ops), BATCH):
-        part = ops[start : start + BATCH]
+    for start in range(0, len(wanted), BATCH):
+        part = wanted[start : start + BATCH]
         pixels = [preprocessing.pixels(op(picture, key) if op else picture, key) for op in part]
         pieces.append(encode(encoder, pixels, decomposition))
         if progress:
-            progress(start + len(part), len(ops))
+            progress(start + len(part), len(wanted))
     together = EncodedImages(
         np.concatenate([piece.embeddings for piece in pieces]),
         np.concatenate([piece.heads for piece in pieces], axis=2),
         np.concatenate([piece.ln_post for piece in pieces]),
         decomposition,
     )
-    return Copies(ops, together)
+    return Copies(wanted, together)
 
 
 def survival(
@@ -84,8 +72,8 @@ def survival(
     """What one judge says of every copy.
 
     Returns:
-        Columns ``kind`` ("" for the image itself), ``strength, says, logit, probability, low, high,
-        verdict``.
+        Columns ``kind`` ("" for the image itself), ``strength, description, logit, probability,
+        low, high, verdict``.
     """
     logits = panel.logits(copies.images)[judge]
     band, informative = panel.band(judge, rate), panel.calibrations[judge].slope > 0
@@ -95,8 +83,8 @@ def survival(
         rows.append(
             {
                 "kind": op.kind if op else "",
-                "strength": op.value if op and KINDS[op.kind].takes_value else np.nan,
-                "says": op.says if op else "as it came",
+                "strength": op.value if op and PERTURBATIONS[op.kind].takes_value else np.nan,
+                "description": op.description if op else "as it came",
                 "logit": float(logit),
                 "probability": probability,
                 "low": low,

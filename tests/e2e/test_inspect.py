@@ -130,7 +130,7 @@ def test_a_link_reproduces_an_image_of_the_workspace(
         detector="two",
         survive="1",
     )
-    assert inspect.errors == [] and "27 changed copies" in inspect.alt("survival")
+    assert inspect.errors == [] and "31 changed copies" in inspect.alt("survival")
     other = App(browser, inspect.base)
     other.page.goto(inspect.share_link())
     other.settled()

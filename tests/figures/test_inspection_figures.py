@@ -69,12 +69,16 @@ def test_survival_starts_at_the_image_itself() -> None:
         ("", np.nan, "as it came", 0.9, "fake"),
         ("jpeg", 90.0, "JPEG at quality 90", 0.8, "fake"),
         ("jpeg", 30.0, "JPEG at quality 30", 0.2, "real"),
+        ("palette", 64.0, "reduced to a palette of 64 colours", 0.7, "fake"),
         ("screenshot", np.nan, "screenshot-like", 0.5, "uncertain"),
     ]
-    table = pd.DataFrame(rows, columns=["kind", "strength", "says", "probability", "verdict"])
+    table = pd.DataFrame(
+        rows, columns=["kind", "strength", "description", "probability", "verdict"]
+    )
     table = table.assign(low=table["probability"] - 0.1, high=table["probability"] + 0.1)
     figure = survival_curves(table)
-    jpeg, screenshot = figure.data[:2]
+    jpeg, palette, screenshot = figure.data[:3]
+    assert list(palette.x) == ["as it came", "64"], "no number of colours leaves an image as it is"
     assert list(jpeg.x) == [100, 90, 30] and list(jpeg.y) == [0.9, 0.8, 0.2]
     assert list(screenshot.x) == ["as it came", "screenshot"] and list(screenshot.y) == [0.9, 0.5]
     assert jpeg.marker.symbol[0] != jpeg.marker.symbol[2], "the verdict is not told by place alone"

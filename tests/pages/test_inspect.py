@@ -285,7 +285,7 @@ def test_map_region_and_survival_of_a_workspace_image(open_app: Open, at_hand: W
         rate="20%",
     )
     assert not app.exception and not app.error and not app.warning
-    assert "evidence of 1.0" in charts(app) and "for 27 changed copies" in charts(app)
+    assert "evidence of 1.0" in charts(app) and "for 31 changed copies" in charts(app)
     assert "Without 4 patches: logit" in said(app)
 
 
