@@ -8,13 +8,12 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.inspection.panel import Panel
 from ui import attention, inspection, verdict
 
-with ui.page(__file__) as page:
+
+def body(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
     workspace = page.workspace
-    with st.spinner("Training and calibrating one detector a generator …"):
-        panel = inspection.panel(workspace)
-    subject = inspection.choose(page)
     judged = verdict.judge(page, panel, subject)
     page.answer(verdict.answer(judged))
     page.stats(verdict.stats(judged))
@@ -111,3 +110,11 @@ with ui.page(__file__) as page:
         f"{ui.name(judged.judge)} on test images, which it has never seen.",
     ):
         verdict.trust(page, judged)
+
+
+with ui.page(__file__) as page:
+    with st.spinner("Training and calibrating one detector a generator …"):
+        panel = inspection.panel(page.workspace)
+    subject, below = inspection.choose(page)
+    with below:
+        body(page, panel, subject)

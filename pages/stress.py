@@ -115,7 +115,7 @@ def body(page: ui.Page) -> None:
         "Gain over detectors of clean images, under the same tests.",
     ):
         if options := stressed.training_options(page.workspace):
-            trained = page.select("trained", "Trained on", options)
+            trained = page.select("copies", "Training images", options)
             with steps("Training on the copies"):
                 gains = stressed.gains(page.workspace, trained)
             page.figure("gains", partial(figures.training_gains, gains), table=gains)

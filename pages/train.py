@@ -43,7 +43,7 @@ def alone(workspace: Workspace, how: results.Setting, metric: str) -> pd.Series 
 with ui.page(__file__) as page:
     domains = page.domains
     with page.controls():
-        trained = page.generators("trained", "Trained on", domains.generators[:1])
+        trained = page.generators("trained", "Trained on", domains.generators[:1], follows="train")
         tested = page.generators("tests", "Tested on")
     with page.controls("How"):
         metric = page.select(

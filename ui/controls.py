@@ -1,4 +1,5 @@
-"""Controls whose values live in the query string and follow the user from page to page.
+"""Controls whose values live in the query string; those of :data:`SHARED` follow the user from
+page to page.
 
 Streamlit's own ``bind="query-params"`` drops a parameter on a page change when the page before it
 bound the same name, and ignores a link that asks for the default while another value is remembered.
@@ -17,14 +18,23 @@ import streamlit as st
 
 T = TypeVar("T")
 Kind = Literal["select", "segmented"]
+SHARED = frozenset({"train", "test", "d1", "d2", "head", "image", "protocol", "encoder"})
+"""Controls that mean the same on every page. All others belong to their page: another page may use
+the same name for something else."""
 _STORE, _WRITTEN, _PAGE, _ACTED = "_control_values", "_url_written", "_url_page", "_user_acted"
+_NAMES = "_control_names"
+"""Names of the controls that the page at hand has drawn."""
 
 
 class Controls:
     """The bound controls of one run of one page."""
 
     def __init__(self, stem: str) -> None:
+        self._stem = stem
         self._entry = st.session_state.get(_PAGE) != stem
+        if self._entry:  # the widgets of the page before, whose names this one may use otherwise
+            for name in st.session_state.pop(_NAMES, ()):
+                st.session_state.pop(name, None)
         st.session_state[_PAGE] = stem
         self._acted = st.session_state.pop(_ACTED, False) and not self._entry
         self._asked = {name: st.query_params.get_all(name) for name in st.query_params}
@@ -45,6 +55,7 @@ class Controls:
         help: str | None = None,
         kind: Kind = "select",
         disabled: bool = False,
+        follows: str = "",
     ) -> str: ...
     @overload
     def select(
@@ -57,6 +68,7 @@ class Controls:
         help: str | None = None,
         kind: Kind = "select",
         disabled: bool = False,
+        follows: str = "",
     ) -> T: ...
     def select(
         self,
@@ -68,9 +80,10 @@ class Controls:
         help: str | None = None,
         kind: Kind = "select",
         disabled: bool = False,
+        follows: str = "",
     ) -> Any:
         """Choose one: a mapping of shown text to value, or plain texts. ``kind``: ``select`` or
-        ``segmented``.
+        ``segmented``. ``follows``: a shared control whose value it takes over on arrival and sets.
         """
         values: Mapping[str, Any] = (
             options if isinstance(options, Mapping) else {text: text for text in options}
@@ -82,7 +95,8 @@ class Controls:
             name,
             first,
             lambda raw: raw[-1] if raw and raw[-1] in values else None,
-            lambda v: v in values,
+            lambda v: isinstance(v, str) and v in values,
+            follows,
         )
         if kind == "segmented":
             text = st.segmented_control(
@@ -98,7 +112,7 @@ class Controls:
             text = st.selectbox(
                 label, list(values), key=name, help=help, disabled=disabled, on_change=acted
             )
-        self._keep(name, text, first, [str(text)])
+        self._keep(name, text, first, [str(text)], follows)
         return values[str(text)]
 
     def multiselect(
@@ -111,9 +125,10 @@ class Controls:
         help: str | None = None,
         max_selections: int | None = None,
         placeholder: str | None = None,
+        follows: str = "",
     ) -> list[str]:
         """Choose several (all by default); the list keeps the order of the options. May come back
-        empty.
+        empty. ``follows``: as for :meth:`select`, with one of several.
         """
         first = list(options) if default is None else [o for o in options if o in set(default)]
 
@@ -121,7 +136,13 @@ class Controls:
             wanted = [o for o in options if o in raw]
             return wanted if len(wanted) == len(set(raw)) or raw == [""] else None
 
-        self._prepare(name, first, parse, lambda v: isinstance(v, list) and set(v) <= set(options))
+        self._prepare(
+            name,
+            first,
+            parse,
+            lambda v: isinstance(v, list) and all(one in options for one in v),
+            follows,
+        )
         chosen = st.multiselect(
             label,
             list(options),
@@ -132,7 +153,7 @@ class Controls:
             on_change=acted,
         )
         chosen = [o for o in options if o in set(chosen)]
-        self._keep(name, chosen, first, chosen or [""])
+        self._keep(name, chosen, first, chosen or [""], follows)
         return chosen
 
     def slider(
@@ -162,7 +183,14 @@ class Controls:
             return number if low <= number <= high else None
 
         self._prepare(
-            name, default, parse, lambda v: isinstance(v, int | float) and low <= v <= high
+            name,
+            default,
+            parse,
+            lambda v: (
+                not isinstance(v, bool)
+                and isinstance(v, int if whole else float)
+                and low <= v <= high
+            ),
         )
         number: float = st.slider(
             label, low, high, step=step, key=name, help=help, disabled=disabled, on_change=acted
@@ -234,10 +262,14 @@ class Controls:
         default: Any,
         parse: Callable[[list[str]], Any],
         valid: Callable[[Any], bool],
+        follows: str = "",
     ) -> None:
         """Put the value that the control is to show into the session, before the widget is made."""
         store = st.session_state.setdefault(_STORE, {})
-        current = st.session_state.get(name, store.get(name, default))
+        current = st.session_state.get(name, store.get(self._place(name), default))
+        carried = store.get(self._place(follows))
+        if self._entry and carried is not None and carried not in (current, *_several(current)):
+            current = [carried] if isinstance(default, list) else carried
         raw = self._asked.get(name)
         if (
             not self._acted
@@ -252,10 +284,40 @@ class Controls:
                 current = default
         st.session_state[name] = current if valid(current) else default
 
-    def _keep(self, name: str, value: Any, default: Any, raw: Iterable[str]) -> None:
-        st.session_state[_STORE][name] = value
+    def _place(self, name: str) -> tuple[str, str]:
+        """Where a value is kept: with its page, or for all pages."""
+        return ("" if name in SHARED else self._stem), name
+
+    def _keep(
+        self, name: str, value: Any, default: Any, raw: Iterable[str], follows: str = ""
+    ) -> None:
+        store = st.session_state[_STORE]
+        st.session_state.setdefault(_NAMES, set()).add(name)
+        if follows and value != default and store.get(self._place(follows)) not in _several(value):
+            store[self._place(follows)] = _several(value)[0]
+        # a default of one page, which nobody chose, is nothing that others should follow
+        if value != default or name not in SHARED or self._place(name) in store:
+            store[self._place(name)] = value
         if value != default:
             self._url[name] = list(raw)
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """Names as they are shown where several things may share one: a select box tells its options
+    apart by their text alone, so that "image.png" is followed by "image.png (2)".
+    """
+    shown: list[str] = []
+    for name in names:
+        number, text = 1, name
+        while text in shown:
+            number += 1
+            text = f"{name} ({number})"
+        shown.append(text)
+    return shown
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def set_control(name: str, value: Any) -> None:

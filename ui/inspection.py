@@ -31,7 +31,7 @@ from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.manifest import FAKE
 from aigi_core.workspace import Workspace
 from ui import attention, encoders, explained, results
-from ui.controls import acted
+from ui.controls import acted, distinct
 from ui.images import image_root
 from ui.page import Page, inert, name
 from ui.workspaces import cached
@@ -51,6 +51,10 @@ _BROUGHT, _FAILED, _TOKENS, _COPIES = (
     "_inspected_tokens",
     "_inspected_copies",
 )
+
+
+Sources = dict[Hashable, tuple[str, Callable[[], bytes | Path]]]
+"""What was brought: its key -> (its name on the page, its bytes or file)."""
 
 
 class Upload(Protocol):
@@ -158,10 +162,25 @@ def head_words(
 # Of what a user brings, for this session
 
 
-def choose(page: Page) -> Subject:
+def choose(page: Page) -> tuple[Subject, Any]:
     """Uploads, files on this machine, or an image of the workspace; draws the controls and says
-    what was left out.
+    what was left out. With it the container for all that is said of the image, which is empty
+    while a new image is encoded.
     """
+    top = st.container()
+    with top:
+        sources, image = _choose_sources(page)
+    # An element where the container stood takes away what it held: nothing of the image before
+    # stays beside the new one.
+    waits = any(key not in _known(page.workspace) for key in sources)
+    below = st.empty() if waits else st.container()
+    with top:
+        subject = _open(page, sources, image)
+    return subject, below.container() if waits else below
+
+
+def _choose_sources(page: Page) -> tuple[Sources, str]:
+    """The controls: what was brought, and the image of the workspace for where nothing was."""
     left, right = st.columns(2, gap="large")
     with left:
         uploads: list[Any] = st.file_uploader(
@@ -177,9 +196,7 @@ def choose(page: Page) -> Subject:
     with right, page.controls("Image"):
         path = _path_field() if on_this_machine() else ""
         image = page.select("image", "Or an image of the workspace", _offered(page))
-    sources: dict[Hashable, tuple[str, Callable[[], bytes | Path]]] = {
-        ("upload", one.file_id): (one.name, one.getvalue) for one in uploads
-    }
+    sources: Sources = {("upload", one.file_id): (one.name, one.getvalue) for one in uploads}
     try:
         for file in find_files([Path(path).expanduser()], MOST + 1) if path else ():
             sources[_stamp(file)] = (str(file), partial(Path, file))
@@ -192,6 +209,15 @@ def choose(page: Page) -> Subject:
             "warning",
         )
         sources = dict(list(sources.items())[:MOST])
+    names = distinct(label for label, _ in sources.values())
+    return {
+        key: (label, read) for (key, (_, read)), label in zip(sources.items(), names, strict=True)
+    }, image
+
+
+def _open(page: Page, sources: Sources, image: str) -> Subject:
+    """Decode and encode what was brought, say what was left out, and open one of the files."""
+    before = set(_known(page.workspace))
     try:
         brought = bring(page.workspace, sources)
     except AigiError as error:
@@ -207,16 +233,17 @@ def choose(page: Page) -> Subject:
         )
     if not good:
         return _of_workspace(page.workspace, image)
-    keys = list(good)
-    opened = keys[0]
-    if len(keys) > 1:
-        opened = st.selectbox(
-            "Opened file",
-            keys,
-            format_func=lambda key: good[key][0].name,
-            key="_opened",
-            on_change=acted,
-        )
+    page.unlinked("The images that you brought")
+    by_name = {one.name: key for key, (one, _) in good.items()}
+    if new := [one.name for key, (one, _) in good.items() if key not in before]:
+        st.session_state["opened"] = new[-1]
+    elif st.session_state.get("opened") not in by_name:
+        st.session_state["opened"] = next(iter(by_name))
+    opened = by_name[
+        str(st.selectbox("Opened file", list(by_name), key="opened", on_change=acted))
+        if len(by_name) > 1
+        else next(iter(by_name))
+    ]
     found, features = good[opened]
     row = row_of(page.workspace, found.key)
     assert features is not None
@@ -240,12 +267,10 @@ def on_this_machine() -> bool:
 
 
 def bring(
-    workspace: Workspace, sources: dict[Hashable, tuple[str, Callable[[], bytes | Path]]]
+    workspace: Workspace, sources: Sources
 ) -> dict[Hashable, tuple[Opened, EncodedImages | None]]:
     """Decode and encode what is new among the files given; forget what is no longer given."""
-    state = (str(workspace.encoder), workspace.path)
-    kept = st.session_state.get(_BROUGHT)
-    known = kept[1] if kept and kept[0] == state else {}
+    state, known = _state(workspace), _known(workspace)
     known = {key: known[key] for key in sources if key in known}
     st.session_state[_BROUGHT] = (state, known)
     missing = [key for key in sources if key not in known]
@@ -278,6 +303,16 @@ def bring(
             known[key] = (one, next(features) if one.pixels is not None else None)
     bar.empty()
     return {key: known[key] for key in sources}
+
+
+def _state(workspace: Workspace) -> tuple[str, Path]:
+    return str(workspace.encoder), workspace.path
+
+
+def _known(workspace: Workspace) -> dict[Hashable, tuple[Opened, EncodedImages | None]]:
+    """What was brought and is decoded and encoded already, for this workspace."""
+    kept = st.session_state.get(_BROUGHT)
+    return kept[1] if kept and kept[0] == _state(workspace) else {}
 
 
 def load_encoder(workspace: Workspace) -> Any:

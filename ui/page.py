@@ -40,6 +40,7 @@ class Page(Controls):
         super().__init__(info.stem)
         self.info = info
         self._report = Report(info.question)
+        self._unlinked: list[str] = []
 
     # What the page is about
 
@@ -85,9 +86,12 @@ class Page(Controls):
         *,
         among: Sequence[str] | None = None,
         help: str | None = None,
+        follows: str = "",
     ) -> list[str]:
         """Choose several generators; all by default. An empty choice is an error that says so."""
-        chosen = self.multiselect(name, label, among or self._some_generators(), default, help=help)
+        chosen = self.multiselect(
+            name, label, among or self._some_generators(), default, help=help, follows=follows
+        )
         if not chosen:
             raise AigiError(f"Nothing is chosen under '{label}': choose at least one generator.")
         return chosen
@@ -342,6 +346,10 @@ class Page(Controls):
         """A remark that the user should not overlook."""
         (st.info if kind == "info" else st.warning)(text, icon=f":material/{kind}:")
 
+    def unlinked(self, what: str) -> None:
+        """Say beside the link that something on the page is no part of it: ``"Your images"``."""
+        self._unlinked.append(what)
+
     # Entering and leaving
 
     def __enter__(self) -> Page:
@@ -389,8 +397,14 @@ class Page(Controls):
             self._tools,
             st.popover("Share", icon=":material/share:", help="Link to this view, and its report"),
         ):
-            st.markdown("This link opens the same view:")
+            st.markdown(
+                "This link opens the same page with the same settings:"
+                if self._unlinked
+                else "This link opens the same view:"
+            )
             st.code(link, language=None, wrap_lines=True)
+            for what in self._unlinked:
+                st.markdown(f"{what} are not part of this link: they stay in your session.")
             made, workspace = self._report, self.workspace
             st.download_button(
                 "Findings as HTML report",

@@ -71,7 +71,11 @@ def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
     """The controls ``detector``, ``rate`` and ``prior``, and what they make of the image."""
     with page.controls():
         detector = page.select(
-            "detector", "Detector", list(panel.names), help="Whose logit is explained below."
+            "detector",
+            "Detector",
+            list(panel.names),
+            help="Whose logit is explained below.",
+            follows="train",
         )
         rates = {f"{rate:.0%}": rate for rate in panel.rates} or {"none possible": 0.2}
         rate = page.select(

@@ -92,13 +92,13 @@ def _by_digest() -> dict[str, str]:
 
 
 def parameter() -> dict[str, str]:
-    """The query parameter that names the workspace; empty for the server's default one."""
+    """The query parameter that names the workspace, the server's default one too: elsewhere
+    another may be the default. Empty where none is open.
+    """
     try:
-        digest = current().digest
-        default = open_path(known_paths()[0]).digest
-    except (WorkspaceError, IndexError):
+        return {PARAMETER: current().digest}
+    except WorkspaceError:
         return {}
-    return {} if digest == default else {PARAMETER: digest}
 
 
 def choose() -> None:
@@ -142,6 +142,8 @@ def _follow_link() -> None:
     """
     wanted = st.query_params.get(PARAMETER)
     if not wanted or wanted == st.session_state.get("_workspace_left"):
+        return
+    if wanted == parameter().get(PARAMETER):  # also where a copy elsewhere has the same digest
         return
     for path in known_paths():
         try:

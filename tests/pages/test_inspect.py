@@ -23,6 +23,7 @@ from aigi_core.inspection.novelty import held_out_distances, novelty
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.workspace import Workspace, write_manifest
+from tests.conftest import ROOT
 from tests.factory import with_images
 from tests.pages.test_transfer import said, stats
 from tests.precompute.corpus import encoded
@@ -157,6 +158,34 @@ def test_an_upload_is_judged_as_the_library_does(
     )
 
 
+CASES = ROOT.parent / "shared" / "cases" / "same-name"
+
+
+def test_uploads_of_one_name_are_told_apart(open_app: Open, at_hand: Workspace) -> None:
+    if not CASES.is_dir():
+        pytest.skip(f"needs the small inputs at {CASES}")
+    first, second = (CASES / side / "image.png" for side in "ab")
+    app = upload(open_app(at_hand.path, "inspect"), ("image.png", first.read_bytes()))
+    app = upload(app, ("image.png", first.read_bytes()), ("image.png", second.read_bytes()))
+    box = app.selectbox(key="opened")
+    assert box.options == ["image.png", "image.png (2)"]
+    assert box.value == "image.png (2)", "the file that has just come is the one opened"
+    table = next(t.value for t in app.dataframe if "file" in t.value.columns)
+    assert table["file"].tolist() == box.options
+    verdicts = {}
+    for option in box.options:
+        app.selectbox(key="opened").set_value(option).run()
+        assert not app.exception and not app.error and f"`{option}`" in said(app)
+        verdicts[option] = stats(app)
+    assert verdicts["image.png"] != verdicts["image.png (2)"]
+
+
+def test_uploads_are_said_to_be_no_part_of_a_link(open_app: Open, at_hand: Workspace) -> None:
+    assert "not part of this link" not in said(open_app(at_hand.path, "inspect"))
+    app = upload(open_app(at_hand.path, "inspect"), ("a.png", encoded(make_picture(1, 700))))
+    assert "not part of this link" in said(app)
+
+
 def test_hostile_uploads_are_one_line_each_and_the_others_go_on(
     open_app: Open, at_hand: Workspace
 ) -> None:
@@ -177,10 +206,10 @@ def test_hostile_uploads_are_one_line_each_and_the_others_go_on(
         and "`text.jpg`: not an image" in lines[2]
         and "empty" in lines[3]
     )
-    assert app.selectbox(key="_opened").options == ["good.png", "other.jpg"]
+    assert app.selectbox(key="opened").options == ["good.png", "other.jpg"]
     tables = [table.value for table in app.dataframe if "file" in table.value.columns]
     assert [table["file"].tolist() for table in tables] == [["good.png", "other.jpg"]]
-    app.selectbox(key="_opened").select_index(1).run()
+    app.selectbox(key="opened").select_index(1).run()
     assert "`other.jpg`" in said(app) and not app.exception
 
 
@@ -218,14 +247,14 @@ def test_a_path_on_this_machine(
         make_picture(1, 710 + i).save(tmp_path / "in" / f"{i}.png")
     app = open_app(at_hand.path, "inspect")
     app.text_input(key="_inspect_path").set_value(str(tmp_path / "in")).run()
-    assert not app.exception and not app.error and len(app.selectbox(key="_opened").options) == 3
+    assert not app.exception and not app.error and len(app.selectbox(key="opened").options) == 3
     assert str(tmp_path) not in str(app.query_params), (
         "a link must not make a machine read its files"
     )
     monkeypatch.setattr(inspection, "MOST", 2)
     app.run()
     assert not app.exception and "more than 2 files" in app.warning[0].value
-    assert len(app.selectbox(key="_opened").options) == 2
+    assert len(app.selectbox(key="opened").options) == 2
     app.text_input(key="_inspect_path").set_value(str(tmp_path / "none")).run()
     assert not app.exception and len(app.error) == 1 and "no file or folder" in app.error[0].value
     assert app.get("plotly_chart"), "the workspace's own images go on"

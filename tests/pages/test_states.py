@@ -107,7 +107,7 @@ def test_a_broken_link_shows_the_defaults(open_app: Open, searched: Workspace, s
     assert errors(whole) == []
     free = {field.key for field in whole.text_input}
     state = whole.session_state.filtered_state
-    controls = sorted(set(state.get("_control_values", {})) - free)
+    controls = sorted(set(state.get("_control_names", ())) - free)
     broken = open_app(searched.path, stem, **dict.fromkeys(controls, "<b>nothing</b>"))
     assert errors(broken) == [] and len(broken.warning) - len(whole.warning) == len(controls)
     assert all("<b>" not in warning.value for warning in broken.warning)

@@ -74,7 +74,7 @@ def test_every_setting_by_link(open_app: Open, perturbed: Workspace, side: str) 
         cells="Out of domain",
         kind="JPEG",
         tests=["beta-diff"],
-        trained="copies only: JPEG 30",
+        copies="copies only: JPEG 30",
     )
     assert not app.exception and not app.error and not app.warning
     stability = s.component_stability(perturbed, "jpeg:70")
@@ -153,7 +153,7 @@ def test_broken_query_shows_the_default_and_says_so(open_app: Open, perturbed: W
         side="left",
         cells="none",
         kind="smell",
-        trained="nothing",
+        copies="nothing",
         tests="x",
     )
     assert not app.exception and not app.error and len(app.warning) == 6
