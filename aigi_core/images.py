@@ -23,6 +23,7 @@ import thumbhash
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, UnidentifiedImageError
 
+from aigi_core.archives import divide, read_member
 from aigi_core.errors import AigiError
 from aigi_core.image_files import (
     END_OF_IMAGE,
@@ -119,12 +120,18 @@ class LoadedImage:
     note: str
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of a regular file of at most :data:`MAX_BYTES`; raises ImageError otherwise.
+def read_bytes(path: str | os.PathLike[str], offset: int = -1) -> bytes:
+    """The content of a regular file, or of a member of an archive on the path
+    (:mod:`aigi_core.archives`), of at most :data:`MAX_BYTES`; raises ImageError otherwise.
 
     Pipes, sockets and devices are refused without being opened: opening one can block for ever.
+
+    Args:
+        offset: where a member stands in its archive, as ingest recorded it; -1 looks it up.
     """
     try:
+        if not Path(path).exists() and (within := divide(path)) is not None:
+            return read_member(*within, offset, limit=MAX_BYTES)
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(
@@ -138,6 +145,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     except FileNotFoundError as error:
         broken = "a symbolic link to nothing" if Path(path).is_symlink() else "no such file"
         raise ImageError("missing", broken) from error
+    except KeyError as error:
+        raise ImageError("missing", "its archive holds no such member") from error
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ImageError("unreadable", why) from error
@@ -630,12 +639,13 @@ def _thumbhash_pixels(code: bytes) -> UInt8[np.ndarray, "h w 3"]:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where a picture can be shown from: a file, an http(s) address, a preview as data URI, or
-    nowhere (``none``).
+    """Where a picture can be shown from: a file (or a member of an archive, then with its offset),
+    an http(s) address, a preview as data URI, or nowhere (``none``).
     """
 
     kind: Literal["file", "url", "preview", "none"]
     value: str
+    offset: int = -1
 
 
 def image_source(row: Mapping[str, Any], image_root: str | os.PathLike[str] | None) -> ImageSource:
@@ -648,8 +658,8 @@ def image_source(row: Mapping[str, Any], image_root: str | os.PathLike[str] | No
     path = PurePosixPath(str(row["path"]))
     if image_root and not path.is_absolute() and ".." not in path.parts:
         try:
-            if (file := Path(image_root) / path).is_file():
-                return ImageSource("file", str(file))
+            if (file := Path(image_root) / path).is_file() or divide(file) is not None:
+                return ImageSource("file", str(file), int(row.get("offset", -1)))
         except (OSError, ValueError):
             pass
     url = str(row.get("source_url") or "")

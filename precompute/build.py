@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from aigi_core.errors import AigiError
 from precompute import encode, ingest
 
 
@@ -32,6 +33,10 @@ def run(args: argparse.Namespace) -> int:
     from precompute.detectors import try_to_keep
     from precompute.text import add_bank, own_sources
 
+    if args.dry_run:
+        return ingest.run(args)
+    if args.out is None:
+        raise AigiError("Name the workspace to write with --out WORKSPACE.")
     encoder = encode.load(args, args.out)
     ingest.run(args)
     print(encode.encode_workspace(args, args.out, encoder))

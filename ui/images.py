@@ -67,11 +67,13 @@ def image_root(workspace: Workspace) -> Path | None:
 
 
 @cached
-def _thumbnail(workspace: Workspace, row: int, file: str, side: int) -> str | None:
+def _thumbnail(
+    workspace: Workspace, row: int, file: str, offset: int, side: int
+) -> str | None:
     """Data URI of a local image, at most ``side`` px; None where it cannot be decoded."""
     del workspace, row  # they name the picture in the cache, as does its file
     try:
-        content = read_bytes(file)
+        content = read_bytes(file, offset)
         loaded = load_rgb(content)
     except AigiError:
         return None
@@ -98,10 +100,14 @@ def tile_html(workspace: Workspace, tile: Tile, side: int = THUMBNAIL) -> str:
     """One figure element: the image over its preview, the link, the caption."""
     image = workspace.images.iloc[tile.row]
     preview = _preview(str(image["preview_hash"]))
-    facts = {"path": image["path"], "source_url": image["source_url"]}
+    facts = {name: image[name] for name in ("path", "source_url", "offset") if name in image}
     url = image_source(facts, None).value
     source = image_source(facts, image_root(workspace))
-    local = _thumbnail(workspace, tile.row, source.value, side) if source.kind == "file" else None
+    local = (
+        _thumbnail(workspace, tile.row, source.value, source.offset, side)
+        if source.kind == "file"
+        else None
+    )
     what = f"fake image by {image['generator']}" if image["label"] == FAKE else "real image"
     alt = escape(
         f"{what}, pool {image['pool']}" + (f": {image['caption']}" if image["caption"] else ""),

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import psutil
+import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
@@ -153,21 +154,29 @@ def said(rows: int, missing: int, seconds: float) -> str:
 
 
 def kept_images(workspace: Path, manifest: dict[str, Any]) -> pd.DataFrame:
-    """``path, content_hash, split`` of the images that ingest kept, in the order of the arrays."""
+    """``path, content_hash, split`` of the images that ingest kept, and ``offset`` where archives
+    hold some, in the order of the arrays.
+    """
     name = "images.parquet"
     if not sound(workspace, name, manifest):
         raise WorkspaceError(
             f"The workspace {workspace} has no sound {name}: run 'python -m precompute ingest"
             f" --images DIR --out {workspace}' again."
         )
-    table = pd.read_parquet(workspace / name, columns=["path", "content_hash", "split", "left_out"])
+    columns = ["path", "content_hash", "split", "offset", "left_out"]
+    table = pd.read_parquet(workspace / name, columns=_present(workspace / name, columns))
     kept = table[table["left_out"] == ""]
     if kept.empty:
         raise WorkspaceError(
             f"The workspace {workspace} holds no image to encode: all of them were left out at"
             " ingest."
         )
-    return kept[["path", "content_hash", "split"]].reset_index(drop=True)
+    return kept.drop(columns="left_out").reset_index(drop=True)
+
+
+def _present(file: Path, columns: Sequence[str]) -> list[str]:
+    names = pq.read_schema(file).names
+    return [name for name in columns if name in names]
 
 
 def image_root(workspace: Path, manifest: dict[str, Any], images: Path | None) -> Path:

@@ -26,10 +26,13 @@ batch.
 
 
 class Wanted(NamedTuple):
-    """An image to read: path below the image root and the SHA-256 that ingest recorded."""
+    """An image to read: path below the image root, the SHA-256 that ingest recorded, and where it
+    stands in its archive (-1 for a plain file).
+    """
 
     path: str
     sha256: str
+    offset: int = -1
 
 
 class Failure(NamedTuple):
@@ -99,7 +102,7 @@ def _content(root: Path, wanted: Wanted) -> bytes:
     path = PurePosixPath(wanted.path)
     if path.is_absolute() or ".." in path.parts:  # a workspace may come from a stranger
         raise ImageError("unreadable", "its path leaves the image root")
-    content = read_bytes(root / path)
+    content = read_bytes(root / path, wanted.offset)
     if hashlib.sha256(content).hexdigest() != wanted.sha256:
         raise ImageError("damaged", "the file has changed since ingest")
     return content

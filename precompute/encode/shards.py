@@ -34,8 +34,9 @@ class Shard:
 
     Attributes:
         start, stop: rows of the workspace's arrays.
-        table: all images of the workspace, columns path and content_hash; shared by all shards, so
-            that a million images are held once, as the columns of a table.
+        table: all images of the workspace, columns path, content_hash and, where archives hold
+            some, offset; shared by all shards, so that a million images are held once, as the
+            columns of a table.
         identity: what else shapes the result; see :func:`identity_of`.
     """
 
@@ -50,10 +51,8 @@ class Shard:
     def images(self) -> list[Wanted]:
         """What to read, one entry a row."""
         rows = self.table.iloc[self.start : self.stop]
-        return [
-            Wanted(path, sha256)
-            for path, sha256 in zip(rows["path"], rows["content_hash"], strict=True)
-        ]
+        columns = [name for name in ("path", "content_hash", "offset") if name in rows.columns]
+        return [Wanted(*row) for row in rows[columns].itertuples(index=False, name=None)]
 
     @property
     def key(self) -> str:

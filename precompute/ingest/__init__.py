@@ -1,7 +1,8 @@
 """From a folder of images to a workspace's table: ``python -m precompute ingest``.
 
-``layouts`` and ``listing`` say which files there are and what they are called, ``decode`` opens
-each once, ``splits`` divides them, ``pipeline`` joins these, ``publish`` writes the workspace.
+``walk`` lists the files, ``layouts`` say what they are called, ``tables``, ``listing`` and
+``polarity`` read tables, ``checks`` asks what only the user knows (``answers``), ``decode`` opens
+each file once, ``splits`` divides them, ``pipeline`` joins these, ``publish`` writes the workspace.
 Nothing here loads torch.
 """
 
@@ -11,26 +12,35 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from aigi_core.errors import AigiError
+from precompute.ingest.answers import add_arguments as add_answers
+from precompute.ingest.answers import parse_answers
+
 MIN_IMAGES = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ingest, for its own parser and for ``build``'s."""
     add = parser.add_argument
-    add("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
-    add("--out", type=Path, required=True, metavar="WORKSPACE", help="workspace to write")
-    layouts = ("auto", "folders", "cnndetection", "genimage", "manifest")
+    add("--images", type=Path, metavar="DIR", help="folder of the images")
+    add("--out", type=Path, metavar="WORKSPACE", help="workspace to write")
     add(
         "--layout",
-        choices=layouts,
         default="auto",
-        help="how the folders name label and generator (default: detect)",
+        metavar="NAME",
+        help="how folders or tables name label and generator (default: detect; see docs/data.md)",
+    )
+    add_answers(parser)
+    add(
+        "--dry-run",
+        action="store_true",
+        help="print what the layout decided and what is to be answered; open no image",
     )
     add(
         "--manifest",
         type=Path,
         metavar="FILE",
-        help="CSV or Parquet with the columns path and label, and more if known",
+        help="table (CSV, TSV, JSON, Parquet) with the columns path and label, and more if known",
     )
     add("--val", type=float, default=0.15, help="share of validation images (default 0.15)")
     add("--test", type=float, default=0.3, help="share of test images (default 0.3)")
@@ -60,16 +70,35 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ingest and publish; prints what was decided and what was left out."""
+    """Ingest and publish; prints what was decided and what was left out.
+
+    Raises:
+        AigiError: the options name no folder, or what ingest raises.
+    """
+    from precompute.ingest.layouts import LAYOUTS, find_candidates
+    from precompute.ingest.layouts.roots import common_root
     from precompute.ingest.pipeline import ingest
     from precompute.ingest.publish import check_destination, publish
-    from precompute.ingest.summary import summary
+    from precompute.ingest.summary import plan, summary
 
-    with check_destination(args.out, args.images):
+    answers = parse_answers(args)
+    root = common_root(answers, args.images) or args.images
+    if root is None:
+        raise AigiError("Name the images with --images DIR, or with --real DIR --fake NAME=DIR.")
+    if args.layout not in ("auto", *LAYOUTS):
+        raise AigiError(f"There is no layout {args.layout!r}; there are {', '.join(LAYOUTS)}.")
+    if args.dry_run:
+        found = find_candidates(root, args.layout, args.manifest, answers)
+        print(plan(found))
+        return 2 if found.questions else 0
+    if args.out is None:
+        raise AigiError("Name the workspace to write with --out WORKSPACE (or try --dry-run).")
+    with check_destination(args.out, root):
+        found = find_candidates(root, args.layout, args.manifest, answers)
+        print(plan(found), "", sep="\n", flush=True)
         result = ingest(
-            args.images,
-            layout=args.layout,
-            manifest=args.manifest,
+            root,
+            found=found,
             val=args.val,
             test=args.test,
             seed=args.seed,
@@ -77,10 +106,10 @@ def run(args: argparse.Namespace) -> int:
             workers=args.workers,
         )
         print(summary(result.images, result.record))
-        root = None if args.no_image_root else args.images.resolve()
+        image_root = None if args.no_image_root else root.resolve()
         print(
             publish(
-                result, args.out, name=args.name, image_root=root, hint=args.images.resolve().name
+                result, args.out, name=args.name, image_root=image_root, hint=root.resolve().name
             )
         )
     return 0

@@ -20,6 +20,8 @@ from aigi_core.images import ImageError, load_rgb, preview_hash, read_bytes
 from precompute.pool import submit, worker_pool
 
 Facts = dict[str, Any]
+Place = tuple[str, int]
+"""Path below the root, and the offset in its archive (-1 for a plain file)."""
 CHUNK = 32
 UNREAD: Facts = dict(
     width=0,
@@ -37,12 +39,15 @@ UNREAD: Facts = dict(
 """Facts of a file that was not opened."""
 
 
-def facts_of(root: Path, path: str) -> Facts:
+def facts_of(root: Path, path: str, offset: int = -1) -> Facts:
     """What is recorded of one file; where it cannot be used, ``left_out`` says why and the rest is
     what was known.
+
+    Args:
+        offset: where it stands in its archive; -1 for a plain file.
     """
     try:
-        content = read_bytes(root / path)
+        content = read_bytes(root / path, offset)
     except ImageError as error:
         return UNREAD | {"left_out": str(error)}
     known = UNREAD | {"bytes": len(content), "content_hash": hashlib.sha256(content).hexdigest()}
@@ -64,13 +69,13 @@ def facts_of(root: Path, path: str) -> Facts:
 
 def facts_of_all(
     root: Path,
-    paths: Sequence[str],
+    files: Sequence[Place],
     workers: int | None = None,
     *,
     progress: bool = True,
-    read: Callable[[Path, str], Facts] = facts_of,
+    read: Callable[[Path, str, int], Facts] = facts_of,
 ) -> list[Facts]:
-    """Facts of all files in the order of `paths`, whatever the number of processes."""
+    """Facts of all files (path and offset) in their order, whatever the number of processes."""
     if workers is None:
         workers = (
             len(os.sched_getaffinity(0))
@@ -79,25 +84,28 @@ def facts_of_all(
         )
     facts: dict[str, Facts] = {}
     with tqdm(
-        total=len(paths), unit="image", desc="Reading", disable=None if progress else True
+        total=len(files), unit="image", desc="Reading", disable=None if progress else True
     ) as bar:
-        if workers == 1 or len(paths) <= CHUNK:
-            for path in paths:
-                facts[path] = read(root, path)
+        if workers == 1 or len(files) <= CHUNK:
+            for file in files:
+                facts[file[0]] = read(root, *file)
                 bar.update()
         else:
-            for chunk, found in _in_processes(root, paths, workers, read):
-                facts |= dict(zip(chunk, found, strict=True))
+            for chunk, known in _in_processes(root, files, workers, read):
+                facts |= {path: fact for (path, _), fact in zip(chunk, known, strict=True)}
                 bar.update(len(chunk))
-    return [facts[path] for path in paths]
+    return [facts[path] for path, _ in files]
 
 
 def _in_processes(
-    root: Path, paths: Sequence[str], workers: int, read: Callable[[Path, str], Facts]
-) -> Iterator[tuple[list[str], list[Facts]]]:
-    waiting = deque(list(paths[i : i + CHUNK]) for i in range(0, len(paths), CHUNK))
+    root: Path,
+    files: Sequence[Place],
+    workers: int,
+    read: Callable[[Path, str, int], Facts],
+) -> Iterator[tuple[list[Place], list[Facts]]]:
+    waiting = deque(list(files[i : i + CHUNK]) for i in range(0, len(files), CHUNK))
     while waiting:
-        running: dict[Future[list[Facts]], list[str]] = {}
+        running: dict[Future[list[Facts]], list[Place]] = {}
         try:
             with worker_pool(workers) as pool:
                 while waiting or running:
@@ -105,21 +113,23 @@ def _in_processes(
                         future = submit(pool, _read_chunk, read, root, waiting[0])
                         running[future] = waiting.popleft()
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        found = future.result()
-                        yield running.pop(future), found
+                        facts = future.result()
+                        yield running.pop(future), facts
         except BrokenProcessPool:
             # Some file under way kills its reader; alone in a process each, the others survive it.
-            suspects = deque(path for chunk in running.values() for path in chunk)
+            suspects = deque(file for chunk in running.values() for file in chunk)
             while suspects:
                 with worker_pool(1) as pool:
                     while suspects:
-                        path = suspects.popleft()
+                        file = suspects.popleft()
                         try:
-                            yield [path], submit(pool, _read_chunk, read, root, [path]).result()
+                            yield [file], submit(pool, _read_chunk, read, root, [file]).result()
                         except BrokenProcessPool:
-                            yield [path], [UNREAD | {"left_out": "damaged: it crashes the decoder"}]
+                            yield [file], [UNREAD | {"left_out": "damaged: it crashes the decoder"}]
                             break
 
 
-def _read_chunk(read: Callable[[Path, str], Facts], root: Path, paths: list[str]) -> list[Facts]:
-    return [read(root, path) for path in paths]
+def _read_chunk(
+    read: Callable[[Path, str, int], Facts], root: Path, files: list[Place]
+) -> list[Facts]:
+    return [read(root, *file) for file in files]

@@ -1,71 +1,206 @@
-"""A data set's own manifest: a CSV or Parquet file with one row an image."""
+"""From a table that describes images to candidates: which column is what, labels, paths, checks."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import COLUMNS, FAKE, REAL
+from precompute.ingest.answers import TOLD, Answers
+from precompute.ingest.polarity import class_of_word, folder_signs, read_labels
 from precompute.ingest.splits import SPLIT_OF
+from precompute.ingest.tables import Table, read_table
 
-LABELS = {"fake": FAKE, "1": FAKE, "1.0": FAKE, "real": REAL, "0": REAL, "0.0": REAL}
-TOLD = (
-    "path",
-    "label",
-    "generator",
-    "family",
-    "pool",
-    "group",
-    "split",
-    "source_url",
-    "caption",
-    "note",
-    "left_out",
-)
-"""Columns that a manifest may tell; the others of the design are measured."""
+LIKELY = {
+    "path": ("file_name", "filename", "image_path", "img_path", "file", "image", "filepath"),
+    "label": ("typ", "target", "class", "is_fake", "fake", "label_str", "type"),
+    "generator": ("model", "model_name", "generator_name"),
+}
+"""Common names of columns, for advice only."""
+ALSO = {"caption": ("prompt",), "group": ("pair", "pair_id", "prompt_id")}
+"""Columns that are taken under these names as well."""
 
 
-def read_listing(root: Path, file: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Rows of a manifest as candidates (see ``layouts.Candidates``), sorted by path, and notes on
-    what was changed.
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """Rows of one or several tables as candidates (columns of :data:`TOLD`, then the tables' own),
+    with notes and questions as in :class:`precompute.ingest.layouts.base.Reading`.
+    """
+
+    table: pd.DataFrame = field(repr=False)
+    notes: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
+
+
+def read_listing(root: Path, file: Path, answers: Answers = Answers()) -> Listed:  # noqa: B008
+    """Rows of a manifest as candidates, sorted by path.
 
     Only ``path`` (relative to the image root, or absolute below it) and ``label`` (fake or real, 1
     or 0) are required. A fake without a generator is called ``unknown``, a row without a pool
-    belongs to the pool ``all``. Rows whose file is missing are kept and fail when they are opened.
+    belongs to the pool ``all``. Rows whose file is missing, or whose path leaves the image root,
+    are kept with the reason.
 
     Raises:
-        AigiError: unreadable file, missing column, unknown label or split, a path that leaves the
-            image root or stands twice, a generator of two families, or no file at all below the
-            root.
+        AigiError: unreadable file, missing column, unknown label or split, a path that stands
+            twice, a generator of two families.
     """
-    table = _read(file)
-    missing = [name for name in ("path", "label") if name not in table.columns]
-    if missing:
-        raise AigiError(
-            f"The manifest {file} lacks the column {' and '.join(missing)}: it has"
-            f" {', '.join(map(str, table.columns))}."
+    table = read_table(file)
+    listed = describe(table, answers)
+    told, notes = listed.table, [f"{file.name} was {table.dialect}.", *listed.notes]
+    told["path"], told["left_out"], outside = _paths(told, root, file, table)
+    if outside:
+        notes.append(
+            f"{outside:,} rows of {file.name} name files outside the image root {root}: they are"
+            " left out."
         )
+    ordered = told.sort_values("path", ignore_index=True)
+    return Listed(ordered, tuple(notes), listed.questions)
+
+
+def describe(
+    table: Table,
+    answers: Answers,
+    *,
+    known: Mapping[str, str] | None = None,
+    filled: Mapping[str, pd.Series | str] | None = None,
+    strict_splits: bool = True,
+) -> Listed:
+    """What the rows of a table say of their images, in the order of the table.
+
+    Args:
+        known: our name of a column -> the table's, where the layout knows it; the user's answers
+            go before.
+        filled: columns that do not stand in the table: one value, or one a row.
+        strict_splits: refuse split names that are none of train, val, test; else they are only
+            noted.
+
+    Raises:
+        AigiError: see :func:`read_listing`.
+    """
+    filled = dict(filled or {})
+    named = _columns(table, answers, known or {}, filled)
     if not len(table):
-        raise AigiError(f"The manifest {file} has no rows: list one image a row.")
-    notes = []
-    measured = [name for name in table.columns if name in COLUMNS and name not in TOLD]
+        raise AigiError(f"The manifest {table.file} has no rows: list one image a row.")
+    notes: list[str] = []
+    measured = [name for name in table.names if name in COLUMNS and name not in TOLD]
     if measured:
         notes.append(
             f"The manifest's {', '.join(measured)} were not used: they are measured from the files."
         )
-        table = table.drop(columns=measured)
     told = pd.DataFrame(
-        {name: _text(table[name]) if name in table else "" for name in TOLD}, index=table.index
+        {name: table.text(named[name]) if name in named else "" for name in TOLD},
+        index=range(len(table)),
     )
-    told["label"] = _mapped(told, "label", LABELS, "fake or real (1 or 0)", file)
-    told["split"] = _mapped(told, "split", SPLIT_OF | {"": ""}, "train, val, test or nothing", file)
-    told["path"] = _paths(told["path"], root, file)
+    for name, value in filled.items():
+        told[name] = value
+    evidence = [("the folders", folder_signs(told["path"])), *_signs(table, named)]
+    labels = read_labels(
+        told["label"],
+        table.rows,
+        column=named.get("label", "label"),
+        file=table.file,
+        answers=answers,
+        evidence=evidence,
+    )
+    notes += [labels.note] if labels.note else []
+    if labels.names_generators and "generator" not in named and "generator" not in filled:
+        told["generator"] = told["label"]
+        notes.append(f"Column {named['label']!r} names the generators, too.")
+    told["label"] = labels.values
+    told["split"] = _splits(told["split"], table, named, strict=strict_splits, notes=notes)
     fake = told["label"] == FAKE
+    _settle_generators(told, fake, table, notes)
+    extra = {
+        name: table.typed(name)
+        for name in table.names
+        if name not in named.values() and name not in COLUMNS and name not in filled
+    }
+    result = pd.concat([told, pd.DataFrame(extra, index=told.index)], axis=1)
+    return Listed(result, tuple(notes), (labels.question,) if labels.question else ())
+
+
+def _columns(
+    table: Table, answers: Answers, known: Mapping[str, str], filled: Mapping[str, object]
+) -> dict[str, str]:
+    """Our name -> the table's, of the columns that are told."""
+    absent = [name for name in answers.columns.values() if name not in table.names]
+    if absent:
+        raise AigiError(
+            f"{table.file} has no column {', '.join(map(repr, absent))}: it has"
+            f" {', '.join(table.names)}."
+        )
+    named = {name: name for name in TOLD if name in table.names}
+    for name, others in ALSO.items():
+        if name not in named:
+            named |= first_named(name, others, table.names)
+    named |= {name: column for name, column in known.items() if column in table.names}
+    named |= answers.columns
+    missing = [name for name in ("path", "label") if name not in named and name not in filled]
+    if missing:
+        likely = [
+            f"{name}={column}"
+            for name in missing
+            for column in [next((c for c in LIKELY[name] if c in table.names), "COLUMN")]
+        ]
+        raise AigiError(
+            f"The manifest {table.file} lacks the column {' and '.join(missing)}: it has"
+            f" {', '.join(table.names)}. Name the columns meant, such as --columns"
+            f" {','.join(likely)}."
+        )
+    return named
+
+
+def first_named(name: str, columns: Iterable[str], present: Iterable[str]) -> dict[str, str]:
+    """Our name and the first of these columns that a table has, as a mapping; empty without one."""
+    there = set(present)
+    return next(({name: column} for column in columns if column in there), {})
+
+
+def _signs(table: Table, named: Mapping[str, str]) -> list[tuple[str, pd.Series]]:
+    """What other columns say of the class: those of words for real and fake, and the generators."""
+    signs = []
+    for name in table.names:
+        if name in (named.get("label"), named.get("path"), named.get("caption")):
+            continue
+        values = table.text(name)
+        classes = {value: class_of_word(value) for value in set(values)}
+        if name == named.get("generator"):
+            real = values.map(lambda v, c=classes: v == "" or c[v] == REAL)
+            if real.any() and not real.all():
+                signs.append((f"the column {name!r}", real.map({True: REAL, False: FAKE})))
+        elif set(classes.values()) == {REAL, FAKE}:
+            signs.append((f"the column {name!r}", values.map(classes)))
+    return signs
+
+
+def _splits(
+    values: pd.Series, table: Table, named: Mapping[str, str], *, strict: bool, notes: list[str]
+) -> pd.Series:
+    known = SPLIT_OF | {"": ""}
+    lower = values.str.lower()
+    bad = ~lower.isin(list(known))
+    if not bad.any():
+        return lower.map(known)
+    i = int(bad.to_numpy().argmax())
+    if strict:
+        raise AigiError(
+            f"Column {named.get('split', 'split')!r} of {table.file}: expected train, val, test or"
+            f" nothing, got {values.iloc[i]!r} in {table.rows[i]} ({int(bad.sum()):,} such rows)."
+        )
+    notes.append(
+        f"Column {named.get('split', 'split')!r} holds {values.iloc[i]!r} and the like, which is"
+        " no train, val or test: the images were divided anew."
+    )
+    return pd.Series("", index=values.index)
+
+
+def _settle_generators(told: pd.DataFrame, fake: pd.Series, table: Table, notes: list[str]) -> None:
     named = int((~fake & (told["generator"] != "")).sum())
     if named:
         notes.append(f"The generator of {named:,} real images was dropped: real images have none.")
@@ -81,69 +216,41 @@ def read_listing(root: Path, file: Path) -> tuple[pd.DataFrame, tuple[str, ...]]
     for generator, family in families.items():
         if len(family) > 1:
             raise AigiError(
-                f"Generator {generator!r} has the families {', '.join(sorted(family))}: give it"
-                " one."
+                f"Generator {generator!r} has the families {', '.join(sorted(family))} in"
+                f" {table.file}: give it one."
             )
-    extra = {str(name): _extra(table[name]) for name in table.columns if name not in COLUMNS}
-    result = pd.concat([told, pd.DataFrame(extra, index=told.index)], axis=1)
-    return result.sort_values("path", ignore_index=True), tuple(notes)
 
 
-def _read(file: Path) -> pd.DataFrame:
-    if not file.is_file():
-        raise AigiError(f"There is no manifest {file}: expected a CSV or Parquet file.")
-    try:
-        if file.suffix.lower() in (".parquet", ".pq"):
-            return pd.read_parquet(file)
-        as_text = dict.fromkeys(TOLD, "str")
-        return pd.read_csv(
-            file, dtype=as_text, keep_default_na=False, na_values=[""], encoding="utf-8-sig"
-        )
-    except (ValueError, OSError) as error:  # pandas' parser errors and pyarrow's are ValueErrors
+def _paths(
+    told: pd.DataFrame, root: Path, file: Path, table: Table
+) -> tuple[pd.Series, pd.Series, int]:
+    """Paths relative to the root, one spelling each; reasons to leave out; how many lie outside."""
+    clean, left_out, outside = [], [], 0
+    for path, reason in zip(told["path"], told["left_out"], strict=True):
+        below = path_below(path, root)
+        if below is None:
+            outside += 1
+            reason = "outside the image root: its path does not lie below the folder of the images"
+        clean.append(below if below is not None else path)
+        left_out.append(reason)
+    if outside == len(told):
         raise AigiError(
-            f"The manifest {file} could not be read as {file.suffix or 'CSV'}"
-            f" ({' '.join(str(error).split())}): expected a UTF-8 CSV with commas, or Parquet."
-        ) from error
-
-
-def _text(column: pd.Series) -> pd.Series:
-    return (
-        column.astype(object)
-        .where(column.notna(), "")
-        .map(lambda value: str(value).strip())
-        .astype(str)
-    )
-
-
-def _extra(column: pd.Series) -> pd.Series:
-    return column if is_numeric_dtype(column) else _text(column)
-
-
-def _mapped(table: pd.DataFrame, column: str, known: dict, expected: str, file: Path) -> pd.Series:
-    values = table[column].str.lower()
-    bad = ~values.isin(list(known))
-    if bad.any():
-        row = table[bad].iloc[0]
-        raise AigiError(
-            f"Column {column!r} of {file}: expected {expected}, got {row[column]!r} for"
-            f" {row['path']!r} ({int(bad.sum()):,} such rows)."
+            f"The manifest {file} names {told['path'].iloc[0]!r} in {table.rows[0]}, and no path"
+            f" below the image root {root} at all: mend it, or name another --images."
         )
-    return values.map(known)
-
-
-def _paths(paths: pd.Series, root: Path, file: Path) -> pd.Series:
-    """Paths relative to the root, one spelling each."""
-    clean = pd.Series([_below(path, root, file) for path in paths], index=paths.index, dtype=str)
-    twice = clean[clean.duplicated()]
-    if len(twice):
+    paths = pd.Series(clean, index=told.index, dtype=str)
+    twice = paths.duplicated()
+    if twice.any():
+        i = int(twice.to_numpy().argmax())
         raise AigiError(
-            f"The manifest {file} names {twice.iloc[0]!r} more than once ({len(twice):,} such"
-            " rows)."
+            f"The manifest {file} names {paths.iloc[i]!r} more than once, again in {table.rows[i]}"
+            f" ({int(twice.sum()):,} such rows)."
         )
-    return clean
+    return paths, pd.Series(left_out, index=told.index, dtype=str), outside
 
 
-def _below(path: str, root: Path, file: Path) -> str:
+def path_below(path: str, root: Path) -> str | None:
+    """A path relative to the root, in the spelling that the disk has; None where it leaves it."""
     pure = PurePosixPath(path)
     if pure.is_absolute():
         for base in (root.absolute(), root.resolve()):
@@ -151,10 +258,7 @@ def _below(path: str, root: Path, file: Path) -> str:
                 pure = pure.relative_to(base)
                 break
     if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in path:
-        raise AigiError(
-            f"The manifest {file} names {path!r}, which is no path below the image root {root}:"
-            " mend it."
-        )
+        return None
     plain = str(pure)
     # A manifest may have been written on a system that spells accents, or separates folders,
     # otherwise.

@@ -14,6 +14,7 @@ import pandas as pd
 from aigi_core.errors import AigiError
 from aigi_core.manifest import COLUMNS, FAKE, REAL, SPLITS, validate_images
 from precompute.ingest import MIN_IMAGES
+from precompute.ingest.answers import Answers
 from precompute.ingest.decode import UNREAD, facts_of_all
 from precompute.ingest.families import family_of
 from precompute.ingest.layouts import Candidates, find_candidates
@@ -37,6 +38,8 @@ def ingest(
     *,
     layout: str = "auto",
     manifest: Path | None = None,
+    answers: Answers = Answers(),  # noqa: B008
+    found: Candidates | None = None,
     val: float = 0.15,
     test: float = 0.3,
     seed: int = 0,
@@ -47,9 +50,12 @@ def ingest(
     """Read a folder of images into a table whose rows and splits depend on content, names and seed
     only.
 
+    Args:
+        found: what :func:`find_candidates` made of the folder, where that was asked before.
+
     Raises:
-        AigiError: no layout fits, no usable image, a class missing, a generator with too few
-            images.
+        AigiError: no layout fits, the reading leaves a question open, no usable image, a class
+            missing, a generator with too few images.
     """
     if not (0 <= val < 1 and 0 < test < 1 and val + test < 1):
         raise AigiError(
@@ -60,7 +66,10 @@ def ingest(
         raise AigiError(
             "Expected --min-images of at least 3 (one a split) and --workers of at least 1."
         )
-    found = find_candidates(root, layout, manifest)
+    if found is None:
+        found = find_candidates(root, layout, manifest, answers)
+    if found.questions:
+        raise AigiError("\n".join(found.questions))
     table = _opened(found.table, root, workers, progress)
     kept = table["left_out"] == ""
     if not kept.any():
@@ -100,6 +109,8 @@ def ingest(
     else:
         notes += _gaps(table)
     table.loc[table["left_out"] != "", "split"] = ""
+    if (table["archive"] == "").all():
+        table = table.drop(columns=["archive", "offset"])
     images = validate_images(table)
     return Ingested(
         images,
@@ -113,7 +124,8 @@ def _opened(table: pd.DataFrame, root: Path, workers: int | None, progress: bool
     """
     to_open = table["left_out"] == ""
     facts = pd.DataFrame([UNREAD] * len(table), index=table.index, columns=list(UNREAD))
-    read = facts_of_all(root, list(table.loc[to_open, "path"]), workers, progress=progress)
+    wanted = table.loc[to_open, ["path", "offset"]].itertuples(index=False, name=None)
+    read = facts_of_all(root, list(wanted), workers, progress=progress)
     facts.loc[to_open] = pd.DataFrame(read, index=table.index[to_open], columns=list(UNREAD))
     facts["note"] = [
         "; ".join(filter(None, pair))

@@ -24,8 +24,8 @@ from aigi_core.workspace import (
     write_atomic,
     write_manifest,
 )
-from precompute.ingest.layouts import shown
 from precompute.ingest.pipeline import Ingested
+from precompute.ingest.walk import shown
 
 IMAGES = "images.parquet"
 

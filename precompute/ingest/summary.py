@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from aigi_core.manifest import SPLITS
-from precompute.ingest.layouts import shown
+from aigi_core.manifest import FAKE, REAL, SPLITS
+from precompute.ingest.layouts import UNKNOWN, Candidates
+from precompute.ingest.walk import shown
 
 EXAMPLES = 10
 
@@ -68,14 +69,52 @@ def _table(record: dict[str, Any]) -> list[str]:
     rows += [
         ("(real)", "", row["pool"], *(row[split] for split in SPLITS)) for row in record["pools"]
     ]
-    cells = [
-        ("generator", "family", "pool", *SPLITS),
-        *([shown(str(cell)) for cell in row] for row in rows),
+    return _aligned([("generator", "family", "pool", *SPLITS), *rows], texts=3)
+
+
+def plan(found: Candidates) -> str:
+    """What a layout decided, before any image is opened: one row a generator and pool, with its
+    fakes, its real images, and the data set's own splits.
+    """
+    table = found.table[(found.table["left_out"] == "") & (found.table["label"] != UNKNOWN)]
+    fakes, reals = table[table["label"] == FAKE], table[table["label"] == REAL]
+    real = reals.groupby("pool").size()
+    rows = [
+        (generator, pool, int(real.get(pool, 0)), len(part), _own_splits(part))
+        for (generator, pool), part in fakes.groupby(["generator", "pool"])
     ]
-    widths = [max(len(row[i]) for row in cells) for i in range(6)]
+    rows += [
+        ("(none)", pool, int(n), 0, _own_splits(reals[reals["pool"] == pool]))
+        for pool, n in real.items()
+        if pool not in set(fakes["pool"])
+    ]
+    head = ("generator", "pool", "real", "fake", "split")
+    lines = [
+        f"Layout: {found.layout}, because {shown(found.why)}.",
+        *(shown(note) for note in found.notes),
+        "",
+        *_aligned([head, *rows], texts=2),
+        "",
+        f"{len(reals):,} real and {len(fakes):,} fake images;"
+        f" {len(found.table) - len(table):,} other files are left out.",
+    ]
+    for i, question in enumerate(found.questions, 1):
+        lines.append(f"Question {i}: {shown(question)}")
+    return "\n".join(lines)
+
+
+def _own_splits(part: pd.DataFrame) -> str:
+    names = [name for name in SPLITS if name in set(part["split"])]
+    return "+".join(names) if names else "to be drawn"
+
+
+def _aligned(rows: list[tuple[Any, ...]], texts: int) -> list[str]:
+    """Rows as lines of equal columns; the first `texts` are set left, the others right."""
+    cells = [[shown(f"{c:,}" if isinstance(c, int) else str(c)) for c in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return [
         "  ".join(
-            cell.ljust(w) if i < 3 else cell.rjust(w)
+            cell.ljust(w) if i < texts else cell.rjust(w)
             for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         for row in cells

@@ -49,13 +49,13 @@ def folders(root: Path, n: int = 12, generators: tuple[str, ...] = ("stylegan2",
     return root
 
 
-def crash(root: Path, path: str) -> dict[str, object]:
+def crash(root: Path, path: str, offset: int) -> dict[str, object]:
     """A reader whose process dies on some files, as a decoder's does that overruns its memory."""
     if path.startswith("crash"):
         os._exit(11)
     return {"note": path, "left_out": ""}
 
 
-def fail(root: Path, path: str) -> dict[str, object]:
+def fail(root: Path, path: str, offset: int) -> dict[str, object]:
     """A reader that raises."""
     raise ImageError("unreadable", path)

@@ -9,9 +9,9 @@ import pytest
 from aigi_core.images import ImageError
 from precompute.ingest import decode
 from precompute.ingest.decode import UNREAD, facts_of, facts_of_all
-from precompute.ingest.layouts import shown
 from precompute.ingest.pipeline import ingest
 from precompute.ingest.summary import summary
+from precompute.ingest.walk import shown
 from tests.precompute.corpus import crash, fail, fill, folders, write
 from tests.precompute.hostile import CASES, Case, write_hostile
 
@@ -101,15 +101,16 @@ def test_each_file_is_opened_once(tmp_path, monkeypatch):
     fill(tmp_path, "real", 5)
     opened: list[Path] = []
     read = decode.read_bytes
-    monkeypatch.setattr(decode, "read_bytes", lambda path: opened.append(path) or read(path))
+    monkeypatch.setattr(decode, "read_bytes", lambda path, *at: opened.append(path) or read(path))
     names = sorted(f"real/{file.name}" for file in (tmp_path / "real").iterdir())
-    facts_of_all(tmp_path, names, workers=1, progress=False)
+    facts_of_all(tmp_path, [(name, -1) for name in names], workers=1, progress=False)
     assert opened == [tmp_path / name for name in names]
 
 
 def test_a_file_that_kills_its_decoder_costs_only_itself():
     paths = [f"{'crash' if i == 7 else 'fine'}{i}" for i in range(40)]
-    facts = facts_of_all(Path(), paths, workers=2, progress=False, read=crash)
+    files = [(path, -1) for path in paths]
+    facts = facts_of_all(Path(), files, workers=2, progress=False, read=crash)
     assert [fact["note"] for fact in facts] == [
         path if path.startswith("fine") else "" for path in paths
     ]
@@ -122,4 +123,4 @@ def test_a_file_that_kills_its_decoder_costs_only_itself():
 
 def test_an_error_in_a_worker_reaches_the_caller():
     with pytest.raises(ImageError, match="unreadable: x"):
-        facts_of_all(Path(), ["x"] * 40, workers=2, progress=False, read=fail)
+        facts_of_all(Path(), [("x", -1)] * 40, workers=2, progress=False, read=fail)

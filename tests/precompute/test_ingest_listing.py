@@ -6,8 +6,15 @@ import pandas as pd
 import pytest
 
 from aigi_core.errors import AigiError
-from precompute.ingest.listing import read_listing
+from precompute.ingest.listing import read_listing as read
 from tests.precompute.corpus import write
+
+
+def read_listing(root: Path, file: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The table, and the notes but the first, which states how the file was read."""
+    listed = read(root, file)
+    assert listed.questions == () and " was read " in listed.notes[0]
+    return listed.table, listed.notes[1:]
 
 
 @pytest.fixture
@@ -28,7 +35,8 @@ def test_only_path_and_label_are_required(root):
         ["a.png", 0, "", "all"],
         ["sub/c.png", 1, "unknown", "all"],
     ]
-    assert notes == ("1 fakes name no generator: they are called 'unknown'.",)
+    assert notes[1:] == ("1 fakes name no generator: they are called 'unknown'.",)
+    assert "1 was read as fake" in notes[0]
 
 
 @pytest.mark.parametrize(
@@ -63,9 +71,8 @@ def test_parquet_and_csv_say_the_same_and_further_columns_are_kept(root):
     )
     pd.testing.assert_frame_equal(one, two)
     assert one["licence"].tolist() == ["MIT", ""] and one["original_width"].tolist() == [640, 480]
-    assert "width" not in one and notes == (
-        "The manifest's width were not used: they are measured from the files.",
-    )
+    assert "width" not in one
+    assert notes[0] == "The manifest's width were not used: they are measured from the files."
     assert one["split"].tolist() == ["train", ""]
 
 
@@ -108,27 +115,33 @@ def test_the_manifests_own_reasons_and_families_are_kept(root):
         "seen twice",
         "",
     ]
-    assert notes == ("The generator of 1 real images was dropped: real images have none.",)
+    assert notes[-1] == "The generator of 1 real images was dropped: real images have none."
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("file,label\na.png,0\n", "lacks the column path: it has file, label"),
-        ("file;label\na.png;0\n", "lacks the column path and label"),
+        (
+            "file;label\na.png;0\n",
+            "it has file, label. .* --columns path=file",
+        ),
         ("path,label\n", "has no rows"),
         ("", "could not be read"),
         ('path,label\n"a.png,0\n', "could not be read"),
         (
             "path,label\na.png,0\nb.png,maybe\n",
-            "expected fake or real .* got 'maybe' for 'b.png' \\(1 such rows\\)",
+            "expected fake or real .* got 'maybe' in line 3 \\(1 such rows\\)",
         ),
         ("path,label\na.png,\n", "expected fake or real .* got ''"),
         (
             "path,label,split\na.png,0,holdout\n",
             "expected train, val, test or nothing, got 'holdout'",
         ),
-        ("path,label\na.png,0\n./a.png,1\n", "names 'a.png' more than once \\(1 such rows\\)"),
+        (
+            "path,label\na.png,0\n./a.png,1\n",
+            "'a.png' more than once, again in line 3 \\(1 such",
+        ),
         ("path,label\n../secret.png,0\n", "no path below the image root"),
         ("path,label\nsub/../../secret.png,0\n", "no path below the image root"),
         ("path,label\n/etc/hostname,0\n", "no path below the image root"),

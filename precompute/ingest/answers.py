@@ -1,0 +1,154 @@
+"""What the user has told about a data set beside its files: the answers to what ingest may ask."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aigi_core.errors import AigiError
+
+TOLD = (
+    "path",
+    "label",
+    "generator",
+    "family",
+    "pool",
+    "group",
+    "split",
+    "source_url",
+    "caption",
+    "note",
+    "left_out",
+)
+"""Columns that a data set may tell; the others of a table of images are measured."""
+ANY = "*"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Options that settle what the files leave open; empty where nothing was said.
+
+    Attributes:
+        columns: our name of a column (:data:`TOLD`) -> the table's.
+        fake_labels, real_labels: values of the label column that mean fake, or real; all others
+            mean the other class.
+        rename: generator as the layout reads it -> its name; ``*`` stands for all others.
+        pools: generator -> pool of the real images that it is compared with; ``*`` for all others.
+        real, fake: folders of real images; and of fakes, each with its generator ("" where each
+            folder in it is one).
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    fake_labels: tuple[str, ...] = ()
+    real_labels: tuple[str, ...] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
+    pools: Mapping[str, str] = field(default_factory=dict)
+    real: tuple[Path, ...] = ()
+    fake: tuple[tuple[str, Path], ...] = ()
+
+    def generator(self, name: str) -> str:
+        """A generator's name as it shall be."""
+        return self.rename.get(name, self.rename.get(ANY, name))
+
+    def settles(self, name: str) -> bool:
+        """Whether this name of a generator was confirmed or replaced."""
+        return name in self.rename or ANY in self.rename or name in self.rename.values()
+
+    def pool(self, generator: str, default: str) -> str:
+        """The pool of a generator, by its new or old name."""
+        return self.pools.get(generator, self.pools.get(ANY, default))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of :class:`Answers`."""
+    add = parser.add_argument
+    add(
+        "--real",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder of real images, where they lie apart from the fakes (may be repeated)",
+    )
+    add(
+        "--fake",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="a folder of one generator's images; DIR alone: each folder in it is a generator",
+    )
+    add(
+        "--columns",
+        default="",
+        metavar="path=filename,label=typ,...",
+        help="which columns of a table are meant",
+    )
+    add(
+        "--fake-label",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="value of the label column that means fake; all others mean real",
+    )
+    add(
+        "--real-label",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="value of the label column that means real; all others mean fake",
+    )
+    add(
+        "--rename",
+        action="append",
+        default=[],
+        metavar="FOUND=NAME",
+        help="call a generator otherwise, or confirm its name (NAME=NAME); * stands for all others",
+    )
+    add(
+        "--pool",
+        action="append",
+        default=[],
+        metavar="GENERATOR=POOL",
+        help="the pool of real images of a generator; POOL alone: one pool for all",
+    )
+
+
+def parse_answers(args: argparse.Namespace) -> Answers:
+    """Read the options that :func:`add_arguments` defines.
+
+    Raises:
+        AigiError: an option is not of its form, or names a column that cannot be told.
+    """
+    columns = _pairs(list(filter(None, args.columns.split(","))), "--columns path=filename,...")
+    unknown = [name for name in columns if name not in TOLD]
+    if unknown:
+        raise AigiError(
+            f"--columns tells what {', '.join(TOLD)} are called, not {', '.join(unknown)}."
+        )
+    fakes = [text.partition("=") for text in args.fake]
+    return Answers(
+        columns=columns,
+        fake_labels=tuple(args.fake_label),
+        real_labels=tuple(args.real_label),
+        rename=_pairs(args.rename, "--rename FOUND=NAME"),
+        pools=_pairs(
+            [text if "=" in text else f"{ANY}={text}" for text in args.pool],
+            "--pool GENERATOR=POOL",
+        ),
+        real=tuple(args.real),
+        fake=tuple((a, Path(b)) if is_pair else ("", Path(a)) for a, is_pair, b in fakes),
+    )
+
+
+def _pairs(texts: Sequence[str], form: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, is_pair, value = (part.strip() for part in text.partition("="))
+        if not (name and is_pair and value):
+            raise AigiError(f"Expected {form}, got {text!r}.")
+        if name in pairs:
+            raise AigiError(f"{name!r} is given twice in {form}.")
+        pairs[name] = value
+    return pairs

@@ -1,0 +1,229 @@
+"""Which files there are, and what their folders and tables say about label, generator, pool, split.
+
+A layout is one file with a :class:`~precompute.ingest.layouts.base.Layout`, and a line in
+:data:`LAYOUTS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from aigi_core.errors import AigiError
+from aigi_core.manifest import FAKE, REAL
+from precompute.ingest.answers import ANY, Answers
+from precompute.ingest.checks import questions_of
+from precompute.ingest.layouts import (
+    artifact,
+    cnndetection,
+    drct,
+    folders,
+    genimage,
+    imagefolder,
+    manifest,
+    parquet_images,
+    roots,
+    samples,
+    truefake,
+)
+from precompute.ingest.layouts.base import UNKNOWN, Layout, Reading, Tree, key_of
+from precompute.ingest.walk import shown, walk
+
+__all__ = ["EXPECTED", "LAYOUTS", "UNKNOWN", "Candidates", "find_candidates"]
+LAYOUTS: dict[str, Layout] = {
+    module.LAYOUT.name: module.LAYOUT
+    for module in (
+        folders,
+        cnndetection,
+        genimage,
+        truefake,
+        drct,
+        manifest,
+        imagefolder,
+        artifact,
+        parquet_images,
+        samples,
+        roots,
+    )
+}
+EXPECTED = (
+    "one of "
+    + "; ".join(
+        f"{layout.name}: {layout.shape}" for layout in LAYOUTS.values() if layout.name != "roots"
+    )
+    + "; or any table with --manifest FILE, or folders with --real DIR --fake NAME=DIR"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Files with what is known of them before they are opened.
+
+    Attributes:
+        table: columns path, label, generator, family, pool, group, split (the data set's own),
+            source_url, caption, note, left_out, archive, offset, and a table's further columns;
+            sorted by path.
+        layout: name of the layout that was used.
+        why: one sentence on what decided it.
+        notes: sentences on what was decided or passed over.
+        questions: sentences that the user must answer first; each names the option.
+    """
+
+    table: pd.DataFrame = field(repr=False)
+    layout: str
+    why: str
+    notes: tuple[str, ...]
+    questions: tuple[str, ...] = ()
+
+
+def find_candidates(
+    root: Path,
+    layout: str = "auto",
+    manifest_file: Path | None = None,
+    answers: Answers = Answers(),  # noqa: B008
+) -> Candidates:
+    """List the files of a data set and name their label and generator.
+
+    Raises:
+        AigiError: no folder, no files, a manifest that does not hold, no layout that fits, or more
+            than one.
+    """
+    if not root.is_dir():
+        raise AigiError(
+            f"Expected a folder of images, but {root}"
+            f" {'is a file' if root.exists() else 'does not exist'}."
+        )
+    if manifest_file is not None and layout not in ("auto", "manifest"):
+        raise AigiError(f"A manifest was given beside --layout {layout}: choose one of the two.")
+    if answers.real or answers.fake:
+        if manifest_file is not None or layout not in ("auto", "roots"):
+            raise AigiError("--real and --fake name the folders themselves: leave --layout out.")
+        layout = "roots"
+    if manifest_file is not None or layout == "manifest":
+        name, reading = "manifest", _listed(root, manifest_file, answers)
+        walked: tuple[str, ...] = ()
+    else:
+        files, walked = walk(root)
+        if not files:
+            raise AigiError(f"The folder {root} holds no files: expected images in it, {EXPECTED}.")
+        tree = Tree.of(root, files, answers)
+        name, reading = _chosen(tree, layout)
+        if name == "roots":
+            reading = replace(reading, table=roots.keep_named(reading.table))
+        reading = _with_captions(tree, reading)
+    table, notes = _as_answered(reading.table, answers)
+    questions = (*reading.questions, *questions_of(table, name, answers))
+    return Candidates(
+        table.sort_values("path", ignore_index=True),
+        name,
+        reading.why,
+        (*walked, *reading.notes, *notes),
+        questions,
+    )
+
+
+def _listed(root: Path, file: Path | None, answers: Answers) -> Reading:
+    tree = Tree(root, (), answers)
+    if file is not None:
+        return manifest.read(tree, file, "a manifest was given")
+    files = manifest.listings(root)
+    if len(files) != 1:
+        raise AigiError(
+            f"{root} has {'several' if files else 'none'} of {', '.join(manifest.LISTINGS)}: name"
+            " the one to use with --manifest."
+        )
+    return manifest.read(tree, files[0], "it was asked for")
+
+
+def _chosen(tree: Tree, wanted: str) -> tuple[str, Reading]:
+    if wanted != "auto":
+        reading = LAYOUTS[wanted].parse(tree)
+        if reading is None:
+            raise AigiError(
+                f"The layout {wanted} fits nothing in {tree.root}: expected"
+                f" {LAYOUTS[wanted].shape}."
+            )
+        return wanted, reading
+    listings = manifest.listings(tree.root)
+    others = [layout for layout in LAYOUTS.values() if layout.name not in ("manifest", "roots")]
+    fits = {layout.name: reading for layout in others if (reading := layout.parse(tree))}
+    complete = {
+        name: reading
+        for name, reading in fits.items()
+        if {REAL, FAKE} <= set(reading.table["label"])
+    }
+    fuller = {name for kept in complete for name in LAYOUTS[kept].over}
+    complete = {name: reading for name, reading in complete.items() if name not in fuller}
+    options = [f"manifest ({file.name})" for file in listings]
+    options += [f"{name} ({reading.why})" for name, reading in complete.items()]
+    if len(options) > 1:
+        raise AigiError(
+            f"The layout of {tree.root} is ambiguous: {', '.join(options)} all fit; choose with"
+            " --layout."
+        )
+    if listings:
+        why = f"the folder holds {listings[0].name} and no other layout fits"
+        return "manifest", manifest.read(tree, listings[0], why)
+    fits = complete or fits
+    if len(fits) != 1:
+        seen = (
+            ", ".join(sorted({shown(folder[0]) + "/" for folder in tree.folders if folder})[:8])
+            or "files only"
+        )
+        raise AigiError(f"No layout fits {tree.root} (at its top: {seen}): expected {EXPECTED}.")
+    return next(iter(fits.items()))
+
+
+def _as_answered(table: pd.DataFrame, answers: Answers) -> tuple[pd.DataFrame, list[str]]:
+    """Generators under their new names, pools as told, and sentences on both."""
+    table, notes = table.copy(), []
+    fake = table["label"] == FAKE
+    before = table["generator"]
+    table["generator"] = before.where(~fake, before.map(answers.generator))
+    if changed := {(a, b) for a, b in zip(before, table["generator"], strict=True) if a != b}:
+        told = ", ".join(f"{a} is called {b}" for a, b in sorted(changed))
+        notes.append(f"As told: {shown(told)}.")
+    if answers.pools:
+        pairs = {
+            (old, new, pool): answers.pool(new, answers.pools.get(old, pool))
+            for old, new, pool in set(
+                zip(
+                    before[fake], table.loc[fake, "generator"], table.loc[fake, "pool"], strict=True
+                )
+            )
+        }
+        table.loc[fake, "pool"] = [
+            pairs[key]
+            for key in zip(
+                before[fake], table.loc[fake, "generator"], table.loc[fake, "pool"], strict=True
+            )
+        ]
+        real = table["label"] == REAL
+        everything = answers.pools.get(ANY) if len(answers.pools) == 1 else None
+        if everything and everything not in set(table.loc[real, "pool"]):
+            table.loc[real, "pool"] = everything
+    if table.duplicated("path").any():
+        twice = table.loc[table.duplicated("path"), "path"].iloc[0]
+        raise AigiError(f"{shown(twice)!r} is listed more than once: list each image once.")
+    return table, notes
+
+
+def _with_captions(tree: Tree, reading: Reading) -> Reading:
+    """Captions that stand in a text beside an image."""
+    table = reading.table
+    empty = (table["caption"] == "") & (table["left_out"] == "")
+    found = {
+        i: samples.sample(tree.root, beside)
+        for i, path in zip(table.index[empty], table.loc[empty, "path"], strict=True)
+        if set(beside := tree.sidecars.get(key_of(path), {})) & {".txt", ".json"}
+    }
+    if not found:
+        return reading
+    table = table.copy()
+    for i, record in found.items():
+        table.loc[i, "caption"] = str(record.get("caption") or "")
+        if str(record.get("url") or "").startswith("http") and not table.loc[i, "source_url"]:
+            table.loc[i, "source_url"] = str(record["url"])
+    return replace(reading, table=table)

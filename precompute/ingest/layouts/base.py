@@ -1,0 +1,307 @@
+"""What a layout is: a name, its shape in words, and a function that reads a tree of files.
+
+Most layouts only look at folders; :func:`by_folder` turns what they say of each folder into rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from precompute.ingest.answers import TOLD, Answers
+from precompute.ingest.splits import SPLIT_OF
+from precompute.ingest.walk import Found, escaped, is_undecodable
+
+UNKNOWN = -1
+"""Label of a file about which the layout says nothing; such rows are always left out."""
+
+Folder = tuple[str, ...]
+BESIDE = (".json", ".txt", ".cls", ".caption")
+"""Files that describe the image of the same name."""
+
+
+def key_of(path: str) -> str:
+    """The key of a file's sample: its path up to the first dot of its name."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/{name.partition('.')[0]}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a folder says of the files in it.
+
+    Attributes:
+        split: empty where the data set has none of its own.
+        group: names the twins of one picture, with the file's own name appended; empty for none.
+    """
+
+    label: int
+    generator: str
+    pool: str
+    split: str
+    group: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """The files of a data set, and what the user said of it.
+
+    Attributes:
+        files: sorted by path.
+        answers: see :class:`precompute.ingest.answers.Answers`.
+        sidecars: key of a sample (path up to the first dot of the name) -> what stands beside its
+            image, by suffix (:data:`BESIDE`).
+    """
+
+    root: Path
+    files: tuple[Found, ...] = field(repr=False)
+    answers: Answers = field(default_factory=Answers)
+    sidecars: Mapping[str, dict[str, Found]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, root: Path, files: Iterable[Found], answers: Answers) -> Tree:
+        """Sort out what stands beside an image: texts and numbers of the same name."""
+        files = list(files)
+        images = {key_of(f.path) for f in files if not f.path.lower().endswith(BESIDE)}
+        sidecars: defaultdict[str, dict[str, Found]] = defaultdict(dict)
+        for found in files:
+            if found.path.lower().endswith(BESIDE) and key_of(found.path) in images:
+                sidecars[key_of(found.path)][PurePosixPath(found.path).suffix.lower()] = found
+        aside = {found.path for beside in sidecars.values() for found in beside.values()}
+        return cls(root, tuple(f for f in files if f.path not in aside), answers, dict(sidecars))
+
+    @property
+    def name(self) -> str:
+        """What the root folder is called."""
+        return self.root.resolve().name
+
+    @cached_property
+    def folders(self) -> Counter[Folder]:
+        """Every folder that holds files (see :meth:`folder_of`), with their number."""
+        return Counter(self.folder_of(found) for found in self.files)
+
+    def folder_of(self, found: Found) -> Folder:
+        """The folders above a file; an archive counts as one of its name without suffix, and not at
+        all where everything lies in it.
+        """
+        parts = tuple(found.path.split("/")[:-1])
+        if not found.archive:
+            return parts
+        at = found.archive.count("/")
+        name = str(PurePosixPath(found.archive).stem)
+        keep = () if self._only_archive else (name,)
+        return (*parts[:at], *keep, *parts[at + 1 :])
+
+    @cached_property
+    def _only_archive(self) -> bool:
+        archives = {found.archive for found in self.files if found.archive}
+        plain = [f for f in self.files if not f.archive and "/" in f.path]
+        return len(archives) == 1 and not plain
+
+    def named(self, *names: str) -> list[Found]:
+        """Plain files of these names (in lower case), wherever they lie."""
+        return [
+            f for f in self.files if not f.archive and f.path.rsplit("/", 1)[-1].lower() in names
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a layout makes of a tree.
+
+    Attributes:
+        table: one row a file, with the columns of :data:`TOLD`, ``archive``, ``offset``, and
+            further ones that the data set tells.
+        why: what was matched, for "Layout: x, because ...".
+        notes: sentences on what was decided or passed over.
+        questions: sentences that must be answered before the reading can be trusted; each names the
+            option that answers it.
+    """
+
+    table: pd.DataFrame = field(repr=False)
+    why: str
+    notes: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which data sets are laid out.
+
+    Attributes:
+        name: for ``--layout``.
+        shape: in words, for messages and the documentation.
+        parse: reads a tree; None where it is not laid out so.
+        over: layouts that read the same trees less well and give way to this one.
+        source: whose layout it is.
+    """
+
+    name: str
+    shape: str
+    parse: Callable[[Tree], Reading | None]
+    over: tuple[str, ...] = ()
+    source: str = ""
+
+
+def by_folder(
+    tree: Tree,
+    places: Mapping[Folder, Place],
+    shape: str,
+    notes: tuple[str, ...] = (),
+    questions: tuple[str, ...] = (),
+) -> Reading | None:
+    """Rows from what each folder says; files in other folders are left out. None without places."""
+    if not places:
+        return None
+    rows, explained = [], 0
+    for found in tree.files:
+        place = places.get(tree.folder_of(found))
+        explained += place is not None
+        known = place or Place(UNKNOWN, "", "", "")
+        left_out = "" if place else f"outside the layout: not under {shape}"
+        path = found.path
+        if is_undecodable(path):
+            path, left_out = escaped(path), "unreadable: its name is not valid Unicode"
+        stem = PurePosixPath(path).stem
+        rows.append(
+            row(
+                path=path,
+                label=known.label,
+                generator=known.generator,
+                pool=known.pool,
+                split=known.split,
+                group=f"{known.group}{stem}" if known.group else "",
+                left_out=left_out,
+                archive=found.archive,
+                offset=found.offset,
+            )
+        )
+    why = f"{explained:,} of {len(tree.files):,} files match {shape}"
+    return Reading(pd.DataFrame(rows), why, notes, questions)
+
+
+def row(**told: object) -> dict[str, object]:
+    """A row of candidates in which what is not told is empty."""
+    return dict.fromkeys(TOLD, "") | {"label": UNKNOWN, "archive": "", "offset": -1} | told
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A folder on whose path one part names the class.
+
+    Attributes:
+        marker: that part, as it is called.
+        before, after: the parts above and below it, without those that name splits.
+    """
+
+    label: int
+    marker: str
+    before: Folder
+    after: Folder
+    split: str
+
+
+def find_markers(
+    folders: Iterable[Folder],
+    class_of: Callable[[str], int | None],
+    *,
+    last: bool = False,
+    splits: Mapping[str, str] = SPLIT_OF,
+) -> dict[Folder, Marked]:
+    """Find the part of each path that names the class, and split folders: those whose siblings all
+    are called after splits.
+
+    The second condition matters: ``train`` is also one of the twenty LSUN classes of CNNDetection.
+
+    Args:
+        class_of: 1, 0 or None for a folder's name in lower case.
+        last: of several such parts the last counts, else the first.
+    """
+    marked: dict[Folder, int] = {}
+    for folder in folders:
+        places = [i for i, name in enumerate(folder) if class_of(name.lower()) is not None]
+        if places:
+            marked[folder] = places[-1] if last else places[0]
+    siblings: defaultdict[Folder, set[str]] = defaultdict(set)
+    for folder in marked:
+        for i, name in enumerate(folder):
+            if class_of(name.lower()) is None:
+                siblings[folder[:i]].add(name.lower())
+    result = {}
+    for folder, at in marked.items():
+        named = [
+            i
+            for i, name in enumerate(folder)
+            if name.lower() in splits and siblings[folder[:i]] <= splits.keys() and i != at
+        ]
+        plain = [i for i in range(len(folder)) if i not in named and i != at]
+        label = class_of(folder[at].lower())
+        assert label is not None
+        result[folder] = Marked(
+            label=label,
+            marker=folder[at],
+            before=tuple(folder[i] for i in plain if i < at),
+            after=tuple(folder[i] for i in plain if i > at),
+            split=splits[folder[named[0]].lower()] if named else "",
+        )
+    return result
+
+
+OBJECTS = frozenset(
+    [
+        "airplane",
+        "bicycle",
+        "bird",
+        "boat",
+        "bottle",
+        "bus",
+        "car",
+        "cat",
+        "chair",
+        "cow",
+        "diningtable",
+        "dog",
+        "horse",
+        "motorbike",
+        "person",
+        "pottedplant",
+        "sheep",
+        "sofa",
+        "train",
+        "tvmonitor",
+        "automobile",
+        "deer",
+        "frog",
+        "ship",
+        "truck",
+        "face",
+        "faces",
+        "people",
+        "human",
+        "animal",
+        "animals",
+        "food",
+        "building",
+        "buildings",
+        "landscape",
+        "landscapes",
+        "nature",
+        "scene",
+        "scenes",
+        "church",
+        "bedroom",
+        "kitchen",
+        "flower",
+        "flowers",
+        "tree",
+        "trees",
+    ]
+)
+"""Names of things, which are rarely those of generators: the classes of LSUN and CIFAR-10, and what
+such folders are often called.
+"""

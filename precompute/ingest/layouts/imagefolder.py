@@ -1,0 +1,61 @@
+"""Hugging Face's ImageFolder: ``metadata.csv`` (or .jsonl, .parquet) with ``file_name`` beside the
+images; the class stands in a column or in the folders' names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from precompute.ingest.layouts.base import Layout, Reading, Tree
+from precompute.ingest.listing import describe, first_named, path_below
+from precompute.ingest.polarity import folder_signs
+from precompute.ingest.splits import SPLIT_OF
+from precompute.ingest.tables import read_table
+
+NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+SHAPE = "metadata.csv (or .jsonl, .parquet) with the column file_name beside the images"
+
+
+def parse(tree: Tree) -> Reading | None:
+    """Every metadata file's rows; a folder called after a split is the data set's own split."""
+    tables = [(f.path, read_table(tree.root / f.path)) for f in tree.named(*NAMES)]
+    tables = [(path, table) for path, table in tables if "file_name" in table.names]
+    if not tables:
+        return None
+    parts: list[pd.DataFrame] = []
+    notes: list[str] = []
+    questions: list[str] = []
+    for path, table in tables:
+        folder = Path(path).parent
+        paths = table.text("file_name").map(
+            lambda name, folder=folder: (
+                path_below(str(folder / name), tree.root) or str(folder / name)
+            )
+        )
+        filled: dict[str, pd.Series | str] = {"path": paths}
+        if "label" not in table.names and "label" not in tree.answers.columns:
+            signs = folder_signs(paths)
+            if signs.isna().any():
+                return None  # the class stands nowhere: other layouts, or --columns label=...
+            filled["label"] = signs.map({0: "real", 1: "fake"})
+        if "split" not in table.names:
+            filled["split"] = paths.map(_split)
+        known = first_named("generator", ("generator", "model"), table.names)
+        listed = describe(table, tree.answers, known=known, filled=filled)
+        parts.append(listed.table)
+        notes += [note for note in listed.notes if note not in notes]
+        questions += listed.questions
+    joined = pd.concat(parts, ignore_index=True).assign(archive="", offset=-1)
+    why = f"{len(joined):,} images are listed in {len(tables)} metadata files"
+    return Reading(joined, why, tuple(notes), tuple(questions))
+
+
+def _split(path: str) -> str:
+    return next((part for part in path.lower().split("/")[:-1] if part in SPLIT_OF), "")
+
+
+LAYOUT = Layout(
+    "imagefolder", SHAPE, parse, over=("folders",), source="Hugging Face datasets' ImageFolder"
+)

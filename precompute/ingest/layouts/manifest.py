@@ -1,0 +1,37 @@
+"""A data set's own table: one row an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from precompute.ingest.layouts.base import Layout, Reading, Tree
+from precompute.ingest.listing import read_listing
+from precompute.ingest.tables import SUFFIXES
+
+LISTINGS = tuple(f"manifest{suffix}" for suffix in SUFFIXES if suffix != ".pq")
+SHAPE = "a table manifest.csv (or .tsv, .json, .jsonl, .parquet) with the columns path and label"
+
+
+def listings(root: Path) -> list[Path]:
+    """The manifests at the top of a folder."""
+    return [root / name for name in LISTINGS if (root / name).is_file()]
+
+
+def read(tree: Tree, file: Path, why: str) -> Reading:
+    """The rows of one manifest."""
+    listed = read_listing(tree.root, file, tree.answers)
+    table = listed.table.assign(archive="", offset=-1)
+    return Reading(
+        table, f"{why} ({file.name}, {len(table):,} rows)", listed.notes, listed.questions
+    )
+
+
+def parse(tree: Tree) -> Reading | None:
+    """The only manifest at the top; None where there is none, or more than one."""
+    files = listings(tree.root)
+    if len(files) != 1:
+        return None
+    return read(tree, files[0], f"the folder holds {files[0].name}")
+
+
+LAYOUT = Layout("manifest", SHAPE, parse, source="this project, ForensicHub, grip-unina")

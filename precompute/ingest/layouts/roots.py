@@ -1,0 +1,87 @@
+"""Several folders at once: ``--real DIR --fake NAME=DIR``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from aigi_core.errors import AigiError
+from aigi_core.manifest import FAKE, REAL
+from precompute.ingest.answers import Answers
+from precompute.ingest.layouts.base import Folder, Layout, Place, Reading, Tree, by_folder
+from precompute.ingest.splits import SPLIT_OF
+
+SHAPE = "the folders named by --real and --fake"
+
+
+def common_root(answers: Answers, images: Path | None = None) -> Path | None:
+    """The folder that holds all folders named by --real and --fake; None where none is named.
+
+    Raises:
+        AigiError: only one class is named, a folder is not there, or lies outside --images.
+    """
+    folders = [*answers.real, *(folder for _, folder in answers.fake)]
+    if not folders:
+        return None
+    if not (answers.real and answers.fake):
+        missing = "--fake NAME=DIR" if answers.real else "--real DIR"
+        raise AigiError(f"Folders of one class only were named: add {missing}.")
+    for folder in folders:
+        if not folder.is_dir():
+            raise AigiError(f"The folder {folder} is not there: check --real and --fake.")
+    resolved = [folder.resolve() for folder in folders]
+    for i, one in enumerate(resolved):
+        for two in resolved[i + 1 :]:
+            if one == two or one.is_relative_to(two) or two.is_relative_to(one):
+                raise AigiError(f"{one} and {two} hold the same files: name each folder once.")
+    if images is not None:
+        if outside := [f for f in resolved if not f.is_relative_to(images.resolve())]:
+            raise AigiError(
+                f"{outside[0]} lies outside --images {images}: leave --images out, then the folder"
+                " that holds all of them is taken."
+            )
+        return images
+    return Path(os.path.commonpath(resolved))
+
+
+def parse(tree: Tree) -> Reading | None:
+    """All files below the named folders; a folder called after a split is the data set's own."""
+    answers = tree.answers
+    if not (answers.real or answers.fake):
+        return None
+    root = tree.root.resolve()
+    named: dict[Folder, tuple[int, str]] = {
+        folder.resolve().relative_to(root).parts: (REAL, "") for folder in answers.real
+    }
+    for name, folder in answers.fake:
+        named[folder.resolve().relative_to(root).parts] = (FAKE, name)
+    places: dict[Folder, Place] = {}
+    for path in tree.folders:
+        top = next((parts for parts in named if path[: len(parts)] == parts), None)
+        if top is None:
+            continue
+        label, name = named[top]
+        below = path[len(top) :]
+        split = next((SPLIT_OF[p] for part in below if (p := _plain(part)) in SPLIT_OF), "")
+        if label == FAKE and not name:
+            inner = [part for part in below if _plain(part) not in SPLIT_OF]
+            if not inner:
+                continue
+            name = inner[0]
+        places[path] = Place(label, name, "all", split)
+    return by_folder(tree, places, SHAPE)
+
+
+def _plain(part: str) -> str:
+    """``train2017`` and the like are splits, too."""
+    return part.lower().rstrip("0123456789")
+
+
+def keep_named(table: pd.DataFrame) -> pd.DataFrame:
+    """Without files beside the named folders: their common root may hold much else."""
+    return table[~table["left_out"].str.startswith("outside the layout")].reset_index(drop=True)
+
+
+LAYOUT = Layout("roots", SHAPE, parse, source="Synthbuster with RAISE, and any two trees")

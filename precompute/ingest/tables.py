@@ -1,0 +1,328 @@
+"""One strict reader for the tables that come with data sets: CSV, TSV, JSON, JSON lines, Parquet.
+
+Nothing is guessed in silence. Columns keep the type that the file gives them, integers with gaps
+keep their digits, an index that pandas stored is a column like any other, doubled headers and rows
+that do not fit the header are refused by line, and the dialect that was detected is stated.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aigi_core.errors import AigiError
+
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".pq")
+DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
+_NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table as it was read.
+
+    Attributes:
+        columns: all columns but those of image bytes, with the file's own types.
+        rows: what each row is called in messages ("line 7", "row 7").
+        dialect: one sentence on how the file was read.
+        class_names: column -> names of its integers, where the file tells them (the ClassLabel of
+            Hugging Face's data sets).
+        image_columns: columns of image bytes: name -> dotted name of the bytes in the file.
+    """
+
+    file: Path
+    columns: pa.Table = field(repr=False)
+    rows: Sequence[str] = field(repr=False)
+    dialect: str
+    class_names: dict[str, list[str]] = field(default_factory=dict)
+    image_columns: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.columns.column_names)
+
+    def __len__(self) -> int:
+        return int(self.columns.num_rows)
+
+    def text(self, name: str) -> pd.Series:
+        """A column as stripped text, "" where it is empty; class labels by their names."""
+        if name in self.class_names:
+            return _named(self, name)
+        return pd.Series(_texts(self.columns[name]), dtype=str)
+
+    def typed(self, name: str) -> pd.Series:
+        """A column with its type: whole numbers (nullable where there are gaps), numbers,
+        booleans, else text. A text file's column has the type that all its values allow.
+        """
+        column = self.columns[name]
+        kind = column.type
+        if name not in self.class_names and not self._is_text_file:
+            if pa.types.is_boolean(kind):
+                kind_of = "boolean" if column.null_count else "bool"
+                return pd.Series(pd.array(column.to_pylist(), dtype=kind_of))
+            if pa.types.is_integer(kind):
+                return pd.Series(
+                    pd.array(column.to_pylist(), dtype="Int64" if column.null_count else "int64")
+                )
+            if pa.types.is_floating(kind):
+                return pd.Series(column.to_pandas()).astype("float64")
+            return self.text(name)
+        values = self.text(name)
+        filled = values[values != ""]
+        if name in self.class_names or filled.empty:
+            return values
+        if filled.map(lambda value: _WHOLE.fullmatch(value) is not None).all():
+            whole = [int(value) if value else None for value in values]
+            return pd.Series(
+                pd.array(whole, dtype="int64" if len(filled) == len(values) else "Int64")
+            )
+        if filled.map(lambda value: _NUMBER.fullmatch(value) is not None).all():
+            return values.map(lambda value: float(value) if value else float("nan"))
+        return values
+
+    @property
+    def _is_text_file(self) -> bool:
+        return self.file.suffix.lower() not in (".parquet", ".pq")
+
+
+def read_table(file: Path) -> Table:
+    """Read a table of any of :data:`SUFFIXES`.
+
+    Raises:
+        AigiError: no such file, an unknown kind, not readable as that kind, doubled column names,
+            or a row with more or fewer values than the header; names the line.
+    """
+    if not file.is_file():
+        raise AigiError(f"There is no manifest {file}: expected a table ({', '.join(SUFFIXES)}).")
+    suffix = file.suffix.lower()
+    try:
+        if suffix in (".parquet", ".pq"):
+            return _read_parquet(file)
+        text = _decoded(file)
+        if suffix in (".json", ".jsonl"):
+            return _read_json(file, text, lines=suffix == ".jsonl")
+        return _read_delimited(file, text, "\t" if suffix == ".tsv" else None)
+    except (csv.Error, ValueError, OSError) as error:  # pyarrow's and json's are ValueErrors
+        raise AigiError(
+            f"The manifest {file} could not be read as {file.suffix or 'CSV'}"
+            f" ({' '.join(str(error).split())}): expected a UTF-8 table ({', '.join(SUFFIXES)})."
+        ) from error
+
+
+def _decoded(file: Path) -> str:
+    content = file.read_bytes()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError("it is UTF-16: save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is not UTF-8") from error
+
+
+def _read_delimited(file: Path, text: str, delimiter: str | None) -> Table:
+    delimiter = delimiter or _delimiter(file, text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    values: list[list[str]] = []
+    rows: list[str] = []
+    line = 1
+    for record in reader:
+        first, line = line, reader.line_num + 1
+        if not record:
+            continue
+        if not header:
+            header = _header(file, record)
+            continue
+        if len(record) != len(header):
+            raise AigiError(_misfit(file, first, record, header, DELIMITERS[delimiter]))
+        values.append([cell.strip() for cell in record])
+        rows.append(f"line {first}")
+    if not header:
+        raise ValueError("it is empty")
+    columns = list(zip(*values, strict=True)) if values else [()] * len(header)
+    table = pa.table(
+        {name: pa.array(column, pa.string()) for name, column in zip(header, columns, strict=True)}
+    )
+    return Table(file, table, rows, f"read with {DELIMITERS[delimiter]} between the columns")
+
+
+def _delimiter(file: Path, text: str) -> str:
+    """The delimiter that divides the header; where several do, the one that fits all first rows."""
+    fits: dict[str, int] = {}
+    for delimiter in DELIMITERS:
+        try:
+            sample = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+            lengths = [len(record) for record, _ in zip(sample, range(50), strict=False) if record]
+        except csv.Error:
+            continue
+        if lengths and lengths[0] > 1:
+            fits[delimiter] = len(set(lengths))
+    if len(fits) > 1:
+        even = [delimiter for delimiter, kinds in fits.items() if kinds == 1]
+        if len(even) != 1:
+            names = " or ".join(DELIMITERS[delimiter] for delimiter in fits)
+            raise AigiError(
+                f"The columns of {file} may be divided by {names}: save it with one of them only,"
+                " with quotes around values that hold it."
+            )
+        return even[0]
+    return next(iter(fits), ",")
+
+
+def _header(file: Path, cells: Sequence[str]) -> list[str]:
+    """Stripped names; the nameless first column that pandas writes is its index."""
+    names = [cell.strip() for cell in cells]
+    if names and not names[0]:
+        names[0] = "index"
+    if "" in names:
+        raise AigiError(f"Column {names.index('') + 1} of {file} has no name: give it one.")
+    _refuse_doubled(file, names)
+    return names
+
+
+def _refuse_doubled(file: Path, names: Sequence[str]) -> None:
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise AigiError(
+            f"{file} has the column {', '.join(map(repr, doubled))} more than once: rename or take"
+            " out all but one."
+        )
+
+
+def _misfit(
+    file: Path, line: int, record: Sequence[str], header: Sequence[str], between: str
+) -> str:
+    more = len(record) > len(header)
+    cause = (
+        f"probably a value holds one of the {between}, or each row ends in one: put quotes around"
+        " such values"
+        if more
+        else "a value is missing, or a quote is not closed"
+    )
+    return (
+        f"Line {line} of {file} has {len(record)} values, {'more' if more else 'fewer'} than the"
+        f" header's {len(header)} ({', '.join(header)}): {cause}."
+    )
+
+
+def _read_json(file: Path, text: str, *, lines: bool) -> Table:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _refuse_doubled(file, [key.strip() for key, _ in pairs])
+        return {key.strip(): value for key, value in pairs}
+
+    records: Any
+    if lines:
+        numbered = [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+        records = []
+        for number, line in numbered:
+            try:
+                records.append(json.loads(line, object_pairs_hook=unique))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number}: {error.msg}") from error
+        rows = [f"line {number}" for number, _ in numbered]
+    else:
+        records = json.loads(text, object_pairs_hook=unique)
+        rows = []
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise AigiError(
+            f"Expected a list of objects in {file}, one an image, such as"
+            ' [{"path": "a.png", "label": "real"}, ...].'
+        )
+    names = list(dict.fromkeys(name for record in records for name in record))
+    columns = {name: _json_column([record.get(name) for record in records]) for name in names}
+    rows = rows or [f"entry {i}" for i in range(1, len(records) + 1)]
+    return Table(file, pa.table(columns), rows, "read as a list of objects")
+
+
+def _json_column(values: list[Any]) -> pa.Array:
+    """Texts: a text file's column has the type that all its values allow (:meth:`Table.typed`)."""
+    return pa.array([None if value is None else _text(value) for value in values], pa.string())
+
+
+def _read_parquet(file: Path) -> Table:
+    parquet = pq.ParquetFile(file)
+    schema = parquet.schema_arrow
+    _refuse_doubled(file, [name.strip() for name in schema.names])
+    images = {f.name: where for f in schema if (where := bytes_within(f)) is not None}
+    wanted = [name for name in schema.names if name not in images]
+    columns = parquet.read(columns=wanted, use_pandas_metadata=False)
+    if columns.num_columns == 0:  # no column keeps no number of rows
+        columns = pa.table({"row": list(range(parquet.metadata.num_rows))})
+    columns = columns.rename_columns([name.strip() for name in columns.column_names])
+    rows = [f"row {i}" for i in range(1, parquet.metadata.num_rows + 1)]
+    names = _class_names(schema.metadata or {})
+    return Table(file, columns, rows, "read as Parquet", names, images)
+
+
+def bytes_within(column: pa.Field) -> str | None:
+    """Dotted name of the bytes in a column of images (binary, or a struct that holds ``bytes``);
+    None for other columns.
+    """
+    kind = column.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return str(column.name)
+    if pa.types.is_struct(kind):
+        inner = [kind.field(i) for i in range(kind.num_fields)]
+        if any(f.name == "bytes" and bytes_within(f) for f in inner):
+            return f"{column.name}.bytes"
+    return None
+
+
+def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
+    """Names of class labels, from the description that Hugging Face's ``datasets`` writes."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return {
+            str(name): [str(label) for label in about["names"]]
+            for name, about in features.items()
+            if isinstance(about, dict) and about.get("_type") == "ClassLabel"
+        }
+    except (KeyError, ValueError, TypeError):
+        return {}
+
+
+def _named(table: Table, name: str) -> pd.Series:
+    names = table.class_names[name]
+    values = table.columns[name].to_pylist()
+    wrong = [i for i, v in enumerate(values) if v is not None and not 0 <= int(v) < len(names)]
+    if wrong:
+        raise AigiError(
+            f"Column {name!r} of {table.file} has {values[wrong[0]]} in {table.rows[wrong[0]]}, but"
+            f" the file names {len(names)} classes ({', '.join(names)})."
+        )
+    return pd.Series(["" if v is None else names[int(v)].strip() for v in values], dtype=str)
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    if pa.types.is_floating(column.type):
+        return ["" if v is None or v != v else _number(v) for v in column.to_pylist()]
+    return ["" if value is None else _text(value) for value in column.to_pylist()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
+
+
+def _number(value: float) -> str:
+    """Whole numbers without a fraction: pandas turns integers with gaps into floats."""
+    return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(value)

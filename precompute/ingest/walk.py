@@ -1,0 +1,120 @@
+"""Which files a folder holds: plain ones, and those inside its tars and zips."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from aigi_core.archives import COMPRESSED, TAR, ZIP, members
+
+CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "ehthumbs.db"})
+
+
+class Found(NamedTuple):
+    """A file: its path below the root with '/' between parts, and where it stands in its archive.
+
+    ``archive`` is the archive's own path below the root, "" for a plain file.
+    """
+
+    path: str
+    archive: str = ""
+    offset: int = -1
+
+
+def walk(root: Path) -> tuple[list[Found], tuple[str, ...]]:
+    """Every file below a folder, sorted by path, those inside tars and zips among them; and notes
+    on what was not entered.
+
+    Hidden entries and a desktop's clutter are skipped. Symbolic links are followed, except into a
+    folder that contains them. An archive inside an archive is a file.
+
+    Raises:
+        AigiError: a tar or zip cannot be read.
+    """
+    found: list[Found] = []
+    hidden, loops, closed, packed = 0, [], [], []
+    stack: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(root), "", frozenset())]
+    while stack:
+        folder, prefix, above = stack.pop()
+        status = Path(folder).stat()
+        above |= {(status.st_dev, status.st_ino)}
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            closed.append(f"{shown(prefix) or '.'} ({error.strerror})")
+            continue
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in CLUTTER:
+                hidden += 1
+                continue
+            try:
+                inside = Path(entry.path).stat() if entry.is_dir() else None
+            except OSError:  # a link that leads round to itself: decoding will say so
+                inside = None
+            path = prefix + entry.name
+            if inside is not None and (inside.st_dev, inside.st_ino) in above:
+                loops.append(shown(path))
+            elif inside is not None:
+                stack.append((entry.path, f"{path}/", above))
+            elif entry.name.lower().endswith(TAR + ZIP) and entry.is_file():
+                hidden += _open_archive(found, Path(entry.path), path)
+            else:
+                if entry.name.lower().endswith(COMPRESSED):
+                    packed.append(shown(path))
+                found.append(Found(path))
+    notes = []
+    if hidden:
+        notes.append(f"{hidden:,} hidden entries were skipped.")
+    if loops:
+        notes.append(
+            f"{len(loops):,} links into a folder above themselves were not followed: {some(loops)}."
+        )
+    if closed:
+        notes.append(f"{len(closed):,} folders could not be listed: {some(closed)}.")
+    if packed:
+        notes.append(
+            f"{len(packed):,} compressed archives were not opened, their members cannot be reached"
+            f" one by one: {some(packed)}; unpack them, or pack them again as plain .tar or .zip."
+        )
+    return sorted(found), tuple(notes)
+
+
+def _open_archive(found: list[Found], file: Path, path: str) -> int:
+    """Add an archive's members; returns how many hidden ones were skipped."""
+    hidden = 0
+    for member in members(file):
+        parts = member.name.split("/")
+        if any(part.startswith(".") or part in CLUTTER for part in parts):
+            hidden += 1
+        else:
+            found.append(Found(f"{path}/{member.name}", path, member.offset))
+    return hidden
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """The first few of several names, and how many more there are."""
+    names = sorted(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def shown(text: str) -> str:
+    """A name as it may be printed: control characters and lone surrogates escaped, the rest as it
+    is.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in text
+    )
+
+
+def is_undecodable(path: str) -> bool:
+    """Whether a name holds bytes that are no Unicode."""
+    return any("\ud800" <= letter <= "\udfff" for letter in path)
+
+
+def escaped(path: str) -> str:
+    """A name with such bytes as text."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

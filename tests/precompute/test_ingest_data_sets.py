@@ -1,0 +1,470 @@
+"""The field's data sets, as small trees made to their own descriptions: each is read rightly, or
+stops with the question and the option that answers it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aigi_core.errors import AigiError
+from aigi_core.images import load_rgb, read_bytes
+from precompute.__main__ import main
+from precompute.ingest.answers import Answers
+from precompute.ingest.layouts import Candidates, find_candidates
+from precompute.ingest.layouts.roots import common_root
+from precompute.ingest.pipeline import ingest
+from tests.precompute.corpus import encoded, fill, picture, write
+
+
+def touch(root: Path, *folders: str, n: int = 2) -> Path:
+    for folder in folders:
+        for i in range(n):
+            write(root, f"{folder}/{i}.png", b"x")
+    return root
+
+
+def places(found: Candidates) -> dict[tuple[str, str], tuple[int, str]]:
+    """(generator, pool) -> number of files and splits, of all files that are kept."""
+    kept = found.table[found.table["left_out"] == ""]
+    counts = Counter(zip(kept["generator"], kept["pool"], strict=True))
+    return {
+        key: (
+            n,
+            "+".join(
+                sorted(set(kept[(kept["generator"] == key[0]) & (kept["pool"] == key[1])]["split"]))
+            ),
+        )
+        for key, n in counts.items()
+    }
+
+
+def pairs(found: Candidates) -> set[tuple[str, str]]:
+    return set(places(found))
+
+
+# Folders.
+@pytest.mark.parametrize("above", ["", "diffusion_datasets/", "test/diffusion_datasets/"])
+def test_the_diffusion_half_of_universal_fake_detect(tmp_path: Path, above: str) -> None:
+    """Eight generators, never one; guided is compared with ImageNet, the others with LAION."""
+    generators = ["guided", "ldm_100", "ldm_200", "ldm_200_cfg", "glide_50_27", "dalle"]
+    touch(tmp_path, *[f"{above}{name}/0_real" for name in ("imagenet", "laion")])
+    touch(tmp_path, *[f"{above}{name}/1_fake" for name in generators])
+    found = find_candidates(tmp_path)
+    assert found.layout == "cnndetection"
+    assert found.questions == ()
+    assert pairs(found) == {
+        ("", "imagenet"),
+        ("", "laion"),
+        *((name, "imagenet" if name == "guided" else "laion") for name in generators),
+    }
+
+
+def test_both_halves_of_universal_fake_detect_together(tmp_path: Path) -> None:
+    touch(tmp_path, "test/biggan/0_real", "test/biggan/1_fake", "test/progan/cat/0_real")
+    touch(tmp_path, "test/progan/cat/1_fake", "test/diffusion_datasets/laion/0_real")
+    touch(tmp_path, "test/diffusion_datasets/ldm_200/1_fake")
+    found = find_candidates(tmp_path)
+    assert found.questions == ()
+    assert {("biggan", "biggan"), ("progan", "progan"), ("ldm_200", "laion")} <= pairs(found)
+
+
+def test_an_unknown_partner_is_asked_for(tmp_path: Path) -> None:
+    touch(tmp_path, "a/0_real", "b/0_real", "newmodel/1_fake")
+    found = find_candidates(tmp_path)
+    assert "--pool newmodel=a" in found.questions[0]
+    answered = find_candidates(tmp_path, answers=Answers(pools={"newmodel": "a"}))
+    assert answered.questions == ()
+    assert ("newmodel", "a") in pairs(answered)
+
+
+def test_the_training_set_of_aigibench(tmp_path: Path) -> None:
+    """Car, cat, chair and horse are ProGAN's classes, not generators."""
+    names = ["car", "cat", "chair", "horse", "sdv1.4"]
+    touch(tmp_path, *[f"train/{name}/{label}" for name in names for label in ("0_real", "1_fake")])
+    touch(tmp_path, "test/r3gan/0_real", "test/r3gan/1_fake")
+    found = find_candidates(tmp_path)
+    assert found.questions == ()
+    assert {generator for generator, _ in pairs(found)} == {"", "progan", "sdv1.4", "r3gan"}
+    assert places(found)["progan", "progan"] == (8, "train")
+
+
+def test_other_object_names_stop_and_ask(tmp_path: Path) -> None:
+    names = ["car", "dog", "biggan"]
+    touch(tmp_path, *[f"{name}/{label}" for name in names for label in ("0_real", "1_fake")])
+    found = find_candidates(tmp_path)
+    assert len(found.questions) == 2
+    assert "--rename car=GENERATOR" in found.questions[0]
+    answers = Answers(rename={"car": "progan", "dog": "progan"})
+    answered = find_candidates(tmp_path, answers=answers)
+    assert answered.questions == ()
+    assert {generator for generator, _ in pairs(answered)} == {"", "biggan", "progan"}
+    with pytest.raises(AigiError, match="--rename car=GENERATOR"):
+        ingest(tmp_path, progress=False, workers=1)
+
+
+def test_fgts_names_the_generator_in_the_folder_of_fakes(tmp_path: Path) -> None:
+    touch(tmp_path, "test/0_real", "test/1_fake_ldm", "test/1_fake_sd14", "train/0_real")
+    touch(tmp_path, "train/1_fake_ldm")
+    found = find_candidates(tmp_path)
+    assert {generator for generator, _ in pairs(found)} == {"", "ldm", "sd14"}
+    assert len({pool for _, pool in pairs(found)}) == 1
+
+
+@pytest.mark.parametrize(("real", "fake"), [("real", "fake"), ("REAL", "FAKE"), ("Real", "Fake")])
+@pytest.mark.parametrize("split", [True, False])
+def test_plain_real_and_fake(tmp_path: Path, real: str, fake: str, split: bool) -> None:
+    """CIFAKE and most of Kaggle's sets."""
+    parts = ("train/", "test/") if split else ("",)
+    touch(tmp_path, *[f"{part}{name}" for part in parts for name in (real, fake)])
+    found = find_candidates(tmp_path)
+    assert found.questions == ()
+    assert pairs(found) == {("", "all"), ("unknown", "all")}
+    assert places(found)["unknown", "all"][1] == ("test+train" if split else "")
+    renamed = find_candidates(tmp_path, answers=Answers(rename={"unknown": "sd-1.4"}))
+    assert pairs(renamed) == {("", "all"), ("sd-1.4", "all")}
+
+
+def test_real_and_fake_below_each_generator(tmp_path: Path) -> None:
+    """Community Forensics, once unpacked."""
+    touch(tmp_path, "sdxl/real", "sdxl/fake", "dalle3/real", "dalle3/fake")
+    assert pairs(find_candidates(tmp_path)) == {
+        ("", "sdxl"),
+        ("sdxl", "sdxl"),
+        ("", "dalle3"),
+        ("dalle3", "dalle3"),
+    }
+
+
+def test_real_pools_beside_generators_are_not_merged_in_silence(tmp_path: Path) -> None:
+    touch(tmp_path, "real/faces", "real/shoes", "fake/sdxl", "fake/stylegan2")
+    found = find_candidates(tmp_path)
+    assert "--pool GENERATOR=POOL" in found.questions[0]
+    pools = {"sdxl": "shoes", "stylegan2": "faces"}
+    answered = find_candidates(tmp_path, answers=Answers(pools=pools))
+    assert answered.questions == ()
+    assert pairs(answered) == {
+        ("", "faces"),
+        ("", "shoes"),
+        ("sdxl", "shoes"),
+        ("stylegan2", "faces"),
+    }
+    merged = find_candidates(tmp_path, answers=Answers(pools={"*": "all"}))
+    assert merged.questions == ()
+    assert pairs(merged) == {("", "all"), ("sdxl", "all"), ("stylegan2", "all")}
+
+
+def test_the_same_folders_under_real_and_fake_are_classes_or_generators(tmp_path: Path) -> None:
+    touch(tmp_path / "a", "real/cat", "real/dog", "fake/cat", "fake/dog")
+    assert find_candidates(tmp_path / "a").questions
+    answered = find_candidates(tmp_path / "a", answers=Answers(rename={"*": "sd-1.5"}))
+    assert answered.questions == ()
+    assert pairs(answered) == {("", "all"), ("sd-1.5", "all")}
+    touch(tmp_path / "b", "real/biggan", "real/sdxl", "fake/biggan", "fake/sdxl")
+    generators = find_candidates(tmp_path / "b")
+    assert generators.questions == ()
+    assert pairs(generators) == {
+        ("", "biggan"),
+        ("biggan", "biggan"),
+        ("", "sdxl"),
+        ("sdxl", "sdxl"),
+    }
+
+
+def test_one_generator_for_folders_that_differ_is_asked_about(tmp_path: Path) -> None:
+    touch(tmp_path, "real", "fake/all/adm", "fake/all/vqdm")
+    assert "adm, vqdm" in find_candidates(tmp_path).questions[0]
+    assert find_candidates(tmp_path, answers=Answers(rename={"all": "all"})).questions == ()
+
+
+def test_truefakes_twins_stay_together(tmp_path: Path) -> None:
+    networks = ["PreSocial", "Facebook", "Telegram"]
+    for network in networks:
+        fill(tmp_path, f"{network}/Fake/StyleGAN2/psi-0.5", 20)
+        fill(tmp_path, f"{network}/Real/FFHQ", 20)
+    found = find_candidates(tmp_path)
+    assert found.layout == "truefake"
+    assert pairs(found) == {(g, n) for g in ("", "StyleGAN2") for n in networks}
+    images = ingest(tmp_path, progress=False, workers=1).images
+    twins = images.groupby(images["path"].str.split("/", n=1).str[1])
+    assert (twins.size() == len(networks)).all()
+    assert twins["split"].nunique().max() == 1
+    assert twins["group"].nunique().max() == 1
+
+
+def test_drct_pairs_pictures_of_one_caption(tmp_path: Path) -> None:
+    for part in ("train2017", "val2017"):
+        for tree in ("MSCOCO", "DRCT-2M/stable-diffusion-v1-4", "DRCT-2M/sdxl-turbo"):
+            touch(tmp_path, f"{tree}/{part}")
+    found = find_candidates(tmp_path)
+    assert found.layout == "drct"
+    assert pairs(found) == {
+        ("", "MSCOCO"),
+        ("stable-diffusion-v1-4", "MSCOCO"),
+        ("sdxl-turbo", "MSCOCO"),
+    }
+    groups = found.table.groupby("group")["label"].agg(["size", "nunique"])
+    assert (groups["nunique"] == 2).all()
+
+
+def test_genimage_and_cnndetection_as_before(tmp_path: Path) -> None:
+    touch(tmp_path / "g", "adm/imagenet_adm/train/ai", "adm/imagenet_adm/train/nature")
+    assert pairs(find_candidates(tmp_path / "g")) == {("", "adm"), ("adm", "adm")}
+    touch(tmp_path / "c", "biggan/0_real", "biggan/1_fake")
+    assert pairs(find_candidates(tmp_path / "c")) == {("", "biggan"), ("biggan", "biggan")}
+
+
+# Several roots.
+def test_two_trees_by_name(tmp_path: Path) -> None:
+    """Synthbuster with RAISE."""
+    touch(tmp_path, "RAISE", "synthbuster/sdxl", "synthbuster/dalle3", "elsewhere")
+    answers = Answers(real=(tmp_path / "RAISE",), fake=(("", tmp_path / "synthbuster"),))
+    root = common_root(answers)
+    assert root is not None
+    found = find_candidates(root, answers=answers)
+    assert pairs(found) == {("", "all"), ("sdxl", "all"), ("dalle3", "all")}
+    assert not found.table["path"].str.startswith("elsewhere").any()
+    one = Answers(real=answers.real, fake=(("mine", tmp_path / "synthbuster/sdxl"),))
+    assert pairs(find_candidates(tmp_path, answers=one)) == {("", "all"), ("mine", "all")}
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "message"),
+    [
+        (["RAISE"], [], "add --fake NAME=DIR"),
+        ([], ["RAISE"], "add --real DIR"),
+        (["none"], ["RAISE"], "is not there"),
+        (["RAISE"], ["RAISE"], "hold the same files"),
+    ],
+)
+def test_roots_that_cannot_be(
+    tmp_path: Path, real: list[str], fake: list[str], message: str
+) -> None:
+    touch(tmp_path, "RAISE")
+    answers = Answers(
+        real=tuple(tmp_path / name for name in real),
+        fake=tuple(("x", tmp_path / name) for name in fake),
+    )
+    with pytest.raises(AigiError, match=message):
+        common_root(answers)
+
+
+# Tables.
+def test_artifact(tmp_path: Path) -> None:
+    for folder, target in (("coco", 0), ("big_gan", 6), ("pro_gan", 3)):
+        touch(tmp_path, f"{folder}/deep")
+        rows = "".join(f"{i},deep/{i}.png,{target},cat\n" for i in range(2))
+        (tmp_path / folder / "metadata.csv").write_text(
+            "filename,image_path,target,category\n" + rows
+        )
+    found = find_candidates(tmp_path)
+    assert found.layout == "artifact"
+    assert pairs(found) == {("", "all"), ("big_gan", "all"), ("pro_gan", "all")}
+    assert set(found.table["category"]) == {"cat"}
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_imagefolder(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "train/images", n=4)
+    records = [
+        {
+            "file_name": f"images/{i}.png",
+            "label": ["real", "fake"][i % 2],
+            "model": ["", "sdxl"][i % 2],
+            "prompt": "a horse",
+        }
+        for i in range(4)
+    ]
+    frame = pd.DataFrame(records)
+    if name.endswith("csv"):
+        frame.to_csv(tmp_path / "train" / name, index=False)
+    else:
+        frame.to_json(tmp_path / "train" / name, orient="records", lines=True)
+    found = find_candidates(tmp_path)
+    assert found.layout == "imagefolder"
+    assert places(found) == {("", "all"): (2, "train"), ("sdxl", "all"): (2, "train")}
+    assert set(found.table["caption"]) == {"a horse"}
+
+
+def test_imagefolder_takes_the_class_from_folders(tmp_path: Path) -> None:
+    for kind in ("real", "fake"):
+        touch(tmp_path, f"train/{kind}")
+    rows = "".join(f"{kind}/{i}.png,a cat\n" for kind in ("real", "fake") for i in range(2))
+    (tmp_path / "train/metadata.csv").write_text("file_name,caption\n" + rows)
+    found = find_candidates(tmp_path)
+    assert found.layout == "imagefolder"
+    assert found.table["label"].sum() == 2
+
+
+def test_a_json_list_with_other_names(tmp_path: Path) -> None:
+    """ForensicHub."""
+    touch(tmp_path, "a")
+    records = [{"img": f"a/{i}.png", "is_fake": i} for i in range(2)]
+    (tmp_path / "list.json").write_text(json.dumps(records))
+    answers = Answers(columns={"path": "img", "label": "is_fake"})
+    found = find_candidates(tmp_path, "auto", tmp_path / "list.json", answers)
+    assert found.table["label"].tolist() == [0, 1]
+
+
+def stored(n: int = 24, **columns: object) -> pa.Table:
+    """Images in bytes with the columns given."""
+    images = [encoded(picture(i), "JPEG") for i in range(n)]
+    return pa.table({"image_data": images, **columns})
+
+
+def test_community_forensics_is_read_in_place(tmp_path: Path) -> None:
+    n = 24
+    label = [int(i >= n // 2) for i in range(n)]
+    table = stored(
+        n,
+        label=label,
+        model_name=["sdxl" if v else "real" for v in label],
+        architecture=["LatDiff" if v else "" for v in label],
+        split=["train" if i % 2 else "test" for i in range(n)],
+    )
+    (tmp_path / "data").mkdir()
+    pq.write_table(table, tmp_path / "data/a.parquet", row_group_size=7)
+    found = find_candidates(tmp_path)
+    assert found.layout == "parquet"
+    assert found.questions == ()
+    assert places(found) == {
+        ("", "all"): (n // 2, "test+train"),
+        ("sdxl", "all"): (n // 2, "test+train"),
+    }
+    images = ingest(tmp_path, progress=False, workers=1, min_images=3).images
+    assert (images["left_out"] == "").all()
+    assert set(images["archive"]) == {"data/a.parquet"}
+    assert images["offset"].tolist() == list(range(n))
+    for i in (23, 0, 8, 7):
+        content = read_bytes(tmp_path / images["path"][i])
+        assert content == table["image_data"][i].as_py()
+
+
+def test_openfake_keeps_prompts_and_dates(tmp_path: Path) -> None:
+    pictures = [{"bytes": encoded(picture(i)), "path": f"{i}.png"} for i in range(4)]
+    table = pa.table(
+        {
+            "image": pictures,
+            "prompt": ["", "", "a dog", "a cat"],
+            "label": ["real", "real", "fake", "fake"],
+            "model": ["laion", "laion", "flux.1-dev", "sdxl"],
+            "type": ["base"] * 4,
+            "release_date": ["", "", "2024-08", "2023-07"],
+        }
+    )
+    pq.write_table(table, tmp_path / "train-00000-of-00001.parquet")
+    pq.write_table(table, tmp_path / "test-00000-of-00001.parquet")
+    found = find_candidates(tmp_path)
+    assert {generator for generator, _ in pairs(found)} == {"", "flux.1-dev", "sdxl"}
+    assert set(found.table["split"]) == {"train", "test"}
+    row = found.table[found.table["generator"] == "sdxl"].iloc[0]
+    assert (row["caption"], row["release_date"]) == ("a cat", "2023-07")
+
+
+# Archives.
+def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
+def test_webdataset(tmp_path: Path) -> None:
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"train-{shard:04d}.tar", "w") as tar:
+            for i in range(12):
+                key = f"{shard:02d}{i:04d}"
+                about = {"label": i % 2, "model": "sdxl" if i % 2 else "", "prompt": f"cat {i}"}
+                add(tar, f"{key}.jpg", encoded(picture((shard, i)), "JPEG"))
+                add(tar, f"{key}.json", json.dumps(about).encode())
+    found = find_candidates(tmp_path)
+    assert found.layout == "samples"
+    assert pairs(found) == {("", "all"), ("sdxl", "all")}
+    images = ingest(tmp_path, progress=False, workers=1).images
+    assert (images["left_out"] == "").all()
+    assert images["offset"].min() >= 0
+    row = images[images["caption"] == "cat 3"].iloc[0]
+    by_offset = read_bytes(tmp_path / row["path"], int(row["offset"]))
+    assert by_offset == read_bytes(tmp_path / row["path"])
+    assert load_rgb(by_offset).width == 24
+
+
+def test_img2dataset_beside_a_generator(tmp_path: Path) -> None:
+    """Its output has no label: it is one of two roots; texts become captions."""
+    (tmp_path / "laion").mkdir()
+    with tarfile.open(tmp_path / "laion/00000.tar", "w") as tar:
+        for i in range(3):
+            add(tar, f"{i:09d}.jpg", encoded(picture(i), "JPEG"))
+            add(tar, f"{i:09d}.txt", f"photo {i}".encode())
+            about = {"url": f"https://x/{i}", "caption": f"photo {i}"}
+            add(tar, f"{i:09d}.json", json.dumps(about).encode())
+    touch(tmp_path, "sdxl")
+    answers = Answers(real=(tmp_path / "laion",), fake=(("sdxl", tmp_path / "sdxl"),))
+    found = find_candidates(tmp_path, answers=answers)
+    reals = found.table[found.table["label"] == 0]
+    assert reals["caption"].tolist() == ["photo 0", "photo 1", "photo 2"]
+    assert reals["source_url"].tolist() == ["https://x/0", "https://x/1", "https://x/2"]
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_is_read_as_the_folder_it_holds(tmp_path: Path, compression: int) -> None:
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w", compression) as packed:
+        for kind in ("train/REAL", "train/FAKE"):
+            for i in range(2):
+                packed.writestr(f"{kind}/{i}.png", encoded(picture((kind, i))))
+    found = find_candidates(tmp_path)
+    assert pairs(found) == {("", "all"), ("unknown", "all")}
+    path = found.table["path"].iloc[0]
+    assert path.startswith("archive.zip/train/")
+    assert np.asarray(load_rgb(tmp_path / path).image).shape == (16, 24, 3)
+
+
+def test_a_damaged_or_hostile_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 no archive")
+    with pytest.raises(AigiError, match=r"a.zip cannot be read"):
+        find_candidates(tmp_path)
+    (tmp_path / "a.zip").unlink()
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        add(tar, "../../etc/x.png", b"x")
+    with pytest.raises(AigiError, match="a path that leaves it"):
+        find_candidates(tmp_path)
+
+
+def test_a_compressed_tar_is_said(tmp_path: Path) -> None:
+    touch(tmp_path, "real", "fake/x")
+    with tarfile.open(tmp_path / "more.tar.gz", "w:gz") as tar:
+        add(tar, "a.png", b"x")
+    notes = find_candidates(tmp_path).notes
+    assert any("more.tar.gz" in note and "plain .tar or .zip" in note for note in notes)
+
+
+# What is seen before hours of work.
+def test_a_dry_run_prints_the_table_and_opens_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(tmp_path, "real", "fake/sdxl", n=3)
+    out = tmp_path.parent / f"{tmp_path.name}-w"
+    command = ["build", "--images", str(tmp_path), "--out", str(out), "--model", "demo"]
+    assert main([*command, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "generator  pool  real  fake        split\n" in printed
+    assert "sdxl       all      3     3  to be drawn\n" in printed
+    assert not out.exists()
+
+
+def test_a_dry_run_with_questions_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    touch(tmp_path, "cat/real", "cat/fake")
+    assert main(["ingest", "--images", str(tmp_path), "--dry-run"]) == 2
+    assert "Question 1: A generator is called 'cat'" in capsys.readouterr().out
+    again = ["ingest", "--images", str(tmp_path), "--dry-run", "--rename", "cat=stylegan2"]
+    assert main(again) == 0
+    assert "stylegan2" in capsys.readouterr().out
