@@ -67,9 +67,7 @@ def image_root(workspace: Workspace) -> Path | None:
 
 
 @cached
-def _thumbnail(
-    workspace: Workspace, row: int, file: str, offset: int, side: int
-) -> str | None:
+def _thumbnail(workspace: Workspace, row: int, file: str, offset: int, side: int) -> str | None:
     """Data URI of a local image, at most ``side`` px; None where it cannot be decoded."""
     del workspace, row  # they name the picture in the cache, as does its file
     try:
