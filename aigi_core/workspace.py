@@ -140,7 +140,7 @@ class Workspace:
 
     @cached_property
     def decomposition(self) -> dict[str, np.ndarray]:
-        """The fixed maps of ``decomposition.npz`` (see ``aigi_core.clip.decomposition``)."""
+        """The fixed maps of ``decomposition.npz`` (see ``aigi_core.heads``)."""
         with np.load(self.path / "decomposition.npz", allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 

@@ -15,7 +15,7 @@ from aigi_core.audit.exposure import Exposure, exposure, operation_words
 from aigi_core.audit.facts import fact_scores, file_facts
 from aigi_core.audit.stress import perturbed_ops
 from aigi_core.detectors.detector import Detector, score_detectors
-from aigi_core.detectors.features import Head, HeadsView
+from aigi_core.detectors.features import HeadsView
 from aigi_core.detectors.protocol import train
 from aigi_core.detectors.residual import train_residual
 from aigi_core.errors import AigiError
@@ -28,6 +28,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nameability import nameability
 from aigi_core.explain.reading import Reading, read
 from aigi_core.explain.words import Words
+from aigi_core.heads import Head
 from aigi_core.resampling import q_values
 from aigi_core.transfer import DEFAULT_METRIC as METRIC
 from aigi_core.transfer import transfer_matrix

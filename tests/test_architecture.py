@@ -23,7 +23,7 @@ ROOMS = (
         "scores",
         "workspace",
     ),
-    ("overview", "calibration", "perturb", "clip"),
+    ("overview", "calibration", "perturb", "clip", "heads"),
     ("detectors",),
     ("transfer", "geometry", "explain", "audit"),
     ("inspection",),

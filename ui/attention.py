@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from aigi_core.detectors.features import Head, HeadsView, all_heads
+from aigi_core.detectors.features import HeadsView
 from aigi_core.detectors.heads import HeadScores, score_heads, select_heads
 from aigi_core.explain.effect import Effect, ablation_effect
 from aigi_core.explain.evidence import evidence, head_roles
@@ -25,6 +25,7 @@ from aigi_core.explain.heads import (
 )
 from aigi_core.explain.textspan import head_text_spans
 from aigi_core.explain.words import Words
+from aigi_core.heads import Head, all_heads
 from aigi_core.manifest import Domains
 from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, TransferMatrix, difference
 from aigi_core.transfer.bootstrap import Estimate

@@ -10,8 +10,8 @@ import pandas as pd
 import streamlit as st
 
 from aigi_core import figures
-from aigi_core.detectors.features import Head
 from aigi_core.explain.heads import Definition
+from aigi_core.heads import Head
 from ui import attention, explained, wording
 from ui.images import Tile
 from ui.jobs import steps

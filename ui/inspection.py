@@ -20,8 +20,8 @@ from PIL import Image
 from starlette.formparsers import MultiPartParser
 
 from aigi_core.clip.preprocessing import Preprocessing
-from aigi_core.detectors.features import Encoded, EncodedImages, Head
 from aigi_core.errors import AigiError
+from aigi_core.heads import Encoded, EncodedImages, Head
 from aigi_core.images import image_source
 from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, one_image, open_image
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of

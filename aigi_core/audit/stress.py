@@ -18,10 +18,11 @@ from scipy.special import ndtri
 
 from aigi_core.audit.matching import take
 from aigi_core.detectors.detector import Detector
-from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView, all_heads
+from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.heads import Progress
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names, train_detectors
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.heads import all_heads
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.perturb import Op, parse_ops
 from aigi_core.resampling import q_values

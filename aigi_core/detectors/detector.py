@@ -16,13 +16,13 @@ from safetensors import SafetensorError
 
 from aigi_core.detectors.features import (
     EmbeddingView,
-    Encoded,
     FeatureView,
     HeadsView,
     ResidualView,
     view_from_spec,
 )
 from aigi_core.errors import AigiError
+from aigi_core.heads import Encoded
 from aigi_core.workspace import Workspace, write_atomic
 
 FORMAT = 1

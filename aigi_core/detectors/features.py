@@ -8,44 +8,25 @@ name its own; a new view is one class here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from aigi_core.errors import AigiError
+from aigi_core.heads import (
+    Encoded,
+    Head,
+    embedding_norms,
+    head_features,
+    require_finite,
+    require_lengths,
+    take,
+)
 from aigi_core.workspace import Workspace
-
-Head = tuple[int, int]
-"""(layer, index), both counted from 0."""
-
-
-class Encoded(Protocol):
-    """What a view reads. A :class:`~aigi_core.workspace.Workspace` is one; so is
-    :class:`EncodedImages`.
-    """
-
-    @property
-    def embeddings(self) -> np.ndarray: ...
-    @property
-    def heads(self) -> np.ndarray: ...
-    @property
-    def ln_post(self) -> np.ndarray: ...
-    @property
-    def decomposition(self) -> dict[str, np.ndarray]: ...
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedImages:
-    """Images encoded just now, outside any workspace; shapes as in a workspace's files."""
-
-    embeddings: Float[np.ndarray, "n d"]
-    heads: Float[np.ndarray, "layers heads n head_width"]
-    ln_post: Float[np.ndarray, "n 2"]
-    decomposition: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -137,7 +118,7 @@ class EmbeddingView(FeatureView):
     def matrix(
         self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
     ) -> Float[np.ndarray, "n p"]:
-        X = _take(images.embeddings, rows)
+        X = take(images.embeddings, rows)
         if X.ndim != 2 or X.dtype.kind not in "fiu":
             raise AigiError(
                 f"Embeddings must be numbers [images, components], got {X.dtype} of shape"
@@ -145,9 +126,11 @@ class EmbeddingView(FeatureView):
             )
         X = X.astype(np.float64)
         if self.normalise:
-            X /= _norms(X, images, rows)[:, None]
+            lengths = np.linalg.norm(X, axis=1)
+            require_lengths(lengths, images, rows)
+            X /= lengths[:, None]
         else:
-            _require_finite(X, images, rows)
+            require_finite(X, images, rows)
         return X[:, self.kept(X.shape[1])] if self.without else X
 
     def kept(self, d: int) -> Int[np.ndarray, " p"]:
@@ -267,58 +250,6 @@ class ResidualView(FeatureView):
         return (X @ (direction / np.linalg.norm(direction)))[:, None]
 
 
-def head_features(
-    images: Encoded,
-    head: Head,
-    rows: Int[np.ndarray, " n"] | None = None,
-    norms: Float[np.ndarray, " n"] | None = None,
-) -> Float[np.ndarray, "n head_width"]:
-    """One head's contribution relative to the embedding, unscaled, in exact head_width-d form (see
-    HeadsView).
-    """
-    layers, per_layer = images.heads.shape[:2]
-    layer, index = head
-    if not (0 <= layer < layers and 0 <= index < per_layer):
-        raise AigiError(
-            f"There is no head {head}: layers are 0..{layers - 1}, heads 0..{per_layer - 1}."
-        )
-    if norms is None:
-        norms = embedding_norms(images, rows)
-    z = _take(images.heads[layer, index], rows).astype(np.float64)
-    ln_post, maps = (
-        _take(images.ln_post, rows),
-        images.decomposition.get("head_maps", np.empty((0, 0, 0, 0))),
-    )
-    shapes = {
-        "head contexts": z.shape,
-        "statistics of the layer norm": ln_post.shape,
-        "maps of heads": maps.shape,
-    }
-    n = len(norms)
-    if (
-        z.shape != (n, maps.shape[2])
-        or ln_post.shape != (n, 2)
-        or maps.shape[:2] != (layers, per_layer)
-    ):
-        raise AigiError(
-            f"The features of {n} images' heads do not belong together ({shapes}): encode the"
-            " images again with one model."
-        )
-    std = ln_post[:, 1].astype(np.float64)
-    R: np.ndarray = _triangle(maps[layer, index])
-    features: np.ndarray = (z @ R.T) / (std * norms)[:, None]
-    _require_finite(features, images, rows)
-    return features
-
-
-def _triangle(head_map: Float[np.ndarray, "head_width d"]) -> Float[np.ndarray, "r head_width"]:
-    """R of the map's QR decomposition: contributions and ``z @ R.T`` have the same inner
-    products.
-    """
-    R: np.ndarray = np.linalg.qr(head_map.astype(np.float64).T, mode="r")  # type: ignore[assignment]
-    return R
-
-
 def head_scale(workspace: Workspace, head: Head) -> float:
     """One over the mean norm of a head's features over all training rows of a workspace (1 for a
     silent head).
@@ -339,51 +270,3 @@ def _head_scale(workspace: Workspace, head: Head) -> float:
 def _train_norms(workspace: Workspace) -> Float[np.ndarray, " n"]:
     rows = np.flatnonzero(workspace.domains.split == "train")
     return embedding_norms(workspace, rows)
-
-
-def all_heads(images: Encoded) -> tuple[Head, ...]:
-    """Every (layer, index), layer by layer."""
-    layers, per_layer = images.heads.shape[:2]
-    return tuple((layer, index) for layer in range(layers) for index in range(per_layer))
-
-
-def _take(array: np.ndarray, rows: Sequence[int] | np.ndarray | None) -> np.ndarray:
-    return np.asarray(array if rows is None else array[rows])
-
-
-def embedding_norms(
-    images: Encoded, rows: Int[np.ndarray, " n"] | None = None
-) -> Float[np.ndarray, " n"]:
-    """Lengths of the embeddings of these rows (all by default); AigiError, naming the image, for
-    zero or no number.
-    """
-    return _norms(_take(images.embeddings, rows).astype(np.float64), images, rows)
-
-
-def _norms(
-    X: Float[np.ndarray, "n d"], images: Encoded, rows: np.ndarray | None
-) -> Float[np.ndarray, " n"]:
-    norms: np.ndarray = np.linalg.norm(X, axis=1)
-    good = np.isfinite(norms) & (norms > 0)
-    if not good.all():
-        _blame(~good, images, rows, "all zeros" if norms[~good][0] == 0 else "NaN or infinity")
-    return norms
-
-
-def _require_finite(X: np.ndarray, images: Encoded, rows: np.ndarray | None) -> None:
-    bad = ~np.isfinite(X).all(axis=1)
-    if bad.any():
-        _blame(bad, images, rows, "NaN or infinity")
-
-
-def _blame(bad: np.ndarray, images: Encoded, rows: np.ndarray | None, what: str) -> None:
-    position = int(np.flatnonzero(bad)[0])
-    row = position if rows is None else int(rows[position])
-    where = f"row {row}"
-    if isinstance(images, Workspace):
-        image = images.images.iloc[row]
-        where = f"{image['path']!r} ({image['generator'] or 'real, pool ' + image['pool']})"
-    raise AigiError(
-        f"The features of image {where} are {what} ({int(bad.sum())} such images): encode it again,"
-        " or leave it out."
-    )

@@ -15,14 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from aigi_core.detectors.features import (
-    Head,
-    HeadsView,
-    all_heads,
-    embedding_norms,
-    head_features,
-    head_scale,
-)
+from aigi_core.detectors.features import HeadsView, head_scale
 from aigi_core.detectors.protocol import (
     Chosen,
     Protocol,
@@ -32,6 +25,7 @@ from aigi_core.detectors.protocol import (
     validation_scores,
 )
 from aigi_core.errors import AigiError
+from aigi_core.heads import Head, all_heads, embedding_norms, head_features
 from aigi_core.resampling import wilson
 from aigi_core.workspace import Workspace
 

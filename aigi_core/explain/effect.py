@@ -16,15 +16,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from aigi_core.detectors.features import Head, all_heads
 from aigi_core.detectors.heads import Progress
 from aigi_core.detectors.logistic import fit_logistic
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
-from aigi_core.explain.contributions import norms
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import random_directions
 from aigi_core.explain.reading import Change, Reading, ablation, changed_embeddings, removal, scores
+from aigi_core.heads import Head, all_heads, embedding_norms
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -227,7 +226,10 @@ def concept_effect(
     else:
         rows = np.flatnonzero(workspace.domains.split == "train")
         rows = np.sort(rng.choice(rows, min(len(rows), _SAMPLE), replace=False))
-        X = np.asarray(workspace.embeddings[rows], np.float64) / norms(workspace, rows)[:, None]
+        X = (
+            np.asarray(workspace.embeddings[rows], np.float64)
+            / embedding_norms(workspace, rows)[:, None]
+        )
         drawn = random_directions(X, controls * count, seed).reshape(controls, count, -1)
     random = [removal(vectors) for vectors in drawn]
     return effect(

@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from aigi_core.detectors.features import all_heads
-from aigi_core.explain.contributions import blocks, contexts
 from aigi_core.explain.reading import Reading, scores
+from aigi_core.heads import all_heads, blocks, contexts, head_map
 from aigi_core.manifest import FAKE, Domains
 from aigi_core.resampling import group_numbers
 from aigi_core.workspace import Workspace
@@ -97,10 +96,8 @@ def evidence(
     for layer, head in all_heads(workspace):
         weights = reading.head_weights(layer, head)
         if weights.any():
-            on_context = (
-                workspace.decomposition["head_maps"][layer, head].astype(np.float64) @ weights
-            )
-            for block, part in contexts(workspace, layer, head, rows, scale):
+            on_context = head_map(workspace, (layer, head)) @ weights
+            for block, part in contexts(workspace, (layer, head), rows, scale):
                 heads[block, layer, head] = part @ on_context
     remainder = logit - reading.bias - heads.sum(axis=(1, 2))
     return Evidence(rows, heads, remainder, float(reading.bias), logit)

@@ -21,12 +21,11 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.features import Head, HeadsView, all_heads, head_scale
+from aigi_core.detectors.features import HeadsView, head_scale
 from aigi_core.detectors.heads import HeadScores, Progress
 from aigi_core.detectors.logistic import fit_logistic
 from aigi_core.detectors.protocol import TrainingSet, train
 from aigi_core.errors import AigiError
-from aigi_core.explain.contributions import contexts, head_basis, scales
 from aigi_core.explain.lexicon import Lexicon, unit_directions
 from aigi_core.explain.nulls import (
     DRAWS,
@@ -38,6 +37,7 @@ from aigi_core.explain.nulls import (
     word_null,
 )
 from aigi_core.explain.words import Words, words
+from aigi_core.heads import Head, all_heads, context_scales, contexts, head_basis
 from aigi_core.transfer import TransferMatrix, transfer_matrix
 from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
@@ -64,10 +64,10 @@ def head_outputs(
     """A head's contributions in an orthonormal basis of what it can write: the basis, and
     coordinates of each image.
     """
-    Q, to_basis = head_basis(workspace, layer, head)
-    scale = scales(workspace, rows, normalised)
+    Q, to_basis = head_basis(workspace, (layer, head))
+    scale = context_scales(workspace, rows, normalised)
     coordinates = np.empty((len(rows), to_basis.shape[1]))
-    for block, part in contexts(workspace, layer, head, rows, scale):
+    for block, part in contexts(workspace, (layer, head), rows, scale):
         coordinates[block] = part @ to_basis
     return Q, coordinates
 
@@ -238,10 +238,10 @@ def extreme_images(
     if not len(rows):
         raise AigiError("No images were chosen: choose at least one generator and split.")
     unit = unit_directions(direction, workspace.embeddings.shape[1])[0]
-    Q, to_basis = head_basis(workspace, layer, head)
+    Q, to_basis = head_basis(workspace, (layer, head))
     on_context = to_basis @ (Q.T @ unit)
     value = np.empty(len(rows))
-    for block, part in contexts(workspace, layer, head, rows, scales(workspace, rows)):
+    for block, part in contexts(workspace, (layer, head), rows, context_scales(workspace, rows)):
         value[block] = part @ on_context
     order = np.argsort(-value, kind="stable")
     tables = []

@@ -20,7 +20,7 @@ from jaxtyping import Float, Float32, Int
 from aigi_core.clip.phrases import fold
 from aigi_core.clip.search import TextIndex
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.explain.contributions import blocks
+from aigi_core.heads import blocks
 from aigi_core.workspace import TextBank, Workspace
 
 NEAR = 0.9

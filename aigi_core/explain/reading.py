@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aigi_core.detectors.detector import Detector
-from aigi_core.detectors.features import EmbeddingView, Head, HeadsView, ResidualView
+from aigi_core.detectors.features import EmbeddingView, HeadsView, ResidualView
 from aigi_core.errors import AigiError
-from aigi_core.explain.contributions import blocks, check_head, contexts
+from aigi_core.heads import Head, blocks, check_head, contexts, head_map
 from aigi_core.workspace import Workspace
 
 _BLOCK = 4096
@@ -135,9 +135,9 @@ def ablation(
         )
     scale = 1.0 / np.asarray(workspace.ln_post[rows, 1], np.float64)
     means = {}
-    for layer, head in dict.fromkeys(heads):
-        total = sum(part.sum(axis=0) for _, part in contexts(workspace, layer, head, rows, scale))
-        means[check_head(workspace, layer, head)] = np.asarray(total) / len(rows)
+    for head in dict.fromkeys(heads):
+        total = sum(part.sum(axis=0) for _, part in contexts(workspace, head, rows, scale))
+        means[check_head(workspace.heads, head)] = np.asarray(total) / len(rows)
     named = ", ".join(f"layer {layer} head {head}" for layer, head in means)
     over = "training images" if reference is None else "chosen images"
     return Change(means, says=f"{named} replaced by the mean over {len(rows):,} {over}")
@@ -168,10 +168,10 @@ def changed_embeddings(
     rows = np.arange(len(workspace.embeddings)) if rows is None else np.asarray(rows)
     E = np.asarray(workspace.embeddings[rows], np.float64)
     scale = 1.0 / np.asarray(workspace.ln_post[rows, 1], np.float64)
-    for (layer, head), mean in change.means.items():
-        head_map = workspace.decomposition["head_maps"][layer, head].astype(np.float64)
-        for block, part in contexts(workspace, layer, head, rows, scale):
-            E[block] -= (part - mean) @ head_map
+    for head, mean in change.means.items():
+        to_space = head_map(workspace, head)
+        for block, part in contexts(workspace, head, rows, scale):
+            E[block] -= (part - mean) @ to_space
     if change.removed is not None:
         E -= (E @ change.removed) @ change.removed.T
     return E
@@ -201,7 +201,7 @@ def scores(
             )
             if change.removed is not None:
                 weights = weights - change.removed @ (change.removed.T @ weights)
-            logit += z @ (workspace.decomposition["head_maps"][head].astype(np.float64) @ weights)
+            logit += z @ (head_map(workspace, head) @ weights)
         for at, reading in enumerate(readings):
             found[at, block] = reading.bias + logit[:, at] / reading.lengths(E)
     return found

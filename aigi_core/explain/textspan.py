@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from aigi_core.detectors.features import Head, all_heads
 from aigi_core.errors import AigiError
-from aigi_core.explain.contributions import contexts, head_basis, scales
+from aigi_core.heads import Head, all_heads, context_scales, contexts, head_basis
 from aigi_core.workspace import Workspace
 
 _REFRESH = 8
@@ -99,14 +98,14 @@ def head_covariance(
     that basis.
 
     Args:
-        scale: as given by :func:`~aigi_core.explain.contributions.scales` for these rows.
+        scale: as given by :func:`~aigi_core.heads.context_scales` for these rows.
     """
-    Q, to_basis = head_basis(workspace, layer, head)
+    Q, to_basis = head_basis(workspace, (layer, head))
     mean = np.zeros(len(to_basis))
-    for _, part in contexts(workspace, layer, head, rows, scale):
+    for _, part in contexts(workspace, (layer, head), rows, scale):
         mean += part.sum(axis=0) / len(rows)
     second = np.zeros((len(to_basis), len(to_basis)))
-    for _, part in contexts(workspace, layer, head, rows, scale):
+    for _, part in contexts(workspace, (layer, head), rows, scale):
         second += (part - mean).T @ (part - mean) / (len(rows) - 1)
     return Q, to_basis.T @ second @ to_basis
 
@@ -144,7 +143,7 @@ def head_text_spans(
         raise AigiError(
             f"A head's variance needs at least two images, got {len(rows)}: choose more."
         )
-    scale = scales(workspace, rows, normalised)
+    scale = context_scales(workspace, rows, normalised)
     wanted = all_heads(workspace) if heads is None else list(heads)
     texts = np.asarray(texts, np.float32)
     tables = []

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from aigi_core.explain.contributions import blocks, norms
 from aigi_core.explain.lexicon import Lexicon, unit_directions
 from aigi_core.explain.nulls import COUNTED, SIDES, Side, WordNull, category_counts
+from aigi_core.heads import blocks, embedding_norms
 from aigi_core.workspace import Workspace
 
 
@@ -172,16 +172,15 @@ def image_direction(workspace: Workspace, row: int, lexicon: Lexicon) -> Float[n
     """An image's unit embedding; less the mean of all images where the lexicon's texts are centred
     by theirs.
     """
-    image: np.ndarray = (
-        np.asarray(workspace.embeddings[row], np.float64) / norms(workspace, np.array([row]))[0]
-    )
+    length = embedding_norms(workspace, np.array([row]))[0]
+    image: np.ndarray = np.asarray(workspace.embeddings[row], np.float64) / length
     return image - mean_image(workspace) if lexicon.centre.any() else image
 
 
 @lru_cache(maxsize=4)
 def mean_image(workspace: Workspace) -> Float[np.ndarray, " d"]:
     """Mean of all unit embeddings."""
-    lengths = norms(workspace)
+    lengths = embedding_norms(workspace)
     total = np.zeros(workspace.embeddings.shape[1])
     for block in blocks(len(lengths)):
         total += (np.asarray(workspace.embeddings[block], np.float64) / lengths[block, None]).sum(

@@ -20,8 +20,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from aigi_core.clip.preprocessing import Preprocessing
-from aigi_core.detectors.features import EncodedImages
 from aigi_core.errors import AigiError
+from aigi_core.heads import EncodedImages
 from aigi_core.images import ImageError, load_rgb, read_bytes
 
 if TYPE_CHECKING:  # it needs torch, this module does not

@@ -13,8 +13,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from aigi_core.errors import AigiError
-from aigi_core.explain.contributions import blocks
 from aigi_core.explain.neighbours import cosines, unit_rows
+from aigi_core.heads import blocks
 from aigi_core.manifest import FAKE
 from aigi_core.resampling import group_numbers, wilson
 from aigi_core.workspace import Workspace

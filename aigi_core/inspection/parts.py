@@ -22,10 +22,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, UInt8
 
-from aigi_core.clip.decomposition import Decomposition
-from aigi_core.detectors.features import Head
 from aigi_core.errors import AigiError
 from aigi_core.explain.reading import Reading
+from aigi_core.heads import Decomposition, Head, check_head
 from aigi_core.workspace import Workspace
 
 if TYPE_CHECKING:  # these need torch, this module does not
@@ -175,13 +174,8 @@ class Parts:
         return np.asarray(total * scale, np.float64)
 
     def _check(self, removal: Removal) -> None:
-        layers, heads = self.contexts.shape[:2]
-        for layer, head in removal.heads:
-            if not (0 <= layer < layers and 0 <= head < heads):
-                raise AigiError(
-                    f"There is no head {layer}.{head}: layers are 0 to {layers - 1}, heads 0 to"
-                    f" {heads - 1}."
-                )
+        for head in removal.heads:
+            check_head(self.contexts, head)
         for component in removal.components:
             if not 0 <= component < len(self.embedding):
                 raise AigiError(

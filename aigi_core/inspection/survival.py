@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from aigi_core.clip.preprocessing import Preprocessing
-from aigi_core.detectors.features import EncodedImages
+from aigi_core.heads import EncodedImages
 from aigi_core.images import load_rgb
 from aigi_core.inspection.intake import BATCH, encode
 from aigi_core.inspection.panel import Panel

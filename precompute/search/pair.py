@@ -14,12 +14,13 @@ from jaxtyping import Bool, Float
 
 from aigi_core.detectors.components import ComponentSearch, search_components
 from aigi_core.detectors.detector import Detector, score_detectors
-from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView, all_heads
+from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.protocol import Protocol, train, train_detectors, validation_scores
 from aigi_core.detectors.residual import train_residual
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import random_directions, word_null
 from aigi_core.geometry import compare_geometry
+from aigi_core.heads import all_heads
 from aigi_core.transfer.atlas import METRICS_KEPT, AtlasKey
 from aigi_core.transfer.bootstrap import draw_counts
 from aigi_core.transfer.difference import difference

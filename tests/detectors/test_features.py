@@ -6,16 +6,14 @@ import pytest
 
 from aigi_core.detectors.features import (
     EmbeddingView,
-    EncodedImages,
     HeadsView,
     ResidualView,
-    all_heads,
-    head_features,
     head_scale,
     view_from_spec,
 )
 from aigi_core.detectors.logistic import fit_logistic
 from aigi_core.errors import AigiError
+from aigi_core.heads import EncodedImages, all_heads, head_features
 
 ROWS = np.array([3, 50, 7, 120])
 
@@ -173,7 +171,7 @@ def test_rows_without_features_are_named(synthetic, value, words):
 
 
 def test_heads_and_components_that_do_not_exist_are_refused(synthetic):
-    with pytest.raises(AigiError, match=r"no head \(2, 0\)"):
+    with pytest.raises(AigiError, match="no head 0 in layer 2"):
         HeadsView(((2, 0),)).matrix(synthetic)
     with pytest.raises(AigiError, match=r"0\.\.23"):
         EmbeddingView(without=(24,)).matrix(synthetic)

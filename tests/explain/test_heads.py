@@ -7,11 +7,10 @@ import pytest
 from scipy.stats import kstest
 
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.features import HeadsView, all_heads
+from aigi_core.detectors.features import HeadsView
 from aigi_core.detectors.heads import score_heads
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.errors import AigiError
-from aigi_core.explain.contributions import norms
 from aigi_core.explain.heads import (
     Definition,
     extreme_images,
@@ -26,6 +25,7 @@ from aigi_core.explain.heads import (
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import permuted_labels
 from aigi_core.explain.reading import read
+from aigi_core.heads import all_heads, embedding_norms
 from aigi_core.transfer import transfer_matrix
 from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
@@ -33,7 +33,7 @@ from tests.explain.plain import contribution
 
 
 def relative(workspace: Workspace, layer: int, head: int) -> np.ndarray:
-    return contribution(workspace, layer, head) / norms(workspace)[:, None]
+    return contribution(workspace, layer, head) / embedding_norms(workspace)[:, None]
 
 
 def test_definitions_equal_the_full_space(synthetic: Workspace) -> None:

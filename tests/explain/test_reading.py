@@ -50,7 +50,7 @@ def test_blocks_do_not_change_scores(synthetic: Workspace, monkeypatch: pytest.M
     change = ablation(synthetic, [(0, 1)])
     whole = scores(synthetic, some_readings(), change=change)
     monkeypatch.setattr("aigi_core.explain.reading._BLOCK", 11)
-    monkeypatch.setattr("aigi_core.explain.contributions.BLOCK", 5)
+    monkeypatch.setattr("aigi_core.heads.BLOCK", 5)
     assert scores(
         synthetic, some_readings(), change=ablation(synthetic, [(0, 1)])
     ) == pytest.approx(whole, rel=1e-12)

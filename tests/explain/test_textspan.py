@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from aigi_core.errors import AigiError
-from aigi_core.explain.contributions import head_basis, norms
 from aigi_core.explain.textspan import head_text_spans, text_span
+from aigi_core.heads import embedding_norms, head_basis
 from aigi_core.workspace import Workspace
 
 
@@ -61,7 +61,7 @@ def test_on_a_workspace(synthetic: Workspace, normalised: bool) -> None:
         )
         outputs /= synthetic.ln_post[:, 1:].astype(float)
         if normalised:
-            outputs /= norms(synthetic)[:, None]
+            outputs /= embedding_norms(synthetic)[:, None]
         chosen, explained = plain_text_span(outputs, texts, 6)
         mine = table[(table["layer"] == layer) & (table["head"] == head)]
         assert mine["text"].tolist() == chosen and mine["rank"].tolist() == [1, 2, 3, 4, 5, 6]
@@ -84,12 +84,12 @@ def test_blocks_do_not_change_the_result(
 ) -> None:
     texts = np.asarray(synthetic.text_bank("phrases").embeddings)
     whole = head_text_spans(synthetic, texts, m=4)
-    monkeypatch.setattr("aigi_core.explain.contributions.BLOCK", 7)
+    monkeypatch.setattr("aigi_core.heads.BLOCK", 7)
     assert head_text_spans(synthetic, texts, m=4)["text"].tolist() == whole["text"].tolist()
 
 
 def test_basis_keeps_lengths(synthetic: Workspace) -> None:
-    Q, to_basis = head_basis(synthetic, 1, 1)
+    Q, to_basis = head_basis(synthetic, (1, 1))
     z = synthetic.heads[1, 1, :5].astype(float)
     assert (z @ to_basis) @ Q.T == pytest.approx(
         z @ synthetic.decomposition["head_maps"][1, 1], abs=1e-5
@@ -99,7 +99,7 @@ def test_basis_keeps_lengths(synthetic: Workspace) -> None:
 
 def test_refusals(synthetic: Workspace) -> None:
     with pytest.raises(AigiError, match="no head 9 in layer 0"):
-        head_basis(synthetic, 0, 9)
+        head_basis(synthetic, (0, 9))
     with pytest.raises(AigiError, match="rows of width 24"):
         head_text_spans(synthetic, np.ones((3, 7)))
     with pytest.raises(AigiError, match="same for every image"):

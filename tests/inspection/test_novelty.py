@@ -39,7 +39,7 @@ def test_distances_leave_the_own_group_out(
 ) -> None:
     expected = np.sort(plain(grouped)[grouped.domains.split == "test"].min(axis=1))
     np.testing.assert_allclose(held_out_distances(grouped), expected, atol=1e-5)
-    monkeypatch.setattr("aigi_core.explain.contributions.BLOCK", 37)
+    monkeypatch.setattr("aigi_core.heads.BLOCK", 37)
     np.testing.assert_allclose(held_out_distances(grouped), expected, atol=1e-5)
     few = held_out_distances(grouped, most=20)
     assert len(few) == 20 and np.isin(few.round(5), expected.round(5)).all()

@@ -89,7 +89,7 @@ def test_what_does_not_exist_is_refused(synthetic: Workspace, parts: Parts) -> N
     reading = some_readings()[0]
     cached = Parts.of_row(synthetic, 0)
     for removal, says in (
-        (Removal(heads=((9, 0),)), "no head 9.0"),
+        (Removal(heads=((9, 0),)), "no head 0 in layer 9"),
         (Removal(components=(24,)), "no component 24"),
         (Removal(patches=((0, 0),)), "load the encoder"),
     ):

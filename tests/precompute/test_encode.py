@@ -26,9 +26,9 @@ import pytest
 import torch
 from PIL import Image
 
-from aigi_core.clip.decomposition import Decomposition
 from aigi_core.clip.encoder import Encoder, load_encoder
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.heads import Decomposition
 from aigi_core.workspace import Workspace, exclusive, read_manifest, verify
 from precompute.__main__ import main
 from precompute.encode import pipeline, publish, shards

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from aigi_core.clip.capture import capture
-from aigi_core.clip.decomposition import Decomposition
 from aigi_core.clip.encoder import Encoder, load_encoder
 from aigi_core.errors import AigiError
+from aigi_core.heads import Decomposition
 from aigi_core.workspace import Workspace
 from tests.clip.oracle import all_but_heads, recording, through_ln_post
 from tests.tiny_clip import make_tiny_clip, randomise
@@ -134,7 +134,7 @@ def test_blocks_and_rows_do_not_change_the_sum(
     assert np.allclose(whole, by_head, atol=1e-5)
     assert np.allclose(decomposition.remainder() + whole, synthetic.embeddings, atol=1e-6)
     rows = np.array([5, 0, 77, 5])
-    monkeypatch.setattr("aigi_core.clip.decomposition.BLOCK_VALUES", 100)
+    monkeypatch.setattr("aigi_core.heads.BLOCK_VALUES", 100)
     assert np.allclose(decomposition.sum_of_heads(), whole, atol=1e-5)
     assert np.allclose(decomposition.sum_of_heads(rows), whole[rows], atol=1e-5)
     assert np.allclose(
@@ -146,5 +146,5 @@ def test_blocks_and_rows_do_not_change_the_sum(
 
 @pytest.mark.parametrize("head", [(2, 0), (0, 3), (-1, 0)])
 def test_unknown_head(synthetic: Workspace, head: tuple[int, int]) -> None:
-    with pytest.raises(AigiError, match=r"layers are 0..1, heads 0..2"):
+    with pytest.raises(AigiError, match="layers are 0 to 1, heads 0 to 2"):
         Decomposition.of(synthetic).contribution(*head)
