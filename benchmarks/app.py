@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, Error, Locator, sync_playwright
 from aigi_core.errors import AigiError
 from tests.e2e.objects import App
 from tests.e2e.server import FLAGS, OFFLINE, Server, chromium
-from ui.router import PAGES
+from ui.toolkit.router import PAGES
 
 PATIENCE = 90_000
 """Milliseconds after which a page counts as an error."""

@@ -22,9 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from aigi_core.detectors.components import search_pair
-from aigi_core.detectors.elimination import Elimination
 from aigi_core.detectors.features import EmbeddingView
-from aigi_core.detectors.logistic import TOLERANCE, balance, fit_logistic
 from aigi_core.detectors.protocol import (
     PAPER_C,
     PAPER_MAX_ITER,
@@ -33,6 +31,8 @@ from aigi_core.detectors.protocol import (
     train_detectors,
     validation_scores,
 )
+from aigi_core.detectors.solvers.elimination import Elimination
+from aigi_core.detectors.solvers.logistic import TOLERANCE, balance, fit_logistic
 from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
 from benchmarks._clip_like import clip_like

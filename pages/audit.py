@@ -12,26 +12,26 @@ from aigi_core import figures
 from aigi_core.audit.facts import View
 from aigi_core.audit.report import Audit
 from aigi_core.audit.verdict import to_frame
-from ui import audited
+from ui.bodies import audit as body
 
 
-def body(page: ui.Page, found: Audit) -> None:
+def show(page: ui.Page, found: Audit) -> None:
     generators = [verdict.generator for verdict in found.verdicts]
     views = [view for view in get_args(View) if view in found.facts]
     with page.controls():
-        generator = page.generator("test", "Generator", audited.telling(found), among=generators)
+        generator = page.generator("test", "Generator", body.telling(found), among=generators)
         view: View = page.select(
             "files",
             "File facts of",
-            {audited.FILES[v]: v for v in views},
+            {body.FILES[v]: v for v in views},
             help=(
                 "Stored: what was encoded. Original: before the collection was resized or saved"
                 " anew, where its manifest says so."
             ),
         )
     verdict = found.verdicts[generators.index(generator)]
-    page.answer(audited.answer(found, verdict))
-    page.stats(audited.stats(found))
+    page.answer(body.answer(found, verdict))
+    page.stats(body.stats(found))
     page.protocol(
         facts=(
             "Boosted trees on format, width, height, aspect, bytes a pixel and, as stored, JPEG"
@@ -53,7 +53,7 @@ def body(page: ui.Page, found: Audit) -> None:
         draw = partial(figures.verdict_intervals, found.verdicts, selected=generator)
         page.figure("verdicts", draw, table=to_frame(found.verdicts), clicks=("test",))
     with page.section(
-        "The verdict", f"{ui.name(generator)}: **{audited.LEVELS[verdict.level].lower()}**."
+        "The verdict", f"{ui.name(generator)}: **{body.LEVELS[verdict.level].lower()}**."
     ):
         for sentence in verdict.sentences:
             page.finding(f"- {ui.inert(sentence)}")
@@ -65,7 +65,7 @@ def body(page: ui.Page, found: Audit) -> None:
         "Left the detectors of the embedding, right detectors of file facts alone. Click a cell to"
         " choose its column.",
     ):
-        audited.show_matrices(page, found, view, generator)
+        body.show_matrices(page, found, view, generator)
         page.link("transfer", "The matrix in full", train=generator, test=generator)
 
     with page.section(
@@ -86,13 +86,13 @@ def body(page: ui.Page, found: Audit) -> None:
         f"How strongly each fact goes with the label of {ui.name(generator)}'s fakes and the real"
         " images of its pools, and how one fact is distributed in every set of images.",
     ):
-        audited.show_facts(page, found, view, generator)
+        body.show_facts(page, found, view, generator)
 
     with page.section(
         "With the confound removed",
         "Equally many fakes and real images in each stratum, trained and tested again.",
     ):
-        audited.show_matched(page, found)
+        body.show_matched(page, found)
 
     with page.section(
         "Do fakes and real images show the same?",
@@ -123,9 +123,9 @@ def body(page: ui.Page, found: Audit) -> None:
             page.table("marks", found.overlays.sort_values("adjusted"))
 
     with page.section("Images that occur twice", ui.inert(f"Pairs {found.duplicates.rule}.")):
-        audited.show_pairs(page, found)
+        body.show_pairs(page, found)
 
 
 with ui.page(__file__) as page:
-    if (found := audited.audited(page)) is not None:
-        body(page, found)
+    if (found := body.audited(page)) is not None:
+        show(page, found)

@@ -11,7 +11,7 @@ from aigi_core import figures
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.transfer import METRICS, d_eval, difference, search_curves, selection_stability
 from ui import results
-from ui.jobs import job
+from ui.toolkit.jobs import job
 
 METRIC = "balanced_accuracy"
 

@@ -6,7 +6,8 @@ import streamlit as st
 
 import ui
 from aigi_core.transfer import ORDERS, VERDICTS, arrange
-from ui import galleries, results
+from ui import results
+from ui.bodies import gallery as body
 
 EACH, PAGE = 8, 32
 
@@ -15,12 +16,12 @@ with ui.page(__file__) as page:
         setting, rows, row = results.choose_detector(page)
     with page.controls("Images"):
         tests = page.generators("tests", "Tested on", page.domains.generators[-1:])
-        images = galleries.images_of(page.workspace, setting, row, tuple(tests))
+        images = body.images_of(page.workspace, setting, row, tuple(tests))
         order = page.select("order", "Order", list(ORDERS))
         formats = page.multiselect("format", "File formats", sorted(images["format"].unique()))
     verdict = page.select("verdict", "Group", ["all four", *VERDICTS], kind="segmented")
-    page.answer(galleries.answer(images, rows[row]))
-    page.stats(galleries.stats(images))
+    page.answer(body.answer(images, rows[row]))
+    page.stats(body.stats(images))
     page.protocol(
         detector="Logistic regression, C chosen on validation, refitted on train plus validation.",
         images=(
@@ -56,7 +57,7 @@ with ui.page(__file__) as page:
                 )
                 part = mine.iloc[PAGE * (at - 1) : PAGE * at]
             page.images(
-                galleries.tiles(page.workspace, part, setting, row),
+                body.tiles(page.workspace, part, setting, row),
                 opens="image",
                 name=group,
                 width=84,
@@ -73,9 +74,9 @@ with ui.page(__file__) as page:
         with page.controls("Image"):
             path = page.select("image", "Image", images["path"].tolist())
         chosen = images[images["path"] == path].iloc[0]
-        galleries.show_image(page, chosen, setting, row, rows[row])
+        body.show_image(page, chosen, setting, row, rows[row])
     with page.section(
         "Its nearest images",
         "By cosine of embeddings, over all splits; a click opens one in Inspect.",
     ):
-        galleries.show_nearest(page, int(chosen["row"]))
+        body.show_nearest(page, int(chosen["row"]))

@@ -9,7 +9,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.transfer.isotropy import pair_changes, rank_correlation
+from aigi_core.geometry.isotropy import pair_changes, rank_correlation
 from aigi_core.workspace import Workspace
 from ui import results
 

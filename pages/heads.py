@@ -11,9 +11,9 @@ import ui
 from aigi_core import figures
 from aigi_core.errors import AigiError
 from aigi_core.transfer import METRICS
-from ui import attention
-from ui.head import show_head
-from ui.jobs import steps
+from ui.bodies.heads import show_head
+from ui.results import attention
+from ui.toolkit.jobs import steps
 
 SHOWN = {
     "Validation": ("accuracy", "Balanced accuracy on the validation generator"),

@@ -9,14 +9,15 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.inspection.panel import Panel
-from ui import attention, inspection, verdict
+from ui.bodies import inspect as body
+from ui.results import attention, inspection
 
 
-def body(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
+def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
     workspace = page.workspace
-    judged = verdict.judge(page, panel, subject)
-    page.answer(verdict.answer(judged))
-    page.stats(verdict.stats(judged))
+    judged = body.judge(page, panel, subject)
+    page.answer(body.answer(judged))
+    page.stats(body.stats(judged))
     page.protocol(
         detectors=(
             "Logistic regression on the normalised embedding, one a generator, classes weighing"
@@ -45,7 +46,7 @@ def body(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
 
     left, right = st.columns([2, 3], gap="large")
     with left, page.section("The image"):
-        verdict.show_picture(page, judged)
+        body.show_picture(page, judged)
     with (
         right,
         page.section(
@@ -68,14 +69,14 @@ def body(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
     parts, names, region = (
         None,
         list[str](),
-        verdict.NOWHERE,
+        body.NOWHERE,
     )  # none: the sum could not be made, nor what rests on it
     with page.section(
         "Why",
         f"The logit of {judged.mine['logit']:+.2f} as a sum, term by term. Positive speaks for"
         " generated.",
     ):
-        parts, names, region = verdict.why(page, judged)
+        parts, names, region = body.why(page, judged)
     if parts is not None and names:
         with page.section(
             "The strongest heads in words",
@@ -92,24 +93,24 @@ def body(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         with page.section(
             "What if", "Parts taken away together: their direct evidence leaves the sum."
         ):
-            verdict.what_if(page, judged, parts, names, region)
+            body.what_if(page, judged, parts, names, region)
 
     with page.section(
         "Would it survive?",
         "The same image compressed, resized, blurred, with noise, cropped, as a screenshot.",
     ):
-        verdict.survives(page, judged)
+        body.survives(page, judged)
     with page.section(
         "What lies nearest",
         "By cosine of embeddings, over all splits; a click on an image opens it here, in a new"
         " tab.",
     ):
-        verdict.show_nearest(page, judged)
+        body.show_nearest(page, judged)
     with page.section(
         "May its probabilities be trusted?",
         f"{ui.name(judged.judge)} on test images, which it has never seen.",
     ):
-        verdict.trust(page, judged)
+        body.trust(page, judged)
 
 
 with ui.page(__file__) as page:
@@ -117,4 +118,4 @@ with ui.page(__file__) as page:
         panel = inspection.panel(page.workspace)
     subject, below = inspection.choose(page)
     with below:
-        body(page, panel, subject)
+        show(page, panel, subject)

@@ -8,22 +8,22 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.audit.stress import CLEAN
-from ui import stressed
-from ui.jobs import steps
+from aigi_core.stress import CLEAN
+from ui.bodies import stress as body
+from ui.toolkit.jobs import steps
 
 
-def body(page: ui.Page) -> None:
-    ops = stressed.op_options(page.workspace)
+def show(page: ui.Page) -> None:
+    ops = body.op_options(page.workspace)
     with steps("Testing every detector under every operation"):
-        summary, by_generator = stressed.tables(page.workspace)
-        found = stressed.tested(page.workspace)
+        summary, by_generator = body.tables(page.workspace)
+        found = body.tested(page.workspace)
     with page.controls():
-        op_title = page.select("op", "Operation", list(ops), stressed.hardest(summary))
+        op_title = page.select("op", "Operation", list(ops), body.hardest(summary))
         side = page.select(
             "side",
             "Applied to",
-            stressed.SIDE_OPTIONS,
+            body.SIDE_OPTIONS,
             help=(
                 "On one class alone it shows bias: whether the operation "
                 "itself looks like generation, or hides it."
@@ -32,13 +32,13 @@ def body(page: ui.Page) -> None:
         cells = page.select(
             "cells",
             "Cells",
-            stressed.cell_options(summary),
+            body.cell_options(summary),
             kind="segmented",
             help="In-domain: each detector on its own generator. Out of domain: on all others.",
         )
     op = ops[op_title]
-    page.answer(stressed.answer(summary))
-    page.stats(stressed.stats(summary, op))
+    page.answer(body.answer(summary))
+    page.stats(body.stats(summary, op))
     page.protocol(
         training=(
             "Each generator alone, logistic regression on the embedding, C chosen on validation,"
@@ -48,7 +48,7 @@ def body(page: ui.Page) -> None:
             "The same test images and bootstrap draws under every operation, so that every change"
             " is paired."
         ),
-        operations=stressed.explained(page.workspace),
+        operations=body.explained(page.workspace),
         intervals="95 %, bootstrap of groups of test images (1,000 draws); q: Benjamini-Hochberg.",
     )
 
@@ -73,7 +73,7 @@ def body(page: ui.Page) -> None:
                 st.markdown("**Clean test images**" if name == "clean" else f"**{op_title}**")
                 page.figure(
                     f"matrix-{name}",
-                    partial(figures.transfer_heatmap, matrix, stressed.METRIC, compact=True),
+                    partial(figures.transfer_heatmap, matrix, body.METRIC, compact=True),
                     table=matrix.to_frame(),
                 )
         st.markdown(
@@ -99,7 +99,7 @@ def body(page: ui.Page) -> None:
                 table=by_generator,
             )
         with right:
-            kinds = stressed.kind_options(page.workspace)
+            kinds = body.kind_options(page.workspace)
             if kinds:
                 kind = page.select("kind", "Over the strength of", kinds)
                 chosen = page.generators("tests", "Generators", page.domains.generators[:4])
@@ -107,28 +107,28 @@ def body(page: ui.Page) -> None:
                 page.figure(
                     "strength",
                     lambda theme: line(page.styles(theme), theme=theme),
-                    table=stressed.of_kind(by_generator, kind, chosen),
+                    table=body.of_kind(by_generator, kind, chosen),
                 )
 
     with page.section(
         "Does training on perturbed images help?",
         "Gain over detectors of clean images, under the same tests.",
     ):
-        if options := stressed.training_options(page.workspace):
+        if options := body.training_options(page.workspace):
             trained = page.select("copies", "Training images", options)
             with steps("Training on the copies"):
-                gains = stressed.gains(page.workspace, trained)
+                gains = body.gains(page.workspace, trained)
             page.figure("gains", partial(figures.training_gains, gains), table=gains)
         else:
-            st.markdown(stressed.no_training_copies(page.workspace))
+            st.markdown(body.no_training_copies(page.workspace))
 
     with page.section(
         "Which components hold",
         f"Each component of the embedding under {op_title}: up, how well its order of images"
         " survives; sideways, how far its mean moves.",
     ):
-        stability = stressed.component_stability(page.workspace, op)
-        page.finding(stressed.components_in_words(stability))
+        stability = body.component_stability(page.workspace, op)
+        page.finding(body.components_in_words(stability))
         page.figure(
             "components", partial(figures.component_scatter, stability, op), table=stability
         )
@@ -136,19 +136,19 @@ def body(page: ui.Page) -> None:
     with page.section(
         "Which heads hold", "Each head alone, trained on clean images, tested on both."
     ):
-        if stressed.has_heads(page.workspace, op):
+        if body.has_heads(page.workspace, op):
             train = page.generator("train", "Detector trained on")
-            if (heads := stressed.robust_heads(page, op, train)) is not None:
+            if (heads := body.robust_heads(page, op, train)) is not None:
                 page.figure("heads", partial(figures.robust_head_map, heads, op), table=heads)
         else:
-            st.markdown(stressed.no_heads(page.workspace, op))
+            st.markdown(body.no_heads(page.workspace, op))
 
 
 with ui.page(__file__) as page:
-    if stressed.op_options(page.workspace):
-        body(page)
+    if body.op_options(page.workspace):
+        show(page)
     else:
         page.answer(
             "**Not tested yet:** this workspace holds no perturbed copies of its test images."
         )
-        page.notice(stressed.no_copies(page.workspace))
+        page.notice(body.no_copies(page.workspace))

@@ -21,7 +21,7 @@ from aigi_core.transfer import (
 )
 from aigi_core.workspace import Workspace
 from ui import results
-from ui.jobs import job
+from ui.toolkit.jobs import job
 
 SAVED = "_saved_detectors"
 

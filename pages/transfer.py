@@ -10,7 +10,7 @@ import ui
 from aigi_core import figures
 from aigi_core.transfer import TRAINING, difference
 from ui import results
-from ui.cell import show_cell
+from ui.bodies.transfer import show_cell
 
 with ui.page(__file__) as page:
     with page.controls():

@@ -8,27 +8,29 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from ui import explained, results, wording
+from ui import results
+from ui.bodies import words as body
+from ui.results import explanations
 
 with ui.page(__file__) as page:
     with page.controls():
         setting, names, row = results.choose_detector(page)
     with page.controls("Texts"):
-        texts = explained.choose_texts(page)
-        shown = int(page.slider("shown", "Rows", 5, explained.LISTED, 12))
+        texts = explanations.choose_texts(page)
+        shown = int(page.slider("shown", "Rows", 5, explanations.LISTED, 12))
     workspace, train = page.workspace, names[row]
     with st.spinner(
         "Training the detector and, where its words are not stored, three hundred more on shuffled"
         " labels …"
     ):
-        said = explained.words(workspace, setting, row, texts)
-        matrix = results.matrix(workspace, setting, explained.METRIC)
-    page.answer(wording.answer(said, train))
+        said = explanations.words(workspace, setting, row, texts)
+        matrix = results.matrix(workspace, setting, explanations.METRIC)
+    page.answer(body.answer(said, train))
     page.stats(
-        wording.stats(
+        body.stats(
             said,
-            len(explained.lexicon(workspace, texts)),
-            explained.out_of_domain(workspace, setting, row),
+            len(explanations.lexicon(workspace, texts)),
+            explanations.out_of_domain(workspace, setting, row),
         )
     )
     page.protocol(
@@ -61,20 +63,20 @@ with ui.page(__file__) as page:
         "Grey: where 95 % of detectors trained on shuffled labels lie at that rank. **Bold**:"
         " beyond chance. Click a text, or choose it below, to open it."
     ):
-        wording.both_sides(
+        body.both_sides(
             page, "", said, ("Speaks for fake", "Speaks for real"), shown, clicks=("text",)
         )
     with page.section():
-        wording.opened(page, said, text)
+        body.opened(page, said, text)
 
     with page.section(
         "What else gives its fakes away",
         "Weights cannot say what real and fake images share, nor what the encoder hardly sees: its"
         " training images and their files can.",
     ):
-        if exposed := explained.exposed(workspace, setting, row, texts):
-            wording.exposed(page, exposed)
-        shows = explained.content(workspace, setting.sets[row], texts)
+        if exposed := explanations.exposed(workspace, setting, row, texts):
+            body.exposed(page, exposed)
+        shows = explanations.content(workspace, setting.sets[row], texts)
         st.markdown(
             "**What its training images show**, real and fake alike, beside all other images"
         )
@@ -89,7 +91,7 @@ with ui.page(__file__) as page:
         f"Categories among the {said.counted} nearest texts (first table) and the {said.counted}"
         " farthest, with what the category's size and shuffled trainings would give.",
     ):
-        for column, side in zip(st.columns(2, gap="medium"), explained.SIDES, strict=True):
+        for column, side in zip(st.columns(2, gap="medium"), explanations.SIDES, strict=True):
             with column:
                 about = said.categories.query("side == @side and count > 0").drop(columns="side")
                 page.table(
@@ -106,7 +108,7 @@ with ui.page(__file__) as page:
         with page.controls("Another"):
             other = page.select("train_b", "Detector B", names, train)
             setting_b = results.choose_setting(page, setting.sets, "B", beside=setting)
-        found = explained.comparison(
+        found = explanations.comparison(
             workspace, (setting, row), (setting_b, names.index(other)), texts
         )
         page.finding(
@@ -118,7 +120,7 @@ with ui.page(__file__) as page:
             f"More fake to A, trained on {ui.name(train)}",
             f"More fake to B, trained on {ui.name(other)}",
         )
-        wording.both_sides(page, "compare-", found.words, titles, shown)
+        body.both_sides(page, "compare-", found.words, titles, shown)
 
     with page.section("Your own phrases"):
         line = page.text(
@@ -127,7 +129,7 @@ with ui.page(__file__) as page:
             placeholder="a photo of food; a human face; blurred edges",
         )
         if line.strip():
-            mine = explained.words(workspace, setting, row, explained.own_texts(line, texts))
+            mine = explanations.words(workspace, setting, row, explanations.own_texts(line, texts))
             st.markdown(
                 f"The nearest of your phrases: p = {mine.p_value:.2g}, against shuffled trainings"
                 " on the same phrases."
@@ -167,12 +169,12 @@ with ui.page(__file__) as page:
             with st.spinner(
                 "Projecting out and measuring again, with twenty random directions beside …"
             ):
-                effect = explained.concept(
-                    workspace, setting, explained.own_texts(line, texts), again and plain
+                effect = explanations.concept(
+                    workspace, setting, explanations.own_texts(line, texts), again and plain
                 )
-            wording.effect(page, "concept", effect, matrix.train_names[row], names)
+            body.effect(page, "concept", effect, matrix.train_names[row], names)
         else:
             st.caption("Type a text, or open one above and press 'Take it away'.")
 
     with page.section("Do detectors with a name generalise worse?"):
-        wording.nameability(page, setting, names, row, texts)
+        body.nameability(page, setting, names, row, texts)

@@ -27,7 +27,6 @@ JOBS: dict[str, tuple[str, str]] = {
         "precompute.search",
         "component and head search for pairs of generators, measured on the others",
     ),
-    "report": ("precompute.report", "fill the tables of a results page from a searched workspace"),
     "words": (
         "precompute.words",
         "nearest texts of all detectors with their nulls, and TextSpan of all heads",

@@ -20,8 +20,8 @@ from jaxtyping import Float
 from scipy import stats
 from tqdm import tqdm
 
-from aigi_core.clip.alignment import Alignment, fit, ranks, unit
-from aigi_core.clip.demo import ALIGNMENT, UNALIGNED
+from aigi_core.clip.demo.alignment import Alignment, fit, ranks, unit
+from aigi_core.clip.demo.encoder import ALIGNMENT, UNALIGNED
 from aigi_core.clip.encoder import Encoder, load_encoder
 from aigi_core.errors import AigiError
 from aigi_core.images import load_rgb

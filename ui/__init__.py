@@ -2,7 +2,7 @@
 
 How to write a page
 -------------------
-A page is ``pages/<stem>.py`` plus its line in ``ui/router.py``. It reads controls, calls the
+A page is ``pages/<stem>.py`` and its line in ``ui/toolkit/router.py``. It reads controls, calls the
 library, draws:
 
     """Geometry: does the shape of the embedding space tell how well detectors transfer?"""
@@ -50,14 +50,14 @@ library, draws:
   and checked by axe there. ``python -m tests.e2e.screenshots <stem>`` takes its pictures at two
   widths, light and dark: look at them.'''
 
-from ui import threads  # noqa: F401  (first: before numerical libraries are loaded)
-from ui.controls import acted, set_control
-from ui.frame import frame
-from ui.images import Tile
-from ui.page import Page, inert, name, page
-from ui.report import Report, Stat
-from ui.router import PAGES, ROOT, guard, link, navigation, start
-from ui.workspaces import cached
+from ui.toolkit import threads  # noqa: F401  (first: before numerical libraries are loaded)
+from ui.toolkit.controls import acted, set_control
+from ui.toolkit.frame import frame
+from ui.toolkit.images import Tile
+from ui.toolkit.page import Page, inert, name, page
+from ui.toolkit.report import Report, Stat
+from ui.toolkit.router import PAGES, ROOT, guard, link, navigation, start
+from ui.toolkit.workspaces import cached
 
 __all__ = [
     "PAGES",

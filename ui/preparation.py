@@ -20,8 +20,9 @@ import streamlit as st
 
 from aigi_core import figures
 from aigi_core.transfer import DEFAULT_METRIC
-from ui import results, router, workspaces
-from ui.images import grid_html
+from ui import results
+from ui.toolkit import router, workspaces
+from ui.toolkit.images import grid_html
 
 log = logging.getLogger("aigi.ui")
 
@@ -46,7 +47,7 @@ def register_pages() -> None:
 
     Until it was called once, a folder named ``pages`` means another way of making pages, and a
     visitor by a deep link gets three runs of the script instead of one (see
-    :func:`ui.router.guard`).
+    :func:`ui.toolkit.router.guard`).
     """
     outside = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
     outside.disabled = True  # it warns that this is not a session's run

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from aigi_core.audit.facts import FACTS, NONE, association, file_facts
-from aigi_core.audit.stress import open_perturbed, perturbed_ops
 from aigi_core.audit.verdict import METRIC, STRONG
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.features import EmbeddingView
@@ -28,6 +27,7 @@ from aigi_core.explain.nulls import DRAWS, word_null
 from aigi_core.explain.words import Words, words
 from aigi_core.manifest import REAL
 from aigi_core.resampling import group_numbers, percentile_interval, wilson
+from aigi_core.stress.copies import open_perturbed, perturbed_ops
 from aigi_core.transfer import Estimate, TransferMatrix, draw_counts
 from aigi_core.workspace import Workspace
 

@@ -32,7 +32,7 @@ from aigi_core.clip.checkpoints import find_checkpoint, load_clip
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.errors import AigiError
 
-NAMED: dict[str, str] = {"demo": "aigi_core.clip.demo"}
+NAMED: dict[str, str] = {"demo": "aigi_core.clip.demo.encoder"}
 """Encoders that are not open_clip's: name -> module, imported on first use, with a function
 ``load(pretrained: str | None, device: torch.device, precision: str) -> Encoder``. Device and
 precision arrive resolved (never "auto"); such a loader builds its tower as an

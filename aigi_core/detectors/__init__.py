@@ -6,9 +6,9 @@ from aigi_core.detectors.components import ComponentSearch, search_components, t
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView, ResidualView
 from aigi_core.detectors.heads import score_heads, select_heads
-from aigi_core.detectors.logistic import fit_logistic
 from aigi_core.detectors.protocol import Protocol, train, train_detectors
 from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.solvers.logistic import fit_logistic
 
 __all__ = [
     "ComponentSearch",

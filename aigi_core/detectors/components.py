@@ -21,9 +21,9 @@ from jaxtyping import Int
 from threadpoolctl import threadpool_limits
 
 from aigi_core.detectors.detector import Detector
-from aigi_core.detectors.elimination import Elimination, Progress, eliminate
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol, TrainingSet, run_protocol, train
+from aigi_core.detectors.solvers.elimination import Elimination, Progress, eliminate
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace

@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aigi_core.detectors.detector import Detector, encoder_of
-from aigi_core.detectors.directions import Gram
 from aigi_core.detectors.features import EmbeddingView, FeatureView
-from aigi_core.detectors.logistic import NARROW, LogisticFit, fit_logistic, log_loss
+from aigi_core.detectors.solvers.directions import Gram
+from aigi_core.detectors.solvers.logistic import NARROW, LogisticFit, fit_logistic, log_loss
 from aigi_core.errors import AigiError
 from aigi_core.manifest import REAL, Domains
 from aigi_core.workspace import Workspace, tool_versions

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int8
 
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.features import EmbeddingView, HeadsView, ResidualView
-from aigi_core.detectors.logistic import fit_logistic
+from aigi_core.detectors.solvers.logistic import fit_logistic
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import (

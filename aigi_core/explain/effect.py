@@ -17,8 +17,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from aigi_core.detectors.heads import Progress
-from aigi_core.detectors.logistic import fit_logistic
 from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.solvers.logistic import fit_logistic
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import random_directions

@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from aigi_core.calibration import CalibrationError
+from aigi_core.calibration.probabilities import CalibrationError
 from aigi_core.figures.points import intervals
 from aigi_core.figures.theme import LIGHT, Scale, Style, Theme, finish, label
 from aigi_core.perturb import PERTURBATIONS
@@ -201,7 +201,7 @@ def reliability_curve(
     calibration would fall.
 
     Args:
-        bins: of :func:`aigi_core.calibration.reliability`.
+        bins: of :func:`aigi_core.calibration.probabilities.reliability`.
     """
     x, y = bins["probability"].to_numpy(float), bins["share"].to_numpy(float)
     figure = go.Figure()

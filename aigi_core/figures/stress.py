@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from aigi_core.audit.stress import AUGMENTED, CLEAN, SIDES
 from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import interval_groups, intervals, scatter
 from aigi_core.figures.theme import LIGHT, Style, Theme
 from aigi_core.perturb import PERTURBATIONS, parse_ops
+from aigi_core.stress import AUGMENTED, CLEAN, SIDES
 
 SIDE_NAMES = {"both": "both classes", "fake": "fakes only", "real": "real images only"}
 CELL_NAMES = {"in-domain": "in-domain", "ood": "out of domain"}

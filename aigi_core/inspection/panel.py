@@ -19,7 +19,13 @@ from jaxtyping import Float, Int
 from scipy.special import expit
 
 from aigi_core import calibration
-from aigi_core.calibration import AbstentionBand, Calibration, CalibrationError, Ensemble
+from aigi_core.calibration import (
+    AbstentionBand,
+    Calibration,
+    CalibrationError,
+    Ensemble,
+)
+from aigi_core.calibration.uncertainty import calibration_draws
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import ResidualView
 from aigi_core.detectors.protocol import Protocol, train
@@ -27,7 +33,6 @@ from aigi_core.detectors.residual import train_residual
 from aigi_core.errors import AigiError
 from aigi_core.explain.reading import Reading, read
 from aigi_core.heads import Encoded
-from aigi_core.inspection.uncertainty import calibration_draws
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.workspace import Workspace

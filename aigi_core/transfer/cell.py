@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int, Integer
 
-from aigi_core.calibration import best_threshold, operating_point
+from aigi_core.calibration.probabilities import best_threshold, operating_point
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.transfer.bootstrap import draw_counts

@@ -16,9 +16,9 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from aigi_core.detectors.components import ComponentSearch
-from aigi_core.detectors.elimination import eliminate
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol, run_protocol
+from aigi_core.detectors.solvers.elimination import eliminate
 from aigi_core.errors import AigiError
 from aigi_core.transfer.bootstrap import draw_counts
 from aigi_core.transfer.pairs import Pair, d_eval

@@ -11,7 +11,7 @@ from aigi_core.detectors.features import (
     head_scale,
     view_from_spec,
 )
-from aigi_core.detectors.logistic import fit_logistic
+from aigi_core.detectors.solvers.logistic import fit_logistic
 from aigi_core.errors import AigiError
 from aigi_core.heads import EncodedImages, all_heads, head_features
 

@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 from tests.conftest import ROOT
 from tests.e2e.objects import App
 from tests.e2e.server import FLAGS, OFFLINE, Server, chromium
-from ui.router import PAGES
+from ui.toolkit.router import PAGES
 
 TARGET = ROOT / "docs" / "screenshots"
 VIEWS = {

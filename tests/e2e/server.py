@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from urllib.request import urlopen
 
-from ui.router import ROOT
+from ui.toolkit.router import ROOT
 
 FLAGS = [
     "--no-sandbox",

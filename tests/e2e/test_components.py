@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from aigi_core.geometry.isotropy import pair_changes, rank_correlation
 from aigi_core.transfer import Atlas
-from aigi_core.transfer.isotropy import pair_changes, rank_correlation
 from aigi_core.workspace import Workspace
 from tests.conftest import ROOT
 from tests.e2e.objects import App

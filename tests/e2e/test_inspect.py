@@ -20,7 +20,7 @@ from tests.e2e.objects import App
 from tests.precompute.corpus import encoded
 from tests.precompute.hostile import RAW, png
 from tests.tiny_workspace import make_picture
-from ui import encoders
+from ui.results import encoders
 
 pytestmark = pytest.mark.browser
 EVIL = "<script>alert(1)<img src=x onerror=alert(2)>.png"

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aigi_core.audit.stress import CLEAN, Stress, stress
+from aigi_core.stress import CLEAN, Stress, stress
 from aigi_core.workspace import Workspace
-from tests.audit.test_stress import EVERY, add_copies
 from tests.e2e.objects import App
 from tests.factory import make_workspace
+from tests.stress.test_stress import EVERY, add_copies
 
 pytestmark = pytest.mark.browser
 

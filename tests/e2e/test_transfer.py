@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import tests.factory as factory
-from aigi_core.audit.thresholds import cell_reliability, held_out_scores
+from aigi_core.calibration.thresholds import cell_reliability, held_out_scores
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.manifest import FAKE

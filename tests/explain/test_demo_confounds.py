@@ -14,7 +14,7 @@ from aigi_core.explain.cached import CONTENT, WordAtlas, load_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.words import Words
 from aigi_core.workspace import Workspace
-from precompute.report_words import PALETTE, WordTables
+from reports.words import PALETTE, WordTables
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aigi_core.calibration import calibration_error, reliability
+from aigi_core.calibration.probabilities import calibration_error, reliability
 from aigi_core.figures import (
     DARK,
     LIGHT,

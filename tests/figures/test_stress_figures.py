@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from aigi_core import figures
-from aigi_core.audit.stress import AUGMENTED, CLEAN
 from aigi_core.figures.stress import op_name
+from aigi_core.stress import AUGMENTED, CLEAN
 
 SUMMARY = pd.DataFrame(
     [

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aigi_core.calibration import fit_calibration, fit_ensemble
+from aigi_core.calibration.probabilities import fit_calibration, fit_ensemble
+from aigi_core.calibration.uncertainty import calibration_draws
 from aigi_core.detectors import Detector, HeadsView, score_detectors, train, train_residual
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.explain.reading import scores
 from aigi_core.inspection.panel import RATES, TOGETHER, Panel, build_panel, reliability_on_test
-from aigi_core.inspection.uncertainty import calibration_draws
 from aigi_core.workspace import Workspace
 from tests.factory import with_images
 

@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import train
+from aigi_core.geometry.isotropy import pair_changes, rank_correlation
 from aigi_core.transfer import Atlas, TransferMatrix, d_eval, difference, transfer_matrix
-from aigi_core.transfer.isotropy import pair_changes, rank_correlation
 from aigi_core.workspace import Workspace
 from tests.factory import make_workspace
 

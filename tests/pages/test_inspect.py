@@ -28,7 +28,8 @@ from tests.factory import with_images
 from tests.pages.test_transfer import said, stats
 from tests.precompute.corpus import encoded
 from tests.tiny_workspace import make_picture
-from ui import encoders, inspection, verdict
+from ui.bodies import inspect as body
+from ui.results import encoders, inspection
 
 Open = Callable[..., AppTest]
 EVIL = "<script>alert(1)</script>.png"
@@ -367,7 +368,7 @@ def test_regions_and_components() -> None:
 
 
 def test_patches_as_a_table() -> None:
-    table = verdict.patch_table(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
+    table = body.patch_table(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
     assert table.iloc[4].tolist() == [1, 1, 5.0] and len(table) == 6
 
 

@@ -6,8 +6,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.workspace import Workspace
-from ui.controls import SHARED
-from ui.router import PAGES
+from ui.toolkit.controls import SHARED
+from ui.toolkit.router import PAGES
 
 Open = Callable[..., AppTest]
 COSTLY = {"All heads", "Compare"}

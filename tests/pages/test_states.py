@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core.workspace import Workspace, write_manifest
 from tests.factory import edit_images
-from ui.router import PAGES
+from ui.toolkit.router import PAGES
 
 Open = Callable[..., AppTest]
 UNFORESEEN = "could not be computed"

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from aigi_core.audit import stress as s
-from aigi_core.audit.stress import AUGMENTED, CLEAN
+from aigi_core import stress as s
+from aigi_core.stress import AUGMENTED, CLEAN
 from aigi_core.workspace import Workspace, read_manifest, write_manifest
-from tests.audit.test_stress import EVERY, add_copies
 from tests.factory import make_workspace, put_images
 from tests.pages.test_transfer import said, stats
+from tests.stress.test_stress import EVERY, add_copies
 
 Open = Callable[..., AppTest]
 

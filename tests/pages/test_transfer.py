@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from aigi_core.audit.thresholds import calibration_table, threshold_table
+from aigi_core.calibration.thresholds import calibration_table, threshold_table
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView, HeadsView
 from aigi_core.detectors.protocol import Protocol, train

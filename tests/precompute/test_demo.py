@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from aigi_core import overview
-from aigi_core.clip.alignment import Alignment, fit
-from aigi_core.clip.demo import ALIGNMENT, UNALIGNED
+from aigi_core.clip.demo.alignment import Alignment, fit
+from aigi_core.clip.demo.encoder import ALIGNMENT, UNALIGNED
 from aigi_core.clip.encoder import load_encoder
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aigi_core.audit import stress as s
+from aigi_core import stress as s
 from aigi_core.clip.encoder import Encoder, load_encoder
 from aigi_core.detectors.features import EmbeddingView, HeadsView
 from aigi_core.errors import AigiError, WorkspaceError

@@ -15,8 +15,9 @@ from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace, write_atomic
 from tests.conftest import ROOT
 from tests.factory import make_workspace
-from ui import results, workspaces
+from ui import results
 from ui.preparation import prepare
+from ui.toolkit import workspaces
 
 
 def test_what_is_prepared_is_not_computed_again(

@@ -20,9 +20,10 @@ from aigi_core.transfer import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from tests.conftest import ROOT
 from tests.factory import with_images
-from ui import images, report, results
-from ui.page import inert, name, plain
-from ui.router import PAGES
+from ui import results
+from ui.toolkit import images, report
+from ui.toolkit.page import inert, name, plain
+from ui.toolkit.router import PAGES
 
 Open = Callable[..., AppTest]
 
@@ -91,7 +92,7 @@ def test_what_lies_under_a_figure_is_made_when_it_is_opened(
 def _drive(body: str, tmp_path: Path, query: dict[str, str | list[str]] | None = None) -> AppTest:
     script = tmp_path / "script.py"
     script.write_text(
-        "import streamlit as st\nfrom ui.controls import Controls\ncontrols ="
+        "import streamlit as st\nfrom ui.toolkit.controls import Controls\ncontrols ="
         f" Controls('p')\n{body}\ncontrols.write_url({{}})\n"
     )
     app = AppTest.from_file(str(script), default_timeout=60)

@@ -24,7 +24,7 @@ from aigi_core.workspace import Workspace, describe_file, read_manifest, write_m
 from precompute.__main__ import main
 from precompute.search import job
 from tests.factory import with_images
-from tests.precompute.search.conftest import KEY
+from tests.searched import KEY
 
 PAIR = ("alpha-gan", "beta-diff")
 

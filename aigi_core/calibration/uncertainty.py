@@ -1,0 +1,87 @@
+"""How far a calibration could have come out otherwise: Platt scaling on bootstrap draws, all draws
+at once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import expit, logit
+
+from aigi_core.manifest import FAKE
+from aigi_core.resampling import group_weights
+
+STEPS = 60
+TOLERANCE = 1e-9
+
+
+def calibration_draws(
+    scores: Float[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"],
+    groups: np.ndarray,
+    draws: int = 500,
+    *,
+    prior: float = 0.5,
+    seed: int = 0,
+) -> Float[np.ndarray, "draws 2"]:
+    """Slope and intercept of :func:`aigi_core.calibration.fit_calibration` (Platt, smoothed) on
+    draws of whole groups.
+
+
+    Newton's method on all draws together, with halved steps where one overshoots; a slope below
+    zero is set to zero, as in the fit itself, which leaves the prior.
+
+    Returns:
+        [draws, 2]; draws that lack a class keep the prior.
+    """
+    labels = np.asarray(labels)
+    weights = group_weights(groups, draws, strata=labels, seed=seed).astype(np.float64)
+    fake = labels == FAKE
+    n_fake, n_real = (weights[:, part].sum(axis=1, keepdims=True) for part in (fake, ~fake))
+    good = ((n_fake > 0) & (n_real > 0))[:, 0]
+    weights = np.where(
+        fake, prior * weights / np.maximum(n_fake, 1), (1 - prior) * weights / np.maximum(n_real, 1)
+    )
+    targets = np.where(fake, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))
+    scale = float(np.std(scores)) or 1.0
+    z = np.asarray(scores, np.float64) / scale
+
+    def loss(parameters: np.ndarray) -> np.ndarray:
+        margins = parameters[:, :1] * z + parameters[:, 1:]
+        value: np.ndarray = (weights * (np.logaddexp(0, margins) - targets * margins)).sum(axis=1)
+        return value
+
+    found = np.zeros((draws, 2))
+    value = loss(found)
+    for _ in range(STEPS):
+        margins = found[:, :1] * z + found[:, 1:]
+        p = expit(margins)
+        gap, bend = weights * (p - targets), weights * p * (1 - p)
+        gradient = np.stack([gap @ z, gap.sum(axis=1)], axis=1)
+        a, b, c = bend @ (z * z) + 1e-12, bend @ z, bend.sum(axis=1) + 1e-12
+        determinant = np.maximum(a * c - b * b, 1e-18)
+        step = (
+            np.stack(
+                [c * gradient[:, 0] - b * gradient[:, 1], a * gradient[:, 1] - b * gradient[:, 0]],
+                axis=1,
+            )
+            / determinant[:, None]
+        )
+        size = np.ones(draws)
+        for _ in range(30):
+            worse = loss(found - size[:, None] * step) > value + 1e-12
+            if not worse.any():
+                break
+            size[worse] /= 2
+        found = found - size[:, None] * step
+        value = loss(found)
+        if np.abs(gradient[good]).max(initial=0.0) < TOLERANCE:
+            break
+    flat = found[:, 0] < 0
+    mean = (weights * targets).sum(axis=1)
+    found[flat] = np.stack(
+        [np.zeros(flat.sum()), logit(np.clip(mean[flat], 1e-6, 1 - 1e-6))], axis=1
+    )
+    found[~good] = [0.0, logit(prior)]
+    found[:, 0] /= scale
+    return found

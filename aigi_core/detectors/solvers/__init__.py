@@ -1,0 +1,1 @@
+"""Solvers behind detectors: exact logistic regression, backward elimination, candidate races."""

@@ -1,0 +1,28 @@
+"""What survives a JPEG: detectors on perturbed copies of images, and trained on them."""
+
+from aigi_core.stress.copies import (
+    AUGMENTED,
+    Perturbed,
+    open_perturbed,
+    perturbed_ops,
+    trainable,
+)
+from aigi_core.stress.matrices import CLEAN, METRIC, SIDES, Side, Stress, replaced, stress
+from aigi_core.stress.robustness import component_stability, robust_heads
+
+__all__ = [
+    "AUGMENTED",
+    "CLEAN",
+    "METRIC",
+    "SIDES",
+    "Perturbed",
+    "Side",
+    "Stress",
+    "component_stability",
+    "open_perturbed",
+    "perturbed_ops",
+    "replaced",
+    "robust_heads",
+    "stress",
+    "trainable",
+]

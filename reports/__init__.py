@@ -1,0 +1,1 @@
+"""Tables of the documents in ``docs/``, computed from a workspace: ``python -m reports``."""

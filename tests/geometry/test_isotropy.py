@@ -1,0 +1,60 @@
+"""Isotropy against generalisation over pairs."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from aigi_core.errors import AigiError
+from aigi_core.geometry.isotropy import pair_changes, rank_correlation
+
+
+def tables(n: int, slope: float, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rng, pairs = np.random.default_rng(seed), list(combinations([f"g{i}" for i in range(n)], 2))
+    shape = rng.standard_normal(len(pairs))
+    a, b = zip(*pairs, strict=True)
+    geometry = pd.DataFrame(
+        {"a": a, "b": b, "measure": "isoscore", "before": 0.1, "random": 0.2, "after": 0.2 + shape}
+    )
+    summary = pd.DataFrame(
+        {
+            "a": a,
+            "b": b,
+            "view": "components",
+            "metric": "auc",
+            "cells": "D_eval, ood",
+            "kept": 9,
+            "change": slope * shape + rng.standard_normal(len(pairs)),
+        }
+    )
+    return summary, geometry
+
+
+def test_a_planted_link_is_found_and_none_is_not() -> None:
+    linked = rank_correlation(pair_changes(*tables(12, 2.0), "isoscore", "auc"), draws=300)
+    assert linked["low"] > 0 and linked["pairs"] == 66 and linked["generators"] == 12
+    free = rank_correlation(pair_changes(*tables(12, 0.0), "isoscore", "auc"), draws=300)
+    assert free["low"] < 0 < free["high"]
+
+
+def test_the_value_is_spearmans() -> None:
+    changes = pair_changes(*tables(6, 1.0), "isoscore", "auc")
+    assert rank_correlation(changes, draws=10)["rho"] == pytest.approx(
+        spearmanr(changes["geometry"], changes["ood"])[0]
+    )
+
+
+def test_against_random_or_before() -> None:
+    summary, geometry = tables(5, 1.0)
+    beyond = pair_changes(summary, geometry, "isoscore", "auc")["geometry"]
+    plain = pair_changes(summary, geometry, "isoscore", "auc", beyond_random=False)["geometry"]
+    np.testing.assert_allclose(plain - beyond, 0.1)
+
+
+def test_bad_input() -> None:
+    with pytest.raises(AigiError, match="nothing for 'roundness'"):
+        pair_changes(*tables(5, 1.0), "roundness", "auc")
+    with pytest.raises(AigiError, match="at least four"):
+        rank_correlation(pair_changes(*tables(3, 1.0), "isoscore", "auc"))

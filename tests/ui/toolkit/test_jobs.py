@@ -1,0 +1,63 @@
+"""Steps of cached computations: shown while they run, computed once, and nothing unfinished is
+kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ui.toolkit import jobs
+from ui.toolkit.workspaces import cached
+
+
+class Place:
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def progress(self, share: float, text: str) -> None:
+        self.shown.append(f"{share:.1f} {text}")
+
+    def empty(self) -> None:
+        self.shown.append("cleared")
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Place:
+    made = Place()
+    monkeypatch.setattr(jobs.st, "empty", lambda: made)
+    return made
+
+
+def test_steps_are_shown_once_and_only_inside(place: Place) -> None:
+    @cached
+    def slow(count: int) -> int:
+        for done in range(1, count + 1):
+            jobs.step(done, count)
+        return count
+
+    for _ in range(2):
+        with jobs.steps("Working"):
+            assert slow(2) == 2
+    assert place.shown == ["0.5 Working: 1 of 2", "1.0 Working: 2 of 2", "cleared", "cleared"]
+    assert slow(1) == 1 and len(place.shown) == 4, "outside of steps nothing is drawn"
+
+
+def test_what_was_stopped_is_computed_anew(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[int] = []
+
+    @cached
+    def slow() -> str:
+        runs.append(1)
+        jobs.step(len(runs), 2)
+        return "done"
+
+    def stop(share: float, text: str) -> Any:
+        raise KeyboardInterrupt  # as Streamlit does at a click: no Exception
+
+    monkeypatch.setattr(place, "progress", stop)
+    with pytest.raises(KeyboardInterrupt), jobs.steps("Working"):
+        slow()
+    monkeypatch.undo()
+    assert place.shown == ["cleared"] and slow() == "done" and len(runs) == 2

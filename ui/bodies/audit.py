@@ -1,0 +1,277 @@
+"""Audits and stress tests of a workspace for their pages, computed or read once for all
+sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from aigi_core import figures
+from aigi_core.audit import facts as file_facts
+from aigi_core.audit.cached import AuditSettings, load_audit
+from aigi_core.audit.report import STEPS, Audit, audit
+from aigi_core.audit.verdict import METRIC, Verdict
+from aigi_core.errors import WorkspaceError
+from aigi_core.manifest import FAKE
+from aigi_core.transfer import difference
+from aigi_core.workspace import Workspace
+from ui.toolkit.images import Tile
+from ui.toolkit.jobs import Progress, job
+from ui.toolkit.page import Page, inert
+from ui.toolkit.report import Stat
+from ui.toolkit.workspaces import cached
+
+LEVELS = {
+    "explained": "Facts alone do as well",
+    "partly": "Partly without looking",
+    "clear": "No sign of it",
+}
+"""What the verdicts' levels are called on the page."""
+FILES: dict[file_facts.View, str] = {"stored": "stored files", "original": "original files"}
+CROSSINGS = {
+    "all": "",
+    "across splits": "across_split",
+    "across labels": "across_label",
+    "across pools": "across_pool",
+    "across generators": "across_generator",
+}
+"""Kinds of duplicates on offer -> the column that marks them."""
+SHOWN = 12
+"""Pairs of duplicates shown as images at once."""
+stored = cached(load_audit)
+
+
+def audited(page: Page) -> Audit | None:
+    """The workspace's audit: as precomputed, else by a button; None as long as nobody has asked for
+    it.
+    """
+    workspace = page.workspace
+    try:
+        return stored(workspace)
+    except WorkspaceError as error:
+        page.answer("**This workspace has not been audited yet.**")
+        page.notice(
+            f"{error} Once that is done, this page opens at once; common marks need it, too."
+        )
+
+    def compute(progress: Progress) -> Audit:
+        return audit(
+            workspace,
+            bank=AuditSettings().bank,
+            tell=lambda step: progress(STEPS.index(step), len(STEPS)),
+        )
+
+    return job(
+        page, "audit", "Audit it now", compute, about="Some ten seconds for three thousand images."
+    )
+
+
+@cached
+def facts(workspace: Workspace, view: file_facts.View) -> pd.DataFrame:
+    """File facts of every image."""
+    return file_facts.file_facts(workspace.images, view)
+
+
+@cached
+def shares(workspace: Workspace, view: file_facts.View, fact: str) -> pd.DataFrame:
+    """How one fact is distributed in each set of images."""
+    return file_facts.distribution(facts(workspace, view), workspace.domains, fact)
+
+
+def known_facts(workspace: Workspace, view: file_facts.View) -> dict[str, str]:
+    """Titles of the facts that a view has -> their names."""
+    return {file_facts.FACTS[name].title: name for name in facts(workspace, view).columns}
+
+
+def telling(found: Audit) -> str:
+    """The generator to begin with: the best detector of those whose file facts do as well."""
+    explained = [
+        verdict for verdict in found.verdicts if verdict.level == "explained"
+    ] or found.verdicts
+    return max(explained, key=lambda verdict: verdict.detector.value).generator
+
+
+def answer(found: Audit, verdict: Verdict) -> str:
+    """The page's answer: for how many generators file facts do as well, and the chosen generator's
+    case.
+    """
+    explained = sum(v.level == "explained" for v in found.verdicts)
+    return (
+        f"For **{explained} of {len(found.verdicts)} generators** file facts alone tell fake from"
+        f" real as well as the detector that sees the images, or better. {inert(verdict.headline)}"
+    )
+
+
+def stats(found: Audit) -> list[Stat]:
+    """In-domain means of the detectors and of file facts, and the duplicates."""
+    matrices = {"Detectors": found.detector}
+    matrices |= {f"Facts of {FILES[view]}": matrix for view, matrix in found.facts.items()}  # type: ignore[index]
+    means = {name: matrix.mean(METRIC, matrix.in_domain) for name, matrix in matrices.items()}
+    pairs = found.duplicates.pairs
+    return [
+        Stat(
+            name,
+            f"{mean.value:.3f}",
+            f"{mean.n} generators",
+            (mean.low, mean.high),
+            "Mean in-domain balanced accuracy: each trained and tested on one generator.",
+        )
+        for name, mean in means.items()
+    ] + [
+        Stat(
+            "Images that occur twice",
+            f"{len(pairs):,}",
+            f"pairs, {int(pairs['across_split'].sum())} across splits",
+            help="Exact or near duplicates.",
+        )
+    ]
+
+
+def show_matrices(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+    """The matrix of the detectors beside that of file facts, and their paired difference."""
+    titles = {"detector": "Sees the images", "facts": "Sees file facts only"}
+    matrices = (found.detector, found.facts[view])
+    for column, (stem, title), matrix in zip(st.columns(2), titles.items(), matrices, strict=True):
+        with column:
+            st.markdown(f"**{title}**")
+            draw = partial(
+                figures.transfer_heatmap,
+                matrix,
+                METRIC,
+                selected=(generator, generator),
+                compact=True,
+            )
+            page.figure(
+                f"matrix-{stem}", draw, table=matrix.to_frame([METRIC]), clicks=("train", "test")
+            )
+    gap, own = difference(*matrices, METRIC), found.detector.in_domain
+    for cells, where in ((own, "In-domain"), (~own, "Out of domain")):
+        mean = gap.mean(cells)
+        if mean.n:
+            page.finding(
+                f"{where}, detectors are **{mean.value:+.3f}** against file facts (95 % interval"
+                f" {mean.low:+.3f} to {mean.high:+.3f}, p = {mean.p_value:.2g}, {mean.n} cells,"
+                " paired)."
+            )
+
+
+def show_facts(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+    """Each fact's association with the label for one generator, and one fact's distribution in
+    every set.
+    """
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        associations = found.associations[view]
+        draw = partial(figures.association_intervals, associations, generator)
+        page.figure("association", draw, table=associations[associations["generator"] == generator])
+    with right:
+        fact = page.select("fact", "Distribution of", known_facts(page.workspace, view))
+        distribution = shares(page.workspace, view, fact)
+        page.figure("shares", partial(figures.fact_shares, distribution, fact), table=distribution)
+
+
+def show_matched(page: Page, found: Audit) -> None:
+    """What is left of the detectors where fakes and real images are matched in file facts."""
+    if found.matched.empty:
+        st.markdown(inert(found.matched_note))
+    else:
+        for row in found.means.to_dict("records"):
+            what = {"in-domain": "On generators they know", "ood": "On others"}[str(row["cells"])]
+            reached = [
+                f"{row[name]:.3f} ({row[f'{name}_low']:.3f} to {row[f'{name}_high']:.3f}) {how}"
+                for name, how in (
+                    ("full", "on all images"),
+                    ("control", "on fewer, as they come"),
+                    ("matched", "on as many, matched"),
+                )
+            ]
+            st.markdown(
+                f"{what} ({row['n']} cell{'s' if row['n'] > 1 else ''}) detectors reach"
+                f" {', '.join(reached)}: matching changes **{row['change']:+.3f}**"
+                f" ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95 % intervals)."
+            )
+        page.figure(
+            "matched", partial(figures.matched_intervals, found.matched), table=found.matched
+        )
+        page.table("matched-means", found.means.rename(columns=_called))
+    page.table("matched-kept", found.kept)
+    st.caption(
+        "Another way is to encode every image after the same re-encoding and resizing: 'python -m"
+        " precompute encode --canonicalize jpeg:90,short:256'."
+    )
+
+
+def _called(column: str) -> str:
+    for name, called in (
+        ("full", "all images"),
+        ("control", "fewer images"),
+        ("matched", "matched images"),
+    ):
+        column = column.replace(name, called)
+    return column
+
+
+def show_pairs(page: Page, found: Audit) -> None:
+    """Duplicates: counts, the pairs as images, one of them opened."""
+    page.table("leaks", found.duplicates.summary(page.domains))
+    column = page.select("pairs", "Show", CROSSINGS, kind="segmented")
+    pairs, images = found.duplicates.pairs, page.workspace.images
+    pairs = (pairs[pairs[column]] if column else pairs).reset_index(drop=True)
+    names = pair_names(pairs, images)
+    shown = pair_tiles(pairs.head(SHOWN), names[:SHOWN], images)
+    page.images(shown, opens="pair", name="pairs", width=110, empty="There is no such pair.")
+    if names:
+        at = names.index(page.select("pair", "Opened pair", names))
+        page.images(pair_tiles(pairs.iloc[[at]], [""], images, at + 1), width=280)
+        for row in pairs.iloc[at][["a", "b"]]:
+            gallery_link(page, int(row))
+    if not found.straddling.empty:
+        page.notice(
+            f"{len(found.straddling)} groups have images on more than one side of a split.",
+            "warning",
+        )
+        page.table("straddling", found.straddling)
+
+
+def pair_names(pairs: pd.DataFrame, images: pd.DataFrame) -> list[str]:
+    """Each pair of duplicates by its images' paths."""
+    paths = images["path"].to_numpy()
+    return [f"{paths[a]} | {paths[b]}" for a, b in pairs[["a", "b"]].to_numpy(int)]
+
+
+def pair_tiles(
+    pairs: pd.DataFrame, names: Sequence[str], images: pd.DataFrame, first: int = 1
+) -> list[Tile]:
+    """Two tiles a pair, beside each other; a click on one with a name opens the pair."""
+    tiles = []
+    for number, (name, pair) in enumerate(zip(names, pairs.to_dict("records"), strict=True), first):
+        for row in (pair["a"], pair["b"]):
+            image = images.iloc[row]
+            who = image["generator"] if image["label"] == FAKE else f"real, {image['pool']}"
+            lines = [
+                f"Pair {number}: {who}",
+                f"cosine {pair['similarity']:.3f}",
+                f"{image['split']} split",
+            ]
+            tiles.append(Tile(int(row), lines, "wrong" if pair["across_split"] else "", key=name))
+    return tiles
+
+
+def gallery_link(page: Page, row: int, text: str = "") -> None:
+    """A link to where the Gallery shows an image, for images of the test split; by default it says
+    the image's path.
+    """
+    image = page.workspace.images.iloc[row]
+    if image["split"] != "test":
+        return
+    near = [
+        name for name in page.domains.generators if image["pool"] in page.domains.pools_of(name)
+    ]
+    tests = [image["generator"]] if image["label"] == FAKE else near[:1]
+    page.link(
+        "gallery", text or f"{image['path']} in the Gallery", tests=tests, image=str(image["path"])
+    )

@@ -1,0 +1,142 @@
+"""One attention head opened: its words, its extreme images, where it helps and where it misleads,
+the matrix without it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from aigi_core import figures
+from aigi_core.explain.heads import Definition
+from aigi_core.heads import Head
+from ui.bodies import words as body
+from ui.results import Setting, attention, explanations
+from ui.toolkit.images import Tile
+from ui.toolkit.jobs import steps
+from ui.toolkit.page import Page, name
+
+DEFINITIONS: dict[str, Definition] = {
+    "fakes less reals": "difference",
+    "weights": "weights",
+    "mean": "mean",
+}
+
+
+def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
+    """The sections of one head, ``"layer.index"`` of these, for detectors of one generator."""
+    generators, opened = page.domains.generators, attention.parse_head(head)
+    setting, row = Setting(tuple((generator,) for generator in generators)), generators.index(train)
+    definition: Definition = "difference"
+    with page.section(f"Head {head} in words"):
+        with page.controls("Words"):
+            definition = page.select(
+                "says",
+                "Direction",
+                DEFINITIONS,
+                help=(
+                    "Its mean contribution to fakes less that to "
+                    "reals; the weights of its own detector; or its mean over all images."
+                ),
+            )
+            texts = explanations.choose_texts(page)
+            every = page.toggle(
+                "every",
+                "All heads",
+                help=(
+                    "Correct for the number of heads that could have been opened: the "
+                    "nearest text of each of them, some seconds."
+                ),
+            )
+        _words(page, head, train, definition, texts, len(heads))
+        if every:
+            with steps(f"Reading {len(heads)} heads"):
+                read = attention.all_said(page.workspace, train, definition, texts)
+            page.finding(attention.among_all(read, head))
+            page.table("every-head", read)
+    with page.section(
+        f"Images on which head {head} is extreme",
+        "Test images whose contribution points most, and least, along its direction; a click opens"
+        " one in Inspect.",
+    ):
+        images = attention.extremes(page.workspace, opened, train, definition)
+        for column, end in zip(st.columns(2, gap="medium"), ("most", "least"), strict=True):
+            with column:
+                st.markdown(f"**{end.capitalize()}**")
+                page.images(_tiles(images[images["side"] == end]), width=100)
+        page.table("extremes", images)
+    with page.section(
+        f"Where head {head} helps and where it misleads",
+        f"Its evidence in the detector trained on {name(train)}, on each generator's fakes less"
+        " that on their real counterparts. Right of zero it helps; left of zero it misleads.",
+    ):
+        _roles(page, opened, setting, row)
+    with page.section(
+        "Without some heads",
+        "Each replaced by its mean over the training images, in every detector.",
+    ):
+        ablate = page.multiselect(
+            "ablate",
+            "Ablated heads",
+            heads,
+            [],
+            placeholder="Choose heads, or press 'Ablate it' above",
+        )
+        if ablate:
+            with steps("Measuring again, with twenty random choices of as many other heads beside"):
+                effect = attention.ablation(
+                    page.workspace, setting, tuple(map(attention.parse_head, ablate))
+                )
+            body.effect(page, "ablation", effect, train)
+
+
+def _words(
+    page: Page, head: str, train: str, definition: Definition, texts: explanations.Texts, of: int
+) -> None:
+    opened = attention.parse_head(head)
+    said = attention.head_said(page.workspace, opened, train, definition, texts)
+    page.finding(
+        f"Nearest to its direction: {name(str(said.nearest['text'][0]))}, "
+        + (
+            "beyond chance"
+            if said.nameable
+            else "**but chance does as well: read nothing into the words**"
+        )
+        + f" (p = {said.p_value:.2g} for this head alone, one of {of} that could be opened;"
+        f" {said.draws} draws)."
+    )
+    left, middle, right = st.columns(3, gap="medium")
+    for column, side in zip((left, middle), explanations.SIDES, strict=True):
+        with column:
+            st.markdown(f"**{side.capitalize()} texts**")
+            page.figure(
+                f"head-{side}", partial(figures.said_list, said, side), table=said.listed(side)
+            )
+    with right:
+        span = attention.head_span(page.workspace, opened)
+        st.markdown(
+            "**TextSpan**: texts that together span what it writes",
+            help=(
+                "Gandelsman et al. 2024: texts chosen one by one, each taking the most of the"
+                " head's remaining variance over all training images."
+            ),
+        )
+        alt = f"TextSpan of head {head}: {', '.join(span['text'].head(5))}."
+        page.figure("span", partial(figures.span_bars, span, alt=alt), table=span)
+
+
+def _tiles(images: pd.DataFrame) -> list[Tile]:
+    return [
+        Tile(i["row"], [i["generator"] or "real", f"{i['value']:+.3f}"])
+        for i in images.to_dict("records")
+    ]
+
+
+def _roles(page: Page, head: Head, setting: Setting, row: int) -> None:
+    roles = attention.roles(page.workspace, setting, row)
+    mine = roles[(roles["layer"] == head[0]) & (roles["head"] == head[1])]
+    [train], [named] = setting.sets[row], attention.named([head])
+    draw = partial(figures.role_intervals, mine, named, selected=train)
+    page.figure("roles", lambda theme: draw(styles=page.styles(theme), theme=theme), table=mine)

@@ -1,0 +1,312 @@
+"""What the page Inspect says of one image: its answer and numbers, why, what if, would it survive,
+may it be trusted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from aigi_core import figures
+from aigi_core.explain.neighbours import nearest
+from aigi_core.inspection.novelty import NEIGHBOURHOOD, Novelty, nearest_sources, novelty
+from aigi_core.inspection.panel import Panel
+from aigi_core.inspection.parts import Parts, Removal
+from aigi_core.inspection.survival import survival
+from aigi_core.perturb import ladder
+from aigi_core.workspace import Workspace
+from ui.bodies.audit import gallery_link
+from ui.results import attention, inspection
+from ui.results.inspection import Subject
+from ui.toolkit.images import Tile
+from ui.toolkit.page import Page, inert, name
+from ui.toolkit.report import Stat
+
+PRIORS = {"1 in 2": 0.5, "1 in 10": 0.1, "1 in 100": 0.01, "1 in 1,000": 0.001}
+SAID = {
+    "fake": "**called generated**",
+    "real": "**called real**",
+    "uncertain": "**in the band of doubt: no call**",
+    "no verdict": "**no call can be made**",
+}
+Region = tuple[tuple[int, int], ...]
+NOWHERE: Region = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One image before all detectors.
+
+    Attributes:
+        at: the place of the chosen one in the panel.
+        verdicts: one row a detector (:meth:`aigi_core.inspection.panel.Panel.verdicts`).
+        far: how unlike anything in the workspace the image is.
+    """
+
+    workspace: Workspace
+    panel: Panel
+    subject: Subject
+    at: int
+    rate: float
+    prior: float
+    verdicts: pd.DataFrame
+    far: Novelty
+
+    @property
+    def judge(self) -> str:
+        return self.panel.names[self.at]
+
+    @property
+    def mine(self) -> Any:
+        """The chosen detector's verdict."""
+        return self.verdicts.iloc[self.at]
+
+
+def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
+    """The controls ``detector``, ``rate`` and ``prior``, and what they make of the image."""
+    with page.controls():
+        detector = page.select(
+            "detector",
+            "Detector",
+            list(panel.names),
+            help="Whose logit is explained below.",
+            follows="train",
+        )
+        rates = {f"{rate:.0%}": rate for rate in panel.rates} or {"none possible": 0.2}
+        rate = page.select(
+            "rate",
+            "False alarms allowed",
+            rates,
+            "5%",
+            help=(
+                "Of real validation images, how many may be called generated; as many fakes may be"
+                " missed. Between the two limits no call is made."
+            ),
+        )
+        prior = page.select(
+            "prior", "Generated among such images", PRIORS, help="Your expectation before looking."
+        )
+    verdicts = panel.verdicts(panel.logits(subject.images, subject.rows)[:, 0], rate, prior)
+    far = novelty(
+        page.workspace, subject.embedding, inspection.distances(page.workspace), subject.row
+    )
+    return Judged(page.workspace, panel, subject, panel.index(detector), rate, prior, verdicts, far)
+
+
+def answer(judged: Judged) -> str:
+    """The page's answer: the chosen detector's call, those of the others, and the truth where it is
+    known.
+    """
+    mine, subject, calls = judged.mine, judged.subject, judged.verdicts.iloc[1:]["verdict"]
+    who = (
+        "All detectors together give"
+        if judged.at == 0
+        else f"The detector of {name(judged.judge)} gives"
+    )
+    fake, real = (int((calls == verdict).sum()) for verdict in ("fake", "real"))
+    others = (
+        f"Of {len(calls)} detectors alone, {fake} {_verb(fake, 'call')} it generated, {real}"
+        f" {_verb(real, 'call')} it real and {len(calls) - fake - real}"
+        f" {_verb(len(calls) - fake - real, 'make')} no call."
+    )
+    truth = (
+        f" In truth it is {inert(inspection.origin(judged.workspace, subject.row))}."
+        if subject.row is not None
+        else ""
+    )
+    reserve = (
+        " **It lies farther from anything here than nearly all held-out images: read all of this"
+        " with reserve.**"
+    )
+    return (
+        f"{who} {name(subject.name)} a probability of **{mine['probability']:.2f}** of being"
+        f" generated; at a false-alarm rate of {judged.rate:.0%} it is"
+        f" {SAID[str(mine['verdict'])]}. {others}{truth}"
+        + (reserve if judged.far.farther_than > 0.95 else "")
+    )
+
+
+def stats(judged: Judged) -> list[Stat]:
+    """The chosen detector's probability and logit, and how unlike anything known the image is."""
+    mine, far, panel = judged.mine, judged.far, judged.panel
+    limits = (
+        f"called real up to {mine['real_below']:+.2f}, generated above {mine['fake_above']:+.2f}"
+    )
+    return [
+        Stat(
+            "Probability of being generated",
+            f"{mine['probability']:.3f}",
+            f"{len(panel.labels)} validation images",
+            (mine["low"], mine["high"]),
+            "Calibrated on validation images of every generator and pool.",
+        ),
+        Stat(
+            "Logit",
+            f"{mine['logit']:+.2f}",
+            limits if panel.rates else "too few validation images for limits",
+            help="The detector's own log-odds, which is explained below.",
+        ),
+        Stat(
+            "Novelty",
+            f"{far.farther_than:.1%}",
+            f"of {far.n} held-out images lie nearer; distance {far.distance:.3f}",
+            (far.low, far.high),
+            "Distance (1 − cosine of embeddings) to the nearest image of the workspace, beside"
+            " those of its held-out (test) images to theirs.",
+        ),
+    ]
+
+
+def show_picture(page: Page, judged: Judged) -> None:
+    """The image, what it is, and whether detectors were trained on it."""
+    subject = judged.subject
+    if subject.picture is not None:
+        st.image(subject.picture, output_format="PNG", alt=f"{subject.name}: {subject.about}"[:300])
+    elif subject.row is not None:
+        page.images([Tile(subject.row, [subject.name])], width=300)
+    st.caption(inert(subject.about))
+    if subject.row is None:
+        return
+    split = judged.workspace.domains.split[subject.row]
+    seen = (
+        "no detector has seen it"
+        if split == "test"
+        else "**detectors of its generator or pool were trained on it**"
+    )
+    st.caption(f"An image of this workspace, {split} split: {seen}.")
+    page.source(subject.row)
+    gallery_link(page, subject.row, "Where the Gallery shows it")
+
+
+def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
+    """The logit as a sum, by term and, where the encoder has run, by patch: (parts, heads by
+    strength, region chosen).
+    """
+    subject = judged.subject
+    if subject.pixels is None:
+        st.caption(
+            "Where in the image it lies needs the picture itself; only its features are at hand."
+        )
+    wanted = subject.pixels is not None and (
+        bool(subject.among) or page.toggle("map", "Where in the image (runs the encoder)")
+    )
+    parts = inspection.parts(judged.workspace, subject, wanted)
+    evidence = parts.evidence(judged.panel.readings[judged.at])
+    terms = evidence.table()
+    heads = terms[terms["layer"] >= 0]
+    names = attention.named(
+        [(int(layer), int(index)) for layer, index in heads[["layer", "head"]].to_numpy()]
+    )
+    kinds = "; ".join(
+        f"{k['term']} {k['evidence']:+.2f}" for k in evidence.kinds().to_dict("records")
+    )
+    page.finding(f"**In short:** {kinds}.")
+    left, right = st.columns(2, gap="large") if parts.grid else (None, st.container())
+    with right:
+        page.figure("heads", partial(figures.evidence_bars, terms), table=terms)
+    region = NOWHERE
+    if left is not None and parts.grid is not None and subject.pixels is not None:
+        with left:
+            shown, region = choose_region(page, names, parts.grid)
+            over = (
+                evidence.patches
+                if shown == "all heads"
+                else evidence.head_patches(attention.parse_head(shown))
+            )
+            draw = partial(figures.patch_map, subject.pixels, over, what=shown, selected=region)
+            page.figure("map", draw, table=patch_table(over), clicks=("patch",))
+    return parts, names, region
+
+
+def patch_table(evidence: np.ndarray) -> pd.DataFrame:
+    """One row a patch: ``row, column, evidence``."""
+    rows, columns = np.indices(evidence.shape).reshape(2, -1)
+    return pd.DataFrame({"row": rows, "column": columns, "evidence": evidence.ravel()})
+
+
+def choose_region(page: Page, names: list[str], grid: tuple[int, int]) -> tuple[str, Region]:
+    """The controls of the map: whose evidence is shown, and the square of patches taken away."""
+    with page.controls("Region"):
+        shown = page.select(
+            "by",
+            "Evidence of",
+            ["all heads", *names],
+            help="One head: what it took from each patch.",
+        )
+        offered = ["none", *(f"{r}.{c}" for r in range(grid[0]) for c in range(grid[1]))]
+        patch = page.select(
+            "patch", "Patch taken away", offered, help="row.column; or click the map."
+        )
+        side = int(page.slider("side", "Patches across", 1, min(grid), 3))
+    return shown, inspection.region(patch, side, grid) if patch != "none" else ()
+
+
+def what_if(page: Page, judged: Judged, parts: Parts, names: list[str], region: Region) -> None:
+    """The controls ``without`` and ``components``, and what becomes of logit and probability."""
+    with page.controls("Taken away"):
+        without = page.multiselect(
+            "without", "Heads", names, [], placeholder="None; strongest first"
+        )
+        line = page.text("components", "Components", placeholder="such as 3, 10-20")
+    components = inspection.parse_components(line, len(judged.subject.embedding))
+    removal = Removal(tuple(map(attention.parse_head, without)), region, components)
+    if not removal:
+        st.caption("Choose heads, components or, in the map, a patch.")
+        return
+    reading = judged.panel.readings[judged.at]
+    logits = parts.evidence(reading).logit, parts.evidence(reading, removal).logit
+    before, then = (judged.panel.probability(judged.at, logit, judged.prior) for logit in logits)
+    page.finding(
+        f"Without {inspection.in_words(removal)}: logit **{logits[0]:+.3f} → {logits[1]:+.3f}**,"
+        f" probability **{before[0]:.3f} → {then[0]:.3f}** (95 % interval {then[1]:.3f} to"
+        f" {then[2]:.3f})."
+    )
+
+
+def survives(page: Page, judged: Judged) -> None:
+    """The image changed in many ways, on demand."""
+    if judged.subject.source is None:
+        st.caption("This needs the picture itself; only its features are at hand.")
+    elif page.toggle(
+        "survive", f"Change the image and ask again ({len(ladder()) + 1} passes of the encoder)"
+    ):
+        copies = inspection.copies(judged.workspace, judged.subject)
+        lasted = survival(copies, judged.panel, judged.at, judged.rate, judged.prior)
+        page.figure("survival", partial(figures.survival_curves, lasted), table=lasted)
+
+
+def show_nearest(page: Page, judged: Judged) -> None:
+    """The nearest images, and whose images they are."""
+    subject = judged.subject
+    near = nearest(judged.workspace, subject.embedding, 13)
+    shown = near[near["row"] != subject.row].head(12).to_dict("records")
+    page.images(
+        [Tile(n["row"], [n["generator"], f"cosine {n['cosine']:.3f}", n["split"]]) for n in shown],
+        width=110,
+    )
+    st.markdown(
+        f"Sources by their share of the {NEIGHBOURHOOD} nearest images (*among*: how many of"
+        " these), beside what their *n* images of the workspace would lead one to expect;"
+        " *nearest*: the best cosine. Interval: 95 %, Wilson."
+    )
+    page.table("sources", nearest_sources(judged.workspace, subject.embedding, subject.row))
+
+
+def trust(page: Page, judged: Judged) -> None:
+    """Whether the chosen detector's probabilities hold on test images."""
+    bins, error = inspection.reliability(judged.workspace, judged.judge)
+    page.finding(
+        f"Expected calibration error **{error.ece:.3f}** (95 % interval {error.low:.3f} to"
+        f" {error.high:.3f}, {error.n} images; {error.null_mean:.3f} if calibrated perfectly, p ="
+        f" {error.p_value:.2g})."
+    )
+    page.figure("reliability", partial(figures.reliability_curve, bins, error), table=bins)
+
+
+def _verb(count: int, verb: str) -> str:
+    return f"{verb}s" if count == 1 else verb

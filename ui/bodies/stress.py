@@ -1,0 +1,198 @@
+"""Stress tests of a workspace for their page, computed once for all sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from aigi_core import stress as library
+from aigi_core.figures.stress import SIDE_NAMES, op_name
+from aigi_core.perturb import PERTURBATIONS
+from aigi_core.stress import AUGMENTED, CLEAN, SIDES, Side, Stress
+from aigi_core.transfer import DEFAULT_METRIC
+from aigi_core.workspace import Workspace
+from ui.toolkit.jobs import Progress, job, step
+from ui.toolkit.page import Page, inert
+from ui.toolkit.report import Stat
+from ui.toolkit.workspaces import cached
+
+METRIC = DEFAULT_METRIC
+SIDE_OPTIONS: dict[str, Side] = {SIDE_NAMES[side].capitalize(): side for side in SIDES}
+CELLS = {"In-domain": "in-domain", "Out of domain": "ood"}
+component_stability = cached(library.component_stability)
+trainable = cached(library.trainable)
+
+
+@cached
+def tested(workspace: Workspace, trained: str = CLEAN) -> Stress:
+    """Every operation that the workspace holds; on one class alone for detectors of clean images
+    only.
+
+    Detectors weigh both classes alike, as on the other pages.
+    """
+    sides = SIDES if trained == CLEAN else ("both",)
+    return library.stress(
+        workspace, trained_on=(trained,), sides=sides, metrics=(METRIC,), progress=step
+    )
+
+
+@cached
+def tables(workspace: Workspace) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Summary and table by generator of detectors of clean images."""
+    found = tested(workspace)
+    return found.summary(METRIC), found.by_generator(METRIC)
+
+
+@cached
+def gains(workspace: Workspace, trained: str) -> pd.DataFrame:
+    """What training on copies changes under each test."""
+    return tested(workspace).merged(tested(workspace, trained)).gains(trained, METRIC)
+
+
+def op_options(workspace: Workspace) -> dict[str, str]:
+    """Titles of operations -> their spelling."""
+    return {op.title: str(op) for op in library.perturbed_ops(workspace)}
+
+
+def explained(workspace: Workspace) -> str:
+    """What each operation does."""
+    return (
+        "; ".join(f"{op.title}: {op.description}" for op in library.perturbed_ops(workspace)) + "."
+    )
+
+
+def cell_options(summary: pd.DataFrame) -> dict[str, str]:
+    """Groups of cells that there are: a single generator has none out of domain."""
+    return {title: name for title, name in CELLS.items() if (summary["cells"] == name).any()}
+
+
+def kind_options(workspace: Workspace) -> dict[str, str]:
+    """Kinds of operation whose strength can be drawn, in words -> their names."""
+    kinds = dict.fromkeys(op.kind for op in library.perturbed_ops(workspace))
+    return {PERTURBATIONS[kind].name: kind for kind in kinds if PERTURBATIONS[kind].takes_value}
+
+
+def training_options(workspace: Workspace) -> dict[str, str]:
+    """What detectors can be trained on, in words."""
+    names = {AUGMENTED: "images and their copies"}
+    return {
+        names.get(trained, f"copies only: {op_name(trained)}"): trained
+        for trained in trainable(workspace)
+    }
+
+
+def robust_heads(page: Page, op: str, train: str) -> pd.DataFrame | None:
+    """Each head alone, by a button: as many fits as heads."""
+
+    def compute(progress: Progress) -> pd.DataFrame:
+        return library.robust_heads(page.workspace, op, train, progress=progress)
+
+    return job(
+        page,
+        "robust-heads",
+        "Test every head",
+        compute,
+        about="Seconds to a minute.",
+        op=op,
+        train=train,
+    )
+
+
+def has_heads(workspace: Workspace, op: str) -> bool:
+    """Whether the copies of an operation were encoded with their heads."""
+    return library.open_perturbed(workspace, op).has_heads
+
+
+def hardest(summary: pd.DataFrame) -> str:
+    """The operation that costs most in-domain, in words."""
+    return op_name(str(_both(summary, "in-domain").sort_values("change")["op"].iloc[0]))
+
+
+def of_kind(by_generator: pd.DataFrame, kind: str, generators: Sequence[str]) -> pd.DataFrame:
+    """Rows of some generators under one kind of operation and clean, on both classes."""
+    mine = by_generator["kind"].isin([kind, CLEAN]) & (by_generator["side"] == "both")
+    found: pd.DataFrame = by_generator[mine & by_generator["name"].isin(generators)]
+    return found
+
+
+def components_in_words(stability: pd.DataFrame) -> str:
+    """How components come through an operation, as a sentence."""
+    found = stability.dropna(subset=["correlation"])
+    if found.empty:
+        return "Every component is the same for all images."
+    low, middle, high = found["correlation"].quantile([0.025, 0.5, 0.975])
+    weakest = found.sort_values("correlation").iloc[0]
+    return (
+        f"Image and copy correlate at **{middle:.2f}** in the middle component (95 % of"
+        f" {len(found)} components: {low:.2f} to {high:.2f}; {int(found['n'].iloc[0])} images);"
+        f" weakest is component {int(weakest['component'])} with {weakest['correlation']:.2f} (95 %"
+        f" interval {weakest['low']:.2f} to {weakest['high']:.2f})."
+    )
+
+
+def answer(summary: pd.DataFrame) -> str:
+    """The page's answer: how many operations cost something, and the one that costs most."""
+    table = _both(summary, "in-domain")
+    clean = summary[(summary["op"] == CLEAN) & (summary["cells"] == "in-domain")].iloc[0]
+    losing = table[(table["change"] < 0) & (table["q_value"] < 0.05)]
+    worst = table.sort_values("change").iloc[0]
+    lead = (
+        f"**{len(losing)} of {len(table)} operations cost accuracy** on generators that a detector"
+        " knows (false discovery rate 5 %)."
+        if len(losing)
+        else f"**None of {len(table)} operations costs accuracy** that the data can tell from none."
+    )
+    return (
+        f"{lead} Worst is {inert(op_name(str(worst['op'])))}: in-domain balanced accuracy goes from"
+        f" {clean['value']:.3f} to **{worst['value']:.3f}** ({worst['change']:+.3f}, 95 % interval"
+        f" {worst['change_low']:+.3f} to {worst['change_high']:+.3f}, paired)."
+    )
+
+
+def stats(summary: pd.DataFrame, op: str) -> list[Stat]:
+    """Clean and perturbed means, in-domain and out of domain."""
+    table = summary[(summary["side"] == "both") & summary["op"].isin([CLEAN, op])]
+    return [
+        Stat(
+            f"{'Clean' if row['op'] == CLEAN else 'Perturbed'},"
+            f" {'in-domain' if row['cells'] == 'in-domain' else 'OOD'}",
+            f"{row['value']:.3f}",
+            f"{row['n']} cells",
+            (row["low"], row["high"]),
+            "Mean balanced accuracy; perturbed: both classes, by the chosen operation.",
+        )
+        for row in table.to_dict("records")
+    ]
+
+
+def no_copies(workspace: Workspace) -> str:
+    """What to run where there is nothing to test on."""
+    return (
+        f"Encode perturbed copies once: `python -m precompute perturb --workspace {workspace.path}"
+        " --ops jpeg:90,70,50,30 resize:.5,.25 blur:1,2,3 noise:.02,.05 crop:.8`. It takes as long"
+        " as encoding the test images for each operation, and goes on where it was interrupted."
+    )
+
+
+def no_training_copies(workspace: Workspace) -> str:
+    """What to run to train on copies."""
+    return (
+        "This needs copies of the training images, too: `python -m precompute perturb --workspace "
+        f"{workspace.path} --splits train val test --ops jpeg:50`."
+    )
+
+
+def no_heads(workspace: Workspace, op: str) -> str:
+    """What to run to see which heads hold."""
+    return (
+        "These copies were encoded without heads. To see which heads hold: `python -m precompute"
+        f" perturb --workspace {workspace.path} --ops {op} --heads`."
+    )
+
+
+def _both(summary: pd.DataFrame, cells: str) -> pd.DataFrame:
+    mine: pd.DataFrame = summary[
+        (summary["side"] == "both") & (summary["cells"] == cells) & (summary["op"] != CLEAN)
+    ]
+    return mine

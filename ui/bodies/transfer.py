@@ -1,0 +1,151 @@
+"""One cell of a transfer matrix opened: counts, ROC, scores, its surest mistakes, what it is worth,
+its detector's words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from aigi_core import figures
+from aigi_core.calibration import CalibrationError, thresholds
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.features import FeatureView
+from aigi_core.detectors.residual import train_residual
+from aigi_core.manifest import FAKE, REAL
+from aigi_core.workspace import Workspace
+from ui import results
+from ui.results import explanations
+from ui.toolkit import router, workspaces
+from ui.toolkit.images import Tile
+from ui.toolkit.page import Page, name
+from ui.toolkit.workspaces import cached
+
+MISTAKES = ((FAKE, "Fakes it is surest are real"), (REAL, "Real images it is surest are fake"))
+SHOWN = 8
+CALIBRATIONS = {"as trained": "none", "temperature": "temperature", "Platt": "platt"}
+
+
+def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: str) -> None:
+    """The sections of one cell: the row-th detector of a setting, called ``train``, on a test
+    generator.
+    """
+    cell = results.cell(page.workspace, setting, row, test)
+    size = {label: int((cell.labels == label).sum()) for label in (REAL, FAKE)}
+    with page.section(
+        "The chosen cell",
+        f"Trained on {name(train)}, tested on {name(test)}: {size[REAL]} real images and"
+        f" {size[FAKE]} fakes.",
+    ):
+        page.table("verdicts", cell.verdicts())
+        left, right = st.columns(2)
+        with left:
+            page.figure("roc", partial(figures.cell_roc, cell, train, test), table=cell.roc_frame())
+        with right:
+            page.figure(
+                "scores", partial(figures.cell_histogram, cell, train, test), table=cell.to_frame()
+            )
+    paths, there = (
+        page.workspace.images["path"],
+        {"train": train, "tests": [test]} | workspaces.parameter(),
+    )
+    stem = (
+        "inspect" if setting.d_search else "gallery"
+    )  # the gallery offers no detectors of searched views
+    for column, (label, title) in zip(st.columns(2, gap="medium"), MISTAKES, strict=True):
+        wrong = cell.mistakes(label)
+        with (
+            column,
+            page.section(
+                title, f"{len(wrong)} of {size[label]} are judged wrongly; the most certain first."
+            ),
+        ):
+            surest = wrong.head(SHOWN)[["row", "score"]].itertuples(index=False)
+            page.images(
+                [
+                    Tile(int(i), [f"score {score:+.2f}"], "wrong", key=str(paths.iloc[i]))
+                    for i, score in surest
+                ],
+                width=100,
+                opens=lambda path: router.go(stem, image=path, **there),
+                name=f"mistakes-{label}",
+                empty="There is none: every one of them is judged rightly.",
+            )
+    if not setting.d_search:
+        page.link("gallery", "All its verdicts, in the gallery", train=train, tests=[test])
+    with page.section(
+        "What its threshold and its probabilities are worth here",
+        "Of the same training without its validation images. *False alarms*: a threshold that flags"
+        " 5 % of the real validation images of the tested generator's pools, set without any fake."
+        " Probabilities are stated for even odds.",
+    ):
+        found = worth(page.workspace, setting, row, test)
+        page.table("thresholds", found.rules.drop(columns=["train", "test"]))
+        left, right = st.columns(2, gap="large")
+        with left:
+            page.table("calibration", found.errors.drop(columns=["train", "test"]))
+        with right:
+            bins, error = found.reliability[
+                page.select("calibrated", "Calibrated on validation", CALIBRATIONS, "Platt")
+            ]
+            page.figure("reliability", partial(figures.reliability_curve, bins, error), table=bins)
+    with page.section("What this detector looks at, in words"):
+        said = explanations.words(page.workspace, setting, row)
+        verdict = (
+            "nearer than chance puts any"
+            if said.nameable
+            else "**but chance does as well: read nothing into them**"
+        )
+        st.markdown(
+            f"Phrases nearest to its weights, {verdict} (label permutation, p ="
+            f" {said.p_value:.2g})."
+        )
+        page.table("words", said.nearest[["rank", "text", "category", "cosine", "p_value"]].head(6))
+        page.link("words", "All its words", train=train)
+
+
+@dataclass(frozen=True, eq=False)
+class Worth:
+    """What the threshold and the probabilities of one cell are worth.
+
+    Attributes:
+        rules: one row a threshold (:func:`aigi_core.calibration.thresholds.threshold_table`).
+        errors: one row a calibration (``calibration_table``).
+        reliability: calibration -> the diagram's bins and its error.
+    """
+
+    rules: pd.DataFrame
+    errors: pd.DataFrame
+    reliability: dict[str, tuple[pd.DataFrame, CalibrationError]]
+
+
+@cached
+def held_out(workspace: Workspace, setting: results.Setting) -> np.ndarray:
+    """[K, N] scores of the same training without its validation images, which can then set
+    thresholds and calibrate.
+    """
+    if isinstance(setting.view, FeatureView):
+        return thresholds.held_out_scores(
+            workspace, setting.sets, setting.view, results.protocol(setting)
+        )
+    without = replace(results.protocol(setting), refit=False)
+    return score_detectors(train_residual(workspace, setting.sets, without), workspace)
+
+
+@cached
+def worth(workspace: Workspace, setting: results.Setting, row: int, test: str) -> Worth:
+    """One cell at three thresholds and under three calibrations."""
+    scores, domains, names = held_out(workspace, setting)[row], workspace.domains, setting.sets[row]
+    methods = tuple(CALIBRATIONS.values())
+    return Worth(
+        thresholds.threshold_table(scores, domains, [names], [test]),
+        thresholds.calibration_table(scores, domains, [names], [test], methods=methods),
+        {
+            method: thresholds.cell_reliability(scores, domains, names, test, method)
+            for method in methods
+        },
+    )

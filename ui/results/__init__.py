@@ -1,0 +1,417 @@
+"""Results that several pages show, computed once a workspace and setting for all sessions.
+
+A setting is a value: training sets, feature view, bias. Pages pass it around and never hold arrays
+of their own.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from aigi_core.audit.cached import load_fact_scores
+from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
+from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.stored import load_detectors
+from aigi_core.errors import AigiError
+from aigi_core.explain.evidence import Evidence, evidence
+from aigi_core.explain.reading import read
+from aigi_core.geometry import GeometryComparison, compare_geometry
+from aigi_core.overview import describe, examples
+from aigi_core.transfer import (
+    DEFAULT_METRIC,
+    METRICS,
+    TRAINING,
+    Atlas,
+    Cell,
+    Metric,
+    Pair,
+    TrainSet,
+    TransferMatrix,
+    d_eval,
+    make_training_sets,
+    open_cell,
+    transfer_matrix,
+)
+from aigi_core.workspace import Workspace
+from ui.toolkit.images import Tile
+from ui.toolkit.page import Page, name
+from ui.toolkit.workspaces import cached
+
+EMBEDDING = EmbeddingView()
+RESIDUAL = "residual"
+"""The feature view whose direction each training set computes for itself."""
+VIEWS: dict[str, FeatureView | str] = {
+    "Embedding": EMBEDDING,
+    "Embedding, unnormalised": EmbeddingView(normalise=False),
+    "Residual": RESIDUAL,
+}
+"""Feature views on offer, as they stand in controls and links."""
+contents = cached(describe)
+EXAMPLE_WIDTH = 110
+"""Least width, px, of an example's tile on the first page."""
+SEARCHED = {"Components removed": "components", "Heads": "heads"}
+"""Feature views that a search on two generators (D_search) chooses; both lie in the workspace's
+atlas.
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a set of detectors is trained.
+
+    Attributes:
+        sets: each detector's training generators.
+        view: a feature view, or :data:`RESIDUAL`.
+        balance: both classes weigh alike in training. A pool has several times as many real images
+            as one generator has fakes: without it a detector learns to answer "real", and plain
+            accuracy rewards it for that.
+        d_search: the generators that the view was searched on. They must not judge it: see
+            :func:`judged`.
+    """
+
+    sets: tuple[TrainSet, ...]
+    view: FeatureView | str = EMBEDDING
+    bias: bool = True
+    balance: bool = True
+    d_search: tuple[str, ...] = ()
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """What sets it apart from the default, for names: ``("residual", "no bias")``."""
+        view = next(
+            (title.lower() for title, view in VIEWS.items() if view == self.view), "searched view"
+        )
+        said = (
+            (view, self.view != EMBEDDING),
+            ("no bias", not self.bias),
+            ("no balance", not self.balance),
+        )
+        return tuple(text for text, holds in said if holds)
+
+
+def choose_metric(page: Page) -> Metric:
+    """The control ``metric``."""
+    return page.select(
+        "metric", "Metric", {m.title: m for m in METRICS.values()}, METRICS[DEFAULT_METRIC].title
+    )
+
+
+def choose_setting(
+    page: Page,
+    sets: tuple[TrainSet, ...],
+    of: str = "",
+    *,
+    beside: Setting | None = None,
+    searched: bool = False,
+) -> Setting:
+    """The controls ``view``, ``bias`` and ``balance``; ``of`` sets a second group apart (its names
+    end in ``_b``).
+
+    Args:
+        beside: the setting that this one is compared with; the default then is another view.
+        searched: offer the views of :data:`SEARCHED` too, with the controls ``d1`` and ``d2``; then
+            use :func:`judged`.
+    """
+    suffix, whose = ("_b", f" of {of}") if of else ("", "")
+    view = page.select(
+        f"view{suffix}",
+        f"Feature view{whose}",
+        VIEWS | (SEARCHED if searched else {}),
+        "Residual" if beside and beside.view != RESIDUAL else None,
+        help=(
+            "What a detector sees: the image's embedding (of unit length by default), or only its"
+            " cosine with the residual, the difference between the mean fake and the mean real"
+            " image"
+        )
+        + (
+            "; the embedding without components that hurt transfer, or the three best attention"
+            " heads, as searched on two generators."
+            if searched
+            else "."
+        ),
+    )
+    d_search: tuple[str, ...] = ()
+    if isinstance(view, str) and view in SEARCHED.values():
+        d_search = choose_pair(page, of)
+        view = found_view(page.workspace, view, d_search)
+    bias = page.toggle(
+        f"bias{suffix}",
+        f"Bias{whose}",
+        True,
+        help=(
+            "With a bias a detector sets its own threshold; without one it is a direction through"
+            " the origin."
+        ),
+    )
+    balance = page.toggle(
+        f"balance{suffix}",
+        f"Balance{whose}",
+        True,
+        help=(
+            "Real and fake images weigh alike in training. Without it the more frequent class,"
+            " usually the real images, wins in doubt."
+        ),
+    )
+    return Setting(sets, view, bias, balance, d_search)
+
+
+def choose_pair(page: Page, of: str = "") -> Pair:
+    """The controls ``d1`` and ``d2``: a searched pair, by default the one whose removal helps
+    most.
+    """
+    searches = atlas(page.workspace)
+    suffix, best = "_b" if of else "", searches.best_pair()
+    whose = f" of {of}" if of else ""
+    first = page.generator(
+        f"d1{suffix}",
+        f"D1{whose}",
+        best[0],
+        among=searches.generators,
+        help=(
+            "D_search: a search trains on D1 and scores on D2's validation images (components: both"
+            " ways)."
+        ),
+    )
+    others = [name for name in searches.generators if name != first]
+    return first, page.generator(
+        f"d2{suffix}", f"D2{whose}", best[1] if first != best[1] else best[0], among=others
+    )
+
+
+def flattery(workspace: Workspace, pair: tuple[str, ...]) -> str:
+    """What to say of a pair that was chosen for its result; empty for others, and for none."""
+    if not pair:
+        return ""
+    searches = atlas(workspace)
+    if set(pair) != set(searches.best_pair()):
+        return ""
+    return (
+        f"This is the pair of {len(searches.pairs)} whose removal changes most: chosen among many"
+        " on test images, it flatters."
+    )
+
+
+def found_view(workspace: Workspace, kind: str, d_search: Pair) -> FeatureView:
+    """What the atlas's search of a kind (a value of :data:`SEARCHED`) on a pair has left."""
+    searches = atlas(workspace)
+    if kind == "heads":
+        return HeadsView(searches.top_heads(*d_search))
+    return EmbeddingView(without=searches.removed(d_search))
+
+
+def judged(
+    page: Page, how: str, *settings: Setting
+) -> tuple[dict[str, TrainSet], list[Setting], tuple[str, ...]]:
+    """Training sets, settings and test generators that no search of these settings has seen
+    (D_eval).
+
+    Args:
+        how: a way of :data:`TRAINING`.
+    """
+    seen = tuple(dict.fromkeys(name for setting in settings for name in setting.d_search))
+    names = d_eval(page.domains, seen) if seen else page.domains.generators
+    sets = make_training_sets(page.domains, how, names)
+    return sets, [replace(setting, sets=tuple(sets.values())) for setting in settings], names
+
+
+def view_in_words(setting: Setting) -> str:
+    """What its detectors see, and who was left out for it."""
+    view = setting.view
+    if isinstance(view, HeadsView):
+        said = (
+            "The direct contributions of the heads"
+            f" {', '.join(f'{layer}.{head}' for layer, head in view.heads)}"
+        )
+    elif isinstance(view, EmbeddingView):
+        said = f"The embedding{'' if view.normalise else ', unnormalised'}"
+        said += f" without {len(view.without)} components" if view.without else ""
+    else:
+        said = "The cosine with the residual of its own training images"
+    if not setting.d_search:
+        return f"{said}."
+    return (
+        f"{said}, chosen by a search on {' and '.join(map(name, setting.d_search))}; these are"
+        " neither trained nor tested on (the others are D_eval)."
+    )
+
+
+@cached
+def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
+    """One detector a training set, by the paper's protocol: C chosen on validation, refitted on
+    train plus validation.
+
+    Read where a job has kept them.
+    """
+    view = setting.view
+    if isinstance(view, EmbeddingView) and (
+        kept := load_detectors(workspace, setting.sets, view, protocol(setting))
+    ):
+        return tuple(kept)
+    if isinstance(view, FeatureView):
+        return tuple(train(workspace, setting.sets, view, protocol(setting)))
+    return tuple(train_residual(workspace, setting.sets, protocol(setting)))
+
+
+def protocol(setting: Setting) -> Protocol:
+    """The paper's protocol, with or without bias, with or without classes of equal weight."""
+    return Protocol(
+        fit_intercept=setting.bias, class_weight="balanced" if setting.balance else None
+    )
+
+
+def feature_view(setting: Setting) -> FeatureView:
+    """The view of a setting, for what trains many detectors on one view; residuals are a view for
+    each.
+    """
+    if isinstance(setting.view, FeatureView):
+        return setting.view
+    raise AigiError(
+        "Residual detectors see a direction of their own each: choose another feature view for"
+        " this."
+    )
+
+
+def archive(detector: Detector) -> bytes:
+    """A detector's two files as a ZIP archive."""
+    buffer = io.BytesIO()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle,
+    ):
+        detector.save(Path(folder) / "detector")
+        for file in sorted(Path(folder).iterdir()):
+            bundle.write(file, file.name)
+    return buffer.getvalue()
+
+
+@cached
+def scores(workspace: Workspace, setting: Setting) -> np.ndarray:
+    """[K, N] log-odds of every image of the workspace."""
+    found = score_detectors(detectors(workspace, setting), workspace)
+    found.flags.writeable = False
+    return found
+
+
+# A matrix carries its draws (15 x 15 cells, 1,000 draws, float32: 0.9 MB a metric), hence one
+# metric at a time.
+@cached
+def matrix(workspace: Workspace, setting: Setting, metric: str) -> TransferMatrix:
+    """The transfer matrix in one metric, on the test split, with 1,000 bootstrap draws."""
+    thresholds = np.array([detector.threshold for detector in detectors(workspace, setting)])
+    return transfer_matrix(
+        scores(workspace, setting),
+        workspace.domains,
+        setting.sets,
+        thresholds=thresholds,
+        metrics=(metric,),
+    )
+
+
+@cached
+def example_tiles(workspace: Workspace) -> tuple[Tile, ...]:
+    """Two images of each generator and six real ones, named."""
+    domains = workspace.domains
+    named = [
+        (one, domains.family_of[one], row)
+        for one in domains.generators
+        for row in examples(workspace, one)
+    ]
+    named += [("real", "photograph", row) for row in examples(workspace, None, 6)]
+    return tuple(Tile(int(row), [one, family]) for one, family, row in named)
+
+
+def default_matrix(workspace: Workspace) -> TransferMatrix:
+    """The matrix that pages begin with: a detector of each generator on the embedding, in
+    :data:`DEFAULT_METRIC`.
+    """
+    sets = make_training_sets(workspace.domains, "each generator")
+    return matrix(workspace, Setting(tuple(sets.values())), DEFAULT_METRIC)
+
+
+@cached
+def cell(workspace: Workspace, setting: Setting, row: int, test: str) -> Cell:
+    """One cell of the matrix opened: the row-th detector on a test generator."""
+    threshold = detectors(workspace, setting)[row].threshold
+    return open_cell(scores(workspace, setting)[row], workspace.domains, test, threshold=threshold)
+
+
+@cached
+def atlas(workspace: Workspace) -> Atlas:
+    """The searches of all pairs; WorkspaceError, which names the command, where they were not
+    run.
+    """
+    return Atlas.open(workspace)
+
+
+@cached
+def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferMatrix:
+    """The matrix of detectors that see nothing but file facts (format, size, compression); read
+    where it was audited.
+    """
+    scores, train = load_fact_scores(workspace), workspace.domains.generators
+    if scores is None:
+        from aigi_core.audit.facts import (
+            fact_scores,
+            file_facts,
+        )  # brings scikit-learn, two seconds
+
+        scores = fact_scores(file_facts(workspace.images), workspace.domains).scores
+    return transfer_matrix(scores, workspace.domains, train, metrics=(metric,))
+
+
+def choose_detector(page: Page) -> tuple[Setting, list[str], int]:
+    """The controls ``sets``, ``train``, ``view``, ``bias`` and ``balance``: one detector, as
+    (setting, names of its rows, row).
+    """
+    how = page.select(
+        "sets",
+        "Training sets",
+        list(TRAINING),
+        help="; ".join(f"{k}: {v}" for k, v in TRAINING.items()),
+    )
+    sets = make_training_sets(page.domains, how)
+    train = page.select("train", "Detector trained on", list(sets))
+    return choose_setting(page, tuple(sets.values())), list(sets), list(sets).index(train)
+
+
+@cached
+def strongest_heads(
+    workspace: Workspace, setting: Setting, row: int, images: tuple[int, ...]
+) -> dict[int, str]:
+    """Image -> the head that says most about it, and what it adds to the logit; empty for a
+    workspace without heads.
+    """
+    if "heads.npy" not in workspace.manifest["files"] or not images:
+        return {}
+    found = evidence(
+        workspace, read(workspace, detectors(workspace, setting)[row]), np.array(images)
+    )
+    return {
+        image: f"head {layer}.{head}: {value:+.2f}"
+        for image, (layer, head, value) in zip(images, found.strongest, strict=True)
+    }
+
+
+@cached
+def removal_geometry(
+    workspace: Workspace, pair: Pair, removed: tuple[int, ...]
+) -> GeometryComparison:
+    """What a removal does to the shape of the space, on the test images of its D_eval."""
+    rows = workspace.domains.rows(d_eval(workspace.domains, pair), "test")
+    embedding = EMBEDDING.matrix(workspace, rows)
+    return compare_geometry(embedding, ~np.isin(np.arange(embedding.shape[1]), removed))
+
+
+@cached
+def explained(workspace: Workspace, setting: Setting, row: int, image: int) -> Evidence:
+    """One detector's logit on one image, head by head."""
+    reading = read(workspace, detectors(workspace, setting)[row])
+    return evidence(workspace, reading, np.array([image]))

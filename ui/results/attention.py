@@ -1,0 +1,264 @@
+"""Attention heads, alone and together, computed once a workspace and choice for all sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from aigi_core.detectors.features import HeadsView
+from aigi_core.detectors.heads import HeadScores, score_heads, select_heads
+from aigi_core.explain.effect import Effect, ablation_effect
+from aigi_core.explain.evidence import evidence, head_roles
+from aigi_core.explain.heads import (
+    Definition,
+    extreme_images,
+    growing,
+    head_direction,
+    head_words,
+    heads_alone,
+    heads_words,
+    ood_cells,
+    with_test,
+)
+from aigi_core.explain.textspan import head_text_spans
+from aigi_core.explain.words import Words
+from aigi_core.heads import Head, all_heads
+from aigi_core.manifest import Domains
+from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, TransferMatrix, difference
+from aigi_core.transfer.bootstrap import Estimate
+from aigi_core.workspace import Workspace
+from ui import results
+from ui.results import Setting, explanations
+from ui.results.explanations import LISTED, Texts, lexicon, reading
+from ui.toolkit.jobs import step
+from ui.toolkit.page import name
+from ui.toolkit.report import Stat
+from ui.toolkit.workspaces import cached
+
+METRIC = DEFAULT_METRIC
+MOST, OFFERED = 8, 24
+"""Heads chosen at most, and the best single heads that joint selection chooses from."""
+WAYS = ("best alone", "chosen jointly")
+
+
+@dataclass(frozen=True)
+class HeadGain:
+    """Some heads, the whole embedding, and the paired difference of the two; all out of domain."""
+
+    heads: Estimate
+    embedding: Estimate
+    gain: PairedDifference
+
+    @property
+    def verdict(self) -> str:
+        """How the heads compare with the embedding."""
+        return (
+            "better than"
+            if self.gain.low > 0
+            else "worse than"
+            if self.gain.high < 0
+            else "no different from"
+        )
+
+
+@cached
+def head_scores(workspace: Workspace, train: str, validation: str) -> HeadScores:
+    """Every head alone on the validation generator."""
+    return score_heads(workspace, train, validation, progress=step)
+
+
+@cached
+def alone_matrix(workspace: Workspace, train: str) -> TransferMatrix:
+    """Every head alone on test images."""
+    return heads_alone(workspace, train, METRIC, progress=step)
+
+
+@cached
+def heads_table(workspace: Workspace, train: str, validation: str) -> pd.DataFrame:
+    """Every head alone, best first: on the validation generator, in-domain and out of domain."""
+    return with_test(
+        head_scores(workspace, train, validation), alone_matrix(workspace, train), METRIC
+    )
+
+
+def ways(workspace: Workspace, train: str, validation: str) -> dict[str, tuple[Head, ...]]:
+    """The heads that each way of choosing takes, in its order."""
+    scores = head_scores(workspace, train, validation)
+    best = scores.top(min(MOST, len(scores.table)))
+    return dict(zip(WAYS, (best, joint_heads(workspace, train, validation)), strict=True))
+
+
+@cached
+def joint_heads(workspace: Workspace, train: str, validation: str) -> tuple[Head, ...]:
+    """Heads chosen jointly among the :data:`OFFERED` best alone, in the order chosen."""
+    offered = head_scores(workspace, train, validation).top(min(OFFERED, len(all_heads(workspace))))
+    return select_heads(workspace, train, validation, most=MOST, heads=offered, progress=step).heads
+
+
+@cached
+def grown(
+    workspace: Workspace, train: str, validation: str, heads: tuple[Head, ...]
+) -> pd.DataFrame:
+    """Detectors on the first 1, 2, ... of these heads, out of domain."""
+    return growing(workspace, train, heads, (validation,), METRIC)
+
+
+@cached
+def heads_against_embedding(
+    workspace: Workspace, train: str, validation: str, heads: tuple[Head, ...]
+) -> HeadGain:
+    """A detector on some heads beside one on the whole embedding, paired, out of domain."""
+    a, b = (
+        results.matrix(workspace, Setting(((train,),), view), METRIC)
+        for view in (HeadsView(heads), results.EMBEDDING)
+    )
+    cells = ood_cells(a, (validation,))
+    return HeadGain(
+        a.mean(METRIC, cells), b.mean(METRIC, cells), difference(a, b, METRIC).mean(cells)
+    )
+
+
+@cached
+def roles(workspace: Workspace, setting: Setting, row: int) -> pd.DataFrame:
+    """Where each head carries one detector and where it misleads it, on test images."""
+    rows = np.flatnonzero(workspace.domains.split == "test")
+    return head_roles(
+        evidence(workspace, reading(workspace, setting, row), rows), workspace.domains
+    )
+
+
+@cached
+def head_said(
+    workspace: Workspace,
+    head: Head,
+    train: str | tuple[str, ...],
+    definition: Definition,
+    texts: Texts,
+) -> Words:
+    """What one head says on the training images of one generator or several, with its null."""
+    return head_words(workspace, lexicon(workspace, texts), *head, train, definition, LISTED)
+
+
+@cached
+def all_said(
+    workspace: Workspace, train: str, definition: Definition, texts: Texts
+) -> pd.DataFrame:
+    """The nearest text of every head, corrected for their number."""
+    return heads_words(workspace, lexicon(workspace, texts), train, definition, progress=step)
+
+
+@cached
+def head_span(workspace: Workspace, head: Head, count: int = 12) -> pd.DataFrame:
+    """TextSpan of one head over all training images; the precomputed one where there is one."""
+    if (found := explanations.atlas(workspace)) is not None:
+        spans = found.spans
+        return spans[(spans["layer"] == head[0]) & (spans["head"] == head[1])].head(count)
+    plain = lexicon(workspace, Texts(centred=False))
+    rows = np.flatnonzero(workspace.domains.split == "train")
+    spans = head_text_spans(workspace, plain.vectors, count, rows=rows, heads=[head])
+    return spans.assign(text=plain.table["text"].to_numpy()[spans["text"]])
+
+
+@cached
+def extremes(
+    workspace: Workspace, head: Head, train: str, definition: Definition, count: int = 8
+) -> pd.DataFrame:
+    """The test images on which a head points most, and least, along its own direction."""
+    direction = head_direction(workspace, *head, train, definition, draws=1).vector
+    rows = np.flatnonzero(workspace.domains.split == "test")
+    return extreme_images(workspace, *head, direction, count, rows)
+
+
+@cached
+def ablation(workspace: Workspace, setting: Setting, heads: tuple[Head, ...]) -> Effect:
+    """The matrix with some heads replaced by their mean over the training images, beside as many
+    other heads.
+    """
+    readings = [reading(workspace, setting, row) for row in range(len(setting.sets))]
+    return ablation_effect(workspace, readings, setting.sets, heads, metric=METRIC, progress=step)
+
+
+def named(heads: Sequence[Head]) -> list[str]:
+    """``"layer.index"`` of each."""
+    return [f"{layer}.{index}" for layer, index in heads]
+
+
+def parse_head(name: str) -> Head:
+    """(layer, index) of ``"layer.index"``."""
+    layer, _, index = name.partition(".")
+    return int(layer), int(index)
+
+
+def surest(domains: Domains, among: Sequence[str]) -> str:
+    """The generator with the most fakes to validate on: heads are told apart best there."""
+    return max(
+        among, key=lambda name: int(((domains.generator == name) & (domains.split == "val")).sum())
+    )
+
+
+def among_all(read: pd.DataFrame, head: str) -> str:
+    """What is left of one head's words, and of any head's, among all of them (rows of
+    :func:`all_said`).
+    """
+    corrected = float(read.loc[read["head"] == head, "p_all_heads"].iloc[0])
+    return (
+        f"Among all {len(read)} heads its words have p = {corrected:.2g};"
+        f" {(read['p_all_heads'] <= 0.05).sum()} of them go beyond what the best of as many heads"
+        " says by chance."
+    )
+
+
+def answer(
+    table: pd.DataFrame, gain: HeadGain, chosen: Sequence[str], train: str, validation: str
+) -> str:
+    """The page's answer: the best head alone, and the chosen ones against the whole embedding."""
+    best, more = table.iloc[0], gain.gain
+    these = (
+        f"Head **{chosen[0]}** is"
+        if len(chosen) == 1
+        else f"Heads **{', '.join(chosen)}** together are"
+    )
+    return (
+        f"Trained on {name(train)} and judged on {name(validation)}, head **{best['head']}** does"
+        f" best alone ({best['accuracy']:.3f} balanced accuracy). {these} **{gain.verdict}** the"
+        f" whole embedding on generators that neither saw ({more.value:+.3f}, 95 % interval"
+        f" {more.low:+.3f} to {more.high:+.3f}, {more.n} generators)."
+    )
+
+
+def stats(scores: HeadScores, gain: HeadGain, chosen: int) -> list[Stat]:
+    """The best head, the chosen ones and the embedding, in numbers."""
+    best, heads, whole, more = scores.table.iloc[0], gain.heads, gain.embedding, gain.gain
+    return [
+        Stat(
+            "Best head alone",
+            f"{best['accuracy']:.3f}",
+            f"{scores.n_val} images of {', '.join(scores.validate_on)}",
+            (best["low"], best["high"]),
+            "Balanced accuracy on the validation split of the validation generator.",
+        ),
+        Stat(
+            f"{chosen} heads, out of domain",
+            f"{heads.value:.3f}",
+            f"{heads.n} generators",
+            (heads.low, heads.high),
+            "Balanced accuracy on generators other than these two.",
+        ),
+        Stat(
+            "Embedding, out of domain",
+            f"{whole.value:.3f}",
+            f"{whole.n} generators",
+            (whole.low, whole.high),
+        ),
+        Stat(
+            "Difference",
+            f"{more.value:+.3f}",
+            f"{more.n} generators, paired, p = {more.p_value:.2g}",
+            (more.low, more.high),
+            "Heads less embedding, on the same images and bootstrap draws.",
+            "+.3f",
+        ),
+    ]

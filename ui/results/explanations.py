@@ -1,0 +1,271 @@
+"""Words of detectors, read where they are stored and else computed once a workspace and choice for
+all sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from aigi_core.clip.workspace_encoder import embed_phrases
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.explain.cached import CONTENT, WordAtlas, load_words
+from aigi_core.explain.compare import Comparison, compare_directions
+from aigi_core.explain.detector_words import content_words, null_directions, words_table
+from aigi_core.explain.effect import Effect, concept_effect
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.explain.nulls import Side, word_null
+from aigi_core.explain.own import own_bank, split_phrases
+from aigi_core.explain.reading import Reading, read
+from aigi_core.explain.words import Words
+from aigi_core.explain.words import words as search
+from aigi_core.transfer import DEFAULT_METRIC, TrainSet
+from aigi_core.transfer.bootstrap import Estimate
+from aigi_core.workspace import Workspace
+from ui import results
+from ui.results import Setting, encoders
+from ui.toolkit.page import Page
+from ui.toolkit.workspaces import cached
+
+if TYPE_CHECKING:
+    from aigi_core.audit.exposure import Exposure
+
+METRIC = DEFAULT_METRIC
+SIDES: tuple[Side, Side] = ("nearest", "farthest")
+LISTED = 20
+"""Texts kept a side; pages show the first few."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Which texts are searched.
+
+    Attributes:
+        bank: a bank of the workspace; not read where ``own`` is given.
+        categories: only these; all where empty.
+        centred: compare texts as differences from their mean (see
+            :mod:`aigi_core.explain.lexicon`).
+        own: the user's own phrases.
+    """
+
+    bank: str = "phrases"
+    categories: tuple[str, ...] = ()
+    centred: bool = True
+    own: tuple[str, ...] = ()
+
+
+DEFAULT_TEXTS = Texts()
+
+
+def choose_texts(page: Page) -> Texts:
+    """The controls ``bank``, ``categories`` and ``centred``; WorkspaceError where there is no text
+    bank.
+    """
+    banks = page.workspace.text_banks
+    if not banks:
+        page.workspace.text_bank("phrases")  # says what to do
+    bank = page.select(
+        "bank", "Text bank", banks, "phrases", help="The list of texts that is searched."
+    )
+    have = lexicon(page.workspace, Texts(bank)).categories
+    categories = page.multiselect(
+        "categories",
+        "Only categories",
+        have,
+        [],
+        placeholder="All",
+        help="Search only texts of these categories.",
+    )
+    centred = page.toggle(
+        "centred",
+        "Centred",
+        True,
+        help=(
+            "Texts share a large common part; it is taken off before comparing, as weights are"
+            " differences of images too. Off: plain cosines, as in the paper."
+        ),
+    )
+    return Texts(bank, tuple(categories), centred)
+
+
+@cached
+def lexicon(workspace: Workspace, texts: Texts) -> Lexicon:
+    """The texts, ready for search."""
+    bank = (
+        own_bank(workspace, texts.own, lambda new: _encode(workspace, new))
+        if texts.own
+        else texts.bank
+    )
+    return Lexicon.of(workspace, bank, centred=texts.centred, categories=texts.categories or None)
+
+
+def own_texts(line: str, texts: Texts) -> Texts:
+    """Phrases typed on a line, compared in the same way as other texts."""
+    return Texts(centred=texts.centred, own=split_phrases(line))
+
+
+def _encode(workspace: Workspace, new: Sequence[str]) -> np.ndarray:
+    """Embed texts that no bank holds. Loads the text tower, and torch, on first need."""
+    with st.spinner("Loading the text tower, once for all sessions …"):
+        try:
+            encoder = encoders.load(workspace)
+        except AigiError as error:
+            raise AigiError(
+                f"{new[0]!r} is in none of the text banks, and the text tower cannot be loaded"
+                f" here: choose phrases of a bank. ({error})"
+            ) from error
+        return embed_phrases(encoder, new)
+
+
+@cached
+def reading(workspace: Workspace, setting: Setting, row: int) -> Reading:
+    """What one detector of a setting reads."""
+    return read(workspace, results.detectors(workspace, setting)[row])
+
+
+@cached
+def nulls(workspace: Workspace, setting: Setting, row: int, seed: int = 0) -> np.ndarray:
+    """[B, d] directions of the same training on shuffled labels."""
+    drawn = null_directions(
+        workspace, results.detectors(workspace, setting)[row], seed=seed
+    ).astype(np.float32)
+    drawn.flags.writeable = False
+    return drawn
+
+
+def words(workspace: Workspace, setting: Setting, row: int, texts: Texts = DEFAULT_TEXTS) -> Words:
+    """What one detector says, against the same training on shuffled labels."""
+    kind, names = _kind(setting), setting.sets[row]
+    if kind and len(names) == 1 and (found := _atlas_of(workspace, texts)):
+        return found.words(kind, texts.bank, names[0])
+    return _words(workspace, setting, row, texts)
+
+
+@cached
+def _words(workspace: Workspace, setting: Setting, row: int, texts: Texts) -> Words:
+    found = lexicon(workspace, texts)
+    null = word_null(found, nulls(workspace, setting, row), "permutation", LISTED)
+    name = results.detectors(workspace, setting)[row].name
+    return search(found, reading(workspace, setting, row).direction, LISTED, null=null, name=name)
+
+
+def content(workspace: Workspace, generators: TrainSet, texts: Texts = DEFAULT_TEXTS) -> Words:
+    """What a training set shows, real and fake alike, that the workspace's other images do not."""
+    if len(generators) == 1 and (found := _atlas_of(workspace, texts)):
+        return found.words(CONTENT, texts.bank, generators[0])
+    return _content(workspace, generators, texts)
+
+
+@cached
+def _content(workspace: Workspace, generators: TrainSet, texts: Texts) -> Words:
+    return content_words(workspace, lexicon(workspace, texts), generators, LISTED)
+
+
+def stored(workspace: Workspace, setting: Setting, texts: Texts) -> bool:
+    """Whether the words of every detector of a setting are at hand."""
+    single = all(len(names) == 1 for names in setting.sets)
+    return bool(single and _kind(setting) and _atlas_of(workspace, texts))
+
+
+def _kind(setting: Setting) -> str | None:
+    """What the stored words call detectors made in this way; None for others."""
+    kinds = {Setting(setting.sets): "logistic", Setting(setting.sets, results.RESIDUAL): "residual"}
+    return kinds.get(setting)
+
+
+def _atlas_of(workspace: Workspace, texts: Texts) -> WordAtlas | None:
+    """The stored words, where these texts are among those searched."""
+    found = atlas(workspace) if texts == Texts(texts.bank) else None
+    return found if found and texts.bank in found.settings.banks else None
+
+
+@cached
+def exposed(
+    workspace: Workspace, setting: Setting, row: int, texts: Texts = DEFAULT_TEXTS
+) -> Exposure | None:
+    """What may have taught a detector besides the signs of generation; None for one trained on
+    several generators.
+    """
+    if len(setting.sets[row]) > 1:
+        return None
+    from aigi_core.audit.exposure import (
+        exposure,
+    )  # brings scikit-learn, two seconds that other pages spare
+
+    return exposure(
+        workspace,
+        results.detectors(workspace, setting)[row],
+        words(workspace, setting, row, texts),
+        content(workspace, setting.sets[row], texts),
+        results.matrix(workspace, setting, METRIC),
+        results.fact_matrix(workspace, METRIC),
+    )
+
+
+@cached
+def comparison(
+    workspace: Workspace, a: tuple[Setting, int], b: tuple[Setting, int], texts: Texts
+) -> Comparison:
+    """What one detector says and another does not."""
+    first, second = (reading(workspace, *which).direction for which in (a, b))
+    names = [results.detectors(workspace, setting)[row].name for setting, row in (a, b)]
+    return compare_directions(
+        lexicon(workspace, texts),
+        first,
+        second,
+        nulls(workspace, *a),
+        nulls(workspace, *b, seed=1),
+        LISTED,
+        f"{names[0]} less {names[1]}",
+    )
+
+
+_load_words = cached(load_words)  # what was not there yet is looked for again
+
+
+def atlas(workspace: Workspace) -> WordAtlas | None:
+    """What ``python -m precompute words`` has computed; None as long as it has not run."""
+    try:
+        return _load_words(workspace)
+    except WorkspaceError:
+        return None
+
+
+@cached
+def all_words(workspace: Workspace, setting: Setting, texts: Texts) -> pd.DataFrame:
+    """One row a detector: what it says, how surely, and how it does. Reads each against its own
+    null: some seconds.
+    """
+    said = [words(workspace, setting, row, texts) for row in range(len(setting.sets))]
+    return words_table(said, results.matrix(workspace, setting, METRIC), METRIC)
+
+
+def out_of_domain(workspace: Workspace, setting: Setting, row: int) -> Estimate:
+    """How well one detector does on generators it never saw; ``n`` is 0 where it saw all."""
+    matrix = results.matrix(workspace, setting, METRIC)
+    mine = np.zeros_like(matrix.in_domain)
+    mine[row] = ~matrix.in_domain[row]
+    return matrix.mean(METRIC, mine)
+
+
+@cached
+def concept(workspace: Workspace, setting: Setting, texts: Texts, again: bool) -> Effect:
+    """The matrix without some texts (``texts.own``); ``again``: with detectors trained anew on what
+    is left.
+    """
+    detectors = results.detectors(workspace, setting)
+    readings = [reading(workspace, setting, row) for row in range(len(detectors))]
+    return concept_effect(
+        workspace,
+        readings,
+        setting.sets,
+        lexicon(workspace, texts),
+        texts.own,
+        refit=[detector.C for detector in detectors] if again else None,
+        metric=METRIC,
+    )

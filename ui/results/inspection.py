@@ -1,0 +1,515 @@
+"""Images brought to the app, in this session's memory only, and the panel of detectors that judges
+them.
+
+What is computed of a workspace is cached for all sessions; what is computed of an upload stays in
+the session's own state and goes when the upload is taken away. Nothing brought is written to disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from PIL import Image
+from starlette.formparsers import MultiPartParser
+
+from aigi_core.clip.preprocessing import Preprocessing
+from aigi_core.errors import AigiError
+from aigi_core.heads import Encoded, EncodedImages, Head
+from aigi_core.images import image_source
+from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, one_image, open_image
+from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
+from aigi_core.inspection.panel import TOGETHER, Panel, build_panel, reliability_on_test
+from aigi_core.inspection.parts import Parts, Removal
+from aigi_core.inspection.survival import Copies, perturbed_copies
+from aigi_core.manifest import FAKE
+from aigi_core.workspace import Workspace
+from ui import results
+from ui.results import attention, encoders, explanations
+from ui.toolkit.controls import acted, distinct
+from ui.toolkit.images import image_root
+from ui.toolkit.page import Page, inert, name
+from ui.toolkit.workspaces import cached
+
+MiB = 2**20
+# Streamlit's server spools upload bodies above 1 MiB to a temporary file: here they stay in memory,
+# up to its own limit.
+MultiPartParser.spool_max_size = (int(st.get_option("server.maxUploadSize")) + 1) * MiB
+
+MOST = 100
+"""Files looked at together."""
+OFFERED = 5000
+"""Images of the workspace on offer in one list."""
+_BROUGHT, _FAILED, _TOKENS, _COPIES = (
+    "_inspected",
+    "_inspect_failed",
+    "_inspected_tokens",
+    "_inspected_copies",
+)
+
+
+Sources = dict[Hashable, tuple[str, Callable[[], bytes | Path]]]
+"""What was brought: its key -> (its name on the page, its bytes or file)."""
+
+
+class Upload(Protocol):
+    """What ``st.file_uploader`` gives."""
+
+    name: str
+    file_id: str
+
+    def getvalue(self) -> bytes: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The image that the page is about.
+
+    Attributes:
+        key: SHA-256 of its bytes.
+        row: its row in the workspace, or None where it is new.
+        images, rows: where its features are.
+        source: its bytes or file; None where only features are at hand.
+        pixels, picture: what the encoder sees, and a small copy of the whole; None without a
+            source.
+        among: all files brought that could be read, this one among them; empty for an image of the
+            workspace.
+    """
+
+    name: str
+    about: str
+    key: str
+    row: int | None
+    images: Encoded
+    rows: np.ndarray
+    source: Callable[[], bytes | Path] | None
+    pixels: np.ndarray | None
+    picture: Image.Image | None
+    among: tuple[tuple[Opened, EncodedImages], ...] = ()
+
+    @property
+    def embedding(self) -> np.ndarray:
+        return np.asarray(self.images.embeddings[self.rows[0]])
+
+    def parts(self) -> Parts:
+        """Heads without patches, from features alone."""
+        at = int(self.rows[0])
+        images = self.images
+        return Parts.of_encoded(
+            images.embeddings[at], images.heads[:, :, at], images.ln_post[at], images.decomposition
+        )
+
+
+# Of the workspace, for all sessions
+
+
+@cached
+def panel(workspace: Workspace) -> Panel:
+    """One calibrated detector a generator, and all of them together."""
+    generators = workspace.domains.generators
+    if not generators:
+        raise AigiError(
+            "This workspace holds no fake images: add images of at least one generator and build it"
+            " again."
+        )
+    return build_panel(
+        workspace, results.detectors(workspace, results.Setting(tuple((g,) for g in generators)))
+    )
+
+
+distances = cached(held_out_distances)
+
+
+@cached
+def reliability(workspace: Workspace, judge: str) -> Any:
+    """Reliability diagram and calibration error of one judge on test images."""
+    found = panel(workspace)
+    return reliability_on_test(workspace, found, found.index(judge))
+
+
+def head_words(
+    workspace: Workspace, judge: str, heads: Sequence[Head], count: int = 3
+) -> pd.DataFrame:
+    """What some heads say on the training images of a judge: ``head, texts, p_value`` (of the
+    nearest, one head).
+    """
+    on = workspace.domains.generators if judge == TOGETHER else (judge,)
+    texts = explanations.Texts(
+        next(
+            (b for b in ("phrases", *workspace.text_banks) if b in workspace.text_banks), "phrases"
+        )
+    )
+    rows = []
+    for head in heads:
+        said = attention.head_said(workspace, head, on, "difference", texts)
+        nearest = "; ".join(str(text) for text in said.nearest["text"].head(count))
+        rows.append(
+            {
+                "head": f"{head[0]}.{head[1]}",
+                "nearest texts": nearest,
+                "p_value": said.p_value,
+                "beyond chance": "yes" if said.nameable else "no",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+# Of what a user brings, for this session
+
+
+def choose(page: Page) -> tuple[Subject, Any]:
+    """Uploads, files on this machine, or an image of the workspace; draws the controls and says
+    what was left out. With it the container for all that is said of the image, which is empty
+    while a new image is encoded.
+    """
+    top = st.container()
+    with top:
+        sources, image = _choose_sources(page)
+    # An element where the container stood takes away what it held: nothing of the image before
+    # stays beside the new one.
+    waits = any(key not in _known(page.workspace) for key in sources)
+    below = st.empty() if waits else st.container()
+    with top:
+        subject = _open(page, sources, image)
+    return subject, below.container() if waits else below
+
+
+def _choose_sources(page: Page) -> tuple[Sources, str]:
+    """The controls: what was brought, and the image of the workspace for where nothing was."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        uploads: list[Any] = st.file_uploader(
+            "Your images",
+            accept_multiple_files=True,
+            key="uploads",
+            on_change=acted,
+            help=(
+                "Any image file: what it holds decides, not its name. They stay in this session's"
+                " memory, are never written to disk, and go when you remove them or leave."
+            ),
+        )
+    with right, page.controls("Image"):
+        path = _path_field() if on_this_machine() else ""
+        image = page.select("image", "Or an image of the workspace", _offered(page))
+    sources: Sources = {("upload", one.file_id): (one.name, one.getvalue) for one in uploads}
+    try:
+        for file in find_files([Path(path).expanduser()], MOST + 1) if path else ():
+            sources[_stamp(file)] = (str(file), partial(Path, file))
+    except AigiError as error:
+        st.error(inert(str(error)), icon=":material/error:")
+    if len(sources) > MOST:
+        page.notice(
+            f"There are more than {MOST} files: {MOST} of them are looked at; the command line"
+            " takes any number.",
+            "warning",
+        )
+        sources = dict(list(sources.items())[:MOST])
+    names = distinct(label for label, _ in sources.values())
+    return {
+        key: (label, read) for (key, (_, read)), label in zip(sources.items(), names, strict=True)
+    }, image
+
+
+def _open(page: Page, sources: Sources, image: str) -> Subject:
+    """Decode and encode what was brought, say what was left out, and open one of the files."""
+    before = set(_known(page.workspace))
+    try:
+        brought = bring(page.workspace, sources)
+    except AigiError as error:
+        st.error(inert(str(error)), icon=":material/error:")
+        brought = {}
+    good = {
+        key: (one, features) for key, (one, features) in brought.items() if features is not None
+    }
+    if bad := [one for one, _ in brought.values() if one.reason]:
+        listed = "\n".join(f"- {name(one.name)}: {inert(one.reason)}" for one in bad)
+        st.warning(
+            f"{len(bad)} of {len(brought)} files cannot be used:\n{listed}", icon=":material/block:"
+        )
+    if not good:
+        return _of_workspace(page.workspace, image)
+    page.unlinked("The images that you brought")
+    by_name = {one.name: key for key, (one, _) in good.items()}
+    if new := [one.name for key, (one, _) in good.items() if key not in before]:
+        st.session_state["opened"] = new[-1]
+    elif st.session_state.get("opened") not in by_name:
+        st.session_state["opened"] = next(iter(by_name))
+    opened = by_name[
+        str(st.selectbox("Opened file", list(by_name), key="opened", on_change=acted))
+        if len(by_name) > 1
+        else next(iter(by_name))
+    ]
+    found, features = good[opened]
+    row = row_of(page.workspace, found.key)
+    assert features is not None
+    return Subject(
+        found.name,
+        found.about,
+        found.key,
+        row,
+        features,
+        np.array([0]),
+        sources[opened][1],
+        found.pixels,
+        found.picture,
+        tuple(good.values()),
+    )
+
+
+def on_this_machine() -> bool:
+    """Whether the server answers this machine alone: only then may its files be named."""
+    return st.get_option("server.address") in ("127.0.0.1", "localhost", "::1")
+
+
+def bring(
+    workspace: Workspace, sources: Sources
+) -> dict[Hashable, tuple[Opened, EncodedImages | None]]:
+    """Decode and encode what is new among the files given; forget what is no longer given."""
+    state, known = _state(workspace), _known(workspace)
+    known = {key: known[key] for key in sources if key in known}
+    st.session_state[_BROUGHT] = (state, known)
+    missing = [key for key in sources if key not in known]
+    if not missing:
+        return known
+    failed = st.session_state.get(_FAILED)
+    if failed and failed[0] == (state, missing):
+        raise AigiError(
+            failed[1]
+        )  # until other files are given: to look for weights can take a while
+    preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
+    bar = st.progress(0.0, "Reading …")
+    for start in range(0, len(missing), BATCH):
+        part = missing[start : start + BATCH]
+        opened = [open_image(sources[key][0], sources[key][1](), preprocessing) for key in part]
+        pixels = [one.pixels for one in opened if one.pixels is not None]
+        features: Iterator[EncodedImages] = iter(())
+        if pixels:
+            bar.progress(start / len(missing), "Loading the encoder, once for all sessions …")
+            try:
+                encoder = load_encoder(workspace)
+            except AigiError as error:
+                st.session_state[_FAILED] = ((state, missing), str(error))
+                bar.empty()
+                raise
+            bar.progress(start / len(missing), f"Encoding: {start} of {len(missing)}")
+            encoded = encode(encoder, pixels, workspace.decomposition)
+            features = iter([one_image(encoded, at) for at in range(len(pixels))])
+        for key, one in zip(part, opened, strict=True):
+            known[key] = (one, next(features) if one.pixels is not None else None)
+    bar.empty()
+    return {key: known[key] for key in sources}
+
+
+def _state(workspace: Workspace) -> tuple[str, Path]:
+    return str(workspace.encoder), workspace.path
+
+
+def _known(workspace: Workspace) -> dict[Hashable, tuple[Opened, EncodedImages | None]]:
+    """What was brought and is decoded and encoded already, for this workspace."""
+    kept = st.session_state.get(_BROUGHT)
+    return kept[1] if kept and kept[0] == _state(workspace) else {}
+
+
+def load_encoder(workspace: Workspace) -> Any:
+    """The workspace's encoder; AigiError, in one sentence that says how to get it, where it cannot
+    be had.
+    """
+    try:
+        return encoders.load(workspace)
+    except AigiError as error:
+        raise AigiError(
+            f"New images need this workspace's encoder, which cannot be loaded here: {error}"
+            f" (Weights in a file or folder are named by {encoders.VARIABLE}; the workspace's own"
+            " images can be inspected without.)"
+        ) from error
+
+
+def parts(workspace: Workspace, subject: Subject, with_patches: bool) -> Parts:
+    """The image's embedding taken apart; heads without patches, and a sentence, where the encoder
+    cannot be loaded.
+    """
+    if with_patches:
+        try:
+            return token_parts(workspace, subject)
+        except AigiError as error:
+            st.error(inert(str(error)), icon=":material/error:")
+    return subject.parts()
+
+
+def token_parts(workspace: Workspace, subject: Subject) -> Parts:
+    """Heads by patches, from a full forward pass; kept for the image opened last."""
+    key = (workspace.encoder["weights_sha256"], subject.key)
+    kept = st.session_state.get(_TOKENS)
+    if not kept or kept[0] != key:
+        assert subject.pixels is not None
+        with st.spinner("Running the encoder over the image …"):
+            encoder = load_encoder(workspace)
+            kept = (key, Parts.of_pixels(encoder, subject.pixels, workspace.decomposition))
+        st.session_state[_TOKENS] = kept
+    found: Parts = kept[1]
+    return found
+
+
+def copies(workspace: Workspace, subject: Subject) -> Copies:
+    """Perturbed copies of the image, encoded; kept for the image opened last."""
+    key = (workspace.encoder["weights_sha256"], subject.key)
+    kept = st.session_state.get(_COPIES)
+    if not kept or kept[0] != key:
+        bar = st.progress(0.0, "Loading the encoder, once for all sessions …")
+        encoder = load_encoder(workspace)
+        assert subject.source is not None
+
+        def show(done: int, of: int) -> None:
+            bar.progress(done / of, f"Changing and encoding: {done} of {of} copies")
+
+        preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
+        made = perturbed_copies(
+            encoder,
+            preprocessing,
+            subject.source(),
+            subject.key,
+            workspace.decomposition,
+            progress=show,
+        )
+        kept = (key, made)
+        st.session_state[_COPIES] = kept
+        bar.empty()
+    found: Copies = kept[1]
+    return found
+
+
+def parse_components(line: str, d: int) -> tuple[int, ...]:
+    """Components of ``"3, 10-20"``; AigiError for anything else."""
+    found: list[int] = []
+    for part in filter(None, (part.strip() for part in line.replace(";", ",").split(","))):
+        first, _, last = part.partition("-")
+        try:
+            low, high = int(first), int(last or first)
+        except ValueError as error:
+            raise AigiError(
+                f"{part!r} is no component: write numbers and ranges, such as 3, 10-20."
+            ) from error
+        if not 0 <= low <= high < d:
+            raise AigiError(f"There is no component {part}: they are 0 to {d - 1}.")
+        found += range(low, high + 1)
+    return tuple(dict.fromkeys(found))
+
+
+def in_words(removal: Removal) -> str:
+    """What is taken away: heads by name, patches and components by number."""
+    heads = [f"head {layer}.{index}" for layer, index in removal.heads]
+    counts = {"patch": len(removal.patches), "component": len(removal.components)}
+    others = [
+        f"{n} {what}{'' if n == 1 else 'es' if what == 'patch' else 's'}"
+        for what, n in counts.items()
+        if n
+    ]
+    return ", ".join([*heads, *others])
+
+
+def region(patch: str, side: int, grid: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """The square of patches of this side around a patch ``"row.column"``, cut at the image's
+    edge.
+    """
+    row, column = attention.parse_head(patch)
+    start, top = column - (side - 1) // 2, row - (side - 1) // 2
+    rows = range(max(0, top), min(grid[0], top + side))
+    columns = range(max(0, start), min(grid[1], start + side))
+    return tuple((r, c) for r in rows for c in columns)
+
+
+def _path_field() -> str:
+    """Never part of a link: a link must not make this machine read its files."""
+    return str(
+        st.text_input(
+            "A file or folder on this machine",
+            key="_inspect_path",
+            on_change=acted,
+            placeholder="/path/to/images",
+        )
+        or ""
+    ).strip()
+
+
+def _stamp(file: Path) -> Hashable:
+    try:
+        status = file.stat()
+        return ("file", str(file), status.st_mtime_ns, status.st_size)
+    except OSError:
+        return ("file", str(file))
+
+
+def _offered(page: Page) -> list[str]:
+    """Paths of test images, by source, then the others; always the one that a link asks for."""
+    domains, paths = page.domains, page.workspace.images["path"].to_numpy(str)
+    order = np.lexsort(
+        (np.arange(len(paths)), domains.generator, domains.labels != FAKE, domains.split != "test")
+    )
+    offered = [str(path) for path in paths[order[:OFFERED]]]
+    asked = st.query_params.get("image")
+    return (
+        [*offered, asked]
+        if asked and asked not in offered and asked in set(paths.tolist())
+        else offered
+    )
+
+
+def origin(workspace: Workspace, row: int) -> str:
+    """What an image of the workspace truly is."""
+    domains = workspace.domains
+    return f"a fake by {domains.generator[row]}" if domains.labels[row] == FAKE else "a real image"
+
+
+def _of_workspace(workspace: Workspace, path: str) -> Subject:
+    row = int(np.flatnonzero(workspace.images["path"].to_numpy(str) == path)[0])
+    image = workspace.images.iloc[row]
+    about = (
+        f"{origin(workspace, row)}, pool {image['pool']}, {image['split']} split; {image['width']}"
+        f" × {image['height']} px, {image['format']}"
+    )
+    file = image_source({"path": path, "source_url": ""}, image_root(workspace))
+    opened = None
+    if file.kind == "file":
+        opened = open_image(
+            path,
+            Path(file.value),
+            Preprocessing.from_description(workspace.encoder["preprocessing"]),
+        )
+        opened = None if opened.reason else opened
+    return Subject(
+        path,
+        about,
+        str(image["content_hash"]),
+        row,
+        workspace,
+        np.array([row]),
+        (lambda: Path(file.value)) if opened else None,
+        opened.pixels if opened else None,
+        opened.picture if opened else None,
+    )
+
+
+def all_files(workspace: Workspace, subject: Subject, rate: float, prior: float) -> pd.DataFrame:
+    """Every file brought: what all detectors together say, and how far each lies from anything
+    known.
+    """
+    found, known = panel(workspace), distances(workspace)
+    rows = []
+    for one, features in subject.among:
+        verdict = found.verdicts(found.logits(features)[:, 0], rate, prior).iloc[0]
+        far = novelty(workspace, features.embeddings[0], known, row_of(workspace, one.key))
+        rows.append(
+            {
+                "file": one.name,
+                **verdict[["probability", "low", "high", "verdict"]],
+                "farther_than": far.farther_than,
+                "about": one.about,
+            }
+        )
+    return pd.DataFrame(rows)

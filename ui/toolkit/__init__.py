@@ -1,0 +1,1 @@
+"""Page, controls, router, workspaces, report, images, frame, jobs, threads: what any page uses."""

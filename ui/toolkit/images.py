@@ -1,0 +1,178 @@
+"""Images as one HTML grid: local file, else its pinned source, else the blurred preview. Everything
+is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import streamlit as st
+from PIL import Image
+
+from aigi_core.errors import AigiError
+from aigi_core.images import image_source, load_rgb, preview_data_uri, read_bytes
+from aigi_core.manifest import FAKE
+from aigi_core.workspace import Workspace, digest_of
+from ui.toolkit.router import ROOT
+from ui.toolkit.workspaces import cached
+
+THUMBNAIL = 360
+"""Longest side, px, of what is sent for a local image; smaller files of web formats are sent as
+they are.
+"""
+_AS_IS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image of a grid.
+
+    Attributes:
+        row: its row in the workspace.
+        lines: caption, one string a line, plain text.
+        tone: ``right`` or ``wrong`` for a coloured edge that the caption must also say in words;
+            empty for none.
+        href: where a click leads; by default the image's source_url (:meth:`.Page.images`:
+            the page Inspect).
+        key: what a click reports in a grid whose images can be opened (:func:`clickable_grid`).
+    """
+
+    row: int
+    lines: Sequence[str] = ()
+    tone: str = ""
+    href: str = ""
+    key: str = ""
+
+
+def image_root(workspace: Workspace) -> Path | None:
+    """Folder of the workspace's images on this machine: ``AIGI_IMAGES``, else what the workspace
+    records, else None.
+
+    ``AIGI_IMAGES`` set to nothing keeps local files out of the app.
+    """
+    setting = os.environ.get("AIGI_IMAGES")
+    recorded = workspace.manifest.get("image_root")
+    for candidate in (
+        [setting] if setting is not None else [recorded, str(ROOT.parent / "shared" / "images")]
+    ):
+        if candidate and Path(candidate).is_dir():
+            return Path(candidate).resolve()
+    return None
+
+
+@cached
+def _thumbnail(workspace: Workspace, row: int, file: str, offset: int, side: int) -> str | None:
+    """Data URI of a local image, at most ``side`` px; None where it cannot be decoded."""
+    del workspace, row  # they name the picture in the cache, as does its file
+    try:
+        content = read_bytes(file, offset)
+        loaded = load_rgb(content)
+    except AigiError:
+        return None
+    mime = _AS_IS.get(loaded.format)
+    if mime and max(loaded.width, loaded.height) <= side and len(content) <= 300_000:
+        return _data_uri(content, mime)
+    small = loaded.image
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=92)
+    return _data_uri(buffer.getvalue(), "image/webp")
+
+
+@cached
+def _preview(preview_hash: str) -> str | None:
+    """Data URI of a ThumbHash; None where it is empty or damaged."""
+    try:
+        return preview_data_uri(preview_hash) if preview_hash else None
+    except AigiError:
+        return None
+
+
+def tile_html(workspace: Workspace, tile: Tile, side: int = THUMBNAIL) -> str:
+    """One figure element: the image over its preview, the link, the caption."""
+    image = workspace.images.iloc[tile.row]
+    preview = _preview(str(image["preview_hash"]))
+    facts = {name: image[name] for name in ("path", "source_url", "offset") if name in image}
+    url = image_source(facts, None).value
+    source = image_source(facts, image_root(workspace))
+    local = (
+        _thumbnail(workspace, tile.row, source.value, source.offset, side)
+        if source.kind == "file"
+        else None
+    )
+    what = f"fake image by {image['generator']}" if image["label"] == FAKE else "real image"
+    alt = escape(
+        f"{what}, pool {image['pool']}" + (f": {image['caption']}" if image["caption"] else ""),
+        quote=True,
+    )
+    behind = f' style="background-image:url({preview})"' if preview and not local else ""
+    if shown := local or url:
+        picture = (
+            f'<img src="{escape(shown, quote=True)}" alt="{alt}" loading="lazy" decoding="async"'
+            ' referrerpolicy="no-referrer">'
+        )
+    else:
+        picture = f'<span role="img" aria-label="{alt}">{"" if preview else "no preview"}</span>'
+    picture = f'<span class="aigi-picture"{behind}>{picture}</span>'
+    if tile.key:
+        key, opens = (
+            escape(tile.key, quote=True),
+            escape(f"Open: {what}; {', '.join(tile.lines)}", quote=True),
+        )
+        picture = f'<button type="button" data-key="{key}" aria-label="{opens}">{picture}</button>'
+    elif href := tile.href or url:
+        picture = (
+            f'<a href="{escape(href, quote=True)}" target="_blank" rel="noopener'
+            f' noreferrer">{picture}</a>'
+        )
+    caption = "".join(f"<span>{escape(line)}</span>" for line in tile.lines)
+    tone = f" aigi-{tile.tone}" if tile.tone in ("right", "wrong") else ""
+    return f'<figure class="aigi-tile{tone}">{picture}<figcaption>{caption}</figcaption></figure>'
+
+
+def grid_html(workspace: Workspace, tiles: Sequence[Tile], width: int = 132) -> str:
+    """All tiles as one grid of columns at least ``width`` px wide."""
+    cells = "".join(tile_html(workspace, tile) for tile in tiles)
+    return f'<div class="aigi-grid" style="--tile:{int(width)}px">{cells}</div>'
+
+
+_CLICKS = """
+export default function({ parentElement, data, setTriggerValue }) {
+  if (parentElement.dataset.shown !== data.digest) {
+    parentElement.innerHTML = data.html
+    parentElement.dataset.shown = data.digest
+  }
+  parentElement.onclick = (event) => {
+    const button = event.target.closest('button[data-key]')
+    if (button) setTriggerValue('opened', button.dataset.key)
+  }
+}
+"""
+
+
+def clickable_grid(
+    workspace: Workspace, tiles: Sequence[Tile], width: int, key: str, opened: Callable[[str], None]
+) -> None:
+    """A grid whose tiles with a ``key`` are buttons; a click, or Enter, calls ``opened`` with the
+    tile's key.
+
+    The page's script only places what :func:`tile_html` has escaped.
+    """
+
+    def report() -> None:
+        if chosen := st.session_state[key].get("opened"):
+            opened(str(chosen))
+
+    html = grid_html(workspace, tiles, width)
+    mount = st.components.v2.component("aigi_grid", js=_CLICKS, isolate_styles=False)
+    mount(key=key, data={"html": html, "digest": digest_of(html)}, on_opened_change=report)
+
+
+def _data_uri(content: bytes, mime: str) -> str:
+    return f"data:{mime};base64,{base64.b64encode(content).decode()}"

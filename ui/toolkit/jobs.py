@@ -1,0 +1,106 @@
+"""Work of seconds to minutes: with progress, left or cancelled at any time, computed once;
+:func:`job` asks first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from typing import TypeVar
+
+import streamlit as st
+
+from ui.toolkit.controls import acted
+from ui.toolkit.page import Page
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all)."""
+_TELL: ContextVar[Progress | None] = ContextVar("tell", default=None)
+
+
+@contextmanager
+def steps(label: str) -> Iterator[None]:
+    """Show how far cached computations made inside are, as they report to :func:`step`; nothing
+    where all is cached.
+
+    Any click or leaving the page stops them at their next report, and nothing unfinished is cached.
+    """
+    place = st.empty()
+    outside = (
+        copy_context()
+    )  # Streamlit would record what is drawn inside a cached function, and draw it at each hit
+
+    def show(done: int, of: int) -> None:
+        outside.run(lambda: place.progress(done / of, f"{label}: {done:,} of {of:,}"))
+
+    token = _TELL.set(show)
+    try:
+        with st.spinner(f"{label} …"):
+            yield
+    finally:
+        _TELL.reset(token)
+        place.empty()
+
+
+def step(done: int, of: int) -> None:
+    """What cached computations take as their :data:`Progress`."""
+    if tell := _TELL.get():
+        tell(done, of)
+
+
+@st.cache_resource(show_spinner=False, max_entries=1)
+def _finished() -> dict[Hashable, object]:
+    """Results of all sessions, newest last."""
+    return {}
+
+
+KEPT = 64
+
+
+def job(
+    page: Page,
+    name: str,
+    label: str,
+    compute: Callable[[Progress], T],
+    *,
+    about: str = "",
+    **parameters: Hashable,
+) -> T | None:
+    """The result of a long computation, or None as long as the user has not asked for it.
+
+    It runs in the session's own thread, so that other sessions go on; any click, "Cancel" or
+    leaving the page stops it at its next report of progress. Results are shared between sessions.
+
+    Args:
+        name: unique on the page.
+        label: of the button that starts it.
+        compute: takes a :data:`Progress`.
+        about: how long it takes, said beside the button.
+        parameters: all that the result depends on, beside the workspace and its text banks.
+    """
+    key = (page.workspace.identity, name, tuple(sorted(parameters.items())))
+    finished = _finished()
+    if key in finished:
+        return finished[key]  # type: ignore[return-value]
+    place = st.empty()
+    with place.container(horizontal=True, vertical_alignment="center"):
+        wanted = st.button(label, key=f"start-{name}", icon=":material/play_arrow:", on_click=acted)
+        if about:
+            st.caption(about)
+    if not wanted:
+        return None
+    with place.container():
+        bar = st.progress(0.0, f"{label} …")
+        st.button("Cancel", key=f"cancel-{name}", icon=":material/stop:", on_click=acted)
+
+    def show(done: int, of: int) -> None:
+        bar.progress(done / of, f"{label}: {done:,} of {of:,}")
+
+    result = compute(show)
+    while len(finished) >= KEPT:
+        finished.pop(next(iter(finished)))
+    finished[key] = result
+    place.empty()
+    return result

@@ -1,0 +1,497 @@
+"""One page: question, answer, numbers, controls, figures, tables, images, and what becomes of
+errors.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property, partial
+from types import TracebackType
+from typing import Any, Literal
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import pandas as pd
+import streamlit as st
+
+from aigi_core.errors import AigiError
+from aigi_core.figures import DARK, LIGHT, Style, Theme, alt_text, generator_styles
+from aigi_core.images import image_source
+from aigi_core.manifest import Domains
+from aigi_core.workspace import Workspace
+from ui.toolkit import report, router, workspaces
+from ui.toolkit.controls import Controls, acted, set_control
+from ui.toolkit.images import Tile, clickable_grid, grid_html
+from ui.toolkit.report import Draw, Report, Stat
+
+log = logging.getLogger("aigi.ui")
+_RUNS = "_runs"
+
+
+class Page(Controls):
+    """A page while it runs; made by :func:`page`. Its controls are methods inherited from
+    :class:`Controls`.
+    """
+
+    def __init__(self, info: router.PageInfo) -> None:
+        super().__init__(info.stem)
+        self.info = info
+        self._report = Report(info.question)
+        self._unlinked: list[str] = []
+
+    # What the page is about
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The session's workspace; WorkspaceError, shown as one sentence, where there is none."""
+        return workspaces.current()
+
+    @property
+    def domains(self) -> Domains:
+        return self.workspace.domains
+
+    @cached_property
+    def theme(self) -> Theme:
+        """The figures' theme: what the user's browser shows."""
+        return DARK if st.context.theme.type == "dark" else LIGHT
+
+    def styles(self, theme: Theme | None = None) -> dict[str, Style]:
+        """Each generator's colour, marker and dash, the same in every figure."""
+        return generator_styles(self.domains.generators, self.domains.families, theme or self.theme)
+
+    # Controls that mean the same on every page, and so carry over
+
+    def generator(
+        self,
+        name: str,
+        label: str,
+        default: str | None = None,
+        *,
+        among: Sequence[str] | None = None,
+        help: str | None = None,
+    ) -> str:
+        """Choose one generator. ``train`` and ``test`` are the names for a detector's row and
+        column.
+        """
+        return self.select(name, label, among or self._some_generators(), default, help=help)
+
+    def generators(
+        self,
+        name: str,
+        label: str,
+        default: Sequence[str] | None = None,
+        *,
+        among: Sequence[str] | None = None,
+        help: str | None = None,
+        follows: str = "",
+    ) -> list[str]:
+        """Choose several generators; all by default. An empty choice is an error that says so."""
+        chosen = self.multiselect(
+            name, label, among or self._some_generators(), default, help=help, follows=follows
+        )
+        if not chosen:
+            raise AigiError(f"Nothing is chosen under '{label}': choose at least one generator.")
+        return chosen
+
+    def _some_generators(self) -> Sequence[str]:
+        if not self.domains.generators:
+            raise AigiError(
+                "This workspace holds no fake images: add images of at least one generator and"
+                " build it again."
+            )
+        return self.domains.generators
+
+    # Above the fold
+
+    def answer(self, text: str) -> None:
+        """The answer to the page's question in one or two sentences of markdown; names go through
+        :func:`name`.
+        """
+        self._answer.markdown(text)
+        self._report.answer = plain(text)
+
+    def stats(self, stats: Sequence[Stat]) -> None:
+        """The numbers behind the answer, each with n and interval."""
+        self._stats.html(report.stats_html(stats))
+        self._report.stats = list(stats)
+
+    @contextmanager
+    def picture(self, text: str = "") -> Iterator[None]:
+        """The answer as a figure, above the controls, whenever it is drawn; an error in it is shown
+        in its place.
+        """
+        with self._picture, self.section(text=text):
+            yield
+
+    def protocol(self, **facts: str) -> None:
+        """How the numbers came about (splits, hyperparameters, exclusions): shown at the foot and
+        in the report.
+        """
+        self._report.protocol |= {
+            key.replace("_", " ").capitalize(): value for key, value in facts.items()
+        }
+
+    # The body
+
+    @contextmanager
+    def controls(self, label: str = "Settings") -> Iterator[None]:
+        """A row of controls below the numbers."""
+        with st.container(
+            border=True,
+            horizontal=True,
+            vertical_alignment="bottom",
+            gap="medium",
+            key=f"controls-{label}",
+        ):
+            yield
+
+    @contextmanager
+    def section(self, title: str = "", text: str = "", help: str | None = None) -> Iterator[None]:
+        """A part of the page; an error in it is shown in its place and leaves the rest of the page
+        standing.
+        """
+        if title:
+            st.subheader(title, help=help, anchor=False)
+            self._report.parts.append((title, None))
+        if text:
+            st.markdown(text)
+        try:
+            yield
+        except Exception as error:
+            _explain(error)
+
+    def finding(self, text: str) -> None:
+        """One sentence that the page has found out, in markdown; it goes into the report."""
+        st.markdown(text)
+        self._report.parts.append((plain(text), None))
+
+    def figure(
+        self,
+        name: str,
+        draw: Draw,
+        *,
+        table: pd.DataFrame | None = None,
+        clicks: Sequence[str] = (),
+        formats: Mapping[str, str] | None = None,
+    ) -> None:
+        """A figure with its table, CSV and downloads beneath it.
+
+        Args:
+            name: unique on the page; names the downloaded files.
+            draw: a figure function with everything but ``theme`` filled in (``functools.partial``
+                or a lambda).
+            table: the numbers behind it.
+            clicks: names of the controls that take the clicked point's ``customdata``, in order.
+                Offer the same controls beside the figure, for the keyboard.
+            formats: column -> number format of the table (``"%.3f"``).
+        """
+        drawn = draw(theme=self.theme)
+        key = f"figure-{name}"
+        options: dict[str, Any] = {}
+        if clicks:
+            options = {"on_select": lambda: _clicked(key, clicks), "selection_mode": "points"}
+        config = {
+            "displaylogo": False,
+            "displayModeBar": "hover" if not clicks else True,
+            "modeBarButtons": (
+                [["toImage"]] if clicks else [["toImage", "zoom2d", "pan2d", "resetScale2d"]]
+            ),
+            "toImageButtonOptions": {"format": "svg", "filename": f"{self.info.stem}-{name}"},
+        }
+        st.plotly_chart(drawn, theme=None, key=key, config=config, alt=alt_text(drawn), **options)
+        self._report.parts.append((name, draw))
+        self._more(name, draw, table, formats)
+
+    # opening it runs this part of the page alone; while it is shut, neither server nor browser
+    # works for it
+    @st.fragment
+    def _more(
+        self, name: str, draw: Draw, table: pd.DataFrame | None, formats: Mapping[str, str] | None
+    ) -> None:
+        key = f"figure-{name}"
+        more = st.expander(
+            "Table and downloads" if table is not None else "Downloads",
+            key=f"{key}-more",
+            on_change="rerun",
+        )
+        if not more.open:
+            return
+        with more:
+            if table is not None:
+                self._table(name, table, formats, report_it=False)
+            st.download_button(
+                "Figure as HTML",
+                lambda: report.figure_html(draw(theme=LIGHT), self.info.question),
+                key=f"{key}-html",
+                file_name=f"{self.info.stem}-{name}.html",
+                mime="text/html",
+                on_click="ignore",
+                icon=":material/download:",
+                help=(
+                    "Interactive and self-contained. The camera above the figure saves it as SVG;"
+                    " in the HTML file, as PNG."
+                ),
+            )
+
+    def table(
+        self,
+        name: str,
+        table: pd.DataFrame,
+        *,
+        formats: Mapping[str, str] | None = None,
+        alt: str = "",
+    ) -> None:
+        """A table with its CSV download."""
+        self._table(name, table, formats, report_it=True, alt=alt)
+
+    def _table(
+        self,
+        name: str,
+        table: pd.DataFrame,
+        formats: Mapping[str, str] | None,
+        *,
+        report_it: bool,
+        alt: str = "",
+    ) -> None:
+        floats = dict.fromkeys(map(str, table.select_dtypes("float").columns), "%.3f") | dict(
+            formats or {}
+        )
+        columns = {
+            c: (
+                st.column_config.NumberColumn(c.replace("_", " "), format=floats[c])
+                if c in floats
+                else st.column_config.Column(c.replace("_", " "))
+            )
+            for c in map(str, table.columns)
+        }
+        st.dataframe(
+            table,
+            hide_index=True,
+            column_config=columns,
+            alt=alt or f"Table {name}: {', '.join(map(str, table.columns))}",
+            key=f"table-{name}",
+        )
+        st.download_button(
+            "Table as CSV",
+            lambda: table.to_csv(index=False).encode(),
+            key=f"csv-{name}",
+            on_click="ignore",
+            file_name=f"{self.info.stem}-{name}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+        )
+        if report_it:
+            self._report.parts.append((name, table))
+
+    def images(
+        self,
+        tiles: Sequence[Tile],
+        *,
+        width: int = 132,
+        opens: str | Callable[[str], None] = "",
+        name: str = "",
+        empty: str = "There is no such image here.",
+    ) -> None:
+        """A grid of images; 24 to 48 on a page are right. A click opens one on the page Inspect, in
+        a new tab.
+
+        Args:
+            opens: the control that takes the ``key`` of a clicked tile, or what is called with it
+                (:func:`router.go`); then ``name``, unique on the page, is needed.
+        """
+        paths = self.workspace.images["path"]
+        to_inspect = [
+            (
+                tile
+                if tile.key or tile.href
+                else replace(tile, href=self.address("inspect", image=str(paths.iloc[tile.row])))
+            )
+            for tile in tiles
+        ]
+        if tiles and opens:
+            clickable_grid(
+                self.workspace,
+                tiles,
+                width,
+                f"grid-{name}",
+                partial(set_control, opens) if isinstance(opens, str) else opens,
+            )
+        elif tiles:
+            st.html(grid_html(self.workspace, to_inspect, width))
+        else:
+            st.caption(empty)
+
+    def link(
+        self, stem: str, text: str, *, help: str | None = None, **controls: str | Sequence[str]
+    ) -> None:
+        """A link to another page that carries controls along; the workspace goes with it."""
+        router.link(stem, text, help=help, **(controls | workspaces.parameter()))
+
+    def address(self, stem: str, **controls: str) -> str:
+        """The address of another page, relative to this one, for what cannot be a link of
+        :meth:`link`.
+        """
+        return f"{stem}?{urlencode(controls | workspaces.parameter())}"
+
+    def source(self, row: int) -> None:
+        """A link to where an image was published, where the workspace says so."""
+        facts = {"path": "", "source_url": self.workspace.images["source_url"].iloc[row]}
+        if (found := image_source(facts, None)).kind == "url":
+            st.page_link(found.value, label="Its source", icon=":material/open_in_new:")
+
+    def notice(self, text: str, kind: Literal["info", "warning"] = "info") -> None:
+        """A remark that the user should not overlook."""
+        (st.info if kind == "info" else st.warning)(text, icon=f":material/{kind}:")
+
+    def unlinked(self, what: str) -> None:
+        """Say beside the link that something on the page is no part of it: ``"Your images"``."""
+        self._unlinked.append(what)
+
+    # Entering and leaving
+
+    def __enter__(self) -> Page:
+        head = st.container(
+            horizontal=True, vertical_alignment="top", gap="medium", key="page-head"
+        )
+        head.title(self.info.question, anchor=False, width="stretch")
+        self._tools = head.container(width="content")
+        self._answer, self._stats = st.empty(), st.empty()
+        self._complaints, self._picture = st.container(), st.container()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if error is not None and not isinstance(error, Exception):
+            return False  # Streamlit stopping or rerunning the script
+        for complaint in self.complaints:
+            self._complaints.warning(
+                f"{inert(complaint)} The default is shown.", icon=":material/link_off:"
+            )
+        if (
+            error is not None
+        ):  # the URL stays as it is: controls that were not reached would drop out of it
+            _explain(error)
+        else:
+            self.write_url(workspaces.parameter())
+            self._share()
+        st.html(report.foot_html(None if error else self.workspace, run_number()))
+        return True
+
+    def _share(self) -> None:
+        link = _link()
+        if self._report.protocol:
+            with st.expander("How these numbers are made", icon=":material/science:"):
+                st.markdown(
+                    "\n\n".join(
+                        f"**{key}.** {value}" for key, value in self._report.protocol.items()
+                    )
+                )
+        with (
+            self._tools,
+            st.popover("Share", icon=":material/share:", help="Link to this view, and its report"),
+        ):
+            st.markdown(
+                "This link opens the same page with the same settings:"
+                if self._unlinked
+                else "This link opens the same view:"
+            )
+            st.code(link, language=None, wrap_lines=True)
+            for what in self._unlinked:
+                st.markdown(f"{what} are not part of this link: they stay in your session.")
+            made, workspace = self._report, self.workspace
+            st.download_button(
+                "Findings as HTML report",
+                lambda: report.render(made, workspace, link),
+                mime="text/html",
+                key="report",
+                file_name=f"aigi-{self.info.stem}-{workspace.digest}.html",
+                on_click="ignore",
+                icon=":material/summarize:",
+                help=(
+                    "Self-contained: answer, numbers, figures, tables, protocol, versions,"
+                    " workspace digest."
+                ),
+            )
+
+
+def page(file: str) -> Page:
+    """Start a page: ``with ui.page(__file__) as page:`` is its first line, for it is the deep-link
+    guard too.
+    """
+    return Page(router.guard(file))
+
+
+def run_number() -> int:
+    """How often this session has drawn a page to its end; the foot carries it, so that a browser
+    test can wait for it.
+    """
+    st.session_state[_RUNS] = number = int(st.session_state.get(_RUNS, 0)) + 1
+    return number
+
+
+def name(text: str) -> str:
+    """A user's name inside markdown: a code span, in which nothing is interpreted."""
+    ticks = "`" * (1 + max((len(run) for run in _runs_of_backticks(text)), default=0))
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{ticks}{pad}{' '.join(text.split())}{pad}{ticks}"
+
+
+def plain(text: str) -> str:
+    """The markdown of :meth:`Page.answer` without its marks: bold, code, the dash of a list,
+    backslashes of :func:`inert`.
+    """
+    return re.sub(
+        r"\\([^A-Za-z0-9\s])", r"\1", text.removeprefix("- ").replace("**", "").replace("`", "")
+    )
+
+
+def _runs_of_backticks(text: str) -> list[str]:
+    return "".join(c if c == "`" else " " for c in text).split()
+
+
+def _clicked(key: str, controls: Sequence[str]) -> None:
+    """Carry a click over to controls. A second click on a cell clears plotly's selection: it means
+    the same cell.
+    """
+    points = st.session_state[key]["selection"]["points"]
+    remembered = f"_clicked-{key}"
+    data = points[0].get("customdata") if points else st.session_state.get(remembered)
+    acted()
+    if data is None:
+        return
+    st.session_state[remembered] = data
+    for control, value in zip(
+        controls, data if isinstance(data, list | tuple) else [data], strict=False
+    ):
+        set_control(control, value)
+
+
+def _explain(error: BaseException) -> None:
+    """One sentence for the user; what was not foreseen goes to the log with its trace."""
+    if isinstance(error, AigiError):
+        st.error(inert(str(error)), icon=":material/error:")
+        return
+    log.error("A page failed.", exc_info=error)
+    st.error(
+        f"This view could not be computed ({type(error).__name__}); the server's log has the"
+        " details. Choose other settings, or report it with the link of this view.",
+        icon=":material/error:",
+    )
+
+
+def inert(message: str) -> str:
+    """A message that may hold users' names, as inert markdown."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-.!|$~:&" else c for c in message)
+
+
+def _link() -> str:
+    parts = urlsplit(st.context.url or "")
+    query = urlencode({name: st.query_params.get_all(name) for name in st.query_params}, doseq=True)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))

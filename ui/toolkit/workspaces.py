@@ -1,0 +1,166 @@
+"""Which workspace this session looks at, and caches keyed by its digest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import streamlit as st
+
+from aigi_core.errors import WorkspaceError
+from aigi_core.workspace import MANIFEST, Workspace, digest_of
+from ui.toolkit.router import ROOT
+
+DEMO = ROOT / "assets" / "demo"
+PARAMETER = "workspace"
+"""Query parameter that names a workspace by its digest, so that a link means the same data on every
+machine.
+"""
+_PATH, _TYPED, _UNKNOWN = "workspace_path", "_workspace_typed", "_workspace_unknown"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def cached(function: F) -> F:
+    """Compute once a workspace digest (text banks, perturbed copies and stored results included)
+    and parameters, for all sessions of the server.
+
+    Arguments are workspaces and plain hashable values, never arrays. The result is shared, not
+    copied: do not change it. Sessions that ask for the same result wait for it; others go on.
+    """
+    keep = st.cache_resource(show_spinner=False, max_entries=256, hash_funcs={Workspace: _identity})
+    return cast(F, keep(function))
+
+
+def _identity(workspace: Workspace) -> str:
+    """The workspace's digest and that of its text banks, perturbed copies and results, which come
+    and go beside it.
+    """
+    return digest_of([workspace.identity, workspace.results_state()])
+
+
+def offered() -> list[str]:
+    """Workspaces that every session begins with: ``AIGI_WORKSPACE`` (one path or several, separated
+    as in PATH), the demo.
+    """
+    named = [p for p in os.environ.get("AIGI_WORKSPACE", "").split(os.pathsep) if p]
+    return [*named, *([str(DEMO)] if DEMO.is_dir() else [])]
+
+
+def known_paths() -> list[str]:
+    """Workspaces on offer: those of :func:`offered` and those typed in by this session."""
+    return list(dict.fromkeys([*offered(), *st.session_state.get(_TYPED, [])]))
+
+
+def current() -> Workspace:
+    """The session's workspace; raises WorkspaceError in one sentence where it cannot be opened."""
+    if unknown := st.session_state.get(_UNKNOWN):
+        raise WorkspaceError(
+            f"This link was made with the workspace {unknown}, which is not known here: type the"
+            " path of its folder into the field 'Workspace' in the sidebar, or choose another"
+            " workspace there."
+        )
+    path = st.session_state.get(_PATH) or next(iter(known_paths()), None)
+    if not path:
+        raise WorkspaceError(
+            "No workspace is open: type the path of one into the field 'Workspace' in the sidebar,"
+            " or make one with 'python -m precompute build --images DIR --out WORKSPACE'."
+        )
+    return open_path(path)
+
+
+def open_path(path: str) -> Workspace:
+    """Open a workspace, once a state of its manifest."""
+    manifest = Path(path) / MANIFEST
+    return _open(path, manifest.stat().st_mtime_ns if manifest.is_file() else 0)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _open(path: str, stamp: int) -> Workspace:
+    del stamp  # part of the key: a workspace that was rebuilt is opened anew
+    workspace = Workspace.open(path)
+    _by_digest()[workspace.digest] = path
+    return workspace
+
+
+@st.cache_resource(show_spinner=False)
+def _by_digest() -> dict[str, str]:
+    """Digest -> path of every workspace that was opened since the server started."""
+    return {}
+
+
+def parameter() -> dict[str, str]:
+    """The query parameter that names the workspace, the server's default one too: elsewhere
+    another may be the default. Empty where none is open.
+    """
+    try:
+        return {PARAMETER: current().digest}
+    except WorkspaceError:
+        return {}
+
+
+def choose() -> None:
+    """The workspace field of the sidebar: what is on offer, or a path typed in."""
+    _follow_link()
+    paths = known_paths()
+    here = st.session_state.get(_PATH)
+    options = list(dict.fromkeys([*paths, *([here] if here else [])]))
+    st.selectbox(
+        "Workspace",
+        options,
+        index=options.index(here) if here else (0 if options else None),
+        format_func=_describe,
+        key="_workspace_choice",
+        accept_new_options=True,
+        on_change=_chosen,
+        placeholder="Path of a workspace",
+        help=(
+            "A folder made by 'python -m precompute build'. Type a path and press Enter to open"
+            " another one; the environment variable AIGI_WORKSPACE names those offered at the"
+            " start."
+        ),
+    )
+
+
+def _chosen() -> None:
+    path = st.session_state.get("_workspace_choice")
+    if not path:
+        return
+    path = str(Path(path).expanduser())
+    st.session_state[_PATH] = path
+    st.session_state.pop(_UNKNOWN, None)
+    st.session_state["_workspace_left"] = st.query_params.get(PARAMETER)
+    if path not in known_paths():
+        st.session_state.setdefault(_TYPED, []).append(path)
+
+
+def _follow_link() -> None:
+    """Open what the link names by digest, unless the user has just chosen something else in this
+    session.
+    """
+    wanted = st.query_params.get(PARAMETER)
+    if not wanted or wanted == st.session_state.get("_workspace_left"):
+        return
+    if wanted == parameter().get(PARAMETER):  # also where a copy elsewhere has the same digest
+        return
+    for path in known_paths():
+        try:
+            open_path(path)
+        except WorkspaceError:
+            continue
+    found = _by_digest().get(wanted)
+    if found is None:
+        st.session_state[_UNKNOWN] = wanted[:64]
+        return
+    st.session_state.pop(_UNKNOWN, None)
+    st.session_state[_PATH] = found
+
+
+def _describe(path: str) -> str:
+    try:
+        name = open_path(path).name
+    except WorkspaceError:
+        return path
+    return "Embedded demo" if Path(path) == DEMO else f"{name} ({path})"
