@@ -7,8 +7,8 @@ import streamlit as st
 import ui
 
 if __name__ == "__main__":  # what Streamlit runs for a session
-    st.set_page_config(page_title="AIGI Explorer", page_icon=":material/grid_view:", layout="wide")
     page = st.navigation(ui.navigation())
+    st.set_page_config(page_title=ui.tab_title(page.title), page_icon=ui.ICON, layout="wide")
     ui.start()
     ui.frame()
     page.run()

@@ -60,8 +60,8 @@ with ui.page(__file__) as page:
             help="Project it out of every image and measure all detectors again, below.",
         )
     with page.picture(
-        "Grey: where 95 % of detectors trained on shuffled labels lie at that rank. **Bold**:"
-        " beyond chance. Click a text, or choose it below, to open it."
+        "**Bold**, filled: beyond chance. Grey: 95 % of detectors trained on shuffled labels have"
+        " no text outside it. Click a text, or choose it below, to open it."
     ):
         body.both_sides(
             page, "", said, ("Speaks for fake", "Speaks for real"), shown, clicks=("text",)

@@ -52,7 +52,7 @@ library, draws:
 
 from ui.toolkit import threads  # noqa: F401  (first: before numerical libraries are loaded)
 from ui.toolkit.controls import acted, set_control
-from ui.toolkit.frame import frame
+from ui.toolkit.frame import ICON, frame, tab_title
 from ui.toolkit.images import Tile
 from ui.toolkit.page import Page, inert, name, page
 from ui.toolkit.report import Report, Stat
@@ -60,6 +60,7 @@ from ui.toolkit.router import PAGES, ROOT, guard, link, navigation, start
 from ui.toolkit.workspaces import cached
 
 __all__ = [
+    "ICON",
     "PAGES",
     "ROOT",
     "Page",
@@ -77,4 +78,5 @@ __all__ = [
     "page",
     "set_control",
     "start",
+    "tab_title",
 ]

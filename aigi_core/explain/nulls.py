@@ -68,6 +68,15 @@ class WordNull:
         p: np.ndarray = (1 + as_extreme) / (1 + self.draws)
         return p
 
+    def threshold(self, side: Side = "nearest") -> float:
+        """The cosine beyond which a text's family-wise p-value is at most .05, whatever its rank;
+        infinite where there are too few draws for any.
+        """
+        top = np.sort(self.nearest[:, 0] if side == "nearest" else -self.farthest[:, 0])[::-1]
+        allowed = int(0.05 * (1 + self.draws) + 1e-9) - 1
+        sign = 1 if side == "nearest" else -1
+        return sign * (float(top[allowed]) + 1e-6 if allowed >= 0 else float("inf"))
+
     def band(
         self, side: Side = "nearest", confidence: float = 0.95
     ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:

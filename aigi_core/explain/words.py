@@ -23,8 +23,9 @@ class Words:
     Attributes:
         nearest, farthest: one row a meaning, most extreme first. Columns ``rank, text, category,
             bank, cosine``, ``similar`` (list of (text, cosine): near-duplicates folded into the
-            row) and, with a null, ``p_value`` (family-wise), ``null_low, null_high`` (95 % band of
-            the null at this rank).
+            row) and, with a null, ``p_value`` (family-wise), ``threshold`` (the cosine beyond
+            which that is at most .05), ``null_low, null_high`` (95 % band of the null at this
+            rank).
         categories: what the nearest and the farthest rows are about: ``side, category, count,
             expected`` (by the category's share of all rows) and, with a null, ``null_mean,
             p_value`` (of a count so large, one category).
@@ -123,6 +124,7 @@ def _rows(
     )
     if null:
         table["p_value"] = null.p_value(cosines[found], side)
+        table["threshold"] = null.threshold(side)
         low, high = null.band(side)
         pad = np.full(max(0, len(table) - len(low)), np.nan)
         table["null_low"], table["null_high"] = (

@@ -32,6 +32,7 @@ from aigi_core.figures.explain import (
     role_intervals,
     said_list,
 )
+from aigi_core.figures.export import WIDTHS_MM, export, for_paper
 from aigi_core.figures.few_shot import few_shot
 from aigi_core.figures.inspection import judges, patch_map, reliability_curve, survival_curves
 from aigi_core.figures.matrix import heatmap
@@ -71,6 +72,7 @@ __all__ = [
     "FALSE_DISCOVERY",
     "LIGHT",
     "MEASURES",
+    "WIDTHS_MM",
     "Curve",
     "Roc",
     "Style",
@@ -87,9 +89,11 @@ __all__ = [
     "difference_heatmap",
     "effect_intervals",
     "evidence_bars",
+    "export",
     "fact_shares",
     "few_shot",
     "finish",
+    "for_paper",
     "generator_changes",
     "generator_intervals",
     "generator_styles",

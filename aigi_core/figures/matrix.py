@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from aigi_core.figures.theme import LIGHT, Scale, Theme, finish, labels
+from aigi_core.figures.theme import LIGHT, SELECTION, Scale, Theme, finish, labels
 
 Centre = Literal["chance", "zero", "none"]
 _DARK, _WHITE = "#14181b", "#ffffff"
@@ -149,9 +149,8 @@ def heatmap(
     if outlined.any():
         shapes.append(_outline(np.argwhere(outlined), theme.ink, 1))
     if selected and selected[0] in rows and selected[1] in columns:
-        shapes.append(
-            _outline([(rows.index(selected[0]), columns.index(selected[1]))], theme.accent, 4)
-        )
+        cell = (rows.index(selected[0]), columns.index(selected[1]))
+        shapes.append(_outline([cell], theme.accent, 4) | dict(name=SELECTION))
     body = max(160, len(rows) * (30 if len(rows) <= 30 else _TICK))
     every = -(-len(columns) // _MOST_TICKS)
     figure.update_xaxes(

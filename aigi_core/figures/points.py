@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from aigi_core.errors import AigiError
-from aigi_core.figures.theme import LIGHT, Style, Theme, finish, label, labels
+from aigi_core.figures.theme import LIGHT, SELECTION, Style, Theme, finish, label, labels
 
 
 def intervals(
@@ -172,6 +172,7 @@ def scatter(
             x=chosen["x"],
             y=chosen["y"],
             mode="markers",
+            name=SELECTION,
             showlegend=False,
             hoverinfo="skip",
             marker=dict(symbol="circle-open", size=18, color=theme.accent, line=dict(width=2.5)),
@@ -180,6 +181,7 @@ def scatter(
             figure.add_annotation(
                 x=x,
                 y=y,
+                name=SELECTION,
                 text=f"<b>{label(selected, 40)}</b>",
                 showarrow=False,
                 yshift=20,

@@ -236,6 +236,10 @@ def generator_styles(
     return styles
 
 
+SELECTION = "selection"
+"""Name of what outlines the selected item: it is no part of an exported figure."""
+
+
 def label(name: str, width: int = 28) -> str:
     """A user's name as figure text: shortened in the middle, inert, and its direction isolated.
 

@@ -10,60 +10,82 @@ from aigi_core.figures.theme import LIGHT, Theme, finish, label, labels
 
 
 def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figure:
-    """Nearest or farthest texts, most extreme on top, with the null's 95 % band at each rank drawn
-    behind.
+    """Nearest or farthest texts, most extreme on top, with the threshold that decides which of them
+    go beyond chance.
 
     Args:
         table: ``nearest`` or ``farthest`` of :class:`aigi_core.explain.words.Words` (or rows of a
-            cached atlas): columns ``text, cosine`` and, where a null was computed, ``p_value,
-            null_low, null_high``. Texts beyond chance (family-wise p at most .05) are set in bold.
+            cached atlas): columns ``text, cosine`` and, where a null was computed, ``p_value`` and
+            ``threshold``. Texts beyond chance (family-wise p at most .05) are set in bold.
 
     A click reports ``customdata`` [text].
     """
     figure = go.Figure()
     at = np.arange(len(table))
-    has_null = "null_low" in table.columns and bool(table["null_low"].notna().any())
     texts = labels([str(text) for text in table["text"]], 40)
-    p = table["p_value"].to_numpy(float) if has_null else np.full(len(table), np.nan)
+    cosines = table["cosine"].to_numpy(float)
+    p = table["p_value"].to_numpy(float) if "p_value" in table else np.full(len(table), np.nan)
     category = table["category"] if "category" in table.columns else [""] * len(table)
     hover = [
         f"{text}{'<br>' + label(str(kind), 60) if kind else ''}<br>cosine {cosine:.3f}"
-        + (f"<br>family-wise p = {value:.3g}" if np.isfinite(value) else "")
-        for text, kind, cosine, value in zip(texts, category, table["cosine"], p, strict=True)
+        + (f"<br>p = {value:.3g} over all texts" if np.isfinite(value) else "")
+        for text, kind, cosine, value in zip(texts, category, cosines, p, strict=True)
     ]
-    if has_null:
-        band = table[["null_low", "null_high"]].to_numpy(float)
-        figure.add_bar(
-            y=at,
-            x=band[:, 1] - band[:, 0],
-            base=band[:, 0],
-            orientation="h",
-            width=1.0,
-            hoverinfo="skip",
-            marker=dict(color=theme.grid, line=dict(width=0)),
-            name="95 % by chance",
-        )
     colours = [
         theme.accent if not np.isfinite(value) or value <= 0.05 else theme.muted for value in p
     ]
     figure.add_scatter(
-        x=table["cosine"],
+        x=cosines,
         y=at,
         mode="markers",
         showlegend=False,
         hovertext=hover,
         hoverinfo="text",
         customdata=[[str(text)] for text in table["text"]],
-        marker=dict(color=colours, size=9),
+        marker=dict(
+            color=colours,
+            size=9,
+            symbol=["circle" if c == theme.accent else "circle-open" for c in colours],
+        ),
     )
+    bound = decisive_cosine(table)
+    if bound is not None:
+        reach = [*cosines, bound]
+        margin = 0.08 * (max(reach) - min(reach) or 1.0)
+        ends = (min(reach) - margin, max(reach) + margin)
+        inner = ends[0] if bound > 0 else ends[1]
+        figure.add_vrect(
+            x0=inner, x1=bound, fillcolor=theme.grid, opacity=0.55, line_width=0, layer="below"
+        )
+        figure.add_vline(
+            x=bound,
+            line=dict(color=theme.muted, width=1.5),
+            annotation_text="reached by chance" if abs(bound - inner) > 0.3 * np.ptp(ends) else "",
+            annotation_position="bottom left" if bound > 0 else "bottom right",
+            annotation_font=dict(size=11, color=theme.muted),
+        )
+        figure.update_xaxes(range=ends)
     ticks = [
         f"<b>{text}</b>" if value <= 0.05 else text for text, value in zip(texts, p, strict=True)
     ]
     figure.update_yaxes(tickvals=at, ticktext=ticks, range=[len(table) - 0.4, -0.6], showgrid=False)
     figure.update_xaxes(title_text="cosine")
-    return finish(
-        figure, theme, alt, 90 + 22 * max(len(table), 3), barmode="overlay", hovermode="closest"
-    )
+    return finish(figure, theme, alt, 90 + 22 * max(len(table), 3), hovermode="closest")
+
+
+def decisive_cosine(table: pd.DataFrame) -> float | None:
+    """The cosine at which a text's p-value falls to .05: as stored, else between the last row
+    beyond chance and the first that is not; None where the rows do not tell.
+    """
+    if "threshold" in table.columns and np.isfinite(bound := float(table["threshold"].iloc[0])):
+        return bound
+    if "p_value" not in table.columns:
+        return None
+    beyond = table["cosine"][table["p_value"] <= 0.05].abs()
+    within = table["cosine"][table["p_value"] > 0.05].abs()
+    if beyond.empty or within.empty:
+        return None
+    return float(np.copysign((beyond.min() + within.max()) / 2, table["cosine"].iloc[0]))
 
 
 def span_bars(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figure:

@@ -1,4 +1,4 @@
-"""What lists of words show: the band of chance, and which texts go beyond it."""
+"""What lists of words show: the threshold of chance, and which texts go beyond it."""
 
 import pandas as pd
 import pytest
@@ -6,22 +6,21 @@ import pytest
 from aigi_core import figures
 
 
-def test_band_and_bold_say_what_is_beyond_chance() -> None:
+def test_the_line_drawn_is_the_one_that_decides() -> None:
     table = pd.DataFrame(
         {
             "text": ["beyond", "within"],
             "cosine": [0.4, 0.1],
             "p_value": [0.02, 0.6],
-            "null_low": [0.05, 0.04],
-            "null_high": [0.2, 0.15],
+            "threshold": 0.3,
         }
     )
     figure = figures.word_list(table, alt="x")
-    band, points = figure.data
-    assert (band.base + band.x).tolist() == pytest.approx([0.2, 0.15]) and band.base.tolist() == [
-        0.05,
-        0.04,
-    ]
+    [points] = figure.data
+    lines = [shape for shape in figure.layout.shapes if shape.type == "line"]
+    assert [line.x0 for line in lines] == [0.3]
+    between = figures.word_list(table.drop(columns="threshold"), alt="x").layout.shapes
+    assert [s.x0 for s in between if s.type == "line"] == pytest.approx([0.25])
     assert figure.layout.yaxis.ticktext == ("<b>beyond</b>", "within")
     assert points.marker.color[0] != points.marker.color[1]
     assert [row[0] for row in points.customdata] == ["beyond", "within"]

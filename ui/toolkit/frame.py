@@ -7,8 +7,34 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
+from PIL import Image
 
 from ui.toolkit import workspaces
+
+PRODUCT = "AIGI Explorer"
+
+
+def _icon() -> Image.Image:
+    """The tab's icon: four cells of a matrix. Made here, for a named icon would be fetched from a
+    font host.
+    """
+    icon = Image.new("RGBA", (32, 32))
+    for cell, colour in zip(
+        ((2, 2), (17, 2), (2, 17), (17, 17)),
+        ("#1d5c78", "#9fc4d3", "#e3b48c", "#1d5c78"),
+        strict=True,
+    ):
+        icon.paste(colour, (*cell, cell[0] + 13, cell[1] + 13))
+    return icon
+
+
+ICON = _icon()
+
+
+def tab_title(page: str) -> str:
+    """What the browser's tab says."""
+    return PRODUCT if page == PRODUCT else f"{page} · {PRODUCT}"
+
 
 STYLE = f"<style>\n{Path(__file__).with_suffix('.css').read_text('utf-8')}</style>"
 

@@ -18,16 +18,27 @@ import pandas as pd
 import streamlit as st
 
 from aigi_core.errors import AigiError
-from aigi_core.figures import DARK, LIGHT, Style, Theme, alt_text, generator_styles
+from aigi_core.figures import (
+    DARK,
+    LIGHT,
+    WIDTHS_MM,
+    Style,
+    Theme,
+    alt_text,
+    export,
+    for_paper,
+    generator_styles,
+)
 from aigi_core.images import image_source
 from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
-from ui.toolkit import report, router, workspaces
+from ui.toolkit import report, router, tables, workspaces
 from ui.toolkit.controls import Controls, acted, set_control
 from ui.toolkit.images import Tile, clickable_grid, grid_html
 from ui.toolkit.report import Draw, Report, Stat
 
 log = logging.getLogger("aigi.ui")
+EXTENSIONS = {"CSV": "csv", "LaTeX": "tex", "Markdown": "md"}
 _RUNS = "_runs"
 
 
@@ -195,14 +206,16 @@ class Page(Controls):
             options = {"on_select": lambda: _clicked(key, clicks), "selection_mode": "points"}
         config = {
             "displaylogo": False,
-            "displayModeBar": "hover" if not clicks else True,
-            "modeBarButtons": (
-                [["toImage"]] if clicks else [["toImage", "zoom2d", "pan2d", "resetScale2d"]]
-            ),
-            "toImageButtonOptions": {"format": "svg", "filename": f"{self.info.stem}-{name}"},
+            "displayModeBar": "hover" if not clicks else False,
+            "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d"]],
         }
-        st.plotly_chart(drawn, theme=None, key=key, config=config, alt=alt_text(drawn), **options)
+        with st.container(key=f"{_scroll(drawn)}-{name}"):
+            st.plotly_chart(
+                drawn, theme=None, key=key, config=config, alt=alt_text(drawn), **options
+            )
         self._report.parts.append((name, draw))
+        if table is not None:
+            self._report.tables[name] = table
         self._more(name, draw, table, formats)
 
     # opening it runs this part of the page alone; while it is shut, neither server nor browser
@@ -222,17 +235,43 @@ class Page(Controls):
         with more:
             if table is not None:
                 self._table(name, table, formats, report_it=False)
+            self._figure_files(name, draw)
+
+    def _figure_files(self, name: str, draw: Draw) -> None:
+        """The figure for a paper, always in the light theme."""
+        key = f"figure-{name}"
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            kinds = ["SVG", "PDF", "PNG", "HTML"]
+            kind = st.selectbox("Figure as", kinds, key=f"{key}-kind", width=110)
+            vector = kind != "HTML"
+            width = st.selectbox(
+                "Width",
+                list(WIDTHS_MM),
+                index=1,
+                key=f"{key}-width",
+                width=190,
+                disabled=not vector,
+            )
+            size = st.number_input(
+                "Text, pt", 5, 16, 8, key=f"{key}-size", width=120, disabled=not vector
+            )
+
+            def file() -> bytes | str:
+                if not vector:
+                    return report.figure_html(for_paper(draw), self.info.question)
+                wanted: Any = kind.lower()
+                return export(draw, wanted, width_mm=WIDTHS_MM[width], font_pt=size)
+
             st.download_button(
-                "Figure as HTML",
-                lambda: report.figure_html(draw(theme=LIGHT), self.info.question),
-                key=f"{key}-html",
-                file_name=f"{self.info.stem}-{name}.html",
-                mime="text/html",
+                "Download the figure",
+                file,
+                key=f"{key}-file",
+                file_name=f"{self.info.stem}-{name}.{kind.lower()}",
                 on_click="ignore",
                 icon=":material/download:",
                 help=(
-                    "Interactive and self-contained. The camera above the figure saves it as SVG;"
-                    " in the HTML file, as PNG."
+                    "Always light, without the outline of what is selected. SVG, PDF and PNG need"
+                    " requirements-export.txt; HTML is interactive and needs nothing."
                 ),
             )
 
@@ -256,33 +295,31 @@ class Page(Controls):
         report_it: bool,
         alt: str = "",
     ) -> None:
-        floats = dict.fromkeys(map(str, table.select_dtypes("float").columns), "%.3f") | dict(
-            formats or {}
-        )
-        columns = {
-            c: (
-                st.column_config.NumberColumn(c.replace("_", " "), format=floats[c])
-                if c in floats
-                else st.column_config.Column(c.replace("_", " "))
-            )
-            for c in map(str, table.columns)
-        }
+        shown, columns = tables.columns(table, formats)
         st.dataframe(
-            table,
+            shown,
             hide_index=True,
             column_config=columns,
+            placeholder=tables.NONE,
             alt=alt or f"Table {name}: {', '.join(map(str, table.columns))}",
             key=f"table-{name}",
         )
-        st.download_button(
-            "Table as CSV",
-            lambda: table.to_csv(index=False).encode(),
-            key=f"csv-{name}",
-            on_click="ignore",
-            file_name=f"{self.info.stem}-{name}.csv",
-            mime="text/csv",
-            icon=":material/download:",
-        )
+        with st.container(horizontal=True):
+            for kind, make in (
+                ("CSV", lambda: table.to_csv(index=False)),
+                ("LaTeX", lambda: tables.latex(tables.readable(table, formats))),
+                ("Markdown", lambda: tables.markdown(tables.readable(table, formats))),
+            ):
+                st.download_button(
+                    f"Table as {kind}",
+                    make,
+                    key=f"{kind.lower()}-{name}",
+                    on_click="ignore",
+                    file_name=f"{self.info.stem}-{name}.{EXTENSIONS[kind]}",
+                    mime="text/plain" if kind != "CSV" else "text/csv",
+                    icon=":material/download:",
+                    type="tertiary" if kind != "CSV" else "secondary",
+                )
         if report_it:
             self._report.parts.append((name, table))
 
@@ -321,6 +358,8 @@ class Page(Controls):
             )
         elif tiles:
             st.html(grid_html(self.workspace, to_inspect, width))
+        if tiles:
+            self._report.parts.append((name or "images", to_inspect[:48]))
         else:
             st.caption(empty)
 
@@ -471,6 +510,14 @@ def _clicked(key: str, controls: Sequence[str]) -> None:
         controls, data if isinstance(data, list | tuple) else [data], strict=False
     ):
         set_control(control, value)
+
+
+def _scroll(figure: Any) -> str:
+    """The kind of container that a figure stands in: a matrix of many columns keeps its numbers
+    readable on a narrow screen by scrolling sideways on its own.
+    """
+    columns = len(figure.layout.xaxis.tickvals or ()) if figure.data[0].type == "heatmap" else 0
+    return f"wide-{'large' if columns > 24 else 'middle'}" if columns > 8 else "plain"
 
 
 def _explain(error: BaseException) -> None:

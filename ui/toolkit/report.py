@@ -15,8 +15,10 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from aigi_core import __version__
-from aigi_core.figures import LIGHT, alt_text
+from aigi_core.figures import LIGHT, alt_text, for_paper
 from aigi_core.workspace import Workspace
+from ui.toolkit import tables
+from ui.toolkit.images import Tile, grid_html
 
 Draw = Callable[..., go.Figure]
 """A figure function with everything but ``theme`` filled in."""
@@ -60,8 +62,12 @@ class Report:
     answer: str = ""
     stats: list[Stat] = field(default_factory=list)
     protocol: dict[str, str] = field(default_factory=dict)
-    parts: list[tuple[str, Draw | pd.DataFrame | None]] = field(default_factory=list)
-    """(title, drawing or table); a bare title is a heading or a remark."""
+    parts: list[tuple[str, Draw | pd.DataFrame | Sequence[Tile] | None]] = field(
+        default_factory=list
+    )
+    """(title, drawing, table or images); a bare title is a heading or a remark."""
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """Figure's name -> the numbers behind it."""
 
 
 def versions() -> dict[str, str]:
@@ -92,22 +98,33 @@ def render(report: Report, workspace: Workspace, link: str) -> str:
     ]
     for title, part in report.parts:
         if isinstance(part, pd.DataFrame):
-            body.append(
-                f"<h2>{escape(title)}</h2><div"
-                f" class=scroll>{part.to_html(index=False, escape=True, border=0)}</div>"
-            )
+            body.append(_table(title, part))
+        elif isinstance(part, list):
+            body.append(grid_html(workspace, part))
         elif part is None:
             body.append(
                 f"<p>{escape(title)}</p>" if title.endswith(".") else f"<h2>{escape(title)}</h2>"
             )
-        else:
-            figure = part(theme=LIGHT)
+        elif callable(part):
+            figure = for_paper(part)
+            figure.update_layout(width=None)
             body.append(
                 f'<figure aria-label="{escape(alt_text(figure), quote=True)}">{_div(figure)}'
                 f"<figcaption>{escape(alt_text(figure))}</figcaption></figure>"
             )
+            if (numbers := report.tables.get(title)) is not None:
+                body.append(_table(f"Table of this figure ({len(numbers)} rows)", numbers, True))
     body.append(f"<h2>How this was made</h2>{_definitions(about)}")
     return _document(report.question, "\n".join(body))
+
+
+def _table(title: str, table: pd.DataFrame, folded: bool = False) -> str:
+    """A table in words and rounded, its name as a heading; folded where it repeats a figure."""
+    html = tables.readable(table).to_html(index=False, escape=True, border=0)
+    name = escape(tables.column_title(title).capitalize())
+    if folded:
+        return f"<details><summary>{name}</summary><div class=scroll>{html}</div></details>"
+    return f"<h2>{name}</h2><div class=scroll>{html}</div>"
 
 
 def figure_html(figure: go.Figure, title: str) -> str:
@@ -178,7 +195,12 @@ figcaption,.about{{color:{LIGHT.muted};font-size:.9rem}}
 .aigi-stats b{{display:block;font-size:1.5rem;
 font-variant-numeric:tabular-nums}} .aigi-stats bdi{{display:block}}
 .aigi-stats span,.aigi-stats dt{{color:{LIGHT.muted};font-size:.9rem}}
-.scroll{{overflow-x:auto}}
+.scroll{{overflow-x:auto}} summary{{cursor:pointer;color:{LIGHT.muted}}}
+.aigi-grid{{display:grid;grid-template-columns:repeat(auto-fill,minmax(120px,1fr));gap:.8rem}}
+.aigi-tile{{margin:0;font-size:.8rem}} .aigi-tile figcaption span{{display:block}}
+.aigi-picture{{display:block;aspect-ratio:1;overflow:hidden;background:center/cover no-repeat}}
+.aigi-picture img{{width:100%;height:100%;object-fit:contain}}
+.aigi-tile button{{all:unset;display:block;width:100%}}
 table{{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}}
 td,th{{padding:.25rem .6rem;text-align:right;border-bottom:1px solid {LIGHT.grid}}}
 td:first-child,th:first-child{{text-align:left}}

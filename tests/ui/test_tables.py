@@ -1,0 +1,54 @@
+"""Tables as people read them: one cell for a value and its interval, "–" for none, nothing raw."""
+
+import pandas as pd
+
+from ui.toolkit import tables
+
+TABLE = pd.DataFrame(
+    {
+        "row": [3, 4],
+        "name_of_it": ["a_b & 50 %", ""],
+        "value": [0.51234567, float("nan")],
+        "low": [0.4, float("nan")],
+        "high": [0.61, float("nan")],
+        "test_mean": [0.5, 0.25],
+        "test_mean_low": [0.1, 0.2],
+        "test_mean_high": [0.9, float("nan")],
+        "n": [1, 2],
+    }
+)
+
+
+def test_a_value_stands_with_its_interval() -> None:
+    shown = tables.readable(TABLE)
+    assert list(shown.columns) == ["name of it", "value", "test mean", "n"]
+    assert shown["value"].tolist() == ["0.512 [0.400, 0.610]", "–"]
+    assert shown["test mean"].tolist() == ["0.500 [0.100, 0.900]", "0.250 [0.200, –]"]
+    assert shown["name of it"].tolist()[1] == "–"
+
+
+def test_the_page_hides_what_a_cell_is_made_of_and_keeps_the_numbers() -> None:
+    shown, config = tables.columns(TABLE)
+    hidden = {name for name, column in config.items() if column is None}
+    assert hidden == {"row", "value", "low", "high"} | {
+        f"test_mean{end}" for end in ("", "_low", "_high")
+    }
+    assert shown["value"].equals(TABLE["value"]) and list(TABLE.columns)[:2] == [
+        "row",
+        "name_of_it",
+    ]
+    assert shown["value and interval"][0] == "0.512 [0.400, 0.610]"
+
+
+def test_low_and_high_of_nothing_stay() -> None:
+    texts = pd.DataFrame({"name": ["a"], "low": [0.1], "high": [0.2]})
+    assert list(tables.readable(texts).columns) == ["name", "low", "high"]
+
+
+def test_latex_and_markdown_are_escaped() -> None:
+    readable = tables.readable(TABLE.assign(name_of_it=["a_b & 50 %|x", "\\input{y}"]))
+    tex = tables.latex(readable, caption="50 % of $x$")
+    assert r"a\_b \& 50 \%|x & 0.512 [0.400, 0.610]" in tex and r"\toprule" in tex
+    assert r"\textbackslash{}input\{y\}" in tex and r"\caption{50 \% of \$x\$}" in tex
+    lines = tables.markdown(readable).splitlines()
+    assert len(lines) == 4 and r"50 %\|x" in lines[2]

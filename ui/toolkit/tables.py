@@ -1,0 +1,178 @@
+"""Tables as people read them: a value with its interval in one cell, "–" for none, titles in words.
+
+What is computed stays as it is in the CSV file; this is for the page, the report, and papers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+NONE = "–"
+INDEX = ("row", "index", "level_0")
+"""Columns that only number what they stand beside; they are not shown."""
+TITLES: dict[str, tuple[str, str]] = {
+    "n": ("n", "How many were counted."),
+    "p_value": ("p", "Probability of a value at least as extreme by chance."),
+    "q_value": ("q", "p corrected for the number of comparisons (false discovery rate)."),
+    "auc": ("AUC", "Area under the ROC curve."),
+    "ood": ("OOD", "Out of domain: on generators that the detector has never seen."),
+    "rho": ("Spearman's ρ", "Rank correlation."),
+    "ece": ("ECE", "Expected calibration error."),
+    "n_fake": ("fakes", "Number of fakes."),
+    "n_real": ("real images", "Number of real images."),
+    "n_ood": ("unseen generators", "Generators that the detector was not trained on."),
+    "jpeg_quality": ("JPEG quality", "Estimated from the file's quantisation tables."),
+    "bytes_per_pixel": ("bytes per pixel", "Size of the file over its number of pixels."),
+    "cosine": ("cosine", "1 for the same direction, 0 for unrelated ones."),
+    "similar": ("folded", "How many texts that say the same share this row."),
+    "farther_than": ("novelty", "Share of held-out images that lie nearer to known images."),
+}
+"""Column -> (title, help) where the name alone does not say it."""
+
+
+def column_title(column: str) -> str:
+    """A column's name in words."""
+    known = TITLES.get(column)
+    return known[0] if known else re.sub(r"\bood\b", "OOD", column.replace("_", " "))
+
+
+def column_help(column: str) -> str | None:
+    """What a column means, where its title alone does not say it."""
+    known = TITLES.get(column)
+    return known[1] if known else None
+
+
+def intervals(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Value column -> its columns of the interval's ends.
+
+    Either ``value_low`` and ``value_high``, or ``low`` and ``high`` right behind their value.
+    """
+    columns = [str(column) for column in table.columns]
+    found = {
+        name: (f"{name}_low", f"{name}_high")
+        for name in columns
+        if f"{name}_low" in columns and f"{name}_high" in columns
+    }
+    for at, name in enumerate(columns[1:], 1):
+        if name == "low" and columns[at + 1 : at + 2] == ["high"]:
+            found[columns[at - 1]] = ("low", "high")
+    return {
+        name: ends
+        for name, ends in found.items()
+        if all(pd.api.types.is_numeric_dtype(table[column]) for column in (name, *ends))
+    }
+
+
+def readable(table: pd.DataFrame, formats: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The table as texts: rounded, intervals beside their values, titles in words.
+
+    Example:
+        >>> readable(pd.DataFrame({"value": [0.51234], "low": [0.4], "high": [None]}))
+                          value
+        0  0.512 [0.400, –]
+    """
+    formats, joined = dict(formats or {}), intervals(table)
+    ends = {column for pair in joined.values() for column in pair}
+    made: dict[str, list[str]] = {}
+    for column in map(str, table.columns):
+        if column in ends or column in INDEX:
+            continue
+        number = formats.get(column, "%.3f" if table[column].dtype.kind == "f" else "")
+        texts = [_cell(value, number) for value in table[column]]
+        if column in joined:
+            low, high = ([_cell(v, number) for v in table[end]] for end in joined[column])
+            texts = [
+                text if text == NONE else f"{text} [{a}, {b}]"
+                for text, a, b in zip(texts, low, high, strict=True)
+            ]
+        made[column_title(column)] = texts
+    return pd.DataFrame(made)
+
+
+def columns(
+    table: pd.DataFrame, formats: Mapping[str, str] | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """A table and the configuration of its columns for ``st.dataframe``: a value stands with its
+    interval in one cell; the columns that it is made of are hidden, as are mere row numbers.
+    """
+    formats, joined = dict(formats or {}), intervals(table)
+    ends = {column for pair in joined.values() for column in pair}
+    shown, config = table.copy(deep=False), dict[str, Any]()
+    texts = readable(table, formats)
+    for column in map(str, table.columns):
+        title, help = column_title(column), column_help(column)
+        if column in ends or column in INDEX:
+            config[column] = None
+        elif column in joined:
+            config[column] = None
+            shown.insert(shown.columns.get_loc(column), f"{column} and interval", texts[title])
+            config[f"{column} and interval"] = st.column_config.TextColumn(
+                title, help=f"{help or title.capitalize()}; in brackets its 95 % interval."
+            )
+        elif table[column].dtype.kind == "f":
+            number = formats.get(column, "%.3f")
+            config[column] = st.column_config.NumberColumn(title, format=number, help=help)
+        else:
+            config[column] = st.column_config.Column(title, help=help)
+    return shown, config
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A readable table as Markdown."""
+    lines = [list(map(str, table.columns)), ["---"] * len(table.columns), *table.to_numpy(str)]
+    escaped = (" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines)
+    return "".join(f"| {line} |\n" for line in escaped)
+
+
+def latex(table: pd.DataFrame, caption: str = "") -> str:
+    """A readable table as LaTeX, for booktabs; everything in it is escaped."""
+    rows = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in table.to_numpy(str)]
+    head = " & ".join(_tex(str(column)) for column in table.columns) + r" \\"
+    return "\n".join(
+        [
+            r"\begin{table}",
+            *([rf"\caption{{{_tex(caption)}}}"] if caption else []),
+            rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _cell(value: object, number: str) -> str:
+    if (
+        value is None
+        or value is pd.NA
+        or value == ""
+        or (isinstance(value, float) and value != value)
+    ):
+        return NONE
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number % value if number and isinstance(value, float | int) else str(value)
+
+
+_TEX = {c: rf"\{c}" for c in "&%$#_{}"} | {
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "–": "--",
+    "−": "$-$",
+    "≤": r"$\le$",
+    "ρ": r"$\rho$",
+}
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(letter, letter) for letter in text)
