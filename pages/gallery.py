@@ -14,7 +14,7 @@ EACH, PAGE = 8, 32
 with ui.page(__file__) as page:
     with page.controls():
         setting, rows, row = results.choose_detector(page)
-    with page.controls("Images"):
+    with page.controls():
         tests = page.generators("tests", "Tested on", page.domains.generators[-1:])
         images = body.images_of(page.workspace, setting, row, tuple(tests))
         order = page.select("order", "Order", list(ORDERS))

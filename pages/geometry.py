@@ -96,7 +96,7 @@ with ui.page(__file__) as page:
         interval="95 %, bootstrap over generators, 2,000 draws.",
     )
 
-    with page.controls("Pair"):
+    with page.controls():
         pair = results.choose_pair(page)
     row = changes[[set(p) == set(pair) for p in zip(changes["a"], changes["b"], strict=True)]].iloc[
         0

@@ -79,7 +79,7 @@ with ui.page(__file__) as page:
     )
 
     heads = sorted(table["head"], key=attention.parse_head)
-    with page.controls("Head"):
+    with page.controls():
         head = page.select(
             "head", "Opened head", heads, table["head"][0], help="layer.index, both counted from 0."
         )

@@ -45,7 +45,7 @@ with ui.page(__file__) as page:
     with page.controls():
         trained = page.generators("trained", "Trained on", domains.generators[:1], follows="train")
         tested = page.generators("tests", "Tested on")
-    with page.controls("How"):
+    with page.controls():
         metric = page.select(
             "metric",
             "Metric",
@@ -115,7 +115,7 @@ with ui.page(__file__) as page:
     )
 
     table = matrix.to_frame()
-    with page.controls("Generator"):
+    with page.controls():
         test = page.generator("test", "Generator", (hardest or (tested[0],))[0], among=tested)
         if len(trained) == 1:
             page.link("gallery", "Its surest verdicts there", tests=[test], train=trained[0])

@@ -80,7 +80,7 @@ with ui.page(__file__) as page:
         ),
     )
 
-    with page.controls("Cell"):
+    with page.controls():
         train = page.select("train", "Detector trained on", rows)
         test = page.generator("test", "Tested on", names[-1], among=names)
     draw = partial(figures.transfer_heatmap, metric=metric, rows=rows, selected=(train, test))

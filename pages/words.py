@@ -15,7 +15,7 @@ from ui.results import explanations
 with ui.page(__file__) as page:
     with page.controls():
         setting, names, row = results.choose_detector(page)
-    with page.controls("Texts"):
+    with page.controls():
         texts = explanations.choose_texts(page)
         shown = int(page.slider("shown", "Rows", 5, explanations.LISTED, 12))
     workspace, train = page.workspace, names[row]
@@ -46,7 +46,7 @@ with ui.page(__file__) as page:
         ),
     )
 
-    with page.controls("Text"):
+    with page.controls():
         text = page.select(
             "text",
             "Opened text",

@@ -257,7 +257,7 @@ class App:
     def navigate(self, name: str) -> None:
         """Go to another page by the sidebar."""
         with self.redrawn():
-            self.page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
+            self.page.get_by_test_id("stSidebar").get_by_role("link", name=name).click()
 
     def wait_for_query(self, name: str, value: str | None) -> None:
         """Until the address bar says so."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image
 
-from ui.toolkit import workspaces
+from ui.toolkit import router, workspaces
 
 PRODUCT = "AIGI Explorer"
 
@@ -43,4 +43,6 @@ def frame() -> None:
     """Draw the frame; called by ``app.py`` before the page."""
     st.html(STYLE)
     with st.sidebar:
+        st.markdown(f"**{PRODUCT}**")
+        router.menu()
         workspaces.choose()

@@ -148,8 +148,14 @@ class Page(Controls):
     # The body
 
     @contextmanager
-    def controls(self, label: str = "Settings") -> Iterator[None]:
-        """A row of controls below the numbers."""
+    def controls(self, label: str = "") -> Iterator[None]:
+        """Controls of the page: one bar under the numbers, which stays in sight. With a label, a
+        row of their own where they are called, for what they alone change.
+        """
+        if not label:
+            with self._bar:
+                yield
+            return
         with st.container(
             border=True,
             horizontal=True,
@@ -398,7 +404,11 @@ class Page(Controls):
         head.title(self.info.question, anchor=False, width="stretch")
         self._tools = head.container(width="content")
         self._answer, self._stats = st.empty(), st.empty()
-        self._complaints, self._picture = st.container(), st.container()
+        self._complaints = st.container()
+        self._bar = st.container(
+            horizontal=True, vertical_alignment="bottom", gap="small", key="controls-bar"
+        )
+        self._picture = st.container()
         return self
 
     def __exit__(

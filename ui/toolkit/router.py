@@ -78,15 +78,19 @@ above.
 
 def navigation() -> list[st.Page]:
     """The pages for ``st.navigation``; ``url_path`` stays equal to the file's stem, as the guard
-    needs.
+    needs. Without icons: Streamlit would take a page's for the tab's, from a font host.
     """
-    pages = [
-        st.Page(page.file, title=page.name, icon=f":material/{page.icon}:", url_path=page.stem)
-        for page in PAGES.values()
-    ]
+    pages = [st.Page(page.file, title=page.name, url_path=page.stem) for page in PAGES.values()]
     # Streamlit gives its default page no path of its own: a hidden one keeps /overview a link like
     # any other.
     return [st.Page(_home, title="AIGI Explorer", default=True, visibility="hidden"), *pages]
+
+
+def menu() -> None:
+    """Links to all pages, for the sidebar."""
+    with st.container(key="menu", gap=None):
+        for page in PAGES.values():
+            st.page_link(page.file, label=page.name, icon=f":material/{page.icon}:")
 
 
 def _home() -> None:
