@@ -110,7 +110,7 @@ def columns(
             config[column] = None
         elif column in joined:
             config[column] = None
-            shown.insert(shown.columns.get_loc(column), f"{column} and interval", texts[title])
+            shown.insert(list(shown.columns).index(column), f"{column} and interval", texts[title])
             config[f"{column} and interval"] = st.column_config.TextColumn(
                 title, help=f"{help or title.capitalize()}; in brackets its 95 % interval."
             )
