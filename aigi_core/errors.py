@@ -13,3 +13,7 @@ class WorkspaceError(AigiError):
     """A workspace that is missing, damaged, half-built, of another version, or lacks what was asked
     of it.
     """
+
+
+class NotGivenError(AigiError):
+    """Something that the workspace's encoder cannot give; no mistake, so pages say it as a note."""

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from aigi_core.errors import AigiError
+from aigi_core.head_maps import FactoredMaps
 from aigi_core.workspace import Workspace
 
 Head: TypeAlias = tuple[int, int]
@@ -49,7 +50,7 @@ class Encoded(Protocol):
     @property
     def ln_post(self) -> np.ndarray: ...
     @property
-    def decomposition(self) -> dict[str, np.ndarray]: ...
+    def decomposition(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class EncodedImages:
     embeddings: Float[np.ndarray, "n d"]
     heads: Float[np.ndarray, "layers heads n head_width"]
     ln_post: Float[np.ndarray, "n 2"]
-    decomposition: dict[str, np.ndarray]
+    decomposition: dict[str, Any]
 
 
 def all_heads(images: Encoded) -> tuple[Head, ...]:
@@ -235,7 +236,9 @@ class Decomposition:
             blocks.
         ln_post: mean and standard deviation of the final layer norm's input.
         embeddings: the model's own embeddings, not normalised.
-        head_maps, beta: content of ``decomposition.npz``; ``beta`` is part of the remainder.
+        head_maps: [layers, heads, head_width, d], an array or
+            :class:`aigi_core.head_maps.FactoredMaps`.
+        beta: what the final norm's bias adds; part of the remainder.
 
     Example:
         >>> decomposition = Decomposition.of(Workspace.open("assets/demo"))  # doctest: +SKIP
@@ -245,7 +248,7 @@ class Decomposition:
     heads: Float[np.ndarray, "layers heads N head_width"]
     ln_post: Float32[np.ndarray, "N 2"]
     embeddings: Float32[np.ndarray, "N d"]
-    head_maps: Float32[np.ndarray, "layers heads head_width d"]
+    head_maps: Any
     beta: Float32[np.ndarray, " d"]
 
     @classmethod
@@ -294,19 +297,18 @@ class Decomposition:
         of images.
         """
         index = np.arange(len(self.embeddings))[slice(None) if rows is None else rows]
-        layers, heads, _, head_width = self.heads.shape
-        maps = self.head_maps.reshape(layers * heads * head_width, -1)
-        total = np.empty((len(index), maps.shape[1]), np.float32)
-        step = max(1, BLOCK_VALUES // maps.shape[0])
+        layers, heads, head_width, d = self.head_maps.shape
+        total = np.empty((len(index), d), np.float32)
+        step = max(1, BLOCK_VALUES // max(1, layers * heads * head_width))
         for start in range(0, len(index), step):
             block = index[start : start + step]
-            contexts = (
-                self.heads[:, :, block]
-                .astype(np.float32)
-                .transpose(2, 0, 1, 3)
-                .reshape(len(block), -1)
-            )
-            total[start : start + step] = contexts @ maps / self.ln_post[block, 1:]
+            contexts = self.heads[:, :, block].astype(np.float32)
+            if isinstance(self.head_maps, FactoredMaps):
+                product = self.head_maps.sums(contexts)
+            else:
+                rows_first = contexts.transpose(2, 0, 1, 3).reshape(len(block), -1)
+                product = rows_first @ self.head_maps.reshape(-1, d)
+            total[start : start + step] = product / self.ln_post[block, 1:]
         return total
 
     def remainder(self, rows: Rows = None) -> Float32[np.ndarray, "n d"]:

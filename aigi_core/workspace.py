@@ -26,7 +26,9 @@ from filelock import FileLock, Timeout
 from jaxtyping import Float, Float16, Float32
 
 from aigi_core import SCHEMA_VERSION
+from aigi_core.capabilities import Capabilities
 from aigi_core.errors import WorkspaceError
+from aigi_core.head_maps import complete
 from aigi_core.manifest import Domains
 
 MANIFEST = "workspace.json"
@@ -89,10 +91,22 @@ class Workspace:
         preprocessing, sizes.
 
         Keys: ``library, model, pretrained, weights_sha256, preprocessing, preprocessing_sha256,
-            layers, heads, head_width, width, embedding_width, precision``.
+            layers, heads, head_width, width, embedding_width, precision`` and, in records written
+            since encoders say it, ``settings`` (activation and the like) and ``gives``.
         """
         encoder: dict[str, Any] = self.manifest["encoder"]
         return encoder
+
+    @cached_property
+    def gives(self) -> Capabilities:
+        """What the encoder gives; :meth:`need` asks for one thing."""
+        return Capabilities.of_record(self.encoder)
+
+    def need(self, thing: str) -> None:
+        """Raise NotGivenError, in one sentence, where the encoder has no such thing (a key of
+        :data:`aigi_core.capabilities.THINGS`).
+        """
+        self.gives.require(thing, self.encoder["model"])
 
     @property
     def name(self) -> str:
@@ -131,18 +145,26 @@ class Workspace:
 
     @cached_property
     def heads(self) -> Float16[np.ndarray, "layers heads N head_width"]:
+        """Contexts of the attention heads; NotGivenError where the encoder has none."""
+        self.need("heads")
         return self._map("heads.npy")
 
     @cached_property
     def ln_post(self) -> Float32[np.ndarray, "N 2"]:
         """Mean and standard deviation that the final layer norm used for each image."""
+        self.need("heads")
         return self._map("ln_post.npy")
 
     @cached_property
-    def decomposition(self) -> dict[str, np.ndarray]:
-        """The fixed maps of ``decomposition.npz`` (see ``aigi_core.heads``)."""
+    def decomposition(self) -> dict[str, Any]:
+        """The fixed maps of ``decomposition.npz`` (see :func:`aigi_core.head_maps.complete`); those
+        of no head where the encoder has none.
+        """
+        d = int(self.encoder["embedding_width"])
+        if not self.gives.has("heads"):
+            return complete({}, d)
         with np.load(self.path / "decomposition.npz", allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return complete({name: arrays[name] for name in arrays.files}, d)
 
     @property
     def text_banks(self) -> tuple[str, ...]:
@@ -150,8 +172,11 @@ class Workspace:
         return tuple(self.manifest.get("text", {}))
 
     def text_bank(self, name: str) -> TextBank:
-        """One bank of texts (``vocabulary``, ``phrases`` or a user's own)."""
+        """One bank of texts (``vocabulary``, ``phrases`` or a user's own); NotGivenError where the
+        encoder has no text tower.
+        """
         if name not in self.text_banks:
+            self.need("texts")
             have = ", ".join(self.text_banks) or "none"
             raise WorkspaceError(
                 f"The workspace {self.path} has no text bank {name!r} (it has {have}): run "

@@ -37,8 +37,10 @@ with ui.page(__file__) as page:
             ),
             ui.Stat(
                 "Attention heads",
-                f"{encoder['layers'] * encoder['heads']}",
-                f"{encoder['layers']} layers × {encoder['heads']}",
+                f"{encoder['layers'] * encoder['heads'] or 'none'}",
+                f"{encoder['layers']} layers × {encoder['heads']}"
+                if workspace.gives.heads
+                else "only the embedding is read",
                 help=(
                     "Parts of the encoder whose direct contributions to the embedding can be told"
                     " apart."

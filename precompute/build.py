@@ -40,7 +40,10 @@ def run(args: argparse.Namespace) -> int:
     encoder = encode.load(args, args.out)
     ingest.run(args)
     print(encode.encode_workspace(args, args.out, encoder))
-    for source in own_sources(encoder, words=args.words):
-        print(add_bank(args.out, encoder, source))
+    if encoder.gives.has("texts"):
+        for source in own_sources(encoder, words=args.words):
+            print(add_bank(args.out, encoder, source))
+    else:
+        print(f"No bank of texts: {encoder.gives.lacks['texts']}.")
     print(try_to_keep(args.out))
     return 0

@@ -156,6 +156,8 @@ def perturb(
 
     with exclusive(path, f"perturb {op}"):
         workspace = Workspace.open(path)
+        if heads:
+            workspace.need("heads")
         manifest = read_manifest(path)
         table = kept_images(path, manifest)
         table = table[table["split"].isin(splits)].reset_index(drop=True)

@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     if args.name and not args.phrases:
         raise AigiError("--name names the bank made from --phrases: give both, or neither.")
     workspace = Workspace.open(args.workspace)
+    workspace.need("texts")
     given = (
         _given(args.phrases, args.name, args.template) if args.phrases else None
     )  # refused before weights load

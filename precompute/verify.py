@@ -43,12 +43,16 @@ def misfits(workspace: Workspace) -> list[str]:
     layers, heads, head_width, d = (
         workspace.encoder[name] for name in ("layers", "heads", "head_width", "embedding_width")
     )
-    expected = {
-        "embeddings.npy": (workspace.embeddings, (n, d)),
-        "heads.npy": (workspace.heads, (layers, heads, n, head_width)),
-        "ln_post.npy": (workspace.ln_post, (n, 2)),
-        "decomposition.npz": (workspace.decomposition["head_maps"], (layers, heads, head_width, d)),
+    expected: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "embeddings.npy": (workspace.embeddings, (n, d))
     }
+    if workspace.gives.has("heads"):
+        maps = workspace.decomposition["head_maps"]
+        expected |= {
+            "heads.npy": (workspace.heads, (layers, heads, n, head_width)),
+            "ln_post.npy": (workspace.ln_post, (n, 2)),
+            "decomposition.npz": (maps, (layers, heads, head_width, d)),
+        }
     return [
         f"{name}: shape {array.shape} contradicts the table of images and the encoder's record,"
         f" {shape}."

@@ -15,6 +15,8 @@ ROOMS = (
     ("errors",),
     (
         "archives",
+        "capabilities",
+        "head_maps",
         "image_files",
         "images",
         "limits",

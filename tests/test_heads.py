@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from aigi_core.clip.capture import capture
 from aigi_core.clip.encoder import Encoder, load_encoder
 from aigi_core.errors import AigiError
 from aigi_core.heads import Decomposition
@@ -54,7 +53,7 @@ def test_heads_mlps_and_embedding_are_encode_image(encoder: Encoder) -> None:
     final = seen[f"transformer.resblocks.{len(blocks) - 1}"][:, 0]
     rest = all_but_heads(tower, seen)
 
-    batch = capture(tower, images)
+    batch = encoder.adapter.encode(images)
     assert relative(batch.embedding.numpy(), expected) < 1e-5
     exact = as_decomposition(encoder, batch, np.float32)
     assert relative(exact.sum_of_heads() + rest, expected) < 1e-5
@@ -118,7 +117,7 @@ def test_variants_of_the_tower(variant: dict, tmp_path) -> None:
         ]
         final = seen[f"transformer.resblocks.{len(blocks) - 1}"][:, 0]
         oracle = sum(through_ln_post(tower, term, final) for term in terms)
-    batch = capture(tower, images)
+    batch = encoder.adapter.encode(images)
     assert relative(batch.embedding.numpy(), expected.double().numpy()) < 1e-5
     assert relative(as_decomposition(encoder, batch, np.float32).sum_of_heads(), oracle) < 1e-5
 

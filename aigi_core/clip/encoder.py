@@ -1,15 +1,15 @@
-"""Encoders by name: an image tower whose heads can be read, its preprocessing and its text tower,
-as one value.
+"""Encoders by name: an image tower, what it can give, its preprocessing and its text tower if it
+has one, as one value.
 
 ``load_encoder("ViT-L-14", "openai")`` takes a model and a pretrained tag of open_clip, a weights
-file in place of the tag, ``hf-hub:OWNER/REPO`` or ``local-dir:DIR``. An encoder that is not
-open_clip's is one line in
-:data:`NAMED` and one module with ``load(pretrained, device, precision) -> Encoder``.
+file in place of the tag, ``timm:NAME``, ``hf-hub:OWNER/REPO`` or ``local-dir:DIR``. A source of
+encoders is one line in :data:`NAMED` and one module with a function ``load``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -18,27 +18,26 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
-from aigi_core.clip._open_clip import open_clip
-from aigi_core.clip.capture import (
-    EncodedBatch,
-    VisionTower,
-    capture,
-    check_supported,
-    decomposition_maps,
-)
-from aigi_core.clip.checkpoints import find_checkpoint, load_clip
+from aigi_core.capabilities import Capabilities
 from aigi_core.clip.preprocessing import Preprocessing
+from aigi_core.clip.towers import Adapter, EncodedBatch, VisionTower
 from aigi_core.errors import AigiError
+from aigi_core.head_maps import complete
 
-NAMED: dict[str, str] = {"demo": "aigi_core.clip.demo.encoder"}
-"""Encoders that are not open_clip's: name -> module, imported on first use, with a function
-``load(pretrained: str | None, device: torch.device, precision: str) -> Encoder``. Device and
-precision arrive resolved (never "auto"); such a loader builds its tower as an
-``open_clip.transformer.VisionTransformer``, calls
-:func:`check_supported` and returns an :class:`Encoder` whose ``text`` may be any function into the
-joint space."""
+OPEN_CLIP = "aigi_core.clip.open_clip_models"
+NAMED: dict[str, str] = {
+    "demo": "aigi_core.clip.demo.encoder",
+    "timm:": "aigi_core.clip.timm_models",
+}
+"""Encoders that are not open_clip's: name, or beginning of names that ends in a colon -> module,
+imported on first use, with a function ``load(model, pretrained, device, precision, seed,
+activation) -> Encoder`` (the arguments of :func:`load_encoder`; device and precision arrive
+resolved, never "auto"). Such a loader returns an :class:`Encoder` whose adapter is
+:func:`aigi_core.clip.towers.adapter_for` of its tower, and whose ``text`` may be any function into
+the joint space, or None."""
+NONLINEAR = re.compile(r"(GELU|ReLU|SiLU|Swish|Sigmoid|Tanh)")
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 TEXTS_A_BATCH = 256
@@ -46,14 +45,18 @@ TEXTS_A_BATCH = 256
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """A frozen image encoder with its text tower.
+    """A frozen image encoder, with its text tower where it has one.
 
     Attributes:
         library, model, pretrained: what was loaded, for the record.
-        tower: the image tower, in eval mode, on ``device``, weights in float32.
+        adapter: the image tower, in eval mode, on ``device``, weights in float32, with what can be
+            read from it.
         preprocessing: what turns a decoded image into ``pixels``.
-        text: texts to joint-space rows [T, d], not normalised.
+        text: texts to joint-space rows [T, d], not normalised; None where there is no text tower.
         tokenizer: the text tower's tokenizer; its type depends on the library.
+        why_no_texts: why there is no text tower, as a clause.
+        settings: what changes features beside weights and preprocessing, by name: the activation,
+            the length of texts, how attention is computed.
         weights_sha256: see :func:`digest_weights`; equal for equal weights, wherever they came
             from.
         precision: a key of :data:`PRECISIONS`; other than fp32, the blocks run under autocast.
@@ -67,34 +70,53 @@ class Encoder:
     library: str
     model: str
     pretrained: str
-    tower: VisionTower = field(repr=False)
+    adapter: Adapter = field(repr=False)
     preprocessing: Preprocessing
-    text: Callable[[Sequence[str]], Float32[np.ndarray, "T d"]] = field(repr=False)
+    text: Callable[[Sequence[str]], Float32[np.ndarray, "T d"]] | None = field(repr=False)
     tokenizer: Any = field(repr=False)
     weights_sha256: str
     device: torch.device
     precision: str
+    why_no_texts: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tower(self) -> VisionTower:
+        """The library's own module."""
+        return self.adapter.tower
+
+    @property
+    def gives(self) -> Capabilities:
+        """What this encoder can give."""
+        gives = self.adapter.gives
+        if self.text is None:
+            return gives.without("texts", self.why_no_texts or "none comes with it")
+        return gives
 
     @property
     def layers(self) -> int:
-        return len(self.tower.transformer.resblocks)
+        """Layers with heads; 0 where the encoder has none."""
+        return self.adapter.layers
 
     @property
     def heads(self) -> int:
-        """Attention heads a layer."""
-        return int(self.tower.transformer.resblocks[0].attn.num_heads)
+        """Attention heads a layer; 0 where the encoder has none."""
+        return self.adapter.heads
 
     @property
     def width(self) -> int:
-        return int(self.tower.ln_post.weight.shape[0])
+        """Of the tower's tokens; 0 where it has none."""
+        return self.adapter.width
 
     @property
     def head_width(self) -> int:
-        return self.width // self.heads
+        """Of a head's cached context."""
+        return self.adapter.head_width
 
     @property
     def embedding_width(self) -> int:
-        return self.width if self.tower.proj is None else int(self.tower.proj.shape[1])
+        """Components of the joint space."""
+        return self.adapter.embedding_width
 
     def describe(self) -> dict[str, Any]:
         """The ``encoder`` entry of ``workspace.json``."""
@@ -111,6 +133,8 @@ class Encoder:
             "width": self.width,
             "embedding_width": self.embedding_width,
             "precision": self.precision,
+            "settings": dict(self.settings),
+            "gives": self.gives.describe(),
         }
 
     def normalise(
@@ -125,52 +149,71 @@ class Encoder:
         mean, std = (torch.tensor(values, device=self.device)[:, None, None] for values in scale)
         return images.sub_(mean).div_(std)
 
-    def encode_images(self, pixels: UInt8[np.ndarray, "B size size 3"]) -> EncodedBatch:
-        """One forward pass over a batch of preprocessed images; results stay on the device."""
+    def encode_images(
+        self, pixels: UInt8[np.ndarray, "B size size 3"], features: Sequence[str] = ()
+    ) -> EncodedBatch:
+        """One forward pass over a batch of preprocessed images; results stay on the device.
+
+        Args:
+            features: further features (see :class:`aigi_core.clip.towers.tokens.TokenFeatures`).
+        """
         dtype = PRECISIONS[self.precision]
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            return capture(self.tower, self.normalise(pixels))
+            return self.adapter.encode(self.normalise(pixels), features)
 
     def encode_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "T d"]:
-        """Texts in the joint space, not normalised."""
+        """Texts in the joint space, not normalised; NotGivenError where there is no text tower."""
+        self.gives.require("texts", self.model)
+        assert self.text is not None
         if not texts:
             return np.zeros((0, self.embedding_width), np.float32)
         return self.text(texts)
 
-    def decomposition(self) -> dict[str, np.ndarray]:
-        """The content of ``decomposition.npz``: see
-        :func:`aigi_core.clip.capture.decomposition_maps`.
-        """
-        return decomposition_maps(self.tower)
+    def decomposition(self) -> dict[str, Any]:
+        """The fixed maps, as :attr:`aigi_core.workspace.Workspace.decomposition` gives them."""
+        return complete(self.adapter.maps(), self.embedding_width)
 
 
 def load_encoder(
-    model: str, pretrained: str | None, device: str = "auto", precision: str = "auto", seed: int = 0
+    model: str,
+    pretrained: str | None,
+    device: str = "auto",
+    precision: str = "auto",
+    seed: int = 0,
+    activation: str = "",
 ) -> Encoder:
     """Load an encoder, on the device and ready to run.
 
     Args:
-        model: a name of :data:`NAMED`, a model of open_clip, ``hf-hub:OWNER/REPO`` or
-            ``local-dir:DIR``.
-        pretrained: a tag of open_clip for that model, or a weights file; None gives untrained
-            weights (for tests).
+        model: a name of :data:`NAMED`, a model of open_clip, ``timm:NAME``, ``hf-hub:OWNER/REPO``
+            or ``local-dir:DIR`` (a folder with open_clip's configuration, or what
+            ``save_pretrained`` of transformers wrote).
+        pretrained: a tag of that model, or a weights file; None gives untrained weights (for
+            tests).
         device: ``auto`` (CUDA, else MPS, else CPU) or a torch device.
         precision: ``auto`` (fp16 on CUDA, else fp32), ``fp32``, ``fp16`` or ``bf16``. The heads are
             stored in fp16 either way. MPS is supported by the code but was never run by its
             authors.
         seed: of the untrained weights.
+        activation: ``QuickGELU`` or ``GELU`` where it is known that the weights want it; empty
+            takes what the tag, the file or the configuration says.
 
     Raises:
         AigiError: unknown model, tag or device; weights that are missing, damaged, of another model
-            or out of reach (says so within seconds, and that a file can be given instead); a model
-            that cannot be decomposed.
+            or out of reach (says so within seconds, and that a file can be given instead).
     """
     chosen = resolve_device(device)
     kind = resolve_precision(precision, chosen)
-    if model in NAMED:
-        encoder: Encoder = import_module(NAMED[model]).load(pretrained, chosen, kind)
-        return encoder
-    return _load_open_clip(model, pretrained, chosen, kind, seed)
+    encoder: Encoder = import_module(source_of(model) or OPEN_CLIP).load(
+        model, pretrained, chosen, kind, seed, activation
+    )
+    return encoder
+
+
+def source_of(model: str) -> str:
+    """The module of :data:`NAMED` that loads a model; empty for open_clip's."""
+    scheme, colon, _ = model.partition(":")
+    return NAMED.get(f"{scheme}:" if colon else model, "")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -212,40 +255,13 @@ def digest_weights(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _load_open_clip(
-    model: str, pretrained: str | None, device: torch.device, precision: str, seed: int
-) -> Encoder:
-    checkpoint = find_checkpoint(model, pretrained, seed)
-    clip: Any = load_clip(checkpoint, seed)
-    check_supported(clip.visual, model)
-    try:
-        tokenizer = open_clip.get_tokenizer(checkpoint.name)
-    except Exception as error:  # Hugging Face tokenizers want packages and files of their own
-        reason = " ".join(str(error).split())[:200]
-        raise AigiError(
-            f"The tokenizer of {model!r} could not be loaded ({reason}): use another model."
-        ) from error
-    weights_sha256 = digest_weights(clip.state_dict())
-    clip = clip.to(device)
-
-    @torch.inference_mode()
-    def encode_texts(texts: Sequence[str]) -> Float32[np.ndarray, "T d"]:
-        batches = (texts[i : i + TEXTS_A_BATCH] for i in range(0, len(texts), TEXTS_A_BATCH))
-        rows = [
-            clip.encode_text(tokenizer(list(batch)).to(device)).float().cpu().numpy()
-            for batch in batches
-        ]
-        return np.concatenate(rows)
-
-    return Encoder(
-        library=f"open_clip {open_clip.__version__}",
-        model=checkpoint.record[0],
-        pretrained=checkpoint.record[1],
-        tower=clip.visual,
-        preprocessing=Preprocessing.from_open_clip(clip.visual.preprocess_cfg),
-        text=encode_texts,
-        tokenizer=tokenizer,
-        weights_sha256=weights_sha256,
-        device=device,
-        precision=precision,
-    )
+def activations(tower: nn.Module) -> str:
+    """The nonlinearities of a tower, as torch writes them: ``QuickGELU()``, ``GELU(approximate=
+    'none')``.
+    """
+    kinds = {
+        repr(module)
+        for module in tower.modules()
+        if not any(True for _ in module.children()) and NONLINEAR.search(type(module).__name__)
+    }
+    return ", ".join(sorted(kinds)) or "none of its own"

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
-from aigi_core.clip.capture import Step, run_block
 from aigi_core.clip.encoder import PRECISIONS, Encoder
+from aigi_core.clip.towers.open_clip_vit import Step, run_block
 from aigi_core.errors import AigiError
 
 
@@ -48,8 +48,10 @@ def token_terms(encoder: Encoder, pixels: UInt8[np.ndarray, "size size 3"]) -> T
     """One forward pass over one preprocessed image that keeps what each head took from each token.
 
     Raises:
+        NotGivenError: the encoder gives no evidence of patches.
         AigiError: the tower has tokens besides the class token and one a patch.
     """
+    encoder.gives.require("evidence", encoder.model)
     tower, dtype = encoder.tower, PRECISIONS[encoder.precision]
     with (
         torch.inference_mode(),

@@ -44,7 +44,9 @@ def workspace_encoder(
     untrained = re.fullmatch(r"untrained \(seed (\d+)\)", recorded["pretrained"])
     tag = pretrained or (None if untrained or model else recorded["pretrained"]) or None
     seed = int(untrained[1]) if untrained else 0
-    encoder = load_encoder(model or recorded["model"], tag, device, "fp32", seed)
+    activation = str(recorded.get("settings", {}).get("activation", "")).partition("(")[0]
+    known = activation if activation in ("GELU", "QuickGELU") else ""
+    encoder = load_encoder(model or recorded["model"], tag, device, "fp32", seed, known)
     if encoder.weights_sha256 != recorded["weights_sha256"]:
         raise WorkspaceError(
             f"{workspace.path} was encoded with {recorded['model']} ({recorded['pretrained']}),"

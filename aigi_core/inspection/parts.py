@@ -80,10 +80,11 @@ class Parts:
             raise AigiError(
                 f"There is no image in row {row}: the workspace has {len(workspace.embeddings)}."
             )
+        has_heads = workspace.gives.has("heads")
         return cls.of_encoded(
             workspace.embeddings[row],
-            workspace.heads[:, :, row],
-            workspace.ln_post[row],
+            workspace.heads[:, :, row] if has_heads else np.zeros((0, 0, 0), np.float16),
+            workspace.ln_post[row] if has_heads else np.array([0, 1], np.float32),
             workspace.decomposition,
         )
 

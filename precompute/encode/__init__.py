@@ -23,12 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         default="ViT-L-14",
-        help="open_clip's name of a model, 'demo', or local-dir:DIR (default ViT-L-14)",
+        help=(
+            "open_clip's name of a model, 'demo', timm:NAME, hf-hub:OWNER/REPO or local-dir:DIR"
+            " (default ViT-L-14)"
+        ),
     )
     add(
         "--pretrained",
         metavar="TAG|FILE",
-        help="pretrained tag of open_clip (openai, ...) or a weights file",
+        help="pretrained tag of the model (openai, ...) or a weights file",
     )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
     add("--precision", default="auto", help="auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16")
@@ -87,10 +90,11 @@ def load(args: argparse.Namespace, workspace: Path) -> Any:
     from aigi_core.perturb import parse_steps
     from aigi_core.workspace import MANIFEST, read_manifest
 
-    if args.pretrained is None and args.model not in NAMED and ":" not in args.model:
+    brings_weights = args.model in NAMED or args.model.startswith(("hf-hub:", "local-dir:"))
+    if args.pretrained is None and not brings_weights:
         raise AigiError(
-            f"The model {args.model} needs weights: give --pretrained a tag of open_clip (such as"
-            " openai) or a file."
+            f"The model {args.model} needs weights: give --pretrained a tag (such as openai) or a"
+            " file."
         )
     precision = args.precision
     if precision == "auto" and (workspace / MANIFEST).is_file():

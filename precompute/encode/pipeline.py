@@ -20,10 +20,11 @@ import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
+from aigi_core.capabilities import CLASS_TOKEN, HEADS
 from aigi_core.clip.encoder import Encoder
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.workspace import exclusive, read_manifest, sha256_of, write_atomic
-from precompute.encode.publish import FILES, bytes_an_image, clean, merge, publish
+from precompute.encode.publish import bytes_an_image, clean, files_of, merge, publish
 from precompute.encode.reader import Failure, ReadBatch, read_batches
 from precompute.encode.shards import Shard, cut, encode_shard, identity_of, is_done
 
@@ -64,7 +65,7 @@ def encode(
         table = kept_images(workspace, manifest)
         if manifest.get("encoder"):
             _refuse_other(workspace, "was encoded", manifest["encoder"], _asked(encoder))
-            if all(sound(workspace, name, manifest) for name in FILES):
+            if all(sound(workspace, name, manifest) for name in files_of(encoder.gives)):
                 clean(workspace / WORKING)
                 return (
                     f"Nothing to do: {workspace} already holds these features of its {len(table):,}"
@@ -81,9 +82,18 @@ def encode(
         name = " ".join(filter(None, (encoder.model, encoder.pretrained)))
         return (
             f"Encoded {said(len(table), missing, seconds)} with {name} "
-            f"on {encoder.device} in {encoder.precision}: embeddings of {encoder.embedding_width}, "
-            f"{encoder.layers} x {encoder.heads} heads of {encoder.head_width}."
+            f"on {encoder.device} in {encoder.precision}: embeddings of {encoder.embedding_width},"
+            f" {heads_in_words(encoder)}."
         )
+
+
+def heads_in_words(encoder: Encoder) -> str:
+    """What is cached of the attention heads."""
+    gives = encoder.gives
+    if not gives.heads:
+        return f"no heads, since {gives.lacks['heads']}"
+    size = f"{encoder.layers} x {encoder.heads} heads of {encoder.head_width}"
+    return size if gives.heads == CLASS_TOKEN else f"{size}, {HEADS[gives.heads]}"
 
 
 @contextmanager
@@ -217,6 +227,9 @@ def _refuse_other(
         (f"preprocessing.{name}", before.get(name), now.get(name))
         for name in sorted({*before, *now})
     ]
+    # Records of earlier versions do not name these: what they were cannot be told apart.
+    recorded = old.get("settings") or {}
+    pairs += [(name, recorded[name], new["settings"].get(name)) for name in sorted(recorded)]
     different = [f"{name} {_short(a)} there, {_short(b)} now" for name, a, b in pairs if a != b]
     if different:
         raise WorkspaceError(

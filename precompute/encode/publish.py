@@ -13,20 +13,24 @@ from typing import Any
 
 import numpy as np
 
+from aigi_core.capabilities import Capabilities
 from aigi_core.clip.encoder import Encoder
 from aigi_core.workspace import describe_file, read_manifest, tool_versions, write_manifest
-from precompute.encode.shards import ARRAYS, Shard, read_shard
+from precompute.encode.shards import Shard, arrays_of, read_shard
 
 FILES = ("embeddings.npy", "heads.npy", "ln_post.npy", "decomposition.npz")
+"""All that an encoding may publish."""
+
+
+def files_of(gives: Capabilities) -> tuple[str, ...]:
+    """What is published of an encoder that gives these things."""
+    return FILES if gives.has("heads") else FILES[:1]
 
 
 def bytes_an_image(encoder: Encoder) -> int:
     """What the published arrays hold of one image."""
-    return (
-        encoder.layers * encoder.heads * encoder.head_width * 2
-        + encoder.embedding_width * 4
-        + 2 * 4
-    )
+    heads = encoder.layers * encoder.heads * encoder.head_width * 2
+    return encoder.embedding_width * 4 + (heads + 2 * 4 if heads else 0)
 
 
 def merge(shards: Sequence[Shard], folder: Path, encoder: Encoder, out: Path) -> None:
@@ -38,11 +42,7 @@ def merge(shards: Sequence[Shard], folder: Path, encoder: Encoder, out: Path) ->
     """
     out.mkdir(parents=True, exist_ok=True)
     rows = shards[-1].stop
-    shapes: dict[str, tuple[tuple[int, ...], type]] = {
-        "embeddings": ((rows, encoder.embedding_width), np.float32),
-        "heads": ((encoder.layers, encoder.heads, rows, encoder.head_width), np.float16),
-        "ln_post": ((rows, 2), np.float32),
-    }
+    shapes = arrays_of(encoder, rows)
     offsets = {
         name: np.lib.format.open_memmap(
             out / f"{name}.npy", mode="w+", dtype=dtype, shape=shape
@@ -50,7 +50,7 @@ def merge(shards: Sequence[Shard], folder: Path, encoder: Encoder, out: Path) ->
         for name, (shape, dtype) in shapes.items()
     }
     with ExitStack() as stack:
-        streams = {name: stack.enter_context((out / f"{name}.npy").open("r+b")) for name in ARRAYS}
+        streams = {name: stack.enter_context((out / f"{name}.npy").open("r+b")) for name in shapes}
         for shard in shards:
             for name, array in read_shard(shard, folder).items():
                 # [..., n, k]: one run of n rows for every head, or a single run where there is no
@@ -60,9 +60,10 @@ def merge(shards: Sequence[Shard], folder: Path, encoder: Encoder, out: Path) ->
                 for i, run in enumerate(runs):
                     streams[name].seek(offsets[name] + (i * rows + shard.start) * row_bytes)
                     streams[name].write(run.tobytes())
-    with (out / "decomposition.npz").open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **encoder.decomposition())
-    for name in FILES:
+    if encoder.gives.has("heads"):
+        with (out / "decomposition.npz").open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **encoder.adapter.maps())
+    for name in files_of(encoder.gives):
         with (out / name).open("rb") as stream:
             os.fsync(stream.fileno())
 
@@ -75,10 +76,11 @@ def publish(workspace: Path, merged: Path, encoder: Encoder, batch_size: int) ->
     """
     manifest: dict[str, Any] = read_manifest(workspace)
     kept = {name: entry for name, entry in manifest["files"].items() if name not in FILES}
-    new = {name: describe_file(merged, name) for name in FILES}
+    names = files_of(encoder.gives)
+    new = {name: describe_file(merged, name) for name in names}
     if manifest.get("encoder"):
         write_manifest(workspace, manifest | {"encoder": None, "files": kept})
-    for name in FILES:
+    for name in names:
         (merged / name).replace(workspace / name)
     write_manifest(
         workspace,

@@ -20,12 +20,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aigi_core.clip.capture import EncodedBatch
 from aigi_core.clip.encoder import Encoder
+from aigi_core.clip.towers import EncodedBatch
 from aigi_core.workspace import digest_of, sha256_of, write_atomic
 from precompute.encode.reader import Failure, ReadBatch, Wanted
 
-ARRAYS = ("embeddings", "heads", "ln_post")
+
+def arrays_of(encoder: Encoder, rows: int) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Name -> shape and type of the arrays that an encoding computes, head-major."""
+    arrays: dict[str, tuple[tuple[int, ...], type]] = {
+        "embeddings": ((rows, encoder.embedding_width), np.float32)
+    }
+    if encoder.gives.has("heads"):
+        heads = (encoder.layers, encoder.heads, rows, encoder.head_width)
+        arrays |= {"heads": (heads, np.float16), "ln_post": ((rows, 2), np.float32)}
+    return arrays
 
 
 @dataclass(frozen=True)
@@ -73,9 +82,10 @@ class Shard:
         return folder / f"{self.index:06d}.json"
 
 
-def identity_of(encoder: Encoder) -> dict[str, str]:
+def identity_of(encoder: Encoder) -> dict[str, Any]:
     """What makes two encoders' features interchangeable."""
     return {
+        "settings": dict(encoder.settings),
         "weights_sha256": encoder.weights_sha256,
         "preprocessing_sha256": encoder.preprocessing.sha256,
         "precision": encoder.precision,
@@ -122,9 +132,7 @@ def encode_shard(
     """
     rows = shard.stop - shard.start
     arrays: dict[str, np.ndarray] = {
-        "embeddings": np.empty((rows, encoder.embedding_width), np.float32),
-        "heads": np.empty((encoder.layers, encoder.heads, rows, encoder.head_width), np.float16),
-        "ln_post": np.empty((rows, 2), np.float32),
+        name: np.empty(shape, dtype) for name, (shape, dtype) in arrays_of(encoder, rows).items()
     }
     failures: list[Failure] = []
     # The device computes a batch while the one before it is fetched and stored.
@@ -150,10 +158,11 @@ def _store(
 ) -> list[Failure]:
     stop = row + len(batch.embedding)
     arrays["embeddings"][row:stop] = batch.embedding.cpu().numpy()
-    arrays["heads"][:, :, row:stop] = batch.heads.half().cpu().numpy()
-    arrays["ln_post"][row:stop] = batch.ln_post.cpu().numpy()
-    finite = np.isfinite(arrays["heads"][:, :, row:stop]).all(axis=(0, 1, 3))
-    finite &= np.isfinite(arrays["embeddings"][row:stop]).all(axis=1)
+    finite = np.isfinite(arrays["embeddings"][row:stop]).all(axis=1)
+    if "heads" in arrays:
+        arrays["heads"][:, :, row:stop] = batch.heads.half().cpu().numpy()
+        arrays["ln_post"][row:stop] = batch.ln_post.cpu().numpy()
+        finite &= np.isfinite(arrays["heads"][:, :, row:stop]).all(axis=(0, 1, 3))
     if finite.all():
         return []
     overflown = "its features overflow: use --precision fp32 or bf16, or other weights"
@@ -183,6 +192,6 @@ def _write(shard: Shard, arrays: dict[str, np.ndarray], folder: Path) -> None:
 
 
 def read_shard(shard: Shard, folder: Path) -> dict[str, np.ndarray]:
-    """The arrays of a finished shard, named as in :data:`ARRAYS`."""
+    """The arrays of a finished shard, named as in :func:`arrays_of`."""
     with np.load(shard.file(folder), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in ARRAYS}
+        return {name: arrays[name] for name in arrays.files}

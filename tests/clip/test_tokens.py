@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from aigi_core.clip.capture import capture
 from aigi_core.clip.encoder import Encoder, load_encoder
 from aigi_core.clip.tokens import TokenTerms, token_terms
 from aigi_core.errors import AigiError
@@ -63,7 +62,7 @@ def test_parts_add_up_to_the_logit(encoder: Encoder) -> None:
     decomposition = encoder.decomposition()
     parts = Parts.of_tokens(token_terms(encoder, pixels), decomposition)
     length = np.linalg.norm(embedding)
-    batch = capture(encoder.tower, encoder.normalise(pixels[None]))
+    batch = encoder.encode_images(pixels[None])
     one_head = (
         batch.heads[0, 1, 0].double().numpy()
         @ decomposition["head_maps"][0, 1]
@@ -89,7 +88,7 @@ def test_parts_add_up_to_the_logit(encoder: Encoder) -> None:
     assert total == pytest.approx(found.logit, abs=1e-9)
 
 
-def test_terms_are_the_embedding_and_heads_those_of_capture(encoder: Encoder) -> None:
+def test_terms_are_the_embedding_and_heads_those_of_the_cache(encoder: Encoder) -> None:
     pixels = some_pixels(encoder, 4)
     terms, batch = token_terms(encoder, pixels), encoder.encode_images(pixels[None])
     expected = own_embedding(encoder, pixels)

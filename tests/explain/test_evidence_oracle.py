@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from aigi_core.clip.capture import capture
 from aigi_core.clip.encoder import load_encoder
 from aigi_core.explain.evidence import evidence
 from aigi_core.explain.reading import Reading
@@ -34,7 +33,9 @@ def test_logit_is_bias_heads_and_the_encoders_other_terms(
     with recording(tower) as seen:
         embedding = tower(images).double().numpy()
     rest = all_but_heads(tower, seen)
-    workspace = encoded(tmp_path / "w", capture(tower, images), encoder.decomposition(), dtype)
+    workspace = encoded(
+        tmp_path / "w", encoder.adapter.encode(images), encoder.decomposition(), dtype
+    )
     rng, length = np.random.default_rng(7), np.linalg.norm(embedding, axis=1)
     for reading, scale in (
         (Reading(0.4, rng.standard_normal(embedding.shape[1])), length),

@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import pandas as pd
 import streamlit as st
 
-from aigi_core.errors import AigiError
+from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.figures import (
     DARK,
     LIGHT,
@@ -532,6 +532,9 @@ def _scroll(figure: Any) -> str:
 
 def _explain(error: BaseException) -> None:
     """One sentence for the user; what was not foreseen goes to the log with its trace."""
+    if isinstance(error, NotGivenError):
+        st.info(inert(str(error)), icon=":material/info:")
+        return
     if isinstance(error, AigiError):
         st.error(inert(str(error)), icon=":material/error:")
         return

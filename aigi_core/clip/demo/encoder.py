@@ -22,12 +22,12 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from aigi_core.clip._open_clip import open_clip
-from aigi_core.clip.capture import VisionTower, check_supported
 from aigi_core.clip.demo.alignment import Alignment
 from aigi_core.clip.demo.minilm import load_minilm, load_tokenizer
 from aigi_core.clip.demo.wheels import Wheel, fetch
-from aigi_core.clip.encoder import TEXTS_A_BATCH, Encoder, digest_weights
+from aigi_core.clip.encoder import TEXTS_A_BATCH, Encoder, activations, digest_weights
 from aigi_core.clip.preprocessing import Preprocessing
+from aigi_core.clip.towers import VisionTower, adapter_for
 from aigi_core.errors import AigiError
 
 ALIGNMENT = Path(__file__).parents[3] / "assets" / "alignment.safetensors"
@@ -59,17 +59,26 @@ PREPROCESSING = Preprocessing(size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 
 LAYERS, HEADS, WIDTH, PATCH = 12, 6, 384, 14
 
 
-def load(pretrained: str | None, device: torch.device, precision: str) -> Encoder:
+def load(
+    model: str,
+    pretrained: str | None,
+    device: torch.device,
+    precision: str,
+    seed: int = 0,
+    activation: str = "",
+) -> Encoder:
     """The demo encoder; downloads 175 MB of wheels into the user's cache on first need.
 
     Args:
         pretrained: None or ``aligned``; ``unaligned`` leaves image features and text embeddings in
-            their own spaces, which is what an alignment is fitted on. device, precision: resolved,
-            as :func:`aigi_core.clip.encoder.load_encoder` gives them.
+            their own spaces, which is what an alignment is fitted on.
+        device, precision: resolved, as :func:`aigi_core.clip.encoder.load_encoder` gives them.
+        model, seed, activation: say nothing of this encoder.
 
     Raises:
         AigiError: another ``pretrained``, no package index in reach, a damaged file.
     """
+    del model, seed, activation
     if pretrained not in (None, ALIGNED, UNALIGNED):
         raise AigiError(
             f"The demo encoder is {ALIGNED!r} or {UNALIGNED!r}, not {pretrained!r}: leave out"
@@ -78,7 +87,6 @@ def load(pretrained: str | None, device: torch.device, precision: str) -> Encode
     alignment = None if pretrained == UNALIGNED else Alignment.load(ALIGNMENT)
     files = fetch(TEXT_WHEEL)
     tower = load_tower(fetch(IMAGE_WHEEL)[ONNX_FILE], alignment)
-    check_supported(tower, "demo")
     bert = load_minilm(files[f"{TEXT_FOLDER}/model.safetensors"])
     tokenizer = load_tokenizer(files[f"{TEXT_FOLDER}/tokenizer.json"])
     weights = {f"image.{k}": v for k, v in tower.state_dict().items()}
@@ -108,13 +116,14 @@ def load(pretrained: str | None, device: torch.device, precision: str) -> Encode
         library=f"open_clip {open_clip.__version__}",
         model="demo",
         pretrained=ALIGNED if alignment is not None else UNALIGNED,
-        tower=tower,
+        adapter=adapter_for(tower, WIDTH),
         preprocessing=PREPROCESSING,
         text=encode_texts,
         tokenizer=tokenizer,
         weights_sha256=digest,
         device=device,
         precision=precision,
+        settings={"activation": activations(tower), "attention": "scaled dot product"},
     )
 
 

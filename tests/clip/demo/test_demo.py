@@ -10,7 +10,6 @@ import onnxruntime
 import pytest
 import torch
 
-from aigi_core.clip.capture import capture, decomposition_maps
 from aigi_core.clip.demo.alignment import Alignment
 from aigi_core.clip.demo.encoder import (
     ALIGNMENT,
@@ -21,6 +20,7 @@ from aigi_core.clip.demo.encoder import (
 )
 from aigi_core.clip.demo.wheels import fetch
 from aigi_core.clip.encoder import Encoder, load_encoder
+from aigi_core.clip.towers import adapter_for
 from aigi_core.errors import AigiError
 from aigi_core.images import load_rgb
 from aigi_core.workspace import Workspace
@@ -60,14 +60,16 @@ def test_the_tower_is_the_graph(onnx_file: Path, tmp_path: Path) -> None:
         str(tmp_path / "b.onnx"), options, providers=["CPUExecutionProvider"]
     )
     expected = session.run(None, {"input_image": pictures().numpy()})[0][:, 0]
-    found = capture(load_tower(onnx_file), pictures()).embedding.numpy()
+    found = adapter_for(load_tower(onnx_file), 384).encode(pictures()).embedding.numpy()
     assert np.abs(expected).max() > 1
     np.testing.assert_allclose(found, expected, atol=5e-5)
 
 
 def test_the_alignment_is_folded_exactly(onnx_file: Path) -> None:
     alignment = Alignment.load(ALIGNMENT)
-    plain, folded = (capture(load_tower(onnx_file, a), pictures()) for a in (None, alignment))
+    plain, folded = (
+        adapter_for(load_tower(onnx_file, a), 384).encode(pictures()) for a in (None, alignment)
+    )
     np.testing.assert_allclose(
         folded.embedding, alignment.images(plain.embedding.numpy()), atol=2e-6
     )
@@ -87,7 +89,7 @@ def test_heads_add_up_to_what_attention_writes(encoder: Encoder) -> None:
         tower(pictures())
     for hook in hooks:
         hook.remove()
-    batch, maps = capture(tower, pictures()), decomposition_maps(tower)["head_maps"]
+    batch, maps = encoder.adapter.encode(pictures()), encoder.decomposition()["head_maps"]
     after = tower.ln_post.weight[:, None] * tower.proj
     for layer, (block, out) in enumerate(zip(tower.transformer.resblocks, written, strict=True)):
         from_heads = out - block.ls_1.gamma * block.attn.out_proj.bias
