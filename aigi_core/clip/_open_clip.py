@@ -1,5 +1,5 @@
-"""The one place that imports torchvision and open_clip: ``from aigi_core.clip._open_clip import
-open_clip``.
+"""The one place that imports torchvision, open_clip and timm: ``from aigi_core.clip._open_clip
+import open_clip``.
 
 Beside a CPU build of torch, the registry's torchvision is a CUDA build whose native operators do
 not load, and importing it raises. Nothing here uses those operators, so they are declared by name
@@ -43,5 +43,6 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Failed to load image Python extension")
     _import_torchvision()
     import open_clip
+    import timm
 
-__all__ = ["open_clip"]
+__all__ = ["open_clip", "timm"]

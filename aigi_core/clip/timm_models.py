@@ -10,10 +10,9 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.data.config import resolve_model_data_config
 
+from aigi_core.clip._open_clip import timm
 from aigi_core.clip.checkpoints import HUB_TIMEOUT
 from aigi_core.clip.encoder import Encoder, activations, digest_weights
 from aigi_core.clip.open_clip_models import quiet
@@ -61,7 +60,7 @@ def load(
     else:
         record = tag or f"untrained (seed {seed})"
     tower = tower.eval().requires_grad_(False)
-    data = resolve_model_data_config(tower)  # type: ignore[no-untyped-call]
+    data = timm.data.config.resolve_model_data_config(tower)  # type: ignore[no-untyped-call]
     width = int(tower.num_features)
     adapter = adapter_for(tower.to(device), width)
     return Encoder(

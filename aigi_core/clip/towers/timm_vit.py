@@ -15,13 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from timm.layers.attention import Attention, AttentionRope
-from timm.layers.attention_pool import AttentionPoolLatent
-from timm.layers.layer_scale import LayerScale
-from timm.models import eva, vision_transformer
 from torch import Tensor, nn
 
 from aigi_core.capabilities import AVERAGE, CLASS_TOKEN, POOLED, Capabilities
+from aigi_core.clip._open_clip import timm
 from aigi_core.clip.towers import (
     UNRELATED,
     Adapter,
@@ -33,7 +30,12 @@ from aigi_core.clip.towers import (
 from aigi_core.clip.towers.pooling import centred, pool_maps, token_weights
 from aigi_core.clip.towers.tokens import IMAGE_AXIS, TokenFeatures
 
-ATTENTIONS = (Attention, AttentionRope, eva.EvaAttention)
+eva, vision_transformer = timm.models.eva, timm.models.vision_transformer
+ATTENTIONS = (
+    timm.layers.attention.Attention,
+    timm.layers.attention.AttentionRope,
+    eva.EvaAttention,
+)
 BLOCKS = (vision_transformer.Block, eva.EvaBlock, eva.EvaBlockPostNorm)
 HELD_VALUES = 1 << 26
 """Context values held until the pool's attention is known: 256 MiB, whatever the batch."""
@@ -105,7 +107,7 @@ class TimmVit(Adapter):
         if pool is None:
             known = trunk.global_pool in ("token", "avg")
             return "" if known else f"its pool is {trunk.global_pool!r}"
-        if type(pool) is not AttentionPoolLatent:
+        if type(pool) is not timm.layers.attention_pool.AttentionPoolLatent:
             return f"its attention pooling is a {type(pool).__name__}"
         if pool.latent_len != 1 or pool.pos_embed is not None or norm_after:
             return "its attention pooling has several queries, positions, or a norm after it"
@@ -298,7 +300,9 @@ class TimmVit(Adapter):
         if type(block) is eva.EvaBlockPostNorm:
             out = centred(out, axis=1) * array(block.norm1.weight)
         scale = getattr(block, "gamma_1", None)
-        if scale is None and isinstance(getattr(block, "ls1", None), LayerScale):
+        if scale is None and isinstance(
+            getattr(block, "ls1", None), timm.layers.layer_scale.LayerScale
+        ):
             scale = block.ls1.gamma
         return out if scale is None else out * array(scale)
 
