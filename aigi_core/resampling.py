@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int, Integer
-from scipy.special import ndtri
 
 from aigi_core.errors import AigiError
 
@@ -64,57 +63,3 @@ def percentile_interval(
     # NumPy's NaN-aware quantile goes cell by cell in Python: a hundred times slower on a matrix.
     low, high = (np.nanquantile if np.isnan(values).any() else np.quantile)(values, tails, axis=0)
     return low, high
-
-
-def widened(
-    value: Float[np.ndarray, " ..."],
-    low: Float[np.ndarray, " ..."],
-    high: Float[np.ndarray, " ..."],
-    images: Int[np.ndarray, " ..."],
-    level: float = 0.95,
-) -> tuple[np.ndarray, np.ndarray]:
-    """An interval over draws, where the value is 1 or 0 and draws cannot tell how far from it the
-    truth may be.
-
-    The exact (Clopper-Pearson) bound of a share of 1 (or 0) among so many images. It holds for an
-    AUC of 1, too, with the images of the rarer class: as many pairs of a fake and a real image, no
-    two of which share one, were all right.
-    """
-    bound = ((1 - level) / 2) ** (1 / np.maximum(images, 1))
-    value = np.asarray(value)
-    return np.where(value == 1, np.minimum(low, bound), low), np.where(
-        value == 0, np.maximum(high, 1 - bound), high
-    )
-
-
-def q_values(p: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
-    """p-values after Benjamini-Hochberg (1995) over all that are defined; NaN where they are
-    not.
-    """
-    q = np.full_like(p, np.nan)
-    finite = np.isfinite(p)
-    if finite.any():
-        from scipy.stats import (
-            false_discovery_control,
-        )  # a second to load, which every page would pay
-
-        q[finite] = false_discovery_control(p[finite], method="bh")
-    return q
-
-
-def wilson(
-    hits: Int[np.ndarray, " n"] | float, total: Int[np.ndarray, " n"] | float, level: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's score interval of a share of independent cases (Wilson 1927); (0, 1) where there is
-    no case.
-    """
-    z = ndtri(0.5 + level / 2)
-    hits, total = np.asarray(hits, float), np.asarray(total, float)
-    n = np.maximum(total, 1)
-    share = hits / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    empty = total == 0
-    return np.where(empty, 0.0, np.clip(centre - half, 0, share)), np.where(
-        empty, 1.0, np.clip(centre + half, share, 1)
-    )

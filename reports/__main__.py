@@ -24,12 +24,12 @@ from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.detectors.residual import train_residual
 from aigi_core.errors import AigiError
 from aigi_core.explain.nameability import nameability
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer.atlas import Atlas, AtlasKey
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.transfer.difference import PairedDifference
 from aigi_core.transfer.few_shot import few_shot_curves
 from aigi_core.transfer.matrix import TransferMatrix, transfer_matrix
-from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.transfer.stability import Kind, selection_stability
 from aigi_core.transfer.training_sets import Goal, rank_training_sets, trainer
 from aigi_core.workspace import Workspace

@@ -18,8 +18,8 @@ from aigi_core.audit.report import Audit
 from aigi_core.audit.verdict import METRIC
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
+from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.resampling import wilson
 from aigi_core.transfer import PairedDifference, TransferMatrix, difference
 from aigi_core.workspace import Workspace
 
@@ -67,7 +67,7 @@ class AuditTables:
 
         def share(rows: pd.DataFrame, column: str, value: object) -> str:
             hits = int((rows[column] == value).sum())
-            low, high = wilson(hits, len(rows))
+            low, high = count_interval(hits, len(rows))
             return f"{hits / len(rows):.0%} [{low:.0%}, {high:.0%}] of {len(rows):,}"
 
         def of(generator: str) -> pd.DataFrame:

@@ -178,7 +178,7 @@ class StressTables:
         return thresholds.held_out_scores(self.workspace, self.names)
 
     def thresholds(self) -> Rows:
-        table = thresholds.threshold_table(self._held_out, self.domains, self.names, draws=20)
+        table = thresholds.threshold_table(self._held_out, self.domains, self.names)
         header = [
             "cells",
             "threshold",

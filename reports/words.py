@@ -28,7 +28,7 @@ from aigi_core.explain.nameability import nameability
 from aigi_core.explain.reading import Reading, read
 from aigi_core.explain.words import Words
 from aigi_core.heads import Head
-from aigi_core.resampling import q_values
+from aigi_core.significance import q_values
 from aigi_core.stress import perturbed_ops
 from aigi_core.transfer import DEFAULT_METRIC as METRIC
 from aigi_core.transfer import transfer_matrix

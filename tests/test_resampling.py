@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from aigi_core.errors import AigiError
-from aigi_core.resampling import group_numbers, group_weights, percentile_interval, wilson
+from aigi_core.resampling import group_numbers, group_weights, percentile_interval
 
 
 def test_groups_are_drawn_whole_within_strata() -> None:
@@ -39,10 +38,3 @@ def test_nan_draws_are_left_out_of_an_interval() -> None:
     np.testing.assert_allclose(
         [low[1], high[1]], np.quantile(draws[~np.isnan(draws[:, 1]), 1], [0.05, 0.95])
     )
-
-
-def test_wilson() -> None:
-    for hits in (0, 7, 20):
-        reference = binomtest(hits, 20).proportion_ci(method="wilson")
-        np.testing.assert_allclose(wilson(hits, 20), (reference.low, reference.high), atol=1e-12)
-    assert wilson(0, 0) == (0.0, 1.0)

@@ -19,8 +19,9 @@ from jaxtyping import Float, Int
 from aigi_core.audit.leaks import nearest_neighbours
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
+from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.resampling import percentile_interval, wilson
+from aigi_core.resampling import percentile_interval
 from aigi_core.transfer import TrainSet, draw_counts, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets
 
@@ -278,7 +279,7 @@ def subjects(shown: Concepts, domains: Domains) -> pd.DataFrame:
     for generator, mask, pools in sets:
         counts = np.bincount(nearest[mask], minlength=len(categories.table))
         top = int(counts.argmax())
-        low, high = wilson(counts[top], counts.sum())
+        low, high = count_interval(counts[top], counts.sum())
         beside = nearest[real & np.isin(domains.pool, pools)]
         rows.append(
             dict(

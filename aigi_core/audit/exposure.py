@@ -25,8 +25,9 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import DRAWS, word_null
 from aigi_core.explain.words import Words, words
+from aigi_core.intervals import count_interval
 from aigi_core.manifest import REAL
-from aigi_core.resampling import group_numbers, percentile_interval, wilson
+from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.stress.copies import open_perturbed, perturbed_ops
 from aigi_core.transfer import Estimate, TransferMatrix, draw_counts
 from aigi_core.workspace import Workspace
@@ -297,7 +298,7 @@ def _fact(row: dict[Hashable, Any]) -> str:
         shown = READABLE.get((row["fact"], value), value) + (
             f" {fact.unit}" if fact.unit and value != NONE else ""
         )
-        low, high = (float(end) for end in wilson(share * n, n))
+        low, high = (float(end) for end in count_interval(share * n, n))
         exact = f"{shown} in {share:.0%} [{low:.0%}, {high:.0%}] of the {who}"
         sides.append(
             exact if fact.category or share >= 0.5 else f"a median of {shown} among the {who}"

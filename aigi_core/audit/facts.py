@@ -20,8 +20,9 @@ from jaxtyping import Float, Int
 from threadpoolctl import threadpool_limits
 
 from aigi_core.errors import AigiError
+from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.resampling import percentile_interval, wilson
+from aigi_core.resampling import percentile_interval
 from aigi_core.transfer import TrainSet, draw_counts
 from aigi_core.transfer.matrix import as_train_sets
 
@@ -277,7 +278,7 @@ def distribution(
     for label, generator, pool, mask in sets:
         counts = np.bincount(codes[mask], minlength=len(names))
         total = int(counts.sum())
-        low, high = wilson(counts, np.full(len(counts), total))
+        low, high = count_interval(counts, np.full(len(counts), total))
         tables.append(
             pd.DataFrame(
                 {

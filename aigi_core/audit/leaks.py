@@ -16,8 +16,8 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from aigi_core.errors import AigiError
+from aigi_core.intervals import count_interval
 from aigi_core.manifest import Domains
-from aigi_core.resampling import wilson
 
 BLOCK = 4096
 """Queries a search: the only thing that grows with it is a block of similarities."""
@@ -76,7 +76,7 @@ class Duplicates:
         rows = []
         for name, mask in kinds.items():
             images = len(np.unique(p.loc[mask, ["a", "b"]].to_numpy()))
-            low, high = wilson(images, len(domains))
+            low, high = count_interval(images, len(domains))
             rows.append(
                 dict(
                     crossing=name,

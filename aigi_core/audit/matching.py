@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from aigi_core.audit.facts import FACTS, encode_facts, fact_detector, fact_values
 from aigi_core.detectors.protocol import Protocol, train_detectors
 from aigi_core.errors import AigiError
+from aigi_core.intervals import Interval, difference_interval
 from aigi_core.manifest import FAKE, REAL, SPLITS, Domains
 from aigi_core.resampling import percentile_interval
 from aigi_core.transfer import TrainSet, TransferMatrix, draw_counts, transfer_matrix
@@ -346,9 +347,11 @@ class MatchedMatrices:
             ):
                 mean = matrix.mean(metric, cells)
                 row |= {which: mean.value, f"{which}_low": mean.low, f"{which}_high": mean.high}
-            draws = (self.matched.draws[metric] - self.control.draws[metric])[:, cells].mean(axis=1)
-            low, high = percentile_interval(draws)
-            value = (self.matched.values[metric] - self.control.values[metric])[cells].mean()
+            after, before = (m.mean(metric, cells) for m in (self.matched, self.control))
+            value = after.value - before.value
+            low, high = difference_interval(
+                (after.value, before.value), (after.interval, before.interval)
+            )
             rows.append(
                 row | {"change": float(value), "change_low": float(low), "change_high": float(high)}
             )
@@ -397,7 +400,10 @@ def matched_matrices(
     full = matrix(everything, domains, 0)
     control = matrix(fewer.index, fewer.domains, 1)
     matched = matrix(selection.index, selection.domains, 2)
-    low, high = percentile_interval(matched.draws[metric] - control.draws[metric])
+    low, high = difference_interval(
+        (matched.values[metric], control.values[metric]),
+        (Interval(*matched.interval(metric)), Interval(*control.interval(metric))),
+    )
     change = pd.DataFrame(
         {
             "train": np.repeat(names, len(names)),

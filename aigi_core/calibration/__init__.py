@@ -12,6 +12,9 @@ from aigi_core.calibration.probabilities import (
     false_alarm_threshold,
     fit_calibration,
     fit_ensemble,
+    images_needed,
+    nearest_false_alarm_threshold,
+    nearest_rate,
     operating_point,
     reliability,
 )
@@ -28,6 +31,9 @@ __all__ = [
     "false_alarm_threshold",
     "fit_calibration",
     "fit_ensemble",
+    "images_needed",
+    "nearest_false_alarm_threshold",
+    "nearest_rate",
     "operating_point",
     "reliability",
 ]

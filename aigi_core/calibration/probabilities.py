@@ -8,7 +8,7 @@ weighted to that prior both in fitting and in judging.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,8 +17,10 @@ from jaxtyping import Float, Int
 from scipy.special import betaincinv, expit, logit
 
 from aigi_core.errors import AigiError
+from aigi_core.intervals import rate_interval
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.resampling import group_weights, percentile_interval, widened, wilson
+from aigi_core.metrics import METRICS, Column
+from aigi_core.resampling import group_weights, percentile_interval
 
 Method = Literal["temperature", "platt"]
 
@@ -192,7 +194,7 @@ def reliability(
 
     Returns:
         One row a bin: ``low, high, probability`` (mean stated), ``share`` with ``share_low,
-            share_high`` (Wilson), ``band_low, band_high`` (where the share would fall under perfect
+            share_high``, ``band_low, band_high`` (where the share would fall under perfect
             calibration; Bröcker and Smith 2007), ``n, n_fake``. Shares are restated for ``prior``
             like the probabilities.
     """
@@ -210,7 +212,7 @@ def reliability(
     here = float(y.mean())
     to = here if prior is None else _share(prior)
     n, hits = rows["n"].to_numpy(), rows["n_fake"].to_numpy()
-    share_low, share_high = wilson(hits, n, level)
+    share_low, share_high = rate_interval(hits / n, n, level)
     expected = _reprior(rows["probability"].to_numpy(), to, here)
     band_low, band_high = (
         binom.ppf(q, n, expected) / n for q in ((1 - level) / 2, (1 + level) / 2)
@@ -284,9 +286,9 @@ class FalseAlarmThreshold:
 
     Attributes:
         threshold: a score above it is called fake.
-        rate: the rate asked for; the expected rate on further real images of the same kind is at
-            most this. low, high: where the true rate lies, given that only ``n`` real images set
-            it.
+        rate: the rate set; the expected rate on further real images of the same kind is at most
+            this. low, high: where the true rate lies, given that only ``n`` real images set it.
+        asked: the rate asked for; lower than ``rate`` where so few images do not allow it.
     """
 
     threshold: float
@@ -294,6 +296,47 @@ class FalseAlarmThreshold:
     low: float
     high: float
     n: int
+    asked: float
+
+    @property
+    def note(self) -> str:
+        """What to say where the rate asked for cannot be had; else empty."""
+        if self.rate <= self.asked + 1e-12:
+            return ""
+        return (
+            f"{self.asked:.1%} needs {images_needed(self.asked)} real images, here are {self.n}:"
+            f" {self.rate:.1%} instead"
+        )
+
+
+def images_needed(rate: float) -> int:
+    """The fewest held-out images from which a rate can be set (in expectation).
+
+    >>> [images_needed(rate) for rate in (0.01, 0.05, 0.1)]
+    [99, 19, 9]
+    """
+    if not 0 < rate < 1:
+        raise AigiError(f"A false-alarm rate lies between 0 and 1, got {rate:g}.")
+    return int(np.ceil(round(1 / rate, 9))) - 1
+
+
+def nearest_rate(rate: float, n: int) -> float:
+    """The rate nearest to the one asked for that so many held-out images allow: one rule for every
+    threshold in the house.
+
+    >>> round(nearest_rate(0.05, 12), 3), nearest_rate(0.05, 19)
+    (0.077, 0.05)
+    """
+    return rate if n >= images_needed(rate) else 1 / (n + 1)
+
+
+def nearest_false_alarm_threshold(
+    real_scores: Float[np.ndarray, " n"], rate: float = 0.05, level: float = 0.95
+) -> FalseAlarmThreshold:
+    """:func:`false_alarm_threshold` at the nearest rate that so many images allow; its ``note``
+    says where that is another."""
+    limit = false_alarm_threshold(real_scores, nearest_rate(rate, len(real_scores)), level)
+    return replace(limit, asked=rate)
 
 
 def false_alarm_threshold(
@@ -318,13 +361,12 @@ def false_alarm_threshold(
     n = len(reals)
     k = int(np.ceil(round((n + 1) * (1 - rate), 9)))
     if k > n:
-        need = int(np.ceil(round(1 / rate, 9))) - 1
         raise AigiError(
-            f"A false-alarm rate of {rate:g} needs at least {need} real validation images, here are"
-            f" {n}: add real images or choose a higher rate."
+            f"A false-alarm rate of {rate:g} needs at least {images_needed(rate)} real validation"
+            f" images, here are {n}: add real images or choose a higher rate."
         )
     low, high = betaincinv(n + 1 - k, k, [(1 - level) / 2, (1 + level) / 2])
-    return FalseAlarmThreshold(float(reals[k - 1]), rate, float(low), float(high), n)
+    return FalseAlarmThreshold(float(reals[k - 1]), rate, float(low), float(high), n, rate)
 
 
 @dataclass(frozen=True)
@@ -393,28 +435,35 @@ def operating_point(
     scores: Float[np.ndarray, " n"],
     labels: Int[np.ndarray, " n"],
     threshold: float,
-    weights: Float[np.ndarray, "draws n"],
+    groups: Int[np.ndarray, " n"] | None = None,
     level: float = 0.95,
 ) -> dict[str, float]:
     """Balanced accuracy, detection rate and false-alarm rate at a threshold, each with its
-    bootstrap interval.
+    interval (the metrics' own, :mod:`aigi_core.metrics`).
+
+    Args:
+        groups: [n] number of each image's group; each image alone where None.
     """
-    called, fake = np.asarray(scores) > threshold, np.asarray(labels) == FAKE
-    every = np.concatenate([np.ones((1, len(called)), np.float32), weights])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        detection = every @ (called & fake) / (every @ fake)
-        alarms = every @ (called & ~fake) / (every @ ~fake)
+    column = Column(
+        np.arange(len(scores)),
+        np.asarray(labels),
+        np.arange(len(scores)) if groups is None else groups,
+        np.asarray(scores, float)[None],
+        np.array([threshold], float),
+    )
+    rates = {label: float(rate[0]) for label, rate in column.rates().items()}
+    none = np.zeros((1, 1))
     out: dict[str, float] = {"threshold": float(threshold)}
-    fakes, reals = int(fake.sum()), int((~fake).sum())
-    for name, values, images in (
-        ("balanced_accuracy", (detection + 1 - alarms) / 2, min(fakes, reals)),
-        ("detection_rate", detection, fakes),
-        ("false_alarm_rate", alarms, reals),
+    for name, metric, value in (
+        ("balanced_accuracy", "balanced_accuracy", (rates[REAL] + rates[FAKE]) / 2),
+        ("detection_rate", "accuracy_fake", rates[FAKE]),
+        ("false_alarm_rate", "accuracy_real", 1 - rates[REAL]),
     ):
-        low, high = widened(
-            values[0], *percentile_interval(values[1:], level), np.array(images), level
-        )
-        out |= {name: float(values[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
+        low, high = METRICS[metric].cell_intervals(column, np.array([value]), none, level)
+        ends = (float(low[0]), float(high[0]))
+        if name == "false_alarm_rate":
+            ends = (1 - ends[1], 1 - ends[0])
+        out |= {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
     return out
 
 

@@ -20,7 +20,8 @@ from aigi_core.detectors.features import FeatureView
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.errors import AigiError
 from aigi_core.manifest import REAL, Domains
-from aigi_core.transfer import TrainSet, draw_counts
+from aigi_core.resampling import group_numbers
+from aigi_core.transfer import TrainSet
 from aigi_core.transfer.matrix import as_train_sets
 from aigi_core.workspace import Workspace
 
@@ -54,8 +55,6 @@ def threshold_table(
     *,
     rate: float = 0.05,
     thresholds: Float[np.ndarray, " K"] | float = 0.0,
-    draws: int = 500,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Each cell at three thresholds (:data:`RULES`).
 
@@ -69,44 +68,37 @@ def threshold_table(
 
     Returns:
         One row a cell and rule: ``train, test, rule, threshold``, ``balanced_accuracy``,
-            ``detection_rate`` and ``false_alarm_rate`` each with ``_low, _high`` (group bootstrap
-            of test images, threshold fixed), ``n_real, n_fake, n_threshold`` (images that set the
-            threshold) and ``note``, which says why a threshold could not be set where values are
-            NaN.
+            ``detection_rate`` and ``false_alarm_rate`` each with ``_low, _high`` (of test
+            images, threshold fixed), ``n_real, n_fake, n_threshold`` (images that set the
+            threshold), ``may_reach`` (the false-alarm rate below which the threshold lies with 97.5
+            % confidence, since so few images set it) and ``note``, which says where another rate
+            had to be taken.
     """
     sets, scores = _checked(scores, domains, train_sets)
     own = np.broadcast_to(np.asarray(thresholds, float), (len(sets),))
     rows_out = []
     for name in domains.generators if test is None else test:
         rows, reals = domains.rows(name, "test"), _validation_reals(domains, name)
-        labels, weights = domains.labels[rows], draw_counts(domains, rows, draws, seed)
+        labels, groups = domains.labels[rows], group_numbers(domains.group, rows)
         for names, row, source in zip(sets, scores, own, strict=True):
-            found: dict[str, tuple[float, int, str]] = {
-                "source": (float(source), 0, ""),
-                "best": (
-                    calibration.best_threshold(row[rows], labels),
-                    len(rows),
-                    "sees the test labels",
-                ),
+            limit = calibration.nearest_false_alarm_threshold(row[reals], rate)
+            best = calibration.best_threshold(row[rows], labels)
+            rules: dict[str, tuple[float, int, float, str]] = {
+                "source": (float(source), 0, np.nan, ""),
+                "best": (best, len(rows), np.nan, "sees the test labels"),
+                "false alarms": (limit.threshold, limit.n, limit.high, limit.note),
             }
-            try:
-                limit = calibration.false_alarm_threshold(row[reals], rate)
-                found["false alarms"] = (limit.threshold, limit.n, "")
-            except AigiError as error:
-                found["false alarms"] = (np.nan, len(reals), str(error))
-            for rule, (threshold, n, note) in found.items():
-                point = calibration.operating_point(row[rows], labels, threshold, weights)
-                if np.isnan(threshold):
-                    point = dict.fromkeys(point, np.nan)
+            for rule, (threshold, n, may_reach, note) in rules.items():
                 rows_out.append(
                     {
                         "train": " + ".join(names),
                         "test": name,
                         "rule": rule,
-                        **point,
+                        **calibration.operating_point(row[rows], labels, threshold, groups),
                         "n_real": int((labels == REAL).sum()),
                         "n_fake": int((labels != REAL).sum()),
                         "n_threshold": n,
+                        "may_reach": may_reach,
                         "note": note,
                     }
                 )

@@ -26,7 +26,7 @@ from aigi_core.detectors.protocol import (
 )
 from aigi_core.errors import AigiError
 from aigi_core.heads import Head, all_heads, embedding_norms, head_features
-from aigi_core.resampling import wilson
+from aigi_core.intervals import count_interval, mean_of_rates_interval
 from aigi_core.workspace import Workspace
 
 Progress = Callable[[int, int], None]
@@ -244,10 +244,13 @@ def _score(blocks: Blocks, protocol: Protocol) -> tuple[Chosen, float, float, np
 
 
 def _interval(right: np.ndarray, fake: np.ndarray, protocol: Protocol) -> tuple[float, float]:
-    """Wilson's interval of the share judged rightly; of the mean of both classes' shares, by
-    Newcombe's square-and-add (Newcombe 1998, method 10)."""
-    parts = [right] if protocol.class_weight is None else [right[fake], right[~fake]]
-    shares = np.array([(part.mean(), *wilson(part.sum(), len(part))) for part in parts])
-    low, high = np.sqrt(((shares[:, 1:] - shares[:, :1]) ** 2).sum(axis=0)) / len(parts)
-    mean = float(shares[:, 0].mean())
-    return mean - float(low), mean + float(high)
+    """Interval of the share judged rightly; of the mean of both classes' shares where they weigh
+    alike."""
+    if protocol.class_weight is None:
+        low, high = count_interval(right.sum(), len(right))
+        return float(low), float(high)
+    real, fakes = right[~fake], right[fake]
+    bounds = mean_of_rates_interval(
+        (real.mean(), fakes.mean()), (np.array(len(real)), np.array(len(fakes))), (0.5, 0.5)
+    )
+    return float(bounds.low), float(bounds.high)

@@ -23,7 +23,7 @@ from aigi_core.explain.nulls import (
 )
 from aigi_core.explain.reading import read
 from aigi_core.explain.words import Words, words
-from aigi_core.resampling import q_values
+from aigi_core.significance import q_values
 from aigi_core.transfer import DEFAULT_METRIC, TransferMatrix
 from aigi_core.workspace import Workspace
 

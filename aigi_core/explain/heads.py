@@ -38,8 +38,8 @@ from aigi_core.explain.nulls import (
 )
 from aigi_core.explain.words import Words, words
 from aigi_core.heads import Head, all_heads, context_scales, contexts, head_basis
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import TransferMatrix, transfer_matrix
-from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 
 Definition = Literal["difference", "weights", "mean"]

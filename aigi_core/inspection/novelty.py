@@ -15,8 +15,9 @@ from jaxtyping import Float
 from aigi_core.errors import AigiError
 from aigi_core.explain.neighbours import cosines, unit_rows
 from aigi_core.heads import blocks
+from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE
-from aigi_core.resampling import group_numbers, wilson
+from aigi_core.resampling import group_numbers
 from aigi_core.workspace import Workspace
 
 MOST_HELD_OUT = 2000
@@ -85,7 +86,7 @@ def novelty(
     cosine = _without_own(workspace, cosines(workspace, embedding), row)
     distance = float(1 - cosine.max())
     nearer = int(np.searchsorted(held_out, distance, side="left"))
-    low, high = wilson(nearer, len(held_out))
+    low, high = count_interval(nearer, len(held_out))
     return Novelty(distance, nearer / len(held_out), float(low), float(high), len(held_out))
 
 
@@ -115,7 +116,7 @@ def nearest_sources(
     for name in np.unique(source):
         mine = source == name
         among = int(mine[near].sum())
-        low, high = wilson(among, k)
+        low, high = count_interval(among, k)
         rows.append(
             {
                 "source": str(name),

@@ -23,7 +23,7 @@ from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names, train_
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.perturb import Op, parse_ops
-from aigi_core.resampling import q_values
+from aigi_core.significance import q_values
 from aigi_core.stress.copies import AUGMENTED, Perturbed, open_perturbed, perturbed_ops
 from aigi_core.transfer import MatrixDifference, TransferMatrix, difference, transfer_matrix
 from aigi_core.workspace import Workspace
@@ -131,16 +131,12 @@ class Stress:
         for (trained, op, side), matrix in self.matrices.items():
             kind, strength = (CLEAN, np.nan) if op == CLEAN else _kind(op)
             change = self.change(op, side, trained, metric)
-            low, high = matrix.interval(metric)
             for cells, mask in (("in-domain", matrix.in_domain), ("ood", ~matrix.in_domain)):
                 for at, name in enumerate(matrix.test):
                     mine = mask & (np.arange(len(matrix.test)) == at)
                     if not mine.any():
                         continue
                     mean, moved = matrix.mean(metric, mine), change.mean(mine)
-                    one = (
-                        mine.sum() == 1
-                    )  # a cell has an exact interval where no image was judged wrongly
                     rows.append(
                         dict(
                             name=name,
@@ -151,8 +147,8 @@ class Stress:
                             side=side,
                             cells=cells,
                             value=mean.value,
-                            low=float(low[mine][0]) if one else mean.low,
-                            high=float(high[mine][0]) if one else mean.high,
+                            low=mean.low,
+                            high=mean.high,
                             change=moved.value,
                             change_low=moved.low,
                             change_high=moved.high,

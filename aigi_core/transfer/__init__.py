@@ -6,6 +6,7 @@ what (:class:`aigi_core.manifest.Domains`), however the detectors were trained; 
 sets and few-shot curves train their own.
 """
 
+from aigi_core.metrics import DEFAULT_METRIC, METRICS, Metric, evaluate
 from aigi_core.transfer.atlas import Atlas, search_curves
 from aigi_core.transfer.bootstrap import Estimate, draw_counts
 from aigi_core.transfer.cell import Cell, open_cell
@@ -19,7 +20,6 @@ from aigi_core.transfer.matrix import (
     make_training_sets,
     transfer_matrix,
 )
-from aigi_core.transfer.metrics import DEFAULT_METRIC, METRICS, Metric, evaluate
 from aigi_core.transfer.pairs import Pair, d_eval
 from aigi_core.transfer.stability import SelectionStability, selection_stability
 from aigi_core.transfer.training_sets import TrainingSetRanking, rank_training_sets, trainer

@@ -20,9 +20,9 @@ from jaxtyping import Bool, Float, Int
 
 from aigi_core import results
 from aigi_core.errors import AigiError
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.results import OldResult, ResultKind, StoredResult
 from aigi_core.transfer.matrix import TrainSet
-from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.transfer.pairs import Pair
 from aigi_core.transfer.random_removal import RandomRemoval
 from aigi_core.workspace import Workspace, digest_of

@@ -11,11 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Integer
+from jaxtyping import Float32, Int, Integer
 
 from aigi_core.errors import AigiError
+from aigi_core.intervals import Interval
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.resampling import group_numbers, group_weights, percentile_interval
+from aigi_core.resampling import group_numbers, group_weights
 
 SMALLEST_STRATUM = 5
 """Strata of fewer groups are merged: resampling one group within itself would hide all of its
@@ -25,7 +26,7 @@ variance.
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its bootstrap interval; ``n`` counts what was averaged (cells, images,
+    """A value with its interval; ``n`` counts what was averaged (cells, images,
     pairs).
     """
 
@@ -33,6 +34,11 @@ class Estimate:
     low: float
     high: float
     n: int
+
+    @property
+    def interval(self) -> Interval:
+        """The bounds as one value."""
+        return Interval(np.asarray(self.low), np.asarray(self.high))
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -79,11 +85,3 @@ def _strata(
         np.where(sizes[fine] < SMALLEST_STRATUM, coarse, fine), return_inverse=True
     )
     return group, stratum
-
-
-def estimate(
-    value: float, draws: Float[np.ndarray, " B"], n: int, confidence: float = 0.95
-) -> Estimate:
-    """One value with the percentile interval of its draws."""
-    low, high = percentile_interval(draws, confidence)
-    return Estimate(float(value), float(low), float(high), n)

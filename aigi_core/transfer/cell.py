@@ -8,18 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Bool, Float, Int
 
 from aigi_core.calibration.probabilities import best_threshold, operating_point
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.transfer.bootstrap import draw_counts
-from aigi_core.transfer.metrics import check_scores, threshold_at_fpr
-
-FALSE_ALARMS = 0.05
-"""Rate at which the calibrated threshold may flag the validation split's real images, as in
-``accuracy_at_val_fpr5``.
-"""
+from aigi_core.metrics import check_scores
+from aigi_core.resampling import group_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,18 +24,17 @@ class Cell:
     Attributes:
         rows: [n] rows of the workspace: the generator's fakes and its pools' real images.
         scores, labels: [n].
-        thresholds: in words -> value: ``own`` (the detector's), ``5 % of validation reals`` (set on
-            real images of the test's pools, never on test images) and ``best on these images`` (it
-            sees their labels).
-        weights: how often each image occurs in each bootstrap draw; the draws of
-            :func:`transfer_matrix`.
+        thresholds: in words -> value: ``own`` (the detector's) and ``best on these images`` (it
+            sees their labels). A threshold set on validation images needs a detector that has not
+            seen them: :func:`aigi_core.calibration.thresholds.threshold_table`.
+        groups: [n] number of each image's group.
     """
 
     rows: Int[np.ndarray, " n"]
     scores: Float[np.ndarray, " n"] = field(repr=False)
     labels: Int[np.ndarray, " n"] = field(repr=False)
     thresholds: dict[str, float]
-    weights: Integer[np.ndarray, "B n"] = field(repr=False)
+    groups: Int[np.ndarray, " n"] = field(repr=False)
 
     def roc(self) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
         """False and true positive rate from (0, 0) to (1, 1); equal scores are one point."""
@@ -62,7 +56,7 @@ class Cell:
     def verdicts(self) -> pd.DataFrame:
         """One row a threshold: columns ``threshold, at, real_as_real, real_as_fake, fake_as_fake,
         fake_as_real, accuracy, balanced_accuracy, low, high`` (the interval is the balanced
-        accuracy's, over the matrix's draws)."""
+        accuracy's)."""
         rows = []
         for name, threshold in self.thresholds.items():
             flagged = self.scores > threshold
@@ -73,7 +67,7 @@ class Cell:
                 for word, label in (("real", REAL), ("fake", FAKE))
                 for said, verdict in (("real", REAL), ("fake", FAKE))
             }
-            point = operating_point(self.scores, self.labels, threshold, self.weights)
+            point = operating_point(self.scores, self.labels, threshold, self.groups)
             rows.append(
                 {
                     "threshold": name,
@@ -125,8 +119,6 @@ def open_cell(
     *,
     threshold: float = 0.0,
     split: str = "test",
-    draws: int = 1000,
-    seed: int = 0,
 ) -> Cell:
     """Look into one cell.
 
@@ -146,14 +138,9 @@ def open_cell(
             f" {len(values)}."
         )
     rows = domains.rows(test, split)
-    reals = domains.real_rows(test, "val")
     labels = domains.labels[rows].astype(int)
-    calibrated = float(threshold_at_fpr(values[None, reals], FALSE_ALARMS)[0])
     thresholds = {
         "own": float(threshold),
-        "5 % of validation reals": calibrated,
         "best on these images": best_threshold(values[rows], labels),
     }
-    tested = np.flatnonzero(domains.split == split)
-    weights = draw_counts(domains, tested, draws, seed)[:, np.searchsorted(tested, rows)]
-    return Cell(rows, values[rows], labels, thresholds, weights)
+    return Cell(rows, values[rows], labels, thresholds, group_numbers(domains.group, rows))

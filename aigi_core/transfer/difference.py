@@ -1,5 +1,8 @@
-"""Is one matrix better than another? Paired bootstrap over the same draws, with Benjamini-Hochberg
-over cells.
+"""Is one matrix better than another? Image by image, with Benjamini-Hochberg over cells.
+
+Where each image has a share in the metric (rates, AUC), p-values are those of sign flips by group
+(:func:`aigi_core.significance.sign_flip`), which hold for few images; elsewhere they come from the
+bootstrap, with the t distribution of the smaller class.
 """
 
 from __future__ import annotations
@@ -9,13 +12,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
-from scipy.special import ndtr
+from jaxtyping import Bool, Float, Int, Integer
 
 from aigi_core.errors import AigiError
-from aigi_core.resampling import percentile_interval, q_values
+from aigi_core.intervals import Groups, Interval, paired_interval
+from aigi_core.manifest import FAKE, REAL
+from aigi_core.metrics import DEFAULT_METRIC, METRICS, Column
+from aigi_core.resampling import percentile_interval
+from aigi_core.significance import bootstrap_p_value, q_values, sign_flip
 from aigi_core.transfer.matrix import TransferMatrix
-from aigi_core.transfer.metrics import DEFAULT_METRIC
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,14 @@ class MatrixDifference:
     """``a - b`` in every cell.
 
     Attributes:
-        values, low, high: [K, T], the difference and its percentile interval.
+        values, low, high: [K, T], the difference and its interval.
         p_value: [K, T], two-sided, of the hypothesis of no difference.
         q_value: [K, T], p-values after Benjamini-Hochberg over all cells: calling the cells with q
             below .05 different keeps the expected share of wrong calls among them below .05.
         draws: [B, K, T].
+        columns: [T] the images of each column.
+        added: [T] arrays [K, n], what each image adds to the difference; None where images have no
+            share of their own in the metric.
     """
 
     metric: str
@@ -55,18 +63,45 @@ class MatrixDifference:
     p_value: Float[np.ndarray, "K T"] = field(repr=False)
     q_value: Float[np.ndarray, "K T"] = field(repr=False)
     draws: Float[np.ndarray, "B K T"] = field(repr=False)
+    columns: tuple[Column, ...] = field(repr=False)
+    added: tuple[np.ndarray, ...] | None = field(repr=False)
     confidence: float = 0.95
 
     def mean(self, cells: Bool[np.ndarray, "K T"] | None = None) -> PairedDifference:
         """The mean difference over cells (all of them by default), paired."""
         chosen = np.ones(self.values.shape, bool) if cells is None else cells
+        return self.weighted(chosen / max(int(chosen.sum()), 1))
+
+    def weighted(self, share: Float[np.ndarray, "K T"]) -> PairedDifference:
+        """The sum of the cells' differences, each times its weight; ``n`` counts the cells with
+        one."""
+        chosen = share != 0
         if not chosen.any():
             return PairedDifference(np.nan, np.nan, np.nan, np.nan, 0)
-        means = self.draws[:, chosen].mean(axis=1, dtype=np.float64)
-        value = float(self.values[chosen].mean())
-        low, high = percentile_interval(means, self.confidence)
-        p = float(paired_p_value(np.array(value), means))
-        return PairedDifference(value, float(low), float(high), p, int(chosen.sum()))
+        value = float((self.values * share).sum())
+        if self.added is None:
+            draws = np.einsum("bkt,kt->b", self.draws, share)
+            low, high = percentile_interval(draws, self.confidence)
+            degrees = min(
+                _degrees(c) for c, used in zip(self.columns, chosen.T, strict=True) if used.any()
+            )
+            p = bootstrap_p_value(np.array(value), draws, degrees)
+            return PairedDifference(value, float(low), float(high), float(p), int(chosen.sum()))
+        used = [t for t in range(len(self.columns)) if chosen[:, t].any()]
+        columns = [self.columns[t] for t in used]
+        images, first = np.unique(np.concatenate([c.images for c in columns]), return_index=True)
+        added = np.zeros((1, len(images)))
+        for t, column in zip(used, columns, strict=True):
+            added[0, np.searchsorted(images, column.images)] += share[:, t] @ self.added[t]
+        labels, groups = (
+            np.concatenate([getattr(c, what) for c in columns])[first]
+            for what in ("labels", "groups")
+        )
+        weights = METRICS[self.metric].class_weights(_sizes(labels))
+        bounds, p = _paired(np.array([value]), added, labels, groups, weights, self.confidence)
+        return PairedDifference(
+            value, float(bounds.low[0]), float(bounds.high[0]), float(p[0]), int(chosen.sum())
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy long table: ``train, test, metric, value, low, high, p_value, q_value``."""
@@ -110,8 +145,21 @@ def difference(
         raise AigiError(f"The metric {metric!r} was not measured in both matrices.")
     draws = a.draws[metric] - b.draws[metric]
     values = a.values[metric] - b.values[metric]
-    low, high = percentile_interval(draws, a.protocol["confidence"])
-    p = paired_p_value(values, draws)
+    kind, level = METRICS[metric], a.protocol["confidence"]
+    columns = a.images_of(metric)
+    low, high, p = (np.empty(values.shape) for _ in range(3))
+    added: list[np.ndarray] = []
+    for t, (mine, theirs) in enumerate(zip(columns, b.images_of(metric), strict=True)):
+        first, second = kind.contributions(mine), kind.contributions(theirs)
+        if first is None or second is None:
+            low[:, t], high[:, t] = percentile_interval(draws[:, :, t], level)
+            p[:, t] = bootstrap_p_value(values[:, t], draws[:, :, t], _degrees(mine))
+            continue
+        added.append(first - second)
+        weights = kind.class_weights(mine.n)
+        (low[:, t], high[:, t]), p[:, t] = _paired(
+            values[:, t], added[-1], mine.labels, mine.groups, weights, level
+        )
     return MatrixDifference(
         metric,
         a.train_names,
@@ -122,27 +170,32 @@ def difference(
         p,
         q_values(p),
         draws,
-        confidence=a.protocol["confidence"],
+        columns,
+        tuple(added) if len(added) == len(columns) else None,
+        confidence=level,
     )
 
 
-def paired_p_value(
-    values: Float[np.ndarray, ...], draws: Float[np.ndarray, "B ..."]
-) -> Float[np.ndarray, ...]:
-    """Two-sided p-value of a paired difference: the normal tail at value / standard deviation of
-    its draws.
+def _paired(
+    values: Float[np.ndarray, " M"],
+    added: Float[np.ndarray, "M n"],
+    labels: Integer[np.ndarray, " n"],
+    groups: Int[np.ndarray, " n"],
+    weights: dict[int, float],
+    level: float,
+) -> tuple[Interval, Float[np.ndarray, " M"]]:
+    known = Groups.of(groups)
+    interval = paired_interval(values, added, labels, known, weights, level)
+    return interval, sign_flip(added, known, values)
 
-    Unlike the share of draws beyond 0 it resolves small p-values (which a correction over 200 cells
-    needs) and does not call a handful of discordant images significant. Where no draw differs from
-    the value, it is 1 for no difference and 1 / (B + 1), the smallest that B draws can support, for
-    any other.
-    """
-    spread = np.nanstd(draws, axis=0, ddof=1, dtype=np.float64)
-    flat = spread < 1e-9
-    normal = 2 * ndtr(-np.abs(values) / np.where(flat, 1.0, spread))
-    degenerate = np.where(np.abs(values) < 1e-9, 1.0, 1 / (len(draws) + 1))
-    p: np.ndarray = np.where(flat, degenerate, normal)
-    return p
+
+def _sizes(labels: Integer[np.ndarray, " n"]) -> dict[int, int]:
+    return {label: int((labels == label).sum()) for label in (REAL, FAKE)}
+
+
+def _degrees(column: Column) -> float:
+    """Groups of the smaller class, less one."""
+    return float(min(len(np.unique(column.groups[column.of(c)])) for c in (REAL, FAKE)) - 1)
 
 
 def standings(

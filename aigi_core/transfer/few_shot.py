@@ -16,9 +16,9 @@ from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.protocol import Protocol, run_protocol
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
+from aigi_core.metrics import DEFAULT_METRIC, METRICS
 from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, as_train_sets, transfer_matrix
-from aigi_core.transfer.metrics import DEFAULT_METRIC, METRICS
 from aigi_core.workspace import Workspace
 
 SIZES: tuple[int | None, ...] = (10, 20, 50, 100, None)

@@ -11,9 +11,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from aigi_core.errors import AigiError
+from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE
-from aigi_core.resampling import wilson
-from aigi_core.transfer.metrics import check_scores
+from aigi_core.metrics import check_scores
 from aigi_core.workspace import Workspace
 
 VERDICTS = ("real as real", "real as fake", "fake as fake", "fake as real")
@@ -90,7 +90,7 @@ def verdict_shares(images: pd.DataFrame) -> pd.DataFrame:
     for verdict in VERDICTS:
         own = images[images["verdict"].str.startswith(verdict[:4])]
         hit = own[own["verdict"] == verdict]
-        low, high = wilson(len(hit), len(own))
+        low, high = count_interval(len(hit), len(own))
         rows.append(
             {
                 "verdict": verdict,

@@ -15,21 +15,19 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Float32, Int, Real
 
+from aigi_core.calibration import nearest_false_alarm_threshold
 from aigi_core.errors import AigiError
+from aigi_core.intervals import difference_interval
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.resampling import percentile_interval, widened
-from aigi_core.transfer.bootstrap import Estimate, draw_counts, estimate
-from aigi_core.transfer.metrics import (
-    AT_THRESHOLD,
-    CALIBRATED,
+from aigi_core.metrics import (
     METRICS,
-    RANKING,
+    Column,
     check_metrics,
     check_scores,
     evaluate,
-    threshold_at_fpr,
-    threshold_metrics,
 )
+from aigi_core.resampling import group_numbers
+from aigi_core.transfer.bootstrap import Estimate, draw_counts
 from aigi_core.workspace import digest_of
 
 TrainSet = tuple[str, ...]
@@ -51,6 +49,9 @@ class TransferMatrix:
         thresholds: [K], the detectors' own thresholds.
         confusion: [K, T, 2, 2], test images by (label, flagged) at those thresholds.
         n_real, n_fake: [T], test images of each column.
+        columns: [T] the test images and the detectors' scores of them.
+        held_out: [T] the same of the detectors that have not seen validation images, with
+            thresholds set on these; empty where no metric needs them.
         family_of: generator -> family.
         protocol: how it was computed: split, draws, seed, confidence, and a digest of the test
             images.
@@ -64,6 +65,8 @@ class TransferMatrix:
     confusion: Int[np.ndarray, "K T 2 2"] = field(repr=False)
     n_real: Int[np.ndarray, " T"] = field(repr=False)
     n_fake: Int[np.ndarray, " T"] = field(repr=False)
+    columns: tuple[Column, ...] = field(repr=False)
+    held_out: tuple[Column, ...] = field(repr=False)
     family_of: dict[str, str] = field(repr=False)
     protocol: dict[str, Any]
 
@@ -131,50 +134,77 @@ class TransferMatrix:
             confusion=self.confusion[:, columns],
             n_real=self.n_real[columns],
             n_fake=self.n_fake[columns],
+            columns=tuple(c for c, chosen in zip(self.columns, columns, strict=True) if chosen),
+            held_out=tuple(self.held_out[at] for at in np.flatnonzero(columns) if self.held_out),
         )
 
-    def interval(self, metric: str) -> tuple[Float[np.ndarray, "K T"], Float[np.ndarray, "K T"]]:
-        """Bounds of every cell's interval at the protocol's confidence.
+    def rows(self, chosen: Sequence[int]) -> TransferMatrix:
+        """Some of the detectors, in the order given."""
+        at = list(chosen)
+        columns = [
+            tuple(replace(c, scores=c.scores[at], thresholds=c.thresholds[at]) for c in images)
+            for images in (self.columns, self.held_out)
+        ]
+        return replace(
+            self,
+            train=tuple(self.train[row] for row in at),
+            values={name: values[at] for name, values in self.values.items()},
+            draws={name: draws[:, at] for name, draws in self.draws.items()},
+            thresholds=self.thresholds[at],
+            confusion=self.confusion[at],
+            columns=columns[0],
+            held_out=columns[1],
+        )
 
-        Where no image was judged wrongly (or rightly), or fakes and real images lie apart, the
-        draws cannot vary; an exact bound takes the place of an interval without width
-        (:func:`~aigi_core.resampling.widened`).
+    def images_of(self, metric: str) -> tuple[Column, ...]:
+        """[T] what a metric is measured on: test images with scores and thresholds."""
+        return self.held_out if METRICS[metric].threshold == "held out" else self.columns
+
+    def interval(self, metric: str) -> tuple[Float[np.ndarray, "K T"], Float[np.ndarray, "K T"]]:
+        """Bounds of every cell's interval at the protocol's confidence, by the metric's own rule
+        (:meth:`aigi_core.metrics.Metric.cell_intervals`).
         """
-        confidence = self.protocol["confidence"]
-        low, high = percentile_interval(self._draws(metric), confidence)
-        together, rarer = self.n_real + self.n_fake, np.minimum(self.n_real, self.n_fake)
-        images = {
-            "accuracy_real": self.n_real,
-            "accuracy_fake": self.n_fake,
-            "accuracy": together,
-            "accuracy_at_val_fpr5": together,
-        }.get(metric, rarer)
-        return widened(self.values[metric], low, high, images, confidence)
+        draws, level = self._draws(metric), self.protocol["confidence"]
+        cells = [
+            METRICS[metric].cell_intervals(column, self.values[metric][:, t], draws[:, :, t], level)
+            for t, column in enumerate(self.images_of(metric))
+        ]
+        low, high = (np.stack(ends, axis=1) for ends in zip(*cells, strict=True))
+        return low, high
 
     def mean(self, metric: str, cells: Bool[np.ndarray, "K T"] | None = None) -> Estimate:
         """Mean over cells (all of them by default) with its interval; ``n`` is the number of cells.
 
-        The cells share images and draws, so the interval is that of their mean, not of independent
-        cells.
+        The cells share images, so the interval is that of their mean, not of independent cells.
         """
         chosen = np.ones(self._draws(metric).shape[1:], bool) if cells is None else cells
         if not chosen.any():
             return Estimate(np.nan, np.nan, np.nan, 0)
-        means = self.draws[metric][:, chosen].mean(axis=1, dtype=np.float64)
         value = float(self.values[metric][chosen].mean())
-        return estimate(value, means, int(chosen.sum()), self.protocol["confidence"])
+        low, high = METRICS[metric].mean_interval(
+            self.images_of(metric),
+            chosen,
+            value,
+            self._mean_draws(metric, chosen),
+            self.protocol["confidence"],
+        )
+        return Estimate(value, float(low), float(high), int(chosen.sum()))
 
     def gap(self, metric: str) -> Estimate:
-        """In-domain mean less OOD mean, paired over the draws; ``n`` is the number of cells."""
+        """In-domain mean less OOD mean, as correlated as the draws say; ``n`` is the number of
+        cells."""
         inside, outside = self.in_domain, ~self.in_domain
         if not inside.any() or not outside.any():
             return Estimate(np.nan, np.nan, np.nan, 0)
-        draws = self._draws(metric)
-        means = draws[:, inside].mean(axis=1, dtype=np.float64) - draws[:, outside].mean(
-            axis=1, dtype=np.float64
+        means = self.mean(metric, inside), self.mean(metric, outside)
+        draws = np.stack([self._mean_draws(metric, cells) for cells in (inside, outside)])
+        together = np.corrcoef(draws)[0, 1] if draws.std(axis=1).min() > 0 else 0.0
+        low, high = difference_interval(
+            (means[0].value, means[1].value),
+            (means[0].interval, means[1].interval),
+            float(np.clip(together, 0, 1)),
         )
-        value = self.values[metric][inside].mean() - self.values[metric][outside].mean()
-        return estimate(value, means, inside.size, self.protocol["confidence"])
+        return Estimate(means[0].value - means[1].value, float(low), float(high), inside.size)
 
     def summary(
         self, metrics: Sequence[str] | None = None, d_search: Iterable[str] = ()
@@ -286,6 +316,10 @@ class TransferMatrix:
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
 
+    def _mean_draws(self, metric: str, cells: Bool[np.ndarray, "K T"]) -> Float[np.ndarray, " B"]:
+        means: np.ndarray = self._draws(metric)[:, cells].mean(axis=1, dtype=np.float64)
+        return means
+
     def _draws(self, metric: str) -> Float32[np.ndarray, "B K T"]:
         check_metrics((metric,), self.metrics)
         return self.draws[metric]
@@ -307,7 +341,8 @@ def transfer_matrix(
     test: Sequence[str] | None = None,
     *,
     thresholds: Float[np.ndarray, " K"] | float = 0.0,
-    metrics: Sequence[str] = tuple(METRICS),
+    held_out: Real[np.ndarray, "K N"] | None = None,
+    metrics: Sequence[str] | None = None,
     split: str = "test",
     draws: int = 1000,
     seed: int = 0,
@@ -326,6 +361,11 @@ def transfer_matrix(
         train: each row's training set, a generator or several.
         test: columns; all generators by default.
         thresholds: the detectors' own (source) thresholds.
+        held_out: scores of the same detectors without refit on validation images
+            (:func:`aigi_core.calibration.thresholds.held_out_scores`), which metrics with a
+            threshold from validation images need: one set on images that were fitted promises too
+            much.
+        metrics: by default all, those that need ``held_out`` where it is given.
         split: images that are tested on. ``accuracy_at_val_fpr5`` sets its threshold on the real
             images of the validation split, whatever is tested on.
         workers: threads; the arrays are handled outside Python's lock.
@@ -334,7 +374,19 @@ def transfer_matrix(
         AigiError: shapes that do not fit, scores that are not finite, unknown metric or generator,
             or a generator without fakes or real images in the split.
     """
+    if metrics is None:
+        metrics = [
+            name
+            for name, metric in METRICS.items()
+            if held_out is not None or metric.threshold != "held out"
+        ]
     wanted = check_metrics(metrics)
+    unseen = [name for name in wanted if METRICS[name].threshold == "held out"]
+    if unseen and held_out is None:
+        raise AigiError(
+            f"{METRICS[unseen[0]].title} needs scores of detectors that have not been trained on"
+            " validation images: give held_out=held_out_scores(...)."
+        )
     sets = as_train_sets(train, domains)
     columns = (
         domains.generators if test is None else (test,) if isinstance(test, str) else tuple(test)
@@ -362,33 +414,47 @@ def transfer_matrix(
     tested = [domains.rows(name, split) for name in columns]
     pool_rows = np.flatnonzero(domains.split == split)
     counts = draw_counts(domains, pool_rows, draws, seed)
+    groups = group_numbers(domains.group, pool_rows)
+
+    def images(at: int, of: np.ndarray, thresholds: np.ndarray) -> Column:
+        rows = tested[at]
+        place = np.searchsorted(pool_rows, rows)
+        return Column(
+            place, domains.labels[rows], groups[place], of[:, rows].astype(float), thresholds
+        )
+
+    measured = [images(at, scores, own) for at in range(len(columns))]
+    calibrated = []
+    if unseen and held_out is not None:
+        twins = check_scores(held_out)
+        if twins.shape != scores.shape:
+            raise AigiError(f"Expected held-out scores of shape {scores.shape}, got {twins.shape}.")
+        for at, name in enumerate(columns):
+            reals = domains.real_rows(name, "val")
+            limits = [nearest_false_alarm_threshold(row[reals], 0.05).threshold for row in twins]
+            calibrated.append(images(at, twins, np.array(limits)))
 
     def column(at: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        rows = tested[at]
-        labels = domains.labels[rows]
+        one = measured[at]
         # The first draw is the images as they are: values and draws come from one computation.
-        drawn = counts[:, np.searchsorted(pool_rows, rows)]
-        weights = np.concatenate([np.ones((1, len(rows)), counts.dtype), drawn])
-        mine = scores[:, rows]
-        found = evaluate(
-            mine,
-            labels,
-            weights,
-            own,
-            [name for name in wanted if name in (*AT_THRESHOLD, *RANKING)],
-        )
-        if set(wanted) & set(CALIBRATED):
-            reals = domains.real_rows(columns[at], "val")
-            flagged = mine > threshold_at_fpr(scores[:, reals], 0.05)[:, None]
-            found["accuracy_at_val_fpr5"] = threshold_metrics(flagged, labels, weights)["accuracy"]
-        flagged = mine > own[:, None]
+        drawn = counts[:, one.images]
+        weights = np.concatenate([np.ones((1, len(one.images)), counts.dtype), drawn])
+        usual = [name for name in wanted if name not in unseen]
+        values = evaluate(one.scores, one.labels, weights, one.thresholds, usual)
+        if unseen:
+            twin = calibrated[at]
+            values |= evaluate(twin.scores, twin.labels, weights, twin.thresholds, unseen)
+        flagged = one.scores > own[:, None]
         confusion = np.array(
             [
-                [(flagged[:, labels == label] == bool(said)).sum(axis=1) for said in (REAL, FAKE)]
+                [
+                    (flagged[:, one.labels == label] == bool(verdict)).sum(axis=1)
+                    for verdict in (REAL, FAKE)
+                ]
                 for label in (REAL, FAKE)
             ]
         )
-        return found, confusion.transpose(2, 0, 1)
+        return values, confusion.transpose(2, 0, 1)
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
         parts = list(pool.map(column, range(len(columns))))
@@ -397,7 +463,7 @@ def transfer_matrix(
         name: np.stack([found[name][:, 1:].T.astype(np.float32) for found, _ in parts], axis=2)
         for name in wanted
     }
-    images = {
+    identity = {
         "generator": domains.generator[pool_rows].tolist(),
         "pool": domains.pool[pool_rows].tolist(),
         "group": domains.group[pool_rows].tolist(),
@@ -411,6 +477,8 @@ def transfer_matrix(
         confusion=np.stack([confusion for _, confusion in parts], axis=1),
         n_real=np.array([(domains.labels[rows] == REAL).sum() for rows in tested]),
         n_fake=np.array([(domains.labels[rows] == FAKE).sum() for rows in tested]),
+        columns=tuple(measured),
+        held_out=tuple(calibrated),
         family_of=dict(domains.family_of),
         protocol={
             "split": split,
@@ -421,7 +489,7 @@ def transfer_matrix(
                 "groups of test images, within real, fake and mixed groups; training images stay"
                 " fixed"
             ),
-            "images": digest_of(images),
+            "images": digest_of(identity),
         },
     )
 

@@ -12,8 +12,8 @@ from scipy.special import stdtrit
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol, train_detectors
 from aigi_core.errors import AigiError
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer.matrix import TrainSet, as_train_sets, transfer_matrix
-from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 
 

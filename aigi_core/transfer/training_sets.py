@@ -17,10 +17,10 @@ from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.protocol import Protocol, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
+from aigi_core.metrics import DEFAULT_METRIC, METRICS, check_metrics
 from aigi_core.resampling import percentile_interval
-from aigi_core.transfer.difference import PairedDifference, paired_p_value
+from aigi_core.transfer.difference import PairedDifference, difference
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, transfer_matrix
-from aigi_core.transfer.metrics import DEFAULT_METRIC, METRICS, check_metrics
 from aigi_core.workspace import Workspace
 
 ScoreSets = Callable[[Sequence[TrainSet]], Float[np.ndarray, "K N"]]
@@ -68,18 +68,11 @@ class TrainingSetRanking:
         both.
         """
         rows = [self._row(a), self._row(b)]
-        common = ~self.test.in_domain[rows].any(axis=0)
+        common = np.asarray(~self.test.in_domain[rows].any(axis=0))
         if not common.any():
             raise AigiError("No generator is out-of-domain for both sets: compare smaller sets.")
-        first, second = (
-            self.test.draws[self.metric][:, row, common].mean(axis=1, dtype=np.float64)
-            for row in rows
-        )
-        value = self.test.values[self.metric][rows][:, common].mean(axis=1)
-        gap = float(value[0] - value[1])
-        low, high = percentile_interval(first - second, self.test.protocol["confidence"])
-        p = float(paired_p_value(np.array(gap), first - second))
-        return PairedDifference(gap, float(low), float(high), p, int(common.sum()))
+        one, other = (self.test.rows([row]) for row in rows)
+        return difference(one, other, self.metric).mean(common[None])
 
     def _row(self, names: TrainSet) -> int:
         for row, train in enumerate(self.test.train):
@@ -168,12 +161,19 @@ def rank_training_sets(
             f"{split}_gain": _gain(values, ood, size) * (1 if better else -1),
         }
         if split == "test":
-            for name, per_draw in (
-                ("mean", _masked_mean(drawn, ood)),
-                ("worst", _worst(drawn, ood, better)),
-            ):
-                low, high = percentile_interval(per_draw, matrix.protocol["confidence"])
-                table |= {f"test_{name}_low": low, f"test_{name}_high": high}
+            means = [
+                matrix.mean(metric, (np.arange(len(sets)) == row)[:, None] & ood)
+                for row in range(len(sets))
+            ]
+            low, high = percentile_interval(
+                _worst(drawn, ood, better), matrix.protocol["confidence"]
+            )
+            table |= {
+                "test_mean_low": [mean.low for mean in means],
+                "test_mean_high": [mean.high for mean in means],
+                "test_worst_low": low,
+                "test_worst_high": high,
+            }
     return TrainingSetRanking(pd.DataFrame(table), metric, val, test)
 
 

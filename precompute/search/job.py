@@ -20,7 +20,7 @@ import pandas as pd
 
 from aigi_core import results
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.resampling import q_values
+from aigi_core.significance import q_values
 from aigi_core.transfer.atlas import BANK, KIND, METRICS_KEPT, TABLES, Atlas, AtlasKey
 from aigi_core.transfer.pairs import Pair, parse_pairs
 from aigi_core.workspace import Workspace, exclusive, tool_versions, write_atomic

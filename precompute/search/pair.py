@@ -21,11 +21,11 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import random_directions, word_null
 from aigi_core.geometry import compare_geometry
 from aigi_core.heads import all_heads
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer.atlas import METRICS_KEPT, AtlasKey
 from aigi_core.transfer.bootstrap import draw_counts
 from aigi_core.transfer.difference import difference
 from aigi_core.transfer.matrix import TransferMatrix, transfer_matrix
-from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.transfer.pairs import Pair, d_eval
 from aigi_core.transfer.random_removal import RandomRemoval, random_removal
 from aigi_core.workspace import Workspace

@@ -37,10 +37,13 @@ def same(a: object, b: object) -> None:
         )
     elif isinstance(a, np.ndarray):
         np.testing.assert_array_equal(a, b)
+    elif isinstance(a, tuple) and isinstance(b, tuple):
+        for one, other in zip(a, b, strict=True):
+            same(one, other)
     elif hasattr(a, "__dict__"):
         same(
-            {k: v for k, v in vars(a).items() if k != "in_domain"},
-            {k: v for k, v in vars(b).items() if k != "in_domain"},
+            {k: v for k, v in vars(a).items() if k not in ("in_domain", "right")},
+            {k: v for k, v in vars(b).items() if k not in ("in_domain", "right")},
         )
     else:
         assert a == b

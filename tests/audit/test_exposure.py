@@ -89,7 +89,7 @@ def test_a_palette_is_named_with_its_share_and_what_it_is_worth(workspace: Works
         and str(found.blind) in files
         and str(found.detector) in files
     )
-    assert "a palette of at most 256 colours) in 90% [77%, 96%] of the fakes" in facts
+    assert "a palette of at most 256 colours) in 90% [77%, 97%] of the fakes" in facts
     assert (
         found.blind.value > 0.9 and found.blind.n == 24
     )  # 12 fakes and 12 real images in the test split

@@ -14,7 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from aigi_core.calibration import probabilities as cal
 from aigi_core.errors import AigiError
-from aigi_core.resampling import group_weights, wilson
+from aigi_core.resampling import group_weights
 
 
 def simulate(
@@ -150,6 +150,13 @@ def test_false_alarm_rate_holds_on_fresh_reals() -> None:
     assert 365 <= covered <= 395
 
 
+def test_too_few_reals_give_the_nearest_rate_and_say_so() -> None:
+    limit = cal.nearest_false_alarm_threshold(np.arange(12.0), 0.05)
+    assert limit.threshold == 11 and limit.rate == pytest.approx(1 / 13)
+    assert limit.note == "5.0% needs 19 real images, here are 12: 7.7% instead"
+    assert cal.nearest_false_alarm_threshold(np.arange(19.0), 0.05).note == ""
+
+
 def test_false_alarm_rate_needs_enough_reals() -> None:
     assert cal.false_alarm_threshold(np.arange(19.0), 0.05).threshold == 18
     with pytest.raises(AigiError, match="at least 99 real"):
@@ -186,8 +193,7 @@ def test_operating_point_and_its_interval() -> None:
     rng = np.random.default_rng(2)
     labels = np.repeat([0, 1], [400, 100])
     scores = rng.normal(labels * 2.0, 1)
-    weights = group_weights(np.arange(500), 1000, strata=labels)
-    point = cal.operating_point(scores, labels, 1.0, weights)
+    point = cal.operating_point(scores, labels, 1.0)
     assert point["balanced_accuracy"] == pytest.approx(
         balanced_accuracy_score(labels, scores > 1.0)
     )
@@ -221,13 +227,6 @@ def test_group_weights_draw_groups_whole_and_keep_the_strata_sizes() -> None:
     assert (weights[:, 0] == weights[:, 1]).all() and (weights[:, 3] == weights[:, 4]).all()
     assert (weights[:, [0, 2]].sum(1) == 2).all() and (weights[:, [3, 5]].sum(1) == 2).all()
     assert weights.mean() == pytest.approx(1, abs=0.15)
-
-
-def test_wilson() -> None:
-    low, high = wilson(np.array([0, 5, 10]), np.array([10, 10, 10]))
-    np.testing.assert_allclose(low, [0, 0.2366, 0.7225], atol=1e-4)
-    np.testing.assert_allclose(high, [0.2775, 0.7634, 1], atol=1e-4)
-    assert wilson(0, 0) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import permuted_labels
 from aigi_core.explain.reading import read
 from aigi_core.heads import all_heads, embedding_norms
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import transfer_matrix
-from aigi_core.transfer.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from tests.explain.plain import contribution
 

@@ -58,7 +58,18 @@ def test_error_rates_turn_the_scale_and_low_chances_drop_it() -> None:
 
 
 def test_difference_fades_what_is_not_significant() -> None:
-    change = difference(matrix(noise=0.3), matrix(noise=3), "accuracy")
+    many = Domains.from_images(make_images(per_class=200))
+    scores = [
+        noise * np.random.default_rng(1).standard_normal((4, len(many))) + many.labels
+        for noise in (0.3, 3)
+    ]
+    change = difference(
+        *(
+            transfer_matrix(s, many, many.generators, metrics=("accuracy",), draws=50)
+            for s in scores
+        ),
+        "accuracy",
+    )
     figure = figures.difference_heatmap(change, (DOMAINS.families, DOMAINS.families))
     texts = np.array(figure.data[2].text)
     assert (change.q_value < 0.05).sum() > 0

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from aigi_core.errors import AigiError
+from aigi_core.metrics import evaluate
 from aigi_core.resampling import percentile_interval
 from aigi_core.transfer.bootstrap import draw_counts
-from aigi_core.transfer.metrics import evaluate
 from tests.transfer.factory import make_domains
 
 

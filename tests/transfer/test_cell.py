@@ -43,9 +43,6 @@ def test_verdicts_are_the_matrix_cell() -> None:
     assert (own["low"], own["high"]) == pytest.approx((low, high), abs=1e-6) and low < own[
         "balanced_accuracy"
     ] < high
-    assert table.loc["5 % of validation reals", "accuracy"] == pytest.approx(
-        matrix.values["accuracy_at_val_fpr5"][0, at]
-    )
     sums = table[["real_as_real", "real_as_fake", "fake_as_fake", "fake_as_real"]].sum(axis=1)
     assert (sums == matrix.n_real[at] + matrix.n_fake[at]).all()
 
@@ -55,7 +52,7 @@ def test_best_threshold_is_not_beaten() -> None:
     best = balanced_accuracy_score(
         cell.labels, cell.scores > cell.thresholds["best on these images"]
     )
-    assert cell.verdicts()["balanced_accuracy"].iloc[2] == pytest.approx(best)
+    assert cell.verdicts()["balanced_accuracy"].iloc[1] == pytest.approx(best)
     assert (
         best
         >= max(balanced_accuracy_score(cell.labels, cell.scores > t) for t in cell.scores) - 1e-12

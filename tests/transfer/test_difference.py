@@ -5,7 +5,6 @@ import pytest
 
 from aigi_core.errors import AigiError
 from aigi_core.transfer import difference, standings, transfer_matrix
-from aigi_core.transfer.difference import paired_p_value
 from aigi_core.workspace import Workspace
 from tests.transfer.factory import make_domains, make_scores
 
@@ -80,11 +79,6 @@ def test_benjamini_hochberg_bounds_false_discoveries() -> None:
         )
     assert found / (12 * 8) > 0.8
     assert wrong / calls < 0.12
-
-
-def test_degenerate_draws() -> None:
-    draws = np.array([[0.0, 0.5], [0.0, 0.5], [0.0, 0.5]])
-    np.testing.assert_allclose(paired_p_value(np.array([0.0, 0.5]), draws), [1, 0.25])
 
 
 def test_unpaired_matrices_are_refused() -> None:

@@ -4,18 +4,14 @@ its detector's words.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from aigi_core import figures
 from aigi_core.calibration import CalibrationError, thresholds
-from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.features import FeatureView
-from aigi_core.detectors.residual import train_residual
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.workspace import Workspace
 from ui import results
@@ -124,22 +120,13 @@ class Worth:
 
 
 @cached
-def held_out(workspace: Workspace, setting: results.Setting) -> np.ndarray:
-    """[K, N] scores of the same training without its validation images, which can then set
-    thresholds and calibrate.
-    """
-    if isinstance(setting.view, FeatureView):
-        return thresholds.held_out_scores(
-            workspace, setting.sets, setting.view, results.protocol(setting)
-        )
-    without = replace(results.protocol(setting), refit=False)
-    return score_detectors(train_residual(workspace, setting.sets, without), workspace)
-
-
-@cached
 def worth(workspace: Workspace, setting: results.Setting, row: int, test: str) -> Worth:
     """One cell at three thresholds and under three calibrations."""
-    scores, domains, names = held_out(workspace, setting)[row], workspace.domains, setting.sets[row]
+    scores, domains, names = (
+        results.held_out(workspace, setting)[row],
+        workspace.domains,
+        setting.sets[row],
+    )
     methods = tuple(CALIBRATIONS.values())
     return Worth(
         thresholds.threshold_table(scores, domains, [names], [test]),

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from aigi_core.audit.cached import load_fact_scores
+from aigi_core.calibration.thresholds import held_out_scores
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.protocol import Protocol, train
@@ -311,8 +312,22 @@ def matrix(workspace: Workspace, setting: Setting, metric: str) -> TransferMatri
         workspace.domains,
         setting.sets,
         thresholds=thresholds,
+        held_out=(
+            held_out(workspace, setting) if METRICS[metric].threshold == "held out" else None
+        ),
         metrics=(metric,),
     )
+
+
+@cached
+def held_out(workspace: Workspace, setting: Setting) -> np.ndarray:
+    """[K, N] scores of the same training without its validation images, which can then set
+    thresholds and calibrate.
+    """
+    if isinstance(setting.view, FeatureView):
+        return held_out_scores(workspace, setting.sets, setting.view, protocol(setting))
+    without = replace(protocol(setting), refit=False)
+    return score_detectors(train_residual(workspace, setting.sets, without), workspace)
 
 
 @cached

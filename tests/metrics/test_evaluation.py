@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as oracle
 
 from aigi_core.errors import AigiError
-from aigi_core.transfer.metrics import METRICS, evaluate, threshold_at_fpr
+from aigi_core.metrics import METRICS, evaluate
 
 
 def expected(scores: np.ndarray, labels: np.ndarray, threshold: float) -> dict[str, float]:
@@ -77,7 +77,7 @@ def test_many_draws_are_cut_into_chunks_without_a_trace(monkeypatch: pytest.Monk
     labels, scores = rng.integers(0, 2, 60), rng.standard_normal((1, 60))
     counts = rng.multinomial(60, np.full(60, 1 / 60), size=50)
     whole = evaluate(scores, labels, counts)
-    monkeypatch.setattr("aigi_core.transfer.metrics.CHUNK", 600)
+    monkeypatch.setattr("aigi_core.metrics.evaluation.CHUNK", 600)
     for name, values in evaluate(scores, labels, counts).items():
         np.testing.assert_array_equal(values, whole[name])
 
@@ -86,15 +86,6 @@ def test_a_draw_of_one_class_is_nan() -> None:
     found = evaluate(np.array([[0.1, -0.2]]), np.array([0, 1]), np.array([[1, 1], [2, 0]]))
     for name in ("auc", "eer", "average_precision", "best_accuracy", "balanced_accuracy"):
         assert np.isfinite(found[name][0, 0]) and np.isnan(found[name][0, 1]), name
-
-
-@pytest.mark.parametrize(("fpr", "flagged"), [(0.05, 1), (0.01, 0), (0.2, 4)])
-def test_threshold_at_fpr_flags_no_more_than_allowed(fpr: float, flagged: int) -> None:
-    reals = np.random.default_rng(0).standard_normal((2, 20))
-    threshold = threshold_at_fpr(reals, fpr)
-    assert ((reals > threshold[:, None]).sum(axis=1) == flagged).all()
-    tied = np.zeros((1, 20))
-    assert (tied > threshold_at_fpr(tied, fpr)[:, None]).sum() == 0
 
 
 def test_bad_input_is_named() -> None:

@@ -1,0 +1,29 @@
+"""Metrics of a detector on labelled images: one registry.
+
+Labels: fake = 1 is the positive class. A higher score means fake; an image is flagged where its
+score is above the threshold. A new metric is one file and one name in
+:data:`aigi_core.metrics.registry.METRICS`.
+"""
+
+from aigi_core.metrics.contract import Column, CurveMetric, Metric, RateMetric
+from aigi_core.metrics.evaluation import (
+    check_scores,
+    evaluate,
+    ranking_metrics,
+    threshold_metrics,
+)
+from aigi_core.metrics.registry import DEFAULT_METRIC, METRICS, check_metrics
+
+__all__ = [
+    "DEFAULT_METRIC",
+    "METRICS",
+    "Column",
+    "CurveMetric",
+    "Metric",
+    "RateMetric",
+    "check_metrics",
+    "check_scores",
+    "evaluate",
+    "ranking_metrics",
+    "threshold_metrics",
+]

@@ -1,0 +1,54 @@
+"""p-values of paired differences under the null and against the exact test."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from aigi_core.intervals import Groups
+from aigi_core.significance import bootstrap_p_value, q_values, sign_flip
+
+
+@pytest.mark.parametrize(("more", "less"), [(4, 0), (5, 2), (8, 8), (20, 6), (30, 4), (25, 2)])
+def test_one_class_is_mcnemars_exact_test(more: int, less: int) -> None:
+    added = np.zeros((1, 80))
+    added[0, :more], added[0, more : more + less] = 1 / 80, -1 / 80
+    exact = binomtest(more, more + less).pvalue
+    p = sign_flip(added, Groups.of(np.arange(80)))[0]
+    assert p == pytest.approx(exact, rel=0.35, abs=0.015)
+    if more + less <= 12:
+        assert p == pytest.approx(exact, abs=1e-12)
+
+
+def test_small_p_values_are_resolved_for_the_correction_of_many() -> None:
+    """A correction over 225 cells needs p-values that 4,000 sign patterns cannot show."""
+    added = np.full((1, 60), 1 / 60)
+    assert sign_flip(added, Groups.of(np.arange(60)))[0] < 1e-8
+
+
+@pytest.mark.parametrize(("images", "size"), [(15, 1), (30, 1), (150, 1), (30, 3)])
+def test_p_is_uniform_under_the_null(images: int, size: int) -> None:
+    rng = np.random.default_rng(images + size)
+    group = np.arange(images) // size
+    common = rng.standard_normal((600, images // size))[:, group]
+
+    def right() -> np.ndarray:
+        own = (
+            0.8 * rng.standard_normal((600, images))
+            + 0.5 * rng.standard_normal((600, images // size))[:, group]
+        )
+        return np.asarray(0.7 * common + own > -0.6)
+
+    added = (right().astype(float) - right()) / images
+    p = sign_flip(added, Groups.of(group))
+    assert (p < 0.05).mean() <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 600)
+
+
+def test_degenerate_draws() -> None:
+    draws = np.array([[0.0, 0.5], [0.0, 0.5], [0.0, 0.5]])
+    np.testing.assert_allclose(bootstrap_p_value(np.array([0.0, 0.5]), draws), [1, 0.25])
+
+
+def test_q_values_leave_out_what_is_undefined() -> None:
+    q = q_values(np.array([0.01, np.nan, 0.04]))
+    np.testing.assert_allclose(q[[0, 2]], [0.02, 0.04])
+    assert np.isnan(q[1])
