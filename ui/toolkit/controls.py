@@ -293,8 +293,10 @@ class Controls:
     ) -> None:
         store = st.session_state[_STORE]
         st.session_state.setdefault(_NAMES, set()).add(name)
-        if follows and value != default and store.get(self._place(follows)) not in _several(value):
-            store[self._place(follows)] = _several(value)[0]
+        several = value if isinstance(value, list) else [value]
+        followed = value != default and store.get(self._place(follows)) not in several
+        if follows and several and followed:
+            store[self._place(follows)] = several[0]
         # a default of one page, which nobody chose, is nothing that others should follow
         if value != default or name not in SHARED or self._place(name) in store:
             store[self._place(name)] = value
@@ -314,10 +316,6 @@ def distinct(names: Iterable[str]) -> list[str]:
             text = f"{name} ({number})"
         shown.append(text)
     return shown
-
-
-def _several(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def set_control(name: str, value: Any) -> None:
