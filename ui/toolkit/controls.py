@@ -293,7 +293,7 @@ class Controls:
     ) -> None:
         store = st.session_state[_STORE]
         st.session_state.setdefault(_NAMES, set()).add(name)
-        several = value if isinstance(value, list) else [value]
+        several = _several(value)
         followed = value != default and store.get(self._place(follows)) not in several
         if follows and several and followed:
             store[self._place(follows)] = several[0]
@@ -327,3 +327,7 @@ def set_control(name: str, value: Any) -> None:
 def acted() -> None:
     """In the callback of whatever a user can touch: the run that follows is not a link's."""
     st.session_state[_ACTED] = True
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
