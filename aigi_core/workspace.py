@@ -76,6 +76,11 @@ class Workspace:
                 do.
         """
         workspace = cls(Path(path), read_manifest(path))
+        if workspace.manifest.get("unfinished"):
+            raise WorkspaceError(
+                f"A change of the workspace {path} was interrupted: 'python -m precompute add"
+                f" --workspace {path}' finishes it."
+            )
         if not workspace.manifest.get("encoder"):
             raise WorkspaceError(
                 f"The workspace {path} has been ingested but not encoded: run 'python -m precompute"

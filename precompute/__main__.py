@@ -40,6 +40,11 @@ JOBS: dict[str, tuple[str, str]] = {
         "what gives the label away: file facts, leaks, content, common marks",
     ),
     "text": ("precompute.text", "embed words and phrases with a workspace's text tower"),
+    "add": ("precompute.growth.add", "add images to a workspace; nothing is computed twice"),
+    "remove": ("precompute.growth.remove", "take generators or pools out of a workspace"),
+    "subset": ("precompute.growth.subset", "a new workspace of some generators or pools"),
+    "merge": ("precompute.growth.merge", "a new workspace from two of one encoder"),
+    "splits": ("precompute.growth.splits", "divide a workspace's images anew, by seed or folds"),
     "verify": ("precompute.verify", "check every hash and shape of a workspace"),
     "demo": ("precompute.demo", "rebuild the embedded demo from its images"),
 }

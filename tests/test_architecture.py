@@ -26,6 +26,7 @@ ROOMS = (
         "results",
         "scores",
         "significance",
+        "splits",
         "workspace",
     ),
     ("overview", "metrics", "perturb", "clip", "heads"),

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import UInt8
 
 from aigi_core.clip.encoder import Encoder
 from aigi_core.clip.towers import EncodedBatch
@@ -140,28 +141,41 @@ def encode_shard(
     row = 0
     for batch in islice(batches, -(-rows // shard.batch_size)):
         failures += batch.failures
-        launched = None if failures else (row, encoder.encode_images(batch.pixels))
+        full = _filled(batch.pixels, shard.batch_size)
+        launched = None if failures else (row, encoder.encode_images(full))
         if under_way is not None:
-            failures += _store(shard, arrays, *under_way)
+            failures += _store(shard, arrays, *under_way, shard.batch_size)
         under_way = launched
         row += len(batch.pixels)
         tick(len(batch.pixels))
     if under_way is not None:
-        failures += _store(shard, arrays, *under_way)
+        failures += _store(shard, arrays, *under_way, shard.batch_size)
     if not failures:
         _write(shard, arrays, folder)
     return failures
 
 
+def _filled(pixels: UInt8[np.ndarray, "b s s 3"], size: int) -> UInt8[np.ndarray, "B s s 3"]:
+    """A batch of full size, black images added: products of other sizes round otherwise, and an
+    image's features must not depend on how many others it was encoded with.
+    """
+    if len(pixels) == size:
+        return pixels
+    full = np.zeros((size, *pixels.shape[1:]), np.uint8)
+    full[: len(pixels)] = pixels
+    return full
+
+
 def _store(
-    shard: Shard, arrays: dict[str, np.ndarray], row: int, batch: EncodedBatch
+    shard: Shard, arrays: dict[str, np.ndarray], row: int, batch: EncodedBatch, size: int
 ) -> list[Failure]:
-    stop = row + len(batch.embedding)
-    arrays["embeddings"][row:stop] = batch.embedding.cpu().numpy()
+    stop = min(row + size, shard.stop - shard.start)
+    n = stop - row  # what was added to fill the batch is dropped
+    arrays["embeddings"][row:stop] = batch.embedding[:n].cpu().numpy()
     finite = np.isfinite(arrays["embeddings"][row:stop]).all(axis=1)
     if "heads" in arrays:
-        arrays["heads"][:, :, row:stop] = batch.heads.half().cpu().numpy()
-        arrays["ln_post"][row:stop] = batch.ln_post.cpu().numpy()
+        arrays["heads"][:, :, row:stop] = batch.heads[:, :, :n].half().cpu().numpy()
+        arrays["ln_post"][row:stop] = batch.ln_post[:n].cpu().numpy()
         finite &= np.isfinite(arrays["heads"][:, :, row:stop]).all(axis=(0, 1, 3))
     if finite.all():
         return []

@@ -8,10 +8,10 @@ from collections import Counter
 import pandas as pd
 
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.splits import SPLIT_OF
 from precompute.ingest.answers import Answers
 from precompute.ingest.layouts.base import OBJECTS
 from precompute.ingest.polarity import class_of_word
-from precompute.ingest.splits import SPLIT_OF
 from precompute.ingest.walk import shown, some
 
 _PART = re.compile(r"([a-z]*[-_ ]?)?\d+([-_]\d+)*")

@@ -12,9 +12,9 @@ import pandas as pd
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import COLUMNS, FAKE, REAL
+from aigi_core.splits import SPLIT_OF
 from precompute.ingest.answers import TOLD, Answers
 from precompute.ingest.polarity import class_of_word, folder_signs, read_labels
-from precompute.ingest.splits import SPLIT_OF
 from precompute.ingest.tables import Table, read_table
 
 LIKELY = {

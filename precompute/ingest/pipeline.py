@@ -13,12 +13,12 @@ import pandas as pd
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import COLUMNS, FAKE, REAL, SPLITS, validate_images
+from aigi_core.splits import assign, components
 from precompute.ingest import MIN_IMAGES
 from precompute.ingest.answers import Answers
 from precompute.ingest.decode import UNREAD, facts_of_all
 from precompute.ingest.families import family_of
 from precompute.ingest.layouts import Candidates, find_candidates
-from precompute.ingest.splits import assign, components
 
 STRATUM = ["pool", "label", "generator"]
 
@@ -70,7 +70,7 @@ def ingest(
         found = find_candidates(root, layout, manifest, answers)
     if found.questions:
         raise AigiError("\n".join(found.questions))
-    table = _opened(found.table, root, workers, progress)
+    table = opened(found.table, root, workers, progress)
     kept = table["left_out"] == ""
     if not kept.any():
         reasons = _counted(table.loc[~kept, "left_out"])
@@ -83,42 +83,92 @@ def ingest(
     offered = found.table[(found.table["label"] == FAKE) & (found.table["left_out"] == "")]
     wanted = offered[["generator", "pool"]].drop_duplicates()
 
-    notes = list(found.notes)
-    own, own_notes = _own_splits(table, found)
-    notes += own_notes
+    own, own_notes = own_splits(table, found.layout)
+    made = Making(found.layout, found.why, (*found.notes, *own_notes), val, test, seed, min_images)
+    return settle(table, own, wanted, made)
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a table is made: the layout and what it decided, shares of the splits, their seed, the
+    fewest images of a generator.
+    """
+
+    layout: str
+    why: str
+    notes: tuple[str, ...]
+    val: float
+    test: float
+    seed: int
+    min_images: int
+
+
+def settle(
+    table: pd.DataFrame,
+    own: pd.Series,
+    wanted: pd.DataFrame,
+    made: Making,
+    settled: pd.Series | None = None,
+) -> Ingested:
+    """From opened files to a valid table: duplicates, unused pools, groups, splits.
+
+    Args:
+        own: the splits that rows already have, "" where they are to be drawn.
+        wanted: columns generator and pool of all fakes that were offered, usable or not.
+        settled: rows of a finished workspace: their splits stay, and a copy of one of them is what
+            is left out.
+
+    Raises:
+        AigiError: a class is missing, or a generator or pool has too few images.
+    """
+    notes = list(made.notes)
     duplicates = _find_duplicates(table)
-    _leave_out_duplicates(table, own)
+    if settled is None:
+        settled = pd.Series(False, index=table.index)
+    _leave_out_duplicates(table, own, settled)
     _require_both_classes(table)
     _leave_out_unused_pools(table, set(wanted["pool"]))
-    _require_enough(table, wanted, min_images)
+    _require_enough(table, wanted, made.min_images)
     content = table["content_hash"].where(table["format"] != "", "")  # two empty files are no tie
-    component = pd.Series(
+    tied = pd.Series(
         components(table["path"].tolist(), table["group"].tolist(), content.tolist()),
         index=table.index,
         dtype=str,
     )
-    table["group"] = _group_names(component, table["group"])
-    table["split"] = _divide(
-        table, component, own, {"train": 1 - val - test, "val": val, "test": test}, seed
-    )
+    tied = _leave_out_bridges(table, tied, own, settled)
+    table["group"] = _group_names(tied, table["group"])
+    shares = {"train": 1 - made.val - made.test, "val": made.val, "test": made.test}
+    table["split"] = _divide(table, tied, own, shares, made.seed)
     duplicates["leaks"] = int(table["left_out"].str.startswith("leak").sum())
     if not (own != "").any():
-        _require_every_split(
-            table, [name for name, share in (("train", 1), ("val", val), ("test", test)) if share]
-        )
+        _require_every_split(table, [name for name, share in shares.items() if share])
     else:
         notes += _gaps(table)
     table.loc[table["left_out"] != "", "split"] = ""
     if (table["archive"] == "").all():
         table = table.drop(columns=["archive", "offset"])
     images = validate_images(table)
-    return Ingested(
-        images,
-        _record(images, found, notes, duplicates, val=val, test=test, seed=seed, least=min_images),
-    )
+    return Ingested(images, _record(images, made, notes, duplicates))
 
 
-def _opened(table: pd.DataFrame, root: Path, workers: int | None, progress: bool) -> pd.DataFrame:
+def _leave_out_bridges(
+    table: pd.DataFrame, tied: pd.Series, own: pd.Series, settled: pd.Series
+) -> pd.Series:
+    """Leave out new images that tie settled ones of different splits; returns what is tied without
+    them.
+    """
+    if not settled.any():
+        return tied
+    held = own[settled & (table["left_out"] == "") & (own != "")]
+    splits = held.groupby(tied[held.index]).nunique()
+    torn = tied.isin(splits.index[splits > 1])
+    new = torn & ~settled & (table["left_out"] == "")
+    table.loc[new, "left_out"] = "leak: tied to images of several splits"
+    apart = pd.Series(table["path"].where(torn, tied), dtype=str)
+    return pd.Series(table["group"].where(torn & settled, apart), dtype=str)
+
+
+def opened(table: pd.DataFrame, root: Path, workers: int | None, progress: bool) -> pd.DataFrame:
     """Candidates with the measured columns; a note or reason of the manifest stays in front of the
     measured one.
     """
@@ -136,13 +186,13 @@ def _opened(table: pd.DataFrame, root: Path, workers: int | None, progress: bool
     return joined.astype({name: kind for name, kind in COLUMNS.items() if name != "split"})
 
 
-def _own_splits(table: pd.DataFrame, found: Candidates) -> tuple[pd.Series, list[str]]:
+def own_splits(table: pd.DataFrame, layout: str) -> tuple[pd.Series, list[str]]:
     """The data set's own splits as they are used here ("" where it has none), and what was made of
     them.
     """
     own = table["split"].copy()
     present = set(own[table["left_out"] == ""]) - {""}
-    if found.layout != "manifest" and len(present) == 1:
+    if layout != "manifest" and len(present) == 1:
         return own.mask(own != "", ""), [
             f"The only split folder is {present.pop()!r}: it divides nothing, so the images were"
             " divided anew."
@@ -183,13 +233,15 @@ def _find_duplicates(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _leave_out_duplicates(table: pd.DataFrame, own: pd.Series) -> None:
+def _leave_out_duplicates(table: pd.DataFrame, own: pd.Series, settled: pd.Series) -> None:
     """Leave out all copies of a file whose label is contradicted, and all but one within a pool and
     generator.
 
-    The copy in the data set's test split is the one that stays, otherwise the first by path.
+    A settled copy is the one that stays, then the one in the data set's test split, otherwise the
+    first by path.
     """
-    kept = table[table["left_out"] == ""].assign(rank=own.map({"test": 0, "val": 1}).fillna(2))
+    rank = own.map({"test": 0, "val": 1}).fillna(2).where(~settled, -1)
+    kept = table[table["left_out"] == ""].assign(rank=rank)
     twins = kept[kept["content_hash"].duplicated(keep=False)].sort_values(["rank", "path"])
     contradicted = twins.groupby("content_hash")["label"].transform("nunique") > 1
     for label, called, other in ((REAL, "real", FAKE), (FAKE, "fake", REAL)):
@@ -335,15 +387,7 @@ def _missing(table: pd.DataFrame, splits: list[str]) -> list[tuple[str, str, int
 
 
 def _record(
-    images: pd.DataFrame,
-    found: Candidates,
-    notes: list[str],
-    duplicates: dict[str, Any],
-    *,
-    val: float,
-    test: float,
-    seed: int,
-    least: int,
+    images: pd.DataFrame, made: Making, notes: list[str], duplicates: dict[str, Any]
 ) -> dict[str, Any]:
     kept = images[images["left_out"] == ""]
     counts = kept.groupby(["label", "generator", "pool", "split"]).size()
@@ -357,12 +401,12 @@ def _record(
         .sort_values(["generator", "pool"])
     )
     return {
-        "layout": found.layout,
-        "why": found.why,
-        "val": val,
-        "test": test,
-        "seed": seed,
-        "min_images": least,
+        "layout": made.layout,
+        "why": made.why,
+        "val": made.val,
+        "test": made.test,
+        "seed": made.seed,
+        "min_images": made.min_images,
         "files": len(images),
         "kept": len(kept),
         "left_out": _counted(images.loc[images["left_out"] != "", "left_out"]),

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from aigi_core.splits import SPLIT_OF
 from precompute.ingest.answers import TOLD, Answers
-from precompute.ingest.splits import SPLIT_OF
 from precompute.ingest.walk import Found, escaped, is_undecodable
 
 UNKNOWN = -1

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from aigi_core.splits import SPLIT_OF
 from precompute.ingest.layouts.base import Layout, Reading, Tree
 from precompute.ingest.listing import describe, first_named, path_below
 from precompute.ingest.polarity import folder_signs
-from precompute.ingest.splits import SPLIT_OF
 from precompute.ingest.tables import read_table
 
 NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")

@@ -10,9 +10,9 @@ import pandas as pd
 
 from aigi_core.archives import PARQUET, parquet_member
 from aigi_core.errors import AigiError
+from aigi_core.splits import SPLIT_OF
 from precompute.ingest.layouts.base import Layout, Reading, Tree
 from precompute.ingest.listing import describe, first_named
-from precompute.ingest.splits import SPLIT_OF
 from precompute.ingest.tables import read_table
 
 SHAPE = "Parquet files with image bytes and the column label"

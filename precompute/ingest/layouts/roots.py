@@ -9,9 +9,9 @@ import pandas as pd
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.splits import SPLIT_OF
 from precompute.ingest.answers import Answers
 from precompute.ingest.layouts.base import Folder, Layout, Place, Reading, Tree, by_folder
-from precompute.ingest.splits import SPLIT_OF
 
 SHAPE = "the folders named by --real and --fake"
 

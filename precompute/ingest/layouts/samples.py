@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from aigi_core.errors import AigiError
 from aigi_core.images import read_bytes
+from aigi_core.splits import SPLIT_OF
 from precompute.ingest.layouts.base import Layout, Reading, Tree, key_of
 from precompute.ingest.listing import LIKELY, describe, first_named
-from precompute.ingest.splits import SPLIT_OF
 from precompute.ingest.tables import Table
 from precompute.ingest.walk import Found
 

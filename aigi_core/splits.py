@@ -8,6 +8,9 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 
+import pandas as pd
+
+from aigi_core.errors import AigiError
 from aigi_core.manifest import SPLITS
 
 SPLIT_OF = {
@@ -116,3 +119,58 @@ def _quotas(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
             max(round(n * share), 1) if share > 0 and n >= len(SPLITS) else round(n * share)
         )
     return {SPLITS[0]: n - sum(quotas.values()), **quotas}
+
+
+def redraw(
+    images: pd.DataFrame, *, seed: int = 0, val: float = 0.15, test: float = 0.3
+) -> pd.Series:
+    """New splits of a table's kept rows, by group and stratified; those left out stay without.
+
+    Args:
+        images: columns as in :data:`aigi_core.manifest.COLUMNS`.
+        seed: draws are the same for the same seed on every machine.
+        val, test: shares; the rest is train.
+    """
+    shares = {"train": 1 - val - test, "val": val, "test": test}
+    return _assigned(images, shares, seed)
+
+
+def fold(
+    images: pd.DataFrame, number: int, of: int, *, seed: int = 0, val: float = 0.15
+) -> pd.Series:
+    """Splits whose test part is one of `of` folds: every image is a test image in exactly one.
+
+    Args:
+        number: 1 to `of`. val: share of what is not the test part.
+
+    Raises:
+        AigiError: no such fold, or fewer than two.
+    """
+    if of < 2 or not 1 <= number <= of:
+        raise AigiError(f"Expected a fold from 1 to at least 2, got {number} of {of}.")
+    kept = images["left_out"] == ""
+    folds = pd.Series("", index=images.index, dtype=str)
+    left = kept.copy()
+    for k in range(1, of + 1):
+        share = 1 / (of - k + 1)
+        chosen = _assigned(
+            images.assign(left_out=(~left).map({True: "x", False: ""})),
+            {"train": 1 - share, "val": 0.0, "test": share},
+            seed + k,
+        )
+        mine = left & (chosen == "test") if k < of else left
+        folds[mine] = str(k)
+        left &= ~mine
+    rest = images.assign(left_out=(~(kept & (folds != str(number)))).map({True: "x", False: ""}))
+    split = _assigned(rest, {"train": 1 - val, "val": val, "test": 0.0}, seed)
+    return split.mask(folds == str(number), "test")
+
+
+def _assigned(images: pd.DataFrame, shares: Mapping[str, float], seed: int) -> pd.Series:
+    kept = images["left_out"] == ""
+    part = images[kept]
+    strata = list(zip(part["pool"], part["label"], part["generator"], strict=True))
+    chosen = assign(list(part["group"]), strata, shares, seed)
+    split = pd.Series("", index=images.index, dtype=str)
+    split[kept] = part["group"].map(chosen)
+    return split

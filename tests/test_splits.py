@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from precompute.ingest.splits import assign, components
+from aigi_core.splits import assign, components
 
 SHARES = {"train": 0.55, "val": 0.15, "test": 0.3}
 

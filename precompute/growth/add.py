@@ -1,0 +1,254 @@
+"""``python -m precompute add``: more images for a workspace; what is there is neither moved nor
+computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.manifest import FAKE
+from aigi_core.workspace import Workspace, exclusive, read_manifest
+from precompute.growth.rewrite import (
+    WORKING,
+    Source,
+    finish,
+    outdated,
+    remove_perturbed,
+    rewrite,
+    source,
+)
+from precompute.ingest import MIN_IMAGES, answers
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``add``."""
+    parser = subparsers.add_parser(
+        "add", description="Add images to an encoded workspace, or finish an interrupted change."
+    )
+    add = parser.add_argument
+    add("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
+    add("--images", type=Path, metavar="DIR", help="folder of the new images")
+    add("--generator", metavar="NAME", help="all of them are fakes by this generator")
+    add("--layout", default="auto", metavar="NAME", help="as in ingest (default: detect)")
+    add("--manifest", type=Path, metavar="FILE", help="as in ingest")
+    answers.add_arguments(parser)
+    add(
+        "--old-images",
+        type=Path,
+        metavar="DIR",
+        help="folder of the images that are there (default: as recorded)",
+    )
+    add("--model", help="where the workspace was encoded from a folder: local-dir:DIR")
+    add("--pretrained", metavar="FILE", help="weights, where it was encoded from a file")
+    add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
+    add("--workers", type=int, help="processes that read images (default auto)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Add and publish; prints what was decided and what has to be computed again."""
+    read_manifest(args.workspace)
+    with exclusive(args.workspace, "add"):
+        if finish(args.workspace):
+            remove_perturbed(args.workspace)
+            print(f"An interrupted change of {args.workspace} was finished.")
+        if args.images is None:
+            return 0
+        print(add_images(args))
+    return 0
+
+
+def add_images(args: argparse.Namespace) -> str:
+    """Read, settle, encode and publish new images; the caller holds the workspace.
+
+    Returns:
+        Sentences on what was done.
+
+    Raises:
+        AigiError: an open question, too few images of a new generator, or what encode raises.
+    """
+    from aigi_core.clip.workspace_encoder import workspace_encoder
+    from precompute.encode.pipeline import compute, explained
+    from precompute.encode.pipeline import settle as settle_sizes
+    from precompute.encode.shards import cut, identity_of
+    from precompute.ingest.summary import summary
+
+    workspace = Workspace.open(args.workspace)
+    told = answers.parse_answers(args)
+    root, old_prefix, new_prefix = common_root(workspace, args.old_images, args.images)
+    ingested = grown_table(args, workspace, told, old_prefix, new_prefix)
+    if ingested is None:
+        return f"Nothing to add: all images of {args.images} are in {workspace.path} already."
+    images, record = ingested.images, ingested.record
+    known = set(workspace.images["content_hash"])
+    new = images[(images["left_out"] == "") & ~images["content_hash"].isin(known)]
+    new = new.drop_duplicates("content_hash").reset_index(drop=True)
+    sources = [source(workspace)]
+    encoded = "no image had to be encoded"
+    if len(new):
+        encoder = workspace_encoder(workspace, args.model, args.pretrained, args.device)
+        encoder = replace(encoder, precision=workspace.encoder["precision"])
+        working = workspace.path / WORKING
+        plan = settle_sizes(working, encoder, workspace.encoder.get("batch_size"), None)
+        shards = cut(new, plan["shard_size"], plan["batch_size"], identity_of(encoder))
+        with explained(working, plan["batch_size"]):
+            compute(shards, encoder, root, working, args.workers)
+        sources.append(Source(working / "merged", new["content_hash"].tolist()))
+        encoded = f"{len(new):,} images were encoded"
+    manifest, again = outdated(workspace.path, workspace.manifest)
+    manifest |= {"ingest": record, "image_root": str(root), "image_root_hint": root.name}
+    rewrite(workspace.path, images, sources, manifest)
+    remove_perturbed(workspace.path)
+    return f"{summary(images, record)}\n\n{encoded}. {again}"
+
+
+def common_root(workspace: Workspace, old: Path | None, new: Path) -> tuple[Path, str, str]:
+    """The folder below which both old and new images lie, and what goes before the paths of each.
+
+    Raises:
+        AigiError: a folder is not there, or the workspace does not say where its images lie.
+    """
+    if not new.is_dir():
+        raise AigiError(f"The folder {new} is not there: check --images.")
+    recorded = workspace.manifest.get("image_root")
+    before = old or (Path(recorded) if recorded else None)
+    if before is None:
+        raise AigiError(
+            f"The workspace {workspace.path} does not say where its images lie: give --old-images"
+            " DIR, so that old and new ones can be named from one folder."
+        )
+    before, after = before.resolve(), new.resolve()
+    root = Path(os.path.commonpath([before, after]))
+    return root, _prefix(before, root), _prefix(after, root)
+
+
+def _prefix(folder: Path, root: Path) -> str:
+    inside = folder.relative_to(root).as_posix()
+    return "" if inside == "." else f"{inside}/"
+
+
+def grown_table(
+    args: argparse.Namespace,
+    workspace: Workspace,
+    told: answers.Answers,
+    old_prefix: str,
+    new_prefix: str,
+) -> Any:
+    """The table of old and new images; None where nothing is new."""
+    from precompute.ingest.families import family_of
+    from precompute.ingest.layouts import Candidates, find_candidates
+    from precompute.ingest.pipeline import Making, opened, own_splits, settle
+    from precompute.ingest.walk import shown
+
+    if args.generator:
+        pool = told.pool(args.generator, _only_pool(workspace))
+        found = _fakes_of(args.images, args.generator, pool)
+    else:
+        found = find_candidates(args.images, args.layout, args.manifest, told)
+        # Which pools have real images is asked of old and new ones together, below.
+        questions = [q for q in found.questions if "have no real images" not in q]
+        if questions:
+            raise AigiError("\n".join(questions))
+        assert isinstance(found, Candidates)
+    old = prefixed(workspace.all_images, old_prefix)
+    there = dict(zip(old["path"], old["content_hash"], strict=True))
+    candidates = found.table.copy()
+    fresh = ~(new_prefix + candidates["path"]).isin(list(there))
+    if not fresh.any():
+        return None
+    candidates = candidates[fresh].reset_index(drop=True)
+    table = opened(candidates, args.images, args.workers, True)
+    table = prefixed(table, new_prefix)
+    own_new, notes = own_splits(table, found.layout)
+    families = dict(zip(old["generator"], old["family"], strict=True))
+    unnamed = (table["label"] == FAKE) & (table["family"] == "")
+    guess = table["generator"].map(lambda name: families.get(name) or family_of(name))
+    table["family"] = table["family"].mask(unnamed, guess)
+    for name, known in families.items():
+        table.loc[table["generator"] == name, "family"] = known
+    both = pd.concat([old, table], ignore_index=True)
+    for name in both.columns:
+        if both[name].dtype == object or pd.api.types.is_string_dtype(both[name]):
+            both[name] = both[name].fillna("")
+    both["offset"] = both["offset"].fillna(-1).astype("int64")
+    settled = pd.Series([True] * len(old) + [False] * len(table))
+    own = pd.concat([old["split"], own_new], ignore_index=True)
+    order = both.sort_values("path").index
+    both, settled, own = (part.loc[order].reset_index(drop=True) for part in (both, settled, own))
+    usable = both[(both["label"] == FAKE) & (both["left_out"] == "")]
+    lacking = set(usable["pool"]) - set(both.loc[both["label"] == 0, "pool"])
+    if lacking:
+        pools = ", ".join(sorted(set(workspace.images["pool"])))
+        name = usable.loc[usable["pool"].isin(lacking), "generator"].iloc[0]
+        raise AigiError(
+            f"The pool {shown(sorted(lacking)[0])!r} of {shown(name)} has no real images: say"
+            f" --pool {shown(name)}=POOL, where POOL is one of {pools}; or add real images."
+        )
+    record = workspace.manifest.get("ingest", {})
+    made = Making(
+        layout=record.get("layout", found.layout),
+        why=f"{record.get('why', '')}; added from {args.images.name}: {found.why}",
+        notes=(*found.notes, *notes),
+        val=record.get("val", 0.15),
+        test=record.get("test", 0.3),
+        seed=record.get("seed", 0),
+        min_images=record.get("min_images", MIN_IMAGES),
+    )
+    return settle(both, own, usable[["generator", "pool"]].drop_duplicates(), made, settled)
+
+
+def prefixed(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """A table whose images are named from a folder further up; groups called after a path follow.
+
+    Pools that were left out for want of a generator are looked at again.
+    """
+    table = table.copy()
+    own = table["group"].isin(list(table["path"]))
+    table["group"] = table["group"].where(~own, prefix + table["group"])
+    table["path"] = prefix + table["path"]
+    if "archive" not in table:
+        table["archive"], table["offset"] = "", -1
+    table["archive"] = table["archive"].where(table["archive"] == "", prefix + table["archive"])
+    unused = table["left_out"].str.startswith("unused:")
+    table["left_out"] = table["left_out"].mask(unused, "")
+    return table
+
+
+def _only_pool(workspace: Workspace) -> str:
+    pools = sorted(set(workspace.images["pool"]))
+    return pools[0] if len(pools) == 1 else ""
+
+
+def _fakes_of(folder: Path, generator: str, pool: str) -> Any:
+    """All files of a folder as fakes by one generator."""
+    from precompute.ingest.layouts import Candidates
+    from precompute.ingest.layouts.base import row
+    from precompute.ingest.walk import walk
+
+    if not pool:
+        raise AigiError(
+            f"Which real images is {generator} compared with? The workspace has several pools: say"
+            f" --pool {generator}=POOL."
+        )
+    files, notes = walk(folder)
+    if not files:
+        raise WorkspaceError(f"The folder {folder} holds no files: check --images.")
+    rows = [
+        row(
+            path=f.path,
+            label=FAKE,
+            generator=generator,
+            pool=pool,
+            archive=f.archive,
+            offset=f.offset,
+        )
+        for f in files
+    ]
+    why = f"all {len(files):,} files are fakes by {generator}, as told"
+    return Candidates(pd.DataFrame(rows), "folders", why, notes)

@@ -1,0 +1,94 @@
+"""``python -m precompute merge``: one workspace from two of one encoder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.manifest import FAKE
+from aigi_core.workspace import Workspace, exclusive
+from precompute.growth.add import prefixed
+from precompute.growth.rewrite import copy_texts, outdated, rewrite, source
+from precompute.growth.subset import refuse_used
+
+SAME = ("weights_sha256", "preprocessing_sha256", "precision", "device", "settings")
+"""What must be equal for features to be interchangeable."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``merge``."""
+    parser = subparsers.add_parser("merge", description="One workspace from two of one encoder.")
+    parser.add_argument("--workspaces", type=Path, nargs=2, required=True, metavar=("A", "B"))
+    parser.add_argument("--out", type=Path, required=True, metavar="NEW")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the new workspace: A's splits stay; what B shares with it follows them or is left
+    out.
+    """
+    from precompute.ingest import MIN_IMAGES
+    from precompute.ingest.pipeline import Making, settle
+    from precompute.ingest.summary import summary
+
+    one, two = (Workspace.open(path) for path in args.workspaces)
+    different = [name for name in SAME if one.encoder.get(name) != two.encoder.get(name)]
+    if different:
+        raise WorkspaceError(
+            f"{one.path} and {two.path} were encoded differently ({', '.join(different)}): their"
+            " features cannot be compared; encode one of them again."
+        )
+    roots = [w.manifest.get("image_root") for w in (one, two)]
+    if not all(roots):
+        raise AigiError(
+            "A workspace does not record where its images lie (image_root): their paths cannot be"
+            " named from one folder. Ingest it again without --no-image-root."
+        )
+    root = Path(os.path.commonpath([str(Path(r).resolve()) for r in roots if r]))
+    tables = []
+    for workspace, recorded in zip((one, two), roots, strict=True):
+        inside = Path(str(recorded)).resolve().relative_to(root).as_posix()
+        prefix = "" if inside == "." else f"{inside}/"
+        table = prefixed(workspace.all_images, prefix)
+        tables.append(table)
+    first, second = tables
+    second = second[~second["path"].isin(list(first["path"]))]
+    both = pd.concat([first, second], ignore_index=True)
+    for name in both.columns:
+        if both[name].dtype == object or pd.api.types.is_string_dtype(both[name]):
+            both[name] = both[name].fillna("")
+    settled = pd.Series([True] * len(first) + [False] * len(second))
+    order = both.sort_values("path").index
+    both, settled = (part.loc[order].reset_index(drop=True) for part in (both, settled))
+    # A pool that no generator of its own workspace used was left out before it was divided.
+    usable = both[(both["label"] == FAKE) & (both["left_out"] == "")]
+    record = one.manifest.get("ingest", {})
+    made = Making(
+        layout=record.get("layout", ""),
+        why=f"merged from {one.name} and {two.name}",
+        notes=(),
+        val=record.get("val", 0.15),
+        test=record.get("test", 0.3),
+        seed=record.get("seed", 0),
+        min_images=record.get("min_images", MIN_IMAGES),
+    )
+    wanted = usable[["generator", "pool"]].drop_duplicates()
+    result = settle(both, both["split"].copy(), wanted, made, settled)
+    with exclusive(args.out, "merge"):
+        refuse_used(args.out)
+        manifest, _ = outdated(one.path, one.manifest)
+        manifest |= {
+            "name": args.out.resolve().name,
+            "ingest": result.record,
+            "image_root": str(root),
+            "image_root_hint": root.name,
+        }
+        copy_texts(one.path, args.out, manifest)
+        rewrite(args.out, result.images, [source(one), source(two)], manifest)
+    print(summary(result.images, result.record))
+    print(f"Wrote {args.out}: {int((result.images['left_out'] == '').sum()):,} images.")
+    return 0

@@ -1,0 +1,42 @@
+"""``python -m precompute remove``: take generators or pools out of a workspace."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from aigi_core.errors import AigiError
+from aigi_core.manifest import FAKE
+from aigi_core.workspace import Workspace, exclusive, read_manifest
+from precompute.growth.rewrite import finish, outdated, remove_perturbed, rewrite, source
+from precompute.growth.subset import add_arguments, require_known, still_valid
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``remove``."""
+    parser = subparsers.add_parser("remove", description="Take generators or pools out.")
+    parser.add_argument("--workspace", type=Path, required=True, metavar="W")
+    add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Remove in place; what the others need stays, and their splits do not move."""
+    names, pools = set(args.generators), set(args.pools)
+    if not names | pools:
+        raise AigiError("Name what to remove with --generators NAME ... or --pools POOL ...")
+    read_manifest(args.workspace)
+    with exclusive(args.workspace, "remove"):
+        finish(args.workspace)
+        workspace = Workspace.open(args.workspace)
+        require_known(workspace, names, pools)
+        images = workspace.all_images
+        gone = (images["label"] == FAKE) & images["generator"].isin(names)
+        gone |= images["pool"].isin(pools)
+        table = still_valid(images[~gone])
+        manifest, again = outdated(workspace.path, workspace.manifest)
+        rewrite(args.workspace, table, [source(workspace)], manifest)
+        remove_perturbed(args.workspace)
+    kept = int((table["left_out"] == "").sum())
+    print(f"{args.workspace} now holds {kept:,} of {len(workspace.images):,} images. {again}")
+    return 0

@@ -1,0 +1,194 @@
+"""Make a workspace's table of images and arrays anew from features that are there, and move them
+into place so that a reader, and a job that was killed, see one state or the other.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from aigi_core.errors import WorkspaceError
+from aigi_core.workspace import (
+    Workspace,
+    describe_file,
+    read_manifest,
+    tool_versions,
+    write_atomic,
+    write_manifest,
+)
+
+WORKING = ".grow"
+NEXT = "next"
+IMAGES = "images.parquet"
+FEATURES: dict[str, int] = {"embeddings.npy": 0, "heads.npy": 2, "ln_post.npy": 0}
+"""Arrays of features, and which of their axes goes over images."""
+DECOMPOSITION = "decomposition.npz"
+BLOCK = 65536
+"""Rows of an array that are in memory at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A folder with arrays of features, and the content hashes of their rows."""
+
+    folder: Path
+    hashes: Sequence[str] = field(repr=False)
+
+
+def rewrite(
+    out: Path, images: pd.DataFrame, sources: Sequence[Source], manifest: Mapping[str, Any]
+) -> None:
+    """Publish a table of images with the features of its kept rows.
+
+    Args:
+        out: the workspace that changes; the caller holds it for writing.
+        images: validated, those left out included.
+        sources: every kept row's content hash stands in one of them; the first counts.
+        manifest: what ``workspace.json`` shall say; the entries of the files made here are filled
+            in, other files (text banks) are named as they stand in it.
+
+    Raises:
+        WorkspaceError: a kept image has no features in any source.
+    """
+    folder = out / WORKING / NEXT
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    images.to_parquet(folder / IMAGES, index=False)
+    hashes = images.loc[images["left_out"] == "", "content_hash"].tolist()
+    source_of, row_of = _located(hashes, sources)
+    recorded = manifest["files"]
+    for name, axis in FEATURES.items():
+        if name not in recorded:  # of heads, where the encoder gives none
+            continue
+        arrays = [np.load(s.folder / name, mmap_mode="r", allow_pickle=False) for s in sources]
+        with (folder / name).open("wb") as stream:
+            _gather(stream, arrays, source_of, row_of, axis)
+            stream.flush()
+            os.fsync(stream.fileno())
+    if DECOMPOSITION in recorded:
+        shutil.copyfile(sources[0].folder / DECOMPOSITION, folder / DECOMPOSITION)
+    made = [name for name in (IMAGES, *FEATURES, DECOMPOSITION) if name in recorded]
+    files = {name: entry for name, entry in recorded.items() if name not in made}
+    files |= {name: describe_file(folder, name) for name in made}
+    write_manifest(folder, dict(manifest) | {"files": files, "tools": tool_versions()})
+    finish(out)
+
+
+def finish(out: Path) -> bool:
+    """Move a state that is ready into place; True where there was one.
+
+    While files are moved the workspace counts as not encoded, and its manifest names none of them:
+    whatever moment a job is killed at, ``verify`` holds, and the next call goes on from there.
+    """
+    folder = out / WORKING / NEXT
+    try:
+        new = read_manifest(folder)
+    except WorkspaceError:
+        shutil.rmtree(folder, ignore_errors=True)  # of a job that was killed before it was ready
+        return False
+    moved = [name for name in (IMAGES, *FEATURES, DECOMPOSITION) if (folder / name).is_file()]
+    if moved:
+        others = {k: v for k, v in new["files"].items() if k not in (IMAGES, *FEATURES)}
+        others.pop(DECOMPOSITION, None)
+        write_manifest(out, new | {"encoder": None, "files": others, "unfinished": True})
+        for name in moved:
+            (folder / name).replace(out / name)
+    write_manifest(out, new)
+    shutil.rmtree(out / WORKING, ignore_errors=True)
+    return True
+
+
+def _located(
+    hashes: Sequence[str], sources: Sequence[Source]
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Which source has each image's features, and in which row."""
+    place: dict[str, tuple[int, int]] = {}
+    for number, source in reversed(list(enumerate(sources))):
+        place |= {digest: (number, row) for row, digest in enumerate(source.hashes)}
+    lacking = [digest for digest in hashes if digest not in place]
+    if lacking:
+        raise WorkspaceError(
+            f"{len(lacking):,} images have no features in any source, such as the one whose content"
+            f" has the SHA-256 {lacking[0][:12]}...: encode them first."
+        )
+    found = np.array([place[digest] for digest in hashes], dtype=np.int64).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def _gather(
+    stream: BinaryIO,
+    arrays: Sequence[np.ndarray],
+    source_of: Int[np.ndarray, " n"],
+    row_of: Int[np.ndarray, " n"],
+    axis: int,
+) -> None:
+    """Write an array whose rows come from several, in blocks: as large as the workspace may be.
+
+    Written as a stream, not through a memory map, where a full disk kills the process.
+    """
+    first = arrays[0]
+    n = len(source_of)
+    shape = (*first.shape[:axis], n, *first.shape[axis + 1 :])
+    np.lib.format.write_array_header_1_0(
+        stream,
+        {
+            "descr": np.lib.format.dtype_to_descr(first.dtype),
+            "fortran_order": False,
+            "shape": shape,
+        },
+    )
+    for run in np.ndindex(*first.shape[:axis]):
+        for start in range(0, n, BLOCK):
+            stop = min(start + BLOCK, n)
+            block = np.empty((stop - start, *first.shape[axis + 1 :]), first.dtype)
+            for number, array in enumerate(arrays):
+                mine = source_of[start:stop] == number
+                if mine.any():
+                    block[mine] = array[run][row_of[start:stop][mine]]
+            stream.write(block.tobytes())
+
+
+def source(workspace: Workspace) -> Source:
+    """A workspace's own arrays."""
+    return Source(workspace.path, workspace.images["content_hash"].tolist())
+
+
+def outdated(workspace: Path, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The manifest without what rests on the old images, and a sentence on what is kept and what
+    has to be computed again.
+    """
+    gone = sorted(manifest.get("perturbed", {}))
+    files = {k: v for k, v in manifest["files"].items() if not k.startswith("perturbed/")}
+    kept = {k: v for k, v in manifest.items() if k not in ("perturbed", "unfinished", "card")}
+    again = [f"perturb (copies: {', '.join(gone)})"] if gone else []
+    results = workspace / "results"
+    jobs = {"atlas": "search", "words": "words", "audit": "audit", "detectors": "detectors"}
+    if results.is_dir():
+        again += [jobs.get(entry.name, entry.name) for entry in sorted(results.iterdir())]
+    banks = ", ".join(manifest.get("text", {})) or "none"
+    sentence = f"Kept: features of known images, text banks ({banks})."
+    if again:
+        sentence += f" To be computed again, since the images changed: {'; '.join(again)}."
+    return kept | {"files": files}, sentence
+
+
+def remove_perturbed(out: Path) -> None:
+    """Delete copies that no manifest names any more."""
+    if "perturbed" not in read_manifest(out):
+        shutil.rmtree(out / "perturbed", ignore_errors=True)
+
+
+def copy_texts(source_path: Path, out: Path, manifest: Mapping[str, Any]) -> None:
+    """Copy the text banks that a manifest names."""
+    for name in manifest["files"]:
+        if name.startswith("text/"):
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(out / name, (source_path / name).read_bytes())

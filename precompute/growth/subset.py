@@ -1,0 +1,93 @@
+"""``python -m precompute subset``: a new workspace of some generators or pools of another."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.manifest import FAKE, REAL, validate_images
+from aigi_core.workspace import MANIFEST, Workspace, exclusive
+from precompute.growth.rewrite import copy_texts, outdated, rewrite, source
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which generators and pools are meant."""
+    parser.add_argument("--generators", nargs="+", default=[], metavar="NAME")
+    parser.add_argument("--pools", nargs="+", default=[], metavar="POOL")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``subset``."""
+    parser = subparsers.add_parser("subset", description="Some generators or pools of a workspace.")
+    parser.add_argument("--workspace", type=Path, required=True, metavar="W")
+    parser.add_argument("--out", type=Path, required=True, metavar="NEW")
+    add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the new workspace."""
+    workspace = Workspace.open(args.workspace)
+    names, pools = set(args.generators), set(args.pools)
+    if not names | pools:
+        raise AigiError("Name what to keep with --generators NAME ... or --pools POOL ...")
+    require_known(workspace, names, pools)
+    images = workspace.all_images
+    fake, real = images["label"] == FAKE, images["label"] == REAL
+    keep = fake & (images["generator"].isin(names) if names else True)
+    keep &= images["pool"].isin(pools) if pools else True
+    used = set(images.loc[keep & (images["left_out"] == ""), "pool"])
+    keep |= real & images["pool"].isin(used)
+    table = still_valid(images[keep])
+    with exclusive(args.out, "subset"):
+        refuse_used(args.out)
+        manifest, again = outdated(workspace.path, workspace.manifest)
+        manifest["name"] = args.out.resolve().name
+        copy_texts(workspace.path, args.out, manifest)
+        rewrite(args.out, table, [source(workspace)], manifest)
+    kept = int((table["left_out"] == "").sum())
+    print(f"Wrote {args.out}: {kept:,} of {len(workspace.images):,} images. {again}")
+    return 0
+
+
+def require_known(workspace: Workspace, names: Collection[str], pools: Collection[str]) -> None:
+    """Raise AigiError for a generator or pool that the workspace lacks."""
+    for what, wanted, present in (
+        ("generator", names, set(workspace.domains.generators)),
+        ("pool", pools, set(workspace.images["pool"])),
+    ):
+        if missing := sorted(set(wanted) - present):
+            raise AigiError(
+                f"There is no {what} {missing[0]!r} in {workspace.path}; there are"
+                f" {', '.join(sorted(present))}."
+            )
+
+
+def still_valid(images: pd.DataFrame) -> pd.DataFrame:
+    """A part of a table as a table of its own; pools without fakes are left out with the reason.
+
+    Raises:
+        AigiError: no generator, or no real image, is left.
+    """
+    table = images.reset_index(drop=True).copy()
+    kept = table["left_out"] == ""
+    used = set(table.loc[kept & (table["label"] == FAKE), "pool"])
+    unused = kept & ~table["pool"].isin(used)
+    table.loc[unused, "left_out"] = (
+        "unused: no generator has fakes in the pool " + table.loc[unused, "pool"]
+    )
+    table.loc[unused, "split"] = ""
+    labels = set(table.loc[table["left_out"] == "", "label"])
+    if labels != {REAL, FAKE}:
+        raise AigiError("Nothing would be left to compare: keep a generator and its real images.")
+    return validate_images(table)
+
+
+def refuse_used(out: Path) -> None:
+    """Raise WorkspaceError where a workspace would be overwritten."""
+    if (out / MANIFEST).is_file():
+        raise WorkspaceError(f"{out} is a workspace already: choose a new folder for --out.")

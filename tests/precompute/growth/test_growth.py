@@ -1,0 +1,252 @@
+"""Workspaces that grow and shrink: the same features byte for byte, whatever the way and whenever
+it was interrupted.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from aigi_core.workspace import Workspace, read_manifest, verify
+from precompute.__main__ import main
+from tests.tiny_clip import make_tiny_clip
+from tests.tiny_workspace import make_picture
+
+FEATURES = ("embeddings.npy", "heads.npy", "ln_post.npy", "decomposition.npz")
+N = 13
+"""Images a kind: no multiple of the batch, so that batches differ between one way and the other."""
+
+
+class Killed(BaseException):
+    """As if the process had been killed."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("growth")
+    make_tiny_clip(root / "tiny")
+    for kind, name in enumerate(("base/real", "base/fake/one", "more/two", "more/three")):
+        (root / "images" / name).mkdir(parents=True)
+        for i in range(N):
+            make_picture(kind, i).save(root / f"images/{name}/{i}.png")
+    images, out = root / "images", root / "base"
+    assert main(["ingest", "--images", str(images / "base"), "--out", str(out)]) == 0
+    assert encode(root, out) == 0
+    return root
+
+
+@pytest.fixture
+def base(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder / "base", tmp_path / "w"))
+
+
+def encode(folder: Path, out: Path) -> int:
+    model = f"local-dir:{folder / 'tiny'}"
+    options = ["--model", model, "--device", "cpu", "--workers", "0", "--batch-size", "8"]
+    return main(["encode", "--workspace", str(out), *options])
+
+
+def add(folder: Path, out: Path, name: str, *more: str) -> int:
+    model = f"local-dir:{folder / 'tiny'}"
+    images = ["--images", str(folder / "images" / "more" / name), "--generator", name]
+    options = ["--model", model, "--device", "cpu", "--workers", "1"]
+    return main(["add", "--workspace", str(out), *images, *options, *more])
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in FEATURES}
+
+
+@pytest.fixture(scope="module")
+def at_once(folder: Path) -> Path:
+    """All four kinds in one go."""
+    images, out = folder / "images", folder / "at-once"
+    fakes = [("one", "base/fake/one"), ("two", "more/two"), ("three", "more/three")]
+    named = [arg for name, at in fakes for arg in ("--fake", f"{name}={images / at}")]
+    assert main(["ingest", "--real", str(images / "base/real"), *named, "--out", str(out)]) == 0
+    assert encode(folder, out) == 0
+    return out
+
+
+def test_grown_in_steps_or_at_once_the_features_are_the_same_bytes(
+    folder: Path, base: Path, at_once: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Workspace.open(base).images.set_index("content_hash")["split"]
+    assert add(folder, base, "two") == 0
+    assert "13 images were encoded" in capsys.readouterr().out
+    assert verify(base) == []
+    assert add(folder, base, "three") == 0
+    grown, whole = Workspace.open(base), Workspace.open(at_once)
+    assert contents(base) == contents(at_once)
+    for name in ("path", "content_hash", "generator", "label", "pool"):
+        assert grown.images[name].tolist() == whole.images[name].tolist()
+    after = grown.images.set_index("content_hash")["split"]
+    assert (after[before.index] == before).all()
+    assert set(grown.images.loc[grown.images["generator"] == "two", "split"]) == {
+        "train",
+        "val",
+        "test",
+    }
+
+
+def test_a_second_time_there_is_nothing_to_add(
+    folder: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert add(folder, base, "two") == 0
+    before = contents(base)
+    manifest = read_manifest(base)
+    capsys.readouterr()
+    assert add(folder, base, "two") == 0
+    assert "Nothing to add" in capsys.readouterr().out
+    assert contents(base) == before
+    assert read_manifest(base) == manifest
+
+
+def test_killed_at_any_point_it_verifies_and_the_same_command_ends_in_the_same_bytes(
+    folder: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+    calls, last = 0, -1
+
+    def counted(self: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == last:
+            raise Killed
+        return replace(self, target)
+
+    whole = Path(shutil.copytree(base, tmp_path / "whole"))
+    monkeypatch.setattr(Path, "replace", counted)
+    assert add(folder, whole, "two") == 0
+    total = calls
+    assert total > 8  # the lock's note, shards, the new state and every file that is moved
+    for point in sorted({1, 3, *range(total - 6, total + 1)}):
+        out = Path(shutil.copytree(base, tmp_path / f"k{point}"))
+        calls, last = 0, point
+        with pytest.raises(Killed):
+            add(folder, out, "two")
+        last = -1
+        assert verify(out) == [], point
+        assert add(folder, out, "two") == 0
+        assert contents(out) == contents(whole), point
+        assert verify(out) == []
+
+
+def test_an_unfinished_change_is_said_and_finished(
+    folder: Path, base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if Path(target) == base / "heads.npy":
+            raise Killed
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(Killed):
+        add(folder, base, "two")
+    monkeypatch.setattr(Path, "replace", replace)
+    assert main(["detectors", "--workspace", str(base)]) == 2
+    assert f"'python -m precompute add --workspace {base}' finishes it" in capsys.readouterr().err
+    assert main(["add", "--workspace", str(base)]) == 0
+    assert set(Workspace.open(base).domains.generators) == {"one", "two"}
+
+
+def test_copies_of_what_is_there_are_left_out_and_old_ones_stay(
+    folder: Path, base: Path, tmp_path: Path
+) -> None:
+    old = Workspace.open(base).images
+    more = tmp_path / "copies"
+    shutil.copytree(folder / "images/more/two", more)
+    shutil.copy(folder / "images/base/fake/one/0.png", more / "copy.png")
+    model = f"local-dir:{folder / 'tiny'}"
+    images = ["--images", str(more), "--generator", "one", "--model", model, "--device", "cpu"]
+    assert main(["add", "--workspace", str(base), *images, "--workers", "1"]) == 0
+    table = Workspace.open(base).all_images
+    copy = table[table["path"].str.endswith("copies/copy.png")].iloc[0]
+    assert copy["left_out"].startswith("duplicate: same bytes as")
+    assert set(old["content_hash"]) <= set(Workspace.open(base).images["content_hash"])
+
+
+def test_a_pool_must_be_named_where_there_are_several(
+    folder: Path, at_once: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Path(shutil.copytree(at_once, tmp_path / "w"))
+    images = pd.read_parquet(out / "images.parquet")
+    assert add(folder, out, "two", "--pool", "nowhere") == 0  # all are there: nothing to decide
+    (tmp_path / "new").mkdir()
+    for i in range(N):
+        make_picture(7, i).save(tmp_path / f"new/{i}.png")
+    command = ["add", "--workspace", str(out), "--images", str(tmp_path / "new")]
+    assert main([*command, "--generator", "x", "--pool", "nowhere"]) == 2
+    assert "say --pool x=POOL" in capsys.readouterr().err
+    assert pd.read_parquet(out / "images.parquet").equals(images)
+
+
+def test_removed_again_the_bytes_are_the_first(folder: Path, base: Path) -> None:
+    before = contents(base)
+    splits = Workspace.open(base).images["split"].tolist()
+    assert add(folder, base, "two") == 0
+    assert main(["remove", "--workspace", str(base), "--generators", "two"]) == 0
+    assert contents(base) == before
+    assert Workspace.open(base).images["split"].tolist() == splits
+    assert verify(base) == []
+
+
+def test_subset_and_merge(folder: Path, at_once: Path, tmp_path: Path) -> None:
+    parts = [tmp_path / "a", tmp_path / "b"]
+    for out, names in zip(parts, (["one", "two"], ["three"]), strict=True):
+        command = ["subset", "--workspace", str(at_once), "--out", str(out), "--generators", *names]
+        assert main(command) == 0
+        assert verify(out) == []
+        assert set(Workspace.open(out).domains.generators) == set(names)
+    out = tmp_path / "c"
+    assert main(["merge", "--workspaces", *map(str, parts), "--out", str(out)]) == 0
+    assert contents(out) == contents(at_once)
+    merged, whole = Workspace.open(out).images, Workspace.open(at_once).images
+    assert merged["split"].tolist() == whole["split"].tolist()
+    assert verify(out) == []
+
+
+def test_workspaces_of_two_encoders_do_not_merge(
+    folder: Path, at_once: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from aigi_core.workspace import write_manifest
+
+    manifest = read_manifest(base)
+    manifest["encoder"]["weights_sha256"] = "1" * 64
+    write_manifest(base, manifest)
+    out = tmp_path / "c"
+    assert main(["merge", "--workspaces", str(at_once), str(base), "--out", str(out)]) == 2
+    assert "encoded differently (weights_sha256)" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_divided_anew_nothing_is_encoded(at_once: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(at_once, tmp_path / "w"))
+    before, features = Workspace.open(out), contents(out)
+    digest, splits = before.digest, before.images["split"].tolist()
+    assert main(["splits", "--workspace", str(out), "--seed", "3"]) == 0
+    after = Workspace.open(out)
+    assert contents(out) == features
+    assert after.digest != digest
+    assert after.images["split"].tolist() != splits
+    assert main(["splits", "--workspace", str(out), "--seed", "0"]) == 0
+    assert Workspace.open(out).images["split"].value_counts().to_dict() == (
+        before.images["split"].value_counts().to_dict()
+    )
+
+
+def test_every_image_is_tested_in_one_fold(at_once: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(at_once, tmp_path / "w"))
+    tested: list[str] = []
+    for i in (1, 2, 3):
+        command = ["splits", "--workspace", str(out), "--folds", "3", "--fold", str(i)]
+        assert main(command) == 0
+        images = Workspace.open(out).images
+        tested += images.loc[images["split"] == "test", "path"].tolist()
+        assert set(images["split"]) == {"train", "val", "test"}
+    assert sorted(tested) == sorted(Workspace.open(out).images["path"])
