@@ -172,15 +172,8 @@ def grown_table(
     table["family"] = table["family"].mask(unnamed, guess)
     for name, known in families.items():
         table.loc[table["generator"] == name, "family"] = known
-    both = pd.concat([old, table], ignore_index=True)
-    for name in both.columns:
-        if both[name].dtype == object or pd.api.types.is_string_dtype(both[name]):
-            both[name] = both[name].fillna("")
-    both["offset"] = both["offset"].fillna(-1).astype("int64")
-    settled = pd.Series([True] * len(old) + [False] * len(table))
-    own = pd.concat([old["split"], own_new], ignore_index=True)
-    order = both.sort_values("path").index
-    both, settled, own = (part.loc[order].reset_index(drop=True) for part in (both, settled, own))
+    table["split"] = own_new
+    both, settled = stacked(old, table)
     usable = both[(both["label"] == FAKE) & (both["left_out"] == "")]
     lacking = set(usable["pool"]) - set(both.loc[both["label"] == 0, "pool"])
     if lacking:
@@ -200,7 +193,9 @@ def grown_table(
         seed=record.get("seed", 0),
         min_images=record.get("min_images", MIN_IMAGES),
     )
-    return settle(both, own, usable[["generator", "pool"]].drop_duplicates(), made, settled)
+    return settle(
+        both, both["split"].copy(), usable[["generator", "pool"]].drop_duplicates(), made, settled
+    )
 
 
 def prefixed(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
@@ -218,6 +213,20 @@ def prefixed(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
     unused = table["left_out"].str.startswith("unused:")
     table["left_out"] = table["left_out"].mask(unused, "")
     return table
+
+
+def stacked(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
+    """Two tables as one, by path; and which rows are the first's. What one of them lacks is
+    empty.
+    """
+    both = pd.concat([first, second], ignore_index=True)
+    for name in both.columns:
+        if both[name].dtype == object or pd.api.types.is_string_dtype(both[name]):
+            both[name] = both[name].fillna("")
+    both["offset"] = both["offset"].fillna(-1).astype("int64")
+    is_first = pd.Series([True] * len(first) + [False] * len(second))
+    order = both.sort_values("path").index
+    return both.loc[order].reset_index(drop=True), is_first[order].reset_index(drop=True)
 
 
 def _only_pool(workspace: Workspace) -> str:

@@ -7,12 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE
 from aigi_core.workspace import Workspace, exclusive
-from precompute.growth.add import prefixed
+from precompute.growth.add import prefixed, stacked
 from precompute.growth.rewrite import copy_texts, outdated, rewrite, source
 from precompute.growth.subset import refuse_used
 
@@ -57,13 +55,7 @@ def run(args: argparse.Namespace) -> int:
         tables.append(table)
     first, second = tables
     second = second[~second["path"].isin(list(first["path"]))]
-    both = pd.concat([first, second], ignore_index=True)
-    for name in both.columns:
-        if both[name].dtype == object or pd.api.types.is_string_dtype(both[name]):
-            both[name] = both[name].fillna("")
-    settled = pd.Series([True] * len(first) + [False] * len(second))
-    order = both.sort_values("path").index
-    both, settled = (part.loc[order].reset_index(drop=True) for part in (both, settled))
+    both, settled = stacked(first, second)
     # A pool that no generator of its own workspace used was left out before it was divided.
     usable = both[(both["label"] == FAKE) & (both["left_out"] == "")]
     record = one.manifest.get("ingest", {})
