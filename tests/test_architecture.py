@@ -71,7 +71,7 @@ PRECOMPUTE_ROOMS = (
     ("pool",),
     ("ingest",),
     ("encode",),
-    ("audit", "detectors", "perturb", "text", "verify"),
+    ("audit", "detectors", "growth", "perturb", "text", "verify"),
     ("search", "words"),
     ("align", "build", "demo"),
 )
