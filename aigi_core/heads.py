@@ -24,7 +24,7 @@ from jaxtyping import Float, Float32, Int
 
 from aigi_core.errors import AigiError
 from aigi_core.head_maps import FactoredMaps
-from aigi_core.workspace import Workspace
+from aigi_core.workspace import STREAM_MAPS, Workspace
 
 Head: TypeAlias = tuple[int, int]
 """(layer, index), both counted from 0."""
@@ -166,6 +166,27 @@ def head_features(
     std = ln_post[:, 1].astype(np.float64)
     R: Any = np.linalg.qr(maps[layer, index].astype(np.float64).T, mode="r")
     features: np.ndarray = (z @ R.T) / (std * norms)[:, None]
+    require_finite(features, images, rows)
+    return features
+
+
+def stream_features(
+    images: Encoded, head: Head, rows: Int[np.ndarray, " n"] | None = None
+) -> Float[np.ndarray, "n head_width"]:
+    """One head's output in the residual stream, before the final norm and the projection, as
+    coordinates that keep every inner product (Gandelsman et al. 2024 leave the norm out, too).
+
+    Raises:
+        AigiError: an unknown head, or an encoder whose output maps are not stored.
+    """
+    maps = images.decomposition.get(STREAM_MAPS)
+    if maps is None:
+        raise AigiError(
+            "The maps from heads to the residual stream are not stored, which the paper's protocol"
+            " needs: run 'python -m precompute search --protocol paper' on this workspace."
+        )
+    head = check_head(images.heads, head)
+    features: np.ndarray = take(images.heads[head], rows).astype(np.float64) @ maps[head].T
     require_finite(features, images, rows)
     return features
 

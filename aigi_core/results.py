@@ -246,8 +246,12 @@ def find(
     kind: ResultKind,
     usual: Mapping[str, Any],
     banks: Sequence[str] = (),
+    same: Sequence[str] = (),
 ) -> StoredResult:
     """The result of the usual parameters, or else the newest of this kind with any others.
+
+    Args:
+        same: parameters in which the others must not differ.
 
     Raises:
         WorkspaceError: as :func:`load`.
@@ -255,10 +259,10 @@ def find(
     try:
         return load(workspace, kind, usual, banks)
     except ResultMissing:
-        others = current(workspace, kind)
-        if not others:
-            raise
-        return others[0]
+        for other in current(workspace, kind):
+            if all(other.parameters.get(name, usual[name]) == usual[name] for name in same):
+                return other
+        raise
 
 
 def current(workspace: Workspace, kind: ResultKind) -> list[StoredResult]:

@@ -33,6 +33,8 @@ from aigi_core.manifest import Domains
 
 MANIFEST = "workspace.json"
 LOCK = ".lock"
+STREAM_MAPS = "stream_maps"
+"""Maps from heads to the residual stream, for the paper's protocol: an optional file."""
 CORE_FILES = ("images.parquet", "embeddings.npy", "heads.npy", "ln_post.npy", "decomposition.npz")
 """Files whose content defines the workspace's digest; text banks and results come and go beside
 them.
@@ -169,7 +171,10 @@ class Workspace:
         if not self.gives.has("heads"):
             return complete({}, d)
         with np.load(self.path / "decomposition.npz", allow_pickle=False) as arrays:
-            return complete({name: arrays[name] for name in arrays.files}, d)
+            maps = complete({name: arrays[name] for name in arrays.files}, d)
+        if f"{STREAM_MAPS}.npy" in self.manifest["files"]:
+            maps[STREAM_MAPS] = self._map(f"{STREAM_MAPS}.npy")
+        return maps
 
     @property
     def text_banks(self) -> tuple[str, ...]:

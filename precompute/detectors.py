@@ -8,6 +8,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from aigi_core.detectors.presets import PRESETS, preset
 from aigi_core.detectors.protocol import train
 from aigi_core.detectors.stored import load_detectors, save_detectors
 from aigi_core.errors import AigiError
@@ -23,17 +24,23 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--workspace", type=Path, required=True, metavar="W", help="an encoded workspace"
     )
+    parser.add_argument(
+        "--protocol",
+        choices=sorted(PRESETS),
+        default="ours",
+        help="our defaults, or the paper's protocol to the letter (default ours)",
+    )
     parser.add_argument("--force", action="store_true", help="train again what is there")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train and publish; does nothing where they are already there."""
-    print(keep_detectors(args.workspace, force=args.force))
+    print(keep_detectors(args.workspace, force=args.force, protocol=args.protocol))
     return 0
 
 
-def keep_detectors(path: Path, *, force: bool = False) -> str:
-    """Train one detector a generator on the embedding by the paper's protocol, and keep them;
+def keep_detectors(path: Path, *, force: bool = False, protocol: str = "ours") -> str:
+    """Train one detector a generator on the embedding, and keep them;
     returns a sentence.
 
     Raises:
@@ -41,10 +48,11 @@ def keep_detectors(path: Path, *, force: bool = False) -> str:
     """
     workspace = Workspace.open(path)
     sets = list(make_training_sets(workspace.domains, "each generator").values())
-    if not force and load_detectors(workspace, sets):
+    used = preset(protocol).training
+    if not force and load_detectors(workspace, sets, protocol=used):
         return "The detectors of this workspace are already there (--force trains them again)."
     with exclusive(workspace.path, "detectors"), threadpool_limits(1):
-        folder = save_detectors(workspace, train(workspace, sets))
+        folder = save_detectors(workspace, train(workspace, sets, protocol=used), used)
     return f"Trained {len(sets)} detectors, one a generator: {folder}"
 
 

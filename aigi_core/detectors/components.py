@@ -23,7 +23,13 @@ from threadpoolctl import threadpool_limits
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol, TrainingSet, run_protocol, train
-from aigi_core.detectors.solvers.elimination import Elimination, Progress, eliminate
+from aigi_core.detectors.solvers.elimination import (
+    Cut,
+    Elimination,
+    Progress,
+    cut_at,
+    eliminate,
+)
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
@@ -45,7 +51,15 @@ class ComponentSearch:
     @property
     def removed(self) -> tuple[int, ...]:
         """Components removed by both cuts, ascending."""
-        return tuple(sorted(set(self.forward.cut_removed) & set(self.backward.cut_removed)))
+        return self.removed_at("log-loss")
+
+    def removed_at(self, rule: Cut) -> tuple[int, ...]:
+        """Components that both lists remove, each cut by this rule, ascending."""
+        cut_lists = [
+            set(one.removed[: cut_at(one.accuracy, one.log_loss, rule)].tolist())
+            for one in (self.forward, self.backward)
+        ]
+        return tuple(sorted(cut_lists[0] & cut_lists[1]))
 
     @property
     def kept(self) -> tuple[int, ...]:

@@ -102,8 +102,7 @@ class Detector:
         if isinstance(self.view, HeadsView):
             return self.view.joint_weights(images.decomposition, self.weights)
         if isinstance(self.view, ResidualView):
-            direction = np.asarray(self.view.direction)
-            return np.asarray(self.weights[:1, None] * direction / np.linalg.norm(direction))
+            return np.asarray(self.weights[:1, None] * self.view.factors)
         d = images.embeddings.shape[1]
         full = np.zeros((1, d))
         full[0, self.view.kept(d) if isinstance(self.view, EmbeddingView) else slice(None)] = (
@@ -205,7 +204,9 @@ class Detector:
                 f"bias {self.bias}, threshold {self.threshold} and C {self.C} must be finite, C"
                 " positive"
             )
-        if isinstance(self.view, HeadsView) and not self.view.scales:
+        if isinstance(self.view, HeadsView) and not (
+            self.view.scales or self.view.space == "stream"
+        ):
             raise ValueError("its heads have no scales")
         encoder = self.provenance.get("encoder", {})
         if not isinstance(encoder, dict) or not all(
@@ -256,7 +257,7 @@ def score_detectors(
 
 
 def _linear_in_embedding(view: FeatureView) -> bool:
-    return isinstance(view, ResidualView) or (isinstance(view, EmbeddingView) and view.normalise)
+    return isinstance(view, ResidualView | EmbeddingView) and view.normalise
 
 
 def _require_width(detectors: Sequence[Detector], which: list[int], images: Encoded) -> None:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -24,6 +24,7 @@ from aigi_core.heads import (
     head_features,
     require_finite,
     require_lengths,
+    stream_features,
     take,
 )
 from aigi_core.workspace import Workspace
@@ -163,11 +164,14 @@ class HeadsView(FeatureView):
         scales: one factor a head, which gives it a mean norm of 1 over the workspace's training
             rows so that the penalty treats heads alike; empty means: take them from the workspace
             at hand.
+        space: ``stream`` for outputs in the residual stream, before the final norm and projection
+            and without scales; a detector on them has no direction in the joint space.
     """
 
     kind: ClassVar[str] = "heads"
     heads: tuple[Head, ...] = ()
     scales: tuple[float, ...] = ()
+    space: Literal["embedding", "stream"] = "embedding"
 
     def __post_init__(self) -> None:
         pairs = isinstance(self.heads, tuple) and all(
@@ -185,6 +189,10 @@ class HeadsView(FeatureView):
     def matrix(
         self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
     ) -> Float[np.ndarray, "n p"]:
+        if self.space == "stream":
+            self._require_heads()
+            outputs = [stream_features(images, head, rows) for head in self.heads]
+            return np.concatenate(outputs, axis=1)
         view = self if self.scales else self._resolved(images)
         norms = embedding_norms(images, rows)
         blocks = [
@@ -194,7 +202,7 @@ class HeadsView(FeatureView):
         return np.concatenate(blocks, axis=1)
 
     def resolve(self, workspace: Workspace) -> HeadsView:
-        return self if self.scales else self._resolved(workspace)
+        return self if self.scales or self.space == "stream" else self._resolved(workspace)
 
     def _resolved(self, images: Encoded) -> HeadsView:
         if not isinstance(images, Workspace):
@@ -202,15 +210,23 @@ class HeadsView(FeatureView):
                 "This view of heads has no scales yet: resolve it on the workspace that it is"
                 " trained on."
             )
+        self._require_heads()
+        return replace(self, scales=tuple(head_scale(images, head) for head in self.heads))
+
+    def _require_heads(self) -> None:
         if not self.heads:
             raise AigiError("No head was chosen: name at least one as (layer, index).")
-        return replace(self, scales=tuple(head_scale(images, head) for head in self.heads))
 
     def joint_weights(
         self, decomposition: dict[str, np.ndarray], weights: Float[np.ndarray, " p"]
     ) -> Float[np.ndarray, "k d"]:
         """A detector's weights as one direction of the joint space a head (its share of the logit
         is their product with the head's contribution relative to the embedding)."""
+        if self.space == "stream":
+            raise AigiError(
+                "A detector on heads in the residual stream has no direction in the joint space:"
+                " train it on the heads' shares of the embedding to explain it."
+            )
         maps = decomposition["head_maps"]
         parts = np.split(np.asarray(weights, np.float64), len(self.heads))
         directions = [
@@ -224,11 +240,12 @@ class HeadsView(FeatureView):
 @dataclass(frozen=True)
 class ResidualView(FeatureView):
     """One feature: the cosine between the embedding and a residual direction (paper, equation of
-    resid_g).
+    resid_g), or, where it is not normalised, their plain dot product.
     """
 
     kind: ClassVar[str] = "residual"
     direction: tuple[float, ...] = ()
+    normalise: bool = True
 
     def __post_init__(self) -> None:
         length = np.linalg.norm(np.asarray(self.direction, np.float64))
@@ -241,13 +258,20 @@ class ResidualView(FeatureView):
     def matrix(
         self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
     ) -> Float[np.ndarray, "n p"]:
-        X = EmbeddingView().matrix(images, rows)
+        X = EmbeddingView(normalise=self.normalise).matrix(images, rows)
         direction = np.asarray(self.direction, np.float64)
         if direction.shape != X.shape[1:]:
             raise AigiError(
                 f"The residual has {len(direction)} components, these embeddings have {X.shape[1]}."
             )
-        return (X @ (direction / np.linalg.norm(direction)))[:, None]
+        feature: np.ndarray = X @ self.factors[:, None]
+        return feature
+
+    @property
+    def factors(self) -> Float[np.ndarray, " d"]:
+        """What each component of the embedding is multiplied by."""
+        direction = np.asarray(self.direction, np.float64)
+        return direction / np.linalg.norm(direction) if self.normalise else direction
 
 
 def head_scale(workspace: Workspace, head: Head) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from aigi_core.detectors.features import HeadsView, head_scale
+from aigi_core.detectors.presets import HeadSpace, PenaltyFrom
 from aigi_core.detectors.protocol import (
     Chosen,
     Protocol,
@@ -25,7 +26,7 @@ from aigi_core.detectors.protocol import (
     validation_scores,
 )
 from aigi_core.errors import AigiError
-from aigi_core.heads import Head, all_heads, embedding_norms, head_features
+from aigi_core.heads import Head, all_heads, embedding_norms, head_features, stream_features
 from aigi_core.intervals import count_interval, mean_of_rates_interval
 from aigi_core.workspace import Workspace
 
@@ -71,22 +72,30 @@ def score_heads(
     protocol: Protocol | None = None,
     *,
     heads: Sequence[Head] | None = None,
+    space: HeadSpace = "embedding",
+    penalty: PenaltyFrom = "own",
     progress: Progress | None = None,
 ) -> HeadScores:
     """Logistic regression on each head alone, trained on one generator and scored on another's
     validation split.
 
-    C is chosen on the training generator's own validation split; the model scored is that of the
-    training split.
+    The model scored is that of the training split.
+
+    Args:
+        space: what a head's features are.
+        penalty: C is chosen on the validation split of the training generator itself (``own``), or
+            on that of the generator that the head is scored on (``scored``), as in the paper.
 
     Raises:
         AigiError: both generators are the same, unknown, or without images of a class in a split.
     """
-    reader, protocol = _Reader(workspace, train_on, validate_on), protocol or Protocol()
+    reader, protocol = _Reader(workspace, train_on, validate_on, space), protocol or Protocol()
     wanted = tuple(heads) if heads is not None else all_heads(workspace)
     rows = []
     for done, head in enumerate(wanted, 1):
         blocks = reader.blocks((head,))
+        if penalty == "scored":
+            blocks["val"] = blocks["score"]
         chosen, accuracy, loss, right = _score(blocks, protocol)
         rows.append(
             (
@@ -194,7 +203,11 @@ class _Reader:
     """Features of heads for the three row sets of a (train, validate) pair, each head read once."""
 
     def __init__(
-        self, workspace: Workspace, train_on: TrainingSet, validate_on: TrainingSet
+        self,
+        workspace: Workspace,
+        train_on: TrainingSet,
+        validate_on: TrainingSet,
+        space: HeadSpace = "embedding",
     ) -> None:
         trained, scored = as_names(train_on), as_names(validate_on)
         if set(trained) & set(scored):
@@ -211,14 +224,18 @@ class _Reader:
         self.labels = {name: domains.labels[rows] for name, rows in self.rows.items()}
         self.all_rows = np.concatenate(list(self.rows.values()))
         self.ends = np.cumsum([len(rows) for rows in self.rows.values()])[:-1]
-        self.workspace = workspace
+        self.workspace, self.space = workspace, space
         self.norms = embedding_norms(workspace, self.all_rows)
         self.cache: dict[Head, np.ndarray] = {}
 
     def blocks(self, heads: tuple[Head, ...]) -> Blocks:
         """Features and labels of train, val and score for these heads, concatenated."""
         for head in heads:
-            if head not in self.cache:
+            if head in self.cache:
+                continue
+            if self.space == "stream":
+                self.cache[head] = stream_features(self.workspace, head, self.all_rows)
+            else:
                 features = head_features(self.workspace, head, self.all_rows, self.norms)
                 self.cache[head] = head_scale(self.workspace, head) * features
         features = (

@@ -30,6 +30,8 @@ PAPER_SOLVERS = ("lbfgs", "saga")
 PAPER_MAX_ITER = (10, 50, 100, 500, 1000, 5000)
 """The paper names the ends of this range (10..5000); these six values make up its 96 points."""
 
+GridPoints = list[tuple[str, float, int]]
+"""(solver, C, max_iter) of each point of a grid."""
 TrainingSet = str | Sequence[str]
 """One generator, or several whose images are trained on together."""
 
@@ -338,33 +340,74 @@ def _literal(
     )
 
 
+def grid_fits(
+    X: Float[np.ndarray, "n p"], y: Int[np.ndarray, " n"], protocol: Protocol
+) -> tuple[GridPoints, list[LogisticFit]]:
+    """Every point of a protocol's grid, fitted: (solver, C, max_iter), and one solution each.
+
+    The paper's grid includes early stopping. A fit that ended before its limit is the same under
+    every higher limit and is not made again; exact fits (``grid="path"``) have neither solver nor
+    limit.
+    """
+    penalties = sorted(protocol.C)
+    if protocol.grid == "path":
+        fit = fit_logistic(
+            X,
+            y,
+            np.asarray(penalties),
+            fit_intercept=protocol.fit_intercept,
+            class_weight=protocol.class_weight,
+        )
+        alone = [
+            LogisticFit(*(part[i : i + 1] for part in vars(fit).values()))
+            for i in range(len(penalties))
+        ]
+        return [("", C, 0) for C in penalties], alone
+    fits: list[LogisticFit] = []
+    for solver, C in product(PAPER_SOLVERS, penalties):
+        literal, reached = _literal(X, y, protocol, solver, C, PAPER_MAX_ITER[0]), PAPER_MAX_ITER[0]
+        for limit in PAPER_MAX_ITER:
+            if literal.iterations[0] >= reached and limit > reached:
+                literal, reached = _literal(X, y, protocol, solver, C, limit), limit
+            fits.append(literal)
+    return list(product(PAPER_SOLVERS, penalties, PAPER_MAX_ITER)), fits
+
+
+def best_point(
+    accuracy: Float[np.ndarray, " P"], loss: Float[np.ndarray, " P"], points: GridPoints
+) -> int:
+    """The point with the best accuracy; ties by log-loss, smaller C, more iterations, lbfgs before
+    saga.
+    """
+    order = [
+        (-right, wrong, C, -limit, solver)
+        for right, wrong, (solver, C, limit) in zip(
+            accuracy.tolist(), loss.tolist(), points, strict=True
+        )
+    ]
+    return min(range(len(points)), key=order.__getitem__)
+
+
 def _paper_grid(
     train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], protocol: Protocol
 ) -> Chosen:
-    """The literal grid, early stopping included; ties by log-loss, smaller C, more iterations,
-    lbfgs before saga.
-    """
-    points = list(product(PAPER_SOLVERS, sorted(protocol.C), PAPER_MAX_ITER))
-    decisions = np.concatenate(
-        [_literal(*train, protocol, s, C, m).decision_function(val[0]) for s, C, m in points],
-        axis=1,
-    )
-    scores = np.stack(validation_scores(decisions, val[1], protocol.class_weight), axis=1)
-    order = [(-a, l, C, -m, s) for (a, l), (s, C, m) in zip(scores.tolist(), points, strict=True)]  # noqa: E741
-    best = min(range(len(points)), key=order.__getitem__)
+    """The literal grid, chosen on validation."""
+    points, fits = grid_fits(*train, protocol)
+    decisions = np.concatenate([fit.decision_function(val[0]) for fit in fits], axis=1)
+    accuracy, loss = validation_scores(decisions, val[1], protocol.class_weight)
+    best = best_point(accuracy, loss, points)
     solver, C, max_iter = points[best]
-    X, y = (
-        (np.concatenate(parts) for parts in zip(train, val, strict=True))
-        if protocol.refit
-        else train
-    )
-    solution = _literal(X, y, protocol, solver, C, max_iter)
+    if protocol.refit:
+        X, y = (np.concatenate(parts) for parts in zip(train, val, strict=True))
+        solution = _literal(X, y, protocol, solver, C, max_iter)
+    else:
+        solution = fits[best]
     validation = {
         "solver": [p[0] for p in points],
         "C": [p[1] for p in points],
         "max_iter": [p[2] for p in points],
-        "accuracy": scores[:, 0].tolist(),
-        "log_loss": scores[:, 1].tolist(),
+        "accuracy": accuracy.tolist(),
+        "log_loss": loss.tolist(),
         "chosen": [solver, C, max_iter],
     }
     return Chosen(solution.weights[0], float(solution.intercept[0]), C, validation)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.features import EmbeddingView, ResidualView
+from aigi_core.detectors.presets import Means
 from aigi_core.detectors.protocol import (
     Protocol,
     TrainingSet,
@@ -54,17 +55,25 @@ def residual_direction(
 
 
 def train_residual(
-    workspace: Workspace, training_sets: Sequence[TrainingSet], protocol: Protocol | None = None
+    workspace: Workspace,
+    training_sets: Sequence[TrainingSet],
+    protocol: Protocol | None = None,
+    *,
+    means: Means = "unit embeddings",
 ) -> list[Detector]:
     """Train residual detectors: logistic regression on cos(e, resid_g), with a threshold (its
     intercept) by default.
 
     C is chosen with the residual of the training split; the refit takes residual and regression
-    from train plus validation. Embeddings are normalised first, so that no image weighs more than
-    another in the means.
+    from train plus validation.
+
+    Args:
+        means: ``unit embeddings`` are normalised first, so that no image weighs more than another
+            in the means, and the feature is a cosine; of ``raw embeddings`` the feature is the dot
+            product with the residual.
     """
-    protocol = protocol or Protocol()
-    view, domains = EmbeddingView(), workspace.domains
+    protocol, normalise = protocol or Protocol(), means == "unit embeddings"
+    view, domains = EmbeddingView(normalise=normalise), workspace.domains
     detectors = []
     for training_set in as_sets(training_sets):
         what = " + ".join(training_set)
@@ -72,14 +81,16 @@ def train_residual(
         blocks = {
             split: (view.matrix(workspace, r), domains.labels[r]) for split, r in rows.items()
         }
-        residual = residual_direction(*blocks["train"], what)
-        cosines = {split: (_cosine(X, residual), y) for split, (X, y) in blocks.items()}
-        chosen = run_protocol(cosines["train"], cosines.get("val"), replace(protocol, refit=False))
+        seen = ResidualView(tuple(residual_direction(*blocks["train"], what).tolist()), normalise)
+        features = {split: (X @ seen.factors[:, None], y) for split, (X, y) in blocks.items()}
+        chosen = run_protocol(
+            features["train"], features.get("val"), replace(protocol, refit=False)
+        )
         weights, bias = chosen.weights, chosen.intercept
         if protocol.refit:
             X, y = (np.concatenate(parts) for parts in zip(*blocks.values(), strict=True))
-            residual = residual_direction(X, y, what)
-            final = refit(_cosine(X, residual), y, chosen, protocol)
+            seen = ResidualView(tuple(residual_direction(X, y, what).tolist()), normalise)
+            final = refit(X @ seen.factors[:, None], y, chosen, protocol)
             weights, bias = final.weights[0], float(final.intercept[0])
         about = {
             **provenance_of(workspace),
@@ -90,7 +101,7 @@ def train_residual(
         }
         detectors.append(
             Detector(
-                ResidualView(tuple(residual.tolist())),
+                seen,
                 weights,
                 bias,
                 chosen.C,
@@ -109,10 +120,3 @@ def closeness(a: Float[np.ndarray, " d"], b: Float[np.ndarray, " d"]) -> float:
     if norms == 0:
         raise AigiError("A direction of zero length has no cosine with another.")
     return float(np.dot(a, b)) / norms
-
-
-def _cosine(
-    X: Float[np.ndarray, "n d"], residual: Float[np.ndarray, " d"]
-) -> Float[np.ndarray, "n 1"]:
-    cosines: np.ndarray = (X @ (residual / np.linalg.norm(residual)))[:, None]
-    return cosines

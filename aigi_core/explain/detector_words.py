@@ -105,7 +105,9 @@ def null_directions(
     )
     labels = permuted_labels(domains, rows, draws, seed)
     if isinstance(view, ResidualView):
-        return residual_directions(EmbeddingView().matrix(workspace, rows), labels)
+        return residual_directions(
+            EmbeddingView(normalise=view.normalise).matrix(workspace, rows), labels
+        )
     fit = fit_logistic(
         view.matrix(workspace, rows),
         labels,

@@ -90,9 +90,7 @@ def read(workspace: Workspace, detector: Detector) -> Reading:
         for head, part in zip(view.heads, weights, strict=True):
             heads[head] = heads.get(head, 0.0) + part
         return Reading(detector.bias, np.zeros(d), heads)
-    return Reading(
-        detector.bias, weights[0], normalised=not isinstance(view, EmbeddingView) or view.normalise
-    )
+    return Reading(detector.bias, weights[0], normalised=view.normalise)
 
 
 @dataclass(frozen=True, eq=False)

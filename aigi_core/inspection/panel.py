@@ -28,6 +28,7 @@ from aigi_core.calibration import (
 from aigi_core.calibration.uncertainty import calibration_draws
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import ResidualView
+from aigi_core.detectors.presets import Means
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.detectors.residual import train_residual
 from aigi_core.errors import AigiError
@@ -235,7 +236,8 @@ def _without_validation(workspace: Workspace, detector: Detector) -> Detector:
         refit=False,
     )
     if isinstance(detector.view, ResidualView):
-        return train_residual(workspace, [detector.training_set], protocol)[0]
+        means: Means = "unit embeddings" if detector.view.normalise else "raw embeddings"
+        return train_residual(workspace, [detector.training_set], protocol, means=means)[0]
     return train(workspace, [detector.training_set], detector.view, protocol)[0]
 
 

@@ -101,7 +101,8 @@ class Parts:
             heads[:, :, None],
             np.asarray(ln_post)[None],
             np.asarray(embedding)[None],
-            **decomposition,
+            decomposition["head_maps"],
+            decomposition["beta"],
         )
         contexts = heads[:, :, None].astype(np.float32) / np.float32(ln_post[1])
         names = ("everything that no head wrote",)

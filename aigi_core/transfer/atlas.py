@@ -19,6 +19,8 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from aigi_core import results
+from aigi_core.detectors.presets import preset
+from aigi_core.detectors.solvers.elimination import Cut, cut_at
 from aigi_core.errors import AigiError
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.results import OldResult, ResultKind, StoredResult
@@ -35,6 +37,9 @@ BANK = "phrases"
 
 
 def _old_key(workspace: Workspace, parameters: Mapping[str, Any]) -> str:
+    if parameters.get("protocol", "ours") != "ours":
+        return ""  # there was no other
+    parameters = {name: value for name, value in parameters.items() if name != "protocol"}
     files = workspace.manifest["files"]
     bank = files.get(f"text/{BANK}.npy", {}).get("sha256", "")[:12]
     return digest_of({"format": 1, "workspace": workspace.digest, "phrases": bank, **parameters})
@@ -59,8 +64,10 @@ class AtlasKey:
     draws: int = 1000
     controls: int = 200
     seed: int = 0
+    protocol: str = "ours"
 
     def __post_init__(self) -> None:
+        preset(self.protocol)
         if self.top_heads < 1 or self.draws < 2 or self.controls < 1 or self.seed < 0:
             raise AigiError(
                 "A search takes at least one head, two draws, one control and a seed of 0 or more;"
@@ -78,8 +85,8 @@ class StoredElimination:
 
     Attributes:
         removed: [r] components in order of removal.
-        accuracy, log_loss: [r + 1] balanced over the classes, on the validation images of ``val``
-            after each number of removals.
+        accuracy, log_loss: [r + 1] (balanced over the classes where the protocol is), on the
+            validation images of ``val`` after each number of removals.
         tied: [r] candidates that shared the chosen one's accuracy.
         cut: removals at the best score.
     """
@@ -92,6 +99,13 @@ class StoredElimination:
     tied: Int[np.ndarray, " r"] = field(repr=False)
     cut: int
     C: float
+
+    def cut_at(self, rule: Cut) -> int:
+        """Removals at the best accuracy by another rule for ties; the log-loss is stored in half
+        precision, so that its rule's cut is the one that the search took."""
+        if rule == "log-loss":
+            return self.cut
+        return cut_at(self.accuracy, self.log_loss, rule)
 
 
 def search_curves(directions: Iterable[StoredElimination]) -> pd.DataFrame:
@@ -131,18 +145,24 @@ class Atlas:
     arrays: dict[str, np.ndarray] = field(repr=False)
 
     @classmethod
-    def open(cls, workspace: Workspace, key: AtlasKey | None = None) -> Atlas:
+    def open(
+        cls, workspace: Workspace, key: AtlasKey | None = None, protocol: str = "ours"
+    ) -> Atlas:
         """The atlas of a workspace, read at once: a search that goes on replaces its files.
 
         Args:
-            key: None for the usual parameters, or whichever search there is.
+            key: None for the usual parameters, or whichever search by this protocol there is.
+            protocol: a name of ``detectors.presets.PRESETS``; with a key, the key's counts.
 
         Raises:
             WorkspaceError: it has not been searched, or what is there is outdated or damaged; says
                 what to run.
         """
-        get = results.find if key is None else results.load
-        stored = get(workspace, KIND, asdict(key or AtlasKey()), (BANK,))
+        if key is None:
+            usual = asdict(AtlasKey(protocol=protocol))
+            stored = results.find(workspace, KIND, usual, (BANK,), same=("protocol",))
+        else:
+            stored = results.load(workspace, KIND, asdict(key), (BANK,))
         atlas = cls(
             stored, {name: stored.table(name) for name in TABLES}, stored.arrays("arrays.npz")
         )
@@ -160,6 +180,11 @@ class Atlas:
         """``generators, families, pairs, metrics, components`` (how many), ``heads`` (of how many
         layers, how many a layer)."""
         return self.stored.content
+
+    @property
+    def protocol(self) -> str:
+        """Name of the preset that it was searched by."""
+        return str(self.stored.parameters.get("protocol", "ours"))
 
     @property
     def seconds(self) -> float:
@@ -265,12 +290,19 @@ class Atlas:
             self.arrays["kept"][self._at(pair)], count=self.about["components"]
         ).astype(bool)
 
-    def removed(self, pair: Iterable[str], depth: int | None = None) -> tuple[int, ...]:
-        """Components that both lists remove, each cut at its best score, or both after ``depth``
-        removals.
+    def removed(
+        self, pair: Iterable[str], depth: int | None = None, cut: Cut | None = None
+    ) -> tuple[int, ...]:
+        """Components that both lists remove.
+
+        Args:
+            depth: both after this many removals; by default each cut at its best score.
+            cut: which of equally good scores; by default as the search's protocol says.
         """
+        rule = cut or preset(self.protocol).cut
         a, b = (
-            d.removed[: d.cut if depth is None else depth].tolist() for d in self.components(pair)
+            d.removed[: d.cut_at(rule) if depth is None else depth].tolist()
+            for d in self.components(pair)
         )
         return tuple(sorted(set(a) & set(b)))
 

@@ -11,6 +11,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from aigi_core.detectors.presets import PRESETS, preset
+
 
 def add_parser(subparsers: Any) -> None:
     """Register ``search``."""
@@ -30,6 +32,14 @@ def add_parser(subparsers: Any) -> None:
     )
     add("--workers", type=int, help="processes (default: one a core)")
     add("--draws", type=int, default=1000, help="bootstrap draws of every interval (default 1000)")
+    add(
+        "--protocol",
+        choices=sorted(PRESETS),
+        default="ours",
+        help="our defaults, or the paper's protocol to the letter (default ours)",
+    )
+    add("--model", help="as in 'encode', where the paper's protocol must load the encoder again")
+    add("--pretrained", metavar="FILE", help="its weights, where they come from a file")
     add("--seed", type=int, default=0, help="seed of draws and controls (default 0)")
 
 
@@ -38,6 +48,10 @@ def run(args: argparse.Namespace) -> int:
     from aigi_core.transfer.atlas import AtlasKey
     from precompute.search.job import search
 
-    key = AtlasKey(draws=args.draws, seed=args.seed)
+    key = AtlasKey(draws=args.draws, seed=args.seed, protocol=args.protocol)
+    if preset(args.protocol).head_space == "stream":
+        from precompute.search.stream import keep_stream_maps
+
+        keep_stream_maps(args.workspace, args.model, args.pretrained)
     print(search(args.workspace, args.pairs, key=key, workers=args.workers))
     return 0

@@ -4,18 +4,26 @@ arrays and tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from aigi_core.detectors.components import ComponentSearch, search_components
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
-from aigi_core.detectors.protocol import Protocol, train, train_detectors, validation_scores
+from aigi_core.detectors.presets import Preset, preset
+from aigi_core.detectors.protocol import (
+    GridPoints,
+    best_point,
+    grid_fits,
+    train,
+    train_detectors,
+    validation_scores,
+)
 from aigi_core.detectors.residual import train_residual
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import random_directions, word_null
@@ -46,6 +54,10 @@ class Searcher:
     shared: Arrays = field(repr=False)
 
     @property
+    def preset(self) -> Preset:
+        return preset(self.key.protocol)
+
+    @property
     def generators(self) -> tuple[str, ...]:
         return self.workspace.domains.generators
 
@@ -55,7 +67,9 @@ class Searcher:
 
     @cached_property
     def embedding(self) -> tuple[list[Detector], TransferMatrix]:
-        detectors = train_detectors(self.features, self.workspace.domains, self.generators)
+        detectors = train_detectors(
+            self.features, self.workspace.domains, self.generators, self.preset.training
+        )
         return detectors, self.measure(detectors)
 
     @cached_property
@@ -78,16 +92,18 @@ class Searcher:
         )
 
     def on_view(self, view: FeatureView) -> tuple[list[Detector], TransferMatrix]:
-        detectors = train(self.workspace, self.generators, view)
+        detectors = train(self.workspace, self.generators, view, self.preset.training)
         return detectors, self.measure(detectors)
 
     def run(self, pair: Pair) -> tuple[Arrays, Tables]:
         """Search one pair both ways and measure what comes out on D_eval."""
         d_eval(self.workspace.domains, pair)
-        found = search_components(self.workspace, pair, workers=1)
+        found = search_components(self.workspace, pair, self.preset.training, workers=1)
         d = self.features.shape[1]
-        kept = np.isin(np.arange(d), found.kept)
-        detectors, after = self.on_view(found.view) if found.removed else self.embedding
+        removed = found.removed_at(self.preset.cut)
+        kept = ~np.isin(np.arange(d), removed)
+        view = EmbeddingView(without=removed)
+        detectors, after = self.on_view(view) if removed else self.embedding
         summary = self.outcomes(pair, "components", int(kept.sum()), after)
         ways = {"heads a>b": pair, "heads b>a": pair[::-1]}
         top = np.array([self.top_heads(*way) for way in ways.values()], np.int16)
@@ -98,11 +114,11 @@ class Searcher:
             "matrix components": _stack(after),
         }
         for way, (name, heads) in enumerate(zip(ways, top, strict=True)):
-            matrix = self.on_view(
-                HeadsView(tuple((int(layer), int(head)) for layer, head in heads))
-            )[1]
+            chosen = tuple((int(layer), int(head)) for layer, head in heads)
+            matrix = self.on_view(HeadsView(chosen, space=self.preset.head_space))[1]
             arrays[f"matrix {name}"] = _stack(matrix)
-            summary += self.outcomes(pair, name, len(top[way]), matrix)
+            seen = ways[name] if self.preset.heads_leave_out_train else ways[name][1:]
+            summary += self.outcomes(pair, name, len(top[way]), matrix, seen)
         tables = {
             "summary": summary,
             "geometry": self.geometry(pair, kept),
@@ -126,16 +142,24 @@ class Searcher:
         ]
 
     def outcomes(
-        self, pair: Pair, view: str, kept: int, after: TransferMatrix
+        self,
+        pair: Pair,
+        view: str,
+        kept: int,
+        after: TransferMatrix,
+        seen: tuple[str, ...] | None = None,
     ) -> list[dict[str, Any]]:
         """Rows of the summary: before, after and change on D_eval, with and without the
         diagonal.
+
+        Args:
+            seen: generators that D_eval leaves out; by default both of the pair.
         """
         before = self.embedding[1]
         rows = []
         for metric in METRICS_KEPT:
             change = difference(after, before, metric)
-            for cells, mask in _cells(before, pair).items():
+            for cells, mask in _cells(before, pair if seen is None else seen).items():
                 row = {
                     "a": pair[0],
                     "b": pair[1],
@@ -243,11 +267,15 @@ def compute_shared(
     searcher = Searcher(workspace, key, {})
     step("embedding and residual matrices")
     detectors, embedding = searcher.embedding
-    residual = searcher.measure(train_residual(workspace, searcher.generators))
+    used = searcher.preset
+    residual = searcher.measure(
+        train_residual(workspace, searcher.generators, used.training, means=used.residual)
+    )
     step("single heads")
-    accuracy, loss = _head_scores(workspace)
+    accuracy, loss = _head_scores(workspace, used)
     step("random removals")
-    chance = random_removal(workspace, seed=key.seed)
+    # random removals are no part of the paper: exact fits stand for its grid
+    chance = random_removal(workspace, protocol=replace(used.training, grid="path"), seed=key.seed)
     arrays = {
         "matrix embedding": _stack(embedding),
         "matrix residual": _stack(residual),
@@ -261,7 +289,7 @@ def compute_shared(
 
 
 def _head_scores(
-    workspace: Workspace,
+    workspace: Workspace, used: Preset
 ) -> tuple[Float[np.ndarray, "K layers heads K"], Float[np.ndarray, "K layers heads K"]]:
     """Accuracy and log-loss of each single head's detector, trained on one generator, on the
     validation images of another; NaN where the two are one (its validation images chose its
@@ -273,26 +301,55 @@ def _head_scores(
     )
     rows = np.flatnonzero(domains.split == "val")
     columns = [np.searchsorted(rows, domains.rows(name, "val")) for name in names]
-    protocol = Protocol(refit=False)  # as score_heads: the model of the training split
+    protocol = replace(used.training, refit=False)  # as score_heads: the training split's model
     for layer, head in all_heads(workspace):
-        detectors = train(workspace, names, HeadsView(((layer, head),)), protocol)
-        features = detectors[0].view.matrix(workspace, rows)
-        weights, bias = (
-            np.stack([each.weights for each in detectors]),
-            np.array([each.bias for each in detectors]),
-        )
-        decisions = features @ weights.T + bias
-        for j, column in enumerate(columns):
-            labels = domains.labels[rows[column]]
-            scores = validation_scores(decisions[column], labels, protocol.class_weight)
-            others = np.arange(len(names)) != j
-            accuracy[others, layer, head, j], loss[others, layer, head, j] = (
-                part[others] for part in scores
-            )
+        view = HeadsView(((layer, head),), space=used.head_space)
+        for i, decisions in enumerate(_head_decisions(workspace, view, names, rows, used)):
+            for j, column in enumerate(columns):
+                if i == j:
+                    continue
+                scores = validation_scores(
+                    decisions.of[column], domains.labels[rows[column]], protocol.class_weight
+                )
+                best = best_point(*scores, decisions.points)
+                accuracy[i, layer, head, j], loss[i, layer, head, j] = (
+                    part[best] for part in scores
+                )
     return accuracy, loss
 
 
-def _cells(matrix: TransferMatrix, pair: Pair) -> dict[str, Bool[np.ndarray, "K T"]]:
+class _Decisions(NamedTuple):
+    """Of one head's detector: one column where its own validation images chose the penalty, one for
+    each point of the grid where those of the generator that is scored do."""
+
+    of: Float[np.ndarray, "m P"]
+    points: GridPoints
+
+
+def _head_decisions(
+    workspace: Workspace,
+    view: HeadsView,
+    names: Sequence[str],
+    rows: Int[np.ndarray, " m"],
+    used: Preset,
+) -> Iterator[_Decisions]:
+    """Of detectors of each generator in turn, on these rows."""
+    protocol, domains = replace(used.training, refit=False), workspace.domains
+    if used.head_penalty == "own":
+        detectors = train(workspace, names, view, protocol)
+        features = detectors[0].view.matrix(workspace, rows)
+        for detector in detectors:
+            yield _Decisions(detector.score(features)[:, None], [("", detector.C, 0)])
+        return
+    X = view.resolve(workspace).matrix(workspace)
+    for name in names:
+        trained_on = domains.rows(name, "train")
+        points, fits = grid_fits(X[trained_on], domains.labels[trained_on], protocol)
+        of = np.concatenate([fit.decision_function(X[rows]) for fit in fits], axis=1)
+        yield _Decisions(of, points)
+
+
+def _cells(matrix: TransferMatrix, pair: tuple[str, ...]) -> dict[str, Bool[np.ndarray, "K T"]]:
     seen = matrix.without(pair)
     return {"D_eval": seen, "D_eval, ood": seen & ~matrix.in_domain}
 

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import gcd
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -38,6 +39,9 @@ from aigi_core.detectors.solvers.race import SAME, Race, Solution
 from aigi_core.errors import AigiError
 
 Array = np.ndarray
+Cut = Literal["log-loss", "first", "last"]
+"""Which of the steps with the best accuracy ends a list: the one with the least log-loss, the
+first, or the last."""
 Progress = Callable[[int, int], None]
 """Called after each removal with (removals done, removals at most); raise in it to cancel."""
 
@@ -85,13 +89,36 @@ class Elimination:
     @property
     def cut(self) -> int:
         """Removals at the best score (ties: lower log-loss, then fewer removals)."""
-        best = np.where(self.accuracy == self.accuracy.max(), self.log_loss, np.inf)
-        return int(np.flatnonzero(best <= best.min() + SAME)[0])  # rounding must not decide
+        return cut_at(self.accuracy, self.log_loss)
 
     @property
     def cut_removed(self) -> tuple[int, ...]:
         """Components that the cut list removes, in order of removal."""
         return tuple(self.removed[: self.cut].tolist())
+
+
+def cut_at(
+    accuracy: Float[Array, " r+1"], log_loss: Float[Array, " r+1"], rule: Cut = "log-loss"
+) -> int:
+    """Removals at the best accuracy of a curve (paper, section on components, which names no rule
+    for ties).
+
+    Args:
+        accuracy, log_loss: after each number of removals.
+        rule: among steps of the same accuracy, the least log-loss (then the fewest removals), the
+            first, or the last.
+
+    Example:
+        >>> cut_at(np.array([0.5, 0.9, 0.7, 0.9]), np.array([1.0, 0.4, 0.5, 0.6]), "last")
+        3
+    """
+    best = np.flatnonzero(accuracy == accuracy.max())
+    if rule == "first":
+        return int(best[0])
+    if rule == "last":
+        return int(best[-1])
+    loss = log_loss[best]
+    return int(best[np.flatnonzero(loss <= loss.min() + SAME)[0]])  # rounding must not decide
 
 
 def eliminate(

@@ -1,0 +1,195 @@
+"""The paper's protocol to the letter, against scikit-learn and NumPy."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from aigi_core.detectors.components import search_components
+from aigi_core.detectors.features import EmbeddingView, HeadsView, ResidualView
+from aigi_core.detectors.heads import score_heads
+from aigi_core.detectors.presets import PRESETS, preset
+from aigi_core.detectors.protocol import (
+    PAPER_C,
+    PAPER_MAX_ITER,
+    PAPER_SOLVERS,
+    Protocol,
+    grid_fits,
+    train,
+)
+from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.solvers.elimination import cut_at
+from aigi_core.errors import AigiError
+from aigi_core.workspace import Workspace
+from precompute.search.stream import keep_stream_maps
+
+PAPER = PRESETS["paper"]
+
+
+def literal(X: np.ndarray, y: np.ndarray, solver: str, C: float, limit: int) -> LogisticRegression:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return LogisticRegression(C=C, solver=solver, max_iter=limit, random_state=0).fit(X, y)
+
+
+def every_point(X: np.ndarray, y: np.ndarray) -> list[tuple[tuple, LogisticRegression]]:
+    return [
+        ((solver, C, limit), literal(X, y, solver, C, limit))
+        for solver in PAPER_SOLVERS
+        for C in PAPER_C
+        for limit in PAPER_MAX_ITER
+    ]
+
+
+def chosen_by(
+    fits: list[tuple[tuple, LogisticRegression]], X: np.ndarray, y: np.ndarray
+) -> tuple[tuple, LogisticRegression, float]:
+    """Best plain accuracy; ties by log-loss, smaller C, more iterations, lbfgs before saga."""
+
+    def key(entry: tuple[tuple, LogisticRegression]) -> tuple:
+        (solver, C, limit), model = entry
+        f = model.decision_function(X)
+        loss = np.logaddexp(0, -np.where(y > 0, f, -f)).mean()
+        return -((f > 0) == (y > 0)).mean(), round(float(loss), 12), C, -limit, solver
+
+    best = min(fits, key=key)
+    return *best, -key(best)[0]
+
+
+@pytest.fixture(scope="module")
+def pixels(tiny: tuple[Path, str]) -> Workspace:
+    """A workspace of real pictures with the maps to its encoder's residual stream."""
+    import shutil
+
+    copy = tiny[0].with_name("with stream maps")
+    if not copy.exists():
+        shutil.copytree(tiny[0], copy)
+    return keep_stream_maps(copy, model=tiny[1])
+
+
+def test_the_paper_s_preset_is_what_the_paper_says() -> None:
+    assert PAPER.training == Protocol(grid="paper", class_weight=None)
+    assert len(PAPER_SOLVERS) * len(PAPER_C) * len(PAPER_MAX_ITER) == 96
+    assert (PAPER.metric, PAPER.cut, PAPER.word_bank) == ("accuracy", "last", "tokens")
+    assert preset("ours").training == Protocol()
+    with pytest.raises(AigiError, match="no protocol 'theirs': choose ours or paper"):
+        preset("theirs")
+
+
+def test_fits_that_are_not_made_again_are_those_of_scikit_learn(synthetic: Workspace) -> None:
+    rows = synthetic.domains.rows("beta-diff", "train")
+    X, y = EmbeddingView().matrix(synthetic, rows), synthetic.domains.labels[rows]
+    points, fits = grid_fits(X, y, PAPER.training)
+    expected = every_point(X, y)
+    assert points == [point for point, _ in expected]
+    assert len({id(fit) for fit in fits}) < 96, "no fit was spared"
+    for (point, model), fit in zip(expected, fits, strict=True):
+        np.testing.assert_array_equal(fit.weights, model.coef_, err_msg=str(point))
+        np.testing.assert_array_equal(fit.intercept, model.intercept_, err_msg=str(point))
+
+
+def test_a_detector_of_the_paper_s_protocol(synthetic: Workspace) -> None:
+    domains = synthetic.domains
+    [mine] = train(synthetic, ["gamma-diff"], protocol=PAPER.training)
+    blocks = [domains.rows("gamma-diff", split) for split in ("train", "val")]
+    X = [EmbeddingView().matrix(synthetic, rows) for rows in blocks]
+    y = [domains.labels[rows] for rows in blocks]
+    point, _, _ = chosen_by(every_point(X[0], y[0]), X[1], y[1])
+    model = literal(np.concatenate(X), np.concatenate(y), *point)
+    np.testing.assert_allclose(mine.weights, model.coef_[0], rtol=1e-12)
+    assert mine.provenance["validation"]["chosen"] == list(point)
+
+
+def test_residuals_of_raw_means_and_dot_products(synthetic: Workspace) -> None:
+    domains, E = synthetic.domains, synthetic.embeddings.astype(np.float64)
+    protocol = Protocol(C=(1.0,), class_weight=None, refit=False)
+    [mine] = train_residual(synthetic, ["beta-diff"], protocol, means=PAPER.residual)
+    rows = domains.rows("beta-diff", "train")
+    fake = domains.labels[rows] == 1
+    means = [E[rows[chosen]].mean(axis=0) for chosen in (fake, ~fake)]
+    residual = means[0] / np.linalg.norm(means[0]) - means[1] / np.linalg.norm(means[1])
+    feature = E @ residual
+    model = LogisticRegression(C=1.0, tol=1e-12, max_iter=10_000)
+    model.fit(feature[rows, None], domains.labels[rows])
+    expected = model.decision_function(feature[:, None])
+    np.testing.assert_allclose(mine.decision_function(synthetic), expected, rtol=1e-5, atol=1e-6)
+    by_weights = E @ mine.joint_weights(synthetic)[0] + mine.bias
+    np.testing.assert_allclose(mine.decision_function(synthetic), by_weights, rtol=1e-9)
+    [ours] = train_residual(synthetic, ["beta-diff"], protocol)
+    assert isinstance(ours.view, ResidualView) and ours.view.normalise
+    assert not np.allclose(ours.decision_function(synthetic), expected)
+
+
+def test_cut_rules() -> None:
+    accuracy = np.array([0.6, 0.9, 0.7, 0.9, 0.9, 0.8])
+    loss = np.array([0.1, 0.5, 0.1, 0.3, 0.4, 0.1])
+    assert cut_at(accuracy, loss, "first") == 1
+    assert cut_at(accuracy, loss, "last") == 4
+    assert cut_at(accuracy, loss, "log-loss") == cut_at(accuracy, loss) == 3
+
+
+def test_a_search_can_be_cut_by_every_rule(synthetic: Workspace) -> None:
+    protocol = Protocol(C=(1.0,), class_weight=None)
+    found = search_components(synthetic, ("alpha-gan", "beta-diff"), protocol, C=1.0, workers=1)
+    for rule in ("first", "last", "log-loss"):
+        removed = None
+        for one in (found.forward, found.backward):
+            best = np.flatnonzero(one.accuracy == one.accuracy.max())
+            cut = {"first": best[0], "last": best[-1], "log-loss": one.cut}[rule]
+            mine = set(one.removed[:cut].tolist())
+            removed = mine if removed is None else removed & mine
+        assert found.removed_at(rule) == tuple(sorted(removed or ()))
+    assert found.removed == found.removed_at("log-loss")
+    assert len(found.removed_at("first")) <= len(found.removed_at("last"))
+
+
+def test_head_features_are_the_outputs_in_the_residual_stream(
+    pixels: Workspace, tiny: tuple[Path, str]
+) -> None:
+    """The oracle multiplies contexts with the encoder's own slice of the output projection."""
+    from aigi_core.clip.encoder import load_encoder
+
+    block = load_encoder(tiny[1], None, device="cpu").tower.transformer.resblocks[1]
+    weight = block.attn.out_proj.weight.detach().double().numpy()
+    head_width = pixels.heads.shape[3]
+    for head in range(pixels.heads.shape[1]):
+        part = weight[:, head * head_width : (head + 1) * head_width]
+        outputs = pixels.heads[1, head].astype(np.float64) @ part.T
+        mine = HeadsView(((1, head),), space="stream").matrix(pixels)
+        np.testing.assert_allclose(mine @ mine.T, outputs @ outputs.T, rtol=1e-4, atol=1e-6)
+    with pytest.raises(AigiError, match="no direction in the joint space"):
+        HeadsView(((1, 0),), space="stream").joint_weights(pixels.decomposition, np.ones(2))
+
+
+def test_the_maps_are_stored_once_and_leave_the_digest(
+    pixels: Workspace, tiny: tuple[Path, str]
+) -> None:
+    file = pixels.path / "stream_maps.npy"
+    before = file.stat().st_mtime_ns
+    assert keep_stream_maps(pixels.path).digest == Workspace.open(tiny[0]).digest
+    assert file.stat().st_mtime_ns == before
+    with pytest.raises(AigiError, match="run 'python -m precompute search --protocol paper'"):
+        HeadsView(((0, 0),), space="stream").matrix(Workspace.open(tiny[0]))
+
+
+def test_a_head_s_penalty_is_chosen_on_the_generator_that_scores_it(pixels: Workspace) -> None:
+    domains = pixels.domains
+    trained, scored = domains.generators[:2]
+    mine = score_heads(
+        pixels,
+        trained,
+        scored,
+        PAPER.training,
+        heads=[(0, 1)],
+        space=PAPER.head_space,
+        penalty=PAPER.head_penalty,
+    ).table.iloc[0]
+    X = HeadsView(((0, 1),), space="stream").matrix(pixels)
+    rows = {"train": domains.rows(trained, "train"), "score": domains.rows(scored, "val")}
+    fits = every_point(X[rows["train"]], domains.labels[rows["train"]])
+    point, _, accuracy = chosen_by(fits, X[rows["score"]], domains.labels[rows["score"]])
+    assert (mine["C"], mine["accuracy"]) == (point[1], pytest.approx(accuracy))
