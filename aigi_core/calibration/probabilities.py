@@ -21,6 +21,7 @@ from aigi_core.intervals import rate_interval
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import METRICS, Column
 from aigi_core.resampling import group_weights, percentile_interval
+from aigi_core.scores import check_labelled_scores, check_scores
 
 Method = Literal["temperature", "platt"]
 
@@ -353,11 +354,7 @@ def false_alarm_threshold(
     """
     if not 0 < rate < 1:
         raise AigiError(f"A false-alarm rate lies between 0 and 1, got {rate:g}.")
-    reals = np.sort(np.asarray(real_scores, float))
-    if not np.isfinite(reals).all():
-        raise AigiError(
-            "Some scores of real images are not finite: mend or leave out those images."
-        )
+    reals = np.sort(check_scores(real_scores)[0].astype(np.float64))
     n = len(reals)
     k = int(np.ceil(round((n + 1) * (1 - rate), 9)))
     if k > n:
@@ -444,11 +441,12 @@ def operating_point(
     Args:
         groups: [n] number of each image's group; each image alone where None.
     """
+    scores, labels = _checked(scores, labels)
     column = Column(
         np.arange(len(scores)),
-        np.asarray(labels),
+        labels,
         np.arange(len(scores)) if groups is None else groups,
-        np.asarray(scores, float)[None],
+        scores[None],
         np.array([threshold], float),
     )
     rates = {label: float(rate[0]) for label, rate in column.rates().items()}
@@ -471,21 +469,10 @@ def operating_point(
 
 
 def _checked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scores, labels = np.asarray(scores, float), np.asarray(labels).astype(int)
-    if scores.shape != labels.shape or scores.ndim != 1:
-        raise AigiError(
-            f"Expected one score for each label, got shapes {scores.shape} and {labels.shape}."
-        )
-    if not np.isfinite(scores).all():
-        raise AigiError(
-            f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are not finite numbers."
-        )
-    if set(np.unique(labels)) != {REAL, FAKE}:
-        raise AigiError(
-            f"Both real and fake images are needed, got {int((labels == REAL).sum())} real and "
-            f"{int((labels == FAKE).sum())} fake."
-        )
-    return scores, labels
+    values, classes = check_labelled_scores(scores, labels)
+    if len(values) != 1:
+        raise AigiError(f"Expected the scores of one detector, got {len(values)}.")
+    return values[0].astype(np.float64), classes.astype(int)
 
 
 def _checked_probabilities(p: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

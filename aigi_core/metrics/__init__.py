@@ -7,7 +7,6 @@ score is above the threshold. A new metric is one file and one name in
 
 from aigi_core.metrics.contract import Column, CurveMetric, Metric, RateMetric
 from aigi_core.metrics.evaluation import (
-    check_scores,
     evaluate,
     ranking_metrics,
     threshold_metrics,
@@ -22,7 +21,6 @@ __all__ = [
     "Metric",
     "RateMetric",
     "check_metrics",
-    "check_scores",
     "evaluate",
     "ranking_metrics",
     "threshold_metrics",

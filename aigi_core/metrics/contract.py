@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from aigi_core.errors import AigiError
 from aigi_core.intervals import (
     LEVEL,
     PSEUDO_IMAGES,
@@ -385,12 +384,3 @@ class CurveMetric(Metric):
         spread = np.asarray(np.nanstd(draws, ddof=1, dtype=np.float64))
         most = self.most_images(images) * len(share)
         return rate_of_spread(np.array(value), spread, most, level)
-
-
-def check_labels(labels: Integer[np.ndarray, " n"]) -> None:
-    """AigiError where images of one class only were given."""
-    if not (labels == FAKE).any() or not (labels == REAL).any():
-        only = "real" if (labels == REAL).all() else "fake"
-        raise AigiError(
-            f"All {len(labels)} test images are {only}: metrics need real and fake images."
-        )

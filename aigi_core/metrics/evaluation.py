@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Real
 
-from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.metrics.contract import CurveMetric, RateMetric, check_labels
+from aigi_core.metrics.contract import CurveMetric, RateMetric
 from aigi_core.metrics.registry import METRICS, check_metrics
+from aigi_core.scores import check_labelled_scores, check_labels, check_scores
 
 CHUNK = 2**18
 """Counts handled at a time by :func:`ranking_metrics`: a few arrays of this size stay in the
@@ -42,12 +42,7 @@ def evaluate(
     """
     measured = [name for name, metric in METRICS.items() if metric.threshold != "held out"]
     wanted = check_metrics(measured if metrics is None else metrics)
-    scores, labels = check_scores(scores), np.asarray(labels)
-    if scores.shape[1] != len(labels):
-        raise AigiError(
-            f"Expected one score for each of {len(labels)} images, got {scores.shape[1]}."
-        )
-    check_labels(labels)
+    scores, labels = check_labelled_scores(scores, labels)
     if counts is None:
         counts = np.ones((1, len(labels)), np.int32)
     values: dict[str, np.ndarray] = {}
@@ -68,6 +63,7 @@ def threshold_metrics(
     metrics: Sequence[str] = tuple(METRICS),
 ) -> dict[str, Float[np.ndarray, "K B"]]:
     """Metrics of decisions: one matrix product a class."""
+    labels = check_labels(labels)
     weights = counts.astype(np.float64)
     right = {
         label: (flagged == bool(label))[:, labels == label].astype(np.float64)
@@ -95,6 +91,7 @@ def ranking_metrics(
     The images are sorted once; each draw then is two cumulative sums of counts along that order,
     from which every metric is read. Equal scores end in one point of the curve, whatever the draw.
     """
+    scores, labels = check_scores(scores)[0], check_labels(labels)
     curves = {name: m for name, m in METRICS.items() if isinstance(m, CurveMetric)}
     wanted = {name: curves[name] for name in (curves if metrics is None else metrics)}
     order = np.argsort(-scores, kind="stable")
@@ -134,15 +131,3 @@ def _from_curve(
     if not empty.any():
         return values
     return {name: np.where(empty, np.nan, value) for name, value in values.items()}
-
-
-def check_scores(scores: Real[np.ndarray, "K n"]) -> Real[np.ndarray, "K n"]:
-    """Scores as an array [K, n]; raises AigiError where one is not finite."""
-    values = np.atleast_2d(np.asarray(scores))
-    if not np.isfinite(values).all():
-        detector, image = np.argwhere(~np.isfinite(values))[0]
-        raise AigiError(
-            f"The score of detector {detector} for image {image} is {values[detector, image]}:"
-            " scores must be finite; look for NaN or infinity in the features."
-        )
-    return values

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from aigi_core.errors import AigiError
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE
-from aigi_core.metrics import check_scores
+from aigi_core.scores import check_scores
 from aigi_core.workspace import Workspace
 
 VERDICTS = ("real as real", "real as fake", "fake as fake", "fake as real")

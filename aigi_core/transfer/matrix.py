@@ -19,14 +19,9 @@ from aigi_core.calibration import nearest_false_alarm_threshold
 from aigi_core.errors import AigiError
 from aigi_core.intervals import difference_interval
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.metrics import (
-    METRICS,
-    Column,
-    check_metrics,
-    check_scores,
-    evaluate,
-)
+from aigi_core.metrics import METRICS, Column, check_metrics, evaluate
 from aigi_core.resampling import group_numbers
+from aigi_core.scores import check_scores
 from aigi_core.transfer.bootstrap import Estimate, draw_counts
 from aigi_core.workspace import digest_of
 

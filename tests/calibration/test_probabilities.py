@@ -232,9 +232,9 @@ def test_group_weights_draw_groups_whole_and_keep_the_strata_sizes() -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: cal.fit_calibration(np.zeros(4), np.zeros(4)), "Both real and fake"),
-        (lambda: cal.fit_calibration(np.array([0, np.nan]), np.array([0, 1])), "not finite"),
-        (lambda: cal.fit_calibration(np.zeros(3), np.array([0, 1])), "shapes"),
+        (lambda: cal.fit_calibration(np.zeros(4), np.zeros(4)), "need real and fake"),
+        (lambda: cal.fit_calibration(np.array([0, np.nan]), np.array([0, 1])), "must be finite"),
+        (lambda: cal.fit_calibration(np.zeros(3), np.array([0, 1])), "one score for each"),
         (lambda: cal.fit_calibration(np.zeros(2), np.array([0, 1]), prior=1.0), "prior"),
         (lambda: cal.fit_calibration(np.zeros(2), np.array([0, 1]), "isotonic"), "isotonic"),  # type: ignore[arg-type]
         (
