@@ -251,6 +251,13 @@ def _siglip_config(vision: Mapping[str, Any]) -> dict[str, Any]:
     for model in open_clip.list_models():
         config: dict[str, Any] = open_clip.get_model_config(model)
         if config["vision_cfg"].get("timm_model_name") == trunk and "SigLIP2" not in model:
+            if v.get("hidden_act", "gelu_pytorch_tanh") != "gelu":
+                log.warning(
+                    "The image tower of %s runs with its own activation, the folder's configuration"
+                    " says %s: features differ in the third digit where these are not the same.",
+                    model,
+                    v.get("hidden_act", "gelu_pytorch_tanh"),
+                )
             return config
     raise AigiError(
         f"There is no SigLIP of width {v['hidden_size']}, {v['num_hidden_layers']} layers, patch"

@@ -414,6 +414,12 @@ def test_another_encoder_is_refused_with_the_difference(
             "preprocessing.interpolation bicubic there, bilinear now",
         ),
         (dataclasses.replace(encoder, precision="bf16"), "precision fp32 there, bf16 now"),
+        (
+            dataclasses.replace(
+                encoder, settings={**encoder.settings, "activation": "QuickGELU()"}
+            ),
+            "activation GELU(approximate='none') there, QuickGELU() now",
+        ),
     ):
         with pytest.raises(WorkspaceError, match="another encoder") as caught:
             encode(path, changed, workers=0)
