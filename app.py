@@ -13,6 +13,9 @@ if __name__ == "__main__":  # what Streamlit runs for a session
     ui.frame()
     page.run()
 else:  # what ``streamlit run`` imports, once, for its server
-    from ui.preparation import prepared
+    from starlette.middleware import Middleware
 
-    app = st.App(__file__, lifespan=prepared)
+    from ui.preparation import prepared
+    from ui.toolkit.access import Gate
+
+    app = st.App(__file__, lifespan=prepared, middleware=[Middleware(Gate)])

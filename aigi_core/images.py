@@ -652,15 +652,18 @@ def image_source(row: Mapping[str, Any], image_root: str | os.PathLike[str] | No
     """The best source of a row of images.parquet: the file under the image root, then its
     source_url, then its preview.
 
-    A workspace may come from a stranger: paths that leave the image root, and addresses that are
-    not http(s), are passed over. The value is not escaped for HTML.
+    A workspace may come from a stranger: paths that leave the image root (also by a symbolic link)
+    and addresses that are not http(s) are passed over. The value is not escaped for HTML.
     """
     path = PurePosixPath(str(row["path"]))
     if image_root and not path.is_absolute() and ".." not in path.parts:
         try:
-            if (file := Path(image_root) / path).is_file() or divide(file) is not None:
+            file, root = Path(image_root) / path, Path(image_root).resolve()
+            if (file.is_file() and file.resolve().is_relative_to(root)) or (
+                (parts := divide(file)) is not None and parts[0].resolve().is_relative_to(root)
+            ):
                 return ImageSource("file", str(file), int(row.get("offset", -1)))
-        except (OSError, ValueError):
+        except (OSError, RuntimeError, ValueError):
             pass
     url = str(row.get("source_url") or "")
     if url.lower().startswith(("https://", "http://")):

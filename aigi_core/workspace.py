@@ -271,7 +271,12 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
     sentence.
     """
     file = Path(path) / MANIFEST
-    if not Path(path).is_dir():
+    try:
+        is_there = Path(path).is_dir()
+    except (OSError, ValueError) as error:  # a name too long, or NUL in it
+        why = getattr(error, "strerror", None) or str(error)
+        raise WorkspaceError(f"{str(path)[:80]!r} cannot name a workspace: {why}.") from error
+    if not is_there:
         raise WorkspaceError(
             f"There is no workspace at {path}: make one with 'python -m precompute build --images"
             f" DIR --out {path}'."

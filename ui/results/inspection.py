@@ -32,6 +32,7 @@ from aigi_core.manifest import FAKE
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import attention, encoders, explanations
+from ui.toolkit import access
 from ui.toolkit.controls import acted, distinct
 from ui.toolkit.images import image_root
 from ui.toolkit.page import Page, inert, name
@@ -195,12 +196,19 @@ def _choose_sources(page: Page) -> tuple[Sources, str]:
             ),
         )
     with right, page.controls("Image"):
-        path = _path_field() if on_this_machine() else ""
+        path = _path_field() if access.on_this_machine() or access.roots() else ""
         image = page.select("image", "Or an image of the workspace", _offered(page))
     sources: Sources = {("upload", one.file_id): (one.name, one.getvalue) for one in uploads}
     try:
-        for file in find_files([Path(path).expanduser()], MOST + 1) if path else ():
-            sources[_stamp(file)] = (str(file), partial(Path, file))
+        named = access.typed_path(path) if path else None
+        if named is not None and not access.may_see(named):
+            raise AigiError(
+                "Only files below the folders that this server's operator declared can be named:"
+                f" {', '.join(map(str, access.roots()))}."
+            )
+        for file in find_files([named], MOST + 1) if named is not None else ():
+            if access.may_see(file):
+                sources[_stamp(file)] = (str(file), partial(Path, file))
     except AigiError as error:
         st.error(inert(str(error)), icon=":material/error:")
     if len(sources) > MOST:
@@ -260,11 +268,6 @@ def _open(page: Page, sources: Sources, image: str) -> Subject:
         found.picture,
         tuple(good.values()),
     )
-
-
-def on_this_machine() -> bool:
-    """Whether the server answers this machine alone: only then may its files be named."""
-    return st.get_option("server.address") in ("127.0.0.1", "localhost", "::1")
 
 
 def bring(

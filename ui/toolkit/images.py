@@ -19,6 +19,7 @@ from aigi_core.errors import AigiError
 from aigi_core.images import image_source, load_rgb, preview_data_uri, read_bytes
 from aigi_core.manifest import FAKE
 from aigi_core.workspace import Workspace, digest_of
+from ui.toolkit import access
 from ui.toolkit.router import ROOT
 from ui.toolkit.workspaces import cached
 
@@ -54,15 +55,19 @@ def image_root(workspace: Workspace) -> Path | None:
     """Folder of the workspace's images on this machine: ``AIGI_IMAGES``, else what the workspace
     records, else None.
 
-    ``AIGI_IMAGES`` set to nothing keeps local files out of the app.
+    ``AIGI_IMAGES`` set to nothing keeps local files out of the app. To other machines only folders
+    are shown that the operator declared (:func:`ui.toolkit.access.may_see`).
     """
     setting = os.environ.get("AIGI_IMAGES")
     recorded = workspace.manifest.get("image_root")
     for candidate in (
         [setting] if setting is not None else [recorded, str(ROOT.parent / "shared" / "images")]
     ):
-        if candidate and Path(candidate).is_dir():
-            return Path(candidate).resolve()
+        try:
+            if candidate and Path(candidate).is_dir() and access.may_see(Path(candidate)):
+                return Path(candidate).resolve()
+        except (OSError, TypeError, ValueError):  # a stranger's workspace may record anything
+            continue
     return None
 
 

@@ -9,8 +9,9 @@ from typing import Any, TypeVar, cast
 
 import streamlit as st
 
-from aigi_core.errors import WorkspaceError
+from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.workspace import MANIFEST, Workspace, digest_of
+from ui.toolkit import access
 from ui.toolkit.router import ROOT
 
 DEMO = ROOT / "assets" / "demo"
@@ -19,6 +20,7 @@ PARAMETER = "workspace"
 machine.
 """
 _PATH, _TYPED, _UNKNOWN = "workspace_path", "_workspace_typed", "_workspace_unknown"
+_REFUSED = "_workspace_refused"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,6 +58,8 @@ def known_paths() -> list[str]:
 
 def current() -> Workspace:
     """The session's workspace; raises WorkspaceError in one sentence where it cannot be opened."""
+    if refused := st.session_state.get(_REFUSED):
+        raise WorkspaceError(refused)
     if unknown := st.session_state.get(_UNKNOWN):
         raise WorkspaceError(
             f"This link was made with the workspace {unknown}, which is not known here: type the"
@@ -72,9 +76,14 @@ def current() -> Workspace:
 
 
 def open_path(path: str) -> Workspace:
-    """Open a workspace, once a state of its manifest."""
-    manifest = Path(path) / MANIFEST
-    return _open(path, manifest.stat().st_mtime_ns if manifest.is_file() else 0)
+    """Open a workspace, once a state of its manifest; the gate that every path to one passes."""
+    if path not in offered() and not access.on_this_machine():
+        raise WorkspaceError("Only the workspaces that this server's operator named can be opened.")
+    try:
+        stamp = (Path(path) / MANIFEST).stat().st_mtime_ns
+    except (OSError, ValueError):
+        stamp = 0
+    return _open(path, stamp)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -113,13 +122,15 @@ def choose() -> None:
         index=options.index(here) if here else (0 if options else None),
         format_func=_describe,
         key="_workspace_choice",
-        accept_new_options=True,
+        accept_new_options=access.on_this_machine(),
         on_change=_chosen,
         placeholder="Path of a workspace",
         help=(
             "A folder made by 'python -m precompute build'. Type a path and press Enter to open"
             " another one; the environment variable AIGI_WORKSPACE names those offered at the"
             " start."
+            if access.on_this_machine()
+            else "The workspaces that this server's operator named (AIGI_WORKSPACE)."
         ),
     )
 
@@ -128,7 +139,14 @@ def _chosen() -> None:
     path = st.session_state.get("_workspace_choice")
     if not path:
         return
-    path = str(Path(path).expanduser())
+    st.session_state.pop(_REFUSED, None)
+    try:
+        path = str(access.typed_path(path))
+        if path not in offered() and not access.on_this_machine():
+            raise AigiError("Only the workspaces that this server's operator named can be opened.")
+    except AigiError as error:
+        st.session_state[_REFUSED] = str(error)
+        return
     st.session_state[_PATH] = path
     st.session_state.pop(_UNKNOWN, None)
     st.session_state["_workspace_left"] = st.query_params.get(PARAMETER)
