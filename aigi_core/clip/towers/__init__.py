@@ -128,10 +128,7 @@ UNRELATED = "its image tower is no"
 
 def _kind(tower: nn.Module) -> str:
     trunk = getattr(tower, "trunk", tower)
-    return (
-        f"its image tower is a {type(trunk).__name__}, whose output is not a sum over attention"
-        " heads that the program could read"
-    )
+    return f"its image tower is a {type(trunk).__name__}, no sum over attention heads"
 
 
 def no_heads(images: Tensor) -> tuple[Tensor, Tensor]:

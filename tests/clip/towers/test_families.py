@@ -26,6 +26,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
     "EVA02": ("eva02_base_patch16_clip_224", {"pool": "token", "proj": ""}, CLASS_TOKEN),
     "EVA02-E": ("eva02_enormous_patch14_clip_224", {"pool": "token", "proj": ""}, CLASS_TOKEN),
     "EVA01": ("eva_giant_patch14_clip_224", {"pool": "token", "proj": ""}, CLASS_TOKEN),
+    "ViTamin": ("vitamin_small_224", {"pool": "avg", "proj": "linear"}, AVERAGE),
     "linear head": ("eva02_base_patch16_clip_224", {"pool": "avg", "proj": "linear"}, AVERAGE),
 }
 TRUNKS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -47,7 +48,7 @@ def of_open_clip(name: str, monkeypatch: pytest.MonkeyPatch, size: int, patch: i
     """open_clip's tower around a timm trunk of its class, small."""
     original, (trunk, options, _) = timm.create_model, FAMILIES[name]
     sizes = SMALL | {"img_size": size, "patch_size": patch}
-    if name == "MobileCLIP-B":  # its stem is as wide as the published model's
+    if name in ("MobileCLIP-B", "ViTamin"):  # their stems are as wide as the published models'
         sizes = {"img_size": size, "depth": 2}
 
     def small(model: str, **kwargs: Any) -> Any:
@@ -128,7 +129,7 @@ def check(adapter: Adapter, trunk: Any, images: torch.Tensor, name: str = "") ->
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_towers_of_open_clip(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = 64 if name == "MobileCLIP-B" else 48
+    size = 64 if name in ("MobileCLIP-B", "ViTamin") else 48
     adapter, trunk = ready(of_open_clip(name, monkeypatch, size, 16), 24)
     assert adapter.family == "timm vision transformer"
     assert adapter.gives.heads == FAMILIES[name][2]

@@ -1,0 +1,169 @@
+"""What every encoder gives, found by building each on the meta device: docs/encoders.md.
+
+``--write FILE`` writes the document; without it only the counts are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aigi_core.capabilities import HEADS
+from aigi_core.clip._open_clip import open_clip, timm
+from aigi_core.clip.open_clip_models import build, quiet
+from aigi_core.clip.timm_models import build as build_trunk
+from aigi_core.clip.towers import Adapter, adapter_for
+
+TIMM_NAMES = (
+    "vit_small_patch14_dinov2",
+    "vit_base_patch14_dinov2",
+    "vit_large_patch14_dinov2",
+    "vit_giant_patch14_dinov2",
+    "vit_small_patch14_reg4_dinov2",
+    "vit_base_patch14_reg4_dinov2",
+    "vit_large_patch14_reg4_dinov2",
+    "vit_giant_patch14_reg4_dinov2",
+    "vit_small_patch16_dinov3",
+    "vit_base_patch16_dinov3",
+    "vit_large_patch16_dinov3",
+    "vit_huge_plus_patch16_dinov3",
+    "vit_7b_patch16_dinov3",
+    "vit_base_patch16_224",
+    "vit_large_patch14_clip_224",
+    "deit3_base_patch16_224",
+    "beit_base_patch16_224",
+    "eva02_large_patch14_224",
+    "vit_pe_core_large_patch14_336",
+    "vit_pe_spatial_base_patch16_512",
+    "vit_so400m_patch14_siglip_378",
+    "convnext_base",
+    "convnext_base.dinov3_lvd1689m",
+    "resnet50",
+    "swin_base_patch4_window7_224",
+    "maxvit_base_tf_224",
+    "efficientnet_b0",
+)
+"""Models of timm that detectors of generated images have used, or that stand for a family."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One encoder of the table."""
+
+    name: str
+    family: str
+    heads: str
+    why: str
+    size: str
+    bytes_an_image: int
+    texts: str
+
+
+def main(argv: Sequence[str]) -> dict[str, Any]:
+    """Build every configuration; counts of what they give."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks encoders")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the table, as Markdown")
+    args = parser.parse_args(argv)
+    clips = [of_open_clip(name) for name in open_clip.list_models()]
+    trunks = [of_timm(name) for name in TIMM_NAMES]
+    if args.write:
+        args.write.write_text(document(clips, trunks), "utf-8")
+    return counts(clips) | {"timm": counts(trunks), "versions": versions()}
+
+
+def of_open_clip(name: str) -> Row:
+    """One configuration of open_clip, on the meta device."""
+    config = open_clip.get_model_config(name)
+    with torch.device("meta"), quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tower, _, _ = build(config | {"text_cfg": {}})
+        adapter = adapter_for(tower, int(config["embed_dim"]))
+    return _row(name, adapter, _texts(config))
+
+
+def of_timm(name: str) -> Row:
+    """One model of timm, without its classifier, on the meta device."""
+    with torch.device("meta"), quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trunk = build_trunk(name)
+        adapter = adapter_for(trunk, int(trunk.num_features))
+    return _row(f"timm:{name}", adapter, "none")
+
+
+def _texts(config: Mapping[str, Any]) -> str:
+    text = config["text_cfg"]
+    if text.get("hf_model_name"):
+        return "tower and tokenizer need transformers"
+    return "tokenizer needs transformers" if text.get("hf_tokenizer_name") else "yes"
+
+
+def _row(name: str, adapter: Adapter, texts: str) -> Row:
+    heads = adapter.layers * adapter.heads * adapter.head_width * 2 if adapter.gives.heads else 0
+    size = f"{adapter.layers} × {adapter.heads} × {adapter.head_width}" if heads else ""
+    total = adapter.embedding_width * 4 + (heads + 8 if heads else 0)
+    why = "" if adapter.gives.heads else adapter.gives.lacks["heads"]
+    return Row(name, adapter.family, adapter.gives.heads, why, size, total, texts)
+
+
+def counts(rows: Sequence[Row]) -> dict[str, int]:
+    """How many are accepted, and how many have heads of each kind."""
+    kinds = {f"heads_{kind.replace(' ', '_')}": kind for kind in HEADS}
+    return {
+        "configurations": len(rows),
+        "with_heads": sum(bool(row.heads) for row in rows),
+        **{key: sum(row.heads == kind for row in rows) for key, kind in kinds.items()},
+        "embedding_only": sum(not row.heads for row in rows),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries whose models these are."""
+    return {"open_clip": open_clip.__version__, "timm": timm.__version__}
+
+
+def document(clips: Sequence[Row], trunks: Sequence[Row]) -> str:
+    """docs/encoders.md."""
+    found, of = counts(clips), versions()
+    lines = [
+        "# Encoders, and what each gives",
+        "",
+        "Made by `python -m benchmarks encoders --write docs/encoders.md`, which builds every",
+        "configuration without weights; a test holds this page against the code.",
+        "",
+        f"Of the {found['configurations']} configurations of open_clip {of['open_clip']} all can be"
+        f" used for embeddings, and {found['with_heads']} have attention heads whose contributions"
+        " are exact:",
+        "",
+        *(
+            f"- **{kind}** ({found['heads_' + kind.replace(' ', '_')]}): {meaning}"
+            for kind, meaning in HEADS.items()
+        ),
+        f"- **embedding only** ({found['embedding_only']}): pages on heads say so and why",
+        "",
+        "How the heads of each family are read stands in [method.md](method.md). Any other name of",
+        f"timm {of['timm']} works as `--model timm:NAME`; a file or folder of weights as",
+        '`--pretrained FILE` or `--model local-dir:DIR`. "Heads" are layers × heads × values',
+        "cached of each; bytes are those of one image, embedding and heads.",
+    ]
+    for title, rows in (("open_clip", clips), ("timm", trunks)):
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| model | exact heads | heads | bytes | texts |",
+            "|---|---|---|---:|---|",
+            *(line(row) for row in rows),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def line(row: Row) -> str:
+    """One row of the table."""
+    heads = row.heads or f"none: {row.why}"
+    return f"| {row.name} | {heads} | {row.size} | {row.bytes_an_image:,} | {row.texts} |"
