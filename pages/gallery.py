@@ -5,21 +5,24 @@ opened.
 import streamlit as st
 
 import ui
-from aigi_core.transfer import ORDERS, VERDICTS, arrange
+from aigi_core.transfer import ORDERS, SIZES, VERDICTS, arrange
 from ui import results
 from ui.bodies import gallery as body
 
 EACH, PAGE = 8, 32
+FOUR, MISTAKES = "all four", "all mistakes"
 
 with ui.page(__file__) as page:
     with page.controls():
         setting, rows, row = results.choose_detector(page)
-    with page.controls():
         tests = page.generators("tests", "Tested on", page.domains.generators[-1:])
         images = body.images_of(page.workspace, setting, row, tuple(tests))
+        verdict = page.select("verdict", "Group", [FOUR, MISTAKES, *VERDICTS])
         order = page.select("order", "Order", list(ORDERS))
         formats = page.multiselect("format", "File formats", sorted(images["format"].unique()))
-    verdict = page.select("verdict", "Group", ["all four", *VERDICTS], kind="segmented")
+        size = page.select("size", "Shorter side", list(SIZES))
+        subject = page.text("subject", "Subject", placeholder="word of caption or path")
+        path = page.select("image", "Image", images["path"].tolist())
     page.answer(body.answer(images, rows[row]))
     page.stats(body.stats(images))
     page.protocol(
@@ -29,27 +32,28 @@ with ui.page(__file__) as page:
             " once each."
         ),
         certainty="Distance of the score (log-odds of fake) to the detector's own threshold.",
+        evidence=(
+            "Each head's share of the score, minus its mean over all real test images; a tile"
+            " names the head that says most for the verdict."
+        ),
         intervals="95 %, Wilson, images taken as independent.",
     )
 
-    shown = arrange(images, order, formats=formats)
+    shown = arrange(images, order, formats=formats, size=size, subject=subject)
+    groups = list(VERDICTS) if verdict == FOUR else [verdict]
     columns = (
         [*st.columns(2, gap="large"), *st.columns(2, gap="large")]
-        if verdict == "all four"
+        if verdict == FOUR
         else [st.container()]
     )
-    for group, column in zip(
-        VERDICTS if verdict == "all four" else (verdict,), columns, strict=True
-    ):
-        mine = shown[shown["verdict"] == group]
+    for group, column in zip(groups, columns, strict=True):
+        mine = shown[~shown["right"]] if group == MISTAKES else shown[shown["verdict"] == group]
         count = f"{len(mine)} image{'' if len(mine) == 1 else 's'}"
         with (
             column,
-            page.section(
-                group.capitalize(), f"{count}, {order.lower()} first; a click opens one below."
-            ),
+            page.section(group.capitalize(), f"{count}, {order.lower()} first. Click to enlarge."),
         ):
-            if verdict == "all four":
+            if verdict == FOUR:
                 part = mine.head(EACH)
             else:
                 at = int(
@@ -57,26 +61,23 @@ with ui.page(__file__) as page:
                 )
                 part = mine.iloc[PAGE * (at - 1) : PAGE * at]
             page.images(
-                body.tiles(page.workspace, part, setting, row),
+                body.tiles(page.workspace, part, setting, row, path),
                 opens="image",
                 name=group,
                 width=84,
                 empty="No image of this test set is in this group.",
+                lightbox=body.details(page, setting, row, rows[row]),
             )
+    with page.section("The opened image"):
+        chosen = images[images["path"] == path].iloc[0]
+        body.show_image(page, chosen, setting, row, rows[row])
+    with page.section(
+        "Its nearest images", "By cosine of embeddings, over all splits. Click to enlarge."
+    ):
+        body.show_nearest(page, int(chosen["row"]))
     with page.section("All of them as a table"):
         page.table(
             "images",
             shown.drop(columns="row"),
             formats={"bytes_per_pixel": "%.2f", "jpeg_quality": "%.0f"},
         )
-
-    with page.section("One image"):
-        with page.controls("Image"):
-            path = page.select("image", "Image", images["path"].tolist())
-        chosen = images[images["path"] == path].iloc[0]
-        body.show_image(page, chosen, setting, row, rows[row])
-    with page.section(
-        "Its nearest images",
-        "By cosine of embeddings, over all splits; a click opens one in Inspect.",
-    ):
-        body.show_nearest(page, int(chosen["row"]))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from aigi_core.explain.reading import Reading, scores
 from aigi_core.heads import all_heads, blocks, contexts, head_map
@@ -48,14 +48,27 @@ class Evidence:
         total: np.ndarray = self.heads.sum(axis=2)
         return total
 
-    @property
-    def strongest(self) -> list[tuple[int, int, float]]:
-        """For each image the head that adds or takes away most: (layer, head, evidence)."""
+    def strongest_towards(self, fake: Bool[np.ndarray, " n"]) -> list[tuple[int, int, float]]:
+        """For each image the head that says most for fake where ``fake``, else for real: (layer,
+        head, evidence).
+        """
         flat = self.heads.reshape(len(self.heads), -1)
-        at = np.abs(flat).argmax(axis=1)
+        at = (np.where(fake, 1, -1)[:, None] * flat).argmax(axis=1)
         layer, head = np.unravel_index(at, self.heads.shape[1:])
         values = np.take_along_axis(flat, at[:, None], axis=1)[:, 0]
         return list(zip(layer.tolist(), head.tolist(), values.tolist(), strict=True))
+
+    def relative_to(self, others: Evidence) -> Evidence:
+        """The same as differences from the mean of other images: what sets these apart from them.
+        The bias, which all share, drops out.
+        """
+        return Evidence(
+            self.rows,
+            self.heads - others.heads.mean(axis=0),
+            self.remainder - others.remainder.mean(),
+            0.0,
+            self.logit - others.logit.mean(),
+        )
 
     def table(self, image: int = 0) -> pd.DataFrame:
         """The image-th image's terms, largest first: ``term, layer, head, evidence`` (-1 where none
@@ -74,6 +87,8 @@ class Evidence:
                 "evidence": [*self.heads[image].ravel(), self.remainder[image], self.bias],
             }
         )
+        if not self.bias:
+            table = table[table["term"] != "bias"]
         return table.sort_values(
             "evidence", key=abs, ascending=False, kind="stable", ignore_index=True
         )

@@ -43,7 +43,7 @@ def evidence_bars(terms: pd.DataFrame, *, strongest: int = 12, theme: Theme = LI
     )
     figure.add_vline(x=0, line=dict(color=theme.ink, width=1))
     reach = 1.4 * max((abs(v) for v in values), default=1.0)  # room for the numbers beside the bars
-    figure.update_xaxes(title_text="evidence (logit): real ← 0 → fake", range=[-reach, reach])
+    figure.update_xaxes(title_text="towards real ← 0 → towards fake", range=[-reach, reach])
     figure.update_yaxes(autorange="reversed", showgrid=False)
     strongest_said = ", ".join(
         f"{n} {v:+.2f}" for n, v in list(zip(names, values, strict=True))[:4]

@@ -12,7 +12,7 @@ from aigi_core.transfer.bootstrap import Estimate, draw_counts
 from aigi_core.transfer.cell import Cell, open_cell
 from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference, standings
 from aigi_core.transfer.few_shot import FewShotCurves, few_shot_curves
-from aigi_core.transfer.gallery import ORDERS, VERDICTS, arrange, gallery, verdict_shares
+from aigi_core.transfer.gallery import ORDERS, SIZES, VERDICTS, arrange, gallery, verdict_shares
 from aigi_core.transfer.matrix import (
     TRAINING,
     TrainSet,
@@ -28,6 +28,7 @@ __all__ = [
     "DEFAULT_METRIC",
     "METRICS",
     "ORDERS",
+    "SIZES",
     "TRAINING",
     "VERDICTS",
     "Atlas",

@@ -18,7 +18,26 @@ from aigi_core.workspace import Workspace
 
 VERDICTS = ("real as real", "real as fake", "fake as fake", "fake as real")
 """What an image is, and what the detector takes it for."""
-FACTS = ("generator", "pool", "split", "width", "height", "format", "bytes", "jpeg_quality", "path")
+FACTS = (
+    "generator",
+    "pool",
+    "split",
+    "width",
+    "height",
+    "format",
+    "bytes",
+    "jpeg_quality",
+    "caption",
+    "path",
+)
+SIZES = {
+    "any size": (0, np.inf),
+    "under 256 px": (0, 256),
+    "256 to 511 px": (256, 512),
+    "512 to 1,023 px": (512, 1024),
+    "1,024 px and more": (1024, np.inf),
+}
+"""Sizes in words -> bounds of the shorter side, px; the upper one is not included."""
 ORDERS = {
     "Most certain": ("certainty", False),
     "Least certain": ("certainty", True),
@@ -106,13 +125,30 @@ def verdict_shares(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def arrange(
-    images: pd.DataFrame, order: str = "Most certain", *, formats: Sequence[str] = ()
+    images: pd.DataFrame,
+    order: str = "Most certain",
+    *,
+    formats: Sequence[str] = (),
+    size: str = "any size",
+    subject: str = "",
 ) -> pd.DataFrame:
-    """Images of a gallery in one of :data:`ORDERS`, of some file formats only where any are
-    named.
+    """Images of a gallery in one of :data:`ORDERS`.
+
+    Args:
+        formats: only these file formats, where any are named.
+        size: one of :data:`SIZES`.
+        subject: only images whose caption, path or pool holds these words, in any order and case.
     """
     if order not in ORDERS:
         raise AigiError(f"There is no order {order!r}; there are {', '.join(ORDERS)}.")
     column, ascending = ORDERS[order]
-    chosen = images[images["format"].isin(formats)] if formats else images
+    low, high = SIZES[size]
+    shorter = images[["width", "height"]].min(axis=1)
+    keep = (shorter >= low) & (shorter < high)
+    if formats:
+        keep &= images["format"].isin(formats)
+    text = images[["caption", "path", "pool"]].astype(str).agg(" ".join, axis=1).str.casefold()
+    for word in subject.casefold().split():
+        keep &= text.str.contains(word, regex=False)
+    chosen = images[keep]
     return chosen.sort_values(column, ascending=ascending, kind="stable", ignore_index=True)

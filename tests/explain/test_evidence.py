@@ -31,13 +31,17 @@ def test_terms_equal_the_full_space_and_add_up(synthetic: Workspace, kind: int) 
     total = found.bias + found.layers.sum(axis=1) + found.remainder
     assert total == pytest.approx(found.logit, abs=1e-12)
     assert found.logit == pytest.approx(scores(synthetic, [reading], rows)[0], abs=1e-12)
-    for image, (layer, head, value) in enumerate(found.strongest):
-        assert (
-            value == found.heads[image, layer, head]
-            and abs(value) == np.abs(found.heads[image]).max()
-        )
+    fake = found.logit > 0
+    for image, (layer, head, value) in enumerate(found.strongest_towards(fake)):
+        own = found.heads[image]
+        assert value == own[layer, head] == (own.max() if fake[image] else own.min())
+    apart = found.relative_to(found)
+    assert apart.logit.mean() == pytest.approx(0, abs=1e-12) and apart.bias == 0
+    assert apart.table(3)["evidence"].sum() == pytest.approx(found.logit[3] - found.logit.mean())
     table = found.table(3)
-    assert table["evidence"].sum() == pytest.approx(found.logit[3]) and len(table) == 2 * 3 + 2
+    assert table["evidence"].sum() == pytest.approx(found.logit[3]) and len(
+        table
+    ) == 2 * 3 + 1 + bool(found.bias)
     assert table["evidence"].abs().is_monotonic_decreasing
 
 

@@ -4,6 +4,7 @@ of them opened.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
@@ -15,7 +16,7 @@ from aigi_core.transfer import gallery, verdict_shares
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.toolkit.images import Tile
-from ui.toolkit.page import Page, name
+from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
 from ui.toolkit.workspaces import cached
 
@@ -62,24 +63,69 @@ def stats(images: pd.DataFrame) -> list[Stat]:
 
 
 def tiles(
-    workspace: Workspace, images: pd.DataFrame, setting: results.Setting, row: int
+    workspace: Workspace, images: pd.DataFrame, setting: results.Setting, row: int, opened: str = ""
 ) -> list[Tile]:
-    """One tile an image, with its score, its strongest head and its file; a click opens it."""
+    """One tile an image, with its score, the head that says most for the verdict, and its file."""
     evidence = results.strongest_heads(workspace, setting, row, tuple(images["row"].tolist()))
     return [
         Tile(
             i["row"],
             [
                 i["generator"],
-                f"score {i['score']:+.2f}",
+                f"{i['verdict']}, {i['score']:+.2f}",
                 *filter(None, [evidence.get(i["row"])]),
                 f"{i['width']} × {i['height']} {i['format']}",
             ],
             "right" if i["right"] else "wrong",
             key=i["path"],
+            chosen=i["path"] == opened,
         )
         for i in images.to_dict("records")
     ]
+
+
+def details(page: Page, setting: results.Setting, row: int, train: str) -> Callable[[Tile], None]:
+    """What the lightbox says under an image: its facts, and why the detector judges it so."""
+
+    def show(tile: Tile) -> None:
+        st.caption(facts(page.workspace, tile.row))
+        if "heads.npy" in page.workspace.manifest["files"]:
+            show_evidence(page, "evidence-large", setting, row, tile.row, train)
+
+    return show
+
+
+def facts(workspace: Workspace, row: int) -> str:
+    """An image's file in one line of markdown."""
+    image = workspace.images.iloc[row]
+    caption = f" {inert(str(image['caption']))}" if image["caption"] else ""
+    return (
+        f"{name(str(image['path']))}: {image['width']} × {image['height']} px, {image['format']},"
+        f" {image['bytes']:,} bytes, pool {name(str(image['pool']))}.{caption}"
+    )
+
+
+def show_evidence(
+    page: Page, key: str, setting: results.Setting, row: int, image: int, train: str
+) -> None:
+    """Why: each head's evidence as a difference from the average real image."""
+    found = results.explained(page.workspace, setting, row, image)
+    terms = found.table()
+    base = results.average_real(page.workspace, setting, row).logit
+    score = float(found.logit[0] + base.mean())
+    st.markdown(
+        f"**Why:** its score is {score:+.2f}, that of the average real test image"
+        f" {base.mean():+.2f} (n = {len(base)}). The bars show where the difference of"
+        f" {found.logit[0]:+.2f} comes from; they add up to it."
+    )
+    page.figure(key, partial(figures.evidence_bars, terms), table=terms, clicks=("head",))
+    strongest = terms[terms["layer"] >= 0].iloc[0]
+    page.link(
+        "heads",
+        "Open the strongest head",
+        head=f"{strongest['layer']}.{strongest['head']}",
+        train=train,
+    )
 
 
 def show_image(
@@ -92,32 +138,15 @@ def show_image(
         page.images(
             [Tile(int(image["row"]), lines, "right" if image["right"] else "wrong")], width=300
         )
-        st.caption(
-            f"{image['width']} × {image['height']} px, {image['format']}, {image['bytes']:,} bytes;"
-            f" pool {name(image['pool'])}."
-        )
+        st.caption(facts(page.workspace, int(image["row"])))
         page.source(int(image["row"]))
         page.link(
             "inspect",
-            "Inspect it: all detectors, where in the image, would it survive?",
+            "Inspect it: every detector, where in the image, robustness",
             image=str(image["path"]),
         )
     with right:
-        terms = results.explained(page.workspace, setting, row, int(image["row"])).table()
-        st.markdown(
-            "**Why:** what each attention head adds to the score. The bars add up to it. A click"
-            " opens a head."
-        )
-        page.figure(
-            "evidence", partial(figures.evidence_bars, terms), table=terms, clicks=("head",)
-        )
-        strongest = terms[terms["layer"] >= 0].iloc[0]
-        page.link(
-            "heads",
-            "Open the strongest head",
-            head=f"{strongest['layer']}.{strongest['head']}",
-            train=train,
-        )
+        show_evidence(page, "evidence", setting, row, int(image["row"]), train)
 
 
 def show_nearest(page: Page, row: int) -> None:
@@ -125,9 +154,15 @@ def show_nearest(page: Page, row: int) -> None:
     near = nearest(page.workspace, row)
     page.images(
         [
-            Tile(n["row"], [n["generator"], f"cosine {n['cosine']:.3f}", n["split"]])
+            Tile(
+                n["row"],
+                [n["generator"], f"cosine {n['cosine']:.3f}", n["split"]],
+                key=str(page.workspace.images["path"].iloc[n["row"]]),
+            )
             for n in near.to_dict("records")
         ],
         width=120,
+        name="nearest",
+        lightbox=True,
     )
     page.table("nearest", near)

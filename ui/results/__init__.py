@@ -25,6 +25,7 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.reading import read
 from aigi_core.geometry import GeometryComparison, compare_geometry
+from aigi_core.manifest import REAL
 from aigi_core.overview import describe, examples
 from aigi_core.transfer import (
     DEFAULT_METRIC,
@@ -401,18 +402,30 @@ def choose_detector(page: Page) -> tuple[Setting, list[str], int]:
 def strongest_heads(
     workspace: Workspace, setting: Setting, row: int, images: tuple[int, ...]
 ) -> dict[int, str]:
-    """Image -> the head that says most about it, and what it adds to the logit; empty for a
-    workspace without heads.
+    """Image -> the head that says most for its verdict, and by how much more than on the average
+    real image; empty for a workspace without heads.
     """
     if "heads.npy" not in workspace.manifest["files"] or not images:
         return {}
-    found = evidence(
-        workspace, read(workspace, detectors(workspace, setting)[row]), np.array(images)
+    detector = detectors(workspace, setting)[row]
+    own = evidence(workspace, read(workspace, detector), np.array(images))
+    strongest = own.relative_to(average_real(workspace, setting, row)).strongest_towards(
+        own.logit > detector.threshold
     )
     return {
         image: f"head {layer}.{head}: {value:+.2f}"
-        for image, (layer, head, value) in zip(images, found.strongest, strict=True)
+        for image, (layer, head, value) in zip(images, strongest, strict=True)
     }
+
+
+@cached
+def average_real(workspace: Workspace, setting: Setting, row: int) -> Evidence:
+    """One detector's logits on all real test images, head by head: what others are compared
+    with.
+    """
+    domains = workspace.domains
+    rows = np.flatnonzero((domains.labels == REAL) & (domains.split == "test"))
+    return evidence(workspace, read(workspace, detectors(workspace, setting)[row]), rows)
 
 
 @cached
@@ -427,6 +440,9 @@ def removal_geometry(
 
 @cached
 def explained(workspace: Workspace, setting: Setting, row: int, image: int) -> Evidence:
-    """One detector's logit on one image, head by head."""
+    """One detector's logit on one image, head by head, as differences from the average real test
+    image.
+    """
     reading = read(workspace, detectors(workspace, setting)[row])
-    return evidence(workspace, reading, np.array([image]))
+    own = evidence(workspace, reading, np.array([image]))
+    return own.relative_to(average_real(workspace, setting, row))

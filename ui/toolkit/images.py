@@ -8,7 +8,7 @@ import base64
 import io
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class Tile:
         href: where a click leads; by default the image's source_url (:meth:`.Page.images`:
             the page Inspect).
         key: what a click reports in a grid whose images can be opened (:func:`clickable_grid`).
+        chosen: it is the one opened, and outlined.
     """
 
     row: int
@@ -49,6 +50,7 @@ class Tile:
     tone: str = ""
     href: str = ""
     key: str = ""
+    chosen: bool = False
 
 
 def image_root(workspace: Workspace) -> Path | None:
@@ -99,7 +101,7 @@ def _preview(preview_hash: str) -> str | None:
         return None
 
 
-def tile_html(workspace: Workspace, tile: Tile, side: int = THUMBNAIL) -> str:
+def tile_html(workspace: Workspace, tile: Tile, side: int = THUMBNAIL, *, link: bool = True) -> str:
     """One figure element: the image over its preview, the link, the caption."""
     image = workspace.images.iloc[tile.row]
     preview = _preview(str(image["preview_hash"]))
@@ -131,14 +133,28 @@ def tile_html(workspace: Workspace, tile: Tile, side: int = THUMBNAIL) -> str:
             escape(f"Open: {what}; {', '.join(tile.lines)}", quote=True),
         )
         picture = f'<button type="button" data-key="{key}" aria-label="{opens}">{picture}</button>'
-    elif href := tile.href or url:
+    elif link and (href := tile.href or url):
         picture = (
             f'<a href="{escape(href, quote=True)}" target="_blank" rel="noopener'
             f' noreferrer">{picture}</a>'
         )
     caption = "".join(f"<span>{escape(line)}</span>" for line in tile.lines)
     tone = f" aigi-{tile.tone}" if tile.tone in ("right", "wrong") else ""
+    tone += " aigi-chosen" if tile.chosen else ""
     return f'<figure class="aigi-tile{tone}">{picture}<figcaption>{caption}</figcaption></figure>'
+
+
+ORIGINAL = 4096
+"""Longest side, px, of an image that is shown alone."""
+
+
+def picture_html(workspace: Workspace, tile: Tile, zoom: int | None) -> str:
+    """One image alone, with its caption: as wide as its place, or ``zoom`` times its own pixels."""
+    width = int(workspace.images["width"].iloc[tile.row])
+    size = f"{width * zoom}px" if zoom else "100%"
+    figure = tile_html(workspace, replace(tile, key="", chosen=False), ORIGINAL, link=False)
+    pixels = "image-rendering:pixelated;" if zoom and zoom > 1 else ""
+    return f'<div class="aigi-large" style="--size:{size};{pixels}">{figure}</div>'
 
 
 def grid_html(workspace: Workspace, tiles: Sequence[Tile], width: int = 132) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -35,6 +35,7 @@ from aigi_core.workspace import Workspace
 from ui.toolkit import report, router, tables, workspaces
 from ui.toolkit.controls import Controls, acted, set_control
 from ui.toolkit.images import Tile, clickable_grid, grid_html
+from ui.toolkit.lightbox import Details, open_in, show_opened
 from ui.toolkit.report import Draw, Report, Stat
 
 log = logging.getLogger("aigi.ui")
@@ -337,6 +338,7 @@ class Page(Controls):
         opens: str | Callable[[str], None] = "",
         name: str = "",
         empty: str = "There is no such image here.",
+        lightbox: bool | Details = False,
     ) -> None:
         """A grid of images; 24 to 48 on a page are right. A click opens one on the page Inspect, in
         a new tab.
@@ -344,6 +346,8 @@ class Page(Controls):
         Args:
             opens: the control that takes the ``key`` of a clicked tile, or what is called with it
                 (:func:`router.go`); then ``name``, unique on the page, is needed.
+            lightbox: a click also opens the image large in a dialog, with what a function has to
+                say of it; needs a ``name`` and tiles with keys.
         """
         paths = self.workspace.images["path"]
         to_inspect = [
@@ -354,14 +358,18 @@ class Page(Controls):
             )
             for tile in tiles
         ]
-        if tiles and opens:
-            clickable_grid(
-                self.workspace,
-                tiles,
-                width,
-                f"grid-{name}",
-                partial(set_control, opens) if isinstance(opens, str) else opens,
-            )
+        if tiles and (opens or lightbox):
+
+            def clicked(key: str) -> None:
+                if isinstance(opens, str) and opens:
+                    set_control(opens, key)
+                elif callable(opens):
+                    opens(key)
+                if lightbox:
+                    open_in(name, key)
+
+            clickable_grid(self.workspace, tiles, width, f"grid-{name}", clicked)
+            show_opened(self, name, tiles, lightbox if callable(lightbox) else None)
         elif tiles:
             st.html(grid_html(self.workspace, to_inspect, width))
         if tiles:
