@@ -177,6 +177,107 @@ def rank_training_sets(
     return TrainingSetRanking(pd.DataFrame(table), metric, val, test)
 
 
+@dataclass(frozen=True, eq=False)
+class TargetRanking:
+    """Training sets for chosen target generators.
+
+    Attributes:
+        table: one row a set, best first on validation images of the targets: ``rank, train, k,
+            val_mean, test_mean, test_mean_low, test_mean_high, n_targets``; for the first
+            :data:`COMPARED` rows the paired difference to the next row on test images: ``next,
+            next_low, next_high, next_p``.
+        test: the matrix behind it: rows in the order of ``table``, columns the targets.
+    """
+
+    table: pd.DataFrame
+    metric: str
+    test: TransferMatrix = field(repr=False)
+
+    @property
+    def best(self) -> TrainSet:
+        """The recommended set."""
+        return self.test.train[0]
+
+
+COMPARED = 10
+"""Ranks that are compared with the next one."""
+
+
+def rank_for_targets(
+    score_sets: ScoreSets,
+    domains: Domains,
+    targets: Sequence[str],
+    *,
+    k_max: int = 2,
+    unseen: bool = True,
+    metric: str = DEFAULT_METRIC,
+    draws: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> TargetRanking:
+    """Which sets of 1 to ``k_max`` generators to train on in order to catch the targets.
+
+    Sets are ranked by their mean on the targets' validation images and reported on test images,
+    each beside the next one on the same images and bootstrap draws.
+
+    Args:
+        targets: generators to catch; each counts alike.
+        unseen: leave the targets out of the training sets.
+
+    Raises:
+        AigiError: no targets, unknown ones, or nothing left to train on.
+    """
+    wanted = tuple(dict.fromkeys(targets))
+    names = [name for name in domains.generators if not (unseen and name in wanted)]
+    if not wanted or not names or k_max < 1:
+        raise AigiError(
+            "Training sets are ranked for at least one target generator, and at least one other"
+            " must be left to train on: choose fewer targets, or allow training on them."
+        )
+    better = METRICS[check_metrics(metric)[0]].higher_is_better
+    sets = [
+        chosen for k in range(1, min(k_max, len(names)) + 1) for chosen in combinations(names, k)
+    ]
+    scores = np.empty((len(sets), len(domains)), np.float64)
+    for start in range(0, len(sets), 100):
+        scores[start : start + 100] = score_sets(sets[start : start + 100])
+        if progress is not None:
+            progress(min(start + 100, len(sets)), len(sets))
+    val, test = (
+        transfer_matrix(
+            scores, domains, sets, wanted, metrics=[metric], split=split, draws=n, seed=seed
+        )
+        for split, n in (("val", 1), ("test", draws))
+    )
+    mean = val.values[metric].mean(axis=1)
+    order = np.lexsort((np.array([len(s) for s in sets]), -mean if better else mean))
+    test, sets = test.rows(order), [sets[i] for i in order]
+    everywhere = np.ones((1, len(wanted)), bool)
+    rows = []
+    for at, names_of in enumerate(sets):
+        own = test.rows([at]).mean(metric, everywhere)
+        row: dict[str, object] = {
+            "rank": at + 1,
+            "train": " + ".join(names_of),
+            "k": len(names_of),
+            "val_mean": mean[order[at]],
+            "test_mean": own.value,
+            "test_mean_low": own.low,
+            "test_mean_high": own.high,
+            "n_targets": own.n,
+        }
+        if at < min(COMPARED, len(sets) - 1):
+            gap = difference(test.rows([at]), test.rows([at + 1]), metric).mean(everywhere)
+            row |= {
+                "next": gap.value,
+                "next_low": gap.low,
+                "next_high": gap.high,
+                "next_p": gap.p_value,
+            }
+        rows.append(row)
+    return TargetRanking(pd.DataFrame(rows), metric, test)
+
+
 def _measure(
     scores: Real[np.ndarray, "K N"],
     domains: Domains,

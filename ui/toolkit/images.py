@@ -154,6 +154,7 @@ def picture_html(workspace: Workspace, tile: Tile, zoom: int | None) -> str:
     size = f"{width * zoom}px" if zoom else "100%"
     figure = tile_html(workspace, replace(tile, key="", chosen=False), ORIGINAL, link=False)
     pixels = "image-rendering:pixelated;" if zoom and zoom > 1 else ""
+    pixels += "" if zoom else "--tall:52vh;"
     return f'<div class="aigi-large" style="--size:{size};{pixels}">{figure}</div>'
 
 
