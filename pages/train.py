@@ -1,5 +1,5 @@
-"""Train: a detector of chosen generators, tested at once; how many images it needs; which
-generators to choose.
+"""Train: which generators to train on in order to catch chosen ones; one training set opened; how
+many images it needs.
 """
 
 from dataclasses import replace
@@ -14,66 +14,108 @@ from aigi_core.errors import AigiError
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
+    TargetRanking,
     few_shot_curves,
-    rank_training_sets,
+    rank_for_targets,
     standings,
     trainer,
 )
 from aigi_core.workspace import Workspace
 from ui import results
-from ui.toolkit.jobs import job
+from ui.toolkit.jobs import job, step, steps
 
 SAVED = "_saved_detectors"
 
 
+SHOWN = 12
+"""Training sets drawn; all stand in the table."""
+
+
 @ui.cached
-def alone(workspace: Workspace, how: results.Setting, metric: str) -> pd.Series | None:
-    """The single generator to train on, chosen on validation images; None where that cannot be
-    told.
-    """
-    try:
-        learn = trainer(workspace, results.feature_view(how), results.protocol(how))
-        return rank_training_sets(learn, workspace.domains, k_max=1, metric=metric).best(1)
-    except (
-        AigiError
-    ):  # residuals, or a generator that lacks a split: the chosen detector can be had all the same
-        return None
+def ranked(
+    workspace: Workspace,
+    how: results.Setting,
+    metric: str,
+    targets: tuple[str, ...],
+    k: int,
+    unseen: bool,
+) -> TargetRanking:
+    """Every training set of up to k generators, ranked for these targets."""
+    learn = trainer(workspace, results.feature_view(how), results.protocol(how))
+    return rank_for_targets(
+        learn, workspace.domains, targets, k_max=k, unseen=unseen, metric=metric, progress=step
+    )
+
+
+def against_next(row: pd.Series) -> str:
+    """Whether the recommended set is better than the next one, in words."""
+    if "next" not in row or pd.isna(row["next"]):
+        return ""
+    sure = row["next_low"] > 0 or row["next_high"] < 0
+    return (
+        f" It is {'' if sure else 'not '}significantly different from the next set (difference"
+        f" {100 * row['next']:+.1f} points, 95 % interval {100 * row['next_low']:+.1f} to"
+        f" {100 * row['next_high']:+.1f}, paired)."
+    )
 
 
 with ui.page(__file__) as page:
     domains = page.domains
     with page.controls():
-        trained = page.generators("trained", "Trained on", domains.generators[:1], follows="train")
-        tested = page.generators("tests", "Tested on")
-    with page.controls():
+        tested = page.generators("tests", "Generators to catch", domains.generators[-2:])
+        most = min(3, len(domains.generators) - 1)
+        k = int(page.slider("k", "Train on at most", 1, max(1, most), min(2, max(1, most))))
+        unseen = page.toggle(
+            "unseen",
+            "Without the targets",
+            len(tested) < len(domains.generators),
+            help=(
+                "On: no training images of the generators to catch. Off: sets that hold them are"
+                " ranked, too."
+            ),
+        )
         metric = page.select(
             "metric",
             "Metric",
             {m.title: m.name for m in METRICS.values()},
             METRICS[DEFAULT_METRIC].title,
         )
-        setting = results.choose_setting(page, (tuple(trained),))
-    about = METRICS[metric]
-    matrix = results.matrix(page.workspace, setting, metric).on(tested)
+        how = results.choose_setting(page, ())
+    about, ranking = METRICS[metric], None
+    try:
+        with steps("Training and testing every set"):
+            ranking = ranked(page.workspace, how, metric, tuple(tested), k, unseen)
+    except AigiError as error:  # a view of its own for each detector, or a split that is missing
+        page.notice(ui.inert(f"Training sets cannot be ranked here. {error}"))
+    with page.controls():
+        trained = page.generators(
+            "trained",
+            "Opened training set",
+            ranking.best if ranking else domains.generators[:1],
+            follows="train",
+        )
+    setting = replace(how, sets=(tuple(trained),))
+    whole = results.matrix(page.workspace, setting, metric)
+    matrix = whole.on(tested)
     detector = results.detectors(page.workspace, setting)[0]
     inside, ood = matrix.mean(metric, matrix.in_domain), matrix.mean(metric, ~matrix.in_domain)
     hardest, names = matrix.hardest(metric), " + ".join(trained)
-    said = [f"{about.in_words} **{inside.value:.3f}** on what it knows"] if inside.n else []
-    said += [f"**{ood.value:.3f}** on {ood.n} generators it has never seen"] if ood.n else []
-    reaches = f"Trained on {ui.name(names)}, a detector reaches {' and '.join(said)}." + (
-        f" It finds {ui.name(hardest[0])} least ({hardest[1]:.3f})." if hardest else ""
+    reached = [f"**{inside.value:.3f}** on what it knows"] if inside.n else []
+    reached += [f"**{ood.value:.3f}** on {ood.n} generators it has never seen"] if ood.n else []
+    opened = f"Trained on {ui.name(names)}, a detector reaches {' and '.join(reached)}." + (
+        f" Hardest for it is {ui.name(hardest[0])} ({hardest[1]:.3f})." if hardest else ""
     )
-    single = alone(page.workspace, replace(setting, sets=()), metric)
-    page.answer(
-        reaches
-        if single is None
-        else (
-            f"To train on one alone, {ui.name(single['train'])} serves best:"
-            f" **{single['test_mean']:.3f}** on {single['n_ood']} others"
-            f" ({single['test_mean_low']:.3f} to {single['test_mean_high']:.3f}; chosen on"
-            f" validation images). {reaches}"
+    if ranking is None:
+        page.answer(opened)
+    else:
+        best = ranking.table.iloc[0]
+        page.answer(
+            f"To catch {', '.join(map(ui.name, tested))}, train on **{ui.name(best['train'])}**:"
+            f" {about.in_words} **{best['test_mean']:.3f}** ({best['test_mean_low']:.3f} to"
+            f" {best['test_mean_high']:.3f}), the best of {len(ranking.table)} sets on validation"
+            f" images.{against_next(best)}"
+            + ("" if set(trained) == set(ranking.best) else f" Opened instead: {opened}")
         )
-    )
     page.stats(
         [
             ui.Stat(
@@ -105,6 +147,10 @@ with ui.page(__file__) as page:
         training=(
             "Logistic regression; C chosen on validation, then refitted on train plus validation."
         ),
+        ranking=(
+            "Every set of up to so many generators, by its mean on the targets' validation images;"
+            " reported on test images, which took no part in the choice."
+        ),
         testing=(
             "Each generator's fakes of the test split against the real images of its own pools."
         ),
@@ -114,19 +160,51 @@ with ui.page(__file__) as page:
         ),
     )
 
-    table = matrix.to_frame()
-    with page.controls():
-        test = page.generator("test", "Generator", (hardest or (tested[0],))[0], among=tested)
-        if len(trained) == 1:
-            page.link("gallery", "Its surest verdicts there", tests=[test], train=trained[0])
-    with page.picture():
-        draw = partial(figures.detector_intervals, matrix, metric, selected=test)
+    if ranking is not None:
+        row = [set(names_of) == set(trained) for names_of in ranking.test.train]
+        by_name = dict(zip(ranking.table["train"], ranking.test.train, strict=True))
+        shown = pd.concat([ranking.table.head(SHOWN), ranking.table[row]]).drop_duplicates("rank")
+        with page.picture(
+            "Training sets for these targets, best first. Click one to open it; bold: the one"
+            " opened."
+        ):
+            draw = partial(
+                figures.intervals,
+                shown.rename(
+                    columns={
+                        "train": "name",
+                        "test_mean": "value",
+                        "test_mean_low": "low",
+                        "test_mean_high": "high",
+                    }
+                ),
+                value_title=f"{about.title} on the targets",
+                selected=next(iter(ranking.table["train"][row]), None),
+                alt=(
+                    f"{about.title} on {', '.join(tested)} of the {len(shown)} best training sets,"
+                    f" with 95 % intervals. Best: {ranking.table['train'].iloc[0]}."
+                ),
+            )
+            page.figure(
+                "sets",
+                draw,
+                table=ranking.table,
+                clicks=lambda name: ui.set_control("trained", list(by_name[name])),
+            )
+    with page.section(
+        "The opened training set on every generator",
+        f"A detector trained on {ui.name(names)}. Click a generator to see its images.",
+    ):
+        test = page.generator("test", "Generator", (hardest or (tested[0],))[0])
+        draw = partial(figures.detector_intervals, whole, metric, selected=test)
         page.figure(
             "generators",
             lambda theme: draw(page.styles(theme), theme=theme),
-            table=table,
+            table=whole.to_frame(),
             clicks=("test",),
         )
+        if len(trained) == 1:
+            page.link("gallery", "Its surest verdicts there", tests=[test], train=trained[0])
 
     with page.section(
         "Compare and keep",
@@ -140,6 +218,7 @@ with ui.page(__file__) as page:
                 "Keep this detector", icon=":material/bookmark_add:", key="keep", on_click=ui.acted
             ):
                 saved[title or own] = setting
+                st.toast(f"Kept as {ui.name(title or own)}.", icon=":material/bookmark_added:")
             st.download_button(
                 "Download it",
                 lambda: results.archive(detector),
@@ -150,13 +229,13 @@ with ui.page(__file__) as page:
                 icon=":material/download:",
                 help="safetensors and JSON; load it with Detector.load.",
             )
+        if saved:
+            page.unlinked("Kept detectors")
         others = {
-            n: results.matrix(page.workspace, s, metric).on(tested)
-            for n, s in saved.items()
-            if s != setting
+            n: results.matrix(page.workspace, s, metric) for n, s in saved.items() if s != setting
         }
         if others:
-            page.table("standings", standings({"this one": matrix} | others, "this one", metric))
+            page.table("standings", standings({"this one": whole} | others, "this one", metric))
             st.caption(
                 "Change: OOD mean against this detector, paired, over generators that neither was"
                 " trained on."
@@ -165,6 +244,7 @@ with ui.page(__file__) as page:
                 "Forget the kept ones", key="forget", icon=":material/delete:", on_click=ui.acted
             ):
                 saved.clear()
+                st.toast("Removed all kept detectors.")
                 st.rerun()
 
     with page.section(
@@ -188,41 +268,3 @@ with ui.page(__file__) as page:
         )
         if curves:
             page.figure("few-shot", partial(figures.few_shot, curves), table=curves.table)
-
-    with page.section(
-        "Which k generators should one train on?",
-        "Every set of up to that size, ranked on validation images and reported on test images of"
-        " generators it does not hold.",
-    ):
-        k = int(
-            page.slider(
-                "k", "Generators to train on, at most", 1, min(3, len(domains.generators) - 1), 2
-            )
-        )
-        ranking = job(
-            page,
-            "ranking",
-            f"Try every set of up to {k}",
-            lambda progress: rank_training_sets(
-                trainer(page.workspace, results.feature_view(setting), results.protocol(setting)),
-                domains,
-                k_max=k,
-                metric=metric,
-                progress=progress,
-            ),
-            about="On the demo some seconds for two generators, ten for three.",
-            k=k,
-            metric=metric,
-            how=replace(setting, sets=()),
-        )
-        if ranking:
-            best, safest = ranking.best(k), ranking.best(k, "worst")
-            st.markdown(
-                f"Best on average: {ui.name(best['train'])}, OOD {about.in_words}"
-                f" **{best['test_mean']:.3f}** ({best['test_mean_low']:.3f} to"
-                f" {best['test_mean_high']:.3f}, {best['n_ood']} generators). Best in the worst"
-                f" case: {ui.name(safest['train'])}, **{safest['test_worst']:.3f}**"
-                f" ({safest['test_worst_low']:.3f} to {safest['test_worst_high']:.3f}, on"
-                f" {ui.name(safest['test_worst_on'])}). Both were chosen on validation images."
-            )
-            page.table("ranking", pd.DataFrame(ranking.table))

@@ -22,7 +22,13 @@ from aigi_core.transfer.matrix import (
 )
 from aigi_core.transfer.pairs import Pair, d_eval
 from aigi_core.transfer.stability import SelectionStability, selection_stability
-from aigi_core.transfer.training_sets import TrainingSetRanking, rank_training_sets, trainer
+from aigi_core.transfer.training_sets import (
+    TargetRanking,
+    TrainingSetRanking,
+    rank_for_targets,
+    rank_training_sets,
+    trainer,
+)
 
 __all__ = [
     "DEFAULT_METRIC",
@@ -40,6 +46,7 @@ __all__ = [
     "Pair",
     "PairedDifference",
     "SelectionStability",
+    "TargetRanking",
     "TrainSet",
     "TrainingSetRanking",
     "TransferMatrix",
@@ -52,6 +59,7 @@ __all__ = [
     "gallery",
     "make_training_sets",
     "open_cell",
+    "rank_for_targets",
     "rank_training_sets",
     "search_curves",
     "selection_stability",

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol, train
-from aigi_core.transfer import rank_training_sets, trainer, transfer_matrix
+from aigi_core.transfer import rank_for_targets, trainer, transfer_matrix
 from aigi_core.workspace import Workspace
 from ui.results import archive
 
@@ -62,21 +62,25 @@ def test_the_same_generators_in_another_view_are_kept_under_another_name(
     }
 
 
-def test_the_best_single_generator_is_chosen_on_validation_images(
+def test_the_recommended_set_is_chosen_on_validation_images_of_the_targets(
     open_app: Open, synthetic: Workspace
 ) -> None:
     learn = trainer(synthetic, EmbeddingView(), Protocol(class_weight="balanced"))
-    best = rank_training_sets(learn, synthetic.domains, k_max=1, metric="balanced_accuracy").best(1)
-    answer = said(open_app(synthetic.path, "train", trained="beta-diff"))
-    assert f"`{best['train']}` serves best: **{best['test_mean']:.3f}**" in answer
-    assert "serves best" not in said(open_app(synthetic.path, "train", view="Residual"))
+    ranking = rank_for_targets(learn, synthetic.domains, ["gamma-diff"], k_max=2)
+    best = ranking.table.iloc[0]
+    app = open_app(synthetic.path, "train", tests="gamma-diff", k="2")
+    assert not app.exception and not app.error
+    assert f"train on **`{best['train']}`**" in said(app)
+    assert f"**{best['test_mean']:.3f}** ({best['test_mean_low']:.3f}" in said(app)
+    assert app.multiselect(key="trained").value == list(ranking.best)
+    assert "gamma-diff" not in ranking.best
+    other = open_app(synthetic.path, "train", tests="gamma-diff", trained="delta-ar")
+    assert "Opened instead" in said(other)
 
 
-def test_long_work_waits_for_its_button(open_app: Open, synthetic: Workspace) -> None:
-    app = open_app(synthetic.path, "train", trained="beta-diff", k="1")
-    assert "Best on average" not in said(app)
-    app.button(key="start-ranking").click().run()
-    assert not app.exception and not app.error and "Best on average" in said(app)
+def test_residuals_are_not_ranked_and_the_page_stands(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "train", view="Residual")
+    assert not app.exception and not app.error and "cannot be ranked" in app.info[0].value
 
 
 @pytest.mark.parametrize("empty", ["trained", "tests"])

@@ -192,7 +192,7 @@ class Page(Controls):
         draw: Draw,
         *,
         table: pd.DataFrame | None = None,
-        clicks: Sequence[str] = (),
+        clicks: Sequence[str] | Callable[[Any], None] = (),
         formats: Mapping[str, str] | None = None,
     ) -> None:
         """A figure with its table, CSV and downloads beneath it.
@@ -202,8 +202,9 @@ class Page(Controls):
             draw: a figure function with everything but ``theme`` filled in (``functools.partial``
                 or a lambda).
             table: the numbers behind it.
-            clicks: names of the controls that take the clicked point's ``customdata``, in order.
-                Offer the same controls beside the figure, for the keyboard.
+            clicks: names of the controls that take the clicked point's ``customdata``, in order,
+                or what is called with it. Offer the same controls beside the figure, for the
+                keyboard.
             formats: column -> number format of the table (``"%.3f"``).
         """
         drawn = draw(theme=self.theme)
@@ -513,7 +514,7 @@ def _runs_of_backticks(text: str) -> list[str]:
     return "".join(c if c == "`" else " " for c in text).split()
 
 
-def _clicked(key: str, controls: Sequence[str]) -> None:
+def _clicked(key: str, controls: Sequence[str] | Callable[[Any], None]) -> None:
     """Carry a click over to controls. A second click on a cell clears plotly's selection: it means
     the same cell.
     """
@@ -524,9 +525,11 @@ def _clicked(key: str, controls: Sequence[str]) -> None:
     if data is None:
         return
     st.session_state[remembered] = data
-    for control, value in zip(
-        controls, data if isinstance(data, list | tuple) else [data], strict=False
-    ):
+    values = data if isinstance(data, list | tuple) else [data]
+    if callable(controls):
+        controls(*values)
+        return
+    for control, value in zip(controls, values, strict=False):
         set_control(control, value)
 
 

@@ -1,0 +1,40 @@
+"""Training sets for targets: ranked on validation images, reported and compared on test images."""
+
+import numpy as np
+import pytest
+
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.protocol import train
+from aigi_core.errors import AigiError
+from aigi_core.transfer import rank_for_targets, trainer, transfer_matrix
+from aigi_core.workspace import Workspace
+
+
+def test_a_row_is_what_training_it_alone_gives(synthetic: Workspace) -> None:
+    targets = ["gamma-diff", "delta-ar"]
+    ranking = rank_for_targets(trainer(synthetic), synthetic.domains, targets, k_max=2)
+    table = ranking.table
+    assert len(table) == 3 and not set(targets) & {n for s in ranking.test.train for n in s}
+    assert (np.diff(table["val_mean"]) <= 1e-12).all()
+    for at in (0, 2):
+        names = ranking.test.train[at]
+        scores = score_detectors(train(synthetic, [names]), synthetic)
+        alone = transfer_matrix(
+            scores, synthetic.domains, [names], targets, metrics=(ranking.metric,)
+        )
+        mean = alone.mean(ranking.metric)
+        assert table["test_mean"][at] == pytest.approx(mean.value, abs=1e-9)
+        assert table["test_mean_low"][at] == pytest.approx(mean.low, abs=1e-9)
+    assert table["next"][0] == pytest.approx(table["test_mean"][0] - table["test_mean"][1])
+
+
+def test_targets_may_be_trained_on_where_asked(synthetic: Workspace) -> None:
+    found = rank_for_targets(
+        trainer(synthetic), synthetic.domains, ["gamma-diff"], k_max=1, unseen=False
+    )
+    assert ("gamma-diff",) in found.test.train
+
+
+def test_nothing_left_to_train_on(synthetic: Workspace) -> None:
+    with pytest.raises(AigiError, match="fewer targets"):
+        rank_for_targets(trainer(synthetic), synthetic.domains, synthetic.domains.generators)
