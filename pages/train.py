@@ -196,10 +196,10 @@ with ui.page(__file__) as page:
         f"A detector trained on {ui.name(names)}. Click a generator to see its images.",
     ):
         test = page.generator("test", "Generator", (hardest or (tested[0],))[0])
-        draw = partial(figures.detector_intervals, whole, metric, selected=test)
+        everywhere = partial(figures.detector_intervals, whole, metric, selected=test)
         page.figure(
             "generators",
-            lambda theme: draw(page.styles(theme), theme=theme),
+            lambda theme: everywhere(page.styles(theme), theme=theme),
             table=whole.to_frame(),
             clicks=("test",),
         )

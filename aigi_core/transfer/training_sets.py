@@ -251,7 +251,7 @@ def rank_for_targets(
     )
     mean = val.values[metric].mean(axis=1)
     order = np.lexsort((np.array([len(s) for s in sets]), -mean if better else mean))
-    test, sets = test.rows(order), [sets[i] for i in order]
+    test, sets = test.rows(order.tolist()), [sets[i] for i in order]
     everywhere = np.ones((1, len(wanted)), bool)
     rows = []
     for at, names_of in enumerate(sets):
