@@ -10,7 +10,7 @@ import ui
 from aigi_core import figures
 from aigi_core.transfer import TRAINING, difference
 from ui import results
-from ui.bodies.transfer import show_cell
+from ui.bodies import transfer as body
 
 with ui.page(__file__) as page:
     with page.controls():
@@ -84,10 +84,15 @@ with ui.page(__file__) as page:
         train = page.select("train", "Detector trained on", rows)
         test = page.generator("test", "Tested on", names[-1], among=names)
     draw = partial(figures.transfer_heatmap, metric=metric, rows=rows, selected=(train, test))
-    with page.picture("Click a cell, or choose it below, to open it."):
-        page.figure(
-            "matrix", partial(draw, matrix), table=matrix.to_frame(), clicks=("train", "test")
-        )
+    with page.picture():
+        left, right = st.columns([5, 2], gap="medium")
+        with left:
+            st.markdown("Outlined: tested on what it was trained on. Click a cell to open it.")
+            page.figure(
+                "matrix", partial(draw, matrix), table=matrix.to_frame(), clicks=("train", "test")
+            )
+        with right:
+            body.show_summary(page, setting, matrix, metric, rows.index(train), train, test)
 
     if compare:
         with page.section(
@@ -95,16 +100,21 @@ with ui.page(__file__) as page:
             "A minus B in percentage points. Faded: not statistically significant (5 % FDR over"
             " all cells).",
         ):
-            with page.controls("B"):
+            with page.controls():
                 other = results.choose_setting(page, (), "B", beside=chosen, searched=True)
             common, pair, tested = results.judged(page, how, chosen, other)
             first, second = (results.matrix(page.workspace, one, metric).on(tested) for one in pair)
             change = difference(first, second, metric)
             gap = change.mean(~first.in_domain)
-            st.markdown(
-                f"Out of domain, A is **{gap.value:+z.3f}** against B (95 % interval {gap.low:+.3f}"
-                f" to {gap.high:+.3f}, p = {gap.p_value:.2g}, {gap.n} cells). A:"
-                f" {results.view_in_words(pair[0])} B: {results.view_in_words(pair[1])}"
+            out = ~first.in_domain
+            mean_a, mean_b = first.mean(metric, out), second.mean(metric, out)
+            page.finding(
+                f"Out of domain, A reaches **{mean_a.value:.3f}** ({mean_a.low:.3f} to"
+                f" {mean_a.high:.3f}) and B **{mean_b.value:.3f}** ({mean_b.low:.3f} to"
+                f" {mean_b.high:.3f}): a difference of **{100 * gap.value:+z.1f} points** (95 %"
+                f" interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}, p = {gap.p_value:.2g},"
+                f" {gap.n} cells, paired). A: {results.view_in_words(pair[0])} B:"
+                f" {results.view_in_words(pair[1])}"
             )
             for column, name, shown in zip(st.columns(2), "AB", (first, second), strict=True):
                 with column:
@@ -129,7 +139,7 @@ with ui.page(__file__) as page:
                 clicks=("train", "test"),
             )
 
-    show_cell(page, setting, rows.index(train), train, test)
+    body.show_cell(page, setting, rows.index(train), train, test)
 
     with page.section(
         "By family and generator", "Means over cells out of domain, with 95 % intervals."

@@ -62,29 +62,24 @@ def test_click_a_cell_and_read_its_numbers(
     app.wait_for_query("train", matrix.train_names[3])
 
 
-def test_a_mistake_opens_in_the_gallery(
+def test_a_cells_mistakes_are_beside_it_and_open_large(
     app: App, matrix: TransferMatrix, scores: Any, synthetic: Workspace
 ) -> None:
     app.open("transfer", train=matrix.train_names[1], test=matrix.test[2], bias="0")
     wrong = int(open_cell(scores[1], synthetic.domains, matrix.test[2]).mistakes(FAKE).shape[0])
     assert wrong and app.errors == []
-    tile = app.page.locator(".st-key-grid-mistakes-1 button[data-key]").first
-    path = tile.get_attribute("data-key")
+    tile = app.page.locator(".st-key-grid-summary-1 button[data-key]").first
+    path = str(tile.get_attribute("data-key"))
     with app.redrawn():
         tile.focus()
         tile.press("Enter")
-    app.wait_for_query(
-        "tests", matrix.test[2]
-    )  # the image may be the gallery's default, which stays out of the URL
-    assert (
-        app.title.startswith("Which images")
-        and app.query["tests"] == [matrix.test[2]]
-        and app.query["bias"] == ["0"]
-    )
-    assert (
-        app.selected("Detector trained on") == matrix.train_names[1]
-        and app.selected("Image") == path
-    )
+    dialog = app.page.get_by_role("dialog")
+    assert path in str(dialog.get_by_role("link", name="Inspect it").get_attribute("href"))
+    app.page.keyboard.press("Escape")
+    app.follow("All its images")
+    app.wait_for_query("tests", matrix.test[2])
+    assert app.title.startswith("Which images") and app.query["bias"] == ["0"]
+    assert app.selected("Detector trained on") == matrix.train_names[1]
 
 
 def test_keyboard_path_and_history(app: App, matrix: TransferMatrix) -> None:

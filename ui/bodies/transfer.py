@@ -13,10 +13,10 @@ import streamlit as st
 from aigi_core import figures
 from aigi_core.calibration import CalibrationError, thresholds
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.transfer import METRICS, TransferMatrix
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import explanations
-from ui.toolkit import router, workspaces
 from ui.toolkit.images import Tile
 from ui.toolkit.page import Page, name
 from ui.toolkit.workspaces import cached
@@ -24,6 +24,51 @@ from ui.toolkit.workspaces import cached
 MISTAKES = ((FAKE, "Fakes it is surest are real"), (REAL, "Real images it is surest are fake"))
 SHOWN = 8
 CALIBRATIONS = {"as trained": "none", "temperature": "temperature", "Platt": "platt"}
+
+
+def show_summary(
+    page: Page,
+    setting: results.Setting,
+    matrix: TransferMatrix,
+    metric: str,
+    row: int,
+    train: str,
+    test: str,
+) -> None:
+    """One cell beside the matrix: its value, its counts, and the surest mistakes."""
+    about, column = METRICS[metric], matrix.test.index(test)
+    low, high = matrix.interval(metric)
+    cell = results.cell(page.workspace, setting, row, test)
+    sizes = {label: int((cell.labels == label).sum()) for label in (REAL, FAKE)}
+    wrong = {label: cell.mistakes(label) for label in (REAL, FAKE)}
+    page.finding(
+        f"**Trained on {name(train)}, tested on {name(test)}:** {about.in_words}"
+        f" **{matrix.values[metric][row, column]:.3f}** ({low[row, column]:.3f} to"
+        f" {high[row, column]:.3f}). It misses {len(wrong[FAKE])} of {sizes[FAKE]} fakes and flags"
+        f" {len(wrong[REAL])} of {sizes[REAL]} real images."
+    )
+    for label, title in MISTAKES:
+        st.markdown(f"**{title}**")
+        show_mistakes(page, wrong[label], f"summary-{label}", 4)
+    if not setting.d_search:
+        page.link(
+            "gallery", "All its images", train=train, tests=[test], **results.link_to(setting)
+        )
+
+
+def show_mistakes(page: Page, wrong: pd.DataFrame, key: str, most: int) -> None:
+    """The surest mistakes of a cell; a click enlarges one."""
+    paths = page.workspace.images["path"]
+    page.images(
+        [
+            Tile(int(i), ["", f"score {score:+.2f}"], "wrong", key=str(paths.iloc[i]))
+            for i, score in wrong.head(most)[["row", "score"]].itertuples(index=False)
+        ],
+        width=90,
+        name=key,
+        empty="There is none: every one of them is judged rightly.",
+        lightbox=True,
+    )
 
 
 def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: str) -> None:
@@ -45,38 +90,29 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
             page.figure(
                 "scores", partial(figures.cell_histogram, cell, train, test), table=cell.to_frame()
             )
-    paths, there = (
-        page.workspace.images["path"],
-        {"train": train, "tests": [test]} | workspaces.parameter(),
-    )
-    stem = (
-        "inspect" if setting.d_search else "gallery"
-    )  # the gallery offers no detectors of searched views
     for column, (label, title) in zip(st.columns(2, gap="medium"), MISTAKES, strict=True):
         wrong = cell.mistakes(label)
         with (
             column,
             page.section(
-                title, f"{len(wrong)} of {size[label]} are judged wrongly; the most certain first."
+                title,
+                f"{len(wrong)} of {size[label]} are judged wrongly; the most certain first. Click"
+                " to enlarge.",
             ),
         ):
-            surest = wrong.head(SHOWN)[["row", "score"]].itertuples(index=False)
-            page.images(
-                [
-                    Tile(int(i), [f"score {score:+.2f}"], "wrong", key=str(paths.iloc[i]))
-                    for i, score in surest
-                ],
-                width=100,
-                opens=lambda path: router.go(stem, image=path, **there),
-                name=f"mistakes-{label}",
-                empty="There is none: every one of them is judged rightly.",
-            )
+            show_mistakes(page, wrong, f"mistakes-{label}", SHOWN)
     if not setting.d_search:
-        page.link("gallery", "All its verdicts, in the gallery", train=train, tests=[test])
+        page.link(
+            "gallery",
+            "All its verdicts, in the gallery",
+            train=train,
+            tests=[test],
+            **results.link_to(setting),
+        )
     with page.section(
         "What its threshold and its probabilities are worth here",
-        "Of the same training without its validation images. *False alarms*: a threshold that flags"
-        " 5 % of the real validation images of the tested generator's pools, set without any fake."
+        "Detectors retrained without validation images, which set the thresholds here. *False"
+        " alarms*: a threshold that flags 5 % of the real validation images of the tested generator's pools, set without any fake."
         " Probabilities are stated for even odds.",
     ):
         found = worth(page.workspace, setting, row, test)

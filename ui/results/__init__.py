@@ -165,6 +165,14 @@ def choose_setting(
     return Setting(sets, view, bias, balance, d_search)
 
 
+def link_to(setting: Setting) -> dict[str, str]:
+    """The controls of a link that opens the same detectors elsewhere: each page has its own."""
+    view = next((title for title, view in VIEWS.items() if view == setting.view), "")
+    found = {"view": view} if view and setting.view != EMBEDDING else {}
+    found |= {} if setting.bias else {"bias": "0"}
+    return found | ({} if setting.balance else {"balance": "0"})
+
+
 def choose_pair(page: Page, of: str = "") -> Pair:
     """The controls ``d1`` and ``d2``: a searched pair, by default the one whose removal helps
     most.
@@ -196,8 +204,8 @@ def flattery(workspace: Workspace, pair: tuple[str, ...]) -> str:
     if set(pair) != set(searches.best_pair()):
         return ""
     return (
-        f"This is the pair of {len(searches.pairs)} whose removal changes most: chosen among many"
-        " on test images, it flatters."
+        f"This pair is the best of {len(searches.pairs)}, chosen on the images that it is judged"
+        " on: its change is too favourable."
     )
 
 
