@@ -49,7 +49,9 @@ def show(page: ui.Page, found: Audit) -> None:
         intervals="95 %, bootstrap of groups of images, 1,000 draws.",
     )
 
-    with page.picture("A click on a line, or the control below, chooses a generator."):
+    with page.picture(
+        "Each generator: the detector beside file facts alone, and the verdict. Click to open one."
+    ):
         draw = partial(figures.verdict_intervals, found.verdicts, selected=generator)
         page.figure("verdicts", draw, table=to_frame(found.verdicts), clicks=("test",))
     with page.section(
@@ -62,16 +64,16 @@ def show(page: ui.Page, found: Audit) -> None:
 
     with page.section(
         "The same matrix without a look at the images",
-        "Left the detectors of the embedding, right detectors of file facts alone. Click a cell to"
-        " choose its column.",
+        "Left: detectors that see the images. Right: detectors that see file facts only. Click a"
+        " cell to open its generator.",
     ):
         body.show_matrices(page, found, view, generator)
         page.link("transfer", "The matrix in full", train=generator, test=generator)
 
     with page.section(
-        "Among images alike in file facts",
-        "Real images weighted to the fakes' mix of strata of equal propensity; fakes without a real"
-        " image like them are left out.",
+        "Among images with the same file facts",
+        "Real images are reweighted to match the fakes' file facts; fakes without a match are"
+        " dropped.",
     ):
         own = found.within[found.within["train"] == found.within["test"]]
         page.figure(
@@ -96,7 +98,8 @@ def show(page: ui.Page, found: Audit) -> None:
 
     with page.section(
         "Do fakes and real images show the same?",
-        "An upper bound: traces of generation colour the concepts, too.",
+        "What the images show, by phrases. An upper bound: traces of generation also change these"
+        " scores.",
     ):
         if found.content is None:
             st.markdown(
@@ -113,7 +116,7 @@ def show(page: ui.Page, found: Audit) -> None:
                     "words", partial(figures.word_differences, words, generator), table=words
                 )
 
-    with page.section("Marks that all images of a generator share"):
+    with page.section("Marks shared by all images of a generator"):
         if found.overlays is None:
             st.markdown(
                 "Looked for where the images can be read: `python -m precompute audit --images"

@@ -127,7 +127,7 @@ with ui.page(__file__) as page:
     )
 
     with page.picture():
-        left, right = st.columns(2, gap="large")
+        left, right = st.columns([5, 3], gap="medium")
         with left:
             st.markdown(
                 "Change on other generators by each pair's removal, in percentage points. Faded:"

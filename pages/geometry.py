@@ -34,11 +34,11 @@ with ui.page(__file__) as page:
         title = page.select("measure", "Measure", list(titles))
         beyond = page.toggle(
             "beyond",
-            "Beyond random removal",
+            "Minus random removal",
             True,
             help=(
-                "Any removal raises IsoScore at a fixed number of images; this takes off what"
-                " random removals of as many components bring."
+                "Removing any components raises IsoScore when the number of images stays the same."
+                " On: the mean change by removing as many random components is subtracted."
             ),
         )
     measure = titles[title]
@@ -49,7 +49,7 @@ with ui.page(__file__) as page:
         else (
             "a more even space goes with worse transfer"
             if link["high"] < 0
-            else "no link that the data can tell from none"
+            else "we found no reliable link"
         )
     )
     if measure == "mean_cosine":
@@ -79,7 +79,7 @@ with ui.page(__file__) as page:
                 "Beyond random",
                 f"{int(surprising.sum())}",
                 f"of {len(every)} pairs, each at p < .05",
-                help="About one pair in forty would be by chance alone.",
+                help="By chance alone about one pair in forty would.",
             ),
         ]
     )
@@ -101,7 +101,7 @@ with ui.page(__file__) as page:
     row = changes[[set(p) == set(pair) for p in zip(changes["a"], changes["b"], strict=True)]].iloc[
         0
     ]
-    with page.picture("One point a pair of D_search; a click, or D1 and D2 below, open it."):
+    with page.picture("Each point is a pair of generators used for the search. Click to open it."):
         points = changes.assign(
             name=changes["a"] + " / " + changes["b"],
             x=changes["geometry"],
@@ -109,7 +109,7 @@ with ui.page(__file__) as page:
             group="pairs of generators",
             detail=changes["kept"].astype(str) + " components kept",
         )
-        against = "less random removals" if beyond else "less before"
+        against = "minus random removal" if beyond else "minus before"
         chosen = f"{row['a']} / {row['b']}"
         draw = partial(
             figures.scatter,

@@ -11,7 +11,7 @@ import ui
 from aigi_core import figures
 from aigi_core.errors import AigiError
 from aigi_core.transfer import METRICS
-from ui.bodies.heads import show_head
+from ui.bodies import heads as body
 from ui.results import attention
 from ui.toolkit.jobs import steps
 
@@ -90,13 +90,22 @@ with ui.page(__file__) as page:
             icon=":material/content_cut:",
             help="Replace it by its mean and measure all detectors again, below.",
         )
-    with page.picture(
-        "Each head alone; outlined: the heads chosen. Click a head, or choose it below, to open it."
-    ):
-        draw = partial(
-            figures.head_map, table, shown, value_title=title, selected=head, chosen=names
-        )
-        page.figure("map", draw, table=table, clicks=("head",))
+    with page.picture():
+        left, right = st.columns([3, 2], gap="medium")
+        with left:
+            st.markdown("Each head alone. Outlined: the heads chosen. Click a head to open it.")
+            draw = partial(
+                figures.head_map,
+                table,
+                shown,
+                value_title=title,
+                selected=head,
+                chosen=names,
+                texts=attention.span_texts(workspace),
+            )
+            page.figure("map", draw, table=table, clicks=("head",))
+        with right:
+            body.show_summary(page, head, table, train)
     with page.section(
         "Several together",
         "How far the first heads of each list get on generators that neither saw.",
@@ -115,5 +124,11 @@ with ui.page(__file__) as page:
         page.figure(
             "curves", curves, table=pd.concat(grown, names=["chosen"]).reset_index("chosen")
         )
-    show_head(page, head, train, heads)
+    body.show_head(page, head, train, heads)
+    with page.section(
+        "Which heads are chosen most often?",
+        "Over all searched pairs of generators: how often a head is among the three best on the"
+        " second generator's validation images.",
+    ):
+        page.table("census", attention.census(workspace))
     page.link("words", "What its detector says", train=train)

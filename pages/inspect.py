@@ -80,7 +80,8 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
     if parts is not None and names:
         with page.section(
             "The strongest heads in words",
-            "Texts nearest to a head's fakes less reals; p by permutation, one head.",
+            "Texts nearest to each head's mean difference of fakes and real images; p by"
+            " permutation, for one head.",
         ):
             heads = [attention.parse_head(name) for name in names[:5]]
             page.table("words", inspection.head_words(workspace, judged.judge, heads))
@@ -91,23 +92,24 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
                 **({"train": judged.judge} if judged.at else {}),
             )
         with page.section(
-            "What if", "Parts taken away together: their direct evidence leaves the sum."
+            "What if parts were taken away?",
+            "The direct evidence of the chosen parts is subtracted from the score.",
         ):
             body.what_if(page, judged, parts, names, region)
 
     with page.section(
-        "Would it survive?",
-        "The same image compressed, resized, blurred, with noise, cropped, as a screenshot.",
+        "Does the verdict survive changes of the image?",
+        "The same image after compression, resizing, blur, noise, cropping, and as a screenshot.",
     ):
         body.survives(page, judged)
     with page.section(
-        "What lies nearest",
+        "The most similar images",
         "By cosine of embeddings, over all splits; a click on an image opens it here, in a new"
         " tab.",
     ):
         body.show_nearest(page, judged)
     with page.section(
-        "May its probabilities be trusted?",
+        "Can its probabilities be trusted?",
         f"{ui.name(judged.judge)} on test images, which it has never seen.",
     ):
         body.trust(page, judged)

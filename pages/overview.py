@@ -118,7 +118,7 @@ with ui.page(__file__) as page:
             page.finding(
                 f"Hardest to find unseen is {ui.name(hardest[0])}: {hard['value']:.3f} on average"
                 f" (95 % interval {hard['low']:.3f} to {hard['high']:.3f}, {hard['n']:.0f}"
-                f" detectors). The detector of {ui.name(best[0])} carries over best:"
+                f" detectors). The detector of {ui.name(best[0])} works best on others:"
                 f" {far['value']:.3f} ({far['low']:.3f} to {far['high']:.3f}, {far['n']:.0f}"
                 " generators)."
             )

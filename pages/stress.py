@@ -53,9 +53,9 @@ def show(page: ui.Page) -> None:
     )
 
     with page.picture(
-        "What each operation costs, robustness and bias apart: what fakes alone lose, the operation"
-        " hides; what real images alone lose, it makes look generated. The two add up to the change"
-        " on both classes. A click chooses an operation."
+        "Change in accuracy by each operation. On fakes alone: traces of generation are hidden. On"
+        " real images alone: they are made to look generated. The two add up to the change on both."
+        " Click to choose an operation."
     ):
         draw = partial(figures.side_changes, summary, cells, selected=op_title)
         page.figure("sides", draw, table=summary, clicks=("op",))
@@ -123,9 +123,9 @@ def show(page: ui.Page) -> None:
             st.markdown(body.no_training_copies(page.workspace))
 
     with page.section(
-        "Which components hold",
-        f"Each component of the embedding under {op_title}: up, how well its order of images"
-        " survives; sideways, how far its mean moves.",
+        "Which components are stable?",
+        f"Each component of the embedding under {op_title}. Vertical: correlation of image and"
+        " changed copy. Horizontal: shift of its mean.",
     ):
         stability = body.component_stability(page.workspace, op)
         page.finding(body.components_in_words(stability))
@@ -134,7 +134,8 @@ def show(page: ui.Page) -> None:
         )
 
     with page.section(
-        "Which heads hold", "Each head alone, trained on clean images, tested on both."
+        "Which heads are robust?",
+        "Each head alone, trained on clean images, tested on both.",
     ):
         if body.has_heads(page.workspace, op):
             train = page.generator("train", "Detector trained on")

@@ -204,7 +204,7 @@ with ui.page(__file__) as page:
             clicks=("test",),
         )
         if len(trained) == 1:
-            page.link("gallery", "Its surest verdicts there", tests=[test], train=trained[0])
+            page.link("gallery", "Its images, right and wrong", tests=[test], train=trained[0])
 
     with page.section(
         "Compare and keep",

@@ -17,7 +17,7 @@ with ui.page(__file__) as page:
         about = results.choose_metric(page)
         how = page.select(
             "sets",
-            "Trained on",
+            "Training sets",
             list(TRAINING),
             help="; ".join(f"{k}: {v}" for k, v in TRAINING.items()),
         )

@@ -53,7 +53,7 @@ with ui.page(__file__) as page:
             list(dict.fromkeys([*said.nearest["text"], *said.farthest["text"]])),
         )
         st.button(
-            "Take it away",
+            "Remove it",
             on_click=ui.set_control,
             args=("remove", text),
             icon=":material/content_cut:",
@@ -71,8 +71,8 @@ with ui.page(__file__) as page:
 
     with page.section(
         "What else gives its fakes away",
-        "Weights cannot say what real and fake images share, nor what the encoder hardly sees: its"
-        " training images and their files can.",
+        "Weights show only what separates the classes. Below: what both share, and what the files"
+        " reveal.",
     ):
         if exposed := explanations.exposed(workspace, setting, row, texts):
             body.exposed(page, exposed)
@@ -147,7 +147,7 @@ with ui.page(__file__) as page:
 
     with page.section(
         "Without a concept",
-        "Is this detector only a food detector? Take a concept away and see what is left.",
+        "Remove a concept from all images and measure the detectors again.",
     ):
         plain = setting == results.Setting(setting.sets)
         with page.controls("Concept"):
@@ -174,7 +174,7 @@ with ui.page(__file__) as page:
                 )
             body.effect(page, "concept", effect, matrix.train_names[row], names)
         else:
-            st.caption("Type a text, or open one above and press 'Take it away'.")
+            st.caption("Type a text, or open one above and press 'Remove it'.")
 
-    with page.section("Do detectors with a name generalise worse?"):
+    with page.section("Do detectors that words describe well generalise worse?"):
         body.nameability(page, setting, names, row, texts)

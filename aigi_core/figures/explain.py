@@ -134,6 +134,7 @@ def head_map(
     value_title: str,
     selected: str | None = None,
     chosen: Sequence[str] = (),
+    texts: Mapping[str, str] | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """Layers x heads, one value each; ``chosen`` heads are outlined. A click reports ``customdata``
@@ -141,7 +142,9 @@ def head_map(
 
     Args:
         table: one row a head: ``head, layer, index`` and the column shown.
+        texts: head -> a text that describes it, for the hover text.
     """
+    texts = texts or {}
     values = table.pivot_table(index="layer", columns="index", values=column)
     layers, heads = [f"layer {i}" for i in values.index], [str(i) for i in values.columns]
     names = [[f"{i}.{j}" for j in values.columns] for i in values.index]
@@ -157,7 +160,16 @@ def head_map(
         alt=alt,
         column_title="head",
         value_title=value_title,
-        hover=pd.DataFrame([[f"{value_title} {v:.3f}" for v in row] for row in values.to_numpy()]),
+        hover=pd.DataFrame(
+            [
+                [
+                    f"head {head}<br>{value_title} {v:.3f}"
+                    + (f"<br>TextSpan: {label(texts[head], 60)}" if head in texts else "")
+                    for head, v in zip(own, row, strict=True)
+                ]
+                for own, row in zip(names, values.to_numpy(), strict=True)
+            ]
+        ),
         selected=(f"layer {place[0]}", place[1]),
         outlined=outlined,
         theme=theme,
@@ -217,14 +229,14 @@ def role_intervals(
     )
     counts = roles["role"].value_counts()
     alt = (
-        f"Evidence of head {head} on each generator's fakes less that on their real counterparts,"
-        f" with 95 % intervals: it carries the detector on {counts.get('carries', 0)} generators"
-        f" and misleads it on {counts.get('misleads', 0)}."
+        f"How much more head {head} says 'fake' on each generator's fakes than on matching real"
+        f" images, with 95 % intervals: it carries the detector on"
+        f" {counts.get('carries', 0)} generators and misleads it on {counts.get('misleads', 0)}."
     )
     return intervals(
         table,
         alt=alt,
-        value_title="evidence, fakes less real (logit; n images)",
+        value_title="how much more it says 'fake' on fakes than on real images (logit; n images)",
         reference=0.0,
         styles=styles,
         selected=selected,

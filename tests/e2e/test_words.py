@@ -26,7 +26,7 @@ def test_click_a_text_and_take_it_away(app: App, said: Words) -> None:
     app.click_point("nearest", 2)
     app.wait_for_query("text", said.nearest["text"][2])
     assert app.selected("Opened text") == said.nearest["text"][2]
-    app.press("Take it away")
+    app.press("Remove it")
     app.wait_for_query("remove", said.nearest["text"][2])
     assert app.errors == [] and "controls" in app.alt("concept")
 

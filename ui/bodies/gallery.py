@@ -44,7 +44,7 @@ def answer(images: pd.DataFrame, train: str) -> str:
     return (
         f"Trained on {name(train)}, the detector takes **{missed['images']} of {missed['of']}"
         f" fakes** for real and **{alarms['images']} of {alarms['of']} real images** for fakes."
-        + "".join(f" Its surest mistake: {name(m['path'])}, {m['verdict']}." for m in surest)
+        + "".join(f" Its most certain mistake: {name(m['path'])}, {m['verdict']}." for m in surest)
     )
 
 

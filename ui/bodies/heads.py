@@ -19,10 +19,28 @@ from ui.toolkit.jobs import steps
 from ui.toolkit.page import Page, name
 
 DEFINITIONS: dict[str, Definition] = {
-    "fakes less reals": "difference",
+    "fakes minus real": "difference",
     "weights": "weights",
     "mean": "mean",
 }
+
+
+def show_summary(page: Page, head: str, table: pd.DataFrame, train: str) -> None:
+    """One head beside the map: its values, the images on which it is extreme, what is left without
+    it.
+    """
+    mine = table[table["head"] == head].iloc[0]
+    place = int(table["head"].tolist().index(head)) + 1
+    page.finding(
+        f"**Head {head}** alone: {mine['accuracy']:.3f} balanced accuracy on validation images"
+        f" ({mine['low']:.3f} to {mine['high']:.3f}), rank {place} of {len(table)}; out of domain"
+        f" {mine['ood']:.3f}."
+    )
+    images = attention.extremes(page.workspace, attention.parse_head(head), train, "difference")
+    for end, title in (("most", "Most towards fake"), ("least", "Most towards real")):
+        st.markdown(f"**{title}**")
+        part = images[images["side"] == end].head(4)
+        page.images(_tiles(page, part), width=84, name=f"summary-{end}", lightbox=True)
 
 
 def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
@@ -30,6 +48,18 @@ def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
     generators, opened = page.domains.generators, attention.parse_head(head)
     setting, row = Setting(tuple((generator,) for generator in generators)), generators.index(train)
     definition: Definition = "difference"
+    with page.section(
+        f"Images on which head {head} is extreme",
+        "Test images whose contribution points most, and least, along its direction. Click to"
+        " enlarge.",
+    ):
+        images = attention.extremes(page.workspace, opened, train, "difference")
+        for column, end in zip(st.columns(2, gap="medium"), ("most", "least"), strict=True):
+            with column:
+                st.markdown(f"**{end.capitalize()}**")
+                part = images[images["side"] == end]
+                page.images(_tiles(page, part), width=100, name=f"extreme-{end}", lightbox=True)
+        page.table("extremes", images)
     with page.section(f"Head {head} in words"):
         with page.controls("Words"):
             definition = page.select(
@@ -37,8 +67,8 @@ def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
                 "Direction",
                 DEFINITIONS,
                 help=(
-                    "Its mean contribution to fakes less that to "
-                    "reals; the weights of its own detector; or its mean over all images."
+                    "Its mean contribution to fakes minus that to "
+                    "real images; the weights of its own detector; or its mean over all images."
                 ),
             )
             texts = explanations.choose_texts(page)
@@ -57,20 +87,9 @@ def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
             page.finding(attention.among_all(read, head))
             page.table("every-head", read)
     with page.section(
-        f"Images on which head {head} is extreme",
-        "Test images whose contribution points most, and least, along its direction; a click opens"
-        " one in Inspect.",
-    ):
-        images = attention.extremes(page.workspace, opened, train, definition)
-        for column, end in zip(st.columns(2, gap="medium"), ("most", "least"), strict=True):
-            with column:
-                st.markdown(f"**{end.capitalize()}**")
-                page.images(_tiles(images[images["side"] == end]), width=100)
-        page.table("extremes", images)
-    with page.section(
         f"Where head {head} helps and where it misleads",
-        f"Its evidence in the detector trained on {name(train)}, on each generator's fakes less"
-        " that on their real counterparts. Right of zero it helps; left of zero it misleads.",
+        f"In the detector trained on {name(train)}: how much more this head says 'fake' on fakes"
+        " than on matching real images. Right of zero it helps; left of zero it misleads.",
     ):
         _roles(page, opened, setting, row)
     with page.section(
@@ -102,12 +121,13 @@ def _words(
         + (
             "beyond chance"
             if said.nameable
-            else "**but chance does as well: read nothing into the words**"
+            else "**but chance gives as near a text, so its words are folded away**"
         )
         + f" (p = {said.p_value:.2g} for this head alone, one of {of} that could be opened;"
         f" {said.draws} draws)."
     )
-    left, middle, right = st.columns(3, gap="medium")
+    place = st.container() if said.nameable else st.expander("Show the words all the same")
+    left, middle, right = place.columns(3, gap="medium")
     for column, side in zip((left, middle), explanations.SIDES, strict=True):
         with column:
             st.markdown(f"**{side.capitalize()} texts**")
@@ -127,9 +147,14 @@ def _words(
         page.figure("span", partial(figures.span_bars, span, alt=alt), table=span)
 
 
-def _tiles(images: pd.DataFrame) -> list[Tile]:
+def _tiles(page: Page, images: pd.DataFrame) -> list[Tile]:
+    paths = page.workspace.images["path"]
     return [
-        Tile(i["row"], [i["generator"] or "real", f"{i['value']:+.3f}"])
+        Tile(
+            i["row"],
+            [i["generator"] or "real", f"{i['value']:+.3f}"],
+            key=str(paths.iloc[i["row"]]),
+        )
         for i in images.to_dict("records")
     ]
 

@@ -31,7 +31,7 @@ PRIORS = {"1 in 2": 0.5, "1 in 10": 0.1, "1 in 100": 0.01, "1 in 1,000": 0.001}
 SAID = {
     "fake": "**called generated**",
     "real": "**called real**",
-    "uncertain": "**in the band of doubt: no call**",
+    "uncertain": "**undecided: too close to call at this false-alarm rate**",
     "no verdict": "**no call can be made**",
 }
 Region = tuple[tuple[int, int], ...]
@@ -120,8 +120,8 @@ def answer(judged: Judged) -> str:
         else ""
     )
     reserve = (
-        " **It lies farther from anything here than nearly all held-out images: read all of this"
-        " with reserve.**"
+        " **It is less similar to anything in this workspace than 95 % of held-out images: be"
+        " careful with all of this.**"
     )
     return (
         f"{who} {name(subject.name)} a probability of **{mine['probability']:.2f}** of being"

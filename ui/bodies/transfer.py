@@ -21,7 +21,10 @@ from ui.toolkit.images import Tile
 from ui.toolkit.page import Page, name
 from ui.toolkit.workspaces import cached
 
-MISTAKES = ((FAKE, "Fakes it is surest are real"), (REAL, "Real images it is surest are fake"))
+MISTAKES = (
+    (FAKE, "Fakes called real, most certain first"),
+    (REAL, "Real images called fake, most certain first"),
+)
 SHOWN = 8
 CALIBRATIONS = {"as trained": "none", "temperature": "temperature", "Platt": "platt"}
 
@@ -66,7 +69,7 @@ def show_mistakes(page: Page, wrong: pd.DataFrame, key: str, most: int) -> None:
         ],
         width=90,
         name=key,
-        empty="There is none: every one of them is judged rightly.",
+        empty="There is none: all of them are right.",
         lightbox=True,
     )
 
@@ -96,8 +99,7 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
             column,
             page.section(
                 title,
-                f"{len(wrong)} of {size[label]} are judged wrongly; the most certain first. Click"
-                " to enlarge.",
+                f"{len(wrong)} of {size[label]} are wrong. Click to enlarge.",
             ),
         ):
             show_mistakes(page, wrong, f"mistakes-{label}", SHOWN)
@@ -110,9 +112,10 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
             **results.link_to(setting),
         )
     with page.section(
-        "What its threshold and its probabilities are worth here",
+        "How well its threshold and probabilities hold here",
         "Detectors retrained without validation images, which set the thresholds here. *False"
-        " alarms*: a threshold that flags 5 % of the real validation images of the tested generator's pools, set without any fake."
+        " alarms*: a threshold that flags 5 % of the real validation images of the tested"
+        " generator's pools, set without any fake."
         " Probabilities are stated for even odds.",
     ):
         found = worth(page.workspace, setting, row, test)

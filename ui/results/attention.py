@@ -27,6 +27,7 @@ from aigi_core.explain.textspan import head_text_spans
 from aigi_core.explain.words import Words
 from aigi_core.heads import Head, all_heads
 from aigi_core.manifest import Domains
+from aigi_core.resampling import wilson
 from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, TransferMatrix, difference
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace
@@ -163,6 +164,37 @@ def head_span(workspace: Workspace, head: Head, count: int = 12) -> pd.DataFrame
 
 
 @cached
+def span_texts(workspace: Workspace) -> dict[str, str]:
+    """Head -> the first text of its TextSpan, where that was precomputed."""
+    found = explanations.atlas(workspace)
+    if found is None:
+        return {}
+    first = found.spans[found.spans["rank"] == found.spans["rank"].min()]
+    return {f"{s['layer']}.{s['head']}": str(s["text"]) for s in first.to_dict("records")}
+
+
+@cached
+def census(workspace: Workspace) -> pd.DataFrame:
+    """How often each head is among the best three, over all searched pairs in both directions."""
+    searches = results.atlas(workspace)
+    pairs = [way for a, b in searches.pairs for way in ((a, b), (b, a))]
+    counts = pd.Series(
+        [name for a, b in pairs for name in named(searches.top_heads(a, b))], dtype=str
+    ).value_counts()
+    low, high = wilson(counts.to_numpy(), len(pairs))
+    return pd.DataFrame(
+        {
+            "head": counts.index,
+            "times": counts.to_numpy(),
+            "share": counts.to_numpy() / len(pairs),
+            "low": low,
+            "high": high,
+            "n": len(pairs),
+        }
+    ).head(15)
+
+
+@cached
 def extremes(
     workspace: Workspace, head: Head, train: str, definition: Definition, count: int = 8
 ) -> pd.DataFrame:
@@ -258,7 +290,7 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int) -> list[Stat]:
             f"{more.value:+.3f}",
             f"{more.n} generators, paired, p = {more.p_value:.2g}",
             (more.low, more.high),
-            "Heads less embedding, on the same images and bootstrap draws.",
+            "Heads minus embedding, on the same images and bootstrap draws.",
             "+.3f",
         ),
     ]

@@ -22,7 +22,7 @@ SHARED = frozenset({"train", "test", "d1", "d2", "head", "image", "protocol", "e
 """Controls that mean the same on every page. All others belong to their page: another page may use
 the same name for something else."""
 _STORE, _WRITTEN, _PAGE, _ACTED = "_control_values", "_url_written", "_url_page", "_user_acted"
-_NAMES = "_control_names"
+_NAMES, _DEFAULTS = "_control_names", "_control_defaults"
 """Names of the controls that the page at hand has drawn."""
 
 
@@ -266,6 +266,13 @@ class Controls:
     ) -> None:
         """Put the value that the control is to show into the session, before the widget is made."""
         store = st.session_state.setdefault(_STORE, {})
+        defaults = st.session_state.setdefault(_DEFAULTS, {})
+        before = defaults.get((self._stem, name), default)
+        if before != default and st.session_state.get(name) == before:
+            st.session_state.pop(name)  # nobody chose it: it follows what it is derived from
+            if store.get(self._place(name)) == before:
+                store.pop(self._place(name))
+        defaults[self._stem, name] = default
         current = st.session_state.get(name, store.get(self._place(name), default))
         carried = store.get(self._place(follows))
         if self._entry and carried is not None and carried not in (current, *_several(current)):
