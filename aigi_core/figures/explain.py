@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import intervals, scatter
-from aigi_core.figures.theme import LIGHT, Style, Theme
+from aigi_core.figures.theme import LIGHT, Style, Theme, label
 from aigi_core.figures.words import word_list
 from aigi_core.transfer import DEFAULT_METRIC, METRICS
 

@@ -27,7 +27,7 @@ from aigi_core.explain.textspan import head_text_spans
 from aigi_core.explain.words import Words
 from aigi_core.heads import Head, all_heads
 from aigi_core.manifest import Domains
-from aigi_core.resampling import wilson
+from  import wilson
 from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, TransferMatrix, difference
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace
