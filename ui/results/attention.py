@@ -26,8 +26,8 @@ from aigi_core.explain.heads import (
 from aigi_core.explain.textspan import head_text_spans
 from aigi_core.explain.words import Words
 from aigi_core.heads import Head, all_heads
+from aigi_core.intervals import count_interval
 from aigi_core.manifest import Domains
-from  import wilson
 from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, TransferMatrix, difference
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace
@@ -181,14 +181,14 @@ def census(workspace: Workspace) -> pd.DataFrame:
     counts = pd.Series(
         [name for a, b in pairs for name in named(searches.top_heads(a, b))], dtype=str
     ).value_counts()
-    low, high = wilson(counts.to_numpy(), len(pairs))
+    ends = np.array([count_interval(int(times), len(pairs)) for times in counts])
     return pd.DataFrame(
         {
             "head": counts.index,
             "times": counts.to_numpy(),
             "share": counts.to_numpy() / len(pairs),
-            "low": low,
-            "high": high,
+            "low": ends[:, 0],
+            "high": ends[:, 1],
             "n": len(pairs),
         }
     ).head(15)
