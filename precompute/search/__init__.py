@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aigi_core.detectors.presets import PRESETS, preset
+from precompute.engine import add_engine_options, engine_from
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,6 +32,7 @@ def add_parser(subparsers: Any) -> None:
         help="pairs of generators to search (default: all)",
     )
     add("--workers", type=int, help="processes (default: one a core)")
+    add_engine_options(parser)
     add("--draws", type=int, default=1000, help="bootstrap draws of every interval (default 1000)")
     add(
         "--protocol",
@@ -53,5 +55,5 @@ def run(args: argparse.Namespace) -> int:
         from precompute.search.stream import keep_stream_maps
 
         keep_stream_maps(args.workspace, args.model, args.pretrained)
-    print(search(args.workspace, args.pairs, key=key, workers=args.workers))
+    print(search(args.workspace, args.pairs, key=key, engine=engine_from(args)))
     return 0

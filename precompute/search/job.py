@@ -7,8 +7,6 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -24,7 +22,7 @@ from aigi_core.significance import q_values
 from aigi_core.transfer.atlas import BANK, KIND, METRICS_KEPT, TABLES, Atlas, AtlasKey
 from aigi_core.transfer.pairs import Pair, parse_pairs
 from aigi_core.workspace import Workspace, exclusive, tool_versions, write_atomic
-from precompute.pool import submit, worker_pool
+from precompute.engine import Engine, LocalEngine, cores
 from precompute.search.pair import Arrays, Searcher, Tables, compute_shared
 
 SHARED = "shared.npz"
@@ -35,7 +33,7 @@ def search(
     pairs: str = "all",
     *,
     key: AtlasKey | None = None,
-    workers: int | None = None,
+    engine: Engine | None = None,
 ) -> str:
     """Search what has not been searched yet and publish the atlas; returns a sentence saying where
     it lies.
@@ -45,8 +43,6 @@ def search(
             work, or a process that was killed.
     """
     key = key or AtlasKey()
-    if workers is not None and workers < 1:
-        raise AigiError(f"A search needs at least one process, got {workers}.")
     workspace = Workspace.open(workspace_path)
     wanted = parse_pairs(pairs, workspace.domains)
     path = key.folder(workspace)
@@ -65,7 +61,7 @@ def search(
             if pair not in merged[1] and _load(_file(path, names, pair)) is None
         ]
         _say(f"{len(wanted)} pairs wanted, {len(wanted) - len(todo)} of them searched before.")
-        _search_all(workspace, key, path, todo, workers or os.cpu_count() or 1)
+        _search_all(workspace, key, path, todo, engine or LocalEngine(cores()))
         found = dict(merged[1])
         for pair in combinations(names, 2):
             record = _load(_file(path, names, pair))
@@ -85,26 +81,14 @@ def search(
 
 
 def _search_all(
-    workspace: Workspace, key: AtlasKey, path: Path, todo: Sequence[Pair], workers: int
+    workspace: Workspace, key: AtlasKey, path: Path, todo: Sequence[Pair], engine: Engine
 ) -> None:
-    if not todo:
-        return
     names, start = workspace.domains.generators, perf_counter()
-    with worker_pool(min(workers, len(todo)), _start_worker, workspace.path, key, path) as pool:
-        jobs = {submit(pool, _one, pair, str(_file(path, names, pair))): pair for pair in todo}
-        try:
-            for done, job in enumerate(as_completed(jobs), 1):
-                job.result()
-                left = (perf_counter() - start) / done * (len(todo) - done)
-                _say(f"[{done}/{len(todo)}] {' : '.join(jobs[job])} - about {_duration(left)} left")
-        except BrokenProcessPool as error:
-            raise AigiError(
-                "A process of the search was killed, perhaps for want of memory: run it again, it"
-                " goes on where it stopped; with '--workers 1' it needs least."
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    tasks = [(pair, str(_file(path, names, pair))) for pair in todo]
+    ended = engine.map(_one, tasks, start=_start_worker, args=(workspace.path, key, path))
+    for done, (number, _) in enumerate(ended, 1):
+        left = (perf_counter() - start) / done * (len(todo) - done)
+        _say(f"[{done}/{len(todo)}] {' : '.join(todo[number])} - about {_duration(left)} left")
 
 
 _searcher: Searcher | None = None

@@ -22,8 +22,10 @@ from aigi_core.transfer import transfer_matrix
 from aigi_core.transfer.atlas import Atlas
 from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
 from precompute.__main__ import main
+from precompute.engine import LocalEngine
 from precompute.search import job
 from tests.factory import with_images
+from tests.inline_engine import InlineEngine
 from tests.searched import KEY
 
 PAIR = ("alpha-gan", "beta-diff")
@@ -125,7 +127,7 @@ def test_goes_on_where_it_stopped(
     done: list[tuple[str, str]] = []
     original = job._one
     monkeypatch.setattr(job, "_one", lambda pair, file: (done.append(pair), original(pair, file)))
-    monkeypatch.setattr(job, "worker_pool", _InProcess)
+    monkeypatch.setattr(job, "LocalEngine", InlineEngine)
     job.search(path, "alpha-gan:beta-diff,delta-ar:beta-diff", key=KEY)
     assert done == [("delta-ar", "beta-diff")]
     assert "2 pairs wanted, 1 of them searched before" in capsys.readouterr().err
@@ -142,7 +144,7 @@ def test_an_interrupted_search_keeps_its_finished_pairs(
 ) -> None:
     copy = tmp_path / "workspace"
     shutil.copytree(synthetic_path, copy)
-    monkeypatch.setattr(job, "worker_pool", _InProcess)
+    monkeypatch.setattr(job, "LocalEngine", InlineEngine)
     done: list[tuple[str, str]] = []
     original = job._one
 
@@ -182,7 +184,7 @@ def test_a_search_stopped_while_it_publishes_leaves_the_atlas_before(
     shutil.copytree(path, copy)
     workspace = Workspace.open(copy)
     kept = Atlas.open(workspace, KEY).kept(PAIR)
-    monkeypatch.setattr(job, "worker_pool", _InProcess)
+    monkeypatch.setattr(job, "LocalEngine", InlineEngine)
     original = results.write_atomic
 
     def stop(file: Path, content: bytes) -> None:
@@ -223,7 +225,7 @@ def test_three_generators_leave_one_to_judge_on(
     write_manifest(
         copy, manifest | {"files": {name: describe_file(copy, name) for name in manifest["files"]}}
     )
-    monkeypatch.setattr(job, "worker_pool", _InProcess)
+    monkeypatch.setattr(job, "LocalEngine", InlineEngine)
     job.search(copy, "beta-diff:gamma-diff", key=KEY)
     table = Atlas.open(Workspace.open(copy), KEY).summary
     assert (table.loc[table["cells"] == "D_eval", "n"] == 1).all()
@@ -248,43 +250,20 @@ def test_a_killed_process_is_named(
 ) -> None:
     copy = tmp_path / "workspace"
     shutil.copytree(path, copy)
-    monkeypatch.setattr(job, "_one", os.abort)
-    monkeypatch.setattr(job, "submit", lambda pool, function, *args: pool.submit(function))
-    with pytest.raises(AigiError, match="process of the search was killed.*run it again"):
-        job.search(copy, "delta-ar:beta-diff", key=KEY, workers=1)
+    monkeypatch.setattr(job, "_one", _abort)
+    with pytest.raises(AigiError, match="process was killed.*run the same command again"):
+        job.search(copy, "delta-ar:beta-diff", key=KEY, engine=LocalEngine(1))
 
 
-class _InProcess:
-    """A pool that runs jobs at once in this process."""
-
-    def __init__(self, workers: int, start: object, *args: object) -> None:
-        start(*args)  # type: ignore[operator]
-
-    def __enter__(self) -> "_InProcess":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-    def submit(self, function: object, *args: object) -> object:
-        from concurrent.futures import Future
-
-        future: Future[object] = Future()
-        try:
-            future.set_result(function(*args))  # type: ignore[operator]
-        except BaseException as error:
-            future.set_exception(error)
-        return future
-
-    def shutdown(self, **options: object) -> None:
-        return None
+def _abort(*_: object) -> None:
+    os.abort()
 
 
 def test_bad_input_is_named(path: Path, atlas: Atlas, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "--workspace", str(path), "--pairs", "alpha-gan:omega"]) == 2
     assert "'alpha-gan:omega' is not a pair of generators" in capsys.readouterr().err
     for wrong, words in (
-        ("--workers=0", "at least one process"),
+        ("--workers=0", "at least 1"),
         ("--draws=1", "two draws"),
         ("--seed=-1", "a seed of 0"),
     ):

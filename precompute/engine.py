@@ -1,0 +1,123 @@
+"""Where a job's units of work are computed: in processes of this machine, or by Ray.
+
+A unit of work is an idempotent function from a description to a result or to files. An engine maps
+such a function over descriptions and yields results as they come. ``local`` needs nothing; ``ray``
+is the module :mod:`precompute.on_ray` (``requirements-ray.txt``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+from aigi_core.errors import AigiError
+from precompute.pool import submit, worker_pool
+
+ENGINES = ("local", "ray")
+
+
+class Engine(ABC):
+    """Maps a function over descriptions of work."""
+
+    workers: int
+
+    @abstractmethod
+    def map(
+        self,
+        function: Callable[..., Any],
+        tasks: Sequence[tuple[Any, ...]],
+        *,
+        start: Callable[..., None] | None = None,
+        args: tuple[Any, ...] = (),
+    ) -> Iterator[tuple[int, Any]]:
+        """Call ``function(*task)`` for each task and yield ``(number of the task, result)`` as
+        they end, in any order.
+
+        Args:
+            function: a module's function; idempotent, since a lost worker's task is done again.
+            start: what each worker does first, with ``args``.
+
+        Raises:
+            AigiError: raised by a task, or a worker was lost and cannot be replaced.
+        """
+
+
+@dataclass(frozen=True)
+class LocalEngine(Engine):
+    """Processes on this machine.
+
+    Example:
+        >>> LocalEngine(2).workers
+        2
+    """
+
+    workers: int
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        tasks: Sequence[tuple[Any, ...]],
+        *,
+        start: Callable[..., None] | None = None,
+        args: tuple[Any, ...] = (),
+    ) -> Iterator[tuple[int, Any]]:
+        if not tasks:
+            return
+        with worker_pool(min(self.workers, len(tasks)), start, *args) as pool:
+            jobs = {submit(pool, function, *task): number for number, task in enumerate(tasks)}
+            try:
+                for job in as_completed(jobs):
+                    yield jobs[job], job.result()
+            except BrokenProcessPool as error:
+                raise AigiError(
+                    "A process was killed, perhaps because memory ran out: run the same command"
+                    " again, it goes on where it stopped; with '--workers 1' it needs least."
+                ) from error
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """The options by which a job chooses its engine."""
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="where the work is computed (default local; ray needs requirements-ray.txt)",
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="with --engine ray: a running cluster, or 'auto' (default: start Ray here)",
+    )
+
+
+def engine_from(args: argparse.Namespace) -> Engine:
+    """The engine that a command's options name.
+
+    Raises:
+        AigiError: Ray is wanted and not installed, an address without Ray, or fewer than one
+            worker.
+    """
+    workers = args.workers if args.workers is not None else cores()
+    if workers < 1:
+        raise AigiError(f"--workers must be at least 1, got {workers}.")
+    if args.engine == "local":
+        if args.ray_address:
+            raise AigiError("--ray-address names a Ray cluster: give '--engine ray' with it.")
+        return LocalEngine(workers)
+    from precompute.on_ray import RayEngine
+
+    return RayEngine(workers, args.ray_address)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,33 @@
+"""Tasks that the tests of engines hand to other processes."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from aigi_core.errors import AigiError
+
+HAS_RAY = find_spec("ray") is not None
+_added = 0
+
+
+def start(added: int) -> None:
+    global _added
+    _added = added
+
+
+def square(n: int, done: str) -> int:
+    with Path(done).open("a") as file:
+        file.write(f"{n}\n")
+    return n * n + _added
+
+
+def refuse(n: int) -> None:
+    raise AigiError(f"no {n} here")
+
+
+def killed_once(n: int, mark: str) -> int:
+    """Twice n; the first attempt at 1 ends its process."""
+    if n == 1 and not Path(mark).exists():
+        Path(mark).write_text("killed")
+        os.kill(os.getpid(), 9)
+    return 2 * n

@@ -1,0 +1,95 @@
+"""Engines: every task once, errors as they are, a lost worker's task done again."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aigi_core.errors import AigiError
+from precompute.engine import Engine, LocalEngine, add_engine_options, engine_from
+from tests.precompute import engine_tasks
+from tests.searched import KEY, searched_copy
+
+needs_ray = pytest.mark.skipif(
+    not engine_tasks.HAS_RAY, reason="needs Ray: pip install -r requirements-ray.txt"
+)
+
+
+@pytest.fixture(scope="module", params=["local", pytest.param("ray", marks=needs_ray)])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    if request.param == "local":
+        yield LocalEngine(2)
+        return
+    import ray
+
+    from precompute.on_ray import RayEngine
+
+    yield RayEngine(2)
+    ray.shutdown()
+
+
+def test_every_task_is_done_once(engine: Engine, tmp_path: Path) -> None:
+    tasks = [(n, str(tmp_path / "done")) for n in range(7)]
+    ended = dict(engine.map(engine_tasks.square, tasks, start=engine_tasks.start, args=(10,)))
+    assert ended == {n: n * n + 10 for n in range(7)}
+    assert sorted((tmp_path / "done").read_text().split()) == [str(n) for n in range(7)]
+    assert list(engine.map(engine_tasks.square, [])) == []
+
+
+def test_a_refusal_is_the_task_s_own(engine: Engine) -> None:
+    with pytest.raises(AigiError, match="^no 3 here$"):
+        list(engine.map(engine_tasks.refuse, [(3,)]))
+
+
+def test_a_killed_local_worker_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AigiError, match="was killed.*run the same command again"):
+        list(LocalEngine(1).map(engine_tasks.killed_once, [(1, str(tmp_path / "mark"))]))
+
+
+@needs_ray
+def test_ray_does_a_killed_worker_s_task_again(tmp_path: Path) -> None:
+    import ray
+
+    from precompute.on_ray import RayEngine
+
+    tasks = [(n, str(tmp_path / f"mark{n}")) for n in range(3)]
+    try:
+        ended = dict(RayEngine(2).map(engine_tasks.killed_once, tasks))
+    finally:
+        ray.shutdown()
+    assert ended == {0: 0, 1: 2, 2: 4}
+    assert (tmp_path / "mark1").read_text() == "killed"
+
+
+@needs_ray
+def test_a_search_by_ray_stores_what_a_local_one_does(synthetic_path: Path, tmp_path: Path) -> None:
+    import ray
+
+    from aigi_core.workspace import Workspace
+    from precompute.on_ray import RayEngine
+
+    copies = {}
+    try:
+        for name, engine in (("local", LocalEngine(1)), ("ray", RayEngine(2))):
+            copies[name] = searched_copy(synthetic_path, tmp_path / name, engine=engine)
+    finally:
+        ray.shutdown()
+    a, b = (KEY.folder(Workspace.open(copies[name])) for name in ("local", "ray"))
+    for file in sorted(a.glob("*.np*")):
+        assert file.read_bytes() == (b / file.name).read_bytes()
+
+
+def test_options_that_contradict_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--workers", type=int)
+    add_engine_options(parser)
+    assert isinstance(engine_from(parser.parse_args(["--workers", "3"])), LocalEngine)
+    with pytest.raises(AigiError, match="'--engine ray'"):
+        engine_from(parser.parse_args(["--ray-address", "auto"]))
+    with pytest.raises(AigiError, match="at least 1"):
+        engine_from(parser.parse_args(["--workers", "0"]))
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(AigiError, match=r"requirements-ray\.txt"):
+        list(engine_from(parser.parse_args(["--engine", "ray"])).map(os.getpid, [()]))
