@@ -68,7 +68,7 @@ def files(*rooms: str) -> list[Path]:
 UI_ROOMS = (("toolkit",), ("results",), ("bodies",), ("preparation",))
 """Rooms of ui from the bottom up. ``ui`` itself is the toolkit's front door."""
 PRECOMPUTE_ROOMS = (
-    ("pool",),
+    ("pool", "engine", "on_ray"),
     ("ingest",),
     ("encode",),
     ("audit", "detectors", "growth", "perturb", "text", "verify"),
