@@ -142,6 +142,20 @@ class Workspace:
         table = self.all_images
         return table[table["left_out"] == ""].reset_index(drop=True)
 
+    def with_splits(self, split: pd.Series) -> Workspace:
+        """The same images divided otherwise, in memory; its digest says so, hence no stored result
+        is taken for its own.
+
+        Args:
+            split: one a row of :attr:`all_images`, as :mod:`aigi_core.splits` draws them.
+        """
+        manifest = json.loads(json.dumps(self.manifest))
+        entry = manifest["files"]["images.parquet"]
+        entry["sha256"] = digest_of([entry["sha256"], split.tolist()])
+        other = Workspace(self.path, manifest)
+        other.__dict__["all_images"] = self.all_images.assign(split=split)
+        return other
+
     @cached_property
     def domains(self) -> Domains:
         return Domains.from_images(self.images)

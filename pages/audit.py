@@ -125,6 +125,19 @@ def show(page: ui.Page, found: Audit) -> None:
         else:
             page.table("marks", found.overlays.sort_values("adjusted"))
 
+    with page.section(
+        "Within pairs: generation without content",
+        "Where a fake and a real image share a group (one caption, one scene, a translation), what"
+        " they show cancels and what differs is generation.",
+    ):
+        body.show_paired(page, generator)
+
+    with page.section(
+        "If the images were divided otherwise",
+        "Splits drawn anew for five seeds, every detector trained and tested again.",
+    ):
+        body.show_resplit(page)
+
     with page.section("Images that occur twice", ui.inert(f"Pairs {found.duplicates.rule}.")):
         body.show_pairs(page, found)
 

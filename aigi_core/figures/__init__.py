@@ -36,6 +36,7 @@ from aigi_core.figures.export import WIDTHS_MM, export, for_paper
 from aigi_core.figures.few_shot import few_shot
 from aigi_core.figures.inspection import judges, patch_map, reliability_curve, survival_curves
 from aigi_core.figures.matrix import heatmap
+from aigi_core.figures.paired import column_intervals, paired_intervals, split_ranges
 from aigi_core.figures.points import interval_groups, intervals, scatter
 from aigi_core.figures.stress import (
     component_scatter,
@@ -82,6 +83,7 @@ __all__ = [
     "block_intervals",
     "cell_histogram",
     "cell_roc",
+    "column_intervals",
     "component_scatter",
     "content_intervals",
     "curves",
@@ -110,6 +112,7 @@ __all__ = [
     "nameability_intervals",
     "nameability_scatter",
     "pair_map",
+    "paired_intervals",
     "patch_map",
     "reliability_curve",
     "removal_curves",
@@ -121,6 +124,7 @@ __all__ = [
     "score_histogram",
     "side_changes",
     "span_bars",
+    "split_ranges",
     "strength_curves",
     "survival_curves",
     "training_gains",

@@ -13,15 +13,23 @@ import streamlit as st
 from aigi_core import figures
 from aigi_core.audit import facts as file_facts
 from aigi_core.audit.cached import AuditSettings, load_audit
+from aigi_core.audit.paired import (
+    find_pairs,
+    generators_with_pairs,
+    paired_scores,
+    paired_words,
+)
 from aigi_core.audit.report import STEPS, Audit, audit
 from aigi_core.audit.verdict import METRIC, Verdict
 from aigi_core.errors import WorkspaceError
 from aigi_core.manifest import FAKE
-from aigi_core.transfer import difference
+from aigi_core.transfer import difference, make_training_sets
+from aigi_core.transfer.resplit import Resplit, resplit
 from aigi_core.workspace import Workspace
+from ui import results
 from ui.toolkit.images import Tile
 from ui.toolkit.jobs import Progress, job
-from ui.toolkit.page import Page, inert
+from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
 from ui.toolkit.workspaces import cached
 
@@ -206,12 +214,12 @@ def show_matched(page: Page, found: Audit) -> None:
 
 
 def _called(column: str) -> str:
-    for name, called in (
+    for short, called in (
         ("full", "all images"),
         ("control", "fewer images"),
         ("matched", "matched images"),
     ):
-        column = column.replace(name, called)
+        column = column.replace(short, called)
     return column
 
 
@@ -237,6 +245,83 @@ def show_pairs(page: Page, found: Audit) -> None:
         page.table("straddling", found.straddling)
 
 
+@cached
+def paired(workspace: Workspace, generator: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Differences within test pairs: of detectors' log-odds, and of texts where there is a bank."""
+    pairs = find_pairs(workspace.domains, generator)
+    sets = make_training_sets(workspace.domains, "each generator")
+    trained = results.detectors(workspace, results.Setting(tuple(sets.values())))
+    scores = paired_scores(workspace, pairs, trained)
+    if "phrases" not in workspace.text_banks:
+        return scores, None
+    return scores, paired_words(workspace, pairs, workspace.text_bank("phrases"))
+
+
+@cached
+def with_pairs(workspace: Workspace) -> tuple[str, ...]:
+    """Generators with enough test pairs."""
+    return generators_with_pairs(workspace.domains)
+
+
+def show_paired(page: Page, generator: str) -> None:
+    """Paired differences of the chosen generator, else of the first that has pairs."""
+    among = with_pairs(page.workspace)
+    if not among:
+        st.markdown(
+            "No generator's test images share groups with real images. A manifest's column `group`"
+            " (or `pair`) names pairs."
+        )
+        return
+    one = generator if generator in among else among[0]
+    if one != generator:
+        others = ", ".join(name(other) for other in among)
+        st.markdown(f"{name(generator)} has no pairs; shown is {name(one)} (pairs: {others}).")
+    scores, texts = paired(page.workspace, one)
+    own = scores[scores["name"] == one].iloc[0]
+    page.finding(
+        f"{name(one)}'s own detector gives the fake the higher log-odds in"
+        f" {own['share']:.0%} of {own['n']} pairs (95 % interval {own['share_low']:.0%} to"
+        f" {own['share_high']:.0%}); the mean difference is {own['difference']:+.2f}"
+        f" ({own['low']:+.2f} to {own['high']:+.2f})."
+    )
+    left, right = st.columns(2, gap="large")
+    with left:
+        draw = partial(figures.paired_intervals, scores, "log-odds of each detector")
+        page.figure("paired-scores", draw, table=scores)
+    if texts is not None:
+        with right:
+            draw = partial(figures.paired_intervals, texts, "cosine with each text")
+            page.figure("paired-words", draw, table=texts)
+            clear = int((texts["q"] <= 0.05).sum())
+            st.caption(
+                f"{clear} of {len(texts)} texts differ within pairs (q ≤ .05, Benjamini-Hochberg"
+                " over all of them); the figure shows the clearest."
+            )
+
+
+def show_resplit(page: Page) -> None:
+    """How results move over five seeds of splits, on demand."""
+    workspace = page.workspace
+
+    def compute(progress: Progress) -> Resplit:
+        return resplit(workspace, tell=progress)
+
+    about = "Trains every detector five times: seconds to minutes. Nothing is encoded."
+    found = job(page, "resplit", "Divide five times", compute, about=about)
+    if found is None:
+        return
+    summary = found.summary()
+    out = summary[summary["cells"] == "ood"]
+    if len(out):
+        row = out.iloc[0]
+        page.finding(
+            f"The mean out-of-domain balanced accuracy is {row['mean']:.3f} over {row['n']} seeds,"
+            f" from {row['least']:.3f} to {row['most']:.3f} (standard deviation {row['sd']:.3f})."
+        )
+    page.figure("resplit", partial(figures.split_ranges, summary), table=summary)
+    page.table("resplit-cells", found.cells().head(SHOWN))
+
+
 def pair_names(pairs: pd.DataFrame, images: pd.DataFrame) -> list[str]:
     """Each pair of duplicates by its images' paths."""
     paths = images["path"].to_numpy()
@@ -248,7 +333,7 @@ def pair_tiles(
 ) -> list[Tile]:
     """Two tiles a pair, beside each other; a click on one with a name opens the pair."""
     tiles = []
-    for number, (name, pair) in enumerate(zip(names, pairs.to_dict("records"), strict=True), first):
+    for number, (key, pair) in enumerate(zip(names, pairs.to_dict("records"), strict=True), first):
         for row in (pair["a"], pair["b"]):
             image = images.iloc[row]
             who = image["generator"] if image["label"] == FAKE else f"real, {image['pool']}"
@@ -257,7 +342,7 @@ def pair_tiles(
                 f"cosine {pair['similarity']:.3f}",
                 f"{image['split']} split",
             ]
-            tiles.append(Tile(int(row), lines, "wrong" if pair["across_split"] else "", key=name))
+            tiles.append(Tile(int(row), lines, "wrong" if pair["across_split"] else "", key=key))
     return tiles
 
 

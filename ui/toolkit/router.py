@@ -69,6 +69,12 @@ _ALL = (
         "Is this image generated, and why do the detectors say so?",
         "frame_inspect",
     ),
+    PageInfo(
+        "new_generator",
+        "New generator",
+        "How do the detectors do on a generator they have never seen?",
+        "add_photo_alternate",
+    ),
 )
 PAGES = {page.stem: page for page in _ALL if (ROOT / page.file).is_file()}
 """Stem -> page, in the order of the navigation. A new page is a file in ``pages/`` and a line

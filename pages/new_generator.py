@@ -1,0 +1,76 @@
+"""New generator: images of a generator that the workspace has never seen, in every detector's
+column.
+"""
+
+from functools import partial
+
+import streamlit as st
+
+import ui
+from aigi_core import figures
+from aigi_core.errors import AigiError
+from aigi_core.figures.words import word_list
+from aigi_core.inspection.new_generator import LEAST
+from ui.bodies import new_generator as body
+
+
+def show(page: ui.Page) -> None:
+    pools = sorted(set(page.domains.pool[page.domains.labels == 0]))
+    with page.controls():
+        pool = page.select(
+            "pool",
+            "Compared with the real images of",
+            pools,
+            help="Choose the pool whose photographs show what the new images show.",
+        )
+        called = str(
+            st.text_input("What the generator is called", "new generator", key="new_name")
+        ).strip()
+    brought = body.bring(page)
+    if brought is None:
+        page.answer(
+            f"**Bring at least {LEAST} images of one generator**: its column in every"
+            " detector's matrix, how far it lies from all that is known, and how it differs in"
+            " words. 200 images take about a minute."
+        )
+        return
+    found = body.described(page, brought, called, pool)
+    page.answer(body.answer(found))
+    page.stats(body.stats(found))
+    page.protocol(
+        detectors="One a generator, on the embedding, by the paper's protocol; none saw an image.",
+        compared=f"{brought.count} new images with the real test images of the pool {pool}.",
+        intervals="95 %; of a balanced accuracy and of shares.",
+    )
+    with page.picture("How every detector of the workspace does on it."):
+        column = body.column(found)
+        draw = partial(figures.column_intervals, column, found.name)
+        page.figure("column", draw, table=column)
+    with page.section(
+        "Which known generators is it like?",
+        "The generator of the nearest known fake of each image (cosine of embeddings), beside what"
+        " its share of all known fakes would give.",
+    ):
+        page.table("nearest", found.nearest)
+    with page.section(
+        "How does it differ, in words?",
+        "Texts nearest to the difference between its mean direction and that of the pool's real"
+        " training images, against the same with shuffled labels.",
+    ):
+        try:
+            said = body.words(page, brought, pool)
+        except AigiError as error:
+            page.notice(f"{error}")
+        else:
+            alt = "Texts nearest to the residual of the new generator, with their null."
+            page.figure("words", partial(word_list, said.nearest, alt=alt), table=said.nearest)
+    with page.section(
+        "Keep it",
+        "What you brought is gone with the session. This command adds it to the workspace: old"
+        " images are neither moved nor encoded again.",
+    ):
+        st.code(body.add_command(page, brought, called, pool), language="bash")
+
+
+with ui.page(__file__) as page:
+    show(page)

@@ -1,0 +1,53 @@
+"""The page of a generator dropped in: its numbers are the library's; empty and wrong input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.pages.test_transfer import said
+from tests.tiny_workspace import make_picture
+
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(12):
+        make_picture(5, i).save(tmp_path / f"{i}.png")
+    (tmp_path / "no.png").write_bytes(b"no image")
+    return tmp_path
+
+
+def opened(open_app: Open, tiny: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    workspace, weights = tiny
+    monkeypatch.setenv("AIGI_WEIGHTS", weights)
+    app = open_app(workspace, "new_generator")
+    assert not app.exception
+    return app
+
+
+def test_a_folder_becomes_a_column(
+    open_app: Open, tiny: tuple[Path, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened(open_app, tiny, monkeypatch)
+    assert "Bring at least 10 images" in said(app)
+    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+    assert not app.exception
+    text = said(app)
+    assert "Of 2 detectors" in text
+    assert "its 12 images" in text
+    assert any("no.png" in warning.value for warning in app.warning)
+    assert any("precompute add" in code.value for code in app.code)
+
+
+def test_a_name_that_is_taken_is_said(
+    open_app: Open, tiny: tuple[Path, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened(open_app, tiny, monkeypatch)
+    app.text_input(key="new_name").set_value("one")
+    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+    assert any("is taken" in error.value for error in app.error)

@@ -1,0 +1,216 @@
+"""A generator dropped in by its images: what is brought, what every detector makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from aigi_core.clip.preprocessing import Preprocessing
+from aigi_core.errors import AigiError
+from aigi_core.explain.lexicon import Lexicon
+from aigi_core.explain.words import Words
+from aigi_core.heads import EncodedImages
+from aigi_core.inspection.intake import BATCH, encode, find_files, open_image
+from aigi_core.inspection.new_generator import (
+    NewGenerator,
+    describe_generator,
+    residual_words,
+)
+from aigi_core.transfer import make_training_sets
+from aigi_core.workspace import Workspace
+from ui import results
+from ui.results.inspection import load_encoder, on_this_machine
+from ui.toolkit.controls import acted
+from ui.toolkit.page import Page, inert, name
+from ui.toolkit.report import Stat
+
+MOST = 1000
+"""Images that are looked at in a session; the command line takes any number."""
+METRIC = "balanced_accuracy"
+_KEPT = "_new_generator"
+
+
+@dataclass(frozen=True, eq=False)
+class Brought:
+    """Images of a new generator, encoded.
+
+    Attributes:
+        key: names them in caches. folder: where they lie on this machine; empty for uploads.
+        left_out: file -> why it cannot be used.
+    """
+
+    key: Hashable
+    images: EncodedImages
+    count: int
+    folder: str
+    left_out: dict[str, str]
+
+
+def bring(page: Page) -> Brought | None:
+    """Uploads or a folder, decoded and encoded once a session; None as long as there is nothing."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        uploads: list[Any] = st.file_uploader(
+            "Images of one new generator",
+            accept_multiple_files=True,
+            key="new_uploads",
+            on_change=acted,
+            help=(
+                "They stay in this session's memory, are never written to disk, and go when you"
+                " remove them or leave."
+            ),
+        )
+    folder = ""
+    with right:
+        if on_this_machine():
+            # Never part of a link: a link must not make this machine read its files.
+            asked = st.text_input(
+                "Or a folder on this machine",
+                key="_new_generator_path",
+                on_change=acted,
+                placeholder="/path/to/images",
+            )
+            folder = str(asked or "").strip()
+    sources: dict[str, Callable[[], bytes | Path]] = {
+        f"{one.name} ({one.file_id})": one.getvalue for one in uploads
+    }
+    if folder and not uploads:
+        files = find_files([Path(folder).expanduser()], MOST + 1)
+        sources = {str(file): partial(Path, file) for file in files}
+    if not sources:
+        return None
+    if len(sources) > MOST:
+        page.notice(f"There are more than {MOST} files: {MOST} of them are looked at.", "warning")
+        sources = dict(list(sources.items())[:MOST])
+    key = (page.workspace.digest, tuple(sources))
+    kept = st.session_state.get(_KEPT)
+    if kept is None or kept.key != key:
+        kept = _encoded(page.workspace, key, sources, "" if uploads else folder)
+        st.session_state[_KEPT] = kept
+    page.unlinked("The images that you brought")
+    if kept.left_out:
+        listed = "\n".join(f"- {name(file)}: {inert(why)}" for file, why in kept.left_out.items())
+        st.warning(
+            f"{len(kept.left_out)} of {len(sources)} files cannot be used:\n{listed}",
+            icon=":material/block:",
+        )
+    return kept
+
+
+def _encoded(
+    workspace: Workspace,
+    key: Hashable,
+    sources: dict[str, Callable[[], bytes | Path]],
+    folder: str,
+) -> Brought:
+    preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
+    bar = st.progress(0.0, "Loading the encoder, once for all sessions …")
+    encoder = load_encoder(workspace)
+    parts: list[EncodedImages] = []
+    seen: set[str] = set()
+    left_out: dict[str, str] = {}
+    files = list(sources.items())
+    for start in range(0, len(files), BATCH):
+        bar.progress(start / len(files), f"Encoding: {start} of {len(files)}")
+        pixels = []
+        for label, read in files[start : start + BATCH]:
+            opened = open_image(label, read(), preprocessing)
+            if opened.pixels is None:
+                left_out[label] = opened.reason
+            elif opened.key in seen:
+                left_out[label] = "the same bytes as another of the files"
+            else:
+                seen.add(opened.key)
+                pixels.append(opened.pixels)
+        if pixels:
+            parts.append(encode(encoder, pixels, workspace.decomposition))
+    bar.empty()
+    if not parts:
+        raise AigiError("None of the files is an image that can be read.")
+    images = EncodedImages(
+        np.concatenate([part.embeddings for part in parts]),
+        np.concatenate([part.heads for part in parts], axis=2),
+        np.concatenate([part.ln_post for part in parts]),
+        workspace.decomposition,
+    )
+    return Brought(key, images, len(images.embeddings), folder, left_out)
+
+
+def described(page: Page, brought: Brought, called: str, pool: str) -> NewGenerator:
+    """All that is measured of the new generator."""
+    workspace = page.workspace
+    sets = make_training_sets(workspace.domains, "each generator")
+    detectors = results.detectors(workspace, results.Setting(tuple(sets.values())))
+    return describe_generator(workspace, brought.images, detectors, name=called, pool=pool)
+
+
+def words(page: Page, brought: Brought, pool: str) -> Words:
+    """Its residual in words of the bank of phrases."""
+    return residual_words(page.workspace, brought.images, pool, Lexicon.of(page.workspace))
+
+
+def answer(found: NewGenerator) -> str:
+    """How the detectors do, and how far the images lie, in words."""
+    table = column(found)
+    best, worst = table.iloc[0], table.iloc[-1]
+    return (
+        f"Of {len(table)} detectors **{name(str(best['train']))} does best on"
+        f" {name(found.name)}**: balanced accuracy {best['value']:.2f} (95 % interval"
+        f" {best['low']:.2f} to {best['high']:.2f}); {name(str(worst['train']))} does worst,"
+        f" {worst['value']:.2f}. {found.far['share']:.0%} of its {len(found)} images lie farther"
+        " from all that is known than 95 % of the workspace's own held-out images do."
+    )
+
+
+def stats(found: NewGenerator) -> list[Stat]:
+    """The numbers above the fold."""
+    table, top = column(found), found.nearest.iloc[0]
+    return [
+        Stat(
+            "Best detector",
+            f"{table['value'].iloc[0]:.3f}",
+            f"{table['n'].iloc[0]:,} images",
+            (float(table["low"].iloc[0]), float(table["high"].iloc[0])),
+            "Balanced accuracy on the new images and the pool's real test images. The best of many"
+            " is flattered by the choice.",
+        ),
+        Stat(
+            "Images far from all known",
+            f"{found.far['share']:.2f}",
+            f"{len(found):,} images",
+            (float(found.far["low"]), float(found.far["high"])),
+            "Farther from their nearest image than 95 % of the held-out images are; .05 by chance.",
+        ),
+        Stat(
+            f"Nearest: {top['generator']}",
+            f"{top['share']:.2f}",
+            f"{len(found):,} images",
+            (float(top["low"]), float(top["high"])),
+            "Share of the new images whose nearest known fake is by this generator"
+            f" ({top['expected']:.2f} of all known fakes are).",
+        ),
+    ]
+
+
+def column(found: NewGenerator) -> pd.DataFrame:
+    """Its column of the matrix, best first: ``train, value, low, high, n``."""
+    table = found.matrix.to_frame([METRIC])
+    n = int(found.matrix.n_fake[0] + found.matrix.n_real[0])
+    table = table.assign(n=n).sort_values("value", ascending=False, ignore_index=True)
+    return table[["train", "value", "low", "high", "n"]]
+
+
+def add_command(page: Page, brought: Brought, called: str, pool: str) -> str:
+    """The command that adds the images to the workspace for good."""
+    folder = brought.folder or "DIR"
+    return (
+        f"python -m precompute add --workspace '{page.workspace.path}' --images '{folder}'"
+        f" --generator '{called}' --pool '{called}={pool}'"
+    )
