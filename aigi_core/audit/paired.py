@@ -51,8 +51,8 @@ class Pairs:
         means = []
         for of_class in (self.fake, ~self.fake):
             counts = np.bincount(self.pair[of_class], minlength=len(self))
-            sums = np.zeros((len(values), len(self)))
-            np.add.at(sums, (slice(None), self.pair[of_class]), values[:, of_class])
+            member = self.pair[of_class][:, None] == np.arange(len(self))
+            sums = values[:, of_class] @ member
             means.append(sums / counts)
         difference: np.ndarray = means[0] - means[1]
         return difference

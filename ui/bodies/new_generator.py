@@ -26,7 +26,8 @@ from aigi_core.inspection.new_generator import (
 from aigi_core.transfer import make_training_sets
 from aigi_core.workspace import Workspace
 from ui import results
-from ui.results.inspection import load_encoder, on_this_machine
+from ui.results.inspection import load_encoder
+from ui.toolkit import access
 from ui.toolkit.controls import acted
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
@@ -69,7 +70,7 @@ def bring(page: Page) -> Brought | None:
         )
     folder = ""
     with right:
-        if on_this_machine():
+        if access.on_this_machine() or access.roots():
             # Never part of a link: a link must not make this machine read its files.
             asked = st.text_input(
                 "Or a folder on this machine",
@@ -82,8 +83,14 @@ def bring(page: Page) -> Brought | None:
         f"{one.name} ({one.file_id})": one.getvalue for one in uploads
     }
     if folder and not uploads:
-        files = find_files([Path(folder).expanduser()], MOST + 1)
-        sources = {str(file): partial(Path, file) for file in files}
+        named = access.typed_path(folder)
+        if not access.may_see(named):
+            raise AigiError(
+                "Only folders below those that this server's operator declared can be named:"
+                f" {', '.join(map(str, access.roots()))}."
+            )
+        files = find_files([named], MOST + 1)
+        sources = {str(file): partial(Path, file) for file in files if access.may_see(file)}
     if not sources:
         return None
     if len(sources) > MOST:
