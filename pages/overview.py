@@ -8,10 +8,41 @@ from aigi_core.overview import card
 from aigi_core.transfer import DEFAULT_METRIC
 from ui import results
 
+TASKS = (
+    (
+        "Test a detector",
+        "Does it work on other generators, and after compression?",
+        {"transfer": "Every pair of generators", "train": "What to train on"},
+    ),
+    (
+        "Understand a detector",
+        "What does it look at, and could file facts explain it?",
+        {"words": "In words", "gallery": "Its mistakes"},
+    ),
+    (
+        "Check an image",
+        "Is it generated, and why do the detectors say so?",
+        {"inspect": "Bring your own image"},
+    ),
+)
+"""What a visitor may have come for: title, text, pages."""
+
 with ui.page(__file__) as page:
     workspace, domains, encoder = page.workspace, page.domains, page.workspace.encoder
     table = results.contents(workspace)
     real, images = table["family"] == "real", table[["train", "val", "test"]].sum(axis=1)
+    with page.introduction:
+        st.markdown(
+            "**AIGI Explorer** shows what detectors of AI-generated images look at, and whether"
+            " they work on generators that they have never seen. It implements [Gaintseva et al."
+            " 2024](https://arxiv.org/abs/2406.15035) and goes beyond it: every number has its n"
+            " and its interval."
+        )
+        for column, (title, text, stems) in zip(st.columns(3), TASKS, strict=True):
+            with column.container(border=True, height="stretch"):
+                st.markdown(f"**{title}**  \n{text}")
+                for stem, label in stems.items():
+                    page.link(stem, label)
     page.answer(
         f"{ui.name(workspace.name)} holds **{len(domains.generators)} generators** of"
         f" {len(set(domains.families))} families and real images of {int(real.sum())} pools, as"

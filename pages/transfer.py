@@ -80,6 +80,8 @@ with ui.page(__file__) as page:
         ),
     )
 
+    if not chosen.d_search:
+        page.python(results.transfer_code(page.workspace, how, setting, metric))
     with page.controls():
         train = page.select("train", "Detector trained on", rows)
         test = page.generator("test", "Tested on", names[-1], among=names)

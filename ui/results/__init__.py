@@ -173,6 +173,40 @@ def link_to(setting: Setting) -> dict[str, str]:
     return found | ({} if setting.balance else {"balance": "0"})
 
 
+def transfer_code(workspace: Workspace, how: str, setting: Setting, metric: str) -> str:
+    """Lines that compute a page's transfer matrix with the library alone."""
+    made = f"fit_intercept={setting.bias}, class_weight={protocol(setting).class_weight!r}"
+    if isinstance(setting.view, EmbeddingView):
+        imported = "from aigi_core.detectors.protocol import Protocol, train"
+        view = f", EmbeddingView(normalise={setting.view.normalise})"
+        trained = f"train(workspace, list(sets.values()){view}, Protocol({made}))"
+        imported += "\nfrom aigi_core.detectors.features import EmbeddingView"
+    else:
+        imported = (
+            "from aigi_core.detectors.protocol import Protocol\n"
+            "from aigi_core.detectors.residual import train_residual"
+        )
+        trained = f"train_residual(workspace, list(sets.values()), Protocol({made}))"
+    return f"""from aigi_core.detectors.detector import score_detectors
+{imported}
+from aigi_core.transfer import make_training_sets, transfer_matrix
+from aigi_core.workspace import Workspace
+
+workspace = Workspace.open({str(workspace.path)!r})  # digest {workspace.digest}
+sets = make_training_sets(workspace.domains, {how!r})
+detectors = {trained}
+matrix = transfer_matrix(
+    score_detectors(detectors, workspace),
+    workspace.domains,
+    list(sets.values()),
+    thresholds=[detector.threshold for detector in detectors],
+    metrics=[{metric!r}],
+)
+ood = matrix.mean({metric!r}, ~matrix.in_domain)
+print(f"out of domain {{ood.value:.3f}} ({{ood.low:.3f}} to {{ood.high:.3f}}, {{ood.n}} cells)")
+"""
+
+
 def choose_pair(page: Page, of: str = "") -> Pair:
     """The controls ``d1`` and ``d2``: a searched pair, by default the one whose removal helps
     most.

@@ -10,6 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from ui.toolkit import router, workspaces
+from ui.toolkit.glossary import TERMS
 
 PRODUCT = "AIGI Explorer"
 
@@ -46,3 +47,5 @@ def frame() -> None:
         st.markdown(f"**{PRODUCT}**")
         router.menu()
         workspaces.choose()
+        with st.popover("What the words mean", icon=":material/menu_book:"):
+            st.markdown("\n\n".join(f"**{term}.** {text}" for term, text in TERMS.items()))

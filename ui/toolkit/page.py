@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import pandas as pd
 import streamlit as st
 
-from aigi_core.errors import AigiError, NotGivenError
+from aigi_core.errors import AigiError, NotGivenError, WorkspaceError
 from aigi_core.figures import (
     DARK,
     LIGHT,
@@ -34,7 +34,7 @@ from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
 from ui.toolkit import report, router, tables, workspaces
 from ui.toolkit.controls import Controls, acted, set_control
-from ui.toolkit.images import Tile, clickable_grid, grid_html
+from ui.toolkit.images import Tile, clickable_grid, grid_html, image_root
 from ui.toolkit.lightbox import Details, open_in, show_opened
 from ui.toolkit.report import Draw, Report, Stat
 
@@ -53,6 +53,8 @@ class Page(Controls):
         self.info = info
         self._report = Report(info.question)
         self._unlinked: list[str] = []
+        self._python = ""
+        self._blurred = False
 
     # What the page is about
 
@@ -373,6 +375,13 @@ class Page(Controls):
             show_opened(self, name, tiles, lightbox if callable(lightbox) else None)
         elif tiles:
             st.html(grid_html(self.workspace, to_inspect, width))
+        if tiles and not self._blurred and image_root(self.workspace) is None:
+            self._blurred = True
+            st.caption(
+                "Blurred? The workspace holds previews, not pixels: the images belong to those who"
+                " published them. Your browser loads each from its publisher where it can; a"
+                " folder of them on the server is named by AIGI_IMAGES."
+            )
         if tiles:
             self._report.parts.append((name or "images", to_inspect[:48]))
         else:
@@ -400,6 +409,10 @@ class Page(Controls):
         """A remark that the user should not overlook."""
         (st.info if kind == "info" else st.warning)(text, icon=f":material/{kind}:")
 
+    def python(self, code: str) -> None:
+        """The same numbers from the library, to be copied: complete and runnable lines."""
+        self._python = code
+
     def unlinked(self, what: str) -> None:
         """Say beside the link that something on the page is no part of it: ``"Your images"``."""
         self._unlinked.append(what)
@@ -412,6 +425,7 @@ class Page(Controls):
         )
         head.title(self.info.question, anchor=False, width="stretch")
         self._tools = head.container(width="content")
+        self.introduction = st.container()
         self._answer, self._stats = st.empty(), st.empty()
         self._complaints = st.container()
         self._bar = st.container(
@@ -463,6 +477,11 @@ class Page(Controls):
             st.code(link, language=None, wrap_lines=True)
             for what in self._unlinked:
                 st.markdown(f"{what} are not part of this link: they stay in your session.")
+            if self._python:
+                with st.expander("Copy as Python", icon=":material/code:"):
+                    st.code(self._python, language="python")
+            with st.expander("Cite", icon=":material/format_quote:"):
+                st.code(report.citation(self.workspace), language="bibtex", wrap_lines=True)
             made, workspace = self._report, self.workspace
             st.download_button(
                 "Findings as HTML report",
@@ -548,6 +567,8 @@ def _explain(error: BaseException) -> None:
         return
     if isinstance(error, AigiError):
         st.error(inert(str(error)), icon=":material/error:")
+        if isinstance(error, WorkspaceError) and workspaces.elsewhere():
+            st.button("Back to the demo", icon=":material/home:", on_click=workspaces.back_to_demo)
         return
     log.error("A page failed.", exc_info=error)
     st.error(

@@ -70,6 +70,22 @@ class Report:
     """Figure's name -> the numbers behind it."""
 
 
+def citation(workspace: Workspace) -> str:
+    """BibTeX entries of the paper and of this software, with the workspace's digest."""
+    return f"""@article{{gaintseva2024improving,
+  title   = {{Improving Interpretability and Robustness for the Detection of AI-Generated Images}},
+  author  = {{Gaintseva, Tatiana and others}},
+  journal = {{arXiv preprint arXiv:2406.15035}},
+  year    = {{2024}}
+}}
+
+@software{{aigi_explorer,
+  title   = {{AIGI Explorer}},
+  version = {{{__version__}}},
+  note    = {{workspace digest {workspace.digest}}}
+}}"""
+
+
 def versions() -> dict[str, str]:
     """Versions of what computed the findings."""
     packages = ("numpy", "scipy", "pandas", "scikit-learn", "plotly", "streamlit")
@@ -144,7 +160,11 @@ def stats_html(stats: Sequence[Stat]) -> str:
 
 def _term(stat: Stat) -> str:
     label = escape(stat.label)
-    return f"<abbr title={_quoted(stat.help)}>{label}</abbr>" if stat.help else label
+    if not stat.help:
+        return label
+    return (
+        f"<details class=aigi-term><summary>{label}</summary><p>{escape(stat.help)}</p></details>"
+    )
 
 
 def foot_html(workspace: Workspace | None, run: int) -> str:
@@ -191,7 +211,7 @@ h2{{margin-top:2.2rem;font-size:1.3rem}}
 figure{{margin:1.5rem 0}}
 figcaption,.about{{color:{LIGHT.muted};font-size:.9rem}}
 .aigi-stats{{display:flex;flex-wrap:wrap;gap:1.2rem 2.4rem;margin:1rem 0}}
-.aigi-stats dd{{margin:0}}
+.aigi-stats dd{{margin:0}} .aigi-term p{{margin:.2rem 0;font-size:.85rem}}
 .aigi-stats b{{display:block;font-size:1.5rem;
 font-variant-numeric:tabular-nums}} .aigi-stats bdi{{display:block}}
 .aigi-stats span,.aigi-stats dt{{color:{LIGHT.muted};font-size:.9rem}}

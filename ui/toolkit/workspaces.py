@@ -135,6 +135,19 @@ def choose() -> None:
     )
 
 
+def elsewhere() -> bool:
+    """Whether the session looks at another workspace than the demo, or at none."""
+    here = st.session_state.get(_PATH) or next(iter(known_paths()), None)
+    return DEMO.is_dir() and (here != str(DEMO) or bool(st.session_state.get(_UNKNOWN)))
+
+
+def back_to_demo() -> None:
+    """From a button: open the demo."""
+    st.session_state[_PATH] = str(DEMO)
+    st.session_state.pop(_UNKNOWN, None)
+    st.session_state["_workspace_left"] = st.query_params.get(PARAMETER)
+
+
 def _chosen() -> None:
     path = st.session_state.get("_workspace_choice")
     if not path:

@@ -1,0 +1,44 @@
+"""What a page offers to copy runs, and gives the page's numbers."""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from aigi_core.workspace import Workspace
+from tests.pages.test_transfer import stats
+
+Open = Callable[..., AppTest]
+
+
+@pytest.mark.parametrize("view", ["Embedding", "Residual", "Embedding, unnormalised"])
+def test_copied_python_gives_the_numbers_of_the_page(
+    open_app: Open, synthetic: Workspace, view: str
+) -> None:
+    app = open_app(synthetic.path, "transfer", view=view, bias="0", metric="AUC")
+    [code] = [block.value for block in app.code if "transfer_matrix" in block.value]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "copied", "exec"), {})
+    value, low, high, cells = re.findall(r"[\d.]+", printed.getvalue())
+    assert f"<b>{value}</b>" in stats(app)
+    assert f"{low} to {high}" in stats(app) and f"{cells} cells" in stats(app)
+
+
+def test_the_citation_names_the_paper_and_the_workspace(
+    open_app: Open, synthetic: Workspace
+) -> None:
+    app = open_app(synthetic.path, "overview")
+    [entry] = [block.value for block in app.code if "@article" in block.value]
+    assert "2406.15035" in entry and synthetic.digest in entry
+
+
+def test_another_workspace_that_fails_offers_the_demo(open_app: Open, tmp_path: object) -> None:
+    app = open_app(f"{tmp_path}/none", "overview")
+    [back] = [button for button in app.button if button.label == "Back to the demo"]
+    back.click().run()
+    assert not app.exception and not app.error
+    assert "generators" in app.markdown[-1].value or app.dataframe
