@@ -31,6 +31,7 @@ JOBS: dict[str, tuple[str, str]] = {
         "precompute.words",
         "nearest texts of all detectors with their nulls, and TextSpan of all heads",
     ),
+    "map": ("precompute.map", "the images in two dimensions, for the page Map"),
     "perturb": (
         "precompute.perturb",
         "encode perturbed copies of the test images: JPEG, resizing, blur, noise, ...",

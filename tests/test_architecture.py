@@ -71,7 +71,7 @@ PRECOMPUTE_ROOMS = (
     ("pool", "engine", "on_ray"),
     ("ingest",),
     ("encode",),
-    ("audit", "detectors", "growth", "perturb", "text", "verify"),
+    ("audit", "detectors", "growth", "map", "perturb", "text", "verify"),
     ("search", "words"),
     ("align", "build", "demo"),
 )

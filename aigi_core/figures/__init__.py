@@ -35,6 +35,7 @@ from aigi_core.figures.explain import (
 from aigi_core.figures.export import WIDTHS_MM, export, for_paper
 from aigi_core.figures.few_shot import few_shot
 from aigi_core.figures.inspection import judges, patch_map, reliability_curve, survival_curves
+from aigi_core.figures.map import image_points
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.paired import column_intervals, paired_intervals, split_ranges
 from aigi_core.figures.points import interval_groups, intervals, scatter
@@ -103,6 +104,7 @@ __all__ = [
     "head_curves",
     "head_map",
     "heatmap",
+    "image_points",
     "interval_groups",
     "intervals",
     "judges",

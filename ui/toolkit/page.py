@@ -196,6 +196,7 @@ class Page(Controls):
         table: pd.DataFrame | None = None,
         clicks: Sequence[str] | Callable[[Any], None] = (),
         formats: Mapping[str, str] | None = None,
+        picks: bool = False,
     ) -> None:
         """A figure with its table, CSV and downloads beneath it.
 
@@ -208,12 +209,16 @@ class Page(Controls):
                 or what is called with it. Offer the same controls beside the figure, for the
                 keyboard.
             formats: column -> number format of the table (``"%.3f"``).
+            picks: points can be drawn around; the choice stands in the session's state under
+                ``figure-{name}``.
         """
         drawn = draw(theme=self.theme)
         key = f"figure-{name}"
         options: dict[str, Any] = {}
         if clicks:
             options = {"on_select": lambda: _clicked(key, clicks), "selection_mode": "points"}
+        if picks:
+            options = {"on_select": acted, "selection_mode": ("lasso", "box")}
         config = {
             "displaylogo": False,
             "displayModeBar": "hover" if not clicks else False,

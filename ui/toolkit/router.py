@@ -51,6 +51,7 @@ _ALL = (
         "Which images is a detector most certain of, right and wrong?",
         "photo_library",
     ),
+    PageInfo("map", "Map", "Where do generated images lie?", "bubble_chart"),
     PageInfo(
         "geometry",
         "Geometry",
