@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from aigi_core.assets import asset
 from aigi_core.clip.workspace_encoder import workspace_encoder
 from aigi_core.figures import patch_map
 from aigi_core.inspection.intake import Opened, encode, open_image
@@ -29,7 +30,7 @@ from aigi_core.inspection.panel import build_panel
 from aigi_core.inspection.parts import Parts
 from aigi_core.workspace import Workspace
 
-DEMO = Path(__file__).resolve().parents[1] / "assets" / "demo"
+DEMO = asset("demo")
 SIDE = 512
 """Of the uploaded picture, a JPEG of quality 90."""
 

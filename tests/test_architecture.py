@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
-    ("errors",),
+    ("errors", "assets"),
     (
         "archives",
         "capabilities",
@@ -34,6 +34,7 @@ ROOMS = (
     ("transfer", "geometry", "explain", "audit", "stress", "calibration"),
     ("inspection",),
     ("figures",),
+    ("cli",),
 )
 """Rooms of aigi_core from the bottom up; each may import itself, its neighbours on the same floor,
 and those below.

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from aigi_core.assets import asset
 from aigi_core.errors import AigiError
 
-OWN_PHRASES = Path(__file__).parents[2] / "assets" / "phrases.txt"
+OWN_PHRASES = asset("phrases.txt")
 MAX_PHRASES = 100_000
 MAX_CHARACTERS = 300
 """Longest phrase, in characters: about four times what fits in CLIP's 77 tokens; encoding checks

@@ -9,12 +9,12 @@ from typing import Any, TypeVar, cast
 
 import streamlit as st
 
+from aigi_core.assets import asset
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.workspace import MANIFEST, Workspace, digest_of
 from ui.toolkit import access
-from ui.toolkit.router import ROOT
 
-DEMO = ROOT / "assets" / "demo"
+DEMO = asset("demo")
 PARAMETER = "workspace"
 """Query parameter that names a workspace by its digest, so that a link means the same data on every
 machine.

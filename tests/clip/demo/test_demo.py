@@ -25,7 +25,7 @@ from aigi_core.errors import AigiError
 from aigi_core.images import load_rgb
 from aigi_core.workspace import Workspace
 
-DEMO = Path(__file__).parents[2] / "assets" / "demo"
+DEMO = Path(__file__).parents[3] / "assets" / "demo"
 
 
 @pytest.fixture(scope="module")

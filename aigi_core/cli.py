@@ -1,0 +1,83 @@
+"""``aigi COMMAND``: the app, scoring of images and all jobs under one name.
+
+``aigi build ...`` is ``python -m precompute build ...``, ``aigi score ...`` is
+``python -m aigi_core score ...``; ``aigi app`` starts the app with the settings that it is shipped
+with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+
+USAGE = """usage: aigi COMMAND ...
+
+commands:
+  app         start the app on workspaces, or on the embedded demo
+  score       probabilities of being generated, for image files
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code, 2 for a command that there is not."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    jobs = import_module("precompute.__main__")
+    command = arguments[0] if arguments else ""
+    if command == "app":
+        return app(arguments[1:])
+    if command == "score":
+        return int(import_module("aigi_core.__main__").main(arguments))
+    if command in jobs.JOBS:
+        return int(jobs.main(arguments))
+    lines = "".join(f"  {name:<11} {line}\n" for name, (_, line) in jobs.JOBS.items())
+    asked = command in ("-h", "--help")
+    print(USAGE + lines, file=sys.stdout if asked else sys.stderr, end="")
+    return 0 if asked else 2
+
+
+def app(argv: Sequence[str]) -> int:
+    """Start the app in a process of its own and wait until it ends.
+
+    Options that are not the app's own are Streamlit's (``--server.port=8502``). The app listens on
+    this machine alone unless they say otherwise.
+    """
+    parser = argparse.ArgumentParser(
+        prog="aigi app", description="Start the app.", epilog="Other options go to Streamlit."
+    )
+    parser.add_argument(
+        "workspaces", nargs="*", type=Path, metavar="WORKSPACE", help="default: the embedded demo"
+    )
+    args, options = parser.parse_known_args(argv)
+    if missing := [path for path in args.workspaces if not path.is_dir()]:
+        parser.error(f"{missing[0]} is no workspace: it is not a folder")
+    environment = dict(os.environ)
+    if args.workspaces:
+        paths = [str(path.resolve()) for path in args.workspaces]
+        environment["AIGI_WORKSPACE"] = os.pathsep.join(paths)
+    if not any(option.startswith("--server.address") for option in options):
+        options.append("--server.address=127.0.0.1")
+    script = app_folder() / "app.py"
+    command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
+    try:
+        return subprocess.run(command, env=environment, check=False).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+def app_folder() -> Path:
+    """Where ``app.py`` and its pages are: a package of their own where installed, else the
+    checkout.
+    """
+    beside = Path(str(files("aigi_core"))).parent
+    installed = beside / "aigi_explorer"
+    return installed if installed.is_dir() else beside
+
+
+if __name__ == "__main__":
+    sys.exit(main())
