@@ -21,11 +21,12 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
     page.protocol(
         detectors=(
             "Logistic regression on the normalised embedding, one a generator, classes weighing"
-            " alike, C chosen on validation, refitted on train plus validation."
+            " alike, C chosen on validation, trained on the training split alone: calibration and"
+            " limits hold for the very detectors that judge."
         ),
         probability=(
-            "Platt scaling on the validation images of the whole workspace, scored by twins trained"
-            " without them; classes weigh alike, restated for the expectation chosen. Interval: 95"
+            "Platt scaling on the validation images of the whole workspace, which no detector has"
+            " not seen; classes weigh alike, restated for the expectation chosen. Interval: 95"
             " %, bootstrap of groups of those images."
         ),
         together="Mean of the detectors' calibrated log-odds, calibrated again on the same images.",

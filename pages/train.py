@@ -7,6 +7,7 @@ from functools import partial
 
 import pandas as pd
 import streamlit as st
+from aigi_core.statements import Finding
 
 import ui
 from aigi_core import figures
@@ -18,7 +19,6 @@ from aigi_core.transfer import (
     few_shot_curves,
     rank_for_targets,
     standings,
-    trainer,
 )
 from aigi_core.workspace import Workspace
 from ui import results
@@ -41,9 +41,9 @@ def ranked(
     unseen: bool,
 ) -> TargetRanking:
     """Every training set of up to k generators, ranked for these targets."""
-    learn = trainer(workspace, results.feature_view(how), results.protocol(how))
+    learn = results.trainers(workspace, how)
     return rank_for_targets(
-        learn, workspace.domains, targets, k_max=k, unseen=unseen, metric=metric, progress=step
+        *learn, workspace.domains, targets, k_max=k, unseen=unseen, metric=metric, progress=step
     )
 
 
@@ -51,7 +51,8 @@ def against_next(row: pd.Series) -> str:
     """Whether the recommended set is better than the next one, in words."""
     if "next" not in row or pd.isna(row["next"]):
         return ""
-    sure = row["next_low"] > 0 or row["next_high"] < 0
+    gap = Finding(row["next"], row["next_low"], row["next_high"], row["next_p"])
+    sure = gap.direction in ("higher", "lower")
     return (
         f" It is {'' if sure else 'not '}significantly different from the next set (difference"
         f" {100 * row['next']:+.1f} points, 95 % interval {100 * row['next_low']:+.1f} to"

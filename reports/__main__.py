@@ -448,7 +448,11 @@ class Report:
 
     def training_sets(self) -> str:
         ranking = rank_training_sets(
-            trainer(self.workspace), self.domains, draws=self.key.draws, seed=self.key.seed
+            trainer(self.workspace),
+            trainer(self.workspace, held_out=True),
+            self.domains,
+            draws=self.key.draws,
+            seed=self.key.seed,
         )
         rows = []
         for k, goal in ((k, goal) for k in (1, 2, 3) for goal in GOALS):

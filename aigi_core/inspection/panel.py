@@ -3,8 +3,9 @@ together.
 
 Calibrations are fitted on the validation images of the whole workspace (every generator, every
 pool's real images), because an image of unknown origin may come from any of them: a detector that
-knows one generator only is worth little on others, and its calibrated probability says so. Scores
-of validation images come from twins of the detectors, trained without those images at the same C.
+knows one generator only is worth little on others, and its calibrated probability says so. The
+detectors are trained without those images: what judges a new image is what calibration and band
+were set on, or the band's rates would not hold.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Panel:
     Attributes:
         names: one a judge: :data:`TOGETHER` (where there are several detectors), then each
             detector's own.
-        detectors: K of them.
+        detectors: K of them, trained without the workspace's validation images.
         readings: [J] what each judge reads; the ensemble is linear too: the mean of its members'
             calibrated log-odds.
         calibrations: [J] from a judge's logit to a probability.
@@ -156,9 +157,8 @@ def build_panel(workspace: Workspace, detectors: Sequence[Detector] | None = Non
     Raises:
         AigiError: no detectors, one of another encoder, or validation images that lack a class.
     """
-    chosen = tuple(
-        train(workspace, workspace.domains.generators) if detectors is None else detectors
-    )
+    given = train(workspace, workspace.domains.generators) if detectors is None else detectors
+    chosen = tuple(_without_validation(workspace, one) for one in given)
     if not chosen:
         raise AigiError("There is no detector to ask: the workspace has no generators.")
     domains = workspace.domains
@@ -169,9 +169,7 @@ def build_panel(workspace: Workspace, detectors: Sequence[Detector] | None = Non
             "Probabilities need real and fake images in the validation split, one class is missing:"
             " build the workspace with images of both."
         )
-    scores = score_detectors(
-        [_without_validation(workspace, one) for one in chosen], workspace, rows
-    )
+    scores = score_detectors(chosen, workspace, rows)
     ensemble = calibration.fit_ensemble(scores, labels)
     readings, calibrations, held_out = (
         [read(workspace, one) for one in chosen],

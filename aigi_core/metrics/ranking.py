@@ -169,6 +169,8 @@ class RateAtFalseAlarms(CurveMetric):
     """
 
     limit: float = 0.05
+    few_real_images: int = 0
+    """Below so many the interval spans order statistics; from there on the bootstrap holds."""
 
     def of_curve(
         self, tp: Float[np.ndarray, "B m"], fp: Float[np.ndarray, "B m"]
@@ -193,6 +195,8 @@ class RateAtFalseAlarms(CurveMetric):
         level: float = LEVEL,
     ) -> Interval:
         n, tail = column.n, (1 - level) / 2
+        if n[REAL] >= self.few_real_images:
+            return super().cell_intervals(column, values, draws, level)
         fake = column.of(FAKE)
         effect = design_effect(np.zeros((1, n[REAL])), Groups.of(column.groups[~fake]))[0]
         m = max(int(n[REAL] / effect), 1)
@@ -273,6 +277,7 @@ TPR_AT_FPR1 = RateAtFalseAlarms(
     "point of the test's ROC curve: fakes found where at most 1 % of its real images are flagged",
     chance=0.01,
     limit=0.01,
+    few_real_images=700,
 )
 TPR_AT_FPR5 = RateAtFalseAlarms(
     "tpr_at_fpr5",

@@ -5,7 +5,7 @@ on test images.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Literal, get_args
 
@@ -82,11 +82,20 @@ class TrainingSetRanking:
 
 
 def trainer(
-    workspace: Workspace, view: FeatureView | None = None, protocol: Protocol | None = None
+    workspace: Workspace,
+    view: FeatureView | None = None,
+    protocol: Protocol | None = None,
+    *,
+    held_out: bool = False,
 ) -> ScoreSets:
     """Training and scoring on one feature view of a workspace (the embedding by default), computed
     once.
+
+    Args:
+        held_out: without the refit on validation images, which then can judge.
     """
+    if held_out:
+        protocol = replace(protocol or Protocol(), refit=False)
     resolved = (view or EmbeddingView()).resolve(workspace)
     features, domains = resolved.matrix(workspace), workspace.domains
 
@@ -103,6 +112,7 @@ def trainer(
 
 def rank_training_sets(
     score_sets: ScoreSets,
+    held_out: ScoreSets,
     domains: Domains,
     candidates: Sequence[str] | None = None,
     *,
@@ -116,7 +126,9 @@ def rank_training_sets(
     """Train on every set of 1 to ``k_max`` of the candidate generators and test on all generators.
 
     Args:
-        score_sets: trains and scores; called with batches of sets.
+        score_sets: trains and scores; called with batches of sets. Test images are judged by it.
+        held_out: the same without a refit on validation images. These choose, and a detector that
+            was trained on them would praise itself.
         candidates: generators to choose from; all by default. Tests are on all generators, whatever
             is chosen.
         progress: called with (sets done, sets in all).
@@ -133,17 +145,19 @@ def rank_training_sets(
         )
     better = METRICS[check_metrics(metric)[0]].higher_is_better
     sets = [chosen for k in range(1, k_max + 1) for chosen in combinations(names, k)]
-    scores = np.empty((len(sets), len(domains)), np.float64)
+    scores, unseen = np.empty((2, len(sets), len(domains)), np.float64)
     for start in range(0, len(sets), batch):
-        scores[start : start + batch] = score_sets(sets[start : start + batch])
+        part = slice(start, start + batch)
+        scores[part], unseen[part] = score_sets(sets[part]), held_out(sets[part])
         if progress is not None:
             progress(min(start + batch, len(sets)), len(sets))
-    val_values = _measure(scores, domains, sets, metric, "val", 1, seed).values[metric]
+    val_values = _measure(unseen, domains, sets, metric, "val", 1, seed).values[metric]
     size = np.array([len(s) for s in sets])
     ood = np.array([[name not in s for name in domains.generators] for s in sets])
     order = np.lexsort((_masked_mean(val_values, ood) * (-1 if better else 1), size))
-    scores, sets, size, ood = scores[order], [sets[i] for i in order], size[order], ood[order]
-    val = _measure(scores, domains, sets, metric, "val", 1, seed)
+    scores, unseen = scores[order], unseen[order]
+    sets, size, ood = [sets[i] for i in order], size[order], ood[order]
+    val = _measure(unseen, domains, sets, metric, "val", 1, seed)
     test = _measure(scores, domains, sets, metric, "test", draws, seed)
     table: dict[str, object] = {
         "train": [" + ".join(s) for s in sets],
@@ -205,6 +219,7 @@ COMPARED = 10
 
 def rank_for_targets(
     score_sets: ScoreSets,
+    held_out: ScoreSets,
     domains: Domains,
     targets: Sequence[str],
     *,
@@ -221,6 +236,7 @@ def rank_for_targets(
     each beside the next one on the same images and bootstrap draws.
 
     Args:
+        held_out: trains without a refit on validation images, which choose.
         targets: generators to catch; each counts alike.
         unseen: leave the targets out of the training sets.
 
@@ -238,16 +254,17 @@ def rank_for_targets(
     sets = [
         chosen for k in range(1, min(k_max, len(names)) + 1) for chosen in combinations(names, k)
     ]
-    scores = np.empty((len(sets), len(domains)), np.float64)
+    scores, twins = np.empty((2, len(sets), len(domains)), np.float64)
     for start in range(0, len(sets), 100):
-        scores[start : start + 100] = score_sets(sets[start : start + 100])
+        part = slice(start, start + 100)
+        scores[part], twins[part] = score_sets(sets[part]), held_out(sets[part])
         if progress is not None:
             progress(min(start + 100, len(sets)), len(sets))
     val, test = (
         transfer_matrix(
-            scores, domains, sets, wanted, metrics=[metric], split=split, draws=n, seed=seed
+            of, domains, sets, wanted, metrics=[metric], split=split, draws=n, seed=seed
         )
-        for split, n in (("val", 1), ("test", draws))
+        for of, split, n in ((twins, "val", 1), (scores, "test", draws))
     )
     mean = val.values[metric].mean(axis=1)
     order = np.lexsort((np.array([len(s) for s in sets]), -mean if better else mean))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from aigi_core.__main__ import main
-from aigi_core.detectors import train
+from aigi_core.detectors import Protocol, train
 from aigi_core.inspection.panel import build_panel
 from aigi_core.workspace import Workspace
 from tests.precompute.corpus import encoded
@@ -71,7 +71,8 @@ def test_outcomes_as_json(score: Run, folder: Path, tiny: tuple[Path, str]) -> N
         "reason"
     ].startswith("not an image")
     workspace = Workspace.open(tiny[0])
-    detector = train(workspace, ["one"])[0]
+    C = train(workspace, ["one"])[0].C
+    detector = train(workspace, ["one"], protocol=Protocol((C,), refit=False))[0]
     own, panel = found["own.png"], build_panel(workspace, [detector])
     expected = detector.decision_function(workspace, np.array([0]))[0]
     assert own["logit"] == pytest.approx(expected, abs=1e-4)

@@ -65,8 +65,9 @@ def test_the_same_generators_in_another_view_are_kept_under_another_name(
 def test_the_recommended_set_is_chosen_on_validation_images_of_the_targets(
     open_app: Open, synthetic: Workspace
 ) -> None:
-    learn = trainer(synthetic, EmbeddingView(), Protocol(class_weight="balanced"))
-    ranking = rank_for_targets(learn, synthetic.domains, ["gamma-diff"], k_max=2)
+    how = (synthetic, EmbeddingView(), Protocol(class_weight="balanced"))
+    learn = trainer(*how), trainer(*how, held_out=True)
+    ranking = rank_for_targets(*learn, synthetic.domains, ["gamma-diff"], k_max=2)
     best = ranking.table.iloc[0]
     app = open_app(synthetic.path, "train", tests="gamma-diff", k="2")
     assert not app.exception and not app.error

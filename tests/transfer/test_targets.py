@@ -7,12 +7,17 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
 from aigi_core.transfer import rank_for_targets, trainer, transfer_matrix
+from aigi_core.transfer.training_sets import ScoreSets
 from aigi_core.workspace import Workspace
+
+
+def learn(workspace: Workspace) -> tuple[ScoreSets, ScoreSets]:
+    return trainer(workspace), trainer(workspace, held_out=True)
 
 
 def test_a_row_is_what_training_it_alone_gives(synthetic: Workspace) -> None:
     targets = ["gamma-diff", "delta-ar"]
-    ranking = rank_for_targets(trainer(synthetic), synthetic.domains, targets, k_max=2)
+    ranking = rank_for_targets(*learn(synthetic), synthetic.domains, targets, k_max=2)
     table = ranking.table
     assert len(table) == 3 and not set(targets) & {n for s in ranking.test.train for n in s}
     assert (np.diff(table["val_mean"]) <= 1e-12).all()
@@ -30,11 +35,11 @@ def test_a_row_is_what_training_it_alone_gives(synthetic: Workspace) -> None:
 
 def test_targets_may_be_trained_on_where_asked(synthetic: Workspace) -> None:
     found = rank_for_targets(
-        trainer(synthetic), synthetic.domains, ["gamma-diff"], k_max=1, unseen=False
+        *learn(synthetic), synthetic.domains, ["gamma-diff"], k_max=1, unseen=False
     )
     assert ("gamma-diff",) in found.test.train
 
 
 def test_nothing_left_to_train_on(synthetic: Workspace) -> None:
     with pytest.raises(AigiError, match="fewer targets"):
-        rank_for_targets(trainer(synthetic), synthetic.domains, synthetic.domains.generators)
+        rank_for_targets(*learn(synthetic), synthetic.domains, synthetic.domains.generators)

@@ -23,8 +23,11 @@ CALLS: list[int] = []
 def planted(domains: Domains) -> TrainingSetRanking:
     noise = np.random.default_rng(0).standard_normal(len(domains))
 
-    def score_sets(sets: list[tuple[str, ...]]) -> np.ndarray:
+    def counted(sets: list[tuple[str, ...]]) -> np.ndarray:
         CALLS.append(len(sets))
+        return score_sets(sets)
+
+    def score_sets(sets: list[tuple[str, ...]]) -> np.ndarray:
         rows = []
         for names in sets:
             shift = np.zeros(len(domains))
@@ -36,7 +39,7 @@ def planted(domains: Domains) -> TrainingSetRanking:
             rows.append(noise + shift - 1.0)
         return np.stack(rows)
 
-    return rank_training_sets(score_sets, domains, k_max=2, draws=100, batch=4)
+    return rank_training_sets(counted, score_sets, domains, k_max=2, draws=100, batch=4)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +93,9 @@ def test_comparison_is_over_common_generators(ranking: TrainingSetRanking) -> No
 def test_bad_input_is_named(ranking: TrainingSetRanking) -> None:
     domains = make_domains(3)
     with pytest.raises(AigiError, match="up to 3 generators cannot be tried"):
-        rank_training_sets(lambda sets: np.zeros((len(sets), len(domains))), domains, k_max=3)
+        rank_training_sets(
+            *[lambda sets: np.zeros((len(sets), len(domains)))] * 2, domains, k_max=3
+        )
     with pytest.raises(AigiError, match="No set of 3"):
         ranking.best(3)
     with pytest.raises(AigiError, match="g0 \\+ g9 was not among"):
@@ -105,5 +110,24 @@ def test_trains_on_a_workspace(synthetic: Workspace) -> None:
         np.testing.assert_allclose(
             row, train(synthetic, [names])[0].decision_function(synthetic), atol=1e-7
         )
-    ranking = rank_training_sets(trainer(synthetic), synthetic.domains, k_max=2, draws=20)
+    learn = trainer(synthetic), trainer(synthetic, held_out=True)
+    ranking = rank_training_sets(*learn, synthetic.domains, k_max=2, draws=20)
     assert len(ranking.table) == 4 + 6
+
+
+def test_the_choice_never_sees_what_was_fitted(synthetic: Workspace) -> None:
+    """Detectors that have learnt the validation labels by heart gain nothing in the ranking."""
+    domains = synthetic.domains
+
+    def by_heart(sets: list[tuple[str, ...]]) -> np.ndarray:
+        scores = np.zeros((len(sets), len(domains)))
+        scores[:, domains.split == "val"] = domains.labels[domains.split == "val"] - 0.5
+        return scores + 0.01
+
+    table = rank_training_sets(
+        by_heart, trainer(synthetic, held_out=True), domains, k_max=1, draws=5
+    ).table
+    alone = rank_training_sets(
+        trainer(synthetic), trainer(synthetic, held_out=True), domains, k_max=1, draws=5
+    ).table
+    assert table["val_mean"].tolist() == alone["val_mean"].tolist()

@@ -40,8 +40,10 @@ from aigi_core.transfer import (
     d_eval,
     make_training_sets,
     open_cell,
+    trainer,
     transfer_matrix,
 )
+from aigi_core.transfer.training_sets import ScoreSets
 from aigi_core.workspace import Workspace
 from ui.toolkit.images import Tile
 from ui.toolkit.page import Page, name
@@ -360,6 +362,13 @@ def matrix(workspace: Workspace, setting: Setting, metric: str) -> TransferMatri
         ),
         metrics=(metric,),
     )
+
+
+def trainers(workspace: Workspace, setting: Setting) -> tuple[ScoreSets, ScoreSets]:
+    """What trains and scores sets of generators: as the setting says, and without the refit on
+    validation images, which then can choose."""
+    view, how = feature_view(setting), protocol(setting)
+    return trainer(workspace, view, how), trainer(workspace, view, how, held_out=True)
 
 
 @cached
