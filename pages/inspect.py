@@ -26,7 +26,7 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         ),
         probability=(
             "Platt scaling on the validation images of the whole workspace, which no detector has"
-            " not seen; classes weigh alike, restated for the expectation chosen. Interval: 95"
+            " seen; classes weigh alike, restated for the expectation chosen. Interval: 95"
             " %, bootstrap of groups of those images."
         ),
         together="Mean of the detectors' calibrated log-odds, calibrated again on the same images.",

@@ -7,11 +7,11 @@ from functools import partial
 
 import pandas as pd
 import streamlit as st
-from aigi_core.statements import Finding
 
 import ui
 from aigi_core import figures
 from aigi_core.errors import AigiError
+from aigi_core.statements import Finding
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -104,7 +104,10 @@ with ui.page(__file__) as page:
     reached = [f"**{inside.value:.3f}** on what it knows"] if inside.n else []
     reached += [f"**{ood.value:.3f}** on {ood.n} generators it has never seen"] if ood.n else []
     opened = f"Trained on {ui.name(names)}, a detector reaches {' and '.join(reached)}." + (
-        f" Hardest for it is {ui.name(hardest[0])} ({hardest[1]:.3f})." if hardest else ""
+        f" Hardest of {hardest.of} for it is {ui.name(hardest.name)} ({hardest.value:.3f}, 95 %"
+        f" interval {hardest.low:.3f} to {hardest.high:.3f})."
+        if hardest
+        else ""
     )
     if ranking is None:
         page.answer(opened)
@@ -196,7 +199,7 @@ with ui.page(__file__) as page:
         "The opened training set on every generator",
         f"A detector trained on {ui.name(names)}. Click a generator to see its images.",
     ):
-        test = page.generator("test", "Generator", (hardest or (tested[0],))[0])
+        test = page.generator("test", "Generator", hardest.name if hardest else tested[0])
         everywhere = partial(figures.detector_intervals, whole, metric, selected=test)
         page.figure(
             "generators",

@@ -26,6 +26,7 @@ ROOMS = (
         "results",
         "scores",
         "significance",
+        "statements",
         "splits",
         "workspace",
     ),

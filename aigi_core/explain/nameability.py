@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from aigi_core.errors import AigiError
+from aigi_core.statements import Finding
 
 SMALLEST = 4
 """Below so many detectors a rank correlation can say nothing; it is then NaN, with its n."""
@@ -34,18 +35,21 @@ class Nameability:
             return (
                 "All detectors are as nameable, or do as well: there is no correlation to speak of."
             )
-        said = (
-            "do worse on generators they never saw"
-            if found["spearman"] < 0
-            else "do better on generators they never saw"
+        finding = Finding(
+            float(found["spearman"]),
+            float(found["low"]),
+            float(found["high"]),
+            float(found["p_value"]),
+            n=int(found["n"]),
+            what="detectors",
+            needed=SMALLEST,
         )
-        if found["low"] <= 0 <= found["high"]:
-            said = "do neither better nor worse, as far as these detectors can tell"
-        return (
-            f"More nameable detectors {said}: Spearman's correlation {found['spearman']:.2f}, 95 %"
-            f" interval {found['low']:.2f} to {found['high']:.2f}, p = {found['p_value']:.2g}, n ="
-            f" {int(found['n'])} detectors."
+        claim = finding.claim(
+            "do better on generators they never saw",
+            "do worse on generators they never saw",
+            "do neither better nor worse, as far as these detectors can tell",
         )
+        return f"More nameable detectors {claim}: Spearman's correlation {finding.numbers(2)}."
 
 
 def nameability(detectors: pd.DataFrame, draws: int = 2000, seed: int = 0) -> Nameability:

@@ -20,6 +20,7 @@ from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import DEFAULT_METRIC, METRICS, Column
 from aigi_core.resampling import percentile_interval
 from aigi_core.significance import bootstrap_p_value, q_values, sign_flip
+from aigi_core.statements import Finding
 from aigi_core.transfer.matrix import TransferMatrix
 
 
@@ -34,6 +35,12 @@ class PairedDifference:
     high: float
     p_value: float
     n: int
+
+    def finding(self, what: str, *, needed: int = 1) -> Finding:
+        """For sentences; ``what`` is counted by ``n``."""
+        return Finding(
+            self.value, self.low, self.high, self.p_value, n=self.n, what=what, needed=needed
+        )
 
     def __str__(self) -> str:
         return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p_value:.3g}"

@@ -4,7 +4,7 @@ interval.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field, fields, replace
 from functools import cached_property
@@ -23,6 +23,7 @@ from aigi_core.metrics import METRICS, Column, check_metrics, evaluate
 from aigi_core.resampling import group_numbers
 from aigi_core.scores import check_scores
 from aigi_core.transfer.bootstrap import Estimate, draw_counts
+from aigi_core.transfer.winner import Winner, winner
 from aigi_core.workspace import digest_of
 
 TrainSet = tuple[str, ...]
@@ -253,39 +254,48 @@ class TransferMatrix:
 
         Generators that every training set holds are left out.
         """
-        columns = [
-            (name, ~self.in_domain & (np.arange(len(self.test)) == j))
-            for j, name in enumerate(self.test)
-        ]
-        return self._means(metric, columns)
-
-    def hardest(self, metric: str) -> tuple[str, float] | None:
-        """The generator that detectors which never saw it find least, and its OOD mean; None
-        without OOD cells.
-        """
-        return _extreme(self.by_test(metric), metric, best=False)
-
-    def best_detector(self, metric: str) -> tuple[str, float] | None:
-        """The training set that does best on generators it never saw, and its OOD mean; None
-        without OOD cells.
-        """
-        return _extreme(self.by_train(metric), metric, best=True)
+        return self._means(metric, self._unseen_by_test())
 
     def by_train(self, metric: str) -> pd.DataFrame:
         """How well each detector does on generators it never saw: columns ``name, value, low, high,
         n`` (generators).
         """
-        rows = [
-            (name, ~self.in_domain & (np.arange(len(self.train)) == i)[:, None])
-            for i, name in enumerate(self.train_names)
-        ]
-        return self._means(metric, rows)
+        return self._means(metric, self._unseen_by_train())
 
-    def _means(
-        self, metric: str, parts: Iterable[tuple[str, Bool[np.ndarray, "K T"]]]
-    ) -> pd.DataFrame:
-        means = [(name, *astuple(self.mean(metric, cells))) for name, cells in parts if cells.any()]
+    def hardest(self, metric: str) -> Winner | None:
+        """The generator that detectors which never saw it find least; None without OOD cells."""
+        return self._winner(metric, self._unseen_by_test(), best=False)
+
+    def best_detector(self, metric: str) -> Winner | None:
+        """The training set that does best on generators it never saw; None without OOD cells."""
+        return self._winner(metric, self._unseen_by_train(), best=True)
+
+    def _unseen_by_test(self) -> dict[str, Bool[np.ndarray, "K T"]]:
+        parts = {
+            name: ~self.in_domain & (np.arange(len(self.test)) == j)
+            for j, name in enumerate(self.test)
+        }
+        return {name: cells for name, cells in parts.items() if cells.any()}
+
+    def _unseen_by_train(self) -> dict[str, Bool[np.ndarray, "K T"]]:
+        parts = {
+            name: ~self.in_domain & (np.arange(len(self.train)) == i)[:, None]
+            for i, name in enumerate(self.train_names)
+        }
+        return {name: cells for name, cells in parts.items() if cells.any()}
+
+    def _means(self, metric: str, parts: Mapping[str, Bool[np.ndarray, "K T"]]) -> pd.DataFrame:
+        means = [(name, *astuple(self.mean(metric, cells))) for name, cells in parts.items()]
         return pd.DataFrame(means, columns=["name", *(field.name for field in fields(Estimate))])
+
+    def _winner(
+        self, metric: str, parts: Mapping[str, Bool[np.ndarray, "K T"]], *, best: bool
+    ) -> Winner | None:
+        if not parts:
+            return None
+        draws = np.stack([self._mean_draws(metric, cells) for cells in parts.values()], axis=1)
+        highest = best == METRICS[metric].higher_is_better
+        return winner(self._means(metric, parts), draws, highest=highest)
 
     def to_frame(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
         """Tidy long table: ``train, test, metric, value, low, high, n_real, n_fake, in_domain``,
@@ -318,15 +328,6 @@ class TransferMatrix:
     def _draws(self, metric: str) -> Float32[np.ndarray, "B K T"]:
         check_metrics((metric,), self.metrics)
         return self.draws[metric]
-
-
-def _extreme(table: pd.DataFrame, metric: str, *, best: bool) -> tuple[str, float] | None:
-    if table.empty:
-        return None
-    values = table["value"].to_numpy(float)
-    good = values if METRICS[metric].higher_is_better else -values
-    at = int(good.argmax() if best else good.argmin())
-    return str(table["name"].iloc[at]), float(values[at])
 
 
 def transfer_matrix(

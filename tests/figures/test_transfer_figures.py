@@ -92,7 +92,7 @@ def test_summaries_and_cell() -> None:
     assert (
         len(figure.data) == 1
     )  # one trace for all: fifteen would take several times as long to build and to draw
-    assert found.hardest("accuracy")[0] in figures.alt_text(figure)  # type: ignore[index]
+    assert found.hardest("accuracy").name in figures.alt_text(figure)  # type: ignore[union-attr]
     cell = open_cell(RNG.standard_normal(len(DOMAINS)), DOMAINS, "beta-diff")
     assert "beta-diff" in figures.alt_text(figures.cell_roc(cell, "alpha-gan", "beta-diff"))
     bars = figures.cell_histogram(cell, "alpha-gan", "beta-diff").data[:2]

@@ -18,6 +18,7 @@ from aigi_core.detectors.protocol import train
 from aigi_core.explain.heads import heads_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import number
 from aigi_core.transfer import difference, transfer_matrix
 from aigi_core.workspace import Workspace, write_manifest
 from tests.factory import with_images
@@ -48,7 +49,9 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     cells = ~a.in_domain
     cells[:, a.test.index("delta-ar")] = False
     out, gain = a.mean(DEFAULT_METRIC, cells), difference(a, b, DEFAULT_METRIC).mean(cells)
-    assert f"<b>{out.value:.3f}</b>" in stats(app) and f"<b>{gain.value:+.3f}</b>" in stats(app)
+    assert f"<b>{out.value:.3f}</b>" in stats(
+        app
+    ) and f"<b>{number(gain.value, signed=True)}</b>" in stats(app)
 
 
 @pytest.mark.parametrize("says", ["weights", "mean"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from aigi_core import stress as library
 from aigi_core.figures.stress import SIDE_NAMES, op_name
 from aigi_core.perturb import PERTURBATIONS
+from aigi_core.statements import Finding
 from aigi_core.stress import AUGMENTED, CLEAN, SIDES, Side, Stress
 from aigi_core.transfer import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
@@ -135,18 +137,32 @@ def answer(summary: pd.DataFrame) -> str:
     """The page's answer: how many operations cost something, and the one that costs most."""
     table = _both(summary, "in-domain")
     clean = summary[(summary["op"] == CLEAN) & (summary["cells"] == "in-domain")].iloc[0]
-    losing = table[(table["change"] < 0) & (table["q_value"] < 0.05)]
-    worst = table.sort_values("change").iloc[0]
+    changes = [
+        Finding(
+            float(row["change"]),
+            float(row["change_low"]),
+            float(row["change_high"]),
+            q_value=float(row["q_value"]),
+            n=int(row["n"]),
+            what="cells, paired",
+            corrected_over=f"{len(table)} operations",
+        )
+        for row in table.to_dict("records")
+    ]
+    losing = [change for change in changes if change.direction == "lower"]
+    at = int(np.argmin([change.value for change in changes]))
+    worst = table.iloc[at]
     lead = (
         f"**{len(losing)} of {len(table)} operations cost accuracy** on generators that a detector"
         " knows (false discovery rate 5 %)."
         if len(losing)
-        else f"**None of {len(table)} operations costs accuracy** that the data can tell from none."
+        else f"**None of {len(table)} operations is shown to cost accuracy** on generators that a"
+        " detector knows (false discovery rate 5 %)."
     )
     return (
-        f"{lead} Worst is {inert(op_name(str(worst['op'])))}: in-domain balanced accuracy goes from"
-        f" {clean['value']:.3f} to **{worst['value']:.3f}** ({worst['change']:+.3f}, 95 % interval"
-        f" {worst['change_low']:+.3f} to {worst['change_high']:+.3f}, paired)."
+        f"{lead} Largest of {len(table)} losses on these images:"
+        f" {inert(op_name(str(worst['op'])))}, in-domain balanced accuracy {clean['value']:.3f} to"
+        f" **{worst['value']:.3f}**, {changes[at].numbers()}."
     )
 
 

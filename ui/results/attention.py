@@ -28,6 +28,7 @@ from aigi_core.explain.words import Words
 from aigi_core.heads import Head, all_heads
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import Domains
+from aigi_core.statements import Finding, best_of, number, p_text
 from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, TransferMatrix, difference
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace
@@ -54,15 +55,24 @@ class HeadGain:
     gain: PairedDifference
 
     @property
-    def verdict(self) -> str:
-        """How the heads compare with the embedding."""
-        return (
-            "better than"
-            if self.gain.low > 0
-            else "worse than"
-            if self.gain.high < 0
-            else "no different from"
+    def finding(self) -> Finding:
+        """What may be said of the difference."""
+        return self.gain.finding("generators that neither saw, paired")
+
+    @property
+    def compared(self) -> str:
+        """How the heads compare with the embedding, in words."""
+        how = self.finding.claim(
+            "**better than** the whole embedding",
+            "**worse than** the whole embedding",
+            "**not shown to differ from** the whole embedding",
         )
+        if self.finding.direction == "unknown":
+            return (
+                "not compared with the whole embedding: that needs images of a third generator,"
+                " which neither saw"
+            )
+        return f"{how} in balanced accuracy, {self.finding.numbers()}"
 
 
 @cached
@@ -247,31 +257,42 @@ def answer(
     table: pd.DataFrame, gain: HeadGain, chosen: Sequence[str], train: str, validation: str
 ) -> str:
     """The page's answer: the best head alone, and the chosen ones against the whole embedding."""
-    best, more = table.iloc[0], gain.gain
+    best = table.iloc[0]
+    elsewhere = (
+        f"; on test images of others it reaches {number(best['ood'])}"
+        if np.isfinite(best["ood"])
+        else ""
+    )
     these = (
         f"Head **{chosen[0]}** is"
         if len(chosen) == 1
         else f"Heads **{', '.join(chosen)}** together are"
     )
     return (
-        f"Trained on {name(train)} and judged on {name(validation)}, head **{best['head']}** does"
-        f" best alone ({best['accuracy']:.3f} balanced accuracy). {these} **{gain.verdict}** the"
-        f" whole embedding on generators that neither saw ({more.value:+.3f}, 95 % interval"
-        f" {more.low:+.3f} to {more.high:+.3f}, {more.n} generators)."
+        f"Trained on {name(train)} and judged on {name(validation)}, head **{best['head']}** is"
+        f" {best_of(len(table), 'heads')} ({best['accuracy']:.3f} balanced accuracy)"
+        f"{elsewhere}. {these} {gain.compared}."
     )
 
 
 def stats(scores: HeadScores, gain: HeadGain, chosen: int) -> list[Stat]:
     """The best head, the chosen ones and the embedding, in numbers."""
     best, heads, whole, more = scores.table.iloc[0], gain.heads, gain.embedding, gain.gain
-    return [
+    stats = [
         Stat(
             "Best head alone",
             f"{best['accuracy']:.3f}",
-            f"{scores.n_val} images of {', '.join(scores.validate_on)}",
+            f"best of {len(scores.table)} on {scores.n_val} images of"
+            f" {', '.join(scores.validate_on)}",
             (best["low"], best["high"]),
-            "Balanced accuracy on the validation split of the validation generator.",
-        ),
+            "Balanced accuracy on the validation split of the validation generator, whose images"
+            " chose it: expect less on others. The interval is that of one head.",
+        )
+    ]
+    if not more.n:  # a third generator is needed, which the answer says
+        return stats
+    return [
+        *stats,
         Stat(
             f"{chosen} heads, out of domain",
             f"{heads.value:.3f}",
@@ -287,10 +308,10 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int) -> list[Stat]:
         ),
         Stat(
             "Difference",
-            f"{more.value:+.3f}",
-            f"{more.n} generators, paired, p = {more.p_value:.2g}",
+            number(more.value, signed=True),
+            f"{more.n} generators, paired, {p_text(more.p_value)}",
             (more.low, more.high),
-            "Heads minus embedding, on the same images and bootstrap draws.",
+            "Heads minus embedding, on the same images.",
             "+.3f",
         ),
     ]

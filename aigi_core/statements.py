@@ -1,0 +1,119 @@
+"""What a statistic lets one say: estimate, interval, p or q, n and correction, turned into words by
+one rule.
+
+A direction is claimed only where everything that is given agrees: the interval leaves zero out, and
+the q-value (the p-value where nothing was corrected) is below .05. An estimate that does not exist
+is said to need more data, with how much.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+ALPHA = 0.05
+Direction = Literal["higher", "lower", "undecided", "unknown"]
+
+
+def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
+    """A number for a sentence: never "-0.00", never "nan".
+
+    >>> number(-0.0004), number(float("nan")), number(0.25, 2, signed=True)
+    ('0.000', 'unknown', '+0.25')
+    """
+    if not np.isfinite(value):
+        return "unknown"
+    rounded = round(float(value), digits) + 0.0  # -0.0 + 0.0 is 0.0
+    if rounded == 0:
+        return f"{0:.{digits}f}"
+    return f"{rounded:{'+' if signed else ''}.{digits}f}"
+
+
+def p_text(p: float, name: str = "p") -> str:
+    """A p- or q-value.
+
+    >>> p_text(0.0312), p_text(0.00001, "q")
+    ('p = .031', 'q < .001')
+    """
+    if not np.isfinite(p):
+        return f"{name} unknown"
+    return f"{name} < .001" if p < 0.001 else f"{name} = {p:.3f}".replace("0.", ".", 1)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A statistic whose sign is of interest.
+
+    Attributes:
+        value, low, high: NaN where there are too few data.
+        p_value: without correction; None where there is none.
+        q_value: corrected; None where nothing was compared besides.
+        n, what: what ``n`` counts: cells, detectors, images.
+        corrected_over: in words, what the q-value is corrected over.
+        needed: the ``n`` from which an estimate exists.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float | None = None
+    q_value: float | None = None
+    n: int = 0
+    what: str = "images"
+    corrected_over: str = ""
+    needed: int = 0
+
+    @property
+    def direction(self) -> Direction:
+        """What may be claimed."""
+        given = (self.value, self.low, self.high)
+        if not all(np.isfinite(one) for one in given):
+            return "unknown"
+        decisive = self.p_value if self.q_value is None else self.q_value
+        significant = decisive is None or (np.isfinite(decisive) and decisive < ALPHA)
+        if not significant or self.low <= 0 <= self.high:
+            return "undecided"
+        return "higher" if self.value > 0 else "lower"
+
+    def claim(self, higher: str, lower: str, undecided: str) -> str:
+        """One of three claims, or what is missing for any.
+
+        >>> Finding(0.9, 0.2, 1.0, p_value=0.17, n=4).claim("more", "less", "cannot be told")
+        'cannot be told'
+        """
+        if self.direction == "unknown":
+            more = f", at least {self.needed} {self.what} are needed" if self.needed else ""
+            return f"cannot be estimated from {self.n} {self.what}{more}"
+        return {"higher": higher, "lower": lower, "undecided": undecided}[self.direction]
+
+    def numbers(self, digits: int = 3) -> str:
+        """The estimate with all that stands behind it, in brackets and commas.
+
+        >>> Finding(-0.025, -0.048, -0.001, 0.04, 0.2, 5, "cells", "5 operations").numbers()
+        '-0.025 (95 % interval -0.048 to -0.001, q = .200 over 5 operations, 5 cells)'
+        """
+        if self.direction == "unknown":
+            return self.claim("", "", "")
+        parts = [
+            f"95 % interval {number(self.low, digits, signed=True)} to"
+            f" {number(self.high, digits, signed=True)}"
+        ]
+        if self.q_value is not None:
+            over = f" over {self.corrected_over}" if self.corrected_over else ""
+            parts.append(p_text(self.q_value, "q") + over)
+        elif self.p_value is not None:
+            parts.append(p_text(self.p_value))
+        if self.n:
+            parts.append(f"{self.n} {self.what}")
+        return f"{number(self.value, digits, signed=True)} ({', '.join(parts)})"
+
+
+def best_of(count: int, what: str) -> str:
+    """The caution beside a winner among several.
+
+    >>> best_of(72, "heads")
+    'the best of 72 heads on these images; expect less on new ones'
+    """
+    return f"the best of {count} {what} on these images; expect less on new ones"
