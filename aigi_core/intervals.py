@@ -133,7 +133,8 @@ def rate_of_spread(
     many images as would give that deviation, but at most ``most`` (where draws hardly vary)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         n = np.where(spread > 0, value * (1 - value) / np.asarray(spread, float) ** 2, np.inf)
-    return rate_interval(value, np.clip(n, 1.0, most), level)
+    n = np.clip(n, 1.0, most)
+    return _beta_bounds(np.asarray(value, float) * n, n, level, 0.0)
 
 
 def auc_variance(

@@ -259,7 +259,7 @@ def global_null_rate(rng: np.random.Generator, matrices: int) -> float:
 
 def measure(
     rates: int = 4000,
-    rankings: int = 400,
+    rankings: int = 1000,
     means: int = 300,
     draws: int = 200,
     thresholds: int = 4000,
