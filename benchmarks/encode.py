@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +27,7 @@ from PIL import Image
 from aigi_core import SCHEMA_VERSION
 from aigi_core.clip.encoder import Encoder, load_encoder
 from aigi_core.workspace import describe_file, write_manifest
+from benchmarks._memory import peak_resident_bytes
 from precompute.encode.pipeline import encode
 from precompute.encode.publish import FILES, bytes_an_image
 
@@ -152,25 +151,6 @@ def encode_and_measure(workspace: Path, model: str) -> tuple[int, int]:
     """
     encode(workspace, load_encoder(model, None, "cpu"), workers=0)
     return peak_resident_bytes(), sum((workspace / name).stat().st_size for name in FILES)
-
-
-def peak_resident_bytes() -> int:
-    """Of this process alone: Linux's ru_maxrss begins at what the process that started this one had
-    reached.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        return (
-            next(
-                int(line.split()[1])
-                for line in status.read_text().splitlines()
-                if line.startswith("VmHWM")
-            )
-            * 1024
-        )
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
 
 
 def small_model(folder: Path) -> str:

@@ -384,3 +384,24 @@ def test_the_small_inputs_that_failed() -> None:
     ):
         with pytest.raises(ImageError, match=reason):
             load_rgb(folder / name)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (200, 90), (40, 300), (8, 8), (1000, 12)])
+@pytest.mark.parametrize("kind", ["noise", "smooth", "flat"])
+def test_previews_are_those_of_the_reference_encoder(size: tuple[int, int], kind: str) -> None:
+    reference = pytest.importorskip("thumbhash")
+    rng = np.random.default_rng(size[0])
+    if kind == "noise":
+        image = Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+    elif kind == "smooth":
+        image = Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)).resize(size)
+    else:
+        image = Image.new("RGB", size, (200, 30, 77))
+    scale = 32 / max(size)
+    small = image.resize(
+        (max(8, round(size[0] * scale)), max(8, round(size[1] * scale))),
+        Image.Resampling.BICUBIC,
+        reducing_gap=2.0,
+    ).convert("RGBA")
+    expected = bytes(reference.rgba_to_thumb_hash(*small.size, list(small.tobytes())))
+    assert base64.b64decode(preview_hash(image)) == expected

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.encode import main, peak_resident_bytes
+from benchmarks._memory import peak_resident_bytes
+from benchmarks.encode import main
 from tests.tiny_clip import make_tiny_clip
 
 

@@ -1,0 +1,143 @@
+"""Ingest from folders, Parquet and tars against plain decoding of the same files: files a second,
+peak memory at 1 and 10 times as many.
+
+One process reads, so that the ratio is not that of cores. Plain decoding is Pillow's, to RGB, from
+plain files; ingest decodes, hashes, reads metadata and draws a preview. Runs alternate; the ratio
+is that of the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import multiprocessing
+import statistics
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from benchmarks._memory import peak_resident_bytes
+from precompute.ingest.decode import facts_of_all
+from precompute.ingest.layouts import find_candidates
+
+KINDS = ("folder", "parquet", "tar")
+GOAL = 1.3
+
+
+def main(argv: Sequence[str]) -> dict[str, Any]:
+    """Measure; ``ingest_overhead_ratio`` is the largest of the three kinds'."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks ingest")
+    parser.add_argument("--files", type=int, default=300)
+    parser.add_argument("--side", type=int, default=512, help="pixels of a side")
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as scratch:
+        roots = {kind: write(Path(scratch) / kind, kind, args.files, args.side) for kind in KINDS}
+        runs: dict[str, Callable[[], object]] = {"plain": lambda: decode(roots["folder"])}
+        for kind in KINDS:
+            runs[kind] = lambda kind=kind: read(roots[kind])  # type: ignore[misc]
+        seconds: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(args.repeats):
+            for name, run in runs.items():
+                began = time.perf_counter()
+                run()
+                seconds[name].append(time.perf_counter() - began)
+        median = {name: statistics.median(values) for name, values in seconds.items()}
+        ratios = {kind: median[kind] / median["plain"] for kind in KINDS}
+        result: dict[str, Any] = {
+            "files": args.files,
+            "kilobytes_a_file": sum(f.stat().st_size for f in roots["folder"].rglob("*.jpg"))
+            / args.files
+            / 1000,
+            **{f"{name}_files_per_second": args.files / value for name, value in median.items()},
+            **{f"{kind}_overhead_ratio": value for kind, value in ratios.items()},
+            "ingest_overhead_ratio": max(ratios.values()),
+            "goal": GOAL,
+        }
+        for kind in ("parquet", "tar"):
+            for times in (1, 10):
+                root = write(
+                    Path(scratch) / f"{kind}-{times}", kind, times * args.files // 3, args.side
+                )
+                result[f"{kind}_peak_mb_{times}x"] = fresh_peak(root) / 2**20
+    return result
+
+
+def picture(seed: int, side: int) -> bytes:
+    """A JPEG with detail: noise over a smooth ground."""
+    rng = np.random.default_rng(seed)
+    ground = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((side, side))
+    noisy = np.asarray(ground).astype(int) + rng.integers(-12, 13, (side, side, 3))
+    buffer = io.BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def write(root: Path, kind: str, files: int, side: int) -> Path:
+    """A data set of one kind; half of its images are called fake."""
+    root.mkdir(parents=True)
+    label = ["fake" if i % 2 else "real" for i in range(files)]
+    contents = (picture(i, side) for i in range(files))
+    if kind == "parquet":
+        schema = pa.schema({"image": pa.binary(), "label": pa.string(), "model": pa.string()})
+        with pq.ParquetWriter(root / "train-0.parquet", schema) as writer:
+            for i, content in enumerate(contents):
+                model = "x" if i % 2 else ""
+                row = {"image": [content], "label": [label[i]], "model": [model]}
+                writer.write_batch(pa.RecordBatch.from_pydict(row, schema), row_group_size=100)
+    elif kind == "tar":
+        for name in ("real", "fake/x"):
+            (root / name).mkdir(parents=True)
+        with (
+            tarfile.open(root / "real/0.tar", "w") as real,
+            tarfile.open(root / "fake/x/0.tar", "w") as fake,
+        ):
+            for i, content in enumerate(contents):
+                info = tarfile.TarInfo(f"{i:06d}.jpg")
+                info.size = len(content)
+                (fake if i % 2 else real).addfile(info, io.BytesIO(content))
+    else:
+        for i, content in enumerate(contents):
+            folder = root / ("fake/x" if i % 2 else "real")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{i:06d}.jpg").write_bytes(content)
+    return root
+
+
+def decode(root: Path) -> int:
+    """Plain decoding of every file."""
+    pixels = 0
+    for file in sorted(root.rglob("*.jpg")):
+        with Image.open(io.BytesIO(file.read_bytes())) as image:
+            pixels += image.convert("RGB").width
+    return pixels
+
+
+def read(root: Path) -> int:
+    """What ingest does of every file: find it, decode it, take its facts."""
+    found = find_candidates(root).table
+    places = list(found[["path", "offset"]].itertuples(index=False, name=None))
+    facts = facts_of_all(root, places, workers=1, progress=False)
+    assert all(not fact["left_out"] for fact in facts)
+    return len(facts)
+
+
+def fresh_peak(root: Path) -> int:
+    """Peak resident bytes of a fresh process that reads a data set."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(_peak, root).result()
+
+
+def _peak(root: Path) -> int:
+    read(root)
+    return peak_resident_bytes()
