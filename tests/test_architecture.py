@@ -16,6 +16,7 @@ ROOMS = (
     (
         "archives",
         "capabilities",
+        "encodings",
         "head_maps",
         "image_files",
         "images",

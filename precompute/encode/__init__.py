@@ -64,18 +64,30 @@ def add_parser(subparsers: Any) -> None:
     )
     add_arguments(parser)
     parser.add_argument(
+        "--as",
+        dest="as_name",
+        metavar="NAME",
+        help=(
+            "keep the features beside those the workspace has, as another encoder of the same"
+            " images (in WORKSPACE/encoders/NAME)"
+        ),
+    )
+    parser.add_argument(
         "--workers", type=int, help="processes that read images; 0 reads in line (default auto)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Encode and publish; prints what was computed."""
+    from aigi_core.encodings import add_encoding
     from aigi_core.workspace import read_manifest
 
-    read_manifest(
-        args.workspace
-    )  # a mistaken path should not cost the seconds it takes to load a model
-    print(encode_workspace(args, args.workspace, load(args, args.workspace)))
+    # A mistaken path should not cost the seconds it takes to load a model.
+    read_manifest(args.workspace)
+    path = add_encoding(args.workspace, args.as_name) if args.as_name else args.workspace
+    print(encode_workspace(args, path, load(args, path)))
+    if args.as_name:
+        print(f"Texts for it: python -m precompute text --workspace {path}")
     return 0
 
 

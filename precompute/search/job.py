@@ -23,7 +23,7 @@ from aigi_core.transfer.atlas import BANK, KIND, METRICS_KEPT, TABLES, Atlas, At
 from aigi_core.transfer.pairs import Pair, parse_pairs
 from aigi_core.workspace import Workspace, exclusive, tool_versions, write_atomic
 from precompute.engine import Engine, LocalEngine, cores
-from precompute.search.pair import Arrays, Searcher, Tables, compute_shared
+from precompute.search.pair import Arrays, Searcher, Tables, compute_shared, head_grid
 
 SHARED = "shared.npz"
 
@@ -207,7 +207,7 @@ def _publish(
             "pairs": [list(pair) for pair in pairs],
             "metrics": list(METRICS_KEPT),
             "components": int(workspace.embeddings.shape[1]),
-            "heads": list(workspace.heads.shape[:2]),
+            "heads": list(head_grid(workspace)),
         },
         about={"versions": tool_versions(), "seconds": round(seconds, 1)},
     )

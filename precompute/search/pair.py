@@ -105,8 +105,9 @@ class Searcher:
         view = EmbeddingView(without=removed)
         detectors, after = self.on_view(view) if removed else self.embedding
         summary = self.outcomes(pair, "components", int(kept.sum()), after)
-        ways = {"heads a>b": pair, "heads b>a": pair[::-1]}
-        top = np.array([self.top_heads(*way) for way in ways.values()], np.int16)
+        ways = {"heads a>b": pair, "heads b>a": pair[::-1]} if self.workspace.gives.heads else {}
+        best = [self.top_heads(*way) for way in ways.values()]
+        top = np.array(best, np.int16) if best else np.zeros((0, 0, 2), np.int16)
         arrays = {
             **_directions(found, d),
             "kept": np.packbits(kept),
@@ -258,6 +259,14 @@ class Searcher:
         ]
 
 
+def head_grid(workspace: Workspace) -> tuple[int, int]:
+    """Layers and heads a layer; 0 and 0 where the encoder has none."""
+    if not workspace.gives.has("heads"):
+        return 0, 0
+    layers, heads = workspace.heads.shape[:2]
+    return int(layers), int(heads)
+
+
 def compute_shared(
     workspace: Workspace, key: AtlasKey, step: Any = lambda name: None
 ) -> tuple[Arrays, Tables]:
@@ -295,14 +304,14 @@ def _head_scores(
     validation images of another; NaN where the two are one (its validation images chose its
     penalty). The same scores as ``detectors.score_heads``."""
     domains, names = workspace.domains, workspace.domains.generators
-    layers, per_layer = workspace.heads.shape[:2]
+    layers, per_layer = head_grid(workspace)
     accuracy, loss = (
         np.full((len(names), layers, per_layer, len(names)), np.nan, np.float32) for _ in range(2)
     )
     rows = np.flatnonzero(domains.split == "val")
     columns = [np.searchsorted(rows, domains.rows(name, "val")) for name in names]
     protocol = replace(used.training, refit=False)  # as score_heads: the training split's model
-    for layer, head in all_heads(workspace):
+    for layer, head in all_heads(workspace) if layers else ():
         view = HeadsView(((layer, head),), space=used.head_space)
         for i, decisions in enumerate(_head_decisions(workspace, view, names, rows, used)):
             for j, column in enumerate(columns):

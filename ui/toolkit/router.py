@@ -44,6 +44,7 @@ _ALL = (
         "components", "Components", "Which components of the embedding hurt transfer?", "tune"
     ),
     PageInfo("heads", "Heads", "Which attention heads carry the detector?", "hub"),
+    PageInfo("encoders", "Encoders", "Which encoder serves detectors best?", "visibility"),
     PageInfo("words", "Words", "What does a detector look at, in words?", "translate"),
     PageInfo(
         "gallery",

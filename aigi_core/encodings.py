@@ -1,0 +1,83 @@
+"""Several encoders' features of the same images, beside each other.
+
+Each further encoding is a workspace of its own inside the first, ``WORKSPACE/encoders/NAME``, with
+the same table of images. So every page, job and check serves it as it serves any workspace, each is
+verified and resumed by itself, and the first one's digest (with its results and links) stays.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.workspace import MANIFEST, Workspace, read_manifest, write_manifest
+
+FOLDER = "encoders"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+OF_ENCODING = ("encoder", "text", "tools", "perturbed")
+"""Entries of a manifest that belong to an encoding and not to the images."""
+IMAGES = "images.parquet"
+
+
+def home_of(path: Path) -> Path:
+    """The workspace that an encoding belongs to: itself, where it is not one inside another."""
+    above = path.parent.parent
+    inside = path.parent.name == FOLDER and (above / MANIFEST).is_file()
+    return above if inside else path
+
+
+def encodings(path: Path) -> dict[str, Path]:
+    """Name -> folder of every finished encoding of a workspace's images, its own first."""
+    home = home_of(path)
+    found = {read_manifest(home).get("name") or home.name: home}
+    for folder in sorted((home / FOLDER).glob(f"*/{MANIFEST}")):
+        if read_manifest(folder.parent).get("encoder"):
+            found[folder.parent.name] = folder.parent
+    return found
+
+
+def open_encodings(path: Path) -> dict[str, Workspace]:
+    """The encodings, opened; those whose images are not the first one's are left out.
+
+    Example:
+        >>> list(open_encodings(Path("assets/demo")))  # doctest: +SKIP
+        ['demo']
+    """
+    opened = {name: Workspace.open(folder) for name, folder in encodings(path).items()}
+    first = next(iter(opened.values()))
+    wanted = first.manifest["files"][IMAGES]["sha256"]
+    return {n: w for n, w in opened.items() if w.manifest["files"][IMAGES]["sha256"] == wanted}
+
+
+def add_encoding(path: Path, name: str) -> Path:
+    """The folder of one more encoding, ready to be encoded; made on first call.
+
+    Raises:
+        AigiError: a name that cannot be a folder's.
+        WorkspaceError: the workspace's images have changed since that encoding was begun.
+    """
+    if not NAME.fullmatch(name):
+        raise AigiError(
+            f"{name!r} cannot name an encoding: use letters, digits, '.', '-' and '_', such as"
+            " dinov2."
+        )
+    manifest = read_manifest(path)
+    folder = path / FOLDER / name
+    if (folder / MANIFEST).is_file():
+        if read_manifest(folder)["files"][IMAGES] != manifest["files"][IMAGES]:
+            raise WorkspaceError(
+                f"The images of {path} have changed since {folder} was encoded: delete that folder"
+                " and run the same command again."
+            )
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path / IMAGES, folder / IMAGES)
+    kept = {key: value for key, value in manifest.items() if key not in OF_ENCODING}
+    label = f"{manifest.get('name') or path.name} by {name}"
+    write_manifest(
+        folder,
+        kept | {"name": label, "encoder": None, "files": {IMAGES: manifest["files"][IMAGES]}},
+    )
+    return folder

@@ -1,0 +1,190 @@
+"""Which encoder? The same detectors on the same images and splits, as several encoders see them.
+
+Everything is paired image by image: the encodings share one table of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from aigi_core.detectors import score_detectors, train
+from aigi_core.errors import AigiError
+from aigi_core.manifest import Domains
+from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.resampling import group_numbers, percentile_interval
+from aigi_core.significance import q_values
+from aigi_core.transfer.difference import difference
+from aigi_core.transfer.matrix import TransferMatrix, transfer_matrix
+from aigi_core.workspace import Workspace
+
+DRAWS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """Detectors of every generator on one encoder's embeddings.
+
+    Attributes:
+        scores: [K, N] log-odds less each detector's threshold, over the standard deviation of its
+            scores on training images: a scale on which encoders can be averaged.
+        matrix: measured at the detectors' own thresholds.
+        bytes_an_image: of what the workspace holds of each image.
+    """
+
+    name: str
+    model: str
+    scores: Float[np.ndarray, "K N"] = field(repr=False)
+    matrix: TransferMatrix = field(repr=False)
+    width: int
+    bytes_an_image: int
+
+
+def measure(name: str, workspace: Workspace, metric: str = DEFAULT_METRIC) -> Encoding:
+    """Train and measure one detector a generator on a workspace's embeddings."""
+    domains = workspace.domains
+    detectors = train(workspace, domains.generators)
+    scores = score_detectors(detectors, workspace)
+    thresholds = np.array([detector.threshold for detector in detectors])
+    known = scores[:, domains.split == "train"]
+    scaled = (scores - thresholds[:, None]) / known.std(axis=1, keepdims=True)
+    arrays = ("embeddings.npy", "heads.npy", "ln_post.npy")
+    held = [workspace.manifest["files"][n]["bytes"] for n in arrays if _has(workspace, n)]
+    return Encoding(
+        name,
+        str(workspace.encoder["model"]),
+        scaled,
+        _matrix(scaled, domains, metric),
+        int(workspace.encoder["embedding_width"]),
+        round(sum(held) / len(domains)),
+    )
+
+
+def _has(workspace: Workspace, name: str) -> bool:
+    return name in workspace.manifest["files"]
+
+
+def _matrix(scores: np.ndarray, domains: Domains, metric: str) -> TransferMatrix:
+    return transfer_matrix(
+        scores, domains, domains.generators, thresholds=0.0, metrics=(metric,), draws=DRAWS
+    )
+
+
+def compare(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> pd.DataFrame:
+    """Encoders beside the first of them.
+
+    Returns:
+        ``name, model, value, low, high, n`` (the mean of the out-of-domain cells), ``in_domain,
+        hardest, hardest_value, width, bytes`` and, against the first encoder, ``change, change_low,
+        change_high, p_value, q_value`` (Benjamini-Hochberg over the encoders compared).
+    """
+    first, rows = next(iter(encodings.values())), []
+    for name, encoding in encodings.items():
+        matrix = encoding.matrix
+        ood, inside = (matrix.mean(metric, c) for c in (~matrix.in_domain, matrix.in_domain))
+        hardest = matrix.hardest(metric) or ("", np.nan)
+        gap = difference(matrix, first.matrix, metric).mean(~matrix.in_domain)
+        itself = encoding is first
+        rows.append(
+            {
+                "name": name,
+                "model": encoding.model,
+                "value": ood.value,
+                "low": ood.low,
+                "high": ood.high,
+                "n": ood.n,
+                "in_domain": inside.value,
+                "hardest": hardest[0],
+                "hardest_value": hardest[1],
+                "width": encoding.width,
+                "bytes": encoding.bytes_an_image,
+                "change": np.nan if itself else gap.value,
+                "change_low": np.nan if itself else gap.low,
+                "change_high": np.nan if itself else gap.high,
+                "p_value": np.nan if itself else gap.p_value,
+            }
+        )
+    table = pd.DataFrame(rows)
+    compared = table["p_value"].notna()
+    table.loc[compared, "q_value"] = q_values(table.loc[compared, "p_value"].to_numpy())
+    return table
+
+
+def by_generator(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> pd.DataFrame:
+    """How well each encoder finds each generator that its detectors have not seen: ``encoder`` and
+    the columns of :meth:`~.matrix.TransferMatrix.by_test`.
+    """
+    tables = [e.matrix.by_test(metric).assign(encoder=name) for name, e in encodings.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+def agreement(
+    a: Encoding, b: Encoding, domains: Domains, metric: str = DEFAULT_METRIC, seed: int = 0
+) -> dict[str, float]:
+    """How alike two encoders' errors are, out of domain, and whether their mean helps.
+
+    Returns:
+        ``both_wrong`` and ``expected_both_wrong`` (were errors independent within each row), shares
+        of all (detector, image) pairs out of domain; ``ratio`` of the two with ``ratio_low,
+        ratio_high`` (95 %, bootstrap of groups of images) and ``n`` images; ``ensemble`` (OOD of
+        the mean of both scaled scores) and ``gain, gain_low, gain_high, p_value`` over the better
+        of the two.
+
+    Raises:
+        AigiError: no detector can be tested out of domain.
+    """
+    wrong, used = _errors((a, b), domains)
+    if not used.any():
+        raise AigiError("Errors are compared out of domain: add images of a second generator.")
+    rows = np.flatnonzero(used.any(axis=0))
+    groups, cells = group_numbers(domains.group, rows), used[:, rows]
+    first, second = (part[:, rows] & cells for part in wrong)
+
+    def ratio(weights: np.ndarray) -> tuple[float, float]:
+        n = np.maximum(cells @ weights, 1e-12)
+        both = float(((first & second) @ weights).sum() / n.sum())
+        alone = float((((first @ weights) / n) * ((second @ weights) / n) * n).sum() / n.sum())
+        return both, alone
+
+    both, alone = ratio(np.ones(cells.shape[1]))
+    rng, count = np.random.default_rng(seed), int(groups.max()) + 1
+    drawn = []
+    for _ in range(DRAWS):
+        weights = np.bincount(rng.integers(count, size=count), minlength=count)[groups]
+        one, other = ratio(weights.astype(float))
+        drawn.append(one / other if other else np.nan)
+    low, high = percentile_interval(np.array(drawn)[np.isfinite(drawn)])
+    joint = _matrix((a.scores + b.scores) / 2, domains, metric)
+    means = [e.matrix.mean(metric, ~e.matrix.in_domain).value for e in (a, b)]
+    better = (a, b)[int(np.argmax(means))]
+    gain = difference(joint, better.matrix, metric).mean(~joint.in_domain)
+    return {
+        "both_wrong": both,
+        "expected_both_wrong": alone,
+        "ratio": both / alone if alone else np.nan,
+        "ratio_low": float(low),
+        "ratio_high": float(high),
+        "n": int(cells.shape[1]),
+        "ensemble": joint.mean(metric, ~joint.in_domain).value,
+        "gain": gain.value,
+        "gain_low": gain.low,
+        "gain_high": gain.high,
+        "p_value": gain.p_value,
+    }
+
+
+def _errors(
+    pair: tuple[Encoding, Encoding], domains: Domains
+) -> tuple[list[Bool[np.ndarray, "K N"]], Bool[np.ndarray, "K N"]]:
+    """Wrong verdicts of each, and which (detector, image) pairs are out of domain on test."""
+    used = np.zeros(pair[0].scores.shape, bool)
+    for k, trained in enumerate(domains.generators):
+        for tested in domains.generators:
+            if tested != trained:
+                used[k, domains.rows(tested, "test")] = True
+    wrong = [(encoding.scores > 0) != (domains.labels == 1) for encoding in pair]
+    return wrong, used
