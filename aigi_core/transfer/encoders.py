@@ -86,7 +86,7 @@ def compare(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> 
     for name, encoding in encodings.items():
         matrix = encoding.matrix
         ood, inside = (matrix.mean(metric, c) for c in (~matrix.in_domain, matrix.in_domain))
-        hardest = matrix.hardest(metric) or ("", np.nan)
+        hardest = matrix.hardest(metric)
         gap = difference(matrix, first.matrix, metric).mean(~matrix.in_domain)
         itself = encoding is first
         rows.append(
@@ -98,8 +98,8 @@ def compare(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> 
                 "high": ood.high,
                 "n": ood.n,
                 "in_domain": inside.value,
-                "hardest": hardest[0],
-                "hardest_value": hardest[1],
+                "hardest": hardest.name if hardest else "",
+                "hardest_value": hardest.value if hardest else np.nan,
                 "width": encoding.width,
                 "bytes": encoding.bytes_an_image,
                 "change": np.nan if itself else gap.value,
