@@ -42,8 +42,11 @@ DEFAULT_METRIC = "balanced_accuracy"
 whoever calls everything real."""
 
 
-def check_metrics(metrics: Sequence[str], known: Sequence[str] = tuple(METRICS)) -> tuple[str, ...]:
-    """The names as a tuple; raises AigiError for one that is not known."""
+def check_metrics(metrics: Sequence[str], known: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names as a tuple; raises AigiError for one that is not known (:data:`METRICS` where no
+    others are given).
+    """
+    known = known or tuple(METRICS)
     names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
     for name in names:
         if name not in known:
