@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         opened = verdict()
         assert opened.pixels is not None
         evidence = Parts.of_pixels(encoder, opened.pixels, workspace.decomposition).evidence(
-            panel.readings[0]
+            panel.reading(0)
         )
         patch_map(opened.pixels, evidence.patches, what="all heads").to_json()
 

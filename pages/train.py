@@ -10,6 +10,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.detectors.detector import LinearDetector
 from aigi_core.errors import AigiError
 from aigi_core.statements import Finding
 from aigi_core.transfer import (
@@ -138,13 +139,19 @@ with ui.page(__file__) as page:
                 f"{detector.provenance['n_train']:,} train, {detector.provenance['n_val']:,}"
                 " validation",
             ),
-            ui.Stat(
-                "C",
-                f"{detector.C:g}",
-                "chosen on validation",
-                help="Inverse of the penalty on the weights.",
-            ),
         ]
+        + (
+            [
+                ui.Stat(
+                    "C",
+                    f"{detector.C:g}",
+                    "chosen on validation",
+                    help="Inverse of the penalty on the weights.",
+                )
+            ]
+            if isinstance(detector, LinearDetector)
+            else []
+        )
     )
     page.protocol(
         metric=f"{about.title}: {about.description}.",
@@ -261,7 +268,7 @@ with ui.page(__file__) as page:
             lambda progress: few_shot_curves(
                 page.workspace,
                 setting.sets,
-                view=results.feature_view(setting),
+                view=results.regression_view(setting),
                 metric=metric,
                 progress=progress,
                 protocol=results.protocol(setting),

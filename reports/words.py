@@ -13,7 +13,7 @@ import pandas as pd
 
 from aigi_core.audit.exposure import Exposure, exposure, operation_words
 from aigi_core.audit.facts import fact_scores, file_facts
-from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.detector import LinearDetector, score_detectors
 from aigi_core.detectors.features import HeadsView
 from aigi_core.detectors.protocol import train
 from aigi_core.detectors.residual import train_residual
@@ -108,7 +108,7 @@ class WordTables:
         return Lexicon.of(self.workspace)
 
     @cached_property
-    def detectors(self) -> list[Detector]:
+    def detectors(self) -> list[LinearDetector]:
         return train(self.workspace, self.names)
 
     @cached_property

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Int
 from threadpoolctl import threadpool_limits
 
-from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol, TrainingSet, run_protocol, train
 from aigi_core.detectors.solvers.elimination import (
@@ -206,7 +206,7 @@ def train_without(
     search: ComponentSearch,
     training_sets: list[TrainingSet],
     protocol: Protocol | None = None,
-) -> list[Detector]:
+) -> list[LinearDetector]:
     """Detectors on what a search leaves of the embedding.
 
     Raises:

@@ -255,7 +255,7 @@ def _score(blocks: Blocks, protocol: Protocol) -> tuple[Chosen, float, float, np
     """
     chosen = run_protocol(blocks["train"], blocks["val"], replace(protocol, refit=False))
     X, y = blocks["score"]
-    f = X @ chosen.weights + chosen.intercept
+    f = chosen.score(X)
     accuracy, loss = validation_scores(f[:, None], y, protocol.class_weight)
     return chosen, float(accuracy[0]), float(loss[0]), (f > 0) == (y > 0)
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from aigi_core.detectors.detector import Detector, encoder_of
+from aigi_core.detectors.detector import LinearDetector, encoder_of
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.solvers.directions import Gram
 from aigi_core.detectors.solvers.logistic import NARROW, LogisticFit, fit_logistic, log_loss
@@ -87,13 +87,18 @@ class Chosen:
     C: float
     validation: dict[str, Any]
 
+    def score(self, features: Float[np.ndarray, "n p"]) -> Float[np.ndarray, " n"]:
+        """Log-odds of being fake for rows of the features that it was fitted on."""
+        scores: np.ndarray = features @ self.weights + self.intercept
+        return scores
+
 
 def train(
     workspace: Workspace,
     training_sets: Sequence[TrainingSet],
     view: FeatureView | None = None,
     protocol: Protocol | None = None,
-) -> list[Detector]:
+) -> list[LinearDetector]:
     """Train one detector a training set on a workspace, on any feature view (the embedding by
     default).
 
@@ -105,21 +110,30 @@ def train(
         >>> detectors = train(workspace, workspace.domains.generators)          # doctest: +SKIP
         >>> scores = score_detectors(detectors, workspace)                      # doctest: +SKIP
     """
-    view = (view or EmbeddingView()).resolve(workspace)
-    domains, names = workspace.domains, as_sets(training_sets)
-    needed = np.unique(np.concatenate([domains.rows(s, ("train", "val")) for s in names]))
-    features = view.matrix(workspace, needed)
-    position = np.full(len(domains), -1)
-    position[needed] = np.arange(len(needed))
+    view, features, position = training_features(workspace, training_sets, view)
     return train_detectors(
         features,
-        domains,
-        names,
+        workspace.domains,
+        training_sets,
         protocol,
         view=view,
         provenance=provenance_of(workspace),
         position=position,
     )
+
+
+def training_features(
+    workspace: Workspace, training_sets: Sequence[TrainingSet], view: FeatureView | None = None
+) -> tuple[FeatureView, Float[np.ndarray, "n p"], Int[np.ndarray, " N"]]:
+    """The resolved view, features of all images that these sets train or validate on, and where
+    each image of the workspace lies among them (-1: nowhere).
+    """
+    resolved = (view or EmbeddingView()).resolve(workspace)
+    domains, names = workspace.domains, as_sets(training_sets)
+    needed = np.unique(np.concatenate([domains.rows(s, ("train", "val")) for s in names]))
+    position = np.full(len(domains), -1)
+    position[needed] = np.arange(len(needed))
+    return resolved, resolved.matrix(workspace, needed), position
 
 
 def train_detectors(
@@ -131,7 +145,7 @@ def train_detectors(
     view: FeatureView | None = None,
     provenance: dict[str, Any] | None = None,
     position: Int[np.ndarray, " M"] | None = None,
-) -> list[Detector]:
+) -> list[LinearDetector]:
     """Train one detector a training set on given features.
 
     Training sets whose real images are the same share one matrix of second moments.
@@ -162,8 +176,13 @@ def train_detectors(
             "validation": chosen.validation,
         }
         detectors.append(
-            Detector(
-                view, chosen.weights, chosen.intercept, chosen.C, training_set, provenance=about
+            LinearDetector(
+                view=view,
+                weights=chosen.weights,
+                bias=chosen.intercept,
+                C=chosen.C,
+                training_set=training_set,
+                provenance=about,
             )
         )
     return detectors

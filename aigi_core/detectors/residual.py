@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8
 
-from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.features import EmbeddingView, ResidualView
 from aigi_core.detectors.presets import Means
 from aigi_core.detectors.protocol import (
@@ -54,13 +54,26 @@ def residual_direction(
     return residual
 
 
+def residual_directions(
+    X: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "B n"]
+) -> Float[np.ndarray, "B d"]:
+    """Norm(mean of fakes) - Norm(mean of reals) for B sets of labels (paper, section on
+    residuals).
+    """
+    fakes, reals = labels @ X, (1 - labels) @ X  # a mean's length does not matter: it is normalised
+    residuals: np.ndarray = fakes / np.linalg.norm(
+        fakes, axis=1, keepdims=True
+    ) - reals / np.linalg.norm(reals, axis=1, keepdims=True)
+    return residuals
+
+
 def train_residual(
     workspace: Workspace,
     training_sets: Sequence[TrainingSet],
     protocol: Protocol | None = None,
     *,
     means: Means = "unit embeddings",
-) -> list[Detector]:
+) -> list[LinearDetector]:
     """Train residual detectors: logistic regression on cos(e, resid_g), with a threshold (its
     intercept) by default.
 
@@ -94,18 +107,19 @@ def train_residual(
             weights, bias = final.weights[0], float(final.intercept[0])
         about = {
             **provenance_of(workspace),
+            "method": "residual",
             "protocol": {**asdict(protocol), "C": list(protocol.C)},
             "n_train": len(rows["train"]),
             "n_val": len(rows.get("val", ())),
             "validation": chosen.validation,
         }
         detectors.append(
-            Detector(
-                seen,
-                weights,
-                bias,
-                chosen.C,
-                training_set,
+            LinearDetector(
+                view=seen,
+                weights=weights,
+                bias=bias,
+                C=chosen.C,
+                training_set=training_set,
                 provenance=about,
             )
         )

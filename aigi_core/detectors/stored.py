@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from aigi_core import results
-from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.detector import Detector, LinearDetector
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names
 from aigi_core.errors import AigiError, WorkspaceError
@@ -37,9 +37,14 @@ KIND = ResultKind(
 
 
 def _parameters(
-    training_sets: Sequence[TrainingSet], view: EmbeddingView | None, protocol: Protocol | None
+    training_sets: Sequence[TrainingSet],
+    view: EmbeddingView | None,
+    protocol: Protocol | None,
+    method: str,
 ) -> dict[str, Any]:
-    return {
+    # stored detectors once had one method, and did not name it
+    named = {} if method == "logistic" else {"method": method}
+    return named | {
         "view": (view or EmbeddingView()).spec(),
         "sets": [as_names(names) for names in training_sets],
         "protocol": asdict(protocol or Protocol()),
@@ -49,30 +54,40 @@ def _parameters(
 def save_detectors(
     workspace: Workspace, detectors: Sequence[Detector], protocol: Protocol | None = None
 ) -> Path:
-    """Publish detectors of one view and protocol; returns their folder.
+    """Publish linear detectors of one method, view and protocol; returns their folder.
 
     Raises:
-        AigiError: none, of several views, or of others than the embedding.
+        AigiError: none, without weights, of several views or methods, or of others than the
+            embedding.
     """
-    views = list({detector.view for detector in detectors})
-    if len(views) != 1 or not isinstance(view := views[0], EmbeddingView):
+    linear = [detector for detector in detectors if isinstance(detector, LinearDetector)]
+    views, methods = {detector.view for detector in linear}, {one.method for one in linear}
+    view = next(iter(views), None)
+    if (
+        len(linear) < len(detectors)
+        or len(views) != 1
+        or len(methods) != 1
+        or not isinstance(view, EmbeddingView)
+    ):
         kinds = ", ".join(view.kind for view in views) or "none"
         raise AigiError(
-            f"Detectors are kept together that see the same embedding, these see: {kinds}."
+            "Linear detectors of one method are kept together that see the same embedding, these"
+            f" see: {kinds} (methods {', '.join(sorted(methods)) or 'none'})."
         )
+    sets = [detector.training_set for detector in linear]
     arrays = {
-        "weights": np.stack([detector.weights for detector in detectors]),
+        "weights": np.stack([detector.weights for detector in linear]),
         **{
-            name: np.array([getattr(d, name) for d in detectors], np.float64)
+            name: np.array([getattr(d, name) for d in linear], np.float64)
             for name in ("bias", "C", "threshold")
         },
     }
     return results.publish(
         workspace,
         KIND,
-        _parameters([detector.training_set for detector in detectors], view, protocol),
+        _parameters(sets, view, protocol, methods.pop()),
         {"detectors.safetensors": arrays},
-        content={"provenance": [detector.provenance for detector in detectors]},
+        content={"provenance": [detector.provenance for detector in linear]},
     )
 
 
@@ -81,14 +96,15 @@ def load_detectors(
     training_sets: Sequence[TrainingSet],
     view: EmbeddingView | None = None,
     protocol: Protocol | None = None,
-) -> list[Detector] | None:
-    """What :func:`~.protocol.train` gives for the same arguments, where it is kept and whole; else
+    method: str = "logistic",
+) -> list[LinearDetector] | None:
+    """What this method's ``train`` gives for the same arguments, where it is kept and whole; else
     None: train them.
     """
     view = view or EmbeddingView()
     names = [as_names(training_set) for training_set in training_sets]
     try:
-        stored = results.load(workspace, KIND, _parameters(training_sets, view, protocol))
+        stored = results.load(workspace, KIND, _parameters(training_sets, view, protocol, method))
         provenance = stored.content["provenance"]
         arrays = stored.arrays("detectors.safetensors")
         weights, numbers = arrays["weights"], [arrays[name] for name in ("bias", "C", "threshold")]
@@ -103,7 +119,15 @@ def load_detectors(
     if not whole or not all(np.isfinite(part).all() for part in (weights, *numbers)):
         return None
     return [
-        Detector(view, own, float(bias), float(C), training_set, float(threshold), about)
+        LinearDetector(
+            view=view,
+            weights=own,
+            bias=float(bias),
+            C=float(C),
+            training_set=training_set,
+            threshold=float(threshold),
+            provenance=about,
+        )
         for own, bias, C, threshold, training_set, about in zip(
             weights, *numbers, names, provenance, strict=True
         )

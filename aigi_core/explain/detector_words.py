@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int8
+from jaxtyping import Float
 
-from aigi_core.detectors.detector import Detector
-from aigi_core.detectors.features import EmbeddingView, HeadsView, ResidualView
-from aigi_core.detectors.solvers.logistic import fit_logistic
+from aigi_core.detectors.detector import Detector, require_direction
+from aigi_core.detectors.features import EmbeddingView, ResidualView
+from aigi_core.detectors.methods import method
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import (
     DRAWS,
-    NULL_TOLERANCE,
     mean_difference,
     permuted_labels,
     random_members,
@@ -92,56 +92,25 @@ def content_words(
 def null_directions(
     workspace: Workspace, detector: Detector, draws: int = DRAWS, seed: int = 0
 ) -> Float[np.ndarray, "B d"]:
-    """The directions of detectors of the same kind, C and training images, trained on shuffled
-    labels.
-
-    C stays the detector's own: choosing it anew for every draw would cost eight times as much and
-    say the same, since C mostly scales w and not where it points.
+    """The directions of detectors of the same method, hyperparameters and training images, trained
+    on shuffled labels.
     """
-    domains, view = workspace.domains, detector.view
+    linear = require_direction(detector)
+    domains = workspace.domains
     protocol = detector.provenance.get("protocol", {})
     rows = domains.rows(
         detector.training_set, ("train", "val") if protocol.get("refit", True) else "train"
     )
     labels = permuted_labels(domains, rows, draws, seed)
-    if isinstance(view, ResidualView):
-        return residual_directions(
-            EmbeddingView(normalise=view.normalise).matrix(workspace, rows), labels
-        )
-    fit = fit_logistic(
-        view.matrix(workspace, rows),
-        labels,
-        detector.C,
-        fit_intercept=protocol.get("fit_intercept", True),
-        class_weight=protocol.get("class_weight"),
-        tol=NULL_TOLERANCE,
+    # a residual detector computes its one feature anew for each set of labels
+    seen = (
+        EmbeddingView(normalise=linear.view.normalise)
+        if isinstance(linear.view, ResidualView)
+        else linear.view
     )
-    d = workspace.embeddings.shape[1]
-    if isinstance(view, HeadsView):
-        return np.stack(
-            [view.joint_weights(workspace.decomposition, w).sum(axis=0) for w in fit.weights]
-        )
-    if not isinstance(view, EmbeddingView):
-        raise AigiError(
-            f"The detector {detector.name!r} sees {view.kind!r}, which has no direction in the"
-            " joint space."
-        )
-    full = np.zeros((draws, d))
-    full[:, view.kept(d)] = fit.weights
-    return full
-
-
-def residual_directions(
-    X: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "B n"]
-) -> Float[np.ndarray, "B d"]:
-    """Norm(mean of fakes) - Norm(mean of reals) for B sets of labels (paper, section on
-    residuals).
-    """
-    fakes, reals = labels @ X, (1 - labels) @ X  # a mean's length does not matter: it is normalised
-    residuals: np.ndarray = fakes / np.linalg.norm(
-        fakes, axis=1, keepdims=True
-    ) - reals / np.linalg.norm(reals, axis=1, keepdims=True)
-    return residuals
+    weights = method(detector.method).null_weights(seen.matrix(workspace, rows), labels, linear)
+    drawn = [replace(linear, view=seen, weights=own) for own in weights]
+    return np.stack([one.joint_weights(workspace).sum(axis=0) for one in drawn])
 
 
 def words_table(

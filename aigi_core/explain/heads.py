@@ -24,12 +24,11 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import HeadsView, head_scale
 from aigi_core.detectors.heads import HeadScores, Progress
 from aigi_core.detectors.protocol import TrainingSet, train
-from aigi_core.detectors.solvers.logistic import fit_logistic
+from aigi_core.detectors.solvers.logistic import NULL_TOLERANCE, fit_logistic
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon, unit_directions
 from aigi_core.explain.nulls import (
     DRAWS,
-    NULL_TOLERANCE,
     Kind,
     mean_difference,
     permuted_labels,

@@ -29,10 +29,6 @@ SIDES: tuple[tuple[Side, int], ...] = (("nearest", 1), ("farthest", -1))
 Fit = Callable[[Int8[np.ndarray, "B n"]], Float[np.ndarray, "B d"]]
 """Directions trained on B sets of labels for the same images."""
 DRAWS = 300
-NULL_TOLERANCE = 1e-5
-"""Gradient at which fits on shuffled labels stop: a cosine's fifth digit does not matter to a
-null.
-"""
 COUNTED = 50
 """How many of the nearest rows are counted by category."""
 

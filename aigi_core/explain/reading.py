@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
-from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.detector import Detector, require_direction
 from aigi_core.detectors.features import EmbeddingView, HeadsView, ResidualView
 from aigi_core.errors import AigiError
 from aigi_core.heads import Head, blocks, check_head, contexts, head_map
@@ -72,25 +72,21 @@ def read(workspace: Workspace, detector: Detector) -> Reading:
     """A trained detector's weights, taken apart.
 
     Raises:
-        AigiError: a detector of another encoder, or one whose view is not linear in the embedding
-            or in heads.
+        AigiError: a detector of another encoder, or one without weights in the joint space.
     """
     detector.decision_function(
         workspace, np.array([0])
     )  # says so where encoder or width are another
-    view, d = detector.view, workspace.embeddings.shape[1]
-    if not isinstance(view, EmbeddingView | ResidualView | HeadsView):
-        raise AigiError(
-            f"The detector {detector.name!r} sees {view.kind!r}, which has no share in the"
-            " embedding to explain."
-        )
-    weights = detector.joint_weights(workspace)
+    linear = require_direction(detector)
+    view, d = linear.view, workspace.embeddings.shape[1]
+    weights = linear.joint_weights(workspace)
     if isinstance(view, HeadsView):
         heads: dict[Head, np.ndarray] = {}
         for head, part in zip(view.heads, weights, strict=True):
             heads[head] = heads.get(head, 0.0) + part
-        return Reading(detector.bias, np.zeros(d), heads)
-    return Reading(detector.bias, weights[0], normalised=view.normalise)
+        return Reading(linear.bias, np.zeros(d), heads)
+    assert isinstance(view, EmbeddingView | ResidualView), "the kinds that have a direction"
+    return Reading(linear.bias, weights[0], normalised=view.normalise)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,11 +26,14 @@ from aigi_core.calibration import (
     Ensemble,
 )
 from aigi_core.calibration.uncertainty import calibration_draws
-from aigi_core.detectors.detector import Detector, score_detectors
-from aigi_core.detectors.features import ResidualView
-from aigi_core.detectors.presets import Means
-from aigi_core.detectors.protocol import Protocol, train
-from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.detector import (
+    Detector,
+    LinearDetector,
+    no_direction,
+    score_detectors,
+)
+from aigi_core.detectors.methods import twin
+from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.reading import Reading, read
 from aigi_core.heads import Encoded
@@ -52,8 +54,9 @@ class Panel:
         names: one a judge: :data:`TOGETHER` (where there are several detectors), then each
             detector's own.
         detectors: K of them, trained without the workspace's validation images.
-        readings: [J] what each judge reads; the ensemble is linear too: the mean of its members'
-            calibrated log-odds.
+        readings: [J] the weights of each judge; the ensemble is linear too where all its members
+            are: the mean of their calibrated log-odds. None for a judge without weights: see
+            :meth:`reading`.
         calibrations: [J] from a judge's logit to a probability.
         held_out: [J, n] logits of the validation images, of detectors not trained on them.
         labels: [n].
@@ -63,7 +66,7 @@ class Panel:
 
     names: tuple[str, ...]
     detectors: tuple[Detector, ...]
-    readings: tuple[Reading, ...]
+    readings: tuple[Reading | None, ...]
     calibrations: tuple[Calibration, ...]
     ensemble: Ensemble
     held_out: Float[np.ndarray, "J n"]
@@ -77,6 +80,17 @@ class Panel:
                 f"There is no detector {name!r} here; there are {', '.join(self.names)}."
             )
         return self.names.index(name)
+
+    def reading(self, judge: int) -> Reading:
+        """The weights of a judge; AigiError, which says why, where it has none."""
+        found = self.readings[judge]
+        if found is None:
+            first = len(self.names) - len(self.detectors)
+            without = next(one for one in self.detectors if not _has_weights(one))
+            raise AigiError(
+                no_direction(self.detectors[judge - first] if judge >= first else without)
+            )
+        return found
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -158,7 +172,7 @@ def build_panel(workspace: Workspace, detectors: Sequence[Detector] | None = Non
         AigiError: no detectors, one of another encoder, or validation images that lack a class.
     """
     given = train(workspace, workspace.domains.generators) if detectors is None else detectors
-    chosen = tuple(_without_validation(workspace, one) for one in given)
+    chosen = tuple(twin(workspace, one) for one in given)
     if not chosen:
         raise AigiError("There is no detector to ask: the workspace has no generators.")
     domains = workspace.domains
@@ -172,14 +186,14 @@ def build_panel(workspace: Workspace, detectors: Sequence[Detector] | None = Non
     scores = score_detectors(chosen, workspace, rows)
     ensemble = calibration.fit_ensemble(scores, labels)
     readings, calibrations, held_out = (
-        [read(workspace, one) for one in chosen],
+        [read(workspace, one) if _has_weights(one) else None for one in chosen],
         list(ensemble.members),
         scores,
     )
     names = [one.name for one in chosen]
     if len(chosen) > 1:
         readings, calibrations = (
-            [_mean(readings, ensemble), *readings],
+            [_mean([r for r in readings if r], ensemble) if all(readings) else None, *readings],
             [ensemble.whole, *calibrations],
         )
         held_out = np.vstack([ensemble.mean_logit(scores), scores])
@@ -217,26 +231,8 @@ def reliability_on_test(
     return bins, calibration.calibration_error(probabilities, labels, groups=groups, draws=300)
 
 
-def _without_validation(workspace: Workspace, detector: Detector) -> Detector:
-    """The same detector trained on the training split alone, at the same C; itself where it never
-    saw this workspace.
-    """
-    about: dict[str, Any] = detector.provenance
-    known = set(detector.training_set) <= set(workspace.domains.generators)
-    if about.get("workspace_digest") != workspace.digest or not known:
-        return detector
-    used = about.get("protocol", {})
-    weight = used.get("class_weight", "balanced")
-    protocol = Protocol(
-        (detector.C,),
-        bool(used.get("fit_intercept", True)),
-        "balanced" if weight == "balanced" else None,
-        refit=False,
-    )
-    if isinstance(detector.view, ResidualView):
-        means: Means = "unit embeddings" if detector.view.normalise else "raw embeddings"
-        return train_residual(workspace, [detector.training_set], protocol, means=means)[0]
-    return train(workspace, [detector.training_set], detector.view, protocol)[0]
+def _has_weights(detector: Detector) -> bool:
+    return isinstance(detector, LinearDetector) and detector.has_direction
 
 
 def _mean(readings: Sequence[Reading], ensemble: Ensemble) -> Reading:

@@ -16,7 +16,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from aigi_core.audit.matching import take
-from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.heads import Progress
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names, train_detectors
@@ -299,7 +299,7 @@ def _trained(
     protocol: Protocol | None,
     copies: Sequence[Perturbed],
     perturbed: dict[str, np.ndarray],
-) -> list[Detector]:
+) -> list[LinearDetector]:
     domains = workspace.domains
     if trained == CLEAN:
         return train_detectors(features, domains, sets, protocol, view=view)

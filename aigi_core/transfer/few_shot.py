@@ -148,8 +148,7 @@ def _fit_and_score(
 ) -> Float[np.ndarray, " N"]:
     blocks = [(features[rows], domains.labels[rows]) for rows in (train, val)]
     chosen = run_protocol(blocks[0], blocks[1], replace(protocol, refit=True))
-    scores: np.ndarray = features @ chosen.weights + chosen.intercept
-    return scores
+    return chosen.score(features)
 
 
 def _summaries(matrix: TransferMatrix, metric: str) -> list[dict[str, object]]:

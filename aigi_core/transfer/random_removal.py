@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import stdtrit
 
+from aigi_core.detectors.detector import score_features
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol, train_detectors
 from aigi_core.errors import AigiError
@@ -85,8 +86,7 @@ def random_removal(
     Raises:
         AigiError: a size of no or too many components.
     """
-    view = EmbeddingView()
-    features = view.matrix(workspace)
+    features = EmbeddingView().matrix(workspace)
     d = features.shape[1]
     sets = as_train_sets(
         workspace.domains.generators if training_sets is None else training_sets, workspace.domains
@@ -106,9 +106,12 @@ def random_removal(
     for done, size in enumerate(sizes):
         mine: list[np.ndarray] = []
         for _ in range(repeats if size < d else 1):
-            block = np.ascontiguousarray(features[:, np.sort(rng.permutation(d)[:size])])
-            detectors = train_detectors(block, workspace.domains, sets, protocol, view=view)
-            scores = np.stack([block @ detector.weights + detector.bias for detector in detectors])
+            chosen = np.sort(rng.permutation(d)[:size])
+            removed = np.setdiff1d(np.arange(d), chosen)
+            block = np.ascontiguousarray(features[:, chosen])
+            seen = EmbeddingView(without=tuple(removed.tolist()))
+            detectors = train_detectors(block, workspace.domains, sets, protocol, view=seen)
+            scores = score_features(detectors, block)
             mine.append(
                 transfer_matrix(scores, workspace.domains, sets, metrics=[metric], draws=1).values[
                     metric

@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Real
 
-from aigi_core.detectors.features import EmbeddingView, FeatureView
-from aigi_core.detectors.protocol import Protocol, train_detectors
+from aigi_core.detectors.detector import score_features
+from aigi_core.detectors.features import FeatureView
+from aigi_core.detectors.methods import METHODS, Method
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.metrics import DEFAULT_METRIC, METRICS, check_metrics
@@ -85,27 +87,26 @@ def trainer(
     workspace: Workspace,
     view: FeatureView | None = None,
     protocol: Protocol | None = None,
+    method: Method = METHODS["logistic"],
     *,
     held_out: bool = False,
 ) -> ScoreSets:
-    """Training and scoring on one feature view of a workspace (the embedding by default), computed
-    once.
+    """Training and scoring on one feature view of a workspace (the method's default view),
+    computed once.
 
     Args:
         held_out: without the refit on validation images, which then can judge.
     """
     if held_out:
         protocol = replace(protocol or Protocol(), refit=False)
-    resolved = (view or EmbeddingView()).resolve(workspace)
+    view = view or method.default_view()
+    method.check(workspace, view)
+    resolved = view.resolve(workspace)
     features, domains = resolved.matrix(workspace), workspace.domains
 
     def score_sets(sets: Sequence[TrainSet]) -> Float[np.ndarray, "K N"]:
-        detectors = train_detectors(features, domains, sets, protocol, view=resolved)
-        weights = np.stack([detector.weights for detector in detectors])
-        scores: np.ndarray = weights @ features.T + np.array(
-            [[detector.bias] for detector in detectors]
-        )
-        return scores
+        detectors = method.train_on(features, domains, sets, protocol, view=resolved)
+        return score_features(detectors, features)
 
     return score_sets
 

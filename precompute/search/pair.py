@@ -13,7 +13,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aigi_core.detectors.components import ComponentSearch, search_components
-from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.detector import (
+    Detector,
+    LinearDetector,
+    score_detectors,
+)
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.presets import Preset, preset
 from aigi_core.detectors.protocol import (
@@ -66,7 +70,7 @@ class Searcher:
         return EmbeddingView().matrix(self.workspace)
 
     @cached_property
-    def embedding(self) -> tuple[list[Detector], TransferMatrix]:
+    def embedding(self) -> tuple[list[LinearDetector], TransferMatrix]:
         detectors = train_detectors(
             self.features, self.workspace.domains, self.generators, self.preset.training
         )
@@ -91,7 +95,7 @@ class Searcher:
             workers=1,
         )
 
-    def on_view(self, view: FeatureView) -> tuple[list[Detector], TransferMatrix]:
+    def on_view(self, view: FeatureView) -> tuple[list[LinearDetector], TransferMatrix]:
         detectors = train(self.workspace, self.generators, view, self.preset.training)
         return detectors, self.measure(detectors)
 
@@ -214,7 +218,7 @@ class Searcher:
     def words(
         self,
         pair: Iterable[str],
-        detectors: Sequence[Detector],
+        detectors: Sequence[LinearDetector],
         matrix: TransferMatrix,
         kept: Bool[np.ndarray, " d"],
     ) -> list[dict[str, Any]]:

@@ -11,13 +11,12 @@ from scipy.stats import kstest
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.protocol import Protocol, train
-from aigi_core.detectors.residual import residual_direction, train_residual
+from aigi_core.detectors.residual import residual_direction, residual_directions, train_residual
 from aigi_core.errors import AigiError
 from aigi_core.explain.detector_words import (
     content_words,
     detector_words,
     null_directions,
-    residual_directions,
     words_table,
 )
 from aigi_core.explain.evidence import evidence

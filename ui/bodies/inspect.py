@@ -196,7 +196,7 @@ def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
         bool(subject.among) or page.toggle("map", "Where in the image (runs the encoder)")
     )
     parts = inspection.parts(judged.workspace, subject, wanted)
-    evidence = parts.evidence(judged.panel.readings[judged.at])
+    evidence = parts.evidence(judged.panel.reading(judged.at))
     terms = evidence.table()
     heads = terms[terms["layer"] >= 0]
     names = attention.named(
@@ -258,7 +258,7 @@ def what_if(page: Page, judged: Judged, parts: Parts, names: list[str], region: 
     if not removal:
         st.caption("Choose heads, components or, in the map, a patch.")
         return
-    reading = judged.panel.readings[judged.at]
+    reading = judged.panel.reading(judged.at)
     logits = parts.evidence(reading).logit, parts.evidence(reading, removal).logit
     before, then = (judged.panel.probability(judged.at, logit, judged.prior) for logit in logits)
     page.finding(

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from aigi_core.audit.cached import load_fact_scores
-from aigi_core.calibration.thresholds import held_out_scores
-from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
-from aigi_core.detectors.protocol import Protocol, train
-from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.methods import METHODS, Method, twin
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.errors import AigiError
 from aigi_core.explain.evidence import Evidence, evidence
@@ -50,6 +49,7 @@ from ui.toolkit.page import Page, name
 from ui.toolkit.workspaces import cached
 
 EMBEDDING = EmbeddingView()
+DEFAULT_METHOD = "logistic"
 RESIDUAL = "residual"
 """The feature view whose direction each training set computes for itself."""
 VIEWS: dict[str, FeatureView | str] = {
@@ -74,6 +74,7 @@ class Setting:
     Attributes:
         sets: each detector's training generators.
         view: a feature view, or :data:`RESIDUAL`.
+        method: name of a method (:data:`aigi_core.detectors.methods.METHODS`).
         balance: both classes weigh alike in training. A pool has several times as many real images
             as one generator has fakes: without it a detector learns to answer "real", and plain
             accuracy rewards it for that.
@@ -86,6 +87,7 @@ class Setting:
     bias: bool = True
     balance: bool = True
     d_search: tuple[str, ...] = ()
+    method: str = DEFAULT_METHOD
 
     @property
     def apart(self) -> tuple[str, ...]:
@@ -94,6 +96,7 @@ class Setting:
             (title.lower() for title, view in VIEWS.items() if view == self.view), "searched view"
         )
         said = (
+            (METHODS[self.method].title.lower(), self.method != DEFAULT_METHOD),
             (view, self.view != EMBEDDING),
             ("no bias", not self.bias),
             ("no balance", not self.balance),
@@ -125,6 +128,12 @@ def choose_setting(
             use :func:`judged`.
     """
     suffix, whose = ("_b", f" of {of}") if of else ("", "")
+    chosen = page.select(
+        f"method{suffix}",
+        f"Method{whose}",
+        {one.title: one for one in METHODS.values() if one.name != RESIDUAL},
+        help="How features become a score. Regression on the residual is a feature view, beside.",
+    )
     view = page.select(
         f"view{suffix}",
         f"Feature view{whose}",
@@ -164,7 +173,7 @@ def choose_setting(
             " usually the real images, wins in doubt."
         ),
     )
-    return Setting(sets, view, bias, balance, d_search)
+    return Setting(sets, view, bias, balance, d_search, chosen.name)
 
 
 def link_to(setting: Setting) -> dict[str, str]:
@@ -172,6 +181,7 @@ def link_to(setting: Setting) -> dict[str, str]:
     view = next((title for title, view in VIEWS.items() if view == setting.view), "")
     found = {"view": view} if view and setting.view != EMBEDDING else {}
     found |= {} if setting.bias else {"bias": "0"}
+    found |= {} if setting.method == DEFAULT_METHOD else {"method": setting.method}
     return found | ({} if setting.balance else {"balance": "0"})
 
 
@@ -296,14 +306,25 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
 
     Read where a job has kept them.
     """
-    view = setting.view
+    how, view = method(setting), setting.view
     if isinstance(view, EmbeddingView) and (
-        kept := load_detectors(workspace, setting.sets, view, protocol(setting))
+        kept := load_detectors(workspace, setting.sets, view, protocol(setting), setting.method)
     ):
         return tuple(kept)
-    if isinstance(view, FeatureView):
-        return tuple(train(workspace, setting.sets, view, protocol(setting)))
-    return tuple(train_residual(workspace, setting.sets, protocol(setting)))
+    seen = view if isinstance(view, FeatureView) else None
+    return tuple(how.train(workspace, setting.sets, seen, protocol(setting)))
+
+
+def method(setting: Setting) -> Method:
+    """The method of a setting; AigiError where it does not take the setting's feature view."""
+    if isinstance(setting.view, FeatureView):
+        return METHODS[setting.method]
+    if setting.method != DEFAULT_METHOD:
+        raise AigiError(
+            f"{METHODS[setting.method].title} is not trained on the residual: choose another"
+            " feature view, or logistic regression."
+        )
+    return METHODS[RESIDUAL]
 
 
 def protocol(setting: Setting) -> Protocol:
@@ -323,6 +344,15 @@ def feature_view(setting: Setting) -> FeatureView:
         "Residual detectors see a direction of their own each: choose another feature view for"
         " this."
     )
+
+
+def regression_view(setting: Setting) -> FeatureView:
+    """The view of a setting, for what fits logistic regressions only."""
+    if setting.method != DEFAULT_METHOD:
+        raise AigiError(
+            "This is drawn for logistic regression only: choose it as the method to see it."
+        )
+    return feature_view(setting)
 
 
 def archive(detector: Detector) -> bytes:
@@ -368,7 +398,11 @@ def trainers(workspace: Workspace, setting: Setting) -> tuple[ScoreSets, ScoreSe
     """What trains and scores sets of generators: as the setting says, and without the refit on
     validation images, which then can choose."""
     view, how = feature_view(setting), protocol(setting)
-    return trainer(workspace, view, how), trainer(workspace, view, how, held_out=True)
+    used = method(setting)
+    return (
+        trainer(workspace, view, how, used),
+        trainer(workspace, view, how, used, held_out=True),
+    )
 
 
 @cached
@@ -376,10 +410,8 @@ def held_out(workspace: Workspace, setting: Setting) -> np.ndarray:
     """[K, N] scores of the same training without its validation images, which can then set
     thresholds and calibrate.
     """
-    if isinstance(setting.view, FeatureView):
-        return held_out_scores(workspace, setting.sets, setting.view, protocol(setting))
-    without = replace(protocol(setting), refit=False)
-    return score_detectors(train_residual(workspace, setting.sets, without), workspace)
+    twins = [twin(workspace, one) for one in detectors(workspace, setting)]
+    return score_detectors(twins, workspace)
 
 
 @cached
@@ -454,11 +486,13 @@ def strongest_heads(
     workspace: Workspace, setting: Setting, row: int, images: tuple[int, ...]
 ) -> dict[int, str]:
     """Image -> the head that says most for its verdict, and by how much more than on the average
-    real image; empty for a workspace without heads.
+    real image; empty for a workspace without heads, or a detector without weights.
     """
     if "heads.npy" not in workspace.manifest["files"] or not images:
         return {}
     detector = detectors(workspace, setting)[row]
+    if not isinstance(detector, LinearDetector) or not detector.has_direction:
+        return {}
     own = evidence(workspace, read(workspace, detector), np.array(images))
     strongest = own.relative_to(average_real(workspace, setting, row)).strongest_towards(
         own.logit > detector.threshold

@@ -13,6 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from aigi_core.clip.workspace_encoder import embed_phrases
+from aigi_core.detectors.detector import require_direction
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.explain.cached import CONTENT, WordAtlas, load_words
 from aigi_core.explain.compare import Comparison, compare_directions
@@ -266,6 +267,6 @@ def concept(workspace: Workspace, setting: Setting, texts: Texts, again: bool) -
         setting.sets,
         lexicon(workspace, texts),
         texts.own,
-        refit=[detector.C for detector in detectors] if again else None,
+        refit=[require_direction(one).C for one in detectors] if again else None,
         metric=METRIC,
     )

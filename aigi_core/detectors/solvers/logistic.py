@@ -26,6 +26,10 @@ from aigi_core.errors import AigiError
 TOLERANCE = 1e-8
 NARROW = 96
 """Up to this many features a Hessian is cheaper than conjugate gradients."""
+NULL_TOLERANCE = 1e-5
+"""Gradient at which fits on shuffled labels stop: a cosine's fifth digit does not matter to a
+null.
+"""
 _MAX_OUTER = 100
 _COARSE = 1e-5
 """Gradient, relative to the rows' total weight, to which float32 rows lead."""

@@ -1,0 +1,326 @@
+"""What a way of detecting is: a name, what it sees and costs, and how it is trained.
+
+A new method is one file with a subclass of :class:`Method` (or of :class:`FeatureMethod`, which
+does the protocol) decorated with :func:`register`, and an import in ``methods/__init__.py``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float, Int, Int8
+
+from aigi_core.detectors.detector import Detector, FeatureDetector, LinearDetector
+from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
+from aigi_core.detectors.protocol import (
+    Protocol,
+    TrainingSet,
+    as_sets,
+    provenance_of,
+    splits_needed,
+    training_features,
+    validation_scores,
+)
+from aigi_core.errors import AigiError
+from aigi_core.manifest import Domains
+from aigi_core.workspace import Workspace
+
+METHODS: dict[str, Method] = {}
+"""All methods by name, in the order in which controls and boards show them."""
+
+
+def register(method: type[Method]) -> type[Method]:
+    """Class decorator: make a method known by its name."""
+    METHODS[method.name] = method()
+    return method
+
+
+class Method(ABC):
+    """One way of detecting.
+
+    Attributes:
+        name: in links, files and provenance; lower case.
+        title: in controls and tables.
+        source: who published it.
+        sees: which features, in words.
+        chosen: its hyperparameters, and on which images each is chosen.
+        cost: what training and scoring take, in words.
+        linear: whether its detectors have weights, so that words, evidence and removals can be had.
+        views: the feature views that it accepts; the first is its default.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    source: ClassVar[str]
+    sees: ClassVar[str] = "Any feature view; the embedding by default."
+    chosen: ClassVar[str]
+    cost: ClassVar[str]
+    linear: ClassVar[bool] = False
+    views: ClassVar[tuple[type[FeatureView], ...]] = (EmbeddingView, HeadsView)
+
+    def missing(self, workspace: Workspace) -> str:
+        """Why it cannot be trained on this workspace, in one sentence; empty where it can."""
+        del workspace
+        return ""
+
+    def default_view(self) -> FeatureView:
+        return self.views[0]()
+
+    @abstractmethod
+    def train_on(
+        self,
+        features: Float[np.ndarray, "N p"],
+        domains: Domains,
+        training_sets: Sequence[TrainingSet],
+        protocol: Protocol | None = None,
+        *,
+        view: FeatureView,
+        provenance: dict[str, Any] | None = None,
+        position: Int[np.ndarray, " M"] | None = None,
+    ) -> Sequence[FeatureDetector]:
+        """Train one detector a training set on given features; arguments as in
+        :func:`~aigi_core.detectors.protocol.train_detectors`.
+        """
+
+    def train(
+        self,
+        workspace: Workspace,
+        training_sets: Sequence[TrainingSet],
+        view: FeatureView | None = None,
+        protocol: Protocol | None = None,
+    ) -> Sequence[Detector]:
+        """Train one detector a training set on a workspace.
+
+        Raises:
+            AigiError: what this method needs is missing here, it does not accept this view, or a
+                generator is unknown or lacks images of a class in a split.
+        """
+        view = view or self.default_view()
+        self.check(workspace, view)
+        resolved, features, position = training_features(workspace, training_sets, view)
+        return self.train_on(
+            features,
+            workspace.domains,
+            training_sets,
+            protocol,
+            view=resolved,
+            provenance=provenance_of(workspace),
+            position=position,
+        )
+
+    def check(self, workspace: Workspace, view: FeatureView) -> None:
+        """Raise AigiError where it cannot be trained on this view of this workspace."""
+        if reason := self.missing(workspace):
+            raise AigiError(reason)
+        if not isinstance(view, self.views):
+            kinds = " or ".join(accepted.kind for accepted in self.views)
+            raise AigiError(
+                f"{self.title} sees {kinds}, not the feature view {view.kind!r}: choose another"
+                " feature view, or another method."
+            )
+
+    @abstractmethod
+    def twin(self, workspace: Workspace, detector: Detector) -> Detector:
+        """The same detector trained on the training split alone with the same hyperparameters, so
+        that the validation images are new to it and can calibrate.
+        """
+
+    def null_weights(
+        self,
+        features: Float[np.ndarray, "n p"],
+        labels: Int8[np.ndarray, "B n"],
+        detector: LinearDetector,
+    ) -> Float[np.ndarray, "B p"]:
+        """Weights of the same training on B other sets of labels (shuffled ones: the null of
+        explanations).
+        """
+        raise AigiError(
+            f"The method {self.title!r} has no weights, hence no null for words: choose a linear"
+            " method."
+        )
+
+
+class FeatureMethod(Method):
+    """A method that fits features to labels under the paper's protocol: every point of a grid is
+    fitted on the training split, the best on validation (accuracy, ties by log-loss, then by the
+    grid's order) is fitted again on both splits.
+
+    A subclass says what its grid is and how one point is fitted.
+    """
+
+    scale: ClassVar[str] = "log-odds"
+
+    @abstractmethod
+    def grid(self, protocol: Protocol) -> Sequence[Mapping[str, Any]]:
+        """Hyperparameters to try, the simplest first; JSON-serialisable values."""
+
+    @abstractmethod
+    def fit(
+        self,
+        X: Float[np.ndarray, "n p"],
+        y: Int[np.ndarray, " n"],
+        parameters: Mapping[str, Any],
+        protocol: Protocol,
+    ) -> dict[str, Any]:
+        """Fit one point of the grid; returns what :meth:`make` takes."""
+
+    def make(self, view: FeatureView, fitted: dict[str, Any], **common: Any) -> FeatureDetector:
+        """The detector of what :meth:`fit` gave; linear by default."""
+        return LinearDetector(view=view, **fitted, **common)
+
+    def tune(
+        self,
+        detector: FeatureDetector,
+        val: tuple[Float[np.ndarray, "m p"], Int[np.ndarray, " m"]],
+        parameters: Mapping[str, Any],
+        protocol: Protocol,
+    ) -> Mapping[str, Any]:
+        """Parameters completed with what can only be set once a detector scores the validation
+        images (an offset of its scores).
+        """
+        del detector, val, protocol
+        return parameters
+
+    def train_on(
+        self,
+        features: Float[np.ndarray, "N p"],
+        domains: Domains,
+        training_sets: Sequence[TrainingSet],
+        protocol: Protocol | None = None,
+        *,
+        view: FeatureView,
+        provenance: dict[str, Any] | None = None,
+        position: Int[np.ndarray, " M"] | None = None,
+    ) -> Sequence[FeatureDetector]:
+        protocol = protocol or Protocol()
+        place = np.arange(len(domains)) if position is None else position
+        detectors = []
+        for names in as_sets(training_sets):
+            rows = {split: domains.rows(names, split) for split in splits_needed(protocol)}
+            blocks = {
+                split: (features[place[mine]], domains.labels[mine]) for split, mine in rows.items()
+            }
+            try:
+                detector = self._run(blocks, protocol, view, names)
+            except AigiError as error:
+                raise AigiError(f"Training on {' + '.join(names)}: {error}") from error
+            about = {
+                **(provenance or {}),
+                **detector.provenance,
+                "protocol": {**asdict(protocol), "C": list(protocol.C)},
+                "n_train": len(rows["train"]),
+                "n_val": len(rows.get("val", ())),
+            }
+            detectors.append(replace(detector, provenance=about))
+        return detectors
+
+    def _run(
+        self,
+        blocks: dict[str, tuple[np.ndarray, np.ndarray]],
+        protocol: Protocol,
+        view: FeatureView,
+        names: tuple[str, ...],
+    ) -> FeatureDetector:
+        X, y = blocks["train"]
+        check_features(X, y)
+        grid = list(self.grid(protocol))
+        parameters: Mapping[str, Any] = grid[0]
+        validation: dict[str, Any] = {}
+        common = {"training_set": names}
+        if "val" in blocks:
+            tried = [self.make(view, self.fit(X, y, point, protocol), **common) for point in grid]
+            tuned = [
+                self.tune(detector, blocks["val"], point, protocol)
+                for detector, point in zip(tried, grid, strict=True)
+            ]
+            tried = [
+                self.make(view, self.fit(X, y, point, protocol), **common)
+                if point != before
+                else detector
+                for detector, point, before in zip(tried, tuned, grid, strict=True)
+            ]
+            decisions = np.stack([d.score(blocks["val"][0]) for d in tried], axis=1)
+            accuracy, loss = validation_scores(decisions, blocks["val"][1], protocol.class_weight)
+            best = int(np.lexsort((np.arange(len(grid)), loss, -accuracy))[0])
+            parameters = tuned[best]
+            validation = {
+                "grid": [dict(point) for point in tuned],
+                "accuracy": accuracy.tolist(),
+                "log_loss": loss.tolist(),
+            }
+        if protocol.refit and "val" in blocks:
+            X, y = (np.concatenate(parts) for parts in zip(*blocks.values(), strict=True))
+        about = {
+            "method": self.name,
+            "scale": self.scale,
+            "parameters": dict(parameters),
+            "validation": validation,
+        }
+        return self.make(view, self.fit(X, y, parameters, protocol), **common, provenance=about)
+
+    def twin(self, workspace: Workspace, detector: Detector) -> Detector:
+        if not isinstance(detector, FeatureDetector):
+            return detector
+        protocol = replace(protocol_of(detector), refit=False)
+        rows = workspace.domains.rows(detector.training_set, "train")
+        fitted = self.fit(
+            detector.view.matrix(workspace, rows),
+            workspace.domains.labels[rows],
+            detector.provenance["parameters"],
+            protocol,
+        )
+        about = {**detector.provenance, "protocol": {**asdict(protocol), "C": list(protocol.C)}}
+        return self.make(
+            detector.view, fitted, training_set=detector.training_set, provenance=about
+        )
+
+    def null_weights(
+        self,
+        features: Float[np.ndarray, "n p"],
+        labels: Int8[np.ndarray, "B n"],
+        detector: LinearDetector,
+    ) -> Float[np.ndarray, "B p"]:
+        if not self.linear:
+            return super().null_weights(features, labels, detector)
+        parameters, protocol = detector.provenance["parameters"], protocol_of(detector)
+        return np.stack(
+            [self.fit(features, own, parameters, protocol)["weights"] for own in labels]
+        )
+
+
+def protocol_of(detector: Detector) -> Protocol:
+    """The protocol that a detector remembers (the default where it remembers none)."""
+    used = dict(detector.provenance.get("protocol", {}))
+    weight = used.get("class_weight", "balanced")
+    return Protocol(
+        C=tuple(used.get("C", Protocol().C)),
+        fit_intercept=bool(used.get("fit_intercept", True)),
+        class_weight="balanced" if weight == "balanced" else None,
+        grid="paper" if used.get("grid") == "paper" else "path",
+        refit=bool(used.get("refit", True)),
+    )
+
+
+def check_features(X: Float[np.ndarray, "n p"], y: Int[np.ndarray, " n"]) -> None:
+    """Raise AigiError where nothing can be learnt: not finite, one class, or all rows alike."""
+    if not np.isfinite(X).all():
+        raise AigiError("The features hold NaN or infinity: encode those images again.")
+    if len(np.unique(np.asarray(y) > 0)) < 2:
+        raise AigiError("One class is missing: training needs real and fake images.")
+    if (X[0] == X).all():
+        raise AigiError(
+            "All images have the same features: nothing can be learnt from them; encode them again."
+        )
+
+
+def class_weights(y: Int[np.ndarray, " n"], protocol: Protocol) -> Float[np.ndarray, " n"]:
+    """One weight an image, of mean 1: both classes alike where the protocol is balanced."""
+    fake = np.asarray(y) > 0
+    if protocol.class_weight is None:
+        return np.ones(len(fake))
+    n, fakes = len(fake), int(fake.sum())
+    return np.where(fake, n / (2 * fakes), n / (2 * (n - fakes)))
