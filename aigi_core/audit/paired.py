@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.detector import Detector, require_direction, score_detectors
 from aigi_core.errors import AigiError
 from aigi_core.heads import all_heads, context_scales, contexts, head_map
 from aigi_core.intervals import Groups, count_interval
@@ -153,7 +153,7 @@ def paired_heads(workspace: Workspace, pairs: Pairs, detector: Detector) -> pd.D
     Raises:
         NotGivenError: the encoder has no heads that add up.
     """
-    weights = np.asarray(detector.joint_weights(workspace)[0], float)
+    weights = np.asarray(require_direction(detector).joint_weights(workspace)[0], float)
     scale = context_scales(workspace, pairs.rows)
     heads = all_heads(workspace)
     values = np.empty((len(heads), len(pairs.rows)))
