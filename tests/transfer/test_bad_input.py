@@ -20,7 +20,7 @@ from tests.factory import make_workspace
 
 ASK: dict[str, Callable[[Workspace], object]] = {
     "train": lambda w: train(w, w.domains.generators),
-    "rank": lambda w: rank_training_sets(trainer(w), w.domains, k_max=1, draws=2),
+    "rank": lambda w: rank_training_sets(trainer(w), trainer(w), w.domains, k_max=1, draws=2),
     "few shot": lambda w: few_shot_curves(w, w.domains.generators, (5, None), repeats=1, draws=2),
     "components": lambda w: search_components(w, ("beta-diff", "alpha-gan")),
     "heads": lambda w: score_heads(w, "beta-diff", "alpha-gan"),
@@ -140,11 +140,13 @@ def test_questions_that_make_no_sense(synthetic: Workspace) -> None:
     with pytest.raises(AigiError, match="two generators"):
         selection_stability(synthetic, synthetic.domains.generators[:3], repeats=1)  # type: ignore[arg-type]
     with pytest.raises(AigiError, match="no metric 'f1'"):
-        rank_training_sets(trainer(synthetic), synthetic.domains, k_max=1, metric="f1")
+        rank_training_sets(
+            trainer(synthetic), trainer(synthetic), synthetic.domains, k_max=1, metric="f1"
+        )
     with pytest.raises(AigiError, match="goals mean and worst"):
-        rank_training_sets(trainer(synthetic), synthetic.domains, k_max=1, draws=2).best(
-            1, "median"
-        )  # type: ignore[arg-type]
+        rank_training_sets(
+            trainer(synthetic), trainer(synthetic), synthetic.domains, k_max=1, draws=2
+        ).best(1, "median")  # type: ignore[arg-type]
     for options in ({"most": 0}, {"heads": []}):
         with pytest.raises(AigiError, match="No head can be chosen"):
             select_heads(synthetic, "alpha-gan", "beta-diff", **options)  # type: ignore[arg-type]
