@@ -65,7 +65,20 @@ def validate_images(images: pd.DataFrame) -> pd.DataFrame:
             f"The table of images lacks the columns {', '.join(missing)}: rebuild it with 'python"
             " -m precompute ingest'."
         )
-    table = images.astype(COLUMNS)
+    if images.columns.duplicated().any():
+        raise AigiError("The table of images has two columns of one name: rebuild it.")
+    texts = [name for name, kind in COLUMNS.items() if kind == "str"]
+    if gaps := [name for name in texts if images[name].isna().any()]:
+        raise AigiError(
+            f"The columns {', '.join(gaps)} of the table of images have gaps: rebuild it."
+        )
+    try:
+        table = images.astype(COLUMNS)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise AigiError(
+            f"A column of the table of images is not of its type ({error}): rebuild it with"
+            " 'python -m precompute ingest'."
+        ) from error
     kept = table[table["left_out"] == ""]
     _require(kept["label"].isin([REAL, FAKE]), kept, "label", "0 (real) or 1 (fake)")
     _require(kept["split"].isin(SPLITS), kept, "split", "train, val or test")

@@ -14,12 +14,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -27,6 +25,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from aigi_core.errors import WorkspaceError
+from aigi_core.soundness import read_npz
 from aigi_core.workspace import Workspace, digest_of, sha256_of, write_atomic
 
 NOTE = "result.json"
@@ -295,9 +294,8 @@ def decoded_arrays(file: str, content: bytes) -> dict[str, np.ndarray]:
     try:
         if file.endswith(".safetensors"):
             return dict(safetensors.numpy.load(content))
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (BadZipFile, EOFError, OSError, KeyError, zlib.error, SafetensorError) as error:
+        return read_npz(io.BytesIO(content))
+    except (OSError, KeyError, SafetensorError) as error:
         raise ValueError(str(error)) from error
 
 

@@ -29,7 +29,8 @@ from aigi_core import SCHEMA_VERSION
 from aigi_core.capabilities import Capabilities
 from aigi_core.errors import WorkspaceError
 from aigi_core.head_maps import complete
-from aigi_core.manifest import Domains
+from aigi_core.manifest import Domains, validate_images
+from aigi_core.soundness import check_manifest, check_opened, read_npz
 
 MANIFEST = "workspace.json"
 LOCK = ".lock"
@@ -58,8 +59,8 @@ class TextBank:
 
 @dataclass(frozen=True, eq=False)
 class Workspace:
-    """An opened workspace. Arrays are memory maps; opening reads only ``workspace.json`` and file
-    sizes.
+    """An opened workspace. Arrays are memory maps; opening reads ``workspace.json``, file sizes and
+    the table of images, and looks at what the arrays are (:mod:`aigi_core.soundness`).
 
     Example:
         >>> workspace = Workspace.open("assets/demo")            # doctest: +SKIP
@@ -90,6 +91,7 @@ class Workspace:
             )
         for name, entry in workspace.manifest["files"].items():
             check_size(workspace.path, name, entry)
+        check_opened(workspace)
         return workspace
 
     @property
@@ -134,7 +136,7 @@ class Workspace:
     @cached_property
     def all_images(self) -> pd.DataFrame:
         """Every image met at ingest, those left out included, with the reason."""
-        return pd.read_parquet(self.path / "images.parquet")
+        return validate_images(pd.read_parquet(self.path / "images.parquet"))
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -184,8 +186,7 @@ class Workspace:
         d = int(self.encoder["embedding_width"])
         if not self.gives.has("heads"):
             return complete({}, d)
-        with np.load(self.path / "decomposition.npz", allow_pickle=False) as arrays:
-            maps = complete({name: arrays[name] for name in arrays.files}, d)
+        maps = complete(read_npz(self.path / "decomposition.npz"), d)
         if f"{STREAM_MAPS}.npy" in self.manifest["files"]:
             maps[STREAM_MAPS] = self._map(f"{STREAM_MAPS}.npy")
         return maps
@@ -302,7 +303,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         )
     try:
         manifest = json.loads(file.read_text("utf-8"))
-        version = manifest["schema_version"]
+        version = int(manifest["schema_version"])
         files = manifest["files"]
     except (ValueError, KeyError, TypeError) as error:
         raise WorkspaceError(
@@ -324,6 +325,13 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise WorkspaceError(
             f"{file} is damaged (file names outside the workspace): rebuild the workspace."
         )
+    try:
+        check_manifest(manifest)
+    except ValueError as error:
+        raise WorkspaceError(
+            f"{file} is damaged ({error}): copy it again, or rebuild the workspace with 'python -m"
+            " precompute build'."
+        ) from error
     return dict(manifest)
 
 
@@ -383,8 +391,9 @@ def verify(path: str | os.PathLike[str]) -> list[str]:
         try:
             check_size(root, name, entry)
             found = describe_file(root, name)
-        except (WorkspaceError, ValueError, OSError) as error:
-            problems.append(str(error))
+        except Exception as error:  # whatever a damaged file makes its reader raise
+            what = str(error) if isinstance(error, WorkspaceError) else f"{name}: {error}"
+            problems.append(" ".join(what.split()))
             continue
         problems += [
             f"{name}: {what} is {found.get(what)}, recorded was {value}."

@@ -28,6 +28,7 @@ ROOMS = (
         "scores",
         "significance",
         "statements",
+        "soundness",
         "splits",
         "workspace",
     ),

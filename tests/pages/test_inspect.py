@@ -30,6 +30,7 @@ from tests.precompute.corpus import encoded
 from tests.tiny_workspace import make_picture
 from ui.bodies import inspect as body
 from ui.results import encoders, inspection
+from ui.toolkit import access
 
 Open = Callable[..., AppTest]
 EVIL = "<script>alert(1)</script>.png"
@@ -264,7 +265,8 @@ def test_a_path_on_this_machine(
 def test_no_path_field_where_others_can_reach_the_server(
     open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspection, "on_this_machine", lambda: False)
+    monkeypatch.setenv("AIGI_IMAGES", "")
+    monkeypatch.setattr(access, "on_this_machine", lambda: False)
     app = open_app(synthetic.path, "inspect")
     assert not app.exception and "_inspect_path" not in [field.key for field in app.text_input]
 

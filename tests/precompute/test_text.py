@@ -18,6 +18,9 @@ from precompute.text import Source, add_bank, own_sources
 from tests.factory import make_workspace
 from tests.tiny_clip import make_tiny_clip
 
+SHAPE = {"layers": 2, "heads": 3, "head_width": 8}
+"""Of the synthetic workspace's heads."""
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -33,7 +36,7 @@ def encoder(model: str) -> Encoder:
 def path(tmp_path: Path, encoder: Encoder) -> Path:
     """A workspace that says it was encoded by the tiny model; its own banks are the factory's."""
     path = make_workspace(tmp_path / "w", per_class=20, d=24)
-    write_manifest(path, read_manifest(path) | {"encoder": encoder.describe()})
+    write_manifest(path, read_manifest(path) | {"encoder": encoder.describe() | SHAPE})
     return path
 
 

@@ -50,7 +50,9 @@ def hostile(
     manifest = read_manifest(path)
     manifest["files"] = {name: describe_file(path, name) for name in manifest["files"]}
     write_manifest(path, manifest)
-    return Workspace.open(path)
+    return Workspace(
+        path, read_manifest(path)
+    )  # opening it would refuse values that are no numbers
 
 
 def set_row(value: float) -> Callable[[np.ndarray, pd.DataFrame], None]:

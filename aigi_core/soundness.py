@@ -1,0 +1,191 @@
+"""Whether a workspace holds what its readers rely on: the one place that checks it.
+
+:func:`check_manifest` and :func:`check_opened` run whenever a workspace is opened: record, columns,
+types, shapes and, up to :data:`READ_AT_OPEN`, values. :func:`check_values` reads all values, for
+``verify``. What passes can be shown.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aigi_core.capabilities import Capabilities
+from aigi_core.errors import AigiError, WorkspaceError
+
+if TYPE_CHECKING:
+    from aigi_core.workspace import Workspace
+
+READ_AT_OPEN = 64 * 2**20
+"""Bytes of an array up to which its values are looked at when a workspace is opened."""
+MOST_NPZ = 2**30
+"""Bytes of an .npz archive after decompression; a larger one is refused unread."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+OF_HEADS = ("heads.npy", "ln_post.npy", "decomposition.npz")
+"""Files without which a workspace has an embedding alone: pages say so, and what to do."""
+
+
+def _has_heads(workspace: Workspace) -> bool:
+    return workspace.gives.has("heads") and all(
+        name in workspace.manifest["files"] for name in OF_HEADS
+    )
+
+
+def read_npz(file: Path | Any, most: int = MOST_NPZ) -> dict[str, np.ndarray]:
+    """Arrays of an .npz, refused where it would take more than ``most`` bytes.
+
+    Args:
+        file: a path or an open binary file.
+
+    Raises:
+        ValueError: not an .npz, damaged, or too large.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            if size > most:
+                raise ValueError(f"it would take {size:,} bytes, at most {most:,} are read")
+        if hasattr(file, "seek"):
+            file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except ValueError:
+        raise
+    # whatever a hostile archive makes zipfile, zlib and numpy raise
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def check_manifest(manifest: Mapping[str, Any]) -> None:
+    """Types of what ``workspace.json`` records; raises ValueError with what is wrong."""
+
+    def require(holds: bool, what: str) -> None:
+        if not holds:
+            raise ValueError(what)
+
+    require(isinstance(manifest.get("files"), dict), "'files' is no table of files")
+    for name, entry in manifest["files"].items():
+        require(isinstance(entry, dict), f"the entry of {name!r} is no table")
+        size, digest = entry.get("bytes"), entry.get("sha256")
+        require(isinstance(size, int) and size >= 0, f"{name!r} has no size")
+        require(
+            isinstance(digest, str) and bool(_SHA256.fullmatch(digest)), f"{name!r} has no SHA-256"
+        )
+    for name in ("text", "perturbed", "tools"):
+        about = manifest.get(name)
+        require(about is None or isinstance(about, dict), f"{name!r} is no table")
+    for name, about in (manifest.get("text") or {}).items():
+        require(isinstance(about, dict), f"the text bank {name!r} has no record")
+        for file in (f"text/{name}.npy", f"text/{name}.parquet"):
+            require(file in manifest["files"], f"the text bank {name!r} lacks {file}")
+    require(
+        manifest.get("image_root") is None or isinstance(manifest["image_root"], str),
+        "'image_root' is no path",
+    )
+    encoder = manifest.get("encoder")
+    if encoder is None:
+        return
+    require(isinstance(encoder, dict), "'encoder' is no table")
+    require(isinstance(encoder.get("model"), str), "the encoder has no model")
+    for name in ("weights_sha256", "precision"):
+        require(isinstance(encoder.get(name), str), f"the encoder has no {name}")
+    require(isinstance(encoder.get("preprocessing"), dict), "the encoder has no preprocessing")
+    try:
+        gives = Capabilities.of_record(encoder)
+    except (AigiError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"what the encoder gives: {error}") from error
+    sizes = ("embedding_width", *(("layers", "heads", "head_width") if gives.has("heads") else ()))
+    for name in sizes:
+        size = encoder.get(name)
+        whole = isinstance(size, int) and not isinstance(size, bool)
+        require(whole and size > 0, f"the encoder's {name} is {size!r}")
+    for name in ("images.parquet", "embeddings.npy"):
+        require(name in manifest["files"], f"it lacks {name}")
+
+
+def check_opened(workspace: Workspace) -> None:
+    """The table of images, and types and shapes of all arrays, in an encoded workspace.
+
+    Raises:
+        WorkspaceError: one sentence on the first thing that contradicts the format.
+    """
+    for problem in _guarded(workspace, _problems(workspace)):
+        raise WorkspaceError(problem)
+
+
+def check_values(workspace: Workspace) -> list[str]:
+    """All values, read in blocks; one sentence for each array with values that are no numbers."""
+    return list(_guarded(workspace, _values(workspace, most=None)))
+
+
+def _guarded(workspace: Workspace, problems: Iterator[str]) -> Iterator[str]:
+    """The same sentences with the workspace's path; what raises is a problem like any other."""
+    advice = "copy it again, or rebuild it with 'python -m precompute build'"
+    try:
+        for problem in problems:
+            yield f"The workspace {workspace.path} is damaged: {problem}; {advice}."
+    except Exception as error:  # nothing that a file holds may end in a traceback
+        what = " ".join(str(error).split()) or type(error).__name__
+        yield f"The workspace {workspace.path} is damaged: {what.rstrip('.')}; {advice}."
+
+
+def _problems(workspace: Workspace) -> Iterator[str]:
+    n, encoder = len(workspace.images), workspace.encoder
+    d = encoder["embedding_width"]
+    expected: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "embeddings.npy": (workspace.embeddings, (n, d))
+    }
+    if _has_heads(workspace):
+        layers, heads, width = (encoder[name] for name in ("layers", "heads", "head_width"))
+        maps = workspace.decomposition
+        expected |= {
+            "heads.npy": (workspace.heads, (layers, heads, n, width)),
+            "ln_post.npy": (workspace.ln_post, (n, 2)),
+            "decomposition.npz": (maps["head_maps"], (layers, heads, width, d)),
+        }
+    for name, (array, shape) in expected.items():
+        if array.shape != shape:
+            yield (
+                f"{name}: shape {array.shape} contradicts the table of images and the encoder's"
+                f" record, {shape}"
+            )
+        if array.dtype.kind != "f":
+            yield f"{name} holds {array.dtype}, expected floating-point numbers"
+    for bank in workspace.text_banks:
+        texts = workspace.text_bank(bank)
+        if "text" not in texts.table.columns or texts.table["text"].isna().any():
+            yield f"text/{bank}.parquet lacks texts"
+        if texts.embeddings.shape != (len(texts.table), d) or texts.embeddings.dtype.kind != "f":
+            yield (
+                f"text/{bank}.npy: {texts.embeddings.dtype} of shape {texts.embeddings.shape}"
+                f" contradicts its {len(texts.table):,} texts and the width {d}"
+            )
+    yield from _values(workspace, most=READ_AT_OPEN)
+
+
+def _values(workspace: Workspace, most: int | None) -> Iterator[str]:
+    """Values that are no numbers, in all of each array or in its first and last ``most`` bytes."""
+    arrays: dict[str, np.ndarray] = {"embeddings.npy": workspace.embeddings}
+    if _has_heads(workspace):
+        arrays["ln_post.npy"] = workspace.ln_post
+        if most is None:
+            arrays["heads.npy"] = workspace.heads
+        arrays["decomposition.npz"] = workspace.decomposition["head_maps"]
+    arrays |= {f"text/{b}.npy": workspace.text_bank(b).embeddings for b in workspace.text_banks}
+    for name, array in arrays.items():
+        flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel()
+        step = 2**20
+        starts = list(range(0, len(flat), step))
+        if most is not None and array.nbytes > most:
+            starts = [*starts[:8], *starts[-8:]]
+        if not all(np.isfinite(flat[start : start + step]).all() for start in starts):
+            yield f"{name} holds values that are no numbers (NaN or infinity)"
+    if _has_heads(workspace) and not (np.asarray(workspace.ln_post[:, 1]) > 0).all():
+        yield "ln_post.npy holds a standard deviation that is not above 0"

@@ -1,0 +1,259 @@
+"""What a stranger's files and workspaces can do: nothing but be refused or be read rightly.
+
+Counts hostile files through the decoder, mutated workspaces through ``verify``, opening and a
+detector's scores, and times the limit of a decoding process. Seeded; ``--files`` and
+``--mutations`` set how many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shutil
+import tempfile
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from aigi_core.detectors import score_detectors, train
+from aigi_core.errors import AigiError
+from aigi_core.images import ImageError, load_rgb
+from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
+from precompute.__main__ import main as precompute
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000")
+
+
+# Hostile files
+
+
+def hostile_file(rng: np.random.Generator) -> bytes:
+    """A picture's file, broken in one of several ways."""
+    kind = FORMATS[rng.integers(len(FORMATS))]
+    side = int(rng.integers(8, 64))
+    picture = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    options = {"progressive": bool(rng.integers(2))} if kind == "JPEG" else {}
+    picture.save(buffer, kind, **options)
+    content = bytearray(buffer.getvalue())
+    how = int(rng.integers(6))
+    place = int(rng.integers(len(content)))
+    if how == 0:
+        return bytes(content[:place])
+    if how == 1:
+        content[place] ^= 1 << int(rng.integers(8))
+    elif how == 2:
+        content[place:place] = rng.bytes(int(rng.integers(1, 200)))
+    elif how == 3:
+        del content[place : place + int(rng.integers(1, 200))]
+    elif how == 4:
+        content[place : place + 4] = b"\xff\xff\xff\xff"
+    else:
+        content = bytearray(rng.bytes(int(rng.integers(0, 400))))
+    return bytes(content)
+
+
+def halved(rng: np.random.Generator) -> bytes:
+    """Half of a JPEG, with an end marker: to be left out, never grey."""
+    side = int(rng.integers(32, 96))
+    picture = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    picture.save(
+        buffer, "JPEG", quality=int(rng.integers(30, 96)), progressive=bool(rng.integers(2))
+    )
+    content = buffer.getvalue()
+    start = content.find(b"\xff\xda") + 20
+    return content[: start + int((len(content) - start) * rng.uniform(0.1, 0.9))] + b"\xff\xd9"
+
+
+def try_files(count: int, seed: int) -> tuple[int, int, float]:
+    """Failures (anything but a picture or an ImageError), grey ones kept, longest seconds."""
+    rng = np.random.default_rng(seed)
+    failures = grey = 0
+    longest = 0.0
+    for i in range(count):
+        content = halved(rng) if i % 10 == 0 else hostile_file(rng)
+        began = time.perf_counter()
+        try:
+            load_rgb(content)
+            grey += i % 10 == 0
+        except ImageError:
+            pass
+        except Exception:
+            failures += 1
+        longest = max(longest, time.perf_counter() - began)
+    return failures, grey, longest
+
+
+# Mutated workspaces
+
+Change = Callable[[Path, np.random.Generator], None]
+
+
+def _array(name: str, change: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Change:
+    def mutate(path: Path, rng: np.random.Generator) -> None:
+        np.save(path / name, change(np.load(path / name), rng), allow_pickle=False)
+
+    return mutate
+
+
+def _poke(value: float) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
+    def change(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        array.reshape(-1)[rng.integers(array.size)] = value
+        return array
+
+    return change
+
+
+def _column(path: Path, rng: np.random.Generator) -> None:
+    table = pd.read_parquet(path / "images.parquet")
+    name = str(rng.choice(list(table.columns)))
+    how = int(rng.integers(4))
+    if how == 0:
+        table = table.drop(columns=name)
+    elif how == 1:
+        table[name] = None
+    elif how == 2:
+        table[name] = "neither"
+    else:
+        table = table.iloc[: int(rng.integers(len(table)))]
+    table.to_parquet(path / "images.parquet", index=False)
+
+
+def _manifest(path: Path, rng: np.random.Generator) -> None:
+    manifest = json.loads((path / "workspace.json").read_text("utf-8"))
+    place: Any = manifest
+    while True:
+        key = (
+            str(rng.choice(sorted(place)))
+            if isinstance(place, dict)
+            else int(rng.integers(len(place)))
+        )
+        inside = place[key]
+        if isinstance(inside, dict | list) and inside and rng.integers(3):
+            place = inside
+            continue
+        values: list[Any] = [None, -1, "x", [], {}, 10**30, "../x", True]
+        if rng.integers(4) == 0 and isinstance(place, dict):
+            del place[key]
+        else:
+            place[key] = values[int(rng.integers(len(values)))]
+        break
+    (path / "workspace.json").write_text(json.dumps(manifest), "utf-8")
+
+
+def _bytes(path: Path, rng: np.random.Generator) -> None:
+    files = sorted(f for f in path.rglob("*") if f.is_file() and f.name[0] != ".")
+    file = files[int(rng.integers(len(files)))]
+    content = bytearray(file.read_bytes())
+    if rng.integers(2):
+        content = content[: int(rng.integers(len(content)))]
+    else:
+        content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
+    file.write_bytes(bytes(content))
+
+
+MUTATIONS: dict[str, tuple[Change, bool]] = {
+    "a byte, or the end": (_bytes, False),
+    "the record": (_manifest, False),
+    "a column": (_column, True),
+    "NaN": (_array("embeddings.npy", _poke(np.nan)), True),
+    "infinity in ln_post": (_array("ln_post.npy", _poke(np.inf)), True),
+    "int8 embeddings": (_array("embeddings.npy", lambda a, _: a.astype(np.int8)), True),
+    "fewer rows": (_array("embeddings.npy", lambda a, _: a[:-1]), True),
+    "transposed": (_array("heads.npy", lambda a, _: a.T), True),
+    "objects": (_array("text/phrases.npy", lambda a, _: a.astype("U4")), True),
+    "zero deviation": (_array("ln_post.npy", lambda a, _: a * 0), True),
+}
+"""What is changed -> how, and whether the record's hashes are made to fit afterwards."""
+
+
+def try_workspaces(count: int, seed: int, source: Path, folder: Path) -> tuple[int, int, list[str]]:
+    """Failures (a traceback; verified but not usable), silent wrong numbers, and what they were."""
+    rng = np.random.default_rng(seed)
+    failures, wrong, what = 0, 0, []
+    right = _scores(Workspace.open(source))
+    names = list(MUTATIONS)
+    for i in range(count):
+        name = names[i % len(names)]
+        change, rehash = MUTATIONS[name]
+        path = folder / "mutated"
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(source, path)
+        change(path, rng)
+        if rehash:
+            manifest = read_manifest(path)
+            manifest["files"] = {file: describe_file(path, file) for file in manifest["files"]}
+            write_manifest(path, manifest)
+        try:
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                verified = precompute(["verify", str(path)]) == 0
+            try:
+                scores = _scores(Workspace.open(path))
+            except AigiError:
+                if verified and "not encoded" not in _sentence(path):
+                    raise
+                continue
+            same = scores.shape == right.shape and bool((scores == right).all())
+            if verified and not same:
+                wrong += 1
+                what.append(f"{name}: other numbers, and verified")
+        except Exception as error:
+            failures += 1
+            what.append(f"{name}: {type(error).__name__}: {error}")
+    return failures, wrong, what
+
+
+def _sentence(path: Path) -> str:
+    try:
+        Workspace.open(path)
+    except AigiError as error:
+        return str(error)
+    return ""
+
+
+def _scores(workspace: Workspace) -> np.ndarray:
+    detectors = train(workspace, workspace.domains.generators[:1])
+    return np.asarray(score_detectors(detectors, workspace))
+
+
+def main(argv: Sequence[str]) -> dict[str, Any]:
+    """Try all; the numbers of docs/trust.md."""
+    from tests.factory import make_workspace
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks trust", description=__doc__)
+    parser.add_argument("--files", type=int, default=2000, help="hostile files (default 2,000)")
+    parser.add_argument(
+        "--mutations", type=int, default=1000, help="mutated workspaces (default 1,000)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+
+    warnings.simplefilter("ignore")  # of decoders
+    failures, grey, longest = try_files(args.files, args.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        source = make_workspace(Path(folder) / "source", per_class=20)
+        tracemalloc.start()
+        broken, wrong, what = try_workspaces(args.mutations, args.seed, source, Path(folder))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return {
+        "hostile_files": args.files,
+        "hostile_failures": failures,
+        "grey_pictures_kept": grey,
+        "longest_decoding_seconds": round(longest, 2),
+        "workspace_mutations": args.mutations,
+        "mutation_failures": broken,
+        "silent_wrong_numbers": wrong,
+        "mutation_peak_mib": round(peak / 2**20),
+        "failures": what[:20],
+    }
