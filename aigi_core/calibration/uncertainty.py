@@ -34,8 +34,31 @@ def calibration_draws(
     Returns:
         [draws, 2]; draws that lack a class keep the prior.
     """
-    labels = np.asarray(labels)
-    weights = group_weights(groups, draws, strata=labels, seed=seed).astype(np.float64)
+    weights = group_weights(groups, draws, strata=np.asarray(labels), seed=seed)
+    return platt_fits(scores, labels, weights, prior=prior)
+
+
+def platt_fits(
+    scores: Float[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"],
+    weights: Float[np.ndarray, "draws n"],
+    *,
+    prior: float = 0.5,
+) -> Float[np.ndarray, "draws 2"]:
+    """Slope and intercept of :func:`aigi_core.calibration.fit_calibration` (Platt, smoothed), once
+    for each way of counting the images.
+
+    Newton's method on all of them together, with halved steps where one overshoots; a slope below
+    zero is set to zero, as in the fit itself, which leaves the prior.
+
+    Args:
+        weights: how often each image counts; 0 leaves it out.
+
+    Returns:
+        [draws, 2]; ways that lack a class keep the prior.
+    """
+    labels, weights = np.asarray(labels), np.asarray(weights, np.float64)
+    draws = len(weights)
     fake = labels == FAKE
     n_fake, n_real = (weights[:, part].sum(axis=1, keepdims=True) for part in (fake, ~fake))
     good = ((n_fake > 0) & (n_real > 0))[:, 0]

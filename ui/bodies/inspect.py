@@ -13,6 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from aigi_core import figures
+from aigi_core.errors import AigiError
 from aigi_core.explain.neighbours import nearest
 from aigi_core.inspection.novelty import NEIGHBOURHOOD, Novelty, nearest_sources, novelty
 from aigi_core.inspection.panel import Panel
@@ -120,14 +121,14 @@ def answer(judged: Judged) -> str:
         else ""
     )
     reserve = (
-        " **It is less similar to anything in this workspace than 95 % of held-out images: be"
-        " careful with all of this.**"
+        "**It is less similar to anything in this workspace than 95 % of held-out images: the rates"
+        " below were measured on images more alike, and may not hold for it.** "
     )
     return (
-        f"{who} {name(subject.name)} a probability of **{mine['probability']:.2f}** of being"
+        (reserve if judged.far.farther_than > 0.95 else "")
+        + f"{who} {name(subject.name)} a probability of **{mine['probability']:.2f}** of being"
         f" generated; at a false-alarm rate of {judged.rate:.0%} it is"
         f" {SAID[str(mine['verdict'])]}. {others}{truth}"
-        + (reserve if judged.far.farther_than > 0.95 else "")
     )
 
 
@@ -143,7 +144,9 @@ def stats(judged: Judged) -> list[Stat]:
             f"{mine['probability']:.3f}",
             f"{len(panel.labels)} validation images",
             (mine["low"], mine["high"]),
-            "Calibrated on validation images of every generator and pool.",
+            "Calibrated on validation images of every generator and pool. The interval covers what"
+            " these images leave open about the calibration; it does not cover generators that the"
+            " workspace does not hold (see the last section).",
         ),
         Stat(
             "Logit",
@@ -298,7 +301,39 @@ def show_nearest(page: Page, judged: Judged) -> None:
 
 
 def trust(page: Page, judged: Judged) -> None:
-    """Whether the chosen detector's probabilities hold on test images."""
+    """What the panel is worth: first on generators that it does not know, then the chosen
+    detector's probabilities on those it does.
+    """
+    st.markdown("**On generators it does not know** (each left out in turn)")
+    try:
+        with st.spinner("Leaving each generator out …"):
+            unseen = inspection.unseen(judged.workspace, judged.rate)
+    except AigiError as too_few:
+        st.caption(inert(str(too_few)))
+    else:
+        generators, pools = unseen.generators, unseen.pools
+        worst = pools.sort_values("false_alarms").iloc[-1]
+        page.finding(
+            f"Mean AUC **{generators['auc'].mean():.2f}**; of their fakes"
+            f" **{generators['detected'].mean():.0%}** are called generated and"
+            f" **{generators['missed'].mean():.0%}** real, at {unseen.rate:.0%} asked for. False"
+            f" alarms {generators['false_alarms'].mean():.0%} on average, highest among"
+            f" {len(pools)} pools on {name(str(worst['pool']))}: {worst['false_alarms']:.0%} (95 %"
+            f" interval {worst['false_alarms_low']:.0%} to {worst['false_alarms_high']:.0%},"
+            f" {worst['n']} photographs). Calibration error **{unseen.error.ece:.2f}**"
+            f" ({unseen.error.low:.2f} to {unseen.error.high:.2f})."
+        )
+        page.table("unseen", generators)
+        left, right = st.columns(2, gap="medium")
+        with left:
+            st.markdown("False alarms by pool of photographs")
+            page.table("unseen-pools", pools)
+        with right:
+            st.markdown(
+                "Ways to join the detectors, on the same left-out generators; here: the mean"
+            )
+            page.table("unseen-rules", unseen.rules)
+    st.markdown("**On generators it knows** (test images)")
     bins, error = inspection.reliability(judged.workspace, judged.judge)
     page.finding(
         f"Expected calibration error **{error.ece:.3f}** (95 % interval {error.low:.3f} to"

@@ -28,6 +28,7 @@ from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import TOGETHER, Panel, build_panel, reliability_on_test
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import Copies, perturbed_copies
+from aigi_core.inspection.unseen import Trust, trust_on_unseen
 from aigi_core.manifest import FAKE
 from aigi_core.workspace import Workspace
 from ui import results
@@ -132,6 +133,12 @@ def reliability(workspace: Workspace, judge: str) -> Any:
     """Reliability diagram and calibration error of one judge on test images."""
     found = panel(workspace)
     return reliability_on_test(workspace, found, found.index(judge))
+
+
+@cached
+def unseen(workspace: Workspace, rate: float) -> Trust:
+    """What the panel is worth on generators it does not know, each left out in turn."""
+    return trust_on_unseen(workspace, panel(workspace), rate)
 
 
 def head_words(

@@ -1,0 +1,217 @@
+"""How far a panel may be trusted on generators that it does not know: each left out in turn.
+
+A new image comes, as a rule, from a generator that the workspace does not hold. So for every
+generator the panel is made again without it: its detectors and its validation fakes take no part in
+members, calibration, band and novelty, and its test fakes are judged beside the real test images of
+its pools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from scipy.special import expit
+
+from aigi_core import calibration
+from aigi_core.calibration import CalibrationError
+from aigi_core.calibration.uncertainty import platt_fits
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.errors import AigiError
+from aigi_core.explain.neighbours import unit_rows
+from aigi_core.inspection.novelty import MOST_HELD_OUT
+from aigi_core.inspection.panel import Panel
+from aigi_core.intervals import count_interval
+from aigi_core.manifest import FAKE, REAL
+from aigi_core.metrics import METRICS, Column
+from aigi_core.resampling import group_numbers
+from aigi_core.workspace import Workspace
+
+Rule = Callable[[Float[np.ndarray, "K n"]], Float[np.ndarray, " n"]]
+RULES: dict[str, Rule] = {
+    "mean": lambda logits: np.asarray(logits.mean(axis=0)),
+    "median": lambda logits: np.asarray(np.median(logits, axis=0)),
+    "maximum": lambda logits: np.asarray(logits.max(axis=0)),
+    "mean of the three highest": lambda logits: np.asarray(
+        np.sort(logits, axis=0)[-3:].mean(axis=0)
+    ),
+}
+"""Ways to make one score of the members' calibrated log-odds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trust:
+    """What a panel is worth on generators it does not know.
+
+    Attributes:
+        generators: one row a generator left out: ``generator, n_fake, n_real``, ``auc`` and, at the
+            rate, ``detected`` (fakes called generated), ``missed`` (fakes called real),
+            ``false_alarms`` (real images of its pools called generated), each with ``_low, _high``;
+            ``novel`` (share of its fakes that lie farther from everything else than 95 % of the
+            other test images do).
+        pools: one row a pool: ``pool, n``, ``false_alarms, false_alarms_low, false_alarms_high`` of
+            its real test images, averaged over the generators left out.
+        rules: one row a way of joining the members: ``rule, auc, detected, false_alarms`` (means
+            over the generators left out).
+        reliability, error: probabilities on left-out generators (see
+            :func:`aigi_core.calibration.reliability`).
+    """
+
+    generators: pd.DataFrame
+    pools: pd.DataFrame
+    rules: pd.DataFrame
+    reliability: pd.DataFrame = field(repr=False)
+    error: CalibrationError
+    rate: float
+
+
+def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> Trust:
+    """Leave every generator out in turn; nothing is trained anew, for each detector knows one
+    training set.
+
+    Raises:
+        AigiError: fewer than two detectors are left once a generator is gone.
+    """
+    domains = workspace.domains
+    scores = score_detectors(panel.detectors, workspace)
+    val = np.flatnonzero(domains.split == "val")
+    novel = _novelty(workspace)
+    rows: list[dict[str, Any]] = []
+    rules: list[dict[str, Any]] = []
+    said: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    alarms: list[tuple[np.ndarray, np.ndarray]] = []
+    groups = group_numbers(domains.group, np.arange(len(domains)))
+    names = domains.generators
+    # Each detector calibrated without each generator's validation fakes: [K, G, 2].
+    without = np.stack([domains.generator[val] != name for name in names]).astype(float)
+    fits = np.stack([platt_fits(row[val], domains.labels[val], without) for row in scores])
+    for at, name in enumerate(names):
+        members = np.flatnonzero([name not in one.training_set for one in panel.detectors])
+        if not len(members):
+            continue
+        fit = val[domains.generator[val] != name]
+        tested = domains.rows(name, "test")
+        labels, known = domains.labels[tested].astype(int), domains.labels[fit].astype(int)
+        if len(np.unique(known)) < 2:
+            continue
+        slope, intercept = fits[members, at, :1], fits[members, at, 1:]
+        logits = {
+            where: slope * scores[np.ix_(members, images)] + intercept
+            for where, images in (("fit", fit), ("test", tested))
+        }
+        for rule, join in RULES.items():
+            fitted, judged = join(logits["fit"]), join(logits["test"])
+            band = calibration.abstention_band(fitted, known, _had(known, rate))
+            verdict = band.verdict(judged)
+            row = _row(name, judged, labels, groups[tested], verdict)
+            rules.append({"rule": rule} | row)
+            if rule == "mean":
+                rows.append(row | _share("novel", novel(name, tested[labels == FAKE])))
+                [(a, b)] = platt_fits(fitted, known, np.ones((1, len(fit))))
+                probability = expit(a * judged + b)
+                said.append((probability, labels, groups[tested]))
+                reals = labels == REAL
+                alarms.append((tested[reals], verdict[reals] == "fake"))
+    if not rows:
+        raise AigiError(
+            "Trust on unknown generators needs at least two generators with validation and test"
+            " images: add a second one."
+        )
+    p, y, g = (np.concatenate(parts) for parts in zip(*said, strict=True))
+    table = pd.DataFrame(rules)
+    return Trust(
+        pd.DataFrame(rows),
+        _pools(workspace, alarms),
+        table.groupby("rule", sort=False)[["auc", "detected", "missed", "false_alarms"]]
+        .mean()
+        .reset_index(),
+        calibration.reliability(p, y),
+        calibration.calibration_error(p, y, groups=g, draws=300),
+        rate,
+    )
+
+
+def _had(labels: Int[np.ndarray, " n"], rate: float) -> float:
+    fewest = min(int((labels == label).sum()) for label in (REAL, FAKE))
+    return calibration.nearest_rate(rate, fewest)
+
+
+def _row(
+    name: str,
+    scores: Float[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"],
+    groups: Int[np.ndarray, " n"],
+    verdict: np.ndarray,
+) -> dict[str, Any]:
+    fake = labels == FAKE
+    column = Column(np.arange(len(labels)), labels, groups, scores[None], np.zeros(1))
+    metric = METRICS["auc"]
+    added = metric.contributions(column)
+    assert added is not None  # the AUC is a mean over images
+    auc = float(added[0, fake].sum())
+    low, high = metric.cell_intervals(column, np.array([auc]), np.zeros((2, 1)))
+    return {
+        "generator": name,
+        "n_fake": int(fake.sum()),
+        "n_real": int((~fake).sum()),
+        "auc": auc,
+        "auc_low": float(low[0]),
+        "auc_high": float(high[0]),
+        **_share("detected", verdict[fake] == "fake"),
+        **_share("missed", verdict[fake] == "real"),
+        **_share("false_alarms", verdict[~fake] == "fake"),
+    }
+
+
+def _share(name: str, hits: np.ndarray) -> dict[str, float]:
+    low, high = count_interval(int(hits.sum()), len(hits))
+    mean = float(hits.mean()) if len(hits) else np.nan
+    return {name: mean, f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def _pools(workspace: Workspace, alarms: list[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
+    """False alarms by pool; an image that several panels judged counts once, with its mean."""
+    rows = np.concatenate([images for images, _ in alarms])
+    called = np.concatenate([flags for _, flags in alarms]).astype(float)
+    by_image = pd.Series(called).groupby(rows).mean()
+    pool = workspace.domains.pool[by_image.index.to_numpy(int)]
+    table = []
+    for name in np.unique(pool):
+        mine = by_image.to_numpy()[pool == name]
+        low, high = count_interval(float(mine.sum()), len(mine))
+        table.append(
+            {
+                "pool": str(name),
+                "n": len(mine),
+                "false_alarms": float(mine.mean()),
+                "false_alarms_low": float(low),
+                "false_alarms_high": float(high),
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def _novelty(
+    workspace: Workspace, level: float = 0.95
+) -> Callable[[str, Int[np.ndarray, " n"]], np.ndarray]:
+    """Whether images lie farther from everything but their own generator than most other test
+    images do."""
+    domains = workspace.domains
+    asked = np.flatnonzero(domains.split == "test")
+    if len(asked) > MOST_HELD_OUT:
+        asked = np.sort(np.random.default_rng(0).choice(asked, MOST_HELD_OUT, replace=False))
+    cosine = unit_rows(workspace.embeddings[asked]) @ unit_rows(workspace.embeddings[:]).T
+    groups = group_numbers(domains.group, np.arange(len(domains)))
+    cosine[groups[asked][:, None] == groups[None]] = -1.0
+
+    def novel(name: str, rows: Int[np.ndarray, " n"]) -> np.ndarray:
+        nearest = cosine[:, domains.generator != name].max(axis=1)
+        others = domains.generator[asked] != name
+        limit = np.quantile(nearest[others], 1 - level)
+        return np.asarray(nearest[np.isin(asked, rows)] < limit)
+
+    return novel
