@@ -167,13 +167,16 @@ def judges(
     styles: Mapping[str, Style] | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """Calibrated probability of every detector with its interval, beside an even chance.
+    """Calibrated probability of every detector with its interval, its call, and the band in which
+    it makes none.
 
     Args:
         verdicts: of :meth:`aigi_core.inspection.panel.Panel.verdicts`. A click reports
             ``customdata`` [detector].
     """
     table = verdicts.rename(columns={"detector": "name", "probability": "value"})
+    calls = {"uncertain": "undecided", "no verdict": "no call possible"}
+    table["note"] = [calls.get(str(verdict), str(verdict)) for verdict in table["verdict"]]
     first = table.iloc[0]
     counts = verdicts["verdict"].value_counts()
     said = ", ".join(f"{verdict} {n}" for verdict, n in counts.items())
@@ -188,6 +191,7 @@ def judges(
         value_title="probability of being generated",
         reference=0.5,
         limits=(-0.02, 1.02),
+        band="undecided at this false-alarm rate" if "band_low" in table.columns else "",
         styles=styles,
         selected=selected,
         theme=theme,

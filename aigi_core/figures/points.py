@@ -27,8 +27,8 @@ def intervals(
     """A forest plot: one estimate a line, its interval, its n.
 
     Args:
-        table: columns ``name``, ``value``, ``low``, ``high`` and, where known, ``n``; shown from
-            top to bottom.
+        table: columns ``name``, ``value``, ``low``, ``high`` and, where known, ``n`` or ``note``
+            (written behind the name); shown from top to bottom.
         reference: a vertical line to compare with (chance, zero, a baseline).
         styles: name -> style; other names take the theme's accent.
         band: what ``band_low`` and ``band_high`` are (the range of a control); they are drawn
@@ -62,6 +62,8 @@ def intervals(
     sizes = (
         [f" (n = {int(n):,})" for n in table["n"]] if "n" in table.columns else [""] * len(names)
     )
+    if "note" in table.columns:
+        sizes = [f": {label(str(note))}" for note in table["note"]]
     bounds = table[["value", "low", "high"]].to_numpy(float)
     drawn = [(styles or {}).get(name) for name in names]
     value, low, high = bounds.T

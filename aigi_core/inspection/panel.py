@@ -37,6 +37,7 @@ from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.reading import Reading, read
 from aigi_core.heads import Encoded
+from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.workspace import Workspace
@@ -139,6 +140,7 @@ class Panel:
             Columns ``detector, logit, probability, low, high, verdict`` ("fake", "real" or
             "uncertain"; "no verdict" where a rate cannot be had from so few validation images, or
             where the score says nothing about the label), ``real_below, fake_above`` (logits),
+            ``band_low, band_high`` (the same as probabilities),
             ``informative``.
         """
         rows = []
@@ -159,6 +161,8 @@ class Panel:
                     ),
                     "real_below": band.low if band else np.nan,
                     "fake_above": band.high if band else np.nan,
+                    "band_low": self.probability(judge, band.low, prior)[0] if band else np.nan,
+                    "band_high": self.probability(judge, band.high, prior)[0] if band else np.nan,
                     "informative": informative,
                 }
             )
@@ -229,6 +233,43 @@ def reliability_on_test(
     groups = group_numbers(domains.group, rows)
     bins = calibration.reliability(probabilities, labels)
     return bins, calibration.calibration_error(probabilities, labels, groups=groups, draws=300)
+
+
+def calls_on_test(workspace: Workspace, panel: Panel, rate: float) -> pd.DataFrame:
+    """How every judge does on test images at a rate of false alarms, abstaining between its limits.
+
+    Returns:
+        Columns ``detector, undecided, undecided_low, undecided_high, n`` (share of all test images
+        without a call) and ``right, right_low, right_high, calls`` (share of the calls that are
+        right). Intervals are for images taken as independent; each class counts by its number.
+    """
+    domains = workspace.domains
+    rows = np.flatnonzero(domains.split == "test")
+    labels, logits = domains.labels[rows], panel.logits(workspace, rows)
+    found = []
+    for judge, name in enumerate(panel.names):
+        band = panel.band(judge, rate)
+        if band is None:
+            continue
+        calls = band.verdict(logits[judge])
+        made = calls != "uncertain"
+        right = int((np.where(labels == FAKE, "fake", "real") == calls).sum())
+        n, called = len(rows), int(made.sum())
+        undecided, shares = count_interval(n - called, n), count_interval(right, called)
+        found.append(
+            {
+                "detector": name,
+                "undecided": 1 - called / n,
+                "undecided_low": float(undecided[0]),
+                "undecided_high": float(undecided[1]),
+                "n": n,
+                "right": right / called if called else np.nan,
+                "right_low": float(shares[0]),
+                "right_high": float(shares[1]),
+                "calls": called,
+            }
+        )
+    return pd.DataFrame(found)
 
 
 def _has_weights(detector: Detector) -> bool:

@@ -341,6 +341,16 @@ def trust(page: Page, judged: Judged) -> None:
         f" {error.p_value:.2g})."
     )
     page.figure("reliability", partial(figures.reliability_curve, bins, error), table=bins)
+    calls = inspection.calls(judged.workspace, judged.rate)
+    if not calls.empty and (mine := calls[calls["detector"] == judged.judge]).shape[0]:
+        one = mine.iloc[0]
+        page.finding(
+            f"At a false-alarm rate of {judged.rate:.0%} it is undecided on {one['undecided']:.0%}"
+            f" of {one['n']} test images ({one['undecided_low']:.0%} to"
+            f" {one['undecided_high']:.0%}); of its {one['calls']} calls **{one['right']:.0%}** are"
+            f" right ({one['right_low']:.0%} to {one['right_high']:.0%})."
+        )
+        page.table("calls", calls)
 
 
 def _verb(count: int, verb: str) -> str:

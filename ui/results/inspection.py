@@ -25,7 +25,13 @@ from aigi_core.heads import Encoded, EncodedImages, Head
 from aigi_core.images import image_source
 from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, one_image, open_image
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
-from aigi_core.inspection.panel import TOGETHER, Panel, build_panel, reliability_on_test
+from aigi_core.inspection.panel import (
+    TOGETHER,
+    Panel,
+    build_panel,
+    calls_on_test,
+    reliability_on_test,
+)
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.inspection.unseen import Trust, trust_on_unseen
@@ -126,6 +132,12 @@ def panel(workspace: Workspace) -> Panel:
 
 
 distances = cached(held_out_distances)
+
+
+@cached
+def calls(workspace: Workspace, rate: float) -> pd.DataFrame:
+    """How often every judge abstains on test images, and how often its calls are right."""
+    return calls_on_test(workspace, panel(workspace), rate)
 
 
 @cached
