@@ -125,10 +125,11 @@ with ui.page(__file__) as page:
             "curves", curves, table=pd.concat(grown, names=["chosen"]).reset_index("chosen")
         )
     body.show_head(page, head, train, heads)
-    with page.section(
-        "Which heads are chosen most often?",
-        "Over all searched pairs of generators: how often a head is among the three best on the"
-        " second generator's validation images.",
-    ):
-        page.table("census", attention.census(workspace))
+    if not (chosen_often := attention.census(workspace)).empty:
+        with page.section(
+            "Which heads are chosen most often?",
+            "Over all searched pairs of generators: how often a head is among the three best on"
+            " the second generator's validation images.",
+        ):
+            page.table("census", chosen_often)
     page.link("words", "What its detector says", train=train)

@@ -51,7 +51,8 @@ def test_the_change_is_that_of_detectors_trained_anew(
     )
     gap = difference(after, before, METRIC).mean(~before.in_domain)
     assert f"**{len(removed)} of 24 components**" in said(app)
-    assert f"({gap.value:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}" in said(app)
+    change, low, high = (100 * value for value in (gap.value, gap.low, gap.high))
+    assert f"({change:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}" in said(app)
 
 
 def test_stability_on_demand(open_app: Open, searched: Workspace) -> None:

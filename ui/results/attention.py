@@ -10,6 +10,7 @@ import pandas as pd
 
 from aigi_core.detectors.features import HeadsView
 from aigi_core.detectors.heads import HeadScores, score_heads, select_heads
+from aigi_core.errors import WorkspaceError
 from aigi_core.explain.effect import Effect, ablation_effect
 from aigi_core.explain.evidence import evidence, head_roles
 from aigi_core.explain.heads import (
@@ -185,8 +186,13 @@ def span_texts(workspace: Workspace) -> dict[str, str]:
 
 @cached
 def census(workspace: Workspace) -> pd.DataFrame:
-    """How often each head is among the best three, over all searched pairs in both directions."""
-    searches = results.atlas(workspace)
+    """How often each head is among the best three, over all searched pairs in both directions;
+    empty where no pair was searched.
+    """
+    try:
+        searches = results.atlas(workspace)
+    except WorkspaceError:
+        return pd.DataFrame()
     pairs = [way for a, b in searches.pairs for way in ((a, b), (b, a))]
     counts = pd.Series(
         [name for a, b in pairs for name in named(searches.top_heads(a, b))], dtype=str
