@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from aigi_core.errors import AigiError
+from aigi_core.terminal import printable, progress_options
 
 if TYPE_CHECKING:
     from aigi_core.clip.encoder import Encoder
+    from aigi_core.inspection.panel import Panel
     from aigi_core.workspace import Workspace
 
 EXIT_CODES = (
@@ -51,7 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=0.5,
         help="share of fakes among images like these (default .5)",
     )
-    add("--json", action="store_true", help="one JSON object instead of one line a file")
+    add(
+        "--json",
+        action="store_true",
+        help="JSON lines: what holds for all files, then one object a file as it is scored",
+    )
     add(
         "--model",
         help="where the workspace was encoded from a folder: local-dir:DIR (default: as recorded)",
@@ -62,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(args)
     except AigiError as error:
-        print(_printable(str(error)), file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -79,39 +87,64 @@ def run(args: argparse.Namespace) -> int:
             f"The prior share of fakes lies between 0 and 1 (both excluded), got {args.prior:g}."
         )
     workspace = Workspace.open(args.workspace)
-    files = find_files(args.images)
     panel = choose_panel(workspace, args.detector)
-    found = []
-    for outcome in score_files(
-        workspace, panel, files, lambda: _load(workspace, args), rate=args.rate, prior=args.prior
-    ):
-        found.append(outcome)
-        if not args.json:
-            print(_line(outcome), flush=True)
     if args.json:
-        calibration, band = panel.calibrations[0], panel.band(0, args.rate)
-        about = {
-            "workspace": workspace.name,
-            "workspace_digest": workspace.digest,
-            "detector": panel.names[0],
-            "trained_on": [list(detector.training_set) for detector in panel.detectors],
-            "encoder": {
-                name: workspace.encoder[name] for name in ("model", "pretrained", "weights_sha256")
-            },
-            "prior": args.prior,
-            "rate": args.rate,
-            "calibration": {
-                "slope": calibration.slope,
-                "intercept": calibration.intercept,
-                "n_real": calibration.n_real,
-                "n_fake": calibration.n_fake,
-            },
-            "real_below": band.low if band else None,
-            "fake_above": band.high if band else None,
-            "images": found,
-        }
-        print(json.dumps(about))  # ASCII: file names may hold anything
-    return 0 if any(outcome["outcome"] == "scored" for outcome in found) else 1
+        print(json.dumps(_about(workspace, panel, args)), flush=True)
+    files: list[Path] = []
+    scored = False
+
+    def show(outcome: dict) -> None:
+        # ASCII: file names may hold anything
+        print(json.dumps(outcome) if args.json else _line(outcome), flush=True)
+
+    for path in args.images:
+        try:
+            files += find_files([path])
+        except AigiError as error:
+            show({"path": path, "outcome": "left out", "reason": f"missing: {error}"})
+    progress = tqdm(
+        score_files(
+            workspace,
+            panel,
+            list(dict.fromkeys(files)),
+            lambda: _load(workspace, args),
+            rate=args.rate,
+            prior=args.prior,
+        ),
+        total=len(files),
+        unit="image",
+        desc="Scoring",
+        disable=sys.stderr.isatty() and sys.stdout.isatty(),  # there the lines are the progress
+        **progress_options(),
+    )
+    for outcome in progress:
+        scored |= outcome["outcome"] == "scored"
+        show(outcome)
+    return 0 if scored else 1
+
+
+def _about(workspace: Workspace, panel: Panel, args: argparse.Namespace) -> dict:
+    """What holds for all files: the first line of ``--json``."""
+    calibration, band = panel.calibrations[0], panel.band(0, args.rate)
+    return {
+        "workspace": workspace.name,
+        "workspace_digest": workspace.digest,
+        "detector": panel.names[0],
+        "trained_on": [list(detector.training_set) for detector in panel.detectors],
+        "encoder": {
+            name: workspace.encoder[name] for name in ("model", "pretrained", "weights_sha256")
+        },
+        "prior": args.prior,
+        "rate": args.rate,
+        "calibration": {
+            "slope": calibration.slope,
+            "intercept": calibration.intercept,
+            "n_real": calibration.n_real,
+            "n_fake": calibration.n_fake,
+        },
+        "real_below": band.low if band else None,
+        "fake_above": band.high if band else None,
+    }
 
 
 def _load(workspace: Workspace, args: argparse.Namespace) -> Encoder:
@@ -122,17 +155,13 @@ def _load(workspace: Workspace, args: argparse.Namespace) -> Encoder:
 
 def _line(outcome: dict) -> str:
     if outcome["outcome"] != "scored":
-        return f"left out   {_printable(outcome['path'])}: {_printable(outcome['reason'])}"
+        return f"left out   {printable(outcome['path'])}: {printable(outcome['reason'])}"
     low, high = outcome["probability_interval"]
     said = f"{outcome['verdict']:<10} {outcome['probability']:.3f} [{low:.3f}, {high:.3f}]"
-    return f"{said}  farther than {outcome['farther_than']:.0%}  {_printable(outcome['path'])}"
-
-
-def _printable(text: str) -> str:
-    """A name that cannot steer a terminal."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
+    split = outcome["split_in_workspace"]
+    known = f"  (in the workspace's {split} split)" if split else ""
+    far = f"farther than {outcome['farther_than']:.0%}"
+    return f"{said}  {far}  {printable(outcome['path'])}{known}"
 
 
 if __name__ == "__main__":

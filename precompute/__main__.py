@@ -11,9 +11,11 @@ import argparse
 import errno
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from importlib import import_module
 
 from aigi_core.errors import AigiError
+from aigi_core.terminal import PrintableStream, printable
 
 JOBS: dict[str, tuple[str, str]] = {
     "build": ("precompute.build", "ingest, encode, text and detectors in one go"),
@@ -69,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             else:
                 subparsers.add_parser(name, help=line)
         args = parser.parse_args(arguments)
-        return int(import_module(JOBS[args.job][0]).run(args))
+        with redirect_stdout(PrintableStream(sys.stdout)):
+            return int(import_module(JOBS[args.job][0]).run(args))
     except AigiError as error:
         return _say(str(error), 2)
     except KeyboardInterrupt:
@@ -81,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say(sentence: str, code: int) -> int:
-    print(sentence, file=sys.stderr, flush=True)
+    print(printable(sentence), file=sys.stderr, flush=True)
     return code
 
 

@@ -27,6 +27,7 @@ from aigi_core.errors import AigiError
 from aigi_core.images import load_rgb
 from aigi_core.manifest import REAL
 from aigi_core.resampling import percentile_interval
+from aigi_core.terminal import progress_options
 from aigi_core.workspace import sha256_of, write_atomic
 
 CARD = ALIGNMENT.with_suffix(".json")
@@ -102,7 +103,12 @@ def wordings(table: pd.DataFrame) -> list[list[str]]:
 def encode(encoder: Encoder, table: pd.DataFrame, root: Path) -> Captioned:
     """Run the unaligned encoder over photographs and captions."""
     features = []
-    for start in tqdm(range(0, len(table), BATCH), desc="captioned photographs", unit="batch"):
+    for start in tqdm(
+        range(0, len(table), BATCH),
+        desc="captioned photographs",
+        unit="batch",
+        **progress_options(),
+    ):
         paths = [root / path for path in table["path"].iloc[start : start + BATCH]]
         pixels = np.stack([encoder.preprocessing.pixels(load_rgb(path).image) for path in paths])
         features.append(encoder.encode_images(pixels).embedding.cpu().numpy())

@@ -22,6 +22,7 @@ from aigi_core.clip.phrases import OWN_PHRASES, read_phrases
 from aigi_core.clip.text import check_template, count_cut, embed, whole_words
 from aigi_core.clip.workspace_encoder import workspace_encoder
 from aigi_core.errors import AigiError
+from aigi_core.terminal import progress_options
 from aigi_core.workspace import (
     Workspace,
     describe_file,
@@ -201,7 +202,13 @@ def _embed_parts(
     parts = [folder / f".{source.name}.{key}.{start // PART:05d}.npy" for start in starts]
     for stale in set(folder.glob(f".{source.name}.*")) - set(parts):
         stale.unlink()
-    bar = tqdm(total=len(texts), desc=f"bank {source.name}", unit="text", disable=not progress)
+    bar = tqdm(
+        total=len(texts),
+        desc=f"bank {source.name}",
+        unit="text",
+        disable=not progress,
+        **progress_options(),
+    )
     with bar:
         for start, part in zip(starts, parts, strict=True):
             batch = texts[start : start + PART]

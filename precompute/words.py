@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.explain.cached import WordSettings, compute_words, load_words, save_words
+from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
 
 
@@ -59,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
         atlas = compute_words(
             workspace,
             settings,
-            lambda line: print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True),
+            progress_line(),
         )
-        print(file=sys.stderr)
+        if sys.stderr.isatty():
+            print(file=sys.stderr)
         seconds = time.perf_counter() - start
         folder = save_words(
             workspace, atlas, {"seconds": round(seconds, 1), "tools": tool_versions()}

@@ -30,6 +30,7 @@ ROOMS = (
         "statements",
         "soundness",
         "splits",
+        "terminal",
         "workspace",
     ),
     ("overview", "metrics", "perturb", "clip", "heads"),

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from aigi_core.capabilities import CLASS_TOKEN, HEADS
 from aigi_core.clip.encoder import Encoder
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.terminal import progress_options
 from aigi_core.workspace import exclusive, read_manifest, sha256_of, write_atomic
 from precompute.encode.publish import bytes_an_image, clean, files_of, merge, publish
 from precompute.encode.reader import Failure, ReadBatch, read_batches
@@ -316,7 +317,9 @@ class Progress:
     """A progress bar in images, with the use of the device and of the processors."""
 
     def __init__(self, total: int, initial: int, device: torch.device, what: str) -> None:
-        self._bar = tqdm(total=total, initial=initial, unit="image", desc=what, disable=None)
+        self._bar = tqdm(
+            total=total, initial=initial, unit="image", desc=what, **progress_options()
+        )
         self._device = device
         self._began = time.monotonic()
         self._waited = 0.0

@@ -17,6 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from aigi_core.images import ImageError, load_rgb, preview_hash, read_bytes
+from aigi_core.terminal import progress_options
 from precompute.pool import submit, worker_pool
 
 Facts = dict[str, Any]
@@ -84,7 +85,7 @@ def facts_of_all(
         )
     facts: dict[str, Facts] = {}
     with tqdm(
-        total=len(files), unit="image", desc="Reading", disable=None if progress else True
+        total=len(files), unit="image", desc="Reading", disable=not progress, **progress_options()
     ) as bar:
         if workers == 1 or len(files) <= CHUNK:
             for file in files:

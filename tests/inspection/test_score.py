@@ -61,10 +61,16 @@ def folder(tmp_path: Path, tiny: tuple[Path, str]) -> Path:
     return images
 
 
+def parsed(out: str) -> dict:
+    """What ``--json`` says of all files, and of each."""
+    about, *images = map(json.loads, out.splitlines())
+    return {**about, "images": images}
+
+
 def test_outcomes_as_json(score: Run, folder: Path, tiny: tuple[Path, str]) -> None:
     code, out, _ = score("--detector", "one", folder, "--json")
     assert code == 0 and out.isascii()
-    said = json.loads(out)
+    said = parsed(out)
     found = {Path(image["path"]).name: image for image in said["images"]}
     assert found["cut.png"]["outcome"] == found["text.jpg"]["outcome"] == "left out"
     assert found["cut.png"]["reason"].startswith("truncated") and found["text.jpg"][
@@ -96,7 +102,7 @@ def test_saved_detectors_say_the_same(
 ) -> None:
     train(Workspace.open(tiny[0]), ["two"])[0].save(tmp_path / "saved" / "d")
     outputs = [
-        json.loads(score("--detector", detector, folder / NAME, "--json")[1])["images"]
+        parsed(score("--detector", detector, folder / NAME, "--json")[1])["images"]
         for detector in (
             "two",
             tmp_path / "saved",
@@ -119,9 +125,7 @@ def test_nothing_scored_is_exit_code_one_without_loading_an_encoder(
     code, out, _ = score(
         "--model", "local-dir:/nowhere", folder / "text.jpg", folder / "cut.png", "--json"
     )
-    assert (
-        code == 1 and [image["outcome"] for image in json.loads(out)["images"]] == ["left out"] * 2
-    )
+    assert code == 1 and [image["outcome"] for image in parsed(out)["images"]] == ["left out"] * 2
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,6 @@ def test_nothing_scored_is_exit_code_one_without_loading_an_encoder(
         (("--prior", "0"), "between 0 and 1"),
         (("--model", "local-dir:/nowhere"), "/nowhere"),
         (("--workspace", "/nowhere"), "no workspace at"),
-        (("missing.png",), "no file or folder"),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_code_two(
@@ -140,6 +143,14 @@ def test_mistakes_are_one_sentence_and_exit_code_two(
 ) -> None:
     code, out, err = score(folder / "own.png", *options)
     assert code == 2 and out == "" and says in err and len(err.splitlines()) == 1
+
+
+def test_a_missing_path_refuses_itself_alone(score: Run, folder: Path) -> None:
+    code, out, _ = score(folder / "own.png", "/nowhere/a.png", "--json")
+    images = {image["path"]: image for image in parsed(out)["images"]}
+    assert code == 0 and images[str(folder / "own.png")]["outcome"] == "scored"
+    assert "no file or folder" in images["/nowhere/a.png"]["reason"]
+    assert score("/nowhere/a.png")[0] == 1
 
 
 def test_weights_of_another_model_are_refused(score: Run, folder: Path, tmp_path: Path) -> None:

@@ -536,6 +536,7 @@ def test_progress_bar(workspace: Path, encoder: Encoder, monkeypatch: pytest.Mon
             return True
 
     screen = Terminal()
+    monkeypatch.setattr(pipeline, "progress_options", dict)
     monkeypatch.setattr(
         pipeline, "tqdm", functools.partial(pipeline.tqdm, file=screen, mininterval=0, ncols=200)
     )

@@ -321,7 +321,7 @@ class Page(Controls):
         )
         with st.container(horizontal=True):
             for kind, make in (
-                ("CSV", lambda: table.to_csv(index=False)),
+                ("CSV", lambda: tables.csv(table)),
                 ("LaTeX", lambda: tables.latex(tables.readable(table, formats))),
                 ("Markdown", lambda: tables.markdown(tables.readable(table, formats))),
             ):

@@ -176,3 +176,25 @@ _TEX = {c: rf"\{c}" for c in "&%$#_{}"} | {
 
 def _tex(text: str) -> str:
     return "".join(_TEX.get(letter, letter) for letter in text)
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings that a spreadsheet takes for a formula."""
+
+
+def csv(table: pd.DataFrame) -> str:
+    """The table as CSV; the one place where one is made.
+
+    A text that a spreadsheet would take for a formula gets a leading apostrophe, and so does one
+    that has one already, so that taking one apostrophe away gives the text back. Numbers stay.
+    """
+
+    def inert(value: object) -> object:
+        text = isinstance(value, str) and value.startswith((*FORMULA, "'"))
+        return f"'{value}" if text else value
+
+    safe = table.rename(columns=inert)
+    for at, kind in enumerate(safe.dtypes):
+        if kind.kind not in "biufc":
+            safe.isetitem(at, safe.iloc[:, at].astype(object).map(inert).to_numpy())
+    return safe.to_csv(index=False)

@@ -1,5 +1,7 @@
 """Tables as people read them: one cell for a value and its interval, "–" for none, nothing raw."""
 
+import io
+
 import pandas as pd
 
 from ui.toolkit import tables
@@ -52,3 +54,14 @@ def test_latex_and_markdown_are_escaped() -> None:
     assert r"\textbackslash{}input\{y\}" in tex and r"\caption{50 \% of \$x\$}" in tex
     lines = tables.markdown(readable).splitlines()
     assert len(lines) == 4 and r"50 %\|x" in lines[2]
+
+
+def test_no_cell_of_a_csv_is_a_formula_and_texts_come_back() -> None:
+    texts = ["=1+1", "+1", "-1", "@x", "\t=1", "'quoted", "plain", "a=b", None]
+    table = pd.DataFrame({"=name": texts, "number": [-1.5] * len(texts)})
+    read = pd.read_csv(io.StringIO(tables.csv(table)), keep_default_na=False)
+    cells = [*read.columns, *read.iloc[:, 0]]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
+    back = [cell[1:] if cell.startswith("'") else cell for cell in read.iloc[:, 0]]
+    assert back == [text or "" for text in texts]
+    assert (read["number"] == -1.5).all()

@@ -1,0 +1,87 @@
+"""What is written to a terminal: names that cannot steer it."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with everything that is not printable as an escape, but for the characters to keep;
+    a folder's name may hold codes that move the cursor or rename the window.
+    """
+    return "".join(
+        c
+        if c.isprintable() or c in keep
+        else c.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for c in text
+    )
+
+
+class PrintableStream(io.TextIOBase):
+    """A text stream that passes on lines made :func:`printable`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, line breaks and tabs as they are."""
+        self._stream.write(printable(text, keep="\n\t"))
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._stream.isatty()
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+
+SECONDS_A_LINE = 30
+"""Between two lines of progress where it goes into a file."""
+
+
+class _Lines(io.TextIOBase):
+    """What a progress bar redraws, as lines of their own."""
+
+    def write(self, text: str) -> int:
+        """Write one state of the bar."""
+        if state := text.strip("\r\n \x1b[A"):
+            sys.stderr.write(f"{state}\n")
+            sys.stderr.flush()
+        return len(text)
+
+
+def progress_options() -> dict[str, Any]:
+    """Options of every ``tqdm``: a bar on a terminal; elsewhere a line every half minute, without
+    control codes, and none for what takes less.
+    """
+    if sys.stderr.isatty():
+        return {}
+    every = {"mininterval": SECONDS_A_LINE, "maxinterval": SECONDS_A_LINE, "miniters": 1}
+    return {**every, "delay": SECONDS_A_LINE, "file": _Lines(), "ncols": 100, "ascii": True}
+
+
+def progress_line() -> Callable[[str], None]:
+    """Takes a sentence on how far a job is: rewrites the terminal's line, or writes one every half
+    minute.
+    """
+    last = time.monotonic()
+
+    def show(line: str) -> None:
+        nonlocal last
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - last >= SECONDS_A_LINE:
+            last = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
+
+    return show

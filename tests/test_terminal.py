@@ -1,0 +1,47 @@
+"""What reaches a terminal, and a file in its place."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tqdm import tqdm
+
+from aigi_core import terminal
+from aigi_core.terminal import printable, progress_line, progress_options
+from precompute.__main__ import main
+
+
+def test_names_cannot_steer_a_terminal() -> None:
+    assert printable("a\x1b[31mred\r\n\u202e") == "a\\x1b[31mred\\r\\n\\u202e"
+    assert printable("caf\udce9", keep="\n") == "caf\\udce9"
+    assert printable("plain \u56fe", keep="") == "plain \u56fe"
+
+
+def test_no_job_passes_on_what_a_folder_is_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "a\x1b]0;title\x07\x1b[2J"
+    bad.mkdir()
+    assert main(["verify", str(bad)]) == 2
+    assert main(["ingest", "--images", str(bad), "--out", str(tmp_path / "w")]) == 2
+    said = capsys.readouterr()
+    assert "\\x1b" in said.err and "\x1b" not in said.err + said.out
+    assert "\x07" not in said.err + said.out
+
+
+def test_progress_in_a_file_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in tqdm(range(50), **progress_options()):
+        pass
+    show = progress_line()
+    show("one of three")
+    assert capsys.readouterr().err == ""  # it took less than half a minute
+    monkeypatch.setattr(terminal, "SECONDS_A_LINE", 0)
+    for _ in tqdm(range(3), desc="Reading", **progress_options()):
+        time.sleep(0.001)
+    progress_line()("two of three")
+    said = capsys.readouterr().err
+    assert "Reading" in said and "two of three\n" in said
+    assert "\r" not in said and "\x1b" not in said and not sys.stderr.isatty()
