@@ -146,7 +146,7 @@ def document(clips: Sequence[Row], trunks: Sequence[Row]) -> str:
         ),
         f"- **embedding only** ({found['embedding_only']}): pages on heads say so and why",
         "",
-        "How the heads of each family are read stands in [method.md](method.md). Any other name of",
+        "How the heads of each family are read stands in [heads.md](heads.md). Any other name of",
         f"timm {of['timm']} works as `--model timm:NAME`; a file or folder of weights as",
         '`--pretrained FILE` or `--model local-dir:DIR`. "Heads" are layers × heads × values',
         "cached of each; bytes are those of one image, embedding and heads.",

@@ -144,6 +144,8 @@ class Encoder:
         scale.
         """
         images = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+        if self.device.type == "cuda":  # written with care, not run: no GPU was at hand
+            images = images.pin_memory().to(self.device, non_blocking=True)
         images = images.to(self.device).permute(0, 3, 1, 2).contiguous().float().div_(255)
         scale = (self.preprocessing.mean, self.preprocessing.std)
         mean, std = (torch.tensor(values, device=self.device)[:, None, None] for values in scale)

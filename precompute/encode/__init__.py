@@ -16,6 +16,9 @@ from typing import Any
 
 from aigi_core.errors import AigiError
 
+UNTRAINED = "untrained"
+"""What stands for random weights: a baseline, and a way to try the program out."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of encode that ``build`` has as well."""
@@ -31,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--pretrained",
         metavar="TAG|FILE",
-        help="pretrained tag of the model (openai, ...) or a weights file",
+        help="pretrained tag of the model (openai, ...), a weights file, or 'untrained'",
     )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
     add("--precision", default="auto", help="auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16")
@@ -114,7 +117,8 @@ def load(args: argparse.Namespace, workspace: Path) -> Any:
     steps = (
         [str(op) for op in parse_steps(args.canonicalize)] if args.canonicalize else []
     )  # refused before weights load
-    encoder = load_encoder(args.model, args.pretrained, args.device, precision)
+    pretrained = None if args.pretrained == UNTRAINED else args.pretrained
+    encoder = load_encoder(args.model, pretrained, args.device, precision)
     return replace(encoder, preprocessing=encoder.preprocessing.after(steps)) if steps else encoder
 
 

@@ -8,7 +8,7 @@ Whatever the family, a head's share of an image's embedding is linear in one vec
     contribution of head (l, h) = heads[l, h, i] @ head_maps[l, h] / ln_post[i, 1]
 
 with ``heads`` a weighted sum, over the tokens that reach the embedding, of what the head read there
-before its output projection (docs/method.md, "Heads of other towers"). Standard deviations of norms
+before its output projection (docs/heads.md). Standard deviations of norms
 that vary from token to token are part of those weights; the one of a norm that is applied to a
 single vector an image stands in ``ln_post``.
 """

@@ -8,7 +8,7 @@ out-projection and MLP are computed for that token alone.
 A head's output is ``W_O z``: linear in its context ``z``. What follows (LayerScale, the final layer
 norm with the image's own mean and standard deviation, the projection) is linear too, so ``z`` and
 those two numbers keep a head's contribution exactly (Gandelsman et al. 2024, extended by layer norm
-and biases; docs/method.md).
+and biases; docs/heads.md).
 """
 
 from __future__ import annotations
