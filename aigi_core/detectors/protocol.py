@@ -110,6 +110,21 @@ def train(
         >>> detectors = train(workspace, workspace.domains.generators)          # doctest: +SKIP
         >>> scores = score_detectors(detectors, workspace)                      # doctest: +SKIP
     """
+    from aigi_core.detectors.memory_mapped import (  # knows this module
+        choose_by_passes,
+        takes_passes,
+    )
+
+    protocol, names = protocol or Protocol(), as_sets(training_sets)
+    seen = view or EmbeddingView()
+    if takes_passes(seen, protocol, *workspace.embeddings.shape):
+        assert isinstance(seen, EmbeddingView), "what takes_passes accepts"
+        chosen = choose_by_passes(workspace, names, seen, protocol)
+        known = provenance_of(workspace)
+        return [
+            _detector(seen, one, own, workspace.domains, protocol, known)
+            for one, own in zip(chosen, names, strict=True)
+        ]
     view, features, position = training_features(workspace, training_sets, view)
     return train_detectors(
         features,
@@ -168,24 +183,35 @@ def train_detectors(
             chosen = _run(X, y, len(rows["train"]), protocol, gram)
         except AigiError as error:
             raise AigiError(f"Training on {' + '.join(training_set)}: {error}") from error
-        about = {
-            **(provenance or {}),
-            "protocol": {**asdict(protocol), "C": list(protocol.C)},
-            "n_train": len(rows["train"]),
-            "n_val": len(rows.get("val", ())),
-            "validation": chosen.validation,
-        }
-        detectors.append(
-            LinearDetector(
-                view=view,
-                weights=chosen.weights,
-                bias=chosen.intercept,
-                C=chosen.C,
-                training_set=training_set,
-                provenance=about,
-            )
-        )
+        detectors.append(_detector(view, chosen, training_set, domains, protocol, provenance or {}))
     return detectors
+
+
+def _detector(
+    view: FeatureView,
+    chosen: Chosen,
+    training_set: tuple[str, ...],
+    domains: Domains,
+    protocol: Protocol,
+    provenance: dict[str, Any],
+) -> LinearDetector:
+    """The detector that a protocol's outcome makes, with how it was made."""
+    counts = {split: len(domains.rows(training_set, split)) for split in splits_needed(protocol)}
+    about = {
+        **provenance,
+        "protocol": {**asdict(protocol), "C": list(protocol.C)},
+        "n_train": counts["train"],
+        "n_val": counts.get("val", 0),
+        "validation": chosen.validation,
+    }
+    return LinearDetector(
+        view=view,
+        weights=chosen.weights,
+        bias=chosen.intercept,
+        C=chosen.C,
+        training_set=training_set,
+        provenance=about,
+    )
 
 
 def splits_needed(protocol: Protocol) -> tuple[str, ...]:

@@ -1,0 +1,60 @@
+"""Training by passes over the memory map chooses and fits what training in memory does."""
+
+import numpy as np
+import pytest
+
+from aigi_core.detectors import memory_mapped
+from aigi_core.detectors.features import EmbeddingView
+from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.workspace import Workspace
+
+
+@pytest.mark.parametrize(
+    ("protocol", "view"),
+    [
+        (Protocol(), EmbeddingView()),
+        (Protocol(refit=False), EmbeddingView()),
+        (Protocol(C=(0.5,), fit_intercept=False), EmbeddingView(normalise=False)),
+        (Protocol(C=(0.5,), refit=False, class_weight=None), EmbeddingView()),
+    ],
+)
+def test_the_same_detectors(
+    synthetic: Workspace,
+    protocol: Protocol,
+    view: EmbeddingView,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sets = [*synthetic.domains.generators, synthetic.domains.generators[:2]]
+    expected = train(synthetic, sets, view, protocol)
+    monkeypatch.setattr(memory_mapped, "IN_MEMORY", 0)
+    asked: list[int] = []
+    original = memory_mapped.fit_blocked
+    monkeypatch.setattr(
+        memory_mapped,
+        "fit_blocked",
+        lambda *args, **options: (asked.append(1), original(*args, **options))[1],
+    )
+    found = train(synthetic, sets, view, protocol)
+    assert asked
+    for a, b in zip(found, expected, strict=True):
+        assert (a.C, a.training_set, a.provenance["n_val"]) == (
+            b.C,
+            b.training_set,
+            b.provenance["n_val"],
+        )
+        np.testing.assert_allclose(a.weights, b.weights, atol=1e-5 * np.abs(b.weights).max())
+        assert a.bias == pytest.approx(b.bias, abs=1e-5)
+        np.testing.assert_allclose(
+            a.provenance["validation"].get("accuracy", []),
+            b.provenance["validation"].get("accuracy", []),
+        )
+        np.testing.assert_allclose(
+            a.decision_function(synthetic), b.decision_function(synthetic), atol=1e-4
+        )
+
+
+def test_only_whole_embeddings_take_passes() -> None:
+    assert memory_mapped.takes_passes(EmbeddingView(), Protocol(), 1_000_000, 768)
+    assert not memory_mapped.takes_passes(EmbeddingView(), Protocol(), 3_000, 768)
+    assert not memory_mapped.takes_passes(EmbeddingView(without=(1,)), Protocol(), 1_000_000, 768)
+    assert not memory_mapped.takes_passes(EmbeddingView(), Protocol(grid="paper"), 1_000_000, 768)
