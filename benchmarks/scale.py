@@ -1,0 +1,121 @@
+"""Training and scoring a whole matrix on many images, in bounded memory, beside one plain pass over
+their embeddings.
+
+A synthetic workspace is written first (``--folder`` keeps it for the next run). Times are those of
+one run; ``peak_gb`` is what the process held beyond the memory map.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import psutil
+
+from aigi_core.detectors.detector import LinearDetector, score_detectors
+from aigi_core.detectors.features import EmbeddingView
+from aigi_core.detectors.memory_mapped import choose_by_passes
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.solvers.blocked import BLOCK, Passes
+from aigi_core.workspace import Workspace
+from benchmarks._large_workspace import write_large_workspace
+
+
+def main(argv: Sequence[str]) -> dict[str, Any]:
+    """Measure; ``train_seconds`` is all of a matrix's detectors, ``score_seconds`` all images."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks scale")
+    parser.add_argument("--images", type=int, default=1_000_000)
+    parser.add_argument("--generators", type=int, default=8)
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--folder", type=Path, help="where the workspace lies or is put")
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = args.folder or Path(temporary) / "workspace"
+        if (path / "workspace.json").exists():
+            workspace = Workspace.open(path)
+        else:
+            print(f"Writing {args.images:,} images into {path}", file=sys.stderr)
+            workspace = write_large_workspace(path, args.images, args.generators, args.width)
+        return measure(workspace)
+
+
+def measure(workspace: Workspace) -> dict[str, Any]:
+    """Train by passes, score everything, and read the map once for comparison."""
+    sets = [(name,) for name in workspace.domains.generators]
+    passes, view = Passes(), EmbeddingView()
+    plain, _ = _timed(lambda: _read_once(workspace))
+    with _Peak() as peak:
+        training, chosen = _timed(
+            lambda: choose_by_passes(
+                workspace, sets, view, Protocol(), passes=passes, progress=_say
+            )
+        )
+        detectors = [
+            LinearDetector(
+                view=view, weights=one.weights, bias=one.intercept, C=one.C, training_set=own
+            )
+            for one, own in zip(chosen, sets, strict=True)
+        ]
+        scoring, scores = _timed(lambda: score_detectors(detectors, workspace))
+    return {
+        "images": len(workspace.domains),
+        "generators": len(sets),
+        "width": int(workspace.embeddings.shape[1]),
+        "train_seconds": round(training, 2),
+        "score_seconds": round(scoring, 2),
+        "plain_pass_seconds": round(plain, 3),
+        "passes_over_map": passes.total,
+        "passes_float64": passes.float64,
+        "train_over_plain_pass": round(training / plain, 1),
+        "score_over_plain_pass": round(scoring / plain, 1),
+        "peak_gb": round(peak.gigabytes, 2),
+        "finite": bool(np.isfinite(scores).all()),
+    }
+
+
+def _read_once(workspace: Workspace) -> float:
+    return float(
+        sum(
+            workspace.embeddings[start : start + BLOCK].sum(dtype=np.float32)
+            for start in range(0, len(workspace.domains), BLOCK)
+        )
+    )
+
+
+class _Peak:
+    """The most private memory that this process held, looked at every 50 ms: pages of the map are
+    shared and do not count."""
+
+    def __enter__(self) -> _Peak:
+        self.gigabytes, self._ended = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        process = psutil.Process()
+        while not self._ended.wait(0.05):
+            memory = process.memory_info()
+            private = memory.rss - getattr(memory, "shared", 0)
+            self.gigabytes = max(self.gigabytes, private / 1e9)
+
+
+def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    start = perf_counter()
+    result = function()
+    return perf_counter() - start, result
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

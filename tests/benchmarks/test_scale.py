@@ -1,0 +1,19 @@
+"""The benchmark of many images runs on a small setting and prints its figures."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import main
+
+
+def test_prints_figures_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--images", "3000", "--generators", "3", "--width", "32"]
+    folder = str(tmp_path / "workspace")
+    assert main(["scale", *options, "--folder", folder]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (figures["images"], figures["generators"], figures["width"]) == (3000, 3, 32)
+    assert figures["finite"] and figures["passes_over_map"] >= figures["passes_float64"] > 0
+    assert main(["scale", "--folder", folder]) == 0  # what was written before is used again
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 3000
