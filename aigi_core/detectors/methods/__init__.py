@@ -9,7 +9,11 @@ explanations.
 from __future__ import annotations
 
 from aigi_core.detectors.detector import Detector
-from aigi_core.detectors.methods import logistic_regression  # noqa: F401 (registers)
+from aigi_core.detectors.methods import (  # noqa: F401 (each registers its methods)
+    logistic_regression,
+    neighbours,
+    other_linear,
+)
 from aigi_core.detectors.methods.base import METHODS, FeatureMethod, Method, register
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace

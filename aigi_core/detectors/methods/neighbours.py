@@ -1,0 +1,158 @@
+"""k nearest neighbours by cosine, real and fake banks apart (Ojha et al. 2023): no weights; the
+evidence for a score is the neighbours themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from aigi_core.detectors.detector import FeatureDetector
+from aigi_core.detectors.detector import register as register_kind
+from aigi_core.detectors.features import EmbeddingView, FeatureView, view_from_spec
+from aigi_core.detectors.methods.base import FeatureMethod, register
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.errors import AigiError
+
+KS = (1, 3, 5, 9)
+
+
+@register_kind
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NeighbourDetector(FeatureDetector):
+    """Mean cosine with the k nearest fakes less that with the k nearest real images.
+
+    Attributes:
+        fakes, reals: [m, p] banks of unit rows, float32.
+        k: neighbours taken of each bank.
+        offset: subtracted from the difference, so that the threshold is 0.
+    """
+
+    kind: ClassVar[str] = "neighbours"
+
+    fakes: Float[np.ndarray, "m_fake p"]
+    reals: Float[np.ndarray, "m_real p"]
+    k: int
+    offset: float = 0.0
+
+    def score(self, features: Float[np.ndarray, "n p"]) -> Float[np.ndarray, " n"]:
+        near = [cosines.mean(axis=1) for cosines, _ in self.neighbours(features)]
+        scores: np.ndarray = near[0] - near[1] - self.offset
+        return scores
+
+    def neighbours(
+        self, features: Float[np.ndarray, "n p"]
+    ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Cosines [n, k] and positions [n, k] of the nearest in the fake and in the real bank."""
+        import faiss
+
+        features = self._require_width(features, self.fakes.shape[1])
+        query = _unit(features)
+        found = []
+        for bank in (self.fakes, self.reals):
+            index = faiss.IndexFlatIP(bank.shape[1])
+            index.add(bank)
+            cosines, positions = index.search(query, self.k)
+            found.append((cosines.astype(np.float64), positions))
+        return found[0], found[1]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"fakes": self.fakes, "reals": self.reals}
+
+    def about(self) -> dict[str, Any]:
+        return {"view": self.view.spec(), "k": self.k, "offset": self.offset}
+
+    @classmethod
+    def build(
+        cls, arrays: dict[str, np.ndarray], about: dict[str, Any], **common: Any
+    ) -> NeighbourDetector:
+        fakes, reals = (np.ascontiguousarray(arrays[n], np.float32) for n in ("fakes", "reals"))
+        k, offset = int(about["k"]), float(about["offset"])
+        if fakes.ndim != 2 or reals.ndim != 2 or fakes.shape[1] != reals.shape[1]:
+            raise ValueError(f"the banks have shapes {fakes.shape} and {reals.shape}")
+        if not 1 <= k <= min(len(fakes), len(reals)) or not np.isfinite(offset):
+            raise ValueError(f"k {k} or offset {offset} does not fit its banks")
+        if not np.isfinite(fakes).all() or not np.isfinite(reals).all():
+            raise ValueError("its banks hold NaN or infinity")
+        view = view_from_spec(about["view"])
+        return cls(view=view, fakes=fakes, reals=reals, k=k, offset=offset, **common)
+
+
+@register
+class NearestNeighbours(FeatureMethod):
+    name = "knn"
+    title = "Nearest neighbours"
+    source = "Ojha et al. 2023 (their code for it is not published)"
+    chosen = (
+        "k of 1, 3, 5 and 9, and, with a bias, an offset (a larger bank lies nearer by its size"
+        " alone), both on validation images."
+    )
+    cost = "Trains at once, compares each image with every training image."
+    scale = "differences of cosines"
+    views = (EmbeddingView,)
+
+    def grid(self, protocol: Protocol) -> Sequence[Mapping[str, Any]]:
+        del protocol
+        return [{"k": k, "offset": 0.0} for k in KS]
+
+    def fit(
+        self,
+        X: Float[np.ndarray, "n p"],
+        y: Int[np.ndarray, " n"],
+        parameters: Mapping[str, Any],
+        protocol: Protocol,
+    ) -> dict[str, Any]:
+        del protocol
+        fake, rows = np.asarray(y) > 0, _unit(X)
+        fewest = int(min(fake.sum(), (~fake).sum()))
+        return {
+            "fakes": rows[fake],
+            "reals": rows[~fake],
+            "k": min(int(parameters["k"]), fewest),
+            "offset": float(parameters["offset"]),
+        }
+
+    def make(self, view: FeatureView, fitted: dict[str, Any], **common: Any) -> FeatureDetector:
+        return NeighbourDetector(view=view, **fitted, **common)
+
+    def tune(
+        self,
+        detector: FeatureDetector,
+        val: tuple[Float[np.ndarray, "m p"], Int[np.ndarray, " m"]],
+        parameters: Mapping[str, Any],
+        protocol: Protocol,
+    ) -> Mapping[str, Any]:
+        if not protocol.fit_intercept:
+            return parameters
+        balanced = protocol.class_weight is not None
+        return {**parameters, "offset": best_offset(detector.score(val[0]), val[1], balanced)}
+
+
+def best_offset(
+    scores: Float[np.ndarray, " n"], y: Int[np.ndarray, " n"], balanced: bool = True
+) -> float:
+    """The threshold of highest (balanced) accuracy, midway between scores; of several, the middle
+    one.
+    """
+    order = np.argsort(scores, kind="stable")
+    s, fake = scores[order], np.asarray(y)[order] > 0
+    weight = np.where(fake, 1 / max(1, fake.sum()), 1 / max(1, (~fake).sum()))
+    if not balanced:
+        weight = np.ones(len(s))
+    below_real = np.concatenate([[0.0], np.cumsum(weight * ~fake)])
+    right = below_real + np.concatenate([[0.0], np.cumsum((weight * fake)[::-1])])[::-1]
+    cuts = np.concatenate([[s[0] - 1e-6], (s[1:] + s[:-1]) / 2, [s[-1] + 1e-6]])
+    possible = np.concatenate([[True], s[1:] > s[:-1], [True]])
+    best = np.flatnonzero(possible & (right >= right[possible].max() - 1e-12))
+    return float(cuts[best[len(best) // 2]])
+
+
+def _unit(features: Float[np.ndarray, "n p"]) -> np.ndarray:
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    if not (lengths > 0).all():
+        raise AigiError("An image without features has no direction: encode it again.")
+    return np.ascontiguousarray(features / lengths, np.float32)
