@@ -26,7 +26,7 @@ with ui.page(__file__) as page:
     page.answer(body.answer(images, rows[row]))
     page.stats(body.stats(images))
     page.protocol(
-        detector="Logistic regression, C chosen on validation, refitted on train plus validation.",
+        detector=results.training_in_words(setting),
         images=(
             "Test split: the fakes of the chosen generators and the real images of their pools,"
             " once each."

@@ -150,14 +150,13 @@ with ui.page(__file__) as page:
                 )
             ]
             if isinstance(detector, LinearDetector)
+            and "C" in detector.provenance.get("parameters", {"C": detector.C})
             else []
         )
     )
     page.protocol(
         metric=f"{about.title}: {about.description}.",
-        training=(
-            "Logistic regression; C chosen on validation, then refitted on train plus validation."
-        ),
+        training=results.training_in_words(setting),
         ranking=(
             "Every set of up to so many generators, by its mean on the targets' validation images;"
             " reported on test images, which took no part in the choice."

@@ -68,8 +68,7 @@ with ui.page(__file__) as page:
         metric=f"{about.title}: {about.description}.",
         features=results.view_in_words(setting),
         training=(
-            f"{TRAINING[how]}; logistic regression, C chosen on validation, refitted on train plus"
-            " validation; classes"
+            f"{TRAINING[how]}. {results.training_in_words(setting)} Classes"
             f" {'weigh alike' if setting.balance else 'weigh by their numbers'}."
         ),
         testing=(

@@ -25,6 +25,7 @@ JOBS: dict[str, tuple[str, str]] = {
         "precompute.detectors",
         "train one detector a generator, so that pages open at once",
     ),
+    "methods": ("precompute.methods", "measure every method of detecting on one matrix"),
     "search": (
         "precompute.search",
         "component and head search for pairs of generators, measured on the others",

@@ -181,14 +181,31 @@ def link_to(setting: Setting) -> dict[str, str]:
     view = next((title for title, view in VIEWS.items() if view == setting.view), "")
     found = {"view": view} if view and setting.view != EMBEDDING else {}
     found |= {} if setting.bias else {"bias": "0"}
-    found |= {} if setting.method == DEFAULT_METHOD else {"method": setting.method}
+    found |= {} if setting.method == DEFAULT_METHOD else {"method": METHODS[setting.method].title}
     return found | ({} if setting.balance else {"balance": "0"})
+
+
+def training_in_words(setting: Setting) -> str:
+    """The method of a setting, and where its hyperparameters are chosen."""
+    one = method(setting)
+    return f"{one.title}. {one.chosen} Refitted on train plus validation."
 
 
 def transfer_code(workspace: Workspace, how: str, setting: Setting, metric: str) -> str:
     """Lines that compute a page's transfer matrix with the library alone."""
     made = f"fit_intercept={setting.bias}, class_weight={protocol(setting).class_weight!r}"
-    if isinstance(setting.view, EmbeddingView):
+    if setting.method != DEFAULT_METHOD and isinstance(setting.view, EmbeddingView):
+        imported = (
+            "from aigi_core.detectors.features import EmbeddingView\n"
+            "from aigi_core.detectors.methods import method\n"
+            "from aigi_core.detectors.protocol import Protocol"
+        )
+        view = f"EmbeddingView(normalise={setting.view.normalise}, without={setting.view.without})"
+        trained = (
+            f"method({setting.method!r}).train(workspace, list(sets.values()), {view},"
+            f" Protocol({made}))"
+        )
+    elif isinstance(setting.view, EmbeddingView):
         imported = "from aigi_core.detectors.protocol import Protocol, train"
         view = f", EmbeddingView(normalise={setting.view.normalise})"
         trained = f"train(workspace, list(sets.values()){view}, Protocol({made}))"

@@ -37,6 +37,7 @@ _ALL = (
         "Does a detector of one generator's images work on another's?",
         "grid_on",
     ),
+    PageInfo("methods", "Methods", "Which way of detecting should I use?", "balance"),
     PageInfo(
         "train", "Train", "Which generators should a detector be trained on?", "model_training"
     ),

@@ -1,0 +1,132 @@
+"""Every method of detecting on one matrix: the same training sets, images, draws and machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+
+from aigi_core import results
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.methods import METHODS, method
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.results import ResultKind
+from aigi_core.significance import q_values
+from aigi_core.transfer.difference import difference
+from aigi_core.transfer.matrix import TransferMatrix, make_training_sets, transfer_matrix
+from aigi_core.workspace import Workspace, tool_versions
+
+KIND = ResultKind("methods", "scores of methods", job="methods", format=1)
+"""One stored result a method, so that a job that was stopped goes on with the next."""
+REFERENCE = "logistic"
+METRIC = "balanced_accuracy"
+MEASURED = (METRIC, "auc", "accuracy_real", "accuracy_fake")
+
+
+def measure_method(workspace: Workspace, name: str) -> str:
+    """Train one detector a generator by a method, score all images and store the scores; returns
+    a sentence. Nothing is done where they are stored.
+
+    Raises:
+        AigiError: the method cannot be trained here; says why.
+    """
+    one = method(name)
+    try:
+        results.load(workspace, KIND, {"method": name})
+        return f"{one.title}: stored before."
+    except WorkspaceError:
+        pass  # not yet, or damaged: computed again
+    sets = list(make_training_sets(workspace.domains, "each generator").values())
+    start = perf_counter()
+    detectors = one.train(workspace, sets)
+    trained = perf_counter()
+    scores = score_detectors(detectors, workspace)
+    seconds = {"train": trained - start, "score": perf_counter() - trained}
+    results.publish(
+        workspace,
+        KIND,
+        {"method": name},
+        {"scores.npz": {"test": scores[:, workspace.domains.split == "test"].astype(np.float32)}},
+        content={"thresholds": [detector.threshold for detector in detectors]},
+        about={"seconds": seconds, "versions": tool_versions()},
+    )
+    return f"{one.title}: trained in {seconds['train']:.2f} s, scored in {seconds['score']:.2f} s."
+
+
+def measured_methods(workspace: Workspace) -> list[str]:
+    """Methods whose scores are stored, in the registry's order."""
+    stored = {str(found.parameters.get("method")) for found in results.current(workspace, KIND)}
+    return [name for name in METHODS if name in stored]
+
+
+def method_matrix(workspace: Workspace, name: str) -> TransferMatrix:
+    """The matrix of a method from its stored scores, with 1,000 draws.
+
+    Raises:
+        WorkspaceError: they are not stored; names the command.
+    """
+    stored = results.load(workspace, KIND, {"method": name})
+    sets = list(make_training_sets(workspace.domains, "each generator").values())
+    scores = np.zeros((len(sets), len(workspace.domains)))  # only test images are measured
+    scores[:, workspace.domains.split == "test"] = stored.arrays("scores.npz")["test"]
+    return transfer_matrix(
+        scores,
+        workspace.domains,
+        sets,
+        thresholds=np.asarray(stored.content["thresholds"], np.float64),
+        metrics=MEASURED,
+    )
+
+
+def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """One row a method, best out of domain first.
+
+    Columns ``method, title``; ``in_domain``, ``ood``, ``auc``, ``real``, ``fake`` with ``_low`` and
+    ``_high`` (balanced accuracy in domain; the others out of domain), ``cells``; ``worst`` and
+    ``worst_on``, the generator found least by detectors that never saw it; ``difference`` to
+    logistic regression out of domain, paired image by image, with ``_low, _high, p_value`` and
+    ``q_value`` (Benjamini-Hochberg over the methods); ``train_seconds, score_seconds`` of one
+    detector a generator and of all images by all of them, on one thread.
+
+    Raises:
+        WorkspaceError: no method was measured, logistic regression among them; names the command.
+    """
+    wanted = measured_methods(workspace) if names is None else list(names)
+    reference = method_matrix(workspace, REFERENCE)
+    outside = ~reference.in_domain
+    if not outside.any():
+        raise AigiError("A board of methods needs two generators at least: add images of another.")
+    rows = []
+    for name in dict.fromkeys([REFERENCE, *wanted]):
+        matrix = reference if name == REFERENCE else method_matrix(workspace, name)
+        row: dict[str, object] = {"method": name, "title": METHODS[name].title}
+        for column, metric, cells in (
+            ("in_domain", METRIC, matrix.in_domain),
+            ("ood", METRIC, outside),
+            ("auc", "auc", outside),
+            ("real", "accuracy_real", outside),
+            ("fake", "accuracy_fake", outside),
+        ):
+            mean = matrix.mean(metric, cells)
+            row |= {column: mean.value, f"{column}_low": mean.low, f"{column}_high": mean.high}
+        by_test = matrix.by_test(METRIC)
+        worst = by_test.iloc[int(by_test["value"].to_numpy(float).argmin())]
+        row |= {"cells": int(outside.sum()), "worst": worst["value"], "worst_on": worst["name"]}
+        change = None if name == REFERENCE else difference(matrix, reference, METRIC).mean(outside)
+        row |= {
+            "difference": change.value if change else np.nan,
+            "difference_low": change.low if change else np.nan,
+            "difference_high": change.high if change else np.nan,
+            "p_value": change.p_value if change else np.nan,
+        }
+        seconds = results.load(workspace, KIND, {"method": name}).about.get("seconds", {})
+        row |= {f"{step}_seconds": float(seconds.get(step, np.nan)) for step in ("train", "score")}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    compared = table["p_value"].notna().to_numpy()
+    table["q_value"] = np.nan
+    if compared.any():
+        table.loc[compared, "q_value"] = q_values(table.loc[compared, "p_value"].to_numpy(float))
+    return table.sort_values("ood", ascending=False, kind="stable", ignore_index=True)

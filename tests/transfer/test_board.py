@@ -1,0 +1,62 @@
+"""The board of methods: stored a method at a time, its rows those of matrices computed anew."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.methods import METHODS
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.results import result_folder
+from aigi_core.transfer import board as boards
+from aigi_core.transfer import transfer_matrix
+from aigi_core.workspace import Workspace
+from precompute.__main__ import main
+
+
+@pytest.fixture
+def workspace(synthetic_path: Path, tmp_path: Path) -> Workspace:
+    return Workspace.open(Path(shutil.copytree(synthetic_path, tmp_path / "w")))
+
+
+def test_the_job_fills_the_board_and_goes_on(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(WorkspaceError, match="precompute methods"):
+        boards.board(workspace)
+    wanted = ["ridge", "lda", "mean-difference", "knn", "residual"]
+    page = tmp_path / "methods.md"
+    command = ["methods", "--workspace", str(workspace.path), "--methods", *wanted]
+    assert main(command) == 0 and "trained in" in capsys.readouterr().err
+    assert main([*command, "--table", str(page)]) == 0
+    assert "trained in" not in capsys.readouterr().err
+    table = boards.board(workspace).set_index("method")
+    assert set(table.index) == {*wanted, "logistic"}
+    names = workspace.domains.generators
+    scores = score_detectors(METHODS["ridge"].train(workspace, names), workspace)
+    matrix = transfer_matrix(scores, workspace.domains, names, metrics=["balanced_accuracy"])
+    ood = matrix.mean("balanced_accuracy", ~matrix.in_domain)
+    assert table.loc["ridge", "ood"] == pytest.approx(ood.value, abs=1e-6)
+    assert table.loc["ridge", "ood_low"] == pytest.approx(ood.low, abs=1e-6)
+    gap = table.loc["ridge", "ood"] - table.loc["logistic", "ood"]
+    assert table.loc["ridge", "difference"] == pytest.approx(gap)
+    compared = table.drop("logistic")
+    assert (compared["q_value"] >= compared["p_value"] - 1e-12).all()
+    assert np.isnan(table.loc["logistic", "q_value"])
+    text = page.read_text("utf-8")
+    assert text.startswith("# Which way") and text.count("\n| ") == len(table) + 2
+
+
+def test_a_damaged_result_is_computed_again(workspace: Workspace) -> None:
+    boards.measure_method(workspace, "mean-difference")
+    folder = result_folder(workspace, boards.KIND, {"method": "mean-difference"})
+    (folder / "result.json").write_text("{")
+    assert "trained in" in boards.measure_method(workspace, "mean-difference")
+    assert "stored before" in boards.measure_method(workspace, "mean-difference")
+
+
+def test_an_unknown_method_is_named(workspace: Workspace) -> None:
+    with pytest.raises(AigiError, match="no method 'deep'"):
+        boards.measure_method(workspace, "deep")
