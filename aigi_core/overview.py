@@ -61,31 +61,31 @@ def card(workspace: Workspace) -> dict[str, list[str]]:
     (sentences) and ``alignment`` (how well texts and images match, measured on classes that its fit
     had not seen).
     """
-    found = workspace.manifest.get("card")
-    if not isinstance(found, dict):
+    result = workspace.manifest.get("card")
+    if not isinstance(result, dict):
         return {}
-    alignment = found.get("alignment")
+    alignment = result.get("alignment")
     listed = {
         "Encoder": [
-            found.get("encoder"),
+            result.get("encoder"),
             _alignment(alignment if isinstance(alignment, dict) else {}),
         ],
-        "Confounds": found.get("confounds"),
-        "Licences": found.get("licences"),
+        "Confounds": result.get("confounds"),
+        "Licences": result.get("licences"),
     }
     lines = {
-        head: [str(line) for line in said if line]
-        for head, said in listed.items()
-        if isinstance(said, list)
+        head: [str(line) for line in texts if line]
+        for head, texts in listed.items()
+        if isinstance(texts, list)
     }
-    return {head: said for head, said in lines.items() if said}
+    return {head: texts for head, texts in lines.items() if texts}
 
 
-def _alignment(found: dict[str, Any]) -> str:
+def _alignment(result: dict[str, Any]) -> str:
     try:
         ways, held_out = (
-            found["ways"] if "ways" in found else found["held_out"]["ways"],
-            found["held_out"],
+            result["ways"] if "ways" in result else result["held_out"]["ways"],
+            result["held_out"],
         )
         shares = [
             f"{held_out[key]['mean']:.0%} [{held_out[key]['low']:.0%}, {held_out[key]['high']:.0%}]"

@@ -19,7 +19,9 @@ def show(page: ui.Page, found: Audit) -> None:
     generators = [verdict.generator for verdict in found.verdicts]
     views = [view for view in get_args(View) if view in found.facts]
     with page.controls():
-        generator = page.generator("test", "Generator", body.telling(found), among=generators)
+        generator = page.generator(
+            "test", "Generator", body.first_generator(found), among=generators
+        )
         view: View = page.select(
             "files",
             "File facts of",

@@ -9,11 +9,11 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.detectors.features import EmbeddingView
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import METRICS, d_eval, difference, search_curves, selection_stability
 from ui import results
 from ui.toolkit.jobs import job
 
-METRIC = "balanced_accuracy"
 PAPER = (
     "CLIP ViT-L/14, plain accuracy, all cells of the generators not searched on: .777 → .797 for"
     " the pair SD-1.4 and ProGAN; best pair .812 (Kandinsky and CycleGAN)."
@@ -23,7 +23,7 @@ PAPER = (
 
 with ui.page(__file__) as page:
     atlas, domains = results.atlas(page.workspace), page.domains
-    pairs = atlas.removals(METRIC)
+    pairs = atlas.removals(DEFAULT_METRIC)
     with page.controls():
         pair = results.choose_pair(page)
         at_cut = page.toggle(
@@ -50,13 +50,17 @@ with ui.page(__file__) as page:
     names = d_eval(domains, pair)
     sets = tuple((name,) for name in names)
     with st.spinner("Training on what remains …"):
-        before = results.matrix(page.workspace, results.Setting(sets), METRIC).on(names)
+        before = results.matrix(page.workspace, results.Setting(sets), DEFAULT_METRIC).on(names)
         after = results.matrix(
-            page.workspace, results.Setting(sets, EmbeddingView(without=removed)), METRIC
+            page.workspace, results.Setting(sets, EmbeddingView(without=removed)), DEFAULT_METRIC
         ).on(names)
-    change = difference(after, before, METRIC)
+    change = difference(after, before, DEFAULT_METRIC)
     out = ~before.in_domain
-    gap, was, now = change.mean(out), before.mean(METRIC, out), after.mean(METRIC, out)
+    gap, was, now = (
+        change.mean(out),
+        before.mean(DEFAULT_METRIC, out),
+        after.mean(DEFAULT_METRIC, out),
+    )
     random = atlas.random_band(pair, kept)
     better = pairs[(pairs["q_value"] < figures.FALSE_DISCOVERY) & (pairs["change"] > 0)]
     worse = pairs[(pairs["q_value"] < figures.FALSE_DISCOVERY) & (pairs["change"] < 0)]
@@ -67,7 +71,7 @@ with ui.page(__file__) as page:
         " too favourable"
     )
     page.answer(
-        f"Removing components improves {METRICS[METRIC].in_words} on other generators for"
+        f"Removing components improves {METRICS[DEFAULT_METRIC].in_words} on other generators for"
         f" **{len(better)} of {len(pairs)} pairs** and worsens it for **{len(worse)}** (5 % FDR);"
         f" {len(beyond)} also beat random removal. Largest change: {ui.name(best['a'])} with"
         f" {ui.name(best['b'])}, {100 * best['change']:+.1f} points ({caution})."
@@ -76,7 +80,7 @@ with ui.page(__file__) as page:
     opened += f" {atlas.about['components']} components** go. "
     if gap.n:
         opened += (
-            f"On the {len(names)} other generators {METRICS[METRIC].in_words} changes from"
+            f"On the {len(names)} other generators {METRICS[DEFAULT_METRIC].in_words} changes from"
             f" {was.value:.3f} to **{now.value:.3f}** ({100 * gap.value:+.1f} points, 95 % interval"
             f" {100 * gap.low:+.1f} to {100 * gap.high:+.1f}, p = {gap.p_value:.2g}); removing as"
             f" many at random gives {random[0]:.3f}."
@@ -135,14 +139,19 @@ with ui.page(__file__) as page:
             )
             family = [domains.family_of[g] for g in atlas.generators]
             draw_pairs = partial(
-                figures.pair_map, pairs, atlas.generators, family, METRIC, selected=(first, second)
+                figures.pair_map,
+                pairs,
+                atlas.generators,
+                family,
+                DEFAULT_METRIC,
+                selected=(first, second),
             )
             page.figure("atlas", draw_pairs, table=pairs, clicks=("d1", "d2"))
         with right:
             page.finding(opened)
             st.markdown(f"**The paper:** {PAPER}")
             page.finding(
-                f"**Here:** {page.workspace.encoder['model']}, {METRICS[METRIC].in_words},"
+                f"**Here:** {page.workspace.encoder['model']}, {METRICS[DEFAULT_METRIC].in_words},"
                 f" out-of-domain cells: {was.value:.3f} → {now.value:.3f} for the opened pair, at"
                 f" best {best['after']:.3f}."
                 if gap.n
@@ -151,7 +160,7 @@ with ui.page(__file__) as page:
             page.link("transfer", "Its matrix", view="Components removed", d1=first, d2=second)
     with page.section(
         "The opened pair, cell by cell",
-        f"Change in {METRICS[METRIC].in_words} (after minus before), in percentage points."
+        f"Change in {METRICS[DEFAULT_METRIC].in_words} (after minus before), in percentage points."
         " Faded: not statistically significant (5 % FDR)."
         if shown == "change"
         else f"The matrix {shown} removal.",
@@ -160,7 +169,9 @@ with ui.page(__file__) as page:
         draw = (
             partial(figures.difference_heatmap, change, families)
             if shown == "change"
-            else partial(figures.transfer_heatmap, after if shown == "after" else before, METRIC)
+            else partial(
+                figures.transfer_heatmap, after if shown == "after" else before, DEFAULT_METRIC
+            )
         )
         page.figure("change", draw, table=change.to_frame())
     with page.section("The shape of the space"):

@@ -10,10 +10,9 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.geometry.isotropy import pair_changes, rank_correlation
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from ui import results
-
-METRIC = "balanced_accuracy"
 
 
 @ui.cached
@@ -22,7 +21,7 @@ def linked(
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     atlas = results.atlas(workspace)
     changes = pair_changes(
-        atlas.summary, atlas.geometry, measure, METRIC, beyond_random=beyond_random
+        atlas.summary, atlas.geometry, measure, DEFAULT_METRIC, beyond_random=beyond_random
     )
     return changes, rank_correlation(changes)
 

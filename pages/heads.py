@@ -10,6 +10,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.errors import AigiError
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import METRICS
 from ui.bodies import heads as body
 from ui.results import attention
@@ -33,7 +34,7 @@ with ui.page(__file__) as page:
         validation = page.generator(
             "validate",
             "Validated on",
-            attention.surest(page.domains, others),
+            attention.most_validated(page.domains, others),
             among=others,
             help=(
                 "Heads are chosen by what they do here; both generators are left out of what "
@@ -119,7 +120,7 @@ with ui.page(__file__) as page:
             grown,
             whole=gain.embedding.value,
             chosen=k,
-            about=METRICS[attention.METRIC].title,
+            about=METRICS[DEFAULT_METRIC].title,
         )
         page.figure(
             "curves", curves, table=pd.concat(grown, names=["chosen"]).reset_index("chosen")

@@ -8,6 +8,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.stress import CLEAN
 from ui.bodies import stress as body
 from ui.toolkit.jobs import steps
@@ -73,7 +74,7 @@ def show(page: ui.Page) -> None:
                 st.markdown("**Clean test images**" if name == "clean" else f"**{op_title}**")
                 page.figure(
                     f"matrix-{name}",
-                    partial(figures.transfer_heatmap, matrix, body.METRIC, compact=True),
+                    partial(figures.transfer_heatmap, matrix, DEFAULT_METRIC, compact=True),
                     table=matrix.to_frame(),
                 )
         st.markdown(

@@ -222,7 +222,7 @@ with ui.page(__file__) as page:
     ):
         saved: dict[str, results.Setting] = st.session_state.setdefault(SAVED, {})
         with page.controls("Keep"):
-            own = ", ".join([names, *setting.apart])
+            own = ", ".join([names, *setting.differences])
             title = st.text_input("Name", own, max_chars=80, key=f"name-{own}")
             if st.button(
                 "Keep this detector", icon=":material/bookmark_add:", key="keep", on_click=ui.acted

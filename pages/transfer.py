@@ -62,8 +62,8 @@ with ui.page(__file__) as page:
             f" always naming the larger class reaches up to {matrix.majority_accuracy.max():.2f}"
             " here. Balanced accuracy does not."
         )
-    if flatters := results.flattery(page.workspace, setting.d_search):
-        st.caption(flatters)
+    if warning := results.best_pair_warning(page.workspace, setting.d_search):
+        st.caption(warning)
     page.protocol(
         metric=f"{about.title}: {about.description}.",
         features=results.view_in_words(setting),

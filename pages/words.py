@@ -8,6 +8,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.metrics import DEFAULT_METRIC
 from ui import results
 from ui.bodies import words as body
 from ui.results import explanations
@@ -24,7 +25,7 @@ with ui.page(__file__) as page:
         " labels …"
     ):
         said = explanations.words(workspace, setting, row, texts)
-        matrix = results.matrix(workspace, setting, explanations.METRIC)
+        matrix = results.matrix(workspace, setting, DEFAULT_METRIC)
     page.answer(body.answer(said, train))
     page.stats(
         body.stats(
@@ -82,7 +83,7 @@ with ui.page(__file__) as page:
         )
         page.figure(
             "content",
-            partial(figures.said_list, shows, "nearest", shown),
+            partial(figures.listed_words, shows, "nearest", shown),
             table=shows.listed("nearest"),
         )
 
@@ -136,7 +137,7 @@ with ui.page(__file__) as page:
             )
             page.figure(
                 "own-list",
-                partial(figures.said_list, mine, "nearest"),
+                partial(figures.listed_words, mine, "nearest"),
                 table=mine.listed("nearest"),
             )
         else:

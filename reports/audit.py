@@ -15,11 +15,11 @@ from aigi_core.audit import content
 from aigi_core.audit.cached import load_audit
 from aigi_core.audit.leaks import SIDES
 from aigi_core.audit.report import Audit
-from aigi_core.audit.verdict import METRIC
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import PairedDifference, TransferMatrix, difference
 from aigi_core.workspace import Workspace
 
@@ -209,11 +209,13 @@ class AuditTables:
             *(self.audit.facts[view] for view in ("stored", "original")),
         ]
         for name, mask in masks_of(self.audit.detector).items():
-            gap = difference(self.audit.detector, self.audit.facts["stored"], METRIC).mean(mask)
+            gap = difference(self.audit.detector, self.audit.facts["stored"], DEFAULT_METRIC).mean(
+                mask
+            )
             rows.append(
                 [
                     f"**mean, {CELLS[name]}**",
-                    *(span(m.mean(METRIC, mask)) for m in matrices),
+                    *(span(m.mean(DEFAULT_METRIC, mask)) for m in matrices),
                     paired(gap),
                     "",
                 ]

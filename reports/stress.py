@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aigi_core.audit.verdict import METRIC
 from aigi_core.calibration import thresholds
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
 from aigi_core.figures.stress import op_name
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.stress import AUGMENTED, CLEAN, Stress, perturbed_ops, stress
 from aigi_core.transfer import MatrixDifference, TransferMatrix, difference, transfer_matrix
 from aigi_core.workspace import Workspace
@@ -66,7 +66,7 @@ class StressTables:
                 score_detectors(train(w, self.names), w),
                 w.domains,
                 self.names,
-                metrics=(METRIC,),
+                metrics=(DEFAULT_METRIC,),
                 draws=DRAWS,
             )
             for w in (self.workspace, self.beside)
@@ -75,7 +75,7 @@ class StressTables:
 
     def canonicalised(self) -> Rows:
         before, after = self._encodings
-        change = difference(after, before, METRIC)
+        change = difference(after, before, DEFAULT_METRIC)
         steps = (
             ", ".join(self.beside.encoder["preprocessing"].get("steps", [])) if self.beside else ""
         )
@@ -85,7 +85,7 @@ class StressTables:
             *(
                 [
                     CELLS[name],
-                    *(span(m.mean(METRIC, mask)) for m in (before, after)),
+                    *(span(m.mean(DEFAULT_METRIC, mask)) for m in (before, after)),
                     paired(change.mean(mask)),
                     str(int(mask.sum())),
                 ]
@@ -95,15 +95,15 @@ class StressTables:
 
     def canonicalised_generators(self) -> Rows:
         before, after = self._encodings
-        change = difference(after, before, METRIC)
+        change = difference(after, before, DEFAULT_METRIC)
         header = ["generator", "as they are", "after", "change, paired", "q"]
         return [
             header,
             *(
                 [
                     name,
-                    f"{before.values[METRIC][i, i]:.3f}",
-                    f"{after.values[METRIC][i, i]:.3f}",
+                    f"{before.values[DEFAULT_METRIC][i, i]:.3f}",
+                    f"{after.values[DEFAULT_METRIC][i, i]:.3f}",
                     _cell(change, i),
                     f"{change.q_value[i, i]:.2f}",
                 ]
@@ -119,7 +119,7 @@ class StressTables:
             self.workspace,
             trained_on=(CLEAN, AUGMENTED),
             sides=("both", "fake", "real"),
-            metrics=(METRIC,),
+            metrics=(DEFAULT_METRIC,),
             draws=DRAWS,
         )
 

@@ -30,8 +30,7 @@ from aigi_core.explain.words import Words
 from aigi_core.heads import Head
 from aigi_core.significance import q_values
 from aigi_core.stress import perturbed_ops
-from aigi_core.transfer import DEFAULT_METRIC as METRIC
-from aigi_core.transfer import transfer_matrix
+from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace
 
 PALETTE = (
@@ -198,7 +197,7 @@ class WordTables:
         domains = self.workspace.domains
         facts = fact_scores(file_facts(self.workspace.images), domains)
         matrices = [
-            transfer_matrix(scores, domains, self.names, metrics=(METRIC,))
+            transfer_matrix(scores, domains, self.names, metrics=(DEFAULT_METRIC,))
             for scores in (score_detectors(self.detectors, self.workspace), facts.scores)
         ]
         return [
@@ -395,7 +394,7 @@ class WordTables:
                 score_detectors(alone, self.workspace),
                 self.workspace.domains,
                 self.names,
-                metrics=(METRIC,),
+                metrics=(DEFAULT_METRIC,),
                 draws=200,
             )
             span = self.atlas.spans.query("layer == @layer and head == @head").head(5)
@@ -404,7 +403,7 @@ class WordTables:
             ).table
             lost = change.query("detector == 'all' and cells == 'in-domain'").iloc[0]
             inside, outside = (
-                matrix.mean(METRIC, m) for m in (matrix.in_domain, ~matrix.in_domain)
+                matrix.mean(DEFAULT_METRIC, m) for m in (matrix.in_domain, ~matrix.in_domain)
             )
             rows.append(
                 [

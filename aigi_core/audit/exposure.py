@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from aigi_core.audit.facts import FACTS, NONE, association, file_facts
-from aigi_core.audit.verdict import METRIC, STRONG
+from aigi_core.audit.verdict import STRONG
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.errors import AigiError
@@ -27,6 +27,7 @@ from aigi_core.explain.nulls import DRAWS, word_null
 from aigi_core.explain.words import Words, words
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import REAL
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.stress.copies import open_perturbed, perturbed_ops
 from aigi_core.transfer import Estimate, TransferMatrix, draw_counts
@@ -270,9 +271,11 @@ def _own(matrix: TransferMatrix, name: str) -> Estimate:
             f"The matrix holds no detector of {name!r} alone tested on it: give one with that cell."
         )
     cell = matrix.train.index((name,)), matrix.test.index(name)
-    low, high = matrix.interval(METRIC)
+    low, high = matrix.interval(DEFAULT_METRIC)
     n = int(matrix.n_fake[cell[1]] + matrix.n_real[cell[1]])
-    return Estimate(float(matrix.values[METRIC][cell]), float(low[cell]), float(high[cell]), n)
+    return Estimate(
+        float(matrix.values[DEFAULT_METRIC][cell]), float(low[cell]), float(high[cell]), n
+    )
 
 
 def _listed(said: Words, count: int = 3) -> str:

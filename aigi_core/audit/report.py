@@ -20,12 +20,13 @@ from aigi_core.audit.matching import (
 )
 from aigi_core.audit.overlays import find_overlays
 from aigi_core.audit.separation import separation
-from aigi_core.audit.verdict import METRIC, Verdict, verdicts
+from aigi_core.audit.verdict import Verdict, verdicts
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.manifest import Domains
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import TransferMatrix, transfer_matrix
 from aigi_core.workspace import Workspace
 
@@ -133,7 +134,9 @@ def audit(
     within = within_strata(scores, domains, sets, strata, draws=draws, seed=seed)
     cells, means, kept, note = pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), ""
     try:
-        matched = matched_matrices(scorer, domains, strata, metric=METRIC, draws=draws, seed=seed)
+        matched = matched_matrices(
+            scorer, domains, strata, metric=DEFAULT_METRIC, draws=draws, seed=seed
+        )
         cells, means, kept = matched.change, matched.means(), matched.selection.to_frame()
     except AigiError as error:
         note = str(error)
@@ -200,7 +203,7 @@ def own_matrix(
     generators.
     """
     return transfer_matrix(
-        scores, domains, domains.generators, metrics=(METRIC,), draws=draws, seed=seed
+        scores, domains, domains.generators, metrics=(DEFAULT_METRIC,), draws=draws, seed=seed
     )
 
 

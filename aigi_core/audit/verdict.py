@@ -12,6 +12,7 @@ import pandas as pd
 
 from aigi_core.audit.facts import FACTS, NONE
 from aigi_core.errors import AigiError
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import (
     Estimate,
     MatrixDifference,
@@ -20,7 +21,6 @@ from aigi_core.transfer import (
     difference,
 )
 
-METRIC = "balanced_accuracy"
 Level = Literal["explained", "partly", "clear"]
 """``explained``: file facts alone do as well as the detector, or content or facts leave little to
 add; ``partly``: facts or content alone beat chance; ``clear``: neither was shown to."""
@@ -91,7 +91,7 @@ def verdicts(
                 f"The matrix of the facts' view {name!r} has other rows or columns than the"
                 " detector's."
             )
-    paired = {view: difference(detector, matrix, METRIC) for view, matrix in facts.items()}
+    paired = {view: difference(detector, matrix, DEFAULT_METRIC) for view, matrix in facts.items()}
     found = []
     for column, generator in enumerate(detector.test):
         if (generator,) not in detector.train:
@@ -150,8 +150,8 @@ class _Generator:
     level: float
 
     def estimate(self, matrix: TransferMatrix) -> Estimate:
-        low, high = matrix.interval(METRIC)
-        value = matrix.values[METRIC][self.cell]
+        low, high = matrix.interval(DEFAULT_METRIC)
+        value = matrix.values[DEFAULT_METRIC][self.cell]
         n = int(matrix.n_fake[self.cell[1]] + matrix.n_real[self.cell[1]])
         return Estimate(float(value), float(low[self.cell]), float(high[self.cell]), n)
 

@@ -194,8 +194,11 @@ def compute_words(
                 say(f"words: {kind}, {bank}, {name}")
                 found.append(read(kind, at))
             label = {"kind": kind, "bank": bank}
-            rows += [_list_of(said, label) for said in found]
-            categories += [said.categories.assign(**label, detector=said.name) for said in found]
+            rows += [_list_of(word_lists, label) for word_lists in found]
+            categories += [
+                word_lists.categories.assign(**label, detector=word_lists.name)
+                for word_lists in found
+            ]
             matrix = matrices["logistic" if kind == CONTENT else kind]
             detectors.append(
                 _first(words_table(found, matrix, wanted.metric).assign(**label), *label)
@@ -223,9 +226,11 @@ def save_words(workspace: Workspace, atlas: WordAtlas, about: dict[str, Any] | N
     )
 
 
-def _list_of(said: Words, label: dict[str, str]) -> pd.DataFrame:
-    sides = [getattr(said, side).assign(side=side) for side in ("nearest", "farthest")]
-    table: pd.DataFrame = pd.concat(sides, ignore_index=True).assign(**label, detector=said.name)
+def _list_of(word_lists: Words, label: dict[str, str]) -> pd.DataFrame:
+    sides = [getattr(word_lists, side).assign(side=side) for side in ("nearest", "farthest")]
+    table: pd.DataFrame = pd.concat(sides, ignore_index=True).assign(
+        **label, detector=word_lists.name
+    )
     table["similar"] = [json.dumps(similar, ensure_ascii=False) for similar in table["similar"]]
     return table
 

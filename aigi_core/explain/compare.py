@@ -60,7 +60,7 @@ def compare_directions(
         unit_directions(null, d)[: min(len(null_a), len(null_b))] for null in (null_a, null_b)
     )
     difference = combined({"a": (1.0, a), "b": (-1.0, b)})
-    said = words(
+    word_lists = words(
         lexicon,
         difference,
         k,
@@ -70,4 +70,4 @@ def compare_directions(
     drawn = np.einsum("bd,bd->b", units_a, units_b)
     p = (1 + (np.abs(drawn) >= abs(cosine)).sum()) / (1 + len(drawn))
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Comparison(said, cosine, float(p), float(low), float(high))
+    return Comparison(word_lists, cosine, float(p), float(low), float(high))

@@ -94,5 +94,5 @@ def concept_alignment(
 def _auc(values: Float[np.ndarray, "n T"], fake: np.ndarray) -> Float[np.ndarray, " T"]:
     ranks = rankdata(values, axis=0)
     fakes, reals = int(fake.sum()), int((~fake).sum())
-    found: np.ndarray = (ranks[fake].sum(axis=0) - fakes * (fakes + 1) / 2) / (fakes * reals)
-    return found
+    result: np.ndarray = (ranks[fake].sum(axis=0) - fakes * (fakes + 1) / 2) / (fakes * reals)
+    return result

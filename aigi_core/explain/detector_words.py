@@ -114,7 +114,7 @@ def null_directions(
 
 
 def words_table(
-    found: Sequence[Words], matrix: TransferMatrix, metric: str = DEFAULT_METRIC
+    result: Sequence[Words], matrix: TransferMatrix, metric: str = DEFAULT_METRIC
 ) -> pd.DataFrame:
     """One row a detector: what it says, how surely, and how it does; input of
     :func:`~.nameability.nameability`.
@@ -128,15 +128,15 @@ def words_table(
         ``excess`` (top cosine less that), ``farthest, farthest_cosine, farthest_p_value, in_domain,
         ood``.
     """
-    if len(found) != len(matrix.train):
+    if len(result) != len(matrix.train):
         raise AigiError(
-            f"The matrix has {len(matrix.train)} detectors, words came for {len(found)}: give one"
+            f"The matrix has {len(matrix.train)} detectors, words came for {len(result)}: give one"
             " for each."
         )
     rows = []
-    for k, said in enumerate(found):
-        near, far = said.nearest.iloc[0], said.farthest.iloc[0]
-        null = said.chance[1]
+    for k, word_lists in enumerate(result):
+        near, far = word_lists.nearest.iloc[0], word_lists.farthest.iloc[0]
+        null = word_lists.chance[1]
         rows.append(
             {
                 "detector": matrix.train_names[k],

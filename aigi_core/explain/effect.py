@@ -72,12 +72,12 @@ class Effect:
                 if row["controls"]
                 else "no control"
             )
-            said = (
+            sentence = (
                 "{before:.3f} becomes {after:.3f} ({change:+.3f}, 95 % interval {low:+.3f} to"
                 " {high:+.3f}; " + beside + ")"
             )
             parts.append(
-                f"{where} {said.format(**{str(name): value for name, value in row.items()})}"
+                f"{where} {sentence.format(**{str(name): value for name, value in row.items()})}"
             )
         return f"{METRICS[self.change.metric].title}: " + "; ".join(parts) + "."
 
@@ -125,9 +125,9 @@ def effect(
             if refit is None or how is unchanged
             else _refitted(workspace, train, how, refit)
         )
-        found = scores(workspace, mine, change=how)
+        result = scores(workspace, mine, change=how)
         return transfer_matrix(
-            found, workspace.domains, train, test, metrics=(metric,), draws=boots, seed=seed
+            result, workspace.domains, train, test, metrics=(metric,), draws=boots, seed=seed
         )
 
     unchanged = Change()

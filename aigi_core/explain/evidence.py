@@ -118,7 +118,7 @@ def evidence(
     return Evidence(rows, heads, remainder, float(reading.bias), logit)
 
 
-def mean_evidence(found: Evidence, domains: Domains) -> pd.DataFrame:
+def mean_evidence(result: Evidence, domains: Domains) -> pd.DataFrame:
     """Mean evidence of each head on each generator's fakes and on each pool's real images, with 95
     % intervals.
 
@@ -129,10 +129,10 @@ def mean_evidence(found: Evidence, domains: Domains) -> pd.DataFrame:
         n``; layer and head are
         -1 for the remainder.
     """
-    values, (layer, head) = _values(found), _terms(found)
-    label, group = domains.labels[found.rows], group_numbers(domains.group, found.rows)
-    reals = np.char.add("real: ", domains.pool[found.rows].astype(str))
-    names = np.where(label == FAKE, domains.generator[found.rows], reals)
+    values, (layer, head) = _values(result), _terms(result)
+    label, group = domains.labels[result.rows], group_numbers(domains.group, result.rows)
+    reals = np.char.add("real: ", domains.pool[result.rows].astype(str))
+    names = np.where(label == FAKE, domains.generator[result.rows], reals)
     order = [*domains.generators, *np.unique(reals[label != FAKE])]
     tables = []
     for name in (name for name in order if (names == name).any()):
@@ -156,7 +156,7 @@ def mean_evidence(found: Evidence, domains: Domains) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def head_roles(found: Evidence, domains: Domains) -> pd.DataFrame:
+def head_roles(result: Evidence, domains: Domains) -> pd.DataFrame:
     """How much each head widens the gap between a generator's fakes and the real images of its
     pools.
 
@@ -169,15 +169,15 @@ def head_roles(found: Evidence, domains: Domains) -> pd.DataFrame:
         Columns ``generator, layer, head, gap, low, high, role, n_fake, n_real`` (layer and head -1:
         the remainder).
     """
-    values, (layer, head) = _values(found), _terms(found)
+    values, (layer, head) = _values(result), _terms(result)
     label, pool, group = (
-        domains.labels[found.rows],
-        domains.pool[found.rows],
-        group_numbers(domains.group, found.rows),
+        domains.labels[result.rows],
+        domains.pool[result.rows],
+        group_numbers(domains.group, result.rows),
     )
     tables = []
     for name in domains.generators:
-        fake = domains.generator[found.rows] == name
+        fake = domains.generator[result.rows] == name
         real = (label != FAKE) & np.isin(pool, domains.pools_of(name))
         if not (fake.any() and real.any()):
             continue
@@ -207,14 +207,14 @@ def head_roles(found: Evidence, domains: Domains) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _values(found: Evidence) -> Float[np.ndarray, "n t"]:
+def _values(result: Evidence) -> Float[np.ndarray, "n t"]:
     return np.concatenate(
-        [found.heads.reshape(len(found.rows), -1), found.remainder[:, None]], axis=1
+        [result.heads.reshape(len(result.rows), -1), result.remainder[:, None]], axis=1
     )
 
 
-def _terms(found: Evidence) -> tuple[Int[np.ndarray, " t"], Int[np.ndarray, " t"]]:
-    layers, heads = found.heads.shape[1:]
+def _terms(result: Evidence) -> tuple[Int[np.ndarray, " t"], Int[np.ndarray, " t"]]:
+    layers, heads = result.heads.shape[1:]
     return np.append(np.repeat(np.arange(layers), heads), -1), np.append(
         np.tile(np.arange(heads), layers), -1
     )

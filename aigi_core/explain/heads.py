@@ -108,12 +108,12 @@ def head_direction(
         [domains.labels[rows][None], permuted_labels(domains, rows, draws, seed)]
     ).astype(np.int8)
     if definition == "difference":
-        found = mean_difference(X, labels)
+        result = mean_difference(X, labels)
     else:
-        found = fit_logistic(
+        result = fit_logistic(
             X * head_scale(workspace, (layer, head)), labels, C, tol=NULL_TOLERANCE
         ).weights
-    in_space = found @ Q.T
+    in_space = result @ Q.T
     return HeadDirection(in_space[0], in_space[1:], "permutation")
 
 
@@ -136,11 +136,11 @@ def head_words(
     The p-values are those of one head: see :func:`heads_words` for what is left of them among all
     heads.
     """
-    found = head_direction(
+    result = head_direction(
         workspace, layer, head, generators, definition, splits=splits, C=C, draws=draws, seed=seed
     )
-    null = word_null(lexicon, found.null, found.kind, k)
-    return words(lexicon, found.vector, k, null=null, name=f"layer {layer} head {head}")
+    null = word_null(lexicon, result.null, result.kind, k)
+    return words(lexicon, result.vector, k, null=null, name=f"layer {layer} head {head}")
 
 
 def heads_words(
@@ -174,7 +174,7 @@ def heads_words(
     rows, nulls = [], []
     heads = all_heads(workspace)
     for done, (layer, index) in enumerate(heads, 1):
-        found = head_direction(
+        result = head_direction(
             workspace,
             layer,
             index,
@@ -185,7 +185,7 @@ def heads_words(
             draws=draws,
             seed=seed,
         )
-        cosines, texts = lexicon.search(np.vstack([found.vector[None], found.null]), 1)
+        cosines, texts = lexicon.search(np.vstack([result.vector[None], result.null]), 1)
         top, null = float(cosines[0, 0]), cosines[1:, 0].astype(np.float64)
         about = lexicon.table.iloc[int(texts[0, 0])]
         spread = max(float(null.std()), 1e-12)

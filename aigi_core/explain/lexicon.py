@@ -68,9 +68,9 @@ class Lexicon:
         wanted = [banks] if isinstance(banks, str | TextBank) else list(banks)
         if not wanted:
             raise AigiError("No text bank was chosen: name at least one, such as 'phrases'.")
-        found = [workspace.text_bank(bank) if isinstance(bank, str) else bank for bank in wanted]
+        result = [workspace.text_bank(bank) if isinstance(bank, str) else bank for bank in wanted]
         tables, vectors = [], []
-        for bank in found:
+        for bank in result:
             tables.append(_table(bank))
             vectors.append(_unit(bank, workspace.embeddings.shape[1]))
         table, raw = pd.concat(tables, ignore_index=True), np.concatenate(vectors)

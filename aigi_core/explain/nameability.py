@@ -30,17 +30,17 @@ class Nameability:
 
     def in_words(self) -> str:
         """The finding over all detectors, in a sentence."""
-        found = self.correlations.iloc[0]
-        if not np.isfinite(found["spearman"]):
+        result = self.correlations.iloc[0]
+        if not np.isfinite(result["spearman"]):
             return (
                 "All detectors are as nameable, or do as well: there is no correlation to speak of."
             )
         finding = Finding(
-            float(found["spearman"]),
-            float(found["low"]),
-            float(found["high"]),
-            float(found["p_value"]),
-            n=int(found["n"]),
+            float(result["spearman"]),
+            float(result["low"]),
+            float(result["high"]),
+            float(result["p_value"]),
+            n=int(result["n"]),
             what="detectors",
             needed=SMALLEST,
         )

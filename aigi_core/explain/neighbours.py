@@ -24,10 +24,10 @@ def neighbours(workspace: Workspace, row: int, k: int = 12) -> pd.DataFrame:
     n = len(workspace.embeddings)
     if not 0 <= row < n:
         raise AigiError(f"There is no image in row {row}: the workspace has rows 0 to {n - 1}.")
-    found = nearest(workspace, workspace.embeddings[row], k + 1)
+    result = nearest(workspace, workspace.embeddings[row], k + 1)
     domains = workspace.domains
-    found = found[found["row"] != row].head(k).reset_index(drop=True)
-    return found.assign(same_group=domains.group[found["row"].to_numpy()] == domains.group[row])
+    result = result[result["row"] != row].head(k).reset_index(drop=True)
+    return result.assign(same_group=domains.group[result["row"].to_numpy()] == domains.group[row])
 
 
 def nearest(workspace: Workspace, embedding: Float[np.ndarray, " d"], k: int = 12) -> pd.DataFrame:

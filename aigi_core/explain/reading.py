@@ -180,7 +180,7 @@ def scores(
     """Logits of K detectors on images whose embeddings are changed (or not), block by block."""
     change = change or Change()
     rows = np.arange(len(workspace.embeddings)) if rows is None else np.asarray(rows)
-    found = np.empty((len(readings), len(rows)))
+    result = np.empty((len(readings), len(rows)))
     single = sorted({head for reading in readings for head in reading.heads})
     for block in blocks(len(rows), _BLOCK):
         E = changed_embeddings(workspace, change, rows[block])
@@ -197,5 +197,5 @@ def scores(
                 weights = weights - change.removed @ (change.removed.T @ weights)
             logit += z @ (head_map(workspace, head) @ weights)
         for at, reading in enumerate(readings):
-            found[at, block] = reading.bias + logit[:, at] / reading.lengths(E)
-    return found
+            result[at, block] = reading.bias + logit[:, at] / reading.lengths(E)
+    return result

@@ -72,9 +72,9 @@ class Words:
         """
         rows = pd.concat([self.nearest, self.farthest])
         rows = rows[rows["text"] == text].head(1)
-        found = [(row.text, row.cosine) for row in rows.itertuples()]
+        result = [(row.text, row.cosine) for row in rows.itertuples()]
         return pd.DataFrame(
-            found + [pair for similar in rows["similar"] for pair in similar],
+            result + [pair for similar in rows["similar"] for pair in similar],
             columns=["text", "cosine"],
         )
 
@@ -99,31 +99,33 @@ def words(
     sides: dict[Side, pd.DataFrame] = {}
     counted = []
     for side, sign in SIDES:
-        _, found = lexicon.search(sign * unit[None], max(k, COUNTED))
-        sides[side] = _rows(lexicon, cosines, found[0, :k], side, null)
-        counted.append(_categories(names, code, code[found[:, :COUNTED]], side, null))
-    said = Words(name, sides["nearest"], sides["farthest"], pd.concat(counted, ignore_index=True))
+        _, result = lexicon.search(sign * unit[None], max(k, COUNTED))
+        sides[side] = _rows(lexicon, cosines, result[0, :k], side, null)
+        counted.append(_categories(names, code, code[result[:, :COUNTED]], side, null))
+    word_lists = Words(
+        name, sides["nearest"], sides["farthest"], pd.concat(counted, ignore_index=True)
+    )
     if null is None:
-        return said
+        return word_lists
     low, median, high = np.quantile(null.nearest[:, 0], [0.025, 0.5, 0.975])
-    return replace(said, chance=(float(low), float(median), float(high)), draws=null.draws)
+    return replace(word_lists, chance=(float(low), float(median), float(high)), draws=null.draws)
 
 
 def _rows(
     lexicon: Lexicon,
     cosines: Float[np.ndarray, " T"],
-    found: Int[np.ndarray, " k"],
+    result: Int[np.ndarray, " k"],
     side: Side,
     null: WordNull | None,
 ) -> pd.DataFrame:
-    table = lexicon.table.iloc[found].reset_index(drop=True)
-    table.insert(0, "rank", np.arange(1, len(found) + 1))
-    table["cosine"] = cosines[found]
+    table = lexicon.table.iloc[result].reset_index(drop=True)
+    table.insert(0, "rank", np.arange(1, len(result) + 1))
+    table["cosine"] = cosines[result]
     table["similar"] = pd.Series(
-        [_similar(lexicon, cosines, row, side) for row in found], dtype=object
+        [_similar(lexicon, cosines, row, side) for row in result], dtype=object
     )
     if null:
-        table["p_value"] = null.p_value(cosines[found], side)
+        table["p_value"] = null.p_value(cosines[result], side)
         table["threshold"] = null.threshold(side)
         low, high = null.band(side)
         pad = np.full(max(0, len(table) - len(low)), np.nan)
@@ -143,12 +145,12 @@ def _similar(
 
 
 def _categories(
-    names: tuple[str, ...], code: np.ndarray, found: np.ndarray, side: Side, null: WordNull | None
+    names: tuple[str, ...], code: np.ndarray, result: np.ndarray, side: Side, null: WordNull | None
 ) -> pd.DataFrame:
-    count = category_counts(found, len(names))[0]
+    count = category_counts(result, len(names))[0]
     share = category_counts(code[None], len(names))[0] / len(code)
     table = pd.DataFrame(
-        {"side": side, "category": list(names), "count": count, "expected": share * found.shape[1]}
+        {"side": side, "category": list(names), "count": count, "expected": share * result.shape[1]}
     ).astype({"category": "str"})
     if null and null.categories == names:
         drawn = null.counts[side]

@@ -27,10 +27,10 @@ from aigi_core.figures.explain import (
     effect_intervals,
     head_curves,
     head_map,
+    listed_words,
     nameability_intervals,
     nameability_scatter,
     role_intervals,
-    said_list,
 )
 from aigi_core.figures.export import WIDTHS_MM, export, for_paper
 from aigi_core.figures.few_shot import few_shot
@@ -110,6 +110,7 @@ __all__ = [
     "judges",
     "label",
     "labels",
+    "listed_words",
     "matched_intervals",
     "nameability_intervals",
     "nameability_scatter",
@@ -121,7 +122,6 @@ __all__ = [
     "robust_head_map",
     "roc",
     "role_intervals",
-    "said_list",
     "scatter",
     "score_histogram",
     "side_changes",

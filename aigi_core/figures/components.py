@@ -36,12 +36,12 @@ def removal_curves(
         Curve(f"{d.train} → {d.val}", np.arange(len(d.accuracy)), np.asarray(d.accuracy, float))
         for d in directions
     ]
-    said = "; ".join(
+    values_in_words = "; ".join(
         f"trained on {d.train}, scored on {d.val}: {d.accuracy[0]:.3f} at the start,"
         f" {d.accuracy[d.cut]:.3f} at best, after {d.cut} removals"
         for d in directions
     )
-    alt = f"Balanced accuracy on validation images against components removed. {said}."
+    alt = f"Balanced accuracy on validation images against components removed. {values_in_words}."
     figure = curves(
         lines,
         alt=alt,
@@ -124,7 +124,7 @@ def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     Args:
         table: ``GeometryComparison.table``.
     """
-    figure, said = go.Figure(), []
+    figure, values_in_words = go.Figure(), []
     for at, row in enumerate(table.to_dict("records")):
         scale = row["before"] if row["before"] else 1.0
         parts = (
@@ -161,7 +161,7 @@ def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
                     f" {row[keys[2]]:.4g}]<extra></extra>"
                 ),
             )
-        said.append(
+        values_in_words.append(
             f"{MEASURES[row['measure']]} {row['before']:.4g} before, {row['after']:.4g} after,"
             f" {row['random']:.4g} on average after random removals (p = {row['p_value']:.2g})"
         )
@@ -175,4 +175,6 @@ def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         tickvals=list(range(len(names))), ticktext=names, autorange="reversed", showgrid=False
     )
     figure.update_xaxes(title_text="Relative to the value before")
-    return finish(figure, theme, f"{'; '.join(said)}.", 130 + 62 * len(names), hovermode="closest")
+    return finish(
+        figure, theme, f"{'; '.join(values_in_words)}.", 130 + 62 * len(names), hovermode="closest"
+    )

@@ -25,24 +25,27 @@ if TYPE_CHECKING:  # these bring faiss and scipy.stats, which pages without word
     from aigi_core.explain.words import Words
 
 
-def said_list(said: Words, side: Side, rows: int = 12, *, theme: Theme = LIGHT) -> go.Figure:
+def listed_words(
+    word_lists: Words, side: Side, rows: int = 12, *, theme: Theme = LIGHT
+) -> go.Figure:
     """The nearest or the farthest texts of a direction before the band of chance; a click reports
     the text.
     """
-    table = getattr(said, side).head(rows)
-    beyond = int((table["p_value"] <= 0.05).sum()) if said.draws else 0
+    table = getattr(word_lists, side).head(rows)
+    beyond = int((table["p_value"] <= 0.05).sum()) if word_lists.draws else 0
     listed = ", ".join(
         f"{text} ({cosine:.2f})" for text, cosine in table[["text", "cosine"]].head(5).to_numpy()
     )
     alt = (
-        f"The {len(table)} {side} texts of {said.name}, with their cosines before the 95 % band of"
+        f"The {len(table)} {side} texts of {word_lists.name}, with their cosines before the 95 %"
+        " band of"
         f" directions without meaning; {beyond} go beyond chance. First: {listed}."
     )
     return word_list(table, alt=alt, theme=theme)
 
 
 def nameability_scatter(
-    found: Nameability,
+    result: Nameability,
     styles: Mapping[str, Style],
     *,
     x_title: str,
@@ -51,11 +54,11 @@ def nameability_scatter(
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """One point a detector: how nameable it is, and how well it does on generators it never saw."""
-    table = found.detectors.rename(columns={"detector": "name", "nameable": "x", "ood": "y"})
+    table = result.detectors.rename(columns={"detector": "name", "nameable": "x", "ood": "y"})
     table = table[["name", "x", "y"]].assign(
-        detail=[f"nearest: {text}" for text in found.detectors["nearest"]]
+        detail=[f"nearest: {text}" for text in result.detectors["nearest"]]
     )
-    first = found.correlations.iloc[0]
+    first = result.correlations.iloc[0]
     alt = (
         f"Scatter of {len(table)} detectors: {x_title} against {METRICS[metric].in_words} out of"
         f" domain. Spearman's correlation {first['spearman']:.2f}, 95 % interval {first['low']:.2f}"
@@ -72,9 +75,9 @@ def nameability_scatter(
     )
 
 
-def nameability_intervals(found: Nameability, *, theme: Theme = LIGHT) -> go.Figure:
+def nameability_intervals(result: Nameability, *, theme: Theme = LIGHT) -> go.Figure:
     """Spearman's correlation over all detectors and within each family that has enough of them."""
-    table = found.correlations.dropna(subset="spearman").rename(
+    table = result.correlations.dropna(subset="spearman").rename(
         columns={"family": "name", "spearman": "value"}
     )
     alt = (

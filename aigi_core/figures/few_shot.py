@@ -9,11 +9,11 @@ from aigi_core.figures.theme import LIGHT, Theme
 from aigi_core.transfer import METRICS, FewShotCurves
 
 
-def few_shot(found: FewShotCurves, *, theme: Theme = LIGHT) -> go.Figure:
+def few_shot(result: FewShotCurves, *, theme: Theme = LIGHT) -> go.Figure:
     """A metric at home, elsewhere and in the worst case against training images per class, with
     intervals.
     """
-    about, table = METRICS[found.metric], found.table
+    about, table = METRICS[result.metric], result.table
     # "All" has no number of its own on the axis: it stands at the smaller class's count.
     x = table["size"].where(table["size"] > 0, table[["n_real", "n_fake"]].min(axis=1))
     lines = []

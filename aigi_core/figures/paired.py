@@ -48,10 +48,12 @@ def split_ranges(summary: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     """Means over seeds with their range from the least to the most (``Resplit.summary``)."""
     columns = {"cells": "name", "mean": "value", "least": "low", "most": "high"}
     rows = summary.rename(columns=columns)[["name", "value", "low", "high", "n"]]
-    said = "; ".join(
+    values_in_words = "; ".join(
         f"{name} {low:.3f} to {high:.3f}"
         for name, low, high in zip(rows["name"], rows["low"], rows["high"], strict=True)
     )
-    alt = f"Results over {int(summary['n'].iloc[0])} divisions of the same images: {said}."
+    alt = (
+        f"Results over {int(summary['n'].iloc[0])} divisions of the same images: {values_in_words}."
+    )
     title = "Balanced accuracy, mean and range over seeds"
     return intervals(rows, alt=alt, value_title=title, theme=theme)

@@ -104,14 +104,14 @@ def strength_curves(
         for line in lines
         if len(line.y)
     ]
-    said = "; ".join(
+    values_in_words = "; ".join(
         f"{line.name} from {a:.3f} to {b:.3f}" for line, (a, b) in zip(lines, ends, strict=False)
     )
     about = PERTURBATIONS[kind].axis
     note = "" if neutral is None else f" ({neutral:g}: clean)"
     alt = (
         f"{METRIC} {CELL_NAMES[cells]} against the strength of the operation ({about}), with 95 %"
-        f" bands: {said}."
+        f" bands: {values_in_words}."
     )
     return curves(
         lines,

@@ -222,20 +222,22 @@ def cell_roc(cell: Cell, train: str, test: str, *, theme: Theme = LIGHT) -> go.F
     """ROC of one cell with the operating point of each threshold."""
     fpr, tpr = cell.roc()
     points = {name: cell.rates(threshold) for name, threshold in cell.thresholds.items()}
-    said = "; ".join(f"{name}: {x:.2f}, {y:.2f}" for name, (x, y) in points.items())
+    values_in_words = "; ".join(f"{name}: {x:.2f}, {y:.2f}" for name, (x, y) in points.items())
     alt = (
         f"ROC curve of the detector trained on {train}, tested on {test}. False and true positive"
-        f" rate at {said}."
+        f" rate at {values_in_words}."
     )
     return roc([Roc("ROC", fpr, tpr, points)], alt=alt, theme=theme)
 
 
 def cell_histogram(cell: Cell, train: str, test: str, *, theme: Theme = LIGHT) -> go.Figure:
     """Scores of real and fake test images of one cell, with all thresholds."""
-    said = ", ".join(f"{name} {threshold:.2f}" for name, threshold in cell.thresholds.items())
+    values_in_words = ", ".join(
+        f"{name} {threshold:.2f}" for name, threshold in cell.thresholds.items()
+    )
     alt = (
         f"Scores of the detector trained on {train} for {int((cell.labels == 0).sum())} real images"
-        f" and {int((cell.labels == 1).sum())} fakes of {test}. Thresholds: {said}."
+        f" and {int((cell.labels == 1).sum())} fakes of {test}. Thresholds: {values_in_words}."
     )
     return score_histogram(
         cell.scores,

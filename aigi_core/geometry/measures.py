@@ -279,12 +279,12 @@ def _of_subsets(
     trace, square = k @ np.diag(C), np.einsum("ri,ri->r", k @ (C * C), k)
     size = int(subsets[0].sum())
     if reference is None:
-        found = _measures(trace, square, None, size, zeta)
+        result = _measures(trace, square, None, size, zeta)
     else:
         cross = np.einsum("ri,ri->r", k @ (C * reference), k)
         shrunk = (k @ np.diag(reference), np.einsum("ri,ri->r", k @ (reference * reference), k))
-        found = _measures(trace, square, (cross, *shrunk), size, zeta)  # type: ignore[arg-type]
-    return found | {"mean_cosine": _mean_cosine(X, subsets, None)}
+        result = _measures(trace, square, (cross, *shrunk), size, zeta)  # type: ignore[arg-type]
+    return result | {"mean_cosine": _mean_cosine(X, subsets, None)}
 
 
 def _mean_cosine(

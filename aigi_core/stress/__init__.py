@@ -7,13 +7,12 @@ from aigi_core.stress.copies import (
     perturbed_ops,
     trainable,
 )
-from aigi_core.stress.matrices import CLEAN, METRIC, SIDES, Side, Stress, replaced, stress
+from aigi_core.stress.matrices import CLEAN, SIDES, Side, Stress, replaced, stress
 from aigi_core.stress.robustness import component_stability, robust_heads
 
 __all__ = [
     "AUGMENTED",
     "CLEAN",
-    "METRIC",
     "SIDES",
     "Perturbed",
     "Side",

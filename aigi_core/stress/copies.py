@@ -114,5 +114,5 @@ def trainable(workspace: Workspace) -> tuple[str, ...]:
     and all together.
     """
     copies = [open_perturbed(workspace, op) for op in perturbed_ops(workspace)]
-    found = [str(copy.op) for copy in copies if {"train", "val"} <= set(copy.splits)]
-    return (AUGMENTED, *found) if found else ()
+    result = [str(copy.op) for copy in copies if {"train", "val"} <= set(copy.splits)]
+    return (AUGMENTED, *result) if result else ()

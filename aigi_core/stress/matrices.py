@@ -22,6 +22,7 @@ from aigi_core.detectors.heads import Progress
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names, train_detectors
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.perturb import Op, parse_ops
 from aigi_core.significance import q_values
 from aigi_core.stress.copies import AUGMENTED, Perturbed, open_perturbed, perturbed_ops
@@ -31,7 +32,6 @@ from aigi_core.workspace import Workspace
 Side = Literal["both", "fake", "real"]
 SIDES: tuple[Side, ...] = ("both", "fake", "real")
 CLEAN = "clean"
-METRIC = "balanced_accuracy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Stress:
 
     matrices: dict[tuple[str, str, Side], TransferMatrix] = field(repr=False)
 
-    def curves(self, metric: str = METRIC) -> pd.DataFrame:
+    def curves(self, metric: str = DEFAULT_METRIC) -> pd.DataFrame:
         """Every cell under every operation.
 
         Returns:
@@ -67,18 +67,18 @@ class Stress:
         return pd.concat(tables, ignore_index=True)
 
     def change(
-        self, op: str, side: Side = "both", trained: str = CLEAN, metric: str = METRIC
+        self, op: str, side: Side = "both", trained: str = CLEAN, metric: str = DEFAULT_METRIC
     ) -> MatrixDifference:
         """Perturbed minus clean test, cell by cell, paired, with p- and q-values."""
         return difference(self._of(trained, op, side), self._of(trained, CLEAN, "both"), metric)
 
     def gain(
-        self, op: str, trained: str, side: Side = "both", metric: str = METRIC
+        self, op: str, trained: str, side: Side = "both", metric: str = DEFAULT_METRIC
     ) -> MatrixDifference:
         """Trained on perturbed images minus trained on clean ones, under the same test."""
         return difference(self._of(trained, op, side), self._of(CLEAN, op, side), metric)
 
-    def summary(self, metric: str = METRIC) -> pd.DataFrame:
+    def summary(self, metric: str = DEFAULT_METRIC) -> pd.DataFrame:
         """Means over the in-domain and the out-of-domain cells, with the paired change against the
         clean test.
 
@@ -118,7 +118,7 @@ class Stress:
         )
         return table.assign(q_value=adjusted.reindex(table.index, fill_value=1.0))
 
-    def by_generator(self, metric: str = METRIC) -> pd.DataFrame:
+    def by_generator(self, metric: str = DEFAULT_METRIC) -> pd.DataFrame:
         """Every generator under every operation: its own detector, and the mean of those that never
         saw it.
 
@@ -160,7 +160,7 @@ class Stress:
         parts = table.groupby(["trained", "op", "side", "cells"], sort=False)["p_value"]
         return table.assign(q_value=parts.transform(lambda p: q_values(p.to_numpy())))
 
-    def gains(self, trained: str, metric: str = METRIC) -> pd.DataFrame:
+    def gains(self, trained: str, metric: str = DEFAULT_METRIC) -> pd.DataFrame:
         """Training on perturbed images against training on clean ones, under every test of both
         classes.
 
@@ -210,7 +210,7 @@ def stress(
     view: FeatureView | None = None,
     protocol: Protocol | None = None,
     test: Sequence[str] | None = None,
-    metrics: Sequence[str] = (METRIC, "auc", "accuracy_real", "accuracy_fake"),
+    metrics: Sequence[str] = (DEFAULT_METRIC, "auc", "accuracy_real", "accuracy_fake"),
     draws: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
@@ -249,7 +249,7 @@ def stress(
     resolved = (view or EmbeddingView()).resolve(workspace)
     features = resolved.matrix(workspace)
     perturbed = {str(copy.op): resolved.matrix(copy) for copy in copies}
-    found: dict[tuple[str, str, Side], TransferMatrix] = {}
+    result: dict[tuple[str, str, Side], TransferMatrix] = {}
     total = len(dict.fromkeys(trained_on)) * (1 + len(perturbed) * len(dict.fromkeys(sides)))
     for trained in dict.fromkeys(trained_on):
         detectors = _trained(
@@ -258,11 +258,11 @@ def stress(
         clean = np.stack([detector.score(features) for detector in detectors])
 
         def add(key: tuple[str, str, Side], scores: np.ndarray) -> None:
-            found[key] = transfer_matrix(
+            result[key] = transfer_matrix(
                 scores, domains, sets, test, metrics=metrics, draws=draws, seed=seed
             )
             if progress is not None:
-                progress(len(found), total)
+                progress(len(result), total)
 
         add((trained, CLEAN, "both"), clean)
         for copy in copies:
@@ -272,7 +272,7 @@ def stress(
                     (trained, str(copy.op), side),
                     replaced(clean, moved, copy.rows, domains.labels, side),
                 )
-    return Stress(found)
+    return Stress(result)
 
 
 def replaced(

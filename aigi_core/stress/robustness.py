@@ -11,9 +11,10 @@ from aigi_core.detectors.heads import Progress
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.heads import all_heads
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.perturb import Op
 from aigi_core.stress.copies import open_perturbed
-from aigi_core.stress.matrices import METRIC, replaced
+from aigi_core.stress.matrices import replaced
 from aigi_core.transfer import difference, transfer_matrix
 from aigi_core.workspace import Workspace
 
@@ -62,17 +63,17 @@ def robust_heads(
         if progress is not None:
             progress(i + 1, len(heads))
     columns = (test or names[0],)
-    options = dict(metrics=(METRIC,), draws=draws, seed=seed)
+    options = dict(metrics=(DEFAULT_METRIC,), draws=draws, seed=seed)
     sets = [names] * len(heads)
     before = transfer_matrix(clean, domains, sets, columns, **options)  # type: ignore[arg-type]
     scores = replaced(clean, moved, copy.rows, domains.labels, "both")
     after = transfer_matrix(scores, domains, sets, columns, **options)  # type: ignore[arg-type]
-    change = difference(after, before, METRIC)
+    change = difference(after, before, DEFAULT_METRIC)
     table = pd.DataFrame(heads, columns=["layer", "head"])
     for name, matrix in (("clean", before), ("perturbed", after)):
-        low, high = matrix.interval(METRIC)
+        low, high = matrix.interval(DEFAULT_METRIC)
         table[name], table[f"{name}_low"], table[f"{name}_high"] = (
-            matrix.values[METRIC][:, 0],
+            matrix.values[DEFAULT_METRIC][:, 0],
             low[:, 0],
             high[:, 0],
         )

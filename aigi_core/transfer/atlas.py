@@ -320,7 +320,7 @@ class Atlas:
 
     def best_pair(self, metric: str = DEFAULT_METRIC) -> Pair:
         """The pair whose removal of components raises the metric on D_eval most; chosen on test
-        images, it flatters.
+        images, it warning.
         """
         table = self.removals(metric)
         best = table.iloc[int(table["change"].to_numpy(float).argmax())]

@@ -61,11 +61,11 @@ class Cell:
         for name, threshold in self.thresholds.items():
             flagged = self.scores > threshold
             counts = {
-                f"{word}_as_{said}": int(
+                f"{word}_as_{called}": int(
                     ((self.labels == label) & (flagged == bool(verdict))).sum()
                 )
                 for word, label in (("real", REAL), ("fake", FAKE))
-                for said, verdict in (("real", REAL), ("fake", FAKE))
+                for called, verdict in (("real", REAL), ("fake", FAKE))
             }
             point = operating_point(self.scores, self.labels, threshold, self.groups)
             rows.append(

@@ -75,7 +75,7 @@ class TransferMatrix:
     def train_families(self) -> tuple[str, ...]:
         """[K] the family of each training set, ``mixed`` where it holds several."""
         families = [{self.family_of[name] for name in names} for names in self.train]
-        return tuple(found.pop() if len(found) == 1 else "mixed" for found in families)
+        return tuple(result.pop() if len(result) == 1 else "mixed" for result in families)
 
     @property
     def test_families(self) -> tuple[str, ...]:
@@ -454,9 +454,11 @@ def transfer_matrix(
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
         parts = list(pool.map(column, range(len(columns))))
-    values = {name: np.stack([found[name][:, 0] for found, _ in parts], axis=1) for name in wanted}
+    values = {
+        name: np.stack([result[name][:, 0] for result, _ in parts], axis=1) for name in wanted
+    }
     drawn = {
-        name: np.stack([found[name][:, 1:].T.astype(np.float32) for found, _ in parts], axis=2)
+        name: np.stack([result[name][:, 1:].T.astype(np.float32) for result, _ in parts], axis=2)
         for name in wanted
     }
     identity = {

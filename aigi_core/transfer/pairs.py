@@ -64,7 +64,7 @@ def parse_pairs(text: str, domains: Domains) -> tuple[Pair, ...]:
             )
         return tuple(combinations(names, 2))
     known = {f"{a}:{b}": (a, b) for a in names for b in names}
-    found: list[Pair] = []
+    result: list[Pair] = []
     rest = text.strip()
     while rest:
         fitting = [key for key in known if rest == key or rest.startswith(f"{key},")]
@@ -76,8 +76,8 @@ def parse_pairs(text: str, domains: Domains) -> tuple[Pair, ...]:
         key = max(fitting, key=len)
         pair = known[key]
         d_eval(domains, pair)
-        found.append((min(pair, key=names.index), max(pair, key=names.index)))
+        result.append((min(pair, key=names.index), max(pair, key=names.index)))
         rest = rest[len(key) :].lstrip(",").strip()
-    if not found:
+    if not result:
         raise AigiError("No pair of generators was named: write A:B, several as A:B,C:D, or 'all'.")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(result))

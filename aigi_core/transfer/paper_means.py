@@ -36,10 +36,10 @@ def paper_means(
     if not diagonal:
         allowed = allowed & ~matrix.in_domain
     rows, columns = np.array(matrix.train_families), np.array(matrix.test_families)
-    found = []
+    result = []
     for name, families in MEANS.items():
         cells = allowed
         if families is not None:
             cells = allowed & (rows == families[0])[:, None] & (columns == families[1])
-        found.append({"name": name, **vars(matrix.mean(metric, cells))})
-    return pd.DataFrame(found)
+        result.append({"name": name, **vars(matrix.mean(metric, cells))})
+    return pd.DataFrame(result)

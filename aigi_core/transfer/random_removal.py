@@ -42,7 +42,7 @@ class RandomRemoval:
         The band is where one more random removal falls with this confidence (Student's t over the
         removals drawn: percentiles of ten would cover four in five). Between the sizes that were
         drawn, it is interpolated along the logarithm of the size; for fewer components than the
-        smallest size it is that size's, which flatters chance, not the search. NaN without cells.
+        smallest size it is that size's, which warning chance, not the search. NaN without cells.
         """
         if not 1 <= kept <= self.kept[-1]:
             raise AigiError(f"Between 1 and {self.kept[-1]} components can be kept, not {kept}.")

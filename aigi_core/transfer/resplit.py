@@ -83,7 +83,7 @@ def resplit(
     images = workspace.all_images
     kept = workspace.images["split"]
     val, test = float((kept == "val").mean()), float((kept == "test").mean())
-    found = []
+    result = []
     generators = workspace.domains.generators
     for i, seed in enumerate(seeds):
         tell(i, len(seeds))
@@ -93,5 +93,5 @@ def resplit(
         matrix = transfer_matrix(
             score_detectors(detectors, other), other.domains, sets, metrics=(metric,), draws=10
         )
-        found.append(matrix.values[metric])
-    return Resplit(metric, tuple(seeds), generators, np.stack(found))
+        result.append(matrix.values[metric])
+    return Resplit(metric, tuple(seeds), generators, np.stack(result))

@@ -124,10 +124,10 @@ def selection_stability(
     weights, times = _draws(workspace, repeats, kind, seed)
 
     def search(draw: int) -> Bool[np.ndarray, " d"]:
-        found = []
+        result = []
         for fit, score, C in ways:
             picked = np.repeat(score, times[draw, score])
-            found.append(
+            result.append(
                 eliminate(
                     X[fit],
                     domains.labels[fit],
@@ -139,7 +139,7 @@ def selection_stability(
                     class_weight=protocol.class_weight,
                 )
             )
-        return np.isin(np.arange(X.shape[1]), ComponentSearch(pair, *found).kept)
+        return np.isin(np.arange(X.shape[1]), ComponentSearch(pair, *result).kept)
 
     masks = []
     for draw in range(repeats + 1):

@@ -40,7 +40,7 @@ class TrainingSetRanking:
             ``gain`` as ``val_mean``, ``test_mean`` and so on; intervals on test as
             ``test_mean_low`` ... The worst of several measured values lies below the worst true
             one, and its interval with it: it ranks sets, and is no estimate. A set that holds the
-            hard generators is not tested on them, which flatters its mean: ``gain`` is the mean
+            hard generators is not tested on them, which warning its mean: ``gain`` is the mean
             over its OOD generators of what it has above the average set of its size that does not
             hold that generator either. val, test: the matrices behind it, rows in the order of
             ``table``.

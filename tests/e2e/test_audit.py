@@ -9,7 +9,8 @@ import pytest
 
 from aigi_core.audit.cached import AuditSettings, save_audit
 from aigi_core.audit.report import Audit, audit
-from aigi_core.audit.verdict import METRIC, to_frame
+from aigi_core.audit.verdict import to_frame
+from aigi_core.metrics import DEFAULT_METRIC
 from tests.audit.factory import SIZED, planted_images
 from tests.audit.test_report import workspace
 from tests.e2e.objects import App
@@ -45,7 +46,7 @@ def test_numbers_by_deep_link(page: App, found: tuple[str, Audit]) -> None:
         ("Detectors", audited.detector),
         ("Facts of stored files", audited.facts["stored"]),
     ):
-        mean = matrix.mean(METRIC, matrix.in_domain)
+        mean = matrix.mean(DEFAULT_METRIC, matrix.in_domain)
         assert (
             page.stats[name][0] == f"{mean.value:.3f}"
             and f"{mean.low:.3f} to {mean.high:.3f}" in page.stats[name][1]

@@ -15,11 +15,11 @@ from aigi_core.explain.words import words
 from aigi_core.workspace import Workspace
 
 
-def test_said_list_counts_what_is_beyond_chance(synthetic: Workspace) -> None:
+def test_word_list_counts_what_is_beyond_chance(synthetic: Workspace) -> None:
     lexicon = Lexicon.of(synthetic, centred=False)
     null = word_null(lexicon, np.random.default_rng(0).standard_normal((99, 24)), "random")
     said = words(lexicon, lexicon.vectors[4], null=null, name="planted")
-    figure = figures.said_list(said, "nearest", 5)
+    figure = figures.listed_words(said, "nearest", 5)
     assert "planted" in figures.alt_text(figure) and "phrases 4 (1.00)" in figures.alt_text(figure)
     assert len(figure.data[-1].x) == 5 and figure.layout.yaxis.ticktext[0] == "<b>phrases 4</b>"
     assert (

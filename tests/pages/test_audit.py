@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core.audit.cached import AuditSettings, save_audit
 from aigi_core.audit.report import Audit, audit
-from aigi_core.audit.verdict import METRIC
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import difference
 from aigi_core.workspace import Workspace
 from tests.audit.factory import CLEAN, SIZED, planted_images
@@ -42,7 +42,7 @@ def test_numbers_are_the_librarys(open_app: Open, planted: tuple[Workspace, Audi
     made, found = planted
     app = open_app(made.path, "audit", test=SIZED)
     assert not app.exception and not app.error
-    mean = found.facts["stored"].mean(METRIC, found.facts["stored"].in_domain)
+    mean = found.facts["stored"].mean(DEFAULT_METRIC, found.facts["stored"].in_domain)
     assert f"<b>{mean.value:.3f}</b>" in stats(
         app
     ) and f"interval {mean.low:.3f} to {mean.high:.3f}" in stats(app)
@@ -51,7 +51,9 @@ def test_numbers_are_the_librarys(open_app: Open, planted: tuple[Workspace, Audi
     assert f"For **{explained} of 4 generators** file facts alone" in text
     [verdict] = [verdict for verdict in found.verdicts if verdict.generator == SIZED]
     assert all(sentence in text for sentence in verdict.sentences)
-    ood = difference(found.detector, found.facts["stored"], METRIC).mean(~found.detector.in_domain)
+    ood = difference(found.detector, found.facts["stored"], DEFAULT_METRIC).mean(
+        ~found.detector.in_domain
+    )
     assert f"Out of domain, detectors are **{ood.value:+.3f}**" in text
 
 

@@ -13,12 +13,12 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import train
 from aigi_core.geometry.isotropy import pair_changes, rank_correlation
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import Atlas, TransferMatrix, d_eval, difference, transfer_matrix
 from aigi_core.workspace import Workspace
 from tests.factory import make_workspace
 
 Open = Callable[..., AppTest]
-METRIC = "balanced_accuracy"
 
 
 def said(app: AppTest) -> str:
@@ -27,7 +27,7 @@ def said(app: AppTest) -> str:
 
 def measured(workspace: Workspace, names: tuple[str, ...], view: EmbeddingView) -> TransferMatrix:
     scores = score_detectors(train(workspace, names, view), workspace)
-    return transfer_matrix(scores, workspace.domains, names, names, metrics=(METRIC,))
+    return transfer_matrix(scores, workspace.domains, names, names, metrics=(DEFAULT_METRIC,))
 
 
 @pytest.mark.parametrize("depth", [None, 7])
@@ -49,7 +49,7 @@ def test_the_change_is_that_of_detectors_trained_anew(
         measured(searched, names, view)
         for view in (EmbeddingView(), EmbeddingView(without=removed))
     )
-    gap = difference(after, before, METRIC).mean(~before.in_domain)
+    gap = difference(after, before, DEFAULT_METRIC).mean(~before.in_domain)
     assert f"**{len(removed)} of 24 components**" in said(app)
     change, low, high = (100 * value for value in (gap.value, gap.low, gap.high))
     assert f"({change:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}" in said(app)
@@ -67,7 +67,9 @@ def test_geometry_says_the_correlation(open_app: Open, searched: Workspace) -> N
     assert not app.exception and not app.error and not app.warning
     atlas = Atlas.open(searched)
     link = rank_correlation(
-        pair_changes(atlas.summary, atlas.geometry, "isoscore_star", METRIC, beyond_random=False)
+        pair_changes(
+            atlas.summary, atlas.geometry, "isoscore_star", DEFAULT_METRIC, beyond_random=False
+        )
     )
     assert f"Spearman **{link['rho']:+.2f}**" in said(app) and np.isfinite(link["rho"])
 

@@ -20,9 +20,10 @@ from aigi_core.audit.paired import (
     paired_words,
 )
 from aigi_core.audit.report import STEPS, Audit, audit
-from aigi_core.audit.verdict import METRIC, Verdict
+from aigi_core.audit.verdict import Verdict
 from aigi_core.errors import WorkspaceError
 from aigi_core.manifest import FAKE
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import difference, make_training_sets
 from aigi_core.transfer.resplit import Resplit, resplit
 from aigi_core.workspace import Workspace
@@ -95,7 +96,7 @@ def known_facts(workspace: Workspace, view: file_facts.View) -> dict[str, str]:
     return {file_facts.FACTS[name].title: name for name in facts(workspace, view).columns}
 
 
-def telling(found: Audit) -> str:
+def first_generator(found: Audit) -> str:
     """The generator to begin with: the best detector of those whose file facts do as well."""
     explained = [
         verdict for verdict in found.verdicts if verdict.level == "explained"
@@ -118,7 +119,9 @@ def stats(found: Audit) -> list[Stat]:
     """In-domain means of the detectors and of file facts, and the duplicates."""
     matrices = {"Detectors": found.detector}
     matrices |= {f"Facts of {FILES[view]}": matrix for view, matrix in found.facts.items()}  # type: ignore[index]
-    means = {name: matrix.mean(METRIC, matrix.in_domain) for name, matrix in matrices.items()}
+    means = {
+        name: matrix.mean(DEFAULT_METRIC, matrix.in_domain) for name, matrix in matrices.items()
+    }
     pairs = found.duplicates.pairs
     return [
         Stat(
@@ -149,14 +152,17 @@ def show_matrices(page: Page, found: Audit, view: file_facts.View, generator: st
             draw = partial(
                 figures.transfer_heatmap,
                 matrix,
-                METRIC,
+                DEFAULT_METRIC,
                 selected=(generator, generator),
                 compact=True,
             )
             page.figure(
-                f"matrix-{stem}", draw, table=matrix.to_frame([METRIC]), clicks=("train", "test")
+                f"matrix-{stem}",
+                draw,
+                table=matrix.to_frame([DEFAULT_METRIC]),
+                clicks=("train", "test"),
             )
-    gap, own = difference(*matrices, METRIC), found.detector.in_domain
+    gap, own = difference(*matrices, DEFAULT_METRIC), found.detector.in_domain
     for cells, where in ((own, "In-domain"), (~own, "Out of domain")):
         mean = gap.mean(cells)
         if mean.n:

@@ -35,16 +35,18 @@ def images_of(
 
 
 def answer(images: pd.DataFrame, train: str) -> str:
-    """The page's answer: how many images of each class are taken for the other, and the surest
-    mistake.
+    """The page's answer: how many images of each class are taken for the other, and the most
+    certain mistake.
     """
     shares = {share["verdict"]: share for share in verdict_shares(images).to_dict("records")}
     missed, alarms = shares["fake as real"], shares["real as fake"]
-    surest = images[~images["right"]].head(1).to_dict("records")
+    most_certain = images[~images["right"]].head(1).to_dict("records")
     return (
         f"Trained on {name(train)}, the detector takes **{missed['images']} of {missed['of']}"
         f" fakes** for real and **{alarms['images']} of {alarms['of']} real images** for fakes."
-        + "".join(f" Its most certain mistake: {name(m['path'])}, {m['verdict']}." for m in surest)
+        + "".join(
+            f" Its most certain mistake: {name(m['path'])}, {m['verdict']}." for m in most_certain
+        )
     )
 
 

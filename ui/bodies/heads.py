@@ -83,7 +83,7 @@ def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
         _words(page, head, train, definition, texts, len(heads))
         if every:
             with steps(f"Reading {len(heads)} heads"):
-                read = attention.all_said(page.workspace, train, definition, texts)
+                read = attention.words_of_all_heads(page.workspace, train, definition, texts)
             page.finding(attention.among_all(read, head))
             page.table("every-head", read)
     with page.section(
@@ -115,7 +115,7 @@ def _words(
     page: Page, head: str, train: str, definition: Definition, texts: explanations.Texts, of: int
 ) -> None:
     opened = attention.parse_head(head)
-    said = attention.head_said(page.workspace, opened, train, definition, texts)
+    said = attention.words_of_head(page.workspace, opened, train, definition, texts)
     page.finding(
         f"Nearest to its direction: {name(str(said.nearest['text'][0]))}, "
         + (
@@ -132,7 +132,7 @@ def _words(
         with column:
             st.markdown(f"**{side.capitalize()} texts**")
             page.figure(
-                f"head-{side}", partial(figures.said_list, said, side), table=said.listed(side)
+                f"head-{side}", partial(figures.listed_words, said, side), table=said.listed(side)
             )
     with right:
         span = attention.head_span(page.workspace, opened)

@@ -23,6 +23,7 @@ from aigi_core.inspection.new_generator import (
     describe_generator,
     residual_words,
 )
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import make_training_sets
 from aigi_core.workspace import Workspace
 from ui import results
@@ -34,7 +35,6 @@ from ui.toolkit.report import Stat
 
 MOST = 1000
 """Images that are looked at in a session; the command line takes any number."""
-METRIC = "balanced_accuracy"
 _KEPT = "_new_generator"
 
 
@@ -208,7 +208,7 @@ def stats(found: NewGenerator) -> list[Stat]:
 
 def column(found: NewGenerator) -> pd.DataFrame:
     """Its column of the matrix, best first: ``train, value, low, high, n``."""
-    table = found.matrix.to_frame([METRIC])
+    table = found.matrix.to_frame([DEFAULT_METRIC])
     n = int(found.matrix.n_fake[0] + found.matrix.n_real[0])
     table = table.assign(n=n).sort_values("value", ascending=False, ignore_index=True)
     return table[["train", "value", "low", "high", "n"]]

@@ -19,7 +19,6 @@ from ui.toolkit.page import Page, inert
 from ui.toolkit.report import Stat
 from ui.toolkit.workspaces import cached
 
-METRIC = DEFAULT_METRIC
 SIDE_OPTIONS: dict[str, Side] = {SIDE_NAMES[side].capitalize(): side for side in SIDES}
 CELLS = {"In-domain": "in-domain", "Out of domain": "ood"}
 component_stability = cached(library.component_stability)
@@ -35,7 +34,7 @@ def tested(workspace: Workspace, trained: str = CLEAN) -> Stress:
     """
     sides = SIDES if trained == CLEAN else ("both",)
     return library.stress(
-        workspace, trained_on=(trained,), sides=sides, metrics=(METRIC,), progress=step
+        workspace, trained_on=(trained,), sides=sides, metrics=(DEFAULT_METRIC,), progress=step
     )
 
 
@@ -43,13 +42,13 @@ def tested(workspace: Workspace, trained: str = CLEAN) -> Stress:
 def tables(workspace: Workspace) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Summary and table by generator of detectors of clean images."""
     found = tested(workspace)
-    return found.summary(METRIC), found.by_generator(METRIC)
+    return found.summary(DEFAULT_METRIC), found.by_generator(DEFAULT_METRIC)
 
 
 @cached
 def gains(workspace: Workspace, trained: str) -> pd.DataFrame:
     """What training on copies changes under each test."""
-    return tested(workspace).merged(tested(workspace, trained)).gains(trained, METRIC)
+    return tested(workspace).merged(tested(workspace, trained)).gains(trained, DEFAULT_METRIC)
 
 
 def op_options(workspace: Workspace) -> dict[str, str]:

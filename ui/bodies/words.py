@@ -11,6 +11,7 @@ import streamlit as st
 from aigi_core import figures
 from aigi_core.explain.effect import Effect
 from aigi_core.explain.words import Words
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer.bootstrap import Estimate
 from ui import results
 from ui.results import Setting, explanations
@@ -85,7 +86,7 @@ def both_sides(
     ):
         with column:
             st.markdown(f"**{title}**")
-            draw = partial(figures.said_list, said, side, rows)
+            draw = partial(figures.listed_words, said, side, rows)
             page.figure(f"{key}{side}", draw, table=said.listed(side), clicks=clicks)
 
 
@@ -127,7 +128,7 @@ def nameability(
     """Names against generality: the finding, one point a detector, the correlation of each family,
     and the table.
     """
-    workspace, matrix = page.workspace, results.matrix(page.workspace, setting, explanations.METRIC)
+    workspace, matrix = page.workspace, results.matrix(page.workspace, setting, DEFAULT_METRIC)
     if not explanations.stored(workspace, setting, texts) and not page.toggle(
         "all",
         "Read all detectors",

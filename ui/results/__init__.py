@@ -90,8 +90,8 @@ class Setting:
     method: str = DEFAULT_METHOD
 
     @property
-    def apart(self) -> tuple[str, ...]:
-        """What sets it apart from the default, for names: ``("residual", "no bias")``."""
+    def differences(self) -> tuple[str, ...]:
+        """What differs from the default, for names: ``("residual", "no bias")``."""
         view = next(
             (title.lower() for title, view in VIEWS.items() if view == self.view), "searched view"
         )
@@ -154,7 +154,7 @@ def choose_setting(
     d_search: tuple[str, ...] = ()
     if isinstance(view, str) and view in SEARCHED.values():
         d_search = choose_pair(page, of)
-        view = found_view(page.workspace, view, d_search)
+        view = searched_view(page.workspace, view, d_search)
     bias = page.toggle(
         f"bias{suffix}",
         f"Bias{whose}",
@@ -259,7 +259,7 @@ def choose_pair(page: Page, of: str = "") -> Pair:
     )
 
 
-def flattery(workspace: Workspace, pair: tuple[str, ...]) -> str:
+def best_pair_warning(workspace: Workspace, pair: tuple[str, ...]) -> str:
     """What to say of a pair that was chosen for its result; empty for others, and for none."""
     if not pair:
         return ""
@@ -272,7 +272,7 @@ def flattery(workspace: Workspace, pair: tuple[str, ...]) -> str:
     )
 
 
-def found_view(workspace: Workspace, kind: str, d_search: Pair) -> FeatureView:
+def searched_view(workspace: Workspace, kind: str, d_search: Pair) -> FeatureView:
     """What the atlas's search of a kind (a value of :data:`SEARCHED`) on a pair has left."""
     searches = atlas(workspace)
     if kind == "heads":

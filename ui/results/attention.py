@@ -41,7 +41,6 @@ from ui.toolkit.page import name
 from ui.toolkit.report import Stat
 from ui.toolkit.workspaces import cached
 
-METRIC = DEFAULT_METRIC
 MOST, OFFERED = 8, 24
 """Heads chosen at most, and the best single heads that joint selection chooses from."""
 WAYS = ("best alone", "chosen jointly")
@@ -85,14 +84,14 @@ def head_scores(workspace: Workspace, train: str, validation: str) -> HeadScores
 @cached
 def alone_matrix(workspace: Workspace, train: str) -> TransferMatrix:
     """Every head alone on test images."""
-    return heads_alone(workspace, train, METRIC, progress=step)
+    return heads_alone(workspace, train, DEFAULT_METRIC, progress=step)
 
 
 @cached
 def heads_table(workspace: Workspace, train: str, validation: str) -> pd.DataFrame:
     """Every head alone, best first: on the validation generator, in-domain and out of domain."""
     return with_test(
-        head_scores(workspace, train, validation), alone_matrix(workspace, train), METRIC
+        head_scores(workspace, train, validation), alone_matrix(workspace, train), DEFAULT_METRIC
     )
 
 
@@ -115,7 +114,7 @@ def grown(
     workspace: Workspace, train: str, validation: str, heads: tuple[Head, ...]
 ) -> pd.DataFrame:
     """Detectors on the first 1, 2, ... of these heads, out of domain."""
-    return growing(workspace, train, heads, (validation,), METRIC)
+    return growing(workspace, train, heads, (validation,), DEFAULT_METRIC)
 
 
 @cached
@@ -124,12 +123,14 @@ def heads_against_embedding(
 ) -> HeadGain:
     """A detector on some heads beside one on the whole embedding, paired, out of domain."""
     a, b = (
-        results.matrix(workspace, Setting(((train,),), view), METRIC)
+        results.matrix(workspace, Setting(((train,),), view), DEFAULT_METRIC)
         for view in (HeadsView(heads), results.EMBEDDING)
     )
     cells = ood_cells(a, (validation,))
     return HeadGain(
-        a.mean(METRIC, cells), b.mean(METRIC, cells), difference(a, b, METRIC).mean(cells)
+        a.mean(DEFAULT_METRIC, cells),
+        b.mean(DEFAULT_METRIC, cells),
+        difference(a, b, DEFAULT_METRIC).mean(cells),
     )
 
 
@@ -143,7 +144,7 @@ def roles(workspace: Workspace, setting: Setting, row: int) -> pd.DataFrame:
 
 
 @cached
-def head_said(
+def words_of_head(
     workspace: Workspace,
     head: Head,
     train: str | tuple[str, ...],
@@ -155,7 +156,7 @@ def head_said(
 
 
 @cached
-def all_said(
+def words_of_all_heads(
     workspace: Workspace, train: str, definition: Definition, texts: Texts
 ) -> pd.DataFrame:
     """The nearest text of every head, corrected for their number."""
@@ -226,7 +227,9 @@ def ablation(workspace: Workspace, setting: Setting, heads: tuple[Head, ...]) ->
     other heads.
     """
     readings = [reading(workspace, setting, row) for row in range(len(setting.sets))]
-    return ablation_effect(workspace, readings, setting.sets, heads, metric=METRIC, progress=step)
+    return ablation_effect(
+        workspace, readings, setting.sets, heads, metric=DEFAULT_METRIC, progress=step
+    )
 
 
 def named(heads: Sequence[Head]) -> list[str]:
@@ -240,7 +243,7 @@ def parse_head(name: str) -> Head:
     return int(layer), int(index)
 
 
-def surest(domains: Domains, among: Sequence[str]) -> str:
+def most_validated(domains: Domains, among: Sequence[str]) -> str:
     """The generator with the most fakes to validate on: heads are told apart best there."""
     return max(
         among, key=lambda name: int(((domains.generator == name) & (domains.split == "val")).sum())
@@ -249,7 +252,7 @@ def surest(domains: Domains, among: Sequence[str]) -> str:
 
 def among_all(read: pd.DataFrame, head: str) -> str:
     """What is left of one head's words, and of any head's, among all of them (rows of
-    :func:`all_said`).
+    :func:`words_of_all_heads`).
     """
     corrected = float(read.loc[read["head"] == head, "p_all_heads"].iloc[0])
     return (

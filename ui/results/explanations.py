@@ -36,7 +36,6 @@ from ui.toolkit.workspaces import cached
 if TYPE_CHECKING:
     from aigi_core.audit.exposure import Exposure
 
-METRIC = DEFAULT_METRIC
 SIDES: tuple[Side, Side] = ("nearest", "farthest")
 LISTED = 20
 """Texts kept a side; pages show the first few."""
@@ -203,8 +202,8 @@ def exposed(
         results.detectors(workspace, setting)[row],
         words(workspace, setting, row, texts),
         content(workspace, setting.sets[row], texts),
-        results.matrix(workspace, setting, METRIC),
-        results.fact_matrix(workspace, METRIC),
+        results.matrix(workspace, setting, DEFAULT_METRIC),
+        results.fact_matrix(workspace, DEFAULT_METRIC),
     )
 
 
@@ -243,15 +242,15 @@ def all_words(workspace: Workspace, setting: Setting, texts: Texts) -> pd.DataFr
     null: some seconds.
     """
     said = [words(workspace, setting, row, texts) for row in range(len(setting.sets))]
-    return words_table(said, results.matrix(workspace, setting, METRIC), METRIC)
+    return words_table(said, results.matrix(workspace, setting, DEFAULT_METRIC), DEFAULT_METRIC)
 
 
 def out_of_domain(workspace: Workspace, setting: Setting, row: int) -> Estimate:
     """How well one detector does on generators it never saw; ``n`` is 0 where it saw all."""
-    matrix = results.matrix(workspace, setting, METRIC)
+    matrix = results.matrix(workspace, setting, DEFAULT_METRIC)
     mine = np.zeros_like(matrix.in_domain)
     mine[row] = ~matrix.in_domain[row]
-    return matrix.mean(METRIC, mine)
+    return matrix.mean(DEFAULT_METRIC, mine)
 
 
 @cached
@@ -268,5 +267,5 @@ def concept(workspace: Workspace, setting: Setting, texts: Texts, again: bool) -
         lexicon(workspace, texts),
         texts.own,
         refit=[require_direction(one).C for one in detectors] if again else None,
-        metric=METRIC,
+        metric=DEFAULT_METRIC,
     )

@@ -167,7 +167,7 @@ def head_words(
     )
     rows = []
     for head in heads:
-        said = attention.head_said(workspace, head, on, "difference", texts)
+        said = attention.words_of_head(workspace, head, on, "difference", texts)
         nearest = "; ".join(str(text) for text in said.nearest["text"].head(count))
         rows.append(
             {

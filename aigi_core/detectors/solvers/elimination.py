@@ -449,7 +449,7 @@ class _State:
             pairs.append((step, change, 1 / float(step @ change)))
         self.alive[column] = True
         scores = self._scores(there.theta)
-        race.settle(column, scores * self.sign)
+        race.set_scores(column, scores * self.sign)
         race.solutions[column] = there, scores
 
     def _two_loops(

@@ -94,7 +94,7 @@ class Race:
             self.loss[columns] = np.log1p(size, out=size) @ share - tail
             self.loss[~self.alive] = np.inf
 
-    def settle(self, column: int, margins: Array) -> None:
+    def set_scores(self, column: int, margins: Array) -> None:
         """Take the exact margins [m] of a candidate, and note by how much its estimate erred."""
         loss = float(self.share @ (np.log1p(np.exp(-np.abs(margins))) - np.minimum(margins, 0)))
         error = np.abs(margins - self.margins[column])
