@@ -1,6 +1,7 @@
 """Maps: held against scikit-learn; controls near chance; stored and read again."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
