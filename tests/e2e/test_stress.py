@@ -65,8 +65,8 @@ def test_click_an_operation_and_choose_by_keyboard(page: App) -> None:
     page.choose("Applied to", "Fakes only")
     page.wait_for_query("side", "Fakes only")
     assert "fakes only" in page.alt("generators") and page.errors == []
-    page.choose("Trained on", "copies only: JPEG 30")
-    page.wait_for_query("trained", "copies only: JPEG 30")
+    page.choose("Training images", "copies only: JPEG 30")
+    page.wait_for_query("copies", "copies only: JPEG 30")
     assert page.errors == []
 
 

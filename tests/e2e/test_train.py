@@ -25,11 +25,13 @@ def out_of_domain(workspace: Workspace, names: tuple[str, ...]) -> str:
 def test_deep_link_on_a_fresh_server_and_another_generator(
     browser: Any, serve: Any, synthetic_path: Path, synthetic: Workspace
 ) -> None:
-    app = App(browser, serve(synthetic_path).url).open("train", trained="beta-diff")
+    app = App(browser, serve(synthetic_path).url).open(
+        "train", trained="beta-diff", tests=list(synthetic.domains.generators)
+    )
     assert app.errors == [] and app.stats["Out of domain"][0] == out_of_domain(
         synthetic, ("beta-diff",)
     )
-    app.choose("Trained on", "delta-ar")  # added to those chosen
+    app.choose("Opened training set", "delta-ar")  # added to those chosen
     assert app.query["trained"] == ["delta-ar", "beta-diff"]
     assert app.stats["Out of domain"][0] == out_of_domain(synthetic, ("delta-ar", "beta-diff"))
     app.press("Keep this detector")

@@ -127,7 +127,7 @@ def test_bad_components_are_one_sentence(
     assert (
         not app.exception and len(app.error) == 1 and says in app.error[0].value.replace("\\", "")
     )
-    assert "May its probabilities be trusted?" in [header.value for header in app.subheader]
+    assert "Can its probabilities be trusted?" in [header.value for header in app.subheader]
 
 
 def test_a_broken_link_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:

@@ -58,7 +58,7 @@ def test_every_setting_by_link(open_app: Open, synthetic: Workspace, how: str, v
         synthetic.path, "transfer", sets=how, view=view, bias="0", metric="AUC", compare="1"
     )
     assert not app.exception and not app.error and not app.warning
-    assert "AUC" in said(app) and "against B" in said(app)
+    assert "AUC" in said(app) and "and B **" in said(app)
 
 
 def test_views_of_a_search_are_judged_on_what_it_has_not_seen(
@@ -102,7 +102,7 @@ def test_views_of_a_search_are_judged_on_what_it_has_not_seen(
         gap = difference(matrices[title], matrices["Components removed"], "balanced_accuracy").mean(
             ~matrices[title].in_domain
         )
-        assert f"A is **{gap.value:+z.3f}** against B" in said(
+        assert f"a difference of **{100 * gap.value:+z.1f} points**" in said(
             app
         ) and f"p = {gap.p_value:.2g}, {gap.n} cells" in said(app)
 

@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import pandas as pd
 import streamlit as st
 
-from aigi_core.errors import AigiError, NotGivenError, WorkspaceError
+from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.figures import (
     DARK,
     LIGHT,
@@ -455,6 +455,13 @@ class Page(Controls):
             error is not None
         ):  # the URL stays as it is: controls that were not reached would drop out of it
             _explain(error)
+            if workspaces.elsewhere() and not workspaces.parameter():
+                st.button(
+                    "Back to the demo",
+                    key="back-to-demo",
+                    icon=":material/home:",
+                    on_click=workspaces.back_to_demo,
+                )
         else:
             self.write_url(workspaces.parameter())
             self._share()
@@ -572,8 +579,6 @@ def _explain(error: BaseException) -> None:
         return
     if isinstance(error, AigiError):
         st.error(inert(str(error)), icon=":material/error:")
-        if isinstance(error, WorkspaceError) and workspaces.elsewhere():
-            st.button("Back to the demo", icon=":material/home:", on_click=workspaces.back_to_demo)
         return
     log.error("A page failed.", exc_info=error)
     st.error(
