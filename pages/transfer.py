@@ -80,7 +80,7 @@ with ui.page(__file__) as page:
         ),
     )
 
-    if not chosen.d_search:
+    if not chosen.d_search and chosen.method == results.DEFAULT_METHOD:
         page.python(results.transfer_code(page.workspace, how, setting, metric))
     with page.controls():
         train = page.select("train", "Detector trained on", rows)
