@@ -9,7 +9,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.detectors.features import EmbeddingView
-from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.detectors.solvers.elimination import Cut
 from aigi_core.transfer import METRICS, d_eval, difference, search_curves, selection_stability
 from ui import results
 from ui.toolkit.jobs import job
@@ -19,13 +19,23 @@ PAPER = (
     " the pair SD-1.4 and ProGAN; best pair .812 (Kandinsky and CycleGAN)."
 )
 """What the paper reports of removal (Gaintseva et al. 2024)."""
+TIES: dict[str, Cut | None] = {
+    "As the protocol": None,
+    "Least log-loss": "log-loss",
+    "First": "first",
+    "Last": "last",
+}
+"""Which of the steps with the best accuracy ends a list."""
+CUTS = {"log-loss": "at the least log-loss", "first": "at the first", "last": "at the last"}
 
 
 with ui.page(__file__) as page:
-    atlas, domains = results.atlas(page.workspace), page.domains
-    pairs = atlas.removals(DEFAULT_METRIC)
     with page.controls():
-        pair = results.choose_pair(page)
+        used = results.choose_protocol(page)
+        atlas, domains = results.atlas(page.workspace, used.name), page.domains
+        metric = METRICS[used.metric]
+        pairs = atlas.removals(used.metric)
+        pair = results.choose_pair(page, used=used)
         at_cut = page.toggle(
             "cut",
             "Cut at the best scores",
@@ -33,6 +43,16 @@ with ui.page(__file__) as page:
             help=(
                 "A component is removed only if both lists, each cut at its best score, remove it."
                 " Switch off to move along both lists by the slider."
+            ),
+        )
+        ties = page.select(
+            "ties",
+            "Among equal scores",
+            TIES,
+            disabled=not at_cut,
+            help=(
+                "Many steps share the best accuracy, and the paper does not say which of them ends"
+                " a list. Our protocol takes the least log-loss, the paper's the last."
             ),
         )
         shown = page.select("shown", "Matrix", ["change", "after", "before"], kind="segmented")
@@ -45,22 +65,22 @@ with ui.page(__file__) as page:
         )
     )
     depth = None if at_cut else along
-    removed = atlas.removed(pair, depth)
+    removed = atlas.removed(pair, depth, ties)
     kept = atlas.about["components"] - len(removed)
     names = d_eval(domains, pair)
     sets = tuple((name,) for name in names)
     with st.spinner("Training on what remains …"):
-        before = results.matrix(page.workspace, results.Setting(sets), DEFAULT_METRIC).on(names)
-        after = results.matrix(
-            page.workspace, results.Setting(sets, EmbeddingView(without=removed)), DEFAULT_METRIC
-        ).on(names)
-    change = difference(after, before, DEFAULT_METRIC)
+        before, after = (
+            results.matrix(
+                page.workspace,
+                results.Setting(sets, view, balance=used == results.OURS, protocol=used.name),
+                used.metric,
+            ).on(names)
+            for view in (results.EMBEDDING, EmbeddingView(without=removed))
+        )
+    change = difference(after, before, used.metric)
     out = ~before.in_domain
-    gap, was, now = (
-        change.mean(out),
-        before.mean(DEFAULT_METRIC, out),
-        after.mean(DEFAULT_METRIC, out),
-    )
+    gap, was, now = change.mean(out), before.mean(used.metric, out), after.mean(used.metric, out)
     random = atlas.random_band(pair, kept)
     better = pairs[(pairs["q_value"] < figures.FALSE_DISCOVERY) & (pairs["change"] > 0)]
     worse = pairs[(pairs["q_value"] < figures.FALSE_DISCOVERY) & (pairs["change"] < 0)]
@@ -71,7 +91,7 @@ with ui.page(__file__) as page:
         " too favourable"
     )
     page.answer(
-        f"Removing components improves {METRICS[DEFAULT_METRIC].in_words} on other generators for"
+        f"Removing components improves {metric.in_words} on other generators for"
         f" **{len(better)} of {len(pairs)} pairs** and worsens it for **{len(worse)}** (5 % FDR);"
         f" {len(beyond)} also beat random removal. Largest change: {ui.name(best['a'])} with"
         f" {ui.name(best['b'])}, {100 * best['change']:+.1f} points ({caution})."
@@ -80,7 +100,7 @@ with ui.page(__file__) as page:
     opened += f" {atlas.about['components']} components** go. "
     if gap.n:
         opened += (
-            f"On the {len(names)} other generators {METRICS[DEFAULT_METRIC].in_words} changes from"
+            f"On the {len(names)} other generators {metric.in_words} changes from"
             f" {was.value:.3f} to **{now.value:.3f}** ({100 * gap.value:+.1f} points, 95 % interval"
             f" {100 * gap.low:+.1f} to {100 * gap.high:+.1f}, p = {gap.p_value:.2g}); removing as"
             f" many at random gives {random[0]:.3f}."
@@ -115,18 +135,21 @@ with ui.page(__file__) as page:
     page.protocol(
         search=(
             "From all components down to one: each step drops the one whose removal gives the best"
-            " balanced accuracy of a detector trained on D1's training images and scored on D2's"
+            f" {metric.in_words} of a detector trained on D1's training images and scored on D2's"
             " validation images (ties: log-loss), and the same from D2 to D1. Every reported score"
             " is that of an exactly refitted detector."
         ),
-        removal="A component goes only if both lists remove it.",
+        removal=(
+            "A component goes only if both lists remove it, each cut at its best score; among equal"
+            f" scores {CUTS[ties or used.cut]}."
+        ),
         evaluation=(
-            "Trained and tested on all other generators (D_eval), C chosen anew on validation; test"
-            " split; paired bootstrap of groups, 1,000 draws."
+            f"{results.protocol_in_words(used)} Trained and tested on all other generators"
+            " (D_eval); test split; paired bootstrap of groups, 1,000 draws."
         ),
         atlas=(
-            f"{len(atlas.pairs)} pairs; computed by python -m precompute search, key"
-            f" {atlas.stored.path.name}."
+            f"{len(atlas.pairs)} pairs, {atlas.stored.parameters['draws']:,} bootstrap draws;"
+            f" computed by python -m precompute search, key {atlas.stored.path.name}."
         ),
     )
 
@@ -143,7 +166,7 @@ with ui.page(__file__) as page:
                 pairs,
                 atlas.generators,
                 family,
-                DEFAULT_METRIC,
+                used.metric,
                 selected=(first, second),
             )
             page.figure("atlas", draw_pairs, table=pairs, clicks=("d1", "d2"))
@@ -151,7 +174,7 @@ with ui.page(__file__) as page:
             page.finding(opened)
             st.markdown(f"**The paper:** {PAPER}")
             page.finding(
-                f"**Here:** {page.workspace.encoder['model']}, {METRICS[DEFAULT_METRIC].in_words},"
+                f"**Here:** {page.workspace.encoder['model']}, {metric.in_words},"
                 f" out-of-domain cells: {was.value:.3f} → {now.value:.3f} for the opened pair, at"
                 f" best {best['after']:.3f}."
                 if gap.n
@@ -160,7 +183,7 @@ with ui.page(__file__) as page:
             page.link("transfer", "Its matrix", view="Components removed", d1=first, d2=second)
     with page.section(
         "The opened pair, cell by cell",
-        f"Change in {METRICS[DEFAULT_METRIC].in_words} (after minus before), in percentage points."
+        f"Change in {metric.in_words} (after minus before), in percentage points."
         " Faded: not statistically significant (5 % FDR)."
         if shown == "change"
         else f"The matrix {shown} removal.",
@@ -170,7 +193,7 @@ with ui.page(__file__) as page:
             partial(figures.difference_heatmap, change, families)
             if shown == "change"
             else partial(
-                figures.transfer_heatmap, after if shown == "after" else before, DEFAULT_METRIC
+                figures.transfer_heatmap, after if shown == "after" else before, used.metric
             )
         )
         page.figure("change", draw, table=change.to_frame())
@@ -185,7 +208,7 @@ with ui.page(__file__) as page:
 
     with page.section(
         "The search",
-        "Balanced accuracy on the other generator's validation images; rings mark the cuts.",
+        f"{metric.title} on the other generator's validation images; rings mark the cuts.",
     ):
         page.figure(
             "search",

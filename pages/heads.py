@@ -12,18 +12,20 @@ from aigi_core import figures
 from aigi_core.errors import AigiError
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import METRICS
+from ui import results
 from ui.bodies import heads as body
 from ui.results import attention
 from ui.toolkit.jobs import steps
 
 SHOWN = {
-    "Validation": ("accuracy", "Balanced accuracy on the validation generator"),
-    "Out of domain": ("ood", "Balanced accuracy out of domain"),
-    "In-domain": ("in_domain", "Balanced accuracy in-domain"),
+    "Validation": ("accuracy", "on the validation generator"),
+    "Out of domain": ("ood", "out of domain"),
+    "In-domain": ("in_domain", "in-domain"),
 }
 with ui.page(__file__) as page:
     workspace, generators = page.workspace, page.domains.generators
     with page.controls():
+        used = results.choose_protocol(page)
         train = page.generator("train", "Trained on")
         others = [name for name in generators if name != train]
         if not others:
@@ -41,32 +43,39 @@ with ui.page(__file__) as page:
                 "is called out of domain."
             ),
         )
-        shown, title = page.select("shows", "Map shows", SHOWN)
+        shown, where = page.select("shows", "Map shows", SHOWN)
         k = int(page.slider("k", "Heads together", 1, attention.MOST, 3))
         way = page.select(
             "way",
             "Chosen",
-            attention.WAYS,
+            attention.WAYS if used == results.OURS else attention.WAYS[:1],
             help=(
                 "The best k alone, as in the paper; or one by one, each adding "
                 "most to those already chosen."
             ),
         )
     with steps("Training a detector on every head"):
-        table = attention.heads_table(workspace, train, validation)
-        ways = attention.ways(workspace, train, validation)
+        table = attention.heads_table(workspace, train, validation, used)
+        ways = attention.ways(workspace, train, validation, used)
         chosen = ways[way][:k]
-        gain = attention.heads_against_embedding(workspace, train, validation, chosen)
-    scores, names = attention.head_scores(workspace, train, validation), attention.named(chosen)
-    page.answer(attention.answer(table, gain, names, train, validation))
-    page.stats(attention.stats(scores, gain, len(chosen)))
+        gain = attention.heads_against_embedding(workspace, train, validation, chosen, used)
+    scores = attention.head_scores(workspace, train, validation, used)
+    names, metric = attention.named(chosen), METRICS[used.metric]
+    title = f"{metric.title} {where}"
+    page.answer(attention.answer(table, gain, names, train, validation, used))
+    page.stats(attention.stats(scores, gain, len(chosen), used))
     page.protocol(
+        training=results.protocol_in_words(used),
         heads=(
             "Logistic regression on each head's direct contribution to the embedding, in its exact"
             " low-dimensional form; C chosen on the training generator's validation split."
+            if used.head_penalty == "own"
+            else "Logistic regression on each head's output in the residual stream, before the"
+            " final norm and projection; the grid's point chosen on the validation generator's"
+            " images, which score it, too."
         ),
         choice=(
-            "By balanced accuracy on the validation split of the validation generator; joint"
+            f"By {metric.in_words} on the validation split of the validation generator; joint"
             f" selection among the {attention.OFFERED} best alone. No test image takes part."
         ),
         out_of_domain=(
@@ -112,7 +121,7 @@ with ui.page(__file__) as page:
         "How far the first heads of each list get on generators that neither saw.",
     ):
         grown = {
-            name: attention.grown(workspace, train, validation, first)
+            name: attention.grown(workspace, train, validation, first, used)
             for name, first in ways.items()
         }
         curves = partial(
@@ -120,7 +129,7 @@ with ui.page(__file__) as page:
             grown,
             whole=gain.embedding.value,
             chosen=k,
-            about=METRICS[DEFAULT_METRIC].title,
+            about=metric.title,
         )
         page.figure(
             "curves", curves, table=pd.concat(grown, names=["chosen"]).reset_index("chosen")

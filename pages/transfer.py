@@ -14,14 +14,15 @@ from ui.bodies import transfer as body
 
 with ui.page(__file__) as page:
     with page.controls():
-        about = results.choose_metric(page)
+        used = results.choose_protocol(page)
+        about = results.choose_metric(page, used)
         how = page.select(
             "sets",
             "Training sets",
             list(TRAINING),
             help="; ".join(f"{k}: {v}" for k, v in TRAINING.items()),
         )
-        chosen = results.choose_setting(page, (), searched=True)
+        chosen = results.choose_setting(page, (), searched=True, used=used)
         compare = page.toggle("compare", "Compare")
     sets, (setting,), names = results.judged(page, how, chosen)
     rows, metric = list(sets), about.name
@@ -62,7 +63,7 @@ with ui.page(__file__) as page:
             f" always naming the larger class reaches up to {matrix.majority_accuracy.max():.2f}"
             " here. Balanced accuracy does not."
         )
-    if warning := results.best_pair_warning(page.workspace, setting.d_search):
+    if warning := results.best_pair_warning(page.workspace, setting.d_search, used):
         st.caption(warning)
     page.protocol(
         metric=f"{about.title}: {about.description}.",
@@ -103,7 +104,9 @@ with ui.page(__file__) as page:
             " all cells).",
         ):
             with page.controls():
-                other = results.choose_setting(page, (), "B", beside=chosen, searched=True)
+                other = results.choose_setting(
+                    page, (), "B", beside=chosen, searched=True, used=used
+                )
             common, pair, tested = results.judged(page, how, chosen, other)
             first, second = (results.matrix(page.workspace, one, metric).on(tested) for one in pair)
             change = difference(first, second, metric)

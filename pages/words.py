@@ -15,9 +15,10 @@ from ui.results import explanations
 
 with ui.page(__file__) as page:
     with page.controls():
-        setting, names, row = results.choose_detector(page)
+        used = results.choose_protocol(page)
+        setting, names, row = results.choose_detector(page, used)
     with page.controls():
-        texts = explanations.choose_texts(page)
+        texts = explanations.choose_texts(page, used)
         shown = int(page.slider("shown", "Rows", 5, explanations.LISTED, 12))
     workspace, train = page.workspace, names[row]
     with st.spinner(
@@ -35,6 +36,7 @@ with ui.page(__file__) as page:
         )
     )
     page.protocol(
+        training=results.protocol_in_words(used),
         direction="The detector's weights in the joint space of images and texts; towards fake.",
         chance=(
             f"The same training on labels shuffled within pools, groups kept together ({said.draws}"
@@ -108,7 +110,7 @@ with ui.page(__file__) as page:
     ):
         with page.controls("Another"):
             other = page.select("train_b", "Detector B", names, train)
-            setting_b = results.choose_setting(page, setting.sets, "B", beside=setting)
+            setting_b = results.choose_setting(page, setting.sets, "B", beside=setting, used=used)
         found = explanations.comparison(
             workspace, (setting, row), (setting_b, names.index(other)), texts
         )

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from aigi_core.clip.encoder import Encoder
 from aigi_core.clip.phrases import OWN_PHRASES, read_phrases
-from aigi_core.clip.text import check_template, count_cut, embed, whole_words
+from aigi_core.clip.text import all_tokens, check_template, count_cut, embed, whole_words
 from aigi_core.clip.workspace_encoder import workspace_encoder
 from aigi_core.errors import AigiError
 from aigi_core.terminal import progress_options
@@ -33,7 +33,7 @@ from aigi_core.workspace import (
     write_manifest,
 )
 
-VOCABULARY, PHRASES = "vocabulary", "phrases"
+VOCABULARY, PHRASES, TOKENS = "vocabulary", "phrases", "tokens"
 PART = 4096
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -83,6 +83,12 @@ def add_parser(subparsers: Any) -> None:
         help="keep only the N most frequent words of the vocabulary",
     )
     add(
+        "--tokens",
+        action="store_true",
+        help="the bank 'tokens' instead: every token, sub-words included, as the paper's protocol"
+        " searches them",
+    )
+    add(
         "--template",
         default="{}",
         help="what each text is put into, such as 'a photo of a {}' (default: {})",
@@ -99,12 +105,17 @@ def run(args: argparse.Namespace) -> int:
     """Embed the banks asked for and publish each; prints one line a bank."""
     if args.name and not args.phrases:
         raise AigiError("--name names the bank made from --phrases: give both, or neither.")
+    if args.tokens and args.phrases:
+        raise AigiError("--tokens makes a bank of its own: leave --phrases out.")
     workspace = Workspace.open(args.workspace)
     workspace.need("texts")
     given = (
         _given(args.phrases, args.name, args.template) if args.phrases else None
     )  # refused before weights load
     encoder = workspace_encoder(workspace, args.model, args.pretrained, args.device)
+    if args.tokens:
+        table = all_tokens(encoder.tokenizer)
+        given = Source(TOKENS, table, "every token of the tokenizer's vocabulary", args.template)
     for source in [given] if given else own_sources(encoder, args.template, args.words):
         print(add_bank(args.workspace, encoder, source))
     return 0

@@ -17,7 +17,7 @@ from jaxtyping import Float16
 from aigi_core.clip.encoder import Encoder
 from aigi_core.errors import AigiError
 
-WORD, NUMBER, OTHER = "word", "number", "other"
+WORD, NUMBER, OTHER, SUB_WORD = "word", "number", "other", "sub-word"
 
 
 def whole_words(tokenizer: Any, limit: int | None = None) -> pd.DataFrame:
@@ -53,6 +53,43 @@ def whole_words(tokenizer: Any, limit: int | None = None) -> pd.DataFrame:
     return table
 
 
+def all_tokens(tokenizer: Any) -> pd.DataFrame:
+    """Every entry of a tokenizer's vocabulary that is text, sub-words included, as the paper
+    searches them (section 4).
+
+    A sub-word is embedded as a text of its own. Left out are special entries, and bytes that are no
+    text by themselves.
+
+    Returns:
+        Columns ``text`` (each once, in the vocabulary's order) and ``category`` (``word`` where it
+        can stand alone, else ``sub-word``).
+    """
+    alone = set(_standing_alone(tokenizer))
+    if hasattr(tokenizer, "byte_decoder"):
+        special = set(getattr(tokenizer, "all_special_ids", ()))
+        entries = [token for token, i in _by_id(tokenizer.encoder) if i not in special]
+        texts = [_decoded(tokenizer, token.removesuffix("</w>")) for token in entries]
+    else:
+        inner = getattr(tokenizer, "tokenizer", tokenizer)
+        entries = [token for token, _ in _by_id(inner.get_vocab())]
+        texts = [
+            token.removeprefix("##").removeprefix("▁")
+            for token in entries
+            if not (token.startswith(("[", "<")) and token.endswith(("]", ">")))
+        ]
+    kept = list(dict.fromkeys(text for text in texts if text.strip()))
+    kinds = [WORD if text in alone else SUB_WORD for text in kept]
+    return pd.DataFrame({"text": kept, "category": kinds}, dtype=str)
+
+
+def _decoded(tokenizer: Any, letters: str) -> str:
+    """What open_clip's letters stand for; empty for the bytes of half a character."""
+    try:
+        return bytes(tokenizer.byte_decoder[letter] for letter in letters).decode("utf-8")
+    except (KeyError, UnicodeDecodeError):
+        return ""
+
+
 def _standing_alone(tokenizer: Any) -> list[str]:
     if hasattr(tokenizer, "byte_decoder"):  # open_clip's SimpleTokenizer: letters stand for bytes
         special = set(getattr(tokenizer, "all_special_ids", ()))
@@ -61,16 +98,8 @@ def _standing_alone(tokenizer: Any) -> list[str]:
             for token, i in _by_id(tokenizer.encoder)
             if token.endswith("</w>") and i not in special
         )
-        texts = []
-        for token in entries:
-            letters = token.removesuffix("</w>")
-            try:
-                texts.append(
-                    bytes(tokenizer.byte_decoder[letter] for letter in letters).decode("utf-8")
-                )
-            except (KeyError, UnicodeDecodeError):
-                continue  # the last bytes of a character: no text by themselves
-        return texts
+        texts = [_decoded(tokenizer, token.removesuffix("</w>")) for token in entries]
+        return [text for text in texts if text]
     inner = getattr(tokenizer, "tokenizer", tokenizer)  # open_clip's HFTokenizer wraps one
     if not hasattr(inner, "get_vocab"):
         raise AigiError(

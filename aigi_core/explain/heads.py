@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import HeadsView, head_scale
 from aigi_core.detectors.heads import HeadScores, Progress
+from aigi_core.detectors.presets import PRESETS, Preset
 from aigi_core.detectors.protocol import TrainingSet, train
 from aigi_core.detectors.solvers.logistic import NULL_TOLERANCE, fit_logistic
 from aigi_core.errors import AigiError
@@ -268,16 +269,19 @@ def heads_alone(
     metric: str = DEFAULT_METRIC,
     *,
     draws: int = 200,
+    used: Preset = PRESETS["ours"],
     progress: Progress | None = None,
 ) -> TransferMatrix:
     """Every head's own detector on test images: one row a head, in the order of ``all_heads``.
 
     Args:
+        used: how they are trained, and where a head's output is seen.
         progress: called with (heads done, heads in all).
     """
     heads, detectors = all_heads(workspace), []
     for head in heads:
-        detectors += train(workspace, [train_on], HeadsView((head,)))
+        view = HeadsView((head,), space=used.head_space)
+        detectors += train(workspace, [train_on], view, used.training)
         if progress is not None:
             progress(len(detectors), len(heads))
     sets = [detector.training_set for detector in detectors]
@@ -332,12 +336,13 @@ def growing(
     heads: Sequence[Head],
     left_out: Sequence[str],
     metric: str = DEFAULT_METRIC,
+    used: Preset = PRESETS["ours"],
 ) -> pd.DataFrame:
     """Detectors on the first 1, 2, ... heads, on test images out of domain: ``heads, head, value,
     low, high, n``.
     """
-    views = [HeadsView(tuple(heads[: k + 1])) for k in range(len(heads))]
-    detectors = [train(workspace, [train_on], view)[0] for view in views]
+    views = [HeadsView(tuple(heads[: k + 1]), space=used.head_space) for k in range(len(heads))]
+    detectors = [train(workspace, [train_on], view, used.training)[0] for view in views]
     scores = score_detectors(detectors, workspace)
     matrix = transfer_matrix(
         scores, workspace.domains, [d.training_set for d in detectors], metrics=(metric,)

@@ -9,7 +9,7 @@ arrays and tables.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -158,11 +158,13 @@ class Atlas:
             WorkspaceError: it has not been searched, or what is there is outdated or damaged; says
                 what to run.
         """
+        used = protocol if key is None else key.protocol
+        kind = KIND if used == "ours" else replace(KIND, job=f"search --protocol {used}")
         if key is None:
             usual = asdict(AtlasKey(protocol=protocol))
-            stored = results.find(workspace, KIND, usual, (BANK,), same=("protocol",))
+            stored = results.find(workspace, kind, usual, (BANK,), same=("protocol",))
         else:
-            stored = results.load(workspace, KIND, asdict(key), (BANK,))
+            stored = results.load(workspace, kind, asdict(key), (BANK,))
         atlas = cls(
             stored, {name: stored.table(name) for name in TABLES}, stored.arrays("arrays.npz")
         )
@@ -209,7 +211,7 @@ class Atlas:
             validated on b, or ``heads b>a``), ``metric, cells`` (``D_eval``, ``D_eval, ood``),
             ``n`` (cells), ``before, before_low, before_high`` (the embedding), ``after, after_low,
             after_high``, ``change, change_low, change_high, p_value`` (paired), ``q_value``
-            (Benjamini-Hochberg over pairs), for components in balanced accuracy ``random,
+            (Benjamini-Hochberg over pairs), for components in the protocol's own metric ``random,
             random_low, random_high`` (as many random components kept), and ``kept`` (components, or
             heads).
         """
@@ -306,11 +308,11 @@ class Atlas:
         )
         return tuple(sorted(set(a) & set(b)))
 
-    def removals(self, metric: str = DEFAULT_METRIC) -> pd.DataFrame:
+    def removals(self, metric: str = "") -> pd.DataFrame:
         """Rows of :attr:`summary` on component removal: one a pair, measured on the OOD cells of
         D_eval.
         """
-        table = self.summary
+        table, metric = self.summary, metric or preset(self.protocol).metric
         chosen = (
             (table["view"] == "components")
             & (table["metric"] == metric)
@@ -318,7 +320,7 @@ class Atlas:
         )
         return table[chosen].reset_index(drop=True)
 
-    def best_pair(self, metric: str = DEFAULT_METRIC) -> Pair:
+    def best_pair(self, metric: str = "") -> Pair:
         """The pair whose removal of components raises the metric on D_eval most; chosen on test
         images, it warning.
         """
@@ -362,8 +364,13 @@ class Atlas:
         train: tuple[TrainSet, ...] = tuple((name,) for name in self.generators)
         values = self.arrays["random_values"].astype(np.float64)
         return RandomRemoval(
-            self.arrays["random_kept"], values, DEFAULT_METRIC, train, self.generators
+            self.arrays["random_kept"], values, preset(self.protocol).metric, train, self.generators
         )
+
+    def partners(self, generator: str) -> list[str]:
+        """Generators that it was searched with."""
+        searched = {name for pair in self.pairs if generator in pair for name in pair}
+        return [name for name in self.generators if name in searched and name != generator]
 
     def _at(self, pair: Iterable[str]) -> int:
         names = tuple(pair)
@@ -372,7 +379,8 @@ class Atlas:
                 return at
         raise AigiError(
             f"The pair {' and '.join(names)} has not been searched: run 'python -m precompute"
-            f" search --workspace {self.stored.path.parents[2]} --pairs {':'.join(names)}'."
+            f" {self.stored.kind.job} --workspace {self.stored.path.parents[2]} --pairs"
+            f" {':'.join(names)}'."
         )
 
     def _number(self, generator: str) -> int:

@@ -186,7 +186,7 @@ class Searcher:
                     "change_high": gap.high,
                     "p_value": gap.p_value,
                 }
-                if view == "components" and metric == DEFAULT_METRIC:
+                if view == "components" and metric == self.preset.metric:
                     chance = self.random.band(kept, mask)
                     row |= dict(zip(("random", "random_low", "random_high"), chance, strict=True))
                 rows.append(row)
@@ -196,7 +196,7 @@ class Searcher:
     def random(self) -> RandomRemoval:
         sets = tuple((name,) for name in self.generators)
         kept, values = self.shared["random_kept"], self.shared["random_values"]
-        return RandomRemoval(kept, values, DEFAULT_METRIC, sets, self.generators)
+        return RandomRemoval(kept, values, self.preset.metric, sets, self.generators)
 
     def geometry(self, pair: Pair, kept: Bool[np.ndarray, " d"]) -> list[dict[str, Any]]:
         """Geometry of D_eval's test images before and after removal; no row where fewer than two
@@ -288,7 +288,12 @@ def compute_shared(
     accuracy, loss = _head_scores(workspace, used)
     step("random removals")
     # random removals are no part of the paper: exact fits stand for its grid
-    chance = random_removal(workspace, protocol=replace(used.training, grid="path"), seed=key.seed)
+    chance = random_removal(
+        workspace,
+        protocol=replace(used.training, grid="path"),
+        metric=used.metric,
+        seed=key.seed,
+    )
     arrays = {
         "matrix embedding": _stack(embedding),
         "matrix residual": _stack(residual),

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models
 
 from aigi_core.clip._open_clip import open_clip
 from aigi_core.clip.encoder import Encoder, load_encoder
-from aigi_core.clip.text import count_cut, embed, whole_words
+from aigi_core.clip.text import all_tokens, count_cut, embed, whole_words
 from aigi_core.errors import AigiError
 from tests.tiny_clip import make_tiny_clip
 
@@ -49,6 +49,34 @@ def test_clips_words_are_single_tokens() -> None:
     }
     single = [len(tokenizer.encode(word)) == 1 for word in words[::97]]
     assert np.mean(single) > 0.95  # the cleaning of odd letters splits a few
+
+
+def test_all_tokens_hold_the_sub_words_that_the_paper_names() -> None:
+    tokenizer = open_clip.SimpleTokenizer()
+    assert len(tokenizer.encoder) == 49_408
+    table = all_tokens(tokenizer)
+    kinds = dict(zip(table["text"], table["category"], strict=True))
+    named = ("instaweather", "fluor", "태", "と")
+    assert all(text in kinds for text in named), "each is named in the paper's tables"
+    assert {kinds["fluor"], kinds["instaweather"]} == {"sub-word"} and kinds["gouache"] == "word"
+    assert table["text"].is_unique and not {"<start_of_text>", "<end_of_text>"} & set(kinds)
+    assert set(whole_words(tokenizer)["text"]) <= set(kinds)
+    # every entry is there whose bytes are a text by themselves
+    letters = {token.removesuffix("</w>") for token in tokenizer.encoder}
+    whole = 0
+    for each in letters:
+        try:
+            text = bytes(tokenizer.byte_decoder[letter] for letter in each).decode()
+        except (KeyError, UnicodeDecodeError):
+            continue
+        whole += bool(text.strip())
+    assert len(table) == whole - 2  # the start and the end of a text
+
+
+def test_all_tokens_of_a_wordpiece_vocabulary() -> None:
+    table = all_tokens(wordpiece(*BERT))
+    assert table["text"].tolist() == ["!", "the", "ing", "cat", "1999", "of", "über", "a1", "dog"]
+    assert table.set_index("text")["category"]["ing"] == "sub-word"
 
 
 def test_words_of_a_wordpiece_vocabulary() -> None:

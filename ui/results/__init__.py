@@ -18,7 +18,9 @@ from aigi_core.audit.cached import load_fact_scores
 from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.methods import METHODS, Method, twin
+from aigi_core.detectors.presets import PRESETS, Preset, preset
 from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.errors import AigiError
 from aigi_core.explain.evidence import Evidence, evidence
@@ -80,6 +82,7 @@ class Setting:
             accuracy rewards it for that.
         d_search: the generators that the view was searched on. They must not judge it: see
             :func:`judged`.
+        protocol: name of a preset of :mod:`aigi_core.detectors.presets`.
     """
 
     sets: tuple[TrainSet, ...]
@@ -88,6 +91,7 @@ class Setting:
     balance: bool = True
     d_search: tuple[str, ...] = ()
     method: str = DEFAULT_METHOD
+    protocol: str = "ours"
 
     @property
     def differences(self) -> tuple[str, ...]:
@@ -99,15 +103,52 @@ class Setting:
             (METHODS[self.method].title.lower(), self.method != DEFAULT_METHOD),
             (view, self.view != EMBEDDING),
             ("no bias", not self.bias),
-            ("no balance", not self.balance),
+            ("the paper's protocol", self.protocol == "paper"),
+            ("no balance", not self.balance and self.protocol != "paper"),
         )
         return tuple(text for text, holds in said if holds)
 
 
-def choose_metric(page: Page) -> Metric:
-    """The control ``metric``."""
+OURS = PRESETS["ours"]
+
+
+def choose_protocol(page: Page) -> Preset:
+    """The control ``protocol``, which follows the user from page to page."""
     return page.select(
-        "metric", "Metric", {m.title: m for m in METRICS.values()}, METRICS[DEFAULT_METRIC].title
+        "protocol",
+        "Protocol",
+        {preset.title: preset for preset in PRESETS.values()},
+        help=(
+            "Ours: classes weigh alike, exact fits, balanced accuracy, ties broken by log-loss."
+            " Paper: Gaintseva et al. 2024 to the letter, with unweighted classes, its 96-point"
+            " grid, plain accuracy and its rules. docs/method.md lists every switch."
+        ),
+    )
+
+
+def protocol_in_words(used: Preset) -> str:
+    """How detectors are trained, for the protocol section of a page."""
+    if used.name == "ours":
+        return (
+            "Ours: logistic regression fitted exactly, C chosen on validation, refitted on train"
+            " plus validation."
+        )
+    return (
+        "The paper's, to the letter: logistic regression from its 96-point grid (solver, C,"
+        " max_iter, early stopping included), chosen by plain accuracy on validation, refitted on"
+        " train plus validation."
+    )
+
+
+def choose_metric(page: Page, used: Preset = OURS) -> Metric:
+    """The control ``metric``; that of the paper's protocol, which begins with plain accuracy, is
+    one of its own.
+    """
+    return page.select(
+        "metric" if used.metric == DEFAULT_METRIC else f"metric_{used.name}",
+        "Metric",
+        {m.title: m for m in METRICS.values()},
+        METRICS[used.metric].title,
     )
 
 
@@ -118,6 +159,7 @@ def choose_setting(
     *,
     beside: Setting | None = None,
     searched: bool = False,
+    used: Preset = OURS,
 ) -> Setting:
     """The controls ``view``, ``bias`` and ``balance``; ``of`` sets a second group apart (its names
     end in ``_b``).
@@ -126,6 +168,7 @@ def choose_setting(
         beside: the setting that this one is compared with; the default then is another view.
         searched: offer the views of :data:`SEARCHED` too, with the controls ``d1`` and ``d2``; then
             use :func:`judged`.
+        used: the protocol; only ours offers to weigh classes.
     """
     suffix, whose = ("_b", f" of {of}") if of else ("", "")
     chosen = page.select(
@@ -153,8 +196,9 @@ def choose_setting(
     )
     d_search: tuple[str, ...] = ()
     if isinstance(view, str) and view in SEARCHED.values():
-        d_search = choose_pair(page, of)
-        view = searched_view(page.workspace, view, d_search)
+        pair = choose_pair(page, of, used=used)
+        d_search = seen_by(used, view, pair)
+        view = searched_view(page.workspace, view, pair, used)
     bias = page.toggle(
         f"bias{suffix}",
         f"Bias{whose}",
@@ -164,7 +208,7 @@ def choose_setting(
             " the origin."
         ),
     )
-    balance = page.toggle(
+    balance = used.training.class_weight is not None and page.toggle(
         f"balance{suffix}",
         f"Balance{whose}",
         True,
@@ -173,7 +217,7 @@ def choose_setting(
             " usually the real images, wins in doubt."
         ),
     )
-    return Setting(sets, view, bias, balance, d_search, chosen.name)
+    return Setting(sets, view, bias, balance, d_search, chosen.name, used.name)
 
 
 def link_to(setting: Setting) -> dict[str, str]:
@@ -182,18 +226,23 @@ def link_to(setting: Setting) -> dict[str, str]:
     found = {"view": view} if view and setting.view != EMBEDDING else {}
     found |= {} if setting.bias else {"bias": "0"}
     found |= {} if setting.method == DEFAULT_METHOD else {"method": METHODS[setting.method].title}
+    if setting.protocol != OURS.name:
+        return found | {"protocol": preset(setting.protocol).title}
     return found | ({} if setting.balance else {"balance": "0"})
 
 
 def training_in_words(setting: Setting) -> str:
     """The method of a setting, and where its hyperparameters are chosen."""
     one = method(setting)
+    if setting.method == DEFAULT_METHOD and setting.protocol != OURS.name:
+        return protocol_in_words(preset(setting.protocol))
     return f"{one.title}. {one.chosen} Refitted on train plus validation."
 
 
 def transfer_code(workspace: Workspace, how: str, setting: Setting, metric: str) -> str:
     """Lines that compute a page's transfer matrix with the library alone."""
-    made = f"fit_intercept={setting.bias}, class_weight={protocol(setting).class_weight!r}"
+    used = protocol(setting)
+    made = f"fit_intercept={setting.bias}, class_weight={used.class_weight!r}, grid={used.grid!r}"
     if setting.method != DEFAULT_METHOD and isinstance(setting.view, EmbeddingView):
         imported = (
             "from aigi_core.detectors.features import EmbeddingView\n"
@@ -215,7 +264,10 @@ def transfer_code(workspace: Workspace, how: str, setting: Setting, metric: str)
             "from aigi_core.detectors.protocol import Protocol\n"
             "from aigi_core.detectors.residual import train_residual"
         )
-        trained = f"train_residual(workspace, list(sets.values()), Protocol({made}))"
+        means = preset(setting.protocol).residual
+        trained = (
+            f"train_residual(workspace, list(sets.values()), Protocol({made}), means={means!r})"
+        )
     return f"""from aigi_core.detectors.detector import score_detectors
 {imported}
 from aigi_core.transfer import make_training_sets, transfer_matrix
@@ -236,34 +288,39 @@ print(f"out of domain {{ood.value:.3f}} ({{ood.low:.3f}} to {{ood.high:.3f}}, {{
 """
 
 
-def choose_pair(page: Page, of: str = "") -> Pair:
+def seen_by(used: Preset, kind: str, pair: Pair) -> tuple[str, ...]:
+    """The generators of a searched pair that must not judge what the search chose."""
+    return pair if kind != "heads" or used.heads_leave_out_train else pair[1:]
+
+
+def choose_pair(page: Page, of: str = "", used: Preset = OURS) -> Pair:
     """The controls ``d1`` and ``d2``: a searched pair, by default the one whose removal helps
     most.
     """
-    searches = atlas(page.workspace)
+    searches = atlas(page.workspace, used.name)
     suffix, best = "_b" if of else "", searches.best_pair()
     whose = f" of {of}" if of else ""
     first = page.generator(
         f"d1{suffix}",
         f"D1{whose}",
         best[0],
-        among=searches.generators,
+        among=[name for name in searches.generators if searches.partners(name)],
         help=(
             "D_search: a search trains on D1 and scores on D2's validation images (components: both"
             " ways)."
         ),
     )
-    others = [name for name in searches.generators if name != first]
+    others = searches.partners(first)
     return first, page.generator(
-        f"d2{suffix}", f"D2{whose}", best[1] if first != best[1] else best[0], among=others
+        f"d2{suffix}", f"D2{whose}", best[1] if best[1] in others else others[0], among=others
     )
 
 
-def best_pair_warning(workspace: Workspace, pair: tuple[str, ...]) -> str:
+def best_pair_warning(workspace: Workspace, pair: tuple[str, ...], used: Preset = OURS) -> str:
     """What to say of a pair that was chosen for its result; empty for others, and for none."""
     if not pair:
         return ""
-    searches = atlas(workspace)
+    searches = atlas(workspace, used.name)
     if set(pair) != set(searches.best_pair()):
         return ""
     return (
@@ -272,11 +329,11 @@ def best_pair_warning(workspace: Workspace, pair: tuple[str, ...]) -> str:
     )
 
 
-def searched_view(workspace: Workspace, kind: str, d_search: Pair) -> FeatureView:
+def searched_view(workspace: Workspace, kind: str, d_search: Pair, used: Preset = OURS) -> FeatureView:
     """What the atlas's search of a kind (a value of :data:`SEARCHED`) on a pair has left."""
-    searches = atlas(workspace)
+    searches = atlas(workspace, used.name)
     if kind == "heads":
-        return HeadsView(searches.top_heads(*d_search))
+        return HeadsView(searches.top_heads(*d_search), space=used.head_space)
     return EmbeddingView(without=searches.removed(d_search))
 
 
@@ -299,15 +356,20 @@ def view_in_words(setting: Setting) -> str:
     """What its detectors see, and who was left out for it."""
     view = setting.view
     if isinstance(view, HeadsView):
+        stream = view.space == "stream"
         said = (
-            "The direct contributions of the heads"
+            f"The {'outputs in the residual stream' if stream else 'direct contributions'} of heads"
             f" {', '.join(f'{layer}.{head}' for layer, head in view.heads)}"
         )
     elif isinstance(view, EmbeddingView):
         said = f"The embedding{'' if view.normalise else ', unnormalised'}"
         said += f" without {len(view.without)} components" if view.without else ""
     else:
-        said = "The cosine with the residual of its own training images"
+        said = (
+            "The dot product with the residual (of raw means) of its own training images"
+            if preset(setting.protocol).residual == "raw embeddings"
+            else "The cosine with the residual of its own training images"
+        )
     if not setting.d_search:
         return f"{said}."
     return (
@@ -328,6 +390,9 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
         kept := load_detectors(workspace, setting.sets, view, protocol(setting), setting.method)
     ):
         return tuple(kept)
+    if how.name == RESIDUAL:
+        means = preset(setting.protocol).residual
+        return tuple(train_residual(workspace, setting.sets, protocol(setting), means=means))
     seen = view if isinstance(view, FeatureView) else None
     return tuple(how.train(workspace, setting.sets, seen, protocol(setting)))
 
@@ -345,9 +410,13 @@ def method(setting: Setting) -> Method:
 
 
 def protocol(setting: Setting) -> Protocol:
-    """The paper's protocol, with or without bias, with or without classes of equal weight."""
-    return Protocol(
-        fit_intercept=setting.bias, class_weight="balanced" if setting.balance else None
+    """How a setting's detectors are trained, with or without bias, with or without classes of equal
+    weight.
+    """
+    return replace(
+        preset(setting.protocol).training,
+        fit_intercept=setting.bias,
+        class_weight="balanced" if setting.balance else None,
     )
 
 
@@ -460,11 +529,11 @@ def cell(workspace: Workspace, setting: Setting, row: int, test: str) -> Cell:
 
 
 @cached
-def atlas(workspace: Workspace) -> Atlas:
-    """The searches of all pairs; WorkspaceError, which names the command, where they were not
-    run.
+def atlas(workspace: Workspace, protocol: str = "ours") -> Atlas:
+    """The searches of pairs by a protocol; WorkspaceError, which names the command, where they were
+    not run.
     """
-    return Atlas.open(workspace)
+    return Atlas.open(workspace, protocol=protocol)
 
 
 @cached
@@ -483,7 +552,7 @@ def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferM
     return transfer_matrix(scores, workspace.domains, train, metrics=(metric,))
 
 
-def choose_detector(page: Page) -> tuple[Setting, list[str], int]:
+def choose_detector(page: Page, used: Preset = OURS) -> tuple[Setting, list[str], int]:
     """The controls ``sets``, ``train``, ``view``, ``bias`` and ``balance``: one detector, as
     (setting, names of its rows, row).
     """
@@ -495,7 +564,8 @@ def choose_detector(page: Page) -> tuple[Setting, list[str], int]:
     )
     sets = make_training_sets(page.domains, how)
     train = page.select("train", "Detector trained on", list(sets))
-    return choose_setting(page, tuple(sets.values())), list(sets), list(sets).index(train)
+    setting = choose_setting(page, tuple(sets.values()), used=used)
+    return setting, list(sets), list(sets).index(train)
 
 
 @cached

@@ -11,6 +11,7 @@ import pandas as pd
 from aigi_core.detectors.features import HeadsView
 from aigi_core.detectors.heads import HeadScores, score_heads, select_heads
 from aigi_core.errors import WorkspaceError
+from aigi_core.detectors.presets import Preset
 from aigi_core.explain.effect import Effect, ablation_effect
 from aigi_core.explain.evidence import evidence, head_roles
 from aigi_core.explain.heads import (
@@ -30,11 +31,11 @@ from aigi_core.heads import Head, all_heads
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import Domains
 from aigi_core.statements import Finding, best_of, number, p_text
-from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, TransferMatrix, difference
+from aigi_core.transfer import DEFAULT_METRIC, METRICS, PairedDifference, TransferMatrix, difference
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace
 from ui import results
-from ui.results import Setting, explanations
+from ui.results import OURS, Setting, explanations
 from ui.results.explanations import LISTED, Texts, lexicon, reading
 from ui.toolkit.jobs import step
 from ui.toolkit.page import name
@@ -76,30 +77,48 @@ class HeadGain:
 
 
 @cached
-def head_scores(workspace: Workspace, train: str, validation: str) -> HeadScores:
+def head_scores(
+    workspace: Workspace, train: str, validation: str, used: Preset = OURS
+) -> HeadScores:
     """Every head alone on the validation generator."""
-    return score_heads(workspace, train, validation, progress=step)
-
-
-@cached
-def alone_matrix(workspace: Workspace, train: str) -> TransferMatrix:
-    """Every head alone on test images."""
-    return heads_alone(workspace, train, DEFAULT_METRIC, progress=step)
-
-
-@cached
-def heads_table(workspace: Workspace, train: str, validation: str) -> pd.DataFrame:
-    """Every head alone, best first: on the validation generator, in-domain and out of domain."""
-    return with_test(
-        head_scores(workspace, train, validation), alone_matrix(workspace, train), DEFAULT_METRIC
+    return score_heads(
+        workspace,
+        train,
+        validation,
+        used.training,
+        space=used.head_space,
+        penalty=used.head_penalty,
+        progress=step,
     )
 
 
-def ways(workspace: Workspace, train: str, validation: str) -> dict[str, tuple[Head, ...]]:
-    """The heads that each way of choosing takes, in its order."""
-    scores = head_scores(workspace, train, validation)
-    best = scores.top(min(MOST, len(scores.table)))
-    return dict(zip(WAYS, (best, joint_heads(workspace, train, validation)), strict=True))
+@cached
+def alone_matrix(workspace: Workspace, train: str, used: Preset = OURS) -> TransferMatrix:
+    """Every head alone on test images."""
+    return heads_alone(workspace, train, used.metric, used=used, progress=step)
+
+
+@cached
+def heads_table(
+    workspace: Workspace, train: str, validation: str, used: Preset = OURS
+) -> pd.DataFrame:
+    """Every head alone, best first: on the validation generator, in-domain and out of domain."""
+    return with_test(
+        head_scores(workspace, train, validation, used),
+        alone_matrix(workspace, train, used),
+        used.metric,
+    )
+
+
+def ways(
+    workspace: Workspace, train: str, validation: str, used: Preset = OURS
+) -> dict[str, tuple[Head, ...]]:
+    """The heads that each way of choosing takes, in its order; the paper has the first only."""
+    scores = head_scores(workspace, train, validation, used)
+    found = {WAYS[0]: scores.top(min(MOST, len(scores.table)))}
+    if used == OURS:
+        found[WAYS[1]] = joint_heads(workspace, train, validation)
+    return found
 
 
 @cached
@@ -111,26 +130,35 @@ def joint_heads(workspace: Workspace, train: str, validation: str) -> tuple[Head
 
 @cached
 def grown(
-    workspace: Workspace, train: str, validation: str, heads: tuple[Head, ...]
+    workspace: Workspace,
+    train: str,
+    validation: str,
+    heads: tuple[Head, ...],
+    used: Preset = OURS,
 ) -> pd.DataFrame:
     """Detectors on the first 1, 2, ... of these heads, out of domain."""
-    return growing(workspace, train, heads, (validation,), DEFAULT_METRIC)
+    return growing(workspace, train, heads, (validation,), used.metric, used)
 
 
 @cached
 def heads_against_embedding(
-    workspace: Workspace, train: str, validation: str, heads: tuple[Head, ...]
+    workspace: Workspace,
+    train: str,
+    validation: str,
+    heads: tuple[Head, ...],
+    used: Preset = OURS,
 ) -> HeadGain:
     """A detector on some heads beside one on the whole embedding, paired, out of domain."""
+    balance, metric = used.training.class_weight is not None, used.metric
     a, b = (
-        results.matrix(workspace, Setting(((train,),), view), DEFAULT_METRIC)
-        for view in (HeadsView(heads), results.EMBEDDING)
+        results.matrix(
+            workspace, Setting(((train,),), view, balance=balance, protocol=used.name), metric
+        )
+        for view in (HeadsView(heads, space=used.head_space), results.EMBEDDING)
     )
     cells = ood_cells(a, (validation,))
     return HeadGain(
-        a.mean(DEFAULT_METRIC, cells),
-        b.mean(DEFAULT_METRIC, cells),
-        difference(a, b, DEFAULT_METRIC).mean(cells),
+        a.mean(metric, cells), b.mean(metric, cells), difference(a, b, metric).mean(cells)
     )
 
 
@@ -263,7 +291,12 @@ def among_all(read: pd.DataFrame, head: str) -> str:
 
 
 def answer(
-    table: pd.DataFrame, gain: HeadGain, chosen: Sequence[str], train: str, validation: str
+    table: pd.DataFrame,
+    gain: HeadGain,
+    chosen: Sequence[str],
+    train: str,
+    validation: str,
+    used: Preset = OURS,
 ) -> str:
     """The page's answer: the best head alone, and the chosen ones against the whole embedding."""
     best = table.iloc[0]
@@ -277,14 +310,15 @@ def answer(
         if len(chosen) == 1
         else f"Heads **{', '.join(chosen)}** together are"
     )
+    about = METRICS[used.metric].in_words
     return (
         f"Trained on {name(train)} and judged on {name(validation)}, head **{best['head']}** is"
-        f" {best_of(len(table), 'heads')} ({best['accuracy']:.3f} balanced accuracy)"
+        f" {best_of(len(table), 'heads')} ({best['accuracy']:.3f} {about})"
         f"{elsewhere}. {these} {gain.compared}."
     )
 
 
-def stats(scores: HeadScores, gain: HeadGain, chosen: int) -> list[Stat]:
+def stats(scores: HeadScores, gain: HeadGain, chosen: int, used: Preset = OURS) -> list[Stat]:
     """The best head, the chosen ones and the embedding, in numbers."""
     best, heads, whole, more = scores.table.iloc[0], gain.heads, gain.embedding, gain.gain
     stats = [
@@ -294,7 +328,7 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int) -> list[Stat]:
             f"best of {len(scores.table)} on {scores.n_val} images of"
             f" {', '.join(scores.validate_on)}",
             (best["low"], best["high"]),
-            "Balanced accuracy on the validation split of the validation generator, whose images"
+            f"{METRICS[used.metric].title} on the validation split of the validation generator, whose images"
             " chose it: expect less on others. The interval is that of one head.",
         )
     ]
@@ -307,7 +341,7 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int) -> list[Stat]:
             f"{heads.value:.3f}",
             f"{heads.n} generators",
             (heads.low, heads.high),
-            "Balanced accuracy on generators other than these two.",
+            f"{METRICS[used.metric].title} on generators other than these two.",
         ),
         Stat(
             "Embedding, out of domain",

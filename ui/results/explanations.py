@@ -14,6 +14,7 @@ import streamlit as st
 
 from aigi_core.clip.workspace_encoder import embed_phrases
 from aigi_core.detectors.detector import require_direction
+from aigi_core.detectors.presets import Preset
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.explain.cached import CONTENT, WordAtlas, load_words
 from aigi_core.explain.compare import Comparison, compare_directions
@@ -62,15 +63,26 @@ class Texts:
 DEFAULT_TEXTS = Texts()
 
 
-def choose_texts(page: Page) -> Texts:
+def choose_texts(page: Page, used: Preset = results.OURS) -> Texts:
     """The controls ``bank``, ``categories`` and ``centred``; WorkspaceError where there is no text
-    bank.
+    bank. The paper's protocol searches all tokens with plain cosines.
     """
     banks = page.workspace.text_banks
     if not banks:
         page.workspace.text_bank("phrases")  # says what to do
+    own = used.word_bank != results.OURS.word_bank
+    if own and used.word_bank not in banks:
+        page.notice(
+            "The paper names detectors with every token of the vocabulary, sub-words included,"
+            " which this workspace does not hold: run `python -m precompute text --tokens"
+            f" --workspace {page.workspace.path}`. Another bank is searched instead."
+        )
     bank = page.select(
-        "bank", "Text bank", banks, "phrases", help="The list of texts that is searched."
+        f"bank_{used.name}" if own else "bank",
+        "Text bank",
+        banks,
+        used.word_bank if used.word_bank in banks else "vocabulary" if own else "phrases",
+        help="The list of texts that is searched.",
     )
     have = lexicon(page.workspace, Texts(bank)).categories
     categories = page.multiselect(
@@ -81,7 +93,7 @@ def choose_texts(page: Page) -> Texts:
         placeholder="All",
         help="Search only texts of these categories.",
     )
-    centred = page.toggle(
+    centred = used.words_centred and page.toggle(
         "centred",
         "Centred",
         True,
