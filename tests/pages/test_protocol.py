@@ -16,6 +16,7 @@ from aigi_core.detectors.protocol import train
 from aigi_core.transfer import transfer_matrix
 from aigi_core.transfer.atlas import Atlas, AtlasKey
 from aigi_core.workspace import STREAM_MAPS, Workspace, describe_file, read_manifest, write_manifest
+from precompute.engine import LocalEngine
 from precompute.search import job
 from tests.pages.test_transfer import said, stats
 
@@ -36,7 +37,7 @@ def searched(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     manifest["files"][f"{STREAM_MAPS}.npy"] = describe_file(path, f"{STREAM_MAPS}.npy")
     write_manifest(path, manifest)
     key = AtlasKey(draws=40, controls=20, protocol="paper")
-    job.search(path, ":".join(PAIR), key=key, workers=1)
+    job.search(path, ":".join(PAIR), key=key, engine=LocalEngine(1))
     return path
 
 
