@@ -135,7 +135,7 @@ with ui.page(__file__) as page:
             "curves", curves, table=pd.concat(grown, names=["chosen"]).reset_index("chosen")
         )
     body.show_head(page, head, train, heads)
-    if not (chosen_often := attention.census(workspace)).empty:
+    if not (chosen_often := attention.census(workspace, used.name)).empty:
         with page.section(
             "Which heads are chosen most often?",
             "Over all searched pairs of generators: how often a head is among the three best on"

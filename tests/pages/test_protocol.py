@@ -72,7 +72,7 @@ def test_heads(open_app: Open, searched: Path) -> None:
     workspace = Workspace.open(searched)
     names = {"train": PAIR[0], "validate": PAIR[1]}
     app = open_app(searched, "heads", protocol="Paper", **names)
-    assert not app.exception and not app.error
+    assert not app.exception and not app.error, [each.value for each in app.error]
     best = score_heads(
         workspace, *PAIR, PAPER.training, space="stream", penalty="scored"
     ).table.iloc[0]

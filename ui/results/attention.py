@@ -214,12 +214,12 @@ def span_texts(workspace: Workspace) -> dict[str, str]:
 
 
 @cached
-def census(workspace: Workspace) -> pd.DataFrame:
+def census(workspace: Workspace, protocol: str = "ours") -> pd.DataFrame:
     """How often each head is among the best three, over all searched pairs in both directions;
     empty where no pair was searched.
     """
     try:
-        searches = results.atlas(workspace)
+        searches = results.atlas(workspace, protocol)
     except WorkspaceError:
         return pd.DataFrame()
     pairs = [way for a, b in searches.pairs for way in ((a, b), (b, a))]
