@@ -34,6 +34,7 @@ from aigi_core.transfer.stability import Kind, selection_stability
 from aigi_core.transfer.training_sets import Goal, rank_training_sets, trainer
 from aigi_core.workspace import Workspace
 from reports.audit import AuditTables
+from reports.protocol import ProtocolTables
 from reports.stress import StressTables
 from reports.words import WordTables
 
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         workspace = Workspace.open(args.workspace)
         beside = Workspace.open(args.beside) if args.beside else None
         rows = WordTables(workspace).tables() | AuditTables(workspace).tables()
-        rows |= StressTables(workspace, beside).tables()
+        rows |= StressTables(workspace, beside).tables() | ProtocolTables(workspace).tables()
         tables = Report(workspace).tables() | {
             name: partial(_table, made) for name, made in rows.items()
         }

@@ -10,8 +10,8 @@ import pandas as pd
 
 from aigi_core.detectors.features import HeadsView
 from aigi_core.detectors.heads import HeadScores, score_heads, select_heads
-from aigi_core.errors import WorkspaceError
 from aigi_core.detectors.presets import Preset
+from aigi_core.errors import WorkspaceError
 from aigi_core.explain.effect import Effect, ablation_effect
 from aigi_core.explain.evidence import evidence, head_roles
 from aigi_core.explain.heads import (
@@ -328,8 +328,8 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int, used: Preset = OURS) 
             f"best of {len(scores.table)} on {scores.n_val} images of"
             f" {', '.join(scores.validate_on)}",
             (best["low"], best["high"]),
-            f"{METRICS[used.metric].title} on the validation split of the validation generator, whose images"
-            " chose it: expect less on others. The interval is that of one head.",
+            f"{METRICS[used.metric].title} on the validation split of the validation generator,"
+            " whose images chose it: expect less on others. The interval is that of one head.",
         )
     ]
     if not more.n:  # a third generator is needed, which the answer says
