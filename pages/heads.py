@@ -10,7 +10,6 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.errors import AigiError
-from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import METRICS
 from ui import results
 from ui.bodies import heads as body

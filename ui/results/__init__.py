@@ -329,7 +329,9 @@ def best_pair_warning(workspace: Workspace, pair: tuple[str, ...], used: Preset 
     )
 
 
-def searched_view(workspace: Workspace, kind: str, d_search: Pair, used: Preset = OURS) -> FeatureView:
+def searched_view(
+    workspace: Workspace, kind: str, d_search: Pair, used: Preset = OURS
+) -> FeatureView:
     """What the atlas's search of a kind (a value of :data:`SEARCHED`) on a pair has left."""
     searches = atlas(workspace, used.name)
     if kind == "heads":
