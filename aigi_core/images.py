@@ -597,6 +597,11 @@ def _thumb_hash(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return bytes(code)
 
 
+@cache
+def _cosine(n: int, frequency: int) -> Float[np.ndarray, " n"]:
+    return np.array([math.cos(math.pi / n * frequency * (i + 0.5)) for i in range(n)])
+
+
 def _cosines(
     channel: Float[np.ndarray, "h w"], nx: int, ny: int
 ) -> tuple[float, list[float], float]:
@@ -605,12 +610,11 @@ def _cosines(
     waves: list[float] = []
     mean = 0.0
     for cy in range(ny):
-        fy = np.array([math.cos(math.pi / height * cy * (y + 0.5)) for y in range(height)])
+        fy = _cosine(height, cy)
         for cx in range(nx):
             if cx * ny >= nx * (ny - cy):
                 break
-            fx = np.array([math.cos(math.pi / width * cx * (x + 0.5)) for x in range(width)])
-            products = channel * fx * fy[:, None]
+            products = channel * _cosine(width, cx) * fy[:, None]
             # A running sum adds in the order of the pixels; numpy's own sums add in pairs.
             wave = float(np.cumsum(products)[-1]) / (width * height)
             if cx or cy:

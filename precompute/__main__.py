@@ -44,6 +44,7 @@ JOBS: dict[str, tuple[str, str]] = {
         "what gives the label away: file facts, leaks, content, common marks",
     ),
     "text": ("precompute.text", "embed words and phrases with a workspace's text tower"),
+    "generate": ("precompute.generate", "make images from prompts, with full provenance"),
     "add": ("precompute.growth.add", "add images to a workspace; nothing is computed twice"),
     "remove": ("precompute.growth.remove", "take generators or pools out of a workspace"),
     "subset": ("precompute.growth.subset", "a new workspace of some generators or pools"),
