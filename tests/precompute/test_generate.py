@@ -125,7 +125,9 @@ def test_real_pipelines_of_tiny_random_weights(tmp_path: Path) -> None:
     vocabulary += ["<|startoftext|>", "<|endoftext|>"]
     words.write_text(json.dumps({word: i for i, word in enumerate(vocabulary)}))
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = transformers.CLIPTokenizer(str(words), str(tmp_path / "merges.txt"))
+    tokenizer = transformers.CLIPTokenizer(
+        str(words), str(tmp_path / "merges.txt"), model_max_length=77
+    )
     text = transformers.CLIPTextModel(
         transformers.CLIPTextConfig(
             vocab_size=len(vocabulary) + 2,
