@@ -76,7 +76,7 @@ PRECOMPUTE_ROOMS = (
     ("pool", "engine", "on_ray"),
     ("ingest",),
     ("encode",),
-    ("audit", "detectors", "growth", "map", "methods", "perturb", "text", "verify"),
+    ("audit", "detectors", "generate", "growth", "map", "methods", "perturb", "text", "verify"),
     ("search", "words"),
     ("align", "build", "demo"),
 )
