@@ -24,9 +24,7 @@ from aigi_core.errors import AigiError
 PREFIX = "timm:"
 CLASS_TOKEN_TRUNKS = ("_dinov3",)
 """Models whose published use reads the class token where timm's default averages."""
-NO_TEXTS = (
-    "models of timm have none; 'python -m precompute align' can fit one to captioned photographs"
-)
+NO_TEXTS = "models of timm have no text tower"
 
 
 def load(
