@@ -11,6 +11,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.detectors.detector import LinearDetector
+from aigi_core.detectors.protocol import PAPER_C
 from aigi_core.errors import AigiError
 from aigi_core.statements import Finding
 from aigi_core.transfer import (
@@ -145,7 +146,12 @@ with ui.page(__file__) as page:
                 ui.Stat(
                     "C",
                     f"{detector.C:g}",
-                    "chosen on validation",
+                    "chosen on validation"
+                    + (
+                        ", at the edge of its grid"
+                        if detector.C in (min(PAPER_C), max(PAPER_C))
+                        else ""
+                    ),
                     help="Inverse of the penalty on the weights.",
                 )
             ]
