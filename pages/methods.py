@@ -20,7 +20,8 @@ with ui.page(__file__) as page:
     page.answer(
         f"Out of domain, {ui.name(best['title'])} reaches the highest balanced accuracy of"
         f" {len(table)} methods, **{best['ood']:.3f}** ({best['ood_low']:.3f} to"
-        f" {best['ood_high']:.3f}); logistic regression reaches **{reference['ood']:.3f}**. "
+        f" {best['ood_high']:.3f}; chosen among them on these images); logistic"
+        f" regression reaches **{reference['ood']:.3f}**. "
         + (
             "Better than it beyond chance, at a false discovery rate of 5 %:"
             f" {', '.join(map(ui.name, better['title']))}."

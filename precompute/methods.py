@@ -17,6 +17,9 @@ from aigi_core.transfer.board import REFERENCE, board, measure_method
 from aigi_core.workspace import Workspace, exclusive, write_atomic
 
 
+UNDECIDED = "None is worse at that rate either: these images do not tell them apart."
+
+
 def add_parser(subparsers: Any) -> None:
     """Register ``methods``."""
     parser = subparsers.add_parser(
@@ -70,7 +73,7 @@ def page_of(table: pd.DataFrame) -> str:
             if len(better)
             else "No method is better than logistic regression at a false discovery rate of 5 %. "
         )
-        + (f"Worse: {', '.join(worse['title'])}." if len(worse) else ""),
+        + (f"Worse: {', '.join(worse['title'])}." if len(worse) else UNDECIDED),
         "",
         "| Method | In domain | Out of domain | Less logistic regression | q | AUC | On real"
         " | On fakes | Least found, unseen | Train, s | Score, s |",
