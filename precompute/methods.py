@@ -16,7 +16,6 @@ from aigi_core.errors import AigiError
 from aigi_core.transfer.board import REFERENCE, board, measure_method
 from aigi_core.workspace import Workspace, exclusive, write_atomic
 
-
 UNDECIDED = "None is worse at that rate either: these images do not tell them apart."
 
 
