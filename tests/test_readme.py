@@ -20,7 +20,9 @@ def test_ci_runs_the_readme_line() -> None:
 
 
 def test_both_commands_install_what_is_there() -> None:
-    assert set(re.findall(r"-r (\S+)", README)) == {"requirements.txt", "requirements-dev.txt"}
+    named = set(re.findall(r"-r\s+([\w.-]+\.txt)", README))
+    assert {"requirements.txt", "requirements-dev.txt"} <= named
+    assert all((ROOT / name).is_file() for name in named)
 
 
 @pytest.mark.parametrize("target", re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README))
