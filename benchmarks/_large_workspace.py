@@ -82,6 +82,7 @@ def write_large_workspace(
         preprocessing={},
         preprocessing_sha256="0" * 64,
         embedding_width=width,
+        gives={"heads": "", "lacks": {"heads": "a synthetic workspace holds embeddings only"}},
         precision="fp32",
     )
     write_manifest(

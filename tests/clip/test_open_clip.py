@@ -34,7 +34,8 @@ def test_imports_in_a_fresh_process() -> None:
 
 def test_does_nothing_where_torchvision_loads(tmp_path: Path) -> None:
     (tmp_path / "torchvision.py").write_text("native = True")
-    (tmp_path / "open_clip.py").write_text("")
+    for name in ("open_clip", "timm"):
+        (tmp_path / f"{name}.py").write_text("")
     code = (
         "import torchvision; from aigi_core.clip import _open_clip as shim; import"
         " torch;print(shim._DECLARED, hasattr(torch.ops.torchvision, 'nms'), torchvision is"
