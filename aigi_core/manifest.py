@@ -23,6 +23,9 @@ FAMILIES = ("gan", "autoregressive", "diffusion", "other")
 these.
 """
 
+RESERVED = ("all", "all detectors together")
+"""What ``score --detector`` and Inspect call all detectors together: names of no generator."""
+
 COLUMNS: dict[str, str] = {
     "path": "str",  # relative to the image root, POSIX separators
     "source_url": "str",

@@ -14,7 +14,8 @@ from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
 from aigi_core.inspection.intake import BATCH, Opened, encode, open_image
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
-from aigi_core.inspection.panel import TOGETHER, Panel, build_panel
+from aigi_core.inspection.panel import Panel, build_panel
+from aigi_core.manifest import RESERVED
 from aigi_core.workspace import Workspace
 
 if TYPE_CHECKING:  # it needs torch, this module does not
@@ -33,7 +34,13 @@ def choose_panel(workspace: Workspace, name: str) -> Panel:
         AigiError: neither; says what there is.
     """
     generators = workspace.domains.generators
-    if name in ("all", TOGETHER):
+    if name in RESERVED and name in generators:
+        other = next(one for one in RESERVED if one != name)
+        raise AigiError(
+            f"{name!r} means all detectors together, and a generator of this workspace is called so"
+            f" too: say {other!r} for all, or a file written by Detector.save for the generator's."
+        )
+    if name in RESERVED:
         return build_panel(workspace)
     if name in generators:
         return build_panel(workspace, train(workspace, [name]))

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.manifest import FAKE
+from aigi_core.manifest import FAKE, RESERVED
 from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.rewrite import (
     WORKING,
@@ -244,6 +244,11 @@ def _fakes_of(folder: Path, generator: str, pool: str) -> Any:
         raise AigiError(
             f"Which real images is {generator} compared with? The workspace has several pools: say"
             f" --pool {generator}=POOL."
+        )
+    if generator in RESERVED:
+        raise AigiError(
+            f"No generator can be called {generator!r}, which means all detectors together: say"
+            " another --generator."
         )
     files, notes = walk(folder)
     if not files:

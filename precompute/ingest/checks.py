@@ -7,7 +7,7 @@ from collections import Counter
 
 import pandas as pd
 
-from aigi_core.manifest import FAKE, REAL
+from aigi_core.manifest import FAKE, REAL, RESERVED
 from aigi_core.splits import SPLIT_OF
 from precompute.ingest.answers import Answers
 from precompute.ingest.layouts.base import OBJECTS
@@ -19,14 +19,21 @@ _PART = re.compile(r"([a-z]*[-_ ]?)?\d+([-_]\d+)*")
 
 
 def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str]:
-    """Questions on any reading: generators named like things, pools without real images, one
+    """Questions on any reading: generators named like things or like all of
+    them together, pools without real images, one
     generator for folders that differ.
     """
     kept = table[table["left_out"] == ""]
     fakes, reals = kept[kept["label"] == FAKE], kept[kept["label"] == REAL]
-    if fakes.empty or reals.empty:
-        return []
     questions = [
+        f"A generator is called {name!r}, which means all detectors together wherever detectors are"
+        f" named. Say --rename '{name}=NAME' with another name."
+        for name in RESERVED
+        if (fakes["generator"] == name).any()
+    ]
+    if fakes.empty or reals.empty:
+        return questions
+    questions += [
         f"A generator is called {name!r}, which is the name of a thing. Which generator made these"
         f" {n:,} images? Say --rename {name}=GENERATOR, or --rename {name}={name} if it is right."
         for name, n in sorted(Counter(fakes["generator"]).items())

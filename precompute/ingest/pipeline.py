@@ -328,9 +328,10 @@ def _divide(
     held = {str(name): SPLITS[index] for name, index in latest.items()}
     split = pd.Series([held.get(name, "") for name in component], index=table.index, dtype=str)
     leak = kept & (own != "") & (own != split)
+    held_by = table["path"][kept & (own != "") & ~leak].groupby(component).min()
     table.loc[leak, "left_out"] = [
-        f"leak: tied to {group!r}, which is in the {where} split"
-        for group, where in zip(table.loc[leak, "group"], split[leak], strict=True)
+        f"leak: tied to {path!r}, which is in the {where} split"
+        for path, where in zip(component[leak].map(held_by), split[leak], strict=True)
     ]
     kept &= ~leak
     strata = pd.Series(

@@ -6,13 +6,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from aigi_core.__main__ import main
 from aigi_core.detectors import Protocol, train
+from aigi_core.errors import AigiError
 from aigi_core.inspection.panel import build_panel
+from aigi_core.inspection.score import choose_panel
 from aigi_core.workspace import Workspace
 from tests.precompute.corpus import encoded
 from tests.tiny_workspace import make_picture
@@ -143,6 +146,12 @@ def test_mistakes_are_one_sentence_and_exit_code_two(
 ) -> None:
     code, out, err = score(folder / "own.png", *options)
     assert code == 2 and out == "" and says in err and len(err.splitlines()) == 1
+
+
+def test_all_is_refused_where_a_generator_is_called_so() -> None:
+    workspace = SimpleNamespace(domains=SimpleNamespace(generators=("all", "one")))
+    with pytest.raises(AigiError, match="'all detectors together' for all"):
+        choose_panel(workspace, "all")
 
 
 def test_a_missing_path_refuses_itself_alone(score: Run, folder: Path) -> None:

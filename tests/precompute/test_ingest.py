@@ -18,9 +18,10 @@ import pytest
 from PIL import Image
 
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.manifest import Domains, validate_images
+from aigi_core.manifest import RESERVED, Domains, validate_images
 from aigi_core.workspace import Workspace, exclusive, read_manifest, verify, write_manifest
 from precompute.__main__ import main
+from precompute.ingest.answers import Answers
 from precompute.ingest.pipeline import Ingested, ingest
 from tests.precompute.corpus import encoded, fill, folders, picture, write
 
@@ -300,7 +301,28 @@ def test_a_generator_with_test_images_only_is_said(tmp_path):
     assert set(kept(result).query("generator == 'biggan'")["split"]) == {"test"}
 
 
+def test_a_leak_names_the_other_file_never_itself(tmp_path):
+    for split in ("train", "val"):
+        folders(tmp_path / split)
+    leak = (tmp_path / "train/fake/sd-1.4/000.png").read_bytes()
+    write(tmp_path, "val/fake/stylegan2/z.png", leak)
+    reasons = run(tmp_path).images.set_index("path")["left_out"]
+    reasons = reasons[reasons.str.startswith("leak")]
+    assert len(reasons) == 1
+    assert reasons.iloc[0].startswith("leak: tied to 'val/fake/stylegan2/z.png'")
+
+
 # What is refused, in one sentence.
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_generator_that_is_called_as_all_of_them(tmp_path, name):
+    root = folders(tmp_path)
+    fill(root, f"fake/{name}", 12)
+    with pytest.raises(AigiError, match=f"--rename '{name}=NAME'"):
+        run(root)
+    renamed = run(root, answers=Answers(rename={name: "mixed"}))
+    assert "mixed" in set(renamed.images["generator"])
+
+
 def test_too_few_images(tmp_path):
     root = folders(tmp_path)
     fill(root, "fake/dalle-2", 4)

@@ -186,6 +186,13 @@ def test_a_pool_must_be_named_where_there_are_several(
     assert pd.read_parquet(out / "images.parquet").equals(images)
 
 
+def test_no_generator_is_added_under_the_name_of_all(
+    folder: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert add(folder, base, "two", "--generator", "all") == 2
+    assert "say another --generator" in capsys.readouterr().err
+
+
 def test_removed_again_the_bytes_are_the_first(folder: Path, base: Path) -> None:
     before = contents(base)
     splits = Workspace.open(base).images["split"].tolist()
