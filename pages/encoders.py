@@ -4,6 +4,8 @@ knows the concept of a generated image.
 
 from functools import partial
 
+import streamlit as st
+
 import ui
 from aigi_core import figures
 from aigi_core.transfer.encoders import by_generator, compare
@@ -17,9 +19,8 @@ with ui.page(__file__) as page:
     if len(table) == 1:
         page.answer(
             f"One encoder is here, {ui.name(first['model'])}: out of domain it reaches balanced"
-            f" accuracy **{first['value']:.3f}**. Another one stands beside it after"
-            f" `python -m precompute encode --workspace {workspace.path} --as NAME --model MODEL"
-            " --pretrained TAG`."
+            f" accuracy **{first['value']:.3f}**. To compare it with another, encode the same"
+            " images by that one (the command is below)."
         )
     else:
         page.answer(
@@ -60,7 +61,16 @@ with ui.page(__file__) as page:
         if len(measured) > 1:
             page.table("agreement", results.agreements(workspace))
         else:
-            page.finding("This needs a second encoder.")
+            page.finding(
+                "This needs a second encoder. NAME is what the pages call it; MODEL and TAG are"
+                " open_clip's names of a model and of its weights:"
+            )
+            st.code(
+                "python -m precompute encode --workspace WORKSPACE --as NAME --model MODEL"
+                " --pretrained TAG",
+                language="bash",
+                wrap_lines=True,
+            )
     with page.section(
         "Does the encoder know the concept?",
         "AUC of the cosine with texts such as 'synthetic image', fakes against real images, nothing"

@@ -78,7 +78,9 @@ with ui.page(__file__) as page:
         )
         page.figure("methods", draw, table=drawn, clicks=("which",))
     with page.section("All figures"):
-        page.table("board", table, formats={"q_value": "%.2g", "p_value": "%.2g"})
+        page.table(
+            "board", table.drop(columns="method"), formats={"q_value": "%.2g", "p_value": "%.2g"}
+        )
     with page.section("One method", "What it is, and its matrix of generators by generators."):
         with page.controls("Method"):
             title = page.select("which", "Method of the board", table["title"].tolist())

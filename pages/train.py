@@ -181,8 +181,8 @@ with ui.page(__file__) as page:
         by_name = dict(zip(ranking.table["train"], ranking.test.train, strict=True))
         shown = pd.concat([ranking.table.head(SHOWN), ranking.table[row]]).drop_duplicates("rank")
         with page.picture(
-            "Training sets for these targets, best first. Click one to open it; bold: the one"
-            " opened."
+            "Training sets for these targets, the best on validation images first; shown is their"
+            " value on test images. Click one to open it; bold: the one opened."
         ):
             draw = partial(
                 figures.intervals,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.pages.test_encoder_states import WHY, embedding_only
 from tests.pages.test_transfer import said
 from tests.tiny_workspace import make_picture
 
@@ -51,3 +53,22 @@ def test_a_name_that_is_taken_is_said(
     app.text_input(key="new_name").set_value("one")
     app.text_input(key="_new_generator_path").set_value(str(folder)).run()
     assert any("is taken" in error.value for error in app.error)
+
+
+def test_an_encoder_without_heads_and_texts(
+    open_app: Open,
+    tiny: tuple[Path, str],
+    folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The column stands; what needs texts says so in one note."""
+    path, weights = tiny
+    copy = tmp_path_factory.mktemp("bare") / "w"
+    shutil.copytree(path, copy)
+    app = opened(open_app, (embedding_only(copy), weights), monkeypatch)
+    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+    assert not app.exception
+    assert not app.error, [error.value for error in app.error]
+    assert "its 12 images" in said(app)
+    assert any(WHY in note.value for note in app.info)
