@@ -569,7 +569,11 @@ def _scroll(figure: Any) -> str:
     readable on a narrow screen by scrolling sideways on its own.
     """
     columns = len(figure.layout.xaxis.tickvals or ()) if figure.data[0].type == "heatmap" else 0
-    return f"wide-{'large' if columns > 24 else 'middle'}" if columns > 8 else "plain"
+    if columns <= 8:
+        return "plain"
+    if columns > 16:
+        return "wide-large" if columns > 24 else "wide-middle"
+    return "wide-small" if figure.data[0].showscale else "wide-compact"
 
 
 def _explain(error: BaseException) -> None:
