@@ -165,6 +165,8 @@ def compute_words(
     say = progress or (lambda _: None)
     rows, detectors, categories = [], [], []
     sets = workspace.domains.generators
+    # the training set of the only generator leaves no other images to compare it with
+    kinds = (*KINDS, CONTENT) if len(sets) > 1 else KINDS
     trained: dict[str, Sequence[Detector]] = {
         "logistic": train(workspace, sets),
         "residual": train_residual(workspace, sets),
@@ -188,7 +190,7 @@ def compute_words(
                 return content_words(workspace, lexicon, sets[at], **how)
             return detector_words(workspace, lexicon, trained[kind][at], **how)
 
-        for kind in (*KINDS, CONTENT):
+        for kind in kinds:
             found = []
             for at, name in enumerate(sets):
                 say(f"words: {kind}, {bank}, {name}")

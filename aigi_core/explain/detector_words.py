@@ -79,13 +79,19 @@ def content_words(
         np.isin(domains.split, (splits,) if isinstance(splits, str) else tuple(splits))
     )
     mine = np.isin(among, domains.rows(generators, splits)).astype(np.int8)
+    name = generators if isinstance(generators, str) else " + ".join(generators)
+    if mine.all():
+        raise AigiError(
+            f"What the training set of {name} shows cannot be compared: it holds all {len(among)}"
+            " images of its split, real and fake, and no others are left. Its detector's words need"
+            " no others; for this list, add images of a second generator."
+        )
     members = np.vstack([mine[None], random_members(domains, among, int(mine.sum()), draws, seed)])
     directions = mean_difference(EmbeddingView().matrix(workspace, among), members)
     lengths = np.linalg.norm(directions, axis=1)
     null = word_null(
         lexicon, directions[1:], "permutation", k, lengths[1:] / lengths[0] if extent else None
     )
-    name = generators if isinstance(generators, str) else " + ".join(generators)
     return words(lexicon, directions[0], k, null=null, name=name)
 
 

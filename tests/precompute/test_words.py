@@ -159,3 +159,16 @@ def test_bad_input_is_one_sentence(
     assert capsys.readouterr().err.count("run 'python -m precompute text") == 1
     with pytest.raises(AigiError, match="no text bank 'phrases'"):
         load_words(Workspace.open(bare))
+
+
+def test_words_of_the_only_generator(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = tmp_path / "alone"
+    keep = ["--generators", "alpha-gan", "--out", str(alone)]
+    assert main(["subset", "--workspace", str(path), *keep]) == 0
+    assert main(["words", "--workspace", str(alone), *SMALL]) == 0
+    atlas = load_words(Workspace.open(alone), SETTINGS)
+    assert set(atlas.detectors["kind"]) == {"logistic", "residual"}
+    with pytest.raises(AigiError, match="no stored words"):
+        atlas.words(CONTENT, "phrases", "alpha-gan")

@@ -168,7 +168,9 @@ def _words(workspace: Workspace, setting: Setting, row: int, texts: Texts) -> Wo
 
 def content(workspace: Workspace, generators: TrainSet, texts: Texts = DEFAULT_TEXTS) -> Words:
     """What a training set shows, real and fake alike, that the workspace's other images do not."""
-    if len(generators) == 1 and (found := _atlas_of(workspace, texts)):
+    # a workspace of one generator has no such list: computing it says why
+    several = len(workspace.domains.generators) > 1
+    if several and len(generators) == 1 and (found := _atlas_of(workspace, texts)):
         return found.words(CONTENT, texts.bank, generators[0])
     return _content(workspace, generators, texts)
 
