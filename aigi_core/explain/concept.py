@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.stats import rankdata
 
-from aigi_core.errors import AigiError
+from aigi_core.errors import NotGivenError
 from aigi_core.intervals import auc_interval
 from aigi_core.manifest import FAKE
 from aigi_core.significance import q_values
@@ -52,12 +52,12 @@ def concept_alignment(
 
     Raises:
         NotGivenError: the encoder has no text tower.
-        AigiError: no bank, or none of the texts in it.
+        NotGivenError: no text tower, or none of the texts in the bank.
     """
     texts = workspace.text_bank(bank)
     known = texts.table["text"].str.lower().isin([c.lower() for c in concepts])
     if not known.any():
-        raise AigiError(
+        raise NotGivenError(
             f"The bank {bank!r} holds none of {', '.join(map(repr, concepts))}: add them with"
             f" 'python -m precompute text --workspace {workspace.path} --phrases FILE'."
         )

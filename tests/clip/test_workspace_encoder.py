@@ -24,7 +24,7 @@ def workspace(model: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace
     path = make_workspace(tmp_path_factory.mktemp("encoder") / "w", per_class=20)
     encoder = load_encoder(model, None, device="cpu")
     write_manifest(path, read_manifest(path) | {"encoder": encoder.describe()})
-    return Workspace.open(path)
+    return Workspace(path, read_manifest(path))  # the record is another's, so it is not opened
 
 
 def test_the_encoder_is_found_again(workspace: Workspace, model: str) -> None:

@@ -234,7 +234,7 @@ class App:
     def share_link(self) -> str:
         """The link that the Share control offers, once it is the address bar's."""
         self.page.get_by_test_id("stPopover").get_by_role("button", name="Share").click()
-        shown = self.page.get_by_test_id("stPopoverBody").locator("code")
+        shown = self.page.get_by_test_id("stPopoverBody").locator("code").first
         expect(shown).to_have_text(self.page.url)
         return shown.inner_text()
 

@@ -33,10 +33,12 @@ def embedding_only(path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from precompute.__main__ import main
     from precompute.search.job import search
 
     path = embedding_only(make_workspace(tmp_path_factory.mktemp("w") / "w"))
     search(path)
+    assert main(["methods", "--workspace", str(path)]) == 0
     return path
 
 

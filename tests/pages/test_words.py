@@ -159,7 +159,7 @@ def test_a_bank_of_another_encoder_is_one_sentence(
         assert (
             not app.exception
             and len(app.error) == 1
-            and "belongs to another encoder" in app.error[0].value
+            and "contradicts its 60 texts and the width 24" in app.error[0].value
         )
 
 

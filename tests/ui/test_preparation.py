@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from aigi_core.detectors.methods import METHODS
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace, write_atomic
 from tests.conftest import ROOT
@@ -30,7 +31,8 @@ def test_what_is_prepared_is_not_computed_again(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("computed again")
 
-    for name in ("train", "transfer_matrix", "examples"):
+    monkeypatch.setattr(type(METHODS["logistic"]), "train", refuse)
+    for name in ("transfer_matrix", "examples"):
         monkeypatch.setattr(results, name, refuse)
     workspace = workspaces.open_path(str(path))
     assert results.default_matrix(workspace).test == workspace.domains.generators
