@@ -19,7 +19,14 @@ from PIL import Image
 
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import RESERVED, Domains, validate_images
-from aigi_core.workspace import Workspace, exclusive, read_manifest, verify, write_manifest
+from aigi_core.workspace import (
+    Workspace,
+    describe_file,
+    exclusive,
+    read_manifest,
+    verify,
+    write_manifest,
+)
 from precompute.__main__ import main
 from precompute.ingest.answers import Answers
 from precompute.ingest.pipeline import Ingested, ingest
@@ -443,7 +450,19 @@ def command(made: tuple[Path, Path], *more: str) -> int:
 
 
 def pretend_encoded(out: Path) -> None:
-    write_manifest(out, read_manifest(out) | {"encoder": {"model": "m"}})
+    """The record and one array that an embedding-only encoder would have left."""
+    manifest = read_manifest(out)
+    np.save(out / "embeddings.npy", np.ones((36, 4), np.float32))
+    encoder = {
+        "model": "m",
+        "weights_sha256": "0" * 64,
+        "precision": "fp32",
+        "preprocessing": {},
+        "embedding_width": 4,
+        "gives": {"heads": "", "lacks": {}},
+    }
+    files = manifest["files"] | {"embeddings.npy": describe_file(out, "embeddings.npy")}
+    write_manifest(out, manifest | {"encoder": encoder, "files": files})
 
 
 def test_what_is_published(made):
