@@ -37,15 +37,19 @@ def agreements(workspace: Workspace) -> pd.DataFrame:
 
 
 def concepts(workspace: Workspace) -> pd.DataFrame:
-    """Alignment of every encoder that has a text tower with the concept, by generator."""
-    tables = []
+    """Alignment of every encoder that has a text tower with the concept, by generator.
+
+    Raises:
+        NotGivenError: no encoder has one, or its bank holds no text of the concept.
+    """
+    tables, reason = [], NotGivenError("There is no encoder.")
     for name, one in open_encodings(workspace.path).items():
         try:
             tables.append(_concept(one).assign(encoder=name))
-        except NotGivenError:
-            continue
+        except NotGivenError as missing:
+            reason = missing
     if not tables:
-        workspace.need("texts")
+        raise reason
     return pd.concat(tables, ignore_index=True)
 
 
