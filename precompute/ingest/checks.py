@@ -19,13 +19,15 @@ _PART = re.compile(r"([a-z]*[-_ ]?)?\d+([-_]\d+)*")
 
 
 def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str]:
-    """Questions on any reading: generators named like things or like all of
-    them together, pools without real images, one
-    generator for folders that differ.
+    """Questions on any reading: one generator for folders that differ, names that mean all
+    generators together, generators named like things, pools without real images.
     """
     kept = table[table["left_out"] == ""]
     fakes, reals = kept[kept["label"] == FAKE], kept[kept["label"] == REAL]
-    questions = [
+    questions = []
+    if layout not in ("manifest", "parquet", "samples", "roots", "artifact"):
+        questions += _one_generator(fakes, reals, answers)
+    questions += [
         f"A generator is called {name!r}, which means all detectors together wherever detectors are"
         f" named. Say --rename '{name}=NAME' with another name."
         for name in RESERVED
@@ -48,23 +50,22 @@ def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str
                 f" (pool {shown(pool)}). Say --pool {shown(generator)}=POOL, where POOL is"
                 f" {some(map(shown, pools))}; or add real images."
             )
-    if layout not in ("manifest", "parquet", "samples", "roots", "artifact"):
-        questions += _one_generator(fakes, reals, answers)
     return questions
 
 
 def _one_generator(fakes: pd.DataFrame, reals: pd.DataFrame, answers: Answers) -> list[str]:
     names = set(fakes["generator"])
-    if len(names) != 1 or answers.settles(next(iter(names))):
+    if len(names) != 1 or reals.empty or answers.settles(next(iter(names))):
         return []
     name = names.pop()
     inside = _folders(fakes["path"], name) - _folders(reals["path"], "")
     if len(inside) < 2:
         return []
+    new = "NAME" if name in RESERVED else name
     return [
         f"All {len(fakes):,} fakes were read as one generator, {shown(name)!r}, but they lie in"
         f" folders that differ ({some(map(shown, inside))}). If these are generators, lay them out"
-        f" as fake/<generator>/ or list them in a table; if not, say --rename {name}={name}."
+        f" as fake/<generator>/ or list them in a table; if not, say --rename {name}={new}."
     ]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -74,7 +75,8 @@ def test_a_cells_mistakes_are_beside_it_and_open_large(
         tile.focus()
         tile.press("Enter")
     dialog = app.page.get_by_role("dialog")
-    assert path in str(dialog.get_by_role("link", name="Inspect it").get_attribute("href"))
+    link = str(dialog.get_by_role("link", name="Inspect it").get_attribute("href"))
+    assert parse_qs(urlsplit(link).query)["image"] == [path]
     app.page.keyboard.press("Escape")
     app.follow("All its images")
     app.wait_for_query("tests", matrix.test[2])

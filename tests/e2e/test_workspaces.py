@@ -17,7 +17,8 @@ def test_type_a_path_and_a_wrong_one(app: App, synthetic: Workspace, tmp_path: P
         w.path: str((w.images["label"] == 1).sum()) for w in (synthetic, Workspace.open(other))
     }
     app.open("overview")
-    assert app.stats["Fakes"][0] == fakes[synthetic.path] and "workspace" not in app.query
+    assert app.stats["Fakes"][0] == fakes[synthetic.path]
+    assert app.query["workspace"] == [synthetic.digest], "links name the default workspace too"
     app.enter("Workspace", str(other))
     assert app.stats["Fakes"][0] == fakes[other] and app.errors == []
     assert app.query["workspace"] == [Workspace.open(other).digest]

@@ -5,16 +5,22 @@ from pathlib import Path
 
 import pytest
 
+from aigi_core.transfer.atlas import AtlasKey
 from aigi_core.workspace import Workspace
+from tests.searched import add_stream_maps
 
 
 @pytest.fixture(scope="session")
 def searched(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The synthetic workspace with its atlas and its board of methods."""
+    """The synthetic workspace with made-up maps to the residual stream, its board of methods and
+    its atlases: of all pairs by our protocol, of one pair by the paper's.
+    """
     from precompute.__main__ import main
     from precompute.search.job import search
 
     path = Path(shutil.copytree(synthetic_path, tmp_path_factory.mktemp("searched") / "w"))
+    add_stream_maps(path)
     search(path)
+    search(path, "alpha-gan:beta-diff", key=AtlasKey(draws=40, controls=20, protocol="paper"))
     assert main(["methods", "--workspace", str(path)]) == 0
     return Workspace.open(path)

@@ -15,10 +15,11 @@ from aigi_core.detectors.presets import PRESETS
 from aigi_core.detectors.protocol import train
 from aigi_core.transfer import transfer_matrix
 from aigi_core.transfer.atlas import Atlas, AtlasKey
-from aigi_core.workspace import STREAM_MAPS, Workspace, describe_file, read_manifest, write_manifest
+from aigi_core.workspace import Workspace
 from precompute.engine import LocalEngine
 from precompute.search import job
 from tests.pages.test_transfer import said, stats
+from tests.searched import add_stream_maps
 
 Open = Callable[..., AppTest]
 PAPER = PRESETS["paper"]
@@ -30,12 +31,7 @@ def searched(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A workspace searched by the paper's protocol, with made-up maps to the residual stream."""
     path = tmp_path_factory.mktemp("paper") / "w"
     shutil.copytree(synthetic_path, path)
-    layers, heads, _, width = Workspace.open(path).heads.shape
-    maps = np.random.default_rng(0).standard_normal((layers, heads, width, width))
-    np.save(path / f"{STREAM_MAPS}.npy", np.triu(maps).astype(np.float32))
-    manifest = read_manifest(path)
-    manifest["files"][f"{STREAM_MAPS}.npy"] = describe_file(path, f"{STREAM_MAPS}.npy")
-    write_manifest(path, manifest)
+    add_stream_maps(path)
     key = AtlasKey(draws=40, controls=20, protocol="paper")
     job.search(path, ":".join(PAIR), key=key, engine=LocalEngine(1))
     return path

@@ -182,9 +182,18 @@ def test_the_same_folders_under_real_and_fake_are_classes_or_generators(tmp_path
 
 
 def test_one_generator_for_folders_that_differ_is_asked_about(tmp_path: Path) -> None:
+    touch(tmp_path, "real", "fake/new/adm", "fake/new/vqdm")
+    (question,) = find_candidates(tmp_path).questions
+    assert "adm, vqdm" in question and "--rename new=new" in question
+    assert find_candidates(tmp_path, answers=Answers(rename={"new": "new"})).questions == ()
+
+
+def test_a_reserved_name_is_not_offered_again_as_the_answer(tmp_path: Path) -> None:
     touch(tmp_path, "real", "fake/all/adm", "fake/all/vqdm")
-    assert "adm, vqdm" in find_candidates(tmp_path).questions[0]
-    assert find_candidates(tmp_path, answers=Answers(rename={"all": "all"})).questions == ()
+    first, second = find_candidates(tmp_path).questions
+    assert "adm, vqdm" in first and "--rename all=NAME" in first
+    assert "all detectors together" in second
+    assert find_candidates(tmp_path, answers=Answers(rename={"all": "both"})).questions == ()
 
 
 def test_truefakes_twins_stay_together(tmp_path: Path) -> None:
