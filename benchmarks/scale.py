@@ -14,7 +14,8 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
+from unittest.mock import patch
 
 import numpy as np
 import psutil
@@ -24,8 +25,15 @@ from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.memory_mapped import choose_by_passes
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.solvers.blocked import BLOCK, Passes
+from aigi_core.manifest import Domains
+from aigi_core.transfer import TrainSet, TransferMatrix, matrix, transfer_matrix
 from aigi_core.workspace import Workspace
 from benchmarks._large_workspace import write_large_workspace
+
+COMPARED = 50_000
+"""Images on which draws of blocks are compared with draws of single groups."""
+Scores: TypeAlias = Any
+"""[K, N] of all detectors and images."""
 
 
 def main(argv: Sequence[str]) -> dict[str, Any]:
@@ -77,6 +85,33 @@ def measure(workspace: Workspace) -> dict[str, Any]:
         "score_over_plain_pass": round(scoring / plain, 1),
         "peak_gb": round(peak.gigabytes, 2),
         "finite": bool(np.isfinite(scores).all()),
+        **intervals(scores, workspace, sets),
+    }
+
+
+def intervals(scores: Scores, workspace: Workspace, sets: Sequence[TrainSet]) -> dict[str, float]:
+    """Seconds for all metrics of the whole matrix with their intervals and means, and by how much,
+    at most, a bound moves where groups are drawn one by one (in widths of the interval; on the
+    first :data:`COMPARED` images)."""
+    domains = workspace.domains
+
+    def measured() -> TransferMatrix:
+        result = transfer_matrix(scores, domains, sets)
+        result.to_frame()
+        result.summary()
+        return result
+
+    seconds, _ = _timed(measured)
+    some, least = scores[:, :COMPARED], Domains.from_images(workspace.images[:COMPARED])
+    bounds = []
+    for limit in (COMPARED, 0):
+        with patch.object(matrix, "DRAWN_SINGLY", limit):
+            frame = transfer_matrix(some, least, sets).to_frame()
+        bounds.append(frame[["low", "high"]].to_numpy())
+    moved = np.abs(bounds[0] - bounds[1]) / np.diff(bounds[0], axis=1)
+    return {
+        "bootstrap_seconds": round(seconds, 2),
+        "bootstrap_disagreement": round(float(moved.max()), 3),
     }
 
 

@@ -5,6 +5,7 @@ score is above the threshold. A new metric is one file and one name in
 :data:`aigi_core.metrics.registry.METRICS`.
 """
 
+from aigi_core.metrics.blocks import evaluate_blocks
 from aigi_core.metrics.contract import Column, CurveMetric, Metric, RateMetric
 from aigi_core.metrics.evaluation import (
     evaluate,
@@ -22,6 +23,7 @@ __all__ = [
     "RateMetric",
     "check_metrics",
     "evaluate",
+    "evaluate_blocks",
     "ranking_metrics",
     "threshold_metrics",
 ]

@@ -60,8 +60,28 @@ class Column:
         mask: np.ndarray = self.labels == label
         return mask
 
+    @cached_property
+    def placements(self) -> Float[np.ndarray, "K n"]:
+        """Share of the other class's images that each image lies on the right side of, ties
+        counted one half (DeLong et al. 1988); their mean over either class is the AUC."""
+        fake = self.of(FAKE)
+        placed = np.empty(self.scores.shape)
+        for row, scores in enumerate(self.scores):
+            for is_fake in (True, False):
+                other, mine = np.sort(scores[fake != is_fake]), scores[fake == is_fake]
+                order = np.argsort(mine)  # sorted questions are answered from the cache
+                ranked = mine[order]
+                below = np.searchsorted(other, ranked, "left")
+                share = (below + np.searchsorted(other, ranked, "right")) / (2 * len(other))
+                own = np.empty(len(mine))
+                own[order] = share if is_fake else 1 - share
+                placed[row, fake == is_fake] = own
+        return placed
+
     def take(self, rows: Bool[np.ndarray, " K"]) -> Column:
         """The same images with the scores of some of the detectors."""
+        if rows.all():
+            return self
         return replace(self, scores=self.scores[rows], thresholds=self.thresholds[rows])
 
     @property
@@ -277,15 +297,16 @@ def spread_over_cells(
         Groups of the images used; [1, m] what they add; and by how much the mean over detectors
         lowers the variance of one (1 for one detector).
     """
-    images = np.concatenate([column.images for column in columns])
-    names, first = np.unique(images, return_index=True)
-    groups = np.concatenate([column.groups for column in columns])[first]
-    mean = np.zeros(len(names))
-    own = np.zeros((len(share), len(names)))
+    place_of = _places([column.images for column in columns])
+    size = int(place_of[-1]) + 1
+    groups = np.empty(size, int)
+    mean = np.zeros(size)
+    own = np.zeros((len(share), size))
     rows = share.sum(axis=1, keepdims=True)
-    used = np.zeros(len(names), bool)
+    used = np.zeros(size, bool)
     for at, (column, part) in enumerate(zip(columns, centred, strict=True)):
-        place = np.searchsorted(names, column.images)
+        place = place_of[column.images]
+        groups[place] = column.groups
         if label is not None:
             keep = column.of(label)
             place, part = place[keep], part[:, keep]
@@ -298,6 +319,20 @@ def spread_over_cells(
     measured = (mean**2).sum() / apart if apart > 0 else 1.0
     averaging = (wrong * measured + PSEUDO_IMAGES) / (wrong + PSEUDO_IMAGES)
     return groups[used], mean[None, used], float(min(averaging, 1.0))
+
+
+def _places(images: Sequence[Int[np.ndarray, " n"]]) -> Int[np.ndarray, " most"]:
+    """By the number of an image, its place among all distinct numbers, which rise."""
+    seen = np.zeros(max(int(some.max(initial=0)) for some in images) + 1, bool)
+    for some in images:
+        seen[some] = True
+    places: np.ndarray = np.cumsum(seen) - 1
+    return places
+
+
+def count_distinct(columns: Sequence[Column], label: int) -> int:
+    """Different images of a class in some columns."""
+    return int(_places([column.images[column.of(label)] for column in columns])[-1]) + 1
 
 
 def _mean_part(
@@ -322,10 +357,11 @@ def _mean_part(
     groups, mean, averaging = spread_over_cells(columns, share, centred, label)
     # The least variance that such rates can have: of each detector alone, then averaged.
     rows = share.sum(axis=1)
-    images = np.unique(np.concatenate([column.images[column.of(label)] for column in columns]))
-    weight, spread = np.zeros((2, len(share), len(images)))
-    for at, column in enumerate(columns):
-        place = np.searchsorted(images, column.images[column.of(label)])
+    images = [column.images[column.of(label)] for column in columns]
+    place_of = _places(images)
+    weight, spread = np.zeros((2, len(share), int(place_of[-1]) + 1))
+    for at, own in enumerate(images):
+        place = place_of[own]
         with np.errstate(invalid="ignore"):
             cell = np.where(rows > 0, share[:, at] / rows, 0.0) / n[at]
         weight[:, place] += cell[:, None]
@@ -377,10 +413,7 @@ class CurveMetric(Metric):
         level: float = LEVEL,
     ) -> Interval:
         used, share = used_cells(columns, cells)
-        images = {
-            label: len(np.unique(np.concatenate([c.images[c.of(label)] for c in used])))
-            for label in (REAL, FAKE)
-        }
+        images = {label: count_distinct(used, label) for label in (REAL, FAKE)}
         spread = np.asarray(np.nanstd(draws, ddof=1, dtype=np.float64))
         most = self.most_images(images) * len(share)
         return rate_of_spread(np.array(value), spread, most, level)

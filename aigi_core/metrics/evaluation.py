@@ -100,7 +100,7 @@ def ranking_metrics(
     is_fake = (labels[order] == FAKE).astype(np.int32)
     step = max(1, CHUNK // len(order))
     parts = [
-        _from_curve(
+        curve_values(
             *_curve(counts[start : start + step, order].astype(np.int32), is_fake, ends), wanted
         )
         for start in range(0, len(counts), step)
@@ -120,11 +120,14 @@ def _curve(
     return tp.astype(np.float64), fp.astype(np.float64)
 
 
-def _from_curve(
+def curve_values(
     tp: Float[np.ndarray, "B m"],
     fp: Float[np.ndarray, "B m"],
     metrics: dict[str, CurveMetric],
 ) -> dict[str, Float[np.ndarray, " B"]]:
+    """Each metric in each draw, read from true and false positives at falling thresholds; NaN in a
+    draw that lacks a class.
+    """
     empty = (tp[:, -1] == 0) | (fp[:, -1] == 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         values = {name: metric.of_curve(tp, fp) for name, metric in metrics.items()}

@@ -20,7 +20,13 @@ from aigi_core.intervals import (
     variances,
 )
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.metrics.contract import Column, CurveMetric, spread_over_cells, used_cells
+from aigi_core.metrics.contract import (
+    Column,
+    CurveMetric,
+    count_distinct,
+    spread_over_cells,
+    used_cells,
+)
 from aigi_core.resampling import percentile_interval
 
 
@@ -41,15 +47,8 @@ class Auc(CurveMetric):
     def contributions(self, column: Column) -> Float[np.ndarray, "K n"]:
         """Placement of each image among those of the other class over the number of its own (DeLong
         et al. 1988): those of either class sum to the AUC."""
-        fake = column.of(FAKE)
-        added = np.empty(column.scores.shape)
-        for row, scores in enumerate(column.scores):
-            sides = {True: np.sort(scores[~fake]), False: np.sort(scores[fake])}
-            for is_fake, other in sides.items():
-                mine = scores[fake == is_fake]
-                below = np.searchsorted(other, mine, "left")
-                placed = (below + np.searchsorted(other, mine, "right")) / (2 * len(other))
-                added[row, fake == is_fake] = (placed if is_fake else 1 - placed) / len(mine)
+        size = np.where(column.of(FAKE), column.n[FAKE], column.n[REAL])
+        added: np.ndarray = column.placements / size
         return added
 
     def cell_intervals(
@@ -84,10 +83,7 @@ class Auc(CurveMetric):
             self._centred(c, area, part) for c, area, part in zip(used, areas, added, strict=True)
         ]
         groups, mean, averaging = spread_over_cells(used, share, centred)
-        n = [
-            len(np.unique(np.concatenate([c.images[c.of(label)] for c in used])))
-            for label in (FAKE, REAL)
-        ]
+        n = [count_distinct(used, label) for label in (FAKE, REAL)]
         known = Groups.of(groups)
         variance = variances(mean, known)[0] * design_effect(mean, known, level)
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -18,6 +18,8 @@ from aigi_core.intervals import Interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.resampling import group_numbers, group_weights
 
+BLOCKS = 200
+"""Blocks of each stratum that are drawn where images are too many to be drawn one by one."""
 SMALLEST_STRATUM = 5
 """Strata of fewer groups are merged: resampling one group within itself would hide all of its
 variance.
@@ -57,13 +59,50 @@ def draw_counts(
     Raises:
         AigiError: no draws, no images, or a negative seed.
     """
+    _check_draws(rows, draws, seed)
+    group, stratum = _strata(domains, rows)
+    return group_weights(group, draws, strata=stratum[group], seed=seed)
+
+
+def draw_block_counts(
+    domains: Domains,
+    rows: Integer[np.ndarray, " n"],
+    draws: int = 1000,
+    seed: int = 0,
+    blocks: int = BLOCKS,
+) -> tuple[Int[np.ndarray, " n"], Float32[np.ndarray, "B G"]]:
+    """As :func:`draw_counts`, for very many images: the groups of each stratum are dealt at random
+    into blocks of equal numbers of groups, and blocks are drawn.
+
+    Args:
+        blocks: of each stratum; one a group where a stratum has fewer groups.
+
+    Returns:
+        The block of each of these images, and how often each block occurs in each draw.
+
+    Raises:
+        AigiError: as :func:`draw_counts`.
+    """
+    _check_draws(rows, draws, seed)
+    group, stratum = _strata(domains, rows)
+    rng = np.random.default_rng(seed)
+    block_of = np.empty(len(stratum), int)
+    home: list[int] = []
+    for s in np.unique(stratum):
+        of = rng.permutation(np.flatnonzero(stratum == s))
+        own = min(blocks, len(of))
+        block_of[of] = len(home) + np.arange(len(of)) % own
+        home += [int(s)] * own
+    counts = group_weights(np.arange(len(home)), draws, strata=np.array(home), seed=seed)
+    return block_of[group], counts
+
+
+def _check_draws(rows: Integer[np.ndarray, " n"], draws: int, seed: int) -> None:
     if draws < 1 or len(rows) == 0 or seed < 0:
         raise AigiError(
             f"A bootstrap needs images, at least one draw and a seed of 0 or more; got {len(rows)}"
             f" images, {draws} draws and seed {seed}."
         )
-    group, stratum = _strata(domains, rows)
-    return group_weights(group, draws, strata=stratum[group], seed=seed)
 
 
 def _strata(
@@ -73,15 +112,30 @@ def _strata(
     its own.
     """
     group = group_numbers(domains.group, rows)
-    holds: list[set[str]] = [set() for _ in range(group.max() + 1)]
-    kinds = np.zeros((len(holds), 2), bool)
-    for member, row in zip(group, rows, strict=True):
-        holds[member].add(f"{domains.pool[row]}\0{domains.generator[row]}")
-        kinds[member, FAKE if domains.labels[row] == FAKE else REAL] = True
-    keys = np.array(["\0\0".join(sorted(held)) for held in holds])
-    _, fine, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    kinds = np.zeros((group.max() + 1, 2), bool)
+    kinds[group, np.where(domains.labels[rows] == FAKE, FAKE, REAL)] = True
+    _, fine, sizes = np.unique(
+        _contents(domains, rows, group), return_inverse=True, return_counts=True
+    )
     coarse = len(sizes) + kinds @ np.array([1, 2])
     _, stratum = np.unique(
         np.where(sizes[fine] < SMALLEST_STRATUM, coarse, fine), return_inverse=True
     )
     return group, stratum
+
+
+def _contents(
+    domains: Domains, rows: Integer[np.ndarray, " n"], group: Int[np.ndarray, " n"]
+) -> np.ndarray:
+    """[groups] a text for each group that names the pools and generators of its images, in
+    order."""
+    pools, pool = np.unique(domains.pool[rows].astype(str), return_inverse=True)
+    makers, maker = np.unique(domains.generator[rows].astype(str), return_inverse=True)
+    names = [f"{p}\0{m}" for p in pools for m in makers]
+    place = np.argsort(np.argsort(names))  # as sorted texts stand
+    kind = place[pool * len(makers) + maker]
+    held = np.unique(np.stack([group, kind], axis=1), axis=0)
+    starts = np.flatnonzero(np.append(True, held[1:, 0] != held[:-1, 0]))
+    texts = np.array(sorted(names), dtype=object)[held[:, 1]]
+    ends = np.append(starts[1:], len(held))
+    return np.array(["\0\0".join(texts[a:b]) for a, b in zip(starts, ends, strict=True)])

@@ -19,13 +19,15 @@ from aigi_core.calibration import nearest_false_alarm_threshold
 from aigi_core.errors import AigiError
 from aigi_core.intervals import difference_interval
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.metrics import METRICS, Column, check_metrics, evaluate
+from aigi_core.metrics import METRICS, Column, check_metrics, evaluate, evaluate_blocks
 from aigi_core.resampling import group_numbers
 from aigi_core.scores import check_scores
-from aigi_core.transfer.bootstrap import Estimate, draw_counts
+from aigi_core.transfer.bootstrap import Estimate, draw_block_counts, draw_counts
 from aigi_core.transfer.winner import Winner, winner
 from aigi_core.workspace import digest_of
 
+DRAWN_SINGLY = 60_000
+"""Most images whose groups are drawn one by one; more are drawn in blocks of groups."""
 TrainSet = tuple[str, ...]
 """The generators that a detector is trained on."""
 
@@ -409,7 +411,11 @@ def transfer_matrix(
     own = np.broadcast_to(own, (len(sets),))
     tested = [domains.rows(name, split) for name in columns]
     pool_rows = np.flatnonzero(domains.split == split)
-    counts = draw_counts(domains, pool_rows, draws, seed)
+    in_blocks = len(pool_rows) > DRAWN_SINGLY
+    if in_blocks:
+        block, block_counts = draw_block_counts(domains, pool_rows, draws, seed)
+    else:
+        counts = draw_counts(domains, pool_rows, draws, seed)
     groups = group_numbers(domains.group, pool_rows)
 
     def images(at: int, of: np.ndarray, thresholds: np.ndarray) -> Column:
@@ -430,16 +436,21 @@ def transfer_matrix(
             limits = [nearest_false_alarm_threshold(row[reals], 0.05).threshold for row in twins]
             calibrated.append(images(at, twins, np.array(limits)))
 
-    def column(at: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        one = measured[at]
-        # The first draw is the images as they are: values and draws come from one computation.
+    def measure(one: Column, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """[K, 1 + draws] a metric: the first draw is the images as they are."""
+        if in_blocks:
+            return evaluate_blocks(
+                one.scores, one.labels, block[one.images], block_counts, one.thresholds, names
+            )
         drawn = counts[:, one.images]
         weights = np.concatenate([np.ones((1, len(one.images)), counts.dtype), drawn])
-        usual = [name for name in wanted if name not in unseen]
-        values = evaluate(one.scores, one.labels, weights, one.thresholds, usual)
+        return evaluate(one.scores, one.labels, weights, one.thresholds, names)
+
+    def column(at: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        one = measured[at]
+        values = measure(one, [name for name in wanted if name not in unseen])
         if unseen:
-            twin = calibrated[at]
-            values |= evaluate(twin.scores, twin.labels, weights, twin.thresholds, unseen)
+            values |= measure(calibrated[at], unseen)
         flagged = one.scores > own[:, None]
         confusion = np.array(
             [
@@ -484,8 +495,8 @@ def transfer_matrix(
             "seed": seed,
             "confidence": confidence,
             "resampled": (
-                "groups of test images, within real, fake and mixed groups; training images stay"
-                " fixed"
+                ("blocks of groups" if in_blocks else "groups")
+                + " of test images, within real, fake and mixed groups; training images stay fixed"
             ),
             "images": digest_of(identity),
         },

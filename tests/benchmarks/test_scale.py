@@ -15,5 +15,6 @@ def test_prints_figures_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[st
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (figures["images"], figures["generators"], figures["width"]) == (3000, 3, 32)
     assert figures["finite"] and figures["passes_over_map"] >= figures["passes_float64"] > 0
+    assert figures["bootstrap_disagreement"] < 0.2
     assert main(["scale", "--folder", folder]) == 0  # what was written before is used again
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 3000
