@@ -10,19 +10,29 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from aigi_core.audit.facts import FACTS
-from aigi_core.audit.verdict import Verdict
+from aigi_core.audit.verdict import Level, Verdict
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import interval_groups, intervals
-from aigi_core.figures.theme import LIGHT, Theme
+from aigi_core.figures.theme import LIGHT, Theme, label
 from aigi_core.manifest import REAL
 
 ACCURACY = "Balanced accuracy on its own generator"
 
 
+LEVELS: dict[Level, tuple[str, str]] = {
+    "explained": ("▲", "File facts do as well"),
+    "partly": ("◆", "Partly without looking"),
+    "clear": ("●", "No sign of it"),
+}
+"""Level of a verdict -> its mark and what it says."""
+
+
 def verdict_intervals(
     verdicts: Sequence[Verdict], *, selected: str | None = None, theme: Theme = LIGHT
 ) -> go.Figure:
-    """Each generator's detector beside detectors of file facts alone, with intervals."""
+    """Each generator on one line: its detector beside detectors of file facts alone, with
+    intervals, and the verdict in words behind them.
+    """
     rows = []
     for verdict in verdicts:
         parts = {"detector": verdict.detector}
@@ -31,20 +41,50 @@ def verdict_intervals(
             {"name": verdict.generator, "series": name, **vars(part)}
             for name, part in parts.items()
         ]
-    explained = sum(verdict.level == "explained" for verdict in verdicts)
+    named = {
+        level: [verdict.generator for verdict in verdicts if verdict.level == level]
+        for level in LEVELS
+    }
     alt = (
         "Balanced accuracy of each generator's detector and of file facts alone, with 95 %"
-        f" intervals. For {explained} of {len(verdicts)} generators facts alone do as well as the"
-        " detector, or better; the values are in the table below."
+        " intervals, and a verdict for each. "
+        + " ".join(
+            f"{LEVELS[level][1]}: {len(those)} of {len(verdicts)}"
+            + (f" ({', '.join(label(name) for name in those)})." if those else ".")
+            for level, those in named.items()
+        )
     )
-    return interval_groups(
+    figure = interval_groups(
         pd.DataFrame(rows),
         alt=alt,
         value_title=ACCURACY,
         reference=0.5,
         selected=selected,
+        line_height=24,
         theme=theme,
     )
+    colours: dict[Level, str] = {
+        "explained": theme.wrong,
+        "partly": theme.muted,
+        "clear": theme.right,
+    }
+    for line, verdict in enumerate(verdicts):
+        mark, said = LEVELS[verdict.level]
+        figure.add_annotation(
+            x=1,
+            xref="paper",
+            xanchor="left",
+            xshift=10,
+            y=line,
+            text=f"<b>{mark} {said}</b>" if verdict.generator == selected else f"{mark} {said}",
+            showarrow=False,
+            font=dict(color=colours[verdict.level], size=12),
+            bordercolor=colours[verdict.level],
+            borderwidth=1,
+            borderpad=2,
+        )
+    figure.update_layout(margin=dict(r=176))
+    return figure
 
 
 def association_intervals(

@@ -131,7 +131,7 @@ def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
             ("before", theme.muted, "circle-open", ("before", "before_low", "before_high")),
             (
                 "random removals",
-                theme.real,
+                theme.series[1],
                 "diamond-open",
                 ("random", "random_low", "random_high"),
             ),

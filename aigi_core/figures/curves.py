@@ -54,11 +54,7 @@ def curves(
     figure = go.Figure()
     names = unique_labels([line.name for line in lines])
     for i, line in enumerate(lines):
-        fallback = (
-            theme.muted
-            if line.control
-            else (theme.accent, theme.fake, theme.ink, theme.real)[i % 4]
-        )
+        fallback = theme.muted if line.control else theme.series[i % 4]
         colour = line.style.colour if line.style else fallback
         dash = (
             line.style.dash
@@ -140,7 +136,7 @@ def roc(rocs: Sequence[Roc], *, alt: str, height: int = 360, theme: Theme = LIGH
         name="chance",
     )
     for i, one in enumerate(rocs):
-        colour = one.style.colour if one.style else (theme.accent, theme.fake, theme.ink)[i % 3]
+        colour = one.style.colour if one.style else theme.series[i % 4]
         figure.add_scatter(
             x=one.false_positive,
             y=one.true_positive,

@@ -47,7 +47,7 @@ def patch_map(
     The picture is drawn in grey, so that every colour is evidence.
 
     Args:
-        evidence: logit that each patch adds; blue speaks for fake, orange for real.
+        evidence: logit that each patch adds, in the theme's colours of fake and real.
         what: whose evidence, for the alternative text.
         selected: patches to outline.
 
@@ -140,8 +140,8 @@ def patch_map(
 
 
 def _see_through(theme: Theme) -> Scale:
-    """The theme's diverging ends, clear in the middle."""
-    ends = (theme.diverging[0][1], theme.diverging[-1][1])
+    """From the colour of real to that of fake, clear in the middle."""
+    ends = (theme.real, theme.fake)
     stops = [
         (0.5 + side * t / 2, ends[side > 0], _SHOWN * t**0.8)
         for side in (-1, 1)

@@ -36,8 +36,8 @@ def image_points(
     numeric = pd.api.types.is_numeric_dtype(table[by])
     groups = [(by, table)] if numeric else list(table.groupby(by, sort=False))
     groups.sort(key=lambda pair: pair[0] == "real")
-    palette = (theme.accent, theme.fake, "#b8860b", "#2e8b57", theme.muted, "#7b68ae")
-    fixed = {"real": theme.real, "right": "#2a7fa5", "wrong": "#c2571a"}
+    palette = (*theme.series, theme.muted)
+    fixed = {"real": theme.real, "right": theme.right, "wrong": theme.wrong}
     for number, (name, part) in enumerate(groups):
         style = styles.get(str(name))
         marker: dict[str, object] = dict(
@@ -50,7 +50,7 @@ def image_points(
             reach = float(part[by].abs().quantile(0.98)) or 1.0
             marker |= dict(
                 color=part[by],
-                colorscale=theme.diverging,
+                colorscale=theme.classes,
                 cmin=-reach,
                 cmax=reach,
                 colorbar=dict(title=dict(text=by, side="right"), thickness=10, len=0.6),

@@ -245,6 +245,7 @@ def interval_groups(
     reference: float | None = None,
     selected: str | None = None,
     limits: tuple[float, float] | None = None,
+    line_height: int | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """Several estimates a line beside each other, each with its interval.
@@ -254,6 +255,7 @@ def interval_groups(
             known, ``n``; lines from top to bottom and series in the order of their first
             appearance. NaN leaves a place empty.
         reference: a vertical line to compare with.
+        line_height: px a line; by default enough for every series to stand apart.
 
     A click reports ``customdata`` [name of the line].
     """
@@ -265,7 +267,7 @@ def interval_groups(
     for k, one in enumerate(series):
         part = table[(table["series"] == one) & table["value"].notna()]
         value, low, high = (part[column].to_numpy(float) for column in ("value", "low", "high"))
-        colour = (theme.accent, theme.fake, theme.ink, theme.real)[k % 4]
+        colour = theme.series[k % 4]
         sizes = (
             [f" (n = {int(n):,})" for n in part["n"]] if "n" in part.columns else [""] * len(part)
         )
@@ -317,5 +319,5 @@ def interval_groups(
         range=[len(names) - 0.4, -0.6],
         showgrid=False,
     )
-    height = 110 + max(26, 13 * len(series) + 6) * max(len(names), 2)
+    height = 110 + (line_height or max(26, 13 * len(series) + 6)) * max(len(names), 2)
     return finish(figure, theme, alt, height, hovermode="closest")

@@ -98,6 +98,7 @@ class Theme:
         ink, muted, grid: text and strong lines; secondary text; hairlines.
         accent: the one emphasised series, the selected cell.
         real, fake: the two classes, wherever they stand against each other.
+        right, wrong: whether a verdict is right, and whether a result can be relied on.
     """
 
     name: Literal["light", "dark"]
@@ -109,6 +110,20 @@ class Theme:
     accent: str
     real: str
     fake: str
+    right: str
+    wrong: str
+
+    @property
+    def series(self) -> tuple[str, str, str, str]:
+        """Colours of up to four series that are neither classes nor generators."""
+        if self.name == "light":
+            return (self.accent, "#a06a00", self.ink, "#6a55a8")
+        return (self.accent, "#dcb35c", self.ink, "#b4a4ee")
+
+    @cached_property
+    def classes(self) -> Scale:
+        """From evidence for real to evidence for fake; the centre, 0, is the paper."""
+        return [(0.0, self.real), (0.5, self.paper), (1.0, self.fake)]
 
     @cached_property
     def diverging(self) -> Scale:
@@ -154,7 +169,7 @@ class Theme:
                 font=dict(family=FONT, size=13, color=self.ink),
                 paper_bgcolor="rgba(0,0,0,0)",
                 plot_bgcolor="rgba(0,0,0,0)",
-                colorway=[self.accent, self.fake, self.real, self.muted],
+                colorway=list(self.series),
                 xaxis=axis,
                 yaxis=axis,
                 hoverlabel=dict(
@@ -186,8 +201,10 @@ LIGHT = Theme(
     muted="#56626b",
     grid="#dedad1",
     accent="#1d5c78",
-    real="#6d7780",
+    real="#2c7a58",
     fake="#a8326a",
+    right="#2a7fa5",
+    wrong="#b04a10",
 )
 DARK = Theme(
     "dark",
@@ -197,8 +214,10 @@ DARK = Theme(
     muted="#a3adb4",
     grid="#343c42",
     accent="#7cc0da",
-    real="#9aa5ad",
+    real="#6cc49c",
     fake="#ee86b4",
+    right="#5fb4da",
+    wrong="#f0955c",
 )
 
 

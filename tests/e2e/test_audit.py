@@ -52,6 +52,8 @@ def test_numbers_by_deep_link(page: App, found: tuple[str, Audit]) -> None:
             and f"{mean.low:.3f} to {mean.high:.3f}" in page.stats[name][1]
         )
     [verdict] = [verdict for verdict in audited.verdicts if verdict.generator == SIZED]
+    page.page.get_by_text("The evidence, with n and intervals").click()
+    page.page.get_by_text(verdict.sentences[-1]).wait_for()
     text = page.page.locator("[data-testid=stMain]").inner_text()
     assert page.errors == [] and all(sentence in text for sentence in verdict.sentences)
     rows = pd.read_csv(io.StringIO(page.download("verdicts", "Table as CSV")))
@@ -64,13 +66,14 @@ def test_click_a_line_and_choose_by_keyboard(page: App, found: tuple[str, Audit]
     page.click_point("verdicts", 0)
     page.wait_for_query("test", names[0])
     assert page.selected("Generator") == names[0]
+    assert "What to do next" in page.page.locator("[data-testid=stMain]").inner_text()
     page.choose("Distribution of", "width")
     page.wait_for_query("fact", "width")
     assert "each value of width" in page.alt("shares")
 
 
 def test_a_pair_across_splits_is_opened(page: App, found: tuple[str, Audit]) -> None:
-    page.open("audit", pairs="across splits")
+    page.open("audit", part="Duplicates", pairs="across splits")
     pairs = found[1].duplicates.pairs
     buttons = page.page.get_by_role("button", name="Open: real image")
     assert buttons.count() == 2 * int(pairs["across_split"].sum()) == 4

@@ -63,7 +63,12 @@ def test_detectors_stand_beside_file_facts() -> None:
         "facts, original files",
     ]
     assert [list(trace.x) for trace in drawn.data] == [[0.8, 0.8], [0.9, 0.9], [1, 1]]
-    assert "For 1 of 2 generators" in figures.alt_text(drawn)
+    assert "File facts do as well: 1 of 2 (g)." in figures.alt_text(drawn)
+    chips = [str(note.text) for note in drawn.layout.annotations]
+    assert [chip for chip in chips if "▲" in chip or "●" in chip] == [
+        "▲ File facts do as well",
+        "<b>● No sign of it</b>",
+    ]
 
 
 def test_shares_of_a_fact_are_those_of_its_distribution() -> None:

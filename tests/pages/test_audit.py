@@ -20,6 +20,7 @@ from aigi_core.workspace import Workspace
 from tests.audit.factory import CLEAN, SIZED, planted_images
 from tests.audit.test_report import workspace
 from tests.pages.test_transfer import said, stats
+from ui.bodies.audit import NEXT, PARTS
 
 Open = Callable[..., AppTest]
 
@@ -40,7 +41,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Audit]
 
 def test_numbers_are_the_librarys(open_app: Open, planted: tuple[Workspace, Audit]) -> None:
     made, found = planted
-    app = open_app(made.path, "audit", test=SIZED)
+    app = open_app(made.path, "audit", test=SIZED, part="Matrix")
     assert not app.exception and not app.error
     mean = found.facts["stored"].mean(DEFAULT_METRIC, found.facts["stored"].in_domain)
     assert f"<b>{mean.value:.3f}</b>" in stats(
@@ -60,9 +61,10 @@ def test_numbers_are_the_librarys(open_app: Open, planted: tuple[Workspace, Audi
 def test_a_generator_that_nothing_gives_away(
     open_app: Open, planted: tuple[Workspace, Audit]
 ) -> None:
-    app = open_app(planted[0].path, "audit", test=CLEAN, fact="width", pairs="across splits")
+    app = open_app(planted[0].path, "audit", test=CLEAN, fact="width")
     assert not app.exception and not app.error and not app.warning
-    assert "does not come from file facts" in said(app) and "no sign of it" in said(app)
+    assert "does not come from file facts" in said(app)
+    assert any("no sign of it" in title.value for title in app.subheader)
 
 
 def test_begins_with_what_tells_most(open_app: Open, planted: tuple[Workspace, Audit]) -> None:
@@ -83,12 +85,16 @@ def test_duplicates_across_splits_are_shown(
     [exact] = pairs[pairs["exact"]].to_dict("records")
     paths = made.images["path"]
     app = open_app(
-        made.path, "audit", pairs="across splits", pair=f"{paths[exact['a']]} | {paths[exact['b']]}"
+        made.path,
+        "audit",
+        part="Duplicates",
+        pairs="across splits",
+        pair=f"{paths[exact['a']]} | {paths[exact['b']]}",
     )
     assert not app.exception and not app.warning
     pictures = " ".join(html.proto.body for html in app.get("html"))
     assert "cosine" in pictures and "train split" in pictures and "real, general" in pictures
-    app = open_app(made.path, "audit", pairs="across labels")
+    app = open_app(made.path, "audit", part="Duplicates", pairs="across labels")
     assert (
         not app.exception
         and not app.error
@@ -107,6 +113,8 @@ def test_an_audit_that_was_not_made_is_made_by_a_button(
     [button] = [button for button in app.button if button.label == "Audit it now"]
     button.click().run()
     assert not app.exception and not app.error and "of 4 generators" in said(app)
+    app.session_state["part"] = "What they show"
+    app.run()
     assert "precompute audit --images DIR" in said(app)  # common marks need the images
 
 
@@ -126,9 +134,12 @@ def test_parts_that_could_not_be_had_say_why(
         categories={},
     )
     save_audit(other, without, AuditSettings())
-    app = open_app(other.path, "audit")
-    assert not app.exception and not app.error
-    assert "No stratum is shared" in said(app) and "precompute text" in said(app)
+    for part, reason in (
+        ("Matched", "No stratum is shared"),
+        ("What they show", "precompute text"),
+    ):
+        app = open_app(other.path, "audit", part=part)
+        assert not app.exception and not app.error and reason in said(app)
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -152,22 +163,30 @@ def test_broken_query_shows_the_default_and_says_so(
     open_app: Open, planted: tuple[Workspace, Audit]
 ) -> None:
     app = open_app(
-        planted[0].path,
-        "audit",
-        test="<b>none</b>",
-        fact="smell",
-        pairs="none",
-        pair="x",
-        files="lost",
+        planted[0].path, "audit", test="<b>none</b>", part="gone", fact="smell", files="lost"
     )
-    assert not app.exception and not app.error and len(app.warning) == 5
+    assert not app.exception and not app.error and len(app.warning) == 4
+    app = open_app(planted[0].path, "audit", part="Duplicates", pairs="none", pair="x")
+    assert not app.exception and not app.error and len(app.warning) >= 2
+
+
+def test_every_part_opens_and_says_what_it_is(
+    open_app: Open, planted: tuple[Workspace, Audit]
+) -> None:
+    made, found = planted
+    for part in PARTS:
+        app = open_app(made.path, "audit", part=part)
+        assert not app.exception and not app.error, part
+    for verdict in found.verdicts:
+        app = open_app(made.path, "audit", test=verdict.generator)
+        assert NEXT[verdict.level] in said(app)
 
 
 def test_what_matching_changes_is_said_with_its_intervals(
     open_app: Open, planted: tuple[Workspace, Audit]
 ) -> None:
     made, found = planted
-    text = said(open_app(made.path, "audit"))
+    text = said(open_app(made.path, "audit", part="Matched"))
     assert len(found.means)
     for row in found.means.to_dict("records"):
         assert (

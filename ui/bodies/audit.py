@@ -4,7 +4,7 @@ sessions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pandas as pd
@@ -20,8 +20,9 @@ from aigi_core.audit.paired import (
     paired_words,
 )
 from aigi_core.audit.report import STEPS, Audit, audit
-from aigi_core.audit.verdict import Verdict
+from aigi_core.audit.verdict import Level, Verdict
 from aigi_core.errors import WorkspaceError
+from aigi_core.figures.audit import LEVELS
 from aigi_core.manifest import FAKE
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import difference, make_training_sets
@@ -34,12 +35,6 @@ from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
 from ui.toolkit.workspaces import cached
 
-LEVELS = {
-    "explained": "Facts alone do as well",
-    "partly": "Partly without looking",
-    "clear": "No sign of it",
-}
-"""What the verdicts' levels are called on the page."""
 FILES: dict[file_facts.View, str] = {"stored": "stored files", "original": "original files"}
 CROSSINGS = {
     "all": "",
@@ -49,6 +44,25 @@ CROSSINGS = {
     "across generators": "across_generator",
 }
 """Kinds of duplicates on offer -> the column that marks them."""
+NEXT: dict[Level, str] = {
+    "explained": (
+        "**What to do next.** Do not take this accuracy for a sign of generation. Encode all images"
+        " after one common re-encoding (`python -m precompute encode --canonicalize"
+        " jpeg:90,short:256`), or collect fakes and real images with the same file facts, and audit"
+        " again."
+    ),
+    "partly": (
+        "**What to do next.** See under *Which facts* and *What they show* what goes with the"
+        " label, then under *Matched* what is left once it is removed. Report the matched accuracy"
+        " beside this one."
+    ),
+    "clear": (
+        "**What to do next.** Nothing has to be mended. File facts that this audit does not read,"
+        " such as resampling, can still differ: the page Stress shows whether the detector survives"
+        " a common re-encoding."
+    ),
+}
+"""Level of a verdict -> what its reader can do."""
 SHOWN = 12
 """Pairs of duplicates shown as images at once."""
 stored = cached(load_audit)
@@ -142,8 +156,89 @@ def stats(found: Audit) -> list[Stat]:
     ]
 
 
+def said_of(verdict: Verdict) -> str:
+    """A verdict in a few words, with its mark."""
+    mark, said = LEVELS[verdict.level]
+    return f"{mark} {said.lower()}"
+
+
+def show_verdict(page: Page, found: Audit, verdict: Verdict) -> None:
+    """One generator's verdict: what to do next, and on demand the evidence."""
+    st.markdown(NEXT[verdict.level])
+    pairs = found.duplicates.pairs
+    mine = page.workspace.images["generator"].to_numpy(str) == verdict.generator
+    leaks = pairs["across_split"] & (mine[pairs["a"]] | mine[pairs["b"]])
+    if leaks.any():
+        page.notice(
+            f"{leaks.sum()} pairs of its images occur twice in different splits: see *Duplicates*"
+            " below, and divide anew with groups that keep them together.",
+            "warning",
+        )
+    with st.expander("The evidence, with n and intervals"):
+        for sentence in verdict.sentences:
+            page.finding(f"- {inert(sentence)}")
+    with st.container(horizontal=True):
+        page.link(
+            "gallery",
+            "Its images, right and wrong",
+            train=verdict.generator,
+            tests=[verdict.generator],
+        )
+        page.link("words", "What its detector looks at, in words", train=verdict.generator)
+        page.link(
+            "stress",
+            "Does it survive compression?",
+            train=verdict.generator,
+            test=verdict.generator,
+        )
+
+
+def show_within(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+    """Detectors among images alike in file facts."""
+    st.markdown(
+        "Each detector on images with the same file facts: real images are reweighted to match the"
+        " fakes' file facts; fakes without a match are dropped."
+    )
+    page.figure(
+        "within",
+        partial(figures.within_intervals, found.within, selected=generator),
+        table=found.within[found.within["train"] == found.within["test"]],
+        clicks=("test",),
+    )
+
+
+def show_content(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+    """What fakes and real images show, by phrases, and marks that a generator's images share."""
+    if found.content is None:
+        st.markdown(
+            "This needs a bank of phrases: run `python -m precompute text` on the workspace."
+        )
+    else:
+        st.markdown(
+            "Do fakes and real images show the same things? Measured by phrases; an upper bound,"
+            " for traces of generation also change these scores."
+        )
+        left, right = st.columns(2, gap="large")
+        with left:
+            draw = partial(figures.content_intervals, found.content, selected=generator)
+            page.figure("content", draw, table=found.content, clicks=("test",))
+        with right:
+            words = found.words[generator]
+            page.figure("words", partial(figures.word_differences, words, generator), table=words)
+    st.markdown("**Marks shared by all images of a generator**")
+    if found.overlays is None:
+        st.markdown(
+            "Looked for where the images can be read: `python -m precompute audit --images DIR`."
+        )
+    else:
+        page.table("marks", found.overlays.sort_values("adjusted"))
+
+
 def show_matrices(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
     """The matrix of the detectors beside that of file facts, and their paired difference."""
+    st.markdown(
+        "The transfer matrix with and without a look at the images. Click a cell to open it."
+    )
     titles = {"detector": "Sees the images", "facts": "Sees file facts only"}
     matrices = (found.detector, found.facts[view])
     for column, (stem, title), matrix in zip(st.columns(2), titles.items(), matrices, strict=True):
@@ -171,6 +266,7 @@ def show_matrices(page: Page, found: Audit, view: file_facts.View, generator: st
                 f" {mean.low:+.3f} to {mean.high:+.3f}, p = {mean.p_value:.2g}, {mean.n} cells,"
                 " paired)."
             )
+    page.link("transfer", "The matrix in full", train=generator, test=generator)
 
 
 def show_facts(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
@@ -179,6 +275,7 @@ def show_facts(page: Page, found: Audit, view: file_facts.View, generator: str) 
     """
     left, right = st.columns([2, 3], gap="large")
     with left:
+        st.markdown(f"How strongly each fact goes with the label of {name(generator)}")
         associations = found.associations[view]
         draw = partial(figures.association_intervals, associations, generator)
         page.figure("association", draw, table=associations[associations["generator"] == generator])
@@ -188,8 +285,11 @@ def show_facts(page: Page, found: Audit, view: file_facts.View, generator: str) 
         page.figure("shares", partial(figures.fact_shares, distribution, fact), table=distribution)
 
 
-def show_matched(page: Page, found: Audit) -> None:
+def show_matched(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
     """What is left of the detectors where fakes and real images are matched in file facts."""
+    st.markdown(
+        "Trained and tested again on equally many fakes and real images of each kind of file."
+    )
     if found.matched.empty:
         st.markdown(inert(found.matched_note))
     else:
@@ -229,8 +329,9 @@ def _called(column: str) -> str:
     return column
 
 
-def show_pairs(page: Page, found: Audit) -> None:
+def show_pairs(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
     """Duplicates: counts, the pairs as images, one of them opened."""
+    st.markdown(inert(f"Images that occur twice: pairs {found.duplicates.rule}."))
     page.table("leaks", found.duplicates.summary(page.domains))
     column = page.select("pairs", "Show", CROSSINGS, kind="segmented")
     pairs, images = found.duplicates.pairs, page.workspace.images
@@ -269,8 +370,12 @@ def with_pairs(workspace: Workspace) -> tuple[str, ...]:
     return generators_with_pairs(workspace.domains)
 
 
-def show_paired(page: Page, generator: str) -> None:
+def show_paired(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
     """Paired differences of the chosen generator, else of the first that has pairs."""
+    st.markdown(
+        "Where a fake and a real image share a caption, a scene or a translation, what they show"
+        " cancels, and what differs is generation."
+    )
     among = with_pairs(page.workspace)
     if not among:
         st.markdown(
@@ -305,18 +410,19 @@ def show_paired(page: Page, generator: str) -> None:
             )
 
 
-def show_resplit(page: Page) -> None:
+def show_resplit(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
     """How results move over five seeds of splits, on demand."""
+    st.markdown("Splits drawn anew for five seeds, every detector trained and tested again.")
     workspace = page.workspace
 
     def compute(progress: Progress) -> Resplit:
         return resplit(workspace, tell=progress)
 
     about = "Trains every detector five times: seconds to minutes. Nothing is encoded."
-    found = job(page, "resplit", "Divide five times", compute, about=about)
-    if found is None:
+    again = job(page, "resplit", "Divide five times", compute, about=about)
+    if again is None:
         return
-    summary = found.summary()
+    summary = again.summary()
     out = summary[summary["cells"] == "ood"]
     if len(out):
         row = out.iloc[0]
@@ -325,7 +431,7 @@ def show_resplit(page: Page) -> None:
             f" from {row['least']:.3f} to {row['most']:.3f} (standard deviation {row['sd']:.3f})."
         )
     page.figure("resplit", partial(figures.split_ranges, summary), table=summary)
-    page.table("resplit-cells", found.cells().head(SHOWN))
+    page.table("resplit-cells", again.cells().head(SHOWN))
 
 
 def pair_names(pairs: pd.DataFrame, images: pd.DataFrame) -> list[str]:
@@ -366,3 +472,16 @@ def gallery_link(page: Page, row: int, text: str = "") -> None:
     page.link(
         "gallery", text or f"{image['path']} in the Gallery", tests=tests, image=str(image["path"])
     )
+
+
+PARTS: dict[str, Callable[[Page, Audit, file_facts.View, str], None]] = {
+    "Which facts": show_facts,
+    "Same facts": show_within,
+    "Matched": show_matched,
+    "What they show": show_content,
+    "Matrix": show_matrices,
+    "Pairs": show_paired,
+    "Other splits": show_resplit,
+    "Duplicates": show_pairs,
+}
+"""Parts of the audit, one of which is shown at a time -> what draws it."""

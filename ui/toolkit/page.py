@@ -568,6 +568,8 @@ def _scroll(figure: Any) -> str:
     """The kind of container that a figure stands in: a matrix of many columns keeps its numbers
     readable on a narrow screen by scrolling sideways on its own.
     """
+    if (figure.layout.margin.r or 0) > 100:  # words beside the plot
+        return "wide-compact"
     columns = len(figure.layout.xaxis.tickvals or ()) if figure.data[0].type == "heatmap" else 0
     if columns <= 8:
         return "plain"
