@@ -63,6 +63,7 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
             table=judged.verdicts,
             clicks=("detector",),
         )
+        body.how_often_right(page, judged)
     if len(subject.among) > 1:
         with page.section("All files", "All detectors together, one line a file."):
             page.table("files", inspection.all_files(workspace, subject, judged.rate, judged.prior))
@@ -74,8 +75,8 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
     )  # none: the sum could not be made, nor what rests on it
     with page.section(
         "Why",
-        f"The logit of {judged.mine['logit']:+.2f} as a sum, term by term. Positive speaks for"
-        " generated.",
+        "What sets this image apart from the average real image. Positive speaks for generated; the"
+        " bars add up to the difference in logit.",
     ):
         parts, names, region = body.why(page, judged)
     if parts is not None and names:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aigi_core.clip._open_clip import open_clip
+from aigi_core.clip.downloads import progress_bar
 from aigi_core.clip.weights import INDEX
 from aigi_core.errors import AigiError
 
@@ -347,7 +348,7 @@ def _fetch(what: str, repository: str, names: Iterable[str], instead: str) -> Pa
     for name in names:
         try:
             get_hf_file_metadata(hf_hub_url(repository, name), timeout=HUB_TIMEOUT)
-            return Path(hf_hub_download(repository, name))
+            return Path(hf_hub_download(repository, name, tqdm_class=progress_bar()))
         except EntryNotFoundError as error:
             last = error
         except Exception as error:

@@ -22,6 +22,8 @@ from aigi_core.resampling import group_numbers
 from aigi_core.workspace import Workspace
 
 Z95 = 1.959964
+NO_HEAD = "everything that no head wrote"
+"""What the remainder is called in tables: MLPs, biases, position."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +78,7 @@ class Evidence:
         """
         layer, head = _terms(self)
         names = [
-            f"layer {a} head {b}" if a >= 0 else "remainder"
-            for a, b in zip(layer, head, strict=True)
+            f"layer {a} head {b}" if a >= 0 else NO_HEAD for a, b in zip(layer, head, strict=True)
         ]
         table = pd.DataFrame(
             {

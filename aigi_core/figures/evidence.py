@@ -49,7 +49,7 @@ def evidence_bars(terms: pd.DataFrame, *, strongest: int = 12, theme: Theme = LI
         f"{n} {v:+.2f}" for n, v in list(zip(names, values, strict=True))[:4]
     )
     alt = (
-        "Evidence for fake (positive) and real (negative) on one image; it adds up to a logit of"
+        "Evidence for fake (positive) and real (negative) on one image; it adds up to"
         f" {logit:+.2f}. Strongest: {strongest_said}."
     )
     return finish(figure, theme, alt, 90 + 26 * len(names), showlegend=False, hovermode="closest")

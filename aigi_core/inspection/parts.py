@@ -23,6 +23,7 @@ import pandas as pd
 from jaxtyping import Float, Float32, UInt8
 
 from aigi_core.errors import AigiError
+from aigi_core.explain.evidence import NO_HEAD, Evidence
 from aigi_core.explain.reading import Reading
 from aigi_core.heads import Decomposition, Head, check_head
 from aigi_core.workspace import Workspace
@@ -105,7 +106,7 @@ class Parts:
             decomposition["beta"],
         )
         contexts = heads[:, :, None].astype(np.float32) / np.float32(ln_post[1])
-        names = ("everything that no head wrote",)
+        names = (NO_HEAD,)
         return cls(
             contexts, one.remainder(), names, np.asarray(embedding), decomposition["head_maps"]
         )
@@ -214,6 +215,24 @@ class PartEvidence:
     def logit(self) -> float:
         """The sum of all terms."""
         return float(self.bias + self.heads.sum() + self.rest.sum())
+
+    def compared_with(self, average: Evidence) -> Evidence:
+        """The same image's evidence, head by head, as differences from the mean of other images.
+
+        What all images share, such as the bias, drops out; terms that no head wrote are one sum.
+
+        Args:
+            average: evidence of the other images for the same detector
+                (:func:`aigi_core.explain.evidence.evidence`).
+        """
+        own = Evidence(
+            np.array([0]),
+            self.heads.sum(axis=2)[None],
+            np.array([self.rest.sum()]),
+            self.bias,
+            np.array([self.logit]),
+        )
+        return own.relative_to(average)
 
     @property
     def patches(self) -> Float[np.ndarray, "rows columns"]:

@@ -5,14 +5,17 @@ identifies weights.
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tqdm import tqdm
 
 from aigi_core.clip import checkpoints
 from aigi_core.clip._open_clip import open_clip
+from aigi_core.clip.downloads import downloads_reported
 from aigi_core.clip.encoder import digest_weights, load_encoder
 from aigi_core.errors import AigiError, NotGivenError
 from tests.tiny_clip import make_tiny_clip
@@ -65,6 +68,28 @@ def test_hub_out_of_reach_fails_at_once(model: str, monkeypatch: pytest.MonkeyPa
     with pytest.raises(AigiError, match=f"not on this machine.* give --model {remedy}"):
         load_encoder(model, None if model.startswith("hf") else "openai", device="cpu")
     assert downloads == []  # the client that retries for half a minute was never asked
+
+
+def test_a_download_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetched(repository: str, name: str, tqdm_class: Any = None) -> str:
+        bar = (tqdm_class or tqdm)(total=8_000_000, disable=False)
+        for _ in range(4):
+            bar.update(2_000_000)
+        bar.close()
+        return str(tmp_path / name)
+
+    for name, stub in (
+        ("hf_hub_download", fetched),
+        ("try_to_load_from_cache", lambda *a: None),
+        ("get_hf_file_metadata", lambda *a, **k: None),
+    ):
+        monkeypatch.setattr(f"huggingface_hub.{name}", stub)
+    heard: list[tuple[int, int]] = []
+    with downloads_reported(lambda done, of: heard.append((done, of))):
+        assert checkpoints._fetch("x", "a/b", ("w.safetensors",), "") == tmp_path / "w.safetensors"
+    assert heard == [(2, 8), (4, 8), (6, 8), (8, 8)]
+    checkpoints._fetch("x", "a/b", ("w.safetensors",), "")
+    assert len(heard) == 4, "nobody waits any more"
 
 
 def test_tag_brings_its_activation_and_file(

@@ -85,6 +85,17 @@ def test_cached_features_agree_with_the_evidence_of_heads(synthetic: Workspace) 
         np.testing.assert_allclose(found.heads.sum(axis=2), expected.heads[0], atol=1e-5)
 
 
+def test_differences_from_the_average_add_up(synthetic: Workspace) -> None:
+    reading = some_readings()[0]
+    average = evidence(synthetic, reading, np.arange(20))
+    own = Parts.of_row(synthetic, 40).evidence(reading)
+    found = own.compared_with(average)
+    assert found.logit[0] == pytest.approx(own.logit - average.logit.mean(), abs=1e-9)
+    table = found.table()
+    assert table["evidence"].sum() == pytest.approx(found.logit[0], abs=1e-4)
+    assert "bias" not in set(table["term"]), "what all images share says nothing of this one"
+
+
 def test_what_does_not_exist_is_refused(synthetic: Workspace, parts: Parts) -> None:
     reading = some_readings()[0]
     cached = Parts.of_row(synthetic, 0)

@@ -165,6 +165,21 @@ def stats(judged: Judged) -> list[Stat]:
     ]
 
 
+def how_often_right(page: Page, judged: Judged) -> None:
+    """How often the chosen detector makes no call on test images, and how often its calls are
+    right.
+    """
+    calls = inspection.calls(judged.workspace, judged.rate)
+    mine = calls[calls["detector"] == judged.judge] if not calls.empty else calls
+    for one in mine.to_dict("records"):
+        page.finding(
+            f"On test images of generators that it knows, {name(judged.judge)} is undecided on"
+            f" **{one['undecided']:.0%}** of {one['n']} ({one['undecided_low']:.0%} to"
+            f" {one['undecided_high']:.0%}); of its {one['calls']} calls **{one['right']:.0%}** are"
+            f" right ({one['right_low']:.0%} to {one['right_high']:.0%}, 95 % intervals)."
+        )
+
+
 def show_picture(page: Page, judged: Judged) -> None:
     """The image, what it is, and whether detectors were trained on it."""
     subject = judged.subject
@@ -187,8 +202,8 @@ def show_picture(page: Page, judged: Judged) -> None:
 
 
 def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
-    """The logit as a sum, by term and, where the encoder has run, by patch: (parts, heads by
-    strength, region chosen).
+    """What sets the image apart from the average real one, by head and, where the encoder has run,
+    by patch: (parts, heads by strength, region chosen).
     """
     subject = judged.subject
     if subject.pixels is None:
@@ -200,15 +215,19 @@ def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
     )
     parts = inspection.parts(judged.workspace, subject, wanted)
     evidence = parts.evidence(judged.panel.reading(judged.at))
-    terms = evidence.table()
+    average = inspection.average_real(judged.workspace, judged.judge)
+    found = evidence.compared_with(average)
+    terms = found.table()
     heads = terms[terms["layer"] >= 0]
     names = attention.named(
         [(int(layer), int(index)) for layer, index in heads[["layer", "head"]].to_numpy()]
     )
-    kinds = "; ".join(
-        f"{k['term']} {k['evidence']:+.2f}" for k in evidence.kinds().to_dict("records")
+    page.finding(
+        f"Its logit is {evidence.logit:+.2f}, that of the average real test image"
+        f" {average.logit.mean():+.2f} (n = {len(average.rows)}). Of the difference of"
+        f" **{found.logit[0]:+.2f}**, heads make **{found.heads.sum():+.2f}** and everything that"
+        f" no head wrote (MLPs, biases, position) **{found.remainder[0]:+.2f}**."
     )
-    page.finding(f"**In short:** {kinds}.")
     left, right = st.columns(2, gap="large") if parts.grid else (None, st.container())
     with right:
         page.figure("heads", partial(figures.evidence_bars, terms), table=terms)
@@ -333,6 +352,9 @@ def trust(page: Page, judged: Judged) -> None:
                 "Ways to join the detectors, on the same left-out generators; here: the mean"
             )
             page.table("unseen-rules", unseen.rules)
+    if not (calls := inspection.calls(judged.workspace, judged.rate)).empty:
+        st.markdown("**How often each detector makes a call, and is right** (test images)")
+        page.table("calls", calls)
     st.markdown("**On generators it knows** (test images)")
     bins, error = inspection.reliability(judged.workspace, judged.judge)
     page.finding(
@@ -341,16 +363,6 @@ def trust(page: Page, judged: Judged) -> None:
         f" {error.p_value:.2g})."
     )
     page.figure("reliability", partial(figures.reliability_curve, bins, error), table=bins)
-    calls = inspection.calls(judged.workspace, judged.rate)
-    if not calls.empty and (mine := calls[calls["detector"] == judged.judge]).shape[0]:
-        one = mine.iloc[0]
-        page.finding(
-            f"At a false-alarm rate of {judged.rate:.0%} it is undecided on {one['undecided']:.0%}"
-            f" of {one['n']} test images ({one['undecided_low']:.0%} to"
-            f" {one['undecided_high']:.0%}); of its {one['calls']} calls **{one['right']:.0%}** are"
-            f" right ({one['right_low']:.0%} to {one['right_high']:.0%})."
-        )
-        page.table("calls", calls)
 
 
 def _verb(count: int, verb: str) -> str:

@@ -7,9 +7,11 @@ from typing import Any
 
 import streamlit as st
 
+from aigi_core.clip.downloads import downloads_reported
 from aigi_core.clip.workspace_encoder import workspace_encoder
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
+from ui.toolkit.jobs import steps
 
 Encoder = Any
 """An ``aigi_core.clip.encoder.Encoder``; to name it would load torch."""
@@ -24,7 +26,11 @@ def load(workspace: Workspace) -> Encoder:
     """
     model, pretrained = given()
     try:
-        return _load(workspace, model, pretrained)
+        with (
+            steps("Downloading the encoder's weights, MB", "Loading the encoder") as tell,
+            downloads_reported(tell),
+        ):
+            return _load(workspace, model, pretrained)
     except ImportError as error:
         raise AigiError(
             f"The encoder needs torch and open_clip_torch ({error}): install requirements.txt."

@@ -21,6 +21,7 @@ from starlette.formparsers import MultiPartParser
 
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.errors import AigiError
+from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.heads import Encoded, EncodedImages, Head
 from aigi_core.images import image_source
 from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, one_image, open_image
@@ -35,7 +36,7 @@ from aigi_core.inspection.panel import (
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.inspection.unseen import Trust, trust_on_unseen
-from aigi_core.manifest import FAKE
+from aigi_core.manifest import FAKE, REAL
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import attention, encoders, explanations
@@ -138,6 +139,14 @@ distances = cached(held_out_distances)
 def calls(workspace: Workspace, rate: float) -> pd.DataFrame:
     """How often every judge abstains on test images, and how often its calls are right."""
     return calls_on_test(workspace, panel(workspace), rate)
+
+
+@cached
+def average_real(workspace: Workspace, judge: str) -> Evidence:
+    """One judge's logits on all real test images, head by head: what an image is compared with."""
+    found, domains = panel(workspace), workspace.domains
+    rows = np.flatnonzero((domains.labels == REAL) & (domains.split == "test"))
+    return evidence(workspace, found.reading(found.index(judge)), rows)
 
 
 @cached

@@ -10,6 +10,7 @@ from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 
 from ui.toolkit.controls import acted
 from ui.toolkit.page import Page
@@ -21,9 +22,10 @@ _TELL: ContextVar[Progress | None] = ContextVar("tell", default=None)
 
 
 @contextmanager
-def steps(label: str) -> Iterator[None]:
+def steps(label: str, waiting: str = "") -> Iterator[Progress]:
     """Show how far cached computations made inside are, as they report to :func:`step`; nothing
-    where all is cached.
+    where all is cached. Gives what they report to, for work that may report from other threads.
+    ``waiting``: what stands there until the first report, by default the label.
 
     Any click or leaving the page stops them at their next report, and nothing unfinished is cached.
     """
@@ -32,13 +34,17 @@ def steps(label: str) -> Iterator[None]:
         copy_context()
     )  # Streamlit would record what is drawn inside a cached function, and draw it at each hit
 
+    session = get_script_run_ctx(suppress_warning=True)
+
     def show(done: int, of: int) -> None:
-        outside.run(lambda: place.progress(done / of, f"{label}: {done:,} of {of:,}"))
+        if session:  # the hub's client reports from threads of its own
+            add_script_run_ctx(ctx=session)
+        outside.run(lambda: place.progress(min(done / of, 1), f"{label}: {done:,} of {of:,}"))
 
     token = _TELL.set(show)
     try:
-        with st.spinner(f"{label} …"):
-            yield
+        with st.spinner(f"{waiting or label} …"):
+            yield show
     finally:
         _TELL.reset(token)
         place.empty()
