@@ -11,12 +11,13 @@ import re
 import shutil
 from pathlib import Path
 
+from aigi_core.commands import command, encoder_options
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.workspace import MANIFEST, Workspace, read_manifest, write_manifest
 
 FOLDER = "encoders"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-OF_ENCODING = ("encoder", "text", "tools", "perturbed")
+OF_ENCODING = ("encoder", "encoding", "text", "tools", "perturbed")
 """Entries of a manifest that belong to an encoding and not to the images."""
 IMAGES = "images.parquet"
 
@@ -49,6 +50,12 @@ def open_encodings(path: Path) -> dict[str, Workspace]:
     first = next(iter(opened.values()))
     wanted = first.manifest["files"][IMAGES]["sha256"]
     return {n: w for n, w in opened.items() if w.manifest["files"][IMAGES]["sha256"] == wanted}
+
+
+def canonical_command(workspace: Workspace) -> str:
+    """The command that encodes the same images beside these, all after one common re-encoding."""
+    options = encoder_options(workspace.encoder) | {"canonicalize": "short:256,jpeg:90"}
+    return command("encode", workspace=home_of(workspace.path), **{"as": "canonical"}, **options)
 
 
 def add_encoding(path: Path, name: str) -> Path:

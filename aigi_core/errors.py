@@ -15,5 +15,9 @@ class WorkspaceError(AigiError):
     """
 
 
+class HubError(AigiError):
+    """Weights that a model hub did not give: no network, or no such file."""
+
+
 class NotGivenError(AigiError):
     """Something that the workspace's encoder cannot give; no mistake, so pages say it as a note."""

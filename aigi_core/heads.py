@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from aigi_core.commands import command
 from aigi_core.errors import AigiError
 from aigi_core.head_maps import FactoredMaps
 from aigi_core.workspace import STREAM_MAPS, Workspace
@@ -181,9 +182,11 @@ def stream_features(
     """
     maps = images.decomposition.get(STREAM_MAPS)
     if maps is None:
+        path = images.path if isinstance(images, Workspace) else "WORKSPACE"
         raise AigiError(
             "The maps from heads to the residual stream are not stored, which the paper's protocol"
-            " needs: run 'python -m precompute search --protocol paper' on this workspace."
+            " needs: run"
+            f" '{command('search', workspace=path, protocol='paper')}'."
         )
     head = check_head(images.heads, head)
     features: np.ndarray = take(images.heads[head], rows).astype(np.float64) @ maps[head].T

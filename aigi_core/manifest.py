@@ -64,10 +64,7 @@ def validate_images(images: pd.DataFrame) -> pd.DataFrame:
     """
     missing = [name for name in COLUMNS if name not in images.columns]
     if missing:
-        raise AigiError(
-            f"The table of images lacks the columns {', '.join(missing)}: rebuild it with 'python"
-            " -m precompute ingest'."
-        )
+        raise AigiError(f"The table of images lacks the columns {', '.join(missing)}: rebuild it.")
     if images.columns.duplicated().any():
         raise AigiError("The table of images has two columns of one name: rebuild it.")
     texts = [name for name, kind in COLUMNS.items() if kind == "str"]
@@ -79,8 +76,7 @@ def validate_images(images: pd.DataFrame) -> pd.DataFrame:
         table = images.astype(COLUMNS)
     except (ValueError, TypeError, OverflowError) as error:
         raise AigiError(
-            f"A column of the table of images is not of its type ({error}): rebuild it with"
-            " 'python -m precompute ingest'."
+            f"A column of the table of images is not of its type ({error}): rebuild it."
         ) from error
     kept = table[table["left_out"] == ""]
     _require(kept["label"].isin([REAL, FAKE]), kept, "label", "0 (real) or 1 (fake)")

@@ -24,6 +24,7 @@ import pandas as pd
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from aigi_core.commands import command
 from aigi_core.errors import WorkspaceError
 from aigi_core.soundness import read_npz
 from aigi_core.workspace import Workspace, digest_of, sha256_of, write_atomic
@@ -70,7 +71,7 @@ class ResultKind:
 
     def command(self, workspace: Workspace) -> str:
         """The command that computes it."""
-        return f"'python -m precompute {self.job} --workspace {workspace.path}'"
+        return f"'{command(self.job, workspace=workspace.path)}'"
 
 
 @dataclass(frozen=True, eq=False)
@@ -391,7 +392,7 @@ def _has_note(kind: ResultKind, folder: Path) -> bool:
 
 
 def _damaged(kind: ResultKind, folder: Path, why: object) -> WorkspaceError:
-    again = f"run 'python -m precompute {kind.job} --workspace {folder.parents[2]}'"
+    again = f"run '{command(kind.job, workspace=folder.parents[2])}'"
     return WorkspaceError(
         f"The stored {kind.title} in {folder} is damaged ({why}): delete that folder and"
         f" {again if kind.job else 'compute it again'}."

@@ -127,7 +127,9 @@ def check_values(workspace: Workspace) -> list[str]:
 
 def _guarded(workspace: Workspace, problems: Iterator[str]) -> Iterator[str]:
     """The same sentences with the workspace's path; what raises is a problem like any other."""
-    advice = "copy it again, or rebuild it with 'python -m precompute build'"
+    from aigi_core.workspace import build_anew
+
+    advice = build_anew(workspace.path, workspace.manifest)
     try:
         for problem in problems:
             yield f"The workspace {workspace.path} is damaged: {problem}; {advice}."

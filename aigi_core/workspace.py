@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +27,15 @@ from jaxtyping import Float, Float16, Float32
 
 from aigi_core import SCHEMA_VERSION
 from aigi_core.capabilities import Capabilities
+from aigi_core.commands import (
+    LOADS_ENCODER,
+    USUAL_ENCODER,
+    WITHOUT_HUB,
+    build_command,
+    command,
+    encoder_options,
+    encoder_source,
+)
 from aigi_core.errors import WorkspaceError
 from aigi_core.head_maps import complete
 from aigi_core.manifest import Domains, validate_images
@@ -36,7 +45,9 @@ MANIFEST = "workspace.json"
 LOCK = ".lock"
 STREAM_MAPS = "stream_maps"
 """Maps from heads to the residual stream, for the paper's protocol: an optional file."""
-CORE_FILES = ("images.parquet", "embeddings.npy", "heads.npy", "ln_post.npy", "decomposition.npz")
+FEATURES = ("embeddings.npy", "heads.npy", "ln_post.npy", "decomposition.npz")
+"""What an encoding computes."""
+CORE_FILES = ("images.parquet", *FEATURES)
 """Files whose content defines the workspace's digest; text banks and results come and go beside
 them.
 """
@@ -81,18 +92,25 @@ class Workspace:
         workspace = cls(Path(path), read_manifest(path))
         if workspace.manifest.get("unfinished"):
             raise WorkspaceError(
-                f"A change of the workspace {path} was interrupted: 'python -m precompute add"
-                f" --workspace {path}' finishes it."
+                f"A change of the workspace {path} was interrupted:"
+                f" '{command('add', workspace=path)}' finishes it."
             )
         if not workspace.manifest.get("encoder"):
             raise WorkspaceError(
-                f"The workspace {path} has been ingested but not encoded: run 'python -m precompute"
-                f" encode --workspace {path} --model ViT-L-14 --pretrained openai'."
+                f"The workspace {path} has been ingested but not encoded: run"
+                f" {_encode_again(path, workspace.manifest)}."
             )
         for name, entry in workspace.manifest["files"].items():
-            check_size(workspace.path, name, entry)
+            check_size(workspace.path, name, entry, workspace.manifest)
         check_opened(workspace)
         return workspace
+
+    def command(self, job: str, **options: Any) -> str:
+        """A command on this workspace, as :func:`aigi_core.commands.command` writes it; a job that
+        loads the encoder is told where to look, if the record cannot name it.
+        """
+        source = encoder_source(self.encoder) if job in LOADS_ENCODER else {}
+        return command(job, workspace=self.path, **(options | source))
 
     @property
     def encoder(self) -> dict[str, Any]:
@@ -204,8 +222,8 @@ class Workspace:
             self.need("texts")
             have = ", ".join(self.text_banks) or "none"
             raise WorkspaceError(
-                f"The workspace {self.path} has no text bank {name!r} (it has {have}): run "
-                f"'python -m precompute text --workspace {self.path}'."
+                f"The workspace {self.path} has no text bank {name!r} (it has {have}): run"
+                f" '{self.command('text')}'."
             )
         table = pd.read_parquet(self.path / "text" / f"{name}.parquet")
         embeddings = self._map(f"text/{name}.npy")
@@ -238,8 +256,8 @@ class Workspace:
     def _map(self, name: str) -> np.ndarray:
         if name not in self.manifest["files"]:
             raise WorkspaceError(
-                f"The workspace {self.path} lacks {name}: run 'python -m precompute encode' on it"
-                " again."
+                f"The workspace {self.path} lacks {name}: run"
+                f" {_encode_again(self.path, self.manifest)}."
             )
         array: np.ndarray = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
         return array
@@ -293,27 +311,26 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise WorkspaceError(f"{str(path)[:80]!r} cannot name a workspace: {why}.") from error
     if not is_there:
         raise WorkspaceError(
-            f"There is no workspace at {path}: make one with 'python -m precompute build --images"
-            f" DIR --out {path}'."
+            f"There is no workspace at {path}: make one with '{build_command(path)}'"
+            f" ({WITHOUT_HUB})."
         )
     if not file.is_file():
         raise WorkspaceError(
-            f"{path} is not a finished workspace (it has no {MANIFEST}): run 'python -m precompute"
-            f" build --images DIR --out {path}'; an interrupted build goes on where it stopped."
+            f"{path} is not a finished workspace (it has no {MANIFEST}): run"
+            f" '{build_command(path)}' ({WITHOUT_HUB}); an interrupted build goes on where it"
+            " stopped."
         )
     try:
         manifest = json.loads(file.read_text("utf-8"))
         version = int(manifest["schema_version"])
         files = manifest["files"]
     except (ValueError, KeyError, TypeError) as error:
-        raise WorkspaceError(
-            f"{file} is damaged ({error}): rebuild the workspace with 'python -m precompute build'."
-        ) from error
+        raise WorkspaceError(f"{file} is damaged ({error}): {build_anew(path)}.") from error
     if version != SCHEMA_VERSION:
         newer = (
             "newer: update AIGI Explorer"
             if version > SCHEMA_VERSION
-            else "older: rebuild it with 'python -m precompute build'"
+            else f"older: {build_anew(path, manifest)}"
         )
         raise WorkspaceError(
             f"The workspace {path} has format version {version}, this program reads"
@@ -323,15 +340,12 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         ".." in Path(name).parts or Path(name).is_absolute() for name in files
     ):
         raise WorkspaceError(
-            f"{file} is damaged (file names outside the workspace): rebuild the workspace."
+            f"{file} is damaged (file names outside the workspace): {build_anew(path)}."
         )
     try:
         check_manifest(manifest)
     except ValueError as error:
-        raise WorkspaceError(
-            f"{file} is damaged ({error}): copy it again, or rebuild the workspace with 'python -m"
-            " precompute build'."
-        ) from error
+        raise WorkspaceError(f"{file} is damaged ({error}): {build_anew(path)}.") from error
     return dict(manifest)
 
 
@@ -368,7 +382,25 @@ def describe_file(root: Path, name: str) -> dict[str, Any]:
     return entry
 
 
-def check_size(root: Path, name: str, entry: dict[str, Any]) -> None:
+def build_anew(path: str | os.PathLike[str], manifest: Mapping[str, Any] | None = None) -> str:
+    """What to do about a workspace that cannot be mended."""
+    return (
+        f"copy the workspace again, or delete the folder {path} and run"
+        f" '{build_command(str(path), manifest)}'"
+    )
+
+
+def _encode_again(path: str | os.PathLike[str], manifest: Mapping[str, Any]) -> str:
+    """The command that computes the features; the encoder is the workspace's, or the one that an
+    interrupted encoding was asked for.
+    """
+    record = manifest.get("encoder")
+    options = encoder_options(record) if record else manifest.get("encoding")
+    run = f"'{command('encode', workspace=str(path), **(options or USUAL_ENCODER))}'"
+    return run if options else f"{run} ({WITHOUT_HUB})"
+
+
+def check_size(root: Path, name: str, entry: dict[str, Any], manifest: Mapping[str, Any]) -> None:
     """Raise WorkspaceError where a file is missing or its size is not the recorded one (cheap; no
     hashing).
     """
@@ -378,7 +410,13 @@ def check_size(root: Path, name: str, entry: dict[str, Any]) -> None:
         found = "it is missing" if size is None else f"it has {size:,} bytes"
         raise WorkspaceError(
             f"The workspace {root} is damaged: {name} should have {entry['bytes']:,} bytes,"
-            f" {found}; copy it again, or rebuild it with 'python -m precompute build'."
+            f" {found}; "
+            + (
+                f"copy it again, or run {_encode_again(root, manifest)}"
+                if name in FEATURES
+                else build_anew(root, manifest)
+            )
+            + "."
         )
 
 
@@ -387,9 +425,10 @@ def verify(path: str | os.PathLike[str]) -> list[str]:
     well.
     """
     root, problems = Path(path), []
-    for name, entry in read_manifest(path)["files"].items():
+    manifest = read_manifest(path)
+    for name, entry in manifest["files"].items():
         try:
-            check_size(root, name, entry)
+            check_size(root, name, entry, manifest)
             found = describe_file(root, name)
         except Exception as error:  # whatever a damaged file makes its reader raise
             what = str(error) if isinstance(error, WorkspaceError) else f"{name}: {error}"

@@ -8,6 +8,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.commands import command
 from aigi_core.transfer.encoders import by_generator, compare
 from ui.results import encodings as results
 
@@ -66,8 +67,13 @@ with ui.page(__file__) as page:
                 " open_clip's names of a model and of its weights:"
             )
             st.code(
-                "python -m precompute encode --workspace WORKSPACE --as NAME --model MODEL"
-                " --pretrained TAG",
+                command(
+                    "encode",
+                    workspace="WORKSPACE",
+                    **{"as": "NAME"},
+                    model="MODEL",
+                    pretrained="TAG",
+                ),
                 language="bash",
                 wrap_lines=True,
             )

@@ -34,11 +34,11 @@ def run(args: argparse.Namespace) -> int:
     from precompute.text import add_bank, own_sources
 
     if args.dry_run:
-        return ingest.run(args)
+        return ingest.read_and_publish(args)
     if args.out is None:
         raise AigiError("Name the workspace to write with --out WORKSPACE.")
     encoder = encode.load(args, args.out)
-    ingest.run(args)
+    ingest.read_and_publish(args)
     print(encode.encode_workspace(args, args.out, encoder))
     if encoder.gives.has("texts"):
         for source in own_sources(encoder, words=args.words):

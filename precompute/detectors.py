@@ -15,6 +15,8 @@ from aigi_core.errors import AigiError
 from aigi_core.transfer import make_training_sets
 from aigi_core.workspace import Workspace, exclusive
 
+THERE = "The detectors of this workspace are already there."
+
 
 def add_parser(subparsers: Any) -> None:
     """Register ``detectors``."""
@@ -35,7 +37,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and publish; does nothing where they are already there."""
-    print(keep_detectors(args.workspace, force=args.force, protocol=args.protocol))
+    sentence = keep_detectors(args.workspace, force=args.force, protocol=args.protocol)
+    hint = " --force trains them again." if sentence == THERE else ""
+    print(f"{sentence}{hint}")
     return 0
 
 
@@ -50,7 +54,7 @@ def keep_detectors(path: Path, *, force: bool = False, protocol: str = "ours") -
     sets = list(make_training_sets(workspace.domains, "each generator").values())
     used = preset(protocol).training
     if not force and load_detectors(workspace, sets, protocol=used):
-        return "The detectors of this workspace are already there (--force trains them again)."
+        return THERE
     with exclusive(workspace.path, "detectors"), threadpool_limits(1):
         folder = save_detectors(workspace, train(workspace, sets, protocol=used), used)
     return f"Trained {len(sets)} detectors, one a generator: {folder}"

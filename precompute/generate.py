@@ -23,6 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from aigi_core.commands import USUAL_ENCODER, command
 from aigi_core.errors import AigiError
 from aigi_core.workspace import exclusive, write_atomic
 from precompute.ingest.tables import read_table
@@ -124,8 +125,8 @@ def run(args: argparse.Namespace) -> int:
         )
     print(
         f"{args.out}: {made:,} images made, {kept:,} were there, {failed:,} failed"
-        f" ({len(prompts):,} prompts, {len(settings)} settings). Real images: python -m precompute"
-        f" build --manifest {args.out / MANIFEST} ..., or --real DIR --fake {args.out}."
+        f" ({len(prompts):,} prompts, {len(settings)} settings). Next, with real images in DIR:"
+        f" {command('build', real='DIR', fake=args.out, out='WORKSPACE', **USUAL_ENCODER)}"
     )
     return 1 if failed else 0
 

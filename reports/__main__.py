@@ -383,7 +383,8 @@ class Report:
         table = self.atlas.words.query("a == ''")
         if table.empty:
             raise AigiError(
-                "The workspace has no phrases: run 'python -m precompute text' and search again."
+                "The workspace has no phrases: run"
+                f" '{self.workspace.command('text')}' and search again."
             )
         found = nameability(table.rename(columns={"cosine": "nameable"}))
         rows = [

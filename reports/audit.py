@@ -94,7 +94,7 @@ class AuditTables:
             )
 
         def separable(generator: str) -> str:
-            row = _row(self.audit.content, generator)
+            row = _row(self.workspace, self.audit.content, generator)
             return (
                 f"{row['separable']:.2f} [{row['separable_low']:.2f}, {row['separable_high']:.2f}]"
             )
@@ -109,7 +109,7 @@ class AuditTables:
             if len(rows) and rows["p_value"].iloc[0] < 0.05 and rows["difference"].iloc[0] > 0
         ]
         styled = "; ".join(f"{name} {_signed(style[name].iloc[0])} sd" for name in drawn)
-        bar = _row(self.audit.overlays, "dalle-2")
+        bar = _row(self.workspace, self.audit.overlays, "dalle-2")
         header = ["expected by the collection's README", "what the audit finds"]
         return [
             header,
@@ -285,7 +285,8 @@ class AuditTables:
         table = self.audit.content
         if table is None:
             raise AigiError(
-                "The workspace has no phrases: run 'python -m precompute text' and audit it again."
+                "The workspace has no phrases: run"
+                f" '{self.workspace.command('text')}' and audit it again."
             )
         header = [
             "generator",
@@ -345,10 +346,7 @@ class AuditTables:
     def marks(self) -> Rows:
         table = self.audit.overlays
         if table is None:
-            raise AigiError(
-                "The audit looked at no images: run 'python -m precompute audit --images DIR"
-                " --force'."
-            )
+            raise AigiError(f"The audit looked at no images: run '{_with_images(self.workspace)}'.")
         header = [
             "generator",
             "spread there, of the usual",
@@ -398,11 +396,14 @@ def masks_of(matrix: TransferMatrix) -> dict[str, np.ndarray]:
     return {"in-domain": matrix.in_domain, "ood": ~matrix.in_domain}
 
 
-def _row(table: pd.DataFrame | None, generator: str) -> pd.Series:
+def _with_images(workspace: Workspace) -> str:
+    return workspace.command("audit", images="DIR", force=True)
+
+
+def _row(workspace: Workspace, table: pd.DataFrame | None, generator: str) -> pd.Series:
     if table is None:
         raise AigiError(
-            "The audit has no text bank or looked at no images: run 'python -m precompute audit"
-            " --images DIR'."
+            f"The audit has no text bank or looked at no images: run '{_with_images(workspace)}'."
         )
     found: pd.Series = table[table["generator"] == generator].iloc[0]
     return found

@@ -205,16 +205,20 @@ class WordTables:
                 self.workspace,
                 detector,
                 self.atlas.words("logistic", "phrases", detector.name),
-                self.atlas.words(CONTENT, "phrases", detector.name),
+                self._content(detector.name),
                 *matrices,
             )
             for detector in self.detectors
         ]
 
+    def _content(self, name: str) -> Words | None:
+        """What a training set shows; None where the workspace holds no other images."""
+        return self.atlas.words(CONTENT, "phrases", name) if len(self.names) > 1 else None
+
     def exposed(self) -> list[list[str]]:
         q = [
-            q_values(np.array([getattr(each, part).p_value for each in self.exposures]))
-            for part in ("weights", "content")
+            q_values(np.array([said.p_value if said else np.nan for said in part]))
+            for part in zip(*((each.weights, each.content) for each in self.exposures), strict=True)
         ]
         rows = [
             [
@@ -238,7 +242,9 @@ class WordTables:
                     each.generator,
                     _strong("; ".join(each.weights.nearest["text"].head(2)), weights),
                     _p(weights),
-                    _strong("; ".join(each.content.nearest["text"].head(2)), content),
+                    _strong("; ".join(each.content.nearest["text"].head(2)), content)
+                    if each.content
+                    else "no other images",
                     _p(content),
                     facts or "none",
                     str(each.blind),

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
-    ("errors", "assets"),
+    ("assets", "commands", "errors"),
     (
         "archives",
         "capabilities",

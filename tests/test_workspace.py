@@ -40,7 +40,7 @@ def test_missing_and_unfinished(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"schema_version": 99}, "newer: update"),
-        ({"schema_version": 0}, "older: rebuild"),
+        ({"schema_version": 0}, "older: copy the workspace again, or delete"),
         ({"encoder": None}, "not encoded"),
         ({"files": {"../etc/passwd": {}}}, "outside the workspace"),
         ({"files": 3}, "damaged"),

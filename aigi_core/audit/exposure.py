@@ -46,7 +46,7 @@ class Exposure:
 
     Attributes:
         weights: what the detector's weights say; content: what its training images show, real and
-            fake alike.
+            fake alike; None where the workspace holds no others to compare them with.
         facts: facts of the stored files that go with the label (Cramér's V at least
             :data:`~.verdict.STRONG`, with its whole interval), strongest first; columns of
             :func:`~.facts.association`.
@@ -61,7 +61,7 @@ class Exposure:
 
     generator: str
     weights: Words = field(repr=False)
-    content: Words = field(repr=False)
+    content: Words | None = field(repr=False)
     facts: pd.DataFrame = field(repr=False)
     blind: Estimate
     detector: Estimate
@@ -86,6 +86,11 @@ class Exposure:
         )
 
     def _content(self) -> str:
+        if self.content is None:
+            return (
+                "What its training images show cannot be told apart from what others show: there"
+                " are no images beside them and their real ones."
+            )
         if self.content.p_value > 0.05:
             return (
                 "Its training images show nothing that others do not (p ="
@@ -126,7 +131,7 @@ def exposure(
     workspace: Workspace,
     detector: Detector,
     weights: Words,
-    content: Words,
+    content: Words | None,
     trained: TransferMatrix,
     blind: TransferMatrix,
     *,
@@ -137,7 +142,8 @@ def exposure(
 
     Args:
         weights, content: of :func:`~aigi_core.explain.detector_words.detector_words` and
-            ``content_words``. trained, blind: matrices of balanced accuracy that hold a row and a
+            ``content_words``; no content where no other images are left to compare with.
+        trained, blind: matrices of balanced accuracy that hold a row and a
             column of this generator: detectors of the kind explained, and detectors of file facts
             (:func:`~.facts.fact_scores`).
 
@@ -253,8 +259,8 @@ def operation_words(
     )
     if not len(chosen):
         raise AigiError(
-            f"The copies of {op} hold no real test images: run 'python -m precompute perturb' on"
-            " that split."
+            f"The copies of {op} hold no real test images: run"
+            f" '{workspace.command('perturb', ops=op, splits='test')}'."
         )
     rows, view = copies.rows[chosen], EmbeddingView()
     change = view.matrix(copies, chosen) - view.matrix(workspace, rows)

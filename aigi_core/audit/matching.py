@@ -281,8 +281,8 @@ def match(
     if not chosen:
         raise AigiError(
             "No generator can be matched: fakes and real images share no stratum. Resampling cannot"
-            " remove this confound; encode the images again with '--canonicalize', or choose fewer"
-            " facts."
+            " remove this confound; encode every image after one common re-encoding, or choose"
+            " fewer facts."
         )
     index = np.concatenate(chosen)
     kept_domains = take(domains, index, pool=np.array(owners))

@@ -18,7 +18,7 @@ from typing import Any
 from aigi_core.clip._open_clip import open_clip
 from aigi_core.clip.downloads import progress_bar
 from aigi_core.clip.weights import INDEX
-from aigi_core.errors import AigiError
+from aigi_core.errors import AigiError, HubError
 
 HUB_TIMEOUT = 5.0
 """Seconds after which a model hub counts as out of reach."""
@@ -355,7 +355,7 @@ def _fetch(what: str, repository: str, names: Iterable[str], instead: str) -> Pa
             last = error
             break
     reason = " ".join(str(last).split())[:160]
-    raise AigiError(
+    raise HubError(
         f"The weights of {what} are not on this machine and the model hub did not give them"
         f" ({reason}): {instead}."
     ) from last

@@ -19,7 +19,7 @@ from aigi_core.clip.open_clip_models import quiet
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.clip.towers import adapter_for
 from aigi_core.clip.weights import read_weights
-from aigi_core.errors import AigiError
+from aigi_core.errors import AigiError, HubError
 
 PREFIX = "timm:"
 CLASS_TOKEN_TRUNKS = ("_dinov3",)
@@ -92,7 +92,7 @@ def build(name: str, hub: bool = False) -> Any:
         return timm.create_model(name, pretrained=hub, num_classes=0, **pool)
     except Exception as error:  # timm and the hub raise many kinds
         reason = " ".join(str(error).split())[:200]
-        raise AigiError(
+        raise (HubError if hub else AigiError)(
             f"The model {PREFIX}{name} could not be had ({reason}): download its weights elsewhere"
             " and give the file to --pretrained, or check its tag (timm.list_pretrained())."
         ) from error

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aigi_core.clip.preprocessing import Preprocessing
+from aigi_core.commands import encoder_source
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.workspace import Workspace
 
@@ -46,6 +47,18 @@ def workspace_encoder(
     seed = int(untrained[1]) if untrained else 0
     activation = str(recorded.get("settings", {}).get("activation", "")).partition("(")[0]
     known = activation if activation in ("GELU", "QuickGELU") else ""
+    lacking = encoder_source(recorded)
+    if "model" in lacking and model is None:
+        raise AigiError(
+            f"{workspace.path} was encoded with the weights in a folder called"
+            f" {recorded['model'].partition(':')[2]!r}: say where it lies with --model"
+            " local-dir:DIR (for the app: AIGI_WEIGHTS)."
+        )
+    if "pretrained" in lacking and not (pretrained or model):
+        raise AigiError(
+            f"{workspace.path} was encoded with the weights file {recorded['pretrained']!r}: say"
+            " where it lies with --pretrained FILE (for the app: AIGI_WEIGHTS)."
+        )
     encoder = load_encoder(model or recorded["model"], tag, device, "fp32", seed, known)
     if encoder.weights_sha256 != recorded["weights_sha256"]:
         raise WorkspaceError(

@@ -59,7 +59,7 @@ def concept_alignment(
     if not known.any():
         raise NotGivenError(
             f"The bank {bank!r} holds none of {', '.join(map(repr, concepts))}: add them with"
-            f" 'python -m precompute text --workspace {workspace.path} --phrases FILE'."
+            f" '{workspace.command('text', phrases='FILE')}'."
         )
     concept = np.asarray(texts.embeddings[known.to_numpy()], np.float64).mean(axis=0)
     others = workspace.text_bank(null_bank).embeddings

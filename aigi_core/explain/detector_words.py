@@ -12,7 +12,7 @@ from jaxtyping import Float
 from aigi_core.detectors.detector import Detector, require_direction
 from aigi_core.detectors.features import EmbeddingView, ResidualView
 from aigi_core.detectors.methods import method
-from aigi_core.errors import AigiError
+from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import (
     DRAWS,
@@ -72,7 +72,7 @@ def content_words(
             nothing may lie near to a text.
 
     Raises:
-        AigiError: an unknown generator, or a set that holds all images of the splits.
+        AigiError: an unknown generator. NotGivenError: a set that holds all images of the splits.
     """
     domains = workspace.domains
     among = np.flatnonzero(
@@ -81,7 +81,7 @@ def content_words(
     mine = np.isin(among, domains.rows(generators, splits)).astype(np.int8)
     name = generators if isinstance(generators, str) else " + ".join(generators)
     if mine.all():
-        raise AigiError(
+        raise NotGivenError(
             f"What the training set of {name} shows cannot be compared: it holds all {len(among)}"
             " images of its split, real and fake, and no others are left. Its detector's words need"
             " no others; for this list, add images of a second generator."

@@ -21,7 +21,7 @@ from aigi_core.clip.phrases import fold
 from aigi_core.clip.search import TextIndex
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.heads import blocks
-from aigi_core.workspace import TextBank, Workspace
+from aigi_core.workspace import TextBank, Workspace, build_anew
 
 NEAR = 0.9
 """Texts whose cosine (uncentred) reaches this say the same."""
@@ -72,7 +72,7 @@ class Lexicon:
         tables, vectors = [], []
         for bank in result:
             tables.append(_table(bank))
-            vectors.append(_unit(bank, workspace.embeddings.shape[1]))
+            vectors.append(_unit(bank, workspace))
         table, raw = pd.concat(tables, ignore_index=True), np.concatenate(vectors)
         cluster = _clusters(table["text"].tolist(), raw)
         centre = _centre(workspace, raw) if centred else np.zeros(raw.shape[1], np.float32)
@@ -166,21 +166,18 @@ def _table(bank: TextBank) -> pd.DataFrame:
     ).fillna("")
 
 
-def _unit(bank: TextBank, d: int) -> Float32[np.ndarray, "T d"]:
+def _unit(bank: TextBank, workspace: Workspace) -> Float32[np.ndarray, "T d"]:
+    d, anew = workspace.embeddings.shape[1], build_anew(workspace.path, workspace.manifest)
     if not len(bank.table):
         raise AigiError(f"The text bank {bank.name!r} is empty: add at least one text.")
     if bank.embeddings.shape != (len(bank.table), d):
         raise WorkspaceError(
             f"The text bank {bank.name!r} has embeddings of shape {bank.embeddings.shape}, expected"
-            f" ({len(bank.table)}, {d}): it belongs to another encoder; run 'python -m precompute"
-            " text' again."
+            f" ({len(bank.table)}, {d}): it belongs to another encoder; {anew}."
         )
     vectors = np.asarray(bank.embeddings, np.float32)
     if not np.isfinite(vectors).all():
-        raise WorkspaceError(
-            f"The text bank {bank.name!r} holds NaN or infinity: run 'python -m precompute text'"
-            " again."
-        )
+        raise WorkspaceError(f"The text bank {bank.name!r} holds NaN or infinity: {anew}.")
     return _scaled(vectors)
 
 
@@ -194,7 +191,7 @@ def _centre(workspace: Workspace, raw: Float32[np.ndarray, "T d"]) -> Float32[np
     all others.
     """
     at_hand = [name for name in REFERENCE_BANKS if name in workspace.text_banks][:1]
-    vectors = _unit(workspace.text_bank(at_hand[0]), raw.shape[1]) if at_hand else raw
+    vectors = _unit(workspace.text_bank(at_hand[0]), workspace) if at_hand else raw
     mean: np.ndarray = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean
 

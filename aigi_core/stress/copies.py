@@ -33,6 +33,7 @@ class Perturbed:
     decomposition: dict[str, np.ndarray] = field(repr=False)
     _heads: np.ndarray | None = field(repr=False, default=None)
     _ln_post: np.ndarray | None = field(repr=False, default=None)
+    _with_heads: str = field(repr=False, default="")
 
     @property
     def has_heads(self) -> bool:
@@ -49,8 +50,7 @@ class Perturbed:
     def _need(self, array: np.ndarray | None) -> np.ndarray:
         if array is None:
             raise AigiError(
-                f"The copies of {self.op} were encoded without heads: run "
-                f"'python -m precompute perturb --ops {self.op} --heads' on this workspace."
+                f"The copies of {self.op} were encoded without heads: run '{self._with_heads}'."
             )
         return array
 
@@ -65,6 +65,19 @@ def perturbed_ops(workspace: Workspace) -> tuple[Op, ...]:
     )
 
 
+def perturb_command(workspace: Workspace, op: Op, *, heads: bool = False) -> str:
+    """The command that encodes copies by an operation: what the workspace has of it is kept."""
+    entry = workspace.manifest.get("perturbed", {}).get(op.slug, {})
+    splits = list(entry.get("splits", ["test"]))
+    return workspace.command(
+        "perturb",
+        ops=str(op),
+        splits=None if splits == ["test"] else splits,
+        heads=heads or bool(entry.get("heads")),
+        half=bool(entry.get("half")),
+    )
+
+
 def open_perturbed(workspace: Workspace, op: str | Op) -> Perturbed:
     """The copies of one operation.
 
@@ -75,15 +88,15 @@ def open_perturbed(workspace: Workspace, op: str | Op) -> Perturbed:
     """
     wanted = op if isinstance(op, Op) else parse_ops([op])[0]
     entry = workspace.manifest.get("perturbed", {}).get(wanted.slug)
-    command = f"'python -m precompute perturb --workspace {workspace.path} --ops {wanted}'"
+    again = f"'{perturb_command(workspace, wanted)}'"
     if entry is None:
         have = ", ".join(map(str, perturbed_ops(workspace))) or "none"
         raise WorkspaceError(
-            f"The workspace has no perturbed copies of {wanted} (it has {have}): run {command}."
+            f"The workspace has no perturbed copies of {wanted} (it has {have}): run {again}."
         )
     if entry["workspace_digest"] != workspace.digest:
         raise WorkspaceError(
-            f"The copies of {wanted} belong to an earlier state of this workspace: run {command}."
+            f"The copies of {wanted} belong to an earlier state of this workspace: run {again}."
         )
 
     def array(name: str) -> np.ndarray:
@@ -96,7 +109,7 @@ def open_perturbed(workspace: Workspace, op: str | Op) -> Perturbed:
     embeddings = array("embeddings.npy")
     if len(embeddings) != len(rows):
         raise WorkspaceError(
-            f"There are {len(embeddings)} copies of {wanted} for {len(rows)} images: run {command}."
+            f"There are {len(embeddings)} copies of {wanted} for {len(rows)} images: run {again}."
         )
     return Perturbed(
         wanted,
@@ -106,6 +119,7 @@ def open_perturbed(workspace: Workspace, op: str | Op) -> Perturbed:
         workspace.decomposition,
         array("heads.npy") if entry["heads"] else None,
         array("ln_post.npy") if entry["heads"] else None,
+        perturb_command(workspace, wanted, heads=True),
     )
 
 

@@ -21,7 +21,7 @@ from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.heads import Progress
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names, train_detectors
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.manifest import FAKE, REAL
+from aigi_core.manifest import FAKE, REAL, SPLITS
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.perturb import Op, parse_ops
 from aigi_core.significance import q_values
@@ -236,14 +236,16 @@ def stress(
     copies = [open_perturbed(workspace, op) for op in chosen]
     if not copies:
         raise WorkspaceError(
-            "The workspace holds no perturbed copies: run 'python -m precompute perturb"
-            f" --workspace {workspace.path}'."
+            f"The workspace holds no perturbed copies: run '{workspace.command('perturb')}'."
         )
     for copy in copies:
         if "test" not in copy.splits:
-            raise AigiError(
-                f"The copies of {copy.op} hold no test images: encode them with '--splits test'."
+            again = workspace.command(
+                "perturb",
+                ops=str(copy.op),
+                splits=sorted({*copy.splits, "test"}),
             )
+            raise AigiError(f"The copies of {copy.op} hold no test images: run '{again}'.")
     if bad := [side for side in sides if side not in SIDES]:
         raise AigiError(f"There is no side {bad[0]!r}: expected {', '.join(SIDES)}.")
     resolved = (view or EmbeddingView()).resolve(workspace)
@@ -309,10 +311,13 @@ def _trained(
         usable = [copy for copy in usable if str(copy.op) == wanted]
     if not usable:
         what = "any operation" if trained == AUGMENTED else trained
+        again = workspace.command(
+            "perturb",
+            splits=SPLITS,
+            ops=str(copies[0].op) if trained == AUGMENTED else trained,
+        )
         raise AigiError(
-            f"There are no training copies of {what} among the operations tested: run 'python -m"
-            f" precompute perturb --workspace {workspace.path} --splits train val test --ops"
-            f" {'OP' if trained == AUGMENTED else trained}'."
+            f"There are no training copies of {what} among the operations tested: run '{again}'."
         )
     if trained == AUGMENTED:
         index = np.concatenate([np.arange(len(domains)), *(copy.rows for copy in usable)])

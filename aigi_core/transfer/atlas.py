@@ -19,6 +19,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from aigi_core import results
+from aigi_core.commands import command
 from aigi_core.detectors.presets import preset
 from aigi_core.detectors.solvers.elimination import Cut, cut_at
 from aigi_core.errors import AigiError
@@ -377,11 +378,12 @@ class Atlas:
         for at, known in enumerate(self.pairs):
             if set(known) == set(names) and len(names) == 2:
                 return at
-        raise AigiError(
-            f"The pair {' and '.join(names)} has not been searched: run 'python -m precompute"
-            f" {self.stored.kind.job} --workspace {self.stored.path.parents[2]} --pairs"
-            f" {':'.join(names)}'."
+        again = command(
+            self.stored.kind.job,
+            workspace=self.stored.path.parents[2],
+            pairs=":".join(names),
         )
+        raise AigiError(f"The pair {' and '.join(names)} has not been searched: run '{again}'.")
 
     def _number(self, generator: str) -> int:
         if generator not in self.generators:

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aigi_core.errors import AigiError
+from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
+from aigi_core.errors import AigiError, HubError
 
 UNTRAINED = "untrained"
 """What stands for random weights: a baseline, and a way to try the program out."""
@@ -82,6 +83,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode and publish; prints what was computed."""
+    from aigi_core.capabilities import Capabilities
     from aigi_core.encodings import add_encoding
     from aigi_core.workspace import read_manifest
 
@@ -89,8 +91,9 @@ def run(args: argparse.Namespace) -> int:
     read_manifest(args.workspace)
     path = add_encoding(args.workspace, args.as_name) if args.as_name else args.workspace
     print(encode_workspace(args, path, load(args, path)))
-    if args.as_name:
-        print(f"Texts for it: python -m precompute text --workspace {path}")
+    manifest = read_manifest(path)
+    if Capabilities.of_record(manifest["encoder"]).has("texts") and not manifest.get("text"):
+        print(f"Texts for it: {command('text', workspace=path)}")
     return 0
 
 
@@ -108,8 +111,8 @@ def load(args: argparse.Namespace, workspace: Path) -> Any:
     brings_weights = args.model in NAMED or args.model.startswith(("hf-hub:", "local-dir:"))
     if args.pretrained is None and not brings_weights:
         raise AigiError(
-            f"The model {args.model} needs weights: give --pretrained a tag (such as openai) or a"
-            " file."
+            f"The model {args.model} needs weights: give --pretrained a tag (such as"
+            f" {USUAL_ENCODER['pretrained']}) or a file ({WITHOUT_HUB})."
         )
     precision = args.precision
     if precision == "auto" and (workspace / MANIFEST).is_file():
@@ -118,7 +121,10 @@ def load(args: argparse.Namespace, workspace: Path) -> Any:
         [str(op) for op in parse_steps(args.canonicalize)] if args.canonicalize else []
     )  # refused before weights load
     pretrained = None if args.pretrained == UNTRAINED else args.pretrained
-    encoder = load_encoder(args.model, pretrained, args.device, precision)
+    try:
+        encoder = load_encoder(args.model, pretrained, args.device, precision)
+    except HubError as error:
+        raise HubError(f"{str(error).rstrip('.')}; or take --model demo alone.") from error
     return replace(encoder, preprocessing=encoder.preprocessing.after(steps)) if steps else encoder
 
 
@@ -130,6 +136,7 @@ def encode_workspace(args: argparse.Namespace, workspace: Path, encoder: Any) ->
         return encode(
             workspace,
             encoder,
+            asked={name: getattr(args, name) for name in ("model", "pretrained", "canonicalize")},
             images=args.images,
             batch_size=args.batch_size,
             shard_size=args.shard_size,

@@ -22,9 +22,17 @@ from tqdm import tqdm
 
 from aigi_core.capabilities import CLASS_TOKEN, HEADS
 from aigi_core.clip.encoder import Encoder
+from aigi_core.commands import command, encoder_options
+from aigi_core.encodings import home_of
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.terminal import progress_options
-from aigi_core.workspace import exclusive, read_manifest, sha256_of, write_atomic
+from aigi_core.workspace import (
+    exclusive,
+    read_manifest,
+    sha256_of,
+    write_atomic,
+    write_manifest,
+)
 from precompute.encode.publish import bytes_an_image, clean, files_of, merge, publish
 from precompute.encode.reader import Failure, ReadBatch, read_batches
 from precompute.encode.shards import Shard, cut, encode_shard, identity_of, is_done
@@ -38,6 +46,7 @@ def encode(
     workspace: Path,
     encoder: Encoder,
     *,
+    asked: Mapping[str, str | None] | None = None,
     images: Path | None = None,
     batch_size: int | None = None,
     shard_size: int | None = None,
@@ -46,6 +55,8 @@ def encode(
     """Encode every kept image of an ingested workspace; goes on where an earlier run stopped.
 
     Args:
+        asked: the options that named the encoder: what a message about an interrupted encoding
+            tells to give again.
         images: the images' folder, where it is not the one that ingest recorded.
         batch_size, shard_size, workers: None chooses by device.
 
@@ -65,7 +76,18 @@ def encode(
         manifest = read_manifest(workspace)
         table = kept_images(workspace, manifest)
         if manifest.get("encoder"):
-            _refuse_other(workspace, "was encoded", manifest["encoder"], _asked(encoder))
+            beside = command(
+                "encode",
+                workspace=home_of(workspace),
+                **{"as": "second"},
+                **(asked or encoder_options(_asked(encoder))),
+            )
+            _refuse_other(
+                f"The workspace {workspace} was encoded",
+                manifest["encoder"],
+                _asked(encoder),
+                f"to keep both, run '{beside}', or build a workspace of its own with another --out",
+            )
             if all(sound(workspace, name, manifest) for name in files_of(encoder.gives)):
                 clean(workspace / WORKING)
                 return (
@@ -75,6 +97,8 @@ def encode(
         root = image_root(workspace, manifest, images)
         working = workspace / WORKING
         plan = settle(working, encoder, batch_size, shard_size)
+        if asked and not manifest.get("encoder"):
+            write_manifest(workspace, manifest | {"encoding": dict(asked)})
         shards = cut(table, plan["shard_size"], plan["batch_size"], identity_of(encoder))
         with explained(working, plan["batch_size"]):
             missing, seconds = compute(shards, encoder, root, working, workers)
@@ -170,10 +194,8 @@ def kept_images(workspace: Path, manifest: dict[str, Any]) -> pd.DataFrame:
     """
     name = "images.parquet"
     if not sound(workspace, name, manifest):
-        raise WorkspaceError(
-            f"The workspace {workspace} has no sound {name}: run 'python -m precompute ingest"
-            f" --images DIR --out {workspace}' again."
-        )
+        again = command("ingest", images=manifest.get("image_root") or "DIR", out=workspace)
+        raise WorkspaceError(f"The workspace {workspace} has no sound {name}: run '{again}'.")
     columns = ["path", "content_hash", "split", "offset", "left_out"]
     table = pd.read_parquet(workspace / name, columns=_present(workspace / name, columns))
     kept = table[table["left_out"] == ""]
@@ -214,9 +236,7 @@ def sound(workspace: Path, name: str, manifest: dict[str, Any]) -> bool:
     return bool(entry and file.is_file() and sha256_of(file) == entry["sha256"])
 
 
-def _refuse_other(
-    workspace: Path, state: str, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> None:
+def _refuse_other(state: str, old: Mapping[str, Any], new: Mapping[str, Any], remedy: str) -> None:
     """Refuse to mix features; the difference is shown."""
     same_weights = old.get("weights_sha256") == new["weights_sha256"]
     fields = (
@@ -233,10 +253,7 @@ def _refuse_other(
     pairs += [(name, recorded[name], new["settings"].get(name)) for name in sorted(recorded)]
     different = [f"{name} {_short(a)} there, {_short(b)} now" for name, a, b in pairs if a != b]
     if different:
-        raise WorkspaceError(
-            f"The workspace {workspace} {state} by another encoder ({'; '.join(different)}): "
-            "ingest into a new workspace for this one."
-        )
+        raise WorkspaceError(f"{state} by another encoder ({'; '.join(different)}): {remedy}.")
 
 
 def _short(value: Any) -> str:
@@ -261,7 +278,12 @@ def settle(
     except (OSError, ValueError, KeyError, TypeError):
         plan, begun = None, False
     if plan is not None and begun:
-        _refuse_other(workspace, "is being encoded", old, _asked(encoder))
+        _refuse_other(
+            f"An interrupted run in {working} encoded",
+            old,
+            _asked(encoder),
+            f"run again with that one, or delete {working} to start over",
+        )
         for name, before, now in (
             ("--device", old["device"], encoder.device.type),
             ("--batch-size", plan["batch_size"], batch_size or plan["batch_size"]),

@@ -82,6 +82,7 @@ def publish(workspace: Path, merged: Path, encoder: Encoder, batch_size: int) ->
         write_manifest(workspace, manifest | {"encoder": None, "files": kept})
     for name in names:
         (merged / name).replace(workspace / name)
+    manifest.pop("encoding", None)
     write_manifest(
         workspace,
         manifest

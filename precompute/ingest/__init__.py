@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
 from aigi_core.errors import AigiError
 from precompute.ingest.answers import add_arguments as add_answers
 from precompute.ingest.answers import parse_answers
@@ -70,6 +71,14 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Ingest and publish; says what comes next."""
+    code = read_and_publish(args)
+    if not args.dry_run:
+        print(f"Next: {command('encode', workspace=args.out, **USUAL_ENCODER)} ({WITHOUT_HUB})")
+    return code
+
+
+def read_and_publish(args: argparse.Namespace) -> int:
     """Ingest and publish; prints what was decided and what was left out.
 
     Raises:

@@ -122,10 +122,7 @@ def publish(
     write_manifest(out, manifest)
     if same:
         return f"The images of {out} are unchanged; its record was brought up to date."
-    return (
-        f"Wrote {out}: {result.record['kept']:,} images; next: python -m precompute encode"
-        f" --workspace {out} ..."
-    )
+    return f"Wrote {out}: {result.record['kept']:,} images."
 
 
 def _difference(out: Path, new: pd.DataFrame) -> str:

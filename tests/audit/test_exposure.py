@@ -4,6 +4,7 @@ whether detectors mind.
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +156,10 @@ def test_what_cannot_be_explained_is_one_sentence(workspace: Workspace) -> None:
     [single] = train(workspace, [NAME])
     with pytest.raises(AigiError, match="holds no detector of 'beta-diff' alone"):
         exposure(workspace, single, words, words, matrix, matrix)
+
+
+def test_without_other_images_the_rest_is_said_all_the_same(workspace: Workspace) -> None:
+    whole = explain(workspace, NAME)
+    found = replace(whole, content=None)
+    assert "there are no images beside them" in found.sentences[1]
+    assert found.sentences[:1] + found.sentences[2:] == whole.sentences[:1] + whole.sentences[2:]

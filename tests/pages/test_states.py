@@ -12,6 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.workspace import Workspace, write_manifest
+from precompute.__main__ import main
 from tests.factory import edit_images
 from ui.toolkit.router import PAGES
 
@@ -118,3 +119,16 @@ def test_a_broken_link_shows_the_defaults(open_app: Open, searched: Workspace, s
 def test_an_empty_selection_asks_for_one(open_app: Open, searched: Workspace, stem: str) -> None:
     for field in open_app(searched.path, stem).multiselect:
         errors(open_app(searched.path, stem, **{str(field.key): ""}))
+
+
+def test_words_of_one_generator_tell_all_but_what_needs_others(
+    open_app: Open, synthetic_path: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "w"
+    subset = ["subset", "--workspace", str(synthetic_path), "--generators", "beta-diff"]
+    assert main([*subset, "--out", str(path)]) == 0
+    app = open_app(path, "words")
+    said = " ".join(str(m.value) for m in app.markdown)
+    assert "there are no images beside them" in said
+    assert "a detector of file facts alone" in said
+    assert not errors(app)

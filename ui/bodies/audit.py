@@ -21,6 +21,7 @@ from aigi_core.audit.paired import (
 )
 from aigi_core.audit.report import STEPS, Audit, audit
 from aigi_core.audit.verdict import Level, Verdict
+from aigi_core.encodings import canonical_command
 from aigi_core.errors import WorkspaceError
 from aigi_core.figures.audit import LEVELS
 from aigi_core.manifest import FAKE
@@ -47,9 +48,8 @@ CROSSINGS = {
 NEXT: dict[Level, str] = {
     "explained": (
         "**What to do next.** Do not take this accuracy for a sign of generation. Encode all images"
-        " after one common re-encoding (`python -m precompute encode --canonicalize"
-        " jpeg:90,short:256`), or collect fakes and real images with the same file facts, and audit"
-        " again."
+        " after one common re-encoding (`{canonical}`), or collect fakes and real images with the"
+        " same file facts, and audit again."
     ),
     "partly": (
         "**What to do next.** See under *Which facts* and *What they show* what goes with the"
@@ -164,7 +164,7 @@ def said_of(verdict: Verdict) -> str:
 
 def show_verdict(page: Page, found: Audit, verdict: Verdict) -> None:
     """One generator's verdict: what to do next, and on demand the evidence."""
-    st.markdown(NEXT[verdict.level])
+    st.markdown(NEXT[verdict.level].replace("{canonical}", canonical_command(page.workspace)))
     pairs = found.duplicates.pairs
     mine = page.workspace.images["generator"].to_numpy(str) == verdict.generator
     leaks = pairs["across_split"] & (mine[pairs["a"]] | mine[pairs["b"]])
@@ -211,7 +211,8 @@ def show_content(page: Page, found: Audit, view: file_facts.View, generator: str
     """What fakes and real images show, by phrases, and marks that a generator's images share."""
     if found.content is None:
         st.markdown(
-            "This needs a bank of phrases: run `python -m precompute text` on the workspace."
+            f"This needs a bank of phrases: run `{page.workspace.command('text')}`, then"
+            f" `{page.workspace.command('audit')}`."
         )
     else:
         st.markdown(
@@ -228,7 +229,8 @@ def show_content(page: Page, found: Audit, view: file_facts.View, generator: str
     st.markdown("**Marks shared by all images of a generator**")
     if found.overlays is None:
         st.markdown(
-            "Looked for where the images can be read: `python -m precompute audit --images DIR`."
+            "Looked for where the images can be read: run"
+            f" `{page.workspace.command('audit', images='DIR', force=True)}`."
         )
     else:
         page.table("marks", found.overlays.sort_values("adjusted"))
@@ -314,8 +316,8 @@ def show_matched(page: Page, found: Audit, view: file_facts.View, generator: str
         page.table("matched-means", found.means.rename(columns=_called))
     page.table("matched-kept", found.kept)
     st.caption(
-        "Another way is to encode every image after the same re-encoding and resizing: 'python -m"
-        " precompute encode --canonicalize jpeg:90,short:256'."
+        "Another way is to encode every image after the same resizing and re-encoding, beside this"
+        f" encoding: `{canonical_command(page.workspace)}`."
     )
 
 

@@ -217,7 +217,9 @@ def column(found: NewGenerator) -> pd.DataFrame:
 def add_command(page: Page, brought: Brought, called: str, pool: str) -> str:
     """The command that adds the images to the workspace for good."""
     folder = brought.folder or "DIR"
-    return (
-        f"python -m precompute add --workspace '{page.workspace.path}' --images '{folder}'"
-        f" --generator '{called}' --pool '{called}={pool}'"
+    return page.workspace.command(
+        "add",
+        images=folder,
+        generator=called,
+        pool=f"{called}={pool}",
     )

@@ -9,9 +9,11 @@ import pandas as pd
 
 from aigi_core import stress as library
 from aigi_core.figures.stress import SIDE_NAMES, op_name
-from aigi_core.perturb import PERTURBATIONS
+from aigi_core.manifest import SPLITS
+from aigi_core.perturb import PERTURBATIONS, parse_ops
 from aigi_core.statements import Finding
 from aigi_core.stress import AUGMENTED, CLEAN, SIDES, Side, Stress
+from aigi_core.stress.copies import perturb_command
 from aigi_core.transfer import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from ui.toolkit.jobs import Progress, job, step
@@ -183,26 +185,25 @@ def stats(summary: pd.DataFrame, op: str) -> list[Stat]:
 
 def no_copies(workspace: Workspace) -> str:
     """What to run where there is nothing to test on."""
+    ops = ["jpeg:90,70,50,30", "resize:.5,.25", "blur:1,2,3", "noise:.02,.05", "crop:.8"]
+    again = workspace.command("perturb", ops=ops)
     return (
-        f"Encode perturbed copies once: `python -m precompute perturb --workspace {workspace.path}"
-        " --ops jpeg:90,70,50,30 resize:.5,.25 blur:1,2,3 noise:.02,.05 crop:.8`. It takes as long"
+        f"Encode perturbed copies once: `{again}`. It takes as long"
         " as encoding the test images for each operation, and goes on where it was interrupted."
     )
 
 
 def no_training_copies(workspace: Workspace) -> str:
     """What to run to train on copies."""
-    return (
-        "This needs copies of the training images, too: `python -m precompute perturb --workspace "
-        f"{workspace.path} --splits train val test --ops jpeg:50`."
-    )
+    again = workspace.command("perturb", splits=SPLITS, ops="jpeg:50")
+    return f"This needs copies of the training images, too: `{again}`."
 
 
 def no_heads(workspace: Workspace, op: str) -> str:
     """What to run to see which heads hold."""
     return (
-        "These copies were encoded without heads. To see which heads hold: `python -m precompute"
-        f" perturb --workspace {workspace.path} --ops {op} --heads`."
+        "These copies were encoded without heads. To see which heads hold:"
+        f" `{perturb_command(workspace, parse_ops([op])[0], heads=True)}`."
     )
 
 

@@ -135,8 +135,8 @@ def nameability(
         help="Trains each detector anew on three hundred sets of shuffled labels: some seconds.",
     ):
         st.caption(
-            "Not computed yet for these settings: switch it on, or run 'python -m precompute words"
-            f" --workspace {name(str(workspace.path))}' once for the default ones."
+            "Not computed yet for these settings: switch it on, or run"
+            f" `{workspace.command('words')}` once for the default ones."
         )
         return
     with st.spinner(f"Reading {len(names)} detectors …"):

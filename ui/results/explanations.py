@@ -15,7 +15,7 @@ import streamlit as st
 from aigi_core.clip.workspace_encoder import embed_phrases
 from aigi_core.detectors.detector import require_direction
 from aigi_core.detectors.presets import Preset
-from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.errors import AigiError, NotGivenError, WorkspaceError
 from aigi_core.explain.cached import CONTENT, WordAtlas, load_words
 from aigi_core.explain.compare import Comparison, compare_directions
 from aigi_core.explain.detector_words import content_words, null_directions, words_table
@@ -74,8 +74,9 @@ def choose_texts(page: Page, used: Preset = results.OURS) -> Texts:
     if own and used.word_bank not in banks:
         page.notice(
             "The paper names detectors with every token of the vocabulary, sub-words included,"
-            " which this workspace does not hold: run `python -m precompute text --tokens"
-            f" --workspace {page.workspace.path}`. Another bank is searched instead."
+            " which this workspace does not hold: run"
+            f" `{page.workspace.command('text', tokens=True)}`."
+            " Another bank is searched instead."
         )
     bank = page.select(
         f"bank_{used.name}" if own else "bank",
@@ -211,11 +212,15 @@ def exposed(
         exposure,
     )  # brings scikit-learn, two seconds that other pages spare
 
+    try:
+        shows = content(workspace, setting.sets[row], texts)
+    except NotGivenError:
+        shows = None
     return exposure(
         workspace,
         results.detectors(workspace, setting)[row],
         words(workspace, setting, row, texts),
-        content(workspace, setting.sets[row], texts),
+        shows,
         results.matrix(workspace, setting, DEFAULT_METRIC),
         results.fact_matrix(workspace, DEFAULT_METRIC),
     )

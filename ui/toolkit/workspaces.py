@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import streamlit as st
 
 from aigi_core.assets import asset
+from aigi_core.commands import WITHOUT_HUB, build_command
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.workspace import MANIFEST, Workspace, digest_of
 from ui.toolkit import access
@@ -70,7 +71,7 @@ def current() -> Workspace:
     if not path:
         raise WorkspaceError(
             "No workspace is open: type the path of one into the field 'Workspace' in the sidebar,"
-            " or make one with 'python -m precompute build --images DIR --out WORKSPACE'."
+            f" or make one with '{build_command('WORKSPACE')}' ({WITHOUT_HUB})."
         )
     return open_path(path)
 

@@ -19,6 +19,7 @@ from jaxtyping import Float, Float32
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from aigi_core.commands import command
 from aigi_core.errors import AigiError
 from aigi_core.workspace import write_atomic
 
@@ -56,7 +57,7 @@ class Alignment:
         except (OSError, SafetensorError, TypeError) as error:
             raise AigiError(
                 f"The demo encoder's text alignment {file} cannot be read ({error}): restore it"
-                " from the repository, or fit it anew with 'python -m precompute demo --align'."
+                f" from the repository, or fit it anew with '{command('demo', align=True)}'."
             ) from error
 
 

@@ -1,0 +1,97 @@
+"""The commands that messages name. Every piece of advice is composed here from what is at hand, so
+that a test can take it out of a message and run it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DOUBTFUL = re.compile(r"[^\w@%+=:,./-]")
+USUAL_ENCODER = {"model": "ViT-L-14", "pretrained": "openai"}
+LOADS_ENCODER = ("add", "perturb", "text")
+"""Jobs that compute with the encoder of an encoded workspace."""
+WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json")
+WITHOUT_HUB = "without a model hub: --model demo alone"
+"""What stands beside a command that names the usual encoder."""
+
+
+def command(job: str, **options: str | os.PathLike[str] | bool | Sequence[str] | None) -> str:
+    """A command of ``python -m precompute``, quoted as a shell needs it.
+
+    Args:
+        options: by the option's name with ``_`` for ``-``; None and False leave it out, True gives
+            it without a value.
+
+    Examples:
+        >>> command("text", workspace="my images", phrases=None, tokens=True)
+        'python -m precompute text --workspace "my images" --tokens'
+        >>> command("perturb", workspace="w", ops=["jpeg:50", "blur:2"])
+        'python -m precompute perturb --workspace w --ops jpeg:50 blur:2'
+    """
+    words = ["python", "-m", "precompute", job]
+    for name, value in options.items():
+        if value is None or value is False:
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            values = [value] if isinstance(value, (str, os.PathLike)) else value
+            words += [_quoted(os.fspath(one)) for one in values]
+    return " ".join(words)
+
+
+def encoder_options(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The options by which a workspace's recorded encoder is named again.
+
+    A folder of weights is recorded by its own name alone, so DIR stands for where it lies.
+
+    Examples:
+        >>> encoder_options({"model": "ViT-B-32", "pretrained": "untrained (seed 0)"})
+        {'model': 'ViT-B-32', 'pretrained': 'untrained', 'canonicalize': None}
+    """
+    model, pretrained = str(record["model"]), str(record.get("pretrained") or "")
+    if model.startswith("local-dir:"):
+        model = "local-dir:DIR"
+    if pretrained.startswith("untrained"):
+        pretrained = "untrained"
+    steps = (record.get("preprocessing") or {}).get("steps") or ()
+    return {
+        "model": model,
+        "pretrained": None if model == "demo" else pretrained or None,
+        "canonicalize": ",".join(steps) or None,
+    }
+
+
+def encoder_source(record: Mapping[str, Any]) -> dict[str, str]:
+    """The options that a job needs to load a workspace's encoder again: none, but for weights that
+    came from a folder or file of which the record holds the name alone.
+
+    Examples:
+        >>> encoder_source({"model": "ViT-B-32", "pretrained": "mine.pt"})
+        {'pretrained': 'FILE'}
+    """
+    if str(record["model"]).startswith("local-dir:"):
+        return {"model": "local-dir:DIR"}
+    if str(record.get("pretrained")).endswith(WEIGHTS_SUFFIXES):
+        return {"pretrained": "FILE"}
+    return {}
+
+
+def build_command(path: str | os.PathLike[str], manifest: Mapping[str, Any] | None = None) -> str:
+    """The command that builds a workspace from its images, as far as a manifest knows them."""
+    known = manifest or {}
+    record = known.get("encoder") or {}
+    options = encoder_options(record) if "model" in record else USUAL_ENCODER
+    return command("build", images=known.get("image_root") or "DIR", out=path, **options)
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell, in double quotes, since sentences put commands into single ones."""
+    if word and not DOUBTFUL.search(word):
+        return word
+    if re.search(r'["$`\\!]', word):
+        return shlex.quote(word)
+    return f'"{word}"'
