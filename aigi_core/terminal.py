@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any, TextIO
 
 
@@ -70,18 +73,38 @@ def progress_options() -> dict[str, Any]:
     return {**every, "delay": SECONDS_A_LINE, "file": _Lines(), "ncols": 100, "ascii": True}
 
 
-def progress_line() -> Callable[[str], None]:
-    """Takes a sentence on how far a job is: rewrites the terminal's line, or writes one every half
-    minute.
+@contextmanager
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """Takes sentences on how far a job is: on a terminal each replaces the one before; into a file
+    the newest goes every half minute, with the minutes since the job began, whether or not there
+    was another.
+
+    Example:
+        >>> with progress_line() as show:
+        ...     show("one of two")
     """
-    last = time.monotonic()
+    began, newest, ended = time.monotonic(), "", Event()
 
     def show(line: str) -> None:
-        nonlocal last
+        nonlocal newest
+        newest = printable(line)
         if sys.stderr.isatty():
-            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() - last >= SECONDS_A_LINE:
-            last = time.monotonic()
-            print(line, file=sys.stderr, flush=True)
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\x1b[K{newest[:width]}", end="", file=sys.stderr, flush=True)
 
-    return show
+    def follow() -> None:
+        while not ended.wait(SECONDS_A_LINE):
+            minutes = (time.monotonic() - began) / 60
+            print(f"{newest or 'At work'} ({minutes:.1f} min)", file=sys.stderr, flush=True)
+
+    if sys.stderr.isatty():
+        yield show
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        return
+    lines = Thread(target=follow, name="progress", daemon=True)
+    lines.start()
+    try:
+        yield show
+    finally:
+        ended.set()
+        lines.join()

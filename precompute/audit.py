@@ -7,7 +7,6 @@ everything else needs the workspace alone.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from jaxtyping import UInt8
 from threadpoolctl import threadpool_limits
 
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
 
 SIDE = 64
@@ -61,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
         exclusive(workspace.path, "audit"),
         threadpool_limits(1),
         tempfile.TemporaryDirectory() as scratch,
+        progress_line() as show,
     ):
+        show("Audit: reading images ...")
         pixels, note = squares(workspace, args.images, Path(scratch) / "squares.npy")
         found = audit(
             workspace,
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             pixels=pixels,
             draws=settings.draws,
             seed=settings.seed,
-            tell=lambda step: print(f"{step} ...", file=sys.stderr, flush=True),
+            tell=lambda step: show(f"Audit: {step} ..."),
         )
         seconds = round(time.perf_counter() - start, 1)
         folder = save_audit(

@@ -25,6 +25,7 @@ from typing import Any
 
 from aigi_core.commands import USUAL_ENCODER, command
 from aigi_core.errors import AigiError
+from aigi_core.terminal import printable, progress_line
 from aigi_core.workspace import exclusive, write_atomic
 from precompute.ingest.tables import read_table
 
@@ -113,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     if args.per_prompt < 1:
         raise AigiError("Expected --per-prompt of at least 1.")
     args.out.mkdir(parents=True, exist_ok=True)
-    with exclusive(args.out, "generate"):
+    with exclusive(args.out, "generate"), progress_line() as show:
         made, kept, failed = generate(
             prompts,
             settings,
@@ -121,7 +122,8 @@ def run(args: argparse.Namespace) -> int:
             per_prompt=args.per_prompt,
             seed=args.seed,
             load=lambda model: load_pipeline(model, args.guidance, args.device),
-            tell=lambda line: print(line, file=sys.stderr, flush=True),
+            tell=lambda line: print(printable(line), file=sys.stderr, flush=True),
+            show=show,
         )
     print(
         f"{args.out}: {made:,} images made, {kept:,} were there, {failed:,} failed"
@@ -197,6 +199,7 @@ def generate(
     seed: int,
     load: Callable[[str], Pipeline],
     tell: Callable[[str], None] = lambda line: None,
+    show: Callable[[str], None] = lambda line: None,
 ) -> tuple[int, int, int]:
     """Make every image that is not there and write the manifest; returns how many were made, were
     there, and failed.
@@ -210,6 +213,7 @@ def generate(
         pipeline: Pipeline | None = None
         for setting in (s for s in settings if s.model == model):
             for prompt in prompts:
+                show(f"{setting.generator}: {made:,} images made, {kept:,} were there")
                 for number in range(per_prompt):
                     own_seed = seed_of(prompt, seed + number)
                     name = f"{setting.generator}/{group_of(prompt)}-{number}.png"

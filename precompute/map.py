@@ -7,6 +7,7 @@ import time
 
 from aigi_core.geometry.projection import MapSettings, image_map, load_map, save_map
 from aigi_core.results import ResultMissing
+from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
 
 
@@ -34,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
             pass
     start = time.perf_counter()
     with exclusive(workspace.path, "map"):
-        made = image_map(workspace, settings)
+        with progress_line() as show:
+            show("Map")
+            made = image_map(workspace, settings)
         seconds = time.perf_counter() - start
         about = {"seconds": round(seconds, 1), "tools": tool_versions()}
         save_map(workspace, made, settings, about)

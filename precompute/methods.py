@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.methods import method as by_name
 from aigi_core.errors import AigiError
+from aigi_core.terminal import progress_line
 from aigi_core.transfer.board import REFERENCE, board, measure_method
 from aigi_core.workspace import Workspace, exclusive, write_atomic
 
@@ -41,7 +42,12 @@ def run(args: argparse.Namespace) -> int:
     names = list(METHODS) if args.methods is None else [by_name(n).name for n in args.methods]
     for name in dict.fromkeys([REFERENCE, *names]):
         try:
-            with exclusive(workspace.path, "methods"), threadpool_limits(1):
+            with (
+                exclusive(workspace.path, "methods"),
+                threadpool_limits(1),
+                progress_line() as show,
+            ):
+                show(f"{METHODS[name].title} ...")
                 sentence = measure_method(workspace, name)
         except AigiError as error:
             if name == REFERENCE:

@@ -5,7 +5,6 @@ all heads.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
 from threadpoolctl import threadpool_limits
@@ -57,13 +56,8 @@ def run(args: argparse.Namespace) -> int:
     # The searches are many and small: pools of threads that wait for each other take ten times as
     # long on a busy machine.
     with exclusive(workspace.path, "words"), threadpool_limits(1):
-        atlas = compute_words(
-            workspace,
-            settings,
-            progress_line(),
-        )
-        if sys.stderr.isatty():
-            print(file=sys.stderr)
+        with progress_line() as show:
+            atlas = compute_words(workspace, settings, show)
         seconds = time.perf_counter() - start
         folder = save_words(
             workspace, atlas, {"seconds": round(seconds, 1), "tools": tool_versions()}

@@ -18,9 +18,11 @@ from aigi_core.errors import AigiError, HubError
 from aigi_core.perturb import parse_ops
 from aigi_core.stress import open_perturbed, stress
 from aigi_core.stress.copies import perturb_command
+from aigi_core.transfer.atlas import Atlas
 from aigi_core.workspace import Workspace, verify
 from precompute.__main__ import main
 from tests.tiny_clip import make_tiny_clip
+from tests.tiny_workspace import make_picture
 
 ROOT = Path(__file__).parent.parent
 NAMED = re.compile(r"['`](python -m precompute [^'`]+)['`]")
@@ -41,7 +43,7 @@ def follow(message: object, model: str, images: str = "") -> None:
     found = NAMED.search(str(message))
     assert found, f"no command in: {message}"
     text = found[1].replace("--model ViT-L-14 --pretrained openai", f"--model {model}")
-    text = text.replace("local-dir:DIR", model).replace(" DIR", f" {images}")
+    text = text.replace("local-dir:DIR", model).replace(" DIR", f" {shlex.quote(images)}")
     words = shlex.split(text)[3:]
     assert main([*words, *(["--words", "40"] if words[0] in ("build", "text") else [])]) == 0, words
 
@@ -149,6 +151,19 @@ def test_copies_and_what_they_lack(made: tuple[Path, str]) -> None:
     assert set(copies.splits) == {"train", "val", "test"}  # what was there is kept
     again = perturb_command(opened(), parse_ops(["blur:1"])[0])
     assert "--heads" in shlex.split(again)
+
+
+def test_two_generators_are_not_sent_to_a_search(made: tuple[Path, str]) -> None:
+    path, model = made
+    message = message_of(lambda: Atlas.open(Workspace.open(path)))
+    assert "needs three generators" in message
+    new = path.parent / "new"
+    new.mkdir()
+    for i in range(12):
+        make_picture(3, i).save(new / f"{i}.png")
+    follow(message, model, str(new))
+    assert len(Workspace.open(path).domains.generators) == 3
+    assert "search" in message_of(lambda: Atlas.open(Workspace.open(path)))
 
 
 def test_a_folder_of_weights_is_asked_for_by_the_option_that_takes_it(

@@ -35,13 +35,15 @@ def test_progress_in_a_file_is_a_line_now_and_then(
 ) -> None:
     for _ in tqdm(range(50), **progress_options()):
         pass
-    show = progress_line()
-    show("one of three")
+    with progress_line() as show:
+        show("one of three")
     assert capsys.readouterr().err == ""  # it took less than half a minute
-    monkeypatch.setattr(terminal, "SECONDS_A_LINE", 0)
+    monkeypatch.setattr(terminal, "SECONDS_A_LINE", 0.002)
     for _ in tqdm(range(3), desc="Reading", **progress_options()):
         time.sleep(0.001)
-    progress_line()("two of three")
+    with progress_line() as show:
+        show("two of \x1bthree")
+        time.sleep(0.05)  # one long step: lines go on
     said = capsys.readouterr().err
-    assert "Reading" in said and "two of three\n" in said
+    assert "Reading" in said and said.count("two of \\x1bthree (0.0 min)\n") > 2
     assert "\r" not in said and "\x1b" not in said and not sys.stderr.isatty()

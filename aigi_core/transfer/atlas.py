@@ -22,7 +22,7 @@ from aigi_core import results
 from aigi_core.commands import command
 from aigi_core.detectors.presets import preset
 from aigi_core.detectors.solvers.elimination import Cut, cut_at
-from aigi_core.errors import AigiError
+from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.results import OldResult, ResultKind, StoredResult
 from aigi_core.transfer.matrix import TrainSet
@@ -156,9 +156,16 @@ class Atlas:
             protocol: a name of ``detectors.presets.PRESETS``; with a key, the key's counts.
 
         Raises:
+            NotGivenError: fewer than three generators, which no search can do with.
             WorkspaceError: it has not been searched, or what is there is outdated or damaged; says
                 what to run.
         """
+        if (count := len(workspace.domains.generators)) < 3:
+            more = workspace.command("add", images="DIR", generator="NAME")
+            raise NotGivenError(
+                f"A search needs three generators: it trains on one, chooses on another, and is"
+                f" judged on the rest; this workspace has {count}. Add images of others: '{more}'."
+            )
         used = protocol if key is None else key.protocol
         kind = KIND if used == "ours" else replace(KIND, job=f"search --protocol {used}")
         if key is None:

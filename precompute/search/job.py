@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -19,6 +18,7 @@ import pandas as pd
 from aigi_core import results
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.significance import q_values
+from aigi_core.terminal import progress_line
 from aigi_core.transfer.atlas import BANK, KIND, METRICS_KEPT, TABLES, Atlas, AtlasKey
 from aigi_core.transfer.pairs import Pair, parse_pairs
 from aigi_core.workspace import Workspace, exclusive, tool_versions, write_atomic
@@ -46,22 +46,23 @@ def search(
     workspace = Workspace.open(workspace_path)
     wanted = parse_pairs(pairs, workspace.domains)
     path = key.folder(workspace)
-    with exclusive(path, "search"):
+    with exclusive(path, "search"), progress_line() as show:
         (path / "pairs").mkdir(exist_ok=True)
         start = perf_counter()
         names = workspace.domains.generators
         merged = _merged(workspace, key)
         shared = _load(path / SHARED) or merged[0]
         if shared is None:
-            shared = compute_shared(workspace, key, lambda step: _say(f"{step} ..."))
+            shared = compute_shared(workspace, key, lambda step: show(f"Search: {step} ..."))
             _save(path / SHARED, *shared)
         todo = [
             pair
             for pair in wanted
             if pair not in merged[1] and _load(_file(path, names, pair)) is None
         ]
-        _say(f"{len(wanted)} pairs wanted, {len(wanted) - len(todo)} of them searched before.")
-        _search_all(workspace, key, path, todo, engine or LocalEngine(cores()))
+        before = len(wanted) - len(todo)
+        print(f"{len(wanted)} pairs wanted, {before} of them searched before.", flush=True)
+        _search_all(workspace, key, path, todo, engine or LocalEngine(cores()), show)
         found = dict(merged[1])
         for pair in combinations(names, 2):
             record = _load(_file(path, names, pair))
@@ -81,14 +82,19 @@ def search(
 
 
 def _search_all(
-    workspace: Workspace, key: AtlasKey, path: Path, todo: Sequence[Pair], engine: Engine
+    workspace: Workspace,
+    key: AtlasKey,
+    path: Path,
+    todo: Sequence[Pair],
+    engine: Engine,
+    show: Callable[[str], None],
 ) -> None:
     names, start = workspace.domains.generators, perf_counter()
     tasks = [(pair, str(_file(path, names, pair))) for pair in todo]
     ended = engine.map(_one, tasks, start=_start_worker, args=(workspace.path, key, path))
     for done, (number, _) in enumerate(ended, 1):
         left = (perf_counter() - start) / done * (len(todo) - done)
-        _say(f"[{done}/{len(todo)}] {' : '.join(todo[number])} - about {_duration(left)} left")
+        show(f"[{done}/{len(todo)}] {' : '.join(todo[number])} - about {_duration(left)} left")
 
 
 _searcher: Searcher | None = None
@@ -220,7 +226,3 @@ def _order(names: Sequence[str]) -> Any:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

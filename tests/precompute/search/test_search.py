@@ -130,7 +130,7 @@ def test_goes_on_where_it_stopped(
     monkeypatch.setattr(job, "LocalEngine", InlineEngine)
     job.search(path, "alpha-gan:beta-diff,delta-ar:beta-diff", key=KEY)
     assert done == [("delta-ar", "beta-diff")]
-    assert "2 pairs wanted, 1 of them searched before" in capsys.readouterr().err
+    assert "2 pairs wanted, 1 of them searched before" in capsys.readouterr().out
     after = Atlas.open(workspace, KEY)
     assert len(after.pairs) == 3 and not (folder / "pairs").exists()
     np.testing.assert_array_equal(after.kept(PAIR), kept)
