@@ -25,6 +25,7 @@ from jaxtyping import Float, Float32, Int
 from aigi_core.commands import command
 from aigi_core.errors import AigiError
 from aigi_core.head_maps import FactoredMaps
+from aigi_core.reprs import ShortRepr
 from aigi_core.workspace import STREAM_MAPS, Workspace
 
 Head: TypeAlias = tuple[int, int]
@@ -54,8 +55,8 @@ class Encoded(Protocol):
     def decomposition(self) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedImages:
+@dataclass(frozen=True, eq=False, repr=False)
+class EncodedImages(ShortRepr):
     """Images encoded just now, outside any workspace; shapes as in a workspace's files."""
 
     embeddings: Float[np.ndarray, "n d"]
@@ -251,8 +252,8 @@ def blocks(n: int, size: int | None = None) -> Iterator[slice]:
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
-@dataclass(frozen=True, eq=False)
-class Decomposition:
+@dataclass(frozen=True, eq=False, repr=False)
+class Decomposition(ShortRepr):
     """The cached contexts of N images with the maps that take them to the joint space.
 
     Attributes:

@@ -15,6 +15,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from aigi_core.errors import AigiError
+from aigi_core.reprs import ShortRepr
 
 REAL, FAKE = 0, 1
 SPLITS = ("train", "val", "test")
@@ -107,8 +108,8 @@ def _require(holds: pd.Series, table: pd.DataFrame, column: str, expected: str) 
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Domains:
+@dataclass(frozen=True, eq=False, repr=False)
+class Domains(ShortRepr):
     """Which rows each generator is trained and tested on: its fakes, and the real images of its own
     pools.
 

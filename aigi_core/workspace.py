@@ -39,6 +39,7 @@ from aigi_core.commands import (
 from aigi_core.errors import WorkspaceError
 from aigi_core.head_maps import complete
 from aigi_core.manifest import Domains, validate_images
+from aigi_core.reprs import ShortRepr
 from aigi_core.soundness import check_manifest, check_opened, read_npz
 
 MANIFEST = "workspace.json"
@@ -53,8 +54,8 @@ them.
 """
 
 
-@dataclass(frozen=True)
-class TextBank:
+@dataclass(frozen=True, repr=False)
+class TextBank(ShortRepr):
     """Texts with their embeddings in the joint space.
 
     Attributes:

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
-    ("assets", "commands", "errors"),
+    ("assets", "commands", "errors", "exports", "reprs"),
     (
         "archives",
         "capabilities",

@@ -1,3 +1,21 @@
 """Can the label be guessed without looking? File facts, leaks, content, and what remains when they
 are matched.
 """
+
+from aigi_core.exports import found_when_used
+
+_MODULES = {
+    "Audit": "report",
+    "AuditSettings": "cached",
+    "Duplicates": "leaks",
+    "FACTS": "facts",
+    "Verdict": "verdict",
+    "audit": "report",
+    "file_facts": "facts",
+    "load_audit": "cached",
+    "save_audit": "cached",
+    "verdicts": "verdict",
+}
+
+__all__ = [*_MODULES]
+__getattr__ = found_when_used(__name__, _MODULES)

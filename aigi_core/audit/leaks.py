@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from aigi_core.errors import AigiError
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import Domains
+from aigi_core.reprs import ShortRepr
 
 BLOCK = 4096
 """Queries a search: the only thing that grows with it is a block of similarities."""
@@ -27,8 +28,8 @@ SMALLEST_SET = 20
 SIDES = ("split", "label", "pool", "generator")
 
 
-@dataclass(frozen=True, eq=False)
-class Duplicates:
+@dataclass(frozen=True, eq=False, repr=False)
+class Duplicates(ShortRepr):
     """Pairs of images that show the same, and what set the limit.
 
     Attributes:

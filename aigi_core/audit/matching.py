@@ -22,6 +22,7 @@ from aigi_core.detectors.protocol import Protocol, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.intervals import Interval, difference_interval
 from aigi_core.manifest import FAKE, REAL, SPLITS, Domains
+from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import percentile_interval
 from aigi_core.transfer import TrainSet, TransferMatrix, draw_counts, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets
@@ -304,8 +305,8 @@ def detector_scorer(features: Float[np.ndarray, "N p"], protocol: Protocol | Non
     return score
 
 
-@dataclass(frozen=True, eq=False)
-class MatchedMatrices:
+@dataclass(frozen=True, eq=False, repr=False)
+class MatchedMatrices(ShortRepr):
     """The same protocol on all images, on equally few without matching, and on matched ones.
 
     Attributes:

@@ -27,6 +27,7 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.manifest import Domains
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.reprs import ShortRepr
 from aigi_core.transfer import TransferMatrix, transfer_matrix
 from aigi_core.workspace import Workspace
 
@@ -35,8 +36,8 @@ STEPS = ("detectors", "file facts", "matching", "leaks", "content", "marks")
 """What an audit does, in this order."""
 
 
-@dataclass(frozen=True, eq=False)
-class Audit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit(ShortRepr):
     """Everything an audit found, as plain values that :mod:`aigi_core.audit.cached` can keep.
 
     Attributes:

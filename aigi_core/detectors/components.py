@@ -32,11 +32,12 @@ from aigi_core.detectors.solvers.elimination import (
 )
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
+from aigi_core.reprs import ShortRepr
 from aigi_core.workspace import Workspace
 
 
-@dataclass(frozen=True, eq=False)
-class ComponentSearch:
+@dataclass(frozen=True, eq=False, repr=False)
+class ComponentSearch(ShortRepr):
     """A searched pair.
 
     Attributes:

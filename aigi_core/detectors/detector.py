@@ -26,6 +26,7 @@ from aigi_core.detectors.features import (
 )
 from aigi_core.errors import AigiError
 from aigi_core.heads import Encoded
+from aigi_core.reprs import ShortRepr
 from aigi_core.workspace import Workspace, write_atomic
 
 FORMAT = 2
@@ -305,8 +306,8 @@ class FeatureDetector(Detector):
 
 
 @register
-@dataclass(frozen=True, eq=False, kw_only=True)
-class LinearDetector(FeatureDetector):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class LinearDetector(FeatureDetector, ShortRepr):
     """A detector with weights: its score is ``features @ weights + bias``.
 
     Attributes:

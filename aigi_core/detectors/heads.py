@@ -28,6 +28,7 @@ from aigi_core.detectors.protocol import (
 from aigi_core.errors import AigiError
 from aigi_core.heads import Head, all_heads, embedding_norms, head_features, stream_features
 from aigi_core.intervals import count_interval, mean_of_rates_interval
+from aigi_core.reprs import ShortRepr
 from aigi_core.workspace import Workspace
 
 Progress = Callable[[int, int], None]
@@ -35,8 +36,8 @@ Progress = Callable[[int, int], None]
 Blocks = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-@dataclass(frozen=True, eq=False)
-class HeadScores:
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadScores(ShortRepr):
     """Every head alone, for a (train, validate) pair of generators.
 
     Attributes:
@@ -120,8 +121,8 @@ def score_heads(
     return HeadScores(table, as_names(train_on), as_names(validate_on), n_train, n_val)
 
 
-@dataclass(frozen=True, eq=False)
-class HeadSelection:
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadSelection(ShortRepr):
     """Joint forward selection. Entry t of the curves is the detector on the first t + 1 heads.
 
     Attributes:

@@ -12,10 +12,11 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon, unit_directions
 from aigi_core.explain.nulls import word_null
 from aigi_core.explain.words import Words, combined, words
+from aigi_core.reprs import ShortRepr
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(ShortRepr):
     """Two directions side by side.
 
     Attributes:

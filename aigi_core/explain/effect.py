@@ -24,6 +24,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import random_directions
 from aigi_core.explain.reading import Change, Reading, ablation, changed_embeddings, removal, scores
 from aigi_core.heads import Head, all_heads, embedding_norms
+from aigi_core.reprs import ShortRepr
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -39,8 +40,8 @@ CONTROLS = 20
 _SAMPLE = 4096
 
 
-@dataclass(frozen=True, eq=False)
-class Effect:
+@dataclass(frozen=True, eq=False, repr=False)
+class Effect(ShortRepr):
     """Attributes:
     says: what was changed.
     before, after: the matrix without and with the change, on the same images and draws.

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from aigi_core.explain.reading import Reading, scores
 from aigi_core.heads import all_heads, blocks, contexts, head_map
 from aigi_core.manifest import FAKE, Domains
+from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
 from aigi_core.workspace import Workspace
 
@@ -26,8 +27,8 @@ NO_HEAD = "everything that no head wrote"
 """What the remainder is called in tables: MLPs, biases, position."""
 
 
-@dataclass(frozen=True, eq=False)
-class Evidence:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evidence(ShortRepr):
     """A detector's logits on n images, split among the heads. Positive speaks for fake.
 
     Attributes:

@@ -39,14 +39,15 @@ from aigi_core.explain.nulls import (
 from aigi_core.explain.words import Words, words
 from aigi_core.heads import Head, all_heads, context_scales, contexts, head_basis
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.reprs import ShortRepr
 from aigi_core.transfer import TransferMatrix, transfer_matrix
 from aigi_core.workspace import Workspace
 
 Definition = Literal["difference", "weights", "mean"]
 
 
-@dataclass(frozen=True, eq=False)
-class HeadDirection:
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadDirection(ShortRepr):
     """A head's direction [d] in the joint space, and B such directions without meaning [B, d]."""
 
     vector: Float[np.ndarray, " d"]

@@ -21,6 +21,7 @@ from aigi_core.clip.phrases import fold
 from aigi_core.clip.search import TextIndex
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.heads import blocks
+from aigi_core.reprs import ShortRepr
 from aigi_core.workspace import TextBank, Workspace, build_anew
 
 NEAR = 0.9
@@ -30,8 +31,8 @@ COMPARE_UP_TO = 12_000
 REFERENCE_BANKS = ("phrases", "vocabulary")
 
 
-@dataclass(frozen=True, eq=False)
-class Lexicon:
+@dataclass(frozen=True, eq=False, repr=False)
+class Lexicon(ShortRepr):
     """T texts of one or several banks.
 
     Attributes:

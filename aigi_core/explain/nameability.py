@@ -11,14 +11,15 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from aigi_core.errors import AigiError
+from aigi_core.reprs import ShortRepr
 from aigi_core.statements import Finding
 
 SMALLEST = 4
 """Below so many detectors a rank correlation can say nothing; it is then NaN, with its n."""
 
 
-@dataclass(frozen=True, eq=False)
-class Nameability:
+@dataclass(frozen=True, eq=False, repr=False)
+class Nameability(ShortRepr):
     """Attributes:
     detectors: the table it was computed from: ``detector, family, nameable, ood``.
     correlations: ``family`` ("all" first), ``spearman, low, high, p_value`` (permutation,

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int, Int8
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.manifest import Domains
+from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
 
 Kind = Literal["permutation", "random"]
@@ -33,8 +34,8 @@ COUNTED = 50
 """How many of the nearest rows are counted by category."""
 
 
-@dataclass(frozen=True, eq=False)
-class WordNull:
+@dataclass(frozen=True, eq=False, repr=False)
+class WordNull(ShortRepr):
     """Cosines of the nearest and the farthest rows of B directions without meaning.
 
     Attributes:

@@ -20,13 +20,14 @@ from aigi_core.detectors.detector import Detector, require_direction
 from aigi_core.detectors.features import EmbeddingView, HeadsView, ResidualView
 from aigi_core.errors import AigiError
 from aigi_core.heads import Head, blocks, check_head, contexts, head_map
+from aigi_core.reprs import ShortRepr
 from aigi_core.workspace import Workspace
 
 _BLOCK = 4096
 
 
-@dataclass(frozen=True, eq=False)
-class Reading:
+@dataclass(frozen=True, eq=False, repr=False)
+class Reading(ShortRepr):
     """What a linear detector reads.
 
     Attributes:
@@ -89,8 +90,8 @@ def read(workspace: Workspace, detector: Detector) -> Reading:
     return Reading(linear.bias, weights[0], normalised=view.normalise)
 
 
-@dataclass(frozen=True, eq=False)
-class Change:
+@dataclass(frozen=True, eq=False, repr=False)
+class Change(ShortRepr):
     """What is done to the embedding before a detector reads it.
 
     Attributes:

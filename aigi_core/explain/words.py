@@ -13,11 +13,12 @@ from jaxtyping import Float, Int
 from aigi_core.explain.lexicon import Lexicon, unit_directions
 from aigi_core.explain.nulls import COUNTED, SIDES, Side, WordNull, category_counts
 from aigi_core.heads import blocks, embedding_norms
+from aigi_core.reprs import ShortRepr
 from aigi_core.workspace import Workspace
 
 
-@dataclass(frozen=True, eq=False)
-class Words:
+@dataclass(frozen=True, eq=False, repr=False)
+class Words(ShortRepr):
     """What a direction says.
 
     Attributes:

@@ -11,10 +11,11 @@ from jaxtyping import Float, Int
 
 from aigi_core.figures.theme import LIGHT, Style, Theme, finish, label
 from aigi_core.figures.theme import labels as unique_labels
+from aigi_core.reprs import ShortRepr
 
 
-@dataclass(frozen=True, eq=False)
-class Curve:
+@dataclass(frozen=True, eq=False, repr=False)
+class Curve(ShortRepr):
     """One line and, where given, its band.
 
     Attributes:
@@ -108,8 +109,8 @@ def curves(
     return finish(figure, theme, alt, height, hovermode="closest")
 
 
-@dataclass(frozen=True, eq=False)
-class Roc:
+@dataclass(frozen=True, eq=False, repr=False)
+class Roc(ShortRepr):
     """One ROC curve with named operating points.
 
     Attributes:

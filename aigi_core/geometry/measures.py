@@ -15,6 +15,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Integer, Real
 
 from aigi_core.errors import AigiError
+from aigi_core.reprs import ShortRepr
 
 MEASURES = ("isoscore", "isoscore_star", "participation_ratio", "mean_cosine")
 ZETA = 0.2
@@ -23,8 +24,8 @@ GRAM_LIMIT = 5000
 """Images up to which products of all pairs are held in memory (three arrays of 200 MB at most)."""
 
 
-@dataclass(frozen=True)
-class GeometryComparison:
+@dataclass(frozen=True, repr=False)
+class GeometryComparison(ShortRepr):
     """Geometry of the same images before and after removing components.
 
     Attributes:

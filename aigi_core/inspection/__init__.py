@@ -1,3 +1,29 @@
 """One image against everything a workspace knows: what its detectors say, how sure they may be,
 why, and whether it lasts.
 """
+
+from aigi_core.exports import found_when_used
+
+_MODULES = {
+    "NewGenerator": "new_generator",
+    "Novelty": "novelty",
+    "Panel": "panel",
+    "PartEvidence": "parts",
+    "Parts": "parts",
+    "Removal": "parts",
+    "Trust": "unseen",
+    "build_panel": "panel",
+    "calls_on_test": "panel",
+    "describe_generator": "new_generator",
+    "find_files": "intake",
+    "held_out_distances": "novelty",
+    "nearest_sources": "novelty",
+    "open_image": "intake",
+    "perturbed_copies": "survival",
+    "reliability_on_test": "panel",
+    "score_files": "score",
+    "trust_on_unseen": "unseen",
+}
+
+__all__ = [*_MODULES]
+__getattr__ = found_when_used(__name__, _MODULES)

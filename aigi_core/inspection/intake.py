@@ -23,6 +23,7 @@ from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.errors import AigiError
 from aigi_core.heads import EncodedImages
 from aigi_core.images import ImageError, load_rgb, read_bytes
+from aigi_core.reprs import ShortRepr
 
 if TYPE_CHECKING:  # it needs torch, this module does not
     from aigi_core.clip.encoder import Encoder
@@ -32,8 +33,8 @@ SMALL = 360
 BATCH = 8
 
 
-@dataclass(frozen=True, eq=False)
-class Opened:
+@dataclass(frozen=True, eq=False, repr=False)
+class Opened(ShortRepr):
     """One file: decoded, or refused with the reason.
 
     Attributes:

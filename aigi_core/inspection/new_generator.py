@@ -22,6 +22,7 @@ from aigi_core.heads import EncodedImages, blocks
 from aigi_core.inspection.novelty import held_out_distances
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL, Domains
+from aigi_core.reprs import ShortRepr
 from aigi_core.transfer.matrix import TransferMatrix, transfer_matrix
 from aigi_core.workspace import Workspace
 
@@ -31,8 +32,8 @@ FAR = 0.95
 """Quantile of the held-out images' distances beyond which an image counts as far."""
 
 
-@dataclass(frozen=True, eq=False)
-class NewGenerator:
+@dataclass(frozen=True, eq=False, repr=False)
+class NewGenerator(ShortRepr):
     """What a workspace says of a new generator.
 
     Attributes:

@@ -39,6 +39,7 @@ from aigi_core.explain.reading import Reading, read
 from aigi_core.heads import Encoded
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.workspace import Workspace
 
@@ -47,8 +48,8 @@ RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 DRAWS = 500
 
 
-@dataclass(frozen=True, eq=False)
-class Panel:
+@dataclass(frozen=True, eq=False, repr=False)
+class Panel(ShortRepr):
     """Calibrated detectors and their ensemble, which stands first.
 
     Attributes:

@@ -26,6 +26,7 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.evidence import NO_HEAD, Evidence
 from aigi_core.explain.reading import Reading
 from aigi_core.heads import Decomposition, Head, check_head
+from aigi_core.reprs import ShortRepr
 from aigi_core.workspace import Workspace
 
 if TYPE_CHECKING:  # these need torch, this module does not
@@ -54,8 +55,8 @@ class Removal:
         return bool(self.heads or self.patches or self.components)
 
 
-@dataclass(frozen=True, eq=False)
-class Parts:
+@dataclass(frozen=True, eq=False, repr=False)
+class Parts(ShortRepr):
     """One image's embedding, taken apart.
 
     Attributes:
@@ -196,8 +197,8 @@ class Parts:
                 )
 
 
-@dataclass(frozen=True, eq=False)
-class PartEvidence:
+@dataclass(frozen=True, eq=False, repr=False)
+class PartEvidence(ShortRepr):
     """A logit as a sum of terms; positive speaks for fake.
 
     Attributes:

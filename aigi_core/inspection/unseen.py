@@ -28,6 +28,7 @@ from aigi_core.inspection.panel import Panel
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import METRICS, Column
+from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
 from aigi_core.workspace import Workspace
 
@@ -43,8 +44,8 @@ RULES: dict[str, Rule] = {
 """Ways to make one score of the members' calibrated log-odds."""
 
 
-@dataclass(frozen=True, eq=False)
-class Trust:
+@dataclass(frozen=True, eq=False, repr=False)
+class Trust(ShortRepr):
     """What a panel is worth on generators it does not know.
 
     Attributes:

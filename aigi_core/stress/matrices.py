@@ -24,6 +24,7 @@ from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, REAL, SPLITS
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.perturb import Op, parse_ops
+from aigi_core.reprs import ShortRepr
 from aigi_core.significance import q_values
 from aigi_core.stress.copies import AUGMENTED, Perturbed, open_perturbed, perturbed_ops
 from aigi_core.transfer import MatrixDifference, TransferMatrix, difference, transfer_matrix
@@ -34,8 +35,8 @@ SIDES: tuple[Side, ...] = ("both", "fake", "real")
 CLEAN = "clean"
 
 
-@dataclass(frozen=True, eq=False)
-class Stress:
+@dataclass(frozen=True, eq=False, repr=False)
+class Stress(ShortRepr):
     """Matrices of detectors under each operation; all share images and draws, so differences are
     paired.
 

@@ -24,6 +24,7 @@ from aigi_core.detectors.presets import preset
 from aigi_core.detectors.solvers.elimination import Cut, cut_at
 from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.reprs import ShortRepr
 from aigi_core.results import OldResult, ResultKind, StoredResult
 from aigi_core.transfer.matrix import TrainSet
 from aigi_core.transfer.pairs import Pair
@@ -130,8 +131,8 @@ def search_curves(directions: Iterable[StoredElimination]) -> pd.DataFrame:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Atlas:
+@dataclass(frozen=True, eq=False, repr=False)
+class Atlas(ShortRepr):
     """An opened atlas. Pairs are unordered, in the order of the generators; heads are searched both
     ways.
 

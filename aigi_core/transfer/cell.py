@@ -13,12 +13,13 @@ from jaxtyping import Bool, Float, Int
 from aigi_core.calibration.probabilities import best_threshold, operating_point
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
+from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
 from aigi_core.scores import check_scores
 
 
-@dataclass(frozen=True, eq=False)
-class Cell:
+@dataclass(frozen=True, eq=False, repr=False)
+class Cell(ShortRepr):
     """A detector's scores on one generator's test images.
 
     Attributes:

@@ -18,6 +18,7 @@ from aigi_core.errors import AigiError
 from aigi_core.intervals import Groups, Interval, paired_interval
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import DEFAULT_METRIC, METRICS, Column
+from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import percentile_interval
 from aigi_core.significance import bootstrap_p_value, q_values, sign_flip
 from aigi_core.statements import Finding
@@ -46,8 +47,8 @@ class PairedDifference:
         return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p_value:.3g}"
 
 
-@dataclass(frozen=True, eq=False)
-class MatrixDifference:
+@dataclass(frozen=True, eq=False, repr=False)
+class MatrixDifference(ShortRepr):
     """``a - b`` in every cell.
 
     Attributes:

@@ -17,6 +17,7 @@ from aigi_core.detectors.protocol import Protocol, run_protocol
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.metrics import DEFAULT_METRIC, METRICS
+from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, as_train_sets, transfer_matrix
 from aigi_core.workspace import Workspace
@@ -27,8 +28,8 @@ HELD_OUT = 5
 """One image in so many of a small training set chooses the penalty; then all of them are fitted."""
 
 
-@dataclass(frozen=True, eq=False)
-class FewShotCurves:
+@dataclass(frozen=True, eq=False, repr=False)
+class FewShotCurves(ShortRepr):
     """Attributes:
     table: one row a training set, size and set of cells: ``train, size`` (images per class; 0 =
     all), ``n_real,

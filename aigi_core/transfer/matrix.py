@@ -20,6 +20,7 @@ from aigi_core.errors import AigiError
 from aigi_core.intervals import difference_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.metrics import METRICS, Column, check_metrics, evaluate, evaluate_blocks
+from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
 from aigi_core.scores import check_scores
 from aigi_core.transfer.bootstrap import Estimate, draw_block_counts, draw_counts
@@ -32,8 +33,8 @@ TrainSet = tuple[str, ...]
 """The generators that a detector is trained on."""
 
 
-@dataclass(frozen=True, eq=False)
-class TransferMatrix:
+@dataclass(frozen=True, eq=False, repr=False)
+class TransferMatrix(ShortRepr):
     """Metrics of K detectors on T test generators, with bootstrap draws shared by all cells.
 
     A cell is in-domain where its test generator is in the row's training set, and out-of-domain

@@ -14,12 +14,13 @@ from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.reprs import ShortRepr
 from aigi_core.transfer.matrix import TrainSet, as_train_sets, transfer_matrix
 from aigi_core.workspace import Workspace
 
 
-@dataclass(frozen=True, eq=False)
-class RandomRemoval:
+@dataclass(frozen=True, eq=False, repr=False)
+class RandomRemoval(ShortRepr):
     """Transfer matrices after removals of random components.
 
     Attributes:

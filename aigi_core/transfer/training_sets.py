@@ -20,6 +20,7 @@ from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.metrics import DEFAULT_METRIC, METRICS, check_metrics
+from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import percentile_interval
 from aigi_core.transfer.difference import PairedDifference, difference
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, transfer_matrix
@@ -30,8 +31,8 @@ ScoreSets = Callable[[Sequence[TrainSet]], Float[np.ndarray, "K N"]]
 Goal = Literal["mean", "worst"]
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingSetRanking:
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainingSetRanking(ShortRepr):
     """All training sets, measured on the generators that they do not hold.
 
     Attributes:
@@ -192,8 +193,8 @@ def rank_training_sets(
     return TrainingSetRanking(pd.DataFrame(table), metric, val, test)
 
 
-@dataclass(frozen=True, eq=False)
-class TargetRanking:
+@dataclass(frozen=True, eq=False, repr=False)
+class TargetRanking(ShortRepr):
     """Training sets for chosen target generators.
 
     Attributes:

@@ -17,13 +17,14 @@ from aigi_core.detectors.features import EmbeddingView, FeatureView, view_from_s
 from aigi_core.detectors.methods.base import FeatureMethod, register
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
+from aigi_core.reprs import ShortRepr
 
 KS = (1, 3, 5, 9)
 
 
 @register_kind
-@dataclass(frozen=True, eq=False, kw_only=True)
-class NeighbourDetector(FeatureDetector):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class NeighbourDetector(FeatureDetector, ShortRepr):
     """Mean cosine with the k nearest fakes less that with the k nearest real images.
 
     Attributes:
