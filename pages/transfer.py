@@ -86,13 +86,19 @@ with ui.page(__file__) as page:
     with page.controls():
         train = page.select("train", "Detector trained on", rows)
         test = page.generator("test", "Tested on", names[-1], among=names)
-    draw = partial(figures.transfer_heatmap, metric=metric, rows=rows, selected=(train, test))
+        look = body.choose_look(page)
+    draw = partial(
+        figures.transfer_heatmap, metric=metric, rows=rows, selected=(train, test), **look
+    )
     with page.picture():
         left, right = st.columns([5, 2], gap="medium")
         with left:
             st.markdown("Outlined: tested on what it was trained on. Click a cell to open it.")
             page.figure(
-                "matrix", partial(draw, matrix), table=matrix.to_frame(), clicks=("train", "test")
+                "matrix",
+                partial(draw, matrix, margins=True),
+                table=matrix.to_frame(),
+                clicks=("train", "test"),
             )
         with right:
             body.show_summary(page, setting, matrix, metric, rows.index(train), train, test)

@@ -59,6 +59,7 @@ from aigi_core.figures.theme import (
     labels,
 )
 from aigi_core.figures.transfer import (
+    Shown,
     block_intervals,
     cell_histogram,
     cell_roc,
@@ -77,6 +78,7 @@ __all__ = [
     "WIDTHS_MM",
     "Curve",
     "Roc",
+    "Shown",
     "Style",
     "Theme",
     "alt_text",

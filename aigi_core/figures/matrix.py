@@ -44,6 +44,7 @@ def heatmap(
     outlined: np.ndarray | None = None,
     higher_is_better: bool = True,
     compact: bool = False,
+    margins: bool = False,
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """A matrix whose cells carry their number and report clicks (as ``customdata`` [row name,
@@ -67,6 +68,7 @@ def heatmap(
         outlined: [rows, columns] cells to outline instead of those.
         higher_is_better: the scale's good end; False turns the diverging scale round (error rates).
         compact: without colour bar and titles of axes, for two side by side.
+        margins: the last row and column are means: set apart, and no click opens them.
     """
     z = values.to_numpy(float)
     rows, columns = [str(r) for r in values.index], [str(c) for c in values.columns]
@@ -114,7 +116,12 @@ def heatmap(
         marker=dict(opacity=0, size=12),
         hovertemplate="%{text}<extra></extra>",
         text=descriptions,
-        customdata=[[rows[i], columns[j]] for i, j in zip(y, x, strict=True)],
+        customdata=[
+            None
+            if margins and (i == len(rows) - 1 or j == len(columns) - 1)
+            else [rows[i], columns[j]]
+            for i, j in zip(y, x, strict=True)
+        ],
         showlegend=False,
         name="cells",
         selected=dict(marker=dict(opacity=0)),
@@ -146,10 +153,15 @@ def heatmap(
             [[diagonal and row == column for column in columns] for row in rows], bool
         )
     shapes = [*_borders(row_families, column_families, z.shape, theme)]
+    if margins:
+        rim = f"M{len(columns) - 1.5},-0.5V{len(rows) - 0.5}M-0.5,{len(rows) - 1.5}"
+        rim += f"H{len(columns) - 0.5}"
+        shapes.append(dict(type="path", path=rim, line=dict(color=theme.paper, width=7)))
     if outlined.any():
         shapes.append(_outline(np.argwhere(outlined), theme.ink, 1))
     if selected and selected[0] in rows and selected[1] in columns:
         cell = (rows.index(selected[0]), columns.index(selected[1]))
+        shapes += [_cross(cell, z.shape, theme.accent) | dict(name=SELECTION)]
         shapes.append(_outline([cell], theme.accent, 4) | dict(name=SELECTION))
     body = max(160, len(rows) * (30 if len(rows) <= 30 else _TICK))
     every = -(-len(columns) // _MOST_TICKS)
@@ -232,6 +244,16 @@ def _outline(cells: Iterable[tuple[int, int]], colour: str, width: int) -> dict[
     path = "".join(f"M{j - 0.5},{i - 0.5}H{j + 0.5}V{i + 0.5}H{j - 0.5}Z" for i, j in cells)
     return dict(
         type="path", path=path, line=dict(color=colour, width=width), fillcolor="rgba(0,0,0,0)"
+    )
+
+
+def _cross(cell: tuple[int, int], shape: tuple[int, int], colour: str) -> dict[str, Any]:
+    """The row and the column of a cell, by thin lines."""
+    (i, j), (rows, columns) = cell, shape
+    path = f"M-0.5,{i - 0.5}H{columns - 0.5}V{i + 0.5}H-0.5Z"
+    path += f"M{j - 0.5},-0.5V{rows - 0.5}H{j + 0.5}V-0.5Z"
+    return dict(
+        type="path", path=path, line=dict(color=colour, width=1.2), fillcolor="rgba(0,0,0,0)"
     )
 
 

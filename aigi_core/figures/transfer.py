@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -11,10 +13,24 @@ from aigi_core.figures.curves import Roc, roc, score_histogram
 from aigi_core.figures.matrix import Centre, heatmap
 from aigi_core.figures.points import intervals
 from aigi_core.figures.theme import LIGHT, Style, Theme
-from aigi_core.transfer import METRICS, Cell, MatrixDifference, TransferMatrix
+from aigi_core.transfer import (
+    METRICS,
+    Cell,
+    MatrixDifference,
+    Order,
+    TransferMatrix,
+    matrix_order,
+)
 
 FALSE_DISCOVERY = 0.05
 """Cells whose q-value lies above this rate are faded."""
+
+
+Shown = Literal["value", "interval width", "n"]
+"""What the cells of a transfer matrix show: the metric, how wide its interval is, how many images
+it was measured on."""
+MEAN = "mean, unseen"
+"""Name of the row and the column of means over generators that a detector has not seen."""
 
 
 def transfer_heatmap(
@@ -23,47 +39,111 @@ def transfer_heatmap(
     *,
     rows: Sequence[str] | None = None,
     selected: tuple[str, str] | None = None,
+    order: Order = "family",
+    show: Shown = "value",
+    stretch: bool = False,
+    margins: bool = False,
     compact: bool = False,
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """Detectors by generators; in-domain cells outlined, or the OOD ones where these are fewer.
-    ``rows`` names the training sets (by default their generators).
+
+    Args:
+        rows: names of the training sets (by default their generators).
+        order: of rows and columns (:func:`aigi_core.transfer.matrix_order`).
+        stretch: let the scale end at the most extreme value instead of 0 and 1.
+        margins: a last row and column of means out of domain, with their intervals.
     """
     about = METRICS[metric]
     names = list(rows or matrix.train_names)
-    values = pd.DataFrame(matrix.values[metric], names, list(matrix.test))
     low, high = matrix.interval(metric)
-    n = matrix.n_fake + matrix.n_real
-    hover = [
+    n = np.broadcast_to(matrix.n_fake + matrix.n_real, low.shape)
+    shown = {"value": matrix.values[metric], "interval width": high - low, "n": n}[show]
+    hover = np.array(
         [
-            f"{about.title} {v:.3f} [{a:.3f}, {b:.3f}], n = {k}{', in-domain' if inside else ''}"
-            for v, a, b, k, inside in zip(*line, n, inner, strict=True)
-        ]
-        for *line, inner in zip(values.to_numpy(), low, high, matrix.in_domain, strict=True)
-    ]
+            [
+                f"{about.title} {v:.3f} [{a:.3f}, {b:.3f}], n = {k}"
+                f"{', in-domain' if inside else ''}"
+                for v, a, b, k, inside in zip(*line, strict=True)
+            ]
+            for line in zip(matrix.values[metric], low, high, n, matrix.in_domain, strict=True)
+        ],
+        object,
+    )
     ood = matrix.mean(metric, ~matrix.in_domain)
     alt = (
         f"Heatmap of {about.in_words}: {len(names)} detectors by {len(matrix.test)} test"
         f" generators. Mean out of domain {ood.value:.3f}; the values are in the table below."
     )
-    centre: Centre = "chance" if about.chance == 0.5 else "none"
+    if show != "value":
+        alt = f"Colours and numbers show the {show} of each cell. {alt}"
+    marked = matrix.in_domain if matrix.in_domain.mean() < 0.5 else ~matrix.in_domain
+    at = matrix_order(matrix, metric, order)
+    cells = pd.DataFrame(
+        shown[np.ix_(*at)], [names[i] for i in at[0]], np.array(matrix.test)[at[1]]
+    )
+    hover, marked = hover[np.ix_(*at)], marked[np.ix_(*at)]
+    families = [
+        [of[i] for i in numbers] if order == "family" else []
+        for of, numbers in zip((matrix.train_families, matrix.test_families), at, strict=True)
+    ]
+    margins = margins and ood.n > 0 and show == "value"
+    if margins:
+        cells, hover = _with_means(matrix, metric, at, cells, hover)
+        marked = np.pad(marked, ((0, 1), (0, 1)))
+        families = [[*of, ""] if of else [] for of in families]
+    centre: Centre = "chance" if about.chance == 0.5 and show == "value" else "none"
+    limits = (0.0, 1.0) if show == "value" else None
+    if stretch and show == "value":
+        reach = max(float(np.abs(cells.to_numpy(float) - 0.5)[cells.notna()].max()), 0.01)
+        values = cells.to_numpy(float)
+        limits = (0.5 - reach, 0.5 + reach) if centre == "chance" else None
+        limits = limits or (float(np.nanmin(values)), float(np.nanmax(values)))
     return heatmap(
-        values,
+        cells,
         alt=alt,
         centre=centre,
-        limits=(0.0, 1.0),
+        limits=limits,
         row_title="trained on",
         column_title="tested on",
-        value_title=about.title,
-        row_families=matrix.train_families,
-        column_families=matrix.test_families,
+        value_title=about.title if show == "value" else show,
+        row_families=families[0],
+        column_families=families[1],
         hover=pd.DataFrame(hover),
         selected=selected,
-        outlined=matrix.in_domain if matrix.in_domain.mean() < 0.5 else ~matrix.in_domain,
-        higher_is_better=about.higher_is_better,
+        outlined=marked,
+        number=".0f" if show == "n" else ".2f",
+        higher_is_better=about.higher_is_better or show != "value",
         compact=compact,
+        margins=margins,
         theme=theme,
     )
+
+
+def _with_means(
+    matrix: TransferMatrix,
+    metric: str,
+    at: tuple[np.ndarray, np.ndarray],
+    cells: pd.DataFrame,
+    hover: np.ndarray,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Cells and their texts with a last column and row of means out of domain."""
+    unseen = ~matrix.in_domain
+    lines = [unseen & (np.arange(len(unseen)) == i)[:, None] for i in at[0]]
+    columns = [unseen & (np.arange(unseen.shape[1]) == j) for j in at[1]]
+    means = [matrix.mean(metric, chosen) for chosen in (*lines, *columns, unseen)]
+    texts = [
+        f"mean {m.value:.3f} [{m.low:.3f}, {m.high:.3f}] over {m.n} cells out of domain"
+        if m.n
+        else "no cell out of domain"
+        for m in means
+    ]
+    numbers = [m.value for m in means]
+    size = len(lines)
+    cells = cells.assign(**{MEAN: numbers[:size]})
+    cells.loc[MEAN] = numbers[size:]
+    wider = np.column_stack([hover, np.array(texts[:size], object)])
+    return cells, np.vstack([wider, np.array(texts[size:], object)])
 
 
 def difference_heatmap(

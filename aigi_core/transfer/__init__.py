@@ -20,6 +20,7 @@ from aigi_core.transfer.matrix import (
     make_training_sets,
     transfer_matrix,
 )
+from aigi_core.transfer.ordering import MATRIX_ORDERS, Order, matrix_order
 from aigi_core.transfer.pairs import Pair, d_eval
 from aigi_core.transfer.stability import SelectionStability, selection_stability
 from aigi_core.transfer.training_sets import (
@@ -32,6 +33,7 @@ from aigi_core.transfer.training_sets import (
 
 __all__ = [
     "DEFAULT_METRIC",
+    "MATRIX_ORDERS",
     "METRICS",
     "ORDERS",
     "SIZES",
@@ -43,6 +45,7 @@ __all__ = [
     "FewShotCurves",
     "MatrixDifference",
     "Metric",
+    "Order",
     "Pair",
     "PairedDifference",
     "SelectionStability",
@@ -58,6 +61,7 @@ __all__ = [
     "few_shot_curves",
     "gallery",
     "make_training_sets",
+    "matrix_order",
     "open_cell",
     "rank_for_targets",
     "rank_training_sets",

@@ -16,7 +16,7 @@ DRAW = partial(figures.heatmap, pd.DataFrame(np.eye(3), NAMES, NAMES), alt="m", 
 
 
 def test_no_selection_no_transparency() -> None:
-    assert len(DRAW().layout.shapes) == 2
+    assert len(DRAW().layout.shapes) == 3
     figure = figures.for_paper(DRAW)
     assert [shape.name for shape in figure.layout.shapes] == [None], "the diagonal stays"
     assert figure.layout.paper_bgcolor == "white"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, get_args
 
 import pandas as pd
 import streamlit as st
@@ -13,7 +14,7 @@ import streamlit as st
 from aigi_core import figures
 from aigi_core.calibration import CalibrationError, thresholds
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.transfer import METRICS, TransferMatrix
+from aigi_core.transfer import METRICS, Order, TransferMatrix
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import explanations
@@ -27,6 +28,31 @@ MISTAKES = (
 )
 SHOWN = 8
 CALIBRATIONS = {"as trained": "none", "temperature": "temperature", "Platt": "platt"}
+
+
+ORDERS: dict[str, Order] = {
+    "by family": "family",
+    "by mean, best first": "mean",
+    "by name": "name",
+    "by similar results": "similarity",
+}
+
+
+def choose_look(page: Page) -> dict[str, Any]:
+    """How the matrices are drawn: order, what their cells show, where the scale ends."""
+    with st.popover("Order, scale, n", icon=":material/sort:"):
+        return {
+            "order": page.select("order", "Rows and columns", ORDERS),
+            "show": page.select(
+                "cells",
+                "Cells show",
+                get_args(figures.Shown),
+                help="n: how many test images a cell was measured on, fakes and real ones.",
+            ),
+            "stretch": page.toggle(
+                "stretch", "Stretch the scale", help="It then ends at the most extreme value."
+            ),
+        }
 
 
 def show_summary(
