@@ -85,12 +85,18 @@ with ui.page(__file__) as page:
         with page.controls("Method"):
             title = page.select("which", "Method of the board", table["title"].tolist())
         chosen = table[table["title"] == title].iloc[0]
-        one = METHODS[str(chosen["method"])]
-        page.finding(
+        one = METHODS.get(str(chosen["method"]))
+        about = (
             f"**{one.title}.** Source: {ui.inert(one.source)}. Sees: {ui.inert(one.sees)} Chosen:"
-            f" {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)} It finds"
-            f" {ui.name(chosen['worst_on'])} least where it was not trained on it"
+            f" {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
+            if one
+            else f"**{ui.name(chosen['title'])}.** Imported scores of one detector, at its own"
+            " threshold; compared with logistic regression trained on one other generator."
+        )
+        page.finding(
+            f"{about} It finds {ui.name(chosen['worst_on'])} least where it was not trained on it"
             f" ({chosen['worst']:.3f}, a minimum over generators)."
         )
-        link = {"view": "Residual"} if one.name == "residual" else {"method": one.title}
-        page.link("transfer", "Its matrix, in Transfer", **link)
+        if one:
+            link = {"view": "Residual"} if one.name == "residual" else {"method": one.title}
+            page.link("transfer", "Its matrix, in Transfer", **link)

@@ -26,6 +26,10 @@ JOBS: dict[str, tuple[str, str]] = {
         "train one detector a generator, so that pages open at once",
     ),
     "methods": ("precompute.methods", "measure every method of detecting on one matrix"),
+    "import-scores": (
+        "precompute.import_scores",
+        "put the scores of any detector beside the methods",
+    ),
     "search": (
         "precompute.search",
         "component and head search for pairs of generators, measured on the others",

@@ -109,6 +109,9 @@ def page_of(table: pd.DataFrame) -> str:
         " minimum over generators and so lies below the true one. Seconds: all detectors, and all"
         " images by all of them, on one thread of one machine.",
         "",
+        "Scores of a detector that others trained become a row of the page Methods with",
+        "`python -m precompute import-scores` (see the README).",
+        "",
         "Made by `python -m precompute methods --workspace W --table docs/methods.md`.",
         "",
     ]

@@ -15,12 +15,15 @@ from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.results import ResultKind
 from aigi_core.significance import q_values
 from aigi_core.transfer.difference import difference
+from aigi_core.transfer.imported import imported_matrix, imported_names
 from aigi_core.transfer.matrix import TransferMatrix, make_training_sets, transfer_matrix
 from aigi_core.workspace import Workspace, tool_versions
 
 KIND = ResultKind("methods", "scores of methods", job="methods", format=1)
 """One stored result a method, so that a job that was stopped goes on with the next."""
 REFERENCE = "logistic"
+IMPORTED = "imported: "
+"""Before the name of imported scores in the column ``method``; no method is called so."""
 METRIC = "balanced_accuracy"
 MEASURED = (METRIC, "auc", "accuracy_real", "accuracy_fake")
 
@@ -90,38 +93,56 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
     ``q_value`` (Benjamini-Hochberg over the methods); ``train_seconds, score_seconds`` of one
     detector a generator and of all images by all of them, on one thread.
 
+    Imported scores are one detector: in domain are the generators it was trained on, and it is
+    compared with logistic regression on one other generator, on the cells out of domain for both.
+
     Raises:
         WorkspaceError: no method was measured, logistic regression among them; names the command.
     """
-    wanted = measured_methods(workspace) if names is None else list(names)
+    imported = [IMPORTED + name for name in imported_names(workspace)]
+    wanted = [*measured_methods(workspace), *imported] if names is None else list(names)
     reference = method_matrix(workspace, REFERENCE)
     outside = ~reference.in_domain
     if not outside.any():
         raise AigiError("A board of methods needs two generators at least: add images of another.")
     rows = []
     for name in dict.fromkeys([REFERENCE, *wanted]):
-        matrix = reference if name == REFERENCE else method_matrix(workspace, name)
-        row: dict[str, object] = {"method": name, "title": METHODS[name].title}
+        other = name.startswith(IMPORTED)
+        if other:
+            title = name.removeprefix(IMPORTED)
+            matrix, seen = imported_matrix(workspace, title, MEASURED)
+            known = np.isin(matrix.test, seen)[None]
+            own, inside, outside = matrix.rows([0]), known, ~known  # one detector: one row
+            paired = ~reference.in_domain & ~known
+        else:
+            title = METHODS[name].title
+            matrix = reference if name == REFERENCE else method_matrix(workspace, name)
+            own, inside, outside = matrix, matrix.in_domain, ~matrix.in_domain
+            paired = outside
+        row: dict[str, object] = {"method": name, "title": title}
         for column, metric, cells in (
-            ("in_domain", METRIC, matrix.in_domain),
+            ("in_domain", METRIC, inside),
             ("ood", METRIC, outside),
             ("auc", "auc", outside),
             ("real", "accuracy_real", outside),
             ("fake", "accuracy_fake", outside),
         ):
-            mean = matrix.mean(metric, cells)
+            mean = own.mean(metric, cells)
             row |= {column: mean.value, f"{column}_low": mean.low, f"{column}_high": mean.high}
         by_test = matrix.by_test(METRIC)
+        if other:
+            by_test = by_test[~by_test["name"].isin(seen)]
         worst = by_test.iloc[int(by_test["value"].to_numpy(float).argmin())]
         row |= {"cells": int(outside.sum()), "worst": worst["value"], "worst_on": worst["name"]}
-        change = None if name == REFERENCE else difference(matrix, reference, METRIC).mean(outside)
+        change = None if name == REFERENCE else difference(matrix, reference, METRIC).mean(paired)
         row |= {
             "difference": change.value if change else np.nan,
             "difference_low": change.low if change else np.nan,
             "difference_high": change.high if change else np.nan,
             "p_value": change.p_value if change else np.nan,
         }
-        seconds = results.load(workspace, KIND, {"method": name}).about.get("seconds", {})
+        about = {} if other else results.load(workspace, KIND, {"method": name}).about
+        seconds = about.get("seconds", {})
         row |= {f"{step}_seconds": float(seconds.get(step, np.nan)) for step in ("train", "score")}
         rows.append(row)
     table = pd.DataFrame(rows)

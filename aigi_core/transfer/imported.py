@@ -1,0 +1,146 @@
+"""Scores that a detector of others gave to the images of a workspace, as a row of the board."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from aigi_core import results
+from aigi_core.errors import AigiError
+from aigi_core.results import ResultKind
+from aigi_core.transfer.matrix import TransferMatrix, make_training_sets, transfer_matrix
+from aigi_core.workspace import Workspace
+
+KIND = ResultKind("imported", "imported scores", job="import-scores", format=1)
+KEYS = ("content_hash", "path")
+
+
+def matched_scores(
+    workspace: Workspace, keys: Sequence[str], scores: Sequence[float] | np.ndarray, by: str
+) -> np.ndarray:
+    """[N] scores of the kept images, NaN outside the test split where there is none.
+
+    Args:
+        keys: paths or content hashes, as ``by`` says.
+
+    Raises:
+        AigiError: a score that is not finite, a key that stands twice or that the workspace does
+            not have, or a test image without a score; says how many.
+    """
+    given = pd.Series(np.asarray(scores, np.float64), index=[str(key) for key in keys])
+    if not np.isfinite(given).all():
+        wrong = given.index[~np.isfinite(given)]
+        raise AigiError(
+            f"{len(wrong):,} scores are not finite numbers, the first for {wrong[0]!r}: score"
+            " those images again. Nothing was stored."
+        )
+    if given.index.duplicated().any():
+        twice = given.index[given.index.duplicated()]
+        raise AigiError(
+            f"{len(set(twice)):,} images have more than one score, the first is {twice[0]!r}: keep"
+            " one score an image. Nothing was stored."
+        )
+    unknown = given.index[~given.index.isin(workspace.all_images[by])]
+    if len(unknown):
+        raise AigiError(
+            f"{len(unknown):,} of {len(given):,} scores are of images that {workspace.path} does"
+            f" not have, the first is {unknown[0]!r}: expected its column {by}. Nothing was stored."
+        )
+    images = workspace.images
+    matched = given.reindex(images[by]).to_numpy(np.float64)
+    test = workspace.domains.split == "test"
+    lacking = test & np.isnan(matched)
+    if lacking.any():
+        raise AigiError(
+            f"{int(lacking.sum()):,} of {int(test.sum()):,} test images lack a score, the first is"
+            f" {images['path'][lacking].iloc[0]!r}: score them too. Nothing was stored."
+        )
+    return matched
+
+
+def import_scores(
+    workspace: Workspace,
+    name: str,
+    scores: np.ndarray,
+    *,
+    threshold: float,
+    trained_on: Sequence[str] = (),
+    reading: Literal["check", "as is", "reversed"] = "check",
+) -> str:
+    """Store scores of all kept images (:func:`matched_scores`); returns a sentence.
+
+    Args:
+        threshold: above it, an image is taken for fake; for reversed scores, below it.
+        trained_on: generators of the workspace that the detector saw; the others are out of domain.
+        reading: ``check`` stops where most generators have an AUC below one half.
+
+    Raises:
+        AigiError: no name, an unknown generator, all generators seen, a threshold that is not
+            finite, or a polarity that looks reversed.
+    """
+    domains = workspace.domains
+    if not name.strip():
+        raise AigiError("Imported scores need a name: give --name.")
+    if not np.isfinite(threshold):
+        raise AigiError(f"Expected a finite threshold, got {threshold}.")
+    unknown = [each for each in trained_on if each not in domains.generators]
+    if unknown or set(trained_on) >= set(domains.generators):
+        raise AigiError(
+            f"Expected generators it was trained on among {', '.join(domains.generators)}, and one"
+            f" at least that it was not, got {', '.join(trained_on)}."
+        )
+    sign = -1.0 if reading == "reversed" else 1.0
+    test = domains.split == "test"
+    filled = np.where(test, sign * scores, 0.0)
+    first = [domains.generators[0]]
+    judged = transfer_matrix(filled[None], domains, first, metrics=["auc"], draws=100)
+    aucs = judged.values["auc"][0]
+    below = int((aucs < 0.5).sum())
+    if reading == "check" and below > len(aucs) / 2:
+        raise AigiError(
+            f"{below} of {len(aucs)} generators have an AUC below one half (mean"
+            f" {aucs.mean():.3f}): high scores seem to mean real. Give --reversed if they do, or"
+            " --as-is if they mean fake. Nothing was stored."
+        )
+    results.publish(
+        workspace,
+        KIND,
+        {"name": name.strip()},
+        {"scores.npz": {"test": filled[test]}},
+        content={
+            "threshold": sign * threshold,
+            "trained_on": sorted(set(trained_on)),
+            "reversed": reading == "reversed",
+        },
+    )
+    high = "real (reversed)" if reading == "reversed" else "fake"
+    return (
+        f"{name.strip()}: {int(test.sum()):,} test images; high scores read as {high}; AUC below"
+        f" one half on {below} of {len(aucs)} generators."
+    )
+
+
+def imported_names(workspace: Workspace) -> list[str]:
+    """Names of the detectors whose scores are stored, sorted."""
+    return sorted(str(one.parameters["name"]) for one in results.current(workspace, KIND))
+
+
+def imported_matrix(
+    workspace: Workspace, name: str, metrics: Sequence[str]
+) -> tuple[TransferMatrix, list[str]]:
+    """Its matrix and the generators it was trained on.
+
+    The one row is repeated for each training set of the board, so that each cell is paired with
+    that of a method; which cells are in domain follows from the second value alone.
+    """
+    stored = results.load(workspace, KIND, {"name": name})
+    domains = workspace.domains
+    sets = list(make_training_sets(domains, "each generator").values())
+    scores = np.zeros((len(sets), len(domains)))
+    scores[:, domains.split == "test"] = stored.arrays("scores.npz")["test"]
+    thresholds = np.full(len(sets), float(stored.content["threshold"]))
+    matrix = transfer_matrix(scores, domains, sets, thresholds=thresholds, metrics=metrics)
+    return matrix, list(stored.content["trained_on"])

@@ -1,0 +1,72 @@
+"""``python -m precompute import-scores``: scores of another detector, as a row of the board."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aigi_core.errors import AigiError
+from aigi_core.transfer.imported import KEYS, import_scores, matched_scores
+from aigi_core.workspace import Workspace, exclusive
+from precompute.ingest.tables import read_table
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``import-scores``."""
+    parser = subparsers.add_parser(
+        "import-scores", description="Put the scores of any detector beside the methods."
+    )
+    parser.add_argument("--workspace", type=Path, required=True, metavar="W")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="a table with path or content_hash, and score"
+    )
+    parser.add_argument("--name", help="what the board calls it; by default the file's name")
+    parser.add_argument(
+        "--trained-on", default="", metavar="G1,G2", help="generators it has seen; none by default"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        required=True,
+        help="scores above it mean fake (reversed: below it), such as 0.5 for probabilities",
+    )
+    reading = parser.add_mutually_exclusive_group()
+    for option, meaning in (("reversed", "real"), ("as-is", "fake, whatever the labels say")):
+        reading.add_argument(
+            f"--{option}",
+            dest="reading",
+            action="store_const",
+            const=option.replace("-", " "),
+            default="check",
+            help=f"high scores mean {meaning}",
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, match, check and store."""
+    workspace = Workspace.open(args.workspace)
+    table = read_table(args.file)
+    names = table.columns.column_names
+    by = next((key for key in KEYS if key in names), None)
+    if by is None or "score" not in names:
+        raise AigiError(
+            f"Expected the columns score and path or content_hash in {args.file}, got"
+            f" {', '.join(names)}."
+        )
+    scores = pd.to_numeric(table.text("score"), errors="coerce").to_numpy(float)
+    matched = matched_scores(workspace, table.text(by).tolist(), scores, by)
+    with exclusive(workspace.path, "methods"):
+        print(
+            import_scores(
+                workspace,
+                args.name if args.name is not None else args.file.stem,
+                matched,
+                threshold=args.threshold,
+                trained_on=[name.strip() for name in args.trained_on.split(",") if name.strip()],
+                reading=args.reading,
+            )
+        )
+    return 0

@@ -1,0 +1,88 @@
+"""Imported scores: matched, checked, and a row of the board."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.methods import METHODS
+from aigi_core.transfer import board as boards
+from aigi_core.workspace import Workspace
+from precompute.__main__ import main
+
+
+@pytest.fixture
+def workspace(synthetic_path: Path, tmp_path: Path) -> Workspace:
+    return Workspace.open(Path(shutil.copytree(synthetic_path, tmp_path / "w")))
+
+
+def table_of(workspace: Workspace, generator: str) -> pd.DataFrame:
+    scores = score_detectors(METHODS["ridge"].train(workspace, [generator]), workspace)[0]
+    return pd.DataFrame({"path": workspace.images["path"], "score": scores})
+
+
+def run(workspace: Workspace, table: pd.DataFrame, file: Path, *options: str) -> int:
+    table.to_csv(file, index=False)
+    base = ["import-scores", "--workspace", str(workspace.path), str(file), "--threshold", "0"]
+    return main([*base, *options])
+
+
+def test_a_row_of_the_board_is_that_of_the_scores(workspace: Workspace, tmp_path: Path) -> None:
+    boards.measure_method(workspace, "logistic")
+    boards.measure_method(workspace, "ridge")
+    seen = workspace.domains.generators[0]
+    table, file = table_of(workspace, seen), tmp_path / "lab.csv"
+    assert run(workspace, table, file, "--trained-on", seen) == 0
+    row = boards.board(workspace).set_index("method").loc["imported: lab"]
+    ridge = boards.method_matrix(workspace, "ridge").rows([0])
+    for column, metric in (("ood", "balanced_accuracy"), ("auc", "auc"), ("real", "accuracy_real")):
+        mean = ridge.mean(metric, ~ridge.in_domain)
+        assert row[column] == pytest.approx(mean.value, abs=1e-6)
+        assert row[f"{column}_low"] == pytest.approx(mean.low, abs=1e-6)
+    assert row["in_domain"] == pytest.approx(
+        ridge.mean("balanced_accuracy", ridge.in_domain).value, abs=1e-6
+    )
+    assert row["worst_on"] != seen and np.isfinite(row["q_value"])
+
+
+def test_reversed_scores_stop_and_ask(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boards.measure_method(workspace, "logistic")
+    seen = workspace.domains.generators[0]
+    table = table_of(workspace, seen)
+    assert run(workspace, table, tmp_path / "right.csv") == 0
+    table["score"] *= -1
+    assert run(workspace, table, tmp_path / "wrong.csv") == 2
+    assert "--reversed" in capsys.readouterr().err
+    assert run(workspace, table, tmp_path / "wrong.csv", "--reversed") == 0
+    assert "reversed" in capsys.readouterr().out
+    rows = boards.board(workspace).set_index("method")
+    right, turned = (rows.loc[f"imported: {name}"] for name in ("right", "wrong"))
+    assert turned["ood"] == pytest.approx(right["ood"]) and np.isnan(right["in_domain"])
+
+
+def test_bad_input_is_one_sentence(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, file = table_of(workspace, workspace.domains.generators[0]), tmp_path / "a.csv"
+    test = np.flatnonzero(workspace.domains.split == "test")
+    gap = table.copy()
+    gap.loc[test[0], "score"] = np.nan
+    stranger = pd.concat([table, pd.DataFrame({"path": ["no.png"], "score": [1.0]})])
+    for wrong, options, said in (
+        (gap, (), "1 scores are not finite"),
+        (pd.concat([table, table[:2]]), (), "2 images have more than one"),
+        (stranger, (), "does not have"),
+        (table.drop(index=test[:3]), (), "3 of "),
+        (table.rename(columns={"score": "logit"}), (), "Expected the columns"),
+        (table, ("--trained-on", "nobody"), "Expected generators"),
+        (table, ("--name", " "), "need a name"),
+    ):
+        assert run(workspace, wrong, file, *options) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
+    assert not (workspace.path / "results" / "imported").exists()
