@@ -15,15 +15,16 @@ to a twelfth of the cost.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from aigi_core import stored_features
 from aigi_core.commands import command
-from aigi_core.errors import AigiError
+from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.head_maps import FactoredMaps
 from aigi_core.reprs import ShortRepr
 from aigi_core.workspace import STREAM_MAPS, Workspace
@@ -53,16 +54,59 @@ class Encoded(Protocol):
     def ln_post(self) -> np.ndarray: ...
     @property
     def decomposition(self) -> dict[str, Any]: ...
+    def feature(self, name: str) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EncodedImages(ShortRepr):
-    """Images encoded just now, outside any workspace; shapes as in a workspace's files."""
+    """Images encoded just now, outside any workspace; shapes as in a workspace's files.
+
+    Attributes:
+        features: further features by name (:mod:`aigi_core.stored_features`).
+    """
 
     embeddings: Float[np.ndarray, "n d"]
     heads: Float[np.ndarray, "layers heads n head_width"]
     ln_post: Float[np.ndarray, "n 2"]
     decomposition: dict[str, Any]
+    features: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def feature(self, name: str) -> np.ndarray:
+        """One of :attr:`features`; NotGivenError where the images were encoded without it."""
+        if name not in self.features:
+            raise NotGivenError(
+                f"These images were encoded without {stored_features.kind(name).title} ({name})."
+            )
+        return self.features[name]
+
+    @classmethod
+    def joined(cls, parts: Sequence[EncodedImages]) -> EncodedImages:
+        """Several as one, in their order; at least one, all encoded alike."""
+        return cls(
+            np.concatenate([part.embeddings for part in parts]),
+            np.concatenate([part.heads for part in parts], axis=2),
+            np.concatenate([part.ln_post for part in parts]),
+            parts[0].decomposition,
+            {
+                name: np.concatenate(
+                    [part.features[name] for part in parts], axis=stored_features.image_axis(name)
+                )
+                for name in parts[0].features
+            },
+        )
+
+    def one(self, at: int) -> EncodedImages:
+        """One of the images, without holding on to the others."""
+        return EncodedImages(
+            self.embeddings[at : at + 1].copy(),
+            self.heads[:, :, at : at + 1].copy(),
+            self.ln_post[at : at + 1].copy(),
+            self.decomposition,
+            {
+                name: array.take([at], axis=stored_features.image_axis(name))
+                for name, array in self.features.items()
+            },
+        )
 
 
 def all_heads(images: Encoded) -> tuple[Head, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aigi_core import stored_features
 from aigi_core.capabilities import Capabilities
 from aigi_core.errors import AigiError, WorkspaceError
 
@@ -108,6 +109,22 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
         require(whole and size > 0, f"the encoder's {name} is {size!r}")
     for name in ("images.parquet", "embeddings.npy"):
         require(name in manifest["files"], f"it lacks {name}")
+    recorded = encoder.get("features", [])
+    require(
+        isinstance(recorded, list) and all(isinstance(name, str) for name in recorded),
+        "the encoder's features are no list of names",
+    )
+    try:
+        needed = stored_features.files(stored_features.tokens(recorded))
+        stored = stored_features.stored(manifest["files"])
+    except AigiError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+    for name in needed:
+        require(name in manifest["files"], f"it lacks {name}")
+    for name in ("width", *(("layers",) if {"layers", "norm2"} & set(stored) else ())):
+        size = encoder.get(name)
+        whole = isinstance(size, int) and not isinstance(size, bool) and size > 0
+        require(whole or not stored_features.tokens(stored), f"the encoder's {name} is {size!r}")
 
 
 def check_opened(workspace: Workspace) -> None:
@@ -152,6 +169,19 @@ def _problems(workspace: Workspace) -> Iterator[str]:
             "ln_post.npy": (workspace.ln_post, (n, 2)),
             "decomposition.npz": (maps["head_maps"], (layers, heads, width, d)),
         }
+    expected |= {
+        f"{array}.npy": (workspace.feature(name), shape)
+        for name in stored_features.tokens(workspace.stored_features)
+        for array, (shape, _) in stored_features.shapes(
+            [name],
+            n,
+            embedding_width=d,
+            layers=encoder["layers"],
+            heads=0,
+            head_width=0,
+            width=encoder["width"],
+        ).items()
+    }
     for name, (array, shape) in expected.items():
         if array.shape != shape:
             yield (
@@ -180,6 +210,11 @@ def _values(workspace: Workspace, most: int | None) -> Iterator[str]:
         if most is None:
             arrays["heads.npy"] = workspace.heads
         arrays["decomposition.npz"] = workspace.decomposition["head_maps"]
+    if most is None:
+        arrays |= {
+            name: workspace.feature(name)
+            for name in stored_features.tokens(workspace.stored_features)
+        }
     arrays |= {f"text/{b}.npy": workspace.text_bank(b).embeddings for b in workspace.text_banks}
     for name, array in arrays.items():
         flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel()

@@ -36,11 +36,12 @@ from aigi_core.commands import (
     encoder_options,
     encoder_source,
 )
-from aigi_core.errors import WorkspaceError
+from aigi_core.errors import NotGivenError, WorkspaceError
 from aigi_core.head_maps import complete
 from aigi_core.manifest import Domains, validate_images
 from aigi_core.reprs import ShortRepr
 from aigi_core.soundness import check_manifest, check_opened, read_npz
+from aigi_core.stored_features import EMBEDDING, HEADS, kind, stored
 
 MANIFEST = "workspace.json"
 LOCK = ".lock"
@@ -127,8 +128,47 @@ class Workspace:
 
     @cached_property
     def gives(self) -> Capabilities:
-        """What the encoder gives; :meth:`need` asks for one thing."""
-        return Capabilities.of_record(self.encoder)
+        """What the encoder gives and the workspace may hold; :meth:`need` asks for one thing.
+
+        Heads that were left out by ``encode --features`` count as not given.
+        """
+        gives = Capabilities.of_record(self.encoder)
+        chosen = self.encoder.get("features")
+        if gives.has("heads") and chosen is not None and HEADS not in chosen:
+            return gives.without("heads", self._not_kept(HEADS))
+        return gives
+
+    @cached_property
+    def stored_features(self) -> tuple[str, ...]:
+        """Names of the features that are here (:mod:`aigi_core.stored_features`)."""
+        return stored(self.manifest["files"])
+
+    def feature(self, name: str) -> np.ndarray:
+        """A further feature, such as ``pre`` [N, width] or ``layers`` [layers, N, width]; a memory
+        map.
+
+        Raises:
+            NotGivenError: the encoder cannot give it, or it was not asked for when the workspace
+                was encoded; says how to add it.
+        """
+        about = kind(name)
+        if name not in self.stored_features:
+            self.need(about.thing)
+            raise NotGivenError(
+                f"The workspace {self.path} holds no {about.title} ({name}):"
+                f" {self._not_kept(name)}."
+            )
+        return self._map(f"{next(iter(about.arrays))}.npy")
+
+    def _not_kept(self, name: str) -> str:
+        """Why a feature that the encoder can give is not here, and what adds it, as a clause."""
+        adds = command(
+            "encode",
+            workspace=self.path,
+            **encoder_options(self.encoder),
+            features=f"{EMBEDDING},{name}",
+        )
+        return f"it was not kept when the images were encoded; '{adds}' adds it"
 
     def need(self, thing: str) -> None:
         """Raise NotGivenError, in one sentence, where the encoder has no such thing (a key of
@@ -274,8 +314,8 @@ class Workspace:
         """Which files of results there are (locks and unfinished ones aside), each with what
         changes when it is published again; nothing is read."""
         found = []
-        for kind in _folders(self.path / "results"):
-            for folder in _folders(kind.path):
+        for results in _folders(self.path / "results"):
+            for folder in _folders(results.path):
                 with (
                     suppress(OSError),
                     os.scandir(folder.path) as files,
@@ -414,7 +454,7 @@ def check_size(root: Path, name: str, entry: dict[str, Any], manifest: Mapping[s
             f" {found}; "
             + (
                 f"copy it again, or run {_encode_again(root, manifest)}"
-                if name in FEATURES
+                if name in FEATURES or name.startswith("features/")
                 else build_anew(root, manifest)
             )
             + "."

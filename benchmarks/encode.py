@@ -26,10 +26,11 @@ from PIL import Image
 
 from aigi_core import SCHEMA_VERSION
 from aigi_core.clip.encoder import Encoder, load_encoder
-from aigi_core.workspace import describe_file, write_manifest
+from aigi_core.stored_features import array_axes
+from aigi_core.workspace import describe_file, read_manifest, write_manifest
 from benchmarks._memory import peak_resident_bytes
 from precompute.encode.pipeline import encode
-from precompute.encode.publish import FILES, bytes_an_image
+from precompute.encode.publish import bytes_an_image
 
 MODELS = ("ViT-B-16", "ViT-L-14")
 SMALL = {
@@ -150,7 +151,8 @@ def encode_and_measure(workspace: Path, model: str) -> tuple[int, int]:
     files.
     """
     encode(workspace, load_encoder(model, None, "cpu"), workers=0)
-    return peak_resident_bytes(), sum((workspace / name).stat().st_size for name in FILES)
+    files = read_manifest(workspace)["files"]
+    return peak_resident_bytes(), sum(files[name]["bytes"] for name in array_axes(files))
 
 
 def small_model(folder: Path) -> str:

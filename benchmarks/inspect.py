@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
     def verdict() -> Opened:
         opened = open_image("upload.jpg", content, encoder.preprocessing)
         assert opened.pixels is not None
-        images = encode(encoder, [opened.pixels], workspace.decomposition)
+        images = encode(encoder, [opened.pixels], workspace)
         panel.verdicts(panel.logits(images)[:, 0], rate)
         novelty(workspace, images.embeddings[0], distances)
         return opened

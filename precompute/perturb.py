@@ -152,7 +152,7 @@ def perturb(
         sound,
     )
     from precompute.encode.publish import clean
-    from precompute.encode.shards import cut, identity_of
+    from precompute.encode.shards import cut
 
     with exclusive(path, f"perturb {op}"):
         workspace = Workspace.open(path)
@@ -186,7 +186,7 @@ def perturb(
         plan = settle(
             working, encoder, batch_size or workspace.encoder.get("batch_size"), shard_size
         )
-        shards = cut(table, plan["shard_size"], plan["batch_size"], identity_of(encoder))
+        shards = cut(table, plan["shard_size"], plan["batch_size"], encoder)
         with explained(working, plan["batch_size"]):
             missing, seconds = compute(shards, encoder, root, working, workers, str(op))
             if half:

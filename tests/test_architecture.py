@@ -30,6 +30,7 @@ ROOMS = (
         "statements",
         "soundness",
         "splits",
+        "stored_features",
         "terminal",
         "workspace",
     ),

@@ -9,6 +9,7 @@ from aigi_core.detectors.heads import score_heads, select_heads
 from aigi_core.detectors.protocol import Protocol, train, train_detectors
 from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.solvers.logistic import fit_logistic
+from aigi_core.detectors.token_views import LayerView, PreView
 
 __all__ = [
     "ComponentSearch",
@@ -16,6 +17,8 @@ __all__ = [
     "EmbeddingView",
     "FeatureView",
     "HeadsView",
+    "LayerView",
+    "PreView",
     "Protocol",
     "ResidualView",
     "fit_logistic",

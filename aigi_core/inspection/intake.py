@@ -19,11 +19,13 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from aigi_core import stored_features
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.errors import AigiError
 from aigi_core.heads import EncodedImages
 from aigi_core.images import ImageError, load_rgb, read_bytes
 from aigi_core.reprs import ShortRepr
+from aigi_core.workspace import Workspace
 
 if TYPE_CHECKING:  # it needs torch, this module does not
     from aigi_core.clip.encoder import Encoder
@@ -127,33 +129,29 @@ def open_image(name: str, source: bytes | Path, preprocessing: Preprocessing) ->
 def encode(
     encoder: Encoder,
     pixels: Sequence[UInt8[np.ndarray, "size size 3"]],
-    decomposition: dict[str, np.ndarray],
+    workspace: Workspace,
 ) -> EncodedImages:
-    """Features of preprocessed images, as a detector reads them; one forward pass for each
-    :data:`BATCH`.
+    """Features of preprocessed images, all that the workspace holds of its own, so that any of its
+    detectors can read them; one forward pass for each :data:`BATCH`.
 
     Args:
-        decomposition: the workspace's fixed maps, which are those of its encoder.
+        encoder: the workspace's own.
     """
     if not len(pixels):
         raise AigiError("There is no image to encode.")
-    batches = [
-        encoder.encode_images(np.stack(pixels[i : i + BATCH])) for i in range(0, len(pixels), BATCH)
-    ]
-    return EncodedImages(
-        np.concatenate([batch.embedding.cpu().numpy() for batch in batches]),
-        np.concatenate([batch.heads.cpu().numpy() for batch in batches], axis=2),
-        np.concatenate([batch.ln_post.cpu().numpy() for batch in batches]),
-        decomposition,
-    )
-
-
-def one_image(images: EncodedImages, at: int) -> EncodedImages:
-    """One of several encoded images, without holding on to the others."""
-    keep = slice(at, at + 1)
-    return EncodedImages(
-        images.embeddings[keep].copy(),
-        images.heads[:, :, keep].copy(),
-        images.ln_post[keep].copy(),
-        images.decomposition,
-    )
+    wanted, maps = stored_features.tokens(workspace.stored_features), workspace.decomposition
+    has_heads = workspace.gives.has("heads")
+    parts = []
+    for start in range(0, len(pixels), BATCH):
+        batch = encoder.encode_images(np.stack(pixels[start : start + BATCH]), wanted)
+        heads, n = batch.heads.cpu().numpy(), len(batch.embedding)
+        parts.append(
+            EncodedImages(
+                batch.embedding.cpu().numpy(),
+                heads if has_heads else np.zeros((0, 0, n, 0), np.float32),
+                batch.ln_post.cpu().numpy(),
+                maps,
+                {name: batch.extras[name].cpu().numpy() for name in wanted},
+            )
+        )
+    return EncodedImages.joined(parts)

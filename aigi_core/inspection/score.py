@@ -98,7 +98,7 @@ def score_files(
         pixels = [one.pixels for one in opened if one.pixels is not None]
         if pixels and encoder is None:
             encoder = load()
-        encoded = encode(encoder, pixels, workspace.decomposition) if encoder and pixels else None
+        encoded = encode(encoder, pixels, workspace) if encoder and pixels else None
         logits = panel.logits(encoded)[0] if encoded else np.zeros(0)
         at = 0
         for one in opened:

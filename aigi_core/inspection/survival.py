@@ -18,6 +18,7 @@ from aigi_core.images import load_rgb
 from aigi_core.inspection.intake import BATCH, encode
 from aigi_core.inspection.panel import Panel
 from aigi_core.perturb import PERTURBATIONS, Op, ladder
+from aigi_core.workspace import Workspace
 
 if TYPE_CHECKING:  # it needs torch, this module does not
     from aigi_core.clip.encoder import Encoder
@@ -34,11 +35,10 @@ class Copies:
 
 
 def perturbed_copies(
+    workspace: Workspace,
     encoder: Encoder,
-    preprocessing: Preprocessing,
     source: bytes | str | Path,
     key: str,
-    decomposition: dict[str, np.ndarray],
     ops: Sequence[Op] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Copies:
@@ -50,20 +50,15 @@ def perturbed_copies(
     """
     picture = load_rgb(source).image
     wanted: tuple[Op | None, ...] = (None, *(ladder() if ops is None else ops))
+    preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
     pieces = []
     for start in range(0, len(wanted), BATCH):
         part = wanted[start : start + BATCH]
         pixels = [preprocessing.pixels(op(picture, key) if op else picture, key) for op in part]
-        pieces.append(encode(encoder, pixels, decomposition))
+        pieces.append(encode(encoder, pixels, workspace))
         if progress:
             progress(start + len(part), len(wanted))
-    together = EncodedImages(
-        np.concatenate([piece.embeddings for piece in pieces]),
-        np.concatenate([piece.heads for piece in pieces], axis=2),
-        np.concatenate([piece.ln_post for piece in pieces]),
-        decomposition,
-    )
-    return Copies(wanted, together)
+    return Copies(wanted, EncodedImages.joined(pieces))
 
 
 def survival(

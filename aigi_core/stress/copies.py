@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
-from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.errors import AigiError, NotGivenError, WorkspaceError
 from aigi_core.perturb import Op, parse_ops
+from aigi_core.stored_features import kind
 from aigi_core.workspace import Workspace
 
 AUGMENTED = "augmented"
@@ -46,6 +47,13 @@ class Perturbed:
     @property
     def ln_post(self) -> Float[np.ndarray, "n 2"]:
         return self._need(self._ln_post)
+
+    def feature(self, name: str) -> np.ndarray:
+        """Copies hold embeddings and heads alone."""
+        raise NotGivenError(
+            f"Perturbed copies are kept without {kind(name).title} ({name}): choose a feature view"
+            " of the embedding or the heads."
+        )
 
     def _need(self, array: np.ndarray | None) -> np.ndarray:
         if array is None:

@@ -18,6 +18,7 @@ from aigi_core.manifest import Domains
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.significance import q_values
+from aigi_core.stored_features import array_axes
 from aigi_core.transfer.difference import difference
 from aigi_core.transfer.matrix import TransferMatrix, transfer_matrix
 from aigi_core.workspace import Workspace
@@ -52,8 +53,8 @@ def measure(name: str, workspace: Workspace, metric: str = DEFAULT_METRIC) -> En
     thresholds = np.array([detector.threshold for detector in detectors])
     known = scores[:, domains.split == "train"]
     scaled = (scores - thresholds[:, None]) / known.std(axis=1, keepdims=True)
-    arrays = ("embeddings.npy", "heads.npy", "ln_post.npy")
-    held = [workspace.manifest["files"][n]["bytes"] for n in arrays if _has(workspace, n)]
+    files = workspace.manifest["files"]
+    held = [files[name]["bytes"] for name in array_axes(files)]
     return Encoding(
         name,
         str(workspace.encoder["model"]),
@@ -62,10 +63,6 @@ def measure(name: str, workspace: Workspace, metric: str = DEFAULT_METRIC) -> En
         int(workspace.encoder["embedding_width"]),
         round(sum(held) / len(domains)),
     )
-
-
-def _has(workspace: Workspace, name: str) -> bool:
-    return name in workspace.manifest["files"]
 
 
 def _matrix(scores: np.ndarray, domains: Domains, metric: str) -> TransferMatrix:

@@ -44,6 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STEPS",
         help="re-encode every image alike first, such as short:256,jpeg:90",
     )
+    add(
+        "--features",
+        metavar="LIST",
+        help=(
+            "what to keep of each image: embedding,heads (default), and pre, layers, norm2,"
+            " patches:K; added to what an encoded workspace holds"
+        ),
+    )
     add("--batch-size", type=whole_number, help="images a forward pass (default auto)")
     add(
         "--shard-size",
@@ -108,6 +116,7 @@ def load(args: argparse.Namespace, workspace: Path) -> Any:
     from aigi_core.perturb import parse_steps
     from aigi_core.workspace import MANIFEST, read_manifest
 
+    features_of(args)
     brings_weights = args.model in NAMED or args.model.startswith(("hf-hub:", "local-dir:"))
     if args.pretrained is None and not brings_weights:
         raise AigiError(
@@ -128,6 +137,13 @@ def load(args: argparse.Namespace, workspace: Path) -> Any:
     return replace(encoder, preprocessing=encoder.preprocessing.after(steps)) if steps else encoder
 
 
+def features_of(args: argparse.Namespace) -> tuple[str, ...] | None:
+    """The features that the options name; None where they leave it to the default."""
+    from aigi_core.stored_features import parse
+
+    return parse(args.features) if args.features else None
+
+
 def encode_workspace(args: argparse.Namespace, workspace: Path, encoder: Any) -> str:
     """Run the job's pipeline; returns the sentence on what was done."""
     from precompute.encode.pipeline import encode
@@ -141,6 +157,7 @@ def encode_workspace(args: argparse.Namespace, workspace: Path, encoder: Any) ->
             batch_size=args.batch_size,
             shard_size=args.shard_size,
             workers=args.workers,
+            features=features_of(args),
         )
     except KeyboardInterrupt:
         print("Finished shards are kept; the same command goes on from there.", file=sys.stderr)

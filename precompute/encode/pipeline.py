@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
+from aigi_core import stored_features
 from aigi_core.capabilities import CLASS_TOKEN, HEADS
 from aigi_core.clip.encoder import Encoder
 from aigi_core.commands import command, encoder_options
@@ -33,9 +34,9 @@ from aigi_core.workspace import (
     write_atomic,
     write_manifest,
 )
-from precompute.encode.publish import bytes_an_image, clean, files_of, merge, publish
+from precompute.encode.publish import bytes_an_image, clean, merge, publish
 from precompute.encode.reader import Failure, ReadBatch, read_batches
-from precompute.encode.shards import Shard, cut, encode_shard, identity_of, is_done
+from precompute.encode.shards import Shard, cut, encode_shard, is_done
 
 WORKING = ".encode"
 """Folder inside the workspace that holds shards until they are published."""
@@ -51,6 +52,7 @@ def encode(
     batch_size: int | None = None,
     shard_size: int | None = None,
     workers: int | None = None,
+    features: Sequence[str] | None = None,
 ) -> str:
     """Encode every kept image of an ingested workspace; goes on where an earlier run stopped.
 
@@ -58,24 +60,31 @@ def encode(
         asked: the options that named the encoder: what a message about an interrupted encoding
             tells to give again.
         images: the images' folder, where it is not the one that ingest recorded.
+        features: what to keep of each image (:mod:`aigi_core.stored_features`); None keeps the
+            embedding and, where the encoder has them, the heads. What a workspace holds already is
+            kept, what it lacks is added to it.
         batch_size, shard_size, workers: None chooses by device.
 
     Returns:
         A sentence on what was done.
 
     Raises:
+        NotGivenError: a feature that this encoder cannot give.
         WorkspaceError: not ingested, damaged, being written by another, or holding features of
             another encoder.
         AigiError: images that cannot be read (all of them are named or counted; the shards without
             them are kept), a full disk, a batch that does not fit in memory.
     """
     read_manifest(workspace)
+    stored_features.require(features or (), encoder.gives, encoder.model)
     with exclusive(workspace, "encode"):
         for left in (*workspace.glob("*.tmp"), *(workspace / WORKING).glob("*.tmp")):
             left.unlink()  # of a killed run: nobody else writes here now
         manifest = read_manifest(workspace)
         table = kept_images(workspace, manifest)
-        if manifest.get("encoder"):
+        wanted = stored_features.default(encoder.gives) if features is None else features
+        record = manifest.get("encoder")
+        if record:
             beside = command(
                 "encode",
                 workspace=home_of(workspace),
@@ -84,11 +93,21 @@ def encode(
             )
             _refuse_other(
                 f"The workspace {workspace} was encoded",
-                manifest["encoder"],
+                record,
                 _asked(encoder),
                 f"to keep both, run '{beside}', or build a workspace of its own with another --out",
             )
-            if all(sound(workspace, name, manifest) for name in files_of(encoder.gives)):
+            known = record.get("features", stored_features.default(encoder.gives))
+            wanted = stored_features.ordered([*known, *(features or ())])
+            batch_size = batch_size or record.get("batch_size")
+            wanted = tuple(
+                feature
+                for feature in wanted
+                if not all(
+                    sound(workspace, name, manifest) for name in stored_features.files([feature])
+                )
+            )
+            if not wanted:
                 clean(workspace / WORKING)
                 return (
                     f"Nothing to do: {workspace} already holds these features of its {len(table):,}"
@@ -99,22 +118,41 @@ def encode(
         plan = settle(working, encoder, batch_size, shard_size)
         if asked and not manifest.get("encoder"):
             write_manifest(workspace, manifest | {"encoding": dict(asked)})
-        shards = cut(table, plan["shard_size"], plan["batch_size"], identity_of(encoder))
+        shards = cut(table, plan["shard_size"], plan["batch_size"], encoder, wanted)
         with explained(working, plan["batch_size"]):
             missing, seconds = compute(shards, encoder, root, working, workers)
-            publish(workspace, working / "merged", encoder, plan["batch_size"])
+            publish(workspace, working / "merged", encoder, plan["batch_size"], wanted)
         clean(working)
         name = " ".join(filter(None, (encoder.model, encoder.pretrained)))
         return (
             f"Encoded {said(len(table), missing, seconds)} with {name} "
-            f"on {encoder.device} in {encoder.precision}: embeddings of {encoder.embedding_width},"
-            f" {heads_in_words(encoder)}."
+            f"on {encoder.device} in {encoder.precision}: {features_in_words(encoder, wanted)}"
+            f" ({bytes_an_image(encoder, wanted):,} bytes an image)."
         )
 
 
-def heads_in_words(encoder: Encoder) -> str:
+def features_in_words(encoder: Encoder, features: Sequence[str]) -> str:
+    """What is kept of each image."""
+    parts = [
+        f"{stored_features.kind(name).title} ({encoder.layers} x {encoder.width})"
+        if name in ("layers", "norm2")
+        else f"{stored_features.kind(name).title} of {encoder.width}"
+        for name in stored_features.tokens(features)
+    ]
+    if stored_features.EMBEDDING in features:
+        parts.insert(0, f"embeddings of {encoder.embedding_width}")
+        if stored_features.HEADS not in features:
+            parts.insert(1, heads_in_words(encoder, kept=False))
+    if stored_features.HEADS in features:
+        parts.insert(1, heads_in_words(encoder))
+    return ", ".join(parts)
+
+
+def heads_in_words(encoder: Encoder, *, kept: bool = True) -> str:
     """What is cached of the attention heads."""
     gives = encoder.gives
+    if gives.heads and not kept:
+        return "no heads, as told"
     if not gives.heads:
         return f"no heads, since {gives.lacks['heads']}"
     size = f"{encoder.layers} x {encoder.heads} heads of {encoder.head_width}"
@@ -158,7 +196,7 @@ def compute(
     pending = [shard for shard in shards if shard.index not in done]
     rows = shards[-1].stop
     missing = sum(shard.stop - shard.start for shard in pending)
-    _require_space(working, (rows + missing) * bytes_an_image(encoder))
+    _require_space(working, (rows + missing) * bytes_an_image(encoder, shards[-1].features))
 
     workers = _workers(encoder) if workers is None else max(0, workers)
     failures: list[Failure] = []

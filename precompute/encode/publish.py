@@ -8,29 +8,23 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aigi_core.capabilities import Capabilities
+from aigi_core import stored_features
 from aigi_core.clip.encoder import Encoder
 from aigi_core.workspace import describe_file, read_manifest, tool_versions, write_manifest
 from precompute.encode.shards import Shard, arrays_of, read_shard
 
-FILES = ("embeddings.npy", "heads.npy", "ln_post.npy", "decomposition.npz")
-"""All that an encoding may publish."""
 
-
-def files_of(gives: Capabilities) -> tuple[str, ...]:
-    """What is published of an encoder that gives these things."""
-    return FILES if gives.has("heads") else FILES[:1]
-
-
-def bytes_an_image(encoder: Encoder) -> int:
-    """What the published arrays hold of one image."""
-    heads = encoder.layers * encoder.heads * encoder.head_width * 2
-    return encoder.embedding_width * 4 + (heads + 2 * 4 if heads else 0)
+def bytes_an_image(encoder: Encoder, features: Sequence[str] | None = None) -> int:
+    """What the published arrays hold of one image; of the default features where none are named."""
+    names = stored_features.default(encoder.gives) if features is None else features
+    arrays = arrays_of(encoder, 1, names).values()
+    return sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in arrays)
 
 
 def merge(shards: Sequence[Shard], folder: Path, encoder: Encoder, out: Path) -> None:
@@ -40,9 +34,11 @@ def merge(shards: Sequence[Shard], folder: Path, encoder: Encoder, out: Path) ->
     (SIGBUS), here it is an error that can be explained, and the pages written never count as this
     process's memory.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    rows = shards[-1].stop
-    shapes = arrays_of(encoder, rows)
+    rows, features = shards[-1].stop, shards[-1].features
+    shapes = arrays_of(encoder, rows, features)
+    axes = stored_features.array_axes([f"{name}.npy" for name in shapes])
+    for name in shapes:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
     offsets = {
         name: np.lib.format.open_memmap(
             out / f"{name}.npy", mode="w+", dtype=dtype, shape=shape
@@ -53,34 +49,38 @@ def merge(shards: Sequence[Shard], folder: Path, encoder: Encoder, out: Path) ->
         streams = {name: stack.enter_context((out / f"{name}.npy").open("r+b")) for name in shapes}
         for shard in shards:
             for name, array in read_shard(shard, folder).items():
-                # [..., n, k]: one run of n rows for every head, or a single run where there is no
-                # such axis.
-                runs = array.reshape(-1, shard.stop - shard.start, array.shape[-1])
+                # One run of n rows for every head or layer, or a single run where there is no such
+                # axis.
+                before = prod(array.shape[: axes[f"{name}.npy"]])
+                runs = array.reshape(before, shard.stop - shard.start, -1)
                 row_bytes = runs[0, 0].nbytes
                 for i, run in enumerate(runs):
                     streams[name].seek(offsets[name] + (i * rows + shard.start) * row_bytes)
                     streams[name].write(run.tobytes())
-    if encoder.gives.has("heads"):
+    if stored_features.HEADS in features:
         with (out / "decomposition.npz").open("wb") as stream:
             np.savez(stream, allow_pickle=False, **encoder.adapter.maps())
-    for name in files_of(encoder.gives):
+    for name in stored_features.files(features):
         with (out / name).open("rb") as stream:
             os.fsync(stream.fileno())
 
 
-def publish(workspace: Path, merged: Path, encoder: Encoder, batch_size: int) -> None:
+def publish(
+    workspace: Path, merged: Path, encoder: Encoder, batch_size: int, features: Sequence[str]
+) -> None:
     """Move merged arrays into the workspace and name them in its manifest, last of all.
 
-    Where the workspace was encoded before (and found damaged), it counts as not encoded while files
-    are moved.
+    Where some were there before (and found damaged), the workspace counts as not encoded while
+    files are moved; features that only join others leave it readable throughout.
     """
     manifest: dict[str, Any] = read_manifest(workspace)
-    kept = {name: entry for name, entry in manifest["files"].items() if name not in FILES}
-    names = files_of(encoder.gives)
+    names = stored_features.files(features)
+    kept = {name: entry for name, entry in manifest["files"].items() if name not in names}
     new = {name: describe_file(merged, name) for name in names}
-    if manifest.get("encoder"):
+    if manifest.get("encoder") and len(kept) < len(manifest["files"]):
         write_manifest(workspace, manifest | {"encoder": None, "files": kept})
     for name in names:
+        (workspace / name).parent.mkdir(exist_ok=True)
         (merged / name).replace(workspace / name)
     manifest.pop("encoding", None)
     write_manifest(
@@ -88,7 +88,11 @@ def publish(workspace: Path, merged: Path, encoder: Encoder, batch_size: int) ->
         manifest
         | {
             "encoder": encoder.describe()
-            | {"device": encoder.device.type, "batch_size": batch_size},
+            | {
+                "device": encoder.device.type,
+                "batch_size": batch_size,
+                "features": list(stored_features.stored([*kept, *new])),
+            },
             "files": kept | new,
             "tools": tool_versions(),
         },

@@ -21,21 +21,36 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 
+from aigi_core import stored_features
 from aigi_core.clip.encoder import Encoder
 from aigi_core.clip.towers import EncodedBatch
 from aigi_core.workspace import digest_of, sha256_of, write_atomic
 from precompute.encode.reader import Failure, ReadBatch, Wanted
 
+OVERFLOW = {
+    "": "its features overflow: use --precision fp32 or bf16, or other weights",
+    **dict.fromkeys(
+        ("layers", "norm2"),
+        "its layers' tokens lie beyond the range of half precision, in which they are kept: leave"
+        " layers and norm2 out of --features",
+    ),
+}
+"""Why features are no numbers, by what they are."""
 
-def arrays_of(encoder: Encoder, rows: int) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Name -> shape and type of the arrays that an encoding computes, head-major."""
-    arrays: dict[str, tuple[tuple[int, ...], type]] = {
-        "embeddings": ((rows, encoder.embedding_width), np.float32)
-    }
-    if encoder.gives.has("heads"):
-        heads = (encoder.layers, encoder.heads, rows, encoder.head_width)
-        arrays |= {"heads": (heads, np.float16), "ln_post": ((rows, 2), np.float32)}
-    return arrays
+
+def arrays_of(
+    encoder: Encoder, rows: int, features: Sequence[str]
+) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Name -> shape and type of the arrays that an encoding of these features computes."""
+    return stored_features.shapes(
+        features,
+        rows,
+        embedding_width=encoder.embedding_width,
+        layers=encoder.layers,
+        heads=encoder.heads,
+        head_width=encoder.head_width,
+        width=encoder.width,
+    )
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,7 @@ class Shard:
             some, offset; shared by all shards, so that a million images are held once, as the
             columns of a table.
         identity: what else shapes the result; see :func:`identity_of`.
+        features: what is computed of each image, by name (:mod:`aigi_core.stored_features`).
     """
 
     index: int
@@ -56,6 +72,7 @@ class Shard:
     batch_size: int
     table: pd.DataFrame = field(repr=False)
     identity: Mapping[str, Any] = field(repr=False)
+    features: tuple[str, ...]
 
     @property
     def images(self) -> list[Wanted]:
@@ -83,9 +100,12 @@ class Shard:
         return folder / f"{self.index:06d}.json"
 
 
-def identity_of(encoder: Encoder) -> dict[str, Any]:
-    """What makes two encoders' features interchangeable."""
-    return {
+def identity_of(encoder: Encoder, features: Sequence[str]) -> dict[str, Any]:
+    """What makes two encoders' shards interchangeable. Features stand in it where they are not the
+    default ones, so that runs begun before there was a choice go on.
+    """
+    usual = tuple(features) == stored_features.default(encoder.gives)
+    return ({} if usual else {"features": list(features)}) | {
         "settings": dict(encoder.settings),
         "weights_sha256": encoder.weights_sha256,
         "preprocessing_sha256": encoder.preprocessing.sha256,
@@ -95,11 +115,19 @@ def identity_of(encoder: Encoder) -> dict[str, Any]:
 
 
 def cut(
-    table: pd.DataFrame, shard_size: int, batch_size: int, identity: Mapping[str, Any]
+    table: pd.DataFrame,
+    shard_size: int,
+    batch_size: int,
+    encoder: Encoder,
+    features: Sequence[str] | None = None,
 ) -> list[Shard]:
-    """Cut the images into shards of `shard_size` (the last may be shorter)."""
+    """Cut the images into shards of `shard_size` (the last may be shorter); ``features`` are the
+    default ones where none are named.
+    """
+    names = stored_features.default(encoder.gives) if features is None else tuple(features)
+    identity, rows = identity_of(encoder, names), len(table)
     return [
-        Shard(index, start, min(start + shard_size, len(table)), batch_size, table, identity)
+        Shard(index, start, min(start + shard_size, rows), batch_size, table, identity, names)
         for index, start in enumerate(range(0, len(table), shard_size))
     ]
 
@@ -133,8 +161,10 @@ def encode_shard(
     """
     rows = shard.stop - shard.start
     arrays: dict[str, np.ndarray] = {
-        name: np.empty(shape, dtype) for name, (shape, dtype) in arrays_of(encoder, rows).items()
+        name: np.empty(shape, dtype)
+        for name, (shape, dtype) in arrays_of(encoder, rows, shard.features).items()
     }
+    extras = stored_features.tokens(shard.features)
     failures: list[Failure] = []
     # The device computes a batch while the one before it is fetched and stored.
     under_way: tuple[int, EncodedBatch] | None = None
@@ -142,7 +172,7 @@ def encode_shard(
     for batch in islice(batches, -(-rows // shard.batch_size)):
         failures += batch.failures
         full = _filled(batch.pixels, shard.batch_size)
-        launched = None if failures else (row, encoder.encode_images(full))
+        launched = None if failures else (row, encoder.encode_images(full, extras))
         if under_way is not None:
             failures += _store(shard, arrays, *under_way, shard.batch_size)
         under_way = launched
@@ -171,17 +201,22 @@ def _store(
 ) -> list[Failure]:
     stop = min(row + size, shard.stop - shard.start)
     n = stop - row  # what was added to fill the batch is dropped
-    arrays["embeddings"][row:stop] = batch.embedding[:n].cpu().numpy()
-    finite = np.isfinite(arrays["embeddings"][row:stop]).all(axis=1)
-    if "heads" in arrays:
-        arrays["heads"][:, :, row:stop] = batch.heads[:, :, :n].half().cpu().numpy()
-        arrays["ln_post"][row:stop] = batch.ln_post[:n].cpu().numpy()
-        finite &= np.isfinite(arrays["heads"][:, :, row:stop]).all(axis=(0, 1, 3))
-    if finite.all():
-        return []
-    overflown = "its features overflow: use --precision fp32 or bf16, or other weights"
+    computed = {"embeddings": batch.embedding, "heads": batch.heads, "ln_post": batch.ln_post}
+    failures: dict[int, str] = {}
+    for feature in shard.features:
+        for name, (axis, _) in stored_features.kind(feature).arrays.items():
+            found = computed.get(name, batch.extras.get(feature))
+            assert found is not None, f"the tower was asked for {feature}"
+            target = np.moveaxis(arrays[name], axis, 0)[row:stop]
+            part = found.narrow(axis, 0, n)
+            if arrays[name].dtype == np.float16:
+                part = part.half()
+            target[...] = np.moveaxis(part.cpu().numpy(), axis, 0)
+            bad = ~np.isfinite(target).reshape(n, -1).all(axis=1)
+            for i in np.flatnonzero(bad):
+                failures.setdefault(int(i), OVERFLOW.get(feature, OVERFLOW[""]))
     images = shard.images
-    return [Failure(images[row + int(i)].path, overflown) for i in np.flatnonzero(~finite)]
+    return [Failure(images[row + i].path, why) for i, why in sorted(failures.items())]
 
 
 def _write(shard: Shard, arrays: dict[str, np.ndarray], folder: Path) -> None:

@@ -76,7 +76,7 @@ def add_images(args: argparse.Namespace) -> str:
     from aigi_core.clip.workspace_encoder import workspace_encoder
     from precompute.encode.pipeline import compute, explained
     from precompute.encode.pipeline import settle as settle_sizes
-    from precompute.encode.shards import cut, identity_of
+    from precompute.encode.shards import cut
     from precompute.ingest.summary import summary
 
     workspace = Workspace.open(args.workspace)
@@ -96,7 +96,8 @@ def add_images(args: argparse.Namespace) -> str:
         encoder = replace(encoder, precision=workspace.encoder["precision"])
         working = workspace.path / WORKING
         plan = settle_sizes(working, encoder, workspace.encoder.get("batch_size"), None)
-        shards = cut(new, plan["shard_size"], plan["batch_size"], identity_of(encoder))
+        features = workspace.stored_features
+        shards = cut(new, plan["shard_size"], plan["batch_size"], encoder, features)
         with explained(working, plan["batch_size"]):
             compute(shards, encoder, root, working, args.workers)
         sources.append(Source(working / "merged", new["content_hash"].tolist()))

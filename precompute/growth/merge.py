@@ -11,7 +11,7 @@ from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE
 from aigi_core.workspace import Workspace, exclusive
 from precompute.growth.add import prefixed, stacked
-from precompute.growth.rewrite import copy_texts, outdated, rewrite, source
+from precompute.growth.rewrite import copy_texts, keep_common, outdated, rewrite, source
 from precompute.growth.subset import refuse_used
 
 SAME = ("weights_sha256", "preprocessing_sha256", "precision", "device", "settings")
@@ -79,8 +79,10 @@ def run(args: argparse.Namespace) -> int:
             "image_root": str(root),
             "image_root_hint": root.name,
         }
+        left_out = keep_common(manifest, two)
         copy_texts(one.path, args.out, manifest)
         rewrite(args.out, result.images, [source(one), source(two)], manifest)
     print(summary(result.images, result.record))
-    print(f"Wrote {args.out}: {int((result.images['left_out'] == '').sum()):,} images.")
+    kept = int((result.images["left_out"] == "").sum())
+    print(f"Wrote {args.out}: {kept:,} images. {left_out}".rstrip())
     return 0

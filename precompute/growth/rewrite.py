@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
+from aigi_core import stored_features
 from aigi_core.errors import WorkspaceError
+from aigi_core.stored_features import DECOMPOSITION, array_axes
 from aigi_core.workspace import (
     Workspace,
     describe_file,
@@ -28,9 +30,6 @@ from aigi_core.workspace import (
 WORKING = ".grow"
 NEXT = "next"
 IMAGES = "images.parquet"
-FEATURES: dict[str, int] = {"embeddings.npy": 0, "heads.npy": 2, "ln_post.npy": 0}
-"""Arrays of features, and which of their axes goes over images."""
-DECOMPOSITION = "decomposition.npz"
 BLOCK = 65536
 """Rows of an array that are in memory at once."""
 
@@ -65,9 +64,9 @@ def rewrite(
     hashes = images.loc[images["left_out"] == "", "content_hash"].tolist()
     source_of, row_of = _located(hashes, sources)
     recorded = manifest["files"]
-    for name, axis in FEATURES.items():
-        if name not in recorded:  # of heads, where the encoder gives none
-            continue
+    axes = array_axes(recorded)
+    for name, axis in axes.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         arrays = [np.load(s.folder / name, mmap_mode="r", allow_pickle=False) for s in sources]
         with (folder / name).open("wb") as stream:
             _gather(stream, arrays, source_of, row_of, axis)
@@ -75,7 +74,7 @@ def rewrite(
             os.fsync(stream.fileno())
     if DECOMPOSITION in recorded:
         shutil.copyfile(sources[0].folder / DECOMPOSITION, folder / DECOMPOSITION)
-    made = [name for name in (IMAGES, *FEATURES, DECOMPOSITION) if name in recorded]
+    made = [name for name in (IMAGES, *axes, DECOMPOSITION) if name in recorded]
     files = {name: entry for name, entry in recorded.items() if name not in made}
     files |= {name: describe_file(folder, name) for name in made}
     write_manifest(folder, dict(manifest) | {"files": files, "tools": tool_versions()})
@@ -94,12 +93,13 @@ def finish(out: Path) -> bool:
     except WorkspaceError:
         shutil.rmtree(folder, ignore_errors=True)  # of a job that was killed before it was ready
         return False
-    moved = [name for name in (IMAGES, *FEATURES, DECOMPOSITION) if (folder / name).is_file()]
+    made = (IMAGES, *array_axes(new["files"]), DECOMPOSITION)
+    moved = [name for name in made if (folder / name).is_file()]
     if moved:
-        others = {k: v for k, v in new["files"].items() if k not in (IMAGES, *FEATURES)}
-        others.pop(DECOMPOSITION, None)
+        others = {k: v for k, v in new["files"].items() if k not in made}
         write_manifest(out, new | {"encoder": None, "files": others, "unfinished": True})
         for name in moved:
+            (out / name).parent.mkdir(exist_ok=True)
             (folder / name).replace(out / name)
     write_manifest(out, new)
     shutil.rmtree(out / WORKING, ignore_errors=True)
@@ -154,6 +154,23 @@ def _gather(
                 if mine.any():
                     block[mine] = array[run][row_of[start:stop][mine]]
             stream.write(block.tobytes())
+
+
+def keep_common(manifest: dict[str, Any], other: Workspace) -> str:
+    """Take out of a manifest what another workspace does not hold of its images, and say so.
+
+    Returns:
+        A sentence; empty where both hold the same.
+    """
+    mine, theirs = stored_features.stored(manifest["files"]), other.stored_features
+    lacking = [name for name in mine if name not in theirs]
+    only = [name for name in theirs if name not in mine]
+    gone = stored_features.files(lacking)
+    manifest["files"] = {k: v for k, v in manifest["files"].items() if k not in gone}
+    common = [name for name in mine if name not in lacking]
+    manifest["encoder"] = {**manifest["encoder"], "features": common}
+    left = ", ".join([*lacking, *only])
+    return f"Only what both hold of each image is kept; left out: {left}." if left else ""
 
 
 def source(workspace: Workspace) -> Source:

@@ -60,9 +60,7 @@ def upload(app: App, *files: tuple[str, bytes]) -> None:
 def expected_verdict(tiny: tuple[Path, str], content: bytes) -> tuple[str, str]:
     workspace, encoder = Workspace.open(tiny[0]), load_encoder(tiny[1], None, device="cpu")
     panel = build_panel(workspace)
-    images = encode(
-        encoder, [encoder.preprocessing.pixels(load_rgb(content).image)], workspace.decomposition
-    )
+    images = encode(encoder, [encoder.preprocessing.pixels(load_rgb(content).image)], workspace)
     logit = float(panel.logits(images)[0, 0])
     return f"{panel.probability(0, logit)[0]:.3f}", f"{logit:+.2f}"
 

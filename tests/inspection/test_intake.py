@@ -9,7 +9,7 @@ import pytest
 from aigi_core.clip.encoder import load_encoder
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.errors import AigiError
-from aigi_core.inspection.intake import SMALL, encode, find_files, one_image, open_image
+from aigi_core.inspection.intake import SMALL, encode, find_files, open_image
 from aigi_core.workspace import Workspace
 from tests.precompute.corpus import encoded, picture
 from tests.precompute.hostile import CASES, write_hostile
@@ -85,15 +85,13 @@ def test_features_are_those_of_the_workspace(tiny: tuple[Path, str]) -> None:
     opened = [
         open_image(str(path), root / path, preprocessing) for path in workspace.images["path"][rows]
     ]
-    found = encode(
-        encoder, [one.pixels for one in opened if one.pixels is not None], workspace.decomposition
-    )
+    found = encode(encoder, [one.pixels for one in opened if one.pixels is not None], workspace)
     np.testing.assert_allclose(found.embeddings, workspace.embeddings[rows], atol=1e-5)
     np.testing.assert_allclose(
         found.heads, workspace.heads[:, :, rows].astype(np.float32), atol=2e-3
     )
-    one = one_image(found, 2)
+    one = found.one(2)
     np.testing.assert_array_equal(one.embeddings[0], found.embeddings[2])
     assert one.heads.shape[2] == len(one.ln_post) == 1
     with pytest.raises(AigiError, match="no image"):
-        encode(encoder, [], workspace.decomposition)
+        encode(encoder, [], workspace)

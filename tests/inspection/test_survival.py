@@ -27,9 +27,9 @@ def panel(tiny: tuple[Path, str]) -> Panel:
 
 def test_copies_and_verdicts(encoder: Encoder, panel: Panel, tiny: tuple[Path, str]) -> None:
     content, steps = encoded(make_picture(1, 500)), []
-    maps = Workspace.open(tiny[0]).decomposition
+    workspace = Workspace.open(tiny[0])
     copies = perturbed_copies(
-        encoder, encoder.preprocessing, content, "key", maps, progress=lambda *at: steps.append(at)
+        workspace, encoder, content, "key", progress=lambda *at: steps.append(at)
     )
     assert len(copies.ops) == 1 + len(ladder()) == steps[-1][0] == steps[-1][1]
     for at in (0, 5, len(copies.ops) - 1):

@@ -145,9 +145,7 @@ def test_an_upload_is_judged_as_the_library_does(
     app = upload(open_app(at_hand.path, "inspect", rate="20%"), (EVIL, content))
     assert not app.exception and not app.error and not app.warning
     encoder, found = load_encoder(tiny[1], None, device="cpu"), build_panel(at_hand)
-    images = encode(
-        encoder, [encoder.preprocessing.pixels(load_rgb(content).image)], at_hand.decomposition
-    )
+    images = encode(encoder, [encoder.preprocessing.pixels(load_rgb(content).image)], at_hand)
     logits = found.logits(images)[:, 0]
     assert f"<b>{found.probability(0, logits[0])[0]:.3f}</b>" in stats(
         app

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -137,16 +136,11 @@ def _encoded(
                 seen.add(opened.key)
                 pixels.append(opened.pixels)
         if pixels:
-            parts.append(encode(encoder, pixels, workspace.decomposition))
+            parts.append(encode(encoder, pixels, workspace))
     bar.empty()
     if not parts:
         raise AigiError("None of the files is an image that can be read.")
-    images = EncodedImages(
-        np.concatenate([part.embeddings for part in parts]),
-        np.concatenate([part.heads for part in parts], axis=2),
-        np.concatenate([part.ln_post for part in parts]),
-        workspace.decomposition,
-    )
+    images = EncodedImages.joined(parts)
     return Brought(key, images, len(images.embeddings), folder, left_out)
 
 

@@ -24,7 +24,7 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.heads import Encoded, EncodedImages, Head
 from aigi_core.images import image_source
-from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, one_image, open_image
+from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, open_image
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import (
     TOGETHER,
@@ -329,8 +329,8 @@ def bring(
                 bar.empty()
                 raise
             bar.progress(start / len(missing), f"Encoding: {start} of {len(missing)}")
-            encoded = encode(encoder, pixels, workspace.decomposition)
-            features = iter([one_image(encoded, at) for at in range(len(pixels))])
+            encoded = encode(encoder, pixels, workspace)
+            features = iter([encoded.one(at) for at in range(len(pixels))])
         for key, one in zip(part, opened, strict=True):
             known[key] = (one, next(features) if one.pixels is not None else None)
     bar.empty()
@@ -399,15 +399,7 @@ def copies(workspace: Workspace, subject: Subject) -> Copies:
         def show(done: int, of: int) -> None:
             bar.progress(done / of, f"Changing and encoding: {done} of {of} copies")
 
-        preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
-        made = perturbed_copies(
-            encoder,
-            preprocessing,
-            subject.source(),
-            subject.key,
-            workspace.decomposition,
-            progress=show,
-        )
+        made = perturbed_copies(workspace, encoder, subject.source(), subject.key, progress=show)
         kept = (key, made)
         st.session_state[_COPIES] = kept
         bar.empty()

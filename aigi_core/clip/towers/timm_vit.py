@@ -28,7 +28,8 @@ from aigi_core.clip.towers import (
     statistics,
 )
 from aigi_core.clip.towers.pooling import centred, pool_maps, token_weights
-from aigi_core.clip.towers.tokens import IMAGE_AXIS, TokenFeatures
+from aigi_core.clip.towers.tokens import TokenFeatures
+from aigi_core.stored_features import image_axis
 
 eva, vision_transformer = timm.models.eva, timm.models.vision_transformer
 ATTENTIONS = (
@@ -136,7 +137,7 @@ class TimmVit(Adapter):
             torch.cat([part.heads for part in parts], dim=2),
             torch.cat([part.ln_post for part in parts]),
             {
-                name: torch.cat([part.extras[name] for part in parts], dim=IMAGE_AXIS.get(name, 0))
+                name: torch.cat([part.extras[name] for part in parts], dim=image_axis(name))
                 for name in parts[0].extras
             },
         )

@@ -9,10 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aigi_core.errors import AigiError
-
-PATCHES = "patches:"
-IMAGE_AXIS = {"layers": 1, "norm2": 1}
-"""Feature -> axis of its images, where that is not the first."""
+from aigi_core.stored_features import PATCHES
 
 
 class TokenFeatures:

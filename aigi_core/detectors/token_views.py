@@ -1,0 +1,95 @@
+"""Feature views of what a tower computes on its way: the vector before the projection, and the
+token of one layer.
+
+They need a workspace that was encoded with ``--features embedding,heads,pre,layers``; where it was
+not, reading them says how to add them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from aigi_core.detectors.features import FeatureView, register
+from aigi_core.errors import AigiError
+from aigi_core.heads import Encoded, require_finite, require_lengths, take
+
+
+@register
+@dataclass(frozen=True)
+class PreView(FeatureView):
+    """The vector before the projection into the joint space, L2-normalised by default (as Cozzolino
+    et al. 2024 use it: the image tower without its projection).
+
+    Example:
+        >>> PreView().spec()
+        {'kind': 'pre', 'normalise': True}
+    """
+
+    kind: ClassVar[str] = "pre"
+    normalise: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.normalise, bool):
+            raise AigiError(f"The vector is seen normalised or not; got {self.normalise!r}.")
+
+    def matrix(
+        self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
+    ) -> Float[np.ndarray, "n width"]:
+        return _vectors(images.feature("pre"), images, rows, self.normalise)
+
+
+@register
+@dataclass(frozen=True)
+class LayerView(FeatureView):
+    """The token that stands for the image at one layer.
+
+    Attributes:
+        layer: counted from 0; negative numbers count from the last.
+        after: ``layers``, after the whole block, or ``norm2``, after its second norm and before its
+            MLP (as RINE reads it, Koutlis and Papadopoulos 2024).
+        normalise: whether it is L2-normalised.
+    """
+
+    kind: ClassVar[str] = "layer"
+    layer: int = -1
+    after: Literal["layers", "norm2"] = "layers"
+    normalise: bool = True
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.layer, int) and not isinstance(self.layer, bool)
+        if (
+            not whole
+            or self.after not in ("layers", "norm2")
+            or not isinstance(self.normalise, bool)
+        ):
+            raise AigiError(
+                "A layer is a whole number, seen after 'layers' or 'norm2', normalised or not; got"
+                f" {self.layer!r}, {self.after!r}, {self.normalise!r}."
+            )
+
+    def matrix(
+        self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
+    ) -> Float[np.ndarray, "n width"]:
+        tokens = images.feature(self.after)
+        if not -len(tokens) <= self.layer < len(tokens):
+            raise AigiError(
+                f"There is no layer {self.layer}: this encoder has layers 0 to {len(tokens) - 1}."
+            )
+        return _vectors(tokens[self.layer], images, rows, self.normalise)
+
+
+def _vectors(
+    stored: np.ndarray, images: Encoded, rows: np.ndarray | None, normalise: bool
+) -> Float[np.ndarray, "n width"]:
+    X = take(stored, rows).astype(np.float64)
+    if not normalise:
+        require_finite(X, images, rows)
+        return X
+    lengths = np.linalg.norm(X, axis=1)
+    require_lengths(lengths, images, rows)
+    normalised: np.ndarray = X / lengths[:, None]
+    return normalised
