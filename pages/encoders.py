@@ -4,11 +4,12 @@ knows the concept of a generated image.
 
 from functools import partial
 
+import pandas as pd
 import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.commands import command
+from aigi_core.commands import command, encoder_options
 from aigi_core.transfer.encoders import by_generator, compare
 from ui.results import encodings as results
 
@@ -77,6 +78,35 @@ with ui.page(__file__) as page:
                 language="bash",
                 wrap_lines=True,
             )
+    with page.section(
+        "How deep?",
+        "Detectors on the token of each layer, out of domain, with 95 % intervals. The best of"
+        " several layers is chosen on these test images: expect less of it on others.",
+    ):
+        if not results.with_layers(workspace):
+            page.finding("This needs the tokens of all layers, which the same encoder adds:")
+            st.code(
+                command(
+                    "encode",
+                    workspace="WORKSPACE",
+                    **encoder_options(workspace.encoder),
+                    features="embedding,layers",
+                ),
+                language="bash",
+                wrap_lines=True,
+            )
+        elif page.toggle("depth", "Train on every layer", False):
+            with st.spinner("Training detectors on every layer ..."):
+                depths = results.depths(workspace)
+            for name, layers in depths.items():
+                top, last = layers.iloc[int(layers["value"].to_numpy().argmax())], layers.iloc[-1]
+                page.finding(
+                    f"{ui.name(name)}: the best of {len(layers)} layers is {int(top['layer'])},"
+                    f" **{top['value']:.3f}** ({top['low']:.3f} to {top['high']:.3f}); the last"
+                    f" reaches {last['value']:.3f} ({last['low']:.3f} to {last['high']:.3f})."
+                )
+            table = pd.concat([layers.assign(encoder=name) for name, layers in depths.items()])
+            page.figure("depth", partial(figures.depth_curves, depths), table=table)
     with page.section(
         "Does the encoder know the concept?",
         "AUC of the cosine with texts such as 'synthetic image', fakes against real images, nothing"

@@ -8,6 +8,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.encodings import open_encodings
 from aigi_core.transfer import TRAINING, difference
 from ui import results
 from ui.bodies import transfer as body
@@ -114,7 +115,10 @@ with ui.page(__file__) as page:
                     page, (), "B", beside=chosen, searched=True, used=used
                 )
             common, pair, tested = results.judged(page, how, chosen, other)
-            first, second = (results.matrix(page.workspace, one, metric).on(tested) for one in pair)
+            encoders = open_encodings(page.workspace.path)
+            seen_by_b = body.choose_encoder(page, encoders, other)
+            first = results.matrix(page.workspace, pair[0], metric).on(tested)
+            second = results.matrix(seen_by_b, pair[1], metric).on(tested)
             change = difference(first, second, metric)
             gap = change.mean(~first.in_domain)
             out = ~first.in_domain
@@ -126,6 +130,11 @@ with ui.page(__file__) as page:
                 f" interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}, p = {gap.p_value:.2g},"
                 f" {gap.n} cells, paired). A: {results.view_in_words(pair[0])} B:"
                 f" {results.view_in_words(pair[1])}"
+                + (
+                    f" B's images are encoded by {ui.name(str(seen_by_b.encoder['model']))}."
+                    if seen_by_b.path != page.workspace.path
+                    else ""
+                )
             )
             for column, name, shown in zip(st.columns(2), "AB", (first, second), strict=True):
                 with column:

@@ -464,7 +464,8 @@ def no_direction(detector: Detector) -> str:
     return (
         f"The detector {detector.name!r} (method {detector.method!r}) has no weights in the joint"
         " space of images and texts, so there are no words, evidence or removals to show: its"
-        " scores, matrix and gallery are on the other pages, or choose a linear method."
+        " scores, matrix and gallery are on the other pages, or choose a linear method on the"
+        " embedding or the heads."
     )
 
 

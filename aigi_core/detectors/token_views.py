@@ -32,6 +32,9 @@ class PreView(FeatureView):
     kind: ClassVar[str] = "pre"
     normalise: bool = True
 
+    def __str__(self) -> str:
+        return f"the vector before the projection{'' if self.normalise else ', unnormalised'}"
+
     def __post_init__(self) -> None:
         if not isinstance(self.normalise, bool):
             raise AigiError(f"The vector is seen normalised or not; got {self.normalise!r}.")
@@ -58,6 +61,11 @@ class LayerView(FeatureView):
     layer: int = -1
     after: Literal["layers", "norm2"] = "layers"
     normalise: bool = True
+
+    def __str__(self) -> str:
+        where = f"layer {self.layer}" if self.layer >= 0 else f"the {-self.layer}. last layer"
+        after = "" if self.after == "layers" else ", after its second norm"
+        return f"the token of {where}{after}{'' if self.normalise else ', unnormalised'}"
 
     def __post_init__(self) -> None:
         whole = isinstance(self.layer, int) and not isinstance(self.layer, bool)

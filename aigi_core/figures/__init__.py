@@ -22,6 +22,7 @@ from aigi_core.figures.components import (
     removal_curves,
 )
 from aigi_core.figures.curves import Curve, Roc, curves, roc, score_histogram
+from aigi_core.figures.depth import depth_curves
 from aigi_core.figures.evidence import evidence_bars
 from aigi_core.figures.explain import (
     effect_intervals,
@@ -90,6 +91,7 @@ __all__ = [
     "component_scatter",
     "content_intervals",
     "curves",
+    "depth_curves",
     "detector_intervals",
     "difference_heatmap",
     "effect_intervals",

@@ -554,7 +554,7 @@ def test_merging_holds_one_shard_whatever_their_number(encoder: Encoder, tmp_pat
         size = 3000
         table = pd.DataFrame({"path": [str(i) for i in range(count * size)], "content_hash": ""})
         rng = np.random.default_rng(0)
-        cut = shards.cut(table, size, size, {})
+        cut = shards.cut(table, size, size, encoder)
         for shard in cut:
             arrays = {
                 "embeddings": rng.standard_normal((size, 24)).astype(np.float32),

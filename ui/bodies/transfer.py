@@ -4,6 +4,7 @@ its detector's words.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args
@@ -13,6 +14,7 @@ import streamlit as st
 
 from aigi_core import figures
 from aigi_core.calibration import CalibrationError, thresholds
+from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.transfer import METRICS, Order, TransferMatrix
 from aigi_core.workspace import Workspace
@@ -53,6 +55,34 @@ def choose_look(page: Page) -> dict[str, Any]:
                 "stretch", "Stretch the scale", help="It then ends at the most extreme value."
             ),
         }
+
+
+def choose_encoder(
+    page: Page, encoders: Mapping[str, Workspace], setting: results.Setting
+) -> Workspace:
+    """The control *Encoder of B*, where the same images are encoded by several.
+
+    Raises:
+        AigiError: a view that another encoder lacks, or one that was searched on the first.
+    """
+    if len(encoders) < 2:
+        return page.workspace
+    own = next((n for n, one in encoders.items() if one.path == page.workspace.path), None)
+    chosen = page.select(
+        "encoder_b",
+        "Encoder of B",
+        list(encoders),
+        own,
+        help="The same images and splits as another encoder sees them.",
+    )
+    if chosen == own:
+        return page.workspace
+    if setting.d_search:
+        raise AigiError(
+            "The view of B was searched on this encoder: choose another feature view to compare"
+            " encoders."
+        )
+    return encoders[chosen]
 
 
 def show_summary(

@@ -22,6 +22,7 @@ from aigi_core.detectors.presets import PRESETS, Preset, preset
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.stored import load_detectors
+from aigi_core.detectors.token_views import LayerView, PreView
 from aigi_core.errors import AigiError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.reading import read
@@ -60,6 +61,12 @@ VIEWS: dict[str, FeatureView | str] = {
     "Residual": RESIDUAL,
 }
 """Feature views on offer, as they stand in controls and links."""
+STORED_VIEWS: dict[str, tuple[str, PreView | LayerView]] = {
+    "Before the projection": ("pre", PreView()),
+    "One layer": ("layers", LayerView()),
+    "One layer, second norm": ("norm2", LayerView(after="norm2")),
+}
+"""Title -> the stored feature that a view reads, and the view; offered where it is stored."""
 contents = cached(describe)
 EXAMPLE_WIDTH = 110
 """Least width, px, of an example's tile on the first page."""
@@ -97,7 +104,8 @@ class Setting:
     def differences(self) -> tuple[str, ...]:
         """What differs from the default, for names: ``("residual", "no bias")``."""
         view = next(
-            (title.lower() for title, view in VIEWS.items() if view == self.view), "searched view"
+            (title.lower() for title, view in VIEWS.items() if view == self.view),
+            str(self.view) if isinstance(self.view, PreView | LayerView) else "searched view",
         )
         said = (
             (METHODS[self.method].title.lower(), self.method != DEFAULT_METHOD),
@@ -180,7 +188,7 @@ def choose_setting(
     view = page.select(
         f"view{suffix}",
         f"Feature view{whose}",
-        VIEWS | (SEARCHED if searched else {}),
+        VIEWS | stored_views(page.workspace) | (SEARCHED if searched else {}),
         "Residual" if beside and beside.view != RESIDUAL else None,
         help=(
             "What a detector sees: the image's embedding (of unit length by default), or only its"
@@ -195,6 +203,10 @@ def choose_setting(
         ),
     )
     d_search: tuple[str, ...] = ()
+    if isinstance(view, LayerView):
+        layers = [str(layer) for layer in range(len(page.workspace.feature(view.after)))]
+        layer = page.select(f"layer{suffix}", f"Layer{whose}", layers, layers[-1])
+        view = replace(view, layer=int(layer))
     if isinstance(view, str) and view in SEARCHED.values():
         pair = choose_pair(page, of, used=used)
         d_search = seen_by(used, view, pair)
@@ -220,10 +232,21 @@ def choose_setting(
     return Setting(sets, view, bias, balance, d_search, chosen.name, used.name)
 
 
+def stored_views(workspace: Workspace) -> dict[str, FeatureView | str]:
+    """Views of further features, where the workspace holds these."""
+    stored = workspace.stored_features
+    return {title: view for title, (name, view) in STORED_VIEWS.items() if name in stored}
+
+
 def link_to(setting: Setting) -> dict[str, str]:
     """The controls of a link that opens the same detectors elsewhere: each page has its own."""
     view = next((title for title, view in VIEWS.items() if view == setting.view), "")
     found = {"view": view} if view and setting.view != EMBEDDING else {}
+    for title, (_, one) in STORED_VIEWS.items():
+        if setting.view == one:
+            found = {"view": title}
+        elif isinstance(setting.view, LayerView) and replace(setting.view, layer=-1) == one:
+            found = {"view": title, "layer": str(setting.view.layer)}
     found |= {} if setting.bias else {"bias": "0"}
     found |= {} if setting.method == DEFAULT_METHOD else {"method": METHODS[setting.method].title}
     if setting.protocol != OURS.name:
@@ -243,22 +266,21 @@ def transfer_code(workspace: Workspace, how: str, setting: Setting, metric: str)
     """Lines that compute a page's transfer matrix with the library alone."""
     used = protocol(setting)
     made = f"fit_intercept={setting.bias}, class_weight={used.class_weight!r}, grid={used.grid!r}"
-    if setting.method != DEFAULT_METHOD and isinstance(setting.view, EmbeddingView):
+    plain = isinstance(setting.view, EmbeddingView | PreView | LayerView)
+    view_class = f"from aigi_core.detectors import {type(setting.view).__name__}\n"
+    if plain and setting.method != DEFAULT_METHOD:
         imported = (
-            "from aigi_core.detectors.features import EmbeddingView\n"
+            f"{view_class}"
             "from aigi_core.detectors.methods import method\n"
             "from aigi_core.detectors.protocol import Protocol"
         )
-        view = f"EmbeddingView(normalise={setting.view.normalise}, without={setting.view.without})"
         trained = (
-            f"method({setting.method!r}).train(workspace, list(sets.values()), {view},"
+            f"method({setting.method!r}).train(workspace, list(sets.values()), {setting.view!r},"
             f" Protocol({made}))"
         )
-    elif isinstance(setting.view, EmbeddingView):
-        imported = "from aigi_core.detectors.protocol import Protocol, train"
-        view = f", EmbeddingView(normalise={setting.view.normalise})"
-        trained = f"train(workspace, list(sets.values()){view}, Protocol({made}))"
-        imported += "\nfrom aigi_core.detectors.features import EmbeddingView"
+    elif plain:
+        imported = f"{view_class}from aigi_core.detectors.protocol import Protocol, train"
+        trained = f"train(workspace, list(sets.values()), {setting.view!r}, Protocol({made}))"
     else:
         imported = (
             "from aigi_core.detectors.protocol import Protocol\n"
@@ -363,6 +385,8 @@ def view_in_words(setting: Setting) -> str:
             f"The {'outputs in the residual stream' if stream else 'direct contributions'} of heads"
             f" {', '.join(f'{layer}.{head}' for layer, head in view.heads)}"
         )
+    elif isinstance(view, PreView | LayerView):
+        said = str(view).capitalize()
     elif isinstance(view, EmbeddingView):
         said = f"The embedding{'' if view.normalise else ', unnormalised'}"
         said += f" without {len(view.without)} components" if view.without else ""

@@ -25,6 +25,7 @@ from aigi_core.detectors.protocol import (
     training_features,
     validation_scores,
 )
+from aigi_core.detectors.token_views import LayerView, PreView
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
@@ -60,7 +61,12 @@ class Method(ABC):
     chosen: ClassVar[str]
     cost: ClassVar[str]
     linear: ClassVar[bool] = False
-    views: ClassVar[tuple[type[FeatureView], ...]] = (EmbeddingView, HeadsView)
+    views: ClassVar[tuple[type[FeatureView], ...]] = (
+        EmbeddingView,
+        HeadsView,
+        PreView,
+        LayerView,
+    )
 
     def missing(self, workspace: Workspace) -> str:
         """Why it cannot be trained on this workspace, in one sentence; empty where it can."""

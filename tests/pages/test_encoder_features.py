@@ -1,0 +1,106 @@
+"""Further features and further encoders on the pages: views, a second encoder beside the first,
+transfer by layer.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from aigi_core.detectors import score_detectors, train
+from aigi_core.detectors.token_views import LayerView, PreView
+from aigi_core.encodings import open_encodings
+from aigi_core.transfer import difference, transfer_matrix
+from aigi_core.transfer.depth import by_layer
+from aigi_core.workspace import Workspace
+from precompute.__main__ import main
+
+Open = Callable[..., AppTest]
+FEATURES = "embedding,heads,pre,layers"
+
+
+@pytest.fixture(scope="module")
+def workspace(tiny: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Two encoders; the first with further features, the second with random weights."""
+    from tests.tiny_clip import make_tiny_clip
+
+    folder = tmp_path_factory.mktemp("two")
+    path = Path(shutil.copytree(tiny[0], folder / "w"))
+    options = ["encode", "--workspace", str(path), "--device", "cpu", "--workers", "0"]
+    assert main([*options, "--model", tiny[1], "--features", FEATURES]) == 0
+    other = make_tiny_clip(folder / "other", seed=5)
+    assert main([*options, "--model", other, "--as", "other"]) == 0
+    return Workspace.open(path)
+
+
+def said(app: AppTest) -> str:
+    return "\n".join(block.value for block in app.markdown)
+
+
+@pytest.mark.parametrize(
+    ("options", "view"),
+    [
+        ({"view": "Before the projection"}, PreView()),
+        ({"view": "One layer", "layer": "1"}, LayerView(1)),
+    ],
+)
+def test_views_of_stored_features(
+    open_app: Open, workspace: Workspace, options: dict[str, str], view: PreView | LayerView
+) -> None:
+    app = open_app(workspace.path, "transfer", **options)
+    assert not app.exception
+    assert all("no weights in the joint space" in error.value for error in app.error)
+    names = workspace.domains.generators
+    detectors = train(workspace, names, view)
+    thresholds = np.array([detector.threshold for detector in detectors])
+    scores = score_detectors(detectors, workspace)
+    matrix = transfer_matrix(scores, workspace.domains, names, thresholds=thresholds)
+    value = matrix.mean("balanced_accuracy", ~matrix.in_domain).value
+    assert f"on others **{value:.3f}**" in said(app)
+
+
+def test_they_are_offered_only_where_they_are(open_app: Open, tiny: tuple[Path, str]) -> None:
+    app = open_app(tiny[0], "transfer")
+    [view] = [box for box in app.selectbox if box.label == "Feature view"]
+    assert "Before the projection" not in view.options
+
+
+def test_another_encoder_stands_beside_the_first(open_app: Open, workspace: Workspace) -> None:
+    app = open_app(workspace.path, "transfer", compare="1", encoder_b="other", view_b="Embedding")
+    assert not app.exception and not app.error, [e.value for e in app.error]
+    names, matrices = workspace.domains.generators, []
+    for one in open_encodings(workspace.path).values():
+        detectors = train(one, names)
+        thresholds = np.array([detector.threshold for detector in detectors])
+        scores = score_detectors(detectors, one)
+        matrices.append(transfer_matrix(scores, one.domains, names, thresholds=thresholds))
+    gap = difference(*matrices, "balanced_accuracy").mean(~matrices[0].in_domain)
+    assert f"a difference of **{100 * gap.value:+z.1f} points**" in said(app)
+    assert "B's images are encoded by" in said(app)
+
+
+def test_transfer_by_layer(open_app: Open, workspace: Workspace) -> None:
+    table = by_layer(workspace, draws=50)
+    assert table["layer"].tolist() == [0, 1, 2] and (table["n"] == 2).all()
+    assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
+    names, domains = workspace.domains.generators, workspace.domains
+    detectors = train(workspace, names, LayerView(2))
+    scores = score_detectors(detectors, workspace)
+    cell = [
+        np.mean(
+            [
+                ((scores[k] > detectors[k].threshold) == (domains.labels == 1))[
+                    domains.rows(names[1 - k], "test")
+                ][domains.labels[domains.rows(names[1 - k], "test")] == label].mean()
+                for label in (0, 1)
+            ]
+        )
+        for k in (0, 1)
+    ]
+    assert table["value"][2] == pytest.approx(np.mean(cell), abs=1e-6)
+    app = open_app(workspace.path, "encoders", depth="1")
+    assert not app.exception and not app.error, [e.value for e in app.error]
+    assert "the best of 3 layers is" in said(app)
