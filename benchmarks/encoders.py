@@ -9,11 +9,14 @@ import argparse
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from aigi_core import stored_features
 from aigi_core.capabilities import HEADS
 from aigi_core.clip._open_clip import open_clip, timm
 from aigi_core.clip.open_clip_models import build, quiet
@@ -151,6 +154,7 @@ def document(clips: Sequence[Row], trunks: Sequence[Row]) -> str:
         '`--pretrained FILE` or `--model local-dir:DIR`. "Heads" are layers × heads × values',
         "cached of each; bytes are those of one image, embedding and heads.",
     ]
+    lines += further_features()
     for title, rows in (("open_clip", clips), ("timm", trunks)):
         lines += [
             "",
@@ -161,6 +165,49 @@ def document(clips: Sequence[Row], trunks: Sequence[Row]) -> str:
             *(line(row) for row in rows),
         ]
     return "\n".join(lines) + "\n"
+
+
+def further_features() -> list[str]:
+    """What ``encode --features`` costs, by the arrays that it writes."""
+    sizes: dict[str, dict[str, int]] = {
+        "ViT-B-16": {
+            "embedding_width": 512,
+            "layers": 12,
+            "heads": 12,
+            "head_width": 64,
+            "width": 768,
+        },
+        "ViT-L-14": {
+            "embedding_width": 768,
+            "layers": 24,
+            "heads": 16,
+            "head_width": 64,
+            "width": 1024,
+        },
+    }
+    lines = [
+        "",
+        "## Further features, and their bytes an image",
+        "",
+        "`python -m precompute encode --features embedding,heads,pre,layers,norm2,patches:K` (and"
+        " `build`) keeps more of the same pass; without it the embedding and the heads are kept. An"
+        " encoded workspace is added to by the same command: what is there stays. The page Transfer"
+        " offers detectors on `pre` and on one layer, the page Encoders their curve by layer. An"
+        " encoder that cannot give a feature says why.",
+        "",
+        f"| feature | file | type | {' | '.join(sizes)} |",
+        "|---|---|---|---:|---:|",
+    ]
+    for name in (*stored_features.KINDS, "patches:16"):
+        costs, about = [], stored_features.kind(name)
+        for of in sizes.values():
+            arrays = stored_features.shapes([name], 1, **of).values()
+            costs.append(sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in arrays))
+        types = ", ".join(np.dtype(dtype).name for _, dtype in about.arrays.values())
+        held = ", ".join(f"`{array}.npy`" for array in about.arrays)
+        bytes_of = " | ".join(f"{cost:,}" for cost in costs)
+        lines.append(f"| `{name}`: {about.title} | {held} | {types} | {bytes_of} |")
+    return lines
 
 
 def line(row: Row) -> str:

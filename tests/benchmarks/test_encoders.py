@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.encoders import line, of_open_clip, of_timm
+from benchmarks.encoders import further_features, line, of_open_clip, of_timm
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text("utf-8")
 
@@ -31,3 +31,7 @@ def test_counts_are_those_of_the_rows() -> None:
     assert f"Of the {len(heads)} configurations" in DOCUMENT
     assert f"{len(given)} have attention heads" in DOCUMENT
     assert len(heads) >= 140 and len(given) >= 100
+
+
+def test_what_further_features_cost() -> None:
+    assert "\n".join(further_features()) in DOCUMENT
