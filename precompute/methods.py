@@ -14,10 +14,8 @@ from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.methods import method as by_name
 from aigi_core.errors import AigiError
 from aigi_core.terminal import progress_line
-from aigi_core.transfer.board import REFERENCE, board, measure_method
+from aigi_core.transfer.board import REFERENCE, board, comparison, measure_method
 from aigi_core.workspace import Workspace, exclusive, write_atomic
-
-UNDECIDED = "None is worse at that rate either: these images do not tell them apart."
 
 
 def add_parser(subparsers: Any) -> None:
@@ -64,21 +62,12 @@ def run(args: argparse.Namespace) -> int:
 def page_of(table: pd.DataFrame) -> str:
     """The board as a page of markdown: a conclusion, the table, and how it was made."""
     best, count = table.iloc[0], len(table)
-    better = table[(table["q_value"] <= 0.05) & (table["difference"] > 0)]
-    worse = table[(table["q_value"] <= 0.05) & (table["difference"] < 0)]
     lines = [
         "# Which way of detecting should I use?",
         "",
         f"Out of domain, {best['title']} reaches the highest balanced accuracy of {count} methods,"
         f" {_with_interval(best, 'ood')} (the best of {count} on these images; expect less on new"
-        " ones). "
-        + (
-            f"Better than logistic regression at a false discovery rate of 5 %:"
-            f" {', '.join(better['title'])}. "
-            if len(better)
-            else "No method is better than logistic regression at a false discovery rate of 5 %. "
-        )
-        + (f"Worse: {', '.join(worse['title'])}." if len(worse) else UNDECIDED),
+        f" ones). {comparison(table)}",
         "",
         "| Method | In domain | Out of domain | Less logistic regression | q | AUC | On real"
         " | On fakes | Least found, unseen | Train, s | Score, s |",

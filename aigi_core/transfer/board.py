@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 import numpy as np
@@ -12,8 +12,9 @@ from aigi_core import results
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.methods import METHODS, method
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.results import ResultKind
+from aigi_core.results import ResultKind, StoredResult
 from aigi_core.significance import q_values
+from aigi_core.statements import Finding
 from aigi_core.transfer.difference import difference
 from aigi_core.transfer.imported import imported_matrix, imported_names
 from aigi_core.transfer.matrix import TransferMatrix, make_training_sets, transfer_matrix
@@ -37,7 +38,7 @@ def measure_method(workspace: Workspace, name: str) -> str:
     """
     one = method(name)
     try:
-        results.load(workspace, KIND, {"method": name})
+        stored_scores(workspace, name)
         return f"{one.title}: stored before."
     except WorkspaceError:
         pass  # not yet, or damaged: computed again
@@ -52,10 +53,16 @@ def measure_method(workspace: Workspace, name: str) -> str:
         KIND,
         {"method": name},
         {"scores.npz": {"test": scores[:, workspace.domains.split == "test"].astype(np.float32)}},
+        banks=one.banks,
         content={"thresholds": [detector.threshold for detector in detectors]},
         about={"seconds": seconds, "versions": tool_versions()},
     )
     return f"{one.title}: trained in {seconds['train']:.2f} s, scored in {seconds['score']:.2f} s."
+
+
+def stored_scores(workspace: Workspace, name: str) -> StoredResult:
+    """What :func:`measure_method` stored; WorkspaceError where it did not."""
+    return results.load(workspace, KIND, {"method": name}, method(name).banks)
 
 
 def measured_methods(workspace: Workspace) -> list[str]:
@@ -70,7 +77,7 @@ def method_matrix(workspace: Workspace, name: str) -> TransferMatrix:
     Raises:
         WorkspaceError: they are not stored; names the command.
     """
-    stored = results.load(workspace, KIND, {"method": name})
+    stored = stored_scores(workspace, name)
     sets = list(make_training_sets(workspace.domains, "each generator").values())
     scores = np.zeros((len(sets), len(workspace.domains)))  # only test images are measured
     scores[:, workspace.domains.split == "test"] = stored.arrays("scores.npz")["test"]
@@ -141,7 +148,7 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
             "difference_high": change.high if change else np.nan,
             "p_value": change.p_value if change else np.nan,
         }
-        about = {} if other else results.load(workspace, KIND, {"method": name}).about
+        about = {} if other else stored_scores(workspace, name).about
         seconds = about.get("seconds", {})
         row |= {f"{step}_seconds": float(seconds.get(step, np.nan)) for step in ("train", "score")}
         rows.append(row)
@@ -151,3 +158,43 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
     if compared.any():
         table.loc[compared, "q_value"] = q_values(table.loc[compared, "p_value"].to_numpy(float))
     return table.sort_values("ood", ascending=False, kind="stable", ignore_index=True)
+
+
+def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
+    """What :func:`board` says of the differences to logistic regression, in sentences.
+
+    A method counts as better or worse where its interval leaves zero out and its q-value is below
+    .05; where only the interval does, that is said.
+
+    Args:
+        show: how a title is written (escaped, on a page).
+    """
+    rows = table[table["p_value"].notna()]
+    over = f"{len(rows)} method{'s' * (len(rows) != 1)}"
+    groups: dict[str, list[str]] = {"higher": [], "lower": [], "interval alone": []}
+    for _, row in rows.iterrows():
+        value, low, high = (float(row[f"difference{end}"]) for end in ("", "_low", "_high"))
+        finding = Finding(
+            value,
+            low,
+            high,
+            q_value=float(row["q_value"]),
+            n=int(row["cells"]),
+            what="cells",
+            corrected_over=over,
+        )
+        if finding.direction in groups:
+            groups[finding.direction].append(show(row["title"]))
+        elif not low <= 0 <= high:
+            groups["interval alone"].append(f"{show(row['title'])} {finding.numbers()}")
+    said = [
+        f"{verdict} than logistic regression out of domain: {', '.join(groups[key]) or 'none'}"
+        for verdict, key in (("Better", "higher"), ("worse", "lower"))
+    ]
+    sentences = [f"{'; '.join(said)} (interval beyond zero and q below .05 over {over})."]
+    if groups["interval alone"]:
+        sentences.append(
+            f"The interval alone leaves zero out for {'; '.join(groups['interval alone'])}: among"
+            f" {over}, that does not decide."
+        )
+    return " ".join(sentences)

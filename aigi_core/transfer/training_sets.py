@@ -104,9 +104,10 @@ def trainer(
     method.check(workspace, view)
     resolved = view.resolve(workspace)
     features, domains = resolved.matrix(workspace), workspace.domains
+    bound = method.bound(workspace)
 
     def score_sets(sets: Sequence[TrainSet]) -> Float[np.ndarray, "K N"]:
-        detectors = method.train_on(features, domains, sets, protocol, view=resolved)
+        detectors = bound.train_on(features, domains, sets, protocol, view=resolved)
         return score_features(detectors, features)
 
     return score_sets

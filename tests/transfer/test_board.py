@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aigi_core.detectors.detector import score_detectors
@@ -60,3 +61,16 @@ def test_a_damaged_result_is_computed_again(workspace: Workspace) -> None:
 def test_an_unknown_method_is_named(workspace: Workspace) -> None:
     with pytest.raises(AigiError, match="no method 'deep'"):
         boards.measure_method(workspace, "deep")
+
+
+def test_a_claim_needs_the_interval_and_the_q_value() -> None:
+    rows = [("a", 0.1, 0.05, 0.2, 0.01), ("b", -0.1, -0.2, -0.05, 0.01)]
+    rows += [("c", -0.1, -0.2, -0.01, 0.2), ("d", 0.1, -0.1, 0.2, 0.9), ("e", *[np.nan] * 4)]
+    names = ["title", "difference", "difference_low", "difference_high", "q_value"]
+    table = pd.DataFrame(rows, columns=names).assign(cells=6)
+    table["p_value"] = table["q_value"]
+    said = boards.comparison(table)
+    assert said.startswith("Better than logistic regression out of domain: a; worse than")
+    assert "out of domain: b (interval" in said and "over 4 methods" in said
+    assert "alone leaves zero out for c -0.100 (95 % interval -0.200 to -0.010, q = .200" in said
+    assert "for d" not in said

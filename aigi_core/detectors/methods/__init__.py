@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.methods import (  # noqa: F401 (each registers its methods)
+    ensembles,
     logistic_regression,
     neighbours,
     other_linear,
+    zero_shot,
 )
 from aigi_core.detectors.methods.base import METHODS, FeatureMethod, Method, register
 from aigi_core.errors import AigiError

@@ -52,6 +52,7 @@ class Method(ABC):
         cost: what training and scoring take, in words.
         linear: whether its detectors have weights, so that words, evidence and removals can be had.
         views: the feature views that it accepts; the first is its default.
+        banks: text banks that its detectors depend on.
     """
 
     name: ClassVar[str]
@@ -67,11 +68,19 @@ class Method(ABC):
         PreView,
         LayerView,
     )
+    banks: ClassVar[tuple[str, ...]] = ()
 
     def missing(self, workspace: Workspace) -> str:
         """Why it cannot be trained on this workspace, in one sentence; empty where it can."""
         del workspace
         return ""
+
+    def bound(self, workspace: Workspace) -> Method:
+        """The method with what it takes of a workspace besides features (texts); itself where that
+        is nothing. :meth:`train_on` is called of what this returns.
+        """
+        del workspace
+        return self
 
     def default_view(self) -> FeatureView:
         return self.views[0]()
@@ -108,7 +117,7 @@ class Method(ABC):
         view = view or self.default_view()
         self.check(workspace, view)
         resolved, features, position = training_features(workspace, training_sets, view)
-        return self.train_on(
+        return self.bound(workspace).train_on(
             features,
             workspace.domains,
             training_sets,

@@ -95,10 +95,11 @@ class NearestNeighbours(FeatureMethod):
     cost = "Trains at once, compares each image with every training image."
     scale = "differences of cosines"
     views = (EmbeddingView,)
+    ks: ClassVar[tuple[int, ...]] = KS
 
     def grid(self, protocol: Protocol) -> Sequence[Mapping[str, Any]]:
         del protocol
-        return [{"k": k, "offset": 0.0} for k in KS]
+        return [{"k": k, "offset": 0.0} for k in self.ks]
 
     def fit(
         self,
@@ -131,6 +132,26 @@ class NearestNeighbours(FeatureMethod):
             return parameters
         balanced = protocol.class_weight is not None
         return {**parameters, "offset": best_offset(detector.score(val[0]), val[1], balanced)}
+
+
+class FixedNeighbours(NearestNeighbours):
+    """As many neighbours as its name says, so that a board shows what k changes."""
+
+    chosen = "With a bias, an offset, on validation images; k is as the title says."
+
+
+for number in KS:
+    register(
+        type(
+            f"NearestNeighbours{number}",
+            (FixedNeighbours,),
+            {
+                "name": f"knn-{number}",
+                "title": f"Nearest neighbours, k = {number}",
+                "ks": (number,),
+            },
+        )
+    )
 
 
 def best_offset(
