@@ -31,6 +31,18 @@ def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
     return f"{rounded:{'+' if signed else ''}.{digits}f}"
 
 
+def counted(n: float, thing: str) -> str:
+    """A number of things, in the singular for one.
+
+    >>> counted(1, "pool"), counted(2, "family"), counted(1200, "pair")
+    ('1 pool', '2 families', '1,200 pairs')
+    """
+    n = int(n)
+    if n == 1:
+        return f"1 {thing}"
+    return f"{n:,} {thing[:-1]}ies" if thing.endswith("y") else f"{n:,} {thing}s"
+
+
 def p_text(p: float, name: str = "p") -> str:
     """A p- or q-value.
 

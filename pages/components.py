@@ -10,6 +10,7 @@ import ui
 from aigi_core import figures
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.solvers.elimination import Cut
+from aigi_core.statements import counted
 from aigi_core.transfer import METRICS, d_eval, difference, search_curves, selection_stability
 from ui import results
 from ui.toolkit.jobs import job
@@ -85,16 +86,22 @@ with ui.page(__file__) as page:
     better = pairs[(pairs["q_value"] < figures.FALSE_DISCOVERY) & (pairs["change"] > 0)]
     worse = pairs[(pairs["q_value"] < figures.FALSE_DISCOVERY) & (pairs["change"] < 0)]
     beyond = better[better["after"] > better["random_high"]]
-    best = pairs.iloc[int(pairs["change"].to_numpy(float).argmax())]
+    judged = pairs["change"].notna().any()
+    best = pairs.iloc[int(pairs["change"].fillna(float("-inf")).to_numpy(float).argmax())]
     caution = (
         f"the best of {len(pairs)}, chosen on the images that it is judged on, so its change is"
         " too favourable"
     )
     page.answer(
         f"Removing components improves {metric.in_words} on other generators for"
-        f" **{len(better)} of {len(pairs)} pairs** and worsens it for **{len(worse)}** (5 % FDR);"
+        f" **{len(better)} of {counted(len(pairs), 'pair')}** and worsens it for **{len(worse)}**"
+        " (5 % FDR);"
         f" {len(beyond)} also beat random removal. Largest change: {ui.name(best['a'])} with"
         f" {ui.name(best['b'])}, {100 * best['change']:+.1f} points ({caution})."
+        if judged
+        else "What the removal of components does to other generators cannot be measured: beside"
+        " the two of a search one is left, on which no detector of another is tested. Add images of"
+        " a fourth generator."
     )
     opened = f"Searched on {ui.name(first)} and {ui.name(second)}, **{len(removed)} of"
     opened += f" {atlas.about['components']} components** go. "
@@ -112,26 +119,25 @@ with ui.page(__file__) as page:
             "One other generator is left, of which no detector is out-of-domain: add images of a"
             " fourth."
         )
-    page.stats(
-        [
-            ui.Stat("Components kept", f"{kept}", f"of {atlas.about['components']}"),
-            ui.Stat(
-                "OOD before",
-                f"{was.value:.3f}",
-                f"{was.n} cells",
-                (was.low, was.high),
-                "D_eval: neither trained nor tested on a generator of the search.",
-            ),
-            ui.Stat("OOD after", f"{now.value:.3f}", f"{now.n} cells", (now.low, now.high)),
-            ui.Stat(
-                "OOD, random removal",
-                f"{random[0]:.3f}",
-                f"{atlas.random_repeats} removals",
-                (random[1], random[2]),
-                "Band over removals of as many random components.",
-            ),
-        ]
-    )
+    kept_of = ui.Stat("Components kept", f"{kept}", f"of {atlas.about['components']}")
+    outcomes = [
+        ui.Stat(
+            "OOD before",
+            f"{was.value:.3f}",
+            counted(was.n, "cell"),
+            (was.low, was.high),
+            "D_eval: neither trained nor tested on a generator of the search.",
+        ),
+        ui.Stat("OOD after", f"{now.value:.3f}", counted(now.n, "cell"), (now.low, now.high)),
+        ui.Stat(
+            "OOD, random removal",
+            f"{random[0]:.3f}",
+            f"{atlas.random_repeats} removals",
+            (random[1], random[2]),
+            "Band over removals of as many random components.",
+        ),
+    ]
+    page.stats([kept_of, *(outcomes if gap.n else [])])
     page.protocol(
         search=(
             "From all components down to one: each step drops the one whose removal gives the best"
@@ -148,7 +154,8 @@ with ui.page(__file__) as page:
             " (D_eval); test split; paired bootstrap of groups, 1,000 draws."
         ),
         atlas=(
-            f"{len(atlas.pairs)} pairs, {atlas.stored.parameters['draws']:,} bootstrap draws;"
+            f"{counted(len(atlas.pairs), 'pair')}, {atlas.stored.parameters['draws']:,} bootstrap"
+            " draws;"
             f" computed by python -m precompute search, key {atlas.stored.path.name}."
         ),
     )

@@ -10,6 +10,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.commands import command, encoder_options
+from aigi_core.statements import counted
 from aigi_core.transfer.encoders import by_generator, compare
 from ui.results import encodings as results
 
@@ -33,7 +34,7 @@ with ui.page(__file__) as page:
     shown = zip(*(table[c] for c in ("name", "value", "n", "low", "high")), strict=True)
     page.stats(
         [
-            ui.Stat(name, f"{value:.3f}", f"{n} cells", (low, high))
+            ui.Stat(name, f"{value:.3f}", counted(n, "cell"), (low, high))
             for name, value, n, low, high in shown
         ]
     )

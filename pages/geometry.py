@@ -11,6 +11,7 @@ import ui
 from aigi_core import figures
 from aigi_core.geometry.isotropy import pair_changes, rank_correlation
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui import results
 
@@ -57,7 +58,8 @@ with ui.page(__file__) as page:
     rises = every["after"] > every["before"]
     surprising = (every["p_value"] < 0.05) & (every["after"] > every["random"])
     page.answer(
-        f"Removal raises {title} for **{int(rises.sum())} of {len(every)} pairs**, but for only"
+        f"Removal raises {title} for **{int(rises.sum())} of {counted(len(every), 'pair')}**, but"
+        " for only"
         f" **{int(surprising.sum())}** beyond what random removals do. Against the change in"
         f" out-of-domain balanced accuracy: {verdict} (Spearman **{link['rho']:+.2f}**,"
         f" {link['low']:+.2f} to {link['high']:+.2f})."
@@ -67,17 +69,17 @@ with ui.page(__file__) as page:
             ui.Stat(
                 "Spearman's rho",
                 f"{link['rho']:+.2f}",
-                f"{link['pairs']} pairs of {link['generators']} generators",
+                f"{counted(link['pairs'], 'pair')} of {counted(link['generators'], 'generator')}",
                 (link["low"], link["high"]),
                 "Rank correlation of the change in geometry and in OOD balanced accuracy; "
                 "the interval draws generators, not pairs.",
                 "+.2f",
             ),
-            ui.Stat("Rises", f"{int(rises.sum())}", f"of {len(every)} pairs"),
+            ui.Stat("Rises", f"{int(rises.sum())}", f"of {counted(len(every), 'pair')}"),
             ui.Stat(
                 "Beyond random",
                 f"{int(surprising.sum())}",
-                f"of {len(every)} pairs, each at p < .05",
+                f"of {counted(len(every), 'pair')}, each at p < .05",
                 help="By chance alone about one pair in forty would.",
             ),
         ]
@@ -118,7 +120,8 @@ with ui.page(__file__) as page:
             reports=("a", "b"),
             alt=(
                 f"Change of {title} after removal {against} against change of OOD balanced"
-                f" accuracy, {len(points)} pairs: Spearman {link['rho']:+.2f}, 95 % interval"
+                f" accuracy, {counted(len(points), 'pair')}: Spearman {link['rho']:+.2f}, 95 %"
+                " interval"
                 f" {link['low']:+.2f} to {link['high']:+.2f}."
             ),
             x_title=f"{title} after, {against}",

@@ -7,6 +7,7 @@ import pandas as pd
 import ui
 from aigi_core import figures
 from aigi_core.detectors.methods import METHODS
+from aigi_core.statements import counted
 from aigi_core.transfer import board as boards
 from ui.toolkit.workspaces import cached
 
@@ -27,7 +28,7 @@ with ui.page(__file__) as page:
             ui.Stat(
                 row["title"],
                 f"{row['ood']:.3f}",
-                f"{row['cells']} cells",
+                counted(row["cells"], "cell"),
                 (row["ood_low"], row["ood_high"]),
             )
             for _, row in table.head(3).iterrows()

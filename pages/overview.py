@@ -5,6 +5,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.overview import card
+from aigi_core.statements import counted
 from aigi_core.transfer import DEFAULT_METRIC
 from ui import results
 
@@ -44,17 +45,22 @@ with ui.page(__file__) as page:
                 for stem, label in stems.items():
                     page.link(stem, label)
     page.answer(
-        f"{ui.name(workspace.name)} holds **{len(domains.generators)} generators** of"
-        f" {len(set(domains.families))} families and real images of {int(real.sum())} pools, as"
+        f"{ui.name(workspace.name)} holds **{counted(len(domains.generators), 'generator')}** of"
+        f" {counted(len(set(domains.families)), 'family')} and real images of"
+        f" {counted(int(real.sum()), 'pool')}, as"
         f" seen by the image encoder {ui.name(encoder['model'])}."
     )
     page.stats(
         [
-            ui.Stat("Fakes", f"{images[~real].sum():,}", f"{len(domains.generators)} generators"),
+            ui.Stat(
+                "Fakes",
+                f"{images[~real].sum():,}",
+                counted(len(domains.generators), "generator"),
+            ),
             ui.Stat(
                 "Real images",
                 f"{images[real].sum():,}",
-                f"{int(real.sum())} pools",
+                counted(int(real.sum()), "pool"),
                 help="A generator is trained and tested against the real images of its own pool.",
             ),
             ui.Stat(
@@ -132,7 +138,7 @@ with ui.page(__file__) as page:
             " knows"
             + (
                 f" and **{ood.value:.3f}** on others: it loses {gap.value:.3f} (95 % interval"
-                f" {gap.low:.3f} to {gap.high:.3f}, {gap.n} cells)."
+                f" {gap.low:.3f} to {gap.high:.3f}, {counted(gap.n, 'cell')})."
                 if ood.n
                 else "; there is no other to try it on."
             )
@@ -142,9 +148,11 @@ with ui.page(__file__) as page:
             page.finding(
                 f"Hardest to find unseen, of {hardest.of}, is {ui.name(hardest.name)}:"
                 f" {hardest.value:.3f} on average (95 % interval {hardest.low:.3f} to"
-                f" {hardest.high:.3f}, {hardest.n} detectors). Of {best.of} detectors, that of"
+                f" {hardest.high:.3f}, {counted(hardest.n, 'detector')}). Of"
+                f" {counted(best.of, 'detector')}, that of"
                 f" {ui.name(best.name)} works best on others: {best.value:.3f} ({best.low:.3f} to"
-                f" {best.high:.3f}, {best.n} generators). Both were chosen on these images, which"
+                f" {best.high:.3f}, {counted(best.n, 'generator')}). Both were chosen on these"
+                " images, which"
                 " the intervals allow for: expect less difference on new ones."
             )
         facts = results.fact_matrix(workspace)

@@ -13,7 +13,7 @@ from aigi_core import figures
 from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.protocol import PAPER_C
 from aigi_core.errors import AigiError
-from aigi_core.statements import Finding
+from aigi_core.statements import Finding, counted
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -104,7 +104,9 @@ with ui.page(__file__) as page:
     inside, ood = matrix.mean(metric, matrix.in_domain), matrix.mean(metric, ~matrix.in_domain)
     hardest, names = matrix.hardest(metric), " + ".join(trained)
     reached = [f"**{inside.value:.3f}** on what it knows"] if inside.n else []
-    reached += [f"**{ood.value:.3f}** on {ood.n} generators it has never seen"] if ood.n else []
+    reached += (
+        [f"**{ood.value:.3f}** on {counted(ood.n, 'generator')} it has never seen"] if ood.n else []
+    )
     opened = f"Trained on {ui.name(names)}, a detector reaches {' and '.join(reached)}." + (
         f" Hardest of {hardest.of} for it is {ui.name(hardest.name)} ({hardest.value:.3f}, 95 %"
         f" interval {hardest.low:.3f} to {hardest.high:.3f})."
@@ -118,7 +120,8 @@ with ui.page(__file__) as page:
         page.answer(
             f"To catch {', '.join(map(ui.name, tested))}, train on **{ui.name(best['train'])}**:"
             f" {about.in_words} **{best['test_mean']:.3f}** ({best['test_mean_low']:.3f} to"
-            f" {best['test_mean_high']:.3f}), the best of {len(ranking.table)} sets on validation"
+            f" {best['test_mean_high']:.3f}), the best of {counted(len(ranking.table), 'set')} on"
+            " validation"
             f" images.{against_next(best)}"
             + ("" if set(trained) == set(ranking.best) else f" Opened instead: {opened}")
         )

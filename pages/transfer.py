@@ -9,6 +9,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.encodings import open_encodings
+from aigi_core.statements import counted
 from aigi_core.transfer import TRAINING, difference
 from ui import results
 from ui.bodies import transfer as body
@@ -45,7 +46,13 @@ with ui.page(__file__) as page:
     )
     page.stats(
         [
-            ui.Stat(title, f"{mean.value:.3f}", f"{mean.n} cells", (mean.low, mean.high), help)
+            ui.Stat(
+                title,
+                f"{mean.value:.3f}",
+                counted(mean.n, "cell"),
+                (mean.low, mean.high),
+                help,
+            )
             for title, mean, help in (
                 ("In-domain", inside, "Tested on a generator that the detector was trained on."),
                 (
@@ -128,7 +135,7 @@ with ui.page(__file__) as page:
                 f" {mean_a.high:.3f}) and B **{mean_b.value:.3f}** ({mean_b.low:.3f} to"
                 f" {mean_b.high:.3f}): a difference of **{100 * gap.value:+z.1f} points** (95 %"
                 f" interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}, p = {gap.p_value:.2g},"
-                f" {gap.n} cells, paired). A: {results.view_in_words(pair[0])} B:"
+                f" {counted(gap.n, 'cell')}, paired). A: {results.view_in_words(pair[0])} B:"
                 f" {results.view_in_words(pair[1])}"
                 + (
                     f" B's images are encoded by {ui.name(str(seen_by_b.encoder['model']))}."

@@ -15,6 +15,7 @@ from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import interval_groups, intervals
 from aigi_core.figures.theme import LIGHT, Theme, label
 from aigi_core.manifest import REAL
+from aigi_core.statements import counted
 
 ACCURACY = "Balanced accuracy on its own generator"
 
@@ -148,7 +149,8 @@ def fact_shares(distribution: pd.DataFrame, fact: str, *, theme: Theme = LIGHT) 
     about = FACTS[fact]
     unit = f", {about.unit}" if about.unit else ""
     alt = (
-        f"Share of images with each value of {about.title}, for {len(rows)} sets: fakes of each"
+        f"Share of images with each value of {about.title}, for {counted(len(rows), 'set')}:"
+        " fakes of each"
         " generator, real images of each pool. The values are in the table below."
     )
     return heatmap(
@@ -193,9 +195,11 @@ def within_intervals(
         )
     none = int(own["within"].isna().sum())
     alt = (
-        f"Balanced accuracy of {len(own)} detectors on their own generators: on all test images,"
-        f" and among images alike in file facts, with 95 % intervals. {none} generators have no"
-        " real test image like their fakes."
+        f"Balanced accuracy of {counted(len(own), 'detector')} on their own generators: on all"
+        " test images,"
+        f" and among images alike in file facts, with 95 % intervals."
+        f" {counted(none, 'generator')} without"
+        " a real test image like the fakes."
     )
     return interval_groups(
         pd.DataFrame(rows),
@@ -222,7 +226,8 @@ def content_intervals(
     )
     most = content.sort_values("separable").iloc[-1]
     alt = (
-        f"Balanced accuracy from content alone for {len(content)} generators, with 95 % intervals;"
+        f"Balanced accuracy from content alone for {counted(len(content), 'generator')}, with 95"
+        " % intervals;"
         f" highest for {most['generator']}, {most['separable']:.2f}."
     )
     title = "Balanced accuracy from what the images show (an upper bound)"
@@ -274,7 +279,8 @@ def matched_intervals(matched: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figu
     )
     alt = (
         "Change in balanced accuracy at home when fakes and real images are matched in file facts,"
-        f" against as many unmatched images, for {len(table)} generators, with 95 % intervals: "
+        f" against as many unmatched images, for {counted(len(table), 'generator')}, with 95 %"
+        " intervals: "
         + ", ".join(f"{row.name} {row.value:+.2f}" for row in table.itertuples(index=False))
         + "."
     )

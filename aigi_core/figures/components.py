@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.theme import LIGHT, Theme, finish
+from aigi_core.statements import counted
 from aigi_core.transfer import METRICS
 from aigi_core.transfer.atlas import StoredElimination
 
@@ -84,7 +85,7 @@ def pair_map(
     for p in pairs.to_dict("records"):
         text = (
             f"{p['change']:+.3f} [{p['change_low']:+.3f}, {p['change_high']:+.3f}], q ="
-            f" {p['q_value']:.2g}, {p['n']} cells, {p['kept']} components kept"
+            f" {p['q_value']:.2g}, {counted(p['n'], 'cell')}, {p['kept']} components kept"
         )
         for row, column in ((p["a"], p["b"]), (p["b"], p["a"])):
             frame.loc[row, column], hover.loc[row, column] = p["change"], text
@@ -92,7 +93,7 @@ def pair_map(
     sure = pairs[pairs["q_value"] < FALSE_DISCOVERY]
     best = pairs.iloc[int(pairs["change"].to_numpy(float).argmax())]
     alt = (
-        f"Change of OOD {METRICS[metric].in_words} by each of {len(pairs)} pairs;"
+        f"Change of OOD {METRICS[metric].in_words} by each of {counted(len(pairs), 'pair')};"
         f" {int((sure['change'] > 0).sum())} improve and {int((sure['change'] < 0).sum())} worsen"
         f" at a false discovery rate of 5 %. Best: {best['a']} with {best['b']},"
         f" {best['change']:+.3f}."

@@ -16,6 +16,7 @@ from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import intervals, scatter
 from aigi_core.figures.theme import LIGHT, Style, Theme, label
 from aigi_core.figures.words import word_list
+from aigi_core.statements import counted
 from aigi_core.transfer import DEFAULT_METRIC, METRICS
 
 if TYPE_CHECKING:  # these bring faiss and scipy.stats, which pages without words spare
@@ -60,7 +61,8 @@ def nameability_scatter(
     )
     first = result.correlations.iloc[0]
     alt = (
-        f"Scatter of {len(table)} detectors: {x_title} against {METRICS[metric].in_words} out of"
+        f"Scatter of {counted(len(table), 'detector')}: {x_title} against"
+        f" {METRICS[metric].in_words} out of"
         f" domain. Spearman's correlation {first['spearman']:.2f}, 95 % interval {first['low']:.2f}"
         f" to {first['high']:.2f}."
     )
@@ -234,7 +236,8 @@ def role_intervals(
     alt = (
         f"How much more head {head} says 'fake' on each generator's fakes than on matching real"
         f" images, with 95 % intervals: it carries the detector on"
-        f" {counts.get('carries', 0)} generators and misleads it on {counts.get('misleads', 0)}."
+        f" {counted(counts.get('carries', 0), 'generator')} and misleads it on"
+        f" {counts.get('misleads', 0)}."
     )
     return intervals(
         table,

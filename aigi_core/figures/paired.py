@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from aigi_core.figures.points import intervals
 from aigi_core.figures.theme import LIGHT, Theme
+from aigi_core.statements import counted
 
 SHOWN = 16
 
@@ -23,7 +24,8 @@ def paired_intervals(table: pd.DataFrame, what: str, *, theme: Theme = LIGHT) ->
     rows = shown.rename(columns={"difference": "value"})[["name", "value", "low", "high", "n"]]
     first, last = rows.iloc[0], rows.iloc[-1]
     alt = (
-        f"Mean difference within {first['n']} pairs of fake and real image, {what}, with 95 %"
+        f"Mean difference within {counted(first['n'], 'pair')} of fake and real image, {what},"
+        " with 95 %"
         f" intervals: {len(rows)} of {len(table)} lines, from {last['value']:+.3f} to"
         f" {first['value']:+.3f}."
     )
@@ -36,7 +38,8 @@ def column_intervals(table: pd.DataFrame, name: str, *, theme: Theme = LIGHT) ->
     from top to bottom.
     """
     alt = (
-        f"Balanced accuracy of {len(table)} detectors on {name}, with 95 % intervals: from"
+        f"Balanced accuracy of {counted(len(table), 'detector')} on {name}, with 95 % intervals:"
+        " from"
         f" {table['value'].min():.2f} to {table['value'].max():.2f}."
     )
     title = f"Balanced accuracy on {name}"

@@ -13,6 +13,7 @@ from aigi_core.figures.curves import Roc, roc, score_histogram
 from aigi_core.figures.matrix import Centre, heatmap
 from aigi_core.figures.points import intervals
 from aigi_core.figures.theme import LIGHT, Style, Theme
+from aigi_core.statements import counted
 from aigi_core.transfer import (
     METRICS,
     Cell,
@@ -72,7 +73,7 @@ def transfer_heatmap(
     )
     ood = matrix.mean(metric, ~matrix.in_domain)
     alt = (
-        f"Heatmap of {about.in_words}: {len(names)} detectors by {len(matrix.test)} test"
+        f"Heatmap of {about.in_words}: {counted(len(names), 'detector')} by {len(matrix.test)} test"
         f" generators. Mean out of domain {ood.value:.3f}; the values are in the table below."
     )
     if show != "value":
@@ -133,7 +134,7 @@ def _with_means(
     columns = [unseen & (np.arange(unseen.shape[1]) == j) for j in at[1]]
     means = [matrix.mean(metric, chosen) for chosen in (*lines, *columns, unseen)]
     texts = [
-        f"mean {m.value:.3f} [{m.low:.3f}, {m.high:.3f}] over {m.n} cells out of domain"
+        f"mean {m.value:.3f} [{m.low:.3f}, {m.high:.3f}] over {counted(m.n, 'cell')} out of domain"
         if m.n
         else "no cell out of domain"
         for m in means
@@ -165,7 +166,8 @@ def difference_heatmap(
     ]
     alt = (
         f"Heatmap of the difference in {about.in_words}, A minus B: {int((~unsure).sum())} of"
-        f" {unsure.size} cells differ at a false discovery rate of 5 %; the others are faded."
+        f" {counted(unsure.size, 'cell')} differ at a false discovery rate of 5 %; the others are"
+        " faded."
     )
     return heatmap(
         values,
@@ -271,7 +273,7 @@ def detector_intervals(
     known = [name for name in matrix.test if name in matrix.train[0]]
     alt = (
         f"{about.title} of the detector trained on {' + '.join(matrix.train[0])} on each of"
-        f" {len(table)} generators, best first, with 95 % intervals: from"
+        f" {counted(len(table), 'generator')}, best first, with 95 % intervals: from"
         f" {table['value'].max():.3f} to {table['value'].min():.3f}."
     )
     reference = about.chance if about.chance == 0.5 else None

@@ -248,3 +248,21 @@ def test_lower_precision_stays_near(precision: str, tmp_path: Path) -> None:
 def test_device_and_precision(device: str, precision: str, message: str) -> None:
     with pytest.raises(AigiError, match=message):
         load_encoder("ViT-B-32", None, device, precision)
+
+
+def test_the_number_of_threads_is_no_part_of_an_encoder(tmp_path: Path) -> None:
+    """Sums are cut differently by one and two threads: embeddings differ in the last digits at
+    most, far below what precision (half of it in fp16) already leaves open, so that the number of
+    threads need not be recorded.
+    """
+    encoder = load_encoder(make_tiny_clip(tmp_path / "tiny"), None, "cpu", "fp32")
+    size = encoder.preprocessing.size
+    pixels = np.random.default_rng(0).integers(0, 256, (16, size, size, 3), dtype=np.uint8)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(encoder.encode_images(pixels).embedding.numpy())
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-5)

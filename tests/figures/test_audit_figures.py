@@ -111,7 +111,7 @@ def test_matching_and_content() -> None:
     assert [list(trace.x) for trace in drawn.data] == [
         [0.9, 0.8],
         [0.7],
-    ] and "1 generators have no" in figures.alt_text(drawn)
+    ] and "1 generator without" in figures.alt_text(drawn)
     matched = pd.DataFrame(
         {
             "train": ["a", "a"],

@@ -26,6 +26,7 @@ from aigi_core.errors import WorkspaceError
 from aigi_core.figures.audit import LEVELS
 from aigi_core.manifest import FAKE
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import counted
 from aigi_core.transfer import difference, make_training_sets
 from aigi_core.transfer.resplit import Resplit, resplit
 from aigi_core.workspace import Workspace
@@ -124,7 +125,8 @@ def answer(found: Audit, verdict: Verdict) -> str:
     """
     explained = sum(v.level == "explained" for v in found.verdicts)
     return (
-        f"For **{explained} of {len(found.verdicts)} generators** file facts alone tell fake from"
+        f"For **{explained} of {counted(len(found.verdicts), 'generator')}** file facts alone"
+        " tell fake from"
         f" real as well as the detector that sees the images, or better. {inert(verdict.headline)}"
     )
 
@@ -141,7 +143,7 @@ def stats(found: Audit) -> list[Stat]:
         Stat(
             name,
             f"{mean.value:.3f}",
-            f"{mean.n} generators",
+            counted(mean.n, "generator"),
             (mean.low, mean.high),
             "Mean in-domain balanced accuracy: each trained and tested on one generator.",
         )
@@ -170,7 +172,8 @@ def show_verdict(page: Page, found: Audit, verdict: Verdict) -> None:
     leaks = pairs["across_split"] & (mine[pairs["a"]] | mine[pairs["b"]])
     if leaks.any():
         page.notice(
-            f"{leaks.sum()} pairs of its images occur twice in different splits: see *Duplicates*"
+            f"{counted(leaks.sum(), 'pair')} of its images occur twice in different splits: see"
+            " *Duplicates*"
             " below, and divide anew with groups that keep them together.",
             "warning",
         )
@@ -265,7 +268,8 @@ def show_matrices(page: Page, found: Audit, view: file_facts.View, generator: st
         if mean.n:
             page.finding(
                 f"{where}, detectors are **{mean.value:+.3f}** against file facts (95 % interval"
-                f" {mean.low:+.3f} to {mean.high:+.3f}, p = {mean.p_value:.2g}, {mean.n} cells,"
+                f" {mean.low:+.3f} to {mean.high:+.3f}, p = {mean.p_value:.2g},"
+                f" {counted(mean.n, 'cell')},"
                 " paired)."
             )
     page.link("transfer", "The matrix in full", train=generator, test=generator)
@@ -393,7 +397,8 @@ def show_paired(page: Page, found: Audit, view: file_facts.View, generator: str)
     own = scores[scores["name"] == one].iloc[0]
     page.finding(
         f"{name(one)}'s own detector gives the fake the higher log-odds in"
-        f" {own['share']:.0%} of {own['n']} pairs (95 % interval {own['share_low']:.0%} to"
+        f" {own['share']:.0%} of {counted(own['n'], 'pair')} (95 % interval"
+        f" {own['share_low']:.0%} to"
         f" {own['share_high']:.0%}); the mean difference is {own['difference']:+.2f}"
         f" ({own['low']:+.2f} to {own['high']:+.2f})."
     )

@@ -20,6 +20,7 @@ from aigi_core.inspection.panel import Panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import survival
 from aigi_core.perturb import ladder
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui.bodies.audit import gallery_link
 from ui.results import attention, inspection
@@ -111,7 +112,8 @@ def answer(judged: Judged) -> str:
     )
     fake, real = (int((calls == verdict).sum()) for verdict in ("fake", "real"))
     others = (
-        f"Of {len(calls)} detectors alone, {fake} {_verb(fake, 'call')} it generated, {real}"
+        f"Of {counted(len(calls), 'detector')} alone, {fake} {_verb(fake, 'call')} it generated,"
+        f" {real}"
         f" {_verb(real, 'call')} it real and {len(calls) - fake - real}"
         f" {_verb(len(calls) - fake - real, 'make')} no call."
     )
@@ -337,7 +339,8 @@ def trust(page: Page, judged: Judged) -> None:
             f" **{generators['detected'].mean():.0%}** are called generated and"
             f" **{generators['missed'].mean():.0%}** real, at {unseen.rate:.0%} asked for. False"
             f" alarms {generators['false_alarms'].mean():.0%} on average, highest among"
-            f" {len(pools)} pools on {name(str(worst['pool']))}: {worst['false_alarms']:.0%} (95 %"
+            f" {counted(len(pools), 'pool')} on {name(str(worst['pool']))}:"
+            f" {worst['false_alarms']:.0%} (95 %"
             f" interval {worst['false_alarms_low']:.0%} to {worst['false_alarms_high']:.0%},"
             f" {worst['n']} photographs). Calibration error **{unseen.error.ece:.2f}**"
             f" ({unseen.error.low:.2f} to {unseen.error.high:.2f})."

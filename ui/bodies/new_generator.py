@@ -23,6 +23,7 @@ from aigi_core.inspection.new_generator import (
     residual_words,
 )
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import counted
 from aigi_core.transfer import make_training_sets
 from aigi_core.workspace import Workspace
 from ui import results
@@ -162,7 +163,7 @@ def answer(found: NewGenerator) -> str:
     table = column(found)
     best, worst = table.iloc[0], table.iloc[-1]
     return (
-        f"Of {len(table)} detectors **{name(str(best['train']))} does best on"
+        f"Of {counted(len(table), 'detector')} **{name(str(best['train']))} does best on"
         f" {name(found.name)}**: balanced accuracy {best['value']:.2f} (95 % interval"
         f" {best['low']:.2f} to {best['high']:.2f}); {name(str(worst['train']))} does worst,"
         f" {worst['value']:.2f}. {found.far['share']:.0%} of its {len(found)} images lie farther"

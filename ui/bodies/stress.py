@@ -11,7 +11,7 @@ from aigi_core import stress as library
 from aigi_core.figures.stress import SIDE_NAMES, op_name
 from aigi_core.manifest import SPLITS
 from aigi_core.perturb import PERTURBATIONS, parse_ops
-from aigi_core.statements import Finding
+from aigi_core.statements import Finding, counted
 from aigi_core.stress import AUGMENTED, CLEAN, SIDES, Side, Stress
 from aigi_core.stress.copies import perturb_command
 from aigi_core.transfer import DEFAULT_METRIC
@@ -175,7 +175,7 @@ def stats(summary: pd.DataFrame, op: str) -> list[Stat]:
             f"{'Clean' if row['op'] == CLEAN else 'Perturbed'},"
             f" {'in-domain' if row['cells'] == 'in-domain' else 'OOD'}",
             f"{row['value']:.3f}",
-            f"{row['n']} cells",
+            counted(row["n"], "cell"),
             (row["low"], row["high"]),
             "Mean balanced accuracy; perturbed: both classes, by the chosen operation.",
         )

@@ -12,6 +12,7 @@ from aigi_core import figures
 from aigi_core.explain.effect import Effect
 from aigi_core.explain.words import Words
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import counted
 from aigi_core.transfer.bootstrap import Estimate
 from ui import results
 from ui.results import Setting, explanations
@@ -66,7 +67,7 @@ def stats(said: Words, texts: int, ood: Estimate) -> list[Stat]:
         Stat(
             "Balanced accuracy out of domain",
             f"{ood.value:.3f}",
-            f"{ood.n} generators",
+            counted(ood.n, "generator"),
             (ood.low, ood.high),
         ),
     ]
@@ -139,7 +140,7 @@ def nameability(
             f" `{workspace.command('words')}` once for the default ones."
         )
         return
-    with st.spinner(f"Reading {len(names)} detectors …"):
+    with st.spinner(f"Reading {counted(len(names), 'detector')} …"):
         table = explanations.all_words(workspace, setting, texts)
     from aigi_core.explain.nameability import (
         nameability as correlate,

@@ -30,7 +30,7 @@ from aigi_core.explain.words import Words
 from aigi_core.heads import Head, all_heads
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import Domains
-from aigi_core.statements import Finding, best_of, number, p_text
+from aigi_core.statements import Finding, best_of, counted, number, p_text
 from aigi_core.transfer import DEFAULT_METRIC, METRICS, PairedDifference, TransferMatrix, difference
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace
@@ -339,20 +339,20 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int, used: Preset = OURS) 
         Stat(
             f"{chosen} heads, out of domain",
             f"{heads.value:.3f}",
-            f"{heads.n} generators",
+            counted(heads.n, "generator"),
             (heads.low, heads.high),
             f"{METRICS[used.metric].title} on generators other than these two.",
         ),
         Stat(
             "Embedding, out of domain",
             f"{whole.value:.3f}",
-            f"{whole.n} generators",
+            counted(whole.n, "generator"),
             (whole.low, whole.high),
         ),
         Stat(
             "Difference",
             number(more.value, signed=True),
-            f"{more.n} generators, paired, {p_text(more.p_value)}",
+            f"{counted(more.n, 'generator')}, paired, {p_text(more.p_value)}",
             (more.low, more.high),
             "Heads minus embedding, on the same images.",
             "+.3f",
