@@ -33,6 +33,11 @@ def add_parser(subparsers: Any) -> None:
         required=True,
         help="scores above it mean fake (reversed: below it), such as 0.5 for probabilities",
     )
+    add_reading(parser)
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """The options that say which way scores are read."""
     reading = parser.add_mutually_exclusive_group()
     for option, meaning in (("reversed", "real"), ("as-is", "fake, whatever the labels say")):
         reading.add_argument(

@@ -76,13 +76,13 @@ UI_ROOMS = (("toolkit",), ("results",), ("bodies",), ("preparation",))
 PRECOMPUTE_ROOMS = (
     ("pool", "engine", "on_ray"),
     ("ingest",),
-    ("encode",),
+    ("encode", "import_scores"),
     (
         "audit",
         "detectors",
         "generate",
         "growth",
-        "import_scores",
+        "import_detector",
         "map",
         "methods",
         "perturb",

@@ -1,0 +1,71 @@
+"""``python -m precompute import-detector``: a linear layer that others trained, as a detector."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from aigi_core.detectors.published import SEEN, published_detector
+from aigi_core.transfer.imported import import_scores
+from aigi_core.workspace import Workspace, exclusive
+from precompute.import_scores import add_reading
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``import-detector``."""
+    parser = subparsers.add_parser(
+        "import-detector",
+        description="Read a published linear layer, put it on the board and save it as a detector.",
+    )
+    parser.add_argument("--workspace", type=Path, required=True, metavar="W")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help=".pth, .pt, .safetensors or .npz with one layer"
+    )
+    parser.add_argument(
+        "--encoder",
+        required=True,
+        metavar="MODEL",
+        help="the encoder it was trained on, as the workspace names its own",
+    )
+    parser.add_argument(
+        "--feature",
+        choices=list(SEEN),
+        required=True,
+        help="what it was trained on: the embedding or the vector before the projection, as it is"
+        " or of unit length",
+    )
+    parser.add_argument("--name", help="what the board calls it; by default the file's name")
+    parser.add_argument(
+        "--trained-on", default="", metavar="G1,G2", help="generators it has seen; none by default"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="also save it, for 'aigi score --detector FILE'"
+    )
+    add_reading(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, check, score and store."""
+    workspace = Workspace.open(args.workspace)
+    name = args.name if args.name is not None else args.file.stem
+    detector = published_detector(
+        workspace, args.file, name=name, feature=args.feature, encoder=args.encoder
+    )
+    scores = detector.decision_function(workspace)
+    with exclusive(workspace.path, "methods"):
+        sentence = import_scores(
+            workspace,
+            name,
+            scores,
+            threshold=detector.threshold,
+            trained_on=[one.strip() for one in args.trained_on.split(",") if one.strip()],
+            reading=args.reading,
+        )
+    if args.out:
+        if args.reading == "reversed":
+            detector = replace(detector, weights=-detector.weights, bias=-detector.bias)
+        detector.save(args.out)
+    print(sentence)
+    return 0
