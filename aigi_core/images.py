@@ -234,16 +234,23 @@ def _ends_grey(decoded: LoadedImage) -> bool:
     the upright picture is mid-grey."""
     if decoded.mode not in ("L", "RGB"):
         return True
-    corners = np.asarray(decoded.image)[:: max(1, decoded.height - 1), :: max(1, decoded.width - 1)]
+    right, bottom = decoded.width - 1, decoded.height - 1
+    corners = [decoded.image.getpixel((x, y)) for x in (0, right) for y in (0, bottom)]
     # neighbours bleed into it where colours are subsampled; the second decoding decides
-    return bool((np.abs(corners.astype(int) - 128) <= 40).all(axis=-1).any())
+    return bool((np.abs(np.array(corners, int) - 128) <= 40).all(axis=-1).any())
 
 
 def _ends_plain(decoded: LoadedImage) -> bool:
     """Whether some edge of the upright picture is of one colour, as it is where the decoder of a
     PNG had no data."""
-    pixels = np.asarray(decoded.image)
-    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    width, height = decoded.width, decoded.height
+    boxes = (
+        (0, 0, width, 1),
+        (0, height - 1, width, height),
+        (0, 0, 1, height),
+        (width - 1, 0, width, height),
+    )
+    edges = (np.asarray(decoded.image.crop(box)).reshape(-1, 3) for box in boxes)
     return any(bool((edge == edge[0]).all()) for edge in edges)
 
 
@@ -598,6 +605,18 @@ def _thumb_hash(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
 
 
 @cache
+def _frequencies(
+    width: int, height: int, nx: int, ny: int
+) -> tuple[Float[np.ndarray, "k w"], Float[np.ndarray, "k h"]]:
+    """The cosines across and down of every wave that a hash holds, row by row; the mean first."""
+    both = [(cx, cy) for cy in range(ny) for cx in range(nx) if cx * ny < nx * (ny - cy)]
+    return (
+        np.array([_cosine(width, cx) for cx, _ in both]),
+        np.array([_cosine(height, cy) for _, cy in both]),
+    )
+
+
+@cache
 def _cosine(n: int, frequency: int) -> Float[np.ndarray, " n"]:
     return np.array([math.cos(math.pi / n * frequency * (i + 0.5)) for i in range(n)])
 
@@ -607,20 +626,10 @@ def _cosines(
 ) -> tuple[float, list[float], float]:
     """Mean of a channel, its cosines scaled to 0 .. 1, and their scale."""
     height, width = channel.shape
-    waves: list[float] = []
-    mean = 0.0
-    for cy in range(ny):
-        fy = _cosine(height, cy)
-        for cx in range(nx):
-            if cx * ny >= nx * (ny - cy):
-                break
-            products = channel * _cosine(width, cx) * fy[:, None]
-            # A running sum adds in the order of the pixels; numpy's own sums add in pairs.
-            wave = float(np.cumsum(products)[-1]) / (width * height)
-            if cx or cy:
-                waves.append(wave)
-            else:
-                mean = wave
+    across, down = _frequencies(width, height, nx, ny)
+    products = (channel * across[:, None, :] * down[:, :, None]).reshape(len(across), -1)
+    # A running sum adds in the order of the pixels; numpy's own sums add in pairs.
+    mean, *waves = (np.cumsum(products, axis=1)[:, -1] / (width * height)).tolist()
     scale = max(map(abs, waves), default=0.0)
     return mean, [0.5 + 0.5 / scale * wave for wave in waves] if scale else waves, scale
 
