@@ -157,11 +157,11 @@ def _line(outcome: dict) -> str:
     if outcome["outcome"] != "scored":
         return f"left out   {printable(outcome['path'])}: {printable(outcome['reason'])}"
     low, high = outcome["probability_interval"]
-    said = f"{outcome['verdict']:<10} {outcome['probability']:.3f} [{low:.3f}, {high:.3f}]"
+    summary = f"{outcome['verdict']:<10} {outcome['probability']:.3f} [{low:.3f}, {high:.3f}]"
     split = outcome["split_in_workspace"]
     known = f"  (in the workspace's {split} split)" if split else ""
     far = f"farther than {outcome['farther_than']:.0%}"
-    return f"{said}  {far}  {printable(outcome['path'])}{known}"
+    return f"{summary}  {far}  {printable(outcome['path'])}{known}"
 
 
 if __name__ == "__main__":

@@ -102,15 +102,15 @@ def _state(archive: Path) -> tuple[int, int]:
 @lru_cache(maxsize=32)
 def _contents(archive: str, modified: int, size: int) -> dict[str, Member]:
     del modified, size  # with the path they name the state that was read
-    found: dict[str, Member] = {}
+    by_name: dict[str, Member] = {}
     for member in _tar_members(archive) if archive.lower().endswith(TAR) else _zip_members(archive):
         parts = member.name.split("/")
         if member.name.startswith("/") or ".." in parts:
             raise AigiError(f"The archive {archive} names {member.name!r}, a path that leaves it.")
-        if member.name in found:
+        if member.name in by_name:
             raise AigiError(f"The archive {archive} holds {member.name!r} more than once.")
-        found[member.name] = member
-    return found
+        by_name[member.name] = member
+    return by_name
 
 
 def _tar_members(archive: str) -> Iterator[Member]:

@@ -32,11 +32,11 @@ def home_of(path: Path) -> Path:
 def encodings(path: Path) -> dict[str, Path]:
     """Name -> folder of every finished encoding of a workspace's images, its own first."""
     home = home_of(path)
-    found = {read_manifest(home).get("name") or home.name: home}
+    folders = {read_manifest(home).get("name") or home.name: home}
     for folder in sorted((home / FOLDER).glob(f"*/{MANIFEST}")):
         if read_manifest(folder.parent).get("encoder"):
-            found[folder.parent.name] = folder.parent
-    return found
+            folders[folder.parent.name] = folder.parent
+    return folders
 
 
 def open_encodings(path: Path) -> dict[str, Workspace]:

@@ -40,14 +40,14 @@ class FactoredMaps:
         out = self.head_out[head]
         if out.ndim != 2:
             raise IndexError(f"Maps are multiplied out one head at a time, not {head!r}.")
-        found: np.ndarray = np.einsum("kw,gwd->gkd", out, self.pool_maps, optimize=True)
-        return found.reshape(-1, found.shape[2])
+        maps: np.ndarray = np.einsum("kw,gwd->gkd", out, self.pool_maps, optimize=True)
+        return maps.reshape(-1, maps.shape[2])
 
     def __matmul__(self, weights: Float[np.ndarray, " d"]) -> Float[np.ndarray, "l h head_width"]:
         """All maps times one direction of the joint space."""
         per_pool = self.pool_maps @ weights  # [pool_heads, width]
-        found: np.ndarray = np.moveaxis(self.head_out @ per_pool.T, -1, 2)
-        return found.reshape(*found.shape[:2], -1)
+        maps: np.ndarray = np.moveaxis(self.head_out @ per_pool.T, -1, 2)
+        return maps.reshape(*maps.shape[:2], -1)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         del copy

@@ -129,8 +129,8 @@ def jpeg_structure(content: bytes) -> JpegStructure | None:
             if scans > MAX_SCANS:
                 break
             _note_scan(body, precision)
-            at, found = _end_of_scan(content, at)
-            restarts = found if scans == 1 else restarts
+            at, restarts_of_scan = _end_of_scan(content, at)
+            restarts = restarts_of_scan if scans == 1 else restarts
     if not scans:
         return None
     return _structure(
@@ -144,11 +144,11 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 def _end_of_scan(content: bytes, at: int) -> tuple[int, int]:
     """Where the next marker that is no restart begins, and the number of restarts before it."""
     restarts = 0
-    for found in _MARKER.finditer(content, at):
-        if 0xD0 <= found[1][0] <= 0xD7:
+    for marker in _MARKER.finditer(content, at):
+        if 0xD0 <= marker[1][0] <= 0xD7:
             restarts += 1
             continue
-        return found.end() - 2, restarts
+        return marker.end() - 2, restarts
     return len(content), restarts
 
 

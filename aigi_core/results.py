@@ -134,13 +134,13 @@ class StoredResult:
 
     def problems(self) -> list[str]:
         """One sentence for each file that is missing or was changed."""
-        found = []
+        problems = []
         for name in self.files:
             try:
                 self.bytes_of(name)
             except WorkspaceError as error:
-                found.append(str(error))
-        return found
+                problems.append(str(error))
+        return problems
 
     def parameters_in_words(self, usual: Mapping[str, Any]) -> str:
         """Parameters that differ from the usual ones, as ``draws 100 (usually 1,000)``; else ''."""
@@ -267,15 +267,15 @@ def find(
 
 def current(workspace: Workspace, kind: ResultKind) -> list[StoredResult]:
     """All results of a kind that rest on the workspace as it is now, newest first."""
-    found = []
+    candidates = []
     for folder in _folders(workspace, kind):
         try:
             result = _of_today(workspace, kind, folder)
         except WorkspaceError:
             continue
         if result is not None:
-            found.append((result.note.stat().st_mtime_ns, result.path.name, result))
-    return [result for _, _, result in sorted(found, key=lambda each: each[:2], reverse=True)]
+            candidates.append((result.note.stat().st_mtime_ns, result.path.name, result))
+    return [result for _, _, result in sorted(candidates, key=lambda each: each[:2], reverse=True)]
 
 
 def verify_results(workspace: Workspace) -> list[str]:

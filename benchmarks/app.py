@@ -60,14 +60,14 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--sessions", type=int, default=8)
     parser.add_argument("--pages", nargs="+", choices=list(PAGES), default=list(PAGES))
     args = parser.parse_args(argv)
-    if not (found := chromium()):
+    if not (executable := chromium()):
         raise AigiError(
             "There is no Chromium: install Debian's chromium, or set AIGI_CHROMIUM to one."
         )
     with (
         tempfile.TemporaryDirectory() as folder,
         sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=found, args=[*FLAGS, OFFLINE]) as browser,
+        playwright.chromium.launch(executable_path=executable, args=[*FLAGS, OFFLINE]) as browser,
     ):
         first = [
             first_page(browser, args.workspace, Path(folder), args.pages[0])

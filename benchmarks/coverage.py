@@ -101,16 +101,16 @@ def ranking_coverage(
     """Metrics of ranking on normal scores of equal spread, whose true values are known."""
     names = ("auc", "eer", "tpr_at_fpr1", "tpr_at_fpr5")
     for (fakes, reals), group, area in product(SIZES, (1, GROUP), AREAS):
-        apart = np.sqrt(2) * ndtri(area)
+        shift = np.sqrt(2) * ndtri(area)
         truths = {
             "auc": area,
-            "eer": ndtr(-apart / 2),
-            "tpr_at_fpr1": ndtr(apart - ndtri(0.99)),
-            "tpr_at_fpr5": ndtr(apart - ndtri(0.95)),
+            "eer": ndtr(-shift / 2),
+            "tpr_at_fpr1": ndtr(shift - ndtri(0.99)),
+            "tpr_at_fpr5": ndtr(shift - ndtri(0.95)),
         }
         column = column_of(
             {
-                FAKE: scores_of(rng, fakes, replications, group) + apart,
+                FAKE: scores_of(rng, fakes, replications, group) + shift,
                 REAL: scores_of(rng, reals, replications, group),
             },
             group,

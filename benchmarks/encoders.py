@@ -132,22 +132,22 @@ def versions() -> dict[str, str]:
 
 def document(clips: Sequence[Row], trunks: Sequence[Row]) -> str:
     """docs/encoders.md."""
-    found, of = counts(clips), versions()
+    counted, of = counts(clips), versions()
     lines = [
         "# Encoders, and what each gives",
         "",
         "Made by `python -m benchmarks encoders --write docs/encoders.md`, which builds every",
         "configuration without weights; a test holds this page against the code.",
         "",
-        f"Of the {found['configurations']} configurations of open_clip {of['open_clip']} all can be"
-        f" used for embeddings, and {found['with_heads']} have attention heads whose contributions"
-        " are exact:",
+        f"Of the {counted['configurations']} configurations of open_clip {of['open_clip']} all can"
+        f" be used for embeddings, and {counted['with_heads']} have attention heads whose"
+        " contributions are exact:",
         "",
         *(
-            f"- **{kind}** ({found['heads_' + kind.replace(' ', '_')]}): {meaning}"
+            f"- **{kind}** ({counted['heads_' + kind.replace(' ', '_')]}): {meaning}"
             for kind, meaning in HEADS.items()
         ),
-        f"- **embedding only** ({found['embedding_only']}): pages on heads say so and why",
+        f"- **embedding only** ({counted['embedding_only']}): pages on heads say so and why",
         "",
         "How the heads of each family are read stands in [heads.md](heads.md). Any other name of",
         f"timm {of['timm']} works as `--model timm:NAME`; a file or folder of weights as",

@@ -203,39 +203,42 @@ def selection(
     }
 
 
-def score_gap(found: Elimination, train: Block, score: Block) -> float:
+def score_gap(searched: Elimination, train: Block, score: Block) -> float:
     """Largest difference between a reported accuracy and that of a detector fitted afresh by
     another solver.
     """
     gap = 0.0
-    for t in np.linspace(0, len(found.removed), 24).astype(int):
-        kept = np.setdiff1d(np.arange(found.d), found.removed[:t])
-        model = sklearn_fit(train[0][:, kept], train[1], found.C, "newton-cholesky")
+    for t in np.linspace(0, len(searched.removed), 24).astype(int):
+        kept = np.setdiff1d(np.arange(searched.d), searched.removed[:t])
+        model = sklearn_fit(train[0][:, kept], train[1], searched.C, "newton-cholesky")
         gap = max(
-            gap, abs(-score_key(model, score[0][:, kept], score[1])[0] - float(found.accuracy[t]))
+            gap,
+            abs(-score_key(model, score[0][:, kept], score[1])[0] - float(searched.accuracy[t])),
         )
     return gap
 
 
 def brute_force(
-    found: Elimination, train: Block, score: Block, steps: int, fits: int
+    searched: Elimination, train: Block, score: Block, steps: int, fits: int
 ) -> tuple[float, float, list[bool]]:
     """Seconds that refitting all candidates at all steps would take, tightly and at the default
     tolerance, and whether exact fits of every candidate make the same choice at the sampled steps
     of at most 200 candidates."""
-    depths, same = np.linspace(0, found.d - 2, steps).astype(int), []
+    depths, same = np.linspace(0, searched.d - 2, steps).astype(int), []
     costs = np.zeros((2, steps))
     for at, t in enumerate(depths.tolist()):
-        kept = np.setdiff1d(np.arange(found.d), found.removed[:t])
+        kept = np.setdiff1d(np.arange(searched.d), searched.removed[:t])
         seconds = []
         for j in kept[:: max(1, len(kept) // fits)][:fits].tolist():
             X, y = train[0][:, kept[kept != j]], train[1]
-            tight = timed(lambda X=X, y=y: sklearn_fit(X, y, found.C, "lbfgs"))[0]  # type: ignore[misc]
-            seconds.append((tight, timed(lambda X=X, y=y: brute_fit(X, y, found.C))[0]))  # type: ignore[misc]
+            tight = timed(lambda X=X, y=y: sklearn_fit(X, y, searched.C, "lbfgs"))[0]  # type: ignore[misc]
+            seconds.append((tight, timed(lambda X=X, y=y: brute_fit(X, y, searched.C))[0]))  # type: ignore[misc]
         costs[:, at] = np.median(seconds, axis=0) * len(kept)
         if len(kept) <= 200:
-            same.append(best_candidate(kept, train, score, found.C) == found.removed[t])
-    tight, loose = (float(np.interp(np.arange(found.d - 1), depths, cost).sum()) for cost in costs)
+            same.append(best_candidate(kept, train, score, searched.C) == searched.removed[t])
+    tight, loose = (
+        float(np.interp(np.arange(searched.d - 1), depths, cost).sum()) for cost in costs
+    )
     return tight, loose, same
 
 

@@ -124,8 +124,8 @@ def decode(root: Path) -> int:
 
 def read(root: Path) -> int:
     """What ingest does of every file: find it, decode it, take its facts."""
-    found = find_candidates(root).table
-    places = list(found[["path", "offset"]].itertuples(index=False, name=None))
+    table = find_candidates(root).table
+    places = list(table[["path", "offset"]].itertuples(index=False, name=None))
     facts = facts_of_all(root, places, workers=1, progress=False)
     assert all(not fact["left_out"] for fact in facts)
     return len(facts)

@@ -22,8 +22,8 @@ def limits(made: ImageMap) -> str:
     """What this map cannot show, in numbers."""
     mean, low, high = made.agreement_chance
     axes = (
-        f"Its two axes hold {made.explained[0] + made.explained[1]:.0%} of the variance. "
-        if made.explained
+        f"Its two axes hold {sum(made.explained_variance):.0%} of the variance. "
+        if made.explained_variance
         else "Distances between groups, and sizes of groups, mean nothing in t-SNE. "
     )
     return (

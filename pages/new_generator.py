@@ -34,36 +34,36 @@ def show(page: ui.Page) -> None:
             " words. 200 images take about a minute."
         )
         return
-    found = body.described(page, brought, called, pool)
-    page.answer(body.answer(found))
-    page.stats(body.stats(found))
+    described = body.described(page, brought, called, pool)
+    page.answer(body.answer(described))
+    page.stats(body.stats(described))
     page.protocol(
         detectors="One a generator, on the embedding, by the paper's protocol; none saw an image.",
         compared=f"{brought.count} new images with the real test images of the pool {pool}.",
         intervals="95 %; of a balanced accuracy and of shares.",
     )
     with page.picture("How every detector of the workspace does on it."):
-        column = body.column(found)
-        draw = partial(figures.column_intervals, column, found.name)
+        column = body.column(described)
+        draw = partial(figures.column_intervals, column, described.name)
         page.figure("column", draw, table=column)
     with page.section(
         "Which known generators is it like?",
         "The generator of the nearest known fake of each image (cosine of embeddings), beside what"
         " its share of all known fakes would give.",
     ):
-        page.table("nearest", found.nearest)
+        page.table("nearest", described.nearest)
     with page.section(
         "How does it differ, in words?",
         "Texts nearest to the difference between its mean direction and that of the pool's real"
         " training images, against the same with shuffled labels.",
     ):
         try:
-            said = body.words(page, brought, pool)
+            words = body.words(page, brought, pool)
         except AigiError as error:
             page.notice(f"{error}")
         else:
             alt = "Texts nearest to the residual of the new generator, with their null."
-            page.figure("words", partial(word_list, said.nearest, alt=alt), table=said.nearest)
+            page.figure("words", partial(word_list, words.nearest, alt=alt), table=words.nearest)
     with page.section(
         "Keep it",
         "What you brought is gone with the session. This command adds it to the workspace: old"

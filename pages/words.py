@@ -25,12 +25,12 @@ with ui.page(__file__) as page:
         "Training the detector and, where its words are not stored, three hundred more on shuffled"
         " labels …"
     ):
-        said = explanations.words(workspace, setting, row, texts)
+        words = explanations.words(workspace, setting, row, texts)
         matrix = results.matrix(workspace, setting, DEFAULT_METRIC)
-    page.answer(body.answer(said, train))
+    page.answer(body.answer(words, train))
     page.stats(
         body.stats(
-            said,
+            words,
             len(explanations.lexicon(workspace, texts)),
             explanations.out_of_domain(workspace, setting, row),
         )
@@ -39,8 +39,9 @@ with ui.page(__file__) as page:
         training=results.protocol_in_words(used),
         direction="The detector's weights in the joint space of images and texts; towards fake.",
         chance=(
-            f"The same training on labels shuffled within pools, groups kept together ({said.draws}"
-            " times); p-values are family-wise over all texts searched (single-step max-T)."
+            f"The same training on labels shuffled within pools, groups kept together"
+            f" ({words.draws} times); p-values are family-wise over all texts searched"
+            " (single-step max-T)."
         ),
         near_duplicates="Texts that say the same (cosine .9, or the same letters) share one row.",
         intervals=(
@@ -53,7 +54,7 @@ with ui.page(__file__) as page:
         text = page.select(
             "text",
             "Opened text",
-            list(dict.fromkeys([*said.nearest["text"], *said.farthest["text"]])),
+            list(dict.fromkeys([*words.nearest["text"], *words.farthest["text"]])),
         )
         st.button(
             "Remove it",
@@ -67,10 +68,10 @@ with ui.page(__file__) as page:
         " no text outside it. Click a text, or choose it below, to open it."
     ):
         body.both_sides(
-            page, "", said, ("Speaks for fake", "Speaks for real"), shown, clicks=("text",)
+            page, "", words, ("Speaks for fake", "Speaks for real"), shown, clicks=("text",)
         )
     with page.section():
-        body.opened(page, said, text)
+        body.opened(page, words, text)
 
     with page.section(
         "What else gives its fakes away",
@@ -91,12 +92,12 @@ with ui.page(__file__) as page:
 
     with page.section(
         "What its texts are about",
-        f"Categories among the {said.counted} nearest texts (first table) and the {said.counted}"
+        f"Categories among the {words.counted} nearest texts (first table) and the {words.counted}"
         " farthest, with what the category's size and shuffled trainings would give.",
     ):
         for column, side in zip(st.columns(2, gap="medium"), explanations.SIDES, strict=True):
             with column:
-                about = said.categories.query("side == @side and count > 0").drop(columns="side")
+                about = words.categories.query("side == @side and count > 0").drop(columns="side")
                 page.table(
                     f"about-{side}",
                     about.head(6),
@@ -111,19 +112,19 @@ with ui.page(__file__) as page:
         with page.controls("Another"):
             other = page.select("train_b", "Detector B", names, train)
             setting_b = results.choose_setting(page, setting.sets, "B", beside=setting, used=used)
-        found = explanations.comparison(
+        comparison = explanations.comparison(
             workspace, (setting, row), (setting_b, names.index(other)), texts
         )
         page.finding(
-            f"The two directions have a cosine of **{found.cosine:.2f}** (p = {found.p_value:.2g};"
-            f" 95 % of pairs trained on shuffled labels: {found.null_low:.2f} to"
-            f" {found.null_high:.2f}). Texts of their difference:"
+            f"The two directions have a cosine of **{comparison.cosine:.2f}** (p ="
+            f" {comparison.p_value:.2g}; 95 % of pairs trained on shuffled labels:"
+            f" {comparison.null_low:.2f} to {comparison.null_high:.2f}). Texts of their difference:"
         )
         titles = (
             f"More fake to A, trained on {ui.name(train)}",
             f"More fake to B, trained on {ui.name(other)}",
         )
-        body.both_sides(page, "compare-", found.words, titles, shown)
+        body.both_sides(page, "compare-", comparison.words, titles, shown)
 
     with page.section("Your own phrases"):
         line = page.text(
@@ -157,7 +158,7 @@ with ui.page(__file__) as page:
             line = page.text(
                 "remove",
                 "Take away (separate several by semicolons)",
-                placeholder=str(said.nearest["text"][0]),
+                placeholder=str(words.nearest["text"][0]),
             )
             again = page.toggle(
                 "again",

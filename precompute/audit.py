@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     ):
         show("Audit: reading images ...")
         pixels, note = squares(workspace, args.images, Path(scratch) / "squares.npy")
-        found = audit(
+        result = audit(
             workspace,
             bank=settings.bank,
             pixels=pixels,
@@ -76,11 +76,11 @@ def run(args: argparse.Namespace) -> int:
         seconds = round(time.perf_counter() - start, 1)
         folder = save_audit(
             workspace,
-            found,
+            result,
             settings,
             {"marks": note, "seconds": seconds, "tools": tool_versions()},
         )
-    print(f"Audited {len(found.verdicts)} generators in {seconds:.0f} s ({note}): {folder}")
+    print(f"Audited {len(result.verdicts)} generators in {seconds:.0f} s ({note}): {folder}")
     return 0
 
 
@@ -109,7 +109,7 @@ def squares(
             raise
         return None, "without common marks: the images are not at hand"
     paths = workspace.images["path"].tolist()
-    found = np.lib.format.open_memmap(
+    thumbnails = np.lib.format.open_memmap(
         scratch, mode="w+", dtype=np.uint8, shape=(len(paths), SIDE, SIDE, 3)
     )
     for row, path in enumerate(paths):
@@ -119,5 +119,5 @@ def squares(
             raise AigiError(
                 f"The image {path!r} below {root} cannot be read ({error}): put it right."
             ) from error
-        found[row] = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
-    return found, f"common marks looked for in {len(paths):,} images"
+        thumbnails[row] = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
+    return thumbnails, f"common marks looked for in {len(paths):,} images"

@@ -120,11 +120,11 @@ def fill(text: str, tables: dict[str, Callable[[], str]]) -> str:
             f"{what}: write '<!-- results NAME -->' and '<!-- /results -->' with one of"
             f" {', '.join(tables)}."
         )
-    found: dict[str, str] = {}
+    filled: dict[str, str] = {}
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        found[name] = tables[name]()
-    return marks.sub(lambda match: f"{match[1]}\n{found[match[2]]}\n\n{match[3]}", text)
+        filled[name] = tables[name]()
+    return marks.sub(lambda match: f"{match[1]}\n{filled[match[2]]}\n\n{match[3]}", text)
 
 
 class Report:
@@ -386,7 +386,7 @@ class Report:
                 "The workspace has no phrases: run"
                 f" '{self.workspace.command('text')}' and search again."
             )
-        found = nameability(table.rename(columns={"cosine": "nameable"}))
+        nameable = nameability(table.rename(columns={"cosine": "nameable"}))
         rows = [
             [
                 str(row["family"]),
@@ -394,7 +394,7 @@ class Report:
                 f"{row['p_value']:.2f}",
                 str(row["n"]),
             ]
-            for row in found.correlations.to_dict("records")
+            for row in nameable.correlations.to_dict("records")
             if np.isfinite(row["spearman"])
         ]
         top = table.sort_values("cosine", ascending=False).iloc[:5]
@@ -432,10 +432,10 @@ class Report:
         for pair in (self.atlas.pairs[i] for i in dict.fromkeys(at.tolist())):
             row = [" / ".join(pair), str(int(self.atlas.kept(pair).sum()))]
             for kind in KINDS:
-                found = selection_stability(self.workspace, pair, repeats=repeats, kind=kind)
+                stability = selection_stability(self.workspace, pair, repeats=repeats, kind=kind)
                 row += [
-                    f"{found.sizes.min()}–{found.sizes.max()}",
-                    f"{found.overlap:.2f} ({found.chance_overlap():.2f})",
+                    f"{stability.sizes.min()}–{stability.sizes.max()}",
+                    f"{stability.overlap:.2f} ({stability.chance_overlap():.2f})",
                 ]
             rows.append(row)
         header = [

@@ -194,15 +194,19 @@ class AuditTables:
         ]
         rows = [
             [
-                found.generator,
+                verdict.generator,
                 *(
                     span(part)
-                    for part in (found.detector, found.facts["stored"], found.facts["original"])
+                    for part in (
+                        verdict.detector,
+                        verdict.facts["stored"],
+                        verdict.facts["original"],
+                    )
                 ),
-                paired(found.difference["stored"]),
-                found.level,
+                paired(verdict.difference["stored"]),
+                verdict.level,
             ]
-            for found in self.audit.verdicts
+            for verdict in self.audit.verdicts
         ]
         matrices = [
             self.audit.detector,
@@ -405,8 +409,8 @@ def _row(workspace: Workspace, table: pd.DataFrame | None, generator: str) -> pd
         raise AigiError(
             f"The audit has no text bank or looked at no images: run '{_with_images(workspace)}'."
         )
-    found: pd.Series = table[table["generator"] == generator].iloc[0]
-    return found
+    row: pd.Series = table[table["generator"] == generator].iloc[0]
+    return row
 
 
 def with_interval(row: Any, name: str, digits: int = 2) -> str:

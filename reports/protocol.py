@@ -50,11 +50,11 @@ class ProtocolTables:
             ]
         ]
         for features in ("embedding", "embedding, no bias", "residual"):
-            found = {name: self._means(features, used) for name, used in PRESETS.items()}
+            means = {name: self._means(features, used) for name, used in PRESETS.items()}
             for diagonal in (True, False):
                 for mean in MEANS:
                     cells = [
-                        _text(found[used][diagonal, metric, mean])
+                        _text(means[used][diagonal, metric, mean])
                         for used, metric in (
                             ("ours", METRICS[0]),
                             ("ours", METRICS[1]),
@@ -77,13 +77,13 @@ class ProtocolTables:
         matrix = transfer_matrix(
             score_detectors(detectors, workspace), workspace.domains, names, metrics=METRICS
         )
-        found = {}
+        means = {}
         for diagonal in (True, False):
             for metric in METRICS:
                 table = paper_means(matrix, metric, diagonal=diagonal)
                 for name, value, low, high, n in table.itertuples(index=False):
-                    found[diagonal, metric, str(name)] = Estimate(value, low, high, int(n))
-        return found
+                    means[diagonal, metric, str(name)] = Estimate(value, low, high, int(n))
+        return means
 
 
 def _text(mean: Estimate) -> str:

@@ -124,8 +124,8 @@ class StressTables:
         )
 
     def operations(self) -> Rows:
-        found = self._stress.summary().query("trained == 'clean'").to_dict("records")
-        table = {(r["op"], r["side"], r["cells"]): r for r in found}
+        records = self._stress.summary().query("trained == 'clean'").to_dict("records")
+        table = {(r["op"], r["side"], r["cells"]): r for r in records}
         header = [
             "operation",
             "in-domain",
@@ -156,11 +156,11 @@ class StressTables:
         return [header, *rows]
 
     def training(self) -> Rows:
-        found = self._stress.gains(AUGMENTED).to_dict("records")
-        table = {(r["op"], r["cells"]): r for r in found}
+        records = self._stress.gains(AUGMENTED).to_dict("records")
+        table = {(r["op"], r["cells"]): r for r in records}
         header = ["tested on", "gain, in-domain", "q", "gain, out-of-domain", "q"]
         rows = []
-        for op in dict.fromkeys(r["op"] for r in found):
+        for op in dict.fromkeys(r["op"] for r in records):
             row = [op_name(str(op))]
             for cells in ("in-domain", "ood"):
                 r = table[op, cells]

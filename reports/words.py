@@ -68,17 +68,17 @@ DEFINITIONS: tuple[Definition, ...] = ("difference", "weights")
 class WordTables:
     """The tables of one workspace; what several of them need is computed once."""
 
-    def __init__(self, workspace: Workspace, draws: int = 999, telling: int = 5) -> None:
-        self.workspace, self.draws, self.telling = workspace, draws, telling
+    def __init__(self, workspace: Workspace, draws: int = 999, head_count: int = 5) -> None:
+        self.workspace, self.draws, self.head_count = workspace, draws, head_count
         self.names = workspace.domains.generators
 
     def tables(self) -> dict[str, Callable[[], list[list[str]]]]:
         """Name -> rows, the header first."""
         return {
-            "words-detectors": lambda: self.said("logistic", "phrases"),
-            "words-tokens": lambda: self.said("logistic", "vocabulary"),
-            "words-residuals": lambda: self.said("residual", "phrases"),
-            "words-residual-tokens": lambda: self.said("residual", "vocabulary"),
+            "words-detectors": lambda: self.nearest_words("logistic", "phrases"),
+            "words-tokens": lambda: self.nearest_words("logistic", "vocabulary"),
+            "words-residuals": lambda: self.nearest_words("residual", "phrases"),
+            "words-residual-tokens": lambda: self.nearest_words("residual", "vocabulary"),
             "words-content": self.content,
             "words-exposed": self.exposed,
             "words-confounds": self.confounds,
@@ -130,7 +130,7 @@ class WordTables:
         return self.roles_on("test")
 
     @cached_property
-    def telling_heads(self) -> list[Head]:
+    def widening_heads(self) -> list[Head]:
         """The heads that widen the gap most on the detectors' own generators, on average.
 
         Chosen on validation images, so that what is then measured on test images is not flattered
@@ -138,9 +138,9 @@ class WordTables:
         """
         own = self.roles_on("val").query("detector == generator and layer >= 0")
         mean = own.groupby(["layer", "head"])["gap"].mean().sort_values(ascending=False)
-        return [(int(layer), int(head)) for layer, head in mean.index[: self.telling]]
+        return [(int(layer), int(head)) for layer, head in mean.index[: self.head_count]]
 
-    def said(self, kind: str, bank: str) -> list[list[str]]:
+    def nearest_words(self, kind: str, bank: str) -> list[list[str]]:
         rows = [
             [
                 "detector",
@@ -179,12 +179,12 @@ class WordTables:
         return rows
 
     def content(self) -> list[list[str]]:
-        found = [self.atlas.words(CONTENT, "phrases", name) for name in self.names]
+        lists = [self.atlas.words(CONTENT, "phrases", name) for name in self.names]
         plain = [
             content_words(self.workspace, self.lexicon, name, draws=self.draws, extent=False)
             for name in self.names
         ]
-        header, *rows = self._named("training set", list(self.names), found)
+        header, *rows = self._named("training set", list(self.names), lists)
         at = header.index("farthest")
         rows = [
             [*row[:at], _p(each.p_value), *row[at:]] for row, each in zip(rows, plain, strict=True)
@@ -279,19 +279,19 @@ class WordTables:
             ]
         ]
         for op in perturbed_ops(self.workspace):
-            said = operation_words(
+            words = operation_words(
                 self.workspace, self.lexicon, str(op), len(self.lexicon), draws=self.draws
             )
-            own = said.nearest[
-                said.nearest["text"].map(SAYS.get(op.kind, re.compile("$^")).search).notna()
+            own = words.nearest[
+                words.nearest["text"].map(SAYS.get(op.kind, re.compile("$^")).search).notna()
             ].head(1)
-            ranks = [f"{row.rank} of {len(said.nearest)}" for row in own.itertuples()]
+            ranks = [f"{row.rank} of {len(words.nearest)}" for row in own.itertuples()]
             rows.append(
                 [
                     str(op),
-                    _strong("; ".join(said.nearest["text"].head(4)), said.p_value),
-                    f"{said.top_cosine:.2f}",
-                    _p(said.p_value),
+                    _strong("; ".join(words.nearest["text"].head(4)), words.p_value),
+                    f"{words.top_cosine:.2f}",
+                    _p(words.p_value),
                     "; ".join(own["text"]) or "none",
                     "; ".join(ranks) or "–",
                 ]
@@ -306,8 +306,8 @@ class WordTables:
             ["definition", "head", "nearest", "category", "cosine", "p, this head", "p, all heads"]
         ]
         for definition in DEFINITIONS:
-            found = heads_words(self.workspace, self.lexicon, self.names, definition)
-            for one in found.head(5).to_dict("records"):
+            by_head = heads_words(self.workspace, self.lexicon, self.names, definition)
+            for one in by_head.head(5).to_dict("records"):
                 rows.append(
                     [
                         definition,
@@ -390,7 +390,7 @@ class WordTables:
                 "as many other heads",
             ]
         ]
-        for layer, head in self.telling_heads:
+        for layer, head in self.widening_heads:
             roles = self.all_roles.query("layer == @layer and head == @head")
             own, others = (
                 roles[(roles["detector"] == roles["generator"]) == same] for same in (True, False)
@@ -437,11 +437,11 @@ class WordTables:
         return rows
 
     def head_phrases(self) -> list[list[str]]:
-        found, labels = [], []
-        for layer, head in self.telling_heads:
+        words, labels = [], []
+        for layer, head in self.widening_heads:
             for definition in DEFINITIONS:
                 labels.append(f"{layer}.{head}, {definition}")
-                found.append(
+                words.append(
                     head_words(
                         self.workspace,
                         self.lexicon,
@@ -452,7 +452,7 @@ class WordTables:
                         draws=self.draws,
                     )
                 )
-        return self._named("head", labels, found)
+        return self._named("head", labels, words)
 
     def roles(self) -> list[list[str]]:
         rows = [
@@ -486,10 +486,10 @@ class WordTables:
             if mine["p_value"].iloc[0] > 0.05:
                 continue
             texts = mine["text"].tolist()
-            found = concept_effect(
+            effect = concept_effect(
                 self.workspace, [reading], [name], self.lexicon, texts, controls=99, draws=200
             ).table
-            one = found.query("detector == @name and cells == 'in-domain'").iloc[0]
+            one = effect.query("detector == @name and cells == 'in-domain'").iloc[0]
             rows.append(
                 [
                     name,
@@ -541,17 +541,17 @@ class WordTables:
         )
         rows.append(["training set (direction alone)", *_palette_row(content)])
         for definition in DEFINITIONS:
-            found = heads_words(self.workspace, self.lexicon, name, definition)
+            by_head = heads_words(self.workspace, self.lexicon, name, definition)
             hits = [
                 f"{one['head']}: {one['nearest']} (p = {_p(one['p_value'])}; all heads"
                 f" {_p(one['p_all_heads'])})"
-                for one in found[found["nearest"].isin(PALETTE)].to_dict("records")
+                for one in by_head[by_head["nearest"].isin(PALETTE)].to_dict("records")
             ]
             rows.append(
                 [
                     f"heads, {definition}: palette phrase on top",
                     "; ".join(hits) or "none",
-                    f"smallest over all heads: {_p(float(found['p_all_heads'].min()))}",
+                    f"smallest over all heads: {_p(float(by_head['p_all_heads'].min()))}",
                     "",
                     "",
                     "",
@@ -559,8 +559,8 @@ class WordTables:
             )
         return rows
 
-    def _named(self, what: str, labels: list[str], found: list[Words]) -> list[list[str]]:
-        q = q_values(np.array([said.p_value for said in found]))
+    def _named(self, what: str, labels: list[str], lists: list[Words]) -> list[list[str]]:
+        q = q_values(np.array([words.p_value for words in lists]))
         rows = [
             [
                 what,
@@ -573,17 +573,17 @@ class WordTables:
                 "most frequent category of the nearest 50 (p)",
             ]
         ]
-        for label, said, corrected in zip(labels, found, q, strict=True):
-            kind = said.categories.query("side == 'nearest'").iloc[0]
-            far = float(said.farthest["p_value"].iloc[0])
+        for label, words, corrected in zip(labels, lists, q, strict=True):
+            kind = words.categories.query("side == 'nearest'").iloc[0]
+            far = float(words.farthest["p_value"].iloc[0])
             rows.append(
                 [
                     label,
-                    _strong("; ".join(said.nearest["text"].head(4)), said.p_value),
-                    f"{said.top_cosine:.2f}",
-                    _p(said.p_value),
+                    _strong("; ".join(words.nearest["text"].head(4)), words.p_value),
+                    f"{words.top_cosine:.2f}",
+                    _p(words.p_value),
                     _p(float(corrected)),
-                    _strong("; ".join(said.farthest["text"].head(2)), far),
+                    _strong("; ".join(words.farthest["text"].head(2)), far),
                     _p(far),
                     f"{kind['category']}: {kind['count']} ({_p(kind['p_value'])})",
                 ]
@@ -591,13 +591,13 @@ class WordTables:
         return rows
 
 
-def _palette_row(said: Words) -> list[str]:
-    best = said.nearest[said.nearest["text"].isin(PALETTE)].iloc[0]
+def _palette_row(words: Words) -> list[str]:
+    best = words.nearest[words.nearest["text"].isin(PALETTE)].iloc[0]
     return [
-        said.nearest["text"].iloc[0],
-        _p(said.p_value),
+        words.nearest["text"].iloc[0],
+        _p(words.p_value),
         best["text"],
-        f"{best['rank']} of {len(said.nearest)}",
+        f"{best['rank']} of {len(words.nearest)}",
         _p(best["p_value"]),
     ]
 

@@ -4,6 +4,7 @@ direction a family.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from hashlib import sha256
@@ -159,4 +160,20 @@ def make_workspace(
             "files": {name: describe_file(path, name) for name in files},
         },
     )
+    return path
+
+
+NO_HEADS = "its image tower is a ConvNeXt"
+
+
+def embedding_only(path: Path) -> Path:
+    """The workspace at path, as an encoder without heads and texts would have left it."""
+    manifest = json.loads((path / "workspace.json").read_text())
+    for name in list(manifest["files"]):
+        if name in ("heads.npy", "ln_post.npy", "decomposition.npz") or name.startswith("text/"):
+            del manifest["files"][name]
+            (path / name).unlink()
+    lacks = dict.fromkeys(("heads", "evidence", "texts", "pre", "layers", "patches"), NO_HEADS)
+    manifest["encoder"] |= {"gives": {"heads": "", "lacks": lacks}, "layers": 0, "heads": 0}
+    write_manifest(path, manifest | {"text": {}})
     return path

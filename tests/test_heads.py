@@ -33,8 +33,8 @@ def some_images(encoder: Encoder) -> torch.Tensor:
     )
 
 
-def relative(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+def relative(result: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(result - expected) / np.linalg.norm(expected))
 
 
 def as_decomposition(encoder: Encoder, batch, dtype: type) -> Decomposition:

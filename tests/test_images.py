@@ -191,8 +191,8 @@ def test_images_needs_no_torch():
 
 
 def png_chunk(kind: bytes, body: bytes, crc: int | None = None) -> bytes:
-    found = zlib.crc32(kind + body) if crc is None else crc
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", found)
+    result = zlib.crc32(kind + body) if crc is None else crc
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", result)
 
 
 def with_chunks(content: bytes, *chunks: bytes) -> bytes:
@@ -344,7 +344,7 @@ def test_frames_are_counted_as_pillow_does_and_up_to_a_limit(kind):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "text"),
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC; .*heif-convert"),
         (b"\0\0\0\x18ftypisom\0\0\0\0", "a video"),
@@ -354,10 +354,10 @@ def test_frames_are_counted_as_pillow_does_and_up_to_a_limit(kind):
         (b"%PDF-1.7", "PDF"),
     ],
 )
-def test_a_kind_that_is_not_read_is_named_with_what_to_do(content, said):
-    with pytest.raises(ImageError, match=f"(unsupported|not an image): .*{said}") as error:
+def test_a_kind_that_is_not_read_is_named_with_what_to_do(content, text):
+    with pytest.raises(ImageError, match=f"(unsupported|not an image): .*{text}") as error:
         load_rgb(content + bytes(64))
-    assert (error.value.reason == "unsupported") == ("HEIC" in said)
+    assert (error.value.reason == "unsupported") == ("HEIC" in text)
 
 
 def test_transparency_of_16_bit_grey_is_laid_on_white():

@@ -36,10 +36,11 @@ def test_card_says_what_its_makers_measured(synthetic: Workspace) -> None:
         "licences": [],
         "alignment": {"held_out": {"ways": 100, "n": 100, "first": share, "first_five": share}},
     }
-    found = card(replace(synthetic, manifest=synthetic.manifest | {"card": about}))
-    assert found["Confounds"] == ["PNG <b>"] and "Licences" not in found
+    result = card(replace(synthetic, manifest=synthetic.manifest | {"card": about}))
+    assert result["Confounds"] == ["PNG <b>"] and "Licences" not in result
     assert (
-        found["Encoder"][0] == "Not CLIP." and "27% [19%, 36%] of 100 images" in found["Encoder"][1]
+        result["Encoder"][0] == "Not CLIP."
+        and "27% [19%, 36%] of 100 images" in result["Encoder"][1]
     )
 
 

@@ -173,9 +173,9 @@ def test_a_palette_dithers() -> None:
     ramp = Image.fromarray(np.tile(np.linspace(60, 190, 128).astype(np.uint8), (64, 1))).convert(
         "RGB"
     )
-    found = np.asarray(Op("palette", 4)(ramp), np.float32)[..., 0]
-    assert len(np.unique(found)) <= 4
-    columns = found[:, 16:112].reshape(64, 6, 16).mean(axis=(0, 2))
+    result = np.asarray(Op("palette", 4)(ramp), np.float32)[..., 0]
+    assert len(np.unique(result)) <= 4
+    columns = result[:, 16:112].reshape(64, 6, 16).mean(axis=(0, 2))
     wanted = np.asarray(ramp, np.float32)[:, 16:112, 0].reshape(64, 6, 16).mean(axis=(0, 2))
     assert np.abs(columns - wanted).max() < 6  # four plain steps would be up to 16 away
 

@@ -38,10 +38,10 @@ TAKE_BOTH: dict[str, Callable[[np.ndarray, np.ndarray], object]] = {
 @pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "int64", "float16", "float32"])
 def test_the_type_of_scores_changes_no_number(kind: str) -> None:
     scores = np.array([1, 2, 3, 4, 5, 100]).astype(kind)
-    found = evaluate(scores, LABELS)
-    assert found["auc"] == 1.0 and found["eer"] == 0.0
+    result = evaluate(scores, LABELS)
+    assert result["auc"] == 1.0 and result["eer"] == 0.0
     exact = evaluate(scores.astype(float), LABELS)
-    assert {name: value.tolist() for name, value in found.items()} == {
+    assert {name: value.tolist() for name, value in result.items()} == {
         name: value.tolist() for name, value in exact.items()
     }
     assert ranking_metrics(scores, LABELS, ONE_DRAW)["auc"] == 1.0
@@ -55,7 +55,7 @@ def test_the_type_of_labels_changes_no_number(kind: str) -> None:
 
 @pytest.mark.parametrize("name", TAKE_BOTH)
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "text"),
     [
         (np.array([0, 1, 2, 3, 1, 0]), "labels of 0 .real. and 1 .fake., got 0, 1, 2, 3"),
         (np.where(LABELS, 1, -1), "got -1, 1"),
@@ -63,8 +63,8 @@ def test_the_type_of_labels_changes_no_number(kind: str) -> None:
         (np.array(["real"] * 3 + ["fake"] * 3), "got fake, real"),
     ],
 )
-def test_labels_that_are_not_0_or_1_are_refused(name: str, labels: np.ndarray, said: str) -> None:
-    with pytest.raises(AigiError, match=said):
+def test_labels_that_are_not_0_or_1_are_refused(name: str, labels: np.ndarray, text: str) -> None:
+    with pytest.raises(AigiError, match=text):
         TAKE_BOTH[name](SCORES, labels)
 
 
@@ -80,7 +80,7 @@ def test_what_takes_one_of_the_two_checks_it() -> None:
         false_alarm_threshold(np.array([np.nan] * 30), 0.1)
     with pytest.raises(AigiError, match="labels"):
         threshold_metrics(np.ones((1, 6), bool), LABELS + 1, ONE_DRAW)
-    for scores, labels, said in (
+    for scores, labels, text in (
         (np.zeros((2, 2, 2)), LABELS, "shape"),
         (np.array([1j] * 6), LABELS, "real numbers"),
         (SCORES[:5], LABELS, "one score for each of 6"),
@@ -88,5 +88,5 @@ def test_what_takes_one_of_the_two_checks_it() -> None:
         (SCORES, np.ones(6, int), "are fake"),
         (SCORES, np.zeros(6, int), "are real"),
     ):
-        with pytest.raises(AigiError, match=said):
+        with pytest.raises(AigiError, match=text):
             check_labelled_scores(scores, labels)

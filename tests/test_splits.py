@@ -25,16 +25,16 @@ names = st.text("abc", min_size=0, max_size=2)
 @given(st.lists(st.tuples(names, names), min_size=1, max_size=30), st.randoms())
 def test_components_never_part_what_shares_a_key(ties, random):
     rows = [(f"path{i:02d}", *tie) for i, tie in enumerate(ties)]
-    found = dict(zip([row[0] for row in rows], components(*zip(*rows, strict=True)), strict=True))
+    result = dict(zip([row[0] for row in rows], components(*zip(*rows, strict=True)), strict=True))
     for column in (1, 2):
         by_key = defaultdict(set)
         for row in rows:
-            by_key[row[column]].add(found[row[0]])
+            by_key[row[column]].add(result[row[0]])
         assert all(len(names) == 1 for key, names in by_key.items() if key)
     shuffled = random.sample(rows, len(rows))
     assert (
         dict(zip([r[0] for r in shuffled], components(*zip(*shuffled, strict=True)), strict=True))
-        == found
+        == result
     )
 
 

@@ -230,23 +230,23 @@ def content_words(
     rows, S = _cases(shown, domains, domains.rows(generator, EVERY_SPLIT))
     labels = domains.labels[rows]
     once = np.ones((1, len(rows)))
-    found = _standardised(S, once, labels[None])[0]
+    observed = _standardised(S, once, labels[None])[0]
     rng = np.random.default_rng(seed)
     shuffled = np.tile(labels, (draws, 1))
     for pool in np.unique(domains.pool[rows]):
         inside = domains.pool[rows] == pool
         shuffled[:, inside] = rng.permuted(shuffled[:, inside], axis=1)
     null = np.abs(_standardised(S, once, shuffled)).max(axis=1)
-    order = np.argsort(-found, kind="stable")
+    order = np.argsort(-observed, kind="stable")
     k = min(k, len(order) // 2) if len(order) > 1 else 1
     chosen = np.concatenate([order[:k], order[::-1][:k]]) if len(order) > 1 else order
     resampled = _standardised(S[:, chosen], draw_counts(domains, rows, draws, seed), labels[None])
     low, high = percentile_interval(resampled)
-    beyond = 1 + (null[:, None] >= np.abs(found[chosen]) - 1e-12).sum(axis=0)
+    beyond = 1 + (null[:, None] >= np.abs(observed[chosen]) - 1e-12).sum(axis=0)
     return (
         shown.table.iloc[chosen]
         .assign(
-            difference=found[chosen],
+            difference=observed[chosen],
             low=low,
             high=high,
             p_value=beyond / (1 + len(null)),

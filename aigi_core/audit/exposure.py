@@ -156,10 +156,10 @@ def exposure(
             f" trained on {len(detector.training_set)}: choose a detector of a single generator."
         )
     [name] = detector.training_set
-    found = association(
+    associations = association(
         file_facts(workspace.images), workspace.domains, [name], draws=draws, seed=seed
     )
-    strong = found[found["low"] >= STRONG].sort_values(
+    strong = associations[associations["low"] >= STRONG].sort_values(
         "cramers_v", ascending=False, kind="stable", ignore_index=True
     )
     return Exposure(
@@ -284,17 +284,17 @@ def _own(matrix: TransferMatrix, name: str) -> Estimate:
     )
 
 
-def _listed(said: Words, count: int = 3) -> str:
-    return "; ".join(said.nearest["text"].head(count))
+def _listed(words: Words, count: int = 3) -> str:
+    return "; ".join(words.nearest["text"].head(count))
 
 
-def _about(said: Words) -> str:
+def _about(words: Words) -> str:
     """The commonest category of the nearest texts, where it is commoner than chance makes it."""
-    first = said.categories[said.categories["side"] == "nearest"].head(1).to_dict("records")
+    first = words.categories[words.categories["side"] == "nearest"].head(1).to_dict("records")
     if not first or not first[0].get("p_value", 1.0) <= 0.05:
         return ""
     return (
-        f"; of the {said.counted} nearest texts {first[0]['count']} are about"
+        f"; of the {words.counted} nearest texts {first[0]['count']} are about"
         f" {first[0]['category']} (p = {_p(first[0]['p_value'])})"
     )
 

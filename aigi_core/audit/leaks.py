@@ -147,31 +147,31 @@ def find_duplicates(
     else:
         near, rule = similarity >= threshold, f"cosine of at least {threshold:g}, as given"
     a, b = np.nonzero(near)[0], index[near]
-    found = pd.DataFrame(
+    pairs = pd.DataFrame(
         {"a": np.minimum(a, b), "b": np.maximum(a, b), "similarity": similarity[near]}
     )
     exact = _same_bytes(images["content_hash"])
     cosine = (_unit(embeddings[exact[:, 0]]) * _unit(embeddings[exact[:, 1]])).sum(axis=1)
-    found = pd.concat(
-        [found, pd.DataFrame({"a": exact[:, 0], "b": exact[:, 1], "similarity": cosine})]
+    pairs = pd.concat(
+        [pairs, pd.DataFrame({"a": exact[:, 0], "b": exact[:, 1], "similarity": cosine})]
     )
-    found = found.drop_duplicates(["a", "b"]).sort_values(
+    pairs = pairs.drop_duplicates(["a", "b"]).sort_values(
         "similarity", ascending=False, kind="stable"
     )
-    found = found.reset_index(drop=True).astype({"a": int, "b": int, "similarity": float})
-    left, right = found["a"].to_numpy(), found["b"].to_numpy()
-    found["closeness"] = _distance(found["similarity"].to_numpy()) / np.minimum(
+    pairs = pairs.reset_index(drop=True).astype({"a": int, "b": int, "similarity": float})
+    left, right = pairs["a"].to_numpy(), pairs["b"].to_numpy()
+    pairs["closeness"] = _distance(pairs["similarity"].to_numpy()) / np.minimum(
         local[left], local[right]
     )
     hashes = images["content_hash"].to_numpy()
-    found["exact"] = hashes[left] == hashes[right]
-    found["same_group"] = (domains.group[left] == domains.group[right]) & (
+    pairs["exact"] = hashes[left] == hashes[right]
+    pairs["same_group"] = (domains.group[left] == domains.group[right]) & (
         domains.group[left] != ""
     )
     for side in SIDES:
         values = domains.labels if side == "label" else getattr(domains, side)
-        found[f"across_{side}"] = values[left] != values[right]
-    return Duplicates(found, rule, similarity[:, 0], neighbours)
+        pairs[f"across_{side}"] = values[left] != values[right]
+    return Duplicates(pairs, rule, similarity[:, 0], neighbours)
 
 
 def nearest_neighbours(
@@ -189,11 +189,11 @@ def nearest_neighbours(
     index = faiss.IndexFlatIP(base.shape[1])
     for start in range(0, len(base), BLOCK):
         index.add(_unit(base[start : start + BLOCK]))
-    found = [
+    parts = [
         index.search(_unit(queries[start : start + BLOCK]), k)
         for start in range(0, len(queries), BLOCK)
     ]
-    return np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
 def duplicate_limit(closeness: Float[np.ndarray, " n"], k: int, expected: float) -> float:

@@ -72,7 +72,7 @@ def find_overlays(
         )
     rng = np.random.default_rng(seed)
     nulls: dict[tuple[tuple[str, ...], int], np.ndarray] = {}
-    found = []
+    marks = []
     for name in domains.generators if generators is None else generators:
         pools = domains.pools_of(name)
         fakes = np.flatnonzero(domains.generator == name)
@@ -95,7 +95,7 @@ def find_overlays(
         colour = "#" + "".join(
             f"{value:02x}" for value in np.median(pixels[fakes, at[0], at[1]], axis=0).astype(int)
         )
-        found.append(
+        marks.append(
             vars(
                 Overlay(
                     name,
@@ -111,7 +111,7 @@ def find_overlays(
                 )
             )
         )
-    table = pd.DataFrame(found)
+    table = pd.DataFrame(marks)
     table["adjusted"] = holm(table["p_value"].to_numpy())
     return table
 

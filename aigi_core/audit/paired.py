@@ -88,14 +88,14 @@ def find_pairs(domains: Domains, generator: str, splits: Sequence[str] = ("test"
 
 def generators_with_pairs(domains: Domains, splits: Sequence[str] = ("test",)) -> tuple[str, ...]:
     """Generators that :func:`find_pairs` accepts."""
-    found = []
+    paired = []
     for name in domains.generators:
         try:
             find_pairs(domains, name, splits)
         except AigiError:
             continue
-        found.append(name)
-    return tuple(found)
+        paired.append(name)
+    return tuple(paired)
 
 
 def paired_table(

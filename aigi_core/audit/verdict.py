@@ -92,7 +92,7 @@ def verdicts(
                 " detector's."
             )
     paired = {view: difference(detector, matrix, DEFAULT_METRIC) for view, matrix in facts.items()}
-    found = []
+    results = []
     for column, generator in enumerate(detector.test):
         if (generator,) not in detector.train:
             continue
@@ -103,16 +103,16 @@ def verdicts(
         sentences += about.within(within)
         content_tells = about.content(content, content_separates, words, sentences)
         overlay_tells = about.overlay(overlays, sentences)
-        telling = [view for view in facts if about.separated(facts_separate[view])]
-        explained = any(paired[view].low[cell] <= 0 for view in telling)
+        separating = [view for view in facts if about.separated(facts_separate[view])]
+        sufficient = any(paired[view].low[cell] <= 0 for view in separating)
         verdict: Level = (
             "explained"
-            if explained
+            if sufficient
             else "partly"
-            if telling or content_tells or overlay_tells
+            if separating or content_tells or overlay_tells
             else "clear"
         )
-        found.append(
+        results.append(
             Verdict(
                 generator,
                 about.estimate(detector),
@@ -122,14 +122,14 @@ def verdicts(
                 tuple(sentences),
             )
         )
-    return found
+    return results
 
 
-def to_frame(found: Sequence[Verdict]) -> pd.DataFrame:
+def to_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """One row a generator: ``generator, level, detector, detector_low, detector_high``, the same
     and the difference for each view of facts, ``n_fake_and_real``, ``verdict``."""
     rows = []
-    for verdict in found:
+    for verdict in verdicts:
         row: dict[str, object] = {"generator": verdict.generator, "level": verdict.level}
         parts: dict[str, Estimate | PairedDifference] = {"detector": verdict.detector}
         parts |= {f"facts_{view}": estimate for view, estimate in verdict.facts.items()}
@@ -155,9 +155,10 @@ class _Generator:
         n = int(matrix.n_fake[self.cell[1]] + matrix.n_real[self.cell[1]])
         return Estimate(float(value), float(low[self.cell]), float(high[self.cell]), n)
 
-    def paired(self, found: MatrixDifference) -> PairedDifference:
+    def paired(self, change: MatrixDifference) -> PairedDifference:
         value, low, high, p = (
-            float(part[self.cell]) for part in (found.values, found.low, found.high, found.p_value)
+            float(part[self.cell])
+            for part in (change.values, change.low, change.high, change.p_value)
         )
         return PairedDifference(value, low, high, p, 1)
 
@@ -172,10 +173,10 @@ class _Generator:
     ) -> list[str]:
         own, column = self.estimate(self.matrix), self.cell[1]
         n = f"n = {self.matrix.n_fake[column]} fakes, {self.matrix.n_real[column]} real images"
-        telling = {
+        separating = {
             view: self.estimate(m) for view, m in facts.items() if self.separated(separate[view])
         }
-        if not telling:
+        if not separating:
             values = "; ".join(
                 f"{view} files {_span(self.estimate(m))}" for view, m in facts.items()
             )
@@ -183,25 +184,25 @@ class _Generator:
                 f"{self.name}'s {own.value:.2f} does not come from file facts: these alone give no"
                 f" more than chance ({values}; detector {_span(own)}; balanced accuracy, {n})."
             ]
-        view = max(telling, key=lambda name: telling[name].value)
-        best = telling[view].value
+        view = max(separating, key=lambda name: separating[name].value)
+        best = separating[view].value
         sentences = [
             (
                 f"{self.name}'s {own.value:.2f} is {best:.2f} from file facts alone"
                 if best <= own.value
                 else f"{self.name}'s detector reaches {own.value:.2f}, file facts alone {best:.2f}"
             )
-            + f" ({view} files {_span(telling[view])}; detector {_span(own)}; balanced accuracy,"
+            + f" ({view} files {_span(separating[view])}; detector {_span(own)}; balanced accuracy,"
             f" {n})."
         ]
         sentences += [
             f"Facts of the {other} files: {_span(self.estimate(m))}"
-            + ("." if other in telling else ", not above chance.")
+            + ("." if other in separating else ", not above chance.")
             for other, m in facts.items()
             if other != view
         ]
         gain = self.paired(paired[view])
-        said = (
+        comparison = (
             "does better than"
             if gain.low > 0
             else "does worse than"
@@ -209,7 +210,7 @@ class _Generator:
             else "cannot be told apart from"
         )
         sentences.append(
-            f"The detector {said} facts alone: {gain.value:+z.2f} [{gain.low:+z.2f},"
+            f"The detector {comparison} facts alone: {gain.value:+z.2f} [{gain.low:+z.2f},"
             f" {gain.high:+z.2f}], paired."
         )
         return sentences
@@ -262,7 +263,7 @@ class _Generator:
         if min(row["matched_high"], row["mirrored_high"]) >= row["expected"]:
             # separable, yet each side finds its like on the other: no sign of other content
             return False
-        said = (
+        sentence = (
             "What the images show separates fakes from real images with up to"
             f" {row['separable']:.2f} [{row['separable_low']:.2f}, {row['separable_high']:.2f}];"
             f" {row['matched']:.0%} [{row['matched_low']:.0%}, {row['matched_high']:.0%}] of the"
@@ -275,11 +276,11 @@ class _Generator:
         if mine is not None:
             named = mine[(mine["p_value"] < self.level) & (mine["difference"] > 0)].head(3)
             if len(named):
-                said += ", most of all " + ", ".join(
+                sentence += ", most of all " + ", ".join(
                     f"{r.text} ({r.difference:+.1f} sd [{r.low:+.1f}, {r.high:+.1f}])"
                     for r in named.itertuples()
                 )
-        sentences.append(said + ".")
+        sentences.append(sentence + ".")
         return True
 
     def overlay(self, table: pd.DataFrame | None, sentences: list[str]) -> bool:

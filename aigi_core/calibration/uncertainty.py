@@ -74,10 +74,10 @@ def platt_fits(
         value: np.ndarray = (weights * (np.logaddexp(0, margins) - targets * margins)).sum(axis=1)
         return value
 
-    found = np.zeros((draws, 2))
-    value = loss(found)
+    fits = np.zeros((draws, 2))
+    value = loss(fits)
     for _ in range(STEPS):
-        margins = found[:, :1] * z + found[:, 1:]
+        margins = fits[:, :1] * z + fits[:, 1:]
         p = expit(margins)
         gap, bend = weights * (p - targets), weights * p * (1 - p)
         gradient = np.stack([gap @ z, gap.sum(axis=1)], axis=1)
@@ -92,19 +92,19 @@ def platt_fits(
         )
         size = np.ones(draws)
         for _ in range(30):
-            worse = loss(found - size[:, None] * step) > value + 1e-12
+            worse = loss(fits - size[:, None] * step) > value + 1e-12
             if not worse.any():
                 break
             size[worse] /= 2
-        found = found - size[:, None] * step
-        value = loss(found)
+        fits = fits - size[:, None] * step
+        value = loss(fits)
         if np.abs(gradient[good]).max(initial=0.0) < TOLERANCE:
             break
-    flat = found[:, 0] < 0
+    flat = fits[:, 0] < 0
     mean = (weights * targets).sum(axis=1)
-    found[flat] = np.stack(
+    fits[flat] = np.stack(
         [np.zeros(flat.sum()), logit(np.clip(mean[flat], 1e-6, 1 - 1e-6))], axis=1
     )
-    found[~good] = [0.0, logit(prior)]
-    found[:, 0] /= scale
-    return found
+    fits[~good] = [0.0, logit(prior)]
+    fits[:, 0] /= scale
+    return fits

@@ -128,13 +128,13 @@ def _from_folder(folder: Path, pretrained: str | None) -> Checkpoint:
 
 
 def _weights_in(folder: Path) -> list[Path]:
-    found = {path for kind in SUFFIXES for path in folder.glob(f"*.{kind}")}
+    files = {path for kind in SUFFIXES for path in folder.glob(f"*.{kind}")}
     indices = list(folder.glob(f"*{INDEX}"))
     for index in indices:  # its parts are no weights by themselves
         names = _json(index).get("weight_map")
         if isinstance(names, Mapping):
-            found -= {folder / str(name) for name in names.values()}
-    return sorted({*found, *indices})
+            files -= {folder / str(name) for name in names.values()}
+    return sorted({*files, *indices})
 
 
 def _the_one(files: list[Path], folder: Path) -> Path:
@@ -272,16 +272,18 @@ def _preprocessor(config: Path) -> dict[str, Any]:
     file = config.with_name("preprocessor_config.json")
     if not file.is_file():
         return {}
-    said = _json(file)
+    recorded = _json(file)
     settings: dict[str, Any] = {}
     for theirs, ours in (("image_mean", "mean"), ("image_std", "std")):
-        if theirs in said:
-            settings[ours] = tuple(said[theirs])
+        if theirs in recorded:
+            settings[ours] = tuple(recorded[theirs])
     filters = {2: "bilinear", 3: "bicubic"}
-    if said.get("resample") in filters:
-        settings["interpolation"] = filters[said["resample"]]
-    if said.get("do_center_crop") is False or "shortest_edge" not in (said.get("size") or {}):
-        settings["resize_mode"] = "squash" if said.get("size") else "shortest"
+    if recorded.get("resample") in filters:
+        settings["interpolation"] = filters[recorded["resample"]]
+    if recorded.get("do_center_crop") is False or "shortest_edge" not in (
+        recorded.get("size") or {}
+    ):
+        settings["resize_mode"] = "squash" if recorded.get("size") else "shortest"
     return settings
 
 
@@ -310,8 +312,10 @@ def _from_hub(repository: str) -> Checkpoint:
     )
     config = _fetch(model, repository, (CONFIG,), instead)
     weights = _fetch(model, repository, WEIGHTS_NAMES, instead)
-    found = _from_folder(config.parent, weights.name)
-    return Checkpoint(found.tokenizer, weights, found.config, found.settings, (model, ""))
+    checkpoint = _from_folder(config.parent, weights.name)
+    return Checkpoint(
+        checkpoint.tokenizer, weights, checkpoint.config, checkpoint.settings, (model, "")
+    )
 
 
 def _from_tag(model: str, pretrained: str, tag: Mapping[str, Any]) -> Path:

@@ -283,20 +283,22 @@ def _other_size(
     shapes: Mapping[str, tuple[list[int], list[int]]], checkpoint: Checkpoint, file: Path
 ) -> str:
     model, config = checkpoint.record[0], checkpoint.config
-    said = []
+    differences = []
     for name, (have, want) in shapes.items():
         rows, own = max(have[:-1]), max(want[:-1])
         if name.startswith(IMAGE):
             patch = int(config["vision_cfg"].get("patch_size", 16))
             sides = [f"{int((n - n % 2) ** 0.5) * patch} pixels" for n in (rows, own)]
-            said.append(f"images of {sides[0]} ({rows} positions), the model takes {sides[1]}")
+            differences.append(
+                f"images of {sides[0]} ({rows} positions), the model takes {sides[1]}"
+            )
         else:
-            said.append(f"texts of {rows} tokens, the model takes {own}")
+            differences.append(f"texts of {rows} tokens, the model takes {own}")
     fitting = [n for n in _same_but_size(config) if n != model]
     hint = f"give --model one of {', '.join(fitting)}" if fitting else "give the model they are of"
     return (
-        f"The weights {file} are for {' and '.join(said)}: they are not resampled, since that would"
-        f" change every feature; {hint}."
+        f"The weights {file} are for {' and '.join(differences)}: they are not resampled, since"
+        f" that would change every feature; {hint}."
     )
 
 
@@ -336,9 +338,11 @@ def _tokenizer(checkpoint: Checkpoint) -> tuple[Any, str]:
 
 def _preprocessing(checkpoint: Checkpoint, tower: Any) -> Preprocessing:
     defaults = open_clip.transform.PreprocessCfg().__dict__
-    said = {k: v for k, v in checkpoint.settings.items() if k in defaults and v is not None}
+    recorded = {k: v for k, v in checkpoint.settings.items() if k in defaults and v is not None}
     size = getattr(tower, "image_size", None)
-    return Preprocessing.from_open_clip(defaults | ({} if size is None else {"size": size}) | said)
+    return Preprocessing.from_open_clip(
+        defaults | ({} if size is None else {"size": size}) | recorded
+    )
 
 
 @contextmanager

@@ -311,8 +311,8 @@ def _joined(state: State, pattern: str, target: str) -> State:
     out = dict(state)
     first = re.compile(pattern.format("q"))
     for name in state:
-        if found := first.fullmatch(name):
-            parts = [name[: found.start("part")] + p + name[found.end("part") :] for p in "qkv"]
+        if match := first.fullmatch(name):
+            parts = [name[: match.start("part")] + p + name[match.end("part") :] for p in "qkv"]
             if all(part in state for part in parts):
                 joint = torch.cat([state[part] for part in parts])
                 out[first.sub(target, name)] = joint

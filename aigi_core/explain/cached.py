@@ -191,19 +191,19 @@ def compute_words(
             return detector_words(workspace, lexicon, trained[kind][at], **how)
 
         for kind in kinds:
-            found = []
+            lists = []
             for at, name in enumerate(sets):
                 say(f"words: {kind}, {bank}, {name}")
-                found.append(read(kind, at))
+                lists.append(read(kind, at))
             label = {"kind": kind, "bank": bank}
-            rows += [_list_of(word_lists, label) for word_lists in found]
+            rows += [_list_of(word_lists, label) for word_lists in lists]
             categories += [
                 word_lists.categories.assign(**label, detector=word_lists.name)
-                for word_lists in found
+                for word_lists in lists
             ]
             matrix = matrices["logistic" if kind == CONTENT else kind]
             detectors.append(
-                _first(words_table(found, matrix, wanted.metric).assign(**label), *label)
+                _first(words_table(lists, matrix, wanted.metric).assign(**label), *label)
             )
     spans = _spans(workspace, wanted, say)
     return WordAtlas(

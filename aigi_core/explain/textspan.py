@@ -31,12 +31,12 @@ class TextSpan:
 
     Attributes:
         texts: [m] rows of the texts.
-        explained: [m] share of the head's variance that each adds; the sum is at most 1.
+        explained_variance: [m] share of the head's variance that each adds; the sum is at most 1.
         variance: the head's total variance (trace of its covariance).
     """
 
     texts: Int[np.ndarray, " m"]
-    explained: Float[np.ndarray, " m"]
+    explained_variance: Float[np.ndarray, " m"]
     variance: float
 
 
@@ -158,7 +158,7 @@ def head_text_spans(
                         "head": head,
                         "rank": np.arange(1, len(span.texts) + 1),
                         "text": span.texts,
-                        "explained": span.explained,
+                        "explained": span.explained_variance,
                         "variance": span.variance,
                     }
                 )

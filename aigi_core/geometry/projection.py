@@ -50,7 +50,8 @@ class ImageMap:
         agreement_embedding: the same in the embedding itself.
         agreement_chance: mean, low and high end (95 %) of that share on the map with shuffled
             sources.
-        explained: share of variance of each of the two axes; None for what is no linear map.
+        explained_variance: share of variance of each of the two axes; None for what is no linear
+            map.
         n: images.
     """
 
@@ -61,7 +62,7 @@ class ImageMap:
     agreement: float
     agreement_embedding: float
     agreement_chance: tuple[float, float, float]
-    explained: tuple[float, float] | None
+    explained_variance: tuple[float, float] | None
     n: int
 
 
@@ -82,7 +83,7 @@ def image_map(workspace: Workspace, settings: MapSettings | None = None) -> Imag
         )
     X = X / np.linalg.norm(X, axis=1, keepdims=True)
     X -= X.mean(axis=0)
-    axes, explained = _principal(X)
+    axes, explained_variance = _principal(X)
     points = axes if wanted.method == "pca" else _tsne(X, axes, wanted)
     domains = workspace.domains
     source = np.where(domains.labels == FAKE, domains.generator.astype(str), "real")
@@ -98,7 +99,7 @@ def image_map(workspace: Workspace, settings: MapSettings | None = None) -> Imag
         _agreement(near, source),
         _agreement(far, source),
         (float(np.mean(drawn)), float(low), float(high)),
-        explained if wanted.method == "pca" else None,
+        explained_variance if wanted.method == "pca" else None,
         len(X),
     )
 
@@ -190,13 +191,13 @@ def _tsne(X: np.ndarray, start: np.ndarray, settings: MapSettings) -> np.ndarray
 
 def _neighbours(points: np.ndarray, k: int = NEIGHBOURS) -> Int[np.ndarray, "N k"]:
     squares = (points**2).sum(axis=1)
-    found = np.empty((len(points), k), int)
+    nearest = np.empty((len(points), k), int)
     for start in range(0, len(points), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(points)))
         distance = squares[rows, None] + squares[None] - 2 * points[rows] @ points.T
         distance[np.arange(len(rows)), rows] = np.inf
-        found[rows] = np.argpartition(distance, k, axis=1)[:, :k]
-    return found
+        nearest[rows] = np.argpartition(distance, k, axis=1)[:, :k]
+    return nearest
 
 
 def _agreement(near: Int[np.ndarray, "N k"], source: np.ndarray) -> float:

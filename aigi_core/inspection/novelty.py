@@ -64,9 +64,9 @@ def held_out_distances(
     asked = unit_rows(workspace.embeddings[rows])
     best = np.full(len(rows), -1.0)
     for block in blocks(len(domains)):
-        found = asked @ unit_rows(workspace.embeddings[block]).T
+        cosines = asked @ unit_rows(workspace.embeddings[block]).T
         own = group[rows][:, None] == group[block]
-        best = np.maximum(best, np.where(own, -1.0, found).max(axis=1))
+        best = np.maximum(best, np.where(own, -1.0, cosines).max(axis=1))
     return np.sort(1 - best)
 
 
@@ -139,8 +139,8 @@ def row_of(workspace: Workspace, key: str) -> int | None:
     """The row of a file that is byte for byte one of the workspace's own, by SHA-256; None where it
     is new.
     """
-    found = np.flatnonzero(workspace.images["content_hash"].to_numpy() == key)
-    return int(found[0]) if len(found) else None
+    rows = np.flatnonzero(workspace.images["content_hash"].to_numpy() == key)
+    return int(rows[0]) if len(rows) else None
 
 
 def _without_own(

@@ -85,14 +85,14 @@ class Panel(ShortRepr):
 
     def reading(self, judge: int) -> Reading:
         """The weights of a judge; AigiError, which says why, where it has none."""
-        found = self.readings[judge]
-        if found is None:
+        reading = self.readings[judge]
+        if reading is None:
             first = len(self.names) - len(self.detectors)
             without = next(one for one in self.detectors if not _has_weights(one))
             raise AigiError(
                 no_direction(self.detectors[judge - first] if judge >= first else without)
             )
-        return found
+        return reading
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -247,7 +247,7 @@ def calls_on_test(workspace: Workspace, panel: Panel, rate: float) -> pd.DataFra
     domains = workspace.domains
     rows = np.flatnonzero(domains.split == "test")
     labels, logits = domains.labels[rows], panel.logits(workspace, rows)
-    found = []
+    judged = []
     for judge, name in enumerate(panel.names):
         band = panel.band(judge, rate)
         if band is None:
@@ -257,7 +257,7 @@ def calls_on_test(workspace: Workspace, panel: Panel, rate: float) -> pd.DataFra
         right = int((np.where(labels == FAKE, "fake", "real") == calls).sum())
         n, called = len(rows), int(made.sum())
         undecided, shares = count_interval(n - called, n), count_interval(right, called)
-        found.append(
+        judged.append(
             {
                 "detector": name,
                 "undecided": 1 - called / n,
@@ -270,7 +270,7 @@ def calls_on_test(workspace: Workspace, panel: Panel, rate: float) -> pd.DataFra
                 "calls": called,
             }
         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(judged)
 
 
 def _has_weights(detector: Detector) -> bool:

@@ -83,7 +83,7 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> T
     novel = _novelty(workspace)
     rows: list[dict[str, Any]] = []
     rules: list[dict[str, Any]] = []
-    said: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    tested_cells: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     alarms: list[tuple[np.ndarray, np.ndarray]] = []
     groups = group_numbers(domains.group, np.arange(len(domains)))
     names = domains.generators
@@ -114,7 +114,7 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> T
                 rows.append(row | _share("novel", novel(name, tested[labels == FAKE])))
                 [(a, b)] = platt_fits(fitted, known, np.ones((1, len(fit))))
                 probability = expit(a * judged + b)
-                said.append((probability, labels, groups[tested]))
+                tested_cells.append((probability, labels, groups[tested]))
                 reals = labels == REAL
                 alarms.append((tested[reals], verdict[reals] == "fake"))
     if not rows:
@@ -122,7 +122,7 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> T
             "Trust on unknown generators needs at least two generators with validation and test"
             " images: add a second one."
         )
-    p, y, g = (np.concatenate(parts) for parts in zip(*said, strict=True))
+    p, y, g = (np.concatenate(parts) for parts in zip(*tested_cells, strict=True))
     table = pd.DataFrame(rules)
     return Trust(
         pd.DataFrame(rows),

@@ -314,9 +314,9 @@ def spread_over_cells(
         mean[place] += share[:, at] @ part
         with np.errstate(invalid="ignore"):
             own[:, place] += np.where(rows > 0, share[:, at : at + 1] / rows, 0.0) * part
-    apart = float(rows[:, 0] @ (own**2).sum(axis=1))
+    independent = float(rows[:, 0] @ (own**2).sum(axis=1))
     wrong = int((np.abs(mean) > 1e-12).sum())
-    measured = (mean**2).sum() / apart if apart > 0 else 1.0
+    measured = (mean**2).sum() / independent if independent > 0 else 1.0
     averaging = (wrong * measured + PSEUDO_IMAGES) / (wrong + PSEUDO_IMAGES)
     return groups[used], mean[None, used], float(min(averaging, 1.0))
 

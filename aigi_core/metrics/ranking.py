@@ -61,11 +61,11 @@ class Auc(CurveMetric):
         centred, n = self._centred(column, values), column.n
         groups = Groups.of(column.groups)
         variance = variances(centred, groups)[0] * design_effect(centred, groups, level)
-        apart = np.zeros(len(values))  # each class with what its own few groups cost
+        by_class = np.zeros(len(values))  # each class with what its own few groups cost
         for label in (REAL, FAKE):
             part, own = centred[:, column.of(label)], Groups.of(column.groups[column.of(label)])
-            apart += variances(part, own)[0] * design_effect(part, own, level)
-        variance = np.maximum(variance, apart)
+            by_class += variances(part, own)[0] * design_effect(part, own, level)
+        variance = np.maximum(variance, by_class)
         return auc_interval(values, n[FAKE], n[REAL], self._ratio(values, variance, column), level)
 
     def mean_interval(

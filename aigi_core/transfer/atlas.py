@@ -271,7 +271,7 @@ class Atlas(ShortRepr):
         """Both directions of the component search on a pair: a -> b and b -> a."""
         at = self._at(pair)
         a, b = self.pairs[at]
-        found = []
+        detectors = []
         for way, (train, val) in enumerate(((a, b), (b, a))):
             removed = self.arrays["removed"][at, way]
             r = int((removed >= 0).sum())
@@ -279,7 +279,7 @@ class Atlas(ShortRepr):
                 self.arrays[name][at, way, : r + 1].astype(float)
                 for name in ("accuracy", "log_loss")
             )
-            found.append(
+            detectors.append(
                 StoredElimination(
                     train,
                     val,
@@ -291,7 +291,7 @@ class Atlas(ShortRepr):
                     float(self.arrays["C"][at, way]),
                 )
             )
-        return found[0], found[1]
+        return detectors[0], detectors[1]
 
     def kept(self, pair: Iterable[str]) -> Bool[np.ndarray, " d"]:
         """Components that remain: a component is removed only where the cut lists of both

@@ -67,7 +67,7 @@ def stored_scores(workspace: Workspace, name: str) -> StoredResult:
 
 def measured_methods(workspace: Workspace) -> list[str]:
     """Methods whose scores are stored, in the registry's order."""
-    stored = {str(found.parameters.get("method")) for found in results.current(workspace, KIND)}
+    stored = {str(result.parameters.get("method")) for result in results.current(workspace, KIND)}
     return [name for name in METHODS if name in stored]
 
 

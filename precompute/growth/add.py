@@ -144,7 +144,7 @@ def grown_table(
     """The table of old and new images; None where nothing is new."""
     from precompute.ingest.families import family_of
     from precompute.ingest.layouts import Candidates, find_candidates
-    from precompute.ingest.pipeline import Making, opened, own_splits, settle
+    from precompute.ingest.pipeline import Making, complete_table, opened, own_splits
     from precompute.ingest.walk import shown
 
     if args.generator:
@@ -194,7 +194,7 @@ def grown_table(
         seed=record.get("seed", 0),
         min_images=record.get("min_images", MIN_IMAGES),
     )
-    return settle(
+    return complete_table(
         both, both["split"].copy(), usable[["generator", "pool"]].drop_duplicates(), made, settled
     )
 

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     out.
     """
     from precompute.ingest import MIN_IMAGES
-    from precompute.ingest.pipeline import Making, settle
+    from precompute.ingest.pipeline import Making, complete_table
     from precompute.ingest.summary import summary
 
     one, two = (Workspace.open(path) for path in args.workspaces)
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         min_images=record.get("min_images", MIN_IMAGES),
     )
     wanted = usable[["generator", "pool"]].drop_duplicates()
-    result = settle(both, both["split"].copy(), wanted, made, settled)
+    result = complete_table(both, both["split"].copy(), wanted, made, settled)
     with exclusive(args.out, "merge"):
         refuse_used(args.out)
         manifest, _ = outdated(one.path, one.manifest)

@@ -97,17 +97,17 @@ def read_and_publish(args: argparse.Namespace) -> int:
     if args.layout not in ("auto", *LAYOUTS):
         raise AigiError(f"There is no layout {args.layout!r}; there are {', '.join(LAYOUTS)}.")
     if args.dry_run:
-        found = find_candidates(root, args.layout, args.manifest, answers)
-        print(plan(found))
-        return 2 if found.questions else 0
+        candidates = find_candidates(root, args.layout, args.manifest, answers)
+        print(plan(candidates))
+        return 2 if candidates.questions else 0
     if args.out is None:
         raise AigiError("Name the workspace to write with --out WORKSPACE (or try --dry-run).")
     with check_destination(args.out, root):
-        found = find_candidates(root, args.layout, args.manifest, answers)
-        print(plan(found), "", sep="\n", flush=True)
+        candidates = find_candidates(root, args.layout, args.manifest, answers)
+        print(plan(candidates), "", sep="\n", flush=True)
         result = ingest(
             root,
-            found=found,
+            candidates=candidates,
             val=args.val,
             test=args.test,
             seed=args.seed,

@@ -28,7 +28,7 @@ ANY = "*"
 
 @dataclass(frozen=True)
 class Answers:
-    """Options that settle what the files leave open; empty where nothing was said.
+    """Options that decide what the files leave open; empty where nothing was said.
 
     Attributes:
         columns: our name of a column (:data:`TOLD`) -> the table's.
@@ -52,7 +52,7 @@ class Answers:
         """A generator's name as it shall be."""
         return self.rename.get(name, self.rename.get(ANY, name))
 
-    def settles(self, name: str) -> bool:
+    def decides(self, name: str) -> bool:
         """Whether this name of a generator was confirmed or replaced."""
         return name in self.rename or ANY in self.rename or name in self.rename.values()
 

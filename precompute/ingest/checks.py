@@ -39,7 +39,7 @@ def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str
         f"A generator is called {name!r}, which is the name of a thing. Which generator made these"
         f" {n:,} images? Say --rename {name}=GENERATOR, or --rename {name}={name} if it is right."
         for name, n in sorted(Counter(fakes["generator"]).items())
-        if name.lower() in OBJECTS and not answers.settles(name)
+        if name.lower() in OBJECTS and not answers.decides(name)
     ]
     pools = set(reals["pool"])
     counts = Counter(zip(fakes["generator"], fakes["pool"], strict=True))
@@ -55,7 +55,7 @@ def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str
 
 def _one_generator(fakes: pd.DataFrame, reals: pd.DataFrame, answers: Answers) -> list[str]:
     names = set(fakes["generator"])
-    if len(names) != 1 or reals.empty or answers.settles(next(iter(names))):
+    if len(names) != 1 or reals.empty or answers.decides(next(iter(names))):
         return []
     name = names.pop()
     inside = _folders(fakes["path"], name) - _folders(reals["path"], "")

@@ -39,7 +39,7 @@ def ingest(
     layout: str = "auto",
     manifest: Path | None = None,
     answers: Answers = Answers(),  # noqa: B008
-    found: Candidates | None = None,
+    candidates: Candidates | None = None,
     val: float = 0.15,
     test: float = 0.3,
     seed: int = 0,
@@ -51,7 +51,7 @@ def ingest(
     only.
 
     Args:
-        found: what :func:`find_candidates` made of the folder, where that was asked before.
+        candidates: what :func:`find_candidates` made of the folder, where that was asked before.
 
     Raises:
         AigiError: no layout fits, the reading leaves a question open, no usable image, a class
@@ -66,11 +66,11 @@ def ingest(
         raise AigiError(
             "Expected --min-images of at least 3 (one a split) and --workers of at least 1."
         )
-    if found is None:
-        found = find_candidates(root, layout, manifest, answers)
-    if found.questions:
-        raise AigiError("\n".join(found.questions))
-    table = opened(found.table, root, workers, progress)
+    if candidates is None:
+        candidates = find_candidates(root, layout, manifest, answers)
+    if candidates.questions:
+        raise AigiError("\n".join(candidates.questions))
+    table = opened(candidates.table, root, workers, progress)
     kept = table["left_out"] == ""
     if not kept.any():
         reasons = _counted(table.loc[~kept, "left_out"])
@@ -80,12 +80,22 @@ def ingest(
         )
     unnamed = (table["label"] == FAKE) & (table["family"] == "")
     table["family"] = table["family"].mask(unnamed, table["generator"].map(family_of))
-    offered = found.table[(found.table["label"] == FAKE) & (found.table["left_out"] == "")]
+    offered = candidates.table[
+        (candidates.table["label"] == FAKE) & (candidates.table["left_out"] == "")
+    ]
     wanted = offered[["generator", "pool"]].drop_duplicates()
 
-    own, own_notes = own_splits(table, found.layout)
-    made = Making(found.layout, found.why, (*found.notes, *own_notes), val, test, seed, min_images)
-    return settle(table, own, wanted, made)
+    own, own_notes = own_splits(table, candidates.layout)
+    made = Making(
+        candidates.layout,
+        candidates.why,
+        (*candidates.notes, *own_notes),
+        val,
+        test,
+        seed,
+        min_images,
+    )
+    return complete_table(table, own, wanted, made)
 
 
 @dataclass(frozen=True)
@@ -103,19 +113,19 @@ class Making:
     min_images: int
 
 
-def settle(
+def complete_table(
     table: pd.DataFrame,
     own: pd.Series,
     wanted: pd.DataFrame,
     made: Making,
-    settled: pd.Series | None = None,
+    finished: pd.Series | None = None,
 ) -> Ingested:
     """From opened files to a valid table: duplicates, unused pools, groups, splits.
 
     Args:
         own: the splits that rows already have, "" where they are to be drawn.
         wanted: columns generator and pool of all fakes that were offered, usable or not.
-        settled: rows of a finished workspace: their splits stay, and a copy of one of them is what
+        finished: rows of a finished workspace: their splits stay, and a copy of one of them is what
             is left out.
 
     Raises:
@@ -123,9 +133,9 @@ def settle(
     """
     notes = list(made.notes)
     duplicates = _find_duplicates(table)
-    if settled is None:
-        settled = pd.Series(False, index=table.index)
-    _leave_out_duplicates(table, own, settled)
+    if finished is None:
+        finished = pd.Series(False, index=table.index)
+    _leave_out_duplicates(table, own, finished)
     _require_both_classes(table)
     _leave_out_unused_pools(table, set(wanted["pool"]))
     _require_enough(table, wanted, made.min_images)
@@ -135,7 +145,7 @@ def settle(
         index=table.index,
         dtype=str,
     )
-    tied = _leave_out_bridges(table, tied, own, settled)
+    tied = _leave_out_bridges(table, tied, own, finished)
     table["group"] = _group_names(tied, table["group"])
     shares = {"train": 1 - made.val - made.test, "val": made.val, "test": made.test}
     table["split"] = _divide(table, tied, own, shares, made.seed)
@@ -152,20 +162,20 @@ def settle(
 
 
 def _leave_out_bridges(
-    table: pd.DataFrame, tied: pd.Series, own: pd.Series, settled: pd.Series
+    table: pd.DataFrame, tied: pd.Series, own: pd.Series, finished: pd.Series
 ) -> pd.Series:
-    """Leave out new images that tie settled ones of different splits; returns what is tied without
+    """Leave out new images that tie finished ones of different splits; returns what is tied without
     them.
     """
-    if not settled.any():
+    if not finished.any():
         return tied
-    held = own[settled & (table["left_out"] == "") & (own != "")]
+    held = own[finished & (table["left_out"] == "") & (own != "")]
     splits = held.groupby(tied[held.index]).nunique()
     torn = tied.isin(splits.index[splits > 1])
-    new = torn & ~settled & (table["left_out"] == "")
+    new = torn & ~finished & (table["left_out"] == "")
     table.loc[new, "left_out"] = "leak: tied to images of several splits"
-    apart = pd.Series(table["path"].where(torn, tied), dtype=str)
-    return pd.Series(table["group"].where(torn & settled, apart), dtype=str)
+    untied = pd.Series(table["path"].where(torn, tied), dtype=str)
+    return pd.Series(table["group"].where(torn & finished, untied), dtype=str)
 
 
 def opened(table: pd.DataFrame, root: Path, workers: int | None, progress: bool) -> pd.DataFrame:
@@ -233,14 +243,14 @@ def _find_duplicates(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _leave_out_duplicates(table: pd.DataFrame, own: pd.Series, settled: pd.Series) -> None:
+def _leave_out_duplicates(table: pd.DataFrame, own: pd.Series, finished: pd.Series) -> None:
     """Leave out all copies of a file whose label is contradicted, and all but one within a pool and
     generator.
 
-    A settled copy is the one that stays, then the one in the data set's test split, otherwise the
+    A finished copy is the one that stays, then the one in the data set's test split, otherwise the
     first by path.
     """
-    rank = own.map({"test": 0, "val": 1}).fillna(2).where(~settled, -1)
+    rank = own.map({"test": 0, "val": 1}).fillna(2).where(~finished, -1)
     kept = table[table["left_out"] == ""].assign(rank=rank)
     twins = kept[kept["content_hash"].duplicated(keep=False)].sort_values(["rank", "path"])
     contradicted = twins.groupby("content_hash")["label"].transform("nunique") > 1

@@ -67,7 +67,7 @@ def read_labels(
         evidence: further signs of the class: what the sign is, and [N] of 1, 0 or missing.
 
     Raises:
-        AigiError: a value that means neither class, names the row and the option that settles it.
+        AigiError: a value that means neither class, names the row and the option that decides it.
     """
     lower = values.str.lower()
     present = set(lower)

@@ -72,11 +72,13 @@ def _table(record: dict[str, Any]) -> list[str]:
     return _aligned([("generator", "family", "pool", *SPLITS), *rows], texts=3)
 
 
-def plan(found: Candidates) -> str:
+def plan(candidates: Candidates) -> str:
     """What a layout decided, before any image is opened: one row a generator and pool, with its
     fakes, its real images, and the data set's own splits.
     """
-    table = found.table[(found.table["left_out"] == "") & (found.table["label"] != UNKNOWN)]
+    table = candidates.table[
+        (candidates.table["left_out"] == "") & (candidates.table["label"] != UNKNOWN)
+    ]
     fakes, reals = table[table["label"] == FAKE], table[table["label"] == REAL]
     real = reals.groupby("pool").size()
     rows = [
@@ -90,15 +92,15 @@ def plan(found: Candidates) -> str:
     ]
     head = ("generator", "pool", "real", "fake", "split")
     lines = [
-        f"Layout: {found.layout}, because {shown(found.why)}.",
-        *(shown(note) for note in found.notes),
+        f"Layout: {candidates.layout}, because {shown(candidates.why)}.",
+        *(shown(note) for note in candidates.notes),
         "",
         *_aligned([head, *rows], texts=2),
         "",
         f"{len(reals):,} real and {len(fakes):,} fake images;"
-        f" {len(found.table) - len(table):,} other files are left out.",
+        f" {len(candidates.table) - len(table):,} other files are left out.",
     ]
-    for i, question in enumerate(found.questions, 1):
+    for i, question in enumerate(candidates.questions, 1):
         lines.append(f"Question {i}: {shown(question)}")
     return "\n".join(lines)
 

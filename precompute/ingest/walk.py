@@ -12,7 +12,7 @@ from aigi_core.archives import COMPRESSED, TAR, ZIP, members
 CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "ehthumbs.db"})
 
 
-class Found(NamedTuple):
+class FileEntry(NamedTuple):
     """A file: its path below the root with '/' between parts, and where it stands in its archive.
 
     ``archive`` is the archive's own path below the root, "" for a plain file.
@@ -23,7 +23,7 @@ class Found(NamedTuple):
     offset: int = -1
 
 
-def walk(root: Path) -> tuple[list[Found], tuple[str, ...]]:
+def walk(root: Path) -> tuple[list[FileEntry], tuple[str, ...]]:
     """Every file below a folder, sorted by path, those inside tars and zips among them; and notes
     on what was not entered.
 
@@ -33,7 +33,7 @@ def walk(root: Path) -> tuple[list[Found], tuple[str, ...]]:
     Raises:
         AigiError: a tar or zip cannot be read.
     """
-    found: list[Found] = []
+    files: list[FileEntry] = []
     hidden, loops, closed, packed = 0, [], [], []
     stack: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(root), "", frozenset())]
     while stack:
@@ -59,11 +59,11 @@ def walk(root: Path) -> tuple[list[Found], tuple[str, ...]]:
             elif inside is not None:
                 stack.append((entry.path, f"{path}/", above))
             elif entry.name.lower().endswith(TAR + ZIP) and entry.is_file():
-                hidden += _open_archive(found, Path(entry.path), path)
+                hidden += _open_archive(files, Path(entry.path), path)
             else:
                 if entry.name.lower().endswith(COMPRESSED):
                     packed.append(shown(path))
-                found.append(Found(path))
+                files.append(FileEntry(path))
     notes = []
     if hidden:
         notes.append(f"{hidden:,} hidden entries were skipped.")
@@ -78,10 +78,10 @@ def walk(root: Path) -> tuple[list[Found], tuple[str, ...]]:
             f"{len(packed):,} compressed archives were not opened, their members cannot be reached"
             f" one by one: {some(packed)}; unpack them, or pack them again as plain .tar or .zip."
         )
-    return sorted(found), tuple(notes)
+    return sorted(files), tuple(notes)
 
 
-def _open_archive(found: list[Found], file: Path, path: str) -> int:
+def _open_archive(files: list[FileEntry], file: Path, path: str) -> int:
     """Add an archive's members; returns how many hidden ones were skipped."""
     hidden = 0
     for member in members(file):
@@ -89,7 +89,7 @@ def _open_archive(found: list[Found], file: Path, path: str) -> int:
         if any(part.startswith(".") or part in CLUTTER for part in parts):
             hidden += 1
         else:
-            found.append(Found(f"{path}/{member.name}", path, member.offset))
+            files.append(FileEntry(f"{path}/{member.name}", path, member.offset))
     return hidden
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
-from tests.factory import make_images
+from aigi_core.workspace import Workspace
+from tests.factory import make_images, make_workspace, put_images
 
 CLEAN, CONFOUNDED, PARTLY, SIZED = "alpha-gan", "beta-diff", "gamma-diff", "delta-ar"
 
@@ -44,3 +47,10 @@ def clean_images(per_class: int = 80, seed: int = 0) -> pd.DataFrame:
     return images.astype(
         {"width": "int32", "height": "int32", "bytes": "int64", "jpeg_quality": "float32"}
     )
+
+
+def workspace(path: Path, images: pd.DataFrame) -> Workspace:
+    """A synthetic workspace with these images in place of its own."""
+    make_workspace(path, per_class=80)
+    put_images(path, images)
+    return Workspace.open(path)

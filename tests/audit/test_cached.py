@@ -13,8 +13,7 @@ from aigi_core.audit.cached import KIND, AuditSettings, load_audit, load_fact_sc
 from aigi_core.audit.report import Audit, audit
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.workspace import Workspace
-from tests.audit.factory import planted_images
-from tests.audit.test_report import workspace
+from tests.audit.factory import planted_images, workspace
 
 SETTINGS = AuditSettings(draws=100)
 
@@ -50,39 +49,39 @@ def same(a: object, b: object) -> None:
 
 
 def test_what_is_read_is_what_was_found(planted: tuple[Workspace, Audit]) -> None:
-    made, found = planted
-    folder = save_audit(made, found, SETTINGS, {"seconds": 1})
+    made, result = planted
+    folder = save_audit(made, result, SETTINGS, {"seconds": 1})
     assert folder.parent == made.path / "results" / KIND.name
     read = load_audit(Workspace.open(made.path), SETTINGS)
-    for name in vars(found):
-        same(getattr(found, name), getattr(read, name))
+    for name in vars(result):
+        same(getattr(result, name), getattr(read, name))
     with pytest.raises(
         WorkspaceError, match="no stored audit yet: run 'python -m precompute audit"
     ):
         load_audit(made, AuditSettings(draws=101))
-    np.testing.assert_array_equal(load_fact_scores(made, SETTINGS), found.scores["stored"])
+    np.testing.assert_array_equal(load_fact_scores(made, SETTINGS), result.scores["stored"])
     assert load_fact_scores(made, AuditSettings(draws=101)) is None
-    same(load_audit(made).verdicts, found.verdicts)  # pages take what there is
+    same(load_audit(made).verdicts, result.verdicts)  # pages take what there is
 
 
 def test_an_audit_without_texts_and_pixels_is_kept_too(planted: tuple[Workspace, Audit]) -> None:
     made, wanted = planted[0], AuditSettings(bank="none", draws=50)
-    found = audit(made, bank="none", draws=50)
-    assert found.content is None and found.overlays is None and found.words == {}
-    save_audit(made, found, wanted)
+    result = audit(made, bank="none", draws=50)
+    assert result.content is None and result.overlays is None and result.words == {}
+    save_audit(made, result, wanted)
     read = load_audit(made, wanted)
     assert (
         read.content is None
         and read.overlays is None
         and read.words == {}
-        and read.verdicts == found.verdicts
+        and read.verdicts == result.verdicts
     )
 
 
 def test_damage_is_one_sentence(planted: tuple[Workspace, Audit], tmp_path: Path) -> None:
-    made, found = planted
+    made, result = planted
     opened = Workspace.open(Path(shutil.copytree(made.path, tmp_path / "w")))
-    folder = save_audit(opened, found, SETTINGS)
+    folder = save_audit(opened, result, SETTINGS)
     files = [next(folder.glob(f"{name}*")).name for name in ("arrays", "within", "result")]
     for name, content in zip(files, (b"PK", b"", b"{}"), strict=True):
         good = (folder / name).read_bytes()
@@ -90,7 +89,7 @@ def test_damage_is_one_sentence(planted: tuple[Workspace, Audit], tmp_path: Path
         with pytest.raises(WorkspaceError, match="is damaged .*: delete that folder and run"):
             load_audit(opened, SETTINGS)
         (folder / name).write_bytes(good)
-    assert load_audit(opened, SETTINGS).verdicts == found.verdicts
+    assert load_audit(opened, SETTINGS).verdicts == result.verdicts
 
 
 def test_no_fakes_no_audit(planted: tuple[Workspace, Audit], tmp_path: Path) -> None:

@@ -36,14 +36,14 @@ def workspace(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
     fakes = np.flatnonzero(images["generator"] == NAME)
     images.loc[fakes[np.arange(len(fakes)) % 10 > 0], "mode"] = "P"
     put_images(path, images)
-    found = Workspace.open(path)
-    rows = np.flatnonzero(found.domains.split == "test")
-    E = np.asarray(found.embeddings[rows], np.float64)
+    result = Workspace.open(path)
+    rows = np.flatnonzero(result.domains.split == "test")
+    E = np.asarray(result.embeddings[rows], np.float64)
     moved = (
         E
         + 0.5
         * np.linalg.norm(E, axis=1, keepdims=True)
-        * Lexicon.of(found, centred=False).vectors[TEXT]
+        * Lexicon.of(result, centred=False).vectors[TEXT]
     )
     folder = path / "perturbed" / "palette-256"
     folder.mkdir(parents=True)
@@ -58,7 +58,7 @@ def workspace(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
             "splits": ["test"],
             "images": len(rows),
             "heads": False,
-            "workspace_digest": found.digest,
+            "workspace_digest": result.digest,
         }
     }
     write_manifest(path, json.loads(json.dumps(manifest)))
@@ -82,22 +82,22 @@ def explain(workspace: Workspace, name: str) -> Exposure:
 
 
 def test_a_palette_is_named_with_its_share_and_what_it_is_worth(workspace: Workspace) -> None:
-    found = explain(workspace, NAME)
-    assert found.facts["fact"].tolist() == ["mode"]
-    files, facts = found.sentences[2:4]
+    result = explain(workspace, NAME)
+    assert result.facts["fact"].tolist() == ["mode"]
+    files, facts = result.sentences[2:4]
     assert (
         "give the label away" in files
-        and str(found.blind) in files
-        and str(found.detector) in files
+        and str(result.blind) in files
+        and str(result.detector) in files
     )
     assert "a palette of at most 256 colours) in 90% [77%, 97%] of the fakes" in facts
     assert (
-        found.blind.value > 0.9 and found.blind.n == 24
+        result.blind.value > 0.9 and result.blind.n == 24
     )  # 12 fakes and 12 real images in the test split
 
 
 def test_a_shift_is_measured_on_real_images_of_the_detector_s_pool(workspace: Workspace) -> None:
-    found = explain(workspace, NAME)
+    result = explain(workspace, NAME)
     [detector] = train(workspace, [NAME])
     domains = workspace.domains
     rows = np.flatnonzero(domains.split == "test")
@@ -108,7 +108,7 @@ def test_a_shift_is_measured_on_real_images_of_the_detector_s_pool(workspace: Wo
     after = (
         moved / np.linalg.norm(moved, axis=1, keepdims=True)
     ) @ detector.weights + detector.bias
-    [row] = found.shifts.to_dict("records")
+    [row] = result.shifts.to_dict("records")
     shift = (after - before)[real].mean()
     assert (
         row["shift"] == pytest.approx(shift)
@@ -118,8 +118,8 @@ def test_a_shift_is_measured_on_real_images_of_the_detector_s_pool(workspace: Wo
     assert row["way"] == pytest.approx(shift / (before[fake].mean() - before[real].mean()))
     assert row["flagged_after"] == pytest.approx((after[real] > detector.threshold).mean())
     assert (
-        f"{row['way']:.1%}" in found.sentences[-1]
-        and "palette of 256 colours" in found.sentences[-1]
+        f"{row['way']:.1%}" in result.sentences[-1]
+        and "palette of 256 colours" in result.sentences[-1]
     )
 
 
@@ -135,8 +135,10 @@ def test_without_the_trait_or_without_copies_nothing_is_said_of_it(
 
 
 def test_words_of_an_operation_are_those_it_was_given(workspace: Workspace) -> None:
-    said = operation_words(workspace, Lexicon.of(workspace, centred=False), "palette:256", draws=99)
-    assert said.nearest["text"][0] == f"phrases {TEXT}" and said.p_value <= 0.05
+    words = operation_words(
+        workspace, Lexicon.of(workspace, centred=False), "palette:256", draws=99
+    )
+    assert words.nearest["text"][0] == f"phrases {TEXT}" and words.p_value <= 0.05
     with pytest.raises(WorkspaceError, match="no perturbed copies of blur:2"):
         operation_words(workspace, Lexicon.of(workspace), "blur:2")
 

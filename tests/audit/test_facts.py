@@ -26,20 +26,20 @@ def domains(planted: pd.DataFrame) -> Domains:
 
 def in_domain(images: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
     domains = Domains.from_images(images)
-    found = f.fact_scores(f.file_facts(images), domains)
+    result = f.fact_scores(f.file_facts(images), domains)
     matrix = transfer_matrix(
-        found.scores, domains, found.train, metrics=("balanced_accuracy",), draws=300
+        result.scores, domains, result.train, metrics=("balanced_accuracy",), draws=300
     )
     values, (low, high) = matrix.values["balanced_accuracy"], matrix.interval("balanced_accuracy")
     return {name: (values[i, i], low[i, i], high[i, i]) for i, name in enumerate(matrix.test)}
 
 
 def test_the_detector_of_facts_finds_what_was_planted(planted: pd.DataFrame) -> None:
-    found = in_domain(planted)
-    assert found[SIZED][0] == 1
-    assert found[CONFOUNDED][0] == pytest.approx(0.9, abs=0.07)  # a fifth of the reals is PNG too
-    assert found[PARTLY][0] == pytest.approx(0.775, abs=0.13)
-    assert found[CLEAN][1] < 0.5 < found[CLEAN][2]
+    result = in_domain(planted)
+    assert result[SIZED][0] == 1
+    assert result[CONFOUNDED][0] == pytest.approx(0.9, abs=0.07)  # a fifth of the reals is PNG too
+    assert result[PARTLY][0] == pytest.approx(0.775, abs=0.13)
+    assert result[CLEAN][1] < 0.5 < result[CLEAN][2]
 
 
 def test_nothing_is_found_where_facts_are_drawn_alike() -> None:
@@ -146,8 +146,8 @@ def test_the_original_view_shows_the_files_before_they_were_resaved() -> None:
     np.testing.assert_array_equal(original["width"][~real], stored["width"][~real])
     assert "jpeg_quality" in stored and "jpeg_quality" not in original
     domains = Domains.from_images(images)
-    found = f.fact_scores(original, domains)
-    matrix = transfer_matrix(found.scores, domains, found.train, metrics=("auc",), draws=50)
+    result = f.fact_scores(original, domains)
+    matrix = transfer_matrix(result.scores, domains, result.train, metrics=("auc",), draws=50)
     assert matrix.values["auc"].min() > 0.99
 
 

@@ -36,11 +36,11 @@ def features(images: pd.DataFrame, seed: int = 0, d: int = 12) -> np.ndarray:
 
 
 def test_clean_data_show_nothing(images: pd.DataFrame, domains: Domains) -> None:
-    found = sum(
+    result = sum(
         len(leaks.find_duplicates(features(images, seed), images, domains).pairs) > 0
         for seed in range(20)
     )
-    assert found <= 3  # expected at most one in twenty
+    assert result <= 3  # expected at most one in twenty
 
 
 def test_planted_copies_are_found_with_the_sides_they_cross(
@@ -57,8 +57,8 @@ def test_planted_copies_are_found_with_the_sides_they_cross(
     X[real] = 3 * X[fake]
     table = images.copy()
     table.loc[[5, 9], "content_hash"] = "same"
-    found = leaks.find_duplicates(X, table, domains)
-    pairs = found.pairs.set_index(["a", "b"])
+    result = leaks.find_duplicates(X, table, domains)
+    pairs = result.pairs.set_index(["a", "b"])
     assert set(pairs.index) == {
         (rows["train"][0], rows["test"][0]),
         tuple(sorted((real, fake))),
@@ -69,8 +69,8 @@ def test_planted_copies_are_found_with_the_sides_they_cross(
     ].all()
     assert pairs.loc[tuple(sorted((real, fake))), "similarity"] == pytest.approx(1, abs=1e-5)
     assert pairs.loc[(5, 9), "exact"] and not pairs["exact"].drop((5, 9)).any()
-    assert set(found.leaking_rows(domains)) == {rows["test"][0], real}
-    summary = found.summary(domains).set_index("crossing")
+    assert set(result.leaking_rows(domains)) == {rows["test"][0], real}
+    summary = result.summary(domains).set_index("crossing")
     assert summary.loc["any", ["pairs", "images"]].tolist() == [3, 6]
     assert summary.loc["across label", "pairs"] == 1
     assert summary.loc["train or val / test", "images"] == 4
@@ -86,18 +86,18 @@ def test_many_copies_neither_hide_nor_break_the_limit(
     X[1:120:2] = X[0:120:2] + 0.02 * np.random.default_rng(2).standard_normal(
         (60, 64)
     )  # a quarter has a twin
-    found = leaks.find_duplicates(X, images, domains)
+    result = leaks.find_duplicates(X, images, domains)
     twins, pairs = (
         set(zip(range(0, 120, 2), range(1, 120, 2), strict=True)),
-        found.pairs[["a", "b"]].to_numpy(),
+        result.pairs[["a", "b"]].to_numpy(),
     )
     assert set(map(tuple, pairs)) <= twins and len(pairs) > 50
     X[200:208] = X[200] + 0.02 * np.random.default_rng(3).standard_normal(
         (8, 64)
     )  # and one has seven
-    found = leaks.find_duplicates(X, images, domains)
-    assert set(range(200, 208)) <= set(found.pairs[["a", "b"]].to_numpy().ravel())
-    assert (found.pairs["a"] < found.pairs["b"]).all()
+    result = leaks.find_duplicates(X, images, domains)
+    assert set(range(200, 208)) <= set(result.pairs[["a", "b"]].to_numpy().ravel())
+    assert (result.pairs["a"] < result.pairs["b"]).all()
 
 
 def test_a_dense_crowd_is_no_duplicate_but_a_copy_within_it_is(
@@ -109,9 +109,9 @@ def test_a_dense_crowd_is_no_duplicate_but_a_copy_within_it_is(
     X[:80] = X[0] + 0.05 * (X[:80] - X[0])
     assert leaks.find_duplicates(X, images, domains).pairs.empty
     X[7] = X[3] + 0.001 * rng.standard_normal(64)
-    found = leaks.find_duplicates(X, images, domains)
-    assert found.pairs[["a", "b"]].to_numpy().tolist() == [[3, 7]]
-    assert found.pairs.loc[0, "closeness"] < 0.1
+    result = leaks.find_duplicates(X, images, domains)
+    assert result.pairs[["a", "b"]].to_numpy().tolist() == [[3, 7]]
+    assert result.pairs.loc[0, "closeness"] < 0.1
 
 
 def test_the_limit_follows_the_law_of_nearest_neighbours() -> None:
@@ -128,9 +128,9 @@ def test_the_limit_follows_the_law_of_nearest_neighbours() -> None:
 def test_a_given_threshold_is_a_cosine(images: pd.DataFrame, domains: Domains) -> None:
     X = features(images)
     X[:30] = X[0]
-    found = leaks.find_duplicates(X, images, domains, threshold=0.9999)
-    assert set(range(30)) <= set(found.pairs[["a", "b"]].to_numpy().ravel())
-    assert found.pairs["similarity"].min() >= 0.9999 and "as given" in found.rule
+    result = leaks.find_duplicates(X, images, domains, threshold=0.9999)
+    assert set(range(30)) <= set(result.pairs[["a", "b"]].to_numpy().ravel())
+    assert result.pairs["similarity"].min() >= 0.9999 and "as given" in result.rule
 
 
 def test_same_group_pairs_are_known(images: pd.DataFrame) -> None:
@@ -139,9 +139,9 @@ def test_same_group_pairs_are_known(images: pd.DataFrame) -> None:
     X = features(images)
     X[1] = X[0]
     domains = Domains.from_images(table)
-    found = leaks.find_duplicates(X, table, domains)
-    assert found.pairs["same_group"].tolist() == [True]
-    assert found.summary(domains).set_index("crossing").loc["any", "known"] == 1
+    result = leaks.find_duplicates(X, table, domains)
+    assert result.pairs["same_group"].tolist() == [True]
+    assert result.summary(domains).set_index("crossing").loc["any", "known"] == 1
 
 
 def test_straddling_groups(images: pd.DataFrame) -> None:
@@ -152,10 +152,10 @@ def test_straddling_groups(images: pd.DataFrame) -> None:
         for split, label in (("train", 1), ("test", 0))
     ]
     table.loc[rows, "group"] = "scene"
-    found = leaks.straddling_groups(Domains.from_images(table))
-    assert found["group"].tolist() == ["scene"]
-    assert found.loc[0, ["images", "splits"]].tolist() == [2, "test, train"]
-    assert "real" in found.loc[0, "generators"]
+    result = leaks.straddling_groups(Domains.from_images(table))
+    assert result["group"].tolist() == ["scene"]
+    assert result.loc[0, ["images", "splits"]].tolist() == [2, "test, train"]
+    assert "real" in result.loc[0, "generators"]
 
 
 def test_neighbours_against_numpy() -> None:

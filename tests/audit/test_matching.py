@@ -45,18 +45,18 @@ def scorer(X: np.ndarray) -> m.Scorer:
 
 def test_matching_makes_the_confound_equal_and_keeps_pools_splits_and_groups() -> None:
     strata = m.exact_strata(FACTS, DOMAINS, ["format"])
-    found = m.match(DOMAINS, strata)
-    assert set(found.domains.generators) == {CLEAN, CONFOUNDED, PARTLY, SIZED}
-    for generator in found.domains.generators:
+    result = m.match(DOMAINS, strata)
+    assert set(result.domains.generators) == {CLEAN, CONFOUNDED, PARTLY, SIZED}
+    for generator in result.domains.generators:
         for split in SPLITS:
-            rows = found.domains.rows(generator, split)
-            formats = IMAGES["format"].to_numpy()[found.index[rows]]
-            labels = found.domains.labels[rows]
+            rows = result.domains.rows(generator, split)
+            formats = IMAGES["format"].to_numpy()[result.index[rows]]
+            labels = result.domains.labels[rows]
             assert sorted(formats[labels == 1]) == sorted(formats[labels == 0])
-            assert len(np.unique(found.index[rows])) == len(rows)
-    np.testing.assert_array_equal(found.domains.split, DOMAINS.split[found.index])
-    np.testing.assert_array_equal(found.domains.group, DOMAINS.group[found.index])
-    table = found.table.set_index(["generator", "split"])
+            assert len(np.unique(result.index[rows])) == len(rows)
+    np.testing.assert_array_equal(result.domains.split, DOMAINS.split[result.index])
+    np.testing.assert_array_equal(result.domains.group, DOMAINS.group[result.index])
+    table = result.table.set_index(["generator", "split"])
     reals = (IMAGES["label"] == 0) & (IMAGES["pool"] == "general") & (IMAGES["format"] == "PNG")
     assert table.loc[(CONFOUNDED, "test"), "kept"] == (reals & (IMAGES["split"] == "test")).sum()
 
@@ -73,15 +73,15 @@ def test_the_control_has_the_same_size_but_not_the_balance() -> None:
 
 def test_removing_the_confound_removes_the_accuracy_it_gave() -> None:
     strata = m.exact_strata(FACTS, DOMAINS, ["format"])
-    found = m.matched_matrices(
+    result = m.matched_matrices(
         scorer(format_features(0.0)), DOMAINS, {CONFOUNDED: strata[CONFOUNDED]}, draws=300
     )
-    cell = found.change.iloc[0]
+    cell = result.change.iloc[0]
     assert cell["full"] > 0.75 and cell["control"] > 0.7
     assert cell["change"] < -0.2 and cell["high"] < 0
-    low, high = found.matched.interval("balanced_accuracy")
+    low, high = result.matched.interval("balanced_accuracy")
     assert low[0, 0] <= 0.5 <= high[0, 0]
-    [mean] = found.means().to_dict("records")  # one generator: nothing is out of domain
+    [mean] = result.means().to_dict("records")  # one generator: nothing is out of domain
     assert mean["cells"] == "in-domain" and mean["n"] == 1
     assert [mean[f"change{end}"] for end in ("", "_low", "_high")] == pytest.approx(
         [cell[e] for e in ("change", "low", "high")]
@@ -91,10 +91,10 @@ def test_removing_the_confound_removes_the_accuracy_it_gave() -> None:
 
 def test_a_real_sign_survives_matching() -> None:
     strata = m.exact_strata(FACTS, DOMAINS, ["format"])
-    found = m.matched_matrices(
+    result = m.matched_matrices(
         scorer(format_features(4.0)), DOMAINS, {CONFOUNDED: strata[CONFOUNDED]}, draws=300
     )
-    assert found.matched.values["balanced_accuracy"][0, 0] > 0.85
+    assert result.matched.values["balanced_accuracy"][0, 0] > 0.85
 
 
 def test_within_strata_unmasks_a_detector_of_the_format() -> None:
@@ -145,14 +145,14 @@ def test_propensity_strata_balance_several_facts_at_once() -> None:
     png = (IMAGES["format"].to_numpy() == "PNG")[rows]
     labels = DOMAINS.labels[rows]
     before = png[labels == 1].mean() - png[labels == 0].mean()
-    found = m.match(DOMAINS, strata)
-    rows = found.domains.rows(PARTLY, SPLITS)
-    png = (IMAGES["format"].to_numpy() == "PNG")[found.index[rows]]
-    labels = found.domains.labels[rows]
+    result = m.match(DOMAINS, strata)
+    rows = result.domains.rows(PARTLY, SPLITS)
+    png = (IMAGES["format"].to_numpy() == "PNG")[result.index[rows]]
+    labels = result.domains.labels[rows]
     after = png[labels == 1].mean() - png[labels == 0].mean()
     assert before > 0.4
     assert abs(after) < 0.25 * before
-    assert SIZED in found.left_out  # nothing real is 512 px wide
+    assert SIZED in result.left_out  # nothing real is 512 px wide
 
 
 def test_bad_input() -> None:

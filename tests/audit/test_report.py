@@ -5,24 +5,22 @@ reported.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from aigi_core.audit.report import Audit, audit, composition
 from aigi_core.audit.verdict import to_frame, verdicts
 from aigi_core.errors import AigiError
-from aigi_core.workspace import Workspace
-from tests.audit.factory import CLEAN, CONFOUNDED, PARTLY, SIZED, clean_images, planted_images
-from tests.factory import make_workspace, put_images
-
-
-def workspace(path: Path, images: pd.DataFrame) -> Workspace:
-    make_workspace(path, per_class=80)
-    put_images(path, images)
-    return Workspace.open(path)
+from tests.audit.factory import (
+    CLEAN,
+    CONFOUNDED,
+    PARTLY,
+    SIZED,
+    clean_images,
+    planted_images,
+    workspace,
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +38,8 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Audit:
 
 
 def test_planted_confounds_are_named_with_their_numbers(planted: Audit) -> None:
-    found = {verdict.generator: verdict for verdict in planted.verdicts}
-    sized = found[SIZED]
+    result = {verdict.generator: verdict for verdict in planted.verdicts}
+    sized = result[SIZED]
     own = (
         planted.detector.values["balanced_accuracy"][-1, -1]
         if planted.detector.test[-1] == SIZED
@@ -50,7 +48,7 @@ def test_planted_confounds_are_named_with_their_numbers(planted: Audit) -> None:
     assert sized.headline.startswith(
         f"{SIZED}'s detector reaches {sized.detector.value:.2f}, file facts alone 1.00 (stored"
     )
-    partly = found[PARTLY]  # the detector knows more than the format: its number comes first
+    partly = result[PARTLY]  # the detector knows more than the format: its number comes first
     assert partly.detector.value >= partly.facts["stored"].value
     assert partly.headline.startswith(
         f"{PARTLY}'s {partly.detector.value:.2f} is {partly.facts['stored'].value:.2f} from file"
@@ -61,14 +59,14 @@ def test_planted_confounds_are_named_with_their_numbers(planted: Audit) -> None:
     assert any("width: 100% of the fakes have 512 px" in sentence for sentence in sized.sentences)
     assert sized.level == "explained"
     assert any("No real test image is like its fakes" in sentence for sentence in sized.sentences)
-    format_sentence = next(s for s in found[CONFOUNDED].sentences if "format" in s)
+    format_sentence = next(s for s in result[CONFOUNDED].sentences if "format" in s)
     assert (
         "100% of the fakes have PNG" in format_sentence
         and "real images have JPEG" in format_sentence
     )
     assert re.search(r"Cramér's V 0\.\d\d \[0\.\d\d, [01]\.\d\d\]", format_sentence)
-    assert found[CLEAN].level == "clear"
-    assert "does not come from file facts" in found[CLEAN].headline
+    assert result[CLEAN].level == "clear"
+    assert "does not come from file facts" in result[CLEAN].headline
 
 
 def test_nothing_is_reported_on_clean_data(clean: Audit) -> None:

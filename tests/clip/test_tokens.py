@@ -39,8 +39,8 @@ def some_pixels(encoder: Encoder, seed: int = 3) -> np.ndarray:
 
 def own_embedding(encoder: Encoder, pixels: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
-        found = encoder.tower(encoder.normalise(pixels[None]))
-    return (found[0] if isinstance(found, tuple) else found)[0].double().numpy()
+        result = encoder.tower(encoder.normalise(pixels[None]))
+    return (result[0] if isinstance(result, tuple) else result)[0].double().numpy()
 
 
 def whole(terms: TokenTerms, decomposition: dict[str, np.ndarray]) -> np.ndarray:
@@ -77,15 +77,15 @@ def test_parts_add_up_to_the_logit(encoder: Encoder) -> None:
         ),
     }
     for name, (reading, logit) in expected.items():
-        found = parts.evidence(reading)
-        assert found.logit == pytest.approx(logit, abs=1e-3), name
-        assert found.kinds()["evidence"].sum() == pytest.approx(logit, abs=1e-3), name
-        assert found.table()["evidence"].sum() == pytest.approx(logit, abs=1e-3), name
-    found = parts.evidence(expected["embedding"][0])
-    assert found.patches.shape == tuple(encoder.tower.grid_size)
-    assert np.abs(found.patches).sum() > 0.1, "patches must matter for this to be a test"
-    total = found.patches.sum() + found.class_token + found.rest.sum() + found.bias
-    assert total == pytest.approx(found.logit, abs=1e-9)
+        result = parts.evidence(reading)
+        assert result.logit == pytest.approx(logit, abs=1e-3), name
+        assert result.kinds()["evidence"].sum() == pytest.approx(logit, abs=1e-3), name
+        assert result.table()["evidence"].sum() == pytest.approx(logit, abs=1e-3), name
+    result = parts.evidence(expected["embedding"][0])
+    assert result.patches.shape == tuple(encoder.tower.grid_size)
+    assert np.abs(result.patches).sum() > 0.1, "patches must matter for this to be a test"
+    total = result.patches.sum() + result.class_token + result.rest.sum() + result.bias
+    assert total == pytest.approx(result.logit, abs=1e-9)
 
 
 def test_terms_are_the_embedding_and_heads_those_of_the_cache(encoder: Encoder) -> None:
@@ -141,5 +141,5 @@ def test_variants_of_the_tower(variant: dict, tmp_path: Path) -> None:
     encoder = load_encoder(make_tiny_clip(tmp_path, **variant), None, device="cpu")
     pixels = some_pixels(encoder)
     expected = own_embedding(encoder, pixels)
-    found = whole(token_terms(encoder, pixels), encoder.decomposition())
-    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max() + 1e-6
+    result = whole(token_terms(encoder, pixels), encoder.decomposition())
+    assert np.abs(result - expected).max() < 1e-5 * np.abs(expected).max() + 1e-6

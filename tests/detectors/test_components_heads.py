@@ -123,14 +123,14 @@ def test_heads_alone_equal_scikit_learn_on_full_contributions(synthetic):
 
 def test_forward_selection_adds_the_best_head_at_each_step(synthetic):
     calls = []
-    found = select_heads(
+    result = select_heads(
         synthetic, "beta-diff", "alpha-gan", most=3, C=2.0, progress=lambda *c: calls.append(c)
     )
     assert calls[-1] == (6 + 5 + 4, 6 + 5 + 4)
     domains = synthetic.domains
     rows, val = domains.rows("beta-diff", "train"), domains.rows("alpha-gan", "val")
     chosen = ()
-    for head, accuracy in zip(found.heads, found.accuracy, strict=True):
+    for head, accuracy in zip(result.heads, result.accuracy, strict=True):
         best = {}
         for candidate in set(all_heads(synthetic)) - set(chosen):
             X = HeadsView((*chosen, candidate)).matrix(synthetic)
@@ -140,8 +140,8 @@ def test_forward_selection_adds_the_best_head_at_each_step(synthetic):
             best[candidate] = model.score(X[val], domains.labels[val])
         assert best[head] == max(best.values()) == accuracy
         chosen += (head,)
-    assert found.view == HeadsView(found.heads[: found.cut])
-    assert found.accuracy[found.cut - 1] == found.accuracy.max()
+    assert result.view == HeadsView(result.heads[: result.cut])
+    assert result.accuracy[result.cut - 1] == result.accuracy.max()
     alone = score_heads(synthetic, "beta-diff", "alpha-gan")
     assert alone.table["C"].iloc[0] == select_heads(synthetic, "beta-diff", "alpha-gan", most=1).C
 

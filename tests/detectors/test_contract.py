@@ -97,9 +97,9 @@ def test_files_of_the_first_format_are_read(synthetic: Workspace, tmp_path: Path
     file = detector.save(tmp_path / "d")
     text = file.read_text().replace('"format": 2', '"format": 1').replace('"kind": "linear",\n', "")
     file.write_text(text)
-    found = Detector.load(file)
-    assert isinstance(found, LinearDetector)
-    np.testing.assert_array_equal(found.weights, detector.weights)
+    result = Detector.load(file)
+    assert isinstance(result, LinearDetector)
+    np.testing.assert_array_equal(result.weights, detector.weights)
 
 
 @pytest.mark.parametrize("refit", [True, False])

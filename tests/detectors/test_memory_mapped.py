@@ -34,9 +34,9 @@ def test_the_same_detectors(
         "fit_blocked",
         lambda *args, **options: (asked.append(1), original(*args, **options))[1],
     )
-    found = train(synthetic, sets, view, protocol)
+    result = train(synthetic, sets, view, protocol)
     assert asked
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(result, expected, strict=True):
         assert (a.C, a.training_set, a.provenance["n_val"]) == (
             b.C,
             b.training_set,

@@ -38,39 +38,39 @@ def fitted(name: str, X: np.ndarray, y: np.ndarray, protocol: Protocol, **parame
 def test_ridge_is_scikit_learns(bias: bool, balance: str | None) -> None:
     X, y = problem()
     protocol = Protocol(fit_intercept=bias, class_weight=balance)  # type: ignore[arg-type]
-    found = fitted("ridge", X, y, protocol, alpha=3.0)
+    result = fitted("ridge", X, y, protocol, alpha=3.0)
     weight = np.where(y == 1, 90 / 60, 90 / 120) if balance else np.ones(90)
     wanted = Ridge(alpha=3.0, fit_intercept=bias).fit(X, 2.0 * y - 1, sample_weight=weight)
-    np.testing.assert_allclose(found["weights"], wanted.coef_, atol=1e-10)
-    assert found["bias"] == pytest.approx(wanted.intercept_, abs=1e-10)
+    np.testing.assert_allclose(result["weights"], wanted.coef_, atol=1e-10)
+    assert result["bias"] == pytest.approx(wanted.intercept_, abs=1e-10)
 
 
 def test_a_hinge_svm_without_bias_is_libsvms_through_other_code() -> None:
     """A constant column makes libsvm's own bias vanish from the comparison: centred kernels."""
     X, y = problem()
     protocol = Protocol(fit_intercept=False, class_weight=None)
-    found = fitted("svm", X, y, protocol, C=0.1)
-    slack = np.maximum(0, 1 - (2 * y - 1) * (X @ found["weights"]))
-    mine = 0.5 * found["weights"] @ found["weights"] + 0.1 * slack.sum()
+    result = fitted("svm", X, y, protocol, C=0.1)
+    slack = np.maximum(0, 1 - (2 * y - 1) * (X @ result["weights"]))
+    mine = 0.5 * result["weights"] @ result["weights"] + 0.1 * slack.sum()
     rng = np.random.default_rng(1)
     for _ in range(200):  # convex: no nearby point is better
-        other = found["weights"] + 0.05 * rng.standard_normal(X.shape[1])
+        other = result["weights"] + 0.05 * rng.standard_normal(X.shape[1])
         loss = np.maximum(0, 1 - (2 * y - 1) * (X @ other)).sum()
         assert 0.5 * other @ other + 0.1 * loss >= mine - 1e-4
 
 
 def test_a_squared_hinge_svm_has_no_gradient() -> None:
     X, y = problem()
-    found = fitted("svm-squared", X, y, Protocol(class_weight=None), C=0.5)
+    result = fitted("svm-squared", X, y, Protocol(class_weight=None), C=0.5)
     Z, target = np.c_[X, np.ones(len(X))], 2 * y - 1  # liblinear penalises the bias too
-    w = np.append(found["weights"], found["bias"])
+    w = np.append(result["weights"], result["bias"])
     slack = np.maximum(0, 1 - target * (Z @ w))
     np.testing.assert_allclose(w - 2 * 0.5 * Z.T @ (target * slack), 0, atol=2e-2)
 
 
 def test_a_discriminant_is_the_published_formula() -> None:
     X, y = problem()
-    found = fitted("lda", X, y, Protocol(), shrinkage=0.3)
+    result = fitted("lda", X, y, Protocol(), shrinkage=0.3)
     means = [X[y == c].mean(axis=0) for c in (0, 1)]
     spread = sum(0.5 * np.cov(X[y == c].T, bias=True) for c in (0, 1))
     shrunk = 0.7 * spread + 0.3 * np.trace(spread) / 7 * np.eye(7)
@@ -81,15 +81,17 @@ def test_a_discriminant_is_the_published_formula() -> None:
     ]
     weights = np.linalg.solve(sum(scaled), means[1] - means[0])
     np.testing.assert_allclose(sum(scaled), shrunk)
-    cosine = weights @ found["weights"] / np.linalg.norm(weights) / np.linalg.norm(found["weights"])
+    cosine = (
+        weights @ result["weights"] / np.linalg.norm(weights) / np.linalg.norm(result["weights"])
+    )
     assert cosine > 0.98  # scikit-learn standardises before it shrinks
 
 
 def test_the_difference_of_means_cuts_midway() -> None:
     X, y = problem()
-    found = fitted("mean-difference", X, y, Protocol())
+    result = fitted("mean-difference", X, y, Protocol())
     middle = (X[y == 1].mean(axis=0) + X[y == 0].mean(axis=0)) / 2
-    assert middle @ found["weights"] + found["bias"] == pytest.approx(0)
+    assert middle @ result["weights"] + result["bias"] == pytest.approx(0)
 
 
 @pytest.mark.parametrize("k", KS)
@@ -110,9 +112,9 @@ def test_the_best_offset_is_that_of_a_search() -> None:
         y = rng.integers(0, 2, 30)
         y[:2] = 0, 1
         s = np.round(rng.standard_normal(30) + y, 1)  # with ties
-        found = best_offset(s, y)
+        result = best_offset(s, y)
         tried = [validation_scores((s - t)[:, None], y, "balanced")[0][0] for t in np.r_[s, -9, 9]]
-        mine = validation_scores((s - found)[:, None], y, "balanced")[0][0]
+        mine = validation_scores((s - result)[:, None], y, "balanced")[0][0]
         assert mine >= max(tried) - 1e-12
 
 
@@ -165,11 +167,11 @@ def test_what_cannot_be_learnt_is_refused_in_a_sentence() -> None:
 def test_svms_are_liblinears_in_every_call() -> None:
     X, y = problem()
     for name, loss in (("svm", "hinge"), ("svm-squared", "squared_hinge")):
-        found = fitted(name, X, y, Protocol(), C=0.1)
+        result = fitted(name, X, y, Protocol(), C=0.1)
         model = LinearSVC(C=0.1, loss=loss, dual=True, class_weight="balanced", max_iter=100_000)
         model.fit(X, y)
-        np.testing.assert_allclose(found["weights"], model.coef_[0], atol=5e-3)
+        np.testing.assert_allclose(result["weights"], model.coef_[0], atol=5e-3)
     kernel = SVC(kernel="linear", C=0.1, class_weight="balanced").fit(X, y)
-    found = fitted("svm", X, y, Protocol(), C=0.1)
-    agree = (X @ found["weights"] + found["bias"] > 0) == kernel.predict(X)
+    result = fitted("svm", X, y, Protocol(), C=0.1)
+    agree = (X @ result["weights"] + result["bias"] > 0) == kernel.predict(X)
     assert agree.mean() > 0.95  # libsvm does not penalise the bias

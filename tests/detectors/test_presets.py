@@ -134,17 +134,17 @@ def test_cut_rules() -> None:
 
 def test_a_search_can_be_cut_by_every_rule(synthetic: Workspace) -> None:
     protocol = Protocol(C=(1.0,), class_weight=None)
-    found = search_components(synthetic, ("alpha-gan", "beta-diff"), protocol, C=1.0, workers=1)
+    result = search_components(synthetic, ("alpha-gan", "beta-diff"), protocol, C=1.0, workers=1)
     for rule in ("first", "last", "log-loss"):
         removed = None
-        for one in (found.forward, found.backward):
+        for one in (result.forward, result.backward):
             best = np.flatnonzero(one.accuracy == one.accuracy.max())
             cut = {"first": best[0], "last": best[-1], "log-loss": one.cut}[rule]
             mine = set(one.removed[:cut].tolist())
             removed = mine if removed is None else removed & mine
-        assert found.removed_at(rule) == tuple(sorted(removed or ()))
-    assert found.removed == found.removed_at("log-loss")
-    assert len(found.removed_at("first")) <= len(found.removed_at("last"))
+        assert result.removed_at(rule) == tuple(sorted(removed or ()))
+    assert result.removed == result.removed_at("log-loss")
+    assert len(result.removed_at("first")) <= len(result.removed_at("last"))
 
 
 def test_head_features_are_the_outputs_in_the_residual_stream(

@@ -306,13 +306,13 @@ def test_residuals_walk_the_papers_grid_as_literally(synthetic):
         C=C, solver=solver, max_iter=max_iter, class_weight="balanced", random_state=0
     )
     literal.fit(feature, domains.labels[rows])
-    found, wanted = (
+    result, wanted = (
         [detector.weights[0], detector.bias],
         [literal.coef_[0, 0], literal.intercept_[0]],
     )
-    assert found == pytest.approx(wanted, rel=1e-10)
+    assert result == pytest.approx(wanted, rel=1e-10)
     (exact,) = train_residual(synthetic, ["alpha-gan"], Protocol(C=(10.0,)))
-    assert found != pytest.approx([exact.weights[0], exact.bias], rel=1e-8)
+    assert result != pytest.approx([exact.weights[0], exact.bias], rel=1e-8)
 
 
 def test_residuals_need_two_different_classes():

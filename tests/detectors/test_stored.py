@@ -28,9 +28,9 @@ def workspace(synthetic_path: Path, tmp_path: Path) -> Workspace:
     return Workspace.open(Path(shutil.copytree(synthetic_path, tmp_path / "w")))
 
 
-def same(found: list[Detector] | None, wanted: list[Detector]) -> None:
-    assert found is not None and len(found) == len(wanted)
-    for mine, theirs in zip(found, wanted, strict=True):
+def same(result: list[Detector] | None, wanted: list[Detector]) -> None:
+    assert result is not None and len(result) == len(wanted)
+    for mine, theirs in zip(result, wanted, strict=True):
         np.testing.assert_array_equal(mine.weights, theirs.weights)
         for name in ("view", "bias", "C", "threshold", "training_set", "provenance"):
             assert getattr(mine, name) == getattr(theirs, name), name
@@ -42,10 +42,10 @@ def test_what_is_read_is_what_was_trained(workspace: Workspace, view: EmbeddingV
     assert load_detectors(workspace, SETS, view, protocol) is None
     trained = [d.with_threshold(0.25) for d in train(workspace, SETS, view, protocol)]
     save_detectors(workspace, trained, protocol)
-    found = load_detectors(Workspace.open(workspace.path), SETS, view, protocol)
-    same(found, trained)
+    result = load_detectors(Workspace.open(workspace.path), SETS, view, protocol)
+    same(result, trained)
     np.testing.assert_array_equal(
-        score_detectors(found or [], workspace), score_detectors(trained, workspace)
+        score_detectors(result or [], workspace), score_detectors(trained, workspace)
     )
 
 

@@ -15,12 +15,12 @@ from tests.e2e.server import FLAGS, Server, chromium
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    if not (found := chromium()):
+    if not (result := chromium()):
         pytest.skip("needs a Chromium browser: install Debian's chromium or set AIGI_CHROMIUM")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=result, args=FLAGS)
         yield browser
         browser.close()
 

@@ -222,14 +222,14 @@ class App:
 
     def alt(self, name: str) -> str:
         """The alternative text of a chart."""
-        found = (
+        result = (
             self.chart(name)
             .locator("[aria-label], [alt]")
             .evaluate_all(
                 "all => all.map(e => e.getAttribute('aria-label') || e.getAttribute('alt'))"
             )
         )
-        return " ".join(found)
+        return " ".join(result)
 
     def share_link(self) -> str:
         """The link that the Share control offers, once it is the address bar's."""
@@ -269,13 +269,13 @@ class App:
 
     def violations(self) -> list[str]:
         """Serious and critical findings of axe in what the app itself draws."""
-        found = (
+        result = (
             Axe()
             .run(self.page, context={"exclude": [[selector] for selector in NOT_OURS]})
             .response["violations"]
         )
         return [
             f"{v['id']} ({v['impact']}): {v['help']}: {[n['html'][:160] for n in v['nodes'][:3]]}"
-            for v in found
+            for v in result
             if v["impact"] in ("serious", "critical")
         ]

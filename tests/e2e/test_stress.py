@@ -12,13 +12,13 @@ from aigi_core.stress import CLEAN, Stress, stress
 from aigi_core.workspace import Workspace
 from tests.e2e.objects import App
 from tests.factory import make_workspace
-from tests.stress.test_stress import EVERY, add_copies
+from tests.stress.factory import EVERY, add_copies
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def found(
+def served(
     serve: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Stress]:
     """The address of a server on a workspace with perturbed copies, and what they show."""
@@ -34,15 +34,15 @@ def found(
 
 
 @pytest.fixture
-def page(browser: Any, found: tuple[str, Stress]) -> Any:
-    app = App(browser, found[0])
+def page(browser: Any, served: tuple[str, Stress]) -> Any:
+    app = App(browser, served[0])
     yield app
     app.close()
 
 
-def test_numbers_by_deep_link(page: App, found: tuple[str, Stress]) -> None:
+def test_numbers_by_deep_link(page: App, served: tuple[str, Stress]) -> None:
     page.open("stress", op="JPEG 30")
-    table = found[1].summary().query("side == 'both'").set_index(["op", "cells"])
+    table = served[1].summary().query("side == 'both'").set_index(["op", "cells"])
     for label, op in (("Clean", CLEAN), ("Perturbed", "jpeg:30")):
         row = table.loc[(op, "in-domain")]
         value, details = page.stats[f"{label}, in-domain"]
@@ -54,7 +54,7 @@ def test_numbers_by_deep_link(page: App, found: tuple[str, Stress]) -> None:
         and f"JPEG 30 {table.loc[('jpeg:30', 'in-domain'), 'change']:+.3f}" in page.alt("sides")
     )
     rows = pd.read_csv(io.StringIO(page.download("difference", "Table as CSV")))
-    np.testing.assert_allclose(rows["value"], found[1].change("jpeg:30").to_frame()["value"])
+    np.testing.assert_allclose(rows["value"], served[1].change("jpeg:30").to_frame()["value"])
 
 
 def test_click_an_operation_and_choose_by_keyboard(page: App) -> None:
@@ -72,16 +72,16 @@ def test_click_an_operation_and_choose_by_keyboard(page: App) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_accessibility_violation(
-    browser: Any, found: tuple[str, Stress], scheme: str
+    browser: Any, served: tuple[str, Stress], scheme: str
 ) -> None:
-    app = App(browser, found[0], scheme=scheme).open("stress")
+    app = App(browser, served[0], scheme=scheme).open("stress")
     assert app.violations() == []
     app.close()
 
 
 @pytest.mark.parametrize("width", [800, 1440])
-def test_nothing_is_cut_off_sideways(browser: Any, found: tuple[str, Stress], width: int) -> None:
-    app = App(browser, found[0], width=width).open("stress")
+def test_nothing_is_cut_off_sideways(browser: Any, served: tuple[str, Stress], width: int) -> None:
+    app = App(browser, served[0], width=width).open("stress")
     assert app.page.evaluate(
         "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     )

@@ -148,19 +148,19 @@ def test_the_demo_by_deep_link_on_a_fresh_server(browser: Any, serve: Callable[.
     demo = Workspace.open(ROOT / "assets" / "demo")
     names = demo.domains.generators
     detectors = train(demo, names, protocol=Protocol(class_weight="balanced"))
-    found = transfer_matrix(
+    result = transfer_matrix(
         score_detectors(detectors, demo), demo.domains, names, metrics=("balanced_accuracy",)
     )
     assert (
         app.stats["Out of domain"][0]
-        == f"{found.mean('balanced_accuracy', ~found.in_domain).value:.3f}"
+        == f"{result.mean('balanced_accuracy', ~result.in_domain).value:.3f}"
     )
     app.click_cell("matrix", 3, 14)
     app.wait_for_query("train", names[3])
     i, j = 3, 14
-    right = found.confusion[i, j]
+    right = result.confusion[i, j]
     cell = open_cell(score_detectors([detectors[i]], demo)[0], demo.domains, names[j])
-    assert f"{found.n_real[j]} real images and {found.n_fake[j]} fakes of {names[j]}" in app.alt(
+    assert f"{result.n_real[j]} real images and {result.n_fake[j]} fakes of {names[j]}" in app.alt(
         "scores"
     )
     assert (

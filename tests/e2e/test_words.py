@@ -15,26 +15,26 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def said(synthetic: Workspace) -> Words:
+def words(synthetic: Workspace) -> Words:
     return detector_words(synthetic, Lexicon.of(synthetic), train(synthetic, ["beta-diff"])[0])
 
 
-def test_click_a_text_and_take_it_away(app: App, said: Words) -> None:
+def test_click_a_text_and_take_it_away(app: App, words: Words) -> None:
     app.open("words", train="beta-diff")
-    assert app.stats["Nearest text's cosine"][0] == f"{said.top_cosine:.3f}"
-    assert str(said.nearest["text"][0]) in app.alt("nearest")
+    assert app.stats["Nearest text's cosine"][0] == f"{words.top_cosine:.3f}"
+    assert str(words.nearest["text"][0]) in app.alt("nearest")
     app.click_point("nearest", 2)
-    app.wait_for_query("text", said.nearest["text"][2])
-    assert app.selected("Opened text") == said.nearest["text"][2]
+    app.wait_for_query("text", words.nearest["text"][2])
+    assert app.selected("Opened text") == words.nearest["text"][2]
     app.press("Remove it")
-    app.wait_for_query("remove", said.nearest["text"][2])
+    app.wait_for_query("remove", words.nearest["text"][2])
     assert app.errors == [] and "controls" in app.alt("concept")
 
 
-def test_keyboard_path_and_link(app: App, browser: Any, server: Any, said: Words) -> None:
+def test_keyboard_path_and_link(app: App, browser: Any, server: Any, words: Words) -> None:
     app.open("words", train="beta-diff")
-    app.choose("Opened text", said.farthest["text"][1])
-    app.wait_for_query("text", said.farthest["text"][1])
+    app.choose("Opened text", words.farthest["text"][1])
+    app.wait_for_query("text", words.farthest["text"][1])
     app.choose("Text bank", "vocabulary")
     app.wait_for_query("bank", "vocabulary")
     app.fill("Phrases, separated by semicolons", "phrases 4; vocabulary 9")

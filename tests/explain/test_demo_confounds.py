@@ -39,18 +39,18 @@ def q_value(atlas: WordAtlas, kind: str, generator: str) -> float:
     return float(table["q_value"][generator])
 
 
-def top_category(said: Words) -> tuple[str, float]:
-    first = said.categories[said.categories["side"] == "nearest"].iloc[0]
+def top_category(text: Words) -> tuple[str, float]:
+    first = text.categories[text.categories["side"] == "nearest"].iloc[0]
     return str(first["category"]), float(first["p_value"])
 
 
 def test_pizza_is_in_the_detector_s_own_words(
     atlas: WordAtlas, explained: dict[str, Exposure]
 ) -> None:
-    said = atlas.words("logistic", "phrases", "stylegan2-pizza")
-    assert said.nearest["text"].head(4).str.contains("pizza").sum() >= 3
+    words = atlas.words("logistic", "phrases", "stylegan2-pizza")
+    assert words.nearest["text"].head(4).str.contains("pizza").sum() >= 3
     assert q_value(atlas, "logistic", "stylegan2-pizza") <= 0.05
-    category, p = top_category(said)
+    category, p = top_category(words)
     assert category == "food and drink" and p <= 0.05
     own, shown, *_ = explained["stylegan2-pizza"].sentences
     assert "pizza" in own and "food and drink" in own and "food and drink" in shown
@@ -66,27 +66,27 @@ def test_pizza_is_in_the_detector_s_own_words(
 def test_faces_and_shoes_are_in_the_words_of_the_training_set(
     atlas: WordAtlas, explained: dict[str, Exposure], generator: str, category: str, word: str
 ) -> None:
-    said = atlas.words(CONTENT, "phrases", generator)
-    assert said.nearest["text"].head(4).str.contains(word).sum() >= 3
-    assert said.p_value <= 0.05 and q_value(atlas, CONTENT, generator) <= 0.05
-    found, p = top_category(said)
-    assert found == category and p <= 0.05
+    words = atlas.words(CONTENT, "phrases", generator)
+    assert words.nearest["text"].head(4).str.contains(word).sum() >= 3
+    assert words.p_value <= 0.05 and q_value(atlas, CONTENT, generator) <= 0.05
+    result, p = top_category(words)
+    assert result == category and p <= 0.05
     # Both classes show the subject, so the weights do not hold it: the null must say so, whatever
     # the list looks like.
     assert atlas.words("logistic", "phrases", generator).p_value > 0.05
     own, shown, *_ = explained[generator].sentences
     assert "say nothing that chance does not" in own
-    assert word in shown and category in shown and f"p = {said.p_value:.2g}" in shown
+    assert word in shown and category in shown and f"p = {words.p_value:.2g}" in shown
 
 
 def test_the_explanation_of_sdxl_exposes_its_palette(explained: dict[str, Exposure]) -> None:
-    found = explained["sdxl"]
-    mode = found.facts.set_index("fact").loc["mode"]
+    result = explained["sdxl"]
+    mode = result.facts.set_index("fact").loc["mode"]
     assert mode["fake_value"] == "P" and mode["fake_share"] > 0.9 and mode["low"] > 0.8
-    files, facts = found.sentences[2:4]
-    assert "give the label away" in files and str(found.blind) in files
+    files, facts = result.sentences[2:4]
+    assert "give the label away" in files and str(result.blind) in files
     assert "pixel mode P (a palette of at most 256 colours) in 91%" in facts
-    assert found.blind.low > 0.85 and found.blind.value >= found.detector.value
+    assert result.blind.low > 0.85 and result.blind.value >= result.detector.value
     # No other generator's explanation says so: the sentence is about this one.
     assert not any(
         "palette" in " ".join(each.sentences) for name, each in explained.items() if name != "sdxl"
@@ -105,14 +105,14 @@ def test_the_explanation_says_that_the_detector_hardly_minds_the_palette(
 def test_words_alone_would_not_do_for_the_palette(demo: Workspace, atlas: WordAtlas) -> None:
     # Why files are asked at all: nothing but the palette differs here, and the words still speak of
     # other things.
-    said = operation_words(demo, Lexicon.of(demo), "palette:256", 50, draws=199)
-    assert said.p_value > 0.05 and not set(said.nearest["text"]) & set(PALETTE)
+    words = operation_words(demo, Lexicon.of(demo), "palette:256", 50, draws=199)
+    assert words.p_value > 0.05 and not set(words.nearest["text"]) & set(PALETTE)
     assert not set(atlas.words("logistic", "phrases", "sdxl").nearest["text"]) & set(PALETTE)
 
 
 def test_sdxl_is_named_all_the_same(atlas: WordAtlas) -> None:
-    said = atlas.words("logistic", "phrases", "sdxl")
-    assert said.p_value <= 0.01 and "painting" in said.nearest["text"].iloc[0]
+    words = atlas.words("logistic", "phrases", "sdxl")
+    assert words.p_value <= 0.01 and "painting" in words.nearest["text"].iloc[0]
 
 
 def test_the_page_of_findings_holds_these_explanations(explained: dict[str, Exposure]) -> None:

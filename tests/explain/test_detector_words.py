@@ -53,15 +53,15 @@ def test_reading_scores_as_the_detector_does(
     own = np.stack([detector.decision_function(synthetic) for detector in trained])
     readings = [read(synthetic, detector) for detector in trained]
     assert scores(synthetic, readings) == pytest.approx(own, abs=1e-9)
-    found = evidence(synthetic, readings[0])
-    assert found.bias + found.heads.sum(axis=(1, 2)) + found.remainder == pytest.approx(
+    result = evidence(synthetic, readings[0])
+    assert result.bias + result.heads.sum(axis=(1, 2)) + result.remainder == pytest.approx(
         own[0], abs=1e-9
     )
     if isinstance(view, HeadsView):
-        assert found.remainder == pytest.approx(0, abs=1e-9), (
+        assert result.remainder == pytest.approx(0, abs=1e-9), (
             "heads are all that such a detector sees"
         )
-        assert not found.heads[:, 0, 1:].any()
+        assert not result.heads[:, 0, 1:].any()
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)
@@ -95,8 +95,8 @@ def test_residuals_equal_the_detectors(synthetic: Workspace) -> None:
 def test_words_and_table_of_all_detectors(synthetic: Workspace) -> None:
     lexicon = Lexicon.of(synthetic, ["phrases", "vocabulary"])
     trained = detectors(synthetic, EmbeddingView())
-    found = [detector_words(synthetic, lexicon, detector, k=5, draws=39) for detector in trained]
-    assert all(1 / 40 <= said.p_value <= 1 for said in found)
+    result = [detector_words(synthetic, lexicon, detector, k=5, draws=39) for detector in trained]
+    assert all(1 / 40 <= text.p_value <= 1 for text in result)
     readings = [read(synthetic, detector) for detector in trained]
     matrix = transfer_matrix(
         scores(synthetic, readings),
@@ -105,14 +105,14 @@ def test_words_and_table_of_all_detectors(synthetic: Workspace) -> None:
         metrics=(DEFAULT_METRIC,),
         draws=5,
     )
-    table = words_table(found, matrix)
+    table = words_table(result, matrix)
     assert table["detector"].tolist() == list(synthetic.domains.generators)
     assert (table["q_value"] >= table["p_value"] - 1e-12).all()
-    assert table["nameable"].to_numpy() == pytest.approx([said.top_cosine for said in found])
+    assert table["nameable"].to_numpy() == pytest.approx([text.top_cosine for text in result])
     assert table["in_domain"].to_numpy() == pytest.approx(np.diag(matrix.values[DEFAULT_METRIC]))
     assert nameability(table, draws=50).correlations["n"].tolist()[0] == 4
     with pytest.raises(AigiError, match="4 detectors, words came for 3"):
-        words_table(found[:3], matrix)
+        words_table(result[:3], matrix)
 
 
 def with_arrays(workspace: Workspace, **arrays: object) -> Workspace:
@@ -133,13 +133,14 @@ def test_content_of_a_training_set_is_named(synthetic: Workspace) -> None:
         3 * np.linalg.norm(E, axis=1).mean() * lexicon.vectors[8]
     )
     shifted = with_arrays(synthetic, embeddings=E)
-    said = content_words(shifted, lexicon, "alpha-gan", draws=99)
-    assert said.nearest["text"].iloc[0] == "phrases 8" and said.p_value == pytest.approx(0.01)
+    words = content_words(shifted, lexicon, "alpha-gan", draws=99)
+    assert words.nearest["text"].iloc[0] == "phrases 8" and words.p_value == pytest.approx(0.01)
     # The direction of a random set may lie near to a text; that it moves as far along one is
     # another matter.
     by_direction = content_words(shifted, lexicon, "alpha-gan", draws=99, extent=False)
     assert (
-        by_direction.top_cosine == said.top_cosine and said.chance[2] < 0.7 * by_direction.chance[2]
+        by_direction.top_cosine == words.top_cosine
+        and words.chance[2] < 0.7 * by_direction.chance[2]
     )
     assert content_words(synthetic, lexicon, "beta-diff", draws=99, k=3).draws == 99
     with pytest.raises(AigiError, match="no others are left"):

@@ -37,8 +37,8 @@ def readings(workspace: Workspace) -> list[Reading]:
 def test_the_planted_head_carries_the_detectors(
     workspace: Workspace, readings: list[Reading]
 ) -> None:
-    found = ablation_effect(workspace, readings, SETS, [(0, 0)], controls=5, draws=100)
-    row = found.table.set_index(["detector", "cells"]).loc[("all", "in-domain")]
+    result = ablation_effect(workspace, readings, SETS, [(0, 0)], controls=5, draws=100)
+    row = result.table.set_index(["detector", "cells"]).loc[("all", "in-domain")]
     assert row["change"] < -0.1 and row["high"] < 0 and row["p_value"] < 0.01
     assert row["change"] == pytest.approx(row["after"] - row["before"])
     assert row["change"] < row["control_low"] and row["p_control"] == pytest.approx(1 / 6)
@@ -50,22 +50,24 @@ def test_the_planted_head_carries_the_detectors(
 def test_matrix_after_is_that_of_the_changed_scores(
     workspace: Workspace, readings: list[Reading]
 ) -> None:
-    found = ablation_effect(workspace, readings, SETS, [(0, 0)], controls=0, draws=10)
+    result = ablation_effect(workspace, readings, SETS, [(0, 0)], controls=0, draws=10)
     flagged = scores(workspace, readings, change=ablation(workspace, [(0, 0)])) > 0
     rows = workspace.domains.rows(
         "delta-ar", "test"
     )  # as many fakes as reals, so accuracy is balanced
     expected = (flagged[:, rows] == workspace.domains.labels[rows]).mean(axis=1)
-    column = found.after.test.index("delta-ar")
-    assert found.after.values[DEFAULT_METRIC][:, column] == pytest.approx(expected)
-    assert "layer 0 head 0" in found.says
+    column = result.after.test.index("delta-ar")
+    assert result.after.values[DEFAULT_METRIC][:, column] == pytest.approx(expected)
+    assert "layer 0 head 0" in result.says
 
 
 def test_a_concept_that_is_the_detector(workspace: Workspace, readings: list[Reading]) -> None:
     lexicon = Lexicon.of(workspace, centred=False)
     lexicon.vectors[3] = readings[0].direction / np.linalg.norm(readings[0].direction)
-    found = concept_effect(workspace, readings, SETS, lexicon, ["phrases 3"], controls=9, draws=100)
-    row = found.table.set_index(["detector", "cells"]).loc[("beta-diff", "in-domain")]
+    result = concept_effect(
+        workspace, readings, SETS, lexicon, ["phrases 3"], controls=9, draws=100
+    )
+    row = result.table.set_index(["detector", "cells"]).loc[("beta-diff", "in-domain")]
     assert row["after"] == pytest.approx(0.5), (
         "without its own direction a detector only has its bias"
     )

@@ -16,43 +16,43 @@ def test_terms_equal_the_full_space_and_add_up(synthetic: Workspace, kind: int) 
     reading = some_readings()[kind]
     E, C = np.asarray(synthetic.embeddings, float), all_contributions(synthetic)
     rows = synthetic.domains.rows("beta-diff", "test")
-    found = evidence(synthetic, reading, rows)
+    result = evidence(synthetic, reading, rows)
     for at in (0, 7, len(rows) - 1):
         i = rows[at]
         length = np.linalg.norm(E[i]) if reading.normalised else 1
         for layer in range(2):
             for head in range(3):
                 weights = reading.embedding + reading.heads.get((layer, head), 0)
-                assert found.heads[at, layer, head] == pytest.approx(
+                assert result.heads[at, layer, head] == pytest.approx(
                     C[layer, head, i] @ weights / length, abs=1e-9
                 )
         rest = E[i] - C[:, :, i].sum(axis=(0, 1))  # MLPs, embeddings, biases: all but the heads
-        assert found.remainder[at] == pytest.approx(rest @ reading.embedding / length, abs=1e-9)
-    total = found.bias + found.layers.sum(axis=1) + found.remainder
-    assert total == pytest.approx(found.logit, abs=1e-12)
-    assert found.logit == pytest.approx(scores(synthetic, [reading], rows)[0], abs=1e-12)
-    fake = found.logit > 0
-    for image, (layer, head, value) in enumerate(found.strongest_towards(fake)):
-        own = found.heads[image]
+        assert result.remainder[at] == pytest.approx(rest @ reading.embedding / length, abs=1e-9)
+    total = result.bias + result.layers.sum(axis=1) + result.remainder
+    assert total == pytest.approx(result.logit, abs=1e-12)
+    assert result.logit == pytest.approx(scores(synthetic, [reading], rows)[0], abs=1e-12)
+    fake = result.logit > 0
+    for image, (layer, head, value) in enumerate(result.strongest_towards(fake)):
+        own = result.heads[image]
         assert value == own[layer, head] == (own.max() if fake[image] else own.min())
-    apart = found.relative_to(found)
+    apart = result.relative_to(result)
     assert apart.logit.mean() == pytest.approx(0, abs=1e-12) and apart.bias == 0
-    assert apart.table(3)["evidence"].sum() == pytest.approx(found.logit[3] - found.logit.mean())
-    table = found.table(3)
-    assert table["evidence"].sum() == pytest.approx(found.logit[3]) and len(
+    assert apart.table(3)["evidence"].sum() == pytest.approx(result.logit[3] - result.logit.mean())
+    table = result.table(3)
+    assert table["evidence"].sum() == pytest.approx(result.logit[3]) and len(
         table
-    ) == 2 * 3 + 1 + bool(found.bias)
+    ) == 2 * 3 + 1 + bool(result.bias)
     assert table["evidence"].abs().is_monotonic_decreasing
 
 
 def test_means_are_the_images_means(synthetic: Workspace) -> None:
-    found = evidence(synthetic, some_readings()[0])
-    table = mean_evidence(found, synthetic.domains)
+    result = evidence(synthetic, some_readings()[0])
+    table = mean_evidence(result, synthetic.domains)
     chosen = synthetic.domains.generator == "alpha-gan"
     row = table[(table["set"] == "alpha-gan") & (table["layer"] == 1) & (table["head"] == 0)].iloc[
         0
     ]
-    values = found.heads[chosen, 1, 0]
+    values = result.heads[chosen, 1, 0]
     assert (
         row["mean"] == pytest.approx(values.mean())
         and row["n"] == chosen.sum()
@@ -68,12 +68,12 @@ def test_means_are_the_images_means(synthetic: Workspace) -> None:
 
 
 def test_groups_widen_the_interval(synthetic: Workspace) -> None:
-    found = evidence(synthetic, some_readings()[0])
+    result = evidence(synthetic, some_readings()[0])
     doubled = replace(
-        synthetic.domains, group=np.array([f"g{i // 2}" for i in range(len(found.rows))])
+        synthetic.domains, group=np.array([f"g{i // 2}" for i in range(len(result.rows))])
     )
-    values = np.repeat(found.heads[::2], 2, axis=0)  # both images of a group say the same
-    twice = replace(found, heads=values)
+    values = np.repeat(result.heads[::2], 2, axis=0)  # both images of a group say the same
+    twice = replace(result, heads=values)
     alone = mean_evidence(twice, synthetic.domains)
     tied = mean_evidence(twice, doubled)
     ratio = (tied["high"] - tied["mean"]) / (alone["high"] - alone["mean"])

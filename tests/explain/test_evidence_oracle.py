@@ -41,7 +41,7 @@ def test_logit_is_bias_heads_and_the_encoders_other_terms(
         (Reading(0.4, rng.standard_normal(embedding.shape[1])), length),
         (Reading(-2.0, rng.standard_normal(embedding.shape[1]), normalised=False), 1.0),
     ):
-        found = evidence(workspace, reading, np.arange(COUNT))
+        result = evidence(workspace, reading, np.arange(COUNT))
         logit, remainder = (
             reading.bias + embedding @ reading.embedding / scale,
             rest @ reading.embedding / scale,
@@ -49,11 +49,11 @@ def test_logit_is_bias_heads_and_the_encoders_other_terms(
         heads = logit - reading.bias - remainder
         assert np.ptp(heads) > 0.01 * np.ptp(logit)  # heads must matter, or anything would pass
         of = np.abs(logit).max()
-        assert np.abs(found.logit - logit).max() <= 1e-5 * of
-        assert np.abs(found.remainder - remainder).max() <= tolerance * of
-        assert np.abs(found.heads.sum(axis=(1, 2)) - heads).max() <= tolerance * of
-        assert found.bias + found.heads.sum(axis=(1, 2)) + found.remainder == pytest.approx(
-            found.logit, abs=1e-9
+        assert np.abs(result.logit - logit).max() <= 1e-5 * of
+        assert np.abs(result.remainder - remainder).max() <= tolerance * of
+        assert np.abs(result.heads.sum(axis=(1, 2)) - heads).max() <= tolerance * of
+        assert result.bias + result.heads.sum(axis=(1, 2)) + result.remainder == pytest.approx(
+            result.logit, abs=1e-9
         )
 
 

@@ -53,9 +53,9 @@ def test_weights_are_those_of_the_detector_on_this_head(synthetic: Workspace) ->
     [detector] = train(
         synthetic, ["beta-diff"], HeadsView(((1, 0),)), Protocol(C=(1.0,), refit=False)
     )
-    found = head_direction(synthetic, 1, 0, "beta-diff", "weights", draws=3)
+    result = head_direction(synthetic, 1, 0, "beta-diff", "weights", draws=3)
     expected = read(synthetic, detector).direction
-    assert found.vector / np.linalg.norm(found.vector) == pytest.approx(
+    assert result.vector / np.linalg.norm(result.vector) == pytest.approx(
         expected / np.linalg.norm(expected), abs=1e-4
     )
 
@@ -63,8 +63,8 @@ def test_weights_are_those_of_the_detector_on_this_head(synthetic: Workspace) ->
 @pytest.mark.parametrize("definition", ["difference", "weights", "mean"])
 def test_null_lies_in_what_the_head_can_write(synthetic: Workspace, definition: Definition) -> None:
     Q, _ = head_outputs(synthetic, 1, 1, np.arange(3))
-    found = head_direction(synthetic, 1, 1, "delta-ar", definition, draws=4)
-    for vector in (found.vector, *found.null):
+    result = head_direction(synthetic, 1, 1, "delta-ar", definition, draws=4)
+    for vector in (result.vector, *result.null):
         assert vector == pytest.approx(Q @ (Q.T @ vector), abs=1e-9)
 
 
@@ -74,8 +74,8 @@ def test_planted_head_is_named_and_another_is_not(synthetic: Workspace) -> None:
     lexicon = Lexicon.of(synthetic, ["phrases", "vocabulary"], centred=False)
     lexicon.vectors[11] = planted / np.linalg.norm(planted)
     for definition in ("difference", "weights"):
-        said = head_words(synthetic, lexicon, 0, 0, "alpha-gan", definition, draws=99)
-        assert said.nearest["text"].iloc[0] == "phrases 11" and said.p_value <= 0.05, definition
+        words = head_words(synthetic, lexicon, 0, 0, "alpha-gan", definition, draws=99)
+        assert words.nearest["text"].iloc[0] == "phrases 11" and words.p_value <= 0.05, definition
     others = [head for head in all_heads(synthetic) if head != (0, 0)]
     p = [head_words(synthetic, lexicon, *head, "alpha-gan", draws=99).p_value for head in others]
     assert np.median(p) > 0.1, "heads without a signal have no words"
@@ -89,13 +89,13 @@ def test_all_heads_are_the_single_heads_corrected(
     table = heads_words(synthetic, lexicon, "beta-diff", definition, draws=49)
     assert len(table) == 6 and table["excess"].is_monotonic_decreasing
     for row in table.to_dict("records"):
-        said = head_words(
+        words = head_words(
             synthetic, lexicon, row["layer"], row["index"], "beta-diff", definition, draws=49
         )
-        assert row["nearest"] == said.nearest["text"][0] and row["p_value"] == pytest.approx(
-            said.p_value
+        assert row["nearest"] == words.nearest["text"][0] and row["p_value"] == pytest.approx(
+            words.p_value
         )
-        assert row["cosine"] == pytest.approx(said.top_cosine, abs=1e-6)
+        assert row["cosine"] == pytest.approx(words.top_cosine, abs=1e-6)
     assert (table["p_all_heads"].diff().dropna() >= 0).all()
     # The clearest of six heads is less of a surprise than the same head alone would be.
     assert table["p_all_heads"].sum() > table["p_value"].sum()

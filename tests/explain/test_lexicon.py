@@ -41,12 +41,12 @@ def test_near_duplicates_share_a_row_that_can_be_opened(synthetic: Workspace) ->
     mine = bank(["a pizza", "pie with cheese", "A horse", "the Horses", "cat", "dog"], vectors)
     lexicon = Lexicon.of(synthetic, mine, centred=False)
     assert len(set(lexicon.cluster)) == 4
-    found = words(lexicon, base[0], k=10)
-    assert len(found.nearest) == 4
-    first = found.nearest.iloc[0]
+    result = words(lexicon, base[0], k=10)
+    assert len(result.nearest) == 4
+    first = result.nearest.iloc[0]
     assert {first["text"], first["similar"][0][0]} == {"a pizza", "pie with cheese"}
     assert first["cosine"] >= first["similar"][0][1] > 0.9
-    horse = found.farthest[found.farthest["text"].str.contains("orse")].iloc[0]
+    horse = result.farthest[result.farthest["text"].str.contains("orse")].iloc[0]
     assert horse["cosine"] <= horse["similar"][0][1] + 1e-6
 
 
@@ -81,8 +81,10 @@ def test_categories_filter_and_count(synthetic: Workspace) -> None:
     assert set(kept.table["category"]) == {"kind 1", "kind 3"} and len(kept) == len(
         kept.vectors
     ) == len(kept.cluster)
-    found = words(lexicon, lexicon.vectors[lexicon.table["category"].eq("kind 2")].sum(axis=0), k=5)
-    nearest = found.categories[found.categories["side"] == "nearest"].set_index("category")
+    result = words(
+        lexicon, lexicon.vectors[lexicon.table["category"].eq("kind 2")].sum(axis=0), k=5
+    )
+    nearest = result.categories[result.categories["side"] == "nearest"].set_index("category")
     assert nearest["count"].sum() == 50
     assert nearest["expected"].tolist() == pytest.approx([10.0] * 5)
     with pytest.raises(AigiError, match="no category 'none'.*kind 0"):

@@ -24,14 +24,16 @@ def table(n: int, slope: float, seed: int = 0) -> pd.DataFrame:
 
 def test_agrees_with_scipy_and_covers_families() -> None:
     detectors = table(30, -1)
-    found = nameability(detectors).correlations.set_index("family")
-    assert found.loc["all", "spearman"] == pytest.approx(
+    result = nameability(detectors).correlations.set_index("family")
+    assert result.loc["all", "spearman"] == pytest.approx(
         spearmanr(detectors["nameable"], detectors["ood"]).statistic
     )
-    assert found.loc["all", "low"] <= found.loc["all", "spearman"] <= found.loc["all", "high"] < 0
-    assert found.loc["all", "p_value"] < 0.01
-    assert found.loc["all", "n"] == 30 and found.loc["gan", "n"] == 3
-    assert np.isnan(found.loc["gan", "spearman"]) and found.loc["diffusion", "n"] == 27
+    assert (
+        result.loc["all", "low"] <= result.loc["all", "spearman"] <= result.loc["all", "high"] < 0
+    )
+    assert result.loc["all", "p_value"] < 0.01
+    assert result.loc["all", "n"] == 30 and result.loc["gan", "n"] == 3
+    assert np.isnan(result.loc["gan", "spearman"]) and result.loc["diffusion", "n"] == 27
 
 
 def test_nothing_is_found_where_there_is_nothing() -> None:

@@ -13,10 +13,10 @@ def test_equals_scikit_learn(synthetic: Workspace) -> None:
     X = np.asarray(synthetic.embeddings)
     search = NearestNeighbors(n_neighbors=6, metric="cosine").fit(X)
     distance, expected = search.kneighbors(X[[17]])
-    found = neighbours(synthetic, 17, 5)
-    assert found["row"].tolist() == expected[0, 1:].tolist()
-    np.testing.assert_allclose(found["cosine"], 1 - distance[0, 1:], atol=1e-5)
-    assert set(found["generator"]) <= {"real", *synthetic.domains.generators}
+    result = neighbours(synthetic, 17, 5)
+    assert result["row"].tolist() == expected[0, 1:].tolist()
+    np.testing.assert_allclose(result["cosine"], 1 - distance[0, 1:], atol=1e-5)
+    assert set(result["generator"]) <= {"real", *synthetic.domains.generators}
 
 
 def test_unknown_row(synthetic: Workspace) -> None:

@@ -132,11 +132,11 @@ def test_a_planted_text_is_found_and_significant(synthetic: Workspace, centred: 
     X[domains.labels[rows] == 1] += 4 * lexicon.vectors[17]
     fit = difference_of(X)
     null = word_null(lexicon, permutation_directions(fit, domains, rows, 199), "permutation")
-    found = words(lexicon, fit(domains.labels[rows][None].astype(np.int8))[0], null=null)
-    assert found.nearest["text"].iloc[0] == "phrases 17"
-    assert found.p_value == pytest.approx(1 / 200) and found.nameable
-    assert found.nearest["cosine"].iloc[0] > found.nearest["null_high"].iloc[0]
-    assert found.nearest["p_value"].is_monotonic_increasing
+    result = words(lexicon, fit(domains.labels[rows][None].astype(np.int8))[0], null=null)
+    assert result.nearest["text"].iloc[0] == "phrases 17"
+    assert result.p_value == pytest.approx(1 / 200) and result.nameable
+    assert result.nearest["cosine"].iloc[0] > result.nearest["null_high"].iloc[0]
+    assert result.nearest["p_value"].is_monotonic_increasing
     # The other way round the planted text is the farthest.
     opposite = words(lexicon, -fit(domains.labels[rows][None].astype(np.int8))[0], null=null)
     assert opposite.farthest["text"].iloc[0] == "phrases 17"

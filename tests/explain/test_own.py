@@ -45,14 +45,14 @@ def test_a_planted_difference_is_found_and_chance_is_not(synthetic: Workspace) -
     nulls = [random_directions(X, 200, seed) for seed in (1, 2)]
     common = rng.standard_normal(24)
     a, b = lexicon.vectors[5], 3 * lexicon.vectors[9]
-    found = compare_directions(lexicon, a, b, *nulls, k=5)
-    assert {found.words.nearest["text"][0], found.words.farthest["text"][0]} == {
+    result = compare_directions(lexicon, a, b, *nulls, k=5)
+    assert {result.words.nearest["text"][0], result.words.farthest["text"][0]} == {
         "phrases 5",
         "phrases 9",
     }
     units = [v / np.linalg.norm(v) for v in (a, b)]
-    assert found.cosine == pytest.approx(units[0] @ units[1])
-    assert found.null_low < 0 < found.null_high
+    assert result.cosine == pytest.approx(units[0] @ units[1])
+    assert result.null_low < 0 < result.null_high
     same = compare_directions(lexicon, common, common + 0.1 * lexicon.vectors[5], *nulls)
     assert same.p_value == pytest.approx(
         1 / 201

@@ -11,8 +11,8 @@ from tests.explain.plain import all_contributions, plain_scores, some_readings
 
 def test_scores_without_change(synthetic: Workspace) -> None:
     E, C = np.asarray(synthetic.embeddings, float), all_contributions(synthetic)
-    found = scores(synthetic, some_readings())
-    assert found == pytest.approx(
+    result = scores(synthetic, some_readings())
+    assert result == pytest.approx(
         np.array([plain_scores(reading, E, C) for reading in some_readings()]), rel=1e-10
     )
 
@@ -26,8 +26,8 @@ def test_ablated_heads_are_their_mean_over_the_reference(synthetic: Workspace) -
         mean = C[head][train].mean(axis=0)
         E = E - C[head] + mean
         C[head] = mean
-    found = scores(synthetic, some_readings(), rows, change)
-    assert found == pytest.approx(
+    result = scores(synthetic, some_readings(), rows, change)
+    assert result == pytest.approx(
         np.array([plain_scores(r, E, C)[rows] for r in some_readings()]), rel=1e-7, abs=1e-9
     )
     assert f"mean over {train.sum()} training images" in change.says
@@ -40,8 +40,8 @@ def test_removed_directions_are_gone_from_every_part(synthetic: Workspace) -> No
     assert change.removed is not None and change.removed.shape == (24, 2)
     P = np.eye(24) - np.linalg.pinv(directions) @ directions
     E, C = np.asarray(synthetic.embeddings, float) @ P, all_contributions(synthetic) @ P
-    found = scores(synthetic, some_readings(), change=change)
-    assert found == pytest.approx(
+    result = scores(synthetic, some_readings(), change=change)
+    assert result == pytest.approx(
         np.array([plain_scores(r, E, C) for r in some_readings()]), rel=1e-8, abs=1e-9
     )
 

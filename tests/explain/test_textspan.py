@@ -46,8 +46,8 @@ def test_equals_the_published_algorithm(seed: int) -> None:
     span = text_span(np.cov(outputs @ Q, rowvar=False), texts @ Q, m)
     chosen, explained = plain_text_span(outputs, texts, m)
     assert span.texts.tolist() == chosen
-    assert span.explained == pytest.approx(explained, rel=1e-8)
-    assert span.explained.sum() <= 1 + 1e-12
+    assert span.explained_variance == pytest.approx(explained, rel=1e-8)
+    assert span.explained_variance.sum() <= 1 + 1e-12
 
 
 @pytest.mark.parametrize("normalised", [True, False])
@@ -76,7 +76,7 @@ def test_finds_planted_texts_in_order_and_then_stops() -> None:
     outputs[:, 4], outputs[:, 1] = 3 * rng.standard_normal(500), rng.standard_normal(500)
     span = text_span(np.cov(outputs, rowvar=False), texts, 6)
     assert span.texts.tolist() == [4, 1]
-    assert span.explained.sum() == pytest.approx(1)
+    assert span.explained_variance.sum() == pytest.approx(1)
 
 
 def test_blocks_do_not_change_the_result(

@@ -18,15 +18,15 @@ from aigi_core.workspace import Workspace
 def test_word_list_counts_what_is_beyond_chance(synthetic: Workspace) -> None:
     lexicon = Lexicon.of(synthetic, centred=False)
     null = word_null(lexicon, np.random.default_rng(0).standard_normal((99, 24)), "random")
-    said = words(lexicon, lexicon.vectors[4], null=null, name="planted")
-    figure = figures.listed_words(said, "nearest", 5)
+    text = words(lexicon, lexicon.vectors[4], null=null, name="planted")
+    figure = figures.listed_words(text, "nearest", 5)
     assert "planted" in figures.alt_text(figure) and "phrases 4 (1.00)" in figures.alt_text(figure)
     assert len(figure.data[-1].x) == 5 and figure.layout.yaxis.ticktext[0] == "<b>phrases 4</b>"
     assert (
-        said.listed("nearest")["similar"].dtype.kind == "i"
-        and said.opened("phrases 4")["text"][0] == "phrases 4"
+        text.listed("nearest")["similar"].dtype.kind == "i"
+        and text.opened("phrases 4")["text"][0] == "phrases 4"
     )
-    assert said.chance[0] <= said.chance[1] <= said.chance[2] < said.top_cosine
+    assert text.chance[0] <= text.chance[1] <= text.chance[2] < text.top_cosine
 
 
 def test_nameability_says_its_correlation() -> None:
@@ -39,11 +39,11 @@ def test_nameability_says_its_correlation() -> None:
             "ood": [0.9, 0.8, 0.7, 0.6, 0.5],
         }
     )
-    found = nameability(table, draws=200)
-    assert "do worse" in found.in_words() and "-1.00" in found.in_words()
-    figure = figures.nameability_scatter(found, {}, x_title="cosine", selected="b")
+    result = nameability(table, draws=200)
+    assert "do worse" in result.in_words() and "-1.00" in result.in_words()
+    figure = figures.nameability_scatter(result, {}, x_title="cosine", selected="b")
     assert "-1.00" in figures.alt_text(figure) and figure.data[0].x[0] == 0.1
-    assert "gan -1.00" in figures.alt_text(figures.nameability_intervals(found))
+    assert "gan -1.00" in figures.alt_text(figures.nameability_intervals(result))
 
 
 def test_effect_draws_each_detector_before_its_controls(synthetic: Workspace) -> None:
@@ -57,9 +57,9 @@ def test_effect_draws_each_detector_before_its_controls(synthetic: Workspace) ->
     band = figure.data[0]
     assert np.asarray(band.base) == pytest.approx(table["control_low"].to_numpy())
     assert list(figure.data[1].x) == pytest.approx(table["change"].to_list())
-    said = effect.in_words("beta-diff")
+    words = effect.in_words("beta-diff")
     row = table[table["detector"] == "beta-diff"].iloc[0]
-    assert f"{row['before']:.3f} becomes {row['after']:.3f}" in said and "5 controls" in said
+    assert f"{row['before']:.3f} becomes {row['after']:.3f}" in words and "5 controls" in words
 
 
 def test_head_map_reports_heads_and_outlines_the_chosen() -> None:

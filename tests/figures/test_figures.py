@@ -99,9 +99,9 @@ def test_names_are_inert_and_alt_is_there(name: str, theme: Theme) -> None:
     figure = DRAWINGS[name](theme)
     assert figures.alt_text(figure) == "words"
     assert figure.layout.template.layout.font.color == theme.ink
-    found = strings(figure.to_dict())
-    assert any("&lt;b&gt;x" in s for s in found)
-    assert not any("<b>x" in s or "<script" in s or "script&gt; %{x}" in s for s in found)
+    result = strings(figure.to_dict())
+    assert any("&lt;b&gt;x" in s for s in result)
+    assert not any("<b>x" in s or "<script" in s or "script&gt; %{x}" in s for s in result)
 
 
 def test_heatmap_cells_report_their_names_and_values() -> None:

@@ -23,13 +23,13 @@ def matrix(how: str = "each generator", noise: float = 1.0):
 
 
 def test_heatmap_shows_the_matrix() -> None:
-    found = matrix()
-    figure = figures.transfer_heatmap(found, "accuracy", selected=("alpha-gan", "gamma-diff"))
-    np.testing.assert_array_equal(figure.data[0].z, found.values["accuracy"])
-    assert f"{found.mean('accuracy', ~found.in_domain).value:.3f}" in figures.alt_text(figure)
-    low, high = found.interval("accuracy")
+    result = matrix()
+    figure = figures.transfer_heatmap(result, "accuracy", selected=("alpha-gan", "gamma-diff"))
+    np.testing.assert_array_equal(figure.data[0].z, result.values["accuracy"])
+    assert f"{result.mean('accuracy', ~result.in_domain).value:.3f}" in figures.alt_text(figure)
+    low, high = result.interval("accuracy")
     assert (
-        f"[{low[0, 1]:.3f}, {high[0, 1]:.3f}], n = {found.n_fake[1] + found.n_real[1]}"
+        f"[{low[0, 1]:.3f}, {high[0, 1]:.3f}], n = {result.n_fake[1] + result.n_real[1]}"
         in figure.data[1].text[1]
     )
     assert "in-domain" in figure.data[1].text[0] and "in-domain" not in figure.data[1].text[1]
@@ -47,12 +47,12 @@ def test_the_rarer_of_known_and_unknown_cells_is_outlined(how: str, outlines: in
 
 
 def test_error_rates_turn_the_scale_and_low_chances_drop_it() -> None:
-    found = matrix()
+    result = matrix()
     assert (
-        figures.transfer_heatmap(found, "eer").data[0].colorscale[0][1]
+        figures.transfer_heatmap(result, "eer").data[0].colorscale[0][1]
         == figures.LIGHT.diverging[-1][1]
     )
-    assert figures.transfer_heatmap(found, "tpr_at_fpr1").data[0].colorscale == tuple(
+    assert figures.transfer_heatmap(result, "tpr_at_fpr1").data[0].colorscale == tuple(
         map(tuple, figures.LIGHT.sequential)
     )
 
@@ -80,19 +80,19 @@ def test_difference_fades_what_is_not_significant() -> None:
 
 
 def test_summaries_and_cell() -> None:
-    found = matrix()
-    blocks = found.blocks("accuracy")
+    result = matrix()
+    blocks = result.blocks("accuracy")
     figure = figures.block_intervals(blocks, "accuracy")
     assert len(figure.data[0].x) == (blocks["n"] > 0).sum() and "gan → gan" not in figures.alt_text(
         figure
     )
     styles = figures.generator_styles(DOMAINS.generators, DOMAINS.families)
-    figure = figures.generator_intervals(found, "accuracy", styles)
-    assert list(figure.data[0].x) == found.by_test("accuracy")["value"].tolist()
+    figure = figures.generator_intervals(result, "accuracy", styles)
+    assert list(figure.data[0].x) == result.by_test("accuracy")["value"].tolist()
     assert (
         len(figure.data) == 1
     )  # one trace for all: fifteen would take several times as long to build and to draw
-    assert found.hardest("accuracy").name in figures.alt_text(figure)  # type: ignore[union-attr]
+    assert result.hardest("accuracy").name in figures.alt_text(figure)  # type: ignore[union-attr]
     cell = open_cell(RNG.standard_normal(len(DOMAINS)), DOMAINS, "beta-diff")
     assert "beta-diff" in figures.alt_text(figures.cell_roc(cell, "alpha-gan", "beta-diff"))
     bars = figures.cell_histogram(cell, "alpha-gan", "beta-diff").data[:2]

@@ -83,8 +83,8 @@ def test_draws_equal_repeated_images(n: int, d: int) -> None:
 
 def test_before_and_after_are_plain_scores_and_controls_are_random_removals() -> None:
     X, kept = cloud(80, 20), np.arange(20) < 7
-    found = compare_geometry(X, kept, controls=300)
-    table = found.table.set_index("measure")
+    result = compare_geometry(X, kept, controls=300)
+    table = result.table.set_index("measure")
     for name, function in (
         ("isoscore", isoscore),
         ("isoscore_star", isoscore_star),
@@ -101,7 +101,7 @@ def test_before_and_after_are_plain_scores_and_controls_are_random_removals() ->
     assert (table["before_low"] < table["before"]).all() and (
         table["before"] < table["before_high"]
     ).all()
-    assert (found.images, found.components, found.kept) == (80, 20, 7)
+    assert (result.images, result.components, result.kept) == (80, 20, 7)
 
 
 def test_controls_expose_the_mechanical_rise() -> None:

@@ -29,7 +29,9 @@ def test_principal_components_and_trustworthiness_are_scikit_learns(synthetic: W
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     other = PCA(2).fit(X)
     np.testing.assert_allclose(np.abs(made.points), np.abs(other.transform(X)), atol=1e-4)
-    assert made.explained == pytest.approx(tuple(other.explained_variance_ratio_), abs=1e-6)
+    assert made.explained_variance == pytest.approx(
+        tuple(other.explained_variance_ratio_), abs=1e-6
+    )
     points = made.points.astype(float)
     wanted = manifold.trustworthiness(X, points, n_neighbors=NEIGHBOURS)
     assert trustworthiness(X, _neighbours(points)) == pytest.approx(wanted, abs=1e-3)
@@ -53,7 +55,8 @@ def test_a_stored_map_is_read_again(synthetic_path: Path, tmp_path: Path) -> Non
     again = load_map(workspace)
     np.testing.assert_array_equal(again.points, made.points)
     assert (
-        replace(again, points=made.points).agreement == made.agreement and again.explained is None
+        replace(again, points=made.points).agreement == made.agreement
+        and again.explained_variance is None
     )
 
 

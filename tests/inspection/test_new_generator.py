@@ -29,22 +29,22 @@ def test_its_column_is_that_of_the_same_images_in_the_workspace(synthetic: Works
     domains = synthetic.domains
     rows = np.flatnonzero((domains.generator == "beta-diff") & (domains.split == "test"))
     detectors = train(synthetic, domains.generators)
-    found = describe_generator(
+    result = describe_generator(
         synthetic, taken(synthetic, rows), detectors, name="new", pool="general"
     )
     whole = transfer_matrix(
         score_detectors(detectors, synthetic), domains, domains.generators, ["beta-diff"]
     )
-    own = found.matrix.to_frame(["accuracy", "auc"]).drop(columns=["test"])
+    own = result.matrix.to_frame(["accuracy", "auc"]).drop(columns=["test"])
     expected = whole.to_frame(["accuracy", "auc"]).drop(columns=["test"])
     assert own["value"].tolist() == pytest.approx(expected["value"].tolist())
-    assert len(found) == len(rows) == 12
-    assert (found.distances < 1e-5).all()  # they are in the workspace
-    assert found.far["share"] == 0
-    top = found.nearest.iloc[0]
+    assert len(result) == len(rows) == 12
+    assert (result.distances < 1e-5).all()  # they are in the workspace
+    assert result.far["share"] == 0
+    top = result.nearest.iloc[0]
     assert (top["generator"], top["share"], top["n"]) == ("beta-diff", 1, 12)
-    assert found.nearest["images"].sum() == 12
-    assert found.nearest["expected"].sum() == pytest.approx(1)
+    assert result.nearest["images"].sum() == 12
+    assert result.nearest["expected"].sum() == pytest.approx(1)
 
 
 def test_what_lies_nowhere_near_is_far(synthetic: Workspace) -> None:
@@ -58,9 +58,9 @@ def test_what_lies_nowhere_near_is_far(synthetic: Workspace) -> None:
         away.decomposition,
     )
     detectors = train(synthetic, ["beta-diff"])
-    found = describe_generator(synthetic, strange, detectors, name="new", pool="general")
-    assert found.far["share"] == 1
-    assert found.far["low"] > 0.7
+    result = describe_generator(synthetic, strange, detectors, name="new", pool="general")
+    assert result.far["share"] == 1
+    assert result.far["low"] > 0.7
 
 
 def test_the_words_of_its_residual_have_a_null(synthetic: Workspace) -> None:
@@ -71,8 +71,8 @@ def test_the_words_of_its_residual_have_a_null(synthetic: Workspace) -> None:
     base = np.asarray(synthetic.embeddings[np.flatnonzero(real)[:40]])
     moved = base + 60 * np.asarray(bank.embeddings[7], np.float32)
     planted = EncodedImages(moved, images.heads, images.ln_post, images.decomposition)
-    said = residual_words(synthetic, planted, "general", lexicon, draws=100)
-    first = said.nearest.iloc[0]
+    words = residual_words(synthetic, planted, "general", lexicon, draws=100)
+    first = words.nearest.iloc[0]
     assert first["text"] == "phrases 7"
     assert first["p_value"] <= 0.01
     nothing = EncodedImages(base, images.heads, images.ln_post, images.decomposition)

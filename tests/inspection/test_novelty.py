@@ -48,13 +48,13 @@ def test_distances_leave_the_own_group_out(
 def test_an_images_place_among_them(grouped: Workspace) -> None:
     held_out = held_out_distances(grouped)
     for row in (0, 33, len(grouped.images) - 1):
-        found = novelty(grouped, grouped.embeddings[row], held_out, row)
+        result = novelty(grouped, grouped.embeddings[row], held_out, row)
         distance = plain(grouped)[row].min()
-        assert found.distance == pytest.approx(distance, abs=1e-5)
-        assert found.farther_than == pytest.approx(
+        assert result.distance == pytest.approx(distance, abs=1e-5)
+        assert result.farther_than == pytest.approx(
             (held_out < distance - 1e-6).mean(), abs=1 / len(held_out)
         )
-        assert found.low <= found.farther_than <= found.high and found.n == len(held_out)
+        assert result.low <= result.farther_than <= result.high and result.n == len(held_out)
     assert novelty(grouped, grouped.embeddings[0], held_out).distance == pytest.approx(0, abs=1e-6)
     away = -np.asarray(grouped.embeddings).mean(axis=0)
     assert novelty(grouped, away, held_out).farther_than == 1.0

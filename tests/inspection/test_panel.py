@@ -39,8 +39,8 @@ def test_calibrations_are_those_of_scores_that_never_saw_the_images(
     )
     expected = fit_ensemble(unseen, labels)
     assert panel.names == (TOGETHER, *synthetic.domains.generators)
-    for found, member in zip(panel.calibrations, [expected.whole, *expected.members], strict=True):
-        assert (found.slope, found.intercept) == pytest.approx(
+    for result, member in zip(panel.calibrations, [expected.whole, *expected.members], strict=True):
+        assert (result.slope, result.intercept) == pytest.approx(
             (member.slope, member.intercept), abs=1e-6
         )
     # Fitted on scores of the final detectors, which have seen these images, the slopes would be

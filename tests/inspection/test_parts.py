@@ -56,8 +56,8 @@ def rebuilt(parts: Parts, reading: Reading, removal: Removal) -> float:
 @pytest.mark.parametrize("which", range(4))
 def test_equals_the_slow_way(parts: Parts, removal: Removal, which: int) -> None:
     reading = some_readings(len(parts.embedding))[which]
-    found = parts.evidence(reading, removal)
-    assert found.logit == pytest.approx(rebuilt(parts, reading, removal), abs=1e-4)
+    result = parts.evidence(reading, removal)
+    assert result.logit == pytest.approx(rebuilt(parts, reading, removal), abs=1e-4)
 
 
 def test_changes_add_up_where_parts_do_not_overlap(parts: Parts) -> None:
@@ -80,9 +80,9 @@ def test_changes_add_up_where_parts_do_not_overlap(parts: Parts) -> None:
 def test_cached_features_agree_with_the_evidence_of_heads(synthetic: Workspace) -> None:
     for reading in some_readings():
         expected = evidence(synthetic, reading, np.array([7]))
-        found = Parts.of_row(synthetic, 7).evidence(reading)
-        assert found.logit == pytest.approx(expected.logit[0], abs=1e-4)
-        np.testing.assert_allclose(found.heads.sum(axis=2), expected.heads[0], atol=1e-5)
+        result = Parts.of_row(synthetic, 7).evidence(reading)
+        assert result.logit == pytest.approx(expected.logit[0], abs=1e-4)
+        np.testing.assert_allclose(result.heads.sum(axis=2), expected.heads[0], atol=1e-5)
 
 
 def test_differences_from_the_average_add_up(synthetic: Workspace) -> None:

@@ -41,8 +41,8 @@ def score(tiny: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> Run:
                 *map(str, options),
             ]
         )
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return run
 
@@ -73,16 +73,16 @@ def parsed(out: str) -> dict:
 def test_outcomes_as_json(score: Run, folder: Path, tiny: tuple[Path, str]) -> None:
     code, out, _ = score("--detector", "one", folder, "--json")
     assert code == 0 and out.isascii()
-    said = parsed(out)
-    found = {Path(image["path"]).name: image for image in said["images"]}
-    assert found["cut.png"]["outcome"] == found["text.jpg"]["outcome"] == "left out"
-    assert found["cut.png"]["reason"].startswith("truncated") and found["text.jpg"][
+    text = parsed(out)
+    result = {Path(image["path"]).name: image for image in text["images"]}
+    assert result["cut.png"]["outcome"] == result["text.jpg"]["outcome"] == "left out"
+    assert result["cut.png"]["reason"].startswith("truncated") and result["text.jpg"][
         "reason"
     ].startswith("not an image")
     workspace = Workspace.open(tiny[0])
     C = train(workspace, ["one"])[0].C
     detector = train(workspace, ["one"], protocol=Protocol((C,), refit=False))[0]
-    own, panel = found["own.png"], build_panel(workspace, [detector])
+    own, panel = result["own.png"], build_panel(workspace, [detector])
     expected = detector.decision_function(workspace, np.array([0]))[0]
     assert own["logit"] == pytest.approx(expected, abs=1e-4)
     assert own["probability"] == pytest.approx(
@@ -90,12 +90,12 @@ def test_outcomes_as_json(score: Run, folder: Path, tiny: tuple[Path, str]) -> N
     )
     assert (
         own["split_in_workspace"] == workspace.domains.split[0]
-        and found[NAME]["split_in_workspace"] == ""
+        and result[NAME]["split_in_workspace"] == ""
     )
     assert own["nearest_cosine"] < 1 - 1e-6, "an image is not its own neighbour"
-    assert said["detector"] == "one" and said["trained_on"] == [["one"]] and said["rate"] == 0.2
+    assert text["detector"] == "one" and text["trained_on"] == [["one"]] and text["rate"] == 0.2
     assert (
-        said["calibration"]["n_real"]
+        text["calibration"]["n_real"]
         == (workspace.domains.labels[workspace.domains.split == "val"] == 0).sum()
     )
 

@@ -43,7 +43,7 @@ def test_agrees_with_scikit_learn_with_weights_and_ties(decimals: int) -> None:
     )
     counts = np.r_[np.ones((1, 75), int), rng.multinomial(75, np.full(75, 1 / 75), size=6)]
     thresholds = np.array([0.0, 0.3, 1.0])
-    found = evaluate(scores, labels, counts, thresholds)
+    result = evaluate(scores, labels, counts, thresholds)
     for detector in range(3):
         for draw, count in enumerate(counts):
             reference = expected(
@@ -51,19 +51,19 @@ def test_agrees_with_scikit_learn_with_weights_and_ties(decimals: int) -> None:
             )
             for name, value in reference.items():
                 tolerance = 2e-3 if name == "eer" else 1e-12
-                assert found[name][detector, draw] == pytest.approx(value, abs=tolerance), (
+                assert result[name][detector, draw] == pytest.approx(value, abs=tolerance), (
                     name,
                     detector,
                     draw,
                 )
-    assert set(found) | {"accuracy_at_val_fpr5"} == set(METRICS)
+    assert set(result) | {"accuracy_at_val_fpr5"} == set(METRICS)
 
 
 def test_perfect_useless_and_inverted_detectors() -> None:
     labels = np.array([0, 0, 1, 1])
-    found = evaluate(np.array([[-2, -1, 1, 2], [0, 0, 0, 0], [2, 1, -1, -2]]), labels)
+    result = evaluate(np.array([[-2, -1, 1, 2], [0, 0, 0, 0], [2, 1, -1, -2]]), labels)
     assert {
-        name: found[name][:, 0].tolist() for name in ("auc", "eer", "tpr_at_fpr1", "best_accuracy")
+        name: result[name][:, 0].tolist() for name in ("auc", "eer", "tpr_at_fpr1", "best_accuracy")
     } == {
         "auc": [1.0, 0.5, 0.0],
         "eer": [0.0, 0.5, 1.0],
@@ -83,9 +83,9 @@ def test_many_draws_are_cut_into_chunks_without_a_trace(monkeypatch: pytest.Monk
 
 
 def test_a_draw_of_one_class_is_nan() -> None:
-    found = evaluate(np.array([[0.1, -0.2]]), np.array([0, 1]), np.array([[1, 1], [2, 0]]))
+    result = evaluate(np.array([[0.1, -0.2]]), np.array([0, 1]), np.array([[1, 1], [2, 0]]))
     for name in ("auc", "eer", "average_precision", "best_accuracy", "balanced_accuracy"):
-        assert np.isfinite(found[name][0, 0]) and np.isnan(found[name][0, 1]), name
+        assert np.isfinite(result[name][0, 0]) and np.isnan(result[name][0, 1]), name
 
 
 def test_bad_input_is_named() -> None:

@@ -17,12 +17,9 @@ from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import Atlas, TransferMatrix, d_eval, difference, transfer_matrix
 from aigi_core.workspace import Workspace
 from tests.factory import make_workspace
+from tests.pages.reading import text_of
 
 Open = Callable[..., AppTest]
-
-
-def said(app: AppTest) -> str:
-    return "\n".join(block.value for block in app.markdown)
 
 
 def measured(workspace: Workspace, names: tuple[str, ...], view: EmbeddingView) -> TransferMatrix:
@@ -50,16 +47,16 @@ def test_the_change_is_that_of_detectors_trained_anew(
         for view in (EmbeddingView(), EmbeddingView(without=removed))
     )
     gap = difference(after, before, DEFAULT_METRIC).mean(~before.in_domain)
-    assert f"**{len(removed)} of 24 components**" in said(app)
+    assert f"**{len(removed)} of 24 components**" in text_of(app)
     change, low, high = (100 * value for value in (gap.value, gap.low, gap.high))
-    assert f"({change:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}" in said(app)
+    assert f"({change:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}" in text_of(app)
 
 
 def test_stability_on_demand(open_app: Open, searched: Workspace) -> None:
     app = open_app(searched.path, "components")
-    assert "Jaccard" not in said(app)
+    assert "Jaccard" not in text_of(app)
     app.button(key="start-stability").click().run()
-    assert not app.exception and not app.error and "Jaccard" in said(app)
+    assert not app.exception and not app.error and "Jaccard" in text_of(app)
 
 
 def test_geometry_says_the_correlation(open_app: Open, searched: Workspace) -> None:
@@ -71,7 +68,7 @@ def test_geometry_says_the_correlation(open_app: Open, searched: Workspace) -> N
             atlas.summary, atlas.geometry, "isoscore_star", DEFAULT_METRIC, beyond_random=False
         )
     )
-    assert f"Spearman **{link['rho']:+.2f}**" in said(app) and np.isfinite(link["rho"])
+    assert f"Spearman **{link['rho']:+.2f}**" in text_of(app) and np.isfinite(link["rho"])
 
 
 @pytest.mark.parametrize("page", ["components", "geometry"])

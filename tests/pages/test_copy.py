@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.workspace import Workspace
-from tests.pages.test_transfer import stats
+from tests.pages.reading import stats
 
 Open = Callable[..., AppTest]
 

@@ -2,7 +2,6 @@
 note, and the rest of the page stands.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,25 +9,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.errors import NotGivenError
-from aigi_core.workspace import Workspace, verify, write_manifest
-from tests.factory import make_workspace
+from aigi_core.workspace import Workspace, verify
+from tests.factory import NO_HEADS, embedding_only, make_workspace
 from ui.toolkit.router import PAGES
 
 Open = Callable[..., AppTest]
-WHY = "its image tower is a ConvNeXt"
-
-
-def embedding_only(path: Path) -> Path:
-    """The workspace at path, as an encoder without heads and texts would have left it."""
-    manifest = json.loads((path / "workspace.json").read_text())
-    for name in list(manifest["files"]):
-        if name in ("heads.npy", "ln_post.npy", "decomposition.npz") or name.startswith("text/"):
-            del manifest["files"][name]
-            (path / name).unlink()
-    lacks = dict.fromkeys(("heads", "evidence", "texts", "pre", "layers", "patches"), WHY)
-    manifest["encoder"] |= {"gives": {"heads": "", "lacks": lacks}, "layers": 0, "heads": 0}
-    write_manifest(path, manifest | {"text": {}})
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +31,7 @@ def test_the_workspace_says_what_it_lacks(workspace: Path) -> None:
     opened = Workspace.open(workspace)
     assert verify(workspace) == []
     for ask in (lambda: opened.heads, lambda: opened.ln_post, lambda: opened.text_bank("phrases")):
-        with pytest.raises(NotGivenError, match=f"The encoder 'synthetic' has no .*: {WHY}"):
+        with pytest.raises(NotGivenError, match=f"The encoder 'synthetic' has no .*: {NO_HEADS}"):
             ask()
     assert opened.decomposition["head_maps"].shape == (0, 0, 0, 24)
 
@@ -58,4 +43,4 @@ def test_pages(stem: str, workspace: Path, open_app: Open) -> None:
     assert not app.error, [error.value for error in app.error]
     notes = [note.value.replace("\\", "") for note in app.info]
     if stem in ("heads", "words"):
-        assert any(WHY in note for note in notes), notes
+        assert any(NO_HEADS in note for note in notes), notes

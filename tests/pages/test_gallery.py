@@ -11,12 +11,9 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.protocol import train
 from aigi_core.transfer import VERDICTS, gallery
 from aigi_core.workspace import Workspace
+from tests.pages.reading import text_of
 
 Open = Callable[..., AppTest]
-
-
-def said(app: AppTest) -> str:
-    return "\n".join(block.value for block in app.markdown)
 
 
 def test_counts_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
@@ -30,9 +27,9 @@ def test_counts_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
         (images["verdict"] == "fake as real").sum(),
         (images["verdict"].str.startswith("fake")).sum(),
     )
-    assert f"**{missed} of {fakes} fakes**" in said(app)
+    assert f"**{missed} of {fakes} fakes**" in text_of(app)
     for verdict in VERDICTS:
-        assert f"{(images['verdict'] == verdict).sum()} images, most certain first" in said(app)
+        assert f"{(images['verdict'] == verdict).sum()} images, most certain first" in text_of(app)
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)

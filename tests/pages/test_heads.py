@@ -22,7 +22,7 @@ from aigi_core.statements import number
 from aigi_core.transfer import difference, transfer_matrix
 from aigi_core.workspace import Workspace, write_manifest
 from tests.factory import with_images
-from tests.pages.test_transfer import said, stats
+from tests.pages.reading import stats, text_of
 
 Open = Callable[..., AppTest]
 
@@ -34,7 +34,7 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     best = scores.table.iloc[0]
     assert f"<b>{best['accuracy']:.3f}</b>" in stats(
         app
-    ) and f"**{int(best['layer'])}.{int(best['index'])}**" in said(app)
+    ) and f"**{int(best['layer'])}.{int(best['index'])}**" in text_of(app)
 
     def matrix(view):  # type: ignore[no-untyped-def]
         detectors = train(synthetic, ["beta-diff"], view)
@@ -72,18 +72,20 @@ def test_every_control_by_link(open_app: Open, synthetic: Workspace, says: str, 
     )
     assert not app.exception and not app.error and not app.warning
     assert "Head 1.2 in words" in [header.value for header in app.subheader]
-    assert "20 controls" in said(app)
+    assert "20 controls" in text_of(app)
 
 
 def test_words_are_corrected_for_all_heads_on_demand(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "heads", train="beta-diff", head="1.1")
-    assert "for this head alone, one of 6 that could be opened" in said(
+    assert "for this head alone, one of 6 that could be opened" in text_of(
         app
-    ) and "Among all" not in said(app)
+    ) and "Among all" not in text_of(app)
     app = open_app(synthetic.path, "heads", train="beta-diff", head="1.1", every="1")
-    found = heads_words(synthetic, Lexicon.of(synthetic), "beta-diff").set_index("head")
+    result = heads_words(synthetic, Lexicon.of(synthetic), "beta-diff").set_index("head")
     assert not app.exception and not app.error
-    assert f"Among all 6 heads its words have p = {found['p_all_heads']['1.1']:.2g}" in said(app)
+    assert f"Among all 6 heads its words have p = {result['p_all_heads']['1.1']:.2g}" in text_of(
+        app
+    )
 
 
 def test_heads_are_validated_where_there_are_most_fakes(
@@ -96,7 +98,7 @@ def test_heads_are_validated_where_there_are_most_fakes(
     app = open_app(
         with_images(synthetic.path, tmp_path / "w", more_to_validate), "heads", train="beta-diff"
     )
-    assert not app.exception and "judged on `delta-ar`" in said(app)
+    assert not app.exception and "judged on `delta-ar`" in text_of(app)
 
 
 def test_broken_query_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:
@@ -132,7 +134,7 @@ def test_without_text_banks_only_the_words_are_missing(
     write_manifest(path, json.loads((path / "workspace.json").read_text()) | {"text": {}})
     app = open_app(path, "heads", ablate="0.0")
     assert not app.exception and len(app.error) == 1 and "precompute text" in app.error[0].value
-    assert "20 controls" in said(app)
+    assert "20 controls" in text_of(app)
 
 
 def test_without_heads_one_sentence(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:

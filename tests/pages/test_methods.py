@@ -9,12 +9,9 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core.transfer.board import board, measure_method
 from aigi_core.workspace import Workspace
+from tests.pages.reading import text_of
 
 Open = Callable[..., AppTest]
-
-
-def said(app: AppTest) -> str:
-    return "\n".join(markdown.value for markdown in app.markdown)
 
 
 @pytest.fixture
@@ -29,7 +26,7 @@ def test_the_board_by_link(open_app: Open, measured: Workspace) -> None:
     app = open_app(measured.path, "methods", which="Nearest neighbours")
     assert not app.exception and not app.error and not app.warning
     best = board(measured).iloc[0]
-    assert f"**{best['ood']:.3f}**" in said(app) and "Ojha" in said(app)
+    assert f"**{best['ood']:.3f}**" in text_of(app) and "Ojha" in text_of(app)
 
 
 def test_without_a_board_the_command_is_named(open_app: Open, synthetic: Workspace) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.test_encoder_states import WHY, embedding_only
-from tests.pages.test_transfer import said
+from tests.factory import NO_HEADS, embedding_only
+from tests.pages.reading import text_of
 from tests.tiny_workspace import make_picture
 
 Open = Callable[..., AppTest]
@@ -36,10 +36,10 @@ def test_a_folder_becomes_a_column(
     open_app: Open, tiny: tuple[Path, str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = opened(open_app, tiny, monkeypatch)
-    assert "Bring at least 10 images" in said(app)
+    assert "Bring at least 10 images" in text_of(app)
     app.text_input(key="_new_generator_path").set_value(str(folder)).run()
     assert not app.exception
-    text = said(app)
+    text = text_of(app)
     assert "Of 2 detectors" in text
     assert "its 12 images" in text
     assert any("no.png" in warning.value for warning in app.warning)
@@ -70,5 +70,5 @@ def test_an_encoder_without_heads_and_texts(
     app.text_input(key="_new_generator_path").set_value(str(folder)).run()
     assert not app.exception
     assert not app.error, [error.value for error in app.error]
-    assert "its 12 images" in said(app)
-    assert any(WHY in note.value for note in app.info)
+    assert "its 12 images" in text_of(app)
+    assert any(NO_HEADS in note.value for note in app.info)

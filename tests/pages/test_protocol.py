@@ -18,7 +18,7 @@ from aigi_core.transfer.atlas import Atlas, AtlasKey
 from aigi_core.workspace import Workspace
 from precompute.engine import LocalEngine
 from precompute.search import job
-from tests.pages.test_transfer import said, stats
+from tests.pages.reading import stats, text_of
 from tests.searched import add_stream_maps
 
 Open = Callable[..., AppTest]
@@ -44,7 +44,7 @@ def test_transfer(open_app: Open, synthetic: Workspace) -> None:
     scores = score_detectors(train(synthetic, names, protocol=PAPER.training), synthetic)
     matrix = transfer_matrix(scores, synthetic.domains, names, metrics=("accuracy",), draws=20)
     expected = matrix.mean("accuracy", ~matrix.in_domain).value
-    assert f"{expected:.3f}" in stats(app) and "96-point grid" in said(app)
+    assert f"{expected:.3f}" in stats(app) and "96-point grid" in text_of(app)
     assert not [toggle for toggle in app.toggle if toggle.label == "Balance"]
     ours = open_app(synthetic.path, "transfer")
     assert [toggle for toggle in ours.toggle if toggle.label == "Balance"]
@@ -57,9 +57,9 @@ def test_components(open_app: Open, searched: Path) -> None:
     assert atlas.stored.parameters["draws"] == 40
     removed = {rule: len(atlas.removed(PAIR, cut=rule)) for rule in ("first", "last")}
     d = atlas.about["components"]
-    assert f"**{removed['last']} of {d} components** go" in said(app)
+    assert f"**{removed['last']} of {d} components** go" in text_of(app)
     first = open_app(searched, "components", protocol="Paper", ties="First")
-    assert f"**{removed['first']} of {d} components** go" in said(first)
+    assert f"**{removed['first']} of {d} components** go" in text_of(first)
     missing = open_app(searched, "components")  # not searched by our protocol
     assert "precompute search" in missing.error[0].value.replace("\\", "")
 
@@ -72,8 +72,8 @@ def test_heads(open_app: Open, searched: Path) -> None:
     best = score_heads(
         workspace, *PAIR, PAPER.training, space="stream", penalty="scored"
     ).table.iloc[0]
-    assert f"head **{best['layer']:.0f}.{best['index']:.0f}**" in said(app)
-    assert f"{best['accuracy']:.3f} accuracy" in said(app) and "residual stream" in said(app)
+    assert f"head **{best['layer']:.0f}.{best['index']:.0f}**" in text_of(app)
+    assert f"{best['accuracy']:.3f} accuracy" in text_of(app) and "residual stream" in text_of(app)
 
 
 def test_heads_without_the_maps_say_what_to_run(open_app: Open, synthetic: Workspace) -> None:
@@ -86,7 +86,7 @@ def test_words(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "words", protocol="Paper")
     assert not app.exception and not app.error
     shown = " ".join(str(each.value) for each in [*app.info, *app.warning, *app.caption])
-    assert "precompute text --tokens" in shown + said(app)
+    assert "precompute text --tokens" in shown + text_of(app)
     assert not [toggle for toggle in app.toggle if toggle.label == "Centred"]
 
 

@@ -23,11 +23,11 @@ UNFORESEEN = "could not be computed"
 def errors(app: AppTest) -> list[str]:
     """The page's messages; fails where one was not foreseen or is no sentence."""
     assert not app.exception
-    found = [error.value.replace("\\", "") for error in app.error]
+    result = [error.value.replace("\\", "") for error in app.error]
     assert not [
-        message for message in found if UNFORESEEN in message or not message.endswith(".")
-    ], found
-    return found
+        message for message in result if UNFORESEEN in message or not message.endswith(".")
+    ], result
+    return result
 
 
 def no_banks(path: Path) -> Path:
@@ -97,9 +97,9 @@ def test_what_is_missing_is_said(
     open_app: Open, synthetic_path: Path, tmp_path: Path, stem: str, state: str
 ) -> None:
     path = STATES[state](Path(shutil.copytree(synthetic_path, tmp_path / "w")))
-    found = errors(open_app(path, stem))
+    result = errors(open_app(path, stem))
     says, pages = SAID.get(state, ("", set()))
-    assert stem not in pages or any(says in message for message in found), found
+    assert stem not in pages or any(says in message for message in result), result
 
 
 @pytest.mark.parametrize("stem", PAGES)

@@ -16,8 +16,8 @@ from aigi_core import stress as s
 from aigi_core.stress import AUGMENTED, CLEAN
 from aigi_core.workspace import Workspace, read_manifest, write_manifest
 from tests.factory import make_workspace, put_images
-from tests.pages.test_transfer import said, stats
-from tests.stress.test_stress import EVERY, add_copies
+from tests.pages.reading import stats, text_of
+from tests.stress.factory import EVERY, add_copies
 
 Open = Callable[..., AppTest]
 
@@ -43,18 +43,18 @@ def perturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_numbers_are_the_librarys(open_app: Open, perturbed: Workspace) -> None:
     app = open_app(perturbed.path, "stress")
     assert not app.exception and not app.error and not app.warning
-    found = s.stress(perturbed, metrics=("balanced_accuracy",), trained_on=(CLEAN, AUGMENTED))
+    result = s.stress(perturbed, metrics=("balanced_accuracy",), trained_on=(CLEAN, AUGMENTED))
     table = (
-        found.summary()
+        result.summary()
         .query("trained == 'clean' and side == 'both' and cells == 'in-domain'")
         .set_index("op")
     )
     worst = table.drop(CLEAN).sort_values("change").iloc[0]
     losing = ((table["change"] < 0) & (table["q_value"] < 0.05)).sum()
-    assert f"{losing} of 3 operations cost accuracy" in said(
+    assert f"{losing} of 3 operations cost accuracy" in text_of(
         app
-    ) and f"**{worst['value']:.3f}**" in said(app)
-    assert f"{worst['change']:+.3f} (95 % interval {worst['change_low']:+.3f}" in said(app)
+    ) and f"**{worst['value']:.3f}**" in text_of(app)
+    assert f"{worst['change']:+.3f} (95 % interval {worst['change_low']:+.3f}" in text_of(app)
     assert f"<b>{table.loc[CLEAN, 'value']:.3f}</b>" in stats(
         app
     ) and f"<b>{worst['value']:.3f}</b>" in stats(app)
@@ -81,9 +81,9 @@ def test_every_setting_by_link(open_app: Open, perturbed: Workspace, side: str) 
     weakest = stability.sort_values("correlation").iloc[0]
     assert (
         f"weakest is component {int(weakest['component'])} with {weakest['correlation']:.2f}"
-        in said(app)
+        in text_of(app)
     )
-    assert "without heads" in said(app) and "--ops jpeg:70 --heads" in said(app)
+    assert "without heads" in text_of(app) and "--ops jpeg:70 --heads" in text_of(app)
 
 
 def test_heads_are_tested_by_a_button(open_app: Open, perturbed: Workspace) -> None:
@@ -103,7 +103,7 @@ def test_without_copies_it_says_which_command_makes_them(
     open_app: Open, synthetic: Workspace
 ) -> None:
     app = open_app(synthetic.path, "stress")
-    assert not app.exception and not app.error and "no perturbed copies" in said(app)
+    assert not app.exception and not app.error and "no perturbed copies" in text_of(app)
     assert f"precompute perturb --workspace {synthetic.path} --ops jpeg:90" in app.info[0].value
 
 
@@ -115,8 +115,8 @@ def test_without_training_copies_the_rest_stands(
     manifest["perturbed"] = {"blur-2": manifest["perturbed"]["blur-2"]}
     write_manifest(path, manifest)
     app = open_app(path, "stress")  # same digest, other copies: nothing of the first is shown
-    assert not app.exception and not app.error and "of 1 operations" in said(app)
-    assert "--splits train val test" in said(app)
+    assert not app.exception and not app.error and "of 1 operations" in text_of(app)
+    assert "--splits train val test" in text_of(app)
 
 
 def test_copies_of_an_earlier_state_are_one_sentence(

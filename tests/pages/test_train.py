@@ -16,13 +16,10 @@ from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.transfer import rank_for_targets, trainer, transfer_matrix
 from aigi_core.workspace import Workspace
+from tests.pages.reading import text_of
 from ui.results import archive
 
 Open = Callable[..., AppTest]
-
-
-def said(app: AppTest) -> str:
-    return "\n".join(block.value for block in app.markdown)
 
 
 def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
@@ -31,10 +28,10 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     assert not app.exception and not app.error and not app.warning
     scores = score_detectors(train(synthetic, [pair]), synthetic)
     matrix = transfer_matrix(scores, synthetic.domains, [pair], tests, metrics=("auc",))
-    assert f"**{matrix.mean('auc', matrix.in_domain).value:.3f}** on what it knows" in said(app)
+    assert f"**{matrix.mean('auc', matrix.in_domain).value:.3f}** on what it knows" in text_of(app)
     assert (
         f"**{matrix.mean('auc', ~matrix.in_domain).value:.3f}** on 2 generators it has never seen"
-        in said(app)
+        in text_of(app)
     )
 
 
@@ -71,12 +68,12 @@ def test_the_recommended_set_is_chosen_on_validation_images_of_the_targets(
     best = ranking.table.iloc[0]
     app = open_app(synthetic.path, "train", tests="gamma-diff", k="2")
     assert not app.exception and not app.error
-    assert f"train on **`{best['train']}`**" in said(app)
-    assert f"**{best['test_mean']:.3f}** ({best['test_mean_low']:.3f}" in said(app)
+    assert f"train on **`{best['train']}`**" in text_of(app)
+    assert f"**{best['test_mean']:.3f}** ({best['test_mean_low']:.3f}" in text_of(app)
     assert app.multiselect(key="trained").value == list(ranking.best)
     assert "gamma-diff" not in ranking.best
     other = open_app(synthetic.path, "train", tests="gamma-diff", trained="delta-ar")
-    assert "Opened instead" in said(other)
+    assert "Opened instead" in text_of(other)
 
 
 def test_residuals_are_not_ranked_and_the_page_stands(open_app: Open, synthetic: Workspace) -> None:

@@ -19,17 +19,10 @@ from aigi_core.detectors.residual import train_residual
 from aigi_core.transfer import Atlas, d_eval, difference, transfer_matrix
 from aigi_core.workspace import Workspace, write_manifest
 from tests.factory import make_workspace, with_images
+from tests.pages.reading import stats, text_of
 
 BALANCED = Protocol(class_weight="balanced")
 Open = Callable[..., AppTest]
-
-
-def stats(app: AppTest) -> str:
-    return "".join(block.proto.body for block in app.get("html"))
-
-
-def said(app: AppTest) -> str:
-    return "\n".join(block.value for block in app.markdown)
 
 
 def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
@@ -48,7 +41,7 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     assert f"<b>{ood.value:.3f}</b>" in stats(app) and f"{ood.low:.3f} to {ood.high:.3f}" in stats(
         app
     )
-    assert f"**{inside.value:.3f}**" in said(app)
+    assert f"**{inside.value:.3f}**" in text_of(app)
 
 
 @pytest.mark.parametrize("how", ["each family", "all but one"])
@@ -58,7 +51,7 @@ def test_every_setting_by_link(open_app: Open, synthetic: Workspace, how: str, v
         synthetic.path, "transfer", sets=how, view=view, bias="0", metric="AUC", compare="1"
     )
     assert not app.exception and not app.error and not app.warning
-    assert "AUC" in said(app) and "and B **" in said(app)
+    assert "AUC" in text_of(app) and "and B **" in text_of(app)
 
 
 def test_views_of_a_search_are_judged_on_what_it_has_not_seen(
@@ -86,7 +79,7 @@ def test_views_of_a_search_are_judged_on_what_it_has_not_seen(
                 == list(names)
                 == app.selectbox(key="test").options
             )
-            assert "neither trained nor tested on" in said(app)
+            assert "neither trained nor tested on" in text_of(app)
     for title in ("Heads", "Embedding"):  # A beside B, both on B's D_eval
         app = open_app(
             searched.path,
@@ -102,9 +95,9 @@ def test_views_of_a_search_are_judged_on_what_it_has_not_seen(
         gap = difference(matrices[title], matrices["Components removed"], "balanced_accuracy").mean(
             ~matrices[title].in_domain
         )
-        assert f"a difference of **{100 * gap.value:+z.1f} points**" in said(
+        assert f"a difference of **{100 * gap.value:+z.1f} points**" in text_of(
             app
-        ) and f"p = {gap.p_value:.2g}, {gap.n} cells" in said(app)
+        ) and f"p = {gap.p_value:.2g}, {gap.n} cells" in text_of(app)
 
 
 def test_views_of_a_search_name_the_job_where_nothing_was_searched(

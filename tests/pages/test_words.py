@@ -25,7 +25,7 @@ from aigi_core.explain.reading import read
 from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace, describe_file, write_manifest
 from precompute.__main__ import main
-from tests.pages.test_transfer import said, stats
+from tests.pages.reading import stats, text_of
 
 Open = Callable[..., AppTest]
 
@@ -34,12 +34,12 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "words", train="beta-diff")
     assert not app.exception and not app.error
     detector = train(synthetic, ["beta-diff"])[0]
-    found = detector_words(synthetic, Lexicon.of(synthetic, "phrases"), detector)
-    assert f"<b>{found.top_cosine:.3f}</b>" in stats(
+    result = detector_words(synthetic, Lexicon.of(synthetic, "phrases"), detector)
+    assert f"<b>{result.top_cosine:.3f}</b>" in stats(
         app
-    ) and f"<b>{found.p_value:.2g}</b>" in stats(app)
-    assert str(found.nearest["text"][0]) in said(app)
-    assert ("Nothing that words can tell" in said(app)) is not found.nameable
+    ) and f"<b>{result.p_value:.2g}</b>" in stats(app)
+    assert str(result.nearest["text"][0]) in text_of(app)
+    assert ("Nothing that words can tell" in text_of(app)) is not result.nameable
 
 
 @pytest.mark.parametrize("how", ["each family", "all but one"])
@@ -75,16 +75,16 @@ def test_a_concept_taken_away_is_the_librarys(open_app: Open, synthetic: Workspa
     effect = concept_effect(
         synthetic, readings, sets, lexicon, ["phrases 3", "vocabulary 7"], metric=DEFAULT_METRIC
     )
-    assert effect.in_words("gamma-diff") in said(app)
+    assert effect.in_words("gamma-diff") in text_of(app)
 
 
 def test_own_phrases_without_the_text_tower(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "words", own="phrases 1; phrases 2")
-    assert not app.error and "The nearest of your phrases" in said(app)
+    assert not app.error and "The nearest of your phrases" in text_of(app)
     app = open_app(synthetic.path, "words", own="a phrase nobody wrote", remove="phrases 1")
     assert not app.exception and len(app.error) == 1
     assert "text tower cannot be loaded here" in app.error[0].value.replace("\\", "")
-    assert "out of domain" in said(app)  # the rest of the page goes on
+    assert "out of domain" in text_of(app)  # the rest of the page goes on
 
 
 def test_own_phrases_through_the_text_tower(
@@ -113,7 +113,7 @@ def test_own_phrases_through_the_text_tower(
     )
     monkeypatch.setenv("AIGI_WEIGHTS", tiny[1])
     app = open_app(path, "words", own="a phrase nobody wrote; a phrase of number 3")
-    assert not app.exception and "The nearest of your phrases" in said(app)
+    assert not app.exception and "The nearest of your phrases" in text_of(app)
     shown = len(app.error)  # two generators are too few for a correlation, and the page says so
     longer = open_app(path, "words", own="a " * 100 + "b")
     assert not longer.exception and len(longer.error) == shown + 1
@@ -132,15 +132,15 @@ def test_what_gives_its_fakes_away_is_shown(open_app: Open, synthetic: Workspace
         for scores in (score_detectors(train(synthetic, names), synthetic), facts.scores)
     ]
     lexicon = Lexicon.of(synthetic)
-    found = exposure(
+    result = exposure(
         synthetic,
         detector[0],
         detector_words(synthetic, lexicon, detector[0]),
         content_words(synthetic, lexicon, "beta-diff"),
         *matrices,
     )
-    shown = said(app).replace("\\", "")
-    assert len(found.sentences) >= 3 and all(sentence in shown for sentence in found.sentences)
+    shown = text_of(app).replace("\\", "")
+    assert len(result.sentences) >= 3 and all(sentence in shown for sentence in result.sentences)
     assert not open_app(
         synthetic.path, "words", sets="all but one"
     ).exception  # several generators: words only
@@ -200,10 +200,10 @@ def test_precomputed_words_are_read(open_app: Open, synthetic: Workspace, tmp_pa
     after = open_app(path, "words")
     assert not after.exception and not after.error
     assert not any("precompute words" in caption.value for caption in after.caption)
-    assert "Spearman" in said(after) and "Spearman" not in said(before)
-    assert "a text that the job stored" in said(after) and "a text that the job stored" not in said(
-        before
-    )
+    assert "Spearman" in text_of(after) and "Spearman" not in text_of(before)
+    assert "a text that the job stored" in text_of(
+        after
+    ) and "a text that the job stored" not in text_of(before)
     transfer = open_app(path, "transfer")  # the other page that shows words reads the same
     assert not transfer.exception and any(
         "a text that the job stored" in table.value.to_csv() for table in transfer.dataframe
@@ -211,7 +211,7 @@ def test_precomputed_words_are_read(open_app: Open, synthetic: Workspace, tmp_pa
     computed = open_app(path, "words", categories=["kind 1"])  # what is not stored is computed
     assert (
         not computed.exception
-        and "a text that the job stored" not in said(computed).split("real and fake alike")[0]
+        and "a text that the job stored" not in text_of(computed).split("real and fake alike")[0]
     )
 
 

@@ -28,8 +28,8 @@ def test_without_images_everything_but_marks(
     before = Workspace.open(made).digest
     assert main(command) == 0
     assert (
-        "Audited 4 generators" in (said := capsys.readouterr().out)
-        and "the images are not at hand" in said
+        "Audited 4 generators" in (printed := capsys.readouterr().out)
+        and "the images are not at hand" in printed
     )
     assert load_audit(Workspace.open(made), AuditSettings(draws=50)).overlays is None
     assert main(command) == 0 and "audited already" in capsys.readouterr().out

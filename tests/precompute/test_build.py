@@ -55,9 +55,9 @@ def test_build_and_again(
     assert load_detectors(workspace, ["one"]) is not None
     before = (tmp_path / "w/workspace.json").read_bytes()
     assert main(command) == 0
-    said = capsys.readouterr().out
-    assert "Nothing changed" in said
-    assert "Nothing to do" in said
+    printed = capsys.readouterr().out
+    assert "Nothing changed" in printed
+    assert "Nothing to do" in printed
     assert (tmp_path / "w/workspace.json").read_bytes() == before
 
 

@@ -71,11 +71,11 @@ def test_its_card_is_what_the_files_say(images: pd.DataFrame) -> None:
 
 
 def test_the_app_says_how_well_the_demos_texts_fit() -> None:
-    said = overview.card(Workspace.open(OUT))
+    text = overview.card(Workspace.open(OUT))
     held_out = json.loads(CARD.read_text("utf-8"))["held_out"]
     figure = f"{held_out['first_five']['mean']:.0%} [{held_out['first_five']['low']:.0%}, "
-    assert figure in said["Encoder"][1] and f"{held_out['n']} images" in said["Encoder"][1]
-    assert len(said["Confounds"]) >= 8 and said["Licences"]
+    assert figure in text["Encoder"][1] and f"{held_out['n']} images" in text["Encoder"][1]
+    assert len(text["Confounds"]) >= 8 and text["Licences"]
 
 
 def test_the_cards_numbers_come_from_the_table() -> None:
@@ -132,8 +132,8 @@ def test_captions_are_worded_in_four_ways() -> None:
 def test_the_chance_among_a_hundred_is_that_of_drawing() -> None:
     rank, n, rng = np.array([1.0, 3.0, 12.0, 90.0]), 150, np.random.default_rng(0)
     padded = np.concatenate([rank, np.full(n - 4, 150.0)])
-    found = _chances(padded)[:4]
-    for r, (first, five) in zip(rank, found, strict=True):
+    result = _chances(padded)[:4]
+    for r, (first, five) in zip(rank, result, strict=True):
         better = np.arange(n - 1) < r - 1
         drawn = np.array([better[rng.permutation(n - 1)[:99]].sum() for _ in range(4000)])
         np.testing.assert_allclose(

@@ -34,9 +34,9 @@ def touch(root: Path, *folders: str, n: int = 2) -> Path:
     return root
 
 
-def places(found: Candidates) -> dict[tuple[str, str], tuple[int, str]]:
+def places(result: Candidates) -> dict[tuple[str, str], tuple[int, str]]:
     """(generator, pool) -> number of files and splits, of all files that are kept."""
-    kept = found.table[found.table["left_out"] == ""]
+    kept = result.table[result.table["left_out"] == ""]
     counts = Counter(zip(kept["generator"], kept["pool"], strict=True))
     return {
         key: (
@@ -49,8 +49,8 @@ def places(found: Candidates) -> dict[tuple[str, str], tuple[int, str]]:
     }
 
 
-def pairs(found: Candidates) -> set[tuple[str, str]]:
-    return set(places(found))
+def pairs(result: Candidates) -> set[tuple[str, str]]:
+    return set(places(result))
 
 
 # Folders.
@@ -60,10 +60,10 @@ def test_the_diffusion_half_of_universal_fake_detect(tmp_path: Path, above: str)
     generators = ["guided", "ldm_100", "ldm_200", "ldm_200_cfg", "glide_50_27", "dalle"]
     touch(tmp_path, *[f"{above}{name}/0_real" for name in ("imagenet", "laion")])
     touch(tmp_path, *[f"{above}{name}/1_fake" for name in generators])
-    found = find_candidates(tmp_path)
-    assert found.layout == "cnndetection"
-    assert found.questions == ()
-    assert pairs(found) == {
+    result = find_candidates(tmp_path)
+    assert result.layout == "cnndetection"
+    assert result.questions == ()
+    assert pairs(result) == {
         ("", "imagenet"),
         ("", "laion"),
         *((name, "imagenet" if name == "guided" else "laion") for name in generators),
@@ -74,15 +74,15 @@ def test_both_halves_of_universal_fake_detect_together(tmp_path: Path) -> None:
     touch(tmp_path, "test/biggan/0_real", "test/biggan/1_fake", "test/progan/cat/0_real")
     touch(tmp_path, "test/progan/cat/1_fake", "test/diffusion_datasets/laion/0_real")
     touch(tmp_path, "test/diffusion_datasets/ldm_200/1_fake")
-    found = find_candidates(tmp_path)
-    assert found.questions == ()
-    assert {("biggan", "biggan"), ("progan", "progan"), ("ldm_200", "laion")} <= pairs(found)
+    result = find_candidates(tmp_path)
+    assert result.questions == ()
+    assert {("biggan", "biggan"), ("progan", "progan"), ("ldm_200", "laion")} <= pairs(result)
 
 
 def test_an_unknown_partner_is_asked_for(tmp_path: Path) -> None:
     touch(tmp_path, "a/0_real", "b/0_real", "newmodel/1_fake")
-    found = find_candidates(tmp_path)
-    assert "--pool newmodel=a" in found.questions[0]
+    result = find_candidates(tmp_path)
+    assert "--pool newmodel=a" in result.questions[0]
     answered = find_candidates(tmp_path, answers=Answers(pools={"newmodel": "a"}))
     assert answered.questions == ()
     assert ("newmodel", "a") in pairs(answered)
@@ -93,18 +93,18 @@ def test_the_training_set_of_aigibench(tmp_path: Path) -> None:
     names = ["car", "cat", "chair", "horse", "sdv1.4"]
     touch(tmp_path, *[f"train/{name}/{label}" for name in names for label in ("0_real", "1_fake")])
     touch(tmp_path, "test/r3gan/0_real", "test/r3gan/1_fake")
-    found = find_candidates(tmp_path)
-    assert found.questions == ()
-    assert {generator for generator, _ in pairs(found)} == {"", "progan", "sdv1.4", "r3gan"}
-    assert places(found)["progan", "progan"] == (8, "train")
+    result = find_candidates(tmp_path)
+    assert result.questions == ()
+    assert {generator for generator, _ in pairs(result)} == {"", "progan", "sdv1.4", "r3gan"}
+    assert places(result)["progan", "progan"] == (8, "train")
 
 
 def test_other_object_names_stop_and_ask(tmp_path: Path) -> None:
     names = ["car", "dog", "biggan"]
     touch(tmp_path, *[f"{name}/{label}" for name in names for label in ("0_real", "1_fake")])
-    found = find_candidates(tmp_path)
-    assert len(found.questions) == 2
-    assert "--rename car=GENERATOR" in found.questions[0]
+    result = find_candidates(tmp_path)
+    assert len(result.questions) == 2
+    assert "--rename car=GENERATOR" in result.questions[0]
     answers = Answers(rename={"car": "progan", "dog": "progan"})
     answered = find_candidates(tmp_path, answers=answers)
     assert answered.questions == ()
@@ -116,9 +116,9 @@ def test_other_object_names_stop_and_ask(tmp_path: Path) -> None:
 def test_fgts_names_the_generator_in_the_folder_of_fakes(tmp_path: Path) -> None:
     touch(tmp_path, "test/0_real", "test/1_fake_ldm", "test/1_fake_sd14", "train/0_real")
     touch(tmp_path, "train/1_fake_ldm")
-    found = find_candidates(tmp_path)
-    assert {generator for generator, _ in pairs(found)} == {"", "ldm", "sd14"}
-    assert len({pool for _, pool in pairs(found)}) == 1
+    result = find_candidates(tmp_path)
+    assert {generator for generator, _ in pairs(result)} == {"", "ldm", "sd14"}
+    assert len({pool for _, pool in pairs(result)}) == 1
 
 
 @pytest.mark.parametrize(("real", "fake"), [("real", "fake"), ("REAL", "FAKE"), ("Real", "Fake")])
@@ -127,10 +127,10 @@ def test_plain_real_and_fake(tmp_path: Path, real: str, fake: str, split: bool) 
     """CIFAKE and most of Kaggle's sets."""
     parts = ("train/", "test/") if split else ("",)
     touch(tmp_path, *[f"{part}{name}" for part in parts for name in (real, fake)])
-    found = find_candidates(tmp_path)
-    assert found.questions == ()
-    assert pairs(found) == {("", "all"), ("unknown", "all")}
-    assert places(found)["unknown", "all"][1] == ("test+train" if split else "")
+    result = find_candidates(tmp_path)
+    assert result.questions == ()
+    assert pairs(result) == {("", "all"), ("unknown", "all")}
+    assert places(result)["unknown", "all"][1] == ("test+train" if split else "")
     renamed = find_candidates(tmp_path, answers=Answers(rename={"unknown": "sd-1.4"}))
     assert pairs(renamed) == {("", "all"), ("sd-1.4", "all")}
 
@@ -148,8 +148,8 @@ def test_real_and_fake_below_each_generator(tmp_path: Path) -> None:
 
 def test_real_pools_beside_generators_are_not_merged_in_silence(tmp_path: Path) -> None:
     touch(tmp_path, "real/faces", "real/shoes", "fake/sdxl", "fake/stylegan2")
-    found = find_candidates(tmp_path)
-    assert "--pool GENERATOR=POOL" in found.questions[0]
+    result = find_candidates(tmp_path)
+    assert "--pool GENERATOR=POOL" in result.questions[0]
     pools = {"sdxl": "shoes", "stylegan2": "faces"}
     answered = find_candidates(tmp_path, answers=Answers(pools=pools))
     assert answered.questions == ()
@@ -201,9 +201,9 @@ def test_truefakes_twins_stay_together(tmp_path: Path) -> None:
     for network in networks:
         fill(tmp_path, f"{network}/Fake/StyleGAN2/psi-0.5", 20)
         fill(tmp_path, f"{network}/Real/FFHQ", 20)
-    found = find_candidates(tmp_path)
-    assert found.layout == "truefake"
-    assert pairs(found) == {(g, n) for g in ("", "StyleGAN2") for n in networks}
+    result = find_candidates(tmp_path)
+    assert result.layout == "truefake"
+    assert pairs(result) == {(g, n) for g in ("", "StyleGAN2") for n in networks}
     images = ingest(tmp_path, progress=False, workers=1).images
     twins = images.groupby(images["path"].str.split("/", n=1).str[1])
     assert (twins.size() == len(networks)).all()
@@ -215,14 +215,14 @@ def test_drct_pairs_pictures_of_one_caption(tmp_path: Path) -> None:
     for part in ("train2017", "val2017"):
         for tree in ("MSCOCO", "DRCT-2M/stable-diffusion-v1-4", "DRCT-2M/sdxl-turbo"):
             touch(tmp_path, f"{tree}/{part}")
-    found = find_candidates(tmp_path)
-    assert found.layout == "drct"
-    assert pairs(found) == {
+    result = find_candidates(tmp_path)
+    assert result.layout == "drct"
+    assert pairs(result) == {
         ("", "MSCOCO"),
         ("stable-diffusion-v1-4", "MSCOCO"),
         ("sdxl-turbo", "MSCOCO"),
     }
-    groups = found.table.groupby("group")["label"].agg(["size", "nunique"])
+    groups = result.table.groupby("group")["label"].agg(["size", "nunique"])
     assert (groups["nunique"] == 2).all()
 
 
@@ -240,9 +240,9 @@ def test_two_trees_by_name(tmp_path: Path) -> None:
     answers = Answers(real=(tmp_path / "RAISE",), fake=(("", tmp_path / "synthbuster"),))
     root = common_root(answers)
     assert root is not None
-    found = find_candidates(root, answers=answers)
-    assert pairs(found) == {("", "all"), ("sdxl", "all"), ("dalle3", "all")}
-    assert not found.table["path"].str.startswith("elsewhere").any()
+    result = find_candidates(root, answers=answers)
+    assert pairs(result) == {("", "all"), ("sdxl", "all"), ("dalle3", "all")}
+    assert not result.table["path"].str.startswith("elsewhere").any()
     one = Answers(real=answers.real, fake=(("mine", tmp_path / "synthbuster/sdxl"),))
     assert pairs(find_candidates(tmp_path, answers=one)) == {("", "all"), ("mine", "all")}
 
@@ -276,10 +276,10 @@ def test_artifact(tmp_path: Path) -> None:
         (tmp_path / folder / "metadata.csv").write_text(
             "filename,image_path,target,category\n" + rows
         )
-    found = find_candidates(tmp_path)
-    assert found.layout == "artifact"
-    assert pairs(found) == {("", "all"), ("big_gan", "all"), ("pro_gan", "all")}
-    assert set(found.table["category"]) == {"cat"}
+    result = find_candidates(tmp_path)
+    assert result.layout == "artifact"
+    assert pairs(result) == {("", "all"), ("big_gan", "all"), ("pro_gan", "all")}
+    assert set(result.table["category"]) == {"cat"}
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
@@ -299,10 +299,10 @@ def test_imagefolder(tmp_path: Path, name: str) -> None:
         frame.to_csv(tmp_path / "train" / name, index=False)
     else:
         frame.to_json(tmp_path / "train" / name, orient="records", lines=True)
-    found = find_candidates(tmp_path)
-    assert found.layout == "imagefolder"
-    assert places(found) == {("", "all"): (2, "train"), ("sdxl", "all"): (2, "train")}
-    assert set(found.table["caption"]) == {"a horse"}
+    result = find_candidates(tmp_path)
+    assert result.layout == "imagefolder"
+    assert places(result) == {("", "all"): (2, "train"), ("sdxl", "all"): (2, "train")}
+    assert set(result.table["caption"]) == {"a horse"}
 
 
 def test_imagefolder_takes_the_class_from_folders(tmp_path: Path) -> None:
@@ -310,9 +310,9 @@ def test_imagefolder_takes_the_class_from_folders(tmp_path: Path) -> None:
         touch(tmp_path, f"train/{kind}")
     rows = "".join(f"{kind}/{i}.png,a cat\n" for kind in ("real", "fake") for i in range(2))
     (tmp_path / "train/metadata.csv").write_text("file_name,caption\n" + rows)
-    found = find_candidates(tmp_path)
-    assert found.layout == "imagefolder"
-    assert found.table["label"].sum() == 2
+    result = find_candidates(tmp_path)
+    assert result.layout == "imagefolder"
+    assert result.table["label"].sum() == 2
 
 
 def test_a_json_list_with_other_names(tmp_path: Path) -> None:
@@ -321,8 +321,8 @@ def test_a_json_list_with_other_names(tmp_path: Path) -> None:
     records = [{"img": f"a/{i}.png", "is_fake": i} for i in range(2)]
     (tmp_path / "list.json").write_text(json.dumps(records))
     answers = Answers(columns={"path": "img", "label": "is_fake"})
-    found = find_candidates(tmp_path, "auto", tmp_path / "list.json", answers)
-    assert found.table["label"].tolist() == [0, 1]
+    result = find_candidates(tmp_path, "auto", tmp_path / "list.json", answers)
+    assert result.table["label"].tolist() == [0, 1]
 
 
 def stored(n: int = 24, **columns: object) -> pa.Table:
@@ -343,10 +343,10 @@ def test_community_forensics_is_read_in_place(tmp_path: Path) -> None:
     )
     (tmp_path / "data").mkdir()
     pq.write_table(table, tmp_path / "data/a.parquet", row_group_size=7)
-    found = find_candidates(tmp_path)
-    assert found.layout == "parquet"
-    assert found.questions == ()
-    assert places(found) == {
+    result = find_candidates(tmp_path)
+    assert result.layout == "parquet"
+    assert result.questions == ()
+    assert places(result) == {
         ("", "all"): (n // 2, "test+train"),
         ("sdxl", "all"): (n // 2, "test+train"),
     }
@@ -373,10 +373,10 @@ def test_openfake_keeps_prompts_and_dates(tmp_path: Path) -> None:
     )
     pq.write_table(table, tmp_path / "train-00000-of-00001.parquet")
     pq.write_table(table, tmp_path / "test-00000-of-00001.parquet")
-    found = find_candidates(tmp_path)
-    assert {generator for generator, _ in pairs(found)} == {"", "flux.1-dev", "sdxl"}
-    assert set(found.table["split"]) == {"train", "test"}
-    row = found.table[found.table["generator"] == "sdxl"].iloc[0]
+    result = find_candidates(tmp_path)
+    assert {generator for generator, _ in pairs(result)} == {"", "flux.1-dev", "sdxl"}
+    assert set(result.table["split"]) == {"train", "test"}
+    row = result.table[result.table["generator"] == "sdxl"].iloc[0]
     assert (row["caption"], row["release_date"]) == ("a cat", "2023-07")
 
 
@@ -395,9 +395,9 @@ def test_webdataset(tmp_path: Path) -> None:
                 about = {"label": i % 2, "model": "sdxl" if i % 2 else "", "prompt": f"cat {i}"}
                 add(tar, f"{key}.jpg", encoded(picture((shard, i)), "JPEG"))
                 add(tar, f"{key}.json", json.dumps(about).encode())
-    found = find_candidates(tmp_path)
-    assert found.layout == "samples"
-    assert pairs(found) == {("", "all"), ("sdxl", "all")}
+    result = find_candidates(tmp_path)
+    assert result.layout == "samples"
+    assert pairs(result) == {("", "all"), ("sdxl", "all")}
     images = ingest(tmp_path, progress=False, workers=1).images
     assert (images["left_out"] == "").all()
     assert images["offset"].min() >= 0
@@ -418,8 +418,8 @@ def test_img2dataset_beside_a_generator(tmp_path: Path) -> None:
             add(tar, f"{i:09d}.json", json.dumps(about).encode())
     touch(tmp_path, "sdxl")
     answers = Answers(real=(tmp_path / "laion",), fake=(("sdxl", tmp_path / "sdxl"),))
-    found = find_candidates(tmp_path, answers=answers)
-    reals = found.table[found.table["label"] == 0]
+    result = find_candidates(tmp_path, answers=answers)
+    reals = result.table[result.table["label"] == 0]
     assert reals["caption"].tolist() == ["photo 0", "photo 1", "photo 2"]
     assert reals["source_url"].tolist() == ["https://x/0", "https://x/1", "https://x/2"]
 
@@ -430,9 +430,9 @@ def test_a_zip_is_read_as_the_folder_it_holds(tmp_path: Path, compression: int) 
         for kind in ("train/REAL", "train/FAKE"):
             for i in range(2):
                 packed.writestr(f"{kind}/{i}.png", encoded(picture((kind, i))))
-    found = find_candidates(tmp_path)
-    assert pairs(found) == {("", "all"), ("unknown", "all")}
-    path = found.table["path"].iloc[0]
+    result = find_candidates(tmp_path)
+    assert pairs(result) == {("", "all"), ("unknown", "all")}
+    path = result.table["path"].iloc[0]
     assert path.startswith("archive.zip/train/")
     assert np.asarray(load_rgb(tmp_path / path).image).shape == (16, 24, 3)
 

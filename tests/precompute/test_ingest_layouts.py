@@ -9,13 +9,13 @@ from precompute.ingest.families import family_of
 from precompute.ingest.layouts import cnndetection, find_candidates, folders, genimage
 from precompute.ingest.layouts.base import Tree
 from precompute.ingest.layouts.cnndetection import LSUN
-from precompute.ingest.walk import Found, walk
+from precompute.ingest.walk import FileEntry, walk
 from tests.precompute.corpus import write
 
 
 def places(layout, folders: list[str], root: str = "root") -> dict[str, tuple]:
     """What a layout says of a file in each folder; those that it leaves out are absent."""
-    files = tuple(Found(f"{folder}/x.png") for folder in folders)
+    files = tuple(FileEntry(f"{folder}/x.png") for folder in folders)
     table = layout.parse(Tree(Path("/nowhere") / root, files)).table
     kept = table[table["left_out"] == ""]
     return {
@@ -56,14 +56,14 @@ def test_folders_with_split_folders_wherever_they_stand(real, fake):
     others = [
         name.lower().replace("training", "train").replace("train", "test") for name in (real, fake)
     ]
-    found = places(folders, [real, fake, *others])
-    assert [found[real], found[fake]] == [(0, "", "all", "train"), (1, "x", "all", "train")]
-    assert [found[other][3] for other in others] == ["test", "test"]
+    result = places(folders, [real, fake, *others])
+    assert [result[real], result[fake]] == [(0, "", "all", "train"), (1, "x", "all", "train")]
+    assert [result[other][3] for other in others] == ["test", "test"]
 
 
 def test_folders_with_pools():
-    found = places(folders, ["faces/real", "faces/fake/x", "shoes/red/real", "shoes/red/fake/x"])
-    assert found["faces/fake/x"] == (1, "x", "faces", "") and found["shoes/red/real"] == (
+    result = places(folders, ["faces/real", "faces/fake/x", "shoes/red/real", "shoes/red/fake/x"])
+    assert result["faces/fake/x"] == (1, "x", "faces", "") and result["shoes/red/real"] == (
         0,
         "",
         "shoes/red",
@@ -84,38 +84,38 @@ def test_cnndetection():
 
 
 def test_cnndetection_of_one_generator_is_called_as_its_folder():
-    found = places(cnndetection, ["0_real", "1_fake"], "stylegan2")
-    assert found == {
+    result = places(cnndetection, ["0_real", "1_fake"], "stylegan2")
+    assert result == {
         "0_real": (0, "", "stylegan2", ""),
         "1_fake": (1, "stylegan2", "stylegan2", ""),
     }
 
 
 def test_the_lsun_class_train_is_no_split():
-    found = places(
+    result = places(
         cnndetection,
         [f"progan/{name}/{label}" for name in LSUN for label in ("0_real", "1_fake")],
     )
-    assert set(found.values()) == {(0, "", "progan", ""), (1, "progan", "progan", "")}
+    assert set(result.values()) == {(0, "", "progan", ""), (1, "progan", "progan", "")}
 
 
 def test_cnndetections_own_training_folders_hold_progan():
     training = [f"{part}/{name}/1_fake" for part in ("train", "val") for name in LSUN]
-    found = places(cnndetection, [*training, "test/biggan/1_fake", "test/progan/train/1_fake"])
-    assert found["train/train/1_fake"] == (1, "progan", "progan", "train")
-    assert found["val/cat/1_fake"] == (1, "progan", "progan", "val")
-    assert found["test/biggan/1_fake"] == (1, "biggan", "biggan", "test")
-    assert found["test/progan/train/1_fake"] == (1, "progan", "progan", "test")
+    result = places(cnndetection, [*training, "test/biggan/1_fake", "test/progan/train/1_fake"])
+    assert result["train/train/1_fake"] == (1, "progan", "progan", "train")
+    assert result["val/cat/1_fake"] == (1, "progan", "progan", "val")
+    assert result["test/biggan/1_fake"] == (1, "biggan", "biggan", "test")
+    assert result["test/progan/train/1_fake"] == (1, "progan", "progan", "test")
 
 
 def test_genimage():
     adm = "adm/imagenet_ai_0508_adm"
-    found = places(
+    result = places(
         genimage,
         [f"{adm}/{part}/{label}" for part in ("train", "val") for label in ("ai", "nature")],
     )
-    assert found[f"{adm}/train/ai"] == (1, "adm", "adm", "train")
-    assert found[f"{adm}/val/nature"] == (0, "", "adm", "val")
+    assert result[f"{adm}/train/ai"] == (1, "adm", "adm", "train")
+    assert result[f"{adm}/val/nature"] == (0, "", "adm", "val")
     assert places(genimage, ["ai", "nature"], "sdv5")["ai"] == (1, "sdv5", "sdv5", "")
 
 
@@ -128,11 +128,11 @@ def test_genimage():
     ],
 )
 def test_detection_says_what_and_why(tmp_path, paths, layout, word):
-    found = find_candidates(touch(tmp_path, *paths, "README.md"))
-    assert found.layout == layout and "2 of 3 files" in found.why and word in found.why
-    readme = found.table.set_index("path").loc["README.md"]
+    result = find_candidates(touch(tmp_path, *paths, "README.md"))
+    assert result.layout == layout and "2 of 3 files" in result.why and word in result.why
+    readme = result.table.set_index("path").loc["README.md"]
     assert readme["left_out"].startswith("outside the layout") and readme["label"] == -1
-    assert find_candidates(tmp_path, layout).table.equals(found.table)
+    assert find_candidates(tmp_path, layout).table.equals(result.table)
 
 
 def test_ambiguity_lists_the_options(tmp_path):
@@ -197,7 +197,7 @@ def test_walk_breaks_loops_and_follows_other_links(tmp_path):
     (root / "left" / "r").symlink_to("../right")
     (root / "right" / "l").symlink_to("../left")
     paths, notes = walk(root)
-    assert [found.path for found in paths] == ["a/b/link/two", "a/b/one", "z"]
+    assert [result.path for result in paths] == ["a/b/link/two", "a/b/one", "z"]
     assert notes == (
         "2 hidden entries were skipped.",
         (

@@ -176,8 +176,8 @@ def test_an_empty_bank_is_refused(path: Path, encoder: Encoder) -> None:
 
 def test_long_phrases_are_reported(path: Path, encoder: Encoder) -> None:
     table = pd.DataFrame({"text": ["cat", "cat " * 100], "category": ["", ""]})
-    said = add_bank(path, encoder, Source("long", table, "long.txt", "{}"), progress=False)
-    assert "1 of them longer" in said and read_manifest(path)["text"]["long"]["cut"] == 1
+    text = add_bank(path, encoder, Source("long", table, "long.txt", "{}"), progress=False)
+    assert "1 of them longer" in text and read_manifest(path)["text"]["long"]["cut"] == 1
 
 
 def test_own_banks(encoder: Encoder) -> None:
@@ -247,8 +247,8 @@ def test_mistakes_are_one_sentence(
         command(path, model)(*[str(tmp_path / "given.txt") if o == "GIVEN" else o for o in options])
         == 2
     )
-    said = capsys.readouterr().err
-    assert message in said and said.count("\n") == 1 and snapshot(path) == before
+    printed = capsys.readouterr().err
+    assert message in printed and printed.count("\n") == 1 and snapshot(path) == before
 
 
 def test_a_workspace_without_features_is_refused(

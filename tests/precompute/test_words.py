@@ -38,14 +38,14 @@ def test_what_is_read_equals_what_is_computed_on_the_spot(path: Path) -> None:
     assert len(atlas.rows) == 3 * 2 * len(generators) * 2 * 4
     assert len(atlas.detectors) == 3 * 2 * len(generators)
     [detector] = train(workspace, ["gamma-diff"])
-    said = detector_words(workspace, Lexicon.of(workspace, "vocabulary"), detector, 4, draws=19)
+    words = detector_words(workspace, Lexicon.of(workspace, "vocabulary"), detector, 4, draws=19)
     mine = atlas.rows.query(
         "kind == 'logistic' and bank == 'vocabulary' and detector == 'gamma-diff' and side =="
         " 'farthest'"
     )
-    assert mine["text"].tolist() == said.farthest["text"].tolist()
-    assert mine["cosine"].to_numpy() == pytest.approx(said.farthest["cosine"])
-    assert mine["p_value"].tolist() == said.farthest["p_value"].tolist()
+    assert mine["text"].tolist() == words.farthest["text"].tolist()
+    assert mine["cosine"].to_numpy() == pytest.approx(words.farthest["cosine"])
+    assert mine["p_value"].tolist() == words.farthest["p_value"].tolist()
     assert all(isinstance(json.loads(similar), list) for similar in atlas.rows["similar"])
     assert atlas.spans.groupby(["layer", "head"]).size().tolist() == [3] * 6
     assert np.isfinite(atlas.spans["explained"]).all() and set(atlas.spans["text"]) <= {
@@ -93,7 +93,7 @@ def test_stored_words_are_the_values_computed_on_the_spot(path: Path) -> None:
 
 def test_metrics_are_the_app_s(path: Path) -> None:
     workspace = Workspace.open(path)
-    found = load_words(workspace, SETTINGS).detectors.query(
+    result = load_words(workspace, SETTINGS).detectors.query(
         "kind == 'logistic' and bank == 'phrases'"
     )
     names = workspace.domains.generators
@@ -104,7 +104,7 @@ def test_metrics_are_the_app_s(path: Path) -> None:
         metrics=(DEFAULT_METRIC,),
         draws=1,
     )
-    assert found["in_domain"].to_numpy() == pytest.approx(np.diag(matrix.values[DEFAULT_METRIC]))
+    assert result["in_domain"].to_numpy() == pytest.approx(np.diag(matrix.values[DEFAULT_METRIC]))
 
 
 def test_a_second_run_does_nothing_and_force_writes_the_same(

@@ -71,7 +71,7 @@ def test_encodings_are_compared_with_a_second_workspace_of_the_same_images(
 
 def test_each_expected_confound_has_its_number(tables: AuditTables) -> None:
     _, *rows = tables.confounds()
-    assert len(rows) == 10 and all(any(c.isdigit() for c in found) for _, found in rows)
+    assert len(rows) == 10 and all(any(c.isdigit() for c in result) for _, result in rows)
 
 
 def value(audit: Audit, generator: str, fact: str, view: str = "stored") -> tuple[float, float]:

@@ -17,7 +17,7 @@ def tables(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Wo
     shutil.copytree(synthetic_path, copy)
     workspace = Workspace.open(copy)
     save_words(workspace, compute_words(workspace))
-    return WordTables(workspace, draws=19, telling=1)
+    return WordTables(workspace, draws=19, head_count=1)
 
 
 def test_every_table_but_the_demo_s_own_is_whole(tables: WordTables) -> None:
@@ -32,7 +32,7 @@ def test_every_table_but_the_demo_s_own_is_whole(tables: WordTables) -> None:
 
 
 def test_bold_means_beyond_chance(tables: WordTables) -> None:
-    header, *rows = tables.said("logistic", "phrases")
+    header, *rows = tables.nearest_words("logistic", "phrases")
     assert [row[0] for row in rows] == list(tables.names)
     for row in rows:
         assert row[1].startswith("**") == (float(row[header.index("p")]) <= 0.05)

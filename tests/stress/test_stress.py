@@ -15,46 +15,14 @@ from aigi_core import stress as s
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import Domains
-from aigi_core.perturb import Op, parse_ops
+from aigi_core.perturb import Op
 from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
 from tests.factory import make_workspace
+from tests.stress.factory import EVERY, add_copies
 
 ERASES, LOOKS_FAKE, HARMLESS = "jpeg:30", "blur:2", "crop:0.8"
-EVERY = ("train", "val", "test")
 SETS = ["beta-diff", "gamma-diff"]
 FAST = Protocol(C=(1.0,))
-
-
-def add_copies(
-    path: Path,
-    op: str,
-    embeddings: np.ndarray,
-    splits: tuple[str, ...],
-    z: np.ndarray | None = None,
-) -> None:
-    workspace, slug = Workspace.open(path), parse_ops([op])[0].slug
-    rows = np.flatnonzero(np.isin(workspace.domains.split, splits))
-    folder = path / "perturbed" / slug
-    folder.mkdir(parents=True)
-    arrays = {"embeddings": embeddings[rows].astype(np.float32)}
-    if z is not None:
-        arrays |= {"heads": z[:, :, rows].astype(np.float16), "ln_post": workspace.ln_post[rows]}
-    files = []
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-        files.append(f"perturbed/{slug}/{name}.npy")
-    manifest = read_manifest(path)
-    entry = {
-        "op": op,
-        "splits": list(splits),
-        "images": len(rows),
-        "heads": z is not None,
-        "preprocessing_sha256": "0" * 64,
-        "workspace_digest": workspace.digest,
-    }
-    manifest["perturbed"] = manifest.get("perturbed", {}) | {slug: entry}
-    manifest["files"] |= {name: describe_file(path, name) for name in files}
-    write_manifest(path, manifest)
 
 
 @pytest.fixture(scope="module")

@@ -72,15 +72,15 @@ def no_reals(table: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("what", TRAINED)
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "text"),
     [(np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (0.0, "all zeros")],
 )
-def test_features_that_are_no_numbers(tmp_path: Path, what: str, value: float, said: str) -> None:
+def test_features_that_are_no_numbers(tmp_path: Path, what: str, value: float, text: str) -> None:
     workspace = hostile(tmp_path / "w", X=set_row(value))
     with pytest.raises(
         AigiError,
         match=(
-            rf"'general/beta-diff/0000.png' \(beta-diff\) are {said}.*encode it again, or leave it"
+            rf"'general/beta-diff/0000.png' \(beta-diff\) are {text}.*encode it again, or leave it"
         ),
     ):
         ASK[what](workspace)
@@ -123,8 +123,8 @@ def test_constant_and_duplicated_components_are_no_mistake(tmp_path: Path) -> No
     detectors = train(workspace, workspace.domains.generators)
     assert all(d.weights[3] == pytest.approx(0, abs=1e-9) for d in detectors)
     assert all(d.weights[4] == pytest.approx(d.weights[5], rel=1e-5, abs=1e-9) for d in detectors)
-    found = search_components(workspace, ("beta-diff", "alpha-gan"))
-    assert 1 <= len(found.kept) <= 24
+    result = search_components(workspace, ("beta-diff", "alpha-gan"))
+    assert 1 <= len(result.kept) <= 24
 
 
 @pytest.mark.parametrize("what", ["components", "stability"])

@@ -61,8 +61,8 @@ def test_intervals_cover_the_truth() -> None:
     for trial in range(300):
         scores = rng.standard_normal((1, len(rows))) + labels - 0.5
         counts = draw_counts(domains, rows, 300, seed=trial)
-        found = evaluate(scores, labels, counts, metrics=tuple(truth))
-        bounds = {name: percentile_interval(values[0]) for name, values in found.items()}
+        result = evaluate(scores, labels, counts, metrics=tuple(truth))
+        bounds = {name: percentile_interval(values[0]) for name, values in result.items()}
         covered.append(
             [bounds[name][0] <= value <= bounds[name][1] for name, value in truth.items()]
         )

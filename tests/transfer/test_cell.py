@@ -62,11 +62,13 @@ def test_best_threshold_is_not_beaten() -> None:
 @pytest.mark.parametrize("label", [REAL, FAKE])
 def test_mistakes_are_the_wrong_ones_by_certainty(label: int) -> None:
     cell = open_cell(SCORES, DOMAINS, "gamma-diff", threshold=0.4)
-    found = cell.mistakes(label)
+    result = cell.mistakes(label)
     table = confusion_matrix(cell.labels, cell.scores > 0.4)
-    assert len(found) == table[label, 1 - label] > 1
-    assert found["margin"].is_monotonic_decreasing and (DOMAINS.labels[found["row"]] == label).all()
-    assert ((SCORES[found["row"]] > 0.4) != (label == FAKE)).all()
+    assert len(result) == table[label, 1 - label] > 1
+    assert (
+        result["margin"].is_monotonic_decreasing and (DOMAINS.labels[result["row"]] == label).all()
+    )
+    assert ((SCORES[result["row"]] > 0.4) != (label == FAKE)).all()
 
 
 def test_wrong_input_is_refused() -> None:

@@ -16,22 +16,24 @@ def test_difference_is_paired_and_signed() -> None:
     noise = make_scores(domains, 4)
     better = transfer_matrix(noise + 1.5 * (domains.labels - 0.5), domains, NAMES, draws=200)
     worse = transfer_matrix(noise, domains, NAMES, draws=200)
-    found = difference(better, worse, "auc")
-    np.testing.assert_allclose(found.values, better.values["auc"] - worse.values["auc"])
-    assert found.mean().value > 0.1 and found.mean().low > 0 and found.mean().p_value < 1e-3
-    assert found.mean(better.in_domain).n == 4
+    result = difference(better, worse, "auc")
+    np.testing.assert_allclose(result.values, better.values["auc"] - worse.values["auc"])
+    assert result.mean().value > 0.1 and result.mean().low > 0 and result.mean().p_value < 1e-3
+    assert result.mean(better.in_domain).n == 4
     # Shared images make the difference far surer than two independent intervals would.
     independent = np.hypot(better.draws["auc"].std(axis=0), worse.draws["auc"].std(axis=0)).mean()
-    assert found.draws.std(axis=0).mean() < 0.8 * independent
-    frame = found.to_frame()
+    assert result.draws.std(axis=0).mean() < 0.8 * independent
+    frame = result.to_frame()
     assert len(frame) == 16 and (frame.q_value >= frame.p_value - 1e-12).all()
 
 
 def test_nothing_is_claimed_of_a_matrix_against_itself() -> None:
     domains = make_domains()
     matrix = transfer_matrix(make_scores(domains, 4), domains, NAMES, draws=50)
-    found = difference(matrix, matrix)
-    assert (found.p_value == 1).all() and (found.q_value == 1).all() and found.mean().p_value == 1
+    result = difference(matrix, matrix)
+    assert (
+        (result.p_value == 1).all() and (result.q_value == 1).all() and result.mean().p_value == 1
+    )
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "auc"])
@@ -61,7 +63,7 @@ def test_benjamini_hochberg_bounds_false_discoveries() -> None:
     real ones are found.
     """
     domains = make_domains(4, 200, 200)
-    wrong, found, calls = 0, 0, 0
+    wrong, result, calls = 0, 0, 0
     for trial in range(12):
         noise = make_scores(domains, 4, seed=trial)
         other = noise + 0.9 * make_scores(domains, 4, strength=0, seed=500 + trial)
@@ -72,12 +74,12 @@ def test_benjamini_hochberg_bounds_false_discoveries() -> None:
         a = transfer_matrix(base + boost, domains, NAMES, draws=200, metrics=["auc"])
         b = transfer_matrix(other, domains, NAMES, draws=200, metrics=["auc"])
         called = difference(a, b, "auc").q_value < 0.05
-        wrong, found, calls = (
+        wrong, result, calls = (
             wrong + called[2:].sum(),
-            found + called[:2].sum(),
+            result + called[:2].sum(),
             calls + called.sum(),
         )
-    assert found / (12 * 8) > 0.8
+    assert result / (12 * 8) > 0.8
     assert wrong / calls < 0.12
 
 

@@ -36,10 +36,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_encodings_are_workspaces_that_know_their_home(home: Path) -> None:
-    found = encodings(home)
-    assert list(found) == ["synthetic", "noise", "turned"]
-    assert home_of(found["noise"]) == home == home_of(home)
-    assert encodings(found["noise"]) == found
+    result = encodings(home)
+    assert list(result) == ["synthetic", "noise", "turned"]
+    assert home_of(result["noise"]) == home == home_of(home)
+    assert encodings(result["noise"]) == result
     opened = open_encodings(home)
     assert len({w.digest for w in opened.values()}) == 3
     assert all(w.images.equals(opened["synthetic"].images) for w in opened.values())

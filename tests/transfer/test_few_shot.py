@@ -10,13 +10,13 @@ from aigi_core.workspace import Workspace
 
 
 def test_curves_rise_and_say_what_is_missing(synthetic: Workspace) -> None:
-    found = few_shot_curves(
+    result = few_shot_curves(
         synthetic, ["beta-diff", "alpha-gan"], (5, 20, 50, None), repeats=6, draws=20
     )
-    table = found.table.set_index(["train", "size", "cells"])
-    assert found.left_out == (("beta-diff", 50, 28), ("alpha-gan", 50, 28))
+    table = result.table.set_index(["train", "size", "cells"])
+    assert result.left_out == (("beta-diff", 50, 28), ("alpha-gan", 50, 28))
     assert set(table.index.get_level_values("size")) == {5, 20, 0}
-    means = found.table[found.table["cells"] == "in-domain"].groupby("size")["value"].mean()
+    means = result.table[result.table["cells"] == "in-domain"].groupby("size")["value"].mean()
     assert means[5] < means[20] < means[0] + 0.05
     row = table.loc[("beta-diff", 20, "ood")]
     assert row["low"] < row["value"] < row["high"] and row["spread"] > 0 and row["repeats"] == 6

@@ -11,25 +11,25 @@ from aigi_core.workspace import Workspace
 
 def test_band_narrows_towards_nothing_removed(synthetic: Workspace) -> None:
     names = synthetic.domains.generators
-    found = random_removal(synthetic, kept=(3, 12), repeats=4)
-    assert found.kept.tolist() == [3, 12, 24] and found.values.shape == (3, 4, 4, 4)
+    result = random_removal(synthetic, kept=(3, 12), repeats=4)
+    assert result.kept.tolist() == [3, 12, 24] and result.values.shape == (3, 4, 4, 4)
     plain = transfer_matrix(
         trainer(synthetic)(names), synthetic.domains, names, metrics=["balanced_accuracy"], draws=1
     )
     for repeat in range(4):
-        np.testing.assert_array_equal(found.values[2, repeat], plain.values["balanced_accuracy"])
+        np.testing.assert_array_equal(result.values[2, repeat], plain.values["balanced_accuracy"])
     inside = plain.in_domain
-    mean, low, high = found.band(24, inside)
+    mean, low, high = result.band(24, inside)
     assert (
         low
         == high
         == pytest.approx(mean)
         == pytest.approx(plain.mean("balanced_accuracy", inside).value)
     )
-    few = found.band(3, inside)
+    few = result.band(3, inside)
     assert few[1] < few[0] < few[2] and few[0] < mean
-    between = found.band(6, inside)
-    assert few[0] < between[0] < found.band(12, inside)[0]
+    between = result.band(6, inside)
+    assert few[0] < between[0] < result.band(12, inside)[0]
 
 
 def test_bad_input_is_named(synthetic: Workspace) -> None:
@@ -44,10 +44,10 @@ def test_bad_input_is_named(synthetic: Workspace) -> None:
 
 
 def test_a_search_that_keeps_less_than_was_drawn_has_a_band(synthetic: Workspace) -> None:
-    found = random_removal(synthetic, kept=(3,), repeats=3)
+    result = random_removal(synthetic, kept=(3,), repeats=3)
     every = np.ones((4, 4), bool)
-    assert found.band(1, every) == found.band(3, every)
-    assert np.isnan(found.band(3, ~every)).all()
+    assert result.band(1, every) == result.band(3, every)
+    assert np.isnan(result.band(3, ~every)).all()
 
 
 def test_the_band_covers_one_more_removal() -> None:
@@ -58,7 +58,7 @@ def test_the_band_covers_one_more_removal() -> None:
     inside = []
     for *ten, further in drawn:
         values = np.stack([ten, ten])[:, :, None, None]
-        found = RandomRemoval(np.array([5, 9]), values, "auc", (("a",),), ("b",))
-        _, low, high = found.band(5, np.ones((1, 1), bool))
+        result = RandomRemoval(np.array([5, 9]), values, "auc", (("a",),), ("b",))
+        _, low, high = result.band(5, np.ones((1, 1), bool))
         inside.append(low <= further <= high)
     assert 0.93 < np.mean(inside) < 0.97

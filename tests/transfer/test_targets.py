@@ -34,10 +34,10 @@ def test_a_row_is_what_training_it_alone_gives(synthetic: Workspace) -> None:
 
 
 def test_targets_may_be_trained_on_where_asked(synthetic: Workspace) -> None:
-    found = rank_for_targets(
+    result = rank_for_targets(
         *learn(synthetic), synthetic.domains, ["gamma-diff"], k_max=1, unseen=False
     )
-    assert ("gamma-diff",) in found.test.train
+    assert ("gamma-diff",) in result.test.train
 
 
 def test_nothing_left_to_train_on(synthetic: Workspace) -> None:

@@ -85,8 +85,8 @@ def test_columns_are_what_they_say(ranking: TrainingSetRanking) -> None:
 
 
 def test_comparison_is_over_common_generators(ranking: TrainingSetRanking) -> None:
-    found = ranking.compare(("g0", "g2"), ("g4",))
-    assert found.n == 2 and found.value > 0 and found.p_value < 0.05
+    result = ranking.compare(("g0", "g2"), ("g4",))
+    assert result.n == 2 and result.value > 0 and result.p_value < 0.05
     assert ranking.compare(("g2", "g0"), ("g0", "g2")).value == 0
 
 

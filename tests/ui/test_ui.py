@@ -36,8 +36,8 @@ def test_deep_link_is_the_first_visit_to_a_fresh_server(
     assert not app.exception
     # This workspace has no results: a page that reads some says which job makes them.
     jobs = ("precompute search", "precompute methods")
-    said = [error.value.replace("\\", "") for error in app.error]
-    assert all(any(job in sentence for job in jobs) for sentence in said), said
+    text = [error.value.replace("\\", "") for error in app.error]
+    assert all(any(job in sentence for job in jobs) for sentence in text), text
     assert app.title[0].value == PAGES[stem].question
 
 
@@ -295,5 +295,5 @@ def test_preview_of_a_damaged_hash_is_none() -> None:
 
 
 def test_a_finding_reads_plainly_in_the_report() -> None:
-    said = "Its files (p = .003): *x* 91 % [85, 94]; C:\\dir - a_b"
-    assert plain(f"- **{inert(said)}**") == said
+    text = "Its files (p = .003): *x* 91 % [85, 94]; C:\\dir - a_b"
+    assert plain(f"- **{inert(text)}**") == text

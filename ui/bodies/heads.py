@@ -115,24 +115,24 @@ def _words(
     page: Page, head: str, train: str, definition: Definition, texts: explanations.Texts, of: int
 ) -> None:
     opened = attention.parse_head(head)
-    said = attention.words_of_head(page.workspace, opened, train, definition, texts)
+    words = attention.words_of_head(page.workspace, opened, train, definition, texts)
     page.finding(
-        f"Nearest to its direction: {name(str(said.nearest['text'][0]))}, "
+        f"Nearest to its direction: {name(str(words.nearest['text'][0]))}, "
         + (
             "beyond chance"
-            if said.nameable
+            if words.nameable
             else "**but chance gives as near a text, so its words are folded away**"
         )
-        + f" (p = {said.p_value:.2g} for this head alone, one of {of} that could be opened;"
-        f" {said.draws} draws)."
+        + f" (p = {words.p_value:.2g} for this head alone, one of {of} that could be opened;"
+        f" {words.draws} draws)."
     )
-    place = st.container() if said.nameable else st.expander("Show the words all the same")
+    place = st.container() if words.nameable else st.expander("Show the words all the same")
     left, middle, right = place.columns(3, gap="medium")
     for column, side in zip((left, middle), explanations.SIDES, strict=True):
         with column:
             st.markdown(f"**{side.capitalize()} texts**")
             page.figure(
-                f"head-{side}", partial(figures.listed_words, said, side), table=said.listed(side)
+                f"head-{side}", partial(figures.listed_words, words, side), table=words.listed(side)
             )
     with right:
         span = attention.head_span(page.workspace, opened)

@@ -154,25 +154,25 @@ def nulls(workspace: Workspace, setting: Setting, row: int, seed: int = 0) -> np
 def words(workspace: Workspace, setting: Setting, row: int, texts: Texts = DEFAULT_TEXTS) -> Words:
     """What one detector says, against the same training on shuffled labels."""
     kind, names = _kind(setting), setting.sets[row]
-    if kind and len(names) == 1 and (found := _atlas_of(workspace, texts)):
-        return found.words(kind, texts.bank, names[0])
+    if kind and len(names) == 1 and (stored := _atlas_of(workspace, texts)):
+        return stored.words(kind, texts.bank, names[0])
     return _words(workspace, setting, row, texts)
 
 
 @cached
 def _words(workspace: Workspace, setting: Setting, row: int, texts: Texts) -> Words:
-    found = lexicon(workspace, texts)
-    null = word_null(found, nulls(workspace, setting, row), "permutation", LISTED)
+    texts_ = lexicon(workspace, texts)
+    null = word_null(texts_, nulls(workspace, setting, row), "permutation", LISTED)
     name = results.detectors(workspace, setting)[row].name
-    return search(found, reading(workspace, setting, row).direction, LISTED, null=null, name=name)
+    return search(texts_, reading(workspace, setting, row).direction, LISTED, null=null, name=name)
 
 
 def content(workspace: Workspace, generators: TrainSet, texts: Texts = DEFAULT_TEXTS) -> Words:
     """What a training set shows, real and fake alike, that the workspace's other images do not."""
     # a workspace of one generator has no such list: computing it says why
     several = len(workspace.domains.generators) > 1
-    if several and len(generators) == 1 and (found := _atlas_of(workspace, texts)):
-        return found.words(CONTENT, texts.bank, generators[0])
+    if several and len(generators) == 1 and (stored := _atlas_of(workspace, texts)):
+        return stored.words(CONTENT, texts.bank, generators[0])
     return _content(workspace, generators, texts)
 
 
@@ -195,8 +195,8 @@ def _kind(setting: Setting) -> str | None:
 
 def _atlas_of(workspace: Workspace, texts: Texts) -> WordAtlas | None:
     """The stored words, where these texts are among those searched."""
-    found = atlas(workspace) if texts == Texts(texts.bank) else None
-    return found if found and texts.bank in found.settings.banks else None
+    stored = atlas(workspace) if texts == Texts(texts.bank) else None
+    return stored if stored and texts.bank in stored.settings.banks else None
 
 
 @cached
@@ -260,8 +260,8 @@ def all_words(workspace: Workspace, setting: Setting, texts: Texts) -> pd.DataFr
     """One row a detector: what it says, how surely, and how it does. Reads each against its own
     null: some seconds.
     """
-    said = [words(workspace, setting, row, texts) for row in range(len(setting.sets))]
-    return words_table(said, results.matrix(workspace, setting, DEFAULT_METRIC), DEFAULT_METRIC)
+    lists = [words(workspace, setting, row, texts) for row in range(len(setting.sets))]
+    return words_table(lists, results.matrix(workspace, setting, DEFAULT_METRIC), DEFAULT_METRIC)
 
 
 def out_of_domain(workspace: Workspace, setting: Setting, row: int) -> Estimate:

@@ -407,8 +407,8 @@ class Page(Controls):
     def source(self, row: int) -> None:
         """A link to where an image was published, where the workspace says so."""
         facts = {"path": "", "source_url": self.workspace.images["source_url"].iloc[row]}
-        if (found := image_source(facts, None)).kind == "url":
-            st.page_link(found.value, label="Its source", icon=":material/open_in_new:")
+        if (place := image_source(facts, None)).kind == "url":
+            st.page_link(place.value, label="Its source", icon=":material/open_in_new:")
 
     def notice(self, text: str, kind: Literal["info", "warning"] = "info") -> None:
         """A remark that the user should not overlook."""

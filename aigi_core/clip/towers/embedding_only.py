@@ -36,8 +36,8 @@ class EmbeddingOnly(Adapter):
     ) -> EncodedBatch:
         del features
         with torch.inference_mode():
-            found = self.tower(images)
+            output = self.tower(images)
             # CoCa's tower gives the tokens for its captions beside the embedding.
-            embedding = found[0] if isinstance(found, tuple) else found
+            embedding = output[0] if isinstance(output, tuple) else output
         heads, ln_post = no_heads(images)
         return EncodedBatch(embedding.float(), heads, ln_post)

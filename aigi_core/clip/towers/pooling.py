@@ -36,8 +36,8 @@ def token_weights(
 
 def centred(values: np.ndarray, axis: int) -> np.ndarray:
     """Minus the mean along an axis: what a layer norm's subtraction of the mean makes of a map."""
-    found: np.ndarray = values - values.mean(axis=axis, keepdims=True)
-    return found
+    result: np.ndarray = values - values.mean(axis=axis, keepdims=True)
+    return result
 
 
 def pool_maps(

@@ -214,15 +214,15 @@ def _with_captions(tree: Tree, reading: Reading) -> Reading:
     """Captions that stand in a text beside an image."""
     table = reading.table
     empty = (table["caption"] == "") & (table["left_out"] == "")
-    found = {
+    captions = {
         i: samples.sample(tree.root, beside)
         for i, path in zip(table.index[empty], table.loc[empty, "path"], strict=True)
         if set(beside := tree.sidecars.get(key_of(path), {})) & {".txt", ".json"}
     }
-    if not found:
+    if not captions:
         return reading
     table = table.copy()
-    for i, record in found.items():
+    for i, record in captions.items():
         table.loc[i, "caption"] = str(record.get("caption") or "")
         if str(record.get("url") or "").startswith("http") and not table.loc[i, "source_url"]:
             table.loc[i, "source_url"] = str(record["url"])

@@ -25,18 +25,18 @@ def parse(tree: Tree) -> Reading | None:
     parts: list[pd.DataFrame] = []
     notes: list[str] = []
     questions: list[str] = []
-    for found in tree.named("metadata.csv"):
-        table = read_table(tree.root / found.path)
+    for file in tree.named("metadata.csv"):
+        table = read_table(tree.root / file.path)
         if not {"image_path", "target"} <= set(table.names):
             continue
-        folder = Path(found.path).parent
+        folder = Path(file.path).parent
         names = table.text("image_path")
         below = names.map(lambda name, folder=folder: (folder / name).as_posix())
         at_root = names.map(lambda name: os.path.lexists(tree.root / name))
         beside = below.map(lambda path: os.path.lexists(tree.root / path))
         if not (at_root | beside).any():
             raise AigiError(
-                f"None of the images in {found.path} is there, neither below {folder}/ nor below"
+                f"None of the images in {file.path} is there, neither below {folder}/ nor below"
                 f" {tree.root}: check --images."
             )
         target = table.text("target")

@@ -15,7 +15,7 @@ import pandas as pd
 
 from aigi_core.splits import SPLIT_OF
 from precompute.ingest.answers import TOLD, Answers
-from precompute.ingest.walk import Found, escaped, is_undecodable
+from precompute.ingest.walk import FileEntry, escaped, is_undecodable
 
 UNKNOWN = -1
 """Label of a file about which the layout says nothing; such rows are always left out."""
@@ -59,20 +59,20 @@ class Tree:
     """
 
     root: Path
-    files: tuple[Found, ...] = field(repr=False)
+    files: tuple[FileEntry, ...] = field(repr=False)
     answers: Answers = field(default_factory=Answers)
-    sidecars: Mapping[str, dict[str, Found]] = field(default_factory=dict, repr=False)
+    sidecars: Mapping[str, dict[str, FileEntry]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, root: Path, files: Iterable[Found], answers: Answers) -> Tree:
+    def of(cls, root: Path, files: Iterable[FileEntry], answers: Answers) -> Tree:
         """Sort out what stands beside an image: texts and numbers of the same name."""
         files = list(files)
         images = {key_of(f.path) for f in files if not f.path.lower().endswith(BESIDE)}
-        sidecars: defaultdict[str, dict[str, Found]] = defaultdict(dict)
-        for found in files:
-            if found.path.lower().endswith(BESIDE) and key_of(found.path) in images:
-                sidecars[key_of(found.path)][PurePosixPath(found.path).suffix.lower()] = found
-        aside = {found.path for beside in sidecars.values() for found in beside.values()}
+        sidecars: defaultdict[str, dict[str, FileEntry]] = defaultdict(dict)
+        for file in files:
+            if file.path.lower().endswith(BESIDE) and key_of(file.path) in images:
+                sidecars[key_of(file.path)][PurePosixPath(file.path).suffix.lower()] = file
+        aside = {file.path for beside in sidecars.values() for file in beside.values()}
         return cls(root, tuple(f for f in files if f.path not in aside), answers, dict(sidecars))
 
     @property
@@ -83,27 +83,27 @@ class Tree:
     @cached_property
     def folders(self) -> Counter[Folder]:
         """Every folder that holds files (see :meth:`folder_of`), with their number."""
-        return Counter(self.folder_of(found) for found in self.files)
+        return Counter(self.folder_of(file) for file in self.files)
 
-    def folder_of(self, found: Found) -> Folder:
+    def folder_of(self, file: FileEntry) -> Folder:
         """The folders above a file; an archive counts as one of its name without suffix, and not at
         all where everything lies in it.
         """
-        parts = tuple(found.path.split("/")[:-1])
-        if not found.archive:
+        parts = tuple(file.path.split("/")[:-1])
+        if not file.archive:
             return parts
-        at = found.archive.count("/")
-        name = str(PurePosixPath(found.archive).stem)
+        at = file.archive.count("/")
+        name = str(PurePosixPath(file.archive).stem)
         keep = () if self._only_archive else (name,)
         return (*parts[:at], *keep, *parts[at + 1 :])
 
     @cached_property
     def _only_archive(self) -> bool:
-        archives = {found.archive for found in self.files if found.archive}
+        archives = {file.archive for file in self.files if file.archive}
         plain = [f for f in self.files if not f.archive and "/" in f.path]
         return len(archives) == 1 and not plain
 
-    def named(self, *names: str) -> list[Found]:
+    def named(self, *names: str) -> list[FileEntry]:
         """Plain files of these names (in lower case), wherever they lie."""
         return [
             f for f in self.files if not f.archive and f.path.rsplit("/", 1)[-1].lower() in names
@@ -158,13 +158,13 @@ def by_folder(
     """Rows from what each folder says; files in other folders are left out. None without places."""
     if not places:
         return None
-    rows, explained = [], 0
-    for found in tree.files:
-        place = places.get(tree.folder_of(found))
-        explained += place is not None
+    rows, placed = [], 0
+    for file in tree.files:
+        place = places.get(tree.folder_of(file))
+        placed += place is not None
         known = place or Place(UNKNOWN, "", "", "")
         left_out = "" if place else f"outside the layout: not under {shape}"
-        path = found.path
+        path = file.path
         if is_undecodable(path):
             path, left_out = escaped(path), "unreadable: its name is not valid Unicode"
         stem = PurePosixPath(path).stem
@@ -177,11 +177,11 @@ def by_folder(
                 split=known.split,
                 group=f"{known.group}{stem}" if known.group else "",
                 left_out=left_out,
-                archive=found.archive,
-                offset=found.offset,
+                archive=file.archive,
+                offset=file.offset,
             )
         )
-    why = f"{explained:,} of {len(tree.files):,} files match {shape}"
+    why = f"{placed:,} of {len(tree.files):,} files match {shape}"
     return Reading(pd.DataFrame(rows), why, notes, questions)
 
 

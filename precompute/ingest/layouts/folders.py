@@ -47,7 +47,7 @@ def parse(tree: Tree) -> Reading | None:
                     f"{where}fake/ and {where}real/ hold the same folders ({some(shared)}): each is"
                     " a generator with its own real images."
                 )
-            elif not all(tree.answers.settles(name) for name in fakes):
+            elif not all(tree.answers.decides(name) for name in fakes):
                 questions.append(
                     f"{where}fake/ and {where}real/ both hold {some(shared)}: are these generators"
                     " with their own real images, or what the pictures show? Say --rename"

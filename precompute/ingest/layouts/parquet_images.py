@@ -29,20 +29,20 @@ def parse(tree: Tree) -> Reading | None:
         AigiError: several columns of images and none of them chosen.
     """
     parts, notes, questions = [], [], []
-    for found in tree.files:
-        if found.archive or not found.path.lower().endswith(PARQUET):
+    for file in tree.files:
+        if file.archive or not file.path.lower().endswith(PARQUET):
             continue
-        table = read_table(tree.root / found.path)
+        table = read_table(tree.root / file.path)
         if not table.image_columns:
             continue
-        column = _image_column(table.image_columns, tree, found.path)
+        column = _image_column(table.image_columns, tree, file.path)
         inside = table.image_columns[column]
         filled: dict[str, pd.Series | str] = {
             "path": pd.Series(
-                [f"{found.path}/{parquet_member(inside, i)}" for i in range(len(table))]
+                [f"{file.path}/{parquet_member(inside, i)}" for i in range(len(table))]
             )
         }
-        name = found.path.rsplit("/", 1)[-1].lower()
+        name = file.path.rsplit("/", 1)[-1].lower()
         if "split" not in table.names and (own := re.match(r"[a-z]+", name)):
             filled["split"] = own[0] if own[0] in SPLIT_OF else ""
         known = first_named("generator", GENERATORS, table.names)
@@ -53,7 +53,7 @@ def parse(tree: Tree) -> Reading | None:
         listed = describe(table, answers, known=known, filled=filled, strict_splits=False)
         notes += [note for note in listed.notes if note not in notes]
         questions += [q for q in listed.questions if q not in questions]
-        parts.append(listed.table.assign(archive=found.path, offset=range(len(table))))
+        parts.append(listed.table.assign(archive=file.path, offset=range(len(table))))
     if not parts:
         return None
     joined = pd.concat(parts, ignore_index=True)

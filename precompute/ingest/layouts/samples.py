@@ -17,7 +17,7 @@ from aigi_core.splits import SPLIT_OF
 from precompute.ingest.layouts.base import Layout, Reading, Tree, key_of
 from precompute.ingest.listing import LIKELY, describe, first_named
 from precompute.ingest.tables import Table
-from precompute.ingest.walk import Found
+from precompute.ingest.walk import FileEntry
 
 SHAPE = "<key>.jpg beside <key>.json or <key>.cls with the label, in tars or folders"
 
@@ -25,7 +25,7 @@ SHAPE = "<key>.jpg beside <key>.json or <key>.cls with the label, in tars or fol
 def parse(tree: Tree) -> Reading | None:
     """Images with a label beside them (``label`` in the json, or a class number in ``.cls``)."""
     sidecars = tree.sidecars
-    if not any(set(found) & {".json", ".cls"} for found in sidecars.values()):
+    if not any(set(beside) & {".json", ".cls"} for beside in sidecars.values()):
         return None
     records, images = [], []
     for image in tree.files:
@@ -56,16 +56,16 @@ def parse(tree: Tree) -> Reading | None:
     if "split" not in names:
         filled["split"] = split
     listed = describe(table, tree.answers, known=known, filled=filled, strict_splits=False)
-    found = listed.table.assign(
+    rows = listed.table.assign(
         archive=[images[i].archive for i in labelled], offset=[images[i].offset for i in labelled]
     )
     skipped = len(images) - len(labelled)
     notes = (*listed.notes, *([f"{skipped:,} files have no label beside them."] if skipped else []))
-    why = f"{len(found):,} samples have a label beside the image"
-    return Reading(found, why, notes, listed.questions)
+    why = f"{len(rows):,} samples have a label beside the image"
+    return Reading(rows, why, notes, listed.questions)
 
 
-def sample(root: Path, beside: dict[str, Found]) -> dict[str, Any]:
+def sample(root: Path, beside: dict[str, FileEntry]) -> dict[str, Any]:
     """What stands beside an image: the json's fields, and the text as its caption.
 
     Raises:
@@ -85,8 +85,8 @@ def sample(root: Path, beside: dict[str, Found]) -> dict[str, Any]:
     return record
 
 
-def _text(root: Path, found: Found) -> str:
-    return read_bytes(root / found.path, found.offset).decode("utf-8", "replace")
+def _text(root: Path, file: FileEntry) -> str:
+    return read_bytes(root / file.path, file.offset).decode("utf-8", "replace")
 
 
 def _plain(value: Any) -> str | None:

@@ -24,19 +24,19 @@ def test_unseen_captions_are_found() -> None:
     images, texts = planted(300, 0.3, seed=1)
     alignment = fit(images, [texts])
     unseen, captions = planted(100, 0.3, seed=2)
-    found = ranks(alignment.images(unseen), alignment.texts(captions))
-    assert (found <= 5).mean() > 0.8
+    result = ranks(alignment.images(unseen), alignment.texts(captions))
+    assert (result <= 5).mean() > 0.8
     wrong = ranks(alignment.images(unseen), alignment.texts(captions[::-1]))
     assert (wrong <= 5).mean() < 0.2  # chance is 0.05
 
 
 def test_noise_alone_aligns_nothing_unseen() -> None:
     alignment = fit(RNG.standard_normal((300, 24)), [RNG.standard_normal((300, 16))])
-    found = ranks(
+    result = ranks(
         alignment.images(RNG.standard_normal((400, 24))),
         alignment.texts(RNG.standard_normal((400, 16))),
     )
-    assert abs(found.mean() / 400 - 0.5) < 0.06  # four standard errors of a uniform rank
+    assert abs(result.mean() / 400 - 0.5) < 0.06  # four standard errors of a uniform rank
 
 
 def test_nothing_of_the_image_is_lost() -> None:

@@ -60,9 +60,9 @@ def test_the_tower_is_the_graph(onnx_file: Path, tmp_path: Path) -> None:
         str(tmp_path / "b.onnx"), options, providers=["CPUExecutionProvider"]
     )
     expected = session.run(None, {"input_image": pictures().numpy()})[0][:, 0]
-    found = adapter_for(load_tower(onnx_file), 384).encode(pictures()).embedding.numpy()
+    result = adapter_for(load_tower(onnx_file), 384).encode(pictures()).embedding.numpy()
     assert np.abs(expected).max() > 1
-    np.testing.assert_allclose(found, expected, atol=5e-5)
+    np.testing.assert_allclose(result, expected, atol=5e-5)
 
 
 def test_the_alignment_is_folded_exactly(onnx_file: Path) -> None:
@@ -96,12 +96,12 @@ def test_heads_add_up_to_what_attention_writes(encoder: Encoder) -> None:
         expected = (
             (from_heads - from_heads.mean(dim=1, keepdim=True)) @ after / batch.ln_post[:, 1:]
         )
-        found = (
+        result = (
             np.einsum("hbk,hkd->bd", batch.heads[layer].numpy(), maps[layer])
             / batch.ln_post[:, 1:].numpy()
         )
         np.testing.assert_allclose(
-            found, expected.numpy(), atol=1e-5 * float(expected.abs().max()) + 1e-6
+            result, expected.numpy(), atol=1e-5 * float(expected.abs().max()) + 1e-6
         )
 
 
@@ -158,9 +158,9 @@ def test_the_shipped_texts_are_this_encoders(encoder: Encoder) -> None:
     assert demo.encoder["weights_sha256"] == encoder.weights_sha256
     bank = demo.text_bank("phrases")
     rows = np.arange(0, len(bank.table), 500)
-    found = encoder.encode_texts(bank.table["text"].iloc[rows].tolist())
-    found /= np.linalg.norm(found, axis=1, keepdims=True)
-    np.testing.assert_allclose(bank.embeddings[rows].astype(np.float32), found, atol=1e-3)
+    result = encoder.encode_texts(bank.table["text"].iloc[rows].tolist())
+    result /= np.linalg.norm(result, axis=1, keepdims=True)
+    np.testing.assert_allclose(bank.embeddings[rows].astype(np.float32), result, atol=1e-3)
 
 
 @pytest.mark.images

@@ -85,9 +85,9 @@ def pictures(size: int, count: int = 3) -> torch.Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(2))
 
 
-def relative(found: Any, expected: Any) -> float:
-    found, expected = np.asarray(found), np.asarray(expected)
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+def relative(result: Any, expected: Any) -> float:
+    result, expected = np.asarray(result), np.asarray(expected)
+    return float(np.linalg.norm(result - expected) / np.linalg.norm(expected))
 
 
 @torch.inference_mode()
@@ -203,10 +203,10 @@ def test_open_clips_own_tower(variant: str) -> None:
     total = torch.zeros(3, 24, dtype=torch.float64)
     for layer in range(3):
         for head in range(4):
-            found = exact.contribution(layer, head)
+            result = exact.contribution(layer, head)
             wanted = oracle(layer, head)
             total += wanted
-            assert relative(found, wanted) < 1e-5
+            assert relative(result, wanted) < 1e-5
     assert relative(exact.sum_of_heads(), total) < 1e-5
     assert relative(total, expected) > 0.05
 

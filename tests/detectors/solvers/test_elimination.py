@@ -70,31 +70,31 @@ def test_the_list_and_the_scores_are_those_of_brute_force(n, d, C, options):
             (z == 0) | (np.arange(len(z)) < len(z) // 3),
         )
         X, y, T, z = X[keep], y[keep], T[scored], z[scored]
-    found = eliminate(X, y, T, z, C=C, **options)
+    result = eliminate(X, y, T, z, C=C, **options)
     removed, curve = brute_force(X, y, T, z, C, **options)
-    assert found.removed.tolist() == removed
+    assert result.removed.tolist() == removed
     full = len(z) if "class_weight" not in options else 2 * (z == 0).sum() * (z == 1).sum()
-    assert [-round(a * full) for a in found.accuracy] == [right for right, _ in curve]
-    assert found.log_loss == pytest.approx([loss for _, loss in curve], abs=1e-7)
-    assert (found.gradient_norm < 1e-8).all()
+    assert [-round(a * full) for a in result.accuracy] == [right for right, _ in curve]
+    assert result.log_loss == pytest.approx([loss for _, loss in curve], abs=1e-7)
+    assert (result.gradient_norm < 1e-8).all()
 
 
 def test_an_image_on_the_boundary_is_called_real_by_estimates_too():
     """Without an intercept an image of zeros has log-odds of exactly 0, which is no fake."""
     X, y, T, z = domains(60, 8, seed=3)
     T[np.flatnonzero(z == 0)[:9]] = T[np.flatnonzero(z == 1)[:2]] = 0
-    found = eliminate(X, y, T, z, C=5.0, fit_intercept=False)
+    result = eliminate(X, y, T, z, C=5.0, fit_intercept=False)
     removed, curve = brute_force(X, y, T, z, 5.0, fit_intercept=False)
-    assert found.removed.tolist() == removed
-    assert [-round(a * len(z)) for a in found.accuracy] == [right for right, _ in curve]
+    assert result.removed.tolist() == removed
+    assert [-round(a * len(z)) for a in result.accuracy] == [right for right, _ in curve]
 
 
 @pytest.mark.parametrize(("seed", "class_weight"), [(763, None), (1117, "balanced")])
 def test_few_images_and_few_components(seed, class_weight):
     """Where each component is much of the solution, estimates are worth little and must know it."""
     X, y, T, z = domains(25, 9, seed=seed, m=7, scale=6.0)
-    found = eliminate(X, y, T, z, C=0.1, class_weight=class_weight)
-    assert found.removed.tolist() == brute_force(X, y, T, z, 0.1, class_weight=class_weight)[0]
+    result = eliminate(X, y, T, z, C=0.1, class_weight=class_weight)
+    assert result.removed.tolist() == brute_force(X, y, T, z, 0.1, class_weight=class_weight)[0]
 
 
 def test_a_gradient_of_zero_asks_for_no_step():
@@ -120,44 +120,44 @@ def exact_race(X, y, T, z, C, alive):
 def test_estimates_choose_as_exact_fits_do_in_a_wider_problem():
     """Above the narrow regime, with Hessians some removals old, every tenth choice is checked."""
     X, y, T, z = domains(200, 90, seed=5)
-    found = eliminate(X, y, T, z, C=10.0, keep=45)
+    result = eliminate(X, y, T, z, C=10.0, keep=45)
     alive = list(range(90))
-    for t, j in enumerate(found.removed.tolist()):
+    for t, j in enumerate(result.removed.tolist()):
         if t % 10 in (3, 9):
             winner, _ = exact_race(X, y, T, z, 10.0, alive)
-            assert (winner[2], -winner[0]) == (j, round(found.accuracy[t + 1] * len(z)))
+            assert (winner[2], -winner[0]) == (j, round(result.accuracy[t + 1] * len(z)))
         alive.remove(j)
 
 
 def test_each_score_is_that_of_an_exactly_trained_detector():
     X, y, T, z = domains(150, 70, seed=2)
-    found = eliminate(X, y, T, z, C=5.0)
-    assert len(found.removed) == 69
+    result = eliminate(X, y, T, z, C=5.0)
+    assert len(result.removed) == 69
     for t in range(0, 70, 7):
-        columns = np.setdiff1d(np.arange(70), found.removed[:t])
+        columns = np.setdiff1d(np.arange(70), result.removed[:t])
         f = fit_logistic(X[:, columns], y, 5.0).decision_function(T[:, columns])[:, 0]
-        assert ((f > 0) == z).mean() == found.accuracy[t]
-        assert log_loss(f, z).mean() == pytest.approx(found.log_loss[t], abs=1e-8)
+        assert ((f > 0) == z).mean() == result.accuracy[t]
+        assert log_loss(f, z).mean() == pytest.approx(result.log_loss[t], abs=1e-8)
 
 
 def test_large_features_are_handled_in_float64():
     X, y, T, z = domains(120, 60, seed=7, scale=40.0)
-    found = eliminate(X, y, T, z, C=10.0, keep=40)
+    result = eliminate(X, y, T, z, C=10.0, keep=40)
     alive = list(range(60))
-    for t, j in enumerate(found.removed[:6].tolist()):
+    for t, j in enumerate(result.removed[:6].tolist()):
         winner, _ = exact_race(X, y, T, z, 10.0, alive)
-        assert (winner[2], -winner[0]) == (j, round(found.accuracy[t + 1] * len(z)))
+        assert (winner[2], -winner[0]) == (j, round(result.accuracy[t + 1] * len(z)))
         alive.remove(j)
 
 
 def test_equal_components_leave_in_order_of_number():
     X, y, T, z = domains(60, 6, seed=3)
     X, T = np.concatenate([X, X], axis=1), np.concatenate([T, T], axis=1)
-    found = eliminate(X, y, T, z, C=1.0)
+    result = eliminate(X, y, T, z, C=1.0)
     assert sorted(
-        found.removed.tolist() + [k for k in range(12) if k not in found.removed]
+        result.removed.tolist() + [k for k in range(12) if k not in result.removed]
     ) == list(range(12))
-    order = found.removed.tolist()
+    order = result.removed.tolist()
     for k in range(6):
         if k + 6 in order:
             assert k in order
@@ -243,9 +243,9 @@ def test_patience_progress_and_cut():
 
 def test_one_component_has_nothing_to_lose():
     X, y, T, z = domains(40, 1)
-    found = eliminate(X, y, T, z, C=1.0)
-    assert found.removed.tolist() == []
-    assert found.cut == 0
+    result = eliminate(X, y, T, z, C=1.0)
+    assert result.removed.tolist() == []
+    assert result.cut == 0
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_bad_input_is_refused(change, words):
 
 
 def test_the_cut_is_not_decided_by_rounding():
-    found = elimination.Elimination(
+    result = elimination.Elimination(
         np.arange(4),
         np.array([0.5, 0.75, 0.75, 0.75, 0.5]),
         np.array([0.1, 0.4, 0.3, 0.3 - 1e-14, 0.2]),
@@ -275,5 +275,5 @@ def test_the_cut_is_not_decided_by_rounding():
         9,
         9,
     )
-    assert found.cut == 2
-    assert found.cut_removed == (0, 1)
+    assert result.cut == 2
+    assert result.cut_removed == (0, 1)

@@ -26,8 +26,8 @@ def oracle(X, y, C, weight=None, **options):
 
 def assert_equal_to_sklearn(fit, X, y, C, k=0, weight=None, **options):
     expected = oracle(X, y, C, weight, **options)
-    found = np.append(fit.weights[k], fit.intercept[k])
-    assert np.linalg.norm(found - expected) <= 1e-6 * np.linalg.norm(expected)
+    result = np.append(fit.weights[k], fit.intercept[k])
+    assert np.linalg.norm(result - expected) <= 1e-6 * np.linalg.norm(expected)
     assert fit.gradient_norm[k] < 1e-8
 
 

@@ -38,16 +38,16 @@ def atlas(path: Path) -> Atlas:
 
 def test_stores_what_the_library_computes(path: Path, atlas: Atlas) -> None:
     workspace = Workspace.open(path)
-    found = search_components(workspace, PAIR)
+    result = search_components(workspace, PAIR)
     for stored, direction in zip(
-        atlas.components(PAIR), (found.forward, found.backward), strict=True
+        atlas.components(PAIR), (result.forward, result.backward), strict=True
     ):
         np.testing.assert_array_equal(stored.removed, direction.removed)
         np.testing.assert_allclose(stored.accuracy, direction.accuracy, atol=1e-6)
         np.testing.assert_allclose(stored.log_loss, direction.log_loss, rtol=2e-3)
         assert (stored.cut, stored.C) == (direction.cut, pytest.approx(direction.C))
     kept = np.flatnonzero(atlas.kept(PAIR[::-1]))
-    np.testing.assert_array_equal(kept, found.kept)
+    np.testing.assert_array_equal(kept, result.kept)
     views = {
         "embedding": EmbeddingView(),
         "components": EmbeddingView(without=tuple(np.setdiff1d(np.arange(24), kept).tolist())),
