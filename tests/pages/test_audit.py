@@ -19,7 +19,7 @@ from aigi_core.transfer import difference
 from aigi_core.workspace import Workspace
 from tests.audit.factory import CLEAN, SIZED, planted_images
 from tests.audit.test_report import workspace
-from tests.pages.test_transfer import said, stats
+from tests.pages.reading import stats, text_of
 from ui.bodies.audit import NEXT, PARTS
 
 Open = Callable[..., AppTest]
@@ -48,7 +48,7 @@ def test_numbers_are_the_librarys(open_app: Open, planted: tuple[Workspace, Audi
         app
     ) and f"interval {mean.low:.3f} to {mean.high:.3f}" in stats(app)
     explained = sum(verdict.level == "explained" for verdict in found.verdicts)
-    text = said(app).replace("\\", "")
+    text = text_of(app).replace("\\", "")
     assert f"For **{explained} of 4 generators** file facts alone" in text
     [verdict] = [verdict for verdict in found.verdicts if verdict.generator == SIZED]
     assert all(sentence in text for sentence in verdict.sentences)
@@ -63,7 +63,7 @@ def test_a_generator_that_nothing_gives_away(
 ) -> None:
     app = open_app(planted[0].path, "audit", test=CLEAN, fact="width")
     assert not app.exception and not app.error and not app.warning
-    assert "does not come from file facts" in said(app)
+    assert "does not come from file facts" in text_of(app)
     assert any("no sign of it" in title.value for title in app.subheader)
 
 
@@ -108,14 +108,15 @@ def test_an_audit_that_was_not_made_is_made_by_a_button(
     app = open_app(synthetic.path, "audit")
     assert not app.exception and not app.error
     assert (
-        "not been audited yet" in said(app) and "precompute audit --workspace" in app.info[0].value
+        "not been audited yet" in text_of(app)
+        and "precompute audit --workspace" in app.info[0].value
     )
     [button] = [button for button in app.button if button.label == "Audit it now"]
     button.click().run()
-    assert not app.exception and not app.error and "of 4 generators" in said(app)
+    assert not app.exception and not app.error and "of 4 generators" in text_of(app)
     app.session_state["part"] = "What they show"
     app.run()
-    assert "--images DIR --force" in said(app)  # common marks need the images
+    assert "--images DIR --force" in text_of(app)  # common marks need the images
 
 
 def test_parts_that_could_not_be_had_say_why(
@@ -139,7 +140,7 @@ def test_parts_that_could_not_be_had_say_why(
         ("What they show", "precompute text"),
     ):
         app = open_app(other.path, "audit", part=part)
-        assert not app.exception and not app.error and reason in said(app)
+        assert not app.exception and not app.error and reason in text_of(app)
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -179,14 +180,14 @@ def test_every_part_opens_and_says_what_it_is(
         assert not app.exception and not app.error, part
     for verdict in found.verdicts:
         app = open_app(made.path, "audit", test=verdict.generator)
-        assert NEXT[verdict.level].partition("`")[0] in said(app)
+        assert NEXT[verdict.level].partition("`")[0] in text_of(app)
 
 
 def test_what_matching_changes_is_said_with_its_intervals(
     open_app: Open, planted: tuple[Workspace, Audit]
 ) -> None:
     made, found = planted
-    text = said(open_app(made.path, "audit", part="Matched"))
+    text = text_of(open_app(made.path, "audit", part="Matched"))
     assert len(found.means)
     for row in found.means.to_dict("records"):
         assert (

@@ -26,7 +26,7 @@ from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.workspace import Workspace, write_manifest
 from tests.conftest import ROOT
 from tests.factory import with_images
-from tests.pages.test_transfer import said, stats
+from tests.pages.reading import stats, text_of
 from tests.precompute.corpus import encoded
 from tests.tiny_workspace import make_picture
 from ui.bodies import inspect as body
@@ -76,13 +76,13 @@ def test_an_image_of_the_workspace_before_any_upload(
     assert f"{verdict['low']:.3f} to {verdict['high']:.3f}" in stats(app)
     far = novelty(synthetic, synthetic.embeddings[row], held_out_distances(synthetic), row)
     assert f"<b>{far.farther_than:.1%}</b>" in stats(app) and f"of {far.n} held-out" in stats(app)
-    assert f"**{verdict['probability']:.2f}**" in said(app) and PATH in said(app)
+    assert f"**{verdict['probability']:.2f}**" in text_of(app) and PATH in text_of(app)
     calls = panel.verdicts(logits, 0.2).iloc[1:]["verdict"]
     counts = {call: int((calls == call).sum()) for call in ("fake", "real")}
-    assert f"Of {len(calls)} detectors alone, {counts['fake']} call" in said(app)
-    assert f"and {len(calls) - sum(counts.values())} make" in said(
+    assert f"Of {len(calls)} detectors alone, {counts['fake']} call" in text_of(app)
+    assert f"and {len(calls) - sum(counts.values())} make" in text_of(
         app
-    ) and "In truth it is a fake by beta" in said(app)
+    ) and "In truth it is a fake by beta" in text_of(app)
     assert any("no detector has seen it" in caption.value for caption in app.caption)
 
 
@@ -110,11 +110,11 @@ def test_what_if_is_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     parts = Parts.of_row(synthetic, row)
     removal = Removal(((0, 0), (1, 2)), (), (3, 10, 11, 12))
     before, after = parts.evidence(reading).logit, parts.evidence(reading, removal).logit
-    assert f"**{before:+.3f} → {after:+.3f}**" in said(
+    assert f"**{before:+.3f} → {after:+.3f}**" in text_of(
         app
-    ) and "Without head 0.0, head 1.2, 4 components: logit" in said(app)
+    ) and "Without head 0.0, head 1.2, 4 components: logit" in text_of(app)
     probability = found.probability(found.index("beta-diff"), after, 0.01)[0]
-    assert f"→ {probability:.3f}**" in said(app)
+    assert f"→ {probability:.3f}**" in text_of(app)
     assert app.query_params["components"] == "3, 10-12"
 
 
@@ -151,8 +151,8 @@ def test_an_upload_is_judged_as_the_library_does(
         app
     ) and f"<b>{logits[0]:+.2f}</b>" in stats(app)
     assert "map of 4 by 4 patches" in charts(app), "the heat map of an upload is drawn at once"
-    assert "`<script>alert(1)</script>.png`" in said(app)
-    why = said(app).split("Its logit is ")[1].split("\n")[0]
+    assert "`<script>alert(1)</script>.png`" in text_of(app)
+    why = text_of(app).split("Its logit is ")[1].split("\n")[0]
     own, base, _, change, heads, others = map(float, re.findall(r"[+-]?\d+\.\d+|\d+(?=\))", why))
     assert own == pytest.approx(logits[0], abs=0.005)
     assert own - base == pytest.approx(change, abs=0.02)
@@ -176,15 +176,15 @@ def test_uploads_of_one_name_are_told_apart(open_app: Open, at_hand: Workspace) 
     verdicts = {}
     for option in box.options:
         app.selectbox(key="opened").set_value(option).run()
-        assert not app.exception and not app.error and f"`{option}`" in said(app)
+        assert not app.exception and not app.error and f"`{option}`" in text_of(app)
         verdicts[option] = stats(app)
     assert verdicts["image.png"] != verdicts["image.png (2)"]
 
 
 def test_uploads_are_said_to_be_no_part_of_a_link(open_app: Open, at_hand: Workspace) -> None:
-    assert "not part of this link" not in said(open_app(at_hand.path, "inspect"))
+    assert "not part of this link" not in text_of(open_app(at_hand.path, "inspect"))
     app = upload(open_app(at_hand.path, "inspect"), ("a.png", encoded(make_picture(1, 700))))
-    assert "not part of this link" in said(app)
+    assert "not part of this link" in text_of(app)
 
 
 def test_hostile_uploads_are_one_line_each_and_the_others_go_on(
@@ -211,7 +211,7 @@ def test_hostile_uploads_are_one_line_each_and_the_others_go_on(
     tables = [table.value for table in app.dataframe if "file" in table.value.columns]
     assert [table["file"].tolist() for table in tables] == [["good.png", "other.jpg"]]
     app.selectbox(key="opened").select_index(1).run()
-    assert "`other.jpg`" in said(app) and not app.exception
+    assert "`other.jpg`" in text_of(app) and not app.exception
 
 
 def test_nothing_of_an_upload_outlives_it(
@@ -230,7 +230,7 @@ def test_nothing_of_an_upload_outlives_it(
     assert len(app.session_state["_inspected"][1]) == 1 and written == []
     app.file_uploader(key="uploads").set_value([])
     app.run()
-    assert app.session_state["_inspected"][1] == {} and "mine.png" not in said(app)
+    assert app.session_state["_inspected"][1] == {} and "mine.png" not in text_of(app)
 
 
 def test_uploads_stay_in_memory_on_their_way() -> None:
@@ -281,7 +281,7 @@ def test_without_weights_one_sentence_and_the_workspace_goes_on(
     assert (
         "cannot be loaded here" in app.error[0].value and "There is no model" in app.error[0].value
     )
-    assert app.get("plotly_chart") and "alpha-gan" in said(app)
+    assert app.get("plotly_chart") and "alpha-gan" in text_of(app)
 
 
 def synthetic_with_preprocessing(synthetic: Workspace) -> Path:
@@ -317,7 +317,7 @@ def test_map_region_and_survival_of_a_workspace_image(open_app: Open, at_hand: W
     )
     assert not app.exception and not app.error and not app.warning
     assert "evidence of 1.0" in charts(app) and "for 31 changed copies" in charts(app)
-    assert "Without 4 patches: logit" in said(app)
+    assert "Without 4 patches: logit" in text_of(app)
 
 
 def test_a_map_without_weights_is_one_sentence_and_heads_go_on(
@@ -328,7 +328,7 @@ def test_a_map_without_weights_is_one_sentence_and_heads_go_on(
     assert (
         not app.exception and len(app.error) == 1 and "cannot be loaded here" in app.error[0].value
     )
-    assert "Without head 0.1: logit" in said(app)
+    assert "Without head 0.1: logit" in text_of(app)
 
 
 def test_without_heads_the_rest_of_the_page_stands(
@@ -341,7 +341,7 @@ def test_without_heads_the_rest_of_the_page_stands(
     write_manifest(path, manifest)
     app = open_app(path, "inspect")
     assert not app.exception and len(app.error) == 1 and "precompute encode" in app.error[0].value
-    assert "Expected calibration error" in said(app)
+    assert "Expected calibration error" in text_of(app)
 
 
 def test_without_generators_one_sentence(
