@@ -79,7 +79,8 @@ def test_heads(open_app: Open, searched: Path) -> None:
 def test_heads_without_the_maps_say_what_to_run(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "heads", protocol="Paper")
     shown = app.error[0].value.replace("\\", "")
-    assert not app.exception and "precompute search --protocol paper" in shown
+    assert not app.exception and "precompute search --workspace" in shown
+    assert "--protocol paper" in shown
 
 
 def test_words(open_app: Open, synthetic: Workspace) -> None:
