@@ -172,7 +172,7 @@ def test_the_maps_are_stored_once_and_leave_the_digest(
     before = file.stat().st_mtime_ns
     assert keep_stream_maps(pixels.path).digest == Workspace.open(tiny[0]).digest
     assert file.stat().st_mtime_ns == before
-    with pytest.raises(AigiError, match="run 'python -m precompute search --workspace .* --protocol paper'"):
+    with pytest.raises(AigiError, match="search --workspace .* --protocol paper'"):
         HeadsView(((0, 0),), space="stream").matrix(Workspace.open(tiny[0]))
 
 
