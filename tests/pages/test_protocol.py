@@ -87,7 +87,8 @@ def test_words(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "words", protocol="Paper")
     assert not app.exception and not app.error
     shown = " ".join(str(each.value) for each in [*app.info, *app.warning, *app.caption])
-    assert "precompute text --tokens" in shown + text_of(app)
+    assert "precompute text --workspace" in shown + text_of(app)
+    assert "--tokens" in shown + text_of(app)
     assert not [toggle for toggle in app.toggle if toggle.label == "Centred"]
 
 
