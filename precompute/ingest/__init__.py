@@ -72,8 +72,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ingest and publish; says what comes next."""
+    from aigi_core.workspace import read_manifest
+
     code = read_and_publish(args)
-    if not args.dry_run:
+    if not args.dry_run and not read_manifest(args.out).get("encoder"):
         print(f"Next: {command('encode', workspace=args.out, **USUAL_ENCODER)} ({WITHOUT_HUB})")
     return code
 
