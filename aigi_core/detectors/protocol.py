@@ -75,6 +75,10 @@ class Protocol:
                 f" 'paper', got {self.class_weight!r} and {self.grid!r}."
             )
 
+    def record(self) -> dict[str, Any]:
+        """The entry ``protocol`` of a detector's provenance: JSON-serialisable."""
+        return {**asdict(self), "C": list(self.C)}
+
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
@@ -199,7 +203,7 @@ def _detector(
     counts = {split: len(domains.rows(training_set, split)) for split in splits_needed(protocol)}
     about = {
         **provenance,
-        "protocol": {**asdict(protocol), "C": list(protocol.C)},
+        "protocol": protocol.record(),
         "n_train": counts["train"],
         "n_val": counts.get("val", 0),
         "validation": chosen.validation,

@@ -5,7 +5,7 @@ directions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int, Int8
@@ -108,7 +108,7 @@ def train_residual(
         about = {
             **provenance_of(workspace),
             "method": "residual",
-            "protocol": {**asdict(protocol), "C": list(protocol.C)},
+            "protocol": protocol.record(),
             "n_train": len(rows["train"]),
             "n_val": len(rows.get("val", ())),
             "validation": chosen.validation,

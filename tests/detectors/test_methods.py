@@ -10,8 +10,8 @@ from sklearn.svm import SVC, LinearSVC
 from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.methods import METHODS, FeatureMethod, twin
-from aigi_core.detectors.methods.base import check_features
-from aigi_core.detectors.methods.neighbours import KS, NeighbourDetector, best_offset
+from aigi_core.detectors.methods.base import best_offset, check_features
+from aigi_core.detectors.methods.neighbours import KS, NeighbourDetector
 from aigi_core.detectors.protocol import Protocol, validation_scores
 from aigi_core.errors import AigiError
 from aigi_core.explain.detector_words import null_directions

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -226,7 +226,7 @@ class FeatureMethod(Method):
             about = {
                 **(provenance or {}),
                 **detector.provenance,
-                "protocol": {**asdict(protocol), "C": list(protocol.C)},
+                "protocol": protocol.record(),
                 "n_train": len(rows["train"]),
                 "n_val": len(rows.get("val", ())),
             }
@@ -288,7 +288,7 @@ class FeatureMethod(Method):
             detector.provenance["parameters"],
             protocol,
         )
-        about = {**detector.provenance, "protocol": {**asdict(protocol), "C": list(protocol.C)}}
+        about = {**detector.provenance, "protocol": protocol.record()}
         return self.make(
             detector.view, fitted, training_set=detector.training_set, provenance=about
         )
@@ -305,6 +305,24 @@ class FeatureMethod(Method):
         return np.stack(
             [self.fit(features, own, parameters, protocol)["weights"] for own in labels]
         )
+
+
+class OffsetMethod(FeatureMethod):
+    """A method whose scores have no threshold of their own: with a bias, the offset of highest
+    accuracy on validation images is subtracted (the entry ``offset`` of its parameters).
+    """
+
+    def tune(
+        self,
+        detector: FeatureDetector,
+        val: tuple[Float[np.ndarray, "m p"], Int[np.ndarray, " m"]],
+        parameters: Mapping[str, Any],
+        protocol: Protocol,
+    ) -> Mapping[str, Any]:
+        if not protocol.fit_intercept:
+            return parameters
+        balanced = protocol.class_weight is not None
+        return {**parameters, "offset": best_offset(detector.score(val[0]), val[1], balanced)}
 
 
 def protocol_of(detector: Detector) -> Protocol:
@@ -339,3 +357,22 @@ def class_weights(y: Int[np.ndarray, " n"], protocol: Protocol) -> Float[np.ndar
         return np.ones(len(fake))
     n, fakes = len(fake), int(fake.sum())
     return np.where(fake, n / (2 * fakes), n / (2 * (n - fakes)))
+
+
+def best_offset(
+    scores: Float[np.ndarray, " n"], y: Int[np.ndarray, " n"], balanced: bool = True
+) -> float:
+    """The threshold of highest (balanced) accuracy, midway between scores; of several, the middle
+    one.
+    """
+    order = np.argsort(scores, kind="stable")
+    s, fake = scores[order], np.asarray(y)[order] > 0
+    weight = np.where(fake, 1 / max(1, fake.sum()), 1 / max(1, (~fake).sum()))
+    if not balanced:
+        weight = np.ones(len(s))
+    below_real = np.concatenate([[0.0], np.cumsum(weight * ~fake)])
+    right = below_real + np.concatenate([[0.0], np.cumsum((weight * fake)[::-1])])[::-1]
+    cuts = np.concatenate([[s[0] - 1e-6], (s[1:] + s[:-1]) / 2, [s[-1] + 1e-6]])
+    possible = np.concatenate([[True], s[1:] > s[:-1], [True]])
+    best = np.flatnonzero(possible & (right >= right[possible].max() - 1e-12))
+    return float(cuts[best[len(best) // 2]])

@@ -7,7 +7,7 @@ is scored by members trained on the other folds, which choose their hyperparamet
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -159,7 +159,7 @@ class Ensemble(Method):
                 "scale": "log-odds",
                 "members": list(self.members),
                 "folds": FOLDS,
-                "protocol": {**asdict(protocol), "C": list(protocol.C)},
+                "protocol": protocol.record(),
                 "n_train": len(domains.rows(names, "train")),
                 "n_val": len(domains.rows(names, "val")),
                 "validation": {},

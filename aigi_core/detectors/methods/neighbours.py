@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from aigi_core.detectors.detector import FeatureDetector
 from aigi_core.detectors.detector import register as register_kind
 from aigi_core.detectors.features import EmbeddingView, FeatureView, view_from_spec
-from aigi_core.detectors.methods.base import FeatureMethod, register
+from aigi_core.detectors.methods.base import OffsetMethod, register
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.reprs import ShortRepr
@@ -84,7 +84,7 @@ class NeighbourDetector(FeatureDetector, ShortRepr):
 
 
 @register
-class NearestNeighbours(FeatureMethod):
+class NearestNeighbours(OffsetMethod):
     name = "knn"
     title = "Nearest neighbours"
     source = "Ojha et al. 2023 (their code for it is not published)"
@@ -121,18 +121,6 @@ class NearestNeighbours(FeatureMethod):
     def make(self, view: FeatureView, fitted: dict[str, Any], **common: Any) -> FeatureDetector:
         return NeighbourDetector(view=view, **fitted, **common)
 
-    def tune(
-        self,
-        detector: FeatureDetector,
-        val: tuple[Float[np.ndarray, "m p"], Int[np.ndarray, " m"]],
-        parameters: Mapping[str, Any],
-        protocol: Protocol,
-    ) -> Mapping[str, Any]:
-        if not protocol.fit_intercept:
-            return parameters
-        balanced = protocol.class_weight is not None
-        return {**parameters, "offset": best_offset(detector.score(val[0]), val[1], balanced)}
-
 
 class FixedNeighbours(NearestNeighbours):
     """As many neighbours as its name says, so that a board shows what k changes."""
@@ -152,25 +140,6 @@ for number in KS:
             },
         )
     )
-
-
-def best_offset(
-    scores: Float[np.ndarray, " n"], y: Int[np.ndarray, " n"], balanced: bool = True
-) -> float:
-    """The threshold of highest (balanced) accuracy, midway between scores; of several, the middle
-    one.
-    """
-    order = np.argsort(scores, kind="stable")
-    s, fake = scores[order], np.asarray(y)[order] > 0
-    weight = np.where(fake, 1 / max(1, fake.sum()), 1 / max(1, (~fake).sum()))
-    if not balanced:
-        weight = np.ones(len(s))
-    below_real = np.concatenate([[0.0], np.cumsum(weight * ~fake)])
-    right = below_real + np.concatenate([[0.0], np.cumsum((weight * fake)[::-1])])[::-1]
-    cuts = np.concatenate([[s[0] - 1e-6], (s[1:] + s[:-1]) / 2, [s[-1] + 1e-6]])
-    possible = np.concatenate([[True], s[1:] > s[:-1], [True]])
-    best = np.flatnonzero(possible & (right >= right[possible].max() - 1e-12))
-    return float(cuts[best[len(best) // 2]])
 
 
 def _unit(features: Float[np.ndarray, "n p"]) -> np.ndarray:

@@ -16,8 +16,7 @@ from scipy.special import logsumexp
 from aigi_core.detectors.detector import Detector, FeatureDetector
 from aigi_core.detectors.detector import register as register_kind
 from aigi_core.detectors.features import EmbeddingView, FeatureView, view_from_spec
-from aigi_core.detectors.methods.base import FeatureMethod, register
-from aigi_core.detectors.methods.neighbours import best_offset
+from aigi_core.detectors.methods.base import OffsetMethod, register
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.reprs import ShortRepr
@@ -143,7 +142,7 @@ class ZeroShotDetector(FeatureDetector, ShortRepr):
         )
 
 
-class ZeroShot(FeatureMethod):
+class ZeroShot(OffsetMethod):
     """Texts of the workspace, bound when a workspace is at hand."""
 
     way: ClassVar[Way]
@@ -208,18 +207,6 @@ class ZeroShot(FeatureMethod):
 
     def make(self, view: FeatureView, fitted: dict[str, Any], **common: Any) -> FeatureDetector:
         return ZeroShotDetector(view=view, **fitted, **common)
-
-    def tune(
-        self,
-        detector: FeatureDetector,
-        val: tuple[Float[np.ndarray, "m p"], Int[np.ndarray, " m"]],
-        parameters: Mapping[str, Any],
-        protocol: Protocol,
-    ) -> Mapping[str, Any]:
-        if not protocol.fit_intercept:
-            return parameters
-        balanced = protocol.class_weight is not None
-        return {**parameters, "offset": best_offset(detector.score(val[0]), val[1], balanced)}
 
 
 @register
