@@ -82,6 +82,26 @@ def view_from_spec(spec: dict[str, Any]) -> FeatureView:
         ) from error
 
 
+def as_vectors(
+    taken: np.ndarray,
+    images: Encoded,
+    rows: Int[np.ndarray, " n"] | None,
+    *,
+    normalise: bool,
+) -> Float[np.ndarray, "n p"]:
+    """Rows taken from a stored feature in float64, of unit length if asked for; AigiError names the
+    images whose rows are not finite or have no length.
+    """
+    X = taken.astype(np.float64)
+    if not normalise:
+        require_finite(X, images, rows)
+        return X
+    lengths = np.linalg.norm(X, axis=1)
+    require_lengths(lengths, images, rows)
+    X /= lengths[:, None]
+    return X
+
+
 def _whole(values: Iterable[Any]) -> bool:
     return all(
         isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in values
@@ -125,13 +145,7 @@ class EmbeddingView(FeatureView):
                 f"Embeddings must be numbers [images, components], got {X.dtype} of shape"
                 f" {X.shape}."
             )
-        X = X.astype(np.float64)
-        if self.normalise:
-            lengths = np.linalg.norm(X, axis=1)
-            require_lengths(lengths, images, rows)
-            X /= lengths[:, None]
-        else:
-            require_finite(X, images, rows)
+        X = as_vectors(X, images, rows, normalise=self.normalise)
         return X[:, self.kept(X.shape[1])] if self.without else X
 
     def kept(self, d: int) -> Int[np.ndarray, " p"]:

@@ -13,9 +13,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from aigi_core.detectors.features import FeatureView, register
+from aigi_core.detectors.features import FeatureView, as_vectors, register
 from aigi_core.errors import AigiError
-from aigi_core.heads import Encoded, require_finite, require_lengths, take
+from aigi_core.heads import Encoded, take
 
 
 @register
@@ -42,7 +42,8 @@ class PreView(FeatureView):
     def matrix(
         self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
     ) -> Float[np.ndarray, "n width"]:
-        return _vectors(images.feature("pre"), images, rows, self.normalise)
+        taken = take(images.feature("pre"), rows)
+        return as_vectors(taken, images, rows, normalise=self.normalise)
 
 
 @register
@@ -87,17 +88,5 @@ class LayerView(FeatureView):
             raise AigiError(
                 f"There is no layer {self.layer}: this encoder has layers 0 to {len(tokens) - 1}."
             )
-        return _vectors(tokens[self.layer], images, rows, self.normalise)
-
-
-def _vectors(
-    stored: np.ndarray, images: Encoded, rows: np.ndarray | None, normalise: bool
-) -> Float[np.ndarray, "n width"]:
-    X = take(stored, rows).astype(np.float64)
-    if not normalise:
-        require_finite(X, images, rows)
-        return X
-    lengths = np.linalg.norm(X, axis=1)
-    require_lengths(lengths, images, rows)
-    normalised: np.ndarray = X / lengths[:, None]
-    return normalised
+        taken = take(tokens[self.layer], rows)
+        return as_vectors(taken, images, rows, normalise=self.normalise)
