@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ MOST_NPZ = 2**30
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-OF_HEADS = ("heads.npy", "ln_post.npy", "decomposition.npz")
+OF_HEADS = stored_features.files([stored_features.HEADS])
 """Files without which a workspace has an embedding alone: pages say so, and what to do."""
 
 
@@ -102,11 +102,15 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
         gives = Capabilities.of_record(encoder)
     except (AigiError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"what the encoder gives: {error}") from error
-    sizes = ("embedding_width", *(("layers", "heads", "head_width") if gives.has("heads") else ()))
-    for name in sizes:
-        size = encoder.get(name)
-        whole = isinstance(size, int) and not isinstance(size, bool)
-        require(whole and size > 0, f"the encoder's {name} is {size!r}")
+
+    def require_sizes(names: Iterable[str]) -> None:
+        for name in names:
+            size = encoder.get(name)
+            whole = isinstance(size, int) and not isinstance(size, bool)
+            require(whole and size > 0, f"the encoder's {name} is {size!r}")
+
+    require_sizes(("embedding_width",))
+    require_sizes(("layers", "heads", "head_width") if gives.has("heads") else ())
     for name in ("images.parquet", "embeddings.npy"):
         require(name in manifest["files"], f"it lacks {name}")
     recorded = encoder.get("features", [])
@@ -121,10 +125,9 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
         raise ValueError(str(error).rstrip(".")) from error
     for name in needed:
         require(name in manifest["files"], f"it lacks {name}")
-    for name in ("width", *(("layers",) if {"layers", "norm2"} & set(stored) else ())):
-        size = encoder.get(name)
-        whole = isinstance(size, int) and not isinstance(size, bool) and size > 0
-        require(whole or not stored_features.tokens(stored), f"the encoder's {name} is {size!r}")
+    further = stored_features.tokens(stored)
+    require_sizes(("width",) if further else ())
+    require_sizes(("layers",) if {"layers", "norm2"} & set(further) else ())
 
 
 def check_opened(workspace: Workspace) -> None:

@@ -42,13 +42,14 @@ from aigi_core.manifest import Domains, validate_images
 from aigi_core.reprs import ShortRepr
 from aigi_core.soundness import check_manifest, check_opened, read_npz
 from aigi_core.stored_features import EMBEDDING, HEADS, kind, stored
+from aigi_core.stored_features import files as feature_files
 
 MANIFEST = "workspace.json"
 LOCK = ".lock"
 STREAM_MAPS = "stream_maps"
 """Maps from heads to the residual stream, for the paper's protocol: an optional file."""
-FEATURES = ("embeddings.npy", "heads.npy", "ln_post.npy", "decomposition.npz")
-"""What an encoding computes."""
+FEATURES = feature_files((EMBEDDING, HEADS))
+"""What an encoding computes unless told otherwise."""
 CORE_FILES = ("images.parquet", *FEATURES)
 """Files whose content defines the workspace's digest; text banks and results come and go beside
 them.

@@ -4,7 +4,6 @@ unpickled beyond them.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from aigi_core.detectors.detector import LinearDetector, encoder_of
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.token_views import PreView
 from aigi_core.errors import AigiError
+from aigi_core.soundness import read_npz
 from aigi_core.workspace import Workspace
 
 SEEN: dict[str, FeatureView] = {
@@ -107,9 +107,8 @@ def _tensors(file: Path) -> dict[str, np.ndarray]:
 
         return {name: tensor.float().numpy() for name, tensor in read_weights(file).state.items()}
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        return read_npz(file)
+    except ValueError as error:
         raise AigiError(
             f"{file} cannot be read as arrays alone ({error}): save it again with numpy.savez."
         ) from error
