@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Integer, Real
 
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.metrics.contract import CurveMetric, RateMetric
-from aigi_core.metrics.evaluation import curve_values, evaluate
+from aigi_core.metrics.contract import CurveMetric
+from aigi_core.metrics.evaluation import curve_values, evaluate, rate_values
 from aigi_core.metrics.registry import METRICS, check_metrics
 from aigi_core.scores import check_labelled_scores
 
@@ -56,24 +56,22 @@ def evaluate_blocks(
     used, own = np.unique(block, return_inverse=True)
     drawn = np.ascontiguousarray(counts[:, used])
     flagged = scores > np.reshape(thresholds, (-1, 1))
+    weights = drawn.T.astype(np.float64)
     hits, totals = {}, {}
     for label in (REAL, FAKE):
         of = labels == label
         right = np.stack(
             [np.bincount(own[of & (row == bool(label))], minlength=len(used)) for row in flagged]
         )
-        hits[label] = right @ drawn.T.astype(np.float64)
-        totals[label] = np.bincount(own[of], minlength=len(used)) @ drawn.T.astype(np.float64)
+        hits[label] = right @ weights
+        totals[label] = np.bincount(own[of], minlength=len(used)) @ weights
+    rates = rate_values(hits, totals, wanted)
     curves = {name: m for name in wanted if isinstance(m := METRICS[name], CurveMetric)}
     ranked = [_curve_draws(row, labels, own, drawn, curves) if curves else {} for row in scores]
     values = {}
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rates = {label: hits[label] / totals[label] for label in (REAL, FAKE)}
     for name in wanted:
-        metric = METRICS[name]
-        if isinstance(metric, RateMetric):
-            with np.errstate(invalid="ignore"):
-                draws = metric.of_rates(rates, totals)
+        if name in rates:
+            draws = rates[name]
         else:
             draws = np.stack([row[name] for row in ranked])
             draws = draws[:, 1:] + (exact[name] - draws[:, :1])

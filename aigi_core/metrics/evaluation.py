@@ -71,6 +71,17 @@ def threshold_metrics(
     }
     hits = {label: right[label] @ weights[:, labels == label].T for label in (REAL, FAKE)}
     totals = {label: weights[:, labels == label].sum(axis=1) for label in (REAL, FAKE)}
+    return rate_values(hits, totals, metrics)
+
+
+def rate_values(
+    hits: dict[int, Float[np.ndarray, "K B"]],
+    totals: dict[int, Float[np.ndarray, " B"]],
+    metrics: Sequence[str],
+) -> dict[str, Float[np.ndarray, "K B"]]:
+    """The metrics of decisions among these, from the images of each class judged rightly and all of
+    them, in each draw.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         rates = {label: hits[label] / totals[label] for label in (REAL, FAKE)}
         return {
