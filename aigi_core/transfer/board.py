@@ -14,7 +14,7 @@ from aigi_core.detectors.methods import METHODS, method
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.results import ResultKind, StoredResult
 from aigi_core.significance import q_values
-from aigi_core.statements import Finding
+from aigi_core.statements import Finding, counted
 from aigi_core.transfer.difference import difference
 from aigi_core.transfer.imported import imported_matrix, imported_names
 from aigi_core.transfer.matrix import TransferMatrix, make_training_sets, transfer_matrix
@@ -170,7 +170,7 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
         show: how a title is written (escaped, on a page).
     """
     rows = table[table["p_value"].notna()]
-    over = f"{len(rows)} method{'s' * (len(rows) != 1)}"
+    over = counted(len(rows), "method")
     groups: dict[str, list[str]] = {"higher": [], "lower": [], "interval alone": []}
     for _, row in rows.iterrows():
         value, low, high = (float(row[f"difference{end}"]) for end in ("", "_low", "_high"))
@@ -187,11 +187,11 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
             groups[finding.direction].append(show(row["title"]))
         elif not low <= 0 <= high:
             groups["interval alone"].append(f"{show(row['title'])} {finding.numbers()}")
-    said = [
+    verdicts = [
         f"{verdict} than logistic regression out of domain: {', '.join(groups[key]) or 'none'}"
         for verdict, key in (("Better", "higher"), ("worse", "lower"))
     ]
-    sentences = [f"{'; '.join(said)} (interval beyond zero and q below .05 over {over})."]
+    sentences = [f"{'; '.join(verdicts)} (interval beyond zero and q below .05 over {over})."]
     if groups["interval alone"]:
         sentences.append(
             f"The interval alone leaves zero out for {'; '.join(groups['interval alone'])}: among"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -139,8 +140,9 @@ def imported_matrix(
     stored = results.load(workspace, KIND, {"name": name})
     domains = workspace.domains
     sets = list(make_training_sets(domains, "each generator").values())
-    scores = np.zeros((len(sets), len(domains)))
+    scores = np.zeros((1, len(domains)))
     scores[:, domains.split == "test"] = stored.arrays("scores.npz")["test"]
-    thresholds = np.full(len(sets), float(stored.content["threshold"]))
-    matrix = transfer_matrix(scores, domains, sets, thresholds=thresholds, metrics=metrics)
+    threshold = float(stored.content["threshold"])
+    one = transfer_matrix(scores, domains, sets[:1], thresholds=threshold, metrics=metrics)
+    matrix = replace(one.rows([0] * len(sets)), train=tuple(sets))
     return matrix, list(stored.content["trained_on"])

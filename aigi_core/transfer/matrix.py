@@ -177,6 +177,17 @@ class TransferMatrix(ShortRepr):
         The cells share images, so the interval is that of their mean, not of independent cells.
         """
         chosen = np.ones(self._draws(metric).shape[1:], bool) if cells is None else cells
+        key = (metric, chosen.tobytes())
+        if key not in self._known_means:
+            self._known_means[key] = self._mean(metric, chosen)
+        return self._known_means[key]
+
+    @cached_property
+    def _known_means(self) -> dict[tuple[str, bytes], Estimate]:
+        """What :meth:`mean` gave before: margins, winners and summaries ask for the same cells."""
+        return {}
+
+    def _mean(self, metric: str, chosen: Bool[np.ndarray, "K T"]) -> Estimate:
         if not chosen.any():
             return Estimate(np.nan, np.nan, np.nan, 0)
         value = float(self.values[metric][chosen].mean())
