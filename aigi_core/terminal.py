@@ -98,8 +98,10 @@ def progress_line() -> Iterator[Callable[[str], None]]:
             print(f"{newest or 'At work'} ({minutes:.1f} min)", file=sys.stderr, flush=True)
 
     if sys.stderr.isatty():
-        yield show
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        try:
+            yield show
+        finally:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
         return
     lines = Thread(target=follow, name="progress", daemon=True)
     lines.start()
