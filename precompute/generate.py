@@ -125,10 +125,14 @@ def run(args: argparse.Namespace) -> int:
             tell=lambda line: print(printable(line), file=sys.stderr, flush=True),
             show=show,
         )
+    build = command("build", real="DIR", fake=args.out, out="WORKSPACE", **USUAL_ENCODER)
     print(
         f"{args.out}: {made:,} images made, {kept:,} were there, {failed:,} failed"
         f" ({len(prompts):,} prompts, {len(settings)} settings). Next, with real images in DIR:"
-        f" {command('build', real='DIR', fake=args.out, out='WORKSPACE', **USUAL_ENCODER)}"
+        f" {build}\n"
+        "Read from folders, images of one prompt may fall on both sides of a split. To keep them"
+        f" together, add the real images to {printable(str(args.out / MANIFEST))} and give it as"
+        " --manifest in place of --real and --fake."
     )
     return 1 if failed else 0
 
