@@ -52,7 +52,7 @@ def show(page: ui.Page, found: Audit) -> None:
     with page.picture("Click a generator to open it."):
         draw = partial(figures.verdict_intervals, found.verdicts, selected=generator)
         page.figure("verdicts", draw, table=to_frame(found.verdicts), clicks=("test",))
-    with page.section(f"{ui.name(generator)}: {body.said_of(verdict)}"):
+    with page.section(f"{ui.name(generator)}: {body.level_in_words(verdict)}"):
         body.show_verdict(page, found, verdict)
 
     with page.section("The statistics"):

@@ -68,17 +68,8 @@ with ui.page(__file__) as page:
                 "This needs a second encoder. NAME is what the pages call it; MODEL and TAG are"
                 " open_clip's names of a model and of its weights:"
             )
-            st.code(
-                command(
-                    "encode",
-                    workspace="WORKSPACE",
-                    **{"as": "NAME"},
-                    model="MODEL",
-                    pretrained="TAG",
-                ),
-                language="bash",
-                wrap_lines=True,
-            )
+            options = {"as": "NAME", "model": "MODEL", "pretrained": "TAG"}
+            page.command(command("encode", workspace="WORKSPACE", **options))
     with page.section(
         "How deep?",
         "Detectors on the token of each layer, out of domain, with 95 % intervals. The best of"
@@ -86,16 +77,9 @@ with ui.page(__file__) as page:
     ):
         if not results.with_layers(workspace):
             page.finding("This needs the tokens of all layers, which the same encoder adds:")
-            st.code(
-                command(
-                    "encode",
-                    workspace="WORKSPACE",
-                    **encoder_options(workspace.encoder),
-                    features="embedding,layers",
-                ),
-                language="bash",
-                wrap_lines=True,
-            )
+            same = encoder_options(workspace.encoder)
+            adds = command("encode", workspace="WORKSPACE", **same, features="embedding,layers")
+            page.command(adds)
         elif page.toggle("depth", "Train on every layer", False):
             with st.spinner("Training detectors on every layer ..."):
                 depths = results.depths(workspace)

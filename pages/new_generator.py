@@ -69,7 +69,7 @@ def show(page: ui.Page) -> None:
         "What you brought is gone with the session. This command adds it to the workspace: old"
         " images are neither moved nor encoded again.",
     ):
-        st.code(body.add_command(page, brought, called, pool), language="bash")
+        page.command(body.add_command(page, brought, called, pool))
 
 
 with ui.page(__file__) as page:

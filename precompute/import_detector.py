@@ -10,7 +10,7 @@ from typing import Any
 from aigi_core.detectors.published import SEEN, published_detector
 from aigi_core.transfer.imported import import_scores
 from aigi_core.workspace import Workspace, exclusive
-from precompute.import_scores import add_reading
+from precompute.import_scores import add_naming
 
 
 def add_parser(subparsers: Any) -> None:
@@ -36,14 +36,10 @@ def add_parser(subparsers: Any) -> None:
         help="what it was trained on: the embedding or the vector before the projection, as it is"
         " or of unit length",
     )
-    parser.add_argument("--name", help="what the board calls it; by default the file's name")
-    parser.add_argument(
-        "--trained-on", default="", metavar="G1,G2", help="generators it has seen; none by default"
-    )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="also save it, for 'aigi score --detector FILE'"
     )
-    add_reading(parser)
+    add_naming(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             name,
             scores,
             threshold=detector.threshold,
-            trained_on=[one.strip() for one in args.trained_on.split(",") if one.strip()],
+            trained_on=args.trained_on,
             reading=args.reading,
         )
     if args.out:

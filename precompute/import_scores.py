@@ -23,21 +23,27 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="a table with path or content_hash, and score"
     )
-    parser.add_argument("--name", help="what the board calls it; by default the file's name")
-    parser.add_argument(
-        "--trained-on", default="", metavar="G1,G2", help="generators it has seen; none by default"
-    )
     parser.add_argument(
         "--threshold",
         type=float,
         required=True,
         help="scores above it mean fake (reversed: below it), such as 0.5 for probabilities",
     )
-    add_reading(parser)
+    add_naming(parser)
 
 
-def add_reading(parser: argparse.ArgumentParser) -> None:
-    """The options that say which way scores are read."""
+def add_naming(parser: argparse.ArgumentParser) -> None:
+    """The options that say what a detector is called, what it has seen and which way its scores
+    are read.
+    """
+    parser.add_argument("--name", help="what the board calls it; by default the file's name")
+    parser.add_argument(
+        "--trained-on",
+        type=_names,
+        default=[],
+        metavar="G1,G2",
+        help="generators it has seen; none by default",
+    )
     reading = parser.add_mutually_exclusive_group()
     for option, meaning in (("reversed", "real"), ("as-is", "fake, whatever the labels say")):
         reading.add_argument(
@@ -48,6 +54,10 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
             default="check",
             help=f"high scores mean {meaning}",
         )
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
                 args.name if args.name is not None else args.file.stem,
                 matched,
                 threshold=args.threshold,
-                trained_on=[name.strip() for name in args.trained_on.split(",") if name.strip()],
+                trained_on=args.trained_on,
                 reading=args.reading,
             )
         )

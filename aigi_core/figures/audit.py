@@ -70,14 +70,14 @@ def verdict_intervals(
         "clear": theme.right,
     }
     for line, verdict in enumerate(verdicts):
-        mark, said = LEVELS[verdict.level]
+        mark, words = LEVELS[verdict.level]
         figure.add_annotation(
             x=1,
             xref="paper",
             xanchor="left",
             xshift=10,
             y=line,
-            text=f"<b>{mark} {said}</b>" if verdict.generator == selected else f"{mark} {said}",
+            text=f"<b>{mark} {words}</b>" if verdict.generator == selected else f"{mark} {words}",
             showarrow=False,
             font=dict(color=colours[verdict.level], size=12),
             bordercolor=colours[verdict.level],

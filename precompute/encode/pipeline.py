@@ -133,26 +133,24 @@ def encode(
 
 def features_in_words(encoder: Encoder, features: Sequence[str]) -> str:
     """What is kept of each image."""
-    parts = [
-        f"{stored_features.kind(name).title} ({encoder.layers} x {encoder.width})"
-        if name in ("layers", "norm2")
-        else f"{stored_features.kind(name).title} of {encoder.width}"
-        for name in stored_features.tokens(features)
-    ]
+    parts = []
     if stored_features.EMBEDDING in features:
-        parts.insert(0, f"embeddings of {encoder.embedding_width}")
-        if stored_features.HEADS not in features:
-            parts.insert(1, heads_in_words(encoder, kept=False))
+        parts.append(f"embeddings of {encoder.embedding_width}")
     if stored_features.HEADS in features:
-        parts.insert(1, heads_in_words(encoder))
+        parts.append(heads_in_words(encoder))
+    elif stored_features.EMBEDDING in features:
+        parts.append("no heads, as told" if encoder.gives.heads else heads_in_words(encoder))
+    for name in stored_features.tokens(features):
+        size = f" ({encoder.layers} x {encoder.width})"
+        if name not in ("layers", "norm2"):
+            size = f" of {encoder.width}"
+        parts.append(f"{stored_features.kind(name).title}{size}")
     return ", ".join(parts)
 
 
-def heads_in_words(encoder: Encoder, *, kept: bool = True) -> str:
+def heads_in_words(encoder: Encoder) -> str:
     """What is cached of the attention heads."""
     gives = encoder.gives
-    if gives.heads and not kept:
-        return "no heads, as told"
     if not gives.heads:
         return f"no heads, since {gives.lacks['heads']}"
     size = f"{encoder.layers} x {encoder.heads} heads of {encoder.head_width}"

@@ -158,10 +158,10 @@ def stats(found: Audit) -> list[Stat]:
     ]
 
 
-def said_of(verdict: Verdict) -> str:
+def level_in_words(verdict: Verdict) -> str:
     """A verdict in a few words, with its mark."""
-    mark, said = LEVELS[verdict.level]
-    return f"{mark} {said.lower()}"
+    mark, words = LEVELS[verdict.level]
+    return f"{mark} {words.lower()}"
 
 
 def show_verdict(page: Page, found: Audit, verdict: Verdict) -> None:

@@ -161,10 +161,11 @@ def words(workspace: Workspace, setting: Setting, row: int, texts: Texts = DEFAU
 
 @cached
 def _words(workspace: Workspace, setting: Setting, row: int, texts: Texts) -> Words:
-    texts_ = lexicon(workspace, texts)
-    null = word_null(texts_, nulls(workspace, setting, row), "permutation", LISTED)
+    searched = lexicon(workspace, texts)
+    null = word_null(searched, nulls(workspace, setting, row), "permutation", LISTED)
     name = results.detectors(workspace, setting)[row].name
-    return search(texts_, reading(workspace, setting, row).direction, LISTED, null=null, name=name)
+    direction = reading(workspace, setting, row).direction
+    return search(searched, direction, LISTED, null=null, name=name)
 
 
 def content(workspace: Workspace, generators: TrainSet, texts: Texts = DEFAULT_TEXTS) -> Words:

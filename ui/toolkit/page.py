@@ -183,6 +183,10 @@ class Page(Controls):
         except Exception as error:
             _explain(error)
 
+    def command(self, line: str) -> None:
+        """A command to copy into a terminal."""
+        st.code(line, language="bash", wrap_lines=True)
+
     def finding(self, text: str) -> None:
         """One sentence that the page has found out, in markdown; it goes into the report."""
         st.markdown(text)
