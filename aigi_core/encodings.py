@@ -58,6 +58,18 @@ def canonical_command(workspace: Workspace) -> str:
     return command("encode", workspace=home_of(workspace.path), **{"as": "canonical"}, **options)
 
 
+def encoding_folder(path: Path, name: str) -> Path:
+    """Where an encoding of a workspace's images lies, made or not; AigiError for a name that cannot
+    be a folder's.
+    """
+    if not NAME.fullmatch(name):
+        raise AigiError(
+            f"{name!r} cannot name an encoding: use letters, digits, '.', '-' and '_', such as"
+            " dinov2."
+        )
+    return path / FOLDER / name
+
+
 def add_encoding(path: Path, name: str) -> Path:
     """The folder of one more encoding, ready to be encoded; made on first call.
 
@@ -65,13 +77,8 @@ def add_encoding(path: Path, name: str) -> Path:
         AigiError: a name that cannot be a folder's.
         WorkspaceError: the workspace's images have changed since that encoding was begun.
     """
-    if not NAME.fullmatch(name):
-        raise AigiError(
-            f"{name!r} cannot name an encoding: use letters, digits, '.', '-' and '_', such as"
-            " dinov2."
-        )
+    folder = encoding_folder(path, name)
     manifest = read_manifest(path)
-    folder = path / FOLDER / name
     if (folder / MANIFEST).is_file():
         if read_manifest(folder)["files"][IMAGES] != manifest["files"][IMAGES]:
             raise WorkspaceError(

@@ -92,13 +92,16 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Encode and publish; prints what was computed."""
     from aigi_core.capabilities import Capabilities
-    from aigi_core.encodings import add_encoding
+    from aigi_core.encodings import add_encoding, encoding_folder
     from aigi_core.workspace import read_manifest
 
     # A mistaken path should not cost the seconds it takes to load a model.
     read_manifest(args.workspace)
-    path = add_encoding(args.workspace, args.as_name) if args.as_name else args.workspace
-    print(encode_workspace(args, path, load(args, path)))
+    path = encoding_folder(args.workspace, args.as_name) if args.as_name else args.workspace
+    encoder = load(args, path)
+    if args.as_name:  # an encoder that cannot be loaded leaves nothing behind
+        add_encoding(args.workspace, args.as_name)
+    print(encode_workspace(args, path, encoder))
     manifest = read_manifest(path)
     if Capabilities.of_record(manifest["encoder"]).has("texts") and not manifest.get("text"):
         print(f"Texts for it: {command('text', workspace=path)}")
