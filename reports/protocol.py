@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pandas as pd
+
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.presets import PRESETS, Preset
 from aigi_core.detectors.protocol import train
 from aigi_core.detectors.residual import train_residual
+from aigi_core.transfer.atlas import Atlas
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.transfer.matrix import transfer_matrix
 from aigi_core.transfer.paper_means import MEANS, paper_means
@@ -24,6 +27,13 @@ OWN = {  # accuracy, CLIP-L: mean of the matrix, then blocks; the paper gives no
 }
 METRICS = ("balanced_accuracy", "accuracy")
 
+SHOWN = (
+    ("ours", METRICS[0]),
+    ("ours", METRICS[1]),
+    ("paper's protocol", METRICS[1]),
+    ("paper's protocol", METRICS[0]),
+)
+
 
 class ProtocolTables:
     """Matrices of both protocols on one workspace, summed up as the paper does."""
@@ -33,7 +43,7 @@ class ProtocolTables:
 
     def tables(self) -> dict:
         """Name of a table -> what makes its rows."""
-        return {"protocols": self.protocols}
+        return {"protocols": self.protocols, "protocol-searches": self.searches}
 
     def protocols(self) -> list[list[str]]:
         """One row a feature view, mean, and with or without the diagonal."""
@@ -66,6 +76,46 @@ class ProtocolTables:
                     rows.append([features, mean, "with" if diagonal else "without", *cells, own])
         return rows
 
+    def searches(self) -> list[list[str]]:
+        """One row a search that both protocols have stored: D_eval's test images after it, and the
+        change against the whole embedding."""
+        keys = ["a", "b", "view", "metric"]
+        tables = []
+        for name in PRESETS:
+            table = Atlas.open(self.workspace, protocol=name).summary
+            tables.append(table[table["cells"] == "D_eval"].set_index(keys))
+        ours, papers = tables
+        rows = [
+            [
+                "search",
+                "pair",
+                "kept, ours",
+                "kept, paper's protocol",
+                *(f"{whose}, {metric.replace('_', ' ')}" for whose, metric in SHOWN),
+                "change, ours, balanced accuracy",
+                "change, paper's protocol, accuracy",
+                "the paper's best pair, CLIP-L, accuracy",
+            ]
+        ]
+        for a, b, view in dict.fromkeys(key[:3] for key in papers.index):
+            own = {
+                "ours": {m: ours.loc[(a, b, view, m)] for m in METRICS},
+                "paper's protocol": {m: papers.loc[(a, b, view, m)] for m in METRICS},
+            }
+            first, second = (a, b) if view != "heads b>a" else (b, a)
+            rows.append(
+                [
+                    "components" if view == "components" else "heads",
+                    f"{first} / {second}" if view == "components" else f"{first} → {second}",
+                    *(str(int(found[METRICS[0]]["kept"])) for found in own.values()),
+                    *(_interval(own[whose][metric], "after") for whose, metric in SHOWN),
+                    _interval(own["ours"][METRICS[0]], "change", "+"),
+                    _interval(own["paper's protocol"][METRICS[1]], "change", "+"),
+                    ".812" if view == "components" else ".806",
+                ]
+            )
+        return rows
+
     def _means(self, features: str, used: Preset) -> dict[tuple[bool, str, str], Estimate]:
         workspace, names = self.workspace, self.workspace.domains.generators
         protocol = replace(used.training, fit_intercept=features != "embedding, no bias")
@@ -88,3 +138,8 @@ class ProtocolTables:
 
 def _text(mean: Estimate) -> str:
     return f"{mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]" if mean.n else "–"
+
+
+def _interval(row: pd.Series, name: str, sign: str = "") -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{row[name]:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
