@@ -83,7 +83,8 @@ class ProtocolTables:
         tables = []
         for name in PRESETS:
             table = Atlas.open(self.workspace, protocol=name).summary
-            tables.append(table[table["cells"] == "D_eval"].set_index(keys))
+            mine = table[table["cells"] == "D_eval"]
+            tables.append({tuple(row[key] for key in keys): row for _, row in mine.iterrows()})
         ours, papers = tables
         rows = [
             [
@@ -97,10 +98,10 @@ class ProtocolTables:
                 "the paper's best pair, CLIP-L, accuracy",
             ]
         ]
-        for a, b, view in dict.fromkeys(key[:3] for key in papers.index):
+        for a, b, view in dict.fromkeys(key[:3] for key in papers):
             own = {
-                "ours": {m: ours.loc[(a, b, view, m)] for m in METRICS},
-                "paper's protocol": {m: papers.loc[(a, b, view, m)] for m in METRICS},
+                "ours": {m: ours[a, b, view, m] for m in METRICS},
+                "paper's protocol": {m: papers[a, b, view, m] for m in METRICS},
             }
             first, second = (a, b) if view != "heads b>a" else (b, a)
             rows.append(
