@@ -246,6 +246,7 @@ def interval_groups(
     selected: str | None = None,
     limits: tuple[float, float] | None = None,
     line_height: int | None = None,
+    colours: Mapping[str, str] | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """Several estimates a line beside each other, each with its interval.
@@ -255,6 +256,7 @@ def interval_groups(
             known, ``n``; lines from top to bottom and series in the order of their first
             appearance. NaN leaves a place empty.
         reference: a vertical line to compare with.
+        colours: series -> colour, for those that are a class or have a meaning of their own.
         line_height: px a line; by default enough for every series to stand apart.
 
     A click reports ``customdata`` [name of the line].
@@ -267,7 +269,7 @@ def interval_groups(
     for k, one in enumerate(series):
         part = table[(table["series"] == one) & table["value"].notna()]
         value, low, high = (part[column].to_numpy(float) for column in ("value", "low", "high"))
-        colour = theme.series[k % 4]
+        colour = (colours or {}).get(one, theme.series[k % 4])
         sizes = (
             [f" (n = {int(n):,})" for n in part["n"]] if "n" in part.columns else [""] * len(part)
         )

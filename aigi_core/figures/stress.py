@@ -66,6 +66,7 @@ def side_changes(
         value_title=f"Change of {METRIC.lower()}, {CELL_NAMES[cells]}",
         reference=0,
         selected=selected,
+        colours={SIDE_NAMES["fake"]: theme.fake, SIDE_NAMES["real"]: theme.real},
         theme=theme,
     )
 
