@@ -10,14 +10,17 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from aigi_core import stored_features
 from aigi_core.capabilities import Capabilities
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.stored_features import array_axes
 
 if TYPE_CHECKING:
     from aigi_core.workspace import Workspace
@@ -37,6 +40,30 @@ def _has_heads(workspace: Workspace) -> bool:
     return workspace.gives.has("heads") and all(
         name in workspace.manifest["files"] for name in OF_HEADS
     )
+
+
+IN_ORDER = ("content_hash", "label", "generator")
+"""Columns of an image that features are trained and judged by: recorded in their order."""
+
+
+def rows_record(images: pd.DataFrame, files: Mapping[str, Any]) -> dict[str, str]:
+    """What ties each row of the features to its image: the manifest's entry ``rows``.
+
+    ``images`` is a digest of the content hash, label and generator of every image kept, in order;
+    ``features`` is one of that and of the features' own digests. Who sorts the table or an array
+    and mends the hash of that file alone is noticed when the workspace is opened.
+
+    Args:
+        images: a table of images, those left out included.
+        files: the manifest's entry ``files``.
+    """
+    kept = images.loc[images["left_out"] == "", list(IN_ORDER)]
+    digest = sha256()
+    for name in IN_ORDER:
+        digest.update("\n".join(map(str, kept[name].tolist())).encode() + b"\0")
+    order = digest.hexdigest()
+    both = [order, *(files[name]["sha256"] for name in sorted(array_axes(files)))]
+    return {"images": order, "features": sha256("\n".join(both).encode()).hexdigest()}
 
 
 def read_npz(file: Path | Any, most: int = MOST_NPZ) -> dict[str, np.ndarray]:
@@ -82,6 +109,11 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     for name in ("text", "perturbed", "tools"):
         about = manifest.get(name)
         require(about is None or isinstance(about, dict), f"{name!r} is no table")
+    rows = manifest.get("rows")
+    require(
+        rows is None or (isinstance(rows, dict) and {"images", "features"} <= set(rows)),
+        "'rows' does not say in which order images and features are",
+    )
     for name, about in (manifest.get("text") or {}).items():
         require(isinstance(about, dict), f"the text bank {name!r} has no record")
         for file in (f"text/{name}.npy", f"text/{name}.parquet"):
@@ -193,6 +225,16 @@ def _problems(workspace: Workspace) -> Iterator[str]:
             )
         if array.dtype.kind != "f":
             yield f"{name} holds {array.dtype}, expected floating-point numbers"
+    recorded = workspace.manifest.get("rows")
+    if recorded:
+        found = rows_record(workspace.all_images, workspace.manifest["files"])
+        if found["images"] != recorded["images"]:
+            yield (
+                "the images stand in another order, or with other labels or generators, than when"
+                " they were encoded"
+            )
+        elif found["features"] != recorded["features"]:
+            yield "its features are not those that were computed for these images in this order"
     for bank in workspace.text_banks:
         texts = workspace.text_bank(bank)
         if "text" not in texts.table.columns or texts.table["text"].isna().any():

@@ -129,6 +129,19 @@ def _column(path: Path, rng: np.random.Generator) -> None:
     table.to_parquet(path / "images.parquet", index=False)
 
 
+def _in_another_order(path: Path, rng: np.random.Generator) -> None:
+    table = pd.read_parquet(path / "images.parquet")
+    table.iloc[rng.permutation(len(table))].to_parquet(path / "images.parquet", index=False)
+
+
+def _other_labels(path: Path, rng: np.random.Generator) -> None:
+    table = pd.read_parquet(path / "images.parquet")
+    order = rng.permutation(len(table))
+    for name in ("label", "generator"):
+        table[name] = table[name].to_numpy()[order]
+    table.to_parquet(path / "images.parquet", index=False)
+
+
 def _manifest(path: Path, rng: np.random.Generator) -> None:
     manifest = json.loads((path / "workspace.json").read_text("utf-8"))
     place: Any = manifest
@@ -172,6 +185,13 @@ MUTATIONS: dict[str, tuple[Change, bool]] = {
     "fewer rows": (_array("embeddings.npy", lambda a, _: a[:-1]), True),
     "transposed": (_array("heads.npy", lambda a, _: a.T), True),
     "objects": (_array("text/phrases.npy", lambda a, _: a.astype("U4")), True),
+    "rows in another order": (_in_another_order, True),
+    "labels in another order": (_other_labels, True),
+    "embeddings reversed": (_array("embeddings.npy", lambda a, _: a[::-1].copy()), True),
+    "heads in another order": (
+        _array("heads.npy", lambda a, r: a[:, :, r.permutation(a.shape[2])]),
+        True,
+    ),
     "zero deviation": (_array("ln_post.npy", lambda a, _: a * 0), True),
 }
 """What is changed -> how, and whether the record's hashes are made to fit afterwards."""

@@ -15,6 +15,7 @@ import pandas as pd
 
 from aigi_core import SCHEMA_VERSION
 from aigi_core.manifest import COLUMNS, validate_images
+from aigi_core.soundness import rows_record
 from aigi_core.workspace import describe_file, read_manifest, write_manifest
 
 GENERATORS = (
@@ -69,6 +70,7 @@ def put_images(path: Path, images: pd.DataFrame) -> Path:
     images.to_parquet(path / "images.parquet", index=False)
     manifest = read_manifest(path)
     manifest["files"]["images.parquet"] = describe_file(path, "images.parquet")
+    manifest["rows"] = rows_record(images, manifest["files"])
     write_manifest(path, manifest)
     return path
 
@@ -149,6 +151,7 @@ def make_workspace(
         embedding_width=d,
         precision="fp32",
     )
+    described = {name: describe_file(path, name) for name in files}
     write_manifest(
         path,
         {
@@ -157,7 +160,8 @@ def make_workspace(
             "encoder": encoder,
             "text": text,
             "tools": {},
-            "files": {name: describe_file(path, name) for name in files},
+            "files": described,
+            "rows": rows_record(pd.read_parquet(path / "images.parquet"), described),
         },
     )
     return path

@@ -17,6 +17,7 @@ from jaxtyping import Int
 
 from aigi_core import stored_features
 from aigi_core.errors import WorkspaceError
+from aigi_core.soundness import rows_record
 from aigi_core.stored_features import DECOMPOSITION, array_axes
 from aigi_core.workspace import (
     Workspace,
@@ -77,7 +78,8 @@ def rewrite(
     made = [name for name in (IMAGES, *axes, DECOMPOSITION) if name in recorded]
     files = {name: entry for name, entry in recorded.items() if name not in made}
     files |= {name: describe_file(folder, name) for name in made}
-    write_manifest(folder, dict(manifest) | {"files": files, "tools": tool_versions()})
+    rows = {"rows": rows_record(images, files)} if manifest.get("encoder") else {}
+    write_manifest(folder, dict(manifest) | rows | {"files": files, "tools": tool_versions()})
     finish(out)
 
 
