@@ -75,6 +75,17 @@ def put_images(path: Path, images: pd.DataFrame) -> Path:
     return path
 
 
+def put_features(path: Path, name: str, array: np.ndarray) -> Path:
+    """The workspace at path with these features of its images instead of its own."""
+    np.save(path / name, array)
+    manifest = read_manifest(path)
+    manifest["files"][name] = describe_file(path, name)
+    images = pd.read_parquet(path / "images.parquet")
+    manifest["rows"] = rows_record(images, manifest["files"])
+    write_manifest(path, manifest)
+    return path
+
+
 def edit_images(path: Path, change: Callable[[pd.DataFrame], None]) -> Path:
     """The workspace at path with its table of images changed."""
     images = pd.read_parquet(path / "images.parquet")

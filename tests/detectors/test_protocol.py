@@ -16,8 +16,8 @@ from aigi_core.detectors.residual import closeness, residual_direction, train_re
 from aigi_core.detectors.solvers.logistic import log_loss
 from aigi_core.errors import AigiError
 from aigi_core.heads import EncodedImages
-from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
-from tests.factory import make_workspace
+from aigi_core.workspace import Workspace, read_manifest, write_manifest
+from tests.factory import make_workspace, put_features
 
 
 def by_hand(workspace, names, class_weight, C_values=PAPER_C):
@@ -265,10 +265,7 @@ def test_a_silent_head_is_chance_and_no_obstacle(tmp_path):
     path = make_workspace(tmp_path / "w")
     heads = np.load(path / "heads.npy")
     heads[1, 2] = 0
-    np.save(path / "heads.npy", heads)
-    manifest = read_manifest(path)
-    manifest["files"]["heads.npy"] = describe_file(path, "heads.npy")
-    write_manifest(path, manifest)
+    put_features(path, "heads.npy", heads)
     table = score_heads(Workspace.open(path), "beta-diff", "gamma-diff").table.set_index(
         ["layer", "index"]
     )

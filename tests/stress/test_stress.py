@@ -16,8 +16,8 @@ from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import Domains
 from aigi_core.perturb import Op
-from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
-from tests.factory import make_workspace
+from aigi_core.workspace import Workspace
+from tests.factory import make_workspace, put_features
 from tests.stress.factory import EVERY, add_copies
 
 ERASES, LOOKS_FAKE, HARMLESS = "jpeg:30", "blur:2", "crop:0.8"
@@ -36,10 +36,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     y = opened.domains.labels
     X = rng.standard_normal((len(y), 24)) * 0.5
     X[:, 0] += 2.0 * (2 * y - 1)
-    np.save(path / "embeddings.npy", X.astype(np.float32))
-    manifest = read_manifest(path)
-    manifest["files"]["embeddings.npy"] = describe_file(path, "embeddings.npy")
-    write_manifest(path, manifest)
+    put_features(path, "embeddings.npy", X.astype(np.float32))
     erased, fakish, same = X.copy(), X.copy(), X + 0.01 * rng.standard_normal(X.shape)
     erased[:, 0] = rng.standard_normal(len(y)) * 0.5
     erased[:, 1] += 2.0 * (2 * y - 1)  # another sign, which training on copies can learn

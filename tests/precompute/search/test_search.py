@@ -24,7 +24,7 @@ from aigi_core.workspace import Workspace, describe_file, read_manifest, write_m
 from precompute.__main__ import main
 from precompute.engine import LocalEngine
 from precompute.search import job
-from tests.factory import with_images
+from tests.factory import put_features, with_images
 from tests.inline_engine import InlineEngine
 from tests.searched import KEY
 
@@ -220,11 +220,7 @@ def test_three_generators_leave_one_to_judge_on(
     )
     keep = (pd.read_parquet(copy / "images.parquet")["left_out"] == "").to_numpy()
     for name, axis in (("embeddings.npy", 0), ("heads.npy", 2), ("ln_post.npy", 0)):
-        np.save(copy / name, np.compress(keep, np.load(copy / name), axis=axis))
-    manifest = read_manifest(copy)
-    write_manifest(
-        copy, manifest | {"files": {name: describe_file(copy, name) for name in manifest["files"]}}
-    )
+        put_features(copy, name, np.compress(keep, np.load(copy / name), axis=axis))
     monkeypatch.setattr(job, "LocalEngine", InlineEngine)
     job.search(copy, "beta-diff:gamma-diff", key=KEY)
     table = Atlas.open(Workspace.open(copy), KEY).summary
