@@ -66,6 +66,27 @@ def rows_record(images: pd.DataFrame, files: Mapping[str, Any]) -> dict[str, str
     return {"images": order, "features": sha256("\n".join(both).encode()).hexdigest()}
 
 
+def moved_rows(images: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
+    """What shows that rows of features and images no longer belong together; empty where they do.
+
+    Args:
+        images: the table of images, those left out included.
+        manifest: with the entries ``files`` and, from encodings of this version on, ``rows``.
+    """
+    recorded = manifest.get("rows")
+    if not recorded:
+        return ""
+    actual = rows_record(images, manifest["files"])
+    if actual == recorded:
+        return ""
+    if actual["images"] != recorded["images"]:
+        return (
+            "the images stand in another order, or with other labels or generators, than when they"
+            " were encoded"
+        )
+    return "its features are not those that were computed for these images in this order"
+
+
 def read_npz(file: Path | Any, most: int = MOST_NPZ) -> dict[str, np.ndarray]:
     """Arrays of an .npz, refused where it would take more than ``most`` bytes.
 
@@ -225,16 +246,9 @@ def _problems(workspace: Workspace) -> Iterator[str]:
             )
         if array.dtype.kind != "f":
             yield f"{name} holds {array.dtype}, expected floating-point numbers"
-    recorded = workspace.manifest.get("rows")
-    if recorded:
-        found = rows_record(workspace.all_images, workspace.manifest["files"])
-        if found["images"] != recorded["images"]:
-            yield (
-                "the images stand in another order, or with other labels or generators, than when"
-                " they were encoded"
-            )
-        elif found["features"] != recorded["features"]:
-            yield "its features are not those that were computed for these images in this order"
+    moved = moved_rows(workspace.all_images, workspace.manifest)
+    if moved:
+        yield moved
     for bank in workspace.text_banks:
         texts = workspace.text_bank(bank)
         if "text" not in texts.table.columns or texts.table["text"].isna().any():

@@ -26,6 +26,7 @@ from aigi_core.clip.encoder import Encoder
 from aigi_core.commands import command, encoder_options
 from aigi_core.encodings import home_of
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.soundness import moved_rows
 from aigi_core.terminal import progress_options
 from aigi_core.workspace import (
     exclusive,
@@ -112,6 +113,11 @@ def encode(
                 return (
                     f"Nothing to do: {workspace} already holds these features of its {len(table):,}"
                     " images."
+                )
+            if moved := moved_rows(pd.read_parquet(workspace / "images.parquet"), manifest):
+                raise WorkspaceError(
+                    f"The workspace {workspace} was changed: {moved}. Features that are added now"
+                    " would stand beside other images: build it again, or take back a copy of it."
                 )
         root = image_root(workspace, manifest, images)
         working = workspace / WORKING

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -15,7 +16,7 @@ from aigi_core.detectors import score_detectors, train
 from aigi_core.detectors.token_views import LayerView, PreView
 from aigi_core.errors import AigiError, NotGivenError, WorkspaceError
 from aigi_core.inspection.intake import encode as encode_new
-from aigi_core.workspace import Workspace, read_manifest, verify, write_manifest
+from aigi_core.workspace import Workspace, describe_file, read_manifest, verify, write_manifest
 from precompute.__main__ import main
 from precompute.encode import pipeline
 from precompute.encode.pipeline import encode
@@ -181,6 +182,20 @@ def test_tokens_beyond_half_precision_stop_the_encoding(
     monkeypatch.setattr(encoder.adapter, "encode", large)
     with pytest.raises(AigiError, match="beyond the range of half precision.*out of --features"):
         encode(path, encoder, features=("embedding", "layers"), **SIZES)
+
+
+def test_nothing_is_added_beside_images_in_another_order(
+    tiny: tuple[Path, str], encoder: Encoder, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(tiny[0], tmp_path / "w"))
+    encode(path, encoder, features=(*ALL[:2], "pre"), **SIZES)
+    manifest = read_manifest(path)
+    images = pd.read_parquet(path / "images.parquet").iloc[::-1]
+    images.to_parquet(path / "images.parquet", index=False)
+    files = manifest["files"] | {"images.parquet": describe_file(path, "images.parquet")}
+    write_manifest(path, manifest | {"files": files})
+    with pytest.raises(WorkspaceError, match="another order"):
+        encode(path, encoder, features=("layers",), **SIZES)
 
 
 def test_growth_takes_them_along(
