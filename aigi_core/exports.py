@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 
-def found_when_used(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+def load_when_used(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
     """A package's ``__getattr__``.
 
     Args:

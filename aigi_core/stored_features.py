@@ -118,12 +118,12 @@ def tokens(names: Iterable[str]) -> tuple[str, ...]:
 
 def files(names: Iterable[str]) -> tuple[str, ...]:
     """Files of a workspace that hold these features."""
-    found = []
+    file_names = []
     for name in names:
-        found += [f"{array}.npy" for array in kind(name).arrays]
+        file_names += [f"{array}.npy" for array in kind(name).arrays]
         if name == HEADS:
-            found.append(DECOMPOSITION)
-    return tuple(found)
+            file_names.append(DECOMPOSITION)
+    return tuple(file_names)
 
 
 def stored(recorded: Collection[str]) -> tuple[str, ...]:
@@ -166,10 +166,10 @@ def shapes(
         "features/layers": (layers, rows, width),
         "features/norm2": (layers, rows, width),
     }
-    found: dict[str, tuple[tuple[int, ...], type]] = {}
+    of_arrays: dict[str, tuple[tuple[int, ...], type]] = {}
     for name in names:
         for array, (_, dtype) in kind(name).arrays.items():
             patches = _PATCHES_FILE.fullmatch(array)
             shape = (rows, int(patches[1]), width) if patches else sizes[array]
-            found[array] = (shape, dtype)
-    return found
+            of_arrays[array] = (shape, dtype)
+    return of_arrays

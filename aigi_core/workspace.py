@@ -314,7 +314,7 @@ class Workspace:
     def results_state(self) -> list[list[Any]]:
         """Which files of results there are (locks and unfinished ones aside), each with what
         changes when it is published again; nothing is read."""
-        found = []
+        states = []
         for results in _folders(self.path / "results"):
             for folder in _folders(results.path):
                 with (
@@ -326,11 +326,11 @@ class Workspace:
                         for file in files
                         if file.is_file() and file.name[0] != "."
                     ]
-                    found += [
+                    states += [
                         [path, about.st_ino, about.st_mtime_ns, about.st_size]
                         for path, about in stats
                     ]
-        return sorted(found)
+        return sorted(states)
 
 
 def _folders(path: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
@@ -449,10 +449,10 @@ def check_size(root: Path, name: str, entry: dict[str, Any], manifest: Mapping[s
     file = root / name
     size = file.stat().st_size if file.is_file() else None
     if size != entry["bytes"]:
-        found = "it is missing" if size is None else f"it has {size:,} bytes"
+        observed = "it is missing" if size is None else f"it has {size:,} bytes"
         raise WorkspaceError(
             f"The workspace {root} is damaged: {name} should have {entry['bytes']:,} bytes,"
-            f" {found}; "
+            f" {observed}; "
             + (
                 f"copy it again, or run {_encode_again(root, manifest)}"
                 if name in FEATURES or name.startswith("features/")
@@ -471,15 +471,15 @@ def verify(path: str | os.PathLike[str]) -> list[str]:
     for name, entry in manifest["files"].items():
         try:
             check_size(root, name, entry, manifest)
-            found = describe_file(root, name)
+            measured = describe_file(root, name)
         except Exception as error:  # whatever a damaged file makes its reader raise
             what = str(error) if isinstance(error, WorkspaceError) else f"{name}: {error}"
             problems.append(" ".join(what.split()))
             continue
         problems += [
-            f"{name}: {what} is {found.get(what)}, recorded was {value}."
+            f"{name}: {what} is {measured.get(what)}, recorded was {value}."
             for what, value in entry.items()
-            if found.get(what) != value
+            if measured.get(what) != value
         ]
     return problems
 

@@ -13,12 +13,12 @@ from aigi_core.audit.verdict import to_frame
 from ui.bodies import audit as body
 
 
-def show(page: ui.Page, found: Audit) -> None:
-    generators = [verdict.generator for verdict in found.verdicts]
-    views = [view for view in get_args(View) if view in found.facts]
+def show(page: ui.Page, audit: Audit) -> None:
+    generators = [verdict.generator for verdict in audit.verdicts]
+    views = [view for view in get_args(View) if view in audit.facts]
     with page.controls():
         generator = page.generator(
-            "test", "Generator", body.first_generator(found), among=generators
+            "test", "Generator", body.first_generator(audit), among=generators
         )
         view: View = page.select(
             "files",
@@ -29,9 +29,9 @@ def show(page: ui.Page, found: Audit) -> None:
                 " anew, where its manifest says so."
             ),
         )
-    verdict = found.verdicts[generators.index(generator)]
-    page.answer(body.answer(found, verdict))
-    page.stats(body.stats(found))
+    verdict = audit.verdicts[generators.index(generator)]
+    page.answer(body.answer(audit, verdict))
+    page.stats(body.stats(audit))
     page.protocol(
         facts=(
             "Boosted trees on format, width, height, aspect, bytes a pixel and, as stored, JPEG"
@@ -45,22 +45,22 @@ def show(page: ui.Page, found: Audit) -> None:
             "A confound is named only where held-out images show it (Mann-Whitney, Holm over"
             " generators, .05)."
         ),
-        duplicates=found.duplicates.rule,
+        duplicates=audit.duplicates.rule,
         intervals="95 %, bootstrap of groups of images, 1,000 draws.",
     )
 
     with page.picture("Click a generator to open it."):
-        draw = partial(figures.verdict_intervals, found.verdicts, selected=generator)
-        page.figure("verdicts", draw, table=to_frame(found.verdicts), clicks=("test",))
+        draw = partial(figures.verdict_intervals, audit.verdicts, selected=generator)
+        page.figure("verdicts", draw, table=to_frame(audit.verdicts), clicks=("test",))
     with page.section(f"{ui.name(generator)}: {body.level_in_words(verdict)}"):
-        body.show_verdict(page, found, verdict)
+        body.show_verdict(page, audit, verdict)
 
     with page.section("The statistics"):
         with page.controls("Statistics"):
             part = page.select("part", "Show", body.PARTS, kind="segmented")
-        part(page, found, view, generator)
+        part(page, audit, view, generator)
 
 
 with ui.page(__file__) as page:
-    if (found := body.audited(page)) is not None:
-        show(page, found)
+    if (audit := body.audited(page)) is not None:
+        show(page, audit)

@@ -157,13 +157,13 @@ with ui.page(__file__) as page:
             )
         facts = results.fact_matrix(workspace)
         blind = facts.mean(DEFAULT_METRIC, facts.in_domain)
-        telling = (
+        fact_sentence = (
             "what they learn may be partly that" if blind.low > 0.5 else "no more than a guess"
         )
         page.finding(
             "Without looking at a pixel, file format, size and compression reach"
             f" **{blind.value:.3f}** (95 % interval {blind.low:.3f} to {blind.high:.3f}, {blind.n}"
-            f" generators) where the detectors reach {inside.value:.3f}: {telling}."
+            f" generators) where the detectors reach {inside.value:.3f}: {fact_sentence}."
         )
         page.link("audit", "Which facts give which generator away")
         page.figure(

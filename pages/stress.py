@@ -18,7 +18,7 @@ def show(page: ui.Page) -> None:
     ops = body.op_options(page.workspace)
     with steps("Testing every detector under every operation"):
         summary, by_generator = body.tables(page.workspace)
-        found = body.tested(page.workspace)
+        stress = body.tested(page.workspace)
     with page.controls():
         op_title = page.select("op", "Operation", list(ops), body.hardest(summary))
         side = page.select(
@@ -49,7 +49,7 @@ def show(page: ui.Page) -> None:
             "The same test images and bootstrap draws under every operation, so that every change"
             " is paired."
         ),
-        operations=body.explained(page.workspace),
+        operations=body.descriptions(page.workspace),
         intervals="95 %, bootstrap of groups of test images (1,000 draws); q: Benjamini-Hochberg.",
     )
 
@@ -62,9 +62,9 @@ def show(page: ui.Page) -> None:
         page.figure("sides", draw, table=summary, clicks=("op",))
 
     clean, moved, change = (
-        found.matrices[CLEAN, CLEAN, "both"],
-        found.matrices[CLEAN, op, side],
-        found.change(op, side),
+        stress.matrices[CLEAN, CLEAN, "both"],
+        stress.matrices[CLEAN, op, side],
+        stress.change(op, side),
     )
     with page.section("The matrix before and after"):
         for column, name, matrix in zip(

@@ -143,12 +143,12 @@ def perturb(
     """
     from aigi_core.workspace import Workspace, exclusive, read_manifest
     from precompute.encode.pipeline import (
+        amount_in_words,
         compute,
-        explained,
         image_root,
         kept_images,
-        said,
-        settle,
+        plan_sizes,
+        resource_errors_explained,
         sound,
     )
     from precompute.encode.publish import clean
@@ -183,11 +183,11 @@ def perturb(
         working = path / WORKING / op.slug
         for left in (*path.glob("*.tmp"), *working.glob("*.tmp")):
             left.unlink()  # of a killed run: nobody else writes here now
-        plan = settle(
+        plan = plan_sizes(
             working, encoder, batch_size or workspace.encoder.get("batch_size"), shard_size
         )
         shards = cut(table, plan["shard_size"], plan["batch_size"], encoder)
-        with explained(working, plan["batch_size"]):
+        with resource_errors_explained(working, plan["batch_size"]):
             missing, seconds = compute(shards, encoder, root, working, workers, str(op))
             if half:
                 halve(working / "merged" / "embeddings.npy")
@@ -195,7 +195,7 @@ def perturb(
         clean(working)
         if not any((path / WORKING).iterdir()):
             clean(path / WORKING)
-        return f"{op}: encoded {said(len(table), missing, seconds)}."
+        return f"{op}: encoded {amount_in_words(len(table), missing, seconds)}."
 
 
 def names(heads: bool) -> list[str]:

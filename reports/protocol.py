@@ -108,7 +108,7 @@ class ProtocolTables:
                 [
                     "components" if view == "components" else "heads",
                     f"{first} / {second}" if view == "components" else f"{first} → {second}",
-                    *(str(int(found[METRICS[0]]["kept"])) for found in own.values()),
+                    *(str(int(summary[METRICS[0]]["kept"])) for summary in own.values()),
                     *(_interval(own[whose][metric], "after") for whose, metric in SHOWN),
                     _interval(own["ours"][METRICS[0]], "change", "+"),
                     _interval(own["paper's protocol"][METRICS[1]], "change", "+"),

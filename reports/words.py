@@ -217,7 +217,7 @@ class WordTables:
 
     def exposed(self) -> list[list[str]]:
         q = [
-            q_values(np.array([said.p_value if said else np.nan for said in part]))
+            q_values(np.array([words.p_value if words else np.nan for words in part]))
             for part in zip(*((each.weights, each.content) for each in self.exposures), strict=True)
         ]
         rows = [

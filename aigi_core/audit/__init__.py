@@ -2,7 +2,7 @@
 are matched.
 """
 
-from aigi_core.exports import found_when_used
+from aigi_core.exports import load_when_used
 
 _MODULES = {
     "Audit": "report",
@@ -18,4 +18,4 @@ _MODULES = {
 }
 
 __all__ = [*_MODULES]
-__getattr__ = found_when_used(__name__, _MODULES)
+__getattr__ = load_when_used(__name__, _MODULES)

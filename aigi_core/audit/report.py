@@ -123,8 +123,8 @@ def audit(
         name: file_facts.fact_scores(table, domains, sets, seed=seed).scores
         for name, table in tables.items()
     }
-    facts = {name: own_matrix(found, domains, draws, seed) for name, found in fact_scores.items()}
-    separate = {name: separation(found, domains, names) for name, found in fact_scores.items()}
+    facts = {name: own_matrix(logits, domains, draws, seed) for name, logits in fact_scores.items()}
+    separate = {name: separation(logits, domains, names) for name, logits in fact_scores.items()}
     associations = {
         name: file_facts.association(table, domains, draws=draws, seed=seed)
         for name, table in tables.items()
@@ -166,7 +166,7 @@ def audit(
 
     tell("marks")
     overlays = None if pixels is None else find_overlays(pixels, domains, seed=seed)
-    found = verdicts(
+    verdicts_ = verdicts(
         detector,
         facts,
         separate,
@@ -193,7 +193,7 @@ def audit(
         words,
         categories,
         overlays,
-        found,
+        verdicts_,
     )
 
 

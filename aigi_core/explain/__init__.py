@@ -1,6 +1,6 @@
 """What detectors, heads and images say in words, each saying beside what chance would say."""
 
-from aigi_core.exports import found_when_used
+from aigi_core.exports import load_when_used
 
 _MODULES = {
     "Comparison": "compare",
@@ -26,4 +26,4 @@ _MODULES = {
 }
 
 __all__ = [*_MODULES]
-__getattr__ = found_when_used(__name__, _MODULES)
+__getattr__ = load_when_used(__name__, _MODULES)

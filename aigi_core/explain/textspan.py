@@ -63,7 +63,7 @@ def text_span(
     lengths = np.einsum("mk,mk->m", texts, texts)
     basis = np.empty((0, len(covariance)))
     chosen: list[int] = []
-    explained: list[float] = []
+    variances: list[float] = []
     for step in range(min(m, *texts.shape)):
         if step % _REFRESH == 0:
             scores = np.einsum("mk,mk->m", texts @ covariance, texts)
@@ -83,8 +83,8 @@ def text_span(
         covariance += variance * np.outer(direction, direction)
         basis = np.vstack([basis, direction])
         chosen.append(best)
-        explained.append(variance / total)
-    return TextSpan(np.array(chosen, int), np.array(explained), total)
+        variances.append(variance / total)
+    return TextSpan(np.array(chosen, int), np.array(variances), total)
 
 
 def head_covariance(

@@ -45,11 +45,11 @@ def evidence_bars(terms: pd.DataFrame, *, strongest: int = 12, theme: Theme = LI
     reach = 1.4 * max((abs(v) for v in values), default=1.0)  # room for the numbers beside the bars
     figure.update_xaxes(title_text="towards real ← 0 → towards fake", range=[-reach, reach])
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    strongest_said = ", ".join(
+    strongest_terms = ", ".join(
         f"{n} {v:+.2f}" for n, v in list(zip(names, values, strict=True))[:4]
     )
     alt = (
         "Evidence for fake (positive) and real (negative) on one image; it adds up to"
-        f" {logit:+.2f}. Strongest: {strongest_said}."
+        f" {logit:+.2f}. Strongest: {strongest_terms}."
     )
     return finish(figure, theme, alt, 90 + 26 * len(names), showlegend=False, hovermode="closest")

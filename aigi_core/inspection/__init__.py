@@ -2,7 +2,7 @@
 why, and whether it lasts.
 """
 
-from aigi_core.exports import found_when_used
+from aigi_core.exports import load_when_used
 
 _MODULES = {
     "NewGenerator": "new_generator",
@@ -26,4 +26,4 @@ _MODULES = {
 }
 
 __all__ = [*_MODULES]
-__getattr__ = found_when_used(__name__, _MODULES)
+__getattr__ = load_when_used(__name__, _MODULES)

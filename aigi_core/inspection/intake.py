@@ -69,13 +69,13 @@ def find_files(paths: Iterable[str | os.PathLike[str]], most: int | None = None)
     Raises:
         AigiError: nothing there, a folder without files, or a folder that cannot be read.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in map(Path, paths):
         try:
             if not path.is_dir():
                 if not (path.exists() or path.is_symlink()):
                     raise AigiError(f"There is no file or folder {str(path)!r}: check the path.")
-                found.append(path)
+                files.append(path)
                 continue
             inside = (
                 Path(folder) / name
@@ -91,8 +91,8 @@ def find_files(paths: Iterable[str | os.PathLike[str]], most: int | None = None)
             ) from error
         if not shown:
             raise AigiError(f"The folder {str(path)!r} holds no files: name a folder with images.")
-        found += shown
-    return list(dict.fromkeys(found))
+        files += shown
+    return list(dict.fromkeys(files))
 
 
 def _visible(path: Path) -> bool:

@@ -121,17 +121,17 @@ def encode(
                 )
         root = image_root(workspace, manifest, images)
         working = workspace / WORKING
-        plan = settle(working, encoder, batch_size, shard_size)
+        plan = plan_sizes(working, encoder, batch_size, shard_size)
         if asked and not manifest.get("encoder"):
             write_manifest(workspace, manifest | {"encoding": dict(asked)})
         shards = cut(table, plan["shard_size"], plan["batch_size"], encoder, wanted)
-        with explained(working, plan["batch_size"]):
+        with resource_errors_explained(working, plan["batch_size"]):
             missing, seconds = compute(shards, encoder, root, working, workers)
             publish(workspace, working / "merged", encoder, plan["batch_size"], wanted)
         clean(working)
         name = " ".join(filter(None, (encoder.model, encoder.pretrained)))
         return (
-            f"Encoded {said(len(table), missing, seconds)} with {name} "
+            f"Encoded {amount_in_words(len(table), missing, seconds)} with {name} "
             f"on {encoder.device} in {encoder.precision}: {features_in_words(encoder, wanted)}"
             f" ({bytes_an_image(encoder, wanted):,} bytes an image)."
         )
@@ -164,7 +164,7 @@ def heads_in_words(encoder: Encoder) -> str:
 
 
 @contextmanager
-def explained(working: Path, batch_size: int) -> Iterator[None]:
+def resource_errors_explained(working: Path, batch_size: int) -> Iterator[None]:
     """Say in a sentence what to do where the device's memory or the disk is full."""
     try:
         yield
@@ -221,7 +221,7 @@ def compute(
     return missing, seconds
 
 
-def said(rows: int, missing: int, seconds: float) -> str:
+def amount_in_words(rows: int, missing: int, seconds: float) -> str:
     """How many images there are, how many were computed now, how fast."""
     speed = f" at {missing / seconds:.1f} images/s" if missing and seconds > 0 else ""
     return f"{rows:,} images ({rows - missing:,} of them by an earlier run){speed}"
@@ -302,7 +302,7 @@ def _short(value: Any) -> str:
     return value[:12] if isinstance(value, str) and len(value) == 64 else str(value)
 
 
-def settle(
+def plan_sizes(
     working: Path, encoder: Encoder, batch_size: int | None, shard_size: int | None
 ) -> dict[str, Any]:
     """The sizes of batches and shards: those of an interrupted run, so that it ends in the same

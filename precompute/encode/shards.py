@@ -205,10 +205,10 @@ def _store(
     failures: dict[int, str] = {}
     for feature in shard.features:
         for name, (axis, _) in stored_features.kind(feature).arrays.items():
-            found = computed.get(name, batch.extras.get(feature))
-            assert found is not None, f"the tower was asked for {feature}"
+            values = computed.get(name, batch.extras.get(feature))
+            assert values is not None, f"the tower was asked for {feature}"
             target = np.moveaxis(arrays[name], axis, 0)[row:stop]
-            part = found.narrow(axis, 0, n)
+            part = values.narrow(axis, 0, n)
             if arrays[name].dtype == np.float16:
                 part = part.half()
             target[...] = np.moveaxis(part.cpu().numpy(), axis, 0)

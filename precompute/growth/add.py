@@ -74,8 +74,7 @@ def add_images(args: argparse.Namespace) -> str:
         AigiError: an open question, too few images of a new generator, or what encode raises.
     """
     from aigi_core.clip.workspace_encoder import workspace_encoder
-    from precompute.encode.pipeline import compute, explained
-    from precompute.encode.pipeline import settle as settle_sizes
+    from precompute.encode.pipeline import compute, plan_sizes, resource_errors_explained
     from precompute.encode.shards import cut
     from precompute.ingest.summary import summary
 
@@ -95,10 +94,10 @@ def add_images(args: argparse.Namespace) -> str:
         encoder = workspace_encoder(workspace, args.model, args.pretrained, args.device)
         encoder = replace(encoder, precision=workspace.encoder["precision"])
         working = workspace.path / WORKING
-        plan = settle_sizes(working, encoder, workspace.encoder.get("batch_size"), None)
+        plan = plan_sizes(working, encoder, workspace.encoder.get("batch_size"), None)
         features = workspace.stored_features
         shards = cut(new, plan["shard_size"], plan["batch_size"], encoder, features)
-        with explained(working, plan["batch_size"]):
+        with resource_errors_explained(working, plan["batch_size"]):
             compute(shards, encoder, root, working, args.workers)
         sources.append(Source(working / "merged", new["content_hash"].tolist()))
         encoded = f"{len(new):,} images were encoded"
@@ -149,24 +148,24 @@ def grown_table(
 
     if args.generator:
         pool = told.pool(args.generator, _only_pool(workspace))
-        found = _fakes_of(args.images, args.generator, pool)
+        added = _fakes_of(args.images, args.generator, pool)
     else:
-        found = find_candidates(args.images, args.layout, args.manifest, told)
+        added = find_candidates(args.images, args.layout, args.manifest, told)
         # Which pools have real images is asked of old and new ones together, below.
-        questions = [q for q in found.questions if "have no real images" not in q]
+        questions = [q for q in added.questions if "have no real images" not in q]
         if questions:
             raise AigiError("\n".join(questions))
-        assert isinstance(found, Candidates)
+        assert isinstance(added, Candidates)
     old = prefixed(workspace.all_images, old_prefix)
     there = dict(zip(old["path"], old["content_hash"], strict=True))
-    candidates = found.table.copy()
+    candidates = added.table.copy()
     fresh = ~(new_prefix + candidates["path"]).isin(list(there))
     if not fresh.any():
         return None
     candidates = candidates[fresh].reset_index(drop=True)
     table = opened(candidates, args.images, args.workers, True)
     table = prefixed(table, new_prefix)
-    own_new, notes = own_splits(table, found.layout)
+    own_new, notes = own_splits(table, added.layout)
     families = dict(zip(old["generator"], old["family"], strict=True))
     unnamed = (table["label"] == FAKE) & (table["family"] == "")
     guess = table["generator"].map(lambda name: families.get(name) or family_of(name))
@@ -174,7 +173,7 @@ def grown_table(
     for name, known in families.items():
         table.loc[table["generator"] == name, "family"] = known
     table["split"] = own_new
-    both, settled = stacked(old, table)
+    both, finished = stacked(old, table)
     usable = both[(both["label"] == FAKE) & (both["left_out"] == "")]
     lacking = set(usable["pool"]) - set(both.loc[both["label"] == 0, "pool"])
     if lacking:
@@ -186,16 +185,16 @@ def grown_table(
         )
     record = workspace.manifest.get("ingest", {})
     made = Making(
-        layout=record.get("layout", found.layout),
-        why=f"{record.get('why', '')}; added from {args.images.name}: {found.why}",
-        notes=(*found.notes, *notes),
+        layout=record.get("layout", added.layout),
+        why=f"{record.get('why', '')}; added from {args.images.name}: {added.why}",
+        notes=(*added.notes, *notes),
         val=record.get("val", 0.15),
         test=record.get("test", 0.3),
         seed=record.get("seed", 0),
         min_images=record.get("min_images", MIN_IMAGES),
     )
     return complete_table(
-        both, both["split"].copy(), usable[["generator", "pool"]].drop_duplicates(), made, settled
+        both, both["split"].copy(), usable[["generator", "pool"]].drop_duplicates(), made, finished
     )
 
 

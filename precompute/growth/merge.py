@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         tables.append(table)
     first, second = tables
     second = second[~second["path"].isin(list(first["path"]))]
-    both, settled = stacked(first, second)
+    both, finished = stacked(first, second)
     # A pool that no generator of its own workspace used was left out before it was divided.
     usable = both[(both["label"] == FAKE) & (both["left_out"] == "")]
     record = one.manifest.get("ingest", {})
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         min_images=record.get("min_images", MIN_IMAGES),
     )
     wanted = usable[["generator", "pool"]].drop_duplicates()
-    result = complete_table(both, both["split"].copy(), wanted, made, settled)
+    result = complete_table(both, both["split"].copy(), wanted, made, finished)
     with exclusive(args.out, "merge"):
         refuse_used(args.out)
         manifest, _ = outdated(one.path, one.manifest)

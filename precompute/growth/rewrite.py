@@ -121,8 +121,8 @@ def _located(
             f"{len(lacking):,} images have no features in any source, such as the one whose content"
             f" has the SHA-256 {lacking[0][:12]}...: encode them first."
         )
-    found = np.array([place[digest] for digest in hashes], dtype=np.int64).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
+    places = np.array([place[digest] for digest in hashes], dtype=np.int64).reshape(-1, 2)
+    return places[:, 0], places[:, 1]
 
 
 def _gather(

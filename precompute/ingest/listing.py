@@ -115,7 +115,7 @@ def describe(
     told["label"] = labels.values
     told["split"] = _splits(told["split"], table, named, strict=strict_splits, notes=notes)
     fake = told["label"] == FAKE
-    _settle_generators(told, fake, table, notes)
+    _complete_generators(told, fake, table, notes)
     extra = {
         name: table.typed(name)
         for name in table.names
@@ -200,7 +200,9 @@ def _splits(
     return pd.Series("", index=values.index)
 
 
-def _settle_generators(told: pd.DataFrame, fake: pd.Series, table: Table, notes: list[str]) -> None:
+def _complete_generators(
+    told: pd.DataFrame, fake: pd.Series, table: Table, notes: list[str]
+) -> None:
     named = int((~fake & (told["generator"] != "")).sum())
     if named:
         notes.append(f"The generator of {named:,} real images was dropped: real images have none.")

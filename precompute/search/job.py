@@ -63,22 +63,22 @@ def search(
         before = len(wanted) - len(todo)
         print(f"{len(wanted)} pairs wanted, {before} of them searched before.", flush=True)
         _search_all(workspace, key, path, todo, engine or LocalEngine(cores()), show)
-        found = dict(merged[1])
+        outcome = dict(merged[1])
         for pair in combinations(names, 2):
             record = _load(_file(path, names, pair))
             if record is not None:
-                found[pair] = record
+                outcome[pair] = record
         seconds = perf_counter() - start + merged[2]
         _publish(
             workspace,
             key,
             shared,
-            {pair: found[pair] for pair in sorted(found, key=_order(names))},
+            {pair: outcome[pair] for pair in sorted(outcome, key=_order(names))},
             seconds,
         )
         (path / SHARED).unlink(missing_ok=True)
         shutil.rmtree(path / "pairs")  # with what a killed process may have left half written
-    return f"The atlas of {len(found)} pairs lies in {path}."
+    return f"The atlas of {len(outcome)} pairs lies in {path}."
 
 
 def _search_all(

@@ -102,9 +102,9 @@ class Searcher:
     def run(self, pair: Pair) -> tuple[Arrays, Tables]:
         """Search one pair both ways and measure what comes out on D_eval."""
         d_eval(self.workspace.domains, pair)
-        found = search_components(self.workspace, pair, self.preset.training, workers=1)
+        components = search_components(self.workspace, pair, self.preset.training, workers=1)
         d = self.features.shape[1]
-        removed = found.removed_at(self.preset.cut)
+        removed = components.removed_at(self.preset.cut)
         kept = ~np.isin(np.arange(d), removed)
         view = EmbeddingView(without=removed)
         detectors, after = self.on_view(view) if removed else self.embedding
@@ -113,7 +113,7 @@ class Searcher:
         best = [self.top_heads(*way) for way in ways.values()]
         top = np.array(best, np.int16) if best else np.zeros((0, 0, 2), np.int16)
         arrays = {
-            **_directions(found, d),
+            **_directions(components, d),
             "kept": np.packbits(kept),
             "top_heads": top,
             "matrix components": _stack(after),
@@ -174,11 +174,15 @@ class Searcher:
                     "cells": cells,
                 }
                 row |= {"n": int(mask.sum())}
-                for name, found in (
+                for name, selection in (
                     ("before", before.mean(metric, mask)),
                     ("after", after.mean(metric, mask)),
                 ):
-                    row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+                    row |= {
+                        name: selection.value,
+                        f"{name}_low": selection.low,
+                        f"{name}_high": selection.high,
+                    }
                 gap = change.mean(mask)
                 row |= {
                     "change": gap.value,
@@ -207,12 +211,12 @@ class Searcher:
             return []
         rows = domains.rows(d_eval(domains, pair), "test")
         counts = draw_counts(domains, rows, GEOMETRY_DRAWS, self.key.seed)
-        found = compare_geometry(
+        comparison = compare_geometry(
             self.features[rows], kept, counts=counts, controls=self.key.controls, seed=self.key.seed
         )
         return [
             {"a": pair[0], "b": pair[1]} | {str(k): v for k, v in row.items()}
-            for row in found.table.to_dict("records")
+            for row in comparison.table.to_dict("records")
         ]
 
     def words(
@@ -243,7 +247,7 @@ class Searcher:
             [detector.joint_weights(self.workspace) for detector in detectors]
         )
         usable = np.linalg.norm(directions, axis=1) > 0
-        cosines, found = self.lexicon.search(np.where(usable[:, None], directions, 1.0), 1)
+        cosines, nearest = self.lexicon.search(np.where(usable[:, None], directions, 1.0), 1)
         unseen = ~matrix.in_domain & np.array([name not in names for name in matrix.test])
         about = dict(zip(("a", "b"), names or ("", ""), strict=True))
         return [
@@ -251,7 +255,7 @@ class Searcher:
             | {
                 "detector": name,
                 "family": matrix.family_of[name],
-                "text": str(self.lexicon.table["text"].iloc[found[k, 0]]),
+                "text": str(self.lexicon.table["text"].iloc[nearest[k, 0]]),
                 "cosine": float(cosines[k, 0]),
                 "null": float(np.median(null.nearest[:, 0])),
                 "p_value": float(null.p_value(cosines[k, :1])[0]),
@@ -380,7 +384,7 @@ def _stack(matrix: TransferMatrix) -> Float[np.ndarray, "M K T"]:
     return np.stack([matrix.values[metric] for metric in METRICS_KEPT]).astype(np.float32)
 
 
-def _directions(found: ComponentSearch, d: int) -> Arrays:
+def _directions(searched: ComponentSearch, d: int) -> Arrays:
     """Both directions of a search as padded arrays: -1 and NaN after a list's end."""
     arrays: Arrays = {
         "removed": np.full((2, d), -1, np.int16),
@@ -390,7 +394,7 @@ def _directions(found: ComponentSearch, d: int) -> Arrays:
         "cut": np.zeros(2, np.int16),
         "C": np.zeros(2, np.float32),
     }
-    for way, direction in enumerate((found.forward, found.backward)):
+    for way, direction in enumerate((searched.forward, searched.backward)):
         for name in ("removed", "tied", "accuracy", "log_loss"):
             values = getattr(direction, name)
             arrays[name][way, : len(values)] = values

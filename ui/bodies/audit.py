@@ -111,34 +111,34 @@ def known_facts(workspace: Workspace, view: file_facts.View) -> dict[str, str]:
     return {file_facts.FACTS[name].title: name for name in facts(workspace, view).columns}
 
 
-def first_generator(found: Audit) -> str:
+def first_generator(result: Audit) -> str:
     """The generator to begin with: the best detector of those whose file facts do as well."""
-    explained = [
-        verdict for verdict in found.verdicts if verdict.level == "explained"
-    ] or found.verdicts
-    return max(explained, key=lambda verdict: verdict.detector.value).generator
+    sufficient = [
+        verdict for verdict in result.verdicts if verdict.level == "explained"
+    ] or result.verdicts
+    return max(sufficient, key=lambda verdict: verdict.detector.value).generator
 
 
-def answer(found: Audit, verdict: Verdict) -> str:
+def answer(result: Audit, verdict: Verdict) -> str:
     """The page's answer: for how many generators file facts do as well, and the chosen generator's
     case.
     """
-    explained = sum(v.level == "explained" for v in found.verdicts)
+    sufficient = sum(v.level == "explained" for v in result.verdicts)
     return (
-        f"For **{explained} of {counted(len(found.verdicts), 'generator')}** file facts alone"
+        f"For **{sufficient} of {counted(len(result.verdicts), 'generator')}** file facts alone"
         " tell fake from"
         f" real as well as the detector that sees the images, or better. {inert(verdict.headline)}"
     )
 
 
-def stats(found: Audit) -> list[Stat]:
+def stats(result: Audit) -> list[Stat]:
     """In-domain means of the detectors and of file facts, and the duplicates."""
-    matrices = {"Detectors": found.detector}
-    matrices |= {f"Facts of {FILES[view]}": matrix for view, matrix in found.facts.items()}  # type: ignore[index]
+    matrices = {"Detectors": result.detector}
+    matrices |= {f"Facts of {FILES[view]}": matrix for view, matrix in result.facts.items()}  # type: ignore[index]
     means = {
         name: matrix.mean(DEFAULT_METRIC, matrix.in_domain) for name, matrix in matrices.items()
     }
-    pairs = found.duplicates.pairs
+    pairs = result.duplicates.pairs
     return [
         Stat(
             name,
@@ -164,10 +164,10 @@ def level_in_words(verdict: Verdict) -> str:
     return f"{mark} {words.lower()}"
 
 
-def show_verdict(page: Page, found: Audit, verdict: Verdict) -> None:
+def show_verdict(page: Page, result: Audit, verdict: Verdict) -> None:
     """One generator's verdict: what to do next, and on demand the evidence."""
     st.markdown(NEXT[verdict.level].replace("{canonical}", canonical_command(page.workspace)))
-    pairs = found.duplicates.pairs
+    pairs = result.duplicates.pairs
     mine = page.workspace.images["generator"].to_numpy(str) == verdict.generator
     leaks = pairs["across_split"] & (mine[pairs["a"]] | mine[pairs["b"]])
     if leaks.any():
@@ -196,7 +196,7 @@ def show_verdict(page: Page, found: Audit, verdict: Verdict) -> None:
         )
 
 
-def show_within(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+def show_within(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
     """Detectors among images alike in file facts."""
     st.markdown(
         "Each detector on images with the same file facts: real images are reweighted to match the"
@@ -204,15 +204,15 @@ def show_within(page: Page, found: Audit, view: file_facts.View, generator: str)
     )
     page.figure(
         "within",
-        partial(figures.within_intervals, found.within, selected=generator),
-        table=found.within[found.within["train"] == found.within["test"]],
+        partial(figures.within_intervals, result.within, selected=generator),
+        table=result.within[result.within["train"] == result.within["test"]],
         clicks=("test",),
     )
 
 
-def show_content(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+def show_content(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
     """What fakes and real images show, by phrases, and marks that a generator's images share."""
-    if found.content is None:
+    if result.content is None:
         st.markdown(
             f"This needs a bank of phrases: run `{page.workspace.command('text')}`, then"
             f" `{page.workspace.command('audit')}`."
@@ -224,28 +224,28 @@ def show_content(page: Page, found: Audit, view: file_facts.View, generator: str
         )
         left, right = st.columns(2, gap="large")
         with left:
-            draw = partial(figures.content_intervals, found.content, selected=generator)
-            page.figure("content", draw, table=found.content, clicks=("test",))
+            draw = partial(figures.content_intervals, result.content, selected=generator)
+            page.figure("content", draw, table=result.content, clicks=("test",))
         with right:
-            words = found.words[generator]
+            words = result.words[generator]
             page.figure("words", partial(figures.word_differences, words, generator), table=words)
     st.markdown("**Marks shared by all images of a generator**")
-    if found.overlays is None:
+    if result.overlays is None:
         st.markdown(
             "Looked for where the images can be read: run"
             f" `{page.workspace.command('audit', images='DIR', force=True)}`."
         )
     else:
-        page.table("marks", found.overlays.sort_values("adjusted"))
+        page.table("marks", result.overlays.sort_values("adjusted"))
 
 
-def show_matrices(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+def show_matrices(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
     """The matrix of the detectors beside that of file facts, and their paired difference."""
     st.markdown(
         "The transfer matrix with and without a look at the images. Click a cell to open it."
     )
     titles = {"detector": "Sees the images", "facts": "Sees file facts only"}
-    matrices = (found.detector, found.facts[view])
+    matrices = (result.detector, result.facts[view])
     for column, (stem, title), matrix in zip(st.columns(2), titles.items(), matrices, strict=True):
         with column:
             st.markdown(f"**{title}**")
@@ -262,7 +262,7 @@ def show_matrices(page: Page, found: Audit, view: file_facts.View, generator: st
                 table=matrix.to_frame([DEFAULT_METRIC]),
                 clicks=("train", "test"),
             )
-    gap, own = difference(*matrices, DEFAULT_METRIC), found.detector.in_domain
+    gap, own = difference(*matrices, DEFAULT_METRIC), result.detector.in_domain
     for cells, where in ((own, "In-domain"), (~own, "Out of domain")):
         mean = gap.mean(cells)
         if mean.n:
@@ -275,14 +275,14 @@ def show_matrices(page: Page, found: Audit, view: file_facts.View, generator: st
     page.link("transfer", "The matrix in full", train=generator, test=generator)
 
 
-def show_facts(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+def show_facts(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
     """Each fact's association with the label for one generator, and one fact's distribution in
     every set.
     """
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.markdown(f"How strongly each fact goes with the label of {name(generator)}")
-        associations = found.associations[view]
+        associations = result.associations[view]
         draw = partial(figures.association_intervals, associations, generator)
         page.figure("association", draw, table=associations[associations["generator"] == generator])
     with right:
@@ -291,15 +291,15 @@ def show_facts(page: Page, found: Audit, view: file_facts.View, generator: str) 
         page.figure("shares", partial(figures.fact_shares, distribution, fact), table=distribution)
 
 
-def show_matched(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+def show_matched(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
     """What is left of the detectors where fakes and real images are matched in file facts."""
     st.markdown(
         "Trained and tested again on equally many fakes and real images of each kind of file."
     )
-    if found.matched.empty:
-        st.markdown(inert(found.matched_note))
+    if result.matched.empty:
+        st.markdown(inert(result.matched_note))
     else:
-        for row in found.means.to_dict("records"):
+        for row in result.means.to_dict("records"):
             what = {"in-domain": "On generators they know", "ood": "On others"}[str(row["cells"])]
             reached = [
                 f"{row[name]:.3f} ({row[f'{name}_low']:.3f} to {row[f'{name}_high']:.3f}) {how}"
@@ -315,10 +315,10 @@ def show_matched(page: Page, found: Audit, view: file_facts.View, generator: str
                 f" ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95 % intervals)."
             )
         page.figure(
-            "matched", partial(figures.matched_intervals, found.matched), table=found.matched
+            "matched", partial(figures.matched_intervals, result.matched), table=result.matched
         )
-        page.table("matched-means", found.means.rename(columns=_called))
-    page.table("matched-kept", found.kept)
+        page.table("matched-means", result.means.rename(columns=_called))
+    page.table("matched-kept", result.kept)
     st.caption(
         "Another way is to encode every image after the same resizing and re-encoding, beside this"
         f" encoding: `{canonical_command(page.workspace)}`."
@@ -335,12 +335,12 @@ def _called(column: str) -> str:
     return column
 
 
-def show_pairs(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+def show_pairs(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
     """Duplicates: counts, the pairs as images, one of them opened."""
-    st.markdown(inert(f"Images that occur twice: pairs {found.duplicates.rule}."))
-    page.table("leaks", found.duplicates.summary(page.domains))
+    st.markdown(inert(f"Images that occur twice: pairs {result.duplicates.rule}."))
+    page.table("leaks", result.duplicates.summary(page.domains))
     column = page.select("pairs", "Show", CROSSINGS, kind="segmented")
-    pairs, images = found.duplicates.pairs, page.workspace.images
+    pairs, images = result.duplicates.pairs, page.workspace.images
     pairs = (pairs[pairs[column]] if column else pairs).reset_index(drop=True)
     names = pair_names(pairs, images)
     shown = pair_tiles(pairs.head(SHOWN), names[:SHOWN], images)
@@ -350,12 +350,12 @@ def show_pairs(page: Page, found: Audit, view: file_facts.View, generator: str) 
         page.images(pair_tiles(pairs.iloc[[at]], [""], images, at + 1), width=280)
         for row in pairs.iloc[at][["a", "b"]]:
             gallery_link(page, int(row))
-    if not found.straddling.empty:
+    if not result.straddling.empty:
         page.notice(
-            f"{len(found.straddling)} groups have images on more than one side of a split.",
+            f"{len(result.straddling)} groups have images on more than one side of a split.",
             "warning",
         )
-        page.table("straddling", found.straddling)
+        page.table("straddling", result.straddling)
 
 
 @cached
@@ -376,7 +376,7 @@ def with_pairs(workspace: Workspace) -> tuple[str, ...]:
     return generators_with_pairs(workspace.domains)
 
 
-def show_paired(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+def show_paired(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
     """Paired differences of the chosen generator, else of the first that has pairs."""
     st.markdown(
         "Where a fake and a real image share a caption, a scene or a translation, what they show"
@@ -417,7 +417,7 @@ def show_paired(page: Page, found: Audit, view: file_facts.View, generator: str)
             )
 
 
-def show_resplit(page: Page, found: Audit, view: file_facts.View, generator: str) -> None:
+def show_resplit(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
     """How results move over five seeds of splits, on demand."""
     st.markdown("Splits drawn anew for five seeds, every detector trained and tested again.")
     workspace = page.workspace

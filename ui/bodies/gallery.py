@@ -111,14 +111,14 @@ def show_evidence(
     page: Page, key: str, setting: results.Setting, row: int, image: int, train: str
 ) -> None:
     """Why: each head's evidence as a difference from the average real image."""
-    found = results.explained(page.workspace, setting, row, image)
-    terms = found.table()
+    evidence = results.compared_evidence(page.workspace, setting, row, image)
+    terms = evidence.table()
     base = results.average_real(page.workspace, setting, row).logit
-    score = float(found.logit[0] + base.mean())
+    score = float(evidence.logit[0] + base.mean())
     st.markdown(
         f"**Why:** its score is {score:+.2f}, that of the average real test image"
         f" {base.mean():+.2f} (n = {len(base)}). The bars show where the difference of"
-        f" {found.logit[0]:+.2f} comes from; they add up to it."
+        f" {evidence.logit[0]:+.2f} comes from; they add up to it."
     )
     page.figure(key, partial(figures.evidence_bars, terms), table=terms, clicks=("head",))
     strongest = terms[terms["layer"] >= 0].iloc[0]

@@ -30,7 +30,7 @@ from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
 
 PRIORS = {"1 in 2": 0.5, "1 in 10": 0.1, "1 in 100": 0.01, "1 in 1,000": 0.001}
-SAID = {
+CALLS_IN_WORDS = {
     "fake": "**called generated**",
     "real": "**called real**",
     "uncertain": "**undecided: too close to call at this false-alarm rate**",
@@ -130,7 +130,7 @@ def answer(judged: Judged) -> str:
         (reserve if judged.far.farther_than > 0.95 else "")
         + f"{who} {name(subject.name)} a probability of **{mine['probability']:.2f}** of being"
         f" generated; at a false-alarm rate of {judged.rate:.0%} it is"
-        f" {SAID[str(mine['verdict'])]}. {others}{truth}"
+        f" {CALLS_IN_WORDS[str(mine['verdict'])]}. {others}{truth}"
     )
 
 
@@ -218,8 +218,8 @@ def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
     parts = inspection.parts(judged.workspace, subject, wanted)
     evidence = parts.evidence(judged.panel.reading(judged.at))
     average = inspection.average_real(judged.workspace, judged.judge)
-    found = evidence.compared_with(average)
-    terms = found.table()
+    compared = evidence.compared_with(average)
+    terms = compared.table()
     heads = terms[terms["layer"] >= 0]
     names = attention.named(
         [(int(layer), int(index)) for layer, index in heads[["layer", "head"]].to_numpy()]
@@ -227,8 +227,9 @@ def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
     page.finding(
         f"Its logit is {evidence.logit:+.2f}, that of the average real test image"
         f" {average.logit.mean():+.2f} (n = {len(average.rows)}). Of the difference of"
-        f" **{found.logit[0]:+.2f}**, heads make **{found.heads.sum():+.2f}** and everything that"
-        f" no head wrote (MLPs, biases, position) **{found.remainder[0]:+.2f}**."
+        f" **{compared.logit[0]:+.2f}**, heads make **{compared.heads.sum():+.2f}** and"
+        " everything that no head wrote (MLPs, biases, position)"
+        f" **{compared.remainder[0]:+.2f}**."
     )
     left, right = st.columns(2, gap="large") if parts.grid else (None, st.container())
     with right:

@@ -158,22 +158,22 @@ def words(page: Page, brought: Brought, pool: str) -> Words:
     return residual_words(page.workspace, brought.images, pool, Lexicon.of(page.workspace))
 
 
-def answer(found: NewGenerator) -> str:
+def answer(described: NewGenerator) -> str:
     """How the detectors do, and how far the images lie, in words."""
-    table = column(found)
+    table = column(described)
     best, worst = table.iloc[0], table.iloc[-1]
     return (
         f"Of {counted(len(table), 'detector')} **{name(str(best['train']))} does best on"
-        f" {name(found.name)}**: balanced accuracy {best['value']:.2f} (95 % interval"
+        f" {name(described.name)}**: balanced accuracy {best['value']:.2f} (95 % interval"
         f" {best['low']:.2f} to {best['high']:.2f}); {name(str(worst['train']))} does worst,"
-        f" {worst['value']:.2f}. {found.far['share']:.0%} of its {len(found)} images lie farther"
-        " from all that is known than 95 % of the workspace's own held-out images do."
+        f" {worst['value']:.2f}. {described.far['share']:.0%} of its {len(described)} images lie"
+        " farther from all that is known than 95 % of the workspace's own held-out images do."
     )
 
 
-def stats(found: NewGenerator) -> list[Stat]:
+def stats(described: NewGenerator) -> list[Stat]:
     """The numbers above the fold."""
-    table, top = column(found), found.nearest.iloc[0]
+    table, top = column(described), described.nearest.iloc[0]
     return [
         Stat(
             "Best detector",
@@ -185,15 +185,15 @@ def stats(found: NewGenerator) -> list[Stat]:
         ),
         Stat(
             "Images far from all known",
-            f"{found.far['share']:.2f}",
-            f"{len(found):,} images",
-            (float(found.far["low"]), float(found.far["high"])),
+            f"{described.far['share']:.2f}",
+            f"{len(described):,} images",
+            (float(described.far["low"]), float(described.far["high"])),
             "Farther from their nearest image than 95 % of the held-out images are; .05 by chance.",
         ),
         Stat(
             f"Nearest: {top['generator']}",
             f"{top['share']:.2f}",
-            f"{len(found):,} images",
+            f"{len(described):,} images",
             (float(top["low"]), float(top["high"])),
             "Share of the new images whose nearest known fake is by this generator"
             f" ({top['expected']:.2f} of all known fakes are).",
@@ -201,10 +201,10 @@ def stats(found: NewGenerator) -> list[Stat]:
     ]
 
 
-def column(found: NewGenerator) -> pd.DataFrame:
+def column(described: NewGenerator) -> pd.DataFrame:
     """Its column of the matrix, best first: ``train, value, low, high, n``."""
-    table = found.matrix.to_frame([DEFAULT_METRIC])
-    n = int(found.matrix.n_fake[0] + found.matrix.n_real[0])
+    table = described.matrix.to_frame([DEFAULT_METRIC])
+    n = int(described.matrix.n_fake[0] + described.matrix.n_real[0])
     table = table.assign(n=n).sort_values("value", ascending=False, ignore_index=True)
     return table[["train", "value", "low", "high", "n"]]
 

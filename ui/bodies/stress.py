@@ -43,8 +43,8 @@ def tested(workspace: Workspace, trained: str = CLEAN) -> Stress:
 @cached
 def tables(workspace: Workspace) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Summary and table by generator of detectors of clean images."""
-    found = tested(workspace)
-    return found.summary(DEFAULT_METRIC), found.by_generator(DEFAULT_METRIC)
+    stress = tested(workspace)
+    return stress.summary(DEFAULT_METRIC), stress.by_generator(DEFAULT_METRIC)
 
 
 @cached
@@ -58,7 +58,7 @@ def op_options(workspace: Workspace) -> dict[str, str]:
     return {op.title: str(op) for op in library.perturbed_ops(workspace)}
 
 
-def explained(workspace: Workspace) -> str:
+def descriptions(workspace: Workspace) -> str:
     """What each operation does."""
     return (
         "; ".join(f"{op.title}: {op.description}" for op in library.perturbed_ops(workspace)) + "."
@@ -115,21 +115,21 @@ def hardest(summary: pd.DataFrame) -> str:
 def of_kind(by_generator: pd.DataFrame, kind: str, generators: Sequence[str]) -> pd.DataFrame:
     """Rows of some generators under one kind of operation and clean, on both classes."""
     mine = by_generator["kind"].isin([kind, CLEAN]) & (by_generator["side"] == "both")
-    found: pd.DataFrame = by_generator[mine & by_generator["name"].isin(generators)]
-    return found
+    rows: pd.DataFrame = by_generator[mine & by_generator["name"].isin(generators)]
+    return rows
 
 
 def components_in_words(stability: pd.DataFrame) -> str:
     """How components come through an operation, as a sentence."""
-    found = stability.dropna(subset=["correlation"])
-    if found.empty:
+    measured = stability.dropna(subset=["correlation"])
+    if measured.empty:
         return "Every component is the same for all images."
-    low, middle, high = found["correlation"].quantile([0.025, 0.5, 0.975])
-    weakest = found.sort_values("correlation").iloc[0]
+    low, middle, high = measured["correlation"].quantile([0.025, 0.5, 0.975])
+    weakest = measured.sort_values("correlation").iloc[0]
     return (
         f"Image and copy correlate at **{middle:.2f}** in the middle component (95 % of"
-        f" {len(found)} components: {low:.2f} to {high:.2f}; {int(found['n'].iloc[0])} images);"
-        f" weakest is component {int(weakest['component'])} with {weakest['correlation']:.2f} (95 %"
+        f" {len(measured)} components: {low:.2f} to {high:.2f}; {int(measured['n'].iloc[0])}"
+        f" images); weakest is component {int(weakest['component'])} with {weakest['correlation']:.2f} (95 %"
         f" interval {weakest['low']:.2f} to {weakest['high']:.2f})."
     )
 

@@ -174,28 +174,30 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
         " generator's pools, set without any fake."
         " Probabilities are stated for even odds.",
     ):
-        found = worth(page.workspace, setting, row, test)
-        page.table("thresholds", found.rules.drop(columns=["train", "test"]))
+        calibrated = worth(page.workspace, setting, row, test)
+        page.table("thresholds", calibrated.rules.drop(columns=["train", "test"]))
         left, right = st.columns(2, gap="large")
         with left:
-            page.table("calibration", found.errors.drop(columns=["train", "test"]))
+            page.table("calibration", calibrated.errors.drop(columns=["train", "test"]))
         with right:
-            bins, error = found.reliability[
+            bins, error = calibrated.reliability[
                 page.select("calibrated", "Calibrated on validation", CALIBRATIONS, "Platt")
             ]
             page.figure("reliability", partial(figures.reliability_curve, bins, error), table=bins)
     with page.section("What this detector looks at, in words"):
-        said = explanations.words(page.workspace, setting, row)
+        words = explanations.words(page.workspace, setting, row)
         verdict = (
             "nearer than chance puts any"
-            if said.nameable
+            if words.nameable
             else "**but chance does as well: read nothing into them**"
         )
         st.markdown(
             f"Phrases nearest to its weights, {verdict} (label permutation, p ="
-            f" {said.p_value:.2g})."
+            f" {words.p_value:.2g})."
         )
-        page.table("words", said.nearest[["rank", "text", "category", "cosine", "p_value"]].head(6))
+        page.table(
+            "words", words.nearest[["rank", "text", "category", "cosine", "p_value"]].head(6)
+        )
         page.link("words", "All its words", train=train)
 
 

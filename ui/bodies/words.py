@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from aigi_core.audit.exposure import Exposure
 
 
-def answer(said: Words, train: str) -> str:
+def answer(words: Words, train: str) -> str:
     """What a detector says, in a sentence of markdown: at most three texts, and only such as go
     beyond chance.
     """
-    if not said.nameable:
+    if not words.nameable:
         return (
             "**Nothing that words can tell.** The text nearest to the detector trained on"
-            f" {name(train)} is {inert(str(said.nearest['text'][0]))}, and detectors trained on"
+            f" {name(train)} is {inert(str(words.nearest['text'][0]))}, and detectors trained on"
             " shuffled labels come as near to some text."
         )
-    beyond = said.nearest[said.nearest["p_value"] <= 0.05]["text"].head(3)
+    beyond = words.nearest[words.nearest["p_value"] <= 0.05]["text"].head(3)
     listed = ", ".join(f"**{inert(str(text))}**" for text in beyond)
     return (
         f"The detector trained on {name(train)} points towards {listed}: nearer than chance puts"
@@ -41,15 +41,15 @@ def answer(said: Words, train: str) -> str:
     )
 
 
-def stats(said: Words, texts: int, ood: Estimate) -> list[Stat]:
+def stats(words: Words, texts: int, ood: Estimate) -> list[Stat]:
     """What a detector says, in numbers."""
-    low, median, high = said.chance
+    low, median, high = words.chance
     return [
-        Stat("Nearest text's cosine", f"{said.top_cosine:.3f}", f"{texts:,} texts"),
+        Stat("Nearest text's cosine", f"{words.top_cosine:.3f}", f"{texts:,} texts"),
         Stat(
             "By chance",
             f"{median:.3f}",
-            f"95 % of {said.draws} draws: {low:.3f} to {high:.3f}",
+            f"95 % of {words.draws} draws: {low:.3f} to {high:.3f}",
             help=(
                 "Median, over detectors trained on shuffled labels, of the cosine of whichever text"
                 " is nearest."
@@ -57,8 +57,8 @@ def stats(said: Words, texts: int, ood: Estimate) -> list[Stat]:
         ),
         Stat(
             "p-value",
-            f"{said.p_value:.2g}",
-            f"{said.draws} shuffled trainings",
+            f"{words.p_value:.2g}",
+            f"{words.draws} shuffled trainings",
             help=(
                 "Family-wise: the share of shuffled trainings whose nearest text, whichever it be,"
                 " is as near."
@@ -76,7 +76,7 @@ def stats(said: Words, texts: int, ood: Estimate) -> list[Stat]:
 def both_sides(
     page: Page,
     key: str,
-    said: Words,
+    words: Words,
     titles: tuple[str, str],
     rows: int,
     clicks: Sequence[str] = (),
@@ -87,27 +87,29 @@ def both_sides(
     ):
         with column:
             st.markdown(f"**{title}**")
-            draw = partial(figures.listed_words, said, side, rows)
-            page.figure(f"{key}{side}", draw, table=said.listed(side), clicks=clicks)
+            draw = partial(figures.listed_words, words, side, rows)
+            page.figure(f"{key}{side}", draw, table=words.listed(side), clicks=clicks)
 
 
 def effect(
-    page: Page, key: str, found: Effect, detector: str, rows: Sequence[str] | None = None
+    page: Page, key: str, measured: Effect, detector: str, rows: Sequence[str] | None = None
 ) -> None:
     """What a change of the embedding does: to one detector in words, to each before its controls,
     and to every cell.
     """
-    page.finding(f"The detector trained on {name(detector)}. {found.in_words(detector)}")
-    draw = partial(figures.effect_intervals, found, selected=detector)
-    page.figure(key, lambda theme: draw(styles=page.styles(theme), theme=theme), table=found.table)
-    families = (found.before.train_families, found.before.test_families)
-    cells = partial(figures.difference_heatmap, found.change, families, rows=rows)
-    page.figure(f"{key}-matrix", cells, table=found.change.to_frame())
+    page.finding(f"The detector trained on {name(detector)}. {measured.in_words(detector)}")
+    draw = partial(figures.effect_intervals, measured, selected=detector)
+    page.figure(
+        key, lambda theme: draw(styles=page.styles(theme), theme=theme), table=measured.table
+    )
+    families = (measured.before.train_families, measured.before.test_families)
+    cells = partial(figures.difference_heatmap, measured.change, families, rows=rows)
+    page.figure(f"{key}-matrix", cells, table=measured.change.to_frame())
 
 
-def opened(page: Page, said: Words, text: str) -> None:
+def opened(page: Page, words: Words, text: str) -> None:
     """The texts that one row of a list stands for."""
-    folded = said.opened(text)
+    folded = words.opened(text)
     if len(folded) > 1:
         st.markdown(f"{name(text)} stands for {len(folded)} texts that say the same.")
         page.table("folded", folded)
@@ -115,12 +117,12 @@ def opened(page: Page, said: Words, text: str) -> None:
         st.caption("No other text of these says the same.")
 
 
-def exposed(page: Page, found: Exposure) -> None:
+def exposed(page: Page, exposure: Exposure) -> None:
     """What else gives fakes away: a sentence each, and the facts of the files."""
-    for sentence in found.sentences:
+    for sentence in exposure.sentences:
         page.finding(f"- {inert(sentence)}")
-    if len(found.facts):
-        page.table("facts", found.facts.drop(columns=["generator", "values"]))
+    if len(exposure.facts):
+        page.table("facts", exposure.facts.drop(columns=["generator", "values"]))
 
 
 def nameability(
@@ -146,13 +148,13 @@ def nameability(
         nameability as correlate,
     )  # brings scipy.stats, which other pages spare
 
-    found = correlate(table)
-    page.finding(found.in_words())
+    correlations = correlate(table)
+    page.finding(correlations.in_words())
     left, right = st.columns([3, 2], gap="medium")
     with left:
         draw = partial(
             figures.nameability_scatter,
-            found,
+            correlations,
             x_title="Nearest text's cosine",
             selected=matrix.train_names[row],
         )
@@ -163,7 +165,9 @@ def nameability(
         )
     with right:
         page.figure(
-            "spearman", partial(figures.nameability_intervals, found), table=found.correlations
+            "spearman",
+            partial(figures.nameability_intervals, correlations),
+            table=correlations.correlations,
         )
     st.markdown(
         "What each detector says first, and how it does; q is corrected over the detectors."

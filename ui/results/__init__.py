@@ -107,14 +107,14 @@ class Setting:
             (title.lower() for title, view in VIEWS.items() if view == self.view),
             str(self.view) if isinstance(self.view, PreView | LayerView) else "searched view",
         )
-        said = (
+        texts = (
             (METHODS[self.method].title.lower(), self.method != DEFAULT_METHOD),
             (view, self.view != EMBEDDING),
             ("no bias", not self.bias),
             ("the paper's protocol", self.protocol == "paper"),
             ("no balance", not self.balance and self.protocol != "paper"),
         )
-        return tuple(text for text, holds in said if holds)
+        return tuple(text for text, holds in texts if holds)
 
 
 OURS = PRESETS["ours"]
@@ -241,17 +241,19 @@ def stored_views(workspace: Workspace) -> dict[str, FeatureView | str]:
 def link_to(setting: Setting) -> dict[str, str]:
     """The controls of a link that opens the same detectors elsewhere: each page has its own."""
     view = next((title for title, view in VIEWS.items() if view == setting.view), "")
-    found = {"view": view} if view and setting.view != EMBEDDING else {}
+    parameters = {"view": view} if view and setting.view != EMBEDDING else {}
     for title, (_, one) in STORED_VIEWS.items():
         if setting.view == one:
-            found = {"view": title}
+            parameters = {"view": title}
         elif isinstance(setting.view, LayerView) and replace(setting.view, layer=-1) == one:
-            found = {"view": title, "layer": str(setting.view.layer)}
-    found |= {} if setting.bias else {"bias": "0"}
-    found |= {} if setting.method == DEFAULT_METHOD else {"method": METHODS[setting.method].title}
+            parameters = {"view": title, "layer": str(setting.view.layer)}
+    parameters |= {} if setting.bias else {"bias": "0"}
+    parameters |= (
+        {} if setting.method == DEFAULT_METHOD else {"method": METHODS[setting.method].title}
+    )
     if setting.protocol != OURS.name:
-        return found | {"protocol": preset(setting.protocol).title}
-    return found | ({} if setting.balance else {"balance": "0"})
+        return parameters | {"protocol": preset(setting.protocol).title}
+    return parameters | ({} if setting.balance else {"balance": "0"})
 
 
 def training_in_words(setting: Setting) -> str:
@@ -381,25 +383,25 @@ def view_in_words(setting: Setting) -> str:
     view = setting.view
     if isinstance(view, HeadsView):
         stream = view.space == "stream"
-        said = (
+        text = (
             f"The {'outputs in the residual stream' if stream else 'direct contributions'} of heads"
             f" {', '.join(f'{layer}.{head}' for layer, head in view.heads)}"
         )
     elif isinstance(view, PreView | LayerView):
-        said = str(view).capitalize()
+        text = str(view).capitalize()
     elif isinstance(view, EmbeddingView):
-        said = f"The embedding{'' if view.normalise else ', unnormalised'}"
-        said += f" without {len(view.without)} components" if view.without else ""
+        text = f"The embedding{'' if view.normalise else ', unnormalised'}"
+        text += f" without {len(view.without)} components" if view.without else ""
     else:
-        said = (
+        text = (
             "The dot product with the residual (of raw means) of its own training images"
             if preset(setting.protocol).residual == "raw embeddings"
             else "The cosine with the residual of its own training images"
         )
     if not setting.d_search:
-        return f"{said}."
+        return f"{text}."
     return (
-        f"{said}, chosen by a search on {' and '.join(map(name, setting.d_search))}; these are"
+        f"{text}, chosen by a search on {' and '.join(map(name, setting.d_search))}; these are"
         " neither trained nor tested on (the others are D_eval)."
     )
 
@@ -483,9 +485,9 @@ def archive(detector: Detector) -> bytes:
 @cached
 def scores(workspace: Workspace, setting: Setting) -> np.ndarray:
     """[K, N] log-odds of every image of the workspace."""
-    found = score_detectors(detectors(workspace, setting), workspace)
-    found.flags.writeable = False
-    return found
+    values = score_detectors(detectors(workspace, setting), workspace)
+    values.flags.writeable = False
+    return values
 
 
 # A matrix carries its draws (15 x 15 cells, 1,000 draws, float32: 0.9 MB a metric), hence one
@@ -637,7 +639,7 @@ def removal_geometry(
 
 
 @cached
-def explained(workspace: Workspace, setting: Setting, row: int, image: int) -> Evidence:
+def compared_evidence(workspace: Workspace, setting: Setting, row: int, image: int) -> Evidence:
     """One detector's logit on one image, head by head, as differences from the average real test
     image.
     """

@@ -115,10 +115,10 @@ def ways(
 ) -> dict[str, tuple[Head, ...]]:
     """The heads that each way of choosing takes, in its order; the paper has the first only."""
     scores = head_scores(workspace, train, validation, used)
-    found = {WAYS[0]: scores.top(min(MOST, len(scores.table)))}
+    selections = {WAYS[0]: scores.top(min(MOST, len(scores.table)))}
     if used == OURS:
-        found[WAYS[1]] = joint_heads(workspace, train, validation)
-    return found
+        selections[WAYS[1]] = joint_heads(workspace, train, validation)
+    return selections
 
 
 @cached
@@ -194,8 +194,8 @@ def words_of_all_heads(
 @cached
 def head_span(workspace: Workspace, head: Head, count: int = 12) -> pd.DataFrame:
     """TextSpan of one head over all training images; the precomputed one where there is one."""
-    if (found := explanations.atlas(workspace)) is not None:
-        spans = found.spans
+    if (stored := explanations.atlas(workspace)) is not None:
+        spans = stored.spans
         return spans[(spans["layer"] == head[0]) & (spans["head"] == head[1])].head(count)
     plain = lexicon(workspace, Texts(centred=False))
     rows = np.flatnonzero(workspace.domains.split == "train")
@@ -206,10 +206,10 @@ def head_span(workspace: Workspace, head: Head, count: int = 12) -> pd.DataFrame
 @cached
 def span_texts(workspace: Workspace) -> dict[str, str]:
     """Head -> the first text of its TextSpan, where that was precomputed."""
-    found = explanations.atlas(workspace)
-    if found is None:
+    stored = explanations.atlas(workspace)
+    if stored is None:
         return {}
-    first = found.spans[found.spans["rank"] == found.spans["rank"].min()]
+    first = stored.spans[stored.spans["rank"] == stored.spans["rank"].min()]
     return {f"{s['layer']}.{s['head']}": str(s["text"]) for s in first.to_dict("records")}
 
 

@@ -44,11 +44,11 @@ def depths(workspace: Workspace) -> dict[str, pd.DataFrame]:
 
 def agreements(workspace: Workspace) -> pd.DataFrame:
     """One row a pair of encoders (see :func:`aigi_core.transfer.encoders.agreement`)."""
-    found = measured(workspace)
+    matrices = measured(workspace)
     return pd.DataFrame(
         [
-            {"first": a, "second": b, **agreement(found[a], found[b], workspace.domains)}
-            for a, b in combinations(found, 2)
+            {"first": a, "second": b, **agreement(matrices[a], matrices[b], workspace.domains)}
+            for a, b in combinations(matrices, 2)
         ]
     )
 

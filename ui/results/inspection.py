@@ -152,8 +152,8 @@ def average_real(workspace: Workspace, judge: str) -> Evidence:
 @cached
 def reliability(workspace: Workspace, judge: str) -> Any:
     """Reliability diagram and calibration error of one judge on test images."""
-    found = panel(workspace)
-    return reliability_on_test(workspace, found, found.index(judge))
+    judges = panel(workspace)
+    return reliability_on_test(workspace, judges, judges.index(judge))
 
 
 @cached
@@ -176,14 +176,14 @@ def head_words(
     )
     rows = []
     for head in heads:
-        said = attention.words_of_head(workspace, head, on, "difference", texts)
-        nearest = "; ".join(str(text) for text in said.nearest["text"].head(count))
+        listed = attention.words_of_head(workspace, head, on, "difference", texts)
+        nearest = "; ".join(str(text) for text in listed.nearest["text"].head(count))
         rows.append(
             {
                 "head": f"{head[0]}.{head[1]}",
                 "nearest texts": nearest,
-                "p_value": said.p_value,
-                "beyond chance": "yes" if said.nameable else "no",
+                "p_value": listed.p_value,
+                "beyond chance": "yes" if listed.nameable else "no",
             }
         )
     return pd.DataFrame(rows)
@@ -281,19 +281,19 @@ def _open(page: Page, sources: Sources, image: str) -> Subject:
         if len(by_name) > 1
         else next(iter(by_name))
     ]
-    found, features = good[opened]
-    row = row_of(page.workspace, found.key)
+    file, features = good[opened]
+    row = row_of(page.workspace, file.key)
     assert features is not None
     return Subject(
-        found.name,
-        found.about,
-        found.key,
+        file.name,
+        file.about,
+        file.key,
         row,
         features,
         np.array([0]),
         sources[opened][1],
-        found.pixels,
-        found.picture,
+        file.pixels,
+        file.picture,
         tuple(good.values()),
     )
 
@@ -383,8 +383,8 @@ def token_parts(workspace: Workspace, subject: Subject) -> Parts:
             encoder = load_encoder(workspace)
             kept = (key, Parts.of_pixels(encoder, subject.pixels, workspace.decomposition))
         st.session_state[_TOKENS] = kept
-    found: Parts = kept[1]
-    return found
+    parts: Parts = kept[1]
+    return parts
 
 
 def copies(workspace: Workspace, subject: Subject) -> Copies:
@@ -403,13 +403,13 @@ def copies(workspace: Workspace, subject: Subject) -> Copies:
         kept = (key, made)
         st.session_state[_COPIES] = kept
         bar.empty()
-    found: Copies = kept[1]
-    return found
+    perturbed: Copies = kept[1]
+    return perturbed
 
 
 def parse_components(line: str, d: int) -> tuple[int, ...]:
     """Components of ``"3, 10-20"``; AigiError for anything else."""
-    found: list[int] = []
+    numbers: list[int] = []
     for part in filter(None, (part.strip() for part in line.replace(";", ",").split(","))):
         first, _, last = part.partition("-")
         try:
@@ -420,8 +420,8 @@ def parse_components(line: str, d: int) -> tuple[int, ...]:
             ) from error
         if not 0 <= low <= high < d:
             raise AigiError(f"There is no component {part}: they are 0 to {d - 1}.")
-        found += range(low, high + 1)
-    return tuple(dict.fromkeys(found))
+        numbers += range(low, high + 1)
+    return tuple(dict.fromkeys(numbers))
 
 
 def in_words(removal: Removal) -> str:
@@ -522,10 +522,10 @@ def all_files(workspace: Workspace, subject: Subject, rate: float, prior: float)
     """Every file brought: what all detectors together say, and how far each lies from anything
     known.
     """
-    found, known = panel(workspace), distances(workspace)
+    judges, known = panel(workspace), distances(workspace)
     rows = []
     for one, features in subject.among:
-        verdict = found.verdicts(found.logits(features)[:, 0], rate, prior).iloc[0]
+        verdict = judges.verdicts(judges.logits(features)[:, 0], rate, prior).iloc[0]
         far = novelty(workspace, features.embeddings[0], known, row_of(workspace, one.key))
         rows.append(
             {

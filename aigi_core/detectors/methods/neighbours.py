@@ -53,13 +53,13 @@ class NeighbourDetector(FeatureDetector, ShortRepr):
 
         features = self._require_width(features, self.fakes.shape[1])
         query = _unit(features)
-        found = []
+        nearest = []
         for bank in (self.fakes, self.reals):
             index = faiss.IndexFlatIP(bank.shape[1])
             index.add(bank)
             cosines, positions = index.search(query, self.k)
-            found.append((cosines.astype(np.float64), positions))
-        return found[0], found[1]
+            nearest.append((cosines.astype(np.float64), positions))
+        return nearest[0], nearest[1]
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"fakes": self.fakes, "reals": self.reals}
