@@ -62,13 +62,13 @@ def imports(file: Path) -> Iterator[str]:
 
 
 def files(*rooms: str) -> list[Path]:
-    found = [
+    result = [
         f
         for room in rooms
         for f in ([ROOT / room] if room.endswith(".py") else sorted((ROOT / room).rglob("*.py")))
     ]
-    assert found
-    return found
+    assert result
+    return result
 
 
 UI_ROOMS = (("toolkit",), ("results",), ("bodies",), ("preparation",))

@@ -40,9 +40,9 @@ def follow(message: object, model: str, images: str = "") -> None:
     """Run the first command that a message names; DIR stands for a folder, and the tiny model for
     one of a hub. Of a vocabulary, forty words will do.
     """
-    found = NAMED.search(str(message))
-    assert found, f"no command in: {message}"
-    text = found[1].replace("--model ViT-L-14 --pretrained openai", f"--model {model}")
+    result = NAMED.search(str(message))
+    assert result, f"no command in: {message}"
+    text = result[1].replace("--model ViT-L-14 --pretrained openai", f"--model {model}")
     text = text.replace("local-dir:DIR", model).replace(" DIR", f" {shlex.quote(images)}")
     words = shlex.split(text)[3:]
     assert main([*words, *(["--words", "40"] if words[0] in ("build", "text") else [])]) == 0, words

@@ -25,9 +25,9 @@ def test_no_job_passes_on_what_a_folder_is_called(
     bad.mkdir()
     assert main(["verify", str(bad)]) == 2
     assert main(["ingest", "--images", str(bad), "--out", str(tmp_path / "w")]) == 2
-    said = capsys.readouterr()
-    assert "\\x1b" in said.err and "\x1b" not in said.err + said.out
-    assert "\x07" not in said.err + said.out
+    printed = capsys.readouterr()
+    assert "\\x1b" in printed.err and "\x1b" not in printed.err + printed.out
+    assert "\x07" not in printed.err + printed.out
 
 
 def test_progress_in_a_file_is_a_line_now_and_then(
@@ -44,6 +44,6 @@ def test_progress_in_a_file_is_a_line_now_and_then(
     with progress_line() as show:
         show("two of \x1bthree")
         time.sleep(0.05)  # one long step: lines go on
-    said = capsys.readouterr().err
-    assert "Reading" in said and said.count("two of \\x1bthree (0.0 min)\n") > 2
-    assert "\r" not in said and "\x1b" not in said and not sys.stderr.isatty()
+    printed = capsys.readouterr().err
+    assert "Reading" in printed and printed.count("two of \\x1bthree (0.0 min)\n") > 2
+    assert "\r" not in printed and "\x1b" not in printed and not sys.stderr.isatty()

@@ -162,6 +162,6 @@ def test_what_cannot_be_explained_is_one_sentence(workspace: Workspace) -> None:
 
 def test_without_other_images_the_rest_is_said_all_the_same(workspace: Workspace) -> None:
     whole = explain(workspace, NAME)
-    found = replace(whole, content=None)
-    assert "there are no images beside them" in found.sentences[1]
-    assert found.sentences[:1] + found.sentences[2:] == whole.sentences[:1] + whole.sentences[2:]
+    result = replace(whole, content=None)
+    assert "there are no images beside them" in result.sentences[1]
+    assert result.sentences[:1] + result.sentences[2:] == whole.sentences[:1] + whole.sentences[2:]

@@ -258,11 +258,11 @@ def test_the_number_of_threads_is_no_part_of_an_encoder(tmp_path: Path) -> None:
     encoder = load_encoder(make_tiny_clip(tmp_path / "tiny"), None, "cpu", "fp32")
     size = encoder.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (16, size, size, 3), dtype=np.uint8)
-    before, found = torch.get_num_threads(), []
+    before, result = torch.get_num_threads(), []
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append(encoder.encode_images(pixels).embedding.numpy())
+            result.append(encoder.encode_images(pixels).embedding.numpy())
     finally:
         torch.set_num_threads(before)
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(result[0], result[1], rtol=1e-5, atol=1e-5)

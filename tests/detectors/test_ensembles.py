@@ -45,10 +45,10 @@ def test_members_are_combined_on_images_new_to_them(
     else:
         each = [regression(z[[k]], standard[[k]]) for k in range(len(MEMBERS))]
         wanted = np.mean(each, axis=0)
-    found = detector.decision_function(synthetic)
-    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+    result = detector.decision_function(synthetic)
+    np.testing.assert_allclose(result, wanted, rtol=1e-3, atol=1e-3)
     again = Detector.load(detector.save(tmp_path / "saved"))
-    np.testing.assert_allclose(again.decision_function(synthetic), found, atol=1e-9)
+    np.testing.assert_allclose(again.decision_function(synthetic), result, atol=1e-9)
 
 
 def members_alone(workspace: Workspace) -> list[Detector]:

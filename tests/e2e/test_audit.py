@@ -19,7 +19,9 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def found(serve: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Audit]:
+def audited(
+    serve: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Audit]:
     """The address of a server on a confounded workspace, and its audit."""
     images = planted_images()
     twins = images.index[(images["generator"] == "") & (images["pool"] == "general")][
@@ -33,35 +35,35 @@ def found(serve: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def page(browser: Any, found: tuple[str, Audit]) -> Any:
-    app = App(browser, found[0])
+def page(browser: Any, audited: tuple[str, Audit]) -> Any:
+    app = App(browser, audited[0])
     yield app
     app.close()
 
 
-def test_numbers_by_deep_link(page: App, found: tuple[str, Audit]) -> None:
-    audited = found[1]
+def test_numbers_by_deep_link(page: App, audited: tuple[str, Audit]) -> None:
+    result = audited[1]
     page.open("audit", test=SIZED)
     for name, matrix in (
-        ("Detectors", audited.detector),
-        ("Facts of stored files", audited.facts["stored"]),
+        ("Detectors", result.detector),
+        ("Facts of stored files", result.facts["stored"]),
     ):
         mean = matrix.mean(DEFAULT_METRIC, matrix.in_domain)
         assert (
             page.stats[name][0] == f"{mean.value:.3f}"
             and f"{mean.low:.3f} to {mean.high:.3f}" in page.stats[name][1]
         )
-    [verdict] = [verdict for verdict in audited.verdicts if verdict.generator == SIZED]
+    [verdict] = [verdict for verdict in result.verdicts if verdict.generator == SIZED]
     page.page.get_by_text("The evidence, with n and intervals").click()
     page.page.get_by_text(verdict.sentences[-1]).wait_for()
     text = page.page.locator("[data-testid=stMain]").inner_text()
     assert page.errors == [] and all(sentence in text for sentence in verdict.sentences)
     rows = pd.read_csv(io.StringIO(page.download("verdicts", "Table as CSV")))
-    pd.testing.assert_frame_equal(rows, to_frame(audited.verdicts), check_dtype=False)
+    pd.testing.assert_frame_equal(rows, to_frame(result.verdicts), check_dtype=False)
 
 
-def test_click_a_line_and_choose_by_keyboard(page: App, found: tuple[str, Audit]) -> None:
-    names = [verdict.generator for verdict in found[1].verdicts]
+def test_click_a_line_and_choose_by_keyboard(page: App, audited: tuple[str, Audit]) -> None:
+    names = [verdict.generator for verdict in audited[1].verdicts]
     page.open("audit", test=SIZED)
     page.click_point("verdicts", 0)
     page.wait_for_query("test", names[0])
@@ -72,9 +74,9 @@ def test_click_a_line_and_choose_by_keyboard(page: App, found: tuple[str, Audit]
     assert "each value of width" in page.alt("shares")
 
 
-def test_a_pair_across_splits_is_opened(page: App, found: tuple[str, Audit]) -> None:
+def test_a_pair_across_splits_is_opened(page: App, audited: tuple[str, Audit]) -> None:
     page.open("audit", part="Duplicates", pairs="across splits")
-    pairs = found[1].duplicates.pairs
+    pairs = audited[1].duplicates.pairs
     buttons = page.page.get_by_role("button", name="Open: real image")
     assert buttons.count() == 2 * int(pairs["across_split"].sum()) == 4
     with page.redrawn():
@@ -84,16 +86,16 @@ def test_a_pair_across_splits_is_opened(page: App, found: tuple[str, Audit]) -> 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_accessibility_violation(
-    browser: Any, found: tuple[str, Audit], scheme: str
+    browser: Any, audited: tuple[str, Audit], scheme: str
 ) -> None:
-    app = App(browser, found[0], scheme=scheme).open("audit", test=SIZED)
+    app = App(browser, audited[0], scheme=scheme).open("audit", test=SIZED)
     assert app.violations() == []
     app.close()
 
 
 @pytest.mark.parametrize("width", [800, 1440])
-def test_nothing_is_cut_off_sideways(browser: Any, found: tuple[str, Audit], width: int) -> None:
-    app = App(browser, found[0], width=width).open("audit", test=SIZED)
+def test_nothing_is_cut_off_sideways(browser: Any, audited: tuple[str, Audit], width: int) -> None:
+    app = App(browser, audited[0], width=width).open("audit", test=SIZED)
     assert app.page.evaluate(
         "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     )

@@ -20,29 +20,29 @@ SEEN = Preprocessing(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 def test_hostile_files_are_one_line_each(tmp_path: Path) -> None:
     write_hostile(tmp_path)
     for case in CASES:
-        found = open_image(case.name, tmp_path / case.name, SEEN)
+        result = open_image(case.name, tmp_path / case.name, SEEN)
         expected = (
             case.left_out
             if case.left_out not in ("duplicate",) and "not valid Unicode" not in case.left_out
             else ""
         )
-        assert found.reason.startswith(expected) and bool(found.reason) == bool(expected), (
+        assert result.reason.startswith(expected) and bool(result.reason) == bool(expected), (
             case.name,
-            found.reason,
+            result.reason,
         )
-        assert "\n" not in found.reason and found.name == case.name
+        assert "\n" not in result.reason and result.name == case.name
         if not expected:
-            assert found.pixels is not None and found.pixels.shape == (32, 32, 3)
-            assert found.picture is not None and max(found.picture.size) <= SMALL
-            assert case.note in found.about
+            assert result.pixels is not None and result.pixels.shape == (32, 32, 3)
+            assert result.picture is not None and max(result.picture.size) <= SMALL
+            assert case.note in result.about
 
 
 def test_bytes_and_files_are_the_same() -> None:
     content = encoded(picture("x", (90, 70)), "JPEG")
-    found = open_image("<script>.jpg", content, SEEN)
-    assert found.name == "<script>.jpg" and found.key == hashlib.sha256(content).hexdigest()
-    assert found.about.startswith("90 × 70 px, JPEG, quality about 75")
-    assert np.array_equal(found.pixels, SEEN.pixels(picture_of(content)))
+    result = open_image("<script>.jpg", content, SEEN)
+    assert result.name == "<script>.jpg" and result.key == hashlib.sha256(content).hexdigest()
+    assert result.about.startswith("90 × 70 px, JPEG, quality about 75")
+    assert np.array_equal(result.pixels, SEEN.pixels(picture_of(content)))
 
 
 def picture_of(content: bytes):  # type: ignore[no-untyped-def]
@@ -55,8 +55,8 @@ def test_files_are_found_in_order_and_once(tmp_path: Path) -> None:
     for name in ("b/2.png", "b/1.png", "a.png", "b/.hidden.png", ".cache/x.png", "c/d/e"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(b"x")
-    found = find_files([tmp_path / "b/2.png", tmp_path])
-    assert [str(file.relative_to(tmp_path)) for file in found] == [
+    result = find_files([tmp_path / "b/2.png", tmp_path])
+    assert [str(file.relative_to(tmp_path)) for file in result] == [
         "b/2.png",
         "a.png",
         "b/1.png",
@@ -85,13 +85,13 @@ def test_features_are_those_of_the_workspace(tiny: tuple[Path, str]) -> None:
     opened = [
         open_image(str(path), root / path, preprocessing) for path in workspace.images["path"][rows]
     ]
-    found = encode(encoder, [one.pixels for one in opened if one.pixels is not None], workspace)
-    np.testing.assert_allclose(found.embeddings, workspace.embeddings[rows], atol=1e-5)
+    result = encode(encoder, [one.pixels for one in opened if one.pixels is not None], workspace)
+    np.testing.assert_allclose(result.embeddings, workspace.embeddings[rows], atol=1e-5)
     np.testing.assert_allclose(
-        found.heads, workspace.heads[:, :, rows].astype(np.float32), atol=2e-3
+        result.heads, workspace.heads[:, :, rows].astype(np.float32), atol=2e-3
     )
-    one = found.one(2)
-    np.testing.assert_array_equal(one.embeddings[0], found.embeddings[2])
+    one = result.one(2)
+    np.testing.assert_array_equal(one.embeddings[0], result.embeddings[2])
     assert one.heads.shape[2] == len(one.ln_post) == 1
     with pytest.raises(AigiError, match="no image"):
         encode(encoder, [], workspace)

@@ -89,10 +89,10 @@ def test_differences_from_the_average_add_up(synthetic: Workspace) -> None:
     reading = some_readings()[0]
     average = evidence(synthetic, reading, np.arange(20))
     own = Parts.of_row(synthetic, 40).evidence(reading)
-    found = own.compared_with(average)
-    assert found.logit[0] == pytest.approx(own.logit - average.logit.mean(), abs=1e-9)
-    table = found.table()
-    assert table["evidence"].sum() == pytest.approx(found.logit[0], abs=1e-4)
+    result = own.compared_with(average)
+    assert result.logit[0] == pytest.approx(own.logit - average.logit.mean(), abs=1e-9)
+    table = result.table()
+    assert table["evidence"].sum() == pytest.approx(result.logit[0], abs=1e-4)
     assert "bias" not in set(table["term"]), "what all images share says nothing of this one"
 
 

@@ -16,12 +16,12 @@ def test_values_are_exact_and_draws_agree_with_counts_of_images() -> None:
     scores[0, :50] = 0.25  # ties
     block = rng.integers(0, blocks, n)
     counts = rng.poisson(1, (40, blocks)).astype(np.float32)
-    found = evaluate_blocks(scores, labels, block, counts, 0.2, ORDINARY)
+    result = evaluate_blocks(scores, labels, block, counts, 0.2, ORDINARY)
     one_by_one = evaluate(scores, labels, counts[:, block], 0.2, ORDINARY)
     exact = evaluate(scores, labels, thresholds=0.2, metrics=ORDINARY)
     for name in ORDINARY:
-        np.testing.assert_array_equal(found[name][:, 0], exact[name][:, 0])
-        error = np.sqrt(((found[name][:, 1:] - one_by_one[name]) ** 2).mean(axis=1))
+        np.testing.assert_array_equal(result[name][:, 0], exact[name][:, 0])
+        error = np.sqrt(((result[name][:, 1:] - one_by_one[name]) ** 2).mean(axis=1))
         assert (error < 0.12 * one_by_one[name].std(axis=1)).all(), name
 
 
@@ -29,6 +29,6 @@ def test_a_draw_without_a_class_is_no_number() -> None:
     labels, block = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])
     scores = np.array([[0.1, 0.2, 0.3, 0.4]])
     counts = np.array([[1, 0], [1, 1]], np.float32)
-    found = evaluate_blocks(scores, labels, block, counts, 0.25, ["auc", "accuracy_fake"])
-    assert np.isnan(found["auc"][0, 1]) and np.isnan(found["accuracy_fake"][0, 1])
-    assert found["auc"][0, [0, 2]] == pytest.approx([1, 1])
+    result = evaluate_blocks(scores, labels, block, counts, 0.25, ["auc", "accuracy_fake"])
+    assert np.isnan(result["auc"][0, 1]) and np.isnan(result["accuracy_fake"][0, 1])
+    assert result["auc"][0, [0, 2]] == pytest.approx([1, 1])

@@ -34,26 +34,26 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Audit]
     general = images.index[(images["generator"] == "") & (images["pool"] == "general")]
     images.loc[general[12], "content_hash"] = images.loc[general[0], "content_hash"]
     made = workspace(tmp_path_factory.mktemp("audited") / "w", images)
-    found = audit(made)
-    save_audit(made, found, AuditSettings())
-    return made, found
+    result = audit(made)
+    save_audit(made, result, AuditSettings())
+    return made, result
 
 
 def test_numbers_are_the_librarys(open_app: Open, planted: tuple[Workspace, Audit]) -> None:
-    made, found = planted
+    made, result = planted
     app = open_app(made.path, "audit", test=SIZED, part="Matrix")
     assert not app.exception and not app.error
-    mean = found.facts["stored"].mean(DEFAULT_METRIC, found.facts["stored"].in_domain)
+    mean = result.facts["stored"].mean(DEFAULT_METRIC, result.facts["stored"].in_domain)
     assert f"<b>{mean.value:.3f}</b>" in stats(
         app
     ) and f"interval {mean.low:.3f} to {mean.high:.3f}" in stats(app)
-    explained = sum(verdict.level == "explained" for verdict in found.verdicts)
+    explained = sum(verdict.level == "explained" for verdict in result.verdicts)
     text = text_of(app).replace("\\", "")
     assert f"For **{explained} of 4 generators** file facts alone" in text
-    [verdict] = [verdict for verdict in found.verdicts if verdict.generator == SIZED]
+    [verdict] = [verdict for verdict in result.verdicts if verdict.generator == SIZED]
     assert all(sentence in text for sentence in verdict.sentences)
-    ood = difference(found.detector, found.facts["stored"], DEFAULT_METRIC).mean(
-        ~found.detector.in_domain
+    ood = difference(result.detector, result.facts["stored"], DEFAULT_METRIC).mean(
+        ~result.detector.in_domain
     )
     assert f"Out of domain, detectors are **{ood.value:+.3f}**" in text
 
@@ -68,10 +68,10 @@ def test_a_generator_that_nothing_gives_away(
 
 
 def test_begins_with_what_tells_most(open_app: Open, planted: tuple[Workspace, Audit]) -> None:
-    made, found = planted
+    made, result = planted
     app = open_app(made.path, "audit")
     best = max(
-        (v for v in found.verdicts if v.level == "explained"), key=lambda v: v.detector.value
+        (v for v in result.verdicts if v.level == "explained"), key=lambda v: v.detector.value
     )
     assert app.session_state["test"] == best.generator
 
@@ -79,8 +79,8 @@ def test_begins_with_what_tells_most(open_app: Open, planted: tuple[Workspace, A
 def test_duplicates_across_splits_are_shown(
     open_app: Open, planted: tuple[Workspace, Audit]
 ) -> None:
-    made, found = planted
-    pairs = found.duplicates.pairs
+    made, result = planted
+    pairs = result.duplicates.pairs
     assert pairs["across_split"].sum() >= 1 and pairs["exact"].sum() == 1
     [exact] = pairs[pairs["exact"]].to_dict("records")
     paths = made.images["path"]
@@ -174,11 +174,11 @@ def test_broken_query_shows_the_default_and_says_so(
 def test_every_part_opens_and_says_what_it_is(
     open_app: Open, planted: tuple[Workspace, Audit]
 ) -> None:
-    made, found = planted
+    made, result = planted
     for part in PARTS:
         app = open_app(made.path, "audit", part=part)
         assert not app.exception and not app.error, part
-    for verdict in found.verdicts:
+    for verdict in result.verdicts:
         app = open_app(made.path, "audit", test=verdict.generator)
         assert NEXT[verdict.level].partition("`")[0] in text_of(app)
 
@@ -186,10 +186,10 @@ def test_every_part_opens_and_says_what_it_is(
 def test_what_matching_changes_is_said_with_its_intervals(
     open_app: Open, planted: tuple[Workspace, Audit]
 ) -> None:
-    made, found = planted
+    made, result = planted
     text = text_of(open_app(made.path, "audit", part="Matched"))
-    assert len(found.means)
-    for row in found.means.to_dict("records"):
+    assert len(result.means)
+    for row in result.means.to_dict("records"):
         assert (
             f"**{row['change']:+.3f}** ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95 %"
             " intervals)" in text

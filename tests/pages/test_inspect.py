@@ -105,15 +105,15 @@ def test_what_if_is_the_librarys(open_app: Open, synthetic: Workspace) -> None:
         prior="1 in 100",
     )
     assert not app.exception and not app.error and not app.warning
-    found = build_panel(synthetic)
-    reading = read(synthetic, found.detectors[found.names.index("beta-diff") - 1])
+    result = build_panel(synthetic)
+    reading = read(synthetic, result.detectors[result.names.index("beta-diff") - 1])
     parts = Parts.of_row(synthetic, row)
     removal = Removal(((0, 0), (1, 2)), (), (3, 10, 11, 12))
     before, after = parts.evidence(reading).logit, parts.evidence(reading, removal).logit
     assert f"**{before:+.3f} → {after:+.3f}**" in text_of(
         app
     ) and "Without head 0.0, head 1.2, 4 components: logit" in text_of(app)
-    probability = found.probability(found.index("beta-diff"), after, 0.01)[0]
+    probability = result.probability(result.index("beta-diff"), after, 0.01)[0]
     assert f"→ {probability:.3f}**" in text_of(app)
     assert app.query_params["components"] == "3, 10-12"
 
@@ -144,10 +144,10 @@ def test_an_upload_is_judged_as_the_library_does(
     content = encoded(make_picture(2, 700))
     app = upload(open_app(at_hand.path, "inspect", rate="20%"), (EVIL, content))
     assert not app.exception and not app.error and not app.warning
-    encoder, found = load_encoder(tiny[1], None, device="cpu"), build_panel(at_hand)
+    encoder, result = load_encoder(tiny[1], None, device="cpu"), build_panel(at_hand)
     images = encode(encoder, [encoder.preprocessing.pixels(load_rgb(content).image)], at_hand)
-    logits = found.logits(images)[:, 0]
-    assert f"<b>{found.probability(0, logits[0])[0]:.3f}</b>" in stats(
+    logits = result.logits(images)[:, 0]
+    assert f"<b>{result.probability(0, logits[0])[0]:.3f}</b>" in stats(
         app
     ) and f"<b>{logits[0]:+.2f}</b>" in stats(app)
     assert "map of 4 by 4 patches" in charts(app), "the heat map of an upload is drawn at once"

@@ -80,7 +80,7 @@ STATES = {
     "no real test images": no_test_reals,
     "no training fakes": no_training_fakes,
 }
-SAID = {
+SENTENCES = {
     "no text banks": ("precompute text", {"transfer", "heads", "words"}),
     "no heads": ("precompute encode", {"heads", "gallery"}),
     "no fakes": ("no fake images", {"overview", "transfer", "train", "heads", "words", "gallery"}),
@@ -98,7 +98,7 @@ def test_what_is_missing_is_said(
 ) -> None:
     path = STATES[state](Path(shutil.copytree(synthetic_path, tmp_path / "w")))
     result = errors(open_app(path, stem))
-    says, pages = SAID.get(state, ("", set()))
+    says, pages = SENTENCES.get(state, ("", set()))
     assert stem not in pages or any(says in message for message in result), result
 
 
@@ -128,7 +128,7 @@ def test_words_of_one_generator_tell_all_but_what_needs_others(
     subset = ["subset", "--workspace", str(synthetic_path), "--generators", "beta-diff"]
     assert main([*subset, "--out", str(path)]) == 0
     app = open_app(path, "words")
-    said = " ".join(str(m.value) for m in app.markdown)
-    assert "there are no images beside them" in said
-    assert "a detector of file facts alone" in said
+    text = " ".join(str(m.value) for m in app.markdown)
+    assert "there are no images beside them" in text
+    assert "a detector of file facts alone" in text
     assert not errors(app)

@@ -164,9 +164,9 @@ def test_killed_at_every_crash_point_the_bytes_are_the_same(
         assert child.exitcode == -signal.SIGKILL
         reader_sees_old_or_new(path)
         most_kept = max(most_kept, kept := finished_shards(path))
-        said = encode(path, encoder, workers=0, **SIZES)
-        if kept and "Encoded" in said:
-            assert f"({min(30, 12 * kept)} of them by an earlier run)" in said
+        text = encode(path, encoder, workers=0, **SIZES)
+        if kept and "Encoded" in text:
+            assert f"({min(30, 12 * kept)} of them by an earlier run)" in text
         assert contents(path) == expected, f"crash point {point}"
     assert point > 20
     assert most_kept == 3
@@ -475,9 +475,9 @@ def test_mistakes_on_the_command_line(
     ingested: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["encode", *(argument.format(w=ingested) for argument in arguments)]) == 2
-    said = capsys.readouterr().err
-    assert sentence in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert sentence in printed
+    assert printed.count("\n") == 1
 
 
 def test_recorded_precision_is_kept(

@@ -102,14 +102,14 @@ def test_a_lost_feature_alone_is_computed_again(
     (path / "features" / "layers.npy").write_bytes(b"damaged")
     with pytest.raises(WorkspaceError, match=r"features/layers\.npy should have"):
         Workspace.open(path)
-    said = encode(path, encoder, **SIZES)
-    assert "after each layer" in said and "embeddings" not in said
+    text = encode(path, encoder, **SIZES)
+    assert "after each layer" in text and "embeddings" not in text
     after = read_manifest(path)["files"]
     changed = {name for name in before if before[name] != after.get(name)}
     assert set(after) == set(before) and changed <= {"features/layers.npy"}
     # without patches the last block runs on one token, which may round otherwise
-    found, expected = (Workspace.open(one).feature("layers") for one in (path, full))
-    np.testing.assert_allclose(found, expected, atol=5e-3)
+    result, expected = (Workspace.open(one).feature("layers") for one in (path, full))
+    np.testing.assert_allclose(result, expected, atol=5e-3)
 
 
 def test_damage_is_named(full: Path, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_tokens_beyond_half_precision_stop_the_encoding(
 
     def large(*args: object) -> object:
         batch = own(*args)
-        scaled = {name: 1e6 * found for name, found in batch.extras.items()}
+        scaled = {name: 1e6 * result for name, result in batch.extras.items()}
         return dataclasses.replace(batch, extras=scaled)
 
     monkeypatch.setattr(encoder.adapter, "encode", large)

@@ -69,8 +69,8 @@ def test_a_claim_needs_the_interval_and_the_q_value() -> None:
     names = ["title", "difference", "difference_low", "difference_high", "q_value"]
     table = pd.DataFrame(rows, columns=names).assign(cells=6)
     table["p_value"] = table["q_value"]
-    said = boards.comparison(table)
-    assert said.startswith("Better than logistic regression out of domain: a; worse than")
-    assert "out of domain: b (interval" in said and "over 4 methods" in said
-    assert "alone leaves zero out for c -0.100 (95 % interval -0.200 to -0.010, q = .200" in said
-    assert "for d" not in said
+    text = boards.comparison(table)
+    assert text.startswith("Better than logistic regression out of domain: a; worse than")
+    assert "out of domain: b (interval" in text and "over 4 methods" in text
+    assert "alone leaves zero out for c -0.100 (95 % interval -0.200 to -0.010, q = .200" in text
+    assert "for d" not in text

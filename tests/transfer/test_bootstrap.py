@@ -95,17 +95,17 @@ def test_intervals_from_blocks_agree_with_those_from_groups(
     domains = make_domains(generators=2, reals=6000, fakes=6000, group_size=2)
     noise = np.random.default_rng(2).standard_normal((2, len(domains)))
     scores = noise + np.array([[1.6], [0.5]]) * domains.labels
-    found = []
+    result = []
     for limit in (10**9, 0):
         monkeypatch.setattr(matrices, "DRAWN_SINGLY", limit)
-        found.append(matrices.transfer_matrix(scores, domains, domains.generators, draws=1000))
-    single, blocks = found
+        result.append(matrices.transfer_matrix(scores, domains, domains.generators, draws=1000))
+    single, blocks = result
     assert "blocks" in blocks.protocol["resampled"] != single.protocol["resampled"]
     for metric in single.metrics:
         np.testing.assert_allclose(single.values[metric], blocks.values[metric], rtol=1e-12)
-        (low, high), (block_low, block_high) = (one.interval(metric) for one in found)
+        (low, high), (block_low, block_high) = (one.interval(metric) for one in result)
         width = high - low
         assert (np.abs(low - block_low) < 0.1 * width).all(), metric
         assert (np.abs(high - block_high) < 0.1 * width).all(), metric
-        mean, block_mean = (one.mean(metric) for one in found)
+        mean, block_mean = (one.mean(metric) for one in result)
         assert abs(mean.low - block_mean.low) < 0.1 * (mean.high - mean.low), metric

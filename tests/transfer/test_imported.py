@@ -73,7 +73,7 @@ def test_bad_input_is_one_sentence(
     gap = table.copy()
     gap.loc[test[0], "score"] = np.nan
     stranger = pd.concat([table, pd.DataFrame({"path": ["no.png"], "score": [1.0]})])
-    for wrong, options, said in (
+    for wrong, options, text in (
         (gap, (), "1 scores are not finite"),
         (pd.concat([table, table[:2]]), (), "2 images have more than one"),
         (stranger, (), "does not have"),
@@ -84,5 +84,5 @@ def test_bad_input_is_one_sentence(
     ):
         assert run(workspace, wrong, file, *options) == 2
         error = capsys.readouterr().err
-        assert said in error and error.count("\n") == 1
+        assert text in error and error.count("\n") == 1
     assert not (workspace.path / "results" / "imported").exists()

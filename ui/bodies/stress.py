@@ -129,8 +129,9 @@ def components_in_words(stability: pd.DataFrame) -> str:
     return (
         f"Image and copy correlate at **{middle:.2f}** in the middle component (95 % of"
         f" {len(measured)} components: {low:.2f} to {high:.2f}; {int(measured['n'].iloc[0])}"
-        f" images); weakest is component {int(weakest['component'])} with {weakest['correlation']:.2f} (95 %"
-        f" interval {weakest['low']:.2f} to {weakest['high']:.2f})."
+        f" images); weakest is component {int(weakest['component'])} with"
+        f" {weakest['correlation']:.2f}"
+        f" (95 % interval {weakest['low']:.2f} to {weakest['high']:.2f})."
     )
 
 
