@@ -26,6 +26,10 @@ JOBS: dict[str, tuple[str, str]] = {
         "train one detector a generator, so that pages open at once",
     ),
     "methods": ("precompute.methods", "measure every method of detecting on one matrix"),
+    "attribution": (
+        "precompute.attribution",
+        "which generator made an image, unknown ones included, and a tree of generators",
+    ),
     "import-detector": (
         "precompute.import_detector",
         "put a linear layer that others trained beside the methods",

@@ -36,7 +36,7 @@ ROOMS = (
     ),
     ("overview", "metrics", "perturb", "clip", "heads"),
     ("detectors",),
-    ("transfer", "geometry", "explain", "audit", "stress", "calibration"),
+    ("transfer", "attribution", "geometry", "explain", "audit", "stress", "calibration"),
     ("inspection",),
     ("figures",),
     ("cli",),
@@ -78,6 +78,7 @@ PRECOMPUTE_ROOMS = (
     ("ingest",),
     ("encode", "import_scores"),
     (
+        "attribution",
         "audit",
         "detectors",
         "generate",

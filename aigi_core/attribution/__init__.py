@@ -1,0 +1,20 @@
+"""Which generator made an image: naming its source, "unknown" included, and which generators are
+alike.
+"""
+
+from aigi_core.exports import found_when_used
+
+_MODULES = {
+    "Attribution": "report",
+    "GeneratorTree": "tree",
+    "METHODS": "namers",
+    "Named": "named",
+    "SourceTask": "task",
+    "attribute": "report",
+    "load_attribution": "report",
+    "open_set": "unknown",
+    "save_attribution": "report",
+}
+
+__all__ = [*_MODULES]
+__getattr__ = found_when_used(__name__, _MODULES)

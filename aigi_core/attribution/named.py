@@ -1,0 +1,187 @@
+"""What a way of naming sources did on test images: confusions, recall and precision of each
+source, all with intervals that count groups of images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+from aigi_core.intervals import (
+    Groups,
+    Interval,
+    auc_interval,
+    auc_variance,
+    design_effect,
+    paired_interval,
+    rate_interval,
+    rate_of_spread,
+    variances,
+)
+from aigi_core.reprs import ShortRepr
+from aigi_core.resampling import group_weights
+from aigi_core.significance import sign_flip
+from aigi_core.transfer.bootstrap import Estimate
+from aigi_core.transfer.difference import PairedDifference
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Named(ShortRepr):
+    """Sources named for test images.
+
+    Attributes:
+        names: [S] sources.
+        rows: [n] rows of the workspace.
+        truth, named: [n] numbers of sources.
+        named_in_pool: [n] the likeliest of those sources that have training images in the image's
+            pool (:meth:`~aigi_core.attribution.task.SourceTask.rivals`).
+        rivals: [n] how many those are.
+        group: [n] numbers.
+    """
+
+    names: tuple[str, ...]
+    rows: Int[np.ndarray, " n"]
+    truth: Int[np.ndarray, " n"]
+    named: Int[np.ndarray, " n"]
+    named_in_pool: Int[np.ndarray, " n"]
+    rivals: Int[np.ndarray, " n"]
+    group: Int[np.ndarray, " n"]
+
+    def confusion(self) -> tuple[Float[np.ndarray, "S S"], Interval, Int[np.ndarray, " S"]]:
+        """Share of each source's images (rows) that are named as each source (columns), its 95 %
+        interval, and the number of images of each row.
+        """
+        size = len(self.names)
+        rate = np.zeros((size, size))
+        low, high = np.zeros((size, size)), np.ones((size, size))
+        n = np.bincount(self.truth, minlength=size)
+        for source in range(size):
+            mine = self.truth == source
+            hits = (self.named[mine] == np.arange(size)[:, None]).astype(float)
+            rate[source], (low[source], high[source]) = rates(hits, self.group[mine])
+        return rate, Interval(low, high), n
+
+    def by_source(self) -> pd.DataFrame:
+        """One row a source: ``source, n, recall``; ``named`` (images named as it) and
+        ``precision``, among all test images; ``in_pool``, recall where only sources with training
+        images in the image's pool may be named, and ``in_pool_chance``, that of guessing among
+        them; ``taken_for``, the source that its images are most often mistaken for, and
+        ``taken_share``. Rates have ``_low`` and ``_high``.
+        """
+        rate, _, n = self.confusion()
+        table = []
+        for source, name in enumerate(self.names):
+            mine, called = self.truth == source, self.named == source
+            row: dict[str, object] = {"source": name, "n": int(n[source])}
+            for column, right, of in (
+                ("recall", called, mine),
+                ("precision", mine, called),
+                ("in_pool", self.named_in_pool == source, mine),
+            ):
+                value, bounds = rates(right[of][None].astype(float), self.group[of])
+                row |= {
+                    column: float(value[0]),
+                    f"{column}_low": float(bounds.low[0]),
+                    f"{column}_high": float(bounds.high[0]),
+                }
+            others = np.where(np.arange(len(self.names)) == source, -1.0, rate[source])
+            row |= {
+                "named": int(called.sum()),
+                "in_pool_chance": float((1 / self.rivals[mine]).mean()),
+                "taken_for": self.names[int(others.argmax())] if others.max() > 0 else "",
+                "taken_share": float(max(others.max(), 0.0)),
+            }
+            table.append(row)
+        return pd.DataFrame(table)
+
+    def mean_recall(self, *, in_pool: bool = False, draws: int = 1000, seed: int = 0) -> Estimate:
+        """Recall averaged over the sources; its interval from draws of groups."""
+        named = self.named_in_pool if in_pool else self.named
+        return mean_of_rates((named == self.truth)[None], self.truth, self.group, draws, seed)[0]
+
+    def less(self, other: Named) -> PairedDifference:
+        """Mean recall of this way less that of another, paired image by image; ``n`` counts
+        images.
+        """
+        right = [(each.named == each.truth).astype(float) for each in (self, other)]
+        weight = 1 / (len(self.names) * np.bincount(self.truth)[self.truth])
+        contributions = ((right[0] - right[1]) * weight)[None]
+        groups, value = Groups.of(self.group), contributions.sum(axis=1)
+        share = dict.fromkeys(range(len(self.names)), 1 / len(self.names))
+        low, high = paired_interval(value, contributions, self.truth, groups, share)
+        p = float(sign_flip(contributions, groups)[0])
+        return PairedDifference(float(value[0]), float(low[0]), float(high[0]), p, len(self.rows))
+
+
+def mean_of_rates(
+    right: Bool[np.ndarray, "M n"],
+    stratum: Int[np.ndarray, " n"],
+    group: Int[np.ndarray, " n"],
+    draws: int = 1000,
+    seed: int = 0,
+) -> list[Estimate]:
+    """Means, over strata, of the share of images that are right; ``n`` counts images."""
+    strata = np.unique(stratum)
+    weights = group_weights(group, draws, strata=stratum, seed=seed).astype(np.float64)
+    of = (stratum[:, None] == strata).astype(float)
+    sizes = weights @ of
+    estimates = []
+    for own in right:
+        with np.errstate(invalid="ignore"):
+            drawn = np.nanmean(weights @ (of * own[:, None]) / sizes, axis=1)
+        value = np.asarray(np.mean([own[stratum == s].mean() for s in strata]))
+        low, high = rate_of_spread(value, drawn.std(ddof=1), len(np.unique(group)))
+        estimates.append(Estimate(float(value), float(low), float(high), len(group)))
+    return estimates
+
+
+def auc_estimate(
+    unknown: Float[np.ndarray, " m"],
+    known: Float[np.ndarray, " n"],
+    group: Int[np.ndarray, " m+n"],
+) -> Estimate:
+    """AUC of the second over the first with DeLong's variance by group; ``n`` counts the first.
+
+    Args:
+        group: of the first's images, then of the second's.
+    """
+    m, n = len(unknown), len(known)
+    below = np.sort(known)
+    right = 1 - (
+        np.searchsorted(below, unknown, "left") + np.searchsorted(below, unknown, "right")
+    ) / (2 * n)
+    above = np.sort(unknown)
+    left = (np.searchsorted(above, known, "left") + np.searchsorted(above, known, "right")) / (
+        2 * m
+    )
+    auc = float(right.mean())
+    centred = np.concatenate(
+        [(right - auc) / np.sqrt(m * max(m - 1, 1)), (left - auc) / np.sqrt(n * max(n - 1, 1))]
+    )[None]
+    groups = Groups.of(group)
+    variance = variances(centred, groups)[0] * design_effect(centred, groups)
+    expected = float(auc_variance(np.asarray(auc), m, n))
+    ratio = (
+        max(float(variance[0]) / expected, 1.0)
+        if expected > 0
+        else float(design_effect(np.zeros((1, m + n)), groups)[0])
+    )
+    low, high = auc_interval(np.asarray(auc), m, n, ratio)
+    return Estimate(auc, float(low), float(high), m)
+
+
+def rates(
+    hits: Float[np.ndarray, "M n"], group: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " M"], Interval]:
+    """Shares of the same n images, and 95 % intervals of as many images as their groups are
+    worth.
+    """
+    if not hits.shape[1]:
+        nothing = np.full(len(hits), np.nan)
+        return nothing, Interval(np.zeros(len(hits)), np.ones(len(hits)))
+    rate = hits.mean(axis=1)
+    effect = design_effect(hits - rate[:, None], Groups.of(group))
+    return rate, rate_interval(rate, hits.shape[1] / effect)

@@ -1,0 +1,60 @@
+"""``python -m precompute attribution``: which generator made each test image, and which are
+alike."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from aigi_core.attribution import attribute, load_attribution, save_attribution
+from aigi_core.attribution.report import AttributionSettings
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.terminal import progress_line
+from aigi_core.workspace import Workspace, exclusive, tool_versions
+
+MIN_DRAWS = 20
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``attribution``."""
+    parser = subparsers.add_parser(
+        "attribution", description="Which generator made an image: sources, unknown ones, a tree."
+    )
+    parser.add_argument(
+        "--workspace", type=Path, required=True, metavar="W", help="an encoded workspace"
+    )
+    parser.add_argument(
+        "--draws", type=int, default=1000, help="bootstrap draws of the trees (default 1,000)"
+    )
+    parser.add_argument("--force", action="store_true", help="compute again what is there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute and publish; does nothing where the result is already there."""
+    if args.draws < MIN_DRAWS:
+        raise AigiError(f"Stability needs at least {MIN_DRAWS} draws, got --draws {args.draws}.")
+    workspace, settings = Workspace.open(args.workspace), AttributionSettings(args.draws)
+    if not args.force:
+        try:
+            load_attribution(workspace, settings)
+            print("Attribution is already there (--force computes it again).")
+            return 0
+        except WorkspaceError:
+            pass  # not yet, or damaged
+    start = time.perf_counter()
+    with exclusive(workspace.path, "attribution"), threadpool_limits(1), progress_line() as show:
+        made = attribute(workspace, settings, lambda step: show(f"Attribution: {step} ..."))
+        seconds = round(time.perf_counter() - start, 1)
+        save_attribution(workspace, made, settings, {"seconds": seconds, "tools": tool_versions()})
+    recall = made.named["regression"].mean_recall()
+    print(
+        f"{len(made.names)} sources named in {seconds:.0f} s: mean recall {recall}"
+        f" (guessing: {1 / len(made.names):.3f}), n = {recall.n:,} test images."
+    )
+    for name, why in made.left_out.items():
+        print(f"{name} is no source: {why}.")
+    return 0
