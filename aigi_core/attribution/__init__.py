@@ -2,7 +2,7 @@
 alike.
 """
 
-from aigi_core.exports import found_when_used
+from aigi_core.exports import load_when_used
 
 _MODULES = {
     "Attribution": "report",
@@ -17,4 +17,4 @@ _MODULES = {
 }
 
 __all__ = [*_MODULES]
-__getattr__ = found_when_used(__name__, _MODULES)
+__getattr__ = load_when_used(__name__, _MODULES)
