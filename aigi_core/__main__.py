@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--rate",
         type=float,
         default=0.05,
-        help="false alarms allowed before it abstains (default .05)",
+        help="false alarms allowed before it abstains (default .05); the nearest that can be had,"
+        " which is said, where validation images are too few for it",
     )
     add(
         "--prior",
@@ -88,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
         )
     workspace = Workspace.open(args.workspace)
     panel = choose_panel(workspace, args.detector)
+    if note := panel.band(0, args.rate).note:
+        print(f"False alarms: {note}.", file=sys.stderr)
     if args.json:
         print(json.dumps(_about(workspace, panel, args)), flush=True)
     files: list[Path] = []
@@ -135,15 +138,17 @@ def _about(workspace: Workspace, panel: Panel, args: argparse.Namespace) -> dict
             name: workspace.encoder[name] for name in ("model", "pretrained", "weights_sha256")
         },
         "prior": args.prior,
-        "rate": args.rate,
+        "rate": band.rate,
+        "rate_asked": args.rate,
+        "rate_note": band.note,
         "calibration": {
             "slope": calibration.slope,
             "intercept": calibration.intercept,
             "n_real": calibration.n_real,
             "n_fake": calibration.n_fake,
         },
-        "real_below": band.low if band else None,
-        "fake_above": band.high if band else None,
+        "real_below": band.low,
+        "fake_above": band.high,
     }
 
 

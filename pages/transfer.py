@@ -71,6 +71,7 @@ with ui.page(__file__) as page:
             f" always naming the larger class reaches up to {matrix.majority_accuracy.max():.2f}"
             " here. Balanced accuracy does not."
         )
+    body.say_rates(page, about, names)
     if warning := results.best_pair_warning(page.workspace, setting.d_search, used):
         st.caption(warning)
     page.protocol(

@@ -13,9 +13,11 @@ from aigi_core.calibration.probabilities import (
     fit_calibration,
     fit_ensemble,
     images_needed,
+    nearest_abstention_band,
     nearest_false_alarm_threshold,
     nearest_rate,
     operating_point,
+    rate_note,
     reliability,
 )
 
@@ -32,8 +34,10 @@ __all__ = [
     "fit_calibration",
     "fit_ensemble",
     "images_needed",
+    "nearest_abstention_band",
     "nearest_false_alarm_threshold",
     "nearest_rate",
     "operating_point",
+    "rate_note",
     "reliability",
 ]

@@ -302,12 +302,7 @@ class FalseAlarmThreshold:
     @property
     def note(self) -> str:
         """What to say where the rate asked for cannot be had; else empty."""
-        if self.rate <= self.asked + 1e-12:
-            return ""
-        return (
-            f"{self.asked:.1%} needs {images_needed(self.asked)} real images, here are {self.n}:"
-            f" {self.rate:.1%} instead"
-        )
+        return rate_note(self.asked, self.n)
 
 
 def images_needed(rate: float) -> int:
@@ -329,6 +324,19 @@ def nearest_rate(rate: float, n: int) -> float:
     (0.077, 0.05)
     """
     return rate if n >= images_needed(rate) else 1 / (n + 1)
+
+
+def rate_note(asked: float, n: int, images: str = "real images") -> str:
+    """What to say where so few images do not allow the rate asked for; else empty.
+
+    >>> rate_note(0.05, 12)
+    '5.0% needs 19 real images, here are 12: 7.7% instead'
+    """
+    if n >= (needed := images_needed(asked)):
+        return ""
+    return (
+        f"{asked:.1%} needs {needed} {images}, here are {n}: {nearest_rate(asked, n):.1%} instead"
+    )
 
 
 def nearest_false_alarm_threshold(
@@ -373,6 +381,7 @@ class AbstentionBand:
     Attributes:
         high: above it an image is called fake; real images do so at most at ``rate``.
         low: at or below it an image is called real; fakes do so at most at ``rate``.
+        asked: the rate asked for; lower than ``rate`` where so few images do not allow it.
     """
 
     low: float
@@ -380,6 +389,13 @@ class AbstentionBand:
     rate: float
     n_real: int
     n_fake: int
+    asked: float
+
+    @property
+    def note(self) -> str:
+        """What to say where the rate asked for cannot be had; else empty."""
+        n, images = min((self.n_real, "real images"), (self.n_fake, "fakes"))
+        return rate_note(self.asked, n, images)
 
     def verdict(self, scores: Float[np.ndarray, " n"]) -> np.ndarray:
         """``"fake"``, ``"real"`` or ``"uncertain"`` for each score."""
@@ -404,7 +420,22 @@ def abstention_band(
     low = float(np.nextafter(low, -np.inf))  # a fake exactly at the limit is not called real
     if low > high:
         low = high = (low + high) / 2
-    return AbstentionBand(low, high, rate, int((labels == REAL).sum()), int((labels == FAKE).sum()))
+    n_real, n_fake = (int((labels == label).sum()) for label in (REAL, FAKE))
+    return AbstentionBand(low, high, rate, n_real, n_fake, rate)
+
+
+def nearest_abstention_band(
+    scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], rate: float = 0.05
+) -> AbstentionBand:
+    """:func:`abstention_band` at the nearest rate that the rarer class allows; its ``note`` says
+    where that is another.
+
+    >>> band = nearest_abstention_band(np.arange(24.0), np.repeat([0, 1], 12), 0.05)
+    >>> round(band.rate, 3), band.note
+    (0.077, '5.0% needs 19 fakes, here are 12: 7.7% instead')
+    """
+    fewest = min(int((np.asarray(labels) == label).sum()) for label in (REAL, FAKE))
+    return replace(abstention_band(scores, labels, nearest_rate(rate, fewest)), asked=rate)
 
 
 def best_threshold(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:

@@ -78,7 +78,7 @@ def threshold_table(
     own = np.broadcast_to(np.asarray(thresholds, float), (len(sets),))
     rows_out = []
     for name in domains.generators if test is None else test:
-        rows, reals = domains.rows(name, "test"), _validation_reals(domains, name)
+        rows, reals = domains.rows(name, "test"), domains.real_rows(name, "val")
         labels, groups = domains.labels[rows], group_numbers(domains.group, rows)
         for names, row, source in zip(sets, scores, own, strict=True):
             limit = calibration.nearest_false_alarm_threshold(row[reals], rate)
@@ -103,6 +103,16 @@ def threshold_table(
                     }
                 )
     return pd.DataFrame(rows_out)
+
+
+def rate_notes(domains: Domains, test: Sequence[str], rate: float = 0.05) -> dict[str, str]:
+    """What to say of generators whose pools hold too few real validation images for a false-alarm
+    rate: generator -> the number needed and the rate taken instead.
+    """
+    notes = {
+        name: calibration.rate_note(rate, len(domains.real_rows(name, "val"))) for name in test
+    }
+    return {name: note for name, note in notes.items() if note}
 
 
 def calibration_table(
@@ -203,12 +213,6 @@ def _error(
     return calibration.calibration_error(
         probabilities, domains.labels[rows], groups=groups, prior=prior, draws=draws, seed=seed
     )
-
-
-def _validation_reals(domains: Domains, generator: str) -> np.ndarray:
-    """Real validation images of a generator's pools; they need no fakes beside them."""
-    pools = np.isin(domains.pool, domains.pools_of(generator))
-    return np.flatnonzero(pools & (domains.split == "val") & (domains.labels == REAL))
 
 
 def _checked(

@@ -22,7 +22,6 @@ from aigi_core import calibration
 from aigi_core.calibration import (
     AbstentionBand,
     Calibration,
-    CalibrationError,
     Ensemble,
 )
 from aigi_core.calibration.uncertainty import calibration_draws
@@ -37,8 +36,6 @@ from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.reading import Reading, read
 from aigi_core.heads import Encoded
-from aigi_core.intervals import count_interval
-from aigi_core.manifest import FAKE, REAL
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.workspace import Workspace
@@ -94,12 +91,6 @@ class Panel(ShortRepr):
             )
         return reading
 
-    @property
-    def rates(self) -> tuple[float, ...]:
-        """False-alarm rates for which there are enough validation images of either class."""
-        fewest = min(int((self.labels == REAL).sum()), int((self.labels == FAKE).sum()))
-        return tuple(rate for rate in RATES if round(1 / rate) - 1 <= fewest)
-
     def logits(
         self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
     ) -> Float[np.ndarray, "J n"]:
@@ -124,13 +115,19 @@ class Panel(ShortRepr):
         )
         return float(one.probability(np.asarray(logit), prior)), float(low), float(high)
 
-    def band(self, judge: int, rate: float) -> AbstentionBand | None:
-        """Logits between which a judge abstains at a rate of false alarms (and of misses); None for
-        too few images.
+    def band(self, judge: int, rate: float) -> AbstentionBand:
+        """Logits between which a judge abstains at a rate of false alarms (and of misses); at the
+        nearest rate, which its ``note`` says, where there are too few validation images.
         """
-        if rate not in self.rates:
-            return None
-        return calibration.abstention_band(self.held_out[judge], self.labels, rate)
+        return calibration.nearest_abstention_band(self.held_out[judge], self.labels, rate)
+
+    def calls(self, judge: int, logits: Float[np.ndarray, " n"], rate: float) -> np.ndarray:
+        """ "fake", "real" or "uncertain" for each image; "no verdict" where the judge's score says
+        nothing about the label.
+        """
+        if self.calibrations[judge].slope <= 0:
+            return np.full(len(logits), "no verdict")
+        return self.band(judge, rate).verdict(logits)
 
     def verdicts(
         self, logits: Float[np.ndarray, " J"], rate: float, prior: float = 0.5
@@ -139,15 +136,14 @@ class Panel(ShortRepr):
 
         Returns:
             Columns ``detector, logit, probability, low, high, verdict`` ("fake", "real" or
-            "uncertain"; "no verdict" where a rate cannot be had from so few validation images, or
-            where the score says nothing about the label), ``real_below, fake_above`` (logits),
-            ``band_low, band_high`` (the same as probabilities),
-            ``informative``.
+            "uncertain"; "no verdict" where the score says nothing about the label), ``real_below,
+            fake_above`` (logits), ``band_low, band_high`` (the same as probabilities),
+            ``informative``, ``rate`` (the one set, see :meth:`band`).
         """
         rows = []
         for judge, (name, logit) in enumerate(zip(self.names, logits, strict=True)):
             probability, low, high = self.probability(judge, float(logit), prior)
-            band, informative = self.band(judge, rate), self.calibrations[judge].slope > 0
+            band = self.band(judge, rate)
             rows.append(
                 {
                     "detector": name,
@@ -155,16 +151,13 @@ class Panel(ShortRepr):
                     "probability": probability,
                     "low": low,
                     "high": high,
-                    "verdict": (
-                        str(band.verdict(np.array([logit]))[0])
-                        if band and informative
-                        else "no verdict"
-                    ),
-                    "real_below": band.low if band else np.nan,
-                    "fake_above": band.high if band else np.nan,
-                    "band_low": self.probability(judge, band.low, prior)[0] if band else np.nan,
-                    "band_high": self.probability(judge, band.high, prior)[0] if band else np.nan,
-                    "informative": informative,
+                    "verdict": str(self.calls(judge, np.array([logit]), rate)[0]),
+                    "real_below": band.low,
+                    "fake_above": band.high,
+                    "band_low": self.probability(judge, band.low, prior)[0],
+                    "band_high": self.probability(judge, band.high, prior)[0],
+                    "informative": self.calibrations[judge].slope > 0,
+                    "rate": band.rate,
                 }
             )
         return pd.DataFrame(rows)
@@ -215,62 +208,6 @@ def build_panel(workspace: Workspace, detectors: Sequence[Detector] | None = Non
         labels,
         draws,
     )
-
-
-def reliability_on_test(
-    workspace: Workspace, panel: Panel, judge: int
-) -> tuple[pd.DataFrame, CalibrationError]:
-    """Stated probability against observed share on test images, which no detector and no
-    calibration has seen.
-
-    Returns:
-        The reliability diagram's bins (see :func:`aigi_core.calibration.reliability`) and the
-        calibration error.
-    """
-    domains = workspace.domains
-    rows = np.flatnonzero(domains.split == "test")
-    probabilities = panel.calibrations[judge].probability(panel.logits(workspace, rows)[judge])
-    labels = domains.labels[rows].astype(int)
-    groups = group_numbers(domains.group, rows)
-    bins = calibration.reliability(probabilities, labels)
-    return bins, calibration.calibration_error(probabilities, labels, groups=groups, draws=300)
-
-
-def calls_on_test(workspace: Workspace, panel: Panel, rate: float) -> pd.DataFrame:
-    """How every judge does on test images at a rate of false alarms, abstaining between its limits.
-
-    Returns:
-        Columns ``detector, undecided, undecided_low, undecided_high, n`` (share of all test images
-        without a call) and ``right, right_low, right_high, calls`` (share of the calls that are
-        right). Intervals are for images taken as independent; each class counts by its number.
-    """
-    domains = workspace.domains
-    rows = np.flatnonzero(domains.split == "test")
-    labels, logits = domains.labels[rows], panel.logits(workspace, rows)
-    judged = []
-    for judge, name in enumerate(panel.names):
-        band = panel.band(judge, rate)
-        if band is None:
-            continue
-        calls = band.verdict(logits[judge])
-        made = calls != "uncertain"
-        right = int((np.where(labels == FAKE, "fake", "real") == calls).sum())
-        n, called = len(rows), int(made.sum())
-        undecided, shares = count_interval(n - called, n), count_interval(right, called)
-        judged.append(
-            {
-                "detector": name,
-                "undecided": 1 - called / n,
-                "undecided_low": float(undecided[0]),
-                "undecided_high": float(undecided[1]),
-                "n": n,
-                "right": right / called if called else np.nan,
-                "right_low": float(shares[0]),
-                "right_high": float(shares[1]),
-                "calls": called,
-            }
-        )
-    return pd.DataFrame(judged)
 
 
 def _has_weights(detector: Detector) -> bool:

@@ -76,6 +76,8 @@ def score_files(
 
     Args:
         load: gives the workspace's encoder; called once, and only if some file can be decoded.
+        rate: false alarms allowed; where validation images are too few for it, the nearest is taken
+            (:meth:`~aigi_core.inspection.panel.Panel.band`).
 
     Yields:
         ``path``, ``outcome`` ("scored" or "left out"), then ``reason``, or ``sha256, logit,
@@ -83,11 +85,6 @@ def score_files(
         :class:`~aigi_core.inspection.novelty.Novelty`) and ``split_in_workspace`` ("" for a file
         that is not one of the workspace's own).
     """
-    if rate not in panel.rates:
-        raise AigiError(
-            f"A false-alarm rate of {rate:g} cannot be set on this workspace's validation images:"
-            f" choose one of {', '.join(f'{r:g}' for r in panel.rates) or 'none'}."
-        )
     preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
     distances = held_out_distances(workspace)
     encoder: Encoder | None = None
@@ -129,7 +126,6 @@ def _outcome(
     prior: float,
 ) -> dict[str, Any]:
     probability, low, high = panel.probability(0, logit, prior)
-    band, informative = panel.band(0, rate), panel.calibrations[0].slope > 0
     row = row_of(workspace, one.key)
     far = novelty(workspace, embedding, distances, row)
     return {
@@ -139,9 +135,7 @@ def _outcome(
         "logit": logit,
         "probability": probability,
         "probability_interval": [low, high],
-        "verdict": (
-            str(band.verdict(np.array([logit]))[0]) if band and informative else "no verdict"
-        ),
+        "verdict": str(panel.calls(0, np.array([logit]), rate)[0]),
         "nearest_cosine": 1 - far.distance,
         "farther_than": far.farther_than,
         "split_in_workspace": "" if row is None else str(workspace.domains.split[row]),

@@ -71,9 +71,9 @@ def survival(
         low, high, verdict``.
     """
     logits = panel.logits(copies.images)[judge]
-    band, informative = panel.band(judge, rate), panel.calibrations[judge].slope > 0
+    verdicts = panel.calls(judge, logits, rate)
     rows = []
-    for op, logit in zip(copies.ops, logits, strict=True):
+    for op, logit, verdict in zip(copies.ops, logits, verdicts, strict=True):
         probability, low, high = panel.probability(judge, float(logit), prior)
         rows.append(
             {
@@ -84,9 +84,7 @@ def survival(
                 "probability": probability,
                 "low": low,
                 "high": high,
-                "verdict": str(band.verdict(np.array([logit]))[0])
-                if band and informative
-                else "no verdict",
+                "verdict": str(verdict),
             }
         )
     return pd.DataFrame(rows)

@@ -106,7 +106,7 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> T
         }
         for rule, join in RULES.items():
             fitted, judged = join(logits["fit"]), join(logits["test"])
-            band = calibration.abstention_band(fitted, known, _had(known, rate))
+            band = calibration.nearest_abstention_band(fitted, known, rate)
             verdict = band.verdict(judged)
             row = _row(name, judged, labels, groups[tested], verdict)
             rules.append({"rule": rule} | row)
@@ -134,11 +134,6 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> T
         calibration.calibration_error(p, y, groups=g, draws=300),
         rate,
     )
-
-
-def _had(labels: Int[np.ndarray, " n"], rate: float) -> float:
-    fewest = min(int((labels == label).sum()) for label in (REAL, FAKE))
-    return calibration.nearest_rate(rate, fewest)
 
 
 def _row(

@@ -157,6 +157,14 @@ def test_too_few_reals_give_the_nearest_rate_and_say_so() -> None:
     assert cal.nearest_false_alarm_threshold(np.arange(19.0), 0.05).note == ""
 
 
+def test_a_band_takes_the_nearest_rate_of_its_rarer_class() -> None:
+    scores, labels = np.arange(60.0), np.repeat([0, 1], [48, 12])
+    band = cal.nearest_abstention_band(scores, labels, 0.05)
+    assert band.rate == cal.nearest_rate(0.05, 12) and band.asked == 0.05
+    assert band.note == cal.rate_note(0.05, 12, "fakes")
+    assert cal.nearest_abstention_band(scores, labels, 0.1).note == ""
+
+
 def test_false_alarm_rate_needs_enough_reals() -> None:
     assert cal.false_alarm_threshold(np.arange(19.0), 0.05).threshold == 18
     with pytest.raises(AigiError, match="at least 99 real"):

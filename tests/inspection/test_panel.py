@@ -13,7 +13,8 @@ from aigi_core.detectors import Detector, HeadsView, score_detectors, train, tra
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.explain.reading import scores
-from aigi_core.inspection.panel import RATES, TOGETHER, Panel, build_panel, reliability_on_test
+from aigi_core.inspection.known import reliability_on_test
+from aigi_core.inspection.panel import TOGETHER, Panel, build_panel
 from aigi_core.workspace import Workspace
 from tests.factory import with_images
 
@@ -97,16 +98,19 @@ def test_a_saved_detector_says_the_same(synthetic: Workspace, tmp_path: Path) ->
 
 
 def test_verdicts_follow_band_and_rate(synthetic: Workspace, panel: Panel) -> None:
-    assert panel.rates == (0.1, 0.2) and RATES[0] < 0.1
-    for rate in panel.rates:
+    for rate in (0.1, 0.2):
         band = panel.band(0, rate)
-        assert band is not None
+        assert (band.rate, band.note) == (rate, "")
         for logit, verdict in ((band.high + 1e-6, "fake"), (band.low, "real")):
             table = panel.verdicts(np.full(len(panel.names), logit), rate)
             assert table["verdict"][0] == verdict
         reals = panel.held_out[0][panel.labels == 0]
         assert (reals > band.high).mean() <= rate
-    assert (panel.verdicts(np.zeros(len(panel.names)), 0.01)["verdict"] == "no verdict").all()
+    fewest = int(np.bincount(panel.labels).min())
+    few = panel.band(0, 0.01)
+    assert few.rate == pytest.approx(1 / (fewest + 1)) and few.asked == 0.01
+    assert f"1.0% needs 99 real images, here are {fewest}" in few.note
+    assert (panel.verdicts(np.zeros(len(panel.names)), 0.01)["rate"] == few.rate).all()
 
 
 def test_a_detector_without_information_gives_no_verdict(synthetic: Workspace) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from aigi_core.__main__ import main
+from aigi_core.calibration import nearest_rate
 from aigi_core.detectors import Protocol, train
 from aigi_core.errors import AigiError
 from aigi_core.inspection.panel import build_panel
@@ -135,7 +136,7 @@ def test_nothing_scored_is_exit_code_one_without_loading_an_encoder(
     ("options", "says"),
     [
         (("--detector", "nobody"), "a generator of the workspace (one, two)"),
-        (("--rate", ".001"), "choose one of"),
+        (("--rate", "0"), "between 0 and 1"),
         (("--prior", "0"), "between 0 and 1"),
         (("--model", "local-dir:/nowhere"), "/nowhere"),
         (("--workspace", "/nowhere"), "no workspace at"),
@@ -146,6 +147,18 @@ def test_mistakes_are_one_sentence_and_exit_code_two(
 ) -> None:
     code, out, err = score(folder / "own.png", *options)
     assert code == 2 and out == "" and says in err and len(err.splitlines()) == 1
+
+
+def test_a_rate_that_cannot_be_had_is_the_nearest_and_said(score: Run, folder: Path) -> None:
+    code, out, err = score(folder / "own.png", "--json", "--rate", ".001")
+    about = parsed(out)
+    fewest = min(about["calibration"]["n_real"], about["calibration"]["n_fake"])
+    assert (
+        code == 0 and about["rate"] == nearest_rate(0.001, fewest) and about["rate_asked"] == 0.001
+    )
+    assert "0.1% needs 999 " in about["rate_note"] and about["rate_note"] in err
+    assert about["images"][0]["verdict"] in ("fake", "real", "uncertain")
+    assert "needs" not in score(folder / "own.png")[2]
 
 
 def test_all_is_refused_where_a_generator_is_called_so() -> None:

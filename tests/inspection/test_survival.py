@@ -41,7 +41,7 @@ def test_copies_and_verdicts(encoder: Encoder, panel: Panel, tiny: tuple[Path, s
     logits = panel.logits(copies.images)[1]
     np.testing.assert_allclose(table["logit"], logits)
     band = panel.band(1, 0.2)
-    assert band is not None and table["verdict"].tolist() == band.verdict(logits).tolist()
+    assert table["verdict"].tolist() == band.verdict(logits).tolist()
     assert (
         table["description"][0] == "as it came" and table["description"][1] == "JPEG at quality 95"
     )

@@ -86,6 +86,17 @@ def test_an_image_of_the_workspace_before_any_upload(
     assert any("no detector has seen it" in caption.value for caption in app.caption)
 
 
+def test_a_rate_that_cannot_be_had_is_said_with_what_it_needs(
+    open_app: Open, synthetic: Workspace, panel: Panel
+) -> None:
+    app = open_app(synthetic.path, "inspect", image=PATH, rate="1%")
+    band = panel.band(0, 0.01)
+    assert [info.value for info in app.info if band.note in info.value]
+    assert f"at a false-alarm rate of {band.rate:.1%} it is" in text_of(app)
+    rates = next(t.value for t in app.dataframe if "fails" in t.value.columns)
+    assert set(rates["pool"]) == {"all together", *synthetic.domains.pool}
+
+
 def test_a_training_image_is_said_to_be_one(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "inspect", image="general/real/0000.png")
     assert not app.exception and any(

@@ -115,6 +115,18 @@ def test_plain_accuracy_comes_with_what_the_larger_class_reaches(
     assert not open_app(synthetic.path, "transfer").info
 
 
+def test_a_rate_that_cannot_be_had_is_said_with_what_it_needs(
+    open_app: Open, synthetic: Workspace
+) -> None:
+    app = open_app(synthetic.path, "transfer", metric="Accuracy at 5 % FPR on validation reals")
+    reals = len(synthetic.domains.real_rows("alpha-gan", "val"))
+    notes = [info.value for info in app.info]
+    assert any(
+        "alpha-gan" in note and f"5.0% needs 19 real images, here are {reals}" in note
+        for note in notes
+    )
+
+
 def test_broken_query_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "transfer", train="<b>nobody</b>", metric="Guess")
     assert not app.exception and not app.error

@@ -16,7 +16,7 @@ from aigi_core import figures
 from aigi_core.errors import AigiError
 from aigi_core.explain.neighbours import nearest
 from aigi_core.inspection.novelty import NEIGHBOURHOOD, Novelty, nearest_sources, novelty
-from aigi_core.inspection.panel import Panel
+from aigi_core.inspection.panel import RATES, Panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import survival
 from aigi_core.perturb import ladder
@@ -79,11 +79,10 @@ def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
             help="Whose logit is explained below.",
             follows="train",
         )
-        rates = {f"{rate:.0%}": rate for rate in panel.rates} or {"none possible": 0.2}
         rate = page.select(
             "rate",
             "False alarms allowed",
-            rates,
+            {f"{rate:.0%}": rate for rate in RATES},
             "5%",
             help=(
                 "Of real validation images, how many may be called generated; as many fakes may be"
@@ -93,6 +92,8 @@ def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
         prior = page.select(
             "prior", "Generated among such images", PRIORS, help="Your expectation before looking."
         )
+    if note := panel.band(panel.index(detector), rate).note:
+        page.notice(f"False alarms: {note}.")
     verdicts = panel.verdicts(panel.logits(subject.images, subject.rows)[:, 0], rate, prior)
     far = novelty(
         page.workspace, subject.embedding, inspection.distances(page.workspace), subject.row
@@ -129,7 +130,7 @@ def answer(judged: Judged) -> str:
     return (
         (reserve if judged.far.farther_than > 0.95 else "")
         + f"{who} {name(subject.name)} a probability of **{mine['probability']:.2f}** of being"
-        f" generated; at a false-alarm rate of {judged.rate:.0%} it is"
+        f" generated; at a false-alarm rate of {percent(mine['rate'])} it is"
         f" {CALLS_IN_WORDS[str(mine['verdict'])]}. {others}{truth}"
     )
 
@@ -153,7 +154,7 @@ def stats(judged: Judged) -> list[Stat]:
         Stat(
             "Logit",
             f"{mine['logit']:+.2f}",
-            limits if panel.rates else "too few validation images for limits",
+            limits,
             help="The detector's own log-odds, which is explained below.",
         ),
         Stat(
@@ -168,8 +169,8 @@ def stats(judged: Judged) -> list[Stat]:
 
 
 def how_often_right(page: Page, judged: Judged) -> None:
-    """How often the chosen detector makes no call on test images, and how often its calls are
-    right.
+    """How often the chosen detector makes no call on test images, how often its calls are right,
+    and the rates that its limits give, pool by pool.
     """
     calls = inspection.calls(judged.workspace, judged.rate)
     mine = calls[calls["detector"] == judged.judge] if not calls.empty else calls
@@ -180,6 +181,54 @@ def how_often_right(page: Page, judged: Judged) -> None:
             f" {one['undecided_high']:.0%}); of its {one['calls']} calls **{one['right']:.0%}** are"
             f" right ({one['right_low']:.0%} to {one['right_high']:.0%}, 95 % intervals)."
         )
+    rates = inspection.pool_rates(judged.workspace, judged.judge, judged.rate)
+    if rates.empty:
+        return
+    page.finding(rates_in_words(rates))
+    page.table("rates", rates.replace({"pool": {"": "all together"}}))
+
+
+def rates_in_words(rates: pd.DataFrame) -> str:
+    """What limits set for one rate give on each pool, and where they fail.
+
+    Args:
+        rates: of :func:`aigi_core.inspection.known.rates_by_pool`.
+    """
+    pools = rates[rates["pool"] != ""]
+
+    def of(row: Any, error: str) -> str:
+        n, images = (
+            (row["n_real"], "photograph") if error == "false_alarms" else (row["n_fake"], "fake")
+        )
+        return (
+            f"**{row[error]:.0%}** ({row[f'{error}_low']:.0%} to {row[f'{error}_high']:.0%},"
+            f" {counted(n, images)})"
+        )
+
+    failing = [
+        f"{words} on {name(str(row['pool']))} {of(row, error)}"
+        for error, words in (("false_alarms", "false alarms"), ("missed", "misses"))
+        for _, row in pools.iterrows()
+        if words in row["fails"]
+    ]
+    together = rates.iloc[0]
+    said = (
+        f"The limits are set for {percent(together['set'])} false alarms and as many misses over"
+        f" all pools together; on test images they give {of(together, 'false_alarms')} and"
+        f" {of(together, 'missed')}. "
+    )
+    if failing:
+        return f"{said}**They do not hold everywhere:** {'; '.join(failing)}."
+    highest = pools.loc[pools["false_alarms"].idxmax()] if pools["false_alarms"].any() else None
+    return (
+        said
+        + f"Of {counted(len(pools), 'pool')} none is shown to lie above it"
+        + (
+            f"; most false alarms on {name(str(highest['pool']))}: {of(highest, 'false_alarms')}."
+            if highest is not None
+            else "."
+        )
+    )
 
 
 def show_picture(page: Page, judged: Judged) -> None:
@@ -367,6 +416,15 @@ def trust(page: Page, judged: Judged) -> None:
         f" {error.p_value:.2g})."
     )
     page.figure("reliability", partial(figures.reliability_curve, bins, error), table=bins)
+
+
+def percent(share: float) -> str:
+    """A rate as a percentage, with a decimal only where it has one.
+
+    >>> percent(0.05), percent(1 / 13)
+    ('5%', '7.7%')
+    """
+    return f"{share:.0%}" if round(share * 100, 9) == round(share * 100) else f"{share:.1%}"
 
 
 def _verb(count: int, verb: str) -> str:

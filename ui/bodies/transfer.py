@@ -4,7 +4,7 @@ its detector's words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args
@@ -16,7 +16,7 @@ from aigi_core import figures
 from aigi_core.calibration import CalibrationError, thresholds
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.transfer import METRICS, Order, TransferMatrix
+from aigi_core.transfer import METRICS, Metric, Order, TransferMatrix
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import explanations
@@ -115,6 +115,19 @@ def show_summary(
         )
 
 
+def say_rates(page: Page, metric: Metric, tested: Sequence[str]) -> None:
+    """Where a metric's false-alarm rate cannot be set on so few validation photographs: the rate
+    taken instead, and the number needed.
+    """
+    if metric.threshold != "held out":
+        return
+    by_note: dict[str, list[str]] = {}
+    for generator, note in thresholds.rate_notes(page.domains, tested).items():
+        by_note.setdefault(note, []).append(name(generator))
+    for note, generators in by_note.items():
+        page.notice(f"Tested on {', '.join(generators)}: a false-alarm rate of {note}.")
+
+
 def show_mistakes(page: Page, wrong: pd.DataFrame, key: str, most: int) -> None:
     """The surest mistakes of a cell; a click enlarges one."""
     paths = page.workspace.images["path"]
@@ -175,6 +188,10 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
         " Probabilities are stated for even odds.",
     ):
         calibrated = worth(page.workspace, setting, row, test)
+        for note in filter(
+            None, calibrated.rules["note"][calibrated.rules["rule"] == "false alarms"]
+        ):
+            st.caption(f"False alarms: {note}.")
         page.table("thresholds", calibrated.rules.drop(columns=["train", "test"]))
         left, right = st.columns(2, gap="large")
         with left:

@@ -25,14 +25,9 @@ from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.heads import Encoded, EncodedImages, Head
 from aigi_core.images import image_source
 from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, open_image
+from aigi_core.inspection.known import calls_on_test, rates_by_pool, reliability_on_test
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
-from aigi_core.inspection.panel import (
-    TOGETHER,
-    Panel,
-    build_panel,
-    calls_on_test,
-    reliability_on_test,
-)
+from aigi_core.inspection.panel import TOGETHER, Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.inspection.unseen import Trust, trust_on_unseen
@@ -139,6 +134,13 @@ distances = cached(held_out_distances)
 def calls(workspace: Workspace, rate: float) -> pd.DataFrame:
     """How often every judge abstains on test images, and how often its calls are right."""
     return calls_on_test(workspace, panel(workspace), rate)
+
+
+@cached
+def pool_rates(workspace: Workspace, judge: str, rate: float) -> pd.DataFrame:
+    """False alarms and misses of one judge's limits on test images, by pool."""
+    found = panel(workspace)
+    return rates_by_pool(workspace, found, found.index(judge), rate)
 
 
 @cached
