@@ -219,15 +219,10 @@ def rates_in_words(rates: pd.DataFrame) -> str:
     )
     if failing:
         return f"{said}**They do not hold everywhere:** {'; '.join(failing)}."
-    highest = pools.loc[pools["false_alarms"].idxmax()] if pools["false_alarms"].any() else None
+    highest: Any = pools.sort_values("false_alarms").iloc[-1]
     return (
-        said
-        + f"Of {counted(len(pools), 'pool')} none is shown to lie above it"
-        + (
-            f"; most false alarms on {name(str(highest['pool']))}: {of(highest, 'false_alarms')}."
-            if highest is not None
-            else "."
-        )
+        f"{said}Of {counted(len(pools), 'pool')} none is shown to lie above it; most false alarms"
+        f" on {name(str(highest['pool']))}: {of(highest, 'false_alarms')}."
     )
 
 
