@@ -65,6 +65,7 @@ class Finding:
         n, what: what ``n`` counts: cells, detectors, images.
         corrected_over: in words, what the q-value is corrected over.
         needed: the ``n`` from which an estimate exists.
+        chosen_among: among how many it is the largest, which its interval allows for.
     """
 
     value: float
@@ -76,6 +77,7 @@ class Finding:
     what: str = "images"
     corrected_over: str = ""
     needed: int = 0
+    chosen_among: int = 0
 
     @property
     def direction(self) -> Direction:
@@ -112,6 +114,8 @@ class Finding:
             f"95 % interval {number(self.low, digits, signed=True)} to"
             f" {number(self.high, digits, signed=True)}"
         ]
+        if self.chosen_among > 1:
+            parts.append(allows_for_choice(self.chosen_among))
         if self.q_value is not None:
             over = f" over {self.corrected_over}" if self.corrected_over else ""
             parts.append(p_text(self.q_value, "q") + over)
@@ -120,6 +124,15 @@ class Finding:
         if self.n:
             parts.append(f"{self.n} {self.what}")
         return f"{number(self.value, digits, signed=True)} ({', '.join(parts)})"
+
+
+def allows_for_choice(count: int) -> str:
+    """What is said of an interval that allows for the choice of the largest of several.
+
+    >>> allows_for_choice(15)
+    'which allows for the choice among 15'
+    """
+    return f"which allows for the choice among {count}"
 
 
 def best_of(count: int, what: str) -> str:

@@ -10,8 +10,15 @@ import ui
 from aigi_core import figures
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.solvers.elimination import Cut
-from aigi_core.statements import counted
-from aigi_core.transfer import METRICS, d_eval, difference, search_curves, selection_stability
+from aigi_core.statements import best_of, counted
+from aigi_core.transfer import (
+    METRICS,
+    d_eval,
+    difference,
+    largest_change,
+    search_curves,
+    selection_stability,
+)
 from ui import results
 from ui.toolkit.jobs import job
 
@@ -86,19 +93,16 @@ with ui.page(__file__) as page:
     better = pairs[(pairs["q_value"] < figures.FALSE_DISCOVERY) & (pairs["change"] > 0)]
     worse = pairs[(pairs["q_value"] < figures.FALSE_DISCOVERY) & (pairs["change"] < 0)]
     beyond = better[better["after"] > better["random_high"]]
-    judged = pairs["change"].notna().any()
     best = pairs.iloc[int(pairs["change"].fillna(float("-inf")).to_numpy(float).argmax())]
-    caution = (
-        f"the best of {len(pairs)}, chosen on the images that it is judged on, so its change is"
-        " too favourable"
-    )
+    largest = largest_change(pairs)
     page.answer(
         f"Removing components improves {metric.in_words} on other generators for"
         f" **{len(better)} of {counted(len(pairs), 'pair')}** and worsens it for **{len(worse)}**"
         " (5 % FDR);"
-        f" {len(beyond)} also beat random removal. Largest change: {ui.name(best['a'])} with"
-        f" {ui.name(best['b'])}, {100 * best['change']:+.1f} points ({caution})."
-        if judged
+        f" {len(beyond)} also beat random removal. Largest change on these images:"
+        f" {ui.name(best['a'])} with {ui.name(best['b'])},"
+        f" {largest.times(100).numbers(1, signed=True, unit=' points')}."
+        if largest
         else "What the removal of components does to other generators cannot be measured: beside"
         " the two of a search one is left, on which no detector of another is tested. Add images of"
         " a fourth generator."
@@ -112,8 +116,11 @@ with ui.page(__file__) as page:
             f" {100 * gap.low:+.1f} to {100 * gap.high:+.1f}, p = {gap.p_value:.2g}); removing as"
             f" many at random gives {random[0]:.3f}."
         )
-        if at_cut and {first, second} == {best["a"], best["b"]}:
-            opened += f" **This pair is {caution}.**"
+        if at_cut and largest and {first, second} == {best["a"], best["b"]}:
+            opened += (
+                f" **This pair is {best_of(largest.of, 'pairs')}**: its change is too favourable,"
+                " and the interval above is that of one pair."
+            )
     else:
         opened += (
             "One other generator is left, of which no detector is out-of-domain: add images of a"
@@ -182,8 +189,9 @@ with ui.page(__file__) as page:
             st.markdown(f"**The paper:** {PAPER}")
             page.finding(
                 f"**Here:** {page.workspace.encoder['model']}, {metric.in_words},"
-                f" out-of-domain cells: {was.value:.3f} → {now.value:.3f} for the opened pair, at"
-                f" best {best['after']:.3f}."
+                f" out-of-domain cells: {was.value:.3f} → {now.value:.3f} for the opened pair,"
+                f" {best['after']:.3f} for the pair with the largest change of {len(pairs)} on"
+                " these images."
                 if gap.n
                 else "**Here:** too few generators."
             )

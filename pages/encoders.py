@@ -11,14 +11,15 @@ import ui
 from aigi_core import figures
 from aigi_core.commands import command, encoder_options
 from aigi_core.statements import counted
-from aigi_core.transfer.encoders import by_generator, compare
+from aigi_core.transfer.encoders import by_generator, compare, highest_encoder
+from aigi_core.winner import winner
 from ui.results import encodings as results
 
 with ui.page(__file__) as page:
     workspace = page.workspace
     measured = results.measured(workspace)
     table = compare(measured)
-    best, first = table.iloc[int(table["value"].to_numpy().argmax())], table.iloc[0]
+    first = table.iloc[0]
     if len(table) == 1:
         page.answer(
             f"One encoder is here, {ui.name(first['model'])}: out of domain it reaches balanced"
@@ -26,10 +27,12 @@ with ui.page(__file__) as page:
             " images by that one (the command is below)."
         )
     else:
+        best = highest_encoder(measured)
+        others = best.rivals_in_words("encoder")
         page.answer(
-            f"Out of domain, {ui.name(best['name'])} does best: balanced accuracy"
-            f" **{best['value']:.3f}**, the first encoder **{first['value']:.3f}** (the best was"
-            f" chosen among {len(table)} on these images)."
+            f"Out of domain, {ui.name(best.name)}"
+            f" {'does best' if best.clear else 'has the highest balanced accuracy'}:"
+            f" {best.numbers()}; the first encoder has **{first['value']:.3f}**. {others}"
         )
     shown = zip(*(table[c] for c in ("name", "value", "n", "low", "high")), strict=True)
     page.stats(
@@ -59,7 +62,8 @@ with ui.page(__file__) as page:
     with page.section(
         "Do they err on the same images?",
         "Shares of verdicts out of domain; were errors independent, the ratio would be 1. The"
-        " ensemble averages both encoders' scores; its gain is over the better of the two.",
+        " ensemble averages both encoders' scores; its gain is over the one that does better on"
+        " these images.",
     ):
         if len(measured) > 1:
             page.table("agreement", results.agreements(workspace))
@@ -72,8 +76,8 @@ with ui.page(__file__) as page:
             page.command(command("encode", workspace="WORKSPACE", **options))
     with page.section(
         "How deep?",
-        "Detectors on the token of each layer, out of domain, with 95 % intervals. The best of"
-        " several layers is chosen on these test images: expect less of it on others.",
+        "Detectors on the token of each layer, out of domain, with 95 % intervals. The highest"
+        " of several layers is chosen on these test images: expect less of it on others.",
     ):
         if not results.with_layers(workspace):
             page.finding("This needs the tokens of all layers, which the same encoder adds:")
@@ -84,10 +88,10 @@ with ui.page(__file__) as page:
             with st.spinner("Training detectors on every layer ..."):
                 depths = results.depths(workspace)
             for name, layers in depths.items():
-                top, last = layers.iloc[int(layers["value"].to_numpy().argmax())], layers.iloc[-1]
+                top, last = winner(layers.assign(name=layers["layer"])), layers.iloc[-1]
                 page.finding(
-                    f"{ui.name(name)}: the best of {len(layers)} layers is {int(top['layer'])},"
-                    f" **{top['value']:.3f}** ({top['low']:.3f} to {top['high']:.3f}); the last"
+                    f"{ui.name(name)}: the highest of {top.of} layers is {top.name},"
+                    f" {top.numbers()}; the last"
                     f" reaches {last['value']:.3f} ({last['low']:.3f} to {last['high']:.3f})."
                 )
             table = pd.concat([layers.assign(encoder=name) for name, layers in depths.items()])

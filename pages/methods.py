@@ -7,7 +7,7 @@ import pandas as pd
 import ui
 from aigi_core import figures
 from aigi_core.detectors.methods import METHODS
-from aigi_core.statements import counted
+from aigi_core.statements import allows_for_choice, counted
 from aigi_core.transfer import board as boards
 from ui.toolkit.workspaces import cached
 
@@ -15,12 +15,12 @@ board = cached(boards.board)
 
 with ui.page(__file__) as page:
     table = board(page.workspace)
-    best = table.iloc[0]
+    best = boards.highest(table)
     reference = table[table["method"] == boards.REFERENCE].iloc[0]
     page.answer(
-        f"Out of domain, {ui.name(best['title'])} reaches the highest balanced accuracy of"
-        f" {len(table)} methods, **{best['ood']:.3f}** ({best['ood_low']:.3f} to"
-        f" {best['ood_high']:.3f}; chosen among them on these images); logistic"
+        f"Out of domain, {ui.name(best.name)} reaches the highest balanced accuracy of"
+        f" {len(table)} methods on these images, **{best.value:.3f}** (95 % interval"
+        f" {best.low:.3f} to {best.high:.3f}, {allows_for_choice(best.of)}); logistic"
         f" regression reaches **{reference['ood']:.3f}**. {boards.comparison(table, ui.name)}"
     )
     page.stats(
@@ -89,7 +89,8 @@ with ui.page(__file__) as page:
         )
         page.finding(
             f"{about} It finds {ui.name(chosen['worst_on'])} least where it was not trained on it"
-            f" ({chosen['worst']:.3f}, a minimum over generators)."
+            f" ({chosen['worst']:.3f}, 95 % interval {chosen['worst_low']:.3f} to"
+            f" {chosen['worst_high']:.3f}, which allows for the choice of the lowest)."
         )
         if one:
             link = {"view": "Residual"} if one.name == "residual" else {"method": one.title}

@@ -146,14 +146,12 @@ with ui.page(__file__) as page:
         page.link("transfer", "See every pair of generators")
         if hardest and best:
             page.finding(
-                f"Hardest to find unseen, of {hardest.of}, is {ui.name(hardest.name)}:"
-                f" {hardest.value:.3f} on average (95 % interval {hardest.low:.3f} to"
-                f" {hardest.high:.3f}, {counted(hardest.n, 'detector')}). Of"
-                f" {counted(best.of, 'detector')}, that of"
-                f" {ui.name(best.name)} works best on others: {best.value:.3f} ({best.low:.3f} to"
-                f" {best.high:.3f}, {counted(best.n, 'generator')}). Both were chosen on these"
-                " images, which"
-                " the intervals allow for: expect less difference on new ones."
+                f"Hardest to find unseen is {ui.name(hardest.name)}: {hardest.numbers()}, mean of"
+                f" {counted(hardest.n, 'detector')}. {hardest.rivals_in_words('generator')}"
+                f" On others, the detector of {ui.name(best.name)}"
+                f" {'works best' if best.clear else 'has the highest mean'}: {best.numbers()},"
+                f" {counted(best.n, 'generator')}. {best.rivals_in_words('detector')} Both were"
+                " chosen on these images: expect less difference on new ones."
             )
         facts = results.fact_matrix(workspace)
         blind = facts.mean(DEFAULT_METRIC, facts.in_domain)

@@ -108,10 +108,7 @@ with ui.page(__file__) as page:
         [f"**{ood.value:.3f}** on {counted(ood.n, 'generator')} it has never seen"] if ood.n else []
     )
     opened = f"Trained on {ui.name(names)}, a detector reaches {' and '.join(reached)}." + (
-        f" Hardest of {hardest.of} for it is {ui.name(hardest.name)} ({hardest.value:.3f}, 95 %"
-        f" interval {hardest.low:.3f} to {hardest.high:.3f})."
-        if hardest
-        else ""
+        f" Hardest for it is {ui.name(hardest.name)}: {hardest.numbers()}." if hardest else ""
     )
     if ranking is None:
         page.answer(opened)
@@ -200,8 +197,9 @@ with ui.page(__file__) as page:
                 value_title=f"{about.title} on the targets",
                 selected=next(iter(ranking.table["train"][row]), None),
                 alt=(
-                    f"{about.title} on {', '.join(tested)} of the {len(shown)} best training sets,"
-                    f" with 95 % intervals. Best: {ranking.table['train'].iloc[0]}."
+                    f"{about.title} on {', '.join(tested)} of the {len(shown)} training sets that"
+                    " do best on validation images, with 95 % intervals. First:"
+                    f" {ranking.table['train'].iloc[0]}."
                 ),
             )
             page.figure(

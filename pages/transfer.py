@@ -38,8 +38,7 @@ with ui.page(__file__) as page:
         f"On generators they know, detectors reach {about.in_words} **{inside.value:.3f}**; "
         + (f"on others **{ood.value:.3f}**." if ood.n else "there is no other to try them on.")
         + (
-            f" Hardest to find unseen, of {hardest.of}, is {ui.name(hardest.name)}"
-            f" ({hardest.value:.3f}, 95 % interval {hardest.low:.3f} to {hardest.high:.3f})."
+            f" Hardest to find unseen is {ui.name(hardest.name)}: {hardest.numbers()}."
             if hardest
             else ""
         )

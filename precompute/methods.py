@@ -14,7 +14,7 @@ from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.methods import method as by_name
 from aigi_core.errors import AigiError
 from aigi_core.terminal import progress_line
-from aigi_core.transfer.board import REFERENCE, board, comparison, measure_method
+from aigi_core.transfer.board import REFERENCE, board, comparison, highest, measure_method
 from aigi_core.workspace import Workspace, exclusive, write_atomic
 
 
@@ -61,13 +61,12 @@ def run(args: argparse.Namespace) -> int:
 
 def page_of(table: pd.DataFrame) -> str:
     """The board as a page of markdown: a conclusion, the table, and how it was made."""
-    best, count = table.iloc[0], len(table)
+    best = highest(table)
     lines = [
         "# Which way of detecting should I use?",
         "",
-        f"Out of domain, {best['title']} reaches the highest balanced accuracy of {count} methods,"
-        f" {_with_interval(best, 'ood')} (the best of {count} on these images; expect less on new"
-        f" ones). {comparison(table)}",
+        f"Out of domain, {best.name} reaches the highest balanced accuracy of {best.of} methods on"
+        f" these images, {best.numbers()}. {comparison(table)}",
         "",
         "| Method | In domain | Out of domain | Less logistic regression | q | AUC | On real"
         " | On fakes | Least found, unseen | Train, s | Score, s |",
@@ -84,18 +83,18 @@ def page_of(table: pd.DataFrame) -> str:
             _with_interval(row, "auc"),
             _with_interval(row, "real"),
             _with_interval(row, "fake"),
-            f"{row['worst']:.3f} ({str(row['worst_on']).replace('|', ' ')})",
+            f"{_with_interval(row, 'worst')} {str(row['worst_on']).replace('|', ' ')}",
             f"{row['train_seconds']:.2f}",
             f"{row['score_seconds']:.2f}",
         ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += [
         "",
-        f"Balanced accuracy, 95 % intervals; out of domain are {int(best['cells'])} cells (trained"
+        f"Balanced accuracy, 95 % intervals; out of domain are {best.n} cells (trained"
         " on one generator, tested on another). One detector a generator, hyperparameters chosen on"
         " validation images, refitted on train plus validation, classes weighing alike. Differences"
-        " are paired image by image, q by Benjamini-Hochberg over the methods. Least found is a"
-        " minimum over generators and so lies below the true one. Seconds: all detectors, and all"
+        " are paired image by image, q by Benjamini-Hochberg over the methods. Least found is the"
+        " lowest of the generators, which its interval allows for. Seconds: all detectors, and all"
         " images by all of them, on one thread of one machine.",
         "",
         "Scores of a detector that others trained become a row of the page Methods with",

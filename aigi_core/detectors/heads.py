@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from aigi_core.detectors.features import HeadsView, head_scale
 from aigi_core.detectors.presets import HeadSpace, PenaltyFrom
@@ -29,10 +30,14 @@ from aigi_core.errors import AigiError
 from aigi_core.heads import Head, all_heads, embedding_norms, head_features, stream_features
 from aigi_core.intervals import count_interval, mean_of_rates_interval
 from aigi_core.reprs import ShortRepr
+from aigi_core.resampling import group_numbers, group_weights
+from aigi_core.winner import Winner, winner
 from aigi_core.workspace import Workspace
 
 Progress = Callable[[int, int], None]
 """Called with (fits done, fits at most); raise in it to cancel."""
+DRAWS = 500
+"""Draws of the scored images for what the choice of the best head gains."""
 Blocks = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -42,11 +47,13 @@ class HeadScores(ShortRepr):
 
     Attributes:
         table: one row a head, best first: layer, index, C, accuracy (balanced over the classes
-            where the protocol is) with its interval (low, high), log_loss. train_on, validate_on:
-            generators. n_train, n_val: rows trained on and scored.
+            where the protocol is) with its interval (low, high), log_loss. best: the first of
+            them, named "layer.index", with an interval that allows for the choice. train_on,
+            validate_on: generators. n_train, n_val: rows trained on and scored.
     """
 
     table: pd.DataFrame
+    best: Winner
     train_on: tuple[str, ...]
     validate_on: tuple[str, ...]
     n_train: int
@@ -92,7 +99,7 @@ def score_heads(
     """
     reader, protocol = _Reader(workspace, train_on, validate_on, space), protocol or Protocol()
     wanted = tuple(heads) if heads is not None else all_heads(workspace)
-    rows = []
+    rows, verdicts = [], []
     for done, head in enumerate(wanted, 1):
         blocks = reader.blocks((head,))
         if penalty == "scored":
@@ -107,18 +114,20 @@ def score_heads(
                 loss,
             )
         )
+        verdicts.append(right)
         if progress is not None:
             progress(done, len(wanted))
     table = pd.DataFrame(
         rows, columns=["layer", "index", "C", "accuracy", "low", "high", "log_loss"]
     )
     n_train, n_val = (len(reader.rows[split]) for split in ("train", "score"))
+    best = _best(table, np.array(verdicts), reader, protocol)
     table = table.sort_values(
         ["accuracy", "log_loss", "layer", "index"],
         ascending=[False, True, True, True],
         ignore_index=True,
     )
-    return HeadScores(table, as_names(train_on), as_names(validate_on), n_train, n_val)
+    return HeadScores(table, best, as_names(train_on), as_names(validate_on), n_train, n_val)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -259,6 +268,35 @@ def _score(blocks: Blocks, protocol: Protocol) -> tuple[Chosen, float, float, np
     f = chosen.score(X)
     accuracy, loss = validation_scores(f[:, None], y, protocol.class_weight)
     return chosen, float(accuracy[0]), float(loss[0]), (f > 0) == (y > 0)
+
+
+def _best(
+    table: pd.DataFrame, right: Bool[np.ndarray, "M n"], reader: _Reader, protocol: Protocol
+) -> Winner:
+    """The head with the highest accuracy; draws of the scored images, whole groups at a time, say
+    what its choice gains."""
+    rows, fake = reader.rows["score"], reader.labels["score"] > 0
+    groups = group_numbers(reader.workspace.domains.group, rows)
+    weights = group_weights(groups, DRAWS, strata=fake)
+    classes = [np.ones(len(fake), bool)] if protocol.class_weight is None else [fake, ~fake]
+    with np.errstate(invalid="ignore"):
+        shares = [
+            (weights[:, of] @ right[:, of].T.astype(float)) / weights[:, of].sum(axis=1)[:, None]
+            for of in classes
+        ]
+    candidates = pd.DataFrame(
+        {
+            "name": [f"{layer}.{index}" for layer, index in table[["layer", "index"]].to_numpy()],
+            "value": table["accuracy"],
+            "low": table["low"],
+            "high": table["high"],
+            "n": len(fake),
+        }
+    )
+    # Among equal accuracies the order of the table decides, as it does for the heads chosen.
+    order = np.lexsort((table["index"], table["layer"], table["log_loss"], -table["accuracy"]))
+    drawn: np.ndarray = np.mean(shares, axis=0)
+    return winner(candidates.iloc[order], drawn[:, order], limits=(0, 1))
 
 
 def _interval(right: np.ndarray, fake: np.ndarray, protocol: Protocol) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.theme import LIGHT, Theme, finish
 from aigi_core.statements import counted
-from aigi_core.transfer import METRICS
+from aigi_core.transfer import METRICS, largest_change
 from aigi_core.transfer.atlas import StoredElimination
 
 FALSE_DISCOVERY = 0.05
@@ -91,13 +91,14 @@ def pair_map(
             frame.loc[row, column], hover.loc[row, column] = p["change"], text
             unsure.loc[row, column] = not p["q_value"] < FALSE_DISCOVERY
     sure = pairs[pairs["q_value"] < FALSE_DISCOVERY]
-    best = pairs.iloc[int(pairs["change"].to_numpy(float).argmax())]
+    best = largest_change(pairs)
     alt = (
         f"Change of OOD {METRICS[metric].in_words} by each of {counted(len(pairs), 'pair')};"
         f" {int((sure['change'] > 0).sum())} improve and {int((sure['change'] < 0).sum())} worsen"
-        f" at a false discovery rate of 5 %. Best: {best['a']} with {best['b']},"
-        f" {best['change']:+.3f}."
+        " at a false discovery rate of 5 %."
     )
+    if best:
+        alt += f" Largest: {best.name}, {best.numbers(signed=True)}."
     return heatmap(
         frame,
         alt=alt,

@@ -156,8 +156,8 @@ def head_map(
     outlined = np.array([[name in chosen for name in row] for row in names])
     at = int(table[column].to_numpy(float).argmax())
     alt = (
-        f"Map of {len(table)} heads by layer: {value_title}. Best is head {table['head'].iloc[at]}"
-        f" with {table[column].iloc[at]:.3f}."
+        f"Map of {len(table)} heads by layer: {value_title}. Highest of them on these images"
+        f" is head {table['head'].iloc[at]} with {table[column].iloc[at]:.3f}."
     )
     place = tuple(selected.split(".")) if selected else ("", "")
     figure = heatmap(

@@ -17,6 +17,7 @@ from aigi_core.figures.theme import LIGHT, Style, Theme
 from aigi_core.perturb import PERTURBATIONS, parse_ops
 from aigi_core.statements import counted
 from aigi_core.stress import AUGMENTED, CLEAN, SIDES
+from aigi_core.winner import winner
 
 SIDE_NAMES = {"both": "both classes", "fake": "fakes only", "real": "real images only"}
 CELL_NAMES = {"in-domain": "in-domain", "ood": "out of domain"}
@@ -155,12 +156,12 @@ def generator_changes(
         }
     )
     sure = int((mine["q_value"] < 0.05).sum())
-    worst = shown.sort_values("value").iloc[0]
+    worst = winner(shown, highest=False)
     alt = (
         f"Change of {METRIC.lower()} {CELL_NAMES[cells]} for each of"
         f" {counted(len(shown), 'generator')},"
         f" {op_name(op)}, {SIDE_NAMES[side]}, with 95 % intervals; {sure} change at a false"
-        f" discovery rate of 5 %; worst is {worst['name']} with {worst['value']:+.3f}."
+        f" discovery rate of 5 %; lowest is {worst.name} with {worst.numbers(signed=True)}."
     )
     return intervals(
         shown,

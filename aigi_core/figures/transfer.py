@@ -228,7 +228,7 @@ def generator_intervals(
     hardest = matrix.hardest(metric)
     alt = (
         f"Mean {about.in_words} on each generator by detectors that were not trained on it, with 95"
-        f" % intervals; hardest is {hardest.name} with {hardest.value:.3f}."
+        f" % intervals; hardest is {hardest.name} with {hardest.numbers()}."
         if hardest
         else "No generator was left out of training."
     )

@@ -29,6 +29,7 @@ from aigi_core.results import OldResult, ResultKind, StoredResult
 from aigi_core.transfer.matrix import TrainSet
 from aigi_core.transfer.pairs import Pair
 from aigi_core.transfer.random_removal import RandomRemoval
+from aigi_core.winner import Winner, winner
 from aigi_core.workspace import Workspace, digest_of
 
 METRICS_KEPT = ("balanced_accuracy", "accuracy", "auc")
@@ -330,11 +331,11 @@ class Atlas(ShortRepr):
         return table[chosen].reset_index(drop=True)
 
     def best_pair(self, metric: str = "") -> Pair:
-        """The pair whose removal of components raises the metric on D_eval most; chosen on test
-        images, it warning.
+        """The pair whose removal of components raises the metric on D_eval most; chosen on the
+        test images that it is judged on.
         """
         table = self.removals(metric)
-        best = table.iloc[int(table["change"].to_numpy(float).argmax())]
+        best = table.iloc[int(table["change"].fillna(-np.inf).to_numpy(float).argmax())]
         return str(best["a"]), str(best["b"])
 
     def random_band(self, pair: Iterable[str], kept: int) -> tuple[float, float, float]:
@@ -400,3 +401,14 @@ class Atlas(ShortRepr):
                 f" {', '.join(self.generators)}."
             )
         return self.generators.index(generator)
+
+
+def largest_change(pairs: pd.DataFrame) -> Winner | None:
+    """The largest change of several pairs of one view, metric and set of cells (rows of
+    :attr:`Atlas.summary`), named ``a with b``; None where no pair could be judged."""
+    if not pairs["change"].notna().any():
+        return None
+    table = pairs.rename(
+        columns={"change": "value", "change_low": "low", "change_high": "high"}
+    ).assign(name=pairs["a"] + " with " + pairs["b"])
+    return winner(table[["name", "value", "low", "high", "n"]])

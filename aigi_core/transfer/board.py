@@ -18,6 +18,7 @@ from aigi_core.statements import Finding, counted
 from aigi_core.transfer.difference import difference
 from aigi_core.transfer.imported import imported_matrix, imported_names
 from aigi_core.transfer.matrix import TransferMatrix, make_training_sets, transfer_matrix
+from aigi_core.winner import Winner, winner
 from aigi_core.workspace import Workspace, tool_versions
 
 KIND = ResultKind("methods", "scores of methods", job="methods", format=1)
@@ -94,8 +95,9 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
     """One row a method, best out of domain first.
 
     Columns ``method, title``; ``in_domain``, ``ood``, ``auc``, ``real``, ``fake`` with ``_low`` and
-    ``_high`` (balanced accuracy in domain; the others out of domain), ``cells``; ``worst`` and
-    ``worst_on``, the generator found least by detectors that never saw it; ``difference`` to
+    ``_high`` (balanced accuracy in domain; the others out of domain), ``cells``; ``worst`` (with
+    ``_low`` and ``_high``, which allow for the choice) and ``worst_on``, the generator found least
+    by detectors that never saw it; ``difference`` to
     logistic regression out of domain, paired image by image, with ``_low, _high, p_value`` and
     ``q_value`` (Benjamini-Hochberg over the methods); ``train_seconds, score_seconds`` of one
     detector a generator and of all images by all of them, on one thread.
@@ -136,11 +138,10 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
         ):
             mean = own.mean(metric, cells)
             row |= {column: mean.value, f"{column}_low": mean.low, f"{column}_high": mean.high}
-        by_test = matrix.by_test(METRIC)
-        if other:
-            by_test = by_test[~by_test["name"].isin(seen)]
-        worst = by_test.iloc[int(by_test["value"].to_numpy(float).argmin())]
-        row |= {"cells": int(outside.sum()), "worst": worst["value"], "worst_on": worst["name"]}
+        worst = matrix.hardest(METRIC, left_out=seen if other else ())
+        assert worst  # there are cells out of domain
+        row |= {"cells": int(outside.sum()), "worst_on": worst.name}
+        row |= {"worst": worst.value, "worst_low": worst.low, "worst_high": worst.high}
         change = None if name == REFERENCE else difference(matrix, reference, METRIC).mean(paired)
         row |= {
             "difference": change.value if change else np.nan,
@@ -158,6 +159,13 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
     if compared.any():
         table.loc[compared, "q_value"] = q_values(table.loc[compared, "p_value"].to_numpy(float))
     return table.sort_values("ood", ascending=False, kind="stable", ignore_index=True)
+
+
+def highest(table: pd.DataFrame) -> Winner:
+    """The method with the highest mean out of domain, with an interval that allows for the
+    choice."""
+    columns = {"title": "name", "ood": "value", "ood_low": "low", "ood_high": "high", "cells": "n"}
+    return winner(table[list(columns)].rename(columns=columns), limits=(0, 1))
 
 
 def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:

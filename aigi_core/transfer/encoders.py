@@ -21,6 +21,7 @@ from aigi_core.significance import q_values
 from aigi_core.stored_features import array_axes
 from aigi_core.transfer.difference import difference
 from aigi_core.transfer.matrix import TransferMatrix, transfer_matrix
+from aigi_core.winner import Winner, winner
 from aigi_core.workspace import Workspace
 
 DRAWS = 1000
@@ -76,8 +77,10 @@ def compare(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> 
 
     Returns:
         ``name, model, value, low, high, n`` (the mean of the out-of-domain cells), ``in_domain,
-        hardest, hardest_value, width, bytes`` and, against the first encoder, ``change, change_low,
-        change_high, p_value, q_value`` (Benjamini-Hochberg over the encoders compared).
+        hardest, hardest_value, hardest_value_low, hardest_value_high`` (the generator found least,
+        with an interval that allows for the choice), ``width, bytes`` and, against the first
+        encoder, ``change, change_low, change_high, p_value, q_value`` (Benjamini-Hochberg over the
+        encoders compared).
     """
     first, rows = next(iter(encodings.values())), []
     for name, encoding in encodings.items():
@@ -97,6 +100,8 @@ def compare(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> 
                 "in_domain": inside.value,
                 "hardest": hardest.name if hardest else "",
                 "hardest_value": hardest.value if hardest else np.nan,
+                "hardest_value_low": hardest.low if hardest else np.nan,
+                "hardest_value_high": hardest.high if hardest else np.nan,
                 "width": encoding.width,
                 "bytes": encoding.bytes_an_image,
                 "change": np.nan if itself else gap.value,
@@ -109,6 +114,16 @@ def compare(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> 
     compared = table["p_value"].notna()
     table.loc[compared, "q_value"] = q_values(table.loc[compared, "p_value"].to_numpy())
     return table
+
+
+def highest_encoder(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> Winner:
+    """The encoder with the highest mean out of domain, on images and draws that all share."""
+    means = [
+        {"name": name, **vars(e.matrix.mean(metric, ~e.matrix.in_domain))}
+        for name, e in encodings.items()
+    ]
+    draws = [e.matrix.mean_draws(metric, ~e.matrix.in_domain) for e in encodings.values()]
+    return winner(pd.DataFrame(means), np.stack(draws, axis=1), limits=(0, 1))
 
 
 def by_generator(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> pd.DataFrame:
@@ -128,8 +143,8 @@ def agreement(
         ``both_wrong`` and ``expected_both_wrong`` (were errors independent within each row), shares
         of all (detector, image) pairs out of domain; ``ratio`` of the two with ``ratio_low,
         ratio_high`` (95 %, bootstrap of groups of images) and ``n`` images; ``ensemble`` (OOD of
-        the mean of both scaled scores) and ``gain, gain_low, gain_high, p_value`` over the better
-        of the two.
+        the mean of both scaled scores) and ``gain, gain_low, gain_high, p_value`` over the one of
+        the two that does better on these images, which makes the gain too small, if anything.
 
     Raises:
         AigiError: no detector can be tested out of domain.

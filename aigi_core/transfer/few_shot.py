@@ -11,14 +11,17 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from scipy.special import stdtrit
 
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.protocol import Protocol, run_protocol
 from aigi_core.errors import AigiError
+from aigi_core.intervals import Interval, difference_interval
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.metrics import DEFAULT_METRIC, METRICS
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import group_numbers, percentile_interval
+from aigi_core.resampling import group_numbers
+from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, as_train_sets, transfer_matrix
 from aigi_core.workspace import Workspace
 
@@ -33,10 +36,12 @@ class FewShotCurves(ShortRepr):
     """Attributes:
     table: one row a training set, size and set of cells: ``train, size`` (images per class; 0 =
     all), ``n_real,
-        n_fake`` (images trained on), ``cells`` (``in-domain``, ``ood`` or ``worst ood``), ``value``
-        (mean over repeats), ``low, high`` (over repeats and bootstrap draws of the test images
-        together), ``spread`` (standard deviation between repeats alone; NaN for all images) and
-        ``repeats``.
+        n_fake`` (images trained on), ``cells`` (``in-domain``, ``ood`` or ``worst ood``, the
+        generator found least), ``value`` (mean over repeats), ``low, high`` (of that mean: the
+        metric's own interval over test images, for the worst allowing for the choice, joined by
+        square-and-add to the t interval over repeats where there are several), ``spread``
+        (standard deviation between repeats alone; NaN for all images), ``repeats`` and ``on`` (the
+        generator found least).
     left_out: (training set, size, images it has of its rarer class) where a size is not to be had.
     """
 
@@ -153,20 +158,28 @@ def _fit_and_score(
 
 
 def _summaries(matrix: TransferMatrix, metric: str) -> list[dict[str, object]]:
-    inside = matrix.in_domain[0]
-    worst = np.min if METRICS[metric].higher_is_better else np.max
-
-    def summarise(cells: np.ndarray, name: str) -> np.ndarray:
-        part = cells[..., inside if name == "in-domain" else ~inside]
-        return np.asarray(worst(part, axis=-1) if name == "worst ood" else part.mean(axis=-1))
-
+    """Rows of the table from a matrix of one row a repeat."""
+    inside = matrix.in_domain
+    parts = {"in-domain": (matrix.mean(metric, inside), inside[0])}
+    least = matrix.hardest(metric)
+    if least is not None:
+        parts["ood"] = (matrix.mean(metric, ~inside), ~inside[0])
+        worst = Estimate(least.value, least.low, least.high, least.n)
+        parts["worst ood"] = (worst, np.array([name == least.name for name in matrix.test]))
     rows: list[dict[str, object]] = []
-    for name in ("in-domain",) if inside.all() else ("in-domain", "ood", "worst ood"):
-        each = summarise(matrix.values[metric], name)
-        low, high = percentile_interval(
-            summarise(matrix.draws[metric], name).ravel(), matrix.protocol["confidence"]
-        )
-        spread = float(each.std(ddof=1)) if len(each) > 1 else np.nan
-        about = {"cells": name, "value": float(each.mean()), "low": float(low), "high": float(high)}
-        rows.append(about | {"spread": spread, "repeats": len(each)})
+    for name, (mean, columns) in parts.items():
+        each = matrix.values[metric][:, columns].mean(axis=1)
+        repeats, spread = len(each), np.nan
+        bounds = mean.interval
+        if repeats > 1:
+            spread = float(each.std(ddof=1))
+            tail = 0.5 + matrix.protocol["confidence"] / 2
+            half = float(stdtrit(repeats - 1, tail)) * spread / np.sqrt(repeats)
+            own = Interval(np.asarray(mean.value - half), np.asarray(mean.value + half))
+            zero = Interval(*(np.asarray(end - mean.value) for end in own))
+            bounds = difference_interval((mean.value, 0.0), (mean.interval, zero))
+        low, high = (float(np.clip(end, 0, 1)) for end in bounds)
+        about = {"cells": name, "value": mean.value, "low": low, "high": high}
+        on = least.name if least is not None and name == "worst ood" else ""
+        rows.append(about | {"spread": spread, "repeats": repeats, "on": on})
     return rows

@@ -24,7 +24,7 @@ from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
 from aigi_core.scores import check_scores
 from aigi_core.transfer.bootstrap import Estimate, draw_block_counts, draw_counts
-from aigi_core.transfer.winner import Winner, winner
+from aigi_core.winner import Winner, winner
 from aigi_core.workspace import digest_of
 
 DRAWN_SINGLY = 60_000
@@ -195,7 +195,7 @@ class TransferMatrix(ShortRepr):
             self.images_of(metric),
             chosen,
             value,
-            self._mean_draws(metric, chosen),
+            self.mean_draws(metric, chosen),
             self.protocol["confidence"],
         )
         return Estimate(value, float(low), float(high), int(chosen.sum()))
@@ -207,7 +207,7 @@ class TransferMatrix(ShortRepr):
         if not inside.any() or not outside.any():
             return Estimate(np.nan, np.nan, np.nan, 0)
         means = self.mean(metric, inside), self.mean(metric, outside)
-        draws = np.stack([self._mean_draws(metric, cells) for cells in (inside, outside)])
+        draws = np.stack([self.mean_draws(metric, cells) for cells in (inside, outside)])
         together = np.corrcoef(draws)[0, 1] if draws.std(axis=1).min() > 0 else 0.0
         low, high = difference_interval(
             (means[0].value, means[1].value),
@@ -276,13 +276,20 @@ class TransferMatrix(ShortRepr):
         """
         return self._means(metric, self._unseen_by_train())
 
-    def hardest(self, metric: str) -> Winner | None:
-        """The generator that detectors which never saw it find least; None without OOD cells."""
-        return self._winner(metric, self._unseen_by_test(), best=False)
+    def hardest(self, metric: str, left_out: Iterable[str] = ()) -> Winner | None:
+        """The generator that detectors which never saw it find least, of those not ``left_out``;
+        None without OOD cells."""
+        parts, none_of = self._unseen_by_test(), set(left_out)
+        kept = {name: cells for name, cells in parts.items() if name not in none_of}
+        return self._winner(metric, kept, best=False)
 
     def best_detector(self, metric: str) -> Winner | None:
         """The training set that does best on generators it never saw; None without OOD cells."""
         return self._winner(metric, self._unseen_by_train(), best=True)
+
+    def worst_detector(self, metric: str) -> Winner | None:
+        """The training set that does worst on generators it never saw; None without OOD cells."""
+        return self._winner(metric, self._unseen_by_train(), best=False)
 
     def _unseen_by_test(self) -> dict[str, Bool[np.ndarray, "K T"]]:
         parts = {
@@ -307,9 +314,9 @@ class TransferMatrix(ShortRepr):
     ) -> Winner | None:
         if not parts:
             return None
-        draws = np.stack([self._mean_draws(metric, cells) for cells in parts.values()], axis=1)
+        draws = np.stack([self.mean_draws(metric, cells) for cells in parts.values()], axis=1)
         highest = best == METRICS[metric].higher_is_better
-        return winner(self._means(metric, parts), draws, highest=highest)
+        return winner(self._means(metric, parts), draws, highest=highest, limits=(0, 1))
 
     def to_frame(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
         """Tidy long table: ``train, test, metric, value, low, high, n_real, n_fake, in_domain``,
@@ -335,7 +342,7 @@ class TransferMatrix(ShortRepr):
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
 
-    def _mean_draws(self, metric: str, cells: Bool[np.ndarray, "K T"]) -> Float[np.ndarray, " B"]:
+    def mean_draws(self, metric: str, cells: Bool[np.ndarray, "K T"]) -> Float[np.ndarray, " B"]:
         means: np.ndarray = self._draws(metric)[:, cells].mean(axis=1, dtype=np.float64)
         return means
 

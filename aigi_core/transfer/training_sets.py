@@ -21,9 +21,9 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.metrics import DEFAULT_METRIC, METRICS, check_metrics
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import percentile_interval
 from aigi_core.transfer.difference import PairedDifference, difference
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, transfer_matrix
+from aigi_core.winner import Winner, winner
 from aigi_core.workspace import Workspace
 
 ScoreSets = Callable[[Sequence[TrainSet]], Float[np.ndarray, "K N"]]
@@ -40,11 +40,10 @@ class TrainingSetRanking(ShortRepr):
             validation and test images ``mean, worst`` (over OOD generators), ``worst_on`` and
             ``gain`` as ``val_mean``, ``test_mean`` and so on; intervals on test as
             ``test_mean_low`` ... The worst of several measured values lies below the worst true
-            one, and its interval with it: it ranks sets, and is no estimate. A set that holds the
-            hard generators is not tested on them, which warning its mean: ``gain`` is the mean
-            over its OOD generators of what it has above the average set of its size that does not
-            hold that generator either. val, test: the matrices behind it, rows in the order of
-            ``table``.
+            one; its interval allows for that (:mod:`aigi_core.winner`). A set that holds the hard
+            generators is not tested on them, which raises its mean: ``gain`` is the mean over its
+            OOD generators of what it has above the average set of its size that does not hold that
+            generator either. val, test: the matrices behind it, rows in the order of ``table``.
     """
 
     table: pd.DataFrame
@@ -182,14 +181,15 @@ def rank_training_sets(
                 matrix.mean(metric, (np.arange(len(sets)) == row)[:, None] & ood)
                 for row in range(len(sets))
             ]
-            low, high = percentile_interval(
-                _worst(drawn, ood, better), matrix.protocol["confidence"]
-            )
+            least = [
+                _worst(values[row], ends, drawn[:, row], ood[row], better)
+                for row, ends in enumerate(zip(*matrix.interval(metric), strict=True))
+            ]
             table |= {
                 "test_mean_low": [mean.low for mean in means],
                 "test_mean_high": [mean.high for mean in means],
-                "test_worst_low": low,
-                "test_worst_high": high,
+                "test_worst_low": [one.low for one in least],
+                "test_worst_high": [one.high for one in least],
             }
     return TrainingSetRanking(pd.DataFrame(table), metric, val, test)
 
@@ -322,11 +322,14 @@ def _masked_mean(
 
 
 def _worst(
-    values: Float[np.ndarray, "B K T"], ood: Bool[np.ndarray, "K T"], better: bool
-) -> Float[np.ndarray, "B K"]:
-    filled = np.where(ood, values, np.inf if better else -np.inf)
-    worst: np.ndarray = filled.min(axis=-1) if better else filled.max(axis=-1)
-    return worst
+    values: Float[np.ndarray, " T"],
+    ends: tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]],
+    drawn: Float[np.ndarray, "B T"],
+    ood: Bool[np.ndarray, " T"],
+    better: bool,
+) -> Winner:
+    cells = pd.DataFrame({"value": values, "low": ends[0], "high": ends[1]})[ood]
+    return winner(cells.assign(name="", n=1), drawn[:, ood], highest=not better, limits=(0.0, 1.0))
 
 
 def _gain(

@@ -103,4 +103,4 @@ def test_transfer_by_layer(open_app: Open, workspace: Workspace) -> None:
     assert table["value"][2] == pytest.approx(np.mean(cell), abs=1e-6)
     app = open_app(workspace.path, "encoders", depth="1")
     assert not app.exception and not app.error, [e.value for e in app.error]
-    assert "the best of 3 layers is" in said(app)
+    assert "the highest of 3 layers is" in said(app)

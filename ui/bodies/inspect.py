@@ -21,6 +21,7 @@ from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import survival
 from aigi_core.perturb import ladder
 from aigi_core.statements import counted
+from aigi_core.winner import winner
 from aigi_core.workspace import Workspace
 from ui.bodies.audit import gallery_link
 from ui.results import attention, inspection
@@ -378,16 +379,17 @@ def trust(page: Page, judged: Judged) -> None:
         st.caption(inert(str(too_few)))
     else:
         generators, pools = unseen.generators, unseen.pools
-        worst = pools.sort_values("false_alarms").iloc[-1]
+        columns = {"pool": "name", "false_alarms": "value"}
+        columns |= {f"false_alarms_{end}": end for end in ("low", "high")}
+        worst = winner(pools.rename(columns=columns), limits=(0, 1))
         page.finding(
             f"Mean AUC **{generators['auc'].mean():.2f}**; of their fakes"
             f" **{generators['detected'].mean():.0%}** are called generated and"
             f" **{generators['missed'].mean():.0%}** real, at {unseen.rate:.0%} asked for. False"
             f" alarms {generators['false_alarms'].mean():.0%} on average, highest among"
-            f" {counted(len(pools), 'pool')} on {name(str(worst['pool']))}:"
-            f" {worst['false_alarms']:.0%} (95 %"
-            f" interval {worst['false_alarms_low']:.0%} to {worst['false_alarms_high']:.0%},"
-            f" {worst['n']} photographs). Calibration error **{unseen.error.ece:.2f}**"
+            f" {counted(len(pools), 'pool')} on {name(worst.name)}:"
+            f" {worst.times(100).numbers(0, unit=' %')},"
+            f" {worst.n} photographs. Calibration error **{unseen.error.ece:.2f}**"
             f" ({unseen.error.low:.2f} to {unseen.error.high:.2f})."
         )
         page.table("unseen", generators)

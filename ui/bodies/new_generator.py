@@ -25,6 +25,7 @@ from aigi_core.inspection.new_generator import (
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import counted
 from aigi_core.transfer import make_training_sets
+from aigi_core.winner import winner
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.results.inspection import load_encoder
@@ -160,28 +161,35 @@ def words(page: Page, brought: Brought, pool: str) -> Words:
 
 def answer(described: NewGenerator) -> str:
     """How the detectors do, and how far the images lie, in words."""
-    table = column(described)
-    best, worst = table.iloc[0], table.iloc[-1]
+    best = described.matrix.best_detector(DEFAULT_METRIC)
+    worst = described.matrix.worst_detector(DEFAULT_METRIC)
+    assert best and worst  # no detector was trained on the new generator
     return (
-        f"Of {counted(len(table), 'detector')} **{name(str(best['train']))} does best on"
-        f" {name(described.name)}**: balanced accuracy {best['value']:.2f} (95 % interval"
-        f" {best['low']:.2f} to {best['high']:.2f}); {name(str(worst['train']))} does worst,"
-        f" {worst['value']:.2f}. {described.far['share']:.0%} of its {len(described)} images lie"
-        " farther from all that is known than 95 % of the workspace's own held-out images do."
+        f"Of {counted(best.of, 'detector')} **{name(best.name)}"
+        f" {'does best' if best.clear else 'has the highest balanced accuracy'} on"
+        f" {name(described.name)}**: {best.numbers(2)}. {best.rivals_in_words('detector')} Lowest is"
+        f" {name(worst.name)}: {worst.numbers(2)}. {described.far['share']:.0%} of its {len(described)}"
+        " images lie farther from all that is known than 95 % of the workspace's own held-out"
+        " images do."
     )
 
 
 def stats(described: NewGenerator) -> list[Stat]:
     """The numbers above the fold."""
-    table, top = column(described), described.nearest.iloc[0]
+    best, n = described.matrix.best_detector(DEFAULT_METRIC), int(column(described)["n"].iloc[0])
+    assert best  # no detector was trained on the new generator
+    top = described.nearest.iloc[0]
+    nearest = winner(
+        described.nearest.rename(columns={"generator": "name", "share": "value"}), limits=(0, 1)
+    )
     return [
         Stat(
-            "Best detector",
-            f"{table['value'].iloc[0]:.3f}",
-            f"{table['n'].iloc[0]:,} images",
-            (float(table["low"].iloc[0]), float(table["high"].iloc[0])),
-            "Balanced accuracy on the new images and the pool's real test images. The best of many"
-            " is flattered by the choice.",
+            f"Highest of {counted(best.of, 'detector')}",
+            f"{best.value:.3f}",
+            f"{n:,} images",
+            (best.low, best.high),
+            "Balanced accuracy on the new images and the pool's real test images. The highest of"
+            " many lies too high; the interval allows for the choice.",
         ),
         Stat(
             "Images far from all known",
@@ -194,9 +202,10 @@ def stats(described: NewGenerator) -> list[Stat]:
             f"Nearest: {top['generator']}",
             f"{top['share']:.2f}",
             f"{len(described):,} images",
-            (float(top["low"]), float(top["high"])),
+            (nearest.low, nearest.high),
             "Share of the new images whose nearest known fake is by this generator"
-            f" ({top['expected']:.2f} of all known fakes are).",
+            f" ({top['expected']:.2f} of all known fakes are); the largest share of {nearest.of}"
+            " generators, which the interval allows for.",
         ),
     ]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from aigi_core import stress as library
@@ -15,6 +15,7 @@ from aigi_core.statements import Finding, counted
 from aigi_core.stress import AUGMENTED, CLEAN, SIDES, Side, Stress
 from aigi_core.stress.copies import perturb_command
 from aigi_core.transfer import DEFAULT_METRIC
+from aigi_core.winner import winner
 from aigi_core.workspace import Workspace
 from ui.toolkit.jobs import Progress, job, step
 from ui.toolkit.page import Page, inert
@@ -125,13 +126,15 @@ def components_in_words(stability: pd.DataFrame) -> str:
     if measured.empty:
         return "Every component is the same for all images."
     low, middle, high = measured["correlation"].quantile([0.025, 0.5, 0.975])
-    weakest = measured.sort_values("correlation").iloc[0]
+    weakest = winner(
+        measured.rename(columns={"component": "name", "correlation": "value"}),
+        highest=False,
+        limits=(-1, 1),
+    )
     return (
         f"Image and copy correlate at **{middle:.2f}** in the middle component (95 % of"
-        f" {len(measured)} components: {low:.2f} to {high:.2f}; {int(measured['n'].iloc[0])}"
-        f" images); weakest is component {int(weakest['component'])} with"
-        f" {weakest['correlation']:.2f}"
-        f" (95 % interval {weakest['low']:.2f} to {weakest['high']:.2f})."
+        f" {len(measured)} components: {low:.2f} to {high:.2f}; {int(measured['n'].iloc[0])} images);"
+        f" weakest is component {weakest.name} with {weakest.numbers(2)}."
     )
 
 
@@ -152,8 +155,19 @@ def answer(summary: pd.DataFrame) -> str:
         for row in table.to_dict("records")
     ]
     losing = [change for change in changes if change.direction == "lower"]
-    at = int(np.argmin([change.value for change in changes]))
+    candidates = pd.DataFrame(
+        {
+            "name": table["op"],
+            "value": table["change"],
+            "low": table["change_low"],
+            "high": table["change_high"],
+            "n": table["n"],
+        }
+    )
+    top = winner(candidates, highest=False)
+    at = int(candidates["value"].to_numpy().argmin())
     worst = table.iloc[at]
+    largest = replace(changes[at], low=top.low, high=top.high, chosen_among=top.of)
     lead = (
         f"**{len(losing)} of {len(table)} operations cost accuracy** on generators that a detector"
         " knows (false discovery rate 5 %)."
@@ -164,7 +178,7 @@ def answer(summary: pd.DataFrame) -> str:
     return (
         f"{lead} Largest of {len(table)} losses on these images:"
         f" {inert(op_name(str(worst['op'])))}, in-domain balanced accuracy {clean['value']:.3f} to"
-        f" **{worst['value']:.3f}**, {changes[at].numbers()}."
+        f" **{worst['value']:.3f}**, {largest.numbers()}."
     )
 
 

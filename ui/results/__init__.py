@@ -29,6 +29,7 @@ from aigi_core.explain.reading import read
 from aigi_core.geometry import GeometryComparison, compare_geometry
 from aigi_core.manifest import REAL
 from aigi_core.overview import describe, examples
+from aigi_core.statements import best_of
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -348,8 +349,8 @@ def best_pair_warning(workspace: Workspace, pair: tuple[str, ...], used: Preset 
     if set(pair) != set(searches.best_pair()):
         return ""
     return (
-        f"This pair is the best of {len(searches.pairs)}, chosen on the images that it is judged"
-        " on: its change is too favourable."
+        f"This pair is {best_of(len(searches.pairs), 'pairs')}: it was chosen on the images that it"
+        " is judged on, and its change is too favourable."
     )
 
 

@@ -301,7 +301,8 @@ def answer(
     """The page's answer: the best head alone, and the chosen ones against the whole embedding."""
     best = table.iloc[0]
     elsewhere = (
-        f"; on test images of others it reaches {number(best['ood'])}"
+        "; on test images of others, which did not choose it, it reaches"
+        f" {number(best['ood'])} ({number(best['ood_low'])} to {number(best['ood_high'])})"
         if np.isfinite(best["ood"])
         else ""
     )
@@ -327,9 +328,10 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int, used: Preset = OURS) 
             f"{best['accuracy']:.3f}",
             f"best of {len(scores.table)} on {scores.n_val} images of"
             f" {', '.join(scores.validate_on)}",
-            (best["low"], best["high"]),
+            (scores.best.low, scores.best.high),
             f"{METRICS[used.metric].title} on the validation split of the validation generator,"
-            " whose images chose it: expect less on others. The interval is that of one head.",
+            " whose images chose it: expect less on others. The interval allows for the choice."
+            f" {scores.best.rivals_in_words('head')}",
         )
     ]
     if not more.n:  # a third generator is needed, which the answer says
