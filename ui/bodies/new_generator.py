@@ -167,10 +167,10 @@ def answer(described: NewGenerator) -> str:
     return (
         f"Of {counted(best.of, 'detector')} **{name(best.name)}"
         f" {'does best' if best.clear else 'has the highest balanced accuracy'} on"
-        f" {name(described.name)}**: {best.numbers(2)}. {best.rivals_in_words('detector')} Lowest is"
-        f" {name(worst.name)}: {worst.numbers(2)}. {described.far['share']:.0%} of its {len(described)}"
-        " images lie farther from all that is known than 95 % of the workspace's own held-out"
-        " images do."
+        f" {name(described.name)}**: {best.numbers(2)}. {best.rivals_in_words('detector')}"
+        f" Lowest is {name(worst.name)}: {worst.numbers(2)}. {described.far['share']:.0%} of its"
+        f" {len(described)} images lie farther from all that is known than 95 % of the"
+        " workspace's own held-out images do."
     )
 
 

@@ -133,8 +133,8 @@ def components_in_words(stability: pd.DataFrame) -> str:
     )
     return (
         f"Image and copy correlate at **{middle:.2f}** in the middle component (95 % of"
-        f" {len(measured)} components: {low:.2f} to {high:.2f}; {int(measured['n'].iloc[0])} images);"
-        f" weakest is component {weakest.name} with {weakest.numbers(2)}."
+        f" {len(measured)} components: {low:.2f} to {high:.2f}; {int(measured['n'].iloc[0])}"
+        f" images); weakest is component {weakest.name} with {weakest.numbers(2)}."
     )
 
 
