@@ -32,6 +32,7 @@ ROOMS = (
         "splits",
         "stored_features",
         "terminal",
+        "winner",
         "workspace",
     ),
     ("overview", "metrics", "perturb", "clip", "heads"),
