@@ -13,13 +13,15 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, TypeAlias
 from unittest.mock import patch
 
 import numpy as np
 import psutil
+from threadpoolctl import threadpool_limits
 
+from aigi_core.detectors.components import search_pair
 from aigi_core.detectors.detector import LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.memory_mapped import choose_by_passes
@@ -28,8 +30,10 @@ from aigi_core.detectors.solvers.blocked import BLOCK, Passes
 from aigi_core.manifest import Domains
 from aigi_core.transfer import TrainSet, TransferMatrix, matrix, transfer_matrix
 from aigi_core.workspace import Workspace
+from benchmarks._clip_like import clip_like
 from benchmarks._large_workspace import write_large_workspace
 
+SEARCHED = (1_400, 11_200)
 COMPARED = 50_000
 """Images on which draws of blocks are compared with draws of single groups."""
 Scores: TypeAlias = Any
@@ -42,6 +46,14 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--generators", type=int, default=8)
     parser.add_argument("--width", type=int, default=768)
+    parser.add_argument(
+        "--search-rows",
+        nargs=2,
+        type=int,
+        default=SEARCHED,
+        metavar="N",
+        help="training rows of the two component searches whose cost is compared",
+    )
     parser.add_argument("--folder", type=Path, help="where the workspace lies or is put")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
@@ -51,7 +63,7 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         else:
             print(f"Writing {args.images:,} images into {path}", file=sys.stderr)
             workspace = write_large_workspace(path, args.images, args.generators, args.width)
-        return measure(workspace)
+        return measure(workspace) | growth(args.width, *args.search_rows)
 
 
 def measure(workspace: Workspace) -> dict[str, Any]:
@@ -112,6 +124,24 @@ def intervals(scores: Scores, workspace: Workspace, sets: Sequence[TrainSet]) ->
     return {
         "bootstrap_seconds": round(seconds, 2),
         "bootstrap_disagreement": round(float(moved.max()), 3),
+    }
+
+
+def growth(width: int, few: int, many: int) -> dict[str, Any]:
+    """How a component search grows with its rows: seconds of one thread's processor for a pair both
+    ways at two numbers of training rows (half as many are scored), and the exponent of their ratio.
+    """
+    seconds = []
+    for rows in (few, many):
+        X, domains = clip_like(2, (rows // 2, rows // 4, rows // 4), width)
+        began = process_time()
+        with threadpool_limits(1):
+            search_pair(X, domains, domains.generators[:2], C=10.0, workers=1)  # type: ignore[arg-type]
+        seconds.append(process_time() - began)
+    return {
+        "search_rows": [few, many],
+        "search_seconds": [round(value, 2) for value in seconds],
+        "search_growth": round(float(np.log(seconds[1] / seconds[0]) / np.log(many / few)), 2),
     }
 
 

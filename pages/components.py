@@ -8,6 +8,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.detectors.components import MOST_OF_A_CLASS
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.solvers.elimination import Cut
 from aigi_core.statements import best_of, counted
@@ -150,7 +151,9 @@ with ui.page(__file__) as page:
             "From all components down to one: each step drops the one whose removal gives the best"
             f" {metric.in_words} of a detector trained on D1's training images and scored on D2's"
             " validation images (ties: log-loss), and the same from D2 to D1. Every reported score"
-            " is that of an exactly refitted detector."
+            " is that of an exactly refitted detector. Of more than"
+            f" {MOST_OF_A_CLASS:,} images of a class in a split, as many are drawn at random"
+            " (standard error of a score: .7 points at most)."
         ),
         removal=(
             "A component goes only if both lists remove it, each cut at its best score; among equal"

@@ -3,18 +3,32 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
 
 
 def test_prints_figures_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--images", "3000", "--generators", "3", "--width", "32"]
+    options = [
+        "--images",
+        "3000",
+        "--generators",
+        "3",
+        "--width",
+        "32",
+        "--search-rows",
+        "80",
+        "160",
+    ]
     folder = str(tmp_path / "workspace")
     assert main(["scale", *options, "--folder", folder]) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (figures["images"], figures["generators"], figures["width"]) == (3000, 3, 32)
     assert figures["finite"] and figures["passes_over_map"] >= figures["passes_float64"] > 0
     assert figures["bootstrap_disagreement"] < 0.2
-    assert main(["scale", "--folder", folder]) == 0  # what was written before is used again
+    assert np.isfinite(figures["search_growth"]) and min(figures["search_seconds"]) > 0
+    assert (
+        main(["scale", "--folder", folder, "--width", "8", "--search-rows", "40", "80"]) == 0
+    )  # what was written before is used again
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 3000

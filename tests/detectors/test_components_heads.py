@@ -82,6 +82,22 @@ def test_workers_and_given_features_change_nothing(synthetic, search):
     assert drawn.forward.C == 1.0
 
 
+def test_of_many_images_a_stated_number_of_each_class_is_searched(synthetic):
+    few = search_components(synthetic, PAIR, most=20, workers=1)
+    domains = synthetic.domains
+    for direction, (trained, scored) in ((few.forward, PAIR), (few.backward, PAIR[::-1])):
+        for n, rows in (
+            (direction.n_train, domains.rows(trained, "train")),
+            (direction.n_score, domains.rows(scored, "val")),
+        ):
+            assert n == sum(min(20, int((domains.labels[rows] == label).sum())) for label in (0, 1))
+    X = EmbeddingView().matrix(synthetic)
+    again = search_pair(X, domains, PAIR, most=20, workers=1)
+    assert np.array_equal(again.forward.removed, few.forward.removed)
+    with pytest.raises(AigiError, match="at least one image of each class"):
+        search_components(synthetic, PAIR, most=0)
+
+
 def test_detectors_on_what_remains_keep_d_search_out(synthetic, search):
     (detector,) = train_without(synthetic, search, ["delta-ar"])
     assert detector.view == search.view

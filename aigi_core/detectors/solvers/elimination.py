@@ -396,9 +396,9 @@ class _State:
         loss = race.loss[columns] + extra * answer[columns] - q @ own_answer
         margins = race.margins[columns]
         doubtful = np.flatnonzero((np.abs(margins) <= race.bound[columns, None]).any(axis=0))
-        move = self.answers[np.ix_(columns, doubtful)] * extra[:, None] - q @ (
-            self.rows @ self.answers[:, doubtful]
-        )
+        # In the cheaper order: the other one grows with the square of the images.
+        onward = np.linalg.multi_dot([q, self.rows, self.answers[:, doubtful]])
+        move = self.answers[np.ix_(columns, doubtful)] * extra[:, None] - onward
         margins[:, doubtful] += move * self.sign[doubtful].astype(dtype)
         race.learn(columns, np.abs(move).max(axis=1, initial=0), np.abs(loss - race.loss[columns]))
         race.record(columns, margins, order=2)
@@ -438,6 +438,11 @@ class _State:
                 there = self._near(known, theta)
             if there.norm < TOLERANCE and known is not None:
                 break
+            if there is known and there.norm < 2 * last.norm:
+                # Steps of float32 may have been lost in its rounding: neither the last norm nor
+                # the changes of the gradient say how fast this goes on.
+                pairs, pace = [], 0.0
+                continue
             pace = there.norm / last.norm
             if not pace <= 0.5:  # NaN, too, must not go on for ever
                 if known is not None:
