@@ -7,6 +7,7 @@ marks only where a word ends, so a few ends of longer words ("iority") are among
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ def whole_words(tokenizer: Any, limit: int | None = None) -> pd.DataFrame:
     """
     if limit is not None and limit < 1:
         raise AigiError(f"A bank needs at least one word, {limit} were asked for.")
-    texts = dict.fromkeys(text for text in _standing_alone(tokenizer) if text.strip())
+    texts = dict.fromkeys(text for text in _standing_alone(tokenizer) if _is_text(text))
     table = pd.DataFrame({"text": list(texts)}, dtype=str)
     table["category"] = [
         WORD if t.isalpha() else NUMBER if t.isdigit() else OTHER for t in table["text"]
@@ -57,8 +58,9 @@ def all_tokens(tokenizer: Any) -> pd.DataFrame:
     """Every entry of a tokenizer's vocabulary that is text, sub-words included, as the paper
     searches them (section 4).
 
-    A sub-word is embedded as a text of its own. Left out are special entries, and bytes that are no
-    text by themselves.
+    A sub-word is embedded as a text of its own. Left out are special entries, bytes that are no
+    text by themselves, and control characters: the tokenizer drops them, so that what is embedded
+    would be no text at all.
 
     Returns:
         Columns ``text`` (each once, in the vocabulary's order) and ``category`` (``word`` where it
@@ -77,9 +79,16 @@ def all_tokens(tokenizer: Any) -> pd.DataFrame:
             for token in entries
             if not (token.startswith(("[", "<")) and token.endswith(("]", ">")))
         ]
-    kept = list(dict.fromkeys(text for text in texts if text.strip()))
+    kept = list(dict.fromkeys(text for text in texts if _is_text(text)))
     kinds = [WORD if text in alone else SUB_WORD for text in kept]
     return pd.DataFrame({"text": kept, "category": kinds}, dtype=str)
+
+
+def _is_text(text: str) -> bool:
+    """Whether anything can be read: some sign, and none that is a control character."""
+    return bool(text.strip()) and not any(
+        unicodedata.category(sign) in ("Cc", "Cs") for sign in text
+    )
 
 
 def _decoded(tokenizer: Any, letters: str) -> str:

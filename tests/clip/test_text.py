@@ -2,6 +2,8 @@
 without direction.
 """
 
+import unicodedata
+
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
@@ -69,8 +71,20 @@ def test_all_tokens_hold_the_sub_words_that_the_paper_names() -> None:
             text = bytes(tokenizer.byte_decoder[letter] for letter in each).decode()
         except (KeyError, UnicodeDecodeError):
             continue
-        whole += bool(text.strip())
+        control = any(unicodedata.category(sign) == "Cc" for sign in text)
+        whole += bool(text.strip()) and not control
     assert len(table) == whole - 2  # the start and the end of a text
+
+
+def test_control_characters_leave_the_vocabulary() -> None:
+    """CLIP has 60 letters for bytes that are control characters; no text can hold them."""
+    tokenizer = open_clip.SimpleTokenizer()
+    entries = [token for token in tokenizer.encoder if token.removesuffix("</w>") == "Ā"]
+    assert len(entries) == 2 and chr(tokenizer.byte_decoder["Ā"]) == "\x00"
+    for table in (whole_words(tokenizer), all_tokens(tokenizer)):
+        assert not table["text"].str.contains(r"[\x00-\x1f\x7f-\x9f]", regex=True).any()
+    assert "\x7f" not in all_tokens(wordpiece("a", "\x7f", "##\x01b"))["text"].tolist()
+    assert whole_words(wordpiece("a", "\x7f", "##\x01b"))["text"].tolist() == ["a"]
 
 
 def test_all_tokens_of_a_wordpiece_vocabulary() -> None:
