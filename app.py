@@ -17,5 +17,7 @@ else:  # what ``streamlit run`` imports, once, for its server
 
     from ui.preparation import prepared
     from ui.toolkit.access import Gate
+    from ui.toolkit.uploads import UploadLimits
 
-    app = st.App(__file__, lifespan=prepared, middleware=[Middleware(Gate)])
+    layers = [Middleware(Gate), Middleware(UploadLimits)]
+    app = st.App(__file__, lifespan=prepared, middleware=layers)

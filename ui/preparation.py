@@ -8,6 +8,7 @@ anything that is computed once for all sessions.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import inspect
 import logging
@@ -23,6 +24,7 @@ from aigi_core.transfer import DEFAULT_METRIC
 from ui import results
 from ui.toolkit import router, workspaces
 from ui.toolkit.images import grid_html
+from ui.toolkit.uploads import release_uploads
 
 log = logging.getLogger("aigi.ui")
 
@@ -39,7 +41,9 @@ async def prepared(app: st.App) -> AsyncIterator[None]:
     # one that computes.
     sys.setswitchinterval(0.0005)
     Thread(target=prepare, name="prepare", daemon=True).start()
+    releasing = asyncio.create_task(release_uploads())
     yield
+    releasing.cancel()
 
 
 def register_pages() -> None:

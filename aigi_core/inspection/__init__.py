@@ -19,6 +19,7 @@ _MODULES = {
     "held_out_distances": "novelty",
     "nearest_sources": "novelty",
     "open_image": "intake",
+    "open_images": "intake",
     "perturbed_copies": "survival",
     "rates_by_pool": "known",
     "reliability_on_test": "known",

@@ -24,6 +24,7 @@ from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.errors import AigiError
 from aigi_core.heads import EncodedImages
 from aigi_core.images import ImageError, load_rgb, read_bytes
+from aigi_core.processes import LimitExceeded, shared
 from aigi_core.reprs import ShortRepr
 from aigi_core.workspace import Workspace
 
@@ -103,9 +104,22 @@ def _refuse(error: OSError) -> None:
     raise error
 
 
+def open_images(
+    files: Sequence[tuple[str, bytes | Path]], preprocessing: Preprocessing
+) -> list[Opened]:
+    """Decode files (name, and bytes or path) in a process limited in processor time and memory; one
+    that exceeds a limit is refused as any other.
+    """
+    opened = shared().map(open_image, [(*file, preprocessing) for file in files])
+    return [
+        Opened(name, f"too large: {result}") if isinstance(result, LimitExceeded) else result
+        for (name, _), result in zip(files, opened, strict=True)
+    ]
+
+
 def open_image(name: str, source: bytes | Path, preprocessing: Preprocessing) -> Opened:
-    """Decode one file through the project's one safe decoder; never raises for what the file
-    holds.
+    """Decode one file through the project's one safe decoder, in this process and without limits
+    of time and memory; never raises for what the file holds.
     """
     try:
         content = source if isinstance(source, bytes) else read_bytes(source)

@@ -12,7 +12,7 @@ from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
-from aigi_core.inspection.intake import BATCH, Opened, encode, open_image
+from aigi_core.inspection.intake import BATCH, Opened, encode, open_images
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.manifest import RESERVED
@@ -89,9 +89,9 @@ def score_files(
     distances = held_out_distances(workspace)
     encoder: Encoder | None = None
     for start in range(0, len(files), BATCH):
-        opened = [
-            open_image(str(file), file, preprocessing) for file in files[start : start + BATCH]
-        ]
+        opened = open_images(
+            [(str(file), file) for file in files[start : start + BATCH]], preprocessing
+        )
         pixels = [one.pixels for one in opened if one.pixels is not None]
         if pixels and encoder is None:
             encoder = load()

@@ -9,16 +9,15 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from aigi_core.images import ImageError, load_rgb, preview_hash, read_bytes
+from aigi_core.processes import LimitedProcesses, LimitExceeded, shared
 from aigi_core.terminal import progress_options
-from precompute.pool import submit, worker_pool
 
 Facts = dict[str, Any]
 Place = tuple[str, int]
@@ -76,61 +75,52 @@ def facts_of_all(
     progress: bool = True,
     read: Callable[[Path, str, int], Facts] = facts_of,
 ) -> list[Facts]:
-    """Facts of all files (path and offset) in their order, whatever the number of processes."""
+    """Facts of all files (path and offset) in their order, whatever the number of processes, which
+    are limited in processor time and memory; ``workers`` 0 reads in this process, without limits.
+    """
     if workers is None:
         workers = (
             len(os.sched_getaffinity(0))
             if hasattr(os, "sched_getaffinity")
             else os.cpu_count() or 1
         )
-    facts: dict[str, Facts] = {}
     with tqdm(
         total=len(files), unit="image", desc="Reading", disable=not progress, **progress_options()
     ) as bar:
-        if workers == 1 or len(files) <= CHUNK:
-            for file in files:
-                facts[file[0]] = read(root, *file)
-                bar.update()
-        else:
-            for chunk, known in _in_processes(root, files, workers, read):
-                facts |= {path: fact for (path, _), fact in zip(chunk, known, strict=True)}
-                bar.update(len(chunk))
-    return [facts[path] for path, _ in files]
+        facts = []
+        for fact in _read(root, files, workers, read):
+            facts.append(fact)
+            bar.update()
+    return facts
 
 
-def _in_processes(
+def _read(
     root: Path,
     files: Sequence[Place],
     workers: int,
     read: Callable[[Path, str, int], Facts],
-) -> Iterator[tuple[list[Place], list[Facts]]]:
-    waiting = deque(list(files[i : i + CHUNK]) for i in range(0, len(files), CHUNK))
-    while waiting:
-        running: dict[Future[list[Facts]], list[Place]] = {}
+) -> Iterator[Facts]:
+    tasks = [(root, *file) for file in files]
+    if workers == 0:
+        yield from (read(*task) for task in tasks)
+    elif workers == 1 or len(tasks) <= CHUNK:
+        yield from map(_left_out, shared().map(read, tasks))
+    else:
+        processes = LimitedProcesses(workers, workers)
+        pool = ThreadPoolExecutor(workers)  # a thread waits for a process
         try:
-            with worker_pool(workers) as pool:
-                while waiting or running:
-                    while waiting and len(running) < 2 * workers:
-                        future = submit(pool, _read_chunk, read, root, waiting[0])
-                        running[future] = waiting.popleft()
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        facts = future.result()
-                        yield running.pop(future), facts
-        except BrokenProcessPool:
-            # Some file under way kills its reader; alone in a process each, the others survive it.
-            suspects = deque(file for chunk in running.values() for file in chunk)
-            while suspects:
-                with worker_pool(1) as pool:
-                    while suspects:
-                        file = suspects.popleft()
-                        try:
-                            yield [file], submit(pool, _read_chunk, read, root, [file]).result()
-                        except BrokenProcessPool:
-                            yield [file], [UNREAD | {"left_out": "damaged: it crashes the decoder"}]
-                            break
+            chunks = (tasks[i : i + CHUNK] for i in range(0, len(tasks), CHUNK))
+            running = deque(
+                pool.submit(lambda part: list(processes.map(read, part)), chunk) for chunk in chunks
+            )
+            while running:
+                yield from map(_left_out, running.popleft().result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+            processes.close()
 
 
-def _read_chunk(
-    read: Callable[[Path, str, int], Facts], root: Path, files: list[Place]
-) -> list[Facts]:
-    return [read(root, *file) for file in files]
+def _left_out(result: Facts | LimitExceeded) -> Facts:
+    if isinstance(result, LimitExceeded):
+        return UNREAD | {"left_out": f"too large: {result}"}
+    return result

@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -16,7 +15,7 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.words import Words
 from aigi_core.heads import EncodedImages
-from aigi_core.inspection.intake import BATCH, encode, find_files, open_image
+from aigi_core.inspection.intake import BATCH, encode, find_files, open_images
 from aigi_core.inspection.new_generator import (
     NewGenerator,
     describe_generator,
@@ -33,6 +32,7 @@ from ui.toolkit import access
 from ui.toolkit.controls import acted
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
+from ui.toolkit.uploads import upload_field
 
 MOST = 1000
 """Images that are looked at in a session; the command line takes any number."""
@@ -59,16 +59,7 @@ def bring(page: Page) -> Brought | None:
     """Uploads or a folder, decoded and encoded once a session; None as long as there is nothing."""
     left, right = st.columns(2, gap="large")
     with left:
-        uploads: list[Any] = st.file_uploader(
-            "Images of one new generator",
-            accept_multiple_files=True,
-            key="new_uploads",
-            on_change=acted,
-            help=(
-                "They stay in this session's memory, are never written to disk, and go when you"
-                " remove them or leave."
-            ),
-        )
+        uploads = upload_field("Images of one new generator", "new_uploads")
     folder = ""
     with right:
         if access.on_this_machine() or access.roots():
@@ -128,8 +119,9 @@ def _encoded(
     for start in range(0, len(files), BATCH):
         bar.progress(start / len(files), f"Encoding: {start} of {len(files)}")
         pixels = []
-        for label, read in files[start : start + BATCH]:
-            opened = open_image(label, read(), preprocessing)
+        part = [(label, read()) for label, read in files[start : start + BATCH]]
+        for opened in open_images(part, preprocessing):
+            label = opened.name
             if opened.pixels is None:
                 left_out[label] = opened.reason
             elif opened.key in seen:

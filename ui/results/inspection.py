@@ -11,20 +11,19 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 from PIL import Image
-from starlette.formparsers import MultiPartParser
 
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.errors import AigiError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.heads import Encoded, EncodedImages, Head
 from aigi_core.images import image_source
-from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, open_image
+from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, open_images
 from aigi_core.inspection.known import calls_on_test, rates_by_pool, reliability_on_test
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import TOGETHER, Panel, build_panel
@@ -39,12 +38,8 @@ from ui.toolkit import access
 from ui.toolkit.controls import acted, distinct
 from ui.toolkit.images import image_root
 from ui.toolkit.page import Page, inert, name
+from ui.toolkit.uploads import upload_field
 from ui.toolkit.workspaces import cached
-
-MiB = 2**20
-# Streamlit's server spools upload bodies above 1 MiB to a temporary file: here they stay in memory,
-# up to its own limit.
-MultiPartParser.spool_max_size = (int(st.get_option("server.maxUploadSize")) + 1) * MiB
 
 MOST = 100
 """Files looked at together."""
@@ -60,15 +55,6 @@ _BROUGHT, _FAILED, _TOKENS, _COPIES = (
 
 Sources = dict[Hashable, tuple[str, Callable[[], bytes | Path]]]
 """What was brought: its key -> (its name on the page, its bytes or file)."""
-
-
-class Upload(Protocol):
-    """What ``st.file_uploader`` gives."""
-
-    name: str
-    file_id: str
-
-    def getvalue(self) -> bytes: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,16 +201,7 @@ def _choose_sources(page: Page) -> tuple[Sources, str]:
     """The controls: what was brought, and the image of the workspace for where nothing was."""
     left, right = st.columns(2, gap="large")
     with left:
-        uploads: list[Any] = st.file_uploader(
-            "Your images",
-            accept_multiple_files=True,
-            key="uploads",
-            on_change=acted,
-            help=(
-                "Any image file: what it holds decides, not its name. They stay in this session's"
-                " memory, are never written to disk, and go when you remove them or leave."
-            ),
-        )
+        uploads = upload_field("Your images", "uploads")
     with right, page.controls("Image"):
         path = _path_field() if access.on_this_machine() or access.roots() else ""
         image = page.select("image", "Or an image of the workspace", _offered(page))
@@ -319,7 +296,7 @@ def bring(
     bar = st.progress(0.0, "Reading …")
     for start in range(0, len(missing), BATCH):
         part = missing[start : start + BATCH]
-        opened = [open_image(sources[key][0], sources[key][1](), preprocessing) for key in part]
+        opened = open_images([(sources[key][0], sources[key][1]()) for key in part], preprocessing)
         pixels = [one.pixels for one in opened if one.pixels is not None]
         features: Iterator[EncodedImages] = iter(())
         if pixels:
@@ -501,12 +478,9 @@ def _of_workspace(workspace: Workspace, path: str) -> Subject:
     file = image_source({"path": path, "source_url": ""}, image_root(workspace))
     opened = None
     if file.kind == "file":
-        opened = open_image(
-            path,
-            Path(file.value),
-            Preprocessing.from_description(workspace.encoder["preprocessing"]),
-        )
-        opened = None if opened.reason else opened
+        preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
+        first = open_images([(path, Path(file.value))], preprocessing)[0]
+        opened = None if first.reason else first
     return Subject(
         path,
         about,

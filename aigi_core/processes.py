@@ -1,0 +1,204 @@
+"""Functions on files of strangers, run in processes of their own that are limited in processor time
+and memory: what exceeds a limit costs one result and one process, never its caller.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from threading import BoundedSemaphore
+from typing import Any, TypeVar
+
+from aigi_core.errors import AigiError
+
+SECONDS = 60.0
+"""Processor time for one file. The largest pictures that are decoded, 89 million pixels, take 2 to
+40 s by format."""
+MEMORY = 4 * 2**30
+"""Bytes of address space beyond what a process has when it starts. The largest pictures with 16
+bits take 3 GiB."""
+WAIT = 10.0
+"""So many times the processor time may pass before a process counts as stuck."""
+_CODE = "from aigi_core.processes import serve; serve()"
+
+Result = TypeVar("Result")
+
+
+class LimitExceeded(AigiError):
+    """A function's process was killed: it crashed or exceeded a limit."""
+
+
+class LimitedProcesses:
+    """Processes that run functions of modules, one task after another each.
+
+    A process is started when it is needed, kept for the next call, and replaced when it was killed.
+    May be used by many threads.
+
+    Args:
+        most: processes at work at the same time; further callers wait.
+        keep: idle ones that are kept.
+        seconds: processor time for one task.
+        memory: bytes of address space for one process.
+    """
+
+    def __init__(
+        self, most: int, keep: int = 1, *, seconds: float = SECONDS, memory: int = MEMORY
+    ) -> None:
+        self.seconds, self.memory = seconds, memory
+        self._keep, self._free = keep, BoundedSemaphore(most)
+        self._idle: list[_Process] = []
+
+    def map(
+        self, function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]
+    ) -> Iterator[Result | LimitExceeded]:
+        """Results of ``function(*task)`` in order, each as soon as it is there; LimitExceeded, as a
+        value, for a task whose process was killed.
+
+        Raises:
+            Exception: what the function raised.
+        """
+        if os.name != "posix":  # no limits, and no descriptors to hand on
+            yield from (function(*task) for task in tasks)
+            return
+        at = 0
+        with self._free:
+            while at < len(tasks):
+                process = self._take()
+                done = False
+                try:
+                    for result in process.run(function, tasks[at:]):
+                        at += 1
+                        yield result
+                    done = True
+                except (EOFError, ConnectionError):
+                    at += 1
+                    yield LimitExceeded(
+                        "reading it crashed, or took more than"
+                        f" {self.seconds:g} s of processor time or {self.memory / 2**30:.2g} GiB"
+                    )
+                finally:
+                    if done and len(self._idle) < self._keep:
+                        self._idle.append(process)
+                    else:
+                        process.end()
+
+    def close(self) -> None:
+        """End the idle processes."""
+        while self._idle:
+            self._idle.pop().end()
+
+    def _take(self) -> _Process:
+        try:
+            process = self._idle.pop()
+        except IndexError:
+            return _Process(self.seconds, self.memory)
+        if process.alive:
+            return process
+        process.end()
+        return self._take()
+
+
+class _Process:
+    """One process and the way to it.
+
+    Not multiprocessing's own: that would run the caller's main script again, which in the app is
+    all of the app.
+    """
+
+    def __init__(self, seconds: float, memory: int) -> None:
+        self._wait = WAIT * seconds
+        self._connection, theirs = Pipe()
+        limits = [str(theirs.fileno()), repr(seconds), str(memory)]
+        self._popen = subprocess.Popen(
+            [sys.executable, "-c", _CODE, *limits],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is the caller's
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+        )
+        theirs.close()
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def run(self, function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]) -> Any:
+        """Results in order; EOFError or ConnectionError where the process is gone."""
+        self._connection.send((function, list(tasks)))
+        for _ in tasks:
+            if not self._connection.poll(self._wait):
+                raise EOFError
+            result, error = self._connection.recv()
+            if error is not None:
+                raise error
+            yield result
+
+    def end(self) -> None:
+        self._connection.close()
+        self._popen.kill()
+        self._popen.wait()
+
+
+@cache
+def shared() -> LimitedProcesses:
+    """The processes of everything in this process that reads one file or a few."""
+    processes = LimitedProcesses(4)
+    atexit.register(processes.close)
+    return processes
+
+
+def serve() -> None:
+    """The life of a limited process: batches of tasks until its caller is gone."""
+    descriptor, seconds, memory = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    warnings.simplefilter("ignore")  # of decoders
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # which ends the process
+    connection = Connection(descriptor)
+    limited = False
+    while True:
+        try:
+            function, tasks = connection.recv()
+        except (EOFError, ConnectionError):
+            return
+        if not limited:  # not before: the function's modules are loaded by now
+            _limit_memory(memory)
+            limited = True
+        for task in tasks:
+            answer: tuple[Any, BaseException | None]
+            signal.setitimer(signal.ITIMER_PROF, seconds)
+            try:
+                answer = function(*task), None
+            except MemoryError:
+                os._exit(1)
+            except Exception as error:
+                answer = None, error
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            try:
+                connection.send(answer)
+            except ConnectionError:
+                return
+
+
+def _limit_memory(more: int) -> None:
+    """Let this process have so many bytes more than it has; nothing where the system has no such
+    limit."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        pages = Path("/proc/self/statm").read_text("ascii").split()[0]
+        now = int(pages) * resource.getpagesize()
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        limit = now + more if hard == resource.RLIM_INFINITY else min(hard, now + more)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))

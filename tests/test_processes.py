@@ -1,0 +1,67 @@
+"""Processes that are limited: what exceeds a limit costs one result."""
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from aigi_core.errors import AigiError
+from aigi_core.processes import LimitedProcesses, LimitExceeded
+from tests.limited_tasks import task
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[LimitedProcesses]:
+    limited = LimitedProcesses(2, seconds=0.3, memory=2**29)
+    yield limited
+    limited.close()
+
+
+def test_what_exceeds_a_limit_costs_one_result_and_one_process(
+    processes: LimitedProcesses,
+) -> None:
+    names = ["a", "spin", "b", "crash", "c", "fill", "d", "e"]
+    results = list(processes.map(task, [(name,) for name in names]))
+    killed = [name for name, one in zip(names, results, strict=True) if type(one) is not str]
+    assert killed == ["spin", "crash", "fill"]
+    assert {str(one) for one in results if isinstance(one, LimitExceeded)} == {
+        "reading it crashed, or took more than 0.3 s of processor time or 0.5 GiB"
+    }
+    by = [str(one).split()[-1] for one in results if isinstance(one, str)]
+    assert by[3] == by[4] and len(set(by)) == 4 and str(os.getpid()) not in by
+    assert list(processes.map(task, [("f",)])) == [f"f by {by[-1]}"], "a living process is kept"
+
+
+def test_an_error_reaches_the_caller_and_the_next_call_works(
+    processes: LimitedProcesses,
+) -> None:
+    with pytest.raises(AigiError, match="one sentence"):
+        list(processes.map(task, [("a",), ("raise",), ("b",)]))
+    assert len(list(processes.map(task, [("a",)]))) == 1
+
+
+def test_a_call_that_is_left_leaves_nothing_for_the_next(processes: LimitedProcesses) -> None:
+    results = processes.map(task, [("a",), ("b",), ("c",)])
+    assert str(next(results)).startswith("a ")
+    results.close()  # type: ignore[attr-defined]
+    assert str(next(processes.map(task, [("d",)]))).startswith("d ")
+
+
+def test_a_process_that_was_killed_while_idle_is_replaced(processes: LimitedProcesses) -> None:
+    first = next(map(str, list(processes.map(task, [("a",)]))))
+    os.kill(int(first.split()[-1]), 9)
+    while any(process.alive for process in processes._idle):
+        time.sleep(0.01)
+    assert next(map(str, list(processes.map(task, [("a",)])))).startswith("a by ")
+
+
+def test_many_threads_get_their_own_results(processes: LimitedProcesses) -> None:
+    def ask(thread: int) -> list[str]:
+        tasks = [(f"{thread}-{i}",) for i in range(5)]
+        return [str(one).split()[0] for one in processes.map(task, tasks)]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, range(4)))
+    assert answers == [[f"{thread}-{i}" for i in range(5)] for thread in range(4)]

@@ -1,0 +1,120 @@
+"""How much is held of what users upload, and when it goes."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
+from streamlit.testing.v1 import AppTest
+
+from aigi_core.workspace import Workspace
+from ui.toolkit import uploads
+from ui.toolkit.uploads import UploadLimits, release
+
+Open = Callable[..., AppTest]
+
+
+class FakeRuntime:
+    """What the limits ask of Streamlit's runtime."""
+
+    def __init__(self) -> None:
+        self.uploaded_file_mgr = MemoryUploadedFileManager("/_stcore/upload_file")
+        self.active: set[str] = set()
+        self.closed: list[str] = []
+
+    def is_active_session(self, session: str) -> bool:
+        return session in self.active
+
+    def close_session(self, session: str) -> None:
+        self.closed.append(session)
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
+    fake = FakeRuntime()
+
+    class Known:
+        exists = staticmethod(lambda: True)
+        instance = staticmethod(lambda: fake)
+
+    monkeypatch.setattr(uploads, "Runtime", Known)
+    monkeypatch.setattr(uploads, "SESSION_BYTES", 100)
+    monkeypatch.setattr(uploads, "SESSION_FILES", 3)
+    monkeypatch.setattr(uploads, "SERVER_BYTES", 250)
+    monkeypatch.setattr(uploads, "SERVER_FILES", 6)
+    return fake
+
+
+def put(runtime: FakeRuntime, session: str, name: str, size: int, length: str | None = None) -> int:
+    """One upload through the limits, held where they let it pass; the status."""
+    status = 0
+
+    async def server(scope: Any, receive: Any, send: Any) -> None:
+        runtime.uploaded_file_mgr.add_file(session, UploadedFileRec(name, name, "", b"x" * size))
+        await send({"type": "http.response.start", "status": 204})
+
+    async def send(message: Any) -> None:
+        nonlocal status
+        status = message.get("status", status)
+
+    said = str(size) if length is None else length
+    scope = {
+        "type": "http",
+        "method": "PUT",
+        "path": f"/base/_stcore/upload_file/{session}/{name}",
+        "headers": [(b"content-length", said.encode())] if said else [],
+    }
+    asyncio.run(UploadLimits(server)(scope, None, send))  # type: ignore[arg-type]
+    return status
+
+
+def test_a_session_holds_so_many_bytes_and_files(runtime: FakeRuntime) -> None:
+    assert put(runtime, "s", "a", 60) == 204
+    assert put(runtime, "s", "b", 41) == 413
+    assert put(runtime, "s", "c", 40) == 204
+    runtime.uploaded_file_mgr.remove_file("s", "a")
+    assert put(runtime, "s", "b", 41) == 204
+    assert [put(runtime, "t", str(i), 1) for i in range(4)] == [204, 204, 204, 413]
+
+
+def test_all_sessions_together_hold_so_many_bytes_and_files(runtime: FakeRuntime) -> None:
+    assert [put(runtime, f"s{i}", "a", 80) for i in range(4)] == [204, 204, 204, 413]
+    assert [put(runtime, f"t{i}", "a", 1) for i in range(4)] == [204, 204, 204, 413]
+
+
+@pytest.mark.parametrize("length", ["", "-1", "1e3", "٣"])
+def test_an_upload_says_how_long_it_is(runtime: FakeRuntime, length: str) -> None:
+    assert put(runtime, "s", "a", 1, length) == 411
+    assert uploads.held_sizes() == {}
+
+
+def test_uploads_on_their_way_count(runtime: FakeRuntime) -> None:
+    limits = UploadLimits(None)  # type: ignore[arg-type]
+    limits.coming["s"] = [60]
+    assert limits.refusal("s", 41) and not limits.refusal("s", 40)
+
+
+def test_what_a_tab_held_goes_after_it(runtime: FakeRuntime) -> None:
+    kept = float(st.get_option("server.disconnectedSessionTTL"))
+    for session in ("here", "gone", "back"):
+        put(runtime, session, "a", 80)
+    runtime.active = {"here"}
+    gone: dict[str, float] = {}
+    assert release(gone, 0) == 0
+    runtime.active = {"here", "back"}
+    assert release(gone, kept - 1) == 0
+    runtime.active = {"here"}
+    assert release(gone, kept) == 1
+    assert runtime.closed == ["gone"] and set(uploads.held_sizes()) == {"here", "back"}
+    assert release(gone, 2 * kept) == 1 and set(uploads.held_sizes()) == {"here"}
+    assert put(runtime, "next", "a", 100) == 204
+
+
+@pytest.mark.parametrize("page", ["inspect", "new_generator"])
+def test_pages_say_how_much_is_held(open_app: Open, synthetic: Workspace, page: str) -> None:
+    said = " ".join(caption.value for caption in open_app(synthetic.path, page).caption)
+    assert "1,000 files and 256 MiB are held for you (1,024 MiB for all users" in said
+    assert "2 minutes after you leave" in said
