@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 
 TAR, ZIP, PARQUET = (".tar",), (".zip",), (".parquet", ".pq")
 SUFFIXES = TAR + ZIP + PARQUET
@@ -136,7 +137,7 @@ def _tar_bytes(archive: Path, offset: int, limit: int) -> bytes:
             stream.read(tarfile.BLOCKSIZE), tarfile.ENCODING, "surrogateescape"
         )
         if info.size > limit:
-            raise ValueError(f"{info.size:,} bytes, at most {limit:,} are read")
+            raise ValueError(f"{counted(info.size, 'byte')}, at most {limit:,} are read")
         content = stream.read(info.size)
     if len(content) < info.size:
         raise EOFError("it ends early")
@@ -153,7 +154,7 @@ def _zip_bytes(archive: Path, name: str, limit: int) -> bytes:
     opened = _zip(str(archive), *_state(archive))
     size = opened.getinfo(name).file_size
     if size > limit:
-        raise ValueError(f"{size:,} bytes, at most {limit:,} are read")
+        raise ValueError(f"{counted(size, 'byte')}, at most {limit:,} are read")
     try:
         return opened.read(name)
     except RuntimeError as error:  # zipfile's word for encryption
@@ -214,7 +215,7 @@ def _parquet_value(archive: Path, name: str, limit: int) -> bytes:
     if buffer is None:
         return b""
     if buffer.size > limit:
-        raise ValueError(f"{buffer.size:,} bytes, at most {limit:,} are read")
+        raise ValueError(f"{counted(buffer.size, 'byte')}, at most {limit:,} are read")
     return bytes(buffer.to_pybytes())
 
 

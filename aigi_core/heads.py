@@ -27,6 +27,7 @@ from aigi_core.commands import command
 from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.head_maps import FactoredMaps
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted
 from aigi_core.workspace import STREAM_MAPS, Workspace
 
 Head: TypeAlias = tuple[int, int]
@@ -206,7 +207,8 @@ def head_features(
         or maps.shape[:2] != images.heads.shape[:2]
     ):
         raise AigiError(
-            f"The features of {n} images' heads do not belong together ({shapes}): encode the"
+            f"The features of the heads of {counted(n, 'image')} do not belong together ({shapes}):"
+            " encode the"
             " images again with one model."
         )
     std = ln_post[:, 1].astype(np.float64)
@@ -280,7 +282,8 @@ def _blame(bad: np.ndarray, images: Encoded, rows: np.ndarray | None, what: str)
         image = images.images.iloc[row]
         where = f"{image['path']!r} ({image['generator'] or 'real, pool ' + image['pool']})"
     raise AigiError(
-        f"The features of image {where} are {what} ({int(bad.sum())} such images): encode it again,"
+        f"The features of image {where} are {what} ({counted(int(bad.sum()), 'such image')}):"
+        " encode it again,"
         " or leave it out."
     )
 

@@ -37,6 +37,7 @@ from aigi_core.image_files import (
     tiff_pages,
     without_metadata,
 )
+from aigi_core.statements import counted
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Formats that are read, as Pillow names them; no others, since some of Pillow's run external
@@ -138,7 +139,7 @@ def read_bytes(path: str | os.PathLike[str], offset: int = -1) -> bytes:
             )
         if status.st_size > MAX_BYTES:
             raise ImageError(
-                "too large", f"{status.st_size:,} bytes, at most {MAX_BYTES:,} are read"
+                "too large", f"{counted(status.st_size, 'byte')}, at most {MAX_BYTES:,} are read"
             )
         return Path(path).read_bytes()
     except FileNotFoundError as error:
@@ -403,7 +404,7 @@ def _to_rgb(image: Image.Image, raw: str) -> tuple[Image.Image, list[str]]:
     if mode in ("1", "L", "LA", "La"):
         notes.append("greyscale")
     elif mode in ("P", "PA"):
-        notes.append(f"palette, {len(image.getcolors(65536) or ())} colours")
+        notes.append(f"palette, {counted(len(image.getcolors(65536) or ()), 'colour')}")
     elif mode == "CMYK":
         notes.append("CMYK, converted without its colour profile")
     if raw and isinstance(image.info.get("transparency"), tuple):

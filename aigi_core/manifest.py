@@ -16,6 +16,7 @@ from jaxtyping import Int
 
 from aigi_core.errors import AigiError
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted
 
 REAL, FAKE = 0, 1
 SPLITS = ("train", "val", "test")
@@ -104,7 +105,7 @@ def _require(holds: pd.Series, table: pd.DataFrame, column: str, expected: str) 
         row = table[~holds].iloc[0]
         raise AigiError(
             f"Column {column!r}: expected {expected}, got {row[column]!r} for {row['path']!r} "
-            f"({int((~holds).sum())} such rows)."
+            f"({counted(int((~holds).sum()), 'such row')})."
         )
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Int
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, SPLITS
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 
 
@@ -94,8 +95,10 @@ def _alignment(result: dict[str, Any]) -> str:
     except (KeyError, TypeError, ValueError):
         return ""
     return (
-        f"Text alignment: among the captions of {ways} classes unseen in the fit, the right one"
-        f" comes first for {shares[0]} of {held_out['n']} images and among the first five for"
+        f"Text alignment: among the captions of {counted(ways, 'class')} unseen in the fit, the"
+        " right one"
+        f" comes first for {shares[0]} of {counted(held_out['n'], 'image')} and among the first"
+        " five for"
         f" {shares[1]}."
     )
 

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from aigi_core.statements import counted
+
 LISTED = 3
 
 
@@ -34,7 +36,7 @@ class ShortRepr:
 def short(value: Any) -> str:
     """One value in a few words."""
     if hasattr(value, "columns") and hasattr(value, "iloc"):
-        return f"<{len(value)} rows: {_listed(list(map(str, value.columns)))}>"
+        return f"<{counted(len(value), 'row')}: {_listed(list(map(str, value.columns)))}>"
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"<{' × '.join(map(str, value.shape)) or '1'} {value.dtype}>"
     if isinstance(value, dict):

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int, Integer, Real
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.statements import counted
 
 
 def check_scores(scores: Real[np.ndarray, "K n"]) -> Float[np.ndarray, "K n"]:
@@ -58,12 +59,14 @@ def check_labelled_scores(
     values, classes = check_scores(scores), check_labels(labels)
     if values.shape[1] != len(classes):
         raise AigiError(
-            f"Expected one score for each of {len(classes)} images, got {values.shape[1]}."
+            f"Expected one score for each of {counted(len(classes), 'image')}, got"
+            f" {values.shape[1]}."
         )
     fakes = int(classes.sum())
     if fakes in (0, len(classes)):
         only = "fake" if fakes else "real"
         raise AigiError(
-            f"All {len(classes)} test images are {only}: metrics need real and fake images."
+            f"All {counted(len(classes), 'test image', 'are')} {only}: metrics need real and fake"
+            " images."
         )
     return values, classes

@@ -20,6 +20,7 @@ import pandas as pd
 from aigi_core import stored_features
 from aigi_core.capabilities import Capabilities
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.statements import counted
 from aigi_core.stored_features import array_axes
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ def read_npz(file: Path | Any, most: int = MOST_NPZ) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(file) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
             if size > most:
-                raise ValueError(f"it would take {size:,} bytes, at most {most:,} are read")
+                raise ValueError(
+                    f"it would take {counted(size, 'byte')}, at most {most:,} are read"
+                )
         if hasattr(file, "seek"):
             file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:
@@ -256,7 +259,7 @@ def _problems(workspace: Workspace) -> Iterator[str]:
         if texts.embeddings.shape != (len(texts.table), d) or texts.embeddings.dtype.kind != "f":
             yield (
                 f"text/{bank}.npy: {texts.embeddings.dtype} of shape {texts.embeddings.shape}"
-                f" contradicts its {len(texts.table):,} texts and the width {d}"
+                f" contradicts its {counted(len(texts.table), 'text')} and the width {d}"
             )
     yield from _values(workspace, most=READ_AT_OPEN)
 

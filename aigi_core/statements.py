@@ -31,16 +31,27 @@ def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
     return f"{rounded:{'+' if signed else ''}.{digits}f}"
 
 
-def counted(n: float, thing: str) -> str:
-    """A number of things, in the singular for one.
+def counted(n: float, thing: str, verb: str = "") -> str:
+    """A number of things, in the singular for one; and what they do, given in the plural.
 
-    >>> counted(1, "pool"), counted(2, "family"), counted(1200, "pair")
-    ('1 pool', '2 families', '1,200 pairs')
+    >>> counted(1, "pool"), counted(2, "family"), counted(1200, "search")
+    ('1 pool', '2 families', '1,200 searches')
+    >>> counted(1, "image", "were"), counted(3, "image", "have"), counted(1, "row", "lie")
+    ('1 image was', '3 images have', '1 row lies')
     """
     n = int(n)
     if n == 1:
-        return f"1 {thing}"
-    return f"{n:,} {thing[:-1]}ies" if thing.endswith("y") else f"{n:,} {thing}s"
+        return f"1 {thing}" + (f" {_SINGULAR.get(verb, f'{verb}s')}" if verb else "")
+    return f"{n:,} {_plural(thing)}" + (f" {verb}" if verb else "")
+
+
+_SINGULAR = {"are": "is", "were": "was", "have": "has"}
+
+
+def _plural(thing: str) -> str:
+    if thing.endswith("y") and thing[-2] not in "aeou":
+        return f"{thing[:-1]}ies"
+    return thing + ("es" if thing.endswith(("s", "x", "ch", "sh")) else "s")
 
 
 def p_text(p: float, name: str = "p") -> str:
@@ -62,7 +73,7 @@ class Finding:
         value, low, high: NaN where there are too few data.
         p_value: without correction; None where there is none.
         q_value: corrected; None where nothing was compared besides.
-        n, what: what ``n`` counts: cells, detectors, images.
+        n, what: what ``n`` counts, in the singular: cell, detector, image.
         corrected_over: in words, what the q-value is corrected over.
         needed: the ``n`` from which an estimate exists.
         chosen_among: among how many it is the largest, which its interval allows for.
@@ -74,7 +85,7 @@ class Finding:
     p_value: float | None = None
     q_value: float | None = None
     n: int = 0
-    what: str = "images"
+    what: str = "image"
     corrected_over: str = ""
     needed: int = 0
     chosen_among: int = 0
@@ -98,14 +109,16 @@ class Finding:
         'cannot be told'
         """
         if self.direction == "unknown":
-            more = f", at least {self.needed} {self.what} are needed" if self.needed else ""
-            return f"cannot be estimated from {self.n} {self.what}{more}"
+            more = (
+                f", at least {counted(self.needed, self.what, 'are')} needed" if self.needed else ""
+            )
+            return f"cannot be estimated from {counted(self.n, self.what)}{more}"
         return {"higher": higher, "lower": lower, "undecided": undecided}[self.direction]
 
     def numbers(self, digits: int = 3) -> str:
         """The estimate with all that stands behind it, in brackets and commas.
 
-        >>> Finding(-0.025, -0.048, -0.001, 0.04, 0.2, 5, "cells", "5 operations").numbers()
+        >>> Finding(-0.025, -0.048, -0.001, 0.04, 0.2, 5, "cell", "5 operations").numbers()
         '-0.025 (95 % interval -0.048 to -0.001, q = .200 over 5 operations, 5 cells)'
         """
         if self.direction == "unknown":
@@ -122,7 +135,7 @@ class Finding:
         elif self.p_value is not None:
             parts.append(p_text(self.p_value))
         if self.n:
-            parts.append(f"{self.n} {self.what}")
+            parts.append(counted(self.n, self.what))
         return f"{number(self.value, digits, signed=True)} ({', '.join(parts)})"
 
 
@@ -138,7 +151,7 @@ def allows_for_choice(count: int) -> str:
 def best_of(count: int, what: str) -> str:
     """The caution beside a winner among several.
 
-    >>> best_of(72, "heads")
+    >>> best_of(72, "head")
     'the best of 72 heads on these images; expect less on new ones'
     """
-    return f"the best of {count} {what} on these images; expect less on new ones"
+    return f"the best of {counted(count, what)} on these images; expect less on new ones"

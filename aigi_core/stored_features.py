@@ -14,6 +14,7 @@ import numpy as np
 
 from aigi_core.capabilities import Capabilities
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 
 EMBEDDING, HEADS, PATCHES = "embedding", "heads", "patches:"
 FOLDER = "features"
@@ -59,7 +60,7 @@ def kind(name: str) -> Kind:
         return KINDS[name]
     if match := _PATCHES.fullmatch(name):
         file = f"{FOLDER}/patches-{match[1]}"
-        return Kind("patches", {file: (0, np.float16)}, f"{match[1]} patch tokens")
+        return Kind("patches", {file: (0, np.float16)}, f"{counted(int(match[1]), 'patch token')}")
     raise AigiError(
         f"There is no feature {name!r}: choose among {', '.join(KINDS)} and patches:K, K a number"
         " of patch tokens such as patches:16."

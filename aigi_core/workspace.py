@@ -41,6 +41,7 @@ from aigi_core.head_maps import complete
 from aigi_core.manifest import Domains, validate_images
 from aigi_core.reprs import ShortRepr
 from aigi_core.soundness import check_manifest, check_opened, read_npz
+from aigi_core.statements import counted
 from aigi_core.stored_features import EMBEDDING, HEADS, kind, stored
 from aigi_core.stored_features import files as feature_files
 
@@ -449,9 +450,10 @@ def check_size(root: Path, name: str, entry: dict[str, Any], manifest: Mapping[s
     file = root / name
     size = file.stat().st_size if file.is_file() else None
     if size != entry["bytes"]:
-        observed = "it is missing" if size is None else f"it has {size:,} bytes"
+        observed = "it is missing" if size is None else f"it has {counted(size, 'byte')}"
         raise WorkspaceError(
-            f"The workspace {root} is damaged: {name} should have {entry['bytes']:,} bytes,"
+            f"The workspace {root} is damaged: {name} should have"
+            f" {counted(entry['bytes'], 'byte')},"
             f" {observed}; "
             + (
                 f"copy it again, or run {_encode_again(root, manifest)}"

@@ -109,10 +109,10 @@ with ui.page(__file__) as page:
         " a fourth generator."
     )
     opened = f"Searched on {ui.name(first)} and {ui.name(second)}, **{len(removed)} of"
-    opened += f" {atlas.about['components']} components** go. "
+    opened += f" {counted(atlas.about['components'], 'component')}** go. "
     if gap.n:
         opened += (
-            f"On the {len(names)} other generators {metric.in_words} changes from"
+            f"On the {counted(len(names), 'other generator')} {metric.in_words} changes from"
             f" {was.value:.3f} to **{now.value:.3f}** ({100 * gap.value:+.1f} points, 95 % interval"
             f" {100 * gap.low:+.1f} to {100 * gap.high:+.1f}, p = {gap.p_value:.2g}); removing as"
             f" many at random gives {random[0]:.3f}."
@@ -140,7 +140,7 @@ with ui.page(__file__) as page:
         ui.Stat(
             "OOD, random removal",
             f"{random[0]:.3f}",
-            f"{atlas.random_repeats} removals",
+            counted(atlas.random_repeats, "removal"),
             (random[1], random[2]),
             "Band over removals of as many random components.",
         ),
@@ -219,7 +219,8 @@ with ui.page(__file__) as page:
         shape = results.removal_geometry(page.workspace, pair, removed)
         page.figure("geometry", partial(figures.geometry_change, shape.table), table=shape.table)
         st.caption(
-            f"Geometry of {shape.images:,} test images of D_eval; random: {shape.controls} removals"
+            f"Geometry of {counted(shape.images, 'test image')} of D_eval; random:"
+            f" {counted(shape.controls, 'removal')}"
             " of as many components."
         )
         page.link("geometry", "Over all pairs", d1=first, d2=second)
@@ -250,8 +251,10 @@ with ui.page(__file__) as page:
         )
         if stability:
             st.markdown(
-                f"Of the {int(stability.reference.sum())} components kept, a repeat shares"
-                f" **{stability.overlap:.2f}** (Jaccard index, {len(stability.kept)} repeats);"
+                f"Of the {counted(int(stability.reference.sum()), 'component')} kept, a repeat"
+                " shares"
+                f" **{stability.overlap:.2f}** (Jaccard index,"
+                f" {counted(len(stability.kept), 'repeat')});"
                 f" random sets of the same sizes {stability.chance_overlap():.2f}."
             )
             page.table("stability", stability.to_frame())

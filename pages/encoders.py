@@ -90,7 +90,7 @@ with ui.page(__file__) as page:
             for name, layers in depths.items():
                 top, last = winner(layers.assign(name=layers["layer"])), layers.iloc[-1]
                 page.finding(
-                    f"{ui.name(name)}: the highest of {top.of} layers is {top.name},"
+                    f"{ui.name(name)}: the highest of {counted(top.of, 'layer')} is {top.name},"
                     f" {top.numbers()}; the last"
                     f" reaches {last['value']:.3f} ({last['low']:.3f} to {last['high']:.3f})."
                 )

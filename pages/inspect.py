@@ -9,6 +9,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.inspection.panel import Panel
+from aigi_core.statements import counted
 from ui.bodies import inspect as body
 from ui.results import attention, inspection
 
@@ -52,7 +53,8 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         right,
         page.section(
             "What every detector says",
-            f"Probabilities calibrated on {len(panel.labels)} validation images. A click chooses"
+            f"Probabilities calibrated on {counted(len(panel.labels), 'validation image')}. A click"
+            " chooses"
             " the detector explained below.",
         ),
     ):

@@ -11,6 +11,7 @@ import ui
 from aigi_core import figures
 from aigi_core.errors import WorkspaceError
 from aigi_core.geometry.projection import TITLES, ImageMap, MapSettings, points_table
+from aigi_core.statements import counted
 from ui import results
 from ui.results import maps
 from ui.toolkit.images import Tile
@@ -28,7 +29,7 @@ def limits(made: ImageMap) -> str:
     )
     return (
         f"{axes}Trustworthiness {made.trustworthiness:.3f} (1 is best; points in random order:"
-        f" {made.shuffled:.3f}; n = {made.n:,} images). Of an image's nearest points"
+        f" {made.shuffled:.3f}; n = {counted(made.n, 'image')}). Of an image's nearest points"
         f" {made.agreement:.0%} are of its own source; in the embedding itself"
         f" {made.agreement_embedding:.0%}, with shuffled sources {mean:.0%} ({low:.0%} to"
         f" {high:.0%})."
@@ -58,7 +59,8 @@ with ui.page(__file__) as page:
     )
     page.protocol(
         projection=(
-            f"{TITLES[method]} of the normalised embeddings of all {made.n:,} images; t-SNE:"
+            f"{TITLES[method]} of the normalised embeddings of all {counted(made.n, 'image')};"
+            " t-SNE:"
             " openTSNE, perplexity 30, started from the principal components."
         ),
         limits=limits(made),
@@ -74,7 +76,10 @@ with ui.page(__file__) as page:
             table,
             by,
             titles=("first axis", "second axis"),
-            alt=(f"Map of {made.n} images by {TITLES[method]}, coloured by {by}. {limits(made)}"),
+            alt=(
+                f"Map of {counted(made.n, 'image')} by {TITLES[method]}, coloured by {by}."
+                f" {limits(made)}"
+            ),
         )
         page.figure(
             "map",
@@ -89,7 +94,7 @@ with ui.page(__file__) as page:
             mine = table[table["path"].isin(picked)]
             counts = mine["source"].value_counts()
             page.finding(
-                f"{len(mine)} images: "
+                f"{counted(len(mine), 'image')}: "
                 + ", ".join(f"{ui.name(str(name))} {n}" for name, n in counts.head(8).items())
                 + f". {int((mine['verdict'] == 'wrong').sum())} are judged wrongly."
             )

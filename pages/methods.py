@@ -19,7 +19,7 @@ with ui.page(__file__) as page:
     reference = table[table["method"] == boards.REFERENCE].iloc[0]
     page.answer(
         f"Out of domain, {ui.name(best.name)} reaches the highest balanced accuracy of"
-        f" {len(table)} methods on these images, **{best.value:.3f}** (95 % interval"
+        f" {counted(len(table), 'method')} on these images, **{best.value:.3f}** (95 % interval"
         f" {best.low:.3f} to {best.high:.3f}, {allows_for_choice(best.of)}); logistic"
         f" regression reaches **{reference['ood']:.3f}**. {boards.comparison(table, ui.name)}"
     )

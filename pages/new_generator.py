@@ -11,6 +11,7 @@ from aigi_core import figures
 from aigi_core.errors import AigiError
 from aigi_core.figures.words import word_list
 from aigi_core.inspection.new_generator import LEAST
+from aigi_core.statements import counted
 from ui.bodies import new_generator as body
 
 
@@ -39,7 +40,8 @@ def show(page: ui.Page) -> None:
     page.stats(body.stats(described))
     page.protocol(
         detectors="One a generator, on the embedding, by the paper's protocol; none saw an image.",
-        compared=f"{brought.count} new images with the real test images of the pool {pool}.",
+        compared=f"{counted(brought.count, 'new image')} with the real test images of the pool"
+        f" {pool}.",
         intervals="95 %; of a balanced accuracy and of shares.",
     )
     with page.picture("How every detector of the workspace does on it."):

@@ -75,7 +75,7 @@ with ui.page(__file__) as page:
             ui.Stat(
                 "Attention heads",
                 f"{encoder['layers'] * encoder['heads'] or 'none'}",
-                f"{encoder['layers']} layers × {encoder['heads']}"
+                f"{counted(encoder['layers'], 'layer')} × {encoder['heads']}"
                 if workspace.gives.heads
                 else "only the embedding is read",
                 help=(
@@ -160,8 +160,9 @@ with ui.page(__file__) as page:
         )
         page.finding(
             "Without looking at a pixel, file format, size and compression reach"
-            f" **{blind.value:.3f}** (95 % interval {blind.low:.3f} to {blind.high:.3f}, {blind.n}"
-            f" generators) where the detectors reach {inside.value:.3f}: {fact_sentence}."
+            f" **{blind.value:.3f}** (95 % interval {blind.low:.3f} to {blind.high:.3f},"
+            f" {counted(blind.n, 'generator')}) where the detectors reach {inside.value:.3f}:"
+            f" {fact_sentence}."
         )
         page.link("audit", "Which facts give which generator away")
         page.figure(

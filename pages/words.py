@@ -9,6 +9,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import counted
 from ui import results
 from ui.bodies import words as body
 from ui.results import explanations
@@ -40,7 +41,7 @@ with ui.page(__file__) as page:
         direction="The detector's weights in the joint space of images and texts; towards fake.",
         chance=(
             f"The same training on labels shuffled within pools, groups kept together"
-            f" ({words.draws} times); p-values are family-wise over all texts searched"
+            f" ({counted(words.draws, 'time')}); p-values are family-wise over all texts searched"
             " (single-step max-T)."
         ),
         near_duplicates="Texts that say the same (cosine .9, or the same letters) share one row.",
@@ -92,7 +93,8 @@ with ui.page(__file__) as page:
 
     with page.section(
         "What its texts are about",
-        f"Categories among the {words.counted} nearest texts (first table) and the {words.counted}"
+        f"Categories among the {counted(words.counted, 'nearest text')} (first table) and the"
+        f" {words.counted}"
         " farthest, with what the category's size and shuffled trainings would give.",
     ):
         for column, side in zip(st.columns(2, gap="medium"), explanations.SIDES, strict=True):

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from aigi_core.attribution import attribute, load_attribution, save_attribution
 from aigi_core.attribution.report import AttributionSettings
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
 
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     recall = made.named["regression"].mean_recall()
     print(
         f"{len(made.names)} sources named in {seconds:.0f} s: mean recall {recall}"
-        f" (guessing: {1 / len(made.names):.3f}), n = {recall.n:,} test images."
+        f" (guessing: {1 / len(made.names):.3f}), n = {counted(recall.n, 'test image')}."
     )
     for name, why in made.left_out.items():
         print(f"{name} is no source: {why}.")

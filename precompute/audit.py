@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 from threadpoolctl import threadpool_limits
 
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
 
@@ -80,7 +81,10 @@ def run(args: argparse.Namespace) -> int:
             settings,
             {"marks": note, "seconds": seconds, "tools": tool_versions()},
         )
-    print(f"Audited {len(result.verdicts)} generators in {seconds:.0f} s ({note}): {folder}")
+    print(
+        f"Audited {counted(len(result.verdicts), 'generator')} in {seconds:.0f} s ({note}):"
+        f" {folder}"
+    )
     return 0
 
 
@@ -120,4 +124,4 @@ def squares(
                 f"The image {path!r} below {root} cannot be read ({error}): put it right."
             ) from error
         thumbnails[row] = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
-    return thumbnails, f"common marks looked for in {len(paths):,} images"
+    return thumbnails, f"common marks looked for in {counted(len(paths), 'image')}"

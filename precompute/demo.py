@@ -17,6 +17,7 @@ import pandas as pd
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.statements import counted
 from aigi_core.workspace import exclusive, read_manifest, write_manifest
 
 ROOT = Path(__file__).parents[1]
@@ -195,10 +196,11 @@ def publish_card(path: Path) -> str:
     size = sum(entry["bytes"] for entry in manifest["files"].values())
     if size > MAX_BYTES:
         raise AigiError(
-            f"The demo has {size:,} bytes, at most {MAX_BYTES:,} are allowed: keep fewer words"
+            f"The demo has {counted(size, 'byte')}, at most {MAX_BYTES:,} are allowed: keep fewer"
+            " words"
             " (WORDS)."
         )
-    return f"{path}: {size / 1e6:.1f} MB in {len(manifest['files'])} files."
+    return f"{path}: {size / 1e6:.1f} MB in {counted(len(manifest['files']), 'file')}."
 
 
 def card(images: pd.DataFrame, alignment: dict[str, Any]) -> dict[str, Any]:
@@ -241,8 +243,9 @@ def card(images: pd.DataFrame, alignment: dict[str, Any]) -> dict[str, Any]:
         )
     return {
         "summary": (
-            f"{len(fakes):,} fakes of {fakes['generator'].nunique()} generators and {len(real):,}"
-            f" photographs in {kept['pool'].nunique()} pools: real pictures of real generators,"
+            f"{counted(len(fakes), 'fake')} of {counted(fakes['generator'].nunique(), 'generator')}"
+            f" and {counted(len(real), 'photograph')} in {counted(kept['pool'].nunique(), 'pool')}:"
+            " real pictures of real generators,"
             " gathered from public repositories."
         ),
         "encoder": (

@@ -12,6 +12,7 @@ from aigi_core.detectors.presets import PRESETS, preset
 from aigi_core.detectors.protocol import train
 from aigi_core.detectors.stored import load_detectors, save_detectors
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 from aigi_core.transfer import make_training_sets
 from aigi_core.workspace import Workspace, exclusive
 
@@ -57,7 +58,7 @@ def keep_detectors(path: Path, *, force: bool = False, protocol: str = "ours") -
         return THERE
     with exclusive(workspace.path, "detectors"), threadpool_limits(1):
         folder = save_detectors(workspace, train(workspace, sets, protocol=used), used)
-    return f"Trained {len(sets)} detectors, one a generator: {folder}"
+    return f"Trained {counted(len(sets), 'detector')}, one a generator: {folder}"
 
 
 def try_to_keep(path: Path) -> str:

@@ -25,6 +25,7 @@ from typing import Any
 
 from aigi_core.commands import USUAL_ENCODER, command
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 from aigi_core.terminal import printable, progress_line
 from aigi_core.workspace import exclusive, write_atomic
 from precompute.ingest.tables import read_table
@@ -127,8 +128,9 @@ def run(args: argparse.Namespace) -> int:
         )
     build = command("build", real="DIR", fake=args.out, out="WORKSPACE", **USUAL_ENCODER)
     print(
-        f"{args.out}: {made:,} images made, {kept:,} were there, {failed:,} failed"
-        f" ({len(prompts):,} prompts, {len(settings)} settings). Next, with real images in DIR:"
+        f"{args.out}: {counted(made, 'image')} made, {kept:,} were there, {failed:,} failed"
+        f" ({counted(len(prompts), 'prompt')}, {counted(len(settings), 'setting')}). Next, with"
+        " real images in DIR:"
         f" {build}\n"
         "Read from folders, images of one prompt may fall on both sides of a split. To keep them"
         f" together, add the real images to {printable(str(args.out / MANIFEST))} and give it as"
@@ -217,7 +219,7 @@ def generate(
         pipeline: Pipeline | None = None
         for setting in (s for s in settings if s.model == model):
             for prompt in prompts:
-                show(f"{setting.generator}: {made:,} images made, {kept:,} were there")
+                show(f"{setting.generator}: {counted(made, 'image')} made, {kept:,} were there")
                 for number in range(per_prompt):
                     own_seed = seed_of(prompt, seed + number)
                     name = f"{setting.generator}/{group_of(prompt)}-{number}.png"

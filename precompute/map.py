@@ -7,6 +7,7 @@ import time
 
 from aigi_core.geometry.projection import MapSettings, image_map, load_map, save_map
 from aigi_core.results import ResultMissing
+from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
 
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         about = {"seconds": round(seconds, 1), "tools": tool_versions()}
         save_map(workspace, made, settings, about)
     print(
-        f"Map of {made.n:,} images in {seconds:.0f} s, trustworthiness {made.trustworthiness:.3f}."
+        f"Map of {counted(made.n, 'image')} in {seconds:.0f} s, trustworthiness"
+        f" {made.trustworthiness:.3f}."
     )
     return 0

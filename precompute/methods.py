@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.methods import method as by_name
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.transfer.board import REFERENCE, board, comparison, highest, measure_method
 from aigi_core.workspace import Workspace, exclusive, write_atomic
@@ -55,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
     table = board(Workspace.open(args.workspace))
     if args.table:
         write_atomic(args.table, page_of(table).encode())
-    print(f"The board of {len(table)} methods lies in {workspace.result_path('methods', '')}.")
+    print(
+        f"The board of {counted(len(table), 'method')} lies in"
+        f" {workspace.result_path('methods', '')}."
+    )
     return 0
 
 
@@ -65,7 +69,8 @@ def page_of(table: pd.DataFrame) -> str:
     lines = [
         "# Which way of detecting should I use?",
         "",
-        f"Out of domain, {best.name} reaches the highest balanced accuracy of {best.of} methods on"
+        f"Out of domain, {best.name} reaches the highest balanced accuracy of"
+        f" {counted(best.of, 'method')} on"
         f" these images, {best.numbers()}. {comparison(table)}",
         "",
         "| Method | In domain | Out of domain | Less logistic regression | q | AUC | On real"
@@ -90,7 +95,7 @@ def page_of(table: pd.DataFrame) -> str:
         lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += [
         "",
-        f"Balanced accuracy, 95 % intervals; out of domain are {best.n} cells (trained"
+        f"Balanced accuracy, 95 % intervals; out of domain are {counted(best.n, 'cell')} (trained"
         " on one generator, tested on another). One detector a generator, hyperparameters chosen on"
         " validation images, refitted on train plus validation, classes weighing alike. Differences"
         " are paired image by image, q by Benjamini-Hochberg over the methods. Least found is the"

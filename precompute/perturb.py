@@ -20,6 +20,7 @@ import numpy as np
 from aigi_core.errors import AigiError
 from aigi_core.manifest import SPLITS
 from aigi_core.perturb import Op, parse_ops, usual_ops
+from aigi_core.statements import counted
 from precompute.encode import whole_number
 
 WORKING = ".perturb"
@@ -178,7 +179,7 @@ def perturb(
         files = [f"{FOLDER}/{op.slug}/{name}" for name in names(heads)]
         old = manifest.get(FOLDER, {}).get(op.slug)
         if old == wanted and all(sound(path, name, manifest) for name in files):
-            return f"{op}: nothing to do, the {len(table):,} copies are there."
+            return f"{op}: nothing to do, the {counted(len(table), 'copy', 'are')} there."
         root = image_root(path, manifest, images)
         working = path / WORKING / op.slug
         for left in (*path.glob("*.tmp"), *working.glob("*.tmp")):

@@ -22,6 +22,7 @@ from aigi_core.clip.phrases import OWN_PHRASES, read_phrases
 from aigi_core.clip.text import all_tokens, check_template, count_cut, embed, whole_words
 from aigi_core.clip.workspace_encoder import workspace_encoder
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 from aigi_core.terminal import progress_options
 from aigi_core.workspace import (
     Workspace,
@@ -156,7 +157,7 @@ def add_bank(path: Path, encoder: Encoder, source: Source, progress: bool = True
         manifest = read_manifest(path)
         banks: dict[str, Any] = manifest.setdefault("text", {})
         if banks.get(source.name, {}).get("key") == key and _intact(path, manifest, files):
-            return f"The bank {source.name!r} is up to date: {len(texts):,} texts."
+            return f"The bank {source.name!r} is up to date: {counted(len(texts), 'text')}."
         (path / "text").mkdir(exist_ok=True)
         parts = _embed_parts(path / "text", encoder, texts, source, key, progress)
         if (
@@ -184,7 +185,7 @@ def add_bank(path: Path, encoder: Encoder, source: Source, progress: bool = True
         for part in parts:
             part.unlink()
     longer = f", {cut:,} of them longer than the text tower's context and cut there" if cut else ""
-    return f"Wrote the bank {source.name!r}: {len(texts):,} texts{longer}."
+    return f"Wrote the bank {source.name!r}: {counted(len(texts), 'text')}{longer}."
 
 
 def _given(file: Path, name: str | None, template: str) -> Source:

@@ -11,6 +11,7 @@ from typing import Any
 from aigi_core.errors import WorkspaceError
 from aigi_core.results import verify_results
 from aigi_core.soundness import check_values
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, read_manifest, verify
 
 
@@ -33,8 +34,11 @@ def run(args: argparse.Namespace) -> int:
         except WorkspaceError as error:
             problems = [str(error)]
     if problems:
-        print(*problems, f"{args.workspace}: {len(problems)} problems.", sep="\n")
+        print(*problems, f"{args.workspace}: {counted(len(problems), 'problem')}.", sep="\n")
         return 1
     unfinished = "" if manifest.get("encoder") else "; it has been ingested but not encoded"
-    print(f"{args.workspace}: all {len(manifest['files'])} files are as recorded{unfinished}.")
+    print(
+        f"{args.workspace}: all {counted(len(manifest['files']), 'file', 'are')} as"
+        f" recorded{unfinished}."
+    )
     return 0

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.explain.cached import WordSettings, compute_words, load_words, save_words
+from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
 
@@ -62,5 +63,8 @@ def run(args: argparse.Namespace) -> int:
         folder = save_words(
             workspace, atlas, {"seconds": round(seconds, 1), "tools": tool_versions()}
         )
-    print(f"Words of {len(workspace.domains.generators)} generators in {seconds:.0f} s: {folder}")
+    print(
+        f"Words of {counted(len(workspace.domains.generators), 'generator')} in {seconds:.0f} s:"
+        f" {folder}"
+    )
     return 0

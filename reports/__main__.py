@@ -25,6 +25,7 @@ from aigi_core.detectors.residual import train_residual
 from aigi_core.errors import AigiError
 from aigi_core.explain.nameability import nameability
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import counted
 from aigi_core.transfer.atlas import Atlas, AtlasKey
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.transfer.difference import PairedDifference
@@ -238,7 +239,7 @@ class Report:
             _, after, change = zip(
                 *(self.over_searches(kind, block) for block in BLOCKS), strict=True
             )
-            rows.append([f"{kind}, over {after[0].n} searches", *map(str, after)])
+            rows.append([f"{kind}, over {counted(after[0].n, 'search')}", *map(str, after)])
             rows.append([f"{kind}, change", *(f"{each:+}" for each in change)])
         for kind, figures in PAPER_BLOCKS.items():
             for encoder, values in zip(("CLIP-B", "CLIP-L"), figures, strict=True):

@@ -20,6 +20,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import counted
 from aigi_core.transfer import PairedDifference, TransferMatrix, difference
 from aigi_core.workspace import Workspace
 
@@ -270,7 +271,7 @@ class AuditTables:
                 str(r["train"]),
                 *(f"{r[name]:.2f}" for name in ("full", "control", "matched")),
                 f"{r['change']:+.2f} [{r['low']:+.2f}, {r['high']:+.2f}]",
-                f"{r['n_fake']} fakes",
+                counted(r["n_fake"], "fake"),
             ]
             for r in own
         ]
@@ -279,7 +280,7 @@ class AuditTables:
                 f"**mean, {CELLS[str(r['cells'])]}**",
                 *(with_interval(r, name) for name in ("full", "control", "matched")),
                 f"{r['change']:+.2f} [{r['change_low']:+.2f}, {r['change_high']:+.2f}]",
-                f"{r['n']} cells",
+                counted(r["n"], "cell"),
             ]
             for r in self.audit.means.to_dict("records")
         ]

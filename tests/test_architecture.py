@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
-    ("assets", "commands", "errors", "exports", "reprs"),
+    ("assets", "commands", "errors", "exports", "reprs", "statements"),
     (
         "archives",
         "capabilities",
@@ -27,7 +27,6 @@ ROOMS = (
         "results",
         "scores",
         "significance",
-        "statements",
         "soundness",
         "splits",
         "stored_features",

@@ -1,9 +1,14 @@
 """The table of cases: what each combination of estimate, interval, p, q and n lets one say."""
 
+import ast
+import itertools
+import re
+
 import numpy as np
 import pytest
 
-from aigi_core.statements import Finding, best_of, number, p_text
+from aigi_core.statements import Finding, best_of, counted, number, p_text
+from tests.test_architecture import ROOT
 
 NAN = float("nan")
 CASES = [
@@ -26,12 +31,12 @@ CASES = [
 def test_what_may_be_claimed(
     value: float, low: float, high: float, p: float | None, q: float | None, expected: str
 ) -> None:
-    finding = Finding(value, low, high, p, q, n=0, what="generators", needed=1)
+    finding = Finding(value, low, high, p, q, n=0, what="generator", needed=1)
     assert finding.direction == expected
     text = finding.claim("up", "down", "cannot be told")
     words = {"higher": "up", "lower": "down", "undecided": "cannot be told"}
     assert text == words.get(
-        expected, "cannot be estimated from 0 generators, at least 1 generators are needed"
+        expected, "cannot be estimated from 0 generators, at least 1 generator is needed"
     )
     assert "nan" not in finding.numbers() and "-0.00 " not in finding.numbers(2)
 
@@ -44,4 +49,85 @@ def test_numbers_have_no_negative_zero_and_no_nan() -> None:
 
 
 def test_a_winner_is_called_one() -> None:
-    assert "best of 72 heads" in best_of(72, "heads")
+    assert "best of 72 heads" in best_of(72, "head")
+
+
+ROOMS = ("aigi_core", "precompute", "ui", "pages", "reports")
+DESCRIBED = "real|fake|test|training|validation|held-out|other|such|nearest|new|different|usable"
+THINGS = (
+    "archive|bank|byte|call|cell|character|class|column|component|copie|detector|dimension|division"
+    "|draw|embedding|entrie|fake|file|fold|folder|generator|group|head|image|layer|link|losse|method"
+    "|operation|pair|photograph|phrase|pool|prompt|removal|repeat|row|sample|score|search|seed"
+    "|setting|text|token|value|word"
+)
+COUNTED = re.compile(rf" (?:(?:{DESCRIBED}) )*(?:{THINGS})e?s\b")
+WORDS = {
+    "comparison",
+    "name",
+    "other",
+    "side",
+    "side.capitalize()",
+    "view",
+    "what",
+    "metric.in_words",
+}
+"""Expressions that are no numbers: "the {view} files"."""
+
+
+def uncounted(source: str) -> list[str]:
+    """Numbers before a plural that would read "1 images": ``counted`` says "1 image"."""
+    faults = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.JoinedStr):
+            continue
+        for value, then in itertools.pairwise(node.values):
+            if not isinstance(value, ast.FormattedValue) or not isinstance(then, ast.Constant):
+                continue
+            shown = ast.unparse(value.value)
+            spec = ast.unparse(value.format_spec) if value.format_spec else ""
+            number = value.conversion == -1 and ("," in spec or not spec) and shown not in WORDS
+            constant = re.fullmatch(r"(\d \* )?[\w.]*\b[A-Z_]{2,}( \+ \d)?", shown)
+            of_a_share = shown.startswith(("share(", "counted(", "_percent(", "name(", "ui.name("))
+            if number and not constant and not of_a_share and COUNTED.match(str(then.value)):
+                faults.append(f"line {value.lineno}: {{{shown}}}{str(then.value)[:30]!r}")
+    return faults
+
+
+def test_one_thing_is_never_called_by_its_plural() -> None:
+    faults = [
+        f"{file.relative_to(ROOT)}, {one}"
+        for room in ROOMS
+        for file in sorted((ROOT / room).rglob("*.py"))
+        for one in uncounted(file.read_text("utf-8"))
+    ]
+    assert not faults, "say it with statements.counted:\n" + "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("source", "faults"),
+    [
+        ("f'{n} images'", 1),
+        ("f'{len(x):,} real images were read'", 1),
+        ("f'{counted(n, \"image\")} and {n:.2f} images'", 0),
+        ("f'{MOST} files'", 0),
+        ("f'the {view} files'", 0),
+        ("f'{name!r} files'", 0),
+    ],
+)
+def test_the_search_for_plurals_finds_them(source: str, faults: int) -> None:
+    assert len(uncounted(source)) == faults
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (counted(1, "fake", "name"), "1 fake names"),
+        (counted(0, "copy", "are"), "0 copies are"),
+        (counted(2, "key"), "2 keys"),
+        (counted(2, "class"), "2 classes"),
+        (counted(1, "search"), "1 search"),
+        (counted(12345, "search"), "12,345 searches"),
+    ],
+)
+def test_counted(said: str, expected: str) -> None:
+    assert said == expected

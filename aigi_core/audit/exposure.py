@@ -29,6 +29,7 @@ from aigi_core.intervals import count_interval
 from aigi_core.manifest import REAL
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.resampling import group_numbers, percentile_interval
+from aigi_core.statements import counted
 from aigi_core.stress.copies import open_perturbed, perturbed_ops
 from aigi_core.transfer import Estimate, TransferMatrix, draw_counts
 from aigi_core.workspace import Workspace
@@ -106,13 +107,14 @@ class Exposure:
             f"a detector of file facts alone has a balanced accuracy of {self.blind}, this one"
             f" {self.detector} "
         )
-        alone += f"(in-domain, n = {self.blind.n} test images)."
+        alone += f"(in-domain, n = {counted(self.blind.n, 'test image')})."
         if self.facts.empty:
             return [f"No fact of its files goes with the label: {alone}"]
         counts = self.facts.iloc[0]
         return [
             f"Its files give the label away: {alone}",
-            f"Facts that differ (n = {counts['n_fake']} fakes, {counts['n_real']} real images): "
+            f"Facts that differ (n = {counted(counts['n_fake'], 'fake')},"
+            f" {counted(counts['n_real'], 'real image')}): "
             + "; ".join(_fact(row) for row in self.facts.head(NAMED).to_dict("records"))
             + ".",
         ]
@@ -121,7 +123,7 @@ class Exposure:
         return [
             f"Real images {row['says']}, move {row['way']:.1%} [{row['way_low']:.1%},"
             f" {row['way_high']:.1%}] of the way to its fakes ({row['shift']:+.2f} in logit): of"
-            f" {row['n']} real test images {row['flagged_after']:.1%} are called fake,"
+            f" {counted(row['n'], 'real test image')} {row['flagged_after']:.1%} are called fake,"
             f" {row['flagged']:.1%} as they were."
             for row in self.shifts.to_dict("records")
         ]
@@ -294,7 +296,7 @@ def _about(words: Words) -> str:
     if not first or not first[0].get("p_value", 1.0) <= 0.05:
         return ""
     return (
-        f"; of the {words.counted} nearest texts {first[0]['count']} are about"
+        f"; of the {counted(words.counted, 'nearest text')} {first[0]['count']} are about"
         f" {first[0]['category']} (p = {_p(first[0]['p_value'])})"
     )
 

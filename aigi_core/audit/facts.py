@@ -23,6 +23,7 @@ from aigi_core.errors import AigiError
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.resampling import percentile_interval
+from aigi_core.statements import counted
 from aigi_core.transfer import TrainSet, draw_counts
 from aigi_core.transfer.matrix import as_train_sets
 
@@ -206,7 +207,9 @@ def fact_scores(
         AigiError: facts of other images than the domains', no fact, or an unknown generator.
     """
     if len(facts) != len(domains):
-        raise AigiError(f"Got facts of {len(facts)} images for a workspace of {len(domains)}.")
+        raise AigiError(
+            f"Got facts of {counted(len(facts), 'image')} for a workspace of {len(domains)}."
+        )
     sets = as_train_sets(domains.generators if train is None else train, domains)
     X, _ = encode_facts(facts)
     scores = np.empty((len(sets), len(domains)))

@@ -19,6 +19,7 @@ from aigi_core.errors import AigiError
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import Domains
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted
 
 BLOCK = 4096
 """Queries a search: the only thing that grows with it is a block of similarities."""
@@ -121,7 +122,8 @@ def find_duplicates(
     """
     if not len(embeddings) == len(images) == len(domains):
         raise AigiError(
-            f"Got {len(embeddings)} embeddings, {len(images)} images and {len(domains)} rows of"
+            f"Got {counted(len(embeddings), 'embedding')}, {counted(len(images), 'image')} and"
+            f" {counted(len(domains), 'row')} of"
             " domains."
         )
     similarity, index = nearest_neighbours(embeddings, embeddings, neighbours + 1)
@@ -141,8 +143,8 @@ def find_duplicates(
         near = (closeness <= np.minimum(limits[:, None], limits[index])) | (distance < IDENTICAL)
         rule = (
             f"closer than {limits.min():.2f} to {limits.max():.2f} (by set of images) of the"
-            f" distance to the {neighbours}th neighbour; by chance {alpha:g} of {len(index):,}"
-            " images would be"
+            f" distance to the {neighbours}th neighbour; by chance {alpha:g} of"
+            f" {counted(len(index), 'image')} would be"
         )
     else:
         near, rule = similarity >= threshold, f"cosine of at least {threshold:g}, as given"
@@ -185,7 +187,9 @@ def nearest_neighbours(
     import faiss  # here, because most readers of an audit need no index
 
     if len(base) < max(k, 2):
-        raise AigiError(f"Expected at least {max(k, 2)} images to search among, got {len(base)}.")
+        raise AigiError(
+            f"Expected at least {counted(max(k, 2), 'image')} to search among, got {len(base)}."
+        )
     index = faiss.IndexFlatIP(base.shape[1])
     for start in range(0, len(base), BLOCK):
         index.add(_unit(base[start : start + BLOCK]))
@@ -291,7 +295,8 @@ def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     bad: Bool[np.ndarray, " n"] = ~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0)
     if bad.any():
         raise AigiError(
-            f"{int(bad.sum())} embeddings are zero or not finite: encode those images again."
+            f"{counted(int(bad.sum()), 'embedding', 'are')} zero or not finite: encode those images"
+            " again."
         )
     unit: np.ndarray = rows / norms
     return unit

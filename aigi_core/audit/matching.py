@@ -24,6 +24,7 @@ from aigi_core.intervals import Interval, difference_interval
 from aigi_core.manifest import FAKE, REAL, SPLITS, Domains
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import percentile_interval
+from aigi_core.statements import counted
 from aigi_core.transfer import TrainSet, TransferMatrix, draw_counts, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets
 
@@ -130,7 +131,8 @@ def within_strata(
     scores = np.atleast_2d(scores)
     if scores.shape != (len(sets), len(domains)):
         raise AigiError(
-            f"Expected scores of {len(sets)} detectors for {len(domains)} images, got"
+            f"Expected scores of {counted(len(sets), 'detector')} for"
+            f" {counted(len(domains), 'image')}, got"
             f" {scores.shape}."
         )
     flagged = scores > np.broadcast_to(np.asarray(thresholds, float), (len(sets),))[:, None]

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from aigi_core.audit.separation import holm
 from aigi_core.errors import AigiError
 from aigi_core.manifest import REAL, Domains
+from aigi_core.statements import counted
 
 SMALLEST = 8
 NULL_IMAGES = 64
@@ -68,7 +69,8 @@ def find_overlays(
     """
     if pixels.ndim != 4 or len(pixels) != len(domains):
         raise AigiError(
-            f"Expected one small square a row for {len(domains)} images, got shape {pixels.shape}."
+            f"Expected one small square a row for {counted(len(domains), 'image')}, got shape"
+            f" {pixels.shape}."
         )
     rng = np.random.default_rng(seed)
     nulls: dict[tuple[tuple[str, ...], int], np.ndarray] = {}

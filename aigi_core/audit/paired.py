@@ -21,6 +21,7 @@ from aigi_core.heads import all_heads, context_scales, contexts, head_map
 from aigi_core.intervals import Groups, count_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.significance import q_values, sign_flip
+from aigi_core.statements import counted
 from aigi_core.workspace import TextBank, Workspace
 
 LEAST = 6
@@ -70,7 +71,8 @@ def find_pairs(domains: Domains, generator: str, splits: Sequence[str] = ("test"
     shared = np.intersect1d(domains.group[fake], domains.group[real])
     if len(shared) < LEAST:
         raise AigiError(
-            f"{generator} has {len(shared)} pairs with real images of its own group in the split"
+            f"{generator} has {counted(len(shared), 'pair')} with real images of its own group in"
+            " the split"
             f" {' + '.join(splits)}, at least {LEAST} are needed: name pairs in a manifest's column"
             " 'group' (or 'pair')."
         )

@@ -13,6 +13,7 @@ import pandas as pd
 from aigi_core.audit.facts import FACTS, NONE
 from aigi_core.errors import AigiError
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import counted
 from aigi_core.transfer import (
     Estimate,
     MatrixDifference,
@@ -172,7 +173,10 @@ class _Generator:
         paired: dict[str, MatrixDifference],
     ) -> list[str]:
         own, column = self.estimate(self.matrix), self.cell[1]
-        n = f"n = {self.matrix.n_fake[column]} fakes, {self.matrix.n_real[column]} real images"
+        n = (
+            f"n = {counted(self.matrix.n_fake[column], 'fake')},"
+            f" {counted(self.matrix.n_real[column], 'real image')}"
+        )
         separating = {
             view: self.estimate(m) for view, m in facts.items() if self.separated(separate[view])
         }

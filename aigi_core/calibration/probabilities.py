@@ -22,6 +22,7 @@ from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import METRICS, Column
 from aigi_core.resampling import group_weights, percentile_interval
 from aigi_core.scores import check_labelled_scores, check_scores
+from aigi_core.statements import counted
 
 Method = Literal["temperature", "platt"]
 
@@ -245,7 +246,8 @@ class Ensemble:
         """Mean of the members' calibrated log-odds, before the final calibration."""
         if len(scores) != len(self.members):
             raise AigiError(
-                f"The ensemble has {len(self.members)} detectors, scores came from {len(scores)}."
+                f"The ensemble has {counted(len(self.members), 'detector')}, scores came from"
+                f" {len(scores)}."
             )
         mean: np.ndarray = np.mean(
             [m.logit(row) for m, row in zip(self.members, scores, strict=True)], axis=0
@@ -367,8 +369,9 @@ def false_alarm_threshold(
     k = int(np.ceil(round((n + 1) * (1 - rate), 9)))
     if k > n:
         raise AigiError(
-            f"A false-alarm rate of {rate:g} needs at least {images_needed(rate)} real validation"
-            f" images, here are {n}: add real images or choose a higher rate."
+            f"A false-alarm rate of {rate:g} needs at least"
+            f" {counted(images_needed(rate), 'real validation image')}, here are {n}: add real"
+            " images or choose a higher rate."
         )
     low, high = betaincinv(n + 1 - k, k, [(1 - level) / 2, (1 + level) / 2])
     return FalseAlarmThreshold(float(reals[k - 1]), rate, float(low), float(high), n, rate)

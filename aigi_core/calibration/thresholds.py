@@ -21,6 +21,7 @@ from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.errors import AigiError
 from aigi_core.manifest import REAL, Domains
 from aigi_core.resampling import group_numbers
+from aigi_core.statements import counted
 from aigi_core.transfer import TrainSet
 from aigi_core.transfer.matrix import as_train_sets
 from aigi_core.workspace import Workspace
@@ -221,7 +222,8 @@ def _checked(
     sets, scores = as_train_sets(train_sets, domains), np.atleast_2d(scores)
     if scores.shape != (len(sets), len(domains)):
         raise AigiError(
-            f"Expected scores of {len(sets)} detectors for {len(domains)} images, got"
+            f"Expected scores of {counted(len(sets), 'detector')} for"
+            f" {counted(len(domains), 'image')}, got"
             f" {scores.shape}."
         )
     return sets, scores

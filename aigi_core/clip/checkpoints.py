@@ -19,6 +19,7 @@ from aigi_core.clip._open_clip import open_clip
 from aigi_core.clip.downloads import progress_bar
 from aigi_core.clip.weights import INDEX
 from aigi_core.errors import AigiError, HubError
+from aigi_core.statements import counted
 
 HUB_TIMEOUT = 5.0
 """Seconds after which a model hub counts as out of reach."""
@@ -261,7 +262,8 @@ def _siglip_config(vision: Mapping[str, Any]) -> dict[str, Any]:
                 )
             return config
     raise AigiError(
-        f"There is no SigLIP of width {v['hidden_size']}, {v['num_hidden_layers']} layers, patch"
+        f"There is no SigLIP of width {v['hidden_size']},"
+        f" {counted(v['num_hidden_layers'], 'layer')}, patch"
         f" {v['patch_size']} and {v['image_size']} pixels in open_clip: give --model the name of"
         " open_clip's configuration and --pretrained the weights file."
     )

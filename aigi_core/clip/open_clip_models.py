@@ -28,6 +28,7 @@ from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.clip.towers import adapter_for
 from aigi_core.clip.weights import QUICK_GELU, State, read_weights, with_open_clip_names
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 
 IMAGE = "visual."
 TEXT_NAMES = (
@@ -290,10 +291,10 @@ def _other_size(
             patch = int(config["vision_cfg"].get("patch_size", 16))
             sides = [f"{int((n - n % 2) ** 0.5) * patch} pixels" for n in (rows, own)]
             differences.append(
-                f"images of {sides[0]} ({rows} positions), the model takes {sides[1]}"
+                f"images of {sides[0]} ({counted(rows, 'position')}), the model takes {sides[1]}"
             )
         else:
-            differences.append(f"texts of {rows} tokens, the model takes {own}")
+            differences.append(f"texts of {counted(rows, 'token')}, the model takes {own}")
     fitting = [n for n in _same_but_size(config) if n != model]
     hint = f"give --model one of {', '.join(fitting)}" if fitting else "give the model they are of"
     return (

@@ -17,6 +17,7 @@ import pandas as pd
 
 from aigi_core.assets import asset
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 
 OWN_PHRASES = asset("phrases.txt")
 MAX_PHRASES = 100_000
@@ -42,7 +43,8 @@ def read_phrases(path: str | os.PathLike[str] = OWN_PHRASES) -> pd.DataFrame:
             )
         if size > MAX_BYTES:
             raise AigiError(
-                f"{file} has {size:,} bytes, a list of phrases may have {MAX_BYTES:,}: split it"
+                f"{file} has {counted(size, 'byte')}, a list of phrases may have {MAX_BYTES:,}:"
+                " split it"
                 " into several banks."
             )
         content = file.read_bytes()
@@ -86,7 +88,8 @@ def parse_phrases(text: str | bytes, source: str = "the list of phrases") -> pd.
             continue
         if len(line) > MAX_CHARACTERS:
             raise AigiError(
-                f"Line {number} of {source} has {len(line):,} characters, a phrase may have"
+                f"Line {number} of {source} has {counted(len(line), 'character')}, a phrase may"
+                " have"
                 f" {MAX_CHARACTERS}: put one phrase on each line."
             )
         seen.add(key)

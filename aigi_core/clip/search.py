@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 
 
 class TextIndex:
@@ -27,7 +28,8 @@ class TextIndex:
         """
         if not 1 <= k <= len(self):
             raise AigiError(
-                f"Asked for the {k} nearest of {len(self)} texts: ask for 1 to {len(self)}."
+                f"Asked for the {k} nearest of {counted(len(self), 'text')}: ask for 1 to"
+                f" {len(self)}."
             )
         products, rows = self._index.search(np.ascontiguousarray(queries, np.float32), k)
         return products, rows

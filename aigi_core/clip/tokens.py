@@ -18,6 +18,7 @@ from jaxtyping import Float32, UInt8
 from aigi_core.clip.encoder import PRECISIONS, Encoder
 from aigi_core.clip.towers.open_clip_vit import Step, run_block
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,8 @@ def token_terms(encoder: Encoder, pixels: UInt8[np.ndarray, "size size 3"]) -> T
         rows, columns = (int(side) for side in tower.grid_size)
         if stream.shape[1] != 1 + rows * columns:
             raise AigiError(
-                f"The model {encoder.model!r} reads {stream.shape[1]} tokens, expected one class"
+                f"The model {encoder.model!r} reads {counted(stream.shape[1], 'token')}, expected"
+                " one class"
                 f" token and {rows} x {columns} patches: its evidence cannot be laid over an image."
             )
         written, contexts = [stream[0, 0]], []

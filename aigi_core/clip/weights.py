@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 
 State = dict[str, Tensor]
 NESTED = ("state_dict", "model_state_dict", "model", "module", "model_ema", "ema")
@@ -123,14 +124,14 @@ def _read_safetensors(file: Path) -> State:
         ends = [e["data_offsets"][1] for n, e in described.items() if n != "__metadata__"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if header_size < 1 << 28 and size < 8 + header_size:
-            raise _cut_off(file, f"its header alone has {header_size:,} bytes") from error
+            raise _cut_off(file, f"its header alone has {counted(header_size, 'byte')}") from error
         raise AigiError(
             f"The file {file} is no safetensors file, though its name or beginning says so: fetch"
             " it again, or give it its right name."
         ) from error
     expected = 8 + header_size + max(ends, default=0)
     if size < expected:
-        raise _cut_off(file, f"it should have {expected:,} bytes and has {size:,}")
+        raise _cut_off(file, f"it should have {counted(expected, 'byte')} and has {size:,}")
     try:
         state: State = load_file(file)
     except (SafetensorError, OSError) as error:
@@ -153,7 +154,8 @@ def _read_shards(index: Path) -> State:
     missing = [shard for shard in shards if not (index.parent / shard).is_file()]
     if missing:
         raise AigiError(
-            f"Of the {len(shards)} parts that {index.name} names, {_some(missing)} are missing in"
+            f"Of the {counted(len(shards), 'part')} that {index.name} names, {_some(missing)} are"
+            " missing in"
             f" {index.parent}: put all parts beside it."
         )
     state: State = {}

@@ -27,6 +27,7 @@ from aigi_core.detectors.features import (
 from aigi_core.errors import AigiError
 from aigi_core.heads import Encoded
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, write_atomic
 
 FORMAT = 2
@@ -299,7 +300,7 @@ class FeatureDetector(Detector):
         features = np.asarray(features, np.float64)
         if features.ndim != 2 or features.shape[1] != width:
             raise AigiError(
-                f"The detector {self.name!r} sees {width} features an image, these have"
+                f"The detector {self.name!r} sees {counted(width, 'feature')} an image, these have"
                 f" shape {features.shape}: give it images of the encoder it was trained on."
             )
         return features
@@ -408,7 +409,9 @@ class LinearDetector(FeatureDetector, ShortRepr):
         )
         features = int(about["features"])
         if detector.weights.shape != (features,) or not np.isfinite(detector.weights).all():
-            raise ValueError(f"expected {features} finite weights, got {detector.weights.shape}")
+            raise ValueError(
+                f"expected {counted(features, 'finite weight')}, got {detector.weights.shape}"
+            )
         if not np.isfinite([detector.bias, detector.C]).all() or detector.C <= 0:
             raise ValueError(f"bias {detector.bias} and C {detector.C} must be finite, C positive")
         if isinstance(detector.view, HeadsView) and not (
@@ -489,7 +492,8 @@ def _require_width(detectors: Sequence[LinearDetector], which: list[int], images
             )
         if width != d:
             raise AigiError(
-                f"The detector {detector.name!r} sees embeddings of {width} components, these have"
+                f"The detector {detector.name!r} sees embeddings of {counted(width, 'component')},"
+                " these have"
                 f" {d}: give it images of the encoder it was trained on."
             )
 

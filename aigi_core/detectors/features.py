@@ -27,6 +27,7 @@ from aigi_core.heads import (
     stream_features,
     take,
 )
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 
 
@@ -276,7 +277,8 @@ class ResidualView(FeatureView):
         direction = np.asarray(self.direction, np.float64)
         if direction.shape != X.shape[1:]:
             raise AigiError(
-                f"The residual has {len(direction)} components, these embeddings have {X.shape[1]}."
+                f"The residual has {counted(len(direction), 'component')}, these embeddings have"
+                f" {X.shape[1]}."
             )
         feature: np.ndarray = X @ self.factors[:, None]
         return feature

@@ -64,7 +64,9 @@ class HeadScores(ShortRepr):
         first.
         """
         if not 1 <= k <= len(self.table):
-            raise AigiError(f"Between 1 and {len(self.table)} heads can be chosen, not {k}.")
+            raise AigiError(
+                f"Between 1 and {counted(len(self.table), 'head')} can be chosen, not {k}."
+            )
         rows = self.table.head(k)
         return tuple(zip(rows["layer"].tolist(), rows["index"].tolist(), strict=True))
 

@@ -24,6 +24,7 @@ from aigi_core.explain.nulls import (
 from aigi_core.explain.reading import read
 from aigi_core.explain.words import Words, words
 from aigi_core.significance import q_values
+from aigi_core.statements import counted
 from aigi_core.transfer import DEFAULT_METRIC, TransferMatrix
 from aigi_core.workspace import Workspace
 
@@ -82,8 +83,9 @@ def content_words(
     name = generators if isinstance(generators, str) else " + ".join(generators)
     if mine.all():
         raise NotGivenError(
-            f"What the training set of {name} shows cannot be compared: it holds all {len(among)}"
-            " images of its split, real and fake, and no others are left. Its detector's words need"
+            f"What the training set of {name} shows cannot be compared: it holds all"
+            f" {counted(len(among), 'image')} of its split, real and fake, and no others are left."
+            " Its detector's words need"
             " no others; for this list, add images of a second generator."
         )
     members = np.vstack([mine[None], random_members(domains, among, int(mine.sum()), draws, seed)])
@@ -136,7 +138,8 @@ def words_table(
     """
     if len(result) != len(matrix.train):
         raise AigiError(
-            f"The matrix has {len(matrix.train)} detectors, words came for {len(result)}: give one"
+            f"The matrix has {counted(len(matrix.train), 'detector')}, words came for"
+            f" {len(result)}: give one"
             " for each."
         )
     rows = []

@@ -25,6 +25,7 @@ from aigi_core.explain.nulls import random_directions
 from aigi_core.explain.reading import Change, Reading, ablation, changed_embeddings, removal, scores
 from aigi_core.heads import Head, all_heads, embedding_norms
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -170,7 +171,8 @@ def ablation_effect(
     rng = np.random.default_rng(seed)
     if controls and len(others) < len(change.means):
         raise AigiError(
-            f"There are no {len(change.means)} other heads to compare with: ablate fewer, or ask"
+            f"There are no {counted(len(change.means), 'other head')} to compare with: ablate"
+            " fewer, or ask"
             " for no control."
         )
     random = [

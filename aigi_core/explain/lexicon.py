@@ -22,6 +22,7 @@ from aigi_core.clip.search import TextIndex
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.heads import blocks
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted
 from aigi_core.workspace import TextBank, Workspace, build_anew
 
 NEAR = 0.9
@@ -147,7 +148,8 @@ def unit_directions(directions: Float[np.ndarray, "B d"], d: int) -> Float[np.nd
     directions = np.atleast_2d(np.asarray(directions, np.float64))
     if directions.ndim != 2 or directions.shape[1] != d:
         raise AigiError(
-            f"A direction of this workspace has {d} dimensions, got {directions.shape[-1]}: it"
+            f"A direction of this workspace has {counted(d, 'dimension')}, got"
+            f" {directions.shape[-1]}: it"
             " belongs to another encoder."
         )
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)

@@ -42,7 +42,7 @@ class Nameability(ShortRepr):
             float(result["high"]),
             float(result["p_value"]),
             n=int(result["n"]),
-            what="detectors",
+            what="detector",
             needed=SMALLEST,
         )
         claim = finding.claim(

@@ -23,6 +23,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.manifest import Domains
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
+from aigi_core.statements import counted
 
 Kind = Literal["permutation", "random"]
 Side = Literal["nearest", "farthest"]
@@ -171,7 +172,8 @@ def random_members(
     """
     if draws < 1 or not 0 < members < len(among):
         raise AigiError(
-            f"A set of {members} of {len(among)} images cannot be drawn at random: choose fewer or"
+            f"A set of {members} of {counted(len(among), 'image')} cannot be drawn at random:"
+            " choose fewer or"
             " others."
         )
     drawn = np.zeros((draws, len(among)), np.int8)

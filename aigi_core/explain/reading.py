@@ -21,6 +21,7 @@ from aigi_core.detectors.features import EmbeddingView, HeadsView, ResidualView
 from aigi_core.errors import AigiError
 from aigi_core.heads import Head, blocks, check_head, contexts, head_map
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 
 _BLOCK = 4096
@@ -151,9 +152,12 @@ def removal(directions: Float[np.ndarray, "c d"], says: str = "") -> Change:
     basis = vh[s > 1e-8 * s[0]].T
     if basis.shape[1] >= len(basis):
         raise AigiError(
-            f"Projecting out {basis.shape[1]} directions would leave nothing: choose fewer."
+            f"Projecting out {counted(basis.shape[1], 'direction')} would leave nothing: choose"
+            " fewer."
         )
-    return Change(removed=basis, says=says or f"{basis.shape[1]} directions projected out")
+    return Change(
+        removed=basis, says=says or f"{counted(basis.shape[1], 'direction')} projected out"
+    )
 
 
 def changed_embeddings(

@@ -250,7 +250,8 @@ def word_differences(words: pd.DataFrame, generator: str, *, theme: Theme = LIGH
     )
     first, last = table.iloc[0], table.iloc[-1]
     alt = (
-        f"Difference between fakes of {generator} and real images for {len(table)} texts, in"
+        f"Difference between fakes of {generator} and real images for"
+        f" {counted(len(table), 'text')}, in"
         f" standard deviations with 95 % intervals: from {first['name']} ({first['value']:+.1f}) to"
         f" {last['name']} ({last['value']:+.1f})."
     )

@@ -39,7 +39,7 @@ def removal_curves(
     ]
     values_in_words = "; ".join(
         f"trained on {d.train}, scored on {d.val}: {d.accuracy[0]:.3f} at the start,"
-        f" {d.accuracy[d.cut]:.3f} at best, after {d.cut} removals"
+        f" {d.accuracy[d.cut]:.3f} at best, after {counted(d.cut, 'removal')}"
         for d in directions
     )
     alt = f"Balanced accuracy on validation images against components removed. {values_in_words}."
@@ -85,7 +85,8 @@ def pair_map(
     for p in pairs.to_dict("records"):
         text = (
             f"{p['change']:+.3f} [{p['change_low']:+.3f}, {p['change_high']:+.3f}], q ="
-            f" {p['q_value']:.2g}, {counted(p['n'], 'cell')}, {p['kept']} components kept"
+            f" {p['q_value']:.2g}, {counted(p['n'], 'cell')}, {counted(p['kept'], 'component')}"
+            " kept"
         )
         for row, column in ((p["a"], p["b"]), (p["b"], p["a"])):
             frame.loc[row, column], hover.loc[row, column] = p["change"], text

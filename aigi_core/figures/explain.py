@@ -118,7 +118,8 @@ def effect_intervals(
     where = "out of domain" if cells == "ood" else "in-domain"
     alt = (
         f"Change of {about.in_words} {where}, after less before, with 95 % intervals: all detectors"
-        f" together {first['value']:+.3f}. Grey: range of {int(first['controls'])} controls."
+        f" together {first['value']:+.3f}. Grey: range of"
+        f" {counted(int(first['controls']), 'control')}."
     )
     return intervals(
         table,
@@ -127,7 +128,7 @@ def effect_intervals(
         reference=0.0,
         styles=styles,
         selected=selected,
-        band=f"range of {int(first['controls'])} controls",
+        band=f"range of {counted(int(first['controls']), 'control')}",
         theme=theme,
     )
 
@@ -156,7 +157,8 @@ def head_map(
     outlined = np.array([[name in chosen for name in row] for row in names])
     at = int(table[column].to_numpy(float).argmax())
     alt = (
-        f"Map of {len(table)} heads by layer: {value_title}. Highest of them on these images"
+        f"Map of {counted(len(table), 'head')} by layer: {value_title}. Highest of them on these"
+        " images"
         f" is head {table['head'].iloc[at]} with {table[column].iloc[at]:.3f}."
     )
     place = tuple(selected.split(".")) if selected else ("", "")

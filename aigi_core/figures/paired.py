@@ -26,7 +26,7 @@ def paired_intervals(table: pd.DataFrame, what: str, *, theme: Theme = LIGHT) ->
     alt = (
         f"Mean difference within {counted(first['n'], 'pair')} of fake and real image, {what},"
         " with 95 %"
-        f" intervals: {len(rows)} of {len(table)} lines, from {last['value']:+.3f} to"
+        f" intervals: {len(rows)} of {counted(len(table), 'line')}, from {last['value']:+.3f} to"
         f" {first['value']:+.3f}."
     )
     title = f"Fake less real within pairs, {what}"
@@ -56,7 +56,8 @@ def split_ranges(summary: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         for name, low, high in zip(rows["name"], rows["low"], rows["high"], strict=True)
     )
     alt = (
-        f"Results over {int(summary['n'].iloc[0])} divisions of the same images: {values_in_words}."
+        f"Results over {counted(int(summary['n'].iloc[0]), 'division')} of the same images:"
+        f" {values_in_words}."
     )
     title = "Balanced accuracy, mean and range over seeds"
     return intervals(rows, alt=alt, value_title=title, theme=theme)

@@ -218,7 +218,8 @@ def component_scatter(stability: pd.DataFrame, op: str, *, theme: Theme = LIGHT)
     )
     low, middle, high = np.quantile(table["y"], [0.025, 0.5, 0.975])
     alt = (
-        f"{len(table)} components under the operation ({op_name(op)}): correlation between image"
+        f"{counted(len(table), 'component')} under the operation ({op_name(op)}): correlation"
+        " between image"
         f" and copy has a median of {middle:.2f}, 95 % of components lie between {low:.2f} and"
         f" {high:.2f}; against the shift of their means."
     )
@@ -252,7 +253,8 @@ def robust_head_map(heads: pd.DataFrame, op: str, *, theme: Theme = LIGHT) -> go
     labels = [f"layer {layer}" for layer in values.index], [str(head) for head in values.columns]
     lost = int(((heads["q_value"] < 0.05) & (heads["change"] < 0)).sum())
     alt = (
-        f"Change of {METRIC.lower()} of each of {len(heads)} heads alone, {op_name(op)}: {lost}"
+        f"Change of {METRIC.lower()} of each of {counted(len(heads), 'head')} alone, {op_name(op)}:"
+        f" {lost}"
         " lose at a false discovery rate of 5 %; the others are faded."
     )
     return heatmap(

@@ -73,8 +73,9 @@ def transfer_heatmap(
     )
     ood = matrix.mean(metric, ~matrix.in_domain)
     alt = (
-        f"Heatmap of {about.in_words}: {counted(len(names), 'detector')} by {len(matrix.test)} test"
-        f" generators. Mean out of domain {ood.value:.3f}; the values are in the table below."
+        f"Heatmap of {about.in_words}: {counted(len(names), 'detector')} by"
+        f" {counted(len(matrix.test), 'test generator')}. Mean out of domain {ood.value:.3f}; the"
+        " values are in the table below."
     )
     if show != "value":
         alt = f"Colours and numbers show the {show} of each cell. {alt}"
@@ -166,7 +167,8 @@ def difference_heatmap(
     ]
     alt = (
         f"Heatmap of the difference in {about.in_words}, A minus B: {int((~unsure).sum())} of"
-        f" {counted(unsure.size, 'cell')} differ at a false discovery rate of 5 %; the others are"
+        f" {counted(unsure.size, 'cell', 'differ')} at a false discovery rate of 5 %; the others"
+        " are"
         " faded."
     )
     return heatmap(
@@ -318,8 +320,10 @@ def cell_histogram(cell: Cell, train: str, test: str, *, theme: Theme = LIGHT) -
         f"{name} {threshold:.2f}" for name, threshold in cell.thresholds.items()
     )
     alt = (
-        f"Scores of the detector trained on {train} for {int((cell.labels == 0).sum())} real images"
-        f" and {int((cell.labels == 1).sum())} fakes of {test}. Thresholds: {values_in_words}."
+        f"Scores of the detector trained on {train} for"
+        f" {counted(int((cell.labels == 0).sum()), 'real image')}"
+        f" and {counted(int((cell.labels == 1).sum()), 'fake')} of {test}. Thresholds:"
+        f" {values_in_words}."
     )
     return score_histogram(
         cell.scores,

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Integer, Real
 
 from aigi_core.errors import AigiError
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted
 
 MEASURES = ("isoscore", "isoscore_star", "participation_ratio", "mean_cosine")
 ZETA = 0.2
@@ -129,7 +130,8 @@ def compare_geometry(
         )
     if controls < 1 or (counts is not None and counts.shape[1:] != (n,)):
         raise AigiError(
-            f"Geometry needs at least one random removal and draws of all {n} images; got"
+            f"Geometry needs at least one random removal and draws of all {counted(n, 'image')};"
+            " got"
             f" {controls} and draws of shape {None if counts is None else counts.shape}."
         )
     rng = np.random.default_rng(seed)
@@ -208,7 +210,8 @@ def _moments(
     X = X - X.mean(axis=0)
     if (X * X).sum() <= alike:
         raise AigiError(
-            f"All {n} images have the same features: geometry needs images that differ."
+            f"All {counted(n, 'image', 'have')} the same features: geometry needs images that"
+            " differ."
         )
     size = c.sum(axis=1)
     if n <= GRAM_LIMIT and n * (d + 2 * len(c)) <= len(c) * d * d:

@@ -8,7 +8,7 @@ own generator (real images count as one); shuffled labels give what chance would
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,6 +19,7 @@ from aigi_core import results
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE
 from aigi_core.results import ResultKind
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 
 Method = Literal["pca", "tsne"]
@@ -78,7 +79,7 @@ def image_map(workspace: Workspace, settings: MapSettings | None = None) -> Imag
     if len(X) < NEIGHBOURS + 2 or wanted.method not in get_args(Method):
         raise AigiError(
             f"A map needs at least {NEIGHBOURS + 2} images and one of the methods"
-            f" {', '.join(get_args(Method))}; there are {len(X)} images, asked for"
+            f" {', '.join(get_args(Method))}; there are {counted(len(X), 'image')}, asked for"
             f" {wanted.method!r}."
         )
     X = X / np.linalg.norm(X, axis=1, keepdims=True)
@@ -143,8 +144,12 @@ def load_map(workspace: Workspace, settings: MapSettings | None = None) -> Image
         WorkspaceError: not computed, outdated or damaged; says what to run.
     """
     stored = results.load(workspace, KIND, asdict(settings or MapSettings()))
+    points = stored.arrays("points.npz")["points"]
+    names = {one.name for one in fields(ImageMap)} - {"points"}
+    if names != set(stored.content):
+        raise stored.damaged(f"expected {', '.join(sorted(names))}, got {sorted(stored.content)}")
     content = stored.content | {"agreement_chance": tuple(stored.content["agreement_chance"])}
-    return ImageMap(points=stored.arrays("points.npz")["points"], **content)
+    return ImageMap(points=points, **content)
 
 
 def points_table(workspace: Workspace, made: ImageMap) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from aigi_core.heads import EncodedImages
 from aigi_core.images import ImageError, load_rgb, read_bytes
 from aigi_core.processes import LimitExceeded, shared
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 
 if TYPE_CHECKING:  # it needs torch, this module does not
@@ -129,7 +130,8 @@ def open_image(name: str, source: bytes | Path, preprocessing: Preprocessing) ->
     key = sha256(content).hexdigest()
     quality = "" if np.isnan(loaded.jpeg_quality) else f", quality about {loaded.jpeg_quality:.0f}"
     facts = [
-        f"{loaded.width} × {loaded.height} px, {loaded.format}{quality}, {len(content):,} bytes",
+        f"{loaded.width} × {loaded.height} px, {loaded.format}{quality},"
+        f" {counted(len(content), 'byte')}",
         loaded.note,
     ]
     pixels = preprocessing.pixels(loaded.image, key)

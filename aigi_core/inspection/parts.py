@@ -27,6 +27,7 @@ from aigi_core.explain.evidence import NO_HEAD, Evidence
 from aigi_core.explain.reading import Reading
 from aigi_core.heads import Decomposition, Head, check_head
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 
 if TYPE_CHECKING:  # these need torch, this module does not
@@ -288,7 +289,7 @@ class PartEvidence(ShortRepr):
             rows = [("heads", float(self.heads.sum()))]
         mlps = [name.startswith("MLP") for name in self.names]
         if any(mlps):
-            rows.append((f"MLPs of {sum(mlps)} layers", float(self.rest[mlps].sum())))
+            rows.append((f"MLPs of {counted(sum(mlps), 'layer')}", float(self.rest[mlps].sum())))
         rows += [
             (name, float(v))
             for name, v, mlp in zip(self.names, self.rest, mlps, strict=True)

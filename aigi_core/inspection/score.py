@@ -16,6 +16,7 @@ from aigi_core.inspection.intake import BATCH, Opened, encode, open_images
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.manifest import RESERVED
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 
 if TYPE_CHECKING:  # it needs torch, this module does not
@@ -51,7 +52,8 @@ def choose_panel(workspace: Workspace, name: str) -> Panel:
         )
         if len(files) != 1:
             raise AigiError(
-                f"The folder {name!r} holds {len(files)} detectors: name one of its files."
+                f"The folder {name!r} holds {counted(len(files), 'detector')}: name one of its"
+                " files."
             )
         path = files[0]
     stem = path.with_suffix("") if path.suffix in (".json", ".safetensors") else path

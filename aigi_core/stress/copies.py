@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from aigi_core.errors import AigiError, NotGivenError, WorkspaceError
 from aigi_core.perturb import Op, parse_ops
+from aigi_core.statements import counted
 from aigi_core.stored_features import kind
 from aigi_core.workspace import Workspace
 
@@ -117,7 +118,8 @@ def open_perturbed(workspace: Workspace, op: str | Op) -> Perturbed:
     embeddings = array("embeddings.npy")
     if len(embeddings) != len(rows):
         raise WorkspaceError(
-            f"There are {len(embeddings)} copies of {wanted} for {len(rows)} images: run {again}."
+            f"There are {counted(len(embeddings), 'copy')} of {wanted} for"
+            f" {counted(len(rows), 'image')}: run {again}."
         )
     return Perturbed(
         wanted,

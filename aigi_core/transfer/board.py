@@ -188,7 +188,7 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
             high,
             q_value=float(row["q_value"]),
             n=int(row["cells"]),
-            what="cells",
+            what="cell",
             corrected_over=over,
         )
         if finding.direction in groups:

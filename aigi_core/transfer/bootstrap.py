@@ -17,6 +17,7 @@ from aigi_core.errors import AigiError
 from aigi_core.intervals import Interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.resampling import group_numbers, group_weights
+from aigi_core.statements import counted
 
 BLOCKS = 200
 """Blocks of each stratum that are drawn where images are too many to be drawn one by one."""
@@ -100,8 +101,8 @@ def draw_block_counts(
 def _check_draws(rows: Integer[np.ndarray, " n"], draws: int, seed: int) -> None:
     if draws < 1 or len(rows) == 0 or seed < 0:
         raise AigiError(
-            f"A bootstrap needs images, at least one draw and a seed of 0 or more; got {len(rows)}"
-            f" images, {draws} draws and seed {seed}."
+            "A bootstrap needs images, at least one draw and a seed of 0 or more; got"
+            f" {counted(len(rows), 'image')}, {counted(draws, 'draw')} and seed {seed}."
         )
 
 

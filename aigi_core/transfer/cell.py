@@ -16,6 +16,7 @@ from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
 from aigi_core.scores import check_scores
+from aigi_core.statements import counted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -135,7 +136,7 @@ def open_cell(
     values = check_scores(scores)[0]
     if len(values) != len(domains):
         raise AigiError(
-            f"Expected a score for each of the workspace's {len(domains)} images, got"
+            f"Expected a score for each of the workspace's {counted(len(domains), 'image')}, got"
             f" {len(values)}."
         )
     rows = domains.rows(test, split)

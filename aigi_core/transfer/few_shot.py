@@ -118,7 +118,8 @@ def few_shot_curves(
             progress(done, len(steps))
     if not rows:
         raise AigiError(
-            f"None of the training sets has {min(s for s in sizes if s)} images of both classes:"
+            f"None of the training sets has {counted(min(s for s in sizes if s), 'image')} of both"
+            " classes:"
             " choose smaller sizes."
         )
     return FewShotCurves(pd.DataFrame(rows), metric, tuple(left_out))

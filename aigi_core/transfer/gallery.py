@@ -14,6 +14,7 @@ from aigi_core.errors import AigiError
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE
 from aigi_core.scores import check_scores
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 
 VERDICTS = ("real as real", "real as fake", "fake as fake", "fake as real")
@@ -75,7 +76,7 @@ def gallery(
     domains, values = workspace.domains, check_scores(scores)[0]
     if len(values) != len(domains):
         raise AigiError(
-            f"Expected a score for each of the workspace's {len(domains)} images, got"
+            f"Expected a score for each of the workspace's {counted(len(domains), 'image')}, got"
             f" {len(values)}."
         )
     rows = domains.rows(tests, split)

@@ -12,6 +12,7 @@ import pandas as pd
 from aigi_core import results
 from aigi_core.errors import AigiError
 from aigi_core.results import ResultKind
+from aigi_core.statements import counted
 from aigi_core.transfer.matrix import TransferMatrix, make_training_sets, transfer_matrix
 from aigi_core.workspace import Workspace
 
@@ -35,19 +36,22 @@ def matched_scores(
     if not np.isfinite(given).all():
         wrong = given.index[~np.isfinite(given)]
         raise AigiError(
-            f"{len(wrong):,} scores are not finite numbers, the first for {wrong[0]!r}: score"
+            f"{counted(len(wrong), 'score', 'are')} not finite numbers, the first for {wrong[0]!r}:"
+            " score"
             " those images again. Nothing was stored."
         )
     if given.index.duplicated().any():
         twice = given.index[given.index.duplicated()]
         raise AigiError(
-            f"{len(set(twice)):,} images have more than one score, the first is {twice[0]!r}: keep"
+            f"{counted(len(set(twice)), 'image', 'have')} more than one score, the first is"
+            f" {twice[0]!r}: keep"
             " one score an image. Nothing was stored."
         )
     unknown = given.index[~given.index.isin(workspace.all_images[by])]
     if len(unknown):
         raise AigiError(
-            f"{len(unknown):,} of {len(given):,} scores are of images that {workspace.path} does"
+            f"{len(unknown):,} of {counted(len(given), 'score')} are of images that"
+            f" {workspace.path} does"
             f" not have, the first is {unknown[0]!r}: expected its column {by}. Nothing was stored."
         )
     images = workspace.images
@@ -56,7 +60,8 @@ def matched_scores(
     lacking = test & np.isnan(matched)
     if lacking.any():
         raise AigiError(
-            f"{int(lacking.sum()):,} of {int(test.sum()):,} test images lack a score, the first is"
+            f"{int(lacking.sum()):,} of {counted(int(test.sum()), 'test image')} lack a score, the"
+            " first is"
             f" {images['path'][lacking].iloc[0]!r}: score them too. Nothing was stored."
         )
     return matched
@@ -102,7 +107,7 @@ def import_scores(
     below = int((aucs < 0.5).sum())
     if reading == "check" and below > len(aucs) / 2:
         raise AigiError(
-            f"{below} of {len(aucs)} generators have an AUC below one half (mean"
+            f"{below} of {counted(len(aucs), 'generator')} have an AUC below one half (mean"
             f" {aucs.mean():.3f}): high scores seem to mean real. Give --reversed if they do, or"
             " --as-is if they mean fake. Nothing was stored."
         )
@@ -119,8 +124,9 @@ def import_scores(
     )
     high = "real (reversed)" if reading == "reversed" else "fake"
     return (
-        f"{name.strip()}: {int(test.sum()):,} test images; high scores read as {high}; AUC below"
-        f" one half on {below} of {len(aucs)} generators."
+        f"{name.strip()}: {counted(int(test.sum()), 'test image')}; high scores read as {high}; AUC"
+        " below"
+        f" one half on {below} of {counted(len(aucs), 'generator')}."
     )
 
 

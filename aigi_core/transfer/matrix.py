@@ -23,6 +23,7 @@ from aigi_core.metrics import METRICS, Column, check_metrics, evaluate, evaluate
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
 from aigi_core.scores import check_scores
+from aigi_core.statements import counted
 from aigi_core.transfer.bootstrap import Estimate, draw_block_counts, draw_counts
 from aigi_core.winner import Winner, winner
 from aigi_core.workspace import digest_of
@@ -415,7 +416,8 @@ def transfer_matrix(
     scores = check_scores(scores)
     if scores.shape != (len(sets), len(domains)):
         raise AigiError(
-            f"Expected scores of {len(sets)} detectors for {len(domains)} images, got"
+            f"Expected scores of {counted(len(sets), 'detector')} for"
+            f" {counted(len(domains), 'image')}, got"
             f" {scores.shape[0]} for {scores.shape[1]}: give one row for each training set and one"
             " column for each image of the workspace."
         )
@@ -424,7 +426,8 @@ def transfer_matrix(
     own = np.asarray(thresholds, np.float64)
     if own.shape not in ((), (len(sets),)) or not np.isfinite(own).all():
         raise AigiError(
-            f"Expected one finite threshold, or one for each of {len(sets)} detectors, got"
+            f"Expected one finite threshold, or one for each of {counted(len(sets), 'detector')},"
+            " got"
             f" {own.tolist()}."
         )
     own = np.broadcast_to(own, (len(sets),))

@@ -15,6 +15,7 @@ from aigi_core.detectors.protocol import Protocol, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted
 from aigi_core.transfer.matrix import TrainSet, as_train_sets, transfer_matrix
 from aigi_core.workspace import Workspace
 
@@ -46,7 +47,9 @@ class RandomRemoval(ShortRepr):
         smallest size it is that size's, which warning chance, not the search. NaN without cells.
         """
         if not 1 <= kept <= self.kept[-1]:
-            raise AigiError(f"Between 1 and {self.kept[-1]} components can be kept, not {kept}.")
+            raise AigiError(
+                f"Between 1 and {counted(self.kept[-1], 'component')} can be kept, not {kept}."
+            )
         if not cells.any():
             return np.nan, np.nan, np.nan
         means = self.values[:, :, cells].mean(axis=2)  # [S, R]
@@ -99,8 +102,8 @@ def random_removal(
     )
     if sizes[0] < 1 or sizes[-1] > d or repeats < 1:
         raise AigiError(
-            f"Between 1 and {d} components can be kept, at least once; got {sizes[0]} to"
-            f" {sizes[-1]}, {repeats} times."
+            f"Between 1 and {counted(d, 'component')} can be kept, at least once; got {sizes[0]} to"
+            f" {sizes[-1]}, {counted(repeats, 'time')}."
         )
     rng = np.random.default_rng(seed)
     values = []

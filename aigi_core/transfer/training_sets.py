@@ -58,7 +58,7 @@ class TrainingSetRanking(ShortRepr):
         rows = self.table[self.table["k"] == k]
         if rows.empty or goal not in get_args(Goal):
             raise AigiError(
-                f"No set of {k} generators was tried for {goal!r}; sizes are"
+                f"No set of {counted(k, 'generator')} was tried for {goal!r}; sizes are"
                 f" {sorted(set(self.table['k']))}, goals {' and '.join(get_args(Goal))}."
             )
         better = METRICS[self.metric].higher_is_better
@@ -142,7 +142,8 @@ def rank_training_sets(
     names = domains.generators if candidates is None else tuple(dict.fromkeys(candidates))
     if not 1 <= k_max <= len(names) or k_max >= len(domains.generators):
         raise AigiError(
-            f"Sets of up to {k_max} generators cannot be tried: there are {len(names)} to choose"
+            f"Sets of up to {counted(k_max, 'generator')} cannot be tried: there are {len(names)}"
+            " to choose"
             f" from, and at least one of {len(domains.generators)} must be left to test on."
         )
     better = METRICS[check_metrics(metric)[0]].higher_is_better

@@ -27,6 +27,7 @@ from aigi_core.commands import command, encoder_options
 from aigi_core.encodings import home_of
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.soundness import moved_rows
+from aigi_core.statements import counted
 from aigi_core.terminal import progress_options
 from aigi_core.workspace import (
     exclusive,
@@ -111,8 +112,8 @@ def encode(
             if not wanted:
                 clean(workspace / WORKING)
                 return (
-                    f"Nothing to do: {workspace} already holds these features of its {len(table):,}"
-                    " images."
+                    f"Nothing to do: {workspace} already holds these features of its"
+                    f" {counted(len(table), 'image')}."
                 )
             if moved := moved_rows(pd.read_parquet(workspace / "images.parquet"), manifest):
                 raise WorkspaceError(
@@ -133,7 +134,7 @@ def encode(
         return (
             f"Encoded {amount_in_words(len(table), missing, seconds)} with {name} "
             f"on {encoder.device} in {encoder.precision}: {features_in_words(encoder, wanted)}"
-            f" ({bytes_an_image(encoder, wanted):,} bytes an image)."
+            f" ({counted(bytes_an_image(encoder, wanted), 'byte')} an image)."
         )
 
 
@@ -159,7 +160,7 @@ def heads_in_words(encoder: Encoder) -> str:
     gives = encoder.gives
     if not gives.heads:
         return f"no heads, since {gives.lacks['heads']}"
-    size = f"{encoder.layers} x {encoder.heads} heads of {encoder.head_width}"
+    size = f"{encoder.layers} x {counted(encoder.heads, 'head')} of {encoder.head_width}"
     return size if gives.heads == CLASS_TOKEN else f"{size}, {HEADS[gives.heads]}"
 
 
@@ -170,7 +171,8 @@ def resource_errors_explained(working: Path, batch_size: int) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise AigiError(
-            f"A batch of {batch_size} images does not fit in the device's memory: delete {working}"
+            f"A batch of {counted(batch_size, 'image')} does not fit in the device's memory: delete"
+            f" {working}"
             f" and run again with --batch-size {max(1, batch_size // 2)}."
         ) from error
     except OSError as error:
@@ -224,7 +226,7 @@ def compute(
 def amount_in_words(rows: int, missing: int, seconds: float) -> str:
     """How many images there are, how many were computed now, how fast."""
     speed = f" at {missing / seconds:.1f} images/s" if missing and seconds > 0 else ""
-    return f"{rows:,} images ({rows - missing:,} of them by an earlier run){speed}"
+    return f"{counted(rows, 'image')} ({rows - missing:,} of them by an earlier run){speed}"
 
 
 # What is encoded, and whether it may be.

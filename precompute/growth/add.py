@@ -14,6 +14,7 @@ import pandas as pd
 
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, RESERVED
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.rewrite import (
     WORKING,
@@ -100,7 +101,7 @@ def add_images(args: argparse.Namespace) -> str:
         with resource_errors_explained(working, plan["batch_size"]):
             compute(shards, encoder, root, working, args.workers)
         sources.append(Source(working / "merged", new["content_hash"].tolist()))
-        encoded = f"{len(new):,} images were encoded"
+        encoded = f"{counted(len(new), 'image', 'were')} encoded"
     manifest, again = outdated(workspace.path, workspace.manifest)
     manifest |= {"ingest": record, "image_root": str(root), "image_root_hint": root.name}
     rewrite(workspace.path, images, sources, manifest)
@@ -264,5 +265,5 @@ def _fakes_of(folder: Path, generator: str, pool: str) -> Any:
         )
         for f in files
     ]
-    why = f"all {len(files):,} files are fakes by {generator}, as told"
+    why = f"all {counted(len(files), 'file', 'are')} fakes by {generator}, as told"
     return Candidates(pd.DataFrame(rows), "folders", why, notes)

@@ -9,6 +9,7 @@ from typing import Any
 
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive
 from precompute.growth.add import prefixed, stacked
 from precompute.growth.rewrite import copy_texts, keep_common, outdated, rewrite, source
@@ -84,5 +85,5 @@ def run(args: argparse.Namespace) -> int:
         rewrite(args.out, result.images, [source(one), source(two)], manifest)
     print(summary(result.images, result.record))
     kept = int((result.images["left_out"] == "").sum())
-    print(f"Wrote {args.out}: {kept:,} images. {left_out}".rstrip())
+    print(f"Wrote {args.out}: {counted(kept, 'image')}. {left_out}".rstrip())
     return 0

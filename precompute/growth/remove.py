@@ -8,6 +8,7 @@ from typing import Any
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.rewrite import finish, outdated, remove_perturbed, rewrite, source
 from precompute.growth.subset import add_arguments, require_known, still_valid
@@ -38,5 +39,7 @@ def run(args: argparse.Namespace) -> int:
         rewrite(args.workspace, table, [source(workspace)], manifest)
         remove_perturbed(args.workspace)
     kept = int((table["left_out"] == "").sum())
-    print(f"{args.workspace} now holds {kept:,} of {len(workspace.images):,} images. {again}")
+    print(
+        f"{args.workspace} now holds {kept:,} of {counted(len(workspace.images), 'image')}. {again}"
+    )
     return 0

@@ -18,6 +18,7 @@ from jaxtyping import Int
 from aigi_core import stored_features
 from aigi_core.errors import WorkspaceError
 from aigi_core.soundness import rows_record
+from aigi_core.statements import counted
 from aigi_core.stored_features import DECOMPOSITION, array_axes
 from aigi_core.workspace import (
     Workspace,
@@ -118,7 +119,8 @@ def _located(
     lacking = [digest for digest in hashes if digest not in place]
     if lacking:
         raise WorkspaceError(
-            f"{len(lacking):,} images have no features in any source, such as the one whose content"
+            f"{counted(len(lacking), 'image', 'have')} no features in any source, such as the one"
+            " whose content"
             f" has the SHA-256 {lacking[0][:12]}...: encode them first."
         )
     places = np.array([place[digest] for digest in hashes], dtype=np.int64).reshape(-1, 2)

@@ -9,6 +9,7 @@ from typing import Any
 from aigi_core.errors import AigiError
 from aigi_core.manifest import SPLITS, validate_images
 from aigi_core.splits import fold, redraw
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.rewrite import finish, outdated, remove_perturbed, rewrite, source
 
@@ -59,5 +60,7 @@ def run(args: argparse.Namespace) -> int:
         manifest["ingest"] = record | {"seed": args.seed, "val": val, "test": test, "splits": how}
         rewrite(args.workspace, validate_images(images), [source(workspace)], manifest)
         remove_perturbed(args.workspace)
-    print(f"Divided {args.workspace} anew ({how}): {kept}; {moved:,} images moved. {again}")
+    print(
+        f"Divided {args.workspace} anew ({how}): {kept}; {counted(moved, 'image')} moved. {again}"
+    )
     return 0

@@ -9,6 +9,7 @@ import pandas as pd
 
 from aigi_core.manifest import FAKE, REAL, RESERVED
 from aigi_core.splits import SPLIT_OF
+from aigi_core.statements import counted
 from precompute.ingest.answers import Answers
 from precompute.ingest.layouts.base import OBJECTS
 from precompute.ingest.polarity import class_of_word
@@ -37,7 +38,8 @@ def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str
         return questions
     questions += [
         f"A generator is called {name!r}, which is the name of a thing. Which generator made these"
-        f" {n:,} images? Say --rename {name}=GENERATOR, or --rename {name}={name} if it is right."
+        f" {counted(n, 'image')}? Say --rename {name}=GENERATOR, or --rename {name}={name} if it is"
+        " right."
         for name, n in sorted(Counter(fakes["generator"]).items())
         if name.lower() in OBJECTS and not answers.decides(name)
     ]
@@ -46,7 +48,8 @@ def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str
     for (generator, pool), n in sorted(counts.items()):
         if pool not in pools:
             questions.append(
-                f"The {n:,} images of {shown(generator)} have no real images to be compared with"
+                f"The {counted(n, 'image')} of {shown(generator)} have no real images to be"
+                " compared with"
                 f" (pool {shown(pool)}). Say --pool {shown(generator)}=POOL, where POOL is"
                 f" {some(map(shown, pools))}; or add real images."
             )
@@ -63,7 +66,9 @@ def _one_generator(fakes: pd.DataFrame, reals: pd.DataFrame, answers: Answers) -
         return []
     new = "NAME" if name in RESERVED else name
     return [
-        f"All {len(fakes):,} fakes were read as one generator, {shown(name)!r}, but they lie in"
+        f"All {counted(len(fakes), 'fake', 'were')} read as one generator, {shown(name)!r}, but"
+        " they"
+        " lie in"
         f" folders that differ ({some(map(shown, inside))}). If these are generators, lay them out"
         f" as fake/<generator>/ or list them in a table; if not, say --rename {name}={new}."
     ]

@@ -13,6 +13,7 @@ import pandas as pd
 from aigi_core.errors import AigiError
 from aigi_core.manifest import COLUMNS, FAKE, REAL
 from aigi_core.splits import SPLIT_OF
+from aigi_core.statements import counted
 from precompute.ingest.answers import TOLD, Answers
 from precompute.ingest.polarity import class_of_word, folder_signs, read_labels
 from precompute.ingest.tables import Table, read_table
@@ -56,7 +57,8 @@ def read_listing(root: Path, file: Path, answers: Answers = Answers()) -> Listed
     told["path"], told["left_out"], outside = _paths(told, root, file, table)
     if outside:
         notes.append(
-            f"{outside:,} rows of {file.name} name files outside the image root {root}: they are"
+            f"{counted(outside, 'row')} of {file.name} name files outside the image root"
+            f" {root}: they are"
             " left out."
         )
     ordered = told.sort_values("path", ignore_index=True)
@@ -191,7 +193,8 @@ def _splits(
     if strict:
         raise AigiError(
             f"Column {named.get('split', 'split')!r} of {table.file}: expected train, val, test or"
-            f" nothing, got {values.iloc[i]!r} in {table.rows[i]} ({int(bad.sum()):,} such rows)."
+            f" nothing, got {values.iloc[i]!r} in {table.rows[i]}"
+            f" ({counted(int(bad.sum()), 'such row')})."
         )
     notes.append(
         f"Column {named.get('split', 'split')!r} holds {values.iloc[i]!r} and the like, which is"
@@ -205,10 +208,12 @@ def _complete_generators(
 ) -> None:
     named = int((~fake & (told["generator"] != "")).sum())
     if named:
-        notes.append(f"The generator of {named:,} real images was dropped: real images have none.")
+        notes.append(
+            f"The generator of {counted(named, 'real image')} was dropped: real images have none."
+        )
     unnamed = int((fake & (told["generator"] == "")).sum())
     if unnamed:
-        notes.append(f"{unnamed:,} fakes name no generator: they are called 'unknown'.")
+        notes.append(f"{counted(unnamed, 'fake', 'name')} no generator: they are called 'unknown'.")
     told["generator"] = (
         told["generator"].mask(fake & (told["generator"] == ""), "unknown").where(fake, "")
     )
@@ -246,7 +251,7 @@ def _paths(
         i = int(twice.to_numpy().argmax())
         raise AigiError(
             f"The manifest {file} names {paths.iloc[i]!r} more than once, again in {table.rows[i]}"
-            f" ({int(twice.sum()):,} such rows)."
+            f" ({counted(int(twice.sum()), 'such row')})."
         )
     return paths, pd.Series(left_out, index=told.index, dtype=str), outside
 

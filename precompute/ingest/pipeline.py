@@ -14,6 +14,7 @@ import pandas as pd
 from aigi_core.errors import AigiError
 from aigi_core.manifest import COLUMNS, FAKE, REAL, SPLITS, validate_images
 from aigi_core.splits import assign, components
+from aigi_core.statements import counted
 from precompute.ingest import MIN_IMAGES
 from precompute.ingest.answers import Answers
 from precompute.ingest.decode import UNREAD, facts_of_all
@@ -75,7 +76,8 @@ def ingest(
     if not kept.any():
         reasons = _counted(table.loc[~kept, "left_out"])
         raise AigiError(
-            f"None of the {len(table):,} files in {root} can be used ({_joined(reasons)}): check"
+            f"None of the {counted(len(table), 'file')} in {root} can be used ({_joined(reasons)}):"
+            " check"
             " --images."
         )
     unnamed = (table["label"] == FAKE) & (table["family"] == "")
@@ -367,7 +369,8 @@ def _divide(
 def _require_every_split(table: pd.DataFrame, splits: list[str]) -> None:
     for name, part, group in _missing(table, splits):
         raise AigiError(
-            f"{name} has no images in the split {part}: its images form only {group} groups that"
+            f"{name} has no images in the split {part}: its images form only"
+            f" {counted(group, 'group')} that"
             " must not be divided; add images of other groups, or take it out."
         )
 

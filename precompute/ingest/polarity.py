@@ -12,6 +12,7 @@ import pandas as pd
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.statements import counted
 from precompute.ingest.answers import Answers
 
 REAL_WORDS = frozenset(
@@ -97,7 +98,8 @@ def read_labels(
     raise AigiError(
         f"Column {column!r} of {file}: expected fake or real (1 or 0), got"
         f" {values.iloc[position]!r} in {rows[position]}"
-        f" ({int((~lower.map(lambda v: _means_a_class(v, present))).sum()):,} such rows): {advice}."
+        f" ({counted(int((~lower.map(lambda v: _means_a_class(v, present))).sum()), 'such row')}):"
+        f" {advice}."
     )
 
 
@@ -143,7 +145,8 @@ def _contradiction(
         if known.any() and 2 * wrong > int(known.sum()):
             return (
                 f"Column {column!r}, {verb} the contrary of {what} in {wrong:,} of"
-                f" {int(known.sum()):,} rows. Which of its values means fake? Say --fake-label"
+                f" {counted(int(known.sum()), 'row')}. Which of its values means fake? Say"
+                " --fake-label"
                 " VALUE (the column decides) and run again."
             )
     return ""

@@ -15,6 +15,7 @@ import pandas as pd
 
 from aigi_core import SCHEMA_VERSION
 from aigi_core.errors import WorkspaceError
+from aigi_core.statements import counted
 from aigi_core.workspace import (
     MANIFEST,
     describe_file,
@@ -117,12 +118,13 @@ def publish(
         manifest["image_root"] = str(image_root)
     if manifest == old and not write_needed:
         return (
-            f"Nothing changed: {out} already holds exactly these {result.record['kept']:,} images."
+            f"Nothing changed: {out} already holds exactly these"
+            f" {counted(result.record['kept'], 'image')}."
         )
     write_manifest(out, manifest)
     if same:
         return f"The images of {out} are unchanged; its record was brought up to date."
-    return f"Wrote {out}: {result.record['kept']:,} images."
+    return f"Wrote {out}: {counted(result.record['kept'], 'image')}."
 
 
 def _difference(out: Path, new: pd.DataFrame) -> str:

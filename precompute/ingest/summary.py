@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from aigi_core.manifest import FAKE, REAL, SPLITS
+from aigi_core.statements import counted
 from precompute.ingest.layouts import UNKNOWN, Candidates
 from precompute.ingest.walk import shown
 
@@ -21,7 +22,7 @@ def summary(images: pd.DataFrame, record: dict[str, Any]) -> str:
     lines = [
         f"Layout: {record['layout']}, because {shown(record['why'])}.",
         *(shown(note) for note in record["notes"]),
-        f"Kept {record['kept']:,} of {record['files']:,} files; seed {record['seed']}.",
+        f"Kept {record['kept']:,} of {counted(record['files'], 'file')}; seed {record['seed']}.",
         "",
         *_table(record),
         "",
@@ -52,9 +53,10 @@ def summary(images: pd.DataFrame, record: dict[str, Any]) -> str:
     if not same["files"] + same["leaks"]:
         return "\n".join([*lines, "No file shares its bytes with another."])
     lines.append(
-        f"Exact duplicates: {same['files']:,} files share their bytes with another,"
+        f"Exact duplicates: {counted(same['files'], 'file', 'share')} their bytes with another,"
         f" {same['across_labels']:,} of them across labels, {same['across_pools']:,} across pools,"
-        f" {same['across_generators']:,} across generators; {same['leaks']:,} files left out that"
+        f" {same['across_generators']:,} across generators; {counted(same['leaks'], 'file')} left"
+        " out that"
         " leaked into another split."
     )
     lines += ["  " + " = ".join(map(shown, paths)) for paths in same["examples"]]
@@ -97,8 +99,8 @@ def plan(candidates: Candidates) -> str:
         "",
         *_aligned([head, *rows], texts=2),
         "",
-        f"{len(reals):,} real and {len(fakes):,} fake images;"
-        f" {len(candidates.table) - len(table):,} other files are left out.",
+        f"{len(reals):,} real and {counted(len(fakes), 'fake image')};"
+        f" {counted(len(candidates.table) - len(table), 'other file', 'are')} left out.",
     ]
     for i, question in enumerate(candidates.questions, 1):
         lines.append(f"Question {i}: {shown(question)}")

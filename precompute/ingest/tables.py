@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".pq")
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
@@ -212,7 +213,8 @@ def _misfit(
         else "a value is missing, or a quote is not closed"
     )
     return (
-        f"Line {line} of {file} has {len(record)} values, {'more' if more else 'fewer'} than the"
+        f"Line {line} of {file} has {counted(len(record), 'value')}, {'more' if more else 'fewer'}"
+        " than the"
         f" header's {len(header)} ({', '.join(header)}): {cause}."
     )
 
@@ -300,7 +302,7 @@ def _named(table: Table, name: str) -> pd.Series:
     if wrong:
         raise AigiError(
             f"Column {name!r} of {table.file} has {values[wrong[0]]} in {table.rows[wrong[0]]}, but"
-            f" the file names {len(names)} classes ({', '.join(names)})."
+            f" the file names {counted(len(names), 'class')} ({', '.join(names)})."
         )
     return pd.Series(["" if v is None else names[int(v)].strip() for v in values], dtype=str)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aigi_core.archives import COMPRESSED, TAR, ZIP, members
+from aigi_core.statements import counted
 
 CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "ehthumbs.db"})
 
@@ -66,16 +67,19 @@ def walk(root: Path) -> tuple[list[FileEntry], tuple[str, ...]]:
                 files.append(FileEntry(path))
     notes = []
     if hidden:
-        notes.append(f"{hidden:,} hidden entries were skipped.")
+        notes.append(f"{counted(hidden, 'hidden entry', 'were')} skipped.")
     if loops:
         notes.append(
-            f"{len(loops):,} links into a folder above themselves were not followed: {some(loops)}."
+            f"{counted(len(loops), 'link')} into a folder above themselves were not followed:"
+            f" {some(loops)}."
         )
     if closed:
-        notes.append(f"{len(closed):,} folders could not be listed: {some(closed)}.")
+        notes.append(f"{counted(len(closed), 'folder')} could not be listed: {some(closed)}.")
     if packed:
         notes.append(
-            f"{len(packed):,} compressed archives were not opened, their members cannot be reached"
+            f"{counted(len(packed), 'compressed archive', 'were')} not opened, their members cannot"
+            " be"
+            " reached"
             f" one by one: {some(packed)}; unpack them, or pack them again as plain .tar or .zip."
         )
     return sorted(files), tuple(notes)

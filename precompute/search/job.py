@@ -18,6 +18,7 @@ import pandas as pd
 from aigi_core import results
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.significance import q_values
+from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.transfer.atlas import BANK, KIND, METRICS_KEPT, TABLES, Atlas, AtlasKey
 from aigi_core.transfer.pairs import Pair, parse_pairs
@@ -61,7 +62,9 @@ def search(
             if pair not in merged[1] and _load(_file(path, names, pair)) is None
         ]
         before = len(wanted) - len(todo)
-        print(f"{len(wanted)} pairs wanted, {before} of them searched before.", flush=True)
+        print(
+            f"{counted(len(wanted), 'pair')} wanted, {before} of them searched before.", flush=True
+        )
         _search_all(workspace, key, path, todo, engine or LocalEngine(cores()), show)
         outcome = dict(merged[1])
         for pair in combinations(names, 2):
@@ -78,7 +81,7 @@ def search(
         )
         (path / SHARED).unlink(missing_ok=True)
         shutil.rmtree(path / "pairs")  # with what a killed process may have left half written
-    return f"The atlas of {len(outcome)} pairs lies in {path}."
+    return f"The atlas of {counted(len(outcome), 'pair')} lies in {path}."
 
 
 def _search_all(

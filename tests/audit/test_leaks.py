@@ -173,7 +173,7 @@ def test_bad_input(images: pd.DataFrame, domains: Domains) -> None:
     with pytest.raises(AigiError, match="Got 3 embeddings"):
         leaks.find_duplicates(X[:3], images, domains)
     X[4] = 0
-    with pytest.raises(AigiError, match="1 embeddings are zero"):
+    with pytest.raises(AigiError, match="1 embedding is zero"):
         leaks.find_duplicates(X, images, domains)
     with pytest.raises(AigiError, match="at least 20"):
         leaks.duplicate_limit(np.full(5, 0.3), 10, 0.01)

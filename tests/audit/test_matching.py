@@ -160,5 +160,5 @@ def test_bad_input() -> None:
         m.exact_strata(FACTS, DOMAINS, ["colour"])
     with pytest.raises(AigiError, match="got none"):
         m.exact_strata(FACTS, DOMAINS, [])
-    with pytest.raises(AigiError, match="scores of 1 detectors"):
+    with pytest.raises(AigiError, match="scores of 1 detector "):
         m.within_strata(np.zeros((2, 5)), DOMAINS, [CLEAN], {})

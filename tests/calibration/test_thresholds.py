@@ -92,7 +92,7 @@ def test_held_out_scores_never_fit_validation_images(synthetic: Workspace) -> No
 
 
 def test_bad_input() -> None:
-    with pytest.raises(AigiError, match="scores of 1 detectors"):
+    with pytest.raises(AigiError, match="scores of 1 detector "):
         t.threshold_table(np.zeros((2, 4)), DOMAINS, [ALPHA])
     with pytest.raises(AigiError, match="no calibration 'isotonic'"):
         t.calibration_table(shifted_scores(), DOMAINS, [ALPHA], methods=["isotonic"])

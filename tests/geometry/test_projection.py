@@ -60,6 +60,21 @@ def test_a_stored_map_is_read_again(synthetic_path: Path, tmp_path: Path) -> Non
     )
 
 
+def test_the_map_of_the_demo_is_read() -> None:
+    workspace = Workspace.open(Path(__file__).parents[2] / "assets" / "demo")
+    assert len(load_map(workspace).points) == len(workspace.images)
+
+
+def test_a_map_with_other_names_says_what_to_run(synthetic_path: Path, tmp_path: Path) -> None:
+    workspace = Workspace.open(Path(shutil.copytree(synthetic_path, tmp_path / "w")))
+    settings = MapSettings("pca")
+    save_map(workspace, image_map(workspace, settings), settings, {})
+    (record,) = (workspace.path / "results" / "map").glob("*/result.json")
+    record.write_text(record.read_text("utf-8").replace("explained_variance", "explained"), "utf-8")
+    with pytest.raises(WorkspaceError, match="damaged"):
+        load_map(workspace, settings)
+
+
 def test_too_few_images_and_unknown_methods(synthetic: Workspace) -> None:
     with pytest.raises(AigiError, match="methods pca, tsne"):
         image_map(synthetic, MapSettings("umap"))  # type: ignore[arg-type]

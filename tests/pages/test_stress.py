@@ -117,7 +117,7 @@ def test_without_training_copies_the_rest_stands(
     manifest["perturbed"] = {"blur-2": manifest["perturbed"]["blur-2"]}
     write_manifest(path, manifest)
     app = open_app(path, "stress")  # same digest, other copies: nothing of the first is shown
-    assert not app.exception and not app.error and "of 1 operations" in text_of(app)
+    assert not app.exception and not app.error and "of 1 operation" in text_of(app)
     assert "--splits train val test" in text_of(app)
 
 

@@ -389,7 +389,7 @@ def test_a_manifest_for_other_images(tmp_path):
 
 
 def test_one_group_cannot_be_divided(tmp_path):
-    with pytest.raises(AigiError, match="has no images in the split .*only 1 groups"):
+    with pytest.raises(AigiError, match="has no images in the split .*only 1 group "):
         run(listed(tmp_path, many(group="all of them")))
 
 

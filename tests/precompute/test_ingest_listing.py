@@ -35,7 +35,7 @@ def test_only_path_and_label_are_required(root):
         ["a.png", 0, "", "all"],
         ["sub/c.png", 1, "unknown", "all"],
     ]
-    assert notes[1:] == ("1 fakes name no generator: they are called 'unknown'.",)
+    assert notes[1:] == ("1 fake names no generator: they are called 'unknown'.",)
     assert "1 was read as fake" in notes[0]
 
 
@@ -131,7 +131,7 @@ def test_the_manifests_own_reasons_and_families_are_kept(root):
         ('path,label\n"a.png,0\n', "could not be read"),
         (
             "path,label\na.png,0\nb.png,maybe\n",
-            "expected fake or real .* got 'maybe' in line 3 \\(1 such rows\\)",
+            "expected fake or real .* got 'maybe' in line 3 \\(1 such row\\)",
         ),
         ("path,label\na.png,\n", "expected fake or real .* got ''"),
         (

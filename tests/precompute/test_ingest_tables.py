@@ -240,4 +240,4 @@ def test_paths_outside_the_root_leave_out_those_rows_only(root: Path) -> None:
     reasons = listed.table.set_index("path")["left_out"]
     assert reasons["real/000.png"] == ""
     assert reasons["../secret.png"].startswith("outside the image root")
-    assert any("1 rows" in note for note in listed.notes)
+    assert any("1 row" in note for note in listed.notes)

@@ -352,7 +352,8 @@ def show_pairs(page: Page, result: Audit, view: file_facts.View, generator: str)
             gallery_link(page, int(row))
     if not result.straddling.empty:
         page.notice(
-            f"{len(result.straddling)} groups have images on more than one side of a split.",
+            f"{counted(len(result.straddling), 'group', 'have')} images on more than one side of a"
+            " split.",
             "warning",
         )
         page.table("straddling", result.straddling)
@@ -412,7 +413,8 @@ def show_paired(page: Page, result: Audit, view: file_facts.View, generator: str
             page.figure("paired-words", draw, table=texts)
             clear = int((texts["q"] <= 0.05).sum())
             st.caption(
-                f"{clear} of {len(texts)} texts differ within pairs (q ≤ .05, Benjamini-Hochberg"
+                f"{clear} of {counted(len(texts), 'text')} differ within pairs (q ≤ .05,"
+                " Benjamini-Hochberg"
                 " over all of them); the figure shows the clearest."
             )
 
@@ -434,7 +436,8 @@ def show_resplit(page: Page, result: Audit, view: file_facts.View, generator: st
     if len(out):
         row = out.iloc[0]
         page.finding(
-            f"The mean out-of-domain balanced accuracy is {row['mean']:.3f} over {row['n']} seeds,"
+            f"The mean out-of-domain balanced accuracy is {row['mean']:.3f} over"
+            f" {counted(row['n'], 'seed')},"
             f" from {row['least']:.3f} to {row['most']:.3f} (standard deviation {row['sd']:.3f})."
         )
     page.figure("resplit", partial(figures.split_ranges, summary), table=summary)

@@ -12,6 +12,7 @@ import streamlit as st
 
 from aigi_core import figures
 from aigi_core.explain.neighbours import neighbours
+from aigi_core.statements import counted
 from aigi_core.transfer import gallery, verdict_shares
 from aigi_core.workspace import Workspace
 from ui import results
@@ -42,8 +43,9 @@ def answer(images: pd.DataFrame, train: str) -> str:
     missed, alarms = shares["fake as real"], shares["real as fake"]
     most_certain = images[~images["right"]].head(1).to_dict("records")
     return (
-        f"Trained on {name(train)}, the detector takes **{missed['images']} of {missed['of']}"
-        f" fakes** for real and **{alarms['images']} of {alarms['of']} real images** for fakes."
+        f"Trained on {name(train)}, the detector takes **{missed['images']} of"
+        f" {counted(missed['of'], 'fake')}** for real and **{alarms['images']} of"
+        f" {counted(alarms['of'], 'real image')}** for fakes."
         + "".join(
             f" Its most certain mistake: {name(m['path'])}, {m['verdict']}." for m in most_certain
         )
@@ -56,7 +58,7 @@ def stats(images: pd.DataFrame) -> list[Stat]:
         Stat(
             s["verdict"].capitalize(),
             f"{s['share']:.3f}",
-            f"{s['images']} of {s['of']} images",
+            f"{s['images']} of {counted(s['of'], 'image')}",
             (s["low"], s["high"]),
             "Share within the true class, at the detector's own threshold.",
         )
@@ -103,7 +105,7 @@ def facts(workspace: Workspace, row: int) -> str:
     caption = f" {inert(str(image['caption']))}" if image["caption"] else ""
     return (
         f"{name(str(image['path']))}: {image['width']} × {image['height']} px, {image['format']},"
-        f" {image['bytes']:,} bytes, pool {name(str(image['pool']))}.{caption}"
+        f" {counted(image['bytes'], 'byte')}, pool {name(str(image['pool']))}.{caption}"
     )
 
 

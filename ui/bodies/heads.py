@@ -12,6 +12,7 @@ import streamlit as st
 from aigi_core import figures
 from aigi_core.explain.heads import Definition
 from aigi_core.heads import Head
+from aigi_core.statements import counted
 from ui.bodies import words as body
 from ui.results import Setting, attention, explanations
 from ui.toolkit.images import Tile
@@ -82,7 +83,7 @@ def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
             )
         _words(page, head, train, definition, texts, len(heads))
         if every:
-            with steps(f"Reading {len(heads)} heads"):
+            with steps(f"Reading {counted(len(heads), 'head')}"):
                 read = attention.words_of_all_heads(page.workspace, train, definition, texts)
             page.finding(attention.among_all(read, head))
             page.table("every-head", read)
@@ -124,7 +125,7 @@ def _words(
             else "**but chance gives as near a text, so its words are folded away**"
         )
         + f" (p = {words.p_value:.2g} for this head alone, one of {of} that could be opened;"
-        f" {words.draws} draws)."
+        f" {counted(words.draws, 'draw')})."
     )
     place = st.container() if words.nameable else st.expander("Show the words all the same")
     left, middle, right = place.columns(3, gap="medium")

@@ -146,7 +146,7 @@ def stats(judged: Judged) -> list[Stat]:
         Stat(
             "Probability of being generated",
             f"{mine['probability']:.3f}",
-            f"{len(panel.labels)} validation images",
+            counted(len(panel.labels), "validation image"),
             (mine["low"], mine["high"]),
             "Calibrated on validation images of every generator and pool. The interval covers what"
             " these images leave open about the calibration; it does not cover generators that the"
@@ -161,7 +161,7 @@ def stats(judged: Judged) -> list[Stat]:
         Stat(
             "Novelty",
             f"{far.farther_than:.1%}",
-            f"of {far.n} held-out images lie nearer; distance {far.distance:.3f}",
+            f"of {counted(far.n, 'held-out image')} lie nearer; distance {far.distance:.3f}",
             (far.low, far.high),
             "Distance (1 − cosine of embeddings) to the nearest image of the workspace, beside"
             " those of its held-out (test) images to theirs.",
@@ -179,7 +179,8 @@ def how_often_right(page: Page, judged: Judged) -> None:
         page.finding(
             f"On test images of generators that it knows, {name(judged.judge)} is undecided on"
             f" **{one['undecided']:.0%}** of {one['n']} ({one['undecided_low']:.0%} to"
-            f" {one['undecided_high']:.0%}); of its {one['calls']} calls **{one['right']:.0%}** are"
+            f" {one['undecided_high']:.0%}); of its {counted(one['calls'], 'call')}"
+            f" **{one['right']:.0%}** are"
             f" right ({one['right_low']:.0%} to {one['right_high']:.0%}, 95 % intervals)."
         )
     rates = inspection.pool_rates(judged.workspace, judged.judge, judged.rate)
@@ -389,7 +390,7 @@ def trust(page: Page, judged: Judged) -> None:
             f" alarms {generators['false_alarms'].mean():.0%} on average, highest among"
             f" {counted(len(pools), 'pool')} on {name(worst.name)}:"
             f" {worst.times(100).numbers(0, unit=' %')},"
-            f" {worst.n} photographs. Calibration error **{unseen.error.ece:.2f}**"
+            f" {counted(worst.n, 'photograph')}. Calibration error **{unseen.error.ece:.2f}**"
             f" ({unseen.error.low:.2f} to {unseen.error.high:.2f})."
         )
         page.table("unseen", generators)
@@ -409,7 +410,8 @@ def trust(page: Page, judged: Judged) -> None:
     bins, error = inspection.reliability(judged.workspace, judged.judge)
     page.finding(
         f"Expected calibration error **{error.ece:.3f}** (95 % interval {error.low:.3f} to"
-        f" {error.high:.3f}, {error.n} images; {error.null_mean:.3f} if calibrated perfectly, p ="
+        f" {error.high:.3f}, {counted(error.n, 'image')}; {error.null_mean:.3f} if calibrated"
+        " perfectly, p ="
         f" {error.p_value:.2g})."
     )
     page.figure("reliability", partial(figures.reliability_curve, bins, error), table=bins)

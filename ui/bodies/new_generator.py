@@ -97,7 +97,7 @@ def bring(page: Page) -> Brought | None:
     if kept.left_out:
         listed = "\n".join(f"- {name(file)}: {inert(why)}" for file, why in kept.left_out.items())
         st.warning(
-            f"{len(kept.left_out)} of {len(sources)} files cannot be used:\n{listed}",
+            f"{len(kept.left_out)} of {counted(len(sources), 'file')} cannot be used:\n{listed}",
             icon=":material/block:",
         )
     return kept
@@ -161,7 +161,7 @@ def answer(described: NewGenerator) -> str:
         f" {'does best' if best.clear else 'has the highest balanced accuracy'} on"
         f" {name(described.name)}**: {best.numbers(2)}. {best.rivals_in_words('detector')}"
         f" Lowest is {name(worst.name)}: {worst.numbers(2)}. {described.far['share']:.0%} of its"
-        f" {len(described)} images lie farther from all that is known than 95 % of the"
+        f" {counted(len(described), 'image')} lie farther from all that is known than 95 % of the"
         " workspace's own held-out images do."
     )
 
@@ -178,7 +178,7 @@ def stats(described: NewGenerator) -> list[Stat]:
         Stat(
             f"Highest of {counted(best.of, 'detector')}",
             f"{best.value:.3f}",
-            f"{n:,} images",
+            f"{counted(n, 'image')}",
             (best.low, best.high),
             "Balanced accuracy on the new images and the pool's real test images. The highest of"
             " many lies too high; the interval allows for the choice.",
@@ -186,14 +186,14 @@ def stats(described: NewGenerator) -> list[Stat]:
         Stat(
             "Images far from all known",
             f"{described.far['share']:.2f}",
-            f"{len(described):,} images",
+            counted(len(described), "image"),
             (float(described.far["low"]), float(described.far["high"])),
             "Farther from their nearest image than 95 % of the held-out images are; .05 by chance.",
         ),
         Stat(
             f"Nearest: {top['generator']}",
             f"{top['share']:.2f}",
-            f"{len(described):,} images",
+            f"{counted(len(described), 'image')}",
             (nearest.low, nearest.high),
             "Share of the new images whose nearest known fake is by this generator"
             f" ({top['expected']:.2f} of all known fakes are); the largest share of {nearest.of}"

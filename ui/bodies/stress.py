@@ -133,8 +133,9 @@ def components_in_words(stability: pd.DataFrame) -> str:
     )
     return (
         f"Image and copy correlate at **{middle:.2f}** in the middle component (95 % of"
-        f" {len(measured)} components: {low:.2f} to {high:.2f}; {int(measured['n'].iloc[0])}"
-        f" images); weakest is component {weakest.name} with {weakest.numbers(2)}."
+        f" {counted(len(measured), 'component')}: {low:.2f} to {high:.2f};"
+        f" {counted(int(measured['n'].iloc[0]), 'image')}); weakest is component {weakest.name}"
+        f" with {weakest.numbers(2)}."
     )
 
 
@@ -149,8 +150,8 @@ def answer(summary: pd.DataFrame) -> str:
             float(row["change_high"]),
             q_value=float(row["q_value"]),
             n=int(row["n"]),
-            what="cells, paired",
-            corrected_over=f"{len(table)} operations",
+            what="paired cell",
+            corrected_over=counted(len(table), "operation"),
         )
         for row in table.to_dict("records")
     ]
@@ -169,14 +170,15 @@ def answer(summary: pd.DataFrame) -> str:
     worst = table.iloc[at]
     largest = replace(changes[at], low=top.low, high=top.high, chosen_among=top.of)
     lead = (
-        f"**{len(losing)} of {len(table)} operations cost accuracy** on generators that a detector"
+        f"**{len(losing)} of {counted(len(table), 'operation')} cost accuracy** on generators that"
+        " a detector"
         " knows (false discovery rate 5 %)."
         if len(losing)
-        else f"**None of {len(table)} operations is shown to cost accuracy** on generators that a"
-        " detector knows (false discovery rate 5 %)."
+        else f"**None of {counted(len(table), 'operation')} is shown to cost accuracy** on"
+        " generators that a detector knows (false discovery rate 5 %)."
     )
     return (
-        f"{lead} Largest of {len(table)} losses on these images:"
+        f"{lead} Largest of {counted(len(table), 'loss')} on these images:"
         f" {inert(op_name(str(worst['op'])))}, in-domain balanced accuracy {clean['value']:.3f} to"
         f" **{worst['value']:.3f}**, {largest.numbers()}."
     )

@@ -103,8 +103,9 @@ def show_summary(
     page.finding(
         f"**Trained on {name(train)}, tested on {name(test)}:** {about.in_words}"
         f" **{matrix.values[metric][row, column]:.3f}** ({low[row, column]:.3f} to"
-        f" {high[row, column]:.3f}). It misses {len(wrong[FAKE])} of {sizes[FAKE]} fakes and flags"
-        f" {len(wrong[REAL])} of {sizes[REAL]} real images."
+        f" {high[row, column]:.3f}). It misses {len(wrong[FAKE])} of {counted(sizes[FAKE], 'fake')}"
+        " and flags"
+        f" {len(wrong[REAL])} of {counted(sizes[REAL], 'real image')}."
     )
     for label, title in MISTAKES:
         st.markdown(f"**{title}**")
@@ -151,8 +152,8 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
     size = {label: int((cell.labels == label).sum()) for label in (REAL, FAKE)}
     with page.section(
         "The chosen cell",
-        f"Trained on {name(train)}, tested on {name(test)}: {size[REAL]} real images and"
-        f" {size[FAKE]} fakes.",
+        f"Trained on {name(train)}, tested on {name(test)}: {counted(size[REAL], 'real image')} and"
+        f" {counted(size[FAKE], 'fake')}.",
     ):
         page.table("verdicts", cell.verdicts())
         left, right = st.columns(2)

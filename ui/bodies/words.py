@@ -45,11 +45,11 @@ def stats(words: Words, texts: int, ood: Estimate) -> list[Stat]:
     """What a detector says, in numbers."""
     low, median, high = words.chance
     return [
-        Stat("Nearest text's cosine", f"{words.top_cosine:.3f}", f"{texts:,} texts"),
+        Stat("Nearest text's cosine", f"{words.top_cosine:.3f}", counted(texts, "text")),
         Stat(
             "By chance",
             f"{median:.3f}",
-            f"95 % of {words.draws} draws: {low:.3f} to {high:.3f}",
+            f"95 % of {counted(words.draws, 'draw')}: {low:.3f} to {high:.3f}",
             help=(
                 "Median, over detectors trained on shuffled labels, of the cosine of whichever text"
                 " is nearest."
@@ -58,7 +58,7 @@ def stats(words: Words, texts: int, ood: Estimate) -> list[Stat]:
         Stat(
             "p-value",
             f"{words.p_value:.2g}",
-            f"{words.draws} shuffled trainings",
+            counted(words.draws, "shuffled training"),
             help=(
                 "Family-wise: the share of shuffled trainings whose nearest text, whichever it be,"
                 " is as near."
@@ -111,7 +111,7 @@ def opened(page: Page, words: Words, text: str) -> None:
     """The texts that one row of a list stands for."""
     folded = words.opened(text)
     if len(folded) > 1:
-        st.markdown(f"{name(text)} stands for {len(folded)} texts that say the same.")
+        st.markdown(f"{name(text)} stands for {counted(len(folded), 'text')} that say the same.")
         page.table("folded", folded)
     else:
         st.caption("No other text of these says the same.")

@@ -392,7 +392,7 @@ def view_in_words(setting: Setting) -> str:
         text = str(view).capitalize()
     elif isinstance(view, EmbeddingView):
         text = f"The embedding{'' if view.normalise else ', unnormalised'}"
-        text += f" without {len(view.without)} components" if view.without else ""
+        text += f" without {counted(len(view.without), 'component')}" if view.without else ""
     else:
         text = (
             "The dot product with the residual (of raw means) of its own training images"

@@ -58,7 +58,7 @@ class HeadGain:
     @property
     def finding(self) -> Finding:
         """What may be said of the difference."""
-        return self.gain.finding("generators that neither saw, paired")
+        return self.gain.finding("paired unseen generator")
 
     @property
     def compared(self) -> str:
@@ -284,7 +284,7 @@ def among_all(read: pd.DataFrame, head: str) -> str:
     """
     corrected = float(read.loc[read["head"] == head, "p_all_heads"].iloc[0])
     return (
-        f"Among all {len(read)} heads its words have p = {corrected:.2g};"
+        f"Among all {counted(len(read), 'head')} its words have p = {corrected:.2g};"
         f" {(read['p_all_heads'] <= 0.05).sum()} of them go beyond what the best of as many heads"
         " says by chance."
     )
@@ -314,7 +314,7 @@ def answer(
     about = METRICS[used.metric].in_words
     return (
         f"Trained on {name(train)} and judged on {name(validation)}, head **{best['head']}** is"
-        f" {best_of(len(table), 'heads')} ({best['accuracy']:.3f} {about})"
+        f" {best_of(len(table), 'head')} ({best['accuracy']:.3f} {about})"
         f"{elsewhere}. {these} {gain.compared}."
     )
 
@@ -326,7 +326,7 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int, used: Preset = OURS) 
         Stat(
             "Best head alone",
             f"{best['accuracy']:.3f}",
-            f"best of {len(scores.table)} on {scores.n_val} images of"
+            f"best of {len(scores.table)} on {counted(scores.n_val, 'image')} of"
             f" {', '.join(scores.validate_on)}",
             (scores.best.low, scores.best.high),
             f"{METRICS[used.metric].title} on the validation split of the validation generator,"
@@ -339,7 +339,7 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int, used: Preset = OURS) 
     return [
         *stats,
         Stat(
-            f"{chosen} heads, out of domain",
+            f"{counted(chosen, 'head')}, out of domain",
             f"{heads.value:.3f}",
             counted(heads.n, "generator"),
             (heads.low, heads.high),

@@ -31,6 +31,7 @@ from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.inspection.unseen import Trust, trust_on_unseen
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import attention, encoders, explanations
@@ -245,7 +246,8 @@ def _open(page: Page, sources: Sources, image: str) -> Subject:
     if bad := [one for one, _ in brought.values() if one.reason]:
         listed = "\n".join(f"- {name(one.name)}: {inert(one.reason)}" for one in bad)
         st.warning(
-            f"{len(bad)} of {len(brought)} files cannot be used:\n{listed}", icon=":material/block:"
+            f"{len(bad)} of {counted(len(brought), 'file')} cannot be used:\n{listed}",
+            icon=":material/block:",
         )
     if not good:
         return _of_workspace(page.workspace, image)
@@ -376,7 +378,7 @@ def copies(workspace: Workspace, subject: Subject) -> Copies:
         assert subject.source is not None
 
         def show(done: int, of: int) -> None:
-            bar.progress(done / of, f"Changing and encoding: {done} of {of} copies")
+            bar.progress(done / of, f"Changing and encoding: {done} of {counted(of, 'copy')}")
 
         made = perturbed_copies(workspace, encoder, subject.source(), subject.key, progress=show)
         kept = (key, made)

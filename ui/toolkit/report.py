@@ -16,6 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from aigi_core import __version__
 from aigi_core.figures import LIGHT, alt_text, for_paper
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui.toolkit import tables
 from ui.toolkit.images import Tile, grid_html
@@ -129,7 +130,9 @@ def render(report: Report, workspace: Workspace, link: str) -> str:
                 f"<figcaption>{escape(alt_text(figure))}</figcaption></figure>"
             )
             if (numbers := report.tables.get(title)) is not None:
-                body.append(_table(f"Table of this figure ({len(numbers)} rows)", numbers, True))
+                body.append(
+                    _table(f"Table of this figure ({counted(len(numbers), 'row')})", numbers, True)
+                )
     body.append(f"<h2>How this was made</h2>{_definitions(about)}")
     return _document(report.question, "\n".join(body))
 

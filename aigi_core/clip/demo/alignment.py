@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save
 
 from aigi_core.commands import command
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 from aigi_core.workspace import write_atomic
 
 
@@ -85,7 +86,7 @@ def fit(
     if len(images) < 2 or any(len(wording) != len(images) for wording in texts) or not texts:
         raise AigiError(
             "An alignment needs at least two photographs with one caption each, it got"
-            f" {len(images)} photographs and"
+            f" {counted(len(images), 'photograph')} and"
             f" {' / '.join(str(len(wording)) for wording in texts) or 'no'} captions."
         )
     x, wordings = images.astype(np.float64), [wording.astype(np.float64) for wording in texts]

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 from aigi_core.stored_features import PATCHES
 
 
@@ -47,7 +48,8 @@ class TokenFeatures:
             tokens = stream.shape[1] - self._prefix
             if self.patches > tokens:
                 raise AigiError(
-                    f"{self.patches} patch tokens were asked for, the encoder has {tokens}."
+                    f"{counted(self.patches, 'patch token', 'were')} asked for, the encoder has"
+                    f" {tokens}."
                 )
             at = torch.linspace(0, tokens - 1, self.patches).round().long() + self._prefix
             self.found[f"{PATCHES}{self.patches}"] = stream[:, at.to(stream.device)].float()

@@ -27,6 +27,7 @@ from aigi_core.detectors.solvers.logistic import fit_logistic
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 
 MEMBERS = ("logistic", "ridge", "knn")
@@ -90,7 +91,7 @@ class EnsembleDetector(FeatureDetector, ShortRepr):
             members.append(member)
         slopes, bias = arrays["slopes"].astype(np.float64), float(about["bias"])
         if slopes.shape != (len(members),) or not np.isfinite([*slopes, bias]).all():
-            raise ValueError(f"expected {len(members)} finite slopes and a bias")
+            raise ValueError(f"expected {counted(len(members), 'finite slope')} and a bias")
         view = view_from_spec(about["view"])
         return cls(view=view, members=tuple(members), slopes=slopes, bias=bias, **common)
 

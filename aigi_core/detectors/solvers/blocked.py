@@ -20,6 +20,7 @@ from scipy.linalg import cho_solve, lapack
 
 from aigi_core.detectors.solvers.logistic import LogisticFit, fit_logistic
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 
 Array = np.ndarray
 
@@ -61,7 +62,8 @@ class Rows:
         if bad.any():
             raise AigiError(
                 f"The features of row {int(np.flatnonzero(bad)[0])} are zero or not finite"
-                f" ({int(bad.sum())} such rows): encode these images again, or leave them out."
+                f" ({counted(int(bad.sum()), 'such row')}): encode these images again, or leave"
+                " them out."
             )
         return cls(values, 1 / norms)
 
@@ -268,7 +270,7 @@ class _Gradient:
         else:
             self.passes.float64 += 1
         if self.progress:
-            self.progress(f"pass {self.passes.total}, {len(active)} fits left")
+            self.progress(f"pass {self.passes.total}, {counted(len(active), 'fit')} left")
         return G, value
 
 

@@ -37,6 +37,7 @@ from aigi_core.detectors.solvers.logistic import (
 )
 from aigi_core.detectors.solvers.race import SAME, Race, Solution
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 
 Array = np.ndarray
 Cut = Literal["log-loss", "first", "last"]
@@ -162,7 +163,7 @@ def eliminate(
         )
     d = X.shape[1]
     if not 1 <= keep <= d:
-        raise AigiError(f"Between 1 and {d} components can be kept, not {keep}.")
+        raise AigiError(f"Between 1 and {counted(d, 'component')} can be kept, not {keep}.")
     weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
     if class_weight == "balanced":
         weight = weight * balance(np.asarray(y, np.float64)[:, None], weight[:, None])[:, 0]

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 
 from aigi_core.detectors.solvers.directions import Gram, Hessians, conjugate_gradients, product
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 
 TOLERANCE = 1e-8
 NARROW = 96
@@ -156,8 +157,8 @@ def _check(X: Any, y: Any, C: Any, sample_weight: Any) -> tuple[Array, Array, Ar
     if not (fake > 0).all() or not (real > 0).all():
         absent = "fake" if not (fake > 0).all() else "real"
         raise AigiError(
-            f"A detector needs images of both classes, and there is no {absent} one among {len(X)}"
-            " rows."
+            f"A detector needs images of both classes, and there is no {absent} one among"
+            f" {counted(len(X), 'row')}."
         )
     return X, Y, C_, S
 

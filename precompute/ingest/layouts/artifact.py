@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree
 from precompute.ingest.listing import describe
 from precompute.ingest.tables import read_table
@@ -53,7 +54,10 @@ def parse(tree: Tree) -> Reading | None:
     if not parts:
         return None
     joined = pd.concat(parts, ignore_index=True).assign(archive="", offset=-1)
-    why = f"{len(joined):,} images are listed in {len(parts)} files metadata.csv"
+    why = (
+        f"{counted(len(joined), 'image', 'are')} listed in {counted(len(parts), 'file')}"
+        " metadata.csv"
+    )
     return Reading(joined, why, tuple(dict.fromkeys(notes)), tuple(questions))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.statements import counted
 from precompute.ingest.families import family_of
 from precompute.ingest.layouts.base import (
     Layout,
@@ -56,7 +57,8 @@ def parse(tree: Tree) -> Reading | None:
                 )
         elif len(reals) > 1 and fakes and not tree.answers.pools:
             questions.append(
-                f"{where}real/ holds {len(reals)} folders ({some(reals)}) and {where}fake/ the"
+                f"{where}real/ holds {counted(len(reals), 'folder')} ({some(reals)}) and"
+                f" {where}fake/ the"
                 f" generators {some(fakes)}: which generator is compared with which real images?"
                 f" Say --pool GENERATOR=POOL for each (pools are the folders of {where}real/), or"
                 " --pool all to compare every generator with all of them."

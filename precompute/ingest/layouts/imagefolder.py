@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from aigi_core.splits import SPLIT_OF
+from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree
 from precompute.ingest.listing import describe, first_named, path_below
 from precompute.ingest.polarity import folder_signs
@@ -48,7 +49,9 @@ def parse(tree: Tree) -> Reading | None:
         notes += [note for note in listed.notes if note not in notes]
         questions += listed.questions
     joined = pd.concat(parts, ignore_index=True).assign(archive="", offset=-1)
-    why = f"{len(joined):,} images are listed in {len(tables)} metadata files"
+    why = (
+        f"{counted(len(joined), 'image', 'are')} listed in {counted(len(tables), 'metadata file')}"
+    )
     return Reading(joined, why, tuple(notes), tuple(questions))
 
 

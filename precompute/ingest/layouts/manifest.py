@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree
 from precompute.ingest.listing import read_listing
 from precompute.ingest.tables import SUFFIXES
@@ -22,7 +23,7 @@ def read(tree: Tree, file: Path, why: str) -> Reading:
     listed = read_listing(tree.root, file, tree.answers)
     table = listed.table.assign(archive="", offset=-1)
     return Reading(
-        table, f"{why} ({file.name}, {len(table):,} rows)", listed.notes, listed.questions
+        table, f"{why} ({file.name}, {counted(len(table), 'row')})", listed.notes, listed.questions
     )
 
 

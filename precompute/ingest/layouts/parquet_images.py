@@ -11,6 +11,7 @@ import pandas as pd
 from aigi_core.archives import PARQUET, parquet_member
 from aigi_core.errors import AigiError
 from aigi_core.splits import SPLIT_OF
+from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree
 from precompute.ingest.listing import describe, first_named
 from precompute.ingest.tables import read_table
@@ -57,7 +58,7 @@ def parse(tree: Tree) -> Reading | None:
     if not parts:
         return None
     joined = pd.concat(parts, ignore_index=True)
-    why = f"{len(joined):,} images stand in {len(parts)} Parquet files"
+    why = f"{counted(len(joined), 'image', 'stand')} in {len(parts)} Parquet files"
     return Reading(joined, why, tuple(notes), tuple(questions))
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from aigi_core.errors import AigiError
 from aigi_core.images import read_bytes
 from aigi_core.splits import SPLIT_OF
+from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree, key_of
 from precompute.ingest.listing import LIKELY, describe, first_named
 from precompute.ingest.tables import Table
@@ -60,8 +61,11 @@ def parse(tree: Tree) -> Reading | None:
         archive=[images[i].archive for i in labelled], offset=[images[i].offset for i in labelled]
     )
     skipped = len(images) - len(labelled)
-    notes = (*listed.notes, *([f"{skipped:,} files have no label beside them."] if skipped else []))
-    why = f"{len(rows):,} samples have a label beside the image"
+    notes = (
+        *listed.notes,
+        *([f"{counted(skipped, 'file', 'have')} no label beside them."] if skipped else []),
+    )
+    why = f"{counted(len(rows), 'sample', 'have')} a label beside the image"
     return Reading(rows, why, notes, listed.questions)
 
 
