@@ -115,7 +115,7 @@ def test_the_manifests_own_reasons_and_families_are_kept(root):
         "seen twice",
         "",
     ]
-    assert notes[-1] == "The generator of 1 real images was dropped: real images have none."
+    assert notes[-1] == "The generator of 1 real image was dropped: real images have none."
 
 
 @pytest.mark.parametrize(
