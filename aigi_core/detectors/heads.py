@@ -31,6 +31,7 @@ from aigi_core.heads import Head, all_heads, embedding_norms, head_features, str
 from aigi_core.intervals import count_interval, mean_of_rates_interval
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers, group_weights
+from aigi_core.statements import counted
 from aigi_core.winner import Winner, winner
 from aigi_core.workspace import Workspace
 

@@ -21,6 +21,7 @@ from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
+from aigi_core.statements import counted
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, as_train_sets, transfer_matrix
 from aigi_core.workspace import Workspace

@@ -21,6 +21,7 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.metrics import DEFAULT_METRIC, METRICS, check_metrics
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted
 from aigi_core.transfer.difference import PairedDifference, difference
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, transfer_matrix
 from aigi_core.winner import Winner, winner

@@ -16,6 +16,7 @@ from aigi_core import figures
 from aigi_core.calibration import CalibrationError, thresholds
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.statements import counted
 from aigi_core.transfer import METRICS, Metric, Order, TransferMatrix
 from aigi_core.workspace import Workspace
 from ui import results

@@ -29,7 +29,7 @@ from aigi_core.explain.reading import read
 from aigi_core.geometry import GeometryComparison, compare_geometry
 from aigi_core.manifest import REAL
 from aigi_core.overview import describe, examples
-from aigi_core.statements import best_of
+from aigi_core.statements import best_of, counted
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
