@@ -11,7 +11,7 @@ from aigi_core import figures
 from aigi_core.detectors.components import MOST_OF_A_CLASS
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.solvers.elimination import Cut
-from aigi_core.statements import best_of, counted
+from aigi_core.statements import ALPHA, best_of, counted
 from aigi_core.transfer import (
     METRICS,
     d_eval,
@@ -91,8 +91,8 @@ with ui.page(__file__) as page:
     out = ~before.in_domain
     gap, was, now = change.mean(out), before.mean(used.metric, out), after.mean(used.metric, out)
     random = atlas.random_band(pair, kept)
-    better = pairs[(pairs["q_value"] < figures.FALSE_DISCOVERY) & (pairs["change"] > 0)]
-    worse = pairs[(pairs["q_value"] < figures.FALSE_DISCOVERY) & (pairs["change"] < 0)]
+    better = pairs[(pairs["q_value"] < ALPHA) & (pairs["change"] > 0)]
+    worse = pairs[(pairs["q_value"] < ALPHA) & (pairs["change"] < 0)]
     beyond = better[better["after"] > better["random_high"]]
     best = pairs.iloc[int(pairs["change"].fillna(float("-inf")).to_numpy(float).argmax())]
     largest = largest_change(pairs)

@@ -11,7 +11,7 @@ import ui
 from aigi_core import figures
 from aigi_core.geometry.isotropy import pair_changes, rank_correlation
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 from aigi_core.workspace import Workspace
 from ui import results
 
@@ -56,7 +56,7 @@ with ui.page(__file__) as page:
         verdict = verdict.replace("a more even space", "a higher mean cosine")
     every = atlas.geometry[atlas.geometry["measure"] == measure]
     rises = every["after"] > every["before"]
-    surprising = (every["p_value"] < 0.05) & (every["after"] > every["random"])
+    surprising = (every["p_value"] < ALPHA) & (every["after"] > every["random"])
     page.answer(
         f"Removal raises {title} for **{int(rises.sum())} of {counted(len(every), 'pair')}**, but"
         " for only"

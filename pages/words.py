@@ -8,6 +8,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.explain.nulls import SIGNS
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import counted
 from ui import results
@@ -97,7 +98,7 @@ with ui.page(__file__) as page:
         f" {words.counted}"
         " farthest, with what the category's size and shuffled trainings would give.",
     ):
-        for column, side in zip(st.columns(2, gap="medium"), explanations.SIDES, strict=True):
+        for column, side in zip(st.columns(2, gap="medium"), SIGNS, strict=True):
             with column:
                 about = words.categories.query("side == @side and count > 0").drop(columns="side")
                 page.table(

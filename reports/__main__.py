@@ -25,7 +25,7 @@ from aigi_core.detectors.residual import train_residual
 from aigi_core.errors import AigiError
 from aigi_core.explain.nameability import nameability
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 from aigi_core.transfer.atlas import Atlas, AtlasKey
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.transfer.difference import PairedDifference
@@ -252,7 +252,7 @@ class Report:
             for cells, name in (("all", "D_eval"), ("ood", "D_eval, ood")):
                 before, after, change = self.over_searches(kind, cells)
                 mine = self.outcomes(kind, name)
-                sure = mine[mine["q_value"] < 0.05]
+                sure = mine[mine["q_value"] < ALPHA]
                 verdict = (
                     f"{(sure['change'] > 0).sum()} better, {(sure['change'] < 0).sum()} worse of"
                     f" {len(mine)}"
@@ -355,7 +355,7 @@ class Report:
         )
         gain = change.set_index(["a", "b"])["change"]
         for measure, part in table.groupby("measure", sort=False):
-            sure = part["p_value"] < 0.05
+            sure = part["p_value"] < ALPHA
             rise = part.set_index(["a", "b"])
             both = spearmanr((rise["after"] - rise["before"]).loc[gain.index], gain)
             beyond = (

@@ -13,14 +13,14 @@ import pandas as pd
 
 from aigi_core.audit import content
 from aigi_core.audit.cached import load_audit
-from aigi_core.audit.leaks import SIDES
+from aigi_core.audit.leaks import CROSSED
 from aigi_core.audit.report import Audit
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 from aigi_core.transfer import PairedDifference, TransferMatrix, difference
 from aigi_core.workspace import Workspace
 
@@ -107,7 +107,7 @@ class AuditTables:
         drawn = [
             name
             for name, rows in style.items()
-            if len(rows) and rows["p_value"].iloc[0] < 0.05 and rows["difference"].iloc[0] > 0
+            if len(rows) and rows["p_value"].iloc[0] < ALPHA and rows["difference"].iloc[0] > 0
         ]
         styled = "; ".join(f"{name} {_signed(style[name].iloc[0])} sd" for name in drawn)
         bar = _row(self.workspace, self.audit.overlays, "dalle-2")
@@ -304,7 +304,7 @@ class AuditTables:
         rows = []
         for r in table.to_dict("records"):
             words = self.audit.words[str(r["generator"])]
-            sure = words[words["p_value"] < 0.05]
+            sure = words[words["p_value"] < ALPHA]
             sides = [
                 sure[sure["difference"] > 0].head(3),
                 sure[sure["difference"] < 0].iloc[::-1].head(3),
@@ -380,7 +380,7 @@ class AuditTables:
     def leaks(self) -> Rows:
         header = ["pairs", "found", "in one group", "images", "share of images"]
         table = self.audit.duplicates.summary(self.domains).to_dict("records")
-        names = {f"across {side}": f"across {side}s" for side in SIDES}
+        names = {f"across {side}": f"across {side}s" for side in CROSSED}
         return [
             header,
             *(

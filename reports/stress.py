@@ -17,6 +17,7 @@ from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
 from aigi_core.figures.stress import op_name
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import ALPHA
 from aigi_core.stress import AUGMENTED, CLEAN, Stress, perturbed_ops, stress
 from aigi_core.transfer import MatrixDifference, TransferMatrix, difference, transfer_matrix
 from aigi_core.workspace import Workspace
@@ -209,7 +210,7 @@ class StressTables:
         rows = []
         for cells, part in self._by_cells(table):
             for method, mine in part.groupby("method", sort=False):
-                beyond = f"{int((mine['p_value'] < 0.05).sum())} of {len(mine)}"
+                beyond = f"{int((mine['p_value'] < ALPHA).sum())} of {len(mine)}"
                 rows.append(
                     [cells, str(method), _spread(mine["ece"]), _spread(mine["null_mean"]), beyond]
                 )

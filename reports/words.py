@@ -29,6 +29,7 @@ from aigi_core.explain.reading import Reading, read
 from aigi_core.explain.words import Words
 from aigi_core.heads import Head
 from aigi_core.significance import q_values
+from aigi_core.statements import ALPHA
 from aigi_core.stress import perturbed_ops
 from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace
@@ -331,7 +332,7 @@ class WordTables:
             ]
         ]
         for (kind, bank), part in self.of_detectors.groupby(["kind", "bank"], sort=False):
-            silent = part[part["p_value"] > 0.05]
+            silent = part[part["p_value"] > ALPHA]
             named = "; ".join(
                 f"{d} ({_p(p)})" for d, p in zip(silent["detector"], silent["p_value"], strict=True)
             )
@@ -483,7 +484,7 @@ class WordTables:
         )
         for name, reading in zip(self.names, self.readings, strict=True):
             mine = lists[lists["detector"] == name].head(3)
-            if mine["p_value"].iloc[0] > 0.05:
+            if mine["p_value"].iloc[0] > ALPHA:
                 continue
             texts = mine["text"].tolist()
             effect = concept_effect(
@@ -609,7 +610,7 @@ def _gap(one: pd.Series) -> str:
 
 
 def _strong(texts: str, p: float) -> str:
-    return f"**{texts}**" if p <= 0.05 else texts
+    return f"**{texts}**" if p <= ALPHA else texts
 
 
 def _p(p: float) -> str:

@@ -32,6 +32,7 @@ ROOMS = (
         "stored_features",
         "terminal",
         "winner",
+        "vectors",
         "workspace",
     ),
     ("overview", "metrics", "perturb", "clip", "heads"),

@@ -24,6 +24,7 @@ from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.resampling import percentile_interval
 from aigi_core.transfer import TrainSet, draw_counts, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets
+from aigi_core.vectors import unit_rows
 
 CONTENT_CATEGORIES = (
     "scene",
@@ -81,15 +82,18 @@ def concepts(embeddings: Float[np.ndarray, "N d"], lexicon: Lexicon) -> Concepts
     """Score every image against the texts of a lexicon (its content categories:
     :data:`CONTENT_CATEGORIES`).
     """
+
+    def unit(start: int) -> np.ndarray:
+        rows = np.asarray(embeddings[start : start + BLOCK], np.float64)
+        return unit_rows(rows, keep_zeros=True)
+
     mean = np.zeros(embeddings.shape[1])
     for start in range(0, len(embeddings), BLOCK):
-        mean += _unit(embeddings[start : start + BLOCK]).sum(axis=0)
+        mean += unit(start).sum(axis=0)
     mean /= len(embeddings)
     scores = np.concatenate(
         [
-            (_unit(_unit(embeddings[start : start + BLOCK]) - mean) @ lexicon.vectors.T).astype(
-                np.float32
-            )
+            (unit_rows(unit(start) - mean, keep_zeros=True) @ lexicon.vectors.T).astype(np.float32)
             for start in range(0, len(embeddings), BLOCK)
         ]
     )
@@ -203,7 +207,7 @@ def content_imbalance(
     return pd.DataFrame(rows_out)
 
 
-def content_words(
+def content_differences(
     shown: Concepts,
     domains: Domains,
     generator: str,
@@ -372,9 +376,3 @@ def _mirrored(
     share = _covered(to_fake, to_real, counts, counts, coverage)
     low, high = percentile_interval(share[1:])
     return float(share[0]), float(low), float(high)
-
-
-def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    rows = np.asarray(rows, np.float64)
-    unit: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return unit

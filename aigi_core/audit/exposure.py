@@ -29,7 +29,7 @@ from aigi_core.intervals import count_interval
 from aigi_core.manifest import REAL
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.resampling import group_numbers, percentile_interval
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 from aigi_core.stress.copies import open_perturbed, perturbed_ops
 from aigi_core.transfer import Estimate, TransferMatrix, draw_counts
 from aigi_core.workspace import Workspace
@@ -92,7 +92,7 @@ class Exposure:
                 "What its training images show cannot be told apart from what others show: there"
                 " are no images beside them and their real ones."
             )
-        if self.content.p_value > 0.05:
+        if self.content.p_value > ALPHA:
             return (
                 "Its training images show nothing that others do not (p ="
                 f" {_p(self.content.p_value)})."
@@ -293,7 +293,7 @@ def _listed(words: Words, count: int = 3) -> str:
 def _about(words: Words) -> str:
     """The commonest category of the nearest texts, where it is commoner than chance makes it."""
     first = words.categories[words.categories["side"] == "nearest"].head(1).to_dict("records")
-    if not first or not first[0].get("p_value", 1.0) <= 0.05:
+    if not first or not first[0].get("p_value", 1.0) <= ALPHA:
         return ""
     return (
         f"; of the {counted(words.counted, 'nearest text')} {first[0]['count']} are about"

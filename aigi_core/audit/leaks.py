@@ -13,20 +13,21 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from aigi_core.errors import AigiError
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import Domains
 from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
+from aigi_core.vectors import unit_rows
 
 BLOCK = 4096
 """Queries a search: the only thing that grows with it is a block of similarities."""
 IDENTICAL = 2e-3
 """Distance below which unit rows in float32 count as the same."""
 SMALLEST_SET = 20
-SIDES = ("split", "label", "pool", "generator")
+CROSSED = ("split", "label", "pool", "generator")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,7 +74,7 @@ class Duplicates(ShortRepr):
             else np.zeros((0, 2), bool)
         )
         kinds = {"any": np.ones(len(p), bool), "exact": p["exact"].to_numpy(bool)}
-        kinds |= {f"across {side}": p[f"across_{side}"].to_numpy(bool) for side in SIDES}
+        kinds |= {f"across {side}": p[f"across_{side}"].to_numpy(bool) for side in CROSSED}
         kinds["train or val / test"] = tests[:, 0] != tests[:, 1]
         rows = []
         for name, mask in kinds.items():
@@ -170,7 +171,7 @@ def find_duplicates(
     pairs["same_group"] = (domains.group[left] == domains.group[right]) & (
         domains.group[left] != ""
     )
-    for side in SIDES:
+    for side in CROSSED:
         values = domains.labels if side == "label" else getattr(domains, side)
         pairs[f"across_{side}"] = values[left] != values[right]
     return Duplicates(pairs, rule, similarity[:, 0], neighbours)
@@ -290,16 +291,12 @@ def _distance(cosine: Float[np.ndarray, " ..."]) -> Float[np.ndarray, " ..."]:
 
 
 def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    rows = np.array(rows, np.float32)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    bad: Bool[np.ndarray, " n"] = ~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0)
-    if bad.any():
-        raise AigiError(
-            f"{counted(int(bad.sum()), 'embedding', 'are')} zero or not finite: encode those images"
-            " again."
-        )
-    unit: np.ndarray = rows / norms
-    return unit
+    return unit_rows(
+        np.asarray(rows, np.float32),
+        lambda n: (
+            f"{counted(n, 'embedding', 'are')} zero or not finite: encode those images again."
+        ),
+    )
 
 
 def _same_bytes(hashes: pd.Series) -> Int[np.ndarray, "p 2"]:

@@ -22,6 +22,7 @@ from aigi_core.intervals import Groups, count_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.significance import q_values, sign_flip
 from aigi_core.statements import counted
+from aigi_core.vectors import unit_rows
 from aigi_core.workspace import TextBank, Workspace
 
 LEAST = 6
@@ -169,8 +170,6 @@ def paired_heads(workspace: Workspace, pairs: Pairs, detector: Detector) -> pd.D
 
 def paired_words(workspace: Workspace, pairs: Pairs, bank: TextBank) -> pd.DataFrame:
     """Differences within pairs of the cosine between image and text (:func:`paired_table`)."""
-    images = np.asarray(workspace.embeddings[pairs.rows], float)
-    images /= np.linalg.norm(images, axis=1, keepdims=True)
-    texts = np.asarray(bank.embeddings, float)
-    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    images = unit_rows(np.asarray(workspace.embeddings[pairs.rows], float))
+    texts = unit_rows(np.asarray(bank.embeddings, float))
     return paired_table(pairs, bank.table["text"].tolist(), texts @ images.T)

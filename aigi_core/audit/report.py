@@ -157,11 +157,14 @@ def audit(
         content_separates = separation(
             shown.content_scores(concepts, domains, sets)[0], domains, names
         )
-        words = {name: shown.content_words(concepts, domains, name, seed=seed) for name in names}
+        words = {
+            name: shown.content_differences(concepts, domains, name, seed=seed) for name in names
+        }
         if lexicon.categories:
             every = shown.concepts(workspace.embeddings, lexicon).by_category()
             categories = {
-                name: shown.content_words(every, domains, name, k=5, seed=seed) for name in names
+                name: shown.content_differences(every, domains, name, k=5, seed=seed)
+                for name in names
             }
 
     tell("marks")

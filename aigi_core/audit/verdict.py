@@ -13,7 +13,7 @@ import pandas as pd
 from aigi_core.audit.facts import FACTS, NONE
 from aigi_core.errors import AigiError
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 from aigi_core.transfer import (
     Estimate,
     MatrixDifference,
@@ -64,7 +64,7 @@ def verdicts(
     content_separates: pd.DataFrame | None = None,
     words: dict[str, pd.DataFrame] | None = None,
     overlays: pd.DataFrame | None = None,
-    level: float = 0.05,
+    level: float = ALPHA,
 ) -> list[Verdict]:
     """Put the results of an audit together, generator by generator.
 
@@ -80,7 +80,7 @@ def verdicts(
         associations: view -> of :func:`~.facts.association`.
         within: of :func:`~.matching.within_strata`; ``content``: of
             :func:`~.content.content_imbalance`;
-        words: generator -> of :func:`~.content.content_words`; ``overlays``: of
+        words: generator -> of :func:`~.content.content_differences`; ``overlays``: of
             :func:`~.overlays.find_overlays`.
 
     Raises:

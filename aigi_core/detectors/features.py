@@ -57,12 +57,12 @@ class FeatureView(ABC):
         return {"kind": self.kind, **asdict(self)}
 
 
-VIEWS: dict[str, type[FeatureView]] = {}
+KINDS: dict[str, type[FeatureView]] = {}
 
 
 def register(view: type[FeatureView]) -> type[FeatureView]:
     """Class decorator: make a view known by its kind."""
-    VIEWS[view.kind] = view
+    KINDS[view.kind] = view
     return view
 
 
@@ -71,10 +71,10 @@ def view_from_spec(spec: dict[str, Any]) -> FeatureView:
     or value.
     """
     kind = spec.get("kind") if isinstance(spec, dict) else None
-    if not isinstance(kind, str) or kind not in VIEWS:
-        raise AigiError(f"There is no feature view {kind!r}; there are {', '.join(VIEWS)}.")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise AigiError(f"There is no feature view {kind!r}; there are {', '.join(KINDS)}.")
     try:
-        return VIEWS[kind](
+        return KINDS[kind](
             **{name: _frozen(value) for name, value in spec.items() if name != "kind"}
         )
     except TypeError as error:

@@ -23,6 +23,7 @@ from aigi_core.detectors.protocol import (
     splits_needed,
 )
 from aigi_core.errors import AigiError
+from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
 
@@ -61,9 +62,7 @@ def residual_directions(
     residuals).
     """
     fakes, reals = labels @ X, (1 - labels) @ X  # a mean's length does not matter: it is normalised
-    residuals: np.ndarray = fakes / np.linalg.norm(
-        fakes, axis=1, keepdims=True
-    ) - reals / np.linalg.norm(reals, axis=1, keepdims=True)
+    residuals: np.ndarray = unit_rows(fakes) - unit_rows(reals)
     return residuals
 
 

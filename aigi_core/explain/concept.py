@@ -18,6 +18,7 @@ from aigi_core.errors import NotGivenError
 from aigi_core.intervals import auc_interval
 from aigi_core.manifest import FAKE
 from aigi_core.significance import q_values
+from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
 CONCEPTS = (
@@ -68,8 +69,7 @@ def concept_alignment(
     domains, rows = workspace.domains, []
     for generator in domains.generators:
         used = domains.rows(generator, split)
-        X = np.asarray(workspace.embeddings[used], np.float64)
-        X /= np.linalg.norm(X, axis=1, keepdims=True)
+        X = unit_rows(np.asarray(workspace.embeddings[used], np.float64))
         auc = _auc(X @ directions, domains.labels[used] == FAKE)
         fakes = int((domains.labels[used] == FAKE).sum())
         interval = auc_interval(auc[:1], fakes, len(used) - fakes)

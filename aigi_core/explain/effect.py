@@ -35,6 +35,7 @@ from aigi_core.transfer import (
     difference,
     transfer_matrix,
 )
+from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
 CONTROLS = 20
@@ -255,7 +256,7 @@ def _refitted(
     for names, C in zip(train, refit, strict=True):
         rows = domains.rows(names, ("train", "val"))
         E = changed_embeddings(workspace, change, rows)
-        X, weighing = E / np.linalg.norm(E, axis=1, keepdims=True), Protocol().class_weight
+        X, weighing = unit_rows(E), Protocol().class_weight
         fit = fit_logistic(X, domains.labels[rows], C, class_weight=weighing)
         fitted.append(Reading(float(fit.intercept[0]), fit.weights[0]))
     return fitted

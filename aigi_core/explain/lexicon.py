@@ -23,6 +23,7 @@ from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.heads import blocks
 from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
+from aigi_core.vectors import unit_rows
 from aigi_core.workspace import TextBank, Workspace, build_anew
 
 NEAR = 0.9
@@ -152,14 +153,10 @@ def unit_directions(directions: Float[np.ndarray, "B d"], d: int) -> Float[np.nd
             f" {directions.shape[-1]}: it"
             " belongs to another encoder."
         )
-    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-    if not (np.isfinite(lengths).all() and (lengths > 0).all()):
-        raise AigiError(
-            "A direction of length zero (or not finite) is near to nothing: choose another"
-            " direction."
-        )
-    unit: np.ndarray = directions / lengths
-    return unit
+    return unit_rows(
+        directions,
+        "A direction of length zero (or not finite) is near to nothing: choose another direction.",
+    )
 
 
 def _table(bank: TextBank) -> pd.DataFrame:
@@ -185,8 +182,7 @@ def _unit(bank: TextBank, workspace: Workspace) -> Float32[np.ndarray, "T d"]:
 
 
 def _scaled(vectors: Float32[np.ndarray, "T d"]) -> Float32[np.ndarray, "T d"]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.ascontiguousarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+    return np.ascontiguousarray(unit_rows(vectors, keep_zeros=True), np.float32)
 
 
 def _centre(workspace: Workspace, raw: Float32[np.ndarray, "T d"]) -> Float32[np.ndarray, " d"]:

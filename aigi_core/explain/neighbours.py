@@ -9,6 +9,7 @@ from jaxtyping import Float
 from aigi_core.errors import AigiError
 from aigi_core.heads import blocks
 from aigi_core.manifest import FAKE
+from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
 
@@ -56,14 +57,3 @@ def cosines(workspace: Workspace, embedding: Float[np.ndarray, " d"]) -> Float[n
             for part in blocks(len(workspace.embeddings))
         ]
     )
-
-
-def unit_rows(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Embeddings of length 1; AigiError where one has length zero."""
-    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
-    if not lengths.all():
-        raise AigiError(
-            "An embedding of length zero has no direction: leave that image out and encode again."
-        )
-    unit: np.ndarray = rows / lengths[:, None]
-    return unit

@@ -23,11 +23,12 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.manifest import Domains
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 
 Kind = Literal["permutation", "random"]
 Side = Literal["nearest", "farthest"]
-SIDES: tuple[tuple[Side, int], ...] = (("nearest", 1), ("farthest", -1))
+SIGNS: dict[Side, int] = {"nearest": 1, "farthest": -1}
+"""Sides of a list of texts -> the sign of the direction that they lie along."""
 Fit = Callable[[Int8[np.ndarray, "B n"]], Float[np.ndarray, "B d"]]
 """Directions trained on B sets of labels for the same images."""
 DRAWS = 300
@@ -71,9 +72,8 @@ class WordNull(ShortRepr):
         infinite where there are too few draws for any.
         """
         top = np.sort(self.nearest[:, 0] if side == "nearest" else -self.farthest[:, 0])[::-1]
-        allowed = int(0.05 * (1 + self.draws) + 1e-9) - 1
-        sign = 1 if side == "nearest" else -1
-        return sign * (float(top[allowed]) + 1e-6 if allowed >= 0 else float("inf"))
+        allowed = int(ALPHA * (1 + self.draws) + 1e-9) - 1
+        return SIGNS[side] * (float(top[allowed]) + 1e-6 if allowed >= 0 else float("inf"))
 
     def band(
         self, side: Side = "nearest", confidence: float = 0.95
@@ -103,7 +103,7 @@ def word_null(
     code = pd.Index(names).get_indexer(pd.Index(lexicon.table["category"]))
     sides: dict[Side, np.ndarray] = {}
     counts: dict[Side, np.ndarray] = {}
-    for side, sign in SIDES:
+    for side, sign in SIGNS.items():
         cosines, rows = lexicon.search(sign * directions, max(k, COUNTED))
         sides[side] = sign * cosines[:, :k].astype(np.float64) * scale[:, None]
         counts[side] = category_counts(code[rows[:, :COUNTED]], len(names))

@@ -11,9 +11,10 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from aigi_core.explain.lexicon import Lexicon, unit_directions
-from aigi_core.explain.nulls import COUNTED, SIDES, Side, WordNull, category_counts
+from aigi_core.explain.nulls import COUNTED, SIGNS, Side, WordNull, category_counts
 from aigi_core.heads import blocks, embedding_norms
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import ALPHA
 from aigi_core.workspace import Workspace
 
 
@@ -55,7 +56,7 @@ class Words(ShortRepr):
     @property
     def nameable(self) -> bool:
         """Whether the nearest text is nearer than chance would put any text, at 5 %."""
-        return self.p_value <= 0.05
+        return self.p_value <= ALPHA
 
     @property
     def counted(self) -> int:
@@ -99,7 +100,7 @@ def words(
     code = pd.Index(names).get_indexer(pd.Index(lexicon.table["category"]))
     sides: dict[Side, pd.DataFrame] = {}
     counted = []
-    for side, sign in SIDES:
+    for side, sign in SIGNS.items():
         _, result = lexicon.search(sign * unit[None], max(k, COUNTED))
         sides[side] = _rows(lexicon, cosines, result[0, :k], side, null)
         counted.append(_categories(names, code, code[result[:, :COUNTED]], side, null))

@@ -15,7 +15,6 @@ from aigi_core.figures.audit import (
     word_differences,
 )
 from aigi_core.figures.components import (
-    FALSE_DISCOVERY,
     MEASURES,
     geometry_change,
     pair_map,
@@ -58,6 +57,7 @@ from aigi_core.figures.theme import (
     generator_styles,
     label,
     labels,
+    least_width,
 )
 from aigi_core.figures.transfer import (
     Shown,
@@ -73,7 +73,6 @@ from aigi_core.figures.words import span_bars, word_list
 
 __all__ = [
     "DARK",
-    "FALSE_DISCOVERY",
     "LIGHT",
     "MEASURES",
     "WIDTHS_MM",
@@ -114,6 +113,7 @@ __all__ = [
     "judges",
     "label",
     "labels",
+    "least_width",
     "listed_words",
     "matched_intervals",
     "nameability_intervals",

@@ -84,7 +84,8 @@ def verdict_intervals(
             borderwidth=1,
             borderpad=2,
         )
-    figure.update_layout(margin=dict(r=176))
+    meta = figure.layout.meta | {"least_width": 460}  # for the words beside the plot
+    figure.update_layout(margin=dict(r=176), meta=meta)
     return figure
 
 
@@ -238,7 +239,7 @@ def content_intervals(
 
 def word_differences(words: pd.DataFrame, generator: str, *, theme: Theme = LIGHT) -> go.Figure:
     """Texts that one generator's fakes (right) and its pools' real images (left) look like more
-    (``content_words``).
+    (``content_differences``).
     """
     table = pd.DataFrame(
         {

@@ -13,11 +13,10 @@ import plotly.graph_objects as go
 from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.theme import LIGHT, Theme, finish
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 from aigi_core.transfer import METRICS, largest_change
 from aigi_core.transfer.atlas import StoredElimination
 
-FALSE_DISCOVERY = 0.05
 MEASURES = {
     "isoscore": "IsoScore",
     "isoscore_star": "IsoScore*",
@@ -90,8 +89,8 @@ def pair_map(
         )
         for row, column in ((p["a"], p["b"]), (p["b"], p["a"])):
             frame.loc[row, column], hover.loc[row, column] = p["change"], text
-            unsure.loc[row, column] = not p["q_value"] < FALSE_DISCOVERY
-    sure = pairs[pairs["q_value"] < FALSE_DISCOVERY]
+            unsure.loc[row, column] = not p["q_value"] < ALPHA
+    sure = pairs[pairs["q_value"] < ALPHA]
     best = largest_change(pairs)
     alt = (
         f"Change of OOD {METRICS[metric].in_words} by each of {counted(len(pairs), 'pair')};"

@@ -16,7 +16,7 @@ from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import intervals, scatter
 from aigi_core.figures.theme import LIGHT, Style, Theme, label
 from aigi_core.figures.words import word_list
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 from aigi_core.transfer import DEFAULT_METRIC, METRICS
 
 if TYPE_CHECKING:  # these bring faiss and scipy.stats, which pages without words spare
@@ -33,7 +33,7 @@ def listed_words(
     the text.
     """
     table = getattr(word_lists, side).head(rows)
-    beyond = int((table["p_value"] <= 0.05).sum()) if word_lists.draws else 0
+    beyond = int((table["p_value"] <= ALPHA).sum()) if word_lists.draws else 0
     listed = ", ".join(
         f"{text} ({cosine:.2f})" for text, cosine in table[["text", "cosine"]].head(5).to_numpy()
     )

@@ -197,8 +197,18 @@ def heatmap(
         dragmode=False,
         shapes=shapes,
         annotations=_family_names(column_families, theme),
+        least_width=_least_width(len(columns[::every]), legend=not compact),
         margin=dict(l=8, r=8, t=30 if column_families else 10, b=8),
     )
+
+
+def _least_width(names: int, *, legend: bool) -> int:
+    """So that the names of columns and the numbers in cells stay readable."""
+    if names <= 8:
+        return 0
+    if names > 16:
+        return 1100 if names > 24 else 640
+    return 540 if legend else 460
 
 
 def _limits(z: np.ndarray, centre: Centre) -> tuple[float, float]:

@@ -199,7 +199,7 @@ def scatter(
     return finish(figure, theme, alt, height, hovermode="closest")
 
 
-_SIDES = {
+_NAME_PLACES = {
     "top center": (0, 1),
     "bottom center": (0, -1),
     "middle right": (1, 0),
@@ -227,7 +227,7 @@ def _label_places(table: pd.DataFrame, written: Sequence[bool]) -> list[str]:
     ]  # centre and half the size of what must stay free
     places = ["top center"] * len(table)
     for i in np.flatnonzero(written):
-        boxes = {side: at[i] + np.array(way) * (half[i] + 8) for side, way in _SIDES.items()}
+        boxes = {side: at[i] + np.array(way) * (half[i] + 8) for side, way in _NAME_PLACES.items()}
         clashes = {
             side: sum(bool((np.abs(box - c) < half[i] + h).all()) for c, h in taken)
             for side, box in boxes.items()

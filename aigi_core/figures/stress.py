@@ -14,14 +14,15 @@ from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import interval_groups, intervals, scatter
 from aigi_core.figures.theme import LIGHT, Style, Theme
+from aigi_core.metrics import DEFAULT_METRIC, METRICS
 from aigi_core.perturb import PERTURBATIONS, parse_ops
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 from aigi_core.stress import AUGMENTED, CLEAN, SIDES
 from aigi_core.winner import winner
 
 SIDE_NAMES = {"both": "both classes", "fake": "fakes only", "real": "real images only"}
 CELL_NAMES = {"in-domain": "in-domain", "ood": "out of domain"}
-METRIC = "Balanced accuracy"
+METRIC = METRICS[DEFAULT_METRIC].title
 
 
 def op_name(op: str) -> str:
@@ -155,7 +156,7 @@ def generator_changes(
             "n": mine["n"].to_numpy(),
         }
     )
-    sure = int((mine["q_value"] < 0.05).sum())
+    sure = int((mine["q_value"] < ALPHA).sum())
     worst = winner(shown, highest=False)
     alt = (
         f"Change of {METRIC.lower()} {CELL_NAMES[cells]} for each of"
@@ -251,7 +252,7 @@ def robust_head_map(heads: pd.DataFrame, op: str, *, theme: Theme = LIGHT) -> go
         for line in zip(before.to_numpy(), after.to_numpy(), q.to_numpy(), strict=True)
     ]
     labels = [f"layer {layer}" for layer in values.index], [str(head) for head in values.columns]
-    lost = int(((heads["q_value"] < 0.05) & (heads["change"] < 0)).sum())
+    lost = int(((heads["q_value"] < ALPHA) & (heads["change"] < 0)).sum())
     alt = (
         f"Change of {METRIC.lower()} of each of {counted(len(heads), 'head')} alone, {op_name(op)}:"
         f" {lost}"
@@ -265,7 +266,7 @@ def robust_head_map(heads: pd.DataFrame, op: str, *, theme: Theme = LIGHT) -> go
         column_title="head",
         value_title="Change",
         hover=pd.DataFrame(hover),
-        faint=~(q < 0.05),
+        faint=~(q < ALPHA),
         diagonal=False,
         theme=theme,
     )

@@ -308,13 +308,27 @@ def _inert(text: str) -> str:
     return f"\u2068{text}\u2069" if turned else text
 
 
+LEAST_WIDTHS = (0, 460, 540, 640, 1100)
+"""Each has a rule in the app's style sheet."""
+
+
 def finish(
-    figure: go.Figure, theme: Theme, alt: str, height: int | None = None, **layout: object
+    figure: go.Figure,
+    theme: Theme,
+    alt: str,
+    height: int | None = None,
+    *,
+    least_width: int = 0,
+    **layout: object,
 ) -> go.Figure:
     """Put theme, alternative text and height on a figure; the last step of every figure
     function.
+
+    Args:
+        least_width: see :func:`least_width`.
     """
-    figure.update_layout(template=theme.template, height=height, meta={"alt": alt}, **layout)
+    meta = {"alt": alt, "least_width": least_width}
+    figure.update_layout(template=theme.template, height=height, meta=meta, **layout)
     return figure
 
 
@@ -322,3 +336,10 @@ def alt_text(figure: go.Figure) -> str:
     """What the figure shows, in words, for those who cannot see it."""
     meta = figure.layout.meta or {}
     return str(meta.get("alt", ""))
+
+
+def least_width(figure: go.Figure) -> int:
+    """How narrow a figure stays readable, px: on a narrower screen it scrolls sideways on its own;
+    0 where any width will do. One of :data:`LEAST_WIDTHS`.
+    """
+    return int((figure.layout.meta or {}).get("least_width", 0))

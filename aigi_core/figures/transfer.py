@@ -13,7 +13,7 @@ from aigi_core.figures.curves import Roc, roc, score_histogram
 from aigi_core.figures.matrix import Centre, heatmap
 from aigi_core.figures.points import intervals
 from aigi_core.figures.theme import LIGHT, Style, Theme
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 from aigi_core.transfer import (
     METRICS,
     Cell,
@@ -23,7 +23,6 @@ from aigi_core.transfer import (
     matrix_order,
 )
 
-FALSE_DISCOVERY = 0.05
 """Cells whose q-value lies above this rate are faded."""
 
 
@@ -160,7 +159,7 @@ def difference_heatmap(
     about = METRICS[change.metric]
     names = list(rows or change.train_names)
     values = pd.DataFrame(change.values, names, list(change.test))
-    unsure = ~(change.q_value < FALSE_DISCOVERY)
+    unsure = ~(change.q_value < ALPHA)
     hover = [
         [f"{v:+.3f} [{a:+.3f}, {b:+.3f}], q = {q:.2g}" for v, a, b, q in zip(*line, strict=True)]
         for line in zip(change.values, change.low, change.high, change.q_value, strict=True)

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from aigi_core.figures.theme import LIGHT, Theme, finish, label, labels
+from aigi_core.statements import ALPHA
 
 
 def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figure:
@@ -32,7 +33,7 @@ def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
         for text, kind, cosine, value in zip(texts, category, cosines, p, strict=True)
     ]
     colours = [
-        theme.accent if not np.isfinite(value) or value <= 0.05 else theme.muted for value in p
+        theme.accent if not np.isfinite(value) or value <= ALPHA else theme.muted for value in p
     ]
     figure.add_scatter(
         x=cosines,
@@ -66,7 +67,7 @@ def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
         )
         figure.update_xaxes(range=ends)
     ticks = [
-        f"<b>{text}</b>" if value <= 0.05 else text for text, value in zip(texts, p, strict=True)
+        f"<b>{text}</b>" if value <= ALPHA else text for text, value in zip(texts, p, strict=True)
     ]
     figure.update_yaxes(tickvals=at, ticktext=ticks, range=[len(table) - 0.4, -0.6], showgrid=False)
     figure.update_xaxes(title_text="cosine")
@@ -81,8 +82,8 @@ def decisive_cosine(table: pd.DataFrame) -> float | None:
         return bound
     if "p_value" not in table.columns:
         return None
-    beyond = table["cosine"][table["p_value"] <= 0.05].abs()
-    within = table["cosine"][table["p_value"] > 0.05].abs()
+    beyond = table["cosine"][table["p_value"] <= ALPHA].abs()
+    within = table["cosine"][table["p_value"] > ALPHA].abs()
     if beyond.empty or within.empty:
         return None
     return float(np.copysign((beyond.min() + within.max()) / 2, table["cosine"].iloc[0]))

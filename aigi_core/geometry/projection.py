@@ -20,6 +20,7 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE
 from aigi_core.results import ResultKind
 from aigi_core.statements import counted
+from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
 Method = Literal["pca", "tsne"]
@@ -82,7 +83,7 @@ def image_map(workspace: Workspace, settings: MapSettings | None = None) -> Imag
             f" {', '.join(get_args(Method))}; there are {counted(len(X), 'image')}, asked for"
             f" {wanted.method!r}."
         )
-    X = X / np.linalg.norm(X, axis=1, keepdims=True)
+    X = unit_rows(X)
     X -= X.mean(axis=0)
     axes, explained_variance = _principal(X)
     points = axes if wanted.method == "pca" else _tsne(X, axes, wanted)

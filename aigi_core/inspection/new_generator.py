@@ -15,7 +15,6 @@ from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.residual import residual_direction
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
-from aigi_core.explain.neighbours import unit_rows
 from aigi_core.explain.nulls import word_null
 from aigi_core.explain.words import Words, words
 from aigi_core.heads import EncodedImages, blocks
@@ -24,6 +23,7 @@ from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.reprs import ShortRepr
 from aigi_core.transfer.matrix import TransferMatrix, transfer_matrix
+from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
 LEAST = 10

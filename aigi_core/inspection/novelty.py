@@ -13,11 +13,12 @@ import pandas as pd
 from jaxtyping import Float
 
 from aigi_core.errors import AigiError
-from aigi_core.explain.neighbours import cosines, unit_rows
+from aigi_core.explain.neighbours import cosines
 from aigi_core.heads import blocks
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE
 from aigi_core.resampling import group_numbers
+from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
 MOST_HELD_OUT = 2000

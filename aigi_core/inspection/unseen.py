@@ -22,7 +22,6 @@ from aigi_core.calibration import CalibrationError
 from aigi_core.calibration.uncertainty import platt_fits
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.errors import AigiError
-from aigi_core.explain.neighbours import unit_rows
 from aigi_core.inspection.novelty import MOST_HELD_OUT
 from aigi_core.inspection.panel import Panel
 from aigi_core.intervals import count_interval
@@ -30,6 +29,7 @@ from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import METRICS, Column
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
+from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
 Rule = Callable[[Float[np.ndarray, "K n"]], Float[np.ndarray, " n"]]

@@ -12,6 +12,7 @@ from aigi_core import results
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.methods import METHODS, method
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.results import ResultKind, StoredResult
 from aigi_core.significance import q_values
 from aigi_core.statements import Finding, counted
@@ -26,8 +27,7 @@ KIND = ResultKind("methods", "scores of methods", job="methods", format=1)
 REFERENCE = "logistic"
 IMPORTED = "imported: "
 """Before the name of imported scores in the column ``method``; no method is called so."""
-METRIC = "balanced_accuracy"
-MEASURED = (METRIC, "auc", "accuracy_real", "accuracy_fake")
+MEASURED = (DEFAULT_METRIC, "auc", "accuracy_real", "accuracy_fake")
 
 
 def measure_method(workspace: Workspace, name: str) -> str:
@@ -130,19 +130,23 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
             paired = outside
         row: dict[str, object] = {"method": name, "title": title}
         for column, metric, cells in (
-            ("in_domain", METRIC, inside),
-            ("ood", METRIC, outside),
+            ("in_domain", DEFAULT_METRIC, inside),
+            ("ood", DEFAULT_METRIC, outside),
             ("auc", "auc", outside),
             ("real", "accuracy_real", outside),
             ("fake", "accuracy_fake", outside),
         ):
             mean = own.mean(metric, cells)
             row |= {column: mean.value, f"{column}_low": mean.low, f"{column}_high": mean.high}
-        worst = matrix.hardest(METRIC, left_out=seen if other else ())
+        worst = matrix.hardest(DEFAULT_METRIC, left_out=seen if other else ())
         assert worst  # there are cells out of domain
         row |= {"cells": int(outside.sum()), "worst_on": worst.name}
         row |= {"worst": worst.value, "worst_low": worst.low, "worst_high": worst.high}
-        change = None if name == REFERENCE else difference(matrix, reference, METRIC).mean(paired)
+        change = (
+            None
+            if name == REFERENCE
+            else difference(matrix, reference, DEFAULT_METRIC).mean(paired)
+        )
         row |= {
             "difference": change.value if change else np.nan,
             "difference_low": change.low if change else np.nan,

@@ -80,13 +80,13 @@ def test_fakes_of_what_no_real_image_shows_find_no_match() -> None:
 
 
 def test_words_name_the_topic_and_only_there() -> None:
-    words = c.content_words(SHOWN, DOMAINS, FOOD, k=5, draws=200)
+    words = c.content_differences(SHOWN, DOMAINS, FOOD, k=5, draws=200)
     assert words["category"].head(5).tolist() == ["topic 3"] * 5
     assert (words["p_value"].head(5) < 0.01).all()
     assert ((words["low"] < words["difference"]) & (words["difference"] < words["high"])).all()
-    categories = c.content_words(SHOWN.by_category(), DOMAINS, FOOD, k=1, draws=200)
+    categories = c.content_differences(SHOWN.by_category(), DOMAINS, FOOD, k=1, draws=200)
     assert categories.loc[0, "text"] == "topic 3"
-    clean = c.content_words(SHOWN, DOMAINS, "gamma-diff", k=5, draws=200)
+    clean = c.content_differences(SHOWN, DOMAINS, "gamma-diff", k=5, draws=200)
     assert clean["p_value"].min() > 0.05
 
 
@@ -99,14 +99,16 @@ def test_family_wise_p_values_hold_on_clean_data() -> None:
             pd.DataFrame({"text": [f"t{i}" for i in range(40)], "category": ""}),
         )
         small += (
-            c.content_words(noise, DOMAINS, "alpha-gan", k=1, draws=99, seed=seed)["p_value"].min()
+            c.content_differences(noise, DOMAINS, "alpha-gan", k=1, draws=99, seed=seed)[
+                "p_value"
+            ].min()
             <= 0.1
         )
     assert small <= 8  # 3 expected; more than 8 of 30 has a probability of 0.2 %
 
 
 def test_differences_against_numpy() -> None:
-    words = c.content_words(SHOWN, DOMAINS, FOOD, k=3, draws=50).set_index("text")
+    words = c.content_differences(SHOWN, DOMAINS, FOOD, k=3, draws=50).set_index("text")
     rows = DOMAINS.rows(FOOD, c.EVERY_SPLIT)
     S, y = SHOWN.scores[rows].astype(float), DOMAINS.labels[rows]
     pooled = np.sqrt((S[y == 1].var(axis=0) + S[y == 0].var(axis=0)) / 2)  # as many fakes as reals
@@ -131,4 +133,4 @@ def test_bad_input() -> None:
     with pytest.raises(AigiError, match="no categories"):
         flat.by_category()
     with pytest.raises(AigiError, match="no generator 'nobody'"):
-        c.content_words(SHOWN, DOMAINS, "nobody")
+        c.content_differences(SHOWN, DOMAINS, "nobody")

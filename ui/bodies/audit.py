@@ -26,7 +26,7 @@ from aigi_core.errors import WorkspaceError
 from aigi_core.figures.audit import LEVELS
 from aigi_core.manifest import FAKE
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 from aigi_core.transfer import difference, make_training_sets
 from aigi_core.transfer.resplit import Resplit, resplit
 from aigi_core.workspace import Workspace
@@ -411,7 +411,7 @@ def show_paired(page: Page, result: Audit, view: file_facts.View, generator: str
         with right:
             draw = partial(figures.paired_intervals, texts, "cosine with each text")
             page.figure("paired-words", draw, table=texts)
-            clear = int((texts["q"] <= 0.05).sum())
+            clear = int((texts["q"] <= ALPHA).sum())
             st.caption(
                 f"{clear} of {counted(len(texts), 'text')} differ within pairs (q ≤ .05,"
                 " Benjamini-Hochberg"

@@ -11,6 +11,7 @@ import streamlit as st
 
 from aigi_core import figures
 from aigi_core.explain.heads import Definition
+from aigi_core.explain.nulls import SIGNS
 from aigi_core.heads import Head
 from aigi_core.statements import counted
 from ui.bodies import words as body
@@ -129,7 +130,7 @@ def _words(
     )
     place = st.container() if words.nameable else st.expander("Show the words all the same")
     left, middle, right = place.columns(3, gap="medium")
-    for column, side in zip((left, middle), explanations.SIDES, strict=True):
+    for column, side in zip((left, middle), SIGNS, strict=True):
         with column:
             st.markdown(f"**{side.capitalize()} texts**")
             page.figure(

@@ -10,9 +10,10 @@ import streamlit as st
 
 from aigi_core import figures
 from aigi_core.explain.effect import Effect
+from aigi_core.explain.nulls import SIGNS
 from aigi_core.explain.words import Words
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 from aigi_core.transfer.bootstrap import Estimate
 from ui import results
 from ui.results import Setting, explanations
@@ -33,7 +34,7 @@ def answer(words: Words, train: str) -> str:
             f" {name(train)} is {inert(str(words.nearest['text'][0]))}, and detectors trained on"
             " shuffled labels come as near to some text."
         )
-    beyond = words.nearest[words.nearest["p_value"] <= 0.05]["text"].head(3)
+    beyond = words.nearest[words.nearest["p_value"] <= ALPHA]["text"].head(3)
     listed = ", ".join(f"**{inert(str(text))}**" for text in beyond)
     return (
         f"The detector trained on {name(train)} points towards {listed}: nearer than chance puts"
@@ -82,9 +83,7 @@ def both_sides(
     clicks: Sequence[str] = (),
 ) -> None:
     """The nearest texts of a direction beside the farthest, each under its title (markdown)."""
-    for column, side, title in zip(
-        st.columns(2, gap="medium"), explanations.SIDES, titles, strict=True
-    ):
+    for column, side, title in zip(st.columns(2, gap="medium"), SIGNS, titles, strict=True):
         with column:
             st.markdown(f"**{title}**")
             draw = partial(figures.listed_words, words, side, rows)

@@ -56,7 +56,7 @@ EMBEDDING = EmbeddingView()
 DEFAULT_METHOD = "logistic"
 RESIDUAL = "residual"
 """The feature view whose direction each training set computes for itself."""
-VIEWS: dict[str, FeatureView | str] = {
+VIEW_OPTIONS: dict[str, FeatureView | str] = {
     "Embedding": EMBEDDING,
     "Embedding, unnormalised": EmbeddingView(normalise=False),
     "Residual": RESIDUAL,
@@ -105,7 +105,7 @@ class Setting:
     def differences(self) -> tuple[str, ...]:
         """What differs from the default, for names: ``("residual", "no bias")``."""
         view = next(
-            (title.lower() for title, view in VIEWS.items() if view == self.view),
+            (title.lower() for title, view in VIEW_OPTIONS.items() if view == self.view),
             str(self.view) if isinstance(self.view, PreView | LayerView) else "searched view",
         )
         texts = (
@@ -189,7 +189,7 @@ def choose_setting(
     view = page.select(
         f"view{suffix}",
         f"Feature view{whose}",
-        VIEWS | stored_views(page.workspace) | (SEARCHED if searched else {}),
+        VIEW_OPTIONS | stored_views(page.workspace) | (SEARCHED if searched else {}),
         "Residual" if beside and beside.view != RESIDUAL else None,
         help=(
             "What a detector sees: the image's embedding (of unit length by default), or only its"
@@ -241,7 +241,7 @@ def stored_views(workspace: Workspace) -> dict[str, FeatureView | str]:
 
 def link_to(setting: Setting) -> dict[str, str]:
     """The controls of a link that opens the same detectors elsewhere: each page has its own."""
-    view = next((title for title, view in VIEWS.items() if view == setting.view), "")
+    view = next((title for title, view in VIEW_OPTIONS.items() if view == setting.view), "")
     parameters = {"view": view} if view and setting.view != EMBEDDING else {}
     for title, (_, one) in STORED_VIEWS.items():
         if setting.view == one:

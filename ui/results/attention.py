@@ -30,7 +30,7 @@ from aigi_core.explain.words import Words
 from aigi_core.heads import Head, all_heads
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import Domains
-from aigi_core.statements import Finding, best_of, counted, number, p_text
+from aigi_core.statements import ALPHA, Finding, best_of, counted, number, p_text
 from aigi_core.transfer import DEFAULT_METRIC, METRICS, PairedDifference, TransferMatrix, difference
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace
@@ -285,7 +285,7 @@ def among_all(read: pd.DataFrame, head: str) -> str:
     corrected = float(read.loc[read["head"] == head, "p_all_heads"].iloc[0])
     return (
         f"Among all {counted(len(read), 'head')} its words have p = {corrected:.2g};"
-        f" {(read['p_all_heads'] <= 0.05).sum()} of them go beyond what the best of as many heads"
+        f" {(read['p_all_heads'] <= ALPHA).sum()} of them go beyond what the best of as many heads"
         " says by chance."
     )
 

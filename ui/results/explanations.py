@@ -21,7 +21,7 @@ from aigi_core.explain.compare import Comparison, compare_directions
 from aigi_core.explain.detector_words import content_words, null_directions, words_table
 from aigi_core.explain.effect import Effect, concept_effect
 from aigi_core.explain.lexicon import Lexicon
-from aigi_core.explain.nulls import Side, word_null
+from aigi_core.explain.nulls import word_null
 from aigi_core.explain.own import own_bank, split_phrases
 from aigi_core.explain.reading import Reading, read
 from aigi_core.explain.words import Words
@@ -37,7 +37,6 @@ from ui.toolkit.workspaces import cached
 if TYPE_CHECKING:
     from aigi_core.audit.exposure import Exposure
 
-SIDES: tuple[Side, Side] = ("nearest", "farthest")
 LISTED = 20
 """Texts kept a side; pages show the first few."""
 

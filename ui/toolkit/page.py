@@ -28,6 +28,7 @@ from aigi_core.figures import (
     export,
     for_paper,
     generator_styles,
+    least_width,
 )
 from aigi_core.images import image_source
 from aigi_core.manifest import Domains
@@ -217,6 +218,8 @@ class Page(Controls):
                 ``figure-{name}``.
         """
         drawn = draw(theme=self.theme)
+        width = least_width(drawn)
+        kind = f"least-width-{width}" if width else "plain"
         key = f"figure-{name}"
         options: dict[str, Any] = {}
         if clicks:
@@ -228,7 +231,7 @@ class Page(Controls):
             "displayModeBar": "hover" if not clicks else False,
             "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d"]],
         }
-        with st.container(key=f"{_scroll(drawn)}-{name}"):
+        with st.container(key=f"{kind}-{name}"):
             st.plotly_chart(
                 drawn, theme=None, key=key, config=config, alt=alt_text(drawn), **options
             )
@@ -566,20 +569,6 @@ def _clicked(key: str, controls: Sequence[str] | Callable[[Any], None]) -> None:
         return
     for control, value in zip(controls, values, strict=False):
         set_control(control, value)
-
-
-def _scroll(figure: Any) -> str:
-    """The kind of container that a figure stands in: a matrix of many columns keeps its numbers
-    readable on a narrow screen by scrolling sideways on its own.
-    """
-    if (figure.layout.margin.r or 0) > 100:  # words beside the plot
-        return "wide-compact"
-    columns = len(figure.layout.xaxis.tickvals or ()) if figure.data[0].type == "heatmap" else 0
-    if columns <= 8:
-        return "plain"
-    if columns > 16:
-        return "wide-large" if columns > 24 else "wide-middle"
-    return "wide-small" if figure.data[0].showscale else "wide-compact"
 
 
 def _explain(error: BaseException) -> None:

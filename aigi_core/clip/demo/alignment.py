@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,11 @@ from safetensors.numpy import load_file, save
 from aigi_core.commands import command
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
+from aigi_core.vectors import unit_rows
 from aigi_core.workspace import write_atomic
+
+unit = partial(unit_rows, keep_zeros=True)
+"""Rows scaled to length 1; rows of zeros stay."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +123,6 @@ def fit(
     return Alignment(
         **{name: np.ascontiguousarray(part, np.float32) for name, part in parts.items()}
     )
-
-
-def unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Rows scaled to length 1; rows of zeros stay."""
-    length = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / np.where(length > 0, length, 1)
 
 
 def ranks(

@@ -16,8 +16,8 @@ from aigi_core.detectors.detector import register as register_kind
 from aigi_core.detectors.features import EmbeddingView, FeatureView, view_from_spec
 from aigi_core.detectors.methods.base import OffsetMethod, register
 from aigi_core.detectors.protocol import Protocol
-from aigi_core.errors import AigiError
 from aigi_core.reprs import ShortRepr
+from aigi_core.vectors import unit_rows
 
 KS = (1, 3, 5, 9)
 
@@ -143,7 +143,5 @@ for number in KS:
 
 
 def _unit(features: Float[np.ndarray, "n p"]) -> np.ndarray:
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    if not (lengths > 0).all():
-        raise AigiError("An image without features has no direction: encode it again.")
-    return np.ascontiguousarray(features / lengths, np.float32)
+    error = "An image without features has no direction: encode it again."
+    return np.ascontiguousarray(unit_rows(features, error), np.float32)

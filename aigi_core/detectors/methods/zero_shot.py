@@ -20,6 +20,7 @@ from aigi_core.detectors.methods.base import OffsetMethod, register
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.reprs import ShortRepr
+from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
 BANK = "zero-shot"
@@ -67,11 +68,7 @@ def zero_shot_texts(workspace: Workspace) -> Texts:
         adds = workspace.command("text", phrases=f"{BANK}.txt")
         raise AigiError(f"Zero-shot needs {needs}: '{adds}' adds such a file as a bank.")
     real, generated = (np.asarray(bank.embeddings[each.to_numpy()], np.float64) for each in sets)
-    return _unit(real), _unit(generated)
-
-
-def _unit(texts: Float[np.ndarray, "a d"]) -> Float[np.ndarray, "a d"]:
-    return np.asarray(texts / np.linalg.norm(texts, axis=1, keepdims=True))
+    return unit_rows(real), unit_rows(generated)
 
 
 @register_kind

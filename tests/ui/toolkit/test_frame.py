@@ -1,0 +1,25 @@
+"""The app's style sheet."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ui.toolkit
+from aigi_core.figures.matrix import heatmap
+from aigi_core.figures.theme import LEAST_WIDTHS, least_width
+
+
+def test_each_least_width_of_a_figure_has_its_rule() -> None:
+    css = (Path(ui.toolkit.__file__).parent / "frame.css").read_text("utf-8")
+    for width in LEAST_WIDTHS[1:]:
+        assert f"[class*=st-key-least-width-{width}-]>*{{min-width:{width}px}}" in css
+
+
+@pytest.mark.parametrize("columns", [3, 9, 17, 25])
+def test_a_matrix_of_more_columns_asks_for_more_room(columns: int) -> None:
+    names = [f"c{i}" for i in range(columns)]
+    values = pd.DataFrame(np.eye(2, columns), ["a", "b"], names)
+    width = least_width(heatmap(values, alt=""))
+    assert width == {3: 0, 9: 540, 17: 640, 25: 1100}[columns]
