@@ -15,9 +15,17 @@ class WorkspaceError(AigiError):
     """
 
 
+class NotMadeError(WorkspaceError):
+    """What no job has made yet, or made for another state of the workspace; the message names the
+    command. No mistake, so pages say it as a note.
+    """
+
+
 class HubError(AigiError):
     """Weights that a model hub did not give: no network, or no such file."""
 
 
 class NotGivenError(AigiError):
-    """Something that the workspace's encoder cannot give; no mistake, so pages say it as a note."""
+    """Something that the workspace's encoder, or the setting chosen, cannot give; no mistake, so
+    pages say it as a note.
+    """

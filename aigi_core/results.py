@@ -25,17 +25,13 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from aigi_core.commands import command
-from aigi_core.errors import WorkspaceError
+from aigi_core.errors import NotMadeError, WorkspaceError
 from aigi_core.soundness import read_npz
 from aigi_core.workspace import Workspace, digest_of, sha256_of, write_atomic
 
 NOTE = "result.json"
 Contents = bytes | pd.DataFrame | Mapping[str, np.ndarray]
 """What a file holds: a table (.parquet), named arrays (.npz, .safetensors), or bytes."""
-
-
-class ResultMissing(WorkspaceError):
-    """A result that was not computed yet, or that rests on something that has changed since."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +223,7 @@ def load(
     """The result of these parameters.
 
     Raises:
-        ResultMissing: not computed, or only of another state of the workspace; says what to run.
+        NotMadeError: not computed, or only of another state of the workspace; says what to run.
         WorkspaceError: damaged; says what to do.
     """
     folder = result_folder(workspace, kind, parameters, banks)
@@ -258,7 +254,7 @@ def find(
     """
     try:
         return load(workspace, kind, usual, banks)
-    except ResultMissing:
+    except NotMadeError:
         for other in current(workspace, kind):
             if all(other.parameters.get(name, usual[name]) == usual[name] for name in same):
                 return other
@@ -374,7 +370,7 @@ def _folders(workspace: Workspace, kind: ResultKind) -> Iterator[Path]:
         yield from sorted(path for path in root.iterdir() if path.is_dir())
 
 
-def _missing(workspace: Workspace, kind: ResultKind) -> ResultMissing:
+def _missing(workspace: Workspace, kind: ResultKind) -> NotMadeError:
     outdated = any(_has_note(kind, folder) for folder in _folders(workspace, kind)) and not current(
         workspace, kind
     )
@@ -384,7 +380,7 @@ def _missing(workspace: Workspace, kind: ResultKind) -> ResultMissing:
         if outdated
         else f"The workspace {workspace.path} has no stored {kind.title} yet"
     )
-    return ResultMissing(f"{state}: run {kind.command(workspace)}.")
+    return NotMadeError(f"{state}: run {kind.command(workspace)}.")
 
 
 def _has_note(kind: ResultKind, folder: Path) -> bool:

@@ -36,7 +36,7 @@ from aigi_core.commands import (
     encoder_options,
     encoder_source,
 )
-from aigi_core.errors import NotGivenError, WorkspaceError
+from aigi_core.errors import NotGivenError, NotMadeError, WorkspaceError
 from aigi_core.head_maps import complete
 from aigi_core.manifest import Domains, validate_images
 from aigi_core.reprs import ShortRepr
@@ -264,7 +264,7 @@ class Workspace:
         if name not in self.text_banks:
             self.need("texts")
             have = ", ".join(self.text_banks) or "none"
-            raise WorkspaceError(
+            raise NotMadeError(
                 f"The workspace {self.path} has no text bank {name!r} (it has {have}): run"
                 f" '{self.command('text')}'."
             )
@@ -298,7 +298,7 @@ class Workspace:
 
     def _map(self, name: str) -> np.ndarray:
         if name not in self.manifest["files"]:
-            raise WorkspaceError(
+            raise NotMadeError(
                 f"The workspace {self.path} lacks {name}: run"
                 f" {_encode_again(self.path, self.manifest)}."
             )

@@ -9,7 +9,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.errors import AigiError
+from aigi_core.errors import NotGivenError
 from aigi_core.transfer import METRICS
 from ui import results
 from ui.bodies import heads as body
@@ -28,7 +28,7 @@ with ui.page(__file__) as page:
         train = page.generator("train", "Trained on")
         others = [name for name in generators if name != train]
         if not others:
-            raise AigiError(
+            raise NotGivenError(
                 "Heads are trained on one generator and scored on another: add images of a second"
                 " one."
             )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 
+from aigi_core.errors import NotMadeError
 from aigi_core.geometry.projection import MapSettings, image_map, load_map, save_map
-from aigi_core.results import ResultMissing
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
             load_map(workspace, settings)
             print("The map of this workspace is already there (--force computes it again).")
             return 0
-        except ResultMissing:
+        except NotMadeError:
             pass
     start = time.perf_counter()
     with exclusive(workspace.path, "map"):

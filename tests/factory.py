@@ -181,6 +181,16 @@ def make_workspace(
 NO_HEADS = "its image tower is a ConvNeXt"
 
 
+def without_heads(path: Path) -> Path:
+    """The workspace at path, as an encoding that was asked for its embedding only."""
+    manifest = read_manifest(path)
+    del manifest["files"]["heads.npy"]
+    (path / "heads.npy").unlink()
+    rows = rows_record(pd.read_parquet(path / "images.parquet"), manifest["files"])
+    write_manifest(path, manifest | {"rows": rows})
+    return path
+
+
 def embedding_only(path: Path) -> Path:
     """The workspace at path, as an encoder without heads and texts would have left it."""
     manifest = json.loads((path / "workspace.json").read_text())
@@ -190,5 +200,6 @@ def embedding_only(path: Path) -> Path:
             (path / name).unlink()
     lacks = dict.fromkeys(("heads", "evidence", "texts", "pre", "layers", "patches"), NO_HEADS)
     manifest["encoder"] |= {"gives": {"heads": "", "lacks": lacks}, "layers": 0, "heads": 0}
-    write_manifest(path, manifest | {"text": {}})
+    rows = rows_record(pd.read_parquet(path / "images.parquet"), manifest["files"])
+    write_manifest(path, manifest | {"text": {}, "rows": rows})
     return path

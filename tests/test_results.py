@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from aigi_core import results
-from aigi_core.errors import WorkspaceError
-from aigi_core.results import NOTE, OldResult, ResultKind, ResultMissing, StoredResult
+from aigi_core.errors import NotMadeError, WorkspaceError
+from aigi_core.results import NOTE, OldResult, ResultKind, StoredResult
 from aigi_core.workspace import Workspace, describe_file, digest_of, read_manifest, write_manifest
 
 KIND = ResultKind("sums", "sums", job="add-up", format=3)
@@ -75,10 +75,10 @@ def test_the_same_result_is_the_same_bytes(workspace: Workspace) -> None:
 
 
 def test_what_is_missing_says_what_to_run(workspace: Workspace) -> None:
-    with pytest.raises(ResultMissing, match="has no stored sums yet: run 'python -m precompute ad"):
+    with pytest.raises(NotMadeError, match="has no stored sums yet: run 'python -m precompute ad"):
         load(workspace)
     publish(workspace)
-    with pytest.raises(ResultMissing, match="no stored sums yet"):
+    with pytest.raises(NotMadeError, match="no stored sums yet"):
         load(workspace, draws=5)
 
 
@@ -156,7 +156,7 @@ def test_a_bank_whose_categories_changed_is_another_identity(workspace: Workspac
     write_manifest(workspace.path, manifest)
     changed = Workspace.open(workspace.path)
     assert changed.digest == workspace.digest and changed.identity != workspace.identity
-    with pytest.raises(ResultMissing, match="is outdated: its text banks, its images or this"):
+    with pytest.raises(NotMadeError, match="is outdated: its text banks, its images or this"):
         load(changed)
     assert results.current(changed, KIND) == [] and len(results.current(workspace, KIND)) == 1
 
@@ -164,14 +164,14 @@ def test_a_bank_whose_categories_changed_is_another_identity(workspace: Workspac
 def test_another_format_or_bank_is_outdated(workspace: Workspace) -> None:
     publish(workspace)
     newer = ResultKind("sums", "sums", job="add-up", format=4)
-    with pytest.raises(ResultMissing, match="outdated"):
+    with pytest.raises(NotMadeError, match="outdated"):
         results.load(workspace, newer, {"draws": 1000, "sizes": (1, 2)}, ("phrases", "absent"))
     assert results.current(workspace, newer) == []
 
 
 def test_results_are_found_by_kind(workspace: Workspace) -> None:
     usual, banks = {"draws": 1000, "sizes": (1, 2)}, ("phrases", "absent")
-    with pytest.raises(ResultMissing):
+    with pytest.raises(NotMadeError):
         results.find(workspace, KIND, usual, banks)
     publish(workspace, draws=100)
     assert results.find(workspace, KIND, usual, banks).parameters["draws"] == 100

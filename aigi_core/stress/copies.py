@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
-from aigi_core.errors import AigiError, NotGivenError, WorkspaceError
+from aigi_core.errors import AigiError, NotGivenError, NotMadeError, WorkspaceError
 from aigi_core.perturb import Op, parse_ops
 from aigi_core.statements import counted
 from aigi_core.stored_features import kind
@@ -100,11 +100,11 @@ def open_perturbed(workspace: Workspace, op: str | Op) -> Perturbed:
     again = f"'{perturb_command(workspace, wanted)}'"
     if entry is None:
         have = ", ".join(map(str, perturbed_ops(workspace))) or "none"
-        raise WorkspaceError(
+        raise NotMadeError(
             f"The workspace has no perturbed copies of {wanted} (it has {have}): run {again}."
         )
     if entry["workspace_digest"] != workspace.digest:
-        raise WorkspaceError(
+        raise NotMadeError(
             f"The copies of {wanted} belong to an earlier state of this workspace: run {again}."
         )
 

@@ -20,7 +20,7 @@ from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.heads import Progress
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names, train_detectors
-from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.errors import AigiError, NotMadeError
 from aigi_core.manifest import FAKE, REAL, SPLITS
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.perturb import Op, parse_ops
@@ -236,7 +236,7 @@ def stress(
     chosen = perturbed_ops(workspace) if ops is None else ops
     copies = [open_perturbed(workspace, op) for op in chosen]
     if not copies:
-        raise WorkspaceError(
+        raise NotMadeError(
             f"The workspace holds no perturbed copies: run '{workspace.command('perturb')}'."
         )
     for copy in copies:

@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core.workspace import Workspace, write_manifest
 from precompute.__main__ import main
-from tests.factory import edit_images
+from tests.factory import edit_images, without_heads
+from tests.pages.reading import notes
 from ui.toolkit.router import PAGES
 
 Open = Callable[..., AppTest]
@@ -32,14 +33,6 @@ def errors(app: AppTest) -> list[str]:
 
 def no_banks(path: Path) -> Path:
     write_manifest(path, json.loads((path / "workspace.json").read_text()) | {"text": {}})
-    return path
-
-
-def no_heads(path: Path) -> Path:
-    manifest = json.loads((path / "workspace.json").read_text())
-    del manifest["files"]["heads.npy"]
-    (path / "heads.npy").unlink()
-    write_manifest(path, manifest)
     return path
 
 
@@ -74,7 +67,7 @@ def no_training_fakes(path: Path) -> Path:
 
 STATES = {
     "no text banks": no_banks,
-    "no heads": no_heads,
+    "no heads": without_heads,
     "no fakes": no_fakes,
     "one generator": one_generator,
     "no real test images": no_test_reals,
@@ -97,7 +90,8 @@ def test_what_is_missing_is_said(
     open_app: Open, synthetic_path: Path, tmp_path: Path, stem: str, state: str
 ) -> None:
     path = STATES[state](Path(shutil.copytree(synthetic_path, tmp_path / "w")))
-    result = errors(open_app(path, stem))
+    app = open_app(path, stem)
+    result = errors(app) + notes(app)
     says, pages = SENTENCES.get(state, ("", set()))
     assert stem not in pages or any(says in message for message in result), result
 

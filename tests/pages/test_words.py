@@ -25,7 +25,7 @@ from aigi_core.explain.reading import read
 from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace, describe_file, write_manifest
 from precompute.__main__ import main
-from tests.pages.reading import stats, text_of
+from tests.pages.reading import noted, stats, text_of
 
 Open = Callable[..., AppTest]
 
@@ -228,7 +228,7 @@ def test_without_text_banks_one_sentence(
     path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
     write_manifest(path, json.loads((path / "workspace.json").read_text()) | {"text": {}})
     app = open_app(path, "words")
-    assert not app.exception and len(app.error) == 1 and "precompute text" in app.error[0].value
+    assert noted(app, "precompute text")
 
 
 def test_broken_query_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:

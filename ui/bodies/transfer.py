@@ -14,7 +14,7 @@ import streamlit as st
 
 from aigi_core import figures
 from aigi_core.calibration import CalibrationError, thresholds
-from aigi_core.errors import AigiError
+from aigi_core.errors import NotGivenError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.statements import counted
 from aigi_core.transfer import METRICS, Metric, Order, TransferMatrix
@@ -64,7 +64,7 @@ def choose_encoder(
     """The control *Encoder of B*, where the same images are encoded by several.
 
     Raises:
-        AigiError: a view that another encoder lacks, or one that was searched on the first.
+        NotGivenError: a view that another encoder lacks, or one that was searched on the first.
     """
     if len(encoders) < 2:
         return page.workspace
@@ -79,7 +79,7 @@ def choose_encoder(
     if chosen == own:
         return page.workspace
     if setting.d_search:
-        raise AigiError(
+        raise NotGivenError(
             "The view of B was searched on this encoder: choose another feature view to compare"
             " encoders."
         )

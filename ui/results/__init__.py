@@ -23,7 +23,7 @@ from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.detectors.token_views import LayerView, PreView
-from aigi_core.errors import AigiError
+from aigi_core.errors import NotGivenError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.reading import read
 from aigi_core.geometry import GeometryComparison, compare_geometry
@@ -427,11 +427,11 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
 
 
 def method(setting: Setting) -> Method:
-    """The method of a setting; AigiError where it does not take the setting's feature view."""
+    """The method of a setting; NotGivenError where it does not take the setting's feature view."""
     if isinstance(setting.view, FeatureView):
         return METHODS[setting.method]
     if setting.method != DEFAULT_METHOD:
-        raise AigiError(
+        raise NotGivenError(
             f"{METHODS[setting.method].title} is not trained on the residual: choose another"
             " feature view, or logistic regression."
         )
@@ -455,7 +455,7 @@ def feature_view(setting: Setting) -> FeatureView:
     """
     if isinstance(setting.view, FeatureView):
         return setting.view
-    raise AigiError(
+    raise NotGivenError(
         "Residual detectors see a direction of their own each: choose another feature view for"
         " this."
     )
@@ -464,7 +464,7 @@ def feature_view(setting: Setting) -> FeatureView:
 def regression_view(setting: Setting) -> FeatureView:
     """The view of a setting, for what fits logistic regressions only."""
     if setting.method != DEFAULT_METHOD:
-        raise AigiError(
+        raise NotGivenError(
             "This is drawn for logistic regression only: choose it as the method to see it."
         )
     return feature_view(setting)

@@ -19,7 +19,7 @@ import streamlit as st
 from PIL import Image
 
 from aigi_core.clip.preprocessing import Preprocessing
-from aigi_core.errors import AigiError
+from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.heads import Encoded, EncodedImages, Head
 from aigi_core.images import image_source
@@ -105,7 +105,7 @@ def panel(workspace: Workspace) -> Panel:
     """One calibrated detector a generator, and all of them together."""
     generators = workspace.domains.generators
     if not generators:
-        raise AigiError(
+        raise NotGivenError(
             "This workspace holds no fake images: add images of at least one generator and build it"
             " again."
         )

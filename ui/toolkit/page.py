@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import pandas as pd
 import streamlit as st
 
-from aigi_core.errors import AigiError, NotGivenError
+from aigi_core.errors import AigiError, NotGivenError, NotMadeError
 from aigi_core.figures import (
     DARK,
     LIGHT,
@@ -108,12 +108,14 @@ class Page(Controls):
             name, label, among or self._some_generators(), default, help=help, follows=follows
         )
         if not chosen:
-            raise AigiError(f"Nothing is chosen under '{label}': choose at least one generator.")
+            raise NotGivenError(
+                f"Nothing is chosen under '{label}': choose at least one generator."
+            )
         return chosen
 
     def _some_generators(self) -> Sequence[str]:
         if not self.domains.generators:
-            raise AigiError(
+            raise NotGivenError(
                 "This workspace holds no fake images: add images of at least one generator and"
                 " build it again."
             )
@@ -573,7 +575,7 @@ def _clicked(key: str, controls: Sequence[str] | Callable[[Any], None]) -> None:
 
 def _explain(error: BaseException) -> None:
     """One sentence for the user; what was not foreseen goes to the log with its trace."""
-    if isinstance(error, NotGivenError):
+    if isinstance(error, NotGivenError | NotMadeError):
         st.info(inert(str(error)), icon=":material/info:")
         return
     if isinstance(error, AigiError):
