@@ -11,7 +11,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -20,7 +20,8 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from aigi_core.detectors.detector import Detector, score_detectors
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.presets import PRESETS, preset
+from aigi_core.detectors.protocol import train
 from aigi_core.detectors.residual import train_residual
 from aigi_core.errors import AigiError
 from aigi_core.explain.nameability import nameability
@@ -35,6 +36,7 @@ from aigi_core.transfer.stability import Kind, selection_stability
 from aigi_core.transfer.training_sets import Goal, rank_training_sets, trainer
 from aigi_core.workspace import Workspace
 from reports.audit import AuditTables
+from reports.decisions import DecisionTables
 from reports.protocol import ProtocolTables
 from reports.stress import StressTables
 from reports.words import WordTables
@@ -86,13 +88,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="Markdown file whose tables are filled",
     )
+    parser.add_argument(
+        "--protocol",
+        choices=sorted(PRESETS),
+        default="ours",
+        help="whose detectors and searches the tables means, blocks, search, best and geometry"
+        " show; 'protocols' and 'decisions' compare both (default ours)",
+    )
     args = parser.parse_args(argv)
     try:
         workspace = Workspace.open(args.workspace)
         beside = Workspace.open(args.beside) if args.beside else None
         rows = WordTables(workspace).tables() | AuditTables(workspace).tables()
         rows |= StressTables(workspace, beside).tables() | ProtocolTables(workspace).tables()
-        tables = Report(workspace).tables() | {
+        rows |= DecisionTables(workspace).tables()
+        tables = Report(workspace, AtlasKey(protocol=args.protocol)).tables() | {
             name: partial(_table, made) for name, made in rows.items()
         }
         args.out.write_text(fill(args.out.read_text("utf-8"), tables), "utf-8")
@@ -170,11 +180,13 @@ class Report:
     @cached_property
     def plain(self) -> dict[str, TransferMatrix]:
         """The matrices that need no search."""
-        bare = Protocol(fit_intercept=False)
+        used = preset(self.key.protocol)
+        bare = replace(used.training, fit_intercept=False)
+        residual = train_residual(self.workspace, self.names, used.training, means=used.residual)
         return {
-            "embedding": self.measure(train(self.workspace, self.names)),
+            "embedding": self.measure(train(self.workspace, self.names, protocol=used.training)),
             "embedding, no bias": self.measure(train(self.workspace, self.names, protocol=bare)),
-            "residual": self.measure(train_residual(self.workspace, self.names)),
+            "residual": self.measure(residual),
         }
 
     def over_searches(self, kind: str, cells: str) -> tuple[Spread, Spread, Spread]:

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from aigi_core.detectors.presets import preset
+from aigi_core.detectors.residual import train_residual
 from aigi_core.errors import AigiError
+from aigi_core.transfer.atlas import AtlasKey
 from aigi_core.workspace import Workspace
 from reports.__main__ import Report, block_masks, fill, main
 from tests.searched import KEY
@@ -72,6 +75,16 @@ def test_marked_tables_are_replaced_and_words_stay() -> None:
         fill(text, {"b": lambda: ""})
     with pytest.raises(AigiError, match="marks no table"):
         fill("nothing", {"b": lambda: ""})
+
+
+def test_the_papers_protocol_trains_the_matrices(synthetic: Workspace) -> None:
+    used = preset("paper")
+    report = Report(synthetic, AtlasKey(draws=10, protocol="paper"))
+    raw = train_residual(synthetic, report.names, used.training, means=used.residual)
+    wanted = report.measure(raw).values["accuracy"]
+    assert (report.plain["residual"].values["accuracy"] == wanted).all()
+    ours = Report(synthetic, AtlasKey(draws=10)).plain["residual"].values["accuracy"]
+    assert (ours != wanted).any()
 
 
 def test_an_unsearched_workspace_says_what_to_run(
