@@ -137,6 +137,34 @@ def rate_of_spread(
     return _beta_bounds(np.asarray(value, float) * n, n, level, 0.0)
 
 
+def interval_of_draws(
+    value: Float[np.ndarray, " ..."] | float,
+    draws: Float[np.ndarray, "B ..."],
+    degrees: float,
+    *,
+    positive: bool = False,
+    level: float = LEVEL,
+) -> Interval:
+    """Interval of a value that is no rate, from the standard deviation of its bootstrap draws, with
+    t for z.
+
+    Percentiles of few images' draws are too narrow (IsoScore of 40 images: they held the truth in
+    87 % of simulations, this in 96 %), and where a draw repeats images they are moved, too.
+
+    Args:
+        degrees: of freedom: one less than the images or groups drawn.
+        positive: take the standard deviation of the logarithm, for a value above 0.
+    """
+    quantile = stdtrit(max(degrees, 1.0), 0.5 + level / 2)
+    value = np.asarray(value, float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if positive:
+            spread = np.nanstd(np.log(draws), axis=0, ddof=1)
+            return Interval(value * np.exp(-quantile * spread), value * np.exp(quantile * spread))
+        spread = np.nanstd(draws, axis=0, ddof=1)
+    return Interval(value - quantile * spread, value + quantile * spread)
+
+
 def auc_variance(
     auc: Float[np.ndarray, " ..."],
     n_fake: Float[np.ndarray, " ..."] | float,

@@ -10,6 +10,7 @@ from aigi_core import figures
 from aigi_core.audit.facts import View
 from aigi_core.audit.report import Audit
 from aigi_core.audit.verdict import to_frame
+from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from ui.bodies import audit as body
 
 
@@ -46,7 +47,9 @@ def show(page: ui.Page, audit: Audit) -> None:
             " generators, .05)."
         ),
         duplicates=audit.duplicates.rule,
-        intervals="95 %, bootstrap of groups of images, 1,000 draws.",
+        intervals=intervals_in_words(
+            DEFAULT_METRIC, "difference", "association", "shares by group", "share"
+        ),
     )
 
     with page.picture("Click a generator to open it."):

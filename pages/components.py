@@ -11,6 +11,7 @@ from aigi_core import figures
 from aigi_core.detectors.components import MOST_OF_A_CLASS
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.solvers.elimination import Cut
+from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import ALPHA, best_of, counted
 from aigi_core.transfer import (
     METRICS,
@@ -161,8 +162,9 @@ with ui.page(__file__) as page:
         ),
         evaluation=(
             f"{results.protocol_in_words(used)} Trained and tested on all other generators"
-            " (D_eval); test split; paired bootstrap of groups, 1,000 draws."
+            " (D_eval); test split."
         ),
+        intervals=intervals_in_words(used.metric, "difference", "largest"),
         atlas=(
             f"{counted(len(atlas.pairs), 'pair')}, {atlas.stored.parameters['draws']:,} bootstrap"
             " draws;"

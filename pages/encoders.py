@@ -10,6 +10,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.commands import command, encoder_options
+from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted
 from aigi_core.transfer.encoders import by_generator, compare, highest_encoder
 from aigi_core.winner import winner
@@ -46,6 +47,7 @@ with ui.page(__file__) as page:
             "Logistic regression on each encoder's embedding, one a generator, C chosen on"
             " validation images; the same images, splits and bootstrap draws for all encoders."
         ),
+        intervals=intervals_in_words(DEFAULT_METRIC, "difference", "winner", "largest"),
         differences="Paired image by image, sign flips by group, Benjamini-Hochberg over encoders.",
     )
     with page.picture("Balanced accuracy out of domain, by encoder, with 95 % intervals."):

@@ -5,6 +5,7 @@ opened.
 import streamlit as st
 
 import ui
+from aigi_core.metrics import intervals_in_words
 from aigi_core.transfer import ORDERS, SIZES, VERDICTS, arrange
 from ui import results
 from ui.bodies import gallery as body
@@ -36,7 +37,7 @@ with ui.page(__file__) as page:
             "Each head's share of the score, minus its mean over all real test images; a tile"
             " names the head that says most for the verdict."
         ),
-        intervals="95 %, Wilson, images taken as independent.",
+        intervals=intervals_in_words(None, "share"),
     )
 
     shown = arrange(images, order, formats=formats, size=size, subject=subject)

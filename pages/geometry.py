@@ -10,7 +10,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.geometry.isotropy import pair_changes, rank_correlation
-from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import ALPHA, counted
 from aigi_core.workspace import Workspace
 from ui import results
@@ -94,7 +94,7 @@ with ui.page(__file__) as page:
         generalisation=(
             "Change of OOD balanced accuracy on D_eval by the pair's removal (Components)."
         ),
-        interval="95 %, bootstrap over generators, 2,000 draws.",
+        intervals=intervals_in_words(None, "generators", "geometry"),
     )
 
     with page.controls():

@@ -10,6 +10,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.errors import NotGivenError
+from aigi_core.metrics import intervals_in_words
 from aigi_core.transfer import METRICS
 from ui import results
 from ui.bodies import heads as body
@@ -81,10 +82,7 @@ with ui.page(__file__) as page:
             "Test images of all generators but the two, each against the real images of its own"
             " pools."
         ),
-        intervals=(
-            "95 %, bootstrap of groups of test images; Wilson where a single head is scored on"
-            " validation images."
-        ),
+        intervals=intervals_in_words(used.metric, "difference", "winner", "share"),
     )
 
     heads = sorted(table["head"], key=attention.parse_head)

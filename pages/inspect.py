@@ -9,6 +9,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.inspection.panel import Panel
+from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import counted
 from ui.bodies import inspect as body
 from ui.results import attention, inspection
@@ -27,9 +28,9 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         ),
         probability=(
             "Platt scaling on the validation images of the whole workspace, which no detector has"
-            " seen; classes weigh alike, restated for the expectation chosen. Interval: 95"
-            " %, bootstrap of groups of those images."
+            " seen; classes weigh alike, restated for the expectation chosen."
         ),
+        intervals=intervals_in_words("auc", "probability", "share", "largest"),
         together="Mean of the detectors' calibrated log-odds, calibrated again on the same images.",
         evidence=(
             "Exact: the logit is a sum over heads and the tokens that the class token attends to,"

@@ -7,6 +7,7 @@ import pandas as pd
 import ui
 from aigi_core import figures
 from aigi_core.detectors.methods import METHODS
+from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import allows_for_choice, counted
 from aigi_core.transfer import board as boards
 from ui.toolkit.workspaces import cached
@@ -48,6 +49,7 @@ with ui.page(__file__) as page:
             " methods. The first of the list was chosen among all on these images: expect less of"
             " it on new ones."
         ),
+        intervals=intervals_in_words(DEFAULT_METRIC, "difference", "largest"),
         seconds="All detectors, and all images by all of them, on one thread of one machine.",
     )
     with page.picture(

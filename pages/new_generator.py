@@ -11,6 +11,7 @@ from aigi_core import figures
 from aigi_core.errors import AigiError
 from aigi_core.figures.words import word_list
 from aigi_core.inspection.new_generator import LEAST
+from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted
 from ui.bodies import new_generator as body
 
@@ -42,7 +43,7 @@ def show(page: ui.Page) -> None:
         detectors="One a generator, on the embedding, by the paper's protocol; none saw an image.",
         compared=f"{counted(brought.count, 'new image')} with the real test images of the pool"
         f" {pool}.",
-        intervals="95 %; of a balanced accuracy and of shares.",
+        intervals=intervals_in_words(DEFAULT_METRIC, "winner", "share", "largest"),
     )
     with page.picture("How every detector of the workspace does on it."):
         column = body.column(described)

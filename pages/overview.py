@@ -4,6 +4,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.metrics import intervals_in_words
 from aigi_core.overview import card
 from aigi_core.statements import counted
 from aigi_core.transfer import DEFAULT_METRIC
@@ -96,8 +97,9 @@ with ui.page(__file__) as page:
         ),
         detectors=(
             "Logistic regression on the embedding, one a generator, classes weighing alike;"
-            " balanced accuracy on the test split, 95 % bootstrap intervals."
+            " balanced accuracy on the test split."
         ),
+        intervals=intervals_in_words(DEFAULT_METRIC, "gap", "winner"),
         file_facts=(
             "Boosted trees on format, size, compression and metadata alone, trained and tested on"
             " the same images."

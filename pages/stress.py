@@ -8,7 +8,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.stress import CLEAN
 from ui.bodies import stress as body
 from ui.toolkit.jobs import steps
@@ -50,7 +50,10 @@ def show(page: ui.Page) -> None:
             " is paired."
         ),
         operations=body.descriptions(page.workspace),
-        intervals="95 %, bootstrap of groups of test images (1,000 draws); q: Benjamini-Hochberg.",
+        intervals=(
+            f"{intervals_in_words(DEFAULT_METRIC, 'difference', 'largest', 'component')} q:"
+            " Benjamini-Hochberg."
+        ),
     )
 
     with page.picture(

@@ -13,6 +13,7 @@ from aigi_core import figures
 from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.protocol import PAPER_C
 from aigi_core.errors import AigiError
+from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import Finding, counted
 from aigi_core.transfer import (
     DEFAULT_METRIC,
@@ -170,10 +171,7 @@ with ui.page(__file__) as page:
         testing=(
             "Each generator's fakes of the test split against the real images of its own pools."
         ),
-        intervals=(
-            "95 %, bootstrap of groups of test images (1,000 draws); the training images stay"
-            " fixed."
-        ),
+        intervals=intervals_in_words(metric, "difference", "winner"),
     )
 
     if ranking is not None:

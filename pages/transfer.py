@@ -9,6 +9,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.encodings import open_encodings
+from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import counted
 from aigi_core.transfer import TRAINING, difference
 from ui import results
@@ -83,10 +84,7 @@ with ui.page(__file__) as page:
         testing=(
             "Each generator's fakes of the test split against the real images of its own pools."
         ),
-        intervals=(
-            "95 %, bootstrap of groups of test images (1,000 draws); the training images stay"
-            " fixed."
-        ),
+        intervals=intervals_in_words(metric, "difference", "winner"),
     )
 
     if not chosen.d_search and chosen.method == results.DEFAULT_METHOD:

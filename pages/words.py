@@ -9,7 +9,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.explain.nulls import SIGNS
-from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted
 from ui import results
 from ui.bodies import words as body
@@ -46,10 +46,7 @@ with ui.page(__file__) as page:
             " (single-step max-T)."
         ),
         near_duplicates="Texts that say the same (cosine .9, or the same letters) share one row.",
-        intervals=(
-            "95 %, bootstrap of groups of test images; of detectors where correlations are over"
-            " detectors."
-        ),
+        intervals=intervals_in_words(DEFAULT_METRIC, "difference", "detectors", "draws"),
     )
 
     with page.controls():

@@ -19,9 +19,9 @@ from jaxtyping import Float, Int
 from aigi_core.audit.leaks import nearest_neighbours
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
-from aigi_core.intervals import count_interval
+from aigi_core.intervals import Interval, count_interval, interval_of_draws, rate_of_spread
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.resampling import percentile_interval
+from aigi_core.resampling import group_numbers
 from aigi_core.transfer import TrainSet, draw_counts, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets
 from aigi_core.vectors import unit_rows
@@ -181,7 +181,7 @@ def content_imbalance(
             counts[:, domains.labels[rows] == REAL],
             coverage,
         )
-        matched_low, matched_high = percentile_interval(share[1:])
+        matched_low, matched_high = _share_interval(share, domains.group[fake])
         mirrored, mirrored_low, mirrored_high = _mirrored(
             X, domains, fake, real, coverage, draws, seed
         )
@@ -245,7 +245,7 @@ def content_differences(
     k = min(k, len(order) // 2) if len(order) > 1 else 1
     chosen = np.concatenate([order[:k], order[::-1][:k]]) if len(order) > 1 else order
     resampled = _standardised(S[:, chosen], draw_counts(domains, rows, draws, seed), labels[None])
-    low, high = percentile_interval(resampled)
+    low, high = interval_of_draws(observed[chosen], resampled, len(rows) - 1)
     beyond = 1 + (null[:, None] >= np.abs(observed[chosen]) - 1e-12).sum(axis=0)
     return (
         shown.table.iloc[chosen]
@@ -374,5 +374,12 @@ def _mirrored(
         [np.ones((1, len(asked)), np.float32), draw_counts(domains, asked, draws, seed)]
     )
     share = _covered(to_fake, to_real, counts, counts, coverage)
-    low, high = percentile_interval(share[1:])
+    low, high = _share_interval(share, domains.group[asked])
     return float(share[0]), float(low), float(high)
+
+
+def _share_interval(share: Float[np.ndarray, " B"], groups: np.ndarray) -> Interval:
+    """Interval of a share from its draws, the share itself first, among no more images than there
+    are groups."""
+    most = len(np.unique(group_numbers(groups, np.arange(len(groups)))))
+    return rate_of_spread(np.asarray(share[0]), np.asarray(np.std(share[1:], ddof=1)), most)

@@ -314,7 +314,10 @@ def association(
 
     Cramér's V of the table label x value, corrected for bias (Bergsma 2013): 0 no association, 1
     the fact tells the label. Its interval comes from the group bootstrap; a resampled table carries
-    the sampling bias twice, so it is corrected twice.
+    the sampling bias twice, so it is corrected twice. Draws of a table without exceptions hold none
+    either, so the interval also spans draws to which one image a class is added, spread over the
+    values at random (a Dirichlet prior): with 15 fakes and a fact that 0.5 % of either class miss,
+    percentiles alone held the truth in 36 % of simulations, this in 98 %.
 
     Returns:
         One row a generator and fact: ``generator, fact, cramers_v, low, high, n_fake, n_real,
@@ -322,7 +325,7 @@ def association(
             median) with the share of images that have exactly that: ``fake_value, fake_share,
             real_value, real_share``.
     """
-    rows_out = []
+    rows_out, rng = [], np.random.default_rng(seed)
     for generator in domains.generators if generators is None else generators:
         rows = domains.rows(generator, ("train", "val", "test"))
         fake = domains.labels[rows] == FAKE
@@ -335,11 +338,13 @@ def association(
             tables = np.stack([counts[:, side] @ onehot[side] for side in (~fake, fake)], axis=1)
             bias = np.array([1] + [2] * draws)
             v = _cramers_v(tables, bias)
-            low, high = percentile_interval(v[1:])
-            low, high = (
-                min(low, v[0]),
-                max(high, v[0]),
-            )  # at the ends of the scale the second correction overshoots
+            added = rng.gamma(1 / len(names), size=(draws, *tables.shape[1:]))
+            ends = [
+                *percentile_interval(v[1:]),
+                *percentile_interval(_cramers_v(tables[1:] + added, bias[1:])),
+                v[0],  # at the ends of the scale the second correction overshoots
+            ]
+            low, high = min(ends), max(ends)
             fakes, reals = (
                 _typical(facts[name].iloc[rows[side]], FACTS[name]) for side in (fake, ~fake)
             )

@@ -20,10 +20,11 @@ from jaxtyping import Float, Int
 from aigi_core.audit.facts import FACTS, encode_facts, fact_detector, fact_values
 from aigi_core.detectors.protocol import Protocol, train_detectors
 from aigi_core.errors import AigiError
-from aigi_core.intervals import Interval, difference_interval
+from aigi_core.intervals import Interval, difference_interval, rate_of_spread
 from aigi_core.manifest import FAKE, REAL, SPLITS, Domains
+from aigi_core.metrics import DEFAULT_METRIC, METRICS, Column
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import percentile_interval
+from aigi_core.resampling import group_numbers
 from aigi_core.statements import counted
 from aigi_core.transfer import TrainSet, TransferMatrix, draw_counts, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets
@@ -135,7 +136,8 @@ def within_strata(
             f" {counted(len(domains), 'image')}, got"
             f" {scores.shape}."
         )
-    flagged = scores > np.broadcast_to(np.asarray(thresholds, float), (len(sets),))[:, None]
+    limits = np.broadcast_to(np.asarray(thresholds, float), (len(sets),))
+    flagged = scores > limits[:, None]
     rows_out = []
     for test, codes in strata.items():
         every = domains.rows(test, SPLITS)
@@ -148,31 +150,40 @@ def within_strata(
         n_fake, n_real = counts[:, fake] @ onehot[fake], counts[:, ~fake] @ onehot[~fake]
         usable = (n_fake > 0) & (n_real > 0)
         weight = np.where(usable, n_fake, 0)
-        for names, called in zip(sets, flagged[:, rows], strict=True):
+        compared = [int(onehot[side][:, both].sum()) for side in (fake, ~fake)]
+        column = Column(
+            np.arange(len(rows)),
+            domains.labels[rows],
+            group_numbers(domains.group, rows),
+            scores[:, rows].astype(float),
+            limits,
+        )
+        bounds = METRICS[DEFAULT_METRIC].cell_intervals(column, np.zeros(0), np.zeros((0, 0)))
+        for k, (names, called) in enumerate(zip(sets, flagged[:, rows], strict=True)):
             hits = (counts[:, fake] * called[fake]) @ onehot[fake]
             passes = (counts[:, ~fake] * ~called[~fake]) @ onehot[~fake]
             with np.errstate(invalid="ignore", divide="ignore"):
                 plain = (hits.sum(1) / n_fake.sum(1) + passes.sum(1) / n_real.sum(1)) / 2
                 kept = np.where(usable, passes / n_real, 0)
                 within = ((hits * usable).sum(1) + (weight * kept).sum(1)) / (2 * weight.sum(1))
-            low, high = percentile_interval(plain[1:])
-            within_low, within_high = (
-                percentile_interval(within[1:]) if both.any() else (np.nan, np.nan)
-            )
+            bounded = Interval(np.asarray(np.nan), np.asarray(np.nan))
+            if both.any():
+                spread = np.asarray(np.nanstd(within[1:], ddof=1))
+                bounded = rate_of_spread(within[0], spread, 2 * min(compared))
             rows_out.append(
                 dict(
                     train=" + ".join(names),
                     test=test,
                     accuracy=plain[0],
-                    accuracy_low=float(low),
-                    accuracy_high=float(high),
+                    accuracy_low=float(bounds.low[k]),
+                    accuracy_high=float(bounds.high[k]),
                     within=within[0],
-                    within_low=float(within_low),
-                    within_high=float(within_high),
+                    within_low=float(bounded.low),
+                    within_high=float(bounded.high),
                     covered=float(weight[0].sum() / fake.sum()),
                     strata=int(both.sum()),
-                    n_fake=int(onehot[fake][:, both].sum()),
-                    n_real=int(onehot[~fake][:, both].sum()),
+                    n_fake=compared[0],
+                    n_real=compared[1],
                 )
             )
     return pd.DataFrame(rows_out)

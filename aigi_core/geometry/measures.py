@@ -15,6 +15,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Integer, Real
 
 from aigi_core.errors import AigiError
+from aigi_core.intervals import interval_of_draws
 from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
 
@@ -106,8 +107,9 @@ def compare_geometry(
     """All measures before and after keeping only some components, with intervals and random-removal
     controls.
 
-    The intervals are bootstrap percentiles around the value itself: a resample repeats images,
-    which lowers a participation ratio mechanically, so the draws' mean offset is taken off.
+    The intervals rest on the standard deviation of bootstrap draws
+    (:func:`~aigi_core.intervals.interval_of_draws`), around the value itself: a resample repeats
+    images, which lowers a participation ratio mechanically. They speak of as many other images.
 
     Args:
         X: features of any subset of the images, as the detector sees them; rows are not normalised
@@ -164,8 +166,11 @@ def compare_geometry(
             ("after", after[name]),
             ("change", after[name] - before[name]),
         ):
-            low, high = draws[0] + np.nanquantile(draws[1:] - np.nanmean(draws[1:]), tails)
-            row |= {what: draws[0], f"{what}_low": low, f"{what}_high": high}
+            positive = what != "change" and bool((draws > 0).all())
+            low, high = interval_of_draws(
+                draws[0], draws[1:], n - 1, positive=positive, level=confidence
+            )
+            row |= {what: draws[0], f"{what}_low": float(low), f"{what}_high": float(high)}
         centre = chance[name].mean()
         # Removals that change nothing, or nothing but rounding, are as far from the centre as
         # chance is.

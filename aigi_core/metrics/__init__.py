@@ -13,6 +13,7 @@ from aigi_core.metrics.evaluation import (
     threshold_metrics,
 )
 from aigi_core.metrics.registry import DEFAULT_METRIC, METRICS, check_metrics
+from aigi_core.metrics.rules import intervals_in_words
 
 __all__ = [
     "DEFAULT_METRIC",
@@ -24,6 +25,7 @@ __all__ = [
     "check_metrics",
     "evaluate",
     "evaluate_blocks",
+    "intervals_in_words",
     "ranking_metrics",
     "threshold_metrics",
 ]

@@ -94,6 +94,10 @@ class Column:
         return {label: self.right[:, self.of(label)].mean(axis=1) for label in (REAL, FAKE)}
 
 
+RATE_RULE = "Clopper and Pearson's exact interval, at a level that covers 95 % on average"
+"""What :func:`~aigi_core.intervals.rate_interval` is."""
+
+
 class Part(NamedTuple):
     """One class's share of a mean over cells.
 
@@ -136,6 +140,16 @@ class Metric:
         """The title inside a sentence."""
         return self.title if self.title[:2].isupper() else self.title[0].lower() + self.title[1:]
 
+    @property
+    def interval_rule(self) -> str:
+        """What its interval is, in words."""
+        raise NotImplementedError
+
+    @property
+    def by_image(self) -> bool:
+        """Whether each image has a share of its own in the value (:meth:`contributions`)."""
+        return False
+
     def class_weights(self, n: dict[int, int]) -> dict[int, float]:
         """The total weight of each class's images in the value, for paired intervals."""
         return {REAL: 1.0, FAKE: 1.0}
@@ -176,6 +190,19 @@ class RateMetric(Metric):
     """
 
     weight_of_fakes: float | None = 0.5
+
+    @property
+    def interval_rule(self) -> str:
+        if self.weight_of_fakes in (0.0, 1.0):
+            return RATE_RULE
+        return (
+            "Jeffreys' intervals of both classes joined by square-and-add, and no narrower than"
+            " that of one rate of the same variance"
+        )
+
+    @property
+    def by_image(self) -> bool:
+        return True
 
     def class_weights(self, n: dict[int, int]) -> dict[int, float]:
         fakes = self.weight_of_fakes
@@ -381,6 +408,10 @@ class CurveMetric(Metric):
     Its interval is that of a rate with the bootstrap's standard deviation, among no more images
     than :meth:`most_images` says.
     """
+
+    @property
+    def interval_rule(self) -> str:
+        return "that of a rate with the spread of 1,000 draws of groups"
 
     def of_curve(
         self, tp: Float[np.ndarray, "B m"], fp: Float[np.ndarray, "B m"]

@@ -34,6 +34,14 @@ from aigi_core.resampling import percentile_interval
 class Auc(CurveMetric):
     """Area under the ROC curve, with DeLong's variance by group in Newcombe's fifth interval."""
 
+    @property
+    def interval_rule(self) -> str:
+        return "Newcombe's fifth method with DeLong's variance"
+
+    @property
+    def by_image(self) -> bool:
+        return True
+
     def of_curve(
         self, tp: Float[np.ndarray, "B m"], fp: Float[np.ndarray, "B m"]
     ) -> Float[np.ndarray, " B"]:
@@ -173,6 +181,16 @@ class RateAtFalseAlarms(CurveMetric):
     few_real_images: int = 0
     """Below so many the interval spans order statistics; from there on the bootstrap holds."""
 
+    @property
+    def interval_rule(self) -> str:
+        rule = super().interval_rule
+        if not self.few_real_images:
+            return rule
+        return (
+            "the rate's own interval joined by square-and-add to the thresholds that may be the"
+            f" true one, below {self.few_real_images} real images; from there on {rule}"
+        )
+
     def of_curve(
         self, tp: Float[np.ndarray, "B m"], fp: Float[np.ndarray, "B m"]
     ) -> Float[np.ndarray, " B"]:
@@ -235,6 +253,10 @@ class BestAccuracy(CurveMetric):
         gain = np.maximum((tp - fp).max(axis=1), 0)  # 0: nothing flagged at all
         accuracy: np.ndarray = (reals + gain) / (reals + fakes)
         return accuracy
+
+    @property
+    def interval_rule(self) -> str:
+        return f"{super().interval_rule}, its lower bound moved by what the best threshold gains"
 
     def most_images(self, n: dict[int, int]) -> int:
         return sum(n.values())

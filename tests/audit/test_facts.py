@@ -101,6 +101,22 @@ def test_the_interval_of_the_association_covers_the_truth() -> None:
     assert covered >= 34
 
 
+def test_a_fact_nearly_without_exceptions_does_not_tell_the_label_beyond_doubt() -> None:
+    """Two in a hundred of either class are exceptions: V = 0.96 where as many are of each."""
+    covered = 0
+    for seed in range(40):
+        images = clean_images(per_class=30, seed=seed)
+        rng = np.random.default_rng(seed)
+        fake = images["label"] == 1
+        images["format"] = np.where(fake ^ (rng.random(len(images)) < 0.02), "PNG", "JPEG")
+        table = f.association(
+            f.file_facts(images)[["format"]], Domains.from_images(images), [CLEAN], draws=200
+        )
+        covered += bool(table.loc[0, "low"] <= 0.96 <= table.loc[0, "high"])
+        assert table.loc[0, "low"] < 0.999
+    assert covered >= 36
+
+
 def test_distribution_adds_up(planted: pd.DataFrame, domains: Domains) -> None:
     for fact in ("format", "width", "jpeg_quality"):
         table = f.distribution(f.file_facts(planted), domains, fact)

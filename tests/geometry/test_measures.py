@@ -128,8 +128,8 @@ def test_removing_nothing_is_what_chance_does() -> None:
 
 
 def test_intervals_cover() -> None:
-    """The population's participation ratio at fixed n, from 150 samples: 88 to 99 % of the
-    intervals hold its mean.
+    """The population's participation ratio at fixed n, from 150 samples: 90 % of the intervals
+    and more hold its mean.
     """
     scale = np.arange(1.0, 31) ** -0.5
     samples = np.random.default_rng(1).standard_normal((150, 60, 30)) * scale
@@ -140,7 +140,7 @@ def test_intervals_cover() -> None:
             compare_geometry(X, np.arange(30) < 10, controls=1).table.iloc[2] for X in samples
         )
     ]
-    assert 0.88 < np.mean(inside) < 0.99
+    assert 0.9 < np.mean(inside) <= 1
 
 
 def test_bad_input_is_named() -> None:

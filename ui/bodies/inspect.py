@@ -363,7 +363,7 @@ def show_nearest(page: Page, judged: Judged) -> None:
     st.markdown(
         f"Sources by their share of the {NEIGHBOURHOOD} nearest images (*among*: how many of"
         " these), beside what their *n* images of the workspace would lead one to expect;"
-        " *nearest*: the best cosine. Interval: 95 %, Wilson."
+        " *nearest*: the best cosine."
     )
     page.table("sources", nearest_sources(judged.workspace, subject.embedding, subject.row))
 

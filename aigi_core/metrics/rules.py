@@ -1,0 +1,95 @@
+"""What the intervals of a page are, in words: one place, beside the code that makes them.
+
+A page names what it shows; the line is composed from the rule of each. A metric's own rule is its
+class's :attr:`~aigi_core.metrics.Metric.interval_rule`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from aigi_core.errors import AigiError
+from aigi_core.metrics.contract import RATE_RULE
+from aigi_core.metrics.registry import DEFAULT_METRIC, METRICS
+
+Shown = Literal[
+    "difference",
+    "gap",
+    "winner",
+    "largest",
+    "share",
+    "shares by group",
+    "component",
+    "probability",
+    "generators",
+    "detectors",
+    "geometry",
+    "association",
+    "draws",
+]
+RULES: dict[Shown, str] = {
+    "gap": "Loss from in-domain to out-of-domain means: both intervals joined by square-and-add, as"
+    " correlated as 1,000 draws say.",
+    "winner": "The highest or lowest of several: its bound is moved by what the choice gains, on"
+    " average over draws.",
+    "largest": "The largest or smallest of several: its bound is the one at which the intervals of"
+    " all hold at once (Bonferroni).",
+    "share": f"Shares: {RATE_RULE}, images taken as independent.",
+    "shares by group": "Shares: that of a rate with the spread of draws of groups, among no more"
+    " images than there are groups.",
+    "component": "Correlations of components: Fisher's z.",
+    "probability": "Probabilities: percentiles of draws of groups of the validation images.",
+    "generators": "Percentiles of 2,000 draws of generators.",
+    "detectors": "Correlations over detectors: percentiles of draws of detectors.",
+    "geometry": "Measures of geometry: t interval from the spread of draws of images, on a log"
+    " scale where a measure is above 0.",
+    "association": "Cramér's V: percentiles of draws of groups, with and without one image a class"
+    " added at random.",
+    "draws": "Shifts: percentiles of draws of groups.",
+}
+
+
+def intervals_in_words(metric: str | None = DEFAULT_METRIC, *shown: Shown) -> str:
+    """The line of a page's protocol on its intervals.
+
+    Args:
+        metric: whose values the page shows, if any.
+        shown: what else has an interval there.
+
+    Raises:
+        AigiError: nothing, or something without a rule.
+
+    >>> print(intervals_in_words("auc", "winner"))  # doctest: +ELLIPSIS
+    95 %. AUC: Newcombe's fifth method with DeLong's variance; ... The highest or lowest of ...
+    """
+    unknown = [name for name in shown if name not in get_args(Shown)]
+    if unknown or (metric is None and not shown):
+        raise AigiError(
+            f"There is no rule for {unknown[0]!r}; there are {', '.join(get_args(Shown))}."
+            if unknown
+            else "Name what the page shows: a metric, or one of the rules."
+        )
+    parts = ["95 %."]
+    if metric is not None:
+        about = METRICS[metric]
+        parts.append(
+            f"{about.title}: {about.interval_rule}; images of one group (one prompt, one scene)"
+            " count as fewer, training images stay fixed."
+        )
+        if about.interval_holds:
+            parts.append(f"Known of it: {about.interval_holds}.")
+    for name in dict.fromkeys(shown):
+        parts.append(_difference(metric) if name == "difference" else RULES[name])
+    return " ".join(parts)
+
+
+def _difference(metric: str | None) -> str:
+    if metric is not None and not METRICS[metric].by_image:
+        return (
+            "Differences: percentiles of paired draws; p from their standard deviation and the t"
+            " distribution."
+        )
+    return (
+        "Differences: paired image by image, with two images a class added that differ (Bonett and"
+        " Price 2012); p by sign flips of groups."
+    )
