@@ -25,7 +25,8 @@ FAMILIES = ("gan", "autoregressive", "diffusion", "other")
 these.
 """
 
-RESERVED = ("all", "all detectors together")
+ALL, TOGETHER = "all", "all detectors together"
+RESERVED = (ALL, TOGETHER)
 """What ``score --detector`` and Inspect call all detectors together: names of no generator."""
 
 COLUMNS: dict[str, str] = {

@@ -202,6 +202,45 @@ def test_the_one_file_that_a_hub_message_tells_to_download_is_taken(
     assert loaded.pretrained == told[1]
 
 
+@pytest.mark.parametrize("inside", ["snapshots/0a1b2c", "", "plain"])
+def test_all_files_of_a_hub_repository_are_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, inside: str
+) -> None:
+    """As the hub's cache holds them (links into blobs), or copied; transformers' files beside."""
+    from aigi_core.clip.encoder import load_encoder
+
+    message = message_of(lambda: load_encoder("hf-hub:acme/tiny", None, "cpu"), HubError)
+    assert "download all files of https://huggingface.co/acme/tiny elsewhere into" in message
+    model = make_tiny_clip(tmp_path / "tiny")
+    made = {file.name: file.read_bytes() for file in (tmp_path / "tiny").iterdir()}
+    files = made | {
+        "model.safetensors": b"of transformers, with names of its own",
+        "config.json": b'{"model_type": "clip"}',
+        "tokenizer.json": b"{}",
+        "README.md": b"",
+        ".gitattributes": b"",
+    }
+    cache = tmp_path / "models--acme--tiny"
+    for number, (name, content) in enumerate(files.items()):
+        blob, link = cache / "blobs" / f"{number:040x}", cache / "snapshots" / "0a1b2c" / name
+        for file in (blob, link):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        blob.write_bytes(content)
+        link.symlink_to(f"../../blobs/{blob.name}")
+    shutil.copytree(cache / "snapshots" / "0a1b2c", cache / "plain")
+    told = re.search(r"give --model (\S+?)\.$", message)
+    assert told
+    loaded = load_encoder(told[1].replace("DIR", str(cache / inside)), None, "cpu")
+    assert loaded.weights_sha256 == load_encoder(model, None, "cpu").weights_sha256
+    assert len(loaded.encode_texts(["a photo of a cat"])) == 1
+    assert "open_clip_model.safetensors is run with GELU" in caplog.text
+    assert "quickgelu" not in caplog.text, "there is no such model"
+    (cache / "snapshots" / "3d4e5f").mkdir()
+    message = message_of(lambda: load_encoder(f"local-dir:{cache}", None, "cpu"))
+    told = re.search(r"--model (\S+?)\.$", message)
+    assert told and load_encoder(told[1], None, "cpu").weights_sha256 == loaded.weights_sha256
+
+
 def test_commands_are_composed_in_one_place() -> None:
     """A command in a message is written by :mod:`aigi_core.commands`, so that nobody forgets the
     workspace, quotes or an option; texts about commands (docstrings, help) may name them.

@@ -98,6 +98,7 @@ def find_checkpoint(model: str, pretrained: str | None, seed: int = 0) -> Checkp
 
 
 def _from_folder(folder: Path, pretrained: str | None) -> Checkpoint:
+    folder = _revision_of(folder)
     ours, theirs = folder / CONFIG, folder / HUGGING_FACE_CONFIG
     if pretrained is not None and not (folder / Path(pretrained).name).is_file():
         raise AigiError(
@@ -126,6 +127,21 @@ def _from_folder(folder: Path, pretrained: str | None) -> Checkpoint:
     config, settings = hugging_face_config(_json(theirs), theirs)
     tokenizer = f"local-dir:{folder}" if "custom_text" in config else ""
     return Checkpoint(tokenizer, weights, config, settings, record)
+
+
+def _revision_of(folder: Path) -> Path:
+    """The one revision that a repository's folder in the hub's cache holds; else the folder.
+
+    Raises:
+        AigiError: several revisions.
+    """
+    revisions = sorted(path for path in (folder / "snapshots").glob("*") if path.is_dir())
+    if len(revisions) > 1:
+        raise AigiError(
+            f"The folder {folder} holds {counted(len(revisions), 'revision')} of one repository:"
+            f" say which, such as --model local-dir:{revisions[0]}."
+        )
+    return revisions[0] if revisions else folder
 
 
 def _weights_in(folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from aigi_core.clip._open_clip import open_clip
-from aigi_core.clip.checkpoints import Checkpoint, find_checkpoint
+from aigi_core.clip.checkpoints import CONFIG, Checkpoint, find_checkpoint
 from aigi_core.clip.encoder import TEXTS_A_BATCH, Encoder, activations, digest_weights
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.clip.towers import adapter_for
@@ -138,10 +138,16 @@ def load_model(checkpoint: Checkpoint, seed: int = 0, activation: str = "") -> M
             )
         quick = known == QUICK_GELU
     elif weights is not None and not quick and not is_timm and not checkpoint.settings:
+        folder = checkpoint.record[0].startswith("local-dir:")
         log.warning(
-            f"{checkpoint.record[1]} is run with GELU, the activation of {checkpoint.record[0]};"
-            " weights trained with QuickGELU, such as OpenAI's, need the model"
-            f" {checkpoint.record[0]}-quickgelu."
+            f"{checkpoint.weights.name if checkpoint.weights else 'The model'} is run with GELU,"
+            f" the activation of {checkpoint.record[0]}; weights trained with QuickGELU, such as"
+            " OpenAI's, need "
+            + (
+                f"'quick_gelu': true beside 'embed_dim' in its {CONFIG}."
+                if folder
+                else f"the model {checkpoint.record[0]}-quickgelu."
+            )
         )
     config = deepcopy(dict(checkpoint.config)) | {"quick_gelu": quick}
     with torch.random.fork_rng(devices=[]), quiet():

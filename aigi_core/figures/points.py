@@ -137,7 +137,7 @@ def scatter(
     """
     figure, table = go.Figure(), table.reset_index(drop=True)
     written = set(named if named is not None else table["name"] if len(table) <= 20 else ())
-    places = _label_places(table, [name in written for name in table["name"]])
+    places = _label_places(table, written - {selected}, selected)
     groups = table["group"] if "group" in table.columns else table["name"]
     for group, part in table.groupby(groups, sort=False):
         style = (styles or {}).get(str(group))
@@ -186,7 +186,7 @@ def scatter(
                 name=SELECTION,
                 text=f"<b>{label(selected, 40)}</b>",
                 showarrow=False,
-                yshift=20,
+                yshift=_ABOVE,
                 bgcolor=theme.paper,
                 opacity=0.9,
                 font=dict(size=11, color=theme.ink),
@@ -207,11 +207,15 @@ _NAME_PLACES = {
 }
 _LETTER, _LINE, _PLOT = 6.4, 14.0, (640.0, 340.0)
 """Width of a letter, height of a line and size of a plot as it is mostly shown, px."""
+_MARGIN = (0.05 * _PLOT[0], 0.07 * _PLOT[1])
+"""What plotly leaves free around the points; a name beyond it would be cut, px."""
+_ABOVE = 20
+"""How far above its point the name of the selected one stands, px."""
 
 
-def _label_places(table: pd.DataFrame, written: Sequence[bool]) -> list[str]:
-    """Where each name goes: the first side of its point on which it covers no other point and no
-    name placed before.
+def _label_places(table: pd.DataFrame, written: set[str], selected: str | None) -> list[str]:
+    """Where each name goes: the first side of its point on which it covers no other point, no name
+    placed before and not that of the selected point, and does not leave the plot.
     """
     spots = table[["x", "y"]].to_numpy(float)
     spread = np.ptp(spots, axis=0) if len(spots) else np.ones(2)
@@ -225,11 +229,16 @@ def _label_places(table: pd.DataFrame, written: Sequence[bool]) -> list[str]:
     taken = [
         (point, np.array([5.0, 5.0])) for point in at
     ]  # centre and half the size of what must stay free
+    for i in np.flatnonzero(table["name"] == selected):
+        width = len(label(str(selected), 40)) * _LETTER
+        taken.append((at[i] + (0, _ABOVE), np.array([width, _LINE]) / 2))
     places = ["top center"] * len(table)
-    for i in np.flatnonzero(written):
+    middle, reach = np.array(_PLOT) / 2, np.array(_PLOT) / 2 + _MARGIN
+    for i in np.flatnonzero(table["name"].isin(written)):
         boxes = {side: at[i] + np.array(way) * (half[i] + 8) for side, way in _NAME_PLACES.items()}
         clashes = {
             side: sum(bool((np.abs(box - c) < half[i] + h).all()) for c, h in taken)
+            + bool((np.abs(box - middle) + half[i] > reach).any())
             for side, box in boxes.items()
         }
         places[i] = min(clashes, key=clashes.__getitem__)

@@ -36,11 +36,11 @@ from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.reading import Reading, read
 from aigi_core.heads import Encoded
+from aigi_core.manifest import TOGETHER
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.workspace import Workspace
 
-TOGETHER = "all detectors together"
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 DRAWS = 500
 
@@ -50,8 +50,8 @@ class Panel(ShortRepr):
     """Calibrated detectors and their ensemble, which stands first.
 
     Attributes:
-        names: one a judge: :data:`TOGETHER` (where there are several detectors), then each
-            detector's own.
+        names: one a judge: ``TOGETHER`` of the manifest (where there are several detectors), then
+            each detector's own.
         detectors: K of them, trained without the workspace's validation images.
         readings: [J] the weights of each judge; the ensemble is linear too where all its members
             are: the mean of their calibrated log-odds. None for a judge without weights: see

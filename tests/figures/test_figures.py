@@ -11,6 +11,7 @@ from plotly.colors import hex_to_rgb, sample_colorscale
 
 from aigi_core import figures
 from aigi_core.figures import DARK, LIGHT, Theme
+from aigi_core.figures.points import scatter
 from aigi_core.figures.theme import oklch
 
 NASTY = "<b>x</b><script>alert(1)</script> %{x}"
@@ -217,3 +218,21 @@ def test_every_number_stands_out_from_its_cell(theme: Theme, centre: str) -> Non
     )
     cells = ["#" + "".join(f"{round(255 * c):02x}" for c in colour) for colour in rgb]
     assert min(contrast(a, b) for a, b in zip(cells, numbers.textfont.color, strict=True)) >= 4
+
+
+def test_names_of_points_leave_the_selected_one_and_the_edge_free() -> None:
+    """Rows: the selected point, one whose name above it would be under the selected name, one at
+    the right edge whose name in the middle would be cut.
+    """
+    table = pd.DataFrame(
+        {
+            "name": ["selected-generator", "beside-it", "a-name-at-the-edge", "left"],
+            "x": [0.5, 0.52, 1.0, 0.0],
+            "y": [0.5, 0.5, 0.9, 0.0],
+        }
+    )
+    figure = scatter(table, alt="", x_title="x", y_title="y", selected="selected-generator")
+    places = {trace.name: trace.textposition[0] for trace in figure.data if trace.text}
+    assert places["beside-it"] != "top center"
+    assert places["a-name-at-the-edge"] == "middle left"
+    assert scatter(table, alt="", x_title="x", y_title="y").data[1].textposition

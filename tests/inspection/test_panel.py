@@ -14,7 +14,8 @@ from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.explain.reading import scores
 from aigi_core.inspection.known import reliability_on_test
-from aigi_core.inspection.panel import TOGETHER, Panel, build_panel
+from aigi_core.inspection.panel import Panel, build_panel
+from aigi_core.manifest import TOGETHER
 from aigi_core.workspace import Workspace
 from tests.factory import with_images
 

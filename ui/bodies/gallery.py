@@ -146,7 +146,7 @@ def show_image(
         page.source(int(image["row"]))
         page.link(
             "inspect",
-            "Inspect it: every detector, where in the image, robustness",
+            "Inspect this image",
             image=str(image["path"]),
         )
     with right:

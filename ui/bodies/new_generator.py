@@ -196,8 +196,8 @@ def stats(described: NewGenerator) -> list[Stat]:
             f"{counted(len(described), 'image')}",
             (nearest.low, nearest.high),
             "Share of the new images whose nearest known fake is by this generator"
-            f" ({top['expected']:.2f} of all known fakes are); the largest share of {nearest.of}"
-            " generators, which the interval allows for.",
+            f" ({top['expected']:.2f} of all known fakes are); the largest share of"
+            f" {counted(nearest.of, 'generator')}, which the interval allows for.",
         ),
     ]
 

@@ -26,11 +26,11 @@ from aigi_core.images import image_source
 from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, open_images
 from aigi_core.inspection.known import calls_on_test, rates_by_pool, reliability_on_test
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
-from aigi_core.inspection.panel import TOGETHER, Panel, build_panel
+from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.inspection.unseen import Trust, trust_on_unseen
-from aigi_core.manifest import FAKE, REAL
+from aigi_core.manifest import FAKE, REAL, TOGETHER
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui import results

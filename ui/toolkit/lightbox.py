@@ -84,7 +84,7 @@ def _dialog(page: Page, tiles: Sequence[Tile], details: Details | None) -> None:
     if details:
         details(tile)
     path = str(page.workspace.images["path"].iloc[tile.row])
-    page.link("inspect", "Inspect it: every detector, where in the image, robustness", image=path)
+    page.link("inspect", "Inspect this image", image=path)
     page.source(tile.row)
 
 
