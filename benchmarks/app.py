@@ -25,8 +25,8 @@ import psutil
 from playwright.sync_api import Browser, Error, Locator, sync_playwright
 
 from aigi_core.errors import AigiError
-from tests.e2e.objects import App
-from tests.e2e.server import FLAGS, OFFLINE, Server, chromium
+from benchmarks._app_in_browser import App
+from benchmarks._server import FLAGS, OFFLINE, Server, chromium
 from ui.toolkit.router import PAGES
 
 PATIENCE = 90_000

@@ -28,6 +28,7 @@ from aigi_core.detectors import score_detectors, train
 from aigi_core.errors import AigiError
 from aigi_core.images import ImageError, load_rgb
 from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
+from benchmarks._small_workspace import make_workspace
 from precompute.__main__ import main as precompute
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000")
@@ -248,8 +249,6 @@ def _scores(workspace: Workspace) -> np.ndarray:
 
 def main(argv: Sequence[str]) -> dict[str, Any]:
     """Try all; the numbers of docs/trust.md."""
-    from tests.factory import make_workspace
-
     parser = argparse.ArgumentParser(prog="python -m benchmarks trust", description=__doc__)
     parser.add_argument("--files", type=int, default=2000, help="hostile files (default 2,000)")
     parser.add_argument(

@@ -2,15 +2,18 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from benchmarks._small_workspace import make_workspace
+from tests.conftest import ROOT
+from tests.source_files import files, imports
+
 ROOMS = (
     ("assets", "commands", "errors", "exports", "reprs", "statements"),
     (
@@ -45,31 +48,6 @@ ROOMS = (
 """Rooms of aigi_core from the bottom up; each may import itself, its neighbours on the same floor,
 and those below.
 """
-
-
-def imports(file: Path) -> Iterator[str]:
-    """Every module that a file imports, wherever in the file, in dotted form."""
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = ".".join(
-                    (*file.relative_to(ROOT).parts[: -node.level], *([base] if base else []))
-                )
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-def files(*rooms: str) -> list[Path]:
-    result = [
-        f
-        for room in rooms
-        for f in ([ROOT / room] if room.endswith(".py") else sorted((ROOT / room).rglob("*.py")))
-    ]
-    assert result
-    return result
 
 
 UI_ROOMS = (("toolkit",), ("results",), ("bodies",), ("preparation",))
@@ -181,6 +159,35 @@ def _packages_of(module: str) -> set[str]:
 def test_nothing_below_imports_the_app() -> None:
     for room in ("ui", "pages", "app"):
         assert importers(room, files("aigi_core", "precompute", "reports")) == set()
+
+
+def test_helpers_of_tests_stand_in_helper_modules() -> None:
+    """No test module is imported, and nothing outside the tests imports them."""
+    wrong = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in files("tests")
+        for name in imports(file)
+        if re.search(r"^tests\.(.*\.)?test_", name)
+    ]
+    assert wrong == []
+    rooms = ("aigi_core", "precompute", "ui", "pages", "reports", "benchmarks", "app.py")
+    assert importers("tests", files(*rooms)) == set()
+
+
+def test_an_audit_of_a_folder_loads_no_torch(tmp_path: Path) -> None:
+    path = make_workspace(tmp_path / "w", per_class=20)
+    code = (
+        "import sys\n"
+        "from aigi_core.audit.report import audit\n"
+        "from aigi_core.workspace import Workspace\n"
+        f"result = audit(Workspace.open({str(path)!r}), draws=9)\n"
+        "assert len(result.verdicts) == 4\n"
+        "print({'torch', 'open_clip', 'torchvision', 'timm'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.stdout.strip().splitlines()[-1:] == ["set()"], done.stdout + done.stderr
 
 
 def test_nothing_is_unpickled() -> None:

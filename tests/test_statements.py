@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aigi_core.statements import Finding, best_of, counted, number, p_text
-from tests.test_architecture import ROOT
+from tests.conftest import ROOT
 
 NAN = float("nan")
 CASES = [

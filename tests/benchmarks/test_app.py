@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from tests.e2e.server import chromium
+from benchmarks._server import chromium
 
 pytestmark = pytest.mark.browser
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.objects import App
-from tests.e2e.server import FLAGS, Server, chromium
+from benchmarks._app_in_browser import App
+from benchmarks._server import FLAGS, Server, chromium
 
 
 @pytest.fixture(scope="session")

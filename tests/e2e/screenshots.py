@@ -13,9 +13,9 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from benchmarks._app_in_browser import App
+from benchmarks._server import FLAGS, OFFLINE, Server, chromium
 from tests.conftest import ROOT
-from tests.e2e.objects import App
-from tests.e2e.server import FLAGS, OFFLINE, Server, chromium
 from ui.toolkit.router import PAGES
 
 TARGET = ROOT / "docs" / "screenshots"

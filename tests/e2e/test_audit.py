@@ -11,9 +11,8 @@ from aigi_core.audit.cached import AuditSettings, save_audit
 from aigi_core.audit.report import Audit, audit
 from aigi_core.audit.verdict import to_frame
 from aigi_core.metrics import DEFAULT_METRIC
-from tests.audit.factory import SIZED, planted_images
-from tests.audit.test_report import workspace
-from tests.e2e.objects import App
+from benchmarks._app_in_browser import App
+from tests.audit.factory import SIZED, planted_images, workspace
 
 pytestmark = pytest.mark.browser
 

@@ -10,8 +10,8 @@ import pytest
 from aigi_core.geometry.isotropy import pair_changes, rank_correlation
 from aigi_core.transfer import Atlas
 from aigi_core.workspace import Workspace
+from benchmarks._app_in_browser import App
 from tests.conftest import ROOT
-from tests.e2e.objects import App
 
 pytestmark = pytest.mark.browser
 PAIR = ("sd-1.4", "dalle-2")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.objects import App
+from benchmarks._app_in_browser import App
 
 pytestmark = pytest.mark.browser
 

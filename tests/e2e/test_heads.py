@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from aigi_core.detectors.heads import score_heads
 from aigi_core.workspace import Workspace
-from tests.e2e.objects import App
+from benchmarks._app_in_browser import App
 
 pytestmark = pytest.mark.browser
 

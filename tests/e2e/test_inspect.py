@@ -16,7 +16,7 @@ from aigi_core.images import load_rgb
 from aigi_core.inspection.intake import encode
 from aigi_core.inspection.panel import build_panel
 from aigi_core.workspace import Workspace
-from tests.e2e.objects import App
+from benchmarks._app_in_browser import App
 from tests.precompute.corpus import encoded
 from tests.precompute.hostile import RAW, png
 from tests.tiny_workspace import make_picture

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aigi_core.workspace import Workspace
-from tests.e2e.objects import App
+from benchmarks._app_in_browser import App
 
 pytestmark = pytest.mark.browser
 

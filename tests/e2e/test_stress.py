@@ -10,7 +10,7 @@ import pytest
 
 from aigi_core.stress import CLEAN, Stress, stress
 from aigi_core.workspace import Workspace
-from tests.e2e.objects import App
+from benchmarks._app_in_browser import App
 from tests.factory import make_workspace
 from tests.stress.factory import EVERY, add_copies
 

@@ -9,7 +9,7 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.transfer import transfer_matrix
 from aigi_core.workspace import Workspace
-from tests.e2e.objects import App
+from benchmarks._app_in_browser import App
 
 pytestmark = pytest.mark.browser
 

@@ -14,8 +14,8 @@ from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.manifest import FAKE
 from aigi_core.transfer import TransferMatrix, open_cell, transfer_matrix
 from aigi_core.workspace import Workspace
+from benchmarks._app_in_browser import App
 from tests.conftest import ROOT
-from tests.e2e.objects import App
 
 pytestmark = pytest.mark.browser
 HOSTILE = '<img src=x onerror=alert(1)><b>"x"</b> %{x} `$a$` :smile:'

@@ -9,7 +9,7 @@ from aigi_core.explain.detector_words import detector_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.words import Words
 from aigi_core.workspace import Workspace
-from tests.e2e.objects import App
+from benchmarks._app_in_browser import App
 
 pytestmark = pytest.mark.browser
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from aigi_core.workspace import Workspace
-from tests.e2e.objects import App
+from benchmarks._app_in_browser import App
 from tests.factory import make_workspace
 
 pytestmark = pytest.mark.browser

@@ -9,7 +9,7 @@ import pytest
 
 from aigi_core import figures
 from aigi_core.errors import AigiError
-from tests.e2e.server import chromium
+from benchmarks._server import chromium
 
 NAMES = list("abc")
 DRAW = partial(figures.heatmap, pd.DataFrame(np.eye(3), NAMES, NAMES), alt="m", selected=("a", "b"))

@@ -17,8 +17,7 @@ from aigi_core.audit.report import Audit, audit
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import difference
 from aigi_core.workspace import Workspace
-from tests.audit.factory import CLEAN, SIZED, planted_images
-from tests.audit.test_report import workspace
+from tests.audit.factory import CLEAN, SIZED, planted_images, workspace
 from tests.pages.reading import stats, text_of
 from ui.bodies.audit import NEXT, PARTS
 

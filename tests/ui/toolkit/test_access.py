@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.images import image_source
 from aigi_core.workspace import Workspace, read_manifest, write_manifest
-from tests.e2e.server import Server
+from benchmarks._server import Server
 from tests.factory import make_workspace
 from ui.toolkit import access, workspaces
 from ui.toolkit.images import image_root
