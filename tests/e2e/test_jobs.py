@@ -1,0 +1,83 @@
+"""What users come for, on the embedded demo in a real browser: few clicks, and at their end the
+number that the library gives; and the pages without a test of their own, by looks.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from aigi_core.transfer import board
+from aigi_core.workspace import Workspace
+from tests.e2e.objects import App
+from ui.toolkit.router import ROOT
+
+pytestmark = pytest.mark.browser
+DEMO = ROOT / "assets" / "demo"
+
+
+@pytest.fixture(scope="module")
+def demo() -> Workspace:
+    return Workspace.open(DEMO)
+
+
+@pytest.fixture(scope="module")
+def demo_url(serve: Any) -> str:
+    return str(serve().url)
+
+
+@pytest.fixture
+def user(browser: Any, demo_url: str) -> Iterator[App]:
+    """Somebody who opens the app for the first time."""
+    app = App(browser, demo_url).open()
+    yield app
+    assert app.errors == []
+    app.close()
+
+
+def test_what_to_train_on_to_catch_two_generators(user: App) -> None:
+    user.follow("What to train on")
+    user.choose("Generators to catch", "midjourney-2022")
+    assert set(user.query["tests"]) == {"midjourney-2022", "sd-beta", "sdxl"}
+    answer = user.page.get_by_test_id("stMain").inner_text()
+    assert "To catch " in answer and "on validation images" in answer
+    assert "Opened instead" not in answer  # the set that is recommended is the one that is open
+
+
+def test_which_method_to_use_and_where_it_fails(user: App, demo: Workspace) -> None:
+    table = board.board(demo)
+    user.navigate("Methods")
+    first = table.iloc[0]
+    assert user.stats[first["title"]][0] == f"{first['ood']:.3f}"
+    ridge = table[table["method"] == "ridge"].iloc[0]
+    user.choose("Method of the board", ridge["title"])
+    user.follow("Its matrix, in Transfer")
+    assert user.stats["Out of domain"][0] == f"{ridge['ood']:.3f}"
+    assert user.selected("Method") == ridge["title"]
+
+
+def test_a_pair_of_the_papers_claim(user: App) -> None:
+    user.navigate("Components")
+    with user.redrawn():
+        user.page.get_by_role("combobox", name="D1").press("ArrowDown")
+        user.page.keyboard.press("Enter")
+    assert "105 pairs" in user.page.get_by_test_id("stMain").inner_text()
+    user.follow("Its matrix")
+    assert "view" in user.query and "Out of domain" in user.stats
+
+
+@pytest.mark.parametrize(
+    ("stem", "scheme", "width"),
+    [
+        ("methods", "dark", 390),
+        ("encoders", "light", 1440),
+        ("map", "dark", 390),
+        ("new_generator", "light", 1440),
+    ],
+)
+def test_accessible_and_nothing_cut_off(
+    browser: Any, demo_url: str, stem: str, scheme: str, width: int
+) -> None:
+    app = App(browser, demo_url, scheme=scheme, width=width).open(stem)
+    assert app.errors == [] and app.violations() == [] and app.fits
+    app.close()
