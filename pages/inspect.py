@@ -11,6 +11,7 @@ from aigi_core import figures
 from aigi_core.inspection.panel import Panel
 from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import counted
+from ui.bodies import attribution
 from ui.bodies import inspect as body
 from ui.results import attention, inspection
 
@@ -67,6 +68,12 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
             clicks=("detector",),
         )
         body.how_often_right(page, judged)
+    with page.section(
+        "Which generator made it",
+        "By multinomial regression on the embedding, if every source were as frequent as the"
+        " others.",
+    ):
+        attribution.likely_source(page, subject.embedding, subject.row)
     if len(subject.among) > 1:
         with page.section("All files", "All detectors together, one line a file."):
             page.table("files", inspection.all_files(workspace, subject, judged.rate, judged.prior))

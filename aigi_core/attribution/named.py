@@ -64,6 +64,22 @@ class Named(ShortRepr):
             rate[source], (low[source], high[source]) = rates(hits, self.group[mine])
         return rate, Interval(low, high), n
 
+    def confusion_table(self) -> pd.DataFrame:
+        """One row a cell with an image: ``made_by, named_as, images, n, share, low, high``."""
+        rate, (low, high), n = self.confusion()
+        at = np.argwhere(rate > 0)
+        return pd.DataFrame(
+            {
+                "made_by": [self.names[i] for i, _ in at],
+                "named_as": [self.names[j] for _, j in at],
+                "images": [round(rate[i, j] * n[i]) for i, j in at],
+                "n": [int(n[i]) for i, _ in at],
+                "share": rate[tuple(at.T)],
+                "low": low[tuple(at.T)],
+                "high": high[tuple(at.T)],
+            }
+        )
+
     def by_source(self) -> pd.DataFrame:
         """One row a source: ``source, n, recall``; ``named`` (images named as it) and
         ``precision``, among all test images; ``in_pool``, recall where only sources with training

@@ -36,7 +36,7 @@ class GeneratorTree(ShortRepr):
         p_value: share of shuffled distances whose tree fits as well.
         stability: [G-1] share of bootstrap draws of images whose tree joins the same generators at
             some place (Felsenstein 1985).
-        draws: how many draws.
+        draws: how many draws, and how many times distances were shuffled.
     """
 
     names: tuple[str, ...]
@@ -174,7 +174,7 @@ def _tree(
     fit = float(cophenet(made, flat)[0])
     rng = np.random.default_rng(seed)
     shuffled = []
-    for _ in range(PERMUTATIONS):
+    for _ in range(len(drawn)):
         other = rng.permutation(flat)
         shuffled.append(float(cophenet(linkage(other, "average"), other)[0]))
     return GeneratorTree(
@@ -183,7 +183,7 @@ def _tree(
         made,
         fit,
         (float(np.mean(shuffled)), float(np.quantile(shuffled, 0.95))),
-        float((1 + (np.array(shuffled) >= fit - 1e-12).sum()) / (1 + PERMUTATIONS)),
+        float((1 + (np.array(shuffled) >= fit - 1e-12).sum()) / (1 + len(shuffled))),
         np.array([seen[clade] / max(len(drawn), 1) for clade in _clades(made)]),
         len(drawn),
     )

@@ -5,6 +5,7 @@ with its alternative text in ``figure.layout.meta`` (:func:`alt_text`). Names of
 through :func:`label`.
 """
 
+from aigi_core.figures.attribution import generator_tree, source_confusion, unknown_outcomes
 from aigi_core.figures.audit import (
     association_intervals,
     content_intervals,
@@ -103,6 +104,7 @@ __all__ = [
     "generator_changes",
     "generator_intervals",
     "generator_styles",
+    "generator_tree",
     "geometry_change",
     "head_curves",
     "head_map",
@@ -129,12 +131,14 @@ __all__ = [
     "scatter",
     "score_histogram",
     "side_changes",
+    "source_confusion",
     "span_bars",
     "split_ranges",
     "strength_curves",
     "survival_curves",
     "training_gains",
     "transfer_heatmap",
+    "unknown_outcomes",
     "verdict_intervals",
     "within_intervals",
     "word_differences",

@@ -12,8 +12,8 @@ from tests.searched import add_stream_maps
 
 @pytest.fixture(scope="session")
 def searched(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The synthetic workspace with made-up maps to the residual stream, its board of methods and
-    its atlases: of all pairs by our protocol, of one pair by the paper's.
+    """The synthetic workspace with made-up maps to the residual stream, its board of methods,
+    its attribution and its atlases: of all pairs by our protocol, of one pair by the paper's.
     """
     from precompute.__main__ import main
     from precompute.search.job import search
@@ -23,4 +23,5 @@ def searched(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     search(path)
     search(path, "alpha-gan:beta-diff", key=AtlasKey(draws=40, controls=20, protocol="paper"))
     assert main(["methods", "--workspace", str(path)]) == 0
+    assert main(["attribution", "--workspace", str(path), "--draws", "20"]) == 0
     return Workspace.open(path)

@@ -24,6 +24,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = embedding_only(make_workspace(tmp_path_factory.mktemp("w") / "w"))
     search(path)
     assert main(["methods", "--workspace", str(path)]) == 0
+    assert main(["attribution", "--workspace", str(path), "--draws", "20"]) == 0
     return path
 
 

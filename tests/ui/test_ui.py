@@ -35,7 +35,7 @@ def test_deep_link_is_the_first_visit_to_a_fresh_server(
     app = open_app(synthetic_path, stem)
     assert not app.exception
     # This workspace has no results: a page that reads some says which job makes them.
-    jobs = ("precompute search", "precompute methods")
+    jobs = ("precompute search", "precompute methods", "precompute attribution")
     text = [error.value.replace("\\", "") for error in app.error]
     assert all(any(job in sentence for job in jobs) for sentence in text), text
     assert app.title[0].value == PAGES[stem].question

@@ -72,6 +72,7 @@ _ALL = (
         "Is this image generated, and why do the detectors say so?",
         "frame_inspect",
     ),
+    PageInfo("attribution", "Attribution", "Which generator made it?", "account_tree"),
     PageInfo(
         "new_generator",
         "New generator",

@@ -1,0 +1,80 @@
+"""Attribution: which generator made an image, generators never seen, and which are alike."""
+
+from functools import partial
+
+import pandas as pd
+
+import ui
+from aigi_core import figures
+from aigi_core.attribution import namers
+from ui.bodies import attribution as body
+
+with ui.page(__file__) as page:
+    made = body.stored(page.workspace)
+    with page.controls():
+        titles = {namers.METHODS[name].title: name for name in made.named}
+        way = page.select(
+            "way", "Way of naming", titles, help="How the source of an image is found."
+        )
+        own, unknown = made.named[way], made.unknown[way]
+        first = body.most_confused(own)
+        truth = page.select("made_by", "Made by", list(made.names), first[0])
+        named = page.select("named_as", "Named as", list(made.names), first[1])
+    page.answer(body.answer(made, way))
+    page.stats(body.stats(made, way))
+    page.protocol(**body.protocol(made, way))
+    with page.picture(
+        "Shares of each row: of the images made by one source, how many are named as which."
+        " Outlined: named rightly. Click a cell for its images."
+    ):
+        draw = partial(
+            figures.source_confusion, own, page.domains.family_of, selected=(truth, named)
+        )
+        page.figure("confusion", draw, table=own.confusion_table(), clicks=("made_by", "named_as"))
+    with page.section(
+        "The images of one cell", f"Made by {ui.name(truth)}, named as {ui.name(named)}."
+    ):
+        body.images(page, own, truth, named)
+    by_source = own.by_source()
+    with page.section(
+        "Each source",
+        "Recall: of its images, how many are named as it. Content can give a source away: where"
+        " only sources of the image's own pool may be named, recall is `in_pool`, and guessing"
+        " gives `in_pool_chance`. Precision: of the images named as it, how many are; it depends on"
+        " how many images of each source there are.",
+    ):
+        drawn = pd.DataFrame(
+            {
+                "name": by_source["source"],
+                "value": by_source["recall"],
+                "low": by_source["recall_low"],
+                "high": by_source["recall_high"],
+                "n": by_source["n"],
+            }
+        )
+        recalls = partial(
+            figures.intervals,
+            drawn,
+            alt=f"Recall of each of {len(drawn)} sources with 95 % intervals.",
+            value_title="Recall",
+            reference=1 / len(drawn),
+            limits=(0, 1),
+        )
+        page.figure(
+            "recall",
+            lambda theme: recalls(styles=page.styles(theme), theme=theme),
+            table=by_source,
+            clicks=("made_by",),
+        )
+    with page.section(
+        "A generator that was never seen",
+        "Each generator is left out in turn. Its images should come out as unknown: less sure than"
+        " the limit that 95 % of known validation images pass.",
+    ):
+        body.open_set(page, unknown)
+    with page.section(
+        "Which generators are alike",
+        "Average linkage; at each join, the share of bootstrap draws of images whose tree joins the"
+        " same generators. Dotted: below 70 %.",
+    ):
+        body.tree(page, made, way)

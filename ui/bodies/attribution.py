@@ -1,0 +1,214 @@
+"""What the page Attribution says, and what Inspect says of the source of one image."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from aigi_core import attribution, figures
+from aigi_core.attribution import Attribution, Named
+from aigi_core.attribution.namers import METHODS
+from aigi_core.attribution.unknown import mean_over_generators
+from aigi_core.errors import WorkspaceError
+from aigi_core.statements import Finding, counted, p_text
+from ui.toolkit.images import Tile
+from ui.toolkit.page import Page, inert, name
+from ui.toolkit.report import Stat
+from ui.toolkit.workspaces import cached
+
+MOST_IMAGES = 36
+
+stored = cached(attribution.load_attribution)
+
+
+def answer(made: Attribution, way: str) -> str:
+    """How well sources are named, and what becomes of those that were never seen."""
+    own, table = made.named[way], made.unknown[way]
+    recall, sources = own.mean_recall(), len(own.names)
+    text = (
+        f"On average **{recall.value:.0%}** of a source's images are named rightly"
+        f" ({recall.low:.0%} to {recall.high:.0%}; {sources} sources, guessing"
+        f" {1 / sources:.0%})."
+    )
+    if table.empty:
+        return text
+    unknown, false = (mean_over_generators(table, c) for c in ("unknown", "false_attribution"))
+    return (
+        f"{text} Of a generator that it has never seen, **{unknown.value:.0%}** of the images come"
+        f" out as unknown ({unknown.low:.0%} to {unknown.high:.0%}) and **{false.value:.0%}** are"
+        f" named as another generator ({false.low:.0%} to {false.high:.0%})."
+    )
+
+
+def stats(made: Attribution, way: str) -> list[Stat]:
+    """Recall, recall within the pool, and the open set's AUC."""
+    own, table = made.named[way], made.unknown[way]
+    cells = []
+    for title, in_pool, help in (
+        ("Mean recall", False, "Of each source's test images, the share named as it; averaged."),
+        (
+            "Mean recall within the pool",
+            True,
+            "Only sources with training images in the image's own pool may be named, so that what"
+            " the image shows rules nothing out.",
+        ),
+    ):
+        recall = own.mean_recall(in_pool=in_pool)
+        n = counted(recall.n, "test image")
+        cells.append(Stat(title, f"{recall.value:.3f}", n, (recall.low, recall.high), help))
+    if not table.empty:
+        auc = mean_over_generators(table, "auc")
+        cells.append(
+            Stat(
+                "AUC, known against unknown",
+                f"{auc.value:.3f}",
+                f"{counted(auc.n, 'generator')} left out in turn",
+                (auc.low, auc.high),
+                "Is it surer of known sources' images than of those of a generator left out? One"
+                " half: it cannot tell.",
+            )
+        )
+    return cells
+
+
+def protocol(made: Attribution, way: str) -> dict[str, str]:
+    """How the numbers came about."""
+    method, chosen = METHODS[way], made.parameters[way]
+    facts = {
+        "naming": (
+            f"{method.title} ({method.source}) on the normalised embedding, trained on the training"
+            " split alone; sources weigh alike;"
+            f" {'C' if way == 'regression' else 'k'} ="
+            f" {chosen['C' if way == 'regression' else 'k']:g} by mean recall on validation."
+        ),
+        "confidence": f"{method.confidence_is}; limit {chosen['limit']:.3f}.",
+        "testing": (
+            "Test images of all sources; intervals count groups of images. Means weigh sources"
+            " alike; the interval speaks of other images of these generators, not of others."
+        ),
+    }
+    if made.left_out:
+        facts["left_out"] = "; ".join(f"{g}: {why}" for g, why in made.left_out.items())
+    if len(made.named) > 1:
+        other = next(each for each in made.named if each != way)
+        gap = made.named[way].less(made.named[other])
+        facts["compared"] = (
+            f"Mean recall less that of {METHODS[other].title.lower()}: {gap.value:+.3f} (95 %"
+            f" interval {gap.low:+.3f} to {gap.high:+.3f}, {p_text(gap.p_value)}, paired, n ="
+            f" {gap.n:,} images)."
+        )
+    return facts
+
+
+def most_confused(own: Named) -> tuple[str, str]:
+    """The cell of the confusion matrix with the largest share of wrong names."""
+    rate = own.confusion()[0].copy()
+    np.fill_diagonal(rate, -1)
+    truth, named = np.unravel_index(int(rate.argmax()), rate.shape)
+    return own.names[truth], own.names[named]
+
+
+def images(page: Page, own: Named, truth: str, named: str) -> None:
+    """The test images of one cell of the confusion matrix."""
+    at = own.names.index(truth), own.names.index(named)
+    rows = own.rows[(own.truth == at[0]) & (own.named == at[1])]
+    shown = [Tile(int(row), [truth, f"named {named}"], _tone(at)) for row in rows[:MOST_IMAGES]]
+    if len(rows) > MOST_IMAGES:
+        st.caption(f"{MOST_IMAGES} of {len(rows)} images.")
+    page.images(
+        shown, width=110, empty="No test image of this source is named so: choose another cell."
+    )
+
+
+def _tone(at: tuple[int, int]) -> str:
+    return "right" if at[0] == at[1] else "wrong"
+
+
+def open_set(page: Page, table: pd.DataFrame) -> None:
+    """What becomes of the images of generators that were left out."""
+    if table.empty:
+        st.caption("With one generator none can be left out: add images of another.")
+        return
+    known = mean_over_generators(table, "known_recall")
+    row = table.iloc[int(table["false_attribution"].to_numpy(float).argmax())]
+    page.finding(
+        f"The limit lets **{known.value:.0%}** of known test images through. Taken for another"
+        f" generator most often, of {len(table)}: {name(str(row['generator']))}"
+        f" ({row['false_attribution']:.0%}, 95 % interval {row['false_attribution_low']:.0%} to"
+        f" {row['false_attribution_high']:.0%}, n = {row['n']}), named"
+        f" {name(str(row['taken_for']))} in {row['taken_share']:.0%}."
+    )
+    page.figure("unknown", partial(figures.unknown_outcomes, table), table=table)
+
+
+def tree(page: Page, made: Attribution, way: str) -> None:
+    """The tree by residuals or by confusions, and whether families and pools explain it."""
+    if not made.trees:
+        st.caption("A tree needs three generators: add images of others.")
+        return
+    with page.controls("Tree"):
+        by = page.select(
+            "by",
+            "Distance of two generators",
+            {"residuals": "residuals", "confusions": f"confusions, {way}"},
+            help="Residuals: 1 − cosine of their residual directions. Confusions: 1 − the share of"
+            " their test images that are named as the other.",
+        )
+    own = made.trees[by]
+    domains = page.domains
+    families = [domains.family_of.get(g, "") for g in own.names]
+    pools = ["+".join(domains.pools_of(g)) if g in domains.family_of else g for g in own.names]
+    sentences = [
+        f"Cophenetic correlation **{own.cophenetic:.2f}** (the same distances shuffled:"
+        f" {own.chance[0]:.2f}, 95 % of them below {own.chance[1]:.2f}; {p_text(own.p_value)})."
+    ]
+    for kinds, what in ((families, "family"), (pools, "pool")):
+        gap, p = own.nearer_within(kinds)
+        if np.isfinite(gap):
+            verdict = Finding(gap, gap, gap, p_value=p).claim(
+                "lie nearer", "lie farther", "lie no nearer, as far as can be told,"
+            )
+            sentences.append(
+                f"Generators of one {what} {verdict} than others (by {gap:+.3f}, {p_text(p)},"
+                f" shuffled, one-sided, n = {len(own.names)} generators)."
+            )
+    page.finding(" ".join(sentences))
+    page.figure("tree", partial(figures.generator_tree, own, families), table=own.table())
+
+
+def likely_source(page: Page, embedding: np.ndarray, row: int | None) -> None:
+    """The likely source of one image, "unknown" included; the command where nothing is stored."""
+    try:
+        made = stored(page.workspace)
+    except WorkspaceError as missing:
+        st.caption(inert(str(missing)))
+        return
+    table, limit = made.likely_sources(embedding), made.regression.limit
+    source, probability = str(table["source"][0]), float(table["probability"][0])
+    if table.attrs["unknown"]:
+        page.finding(
+            f"Likely source: **unknown**. The likeliest, {name(source)}, has a probability of"
+            f" {probability:.2f}, less than the {limit:.2f} that 95 % of known images reach."
+        )
+    else:
+        about = made.named["regression"].by_source().set_index("source").loc[source]
+        page.finding(
+            f"Likely source: **{name(source)}**, with a probability of {probability:.2f}. Of"
+            f" {about['named']} test images named so, {about['precision']:.0%} were"
+            f" ({about['precision_low']:.0%} to {about['precision_high']:.0%})."
+        )
+    unknown = made.unknown["regression"]
+    if not unknown.empty:
+        right = mean_over_generators(unknown, "unknown")
+        st.caption(
+            f"A name is no proof: of a generator that it has never seen, only {right.value:.0%} of"
+            f" the images come out as unknown ({right.low:.0%} to {right.high:.0%},"
+            f" {counted(right.n, 'generator')} left out in turn)."
+        )
+    if row is not None and page.domains.split[row] != "test":
+        st.caption("This image is of the train or validation split: the answer has seen it.")
+    page.table("likely-sources", table.head(5))
+    page.link("attribution", "How far to trust it: Attribution")
