@@ -13,6 +13,7 @@ from aigi_core.attribution.tree import GeneratorTree
 from aigi_core.attribution.unknown import OUTCOMES
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.theme import LIGHT, Theme, finish, labels
+from aigi_core.statements import counted
 
 SURE = 0.7
 """Joins that fewer bootstrap draws contain are dashed (Hillis and Bull 1993 on such shares)."""
@@ -105,7 +106,7 @@ def unknown_outcomes(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     figure.update_xaxes(title_text="share of its test images", range=[0, 1], tickformat=".0%")
     figure.update_yaxes(tickvals=at, ticktext=ticks, range=[len(table) - 0.4, -0.6], showgrid=False)
     means = ", ".join(f"{looks[o][0]} {table[o].mean():.0%}" for o in OUTCOMES)
-    alt = f"Bars of {len(table)} generators that were left out; on average {means}."
+    alt = f"Bars of {counted(len(table), 'generator')} left out in turn; on average {means}."
     return finish(figure, theme, alt, 110 + 26 * len(table), barmode="stack", bargap=0.25)
 
 
@@ -157,7 +158,9 @@ def generator_tree(
             textposition="middle left",
             textfont=dict(size=10, color=theme.ink if share >= SURE else theme.muted),
             marker=dict(size=5, color=theme.ink if share >= SURE else theme.muted),
-            hovertext=[f"distance {height[1]:.3f}, in {share:.1%} of {tree.draws:,} draws"],
+            hovertext=[
+                f"distance {height[1]:.3f}, in {share:.1%} of {counted(tree.draws, 'draw')}"
+            ],
             hoverinfo="text",
             showlegend=False,
         )
@@ -179,7 +182,7 @@ def generator_tree(
         showgrid=False,
     )
     alt = (
-        f"Tree of {len(names)} generators; first joined: {' and '.join(sorted(tree.clades[0]))}."
+        f"Tree of {counted(len(names), 'generator')}; first joined: {' and '.join(sorted(tree.clades[0]))}."
         " The joins are in the table below."
     )
     return finish(figure, theme, alt, 110 + 26 * len(names), hovermode="closest")

@@ -97,8 +97,8 @@ def protocol(made: Attribution, way: str) -> dict[str, str]:
         gap = made.named[way].less(made.named[other])
         facts["compared"] = (
             f"Mean recall less that of {METHODS[other].title.lower()}: {gap.value:+.3f} (95 %"
-            f" interval {gap.low:+.3f} to {gap.high:+.3f}, {p_text(gap.p_value)}, paired, n ="
-            f" {gap.n:,} images)."
+            f" interval {gap.low:+.3f} to {gap.high:+.3f}, {p_text(gap.p_value)}, paired,"
+            f" {counted(gap.n, 'image')})."
         )
     return facts
 
@@ -117,7 +117,7 @@ def images(page: Page, own: Named, truth: str, named: str) -> None:
     rows = own.rows[(own.truth == at[0]) & (own.named == at[1])]
     shown = [Tile(int(row), [truth, f"named {named}"], _tone(at)) for row in rows[:MOST_IMAGES]]
     if len(rows) > MOST_IMAGES:
-        st.caption(f"{MOST_IMAGES} of {len(rows)} images.")
+        st.caption(f"{MOST_IMAGES} of {counted(len(rows), 'image')}.")
     page.images(
         shown, width=110, empty="No test image of this source is named so: choose another cell."
     )
@@ -173,7 +173,7 @@ def tree(page: Page, made: Attribution, way: str) -> None:
             )
             sentences.append(
                 f"Generators of one {what} {verdict} than others (by {gap:+.3f}, {p_text(p)},"
-                f" shuffled, one-sided, n = {len(own.names)} generators)."
+                f" shuffled, one-sided, {counted(len(own.names), 'generator')})."
             )
     page.finding(" ".join(sentences))
     page.figure("tree", partial(figures.generator_tree, own, families), table=own.table())
@@ -197,7 +197,7 @@ def likely_source(page: Page, embedding: np.ndarray, row: int | None) -> None:
         about = made.named["regression"].by_source().set_index("source").loc[source]
         page.finding(
             f"Likely source: **{name(source)}**, with a probability of {probability:.2f}. Of"
-            f" {about['named']} test images named so, {about['precision']:.0%} were"
+            f" {counted(about['named'], 'test image')} named so, {about['precision']:.0%} were"
             f" ({about['precision_low']:.0%} to {about['precision_high']:.0%})."
         )
     unknown = made.unknown["regression"]
