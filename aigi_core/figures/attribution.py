@@ -182,7 +182,7 @@ def generator_tree(
         showgrid=False,
     )
     alt = (
-        f"Tree of {counted(len(names), 'generator')}; first joined: {' and '.join(sorted(tree.clades[0]))}."
-        " The joins are in the table below."
+        f"Tree of {counted(len(names), 'generator')}; first joined:"
+        f" {' and '.join(sorted(tree.clades[0]))}. The joins are in the table below."
     )
     return finish(figure, theme, alt, 110 + 26 * len(names), hovermode="closest")
