@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy.special import expit
+from scipy.special import expit, stdtrit
 
 from aigi_core import calibration
 from aigi_core.calibration import CalibrationError
@@ -24,24 +24,16 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.errors import AigiError
 from aigi_core.inspection.novelty import MOST_HELD_OUT
 from aigi_core.inspection.panel import Panel
-from aigi_core.intervals import count_interval
+from aigi_core.inspection.rules import DEFAULT_RULE, RULES, Members, nearness
+from aigi_core.intervals import Groups, count_interval
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import METRICS, Column
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
+from aigi_core.significance import q_values, sign_flip
+from aigi_core.statements import ALPHA
 from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
-
-Rule = Callable[[Float[np.ndarray, "K n"]], Float[np.ndarray, " n"]]
-RULES: dict[str, Rule] = {
-    "mean": lambda logits: np.asarray(logits.mean(axis=0)),
-    "median": lambda logits: np.asarray(np.median(logits, axis=0)),
-    "maximum": lambda logits: np.asarray(logits.max(axis=0)),
-    "mean of the three highest": lambda logits: np.asarray(
-        np.sort(logits, axis=0)[-3:].mean(axis=0)
-    ),
-}
-"""Ways to make one score of the members' calibrated log-odds."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,8 +48,11 @@ class Trust(ShortRepr):
             other test images do).
         pools: one row a pool: ``pool, n``, ``false_alarms, false_alarms_low, false_alarms_high`` of
             its real test images, averaged over the generators left out.
-        rules: one row a way of joining the members: ``rule, auc, detected, false_alarms`` (means
-            over the generators left out).
+        rules: one row a way of joining the members: ``rule, auc, detected, missed, false_alarms``
+            (means over the generators left out), and its AUC less that of the mean, paired by
+            generator: ``change, change_low, change_high, p_value``, and ``q_value`` over the other
+            rules.
+        rule: the way chosen: the mean, or the best of those whose AUC is higher (q < .05).
         reliability, error: probabilities on left-out generators (see
             :func:`aigi_core.calibration.reliability`).
     """
@@ -65,9 +60,19 @@ class Trust(ShortRepr):
     generators: pd.DataFrame
     pools: pd.DataFrame
     rules: pd.DataFrame
+    rule: str
     reliability: pd.DataFrame = field(repr=False)
     error: CalibrationError
     rate: float
+
+    def mean(self, figure: str) -> tuple[float, float, float]:
+        """A figure's mean over the generators left out, with its 95 % interval (Student's t): what
+        another generator would be expected to give, if it came as these did.
+
+        Args:
+            figure: ``auc``, ``detected``, ``missed``, ``false_alarms`` or ``novel``.
+        """
+        return _mean_interval(self.generators[figure].to_numpy(float), (0.0, 1.0))
 
 
 def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> Trust:
@@ -80,6 +85,11 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> T
     domains = workspace.domains
     scores = score_detectors(panel.detectors, workspace)
     val = np.flatnonzero(domains.split == "val")
+    held = np.flatnonzero(domains.split != "train")
+    near = np.full(scores.shape, np.nan)
+    near[:, held] = nearness(workspace, panel.detectors, held)
+    own = np.stack([np.isin(domains.generator, one.training_set) for one in panel.detectors])
+    own &= domains.labels == FAKE
     novel = _novelty(workspace)
     rows: list[dict[str, Any]] = []
     rules: list[dict[str, Any]] = []
@@ -104,13 +114,17 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> T
             where: slope * scores[np.ix_(members, images)] + intercept
             for where, images in (("fit", fit), ("test", tested))
         }
-        for rule, join in RULES.items():
-            fitted, judged = join(logits["fit"]), join(logits["test"])
+        known_by = np.ix_(members, fit)
+        seen = Members(logits["fit"], near[known_by], own[known_by], known)
+        for rule, fit_rule in RULES.items():
+            join = fit_rule(seen)
+            fitted = join(logits["fit"], near[known_by])
+            judged = join(logits["test"], near[np.ix_(members, tested)])
             band = calibration.nearest_abstention_band(fitted, known, rate)
             verdict = band.verdict(judged)
             row = _row(name, judged, labels, groups[tested], verdict)
             rules.append({"rule": rule} | row)
-            if rule == "mean":
+            if rule == DEFAULT_RULE:
                 rows.append(row | _share("novel", novel(name, tested[labels == FAKE])))
                 [(a, b)] = platt_fits(fitted, known, np.ones((1, len(fit))))
                 probability = expit(a * judged + b)
@@ -123,17 +137,41 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> T
             " images: add a second one."
         )
     p, y, g = (np.concatenate(parts) for parts in zip(*tested_cells, strict=True))
-    table = pd.DataFrame(rules)
+    table = _compared(pd.DataFrame(rules))
+    better = table[(table["q_value"] < ALPHA) & (table["change"] > 0)].sort_values("auc")
     return Trust(
         pd.DataFrame(rows),
         _pools(workspace, alarms),
-        table.groupby("rule", sort=False)[["auc", "detected", "missed", "false_alarms"]]
-        .mean()
-        .reset_index(),
+        table,
+        DEFAULT_RULE if better.empty else str(better["rule"].iloc[-1]),
         calibration.reliability(p, y),
         calibration.calibration_error(p, y, groups=g, draws=300),
         rate,
     )
+
+
+def _compared(rules: pd.DataFrame) -> pd.DataFrame:
+    """Means over the generators left out, and each rule's AUC less that of the mean rule."""
+    figures = ["auc", "detected", "missed", "false_alarms"]
+    table = rules.groupby("rule", sort=False)[figures].mean().reset_index()
+    auc = np.stack([rules.loc[rules["rule"] == name, "auc"] for name in table["rule"]])
+    change = auc - auc[table["rule"].tolist().index(DEFAULT_RULE)]
+    bounds = np.array([_mean_interval(row, (-1.0, 1.0)) for row in change])
+    table["change"], table["change_low"], table["change_high"] = bounds.T
+    of = Groups.of(np.arange(change.shape[1]))
+    p = sign_flip(change / change.shape[1], of)
+    p[table["rule"] == DEFAULT_RULE] = np.nan
+    return table.assign(p_value=p, q_value=q_values(p))
+
+
+def _mean_interval(
+    values: Float[np.ndarray, " n"], limits: tuple[float, float]
+) -> tuple[float, float, float]:
+    mean, n = float(values.mean()), len(values)
+    if n < 2:
+        return mean, *limits
+    reach = float(stdtrit(n - 1, 0.975)) * float(values.std(ddof=1)) / n**0.5
+    return mean, max(mean - reach, limits[0]), min(mean + reach, limits[1])
 
 
 def _row(

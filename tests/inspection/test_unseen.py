@@ -8,7 +8,8 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
 from aigi_core.inspection.panel import Panel, build_panel
-from aigi_core.inspection.unseen import RULES, Trust, trust_on_unseen
+from aigi_core.inspection.rules import DEFAULT_RULE, RULES, Members, nearness
+from aigi_core.inspection.unseen import Trust, trust_on_unseen
 from aigi_core.manifest import FAKE
 from aigi_core.workspace import Workspace
 
@@ -64,3 +65,54 @@ def test_one_detector_alone_has_no_unknown_generator(synthetic: Workspace) -> No
     everything = train(synthetic, [synthetic.domains.generators])
     with pytest.raises(AigiError, match="at least two generators"):
         trust_on_unseen(synthetic, build_panel(synthetic, everything))
+
+
+def test_the_rule_is_chosen_by_generators_left_out(trust: Trust) -> None:
+    rules = trust.rules.set_index("rule")
+    change = rules["auc"] - rules.loc[DEFAULT_RULE, "auc"]
+    np.testing.assert_allclose(rules["change"], change, atol=1e-12)
+    assert np.isnan(rules.loc[DEFAULT_RULE, "q_value"])
+    better = rules[(rules["q_value"] < 0.05) & (change > 0)]
+    assert trust.rule == (DEFAULT_RULE if better.empty else better["auc"].idxmax())
+    mean, low, high = trust.mean("auc")
+    assert mean == pytest.approx(trust.generators["auc"].mean()) and low < mean < high
+
+
+def test_stacking_takes_no_weight_from_knowing_the_generator() -> None:
+    """A member that is right on its own generator alone says nothing of others: stacked weights
+    stay with the one that is right on all."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 200)
+    own = np.zeros((3, 400), bool)
+    own[0, 200:], own[1, :] = True, False
+    logits = rng.standard_normal((3, 400))
+    logits[0, 200:] += 6
+    logits[1] += 2 * labels
+    zero, one = np.zeros((3, 1)), np.eye(3)
+
+    def highest(known: np.ndarray) -> int:
+        join = RULES["stacking"](Members(logits, np.zeros_like(logits), known, labels))
+        return int(np.argmax(join(one, one) - join(zero, zero)))
+
+    assert highest(own) == 1 and highest(np.zeros_like(own)) == 0
+
+
+def test_weights_by_novelty_follow_the_nearest_member() -> None:
+    near = np.array([[0.9, 0.1], [0.1, 0.9]])
+    members = Members(np.zeros((2, 2)), near, np.zeros((2, 2), bool), np.array([0, 1]))
+    joined = RULES["weights by novelty"](members)(np.array([[1.0, 1.0], [0.0, 0.0]]), near)
+    assert joined[0] > 0.7 > 0.3 > joined[1]
+    far = RULES["weights by novelty"](members)(np.array([[1.0], [0.0]]), np.full((2, 1), 0.2))
+    assert far[0] == pytest.approx(0.5), "an image far from all of them asks all alike"
+
+
+def test_nearness_leaves_an_images_own_group_out(synthetic: Workspace, panel: Panel) -> None:
+    domains = synthetic.domains
+    rows = domains.rows("beta-diff", "train")
+    row = int(rows[domains.labels[rows] == FAKE][-1])
+    near = nearness(synthetic, panel.detectors, np.array([row]))[:, 0]
+    at = [one.training_set for one in panel.detectors].index(("beta-diff",))
+    unit = synthetic.embeddings / np.linalg.norm(synthetic.embeddings, axis=1, keepdims=True)
+    mine = (domains.split == "train") & (domains.generator == "beta-diff")
+    mine &= (domains.labels == FAKE) & (domains.group != domains.group[row])
+    assert near[at] == pytest.approx(float((unit[mine] @ unit[row]).max()), abs=1e-5)

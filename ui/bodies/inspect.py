@@ -18,10 +18,11 @@ from aigi_core.explain.neighbours import nearest
 from aigi_core.inspection.novelty import NEIGHBOURHOOD, Novelty, nearest_sources, novelty
 from aigi_core.inspection.panel import RATES, Panel
 from aigi_core.inspection.parts import Parts, Removal
+from aigi_core.inspection.rules import DEFAULT_RULE
 from aigi_core.inspection.survival import survival
+from aigi_core.inspection.unseen import Trust
 from aigi_core.perturb import ladder
-from aigi_core.statements import counted
-from aigi_core.winner import winner
+from aigi_core.statements import Finding, counted
 from aigi_core.workspace import Workspace
 from ui.bodies.audit import gallery_link
 from ui.results import attention, inspection
@@ -37,6 +38,8 @@ CALLS_IN_WORDS = {
     "uncertain": "**undecided: too close to call at this false-alarm rate**",
     "no verdict": "**no call can be made**",
 }
+POOLS_NAMED = 3
+"""Pools named in a sentence; all stand in the table."""
 Region = tuple[tuple[int, int], ...]
 NOWHERE: Region = ()
 
@@ -170,9 +173,15 @@ def stats(judged: Judged) -> list[Stat]:
 
 
 def how_often_right(page: Page, judged: Judged) -> None:
-    """How often the chosen detector makes no call on test images, how often its calls are right,
-    and the rates that its limits give, pool by pool.
+    """First what all detectors together are worth on generators that they do not know; then, on
+    those they know, how often the chosen one makes no call, how often its calls are right, and the
+    rates that its limits give, pool by pool.
     """
+    try:
+        with st.spinner("Leaving each generator out …"):
+            page.finding(unseen_in_words(inspection.unseen(judged.workspace, judged.rate)))
+    except AigiError as too_few:
+        st.caption(inert(str(too_few)))
     calls = inspection.calls(judged.workspace, judged.rate)
     mine = calls[calls["detector"] == judged.judge] if not calls.empty else calls
     for one in mine.to_dict("records"):
@@ -188,6 +197,55 @@ def how_often_right(page: Page, judged: Judged) -> None:
         return
     page.finding(rates_in_words(rates))
     page.table("rates", rates.replace({"pool": {"": "all together"}}))
+
+
+def unseen_in_words(unseen: Trust) -> str:
+    """What a panel is worth on generators left out, with the pools where it alarms most."""
+
+    def mean(figure: str, form: str) -> str:
+        value, low, high = unseen.mean(figure)
+        return f"**{value:{form}}** ({low:{form}} to {high:{form}})"
+
+    pools = unseen.pools.sort_values("false_alarms", ascending=False).to_dict("records")
+    by_pool = ", ".join(
+        f"{name(str(pool['pool']))} {pool['false_alarms']:.0%} ({pool['false_alarms_low']:.0%} to"
+        f" {pool['false_alarms_high']:.0%}, n = {pool['n']})"
+        for pool in pools[:POOLS_NAMED]
+    )
+    more = f", {len(pools) - POOLS_NAMED} more below" if len(pools) > POOLS_NAMED else ""
+    return (
+        f"**A generator that it does not know** (each of {len(unseen.generators)} left out in turn,"
+        f" all detectors together): AUC {mean('auc', '.2f')}; {mean('detected', '.0%')} of its"
+        f" fakes are called generated and {mean('missed', '.0%')} real. False alarms, at"
+        f" {percent(unseen.rate)} asked for: {by_pool}{more}. Intervals: 95 %, over generators; of"
+        " a pool, over its photographs."
+    )
+
+
+def rules_in_words(unseen: Trust) -> str:
+    """Which way of joining the detectors was chosen by generators left out, and by how much."""
+    others = unseen.rules[unseen.rules["rule"] != DEFAULT_RULE]
+    best: Any = others.sort_values("auc").iloc[-1]
+    compared = Finding(
+        best["change"],
+        best["change_low"],
+        best["change_high"],
+        best["p_value"],
+        best["q_value"],
+        len(unseen.generators),
+        "generator",
+        f"{len(others)} other ways",
+    ).numbers()
+    if unseen.rule == DEFAULT_RULE:
+        return (
+            f"The detectors are joined by the mean: none of {len(others)} other ways is shown to"
+            f" have a higher AUC; the highest is that of {best['rule']}, {compared} beside the"
+            " mean."
+        )
+    return (
+        f"**Here {unseen.rule} would be better than the mean, by which the detectors are joined**:"
+        f" AUC {compared}."
+    )
 
 
 def rates_in_words(rates: pd.DataFrame) -> str:
@@ -220,7 +278,10 @@ def rates_in_words(rates: pd.DataFrame) -> str:
         f" {of(together, 'missed')}. "
     )
     if failing:
-        return f"{said}**They do not hold everywhere:** {'; '.join(failing)}."
+        return (
+            f"{said}**They do not hold everywhere:** {'; '.join(failing)} (95 % intervals, not"
+            " corrected over pools)."
+        )
     highest: Any = pools.sort_values("false_alarms").iloc[-1]
     return (
         f"{said}Of {counted(len(pools), 'pool')} none is shown to lie above it; most false alarms"
@@ -374,35 +435,20 @@ def trust(page: Page, judged: Judged) -> None:
     """
     st.markdown("**On generators it does not know** (each left out in turn)")
     try:
-        with st.spinner("Leaving each generator out …"):
-            unseen = inspection.unseen(judged.workspace, judged.rate)
+        unseen = inspection.unseen(judged.workspace, judged.rate)
     except AigiError as too_few:
         st.caption(inert(str(too_few)))
     else:
-        generators, pools = unseen.generators, unseen.pools
-        columns = {"pool": "name", "false_alarms": "value"}
-        columns |= {f"false_alarms_{end}": end for end in ("low", "high")}
-        worst = winner(pools.rename(columns=columns), limits=(0, 1))
         page.finding(
-            f"Mean AUC **{generators['auc'].mean():.2f}**; of their fakes"
-            f" **{generators['detected'].mean():.0%}** are called generated and"
-            f" **{generators['missed'].mean():.0%}** real, at {unseen.rate:.0%} asked for. False"
-            f" alarms {generators['false_alarms'].mean():.0%} on average, highest among"
-            f" {counted(len(pools), 'pool')} on {name(worst.name)}:"
-            f" {worst.times(100).numbers(0, unit=' %')},"
-            f" {counted(worst.n, 'photograph')}. Calibration error **{unseen.error.ece:.2f}**"
-            f" ({unseen.error.low:.2f} to {unseen.error.high:.2f})."
+            f"Calibration error of its probabilities there: **{unseen.error.ece:.2f}**"
+            f" ({unseen.error.low:.2f} to {unseen.error.high:.2f}, {unseen.error.n} judgements)."
+            f" {rules_in_words(unseen)}"
         )
-        page.table("unseen", generators)
-        left, right = st.columns(2, gap="medium")
-        with left:
-            st.markdown("False alarms by pool of photographs")
-            page.table("unseen-pools", pools)
-        with right:
-            st.markdown(
-                "Ways to join the detectors, on the same left-out generators; here: the mean"
-            )
-            page.table("unseen-rules", unseen.rules)
+        st.markdown("False alarms by pool of photographs")
+        page.table("unseen-pools", unseen.pools)
+        page.table("unseen", unseen.generators)
+        st.markdown("Ways to join the detectors, on the same left-out generators")
+        page.table("unseen-rules", unseen.rules)
     if not (calls := inspection.calls(judged.workspace, judged.rate)).empty:
         st.markdown("**How often each detector makes a call, and is right** (test images)")
         page.table("calls", calls)

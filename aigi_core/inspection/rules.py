@@ -1,0 +1,114 @@
+"""Ways to make one score of a panel's members: each is fitted on validation images and then joins
+the members' calibrated log-odds.
+
+A new one is a function and a line in :data:`RULES`. Which is the best on generators that a panel
+does not know, :mod:`aigi_core.inspection.unseen` measures by leaving each out in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.special import softmax
+
+from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.solvers.logistic import fit_logistic
+from aigi_core.heads import blocks
+from aigi_core.manifest import FAKE
+from aigi_core.reprs import ShortRepr
+from aigi_core.resampling import group_numbers
+from aigi_core.vectors import unit_rows
+from aigi_core.workspace import Workspace
+
+STACKING_C = 0.01
+"""Inverse penalty of the stacked weights: small, since members agree and fakes are few."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Members(ShortRepr):
+    """What a panel's members say of some images.
+
+    Attributes:
+        logits: [K, n] calibrated log-odds.
+        nearness: [K, n] cosine of each image to the nearest training fake of each member, images of
+            its own group left out.
+        own: [K, n] fakes by a generator that the member was trained on.
+        labels: [n] fake = 1.
+    """
+
+    logits: Float[np.ndarray, "K n"] = field(repr=False)
+    nearness: Float[np.ndarray, "K n"] = field(repr=False)
+    own: Bool[np.ndarray, "K n"] = field(repr=False)
+    labels: Int[np.ndarray, " n"] = field(repr=False)
+
+
+Join = Callable[[Float[np.ndarray, "K n"], Float[np.ndarray, "K n"]], Float[np.ndarray, " n"]]
+"""One score an image from the members' log-odds and their nearness."""
+
+
+def _plain(join: Callable[[np.ndarray], np.ndarray]) -> Callable[[Members], Join]:
+    """A rule that nothing is fitted for and that reads the log-odds alone."""
+    return lambda members: lambda logits, nearness: np.asarray(join(logits))
+
+
+def _stacking(members: Members) -> Join:
+    """Logistic regression on the members' log-odds (Wolpert 1992).
+
+    A member that knows an image's generator would get all the weight, and no generator of a new
+    image is known: its log-odds are replaced by the mean of the other members there.
+    """
+    logits = members.logits
+    others = ~members.own
+    mean = (logits * others).sum(axis=0) / np.maximum(others.sum(axis=0), 1)
+    fit = fit_logistic(
+        np.where(members.own, mean, logits).T,
+        members.labels.astype(float),
+        STACKING_C,
+        class_weight="balanced",
+    )
+    weights, intercept = np.asarray(fit.weights[0]), float(fit.intercept[0])
+    return lambda logits, nearness: np.asarray(weights @ logits + intercept)
+
+
+def _by_novelty(members: Members) -> Join:
+    """Mean of the members' log-odds, each weighted by how near the image lies to what the member
+    was trained on (softmax of the nearness in units of its usual spread among members)."""
+    spread = float(members.nearness.std(axis=0).mean()) or 1.0
+    return lambda logits, nearness: np.asarray(
+        (softmax(nearness / spread, axis=0) * logits).sum(axis=0)
+    )
+
+
+RULES: dict[str, Callable[[Members], Join]] = {
+    "mean": _plain(lambda logits: logits.mean(axis=0)),
+    "median": _plain(lambda logits: np.median(logits, axis=0)),
+    "maximum": _plain(lambda logits: logits.max(axis=0)),
+    "mean of the three highest": _plain(lambda logits: np.sort(logits, axis=0)[-3:].mean(axis=0)),
+    "stacking": _stacking,
+    "weights by novelty": _by_novelty,
+}
+DEFAULT_RULE = "mean"
+
+
+def nearness(
+    workspace: Workspace, detectors: Sequence[Detector], rows: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "K n"]:
+    """Cosine of images of a workspace to the nearest fake that each detector was trained on, images
+    of their own group left out; -1 where there is none.
+    """
+    domains = workspace.domains
+    trained = np.flatnonzero((domains.labels == FAKE) & (domains.split == "train"))
+    by = domains.generator[trained]
+    known = np.stack([np.isin(by, one.training_set) for one in detectors])
+    fakes = unit_rows(workspace.embeddings[trained])
+    group = group_numbers(domains.group, np.arange(len(domains)))
+    near = np.empty((len(detectors), len(rows)))
+    for block in blocks(len(rows)):
+        cosine = unit_rows(workspace.embeddings[rows[block]]) @ fakes.T
+        cosine[group[rows[block]][:, None] == group[trained]] = -1.0
+        for member, of in enumerate(known):
+            near[member, block] = cosine[:, of].max(axis=1, initial=-1.0)
+    return near
