@@ -18,6 +18,7 @@ from aigi_core.detectors.residual import train_residual
 from aigi_core.explain.cached import load_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import counted
 from aigi_core.transfer.atlas import Atlas
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.transfer.difference import PairedDifference, difference
@@ -179,7 +180,7 @@ class DecisionTables:
             judged = before.without(pair)
             means.append([change[judged].mean(), change[~judged].mean()])
         what = "the searched generators judge, too"
-        return [_spread(what, "change by components, D_eval and other cells", means, "searches")]
+        return [_spread(what, "change by components, D_eval and other cells", means, "search")]
 
     def _directions(self) -> list[Pair]:
         return [way for pair in self._pairs for way in (pair, pair[::-1])]
@@ -224,7 +225,7 @@ class DecisionTables:
                 f"{beyond} of {len(mine)}",
                 f"{len(mine)} of {len(mine)}",
                 f"{len(mine) - beyond:+d}",
-                f"{len(mine)} detectors",
+                counted(len(mine), "detector"),
             ]
         ]
 
@@ -240,7 +241,7 @@ class DecisionTables:
                 f"{chance.mean():+.4f} on average, {beyond} of {len(mine)} above their range",
                 f"{rises.mean():+.4f} on average, {int((rises > 0).sum())} of {len(mine)} rise",
                 f"{rises.mean() - chance.mean():+.4f}",
-                f"{len(mine)} searches",
+                counted(len(mine), "search"),
             ]
         ]
 
@@ -264,7 +265,7 @@ class DecisionTables:
                 f"{ours.mean():.3f}",
                 f"{plain.mean():.3f}",
                 f"{np.mean(shared):.0%} of the phrases stay",
-                f"{len(directions)} detectors",
+                counted(len(directions), "detector"),
             ]
         ]
 
@@ -281,12 +282,19 @@ def _compared(
     return [what, where, *means, str(change), _cells(change.n)]
 
 
-def _spread(what: str, where: str, means: Sequence[Sequence[float]], of: str = "directions") -> Row:
+def _spread(what: str, where: str, means: Sequence[Sequence[float]], of: str = "direction") -> Row:
     """Means over searches of both choices, and of the change with its smallest and largest."""
     ours, other = np.array(means).T
     change = other - ours
     spread = f"{change.mean():+.3f} (from {change.min():+.3f} to {change.max():+.3f})"
-    return [what, where, f"{ours.mean():.3f}", f"{other.mean():.3f}", spread, f"{len(means)} {of}"]
+    return [
+        what,
+        where,
+        f"{ours.mean():.3f}",
+        f"{other.mean():.3f}",
+        spread,
+        counted(len(means), of),
+    ]
 
 
 def _estimate(mean: Estimate) -> str:
@@ -294,4 +302,4 @@ def _estimate(mean: Estimate) -> str:
 
 
 def _cells(n: int) -> str:
-    return f"{n} cells"
+    return counted(n, "cell")
