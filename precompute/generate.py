@@ -28,6 +28,7 @@ from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 from aigi_core.terminal import printable, progress_line
 from aigi_core.workspace import exclusive, write_atomic
+from precompute.ingest.layouts.roots import GENERATED as MANIFEST
 from precompute.ingest.tables import read_table
 
 MODELS: dict[str, str] = {
@@ -42,7 +43,6 @@ MODELS: dict[str, str] = {
 LEAST_AESTHETIC = 4.5
 AESTHETIC = ("aesthetic", "aesthetic_score", "aesthetics", "AESTHETIC_SCORE")
 PROMPTS = ("prompt", "caption", "TEXT", "text")
-MANIFEST = "manifest.csv"
 RECORDS = "records.jsonl"
 FIELDS = (
     "path",
@@ -132,9 +132,7 @@ def run(args: argparse.Namespace) -> int:
         f" ({counted(len(prompts), 'prompt')}, {counted(len(settings), 'setting')}). Next, with"
         " real images in DIR:"
         f" {build}\n"
-        "Read from folders, images of one prompt may fall on both sides of a split. To keep them"
-        f" together, add the real images to {printable(str(args.out / MANIFEST))} and give it as"
-        " --manifest in place of --real and --fake."
+        f"Images of one prompt then stay on one side of a split: {MANIFEST} names their groups."
     )
     return 1 if failed else 0
 
@@ -344,7 +342,7 @@ def load_pipeline(model: str, guidance: float, device: str) -> Pipeline:
             raise
 
     about = {
-        "revision": str(getattr(loaded.config, "_name_or_path", name)),
+        "revision": revision_of(name),
         "scheduler": type(loaded.scheduler).__name__,
         "guidance": str(guidance),
         "versions": ", ".join(
@@ -352,6 +350,33 @@ def load_pipeline(model: str, guidance: float, device: str) -> Pipeline:
         ),
     }
     return Pipeline(draw, about)
+
+
+def revision_of(model: str) -> str:
+    """Which files of a model were taken: the commit of the hub's snapshot, or of a folder a digest
+    of all its files (``sha256:`` and 16 digits).
+
+    >>> revision_of("nobody/has-this")
+    'unknown'
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    folder = Path(model)
+    if not folder.is_dir():
+        try:
+            cached = try_to_load_from_cache(model, "model_index.json")
+        except HFValidationError:
+            return "unknown"
+        return Path(cached).parent.name if isinstance(cached, str) else "unknown"
+    if folder.resolve().parent.name == "snapshots":
+        return folder.resolve().name
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return f"sha256:{digest.hexdigest()[:16]}"
 
 
 def _version(package: str) -> str:

@@ -13,6 +13,7 @@ from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, REAL, validate_images
 from aigi_core.statements import counted
 from aigi_core.workspace import MANIFEST, Workspace, exclusive
+from precompute.growth import splits
 from precompute.growth.rewrite import copy_texts, outdated, rewrite, source
 
 
@@ -28,10 +29,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--workspace", type=Path, required=True, metavar="W")
     parser.add_argument("--out", type=Path, required=True, metavar="NEW")
     add_arguments(parser)
+    splits.add_arguments(parser)  # without them the images stay where they are
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the new workspace."""
+    """Write the new workspace, where asked with splits of its own."""
     workspace = Workspace.open(args.workspace)
     names, pools = set(args.generators), set(args.pools)
     if not names | pools:
@@ -44,9 +46,13 @@ def run(args: argparse.Namespace) -> int:
     used = set(images.loc[keep & (images["left_out"] == ""), "pool"])
     keep |= real & images["pool"].isin(used)
     table = still_valid(images[keep])
+    record = dict(workspace.manifest.get("ingest", {}))
+    if splits.asked(args):
+        table, record = splits.divide(table, record, args)
     with exclusive(args.out, "subset"):
         refuse_used(args.out)
         manifest, again = outdated(workspace.path, workspace.manifest)
+        manifest["ingest"] = record
         manifest["name"] = args.out.resolve().name
         copy_texts(workspace.path, args.out, manifest)
         rewrite(args.out, table, [source(workspace)], manifest)

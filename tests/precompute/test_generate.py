@@ -5,6 +5,7 @@ is installed.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from precompute.generate import (
     load_pipeline,
     parse_models,
     read_prompts,
+    revision_of,
 )
+from precompute.ingest.answers import Answers
 from precompute.ingest.layouts import find_candidates
+from precompute.ingest.layouts.roots import common_root
 
 SETTINGS = [Setting("tiny", 2), Setting("tiny", 4)]
 
@@ -39,7 +43,7 @@ def load(model: str) -> Pipeline:
 
 
 def made(out: Path, prompts: list[str], **options: Any) -> tuple[int, int, int]:
-    out.mkdir(exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     return generate(prompts, SETTINGS, out, per_prompt=2, seed=0, load=load, **options)
 
 
@@ -104,6 +108,44 @@ def test_ingest_reads_it_as_it_stands(tmp_path: Path) -> None:
     seeds = table.groupby("group")["seed"].nunique()
     assert seeds.tolist() == [2, 2]  # settings share their noise
     assert {"model", "scheduler", "steps", "guidance"} <= set(table.columns)
+
+
+def test_read_as_a_folder_of_fakes_the_images_of_a_prompt_stay_together(tmp_path: Path) -> None:
+    prompts = [f"a dog number {n}" for n in range(6)]
+    made(tmp_path / "data" / "o", prompts)
+    (tmp_path / "data" / "real").mkdir()
+    for number in range(6):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "data/real" / f"{number}.png")
+    answers = Answers(real=(tmp_path / "data/real",), fake=(("", tmp_path / "data/o"),))
+    root = common_root(answers)
+    assert root is not None
+    reading = find_candidates(root, answers=answers)
+    fakes = reading.table[reading.table["label"] == 1]
+    fakes = fakes[fakes["path"].str.endswith(".png")]
+    assert set(fakes["generator"]) == {"tiny-2", "tiny-4"}
+    assert fakes.groupby("group").size().tolist() == [4] * 6
+    assert sorted(set(fakes["caption"])) == prompts
+    assert any("manifest.csv in o gives the groups of 24 images" in n for n in reading.notes)
+
+
+def test_the_revision_is_that_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model_index.json").write_text("{}")
+    (tmp_path / "m" / "w.bin").write_bytes(b"1")
+    first = revision_of(str(tmp_path / "m"))
+    shutil.copytree(tmp_path / "m", tmp_path / "n")
+    assert first.startswith("sha256:") and revision_of(str(tmp_path / "n")) == first
+    (tmp_path / "m" / "w.bin").write_bytes(b"2")
+    assert revision_of(str(tmp_path / "m")) != first
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "c0ffee"
+    shutil.copytree(tmp_path / "m", snapshot)
+    assert revision_of(str(snapshot)) == "c0ffee"
+    monkeypatch.setattr(
+        huggingface_hub, "try_to_load_from_cache", lambda *_: str(snapshot / "model_index.json")
+    )
+    assert revision_of("a/b") == "c0ffee"
 
 
 def test_real_pipelines_of_tiny_random_weights(tmp_path: Path) -> None:

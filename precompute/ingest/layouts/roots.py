@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.splits import SPLIT_OF
+from aigi_core.statements import counted
 from precompute.ingest.answers import Answers
 from precompute.ingest.layouts.base import Folder, Layout, Place, Reading, Tree, by_folder
+from precompute.ingest.tables import read_table
 
+GENERATED = "manifest.csv"
+"""The table that ``precompute generate`` writes beside its images."""
 SHAPE = "the folders named by --real and --fake"
 
 
@@ -71,7 +77,35 @@ def parse(tree: Tree) -> Reading | None:
                 continue
             name = inner[0]
         places[path] = Place(label, name, "all", split)
-    return by_folder(tree, places, SHAPE)
+    reading = by_folder(tree, places, SHAPE)
+    return reading and _with_prompts(reading, tree, [folder for _, folder in answers.fake])
+
+
+def _with_prompts(reading: Reading, tree: Tree, folders: Sequence[Path]) -> Reading:
+    """With groups and captions from the table that ``generate`` wrote beside its images, so that
+    the images of a prompt stay on one side of a split.
+
+    Raises:
+        AigiError: a table that cannot be read.
+    """
+    table, notes = reading.table, list(reading.notes)
+    for folder in folders:
+        file = folder / GENERATED
+        if not file.is_file():
+            continue
+        listed = read_table(file).columns
+        if not {"path", "group"} <= set(listed.column_names):
+            continue
+        above = PurePosixPath(folder.resolve().relative_to(tree.root.resolve()))
+        paths = [(above / str(path)).as_posix() for path in listed["path"].to_pylist()]
+        rows = table.index[table["path"].isin(paths)]
+        for column in sorted({"group", "caption"} & set(listed.column_names)):
+            told = dict(zip(paths, map(str, listed[column].to_pylist()), strict=True))
+            table.loc[rows, column] = table.loc[rows, "path"].map(told)
+        notes.append(
+            f"{file.name} in {folder.name} gives the groups of {counted(len(rows), 'image')}."
+        )
+    return replace(reading, table=table, notes=tuple(notes))
 
 
 def _plain(part: str) -> str:

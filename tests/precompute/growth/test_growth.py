@@ -218,6 +218,22 @@ def test_subset_and_merge(folder: Path, at_once: Path, tmp_path: Path) -> None:
     assert verify(out) == []
 
 
+def test_a_subset_with_a_seed_is_divided_as_splits_would(at_once: Path, tmp_path: Path) -> None:
+    kept, drawn = tmp_path / "kept", tmp_path / "drawn"
+    command = ["subset", "--workspace", str(at_once), "--generators", "one", "three", "--out"]
+    assert main([*command, str(kept)]) == 0
+    assert main([*command, str(drawn), "--seed", "3"]) == 0
+    assert verify(drawn) == [] and contents(drawn) == contents(kept)
+    splits = Workspace.open(kept).images["split"].tolist()
+    assert Workspace.open(drawn).images["split"].tolist() != splits
+    assert main(["splits", "--workspace", str(kept), "--seed", "3"]) == 0
+    assert Workspace.open(drawn).images["split"].tolist() == (
+        Workspace.open(kept).images["split"].tolist()
+    )
+    assert read_manifest(drawn)["ingest"]["splits"] == "seed 3"
+    assert Workspace.open(drawn).digest == Workspace.open(kept).digest
+
+
 def test_workspaces_of_two_encoders_do_not_merge(
     folder: Path, at_once: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
