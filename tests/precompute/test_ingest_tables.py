@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from aigi_core.errors import AigiError
 from precompute.ingest.answers import Answers
+from precompute.ingest.layouts import find_candidates
 from precompute.ingest.listing import Listed, read_listing
 from precompute.ingest.tables import read_table
 from tests.precompute.corpus import write
@@ -241,3 +244,42 @@ def test_paths_outside_the_root_leave_out_those_rows_only(root: Path) -> None:
     assert reasons["real/000.png"] == ""
     assert reasons["../secret.png"].startswith("outside the image root")
     assert any("1 row" in note for note in listed.notes)
+
+
+CASES = Path(__file__).parents[3] / "shared" / "cases" / "manifests"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("arrow.parquet", {"generators": ["14"], "groups": 27}),
+        ("bool.parquet", {"generators": ["sd"], "groups": 0}),
+        ("spaces.csv", {"generators": ["sd"], "groups": 0}),
+        ("caption.csv", "Line 2 of .* has 4 values, more than the header's 3 .*put quotes"),
+        ("shift.csv", "Line 2 of .* has 5 values, more than the header's 4"),
+        ("dupcol.parquet", "has the column 'label' more than once"),
+        ("duphead.csv", "has the column 'label' more than once"),
+        ("polarity.csv", "says the contrary of the folders in 28 of 28 rows.*--fake-label VALUE"),
+    ],
+)
+def test_the_small_tables_that_were_misread(
+    tmp_path: Path, name: str, expected: str | dict[str, object]
+) -> None:
+    """Each stands in the list of cases with what is right."""
+    if not CASES.is_dir():
+        pytest.skip(f"needs the small inputs at {CASES}")
+    for kind in ("real", "fake"):
+        (tmp_path / kind).mkdir()
+        for number in range(14):
+            Image.new("RGB", (8, 8)).save(tmp_path / kind / f"{number:03}.png")
+    file = Path(shutil.copy(CASES / name, tmp_path))
+    if isinstance(expected, str):
+        with pytest.raises(AigiError, match=expected):
+            listed = find_candidates(tmp_path, manifest_file=file)
+            raise AigiError(" ".join(listed.questions))
+        return
+    table = find_candidates(tmp_path, manifest_file=file).table
+    fakes = table["path"].str.startswith("fake/")
+    assert (table["label"] == fakes).all() and len(table) == 28
+    assert sorted(set(table.loc[fakes, "generator"])) == expected["generators"]
+    assert table.loc[table["group"] != "", "group"].nunique() == expected["groups"]
