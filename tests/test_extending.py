@@ -132,7 +132,7 @@ ADDITIONS = {
         {"PAGE = '''\n": "", "'''\n": ""},
         "ui/toolkit/router.py",
         {
-            '    PageInfo("methods"': '    PageInfo("size", "Size", "How many images?", "numbers"),\n',
+            '    PageInfo("methods"': '    PageInfo("size", "Size", "How many?", "tag"),\n',
         },
     ),
 }
