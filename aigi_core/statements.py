@@ -8,7 +8,7 @@ is said to need more data, with how much.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -115,8 +115,14 @@ class Finding:
             return f"cannot be estimated from {counted(self.n, self.what)}{more}"
         return {"higher": higher, "lower": lower, "undecided": undecided}[self.direction]
 
-    def numbers(self, digits: int = 3) -> str:
-        """The estimate with all that stands behind it, in brackets and commas.
+    def times(self, factor: float) -> Finding:
+        """In another unit, such as percentage points; ``factor`` is above 0."""
+        ends = {name: factor * getattr(self, name) for name in ("value", "low", "high")}
+        return replace(self, **ends)
+
+    def numbers(self, digits: int = 3, unit: str = "") -> str:
+        """The estimate with all that stands behind it, in brackets and commas; ``unit`` is set
+        behind the value.
 
         >>> Finding(-0.025, -0.048, -0.001, 0.04, 0.2, 5, "cell", "5 operations").numbers()
         '-0.025 (95 % interval -0.048 to -0.001, q = .200 over 5 operations, 5 cells)'
@@ -136,7 +142,17 @@ class Finding:
             parts.append(p_text(self.p_value))
         if self.n:
             parts.append(counted(self.n, self.what))
-        return f"{number(self.value, digits, signed=True)} ({', '.join(parts)})"
+        return f"{number(self.value, digits, signed=True)}{unit} ({', '.join(parts)})"
+
+
+def span(value: float, low: float, high: float, digits: int = 3, *, signed: bool = False) -> str:
+    """An estimate with its interval in brackets, for tables and lists.
+
+    >>> span(-0.0004, -0.05, 0.04, 2, signed=True)
+    '0.00 [-0.05, +0.04]'
+    """
+    first, *ends = (number(x, digits, signed=signed) for x in (value, low, high))
+    return f"{first} [{', '.join(ends)}]"
 
 
 def allows_for_choice(count: int) -> str:

@@ -114,9 +114,9 @@ with ui.page(__file__) as page:
     if gap.n:
         opened += (
             f"On the {counted(len(names), 'other generator')} {metric.in_words} changes from"
-            f" {was.value:.3f} to **{now.value:.3f}** ({100 * gap.value:+.1f} points, 95 % interval"
-            f" {100 * gap.low:+.1f} to {100 * gap.high:+.1f}, p = {gap.p_value:.2g}); removing as"
-            f" many at random gives {random[0]:.3f}."
+            f" {was.value:.3f} to **{now.value:.3f}**:"
+            f" {gap.finding('paired cell').times(100).numbers(1, ' points')}; removing as many at"
+            f" random gives {random[0]:.3f} ({random[1]:.3f} to {random[2]:.3f})."
         )
         if at_cut and largest and {first, second} == {best["a"], best["b"]}:
             opened += (

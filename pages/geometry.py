@@ -11,7 +11,7 @@ import ui
 from aigi_core import figures
 from aigi_core.geometry.isotropy import pair_changes, rank_correlation
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
-from aigi_core.statements import ALPHA, counted
+from aigi_core.statements import ALPHA, Finding, counted
 from aigi_core.workspace import Workspace
 from ui import results
 
@@ -43,14 +43,11 @@ with ui.page(__file__) as page:
         )
     measure = titles[title]
     changes, link = linked(page.workspace, measure, beyond)
-    verdict = (
-        "a more even space goes with better transfer"
-        if link["low"] > 0
-        else (
-            "a more even space goes with worse transfer"
-            if link["high"] < 0
-            else "we found no reliable link"
-        )
+    related = Finding(link["rho"], link["low"], link["high"], n=int(link["pairs"]), what="pair")
+    verdict = related.claim(
+        "a more even space goes with better transfer",
+        "a more even space goes with worse transfer",
+        "we found no reliable link",
     )
     if measure == "mean_cosine":
         verdict = verdict.replace("a more even space", "a higher mean cosine")
@@ -61,8 +58,8 @@ with ui.page(__file__) as page:
         f"Removal raises {title} for **{int(rises.sum())} of {counted(len(every), 'pair')}**, but"
         " for only"
         f" **{int(surprising.sum())}** beyond what random removals do. Against the change in"
-        f" out-of-domain balanced accuracy: {verdict} (Spearman **{link['rho']:+.2f}**,"
-        f" {link['low']:+.2f} to {link['high']:+.2f})."
+        f" out-of-domain balanced accuracy: {verdict} Spearman"
+        f" {related.numbers(2)}, drawing generators."
     )
     page.stats(
         [

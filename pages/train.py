@@ -58,8 +58,7 @@ def against_next(row: pd.Series) -> str:
     sure = gap.direction in ("higher", "lower")
     return (
         f" It is {'' if sure else 'not '}significantly different from the next set (difference"
-        f" {100 * row['next']:+.1f} points, 95 % interval {100 * row['next_low']:+.1f} to"
-        f" {100 * row['next_high']:+.1f}, paired)."
+        f" {gap.times(100).numbers(1, ' points')})."
     )
 
 

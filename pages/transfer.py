@@ -131,9 +131,9 @@ with ui.page(__file__) as page:
             page.finding(
                 f"Out of domain, A reaches **{mean_a.value:.3f}** ({mean_a.low:.3f} to"
                 f" {mean_a.high:.3f}) and B **{mean_b.value:.3f}** ({mean_b.low:.3f} to"
-                f" {mean_b.high:.3f}): a difference of **{100 * gap.value:+z.1f} points** (95 %"
-                f" interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}, p = {gap.p_value:.2g},"
-                f" {counted(gap.n, 'cell')}, paired). A: {results.view_in_words(pair[0])} B:"
+                f" {mean_b.high:.3f}): a difference of"
+                f" {gap.finding('paired cell').times(100).numbers(1, ' points')}."
+                f" A: {results.view_in_words(pair[0])} B:"
                 f" {results.view_in_words(pair[1])}"
                 + (
                     f" B's images are encoded by {ui.name(str(seen_by_b.encoder['model']))}."

@@ -4,16 +4,18 @@ at the image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from aigi_core.audit.facts import FACTS, NONE
 from aigi_core.errors import AigiError
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import ALPHA, counted
+from aigi_core.significance import q_values
+from aigi_core.statements import ALPHA, Finding, counted, number, span
 from aigi_core.transfer import (
     Estimate,
     MatrixDifference,
@@ -21,6 +23,7 @@ from aigi_core.transfer import (
     TransferMatrix,
     difference,
 )
+from aigi_core.winner import winner
 
 Level = Literal["explained", "partly", "clear"]
 """``explained``: file facts alone do as well as the detector, or content or facts leave little to
@@ -68,6 +71,9 @@ def verdicts(
 ) -> list[Verdict]:
     """Put the results of an audit together, generator by generator.
 
+    The difference of detector and facts is called one where its interval and its q-value
+    (Benjamini-Hochberg over the generators) agree.
+
     A confound is only reported where held-out images show it: ``adjusted`` p-value of the
     separation below ``level``.
 
@@ -93,19 +99,29 @@ def verdicts(
                 " detector's."
             )
     paired = {view: difference(detector, matrix, DEFAULT_METRIC) for view, matrix in facts.items()}
+    cells = {
+        generator: (detector.train.index((generator,)), column)
+        for column, generator in enumerate(detector.test)
+        if (generator,) in detector.train
+    }
+    corrected = {}
+    for view, change in paired.items():
+        own = np.array([change.p_value[at] for at in cells.values()])
+        corrected[view] = dict(zip(cells, q_values(own), strict=True))
     results = []
-    for column, generator in enumerate(detector.test):
-        if (generator,) not in detector.train:
-            continue
-        cell = (detector.train.index((generator,)), column)
+    for generator, cell in cells.items():
         about = _Generator(generator, cell, detector, level)
-        sentences = about.facts(facts, facts_separate, paired)
+        findings = {
+            view: about.finding(d, float(corrected[view][generator]), len(cells))
+            for view, d in paired.items()
+        }
+        sentences = about.facts(facts, facts_separate, findings)
         sentences += about.associations(associations, facts_separate)
         sentences += about.within(within)
         content_tells = about.content(content, content_separates, words, sentences)
         overlay_tells = about.overlay(overlays, sentences)
         separating = [view for view in facts if about.separated(facts_separate[view])]
-        sufficient = any(paired[view].low[cell] <= 0 for view in separating)
+        sufficient = any(findings[view].direction != "higher" for view in separating)
         verdict: Level = (
             "explained"
             if sufficient
@@ -163,6 +179,17 @@ class _Generator:
         )
         return PairedDifference(value, low, high, p, 1)
 
+    def finding(self, change: MatrixDifference, q_value: float, generators: int) -> Finding:
+        """The difference on its own test images."""
+        paired, column = self.paired(change), self.cell[1]
+        n = int(self.matrix.n_fake[column] + self.matrix.n_real[column])
+        return replace(
+            paired.finding("image"),
+            q_value=q_value,
+            n=n,
+            corrected_over=counted(generators, "generator"),
+        )
+
     def separated(self, table: pd.DataFrame) -> bool:
         return bool(table.loc[table["generator"] == self.name, "adjusted"].iloc[0] < self.level)
 
@@ -170,7 +197,7 @@ class _Generator:
         self,
         facts: dict[str, TransferMatrix],
         separate: dict[str, pd.DataFrame],
-        paired: dict[str, MatrixDifference],
+        findings: dict[str, Finding],
     ) -> list[str]:
         own, column = self.estimate(self.matrix), self.cell[1]
         n = (
@@ -189,15 +216,19 @@ class _Generator:
                 f" more than chance ({values}; detector {_span(own)}; balanced accuracy, {n})."
             ]
         view = max(separating, key=lambda name: separating[name].value)
-        best = separating[view].value
+        best, of = separating[view], len(separating)
+        if of > 1:  # the higher of two lies too high
+            table = pd.DataFrame([{"name": v, **vars(e)} for v, e in separating.items()])
+            best = replace(best, low=winner(table, limits=(0, 1)).low)
+        chosen = f"{view} files, the higher of {of}," if of > 1 else f"{view} files"
         sentences = [
             (
-                f"{self.name}'s {own.value:.2f} is {best:.2f} from file facts alone"
-                if best <= own.value
-                else f"{self.name}'s detector reaches {own.value:.2f}, file facts alone {best:.2f}"
+                f"{self.name}'s {own.value:.2f} is {best.value:.2f} from file facts alone"
+                if best.value <= own.value
+                else f"{self.name}'s detector reaches {own.value:.2f}, file facts alone"
+                f" {best.value:.2f}"
             )
-            + f" ({view} files {_span(separating[view])}; detector {_span(own)}; balanced accuracy,"
-            f" {n})."
+            + f" ({chosen} {_span(best)}; detector {_span(own)}; balanced accuracy, {n})."
         ]
         sentences += [
             f"Facts of the {other} files: {_span(self.estimate(m))}"
@@ -205,18 +236,9 @@ class _Generator:
             for other, m in facts.items()
             if other != view
         ]
-        gain = self.paired(paired[view])
-        comparison = (
-            "does better than"
-            if gain.low > 0
-            else "does worse than"
-            if gain.high < 0
-            else "cannot be told apart from"
-        )
-        sentences.append(
-            f"The detector {comparison} facts alone: {gain.value:+z.2f} [{gain.low:+z.2f},"
-            f" {gain.high:+z.2f}], paired."
-        )
+        gain = findings[view]
+        compared = gain.claim("does better than", "does worse than", "cannot be told apart from")
+        sentences.append(f"The detector {compared} facts alone: {gain.numbers(2)}.")
         return sentences
 
     def associations(
@@ -229,8 +251,8 @@ class _Generator:
                 continue
             named = mine.sort_values("cramers_v", ascending=False, kind="stable").head(3)
             parts = [
-                f"{_typical(row)} (Cramér's V {row.cramers_v:.2f} [{row.low:.2f}, {row.high:.2f}])"
-                for row in named.itertuples()
+                f"{_typical(row)} (Cramér's V {span(row['cramers_v'], row['low'], row['high'], 2)})"
+                for row in named.to_dict("records")
             ]
             counts = named.iloc[0]
             sentences.append(
@@ -249,9 +271,10 @@ class _Generator:
                 " them."
             ]
         return [
-            f"Among images alike in these facts the detector has {row['within']:.2f}"
-            f" [{row['within_low']:.2f}, {row['within_high']:.2f}] ({row['covered']:.0%} of the"
-            f" fakes have a real image like them; n = {row['n_fake']} and {row['n_real']})."
+            "Among images alike in these facts the detector has"
+            f" {span(row['within'], row['within_low'], row['within_high'], 2)}"
+            f" ({row['covered']:.0%} of the fakes have a real image like them; n ="
+            f" {row['n_fake']} and {row['n_real']})."
         ]
 
     def content(
@@ -281,8 +304,8 @@ class _Generator:
             named = mine[(mine["p_value"] < self.level) & (mine["difference"] > 0)].head(3)
             if len(named):
                 sentence += ", most of all " + ", ".join(
-                    f"{r.text} ({r.difference:+.1f} sd [{r.low:+.1f}, {r.high:+.1f}])"
-                    for r in named.itertuples()
+                    f"{r['text']} ({_in_sd(r['difference'], r['low'], r['high'])})"
+                    for r in named.to_dict("records")
                 )
         sentences.append(sentence + ".")
         return True
@@ -303,11 +326,16 @@ class _Generator:
 
 
 def _span(estimate: Estimate) -> str:
-    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+    return span(estimate.value, estimate.low, estimate.high, 2)
 
 
-def _typical(row: object) -> str:
-    fact = FACTS[getattr(row, "fact")]  # noqa: B009
+def _in_sd(difference: float, low: float, high: float) -> str:
+    value, *ends = (number(x, 1, signed=True) for x in (difference, low, high))
+    return f"{value} sd [{', '.join(ends)}]"
+
+
+def _typical(row: Mapping[Hashable, Any]) -> str:
+    fact = FACTS[row["fact"]]
 
     def side(who: str, value: str, share: float) -> str:
         unit = f" {fact.unit}" if fact.unit and value != NONE else ""
@@ -316,7 +344,7 @@ def _typical(row: object) -> str:
         return f"the {who} have a median of {value}{unit}"
 
     sides = [
-        side(who, getattr(row, f"{name}_value"), getattr(row, f"{name}_share"))
+        side(who, row[f"{name}_value"], row[f"{name}_share"])
         for who, name in (("fakes", "fake"), ("real images", "real"))
     ]
     return f"{fact.title}: {sides[0]}, {sides[1]}"

@@ -25,7 +25,7 @@ from aigi_core.explain.nulls import random_directions
 from aigi_core.explain.reading import Change, Reading, ablation, changed_embeddings, removal, scores
 from aigi_core.heads import Head, all_heads, embedding_norms
 from aigi_core.reprs import ShortRepr
-from aigi_core.statements import counted
+from aigi_core.statements import Finding, counted, number, p_text
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -71,16 +71,23 @@ class Effect(ShortRepr):
         for _, row in self.table[self.table["detector"] == detector].iterrows():
             where = "out of domain" if row["cells"] == "ood" else "in-domain"
             beside = (
-                "{controls} controls {control_low:+.3f} to {control_high:+.3f}"
+                f"{counted(row['controls'], 'control')} {number(row['control_low'], signed=True)}"
+                f" to {number(row['control_high'], signed=True)},"
+                f" {p_text(row['p_control'])} among them"
                 if row["controls"]
                 else "no control"
             )
-            sentence = (
-                "{before:.3f} becomes {after:.3f} ({change:+.3f}, 95 % interval {low:+.3f} to"
-                " {high:+.3f}; " + beside + ")"
+            moved = Finding(
+                float(row["change"]),
+                float(row["low"]),
+                float(row["high"]),
+                float(row["p_value"]),
+                n=int(row["n"]),
+                what="paired cell",
             )
             parts.append(
-                f"{where} {sentence.format(**{str(name): value for name, value in row.items()})}"
+                f"{where} {number(row['before'])} becomes {number(row['after'])}:"
+                f" {moved.numbers()}; {beside}"
             )
         return f"{METRICS[self.change.metric].title}: " + "; ".join(parts) + "."
 

@@ -28,6 +28,7 @@ from aigi_core.metrics.contract import (
     used_cells,
 )
 from aigi_core.resampling import percentile_interval
+from aigi_core.statements import counted
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class RateAtFalseAlarms(CurveMetric):
             return rule
         return (
             "the rate's own interval joined by square-and-add to the thresholds that may be the"
-            f" true one, below {self.few_real_images} real images; from there on {rule}"
+            f" true one, below {counted(self.few_real_images, 'real image')}; from there on {rule}"
         )
 
     def of_curve(

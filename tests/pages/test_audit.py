@@ -48,7 +48,7 @@ def test_numbers_are_the_librarys(open_app: Open, planted: tuple[Workspace, Audi
     ) and f"interval {mean.low:.3f} to {mean.high:.3f}" in stats(app)
     explained = sum(verdict.level == "explained" for verdict in result.verdicts)
     text = text_of(app).replace("\\", "")
-    assert f"For **{explained} of 4 generators** file facts alone" in text
+    assert f"For **{explained} of 4 generators** the detector" in text
     [verdict] = [verdict for verdict in result.verdicts if verdict.generator == SIZED]
     assert all(sentence in text for sentence in verdict.sentences)
     ood = difference(result.detector, result.facts["stored"], DEFAULT_METRIC).mean(

@@ -14,6 +14,7 @@ from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import train
 from aigi_core.geometry.isotropy import pair_changes, rank_correlation
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import number
 from aigi_core.transfer import Atlas, TransferMatrix, d_eval, difference, transfer_matrix
 from aigi_core.workspace import Workspace
 from tests.factory import make_workspace
@@ -48,8 +49,7 @@ def test_the_change_is_that_of_detectors_trained_anew(
     )
     gap = difference(after, before, DEFAULT_METRIC).mean(~before.in_domain)
     assert f"**{len(removed)} of 24 components**" in text_of(app)
-    change, low, high = (100 * value for value in (gap.value, gap.low, gap.high))
-    assert f"({change:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}" in text_of(app)
+    assert gap.finding("paired cell").times(100).numbers(1, " points") in text_of(app)
 
 
 def test_stability_on_demand(open_app: Open, searched: Workspace) -> None:
@@ -68,7 +68,9 @@ def test_geometry_says_the_correlation(open_app: Open, searched: Workspace) -> N
             atlas.summary, atlas.geometry, "isoscore_star", DEFAULT_METRIC, beyond_random=False
         )
     )
-    assert f"Spearman **{link['rho']:+.2f}**" in text_of(app) and np.isfinite(link["rho"])
+    assert f"Spearman {number(link['rho'], 2, signed=True)}" in text_of(app) and np.isfinite(
+        link["rho"]
+    )
 
 
 @pytest.mark.parametrize("page", ["components", "geometry"])

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.detectors import score_detectors, train
 from aigi_core.detectors.token_views import LayerView, PreView
 from aigi_core.encodings import open_encodings
+from aigi_core.statements import number
 from aigi_core.transfer import difference, transfer_matrix
 from aigi_core.transfer.depth import by_layer
 from aigi_core.workspace import Workspace
@@ -78,7 +79,7 @@ def test_another_encoder_stands_beside_the_first(open_app: Open, workspace: Work
         scores = score_detectors(detectors, one)
         matrices.append(transfer_matrix(scores, one.domains, names, thresholds=thresholds))
     gap = difference(*matrices, "balanced_accuracy").mean(~matrices[0].in_domain)
-    assert f"a difference of **{100 * gap.value:+z.1f} points**" in said(app)
+    assert f"a difference of {number(100 * gap.value, 1, signed=True)} points" in said(app)
     assert "B's images are encoded by" in said(app)
 
 

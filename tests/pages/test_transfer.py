@@ -16,6 +16,7 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView, HeadsView
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.detectors.residual import train_residual
+from aigi_core.statements import number, p_text
 from aigi_core.transfer import Atlas, d_eval, difference, transfer_matrix
 from aigi_core.workspace import Workspace, write_manifest
 from tests.factory import make_workspace, with_images
@@ -95,9 +96,9 @@ def test_views_of_a_search_are_judged_on_what_it_has_not_seen(
         gap = difference(matrices[title], matrices["Components removed"], "balanced_accuracy").mean(
             ~matrices[title].in_domain
         )
-        assert f"a difference of **{100 * gap.value:+z.1f} points**" in text_of(
+        assert f"a difference of {number(100 * gap.value, 1, signed=True)} points" in text_of(
             app
-        ) and f"p = {gap.p_value:.2g}, {gap.n} cells" in text_of(app)
+        ) and f"{p_text(gap.p_value)}, {gap.n} cells" in text_of(app)
 
 
 def test_views_of_a_search_name_the_job_where_nothing_was_searched(

@@ -26,7 +26,7 @@ from aigi_core.errors import WorkspaceError
 from aigi_core.figures.audit import LEVELS
 from aigi_core.manifest import FAKE
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import ALPHA, counted
+from aigi_core.statements import ALPHA, counted, number
 from aigi_core.transfer import difference, make_training_sets
 from aigi_core.transfer.resplit import Resplit, resplit
 from aigi_core.workspace import Workspace
@@ -65,6 +65,7 @@ NEXT: dict[Level, str] = {
 }
 """Level of a verdict -> what its reader can do."""
 SHOWN = 12
+AGAINST_FACTS = ("do better than", "do worse than", "cannot be told apart from")
 """Pairs of duplicates shown as images at once."""
 stored = cached(load_audit)
 
@@ -125,9 +126,9 @@ def answer(result: Audit, verdict: Verdict) -> str:
     """
     sufficient = sum(v.level == "explained" for v in result.verdicts)
     return (
-        f"For **{sufficient} of {counted(len(result.verdicts), 'generator')}** file facts alone"
-        " tell fake from"
-        f" real as well as the detector that sees the images, or better. {inert(verdict.headline)}"
+        f"For **{sufficient} of {counted(len(result.verdicts), 'generator')}** the detector that"
+        f" sees the images is not shown to do better than file facts alone (5 % FDR)."
+        f" {inert(verdict.headline)}"
     )
 
 
@@ -267,10 +268,9 @@ def show_matrices(page: Page, result: Audit, view: file_facts.View, generator: s
         mean = gap.mean(cells)
         if mean.n:
             page.finding(
-                f"{where}, detectors are **{mean.value:+.3f}** against file facts (95 % interval"
-                f" {mean.low:+.3f} to {mean.high:+.3f}, p = {mean.p_value:.2g},"
-                f" {counted(mean.n, 'cell')},"
-                " paired)."
+                f"{where}, detectors"
+                f" {mean.finding('paired cell').claim(*AGAINST_FACTS)} file facts:"
+                f" {mean.finding('paired cell').numbers()}."
             )
     page.link("transfer", "The matrix in full", train=generator, test=generator)
 
@@ -311,8 +311,10 @@ def show_matched(page: Page, result: Audit, view: file_facts.View, generator: st
             ]
             st.markdown(
                 f"{what} ({row['n']} cell{'s' if row['n'] > 1 else ''}) detectors reach"
-                f" {', '.join(reached)}: matching changes **{row['change']:+.3f}**"
-                f" ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95 % intervals)."
+                f" {', '.join(reached)}: matching changes"
+                f" **{number(row['change'], signed=True)}**"
+                f" ({number(row['change_low'], signed=True)} to"
+                f" {number(row['change_high'], signed=True)}, 95 % intervals)."
             )
         page.figure(
             "matched", partial(figures.matched_intervals, result.matched), table=result.matched
@@ -400,8 +402,9 @@ def show_paired(page: Page, result: Audit, view: file_facts.View, generator: str
         f"{name(one)}'s own detector gives the fake the higher log-odds in"
         f" {own['share']:.0%} of {counted(own['n'], 'pair')} (95 % interval"
         f" {own['share_low']:.0%} to"
-        f" {own['share_high']:.0%}); the mean difference is {own['difference']:+.2f}"
-        f" ({own['low']:+.2f} to {own['high']:+.2f})."
+        f" {own['share_high']:.0%}); the mean difference is"
+        f" {number(own['difference'], 2, signed=True)}"
+        f" ({number(own['low'], 2, signed=True)} to {number(own['high'], 2, signed=True)})."
     )
     left, right = st.columns(2, gap="large")
     with left:
@@ -455,12 +458,12 @@ def pair_tiles(
 ) -> list[Tile]:
     """Two tiles a pair, beside each other; a click on one with a name opens the pair."""
     tiles = []
-    for number, (key, pair) in enumerate(zip(names, pairs.to_dict("records"), strict=True), first):
+    for at, (key, pair) in enumerate(zip(names, pairs.to_dict("records"), strict=True), first):
         for row in (pair["a"], pair["b"]):
             image = images.iloc[row]
             who = image["generator"] if image["label"] == FAKE else f"real, {image['pool']}"
             lines = [
-                f"Pair {number}: {who}",
+                f"Pair {at}: {who}",
                 f"cosine {pair['similarity']:.3f}",
                 f"{image['split']} split",
             ]

@@ -13,7 +13,7 @@ from aigi_core.explain.effect import Effect
 from aigi_core.explain.nulls import SIGNS
 from aigi_core.explain.words import Words
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import ALPHA, counted
+from aigi_core.statements import ALPHA, counted, p_text
 from aigi_core.transfer.bootstrap import Estimate
 from ui import results
 from ui.results import Setting, explanations
@@ -32,13 +32,14 @@ def answer(words: Words, train: str) -> str:
         return (
             "**Nothing that words can tell.** The text nearest to the detector trained on"
             f" {name(train)} is {inert(str(words.nearest['text'][0]))}, and detectors trained on"
-            " shuffled labels come as near to some text."
+            f" shuffled labels come as near to some text ({p_text(words.p_value)},"
+            f" {counted(words.draws, 'draw')})."
         )
     beyond = words.nearest[words.nearest["p_value"] <= ALPHA]["text"].head(3)
     listed = ", ".join(f"**{inert(str(text))}**" for text in beyond)
     return (
         f"The detector trained on {name(train)} points towards {listed}: nearer than chance puts"
-        " any text."
+        f" any text ({p_text(words.p_value)} over all texts, {counted(words.draws, 'draw')})."
     )
 
 
