@@ -99,8 +99,11 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def engine_from(args: argparse.Namespace) -> Engine:
+def engine_from(args: argparse.Namespace, gpus: float = 0.0) -> Engine:
     """The engine that a command's options name.
+
+    Args:
+        gpus: how many each worker of Ray claims.
 
     Raises:
         AigiError: Ray is wanted and not installed, an address without Ray, or fewer than one
@@ -115,7 +118,7 @@ def engine_from(args: argparse.Namespace) -> Engine:
         return LocalEngine(workers)
     from precompute.on_ray import RayEngine
 
-    return RayEngine(workers, args.ray_address)
+    return RayEngine(workers, args.ray_address, gpus)
 
 
 def cores() -> int:

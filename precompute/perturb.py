@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import SPLITS
 from aigi_core.perturb import Op, parse_ops, usual_ops
 from aigi_core.statements import counted
-from precompute.encode import whole_number
+from precompute.encode import add_division, divided, whole_number
 
 WORKING = ".perturb"
 FOLDER = "perturbed"
@@ -76,7 +78,7 @@ def add_parser(subparsers: Any) -> None:
         type=whole_number,
         help="images a shard, the most that an interruption loses (default auto)",
     )
-    add("--workers", type=int, help="processes that read images; 0 reads in line (default auto)")
+    add_division(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,6 +92,9 @@ def run(args: argparse.Namespace) -> int:
     encoder = replace(encoder, precision=workspace.encoder["precision"])
     try:
         for op in ops:
+            again = partial(
+                load, args.workspace, op, args.model, args.pretrained, str(encoder.device)
+            )
             print(
                 perturb(
                     args.workspace,
@@ -102,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
                     batch_size=args.batch_size,
                     shard_size=args.shard_size,
                     workers=args.workers,
+                    division=divided(args, encoder, again),
                 ),
                 flush=True,
             )
@@ -126,6 +132,7 @@ def perturb(
     batch_size: int | None = None,
     shard_size: int | None = None,
     workers: int | None = None,
+    division: Any = None,
 ) -> str:
     """Encode the copies of one operation and publish them; goes on where an earlier run stopped.
 
@@ -133,6 +140,8 @@ def perturb(
         encoder: the workspace's own, with the workspace's preprocessing.
         half: keep the embeddings as float16 (11 bits: a relative error of at most 0.0005 in each
             component).
+        division: how shards are divided over machines
+            (:class:`precompute.encode.pipeline.Division`), by default not at all.
 
     Returns:
         A sentence on what was done.
@@ -144,18 +153,22 @@ def perturb(
     """
     from aigi_core.workspace import Workspace, exclusive, read_manifest
     from precompute.encode.pipeline import (
+        Division,
         amount_in_words,
         compute,
         image_root,
         kept_images,
         plan_sizes,
         resource_errors_explained,
+        share_in_words,
         sound,
     )
     from precompute.encode.publish import clean
     from precompute.encode.shards import cut
 
-    with exclusive(path, f"perturb {op}"):
+    division = division or Division()
+    share = division.share
+    with nullcontext() if share else exclusive(path, f"perturb {op}"):
         workspace = Workspace.open(path)
         if heads:
             workspace.need("heads")
@@ -182,14 +195,17 @@ def perturb(
             return f"{op}: nothing to do, the {counted(len(table), 'copy', 'are')} there."
         root = image_root(path, manifest, images)
         working = path / WORKING / op.slug
-        for left in (*path.glob("*.tmp"), *working.glob("*.tmp")):
-            left.unlink()  # of a killed run: nobody else writes here now
+        if not share:
+            for left in (*path.glob("*.tmp"), *working.glob("*.tmp")):
+                left.unlink()  # of a killed run: nobody else writes here now
         plan = plan_sizes(
             working, encoder, batch_size or workspace.encoder.get("batch_size"), shard_size
         )
         shards = cut(table, plan["shard_size"], plan["batch_size"], encoder)
         with resource_errors_explained(working, plan["batch_size"]):
-            missing, seconds = compute(shards, encoder, root, working, workers, str(op))
+            missing, seconds = compute(shards, encoder, root, working, workers, str(op), division)
+            if share:
+                return f"{op}: {share_in_words(share, missing, seconds)}"
             if half:
                 halve(working / "merged" / "embeddings.npy")
             publish(path, op, working / "merged", wanted, files)
@@ -197,6 +213,17 @@ def perturb(
         if not any((path / WORKING).iterdir()):
             clean(path / WORKING)
         return f"{op}: encoded {amount_in_words(len(table), missing, seconds)}."
+
+
+def load(path: Path, op: Op, model: str | None, pretrained: str | None, device: str) -> Any:
+    """The workspace's encoder with one operation before it, for a worker elsewhere."""
+    from aigi_core.clip.workspace_encoder import workspace_encoder
+    from aigi_core.workspace import Workspace
+
+    workspace = Workspace.open(path)
+    encoder = workspace_encoder(workspace, model, pretrained, device)
+    preprocessing = encoder.preprocessing.after([str(op)])
+    return replace(encoder, precision=workspace.encoder["precision"], preprocessing=preprocessing)
 
 
 def names(heads: bool) -> list[str]:

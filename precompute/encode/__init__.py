@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
 from aigi_core.errors import AigiError, HubError
+from precompute.engine import add_engine_options, engine_from
+from precompute.shares import add_share_option
 
 UNTRAINED = "untrained"
 """What stands for random weights: a baseline, and a way to try the program out."""
@@ -84,9 +88,21 @@ def add_parser(subparsers: Any) -> None:
             " images (in WORKSPACE/encoders/NAME)"
         ),
     )
+    add_division(parser)
+
+
+def add_division(parser: argparse.ArgumentParser) -> None:
+    """The options of jobs that encode, on how the work is divided."""
     parser.add_argument(
-        "--workers", type=int, help="processes that read images; 0 reads in line (default auto)"
+        "--workers",
+        type=int,
+        help=(
+            "processes that read images; 0 reads in line (default auto); with --engine ray,"
+            " workers that encode (default: one a core)"
+        ),
     )
+    add_engine_options(parser)
+    add_share_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,7 +117,10 @@ def run(args: argparse.Namespace) -> int:
     encoder = load(args, path)
     if args.as_name:  # an encoder that cannot be loaded leaves nothing behind
         add_encoding(args.workspace, args.as_name)
-    print(encode_workspace(args, path, encoder))
+    again = partial(load, args, path)
+    print(encode_workspace(args, path, encoder, division=divided(args, encoder, again)))
+    if args.shard:
+        return 0
     manifest = read_manifest(path)
     if Capabilities.of_record(manifest["encoder"]).has("texts") and not manifest.get("text"):
         print(f"Texts for it: {command('text', workspace=path)}")
@@ -147,7 +166,27 @@ def features_of(args: argparse.Namespace) -> tuple[str, ...] | None:
     return parse(args.features) if args.features else None
 
 
-def encode_workspace(args: argparse.Namespace, workspace: Path, encoder: Any) -> str:
+def divided(args: argparse.Namespace, encoder: Any, load_again: Callable[[], Any]) -> Any:
+    """How ``--engine`` and ``--shard`` divide an encoding
+    (:class:`precompute.encode.pipeline.Division`); a worker of Ray on CUDA claims a GPU.
+
+    Args:
+        load_again: gives the encoder once more, in another process.
+
+    Raises:
+        AigiError: as :func:`precompute.engine.engine_from`.
+    """
+    from precompute.encode.pipeline import Division
+
+    if args.engine == "local" and not args.ray_address:
+        return Division(args.shard)
+    gpus = 1.0 if encoder.device.type == "cuda" else 0.0
+    return Division(args.shard, engine_from(args, gpus=gpus), load_again)
+
+
+def encode_workspace(
+    args: argparse.Namespace, workspace: Path, encoder: Any, **division: Any
+) -> str:
     """Run the job's pipeline; returns the sentence on what was done."""
     from precompute.encode.pipeline import encode
 
@@ -161,6 +200,7 @@ def encode_workspace(args: argparse.Namespace, workspace: Path, encoder: Any) ->
             shard_size=args.shard_size,
             workers=args.workers,
             features=features_of(args),
+            **division,
         )
     except KeyboardInterrupt:
         print("Finished shards are kept; the same command goes on from there.", file=sys.stderr)

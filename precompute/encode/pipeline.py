@@ -9,8 +9,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,27 @@ from aigi_core.workspace import (
 from precompute.encode.publish import bytes_an_image, clean, merge, publish
 from precompute.encode.reader import Failure, ReadBatch, read_batches
 from precompute.encode.shards import Shard, cut, encode_shard, is_done
+from precompute.engine import Engine
+from precompute.shares import Share
 
 WORKING = ".encode"
 """Folder inside the workspace that holds shards until they are published."""
 FAILURES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Division:
+    """How the shards of an encoding are divided over machines; by default not at all.
+
+    Attributes:
+        share: compute this share of the shards and merge nothing.
+        engine: whose workers compute the shards, each with an encoder of its own that ``load``
+            gives there; None computes here, reading images in processes beside.
+    """
+
+    share: Share | None = None
+    engine: Engine | None = None
+    load: Callable[[], Encoder] | None = None
 
 
 def encode(
@@ -55,6 +73,7 @@ def encode(
     shard_size: int | None = None,
     workers: int | None = None,
     features: Sequence[str] | None = None,
+    division: Division = Division(),
 ) -> str:
     """Encode every kept image of an ingested workspace; goes on where an earlier run stopped.
 
@@ -66,6 +85,8 @@ def encode(
             embedding and, where the encoder has them, the heads. What a workspace holds already is
             kept, what it lacks is added to it.
         batch_size, shard_size, workers: None chooses by device.
+        division: a share of the shards is computed and nothing published, or an engine's workers
+            compute them.
 
     Returns:
         A sentence on what was done.
@@ -79,9 +100,11 @@ def encode(
     """
     read_manifest(workspace)
     stored_features.require(features or (), encoder.gives, encoder.model)
-    with exclusive(workspace, "encode"):
-        for left in (*workspace.glob("*.tmp"), *(workspace / WORKING).glob("*.tmp")):
-            left.unlink()  # of a killed run: nobody else writes here now
+    share = division.share
+    with nullcontext() if share else exclusive(workspace, "encode"):
+        if not share:
+            for left in (*workspace.glob("*.tmp"), *(workspace / WORKING).glob("*.tmp")):
+                left.unlink()  # of a killed run: nobody else writes here now
         manifest = read_manifest(workspace)
         table = kept_images(workspace, manifest)
         wanted = stored_features.default(encoder.gives) if features is None else features
@@ -110,7 +133,8 @@ def encode(
                 )
             )
             if not wanted:
-                clean(workspace / WORKING)
+                if not share:
+                    clean(workspace / WORKING)
                 return (
                     f"Nothing to do: {workspace} already holds these features of its"
                     f" {counted(len(table), 'image')}."
@@ -123,11 +147,13 @@ def encode(
         root = image_root(workspace, manifest, images)
         working = workspace / WORKING
         plan = plan_sizes(working, encoder, batch_size, shard_size)
-        if asked and not manifest.get("encoder"):
+        if asked and not manifest.get("encoder") and not share:
             write_manifest(workspace, manifest | {"encoding": dict(asked)})
         shards = cut(table, plan["shard_size"], plan["batch_size"], encoder, wanted)
         with resource_errors_explained(working, plan["batch_size"]):
-            missing, seconds = compute(shards, encoder, root, working, workers)
+            missing, seconds = compute(shards, encoder, root, working, workers, division=division)
+            if share:
+                return share_in_words(share, missing, seconds)
             publish(workspace, working / "merged", encoder, plan["batch_size"], wanted)
         clean(working)
         name = " ".join(filter(None, (encoder.model, encoder.pretrained)))
@@ -191,36 +217,100 @@ def compute(
     working: Path,
     workers: int | None,
     what: str = "Encoding",
+    division: Division = Division(),
 ) -> tuple[int, float]:
     """Map :func:`encode_shard` over the shards that are not done and merge all of them into
-    ``working/merged``.
+    ``working/merged``; of a share, its shards only, and nothing is merged.
 
     Returns:
         How many images were computed, and in how many seconds.
     """
-    done = {shard.index for shard in shards if is_done(shard, working)}
-    pending = [shard for shard in shards if shard.index not in done]
-    rows = shards[-1].stop
-    missing = sum(shard.stop - shard.start for shard in pending)
-    _require_space(working, (rows + missing) * bytes_an_image(encoder, shards[-1].features))
-
-    workers = _workers(encoder) if workers is None else max(0, workers)
-    failures: list[Failure] = []
+    mine = division.share.of(shards) if division.share else list(shards)
+    pending = [shard for shard in mine if not is_done(shard, working)]
+    rows, missing = (sum(shard.stop - shard.start for shard in part) for part in (mine, pending))
+    merged = 0 if division.share else shards[-1].stop
+    _require_space(working, (merged + missing) * bytes_an_image(encoder, shards[-1].features))
     began = time.monotonic()
-    batches = (batch for shard in pending for batch in shard.batches)
     with Progress(total=rows, initial=rows - missing, device=encoder.device, what=what) as progress:
-        reader = read_batches(root, batches, encoder.preprocessing, workers)
-        source = progress.timed(reader)
-        try:
-            for shard in pending:
-                failures += encode_shard(shard, encoder, source, working, progress.tick)
-        finally:
-            reader.close()  # type: ignore[attr-defined]
+        if division.engine is None:
+            failures = _computed_here(pending, encoder, root, working, workers, progress)
+        else:
+            failures = _computed_by(division, pending, root, working, progress)
     if failures:
         raise AigiError(_failed(failures, root))
     seconds = time.monotonic() - began
-    merge(shards, working, encoder, working / "merged")
+    if not division.share:
+        merge(shards, working, encoder, working / "merged")
     return missing, seconds
+
+
+def _computed_here(
+    pending: Sequence[Shard],
+    encoder: Encoder,
+    root: Path,
+    working: Path,
+    workers: int | None,
+    progress: Progress,
+) -> list[Failure]:
+    """In this process, with others that read ahead."""
+    workers = _workers(encoder) if workers is None else max(0, workers)
+    failures: list[Failure] = []
+    batches = (batch for shard in pending for batch in shard.batches)
+    reader = read_batches(root, batches, encoder.preprocessing, workers)
+    source = progress.timed(reader)
+    try:
+        for shard in pending:
+            failures += encode_shard(shard, encoder, source, working, progress.tick)
+    finally:
+        reader.close()  # type: ignore[attr-defined]
+    return failures
+
+
+def _computed_by(
+    division: Division, pending: Sequence[Shard], root: Path, working: Path, progress: Progress
+) -> list[Failure]:
+    """By the workers of an engine, a shard at a time."""
+    assert division.engine is not None and division.load is not None, "an engine needs an encoder"
+    failures: list[Failure] = []
+    ended = division.engine.map(
+        _encode_one,
+        [(number,) for number in range(len(pending))],
+        start=_start_worker,
+        args=(division.load, list(pending), root.resolve(), working.resolve()),
+    )
+    for number, failed in ended:
+        failures += failed
+        progress.tick(pending[number].stop - pending[number].start)
+    return failures
+
+
+_worker: tuple[Encoder, Sequence[Shard], Path, Path] | None = None
+
+
+def _start_worker(
+    load: Callable[[], Encoder], pending: Sequence[Shard], root: Path, working: Path
+) -> None:
+    global _worker
+    _worker = load(), pending, root, working
+
+
+def _encode_one(number: int) -> list[Failure]:
+    assert _worker is not None, "the worker has been started"
+    encoder, pending, root, working = _worker
+    shard = pending[number]
+    if is_done(shard, working):
+        return []
+    batches = read_batches(root, shard.batches, encoder.preprocessing, workers=0)
+    return encode_shard(shard, encoder, batches, working, lambda images: None)
+
+
+def share_in_words(share: Share, missing: int, seconds: float) -> str:
+    """What was computed of a share, and what publishes it."""
+    speed = f" at {missing / seconds:.1f} images/s" if missing and seconds > 0 else ""
+    return (
+        f"Share {share}: encoded {missing:,} images{speed}. When all {share.count} shares are done,"
+        " the same command without --shard publishes them."
+    )
 
 
 def amount_in_words(rows: int, missing: int, seconds: float) -> str:

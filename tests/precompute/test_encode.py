@@ -2,6 +2,7 @@
 memory bounded.
 """
 
+import argparse
 import dataclasses
 import errno
 import functools
@@ -32,8 +33,11 @@ from aigi_core.heads import Decomposition
 from aigi_core.workspace import Workspace, exclusive, read_manifest, verify
 from precompute.__main__ import main
 from precompute.encode import pipeline, publish, shards
-from precompute.encode.pipeline import WORKING, encode
+from precompute.encode.pipeline import WORKING, Division, encode
 from precompute.encode.reader import Wanted
+from precompute.engine import LocalEngine
+from precompute.shares import Share, parse_share
+from tests.precompute.engine_tasks import HAS_RAY
 from tests.tiny_clip import make_tiny_clip
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +108,47 @@ def contents(path: Path) -> dict[str, bytes]:
 
 def finished_shards(path: Path) -> int:
     return len(list((path / WORKING).glob("[0-9]*.json")))
+
+
+def test_shares_in_any_order_end_in_the_bytes_of_one_run(
+    workspace: Path, uninterrupted: Path, encoder: Encoder
+) -> None:
+    for i in (3, 1, 2):
+        done = encode(workspace, encoder, workers=0, **SIZES, division=Division(Share(i, 3)))
+        assert re.match(rf"Share {i}/3: encoded \d+ images.*without --shard publishes", done)
+        assert not read_manifest(workspace).get("encoder"), "a share publishes nothing"
+    assert finished_shards(workspace) == 3
+    assert "30 of them by an earlier run" in encode(workspace, encoder, workers=0, **SIZES)
+    assert contents(workspace) == contents(uninterrupted)
+
+
+def test_a_share_is_named_by_two_whole_numbers() -> None:
+    assert parse_share("3/8") == Share(3, 8)
+    for wrong in ("0/3", "4/3", "3", "a/b", "-1/3", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected i/n"):
+            parse_share(wrong)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["local", pytest.param("ray", marks=pytest.mark.skipif(not HAS_RAY, reason="needs Ray"))],
+)
+def test_workers_of_an_engine_end_in_the_bytes_of_one_run(
+    name: str, workspace: Path, uninterrupted: Path, encoder: Encoder, model: str
+) -> None:
+    load = functools.partial(load_encoder, model, None, device="cpu")
+    if name == "local":
+        encode(workspace, encoder, **SIZES, division=Division(None, LocalEngine(1), load))
+    else:
+        import ray
+
+        from precompute.on_ray import RayEngine
+
+        try:
+            encode(workspace, encoder, **SIZES, division=Division(None, RayEngine(2), load))
+        finally:
+            ray.shutdown()
+    assert contents(workspace) == contents(uninterrupted)
 
 
 def test_features_are_the_encoder_s(uninterrupted: Path, ingested: Path, encoder: Encoder) -> None:

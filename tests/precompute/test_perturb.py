@@ -242,3 +242,18 @@ def test_an_empty_split_is_an_error(workspace: Path) -> None:
     encoder = encoder_for()
     with pytest.raises(AigiError, match="no images in the split nowhere"):
         perturb(workspace, encoder, Op("blur", 1), ["nowhere"])
+
+
+def test_shares_of_a_copy_end_in_the_bytes_of_one_run(
+    encoded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [Path(shutil.copytree(encoded, tmp_path / name)) for name in ("one", "many")]
+    for path, shards in zip(paths, ([[]], [["2/2"], ["1/2"], []]), strict=True):
+        for shard in shards:
+            options = ["--ops", "blur:2", "--model", MODEL[0], "--shard-size", "8"]
+            given = [*options, "--workers", "0", *(("--shard", *shard) if shard else ())]
+            assert main(["perturb", "--workspace", str(path), *given]) == 0
+    assert "Share 2/2: encoded" in capsys.readouterr().out
+    one, many = (path / "perturbed" / "blur-2" / "embeddings.npy" for path in paths)
+    assert one.read_bytes() == many.read_bytes()
+    assert not (paths[1] / ".perturb").exists()
