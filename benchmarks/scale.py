@@ -2,7 +2,8 @@
 their embeddings.
 
 A synthetic workspace is written first (``--folder`` keeps it for the next run). Times are those of
-one run; ``peak_gb`` is what the process held beyond the memory map.
+one run, by the clock and (``core``) of the processors alone; ``peak_gb`` is what the process held
+beyond the memory map.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from aigi_core.transfer import TrainSet, TransferMatrix, matrix, transfer_matrix
 from aigi_core.workspace import Workspace
 from benchmarks._clip_like import clip_like
 from benchmarks._large_workspace import write_large_workspace
+from benchmarks._plan import Hardware, plan
 
 SEARCHED = (1_400, 11_200)
 COMPARED = 50_000
@@ -43,7 +45,7 @@ Scores: TypeAlias = Any
 def main(argv: Sequence[str]) -> dict[str, Any]:
     """Measure; ``train_seconds`` is all of a matrix's detectors, ``score_seconds`` all images."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks scale")
-    parser.add_argument("--images", type=int, default=1_000_000)
+    parser.add_argument("--images", type=lambda text: int(float(text)), default=1_000_000)
     parser.add_argument("--generators", type=int, default=8)
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument(
@@ -55,7 +57,16 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         help="training rows of the two component searches whose cost is compared",
     )
     parser.add_argument("--folder", type=Path, help="where the workspace lies or is put")
+    parser.add_argument(
+        "--gpus",
+        type=int,
+        help="measure nothing: say from measured rates what so many images cost on so many GPUs",
+    )
+    parser.add_argument("--cores", type=int, help="with --gpus: cores (default 12 a GPU)")
     args = parser.parse_args(argv)
+    if args.gpus is not None:
+        cores = args.cores if args.cores is not None else 12 * args.gpus
+        return plan(args.images, args.generators, Hardware(args.gpus, cores))
     with tempfile.TemporaryDirectory() as temporary:
         path = args.folder or Path(temporary) / "workspace"
         if (path / "workspace.json").exists():
@@ -70,9 +81,9 @@ def measure(workspace: Workspace) -> dict[str, Any]:
     """Train by passes, score everything, and read the map once for comparison."""
     sets = [(name,) for name in workspace.domains.generators]
     passes, view = Passes(), EmbeddingView()
-    plain, _ = _timed(lambda: _read_once(workspace))
+    plain, _, _ = _timed(lambda: _read_once(workspace))
     with _Peak() as peak:
-        training, chosen = _timed(
+        training, train_core, chosen = _timed(
             lambda: choose_by_passes(
                 workspace, sets, view, Protocol(), passes=passes, progress=_say
             )
@@ -83,13 +94,15 @@ def measure(workspace: Workspace) -> dict[str, Any]:
             )
             for one, own in zip(chosen, sets, strict=True)
         ]
-        scoring, scores = _timed(lambda: score_detectors(detectors, workspace))
+        scoring, score_core, scores = _timed(lambda: score_detectors(detectors, workspace))
     return {
         "images": len(workspace.domains),
         "generators": len(sets),
         "width": int(workspace.embeddings.shape[1]),
         "train_seconds": round(training, 2),
         "score_seconds": round(scoring, 2),
+        "train_core_seconds": round(train_core, 1),
+        "score_core_seconds": round(score_core, 2),
         "plain_pass_seconds": round(plain, 3),
         "passes_over_map": passes.total,
         "passes_float64": passes.float64,
@@ -113,7 +126,7 @@ def intervals(scores: Scores, workspace: Workspace, sets: Sequence[TrainSet]) ->
         result.summary()
         return result
 
-    seconds, _ = _timed(measured)
+    seconds, core, _ = _timed(measured)
     some, least = scores[:, :COMPARED], Domains.from_images(workspace.images[:COMPARED])
     bounds = []
     for limit in (COMPARED, 0):
@@ -123,6 +136,7 @@ def intervals(scores: Scores, workspace: Workspace, sets: Sequence[TrainSet]) ->
     moved = np.abs(bounds[0] - bounds[1]) / np.diff(bounds[0], axis=1)
     return {
         "bootstrap_seconds": round(seconds, 2),
+        "bootstrap_core_seconds": round(core, 1),
         "bootstrap_disagreement": round(float(moved.max()), 3),
     }
 
@@ -176,10 +190,11 @@ class _Peak:
             self.gigabytes = max(self.gigabytes, private / 1e9)
 
 
-def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    start = perf_counter()
+def _timed(function: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Seconds by the clock, seconds of all cores (which other programs do not lengthen), result."""
+    start, core = perf_counter(), process_time()
     result = function()
-    return perf_counter() - start, result
+    return perf_counter() - start, process_time() - core, result
 
 
 def _say(line: str) -> None:
