@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from aigi_core.clip.consent import add_weights_options, archives_allowed
 from aigi_core.errors import AigiError
 from aigi_core.terminal import printable, progress_options
 
@@ -61,15 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="JSON lines: what holds for all files, then one object a file as it is scored",
     )
-    add(
-        "--model",
-        help="where the workspace was encoded from a folder: local-dir:DIR (default: as recorded)",
-    )
-    add("--pretrained", metavar="FILE", help="weights, where the workspace was encoded from a file")
+    add_weights_options(score)
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
     args = parser.parse_args(argv)
     try:
-        return run(args)
+        with archives_allowed(args.allow_torchscript):
+            return run(args)
     except AigiError as error:
         print(printable(str(error)), file=sys.stderr)
         return 2
@@ -153,9 +151,9 @@ def _about(workspace: Workspace, panel: Panel, args: argparse.Namespace) -> dict
 
 
 def _load(workspace: Workspace, args: argparse.Namespace) -> Encoder:
-    from aigi_core.clip.workspace_encoder import workspace_encoder
+    from aigi_core.clip.workspace_encoder import encoder_of
 
-    return workspace_encoder(workspace, args.model, args.pretrained, args.device)
+    return encoder_of(workspace, args)
 
 
 def _line(outcome: dict) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
 
+from aigi_core.clip.consent import archives_allowed
 from aigi_core.errors import AigiError
 from aigi_core.terminal import PrintableStream, printable
 
@@ -85,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             else:
                 subparsers.add_parser(name, help=line)
         args = parser.parse_args(arguments)
-        with redirect_stdout(PrintableStream(sys.stdout)):
+        archives = archives_allowed(getattr(args, "allow_torchscript", False))
+        with redirect_stdout(PrintableStream(sys.stdout)), archives:
             return int(import_module(JOBS[args.job][0]).run(args))
     except AigiError as error:
         return _say(str(error), 2)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from aigi_core.clip.consent import add_weights_options
 from aigi_core.errors import AigiError
 from aigi_core.manifest import SPLITS
 from aigi_core.perturb import Op, parse_ops, usual_ops
@@ -66,11 +67,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="DIR",
         help="folder of the images (default: as ingest recorded)",
     )
-    add(
-        "--model",
-        help="where the workspace was encoded from a folder: local-dir:DIR (default: as recorded)",
-    )
-    add("--pretrained", metavar="FILE", help="weights, where the workspace was encoded from a file")
+    add_weights_options(parser)
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
     add("--batch-size", type=whole_number, help="images a forward pass (default auto)")
     add(
@@ -83,12 +80,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode every operation; prints one line each."""
-    from aigi_core.clip.workspace_encoder import workspace_encoder
+    from aigi_core.clip.workspace_encoder import encoder_of
     from aigi_core.workspace import Workspace
 
     ops = parse_ops(args.ops)  # refused before weights load
     workspace = Workspace.open(args.workspace)
-    encoder = workspace_encoder(workspace, args.model, args.pretrained, args.device)
+    encoder = encoder_of(workspace, args)
     encoder = replace(encoder, precision=workspace.encoder["precision"])
     try:
         for op in ops:

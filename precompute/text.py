@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from aigi_core.clip.consent import add_weights_options
 from aigi_core.clip.encoder import Encoder
 from aigi_core.clip.phrases import OWN_PHRASES, read_phrases
 from aigi_core.clip.text import all_tokens, check_template, count_cut, embed, whole_words
-from aigi_core.clip.workspace_encoder import workspace_encoder
+from aigi_core.clip.workspace_encoder import encoder_of
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_options
@@ -94,12 +95,8 @@ def add_parser(subparsers: Any) -> None:
         default="{}",
         help="what each text is put into, such as 'a photo of a {}' (default: {})",
     )
-    add(
-        "--model",
-        help="where the workspace was encoded from a folder: local-dir:DIR (default: as recorded)",
-    )
-    add("--pretrained", metavar="FILE", help="weights, where the workspace was encoded from a file")
-    add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    add_weights_options(parser)
+    add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -113,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     given = (
         _given(args.phrases, args.name, args.template) if args.phrases else None
     )  # refused before weights load
-    encoder = workspace_encoder(workspace, args.model, args.pretrained, args.device)
+    encoder = encoder_of(workspace, args)
     if args.tokens:
         table = all_tokens(encoder.tokenizer)
         given = Source(TOKENS, table, "every token of the tokenizer's vocabulary", args.template)

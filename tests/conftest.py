@@ -3,10 +3,13 @@ small boxes crawl.
 """
 
 import os
+import tempfile
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# What is agreed to in a test is not remembered for the user.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="aigi-state-")
 
 from collections.abc import Callable
 from pathlib import Path

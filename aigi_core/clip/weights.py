@@ -1,7 +1,8 @@
 """A file of weights, as people have them, as a state dict with the names that a model wants.
 
 Nothing is unpickled: torch files are read with ``weights_only``, TorchScript archives by torch's
-own reader. What is no file of weights is named for what it is.
+own reader where the user agreed to it, for it runs their code. What is no file of weights is named
+for what it is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aigi_core.clip.consent import require_archive_agreed
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 
@@ -61,6 +63,7 @@ def read_weights(file: Path) -> Weights:
     elif _is_safetensors(file):
         state = _read_safetensors(file)
     elif _is_torchscript(file):
+        require_archive_agreed(file)
         state, activation = _read_torchscript(file)
     else:
         state = _read_torch(file)

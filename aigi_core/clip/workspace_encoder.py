@@ -4,6 +4,7 @@ when it is asked for.
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from aigi_core.clip.consent import agree, require_weights_agreed, weights_named
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.commands import encoder_source
 from aigi_core.errors import AigiError, WorkspaceError
@@ -26,6 +28,8 @@ def workspace_encoder(
     model: str | None = None,
     pretrained: str | None = None,
     device: str = "auto",
+    *,
+    agreed: bool = False,
 ) -> Encoder:
     """Load a workspace's encoder, checked by the digest of its weights, with the workspace's own
     preprocessing.
@@ -33,8 +37,10 @@ def workspace_encoder(
     Args:
         model, pretrained: where the record is not enough to find the weights again (a file, a
             folder).
+        agreed: the user agrees to fetch and load what the workspace names; remembered.
 
     Raises:
+        ConsentNeeded: the workspace names weights of a hub that nobody agreed to.
         WorkspaceError: the weights are others than those that computed the workspace's features.
         AigiError: they cannot be loaded.
         ImportError: torch or open_clip is not installed.
@@ -59,6 +65,10 @@ def workspace_encoder(
             f"{workspace.path} was encoded with the weights file {recorded['pretrained']!r}: say"
             " where it lies with --pretrained FILE (for the app: AIGI_WEIGHTS)."
         )
+    if agreed:
+        agree(weights_named(recorded))
+    elif not (model or pretrained):
+        require_weights_agreed(recorded, str(workspace.path))
     encoder = load_encoder(model or recorded["model"], tag, device, "fp32", seed, known)
     if encoder.weights_sha256 != recorded["weights_sha256"]:
         raise WorkspaceError(
@@ -68,6 +78,15 @@ def workspace_encoder(
             " name the same weights with --pretrained or --model."
         )
     return replace(encoder, preprocessing=Preprocessing.from_description(recorded["preprocessing"]))
+
+
+def encoder_of(workspace: Workspace, args: argparse.Namespace) -> Encoder:
+    """The workspace's encoder by the options of
+    :func:`aigi_core.clip.consent.add_weights_options`.
+    """
+    return workspace_encoder(
+        workspace, args.model, args.pretrained, args.device, agreed=args.load_weights
+    )
 
 
 def embed_phrases(encoder: Encoder, phrases: Sequence[str]) -> Float[np.ndarray, "T d"]:

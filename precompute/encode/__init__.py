@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from aigi_core.clip.consent import add_archive_option, agree, weights_named
 from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
 from aigi_core.errors import AigiError, HubError
 from precompute.engine import add_engine_options, engine_from
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TAG|FILE",
         help="pretrained tag of the model (openai, ...), a weights file, or 'untrained'",
     )
+    add_archive_option(parser)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
     add("--precision", default="auto", help="auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16")
     add(
@@ -156,6 +158,7 @@ def load(args: argparse.Namespace, workspace: Path) -> Any:
         encoder = load_encoder(args.model, pretrained, args.device, precision)
     except HubError as error:
         raise HubError(f"{str(error).rstrip('.')}; or take --model demo alone.") from error
+    agree(weights_named(encoder.describe()))  # who encodes with them named them
     return replace(encoder, preprocessing=encoder.preprocessing.after(steps)) if steps else encoder
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from aigi_core.clip.consent import add_weights_options
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, RESERVED
 from aigi_core.statements import counted
@@ -46,8 +47,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="DIR",
         help="folder of the images that are there (default: as recorded)",
     )
-    add("--model", help="where the workspace was encoded from a folder: local-dir:DIR")
-    add("--pretrained", metavar="FILE", help="weights, where it was encoded from a file")
+    add_weights_options(parser)
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
     add("--workers", type=int, help="processes that read images (default auto)")
 
@@ -74,7 +74,7 @@ def add_images(args: argparse.Namespace) -> str:
     Raises:
         AigiError: an open question, too few images of a new generator, or what encode raises.
     """
-    from aigi_core.clip.workspace_encoder import workspace_encoder
+    from aigi_core.clip.workspace_encoder import encoder_of
     from precompute.encode.pipeline import compute, plan_sizes, resource_errors_explained
     from precompute.encode.shards import cut
     from precompute.ingest.summary import summary
@@ -92,7 +92,7 @@ def add_images(args: argparse.Namespace) -> str:
     sources = [source(workspace)]
     encoded = "no image had to be encoded"
     if len(new):
-        encoder = workspace_encoder(workspace, args.model, args.pretrained, args.device)
+        encoder = encoder_of(workspace, args)
         encoder = replace(encoder, precision=workspace.encoder["precision"])
         working = workspace.path / WORKING
         plan = plan_sizes(working, encoder, workspace.encoder.get("batch_size"), None)

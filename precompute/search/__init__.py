@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from aigi_core.clip.consent import add_weights_options
 from aigi_core.detectors.presets import PRESETS, preset
 from precompute.engine import add_engine_options, engine_from
 
@@ -40,8 +41,7 @@ def add_parser(subparsers: Any) -> None:
         default="ours",
         help="our defaults, or the paper's protocol to the letter (default ours)",
     )
-    add("--model", help="as in 'encode', where the paper's protocol must load the encoder again")
-    add("--pretrained", metavar="FILE", help="its weights, where they come from a file")
+    add_weights_options(parser)  # for the paper's protocol, which may load the encoder again
     add("--seed", type=int, default=0, help="seed of draws and controls (default 0)")
 
 
@@ -54,6 +54,6 @@ def run(args: argparse.Namespace) -> int:
     if preset(args.protocol).head_space == "stream":
         from precompute.search.stream import keep_stream_maps
 
-        keep_stream_maps(args.workspace, args.model, args.pretrained)
+        keep_stream_maps(args.workspace, args.model, args.pretrained, agreed=args.load_weights)
     print(search(args.workspace, args.pairs, key=key, engine=engine_from(args)))
     return 0

@@ -21,7 +21,7 @@ from aigi_core.workspace import (
 
 
 def keep_stream_maps(
-    path: Path, model: str | None = None, pretrained: str | None = None
+    path: Path, model: str | None = None, pretrained: str | None = None, *, agreed: bool = False
 ) -> Workspace:
     """The opened workspace with its stream maps, computed where they are not stored yet.
 
@@ -34,7 +34,7 @@ def keep_stream_maps(
         return workspace
     from aigi_core.clip.workspace_encoder import workspace_encoder
 
-    encoder = workspace_encoder(workspace, model, pretrained, "cpu")
+    encoder = workspace_encoder(workspace, model, pretrained, "cpu", agreed=agreed)
     try:
         maps = stream_maps(encoder.tower)
     except AttributeError as error:

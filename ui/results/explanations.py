@@ -126,6 +126,8 @@ def _encode(workspace: Workspace, new: Sequence[str]) -> np.ndarray:
     with st.spinner("Loading the text tower, once for all sessions …"):
         try:
             encoder = encoders.load(workspace)
+        except ConsentNeeded:
+            raise
         except AigiError as error:
             raise AigiError(
                 f"{new[0]!r} is in none of the text banks, and the text tower cannot be loaded"

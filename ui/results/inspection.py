@@ -18,6 +18,7 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
+from aigi_core.clip.consent import ConsentNeeded
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.explain.evidence import Evidence, evidence
@@ -38,7 +39,7 @@ from ui.results import attention, encoders, explanations
 from ui.toolkit import access
 from ui.toolkit.controls import acted, distinct
 from ui.toolkit.images import image_root
-from ui.toolkit.page import Page, inert, name
+from ui.toolkit.page import Page, inert, name, show_error
 from ui.toolkit.uploads import upload_field
 from ui.toolkit.workspaces import cached
 
@@ -238,7 +239,7 @@ def _open(page: Page, sources: Sources, image: str) -> Subject:
     try:
         brought = bring(page.workspace, sources)
     except AigiError as error:
-        st.error(inert(str(error)), icon=":material/error:")
+        show_error(error)
         brought = {}
     good = {
         key: (one, features) for key, (one, features) in brought.items() if features is not None
@@ -305,6 +306,9 @@ def bring(
             bar.progress(start / len(missing), "Loading the encoder, once for all sessions …")
             try:
                 encoder = load_encoder(workspace)
+            except ConsentNeeded:
+                bar.empty()
+                raise
             except AigiError as error:
                 st.session_state[_FAILED] = ((state, missing), str(error))
                 bar.empty()
@@ -334,6 +338,8 @@ def load_encoder(workspace: Workspace) -> Any:
     """
     try:
         return encoders.load(workspace)
+    except ConsentNeeded:
+        raise
     except AigiError as error:
         raise AigiError(
             f"New images need this workspace's encoder, which cannot be loaded here: {error}"
@@ -350,7 +356,7 @@ def parts(workspace: Workspace, subject: Subject, with_patches: bool) -> Parts:
         try:
             return token_parts(workspace, subject)
         except AigiError as error:
-            st.error(inert(str(error)), icon=":material/error:")
+            show_error(error)
     return subject.parts()
 
 

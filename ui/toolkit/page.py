@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
@@ -16,7 +16,9 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import pandas as pd
 import streamlit as st
+from streamlit.errors import StreamlitDuplicateElementKey
 
+from aigi_core.clip.consent import ConsentNeeded, agree
 from aigi_core.errors import AigiError, NotGivenError, NotMadeError
 from aigi_core.figures import (
     DARK,
@@ -33,7 +35,7 @@ from aigi_core.figures import (
 from aigi_core.images import image_source
 from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
-from ui.toolkit import report, router, tables, workspaces
+from ui.toolkit import access, report, router, tables, workspaces
 from ui.toolkit.controls import Controls, acted, set_control
 from ui.toolkit.images import Tile, clickable_grid, grid_html, image_root
 from ui.toolkit.lightbox import Details, open_in, show_opened
@@ -184,7 +186,7 @@ class Page(Controls):
         try:
             yield
         except Exception as error:
-            _explain(error)
+            show_error(error)
 
     def command(self, line: str) -> None:
         """A command to copy into a terminal."""
@@ -463,7 +465,7 @@ class Page(Controls):
         if (
             error is not None
         ):  # the URL stays as it is: controls that were not reached would drop out of it
-            _explain(error)
+            show_error(error)
             if workspaces.elsewhere() and not workspaces.parameter():
                 st.button(
                     "Back to the demo",
@@ -573,8 +575,21 @@ def _clicked(key: str, controls: Sequence[str] | Callable[[Any], None]) -> None:
         set_control(control, value)
 
 
-def _explain(error: BaseException) -> None:
-    """One sentence for the user; what was not foreseen goes to the log with its trace."""
+def show_error(error: BaseException) -> None:
+    """One sentence for the user, and a button where it is a question; what was not foreseen goes to
+    the log with its trace.
+    """
+    if isinstance(error, ConsentNeeded):
+        st.warning(inert(str(error)), icon=":material/lock:")
+        if access.on_this_machine():
+            with suppress(StreamlitDuplicateElementKey):  # once on a page is enough
+                st.button(
+                    "I agree: load them",
+                    key=f"agree-{error.what}",
+                    on_click=agree,
+                    args=(error.what,),
+                )
+        return
     if isinstance(error, NotGivenError | NotMadeError):
         st.info(inert(str(error)), icon=":material/info:")
         return
