@@ -44,7 +44,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def stranger(path: Path, **record: str) -> Path:
     """A workspace whose record names weights somewhere."""
-    make_workspace(path)
+    make_workspace(path, seed=17)  # other images, for the app's caches
     manifest = read_manifest(path)
     preprocessing = Preprocessing(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).describe()
     named = {"model": "hf-hub:evil/weights", "pretrained": "", "preprocessing": preprocessing}

@@ -15,6 +15,7 @@ import streamlit as st
 from starlette.formparsers import MultiPartParser
 from streamlit.testing.v1 import AppTest
 
+from aigi_core.clip.consent import agree, weights_named
 from aigi_core.clip.encoder import load_encoder
 from aigi_core.errors import AigiError
 from aigi_core.explain.reading import read
@@ -284,10 +285,9 @@ def test_no_path_field_where_others_can_reach_the_server(
 def test_without_weights_one_sentence_and_the_workspace_goes_on(
     open_app: Open, synthetic: Workspace
 ) -> None:
-    app = upload(
-        open_app(synthetic_with_preprocessing(synthetic), "inspect"),
-        ("mine.png", encoded(make_picture(1, 3))),
-    )
+    path = synthetic_with_preprocessing(synthetic)
+    agree(weights_named(Workspace.open(path).encoder))
+    app = upload(open_app(path, "inspect"), ("mine.png", encoded(make_picture(1, 3))))
     assert not app.exception and len(app.error) == 1
     assert (
         "cannot be loaded here" in app.error[0].value and "There is no model" in app.error[0].value

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from aigi_core.clip.consent import ConsentNeeded
 from aigi_core.clip.workspace_encoder import embed_phrases
 from aigi_core.detectors.detector import require_direction
 from aigi_core.detectors.presets import Preset
