@@ -12,7 +12,7 @@ from aigi_core.statements import allows_for_choice, counted
 from aigi_core.transfer import board as boards
 from ui.toolkit.workspaces import cached
 
-board = cached(boards.board)
+board = cached(boards.stored_board)
 
 with ui.page(__file__) as page:
     table = board(page.workspace)

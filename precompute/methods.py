@@ -15,7 +15,7 @@ from aigi_core.detectors.methods import method as by_name
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
-from aigi_core.transfer.board import REFERENCE, board, comparison, highest, measure_method
+from aigi_core.transfer.board import REFERENCE, comparison, highest, measure_method, save_board
 from aigi_core.workspace import Workspace, exclusive, write_atomic
 
 
@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
                 raise
             sentence = f"{METHODS[name].title}: left out. {error}"
         print(sentence, file=sys.stderr, flush=True)
-    table = board(Workspace.open(args.workspace))
+    with exclusive(workspace.path, "methods"), threadpool_limits(1):
+        table = save_board(Workspace.open(args.workspace))
     if args.table:
         write_atomic(args.table, page_of(table).encode())
     print(

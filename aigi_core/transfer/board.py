@@ -17,13 +17,14 @@ from aigi_core.results import ResultKind, StoredResult
 from aigi_core.significance import q_values
 from aigi_core.statements import Finding, counted
 from aigi_core.transfer.difference import difference
-from aigi_core.transfer.imported import imported_matrix, imported_names
+from aigi_core.transfer.imported import imported_matrix, imported_names, stored_import
 from aigi_core.transfer.matrix import TransferMatrix, make_training_sets, transfer_matrix
 from aigi_core.winner import Winner, winner
-from aigi_core.workspace import Workspace, tool_versions
+from aigi_core.workspace import Workspace, digest_of, tool_versions
 
 KIND = ResultKind("methods", "scores of methods", job="methods", format=1)
 """One stored result a method, so that a job that was stopped goes on with the next."""
+BOARD = ResultKind("board", "board of methods", job="methods", format=1)
 REFERENCE = "logistic"
 IMPORTED = "imported: "
 """Before the name of imported scores in the column ``method``; no method is called so."""
@@ -170,6 +171,40 @@ def highest(table: pd.DataFrame) -> Winner:
     choice."""
     columns = {"title": "name", "ood": "value", "ood_low": "low", "ood_high": "high", "cells": "n"}
     return winner(table[list(columns)].rename(columns=columns), limits=(0, 1))
+
+
+def stored_board(workspace: Workspace) -> pd.DataFrame:
+    """:func:`board` as :func:`save_board` stored it; computed where the scores of a method, or
+    imported ones, have changed since.
+
+    Raises:
+        WorkspaceError: as :func:`board`.
+    """
+    try:
+        stored = results.load(workspace, BOARD, {})
+        if stored.content.get("rests_on") == _rests_on(workspace):
+            return stored.table("board")
+    except WorkspaceError:
+        pass  # not stored, or damaged
+    return board(workspace)
+
+
+def save_board(workspace: Workspace) -> pd.DataFrame:
+    """Compute and store the board of all that is measured, so that pages read it."""
+    table = board(workspace)
+    content = {"rests_on": _rests_on(workspace)}
+    results.publish(workspace, BOARD, {}, {"board.parquet": table}, content=content)
+    return table
+
+
+def _rests_on(workspace: Workspace) -> dict[str, str]:
+    """Row of the board -> digest of what is stored of it."""
+    parts = {name: stored_scores(workspace, name) for name in measured_methods(workspace)}
+    parts |= {IMPORTED + name: stored_import(workspace, name) for name in imported_names(workspace)}
+    return {
+        name: digest_of({"files": one.files, "content": one.content, "about": one.about})
+        for name, one in parts.items()
+    }
 
 
 def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:

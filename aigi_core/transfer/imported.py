@@ -11,7 +11,7 @@ import pandas as pd
 
 from aigi_core import results
 from aigi_core.errors import AigiError
-from aigi_core.results import ResultKind
+from aigi_core.results import ResultKind, StoredResult
 from aigi_core.statements import counted
 from aigi_core.transfer.matrix import TransferMatrix, make_training_sets, transfer_matrix
 from aigi_core.workspace import Workspace
@@ -135,6 +135,11 @@ def imported_names(workspace: Workspace) -> list[str]:
     return sorted(str(one.parameters["name"]) for one in results.current(workspace, KIND))
 
 
+def stored_import(workspace: Workspace, name: str) -> StoredResult:
+    """What :func:`import_scores` stored; WorkspaceError where it did not."""
+    return results.load(workspace, KIND, {"name": name})
+
+
 def imported_matrix(
     workspace: Workspace, name: str, metrics: Sequence[str]
 ) -> tuple[TransferMatrix, list[str]]:
@@ -143,7 +148,7 @@ def imported_matrix(
     The one row is repeated for each training set of the board, so that each cell is paired with
     that of a method; which cells are in domain follows from the second value alone.
     """
-    stored = results.load(workspace, KIND, {"name": name})
+    stored = stored_import(workspace, name)
     domains = workspace.domains
     sets = list(make_training_sets(domains, "each generator").values())
     scores = np.zeros((1, len(domains)))

@@ -50,6 +50,20 @@ def test_the_job_fills_the_board_and_goes_on(
     assert text.startswith("# Which way") and text.count("\n| ") == len(table) + 2
 
 
+def test_the_stored_board_is_read_until_its_scores_change(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("logistic", "mean-difference"):
+        boards.measure_method(workspace, name)
+    saved = boards.save_board(workspace)
+    with monkeypatch.context() as patched:
+        patched.setattr(boards, "board", lambda workspace: pytest.fail("it was computed"))
+        pd.testing.assert_frame_equal(boards.stored_board(workspace), saved)
+    boards.measure_method(workspace, "ridge")
+    assert "ridge" in set(boards.stored_board(workspace)["method"])
+    pd.testing.assert_frame_equal(boards.stored_board(workspace), boards.board(workspace))
+
+
 def test_a_damaged_result_is_computed_again(workspace: Workspace) -> None:
     boards.measure_method(workspace, "mean-difference")
     folder = result_folder(workspace, boards.KIND, {"method": "mean-difference"})
