@@ -105,12 +105,12 @@ def rates_by_pool(workspace: Workspace, panel: Panel, judge: int, rate: float) -
         rows.append(
             {
                 "pool": pool,
+                "fails": " and ".join(failing),
                 **errors["false_alarms"],
                 "n_real": int(real.sum()),
                 **errors["missed"],
                 "n_fake": int(fake.sum()),
                 "set": limits.rate,
-                "fails": " and ".join(failing),
             }
         )
     return pd.DataFrame(rows)
