@@ -97,17 +97,77 @@ def heatmap(
     figure = go.Figure(
         go.Heatmap(z=np.where(faded, np.nan, z), showscale=not compact, colorbar=bar, **look)
     )
-    # plotly reports no clicks on a heatmap (streamlit issues 8760, 8933): invisible points over the
-    # cells do.
-    y, x = np.indices(z.shape).reshape(2, -1)
-    words = None if hover is None else hover.to_numpy(str)
+    written = (
+        np.array([[_short(factor * v, number) for v in line] for line in z], object)
+        if hover is None
+        else hover.to_numpy(str)
+    ).reshape(z.shape)
+    _add_cells(figure, rows, columns, written, margins=margins)
+    if max(z.shape) <= 26:  # beyond that no number can be read
+        colours = np.where(
+            faded, theme.muted, np.reshape(_text_colours(z, low, high, scale), z.shape)
+        )
+        _add_numbers(figure, texts, colours, theme)
+    if faded.any():
+        figure.add_heatmap(z=np.where(faded, z, np.nan), showscale=False, opacity=0.22, **look)
+    if outlined is None:
+        outlined = np.array(
+            [[diagonal and row == column for column in columns] for row in rows], bool
+        )
+    shapes = [*_borders(row_families, column_families, z.shape, theme)]
+    if margins:
+        rim = f"M{len(columns) - 1.5},-0.5V{len(rows) - 0.5}M-0.5,{len(rows) - 1.5}"
+        rim += f"H{len(columns) - 0.5}"
+        shapes.append(dict(type="path", path=rim, line=dict(color=theme.paper, width=7)))
+    if outlined.any():
+        shapes.append(_outline(np.argwhere(outlined), theme.ink, 1))
+    if selected and selected[0] in rows and selected[1] in columns:
+        cell = (rows.index(selected[0]), columns.index(selected[1]))
+        shapes += [_cross(cell, z.shape, theme.accent) | dict(name=SELECTION)]
+        shapes.append(_outline([cell], theme.accent, 4) | dict(name=SELECTION))
+    every = -(-len(columns) // _MOST_TICKS)
+    _name_axes(
+        figure,
+        rows,
+        columns,
+        every,
+        row_title="" if compact else row_title,
+        column_title="" if compact else column_title,
+    )
+    body = max(160, len(rows) * (30 if len(rows) <= 30 else _TICK))
+    height = 150 + body + (22 if column_families else 0)
+    return finish(
+        figure,
+        theme,
+        alt,
+        height,
+        hovermode="closest",
+        hoverdistance=-1,
+        dragmode=False,
+        shapes=shapes,
+        annotations=_family_names(column_families, theme),
+        least_width=_least_width(len(columns[::every]), legend=not compact),
+        margin=dict(l=8, r=8, t=30 if column_families else 10, b=8),
+    )
+
+
+def _add_cells(
+    figure: go.Figure,
+    rows: list[str],
+    columns: list[str],
+    written: np.ndarray,
+    *,
+    margins: bool,
+) -> None:
+    """What a cell says under the pointer, and what a click on it reports.
+
+    Plotly reports no clicks on a heatmap (streamlit issues 8760, 8933): invisible points over the
+    cells do.
+    """
+    y, x = np.indices(written.shape).reshape(2, -1)
     row_names, column_names = labels(rows, 40), labels(columns, 40)
-    if words is None:
-        words = np.array(
-            [[_short(factor * v, number) for v in line] for line in z], object
-        ).reshape(z.shape)
     descriptions = [
-        f"{row_names[i]} → {column_names[j]}<br>{words[i, j]}" for i, j in zip(y, x, strict=True)
+        f"{row_names[i]} → {column_names[j]}<br>{written[i, j]}" for i, j in zip(y, x, strict=True)
     ]
     figure.add_scatter(
         x=x,
@@ -127,51 +187,41 @@ def heatmap(
         selected=dict(marker=dict(opacity=0)),
         unselected=dict(marker=dict(opacity=0)),
     )
-    if max(z.shape) <= 26:  # beyond that no number can be read
-        figure.add_scatter(
-            x=x,
-            y=y,
-            mode="text",
-            text=texts.ravel(),
-            hoverinfo="skip",
-            showlegend=False,
-            name="numbers",
-            textfont=dict(
-                size=11 if max(z.shape) <= 18 else 9,
-                color=np.where(
-                    faded.ravel(), theme.muted, _text_colours(z, low, high, scale)
-                ).tolist(),
-            ),
-            selected=dict(
-                textfont=dict(color=theme.ink)
-            ),  # without it a click would fade all other numbers
-        )
-    if faded.any():
-        figure.add_heatmap(z=np.where(faded, z, np.nan), showscale=False, opacity=0.22, **look)
-    if outlined is None:
-        outlined = np.array(
-            [[diagonal and row == column for column in columns] for row in rows], bool
-        )
-    shapes = [*_borders(row_families, column_families, z.shape, theme)]
-    if margins:
-        rim = f"M{len(columns) - 1.5},-0.5V{len(rows) - 0.5}M-0.5,{len(rows) - 1.5}"
-        rim += f"H{len(columns) - 0.5}"
-        shapes.append(dict(type="path", path=rim, line=dict(color=theme.paper, width=7)))
-    if outlined.any():
-        shapes.append(_outline(np.argwhere(outlined), theme.ink, 1))
-    if selected and selected[0] in rows and selected[1] in columns:
-        cell = (rows.index(selected[0]), columns.index(selected[1]))
-        shapes += [_cross(cell, z.shape, theme.accent) | dict(name=SELECTION)]
-        shapes.append(_outline([cell], theme.accent, 4) | dict(name=SELECTION))
-    body = max(160, len(rows) * (30 if len(rows) <= 30 else _TICK))
-    every = -(-len(columns) // _MOST_TICKS)
+
+
+def _add_numbers(figure: go.Figure, texts: np.ndarray, colours: np.ndarray, theme: Theme) -> None:
+    y, x = np.indices(texts.shape).reshape(2, -1)
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="text",
+        text=texts.ravel(),
+        hoverinfo="skip",
+        showlegend=False,
+        name="numbers",
+        textfont=dict(size=11 if max(texts.shape) <= 18 else 9, color=colours.ravel().tolist()),
+        # without it a click would fade all other numbers
+        selected=dict(textfont=dict(color=theme.ink)),
+    )
+
+
+def _name_axes(
+    figure: go.Figure,
+    rows: list[str],
+    columns: list[str],
+    every: int,
+    *,
+    row_title: str,
+    column_title: str,
+) -> None:
+    """Names of rows, and of every n-th column."""
     figure.update_xaxes(
         range=[-0.5, len(columns) - 0.5],
         tickvals=list(range(len(columns)))[::every],
         fixedrange=True,
         ticktext=labels(columns)[::every],
         tickangle=-50 if len(columns) > 6 else 0,
-        title_text="" if compact else column_title,
+        title_text=column_title,
         showgrid=False,
     )
     figure.update_yaxes(
@@ -179,27 +229,13 @@ def heatmap(
         tickvals=list(range(len(rows))),
         ticktext=labels(rows),
         fixedrange=True,
-        title_text="" if compact else row_title,
+        title_text=row_title,
         showgrid=False,
     )
     if len(rows) > 30:
         figure.update_yaxes(tickfont_size=10)
     if len(columns) > 30:
         figure.update_xaxes(tickfont_size=10)
-    height = 150 + body + (22 if column_families else 0)
-    return finish(
-        figure,
-        theme,
-        alt,
-        height,
-        hovermode="closest",
-        hoverdistance=-1,
-        dragmode=False,
-        shapes=shapes,
-        annotations=_family_names(column_families, theme),
-        least_width=_least_width(len(columns[::every]), legend=not compact),
-        margin=dict(l=8, r=8, t=30 if column_families else 10, b=8),
-    )
 
 
 def _least_width(names: int, *, legend: bool) -> int:

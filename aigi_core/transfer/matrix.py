@@ -352,6 +352,72 @@ class TransferMatrix(ShortRepr):
         return self.draws[metric]
 
 
+def _wanted_metrics(
+    metrics: Sequence[str] | None, held_out: bool
+) -> tuple[tuple[str, ...], list[str]]:
+    """All metrics to measure, and those of them that need held-out scores."""
+    if metrics is None:
+        metrics = [
+            name for name, metric in METRICS.items() if held_out or metric.threshold != "held out"
+        ]
+    wanted = check_metrics(metrics)
+    unseen = [name for name in wanted if METRICS[name].threshold == "held out"]
+    if unseen and not held_out:
+        raise AigiError(
+            f"{METRICS[unseen[0]].title} needs scores of detectors that have not been trained on"
+            " validation images: give held_out=held_out_scores(...)."
+        )
+    return wanted, unseen
+
+
+def _tested_generators(test: Sequence[str] | None, domains: Domains) -> tuple[str, ...]:
+    columns = (
+        domains.generators if test is None else (test,) if isinstance(test, str) else tuple(test)
+    )
+    if not columns or len(set(columns)) < len(columns):
+        raise AigiError(
+            f"Name each test generator once and at least one, got {', '.join(columns) or 'none'}."
+        )
+    return columns
+
+
+def _own_thresholds(
+    scores: np.ndarray, thresholds: Float[np.ndarray, " K"] | float, detectors: int, images: int
+) -> Float[np.ndarray, " K"]:
+    """The detectors' own thresholds; AigiError where these or the scores do not fit."""
+    if scores.shape != (detectors, images):
+        raise AigiError(
+            f"Expected scores of {counted(detectors, 'detector')} for"
+            f" {counted(images, 'image')}, got"
+            f" {scores.shape[0]} for {scores.shape[1]}: give one row for each training set and one"
+            " column for each image of the workspace."
+        )
+    own = np.asarray(thresholds, np.float64)
+    if own.shape not in ((), (detectors,)) or not np.isfinite(own).all():
+        raise AigiError(
+            f"Expected one finite threshold, or one for each of {counted(detectors, 'detector')},"
+            " got"
+            f" {own.tolist()}."
+        )
+    return np.broadcast_to(own, (detectors,))
+
+
+def _confusion(one: Column, own: Float[np.ndarray, " K"]) -> Int[np.ndarray, "K 2 2"]:
+    """Counts of images by label and call, for each detector."""
+    flagged = one.scores > own[:, None]
+    confusion = np.array(
+        [
+            [
+                (flagged[:, one.labels == label] == bool(verdict)).sum(axis=1)
+                for verdict in (REAL, FAKE)
+            ]
+            for label in (REAL, FAKE)
+        ]
+    )
+    by_detector: np.ndarray = confusion.transpose(2, 0, 1)
+    return by_detector
+
+
 def transfer_matrix(
     scores: Real[np.ndarray, "K N"],
     domains: Domains,
@@ -392,45 +458,13 @@ def transfer_matrix(
         AigiError: shapes that do not fit, scores that are not finite, unknown metric or generator,
             or a generator without fakes or real images in the split.
     """
-    if metrics is None:
-        metrics = [
-            name
-            for name, metric in METRICS.items()
-            if held_out is not None or metric.threshold != "held out"
-        ]
-    wanted = check_metrics(metrics)
-    unseen = [name for name in wanted if METRICS[name].threshold == "held out"]
-    if unseen and held_out is None:
-        raise AigiError(
-            f"{METRICS[unseen[0]].title} needs scores of detectors that have not been trained on"
-            " validation images: give held_out=held_out_scores(...)."
-        )
+    wanted, unseen = _wanted_metrics(metrics, held_out is not None)
     sets = as_train_sets(train, domains)
-    columns = (
-        domains.generators if test is None else (test,) if isinstance(test, str) else tuple(test)
-    )
-    if not columns or len(set(columns)) < len(columns):
-        raise AigiError(
-            f"Name each test generator once and at least one, got {', '.join(columns) or 'none'}."
-        )
+    columns = _tested_generators(test, domains)
     scores = check_scores(scores)
-    if scores.shape != (len(sets), len(domains)):
-        raise AigiError(
-            f"Expected scores of {counted(len(sets), 'detector')} for"
-            f" {counted(len(domains), 'image')}, got"
-            f" {scores.shape[0]} for {scores.shape[1]}: give one row for each training set and one"
-            " column for each image of the workspace."
-        )
+    own = _own_thresholds(scores, thresholds, len(sets), len(domains))
     if not 0 < confidence < 1:
         raise AigiError(f"The confidence of an interval lies between 0 and 1, got {confidence}.")
-    own = np.asarray(thresholds, np.float64)
-    if own.shape not in ((), (len(sets),)) or not np.isfinite(own).all():
-        raise AigiError(
-            f"Expected one finite threshold, or one for each of {counted(len(sets), 'detector')},"
-            " got"
-            f" {own.tolist()}."
-        )
-    own = np.broadcast_to(own, (len(sets),))
     tested = [domains.rows(name, split) for name in columns]
     pool_rows = np.flatnonzero(domains.split == split)
     in_blocks = len(pool_rows) > DRAWN_SINGLY
@@ -473,17 +507,7 @@ def transfer_matrix(
         values = measure(one, [name for name in wanted if name not in unseen])
         if unseen:
             values |= measure(calibrated[at], unseen)
-        flagged = one.scores > own[:, None]
-        confusion = np.array(
-            [
-                [
-                    (flagged[:, one.labels == label] == bool(verdict)).sum(axis=1)
-                    for verdict in (REAL, FAKE)
-                ]
-                for label in (REAL, FAKE)
-            ]
-        )
-        return values, confusion.transpose(2, 0, 1)
+        return values, _confusion(one, own)
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
         parts = list(pool.map(column, range(len(columns))))
