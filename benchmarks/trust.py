@@ -27,6 +27,7 @@ from PIL import Image
 from aigi_core.detectors import score_detectors, train
 from aigi_core.errors import AigiError
 from aigi_core.images import ImageError, load_rgb
+from aigi_core.processes import SECONDS, LimitedProcesses, LimitExceeded
 from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
 from benchmarks._small_workspace import make_workspace
 from precompute.__main__ import main as precompute
@@ -93,6 +94,31 @@ def try_files(count: int, seed: int) -> tuple[int, int, float]:
             failures += 1
         longest = max(longest, time.perf_counter() - began)
     return failures, grey, longest
+
+
+def many_scans() -> bytes:
+    """A small file that takes its decoder minutes: 89 million grey pixels in 480 scans."""
+    picture = Image.new("L", (9400, 9400), 90)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", progressive=True)
+    content = buffer.getvalue()
+    last = content.rfind(b"\xff\xda")
+    return content[:-2] + 470 * content[last:-2] + b"\xff\xd9"
+
+
+def decode_seconds(limit: float) -> tuple[float, bool]:
+    """Seconds until :func:`many_scans` is refused under a limit of processor time, and whether the
+    file after it is read all the same."""
+    good = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(good, "PNG")
+    processes = LimitedProcesses(1, seconds=limit)
+    began = time.perf_counter()
+    results = processes.map(load_rgb, [(many_scans(),), (good.getvalue(),)])
+    refused = isinstance(next(results), LimitExceeded)
+    seconds = time.perf_counter() - began
+    read = not isinstance(next(results), LimitExceeded)
+    processes.close()
+    return seconds, refused and read
 
 
 # Mutated workspaces
@@ -255,10 +281,14 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         "--mutations", type=int, default=1000, help="mutated workspaces (default 1,000)"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--limit", type=float, default=SECONDS, help="seconds of processor time for one file"
+    )
     args = parser.parse_args(argv)
 
     warnings.simplefilter("ignore")  # of decoders
     failures, grey, longest = try_files(args.files, args.seed)
+    limited, held = decode_seconds(args.limit)
     with tempfile.TemporaryDirectory() as folder:
         source = make_workspace(Path(folder) / "source", per_class=20)
         tracemalloc.start()
@@ -270,6 +300,8 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         "hostile_failures": failures,
         "grey_pictures_kept": grey,
         "longest_decoding_seconds": round(longest, 2),
+        "decode_limit_seconds": round(limited, 1),
+        "decode_limit_held": held,
         "workspace_mutations": args.mutations,
         "mutation_failures": broken,
         "silent_wrong_numbers": wrong,

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core.audit.exposure import exposure
 from aigi_core.audit.facts import fact_scores, file_facts
+from aigi_core.clip.consent import agree, weights_named
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.protocol import train
 from aigi_core.explain.cached import WordSettings, compute_words, save_words
@@ -81,6 +82,7 @@ def test_a_concept_taken_away_is_the_librarys(open_app: Open, synthetic: Workspa
 def test_own_phrases_without_the_text_tower(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "words", own="phrases 1; phrases 2")
     assert not app.error and "The nearest of your phrases" in text_of(app)
+    agree(weights_named(synthetic.encoder))
     app = open_app(synthetic.path, "words", own="a phrase nobody wrote", remove="phrases 1")
     assert not app.exception and len(app.error) == 1
     assert "text tower cannot be loaded here" in app.error[0].value.replace("\\", "")
