@@ -308,7 +308,7 @@ def share_in_words(share: Share, missing: int, seconds: float) -> str:
     """What was computed of a share, and what publishes it."""
     speed = f" at {missing / seconds:.1f} images/s" if missing and seconds > 0 else ""
     return (
-        f"Share {share}: encoded {missing:,} images{speed}. When all {share.count} shares are done,"
+        f"Share {share}: encoded {counted(missing, 'image')}{speed}. When all {share.count} shares are done,"
         " the same command without --shard publishes them."
     )
 
