@@ -308,8 +308,8 @@ def share_in_words(share: Share, missing: int, seconds: float) -> str:
     """What was computed of a share, and what publishes it."""
     speed = f" at {missing / seconds:.1f} images/s" if missing and seconds > 0 else ""
     return (
-        f"Share {share}: encoded {counted(missing, 'image')}{speed}. When all {share.count} shares are done,"
-        " the same command without --shard publishes them."
+        f"Share {share}: encoded {counted(missing, 'image')}{speed}. When all"
+        f" {share.count} shares are done, the same command without --shard publishes them."
     )
 
 
