@@ -125,8 +125,8 @@ def residual_tree(
             length = np.linalg.norm(residual, axis=1, keepdims=True)
             residuals.append(residual / np.maximum(length, 1e-300))
         unit = np.stack(residuals, axis=1)
-        apart: np.ndarray = 1 - unit @ unit.transpose(0, 2, 1)
-        return apart
+        distance: np.ndarray = 1 - unit @ unit.transpose(0, 2, 1)
+        return distance
 
     return _tree(generators, distances(np.ones((1, len(domains))))[0], distances(weights), seed)
 
@@ -142,8 +142,8 @@ def confusion_tree(named: Named, draws: int = 1000, seed: int = 0) -> GeneratorT
         shares = (counts @ hit).reshape(-1, size, size)
         shares /= np.maximum(counts @ of, 1)[:, :, None]
         both = (shares + shares.transpose(0, 2, 1)) / 2
-        apart: np.ndarray = 1 - both[:, 1:, 1:]
-        return apart
+        distance: np.ndarray = 1 - both[:, 1:, 1:]
+        return distance
 
     weights = group_weights(named.group, draws, strata=named.truth, seed=seed).astype(np.float64)
     whole = distances(np.ones((1, len(named.rows))))[0]

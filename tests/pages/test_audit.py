@@ -54,7 +54,8 @@ def test_numbers_are_the_librarys(open_app: Open, planted: tuple[Workspace, Audi
     ood = difference(result.detector, result.facts["stored"], DEFAULT_METRIC).mean(
         ~result.detector.in_domain
     )
-    assert f"Out of domain, detectors are **{ood.value:+.3f}**" in text
+    numbers = ood.finding("paired cell").numbers()
+    assert f" file facts: {numbers}." in text.partition("Out of domain, ")[2]
 
 
 def test_a_generator_that_nothing_gives_away(

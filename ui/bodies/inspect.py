@@ -272,19 +272,19 @@ def rates_in_words(rates: pd.DataFrame) -> str:
         if words in row["fails"]
     ]
     together = rates.iloc[0]
-    said = (
+    limits = (
         f"The limits are set for {percent(together['set'])} false alarms and as many misses over"
         f" all pools together; on test images they give {of(together, 'false_alarms')} and"
         f" {of(together, 'missed')}. "
     )
     if failing:
         return (
-            f"{said}**They do not hold everywhere:** {'; '.join(failing)} (95 % intervals, not"
+            f"{limits}**They do not hold everywhere:** {'; '.join(failing)} (95 % intervals, not"
             " corrected over pools)."
         )
     highest: Any = pools.sort_values("false_alarms").iloc[-1]
     return (
-        f"{said}Of {counted(len(pools), 'pool')} none is shown to lie above it; most false alarms"
+        f"{limits}Of {counted(len(pools), 'pool')} none is shown to lie above it; most false alarms"
         f" on {name(str(highest['pool']))}: {of(highest, 'false_alarms')}."
     )
 

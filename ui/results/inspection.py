@@ -127,16 +127,16 @@ def calls(workspace: Workspace, rate: float) -> pd.DataFrame:
 @cached
 def pool_rates(workspace: Workspace, judge: str, rate: float) -> pd.DataFrame:
     """False alarms and misses of one judge's limits on test images, by pool."""
-    found = panel(workspace)
-    return rates_by_pool(workspace, found, found.index(judge), rate)
+    judges = panel(workspace)
+    return rates_by_pool(workspace, judges, judges.index(judge), rate)
 
 
 @cached
 def average_real(workspace: Workspace, judge: str) -> Evidence:
     """One judge's logits on all real test images, head by head: what an image is compared with."""
-    found, domains = panel(workspace), workspace.domains
+    judges, domains = panel(workspace), workspace.domains
     rows = np.flatnonzero((domains.labels == REAL) & (domains.split == "test"))
-    return evidence(workspace, found.reading(found.index(judge)), rows)
+    return evidence(workspace, judges.reading(judges.index(judge)), rows)
 
 
 @cached
