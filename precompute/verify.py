@@ -20,25 +20,25 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "verify", description="Check every hash and shape of a workspace and its results."
     )
-    parser.add_argument("workspace", type=Path, metavar="W", help="workspace to check")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("workspace", type=Path, nargs="?", metavar="W", help="workspace to check")
+    which.add_argument("--workspace", type=Path, dest="named", metavar="W", help="the same")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print one line a problem; 0 where there is none, else 1."""
-    manifest = read_manifest(args.workspace)
-    problems = verify(args.workspace)
+    path = args.named or args.workspace
+    manifest = read_manifest(path)
+    problems = verify(path)
     if not problems and manifest.get("encoder"):
         try:
-            workspace = Workspace.open(args.workspace)
+            workspace = Workspace.open(path)
             problems = check_values(workspace) + verify_results(workspace)
         except WorkspaceError as error:
             problems = [str(error)]
     if problems:
-        print(*problems, f"{args.workspace}: {counted(len(problems), 'problem')}.", sep="\n")
+        print(*problems, f"{path}: {counted(len(problems), 'problem')}.", sep="\n")
         return 1
     unfinished = "" if manifest.get("encoder") else "; it has been ingested but not encoded"
-    print(
-        f"{args.workspace}: all {counted(len(manifest['files']), 'file', 'are')} as"
-        f" recorded{unfinished}."
-    )
+    print(f"{path}: all {counted(len(manifest['files']), 'file', 'are')} as recorded{unfinished}.")
     return 0

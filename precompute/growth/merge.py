@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         table = prefixed(workspace.all_images, prefix)
         tables.append(table)
     first, second = tables
+    own = second.set_index("path")["split"]
     second = second[~second["path"].isin(list(first["path"]))]
     both, finished = stacked(first, second)
     # A pool that no generator of its own workspace used was left out before it was divided.
@@ -85,5 +86,13 @@ def run(args: argparse.Namespace) -> int:
         rewrite(args.out, result.images, [source(one), source(two)], manifest)
     print(summary(result.images, result.record))
     kept = int((result.images["left_out"] == "").sum())
+    merged = result.images.set_index("path")
+    own = own[own.index.isin(merged.index[merged["left_out"] == ""]) & (own != "")]
+    moved = int((merged.loc[own.index, "split"] != own).sum())
+    if moved:
+        left_out = (
+            f"{counted(moved, 'image')} of {two.path} went to the split of {one.path}, which both"
+            f" must share. {left_out}"
+        )
     print(f"Wrote {args.out}: {counted(kept, 'image')}. {left_out}".rstrip())
     return 0

@@ -549,7 +549,7 @@ def test_verify_command(
 ) -> None:
     assert main(["verify", str(uninterrupted)]) == 0
     assert "all 5 files are as recorded." in capsys.readouterr().out
-    assert main(["verify", str(ingested)]) == 0
+    assert main(["verify", "--workspace", str(ingested)]) == 0
     assert "ingested but not encoded" in capsys.readouterr().out
     path = copy(uninterrupted, tmp_path / "w")
     (path / "ln_post.npy").write_bytes(b"short")

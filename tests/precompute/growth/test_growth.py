@@ -218,6 +218,26 @@ def test_subset_and_merge(folder: Path, at_once: Path, tmp_path: Path) -> None:
     assert verify(out) == []
 
 
+def test_a_merge_says_how_many_images_changed_their_split(
+    at_once: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [tmp_path / "a", tmp_path / "b"]
+    for out, names, seed in zip(parts, ("one", "two"), ("0", "3"), strict=True):
+        command = ["subset", "--workspace", str(at_once), "--out", str(out), "--generators", names]
+        assert main([*command, "--seed", seed]) == 0
+    first, second = (Workspace.open(path).images.set_index("path")["split"] for path in parts)
+    shared = first.index.intersection(second.index)
+    moved = int((first[shared] != second[shared]).sum())
+    capsys.readouterr()
+    assert main(["merge", "--workspaces", *map(str, parts), "--out", str(tmp_path / "c")]) == 0
+    assert moved > 1
+    assert (
+        f"{moved} images of {parts[1]} went to the split of {parts[0]}" in capsys.readouterr().out
+    )
+    after = Workspace.open(tmp_path / "c").images.set_index("path")["split"]
+    assert (after[first.index] == first).all()
+
+
 def test_a_subset_with_a_seed_is_divided_as_splits_would(at_once: Path, tmp_path: Path) -> None:
     kept, drawn = tmp_path / "kept", tmp_path / "drawn"
     command = ["subset", "--workspace", str(at_once), "--generators", "one", "three", "--out"]
