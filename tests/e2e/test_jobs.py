@@ -9,7 +9,7 @@ import pytest
 
 from aigi_core.transfer import board
 from aigi_core.workspace import Workspace
-from tests.e2e.objects import App
+from benchmarks._app_in_browser import App
 from ui.toolkit.router import ROOT
 
 pytestmark = pytest.mark.browser
