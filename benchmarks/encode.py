@@ -184,6 +184,8 @@ def small_workspace(folder: Path, count: int) -> Path:
             {
                 "path": path,
                 "content_hash": sha256(content).hexdigest(),
+                "label": 0,
+                "generator": "",
                 "split": "test",
                 "left_out": "",
             }
