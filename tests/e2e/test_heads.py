@@ -51,7 +51,7 @@ def test_an_extreme_image_opens_in_inspect(app: App) -> None:
     dialog = app.page.get_by_role("dialog")
     expect(dialog).to_be_visible()
     with app.redrawn():
-        dialog.get_by_role("link", name="Inspect it").click()
+        dialog.get_by_role("link", name="Inspect this image").click()
     app.settled()
     assert app.title.startswith("Is this image generated") and app.errors == []
     assert [path] == app.query["image"]

@@ -154,7 +154,7 @@ def test_without_an_encoder_the_page_still_answers(app: App) -> None:
 def test_the_gallery_leads_here(app: App) -> None:
     app.open("gallery", image="general/beta-diff/0017.png", train="beta-diff", tests="beta-diff")
     with app.redrawn():
-        app.page.get_by_role("link", name="Inspect it").click()
+        app.page.get_by_role("link", name="Inspect this image").click()
     assert app.title.startswith("Is this image generated")
     app.wait_for_query("image", "general/beta-diff/0017.png")
     assert (
