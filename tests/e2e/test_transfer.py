@@ -75,7 +75,7 @@ def test_a_cells_mistakes_are_beside_it_and_open_large(
         tile.focus()
         tile.press("Enter")
     dialog = app.page.get_by_role("dialog")
-    link = str(dialog.get_by_role("link", name="Inspect it").get_attribute("href"))
+    link = str(dialog.get_by_role("link", name="Inspect this image").get_attribute("href"))
     assert parse_qs(urlsplit(link).query)["image"] == [path]
     app.page.keyboard.press("Escape")
     app.follow("All its images")
