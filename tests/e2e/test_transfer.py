@@ -7,13 +7,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-import tests.factory as factory
 from aigi_core.calibration.thresholds import cell_reliability, held_out_scores
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.manifest import FAKE
 from aigi_core.transfer import TransferMatrix, open_cell, transfer_matrix
 from aigi_core.workspace import Workspace
+from benchmarks import _small_workspace
 from benchmarks._app_in_browser import App
 from tests.conftest import ROOT
 
@@ -175,8 +175,9 @@ def test_the_demo_by_deep_link_on_a_fresh_server(browser: Any, serve: Callable[.
 def test_names_may_be_anything(
     browser: Any, serve: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(factory, "GENERATORS", ((HOSTILE, "gan", "faces"), *factory.GENERATORS[1:]))
-    path = factory.make_workspace(tmp_path / "hostile")
+    others = _small_workspace.GENERATORS[1:]
+    monkeypatch.setattr(_small_workspace, "GENERATORS", ((HOSTILE, "gan", "faces"), *others))
+    path = _small_workspace.make_workspace(tmp_path / "hostile")
     app = App(browser, serve(path).url).open("transfer", train=HOSTILE, test=HOSTILE, compare="1")
     assert app.errors == [] and app.selected("Detector trained on") == HOSTILE
     assert HOSTILE in app.page.get_by_test_id("stMain").inner_text()
