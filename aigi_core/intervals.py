@@ -295,6 +295,23 @@ def design_effect(
     return result
 
 
+def rates_by_group(
+    hits: Float[np.ndarray, "M n"], numbers: Int[np.ndarray, " n"], level: float = LEVEL
+) -> tuple[Float[np.ndarray, " M"], Interval]:
+    """Shares of the same n images, and the intervals of as many images as their groups are worth;
+    NaN, and from 0 to 1, of no image.
+
+    Args:
+        numbers: of the images' groups.
+    """
+    size, n = hits.shape
+    if not n:
+        return np.full(size, np.nan), Interval(np.zeros(size), np.ones(size))
+    rate = hits.mean(axis=1)
+    effect = design_effect(hits - rate[:, None], Groups.of(numbers), level)
+    return rate, rate_interval(rate, n / effect, level)
+
+
 def paired_interval(
     value: Float[np.ndarray, " M"],
     contributions: Float[np.ndarray, "M n"],

@@ -5,6 +5,7 @@ source, all with intervals that count groups of images.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,9 @@ from jaxtyping import Bool, Float, Int
 from aigi_core.intervals import (
     Groups,
     Interval,
-    auc_interval,
-    auc_variance,
-    design_effect,
     paired_interval,
-    rate_interval,
     rate_of_spread,
-    variances,
+    rates_by_group,
 )
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_weights
@@ -61,7 +58,7 @@ class Named(ShortRepr):
         for source in range(size):
             mine = self.truth == source
             hits = (self.named[mine] == np.arange(size)[:, None]).astype(float)
-            rate[source], (low[source], high[source]) = rates(hits, self.group[mine])
+            rate[source], (low[source], high[source]) = rates_by_group(hits, self.group[mine])
         return rate, Interval(low, high), n
 
     def confusion_table(self) -> pd.DataFrame:
@@ -97,7 +94,7 @@ class Named(ShortRepr):
                 ("precision", mine, called),
                 ("in_pool", self.named_in_pool == source, mine),
             ):
-                value, bounds = rates(right[of][None].astype(float), self.group[of])
+                value, bounds = rates_by_group(right[of][None].astype(float), self.group[of])
                 row |= {
                     column: float(value[0]),
                     f"{column}_low": float(bounds.low[0]),
@@ -113,10 +110,14 @@ class Named(ShortRepr):
             table.append(row)
         return pd.DataFrame(table)
 
-    def mean_recall(self, *, in_pool: bool = False, draws: int = 1000, seed: int = 0) -> Estimate:
-        """Recall averaged over the sources; its interval from draws of groups."""
-        named = self.named_in_pool if in_pool else self.named
-        return mean_of_rates((named == self.truth)[None], self.truth, self.group, draws, seed)[0]
+    def mean_recall(self, *, in_pool: bool = False) -> Estimate:
+        """Recall averaged over the sources; its interval from 1,000 draws of groups."""
+        return self._recalls[in_pool]
+
+    @cached_property
+    def _recalls(self) -> list[Estimate]:
+        right = np.stack([self.named, self.named_in_pool]) == self.truth
+        return mean_of_rates(right, self.truth, self.group)
 
     def less(self, other: Named) -> PairedDifference:
         """Mean recall of this way less that of another, paired image by image; ``n`` counts
@@ -152,52 +153,3 @@ def mean_of_rates(
         low, high = rate_of_spread(value, drawn.std(ddof=1), len(np.unique(group)))
         estimates.append(Estimate(float(value), float(low), float(high), len(group)))
     return estimates
-
-
-def auc_estimate(
-    unknown: Float[np.ndarray, " m"],
-    known: Float[np.ndarray, " n"],
-    group: Int[np.ndarray, " m+n"],
-) -> Estimate:
-    """AUC of the second over the first with DeLong's variance by group; ``n`` counts the first.
-
-    Args:
-        group: of the first's images, then of the second's.
-    """
-    m, n = len(unknown), len(known)
-    below = np.sort(known)
-    right = 1 - (
-        np.searchsorted(below, unknown, "left") + np.searchsorted(below, unknown, "right")
-    ) / (2 * n)
-    above = np.sort(unknown)
-    left = (np.searchsorted(above, known, "left") + np.searchsorted(above, known, "right")) / (
-        2 * m
-    )
-    auc = float(right.mean())
-    centred = np.concatenate(
-        [(right - auc) / np.sqrt(m * max(m - 1, 1)), (left - auc) / np.sqrt(n * max(n - 1, 1))]
-    )[None]
-    groups = Groups.of(group)
-    variance = variances(centred, groups)[0] * design_effect(centred, groups)
-    expected = float(auc_variance(np.asarray(auc), m, n))
-    ratio = (
-        max(float(variance[0]) / expected, 1.0)
-        if expected > 0
-        else float(design_effect(np.zeros((1, m + n)), groups)[0])
-    )
-    low, high = auc_interval(np.asarray(auc), m, n, ratio)
-    return Estimate(auc, float(low), float(high), m)
-
-
-def rates(
-    hits: Float[np.ndarray, "M n"], group: Int[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, " M"], Interval]:
-    """Shares of the same n images, and 95 % intervals of as many images as their groups are
-    worth.
-    """
-    if not hits.shape[1]:
-        nothing = np.full(len(hits), np.nan)
-        return nothing, Interval(np.zeros(len(hits)), np.ones(len(hits)))
-    rate = hits.mean(axis=1)
-    effect = design_effect(hits - rate[:, None], Groups.of(group))
-    return rate, rate_interval(rate, hits.shape[1] / effect)

@@ -19,6 +19,7 @@ from aigi_core.attribution.unknown import fitted, open_set
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.reprs import ShortRepr
 from aigi_core.results import ResultKind
+from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
 KIND = ResultKind("attribution", "attribution of images to generators", job="attribution", format=1)
@@ -66,9 +67,11 @@ class Attribution(ShortRepr):
 
         Args:
             embedding: not normalised.
+
+        Raises:
+            AigiError: an embedding of length zero.
         """
-        unit = np.asarray(embedding, np.float64)
-        scores = self.regression.scores((unit / np.linalg.norm(unit))[None])[0]
+        scores = self.regression.scores(unit_rows(np.asarray(embedding, np.float64)[None]))[0]
         order = np.argsort(-scores, kind="stable")
         table = pd.DataFrame(
             {"source": [self.names[i] for i in order], "probability": scores[order]}

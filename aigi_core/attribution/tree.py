@@ -19,6 +19,7 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, Domains
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers, group_weights
+from aigi_core.vectors import unit_rows
 
 PERMUTATIONS = 999
 
@@ -118,12 +119,9 @@ def residual_tree(
             for mine in sides:  # real images of a pool serve many generators
                 if mine.tobytes() not in means:
                     mean = counts[:, mine] @ features[mine]
-                    length = np.linalg.norm(mean, axis=1, keepdims=True)
-                    means[mine.tobytes()] = mean / np.maximum(length, 1e-300)
+                    means[mine.tobytes()] = unit_rows(mean, keep_zeros=True)
             fake, real = (means[mine.tobytes()] for mine in sides)
-            residual = fake - real
-            length = np.linalg.norm(residual, axis=1, keepdims=True)
-            residuals.append(residual / np.maximum(length, 1e-300))
+            residuals.append(unit_rows(fake - real, keep_zeros=True))
         unit = np.stack(residuals, axis=1)
         distance: np.ndarray = 1 - unit @ unit.transpose(0, 2, 1)
         return distance

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from aigi_core.attribution.named import auc_estimate, mean_of_rates, rates
+from aigi_core.attribution.named import mean_of_rates
 from aigi_core.attribution.namers import Namer
 from aigi_core.attribution.task import SourceTask
+from aigi_core.intervals import rates_by_group
 from aigi_core.manifest import Domains
+from aigi_core.metrics import auc_of_images
 from aigi_core.transfer.bootstrap import Estimate
 
 OUTCOMES = ("unknown", "called_real", "false_attribution")
@@ -53,7 +55,7 @@ def open_set(
         scores = namer.scores(features[np.concatenate([own, known])])
         confidence, named = scores.max(axis=1), scores.argmax(axis=1)
         group = task.group[np.concatenate([own, known])]
-        m = len(own)
+        m, is_known = len(own), np.repeat([0, 1], [len(own), len(known)])
         passed = confidence >= namer.limit
         # The three outcomes of its own images are told apart on the same images.
         outcomes = np.stack(
@@ -61,11 +63,10 @@ def open_set(
         )
         counts = np.bincount(named[:m], minlength=len(task.names))
         row: dict[str, object] = {"generator": name, "n": m}
-        auc = auc_estimate(confidence[:m], confidence[m:], group)
         recall = mean_of_rates(passed[m:][None], task.source[known], group[m:])[0]
-        shares, (lows, highs) = rates(outcomes.astype(float), group[:m])
+        shares, (lows, highs) = rates_by_group(outcomes.astype(float), group[:m])
         measured = {
-            "auc": (auc.value, auc.low, auc.high),
+            "auc": auc_of_images(confidence, is_known, group),
             "known_recall": (recall.value, recall.low, recall.high),
             **dict(zip(OUTCOMES, zip(shares, lows, highs, strict=True), strict=True)),
         }

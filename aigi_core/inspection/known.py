@@ -13,7 +13,7 @@ import pandas as pd
 from aigi_core import calibration
 from aigi_core.calibration import CalibrationError
 from aigi_core.inspection.panel import Panel
-from aigi_core.intervals import Groups, count_interval, design_effect, rate_interval
+from aigi_core.intervals import count_interval, rates_by_group
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.resampling import group_numbers
 from aigi_core.workspace import Workspace
@@ -120,7 +120,5 @@ def _share(name: str, wrong: np.ndarray, groups: np.ndarray) -> dict[str, float]
     """Share of images on the wrong side of a limit, with its interval; NaN where there are none."""
     if not len(wrong):
         return dict.fromkeys((name, f"{name}_low", f"{name}_high"), np.nan)
-    rate = float(wrong.mean())
-    effect = design_effect((wrong - rate)[None] / len(wrong), Groups.of(groups))
-    low, high = rate_interval(rate, len(wrong) / effect)
-    return {name: rate, f"{name}_low": float(low[0]), f"{name}_high": float(high[0])}
+    (rate,), (low, high) = rates_by_group(wrong[None].astype(float), groups)
+    return {name: float(rate), f"{name}_low": float(low[0]), f"{name}_high": float(high[0])}

@@ -27,7 +27,7 @@ from aigi_core.inspection.panel import Panel
 from aigi_core.inspection.rules import DEFAULT_RULE, RULES, Members, nearness
 from aigi_core.intervals import Groups, count_interval
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.metrics import METRICS, Column
+from aigi_core.metrics import auc_of_images
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
 from aigi_core.significance import q_values, sign_flip
@@ -182,19 +182,14 @@ def _row(
     verdict: np.ndarray,
 ) -> dict[str, Any]:
     fake = labels == FAKE
-    column = Column(np.arange(len(labels)), labels, groups, scores[None], np.zeros(1))
-    metric = METRICS["auc"]
-    added = metric.contributions(column)
-    assert added is not None  # the AUC is a mean over images
-    auc = float(added[0, fake].sum())
-    low, high = metric.cell_intervals(column, np.array([auc]), np.zeros((2, 1)))
+    auc, low, high = auc_of_images(scores, labels, groups)
     return {
         "generator": name,
         "n_fake": int(fake.sum()),
         "n_real": int((~fake).sum()),
         "auc": auc,
-        "auc_low": float(low[0]),
-        "auc_high": float(high[0]),
+        "auc_low": low,
+        "auc_high": high,
         **_share("detected", verdict[fake] == "fake"),
         **_share("missed", verdict[fake] == "real"),
         **_share("false_alarms", verdict[~fake] == "fake"),

@@ -8,6 +8,7 @@ score is above the threshold. A new metric is one file and one name in
 from aigi_core.metrics.blocks import evaluate_blocks
 from aigi_core.metrics.contract import Column, CurveMetric, Metric, RateMetric
 from aigi_core.metrics.evaluation import (
+    auc_of_images,
     evaluate,
     ranking_metrics,
     threshold_metrics,
@@ -22,6 +23,7 @@ __all__ = [
     "CurveMetric",
     "Metric",
     "RateMetric",
+    "auc_of_images",
     "check_metrics",
     "evaluate",
     "evaluate_blocks",

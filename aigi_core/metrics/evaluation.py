@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Real
 
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.metrics.contract import CurveMetric, RateMetric
+from aigi_core.metrics.contract import Column, CurveMetric, RateMetric
 from aigi_core.metrics.registry import METRICS, check_metrics
 from aigi_core.scores import check_labelled_scores, check_labels, check_scores
 
@@ -54,6 +54,23 @@ def evaluate(
         rows = [ranking_metrics(row, labels, counts, ranking) for row in scores]
         values |= {name: np.stack([row[name] for row in rows]) for name in ranking}
     return {name: values[name] for name in wanted}
+
+
+def auc_of_images(
+    scores: Float[np.ndarray, " n"],
+    labels: Integer[np.ndarray, " n"],
+    groups: Int[np.ndarray, " n"],
+) -> tuple[float, float, float]:
+    """The AUC of one list of scores, and the ends of its interval.
+
+    Args:
+        labels: 1 for images whose scores should be the higher, 0 for the others.
+        groups: number of each image's group.
+    """
+    column = Column(np.arange(len(labels)), labels, groups, scores[None], np.zeros(1))
+    auc = column.placements[:, column.of(FAKE)].mean(axis=1)
+    low, high = METRICS["auc"].cell_intervals(column, auc, np.zeros((2, 1)))
+    return float(auc[0]), float(low[0]), float(high[0])
 
 
 def threshold_metrics(

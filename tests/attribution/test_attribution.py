@@ -9,11 +9,11 @@ import pytest
 from scipy.cluster.hierarchy import cophenet, linkage
 from scipy.spatial.distance import pdist, squareform
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import confusion_matrix, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import confusion_matrix, precision_score, recall_score
 from sklearn.neighbors import NearestNeighbors
 
 from aigi_core.attribution import attribute, load_attribution
-from aigi_core.attribution.named import Named, auc_estimate, mean_of_rates
+from aigi_core.attribution.named import Named, mean_of_rates
 from aigi_core.attribution.namers import (
     MultinomialRegression,
     SourceNeighbours,
@@ -152,17 +152,6 @@ def test_the_interval_of_the_mean_covers() -> None:
         [one] = mean_of_rates(right[None], stratum, np.arange(len(stratum)), 300, seed)
         covered += one.low <= rates.mean() <= one.high
     assert covered >= 89  # 95 expected; below 89 with probability .004
-
-
-def test_the_auc_is_scikit_learns() -> None:
-    rng = np.random.default_rng(3)
-    unknown, known = rng.integers(0, 8, 30), rng.integers(2, 10, 70)
-    one = auc_estimate(unknown.astype(float), known.astype(float), np.arange(100))
-    label = np.repeat([0, 1], [30, 70])
-    assert one.value == pytest.approx(roc_auc_score(label, np.concatenate([unknown, known])))
-    assert one.low < one.value < one.high
-    wide = auc_estimate(unknown.astype(float), known.astype(float), np.arange(100) // 10)
-    assert wide.high - wide.low > one.high - one.low
 
 
 def test_two_ways_are_compared_image_by_image() -> None:

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as oracle
 
 from aigi_core.errors import AigiError
-from aigi_core.metrics import METRICS, evaluate
+from aigi_core.metrics import METRICS, auc_of_images, evaluate
 
 
 def expected(scores: np.ndarray, labels: np.ndarray, threshold: float) -> dict[str, float]:
@@ -98,3 +98,14 @@ def test_bad_input_is_named() -> None:
         evaluate(np.zeros((1, 3)), np.ones(3, int))
     with pytest.raises(AigiError, match="each of 3 images, got 4"):
         evaluate(np.zeros((1, 4)), labels)
+
+
+def test_the_auc_of_images_is_scikit_learns_and_groups_widen_it() -> None:
+    rng = np.random.default_rng(3)
+    unknown, known = rng.integers(0, 8, 30), rng.integers(2, 10, 70)
+    scores, label = np.concatenate([unknown, known]).astype(float), np.repeat([0, 1], [30, 70])
+    value, low, high = auc_of_images(scores, label, np.arange(100))
+    assert value == pytest.approx(oracle.roc_auc_score(label, scores))
+    assert low < value < high
+    wide = auc_of_images(scores, label, np.arange(100) // 10)
+    assert wide[2] - wide[1] > high - low
