@@ -18,9 +18,8 @@ from aigi_core.detectors.residual import train_residual
 from aigi_core.explain.cached import load_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 from aigi_core.transfer.atlas import Atlas
-from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.transfer.difference import PairedDifference, difference
 from aigi_core.transfer.matrix import TransferMatrix, transfer_matrix
 from aigi_core.transfer.pairs import Pair
@@ -69,6 +68,10 @@ class DecisionTables:
     def _ours(self) -> TransferMatrix:
         return self._measure(train(self.workspace, self.names))
 
+    @cached_property
+    def _our_residual(self) -> TransferMatrix:
+        return self._measure(train_residual(self.workspace, self.names))
+
     def _measure(self, detectors: Sequence[Detector]) -> TransferMatrix:
         scores = score_detectors(detectors, self.workspace)
         return transfer_matrix(scores, self.domains, self.names, metrics=(DEFAULT_METRIC,))
@@ -88,7 +91,7 @@ class DecisionTables:
     def _diagonal(self) -> list[Row]:
         means = [self._ours.mean(DEFAULT_METRIC, cells) for cells in (~self._ours.in_domain, None)]
         change = f"{means[1].value - means[0].value:+.3f}"
-        shown = [_estimate(mean) for mean in means]
+        shown = [str(mean) for mean in means]
         return [["mean with the diagonal", "all cells", *shown, change, _cells(means[1].n)]]
 
     def _split_by_image(self) -> list[Row]:
@@ -111,7 +114,7 @@ class DecisionTables:
         ):
             means = [one.mean(DEFAULT_METRIC, cells) for one in (self._ours, other)]
             change = f"{means[1].value - means[0].value:+.3f}, other test images"
-            shown = [_estimate(mean) for mean in means]
+            shown = [str(mean) for mean in means]
             rows.append(["splits by image", where, *shown, change, _cells(means[0].n)])
         return rows
 
@@ -125,9 +128,8 @@ class DecisionTables:
             "no bias, embedding",
             self._measure(train(self.workspace, self.names, protocol=bare)),
         )
-        residual = self._measure(train_residual(self.workspace, self.names))
         without = self._measure(train_residual(self.workspace, self.names, bare))
-        return rows + self._switched("no bias, residual", without, residual)
+        return rows + self._switched("no bias, residual", without, self._our_residual)
 
     def _weights(self) -> list[Row]:
         plain = Protocol(class_weight=None)
@@ -135,9 +137,8 @@ class DecisionTables:
         return self._switched("classes by their numbers", other)
 
     def _residual(self) -> list[Row]:
-        ours = self._measure(train_residual(self.workspace, self.names))
         raw = train_residual(self.workspace, self.names, means="raw embeddings")
-        return self._switched("residuals of raw embeddings", self._measure(raw), ours)
+        return self._switched("residuals of raw embeddings", self._measure(raw), self._our_residual)
 
     # Searches: the pairs that both protocols hold
 
@@ -217,7 +218,7 @@ class DecisionTables:
     def _null(self) -> list[Row]:
         table = load_words(self.workspace).detectors
         mine = table[(table["kind"] == "logistic") & (table["bank"] == "phrases")]
-        beyond = int((mine["q_value"] < 0.05).sum())
+        beyond = int((mine["q_value"] < ALPHA).sum())
         return [
             [
                 "no null",
@@ -278,7 +279,7 @@ def _compared(
     cells: Bool[np.ndarray, "K T"],
 ) -> Row:
     change: PairedDifference = difference(other, ours, DEFAULT_METRIC).mean(cells)
-    means = [_estimate(one.mean(DEFAULT_METRIC, cells)) for one in (ours, other)]
+    means = [str(one.mean(DEFAULT_METRIC, cells)) for one in (ours, other)]
     return [what, where, *means, str(change), _cells(change.n)]
 
 
@@ -295,10 +296,6 @@ def _spread(what: str, where: str, means: Sequence[Sequence[float]], of: str = "
         spread,
         counted(len(means), of),
     ]
-
-
-def _estimate(mean: Estimate) -> str:
-    return f"{mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]"
 
 
 def _cells(n: int) -> str:

@@ -100,7 +100,8 @@ def _with_prompts(reading: Reading, tree: Tree, folders: Sequence[Path]) -> Read
         paths = [(above / str(path)).as_posix() for path in listed["path"].to_pylist()]
         rows = table.index[table["path"].isin(paths)]
         for column in sorted({"group", "caption"} & set(listed.column_names)):
-            told = dict(zip(paths, map(str, listed[column].to_pylist()), strict=True))
+            values = ("" if one is None else str(one) for one in listed[column].to_pylist())
+            told = dict(zip(paths, values, strict=True))
             table.loc[rows, column] = table.loc[rows, "path"].map(told)
         notes.append(
             f"{file.name} in {folder.name} gives the groups of {counted(len(rows), 'image')}."
