@@ -98,7 +98,7 @@ def test_views_of_a_search_are_judged_on_what_it_has_not_seen(
         )
         assert f"a difference of {number(100 * gap.value, 1, signed=True)} points" in text_of(
             app
-        ) and f"{p_text(gap.p_value)}, {gap.n} cells" in text_of(app)
+        ) and f"{p_text(gap.p_value)}, {gap.n} paired cells" in text_of(app)
 
 
 def test_views_of_a_search_name_the_job_where_nothing_was_searched(
