@@ -250,8 +250,11 @@ class App:
         """A file from beneath a figure."""
         more = self.page.locator(f".st-key-figure-{name}-more")
         more.locator("summary").click()
+        wanted = more.get_by_role("button", name=button)
+        wanted.wait_for()
+        self.settled()  # opening it runs a part of the page, which draws the button anew
         with self.page.expect_download() as waiting:
-            more.get_by_role("button", name=button).click()
+            wanted.click()
         return Path(waiting.value.path()).read_text("utf-8")
 
     def navigate(self, name: str) -> None:
