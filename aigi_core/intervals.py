@@ -53,8 +53,8 @@ def rate_interval(
     """Interval of one rate among ``n`` images, which may be an effective number.
 
     Clopper and Pearson's (1934) exact interval, at a level chosen so that it covers the promised
-    share on average and never much less (Thulin 2014): a promise of 95 % takes the exact interval
-    at 93 %, which covers at least that whatever the rate. (0, 1) where there is no image.
+    share on average and never much less (Thulin 2014): a promise of 95% takes the exact interval
+    at 93%, which covers at least that whatever the rate. (0, 1) where there is no image.
 
     >>> low, high = rate_interval(29 / 30, 30)
     >>> print(f"{low:.3f} {high:.3f}")
@@ -149,7 +149,7 @@ def interval_of_draws(
     t for z.
 
     Percentiles of few images' draws are too narrow (IsoScore of 40 images: they held the truth in
-    87 % of simulations, this in 96 %), and where a draw repeats images they are moved, too.
+    87% of simulations, this in 96%), and where a draw repeats images they are moved, too.
 
     Args:
         degrees: of freedom: one less than the images or groups drawn.

@@ -125,12 +125,12 @@ class Finding:
         behind the value.
 
         >>> Finding(-0.025, -0.048, -0.001, 0.04, 0.2, 5, "cell", "5 operations").numbers()
-        '-0.025 (95 % interval -0.048 to -0.001, q = .200 over 5 operations, 5 cells)'
+        '-0.025 (95% interval -0.048 to -0.001, q = .200 over 5 operations, 5 cells)'
         """
         if self.direction == "unknown":
             return self.claim("", "", "")
         parts = [
-            f"95 % interval {number(self.low, digits, signed=True)} to"
+            f"95% interval {number(self.low, digits, signed=True)} to"
             f" {number(self.high, digits, signed=True)}"
         ]
         if self.chosen_among > 1:

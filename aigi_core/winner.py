@@ -37,7 +37,7 @@ class Winner:
     @property
     def clear(self) -> bool:
         """Whether it differs from each of the others. Under a tie of all this is so in at most
-        5 % of cases, as it takes the difference to the next one alone (Hung and Fithian 2019)."""
+        5% of cases, as it takes the difference to the next one alone (Hung and Fithian 2019)."""
         return self.rivals == 0
 
     def times(self, factor: float) -> Winner:
@@ -49,15 +49,15 @@ class Winner:
         """The value with its interval, and what that allows for; ``unit`` is set behind it.
 
         >>> Winner("a", 0.8125, 0.7, 0.84, 9, 15, 3).numbers(2)
-        '0.81 (95 % interval 0.70 to 0.84, which allows for the choice among 15)'
+        '0.81 (95% interval 0.70 to 0.84, which allows for the choice among 15)'
         """
         value, low, high = (
             number(x, digits, signed=signed) for x in (self.value, self.low, self.high)
         )
         value += unit
         if self.of < 2:
-            return f"{value} (95 % interval {low} to {high})"
-        return f"{value} (95 % interval {low} to {high}, {allows_for_choice(self.of)})"
+            return f"{value} (95% interval {low} to {high})"
+        return f"{value} (95% interval {low} to {high}, {allows_for_choice(self.of)})"
 
     def rivals_in_words(self, thing: str) -> str:
         """From how many of the others it cannot be told apart; empty where it can from all.
@@ -104,7 +104,7 @@ def winner(
     ...     {"name": ["a", "b"], "value": [0.5, 0.7], "low": [0.4, 0.6], "high": [0.6, 0.8], "n": 9}
     ... )
     >>> winner(candidates).numbers(2)
-    '0.70 (95 % interval 0.59 to 0.80, which allows for the choice among 2)'
+    '0.70 (95% interval 0.59 to 0.80, which allows for the choice among 2)'
     """
     there = table["value"].notna().to_numpy()
     table = table[there]

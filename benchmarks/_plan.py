@@ -3,7 +3,7 @@ uncertainty (``python -m benchmarks scale --images 1e9 --gpus 64``).
 
 Rates stand in ``rates.json``: low, middle and high values, what was measured where, and on which
 day. Each stage's hours are drawn from its rates (triangular in the logarithm) many times; what is
-reported is the median and the 5 % and 95 % points. Nothing here measures anything.
+reported is the median and the 5% and 95% points. Nothing here measures anything.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def plan(images: int, generators: int, hardware: Hardware, seed: int = 0) -> dic
         generators: detectors that are trained, and columns of the matrix.
 
     Returns:
-        ``stages``: name -> hours (median, 5 %, 95 %) and what limits it. ``terabytes``: of the
+        ``stages``: name -> hours (median, 5%, 95%) and what limits it. ``terabytes``: of the
         image files and of each feature. ``limits``: sentence -> images from which on it is true,
         rising.
 

@@ -1,6 +1,6 @@
 """How often intervals hold the truth, thresholds their rate and p-values theirs, by simulation.
 
-Four figures, each with the number of simulations behind it: the worst coverage of a 95 % interval
+Four figures, each with the number of simulations behind it: the worst coverage of a 95% interval
 over a grid of small cells, the largest distance between a promised false-alarm rate and a simulated
 one, the largest excess of P(p < .05) over .05 without any difference, and how often a matrix
 without any difference holds a cell that is called significant.

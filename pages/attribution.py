@@ -55,7 +55,7 @@ with ui.page(__file__) as page:
         recalls = partial(
             figures.intervals,
             drawn,
-            alt=f"Recall of each of {len(drawn)} sources with 95 % intervals.",
+            alt=f"Recall of each of {len(drawn)} sources with 95% intervals.",
             value_title="Recall",
             reference=1 / len(drawn),
             limits=(0, 1),
@@ -69,12 +69,12 @@ with ui.page(__file__) as page:
     with page.section(
         "A generator that was never seen",
         "Each generator is left out in turn. Its images should come out as unknown: less sure than"
-        " the limit that 95 % of known validation images pass.",
+        " the limit that 95% of known validation images pass.",
     ):
         body.open_set(page, unknown)
     with page.section(
         "Which generators are alike",
         "Average linkage; at each join, the share of bootstrap draws of images whose tree joins the"
-        " same generators. Dotted: below 70 %.",
+        " same generators. Dotted: below 70%.",
     ):
         body.tree(page, made, way)

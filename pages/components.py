@@ -100,7 +100,7 @@ with ui.page(__file__) as page:
     page.answer(
         f"Removing components improves {metric.in_words} on other generators for"
         f" **{len(better)} of {counted(len(pairs), 'pair')}** and worsens it for **{len(worse)}**"
-        " (5 % FDR);"
+        " (5% FDR);"
         f" {len(beyond)} also beat random removal. Largest change on these images:"
         f" {ui.name(best['a'])} with {ui.name(best['b'])},"
         f" {largest.times(100).numbers(1, signed=True, unit=' points')}."
@@ -177,7 +177,7 @@ with ui.page(__file__) as page:
         with left:
             st.markdown(
                 "Change on other generators by each pair's removal, in percentage points. Faded:"
-                " not statistically significant (5 % FDR). Click a pair to open it."
+                " not statistically significant (5% FDR). Click a pair to open it."
             )
             family = [domains.family_of[g] for g in atlas.generators]
             draw_pairs = partial(
@@ -204,7 +204,7 @@ with ui.page(__file__) as page:
     with page.section(
         "The opened pair, cell by cell",
         f"Change in {metric.in_words} (after minus before), in percentage points."
-        " Faded: not statistically significant (5 % FDR)."
+        " Faded: not statistically significant (5% FDR)."
         if shown == "change"
         else f"The matrix {shown} removal.",
     ):

@@ -50,11 +50,11 @@ with ui.page(__file__) as page:
         intervals=intervals_in_words(DEFAULT_METRIC, "difference", "winner", "largest"),
         differences="Paired image by image, sign flips by group, Benjamini-Hochberg over encoders.",
     )
-    with page.picture("Balanced accuracy out of domain, by encoder, with 95 % intervals."):
+    with page.picture("Balanced accuracy out of domain, by encoder, with 95% intervals."):
         draw = partial(
             figures.intervals,
             table,
-            alt="Balanced accuracy out of domain of each encoder, with 95 % intervals.",
+            alt="Balanced accuracy out of domain of each encoder, with 95% intervals.",
             value_title="Balanced accuracy out of domain",
             reference=0.5,
         )
@@ -78,7 +78,7 @@ with ui.page(__file__) as page:
             page.command(command("encode", workspace="WORKSPACE", **options))
     with page.section(
         "How deep?",
-        "Detectors on the token of each layer, out of domain, with 95 % intervals. The highest"
+        "Detectors on the token of each layer, out of domain, with 95% intervals. The highest"
         " of several layers is chosen on these test images: expect less of it on others.",
     ):
         if not results.with_layers(workspace):
@@ -101,6 +101,6 @@ with ui.page(__file__) as page:
     with page.section(
         "Does the encoder know the concept?",
         "AUC of the cosine with texts such as 'synthetic image', fakes against real images, nothing"
-        " trained; beside it, the range of 95 % of other words.",
+        " trained; beside it, the range of 95% of other words.",
     ):
         page.table("concept", results.concepts(workspace))

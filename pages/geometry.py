@@ -117,7 +117,7 @@ with ui.page(__file__) as page:
             reports=("a", "b"),
             alt=(
                 f"Change of {title} after removal {against} against change of OOD balanced"
-                f" accuracy, {counted(len(points), 'pair')}: Spearman {link['rho']:+.2f}, 95 %"
+                f" accuracy, {counted(len(points), 'pair')}: Spearman {link['rho']:+.2f}, 95%"
                 " interval"
                 f" {link['low']:+.2f} to {link['high']:+.2f}."
             ),

@@ -20,7 +20,7 @@ with ui.page(__file__) as page:
     reference = table[table["method"] == boards.REFERENCE].iloc[0]
     page.answer(
         f"Out of domain, {ui.name(best.name)} reaches the highest balanced accuracy of"
-        f" {counted(len(table), 'method')} on these images, **{best.value:.3f}** (95 % interval"
+        f" {counted(len(table), 'method')} on these images, **{best.value:.3f}** (95% interval"
         f" {best.low:.3f} to {best.high:.3f}, {allows_for_choice(best.of)}); logistic"
         f" regression reaches **{reference['ood']:.3f}**. {boards.comparison(table, ui.name)}"
     )
@@ -53,7 +53,7 @@ with ui.page(__file__) as page:
         seconds="All detectors, and all images by all of them, on one thread of one machine.",
     )
     with page.picture(
-        "Balanced accuracy out of domain, by method, with 95 % intervals. Click one, or choose it"
+        "Balanced accuracy out of domain, by method, with 95% intervals. Click one, or choose it"
         " below, to open it."
     ):
         drawn = pd.DataFrame(
@@ -68,7 +68,7 @@ with ui.page(__file__) as page:
         draw = partial(
             figures.intervals,
             drawn,
-            alt="Balanced accuracy out of domain of each method, with 95 % intervals.",
+            alt="Balanced accuracy out of domain of each method, with 95% intervals.",
             value_title="Balanced accuracy out of domain",
             reference=0.5,
         )
@@ -91,7 +91,7 @@ with ui.page(__file__) as page:
         )
         page.finding(
             f"{about} It finds {ui.name(chosen['worst_on'])} least where it was not trained on it"
-            f" ({chosen['worst']:.3f}, 95 % interval {chosen['worst_low']:.3f} to"
+            f" ({chosen['worst']:.3f}, 95% interval {chosen['worst_low']:.3f} to"
             f" {chosen['worst_high']:.3f}, which allows for the choice of the lowest)."
         )
         if one:

@@ -139,7 +139,7 @@ with ui.page(__file__) as page:
             f"A detector reaches a balanced accuracy of **{inside.value:.3f}** on the generator it"
             " knows"
             + (
-                f" and **{ood.value:.3f}** on others: it loses {gap.value:.3f} (95 % interval"
+                f" and **{ood.value:.3f}** on others: it loses {gap.value:.3f} (95% interval"
                 f" {gap.low:.3f} to {gap.high:.3f}, {counted(gap.n, 'cell')})."
                 if ood.n
                 else "; there is no other to try it on."
@@ -162,7 +162,7 @@ with ui.page(__file__) as page:
         )
         page.finding(
             "Without looking at a pixel, file format, size and compression reach"
-            f" **{blind.value:.3f}** (95 % interval {blind.low:.3f} to {blind.high:.3f},"
+            f" **{blind.value:.3f}** (95% interval {blind.low:.3f} to {blind.high:.3f},"
             f" {counted(blind.n, 'generator')}) where the detectors reach {inside.value:.3f}:"
             f" {fact_sentence}."
         )

@@ -82,7 +82,7 @@ def show(page: ui.Page) -> None:
                 )
         st.markdown(
             "Change in balanced accuracy (perturbed minus clean), in percentage points. Faded: not"
-            " statistically significant (5 % FDR)."
+            " statistically significant (5% FDR)."
         )
         families = (moved.train_families, moved.test_families)
         page.figure(

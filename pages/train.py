@@ -195,7 +195,7 @@ with ui.page(__file__) as page:
                 selected=next(iter(ranking.table["train"][row]), None),
                 alt=(
                     f"{about.title} on {', '.join(tested)} of the {len(shown)} training sets that"
-                    " do best on validation images, with 95 % intervals. First:"
+                    " do best on validation images, with 95% intervals. First:"
                     f" {ranking.table['train'].iloc[0]}."
                 ),
             )

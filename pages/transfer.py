@@ -112,7 +112,7 @@ with ui.page(__file__) as page:
     if compare:
         with page.section(
             "A second setting beside it",
-            "A minus B in percentage points. Faded: not statistically significant (5 % FDR over"
+            "A minus B in percentage points. Faded: not statistically significant (5% FDR over"
             " all cells).",
         ):
             with page.controls():
@@ -167,7 +167,7 @@ with ui.page(__file__) as page:
     body.show_cell(page, setting, rows.index(train), train, test)
 
     with page.section(
-        "By family and generator", "Means over cells out of domain, with 95 % intervals."
+        "By family and generator", "Means over cells out of domain, with 95% intervals."
     ):
         left, right = st.columns(2)
         with left:

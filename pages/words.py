@@ -63,7 +63,7 @@ with ui.page(__file__) as page:
             help="Project it out of every image and measure all detectors again, below.",
         )
     with page.picture(
-        "**Bold**, filled: beyond chance. Grey: 95 % of detectors trained on shuffled labels have"
+        "**Bold**, filled: beyond chance. Grey: 95% of detectors trained on shuffled labels have"
         " no text outside it. Click a text, or choose it below, to open it."
     ):
         body.both_sides(
@@ -117,7 +117,7 @@ with ui.page(__file__) as page:
         )
         page.finding(
             f"The two directions have a cosine of **{comparison.cosine:.2f}** (p ="
-            f" {comparison.p_value:.2g}; 95 % of pairs trained on shuffled labels:"
+            f" {comparison.p_value:.2g}; 95% of pairs trained on shuffled labels:"
             f" {comparison.null_low:.2f} to {comparison.null_high:.2f}). Texts of their difference:"
         )
         titles = (

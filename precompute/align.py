@@ -133,8 +133,8 @@ def measure(data: Captioned, seed: int = 0) -> dict[str, Any]:
     return {
         "protocol": (
             f"an image's own caption 'a photo of a ...' among those of {WAYS} classes, none of"
-            " which has a photograph in the fit, ranked by cosine; chance is 1 % for the first and"
-            " 5 % for the first five; intervals are 95 %, by bootstrap over images"
+            " which has a photograph in the fit, ranked by cosine; chance is 1% for the first and"
+            " 5% for the first five; intervals are 95%, by bootstrap over images"
         ),
         "cross_validation": _compare(data, [(np.setdiff1d(used, fold), fold) for fold in folds]),
         "held_out": _compare(data, [(used, held)]),
@@ -225,7 +225,7 @@ def _chances(rank: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
 
 
 def _mean(values: Float[np.ndarray, " n"]) -> dict[str, float]:
-    """Mean over images with its 95 % bootstrap interval."""
+    """Mean over images with its 95% bootstrap interval."""
     drawn = np.random.default_rng(0).choice(values, (4000, len(values))).mean(axis=1)
     low, high = percentile_interval(drawn)
     return {

@@ -271,4 +271,4 @@ def _facts(rows: pd.DataFrame, side: str) -> dict[str, float | None]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f}%"

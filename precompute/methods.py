@@ -96,7 +96,7 @@ def page_of(table: pd.DataFrame) -> str:
         lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += [
         "",
-        f"Balanced accuracy, 95 % intervals; out of domain are {counted(best.n, 'cell')} (trained"
+        f"Balanced accuracy, 95% intervals; out of domain are {counted(best.n, 'cell')} (trained"
         " on one generator, tested on another). One detector a generator, hyperparameters chosen on"
         " validation images, refitted on train plus validation, classes weighing alike. Differences"
         " are paired image by image, q by Benjamini-Hochberg over the methods. Least found is the"

@@ -456,7 +456,7 @@ class Report:
             "kept",
             "kept, bootstrap",
             "overlap (chance)",
-            "kept, ±1 % weights",
+            "kept, ±1% weights",
             "overlap (chance)",
         ]
         return markdown(header, rows)
@@ -512,7 +512,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean over n searches, and the range that 95 % of them lie in."""
+    """Mean over n searches, and the range that 95% of them lie in."""
 
     mean: float
     low: float

@@ -230,7 +230,7 @@ def _cell(change: MatrixDifference, i: int) -> str:
 
 
 def _spread(values: pd.Series) -> str:
-    """Mean over cells, and the range that 95 % of them lie in."""
+    """Mean over cells, and the range that 95% of them lie in."""
     finite = values.dropna()
     low, high = np.quantile(finite, [0.025, 0.975])
     return f"{finite.mean():.3f} ({low:.3f} to {high:.3f})"

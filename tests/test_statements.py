@@ -137,7 +137,7 @@ def test_a_span_and_points_have_no_negative_zero_and_no_nan() -> None:
     assert span(-0.0004, -0.05, 0.04, 2, signed=True) == "0.00 [-0.05, +0.04]"
     assert span(NAN, NAN, NAN) == "unknown [unknown, unknown]"
     moved = Finding(-0.0004, -0.02, 0.02, 0.9, n=15, what="paired cell").times(100)
-    expected = "0.0 points (95 % interval -2.0 to +2.0, p = .900, 15 paired cells)"
+    expected = "0.0 points (95% interval -2.0 to +2.0, p = .900, 15 paired cells)"
     assert moved.numbers(1, " points") == expected
     largest = Finding(0.04, 0.01, 0.06, q_value=0.2, chosen_among=105)
     assert "which allows for the choice among 105" in largest.numbers()

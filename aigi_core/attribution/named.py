@@ -48,7 +48,7 @@ class Named(ShortRepr):
     group: Int[np.ndarray, " n"]
 
     def confusion(self) -> tuple[Float[np.ndarray, "S S"], Interval, Int[np.ndarray, " S"]]:
-        """Share of each source's images (rows) that are named as each source (columns), its 95 %
+        """Share of each source's images (rows) that are named as each source (columns), its 95%
         interval, and the number of images of each row.
         """
         size = len(self.names)

@@ -63,7 +63,7 @@ class Attribution(ShortRepr):
     def likely_sources(self, embedding: Float[np.ndarray, " d"]) -> pd.DataFrame:
         """Sources of one image by the regression, the likeliest first: ``source, probability``
         (if every source were as frequent). ``attrs["unknown"]`` says whether the likeliest lies
-        below the limit that 95 % of known validation images pass.
+        below the limit that 95% of known validation images pass.
 
         Args:
             embedding: not normalised.

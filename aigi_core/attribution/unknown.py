@@ -35,7 +35,7 @@ def open_set(
 
     Columns ``generator, n``; ``auc`` of the confidence in known test images over that in its own
     (1: it is always less sure of the unknown one); ``known_recall``, share of known test images
-    that the limit lets through, sources weighing alike (aimed at: 95 %, set on validation images);
+    that the limit lets through, sources weighing alike (aimed at: 95%, set on validation images);
     of its own images, ``unknown``, those below the limit, ``called_real``, and
     ``false_attribution``, those named as another generator (the three sum to 1); ``taken_for``,
     the known source that it is named as most often, and ``taken_share``. Rates and AUC have

@@ -316,8 +316,8 @@ def association(
     the fact tells the label. Its interval comes from the group bootstrap; a resampled table carries
     the sampling bias twice, so it is corrected twice. Draws of a table without exceptions hold none
     either, so the interval also spans draws to which one image a class is added, spread over the
-    values at random (a Dirichlet prior): with 15 fakes and a fact that 0.5 % of either class miss,
-    percentiles alone held the truth in 36 % of simulations, this in 98 %.
+    values at random (a Dirichlet prior): with 15 fakes and a fact that 0.5% of either class miss,
+    percentiles alone held the truth in 36% of simulations, this in 98%.
 
     Returns:
         One row a generator and fact: ``generator, fact, cramers_v, low, high, n_fake, n_real,

@@ -110,7 +110,7 @@ def paired_table(
         names: [K] what the values are. values: [K, n] of ``pairs.rows``.
 
     Returns:
-        One row a value: ``name``, ``difference`` (mean over pairs), ``low, high`` (95 %, t over
+        One row a value: ``name``, ``difference`` (mean over pairs), ``low, high`` (95%, t over
         pairs), ``n`` (pairs), ``p``, ``q`` (Benjamini-Hochberg over the rows), ``share`` of pairs
         in which the fake's value is higher (ties count half) with ``share_low, share_high``,
         ``unpaired`` (difference of all these fakes and real images, one image one vote).

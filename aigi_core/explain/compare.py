@@ -24,7 +24,7 @@ class Comparison(ShortRepr):
             for the second.
         cosine: between the two.
         p_value: share of pairs of null directions whose cosine is as far from zero (two-sided).
-        null_low, null_high: 95 % band of the cosine of such pairs.
+        null_low, null_high: 95% band of the cosine of such pairs.
     """
 
     words: Words

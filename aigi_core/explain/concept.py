@@ -48,7 +48,7 @@ def concept_alignment(
 
     Returns:
         ``name`` (generator), ``value, low, high`` (AUC of the cosine, 1 = fakes nearer to the
-        concept), ``n``, ``null_low, null_high`` (95 % of other texts), ``p_value`` (share of other
+        concept), ``n``, ``null_low, null_high`` (95% of other texts), ``p_value`` (share of other
         texts whose AUC lies at least as far from .5, add-one) and ``q_value`` over generators.
 
     Raises:

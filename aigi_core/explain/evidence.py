@@ -162,7 +162,7 @@ def head_roles(result: Evidence, domains: Domains) -> pd.DataFrame:
     """How much each head widens the gap between a generator's fakes and the real images of its
     pools.
 
-    ``gap`` is the head's mean evidence on the fakes less that on the reals, with a 95 % interval
+    ``gap`` is the head's mean evidence on the fakes less that on the reals, with a 95% interval
     (groups count as one draw). A head ``carries`` the detector on a generator where its interval
     lies above zero, ``misleads`` it where below, and is ``undecided`` otherwise. Of 72 heads
     without effect, about two lie above by chance and two below.

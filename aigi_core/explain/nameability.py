@@ -60,7 +60,7 @@ def nameability(detectors: pd.DataFrame, draws: int = 2000, seed: int = 0) -> Na
     Args:
         detectors: columns ``detector, family, nameable`` (top cosine, or its excess over the null)
             and ``ood``.
-        draws: bootstrap draws of detectors for the 95 % interval, and permutations for the p-value.
+        draws: bootstrap draws of detectors for the 95% interval, and permutations for the p-value.
 
     Raises:
         AigiError: columns are missing or fewer than :data:`SMALLEST` detectors in all.

@@ -26,12 +26,12 @@ class Words(ShortRepr):
         nearest, farthest: one row a meaning, most extreme first. Columns ``rank, text, category,
             bank, cosine``, ``similar`` (list of (text, cosine): near-duplicates folded into the
             row) and, with a null, ``p_value`` (family-wise), ``threshold`` (the cosine beyond
-            which that is at most .05), ``null_low, null_high`` (95 % band of the null at this
+            which that is at most .05), ``null_low, null_high`` (95% band of the null at this
             rank).
         categories: what the nearest and the farthest rows are about: ``side, category, count,
             expected`` (by the category's share of all rows) and, with a null, ``null_mean,
             p_value`` (of a count so large, one category).
-        chance: low end, median and high end of the nearest text's cosine under the null, at 95 %;
+        chance: low end, median and high end of the nearest text's cosine under the null, at 95%;
             NaN without a null.
         draws: how many directions the null holds; 0 without a null.
     """
@@ -55,7 +55,7 @@ class Words(ShortRepr):
 
     @property
     def nameable(self) -> bool:
-        """Whether the nearest text is nearer than chance would put any text, at 5 %."""
+        """Whether the nearest text is nearer than chance would put any text, at 5%."""
         return self.p_value <= ALPHA
 
     @property

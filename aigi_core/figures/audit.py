@@ -47,7 +47,7 @@ def verdict_intervals(
         for level in LEVELS
     }
     alt = (
-        "Balanced accuracy of each generator's detector and of file facts alone, with 95 %"
+        "Balanced accuracy of each generator's detector and of file facts alone, with 95%"
         " intervals, and a verdict for each. "
         + " ".join(
             f"{LEVELS[level][1]}: {len(those)} of {len(verdicts)}"
@@ -107,7 +107,7 @@ def association_intervals(
         }
     )
     alt = (
-        f"Association of each file fact with the label for {generator}, Cramér's V with 95 %"
+        f"Association of each file fact with the label for {generator}, Cramér's V with 95%"
         " intervals: "
         + ", ".join(f"{row.name} {row.value:.2f}" for row in table.itertuples(index=False))
         + "."
@@ -198,7 +198,7 @@ def within_intervals(
     alt = (
         f"Balanced accuracy of {counted(len(own), 'detector')} on their own generators: on all"
         " test images,"
-        f" and among images alike in file facts, with 95 % intervals."
+        f" and among images alike in file facts, with 95% intervals."
         f" {counted(none, 'generator')} without"
         " a real test image like the fakes."
     )
@@ -253,7 +253,7 @@ def word_differences(words: pd.DataFrame, generator: str, *, theme: Theme = LIGH
     alt = (
         f"Difference between fakes of {generator} and real images for"
         f" {counted(len(table), 'text')}, in"
-        f" standard deviations with 95 % intervals: from {first['name']} ({first['value']:+.1f}) to"
+        f" standard deviations with 95% intervals: from {first['name']} ({first['value']:+.1f}) to"
         f" {last['name']} ({last['value']:+.1f})."
     )
     return intervals(
@@ -281,7 +281,7 @@ def matched_intervals(matched: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figu
     )
     alt = (
         "Change in balanced accuracy at home when fakes and real images are matched in file facts,"
-        f" against as many unmatched images, for {counted(len(table), 'generator')}, with 95 %"
+        f" against as many unmatched images, for {counted(len(table), 'generator')}, with 95%"
         " intervals: "
         + ", ".join(f"{row.name} {row.value:+.2f}" for row in table.itertuples(index=False))
         + "."

@@ -95,7 +95,7 @@ def pair_map(
     alt = (
         f"Change of OOD {METRICS[metric].in_words} by each of {counted(len(pairs), 'pair')};"
         f" {int((sure['change'] > 0).sum())} improve and {int((sure['change'] < 0).sum())} worsen"
-        " at a false discovery rate of 5 %."
+        " at a false discovery rate of 5%."
     )
     if best:
         alt += f" Largest: {best.name}, {best.numbers(signed=True)}."

@@ -38,7 +38,7 @@ def listed_words(
         f"{text} ({cosine:.2f})" for text, cosine in table[["text", "cosine"]].head(5).to_numpy()
     )
     alt = (
-        f"The {len(table)} {side} texts of {word_lists.name}, with their cosines before the 95 %"
+        f"The {len(table)} {side} texts of {word_lists.name}, with their cosines before the 95%"
         " band of"
         f" directions without meaning; {beyond} go beyond chance. First: {listed}."
     )
@@ -63,7 +63,7 @@ def nameability_scatter(
     alt = (
         f"Scatter of {counted(len(table), 'detector')}: {x_title} against"
         f" {METRICS[metric].in_words} out of"
-        f" domain. Spearman's correlation {first['spearman']:.2f}, 95 % interval {first['low']:.2f}"
+        f" domain. Spearman's correlation {first['spearman']:.2f}, 95% interval {first['low']:.2f}"
         f" to {first['high']:.2f}."
     )
     return scatter(
@@ -83,7 +83,7 @@ def nameability_intervals(result: Nameability, *, theme: Theme = LIGHT) -> go.Fi
         columns={"family": "name", "spearman": "value"}
     )
     alt = (
-        "Spearman's correlation of nameability with the out-of-domain mean, with 95 % intervals: "
+        "Spearman's correlation of nameability with the out-of-domain mean, with 95% intervals: "
         + ", ".join(f"{name} {value:.2f}" for name, value in table[["name", "value"]].to_numpy())
     )
     return intervals(
@@ -117,7 +117,7 @@ def effect_intervals(
     first = table.iloc[0]
     where = "out of domain" if cells == "ood" else "in-domain"
     alt = (
-        f"Change of {about.in_words} {where}, after less before, with 95 % intervals: all detectors"
+        f"Change of {about.in_words} {where}, after less before, with 95% intervals: all detectors"
         f" together {first['value']:+.3f}. Grey: range of"
         f" {counted(int(first['controls']), 'control')}."
     )
@@ -203,7 +203,7 @@ def head_curves(
     )
     ends = "; ".join(f"{name}: best {table['value'].max():.3f}" for name, table in ways.items())
     alt = (
-        f"{about} out of domain against the number of heads, with 95 % bands. {ends}; whole"
+        f"{about} out of domain against the number of heads, with 95% bands. {ends}; whole"
         f" embedding {whole:.3f}."
     )
     return curves(
@@ -237,7 +237,7 @@ def role_intervals(
     counts = roles["role"].value_counts()
     alt = (
         f"How much more head {head} says 'fake' on each generator's fakes than on matching real"
-        f" images, with 95 % intervals: it carries the detector on"
+        f" images, with 95% intervals: it carries the detector on"
         f" {counted(counts.get('carries', 0), 'generator')} and misleads it on"
         f" {counts.get('misleads', 0)}."
     )

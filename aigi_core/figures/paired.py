@@ -25,7 +25,7 @@ def paired_intervals(table: pd.DataFrame, what: str, *, theme: Theme = LIGHT) ->
     first, last = rows.iloc[0], rows.iloc[-1]
     alt = (
         f"Mean difference within {counted(first['n'], 'pair')} of fake and real image, {what},"
-        " with 95 %"
+        " with 95%"
         f" intervals: {len(rows)} of {counted(len(table), 'line')}, from {last['value']:+.3f} to"
         f" {first['value']:+.3f}."
     )
@@ -38,7 +38,7 @@ def column_intervals(table: pd.DataFrame, name: str, *, theme: Theme = LIGHT) ->
     from top to bottom.
     """
     alt = (
-        f"Balanced accuracy of {counted(len(table), 'detector')} on {name}, with 95 % intervals:"
+        f"Balanced accuracy of {counted(len(table), 'detector')} on {name}, with 95% intervals:"
         " from"
         f" {table['value'].min():.2f} to {table['value'].max():.2f}."
     )

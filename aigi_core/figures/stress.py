@@ -55,7 +55,7 @@ def side_changes(
     both = table[table["series"] == SIDE_NAMES["both"]]
     alt = (
         f"Change of mean {METRIC.lower()} {CELL_NAMES[cells]} under each operation, paired with the"
-        " clean test, with 95 % intervals; on both classes: "
+        " clean test, with 95% intervals; on both classes: "
         + ", ".join(
             f"{row.name} {row.value:+.3f}"
             for row in both[["name", "value"]].itertuples(index=False)
@@ -114,7 +114,7 @@ def strength_curves(
     about = PERTURBATIONS[kind].axis
     note = "" if neutral is None else f" ({neutral:g}: clean)"
     alt = (
-        f"{METRIC} {CELL_NAMES[cells]} against the strength of the operation ({about}), with 95 %"
+        f"{METRIC} {CELL_NAMES[cells]} against the strength of the operation ({about}), with 95%"
         f" bands: {values_in_words}."
     )
     return curves(
@@ -161,8 +161,8 @@ def generator_changes(
     alt = (
         f"Change of {METRIC.lower()} {CELL_NAMES[cells]} for each of"
         f" {counted(len(shown), 'generator')},"
-        f" {op_name(op)}, {SIDE_NAMES[side]}, with 95 % intervals; {sure} change at a false"
-        f" discovery rate of 5 %; lowest is {worst.name} with {worst.numbers(signed=True)}."
+        f" {op_name(op)}, {SIDE_NAMES[side]}, with 95% intervals; {sure} change at a false"
+        f" discovery rate of 5%; lowest is {worst.name} with {worst.numbers(signed=True)}."
     )
     return intervals(
         shown,
@@ -188,7 +188,7 @@ def training_gains(gains: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         }
     )
     alt = (
-        f"Gain in mean {METRIC.lower()} from training on copies, for each test, with 95 %"
+        f"Gain in mean {METRIC.lower()} from training on copies, for each test, with 95%"
         " intervals: "
         + ", ".join(
             f"{row.name} {row.series} {row.value:+.3f}"
@@ -221,7 +221,7 @@ def component_scatter(stability: pd.DataFrame, op: str, *, theme: Theme = LIGHT)
     alt = (
         f"{counted(len(table), 'component')} under the operation ({op_name(op)}): correlation"
         " between image"
-        f" and copy has a median of {middle:.2f}, 95 % of components lie between {low:.2f} and"
+        f" and copy has a median of {middle:.2f}, 95% of components lie between {low:.2f} and"
         f" {high:.2f}; against the shift of their means."
     )
     weakest = table.sort_values("y")["name"].head(5).tolist()
@@ -256,7 +256,7 @@ def robust_head_map(heads: pd.DataFrame, op: str, *, theme: Theme = LIGHT) -> go
     alt = (
         f"Change of {METRIC.lower()} of each of {counted(len(heads), 'head')} alone, {op_name(op)}:"
         f" {lost}"
-        " lose at a false discovery rate of 5 %; the others are faded."
+        " lose at a false discovery rate of 5%; the others are faded."
     )
     return heatmap(
         values.set_axis(labels[0]).set_axis(labels[1], axis=1),

@@ -155,7 +155,7 @@ def difference_heatmap(
     selected: tuple[str, str] | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """``a - b`` in every cell; faded where Benjamini-Hochberg does not call it different at 5 %."""
+    """``a - b`` in every cell; faded where Benjamini-Hochberg does not call it different at 5%."""
     about = METRICS[change.metric]
     names = list(rows or change.train_names)
     values = pd.DataFrame(change.values, names, list(change.test))
@@ -166,7 +166,7 @@ def difference_heatmap(
     ]
     alt = (
         f"Heatmap of the difference in {about.in_words}, A minus B: {int((~unsure).sum())} of"
-        f" {counted(unsure.size, 'cell', 'differ')} at a false discovery rate of 5 %; the others"
+        f" {counted(unsure.size, 'cell', 'differ')} at a false discovery rate of 5%; the others"
         " are"
         " faded."
     )
@@ -196,7 +196,7 @@ def block_intervals(blocks: pd.DataFrame, metric: str, *, theme: Theme = LIGHT) 
         name=lambda t: t["train_family"] + " → " + t["test_family"]
     )
     alt = (
-        f"Mean {about.in_words} by family of training and test generator, with 95 % intervals: "
+        f"Mean {about.in_words} by family of training and test generator, with 95% intervals: "
         + ", ".join(
             f"{row.name} {row.value:.3f}"
             for row in table[["name", "value"]].itertuples(index=False)
@@ -274,7 +274,7 @@ def detector_intervals(
     known = [name for name in matrix.test if name in matrix.train[0]]
     alt = (
         f"{about.title} of the detector trained on {' + '.join(matrix.train[0])} on each of"
-        f" {counted(len(table), 'generator')}, best first, with 95 % intervals: from"
+        f" {counted(len(table), 'generator')}, best first, with 95% intervals: from"
         f" {table['value'].max():.3f} to {table['value'].min():.3f}."
     )
     reference = about.chance if about.chance == 0.5 else None

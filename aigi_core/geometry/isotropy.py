@@ -58,7 +58,7 @@ def pair_changes(
 
 
 def rank_correlation(pairs: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> dict[str, float]:
-    """Spearman's rho of ``geometry`` and ``ood`` with a 95 % interval: ``rho, low, high, pairs,
+    """Spearman's rho of ``geometry`` and ``ood`` with a 95% interval: ``rho, low, high, pairs,
     generators``.
 
     Generators are drawn, not pairs: a pair counts as often as both its generators are drawn

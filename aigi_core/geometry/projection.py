@@ -50,7 +50,7 @@ class ImageMap:
         shuffled: trustworthiness of a map of the same size whose points are in random order.
         agreement: mean share of the nearest points of the same source, on the map.
         agreement_embedding: the same in the embedding itself.
-        agreement_chance: mean, low and high end (95 %) of that share on the map with shuffled
+        agreement_chance: mean, low and high end (95%) of that share on the map with shuffled
             sources.
         explained_variance: share of variance of each of the two axes; None for what is no linear
             map.

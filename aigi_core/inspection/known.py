@@ -77,7 +77,7 @@ def rates_by_pool(workspace: Workspace, panel: Panel, judge: int, rate: float) -
 
     Returns:
         One row a pool, first all together (``pool`` ""): ``false_alarms`` (real images called
-        generated) and ``missed`` (fakes called real), each with ``_low, _high`` (95 %, images of a
+        generated) and ``missed`` (fakes called real), each with ``_low, _high`` (95%, images of a
         group together) and its ``n_real, n_fake``; ``set``, the rate that the limits were set for;
         ``fails``, what lies above it with its whole interval: "false alarms", "misses", both or "".
         NaN where a pool lacks a class. Empty for a judge whose score says nothing.

@@ -40,7 +40,7 @@ class NewGenerator(ShortRepr):
         name, pool: what it is called, and the real images that it was compared with.
         matrix: one column, every detector on its images and the pool's real test images.
         distances: [n] 1 - cosine of each of its images to the nearest image of the workspace.
-        far: one row: ``share`` of its images that lie farther than 95 % of the workspace's own
+        far: one row: ``share`` of its images that lie farther than 95% of the workspace's own
             held-out images do, ``low, high``, ``n``; by chance .05.
         nearest: one row a known generator: ``generator``, ``images`` whose nearest known fake is
             by it, ``share``, ``low, high``, ``n``, and ``expected``, its share of the known fakes.

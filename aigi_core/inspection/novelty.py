@@ -34,7 +34,7 @@ class Novelty:
     Attributes:
         distance: 1 - cosine to the nearest image.
         farther_than: share of held-out images that lie nearer to theirs; ``low`` and ``high`` its
-            95 % interval (Wilson).
+            95% interval (Wilson).
         n: held-out images.
     """
 

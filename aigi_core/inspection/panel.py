@@ -105,7 +105,7 @@ class Panel(ShortRepr):
     def probability(
         self, judge: int, logit: float, prior: float = 0.5
     ) -> tuple[float, float, float]:
-        """Calibrated probability of being fake, with its 95 % interval from the calibration's own
+        """Calibrated probability of being fake, with its 95% interval from the calibration's own
         uncertainty.
         """
         one = self.calibrations[judge]

@@ -44,7 +44,7 @@ class Trust(ShortRepr):
         generators: one row a generator left out: ``generator, n_fake, n_real``, ``auc`` and, at the
             rate, ``detected`` (fakes called generated), ``missed`` (fakes called real),
             ``false_alarms`` (real images of its pools called generated), each with ``_low, _high``;
-            ``novel`` (share of its fakes that lie farther from everything else than 95 % of the
+            ``novel`` (share of its fakes that lie farther from everything else than 95% of the
             other test images do).
         pools: one row a pool: ``pool, n``, ``false_alarms, false_alarms_low, false_alarms_high`` of
             its real test images, averaged over the generators left out.
@@ -66,7 +66,7 @@ class Trust(ShortRepr):
     rate: float
 
     def mean(self, figure: str) -> tuple[float, float, float]:
-        """A figure's mean over the generators left out, with its 95 % interval (Student's t): what
+        """A figure's mean over the generators left out, with its 95% interval (Student's t): what
         another generator would be expected to give, if it came as these did.
 
         Args:

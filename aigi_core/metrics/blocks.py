@@ -5,7 +5,7 @@ One count of every image in every draw would take 1.2 GB for 300,000 images. Her
 often each block occurs, and a curve is the product of these numbers with a table of counts, blocks
 by steps of the score. The value itself is exact; draws are moved by the difference that the steps
 make to it. Blocks make the standard deviation of a draw uncertain by one over the root of twice
-their number (5 % with 200 a stratum; Efron and Tibshirani 1993, section 6.4, on few draws).
+their number (5% with 200 a stratum; Efron and Tibshirani 1993, section 6.4, on few draws).
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Column:
         return {label: self.right[:, self.of(label)].mean(axis=1) for label in (REAL, FAKE)}
 
 
-RATE_RULE = "Clopper and Pearson's exact interval, at a level that covers 95 % on average"
+RATE_RULE = "Clopper and Pearson's exact interval, at a level that covers 95% on average"
 """What :func:`~aigi_core.intervals.rate_interval` is."""
 
 
@@ -123,7 +123,7 @@ class Metric:
         chance: expected value of a detector that guesses, for equally many reals and fakes.
         threshold: whose threshold decides: ``own`` (the detector's), ``held out`` (set on
             validation reals that the scoring detector has not seen), or ``none``.
-        interval_holds: what is known of its interval, where that is less than 93 % or untested.
+        interval_holds: what is known of its interval, where that is less than 93% or untested.
     """
 
     name: str

@@ -31,9 +31,9 @@ ACCURACY_FAKE = RateMetric(
 )
 ACCURACY_AT_VAL_FPR5 = RateMetric(
     "accuracy_at_val_fpr5",
-    "Accuracy at 5 % FPR on validation reals",
+    "Accuracy at 5% FPR on validation reals",
     "accuracy of the detector without refit on validation, with the threshold that real validation"
-    " images of the test's pools exceed at 5 % in expectation (or the nearest rate that so few"
+    " images of the test's pools exceed at 5% in expectation (or the nearest rate that so few"
     " allow)",
     threshold="held out",
     weight_of_fakes=None,

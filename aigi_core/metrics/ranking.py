@@ -287,7 +287,7 @@ AVERAGE_PRECISION = AveragePrecision(
     "average_precision",
     "Average precision",
     "area under the precision-recall steps; no threshold",
-    interval_holds="covered 88 % or more in simulation, 93 % on average",
+    interval_holds="covered 88% or more in simulation, 93% on average",
 )
 EER = EqualErrorRate(
     "eer",
@@ -297,16 +297,16 @@ EER = EqualErrorRate(
 )
 TPR_AT_FPR1 = RateAtFalseAlarms(
     "tpr_at_fpr1",
-    "TPR at 1 % FPR",
-    "point of the test's ROC curve: fakes found where at most 1 % of its real images are flagged",
+    "TPR at 1% FPR",
+    "point of the test's ROC curve: fakes found where at most 1% of its real images are flagged",
     chance=0.01,
     limit=0.01,
     few_real_images=700,
 )
 TPR_AT_FPR5 = RateAtFalseAlarms(
     "tpr_at_fpr5",
-    "TPR at 5 % FPR",
-    "point of the test's ROC curve: fakes found where at most 5 % of its real images are flagged",
+    "TPR at 5% FPR",
+    "point of the test's ROC curve: fakes found where at most 5% of its real images are flagged",
     chance=0.05,
     limit=0.05,
 )

@@ -60,7 +60,7 @@ def intervals_in_words(metric: str | None = DEFAULT_METRIC, *shown: Shown) -> st
         AigiError: nothing, or something without a rule.
 
     >>> print(intervals_in_words("auc", "winner"))  # doctest: +ELLIPSIS
-    95 %. AUC: Newcombe's fifth method with DeLong's variance; ... The highest or lowest of ...
+    95%. AUC: Newcombe's fifth method with DeLong's variance; ... The highest or lowest of ...
     """
     unknown = [name for name in shown if name not in get_args(Shown)]
     if unknown or (metric is None and not shown):
@@ -69,7 +69,7 @@ def intervals_in_words(metric: str | None = DEFAULT_METRIC, *shown: Shown) -> st
             if unknown
             else "Name what the page shows: a metric, or one of the rules."
         )
-    parts = ["95 %."]
+    parts = ["95%."]
     if metric is not None:
         about = METRICS[metric]
         parts.append(

@@ -339,7 +339,7 @@ class Atlas(ShortRepr):
         return str(best["a"]), str(best["b"])
 
     def random_band(self, pair: Iterable[str], kept: int) -> tuple[float, float, float]:
-        """Mean and 95 % band of the OOD mean on the pair's D_eval when ``kept`` random components
+        """Mean and 95% band of the OOD mean on the pair's D_eval when ``kept`` random components
         stay.
         """
         search = set(pair)

@@ -34,7 +34,7 @@ def by_layer(
 
     Returns:
         One row a layer: ``layer``, ``in_domain``, and the mean of the ``n`` out-of-domain cells as
-        ``value, low, high`` (95 %, bootstrap of groups of images).
+        ``value, low, high`` (95%, bootstrap of groups of images).
 
     Raises:
         NotGivenError: the workspace holds no tokens of layers.

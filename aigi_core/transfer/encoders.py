@@ -142,7 +142,7 @@ def agreement(
     Returns:
         ``both_wrong`` and ``expected_both_wrong`` (were errors independent within each row), shares
         of all (detector, image) pairs out of domain; ``ratio`` of the two with ``ratio_low,
-        ratio_high`` (95 %, bootstrap of groups of images) and ``n`` images; ``ensemble`` (OOD of
+        ratio_high`` (95%, bootstrap of groups of images) and ``n`` images; ``ensemble`` (OOD of
         the mean of both scaled scores) and ``gain, gain_low, gain_high, p_value`` over the one of
         the two that does better on these images, which makes the gain too small, if anything.
 

@@ -104,7 +104,7 @@ def verdict_shares(images: pd.DataFrame) -> pd.DataFrame:
     """Shares of the four verdicts within their true class: ``verdict, images, of, share, low, high,
     median_certainty``.
 
-    Intervals are Wilson's at 95 %, images taken as independent.
+    Intervals are Wilson's at 95%, images taken as independent.
     """
     rows = []
     for verdict in VERDICTS:

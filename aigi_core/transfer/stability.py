@@ -35,7 +35,7 @@ class SelectionStability:
 
     Attributes:
         kind: ``bootstrap`` draws training and validation images anew (groups whole), ``jitter``
-            weighs each training image by 1 +- 1 % and changes nothing else: what it alters was
+            weighs each training image by 1 +- 1% and changes nothing else: what it alters was
             decided by ties and near-ties.
         kept: [B, d] which components each repeat keeps.
         reference: [d] which the search on the data itself keeps.

@@ -104,7 +104,7 @@ def test_family_wise_p_values_hold_on_clean_data() -> None:
             ].min()
             <= 0.1
         )
-    assert small <= 8  # 3 expected; more than 8 of 30 has a probability of 0.2 %
+    assert small <= 8  # 3 expected; more than 8 of 30 has a probability of 0.2%
 
 
 def test_differences_against_numpy() -> None:

@@ -87,7 +87,7 @@ def test_calibrated_scores_are_rarely_rejected_and_stretched_ones_always() -> No
         )
         assert stretched.p_value < 0.02
         assert stretched.ece > stretched.null_high
-    assert rejected <= 8  # 3 expected; more than 8 in 60 has a probability of 0.3 %
+    assert rejected <= 8  # 3 expected; more than 8 in 60 has a probability of 0.3%
 
 
 def test_calibration_error_estimates_the_true_error() -> None:

@@ -103,7 +103,7 @@ def test_changes_by_generator() -> None:
         generators(), "jpeg:30", "ood", "both", {}, theme=figures.DARK
     )
     np.testing.assert_allclose(drawn.data[0].x, [-0.1, -0.2])
-    assert "1 change at a false discovery rate of 5 %; lowest is b with -0.200" in figures.alt_text(
+    assert "1 change at a false discovery rate of 5%; lowest is b with -0.200" in figures.alt_text(
         drawn
     )
 

@@ -128,7 +128,7 @@ def test_removing_nothing_is_what_chance_does() -> None:
 
 
 def test_intervals_cover() -> None:
-    """The population's participation ratio at fixed n, from 150 samples: 90 % of the intervals
+    """The population's participation ratio at fixed n, from 150 samples: 90% of the intervals
     and more hold its mean.
     """
     scale = np.arange(1.0, 31) ** -0.5

@@ -150,7 +150,7 @@ def test_draws_agree_with_the_fit_on_every_draw() -> None:
 
 
 def test_intervals_of_probabilities_cover() -> None:
-    """Simulated scores whose true calibration is known: 95 % intervals hold it in about 95 % of 200
+    """Simulated scores whose true calibration is known: 95% intervals hold it in about 95% of 200
     samples.
     """
     rng, covered, n = np.random.default_rng(1), 0, 200

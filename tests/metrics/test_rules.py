@@ -49,7 +49,7 @@ def test_no_page_words_its_intervals_itself(page: Path) -> None:
                 for part in ast.walk(keyword.value)
                 if isinstance(part, ast.Constant) and isinstance(part.value, str)
             )
-            assert "Wilson" not in words and "95 %" not in words, (page.name, keyword.arg)
+            assert "Wilson" not in words and "95%" not in words, (page.name, keyword.arg)
             if keyword.arg == "intervals":
                 assert "intervals_in_words" in ast.unparse(keyword.value)
 

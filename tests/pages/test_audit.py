@@ -191,6 +191,6 @@ def test_what_matching_changes_is_said_with_its_intervals(
     assert len(result.means)
     for row in result.means.to_dict("records"):
         assert (
-            f"**{row['change']:+.3f}** ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95 %"
+            f"**{row['change']:+.3f}** ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95%"
             " intervals)" in text
         )

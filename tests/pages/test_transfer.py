@@ -119,7 +119,7 @@ def test_plain_accuracy_comes_with_what_the_larger_class_reaches(
 def test_a_rate_that_cannot_be_had_is_said_with_what_it_needs(
     open_app: Open, synthetic: Workspace
 ) -> None:
-    app = open_app(synthetic.path, "transfer", metric="Accuracy at 5 % FPR on validation reals")
+    app = open_app(synthetic.path, "transfer", metric="Accuracy at 5% FPR on validation reals")
     reals = len(synthetic.domains.real_rows("alpha-gan", "val"))
     notes = [info.value for info in app.info]
     assert any(

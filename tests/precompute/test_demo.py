@@ -91,7 +91,7 @@ def test_the_cards_numbers_come_from_the_table() -> None:
         0,
     )
     assert alpha["jpeg_quality_fake"] is None and alpha["jpeg_quality_real"] == 90
-    assert any("100 % of alpha-gan are palette PNGs" in line for line in made["confounds"])
+    assert any("100% of alpha-gan are palette PNGs" in line for line in made["confounds"])
     assert made["summary"].startswith("80 fakes of 4 generators and 40 photographs in 2 pools")
     json.dumps(made, allow_nan=False)
 

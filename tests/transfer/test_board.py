@@ -86,5 +86,5 @@ def test_a_claim_needs_the_interval_and_the_q_value() -> None:
     text = boards.comparison(table)
     assert text.startswith("Better than logistic regression out of domain: a; worse than")
     assert "out of domain: b (interval" in text and "over 4 methods" in text
-    assert "alone leaves zero out for c -0.100 (95 % interval -0.200 to -0.010, q = .200" in text
+    assert "alone leaves zero out for c -0.100 (95% interval -0.200 to -0.010, q = .200" in text
     assert "for d" not in text

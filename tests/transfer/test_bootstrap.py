@@ -49,8 +49,8 @@ def test_images_without_a_group_stand_alone() -> None:
 
 
 def test_intervals_cover_the_truth() -> None:
-    """95 % intervals of accuracy and AUC over 300 simulated tests of 50 + 50 images: at least 90
-    and at most 98 % cover.
+    """95% intervals of accuracy and AUC over 300 simulated tests of 50 + 50 images: at least 90
+    and at most 98% cover.
     """
     from scipy.stats import norm
 

@@ -38,7 +38,7 @@ def test_nothing_is_claimed_of_a_matrix_against_itself() -> None:
 
 @pytest.mark.parametrize("metric", ["accuracy", "auc"])
 def test_p_values_are_calibrated_under_the_null(metric: str) -> None:
-    """Two detectors equally good by construction, 500 comparisons: about 5 % below .05, none by a
+    """Two detectors equally good by construction, 500 comparisons: about 5% below .05, none by a
     wide margin.
     """
     domains = make_domains(1, 120, 120)

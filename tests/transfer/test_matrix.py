@@ -70,7 +70,7 @@ def test_threshold_of_validation_reals_sees_held_out_scores_alone() -> None:
         scores, domains, ["g0", "g1"], held_out=twins, draws=5, metrics=[metric]
     )
     reals = (domains.labels == 0) & (domains.split == "val")
-    assert reals.sum() == 6  # 5 % needs 19: the nearest rate is 1 in 7, above the highest score
+    assert reals.sum() == 6  # 5% needs 19: the nearest rate is 1 in 7, above the highest score
     threshold = twins[:, reals].max(axis=1)
     rows = domains.rows("g1", "test")
     accuracy = [((twins[k, rows] > threshold[k]) == domains.labels[rows]).mean() for k in range(2)]
@@ -163,7 +163,7 @@ def test_an_interval_without_width_is_not_certainty() -> None:
 
 
 def test_intervals_cover_with_groups() -> None:
-    """Images in threes that share most of their score: 95 % intervals hold the expected value nine
+    """Images in threes that share most of their score: 95% intervals hold the expected value nine
     times in ten or more.
 
     Single images as units would give intervals of little more than half the width.

@@ -295,5 +295,5 @@ def test_preview_of_a_damaged_hash_is_none() -> None:
 
 
 def test_a_finding_reads_plainly_in_the_report() -> None:
-    text = "Its files (p = .003): *x* 91 % [85, 94]; C:\\dir - a_b"
+    text = "Its files (p = .003): *x* 91% [85, 94]; C:\\dir - a_b"
     assert plain(f"- **{inert(text)}**") == text

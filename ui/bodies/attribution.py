@@ -96,7 +96,7 @@ def protocol(made: Attribution, way: str) -> dict[str, str]:
         other = next(each for each in made.named if each != way)
         gap = made.named[way].less(made.named[other])
         facts["compared"] = (
-            f"Mean recall less that of {METHODS[other].title.lower()}: {gap.value:+.3f} (95 %"
+            f"Mean recall less that of {METHODS[other].title.lower()}: {gap.value:+.3f} (95%"
             f" interval {gap.low:+.3f} to {gap.high:+.3f}, {p_text(gap.p_value)}, paired,"
             f" {counted(gap.n, 'image')})."
         )
@@ -137,7 +137,7 @@ def open_set(page: Page, table: pd.DataFrame) -> None:
     page.finding(
         f"The limit lets **{known.value:.0%}** of known test images through. Taken for another"
         f" generator most often, of {len(table)}: {name(str(row['generator']))}"
-        f" ({row['false_attribution']:.0%}, 95 % interval {row['false_attribution_low']:.0%} to"
+        f" ({row['false_attribution']:.0%}, 95% interval {row['false_attribution_low']:.0%} to"
         f" {row['false_attribution_high']:.0%}, n = {row['n']}), named"
         f" {name(str(row['taken_for']))} in {row['taken_share']:.0%}."
     )
@@ -163,7 +163,7 @@ def tree(page: Page, made: Attribution, way: str) -> None:
     pools = ["+".join(domains.pools_of(g)) if g in domains.family_of else g for g in own.names]
     sentences = [
         f"Cophenetic correlation **{own.cophenetic:.2f}** (the same distances shuffled:"
-        f" {own.chance[0]:.2f}, 95 % of them below {own.chance[1]:.2f}; {p_text(own.p_value)})."
+        f" {own.chance[0]:.2f}, 95% of them below {own.chance[1]:.2f}; {p_text(own.p_value)})."
     ]
     for kinds, what in ((families, "family"), (pools, "pool")):
         gap, p = own.nearer_within(kinds)
@@ -191,7 +191,7 @@ def likely_source(page: Page, embedding: np.ndarray, row: int | None) -> None:
     if table.attrs["unknown"]:
         page.finding(
             f"Likely source: **unknown**. The likeliest, {name(source)}, has a probability of"
-            f" {probability:.2f}, less than the {limit:.2f} that 95 % of known images reach."
+            f" {probability:.2f}, less than the {limit:.2f} that 95% of known images reach."
         )
     else:
         about = made.named["regression"].by_source().set_index("source").loc[source]

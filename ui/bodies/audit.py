@@ -127,7 +127,7 @@ def answer(result: Audit, verdict: Verdict) -> str:
     sufficient = sum(v.level == "explained" for v in result.verdicts)
     return (
         f"For **{sufficient} of {counted(len(result.verdicts), 'generator')}** the detector that"
-        f" sees the images is not shown to do better than file facts alone (5 % FDR)."
+        f" sees the images is not shown to do better than file facts alone (5% FDR)."
         f" {inert(verdict.headline)}"
     )
 
@@ -314,7 +314,7 @@ def show_matched(page: Page, result: Audit, view: file_facts.View, generator: st
                 f" {', '.join(reached)}: matching changes"
                 f" **{number(row['change'], signed=True)}**"
                 f" ({number(row['change_low'], signed=True)} to"
-                f" {number(row['change_high'], signed=True)}, 95 % intervals)."
+                f" {number(row['change_high'], signed=True)}, 95% intervals)."
             )
         page.figure(
             "matched", partial(figures.matched_intervals, result.matched), table=result.matched
@@ -400,7 +400,7 @@ def show_paired(page: Page, result: Audit, view: file_facts.View, generator: str
     own = scores[scores["name"] == one].iloc[0]
     page.finding(
         f"{name(one)}'s own detector gives the fake the higher log-odds in"
-        f" {own['share']:.0%} of {counted(own['n'], 'pair')} (95 % interval"
+        f" {own['share']:.0%} of {counted(own['n'], 'pair')} (95% interval"
         f" {own['share_low']:.0%} to"
         f" {own['share_high']:.0%}); the mean difference is"
         f" {number(own['difference'], 2, signed=True)}"

@@ -128,7 +128,7 @@ def answer(judged: Judged) -> str:
         else ""
     )
     reserve = (
-        "**It is less similar to anything in this workspace than 95 % of held-out images: the rates"
+        "**It is less similar to anything in this workspace than 95% of held-out images: the rates"
         " below were measured on images more alike, and may not hold for it.** "
     )
     return (
@@ -190,7 +190,7 @@ def how_often_right(page: Page, judged: Judged) -> None:
             f" **{one['undecided']:.0%}** of {one['n']} ({one['undecided_low']:.0%} to"
             f" {one['undecided_high']:.0%}); of its {counted(one['calls'], 'call')}"
             f" **{one['right']:.0%}** are"
-            f" right ({one['right_low']:.0%} to {one['right_high']:.0%}, 95 % intervals)."
+            f" right ({one['right_low']:.0%} to {one['right_high']:.0%}, 95% intervals)."
         )
     rates = inspection.pool_rates(judged.workspace, judged.judge, judged.rate)
     if rates.empty:
@@ -217,7 +217,7 @@ def unseen_in_words(unseen: Trust) -> str:
         f"**A generator that it does not know** (each of {len(unseen.generators)} left out in turn,"
         f" all detectors together): AUC {mean('auc', '.2f')}; {mean('detected', '.0%')} of its"
         f" fakes are called generated and {mean('missed', '.0%')} real. False alarms, at"
-        f" {percent(unseen.rate)} asked for: {by_pool}{more}. Intervals: 95 %, over generators; of"
+        f" {percent(unseen.rate)} asked for: {by_pool}{more}. Intervals: 95%, over generators; of"
         " a pool, over its photographs."
     )
 
@@ -279,7 +279,7 @@ def rates_in_words(rates: pd.DataFrame) -> str:
     )
     if failing:
         return (
-            f"{limits}**They do not hold everywhere:** {'; '.join(failing)} (95 % intervals, not"
+            f"{limits}**They do not hold everywhere:** {'; '.join(failing)} (95% intervals, not"
             " corrected over pools)."
         )
     highest: Any = pools.sort_values("false_alarms").iloc[-1]
@@ -395,7 +395,7 @@ def what_if(page: Page, judged: Judged, parts: Parts, names: list[str], region: 
     before, then = (judged.panel.probability(judged.at, logit, judged.prior) for logit in logits)
     page.finding(
         f"Without {inspection.in_words(removal)}: logit **{logits[0]:+.3f} → {logits[1]:+.3f}**,"
-        f" probability **{before[0]:.3f} → {then[0]:.3f}** (95 % interval {then[1]:.3f} to"
+        f" probability **{before[0]:.3f} → {then[0]:.3f}** (95% interval {then[1]:.3f} to"
         f" {then[2]:.3f})."
     )
 
@@ -455,7 +455,7 @@ def trust(page: Page, judged: Judged) -> None:
     st.markdown("**On generators it knows** (test images)")
     bins, error = inspection.reliability(judged.workspace, judged.judge)
     page.finding(
-        f"Expected calibration error **{error.ece:.3f}** (95 % interval {error.low:.3f} to"
+        f"Expected calibration error **{error.ece:.3f}** (95% interval {error.low:.3f} to"
         f" {error.high:.3f}, {counted(error.n, 'image')}; {error.null_mean:.3f} if calibrated"
         " perfectly, p ="
         f" {error.p_value:.2g})."

@@ -161,7 +161,7 @@ def answer(described: NewGenerator) -> str:
         f" {'does best' if best.clear else 'has the highest balanced accuracy'} on"
         f" {name(described.name)}**: {best.numbers(2)}. {best.rivals_in_words('detector')}"
         f" Lowest is {name(worst.name)}: {worst.numbers(2)}. {described.far['share']:.0%} of its"
-        f" {counted(len(described), 'image')} lie farther from all that is known than 95 % of the"
+        f" {counted(len(described), 'image')} lie farther from all that is known than 95% of the"
         " workspace's own held-out images do."
     )
 
@@ -188,7 +188,7 @@ def stats(described: NewGenerator) -> list[Stat]:
             f"{described.far['share']:.2f}",
             counted(len(described), "image"),
             (float(described.far["low"]), float(described.far["high"])),
-            "Farther from their nearest image than 95 % of the held-out images are; .05 by chance.",
+            "Farther from their nearest image than 95% of the held-out images are; .05 by chance.",
         ),
         Stat(
             f"Nearest: {top['generator']}",

@@ -132,7 +132,7 @@ def components_in_words(stability: pd.DataFrame) -> str:
         limits=(-1, 1),
     )
     return (
-        f"Image and copy correlate at **{middle:.2f}** in the middle component (95 % of"
+        f"Image and copy correlate at **{middle:.2f}** in the middle component (95% of"
         f" {counted(len(measured), 'component')}: {low:.2f} to {high:.2f};"
         f" {counted(int(measured['n'].iloc[0]), 'image')}); weakest is component {weakest.name}"
         f" with {weakest.numbers(2)}."
@@ -172,10 +172,10 @@ def answer(summary: pd.DataFrame) -> str:
     lead = (
         f"**{len(losing)} of {counted(len(table), 'operation')} cost accuracy** on generators that"
         " a detector"
-        " knows (false discovery rate 5 %)."
+        " knows (false discovery rate 5%)."
         if len(losing)
         else f"**None of {counted(len(table), 'operation')} is shown to cost accuracy** on"
-        " generators that a detector knows (false discovery rate 5 %)."
+        " generators that a detector knows (false discovery rate 5%)."
     )
     return (
         f"{lead} Largest of {counted(len(table), 'loss')} on these images:"

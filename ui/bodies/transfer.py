@@ -185,7 +185,7 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
     with page.section(
         "How well its threshold and probabilities hold here",
         "Detectors retrained without validation images, which set the thresholds here. *False"
-        " alarms*: a threshold that flags 5 % of the real validation images of the tested"
+        " alarms*: a threshold that flags 5% of the real validation images of the tested"
         " generator's pools, set without any fake."
         " Probabilities are stated for even odds.",
     ):

@@ -51,7 +51,7 @@ def stats(words: Words, texts: int, ood: Estimate) -> list[Stat]:
         Stat(
             "By chance",
             f"{median:.3f}",
-            f"95 % of {counted(words.draws, 'draw')}: {low:.3f} to {high:.3f}",
+            f"95% of {counted(words.draws, 'draw')}: {low:.3f} to {high:.3f}",
             help=(
                 "Median, over detectors trained on shuffled labels, of the cosine of whichever text"
                 " is nearest."

@@ -14,7 +14,7 @@ TERMS = {
     "D_eval": "All other generators: only they judge what a search has found.",
     "balanced accuracy": "Mean of the share of real and of fake images that are called rightly.",
     "false alarm": "A real image that is called fake.",
-    "95 % interval": "Where the value would lie in 95 % of repetitions with other images.",
+    "95% interval": "Where the value would lie in 95% of repetitions with other images.",
     "p, q": "Probability of such a value by chance; q is corrected for many comparisons (FDR).",
     "null": "What the same analysis gives on shuffled labels or random choices.",
     "workspace": "A folder of encoded images that the app reads; it is never changed by the app.",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Details = Callable[[Tile], None]
 """Draws what a page has to say of an image, under it."""
-ZOOMS = {"Fit": None, "100 %": 1, "200 %": 2, "400 %": 4}
+ZOOMS = {"Fit": None, "100%": 1, "200%": 2, "400%": 4}
 _OPENED, _AT, _PINNED = "_lightbox_opened", "_lightbox_at", "_lightbox_pinned"
 
 

@@ -31,7 +31,7 @@ class Stat:
 
     Attributes:
         value: formatted, with its unit.
-        interval: ends of its 95 % interval (formatted with ``number``), or None where the value is
+        interval: ends of its 95% interval (formatted with ``number``), or None where the value is
             a count.
         n: what was counted, e.g. ``"210 pairs"``.
         help: the term explained, shown on hover.
@@ -48,7 +48,7 @@ class Stat:
     def details(self) -> tuple[str, ...]:
         """Its interval and its n, as far as there are any."""
         span = (
-            f"95 % interval {self.interval[0]:{self.number}} to {self.interval[1]:{self.number}}"
+            f"95% interval {self.interval[0]:{self.number}} to {self.interval[1]:{self.number}}"
             if self.interval
             else ""
         )

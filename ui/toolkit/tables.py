@@ -112,7 +112,7 @@ def columns(
             config[column] = None
             shown.insert(list(shown.columns).index(column), f"{column} and interval", texts[title])
             config[f"{column} and interval"] = st.column_config.TextColumn(
-                title, help=f"{help or title.capitalize()}; in brackets its 95 % interval."
+                title, help=f"{help or title.capitalize()}; in brackets its 95% interval."
             )
         elif table[column].dtype.kind == "f":
             number = formats.get(column, "%.3f")
