@@ -132,7 +132,8 @@ def scatter(
         table: columns ``name``, ``x``, ``y``; where known ``group`` (the key of ``styles``; by
             default the name), ``size`` (marker size, px) and ``detail`` (a line of hover text,
             plain).
-        named: names written beside their points; by default all where there are at most 20.
+        named: names written beside their points where there is room for them; by default all where
+            there are at most 20.
         reports: columns that a click reports as ``customdata``.
     """
     figure, table = go.Figure(), table.reset_index(drop=True)
@@ -153,9 +154,10 @@ def scatter(
             mode="markers+text",
             showlegend="group" in table.columns,
             text=[
-                label(str(n), 22) if n in written and n != selected else "" for n in part["name"]
+                label(str(n), _NAME_LIMITS[False]) if places[at] and n != selected else ""
+                for at, n in zip(part.index.to_numpy(), part["name"], strict=True)
             ],
-            textposition=[places[at] for at in part.index],
+            textposition=[places[at] or "top center" for at in part.index],
             textfont=dict(size=11, color=theme.muted),
             customdata=part[list(reports)].astype(str).to_numpy().tolist(),
             hovertext=hover,
@@ -179,14 +181,19 @@ def scatter(
             hoverinfo="skip",
             marker=dict(symbol="circle-open", size=18, color=theme.accent, line=dict(width=2.5)),
         )
-        for x, y in zip(chosen["x"], chosen["y"], strict=True):  # over its neighbours, on paper
+        for at, x, y in zip(chosen.index, chosen["x"], chosen["y"], strict=True):
+            right, up = _SIDES[places[at]]
             figure.add_annotation(
                 x=x,
                 y=y,
                 name=SELECTION,
-                text=f"<b>{label(selected, 40)}</b>",
+                text=f"<b>{label(selected, _NAME_LIMITS[True])}</b>",
                 showarrow=False,
-                yshift=_ABOVE,
+                xanchor=("center", "left", "right")[right],
+                yanchor=("middle", "bottom", "top")[up],
+                xshift=right * _RING,
+                yshift=up * _RING,
+                borderpad=0,
                 bgcolor=theme.paper,
                 opacity=0.9,
                 font=dict(size=11, color=theme.ink),
@@ -199,50 +206,64 @@ def scatter(
     return finish(figure, theme, alt, height, hovermode="closest")
 
 
-_NAME_PLACES = {
+_SIDES = {
     "top center": (0, 1),
     "bottom center": (0, -1),
     "middle right": (1, 0),
     "middle left": (-1, 0),
+    "top right": (1, 1),
+    "top left": (-1, 1),
+    "bottom right": (1, -1),
+    "bottom left": (-1, -1),
 }
-_LETTER, _LINE, _PLOT = 6.4, 14.0, (640.0, 340.0)
-"""Width of a letter, height of a line and size of a plot as it is mostly shown, px."""
-_MARGIN = (0.05 * _PLOT[0], 0.07 * _PLOT[1])
-"""What plotly leaves free around the points; a name beyond it would be cut, px."""
-_ABOVE = 20
-"""How far above its point the name of the selected one stands, px."""
+"""Plotly's names of the sides of a point, and the way from the point to the name."""
+_NAME_LIMITS = {False: 22, True: 40}
+"""Letters of a name beside its point, by whether its point is the selected one."""
+_LETTER, _LINE = 6.0, 15.0
+"""Width of a letter and height of a line, px."""
+_PLOTS = np.array([[340.0, 340.0], [500.0, 340.0], [880.0, 340.0]])
+"""Sizes of a plot as pages show it (half a page at 800 and at 1440 px, a whole page), px."""
+_MARGIN = (0.05, 0.07)
+"""What plotly leaves free around the points, as a share of their range; a name beyond it would be
+cut.
+"""
+_POINT, _RING = 5.0, 10.0
+"""Half the size of a point, and of the ring around the selected one, px."""
 
 
 def _label_places(table: pd.DataFrame, written: set[str], selected: str | None) -> list[str]:
-    """Where each name goes: the first side of its point on which it covers no other point, no name
-    placed before and not that of the selected point, and does not leave the plot.
+    """The side of its point on which each name covers no point and no other name and does not
+    leave the plot, at any usual size of the plot; "" where there is none (the name is left to the
+    hover text). The selected name always has one: it is placed first, where it covers least.
     """
     spots = table[["x", "y"]].to_numpy(float)
     spread = np.ptp(spots, axis=0) if len(spots) else np.ones(2)
-    at = (spots - spots.min(axis=0, initial=np.inf)) / np.where(spread > 0, spread, 1) * _PLOT
-    half = (
-        np.array([[len(label(str(name), 22)) * _LETTER, _LINE] for name in table["name"]]).reshape(
-            -1, 2
-        )
-        / 2
-    )
-    taken = [
-        (point, np.array([5.0, 5.0])) for point in at
-    ]  # centre and half the size of what must stay free
-    for i in np.flatnonzero(table["name"] == selected):
-        width = len(label(str(selected), 40)) * _LETTER
-        taken.append((at[i] + (0, _ABOVE), np.array([width, _LINE]) / 2))
-    places = ["top center"] * len(table)
-    middle, reach = np.array(_PLOT) / 2, np.array(_PLOT) / 2 + _MARGIN
-    for i in np.flatnonzero(table["name"].isin(written)):
-        boxes = {side: at[i] + np.array(way) * (half[i] + 8) for side, way in _NAME_PLACES.items()}
-        clashes = {
-            side: sum(bool((np.abs(box - c) < half[i] + h).all()) for c, h in taken)
-            + bool((np.abs(box - middle) + half[i] > reach).any())
-            for side, box in boxes.items()
-        }
-        places[i] = min(clashes, key=clashes.__getitem__)
-        taken.append((boxes[places[i]], half[i]))
+    share = (spots - spots.min(axis=0, initial=np.inf)) / np.where(spread > 0, spread, 1)
+    at = share * _PLOTS[:, None]  # [sizes, points, 2]
+    is_selected = (table["name"] == selected).to_numpy()
+    reach = _PLOTS * (0.5 + np.array(_MARGIN))
+    centres = at.copy()  # of all that must stay free, and half its size
+    sizes = np.where(is_selected, _RING, _POINT)[:, None] * np.ones(2)
+    places = [""] * len(table)
+    order = [
+        *np.flatnonzero(is_selected),
+        *np.flatnonzero(table["name"].isin(written) & ~is_selected),
+    ]
+    for i in order:
+        limit = _NAME_LIMITS[bool(is_selected[i])]
+        half = np.array([len(label(str(table["name"].iloc[i]), limit)) * _LETTER, _LINE]) / 2
+        clashes = {}
+        for side, way in _SIDES.items():
+            box = at[:, i] + np.array(way) * (half + sizes[i])
+            covers = (np.abs(box[:, None] - centres) < half + sizes).all(axis=2)
+            leaves = (np.abs(box - _PLOTS / 2) + half > reach).any(axis=1)
+            clashes[side] = int(covers.sum() + leaves.sum()), box
+        side = min(clashes, key=lambda one: clashes[one][0])
+        if clashes[side][0] and not is_selected[i]:
+            continue
+        places[i] = side
+        centres = np.concatenate([centres, clashes[side][1][:, None]], axis=1)
+        sizes = np.concatenate([sizes, half[None]])
     return places
 
 

@@ -150,9 +150,7 @@ def test_names_in_a_scatter_keep_apart() -> None:
     )
     drawn = figures.scatter(crowded, alt="words", x_title="x", y_title="y")
     places = {trace.name: trace.textposition[0] for trace in drawn.data}
-    assert (
-        places["left-one"] == places["far"] == "top center" and places["right-one"] != "top center"
-    )
+    assert places["left-one"] != places["right-one"]
     chosen = figures.scatter(
         crowded, alt="words", x_title="x", y_title="y", selected="far", reports=("name", "x")
     )
@@ -220,19 +218,65 @@ def test_every_number_stands_out_from_its_cell(theme: Theme, centre: str) -> Non
     assert min(contrast(a, b) for a, b in zip(cells, numbers.textfont.color, strict=True)) >= 4
 
 
-def test_names_of_points_leave_the_selected_one_and_the_edge_free() -> None:
-    """Rows: the selected point, one whose name above it would be under the selected name, one at
-    the right edge whose name in the middle would be cut.
+def drawn_boxes(figure: go.Figure, width: float, height: float) -> tuple[list[str], np.ndarray]:
+    """Names of a scatter and the boxes [left, bottom, right, top] in px that points and names take
+    in a plot of this size; points first, without a name.
     """
-    table = pd.DataFrame(
-        {
-            "name": ["selected-generator", "beside-it", "a-name-at-the-edge", "left"],
-            "x": [0.5, 0.52, 1.0, 0.0],
-            "y": [0.5, 0.5, 0.9, 0.0],
-        }
-    )
-    figure = scatter(table, alt="", x_title="x", y_title="y", selected="selected-generator")
-    places = {trace.name: trace.textposition[0] for trace in figure.data if trace.text}
-    assert places["beside-it"] != "top center"
-    assert places["a-name-at-the-edge"] == "middle left"
-    assert scatter(table, alt="", x_title="x", y_title="y").data[1].textposition
+    traces = [t for t in figure.data if t.text]
+    spots = np.array([(x, y) for t in traces for x, y in zip(t.x, t.y, strict=True)])
+    low, spread = spots.min(axis=0), np.ptp(spots, axis=0)
+
+    def place(x: float, y: float) -> np.ndarray:
+        return (np.array([x, y]) - low) / spread * (width, height)
+
+    names, boxes = [""] * len(spots), [np.array([*place(*s) - 4, *place(*s) + 4]) for s in spots]
+    shift = {"left": -1, "right": 1, "top": 1, "bottom": -1, "center": 0, "middle": 0}
+    for t in traces:
+        for x, y, text, position in zip(t.x, t.y, t.text, t.textposition, strict=True):
+            if text:
+                up, right = (shift[word] for word in position.split())
+                half = np.array([2.8 * len(text), 6.5])
+                centre = place(x, y) + np.array([right, up]) * (half + 4.5)
+                names.append(text)
+                boxes.append(np.array([*centre - half, *centre + half]))
+    for note in figure.layout.annotations:
+        text = note.text.removeprefix("<b>").removesuffix("</b>")
+        half = np.array([2.8 * len(text), 6.5])
+        way = {"left": 1, "right": -1, "bottom": 1, "top": -1, "center": 0, "middle": 0}
+        centre = place(note.x, note.y) + np.array([note.xshift, note.yshift])
+        centre += half * (way[note.xanchor], way[note.yanchor])
+        names.append(text)
+        boxes.append(np.array([*centre - half, *centre + half]))
+    return names, np.array(boxes)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("width", [340, 500, 880])
+def test_no_name_of_a_point_covers_a_point_or_a_name_or_leaves_the_plot(
+    seed: int, width: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    names = [f"{'generator-of-images'[: rng.integers(3, 18)]}{i}" for i in range(12)]
+    x, y = rng.uniform(0, 1, (2, 12))
+    x[:3], y[:3] = (0.5, 0.51, 0.5), (0.5, 0.5, 0.56)  # a crowd around the selected one
+    table = pd.DataFrame({"name": names, "x": x, "y": y})
+    figure = scatter(table, alt="", x_title="x", y_title="y", selected=names[0])
+    written, boxes = drawn_boxes(figure, width, 340)
+    assert written[-1] == names[0] and sum(bool(name) for name in written) >= 7
+    for i in range(len(table), len(boxes)):
+        others = np.delete(boxes, i, axis=0)
+        over = (boxes[i, :2] < others[:, 2:]).all(axis=1) & (others[:, :2] < boxes[i, 2:]).all(
+            axis=1
+        )
+        assert not over.any(), (written[i], np.flatnonzero(over))
+        assert -0.06 * width < boxes[i, 0] and boxes[i, 2] < 1.06 * width
+
+
+def test_a_selected_point_in_a_crowd_keeps_its_name_and_the_others_go_to_the_hover_text() -> None:
+    table = pd.DataFrame({"name": [f"generator-{i}" for i in range(20)]})
+    table["x"] = table["y"] = np.linspace(0, 1e-9, 20)
+    table.loc[19, ["x", "y"]] = 1.0
+    figure = scatter(table, alt="", x_title="x", y_title="y", selected="generator-3")
+    assert [note.text for note in figure.layout.annotations] == ["<b>generator-3</b>"]
+    assert sum(bool(text) for trace in figure.data for text in trace.text or ()) < 10
+    assert all("generator" in trace.hovertext[0] for trace in figure.data if trace.text)
