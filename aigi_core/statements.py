@@ -1,7 +1,7 @@
 """What a statistic lets one say: estimate, interval, p or q, n and correction, turned into words by
 one rule.
 
-A direction is claimed only where everything that is given agrees: the interval leaves zero out, and
+A direction is claimed only where everything that is given agrees: the interval excludes zero, and
 the q-value (the p-value where nothing was corrected) is below .05. An estimate that does not exist
 is said to need more data, with how much.
 """

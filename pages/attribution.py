@@ -39,8 +39,8 @@ with ui.page(__file__) as page:
     with page.section(
         "Each source",
         "Recall: of its images, how many are named as it. Content can give a source away: where"
-        " only sources of the image's own pool may be named, recall is `in_pool`, and guessing"
-        " gives `in_pool_chance`. Precision: of the images named as it, how many are; it depends on"
+        " only sources of the image's own pool may be named, recall is 'in pool', and guessing"
+        " gives 'in pool chance'. Precision: of the images named as it, how many are; it depends on"
         " how many images of each source there are.",
     ):
         drawn = pd.DataFrame(

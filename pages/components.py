@@ -120,7 +120,7 @@ with ui.page(__file__) as page:
         )
         if at_cut and largest and {first, second} == {best["a"], best["b"]}:
             opened += (
-                f" **This pair is {best_of(largest.of, 'pairs')}**: its change is too favourable,"
+                f" **This pair is {best_of(largest.of, 'pair')}**: its change is too favourable,"
                 " and the interval above is that of one pair."
             )
     else:

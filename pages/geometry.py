@@ -47,7 +47,7 @@ with ui.page(__file__) as page:
     verdict = related.claim(
         "a more even space goes with better transfer",
         "a more even space goes with worse transfer",
-        "we found no reliable link",
+        "no reliable link was found",
     )
     if measure == "mean_cosine":
         verdict = verdict.replace("a more even space", "a higher mean cosine")
@@ -57,9 +57,9 @@ with ui.page(__file__) as page:
     page.answer(
         f"Removal raises {title} for **{int(rises.sum())} of {counted(len(every), 'pair')}**, but"
         " for only"
-        f" **{int(surprising.sum())}** beyond what random removals do. Against the change in"
-        f" out-of-domain balanced accuracy: {verdict} Spearman"
-        f" {related.numbers(2)}, drawing generators."
+        f" **{int(surprising.sum())}** beyond what random removals do. Link with transfer:"
+        f" {verdict}. Spearman's correlation of the two changes, of {title} and of balanced"
+        f" accuracy out of domain: {related.numbers(2)}; the interval draws generators."
     )
     page.stats(
         [

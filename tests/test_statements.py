@@ -93,6 +93,18 @@ def uncounted(source: str) -> list[str]:
     return faults
 
 
+def test_what_is_counted_is_given_in_the_singular() -> None:
+    plural = re.compile(r"(?:counted|best_of)\([^'\"]*, ['\"](\w*[^s]s)['\"]")
+    faults = [
+        f"{file.relative_to(ROOT)}: {one}"
+        for room in ROOMS
+        for file in sorted((ROOT / room).rglob("*.py"))
+        for one in plural.findall(file.read_text("utf-8"))
+        if one not in ("axis", "class", "basis")
+    ]
+    assert not faults
+
+
 def test_one_thing_is_never_called_by_its_plural() -> None:
     faults = [
         f"{file.relative_to(ROOT)}, {one}"

@@ -210,7 +210,7 @@ def _rests_on(workspace: Workspace) -> dict[str, str]:
 def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
     """What :func:`board` says of the differences to logistic regression, in sentences.
 
-    A method counts as better or worse where its interval leaves zero out and its q-value is below
+    A method counts as better or worse where its interval excludes zero and its q-value is below
     .05; where only the interval does, that is said.
 
     Args:
@@ -234,14 +234,14 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
             groups[finding.direction].append(show(row["title"]))
         elif not low <= 0 <= high:
             groups["interval alone"].append(f"{show(row['title'])} {finding.numbers()}")
-    verdicts = [
-        f"{verdict} than logistic regression out of domain: {', '.join(groups[key]) or 'none'}"
-        for verdict, key in (("Better", "higher"), ("worse", "lower"))
+    sentences = [
+        f"Significantly {verdict} than logistic regression out of domain:"
+        f" {', '.join(groups[key]) or 'none'}."
+        for verdict, key in (("better", "higher"), ("worse", "lower"))
     ]
-    sentences = [f"{'; '.join(verdicts)} (interval beyond zero and q below .05 over {over})."]
     if groups["interval alone"]:
         sentences.append(
-            f"The interval alone leaves zero out for {'; '.join(groups['interval alone'])}: among"
-            f" {over}, that does not decide."
+            f"Not significant after correction for {over}, although the interval excludes zero:"
+            f" {'; '.join(groups['interval alone'])}."
         )
     return " ".join(sentences)

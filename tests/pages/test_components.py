@@ -68,7 +68,7 @@ def test_geometry_says_the_correlation(open_app: Open, searched: Workspace) -> N
             atlas.summary, atlas.geometry, "isoscore_star", DEFAULT_METRIC, beyond_random=False
         )
     )
-    assert f"Spearman {number(link['rho'], 2, signed=True)}" in text_of(app) and np.isfinite(
+    assert f"out of domain: {number(link['rho'], 2, signed=True)}" in text_of(app) and np.isfinite(
         link["rho"]
     )
 

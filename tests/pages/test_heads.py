@@ -98,7 +98,7 @@ def test_heads_are_validated_where_there_are_most_fakes(
     app = open_app(
         with_images(synthetic.path, tmp_path / "w", more_to_validate), "heads", train="beta-diff"
     )
-    assert not app.exception and "judged on `delta-ar`" in text_of(app)
+    assert not app.exception and "validation images of `delta-ar`" in text_of(app)
 
 
 def test_broken_query_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:

@@ -84,7 +84,10 @@ def test_a_claim_needs_the_interval_and_the_q_value() -> None:
     table = pd.DataFrame(rows, columns=names).assign(cells=6)
     table["p_value"] = table["q_value"]
     text = boards.comparison(table)
-    assert text.startswith("Better than logistic regression out of domain: a; worse than")
-    assert "out of domain: b (interval" in text and "over 4 methods" in text
-    assert "alone leaves zero out for c -0.100 (95% interval -0.200 to -0.010, q = .200" in text
+    assert "significantly better than logistic regression out of domain: a." in text.lower()
+    assert "worse than logistic regression out of domain: b." in text and "for 4 methods" in text
+    assert (
+        "although the interval excludes zero: c -0.100 (95% interval -0.200 to -0.010, q = .200"
+        in text
+    )
     assert "for d" not in text

@@ -186,11 +186,11 @@ def how_often_right(page: Page, judged: Judged) -> None:
     mine = calls[calls["detector"] == judged.judge] if not calls.empty else calls
     for one in mine.to_dict("records"):
         page.finding(
-            f"On test images of generators that it knows, {name(judged.judge)} is undecided on"
-            f" **{one['undecided']:.0%}** of {one['n']} ({one['undecided_low']:.0%} to"
-            f" {one['undecided_high']:.0%}); of its {counted(one['calls'], 'call')}"
-            f" **{one['right']:.0%}** are"
-            f" right ({one['right_low']:.0%} to {one['right_high']:.0%}, 95% intervals)."
+            f"On test images of known generators, {name(judged.judge)} made no call for"
+            f" **{one['undecided']:.0%}** of {counted(one['n'], 'image')}"
+            f" ({one['undecided_low']:.0%} to {one['undecided_high']:.0%}); of"
+            f" {counted(one['calls'], 'call')} **{one['right']:.0%}** were right"
+            f" ({one['right_low']:.0%} to {one['right_high']:.0%}, 95% intervals)."
         )
     rates = inspection.pool_rates(judged.workspace, judged.judge, judged.rate)
     if rates.empty:

@@ -349,7 +349,7 @@ def best_pair_warning(workspace: Workspace, pair: tuple[str, ...], used: Preset 
     if set(pair) != set(searches.best_pair()):
         return ""
     return (
-        f"This pair is {best_of(len(searches.pairs), 'pairs')}: it was chosen on the images that it"
+        f"This pair is {best_of(len(searches.pairs), 'pair')}: it was chosen on the images that it"
         " is judged on, and its change is too favourable."
     )
 

@@ -301,8 +301,8 @@ def answer(
     """The page's answer: the best head alone, and the chosen ones against the whole embedding."""
     best = table.iloc[0]
     elsewhere = (
-        "; on test images of others, which did not choose it, it reaches"
-        f" {number(best['ood'])} ({number(best['ood_low'])} to {number(best['ood_high'])})"
+        f" On generators that did not choose it, it reaches {number(best['ood'])}"
+        f" ({number(best['ood_low'])} to {number(best['ood_high'])})."
         if np.isfinite(best["ood"])
         else ""
     )
@@ -313,9 +313,9 @@ def answer(
     )
     about = METRICS[used.metric].in_words
     return (
-        f"Trained on {name(train)} and judged on {name(validation)}, head **{best['head']}** is"
-        f" {best_of(len(table), 'head')} ({best['accuracy']:.3f} {about})"
-        f"{elsewhere}. {these} {gain.compared}."
+        f"Trained on {name(train)}, head **{best['head']}** alone reaches {best['accuracy']:.3f}"
+        f" {about} on validation images of {name(validation)}: {best_of(len(table), 'head')}."
+        f"{elsewhere} {these} {gain.compared}."
     )
 
 
