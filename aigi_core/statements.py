@@ -41,8 +41,30 @@ def counted(n: float, thing: str, verb: str = "") -> str:
     """
     n = int(n)
     if n == 1:
-        return f"1 {thing}" + (f" {_SINGULAR.get(verb, f'{verb}s')}" if verb else "")
+        return f"1 {thing}" + (f" {agreeing(1, verb)}" if verb else "")
     return f"{n:,} {_plural(thing)}" + (f" {verb}" if verb else "")
+
+
+def part_counted(k: float, n: float, thing: str = "", verb: str = "") -> str:
+    """``k`` of ``n`` things, and what these ``k`` do, given in the plural.
+
+    >>> part_counted(1, 5, "image", "are"), part_counted(2, 5, "image", "are")
+    ('1 of 5 images is', '2 of 5 images are')
+    >>> part_counted(1, 1, "row", "lack"), part_counted(1200, 3000)
+    ('1 of 1 row lacks', '1,200 of 3,000')
+    """
+    whole = counted(n, thing) if thing else f"{int(n):,}"
+    done = f" {agreeing(k, verb)}" if verb else ""
+    return f"{int(k):,} of {whole}{done}"
+
+
+def agreeing(n: float, verb: str) -> str:
+    """A verb, given in the plural, as ``n`` things ask for.
+
+    >>> agreeing(1, "call"), agreeing(2, "call"), agreeing(1, "are")
+    ('calls', 'call', 'is')
+    """
+    return _SINGULAR.get(verb, f"{verb}s") if int(n) == 1 else verb
 
 
 _SINGULAR = {"are": "is", "were": "was", "have": "has"}

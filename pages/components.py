@@ -12,7 +12,7 @@ from aigi_core.detectors.components import MOST_OF_A_CLASS
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.solvers.elimination import Cut
 from aigi_core.metrics import intervals_in_words
-from aigi_core.statements import ALPHA, best_of, counted
+from aigi_core.statements import ALPHA, best_of, counted, part_counted
 from aigi_core.transfer import (
     METRICS,
     d_eval,
@@ -99,7 +99,7 @@ with ui.page(__file__) as page:
     largest = largest_change(pairs)
     page.answer(
         f"Removing components improves {metric.in_words} on other generators for"
-        f" **{len(better)} of {counted(len(pairs), 'pair')}** and worsens it for **{len(worse)}**"
+        f" **{part_counted(len(better), len(pairs), 'pair')}** and worsens it for **{len(worse)}**"
         " (5% FDR);"
         f" {len(beyond)} also beat random removal. Largest change on these images:"
         f" {ui.name(best['a'])} with {ui.name(best['b'])},"

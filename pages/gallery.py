@@ -6,6 +6,7 @@ import streamlit as st
 
 import ui
 from aigi_core.metrics import intervals_in_words
+from aigi_core.statements import counted
 from aigi_core.transfer import ORDERS, SIZES, VERDICTS, arrange
 from ui import results
 from ui.bodies import gallery as body
@@ -49,10 +50,12 @@ with ui.page(__file__) as page:
     )
     for group, column in zip(groups, columns, strict=True):
         mine = shown[~shown["right"]] if group == MISTAKES else shown[shown["verdict"] == group]
-        count = f"{len(mine)} image{'' if len(mine) == 1 else 's'}"
         with (
             column,
-            page.section(group.capitalize(), f"{count}, {order.lower()} first. Click to enlarge."),
+            page.section(
+                group.capitalize(),
+                f"{counted(len(mine), 'image')}, {order.lower()} first. Click to enlarge.",
+            ),
         ):
             if verdict == FOUR:
                 part = mine.head(EACH)

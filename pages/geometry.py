@@ -11,7 +11,7 @@ import ui
 from aigi_core import figures
 from aigi_core.geometry.isotropy import pair_changes, rank_correlation
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
-from aigi_core.statements import ALPHA, Finding, counted
+from aigi_core.statements import ALPHA, Finding, counted, part_counted
 from aigi_core.workspace import Workspace
 from ui import results
 
@@ -55,7 +55,7 @@ with ui.page(__file__) as page:
     rises = every["after"] > every["before"]
     surprising = (every["p_value"] < ALPHA) & (every["after"] > every["random"])
     page.answer(
-        f"Removal raises {title} for **{int(rises.sum())} of {counted(len(every), 'pair')}**, but"
+        f"Removal raises {title} for **{part_counted(rises.sum(), len(every), 'pair')}**, but"
         " for only"
         f" **{int(surprising.sum())}** beyond what random removals do. Link with transfer:"
         f" {verdict}. Spearman's correlation of the two changes, of {title} and of balanced"

@@ -127,7 +127,7 @@ with ui.page(__file__) as page:
             ui.Stat(
                 title,
                 f"{mean.value:.3f}",
-                f"{mean.n} generator{'s' if mean.n > 1 else ''}",
+                counted(mean.n, "generator"),
                 (mean.low, mean.high),
             )
             for title, mean in (("In-domain", inside), ("Out of domain", ood))

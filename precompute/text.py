@@ -36,6 +36,12 @@ from aigi_core.workspace import (
 )
 
 VOCABULARY, PHRASES, TOKENS = "vocabulary", "phrases", "tokens"
+RESERVED = {
+    VOCABULARY: "the tokenizer's words",
+    PHRASES: "the project's own phrases",
+    TOKENS: "the tokenizer's tokens",
+}
+"""Banks that the project makes: a list whose file has such a name would replace one unnoticed."""
 PART = 4096
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -187,9 +193,11 @@ def add_bank(path: Path, encoder: Encoder, source: Source, progress: bool = True
 
 def _given(file: Path, name: str | None, template: str) -> Source:
     chosen = name or re.sub(r"[^a-z0-9_-]+", "-", file.stem.lower()).strip("-_")
-    if chosen == VOCABULARY:
+    if chosen in RESERVED and (chosen, name) != (PHRASES, PHRASES):
+        wanted = f", or --name {PHRASES} to put yours in their place" if chosen == PHRASES else ""
         raise AigiError(
-            f"The name {VOCABULARY!r} belongs to the tokenizer's words: choose another --name."
+            f"The name {chosen!r} belongs to {RESERVED[chosen]}: give --name with another one, such"
+            f" as --name own{wanted}."
         )
     return Source(chosen, read_phrases(file), file.name, template)
 

@@ -74,6 +74,28 @@ WORDS = {
 """Expressions that are no numbers: "the {view} files"."""
 
 
+VERBS = "are|were|have|lie|lack|name|need|stand|share|cost|differ|match"
+
+
+def part_without_its_verb(source: str) -> list[str]:
+    """Texts that would read "1 of 5 images are": ``part_counted`` says "1 of 5 images is"."""
+    faults = []
+    for node in ast.walk(ast.parse(source)):
+        values = node.values if isinstance(node, ast.JoinedStr) else []
+        for at, (part, of) in enumerate(itertools.pairwise(values)):
+            if not isinstance(part, ast.FormattedValue) or ast.unparse(of) != "' of '":
+                continue
+            whole, then = values[at + 2], (*values[at + 3 :], None)[0]
+            rest = str(then.value) if isinstance(then, ast.Constant) else ""
+            shown, of_what = ast.unparse(part.value), ast.unparse(whole).strip("f'\"{}")
+            share = part.format_spec is not None and "%" in ast.unparse(part.format_spec)
+            if share or re.match(r"counted\(|_percent\(|shares\[|alpha$", shown):
+                continue
+            if of_what.startswith("counted(") or re.match(rf"( [a-z]+)? ({VERBS})\b", rest):
+                faults.append(f"line {part.lineno}: {{{shown}}} of {{{of_what}}}{rest[:20]!r}")
+    return faults
+
+
 def uncounted(source: str) -> list[str]:
     """Numbers before a plural that would read "1 images": ``counted`` says "1 image"."""
     faults = []
@@ -113,6 +135,19 @@ def test_one_thing_is_never_called_by_its_plural() -> None:
         for one in uncounted(file.read_text("utf-8"))
     ]
     assert not faults, "say it with statements.counted:\n" + "\n".join(faults)
+
+
+def test_a_part_of_several_things_has_the_verb_of_its_number() -> None:
+    faults = [
+        f"{file.relative_to(ROOT)}, {one}"
+        for room in ROOMS
+        for file in sorted((ROOT / room).rglob("*.py"))
+        for one in part_without_its_verb(file.read_text("utf-8"))
+    ]
+    assert not faults, "say it with statements.part_counted:\n" + "\n".join(faults)
+    assert len(part_without_its_verb("f'{k} of {n} images are left out'")) == 1
+    assert len(part_without_its_verb("f'{k} of {counted(n, \"image\")} lack a score'")) == 1
+    assert not part_without_its_verb("f'{k:.0%} of {n} images are left out'")
 
 
 @pytest.mark.parametrize(

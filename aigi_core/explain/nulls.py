@@ -23,7 +23,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.manifest import Domains
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
-from aigi_core.statements import ALPHA, counted
+from aigi_core.statements import ALPHA, part_counted
 
 Kind = Literal["permutation", "random"]
 Side = Literal["nearest", "farthest"]
@@ -172,7 +172,7 @@ def random_members(
     """
     if draws < 1 or not 0 < members < len(among):
         raise AigiError(
-            f"A set of {members} of {counted(len(among), 'image')} cannot be drawn at random:"
+            f"A set of {part_counted(members, len(among), 'image')} cannot be drawn at random:"
             " choose fewer or"
             " others."
         )

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from aigi_core.figures.points import intervals
 from aigi_core.figures.theme import LIGHT, Theme
-from aigi_core.statements import counted
+from aigi_core.statements import counted, part_counted
 
 SHOWN = 16
 
@@ -26,7 +26,7 @@ def paired_intervals(table: pd.DataFrame, what: str, *, theme: Theme = LIGHT) ->
     alt = (
         f"Mean difference within {counted(first['n'], 'pair')} of fake and real image, {what},"
         " with 95%"
-        f" intervals: {len(rows)} of {counted(len(table), 'line')}, from {last['value']:+.3f} to"
+        f" intervals: {part_counted(len(rows), len(table), 'line')}, from {last['value']:+.3f} to"
         f" {first['value']:+.3f}."
     )
     title = f"Fake less real within pairs, {what}"

@@ -13,7 +13,7 @@ from aigi_core.figures.curves import Roc, roc, score_histogram
 from aigi_core.figures.matrix import Centre, heatmap
 from aigi_core.figures.points import intervals
 from aigi_core.figures.theme import LIGHT, Style, Theme
-from aigi_core.statements import ALPHA, counted
+from aigi_core.statements import ALPHA, counted, part_counted
 from aigi_core.transfer import (
     METRICS,
     Cell,
@@ -165,10 +165,9 @@ def difference_heatmap(
         for line in zip(change.values, change.low, change.high, change.q_value, strict=True)
     ]
     alt = (
-        f"Heatmap of the difference in {about.in_words}, A minus B: {int((~unsure).sum())} of"
-        f" {counted(unsure.size, 'cell', 'differ')} at a false discovery rate of 5%; the others"
-        " are"
-        " faded."
+        f"Heatmap of the difference in {about.in_words}, A minus B: "
+        f"{part_counted((~unsure).sum(), unsure.size, 'cell', 'differ')} at a false discovery rate"
+        " of 5%; the others are faded."
     )
     return heatmap(
         values,

@@ -12,7 +12,7 @@ import pandas as pd
 from aigi_core import results
 from aigi_core.errors import AigiError
 from aigi_core.results import ResultKind, StoredResult
-from aigi_core.statements import counted
+from aigi_core.statements import counted, part_counted
 from aigi_core.transfer.matrix import TransferMatrix, make_training_sets, transfer_matrix
 from aigi_core.workspace import Workspace
 
@@ -50,9 +50,9 @@ def matched_scores(
     unknown = given.index[~given.index.isin(workspace.all_images[by])]
     if len(unknown):
         raise AigiError(
-            f"{len(unknown):,} of {counted(len(given), 'score')} are of images that"
-            f" {workspace.path} does"
-            f" not have, the first is {unknown[0]!r}: expected its column {by}. Nothing was stored."
+            f"{part_counted(len(unknown), len(given), 'score', 'are')} of images that"
+            f" {workspace.path} does not have, the first is {unknown[0]!r}:"
+            f" expected its column {by}. Nothing was stored."
         )
     images = workspace.images
     matched = given.reindex(images[by]).to_numpy(np.float64)
@@ -60,8 +60,7 @@ def matched_scores(
     lacking = test & np.isnan(matched)
     if lacking.any():
         raise AigiError(
-            f"{int(lacking.sum()):,} of {counted(int(test.sum()), 'test image')} lack a score, the"
-            " first is"
+            f"{part_counted(lacking.sum(), test.sum(), 'test image', 'lack')} a score, the first is"
             f" {images['path'][lacking].iloc[0]!r}: score them too. Nothing was stored."
         )
     return matched
@@ -107,7 +106,7 @@ def import_scores(
     below = int((aucs < 0.5).sum())
     if reading == "check" and below > len(aucs) / 2:
         raise AigiError(
-            f"{below} of {counted(len(aucs), 'generator')} have an AUC below one half (mean"
+            f"{part_counted(below, len(aucs), 'generator', 'have')} an AUC below one half (mean"
             f" {aucs.mean():.3f}): high scores seem to mean real. Give --reversed if they do, or"
             " --as-is if they mean fake. Nothing was stored."
         )
@@ -125,8 +124,7 @@ def import_scores(
     high = "real (reversed)" if reading == "reversed" else "fake"
     return (
         f"{name.strip()}: {counted(int(test.sum()), 'test image')}; high scores read as {high}; AUC"
-        " below"
-        f" one half on {below} of {counted(len(aucs), 'generator')}."
+        f" below one half on {part_counted(below, len(aucs), 'generator')}."
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE
-from aigi_core.statements import counted
+from aigi_core.statements import part_counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.rewrite import finish, outdated, remove_perturbed, rewrite, source
 from precompute.growth.subset import add_arguments, require_known, still_valid
@@ -40,6 +40,6 @@ def run(args: argparse.Namespace) -> int:
         remove_perturbed(args.workspace)
     kept = int((table["left_out"] == "").sum())
     print(
-        f"{args.workspace} now holds {kept:,} of {counted(len(workspace.images), 'image')}. {again}"
+        f"{args.workspace} now holds {part_counted(kept, len(workspace.images), 'image')}. {again}"
     )
     return 0

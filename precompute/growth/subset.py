@@ -11,7 +11,7 @@ import pandas as pd
 
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, REAL, validate_images
-from aigi_core.statements import counted
+from aigi_core.statements import part_counted
 from aigi_core.workspace import MANIFEST, Workspace, exclusive
 from precompute.growth import splits
 from precompute.growth.rewrite import copy_texts, outdated, rewrite, source
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         copy_texts(workspace.path, args.out, manifest)
         rewrite(args.out, table, [source(workspace)], manifest)
     kept = int((table["left_out"] == "").sum())
-    print(f"Wrote {args.out}: {kept:,} of {counted(len(workspace.images), 'image')}. {again}")
+    print(f"Wrote {args.out}: {part_counted(kept, len(workspace.images), 'image')}. {again}")
     return 0
 
 

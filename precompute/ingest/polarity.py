@@ -12,7 +12,7 @@ import pandas as pd
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.statements import counted
+from aigi_core.statements import counted, part_counted
 from precompute.ingest.answers import Answers
 
 REAL_WORDS = frozenset(
@@ -144,10 +144,9 @@ def _contradiction(
         wrong = int((signs[known].astype(int) != labels[known]).sum())
         if known.any() and 2 * wrong > int(known.sum()):
             return (
-                f"Column {column!r}, {verb} the contrary of {what} in {wrong:,} of"
-                f" {counted(int(known.sum()), 'row')}. Which of its values means fake? Say"
-                " --fake-label"
-                " VALUE (the column decides) and run again."
+                f"Column {column!r}, {verb} the contrary of {what} in"
+                f" {part_counted(wrong, known.sum(), 'row')}. Which of its values means fake? Say"
+                " --fake-label VALUE (the column decides) and run again."
             )
     return ""
 

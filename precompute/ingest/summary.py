@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from aigi_core.manifest import FAKE, REAL, SPLITS
-from aigi_core.statements import counted
+from aigi_core.statements import counted, part_counted
 from precompute.ingest.layouts import UNKNOWN, Candidates
 from precompute.ingest.walk import shown
 
@@ -22,7 +22,7 @@ def summary(images: pd.DataFrame, record: dict[str, Any]) -> str:
     lines = [
         f"Layout: {record['layout']}, because {shown(record['why'])}.",
         *(shown(note) for note in record["notes"]),
-        f"Kept {record['kept']:,} of {counted(record['files'], 'file')}; seed {record['seed']}.",
+        f"Kept {part_counted(record['kept'], record['files'], 'file')}; seed {record['seed']}.",
         "",
         *_table(record),
         "",

@@ -230,6 +230,8 @@ def test_the_command(
         (["--name", "x"], "give both, or neither"),
         (["--phrases", "/nowhere.txt"], "There is no list of phrases"),
         (["--phrases", "GIVEN", "--name", "vocabulary"], "belongs to the tokenizer's words"),
+        (["--phrases", "GIVEN", "--name", "tokens"], "belongs to the tokenizer's tokens"),
+        (["--phrases", "phrases.txt"], "--name phrases to put yours in their place"),
         (["--phrases", "GIVEN", "--template", "none"], "exactly once"),
     ],
 )
@@ -241,12 +243,11 @@ def test_mistakes_are_one_sentence(
     options: list[str],
     message: str,
 ) -> None:
-    (tmp_path / "given.txt").write_text("red\n", "utf-8")
+    files = {"GIVEN": tmp_path / "given.txt", "phrases.txt": tmp_path / "phrases.txt"}
+    for file in files.values():
+        file.write_text("red\n", "utf-8")
     before = snapshot(path)
-    assert (
-        command(path, model)(*[str(tmp_path / "given.txt") if o == "GIVEN" else o for o in options])
-        == 2
-    )
+    assert command(path, model)(*[str(files.get(o, o)) for o in options]) == 2
     printed = capsys.readouterr().err
     assert message in printed and printed.count("\n") == 1 and snapshot(path) == before
 

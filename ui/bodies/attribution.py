@@ -13,7 +13,7 @@ from aigi_core.attribution import Attribution, Named
 from aigi_core.attribution.namers import METHODS
 from aigi_core.attribution.unknown import mean_over_generators
 from aigi_core.errors import WorkspaceError
-from aigi_core.statements import Finding, counted, p_text
+from aigi_core.statements import Finding, counted, p_text, part_counted
 from ui.toolkit.images import Tile
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
@@ -117,7 +117,7 @@ def images(page: Page, own: Named, truth: str, named: str) -> None:
     rows = own.rows[(own.truth == at[0]) & (own.named == at[1])]
     shown = [Tile(int(row), [truth, f"named {named}"], _tone(at)) for row in rows[:MOST_IMAGES]]
     if len(rows) > MOST_IMAGES:
-        st.caption(f"{MOST_IMAGES} of {counted(len(rows), 'image')}.")
+        st.caption(f"{part_counted(MOST_IMAGES, len(rows), 'image')}.")
     page.images(
         shown, width=110, empty="No test image of this source is named so: choose another cell."
     )

@@ -26,7 +26,7 @@ from aigi_core.errors import WorkspaceError
 from aigi_core.figures.audit import LEVELS
 from aigi_core.manifest import FAKE
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import ALPHA, counted, number
+from aigi_core.statements import ALPHA, counted, number, part_counted
 from aigi_core.transfer import difference, make_training_sets
 from aigi_core.transfer.resplit import Resplit, resplit
 from aigi_core.workspace import Workspace
@@ -126,7 +126,7 @@ def answer(result: Audit, verdict: Verdict) -> str:
     """
     sufficient = sum(v.level == "explained" for v in result.verdicts)
     return (
-        f"For **{sufficient} of {counted(len(result.verdicts), 'generator')}** the detector that"
+        f"For **{part_counted(sufficient, len(result.verdicts), 'generator')}** the detector that"
         f" sees the images is not shown to do better than file facts alone (5% FDR)."
         f" {inert(verdict.headline)}"
     )
@@ -310,7 +310,7 @@ def show_matched(page: Page, result: Audit, view: file_facts.View, generator: st
                 )
             ]
             st.markdown(
-                f"{what} ({row['n']} cell{'s' if row['n'] > 1 else ''}) detectors reach"
+                f"{what} ({counted(row['n'], 'cell')}) detectors reach"
                 f" {', '.join(reached)}: matching changes"
                 f" **{number(row['change'], signed=True)}**"
                 f" ({number(row['change_low'], signed=True)} to"
@@ -416,9 +416,8 @@ def show_paired(page: Page, result: Audit, view: file_facts.View, generator: str
             page.figure("paired-words", draw, table=texts)
             clear = int((texts["q"] <= ALPHA).sum())
             st.caption(
-                f"{clear} of {counted(len(texts), 'text')} differ within pairs (q ≤ .05,"
-                " Benjamini-Hochberg"
-                " over all of them); the figure shows the clearest."
+                f"{part_counted(clear, len(texts), 'text', 'differ')} within pairs (q ≤ .05,"
+                " Benjamini-Hochberg over all of them); the figure shows the clearest."
             )
 
 

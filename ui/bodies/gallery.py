@@ -12,7 +12,7 @@ import streamlit as st
 
 from aigi_core import figures
 from aigi_core.explain.neighbours import neighbours
-from aigi_core.statements import counted
+from aigi_core.statements import counted, part_counted
 from aigi_core.transfer import gallery, verdict_shares
 from aigi_core.workspace import Workspace
 from ui import results
@@ -43,9 +43,9 @@ def answer(images: pd.DataFrame, train: str) -> str:
     missed, alarms = shares["fake as real"], shares["real as fake"]
     most_certain = images[~images["right"]].head(1).to_dict("records")
     return (
-        f"Trained on {name(train)}, the detector takes **{missed['images']} of"
-        f" {counted(missed['of'], 'fake')}** for real and **{alarms['images']} of"
-        f" {counted(alarms['of'], 'real image')}** for fakes."
+        f"Trained on {name(train)}, the detector takes"
+        f" **{part_counted(missed['images'], missed['of'], 'fake')}** for real and"
+        f" **{part_counted(alarms['images'], alarms['of'], 'real image')}** for fakes."
         + "".join(
             f" Its most certain mistake: {name(m['path'])}, {m['verdict']}." for m in most_certain
         )
@@ -58,7 +58,7 @@ def stats(images: pd.DataFrame) -> list[Stat]:
         Stat(
             s["verdict"].capitalize(),
             f"{s['share']:.3f}",
-            f"{s['images']} of {counted(s['of'], 'image')}",
+            f"{part_counted(s['images'], s['of'], 'image')}",
             (s["low"], s["high"]),
             "Share within the true class, at the detector's own threshold.",
         )

@@ -22,7 +22,7 @@ from aigi_core.inspection.rules import DEFAULT_RULE
 from aigi_core.inspection.survival import survival
 from aigi_core.inspection.unseen import Trust
 from aigi_core.perturb import ladder
-from aigi_core.statements import Finding, counted
+from aigi_core.statements import Finding, agreeing, counted
 from aigi_core.workspace import Workspace
 from ui.bodies.audit import gallery_link
 from ui.results import attention, inspection
@@ -117,10 +117,10 @@ def answer(judged: Judged) -> str:
     )
     fake, real = (int((calls == verdict).sum()) for verdict in ("fake", "real"))
     others = (
-        f"Of {counted(len(calls), 'detector')} alone, {fake} {_verb(fake, 'call')} it generated,"
+        f"Of {counted(len(calls), 'detector')} alone, {fake} {agreeing(fake, 'call')} it generated,"
         f" {real}"
-        f" {_verb(real, 'call')} it real and {len(calls) - fake - real}"
-        f" {_verb(len(calls) - fake - real, 'make')} no call."
+        f" {agreeing(real, 'call')} it real and {len(calls) - fake - real}"
+        f" {agreeing(len(calls) - fake - real, 'make')} no call."
     )
     truth = (
         f" In truth it is {inert(inspection.origin(judged.workspace, subject.row))}."
@@ -470,7 +470,3 @@ def percent(share: float) -> str:
     ('5%', '7.7%')
     """
     return f"{share:.0%}" if round(share * 100, 9) == round(share * 100) else f"{share:.1%}"
-
-
-def _verb(count: int, verb: str) -> str:
-    return f"{verb}s" if count == 1 else verb

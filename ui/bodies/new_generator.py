@@ -22,7 +22,7 @@ from aigi_core.inspection.new_generator import (
     residual_words,
 )
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import counted
+from aigi_core.statements import counted, part_counted
 from aigi_core.transfer import make_training_sets
 from aigi_core.winner import winner
 from aigi_core.workspace import Workspace
@@ -97,7 +97,7 @@ def bring(page: Page) -> Brought | None:
     if kept.left_out:
         listed = "\n".join(f"- {name(file)}: {inert(why)}" for file, why in kept.left_out.items())
         st.warning(
-            f"{len(kept.left_out)} of {counted(len(sources), 'file')} cannot be used:\n{listed}",
+            f"{part_counted(len(kept.left_out), len(sources), 'file')} cannot be used:\n{listed}",
             icon=":material/block:",
         )
     return kept

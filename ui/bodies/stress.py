@@ -11,7 +11,7 @@ from aigi_core import stress as library
 from aigi_core.figures.stress import SIDE_NAMES, op_name
 from aigi_core.manifest import SPLITS
 from aigi_core.perturb import PERTURBATIONS, parse_ops
-from aigi_core.statements import Finding, counted
+from aigi_core.statements import Finding, counted, part_counted
 from aigi_core.stress import AUGMENTED, CLEAN, SIDES, Side, Stress
 from aigi_core.stress.copies import perturb_command
 from aigi_core.transfer import DEFAULT_METRIC
@@ -170,9 +170,8 @@ def answer(summary: pd.DataFrame) -> str:
     worst = table.iloc[at]
     largest = replace(changes[at], low=top.low, high=top.high, chosen_among=top.of)
     lead = (
-        f"**{len(losing)} of {counted(len(table), 'operation')} cost accuracy** on generators that"
-        " a detector"
-        " knows (false discovery rate 5%)."
+        f"**{part_counted(len(losing), len(table), 'operation', 'cost')} accuracy** on generators"
+        " that a detector knows (false discovery rate 5%)."
         if len(losing)
         else f"**None of {counted(len(table), 'operation')} is shown to cost accuracy** on"
         " generators that a detector knows (false discovery rate 5%)."

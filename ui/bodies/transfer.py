@@ -16,7 +16,7 @@ from aigi_core import figures
 from aigi_core.calibration import CalibrationError, thresholds
 from aigi_core.errors import NotGivenError
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.statements import counted
+from aigi_core.statements import counted, part_counted
 from aigi_core.transfer import METRICS, Metric, Order, TransferMatrix
 from aigi_core.workspace import Workspace
 from ui import results
@@ -104,9 +104,9 @@ def show_summary(
     page.finding(
         f"**Trained on {name(train)}, tested on {name(test)}:** {about.in_words}"
         f" **{matrix.values[metric][row, column]:.3f}** ({low[row, column]:.3f} to"
-        f" {high[row, column]:.3f}). It misses {len(wrong[FAKE])} of {counted(sizes[FAKE], 'fake')}"
-        " and flags"
-        f" {len(wrong[REAL])} of {counted(sizes[REAL], 'real image')}."
+        f" {high[row, column]:.3f}). It misses"
+        f" {part_counted(len(wrong[FAKE]), sizes[FAKE], 'fake')} and flags"
+        f" {part_counted(len(wrong[REAL]), sizes[REAL], 'real image')}."
     )
     for label, title in MISTAKES:
         st.markdown(f"**{title}**")
@@ -170,7 +170,7 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
             column,
             page.section(
                 title,
-                f"{len(wrong)} of {size[label]} are wrong. Click to enlarge.",
+                f"{part_counted(len(wrong), size[label], verb='are')} wrong. Click to enlarge.",
             ),
         ):
             show_mistakes(page, wrong, f"mistakes-{label}", SHOWN)

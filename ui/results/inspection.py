@@ -32,7 +32,7 @@ from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.inspection.unseen import Trust, trust_on_unseen
 from aigi_core.manifest import FAKE, REAL, TOGETHER
-from aigi_core.statements import counted
+from aigi_core.statements import counted, part_counted
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import attention, encoders, explanations
@@ -247,7 +247,7 @@ def _open(page: Page, sources: Sources, image: str) -> Subject:
     if bad := [one for one, _ in brought.values() if one.reason]:
         listed = "\n".join(f"- {name(one.name)}: {inert(one.reason)}" for one in bad)
         st.warning(
-            f"{len(bad)} of {counted(len(brought), 'file')} cannot be used:\n{listed}",
+            f"{part_counted(len(bad), len(brought), 'file')} cannot be used:\n{listed}",
             icon=":material/block:",
         )
     if not good:
@@ -384,7 +384,7 @@ def copies(workspace: Workspace, subject: Subject) -> Copies:
         assert subject.source is not None
 
         def show(done: int, of: int) -> None:
-            bar.progress(done / of, f"Changing and encoding: {done} of {counted(of, 'copy')}")
+            bar.progress(done / of, f"Changing and encoding: {part_counted(done, of, 'copy')}")
 
         made = perturbed_copies(workspace, encoder, subject.source(), subject.key, progress=show)
         kept = (key, made)
@@ -415,11 +415,7 @@ def in_words(removal: Removal) -> str:
     """What is taken away: heads by name, patches and components by number."""
     heads = [f"head {layer}.{index}" for layer, index in removal.heads]
     counts = {"patch": len(removal.patches), "component": len(removal.components)}
-    others = [
-        f"{n} {what}{'' if n == 1 else 'es' if what == 'patch' else 's'}"
-        for what, n in counts.items()
-        if n
-    ]
+    others = [counted(n, what) for what, n in counts.items() if n]
     return ", ".join([*heads, *others])
 
 

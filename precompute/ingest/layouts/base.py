@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from aigi_core.splits import SPLIT_OF
-from aigi_core.statements import counted
+from aigi_core.statements import part_counted
 from precompute.ingest.answers import TOLD, Answers
 from precompute.ingest.walk import FileEntry, escaped, is_undecodable
 
@@ -182,7 +182,7 @@ def by_folder(
                 offset=file.offset,
             )
         )
-    why = f"{placed:,} of {counted(len(tree.files), 'file')} match {shape}"
+    why = f"{part_counted(placed, len(tree.files), 'file', 'match')} {shape}"
     return Reading(pd.DataFrame(rows), why, notes, questions)
 
 
