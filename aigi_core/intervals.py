@@ -123,18 +123,31 @@ def mean_of_rates_interval(
     )
 
 
-def rate_of_spread(
-    value: Float[np.ndarray, " ..."],
-    spread: Float[np.ndarray, " ..."],
+def rate_of_draws(
+    value: Float[np.ndarray, " ..."] | float,
+    draws: Float[np.ndarray, "B ..."],
     most: Float[np.ndarray, " ..."] | float,
     level: float = LEVEL,
 ) -> Interval:
-    """Interval of a value in [0, 1] from its bootstrap standard deviation: that of a rate among as
-    many images as would give that deviation, but at most ``most`` (where draws hardly vary)."""
+    """Interval of a value in [0, 1] from its bootstrap draws: that of a rate among as many images
+    as would give their standard deviation, but at most ``most`` (where draws hardly vary).
+
+    A rate of 0 or 1 has no variance, though its draws may vary: within half an image of either,
+    the number of images follows from the mean of the draws. Draws that are undefined (NaN) are
+    left out.
+
+    >>> low, high = rate_of_draws(1.0, np.repeat([1.0, 0.99], [90, 10]), 300)
+    >>> print(f"{low:.3f} {high:.3f}")
+    0.967 1.000
+    """
+    value = np.asarray(value, float)
+    spread = np.nanstd(draws, axis=0, ddof=1, dtype=np.float64)
+    at_an_end = np.minimum(value, 1 - value) * most < 0.5
+    middle = np.where(at_an_end, np.nanmean(draws, axis=0, dtype=np.float64), value)
     with np.errstate(divide="ignore", invalid="ignore"):
-        n = np.where(spread > 0, value * (1 - value) / np.asarray(spread, float) ** 2, np.inf)
+        n = np.where(spread > 0, middle * (1 - middle) / spread**2, np.inf)
     n = np.clip(n, 1.0, most)
-    return _beta_bounds(np.asarray(value, float) * n, n, level, 0.0)
+    return _beta_bounds(value * n, n, level, 0.0)
 
 
 def interval_of_draws(

@@ -15,7 +15,7 @@ from aigi_core.intervals import (
     Groups,
     Interval,
     paired_interval,
-    rate_of_spread,
+    rate_of_draws,
     rates_by_group,
 )
 from aigi_core.reprs import ShortRepr
@@ -149,7 +149,7 @@ def mean_of_rates(
     for own in right:
         with np.errstate(invalid="ignore"):
             drawn = np.nanmean(weights @ (of * own[:, None]) / sizes, axis=1)
-        value = np.asarray(np.mean([own[stratum == s].mean() for s in strata]))
-        low, high = rate_of_spread(value, drawn.std(ddof=1), len(np.unique(group)))
-        estimates.append(Estimate(float(value), float(low), float(high), len(group)))
+        value = float(np.mean([own[stratum == s].mean() for s in strata]))
+        low, high = rate_of_draws(value, drawn, len(np.unique(group)))
+        estimates.append(Estimate(value, float(low), float(high), len(group)))
     return estimates

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from aigi_core.audit.leaks import nearest_neighbours
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
-from aigi_core.intervals import Interval, count_interval, interval_of_draws, rate_of_spread
+from aigi_core.intervals import Interval, count_interval, interval_of_draws, rate_of_draws
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.resampling import group_numbers
 from aigi_core.transfer import TrainSet, draw_counts, transfer_matrix
@@ -382,4 +382,4 @@ def _share_interval(share: Float[np.ndarray, " B"], groups: np.ndarray) -> Inter
     """Interval of a share from its draws, the share itself first, among no more images than there
     are groups."""
     most = len(np.unique(group_numbers(groups, np.arange(len(groups)))))
-    return rate_of_spread(np.asarray(share[0]), np.asarray(np.std(share[1:], ddof=1)), most)
+    return rate_of_draws(float(share[0]), share[1:], most)

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from aigi_core.audit.facts import FACTS, encode_facts, fact_detector, fact_values
 from aigi_core.detectors.protocol import Protocol, train_detectors
 from aigi_core.errors import AigiError
-from aigi_core.intervals import Interval, difference_interval, rate_of_spread
+from aigi_core.intervals import Interval, difference_interval, rate_of_draws
 from aigi_core.manifest import FAKE, REAL, SPLITS, Domains
 from aigi_core.metrics import DEFAULT_METRIC, METRICS, Column
 from aigi_core.reprs import ShortRepr
@@ -168,8 +168,7 @@ def within_strata(
                 within = ((hits * usable).sum(1) + (weight * kept).sum(1)) / (2 * weight.sum(1))
             bounded = Interval(np.asarray(np.nan), np.asarray(np.nan))
             if both.any():
-                spread = np.asarray(np.nanstd(within[1:], ddof=1))
-                bounded = rate_of_spread(within[0], spread, 2 * min(compared))
+                bounded = rate_of_draws(within[0], within[1:], 2 * min(compared))
             rows_out.append(
                 dict(
                     train=" + ".join(names),

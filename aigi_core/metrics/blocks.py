@@ -74,7 +74,7 @@ def evaluate_blocks(
             draws = rates[name]
         else:
             draws = np.stack([row[name] for row in ranked])
-            draws = draws[:, 1:] + (exact[name] - draws[:, :1])
+            draws = np.clip(draws[:, 1:] + (exact[name] - draws[:, :1]), 0, 1)
         values[name] = np.concatenate([exact[name], draws], axis=1)
     return values
 
@@ -115,9 +115,9 @@ def _curve_draws(
 def _edges(
     scores: Float[np.ndarray, " n"], labels: Integer[np.ndarray, " n"]
 ) -> Float[np.ndarray, " m"]:
-    """Where steps begin, rising: quantiles of either class, and finer ones among the highest real
-    images."""
-    inside = np.linspace(0, 1, STEPS + 1)[1:-1]
+    """Where steps begin, rising: quantiles of either class, from the lowest score of each on (so
+    that classes wholly apart share no step), and finer ones among the highest real images."""
+    inside = np.linspace(0, 1, STEPS + 1)[:-1]
     real, fake = scores[labels == REAL], scores[labels == FAKE]
-    levels = np.concatenate([inside, 1 - TAIL * inside])
+    levels = np.concatenate([inside, 1 - TAIL * inside[1:]])
     return np.unique(np.concatenate([np.quantile(real, levels), np.quantile(fake, inside)]))

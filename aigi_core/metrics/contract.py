@@ -24,7 +24,7 @@ from aigi_core.intervals import (
     design_effect,
     mean_of_rates_interval,
     rate_interval,
-    rate_of_spread,
+    rate_of_draws,
     variances,
 )
 from aigi_core.manifest import FAKE, REAL
@@ -431,9 +431,8 @@ class CurveMetric(Metric):
         draws: Float[np.ndarray, "B K"],
         level: float = LEVEL,
     ) -> Interval:
-        spread = np.nanstd(draws, axis=0, ddof=1, dtype=np.float64)
         alike = len(column.images) / len(np.unique(column.groups))
-        return rate_of_spread(values, spread, self.most_images(column.n) / alike, level)
+        return rate_of_draws(values, draws, self.most_images(column.n) / alike, level)
 
     def mean_interval(
         self,
@@ -445,6 +444,4 @@ class CurveMetric(Metric):
     ) -> Interval:
         used, share = used_cells(columns, cells)
         images = {label: count_distinct(used, label) for label in (REAL, FAKE)}
-        spread = np.asarray(np.nanstd(draws, ddof=1, dtype=np.float64))
-        most = self.most_images(images) * len(share)
-        return rate_of_spread(np.array(value), spread, most, level)
+        return rate_of_draws(value, draws, self.most_images(images) * len(share), level)

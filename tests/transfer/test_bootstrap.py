@@ -88,13 +88,15 @@ def test_blocks_hold_whole_groups_of_one_stratum() -> None:
         assert len(own) == 10 and (counts[:, own].sum(axis=1) == 10).all()
 
 
+@pytest.mark.parametrize("shifts", [(1.6, 0.5), (6.0, 12.0)])
 def test_intervals_from_blocks_agree_with_those_from_groups(
-    monkeypatch: pytest.MonkeyPatch,
+    shifts: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To a tenth of the width, of every metric, with images that share groups."""
+    """To a tenth of the width, of every metric, with images that share groups and where classes
+    are (almost) wholly apart."""
     domains = make_domains(generators=2, reals=6000, fakes=6000, group_size=2)
     noise = np.random.default_rng(2).standard_normal((2, len(domains)))
-    scores = noise + np.array([[1.6], [0.5]]) * domains.labels
+    scores = noise + np.reshape(shifts, (2, 1)) * domains.labels
     result = []
     for limit in (10**9, 0):
         monkeypatch.setattr(matrices, "DRAWN_SINGLY", limit)
@@ -105,6 +107,7 @@ def test_intervals_from_blocks_agree_with_those_from_groups(
         np.testing.assert_allclose(single.values[metric], blocks.values[metric], rtol=1e-12)
         (low, high), (block_low, block_high) = (one.interval(metric) for one in result)
         width = high - low
+        assert (width < 0.15).all(), metric  # once from .025 to 1 where the value is 1, draws less
         assert (np.abs(low - block_low) < 0.1 * width).all(), metric
         assert (np.abs(high - block_high) < 0.1 * width).all(), metric
         mean, block_mean = (one.mean(metric) for one in result)
