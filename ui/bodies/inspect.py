@@ -444,14 +444,16 @@ def trust(page: Page, judged: Judged) -> None:
             f" ({unseen.error.low:.2f} to {unseen.error.high:.2f}, {unseen.error.n} judgements)."
             f" {rules_in_words(unseen)}"
         )
-        st.markdown("False alarms by pool of photographs")
-        page.table("unseen-pools", unseen.pools)
-        page.table("unseen", unseen.generators)
-        st.markdown("Ways to join the detectors, on the same left-out generators")
-        page.table("unseen-rules", unseen.rules)
+        with st.expander("By pool, by generator, and other ways to join the detectors"):
+            st.markdown("False alarms by pool of photographs")
+            page.table("unseen-pools", unseen.pools)
+            st.markdown("Each generator, left out")
+            page.table("unseen", unseen.generators)
+            st.markdown("Ways to join the detectors, on the same left-out generators")
+            page.table("unseen-rules", unseen.rules)
     if not (calls := inspection.calls(judged.workspace, judged.rate)).empty:
-        st.markdown("**How often each detector makes a call, and is right** (test images)")
-        page.table("calls", calls)
+        with st.expander("How often each detector makes a call, and is right (test images)"):
+            page.table("calls", calls)
     st.markdown("**On generators it knows** (test images)")
     bins, error = inspection.reliability(judged.workspace, judged.judge)
     page.finding(
