@@ -246,10 +246,16 @@ class App:
         self.page.keyboard.press("Escape")
         return Path(waiting.value.path()).read_text("utf-8")
 
+    def downloads(self, name: str) -> Locator:
+        """What is offered beneath a figure, opened."""
+        more = self.page.locator(f".st-key-figure-{name}-more")
+        if not more.locator("details[open]").count():
+            more.locator("summary").click()
+        return more
+
     def download(self, name: str, button: str) -> str:
         """A file from beneath a figure."""
-        more = self.page.locator(f".st-key-figure-{name}-more")
-        more.locator("summary").click()
+        more = self.downloads(name)
         wanted = more.get_by_role("button", name=button)
         wanted.wait_for()
         self.settled()  # opening it runs a part of the page, which draws the button anew

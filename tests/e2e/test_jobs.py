@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aigi_core.figures import DARK, LIGHT
 from aigi_core.transfer import board
 from aigi_core.workspace import Workspace
 from benchmarks._app_in_browser import App
@@ -64,6 +65,38 @@ def test_a_pair_of_the_papers_claim(user: App) -> None:
     assert "105 pairs" in user.page.get_by_test_id("stMain").inner_text()
     user.follow("Its matrix")
     assert "view" in user.query and "Out of domain" in user.stats
+
+
+def test_two_ways_of_detecting_compared(user: App, demo: Workspace) -> None:
+    user.navigate("Transfer")
+    user.switch("Compare")
+    user.choose("Feature view of B", "Embedding")
+    user.choose("Method of B", "Ridge regression")
+    table = board.board(demo)
+    ood = {row["method"]: row["ood"] for _, row in table.iterrows()}
+    answer = user.page.get_by_test_id("stMain").inner_text()
+    assert f"A reaches {ood['logistic']:.3f}" in answer and f"B {ood['ridge']:.3f}" in answer
+    assert f"{100 * (ood['logistic'] - ood['ridge']):+.1f} points" in answer
+
+
+def test_whether_file_facts_explain_a_detector(user: App) -> None:
+    user.follow("Which facts give which generator away")
+    user.choose("Generator", "sdxl")
+    answer = user.page.get_by_test_id("stMain").inner_text()
+    assert "sdxl: \u25b2 file facts do as well" in answer and "What to do next" in answer
+    user.follow("Does it survive compression?")
+    assert user.title == "Do detectors survive compression, resizing and noise?"
+
+
+def test_a_figure_into_a_paper_from_the_dark_theme(browser: Any, demo_url: str) -> None:
+    user = App(browser, demo_url, scheme="dark").open("transfer")
+    kind = user.downloads("matrix").locator(".st-key-figure-matrix-kind").get_by_role("combobox")
+    kind.click()
+    user.page.get_by_role("option", name="HTML").click()
+    user.settled()
+    figure = user.download("matrix", "Download the figure")
+    assert f'"color":"{LIGHT.ink}"' in figure and DARK.ink not in figure
+    user.close()
 
 
 @pytest.mark.parametrize(
