@@ -150,6 +150,29 @@ def rate_of_draws(
     return _beta_bounds(value * n, n, level, 0.0)
 
 
+def mean_interval(
+    values: Float[np.ndarray, "... n"],
+    limits: tuple[float, float] = (-np.inf, np.inf),
+    level: float = LEVEL,
+) -> Interval:
+    """Student's t interval of the mean along the last axis, of values that are independent of one
+    another; the limits themselves where there is but one.
+
+    Args:
+        limits: between which any such mean lies.
+
+    >>> low, high = mean_interval(np.array([0.5, 0.6, 0.7]), (0.0, 1.0))
+    >>> print(f"{low:.3f} {high:.3f}")
+    0.352 0.848
+    """
+    values = np.asarray(values, float)
+    n, mean = values.shape[-1], values.mean(axis=-1)
+    half = np.full(mean.shape, np.inf)
+    if n > 1:
+        half = stdtrit(n - 1, 0.5 + level / 2) * values.std(axis=-1, ddof=1) / np.sqrt(n)
+    return Interval(np.maximum(mean - half, limits[0]), np.minimum(mean + half, limits[1]))
+
+
 def interval_of_draws(
     value: Float[np.ndarray, " ..."] | float,
     draws: Float[np.ndarray, "B ..."],

@@ -9,7 +9,7 @@ without any difference holds a cell that is called significant.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -25,6 +25,7 @@ from aigi_core.metrics import METRICS, Column, evaluate
 from aigi_core.resampling import group_weights
 from aigi_core.significance import sign_flip
 from aigi_core.transfer import difference, transfer_matrix
+from aigi_core.transfer.few_shot import summaries
 
 SIZES = ((15, 30), (15, 210), (30, 210), (60, 60), (210, 210))
 """Fakes and photographs of a cell."""
@@ -33,6 +34,15 @@ ALIKE = 0.3
 """Correlation of the scores within a group."""
 GROUP = 3
 AREAS = (0.6, 0.9, 0.99)
+FEW_SHOT = (
+    (10, 60, 15, 30, 5, 1),
+    (10, 60, 45, 210, 5, 1),
+    (10, 60, 30, 210, 2, 1),
+    (50, 100, 210, 210, 5, 1),
+    (20, 40, 45, 210, 5, GROUP),
+)
+"""Training images a class in a sample and in all, fakes and photographs tested, samples, images a
+group."""
 
 
 def scores_of(
@@ -163,6 +173,51 @@ def mean_coverage(
             )
 
 
+def few_shot_coverage(
+    rng: np.random.Generator, replications: int
+) -> Iterator[tuple[str, float, float, str]]:
+    """Rows of few-shot curves: detectors of several samples of one set of training images, which
+    share their test images. True is the mean over such samples on images without number."""
+    names = ("own", "near", "far")
+    means = np.zeros((4, 8))  # real images, then each generator's fakes
+    means[1, 0], means[2, :2], means[3, [0, 2]] = 1.5, (0.75, 1.2), (0.15, 1.5)
+    for size, pool, fakes, reals, repeats, group in FEW_SHOT:
+        counts = (reals, *([fakes] * len(names)))
+        domains = _domains(names, counts, group)
+        hits: dict[str, list[tuple[bool, float]]] = {}
+        for _ in range(replications):
+            noise = np.stack([scores_of(rng, n, means.shape[1], group).T for n in counts[1:]])
+            photographs = scores_of(rng, reals, means.shape[1], group).T
+            images = np.concatenate([photographs, *(noise + means[1:, None])])
+            training = [rng.standard_normal((pool, means.shape[1])) + means[i] for i in (0, 1)]
+            at = rng.permuted(np.tile(np.arange(pool), (2, 300, 1)), axis=2)[:, :, :size]
+            centres = [rows[chosen].mean(axis=1) for rows, chosen in zip(training, at, strict=True)]
+            weights = centres[1] - centres[0]
+            intercept = -(weights * (centres[0] + centres[1])).sum(axis=1) / 2
+            rates = ndtr(
+                (weights @ means.T + intercept[:, None]) / np.linalg.norm(weights, axis=1)[:, None]
+            ).mean(axis=0)
+            truth = dict(zip(names, (rates[1:] + 1 - rates[0]) / 2, strict=True))
+            matrix = transfer_matrix(
+                weights[:repeats] @ images.T + intercept[:repeats, None],
+                domains,
+                [names[:1]] * repeats,
+                metrics=("balanced_accuracy",),
+                draws=50,
+                workers=1,
+            )
+            true_of = {"in-domain": truth["own"], "ood": (truth["near"] + truth["far"]) / 2}
+            for row in summaries(matrix, "balanced_accuracy"):
+                true = true_of.get(str(row["cells"]), truth.get(str(row["on"]), np.nan))
+                low, high = float(str(row["low"])), float(str(row["high"]))
+                held = low <= true <= high
+                hits.setdefault(str(row["cells"]), []).append((held, high - low))
+        cell = f"{repeats} samples of {size} of {pool}, {fakes}+{reals}, groups of {group}"
+        for name, found in hits.items():
+            coverage, width = np.mean(found, axis=0)
+            yield f"few-shot, {name}", float(coverage), float(width), cell
+
+
 def false_alarm_errors(
     rng: np.random.Generator, replications: int, trainings: int
 ) -> dict[str, float]:
@@ -225,22 +280,28 @@ def null_p_errors(rng: np.random.Generator, replications: int) -> dict[str, floa
     return errors
 
 
+def _domains(names: Sequence[str], counts: Sequence[int], group: int) -> Domains:
+    """Test images of one pool: photographs first, then each generator's fakes."""
+    generator = np.repeat(["", *names], counts)
+    at = np.concatenate([np.arange(n) // group for n in counts])
+    return Domains(
+        labels=(generator != "").astype(np.int8),
+        generator=generator,
+        pool=np.full(len(generator), "pool"),
+        split=np.full(len(generator), "test"),
+        group=np.array([f"{g} {i}" for g, i in zip(generator, at, strict=True)]),
+        family_of=dict.fromkeys(names, "gan"),
+    )
+
+
 def global_null_rate(rng: np.random.Generator, matrices: int) -> float:
     """How often some cell of a matrix is called significant (q < .05) although none differs."""
     generators, fakes, reals = 5, 30, 120
     names = [f"g{i}" for i in range(generators)]
-    generator = np.repeat(["", *names], [reals, *([fakes] * generators)])
     called = 0
     for at in range(matrices):
         size = GROUP if at % 2 else 1
-        domains = Domains(
-            labels=(generator != "").astype(np.int8),
-            generator=generator,
-            pool=np.full(len(generator), "pool"),
-            split=np.full(len(generator), "test"),
-            group=np.array([f"{g} {i // size}" for i, g in enumerate(generator)]),
-            family_of=dict.fromkeys(names, "gan"),
-        )
+        domains = _domains(names, (reals, *([fakes] * generators)), size)
         shared = scores_of(rng, len(domains), generators, size) + 2.0 * (domains.labels - 0.5)
         pair = [
             transfer_matrix(
@@ -261,6 +322,7 @@ def measure(
     rates: int = 4000,
     rankings: int = 1000,
     means: int = 300,
+    few_shot: int = 300,
     draws: int = 200,
     thresholds: int = 4000,
     trainings: int = 200,
@@ -274,6 +336,7 @@ def measure(
         "rates": list(rate_coverage(rng, rates)),
         "rankings": list(ranking_coverage(rng, rankings, draws)),
         "means": list(mean_coverage(rng, means)),
+        "few shot": list(few_shot_coverage(np.random.default_rng(seed + 1), few_shot)),
     }
     every = [row for part in results.values() for row in part]
     names = dict.fromkeys(name for name, *_ in every)
@@ -298,6 +361,7 @@ def measure(
             "coverage_of_rates": rates,
             "coverage_of_rankings": rankings,
             "coverage_of_means": means,
+            "coverage_of_few_shot": few_shot,
             "thresholds": thresholds,
             "trainings": trainings,
             "null_p": nulls,

@@ -10,7 +10,7 @@ import ui
 from aigi_core import figures
 from aigi_core.explain.nulls import SIGNS
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
-from aigi_core.statements import counted
+from aigi_core.statements import counted, p_text
 from ui import results
 from ui.bodies import words as body
 from ui.results import explanations
@@ -116,8 +116,8 @@ with ui.page(__file__) as page:
             workspace, (setting, row), (setting_b, names.index(other)), texts
         )
         page.finding(
-            f"The two directions have a cosine of **{comparison.cosine:.2f}** (p ="
-            f" {comparison.p_value:.2g}; 95% of pairs trained on shuffled labels:"
+            f"The two directions have a cosine of **{comparison.cosine:.2f}**"
+            f" ({p_text(comparison.p_value)}; 95% of pairs trained on shuffled labels:"
             f" {comparison.null_low:.2f} to {comparison.null_high:.2f}). Texts of their difference:"
         )
         titles = (
@@ -135,7 +135,7 @@ with ui.page(__file__) as page:
         if line.strip():
             mine = explanations.words(workspace, setting, row, explanations.own_texts(line, texts))
             st.markdown(
-                f"The nearest of your phrases: p = {mine.p_value:.2g}, against shuffled trainings"
+                f"The nearest of your phrases: {p_text(mine.p_value)}, against shuffled trainings"
                 " on the same phrases."
             )
             page.figure(

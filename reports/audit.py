@@ -20,7 +20,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import ALPHA, counted
+from aigi_core.statements import ALPHA, counted, span
 from aigi_core.transfer import PairedDifference, TransferMatrix, difference
 from aigi_core.workspace import Workspace
 
@@ -197,7 +197,7 @@ class AuditTables:
             [
                 verdict.generator,
                 *(
-                    span(part)
+                    str(part)
                     for part in (
                         verdict.detector,
                         verdict.facts["stored"],
@@ -220,7 +220,7 @@ class AuditTables:
             rows.append(
                 [
                     f"**mean, {CELLS[name]}**",
-                    *(span(m.mean(DEFAULT_METRIC, mask)) for m in matrices),
+                    *(str(m.mean(DEFAULT_METRIC, mask)) for m in matrices),
                     paired(gap),
                     "",
                 ]
@@ -270,7 +270,7 @@ class AuditTables:
             [
                 str(r["train"]),
                 *(f"{r[name]:.2f}" for name in ("full", "control", "matched")),
-                f"{r['change']:+.2f} [{r['low']:+.2f}, {r['high']:+.2f}]",
+                span(r["change"], r["low"], r["high"], 2, signed=True),
                 counted(r["n_fake"], "fake"),
             ]
             for r in own
@@ -279,7 +279,7 @@ class AuditTables:
             [
                 f"**mean, {CELLS[str(r['cells'])]}**",
                 *(with_interval(r, name) for name in ("full", "control", "matched")),
-                f"{r['change']:+.2f} [{r['change_low']:+.2f}, {r['change_high']:+.2f}]",
+                span(r["change"], r["change_low"], r["change_high"], 2, signed=True),
                 counted(r["n"], "cell"),
             ]
             for r in self.audit.means.to_dict("records")
@@ -420,18 +420,13 @@ def with_interval(row: Any, name: str, digits: int = 2) -> str:
         row[f"{name}{end}" if name != "value" else (end.removeprefix("_") or name)]
         for end in ("", "_low", "_high")
     )
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return span(value, low, high, digits)
 
 
 def _signed(row: pd.Series) -> str:
-    return f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
-
-
-def span(part: Any) -> str:
-    """An estimate with its interval."""
-    return f"{part.value:.3f} [{part.low:.3f}, {part.high:.3f}]"
+    return span(row["difference"], row["low"], row["high"], 1, signed=True)
 
 
 def paired(part: PairedDifference) -> str:
     """A paired difference with its interval."""
-    return f"{part.value:+z.3f} [{part.low:+z.3f}, {part.high:+z.3f}]"
+    return span(part.value, part.low, part.high, signed=True)

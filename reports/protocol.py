@@ -10,6 +10,7 @@ from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.presets import PRESETS, Preset
 from aigi_core.detectors.protocol import train
 from aigi_core.detectors.residual import train_residual
+from aigi_core.statements import span
 from aigi_core.transfer.atlas import Atlas
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.transfer.matrix import transfer_matrix
@@ -110,8 +111,8 @@ class ProtocolTables:
                     f"{first} / {second}" if view == "components" else f"{first} → {second}",
                     *(str(int(summary[METRICS[0]]["kept"])) for summary in own.values()),
                     *(_interval(own[whose][metric], "after") for whose, metric in SHOWN),
-                    _interval(own["ours"][METRICS[0]], "change", "+"),
-                    _interval(own["paper's protocol"][METRICS[1]], "change", "+"),
+                    _interval(own["ours"][METRICS[0]], "change", signed=True),
+                    _interval(own["paper's protocol"][METRICS[1]], "change", signed=True),
                     ".812" if view == "components" else ".806",
                 ]
             )
@@ -138,9 +139,8 @@ class ProtocolTables:
 
 
 def _text(mean: Estimate) -> str:
-    return f"{mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]" if mean.n else "–"
+    return str(mean) if mean.n else "–"
 
 
-def _interval(row: pd.Series, name: str, sign: str = "") -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{row[name]:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+def _interval(row: pd.Series, name: str, *, signed: bool = False) -> str:
+    return span(row[name], row[f"{name}_low"], row[f"{name}_high"], signed=signed)

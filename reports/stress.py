@@ -17,11 +17,11 @@ from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
 from aigi_core.figures.stress import op_name
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import ALPHA
+from aigi_core.statements import ALPHA, span
 from aigi_core.stress import AUGMENTED, CLEAN, Stress, perturbed_ops, stress
 from aigi_core.transfer import MatrixDifference, TransferMatrix, difference, transfer_matrix
 from aigi_core.workspace import Workspace
-from reports.audit import CELLS, Rows, masks_of, paired, span, with_interval
+from reports.audit import CELLS, Rows, masks_of, paired, with_interval
 
 DRAWS = 1000
 
@@ -86,7 +86,7 @@ class StressTables:
             *(
                 [
                     CELLS[name],
-                    *(span(m.mean(DEFAULT_METRIC, mask)) for m in (before, after)),
+                    *(str(m.mean(DEFAULT_METRIC, mask)) for m in (before, after)),
                     paired(change.mean(mask)),
                     str(int(mask.sum())),
                 ]
@@ -166,7 +166,7 @@ class StressTables:
             for cells in ("in-domain", "ood"):
                 r = table[op, cells]
                 row += [
-                    f"{r['value']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]",
+                    span(r["value"], r["low"], r["high"], signed=True),
                     f"{r['q_value']:.3f}",
                 ]
             rows.append(row)
@@ -222,11 +222,11 @@ class StressTables:
 
 
 def _change(row: Any) -> str:
-    return f"{row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
+    return span(row["change"], row["change_low"], row["change_high"], signed=True)
 
 
 def _cell(change: MatrixDifference, i: int) -> str:
-    return f"{change.values[i, i]:+z.3f} [{change.low[i, i]:+z.3f}, {change.high[i, i]:+z.3f}]"
+    return span(change.values[i, i], change.low[i, i], change.high[i, i], signed=True)
 
 
 def _spread(values: pd.Series) -> str:

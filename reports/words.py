@@ -29,7 +29,7 @@ from aigi_core.explain.reading import Reading, read
 from aigi_core.explain.words import Words
 from aigi_core.heads import Head
 from aigi_core.significance import q_values
-from aigi_core.statements import ALPHA
+from aigi_core.statements import ALPHA, number, span
 from aigi_core.stress import perturbed_ops
 from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace
@@ -359,7 +359,7 @@ class WordTables:
                 table = part.assign(nameable=part[column])
                 for one in nameability(table).correlations.to_dict("records"):
                     value = (
-                        f"{one['spearman']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]"
+                        span(one["spearman"], one["low"], one["high"], 2, signed=True)
                         if np.isfinite(one["spearman"])
                         else "too few"
                     )
@@ -404,7 +404,7 @@ class WordTables:
                 metrics=(DEFAULT_METRIC,),
                 draws=200,
             )
-            span = self.atlas.spans.query("layer == @layer and head == @head").head(5)
+            texts = self.atlas.spans.query("layer == @layer and head == @head").head(5)
             change = ablation_effect(
                 self.workspace, self.readings, self.names, [(layer, head)], draws=200
             ).table
@@ -426,12 +426,12 @@ class WordTables:
                     ),
                     str(inside),
                     str(outside),
-                    "; ".join(span["text"]),
-                    f"{span['explained'].sum():.0%} by 5",
-                    f"{lost['change']:+.3f} [{lost['low']:+.3f}, {lost['high']:+.3f}]",
+                    "; ".join(texts["text"]),
+                    f"{texts['explained'].sum():.0%} by 5",
+                    span(lost["change"], lost["low"], lost["high"], signed=True),
                     (
-                        f"{lost['control_low']:+.3f} to {lost['control_high']:+.3f}, p ="
-                        f" {_p(lost['p_control'])}"
+                        f"{number(lost['control_low'], signed=True)} to"
+                        f" {number(lost['control_high'], signed=True)}, p = {_p(lost['p_control'])}"
                     ),
                 ]
             )
@@ -496,8 +496,9 @@ class WordTables:
                     name,
                     "; ".join(texts),
                     f"{one['before']:.3f}",
-                    f"{one['change']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]",
-                    f"{one['control_low']:+.3f} to {one['control_high']:+.3f}",
+                    span(one["change"], one["low"], one["high"], signed=True),
+                    f"{number(one['control_low'], signed=True)} to"
+                    f" {number(one['control_high'], signed=True)}",
                     _p(one["p_control"]),
                 ]
             )
@@ -605,7 +606,7 @@ def _palette_row(words: Words) -> list[str]:
 
 def _gap(one: pd.Series) -> str:
     return (
-        f"{one['layer']}.{one['head']}: {one['gap']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]"
+        f"{one['layer']}.{one['head']}: {span(one['gap'], one['low'], one['high'], 2, signed=True)}"
     )
 
 

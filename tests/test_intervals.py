@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, sem, t
 
 from aigi_core.intervals import (
     Groups,
@@ -11,6 +11,7 @@ from aigi_core.intervals import (
     auc_variance,
     count_interval,
     design_effect,
+    mean_interval,
     mean_of_rates_interval,
     paired_interval,
     rate_interval,
@@ -89,3 +90,13 @@ def test_paired_interval_has_width_where_nothing_differs() -> None:
         np.zeros(1), np.zeros((1, 60)), labels, Groups.of(np.arange(60)), {0: 0.5, 1: 0.5}
     )
     assert -0.1 < low[0] < -0.02 and 0.02 < high[0] < 0.1
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    values = np.random.default_rng(0).normal(size=(3, 7))
+    low, high = mean_interval(values)
+    for row, *ends in zip(values, low, high, strict=True):
+        expected = t.interval(0.95, 6, row.mean(), sem(row))
+        np.testing.assert_allclose(ends, expected)
+    one = mean_interval(values[:, :1], (0.0, 1.0))
+    assert (one.low == 0).all() and (one.high == 1).all()

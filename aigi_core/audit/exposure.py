@@ -29,7 +29,7 @@ from aigi_core.intervals import count_interval
 from aigi_core.manifest import REAL
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.resampling import group_numbers, percentile_interval
-from aigi_core.statements import ALPHA, counted
+from aigi_core.statements import ALPHA, counted, p_text
 from aigi_core.stress.copies import open_perturbed, perturbed_ops
 from aigi_core.transfer import Estimate, TransferMatrix, draw_counts
 from aigi_core.workspace import Workspace
@@ -79,11 +79,11 @@ class Exposure:
         if not self.weights.nameable:
             return (
                 "Its weights say nothing that chance does not: the nearest text is"
-                f" '{_listed(self.weights, 1)}' (p = {_p(self.weights.p_value)})."
+                f" '{_listed(self.weights, 1)}' ({p_text(self.weights.p_value)})."
             )
         return (
-            f"Its weights point to {_listed(self.weights)} (p ="
-            f" {_p(self.weights.p_value)}){_about(self.weights)}."
+            f"Its weights point to {_listed(self.weights)}"
+            f" ({p_text(self.weights.p_value)}){_about(self.weights)}."
         )
 
     def _content(self) -> str:
@@ -94,12 +94,12 @@ class Exposure:
             )
         if self.content.p_value > ALPHA:
             return (
-                "Its training images show nothing that others do not (p ="
-                f" {_p(self.content.p_value)})."
+                "Its training images show nothing that others do not"
+                f" ({p_text(self.content.p_value)})."
             )
         return (
             f"Its training images, real and fake alike, show {_listed(self.content)} more than all"
-            f" other images do (p = {_p(self.content.p_value)}){_about(self.content)}."
+            f" other images do ({p_text(self.content.p_value)}){_about(self.content)}."
         )
 
     def _files(self) -> list[str]:
@@ -297,7 +297,7 @@ def _about(words: Words) -> str:
         return ""
     return (
         f"; of the {counted(words.counted, 'nearest text')} {first[0]['count']} are about"
-        f" {first[0]['category']} (p = {_p(first[0]['p_value'])})"
+        f" {first[0]['category']} ({p_text(first[0]['p_value'])})"
     )
 
 
@@ -318,7 +318,3 @@ def _fact(row: dict[Hashable, Any]) -> str:
         f"{fact.title} {', '.join(sides)} (Cramér's V {row['cramers_v']:.2f} [{row['low']:.2f},"
         f" {row['high']:.2f}])"
     )
-
-
-def _p(p: float) -> str:
-    return f"{p:.2g}"

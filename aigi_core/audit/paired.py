@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from aigi_core.detectors.detector import Detector, require_direction, score_detectors
 from aigi_core.errors import AigiError
 from aigi_core.heads import all_heads, context_scales, contexts, head_map
-from aigi_core.intervals import Groups, count_interval
+from aigi_core.intervals import Groups, count_interval, mean_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.significance import q_values, sign_flip
 from aigi_core.statements import counted
@@ -115,12 +115,10 @@ def paired_table(
         in which the fake's value is higher (ties count half) with ``share_low, share_high``,
         ``unpaired`` (difference of all these fakes and real images, one image one vote).
     """
-    from scipy.stats import t as student
-
     differences = pairs.differences(np.asarray(values, float))
     n = len(pairs)
     mean = differences.mean(axis=1)
-    half = student.ppf(0.975, n - 1) * differences.std(axis=1, ddof=1) / np.sqrt(n)
+    low, high = mean_interval(differences)
     p = sign_flip(differences / n, Groups.of(np.arange(n)), mean)
     higher = (differences > 0).sum(axis=1) + 0.5 * (differences == 0).sum(axis=1)
     share = [count_interval(hits, n) for hits in higher]
@@ -128,8 +126,8 @@ def paired_table(
         {
             "name": list(names),
             "difference": mean,
-            "low": mean - half,
-            "high": mean + half,
+            "low": low,
+            "high": high,
             "n": n,
             "p": p,
             "q": q_values(p),

@@ -15,7 +15,7 @@ from aigi_core.audit.facts import FACTS, NONE
 from aigi_core.errors import AigiError
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.significance import q_values
-from aigi_core.statements import ALPHA, Finding, counted, number, span
+from aigi_core.statements import ALPHA, Finding, counted, number, p_text, span
 from aigi_core.transfer import (
     Estimate,
     MatrixDifference,
@@ -256,8 +256,8 @@ class _Generator:
             ]
             counts = named.iloc[0]
             sentences.append(
-                f"In the {view} files, {'; '.join(parts)}; n = {counts['n_fake']} and"
-                f" {counts['n_real']}, all splits."
+                f"In the {view} files, {'; '.join(parts)}; n = {counts['n_fake']:.0f} and"
+                f" {counts['n_real']:.0f}, all splits."
             )
         return sentences
 
@@ -319,8 +319,8 @@ class _Generator:
         sentences.append(
             f"Its images share a mark or layout: at {row['left']:.0%} to {row['right']:.0%} from"
             f" the left and {row['top']:.0%} to {row['bottom']:.0%} from the top they vary down to"
-            f" {row['ratio']:.2f} of the usual spread (median colour {row['colour']}, p ="
-            f" {row['adjusted']:.2g} against real images, n = {row['n_fake']})."
+            f" {row['ratio']:.2f} of the usual spread (median colour {row['colour']},"
+            f" {p_text(row['adjusted'])} against real images, n = {row['n_fake']})."
         )
         return True
 

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.theme import LIGHT, Theme, finish
-from aigi_core.statements import ALPHA, counted
+from aigi_core.statements import ALPHA, counted, p_text, span
 from aigi_core.transfer import METRICS, largest_change
 from aigi_core.transfer.atlas import StoredElimination
 
@@ -83,9 +83,9 @@ def pair_map(
     unsure, hover = frame.notna(), frame.astype(object)
     for p in pairs.to_dict("records"):
         text = (
-            f"{p['change']:+.3f} [{p['change_low']:+.3f}, {p['change_high']:+.3f}], q ="
-            f" {p['q_value']:.2g}, {counted(p['n'], 'cell')}, {counted(p['kept'], 'component')}"
-            " kept"
+            f"{span(p['change'], p['change_low'], p['change_high'], signed=True)},"
+            f" {p_text(p['q_value'], 'q')}, {counted(p['n'], 'cell')},"
+            f" {counted(p['kept'], 'component')} kept"
         )
         for row, column in ((p["a"], p["b"]), (p["b"], p["a"])):
             frame.loc[row, column], hover.loc[row, column] = p["change"], text
@@ -165,7 +165,7 @@ def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
             )
         values_in_words.append(
             f"{MEASURES[row['measure']]} {row['before']:.4g} before, {row['after']:.4g} after,"
-            f" {row['random']:.4g} on average after random removals (p = {row['p_value']:.2g})"
+            f" {row['random']:.4g} on average after random removals ({p_text(row['p_value'])})"
         )
     figure.add_vline(x=1, line=dict(color=theme.muted, width=1, dash="dot"))
     names = [

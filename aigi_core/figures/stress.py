@@ -16,7 +16,7 @@ from aigi_core.figures.points import interval_groups, intervals, scatter
 from aigi_core.figures.theme import LIGHT, Style, Theme
 from aigi_core.metrics import DEFAULT_METRIC, METRICS
 from aigi_core.perturb import PERTURBATIONS, parse_ops
-from aigi_core.statements import ALPHA, counted
+from aigi_core.statements import ALPHA, counted, p_text
 from aigi_core.stress import AUGMENTED, CLEAN, SIDES
 from aigi_core.winner import winner
 
@@ -248,7 +248,10 @@ def robust_head_map(heads: pd.DataFrame, op: str, *, theme: Theme = LIGHT) -> go
         for name in ("clean", "perturbed")
     )
     hover = [
-        [f"{c:.3f} clean, {p:.3f} perturbed, q = {k:.2g}" for c, p, k in zip(*line, strict=True)]
+        [
+            f"{c:.3f} clean, {p:.3f} perturbed, {p_text(k, 'q')}"
+            for c, p, k in zip(*line, strict=True)
+        ]
         for line in zip(before.to_numpy(), after.to_numpy(), q.to_numpy(), strict=True)
     ]
     labels = [f"layer {layer}" for layer in values.index], [str(head) for head in values.columns]

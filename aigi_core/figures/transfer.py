@@ -13,7 +13,7 @@ from aigi_core.figures.curves import Roc, roc, score_histogram
 from aigi_core.figures.matrix import Centre, heatmap
 from aigi_core.figures.points import intervals
 from aigi_core.figures.theme import LIGHT, Style, Theme
-from aigi_core.statements import ALPHA, counted, part_counted
+from aigi_core.statements import ALPHA, counted, p_text, part_counted, span
 from aigi_core.transfer import (
     METRICS,
     Cell,
@@ -161,7 +161,10 @@ def difference_heatmap(
     values = pd.DataFrame(change.values, names, list(change.test))
     unsure = ~(change.q_value < ALPHA)
     hover = [
-        [f"{v:+.3f} [{a:+.3f}, {b:+.3f}], q = {q:.2g}" for v, a, b, q in zip(*line, strict=True)]
+        [
+            f"{span(v, a, b, signed=True)}, {p_text(q, 'q')}"
+            for v, a, b, q in zip(*line, strict=True)
+        ]
         for line in zip(change.values, change.low, change.high, change.q_value, strict=True)
     ]
     alt = (

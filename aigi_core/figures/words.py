@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from aigi_core.figures.theme import LIGHT, Theme, finish, label, labels
-from aigi_core.statements import ALPHA
+from aigi_core.statements import ALPHA, p_text
 
 
 def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figure:
@@ -29,7 +29,7 @@ def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
     category = table["category"] if "category" in table.columns else [""] * len(table)
     hover = [
         f"{text}{'<br>' + label(str(kind), 60) if kind else ''}<br>cosine {cosine:.3f}"
-        + (f"<br>p = {value:.3g} over all texts" if np.isfinite(value) else "")
+        + (f"<br>{p_text(value)} over all texts" if np.isfinite(value) else "")
         for text, kind, cosine, value in zip(texts, category, cosines, p, strict=True)
     ]
     colours = [

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy.special import expit, stdtrit
+from scipy.special import expit
 
 from aigi_core import calibration
 from aigi_core.calibration import CalibrationError
@@ -25,7 +25,7 @@ from aigi_core.errors import AigiError
 from aigi_core.inspection.novelty import MOST_HELD_OUT
 from aigi_core.inspection.panel import Panel
 from aigi_core.inspection.rules import DEFAULT_RULE, RULES, Members, nearness
-from aigi_core.intervals import Groups, count_interval
+from aigi_core.intervals import Groups, count_interval, mean_interval
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import auc_of_images
 from aigi_core.reprs import ShortRepr
@@ -72,7 +72,9 @@ class Trust(ShortRepr):
         Args:
             figure: ``auc``, ``detected``, ``missed``, ``false_alarms`` or ``novel``.
         """
-        return _mean_interval(self.generators[figure].to_numpy(float), (0.0, 1.0))
+        values = self.generators[figure].to_numpy(float)
+        low, high = mean_interval(values, (0.0, 1.0))
+        return float(values.mean()), float(low), float(high)
 
 
 def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> Trust:
@@ -156,22 +158,12 @@ def _compared(rules: pd.DataFrame) -> pd.DataFrame:
     table = rules.groupby("rule", sort=False)[figures].mean().reset_index()
     auc = np.stack([rules.loc[rules["rule"] == name, "auc"] for name in table["rule"]])
     change = auc - auc[table["rule"].tolist().index(DEFAULT_RULE)]
-    bounds = np.array([_mean_interval(row, (-1.0, 1.0)) for row in change])
-    table["change"], table["change_low"], table["change_high"] = bounds.T
+    table["change"] = change.mean(axis=1)
+    table["change_low"], table["change_high"] = mean_interval(change, (-1.0, 1.0))
     of = Groups.of(np.arange(change.shape[1]))
     p = sign_flip(change / change.shape[1], of)
     p[table["rule"] == DEFAULT_RULE] = np.nan
     return table.assign(p_value=p, q_value=q_values(p))
-
-
-def _mean_interval(
-    values: Float[np.ndarray, " n"], limits: tuple[float, float]
-) -> tuple[float, float, float]:
-    mean, n = float(values.mean()), len(values)
-    if n < 2:
-        return mean, *limits
-    reach = float(stdtrit(n - 1, 0.975)) * float(values.std(ddof=1)) / n**0.5
-    return mean, max(mean - reach, limits[0]), min(mean + reach, limits[1])
 
 
 def _row(

@@ -21,7 +21,7 @@ from aigi_core.metrics import DEFAULT_METRIC, METRICS, Column
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import percentile_interval
 from aigi_core.significance import bootstrap_p_value, q_values, sign_flip
-from aigi_core.statements import Finding
+from aigi_core.statements import Finding, p_text, span
 from aigi_core.transfer.matrix import TransferMatrix
 
 
@@ -44,7 +44,7 @@ class PairedDifference:
         )
 
     def __str__(self) -> str:
-        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p_value:.3g}"
+        return f"{span(self.value, self.low, self.high, signed=True)}, {p_text(self.p_value)}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

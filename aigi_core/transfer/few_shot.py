@@ -11,12 +11,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy.special import stdtrit
 
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.protocol import Protocol, run_protocol
 from aigi_core.errors import AigiError
-from aigi_core.intervals import Interval, difference_interval
+from aigi_core.intervals import difference_interval, mean_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.reprs import ShortRepr
@@ -114,7 +113,7 @@ def few_shot_curves(
                 "n_real": n[REAL],
                 "n_fake": n[FAKE],
             }
-            rows += [about | row for row in _summaries(matrix, metric)]
+            rows += [about | row for row in summaries(matrix, metric)]
         if progress is not None:
             progress(done, len(steps))
     if not rows:
@@ -159,8 +158,9 @@ def _fit_and_score(
     return chosen.score(features)
 
 
-def _summaries(matrix: TransferMatrix, metric: str) -> list[dict[str, object]]:
-    """Rows of the table from a matrix of one row a repeat."""
+def summaries(matrix: TransferMatrix, metric: str) -> list[dict[str, object]]:
+    """Rows of :attr:`FewShotCurves.table`, less what was trained, from a matrix of one row a
+    repeat."""
     inside = matrix.in_domain
     parts = {"in-domain": (matrix.mean(metric, inside), inside[0])}
     least = matrix.hardest(metric)
@@ -175,11 +175,8 @@ def _summaries(matrix: TransferMatrix, metric: str) -> list[dict[str, object]]:
         bounds = mean.interval
         if repeats > 1:
             spread = float(each.std(ddof=1))
-            tail = 0.5 + matrix.protocol["confidence"] / 2
-            half = float(stdtrit(repeats - 1, tail)) * spread / np.sqrt(repeats)
-            own = Interval(np.asarray(mean.value - half), np.asarray(mean.value + half))
-            zero = Interval(*(np.asarray(end - mean.value) for end in own))
-            bounds = difference_interval((mean.value, 0.0), (mean.interval, zero))
+            of_repeats = mean_interval(each - each.mean(), level=matrix.protocol["confidence"])
+            bounds = difference_interval((mean.value, 0.0), (mean.interval, of_repeats))
         low, high = (float(np.clip(end, 0, 1)) for end in bounds)
         about = {"cells": name, "value": mean.value, "low": low, "high": high}
         on = least.name if least is not None and name == "worst ood" else ""

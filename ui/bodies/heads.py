@@ -13,7 +13,7 @@ from aigi_core import figures
 from aigi_core.explain.heads import Definition
 from aigi_core.explain.nulls import SIGNS
 from aigi_core.heads import Head
-from aigi_core.statements import counted
+from aigi_core.statements import counted, p_text
 from ui.bodies import words as body
 from ui.results import Setting, attention, explanations
 from ui.toolkit.images import Tile
@@ -125,7 +125,7 @@ def _words(
             if words.nameable
             else "**but chance gives as near a text, so its words are folded away**"
         )
-        + f" (p = {words.p_value:.2g} for this head alone, one of {of} that could be opened;"
+        + f" ({p_text(words.p_value)} for this head alone, one of {of} that could be opened;"
         f" {counted(words.draws, 'draw')})."
     )
     place = st.container() if words.nameable else st.expander("Show the words all the same")

@@ -22,7 +22,7 @@ from aigi_core.inspection.rules import DEFAULT_RULE
 from aigi_core.inspection.survival import survival
 from aigi_core.inspection.unseen import Trust
 from aigi_core.perturb import ladder
-from aigi_core.statements import Finding, agreeing, counted
+from aigi_core.statements import Finding, agreeing, counted, p_text
 from aigi_core.workspace import Workspace
 from ui.bodies.audit import gallery_link
 from ui.results import attention, inspection
@@ -459,8 +459,8 @@ def trust(page: Page, judged: Judged) -> None:
     page.finding(
         f"Expected calibration error **{error.ece:.3f}** (95% interval {error.low:.3f} to"
         f" {error.high:.3f}, {counted(error.n, 'image')}; {error.null_mean:.3f} if calibrated"
-        " perfectly, p ="
-        f" {error.p_value:.2g})."
+        " perfectly,"
+        f" {p_text(error.p_value)})."
     )
     page.figure("reliability", partial(figures.reliability_curve, bins, error), table=bins)
 

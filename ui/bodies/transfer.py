@@ -16,7 +16,7 @@ from aigi_core import figures
 from aigi_core.calibration import CalibrationError, thresholds
 from aigi_core.errors import NotGivenError
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.statements import counted, part_counted
+from aigi_core.statements import counted, p_text, part_counted
 from aigi_core.transfer import METRICS, Metric, Order, TransferMatrix
 from aigi_core.workspace import Workspace
 from ui import results
@@ -211,8 +211,8 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
             else "**but chance does as well: read nothing into them**"
         )
         st.markdown(
-            f"Phrases nearest to its weights, {verdict} (label permutation, p ="
-            f" {words.p_value:.2g})."
+            f"Phrases nearest to its weights, {verdict} (label permutation,"
+            f" {p_text(words.p_value)})."
         )
         page.table(
             "words", words.nearest[["rank", "text", "category", "cosine", "p_value"]].head(6)

@@ -284,7 +284,7 @@ def among_all(read: pd.DataFrame, head: str) -> str:
     """
     corrected = float(read.loc[read["head"] == head, "p_all_heads"].iloc[0])
     return (
-        f"Among all {counted(len(read), 'head')} its words have p = {corrected:.2g};"
+        f"Among all {counted(len(read), 'head')} its words have {p_text(corrected)};"
         f" {(read['p_all_heads'] <= ALPHA).sum()} of them go beyond what the best of as many heads"
         " says by chance."
     )
