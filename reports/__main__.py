@@ -509,10 +509,7 @@ class Report:
                 [
                     "all" if np.isinf(float(str(size))) else f"{size:.0f}",
                     str(len(cells)),
-                    *(
-                        span(cells[name].mean(), *mean_interval(cells[name].to_numpy(), (0.0, 1.0)))
-                        for name in ("in-domain", "ood", "worst ood")
-                    ),
+                    *(_mean(cells[name].to_numpy()) for name in ("in-domain", "ood", "worst ood")),
                 ]
             )
         return markdown(
@@ -564,6 +561,12 @@ def block_masks(matrix: TransferMatrix, pair: Iterable[str] = ()) -> dict[str, n
     for block in BLOCKS:
         masks[block] = masks["ood"] & (rows == block[0])[:, None] & (columns == block[-1])
     return masks
+
+
+def _mean(values: np.ndarray) -> str:
+    """The mean of one value a generator, with Student's interval."""
+    low, high = mean_interval(values, (0.0, 1.0))
+    return span(float(values.mean()), float(low), float(high))
 
 
 def show(value: Estimate) -> str:
