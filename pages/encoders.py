@@ -9,7 +9,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.commands import command, encoder_options
+from aigi_core.commands import encoder_options
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted
 from aigi_core.transfer.encoders import by_generator, compare, highest_encoder
@@ -75,7 +75,7 @@ with ui.page(__file__) as page:
                 " open_clip's names of a model and of its weights:"
             )
             options = {"as": "NAME", "model": "MODEL", "pretrained": "TAG"}
-            page.command(command("encode", workspace="WORKSPACE", **options))
+            page.command(workspace.command("encode", **options))
     with page.section(
         "How deep?",
         "Detectors on the token of each layer, out of domain, with 95% intervals. The highest"
@@ -84,8 +84,7 @@ with ui.page(__file__) as page:
         if not results.with_layers(workspace):
             page.finding("This needs the tokens of all layers, which the same encoder adds:")
             same = encoder_options(workspace.encoder)
-            adds = command("encode", workspace="WORKSPACE", **same, features="embedding,layers")
-            page.command(adds)
+            page.command(workspace.command("encode", **same, features="embedding,layers"))
         elif page.toggle("depth", "Train on every layer", False):
             with st.spinner("Training detectors on every layer ..."):
                 depths = results.depths(workspace)

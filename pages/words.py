@@ -130,7 +130,7 @@ with ui.page(__file__) as page:
         line = page.text(
             "own",
             "Phrases, separated by semicolons",
-            placeholder="a photo of food; a human face; blurred edges",
+            placeholder="an oil painting; a human face; blurred edges",
         )
         if line.strip():
             mine = explanations.words(workspace, setting, row, explanations.own_texts(line, texts))

@@ -63,5 +63,6 @@ def run(args: argparse.Namespace) -> int:
         if args.reading == "reversed":
             detector = replace(detector, weights=-detector.weights, bias=-detector.bias)
         detector.save(args.out)
+        sentence += f" Saved as {args.out}, for 'aigi score --detector'."
     print(sentence)
     return 0

@@ -100,7 +100,7 @@ def test_stored_results_of_the_demo_are_read(kind: str) -> None:
     about, read = READERS[kind]
     stored = {result.path: result.parameters for result in results.current(workspace, about)}
     if kind == "detectors":  # this old note names no parameters: found by those that pages use
-        stored = dict.fromkeys((FOLDER / kind).iterdir(), {})
+        stored = {folder: {} for folder in (FOLDER / kind).iterdir()}
         assert len(stored) == 1
     assert set(stored) == set((FOLDER / kind).iterdir()), "some are outdated or cannot be found"
     for parameters in stored.values():

@@ -71,9 +71,14 @@ def test_where_limits_fail_is_said() -> None:
         "set": 0.05,
     }
     good = row | {"false_alarms": 0.05, "false_alarms_low": 0.01, "fails": ""}
-    rows = [good | {"pool": ""}, row | {"pool": "faces", "fails": "false alarms"}]
+    other = good | {"pool": "scenes"}
+    rows = [good | {"pool": ""}, row | {"pool": "faces", "fails": "false alarms"}, other]
     said = rates_in_words(pd.DataFrame(rows))
     assert "false alarms on" in said and "faces" in said
     assert "**13%** (7% to 22%, 75 photographs)" in said and "not hold everywhere" in said
-    said = rates_in_words(pd.DataFrame([good | {"pool": ""}, good | {"pool": "faces"}]))
+    said = rates_in_words(pd.DataFrame([good | {"pool": ""}, good | {"pool": "faces"}, other]))
     assert "none is shown to lie above" in said and "75 photographs" in said
+    failing = row | {"fails": "false alarms"}  # one pool: its name, often "all", tells nothing
+    for together, expected in ((good, "Neither is shown"), (failing, "false alarms lie above it")):
+        said = rates_in_words(pd.DataFrame([together | {"pool": ""}, together | {"pool": "all"}]))
+        assert expected in said and "pool" not in said and "all" not in said.replace("false al", "")

@@ -108,7 +108,7 @@ def test_an_audit_that_was_not_made_is_made_by_a_button(
     app = open_app(synthetic.path, "audit")
     assert not app.exception and not app.error
     assert (
-        "not been audited yet" in text_of(app)
+        "no audit of this workspace as it is now" in text_of(app)
         and "precompute audit --workspace" in app.info[0].value
     )
     [button] = [button for button in app.button if button.label == "Audit it now"]

@@ -43,5 +43,8 @@ def test_pages(stem: str, workspace: Path, open_app: Open) -> None:
     assert not app.exception
     assert not app.error, [error.value for error in app.error]
     notes = [note.value.replace("\\", "") for note in app.info]
+    commands = [code.value for code in app.code if code.value.startswith("python -m precompute")]
+    assert all(f"--workspace {workspace}" in line for line in commands), commands
+    assert commands or stem != "encoders"
     if stem in ("heads", "words"):
         assert any(NO_HEADS in note for note in notes), notes

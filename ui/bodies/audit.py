@@ -78,7 +78,7 @@ def audited(page: Page) -> Audit | None:
     try:
         return stored(workspace)
     except WorkspaceError as error:
-        page.answer("**This workspace has not been audited yet.**")
+        page.answer("**There is no audit of this workspace as it is now.**")
         page.notice(
             f"{error} Once that is done, this page opens at once; common marks need it, too."
         )

@@ -208,7 +208,8 @@ def unseen_in_words(unseen: Trust) -> str:
 
     pools = unseen.pools.sort_values("false_alarms", ascending=False).to_dict("records")
     by_pool = ", ".join(
-        f"{name(str(pool['pool']))} {pool['false_alarms']:.0%} ({pool['false_alarms_low']:.0%} to"
+        f"{name(str(pool['pool'])) + ' ' if len(pools) > 1 else ''}{pool['false_alarms']:.0%}"
+        f" ({pool['false_alarms_low']:.0%} to"
         f" {pool['false_alarms_high']:.0%}, n = {pool['n']})"
         for pool in pools[:POOLS_NAMED]
     )
@@ -218,7 +219,7 @@ def unseen_in_words(unseen: Trust) -> str:
         f" all detectors together): AUC {mean('auc', '.2f')}; {mean('detected', '.0%')} of its"
         f" fakes are called generated and {mean('missed', '.0%')} real. False alarms, at"
         f" {percent(unseen.rate)} asked for: {by_pool}{more}. Intervals: 95%, over generators; of"
-        " a pool, over its photographs."
+        f" {'a pool, over its' if len(pools) > 1 else 'false alarms, over'} photographs."
     )
 
 
@@ -265,18 +266,26 @@ def rates_in_words(rates: pd.DataFrame) -> str:
             f" {counted(n, images)})"
         )
 
+    together = rates.iloc[0]
+    several = len(pools) > 1
+    limits = (
+        f"The limits are set for {percent(together['set'])} false alarms and as many misses"
+        f"{' over all pools together' if several else ''}; on test images they give"
+        f" {of(together, 'false_alarms')} and {of(together, 'missed')}. "
+    )
+    if not several:
+        above = str(together["fails"])
+        return limits + (
+            f"**They do not hold:** {above} lie above it (95% intervals)."
+            if above
+            else "Neither is shown to lie above it (95% intervals)."
+        )
     failing = [
         f"{words} on {name(str(row['pool']))} {of(row, error)}"
         for error, words in (("false_alarms", "false alarms"), ("missed", "misses"))
         for _, row in pools.iterrows()
         if words in row["fails"]
     ]
-    together = rates.iloc[0]
-    limits = (
-        f"The limits are set for {percent(together['set'])} false alarms and as many misses over"
-        f" all pools together; on test images they give {of(together, 'false_alarms')} and"
-        f" {of(together, 'missed')}. "
-    )
     if failing:
         return (
             f"{limits}**They do not hold everywhere:** {'; '.join(failing)} (95% intervals, not"
