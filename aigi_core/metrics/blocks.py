@@ -5,7 +5,7 @@ One count of every image in every draw would take 1.2 GB for 300,000 images. Her
 often each block occurs, and a curve is the product of these numbers with a table of counts, blocks
 by steps of the score. The value itself is exact; draws are moved by the difference that the steps
 make to it. Blocks make the standard deviation of a draw uncertain by one over the root of twice
-their number (5% with 200 a stratum; Efron and Tibshirani 1993, section 6.4, on few draws).
+their number (3% with 512; Efron and Tibshirani 1993, section 6.4, on few draws).
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from aigi_core.metrics.evaluation import curve_values, evaluate, rate_values
 from aigi_core.metrics.registry import METRICS, check_metrics
 from aigi_core.scores import check_labelled_scores
 
-STEPS = 600
+STEPS = 200
 """Steps of the score between quantiles of each class."""
-TAIL = 0.1
-"""Share of the real images with the highest scores that is cut into :data:`STEPS` steps again:
-rates at few false alarms are read there."""
-DRAWS_AT_A_TIME = 128
+TAIL_STEPS = 60
+"""Steps within the last of these, by the logarithm of the share, where classes hardly overlap."""
+LOCAL_STEPS, REACH = 240, 6.0
+"""Where a metric is read at a share of false alarms, as many steps again within so many standard
+deviations of that share: rounding to a step then adds .02% to the variance of a draw."""
+DRAWS_AT_A_TIME = 64
 
 
 def evaluate_blocks(
@@ -88,7 +90,8 @@ def _curve_draws(
 ) -> dict[str, Float[np.ndarray, " draws"]]:
     """Each metric from counts in steps of the score: of the images as they are, then of the
     draws."""
-    edges = _edges(scores, labels)
+    alarms = {level for metric in metrics.values() for level in metric.false_alarms}
+    edges = _edges(scores, labels, sorted(alarms))
     # Steps are numbered from the highest scores down, as curves run.
     step = len(edges) - np.searchsorted(edges, scores, side="right")
     width = len(edges) + 1
@@ -113,11 +116,24 @@ def _curve_draws(
 
 
 def _edges(
-    scores: Float[np.ndarray, " n"], labels: Integer[np.ndarray, " n"]
+    scores: Float[np.ndarray, " n"],
+    labels: Integer[np.ndarray, " n"],
+    alarms: Sequence[float],
 ) -> Float[np.ndarray, " m"]:
     """Where steps begin, rising: quantiles of either class, from the lowest score of each on (so
-    that classes wholly apart share no step), and finer ones among the highest real images."""
+    that classes wholly apart share no step), and finer ones where classes meet that hardly overlap
+    and around shares of false alarms."""
     inside = np.linspace(0, 1, STEPS + 1)[:-1]
     real, fake = scores[labels == REAL], scores[labels == FAKE]
-    levels = np.concatenate([inside, 1 - TAIL * inside[1:]])
-    return np.unique(np.concatenate([np.quantile(real, levels), np.quantile(fake, inside)]))
+    tails = [np.geomspace(0.5 / len(own), 1 / STEPS, TAIL_STEPS) for own in (real, fake)]
+    around = np.linspace(-REACH, REACH, LOCAL_STEPS)
+    fine = [a + around * np.sqrt(a * (1 - a) / len(real)) for a in alarms]
+    levels = np.clip(np.concatenate([inside, *(1 - share for share in (tails[0], *fine))]), 0, 1)
+    return np.unique(
+        np.concatenate(
+            [
+                np.quantile(real, levels),
+                np.quantile(fake, np.append(inside, np.minimum(tails[1], 1))),
+            ]
+        )
+    )

@@ -413,6 +413,11 @@ class CurveMetric(Metric):
     def interval_rule(self) -> str:
         return "that of a rate with the spread of 1,000 draws of groups"
 
+    @property
+    def false_alarms(self) -> tuple[float, ...]:
+        """Shares of real images flagged at which the curve is read, if it is."""
+        return ()
+
     def of_curve(
         self, tp: Float[np.ndarray, "B m"], fp: Float[np.ndarray, "B m"]
     ) -> Float[np.ndarray, " B"]:

@@ -183,6 +183,10 @@ class RateAtFalseAlarms(CurveMetric):
     """Below so many the interval spans order statistics; from there on the bootstrap holds."""
 
     @property
+    def false_alarms(self) -> tuple[float, ...]:
+        return (self.limit,)
+
+    @property
     def interval_rule(self) -> str:
         rule = super().interval_rule
         if not self.few_real_images:

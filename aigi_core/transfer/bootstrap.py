@@ -19,8 +19,8 @@ from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.resampling import group_numbers, group_weights
 from aigi_core.statements import counted
 
-BLOCKS = 200
-"""Blocks of each stratum that are drawn where images are too many to be drawn one by one."""
+BLOCKS = 512
+"""Blocks of groups that are drawn where images are too many to be drawn one by one."""
 SMALLEST_STRATUM = 5
 """Strata of fewer groups are merged: resampling one group within itself would hide all of its
 variance.
@@ -72,11 +72,16 @@ def draw_block_counts(
     seed: int = 0,
     blocks: int = BLOCKS,
 ) -> tuple[Int[np.ndarray, " n"], Float32[np.ndarray, "B G"]]:
-    """As :func:`draw_counts`, for very many images: the groups of each stratum are dealt at random
-    into blocks of equal numbers of groups, and blocks are drawn.
+    """As :func:`draw_counts`, for many images: groups are dealt into blocks, and blocks are drawn
+    (the method of random groups: Wolter 2007, chapter 2).
+
+    Groups are dealt in the order of their strata, at random within each, so that every block holds
+    the same share of each stratum, to within one group: what differs between strata adds nothing to
+    the variance between blocks. Of a stratum with fewer groups than blocks, the number that is
+    drawn varies.
 
     Args:
-        blocks: of each stratum; one a group where a stratum has fewer groups.
+        blocks: how many; one a group where there are fewer groups.
 
     Returns:
         The block of each of these images, and how often each block occurs in each draw.
@@ -86,16 +91,11 @@ def draw_block_counts(
     """
     _check_draws(rows, draws, seed)
     group, stratum = _strata(domains, rows)
-    rng = np.random.default_rng(seed)
+    size = min(blocks, len(stratum))
+    order = np.lexsort((np.random.default_rng(seed).permutation(len(stratum)), stratum))
     block_of = np.empty(len(stratum), int)
-    home: list[int] = []
-    for s in np.unique(stratum):
-        of = rng.permutation(np.flatnonzero(stratum == s))
-        own = min(blocks, len(of))
-        block_of[of] = len(home) + np.arange(len(of)) % own
-        home += [int(s)] * own
-    counts = group_weights(np.arange(len(home)), draws, strata=np.array(home), seed=seed)
-    return block_of[group], counts
+    block_of[order] = np.arange(len(stratum)) % size
+    return block_of[group], group_weights(np.arange(size), draws, seed=seed)
 
 
 def _check_draws(rows: Integer[np.ndarray, " n"], draws: int, seed: int) -> None:

@@ -28,8 +28,8 @@ from aigi_core.transfer.bootstrap import Estimate, draw_block_counts, draw_count
 from aigi_core.winner import Winner, winner
 from aigi_core.workspace import digest_of
 
-DRAWN_SINGLY = 60_000
-"""Most images whose groups are drawn one by one; more are drawn in blocks of groups."""
+DRAWN_SINGLY = 10_000
+"""Most test images whose groups are drawn one by one; more are drawn in blocks of groups."""
 TrainSet = tuple[str, ...]
 """The generators that a detector is trained on."""
 
