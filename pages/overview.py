@@ -9,6 +9,7 @@ from aigi_core.overview import card
 from aigi_core.statements import counted
 from aigi_core.transfer import DEFAULT_METRIC
 from ui import results
+from ui.bodies import generation
 
 TASKS = (
     (
@@ -174,3 +175,9 @@ with ui.page(__file__) as page:
             ),
             table=matrix.by_test(DEFAULT_METRIC),
         )
+
+    with page.section(
+        "How images were generated",
+        "Detectors of other models, by sampling steps, and on several images of one prompt.",
+    ):
+        generation.show(page)

@@ -35,6 +35,7 @@ from aigi_core.figures.explain import (
 )
 from aigi_core.figures.export import WIDTHS_MM, export, for_paper
 from aigi_core.figures.few_shot import few_shot
+from aigi_core.figures.generation import same_answers, step_curves
 from aigi_core.figures.inspection import judges, patch_map, reliability_curve, survival_curves
 from aigi_core.figures.map import image_points
 from aigi_core.figures.matrix import heatmap
@@ -128,12 +129,14 @@ __all__ = [
     "robust_head_map",
     "roc",
     "role_intervals",
+    "same_answers",
     "scatter",
     "score_histogram",
     "side_changes",
     "source_confusion",
     "span_bars",
     "split_ranges",
+    "step_curves",
     "strength_curves",
     "survival_curves",
     "training_gains",

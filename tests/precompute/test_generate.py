@@ -125,6 +125,7 @@ def test_read_as_a_folder_of_fakes_the_images_of_a_prompt_stay_together(tmp_path
     assert set(fakes["generator"]) == {"tiny-2", "tiny-4"}
     assert fakes.groupby("group").size().tolist() == [4] * 6
     assert sorted(set(fakes["caption"])) == prompts
+    assert set(fakes["model"]) == {"tiny"} and set(fakes["steps"]) == {"2", "4"}
     assert any("manifest.csv in o gives the groups of 24 images" in n for n in reading.notes)
 
 

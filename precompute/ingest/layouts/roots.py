@@ -19,6 +19,7 @@ from precompute.ingest.tables import read_table
 
 GENERATED = "manifest.csv"
 """The table that ``precompute generate`` writes beside its images."""
+TOLD_OF_PROMPTS = {"group", "caption", "model", "steps"}
 SHAPE = "the folders named by --real and --fake"
 
 
@@ -82,8 +83,8 @@ def parse(tree: Tree) -> Reading | None:
 
 
 def _with_prompts(reading: Reading, tree: Tree, folders: Sequence[Path]) -> Reading:
-    """With groups and captions from the table that ``generate`` wrote beside its images, so that
-    the images of a prompt stay on one side of a split.
+    """With groups, captions, models and steps from the table that ``generate`` wrote beside its
+    images, so that the images of a prompt stay on one side of a split.
 
     Raises:
         AigiError: a table that cannot be read.
@@ -99,9 +100,11 @@ def _with_prompts(reading: Reading, tree: Tree, folders: Sequence[Path]) -> Read
         above = PurePosixPath(folder.resolve().relative_to(tree.root.resolve()))
         paths = [(above / str(path)).as_posix() for path in listed["path"].to_pylist()]
         rows = table.index[table["path"].isin(paths)]
-        for column in sorted({"group", "caption"} & set(listed.column_names)):
+        for column in sorted(TOLD_OF_PROMPTS & set(listed.column_names)):
             values = ("" if one is None else str(one) for one in listed[column].to_pylist())
             told = dict(zip(paths, values, strict=True))
+            if column not in table:
+                table[column] = ""
             table.loc[rows, column] = table.loc[rows, "path"].map(told)
         notes.append(
             f"{file.name} in {folder.name} gives the groups of {counted(len(rows), 'image')}."

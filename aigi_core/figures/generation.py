@@ -1,0 +1,46 @@
+"""What is found of generated images by how they were made: steps, and images of one prompt."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from aigi_core.figures.curves import Curve, curves
+from aigi_core.figures.points import intervals
+from aigi_core.figures.theme import LIGHT, Theme
+from aigi_core.statements import counted
+
+
+def step_curves(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
+    """Balanced accuracy of detectors of other models against sampling steps, one line a model
+    (:func:`aigi_core.transfer.generation.by_steps`).
+    """
+    lines, ends = [], []
+    for name, part in table.groupby("model", sort=False):
+        x, y, low, high = (part[c].to_numpy(float) for c in ("steps", "value", "low", "high"))
+        lines.append(Curve(str(name), x, y, low, high))
+        ends.append(f"{name} from {y[0]:.3f} at {x[0]:g} steps to {y[-1]:.3f} at {x[-1]:g}")
+    return curves(
+        lines,
+        alt=f"Balanced accuracy of detectors of other models by steps: {'; '.join(ends)}.",
+        x_title="Sampling steps",
+        y_title="Balanced accuracy, unseen model",
+        chance=0.5,
+        log_x=True,
+        theme=theme,
+    )
+
+
+def same_answers(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
+    """By how much images of one prompt agree more than those of different prompts, a line a
+    generator (:func:`aigi_core.transfer.generation.same_answer`).
+    """
+    columns = {"change": "value", "change_low": "low", "change_high": "high"}
+    rows = table[["name", "n", *columns]].rename(columns=columns)
+    alt = (
+        "Share of pairs of images of one prompt that get the same answer, less that of different"
+        f" prompts, for {counted(len(rows), 'generator')}: from {rows['value'].min():+.3f} to"
+        f" {rows['value'].max():+.3f}."
+    )
+    title = "Same answer: one prompt less different prompts"
+    return intervals(rows, alt=alt, value_title=title, reference=0, theme=theme)

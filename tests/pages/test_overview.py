@@ -1,0 +1,42 @@
+"""The overview without a browser: how images were generated, where the table says it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from streamlit.testing.v1 import AppTest
+
+from tests.factory import edit_images
+from tests.pages.reading import noted, text_of
+
+Open = Callable[..., AppTest]
+MISSING = "How images were generated is not known here"
+
+
+def generated(path: Path) -> Path:
+    def change(table: pd.DataFrame) -> None:
+        diffusion = table["generator"].isin(["beta-diff", "gamma-diff"])
+        table["model"] = table["generator"].where(~diffusion, "sd")
+        table["steps"] = table["generator"].map({"beta-diff": "20", "gamma-diff": "100"}).fillna("")
+        number = table.groupby(["generator", "pool"]).cumcount() // 2
+        table["group"] = table["pool"] + table["generator"] + number.astype(str)
+        table["split"] = number.map(lambda n: "test" if n % 2 else "val" if n % 4 else "train")
+
+    return edit_images(path, change)
+
+
+def test_steps_and_prompts_are_shown_where_the_table_has_them(
+    open_app: Open, synthetic_path: Path, tmp_path: Path
+) -> None:
+    path = generated(Path(shutil.copytree(synthetic_path, tmp_path / "w")))
+    app = open_app(path, "overview")
+    assert not app.exception and not app.error and not noted(app, MISSING)
+    text = text_of(app).replace("\\", "").replace("`", "")
+    assert "sd at 100 steps is found" in text and "against 20 steps" in text
+    assert "2 detectors of other models, 20 images" in text
+    assert "Two images of one prompt get the same answer" in text and "of 4 generators" in text
+
+
+def test_without_them_one_sentence_says_what_to_bring(open_app: Open, synthetic_path: Path) -> None:
+    assert noted(open_app(synthetic_path, "overview"), MISSING)

@@ -1,0 +1,81 @@
+"""The Overview's section on how images were generated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from aigi_core import figures
+from aigi_core.errors import NotGivenError
+from aigi_core.statements import ALPHA, counted, part_counted
+from aigi_core.transfer import make_training_sets
+from aigi_core.transfer.generation import by_steps, same_answer
+from aigi_core.workspace import Workspace
+from ui import results
+from ui.toolkit.page import Page, name
+from ui.toolkit.workspaces import cached
+
+
+@cached
+def questions(workspace: Workspace) -> tuple[pd.DataFrame | None, pd.DataFrame | None, list[str]]:
+    """Tables of steps and of prompts, None where they cannot be had, and why."""
+    setting = results.Setting(
+        tuple(make_training_sets(workspace.domains, "each generator").values())
+    )
+    trained = results.detectors(workspace, setting)
+    thresholds = np.array([detector.threshold for detector in trained])
+    tables: list[pd.DataFrame | None] = []
+    reasons = []
+    for question in (by_steps, same_answer):
+        try:
+            tables.append(
+                question(
+                    workspace.images, results.scores(workspace, setting), setting.sets, thresholds
+                )
+            )
+        except NotGivenError as missing:
+            tables.append(None)
+            reasons.append(str(missing))
+    return tables[0], tables[1], reasons
+
+
+def show(page: Page) -> None:
+    """Both questions, each with its figure; where neither can be asked, one sentence.
+
+    Raises:
+        NotGivenError: neither steps nor several images of a prompt are known.
+    """
+    steps, prompts, reasons = questions(page.workspace)
+    if steps is None and prompts is None:
+        raise NotGivenError(
+            "How images were generated is not known here: a manifest with the columns 'steps' and"
+            " 'group' (the prompt), as 'generate' writes it, shows whether more steps are harder to"
+            " find and whether images of one prompt get the same answer."
+        )
+    if steps is not None:
+        for _, row in (
+            steps[steps["change"].notna()].groupby("model", sort=False).tail(1).iterrows()
+        ):
+            first = steps.loc[steps["model"] == row["model"], "steps"].iloc[0]
+            page.finding(
+                f"{name(row['model'])} at {row['steps']:g} steps is found with a balanced accuracy"
+                f" of **{row['value']:.3f}** (95% interval {row['low']:.3f} to {row['high']:.3f},"
+                f" {counted(row['n'], 'detector')} of other models,"
+                f" {counted(row['n_fake'], 'image')}), {row['change']:+.3f} against {first:g} steps"
+                f" ({row['change_low']:+.3f} to {row['change_high']:+.3f})."
+            )
+        page.figure("steps", lambda theme: figures.step_curves(steps, theme=theme), table=steps)
+    if prompts is not None:
+        clear = int(((prompts["change"] > 0) & (prompts["q"] <= ALPHA)).sum())
+        page.finding(
+            "Two images of one prompt get the same answer more often than images of different"
+            f" prompts for {part_counted(clear, len(prompts), 'generator')} (false discovery rate"
+            f" {ALPHA:.0%}; {counted(int(prompts['n'].sum()), 'prompt')}): there the answer depends"
+            " on what is shown."
+        )
+        page.figure(
+            "prompts", lambda theme: figures.same_answers(prompts, theme=theme), table=prompts
+        )
+    for reason in reasons:
+        st.caption(reason)
