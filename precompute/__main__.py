@@ -27,6 +27,10 @@ JOBS: dict[str, tuple[str, str]] = {
         "train one detector a generator, so that pages open at once",
     ),
     "methods": ("precompute.methods", "measure every method of detecting on one matrix"),
+    "finetune": (
+        "precompute.finetune",
+        "train part of the encoder itself, on detection or on captions",
+    ),
     "attribution": (
         "precompute.attribution",
         "which generator made an image, unknown ones included, and a tree of generators",

@@ -60,6 +60,7 @@ PRECOMPUTE_ROOMS = (
         "attribution",
         "audit",
         "detectors",
+        "finetune",
         "generate",
         "growth",
         "import_detector",

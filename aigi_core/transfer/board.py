@@ -103,8 +103,9 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
     ``q_value`` (Benjamini-Hochberg over the methods); ``train_seconds, score_seconds`` of one
     detector a generator and of all images by all of them, on one thread.
 
-    Imported scores are one detector: in domain are the generators it was trained on, and it is
-    compared with logistic regression on one other generator, on the cells out of domain for both.
+    Imported scores are of one detector a generator, as those of methods are, or of one detector: in
+    domain are the generators it was trained on, and it is compared with logistic regression on one
+    other generator, on the cells out of domain for both.
 
     Raises:
         WorkspaceError: no method was measured, logistic regression among them; names the command.
@@ -121,14 +122,16 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
         if other:
             title = name.removeprefix(IMPORTED)
             matrix, seen = imported_matrix(workspace, title, MEASURED)
-            known = np.isin(matrix.test, seen)[None]
-            own, inside, outside = matrix.rows([0]), known, ~known  # one detector: one row
-            paired = ~reference.in_domain & ~known
+            about = stored_import(workspace, title).about
         else:
-            title = METHODS[name].title
+            title, seen = METHODS[name].title, None
+            about = stored_scores(workspace, name).about
             matrix = reference if name == REFERENCE else method_matrix(workspace, name)
-            own, inside, outside = matrix, matrix.in_domain, ~matrix.in_domain
-            paired = outside
+        own, inside, outside = matrix, matrix.in_domain, ~matrix.in_domain
+        paired = outside
+        if seen is not None:  # one detector: one row
+            inside = np.isin(matrix.test, seen)[None]
+            own, outside, paired = matrix.rows([0]), ~inside, outside & ~inside
         row: dict[str, object] = {"method": name, "title": title}
         for column, metric, cells in (
             ("in_domain", DEFAULT_METRIC, inside),
@@ -139,7 +142,7 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
         ):
             mean = own.mean(metric, cells)
             row |= {column: mean.value, f"{column}_low": mean.low, f"{column}_high": mean.high}
-        worst = matrix.hardest(DEFAULT_METRIC, left_out=seen if other else ())
+        worst = matrix.hardest(DEFAULT_METRIC, left_out=seen or ())
         assert worst  # there are cells out of domain
         row |= {"cells": int(outside.sum()), "worst_on": worst.name}
         row |= {"worst": worst.value, "worst_low": worst.low, "worst_high": worst.high}
@@ -154,7 +157,6 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
             "difference_high": change.high if change else np.nan,
             "p_value": change.p_value if change else np.nan,
         }
-        about = {} if other else stored_scores(workspace, name).about
         seconds = about.get("seconds", {})
         row |= {f"{step}_seconds": float(seconds.get(step, np.nan)) for step in ("train", "score")}
         rows.append(row)

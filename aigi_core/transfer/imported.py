@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -74,12 +74,15 @@ def import_scores(
     threshold: float,
     trained_on: Sequence[str] = (),
     reading: Literal["check", "as is", "reversed"] = "check",
+    seconds: Mapping[str, float] | None = None,
 ) -> str:
     """Store scores of all kept images (:func:`matched_scores`); returns a sentence.
 
     Args:
+        scores: [N], or [K, N] of one detector a generator, in the order of the generators.
         threshold: above it, an image is taken for fake; for reversed scores, below it.
         trained_on: generators of the workspace that the detector saw; the others are out of domain.
+        seconds: that training and scoring took (``train``, ``score``), where known.
         reading: ``check`` stops where most generators have an AUC below one half.
 
     Raises:
@@ -87,6 +90,13 @@ def import_scores(
             finite, or a polarity that looks reversed.
     """
     domains = workspace.domains
+    rows = np.atleast_2d(scores)
+    each = np.ndim(scores) == 2
+    if each and len(rows) != len(domains.generators):
+        raise AigiError(
+            f"Expected one row of scores for each of"
+            f" {counted(len(domains.generators), 'generator')}, got {len(rows)}."
+        )
     if not name.strip():
         raise AigiError("Imported scores need a name: give --name.")
     if not np.isfinite(threshold):
@@ -99,10 +109,10 @@ def import_scores(
         )
     sign = -1.0 if reading == "reversed" else 1.0
     test = domains.split == "test"
-    filled = np.where(test, sign * scores, 0.0)
-    first = [domains.generators[0]]
-    judged = transfer_matrix(filled[None], domains, first, metrics=["auc"], draws=100)
-    aucs = judged.values["auc"][0]
+    filled = np.where(test, sign * rows, 0.0)
+    sets = list(domains.generators[: len(rows)])
+    judged = transfer_matrix(filled, domains, sets, metrics=["auc"], draws=100)
+    aucs = judged.values["auc"].mean(axis=0)
     below = int((aucs < 0.5).sum())
     if reading == "check" and below > len(aucs) / 2:
         raise AigiError(
@@ -114,12 +124,13 @@ def import_scores(
         workspace,
         KIND,
         {"name": name.strip()},
-        {"scores.npz": {"test": filled[test]}},
+        {"scores.npz": {"test": filled[:, test] if each else filled[0, test]}},
         content={
             "threshold": sign * threshold,
             "trained_on": sorted(set(trained_on)),
             "reversed": reading == "reversed",
         },
+        about={"seconds": dict(seconds or {})},
     )
     high = "real (reversed)" if reading == "reversed" else "fake"
     return (
@@ -140,18 +151,22 @@ def stored_import(workspace: Workspace, name: str) -> StoredResult:
 
 def imported_matrix(
     workspace: Workspace, name: str, metrics: Sequence[str]
-) -> tuple[TransferMatrix, list[str]]:
-    """Its matrix and the generators it was trained on.
+) -> tuple[TransferMatrix, list[str] | None]:
+    """Its matrix and the generators it was trained on; None where there is one detector a
+    generator, whose matrix says itself what is in domain.
 
-    The one row is repeated for each training set of the board, so that each cell is paired with
-    that of a method; which cells are in domain follows from the second value alone.
+    The one row of one detector is repeated for each training set of the board, so that each cell is
+    paired with that of a method; which cells are in domain follows from the second value alone.
     """
     stored = stored_import(workspace, name)
     domains = workspace.domains
     sets = list(make_training_sets(domains, "each generator").values())
-    scores = np.zeros((1, len(domains)))
-    scores[:, domains.split == "test"] = stored.arrays("scores.npz")["test"]
+    test = stored.arrays("scores.npz")["test"]
     threshold = float(stored.content["threshold"])
+    scores = np.zeros((len(np.atleast_2d(test)), len(domains)))
+    scores[:, domains.split == "test"] = test
+    if test.ndim == 2:
+        return transfer_matrix(scores, domains, sets, thresholds=threshold, metrics=metrics), None
     one = transfer_matrix(scores, domains, sets[:1], thresholds=threshold, metrics=metrics)
     matrix = replace(one.rows([0] * len(sets)), train=tuple(sets))
     return matrix, list(stored.content["trained_on"])
