@@ -25,7 +25,7 @@ def names() -> dict[str, str]:
         path for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")
     )
     return {
-        file.stem: " ".join(
+        file.stem.replace("_", "-"): " ".join(
             (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").split("\n\n")[0].split()
         )
         for file in files
@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for pool in THREAD_POOLS:
         os.environ.setdefault(pool, "1")
     try:
-        result = import_module(f"benchmarks.{arguments[0]}").main(arguments[1:])
+        module = import_module(f"benchmarks.{arguments[0].replace('-', '_')}")
+        result = module.main(arguments[1:])
     except AigiError as error:
         print(error, file=sys.stderr)
         return 2
