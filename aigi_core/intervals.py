@@ -265,6 +265,16 @@ def difference_interval(
 # What images are worth that come in groups, or are averaged over cells
 
 
+def sums_by(
+    number: Int[np.ndarray, " n"], values: Float[np.ndarray, "M n"], size: int
+) -> Float[np.ndarray, "M size"]:
+    """Sum of each row over the images with each number, from 0 to size - 1."""
+    total = np.empty((len(values), size))
+    for row, own in zip(total, values, strict=True):
+        row[:] = np.bincount(number, weights=own, minlength=size)
+    return total
+
+
 class Groups(NamedTuple):
     """Which images belong together.
 
@@ -278,18 +288,16 @@ class Groups(NamedTuple):
 
     @classmethod
     def of(cls, numbers: Int[np.ndarray, " n"]) -> Groups:
-        """Any numbering of groups, renumbered without gaps."""
-        names, number = np.unique(numbers, return_inverse=True)
-        return cls(number, len(names))
+        """Any numbering of groups from 0, renumbered without gaps."""
+        seen = np.zeros(int(numbers.max(initial=-1)) + 1, bool)
+        seen[numbers] = True
+        return cls((np.cumsum(seen) - 1)[numbers], int(seen.sum()))
 
     def sums(self, values: Float[np.ndarray, "M n"]) -> Float[np.ndarray, "M groups"]:
         """Sum of each row over the images of each group."""
         if self.size == values.shape[1]:
             return values
-        order = np.argsort(self.number, kind="stable")
-        starts = np.searchsorted(self.number[order], np.arange(self.size))
-        total: np.ndarray = np.add.reduceat(values[:, order], starts, axis=1)
-        return total
+        return sums_by(self.number, values, self.size)
 
 
 def variances(

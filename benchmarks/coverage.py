@@ -158,7 +158,7 @@ def mean_coverage(
                     groups = one.groups.copy()
                     groups[:fakes] += 10**4 * at
                     columns.append(Column(images, one.labels, groups, one.scores, one.thresholds))
-                value = np.mean([sum(c.rates().values()) / 2 for c in columns])
+                value = np.mean([sum(c.rates.values()) / 2 for c in columns])
                 low, high = METRICS["balanced_accuracy"].mean_interval(
                     columns, np.ones((1, 14), bool), float(value), np.zeros(2)
                 )

@@ -483,7 +483,7 @@ def operating_point(
         scores[None],
         np.array([threshold], float),
     )
-    rates = {label: float(rate[0]) for label, rate in column.rates().items()}
+    rates = {label: float(rate[0]) for label, rate in column.rates.items()}
     none = np.zeros((1, 1))
     out: dict[str, float] = {"threshold": float(threshold)}
     for name, metric, value in (

@@ -55,21 +55,20 @@ def evaluate_blocks(
     wanted = check_metrics(tuple(METRICS) if metrics is None else metrics)
     scores, labels = check_labelled_scores(scores, labels)
     exact = evaluate(scores, labels, thresholds=thresholds, metrics=wanted)
-    used, own = np.unique(block, return_inverse=True)
-    drawn = np.ascontiguousarray(counts[:, used])
+    size = counts.shape[1]
     flagged = scores > np.reshape(thresholds, (-1, 1))
-    weights = drawn.T.astype(np.float64)
+    weights = counts.T.astype(np.float64)
     hits, totals = {}, {}
     for label in (REAL, FAKE):
         of = labels == label
         right = np.stack(
-            [np.bincount(own[of & (row == bool(label))], minlength=len(used)) for row in flagged]
+            [np.bincount(block[of & (row == bool(label))], minlength=size) for row in flagged]
         )
         hits[label] = right @ weights
-        totals[label] = np.bincount(own[of], minlength=len(used)) @ weights
+        totals[label] = np.bincount(block[of], minlength=size) @ weights
     rates = rate_values(hits, totals, wanted)
     curves = {name: m for name in wanted if isinstance(m := METRICS[name], CurveMetric)}
-    ranked = [_curve_draws(row, labels, own, drawn, curves) if curves else {} for row in scores]
+    ranked = [_curve_draws(row, labels, block, counts, curves) if curves else {} for row in scores]
     values = {}
     for name in wanted:
         if name in rates:
@@ -95,22 +94,18 @@ def _curve_draws(
     # Steps are numbered from the highest scores down, as curves run.
     step = len(edges) - np.searchsorted(edges, scores, side="right")
     width = len(edges) + 1
-    every = np.concatenate([np.ones((1, counts.shape[1]), np.float32), counts])
-    tables, drawn = [], []
+    size = counts.shape[1]
+    every = np.concatenate([np.ones((1, size), np.float32), counts])
+    place = block * width + step
+    tables = []
     for label in (FAKE, REAL):
-        of = labels == label
-        held, own = np.unique(block[of], return_inverse=True)
-        table = np.bincount(own * width + step[of], minlength=len(held) * width)
-        tables.append(np.cumsum(table.reshape(len(held), width), axis=1).astype(np.float32))
-        drawn.append(np.ascontiguousarray(every[:, held]))
+        table = np.bincount(place[labels == label], minlength=size * width)
+        tables.append(np.cumsum(table.reshape(size, width), axis=1).astype(np.float32))
     parts = []
     for start in range(0, len(every), DRAWS_AT_A_TIME):
         some = slice(start, start + DRAWS_AT_A_TIME)
         # Sums of whole numbers below 2^24 are exact in float32.
-        tp, fp = (
-            (counted[some] @ table).astype(np.float64)
-            for counted, table in zip(drawn, tables, strict=True)
-        )
+        tp, fp = ((every[some] @ table).astype(np.float64) for table in tables)
         parts.append(curve_values(tp, fp, metrics))
     return {name: np.concatenate([part[name] for part in parts]) for name in metrics}
 

@@ -8,7 +8,7 @@ with a subclass of either, and one line in :mod:`aigi_core.metrics`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -25,9 +25,25 @@ from aigi_core.intervals import (
     mean_of_rates_interval,
     rate_interval,
     rate_of_draws,
+    sums_by,
     variances,
 )
 from aigi_core.manifest import FAKE, REAL
+
+
+class Part(NamedTuple):
+    """One class's share of a mean over cells.
+
+    Attributes:
+        rate: the mean accuracy on the class.
+        n: the effective number of images.
+        images, centred: what each image adds to the mean, less the mean of its cell.
+    """
+
+    rate: Float[np.ndarray, " M"]
+    n: Float[np.ndarray, " M"]
+    groups: Int[np.ndarray, " n"]
+    centred: Float[np.ndarray, "M n"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,28 +105,20 @@ class Column:
         """Images of each class."""
         return {label: int(self.of(label).sum()) for label in (REAL, FAKE)}
 
+    @cached_property
     def rates(self) -> dict[int, Float[np.ndarray, " K"]]:
         """Accuracy on each class."""
         return {label: self.right[:, self.of(label)].mean(axis=1) for label in (REAL, FAKE)}
 
+    @cached_property
+    def known_parts(self) -> dict[Hashable, Part]:
+        """What was computed of each class: the metrics of decisions differ only in how they weigh
+        the two."""
+        return {}
+
 
 RATE_RULE = "Clopper and Pearson's exact interval, at a level that covers 95% on average"
 """What :func:`~aigi_core.intervals.rate_interval` is."""
-
-
-class Part(NamedTuple):
-    """One class's share of a mean over cells.
-
-    Attributes:
-        rate: the mean accuracy on the class.
-        n: the effective number of images.
-        images, centred: what each image adds to the mean, less the mean of its cell.
-    """
-
-    rate: Float[np.ndarray, " M"]
-    n: Float[np.ndarray, " M"]
-    groups: Int[np.ndarray, " n"]
-    centred: Float[np.ndarray, "M n"]
 
 
 @dataclass(frozen=True)
@@ -238,12 +246,7 @@ class RateMetric(Metric):
         draws: Float[np.ndarray, "B K"],
         level: float = LEVEL,
     ) -> Interval:
-        parts = {}
-        for label, rate in column.rates().items():
-            of = column.of(label)
-            centred = (column.right[:, of] - rate[:, None]) / of.sum()
-            effect = design_effect(centred, Groups.of(column.groups[of]), level)
-            parts[label] = Part(rate, of.sum() / effect, column.groups[of], centred)
+        parts = {label: _cell_part(column, label, level) for label in (REAL, FAKE)}
         return self._bounds(parts, self.class_weights(column.n), level)
 
     def mean_interval(
@@ -278,6 +281,16 @@ class RateMetric(Metric):
         )
 
 
+def _cell_part(column: Column, label: int, level: float) -> Part:
+    if (label, level) not in column.known_parts:
+        rate, of = column.rates[label], column.of(label)
+        centred = (column.right[:, of] - rate[:, None]) / of.sum()
+        effect = design_effect(centred, Groups.of(column.groups[of]), level)
+        part = Part(rate, of.sum() / effect, column.groups[of], centred)
+        column.known_parts[label, level] = part
+    return column.known_parts[label, level]
+
+
 def used_cells(
     columns: Sequence[Column], cells: Bool[np.ndarray, "K T"]
 ) -> tuple[list[Column], Float[np.ndarray, "k t"]]:
@@ -290,15 +303,11 @@ def used_cells(
 
 def _correlation(a: Part, b: Part) -> Float[np.ndarray, " M"]:
     """Correlation of two classes' rates through the groups that hold images of both."""
-    shared = np.intersect1d(a.groups, b.groups)
-    if len(shared) == 0:
+    size = max(int(part.groups.max(initial=0)) for part in (a, b)) + 1
+    held = [np.bincount(part.groups, minlength=size) > 0 for part in (a, b)]
+    if not (held[0] & held[1]).any():
         return np.zeros(len(a.centred))
-    every = np.union1d(a.groups, b.groups)
-    sums = []
-    for part in (a, b):
-        total = np.zeros((len(part.centred), len(every)))
-        np.add.at(total.T, np.searchsorted(every, part.groups), part.centred.T)
-        sums.append(total)
+    sums = [sums_by(part.groups, part.centred, size) for part in (a, b)]
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = (sums[0] * sums[1]).sum(axis=1) / np.sqrt(
             (sums[0] ** 2).sum(axis=1) * (sums[1] ** 2).sum(axis=1)
@@ -365,13 +374,22 @@ def count_distinct(columns: Sequence[Column], label: int) -> int:
 def _mean_part(
     columns: Sequence[Column], share: Float[np.ndarray, "K T"], label: int, level: float
 ) -> Part:
+    known, key = columns[0].known_parts, (*columns, share.tobytes(), label, level)
+    if key not in known:
+        known[key] = _new_mean_part(columns, share, label, level)
+    return known[key]
+
+
+def _new_mean_part(
+    columns: Sequence[Column], share: Float[np.ndarray, "K T"], label: int, level: float
+) -> Part:
     """The mean accuracy on a class over cells, and the effective number of images behind it.
 
     A cell's own variance is that of a rate drawn towards the mean of all cells by
     :data:`~aigi_core.intervals.PSEUDO_IMAGES` images, so that cells without errors do not pretend
     to have none.
     """
-    rates = np.stack([column.rates()[label] for column in columns], axis=1)
+    rates = np.stack([column.rates[label] for column in columns], axis=1)
     n = np.array([column.n[label] for column in columns], float)
     rate = float((share * rates).sum())
     overall = (rate * n.sum() + PSEUDO_IMAGES / 2) / (n.sum() + PSEUDO_IMAGES)
@@ -436,7 +454,7 @@ class CurveMetric(Metric):
         draws: Float[np.ndarray, "B K"],
         level: float = LEVEL,
     ) -> Interval:
-        alike = len(column.images) / len(np.unique(column.groups))
+        alike = len(column.images) / Groups.of(column.groups).size
         return rate_of_draws(values, draws, self.most_images(column.n) / alike, level)
 
     def mean_interval(

@@ -122,7 +122,7 @@ def ranking_metrics(
     scores, labels = check_scores(scores)[0], check_labels(labels)
     curves = {name: m for name, m in METRICS.items() if isinstance(m, CurveMetric)}
     wanted = {name: curves[name] for name in (curves if metrics is None else metrics)}
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores)  # the order among equal scores does not matter
     ranked = scores[order]
     ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     is_fake = (labels[order] == FAKE).astype(np.int32)
