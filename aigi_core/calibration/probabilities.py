@@ -242,16 +242,18 @@ class Ensemble:
     members: tuple[Calibration, ...]
     whole: Calibration
 
-    def mean_logit(self, scores: Float[np.ndarray, "K n"]) -> Float[np.ndarray, " n"]:
-        """Mean of the members' calibrated log-odds, before the final calibration."""
+    def member_logits(self, scores: Float[np.ndarray, "K n"]) -> Float[np.ndarray, "K n"]:
+        """The members' calibrated log-odds."""
         if len(scores) != len(self.members):
             raise AigiError(
                 f"The ensemble has {counted(len(self.members), 'detector')}, scores came from"
                 f" {len(scores)}."
             )
-        mean: np.ndarray = np.mean(
-            [m.logit(row) for m, row in zip(self.members, scores, strict=True)], axis=0
-        )
+        return np.stack([m.logit(row) for m, row in zip(self.members, scores, strict=True)])
+
+    def mean_logit(self, scores: Float[np.ndarray, "K n"]) -> Float[np.ndarray, " n"]:
+        """Mean of the members' calibrated log-odds, before the final calibration."""
+        mean: np.ndarray = self.member_logits(scores).mean(axis=0)
         return mean
 
     def probability(

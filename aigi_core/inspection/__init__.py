@@ -24,6 +24,7 @@ _MODULES = {
     "rates_by_pool": "known",
     "reliability_on_test": "known",
     "score_files": "score",
+    "choose_rule": "unseen",
     "trust_on_unseen": "unseen",
 }
 

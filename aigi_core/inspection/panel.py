@@ -11,7 +11,7 @@ were set on, or the band's rates would not hold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,14 @@ from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.reading import Reading, read
 from aigi_core.heads import Encoded
+from aigi_core.inspection.rules import (
+    BY_NEARNESS,
+    DEFAULT_RULE,
+    RULES,
+    Join,
+    members_of,
+    nearness,
+)
 from aigi_core.manifest import TOGETHER
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers, percentile_interval
@@ -53,9 +61,9 @@ class Panel(ShortRepr):
         names: one a judge: ``TOGETHER`` of the manifest (where there are several detectors), then
             each detector's own.
         detectors: K of them, trained without the workspace's validation images.
+        rule: how their calibrated log-odds are joined (:data:`~aigi_core.inspection.rules.RULES`).
         readings: [J] the weights of each judge; the ensemble is linear too where all its members
-            are: the mean of their calibrated log-odds. None for a judge without weights: see
-            :meth:`reading`.
+            are and the rule is the mean. None for a judge without weights: see :meth:`reading`.
         calibrations: [J] from a judge's logit to a probability.
         held_out: [J, n] logits of the validation images, of detectors not trained on them.
         labels: [n].
@@ -71,6 +79,16 @@ class Panel(ShortRepr):
     held_out: Float[np.ndarray, "J n"]
     labels: Int[np.ndarray, " n"]
     draws: Float[np.ndarray, "J B 2"]
+    rule: str
+    workspace: Workspace = field(repr=False)
+    join: Join = field(repr=False)
+
+    def joined_by(self, rule: str) -> Panel:
+        """The same detectors joined by another rule: calibration, band and intervals of all
+        together are set anew."""
+        if rule == self.rule:
+            return self
+        return build_panel(self.workspace, self.detectors, rule=rule)
 
     def index(self, name: str) -> int:
         """Number of a judge; AigiError, which lists them, for an unknown one."""
@@ -85,9 +103,13 @@ class Panel(ShortRepr):
         reading = self.readings[judge]
         if reading is None:
             first = len(self.names) - len(self.detectors)
-            without = next(one for one in self.detectors if not _has_weights(one))
+            own = self.detectors[max(judge - first, 0) :][:1] if judge >= first else self.detectors
+            without = [one for one in own if not _has_weights(one)]
             raise AigiError(
-                no_direction(self.detectors[judge - first] if judge >= first else without)
+                no_direction(without[0])
+                if without
+                else f"All detectors together are joined by {self.rule}, which has no weights of"
+                " its own: choose one detector to see what its score is made of."
             )
         return reading
 
@@ -96,11 +118,12 @@ class Panel(ShortRepr):
     ) -> Float[np.ndarray, "J n"]:
         """Each judge's logit of each image."""
         scores = score_detectors(self.detectors, images, rows)
-        return (
-            np.vstack([self.ensemble.mean_logit(scores), scores])
-            if len(self.detectors) > 1
-            else scores
-        )
+        if len(self.detectors) == 1:
+            return scores
+        near = np.zeros(scores.shape)
+        if self.rule in BY_NEARNESS:
+            near = nearness(self.workspace, self.detectors, images, rows)
+        return np.vstack([self.join(self.ensemble.member_logits(scores), near), scores])
 
     def probability(
         self, judge: int, logit: float, prior: float = 0.5
@@ -163,8 +186,16 @@ class Panel(ShortRepr):
         return pd.DataFrame(rows)
 
 
-def build_panel(workspace: Workspace, detectors: Sequence[Detector] | None = None) -> Panel:
+def build_panel(
+    workspace: Workspace,
+    detectors: Sequence[Detector] | None = None,
+    *,
+    rule: str = DEFAULT_RULE,
+) -> Panel:
     """Calibrate detectors on a workspace's validation images; by default one detector a generator.
+
+    :func:`~aigi_core.inspection.unseen.choose_rule` gives it the rule that does best on generators
+    left out.
 
     Raises:
         AigiError: no detectors, one of another encoder, or validation images that lack a class.
@@ -183,6 +214,11 @@ def build_panel(workspace: Workspace, detectors: Sequence[Detector] | None = Non
         )
     scores = score_detectors(chosen, workspace, rows)
     ensemble = calibration.fit_ensemble(scores, labels)
+    members = members_of(workspace, chosen, ensemble.member_logits(scores), rows, rule)
+    join = RULES[rule](members)
+    together = join(members.logits, members.nearness)
+    if rule != DEFAULT_RULE:
+        ensemble = replace(ensemble, whole=calibration.fit_calibration(together, labels))
     readings, calibrations, held_out = (
         [read(workspace, one) if _has_weights(one) else None for one in chosen],
         list(ensemble.members),
@@ -190,11 +226,12 @@ def build_panel(workspace: Workspace, detectors: Sequence[Detector] | None = Non
     )
     names = [one.name for one in chosen]
     if len(chosen) > 1:
+        linear = all(readings) and rule == DEFAULT_RULE
         readings, calibrations = (
-            [_mean([r for r in readings if r], ensemble) if all(readings) else None, *readings],
+            [_mean([r for r in readings if r], ensemble) if linear else None, *readings],
             [ensemble.whole, *calibrations],
         )
-        held_out = np.vstack([ensemble.mean_logit(scores), scores])
+        held_out = np.vstack([together, scores])
         names = [TOGETHER, *names]
     groups = group_numbers(domains.group, rows)
     draws = np.stack([calibration_draws(row, labels, groups, DRAWS) for row in held_out])
@@ -207,6 +244,9 @@ def build_panel(workspace: Workspace, detectors: Sequence[Detector] | None = Non
         held_out,
         labels,
         draws,
+        rule,
+        workspace,
+        join,
     )
 
 

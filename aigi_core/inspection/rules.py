@@ -16,7 +16,7 @@ from scipy.special import softmax
 
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.solvers.logistic import fit_logistic
-from aigi_core.heads import blocks
+from aigi_core.heads import Encoded, blocks
 from aigi_core.manifest import FAKE
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
@@ -91,24 +91,52 @@ RULES: dict[str, Callable[[Members], Join]] = {
     "weights by novelty": _by_novelty,
 }
 DEFAULT_RULE = "mean"
+BY_NEARNESS = ("weights by novelty",)
+"""Rules that read the nearness, too."""
 
 
 def nearness(
-    workspace: Workspace, detectors: Sequence[Detector], rows: Int[np.ndarray, " n"]
+    workspace: Workspace,
+    detectors: Sequence[Detector],
+    images: Encoded,
+    rows: Int[np.ndarray, " n"] | None = None,
 ) -> Float[np.ndarray, "K n"]:
-    """Cosine of images of a workspace to the nearest fake that each detector was trained on, images
-    of their own group left out; -1 where there is none.
+    """Cosine of images to the nearest fake of a workspace that each detector was trained on; -1
+    where there is none. Of the workspace's own images those of their group are left out.
     """
     domains = workspace.domains
+    asked = np.arange(len(images.embeddings)) if rows is None else rows
     trained = np.flatnonzero((domains.labels == FAKE) & (domains.split == "train"))
     by = domains.generator[trained]
     known = np.stack([np.isin(by, one.training_set) for one in detectors])
     fakes = unit_rows(workspace.embeddings[trained])
     group = group_numbers(domains.group, np.arange(len(domains)))
-    near = np.empty((len(detectors), len(rows)))
-    for block in blocks(len(rows)):
-        cosine = unit_rows(workspace.embeddings[rows[block]]) @ fakes.T
-        cosine[group[rows[block]][:, None] == group[trained]] = -1.0
+    near = np.empty((len(detectors), len(asked)))
+    for block in blocks(len(asked)):
+        cosine = unit_rows(images.embeddings[asked[block]]) @ fakes.T
+        if images is workspace:
+            cosine[group[asked[block]][:, None] == group[trained]] = -1.0
         for member, of in enumerate(known):
             near[member, block] = cosine[:, of].max(axis=1, initial=-1.0)
     return near
+
+
+def members_of(
+    workspace: Workspace,
+    detectors: Sequence[Detector],
+    logits: Float[np.ndarray, "K n"],
+    rows: Int[np.ndarray, " n"],
+    rule: str,
+) -> Members:
+    """What a rule is fitted on: the members' calibrated log-odds of rows of a workspace, and their
+    nearness where the rule reads it."""
+    domains = workspace.domains
+    own = np.stack([np.isin(domains.generator[rows], one.training_set) for one in detectors])
+    return Members(
+        logits,
+        nearness(workspace, detectors, workspace, rows)
+        if rule in BY_NEARNESS
+        else np.zeros(logits.shape),
+        own & (domains.labels[rows] == FAKE),
+        domains.labels[rows].astype(int),
+    )

@@ -15,6 +15,7 @@ from aigi_core.errors import AigiError
 from aigi_core.inspection.intake import BATCH, Opened, encode, open_images
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import Panel, build_panel
+from aigi_core.inspection.unseen import choose_rule
 from aigi_core.manifest import RESERVED
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
@@ -42,7 +43,8 @@ def choose_panel(workspace: Workspace, name: str) -> Panel:
             f" too: say {other!r} for all, or a file written by Detector.save for the generator's."
         )
     if name in RESERVED:
-        return build_panel(workspace)
+        panel = build_panel(workspace)
+        return panel.joined_by(choose_rule(workspace, panel))
     if name in generators:
         return build_panel(workspace, train(workspace, [name]))
     path = Path(name)

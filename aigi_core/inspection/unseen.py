@@ -52,7 +52,9 @@ class Trust(ShortRepr):
             (means over the generators left out), and its AUC less that of the mean, paired by
             generator: ``change, change_low, change_high, p_value``, and ``q_value`` over the other
             rules.
-        rule: the way chosen: the mean, or the best of those whose AUC is higher (q < .05).
+        rule: the way chosen: the mean, or the best of those whose AUC is higher (q < .05). The
+            figures of a generator, in all other attributes, are those of the way that the *other*
+            generators choose, or the choice would flatter them (``generators`` names it: ``rule``).
         reliability, error: probabilities on left-out generators (see
             :func:`aigi_core.calibration.reliability`).
     """
@@ -89,14 +91,11 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> T
     val = np.flatnonzero(domains.split == "val")
     held = np.flatnonzero(domains.split != "train")
     near = np.full(scores.shape, np.nan)
-    near[:, held] = nearness(workspace, panel.detectors, held)
+    near[:, held] = nearness(workspace, panel.detectors, workspace, held)
     own = np.stack([np.isin(domains.generator, one.training_set) for one in panel.detectors])
     own &= domains.labels == FAKE
     novel = _novelty(workspace)
-    rows: list[dict[str, Any]] = []
-    rules: list[dict[str, Any]] = []
-    tested_cells: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    alarms: list[tuple[np.ndarray, np.ndarray]] = []
+    outcomes: dict[tuple[str, str], _Outcome] = {}
     groups = group_numbers(domains.group, np.arange(len(domains)))
     names = domains.generators
     # Each detector calibrated without each generator's validation fakes: [K, G, 2].
@@ -125,31 +124,70 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> T
             band = calibration.nearest_abstention_band(fitted, known, rate)
             verdict = band.verdict(judged)
             row = _row(name, judged, labels, groups[tested], verdict)
-            rules.append({"rule": rule} | row)
-            if rule == DEFAULT_RULE:
-                rows.append(row | _share("novel", novel(name, tested[labels == FAKE])))
-                [(a, b)] = platt_fits(fitted, known, np.ones((1, len(fit))))
-                probability = expit(a * judged + b)
-                tested_cells.append((probability, labels, groups[tested]))
-                reals = labels == REAL
-                alarms.append((tested[reals], verdict[reals] == "fake"))
-    if not rows:
+            [(a, b)] = platt_fits(fitted, known, np.ones((1, len(fit))))
+            outcomes[name, rule] = _Outcome(
+                {"rule": rule} | row, tested, labels, expit(a * judged + b), verdict
+            )
+    if not outcomes:
         raise AigiError(
             "Trust on unknown generators needs at least two generators with validation and test"
             " images: add a second one."
         )
-    p, y, g = (np.concatenate(parts) for parts in zip(*tested_cells, strict=True))
-    table = _compared(pd.DataFrame(rules))
-    better = table[(table["q_value"] < ALPHA) & (table["change"] > 0)].sort_values("auc")
+    rules = pd.DataFrame([one.row for one in outcomes.values()])
+    table = _compared(rules)
+    kept = []
+    for name in dict.fromkeys(rules["generator"]):
+        others = rules[rules["generator"] != name]
+        kept.append(outcomes[name, DEFAULT_RULE if others.empty else _choice(_compared(others))])
+    p, y, g = (
+        np.concatenate(parts)
+        for parts in zip(*((one.p, one.labels, groups[one.tested]) for one in kept), strict=True)
+    )
     return Trust(
-        pd.DataFrame(rows),
-        _pools(workspace, alarms),
+        pd.DataFrame([one.row | _share("novel", novel(*one.fakes)) for one in kept]),
+        _pools(workspace, [one.alarms for one in kept]),
         table,
-        DEFAULT_RULE if better.empty else str(better["rule"].iloc[-1]),
+        _choice(table),
         calibration.reliability(p, y),
         calibration.calibration_error(p, y, groups=g, draws=300),
         rate,
     )
+
+
+def choose_rule(workspace: Workspace, panel: Panel) -> str:
+    """The rule that joins a panel's detectors best on generators left out (:class:`Trust`); the
+    mean where there are too few to leave one out."""
+    if len(panel.detectors) < 2 or len(workspace.domains.generators) < 2:
+        return DEFAULT_RULE
+    try:
+        return trust_on_unseen(workspace, panel).rule
+    except AigiError:  # each of them knows every generator
+        return DEFAULT_RULE
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a panel without one generator, joined by one rule, makes of its test images."""
+
+    row: dict[str, Any]
+    tested: Int[np.ndarray, " n"]
+    labels: Int[np.ndarray, " n"]
+    p: Float[np.ndarray, " n"]
+    verdict: np.ndarray
+
+    @property
+    def fakes(self) -> tuple[str, Int[np.ndarray, " m"]]:
+        return str(self.row["generator"]), self.tested[self.labels == FAKE]
+
+    @property
+    def alarms(self) -> tuple[np.ndarray, np.ndarray]:
+        reals = self.labels == REAL
+        return self.tested[reals], self.verdict[reals] == "fake"
+
+
+def _choice(rules: pd.DataFrame) -> str:
+    better = rules[(rules["q_value"] < ALPHA) & (rules["change"] > 0)].sort_values("auc")
+    return DEFAULT_RULE if better.empty else str(better["rule"].iloc[-1])
 
 
 def _compared(rules: pd.DataFrame) -> pd.DataFrame:

@@ -1,15 +1,17 @@
 """Trust on generators left out: nothing of them takes part, and the figures are the library's."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from aigi_core.calibration import abstention_band, fit_ensemble, nearest_rate
+from aigi_core.calibration import abstention_band, fit_calibration, fit_ensemble, nearest_rate
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.protocol import train
 from aigi_core.errors import AigiError
+from aigi_core.inspection import unseen
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.rules import DEFAULT_RULE, RULES, Members, nearness
-from aigi_core.inspection.unseen import Trust, trust_on_unseen
+from aigi_core.inspection.unseen import Trust, choose_rule, trust_on_unseen
 from aigi_core.manifest import FAKE
 from aigi_core.workspace import Workspace
 
@@ -67,15 +69,64 @@ def test_one_detector_alone_has_no_unknown_generator(synthetic: Workspace) -> No
         trust_on_unseen(synthetic, build_panel(synthetic, everything))
 
 
-def test_the_rule_is_chosen_by_generators_left_out(trust: Trust) -> None:
+def test_the_rule_is_chosen_by_generators_left_out(
+    synthetic: Workspace, panel: Panel, trust: Trust
+) -> None:
     rules = trust.rules.set_index("rule")
     change = rules["auc"] - rules.loc[DEFAULT_RULE, "auc"]
     np.testing.assert_allclose(rules["change"], change, atol=1e-12)
     assert np.isnan(rules.loc[DEFAULT_RULE, "q_value"])
     better = rules[(rules["q_value"] < 0.05) & (change > 0)]
     assert trust.rule == (DEFAULT_RULE if better.empty else better["auc"].idxmax())
+    assert choose_rule(synthetic, panel) == trust.rule
     mean, low, high = trust.mean("auc")
     assert mean == pytest.approx(trust.generators["auc"].mean()) and low < mean < high
+
+
+def test_figures_are_those_of_the_rule_that_the_other_generators_choose(
+    synthetic: Workspace, panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[set[str]] = []
+    whole = unseen._compared
+
+    def compared(rules: pd.DataFrame) -> pd.DataFrame:
+        asked.append(set(rules["generator"]))
+        return whole(rules)
+
+    monkeypatch.setattr(unseen, "_compared", compared)
+    monkeypatch.setattr(unseen, "_choice", lambda rules: "maximum")
+    trust, names = trust_on_unseen(synthetic, panel, 0.2), synthetic.domains.generators
+    assert asked == [set(names), *({*names} - {name} for name in names)]
+    assert trust.rule == "maximum" and (trust.generators["rule"] == "maximum").all()
+    assert trust.generators["auc"].mean() == pytest.approx(
+        trust.rules.set_index("rule").loc["maximum", "auc"]
+    )
+    assert panel.joined_by(trust.rule).rule == "maximum"
+
+
+@pytest.mark.parametrize("rule", [name for name in RULES if name != DEFAULT_RULE])
+def test_a_panel_judges_by_its_rule(synthetic: Workspace, panel: Panel, rule: str) -> None:
+    """Logits, calibration and band of all together are the rule's; single detectors stay."""
+    own, domains = panel.joined_by(rule), synthetic.domains
+    val, test = (np.flatnonzero(domains.split == split) for split in ("val", "test"))
+    raw = score_detectors(panel.detectors, synthetic)
+    logits = panel.ensemble.member_logits(raw)
+    near = nearness(synthetic, panel.detectors, synthetic)
+    knows = np.stack([domains.generator == one.training_set[0] for one in panel.detectors])
+    labels = domains.labels.astype(int)
+    join = RULES[rule](Members(logits[:, val], near[:, val], knows[:, val], labels[val]))
+    expected = join(logits[:, test], near[:, test])
+    np.testing.assert_allclose(own.logits(synthetic, test)[0], expected, atol=1e-9)
+    np.testing.assert_allclose(own.logits(synthetic, test)[1:], raw[:, test], atol=1e-9)
+    band = abstention_band(join(logits[:, val], near[:, val]), labels[val], 0.2)
+    assert (own.band(0, 0.2).low, own.band(0, 0.2).high) == pytest.approx((band.low, band.high))
+    fitted = fit_calibration(join(logits[:, val], near[:, val]), labels[val])
+    assert own.probability(0, 0.3)[0] == pytest.approx(
+        float(fitted.probability(np.asarray(0.3), 0.5))
+    )
+    assert own.readings[0] is None and own.readings[1] is not None
+    with pytest.raises(AigiError, match=f"joined by {rule}, which has no weights"):
+        own.reading(0)
 
 
 def test_stacking_takes_no_weight_from_knowing_the_generator() -> None:
@@ -110,7 +161,7 @@ def test_nearness_leaves_an_images_own_group_out(synthetic: Workspace, panel: Pa
     domains = synthetic.domains
     rows = domains.rows("beta-diff", "train")
     row = int(rows[domains.labels[rows] == FAKE][-1])
-    near = nearness(synthetic, panel.detectors, np.array([row]))[:, 0]
+    near = nearness(synthetic, panel.detectors, synthetic, np.array([row]))[:, 0]
     at = [one.training_set for one in panel.detectors].index(("beta-diff",))
     unit = synthetic.embeddings / np.linalg.norm(synthetic.embeddings, axis=1, keepdims=True)
     mine = (domains.split == "train") & (domains.generator == "beta-diff")

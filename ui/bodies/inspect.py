@@ -244,8 +244,8 @@ def rules_in_words(unseen: Trust) -> str:
             " mean."
         )
     return (
-        f"**Here {unseen.rule} would be better than the mean, by which the detectors are joined**:"
-        f" AUC {compared}."
+        f"The detectors are joined by {unseen.rule} and not by their mean: AUC {compared}. Each"
+        " generator's figures above are those of the way that the others choose."
     )
 
 

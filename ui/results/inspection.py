@@ -30,7 +30,7 @@ from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import Copies, perturbed_copies
-from aigi_core.inspection.unseen import Trust, trust_on_unseen
+from aigi_core.inspection.unseen import Trust, choose_rule, trust_on_unseen
 from aigi_core.manifest import FAKE, REAL, TOGETHER
 from aigi_core.statements import counted, part_counted
 from aigi_core.workspace import Workspace
@@ -103,7 +103,14 @@ class Subject:
 
 @cached
 def panel(workspace: Workspace) -> Panel:
-    """One calibrated detector a generator, and all of them together."""
+    """One calibrated detector a generator, and all of them together, joined by the rule that does
+    best on generators left out."""
+    by_mean = _panel_by_mean(workspace)
+    return by_mean.joined_by(choose_rule(workspace, by_mean))
+
+
+@cached
+def _panel_by_mean(workspace: Workspace) -> Panel:
     generators = workspace.domains.generators
     if not generators:
         raise NotGivenError(
@@ -149,7 +156,7 @@ def reliability(workspace: Workspace, judge: str) -> Any:
 @cached
 def unseen(workspace: Workspace, rate: float) -> Trust:
     """What the panel is worth on generators it does not know, each left out in turn."""
-    return trust_on_unseen(workspace, panel(workspace), rate)
+    return trust_on_unseen(workspace, _panel_by_mean(workspace), rate)
 
 
 def head_words(
