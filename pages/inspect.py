@@ -16,11 +16,7 @@ from ui.bodies import inspect as body
 from ui.results import attention, inspection
 
 
-def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
-    workspace = page.workspace
-    judged = body.judge(page, panel, subject)
-    page.answer(body.answer(judged))
-    page.stats(body.stats(judged))
+def protocol(page: ui.Page) -> None:
     page.protocol(
         detectors=(
             "Logistic regression on the normalised embedding, one a generator, classes weighing"
@@ -47,6 +43,14 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
             " workspace only."
         ),
     )
+
+
+def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
+    workspace = page.workspace
+    judged = body.judge(page, panel, subject)
+    page.answer(body.answer(judged))
+    page.stats(body.stats(judged))
+    protocol(page)
 
     left, right = st.columns([2, 3], gap="large")
     with left, page.section("The image"):

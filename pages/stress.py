@@ -4,12 +4,13 @@ and what helps.
 
 from functools import partial
 
+import pandas as pd
 import streamlit as st
 
 import ui
 from aigi_core import figures
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
-from aigi_core.stress import CLEAN
+from aigi_core.stress import CLEAN, Side, Stress
 from ui.bodies import stress as body
 from ui.toolkit.jobs import steps
 
@@ -64,6 +65,14 @@ def show(page: ui.Page) -> None:
         draw = partial(figures.side_changes, summary, cells, selected=op_title)
         page.figure("sides", draw, table=summary, clicks=("op",))
 
+    before_and_after(page, stress, op, op_title, side)
+    by_tested_generator(page, by_generator, op, op_title, cells, side)
+    training_on_copies(page)
+    stable_components(page, op, op_title)
+    robust_heads(page, op)
+
+
+def before_and_after(page: ui.Page, stress: Stress, op: str, op_title: str, side: Side) -> None:
     clean, moved, change = (
         stress.matrices[CLEAN, CLEAN, "both"],
         stress.matrices[CLEAN, op, side],
@@ -91,29 +100,35 @@ def show(page: ui.Page) -> None:
             table=change.to_frame(),
         )
 
+
+def by_tested_generator(
+    page: ui.Page, changes: pd.DataFrame, op: str, op_title: str, cells: str, side: Side
+) -> None:
     with page.section(
         "By generator", f"Each tested generator under {op_title}; paired, n detectors each."
     ):
         left, right = st.columns(2, gap="large")
         with left:
-            draw = partial(figures.generator_changes, by_generator, op, cells, side)
+            draw = partial(figures.generator_changes, changes, op, cells, side)
             page.figure(
                 "generators",
                 lambda theme: draw(page.styles(theme), theme=theme),
-                table=by_generator,
+                table=changes,
             )
         with right:
             kinds = body.kind_options(page.workspace)
             if kinds:
                 kind = page.select("kind", "Over the strength of", kinds)
                 chosen = page.generators("tests", "Generators", page.domains.generators[:4])
-                line = partial(figures.strength_curves, by_generator, kind, cells, chosen)
+                line = partial(figures.strength_curves, changes, kind, cells, chosen)
                 page.figure(
                     "strength",
                     lambda theme: line(page.styles(theme), theme=theme),
-                    table=body.of_kind(by_generator, kind, chosen),
+                    table=body.of_kind(changes, kind, chosen),
                 )
 
+
+def training_on_copies(page: ui.Page) -> None:
     with page.section(
         "Does training on perturbed images help?",
         "Gain over detectors of clean images, under the same tests.",
@@ -126,6 +141,8 @@ def show(page: ui.Page) -> None:
         else:
             st.markdown(body.no_training_copies(page.workspace))
 
+
+def stable_components(page: ui.Page, op: str, op_title: str) -> None:
     with page.section(
         "Which components are stable?",
         f"Each component of the embedding under {op_title}. Vertical: correlation of image and"
@@ -137,6 +154,8 @@ def show(page: ui.Page) -> None:
             "components", partial(figures.component_scatter, stability, op), table=stability
         )
 
+
+def robust_heads(page: ui.Page, op: str) -> None:
     with page.section(
         "Which heads are robust?",
         "Each head alone, trained on clean images, tested on both.",

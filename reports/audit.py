@@ -62,43 +62,8 @@ class AuditTables:
         )
         fake, real = (images[images["label"] == label] for label in (FAKE, REAL))
 
-        def v(table: pd.DataFrame, generator: str, fact: str) -> str:
-            row = table[(table["generator"] == generator) & (table["fact"] == fact)].iloc[0]
-            return f"V {row['cramers_v']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-
-        def share(rows: pd.DataFrame, column: str, value: object) -> str:
-            hits = int((rows[column] == value).sum())
-            low, high = count_interval(hits, len(rows))
-            return f"{hits / len(rows):.0%} [{low:.0%}, {high:.0%}] of {len(rows):,}"
-
         def of(generator: str) -> pd.DataFrame:
             return fake[fake["generator"] == generator]
-
-        def typical(generator: str, fact: str) -> str:
-            row = stored[(stored["generator"] == generator) & (stored["fact"] == fact)].iloc[0]
-            return f"{row['fake_value']} against {row['real_value']}"
-
-        subject = self._subjects.set_index("generator")
-
-        def shows(generator: str) -> str:
-            row = subject.loc[generator]
-            return (
-                f"{row['share']:.0%} [{row['low']:.0%}, {row['high']:.0%}] of {row['n']} are"
-                f" nearest to {row['category']}; {row['real_share']:.0%} of its real images are"
-            )
-
-        def differ(generator: str, k: int = 1) -> str:
-            words = self.audit.words[generator].head(k)
-            return ", ".join(
-                f"{r.text} ({r.difference:+.1f} sd [{r.low:+.1f}, {r.high:+.1f}])"
-                for r in words.itertuples()
-            )
-
-        def separable(generator: str) -> str:
-            row = _row(self.workspace, self.audit.content, generator)
-            return (
-                f"{row['separable']:.2f} [{row['separable_low']:.2f}, {row['separable_high']:.2f}]"
-            )
 
         style = {
             name: table[table["text"] == "medium and style"]
@@ -116,58 +81,60 @@ class AuditTables:
             header,
             [
                 "four in ten fakes are PNG",
-                f"{share(fake, 'format', 'PNG')} fakes; {share(real, 'format', 'PNG')} photographs",
+                f"{_share(fake, 'format', 'PNG')} fakes;"
+                f" {_share(real, 'format', 'PNG')} photographs",
             ],
             [
                 "nine in ten photographs are JPEG",
                 (
-                    f"{share(real, 'format', 'JPEG')} photographs; dalle-mini: format"
-                    f" {v(stored, 'dalle-mini', 'format')}"
+                    f"{_share(real, 'format', 'JPEG')} photographs; dalle-mini: format"
+                    f" {_association(stored, 'dalle-mini', 'format')}"
                 ),
             ],
             [
                 "SD and large fakes are JPEG of another quality",
                 (
-                    f"not in the stored files: sd-1.4 quality {typical('sd-1.4', 'jpeg_quality')},"
-                    f" {v(stored, 'sd-1.4', 'jpeg_quality')}; their shape is: width / height"
-                    f" {v(stored, 'sd-1.4', 'aspect')}. midjourney-shoes:"
-                    f" {typical('midjourney-shoes', 'jpeg_quality')},"
-                    f" {v(stored, 'midjourney-shoes', 'jpeg_quality')}"
+                    "not in the stored files: sd-1.4 quality"
+                    f" {_typical(stored, 'sd-1.4', 'jpeg_quality')},"
+                    f" {_association(stored, 'sd-1.4', 'jpeg_quality')}; their shape is: width /"
+                    f" height {_association(stored, 'sd-1.4', 'aspect')}. midjourney-shoes:"
+                    f" {_typical(stored, 'midjourney-shoes', 'jpeg_quality')},"
+                    f" {_association(stored, 'midjourney-shoes', 'jpeg_quality')}"
                 ),
             ],
             [
                 "large files were scaled to 256 px",
                 (
-                    f"{share(fake, 'resized', 1)} fakes; {share(real, 'resized', 1)} photographs;"
-                    f" before that, dalle-2's width {v(original, 'dalle-2', 'width')}"
+                    f"{_share(fake, 'resized', 1)} fakes; {_share(real, 'resized', 1)} photographs;"
+                    f" before that, dalle-2's width {_association(original, 'dalle-2', 'width')}"
                 ),
             ],
             [
                 "sdxl is 256-colour palette PNG",
                 (
-                    f"{share(of('sdxl'), 'mode', 'P')} fakes have a palette,"
-                    f" {v(stored, 'sdxl', 'mode')}"
+                    f"{_share(of('sdxl'), 'mode', 'P')} fakes have a palette,"
+                    f" {_association(stored, 'sdxl', 'mode')}"
                 ),
             ],
             [
                 "stylegan2-pizza is all food",
                 (
-                    f"{shows('stylegan2-pizza')}; content separates with"
-                    f" {separable('stylegan2-pizza')}; {differ('stylegan2-pizza')}"
+                    f"{self._shows('stylegan2-pizza')}; content separates with"
+                    f" {self._separable('stylegan2-pizza')}; {self._differ('stylegan2-pizza')}"
                 ),
             ],
             [
                 "stylegan2-ffhq is all faces",
                 (
-                    f"{shows('stylegan2-ffhq')}: no imbalance against its own photographs, one"
-                    " against all others"
+                    f"{self._shows('stylegan2-ffhq')}: no imbalance against its own photographs,"
+                    " one against all others"
                 ),
             ],
             [
                 "midjourney-shoes is all shoes",
                 (
-                    f"{shows('midjourney-shoes')}; content separates with"
-                    f" {separable('midjourney-shoes')}; {differ('midjourney-shoes')}"
+                    f"{self._shows('midjourney-shoes')}; content separates with"
+                    f" {self._separable('midjourney-shoes')}; {self._differ('midjourney-shoes')}"
                 ),
             ],
             [
@@ -183,6 +150,24 @@ class AuditTables:
                 ),
             ],
         ]
+
+    def _shows(self, generator: str) -> str:
+        row = self._subjects.set_index("generator").loc[generator]
+        return (
+            f"{row['share']:.0%} [{row['low']:.0%}, {row['high']:.0%}] of {row['n']} are"
+            f" nearest to {row['category']}; {row['real_share']:.0%} of its real images are"
+        )
+
+    def _differ(self, generator: str) -> str:
+        """Its texts that differ most from its real images'."""
+        return ", ".join(
+            f"{r.text} ({r.difference:+.1f} sd [{r.low:+.1f}, {r.high:+.1f}])"
+            for r in self.audit.words[generator].head(1).itertuples()
+        )
+
+    def _separable(self, generator: str) -> str:
+        row = _row(self.workspace, self.audit.content, generator)
+        return f"{row['separable']:.2f} [{row['separable_low']:.2f}, {row['separable_high']:.2f}]"
 
     def verdicts(self) -> Rows:
         header = [
@@ -430,3 +415,23 @@ def _signed(row: pd.Series) -> str:
 def paired(part: PairedDifference) -> str:
     """A paired difference with its interval."""
     return span(part.value, part.low, part.high, signed=True)
+
+
+def _fact(table: pd.DataFrame, generator: str, fact: str) -> pd.Series:
+    return table[(table["generator"] == generator) & (table["fact"] == fact)].iloc[0]
+
+
+def _association(table: pd.DataFrame, generator: str, fact: str) -> str:
+    row = _fact(table, generator, fact)
+    return f"V {row['cramers_v']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def _typical(table: pd.DataFrame, generator: str, fact: str) -> str:
+    row = _fact(table, generator, fact)
+    return f"{row['fake_value']} against {row['real_value']}"
+
+
+def _share(rows: pd.DataFrame, column: str, value: object) -> str:
+    hits = int((rows[column] == value).sum())
+    low, high = count_interval(hits, len(rows))
+    return f"{hits / len(rows):.0%} [{low:.0%}, {high:.0%}] of {len(rows):,}"

@@ -191,6 +191,17 @@ def test_an_audit_of_a_folder_loads_no_torch(tmp_path: Path) -> None:
     assert done.stdout.strip().splitlines()[-1:] == ["set()"], done.stdout + done.stderr
 
 
+def test_no_function_is_longer_than_a_screen_or_two() -> None:
+    rooms = ("aigi_core", "precompute", "ui", "pages", "reports", "benchmarks", "app.py")
+    longest = {
+        f"{file.relative_to(ROOT)}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for file in files(*rooms)
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: lines for name, lines in longest.items() if lines > 100} == {}
+
+
 def test_nothing_is_unpickled() -> None:
     for package in ("pickle", "joblib", "dill", "cloudpickle", "shelve"):
         assert (

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from aigi_core.audit import content as shown
 from aigi_core.audit import facts as file_facts
 from aigi_core.audit.leaks import Duplicates, find_duplicates, straddling_groups
 from aigi_core.audit.matching import (
+    Scorer,
     detector_scorer,
     matched_matrices,
     propensity_strata,
@@ -28,7 +29,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.manifest import Domains
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.reprs import ShortRepr
-from aigi_core.transfer import TransferMatrix, transfer_matrix
+from aigi_core.transfer import TrainSet, TransferMatrix, transfer_matrix
 from aigi_core.workspace import Workspace
 
 Tell = Callable[[str], None]
@@ -133,39 +134,13 @@ def audit(
     tell("matching")
     strata = propensity_strata(tables["stored"], domains, seed=seed)
     within = within_strata(scores, domains, sets, strata, draws=draws, seed=seed)
-    cells, means, kept, note = pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), ""
-    try:
-        matched = matched_matrices(
-            scorer, domains, strata, metric=DEFAULT_METRIC, draws=draws, seed=seed
-        )
-        cells, means, kept = matched.change, matched.means(), matched.selection.to_frame()
-    except AigiError as error:
-        note = str(error)
+    matched = _matched(scorer, domains, strata, draws, seed)
 
     tell("leaks")
     duplicates = find_duplicates(workspace.embeddings, images, domains)
 
     tell("content")
-    content = content_separates = None
-    words: dict[str, pd.DataFrame] = {}
-    categories: dict[str, pd.DataFrame] = {}
-    if bank in workspace.text_banks:
-        lexicon = Lexicon.of(workspace, bank)
-        named = [name for name in shown.CONTENT_CATEGORIES if name in lexicon.categories]
-        concepts = shown.concepts(workspace.embeddings, lexicon.only(named) if named else lexicon)
-        content = shown.content_imbalance(concepts, domains, draws=draws, seed=seed)
-        content_separates = separation(
-            shown.content_scores(concepts, domains, sets)[0], domains, names
-        )
-        words = {
-            name: shown.content_differences(concepts, domains, name, seed=seed) for name in names
-        }
-        if lexicon.categories:
-            every = shown.concepts(workspace.embeddings, lexicon).by_category()
-            categories = {
-                name: shown.content_differences(every, domains, name, k=5, seed=seed)
-                for name in names
-            }
+    seen = _content(workspace, bank, sets, draws, seed)
 
     tell("marks")
     overlays = None if pixels is None else find_overlays(pixels, domains, seed=seed)
@@ -175,9 +150,9 @@ def audit(
         separate,
         associations,
         within=within,
-        content=content,
-        content_separates=content_separates,
-        words=words,
+        content=seen.imbalance,
+        content_separates=seen.separates,
+        words=seen.words,
         overlays=overlays,
     )
     return Audit(
@@ -186,17 +161,65 @@ def audit(
         facts,
         associations,
         within,
-        cells,
-        means,
-        kept,
-        note,
+        *matched,
         duplicates,
         straddling_groups(domains),
-        content,
-        words,
-        categories,
+        seen.imbalance,
+        seen.words,
+        seen.categories,
         overlays,
         verdicts_,
+    )
+
+
+def _matched(
+    scorer: Scorer,
+    domains: Domains,
+    strata: dict[str, Int[np.ndarray, " N"]],
+    draws: int,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, str]:
+    """Cells, means and images kept of matched resampling; where no generator can be matched, empty
+    tables and why."""
+    try:
+        made = matched_matrices(
+            scorer, domains, strata, metric=DEFAULT_METRIC, draws=draws, seed=seed
+        )
+    except AigiError as error:
+        return pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), str(error)
+    return made.change, made.means(), made.selection.to_frame(), ""
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What images show, real beside fake; None and empty without a text bank."""
+
+    imbalance: pd.DataFrame | None = None
+    separates: pd.DataFrame | None = None
+    words: dict[str, pd.DataFrame] = field(default_factory=dict)
+    categories: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+
+def _content(
+    workspace: Workspace, bank: str, sets: Sequence[TrainSet], draws: int, seed: int
+) -> _Content:
+    if bank not in workspace.text_banks:
+        return _Content()
+    domains, names = workspace.domains, workspace.domains.generators
+    lexicon = Lexicon.of(workspace, bank)
+    named = [name for name in shown.CONTENT_CATEGORIES if name in lexicon.categories]
+    concepts = shown.concepts(workspace.embeddings, lexicon.only(named) if named else lexicon)
+    categories = {}
+    if lexicon.categories:
+        every = shown.concepts(workspace.embeddings, lexicon).by_category()
+        categories = {
+            name: shown.content_differences(every, domains, name, k=5, seed=seed) for name in names
+        }
+    return _Content(
+        shown.content_imbalance(concepts, domains, draws=draws, seed=seed),
+        separation(shown.content_scores(concepts, domains, sets)[0], domains, names),
+        {name: shown.content_differences(concepts, domains, name, seed=seed) for name in names},
+        categories,
     )
 
 

@@ -86,28 +86,7 @@ def patch_map(
         sizing="stretch",
         layer="below",
     )
-    y, x = np.indices(evidence.shape).reshape(2, -1)
-    figure.add_scatter(
-        x=x,
-        y=y,
-        mode="markers",
-        marker=dict(opacity=0, size=12),
-        showlegend=False,
-        customdata=[[f"{r}.{c}"] for r, c in zip(y, x, strict=True)],
-        text=[f"patch {r}.{c}: {evidence[r, c]:+.3f}" for r, c in zip(y, x, strict=True)],
-        hovertemplate="%{text}<extra></extra>",
-        selected=dict(marker=dict(opacity=0)),
-        unselected=dict(marker=dict(opacity=0)),
-    )
-    for row, column in selected:
-        figure.add_shape(
-            type="rect",
-            x0=column - 0.5,
-            x1=column + 0.5,
-            y0=row - 0.5,
-            y1=row + 0.5,
-            line=dict(color=theme.ink, width=1.5),
-        )
+    _add_patches(figure, evidence, selected, theme)
     figure.update_xaxes(
         range=[-0.5, columns - 0.5], visible=False, fixedrange=True, constrain="domain"
     )
@@ -138,6 +117,37 @@ def patch_map(
         dragmode=False,
         margin=dict(l=4, r=4, t=6, b=6),
     )
+
+
+def _add_patches(
+    figure: go.Figure,
+    evidence: Float[np.ndarray, "rows columns"],
+    selected: Sequence[tuple[int, int]],
+    theme: Theme,
+) -> None:
+    """A point to click on each patch, and an outline around those selected."""
+    y, x = np.indices(evidence.shape).reshape(2, -1)
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="markers",
+        marker=dict(opacity=0, size=12),
+        showlegend=False,
+        customdata=[[f"{r}.{c}"] for r, c in zip(y, x, strict=True)],
+        text=[f"patch {r}.{c}: {evidence[r, c]:+.3f}" for r, c in zip(y, x, strict=True)],
+        hovertemplate="%{text}<extra></extra>",
+        selected=dict(marker=dict(opacity=0)),
+        unselected=dict(marker=dict(opacity=0)),
+    )
+    for row, column in selected:
+        figure.add_shape(
+            type="rect",
+            x0=column - 0.5,
+            x1=column + 0.5,
+            y0=row - 0.5,
+            y1=row + 0.5,
+            line=dict(color=theme.ink, width=1.5),
+        )
 
 
 def _see_through(theme: Theme) -> Scale:

@@ -54,8 +54,9 @@ def heatmap(
         values: rows by columns; NaN where a cell is empty.
         alt: what the matrix shows, in words.
         centre: diverging scale around .5 (``chance``) or around 0 (``zero``); a sequential scale
-            for ``none``. row_families, column_families: the family of each row and column, in
-            order; blocks are set apart and named.
+            for ``none``.
+        row_families, column_families: the family of each row and column, in order; blocks are set
+            apart and named.
         hover: text of each cell; the plain value where it is None.
         faint: True where a number is to be read with reserve (not significant): its cell is faded
             and its number set in italics.
@@ -74,25 +75,10 @@ def heatmap(
     rows, columns = [str(r) for r in values.index], [str(c) for c in values.columns]
     low, high = limits or _limits(z, centre)
     factor, number = (100, "+z.1f" if centre == "zero" else ".1f") if percent else (1, number)
-    texts = np.array(
-        [["" if np.isnan(v) else _short(factor * v, number) for v in line] for line in z], object
-    ).reshape(z.shape)
-    if compact:
-        texts = np.where(texts == "1.00", "1.0", texts)  # as wide as the others
-    faded = np.zeros(z.shape, bool) if faint is None else faint.to_numpy(bool) & (texts != "")
-    texts = np.where(faded, "<i>" + texts + "</i>", texts)
-    scale = theme.sequential if centre == "none" else theme.diverging
-    if not higher_is_better:
-        scale = [(1 - at, colour) for at, colour in reversed(scale)]
-    bar = dict(
-        title=dict(text=value_title, side="right", font=dict(size=12)),
-        thickness=10,
-        outlinewidth=0,
-        len=0.6,
-        tickfont=dict(size=11, color=theme.muted),
-        xpad=6,
-        tickformat="+.0%" if percent and centre == "zero" else ".0%" if percent else None,
-    )
+    texts, faded = _cell_texts(factor * z, number, faint, compact=compact)
+    scale = _scale(theme, centre, higher_is_better)
+    form = "+.0%" if percent and centre == "zero" else ".0%" if percent else None
+    bar = _colour_bar(value_title, form, theme)
     look = dict(zmin=low, zmax=high, colorscale=scale, xgap=1, ygap=1, hoverinfo="skip")
     figure = go.Figure(
         go.Heatmap(z=np.where(faded, np.nan, z), showscale=not compact, colorbar=bar, **look)
@@ -110,21 +96,10 @@ def heatmap(
         _add_numbers(figure, texts, colours, theme)
     if faded.any():
         figure.add_heatmap(z=np.where(faded, z, np.nan), showscale=False, opacity=0.22, **look)
-    if outlined is None:
-        outlined = np.array(
-            [[diagonal and row == column for column in columns] for row in rows], bool
-        )
     shapes = [*_borders(row_families, column_families, z.shape, theme)]
-    if margins:
-        rim = f"M{len(columns) - 1.5},-0.5V{len(rows) - 0.5}M-0.5,{len(rows) - 1.5}"
-        rim += f"H{len(columns) - 0.5}"
-        shapes.append(dict(type="path", path=rim, line=dict(color=theme.paper, width=7)))
-    if outlined.any():
-        shapes.append(_outline(np.argwhere(outlined), theme.ink, 1))
-    if selected and selected[0] in rows and selected[1] in columns:
-        cell = (rows.index(selected[0]), columns.index(selected[1]))
-        shapes += [_cross(cell, z.shape, theme.accent) | dict(name=SELECTION)]
-        shapes.append(_outline([cell], theme.accent, 4) | dict(name=SELECTION))
+    if outlined is None:
+        outlined = diagonal & np.equal.outer(np.array(rows, object), np.array(columns, object))
+    shapes += _outlines(outlined, rows, columns, selected, margins=margins, theme=theme)
     every = -(-len(columns) // _MOST_TICKS)
     _name_axes(
         figure,
@@ -149,6 +124,62 @@ def heatmap(
         least_width=_least_width(len(columns[::every]), legend=not compact),
         margin=dict(l=8, r=8, t=30 if column_families else 10, b=8),
     )
+
+
+def _cell_texts(
+    z: np.ndarray, number: str, faint: pd.DataFrame | None, *, compact: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The cells' numbers, empty where there is none, and which cells are faded."""
+    texts = np.array(
+        [["" if np.isnan(v) else _short(v, number) for v in line] for line in z], object
+    ).reshape(z.shape)
+    if compact:
+        texts = np.where(texts == "1.00", "1.0", texts)  # as wide as the others
+    faded = np.zeros(z.shape, bool) if faint is None else faint.to_numpy(bool) & (texts != "")
+    return np.where(faded, "<i>" + texts + "</i>", texts), faded
+
+
+def _scale(theme: Theme, centre: Centre, higher_is_better: bool) -> Scale:
+    scale = theme.sequential if centre == "none" else theme.diverging
+    if higher_is_better:
+        return scale
+    return [(1 - at, colour) for at, colour in reversed(scale)]
+
+
+def _colour_bar(title: str, form: str | None, theme: Theme) -> dict[str, Any]:
+    return dict(
+        title=dict(text=title, side="right", font=dict(size=12)),
+        thickness=10,
+        outlinewidth=0,
+        len=0.6,
+        tickfont=dict(size=11, color=theme.muted),
+        xpad=6,
+        tickformat=form,
+    )
+
+
+def _outlines(
+    outlined: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    selected: tuple[str, str] | None,
+    *,
+    margins: bool,
+    theme: Theme,
+) -> list[dict[str, Any]]:
+    """What sets the margins apart, and lines around cells and around the selected one."""
+    shapes = []
+    if margins:
+        rim = f"M{len(columns) - 1.5},-0.5V{len(rows) - 0.5}M-0.5,{len(rows) - 1.5}"
+        rim += f"H{len(columns) - 0.5}"
+        shapes.append(dict(type="path", path=rim, line=dict(color=theme.paper, width=7)))
+    if outlined.any():
+        shapes.append(_outline(np.argwhere(outlined), theme.ink, 1))
+    if selected and selected[0] in rows and selected[1] in columns:
+        cell = (rows.index(selected[0]), columns.index(selected[1]))
+        shapes += [_cross(cell, outlined.shape, theme.accent) | dict(name=SELECTION)]
+        shapes.append(_outline([cell], theme.accent, 4) | dict(name=SELECTION))
+    return shapes
 
 
 def _add_cells(

@@ -207,10 +207,6 @@ class RateAtFalseAlarms(CurveMetric):
         rate: np.ndarray = np.where(last < 0, 0.0, _pick(tp, last)) / fakes
         return rate
 
-    def real_images_needed(self, level: float = LEVEL) -> int:
-        """The number of real images from which the lower bound can be above 0."""
-        return int(np.ceil(np.log((1 - level) / 2) / np.log(1 - self.limit)))
-
     def cell_intervals(
         self,
         column: Column,

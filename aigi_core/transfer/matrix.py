@@ -402,6 +402,97 @@ def _own_thresholds(
     return np.broadcast_to(own, (detectors,))
 
 
+def _validation_thresholds(
+    twins: Float[np.ndarray, "K N"],
+    shape: tuple[int, ...],
+    domains: Domains,
+    columns: Sequence[str],
+) -> list[Float[np.ndarray, " K"]]:
+    """For each test generator the thresholds that flag 5% of its pools' validation reals."""
+    if twins.shape != shape:
+        raise AigiError(f"Expected held-out scores of shape {shape}, got {twins.shape}.")
+    return [
+        np.array(
+            [
+                nearest_false_alarm_threshold(row[domains.real_rows(name, "val")], 0.05).threshold
+                for row in twins
+            ]
+        )
+        for name in columns
+    ]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The images of a split, and how often each bootstrap draw takes them.
+
+    Attributes:
+        counts: of each image, or of each block of images where there are very many.
+        block: of each image; None where images are drawn singly.
+    """
+
+    domains: Domains
+    rows: Int[np.ndarray, " n"]
+    groups: Int[np.ndarray, " n"]
+    counts: Int[np.ndarray, "B m"]
+    block: Int[np.ndarray, " n"] | None
+
+    @classmethod
+    def drawn(cls, domains: Domains, split: str, draws: int, seed: int) -> _Sample:
+        rows, block = np.flatnonzero(domains.split == split), None
+        if len(rows) > DRAWN_SINGLY:
+            block, counts = draw_block_counts(domains, rows, draws, seed)
+        else:
+            counts = draw_counts(domains, rows, draws, seed)
+        return cls(domains, rows, group_numbers(domains.group, rows), counts, block)
+
+    def column(
+        self, rows: Int[np.ndarray, " k"], scores: np.ndarray, thresholds: np.ndarray
+    ) -> Column:
+        """Those of its images on which one generator is tested."""
+        place = np.searchsorted(self.rows, rows)
+        labels = self.domains.labels[rows]
+        return Column(place, labels, self.groups[place], scores[:, rows].astype(float), thresholds)
+
+    def measure(self, one: Column, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """[K, 1 + draws] a metric: the first draw is the images as they are."""
+        if self.block is not None:
+            return evaluate_blocks(
+                one.scores,
+                one.labels,
+                self.block[one.images],
+                self.counts,
+                one.thresholds,
+                names,
+            )
+        drawn = self.counts[:, one.images]
+        weights = np.concatenate([np.ones((1, len(one.images)), drawn.dtype), drawn])
+        return evaluate(one.scores, one.labels, weights, one.thresholds, names)
+
+
+def _protocol(
+    sample: _Sample, split: str, draws: int, seed: int, confidence: float
+) -> dict[str, Any]:
+    """How a matrix was measured, and on which images."""
+    domains, rows = sample.domains, sample.rows
+    identity = {
+        "generator": domains.generator[rows].tolist(),
+        "pool": domains.pool[rows].tolist(),
+        "group": domains.group[rows].tolist(),
+    }
+    return {
+        "split": split,
+        "draws": draws,
+        "seed": seed,
+        "confidence": confidence,
+        "resampled": (
+            ("groups" if sample.block is None else "blocks of groups")
+            + " of test images, within real, fake and mixed groups; training images stay fixed"
+        ),
+        "images": digest_of(identity),
+    }
+
+
 def _confusion(one: Column, own: Float[np.ndarray, " K"]) -> Int[np.ndarray, "K 2 2"]:
     """Counts of images by label and call, for each detector."""
     flagged = one.scores > own[:, None]
@@ -466,47 +557,23 @@ def transfer_matrix(
     if not 0 < confidence < 1:
         raise AigiError(f"The confidence of an interval lies between 0 and 1, got {confidence}.")
     tested = [domains.rows(name, split) for name in columns]
-    pool_rows = np.flatnonzero(domains.split == split)
-    in_blocks = len(pool_rows) > DRAWN_SINGLY
-    if in_blocks:
-        block, block_counts = draw_block_counts(domains, pool_rows, draws, seed)
-    else:
-        counts = draw_counts(domains, pool_rows, draws, seed)
-    groups = group_numbers(domains.group, pool_rows)
+    sample = _Sample.drawn(domains, split, draws, seed)
 
     def images(at: int, of: np.ndarray, thresholds: np.ndarray) -> Column:
-        rows = tested[at]
-        place = np.searchsorted(pool_rows, rows)
-        return Column(
-            place, domains.labels[rows], groups[place], of[:, rows].astype(float), thresholds
-        )
+        return sample.column(tested[at], of, thresholds)
 
     measured = [images(at, scores, own) for at in range(len(columns))]
     calibrated = []
     if unseen and held_out is not None:
         twins = check_scores(held_out)
-        if twins.shape != scores.shape:
-            raise AigiError(f"Expected held-out scores of shape {scores.shape}, got {twins.shape}.")
-        for at, name in enumerate(columns):
-            reals = domains.real_rows(name, "val")
-            limits = [nearest_false_alarm_threshold(row[reals], 0.05).threshold for row in twins]
-            calibrated.append(images(at, twins, np.array(limits)))
-
-    def measure(one: Column, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """[K, 1 + draws] a metric: the first draw is the images as they are."""
-        if in_blocks:
-            return evaluate_blocks(
-                one.scores, one.labels, block[one.images], block_counts, one.thresholds, names
-            )
-        drawn = counts[:, one.images]
-        weights = np.concatenate([np.ones((1, len(one.images)), counts.dtype), drawn])
-        return evaluate(one.scores, one.labels, weights, one.thresholds, names)
+        limits = _validation_thresholds(twins, scores.shape, domains, columns)
+        calibrated = [images(at, twins, limits[at]) for at in range(len(columns))]
 
     def column(at: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         one = measured[at]
-        values = measure(one, [name for name in wanted if name not in unseen])
+        values = sample.measure(one, [name for name in wanted if name not in unseen])
         if unseen:
-            values |= measure(calibrated[at], unseen)
+            values |= sample.measure(calibrated[at], unseen)
         return values, _confusion(one, own)
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
@@ -517,11 +584,6 @@ def transfer_matrix(
     drawn = {
         name: np.stack([result[name][:, 1:].T.astype(np.float32) for result, _ in parts], axis=2)
         for name in wanted
-    }
-    identity = {
-        "generator": domains.generator[pool_rows].tolist(),
-        "pool": domains.pool[pool_rows].tolist(),
-        "group": domains.group[pool_rows].tolist(),
     }
     return TransferMatrix(
         train=sets,
@@ -535,17 +597,7 @@ def transfer_matrix(
         columns=tuple(measured),
         held_out=tuple(calibrated),
         family_of=dict(domains.family_of),
-        protocol={
-            "split": split,
-            "draws": draws,
-            "seed": seed,
-            "confidence": confidence,
-            "resampled": (
-                ("blocks of groups" if in_blocks else "groups")
-                + " of test images, within real, fake and mixed groups; training images stay fixed"
-            ),
-            "images": digest_of(identity),
-        },
+        protocol=_protocol(sample, split, draws, seed, confidence),
     )
 
 

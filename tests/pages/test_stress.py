@@ -51,7 +51,7 @@ def test_numbers_are_the_librarys(open_app: Open, perturbed: Workspace) -> None:
     )
     worst = table.drop(CLEAN).sort_values("change").iloc[0]
     losing = ((table["change"] < 0) & (table["q_value"] < 0.05)).sum()
-    assert f"{losing} of 3 operations cost accuracy" in text_of(
+    assert f"{losing} of 3 operations {'costs' if losing == 1 else 'cost'} accuracy" in text_of(
         app
     ) and f"**{worst['value']:.3f}**" in text_of(app)
     assert f"{worst['change']:+.3f} (95% interval {worst['change_low']:+.3f}" in text_of(app)
