@@ -30,6 +30,8 @@ from aigi_core.soundness import read_npz
 from aigi_core.workspace import Workspace, digest_of, sha256_of, write_atomic
 
 NOTE = "result.json"
+JOBS = {"atlas": "search", "board": "methods", "imported": "import-scores"}
+"""Kind -> the job that makes it, where they differ in name."""
 Contents = bytes | pd.DataFrame | Mapping[str, np.ndarray]
 """What a file holds: a table (.parquet), named arrays (.npz, .safetensors), or bytes."""
 
@@ -272,6 +274,20 @@ def current(workspace: Workspace, kind: ResultKind) -> list[StoredResult]:
         if result is not None:
             candidates.append((result.note.stat().st_mtime_ns, result.path.name, result))
     return [result for _, _, result in sorted(candidates, key=lambda each: each[:2], reverse=True)]
+
+
+def outdated_jobs(workspace: Workspace) -> list[str]:
+    """Jobs whose stored results all rest on an earlier state of the workspace's images, sorted."""
+    states: dict[str, set[str]] = {}
+    for note in (workspace.path / "results").glob(f"*/*/{NOTE}"):
+        try:
+            rests_on = json.loads(note.read_text("utf-8"))["identity"]["workspace"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # damaged: verify says so
+        states.setdefault(note.parents[1].name, set()).add(rests_on)
+    return sorted(
+        {JOBS.get(kind, kind) for kind, known in states.items() if workspace.digest not in known}
+    )
 
 
 def verify_results(workspace: Workspace) -> list[str]:

@@ -6,6 +6,7 @@ import ui
 from aigi_core import figures
 from aigi_core.metrics import intervals_in_words
 from aigi_core.overview import card
+from aigi_core.results import outdated_jobs
 from aigi_core.statements import counted
 from aigi_core.transfer import DEFAULT_METRIC
 from ui import results
@@ -106,6 +107,12 @@ with ui.page(__file__) as page:
             " the same images."
         ),
     )
+    if stale := outdated_jobs(workspace):
+        page.notice(
+            "These images have changed since some results were stored, which are not shown. To be"
+            f" computed again: {', '.join(stale)}, each with"
+            f" {ui.name(workspace.command('JOB'))}."
+        )
     with page.section("What stands out"):
         findings = st.container()  # filled last, so that the rest of the page does not wait for it
 

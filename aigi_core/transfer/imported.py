@@ -139,6 +139,29 @@ def import_scores(
     )
 
 
+def carry_imports(before: Workspace, after: Workspace) -> list[str]:
+    """Store again, for a workspace whose images changed, the imported scores that all its test
+    images have; returns their names, sorted.
+    """
+    test = [w.images.loc[w.images["split"] == "test", "content_hash"] for w in (before, after)]
+    generators, carried = set(after.domains.generators), []
+    for one in results.current(before, KIND):
+        scores = pd.Series(one.arrays("scores.npz")["test"], index=test[0].to_numpy())
+        scores = scores[~scores.index.duplicated()]
+        seen = sorted(generators & set(one.content["trained_on"]))
+        if len(seen) == len(generators) or not test[1].isin(scores.index).all():
+            continue
+        results.publish(
+            after,
+            KIND,
+            one.parameters,
+            {"scores.npz": {"test": scores[test[1]].to_numpy()}},
+            content={**one.content, "trained_on": seen},
+        )
+        carried.append(str(one.parameters["name"]))
+    return sorted(carried)
+
+
 def imported_names(workspace: Workspace) -> list[str]:
     """Names of the detectors whose scores are stored, sorted."""
     return sorted(str(one.parameters["name"]) for one in results.current(workspace, KIND))

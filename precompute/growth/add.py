@@ -17,14 +17,15 @@ from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, RESERVED
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
+from precompute.growth.carry import Before, carry
 from precompute.growth.rewrite import (
     WORKING,
     Source,
     finish,
-    outdated,
     remove_perturbed,
     rewrite,
     source,
+    without_outdated,
 )
 from precompute.ingest import MIN_IMAGES, answers
 
@@ -102,10 +103,12 @@ def add_images(args: argparse.Namespace) -> str:
             compute(shards, encoder, root, working, args.workers)
         sources.append(Source(working / "merged", new["content_hash"].tolist()))
         encoded = f"{counted(len(new), 'image', 'were')} encoded"
-    manifest, again = outdated(workspace.path, workspace.manifest)
+    before = Before.of(workspace)
+    manifest = without_outdated(workspace.manifest)
     manifest |= {"ingest": record, "image_root": str(root), "image_root_hint": root.name}
     rewrite(workspace.path, images, sources, manifest)
     remove_perturbed(workspace.path)
+    again = carry(before, Workspace.open(workspace.path))
     return f"{summary(images, record)}\n\n{encoded}. {again}"
 
 

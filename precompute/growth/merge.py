@@ -12,7 +12,8 @@ from aigi_core.manifest import FAKE
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive
 from precompute.growth.add import prefixed, stacked
-from precompute.growth.rewrite import copy_texts, keep_common, outdated, rewrite, source
+from precompute.growth.carry import Before, carry
+from precompute.growth.rewrite import copy_texts, keep_common, rewrite, source, without_outdated
 from precompute.growth.subset import refuse_used
 
 SAME = ("weights_sha256", "preprocessing_sha256", "precision", "device", "settings")
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     result = complete_table(both, both["split"].copy(), wanted, made, finished)
     with exclusive(args.out, "merge"):
         refuse_used(args.out)
-        manifest, _ = outdated(one.path, one.manifest)
+        manifest = without_outdated(one.manifest)
         manifest |= {
             "name": args.out.resolve().name,
             "ingest": result.record,
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         left_out = keep_common(manifest, two)
         copy_texts(one.path, args.out, manifest)
         rewrite(args.out, result.images, [source(one), source(two)], manifest)
+        again = carry(Before.of(one), Workspace.open(args.out))
     print(summary(result.images, result.record))
     kept = int((result.images["left_out"] == "").sum())
     merged = result.images.set_index("path")
@@ -94,5 +96,6 @@ def run(args: argparse.Namespace) -> int:
             f"{counted(moved, 'image')} of {two.path} went to the split of {one.path}, which both"
             f" must share. {left_out}"
         )
-    print(f"Wrote {args.out}: {counted(kept, 'image')}. {left_out}".rstrip())
+    left_out = f"{left_out} {again}".strip()
+    print(f"Wrote {args.out}: {counted(kept, 'image')}. {left_out}")
     return 0

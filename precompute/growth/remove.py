@@ -10,7 +10,8 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE
 from aigi_core.statements import part_counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
-from precompute.growth.rewrite import finish, outdated, remove_perturbed, rewrite, source
+from precompute.growth.carry import Before, carry
+from precompute.growth.rewrite import finish, remove_perturbed, rewrite, source, without_outdated
 from precompute.growth.subset import add_arguments, require_known, still_valid
 
 
@@ -35,9 +36,10 @@ def run(args: argparse.Namespace) -> int:
         gone = (images["label"] == FAKE) & images["generator"].isin(names)
         gone |= images["pool"].isin(pools)
         table = still_valid(images[~gone])
-        manifest, again = outdated(workspace.path, workspace.manifest)
-        rewrite(args.workspace, table, [source(workspace)], manifest)
+        before = Before.of(workspace)
+        rewrite(args.workspace, table, [source(workspace)], without_outdated(workspace.manifest))
         remove_perturbed(args.workspace)
+        again = carry(before, Workspace.open(args.workspace))
     kept = int((table["left_out"] == "").sum())
     print(
         f"{args.workspace} now holds {part_counted(kept, len(workspace.images), 'image')}. {again}"

@@ -182,23 +182,11 @@ def source(workspace: Workspace) -> Source:
     return Source(workspace.path, workspace.images["content_hash"].tolist())
 
 
-def outdated(workspace: Path, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The manifest without what rests on the old images, and a sentence on what is kept and what
-    has to be computed again.
-    """
-    gone = sorted(manifest.get("perturbed", {}))
+def without_outdated(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest without what rests on the old images."""
     files = {k: v for k, v in manifest["files"].items() if not k.startswith("perturbed/")}
     kept = {k: v for k, v in manifest.items() if k not in ("perturbed", "unfinished", "card")}
-    again = [f"perturb (copies: {', '.join(gone)})"] if gone else []
-    results = workspace / "results"
-    jobs = {"atlas": "search", "words": "words", "audit": "audit", "detectors": "detectors"}
-    if results.is_dir():
-        again += [jobs.get(entry.name, entry.name) for entry in sorted(results.iterdir())]
-    banks = ", ".join(manifest.get("text", {})) or "none"
-    sentence = f"Kept: features of known images, text banks ({banks})."
-    if again:
-        sentence += f" To be computed again, since the images changed: {'; '.join(again)}."
-    return kept | {"files": files}, sentence
+    return kept | {"files": files}
 
 
 def remove_perturbed(out: Path) -> None:

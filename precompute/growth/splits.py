@@ -14,7 +14,8 @@ from aigi_core.manifest import SPLITS, validate_images
 from aigi_core.splits import fold, redraw
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
-from precompute.growth.rewrite import finish, outdated, remove_perturbed, rewrite, source
+from precompute.growth.carry import Before, carry
+from precompute.growth.rewrite import finish, remove_perturbed, rewrite, source, without_outdated
 
 
 def add_parser(subparsers: Any) -> None:
@@ -86,10 +87,11 @@ def run(args: argparse.Namespace) -> int:
         if not moved:
             print(f"Nothing changed: {args.workspace} is divided so already ({kept}).")
             return 0
-        manifest, again = outdated(workspace.path, workspace.manifest)
-        manifest["ingest"] = record
+        held = Before.of(workspace)
+        manifest = without_outdated(workspace.manifest) | {"ingest": record}
         rewrite(args.workspace, validate_images(images), [source(workspace)], manifest)
         remove_perturbed(args.workspace)
+        again = carry(held, Workspace.open(args.workspace))
     print(
         f"Divided {args.workspace} anew ({record['splits']}): {kept}; {counted(moved, 'image')}"
         f" moved. {again}"

@@ -14,7 +14,8 @@ from aigi_core.manifest import FAKE, REAL, validate_images
 from aigi_core.statements import part_counted
 from aigi_core.workspace import MANIFEST, Workspace, exclusive
 from precompute.growth import splits
-from precompute.growth.rewrite import copy_texts, outdated, rewrite, source
+from precompute.growth.carry import Before, carry
+from precompute.growth.rewrite import copy_texts, rewrite, source, without_outdated
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,11 +52,12 @@ def run(args: argparse.Namespace) -> int:
         table, record = splits.divide(table, record, args)
     with exclusive(args.out, "subset"):
         refuse_used(args.out)
-        manifest, again = outdated(workspace.path, workspace.manifest)
+        manifest = without_outdated(workspace.manifest)
         manifest["ingest"] = record
         manifest["name"] = args.out.resolve().name
         copy_texts(workspace.path, args.out, manifest)
         rewrite(args.out, table, [source(workspace)], manifest)
+        again = carry(Before.of(workspace), Workspace.open(args.out))
     kept = int((table["left_out"] == "").sum())
     print(f"Wrote {args.out}: {part_counted(kept, len(workspace.images), 'image')}. {again}")
     return 0

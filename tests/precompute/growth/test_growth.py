@@ -7,9 +7,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from aigi_core.detectors.protocol import train
+from aigi_core.detectors.stored import load_detectors
 from aigi_core.workspace import Workspace, read_manifest, verify
 from precompute.__main__ import main
 from tests.tiny_clip import make_tiny_clip
@@ -90,6 +93,24 @@ def test_grown_in_steps_or_at_once_the_features_are_the_same_bytes(
         "val",
         "test",
     }
+
+
+def test_detectors_of_unchanged_images_are_kept_and_the_new_one_is_trained(
+    folder: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["detectors", "--workspace", str(base)]) == 0
+    [old] = load_detectors(Workspace.open(base), [("one",)]) or []
+    capsys.readouterr()
+    assert add(folder, base, "two") == 0
+    printed = capsys.readouterr().out
+    assert "1 of 1 detector, 1 other trained" in printed
+    assert "computed again" not in printed
+    kept = load_detectors(Workspace.open(base), [("one",), ("two",)])
+    assert kept is not None
+    assert kept[0].weights.tobytes() == old.weights.tobytes()
+    fresh = train(Workspace.open(base), [("one",), ("two",)])
+    for mine, theirs in zip(kept, fresh, strict=True):
+        np.testing.assert_allclose(mine.weights, theirs.weights, rtol=1e-4, atol=1e-6)
 
 
 def test_a_second_time_there_is_nothing_to_add(

@@ -1,0 +1,113 @@
+"""What still holds of a workspace's results after its images changed, and what has to be computed
+again.
+
+A detector holds whose training and validation images are the same; imported scores hold where every
+test image has one. All else rests on all images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from threadpoolctl import threadpool_limits
+
+from aigi_core import results
+from aigi_core.detectors.detector import LinearDetector
+from aigi_core.detectors.presets import PRESETS, preset
+from aigi_core.detectors.protocol import train
+from aigi_core.detectors.stored import load_detectors, save_detectors
+from aigi_core.errors import AigiError
+from aigi_core.statements import counted, part_counted
+from aigi_core.transfer import make_training_sets
+from aigi_core.transfer.imported import carry_imports
+from aigi_core.workspace import Workspace, digest_of
+
+
+@dataclass(frozen=True, eq=False)
+class Before:
+    """A workspace as it was, read before its files change.
+
+    Attributes:
+        detectors: protocol -> those that were kept. trained_on: training set -> a digest of its
+            training and validation images.
+    """
+
+    workspace: Workspace
+    detectors: dict[str, list[LinearDetector]] = field(repr=False)
+    trained_on: dict[tuple[str, ...], str] = field(repr=False)
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> Before:
+        """What is stored, and on which images it rests."""
+        sets = make_training_sets(workspace.domains, "each generator").values()
+        stored = {
+            name: load_detectors(workspace, list(sets), protocol=preset(name).training)
+            for name in PRESETS
+        }
+        digests = {names: _training_images(workspace, names) for names in sets}
+        return cls(workspace, {k: v for k, v in stored.items() if v}, digests)
+
+
+def carry(before: Before, after: Workspace) -> str:
+    """Keep in the workspace as it is now what still holds; sentences on what was kept and what has
+    to be computed again.
+
+    Detectors of new generators are trained beside those that hold.
+    """
+    banks = ", ".join(after.text_banks) or "none"
+    kept = ["features of known images", f"text banks ({banks})"]
+    for name in before.detectors:
+        if sentence := _carry_detectors(before, after, name):
+            kept.append(sentence)
+    if imports := carry_imports(before.workspace, after):
+        kept.append(f"imported scores ({', '.join(imports)})")
+    copies = sorted(before.workspace.manifest.get("perturbed", {}))
+    again = [f"perturb (copies: {', '.join(copies)})"] if copies else []
+    again += stale_jobs(before.workspace, after)
+    sentence = f"Kept: {', '.join(kept)}."
+    if again:
+        sentence += f" To be computed again, since the images changed: {'; '.join(again)}."
+    return sentence
+
+
+def stale_jobs(before: Workspace, after: Workspace) -> list[str]:
+    """Jobs with results of the workspace before and none of it now; those of another folder stay
+    there."""
+    if before.path == after.path:
+        return results.outdated_jobs(after)
+    there = {note.parents[1].name for note in (before.path / "results").glob("*/*/*.json")}
+    made = {note.parents[1].name for note in (after.path / "results").glob("*/*/*.json")}
+    return sorted({results.JOBS.get(kind, kind) for kind in there - made})
+
+
+def _carry_detectors(before: Before, after: Workspace, protocol: str) -> str:
+    sets = list(make_training_sets(after.domains, "each generator").values())
+    now = {names: _training_images(after, names) for names in sets}
+    held = {
+        detector.training_set: detector
+        for detector in before.detectors[protocol]
+        if now.get(detector.training_set) == before.trained_on[detector.training_set]
+    }
+    if not held:
+        return ""
+    used, missing = preset(protocol).training, [names for names in sets if names not in held]
+    try:
+        with threadpool_limits(1):
+            trained = train(after, missing, protocol=used) if missing else []
+    except AigiError:  # a generator without images in a split: the job names it
+        return ""
+    by_set = held | {detector.training_set: detector for detector in trained}
+    save_detectors(after, [by_set[names] for names in sets], used)
+    anew = f", {counted(len(trained), 'other')} trained" if trained else ""
+    which = "" if protocol == "ours" else f" of the protocol {protocol}"
+    return f"{part_counted(len(held), len(before.detectors[protocol]), 'detector')}{which}{anew}"
+
+
+def _training_images(workspace: Workspace, names: tuple[str, ...]) -> str:
+    """A digest of the images that a detector learns from, by split; empty where it has none."""
+    try:
+        rows = {split: workspace.domains.rows(names, split) for split in ("train", "val")}
+    except AigiError:
+        return ""
+    hashes = workspace.images["content_hash"].to_numpy()
+    return digest_of({split: hashes[of].tolist() for split, of in rows.items()})

@@ -1,0 +1,92 @@
+"""What holds of stored results after images changed is kept; the rest is named, by the command and
+on the Overview.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from aigi_core.detectors.stored import load_detectors
+from aigi_core.results import outdated_jobs
+from aigi_core.transfer.imported import imported_names, stored_import
+from aigi_core.workspace import Workspace, verify
+from precompute.__main__ import main
+from tests.pages.reading import noted, notes
+
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="module")
+def filled(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The synthetic workspace with detectors, words and imported scores."""
+    path = Path(shutil.copytree(synthetic_path, tmp_path_factory.mktemp("filled") / "w"))
+    images = Workspace.open(path).images
+    rng = np.random.default_rng(0)
+    table = images[["path"]].assign(score=images["label"] + rng.standard_normal(len(images)))
+    table.to_csv(path.parent / "scores.csv", index=False)
+    scores = [str(path.parent / "scores.csv"), "--name", "mine", "--threshold", "0.5"]
+    assert main(["import-scores", "--workspace", str(path), *scores]) == 0
+    assert main(["detectors", "--workspace", str(path)]) == 0
+    assert main(["words", "--workspace", str(path), "--draws", "50"]) == 0
+    return path
+
+
+def sets_of(workspace: Workspace) -> list[tuple[str]]:
+    return [(name,) for name in workspace.domains.generators]
+
+
+def test_removing_a_generator_keeps_the_others_detectors_and_imported_scores(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], open_app: Open
+) -> None:
+    out = Path(shutil.copytree(filled, tmp_path / "w"))
+    before = Workspace.open(out)
+    old = load_detectors(before, sets_of(before)) or []
+    weights = {one.training_set: one.weights for one in old}
+    assert outdated_jobs(before) == [] and len(weights) == 4
+    scores = stored_import(before, "mine").arrays("scores.npz")["test"]
+    test = before.images[before.images["split"] == "test"].reset_index()
+    capsys.readouterr()
+    assert main(["remove", "--workspace", str(out), "--generators", "gamma-diff"]) == 0
+    printed = capsys.readouterr().out
+    assert "3 of 4 detectors, imported scores (mine)." in printed
+    assert "To be computed again, since the images changed: words." in printed
+    after = Workspace.open(out)
+    kept = load_detectors(after, sets_of(after))
+    assert kept is not None and len(kept) == 3
+    for one in kept:
+        np.testing.assert_array_equal(one.weights, weights[one.training_set])
+    np.testing.assert_array_equal(
+        stored_import(after, "mine").arrays("scores.npz")["test"],
+        scores[(test["generator"] != "gamma-diff").to_numpy()],
+    )
+    assert verify(out) == [] and outdated_jobs(after) == ["words"]
+    app = open_app(out, "overview")
+    assert noted(app, "To be computed again: words"), notes(app)
+
+
+def test_divided_anew_nothing_of_it_holds_and_all_is_named(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Path(shutil.copytree(filled, tmp_path / "w"))
+    capsys.readouterr()
+    assert main(["splits", "--workspace", str(out), "--seed", "5"]) == 0
+    assert "changed: detectors; import-scores; words." in capsys.readouterr().out
+    after = Workspace.open(out)
+    assert load_detectors(after, sets_of(after)) is None and imported_names(after) == []
+
+
+def test_a_subset_takes_along_what_holds(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "part"
+    names = ["--generators", "beta-diff", "delta-ar"]
+    assert main(["subset", "--workspace", str(filled), "--out", str(out), *names]) == 0
+    printed = capsys.readouterr().out
+    assert "2 of 4 detectors, imported scores (mine)." in printed
+    assert "changed: words." in printed
+    after = Workspace.open(out)
+    assert load_detectors(after, sets_of(after)) is not None and imported_names(after) == ["mine"]
