@@ -1,14 +1,23 @@
-"""``python -m precompute build``: ingest, encode, text and detectors in one go; each step skips
-what is already done.
+"""``python -m precompute build``: ingest, encode, text, detectors and audit in one go; each step
+skips what is already done.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from aigi_core.errors import AigiError
-from precompute import encode, ingest
+from aigi_core.statements import counted
+from aigi_core.workspace import Workspace
+from precompute import audit, encode, ingest
+
+TRAINING = 2.6e-5
+"""Seconds of a core for an image and a detector (docs/scale.md)."""
+AUDIT, NEIGHBOURS, READING = 2e-3, 2e-8, 0.01
+"""Seconds of a core for an image, for a pair of images (the search for duplicates is exact) and to
+read an image again for common marks."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -24,13 +33,17 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="keep only the N most frequent words of the vocabulary",
     )
+    parser.add_argument(
+        "--no-audit",
+        action="store_true",
+        help="leave the audit to `audit`: it compares all images with each other",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the four steps; the model is loaded first, so that a mistake in its name costs no
+    """Run the five steps; the model is loaded first, so that a mistake in its name costs no
     ingest.
     """
-    from precompute.detectors import try_to_keep
     from precompute.text import add_bank, own_sources
 
     if args.dry_run:
@@ -45,5 +58,31 @@ def run(args: argparse.Namespace) -> int:
             print(add_bank(args.out, encoder, source))
     else:
         print(f"No bank of texts: {encoder.gives.lacks['texts']}.")
-    print(try_to_keep(args.out))
+    _prepare_pages(args.out, audited=not args.no_audit)
     return 0
+
+
+def _prepare_pages(path: Path, *, audited: bool) -> None:
+    """What pages begin with, and how long it will take; where something cannot be computed, the
+    sentence says why."""
+    from precompute.detectors import try_to_keep
+
+    print(_estimate(Workspace.open(path), audited))
+    print(try_to_keep(path))
+    if not audited:
+        print("No audit: --no-audit was given.")
+        return
+    try:
+        audit.run(argparse.Namespace(workspace=path, images=None, draws=1000, force=False))
+    except AigiError as error:
+        print(f"No audit: {error}")
+
+
+def _estimate(workspace: Workspace, audited: bool) -> str:
+    images, generators = len(workspace.images), len(workspace.domains.generators)
+    seconds = images * generators * TRAINING
+    if audited:
+        seconds += images * (AUDIT + READING) + images**2 * NEIGHBOURS
+    minutes = max(round(seconds / 60), 1)
+    what = f"{counted(generators, 'detector')}{' and the audit' if audited else ''}"
+    return f"What pages begin with: {what}, about {counted(minutes, 'minute')} of one core."

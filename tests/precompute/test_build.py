@@ -46,7 +46,11 @@ def test_build_and_again(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command) == 0
-    assert "Encoded 20 images" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Encoded 20 images" in printed
+    assert (
+        "1 detector and the audit, about 1 minute" in printed and "udit" in printed.splitlines()[-1]
+    )
     assert verify(tmp_path / "w") == []
     workspace = Workspace.open(tmp_path / "w")
     assert len(workspace.images) == len(workspace.embeddings) == 20
