@@ -391,7 +391,7 @@ def _missing(workspace: Workspace, kind: ResultKind) -> NotMadeError:
         workspace, kind
     )
     state = (
-        f"The stored {kind.title} of {workspace.path} is outdated: its text banks, its images or"
+        f"What {workspace.path} stores as {kind.title} is outdated: its text banks, its images or"
         " this program have changed since"
         if outdated
         else f"The workspace {workspace.path} has no stored {kind.title} yet"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import socket
 import sys
 import time
@@ -285,15 +286,15 @@ class Workspace:
 
     @cached_property
     def identity(self) -> str:
-        """Twelve hex digits that name the content of everything but results: what a computation on
-        this workspace can rest on.
+        """Twelve hex digits that name the content of everything but results, and the encoder that
+        made it: what a computation on this workspace can rest on.
         """
         beside = {
             name: entry["sha256"]
             for name, entry in self.manifest["files"].items()
             if name not in CORE_FILES
         }
-        about = [self.manifest.get(name) for name in ("text", "perturbed")]
+        about = [self.manifest.get(name) for name in ("encoder", "text", "perturbed")]
         return digest_of([self.digest, beside, about])
 
     def _map(self, name: str) -> np.ndarray:
@@ -401,8 +402,11 @@ def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
 
 
 def write_atomic(file: Path, content: bytes) -> None:
-    """Write to a temporary name in the same directory, flush to disk, rename."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    """Write to a temporary name in the same directory, flush to disk, rename.
+
+    The name is drawn: on a disk that several machines share, processes may have one number.
+    """
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("wb") as stream:
             stream.write(content)

@@ -161,6 +161,15 @@ def test_a_bank_whose_categories_changed_is_another_identity(workspace: Workspac
     assert results.current(changed, KIND) == [] and len(results.current(workspace, KIND)) == 1
 
 
+def test_another_encoder_of_the_same_numbers_is_another_identity(workspace: Workspace) -> None:
+    """Pages keep detectors, and what they say of themselves, by the identity."""
+    manifest = read_manifest(workspace.path)
+    manifest["encoder"]["weights_sha256"] = "f" * 64
+    write_manifest(workspace.path, manifest)
+    other = Workspace.open(workspace.path)
+    assert other.digest == workspace.digest and other.identity != workspace.identity
+
+
 def test_another_format_or_bank_is_outdated(workspace: Workspace) -> None:
     publish(workspace)
     newer = ResultKind("sums", "sums", job="add-up", format=4)

@@ -107,6 +107,23 @@ def test_write_atomic_leaves_no_temporary(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
+def test_writers_of_several_machines_have_temporary_names_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes of one number, on two machines, write one file at the same time."""
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    names: list[str] = []
+
+    def look(_: int) -> None:
+        names.extend(file.name for file in tmp_path.iterdir())
+        if len(names) == 1:
+            write_atomic(tmp_path / "a.bin", b"the second's")
+
+    monkeypatch.setattr("os.fsync", look)
+    write_atomic(tmp_path / "a.bin", b"the first's")
+    assert len(set(names)) == 2 and (tmp_path / "a.bin").read_bytes() == b"the first's"
+
+
 def test_the_state_of_results_follows_what_is_published(
     synthetic_path: Path, tmp_path: Path
 ) -> None:
