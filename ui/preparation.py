@@ -22,7 +22,7 @@ import streamlit as st
 from aigi_core import figures
 from aigi_core.transfer import DEFAULT_METRIC
 from ui import results
-from ui.toolkit import router, workspaces
+from ui.toolkit import router, verification, workspaces
 from ui.toolkit.images import grid_html
 from ui.toolkit.uploads import release_uploads
 
@@ -40,6 +40,7 @@ async def prepared(app: st.App) -> AsyncIterator[None]:
     # A file or message is handed between threads several times: each time it would wait 5 ms for
     # one that computes.
     sys.setswitchinterval(0.0005)
+    verification.begin()
     Thread(target=prepare, name="prepare", daemon=True).start()
     releasing = asyncio.create_task(release_uploads())
     yield

@@ -34,12 +34,14 @@ from aigi_core.figures import (
 )
 from aigi_core.images import image_source
 from aigi_core.manifest import Domains
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui.toolkit import access, report, router, tables, workspaces
 from ui.toolkit.controls import Controls, acted, set_control
 from ui.toolkit.images import Tile, clickable_grid, grid_html, image_root
 from ui.toolkit.lightbox import Details, open_in, show_opened
 from ui.toolkit.report import Draw, Report, Stat
+from ui.toolkit.verification import Verification, verification
 
 log = logging.getLogger("aigi.ui")
 EXTENSIONS = {"CSV": "csv", "LaTeX": "tex", "Markdown": "md"}
@@ -476,7 +478,16 @@ class Page(Controls):
         else:
             self.write_url(workspaces.parameter())
             self._share()
-        st.html(report.foot_html(None if error else self.workspace, run_number()))
+        workspace = None if error else self.workspace
+        files = verification(workspace) if workspace else Verification("")
+        if workspace and files.problems:
+            self._complaints.error(
+                f"**The files of this workspace are not what was recorded**, so numbers may be"
+                f" wrong. {inert(files.problems[0])} '{workspace.command('verify')}' lists all"
+                f" {counted(len(files.problems), 'problem')}.",
+                icon=":material/gpp_bad:",
+            )
+        st.html(report.foot_html(workspace, files.in_words, run_number()))
         return True
 
     def _share(self) -> None:

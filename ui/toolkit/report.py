@@ -170,9 +170,10 @@ def _term(stat: Stat) -> str:
     )
 
 
-def foot_html(workspace: Workspace | None, run: int) -> str:
-    """The last line of a page: what it was made from."""
-    about = f"{workspace.name}, digest {workspace.digest} · " if workspace else ""
+def foot_html(workspace: Workspace | None, verified: str, run: int) -> str:
+    """The last line of a page: what it was made from, and whether its files were verified."""
+    parts = [workspace.name, f"digest {workspace.digest}", verified] if workspace else []
+    about = f"{', '.join(filter(None, parts))} · " if workspace else ""
     return f'<p class="aigi-foot" data-run="{run}">{escape(about)}AIGI Explorer {__version__}</p>'
 
 
