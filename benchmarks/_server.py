@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -33,20 +34,26 @@ def chromium() -> str | None:
 class Server:
     """One running app."""
 
-    def __init__(self, workspace: Path | None, log: Path, images: str = "") -> None:
+    def __init__(
+        self, workspace: Path | None, log: Path, images: str = "", command: Sequence[str] = ()
+    ) -> None:
+        """Args:
+        command: what starts it on ``$PORT``, where that is not Streamlit itself.
+        """
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
-        environment = os.environ | {"AIGI_IMAGES": images}
+        environment = os.environ | {"AIGI_IMAGES": images, "PORT": str(self.port)}
         environment.pop("AIGI_WORKSPACE", None)
         if workspace:
             environment["AIGI_WORKSPACE"] = str(workspace)
         # To a file: a full pipe would stop the server.
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [
+                command
+                or [
                     sys.executable,
                     "-m",
                     "streamlit",

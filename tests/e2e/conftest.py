@@ -2,7 +2,7 @@
 had.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,16 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Start a fresh server: ``serve(workspace, images)``; none for the app's own default, and no
-    local images.
+    """Start a fresh server: ``serve(workspace, images, command)``; none for the app's own default,
+    no local images, and Streamlit's own command.
     """
     with ExitStack() as stack:
 
-        def start(workspace: Path | None = None, images: str = "") -> Server:
-            server = Server(workspace, tmp_path_factory.mktemp("server") / "log.txt", images)
+        def start(
+            workspace: Path | None = None, images: str = "", command: Sequence[str] = ()
+        ) -> Server:
+            log = tmp_path_factory.mktemp("server") / "log.txt"
+            server = Server(workspace, log, images, command)
             stack.callback(server.stop)
             server.wait()
             return server

@@ -1,11 +1,16 @@
-"""The worked example of docs/security.md: a proxy that asks for a password, on loopback."""
+"""The worked examples of docs/security.md: a proxy that asks for a password, on loopback, in front
+of a server that the container's own steps started.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +28,11 @@ from benchmarks._server import Server
 
 pytestmark = pytest.mark.browser
 NAME = "explorer.localhost"  # browsers take names below localhost for this machine
-DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "security.md"
+
+
+STEPS = ROOT / ".ci" / "container" / "steps"
 
 
 def headers_of_the_example() -> dict[str, str]:
@@ -125,7 +134,8 @@ def status(url: str, **headers: str) -> int:
 def behind(serve: Callable[..., Server], synthetic_path: Path) -> Server:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIGI_HOSTS", NAME)
-        return serve(synthetic_path)
+        patch.setenv("PYTHON", sys.executable)
+        return serve(synthetic_path, command=[str(STEPS), "serve"])
 
 
 def test_the_example_serves_those_with_a_password_as_remote_ones(
@@ -141,7 +151,7 @@ def test_the_example_serves_those_with_a_password_as_remote_ones(
         assert status(address, Host=NAME, Origin="http://evil.example", **password) == 403
         app = App(browser, f"http://{NAME}:{port}")
         app.page.set_extra_http_headers(password)
-        app.open("inspect")
+        app.open("new_generator")
         body = app.page.inner_text("body")
         assert (proxy.sockets and "Bring" in body) or "generated" in body
         assert "on this machine" not in body  # no field for paths
@@ -160,3 +170,25 @@ def test_the_example_names_every_header_that_a_proxy_must_send() -> None:
     assert set(headers_of_the_example()) == {"Host", "Upgrade", "Connection", "X-Forwarded-For"}, (
         json.dumps(headers_of_the_example())
     )
+
+
+def test_the_steps_of_the_container_say_whether_the_server_is_well(behind: Server) -> None:
+    environment = os.environ | {"PYTHON": sys.executable}
+    health = [str(STEPS), "health"]
+    for port, well in ((behind.port, True), (1, False)):
+        done = subprocess.run(health, env=environment | {"PORT": str(port)}, capture_output=True)
+        assert (done.returncode == 0) is well
+
+
+def test_the_containers_file_runs_the_steps_that_are_there() -> None:
+    lines = (STEPS.parent / "Containerfile").read_text("utf-8").splitlines()
+    wanted = {word for line in lines for word in re.findall(r"steps\"?,? \"?(\w+)", line)}
+    assert wanted == {"install", "health", "serve"}
+    script = STEPS.read_text("utf-8")
+    assert all(f"\n{step})\n" in script for step in wanted) and os.access(STEPS, os.X_OK)
+    assert "--require-hashes -r requirements.lock" in script
+    for lacking in ("AIGI_HOSTS", "AIGI_WORKSPACE"):
+        given = {"AIGI_HOSTS": NAME, "AIGI_WORKSPACE": "/w", "PATH": os.environ["PATH"]}
+        del given[lacking]
+        done = subprocess.run([str(STEPS), "serve"], env=given, capture_output=True, text=True)
+        assert done.returncode and lacking in done.stderr
