@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aigi_core.clip.encoder import load_encoder
@@ -11,6 +12,7 @@ from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.errors import AigiError
 from aigi_core.inspection.intake import SMALL, encode, find_files, open_image
 from aigi_core.workspace import Workspace
+from precompute.__main__ import main
 from tests.precompute.corpus import encoded, picture
 from tests.precompute.hostile import CASES, write_hostile
 
@@ -43,6 +45,33 @@ def test_bytes_and_files_are_the_same() -> None:
     assert result.name == "<script>.jpg" and result.key == hashlib.sha256(content).hexdigest()
     assert result.about.startswith("90 × 70 px, JPEG, quality about 75")
     assert np.array_equal(result.pixels, SEEN.pixels(picture_of(content)))
+
+
+ODD_NAMES = {
+    "a.jfif": "JPEG",
+    "a.jpe": "JPEG",
+    "none": "PNG",
+    "a.apng": "PNG",
+    "a.pgm": "PPM",
+    "a.j2k": "JPEG2000",
+}
+
+
+def test_what_a_file_holds_decides_and_not_its_name(tmp_path: Path) -> None:
+    """For uploads, for files that ``score`` finds, and for a build."""
+    images, out = tmp_path / "images", tmp_path / "w"
+    for folder in ("real", "fake/g"):
+        (images / folder).mkdir(parents=True)
+        for name, kind in ODD_NAMES.items():
+            image = picture(folder + name, (90, 70))
+            content = encoded(image.convert("L") if kind == "PPM" else image, kind)
+            (images / folder / name).write_bytes(content)
+            result = open_image(name, content, SEEN)
+            assert not result.reason and result.pixels is not None
+    assert len(find_files([images])) == 2 * len(ODD_NAMES)
+    assert main(["ingest", "--images", str(images), "--out", str(out), "--min-images", "3"]) == 0
+    table = pd.read_parquet(out / "images.parquet")
+    assert set(table["left_out"]) == {""} and len(table) == 2 * len(ODD_NAMES)
 
 
 def picture_of(content: bytes):  # type: ignore[no-untyped-def]

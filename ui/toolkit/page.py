@@ -34,7 +34,6 @@ from aigi_core.figures import (
 )
 from aigi_core.images import image_source
 from aigi_core.manifest import Domains
-from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui.toolkit import access, report, router, tables, workspaces
 from ui.toolkit.controls import Controls, acted, set_control
@@ -483,8 +482,8 @@ class Page(Controls):
         if workspace and files.problems:
             self._complaints.error(
                 f"**The files of this workspace are not what was recorded**, so numbers may be"
-                f" wrong. {inert(files.problems[0])} '{workspace.command('verify')}' lists all"
-                f" {counted(len(files.problems), 'problem')}.",
+                f" wrong. {inert(files.problems[0])} '{workspace.command('verify')}' lists all that"
+                " differs.",
                 icon=":material/gpp_bad:",
             )
         st.html(report.foot_html(workspace, files.in_words, run_number()))
