@@ -11,7 +11,7 @@ from aigi_core import figures
 from aigi_core.inspection.panel import Panel
 from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import counted
-from ui.bodies import attribution
+from ui.bodies import attribution, finetuned
 from ui.bodies import inspect as body
 from ui.results import attention, inspection
 
@@ -78,6 +78,7 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         " others.",
     ):
         attribution.likely_source(page, subject.embedding, subject.row)
+    finetuned.on_image(page, subject)
     if len(subject.among) > 1:
         with page.section("All files", "All detectors together, one line a file."):
             page.table("files", inspection.all_files(workspace, subject, judged.rate, judged.prior))

@@ -10,6 +10,7 @@ from aigi_core.detectors.methods import METHODS
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import allows_for_choice, counted
 from aigi_core.transfer import board as boards
+from ui.bodies import finetuned
 from ui.toolkit.workspaces import cached
 
 board = cached(boards.stored_board)
@@ -86,8 +87,9 @@ with ui.page(__file__) as page:
             f"**{one.title}.** Source: {ui.inert(one.source)}. Sees: {ui.inert(one.sees)} Chosen:"
             f" {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
             if one
-            else f"**{ui.name(chosen['title'])}.** Imported scores of one detector, at its own"
-            " threshold; compared with logistic regression trained on one other generator."
+            else f"**{ui.name(chosen['title'])}.** Scores from outside the methods: of one detector"
+            " at its own threshold, compared with logistic regression trained on one other"
+            " generator, or of one detector a generator, compared as methods are."
         )
         page.finding(
             f"{about} It finds {ui.name(chosen['worst_on'])} least where it was not trained on it"
@@ -97,3 +99,4 @@ with ui.page(__file__) as page:
         if one:
             link = {"view": "Residual"} if one.name == "residual" else {"method": one.title}
             page.link("transfer", "Its matrix, in Transfer", **link)
+    finetuned.by_epoch(page)

@@ -360,7 +360,7 @@ def _source(
     rests_on = {
         "mode": settings.mode,
         "augment": list(settings.augment),
-        "rows": training.tolist(),
+        "rows": training.tolist() if settings.augment else [],
         "workspace": workspace.digest,
         "encoder": encoder.weights_sha256,
         "preprocessing": encoder.preprocessing.sha256,

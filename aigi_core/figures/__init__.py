@@ -35,6 +35,7 @@ from aigi_core.figures.explain import (
 )
 from aigi_core.figures.export import WIDTHS_MM, export, for_paper
 from aigi_core.figures.few_shot import few_shot
+from aigi_core.figures.finetuned import epoch_curves
 from aigi_core.figures.generation import same_answers, step_curves
 from aigi_core.figures.inspection import judges, patch_map, reliability_curve, survival_curves
 from aigi_core.figures.map import image_points
@@ -96,6 +97,7 @@ __all__ = [
     "detector_intervals",
     "difference_heatmap",
     "effect_intervals",
+    "epoch_curves",
     "evidence_bars",
     "export",
     "fact_shares",

@@ -4,9 +4,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from aigi_core.transfer import finetuned
 from aigi_core.transfer.board import board, measure_method
 from aigi_core.workspace import Workspace
 from tests.pages.reading import noted, text_of
@@ -43,3 +45,33 @@ def test_transfer_takes_a_method(open_app: Open, synthetic: Workspace, title: st
         assert messages and all("no weights in the joint space" in text for text in messages)
     else:
         assert not messages
+
+
+def test_fine_tuning_is_drawn_by_epoch_and_judges_an_image(
+    open_app: Open, measured: Workspace
+) -> None:
+    domains = measured.domains
+    rng, first = np.random.default_rng(0), domains.generators[0]
+    val = domains.split == "val"
+    run = finetuned.Run(
+        (first,),
+        domains.labels + rng.normal(size=len(domains)) - 0.5,
+        np.stack([domains.labels[val] * k + rng.normal(size=val.sum()) for k in range(3)]),
+        [float("nan"), 0.5, 0.4],
+        [0.6, 0.5, 0.55],
+        1,
+        domains.labels,
+    )
+    settings = {"training": {"mode": "last", "objective": "binary"}, "encoder_sha256": ""}
+    finetuned.store_runs(measured, "mine", [run], settings=settings, weights=[{}], about={})
+    app = open_app(measured.path, "methods", finetuned="mine")
+    assert not app.exception and not app.error
+    assert "In domain:" in text_of(app) and "Out of domain:" in text_of(app)
+    row = int(np.flatnonzero(domains.split == "test")[0])
+    app = open_app(measured.path, "inspect", image=measured.images["content_hash"][row])
+    assert not app.exception
+    verdict = int(run.scores[row] > 0)
+    assert f"{verdict} of 1 detector" in text_of(app)
+    tables = [table.value for table in app.dataframe if "real_as_high" in table.value.columns]
+    assert all((t["low"] <= t["real_as_high"]).all() for t in tables)
+    assert all((t["real_as_high"] <= t["high"]).all() for t in tables)

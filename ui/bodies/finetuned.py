@@ -1,0 +1,108 @@
+"""Fine-tuned detectors on the pages Methods and Inspect."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from aigi_core import figures
+from aigi_core.errors import AigiError
+from aigi_core.intervals import rate_interval
+from aigi_core.statements import counted
+from aigi_core.transfer import finetuned
+from ui.results import inspection
+from ui.toolkit.page import Page, name
+from ui.toolkit.workspaces import cached
+
+stored = cached(finetuned.stored_runs)
+names = cached(finetuned.finetuned_names)
+
+
+def by_epoch(page: Page) -> None:
+    """How each went: in domain against out of domain; nothing where none is stored."""
+    held = names(page.workspace)
+    if not held:
+        return
+    with page.section(
+        "Fine-tuning by epoch",
+        "Does it learn to detect, or only its own generators? Measured on validation images.",
+    ):
+        with page.controls("Fine-tuned detectors"):
+            chosen = page.select("finetuned", "Fine-tuned", held)
+        run = stored(page.workspace, chosen)
+        curve, kept = run.table("curve"), run.table("epochs").query("kept")["epoch"]
+        runs, used = len(run.content["training_sets"]), run.content["settings"]["training"]
+        last = curve[curve["epoch"] == curve["epoch"].max()].set_index("where")
+        first = curve[curve["epoch"] == 0].set_index("where")
+        sentences = [
+            f"{where.capitalize()}: {first.loc[where, 'value']:.3f} before, {row['value']:.3f}"
+            f" (95% interval {row['low']:.3f} to {row['high']:.3f}, {counted(row['n'], 'cell')})"
+            " after the last epoch."
+            for where, row in last.iterrows()
+        ]
+        page.finding(
+            f"**{name(chosen)}**: mode {used['mode']}, objective {used['objective']},"
+            f" {counted(runs, 'detector')}. {' '.join(sentences)} Kept is the epoch of the lowest"
+            f" validation loss of each detector's own generators, {kept.median():.0f} in the median"
+            f" ({kept.min()} to {kept.max()}); 0 means that no epoch was better than the linear"
+            " probe or the captions that training began with."
+        )
+        draw = partial(figures.epoch_curves, curve)
+        page.figure("epochs", draw, table=curve)
+
+
+def on_image(page: Page, subject: inspection.Subject) -> None:
+    """What the fine-tuned detectors say of one image; nothing where none is stored."""
+    held = names(page.workspace)
+    if not held:
+        return
+    with page.section(
+        "Fine-tuned detectors",
+        "Log-odds above zero mean generated. Beside each: how many real validation images score as"
+        " high, which no detector was trained on.",
+    ):
+        for one in held:
+            try:
+                table = _judgements(page, subject, one)
+            except AigiError as error:
+                st.caption(f"{name(one)}: {error}")
+                continue
+            fakes = int((table["log_odds"] > 0).sum())
+            page.finding(
+                f"**{name(one)}**: {fakes} of {counted(len(table), 'detector')} take it for"
+                " generated."
+            )
+            page.table(f"finetuned-{held.index(one)}", table)
+
+
+def _judgements(page: Page, subject: inspection.Subject, one: str) -> pd.DataFrame:
+    workspace, run = page.workspace, stored(page.workspace, one)
+    scores = run.arrays("scores.npz")["log_odds"]
+    if subject.row is not None:
+        odds = scores[:, subject.row]
+    elif subject.pixels is None:
+        raise AigiError("only features of this image are at hand: bring its file.")
+    else:
+        encoder = inspection.load_encoder(workspace)
+        odds = finetuned.run_on(workspace, one, encoder, subject.pixels[None])[0][:, 0]
+    domains, rows = workspace.domains, list[dict[str, Any]]()
+    real = (domains.labels == 0) & (domains.split == "val")
+    for names_of_set, value, own in zip(run.content["training_sets"], odds, scores, strict=True):
+        as_high, n = int(np.sum(own[real] >= value)), int(real.sum())
+        low, high = map(float, rate_interval(as_high / n, n))
+        rows.append(
+            {
+                "trained_on": " + ".join(names_of_set),
+                "log_odds": float(value),
+                "verdict": "generated" if value > 0 else "real",
+                "real_as_high": as_high / n,
+                "low": low,
+                "high": high,
+                "n": n,
+            }
+        )
+    return pd.DataFrame(rows).sort_values("log_odds", ascending=False, ignore_index=True)
