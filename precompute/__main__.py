@@ -60,6 +60,10 @@ JOBS: dict[str, tuple[str, str]] = {
         "precompute.audit",
         "what gives the label away: file facts, leaks, content, common marks",
     ),
+    "quality": (
+        "precompute.quality",
+        "quality of images, and the detectors where fakes and real images are of equal quality",
+    ),
     "text": ("precompute.text", "embed words and phrases with a workspace's text tower"),
     "generate": ("precompute.generate", "make images from prompts, with full provenance"),
     "add": ("precompute.growth.add", "add images to a workspace; nothing is computed twice"),

@@ -67,6 +67,7 @@ PRECOMPUTE_ROOMS = (
         "map",
         "methods",
         "perturb",
+        "quality",
         "text",
         "verify",
     ),

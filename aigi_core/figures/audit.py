@@ -265,7 +265,9 @@ def word_differences(words: pd.DataFrame, generator: str, *, theme: Theme = LIGH
     )
 
 
-def matched_intervals(matched: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
+def matched_intervals(
+    matched: pd.DataFrame, *, matched_in: str = "file facts", theme: Theme = LIGHT
+) -> go.Figure:
     """What removing the confound by matched resampling changes, for each generator that could be
     matched, at home.
     """
@@ -280,9 +282,9 @@ def matched_intervals(matched: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figu
         }
     )
     alt = (
-        "Change in balanced accuracy at home when fakes and real images are matched in file facts,"
-        f" against as many unmatched images, for {counted(len(table), 'generator')}, with 95%"
-        " intervals: "
+        "Change in balanced accuracy at home when fakes and real images are matched in"
+        f" {matched_in}, against as many unmatched images, for"
+        f" {counted(len(table), 'generator')}, with 95% intervals: "
         + ", ".join(f"{row.name} {row.value:+.2f}" for row in table.itertuples(index=False))
         + "."
     )

@@ -4,21 +4,24 @@ to do.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.audit.cached import AuditSettings, save_audit
+from aigi_core.audit.quality import store_quality, stored_quality
 from aigi_core.audit.report import Audit, audit
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import difference
 from aigi_core.workspace import Workspace
 from tests.audit.factory import CLEAN, SIZED, planted_images, workspace
-from tests.pages.reading import stats, text_of
+from tests.pages.reading import noted, stats, text_of
 from ui.bodies.audit import NEXT, PARTS
 
 Open = Callable[..., AppTest]
@@ -181,6 +184,21 @@ def test_every_part_opens_and_says_what_it_is(
     for verdict in result.verdicts:
         app = open_app(made.path, "audit", test=verdict.generator)
         assert NEXT[verdict.level].partition("`")[0] in text_of(app)
+
+
+def test_quality_is_shown_where_it_was_measured(
+    open_app: Open, planted: tuple[Workspace, Audit], tmp_path: Path
+) -> None:
+    copy = Workspace.open(Path(shutil.copytree(planted[0].path, tmp_path / "w")))
+    assert noted(open_app(copy.path, "audit", part="Quality"), "precompute quality")
+    noise = np.random.default_rng(0).standard_normal(len(copy.images))
+    store_quality(copy, {"quality": noise}, source="noise")
+    app = open_app(copy.path, "audit", part="Quality")
+    assert not app.exception and not app.error
+    table = stored_quality(copy).table("means")
+    text = text_of(app).replace("\\", "")
+    assert "Quality by noise" in text
+    assert all(f"{change:+.3f}" in text for change in table["change"])
 
 
 def test_what_matching_changes_is_said_with_its_intervals(

@@ -12,6 +12,7 @@ import streamlit as st
 
 from aigi_core import figures
 from aigi_core.audit import facts as file_facts
+from aigi_core.audit import quality
 from aigi_core.audit.cached import AuditSettings, load_audit
 from aigi_core.audit.paired import (
     find_pairs,
@@ -68,6 +69,7 @@ SHOWN = 12
 AGAINST_FACTS = ("do better than", "do worse than", "cannot be told apart from")
 """Pairs of duplicates shown as images at once."""
 stored = cached(load_audit)
+quality_of = cached(quality.stored_quality)
 
 
 def audited(page: Page) -> Audit | None:
@@ -327,6 +329,49 @@ def show_matched(page: Page, result: Audit, view: file_facts.View, generator: st
     )
 
 
+def show_quality(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
+    """Whether detectors merely read quality."""
+    try:
+        measured = quality_of(page.workspace)
+    except WorkspaceError as missing:
+        st.info(inert(str(missing)))
+        return
+    table = measured.table("by-generator")
+    held = "means.parquet" in measured.files
+    means = measured.table("means") if held else pd.DataFrame()
+    page.finding(f"{inert(quality.in_words(means, table))} {inert(measured.content['note'])}")
+    st.markdown(
+        f"Quality by {inert(measured.content['source'])}. Ranks are Spearman's, of quality with the"
+        " score of the generator's own detector, on test images; below zero, worse images are taken"
+        " for generated. 95% intervals, groups of images resampled."
+    )
+    if "validation" in measured.content:
+        own = measured.content["validation"]
+        st.markdown(
+            f"On {counted(own['n'], 'validation image')} the learnt quality has a rank correlation"
+            f" of {own['correlation']:.2f} ({own['low']:.2f} to {own['high']:.2f}) with opinion."
+        )
+    columns = {"auc": "value", "auc_low": "low", "auc_high": "high", "generator": "name"}
+    drawn = table.rename(columns=columns)[["name", "value", "low", "high"]]
+    drawn["n"] = table["n_fake"] + table["n_real"]
+    draw = partial(
+        figures.intervals,
+        drawn,
+        alt="AUC of low quality alone as a sign of generated images, by generator.",
+        value_title="AUC of low quality alone",
+        reference=0.5,
+    )
+    page.figure("quality", draw, table=drawn)
+    page.table("quality-by-generator", table)
+    if held:
+        change = measured.table("change")
+        st.markdown("What is left where fakes and real images are of equal quality")
+        draw = partial(figures.matched_intervals, change, matched_in="quality")
+        page.figure("equal-quality", draw, table=change)
+        page.table("equal-quality-means", means)
+        page.table("equal-quality-kept", measured.table("kept"))
+
+
 def _called(column: str) -> str:
     for short, called in (
         ("full", "all images"),
@@ -490,6 +535,7 @@ PARTS: dict[str, Callable[[Page, Audit, file_facts.View, str], None]] = {
     "Which facts": show_facts,
     "Same facts": show_within,
     "Matched": show_matched,
+    "Quality": show_quality,
     "What they show": show_content,
     "Matrix": show_matrices,
     "Pairs": show_paired,

@@ -1,0 +1,90 @@
+"""``python -m precompute quality``: quality of images, and whether detectors merely read it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aigi_core.audit.quality import ANTONYMS, antonym_quality, learnt_quality, store_quality
+from aigi_core.clip.consent import add_weights_options
+from aigi_core.detectors.features import EmbeddingView
+from aigi_core.errors import AigiError
+from aigi_core.transfer.imported import KEYS
+from aigi_core.workspace import Workspace, exclusive
+from precompute.ingest.tables import read_table
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register ``quality``."""
+    parser = subparsers.add_parser(
+        "quality",
+        description="Quality of images by antonym prompts, or learnt from opinion scores, and the"
+        " detectors where fakes and real images are of equal quality.",
+    )
+    parser.add_argument("--workspace", type=Path, required=True, metavar="W")
+    parser.add_argument(
+        "--scores",
+        type=Path,
+        metavar="FILE",
+        help="opinion scores to learn from: a table of path (or content_hash) and score",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    add_weights_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Embed the prompts or learn, then store."""
+    workspace = Workspace.open(args.workspace)
+    learnt = None
+    if args.scores:
+        learnt = learnt_quality(workspace, opinion_scores(workspace, args.scores))
+        quality, source = {"quality": learnt.quality}, f"opinion scores in {args.scores.name}"
+    else:
+        from aigi_core.clip.text import embed
+        from aigi_core.clip.workspace_encoder import encoder_of
+
+        encoder = encoder_of(workspace, args)
+        rows = EmbeddingView().matrix(workspace)
+        quality = {
+            name: antonym_quality(rows, *embed(encoder, pair).astype(np.float64))
+            for name, pair in ANTONYMS.items()
+        }
+        source = "antonym prompts"
+    with exclusive(workspace.path, "quality"):
+        print(store_quality(workspace, quality, source=source, learnt=learnt))
+    return 0
+
+
+def opinion_scores(workspace: Workspace, file: Path) -> np.ndarray:
+    """[N] scores of the kept images, NaN where the table has none.
+
+    Raises:
+        AigiError: other columns, a score that is no finite number, an image that stands twice or
+            that the workspace does not have.
+    """
+    table = read_table(file)
+    names = table.columns.column_names
+    by = next((key for key in KEYS if key in names), None)
+    if by is None or "score" not in names:
+        raise AigiError(
+            f"Expected the columns score and path or content_hash in {file}, got"
+            f" {', '.join(names)}."
+        )
+    given = pd.Series(
+        pd.to_numeric(table.text("score"), errors="coerce").to_numpy(float),
+        index=table.text(by).tolist(),
+    )
+    known = given.index.isin(workspace.all_images[by])
+    for wrong, why in (
+        (~np.isfinite(given.to_numpy()), "has no finite score"),
+        (given.index.duplicated(), "stands twice"),
+        (~known, "is not in the workspace"),
+    ):
+        if np.any(wrong):
+            raise AigiError(f"{file}: {given.index[wrong][0]!r} {why}. Nothing was stored.")
+    matched: np.ndarray = given.reindex(workspace.images[by]).to_numpy(float)
+    return matched
