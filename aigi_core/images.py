@@ -210,7 +210,8 @@ def _missing_data(content: bytes, structure: JpegStructure, decoded: LoadedImage
         return f"{structure.restarts_missing:,} of its restart intervals are missing"
     if structure.ended and structure.scans == 1 and not _ends_grey(decoded):
         return ""
-    before = _stored(content)
+    as_stored = decoded.mode == "RGB" and "turned upright" not in decoded.note
+    before = np.asarray(decoded.image) if as_stored else _stored(content)
     after = _stored(jpeg_with_more_data(content, structure))
     if before is None or after is None:
         return ""

@@ -4,6 +4,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.commands import command
 from aigi_core.metrics import intervals_in_words
 from aigi_core.overview import card
 from aigi_core.results import outdated_jobs
@@ -121,6 +122,24 @@ with ui.page(__file__) as page:
         "Images of each split, and what their files say. A fact that differs gives the label away.",
     ):
         page.table("sources", table, formats={"jpeg_quality": "%.0f"})
+
+    with st.expander("Change what this workspace holds"):
+        st.markdown(
+            "In a terminal, and nothing is encoded again: take generators out, make a workspace of"
+            " some, join two, or divide the images anew. What has to be computed again is said."
+        )
+        page.command(
+            "\n".join(
+                [
+                    workspace.command("remove", generators="NAME"),
+                    workspace.command("subset", generators="NAME", out="NEW"),
+                    command("merge", workspaces=[str(workspace.path), "OTHER"], out="NEW"),
+                    workspace.command("splits", seed="1"),
+                ]
+            )
+        )
+        page.link("new_generator", "Add images of a new generator")
+        page.link("audit", "How much results move over five seeds of splits")
 
     with page.section(
         "Examples",

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from aigi_core.errors import AigiError
+from aigi_core.image_files import jpeg_structure
 from aigi_core.images import (
     ImageError,
     ImageSource,
@@ -405,3 +406,14 @@ def test_previews_are_those_of_the_reference_encoder(size: tuple[int, int], kind
     ).convert("RGBA")
     expected = bytes(reference.rgba_to_thumb_hash(*small.size, list(small.tobytes())))
     assert base64.b64decode(preview_hash(image)) == expected
+
+
+@pytest.mark.parametrize("fill", [0, 1, 3])
+def test_the_end_of_a_scan_is_its_marker_behind_stuffing_restarts_and_fill(fill: int) -> None:
+    head = b"\xff\xd8\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    scan = b"\x12\xff\x00\x34" + b"\xff" * fill + b"\xff\xd0\x56\xff\x00"
+    structure = jpeg_structure(head + scan + b"\xff" * fill + b"\xff\xd9")
+    assert structure is not None and structure.ended
+    assert structure.end == len(head + scan) + fill
+    cut = jpeg_structure(head + scan)
+    assert cut is not None and not cut.ended and cut.end == len(head + scan)

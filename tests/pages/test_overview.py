@@ -1,12 +1,16 @@
 """The overview without a browser: how images were generated, where the table says it."""
 
+import argparse
+import shlex
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 from streamlit.testing.v1 import AppTest
 
+from precompute.__main__ import JOBS
 from tests.factory import edit_images
 from tests.pages.reading import noted, text_of
 
@@ -36,6 +40,18 @@ def test_steps_and_prompts_are_shown_where_the_table_has_them(
     assert "sd at 100 steps is found" in text and "against 20 steps" in text
     assert "2 detectors of other models, 20 images" in text
     assert "Two images of one prompt get the same answer" in text and "of 4 generators" in text
+
+
+def test_commands_that_change_a_workspace_are_those_of_the_jobs(
+    open_app: Open, synthetic_path: Path
+) -> None:
+    shown = "\n".join(code.value for code in open_app(synthetic_path, "overview").code)
+    jobs = [shlex.split(line)[3:] for line in shown.splitlines() if "-m precompute" in line]
+    assert {job[0] for job in jobs} == {"remove", "subset", "merge", "splits"}
+    for job in jobs:
+        parser = argparse.ArgumentParser()
+        import_module(JOBS[job[0]][0]).add_parser(parser.add_subparsers(dest="job"))
+        assert parser.parse_args(job).job == job[0]
 
 
 def test_without_them_one_sentence_says_what_to_bring(open_app: Open, synthetic_path: Path) -> None:
