@@ -18,7 +18,7 @@ from plotly.subplots import make_subplots
 
 from aigi_core.calibration.probabilities import CalibrationError
 from aigi_core.figures.points import intervals
-from aigi_core.figures.theme import LIGHT, Scale, Style, Theme, finish, label
+from aigi_core.figures.theme import LIGHT, Scale, Style, Theme, colour_bar, finish, label
 from aigi_core.perturb import PERTURBATIONS
 from aigi_core.statements import counted
 
@@ -63,16 +63,7 @@ def patch_map(
             zmax=reach,
             colorscale=_see_through(theme),
             hoverinfo="skip",
-            colorbar=dict(
-                title=dict(
-                    text="evidence (logit): − real, + fake", side="right", font=dict(size=12)
-                ),
-                thickness=10,
-                outlinewidth=0,
-                len=0.7,
-                tickfont=dict(size=11, color=theme.muted),
-                xpad=6,
-            ),
+            colorbar=colour_bar("evidence (logit): − real, + fake", theme),
         )
     )
     figure.add_layout_image(

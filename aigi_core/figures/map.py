@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
-from aigi_core.figures.theme import LIGHT, Style, Theme, finish, label
+from aigi_core.figures.theme import LIGHT, Style, Theme, colour_bar, finish, label
 
 _MANY = 1500
 """Points beyond which WebGL draws them."""
@@ -53,7 +53,7 @@ def image_points(
                 colorscale=theme.classes,
                 cmin=-reach,
                 cmax=reach,
-                colorbar=dict(title=dict(text=by, side="right"), thickness=10, len=0.6),
+                colorbar=colour_bar(by, theme),
             )
         figure.add_trace(
             draw(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from aigi_core.figures.theme import LIGHT, SELECTION, Scale, Theme, finish, labels
+from aigi_core.figures.theme import LIGHT, SELECTION, Scale, Theme, colour_bar, finish, labels
 
 Centre = Literal["chance", "zero", "none"]
 _DARK, _WHITE = "#14181b", "#ffffff"
@@ -78,7 +78,7 @@ def heatmap(
     texts, faded = _cell_texts(factor * z, number, faint, compact=compact)
     scale = _scale(theme, centre, higher_is_better)
     form = "+.0%" if percent and centre == "zero" else ".0%" if percent else None
-    bar = _colour_bar(value_title, form, theme)
+    bar = colour_bar(value_title, theme, form)
     look = dict(zmin=low, zmax=high, colorscale=scale, xgap=1, ygap=1, hoverinfo="skip")
     figure = go.Figure(
         go.Heatmap(z=np.where(faded, np.nan, z), showscale=not compact, colorbar=bar, **look)
@@ -144,18 +144,6 @@ def _scale(theme: Theme, centre: Centre, higher_is_better: bool) -> Scale:
     if higher_is_better:
         return scale
     return [(1 - at, colour) for at, colour in reversed(scale)]
-
-
-def _colour_bar(title: str, form: str | None, theme: Theme) -> dict[str, Any]:
-    return dict(
-        title=dict(text=title, side="right", font=dict(size=12)),
-        thickness=10,
-        outlinewidth=0,
-        len=0.6,
-        tickfont=dict(size=11, color=theme.muted),
-        xpad=6,
-        tickformat=form,
-    )
 
 
 def _outlines(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
-from typing import Literal
+from typing import Any, Literal
 from unicodedata import bidirectional
 
 import plotly.graph_objects as go
@@ -310,6 +310,19 @@ def _inert(text: str) -> str:
 
 LEAST_WIDTHS = (0, 460, 540, 640, 1100)
 """Each has a rule in the app's style sheet."""
+
+
+def colour_bar(title: str, theme: Theme, tickformat: str | None = None) -> dict[str, Any]:
+    """The scale beside a figure whose colours are values."""
+    return dict(
+        title=dict(text=title, side="right", font=dict(size=12)),
+        thickness=10,
+        outlinewidth=0,
+        len=0.6,
+        tickfont=dict(size=11, color=theme.muted),
+        xpad=6,
+        tickformat=tickformat,
+    )
 
 
 def finish(

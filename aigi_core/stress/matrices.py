@@ -27,7 +27,14 @@ from aigi_core.perturb import Op, parse_ops
 from aigi_core.reprs import ShortRepr
 from aigi_core.significance import q_values
 from aigi_core.stress.copies import AUGMENTED, Perturbed, open_perturbed, perturbed_ops
-from aigi_core.transfer import MatrixDifference, TransferMatrix, difference, transfer_matrix
+from aigi_core.transfer import (
+    Estimate,
+    MatrixDifference,
+    PairedDifference,
+    TransferMatrix,
+    difference,
+    transfer_matrix,
+)
 from aigi_core.workspace import Workspace
 
 Side = Literal["both", "fake", "real"]
@@ -102,14 +109,7 @@ class Stress(ShortRepr):
                         op=op,
                         side=side,
                         cells=cells,
-                        value=mean.value,
-                        low=mean.low,
-                        high=mean.high,
-                        change=moved.value,
-                        change_low=moved.low,
-                        change_high=moved.high,
-                        p_value=moved.p_value,
-                        n=mean.n,
+                        **_row(mean, moved),
                     )
                 )
         table = pd.DataFrame(rows)
@@ -147,14 +147,7 @@ class Stress(ShortRepr):
                             strength=strength,
                             side=side,
                             cells=cells,
-                            value=mean.value,
-                            low=mean.low,
-                            high=mean.high,
-                            change=moved.value,
-                            change_low=moved.low,
-                            change_high=moved.high,
-                            p_value=moved.p_value,
-                            n=mean.n,
+                            **_row(mean, moved),
                         )
                     )
         table = pd.DataFrame(rows)
@@ -332,3 +325,16 @@ def _trained(
 def _kind(op: str) -> tuple[str, float]:
     parsed = parse_ops([op])[0]
     return parsed.kind, parsed.value
+
+
+def _row(mean: Estimate, moved: PairedDifference) -> dict[str, object]:
+    return dict(
+        value=mean.value,
+        low=mean.low,
+        high=mean.high,
+        change=moved.value,
+        change_low=moved.low,
+        change_high=moved.high,
+        p_value=moved.p_value,
+        n=mean.n,
+    )

@@ -253,7 +253,7 @@ def find_markers(
     return result
 
 
-OBJECTS = frozenset(
+LSUN = frozenset(
     [
         "airplane",
         "bicycle",
@@ -275,34 +275,39 @@ OBJECTS = frozenset(
         "sofa",
         "train",
         "tvmonitor",
-        "automobile",
-        "deer",
-        "frog",
-        "ship",
-        "truck",
-        "face",
-        "faces",
-        "people",
-        "human",
-        "animal",
-        "animals",
-        "food",
-        "building",
-        "buildings",
-        "landscape",
-        "landscapes",
-        "nature",
-        "scene",
-        "scenes",
-        "church",
-        "bedroom",
-        "kitchen",
-        "flower",
-        "flowers",
-        "tree",
-        "trees",
     ]
 )
+"""Classes on which CNNDetection trains ProGAN; its training folders name them and not the
+generator.
+"""
+OBJECTS = LSUN | {
+    "automobile",
+    "deer",
+    "frog",
+    "ship",
+    "truck",
+    "face",
+    "faces",
+    "people",
+    "human",
+    "animal",
+    "animals",
+    "food",
+    "building",
+    "buildings",
+    "landscape",
+    "landscapes",
+    "nature",
+    "scene",
+    "scenes",
+    "church",
+    "bedroom",
+    "kitchen",
+    "flower",
+    "flowers",
+    "tree",
+    "trees",
+}
 """Names of things, which are rarely those of generators: the classes of LSUN and CIFAR-10, and what
 such folders are often called.
 """

@@ -5,36 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 
 from aigi_core.manifest import FAKE, REAL
-from precompute.ingest.layouts.base import Layout, Place, Reading, Tree, by_folder, find_markers
+from precompute.ingest.layouts.base import (
+    LSUN,
+    Layout,
+    Place,
+    Reading,
+    Tree,
+    by_folder,
+    find_markers,
+)
 
 SHAPE = "<generator>/[<class>/]0_real|1_fake[_<generator>]"
-LSUN = frozenset(
-    [
-        "airplane",
-        "bicycle",
-        "bird",
-        "boat",
-        "bottle",
-        "bus",
-        "car",
-        "cat",
-        "chair",
-        "cow",
-        "diningtable",
-        "dog",
-        "horse",
-        "motorbike",
-        "person",
-        "pottedplant",
-        "sheep",
-        "sofa",
-        "train",
-        "tvmonitor",
-    ]
-)
-"""Classes on which CNNDetection trains ProGAN; its training folders name them and not the
-generator.
-"""
 IMAGENET, LAION = "imagenet", "laion"
 REALS_OF = {"guided": IMAGENET, "dalle": LAION}
 """Real images of UniversalFakeDetect's diffusion half, by generator (``ldm_*`` and ``glide_*``:
