@@ -27,10 +27,7 @@ from precompute.ingest.answers import Answers
 from precompute.ingest.layouts import find_candidates
 from precompute.ingest.layouts.roots import common_root
 
-NOT_IN_CI = (
-    "needs requirements-generate.txt, which CI leaves out: 100 MB that one job alone uses, and"
-    " transformers would be there for tests that ask what is said without it"
-)
+NOT_IN_CI = "needs requirements-generate.txt, which CI leaves out: 100 MB for one job alone"
 SETTINGS = [Setting("tiny", 2), Setting("tiny", 4)]
 
 

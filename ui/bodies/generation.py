@@ -71,8 +71,8 @@ def show(page: Page) -> None:
         page.finding(
             "Two images of one prompt get the same answer more often than images of different"
             f" prompts for {part_counted(clear, len(prompts), 'generator')} (false discovery rate"
-            f" {ALPHA:.0%}; {counted(int(prompts['n'].sum()), 'prompt')}): there the answer depends"
-            " on what is shown."
+            f" {ALPHA:.0%}; {counted(int(prompts['n'].sum()), 'prompt')})"
+            + (": there the answer depends on what is shown." if clear else ".")
         )
         page.figure(
             "prompts", lambda theme: figures.same_answers(prompts, theme=theme), table=prompts
