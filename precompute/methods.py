@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.transfer.board import REFERENCE, comparison, highest, measure_method, save_board
 from aigi_core.workspace import Workspace, exclusive, write_atomic
+from precompute.shares import add_share_option
 
 
 def add_parser(subparsers: Any) -> None:
@@ -33,16 +35,18 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="also write the board as a markdown page"
     )
+    add_share_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure what is not stored yet; a method that cannot be trained here says why."""
     workspace = Workspace.open(args.workspace)
     names = list(METHODS) if args.methods is None else [by_name(n).name for n in args.methods]
-    for name in dict.fromkeys([REFERENCE, *names]):
+    names, share = list(dict.fromkeys([REFERENCE, *names])), args.shard
+    for name in share.of(names) if share else names:
         try:
             with (
-                exclusive(workspace.path, "methods"),
+                nullcontext() if share else exclusive(workspace.path, "methods"),
                 threadpool_limits(1),
                 progress_line() as show,
             ):
@@ -53,6 +57,12 @@ def run(args: argparse.Namespace) -> int:
                 raise
             sentence = f"{METHODS[name].title}: left out. {error}"
         print(sentence, file=sys.stderr, flush=True)
+    if share:
+        print(
+            f"Share {share} is measured. When all {share.count} are, the same command without"
+            " --shard makes the board."
+        )
+        return 0
     with exclusive(workspace.path, "methods"), threadpool_limits(1):
         table = save_board(Workspace.open(args.workspace))
     if args.table:

@@ -1,0 +1,25 @@
+"""The job that measures methods: shares of it, on one workspace, make the same board."""
+
+from pathlib import Path
+
+import pytest
+
+from aigi_core.transfer.board import measured_methods
+from aigi_core.workspace import Workspace
+from benchmarks._small_workspace import make_workspace
+from precompute.__main__ import main
+
+
+def test_shares_measure_and_the_last_run_makes_the_board(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make_workspace(tmp_path / "w", per_class=20)
+    command = ["methods", "--workspace", str(path), "--methods", "lda"]
+    assert main([*command, "--shard", "2/2"]) == 0
+    printed = capsys.readouterr()
+    assert "Share 2/2 is measured" in printed.out
+    assert measured_methods(Workspace.open(path)) == ["lda"]
+    assert main([*command, "--shard", "1/2"]) == 0
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert printed.err.count("stored before") == 2 and "board of 2 methods" in printed.out
