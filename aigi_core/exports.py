@@ -12,7 +12,8 @@ from typing import Any
 
 
 def load_when_used(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's ``__getattr__``.
+    """A package's ``__getattr__``. Such a package has no ``__all__``, which would hide its modules
+    from the API reference.
 
     Args:
         package: its ``__name__``.

@@ -140,15 +140,6 @@ class StoredResult:
                 problems.append(str(error))
         return problems
 
-    def parameters_in_words(self, usual: Mapping[str, Any]) -> str:
-        """Parameters that differ from the usual ones, as ``draws 100 (usually 1,000)``; else ''."""
-        usual = json.loads(json.dumps(usual))
-        return ", ".join(
-            f"{name} {_shown(value)} (usually {_shown(usual[name])})"
-            for name, value in self.parameters.items()
-            if name in usual and value != usual[name]
-        )
-
 
 def identity(
     workspace: Workspace, kind: ResultKind, parameters: Mapping[str, Any], banks: Sequence[str] = ()
@@ -409,9 +400,3 @@ def _damaged(kind: ResultKind, folder: Path, why: object) -> WorkspaceError:
         f"The stored {kind.title} in {folder} is damaged ({why}): delete that folder and"
         f" {again if kind.job else 'compute it again'}."
     )
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -83,8 +83,8 @@ def _patterns(width: int) -> Float[np.ndarray, "width patterns"]:
 
 
 def bootstrap_p_value(
-    values: Float[np.ndarray, ...], draws: Float[np.ndarray, "B ..."], degrees: float = np.inf
-) -> Float[np.ndarray, ...]:
+    values: Float[np.ndarray, " ..."], draws: Float[np.ndarray, "B ..."], degrees: float = np.inf
+) -> Float[np.ndarray, " ..."]:
     """Two-sided p-value of a paired difference from the standard deviation of its draws, for what
     has no contribution of single images (EER, average precision, a rate at a bounded one).
 
@@ -101,7 +101,7 @@ def bootstrap_p_value(
     return p
 
 
-def q_values(p: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+def q_values(p: Float[np.ndarray, " ..."]) -> Float[np.ndarray, " ..."]:
     """p-values after Benjamini-Hochberg (1995) over all that are defined; NaN where they are
     not.
     """

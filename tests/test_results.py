@@ -61,10 +61,6 @@ def test_what_is_read_is_what_was_written(workspace: Workspace) -> None:
     assert stored.parameters == {"draws": 1000, "sizes": [1, 2]}
     assert stored.content == {"names": ["ä"]} and stored.about == {"seconds": 1.5}
     assert results.verify_results(workspace) == []
-    usual = {"draws": 1000, "sizes": (1, 2)}
-    assert stored.parameters_in_words(usual) == ""
-    publish(workspace, draws=100)
-    assert load(workspace, draws=100).parameters_in_words(usual) == "draws 100 (usually 1,000)"
 
 
 def test_the_same_result_is_the_same_bytes(workspace: Workspace) -> None:

@@ -16,5 +16,4 @@ _MODULES = {
     "save_attribution": "report",
 }
 
-__all__ = [*_MODULES]
 __getattr__ = load_when_used(__name__, _MODULES)

@@ -17,5 +17,4 @@ _MODULES = {
     "verdicts": "verdict",
 }
 
-__all__ = [*_MODULES]
 __getattr__ = load_when_used(__name__, _MODULES)

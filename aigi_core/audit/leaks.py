@@ -50,15 +50,6 @@ class Duplicates(ShortRepr):
     nearest: Float[np.ndarray, " N"] = field(repr=False)
     searched: int
 
-    def leaking_rows(self, domains: Domains, split: str = "test") -> Int[np.ndarray, " n"]:
-        """Images of a split that have a duplicate in another: leave them out to see what the leak
-        was worth.
-        """
-        across = self.pairs[self.pairs["across_split"]]
-        rows = np.unique(across[["a", "b"]].to_numpy(int))
-        leaking: np.ndarray = rows[domains.split[rows] == split]
-        return leaking
-
     def summary(self, domains: Domains) -> pd.DataFrame:
         """How many pairs and images, for each kind of crossing.
 

@@ -232,11 +232,3 @@ def own_matrix(
     return transfer_matrix(
         scores, domains, domains.generators, metrics=(DEFAULT_METRIC,), draws=draws, seed=seed
     )
-
-
-def composition(images: pd.DataFrame, by: Sequence[str] = ("format",)) -> pd.DataFrame:
-    """How many fakes and real images have each value: ``label, value columns, n, total, share``."""
-    kept = images[images["left_out"] == ""] if "left_out" in images.columns else images
-    counts = kept.groupby(["label", *by]).size().rename("n").reset_index()
-    counts["total"] = counts.groupby("label")["n"].transform("sum")
-    return counts.assign(share=counts["n"] / counts["total"])

@@ -34,7 +34,6 @@ USUAL_NAMES = (
 """Names of weights in a folder that are taken where other files lie beside them."""
 SUFFIXES = ("safetensors", "bin", "pt", "pth")
 CONFIG, HUGGING_FACE_CONFIG = "open_clip_config.json", "config.json"
-SCHEMES = ("hf-hub", "local-dir")
 
 log = logging.getLogger(__name__)
 

@@ -25,5 +25,4 @@ _MODULES = {
     "words_table": "detector_words",
 }
 
-__all__ = [*_MODULES]
 __getattr__ = load_when_used(__name__, _MODULES)

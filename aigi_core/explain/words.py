@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -12,10 +11,8 @@ from jaxtyping import Float, Int
 
 from aigi_core.explain.lexicon import Lexicon, unit_directions
 from aigi_core.explain.nulls import COUNTED, SIGNS, Side, WordNull, category_counts
-from aigi_core.heads import blocks, embedding_norms
 from aigi_core.reprs import ShortRepr
 from aigi_core.statements import ALPHA
-from aigi_core.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,25 +169,3 @@ def combined(parts: Mapping[str, tuple[float, Float[np.ndarray, " d"]]]) -> Floa
     )
     unit: np.ndarray = unit_directions(np.asarray(total), len(next(iter(parts.values()))[1]))[0]
     return unit
-
-
-def image_direction(workspace: Workspace, row: int, lexicon: Lexicon) -> Float[np.ndarray, " d"]:
-    """An image's unit embedding; less the mean of all images where the lexicon's texts are centred
-    by theirs.
-    """
-    length = embedding_norms(workspace, np.array([row]))[0]
-    image: np.ndarray = np.asarray(workspace.embeddings[row], np.float64) / length
-    return image - mean_image(workspace) if lexicon.centre.any() else image
-
-
-@lru_cache(maxsize=4)
-def mean_image(workspace: Workspace) -> Float[np.ndarray, " d"]:
-    """Mean of all unit embeddings."""
-    lengths = embedding_norms(workspace)
-    total = np.zeros(workspace.embeddings.shape[1])
-    for block in blocks(len(lengths)):
-        total += (np.asarray(workspace.embeddings[block], np.float64) / lengths[block, None]).sum(
-            axis=0
-        )
-    mean: np.ndarray = total / len(lengths)
-    return mean

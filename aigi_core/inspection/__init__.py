@@ -28,5 +28,4 @@ _MODULES = {
     "trust_on_unseen": "unseen",
 }
 
-__all__ = [*_MODULES]
 __getattr__ = load_when_used(__name__, _MODULES)

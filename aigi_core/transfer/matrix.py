@@ -271,12 +271,6 @@ class TransferMatrix(ShortRepr):
         """
         return self._means(metric, self._unseen_by_test())
 
-    def by_train(self, metric: str) -> pd.DataFrame:
-        """How well each detector does on generators it never saw: columns ``name, value, low, high,
-        n`` (generators).
-        """
-        return self._means(metric, self._unseen_by_train())
-
     def hardest(self, metric: str, left_out: Iterable[str] = ()) -> Winner | None:
         """The generator that detectors which never saw it find least, of those not ``left_out``;
         None without OOD cells."""

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
 import pytest
 
-from aigi_core.audit.report import Audit, audit, composition
+from aigi_core.audit.report import Audit, audit
 from aigi_core.audit.verdict import to_frame, verdicts
 from aigi_core.errors import AigiError
 from tests.audit.factory import (
@@ -114,9 +113,3 @@ def test_verdicts_need_matrices_of_the_same_generators(planted: Audit) -> None:
     other = replace(planted.facts["stored"], test=planted.facts["stored"].test[::-1])
     with pytest.raises(AigiError, match="other rows or columns"):
         verdicts(planted.detector, {"stored": other}, {}, {})
-
-
-def test_composition_counts_every_image() -> None:
-    table = composition(planted_images())
-    assert table["n"].sum() == 480
-    np.testing.assert_allclose(table.groupby("label")["share"].sum(), 1)

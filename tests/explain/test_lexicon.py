@@ -10,7 +10,7 @@ import pytest
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.explain import lexicon as module
 from aigi_core.explain.lexicon import Lexicon
-from aigi_core.explain.words import combined, image_direction, words
+from aigi_core.explain.words import combined, words
 from aigi_core.workspace import TextBank, Workspace
 
 
@@ -98,7 +98,7 @@ def test_row_of_a_text(synthetic: Workspace) -> None:
         lexicon.row("unknown")
 
 
-def test_sums_differences_and_images(synthetic: Workspace) -> None:
+def test_sums_and_differences(synthetic: Workspace) -> None:
     lexicon = Lexicon.of(synthetic, centred=False)
     a, b = lexicon.vectors[3].astype(float), lexicon.vectors[9].astype(float)
     difference = words(lexicon, combined({"a": (1, 4 * a), "b": (-1, b)}), k=3)
@@ -106,12 +106,6 @@ def test_sums_differences_and_images(synthetic: Workspace) -> None:
         difference.nearest["text"].iloc[0] == "phrases 3"
         and difference.farthest["text"].iloc[0] == "phrases 9"
     )
-    image = image_direction(synthetic, 5, lexicon)
-    assert image @ image == pytest.approx(1)
-    centred = np.stack(
-        [image_direction(synthetic, i, Lexicon.of(synthetic)) for i in range(len(synthetic.images))]
-    )
-    assert centred.mean(axis=0) == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("direction", [np.zeros(24), np.full(24, np.nan), np.full(24, np.inf)])

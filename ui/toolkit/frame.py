@@ -10,7 +10,6 @@ import streamlit as st
 from PIL import Image
 
 from ui.toolkit import router, workspaces
-from ui.toolkit.glossary import TERMS
 
 PRODUCT = "AIGI Explorer"
 
@@ -40,6 +39,15 @@ def tab_title(page: str) -> str:
 STYLE = f"<style>\n{Path(__file__).with_suffix('.css').read_text('utf-8')}</style>"
 
 
+def terms() -> None:
+    """What the words mean: docs/glossary.md, which a package holds too."""
+    text = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text("utf-8")
+    for section in text.split("\n## ")[1:]:
+        title, entries = section.split("\n", 1)
+        st.caption(title)
+        st.markdown(entries)
+
+
 def frame() -> None:
     """Draw the frame; called by ``app.py`` before the page."""
     st.html(STYLE)
@@ -48,4 +56,4 @@ def frame() -> None:
         router.menu()
         workspaces.choose()
         with st.popover("What the words mean", icon=":material/menu_book:"):
-            st.markdown("\n\n".join(f"**{term}.** {text}" for term, text in TERMS.items()))
+            terms()

@@ -92,11 +92,6 @@ class Elimination:
         """Removals at the best score (ties: lower log-loss, then fewer removals)."""
         return cut_at(self.accuracy, self.log_loss)
 
-    @property
-    def cut_removed(self) -> tuple[int, ...]:
-        """Components that the cut list removes, in order of removal."""
-        return tuple(self.removed[: self.cut].tolist())
-
 
 def cut_at(
     accuracy: Float[Array, " r+1"], log_loss: Float[Array, " r+1"], rule: Cut = "log-loss"

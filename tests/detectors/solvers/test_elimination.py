@@ -225,7 +225,6 @@ def test_patience_progress_and_cut():
     assert calls == [(k, 19) for k in range(1, 20)]
     best = (-whole.accuracy[whole.cut], whole.log_loss[whole.cut])
     assert best == min(zip(-whole.accuracy, whole.log_loss, strict=True))
-    assert whole.cut_removed == tuple(whole.removed[: whole.cut])
     short = eliminate(X, y, T, z, C=10.0, patience=2)
     assert short.removed.tolist() == whole.removed[: len(short.removed)].tolist()
     assert len(short.removed) < 19
@@ -276,4 +275,3 @@ def test_the_cut_is_not_decided_by_rounding():
         9,
     )
     assert result.cut == 2
-    assert result.cut_removed == (0, 1)

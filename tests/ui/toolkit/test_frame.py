@@ -1,20 +1,38 @@
 """The app's style sheet."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
 
 import ui.toolkit
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.theme import LEAST_WIDTHS, least_width
+from tests.conftest import ROOT
 
 
 def test_each_least_width_of_a_figure_has_its_rule() -> None:
     css = (Path(ui.toolkit.__file__).parent / "frame.css").read_text("utf-8")
     for width in LEAST_WIDTHS[1:]:
         assert f"[class*=st-key-least-width-{width}-]>*{{min-width:{width}px}}" in css
+
+
+def test_the_sidebar_shows_every_term_of_the_glossary() -> None:
+    def sidebar() -> None:
+        from ui.toolkit import frame
+
+        frame.terms()
+
+    app = AppTest.from_function(sidebar).run()
+    assert not app.exception
+    shown = "\n".join(element.value for element in app.markdown)
+    terms = re.findall(
+        r"^- \*\*.+", (ROOT / "docs" / "glossary.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert len(terms) > 30 and [term for term in terms if term not in shown] == []
 
 
 @pytest.mark.parametrize("columns", [3, 9, 17, 25])
