@@ -44,7 +44,7 @@ def test_jpeg_quality_is_exact_on_libjpeg_tables(quality):
         assert jpeg_quality(image.quantization) == (quality, True)
 
 
-def test_jpeg_quality_of_other_tables_is_the_nearest_and_said_so():
+def test_jpeg_quality_of_other_tables_is_the_nearest_and_marked_so():
     with Image.open(io.BytesIO(encoded(gradient(), "JPEG", quality=80))) as image:
         tables = {index: list(table) for index, table in image.quantization.items()}
     tables[0][5] += 2

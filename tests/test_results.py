@@ -174,7 +174,7 @@ def test_another_format_or_bank_is_outdated(workspace: Workspace) -> None:
     assert results.current(workspace, newer) == []
 
 
-def test_results_are_found_by_kind(workspace: Workspace) -> None:
+def test_results_are_listed_by_kind(workspace: Workspace) -> None:
     usual, banks = {"draws": 1000, "sizes": (1, 2)}, ("phrases", "absent")
     with pytest.raises(NotMadeError):
         results.find(workspace, KIND, usual, banks)

@@ -57,7 +57,7 @@ def test_refuses_with_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_damage_is_found(synthetic_path: Path, tmp_path: Path) -> None:
+def test_damage_is_detected(synthetic_path: Path, tmp_path: Path) -> None:
     path = copy(synthetic_path, tmp_path / "w")
     flipped = bytearray((path / "embeddings.npy").read_bytes())
     flipped[-1] ^= 1

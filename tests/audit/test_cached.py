@@ -48,7 +48,7 @@ def same(a: object, b: object) -> None:
         assert a == b
 
 
-def test_what_is_read_is_what_was_found(planted: tuple[Workspace, Audit]) -> None:
+def test_what_is_read_is_what_was_stored(planted: tuple[Workspace, Audit]) -> None:
     made, result = planted
     folder = save_audit(made, result, SETTINGS, {"seconds": 1})
     assert folder.parent == made.path / "results" / KIND.name

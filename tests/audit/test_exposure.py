@@ -123,7 +123,7 @@ def test_a_shift_is_measured_on_real_images_of_the_detector_s_pool(workspace: Wo
     )
 
 
-def test_without_the_trait_or_without_copies_nothing_is_said_of_it(
+def test_without_the_trait_or_without_copies_nothing_is_reported_of_it(
     workspace: Workspace, synthetic: Workspace
 ) -> None:
     other = explain(workspace, "gamma-diff")
@@ -160,7 +160,7 @@ def test_what_cannot_be_explained_is_one_sentence(workspace: Workspace) -> None:
         exposure(workspace, single, words, words, matrix, matrix)
 
 
-def test_without_other_images_the_rest_is_said_all_the_same(workspace: Workspace) -> None:
+def test_without_other_images_the_rest_is_reported_all_the_same(workspace: Workspace) -> None:
     whole = explain(workspace, NAME)
     result = replace(whole, content=None)
     assert "there are no images beside them" in result.sentences[1]

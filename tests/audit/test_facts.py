@@ -42,7 +42,7 @@ def test_the_detector_of_facts_finds_what_was_planted(planted: pd.DataFrame) -> 
     assert result[CLEAN][1] < 0.5 < result[CLEAN][2]
 
 
-def test_nothing_is_found_where_facts_are_drawn_alike() -> None:
+def test_no_confound_is_reported_where_facts_are_drawn_alike() -> None:
     values = [
         value for seed in range(3) for value, _, _ in in_domain(clean_images(seed=seed)).values()
     ]

@@ -43,7 +43,7 @@ def test_clean_data_show_nothing(images: pd.DataFrame, domains: Domains) -> None
     assert result <= 3  # expected at most one in twenty
 
 
-def test_planted_copies_are_found_with_the_sides_they_cross(
+def test_planted_copies_are_detected_with_the_sides_they_cross(
     images: pd.DataFrame, domains: Domains
 ) -> None:
     X = features(images)

@@ -124,7 +124,7 @@ def test_within_strata_equals_the_plain_accuracy_where_there_is_one_stratum() ->
     np.testing.assert_allclose(table["accuracy_low"], table["within_low"], atol=0.05)
 
 
-def test_no_overlap_is_said_not_hidden() -> None:
+def test_no_overlap_is_reported_not_hidden() -> None:
     facts = FACTS.assign(format=np.where(IMAGES["label"] == 1, "PNG", "JPEG"))
     strata = m.exact_strata(facts, DOMAINS, ["format"])
     with pytest.raises(AigiError, match="share no stratum"):

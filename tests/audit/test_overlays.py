@@ -29,7 +29,7 @@ def pictures(seed: int = 0) -> np.ndarray:
     return pixels.astype(np.uint8)
 
 
-def test_a_mark_is_found_with_place_and_colour() -> None:
+def test_a_mark_is_detected_with_place_and_colour() -> None:
     pixels = pictures()
     pixels[MARKED, 30:, 26:] = (72, 71, 225)
     pixels[np.flatnonzero(MARKED)[:9], 30:, 26:] = 200  # a few images without it do not hide it
@@ -42,7 +42,7 @@ def test_a_mark_is_found_with_place_and_colour() -> None:
     assert (table.drop("beta-diff")["adjusted"] > 0.05).all()
 
 
-def test_nothing_is_found_where_there_is_nothing() -> None:
+def test_no_effect_is_reported_where_there_is_none() -> None:
     alarms = [
         (find_overlays(pictures(seed), DOMAINS, draws=100, seed=seed)["adjusted"] < 0.05).any()
         for seed in range(8)

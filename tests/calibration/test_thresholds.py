@@ -52,7 +52,7 @@ def test_a_shift_ruins_the_source_threshold_and_reals_alone_mend_it() -> None:
     ).all()
 
 
-def test_a_rate_that_too_few_reals_can_set_is_said() -> None:
+def test_a_rate_that_too_few_reals_can_set_is_reported() -> None:
     table = t.threshold_table(shifted_scores(), DOMAINS, [ALPHA], [ALPHA], rate=0.001).set_index(
         "rule"
     )

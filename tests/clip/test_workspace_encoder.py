@@ -27,7 +27,7 @@ def workspace(model: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace
     return Workspace(path, read_manifest(path))  # the record is another's, so it is not opened
 
 
-def test_the_encoder_is_found_again(workspace: Workspace, model: str) -> None:
+def test_the_encoder_is_recognised_again(workspace: Workspace, model: str) -> None:
     assert (
         workspace_encoder(workspace, model, device="cpu").weights_sha256
         == workspace.encoder["weights_sha256"]

@@ -36,7 +36,7 @@ def test_agrees_with_scipy_and_covers_families() -> None:
     assert np.isnan(result.loc["gan", "spearman"]) and result.loc["diffusion", "n"] == 27
 
 
-def test_nothing_is_found_where_there_is_nothing() -> None:
+def test_no_effect_is_reported_where_there_is_none() -> None:
     p = [
         nameability(table(15, 0, seed), draws=200).correlations["p_value"].iloc[0]
         for seed in range(60)

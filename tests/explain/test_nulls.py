@@ -124,7 +124,7 @@ def test_p_values_are_uniform_on_shuffled_labels(synthetic: Workspace) -> None:
 
 
 @pytest.mark.parametrize("centred", [True, False])
-def test_a_planted_text_is_found_and_significant(synthetic: Workspace, centred: bool) -> None:
+def test_a_planted_text_is_nearest_and_significant(synthetic: Workspace, centred: bool) -> None:
     lexicon = Lexicon.of(synthetic, ["phrases", "vocabulary"], centred=centred)
     domains = synthetic.domains
     rows = domains.rows("beta-diff", "train")

@@ -38,7 +38,7 @@ def test_without_a_text_tower_the_phrase_is_named(synthetic: Workspace) -> None:
         split_phrases(" ; ")
 
 
-def test_a_planted_difference_is_found_and_chance_is_not(synthetic: Workspace) -> None:
+def test_a_planted_difference_is_detected_and_chance_is_not(synthetic: Workspace) -> None:
     lexicon = Lexicon.of(synthetic, centred=False)
     rng = np.random.default_rng(0)
     X = rng.standard_normal((400, 24))

@@ -32,7 +32,7 @@ def tables(n: int, slope: float, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFr
     return summary, geometry
 
 
-def test_a_planted_link_is_found_and_none_is_not() -> None:
+def test_a_planted_link_is_detected_and_none_is_not() -> None:
     linked = rank_correlation(pair_changes(*tables(12, 2.0), "isoscore", "auc"), draws=300)
     assert linked["low"] > 0 and linked["pairs"] == 66 and linked["generators"] == 12
     free = rank_correlation(pair_changes(*tables(12, 0.0), "isoscore", "auc"), draws=300)

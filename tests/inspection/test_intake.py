@@ -80,7 +80,7 @@ def picture_of(content: bytes):  # type: ignore[no-untyped-def]
     return load_rgb(content).image
 
 
-def test_files_are_found_in_order_and_once(tmp_path: Path) -> None:
+def test_files_are_listed_in_order_and_once(tmp_path: Path) -> None:
     for name in ("b/2.png", "b/1.png", "a.png", "b/.hidden.png", ".cache/x.png", "c/d/e"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(b"x")

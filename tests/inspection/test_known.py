@@ -58,7 +58,7 @@ def test_rates_are_counted_pool_by_pool(synthetic: Workspace, panel: Panel) -> N
         assert ("false alarms" in row["fails"]) == (row["false_alarms_low"] > row["set"])
 
 
-def test_where_limits_fail_is_said() -> None:
+def test_where_limits_fail_is_reported() -> None:
     row = {
         "false_alarms": 0.13,
         "false_alarms_low": 0.07,

@@ -149,7 +149,7 @@ def test_mistakes_are_one_sentence_and_exit_code_two(
     assert code == 2 and out == "" and says in err and len(err.splitlines()) == 1
 
 
-def test_a_rate_that_cannot_be_had_is_the_nearest_and_said(score: Run, folder: Path) -> None:
+def test_an_unreachable_rate_becomes_the_nearest_and_is_reported(score: Run, folder: Path) -> None:
     code, out, err = score(folder / "own.png", "--json", "--rate", ".001")
     about = parsed(out)
     fewest = min(about["calibration"]["n_real"], about["calibration"]["n_fake"])

@@ -201,7 +201,7 @@ def test_quality_is_shown_where_it_was_measured(
     assert all(f"{change:+.3f}" in text for change in table["change"])
 
 
-def test_what_matching_changes_is_said_with_its_intervals(
+def test_what_matching_changes_is_reported_with_its_intervals(
     open_app: Open, planted: tuple[Workspace, Audit]
 ) -> None:
     made, result = planted

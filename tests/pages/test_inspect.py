@@ -87,7 +87,7 @@ def test_an_image_of_the_workspace_before_any_upload(
     assert any("no detector has seen it" in caption.value for caption in app.caption)
 
 
-def test_a_rate_that_cannot_be_had_is_said_with_what_it_needs(
+def test_an_unreachable_rate_is_reported_with_what_it_needs(
     open_app: Open, synthetic: Workspace, panel: Panel
 ) -> None:
     app = open_app(synthetic.path, "inspect", image=PATH, rate="1%")
@@ -98,7 +98,7 @@ def test_a_rate_that_cannot_be_had_is_said_with_what_it_needs(
     assert set(rates["pool"]) == {"all together", *synthetic.domains.pool}
 
 
-def test_a_training_image_is_said_to_be_one(open_app: Open, synthetic: Workspace) -> None:
+def test_a_training_image_is_labelled_as_one(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "inspect", image="general/real/0000.png")
     assert not app.exception and any(
         "were trained on it" in caption.value for caption in app.caption
@@ -193,7 +193,7 @@ def test_uploads_of_one_name_are_told_apart(open_app: Open, at_hand: Workspace) 
     assert verdicts["image.png"] != verdicts["image.png (2)"]
 
 
-def test_uploads_are_said_to_be_no_part_of_a_link(open_app: Open, at_hand: Workspace) -> None:
+def test_uploads_are_declared_no_part_of_a_link(open_app: Open, at_hand: Workspace) -> None:
     assert "not part of this link" not in text_of(open_app(at_hand.path, "inspect"))
     app = upload(open_app(at_hand.path, "inspect"), ("a.png", encoded(make_picture(1, 700))))
     assert "not part of this link" in text_of(app)

@@ -46,7 +46,7 @@ def test_a_folder_becomes_a_column(
     assert any("precompute add" in code.value for code in app.code)
 
 
-def test_a_name_that_is_taken_is_said(
+def test_a_name_that_is_taken_is_reported(
     open_app: Open, tiny: tuple[Path, str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = opened(open_app, tiny, monkeypatch)

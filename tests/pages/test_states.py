@@ -86,7 +86,7 @@ SENTENCES = {
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("stem", PAGES)
-def test_what_is_missing_is_said(
+def test_what_is_missing_is_reported(
     open_app: Open, synthetic_path: Path, tmp_path: Path, stem: str, state: str
 ) -> None:
     path = STATES[state](Path(shutil.copytree(synthetic_path, tmp_path / "w")))

@@ -116,7 +116,7 @@ def test_plain_accuracy_comes_with_what_the_larger_class_reaches(
     assert not open_app(synthetic.path, "transfer").info
 
 
-def test_a_rate_that_cannot_be_had_is_said_with_what_it_needs(
+def test_an_unreachable_rate_is_reported_with_what_it_needs(
     open_app: Open, synthetic: Workspace
 ) -> None:
     app = open_app(synthetic.path, "transfer", metric="Accuracy at 5% FPR on validation reals")

@@ -258,7 +258,7 @@ def test_a_single_split_folder_divides_nothing(tmp_path):
     )
 
 
-def test_an_image_of_the_test_folder_found_in_train_is_left_out_there(tmp_path):
+def test_an_image_of_the_test_folder_that_is_also_in_train_is_left_out_there(tmp_path):
     for part, n in (("train", 14), ("val", 3), ("test", 5)):
         folders(tmp_path / part, n, ("sd-1.4", "stylegan2"))
     leak = (tmp_path / "test/fake/sd-1.4/000.png").read_bytes()
@@ -294,7 +294,7 @@ def test_a_manifests_split_column_is_respected_and_its_gaps_are_filled(tmp_path)
     }
 
 
-def test_a_generator_with_test_images_only_is_said(tmp_path):
+def test_a_generator_with_test_images_only_is_reported(tmp_path):
     for part, generator, n in (
         ("train", "progan", 14),
         ("val", "progan", 3),

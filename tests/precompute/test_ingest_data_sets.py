@@ -448,7 +448,7 @@ def test_a_damaged_or_hostile_archive_is_refused(tmp_path: Path) -> None:
         find_candidates(tmp_path)
 
 
-def test_a_compressed_tar_is_said(tmp_path: Path) -> None:
+def test_a_compressed_tar_is_reported(tmp_path: Path) -> None:
     touch(tmp_path, "real", "fake/x")
     with tarfile.open(tmp_path / "more.tar.gz", "w:gz") as tar:
         add(tar, "a.png", b"x")

@@ -170,7 +170,7 @@ def test_names_of_hugging_faces_class_labels_decide(root: Path) -> None:
     assert listed.table.set_index("path").loc["fake/000.png", "label"] == 1
 
 
-def test_one_class_named_settles_the_other_and_generators(tmp_path: Path) -> None:
+def test_one_class_named_decides_the_other_and_generators(tmp_path: Path) -> None:
     """The list of grip-unina: ``typ`` is real, or the generator."""
     (tmp_path / "m.csv").write_text("filename,typ\na.png,real\nb.png,dalle2\nc.png,sdxl\n")
     columns = {"path": "filename", "label": "typ"}

@@ -81,7 +81,7 @@ def value(audit: Audit, generator: str, fact: str, view: str = "stored") -> tupl
     return float(row["low"]), float(row["high"])
 
 
-def test_formats_and_palettes_are_found(audit: Audit) -> None:
+def test_formats_and_palettes_are_recognised(audit: Audit) -> None:
     for generator in ("dalle-mini", "glid-3-xl", "ldm-laion", "stylegan2-pizza"):
         assert value(audit, generator, "format")[0] > 0.95
     assert value(audit, "sdxl", "mode")[0] > 0.9
@@ -93,7 +93,7 @@ def test_formats_and_palettes_are_found(audit: Audit) -> None:
         assert value(audit, generator, "format")[1] < 0.1
 
 
-def test_qualities_and_sizes_are_found_where_they_are(audit: Audit) -> None:
+def test_qualities_and_sizes_are_detected_where_they_are(audit: Audit) -> None:
     assert value(audit, "midjourney-shoes", "jpeg_quality")[0] > 0.95
     assert (
         value(audit, "sd-1.4", "jpeg_quality")[1] < 0.1
@@ -103,7 +103,7 @@ def test_qualities_and_sizes_are_found_where_they_are(audit: Audit) -> None:
         assert value(audit, generator, "width", "original")[0] > 0.8
 
 
-def test_subjects_are_found(tables: AuditTables, audit: Audit) -> None:
+def test_subjects_are_recognised(tables: AuditTables, audit: Audit) -> None:
     assert audit.content is not None
     content, subjects = (
         audit.content.set_index("generator"),
@@ -129,13 +129,13 @@ def test_subjects_are_found(tables: AuditTables, audit: Audit) -> None:
     assert content.loc["stylegan2-ffhq", "mirrored_high"] > 0.95  # faces on both sides
 
 
-def test_illustrations_are_found(audit: Audit) -> None:
+def test_illustrations_are_recognised(audit: Audit) -> None:
     for generator in ("sd-2.1", "sdxl"):
         [row] = audit.categories[generator].query("text == 'medium and style'").to_dict("records")
         assert row["p_value"] < 0.01 and row["low"] > 0.5
 
 
-def test_the_colour_bar_and_the_shared_layout_are_found(audit: Audit) -> None:
+def test_the_colour_bar_and_the_shared_layout_are_detected(audit: Audit) -> None:
     assert audit.overlays is not None
     marks = audit.overlays.set_index("generator")
     bar = marks.loc["dalle-2"]

@@ -48,7 +48,7 @@ def rows_of(table: pd.DataFrame, *keys: str) -> dict[Any, dict[str, Any]]:
     }
 
 
-def test_more_steps_are_found_less_by_detectors_of_other_models() -> None:
+def test_more_steps_are_detected_less_by_detectors_of_other_models() -> None:
     images, scores = planted()
     table = rows_of(by_steps(images, scores, SETS), "model", "steps")
     assert list(table) == [("delta-ar", 10), ("delta-ar", 50), ("sd", 10), ("sd", 50)]

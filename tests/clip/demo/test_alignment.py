@@ -20,7 +20,7 @@ def planted(n: int, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images, latent @ to_text + noise * rng.standard_normal((n, 16)) - 2
 
 
-def test_unseen_captions_are_found() -> None:
+def test_unseen_captions_are_recognised() -> None:
     images, texts = planted(300, 0.3, seed=1)
     alignment = fit(images, [texts])
     unseen, captions = planted(100, 0.3, seed=2)

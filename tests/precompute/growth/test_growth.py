@@ -156,7 +156,7 @@ def test_killed_at_any_point_it_verifies_and_the_same_command_ends_in_the_same_b
         assert verify(out) == []
 
 
-def test_an_unfinished_change_is_said_and_finished(
+def test_an_unfinished_change_is_reported_and_finished(
     folder: Path, base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     replace = Path.replace
