@@ -227,8 +227,8 @@ def content_intervals(
     )
     most = content.sort_values("separable").iloc[-1]
     alt = (
-        f"Balanced accuracy from content alone for {counted(len(content), 'generator')}, with 95"
-        " % intervals;"
+        f"Balanced accuracy from content alone for {counted(len(content), 'generator')}, with 95%"
+        " intervals;"
         f" highest for {most['generator']}, {most['separable']:.2f}."
     )
     title = "Balanced accuracy from what the images show (an upper bound)"

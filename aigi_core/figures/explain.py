@@ -201,7 +201,7 @@ def head_curves(
     lines.append(
         Curve("whole embedding", np.array([1.0, reach]), np.array([whole, whole]), control=True)
     )
-    ends = "; ".join(f"{name}: best {table['value'].max():.3f}" for name, table in ways.items())
+    ends = "; ".join(f"{name}: at most {table['value'].max():.3f}" for name, table in ways.items())
     alt = (
         f"{about} out of domain against the number of heads, with 95% bands. {ends}; whole"
         f" embedding {whole:.3f}."

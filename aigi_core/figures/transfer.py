@@ -230,8 +230,8 @@ def generator_intervals(
     table = matrix.by_test(metric)
     hardest = matrix.hardest(metric)
     alt = (
-        f"Mean {about.in_words} on each generator by detectors that were not trained on it, with 95"
-        f" % intervals; hardest is {hardest.name} with {hardest.numbers()}."
+        f"Mean {about.in_words} on each generator by detectors that were not trained on it, with"
+        f" 95% intervals; hardest is {hardest.name} with {hardest.numbers()}."
         if hardest
         else "No generator was left out of training."
     )

@@ -14,6 +14,7 @@ from aigi_core.attribution.namers import METHODS
 from aigi_core.attribution.unknown import mean_over_generators
 from aigi_core.errors import WorkspaceError
 from aigi_core.statements import Finding, counted, p_text, part_counted
+from aigi_core.winner import winner
 from ui.toolkit.images import Tile
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
@@ -134,11 +135,14 @@ def open_set(page: Page, table: pd.DataFrame) -> None:
         return
     known = mean_over_generators(table, "known_recall")
     row = table.iloc[int(table["false_attribution"].to_numpy(float).argmax())]
+    figure = "false_attribution"
+    renamed = {figure: "value", f"{figure}_low": "low", f"{figure}_high": "high"}
+    rates = table.rename(columns=renamed | {"generator": "name"})
+    most = winner(rates, limits=(0, 1)).times(100)
     page.finding(
         f"The limit lets **{known.value:.0%}** of known test images through. Taken for another"
         f" generator most often, of {len(table)}: {name(str(row['generator']))}"
-        f" ({row['false_attribution']:.0%}, 95% interval {row['false_attribution_low']:.0%} to"
-        f" {row['false_attribution_high']:.0%}, n = {row['n']}), named"
+        f" {most.numbers(0, unit='%')} of {counted(row['n'], 'image')}, named"
         f" {name(str(row['taken_for']))} in {row['taken_share']:.0%}."
     )
     page.figure("unknown", partial(figures.unknown_outcomes, table), table=table)
