@@ -21,7 +21,7 @@ with ui.page(__file__) as page:
     reference = table[table["method"] == boards.REFERENCE].iloc[0]
     page.answer(
         f"Out of domain, {ui.name(best.name)} reaches the highest balanced accuracy of"
-        f" {counted(len(table), 'method')} on these images, **{best.value:.3f}** (95% interval"
+        f" {counted(best.of, 'method')} on these images, **{best.value:.3f}** (95% interval"
         f" {best.low:.3f} to {best.high:.3f}, {allows_for_choice(best.of)}); logistic"
         f" regression reaches **{reference['ood']:.3f}**. {boards.comparison(table, ui.name)}"
     )
@@ -33,7 +33,7 @@ with ui.page(__file__) as page:
                 counted(row["cells"], "cell"),
                 (row["ood_low"], row["ood_high"]),
             )
-            for _, row in table.head(3).iterrows()
+            for _, row in boards.on_the_same_cells(table).head(3).iterrows()
         ]
     )
     page.protocol(
@@ -88,8 +88,9 @@ with ui.page(__file__) as page:
             f" {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
             if one
             else f"**{ui.name(chosen['title'])}.** Scores from outside the methods: of one detector"
-            " at its own threshold, compared with logistic regression trained on one other"
-            " generator, or of one detector a generator, compared as methods are."
+            " at its own threshold, compared with logistic regression trained on the same"
+            " generator (on one other, where it has seen several or none), or of one detector a"
+            " generator, compared as methods are."
         )
         page.finding(
             f"{about} It finds {ui.name(chosen['worst_on'])} least where it was not trained on it"

@@ -113,6 +113,10 @@ def page_of(table: pd.DataFrame) -> str:
         " lowest of the generators, which its interval allows for. Seconds: all detectors, and all"
         " images by all of them, on one thread of one machine.",
         "",
+        "Imported and fine-tuned rows may be of one detector: its mean is over fewer cells, so that"
+        " it is no candidate for the highest; it is compared with logistic regression trained on"
+        " the same generator, where it has seen one.",
+        "",
         "Scores of a detector that others trained become a row of the page Methods with",
         "`python -m precompute import-scores` (see the README).",
         "",
