@@ -21,7 +21,7 @@ from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.protocol import Protocol, train
 from aigi_core.errors import AigiError
 from aigi_core.perturb import parse_ops
-from aigi_core.statements import counted
+from aigi_core.statements import counted, part_counted
 from aigi_core.terminal import progress_line
 from aigi_core.transfer.finetuned import Run, captions_of, store_runs
 from aigi_core.transfer.imported import import_scores
@@ -414,7 +414,7 @@ def _fill(
         done += len(some)
         write_atomic(note, json.dumps({"done": done}).encode())
         left = (perf_counter() - start) / (done - first) * (len(wanted) - done)
-        show(f"features: {done} of {len(wanted)} images · {left / 60:.1f} min left")
+        show(f"features: {part_counted(done, len(wanted), 'image')} · {left / 60:.1f} min left")
 
 
 def _free(file: Path) -> int:

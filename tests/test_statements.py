@@ -109,7 +109,9 @@ def uncounted(source: str) -> list[str]:
             spec = ast.unparse(value.format_spec) if value.format_spec else ""
             number = value.conversion == -1 and ("," in spec or not spec) and shown not in WORDS
             constant = re.fullmatch(r"(\d \* )?[\w.]*\b[A-Z_]{2,}( \+ \d)?", shown)
-            of_a_share = shown.startswith(("share(", "counted(", "_percent(", "name(", "ui.name("))
+            of_a_share = shown.startswith(
+                ("share(", "_share(", "counted(", "_percent(", "name(", "ui.name(")
+            )
             if number and not constant and not of_a_share and COUNTED.match(str(then.value)):
                 faults.append(f"line {value.lineno}: {{{shown}}}{str(then.value)[:30]!r}")
     return faults

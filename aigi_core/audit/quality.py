@@ -28,7 +28,7 @@ from aigi_core.manifest import SPLITS
 from aigi_core.metrics import auc_of_images
 from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.results import ResultKind, StoredResult
-from aigi_core.statements import counted
+from aigi_core.statements import counted, part_counted
 from aigi_core.workspace import Workspace, tool_versions
 
 KIND = ResultKind("quality", "quality of images", job="quality", format=1)
@@ -248,7 +248,7 @@ def in_words(means: pd.DataFrame, table: pd.DataFrame) -> str:
     tells = int(((table["auc_low"] > 0.5) | (table["auc_high"] < 0.5)).sum())
     sentences = [
         f"Quality alone tells fakes from real images (the interval of its AUC leaves one half out)"
-        f" for {tells} of {counted(len(table), 'generator')}, not corrected for their number."
+        f" for {part_counted(tells, len(table), 'generator')}, not corrected for their number."
     ]
     for row in means.to_dict("records"):
         where = {"in-domain": "In domain", "ood": "Out of domain"}[str(row["cells"])]

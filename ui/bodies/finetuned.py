@@ -12,7 +12,7 @@ import streamlit as st
 from aigi_core import figures
 from aigi_core.errors import AigiError
 from aigi_core.intervals import rate_interval
-from aigi_core.statements import counted
+from aigi_core.statements import counted, part_counted
 from aigi_core.transfer import finetuned
 from ui.results import inspection
 from ui.toolkit.page import Page, name
@@ -73,7 +73,7 @@ def on_image(page: Page, subject: inspection.Subject) -> None:
                 continue
             fakes = int((table["log_odds"] > 0).sum())
             page.finding(
-                f"**{name(one)}**: {fakes} of {counted(len(table), 'detector')} take it for"
+                f"**{name(one)}**: {part_counted(fakes, len(table), 'detector', 'take')} it for"
                 " generated."
             )
             page.table(f"finetuned-{held.index(one)}", table)

@@ -218,8 +218,8 @@ def unseen_in_words(unseen: Trust) -> str:
         f"**A generator that it does not know** (each of {len(unseen.generators)} left out in turn,"
         f" all detectors together): AUC {mean('auc', '.2f')}; {mean('detected', '.0%')} of its"
         f" fakes are called generated and {mean('missed', '.0%')} real. False alarms, at"
-        f" {percent(unseen.rate)} asked for: {by_pool}{more}. Intervals: 95%, over generators; of"
-        f" {'a pool, over its' if len(pools) > 1 else 'false alarms, over'} photographs."
+        f" {percent(unseen.rate)} asked for: {by_pool}{more}. Intervals: 95%, over generators;"
+        f" of {'a pool' if len(pools) > 1 else 'false alarms'}, over photographs."
     )
 
 
