@@ -88,7 +88,7 @@ def part_without_its_verb(source: str) -> list[str]:
             whole, then = values[at + 2], (*values[at + 3 :], None)[0]
             rest = str(then.value) if isinstance(then, ast.Constant) else ""
             shown, of_what = ast.unparse(part.value), ast.unparse(whole).strip("f'\"{}")
-            share = part.format_spec is not None and "%" in ast.unparse(part.format_spec)
+            share = "%" in ast.unparse(part)  # a percentage
             if share or re.match(r"counted\(|_percent\(|shares\[|alpha$", shown):
                 continue
             if of_what.startswith("counted(") or re.match(rf"( [a-z]+)? ({VERBS})\b", rest):
