@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.detector import Detector, require_direction, score_detectors
 from aigi_core.errors import AigiError
+from aigi_core.heads import all_heads, context_scales, contexts, head_map
 from aigi_core.intervals import Groups, count_interval, mean_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.significance import q_values, sign_flip
@@ -144,6 +145,25 @@ def paired_scores(
     """Differences within pairs of detectors' log-odds (:func:`paired_table`)."""
     names = [detector.name for detector in detectors]
     return paired_table(pairs, names, score_detectors(detectors, workspace, pairs.rows))
+
+
+def paired_heads(workspace: Workspace, pairs: Pairs, detector: Detector) -> pd.DataFrame:
+    """Differences within pairs of what each attention head adds to a detector's log-odds; further
+    columns ``layer`` and ``head``.
+
+    Raises:
+        NotGivenError: the encoder has no heads that add up.
+    """
+    weights = np.asarray(require_direction(detector).joint_weights(workspace)[0], float)
+    scale = context_scales(workspace, pairs.rows)
+    heads = all_heads(workspace)
+    values = np.empty((len(heads), len(pairs.rows)))
+    for k, head in enumerate(heads):
+        direction = head_map(workspace, head) @ weights
+        for block, context in contexts(workspace, head, pairs.rows, scale):
+            values[k, block] = context @ direction
+    table = paired_table(pairs, [f"L{layer}.H{index}" for layer, index in heads], values)
+    return table.assign(layer=[h[0] for h in heads], head=[h[1] for h in heads])
 
 
 def paired_words(workspace: Workspace, pairs: Pairs, bank: TextBank) -> pd.DataFrame:

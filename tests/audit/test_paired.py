@@ -13,6 +13,7 @@ from aigi_core.audit.paired import (
     Pairs,
     find_pairs,
     generators_with_pairs,
+    paired_heads,
     paired_scores,
     paired_table,
     paired_words,
@@ -85,12 +86,15 @@ def test_the_interval_covers_what_it_promises() -> None:
     assert 0.935 < covered < 0.965
 
 
-def test_scores_and_words(workspace: Workspace) -> None:
+def test_scores_heads_and_words(workspace: Workspace) -> None:
     pairs = find_pairs(workspace.domains, "alpha-gan", ("train", "val", "test"))
     detectors = train(workspace, ["alpha-gan"])
     scores = paired_scores(workspace, pairs, detectors)
     expected = score_detectors(detectors, workspace, pairs.rows)
     assert scores["difference"].item() == pytest.approx(pairs.differences(expected).mean())
+    heads = paired_heads(workspace, pairs, detectors[0])
+    assert len(heads) == 6
+    assert heads.loc[heads["q"].idxmin(), ["layer", "head"]].tolist() == [0, 0]  # planted there
     bank = workspace.text_bank("phrases")
     words = paired_words(workspace, pairs, bank)
     assert len(words) == 60

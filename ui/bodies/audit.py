@@ -17,6 +17,7 @@ from aigi_core.audit.cached import AuditSettings, load_audit
 from aigi_core.audit.paired import (
     find_pairs,
     generators_with_pairs,
+    paired_heads,
     paired_scores,
     paired_words,
 )
@@ -407,15 +408,21 @@ def show_pairs(page: Page, result: Audit, view: file_facts.View, generator: str)
 
 
 @cached
-def paired(workspace: Workspace, generator: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """Differences within test pairs: of detectors' log-odds, and of texts where there is a bank."""
+def paired(
+    workspace: Workspace, generator: str
+) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
+    """Differences within test pairs: of detectors' log-odds, of what each head adds to those of the
+    generator's own where the encoder has heads, and of texts where there is a bank."""
     pairs = find_pairs(workspace.domains, generator)
     sets = make_training_sets(workspace.domains, "each generator")
     trained = results.detectors(workspace, results.Setting(tuple(sets.values())))
     scores = paired_scores(workspace, pairs, trained)
-    if "phrases" not in workspace.text_banks:
-        return scores, None
-    return scores, paired_words(workspace, pairs, workspace.text_bank("phrases"))
+    heads = texts = None
+    if workspace.gives.has("heads"):
+        heads = paired_heads(workspace, pairs, trained[list(sets.values()).index((generator,))])
+    if "phrases" in workspace.text_banks:
+        texts = paired_words(workspace, pairs, workspace.text_bank("phrases"))
+    return scores, heads, texts
 
 
 @cached
@@ -441,7 +448,7 @@ def show_paired(page: Page, result: Audit, view: file_facts.View, generator: str
     if one != generator:
         others = ", ".join(name(other) for other in among)
         st.markdown(f"{name(generator)} has no pairs; shown is {name(one)} (pairs: {others}).")
-    scores, texts = paired(page.workspace, one)
+    scores, heads, texts = paired(page.workspace, one)
     own = scores[scores["name"] == one].iloc[0]
     page.finding(
         f"{name(one)}'s own detector gives the fake the higher log-odds in"
@@ -455,15 +462,19 @@ def show_paired(page: Page, result: Audit, view: file_facts.View, generator: str
     with left:
         draw = partial(figures.paired_intervals, scores, "log-odds of each detector")
         page.figure("paired-scores", draw, table=scores)
-    if texts is not None:
-        with right:
-            draw = partial(figures.paired_intervals, texts, "cosine with each text")
-            page.figure("paired-words", draw, table=texts)
-            clear = int((texts["q"] <= ALPHA).sum())
-            st.caption(
-                f"{part_counted(clear, len(texts), 'text', 'differ')} within pairs (q ≤ .05,"
-                " Benjamini-Hochberg over all of them); the figure shows the clearest."
-            )
+    for column, key, table, thing, what in (
+        (right, "paired-words", texts, "text", "cosine with each text"),
+        (left, "paired-heads", heads, "head", "log-odds that each head adds"),
+    ):
+        if table is not None:
+            with column:
+                draw = partial(figures.paired_intervals, table, what)
+                page.figure(key, draw, table=table)
+                clear = int((table["q"] <= ALPHA).sum())
+                st.caption(
+                    f"{part_counted(clear, len(table), thing, 'differ')} within pairs (q ≤ .05,"
+                    " Benjamini-Hochberg over all of them); the figure shows the clearest."
+                )
 
 
 def show_resplit(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
