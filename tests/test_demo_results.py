@@ -13,12 +13,13 @@ from aigi_core import results
 from aigi_core.assets import asset
 from aigi_core.attribution import report as attribution
 from aigi_core.audit import cached as audit
+from aigi_core.audit import quality
 from aigi_core.detectors import stored as detectors
 from aigi_core.detectors.methods import METHODS
 from aigi_core.explain import cached as words
 from aigi_core.geometry import projection
 from aigi_core.results import ResultKind
-from aigi_core.transfer import atlas, board, make_training_sets
+from aigi_core.transfer import atlas, board, finetuned, imported, make_training_sets
 from aigi_core.workspace import Workspace
 
 FOLDER = asset("demo") / "results"
@@ -78,14 +79,34 @@ def read_audit(workspace: Workspace, parameters: Mapping[str, Any]) -> object:
     return audit.load_audit(workspace, audit.AuditSettings(**parameters))
 
 
+def read_finetuned(workspace: Workspace, parameters: Mapping[str, Any]) -> object:
+    stored = finetuned.stored_runs(workspace, parameters["name"])
+    assert set(stored.table("curve")["where"]) == {"in domain", "out of domain"}
+    return stored.content
+
+
+def read_imported(workspace: Workspace, parameters: Mapping[str, Any]) -> object:
+    matrix, seen = imported.imported_matrix(workspace, parameters["name"], ["auc"])
+    assert seen
+    return matrix
+
+
+def read_quality(workspace: Workspace, _: Mapping[str, Any]) -> object:
+    stored = quality.stored_quality(workspace)
+    return quality.in_words(stored.table("means"), stored.table("by-generator"))
+
+
 READERS: dict[str, tuple[ResultKind, Reader]] = {
     "atlas": (atlas.KIND, read_atlas),
     "attribution": (attribution.KIND, read_attribution),
     "audit": (audit.KIND, read_audit),
     "board": (board.BOARD, read_board),
     "detectors": (detectors.KIND, read_detectors),
+    "finetuned": (finetuned.KIND, read_finetuned),
+    "imported": (imported.KIND, read_imported),
     "map": (projection.KIND, read_map),
     "methods": (board.KIND, read_method),
+    "quality": (quality.KIND, read_quality),
     "words": (words.KIND, read_words),
 }
 

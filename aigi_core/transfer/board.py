@@ -168,7 +168,16 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
     table["q_value"] = np.nan
     if compared.any():
         table.loc[compared, "q_value"] = q_values(table.loc[compared, "p_value"].to_numpy(float))
-    return table.sort_values("ood", ascending=False, kind="stable", ignore_index=True)
+    return in_order(table)
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The highest mean out of domain first; rows over other cells than logistic regression's stand
+    last, as their means answer another question."""
+    usual = table.loc[table["method"] == REFERENCE, "cells"].max()
+    table = table.sort_values("ood", ascending=False, kind="stable")
+    apart = (table["cells"] != usual).to_numpy() & np.isfinite(usual)
+    return pd.concat([table[~apart], table[apart]], ignore_index=True)
 
 
 def highest(table: pd.DataFrame) -> Winner:
