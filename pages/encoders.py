@@ -30,10 +30,15 @@ with ui.page(__file__) as page:
     else:
         best = highest_encoder(measured)
         others = best.rivals_in_words("encoder")
+        beside = (
+            ""
+            if best.name == first["name"]
+            else f"; the first, {ui.name(first['name'])}, has **{first['value']:.3f}**"
+        )
         page.answer(
             f"Out of domain, {ui.name(best.name)}"
             f" {'does best' if best.clear else 'has the highest balanced accuracy'}:"
-            f" {best.numbers()}; the first encoder has **{first['value']:.3f}**. {others}"
+            f" {best.numbers()}{beside}. {others}"
         )
     shown = zip(*(table[c] for c in ("name", "value", "n", "low", "high")), strict=True)
     page.stats(

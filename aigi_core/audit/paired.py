@@ -162,7 +162,7 @@ def paired_heads(workspace: Workspace, pairs: Pairs, detector: Detector) -> pd.D
         direction = head_map(workspace, head) @ weights
         for block, context in contexts(workspace, head, pairs.rows, scale):
             values[k, block] = context @ direction
-    table = paired_table(pairs, [f"L{layer}.H{index}" for layer, index in heads], values)
+    table = paired_table(pairs, [f"head {layer}.{index}" for layer, index in heads], values)
     return table.assign(layer=[h[0] for h in heads], head=[h[1] for h in heads])
 
 
