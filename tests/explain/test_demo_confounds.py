@@ -13,6 +13,7 @@ from aigi_core.audit.exposure import Exposure, operation_words
 from aigi_core.explain.cached import CONTENT, WordAtlas, load_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.words import Words
+from aigi_core.statements import p_text
 from aigi_core.workspace import Workspace
 from reports.words import PALETTE, WordTables
 
@@ -76,7 +77,7 @@ def test_faces_and_shoes_are_in_the_words_of_the_training_set(
     assert atlas.words("logistic", "phrases", generator).p_value > 0.05
     own, shown, *_ = explained[generator].sentences
     assert "say nothing that chance does not" in own
-    assert word in shown and category in shown and f"p = {words.p_value:.2g}" in shown
+    assert word in shown and category in shown and p_text(words.p_value) in shown
 
 
 def test_the_explanation_of_sdxl_exposes_its_palette(explained: dict[str, Exposure]) -> None:

@@ -83,7 +83,7 @@ def test_words_are_corrected_for_all_heads_on_demand(open_app: Open, synthetic: 
     app = open_app(synthetic.path, "heads", train="beta-diff", head="1.1", every="1")
     result = heads_words(synthetic, Lexicon.of(synthetic), "beta-diff").set_index("head")
     assert not app.exception and not app.error
-    assert f"Among all 6 heads its words have p = {result['p_all_heads']['1.1']:.2g}" in text_of(
+    assert f"Among all 6 heads its words have {p_text(result['p_all_heads']['1.1'])}" in text_of(
         app
     )
 
