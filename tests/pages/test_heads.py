@@ -18,7 +18,7 @@ from aigi_core.detectors.protocol import train
 from aigi_core.explain.heads import heads_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import number
+from aigi_core.statements import number, p_text
 from aigi_core.transfer import difference, transfer_matrix
 from aigi_core.workspace import Workspace, write_manifest
 from tests.factory import with_images, without_heads
