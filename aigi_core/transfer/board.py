@@ -177,7 +177,8 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
     usual = table.loc[table["method"] == REFERENCE, "cells"].max()
     table = table.sort_values("ood", ascending=False, kind="stable")
     apart = (table["cells"] != usual).to_numpy() & np.isfinite(usual)
-    return pd.concat([table[~apart], table[apart]], ignore_index=True)
+    ordered: pd.DataFrame = pd.concat([table[~apart], table[apart]], ignore_index=True)
+    return ordered
 
 
 def highest(table: pd.DataFrame) -> Winner:
