@@ -7,14 +7,14 @@ test image has one. All else rests on all images.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from threadpoolctl import threadpool_limits
 
 from aigi_core import results
 from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.presets import PRESETS, preset
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.protocol import provenance_of, train
 from aigi_core.detectors.stored import load_detectors, save_detectors
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted, part_counted
@@ -83,8 +83,11 @@ def stale_jobs(before: Workspace, after: Workspace) -> list[str]:
 def _carry_detectors(before: Before, after: Workspace, protocol: str) -> str:
     sets = list(make_training_sets(after.domains, "each generator").values())
     now = {names: _training_images(after, names) for names in sets}
+    # They are what training on the workspace as it is now gives, and have to say so: a detector of
+    # another workspace counts as one that has not seen the validation images.
+    here = provenance_of(after)
     held = {
-        detector.training_set: detector
+        detector.training_set: replace(detector, provenance=detector.provenance | here)
         for detector in before.detectors[protocol]
         if now.get(detector.training_set) == before.trained_on[detector.training_set]
     }

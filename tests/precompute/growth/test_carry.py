@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from aigi_core.detectors.methods import twin
+from aigi_core.detectors.presets import preset
+from aigi_core.detectors.protocol import train
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.results import outdated_jobs
 from aigi_core.transfer.imported import imported_names, stored_import
@@ -57,8 +60,12 @@ def test_removing_a_generator_keeps_the_others_detectors_and_imported_scores(
     after = Workspace.open(out)
     kept = load_detectors(after, sets_of(after))
     assert kept is not None and len(kept) == 3
-    for one in kept:
+    anew = train(after, sets_of(after), protocol=preset("ours").training)
+    for one, trained in zip(kept, anew, strict=True):
         np.testing.assert_array_equal(one.weights, weights[one.training_set])
+        seen_less = twin(after, one).weights  # what thresholds and probabilities rest on
+        assert not np.allclose(seen_less, one.weights)
+        np.testing.assert_allclose(seen_less, twin(after, trained).weights, atol=1e-6)
     np.testing.assert_array_equal(
         stored_import(after, "mine").arrays("scores.npz")["test"],
         scores[(test["generator"] != "gamma-diff").to_numpy()],
