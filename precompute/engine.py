@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aigi_core.errors import AigiError
-from precompute.pool import submit, worker_pool
+from precompute.pool import end, submit, worker_pool
 
 ENGINES = ("local", "ray")
 
@@ -80,7 +80,7 @@ class LocalEngine(Engine):
                     " again, it goes on where it stopped; with '--workers 1' it needs least."
                 ) from error
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                end(pool)
                 raise
 
 

@@ -52,6 +52,22 @@ def submit(
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def end(pool: ProcessPoolExecutor) -> None:
+    """End its processes at once, deaf to a further Ctrl-C meanwhile.
+
+    What they were at is lost; what they had published is whole.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
+    try:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        pool.shutdown(wait=True, cancel_futures=True)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
 def _begin(start: Callable[..., None] | None, args: tuple[Any, ...]) -> None:
     """In a worker: end when the parent is gone, and keep decoders' warnings off the screen."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

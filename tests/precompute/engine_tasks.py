@@ -3,6 +3,7 @@
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 
 from aigi_core.errors import AigiError
 
@@ -23,6 +24,12 @@ def square(n: int, done: str) -> int:
 
 def refuse(n: int) -> None:
     raise AigiError(f"no {n} here")
+
+
+def never_ends(mark: str) -> None:
+    """Say which process it is, and wait."""
+    Path(mark).write_text(str(os.getpid()))
+    Event().wait()
 
 
 def killed_once(n: int, mark: str) -> int:

@@ -2,9 +2,13 @@
 
 import argparse
 import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
+import psutil
 import pytest
 
 from aigi_core.errors import AigiError
@@ -93,3 +97,19 @@ def test_options_that_contradict_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(AigiError, match=r"requirements-ray\.txt"):
         list(engine_from(parser.parse_args(["--engine", "ray"])).map(os.getpid, [()]))
+
+
+def test_an_interrupt_does_not_wait_for_what_runs(tmp_path: Path) -> None:
+    """A task that would never end: after a Ctrl-C its process is gone, and the caller goes on."""
+    mark = tmp_path / "pid"
+    results = LocalEngine(1).map(engine_tasks.never_ends, [(str(mark),)])
+
+    def interrupt() -> None:
+        while not mark.exists() or not mark.read_text():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(results)
+    assert not psutil.pid_exists(int(mark.read_text()))
