@@ -52,6 +52,16 @@ def open_encodings(path: Path) -> dict[str, Workspace]:
     return {n: w for n, w in opened.items() if w.manifest["files"][IMAGES]["sha256"] == wanted}
 
 
+def outdated_encodings(path: Path) -> list[str]:
+    """Names of the encodings that :func:`open_encodings` leaves out: the images have changed since.
+
+    Example:
+        >>> outdated_encodings(Path("assets/demo"))  # doctest: +SKIP
+        []
+    """
+    return sorted(set(encodings(path)) - set(open_encodings(path)))
+
+
 def canonical_command(workspace: Workspace) -> str:
     """The command that encodes the same images beside these, all after one common re-encoding."""
     options = encoder_options(workspace.encoder) | {"canonicalize": "short:256,jpeg:90"}

@@ -10,6 +10,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.commands import encoder_options
+from aigi_core.encodings import outdated_encodings
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted
 from aigi_core.transfer.encoders import by_generator, compare, highest_encoder
@@ -39,6 +40,12 @@ with ui.page(__file__) as page:
             f"Out of domain, {ui.name(best.name)}"
             f" {'does best' if best.clear else 'has the highest balanced accuracy'}:"
             f" {best.numbers()}{beside}. {others}"
+        )
+    if outdated := outdated_encodings(workspace.path):
+        page.notice(
+            f"Encoded before the images changed, and left out: {', '.join(map(ui.name, outdated))}."
+            " Delete its folder in encoders/ and encode it again.",
+            "warning",
         )
     shown = zip(*(table[c] for c in ("name", "value", "n", "low", "high")), strict=True)
     page.stats(

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from aigi_core.encodings import encodings, home_of
 from aigi_core.errors import WorkspaceError
 from aigi_core.results import verify_results
 from aigi_core.soundness import check_values
@@ -26,8 +27,18 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line a problem; 0 where there is none, else 1."""
+    """Print one line a problem; 0 where there is none, else 1. Of a workspace with several
+    encodings, each is checked.
+    """
     path = args.named or args.workspace
+    result = _report(path)
+    if home_of(path) == path:
+        others = [folder for folder in encodings(path).values() if folder != path]
+        result = max([result, *(_report(folder) for folder in others)])
+    return result
+
+
+def _report(path: Path) -> int:
     manifest = read_manifest(path)
     problems = verify(path)
     if not problems and manifest.get("encoder"):

@@ -105,3 +105,20 @@ def test_transfer_by_layer(open_app: Open, workspace: Workspace) -> None:
     app = open_app(workspace.path, "encoders", depth="1")
     assert not app.exception and not app.error, [e.value for e in app.error]
     assert "the highest of 3 layers is" in said(app)
+
+
+def test_an_encoding_is_verified_and_not_dropped_in_silence(
+    open_app: Open, workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(shutil.copytree(workspace.path, tmp_path / "w"))
+    one = workspace.domains.generators[-1]
+    assert main(["verify", str(path)]) == 0 and "encoders/other: all" in capsys.readouterr().out
+    assert main(["remove", "--workspace", str(path), "--generators", one]) == 0
+    assert "encode --as other" in capsys.readouterr().out
+    app = open_app(path, "encoders")
+    assert any("`other`" in warning.value for warning in app.warning)
+    values = path / "encoders" / "other" / "embeddings.npy"
+    changed = bytearray(values.read_bytes())
+    changed[-2] ^= 1
+    values.write_bytes(changed)
+    assert main(["verify", str(path)]) == 1
