@@ -69,10 +69,8 @@ class Winner:
             return ""
         if self.of == 2:
             return f"It cannot be told apart from the other {thing}."
-        return (
-            f"It cannot be told apart from {self.rivals} of the other"
-            f" {counted(self.of - 1, thing)}."
-        )
+        some = "any" if self.rivals == self.of - 1 else f"{self.rivals}"
+        return f"It cannot be told apart from {some} of the other {counted(self.of - 1, thing)}."
 
 
 def winner(

@@ -6,7 +6,7 @@ import pytest
 
 from aigi_core.errors import AigiError
 from aigi_core.intervals import count_interval
-from aigi_core.winner import winner
+from aigi_core.winner import Winner, winner
 
 
 def _candidates(values: np.ndarray, low: np.ndarray, high: np.ndarray, n: int) -> pd.DataFrame:
@@ -72,3 +72,8 @@ def test_one_candidate_is_no_choice() -> None:
     only = winner(table)
     assert (only.low, only.high, only.clear) == (pytest.approx(0.4), 0.6, True)
     assert "choice" not in only.numbers()
+
+
+def test_a_winner_like_all_others() -> None:
+    same = Winner("a", 0.8, 0.7, 0.9, 9, 4, 3)
+    assert same.rivals_in_words("detector").endswith("from any of the other 3 detectors.")

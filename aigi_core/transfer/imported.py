@@ -36,9 +36,8 @@ def matched_scores(
     if not np.isfinite(given).all():
         wrong = given.index[~np.isfinite(given)]
         raise AigiError(
-            f"{counted(len(wrong), 'score', 'are')} not finite numbers, the first for {wrong[0]!r}:"
-            " score"
-            " those images again. Nothing was stored."
+            f"{counted(len(wrong), 'score', 'are')} no finite number, the first for {wrong[0]!r}:"
+            " score those images again. Nothing was stored."
         )
     if given.index.duplicated().any():
         twice = given.index[given.index.duplicated()]
@@ -52,7 +51,8 @@ def matched_scores(
         raise AigiError(
             f"{part_counted(len(unknown), len(given), 'score', 'are')} of images that"
             f" {workspace.path} does not have, the first is {unknown[0]!r}:"
-            f" expected its column {by}. Nothing was stored."
+            f" give its column {by}, such as {workspace.images[by].iloc[0]!r} (all of them stand in"
+            f" {workspace.path / 'images.parquet'}). Nothing was stored."
         )
     images = workspace.images
     matched = given.reindex(images[by]).to_numpy(np.float64)
@@ -102,10 +102,15 @@ def import_scores(
     if not np.isfinite(threshold):
         raise AigiError(f"Expected a finite threshold, got {threshold}.")
     unknown = [each for each in trained_on if each not in domains.generators]
-    if unknown or set(trained_on) >= set(domains.generators):
+    if unknown:
         raise AigiError(
-            f"Expected generators it was trained on among {', '.join(domains.generators)}, and one"
-            f" at least that it was not, got {', '.join(trained_on)}."
+            f"It was trained on {', '.join(map(repr, unknown))}, which is not in this workspace:"
+            f" name only generators of it ({', '.join(domains.generators)})."
+        )
+    if set(trained_on) >= set(domains.generators):
+        raise AigiError(
+            "It was trained on every generator of this workspace, so nothing is left to tell how it"
+            " does on unknown ones: add images of a generator that it has not seen ('add')."
         )
     sign = -1.0 if reading == "reversed" else 1.0
     test = domains.split == "test"

@@ -74,7 +74,7 @@ def test_bad_input_is_one_sentence(
     gap.loc[test[0], "score"] = np.nan
     stranger = pd.concat([table, pd.DataFrame({"path": ["no.png"], "score": [1.0]})])
     for wrong, options, text in (
-        (gap, (), "1 score is not finite"),
+        (gap, (), "1 score is no finite number"),
         (pd.concat([table, table[:2]]), (), "2 images have more than one"),
         (stranger, (), "does not have"),
         (table.drop(index=test[:3]), (), "3 of "),
