@@ -79,7 +79,7 @@ def test_bad_input_is_one_sentence(
         (stranger, (), "does not have"),
         (table.drop(index=test[:3]), (), "3 of "),
         (table.rename(columns={"score": "logit"}), (), "Expected the columns"),
-        (table, ("--trained-on", "nobody"), "Expected generators"),
+        (table, ("--trained-on", "nobody"), "name only generators of it"),
         (table, ("--name", " "), "need a name"),
     ):
         assert run(workspace, wrong, file, *options) == 2
