@@ -30,7 +30,13 @@ from aigi_core.soundness import read_npz
 from aigi_core.workspace import Workspace, digest_of, sha256_of, write_atomic
 
 NOTE = "result.json"
-JOBS = {"atlas": "search", "board": "methods", "imported": "import-scores"}
+JOBS = {
+    "atlas": "search",
+    "board": "methods",
+    "finetuned": "finetune",
+    "finetuned-weights": "finetune",
+    "imported": "import-scores",
+}
 """Kind -> the job that makes it, where they differ in name."""
 Contents = bytes | pd.DataFrame | Mapping[str, np.ndarray]
 """What a file holds: a table (.parquet), named arrays (.npz, .safetensors), or bytes."""

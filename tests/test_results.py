@@ -5,7 +5,9 @@ refused in one sentence.
 from __future__ import annotations
 
 import json
+import pkgutil
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import aigi_core
 from aigi_core import results
 from aigi_core.errors import NotMadeError, WorkspaceError
 from aigi_core.results import NOTE, OldResult, ResultKind, StoredResult
@@ -241,3 +244,11 @@ def test_results_of_the_old_form_are_read(workspace: Workspace) -> None:
     (folder / "sums.json").write_bytes(b"{")
     with pytest.raises(WorkspaceError, match="is damaged"):
         results.load(workspace, kind, {"draws": 1000})
+
+
+def test_every_kind_names_its_job() -> None:
+    for module in pkgutil.walk_packages(aigi_core.__path__, "aigi_core."):
+        if ".clip" not in module.name and not module.name.endswith("__main__"):
+            for kind in vars(import_module(module.name)).values():
+                if isinstance(kind, ResultKind) and kind.job:
+                    assert results.JOBS.get(kind.name, kind.name) == kind.job

@@ -101,7 +101,7 @@ def import_scores(
         raise AigiError("Imported scores need a name: give --name.")
     if not np.isfinite(threshold):
         raise AigiError(f"Expected a finite threshold, got {threshold}.")
-    unknown = [each for each in trained_on if each not in domains.generators]
+    unknown = [given for given in trained_on if given not in domains.generators]
     if unknown:
         raise AigiError(
             f"It was trained on {', '.join(map(repr, unknown))}, which is not in this workspace:"
@@ -149,19 +149,25 @@ def carry_imports(before: Workspace, after: Workspace) -> list[str]:
     images have; returns their names, sorted.
     """
     test = [w.images.loc[w.images["split"] == "test", "content_hash"] for w in (before, after)]
-    generators, carried = set(after.domains.generators), []
+    old, new, carried = before.domains.generators, after.domains.generators, []
     for one in results.current(before, KIND):
-        scores = pd.Series(one.arrays("scores.npz")["test"], index=test[0].to_numpy())
-        scores = scores[~scores.index.duplicated()]
-        seen = sorted(generators & set(one.content["trained_on"]))
-        if len(seen) == len(generators) or not test[1].isin(scores.index).all():
+        scores = one.arrays("scores.npz")["test"]
+        if scores.ndim == 2:  # one detector a generator, in the order of the generators
+            if not set(new) <= set(old):
+                continue
+            scores = scores[[old.index(name) for name in new]]
+        row_of = pd.Series(np.arange(len(test[0])), index=test[0].to_numpy())
+        row_of = row_of[~row_of.index.duplicated()]
+        seen = sorted(set(new) & set(one.content["trained_on"]))
+        if len(seen) == len(new) or not test[1].isin(row_of.index).all():
             continue
         results.publish(
             after,
             KIND,
             one.parameters,
-            {"scores.npz": {"test": scores[test[1]].to_numpy()}},
+            {"scores.npz": {"test": scores[..., row_of[test[1]].to_numpy()]}},
             content={**one.content, "trained_on": seen},
+            about=one.about,
         )
         carried.append(str(one.parameters["name"]))
     return sorted(carried)

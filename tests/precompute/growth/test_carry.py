@@ -15,7 +15,7 @@ from aigi_core.detectors.presets import preset
 from aigi_core.detectors.protocol import train
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.results import outdated_jobs
-from aigi_core.transfer.imported import imported_names, stored_import
+from aigi_core.transfer.imported import import_scores, imported_names, stored_import
 from aigi_core.workspace import Workspace, verify
 from precompute.__main__ import main
 from tests.pages.reading import noted, notes
@@ -97,3 +97,23 @@ def test_a_subset_takes_along_what_holds(
     assert "changed: words." in printed
     after = Workspace.open(out)
     assert load_detectors(after, sets_of(after)) is not None and imported_names(after) == ["mine"]
+
+
+def test_scores_of_one_detector_a_generator_follow_their_generators(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Path(shutil.copytree(filled, tmp_path / "w"))
+    before = Workspace.open(out)
+    scores = np.random.default_rng(0).standard_normal((4, len(before.images)))
+    seconds = {"train": 7.0, "score": 1.0}
+    import_scores(before, "each", scores, threshold=0.0, reading="as is", seconds=seconds)
+    capsys.readouterr()
+    assert main(["remove", "--workspace", str(out), "--generators", "gamma-diff"]) == 0
+    assert "imported scores (each, mine)" in capsys.readouterr().out
+    after = Workspace.open(out)
+    kept = stored_import(after, "each")
+    old = list(before.domains.generators)
+    rows = [old.index(name) for name in after.domains.generators]
+    still = (before.images["split"] == "test") & (before.images["generator"] != "gamma-diff")
+    np.testing.assert_allclose(kept.arrays("scores.npz")["test"], scores[rows][:, still])
+    assert kept.about["seconds"] == seconds
