@@ -27,29 +27,35 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line a problem; 0 where there is none, else 1. Of a workspace with several
-    encodings, each is checked.
+    """Print one line a problem and then their number; 0 where there is none, else 1. Of a workspace
+    with several encodings, each is checked.
     """
     path = args.named or args.workspace
-    result = _report(path)
+    folders = [path]
     if home_of(path) == path:
-        others = [folder for folder in encodings(path).values() if folder != path]
-        result = max([result, *(_report(folder) for folder in others)])
-    return result
-
-
-def _report(path: Path) -> int:
-    manifest = read_manifest(path)
-    problems = verify(path)
-    if not problems and manifest.get("encoder"):
-        try:
-            workspace = Workspace.open(path)
-            problems = check_values(workspace) + verify_results(workspace)
-        except WorkspaceError as error:
-            problems = [str(error)]
+        folders += [folder for folder in encodings(path).values() if folder != path]
+    problems: list[str] = []
+    for folder in folders:
+        within = "" if folder == path else f"{folder.relative_to(path)}: "
+        problems += [f"{within}{problem}" for problem in _problems(folder)]
     if problems:
         print(*problems, f"{path}: {counted(len(problems), 'problem')}.", sep="\n")
         return 1
-    unfinished = "" if manifest.get("encoder") else "; it has been ingested but not encoded"
-    print(f"{path}: all {counted(len(manifest['files']), 'file', 'are')} as recorded{unfinished}.")
+    for folder in folders:
+        manifest = read_manifest(folder)
+        unfinished = "" if manifest.get("encoder") else "; it has been ingested but not encoded"
+        files = counted(len(manifest["files"]), "file", "are")
+        print(f"{folder}: all {files} as recorded{unfinished}.")
     return 0
+
+
+def _problems(path: Path) -> list[str]:
+    """Of the files first; where these are as recorded, of what they hold and of stored results."""
+    problems = verify(path)
+    if problems or not read_manifest(path).get("encoder"):
+        return problems
+    try:
+        workspace = Workspace.open(path)
+        return check_values(workspace) + verify_results(workspace)
+    except WorkspaceError as error:
+        return [str(error)]

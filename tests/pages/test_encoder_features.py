@@ -121,4 +121,8 @@ def test_an_encoding_is_verified_and_not_dropped_in_silence(
     changed = bytearray(values.read_bytes())
     changed[-2] ^= 1
     values.write_bytes(changed)
+    capsys.readouterr()
     assert main(["verify", str(path)]) == 1
+    *problems, last = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("encoders/other: ") for line in problems)
+    assert last.endswith(f": {len(problems)} problem{'s' if len(problems) > 1 else ''}.")
