@@ -40,26 +40,26 @@ def encodings(path: Path) -> dict[str, Path]:
 
 
 def open_encodings(path: Path) -> dict[str, Workspace]:
-    """The encodings, opened; those whose images are not the first one's are left out.
+    """The encodings, opened, but for :func:`outdated_encodings`.
 
     Example:
         >>> list(open_encodings(Path("assets/demo")))  # doctest: +SKIP
         ['demo']
     """
-    opened = {name: Workspace.open(folder) for name, folder in encodings(path).items()}
-    first = next(iter(opened.values()))
-    wanted = first.manifest["files"][IMAGES]["sha256"]
-    return {n: w for n, w in opened.items() if w.manifest["files"][IMAGES]["sha256"] == wanted}
+    outdated = outdated_encodings(path)
+    return {n: Workspace.open(f) for n, f in encodings(path).items() if n not in outdated}
 
 
 def outdated_encodings(path: Path) -> list[str]:
-    """Names of the encodings that :func:`open_encodings` leaves out: the images have changed since.
+    """Names of the encodings whose images are no longer the first one's.
 
     Example:
         >>> outdated_encodings(Path("assets/demo"))  # doctest: +SKIP
         []
     """
-    return sorted(set(encodings(path)) - set(open_encodings(path)))
+    images = {n: read_manifest(f)["files"][IMAGES]["sha256"] for n, f in encodings(path).items()}
+    first = next(iter(images.values()))
+    return [name for name, sha256 in images.items() if sha256 != first]
 
 
 def canonical_command(workspace: Workspace) -> str:
