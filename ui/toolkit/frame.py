@@ -4,6 +4,7 @@ theme has no words for.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import streamlit as st
@@ -39,11 +40,16 @@ def tab_title(page: str) -> str:
 STYLE = f"<style>\n{Path(__file__).with_suffix('.css').read_text('utf-8')}</style>"
 
 
-def terms() -> None:
-    """What the words mean: docs/glossary.md, which a package holds too."""
+@cache
+def _glossary() -> list[list[str]]:
+    """Title and entries of each section of docs/glossary.md, which a package holds too."""
     text = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text("utf-8")
-    for section in text.split("\n## ")[1:]:
-        title, entries = section.split("\n", 1)
+    return [section.split("\n", 1) for section in text.split("\n## ")[1:]]
+
+
+def terms() -> None:
+    """What the words mean."""
+    for title, entries in _glossary():
         st.caption(title)
         st.markdown(entries)
 
