@@ -16,7 +16,7 @@ from ui.bodies import inspect as body
 from ui.results import attention, inspection
 
 
-def protocol(page: ui.Page) -> None:
+def protocol(page: ui.Page, panel: Panel) -> None:
     page.protocol(
         detectors=(
             "Logistic regression on the normalised embedding, one a generator, classes weighing"
@@ -28,7 +28,10 @@ def protocol(page: ui.Page) -> None:
             " seen; classes weigh alike, restated for the expectation chosen."
         ),
         intervals=intervals_in_words("auc", "probability", "share", "largest"),
-        together="Mean of the detectors' calibrated log-odds, calibrated again on the same images.",
+        together=(
+            f"{panel.rule.capitalize()} of the detectors' calibrated log-odds, calibrated again on"
+            " the same images."
+        ),
         evidence=(
             "Exact: the logit is a sum over heads and the tokens that the class token attends to,"
             " MLPs, biases and the start of the stream, each divided by the embedding's length"
@@ -50,7 +53,7 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
     judged = body.judge(page, panel, subject)
     page.answer(body.answer(judged))
     page.stats(body.stats(judged))
-    protocol(page)
+    protocol(page, panel)
 
     left, right = st.columns([2, 3], gap="large")
     with left, page.section("The image"):

@@ -23,7 +23,7 @@ from aigi_core.calibration.uncertainty import platt_fits
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.errors import AigiError
 from aigi_core.inspection.novelty import MOST_HELD_OUT
-from aigi_core.inspection.panel import Panel
+from aigi_core.inspection.panel import DEFAULT_RATE, Panel
 from aigi_core.inspection.rules import DEFAULT_RULE, RULES, Members, nearness
 from aigi_core.intervals import Groups, count_interval, mean_interval
 from aigi_core.manifest import FAKE, REAL
@@ -79,7 +79,7 @@ class Trust(ShortRepr):
         return float(values.mean()), float(low), float(high)
 
 
-def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> Trust:
+def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = DEFAULT_RATE) -> Trust:
     """Leave every generator out in turn; nothing is trained anew, for each detector knows one
     training set.
 
@@ -154,13 +154,21 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = 0.05) -> T
     )
 
 
-def choose_rule(workspace: Workspace, panel: Panel) -> str:
+def choose_rule(
+    workspace: Workspace,
+    panel: Panel,
+    trust: Callable[[Workspace, Panel], Trust] = trust_on_unseen,
+) -> str:
     """The rule that joins a panel's detectors best on generators left out (:class:`Trust`); the
-    mean where there are too few to leave one out."""
+    mean where there are too few to leave one out.
+
+    Args:
+        trust: where it is known already, at whatever rate: the rule does not depend on it.
+    """
     if len(panel.detectors) < 2 or len(workspace.domains.generators) < 2:
         return DEFAULT_RULE
     try:
-        return trust_on_unseen(workspace, panel).rule
+        return trust(workspace, panel).rule
     except AigiError:  # each of them knows every generator
         return DEFAULT_RULE
 

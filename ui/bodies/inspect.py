@@ -16,7 +16,7 @@ from aigi_core import figures
 from aigi_core.errors import AigiError
 from aigi_core.explain.neighbours import nearest
 from aigi_core.inspection.novelty import NEIGHBOURHOOD, Novelty, nearest_sources, novelty
-from aigi_core.inspection.panel import RATES, Panel
+from aigi_core.inspection.panel import DEFAULT_RATE, RATES, Panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.rules import DEFAULT_RULE
 from aigi_core.inspection.survival import survival
@@ -87,7 +87,7 @@ def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
             "rate",
             "False alarms allowed",
             {f"{rate:.0%}": rate for rate in RATES},
-            "5%",
+            f"{DEFAULT_RATE:.0%}",
             help=(
                 "Of real validation images, how many may be called generated; as many fakes may be"
                 " missed. Between the two limits no call is made."

@@ -27,7 +27,7 @@ from aigi_core.images import image_source
 from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, open_images
 from aigi_core.inspection.known import calls_on_test, rates_by_pool, reliability_on_test
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
-from aigi_core.inspection.panel import Panel, build_panel
+from aigi_core.inspection.panel import DEFAULT_RATE, Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.inspection.unseen import Trust, choose_rule, trust_on_unseen
@@ -106,7 +106,8 @@ def panel(workspace: Workspace) -> Panel:
     """One calibrated detector a generator, and all of them together, joined by the rule that does
     best on generators left out."""
     by_mean = _panel_by_mean(workspace)
-    return by_mean.joined_by(choose_rule(workspace, by_mean))
+    rule = choose_rule(workspace, by_mean, lambda known, _: unseen(known, DEFAULT_RATE))
+    return by_mean.joined_by(rule)
 
 
 @cached
