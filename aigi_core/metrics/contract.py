@@ -8,7 +8,7 @@ with a subclass of either, and one line in :mod:`aigi_core.metrics`.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -29,6 +29,8 @@ from aigi_core.intervals import (
     variances,
 )
 from aigi_core.manifest import FAKE, REAL
+
+KEPT_PARTS = 32
 
 
 class Part(NamedTuple):
@@ -112,9 +114,19 @@ class Column:
 
     @cached_property
     def known_parts(self) -> dict[Hashable, Part]:
-        """What was computed of each class: the metrics of decisions differ only in how they weigh
-        the two."""
+        """What was last computed of each class, at most :data:`KEPT_PARTS`: the metrics of
+        decisions differ only in how they weigh the two."""
         return {}
+
+    def part(self, key: Hashable, make: Callable[[], Part]) -> Part:
+        """One of :attr:`known_parts`, made where it is not among them."""
+        known = self.known_parts
+        if (part := known.get(key)) is None:
+            part = make()
+            if len(known) >= KEPT_PARTS:  # each holds a number for every image
+                known.clear()
+            known[key] = part
+        return part
 
 
 RATE_RULE = "Clopper and Pearson's exact interval, at a level that covers 95% on average"
@@ -282,13 +294,13 @@ class RateMetric(Metric):
 
 
 def _cell_part(column: Column, label: int, level: float) -> Part:
-    if (label, level) not in column.known_parts:
+    def make() -> Part:
         rate, of = column.rates[label], column.of(label)
         centred = (column.right[:, of] - rate[:, None]) / of.sum()
         effect = design_effect(centred, Groups.of(column.groups[of]), level)
-        part = Part(rate, of.sum() / effect, column.groups[of], centred)
-        column.known_parts[label, level] = part
-    return column.known_parts[label, level]
+        return Part(rate, of.sum() / effect, column.groups[of], centred)
+
+    return column.part((label, level), make)
 
 
 def used_cells(
@@ -374,10 +386,8 @@ def count_distinct(columns: Sequence[Column], label: int) -> int:
 def _mean_part(
     columns: Sequence[Column], share: Float[np.ndarray, "K T"], label: int, level: float
 ) -> Part:
-    known, key = columns[0].known_parts, (*columns, share.tobytes(), label, level)
-    if key not in known:
-        known[key] = _new_mean_part(columns, share, label, level)
-    return known[key]
+    key = (*columns, share.tobytes(), label, level)
+    return columns[0].part(key, lambda: _new_mean_part(columns, share, label, level))
 
 
 def _new_mean_part(

@@ -174,10 +174,9 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """The highest mean out of domain first; rows over other cells than logistic regression's stand
     last, as their means answer another question."""
-    usual = table.loc[table["method"] == REFERENCE, "cells"].max()
     table = table.sort_values("ood", ascending=False, kind="stable")
-    apart = (table["cells"] != usual).to_numpy() & np.isfinite(usual)
-    ordered: pd.DataFrame = pd.concat([table[~apart], table[apart]], ignore_index=True)
+    same = _same_cells(table)
+    ordered: pd.DataFrame = pd.concat([table[same], table[~same]], ignore_index=True)
     return ordered
 
 
@@ -192,9 +191,13 @@ def highest(table: pd.DataFrame) -> Winner:
 
 def on_the_same_cells(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a board whose mean out of domain is over the cells of logistic regression's."""
-    cells = table.loc[table["method"] == REFERENCE, "cells"].iloc[0]
-    like: pd.DataFrame = table[table["cells"] == cells].reset_index(drop=True)
-    return like
+    return table[_same_cells(table)].reset_index(drop=True)
+
+
+def _same_cells(table: pd.DataFrame) -> np.ndarray:
+    [cells] = table.loc[table["method"] == REFERENCE, "cells"]
+    same: np.ndarray = (table["cells"] == cells).to_numpy()
+    return same
 
 
 def stored_board(workspace: Workspace) -> pd.DataFrame:
