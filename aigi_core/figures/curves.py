@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
@@ -32,6 +33,12 @@ class Curve(ShortRepr):
     high: Float[np.ndarray, " n"] | None = None
     style: Style | None = None
     control: bool = False
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, name: str, x: str, style: Style | None = None) -> Curve:
+        """A line with its band, from columns ``value, low, high`` and the one named ``x``."""
+        at, y, low, high = (table[c].to_numpy(float) for c in (x, "value", "low", "high"))
+        return cls(name, at, y, low, high, style)
 
 
 def curves(

@@ -15,12 +15,12 @@ def depth_curves(tables: dict[str, pd.DataFrame], *, theme: Theme = LIGHT) -> go
     Args:
         tables: encoder -> what :func:`aigi_core.transfer.depth.by_layer` gives.
     """
-    lines, ends = [], []
-    for name, table in tables.items():
-        columns = (table[column].to_numpy(float) for column in ("layer", "value", "low", "high"))
-        x, y, low, high = columns
-        lines.append(Curve(name, x, y, low, high))
-        ends.append(f"{name} from {y[0]:.3f} at layer {x[0]:.0f} to {y[-1]:.3f} at {x[-1]:.0f}")
+    lines = [Curve.of(table, name, "layer") for name, table in tables.items()]
+    ends = [
+        f"{one.name} from {one.y[0]:.3f} at layer {one.x[0]:.0f} to {one.y[-1]:.3f} at"
+        f" {one.x[-1]:.0f}"
+        for one in lines
+    ]
     return curves(
         lines,
         alt=f"Balanced accuracy out of domain by layer: {'; '.join(ends)}.",

@@ -191,12 +191,7 @@ def head_curves(
     """A metric out of domain against the number of heads, one line a way of choosing them;
     ``whole``: the embedding's.
     """
-    lines = []
-    for name, table in ways.items():
-        x, y, low, high = (
-            table[column].to_numpy(float) for column in ("heads", "value", "low", "high")
-        )
-        lines.append(Curve(name, x, y, low, high))
+    lines = [Curve.of(table, name, "heads") for name, table in ways.items()]
     reach = max(float(line.x.max()) for line in lines)
     lines.append(
         Curve("whole embedding", np.array([1.0, reach]), np.array([whole, whole]), control=True)

@@ -23,10 +23,7 @@ def few_shot(result: FewShotCurves, *, theme: Theme = LIGHT) -> go.Figure:
             shown = {"ood": "out of domain, mean", "worst ood": "out of domain, worst"}.get(
                 name, name
             )
-            low, high = part["low"].to_numpy(float), part["high"].to_numpy(float)
-            lines.append(
-                Curve(shown, part["x"].to_numpy(float), part["value"].to_numpy(float), low, high)
-            )
+            lines.append(Curve.of(part, shown, "x"))
     ends = "; ".join(f"{line.name} from {line.y[0]:.3f} to {line.y[-1]:.3f}" for line in lines)
     alt = (
         f"{about.title} against training images per class, from {x.min():.0f} to {x.max():.0f}:"

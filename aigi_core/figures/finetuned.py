@@ -15,12 +15,12 @@ def epoch_curves(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     Args:
         table: what :func:`aigi_core.transfer.finetuned.epoch_curve` gives.
     """
-    lines, ends = [], []
-    for where, rows in table.groupby("where", sort=True):
-        columns = (rows[column].to_numpy(float) for column in ("epoch", "value", "low", "high"))
-        x, y, low, high = columns
-        lines.append(Curve(str(where), x, y, low, high))
-        ends.append(f"{where} from {y[0]:.3f} at epoch {x[0]:.0f} to {y[-1]:.3f} at {x[-1]:.0f}")
+    lines = [Curve.of(rows, str(where), "epoch") for where, rows in table.groupby("where")]
+    ends = [
+        f"{one.name} from {one.y[0]:.3f} at epoch {one.x[0]:.0f} to {one.y[-1]:.3f} at"
+        f" {one.x[-1]:.0f}"
+        for one in lines
+    ]
     return curves(
         lines,
         alt=f"Balanced accuracy on validation images by epoch: {'; '.join(ends)}.",

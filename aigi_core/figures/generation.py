@@ -15,11 +15,12 @@ def step_curves(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     """Balanced accuracy of detectors of other models against sampling steps, one line a model
     (:func:`aigi_core.transfer.generation.by_steps`).
     """
-    lines, ends = [], []
-    for name, part in table.groupby("model", sort=False):
-        x, y, low, high = (part[c].to_numpy(float) for c in ("steps", "value", "low", "high"))
-        lines.append(Curve(str(name), x, y, low, high))
-        ends.append(f"{name} from {y[0]:.3f} at {x[0]:g} steps to {y[-1]:.3f} at {x[-1]:g}")
+    parts = table.groupby("model", sort=False)
+    lines = [Curve.of(part, str(name), "steps") for name, part in parts]
+    ends = [
+        f"{one.name} from {one.y[0]:.3f} at {one.x[0]:g} steps to {one.y[-1]:.3f} at {one.x[-1]:g}"
+        for one in lines
+    ]
     return curves(
         lines,
         alt=f"Balanced accuracy of detectors of other models by steps: {'; '.join(ends)}.",

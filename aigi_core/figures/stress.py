@@ -98,10 +98,7 @@ def strength_curves(
     lines = []
     for name in generators:
         part = mine[mine["name"] == name].sort_values("x")
-        at, value, low, high = (
-            part[column].to_numpy(float) for column in ("x", "value", "low", "high")
-        )
-        lines.append(Curve(name, at, value, low, high, styles.get(name)))
+        lines.append(Curve.of(part, name, "x", styles.get(name)))
     harder = neutral is not None and bool((mine["x"] < neutral).any())
     ends = [
         (line.y[-1], line.y[0]) if harder else (line.y[0], line.y[-1])
