@@ -6,12 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from aigi_core.errors import AigiError
-from aigi_core.transfer.imported import KEYS, import_scores, matched_scores
+from aigi_core.transfer.imported import import_scores, matched_scores
 from aigi_core.workspace import Workspace, exclusive
-from precompute.ingest.tables import read_table
+from precompute.ingest.tables import read_scores
 
 
 def add_parser(subparsers: Any) -> None:
@@ -63,16 +60,8 @@ def _names(text: str) -> list[str]:
 def run(args: argparse.Namespace) -> int:
     """Read, match, check and store."""
     workspace = Workspace.open(args.workspace)
-    table = read_table(args.file)
-    names = table.columns.column_names
-    by = next((key for key in KEYS if key in names), None)
-    if by is None or "score" not in names:
-        raise AigiError(
-            f"Expected the columns score and path or content_hash in {args.file}, got"
-            f" {', '.join(names)}."
-        )
-    scores = pd.to_numeric(table.text("score"), errors="coerce").to_numpy(float)
-    matched = matched_scores(workspace, table.text(by).tolist(), scores, by)
+    by, keys, scores = read_scores(args.file)
+    matched = matched_scores(workspace, keys, scores, by)
     with exclusive(workspace.path, "methods"):
         print(
             import_scores(

@@ -13,9 +13,8 @@ from aigi_core.audit.quality import ANTONYMS, antonym_quality, learnt_quality, s
 from aigi_core.clip.consent import add_weights_options
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.errors import AigiError
-from aigi_core.transfer.imported import KEYS
 from aigi_core.workspace import Workspace, exclusive
-from precompute.ingest.tables import read_table
+from precompute.ingest.tables import read_scores
 
 
 def add_parser(subparsers: Any) -> None:
@@ -66,18 +65,8 @@ def opinion_scores(workspace: Workspace, file: Path) -> np.ndarray:
         AigiError: other columns, a score that is no finite number, an image that stands twice or
             that the workspace does not have.
     """
-    table = read_table(file)
-    names = table.columns.column_names
-    by = next((key for key in KEYS if key in names), None)
-    if by is None or "score" not in names:
-        raise AigiError(
-            f"Expected the columns score and path or content_hash in {file}, got"
-            f" {', '.join(names)}."
-        )
-    given = pd.Series(
-        pd.to_numeric(table.text("score"), errors="coerce").to_numpy(float),
-        index=table.text(by).tolist(),
-    )
+    by, keys, scores = read_scores(file)
+    given = pd.Series(scores, index=keys)
     known = given.index.isin(workspace.all_images[by])
     for wrong, why in (
         (~np.isfinite(given.to_numpy()), "has no finite score"),

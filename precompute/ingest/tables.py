@@ -16,12 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
+from aigi_core.transfer.imported import KEYS
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".pq")
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
@@ -328,3 +330,21 @@ def _text(value: Any) -> str:
 def _number(value: float) -> str:
     """Whole numbers without a fraction: pandas turns integers with gaps into floats."""
     return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(value)
+
+
+def read_scores(file: Path) -> tuple[str, list[str], np.ndarray]:
+    """A table of scores of images: which column names the images, their names, and the scores (NaN
+    for what is no number).
+
+    Raises:
+        AigiError: other columns.
+    """
+    table = read_table(file)
+    by = next((key for key in KEYS if key in table.names), None)
+    if by is None or "score" not in table.names:
+        raise AigiError(
+            f"Expected the columns score and path or content_hash in {file}, got"
+            f" {', '.join(table.names)}."
+        )
+    scores = pd.to_numeric(table.text("score"), errors="coerce").to_numpy(float)
+    return by, table.text(by).tolist(), scores
