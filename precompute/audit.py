@@ -44,17 +44,28 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute and publish; does nothing where the result is already there."""
+    print(keep_audit(args.workspace, args.images, draws=args.draws, force=args.force))
+    return 0
+
+
+def keep_audit(
+    path: Path, images: Path | None = None, *, draws: int = 1000, force: bool = False
+) -> str:
+    """Audit a workspace and keep the result; returns a sentence.
+
+    Raises:
+        AigiError: fewer than 20 draws, or what the audit raises.
+    """
     from aigi_core.audit.cached import AuditSettings, load_audit, save_audit
     from aigi_core.audit.report import audit
 
-    if args.draws < 20:
-        raise AigiError(f"An interval needs at least 20 draws, got --draws {args.draws}.")
-    workspace, settings = Workspace.open(args.workspace), AuditSettings(draws=args.draws)
-    if not args.force:
+    if draws < 20:
+        raise AigiError(f"An interval needs at least 20 draws, got --draws {draws}.")
+    workspace, settings = Workspace.open(path), AuditSettings(draws=draws)
+    if not force:
         try:
             load_audit(workspace, settings)
-            print("This workspace has been audited already (--force does it again).")
-            return 0
+            return "This workspace has been audited already (--force does it again)."
         except WorkspaceError:
             pass  # not yet, or damaged
     start = time.perf_counter()
@@ -65,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         progress_line() as show,
     ):
         show("Audit: reading images ...")
-        pixels, note = squares(workspace, args.images, Path(scratch) / "squares.npy")
+        pixels, note = squares(workspace, images, Path(scratch) / "squares.npy")
         result = audit(
             workspace,
             bank=settings.bank,
@@ -81,11 +92,10 @@ def run(args: argparse.Namespace) -> int:
             settings,
             {"marks": note, "seconds": seconds, "tools": tool_versions()},
         )
-    print(
+    return (
         f"Audited {counted(len(result.verdicts), 'generator')} in {seconds:.0f} s ({note}):"
         f" {folder}"
     )
-    return 0
 
 
 def squares(

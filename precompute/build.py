@@ -11,7 +11,8 @@ from typing import Any
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
-from precompute import audit, encode, ingest
+from precompute import encode, ingest
+from precompute.audit import keep_audit
 
 TRAINING = 2.6e-5
 """Seconds of a core for an image and a detector (docs/scale.md)."""
@@ -73,7 +74,7 @@ def _prepare_pages(path: Path, *, audited: bool) -> None:
         print("No audit: --no-audit was given.")
         return
     try:
-        audit.run(argparse.Namespace(workspace=path, images=None, draws=1000, force=False))
+        print(keep_audit(path))
     except AigiError as error:
         print(f"No audit: {error}")
 
