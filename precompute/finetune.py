@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # loaded when the job runs, so that --help is quick
     from torch import Tensor
 
     from aigi_core.clip.encoder import Encoder
-    from aigi_core.clip.finetune import Cut, Settings
+    from aigi_core.clip.finetune import Settings
 
 FOLDER = "finetuning"
 BATCH = 16
@@ -178,11 +178,10 @@ def finetune(
     validation = [domains.rows(names, "val") for names in sets]
     begun = digest_of({"name": name, "settings": asdict(settings), "workspace": workspace.digest})
     working = workspace.path / FOLDER / begun
-    cut = tuning.Cut(encoder, settings)
     with progress_line() as show:
         start = perf_counter()
         source = _source(
-            workspace, encoder, cut, settings, np.unique(np.concatenate(training)), images, show
+            workspace, encoder, settings, np.unique(np.concatenate(training)), images, show
         )
         cached, runs, weights, scoring = perf_counter() - start, [], [], 0.0
         start = perf_counter()
@@ -307,8 +306,7 @@ class _Read:
 
     def __init__(self, tasks: Sequence[Any], root: Path, encoder: Encoder, augment: Sequence[str]):
         self._tasks, self._root, self._encoder = tasks, root, encoder
-        plain = encoder.preprocessing
-        self._preprocessing = [plain, *(plain.after([op]) for op in augment)]
+        self._preprocessing = _preprocessing(encoder, augment)
 
     def batch(self, rows: Int[np.ndarray, " B"], copies: Int[np.ndarray, " B"]) -> Tensor:
         pixels = [
@@ -316,6 +314,12 @@ class _Read:
             for row, copy in zip(rows, copies, strict=True)
         ]
         return self._encoder.normalise(np.stack(pixels))
+
+
+def _preprocessing(encoder: Encoder, augment: Sequence[str]) -> list[Any]:
+    """Of images as they are, then after each operation."""
+    plain = encoder.preprocessing
+    return [plain, *(plain.after([op]) for op in augment)]
 
 
 def _pixels(root: Path, wanted: Sequence[Any], preprocessing: Any) -> np.ndarray:
@@ -333,7 +337,6 @@ def _pixels(root: Path, wanted: Sequence[Any], preprocessing: Any) -> np.ndarray
 def _source(
     workspace: Workspace,
     encoder: Encoder,
-    cut: Cut,
     settings: Settings,
     training: Int[np.ndarray, " n"],
     images: Path | None,
@@ -348,7 +351,7 @@ def _source(
     columns = [c for c in ("path", "content_hash", "offset") if c in table.columns]
     tasks = [Wanted(*row) for row in table[columns].itertuples(index=False, name=None)]
     root = image_root(path, manifest, images)
-    if not cut.cached:
+    if not settings.cached:
         return _Read(tasks, root, encoder, settings.augment)
     n, m = len(tasks), len(training)
     at = np.full((len(settings.augment) + 1, n), -1)
@@ -366,14 +369,13 @@ def _source(
         "preprocessing": encoder.preprocessing.sha256,
     }
     file = path / FOLDER / f"features-{digest_of(rests_on)}.npy"
-    _fill(file, encoder, cut, settings, tasks, wanted, root, show)
+    _fill(file, encoder, settings, tasks, wanted, root, show)
     return _Cached(file, at, encoder)
 
 
 def _fill(
     file: Path,
     encoder: Encoder,
-    cut: Cut,
     settings: Settings,
     tasks: Sequence[Any],
     wanted: Sequence[tuple[int, int]],
@@ -383,8 +385,11 @@ def _fill(
     """Compute features in half precision, going on where an earlier run stopped."""
     note = file.with_suffix(".json")
     done = json.loads(note.read_text())["done"] if note.is_file() and file.is_file() else 0
-    plain = encoder.preprocessing
-    kinds = [plain, *(plain.after([op]) for op in settings.augment)]
+    if done == len(wanted):
+        return
+    from aigi_core.clip.finetune import Cut
+
+    cut, kinds = Cut(encoder, settings), _preprocessing(encoder, settings.augment)
     start, first = perf_counter(), done
     while done < len(wanted):
         copy = wanted[done][1]

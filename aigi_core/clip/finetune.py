@@ -72,6 +72,11 @@ class Settings:
     weight_decay: float = 0.01
     rank: int = 8
 
+    @property
+    def cached(self) -> bool:
+        """Whether what stays as it is is more than the pixels."""
+        return self.mode in ("head", "last")
+
     def __post_init__(self) -> None:
         if self.mode not in MODES or self.objective not in OBJECTIVES:
             raise AigiError(
@@ -107,11 +112,6 @@ class Cut(nn.Module):
         self._class_token = isinstance(adapter, OpenClipVit) and adapter._class_token
         for part in [self.tower] if self.mode == "full" else self._tail_of_tower(encoder.model):
             part.requires_grad_(True)
-
-    @property
-    def cached(self) -> bool:
-        """Whether what stays as it is is more than the pixels."""
-        return self.mode in ("head", "last")
 
     def _blocks(self) -> Any:
         trunk = getattr(self.tower, "trunk", self.tower)

@@ -11,11 +11,13 @@ import streamlit as st
 
 from aigi_core import figures
 from aigi_core.errors import AigiError
-from aigi_core.intervals import rate_interval
+from aigi_core.intervals import rates_by_group
+from aigi_core.manifest import REAL
+from aigi_core.resampling import group_numbers
 from aigi_core.statements import counted, part_counted
 from aigi_core.transfer import finetuned
 from ui.results import inspection
-from ui.toolkit.page import Page, name
+from ui.toolkit.page import Page, inert, name
 from ui.toolkit.workspaces import cached
 
 stored = cached(finetuned.stored_runs)
@@ -69,7 +71,7 @@ def on_image(page: Page, subject: inspection.Subject) -> None:
             try:
                 table = _judgements(page, subject, one)
             except AigiError as error:
-                st.caption(f"{name(one)}: {error}")
+                st.caption(f"{name(one)}: {inert(str(error))}")
                 continue
             fakes = int((table["log_odds"] > 0).sum())
             page.finding(
@@ -81,28 +83,33 @@ def on_image(page: Page, subject: inspection.Subject) -> None:
 
 def _judgements(page: Page, subject: inspection.Subject, one: str) -> pd.DataFrame:
     workspace, run = page.workspace, stored(page.workspace, one)
-    scores = run.arrays("scores.npz")["log_odds"]
+    sets, stored_arrays = run.content["training_sets"], run.arrays("scores.npz")
+    scores = stored_arrays["log_odds"]
     if subject.row is not None:
-        odds = scores[:, subject.row]
+        odds, numbers = scores[:, subject.row], stored_arrays["named"][:, subject.row]
+        named = [finetuned.captions_of(s)[n] for s, n in zip(sets, numbers, strict=True)]
     elif subject.pixels is None:
         raise AigiError("only features of this image are at hand: bring its file.")
     else:
         encoder = inspection.load_encoder(workspace)
-        odds = finetuned.run_on(workspace, one, encoder, subject.pixels[None])[0][:, 0]
+        logits, captions = finetuned.run_on(workspace, one, encoder, subject.pixels[None])
+        odds, named = logits[:, 0], [first for first, *_ in captions]
+    by_captions = run.content["settings"]["training"]["objective"] == "captions"
     domains, rows = workspace.domains, list[dict[str, Any]]()
-    real = (domains.labels == 0) & (domains.split == "val")
-    for names_of_set, value, own in zip(run.content["training_sets"], odds, scores, strict=True):
-        as_high, n = int(np.sum(own[real] >= value)), int(real.sum())
-        low, high = map(float, rate_interval(as_high / n, n))
+    real = (domains.labels == REAL) & (domains.split == "val")
+    groups = group_numbers(domains.group, np.flatnonzero(real))
+    for k, (names_of_set, value, own) in enumerate(zip(sets, odds, scores, strict=True)):
+        (as_high,), ((low,), (high,)) = rates_by_group((own[real] >= value)[None] * 1.0, groups)
         rows.append(
             {
                 "trained_on": " + ".join(names_of_set),
                 "log_odds": float(value),
                 "verdict": "generated" if value > 0 else "real",
-                "real_as_high": as_high / n,
+                **({"caption": named[k]} if by_captions else {}),
+                "real_as_high": as_high,
                 "low": low,
                 "high": high,
-                "n": n,
+                "n": int(real.sum()),
             }
         )
     return pd.DataFrame(rows).sort_values("log_odds", ascending=False, ignore_index=True)
