@@ -183,11 +183,9 @@ class _Cursor:
             self._batches = self._file.iter_batches(
                 _BATCH, row_groups=[group], columns=[self._column], use_threads=False
             )
-            self._group, self._first, self._batch = (
-                group,
-                self._starts[group],
-                next(self._batches),
-            )
+            self._group = group
+            self._first = self._starts[group]
+            self._batch = next(self._batches)
         while row >= self._first + len(self._batch):
             self._first += len(self._batch)
             self._batch = next(self._batches)

@@ -94,7 +94,10 @@ class JpegStructure:
 
 def jpeg_structure(content: bytes) -> JpegStructure | None:
     """Markers of a JPEG; None where it is none, or none whose markers can be followed to a scan."""
-    at, interval, frame, scans = 2, 0, b"", 0
+    at = 2
+    interval = 0
+    frame = b""
+    scans = 0
     kind = 0
     precision: dict[tuple[int, int], int] = {}  # (component, coefficient) -> lowest bit brought
     restarts = 0
@@ -256,7 +259,9 @@ def _jpeg_without_metadata(content: bytes) -> bytes:
 
 def png_bytes_missing(content: bytes) -> int:
     """Bytes of rows that a PNG's header promises and its compressed stream does not hold."""
-    header, stream, at = content[16:29], zlib.decompressobj(), len(_PNG)
+    header = content[16:29]
+    stream = zlib.decompressobj()
+    at = len(_PNG)
     if len(header) < 13:
         return 0
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
@@ -293,7 +298,9 @@ def tiff_pages(content: bytes) -> int:
     """Pages of a TIFF, counted along its chain of directories up to :data:`MAX_PAGES` + 1."""
     order = "<" if content.startswith(b"II") else ">"
     try:
-        (at,), pages, seen = struct.unpack_from(f"{order}I", content, 4), 0, set()
+        (at,) = struct.unpack_from(f"{order}I", content, 4)
+        pages = 0
+        seen = set()
         while at and at not in seen and pages <= MAX_PAGES:
             seen.add(at)
             (entries,) = struct.unpack_from(f"{order}H", content, at)

@@ -162,7 +162,9 @@ def shared() -> LimitedProcesses:
 
 def serve() -> None:
     """The life of a limited process: batches of tasks until its caller is gone."""
-    descriptor, seconds, memory = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    descriptor = int(sys.argv[1])
+    seconds = float(sys.argv[2])
+    memory = int(sys.argv[3])
     warnings.simplefilter("ignore")  # of decoders
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # which ends the process
     connection = Connection(descriptor)

@@ -83,7 +83,9 @@ def progress_line() -> Iterator[Callable[[str], None]]:
         >>> with progress_line() as show:
         ...     show("one of two")
     """
-    began, newest, ended = time.monotonic(), "", Event()
+    began = time.monotonic()
+    newest = ""
+    ended = Event()
 
     def show(line: str) -> None:
         nonlocal newest

@@ -143,7 +143,9 @@ def mean_coverage(
     """The mean over 14 cells of one detector, which share their photographs."""
     for fakes, reals, group in ((15, 210, 1), (30, 210, 1), (30, 210, GROUP)):
         for rates in (np.full(14, 0.97), np.linspace(0.1, 0.99, 14)):
-            tnr, hits, width = 0.97, 0, 0.0
+            tnr = 0.97
+            hits = 0
+            width = 0.0
             truth = float(rates.mean() + tnr) / 2
             for _ in range(replications):
                 photographs = scores_of(rng, reals, 1, group) - ndtri(tnr)
@@ -180,7 +182,9 @@ def few_shot_coverage(
     share their test images. True is the mean over such samples on images without number."""
     names = ("own", "near", "far")
     means = np.zeros((4, 8))  # real images, then each generator's fakes
-    means[1, 0], means[2, :2], means[3, [0, 2]] = 1.5, (0.75, 1.2), (0.15, 1.5)
+    means[1, 0] = 1.5
+    means[2, :2] = (0.75, 1.2)
+    means[3, [0, 2]] = (0.15, 1.5)
     for size, pool, fakes, reals, repeats, group in FEW_SHOT:
         counts = (reals, *([fakes] * len(names)))
         domains = _domains(names, counts, group)
@@ -296,7 +300,9 @@ def _domains(names: Sequence[str], counts: Sequence[int], group: int) -> Domains
 
 def global_null_rate(rng: np.random.Generator, matrices: int) -> float:
     """How often some cell of a matrix is called significant (q < .05) although none differs."""
-    generators, fakes, reals = 5, 30, 120
+    generators = 5
+    fakes = 30
+    reals = 120
     names = [f"g{i}" for i in range(generators)]
     called = 0
     for at in range(matrices):

@@ -82,7 +82,9 @@ def score_key(model: LogisticRegression, X: np.ndarray, y: np.ndarray) -> tuple[
 def sklearn_path(train: Block, val: Block) -> tuple[float, float, float]:
     """Seconds of the path (validation and refit included) by the fastest solver that reaches our
     tolerance at each C, by L-BFGS however far it gets, and the C chosen."""
-    fastest, loose, keys = 0.0, 0.0, []
+    fastest = 0.0
+    loose = 0.0
+    keys = []
     for C in PAPER_C:
         times = {}
         for solver in SOLVERS:
@@ -104,7 +106,10 @@ def sklearn_path(train: Block, val: Block) -> tuple[float, float, float]:
 
 
 def matrix_paths(X: np.ndarray, domains: Domains, repeats: int, sample: int) -> dict[str, Any]:
-    names, ours, theirs, loose = domains.generators, [], [], []
+    names = domains.generators
+    ours = []
+    theirs = []
+    loose = []
     same: list[bool] = []
     sampled = names[:: max(1, len(names) // sample)][:sample]
     for repeat in range(repeats):
@@ -174,7 +179,9 @@ def selection(
     pair = domains.generators[0], domains.generators[1]
     runs = [timed(lambda: search_pair(X, domains, pair, C=10.0, workers=2)) for _ in range(repeats)]
     seconds, search = median(run[0] for run in runs), runs[0][1]
-    gap, brute, loose = 0.0, 0.0, 0.0
+    gap = 0.0
+    brute = 0.0
+    loose = 0.0
     same: list[bool] = []
     for direction, (trained, scored) in ((search.forward, pair), (search.backward, pair[::-1])):
         train, score = block(X, domains, trained, "train"), block(X, domains, scored, "val")

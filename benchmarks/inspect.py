@@ -47,11 +47,9 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     workspace = Workspace.open(args.workspace)
-    encoder, panel, distances = (
-        workspace_encoder(workspace, args.model),
-        build_panel(workspace),
-        held_out_distances(workspace),
-    )
+    encoder = workspace_encoder(workspace, args.model)
+    panel = build_panel(workspace)
+    distances = held_out_distances(workspace)
     rate = 0.05
     content = picture()
     pixels = encoder.preprocessing.pixels(Image.open(io.BytesIO(content)).convert("RGB"))[None]

@@ -180,7 +180,11 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--reduced", action="store_true", help="a setting of half a minute")
     args = parser.parse_args(argv)
     if args.reduced:
-        args.generators, args.images, args.width, args.tuned, args.repeats = 4, 120, 128, 64, 1
+        args.generators = 4
+        args.images = 120
+        args.width = 128
+        args.tuned = 64
+        args.repeats = 1
     domains = make_domains(args.generators, args.images)
     X = make_features(domains, args.width)
     svm, svm_alike = against("svm", X, domains, loop_of_svms, args.repeats)

@@ -227,7 +227,9 @@ MUTATIONS: dict[str, tuple[Change, bool]] = {
 def try_workspaces(count: int, seed: int, source: Path, folder: Path) -> tuple[int, int, list[str]]:
     """Failures (a traceback; verified but not usable), silent wrong numbers, and what they were."""
     rng = np.random.default_rng(seed)
-    failures, wrong, what = 0, 0, []
+    failures = 0
+    wrong = 0
+    what = []
     right = _scores(Workspace.open(source))
     names = list(MUTATIONS)
     for i in range(count):

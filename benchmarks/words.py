@@ -23,7 +23,13 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.textspan import head_text_spans, text_span
 from aigi_core.workspace import Workspace
 
-IMAGES, HEAD_WIDTH, WIDTH, PHRASES, TOKENS, CHOSEN, NULLS = 3_000, 64, 768, 3_614, 49_408, 20, 300
+IMAGES = 3_000
+HEAD_WIDTH = 64
+WIDTH = 768
+PHRASES = 3_614
+TOKENS = 49_408
+CHOSEN = 20
+NULLS = 300
 
 
 def plain_text_span(outputs: np.ndarray, texts: np.ndarray, m: int) -> list[int]:

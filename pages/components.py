@@ -90,7 +90,9 @@ with ui.page(__file__) as page:
         )
     change = difference(after, before, used.metric)
     out = ~before.in_domain
-    gap, was, now = change.mean(out), before.mean(used.metric, out), after.mean(used.metric, out)
+    gap = change.mean(out)
+    was = before.mean(used.metric, out)
+    now = after.mean(used.metric, out)
     random = atlas.random_band(pair, kept)
     better = pairs[(pairs["q_value"] < ALPHA) & (pairs["change"] > 0)]
     worse = pairs[(pairs["q_value"] < ALPHA) & (pairs["change"] < 0)]

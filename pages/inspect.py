@@ -86,11 +86,10 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         with page.section("All files", "All detectors together, one line a file."):
             page.table("files", inspection.all_files(workspace, subject, judged.rate, judged.prior))
 
-    parts, names, region = (
-        None,
-        list[str](),
-        body.NOWHERE,
-    )  # none: the sum could not be made, nor what rests on it
+    # none: the sum could not be made, nor what rests on it
+    parts = None
+    names = list[str]()
+    region = body.NOWHERE
     with page.section(
         "Why",
         "What sets this image apart from the average real image. Positive speaks for generated; the"

@@ -156,11 +156,9 @@ with ui.page(__file__) as page:
 
     with findings, page.section(), st.spinner("Training one detector a generator …"):
         matrix = results.default_matrix(workspace)
-        inside, ood, gap = (
-            matrix.mean(DEFAULT_METRIC, matrix.in_domain),
-            matrix.mean(DEFAULT_METRIC, ~matrix.in_domain),
-            matrix.gap(DEFAULT_METRIC),
-        )
+        inside = matrix.mean(DEFAULT_METRIC, matrix.in_domain)
+        ood = matrix.mean(DEFAULT_METRIC, ~matrix.in_domain)
+        gap = matrix.gap(DEFAULT_METRIC)
         hardest, best = matrix.hardest(DEFAULT_METRIC), matrix.best_detector(DEFAULT_METRIC)
         page.finding(
             f"A detector reaches a balanced accuracy of **{inside.value:.3f}** on the generator it"

@@ -73,11 +73,9 @@ def show(page: ui.Page) -> None:
 
 
 def before_and_after(page: ui.Page, stress: Stress, op: str, op_title: str, side: Side) -> None:
-    clean, moved, change = (
-        stress.matrices[CLEAN, CLEAN, "both"],
-        stress.matrices[CLEAN, op, side],
-        stress.change(op, side),
-    )
+    clean = stress.matrices[CLEAN, CLEAN, "both"]
+    moved = stress.matrices[CLEAN, op, side]
+    change = stress.change(op, side)
     with page.section("The matrix before and after"):
         for column, name, matrix in zip(
             st.columns(2), ("clean", "perturbed"), (clean, moved), strict=True

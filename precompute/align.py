@@ -145,7 +145,9 @@ def ridge(images: np.ndarray, texts: np.ndarray) -> Alignment:
     """The baseline: ridge regression from standardised image features to centred caption
     embeddings.
     """
-    mean, scale, centre = images.mean(axis=0), images.std(axis=0) + 1e-6, texts.mean(axis=0)
+    mean = images.mean(axis=0)
+    scale = images.std(axis=0) + 1e-6
+    centre = texts.mean(axis=0)
     a = (images - mean) / scale
     weights = a.T @ np.linalg.solve(a @ a.T + len(a) * np.eye(len(a)), texts - centre)
     return Alignment(
@@ -201,7 +203,9 @@ def _compare(data: Captioned, folds: list[tuple[np.ndarray, np.ndarray]]) -> dic
             _chances(ranks(images, unit(captions) + unit(aligned.texts(test.wordings[2]))))
         )
         baseline.append(_chances(ranks(plain.images(test.images), plain.texts(test.wordings[0]))))
-    hits, base, meaning = np.concatenate(ours), np.concatenate(baseline), np.concatenate(defined)
+    hits = np.concatenate(ours)
+    base = np.concatenate(baseline)
+    meaning = np.concatenate(defined)
     return {
         "n": len(hits),
         "fitted_on": len(folds[0][0]),

@@ -16,7 +16,9 @@ from precompute.audit import keep_audit
 
 TRAINING = 2.6e-5
 """Seconds of a core for an image and a detector (docs/scale.md)."""
-AUDIT, NEIGHBOURS, READING = 2e-3, 2e-8, 0.01
+AUDIT = 2e-3
+NEIGHBOURS = 2e-8
+READING = 0.01
 """Seconds of a core for an image, for a pair of images (the search for duplicates is exact) and to
 read an image again for common marks."""
 

@@ -183,7 +183,10 @@ def finetune(
         source = _source(
             workspace, encoder, settings, np.unique(np.concatenate(training)), images, show
         )
-        cached, runs, weights, scoring = perf_counter() - start, [], [], 0.0
+        cached = perf_counter() - start
+        runs = []
+        weights = []
+        scoring = 0.0
         start = perf_counter()
         for k, names in enumerate(sets):
             captions = captions_of(names) if settings.objective == "captions" else []

@@ -143,7 +143,9 @@ class Report:
     """The tables of one workspace; what several of them need is computed once."""
 
     def __init__(self, workspace: Workspace, key: AtlasKey | None = None) -> None:
-        self.workspace, self.domains, self.key = workspace, workspace.domains, key or AtlasKey()
+        self.workspace = workspace
+        self.domains = workspace.domains
+        self.key = key or AtlasKey()
         self.names = workspace.domains.generators
 
     def tables(self) -> dict[str, Callable[[], str]]:

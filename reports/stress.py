@@ -34,7 +34,9 @@ class StressTables:
     """
 
     def __init__(self, workspace: Workspace, beside: Workspace | None = None) -> None:
-        self.workspace, self.beside, self.domains = workspace, beside, workspace.domains
+        self.workspace = workspace
+        self.beside = beside
+        self.domains = workspace.domains
         self.names = workspace.domains.generators
 
     def tables(self) -> dict[str, Callable[[], Rows]]:

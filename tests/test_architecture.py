@@ -77,6 +77,10 @@ PRECOMPUTE_ROOMS = (
 """Jobs from the bottom up: what a later one may call of an earlier one."""
 
 
+SOURCES = ("aigi_core", "precompute", "ui", "pages", "reports", "benchmarks", "app.py")
+"""All Python outside the tests."""
+
+
 def importers(package: str, where: list[Path]) -> set[str]:
     return {
         str(f.relative_to(ROOT))
@@ -172,8 +176,7 @@ def test_helpers_of_tests_stand_in_helper_modules() -> None:
         if re.search(r"^tests\.(.*\.)?test_", name)
     ]
     assert wrong == []
-    rooms = ("aigi_core", "precompute", "ui", "pages", "reports", "benchmarks", "app.py")
-    assert importers("tests", files(*rooms)) == set()
+    assert importers("tests", files(*SOURCES)) == set()
 
 
 def test_an_audit_of_a_folder_loads_no_torch(tmp_path: Path) -> None:
@@ -193,14 +196,42 @@ def test_an_audit_of_a_folder_loads_no_torch(tmp_path: Path) -> None:
 
 
 def test_no_function_is_longer_than_a_screen_or_two() -> None:
-    rooms = ("aigi_core", "precompute", "ui", "pages", "reports", "benchmarks", "app.py")
     longest = {
         f"{file.relative_to(ROOT)}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
-        for file in files(*rooms)
+        for file in files(*SOURCES)
         for node in ast.walk(ast.parse(file.read_text("utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     assert {name: lines for name, lines in longest.items() if lines > 100} == {}
+
+
+def test_many_arguments_go_by_name() -> None:
+    """At most six by position, ``self`` aside."""
+    many = {
+        f"{file.relative_to(ROOT)}: {node.name}"
+        for file in files(*SOURCES)
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and len({a.arg for a in node.args.posonlyargs + node.args.args} - {"self", "cls"}) > 6
+    }
+    assert many == set()
+
+
+def test_unrelated_values_have_a_line_each() -> None:
+    """``a, b, c = ...`` is for values of one kind, as ``keys[keep], ages[keep], names[keep]``."""
+    dense = {
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in files(*SOURCES)
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple)
+        if isinstance(node.targets[0], ast.Tuple) and len(node.value.elts) > 2
+        if len({type(value) for value in node.value.elts}) > 1
+        or any(isinstance(value, ast.Call) for value in node.value.elts)
+        or all(
+            isinstance(v, ast.Constant) and not isinstance(v.value, str) for v in node.value.elts
+        )
+    }
+    assert dense == set()
 
 
 def test_nothing_is_unpickled() -> None:

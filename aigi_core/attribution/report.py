@@ -95,7 +95,10 @@ def attribute(
     task, features = SourceTask.of(domains), EmbeddingView().matrix(workspace)
     test = task.rows("test")
     rivals = task.rivals(test)
-    named, unknown, parameters, trained = {}, {}, {}, dict[str, Namer]()
+    named = {}
+    unknown = {}
+    parameters = {}
+    trained = dict[str, Namer]()
     for name, method in METHODS.items():
         tell(method.title)
         namer = trained[name] = fitted(features, task, method)

@@ -305,7 +305,9 @@ def _fact(row: dict[Hashable, Any]) -> str:
     fact = FACTS[row["fact"]]
     sides = []
     for who, side in (("fakes", "fake"), ("real images", "real")):
-        value, share, n = str(row[f"{side}_value"]), row[f"{side}_share"], row[f"n_{side}"]
+        value = str(row[f"{side}_value"])
+        share = row[f"{side}_share"]
+        n = row[f"n_{side}"]
         shown = READABLE.get((row["fact"], value), value) + (
             f" {fact.unit}" if fact.unit and value != NONE else ""
         )

@@ -136,11 +136,9 @@ def _relative_spread(
 
 def _extent(relative: Float[np.ndarray, "s s"], y: int, x: int) -> tuple[int, int, int, int]:
     """The box around the connected pixels that vary at most half as much as the image does."""
-    low, seen, stack = (
-        relative <= max(0.5, float(relative[y, x])),
-        np.zeros_like(relative, bool),
-        [(int(y), int(x))],
-    )
+    low = relative <= max(0.5, float(relative[y, x]))
+    seen = np.zeros_like(relative, bool)
+    stack = [(int(y), int(x))]
     while stack:
         i, j = stack.pop()
         if 0 <= i < low.shape[0] and 0 <= j < low.shape[1] and low[i, j] and not seen[i, j]:

@@ -42,7 +42,9 @@ TEMPERATURE = 100.0
 """Of CLIP's own softmax."""
 BINS = 5
 DRAWS = 1000
-HIDDEN, SEED, FEWEST = 512, 0, 50
+HIDDEN = 512
+SEED = 0
+FEWEST = 50
 
 
 def antonym_quality(

@@ -72,7 +72,9 @@ def parse_phrases(text: str | bytes, source: str = "the list of phrases") -> pd.
     """
     if isinstance(text, bytes):
         text = _decode(text, source)
-    category, rows, seen = "", [], set[str]()
+    category = ""
+    rows = []
+    seen = set[str]()
     for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
         line = " ".join(raw.split())
         if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in line):

@@ -99,11 +99,9 @@ def token_terms(encoder: Encoder, pixels: UInt8[np.ndarray, "size size 3"]) -> T
 
 def _by_source(step: Step) -> torch.Tensor:
     """What the class token of one image took from each token: [heads, tokens, head_width]."""
-    query, keys, values = (
-        step.queries[0, :, 0].float(),
-        step.keys[0].float(),
-        step.values[0].float(),
-    )
+    query = step.queries[0, :, 0].float()
+    keys = step.keys[0].float()
+    values = step.values[0].float()
     weights = torch.softmax(
         torch.einsum("hk,htk->ht", query, keys) * query.shape[-1] ** -0.5, dim=-1
     )

@@ -119,7 +119,9 @@ class WordAtlas:
                 f" {', '.join(self.detectors['detector'].unique())}, banks"
                 f" {', '.join(self.settings.banks)}."
             )
-        rows, [about], categories = mine[0], mine[1].to_dict("records"), mine[2]
+        rows = mine[0]
+        [about] = mine[1].to_dict("records")
+        categories = mine[2]
         rows = rows.drop(columns=["kind", "detector", "bank"])
         rows.insert(4, "bank", bank)
         rows = rows.assign(

@@ -172,11 +172,9 @@ def head_roles(result: Evidence, domains: Domains) -> pd.DataFrame:
         the remainder).
     """
     values, (layer, head) = _values(result), _terms(result)
-    label, pool, group = (
-        domains.labels[result.rows],
-        domains.pool[result.rows],
-        group_numbers(domains.group, result.rows),
-    )
+    label = domains.labels[result.rows]
+    pool = domains.pool[result.rows]
+    group = group_numbers(domains.group, result.rows)
     tables = []
     for name in domains.generators:
         fake = domains.generator[result.rows] == name

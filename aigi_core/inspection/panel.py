@@ -220,11 +220,9 @@ def build_panel(
     together = join(members.logits, members.nearness)
     if rule != DEFAULT_RULE:
         ensemble = replace(ensemble, whole=calibration.fit_calibration(together, labels))
-    readings, calibrations, held_out = (
-        [read(workspace, one) if _has_weights(one) else None for one in chosen],
-        list(ensemble.members),
-        scores,
-    )
+    readings = [read(workspace, one) if _has_weights(one) else None for one in chosen]
+    calibrations = list(ensemble.members)
+    held_out = scores
     names = [one.name for one in chosen]
     if len(chosen) > 1:
         linear = all(readings) and rule == DEFAULT_RULE

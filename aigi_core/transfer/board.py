@@ -127,11 +127,15 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
             title, seen = METHODS[name].title, None
             about = stored_scores(workspace, name).about
             matrix = reference if name == REFERENCE else method_matrix(workspace, name)
-        own, inside, outside = matrix, matrix.in_domain, ~matrix.in_domain
+        own = matrix
+        inside = matrix.in_domain
+        outside = ~matrix.in_domain
         paired = outside
         if seen is not None:  # one detector: one row
             inside = np.isin(matrix.test, seen)[None]
-            own, outside, paired = matrix.rows([0]), ~inside, outside & ~inside
+            own = matrix.rows([0])
+            paired = outside & ~inside
+            outside = ~inside
             same = np.array([names == tuple(seen) for names in reference.train])
             if same.any():  # else what is compared would be the choice of training generators
                 paired = paired & same[:, None]

@@ -39,7 +39,9 @@ def by_layer(
     Raises:
         NotGivenError: the workspace holds no tokens of layers.
     """
-    layers, domains, rows = len(workspace.feature(after)), workspace.domains, []
+    layers = len(workspace.feature(after))
+    domains = workspace.domains
+    rows = []
     for layer in range(layers):
         detectors = train(workspace, domains.generators, LayerView(layer, after))
         matrix = transfer_matrix(

@@ -149,7 +149,9 @@ def carry_imports(before: Workspace, after: Workspace) -> list[str]:
     images have; returns their names, sorted.
     """
     test = [w.images.loc[w.images["split"] == "test", "content_hash"] for w in (before, after)]
-    old, new, carried = before.domains.generators, after.domains.generators, []
+    old = before.domains.generators
+    new = after.domains.generators
+    carried = []
     for one in results.current(before, KIND):
         scores = one.arrays("scores.npz")["test"]
         if scores.ndim == 2:  # one detector a generator, in the order of the generators

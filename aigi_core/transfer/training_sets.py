@@ -160,7 +160,9 @@ def rank_training_sets(
     ood = np.array([[name not in s for name in domains.generators] for s in sets])
     order = np.lexsort((_masked_mean(val_values, ood) * (-1 if better else 1), size))
     scores, unseen = scores[order], unseen[order]
-    sets, size, ood = [sets[i] for i in order], size[order], ood[order]
+    sets = [sets[i] for i in order]
+    size = size[order]
+    ood = ood[order]
     val = _measure(unseen, domains, sets, metric, "val", 1, seed)
     test = _measure(scores, domains, sets, metric, "test", draws, seed)
     table: dict[str, object] = {

@@ -232,7 +232,9 @@ def _paths(
     told: pd.DataFrame, root: Path, file: Path, table: Table
 ) -> tuple[pd.Series, pd.Series, int]:
     """Paths relative to the root, one spelling each; reasons to leave out; how many lie outside."""
-    clean, left_out, outside = [], [], 0
+    clean = []
+    left_out = []
+    outside = 0
     for path, reason in zip(told["path"], told["left_out"], strict=True):
         below = path_below(path, root)
         if below is None:

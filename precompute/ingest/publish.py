@@ -134,11 +134,9 @@ def _difference(out: Path, new: pd.DataFrame) -> str:
     except (OSError, ValueError):
         return f"its {IMAGES} cannot be read"
     old, now = (table[table["left_out"] == ""].set_index("path") for table in (before, new))
-    added, gone, both = (
-        now.index.difference(old.index),
-        old.index.difference(now.index),
-        now.index.intersection(old.index),
-    )
+    added = now.index.difference(old.index)
+    gone = old.index.difference(now.index)
+    both = now.index.intersection(old.index)
     parts = [
         f"{len(paths):,} {what}, such as {shown(paths[0])!r}"
         for what, paths in (("new", added), ("gone", gone))

@@ -35,7 +35,10 @@ def walk(root: Path) -> tuple[list[FileEntry], tuple[str, ...]]:
         AigiError: a tar or zip cannot be read.
     """
     files: list[FileEntry] = []
-    hidden, loops, closed, packed = 0, [], [], []
+    hidden = 0
+    loops = []
+    closed = []
+    packed = []
     stack: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(root), "", frozenset())]
     while stack:
         folder, prefix, above = stack.pop()

@@ -109,7 +109,9 @@ def answer(judged: Judged) -> str:
     """The page's answer: the chosen detector's call, those of the others, and the truth where it is
     known.
     """
-    mine, subject, calls = judged.mine, judged.subject, judged.verdicts.iloc[1:]["verdict"]
+    mine = judged.mine
+    subject = judged.subject
+    calls = judged.verdicts.iloc[1:]["verdict"]
     who = (
         "All detectors together give"
         if judged.at == 0

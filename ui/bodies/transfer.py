@@ -238,11 +238,9 @@ class Worth:
 @cached
 def worth(workspace: Workspace, setting: results.Setting, row: int, test: str) -> Worth:
     """One cell at three thresholds and under three calibrations."""
-    scores, domains, names = (
-        results.held_out(workspace, setting)[row],
-        workspace.domains,
-        setting.sets[row],
-    )
+    scores = results.held_out(workspace, setting)[row]
+    domains = workspace.domains
+    names = setting.sets[row]
     methods = tuple(CALIBRATIONS.values())
     return Worth(
         thresholds.threshold_table(scores, domains, [names], [test]),

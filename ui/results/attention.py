@@ -321,7 +321,10 @@ def answer(
 
 def stats(scores: HeadScores, gain: HeadGain, chosen: int, used: Preset = OURS) -> list[Stat]:
     """The best head, the chosen ones and the embedding, in numbers."""
-    best, heads, whole, more = scores.table.iloc[0], gain.heads, gain.embedding, gain.gain
+    best = scores.table.iloc[0]
+    heads = gain.heads
+    whole = gain.embedding
+    more = gain.gain
     stats = [
         Stat(
             "Best head alone",

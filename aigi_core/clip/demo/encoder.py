@@ -57,7 +57,10 @@ TEXT_WHEEL = Wheel(
     "MIT; all-MiniLM-L6-v2 itself is Apache-2.0",
 )
 PREPROCESSING = Preprocessing(size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-LAYERS, HEADS, WIDTH, PATCH = 12, 6, 384, 14
+LAYERS = 12
+HEADS = 6
+WIDTH = 384
+PATCH = 14
 
 
 def load(

@@ -15,7 +15,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-LAYERS, WIDTH, HEADS, CONTEXT = 6, 384, 12, 256
+LAYERS = 6
+WIDTH = 384
+HEADS = 12
+CONTEXT = 256
 
 
 class Block(nn.Module):

@@ -134,12 +134,10 @@ def conjugate_gradients(
     rhs = (-(G - pull * h) / norm).astype(np.float32)
     X = np.zeros_like(rhs)
     which = np.arange(len(h))
-    R, enough, here, curvature = (
-        rhs,
-        eta * np.sqrt((rhs * rhs).sum(axis=0)),
-        pull,
-        total.astype(np.float32),
-    )
+    R = rhs
+    enough = eta * np.sqrt((rhs * rhs).sum(axis=0))
+    here = pull
+    curvature = total.astype(np.float32)
     S = gram.precondition(R, curvature)
     P = S
     rho = (R * S).sum(axis=0)

@@ -227,7 +227,10 @@ class _State:
         self.X, self.y, self.T, self.fake = X, y, T, fake
         self.points = np.where(fake, *points)
         self.share = self.points / self.points.sum()
-        self.C, self.weight, self.c, self.intercept = C, weight, C * weight, intercept
+        self.C = C
+        self.weight = weight
+        self.c = C * weight
+        self.intercept = intercept
         self.sign = np.where(fake, 1.0, -1.0)
         self.numbers = np.arange(X.shape[1])
         self.alive = np.ones(X.shape[1], bool)
@@ -421,7 +424,9 @@ class _State:
         theta = self.here.theta + race.step[column] * self.inverse[column]
         theta[column] = 0.0
         self.alive[column] = False
-        there, known, pace = self._near(self.here, theta), None, 0.1
+        there = self._near(self.here, theta)
+        known = None
+        pace = 0.1
         pairs: list[tuple[Array, Array, float]] = []
         while True:
             last, step = there, -self._two_loops(there.gradient, pairs, column)

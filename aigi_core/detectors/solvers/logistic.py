@@ -197,7 +197,9 @@ class _Newton:
     """
 
     def __init__(self, Z: Array, Y: Array, c: Array, intercept: bool, gram: Gram | None) -> None:
-        self.Z, self.Z32, self.intercept = Z, Z.astype(np.float32), intercept
+        self.Z = Z
+        self.Z32 = Z.astype(np.float32)
+        self.intercept = intercept
         self.sign, self.c = 2 * Y - 1, c
         self.gram = None if Z.shape[1] <= NARROW else gram or Gram(self.Z32)
         self.hessians: dict[type, Hessians] = {}
@@ -205,7 +207,9 @@ class _Newton:
     def minimise(self, W: Array, b: Array, tol: float) -> LogisticFit:
         """From [p, B] and [B] to a gradient below tol."""
         batch = len(b)
-        self.W, self.b, self.tol = W.copy(), b.copy(), tol
+        self.W = W.copy()
+        self.b = b.copy()
+        self.tol = tol
         self.norms, self.iterations = np.full(batch, np.inf), np.zeros(batch, int)
         self.pace, self.stalled = np.ones(batch), np.zeros(batch, int)
         total = np.broadcast_to(self.c.sum(axis=0), batch)

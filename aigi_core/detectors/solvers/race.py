@@ -52,7 +52,9 @@ class Race:
         self.share, self.fakes = points / points.sum(), int(fake.sum())
         self.points = int(points[0]), int(points[-1])  # of a fake, of a real image
         self.right, self.least, self.most = (np.full(p, -1) for _ in range(3))
-        self.loss, self.loss_error, self.bound = np.full(p, np.inf), np.zeros(p), np.zeros(p)
+        self.loss = np.full(p, np.inf)
+        self.loss_error = np.zeros(p)
+        self.bound = np.zeros(p)
         self.order = np.ones(p, int)
         self.doubtful: dict[int, Array] = {}
         self.seen, self.worst = np.zeros(4), np.zeros(4)
@@ -102,7 +104,9 @@ class Race:
             error = error[self.doubtful[column]]
         only = np.array([column])
         self.learn(only, error.max(initial=0, keepdims=True), np.abs(loss - self.loss[only]))
-        self.bound[column], self.loss_error[column], self.loss[column] = 1e-9, 1e-11, loss
+        self.bound[column] = 1e-9
+        self.loss_error[column] = 1e-11
+        self.loss[column] = loss
         self._count(only, margins[None])
 
     def _count(self, columns: Array, margins: Array) -> None:

@@ -53,7 +53,9 @@ def parse(tree: Tree) -> Reading | None:
     for m in marked.values():
         tops[m.split].add(m.before[0].lower() if m.before else "")
     lsun = {split for split, names in tops.items() if _is_progan_training(split, names)}
-    places, questions, open_pairs = {}, [], {}
+    places = {}
+    questions = []
+    open_pairs = {}
     for folder, m in marked.items():
         single = halves[m.before] == {m.label} and m.before
         beside = partners[m.before[:-1]] if single else {REAL: [], FAKE: []}

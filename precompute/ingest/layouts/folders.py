@@ -32,7 +32,9 @@ def parse(tree: Tree) -> Reading | None:
     for m in marked.values():
         if m.after:
             inside[m.label, m.before].add(m.after[0])
-    places, notes, questions = {}, [], []
+    places = {}
+    notes = []
+    questions = []
     for folder, m in marked.items():
         fakes, reals = inside[FAKE, m.before], inside[REAL, m.before]
         if m.label == FAKE and not m.after and fakes:
