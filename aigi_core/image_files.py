@@ -114,7 +114,17 @@ def jpeg_structure(content: bytes) -> JpegStructure | None:
             at += 1
             continue
         if marker == 0xD9:
-            return _structure(content, at, True, scans, restarts, interval, frame, kind, precision)
+            return _structure(
+                content,
+                at,
+                ended=True,
+                scans=scans,
+                restarts=restarts,
+                interval=interval,
+                frame=frame,
+                kind=kind,
+                precision=precision,
+            )
         if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:
             at += 2
             continue
@@ -137,7 +147,15 @@ def jpeg_structure(content: bytes) -> JpegStructure | None:
     if not scans:
         return None
     return _structure(
-        content, len(content), False, scans, restarts, interval, frame, kind, precision
+        content,
+        len(content),
+        ended=False,
+        scans=scans,
+        restarts=restarts,
+        interval=interval,
+        frame=frame,
+        kind=kind,
+        precision=precision,
     )
 
 
@@ -170,6 +188,7 @@ def _note_scan(body: bytes, precision: dict[tuple[int, int], int]) -> None:
 def _structure(
     content: bytes,
     end: int,
+    *,
     ended: bool,
     scans: int,
     restarts: int,

@@ -326,6 +326,7 @@ def global_null_rate(rng: np.random.Generator, matrices: int) -> float:
 
 def measure(
     rates: int = 4000,
+    *,
     rankings: int = 1000,
     means: int = 300,
     few_shot: int = 300,

@@ -107,7 +107,9 @@ with ui.page(__file__) as page:
                 clicks=("train", "test"),
             )
         with right:
-            body.show_summary(page, setting, matrix, metric, rows.index(train), train, test)
+            body.show_summary(
+                page, setting, matrix, metric, row=rows.index(train), train=train, test=test
+            )
 
     if compare:
         with page.section(

@@ -372,7 +372,7 @@ def _source(
         "preprocessing": encoder.preprocessing.sha256,
     }
     file = path / FOLDER / f"features-{digest_of(rests_on)}.npy"
-    _fill(file, encoder, settings, tasks, wanted, root, show)
+    _fill(file, encoder, settings, tasks=tasks, wanted=wanted, root=root, show=show)
     return _Cached(file, at, encoder)
 
 
@@ -380,6 +380,7 @@ def _fill(
     file: Path,
     encoder: Encoder,
     settings: Settings,
+    *,
     tasks: Sequence[Any],
     wanted: Sequence[tuple[int, int]],
     root: Path,

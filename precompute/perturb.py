@@ -200,7 +200,9 @@ def perturb(
         )
         shards = cut(table, plan["shard_size"], plan["batch_size"], encoder)
         with resource_errors_explained(working, plan["batch_size"]):
-            missing, seconds = compute(shards, encoder, root, working, workers, str(op), division)
+            missing, seconds = compute(
+                shards, encoder, root, working, workers, what=str(op), division=division
+            )
             if share:
                 return f"{op}: {share_in_words(share, missing, seconds)}"
             if half:

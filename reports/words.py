@@ -448,8 +448,8 @@ class WordTables:
                         self.lexicon,
                         layer,
                         head,
-                        self.names,
-                        definition,
+                        generators=self.names,
+                        definition=definition,
                         draws=self.draws,
                     )
                 )

@@ -183,7 +183,7 @@ def content_imbalance(
         )
         matched_low, matched_high = _share_interval(share, domains.group[fake])
         mirrored, mirrored_low, mirrored_high = _mirrored(
-            X, domains, fake, real, coverage, draws, seed
+            X, domains, fake, real=real, coverage=coverage, draws=draws, seed=seed
         )
         rows_out.append(
             dict(
@@ -354,6 +354,7 @@ def _mirrored(
     X: Float[np.ndarray, "N k"],
     domains: Domains,
     fake: Int[np.ndarray, " F"],
+    *,
     real: Int[np.ndarray, " R"],
     coverage: float,
     draws: int,

@@ -83,7 +83,9 @@ def choose_by_passes(
     best: list[int] = [0] * len(fits)
     validations: list[dict[str, Any]] = [{} for _ in fits]
     if "val" in used and len(grid) > 1:
-        best, validations = _choices(rows, domains, fits, used["val"], grid, protocol, block)
+        best, validations = _choices(
+            rows, domains, fits, validation=used["val"], grid=grid, protocol=protocol, block=block
+        )
     starts = [
         LogisticFit(*(part[at : at + 1] for part in vars(fit).values()))
         for fit, at in zip(fits, best, strict=True)
@@ -125,6 +127,7 @@ def _choices(
     rows: Rows,
     domains: Domains,
     fits: Sequence[LogisticFit],
+    *,
     validation: Sequence[Int[np.ndarray, " m"]],
     grid: tuple[float, ...],
     protocol: Protocol,

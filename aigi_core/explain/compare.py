@@ -38,6 +38,7 @@ def compare_directions(
     lexicon: Lexicon,
     a: Float[np.ndarray, " d"],
     b: Float[np.ndarray, " d"],
+    *,
     null_a: Float[np.ndarray, "B d"],
     null_b: Float[np.ndarray, "B d"],
     k: int = 20,

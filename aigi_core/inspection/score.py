@@ -109,12 +109,12 @@ def score_files(
             yield _outcome(
                 workspace,
                 panel,
-                one,
-                float(logits[at]),
-                encoded.embeddings[at],
-                distances,
-                rate,
-                prior,
+                one=one,
+                logit=float(logits[at]),
+                embedding=encoded.embeddings[at],
+                distances=distances,
+                rate=rate,
+                prior=prior,
             )
             at += 1
 
@@ -122,6 +122,7 @@ def score_files(
 def _outcome(
     workspace: Workspace,
     panel: Panel,
+    *,
     one: Opened,
     logit: float,
     embedding: np.ndarray,

@@ -249,7 +249,14 @@ def stress(
     total = len(dict.fromkeys(trained_on)) * (1 + len(perturbed) * len(dict.fromkeys(sides)))
     for trained in dict.fromkeys(trained_on):
         detectors = _trained(
-            workspace, sets, trained, resolved, features, protocol, copies, perturbed
+            workspace,
+            sets,
+            trained=trained,
+            view=resolved,
+            features=features,
+            protocol=protocol,
+            copies=copies,
+            perturbed=perturbed,
         )
         clean = np.stack([detector.score(features) for detector in detectors])
 
@@ -289,6 +296,7 @@ def replaced(
 def _trained(
     workspace: Workspace,
     sets: Sequence[tuple[str, ...]],
+    *,
     trained: str,
     view: FeatureView,
     features: Float[np.ndarray, "N p"],

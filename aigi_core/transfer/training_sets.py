@@ -155,7 +155,9 @@ def rank_training_sets(
         scores[part], unseen[part] = score_sets(sets[part]), held_out(sets[part])
         if progress is not None:
             progress(min(start + batch, len(sets)), len(sets))
-    val_values = _measure(unseen, domains, sets, metric, "val", 1, seed).values[metric]
+    val_values = _measure(
+        unseen, domains, sets, metric=metric, split="val", draws=1, seed=seed
+    ).values[metric]
     size = np.array([len(s) for s in sets])
     ood = np.array([[name not in s for name in domains.generators] for s in sets])
     order = np.lexsort((_masked_mean(val_values, ood) * (-1 if better else 1), size))
@@ -163,8 +165,8 @@ def rank_training_sets(
     sets = [sets[i] for i in order]
     size = size[order]
     ood = ood[order]
-    val = _measure(unseen, domains, sets, metric, "val", 1, seed)
-    test = _measure(scores, domains, sets, metric, "test", draws, seed)
+    val = _measure(unseen, domains, sets, metric=metric, split="val", draws=1, seed=seed)
+    test = _measure(scores, domains, sets, metric=metric, split="test", draws=draws, seed=seed)
     table: dict[str, object] = {
         "train": [" + ".join(s) for s in sets],
         "k": size,
@@ -306,6 +308,7 @@ def _measure(
     scores: Real[np.ndarray, "K N"],
     domains: Domains,
     sets: Sequence[TrainSet],
+    *,
     metric: str,
     split: str,
     draws: int,

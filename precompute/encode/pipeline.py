@@ -216,6 +216,7 @@ def compute(
     root: Path,
     working: Path,
     workers: int | None,
+    *,
     what: str = "Encoding",
     division: Division = Division(),
 ) -> tuple[int, float]:

@@ -74,10 +74,15 @@ def test_planted_head_is_named_and_another_is_not(synthetic: Workspace) -> None:
     lexicon = Lexicon.of(synthetic, ["phrases", "vocabulary"], centred=False)
     lexicon.vectors[11] = planted / np.linalg.norm(planted)
     for definition in ("difference", "weights"):
-        words = head_words(synthetic, lexicon, 0, 0, "alpha-gan", definition, draws=99)
+        words = head_words(
+            synthetic, lexicon, 0, 0, generators="alpha-gan", definition=definition, draws=99
+        )
         assert words.nearest["text"].iloc[0] == "phrases 11" and words.p_value <= 0.05, definition
     others = [head for head in all_heads(synthetic) if head != (0, 0)]
-    p = [head_words(synthetic, lexicon, *head, "alpha-gan", draws=99).p_value for head in others]
+    p = [
+        head_words(synthetic, lexicon, *head, generators="alpha-gan", draws=99).p_value
+        for head in others
+    ]
     assert np.median(p) > 0.1, "heads without a signal have no words"
 
 
@@ -90,7 +95,13 @@ def test_all_heads_are_the_single_heads_corrected(
     assert len(table) == 6 and table["excess"].is_monotonic_decreasing
     for row in table.to_dict("records"):
         words = head_words(
-            synthetic, lexicon, row["layer"], row["index"], "beta-diff", definition, draws=49
+            synthetic,
+            lexicon,
+            row["layer"],
+            row["index"],
+            generators="beta-diff",
+            definition=definition,
+            draws=49,
         )
         assert row["nearest"] == words.nearest["text"][0] and row["p_value"] == pytest.approx(
             words.p_value

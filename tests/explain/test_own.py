@@ -42,10 +42,10 @@ def test_a_planted_difference_is_detected_and_chance_is_not(synthetic: Workspace
     lexicon = Lexicon.of(synthetic, centred=False)
     rng = np.random.default_rng(0)
     X = rng.standard_normal((400, 24))
-    nulls = [random_directions(X, 200, seed) for seed in (1, 2)]
+    nulls = {f"null_{side}": random_directions(X, 200, seed) for side, seed in (("a", 1), ("b", 2))}
     common = rng.standard_normal(24)
     a, b = lexicon.vectors[5], 3 * lexicon.vectors[9]
-    result = compare_directions(lexicon, a, b, *nulls, k=5)
+    result = compare_directions(lexicon, a, b, **nulls, k=5)
     assert {result.words.nearest["text"][0], result.words.farthest["text"][0]} == {
         "phrases 5",
         "phrases 9",
@@ -53,9 +53,9 @@ def test_a_planted_difference_is_detected_and_chance_is_not(synthetic: Workspace
     units = [v / np.linalg.norm(v) for v in (a, b)]
     assert result.cosine == pytest.approx(units[0] @ units[1])
     assert result.null_low < 0 < result.null_high
-    same = compare_directions(lexicon, common, common + 0.1 * lexicon.vectors[5], *nulls)
+    same = compare_directions(lexicon, common, common + 0.1 * lexicon.vectors[5], **nulls)
     assert same.p_value == pytest.approx(
         1 / 201
     )  # nearly parallel: further from zero than any null pair
     with pytest.raises(AigiError, match="same direction"):
-        compare_directions(lexicon, a, 2 * a, *nulls)
+        compare_directions(lexicon, a, 2 * a, **nulls)

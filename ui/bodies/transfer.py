@@ -91,6 +91,7 @@ def show_summary(
     setting: results.Setting,
     matrix: TransferMatrix,
     metric: str,
+    *,
     row: int,
     train: str,
     test: str,

@@ -180,7 +180,14 @@ def words_of_head(
     texts: Texts,
 ) -> Words:
     """What one head says on the training images of one generator or several, with its null."""
-    return head_words(workspace, lexicon(workspace, texts), *head, train, definition, LISTED)
+    return head_words(
+        workspace,
+        lexicon(workspace, texts),
+        *head,
+        generators=train,
+        definition=definition,
+        k=LISTED,
+    )
 
 
 @cached

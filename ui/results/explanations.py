@@ -240,10 +240,10 @@ def comparison(
         lexicon(workspace, texts),
         first,
         second,
-        nulls(workspace, *a),
-        nulls(workspace, *b, seed=1),
-        LISTED,
-        f"{names[0]} less {names[1]}",
+        null_a=nulls(workspace, *a),
+        null_b=nulls(workspace, *b, seed=1),
+        k=LISTED,
+        name=f"{names[0]} less {names[1]}",
     )
 
 

@@ -143,7 +143,7 @@ class OpenClipVit(Adapter):
                 pool.ln_k(stream),
                 pool.ln_q(pool.query)[:1],
                 *_projections(pool.attn)[:4],
-                pool.attn.num_heads,
+                pool_heads=pool.attn.num_heads,
             )
             / statistics(stream, pool.ln_k.eps)[:, None, :, 1]
         )
@@ -175,11 +175,11 @@ class OpenClipVit(Adapter):
             return pool_maps(
                 outs,
                 self.heads,
-                array(self.pool.ln_k.weight),
-                array(values),
-                array(self.pool.attn.out_proj.weight),
-                self.pool.attn.num_heads,
-                after,
+                gain=array(self.pool.ln_k.weight),
+                values=array(values),
+                out=array(self.pool.attn.out_proj.weight),
+                pool_heads=self.pool.attn.num_heads,
+                after=after,
             ) | {"beta": beta}
         maps = [(out @ after).reshape(self.heads, -1, after.shape[1]) for out in outs]
         return {"head_maps": np.stack(maps).astype(np.float32), "beta": beta}

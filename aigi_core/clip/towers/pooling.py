@@ -25,6 +25,7 @@ def token_weights(
     query_bias: Tensor | None,
     key_weight: Tensor,
     key_bias: Tensor | None,
+    *,
     pool_heads: int,
 ) -> Float[Tensor, "B pool_heads T"]:
     """Attention of one query over normed tokens, as ``nn.MultiheadAttention`` computes it."""
@@ -43,6 +44,7 @@ def centred(values: np.ndarray, axis: int) -> np.ndarray:
 def pool_maps(
     outs: Sequence[Float[np.ndarray, "attention_width width"]],
     heads: int,
+    *,
     gain: Float[np.ndarray, " width"],
     values: Float[np.ndarray, "pool_width width"],
     out: Float[np.ndarray, "pooled pool_width"],

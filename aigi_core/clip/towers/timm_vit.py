@@ -232,11 +232,11 @@ class TimmVit(Adapter):
             return token_weights(
                 tokens,
                 pool.latent[0].float(),
-                pool.q.weight.float(),
-                None if pool.q.bias is None else pool.q.bias.float(),
-                pool.kv.weight[:half].float(),
-                None if bias is None else bias[:half].float(),
-                pool.num_heads,
+                query_weight=pool.q.weight.float(),
+                query_bias=None if pool.q.bias is None else pool.q.bias.float(),
+                key_weight=pool.kv.weight[:half].float(),
+                key_bias=None if bias is None else bias[:half].float(),
+                pool_heads=pool.num_heads,
             )
         batch, count = tokens.shape[:2]
         shape = (pool.num_heads, pool.head_dim)
@@ -261,11 +261,11 @@ class TimmVit(Adapter):
             factors = pool_maps(
                 outs,
                 self.heads,
-                gain,
-                array(self.pool.kv.weight)[half:],
-                out,
-                self.pool.num_heads,
-                linear,
+                gain=gain,
+                values=array(self.pool.kv.weight)[half:],
+                out=out,
+                pool_heads=self.pool.num_heads,
+                after=linear,
             )
             return factors | {"beta": bias.astype(np.float32)}
         after = centred(gain[:, None] * linear, axis=0)

@@ -178,7 +178,16 @@ def fit_blocked(
         np.concatenate([np.asarray(p.C, np.float64) * p.weight.sum() for p in problems]),
     )
     start, factors = _sampled(rows, fake, problems, fit_intercept, sample, init)
-    oracle = _Gradient(rows, fake, problems, columns, fit_intercept, block, passes, progress)
+    oracle = _Gradient(
+        rows,
+        fake,
+        problems=problems,
+        columns=columns,
+        intercept=fit_intercept,
+        block=block,
+        passes=passes,
+        progress=progress,
+    )
     V = _descend(oracle, start, factors, columns, relative_tolerance)
     fits, at = [], 0
     for problem in problems:
@@ -202,6 +211,7 @@ class _Gradient:
         self,
         rows: Rows,
         fake: Bool[Array, " N"],
+        *,
         problems: list[Problem],
         columns: _Columns,
         intercept: bool,

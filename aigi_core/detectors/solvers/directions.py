@@ -116,6 +116,7 @@ class Hessians:
 def conjugate_gradients(
     Z: Float32[Array, "n p"],
     D: Array,
+    *,
     G: Array,
     h: Array,
     norm: Array,

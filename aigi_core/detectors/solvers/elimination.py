@@ -166,7 +166,14 @@ def eliminate(
     points = _points(fake) if class_weight == "balanced" else (1, 1)
     order = np.argsort(~fake, kind="stable")  # fakes first: each class is one block of columns
     state = _State(
-        X, np.asarray(y, np.float64), X_score[order], fake[order], points, C, weight, fit_intercept
+        X,
+        np.asarray(y, np.float64),
+        X_score[order],
+        fake=fake[order],
+        points=points,
+        C=C,
+        weight=weight,
+        intercept=fit_intercept,
     )
     removed: list[int] = []
     tied: list[int] = []
@@ -218,6 +225,7 @@ class _State:
         X: Array,
         y: Array,
         T: Array,
+        *,
         fake: Array,
         points: tuple[int, int],
         C: float,

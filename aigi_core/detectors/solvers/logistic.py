@@ -244,7 +244,7 @@ class _Newton:
                     return
             self.iterations[active] += 1
             dV, dv = self._direction(here, active, goal[active])
-            there = self._step(rows, sign, c, here, dV, dv, slack)
+            there = self._step(rows, sign, c=c, here=here, dV=dV, dv=dv, slack=slack)
             self.pace[active] = there.norm / here.norm
             self.stalled[active] += self.pace[active] > 0.5
             here = there
@@ -255,7 +255,14 @@ class _Newton:
         if self.gram is not None and (stalled < 2).all():
             eta = _forcing(here.norm, self.tol)
             return conjugate_gradients(
-                self.Z32, here.D, here.G, here.h, here.norm, eta, self.intercept, self.gram
+                self.Z32,
+                here.D,
+                G=here.G,
+                h=here.h,
+                norm=here.norm,
+                eta=eta,
+                intercept=self.intercept,
+                gram=self.gram,
             )
         precision = np.float64 if (stalled > 0).any() else np.float32
         if precision not in self.hessians:
@@ -277,7 +284,15 @@ class _Newton:
         return _Point(V, v, f, D, G, h, np.sqrt((G * G).sum(axis=0) + h * h))
 
     def _step(
-        self, rows: Array, sign: Array, c: Array, here: _Point, dV: Array, dv: Array, slack: float
+        self,
+        rows: Array,
+        sign: Array,
+        *,
+        c: Array,
+        here: _Point,
+        dV: Array,
+        dv: Array,
+        slack: float,
     ) -> _Point:
         """The Newton step, halved for those columns whose objective would rise.
 

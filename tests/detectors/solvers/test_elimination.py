@@ -102,7 +102,16 @@ def test_a_gradient_of_zero_asks_for_no_step():
     / 0, for ever.
     """
     X, y, T, z = domains(40, 3)
-    state = elimination._State(X, y.astype(float), T, z == 1, (1, 1), 10.0, np.ones(40), False)
+    state = elimination._State(
+        X,
+        y.astype(float),
+        T,
+        fake=z == 1,
+        points=(1, 1),
+        C=10.0,
+        weight=np.ones(40),
+        intercept=False,
+    )
     state._refresh()
     assert (state._newton(np.zeros(4), 0) == 0).all()
 
@@ -199,7 +208,16 @@ def test_a_run_of_easy_candidates_does_not_make_estimates_look_exact():
     coarser.
     """
     X, y, T, z = domains(150, 80, seed=6)
-    state = elimination._State(X, y.astype(float), T, z > 0, (1, 1), 10.0, np.ones(len(X)), True)
+    state = elimination._State(
+        X,
+        y.astype(float),
+        T,
+        fake=z > 0,
+        points=(1, 1),
+        C=10.0,
+        weight=np.ones(len(X)),
+        intercept=True,
+    )
     state.errors.extend([np.zeros(4)] * state.errors.maxlen)
     state._refresh()
     race = state._estimate()
