@@ -62,7 +62,7 @@ with ui.page(__file__) as page:
         )
         page.figure(
             "recall",
-            lambda theme: recalls(styles=page.styles(theme), theme=theme),
+            page.styled(recalls),
             table=by_source,
             clicks=("made_by",),
         )

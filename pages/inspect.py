@@ -70,7 +70,7 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         draw = partial(figures.judges, judged.verdicts, selected=judged.judge)
         page.figure(
             "judges",
-            lambda theme: draw(styles=page.styles(theme), theme=theme),
+            page.styled(draw),
             table=judged.verdicts,
             clicks=("detector",),
         )

@@ -83,7 +83,7 @@ with ui.page(__file__) as page:
         )
         page.figure(
             "map",
-            lambda theme: draw(styles=page.styles(theme) if by == "source" else {}, theme=theme),
+            page.styled(draw) if by == "source" else partial(draw, styles={}),
             table=table,
             picks=True,
         )

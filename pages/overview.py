@@ -1,5 +1,7 @@
 """Overview: what the workspace holds, what stands out, where to go next."""
 
+from functools import partial
+
 import streamlit as st
 
 import ui
@@ -194,9 +196,7 @@ with ui.page(__file__) as page:
         page.link("audit", "Which facts give which generator away")
         page.figure(
             "generators",
-            lambda theme: figures.generator_intervals(
-                matrix, DEFAULT_METRIC, page.styles(theme), theme=theme
-            ),
+            page.styled(partial(figures.generator_intervals, matrix, DEFAULT_METRIC)),
             table=matrix.by_test(DEFAULT_METRIC),
         )
 

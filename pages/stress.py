@@ -110,7 +110,7 @@ def by_tested_generator(
             draw = partial(figures.generator_changes, changes, op, cells, side)
             page.figure(
                 "generators",
-                lambda theme: draw(page.styles(theme), theme=theme),
+                page.styled(draw),
                 table=changes,
             )
         with right:
@@ -121,7 +121,7 @@ def by_tested_generator(
                 line = partial(figures.strength_curves, changes, kind, cells, chosen)
                 page.figure(
                     "strength",
-                    lambda theme: line(page.styles(theme), theme=theme),
+                    page.styled(line),
                     table=body.of_kind(changes, kind, chosen),
                 )
 

@@ -213,7 +213,7 @@ with ui.page(__file__) as page:
         everywhere = partial(figures.detector_intervals, whole, metric, selected=test)
         page.figure(
             "generators",
-            lambda theme: everywhere(page.styles(theme), theme=theme),
+            page.styled(everywhere),
             table=whole.to_frame(),
             clicks=("test",),
         )

@@ -178,9 +178,7 @@ with ui.page(__file__) as page:
         with right:
             page.figure(
                 "generators",
-                lambda theme: figures.generator_intervals(
-                    matrix, metric, page.styles(theme), selected=test, theme=theme
-                ),
+                page.styled(partial(figures.generator_intervals, matrix, metric, selected=test)),
                 table=matrix.by_test(metric),
                 clicks=("test",),
             )

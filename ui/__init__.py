@@ -36,8 +36,9 @@ library, draws:
   everywhere; values at their default stay out of the URL; a value that a link asks for and the
   workspace lacks is reported and the default shown.
 - Every ``draw`` takes ``theme=``; ui picks light or dark for the screen and light for exports.
-  Clicks report a point's ``customdata``. Colours of generators come from ``page.styles(theme)``:
-  inside a drawing, give the theme.
+  Clicks report a point's ``customdata``. A figure that takes ``styles``, the generators' colours,
+  is given as ``page.styled(draw)``. Use ``partial``, not a lambda: figures are drawn once and kept
+  by the content of their arguments.
 - Names go through ``ui.name`` in markdown (``ui.inert`` for a whole sentence of theirs) and
   ``figures.label`` in figures; the image grid escapes them itself.
 - Raise ``AigiError`` with one sentence; the page shows it. Anything else is logged and shown

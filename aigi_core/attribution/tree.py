@@ -72,19 +72,17 @@ class GeneratorTree(ShortRepr):
         none shares its kind.
         """
         names = np.asarray(kind)
-        upper = np.triu_indices(len(names), 1)
-
-        def gap(labels: np.ndarray) -> float:
-            same = (labels[:, None] == labels)[upper]
-            if same.all() or not same.any():
-                return float("nan")
-            own = self.distances[upper]
-            return float(own[~same].mean() - own[same].mean())
-
-        value = gap(names)
+        first, second = np.triu_indices(len(names), 1)
         rng = np.random.default_rng(seed)
-        shuffled = np.array([gap(rng.permutation(names)) for _ in range(PERMUTATIONS)])
-        return value, float((1 + (shuffled >= value - 1e-12).sum()) / (1 + PERMUTATIONS))
+        labels = np.stack([names, *(rng.permutation(names) for _ in range(PERMUTATIONS))])
+        same = labels[:, first] == labels[:, second]
+        pairs = int(same[0].sum())  # as many however kinds are shuffled
+        if pairs in (0, len(first)):
+            return float("nan"), float("nan")
+        distances = self.distances[first, second]
+        within = same @ distances
+        gaps = (distances.sum() - within) / (len(first) - pairs) - within / pairs
+        return float(gaps[0]), float((gaps >= gaps[0] - 1e-12).mean())
 
 
 def residual_tree(

@@ -22,7 +22,7 @@ from aigi_core.attribution.namers import (
 )
 from aigi_core.attribution.report import AttributionSettings
 from aigi_core.attribution.task import SourceTask
-from aigi_core.attribution.tree import confusion_tree, residual_tree
+from aigi_core.attribution.tree import PERMUTATIONS, confusion_tree, residual_tree
 from aigi_core.attribution.unknown import mean_over_generators, open_set
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.errors import AigiError, WorkspaceError
@@ -214,6 +214,16 @@ def test_the_tree_is_scipys_and_finds_planted_twins(synthetic: Workspace) -> Non
     gap, p = tree.nearer_within([str(kinds[name]) for name in names])
     assert gap > 0.5 and p < 0.5
     assert np.isnan(tree.nearer_within(["one"] * len(names))[0])
+    # the same, one pair at a time
+    labels = [str(kinds[name]) for name in names]
+    rng, gaps = np.random.default_rng(0), []
+    for drawn in [labels, *(rng.permutation(np.asarray(labels)) for _ in range(PERMUTATIONS))]:
+        pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
+        own = [tree.distances[i, j] for i, j in pairs if drawn[i] == drawn[j]]
+        other = [tree.distances[i, j] for i, j in pairs if drawn[i] != drawn[j]]
+        gaps.append(np.mean(other) - np.mean(own))
+    assert gap == pytest.approx(gaps[0])
+    assert p == np.mean(np.array(gaps) >= gaps[0] - 1e-12)
 
 
 def test_confusions_make_a_tree() -> None:

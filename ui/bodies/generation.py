@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -65,7 +67,7 @@ def show(page: Page) -> None:
                 f" {counted(row['n_fake'], 'image')}), {row['change']:+.3f} against {first:g} steps"
                 f" ({row['change_low']:+.3f} to {row['change_high']:+.3f})."
             )
-        page.figure("steps", lambda theme: figures.step_curves(steps, theme=theme), table=steps)
+        page.figure("steps", partial(figures.step_curves, steps), table=steps)
     if prompts is not None:
         clear = int(((prompts["change"] > 0) & (prompts["q"] <= ALPHA)).sum())
         page.finding(
@@ -74,8 +76,6 @@ def show(page: Page) -> None:
             f" {ALPHA:.0%}; {counted(int(prompts['n'].sum()), 'prompt')})"
             + (": there the answer depends on what is shown." if clear else ".")
         )
-        page.figure(
-            "prompts", lambda theme: figures.same_answers(prompts, theme=theme), table=prompts
-        )
+        page.figure("prompts", partial(figures.same_answers, prompts), table=prompts)
     for reason in reasons:
         st.caption(reason)

@@ -166,4 +166,4 @@ def _roles(page: Page, head: Head, setting: Setting, row: int) -> None:
     mine = roles[(roles["layer"] == head[0]) & (roles["head"] == head[1])]
     [train], [named] = setting.sets[row], attention.named([head])
     draw = partial(figures.role_intervals, mine, named, selected=train)
-    page.figure("roles", lambda theme: draw(styles=page.styles(theme), theme=theme), table=mine)
+    page.figure("roles", page.styled(draw), table=mine)

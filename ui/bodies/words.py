@@ -99,9 +99,7 @@ def effect(
     """
     page.finding(f"The detector trained on {name(detector)}. {measured.in_words(detector)}")
     draw = partial(figures.effect_intervals, measured, selected=detector)
-    page.figure(
-        key, lambda theme: draw(styles=page.styles(theme), theme=theme), table=measured.table
-    )
+    page.figure(key, page.styled(draw), table=measured.table)
     families = (measured.before.train_families, measured.before.test_families)
     cells = partial(figures.difference_heatmap, measured.change, families, rows=rows)
     page.figure(f"{key}-matrix", cells, table=measured.change.to_frame())
@@ -160,7 +158,7 @@ def nameability(
         )
         page.figure(
             "nameability",
-            lambda theme: draw(styles=page.styles(theme), theme=theme),
+            page.styled(draw),
             clicks=("train",) if set(names) == set(matrix.train_names) else (),
         )
     with right:

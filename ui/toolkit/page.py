@@ -24,12 +24,10 @@ from aigi_core.figures import (
     DARK,
     LIGHT,
     WIDTHS_MM,
-    Style,
     Theme,
     alt_text,
     export,
     for_paper,
-    generator_styles,
     least_width,
 )
 from aigi_core.images import image_source
@@ -37,9 +35,10 @@ from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
 from ui.toolkit import access, report, router, tables, workspaces
 from ui.toolkit.controls import Controls, acted, set_control
+from ui.toolkit.drawings import Draw, Styled, drawn
 from ui.toolkit.images import Tile, clickable_grid, grid_html, image_root
 from ui.toolkit.lightbox import Details, open_in, show_opened
-from ui.toolkit.report import Draw, Report, Stat
+from ui.toolkit.report import Report, Stat
 from ui.toolkit.verification import Verification, verification
 
 log = logging.getLogger("aigi.ui")
@@ -76,9 +75,12 @@ class Page(Controls):
         """The figures' theme: what the user's browser shows."""
         return DARK if st.context.theme.type == "dark" else LIGHT
 
-    def styles(self, theme: Theme | None = None) -> dict[str, Style]:
-        """Each generator's colour, marker and dash, the same in every figure."""
-        return generator_styles(self.domains.generators, self.domains.families, theme or self.theme)
+    def styled(self, draw: Draw) -> Styled:
+        """For :meth:`figure`: a figure function that also takes ``styles``, each generator's
+        colour, marker and dash, the same in every figure.
+        """
+        domains = self.domains
+        return Styled(draw, tuple(domains.generators), tuple(domains.families))
 
     # Controls that mean the same on every page, and so carry over
 
@@ -212,8 +214,8 @@ class Page(Controls):
 
         Args:
             name: unique on the page; names the downloaded files.
-            draw: a figure function with everything but ``theme`` filled in (``functools.partial``
-                or a lambda).
+            draw: a figure function with everything but ``theme`` filled in
+                (``functools.partial``; see :func:`~ui.toolkit.drawings.drawn`).
             table: the numbers behind it.
             clicks: names of the controls that take the clicked point's ``customdata``, in order,
                 or what is called with it. Offer the same controls beside the figure, for the
@@ -222,8 +224,8 @@ class Page(Controls):
             picks: points can be drawn around; the choice stands in the session's state under
                 ``figure-{name}``.
         """
-        drawn = draw(theme=self.theme)
-        width = least_width(drawn)
+        figure = drawn(draw, self.theme)
+        width = least_width(figure)
         kind = f"least-width-{width}" if width else "plain"
         key = f"figure-{name}"
         options: dict[str, Any] = {}
@@ -238,7 +240,7 @@ class Page(Controls):
         }
         with st.container(key=f"{kind}-{name}"):
             st.plotly_chart(
-                drawn, theme=None, key=key, config=config, alt=alt_text(drawn), **options
+                figure, theme=None, key=key, config=config, alt=alt_text(figure), **options
             )
         self._report.parts.append((name, draw))
         if table is not None:

@@ -5,7 +5,7 @@ tables, protocol.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.metadata import version
@@ -19,10 +19,8 @@ from aigi_core.figures import LIGHT, alt_text, for_paper
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui.toolkit import tables
+from ui.toolkit.drawings import Draw
 from ui.toolkit.images import Tile, grid_html
-
-Draw = Callable[..., go.Figure]
-"""A figure function with everything but ``theme`` filled in."""
 
 
 @dataclass(frozen=True)

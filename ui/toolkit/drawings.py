@@ -1,0 +1,55 @@
+"""Figures of a page, drawn once for all sessions: plotly takes longer to check a figure than all
+else that a click asks of the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from aigi_core.figures import Theme, generator_styles
+
+Draw = Callable[..., go.Figure]
+"""A figure function with everything but ``theme`` filled in."""
+
+
+@dataclass(frozen=True)
+class Styled:
+    """A figure function that also takes the generators' ``styles``, which depend on the theme.
+
+    Attributes:
+        generators, families: those of the workspace, in its order.
+    """
+
+    draw: Draw
+    generators: tuple[str, ...]
+    families: tuple[str, ...]
+
+    def __call__(self, theme: Theme) -> go.Figure:
+        styles = generator_styles(self.generators, self.families, theme)
+        return self.draw(styles=styles, theme=theme)
+
+
+def drawn(draw: Draw, theme: Theme) -> go.Figure:
+    """The figure; from memory where the same function drew the same values before. It is shared:
+    do not change it.
+
+    What decides is the content of ``draw``'s arguments, so that nothing outdated is shown. What
+    cannot be written down, as a lambda, is drawn anew.
+    """
+    try:
+        content = hashlib.blake2b(pickle.dumps((draw, theme)), digest_size=16).hexdigest()
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return draw(theme=theme)
+    return _drawn(content, draw, theme)
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def _drawn(content: str, _draw: Draw, _theme: Theme) -> go.Figure:
+    del content  # the key
+    return _draw(theme=_theme)
