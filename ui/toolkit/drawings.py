@@ -5,9 +5,9 @@ else that a click asks of the server.
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from pickle import PicklingError, dumps
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -43,8 +43,8 @@ def drawn(draw: Draw, theme: Theme) -> go.Figure:
     cannot be written down, as a lambda, is drawn anew.
     """
     try:
-        content = hashlib.blake2b(pickle.dumps((draw, theme)), digest_size=16).hexdigest()
-    except (pickle.PicklingError, AttributeError, TypeError):
+        content = hashlib.blake2b(dumps((draw, theme)), digest_size=16).hexdigest()
+    except (PicklingError, AttributeError, TypeError):
         return draw(theme=theme)
     return _drawn(content, draw, theme)
 
