@@ -57,9 +57,9 @@ def outdated_encodings(path: Path) -> list[str]:
         >>> outdated_encodings(Path("assets/demo"))  # doctest: +SKIP
         []
     """
-    images = {n: read_manifest(f)["files"][IMAGES]["sha256"] for n, f in encodings(path).items()}
+    images = {n: read_manifest(f)["files"].get(IMAGES) for n, f in encodings(path).items()}
     first = next(iter(images.values()))
-    return [name for name, sha256 in images.items() if sha256 != first]
+    return [name for name, entry in images.items() if entry != first]
 
 
 def canonical_command(workspace: Workspace) -> str:
@@ -89,6 +89,8 @@ def add_encoding(path: Path, name: str) -> Path:
     """
     folder = encoding_folder(path, name)
     manifest = read_manifest(path)
+    if name == (manifest.get("name") or path.name):
+        raise AigiError(f"{name!r} is the workspace's own name: choose another, such as dinov2.")
     if (folder / MANIFEST).is_file():
         if read_manifest(folder)["files"][IMAGES] != manifest["files"][IMAGES]:
             raise WorkspaceError(

@@ -17,7 +17,7 @@ from aigi_core.transfer.encoders import by_generator, compare, highest_encoder
 from aigi_core.winner import winner
 from ui.results import encodings as results
 
-with ui.page(__file__) as page:
+with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
     workspace = page.workspace
     measured = results.measured(workspace)
     table = compare(measured)

@@ -8,7 +8,6 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.encodings import open_encodings
 from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import counted
 from aigi_core.transfer import TRAINING, difference
@@ -122,8 +121,7 @@ with ui.page(__file__) as page:
                     page, (), "B", beside=chosen, searched=True, used=used
                 )
             common, pair, tested = results.judged(page, how, chosen, other)
-            encoders = open_encodings(page.workspace.path)
-            seen_by_b = body.choose_encoder(page, encoders, other)
+            seen_by_b = body.seen_by_b(page, other)
             first = results.matrix(page.workspace, pair[0], metric).on(tested)
             second = results.matrix(seen_by_b, pair[1], metric).on(tested)
             change = difference(first, second, metric)

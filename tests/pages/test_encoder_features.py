@@ -41,6 +41,13 @@ def said(app: AppTest) -> str:
     return "\n".join(block.value for block in app.markdown)
 
 
+def query(app: AppTest) -> dict[str, str]:
+    return {
+        name: value if isinstance(value, str) else value[-1]
+        for name, value in dict(app.query_params).items()
+    }
+
+
 @pytest.mark.parametrize(
     ("options", "view"),
     [
@@ -81,6 +88,38 @@ def test_another_encoder_stands_beside_the_first(open_app: Open, workspace: Work
     gap = difference(*matrices, "balanced_accuracy").mean(~matrices[0].in_domain)
     assert f"a difference of {number(100 * gap.value, 1, signed=True)} points" in said(app)
     assert "B's images are encoded by" in said(app)
+
+
+def test_one_control_chooses_the_encoder_of_every_page(
+    open_app: Open, workspace: Workspace
+) -> None:
+    other = open_encodings(workspace.path)["other"]
+    app = open_app(workspace.path, "transfer", encoder="other")
+    assert not app.exception and not app.warning
+    assert app.selectbox[0].label == "Encoder" and app.selectbox[0].value == "other"
+    names = workspace.domains.generators
+    detectors = train(other, names)
+    thresholds = np.array([detector.threshold for detector in detectors])
+    scores = score_detectors(detectors, other)
+    matrix = transfer_matrix(scores, other.domains, names, thresholds=thresholds)
+    value = matrix.mean("balanced_accuracy", ~matrix.in_domain).value
+    assert f"on others **{value:.3f}**" in said(app)
+    # It stays chosen on the way over a page that compares all; the workspace's name stays, too.
+    assert query(app) == {"encoder": "other", "workspace": workspace.digest}
+    app.switch_page("pages/encoders.py").run()
+    assert "All encoders are compared here." in [c.value for c in app.caption]
+    assert "encoder" not in app.query_params
+    app.switch_page("pages/overview.py").run()
+    assert query(app) == {"encoder": "other", "workspace": workspace.digest}
+    assert f"`{other.encoder['model']}`" in said(app)
+
+
+def test_a_link_to_an_encoder_that_is_not_here_says_so(
+    open_app: Open, workspace: Workspace, tiny: tuple[Path, str]
+) -> None:
+    for path in (workspace.path, tiny[0]):
+        app = open_app(path, "overview", encoder="third")
+        assert not app.exception and "third" in app.warning[0].value
 
 
 def test_transfer_by_layer(open_app: Open, workspace: Workspace) -> None:

@@ -49,6 +49,8 @@ def test_bad_names_and_changed_images(home: Path, tmp_path: Path) -> None:
     for name in ("", "../x", "a b", ".x"):
         with pytest.raises(AigiError, match="cannot name an encoding"):
             add_encoding(home, name)
+    with pytest.raises(AigiError, match="the workspace's own name"):
+        add_encoding(home, "synthetic")
     copy = Path(shutil.copytree(home, tmp_path / "w"))
 
     def change(table) -> None:

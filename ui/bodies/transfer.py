@@ -4,7 +4,7 @@ its detector's words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args
@@ -23,7 +23,7 @@ from ui import results
 from ui.results import explanations
 from ui.toolkit.images import Tile
 from ui.toolkit.page import Page, name
-from ui.toolkit.workspaces import cached
+from ui.toolkit.workspaces import cached, open_encoding
 
 MISTAKES = (
     (FAKE, "Fakes called real, most certain first"),
@@ -58,32 +58,23 @@ def choose_look(page: Page) -> dict[str, Any]:
         }
 
 
-def choose_encoder(
-    page: Page, encoders: Mapping[str, Workspace], setting: results.Setting
-) -> Workspace:
-    """The control *Encoder of B*, where the same images are encoded by several.
+def seen_by_b(page: Page, setting: results.Setting) -> Workspace:
+    """The images by the control *Encoder of B*, where several encoders have encoded them.
 
     Raises:
-        NotGivenError: a view that another encoder lacks, or one that was searched on the first.
+        NotGivenError: a view that another encoder lacks, or one that was searched on that of A.
     """
-    if len(encoders) < 2:
+    if len(page.encodings) < 2:
         return page.workspace
-    own = next((n for n, one in encoders.items() if one.path == page.workspace.path), None)
-    chosen = page.select(
-        "encoder_b",
-        "Encoder of B",
-        list(encoders),
-        own,
-        help="The same images and splits as another encoder sees them.",
-    )
-    if chosen == own:
+    chosen = page.choose_encoder("encoder_b", "Encoder of B", page.encoder)
+    if chosen == page.encoder:
         return page.workspace
     if setting.d_search:
         raise NotGivenError(
             "The view of B was searched on this encoder: choose another feature view to compare"
             " encoders."
         )
-    return encoders[chosen]
+    return open_encoding(page.encodings[chosen])
 
 
 def show_summary(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -19,7 +20,7 @@ import streamlit as st
 from streamlit.errors import StreamlitDuplicateElementKey
 
 from aigi_core.clip.consent import ConsentNeeded, agree
-from aigi_core.errors import AigiError, NotGivenError, NotMadeError
+from aigi_core.errors import AigiError, NotGivenError, NotMadeError, WorkspaceError
 from aigi_core.figures import (
     DARK,
     LIGHT,
@@ -44,6 +45,8 @@ from ui.toolkit.verification import Verification, verification
 log = logging.getLogger("aigi.ui")
 EXTENSIONS = {"CSV": "csv", "LaTeX": "tex", "Markdown": "md"}
 _RUNS = "_runs"
+ENCODER = "encoder"
+"""The control that names one of several encodings of the images, on every page the same."""
 
 
 class Page(Controls):
@@ -51,9 +54,11 @@ class Page(Controls):
     :class:`Controls`.
     """
 
-    def __init__(self, info: router.PageInfo) -> None:
+    def __init__(self, info: router.PageInfo, one_encoder: str = "") -> None:
         super().__init__(info.stem)
         self.info = info
+        self._one_encoder = one_encoder
+        self.encoder = ""
         self._report = Report(info.question)
         self._unlinked: list[str] = []
         self._python = ""
@@ -63,8 +68,47 @@ class Page(Controls):
 
     @cached_property
     def workspace(self) -> Workspace:
-        """The session's workspace; WorkspaceError, shown as one sentence, where there is none."""
-        return workspaces.current()
+        """The session's workspace, as the encoder that is chosen sees its images; WorkspaceError,
+        shown as one sentence, where there is none.
+        """
+        here, folder = workspaces.current(), self.encodings.get(self.encoder)
+        return workspaces.open_encoding(folder) if folder not in (None, here.path) else here
+
+    @cached_property
+    def encodings(self) -> dict[str, Path]:
+        """Name -> folder of every encoding of the workspace's images, its own first."""
+        return workspaces.current_encodings(workspaces.current())
+
+    def choose_encoder(self, name: str, label: str, default: str | None = None) -> str:
+        """Choose one of :attr:`encodings`; ``encoder`` is the name of the one that the page
+        uses.
+        """
+        return self.select(
+            name,
+            label,
+            list(self.encodings),
+            default,
+            help="The same images and splits as another encoder sees them; the page Encoders"
+            " compares all.",
+        )
+
+    def _choose_encoder(self) -> None:
+        """The control ``encoder``: first in the bar, where the images have several encodings."""
+        try:
+            here, several = workspaces.current().path, len(self.encodings) > 1
+        except WorkspaceError:  # the page says so where it asks for the workspace
+            return
+        asked = self._asked.get(ENCODER)
+        if several and self._one_encoder:
+            self._bar.caption(self._one_encoder)
+        elif several:
+            own = next((name for name, folder in self.encodings.items() if folder == here), None)
+            with self._bar:
+                self.encoder = self.choose_encoder(ENCODER, "Encoder", own)
+        elif asked and asked != self._written.get(ENCODER):
+            self.complaints.append(
+                f"The link asks for encoder = {asked[-1]}; one encoder is here, and used."
+            )
 
     @property
     def domains(self) -> Domains:
@@ -410,13 +454,20 @@ class Page(Controls):
         self, stem: str, text: str, *, help: str | None = None, **controls: str | Sequence[str]
     ) -> None:
         """A link to another page that carries controls along; the workspace goes with it."""
-        router.link(stem, text, help=help, **(controls | workspaces.parameter()))
+        router.link(stem, text, help=help, **(controls | self._carried()))
 
     def address(self, stem: str, **controls: str) -> str:
         """The address of another page, relative to this one, for what cannot be a link of
         :meth:`link`.
         """
-        return f"{stem}?{urlencode(controls | workspaces.parameter())}"
+        return f"{stem}?{urlencode(controls | self._carried())}"
+
+    def _carried(self) -> dict[str, str]:
+        """What every link between pages names: the workspace and, where one is chosen, the
+        encoder.
+        """
+        chosen = {ENCODER: self.encoder} if self._url.get(ENCODER) else {}
+        return workspaces.parameter() | chosen
 
     def source(self, row: int) -> None:
         """A link to where an image was published, where the workspace says so."""
@@ -451,6 +502,7 @@ class Page(Controls):
             horizontal=True, vertical_alignment="bottom", gap="small", key="controls-bar"
         )
         self._picture = st.container()
+        self._choose_encoder()
         return self
 
     def __exit__(
@@ -533,11 +585,15 @@ class Page(Controls):
             )
 
 
-def page(file: str) -> Page:
+def page(file: str, *, one_encoder: str = "") -> Page:
     """Start a page: ``with ui.page(__file__) as page:`` is its first line, for it is the deep-link
     guard too.
+
+    Args:
+        one_encoder: why the page always uses the workspace's own encoder; it then has no control
+            ``encoder`` and says this instead, where there are several.
     """
-    return Page(router.guard(file))
+    return Page(router.guard(file), one_encoder)
 
 
 def run_number() -> int:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from aigi_core.assets import asset
 from aigi_core.commands import WITHOUT_HUB, build_command
+from aigi_core.encodings import encodings, outdated_encodings
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.workspace import MANIFEST, Workspace, digest_of
 from ui.toolkit import access
@@ -80,19 +81,39 @@ def open_path(path: str) -> Workspace:
     """Open a workspace, once a state of its manifest; the gate that every path to one passes."""
     if path not in offered() and not access.on_this_machine():
         raise WorkspaceError("Only the workspaces that this server's operator named can be opened.")
-    try:
-        stamp = (Path(path) / MANIFEST).stat().st_mtime_ns
-    except (OSError, ValueError):
-        stamp = 0
-    return _open(path, stamp)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _open(path: str, stamp: int) -> Workspace:
-    del stamp  # part of the key: a workspace that was rebuilt is opened anew
-    workspace = Workspace.open(path)
+    workspace = _open(path, _stamp(path))
     _by_digest()[workspace.digest] = path
     return workspace
+
+
+def current_encodings(workspace: Workspace) -> dict[str, Path]:
+    """Name -> folder of every encoding of a workspace's images, its own first, but for outdated
+    ones. Where one's manifest is damaged, the workspace alone: the page Encoders says why.
+    """
+    try:
+        folders = encodings(workspace.path)
+        outdated = outdated_encodings(workspace.path) if len(folders) > 1 else []
+    except WorkspaceError:
+        return {workspace.name: workspace.path}
+    return {name: folder for name, folder in folders.items() if name not in outdated}
+
+
+def open_encoding(folder: Path) -> Workspace:
+    """Open one of :func:`current_encodings`, once a state of its manifest."""
+    return _open(str(folder), _stamp(folder))
+
+
+def _stamp(path: str | Path) -> int:
+    try:
+        return (Path(path) / MANIFEST).stat().st_mtime_ns
+    except (OSError, ValueError):
+        return 0
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _open(path: str, stamp: int) -> Workspace:
+    del stamp  # part of the key: a workspace that was rebuilt is opened anew
+    return Workspace.open(path)
 
 
 @st.cache_resource(show_spinner=False)
