@@ -7,19 +7,27 @@ verified and resumed by itself, and the first one's digest (with its results and
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from collections.abc import Mapping
+from math import nan
 from pathlib import Path
+from typing import Any
 
 from aigi_core.commands import command, encoder_options
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.workspace import MANIFEST, Workspace, read_manifest, write_manifest
+from aigi_core.workspace import MANIFEST, Workspace, read_manifest, write_atomic, write_manifest
 
 FOLDER = "encoders"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 OF_ENCODING = ("encoder", "encoding", "text", "tools", "perturbed", "rows")
 """Entries of a manifest that belong to an encoding and not to the images."""
 IMAGES = "images.parquet"
+SPEED = "speed.json"
+"""How fast the images were encoded: beside the manifest and no part of it, for two runs give the
+same workspace at different speeds.
+"""
 
 
 def home_of(path: Path) -> Path:
@@ -107,3 +115,33 @@ def add_encoding(path: Path, name: str) -> Path:
         kept | {"name": label, "encoder": None, "files": {IMAGES: manifest["files"][IMAGES]}},
     )
     return folder
+
+
+def write_speed(path: Path, measured: Mapping[str, Any]) -> None:
+    """Keep how fast a workspace's images were encoded.
+
+    Args:
+        measured: ``seconds`` by the clock and ``core_seconds`` of the encoding process for
+            ``images``; and ``device``, ``machine``, ``threads``, ``precision``, ``batch_size``.
+    """
+    write_atomic(path / SPEED, (json.dumps(measured, indent=1, sort_keys=True) + "\n").encode())
+
+
+def speed_of(path: Path) -> dict[str, Any]:
+    """Cost of encoding an image, for tables: ``seconds``, ``core_seconds`` and ``measured``, what
+    they were measured on; NaN and "not measured" where the workspace holds no measurement.
+    """
+    try:
+        kept = json.loads((path / SPEED).read_text("utf-8"))
+        images = int(kept["images"])
+        on = (
+            f"{images:,} images, {kept['device']} ({kept['machine']}), {kept['threads']} threads,"
+            f" {kept['precision']}, batches of {kept['batch_size']}"
+        )
+        return {
+            "seconds": float(kept["seconds"]) / images,
+            "core_seconds": float(kept["core_seconds"]) / images,
+            "measured": on,
+        }
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return {"seconds": nan, "core_seconds": nan, "measured": "not measured"}

@@ -71,6 +71,12 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
             reference=0.5,
         )
         page.figure("encoders", draw, table=table)
+    with page.section(
+        "What does an image cost?",
+        "Bytes of all features that are kept; seconds by the clock and of the processor's cores,"
+        " as `encode` measured them on the machine named, reading and other load included.",
+    ):
+        page.table("costs", results.costs_of(workspace))
     with page.section("Where each fails", "Mean out of domain, by generator tested on."):
         page.table("generators", by_generator(measured))
     with page.section(

@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from aigi_core.detectors import score_detectors, train
+from aigi_core.encodings import speed_of
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.metrics import DEFAULT_METRIC
@@ -35,15 +36,12 @@ class Encoding:
         scores: [K, N] log-odds less each detector's threshold, over the standard deviation of its
             scores on training images: a scale on which encoders can be averaged.
         matrix: measured at the detectors' own thresholds.
-        bytes_an_image: of what the workspace holds of each image.
     """
 
     name: str
     model: str
     scores: Float[np.ndarray, "K N"] = field(repr=False)
     matrix: TransferMatrix = field(repr=False)
-    width: int
-    bytes_an_image: int
 
 
 def measure(name: str, workspace: Workspace, metric: str = DEFAULT_METRIC) -> Encoding:
@@ -54,15 +52,11 @@ def measure(name: str, workspace: Workspace, metric: str = DEFAULT_METRIC) -> En
     thresholds = np.array([detector.threshold for detector in detectors])
     known = scores[:, domains.split == "train"]
     scaled = (scores - thresholds[:, None]) / known.std(axis=1, keepdims=True)
-    files = workspace.manifest["files"]
-    held = [files[name]["bytes"] for name in array_axes(files)]
     return Encoding(
         name,
         str(workspace.encoder["model"]),
         scaled,
         _matrix(scaled, domains, metric),
-        int(workspace.encoder["embedding_width"]),
-        round(sum(held) / len(domains)),
     )
 
 
@@ -78,7 +72,7 @@ def compare(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> 
     Returns:
         ``name, model, value, low, high, n`` (the mean of the out-of-domain cells), ``in_domain,
         hardest, hardest_value, hardest_value_low, hardest_value_high`` (the generator found least,
-        with an interval that allows for the choice), ``width, bytes`` and, against the first
+        with an interval that allows for the choice) and, against the first
         encoder, ``change, change_low, change_high, p_value, q_value`` (Benjamini-Hochberg over the
         encoders compared).
     """
@@ -102,8 +96,6 @@ def compare(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> 
                 "hardest_value": hardest.value if hardest else np.nan,
                 "hardest_value_low": hardest.low if hardest else np.nan,
                 "hardest_value_high": hardest.high if hardest else np.nan,
-                "width": encoding.width,
-                "bytes": encoding.bytes_an_image,
                 "change": np.nan if itself else gap.value,
                 "change_low": np.nan if itself else gap.low,
                 "change_high": np.nan if itself else gap.high,
@@ -114,6 +106,31 @@ def compare(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> 
     compared = table["p_value"].notna()
     table.loc[compared, "q_value"] = q_values(table.loc[compared, "p_value"].to_numpy())
     return table
+
+
+def costs(encodings: Mapping[str, Workspace]) -> pd.DataFrame:
+    """What an image costs by each encoder: ``name, model, width, bytes`` (of all that is kept),
+    ``seconds, core_seconds, measured`` (:func:`aigi_core.encodings.speed_of`).
+    """
+    return pd.DataFrame(
+        [
+            {
+                "name": name,
+                "model": str(one.encoder["model"]),
+                "width": int(one.encoder["embedding_width"]),
+                "bytes": bytes_an_image(one),
+                **speed_of(one.path),
+            }
+            for name, one in encodings.items()
+        ]
+    )
+
+
+def bytes_an_image(workspace: Workspace) -> int:
+    """Bytes that a workspace's features take of each image."""
+    files = workspace.manifest["files"]
+    held = [files[name]["bytes"] for name in array_axes(files)]
+    return round(sum(held) / len(workspace.domains))
 
 
 def highest_encoder(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> Winner:

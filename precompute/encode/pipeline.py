@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from aigi_core import stored_features
 from aigi_core.capabilities import CLASS_TOKEN, HEADS
 from aigi_core.clip.encoder import Encoder
 from aigi_core.commands import command, encoder_options
-from aigi_core.encodings import home_of
+from aigi_core.encodings import home_of, write_speed
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.soundness import moved_rows
 from aigi_core.statements import counted
@@ -164,6 +165,18 @@ def encode(
         )
 
 
+def _machine(device: torch.device) -> str:
+    """What computed: the GPU's name, or the processor's as far as the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
 def features_in_words(encoder: Encoder, features: Sequence[str]) -> str:
     """What is kept of each image."""
     parts = []
@@ -231,7 +244,7 @@ def compute(
     rows, missing = (sum(shard.stop - shard.start for shard in part) for part in (mine, pending))
     merged = 0 if division.share else shards[-1].stop
     _require_space(working, (merged + missing) * bytes_an_image(encoder, shards[-1].features))
-    began = time.monotonic()
+    began, began_core = time.monotonic(), time.process_time()
     with Progress(total=rows, initial=rows - missing, device=encoder.device, what=what) as progress:
         if division.engine is None:
             failures = _computed_here(pending, encoder, root, working, workers, progress)
@@ -239,9 +252,23 @@ def compute(
             failures = _computed_by(division, pending, root, working, progress)
     if failures:
         raise AigiError(_failed(failures, root))
-    seconds = time.monotonic() - began
+    seconds, core_seconds = time.monotonic() - began, time.process_time() - began_core
     if not division.share:
         merge(shards, working, encoder, working / "merged")
+    if missing and division == Division():
+        write_speed(
+            working,
+            {
+                "images": missing,
+                "seconds": seconds,
+                "core_seconds": core_seconds,
+                "device": encoder.device.type,
+                "machine": _machine(encoder.device),
+                "threads": torch.get_num_threads(),
+                "precision": encoder.precision,
+                "batch_size": pending[0].batch_size,
+            },
+        )
     return missing, seconds
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from aigi_core import stored_features
 from aigi_core.clip.encoder import Encoder
+from aigi_core.encodings import SPEED
 from aigi_core.soundness import rows_record
 from aigi_core.workspace import describe_file, read_manifest, tool_versions, write_manifest
 from precompute.encode.shards import Shard, arrays_of, read_shard
@@ -85,6 +86,9 @@ def publish(
         (workspace / name).parent.mkdir(exist_ok=True)
         (merged / name).replace(workspace / name)
     manifest.pop("encoding", None)
+    speed = merged.parent / SPEED
+    if stored_features.EMBEDDING in features and speed.is_file():
+        speed.replace(workspace / SPEED)
     write_manifest(
         workspace,
         manifest

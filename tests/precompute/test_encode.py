@@ -28,6 +28,7 @@ import torch
 from PIL import Image
 
 from aigi_core.clip.encoder import Encoder, load_encoder
+from aigi_core.encodings import SPEED, speed_of
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.heads import Decomposition
 from aigi_core.workspace import Workspace, exclusive, read_manifest, verify
@@ -98,11 +99,11 @@ def copy(source: Path, target: Path) -> Path:
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    """Every file of a workspace but the lock, by name."""
+    """Every file of a workspace but the lock and the speed of the run, by name."""
     return {
         str(file.relative_to(path)): file.read_bytes()
         for file in sorted(path.rglob("*"))
-        if file.is_file() and file.name != ".lock"
+        if file.is_file() and file.name not in (".lock", SPEED)
     }
 
 
@@ -120,6 +121,22 @@ def test_shares_in_any_order_end_in_the_bytes_of_one_run(
     assert finished_shards(workspace) == 3
     assert "30 of them by an earlier run" in encode(workspace, encoder, workers=0, **SIZES)
     assert contents(workspace) == contents(uninterrupted)
+
+
+def test_the_speed_is_kept_beside_what_is_verified(
+    uninterrupted: Path, ingested: Path, tmp_path: Path
+) -> None:
+    kept = json.loads((uninterrupted / SPEED).read_text())
+    assert kept["images"] == 30 and kept["threads"] == torch.get_num_threads()
+    assert kept["device"] == "cpu" and kept["machine"]
+    shown = speed_of(uninterrupted)
+    assert shown["seconds"] == kept["seconds"] / 30 > 0 and shown["core_seconds"] > 0
+    assert kept["machine"] in shown["measured"] and "30 images, cpu" in shown["measured"]
+    assert SPEED not in read_manifest(uninterrupted)["files"]
+    assert speed_of(ingested)["measured"] == "not measured"
+    for damaged in ("{", "[]", '{"images": 0}'):
+        (tmp_path / SPEED).write_text(damaged)
+        assert speed_of(tmp_path)["measured"] == "not measured"
 
 
 def test_a_share_is_named_by_two_whole_numbers() -> None:

@@ -10,7 +10,7 @@ from aigi_core.encodings import open_encodings
 from aigi_core.errors import AigiError, NotGivenError, WorkspaceError
 from aigi_core.explain.concept import concept_alignment
 from aigi_core.transfer.depth import by_layer
-from aigi_core.transfer.encoders import Encoding, agreement, measure
+from aigi_core.transfer.encoders import Encoding, agreement, costs, measure
 from aigi_core.workspace import Workspace
 from ui.toolkit.workspaces import cached
 
@@ -24,6 +24,11 @@ def measured(workspace: Workspace) -> dict[str, Encoding]:
     """Name -> detectors of every encoding of a workspace's images."""
     opened = open_encodings(workspace.path)
     return {name: _measured(one, name) for name, one in opened.items()}
+
+
+def costs_of(workspace: Workspace) -> pd.DataFrame:
+    """One row an encoder (see :func:`aigi_core.transfer.encoders.costs`)."""
+    return costs(open_encodings(workspace.path))
 
 
 @cached
