@@ -129,8 +129,8 @@ def costs(encodings: Mapping[str, Workspace]) -> pd.DataFrame:
 def bytes_an_image(workspace: Workspace) -> int:
     """Bytes that a workspace's features take of each image."""
     files = workspace.manifest["files"]
-    held = [files[name]["bytes"] for name in array_axes(files)]
-    return round(sum(held) / len(workspace.domains))
+    held = sum(int(files[name]["bytes"]) for name in array_axes(files))
+    return round(held / len(workspace.domains))
 
 
 def highest_encoder(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> Winner:
