@@ -3,6 +3,7 @@ looks.
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ from tests.tiny_workspace import make_picture
 from ui.results import encoders
 
 pytestmark = pytest.mark.browser
+FEW_BYTES = """
+import os, sys
+from streamlit.web.cli import main
+from ui.toolkit import uploads
+uploads.SESSION_BYTES = 9 * uploads.MiB
+sys.argv = ["streamlit", "run", "app.py", "--server.port", os.environ["PORT"]]
+main()
+"""
+"""Starts the server with a cap that a test reaches soon."""
 EVIL = "<script>alert(1)<img src=x onerror=alert(2)>.png"
 
 
@@ -32,7 +42,7 @@ def inspecting(serve: Callable[..., Any], tiny: tuple[Path, str]) -> Any:
     before = os.environ.get(encoders.VARIABLE)
     os.environ[encoders.VARIABLE] = tiny[1]
     try:
-        return serve(tiny[0], str(tiny[0].parent / "images"))
+        return serve(tiny[0], str(tiny[0].parent / "images"), [sys.executable, "-c", FEW_BYTES])
     finally:
         if before is None:
             del os.environ[encoders.VARIABLE]
@@ -63,6 +73,17 @@ def expected_verdict(tiny: tuple[Path, str], content: bytes) -> tuple[str, str]:
     images = encode(encoder, [encoder.preprocessing.pixels(load_rgb(content).image)], workspace)
     logit = float(panel.logits(images)[0, 0])
     return f"{panel.probability(0, logit)[0]:.3f}", f"{logit:+.2f}"
+
+
+def test_what_is_beyond_the_limits_is_refused_in_words(inspect: App) -> None:
+    inspect.open("inspect")
+    main = inspect.page.get_by_test_id("stMain")
+    upload(inspect, ("small.png", encoded(make_picture(1, 801))), ("big<b>.png", bytes(9 * 2**20)))
+    expect(main).to_contain_text("1 file was refused: big<b>.png. At most")
+    expect(main).to_contain_text("9 MiB are held for you: remove some, then add these again.")
+    upload(inspect, ("large.png", bytes(21 * 2**20)))
+    expect(main).to_contain_text("File must be 20.0MB or smaller.")
+    expect(main).not_to_contain_text("AxiosError")
 
 
 def test_an_upload_is_judged_and_shown(inspect: App, tiny: tuple[Path, str]) -> None:

@@ -1,7 +1,7 @@
 """Files that are uploaded: how many are held, for whom, and when they go.
 
-They stay in the server's memory. Limits are checked before a file's body is read, and what a
-session held is given back some time after its tab has gone.
+They stay in the server's memory. Limits are checked before a file's body is kept, a refusal is said
+on the page, and what a session held is given back some time after its tab has gone.
 """
 
 from __future__ import annotations
@@ -9,16 +9,21 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Protocol
 
 import streamlit as st
 from starlette.formparsers import MultiPartParser
 from streamlit.runtime import Runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import DeletedFile
 
+from aigi_core.statements import counted
 from ui.toolkit.access import ASGI, Message
 from ui.toolkit.controls import acted
+from ui.toolkit.page import inert, name
 
 MiB = 2**20
 SESSION_FILES, SESSION_BYTES = 1000, 256 * MiB
@@ -26,7 +31,12 @@ SERVER_FILES, SERVER_BYTES = 4000, 1024 * MiB
 """Most that one session's uploads, and those of all sessions together, may hold."""
 EVERY_SECONDS = 10.0
 """Between two looks for sessions that have gone."""
+LISTED = 10
+"""Most refused files that the page names."""
 _PATH = "/_stcore/upload_file/"
+_FILE_NAME = re.compile(rb'filename="([^"\r\n]*)"')
+_refused: dict[str, dict[str, tuple[str, str]]] = {}
+"""Session -> identifier of a file that was refused -> its name and why."""
 
 # Streamlit's server spools upload bodies above 1 MiB to a temporary file: here they stay in memory,
 # up to its own limit.
@@ -56,16 +66,43 @@ def upload_field(label: str, key: str) -> list[Upload]:
     )
     minutes = int(st.get_option("server.disconnectedSessionTTL")) / 60
     st.caption(
-        f"At most {SESSION_FILES:,} files and {SESSION_BYTES // MiB:,} MiB are held for you"
-        f" ({SERVER_BYTES // MiB:,} MiB for all users together); what is beyond is refused, and all"
-        f" goes {minutes:.0f} minutes after you leave."
+        f"At most {st.get_option('server.maxUploadSize')} MiB a file; at most {SESSION_FILES:,}"
+        f" files and {SESSION_BYTES // MiB:,} MiB are held for you ({SERVER_BYTES // MiB:,} MiB for"
+        f" all users together); what is beyond is refused, and all goes {minutes:.0f} minutes after"
+        " you leave."
     )
+    kept = st.session_state[key] or []
+    if said := refusals({one.file_id for one in kept if isinstance(one, DeletedFile)}):
+        st.warning(said, icon=":material/block:")
     return uploads
 
 
+def refusals(files: Collection[str]) -> str:
+    """Which of this session's files were refused and why, as markdown; empty where none was.
+
+    Args:
+        files: identifiers of what stands in a field without being held.
+    """
+    context = get_script_run_ctx(suppress_warning=True)
+    refused = _refused.get(context.session_id, {}) if context else {}
+    reasons: dict[str, list[str]] = {}
+    for file in [file for file in refused if file in files]:
+        called, why = refused[file]
+        reasons.setdefault(why, []).append(called)
+    return "\n\n".join(
+        f"{counted(len(names), 'file', 'were')} refused:"
+        f" {', '.join(map(name, names[:LISTED]))}{', …' if len(names) > LISTED else ''}."
+        f" {inert(why)}"
+        for why, names in reasons.items()
+    )
+
+
 class UploadLimits:
-    """A layer of the server that refuses uploads beyond the limits, by 413 and before their body
-    is read.
+    """A layer of the server that refuses uploads beyond the limits.
+
+    The page of Streamlit 1.67 shows any answer but a success as "AxiosError" and a number, and does
+    not run again. A refused upload is therefore answered as a success, its body read and thrown
+    away; its field holds an identifier without a file, and :func:`upload_field` says why.
     """
 
     def __init__(self, app: ASGI) -> None:
@@ -81,16 +118,24 @@ class UploadLimits:
     ) -> None:
         """Answer or pass on one request."""
         at = str(scope.get("path", "")).find(_PATH)
+        session, _, file = str(scope["path"])[at + len(_PATH) :].partition("/")
         if scope["type"] != "http" or scope.get("method") != "PUT" or at < 0:
+            if at >= 0 and scope.get("method") == "DELETE":
+                _refused.get(session, {}).pop(file, None)
             await self.app(scope, receive, send)
             return
-        session = str(scope["path"])[at + len(_PATH) :].partition("/")[0]
         length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
         if not length.isdecimal():
             await _refuse(send, 411, "An upload must say how long it is (Content-Length).")
             return
         if why := self.refusal(session, int(length)):
-            await _refuse(send, 413, why)
+            noted = _refused.get(session, {})
+            known = Runtime.instance().is_active_session(session)
+            if not known or len(noted) >= SESSION_FILES or int(length) > _largest() + MiB:
+                await _refuse(send, 413, why)
+            elif called := await _name_of(receive):
+                _refused.setdefault(session, {})[file] = called, why
+                await _answer(send, 204, b"")
             return
         self.coming.setdefault(session, []).append(int(length))
         try:
@@ -102,20 +147,22 @@ class UploadLimits:
 
     def refusal(self, session: str, size: int) -> str:
         """Why an upload of so many bytes is refused; empty where it is not."""
-        held = {name: list(sizes) for name, sizes in self.coming.items()}
-        for name, sizes in held_sizes().items():
-            held.setdefault(name, []).extend(sizes)
+        if size > _largest():
+            return f"At most {_largest() // MiB:,} MiB a file are read."
+        held = {one: list(sizes) for one, sizes in self.coming.items()}
+        for one, sizes in held_sizes().items():
+            held.setdefault(one, []).extend(sizes)
         own = held.get(session, [])
         if len(own) >= SESSION_FILES or sum(own) + size > SESSION_BYTES:
             return (
-                f"At most {SESSION_FILES:,} files and {SESSION_BYTES // MiB:,} MiB are held for a"
-                " session: remove some first."
+                f"At most {SESSION_FILES:,} files and {SESSION_BYTES // MiB:,} MiB are held for"
+                " you: remove some, then add these again."
             )
         total = [one for sizes in held.values() for one in sizes]
         if len(total) >= SERVER_FILES or sum(total) + size > SERVER_BYTES:
             return (
                 f"At most {SERVER_FILES:,} files and {SERVER_BYTES // MiB:,} MiB are held for all"
-                " sessions together: try again later."
+                " users together: remove these and add them again later."
             )
         return ""
 
@@ -154,6 +201,8 @@ def release(gone: dict[str, float], now: float) -> int:
         gone: session -> when it was first seen without its tab; kept between calls.
     """
     kept_for = float(st.get_option("server.disconnectedSessionTTL"))
+    for session in [one for one in list(_refused) if not Runtime.instance().is_active_session(one)]:
+        _refused.pop(session, None)
     away = [one for one in held_sizes() if not Runtime.instance().is_active_session(one)]
     for session in set(gone) - set(away):
         del gone[session]
@@ -173,7 +222,36 @@ def _trim() -> None:
         return
 
 
+def _largest() -> int:
+    return int(st.get_option("server.maxUploadSize")) * MiB
+
+
+async def _name_of(receive: Callable[[], Awaitable[Message]]) -> str:
+    """Read a request's body and keep nothing of it but its file's name; empty where the client
+    left."""
+    start = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return ""
+        start += message.get("body", b"")[: 4096 - len(start)]
+        if not message.get("more_body"):
+            break
+    found = _FILE_NAME.search(start)
+    called = found[1].decode("utf-8", "replace").replace("%22", '"') if found else ""
+    return called[:200] or "a file"
+
+
 async def _refuse(send: Callable[[Message], Awaitable[None]], status: int, why: str) -> None:
-    kind = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": kind})
-    await send({"type": "http.response.body", "body": f"{why}\n".encode()})
+    await _answer(send, status, f"{why}\n".encode(), (b"connection", b"close"))
+
+
+async def _answer(
+    send: Callable[[Message], Awaitable[None]],
+    status: int,
+    body: bytes,
+    *headers: tuple[bytes, bytes],
+) -> None:
+    kind = [(b"content-type", b"text/plain; charset=utf-8")] if body else []
+    await send({"type": "http.response.start", "status": status, "headers": [*kind, *headers]})
+    await send({"type": "http.response.body", "body": body})

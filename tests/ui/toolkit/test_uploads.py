@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,15 +46,33 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
     monkeypatch.setattr(uploads, "SESSION_FILES", 3)
     monkeypatch.setattr(uploads, "SERVER_BYTES", 250)
     monkeypatch.setattr(uploads, "SERVER_FILES", 6)
+    monkeypatch.setattr(uploads, "_refused", {})
     return fake
 
 
-def put(runtime: FakeRuntime, session: str, name: str, size: int, length: str | None = None) -> int:
+def put(
+    runtime: FakeRuntime,
+    session: str,
+    name: str,
+    size: int,
+    length: str | None = None,
+    method: str = "PUT",
+) -> int:
     """One upload through the limits, held where they let it pass; the status."""
     status = 0
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="a"; filename="%22' + name.encode() + b'"\r\n'
+    )
+    parts = [body, b"x" * size]
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
 
     async def server(scope: Any, receive: Any, send: Any) -> None:
-        runtime.uploaded_file_mgr.add_file(session, UploadedFileRec(name, name, "", b"x" * size))
+        if method == "PUT":
+            runtime.uploaded_file_mgr.add_file(
+                session, UploadedFileRec(name, name, "", b"x" * size)
+            )
         await send({"type": "http.response.start", "status": 204})
 
     async def send(message: Any) -> None:
@@ -63,13 +82,13 @@ def put(runtime: FakeRuntime, session: str, name: str, size: int, length: str | 
     said = str(size) if length is None else length
     scope = {
         "type": "http",
-        "method": "PUT",
+        "method": method,
         "path": f"/base/_stcore/upload_file/{session}/{name}",
         "headers": [(b"content-length", said.encode())] if said else [],
     }
     # No event loop: the browser tests of the same run hold one. Nothing here waits for anything.
     with suppress(StopIteration):
-        UploadLimits(server)(scope, None, send).send(None)  # type: ignore[arg-type,attr-defined]
+        UploadLimits(server)(scope, receive, send).send(None)  # type: ignore[attr-defined]
     return status
 
 
@@ -78,7 +97,7 @@ def test_a_session_holds_so_many_bytes_and_files(runtime: FakeRuntime) -> None:
     assert put(runtime, "s", "b", 41) == 413
     assert put(runtime, "s", "c", 40) == 204
     runtime.uploaded_file_mgr.remove_file("s", "a")
-    assert put(runtime, "s", "b", 41) == 204
+    assert put(runtime, "s", "d", 41) == 204
     assert [put(runtime, "t", str(i), 1) for i in range(4)] == [204, 204, 204, 413]
 
 
@@ -91,6 +110,29 @@ def test_all_sessions_together_hold_so_many_bytes_and_files(runtime: FakeRuntime
 def test_an_upload_says_how_long_it_is(runtime: FakeRuntime, length: str) -> None:
     assert put(runtime, "s", "a", 1, length) == 411
     assert uploads.held_sizes() == {}
+
+
+def test_a_refusal_is_answered_as_a_success_and_said_on_the_page(
+    runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime.active = {"s", "t"}
+    monkeypatch.setattr(uploads, "get_script_run_ctx", lambda **_: SimpleNamespace(session_id="s"))
+    assert [put(runtime, "s", name, 60) for name in "abc"] == [204, 204, 204]
+    assert put(runtime, "t", "a", 101) == 204 and put(runtime, "s", "d", 22 * 2**20) == 413
+    assert uploads.held_sizes() == {"s": [60]}
+    assert uploads.refusals({"b"}) == (
+        '1 file was refused: `"b`. At most 3 files and 0 MiB are held for you\\: remove some, then'
+        " add these again\\."
+    )
+    assert uploads.refusals(["b", "c", "gone"]).startswith(
+        '2 files were refused: `"b`, `"c`. At most'
+    )
+    assert uploads.refusals([]) == ""
+    put(runtime, "s", "b", 0, method="DELETE")
+    assert uploads.refusals({"b"}) == "" and uploads.refusals({"c"})
+    runtime.active = {"t"}
+    release({}, 0)
+    assert uploads.refusals({"c"}) == ""
 
 
 def test_uploads_on_their_way_count(runtime: FakeRuntime) -> None:
