@@ -8,6 +8,7 @@ and only :data:`FORMATS` are read.
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import math
 import os
@@ -711,6 +712,31 @@ class ImageSource:
     kind: Literal["file", "url", "preview", "none"]
     value: str
     offset: int = -1
+
+
+def thumbnail(
+    file: str | os.PathLike[str], offset: int, side: int, sha256: str = ""
+) -> tuple[bytes, str]:
+    """A file's picture at most ``side`` px wide and high, and its format: the file itself where it
+    is so small and browsers show it, else WebP.
+
+    Args:
+        sha256: what the file's bytes must have; empty for any.
+
+    Raises:
+        ImageError: what :func:`load_rgb` raises, or another file stands there.
+    """
+    content = read_bytes(file, offset)
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise ImageError("damaged", "the file has changed since ingest")
+    loaded = load_rgb(content)
+    as_it_is = loaded.format in ("JPEG", "PNG", "WEBP", "GIF") and len(content) <= 300_000
+    if as_it_is and max(loaded.width, loaded.height) <= side:
+        return content, loaded.format
+    loaded.image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    loaded.image.save(buffer, "WEBP", quality=92)
+    return buffer.getvalue(), "WEBP"
 
 
 def image_source(row: Mapping[str, Any], image_root: str | os.PathLike[str] | None) -> ImageSource:

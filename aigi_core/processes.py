@@ -19,6 +19,7 @@ from threading import BoundedSemaphore
 from typing import Any, TypeVar
 
 from aigi_core.errors import AigiError
+from aigi_core.images import ImageError
 
 SECONDS = 60.0
 """Processor time for one file. The largest pictures that are decoded, 89 million pixels, take 2 to
@@ -158,6 +159,33 @@ def shared() -> LimitedProcesses:
     processes = LimitedProcesses(4)
     atexit.register(processes.close)
     return processes
+
+
+def read_images(
+    function: Callable[..., Result],
+    tasks: Sequence[tuple[Any, ...]],
+    processes: LimitedProcesses | None = None,
+) -> Iterator[Result | ImageError]:
+    """Results of ``function(*task)``, each of which decodes one image, in order; an ImageError, as
+    a value, for an image that cannot be used or exceeds a limit. Whatever decodes images that
+    others may have made or replaced does it here.
+
+    Args:
+        processes: by default the ones that all share.
+    """
+    calls = [(function, task) for task in tasks]
+    for result in (processes or shared()).map(_result_or_error, calls):
+        if isinstance(result, LimitExceeded):
+            yield ImageError("too large", str(result))
+        else:
+            yield result
+
+
+def _result_or_error(function: Callable[..., Result], task: tuple[Any, ...]) -> Result | ImageError:
+    try:
+        return function(*task)
+    except ImageError as error:
+        return error
 
 
 def serve() -> None:

@@ -24,7 +24,7 @@ from aigi_core.clip.demo.alignment import Alignment, fit, ranks, unit
 from aigi_core.clip.demo.encoder import ALIGNMENT, UNALIGNED
 from aigi_core.clip.encoder import Encoder, load_encoder
 from aigi_core.errors import AigiError
-from aigi_core.images import load_rgb
+from aigi_core.inspection.intake import open_images
 from aigi_core.manifest import REAL
 from aigi_core.resampling import percentile_interval
 from aigi_core.terminal import progress_options
@@ -110,7 +110,10 @@ def encode(encoder: Encoder, table: pd.DataFrame, root: Path) -> Captioned:
         **progress_options(),
     ):
         paths = [root / path for path in table["path"].iloc[start : start + BATCH]]
-        pixels = np.stack([encoder.preprocessing.pixels(load_rgb(path).image) for path in paths])
+        opened = open_images([(str(path), path) for path in paths], encoder.preprocessing)
+        if failed := [one for one in opened if one.pixels is None]:
+            raise AigiError(f"The photograph {failed[0].name} cannot be read: {failed[0].reason}.")
+        pixels = np.stack([one.pixels for one in opened if one.pixels is not None])
         features.append(encoder.encode_images(pixels).embedding.cpu().numpy())
     return Captioned(
         table, np.concatenate(features), [encoder.encode_texts(texts) for texts in wordings(table)]

@@ -13,16 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import UInt8
+from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.images import ImageError, load_rgb, read_bytes
+from aigi_core.processes import read_images
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
 
 SIDE = 64
 """Side, px, of the squares in which common marks are looked for."""
+CHUNK = 64
+"""Images handed over at once."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -111,9 +117,6 @@ def squares(
     Raises:
         AigiError: a folder that was named and is not there, or an image in it that cannot be read.
     """
-    from PIL import Image
-
-    from aigi_core.images import load_rgb
     from precompute.encode.pipeline import image_root
 
     try:
@@ -126,12 +129,20 @@ def squares(
     thumbnails = np.lib.format.open_memmap(
         scratch, mode="w+", dtype=np.uint8, shape=(len(paths), SIDE, SIDE, 3)
     )
-    for row, path in enumerate(paths):
-        try:
-            picture = load_rgb(root / path).image
-        except AigiError as error:
-            raise AigiError(
-                f"The image {path!r} below {root} cannot be read ({error}): put it right."
-            ) from error
-        thumbnails[row] = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
+    offsets = workspace.images.get("offset", pd.Series(-1, range(len(paths)))).tolist()
+    for start in range(0, len(paths), CHUNK):
+        part = range(start, min(start + CHUNK, len(paths)))
+        read = read_images(_square, [(root / paths[row], offsets[row]) for row in part])
+        for row, square in zip(part, read, strict=True):
+            if isinstance(square, ImageError):
+                raise AigiError(
+                    f"The image {paths[row]!r} below {root} cannot be read ({square}): put it"
+                    " right."
+                ) from square
+            thumbnails[row] = square
     return thumbnails, f"common marks looked for in {counted(len(paths), 'image')}"
+
+
+def _square(file: Path, offset: int) -> UInt8[np.ndarray, "s s 3"]:
+    picture = load_rgb(read_bytes(file, offset)).image
+    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))

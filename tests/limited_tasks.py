@@ -3,6 +3,7 @@
 import os
 
 from aigi_core.errors import AigiError
+from aigi_core.images import ImageError
 
 
 def task(what: str) -> str:
@@ -14,6 +15,8 @@ def task(what: str) -> str:
         os.kill(os.getpid(), 11)
     if what == "fill":
         return str(len(bytearray(2**30)))
+    if what == "no image":
+        raise ImageError("empty", "the file has no bytes")
     if what == "raise":
         raise AigiError("one sentence")
     return f"{what} by {os.getpid()}"

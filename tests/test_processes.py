@@ -1,14 +1,17 @@
 """Processes that are limited: what exceeds a limit costs one result."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from aigi_core.errors import AigiError
-from aigi_core.processes import LimitedProcesses, LimitExceeded
+from aigi_core.images import ImageError
+from aigi_core.processes import LimitedProcesses, LimitExceeded, read_images
 from tests.limited_tasks import task
 
 
@@ -40,6 +43,37 @@ def test_an_error_reaches_the_caller_and_the_next_call_works(
     with pytest.raises(AigiError, match="one sentence"):
         list(processes.map(task, [("a",), ("raise",), ("b",)]))
     assert len(list(processes.map(task, [("a",)]))) == 1
+
+
+def test_an_image_that_cannot_be_used_costs_one_result(processes: LimitedProcesses) -> None:
+    names = ["a", "spin", "no image", "b"]
+    first, spun, empty, last = read_images(task, [(name,) for name in names], processes)
+    assert isinstance(spun, ImageError) and spun.reason == "too large"
+    assert isinstance(empty, ImageError) and empty.reason == "empty"
+    assert str(first).startswith("a ") and str(last).startswith("b ")
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_everything_that_decodes_images_is_limited() -> None:
+    """Each function that calls ``load_rgb`` is handed to limited processes in its module."""
+    found = 0
+    for folder in ("aigi_core", "precompute", "ui", "pages"):
+        for file in (ROOT / folder).rglob("*.py"):
+            text = file.read_text("utf-8")
+            for part in re.split(r"^(?=def |class )", text, flags=re.MULTILINE):
+                if "load_rgb(" not in part or part.startswith("def load_rgb("):
+                    continue
+                name = part.split("(")[0].removeprefix("def ")
+                used = (
+                    (ROOT / "ui" / "toolkit" / "images.py").read_text()
+                    if name == "thumbnail"
+                    else text
+                )
+                assert re.search(rf"read_images\(\s*{name}\b|Facts\] = {name}\b", used), file
+                found += 1
+    assert found == 6
 
 
 def test_a_call_that_is_left_leaves_nothing_for_the_next(processes: LimitedProcesses) -> None:

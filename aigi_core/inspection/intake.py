@@ -24,7 +24,7 @@ from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.errors import AigiError
 from aigi_core.heads import EncodedImages
 from aigi_core.images import ImageError, load_rgb, read_bytes
-from aigi_core.processes import LimitExceeded, shared
+from aigi_core.processes import read_images
 from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
@@ -111,9 +111,9 @@ def open_images(
     """Decode files (name, and bytes or path) in a process limited in processor time and memory; one
     that exceeds a limit is refused as any other.
     """
-    opened = shared().map(open_image, [(*file, preprocessing) for file in files])
+    opened = read_images(open_image, [(*file, preprocessing) for file in files])
     return [
-        Opened(name, f"too large: {result}") if isinstance(result, LimitExceeded) else result
+        Opened(name, str(result)) if isinstance(result, ImageError) else result
         for (name, _), result in zip(files, opened, strict=True)
     ]
 

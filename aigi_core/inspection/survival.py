@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from jaxtyping import UInt8
 
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.heads import EncodedImages
-from aigi_core.images import load_rgb
+from aigi_core.images import ImageError, load_rgb
 from aigi_core.inspection.intake import BATCH, encode
 from aigi_core.inspection.panel import Panel
 from aigi_core.perturb import PERTURBATIONS, Op, ladder
+from aigi_core.processes import read_images
 from aigi_core.workspace import Workspace
 
 if TYPE_CHECKING:  # it needs torch, this module does not
@@ -42,23 +44,32 @@ def perturbed_copies(
     ops: Sequence[Op] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Copies:
-    """Decode once, perturb the whole picture, and encode every copy as the workspace's images were.
+    """Perturb the whole picture, in a process limited in time and memory, and encode every copy as
+    the workspace's images were.
 
     Args:
         key: SHA-256 of the file, which seeds random parts: the same copies come out every time.
         ops: by default every step of every perturbation's ladder.
     """
-    picture = load_rgb(source).image
     wanted: tuple[Op | None, ...] = (None, *(ladder() if ops is None else ops))
     preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
     pieces = []
     for start in range(0, len(wanted), BATCH):
         part = wanted[start : start + BATCH]
-        pixels = [preprocessing.pixels(op(picture, key) if op else picture, key) for op in part]
+        (pixels,) = read_images(_perturbed, [(source, part, preprocessing, key)])
+        if isinstance(pixels, ImageError):
+            raise pixels
         pieces.append(encode(encoder, pixels, workspace))
         if progress:
             progress(start + len(part), len(wanted))
     return Copies(wanted, EncodedImages.joined(pieces))
+
+
+def _perturbed(
+    source: bytes | str | Path, ops: Sequence[Op | None], preprocessing: Preprocessing, key: str
+) -> list[UInt8[np.ndarray, "size size 3"]]:
+    picture = load_rgb(source).image
+    return [preprocessing.pixels(op(picture, key) if op else picture, key) for op in ops]
 
 
 def survival(

@@ -1,12 +1,12 @@
-"""Images from files to preprocessed pixels, in processes of their own that load no torch."""
+"""Images from files to preprocessed pixels, in processes of their own that load no torch and are
+limited in processor time and memory."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -15,9 +15,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from aigi_core.clip.preprocessing import Preprocessing
-from aigi_core.errors import AigiError
 from aigi_core.images import ImageError, load_rgb, read_bytes
-from precompute.pool import submit, worker_pool
+from aigi_core.processes import LimitedProcesses, read_images
 
 CHUNK = 32
 """Images a task: enough that handing them over costs little, few enough that all workers share a
@@ -55,47 +54,53 @@ class ReadBatch:
 def read_batches(
     root: Path, batches: Iterable[Sequence[Wanted]], preprocessing: Preprocessing, workers: int
 ) -> Iterator[ReadBatch]:
-    """Read batches in order, a few chunks ahead of the consumer; ``workers`` 0 reads in this
-    process.
-
-    Raises:
-        AigiError: a reading process died.
+    """Read batches in order, a few chunks ahead of the consumer; ``workers`` 0 reads none ahead, in
+    the process that all share.
     """
     if workers == 0:
         for batch in batches:
             yield read(root, batch, preprocessing)
         return
+    processes = LimitedProcesses(workers, workers)
+    pool = ThreadPoolExecutor(workers)  # a thread waits for a process
     chunked = ([batch[i : i + CHUNK] for i in range(0, len(batch), CHUNK)] for batch in batches)
     ahead: deque[list[Future[ReadBatch]]] = deque()
-    with worker_pool(workers) as pool:
-        try:
-            for chunks in chunked:
-                ahead.append([submit(pool, read, root, chunk, preprocessing) for chunk in chunks])
-                while sum(map(len, ahead)) - len(ahead[0]) > 2 * workers:
-                    yield _joined(ahead.popleft())
-            while ahead:
+    try:
+        for chunks in chunked:
+            ahead.append(
+                [pool.submit(read, root, chunk, preprocessing, processes) for chunk in chunks]
+            )
+            while sum(map(len, ahead)) - len(ahead[0]) > 2 * workers:
                 yield _joined(ahead.popleft())
-        except BrokenProcessPool as error:
-            raise AigiError(
-                "A process that reads images died, probably for lack of memory: run the same"
-                " command again with fewer --workers; what was finished is kept."
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while ahead:
+            yield _joined(ahead.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+        processes.close()
 
 
-def read(root: Path, batch: Sequence[Wanted], preprocessing: Preprocessing) -> ReadBatch:
-    """Read one batch in this process; what goes wrong with an image is recorded, not raised."""
+def read(
+    root: Path,
+    batch: Sequence[Wanted],
+    preprocessing: Preprocessing,
+    processes: LimitedProcesses | None = None,
+) -> ReadBatch:
+    """Read one batch in one process; what goes wrong with an image is recorded, not raised."""
     pixels = np.zeros((len(batch), preprocessing.size, preprocessing.size, 3), np.uint8)
     failures = []
-    for i, wanted in enumerate(batch):
-        try:
-            pixels[i] = preprocessing.pixels(
-                load_rgb(_content(root, wanted)).image, key=wanted.sha256
-            )
-        except ImageError as error:
-            failures.append(Failure(wanted.path, str(error)))
+    tasks = [(root, wanted, preprocessing) for wanted in batch]
+    for i, result in enumerate(read_images(_pixels, tasks, processes)):
+        if isinstance(result, ImageError):
+            failures.append(Failure(batch[i].path, str(result)))
+        else:
+            pixels[i] = result
     return ReadBatch(pixels, failures)
+
+
+def _pixels(
+    root: Path, wanted: Wanted, preprocessing: Preprocessing
+) -> UInt8[np.ndarray, "size size 3"]:
+    return preprocessing.pixels(load_rgb(_content(root, wanted)).image, key=wanted.sha256)
 
 
 def _content(root: Path, wanted: Wanted) -> bytes:

@@ -4,6 +4,7 @@ import base64
 import shutil
 import tomllib
 from collections.abc import Callable
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -217,7 +218,8 @@ def pictured(synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     preview = preview_hash(Image.new("RGB", (40, 30), (128, 60, 200)))
 
     def change(table: pd.DataFrame) -> None:
-        table.loc[0, "path"] = "0.png"
+        content_hash = sha256((root / "0.png").read_bytes()).hexdigest()
+        table.loc[0, ["path", "content_hash"]] = ["0.png", content_hash]
         table.loc[1, ["source_url", "preview_hash", "caption"]] = [
             "https://example.org/a.png?x=1&y=2",
             preview,
@@ -246,6 +248,14 @@ def test_images_come_from_file_then_source_then_preview(pictured: Workspace) -> 
         assert {tag for tag, _ in tags.found} <= {"figure", "span", "img", "a", "figcaption"}
         assert not any(key.startswith("on") for _, attributes in tags.found for key in attributes)
         assert EVIL in tags.words
+
+
+def test_another_file_in_the_place_of_an_image_is_not_shown(
+    pictured: Workspace, tmp_path: Path
+) -> None:
+    Image.new("RGB", (40, 30), (30, 200, 30)).save(tmp_path / "images" / "0.png")
+    html = images.tile_html(pictured, images.Tile(0, ["a"]))
+    assert "<img" not in html and "not shown: damaged: the file has changed since ingest" in html
 
 
 def test_report_is_self_contained_and_escaped(synthetic: Workspace) -> None:

@@ -492,7 +492,9 @@ def _of_workspace(workspace: Workspace, path: str) -> Subject:
     if file.kind == "file":
         preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
         first = open_images([(path, Path(file.value))], preprocessing)[0]
-        opened = None if first.reason else first
+        opened = first if first.key == str(image["content_hash"]) else None
+        if opened is None:
+            about += f"; not shown: {first.reason or 'the file has changed since ingest'}"
     return Subject(
         path,
         about,

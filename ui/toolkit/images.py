@@ -4,20 +4,21 @@ is escaped.
 
 from __future__ import annotations
 
+import atexit
 import base64
-import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from html import escape
 from pathlib import Path
 
 import streamlit as st
-from PIL import Image
 
 from aigi_core.errors import AigiError
-from aigi_core.images import image_source, load_rgb, preview_data_uri, read_bytes
+from aigi_core.images import ImageError, image_source, preview_data_uri, thumbnail
 from aigi_core.manifest import FAKE
+from aigi_core.processes import SECONDS, LimitedProcesses, read_images
 from aigi_core.workspace import Workspace, digest_of
 from ui.toolkit import access
 from ui.toolkit.router import ROOT
@@ -27,7 +28,6 @@ THUMBNAIL = 360
 """Longest side, px, of what is sent for a local image; smaller files of web formats are sent as
 they are.
 """
-_AS_IS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
 
 
 @dataclass(frozen=True)
@@ -74,22 +74,25 @@ def image_root(workspace: Workspace) -> Path | None:
 
 
 @cached
-def _thumbnail(workspace: Workspace, row: int, file: str, offset: int, side: int) -> str | None:
-    """Data URI of a local image, at most ``side`` px; None where it cannot be decoded."""
-    del workspace, row  # they name the picture in the cache, as does its file
-    try:
-        content = read_bytes(file, offset)
-        loaded = load_rgb(content)
-    except AigiError:
-        return None
-    mime = _AS_IS.get(loaded.format)
-    if mime and max(loaded.width, loaded.height) <= side and len(content) <= 300_000:
-        return _data_uri(content, mime)
-    small = loaded.image
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=92)
-    return _data_uri(buffer.getvalue(), "image/webp")
+def _thumbnail(
+    workspace: Workspace, row: int, file: str, offset: int, side: int
+) -> tuple[str | None, str]:
+    """Data URI of a local image, at most ``side`` px; None, and why, where it cannot be decoded or
+    is not the image that was ingested."""
+    wanted = str(workspace.images["content_hash"].iloc[row])
+    (result,) = read_images(thumbnail, [(file, offset, side, wanted)], _decoders())
+    if isinstance(result, ImageError):
+        return None, f"not shown: {result}"
+    content, kind = result
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(content).decode()}", ""
+
+
+@cache
+def _decoders() -> LimitedProcesses:
+    """Processes of their own, so that no page waits for uploads."""
+    processes = LimitedProcesses(2, 2, seconds=SECONDS / 2)
+    atexit.register(processes.close)
+    return processes
 
 
 @cached
@@ -108,10 +111,10 @@ def tile_html(workspace: Workspace, tile: Tile, side: int = THUMBNAIL, *, link: 
     facts = {name: image[name] for name in ("path", "source_url", "offset") if name in image}
     url = image_source(facts, None).value
     source = image_source(facts, image_root(workspace))
-    local = (
+    local, why = (
         _thumbnail(workspace, tile.row, source.value, source.offset, side)
         if source.kind == "file"
-        else None
+        else (None, "")
     )
     what = f"fake image by {image['generator']}" if image["label"] == FAKE else "real image"
     alt = escape(
@@ -138,7 +141,7 @@ def tile_html(workspace: Workspace, tile: Tile, side: int = THUMBNAIL, *, link: 
             f'<a href="{escape(href, quote=True)}" target="_blank" rel="noopener'
             f' noreferrer">{picture}</a>'
         )
-    caption = "".join(f"<span>{escape(line)}</span>" for line in tile.lines)
+    caption = "".join(f"<span>{escape(line)}</span>" for line in filter(None, [*tile.lines, why]))
     tone = f" aigi-{tile.tone}" if tile.tone in ("right", "wrong") else ""
     tone += " aigi-chosen" if tile.chosen else ""
     return f'<figure class="aigi-tile{tone}">{picture}<figcaption>{caption}</figcaption></figure>'
@@ -194,7 +197,3 @@ def clickable_grid(
     html = grid_html(workspace, tiles, width)
     mount = st.components.v2.component("aigi_grid", js=_CLICKS, isolate_styles=False)
     mount(key=key, data={"html": html, "digest": digest_of(html)}, on_opened_change=report)
-
-
-def _data_uri(content: bytes, mime: str) -> str:
-    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
