@@ -12,8 +12,10 @@ import os
 import tarfile
 import threading
 import zipfile
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,7 +171,7 @@ class _Cursor:
     def __init__(self, file: Any, column: str) -> None:
         self._file, self._column = file, column
         counts = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-        self._starts = [sum(counts[:i]) for i in range(len(counts) + 1)]
+        self._starts = [0, *accumulate(counts)]
         self._batches: Iterator[Any] = iter(())
         self._batch: Any = None
         self._first, self._group = 0, -1
@@ -178,7 +180,7 @@ class _Cursor:
         """The Arrow scalar of a row; raises KeyError where there is none."""
         if not 0 <= row < self._starts[-1]:
             raise KeyError(row)
-        group = max(i for i, start in enumerate(self._starts[:-1]) if start <= row)
+        group = bisect_right(self._starts, row) - 1
         if self._batch is None or group != self._group or row < self._first:
             self._batches = self._file.iter_batches(
                 _BATCH, row_groups=[group], columns=[self._column], use_threads=False

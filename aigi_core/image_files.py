@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha512
 
@@ -99,7 +99,7 @@ def jpeg_structure(content: bytes) -> JpegStructure | None:
     frame = b""
     scans = 0
     kind = 0
-    precision: dict[tuple[int, int], int] = {}  # (component, coefficient) -> lowest bit brought
+    heads: list[bytes] = []  # of the scans
     restarts = 0
     if not content.startswith(b"\xff\xd8"):
         return None
@@ -123,7 +123,7 @@ def jpeg_structure(content: bytes) -> JpegStructure | None:
                 interval=interval,
                 frame=frame,
                 kind=kind,
-                precision=precision,
+                heads=heads,
             )
         if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:
             at += 2
@@ -141,7 +141,7 @@ def jpeg_structure(content: bytes) -> JpegStructure | None:
             scans += 1
             if scans > MAX_SCANS:
                 break
-            _note_scan(body, precision)
+            heads.append(body)
             at, restarts_of_scan = _end_of_scan(content, at)
             restarts = restarts_of_scan if scans == 1 else restarts
     if not scans:
@@ -155,7 +155,7 @@ def jpeg_structure(content: bytes) -> JpegStructure | None:
         interval=interval,
         frame=frame,
         kind=kind,
-        precision=precision,
+        heads=heads,
     )
 
 
@@ -174,15 +174,18 @@ def _end_of_scan(content: bytes, at: int) -> tuple[int, int]:
     return len(content), restarts
 
 
-def _note_scan(body: bytes, precision: dict[tuple[int, int], int]) -> None:
-    count = body[0] if body else 0
-    if len(body) < 1 + 2 * count + 3:
-        return
-    components = [body[1 + 2 * i] for i in range(count)]
-    first, last, bits = body[1 + 2 * count : 4 + 2 * count]
-    for component in components:
-        for coefficient in range(first, min(last, 63) + 1):
-            precision[component, coefficient] = bits & 15
+def _precision(heads: Iterable[bytes]) -> dict[tuple[int, int], int]:
+    """Lowest bit that scans bring of each component's coefficients."""
+    precision: dict[tuple[int, int], int] = {}
+    for head in heads:
+        count = head[0] if head else 0
+        if len(head) < 1 + 2 * count + 3:
+            continue
+        first, last, bits = head[1 + 2 * count : 4 + 2 * count]
+        for component in (head[1 + 2 * i] for i in range(count)):
+            for coefficient in range(first, min(last, 63) + 1):
+                precision[component, coefficient] = bits & 15
+    return precision
 
 
 def _structure(
@@ -195,7 +198,7 @@ def _structure(
     interval: int,
     frame: bytes,
     kind: int,
-    precision: dict[tuple[int, int], int],
+    heads: Sequence[bytes],
 ) -> JpegStructure | None:
     if not scans:
         return None
@@ -204,6 +207,7 @@ def _structure(
         _, height, width, count = struct.unpack_from(">BHHB", frame)
         parts = [frame[6 + 3 * i : 9 + 3 * i] for i in range(count)]
         if scans > 1 or kind in _PROGRESSIVE:
+            precision = _precision(heads)
             missing = sum(any(precision.get((part[0], k), 1) for k in range(64)) for part in parts)
         if interval and scans == 1 and kind in _BASELINE:
             across = max((part[1] >> 4 for part in parts), default=1) if count > 1 else 1
