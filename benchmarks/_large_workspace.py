@@ -58,7 +58,8 @@ def write_large_workspace(
     files = ["images.parquet", "embeddings.npy"]
     _write_features(path, of, generators, width, rng, head_shape)
     gives: dict[str, Any] = {
-        "gives": {"heads": "", "lacks": {"heads": "a synthetic workspace holds embeddings only"}}
+        "gives": {"heads": "", "lacks": {"heads": "a synthetic workspace holds embeddings only"}},
+        **dict.fromkeys(("layers", "heads", "head_width"), 0),
     }
     if head_shape is not None:
         files += ["heads.npy", "ln_post.npy", "decomposition.npz"]

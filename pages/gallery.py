@@ -10,6 +10,7 @@ from aigi_core.statements import counted
 from aigi_core.transfer import ORDERS, SIZES, VERDICTS, arrange
 from ui import results
 from ui.bodies import gallery as body
+from ui.toolkit.controls import OFFERED, offered
 
 EACH, PAGE = 8, 32
 FOUR, MISTAKES = "all four", "all mistakes"
@@ -24,7 +25,16 @@ with ui.page(__file__) as page:
         formats = page.multiselect("format", "File formats", sorted(images["format"].unique()))
         size = page.select("size", "Shorter side", list(SIZES))
         subject = page.text("subject", "Subject", placeholder="word of caption or path")
-        path = page.select("image", "Image", images["path"].tolist())
+        shown = arrange(images, order, formats=formats, size=size, subject=subject)
+        few = len(images) <= OFFERED
+        path = page.select(
+            "image",
+            "Image",
+            offered((images if few else shown)["path"], images["path"]),
+            help=""
+            if few
+            else f"The first {OFFERED:,} in this order are on offer; 'Subject' searches all.",
+        )
     page.answer(body.answer(images, rows[row]))
     page.stats(body.stats(images))
     page.protocol(
@@ -41,7 +51,6 @@ with ui.page(__file__) as page:
         intervals=intervals_in_words(None, "share"),
     )
 
-    shown = arrange(images, order, formats=formats, size=size, subject=subject)
     groups = list(VERDICTS) if verdict == FOUR else [verdict]
     columns = (
         [*st.columns(2, gap="large"), *st.columns(2, gap="large")]

@@ -4,13 +4,12 @@ picked with a lasso.
 
 from functools import partial
 
-import numpy as np
 import streamlit as st
 
 import ui
 from aigi_core import figures
 from aigi_core.errors import WorkspaceError
-from aigi_core.geometry.projection import TITLES, ImageMap, MapSettings, points_table
+from aigi_core.geometry.projection import CELLED, TITLES, ImageMap, MapSettings
 from aigi_core.statements import counted
 from ui import results
 from ui.results import maps
@@ -29,7 +28,8 @@ def limits(made: ImageMap) -> str:
     )
     return (
         f"{axes}Trustworthiness {made.trustworthiness:.3f} (1 is best; points in random order:"
-        f" {made.shuffled:.3f}; n = {counted(made.n, 'image')}). Of an image's nearest points"
+        f" {made.shuffled:.3f}; n = {counted(made.measured, 'image')}"
+        f"{', drawn at random' if made.measured < made.n else ''}). Of an image's nearest points"
         f" {made.agreement:.0%} are of its own source; in the embedding itself"
         f" {made.agreement_embedding:.0%}, with shuffled sources {mean:.0%} ({low:.0%} to"
         f" {high:.0%})."
@@ -45,12 +45,11 @@ with ui.page(__file__) as page:
             "colour", "Colour", ["source", "family", "verdict", "score", "split", "format"]
         )
         setting, rows, row = results.choose_detector(page)
-    made = maps.image_map(workspace, MapSettings(method=method))
-    table = points_table(workspace, made)
-    scores = results.scores(workspace, setting)[row]
-    called = scores > results.detectors(workspace, setting)[row].threshold
-    right = called == (workspace.domains.labels == 1)
-    table = table.assign(score=scores, verdict=np.where(right, "right", "wrong"))
+    settings = MapSettings(method=method)
+    made = maps.image_map(workspace, settings)
+    table = maps.points(workspace, settings, setting, row)
+    celled = made.n > CELLED
+    drawn = maps.cells(workspace, settings, setting, row, by) if celled else table
     page.answer(
         f"Images of one source lie {made.agreement / made.agreement_chance[0]:.1f} times as often"
         f" beside each other as by chance on this map ({made.agreement:.0%} of the nearest points;"
@@ -69,11 +68,18 @@ with ui.page(__file__) as page:
             " validation splits."
         ),
     )
-    with page.picture(f"Draw around points to see their images below. {limits(made)}"):
-        picked = maps.picked(page)
+    what = (
+        f"Each square is a cell of the map, the larger the more images (in all"
+        f" {counted(made.n, 'image')}); its colour is that of the"
+        f" {'mean' if by == 'score' else 'commonest'} {by} in it. Draw around squares"
+        if celled
+        else "Draw around points"
+    )
+    with page.picture(f"{what} to see their images below. {limits(made)}"):
+        mine = maps.picked(table)
         draw = partial(
-            figures.image_points,
-            table,
+            figures.image_cells if celled else figures.image_points,
+            drawn,
             by,
             titles=("first axis", "second axis"),
             alt=(
@@ -84,14 +90,13 @@ with ui.page(__file__) as page:
         page.figure(
             "map",
             page.styled(draw) if by == "source" else partial(draw, styles={}),
-            table=table,
+            table=drawn,
             picks=True,
         )
     with page.section("The picked images"):
-        if not picked:
+        if mine.empty:
             st.caption("None yet: draw around points of the map with the mouse.")
         else:
-            mine = table[table["path"].isin(picked)]
             counts = mine["source"].value_counts()
             page.finding(
                 f"{counted(len(mine), 'image')}: "

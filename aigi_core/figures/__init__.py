@@ -38,7 +38,7 @@ from aigi_core.figures.few_shot import few_shot
 from aigi_core.figures.finetuned import epoch_curves
 from aigi_core.figures.generation import same_answers, step_curves
 from aigi_core.figures.inspection import judges, patch_map, reliability_curve, survival_curves
-from aigi_core.figures.map import image_points
+from aigi_core.figures.map import image_cells, image_points
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.paired import column_intervals, paired_intervals, split_ranges
 from aigi_core.figures.points import interval_groups, intervals, scatter
@@ -112,6 +112,7 @@ __all__ = [
     "head_curves",
     "head_map",
     "heatmap",
+    "image_cells",
     "image_points",
     "interval_groups",
     "intervals",

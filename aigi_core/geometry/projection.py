@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 
 from aigi_core import results
 from aigi_core.errors import AigiError
+from aigi_core.heads import blocks
 from aigi_core.manifest import FAKE
 from aigi_core.results import ResultKind
 from aigi_core.statements import counted
@@ -26,6 +27,10 @@ from aigi_core.workspace import Workspace
 Method = Literal["pca", "tsne"]
 TITLES: dict[Method, str] = {"pca": "Principal components (PCA)", "tsne": "t-SNE"}
 KIND = ResultKind("map", "map of the images", job="map", format=1)
+MEASURED = 5000
+"""Images, drawn at random, on which a map of more is measured: its cost grows with their square."""
+CELLED, SIDE = 20_000, 96
+"""Points beyond which a map is drawn as cells, and their number along its longer axis."""
 NEIGHBOURS = 12
 DRAWS = 200
 _BLOCK = 512
@@ -55,6 +60,8 @@ class ImageMap:
         explained_variance: share of variance of each of the two axes; None for what is no linear
             map.
         n: images.
+        measured: images on which trustworthiness and agreement were measured: all, or
+            :data:`MEASURED` random ones, among which then the nearest are sought.
     """
 
     method: Method
@@ -66,6 +73,7 @@ class ImageMap:
     agreement_chance: tuple[float, float, float]
     explained_variance: tuple[float, float] | None
     n: int
+    measured: int
 
 
 def image_map(workspace: Workspace, settings: MapSettings | None = None) -> ImageMap:
@@ -76,21 +84,25 @@ def image_map(workspace: Workspace, settings: MapSettings | None = None) -> Imag
             its package.
     """
     wanted = settings or MapSettings()
-    X = np.asarray(workspace.embeddings, np.float64)
-    if len(X) < NEIGHBOURS + 2 or wanted.method not in get_args(Method):
+    E = workspace.embeddings
+    if len(E) < NEIGHBOURS + 2 or wanted.method not in get_args(Method):
         raise AigiError(
             f"A map needs at least {NEIGHBOURS + 2} images and one of the methods"
-            f" {', '.join(get_args(Method))}; there are {counted(len(X), 'image')}, asked for"
+            f" {', '.join(get_args(Method))}; there are {counted(len(E), 'image')}, asked for"
             f" {wanted.method!r}."
         )
-    X = unit_rows(X)
-    X -= X.mean(axis=0)
-    axes, explained_variance = _principal(X)
-    points = axes if wanted.method == "pca" else _tsne(X, axes, wanted)
+    mean, axes, explained_variance = _principal(E)
+    points = _projected(E, mean, axes)
+    if wanted.method == "tsne":
+        points = _tsne(unit_rows(np.asarray(E, np.float64)) - mean, points, wanted)
     domains = workspace.domains
-    source = np.where(domains.labels == FAKE, domains.generator.astype(str), "real")
-    near, far = _neighbours(points), _neighbours(X)
     rng = np.random.default_rng(wanted.seed)
+    some = np.arange(len(E))
+    if len(E) > MEASURED:
+        some = np.sort(rng.choice(len(E), MEASURED, replace=False))
+    source = np.where(domains.labels[some] == FAKE, domains.generator[some].astype(str), "real")
+    X = unit_rows(np.asarray(E[some], np.float64)) - mean
+    near, far = _neighbours(points[some]), _neighbours(X)
     drawn = [_agreement(near, rng.permutation(source)) for _ in range(DRAWS)]
     low, high = np.quantile(drawn, [0.025, 0.975])
     return ImageMap(
@@ -102,6 +114,7 @@ def image_map(workspace: Workspace, settings: MapSettings | None = None) -> Imag
         _agreement(far, source),
         (float(np.mean(drawn)), float(low), float(high)),
         explained_variance if wanted.method == "pca" else None,
+        len(E),
         len(X),
     )
 
@@ -147,9 +160,13 @@ def load_map(workspace: Workspace, settings: MapSettings | None = None) -> Image
     stored = results.load(workspace, KIND, asdict(settings or MapSettings()))
     points = stored.arrays("points.npz")["points"]
     names = {one.name for one in fields(ImageMap)} - {"points"}
-    if names != set(stored.content):
+    content: dict[str, Any] = {
+        "measured": stored.content.get("n"),  # once all were
+        **stored.content,
+    }
+    if names != set(content):
         raise stored.damaged(f"expected {', '.join(sorted(names))}, got {sorted(stored.content)}")
-    content = stored.content | {"agreement_chance": tuple(stored.content["agreement_chance"])}
+    content["agreement_chance"] = tuple(content["agreement_chance"])
     return ImageMap(points=points, **content)
 
 
@@ -163,20 +180,68 @@ def points_table(workspace: Workspace, made: ImageMap) -> pd.DataFrame:
             "x": made.points[:, 0],
             "y": made.points[:, 1],
             "source": np.where(fake, domains.generator.astype(str), "real"),
-            "family": images["family"].where(pd.Series(fake, images.index), "real").to_numpy(str),
+            "family": images["family"].where(pd.Series(fake, images.index), "real"),
             "split": domains.split.astype(str),
-            "format": images["format"].to_numpy(str),
-            "path": images["path"].to_numpy(str),
+            "format": images["format"],
+            "path": images["path"],
         }
     )
 
 
-def _principal(X: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    values, vectors = np.linalg.eigh(X.T @ X)
-    vectors = vectors[:, [-1, -2]]
-    vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), [0, 1]])  # the same way every time
+def cells_table(points: pd.DataFrame, by: str) -> pd.DataFrame:
+    """The points counted in a grid of square cells, :data:`SIDE` along the longer axis; cells
+    without images are left out.
+
+    Args:
+        points: :func:`points_table` with the column ``by``, a text or a number.
+
+    Returns:
+        One row a cell: ``cell`` (number), ``x, y`` (its middle), ``images``, ``by`` (the commonest
+        text, or the mean number) and, of a text, ``share`` of the cell's images that have it.
+    """
+    cell = cells_of(points)
+    grouped = points.assign(cell=cell).groupby("cell", sort=True)
+    table = grouped[["x", "y"]].mean().assign(images=grouped.size())
+    if pd.api.types.is_numeric_dtype(points[by]):
+        return table.assign(**{by: grouped[by].mean()}).reset_index()
+    code, names = pd.factorize(points[by])
+    counts = np.zeros((len(table), len(names)), int)
+    np.add.at(counts, (np.searchsorted(table.index, cell), code), 1)
+    most = counts.argmax(axis=1)
+    share = counts.max(axis=1) / table["images"]
+    return table.assign(**{by: names[most], "share": share}).reset_index()
+
+
+def cells_of(points: pd.DataFrame) -> Int[np.ndarray, " n"]:
+    """The cell of each point (see :func:`cells_table`)."""
+    xy = points[["x", "y"]].to_numpy(float)
+    low, reach = xy.min(axis=0), float(np.ptp(xy, axis=0).max()) or 1.0
+    place = np.minimum((xy - low) / reach * SIDE, SIDE - 1).astype(int)
+    cells: np.ndarray = place[:, 0] * SIDE + place[:, 1]
+    return cells
+
+
+def _principal(
+    E: Float[np.ndarray, "N d"],
+) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Mean of the unit rows, [d, 2] axes, and their shares of variance, in blocks of rows."""
+    mean, products = np.zeros(E.shape[1]), np.zeros((E.shape[1], E.shape[1]))
+    for part in blocks(len(E)):
+        X = unit_rows(np.asarray(E[part], np.float64))
+        mean += X.sum(axis=0)
+        products += X.T @ X
+    mean /= len(E)
+    values, vectors = np.linalg.eigh(products - len(E) * np.outer(mean, mean))
+    axes = vectors[:, [-1, -2]]
+    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])  # the same way every time
     total = max(float(values.sum()), 1e-300)
-    return X @ vectors, (float(values[-1] / total), float(values[-2] / total))
+    return mean, axes, (float(values[-1] / total), float(values[-2] / total))
+
+
+def _projected(E: np.ndarray, mean: np.ndarray, axes: np.ndarray) -> Float[np.ndarray, "N 2"]:
+    return np.concatenate(
+        [(unit_rows(np.asarray(E[part], np.float64)) - mean) @ axes for part in blocks(len(E))]
+    )
 
 
 def _tsne(X: np.ndarray, start: np.ndarray, settings: MapSettings) -> np.ndarray:

@@ -148,8 +148,9 @@ def arrange(
     keep = (shorter >= low) & (shorter < high)
     if formats:
         keep &= images["format"].isin(formats)
-    text = images[["caption", "path", "pool"]].astype(str).agg(" ".join, axis=1).str.casefold()
-    for word in subject.casefold().split():
-        keep &= text.str.contains(word, regex=False)
+    if words := subject.casefold().split():
+        text = images["caption"].str.cat(images[["path", "pool"]], sep=" ").str.casefold()
+        for word in words:
+            keep &= text.str.contains(word, regex=False)
     chosen = images[keep]
     return chosen.sort_values(column, ascending=ascending, kind="stable", ignore_index=True)

@@ -10,10 +10,13 @@ from sklearn import manifold
 from sklearn.decomposition import PCA
 
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.geometry import projection
 from aigi_core.geometry.projection import (
     NEIGHBOURS,
     MapSettings,
     _neighbours,
+    cells_of,
+    cells_table,
     image_map,
     load_map,
     points_table,
@@ -58,6 +61,31 @@ def test_a_stored_map_is_read_again(synthetic_path: Path, tmp_path: Path) -> Non
         replace(again, points=made.points).agreement == made.agreement
         and again.explained_variance is None
     )
+
+
+def test_many_images_are_measured_on_some_and_drawn_as_cells(
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = image_map(synthetic, MapSettings("pca"))
+    monkeypatch.setattr(projection, "MEASURED", 150)
+    some = image_map(synthetic, MapSettings("pca"))
+    np.testing.assert_array_equal(some.points, whole.points)
+    assert (whole.measured, some.measured, some.n) == (whole.n, 150, whole.n)
+    assert abs(some.trustworthiness - whole.trustworthiness) < 0.1
+    points = points_table(synthetic, whole)
+    points["score"] = np.arange(len(points), dtype=float)
+    cell = cells_of(points)
+    for by in ("source", "score"):
+        cells = cells_table(points, by).set_index("cell")
+        assert cells["images"].sum() == len(points)  # every image is in one cell
+        for number, own in points.groupby(cell):
+            assert cells.loc[number, "images"] == len(own)
+            if by == "score":
+                assert cells.loc[number, by] == pytest.approx(own[by].mean())
+            else:
+                count = own[by].value_counts()
+                assert count[cells.loc[number, by]] == count.max()
+                assert cells.loc[number, "share"] == pytest.approx(count.max() / len(own))
 
 
 def test_the_map_of_the_demo_is_read() -> None:

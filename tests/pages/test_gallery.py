@@ -16,6 +16,10 @@ from tests.pages.reading import noted, text_of
 Open = Callable[..., AppTest]
 
 
+def captions(app: AppTest) -> str:
+    return " ".join(str(text.value) for text in (*app.caption, *app.markdown))
+
+
 def test_counts_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "gallery", train="beta-diff", tests=["delta-ar", "gamma-diff"])
     assert not app.exception and not app.error and not app.warning
@@ -49,3 +53,34 @@ def test_unknown_image_and_no_test_set(open_app: Open, synthetic: Workspace) -> 
     assert not app.exception and "default is shown" in app.warning[0].value
     app = open_app(synthetic.path, "gallery", tests="")
     assert noted(app, "choose at least one generator")
+
+
+def test_of_many_images_some_are_offered_and_all_are_searched(
+    open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("ui.toolkit.controls", "ui.results.inspection"):
+        monkeypatch.setattr(f"{module}.OFFERED", 5)
+    path = "general/beta-diff/0017.png"
+    app = open_app(synthetic.path, "inspect", image=path)
+    assert not app.exception and not app.warning
+    assert len(app.selectbox(key="image").options) == 6 and app.selectbox(key="image").value == path
+    app = open_app(synthetic.path, "inspect", find="Beta-Diff/0017")
+    assert app.selectbox(key="image").options == [path]
+    app = open_app(synthetic.path, "inspect", find="nowhere")
+    assert noted(app, "No path holds")
+
+
+def test_long_tables_are_shown_in_part_and_a_map_of_many_as_cells(
+    open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.toolkit.tables.SHOWN", 7)
+    app = open_app(synthetic.path, "gallery", train="beta-diff", tests="beta-diff")
+    assert len(app.dataframe[-1].value) == 7
+    assert "first 7 of" in captions(app) and not app.exception
+    monkeypatch.setattr("ui.results.maps.CELLED", 100)
+    monkeypatch.setattr("aigi_core.geometry.projection.CELLED", 100)
+    app = open_app(synthetic.path, "map")
+    assert not app.exception and not app.error
+    assert "Each square is a cell" in captions(app)
+    app = open_app(synthetic.path, "map", colour="score")
+    assert not app.exception and "mean score" in captions(app)

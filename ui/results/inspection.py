@@ -37,7 +37,7 @@ from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import attention, encoders, explanations
 from ui.toolkit import access
-from ui.toolkit.controls import acted, distinct
+from ui.toolkit.controls import OFFERED, acted, distinct, offered
 from ui.toolkit.images import image_root
 from ui.toolkit.page import Page, inert, name, show_error
 from ui.toolkit.uploads import upload_field
@@ -45,8 +45,6 @@ from ui.toolkit.workspaces import cached
 
 MOST = 100
 """Files looked at together."""
-OFFERED = 5000
-"""Images of the workspace on offer in one list."""
 _BROUGHT, _FAILED, _TOKENS, _COPIES = (
     "_inspected",
     "_inspect_failed",
@@ -214,7 +212,7 @@ def _choose_sources(page: Page) -> tuple[Sources, str]:
         uploads = upload_field("Your images", "uploads")
     with right, page.controls("Image"):
         path = _path_field() if access.on_this_machine() or access.roots() else ""
-        image = page.select("image", "Or an image of the workspace", _offered(page))
+        image = choose_image(page)
     sources: Sources = {("upload", one.file_id): (one.name, one.getvalue) for one in uploads}
     try:
         named = access.typed_path(path) if path else None
@@ -459,18 +457,25 @@ def _stamp(file: Path) -> Hashable:
         return ("file", str(file))
 
 
-def _offered(page: Page) -> list[str]:
-    """Paths of test images, by source, then the others; always the one that a link asks for."""
-    domains, paths = page.domains, page.workspace.images["path"].to_numpy(str)
-    order = np.lexsort(
-        (np.arange(len(paths)), domains.generator, domains.labels != FAKE, domains.split != "test")
-    )
-    offered = [str(path) for path in paths[order[:OFFERED]]]
-    asked = st.query_params.get("image")
-    return (
-        [*offered, asked]
-        if asked and asked not in offered and asked in set(paths.tolist())
-        else offered
+@cached
+def _in_order(workspace: Workspace) -> pd.Series:
+    """Paths of test images, by source, then the others."""
+    domains, paths = workspace.domains, workspace.images["path"]
+    order = np.lexsort((domains.generator, domains.labels != FAKE, domains.split != "test"))
+    return paths.iloc[order]
+
+
+def choose_image(page: Page) -> str:
+    """The control ``image`` among the workspace's images; where these are many, with a search."""
+    paths = _in_order(page.workspace)
+    if len(paths) > OFFERED:
+        words = page.text("find", "Search the images", placeholder="part of a path")
+        found = paths[paths.str.contains(words, case=False, regex=False)] if words else paths
+        if found.empty:
+            page.notice(f"No path holds {inert(words)!r}: all images are on offer.")
+        paths = paths if found.empty else found
+    return page.select(
+        "image", "Or an image of the workspace", offered(paths, page.workspace.images["path"])
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import streamlit as st
 
 from aigi_core.errors import WorkspaceError
 from aigi_core.geometry import projection
-from aigi_core.geometry.projection import ImageMap, MapSettings, Method
+from aigi_core.geometry.projection import CELLED, ImageMap, MapSettings, Method
+from aigi_core.manifest import FAKE
 from aigi_core.workspace import Workspace
-from ui.toolkit.page import Page
+from ui import results
 from ui.toolkit.workspaces import cached
 
 stored = cached(projection.load_map)
@@ -31,9 +34,31 @@ def image_map(workspace: Workspace, settings: MapSettings) -> ImageMap:
     return projection.image_map(workspace, settings)
 
 
-def picked(page: Page) -> list[str]:
-    """Paths of the images that the user has drawn around."""
-    del page
+@cached
+def points(
+    workspace: Workspace, map_settings: MapSettings, setting: results.Setting, row: int
+) -> pd.DataFrame:
+    """Every image on the map with the score and the verdict of one detector."""
+    table = projection.points_table(workspace, image_map(workspace, map_settings))
+    scores = results.scores(workspace, setting)[row]
+    called = scores > results.detectors(workspace, setting)[row].threshold
+    right = called == (workspace.domains.labels == FAKE)
+    return table.assign(score=scores, verdict=np.where(right, "right", "wrong"))
+
+
+@cached
+def cells(
+    workspace: Workspace, map_settings: MapSettings, setting: results.Setting, row: int, by: str
+) -> pd.DataFrame:
+    """The same counted in cells, for many images."""
+    return projection.cells_table(points(workspace, map_settings, setting, row), by)
+
+
+def picked(table: pd.DataFrame) -> pd.DataFrame:
+    """The images of a table of points that the user has drawn around, alone or by their cells."""
     state = st.session_state.get("figure-map")
-    points = state["selection"]["points"] if state else []
-    return [str(point["customdata"][0]) for point in points if point.get("customdata")]
+    found = state["selection"]["points"] if state else []
+    chosen = [point["customdata"][0] for point in found if point.get("customdata")]
+    if len(table) > CELLED and chosen:
+        return table[np.isin(projection.cells_of(table), [int(cell) for cell in chosen])]
+    return table[table["path"].isin([str(path) for path in chosen])]

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, overload
 
+import pandas as pd
 import streamlit as st
 
 T = TypeVar("T")
@@ -21,6 +22,8 @@ Kind = Literal["select", "segmented"]
 SHARED = frozenset({"train", "test", "d1", "d2", "head", "image", "protocol", "encoder"})
 """Controls that mean the same on every page. All others belong to their page: another page may use
 the same name for something else."""
+OFFERED = 5000
+"""Images on offer in one list; more are searched."""
 _STORE, _WRITTEN, _PAGE, _ACTED = "_control_values", "_url_written", "_url_page", "_user_acted"
 _NAMES, _DEFAULTS = "_control_names", "_control_defaults"
 """Names of the controls that the page at hand has drawn."""
@@ -323,6 +326,17 @@ def distinct(names: Iterable[str]) -> list[str]:
             text = f"{name} ({number})"
         shown.append(text)
     return shown
+
+
+def offered(paths: pd.Series, among: pd.Series, name: str = "image") -> list[str]:
+    """The first :data:`OFFERED` paths, for a select box; always with the one that is open or that a
+    link asks for, where it is ``among`` all paths.
+    """
+    listed: list[str] = paths.head(OFFERED).tolist()
+    known = dict.fromkeys((st.query_params.get(name), st.session_state.get(name)))
+    return listed + [
+        path for path in known if path and path not in listed and bool((among == path).any())
+    ]
 
 
 def set_control(name: str, value: Any) -> None:

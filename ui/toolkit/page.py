@@ -368,7 +368,11 @@ class Page(Controls):
         report_it: bool,
         alt: str = "",
     ) -> None:
-        shown, columns = tables.columns(table, formats)
+        if len(table) > tables.SHOWN:
+            st.caption(
+                f"The first {tables.SHOWN:,} of {len(table):,} rows; the downloads hold all."
+            )
+        shown, columns = tables.columns(table.head(tables.SHOWN), formats)
         st.dataframe(
             shown,
             hide_index=True,

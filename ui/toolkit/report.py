@@ -137,8 +137,10 @@ def render(report: Report, workspace: Workspace, link: str) -> str:
 
 def _table(title: str, table: pd.DataFrame, folded: bool = False) -> str:
     """A table in words and rounded, its name as a heading; folded where it repeats a figure."""
-    html = tables.readable(table).to_html(index=False, escape=True, border=0)
+    html = tables.readable(table.head(tables.SHOWN)).to_html(index=False, escape=True, border=0)
     name = escape(tables.column_title(title).capitalize())
+    if len(table) > tables.SHOWN:
+        name += f": the first {tables.SHOWN:,} of {len(table):,} rows"
     if folded:
         return f"<details><summary>{name}</summary><div class=scroll>{html}</div></details>"
     return f"<h2>{name}</h2><div class=scroll>{html}</div>"

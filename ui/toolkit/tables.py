@@ -13,6 +13,8 @@ import pandas as pd
 import streamlit as st
 
 NONE = "–"
+SHOWN = 2000
+"""Rows of a table that are sent to the browser."""
 INDEX = ("row", "index", "level_0")
 """Columns that only number what they stand beside; they are not shown."""
 TITLES: dict[str, tuple[str, str]] = {
