@@ -16,12 +16,10 @@ from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
-USAGE = """usage: aigi COMMAND ...
-
-commands:
-  app         start the app on workspaces, or on the embedded demo
-  score       probabilities of being generated, for image files
-"""
+OWN = {
+    "app": "start the app on workspaces, or on the embedded demo",
+    "score": "probabilities of being generated, for image files",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(import_module("aigi_core.__main__").main(arguments))
     if command in jobs.JOBS:
         return int(jobs.main(arguments))
-    lines = "".join(f"  {name:<11} {line}\n" for name, (_, line) in jobs.JOBS.items())
     asked = command in ("-h", "--help")
-    print(USAGE + lines, file=sys.stdout if asked else sys.stderr, end="")
+    usage = f"usage: aigi COMMAND ...\n\ncommands:\n{jobs.listed(OWN)}"
+    print(usage, file=sys.stdout if asked else sys.stderr)
     return 0 if asked else 2
 
 

@@ -88,6 +88,14 @@ def build_command(path: str | os.PathLike[str], manifest: Mapping[str, Any] | No
     return command("build", images=known.get("image_root") or "DIR", out=path, **options)
 
 
+def build_anew(path: str | os.PathLike[str], manifest: Mapping[str, Any] | None = None) -> str:
+    """What to do about a workspace that cannot be mended."""
+    return (
+        f"copy the workspace again, or delete the folder {path} and run"
+        f" '{build_command(str(path), manifest)}'"
+    )
+
+
 def _quoted(word: str) -> str:
     """A word for a shell, in double quotes, since sentences put commands into single ones."""
     if word and not DOUBTFUL.search(word):

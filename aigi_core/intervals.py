@@ -8,9 +8,7 @@ same variance (Kish 1965, Korn and Graubard 1998). ``python -m benchmarks covera
 often the intervals hold the truth.
 """
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -287,7 +285,7 @@ class Groups(NamedTuple):
     size: int
 
     @classmethod
-    def of(cls, numbers: Int[np.ndarray, " n"]) -> Groups:
+    def of(cls, numbers: Int[np.ndarray, " n"]) -> Self:
         """Any numbering of groups from 0, renumbered without gaps."""
         seen = np.zeros(int(numbers.max(initial=-1)) + 1, bool)
         seen[numbers] = True

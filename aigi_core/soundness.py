@@ -19,6 +19,7 @@ import pandas as pd
 
 from aigi_core import stored_features
 from aigi_core.capabilities import Capabilities
+from aigi_core.commands import build_anew
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.statements import counted
 from aigi_core.stored_features import array_axes
@@ -203,8 +204,6 @@ def check_values(workspace: Workspace) -> list[str]:
 
 def _guarded(workspace: Workspace, problems: Iterator[str]) -> Iterator[str]:
     """The same sentences with the workspace's path; what raises is a problem like any other."""
-    from aigi_core.workspace import build_anew
-
     advice = build_anew(workspace.path, workspace.manifest)
     try:
         for problem in problems:

@@ -32,6 +32,7 @@ from aigi_core.commands import (
     LOADS_ENCODER,
     USUAL_ENCODER,
     WITHOUT_HUB,
+    build_anew,
     build_command,
     command,
     encoder_options,
@@ -427,14 +428,6 @@ def describe_file(root: Path, name: str) -> dict[str, Any]:
     elif file.suffix == ".parquet":
         entry |= {"rows": len(pd.read_parquet(file, columns=[]).index)}
     return entry
-
-
-def build_anew(path: str | os.PathLike[str], manifest: Mapping[str, Any] | None = None) -> str:
-    """What to do about a workspace that cannot be mended."""
-    return (
-        f"copy the workspace again, or delete the folder {path} and run"
-        f" '{build_command(str(path), manifest)}'"
-    )
 
 
 def _encode_again(path: str | os.PathLike[str], manifest: Mapping[str, Any]) -> str:

@@ -28,11 +28,11 @@ from aigi_core.detectors.protocol import (
     PAPER_MAX_ITER,
     Protocol,
     run_protocol,
-    train_detectors,
     validation_scores,
 )
 from aigi_core.detectors.solvers.elimination import Elimination
 from aigi_core.detectors.solvers.logistic import TOLERANCE, balance, fit_logistic
+from aigi_core.detectors.training import train_detectors
 from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
 from benchmarks._clip_like import clip_like

@@ -11,7 +11,7 @@ import argparse
 import errno
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
 
@@ -78,11 +78,20 @@ JOBS: dict[str, tuple[str, str]] = {
 """Job -> (module, one line of help). A new job is a module and a line here."""
 
 
+def listed(others: Mapping[str, str] | None = None) -> str:
+    """All commands with their line of help, in two columns: ``others``, then the jobs."""
+    lines = dict(others or {}) | {name: line for name, (_, line) in JOBS.items()}
+    width = max(map(len, lines))
+    return "\n".join(f"  {name:<{width}}  {line}" for name, line in lines.items())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one job; returns 0, 2 for a mistake its reader can mend, 130 when interrupted, or the
     job's own code.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        return _say(f"usage: python -m precompute JOB ...\n\njobs:\n{listed()}", 2)
     parser = argparse.ArgumentParser(
         prog="python -m precompute", description="Jobs that write a workspace."
     )

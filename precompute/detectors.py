@@ -9,8 +9,8 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from aigi_core.detectors.presets import PRESETS, preset
-from aigi_core.detectors.protocol import train
 from aigi_core.detectors.stored import load_detectors, save_detectors
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 from aigi_core.transfer import make_training_sets

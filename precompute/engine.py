@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from aigi_core.errors import AigiError
 from precompute.pool import end, submit, worker_pool
@@ -22,12 +21,9 @@ from precompute.pool import end, submit, worker_pool
 ENGINES = ("local", "ray")
 
 
-class Engine(ABC):
+class Engine(Protocol):
     """Maps a function over descriptions of work."""
 
-    workers: int
-
-    @abstractmethod
     def map(
         self,
         function: Callable[..., Any],
@@ -49,7 +45,7 @@ class Engine(ABC):
 
 
 @dataclass(frozen=True)
-class LocalEngine(Engine):
+class LocalEngine:
     """Processes on this machine.
 
     Example:

@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Int
 
 from aigi_core.detectors.detector import LinearDetector
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.perturb import parse_ops
 from aigi_core.statements import counted, part_counted

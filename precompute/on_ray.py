@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from aigi_core.errors import AigiError
-from precompute.engine import Engine
 
 RETRIES = 3
 """How many times a task is done again after its worker was lost."""
 
 
 @dataclass(frozen=True)
-class RayEngine(Engine):
+class RayEngine:
     """Ray actors, each with one processor and, where ``gpus`` says so, a share of a GPU.
 
     Attributes:

@@ -21,8 +21,8 @@ from scipy.stats import spearmanr
 
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.presets import PRESETS, preset
-from aigi_core.detectors.protocol import train
 from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.nameability import nameability
 from aigi_core.intervals import mean_interval

@@ -13,8 +13,9 @@ from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.heads import score_heads
 from aigi_core.detectors.presets import PenaltyFrom
-from aigi_core.detectors.protocol import Protocol, train, train_detectors
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.training import train, train_detectors
 from aigi_core.explain.cached import load_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.metrics import DEFAULT_METRIC

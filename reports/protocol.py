@@ -8,8 +8,8 @@ import pandas as pd
 
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.presets import PRESETS, Preset
-from aigi_core.detectors.protocol import train
 from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.training import train
 from aigi_core.statements import span
 from aigi_core.transfer.atlas import Atlas
 from aigi_core.transfer.bootstrap import Estimate

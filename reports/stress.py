@@ -13,7 +13,7 @@ import pandas as pd
 
 from aigi_core.calibration import thresholds
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.figures.stress import op_name
 from aigi_core.metrics import DEFAULT_METRIC

@@ -15,8 +15,8 @@ from aigi_core.audit.exposure import Exposure, exposure, operation_words
 from aigi_core.audit.facts import fact_scores, file_facts
 from aigi_core.detectors.detector import LinearDetector, score_detectors
 from aigi_core.detectors.features import HeadsView
-from aigi_core.detectors.protocol import train
 from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.cached import CONTENT, KINDS, WordAtlas, load_words
 from aigi_core.explain.detector_words import content_words, detector_words

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -132,28 +133,74 @@ def test_dependence_goes_one_way(package: str, rooms: tuple[tuple[str, ...], ...
 
 @pytest.mark.parametrize("package", ["aigi_core", "ui", "precompute", "reports", "benchmarks"])
 def test_modules_import_each_other_in_no_circle(package: str) -> None:
-    """Imports at the top of files; those inside functions run later."""
+    """Those inside functions count, too; those for types alone do not."""
     modules = {
         ".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f
         for f in files(package)
     }
     graph = {
-        name: {n for n in _imports_at_top(f) if n in modules and n != name}
+        name: {n for n in _imports_that_run(f) if n in modules and n != name}
         for name, f in modules.items()
     }
     with_packages = {name: on - _packages_of(name) for name, on in graph.items()}
     TopologicalSorter(with_packages).prepare()
 
 
-def _imports_at_top(file: Path) -> set[str]:
+def _imports_that_run(file: Path) -> set[str]:
     tree = ast.parse(file.read_text("utf-8"))
+    for_types = {
+        inner
+        for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in node.body
+    }
     names = set()
-    for node in tree.body:
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_tests_import_what_there_is() -> None:
+    """Types of tests are not checked, so a name that moved would be missed where a test needs it
+    late.
+    """
+    missing = [
+        f"{file.relative_to(ROOT)}: {node.module}.{alias.name}"
+        for file in files("tests")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level
+        if node.module.split(".")[0] in ("tests", *SOURCES)
+        for alias in node.names
+        if not _defines(node.module, alias.name)
+    ]
+    assert missing == []
+
+
+def _defines(module: str, name: str) -> bool:
+    path = ROOT.joinpath(*module.split("."))
+    if (path / name).is_dir() or (path / f"{name}.py").is_file():
+        return True
+    file = path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py"
+    return file.is_file() and bool({name, "__getattr__"} & _names_of(file))
+
+
+@cache
+def _names_of(file: Path) -> set[str]:
+    """Names that a module binds or assigns anywhere: generous, and enough to miss what is gone."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
     return names
 
 

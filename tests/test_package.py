@@ -117,8 +117,9 @@ def test_the_shipped_configuration_applies(installed: Path, tmp_path: Path) -> N
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
-    listed = re.findall(r"^  (\S+) ", capsys.readouterr().out, re.M)
-    assert listed == ["app", "score", *JOBS]
+    listed = re.findall(r"^  (\S+ +)(\S.*)$", capsys.readouterr().out, re.M)
+    assert [name.rstrip() for name, _ in listed] == ["app", "score", *JOBS]
+    assert len({len(name) for name, _ in listed}) == 1, "two columns"
     assert cli.main(["nothing"]) == 2
 
 

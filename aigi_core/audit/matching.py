@@ -18,7 +18,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from aigi_core.audit.facts import FACTS, encode_facts, fact_detector, fact_values
-from aigi_core.detectors.protocol import Protocol, train_detectors
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.intervals import Interval, difference_interval, rate_of_draws
 from aigi_core.manifest import FAKE, REAL, SPLITS, Domains

@@ -22,7 +22,7 @@ from aigi_core import results
 from aigi_core.audit.matching import Strata, detector_scorer, matched_matrices
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.manifest import SPLITS
 from aigi_core.metrics import auc_of_images

@@ -17,7 +17,8 @@ from jaxtyping import Float
 from aigi_core.calibration import probabilities as calibration
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import FeatureView
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.manifest import REAL, Domains
 from aigi_core.resampling import group_numbers

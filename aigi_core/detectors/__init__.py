@@ -6,10 +6,11 @@ from aigi_core.detectors.components import ComponentSearch, search_components, t
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView, ResidualView
 from aigi_core.detectors.heads import score_heads, select_heads
-from aigi_core.detectors.protocol import Protocol, train, train_detectors
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.solvers.logistic import fit_logistic
 from aigi_core.detectors.token_views import LayerView, PreView
+from aigi_core.detectors.training import train, train_detectors
 
 __all__ = [
     "ComponentSearch",

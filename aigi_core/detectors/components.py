@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.features import EmbeddingView
-from aigi_core.detectors.protocol import Protocol, TrainingSet, run_protocol, train
+from aigi_core.detectors.protocol import Protocol, TrainingSet, run_protocol
 from aigi_core.detectors.solvers.elimination import (
     Cut,
     Elimination,
@@ -30,6 +30,7 @@ from aigi_core.detectors.solvers.elimination import (
     cut_at,
     eliminate,
 )
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.reprs import ShortRepr

@@ -17,11 +17,11 @@ from aigi_core.detectors.protocol import (
     Protocol,
     TrainingSet,
     as_sets,
-    provenance_of,
     refit,
     run_protocol,
     splits_needed,
 )
+from aigi_core.detectors.training import provenance_of
 from aigi_core.errors import AigiError
 from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace

@@ -17,8 +17,8 @@ import pandas as pd
 
 from aigi_core import results
 from aigi_core.detectors.detector import Detector, score_detectors
-from aigi_core.detectors.protocol import train
 from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.detector_words import content_words, detector_words, words_table
 from aigi_core.explain.lexicon import Lexicon

@@ -24,8 +24,9 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import HeadsView, head_scale
 from aigi_core.detectors.heads import HeadScores, Progress
 from aigi_core.detectors.presets import PRESETS, Preset
-from aigi_core.detectors.protocol import TrainingSet, train
+from aigi_core.detectors.protocol import TrainingSet
 from aigi_core.detectors.solvers.logistic import NULL_TOLERANCE, fit_logistic
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon, unit_directions
 from aigi_core.explain.nulls import (

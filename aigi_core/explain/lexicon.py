@@ -19,12 +19,13 @@ from jaxtyping import Float, Float32, Int
 
 from aigi_core.clip.phrases import fold
 from aigi_core.clip.search import TextIndex
+from aigi_core.commands import build_anew
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.heads import blocks
 from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
 from aigi_core.vectors import unit_rows
-from aigi_core.workspace import TextBank, Workspace, build_anew
+from aigi_core.workspace import TextBank, Workspace
 
 NEAR = 0.9
 """Texts whose cosine (uncentred) reaches this say the same."""

@@ -32,7 +32,7 @@ from aigi_core.detectors.detector import (
     score_detectors,
 )
 from aigi_core.detectors.methods import twin
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.reading import Reading, read
 from aigi_core.heads import Encoded

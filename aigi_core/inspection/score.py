@@ -10,7 +10,7 @@ import numpy as np
 
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.detectors.detector import Detector
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.inspection.intake import BATCH, Opened, encode, open_images
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of

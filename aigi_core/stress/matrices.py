@@ -19,7 +19,8 @@ from aigi_core.audit.matching import take
 from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.heads import Progress
-from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names, train_detectors
+from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names
+from aigi_core.detectors.training import train_detectors
 from aigi_core.errors import AigiError, NotMadeError
 from aigi_core.manifest import FAKE, REAL, SPLITS
 from aigi_core.metrics import DEFAULT_METRIC

@@ -8,7 +8,8 @@ from scipy.special import ndtri
 
 from aigi_core.detectors.features import EmbeddingView, HeadsView
 from aigi_core.detectors.heads import Progress
-from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names, train_detectors
+from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names
+from aigi_core.detectors.training import train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.heads import all_heads
 from aigi_core.metrics import DEFAULT_METRIC

@@ -11,7 +11,8 @@ from scipy.special import stdtrit
 
 from aigi_core.detectors.detector import score_features
 from aigi_core.detectors.features import EmbeddingView
-from aigi_core.detectors.protocol import Protocol, train_detectors
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.reprs import ShortRepr

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.splits import redraw
 from aigi_core.transfer.matrix import make_training_sets, transfer_matrix

@@ -27,7 +27,7 @@ from precompute.growth.rewrite import (
     source,
     without_outdated,
 )
-from precompute.ingest import MIN_IMAGES, answers
+from precompute.ingest import answers
 
 
 def add_parser(subparsers: Any) -> None:
@@ -195,7 +195,7 @@ def grown_table(
         val=record.get("val", 0.15),
         test=record.get("test", 0.3),
         seed=record.get("seed", 0),
-        min_images=record.get("min_images", MIN_IMAGES),
+        min_images=record.get("min_images", answers.MIN_IMAGES),
     )
     return complete_table(
         both, both["split"].copy(), usable[["generator", "pool"]].drop_duplicates(), made, finished

@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 from aigi_core import results
 from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.presets import PRESETS, preset
-from aigi_core.detectors.protocol import provenance_of, train
 from aigi_core.detectors.stored import load_detectors, save_detectors
+from aigi_core.detectors.training import provenance_of, train
 from aigi_core.encodings import outdated_encodings
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted, part_counted

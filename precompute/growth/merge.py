@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the new workspace: A's splits stay; what B shares with it follows them or is left
     out.
     """
-    from precompute.ingest import MIN_IMAGES
+    from precompute.ingest.answers import MIN_IMAGES
     from precompute.ingest.pipeline import Making, complete_table
     from precompute.ingest.summary import summary
 

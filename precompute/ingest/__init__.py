@@ -14,10 +14,8 @@ from typing import Any
 
 from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
 from aigi_core.errors import AigiError
+from precompute.ingest.answers import MIN_IMAGES, parse_answers
 from precompute.ingest.answers import add_arguments as add_answers
-from precompute.ingest.answers import parse_answers
-
-MIN_IMAGES = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

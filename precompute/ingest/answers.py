@@ -24,6 +24,8 @@ TOLD = (
 )
 """Columns that a data set may tell; the others of a table of images are measured."""
 ANY = "*"
+MIN_IMAGES = 10
+"""Fewest images of a generator, unless the command says otherwise."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import COLUMNS, FAKE, REAL, SPLITS, validate_images
 from aigi_core.splits import assign, components
 from aigi_core.statements import counted
-from precompute.ingest import MIN_IMAGES
-from precompute.ingest.answers import Answers
+from precompute.ingest.answers import MIN_IMAGES, Answers
 from precompute.ingest.decode import UNREAD, facts_of_all
 from precompute.ingest.families import family_of
 from precompute.ingest.layouts import Candidates, find_candidates

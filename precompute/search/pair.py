@@ -20,15 +20,9 @@ from aigi_core.detectors.detector import (
 )
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.presets import Preset, preset
-from aigi_core.detectors.protocol import (
-    GridPoints,
-    best_point,
-    grid_fits,
-    train,
-    train_detectors,
-    validation_scores,
-)
+from aigi_core.detectors.protocol import GridPoints, best_point, grid_fits, validation_scores
 from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.training import train, train_detectors
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import random_directions, word_null
 from aigi_core.geometry import compare_geometry

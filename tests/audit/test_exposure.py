@@ -14,7 +14,7 @@ import pytest
 from aigi_core.audit.exposure import Exposure, exposure, imitation_shifts, operation_words
 from aigi_core.audit.facts import association, fact_scores, file_facts
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.explain.detector_words import content_words, detector_words
 from aigi_core.explain.lexicon import Lexicon

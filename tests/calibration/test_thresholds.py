@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aigi_core.calibration import thresholds as t
-from aigi_core.detectors import detector, protocol
+from aigi_core.detectors import detector, training
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
@@ -85,8 +85,8 @@ def test_held_out_scores_never_fit_validation_images(synthetic: Workspace) -> No
     sets = [("alpha-gan",)]
     held = t.held_out_scores(synthetic, sets, protocol=Protocol(C=(1.0,)))
     assert held.shape == (1, len(synthetic.domains))
-    refitted = protocol.train(synthetic, sets, None, Protocol(C=(1.0,), refit=True))
-    plain = protocol.train(synthetic, sets, None, Protocol(C=(1.0,), refit=False))
+    refitted = training.train(synthetic, sets, None, Protocol(C=(1.0,), refit=True))
+    plain = training.train(synthetic, sets, None, Protocol(C=(1.0,), refit=False))
     np.testing.assert_allclose(held, detector.score_detectors(plain, synthetic))
     assert not np.allclose(held, detector.score_detectors(refitted, synthetic))
 

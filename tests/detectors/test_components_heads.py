@@ -10,8 +10,9 @@ from aigi_core.detectors.components import (
 )
 from aigi_core.detectors.features import EmbeddingView, HeadsView
 from aigi_core.detectors.heads import score_heads, select_heads
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.solvers.elimination import Elimination
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.heads import all_heads
 

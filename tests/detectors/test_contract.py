@@ -19,8 +19,9 @@ from aigi_core.detectors.detector import (
 )
 from aigi_core.detectors.features import EmbeddingView, HeadsView
 from aigi_core.detectors.methods import METHODS, method, twin
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.detector_words import null_directions
 from aigi_core.explain.reading import read

@@ -5,7 +5,8 @@ import pytest
 
 from aigi_core.detectors import memory_mapped
 from aigi_core.detectors.features import EmbeddingView
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import train
 from aigi_core.workspace import Workspace
 
 

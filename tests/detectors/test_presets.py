@@ -13,16 +13,10 @@ from aigi_core.detectors.components import search_components
 from aigi_core.detectors.features import EmbeddingView, HeadsView, ResidualView
 from aigi_core.detectors.heads import score_heads
 from aigi_core.detectors.presets import PRESETS, preset
-from aigi_core.detectors.protocol import (
-    PAPER_C,
-    PAPER_MAX_ITER,
-    PAPER_SOLVERS,
-    Protocol,
-    grid_fits,
-    train,
-)
+from aigi_core.detectors.protocol import PAPER_C, PAPER_MAX_ITER, PAPER_SOLVERS, Protocol, grid_fits
 from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.solvers.elimination import cut_at
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
 from precompute.search.stream import keep_stream_maps

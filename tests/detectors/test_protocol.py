@@ -11,9 +11,10 @@ from sklearn.utils.class_weight import compute_sample_weight
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, HeadsView
 from aigi_core.detectors.heads import score_heads
-from aigi_core.detectors.protocol import PAPER_C, Protocol, run_protocol, train, train_detectors
+from aigi_core.detectors.protocol import PAPER_C, Protocol, run_protocol
 from aigi_core.detectors.residual import closeness, residual_direction, train_residual
 from aigi_core.detectors.solvers.logistic import log_loss
+from aigi_core.detectors.training import train, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.heads import EncodedImages
 from aigi_core.workspace import Workspace, read_manifest, write_manifest

@@ -14,8 +14,9 @@ from aigi_core import results
 from aigi_core.detectors import stored
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.stored import load_detectors, save_detectors
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
 from tests.conftest import ROOT

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import train
 from aigi_core.transfer import transfer_matrix
 from aigi_core.workspace import Workspace
 from benchmarks._app_in_browser import App

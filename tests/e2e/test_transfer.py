@@ -9,7 +9,8 @@ import pytest
 
 from aigi_core.calibration.thresholds import cell_reliability, held_out_scores
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import train
 from aigi_core.manifest import FAKE
 from aigi_core.transfer import TransferMatrix, open_cell, transfer_matrix
 from aigi_core.workspace import Workspace

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.explain.detector_words import detector_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.words import Words

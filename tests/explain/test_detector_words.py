@@ -10,8 +10,9 @@ from scipy.stats import kstest
 
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import residual_direction, residual_directions, train_residual
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.detector_words import (
     content_words,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.effect import _refitted, ablation_effect, concept_effect
 from aigi_core.explain.lexicon import Lexicon

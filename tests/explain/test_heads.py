@@ -9,7 +9,8 @@ from scipy.stats import kstest
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import HeadsView
 from aigi_core.detectors.heads import score_heads
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.heads import (
     Definition,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from aigi_core import figures
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.explain.effect import concept_effect
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nameability import nameability

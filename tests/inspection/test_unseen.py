@@ -6,7 +6,7 @@ import pytest
 
 from aigi_core.calibration import abstention_band, fit_calibration, fit_ensemble, nearest_rate
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.inspection import unseen
 from aigi_core.inspection.panel import Panel, build_panel

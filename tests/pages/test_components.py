@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.geometry.isotropy import pair_changes, rank_correlation
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import number

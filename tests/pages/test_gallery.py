@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.transfer import VERDICTS, gallery
 from aigi_core.workspace import Workspace
 from tests.pages.reading import noted, text_of

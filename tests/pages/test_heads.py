@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import HeadsView
 from aigi_core.detectors.heads import score_heads
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.explain.heads import heads_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.metrics import DEFAULT_METRIC

@@ -12,7 +12,7 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import HeadsView
 from aigi_core.detectors.heads import score_heads
 from aigi_core.detectors.presets import PRESETS
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.transfer import transfer_matrix
 from aigi_core.transfer.atlas import Atlas, AtlasKey
 from aigi_core.workspace import Workspace

@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import train
 from aigi_core.transfer import rank_for_targets, trainer, transfer_matrix
 from aigi_core.workspace import Workspace
 from tests.pages.reading import noted, text_of

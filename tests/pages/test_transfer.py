@@ -14,8 +14,9 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.calibration.thresholds import calibration_table, threshold_table
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView, HeadsView
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.training import train
 from aigi_core.statements import number, p_text
 from aigi_core.transfer import Atlas, d_eval, difference, transfer_matrix
 from aigi_core.workspace import Workspace, write_manifest

@@ -17,7 +17,7 @@ from aigi_core.audit.exposure import exposure
 from aigi_core.audit.facts import fact_scores, file_facts
 from aigi_core.clip.consent import agree, weights_named
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.explain.cached import WordSettings, compute_words, save_words
 from aigi_core.explain.detector_words import content_words, detector_words
 from aigi_core.explain.effect import concept_effect

@@ -40,7 +40,12 @@ def test_help_lists_every_job_without_importing_it(job, capsys):
     assert "says hello" in (out := capsys.readouterr().out) and "is heavy" in out
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["greet", "--unknown"]])
+def test_without_a_job_all_are_listed_in_two_columns(job, capsys):
+    assert dispatcher.main([]) == 2
+    assert capsys.readouterr().err.endswith("jobs:\n  greet  says hello\n  other  is heavy\n")
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["greet", "--unknown"]])
 def test_wrong_usage_exits_2(job, arguments):
     with pytest.raises(SystemExit) as exit:
         dispatcher.main(arguments)

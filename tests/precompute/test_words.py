@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.explain.cached import CONTENT, WordSettings, load_words
 from aigi_core.explain.detector_words import content_words, detector_words

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import train
 from aigi_core.transfer.difference import difference
 from aigi_core.transfer.matrix import transfer_matrix
 from aigi_core.workspace import Workspace

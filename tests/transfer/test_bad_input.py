@@ -11,7 +11,7 @@ import pytest
 
 from aigi_core.detectors.components import search_components
 from aigi_core.detectors.heads import score_heads, select_heads
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.transfer import few_shot_curves, rank_training_sets, trainer, transfer_matrix
 from aigi_core.transfer.stability import selection_stability

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.transfer import transfer_matrix
 from aigi_core.transfer.paper_means import MEANS, paper_means
 from aigi_core.workspace import Workspace

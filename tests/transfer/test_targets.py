@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.transfer import rank_for_targets, trainer, transfer_matrix
 from aigi_core.transfer.training_sets import ScoreSets

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aigi_core.detectors.protocol import train
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.transfer.training_sets import TrainingSetRanking, rank_training_sets, trainer

@@ -282,7 +282,10 @@ def transfer_code(workspace: Workspace, how: str, setting: Setting, metric: str)
             f" Protocol({made}))"
         )
     elif plain:
-        imported = f"{view_class}from aigi_core.detectors.protocol import Protocol, train"
+        imported = (
+            f"{view_class}from aigi_core.detectors.protocol import Protocol\n"
+            "from aigi_core.detectors.training import train"
+        )
         trained = f"train(workspace, list(sets.values()), {setting.view!r}, Protocol({made}))"
     else:
         imported = (

@@ -14,7 +14,8 @@ and biases; docs/heads.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -197,7 +198,8 @@ def _projections(attention: nn.MultiheadAttention) -> tuple[Tensor, Tensor, Tens
     return q, biases[: len(q)], k, biases[len(q) : 2 * len(q)], v
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Step:
     """What one residual block did for the first Q tokens, attending to all T.
 
     Attributes:

@@ -20,12 +20,11 @@ from aigi_core.detectors.protocol import (
     Protocol,
     TrainingSet,
     as_sets,
-    provenance_of,
     splits_needed,
-    training_features,
     validation_scores,
 )
 from aigi_core.detectors.token_views import LayerView, PreView
+from aigi_core.detectors.training import provenance_of, training_features
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
@@ -98,7 +97,7 @@ class Method(ABC):
         position: Int[np.ndarray, " M"] | None = None,
     ) -> Sequence[FeatureDetector]:
         """Train one detector a training set on given features; arguments as in
-        :func:`~aigi_core.detectors.protocol.train_detectors`.
+        :func:`~aigi_core.detectors.training.train_detectors`.
         """
 
     def train(

@@ -15,9 +15,10 @@ from aigi_core.detectors.detector import Detector, FeatureDetector, LinearDetect
 from aigi_core.detectors.features import EmbeddingView, FeatureView, ResidualView
 from aigi_core.detectors.methods.base import Method, protocol_of, register
 from aigi_core.detectors.presets import Means
-from aigi_core.detectors.protocol import Protocol, TrainingSet, train, train_detectors
+from aigi_core.detectors.protocol import Protocol, TrainingSet
 from aigi_core.detectors.residual import residual_directions, train_residual
 from aigi_core.detectors.solvers.logistic import NULL_TOLERANCE, fit_logistic
+from aigi_core.detectors.training import train, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace

@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core.detectors.methods import twin
 from aigi_core.detectors.presets import preset
-from aigi_core.detectors.protocol import train
 from aigi_core.detectors.stored import load_detectors
+from aigi_core.detectors.training import train
 from aigi_core.results import outdated_jobs
 from aigi_core.transfer.imported import import_scores, imported_names, stored_import
 from aigi_core.workspace import Workspace, verify

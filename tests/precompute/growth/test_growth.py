@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aigi_core.detectors.protocol import train
 from aigi_core.detectors.stored import load_detectors
+from aigi_core.detectors.training import train
 from aigi_core.workspace import Workspace, read_manifest, verify
 from precompute.__main__ import main
 from tests.tiny_clip import make_tiny_clip

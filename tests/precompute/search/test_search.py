@@ -16,7 +16,8 @@ from aigi_core.detectors.components import search_components
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView, HeadsView
 from aigi_core.detectors.heads import score_heads
-from aigi_core.detectors.protocol import Protocol, train
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.transfer import transfer_matrix
 from aigi_core.transfer.atlas import Atlas
