@@ -18,6 +18,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from aigi_core.audit.facts import FACTS, encode_facts, fact_detector, fact_values
+from aigi_core.detectors.detector import score_features
+from aigi_core.detectors.features import FeatureView
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.training import train_detectors
 from aigi_core.errors import AigiError
@@ -303,17 +305,18 @@ def match(
     return Matched(index, kept_domains, pd.DataFrame(table), left_out)
 
 
-def detector_scorer(features: Float[np.ndarray, "N p"], protocol: Protocol | None = None) -> Scorer:
-    """Train linear detectors on given features (rows of the workspace)."""
+def detector_scorer(
+    features: Float[np.ndarray, "N p"],
+    protocol: Protocol | None = None,
+    view: FeatureView | None = None,
+) -> Scorer:
+    """Train linear detectors on given features (rows of the workspace, the embedding by
+    default).
+    """
 
     def score(index: np.ndarray, domains: Domains, sets: Sequence[TrainSet]) -> np.ndarray:
         chosen = features[index]
-        return np.stack(
-            [
-                detector.score(chosen)
-                for detector in train_detectors(chosen, domains, sets, protocol)
-            ]
-        )
+        return score_features(train_detectors(chosen, domains, sets, protocol, view=view), chosen)
 
     return score
 

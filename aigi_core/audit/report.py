@@ -108,8 +108,8 @@ def audit(
             " again."
         )
     sets = tuple((name,) for name in names)
-    resolved = (view or EmbeddingView()).resolve(workspace)
-    scorer = detector_scorer(resolved.matrix(workspace), protocol)
+    view = view or EmbeddingView()
+    scorer = detector_scorer(view.matrix(workspace), protocol, view)
 
     tell("detectors")
     scores = scorer(np.arange(len(domains)), domains, sets)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float16
 
+from aigi_core.clip._open_clip import open_clip
 from aigi_core.clip.encoder import Encoder
 from aigi_core.errors import AigiError
 
@@ -54,31 +55,22 @@ def whole_words(tokenizer: Any, limit: int | None = None) -> pd.DataFrame:
     return table
 
 
-def all_tokens(tokenizer: Any) -> pd.DataFrame:
-    """Every entry of a tokenizer's vocabulary that is text, sub-words included, as the paper
-    searches them (section 4).
+def all_tokens() -> pd.DataFrame:
+    """Every entry of CLIP's vocabulary of 49,408 that is text, sub-words included, as the paper
+    searches them (section 4); the same list for every encoder, whose own tokenizer reads each
+    entry as a text.
 
-    A sub-word is embedded as a text of its own. Left out are special entries, bytes that are no
-    text by themselves, and control characters: the tokenizer drops them, so that what is embedded
-    would be no text at all.
+    Left out are special entries, bytes that are no text by themselves, and control characters:
+    CLIP's tokenizer drops them, so that what is embedded would be no text at all.
 
     Returns:
         Columns ``text`` (each once, in the vocabulary's order) and ``category`` (``word`` where it
         can stand alone, else ``sub-word``).
     """
-    alone = set(_standing_alone(tokenizer))
-    if hasattr(tokenizer, "byte_decoder"):
-        special = set(getattr(tokenizer, "all_special_ids", ()))
-        entries = [token for token, i in _by_id(tokenizer.encoder) if i not in special]
-        texts = [_decoded(tokenizer, token.removesuffix("</w>")) for token in entries]
-    else:
-        inner = getattr(tokenizer, "tokenizer", tokenizer)
-        entries = [token for token, _ in _by_id(inner.get_vocab())]
-        texts = [
-            token.removeprefix("##").removeprefix("▁")
-            for token in entries
-            if not (token.startswith(("[", "<")) and token.endswith(("]", ">")))
-        ]
+    tokenizer = open_clip.SimpleTokenizer()
+    alone, special = set(_standing_alone(tokenizer)), set(tokenizer.all_special_ids)
+    entries = [token for token, i in _by_id(tokenizer.encoder) if i not in special]
+    texts = [_decoded(tokenizer, token.removesuffix("</w>")) for token in entries]
     kept = list(dict.fromkeys(text for text in texts if _is_text(text)))
     kinds = [WORD if text in alone else SUB_WORD for text in kept]
     return pd.DataFrame({"text": kept, "category": kinds}, dtype=str)

@@ -256,7 +256,7 @@ class FeatureDetector(Detector):
     """A detector whose score is a function of one feature view.
 
     Attributes:
-        view: what it sees; resolved, so that it needs nothing of the workspace it was trained on.
+        view: what it sees; it needs nothing of the workspace that the detector was trained on.
     """
 
     view: FeatureView
@@ -414,10 +414,6 @@ class LinearDetector(FeatureDetector, ShortRepr):
             )
         if not np.isfinite([detector.bias, detector.C]).all() or detector.C <= 0:
             raise ValueError(f"bias {detector.bias} and C {detector.C} must be finite, C positive")
-        if isinstance(detector.view, HeadsView) and not (
-            detector.view.scales or detector.view.space == "stream"
-        ):
-            raise ValueError("its heads have no scales")
         return detector
 
 

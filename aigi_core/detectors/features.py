@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -28,7 +27,6 @@ from aigi_core.heads import (
     take,
 )
 from aigi_core.statements import counted
-from aigi_core.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,15 @@ class FeatureView(ABC):
     ) -> Float[np.ndarray, "n p"]:
         """Features of these rows (all by default), float64; AigiError where a row has none."""
 
-    def resolve(self, workspace: Workspace) -> FeatureView:
-        """The same view with everything that it takes from a workspace's training rows written into
-        it.
+    def penalty_factors(self, features: Float[np.ndarray, "n p"]) -> Float[np.ndarray, " p"] | None:
+        """What each feature is multiplied by before a linear method penalises its weights, from
+        features [n, p] of the rows that one detector is trained on; None: nothing.
+
+        The weights are multiplied by the same, so the detector sees this view as it is, and each
+        training set has its own factors: no detector depends on images that it never saw.
         """
-        del workspace
-        return self
+        del features
+        return None
 
     def spec(self) -> dict[str, Any]:
         """JSON-serialisable description from which :func:`view_from_spec` builds the view again."""
@@ -176,11 +177,11 @@ class HeadsView(FeatureView):
 
     Attributes:
         heads: (layer, index) pairs, concatenated in this order.
-        scales: one factor a head, which gives it a mean norm of 1 over the workspace's training
-            rows so that the penalty treats heads alike; empty means: take them from the workspace
-            at hand.
-        space: ``stream`` for outputs in the residual stream, before the final norm and projection
-            and without scales; a detector on them has no direction in the joint space.
+        scales: one fixed factor a head; empty for contributions as they are, which each linear
+            detector then scales to a mean norm of 1 a head over its own training images, so that
+            the penalty treats heads alike.
+        space: ``stream`` for outputs in the residual stream, before the final norm and projection,
+            never scaled; a detector on them has no direction in the joint space.
     """
 
     kind: ClassVar[str] = "heads"
@@ -204,33 +205,27 @@ class HeadsView(FeatureView):
     def matrix(
         self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
     ) -> Float[np.ndarray, "n p"]:
+        if not self.heads:
+            raise AigiError("No head was chosen: name at least one as (layer, index).")
         if self.space == "stream":
-            self._require_heads()
             outputs = [stream_features(images, head, rows) for head in self.heads]
             return np.concatenate(outputs, axis=1)
-        view = self if self.scales else self._resolved(images)
         norms = embedding_norms(images, rows)
         blocks = [
             scale * head_features(images, head, rows, norms)
-            for head, scale in zip(view.heads, view.scales, strict=True)
+            for head, scale in zip(self.heads, self._fixed, strict=True)
         ]
         return np.concatenate(blocks, axis=1)
 
-    def resolve(self, workspace: Workspace) -> HeadsView:
-        return self if self.scales or self.space == "stream" else self._resolved(workspace)
+    @property
+    def _fixed(self) -> tuple[float, ...]:
+        return self.scales or (1.0,) * len(self.heads)
 
-    def _resolved(self, images: Encoded) -> HeadsView:
-        if not isinstance(images, Workspace):
-            raise AigiError(
-                "This view of heads has no scales yet: resolve it on the workspace that it is"
-                " trained on."
-            )
-        self._require_heads()
-        return replace(self, scales=tuple(head_scale(images, head) for head in self.heads))
-
-    def _require_heads(self) -> None:
-        if not self.heads:
-            raise AigiError("No head was chosen: name at least one as (layer, index).")
+    def penalty_factors(self, features: Float[np.ndarray, "n p"]) -> Float[np.ndarray, " p"] | None:
+        if self.scales or self.space == "stream":
+            return None
+        parts = np.split(np.asarray(features, np.float64), len(self.heads), axis=1)
+        return np.repeat([head_scale(part) for part in parts], parts[0].shape[1])
 
     def joint_weights(
         self, decomposition: dict[str, np.ndarray], weights: Float[np.ndarray, " p"]
@@ -246,7 +241,7 @@ class HeadsView(FeatureView):
         parts = np.split(np.asarray(weights, np.float64), len(self.heads))
         directions = [
             scale * np.linalg.qr(maps[head].astype(np.float64).T)[0] @ part
-            for head, scale, part in zip(self.heads, self.scales, parts, strict=True)
+            for head, scale, part in zip(self.heads, self._fixed, parts, strict=True)
         ]
         return np.stack(directions)
 
@@ -290,23 +285,14 @@ class ResidualView(FeatureView):
         return direction / np.linalg.norm(direction) if self.normalise else direction
 
 
-def head_scale(workspace: Workspace, head: Head) -> float:
-    """One over the mean norm of a head's features over all training rows of a workspace (1 for a
-    silent head).
+def head_scale(features: Float[np.ndarray, "n p"]) -> float:
+    """One over the mean norm of a head's features over the rows that a detector is trained on (1
+    for a silent head).
     """
-    return _head_scale(workspace, head)
-
-
-@lru_cache(maxsize=4096)
-def _head_scale(workspace: Workspace, head: Head) -> float:
-    rows = np.flatnonzero(workspace.domains.split == "train")
-    mean = float(
-        np.linalg.norm(head_features(workspace, head, rows, _train_norms(workspace)), axis=1).mean()
-    )
+    mean = float(np.linalg.norm(features, axis=1).mean())
     return 1.0 / mean if mean > 0 else 1.0
 
 
-@lru_cache(maxsize=4)
-def _train_norms(workspace: Workspace) -> Float[np.ndarray, " n"]:
-    rows = np.flatnonzero(workspace.domains.split == "train")
-    return embedding_norms(workspace, rows)
+def rescaled(values: np.ndarray, factors: Float[np.ndarray, " p"] | None) -> np.ndarray:
+    """Features [n, p] or weights [..., p] times :meth:`FeatureView.penalty_factors`."""
+    return values if factors is None else values * factors

@@ -250,7 +250,7 @@ class _Reader:
                 self.cache[head] = stream_features(self.workspace, head, self.all_rows)
             else:
                 features = head_features(self.workspace, head, self.all_rows, self.norms)
-                self.cache[head] = head_scale(self.workspace, head) * features
+                self.cache[head] = head_scale(features[: self.ends[0]]) * features
         features = (
             np.concatenate([self.cache[head] for head in heads], axis=1)
             if len(heads) > 1

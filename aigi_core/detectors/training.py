@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from aigi_core.detectors.detector import LinearDetector, encoder_of
-from aigi_core.detectors.features import EmbeddingView, FeatureView
+from aigi_core.detectors.features import EmbeddingView, FeatureView, rescaled
 from aigi_core.detectors.memory_mapped import choose_by_passes, takes_passes
 from aigi_core.detectors.protocol import (
     Chosen,
@@ -55,30 +56,29 @@ def train(
             _detector(seen, one, own, workspace.domains, protocol, known)
             for one, own in zip(chosen, names, strict=True)
         ]
-    view, features, position = training_features(workspace, training_sets, view)
+    features, position = training_features(workspace, names, seen)
     return train_detectors(
         features,
         workspace.domains,
-        training_sets,
+        names,
         protocol,
-        view=view,
+        view=seen,
         provenance=provenance_of(workspace),
         position=position,
     )
 
 
 def training_features(
-    workspace: Workspace, training_sets: Sequence[TrainingSet], view: FeatureView | None = None
-) -> tuple[FeatureView, Float[np.ndarray, "n p"], Int[np.ndarray, " N"]]:
-    """The resolved view, features of all images that these sets train or validate on, and where
-    each image of the workspace lies among them (-1: nowhere).
+    workspace: Workspace, training_sets: Sequence[TrainingSet], view: FeatureView
+) -> tuple[Float[np.ndarray, "n p"], Int[np.ndarray, " N"]]:
+    """Features of all images that these sets train or validate on, and where each image of the
+    workspace lies among them (-1: nowhere).
     """
-    resolved = (view or EmbeddingView()).resolve(workspace)
     domains, names = workspace.domains, as_sets(training_sets)
     needed = np.unique(np.concatenate([domains.rows(s, ("train", "val")) for s in names]))
     position = np.full(len(domains), -1)
     position[needed] = np.arange(len(needed))
-    return resolved, resolved.matrix(workspace, needed), position
+    return view.matrix(workspace, needed), position
 
 
 def train_detectors(
@@ -103,16 +103,18 @@ def train_detectors(
     protocol, view = protocol or Protocol(), view or EmbeddingView()
     names = as_sets(training_sets)
     place = np.arange(len(domains)) if position is None else position
-    grams = _shared_grams(features, domains, names, place)
+    grams = _shared_grams(features, domains, names, place, view)
     detectors = []
     for training_set, gram in zip(names, grams, strict=True):
         rows = {split: domains.rows(training_set, split) for split in splits_needed(protocol)}
         together = np.concatenate(list(rows.values()))
         X, y = np.asarray(features[place[together]], np.float64), domains.labels[together]
+        factors = view.penalty_factors(X[: len(rows["train"])])
         try:
-            chosen = choose(X, y, len(rows["train"]), protocol, gram)
+            chosen = choose(rescaled(X, factors), y, len(rows["train"]), protocol, gram)
         except AigiError as error:
             raise AigiError(f"Training on {' + '.join(training_set)}: {error}") from error
+        chosen = replace(chosen, weights=rescaled(chosen.weights, factors))
         detectors.append(_detector(view, chosen, training_set, domains, protocol, provenance or {}))
     return detectors
 
@@ -155,7 +157,11 @@ def provenance_of(workspace: Workspace) -> dict[str, Any]:
 
 
 def _shared_grams(
-    features: np.ndarray, domains: Domains, names: list[tuple[str, ...]], place: np.ndarray
+    features: np.ndarray,
+    domains: Domains,
+    names: list[tuple[str, ...]],
+    place: np.ndarray,
+    view: FeatureView,
 ) -> list[Gram | None]:
     """One Gram for all training sets with the same real images, from at most a few times p of their
     training rows.
@@ -163,11 +169,13 @@ def _shared_grams(
     p = features.shape[1]
     rows_of = [domains.rows(training_set, "train") for training_set in names]
     keys = [rows[domains.labels[rows] == REAL].tobytes() for rows in rows_of]
-    grams: dict[bytes, Gram | None] = {}
+    grams: dict[bytes, Gram] = {}
     for key in dict.fromkeys(keys):
         sets = [rows for rows, own in zip(rows_of, keys, strict=True) if own == key]
         union = np.unique(np.concatenate(sets))
         stride = max(1, len(union) // (2 * p))
         wanted = p > NARROW and min(map(len, sets)) >= p
-        grams[key] = Gram(features[place[union[::stride]]]) if wanted else None
-    return [grams[key] for key in keys]
+        if wanted:
+            X = features[place[union[::stride]]]
+            grams[key] = Gram(rescaled(X, view.penalty_factors(X)))
+    return [grams.get(key) for key in keys]

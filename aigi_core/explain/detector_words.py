@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from aigi_core.detectors.detector import Detector, require_direction
-from aigi_core.detectors.features import EmbeddingView, ResidualView
+from aigi_core.detectors.features import EmbeddingView, ResidualView, rescaled
 from aigi_core.detectors.methods import method
 from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.explain.lexicon import Lexicon
@@ -116,8 +116,10 @@ def null_directions(
         if isinstance(linear.view, ResidualView)
         else linear.view
     )
-    weights = method(detector.method).null_weights(seen.matrix(workspace, rows), labels, linear)
-    drawn = [replace(linear, view=seen, weights=own) for own in weights]
+    X = seen.matrix(workspace, rows)
+    factors = seen.penalty_factors(X[domains.split[rows] == "train"])
+    weights = method(detector.method).null_weights(rescaled(X, factors), labels, linear)
+    drawn = [replace(linear, view=seen, weights=own) for own in rescaled(weights, factors)]
     return np.stack([one.joint_weights(workspace).sum(axis=0) for one in drawn])
 
 

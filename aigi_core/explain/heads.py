@@ -113,9 +113,7 @@ def head_direction(
     if definition == "difference":
         result = mean_difference(X, labels)
     else:
-        result = fit_logistic(
-            X * head_scale(workspace, (layer, head)), labels, C, tol=NULL_TOLERANCE
-        ).weights
+        result = fit_logistic(X * head_scale(X), labels, C, tol=NULL_TOLERANCE).weights
     in_space = result @ Q.T
     return HeadDirection(in_space[0], in_space[1:], "permutation")
 

@@ -243,9 +243,9 @@ def stress(
             raise AigiError(f"The copies of {copy.op} hold no test images: run '{again}'.")
     if bad := [side for side in sides if side not in SIDES]:
         raise AigiError(f"There is no side {bad[0]!r}: expected {', '.join(SIDES)}.")
-    resolved = (view or EmbeddingView()).resolve(workspace)
-    features = resolved.matrix(workspace)
-    perturbed = {str(copy.op): resolved.matrix(copy) for copy in copies}
+    view = view or EmbeddingView()
+    features = view.matrix(workspace)
+    perturbed = {str(copy.op): view.matrix(copy) for copy in copies}
     result: dict[tuple[str, str, Side], TransferMatrix] = {}
     total = len(dict.fromkeys(trained_on)) * (1 + len(perturbed) * len(dict.fromkeys(sides)))
     for trained in dict.fromkeys(trained_on):
@@ -253,7 +253,7 @@ def stress(
             workspace,
             sets,
             trained=trained,
-            view=resolved,
+            view=view,
             features=features,
             protocol=protocol,
             copies=copies,

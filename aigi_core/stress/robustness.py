@@ -57,7 +57,7 @@ def robust_heads(
     clean = np.empty((len(heads), len(domains)))
     moved = np.empty((len(heads), len(copy.rows)))
     for i, head in enumerate(heads):
-        view = HeadsView((head,)).resolve(workspace)
+        view = HeadsView((head,))
         features = view.matrix(workspace)
         detector = train_detectors(features, domains, [names], used, view=view)[0]
         clean[i], moved[i] = detector.score(features), detector.score(view.matrix(copy))

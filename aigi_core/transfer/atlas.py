@@ -8,7 +8,7 @@ arrays and tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,12 +25,12 @@ from aigi_core.detectors.solvers.elimination import Cut, cut_at
 from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.reprs import ShortRepr
-from aigi_core.results import OldResult, ResultKind, StoredResult
+from aigi_core.results import ResultKind, StoredResult
 from aigi_core.transfer.matrix import TrainSet
 from aigi_core.transfer.pairs import Pair
 from aigi_core.transfer.random_removal import RandomRemoval
 from aigi_core.winner import Winner, winner
-from aigi_core.workspace import Workspace, digest_of
+from aigi_core.workspace import Workspace
 
 METRICS_KEPT = ("balanced_accuracy", "accuracy", "auc")
 """Metrics whose whole matrices are kept."""
@@ -39,22 +39,7 @@ BANK = "phrases"
 """An atlas says how nameable detectors are by this bank."""
 
 
-def _old_key(workspace: Workspace, parameters: Mapping[str, Any]) -> str:
-    if parameters.get("protocol", "ours") != "ours":
-        return ""  # there was no other
-    parameters = {name: value for name, value in parameters.items() if name != "protocol"}
-    files = workspace.manifest["files"]
-    bank = files.get(f"text/{BANK}.npy", {}).get("sha256", "")[:12]
-    return digest_of({"format": 1, "workspace": workspace.digest, "phrases": bank, **parameters})
-
-
-KIND = ResultKind(
-    "atlas",
-    "search of pairs of generators",
-    job="search",
-    format=2,
-    old=OldResult("atlas.json", _old_key),
-)
+KIND = ResultKind("atlas", "search of pairs of generators", job="search", format=3)
 
 
 @dataclass(frozen=True)

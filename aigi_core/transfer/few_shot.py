@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from aigi_core.detectors.features import EmbeddingView, FeatureView
+from aigi_core.detectors.features import EmbeddingView, FeatureView, rescaled
 from aigi_core.detectors.protocol import Protocol, run_protocol
 from aigi_core.errors import AigiError
 from aigi_core.intervals import difference_interval, mean_interval
@@ -84,7 +84,8 @@ def few_shot_curves(
             "Few-shot curves need at least one repeat and one size, each a whole number from five"
             " images per class."
         )
-    features = (view or EmbeddingView()).resolve(workspace).matrix(workspace)
+    view = view or EmbeddingView()
+    features = view.matrix(workspace)
     rng, group = np.random.default_rng(seed), group_numbers(domains.group, np.arange(len(domains)))
     rows, left_out = [], []
     steps = list(product(sets, sizes))
@@ -101,7 +102,7 @@ def few_shot_curves(
                 else [_sample(of, group, int(size), rng) for _ in range(repeats)]
             )
             scores = np.stack(
-                [_fit_and_score(features, domains, *part, protocol) for part in parts]
+                [_fit_and_score(features, domains, *part, protocol, view) for part in parts]
             )
             matrix = transfer_matrix(
                 scores, domains, [names] * len(parts), metrics=[metric], draws=draws, seed=seed
@@ -152,10 +153,12 @@ def _fit_and_score(
     train: Int[np.ndarray, " n"],
     val: Int[np.ndarray, " m"],
     protocol: Protocol,
+    view: FeatureView,
 ) -> Float[np.ndarray, " N"]:
-    blocks = [(features[rows], domains.labels[rows]) for rows in (train, val)]
+    scaled = rescaled(features, view.penalty_factors(features[train]))
+    blocks = [(scaled[rows], domains.labels[rows]) for rows in (train, val)]
     chosen = run_protocol(blocks[0], blocks[1], replace(protocol, refit=True))
-    return chosen.score(features)
+    return chosen.score(scaled)
 
 
 def summaries(matrix: TransferMatrix, metric: str) -> list[dict[str, object]]:

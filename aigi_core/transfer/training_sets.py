@@ -102,12 +102,11 @@ def trainer(
         protocol = replace(protocol or Protocol(), refit=False)
     view = view or method.default_view()
     method.check(workspace, view)
-    resolved = view.resolve(workspace)
-    features, domains = resolved.matrix(workspace), workspace.domains
+    features, domains = view.matrix(workspace), workspace.domains
     bound = method.bound(workspace)
 
     def score_sets(sets: Sequence[TrainSet]) -> Float[np.ndarray, "K N"]:
-        detectors = bound.train_on(features, domains, sets, protocol, view=resolved)
+        detectors = bound.train_on(features, domains, sets, protocol, view=view)
         return score_features(detectors, features)
 
     return score_sets

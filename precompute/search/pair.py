@@ -18,7 +18,7 @@ from aigi_core.detectors.detector import (
     LinearDetector,
     score_detectors,
 )
-from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
+from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView, rescaled
 from aigi_core.detectors.presets import Preset, preset
 from aigi_core.detectors.protocol import GridPoints, best_point, grid_fits, validation_scores
 from aigi_core.detectors.residual import train_residual
@@ -357,9 +357,10 @@ def _head_decisions(
         for detector in detectors:
             yield _Decisions(detector.score(features)[:, None], [("", detector.C, 0)])
         return
-    X = view.resolve(workspace).matrix(workspace)
+    features = view.matrix(workspace)
     for name in names:
         trained_on = domains.rows(name, "train")
+        X = rescaled(features, view.penalty_factors(features[trained_on]))
         points, fits = grid_fits(X[trained_on], domains.labels[trained_on], protocol)
         of = np.concatenate([fit.decision_function(X[rows]) for fit in fits], axis=1)
         yield _Decisions(of, points)

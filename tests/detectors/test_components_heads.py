@@ -150,7 +150,9 @@ def test_forward_selection_adds_the_best_head_at_each_step(synthetic):
     for head, accuracy in zip(result.heads, result.accuracy, strict=True):
         best = {}
         for candidate in set(all_heads(synthetic)) - set(chosen):
-            X = HeadsView((*chosen, candidate)).matrix(synthetic)
+            view = HeadsView((*chosen, candidate))
+            X = view.matrix(synthetic)
+            X = X * view.penalty_factors(X[rows])
             model = LogisticRegression(C=2.0, solver="newton-cholesky", tol=1e-10).fit(
                 X[rows], domains.labels[rows]
             )

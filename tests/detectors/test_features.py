@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from aigi_core.detectors.features import (
     EmbeddingView,
@@ -11,7 +12,11 @@ from aigi_core.detectors.features import (
     head_scale,
     view_from_spec,
 )
+from aigi_core.detectors.heads import score_heads
+from aigi_core.detectors.methods import METHODS
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.solvers.logistic import fit_logistic
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.heads import EncodedImages, all_heads, head_features
 
@@ -47,7 +52,7 @@ def test_a_detector_on_heads_equals_the_one_on_full_contributions(synthetic):
     rows = synthetic.domains.rows(["beta-diff", "gamma-diff"], "train")
     y = synthetic.domains.labels[rows]
     heads = ((0, 0), (1, 2))
-    view = HeadsView(heads).resolve(synthetic)
+    view = HeadsView(heads, (3.0, 0.5))
     X = view.matrix(synthetic, rows)
     full = np.concatenate(
         [s * contribution(synthetic, h, rows) for h, s in zip(heads, view.scales, strict=True)], 1
@@ -72,12 +77,69 @@ def test_a_detector_on_heads_equals_the_one_on_full_contributions(synthetic):
     assert np.abs(shares + small.intercept[0] - logits[:, 0]).max() < 1e-9
 
 
-def test_scales_give_each_head_a_mean_norm_of_one_over_training_rows(synthetic):
-    rows = np.flatnonzero(synthetic.domains.split == "train")
-    for head in all_heads(synthetic):
-        X = HeadsView((head,)).matrix(synthetic, rows)
-        assert np.linalg.norm(X, axis=1).mean() == pytest.approx(1)
-        assert HeadsView((head,)).resolve(synthetic).scales == (head_scale(synthetic, head),)
+def test_heads_are_penalised_as_if_each_had_a_mean_norm_of_one_over_its_own_training_rows(
+    synthetic,
+):
+    """The oracle is scikit-learn on features that were scaled beforehand; no stream is scaled."""
+    domains, heads = synthetic.domains, ((0, 0), (1, 2))
+    view, rows = HeadsView(heads), domains.rows("beta-diff", "train")
+    X, y = view.matrix(synthetic), domains.labels
+    scales = [1 / np.linalg.norm(X[rows, i : i + 8], axis=1).mean() for i in (0, 8)]
+    assert view.penalty_factors(X[rows]) == pytest.approx(np.repeat(scales, 8))
+    assert HeadsView(heads, (1.0, 1.0)).penalty_factors(X[rows]) is None
+    assert HeadsView(heads, space="stream").penalty_factors(X[rows]) is None
+    scaled = X * np.repeat(scales, 8)
+    assert np.array_equal(HeadsView(heads, tuple(scales)).matrix(synthetic), scaled)
+    both = domains.rows("beta-diff", ("train", "val"))
+    for own, protocol in ((rows, Protocol(C=(0.5,), refit=False)), (both, Protocol(C=(0.5,)))):
+        oracle = LogisticRegression(C=0.5, class_weight="balanced", tol=1e-12, max_iter=10_000)
+        expected = oracle.fit(scaled[own], y[own]).decision_function(scaled)
+        (detector,) = train(synthetic, ["beta-diff"], view, protocol)
+        assert np.abs(detector.decision_function(synthetic) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if HeadsView in m.views])
+def test_a_detector_on_heads_does_not_depend_on_generators_that_it_never_saw(synthetic, name):
+    """The others' contexts change beyond recognition; weights, bias and twin stay to the last
+    bit, and are those of a view with the scales written in.
+    """
+    method, domains, heads = METHODS[name], synthetic.domains, ((0, 0), (1, 2))
+    changed = others_changed(synthetic, ("beta-diff",))
+    (before,), (after,) = (
+        method.train(workspace, ["beta-diff"], HeadsView(heads))
+        for workspace in (synthetic, changed)
+    )
+    for one, two in ((before, after), *[[method.twin(w, before) for w in (synthetic, changed)]]):
+        assert np.array_equal(one.weights, two.weights) and one.bias == two.bias
+    X = HeadsView(heads).matrix(synthetic, domains.rows("beta-diff", "train"))
+    fixed = HeadsView(heads, tuple(head_scale(part) for part in np.split(X, 2, axis=1)))
+    (same,) = method.train(synthetic, ["beta-diff"], fixed)
+    apart = same.decision_function(synthetic) - before.decision_function(synthetic)
+    assert np.abs(apart).max() < 1e-9 * np.abs(before.decision_function(synthetic)).max() + 1e-9
+    (twin,) = (method.twin(synthetic, one).decision_function(synthetic) for one in (same,))
+    assert twin == pytest.approx(method.twin(synthetic, before).decision_function(synthetic))
+
+
+def test_scores_of_single_heads_do_not_depend_on_generators_outside_the_pair(synthetic):
+    tables = [
+        score_heads(workspace, "beta-diff", "gamma-diff").table
+        for workspace in (synthetic, others_changed(synthetic, ("beta-diff", "gamma-diff")))
+    ]
+    assert tables[0].equals(tables[1])
+
+
+def others_changed(workspace, kept):
+    """The workspace with other contexts of heads for all images that these generators' detectors
+    do not train or choose on."""
+    domains = workspace.domains
+    own = np.concatenate([domains.rows(name, ("train", "val")) for name in kept])
+    others = np.setdiff1d(np.arange(len(domains)), own)
+    contexts = np.array(workspace.heads)
+    contexts[:, :, others] *= 3
+    changed = replace(workspace)
+    changed.__dict__["heads"] = contexts
+    assert not np.array_equal(changed.heads, workspace.heads)
+    return changed
 
 
 def test_residual_view_is_the_cosine(synthetic):
@@ -179,5 +241,3 @@ def test_heads_and_components_that_do_not_exist_are_refused(synthetic):
         EmbeddingView(without=tuple(range(24))).matrix(synthetic)
     with pytest.raises(AigiError, match="No head was chosen"):
         HeadsView().matrix(synthetic)
-    with pytest.raises(AigiError, match="no scales yet"):
-        HeadsView(((0, 0),)).matrix(broken(synthetic, 1.0))

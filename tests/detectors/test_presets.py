@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -66,10 +67,41 @@ def pixels(tiny: tuple[Path, str]) -> Workspace:
 
 
 def test_the_paper_s_preset_is_what_the_paper_says() -> None:
-    assert PAPER.training == Protocol(grid="paper", class_weight=None)
+    """Every field, so that none is added, or falls back to ours, without a word here."""
+    assert vars(PAPER) == {
+        "name": "paper",
+        "title": "Paper",
+        "training": Protocol(grid="paper", class_weight=None),
+        "metric": "accuracy",
+        "cut": "last",
+        "residual": "raw embeddings",
+        "head_space": "stream",
+        "head_penalty": "scored",
+        "heads_leave_out_train": False,
+        "word_bank": "tokens",
+        "words_centred": False,
+    }
+    assert PAPER_MAX_ITER == (10, 50, 100, 500, 1000, 5000) and PAPER.training.C == PAPER_C
     assert len(PAPER_SOLVERS) * len(PAPER_C) * len(PAPER_MAX_ITER) == 96
-    assert (PAPER.metric, PAPER.cut, PAPER.word_bank) == ("accuracy", "last", "tokens")
     assert preset("ours").training == Protocol()
+    assert all(getattr(PAPER, name) != value for name, value in vars(preset("ours")).items()), (
+        "a switch that the paper's preset does not turn"
+    )
+
+
+def test_the_document_names_every_switch_and_every_decision() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "method.md").read_text("utf-8")
+    switches = page.split("## Two protocols")[1].split("## Eighteen")[0]
+    named = {
+        field
+        for names in re.findall(r"\(`([^)]*)`\) \|", switches)
+        for field in re.split(r"`?, `", names)
+    }
+    assert {name.split(".")[0] for name in named} == set(vars(PAPER)) - {"name", "title"}
+    decisions = page.split("## Eighteen")[1].split("### What each")[0]
+    rows = re.findall(r"^\| (\d+) \|([^|]*)\|([^|]*)\|([^|]*)\|$", decisions, re.MULTILINE)
+    assert [int(number) for number, *_ in rows] == list(range(1, 19))
+    assert all(cell.strip() for row in rows for cell in row)
     with pytest.raises(AigiError, match="no protocol 'theirs': choose ours or paper"):
         preset("theirs")
 

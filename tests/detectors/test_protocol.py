@@ -188,7 +188,6 @@ def test_damaged_detectors_are_refused(synthetic, tmp_path):
     [
         ({"view": "embedding"}, "no feature view"),
         ({"view": {"kind": "embedding", "without": "abc"}}, "components named by number"),
-        ({"view": {"kind": "heads", "heads": [[0, 0]], "scales": []}}, "heads have no scales"),
         ({"threshold": float("nan")}, "must be finite"),
         ({"C": -1}, "must be finite, C positive"),
         ({"training_set": "beta-diff"}, "training set is 'beta-diff'"),

@@ -15,6 +15,7 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.reading import scores
 from aigi_core.inspection.known import reliability_on_test
 from aigi_core.inspection.panel import Panel, build_panel
+from aigi_core.inspection.rules import RULES
 from aigi_core.manifest import TOGETHER
 from aigi_core.workspace import Workspace
 from tests.factory import with_images
@@ -112,6 +113,19 @@ def test_verdicts_follow_band_and_rate(synthetic: Workspace, panel: Panel) -> No
     assert few.rate == pytest.approx(1 / (fewest + 1)) and few.asked == 0.01
     assert f"1.0% needs 99 real images, here are {fewest}" in few.note
     assert (panel.verdicts(np.zeros(len(panel.names)), 0.01)["rate"] == few.rate).all()
+
+
+def test_judges_are_the_detectors_on_which_the_band_was_set(
+    synthetic: Workspace, panel: Panel
+) -> None:
+    """Detectors fitted again on the validation images would score these images otherwise."""
+    rows = np.flatnonzero(synthetic.domains.split == "val")
+    np.testing.assert_allclose(panel.logits(synthetic, rows), panel.held_out, atol=1e-9)
+    refitted = score_detectors(train(synthetic, synthetic.domains.generators), synthetic, rows)
+    assert not np.allclose(panel.logits(synthetic, rows)[1:], refitted)
+    for rule in RULES:
+        again = panel.joined_by(rule)
+        np.testing.assert_allclose(again.logits(synthetic, rows), again.held_out, atol=1e-6)
 
 
 def test_a_detector_without_information_gives_no_verdict(synthetic: Workspace) -> None:

@@ -112,7 +112,7 @@ def test_copies_are_what_the_encoder_sees_of_perturbed_files(workspace: Path) ->
         by_hand = encoder.encode_images(encoder.preprocessing.pixels(seen)[None])
         np.testing.assert_allclose(copies.embeddings[1], by_hand.embedding[0].numpy(), atol=2e-5)
         assert np.abs(copies.embeddings[1] - opened.embeddings[row]).max() > 1e-3
-        assert HeadsView(((0, 0),)).resolve(opened).matrix(copies).shape == (
+        assert HeadsView(((0, 0),)).matrix(copies).shape == (
             len(copies.rows),
             opened.encoder["head_width"],
         )

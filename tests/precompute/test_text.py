@@ -230,7 +230,7 @@ def test_the_command(
         (["--name", "x"], "give both, or neither"),
         (["--phrases", "/nowhere.txt"], "There is no list of phrases"),
         (["--phrases", "GIVEN", "--name", "vocabulary"], "belongs to the tokenizer's words"),
-        (["--phrases", "GIVEN", "--name", "tokens"], "belongs to the tokenizer's tokens"),
+        (["--phrases", "GIVEN", "--name", "tokens"], "belongs to CLIP's tokens"),
         (["--phrases", "phrases.txt"], "--name phrases to put yours in their place"),
         (["--phrases", "GIVEN", "--template", "none"], "exactly once"),
     ],

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
@@ -113,6 +115,14 @@ def test_trains_on_a_workspace(synthetic: Workspace) -> None:
     learn = trainer(synthetic), trainer(synthetic, held_out=True)
     ranking = rank_training_sets(*learn, synthetic.domains, k_max=2, draws=20)
     assert len(ranking.table) == 4 + 6
+
+
+def test_held_out_training_never_fits_validation_images(synthetic: Workspace) -> None:
+    sets = [("beta-diff",), ("beta-diff", "alpha-gan")]
+    scores = trainer(synthetic, held_out=True)(sets)
+    plain = train(synthetic, sets, protocol=Protocol(refit=False))
+    np.testing.assert_allclose(scores, score_detectors(plain, synthetic), atol=1e-9)
+    assert not np.allclose(scores, trainer(synthetic)(sets))
 
 
 def test_the_choice_never_sees_what_was_fitted(synthetic: Workspace) -> None:

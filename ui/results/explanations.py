@@ -73,10 +73,10 @@ def choose_texts(page: Page, used: Preset = results.OURS) -> Texts:
     own = used.word_bank != results.OURS.word_bank
     if own and used.word_bank not in banks:
         page.notice(
-            "The paper names detectors with every token of the vocabulary, sub-words included,"
-            " which this workspace does not hold: run"
-            f" `{page.workspace.command('text', tokens=True)}`."
-            " Another bank is searched instead."
+            "The paper names detectors with every token of CLIP's vocabulary, sub-words included"
+            " (49,000 texts), which this workspace does not hold: run"
+            f" `{page.workspace.command('text', tokens=True)}`, which takes some minutes."
+            " Until then the bank chosen here is searched."
         )
     bank = page.select(
         f"bank_{used.name}" if own else "bank",

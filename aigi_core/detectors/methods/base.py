@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int8
 
 from aigi_core.detectors.detector import Detector, FeatureDetector, LinearDetector
-from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
+from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView, rescaled
 from aigi_core.detectors.protocol import (
     Protocol,
     TrainingSet,
@@ -115,13 +115,13 @@ class Method(ABC):
         """
         view = view or self.default_view()
         self.check(workspace, view)
-        resolved, features, position = training_features(workspace, training_sets, view)
+        features, position = training_features(workspace, as_sets(training_sets), view)
         return self.bound(workspace).train_on(
             features,
             workspace.domains,
             training_sets,
             protocol,
-            view=resolved,
+            view=view,
             provenance=provenance_of(workspace),
             position=position,
         )
@@ -150,7 +150,7 @@ class Method(ABC):
         detector: LinearDetector,
     ) -> Float[np.ndarray, "B p"]:
         """Weights of the same training on B other sets of labels (shuffled ones: the null of
-        explanations).
+        explanations), for features that the view's penalty factors have scaled.
         """
         raise AigiError(
             f"The method {self.title!r} has no weights, hence no null for words: choose a linear"
@@ -215,11 +215,13 @@ class FeatureMethod(Method):
         detectors = []
         for names in as_sets(training_sets):
             rows = {split: domains.rows(names, split) for split in splits_needed(protocol)}
+            factors = self._factors(view, features[place[rows["train"]]])
             blocks = {
-                split: (features[place[mine]], domains.labels[mine]) for split, mine in rows.items()
+                split: (rescaled(features[place[mine]], factors), domains.labels[mine])
+                for split, mine in rows.items()
             }
             try:
-                detector = self._run(blocks, protocol, view, names)
+                detector = _for_view(self._run(blocks, protocol, view, names), factors)
             except AigiError as error:
                 raise AigiError(f"Training on {' + '.join(names)}: {error}") from error
             about = {
@@ -231,6 +233,12 @@ class FeatureMethod(Method):
             }
             detectors.append(replace(detector, provenance=about))
         return detectors
+
+    def _factors(
+        self, view: FeatureView, features: Float[np.ndarray, "n p"]
+    ) -> Float[np.ndarray, " p"] | None:
+        """What features are multiplied by; without weights there is nothing to multiply back."""
+        return view.penalty_factors(features) if self.linear else None
 
     def _run(
         self,
@@ -281,16 +289,19 @@ class FeatureMethod(Method):
             return detector
         protocol = replace(protocol_of(detector), refit=False)
         rows = workspace.domains.rows(detector.training_set, "train")
+        X = detector.view.matrix(workspace, rows)
+        factors = self._factors(detector.view, X)
         fitted = self.fit(
-            detector.view.matrix(workspace, rows),
+            rescaled(X, factors),
             workspace.domains.labels[rows],
             detector.provenance["parameters"],
             protocol,
         )
         about = {**detector.provenance, "protocol": protocol.record()}
-        return self.make(
+        twin = self.make(
             detector.view, fitted, training_set=detector.training_set, provenance=about
         )
+        return _for_view(twin, factors)
 
     def null_weights(
         self,
@@ -335,6 +346,15 @@ def protocol_of(detector: Detector) -> Protocol:
         grid="paper" if used.get("grid") == "paper" else "path",
         refit=bool(used.get("refit", True)),
     )
+
+
+def _for_view(
+    detector: FeatureDetector, factors: Float[np.ndarray, " p"] | None
+) -> FeatureDetector:
+    """A detector fitted on scaled features, for features as its view gives them."""
+    if factors is None or not isinstance(detector, LinearDetector):
+        return detector
+    return replace(detector, weights=detector.weights * factors)
 
 
 def check_features(X: Float[np.ndarray, "n p"], y: Int[np.ndarray, " n"]) -> None:
