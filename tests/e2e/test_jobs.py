@@ -5,11 +5,16 @@ number that the library gives; and the pages without a test of their own, by loo
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import ImageColor
+from playwright.sync_api import expect
 
+from aigi_core.detectors import score_detectors, train
+from aigi_core.detectors.heads import score_heads
 from aigi_core.figures import DARK, LIGHT
-from aigi_core.transfer import board
+from aigi_core.inspection.panel import DEFAULT_RATE, build_panel
+from aigi_core.transfer import board, gallery
 from aigi_core.workspace import Workspace
 from benchmarks._app_in_browser import App
 from ui.toolkit.router import ROOT
@@ -87,6 +92,58 @@ def test_whether_file_facts_explain_a_detector(user: App) -> None:
     assert "sdxl: \u25b2 file facts do as well" in answer and "What to do next" in answer
     user.follow("Does it survive compression?")
     assert user.title == "Do detectors survive compression, resizing and noise?"
+
+
+def test_what_the_best_head_responds_to_in_words(user: App, demo: Workspace) -> None:
+    user.navigate("Heads")
+    best = score_heads(demo, user.selected("Trained on"), user.selected("Validated on"))
+    first = best.table.iloc[0]
+    assert user.stats["Best head alone"][0] == f"{first['accuracy']:.3f}"
+    layer, head = int(first["layer"]), int(first["index"])
+    assert user.selected("Opened head") == f"{layer}.{head}"  # it is open already
+    words = user.alt("head-nearest")
+    assert f"texts of layer {layer} head {head}" in words and "go beyond chance" in words
+    assert user.page.locator(".st-key-grid-extreme-most figure").count() >= 4
+
+
+def test_the_most_certain_mistakes_and_why(user: App, demo: Workspace) -> None:
+    user.navigate("Gallery")
+    detector = train(demo, [user.selected("Trained on")])[0]
+    scores = score_detectors([detector], demo)[0]
+    images = gallery(demo, scores, demo.domains.generators[-1], threshold=detector.threshold)
+    wrong = images[~images["right"]]
+    for verdict in ("fake as real", "real as fake"):
+        counted = f"{(wrong['verdict'] == verdict).sum()} of "
+        assert counted in user.stats[verdict.capitalize()][1]
+    user.choose("Group", "all mistakes")
+    tiles = user.page.locator(".st-key-grid-all-mistakes button[data-key]")
+    shown = tiles.evaluate_all("all => all.map(tile => tile.dataset.key)")
+    assert shown == wrong["path"].head(len(shown)).tolist()
+    with user.redrawn():
+        tiles.first.click()
+    dialog = user.page.get_by_role("dialog")
+    for path, score in wrong[["path", "score"]].head(2).itertuples(index=False):
+        expect(dialog.get_by_text(path).first).to_be_visible()
+        expect(dialog.get_by_text(f"its score is {score:+.2f}")).to_be_visible()
+        user.page.keyboard.press("ArrowRight")
+
+
+def test_a_suspicious_image_before_all_detectors(user: App, demo: Workspace) -> None:
+    user.navigate("Gallery")
+    user.choose("Group", "fake as real")
+    path = user.selected("Image")
+    user.follow("Inspect this image")
+    panel = build_panel(demo)  # joined by the mean, the rule that is chosen on the demo
+    row = demo.images["path"].tolist().index(path)
+    verdicts = panel.verdicts(panel.logits(demo, np.array([row]))[:, 0], DEFAULT_RATE)
+    together, alone = verdicts.iloc[0], verdicts.iloc[1:]["verdict"]
+    main = user.page.get_by_test_id("stMain").inner_text()
+    stat = user.stats["Probability of being generated"]
+    assert stat[0] == f"{together['probability']:.3f}"
+    assert f"{together['low']:.3f} to {together['high']:.3f}" in stat[1]
+    assert f"and {(alone == 'uncertain').sum()} make no call" in main
+    assert "A generator that it does not know" in main and "made no call for" in main
+    assert main.index("A generator that it does not know") < main.index("On test images of known")
 
 
 def test_a_figure_into_a_paper_from_the_dark_theme(browser: Any, demo_url: str) -> None:
