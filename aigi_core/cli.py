@@ -16,6 +16,8 @@ from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
+from aigi_core.commands import build_command
+
 OWN = {
     "app": "start the app on workspaces, or on the embedded demo",
     "score": "probabilities of being generated, for image files",
@@ -52,8 +54,10 @@ def app(argv: Sequence[str]) -> int:
         "workspaces", nargs="*", type=Path, metavar="WORKSPACE", help="default: the embedded demo"
     )
     args, options = parser.parse_known_args(argv)
-    if missing := [path for path in args.workspaces if not path.is_dir()]:
-        parser.error(f"{missing[0]} is no workspace: it is not a folder")
+    for path in args.workspaces:
+        if not (path / "workspace.json").is_file():
+            what = "it holds no workspace.json" if path.is_dir() else "it is not a folder"
+            parser.error(f"{path} is no workspace: {what}. Make one with '{build_command(path)}'")
     environment = dict(os.environ)
     if args.workspaces:
         paths = [str(path.resolve()) for path in args.workspaces]

@@ -127,3 +127,8 @@ def test_no_workspace_no_server(tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         cli.main(["app", str(tmp_path / "nothing")])
     assert "is not a folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["app", str(tmp_path)])
+    assert "it holds no workspace.json. Make one with 'python -m precompute" in (
+        capsys.readouterr().err
+    )

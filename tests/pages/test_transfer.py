@@ -102,6 +102,15 @@ def test_views_of_a_search_are_judged_on_what_it_has_not_seen(
         ) and f"{p_text(gap.p_value)}, {gap.n} paired cells" in text_of(app)
 
 
+def test_another_method_is_compared_on_what_it_takes(open_app: Open, synthetic: Workspace) -> None:
+    """B begins with the residual, which other methods do not take: then with A's own view."""
+    app = open_app(synthetic.path, "transfer", compare="1")
+    assert app.selectbox(key="view_b").value == "Residual"
+    app = app.selectbox(key="method_b").select("Ridge regression").run()
+    assert app.selectbox(key="view_b").value == app.selectbox(key="view").value
+    assert not app.exception and not app.error and "and B **" in text_of(app)
+
+
 def test_views_of_a_search_name_the_job_where_nothing_was_searched(
     open_app: Open, tmp_path: Path
 ) -> None:

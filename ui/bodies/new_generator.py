@@ -159,8 +159,8 @@ def answer(described: NewGenerator) -> str:
     return (
         f"Of {counted(best.of, 'detector')} **{name(best.name)}"
         f" {'does best' if best.clear else 'has the highest balanced accuracy'} on"
-        f" {name(described.name)}**: {best.numbers(2)}. {best.rivals_in_words('detector')}"
-        f" Lowest is {name(worst.name)}: {worst.numbers(2)}. {described.far['share']:.0%} of its"
+        f" {name(described.name)}**: {best.numbers()}. {best.rivals_in_words('detector')}"
+        f" Lowest is {name(worst.name)}: {worst.numbers()}. {described.far['share']:.0%} of its"
         f" {counted(len(described), 'image')} lie farther from all that is known than 95% of the"
         " workspace's own held-out images do."
     )

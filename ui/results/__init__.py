@@ -174,7 +174,8 @@ def choose_setting(
     end in ``_b``).
 
     Args:
-        beside: the setting that this one is compared with; the default then is another view.
+        beside: the setting that this one is compared with; the default then is another view, where
+            the method takes one.
         searched: offer the views of :data:`SEARCHED` too, with the controls ``d1`` and ``d2``; then
             use :func:`judged`.
         used: the protocol; only ours offers to weigh classes.
@@ -186,11 +187,12 @@ def choose_setting(
         {one.title: one for one in METHODS.values() if one.name != RESIDUAL},
         help="How features become a score. Regression on the residual is a feature view, beside.",
     )
+    on_residual = beside and beside.view != RESIDUAL and chosen.name == DEFAULT_METHOD
     view = page.select(
         f"view{suffix}",
         f"Feature view{whose}",
         VIEW_OPTIONS | stored_views(page.workspace) | (SEARCHED if searched else {}),
-        "Residual" if beside and beside.view != RESIDUAL else None,
+        "Residual" if on_residual else None,
         help=(
             "What a detector sees: the image's embedding (of unit length by default), or only its"
             " cosine with the residual, the difference between the mean fake and the mean real"
