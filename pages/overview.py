@@ -145,8 +145,8 @@ with ui.page(__file__) as page:
 
     with page.section(
         "Examples",
-        "Two of each generator and six real images, taken by their hash and not by their looks. A click opens one in"
-        " Inspect.",
+        "Two of each generator and six real images, taken by their hash and not by their looks."
+        " A click opens one in Inspect.",
     ):
         page.images(results.example_tiles(workspace), width=results.EXAMPLE_WIDTH)
 
