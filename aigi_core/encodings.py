@@ -24,6 +24,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 OF_ENCODING = ("encoder", "encoding", "text", "tools", "perturbed", "rows")
 """Entries of a manifest that belong to an encoding and not to the images."""
 IMAGES = "images.parquet"
+OF_CARD = ("encoder", "alignment", "licences")
+"""Entries of a workspace's card, likewise."""
 SPEED = "speed.json"
 """How fast the images were encoded: beside the manifest and no part of it, for two runs give the
 same workspace at different speeds.
@@ -109,6 +111,8 @@ def add_encoding(path: Path, name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path / IMAGES, folder / IMAGES)
     kept = {key: value for key, value in manifest.items() if key not in OF_ENCODING}
+    if isinstance(kept.get("card"), dict):
+        kept["card"] = {k: v for k, v in kept["card"].items() if k not in OF_CARD}
     label = f"{manifest.get('name') or path.name} by {name}"
     write_manifest(
         folder,

@@ -69,7 +69,7 @@ def card(workspace: Workspace) -> dict[str, list[str]]:
     listed = {
         "Encoder": [
             result.get("encoder"),
-            _alignment(alignment if isinstance(alignment, dict) else {}),
+            alignment_in_words(alignment if isinstance(alignment, dict) else {}),
         ],
         "Confounds": result.get("confounds"),
         "Licences": result.get("licences"),
@@ -82,7 +82,8 @@ def card(workspace: Workspace) -> dict[str, list[str]]:
     return {head: texts for head, texts in lines.items() if texts}
 
 
-def _alignment(result: dict[str, Any]) -> str:
+def alignment_in_words(result: dict[str, Any]) -> str:
+    """How well texts and images match, where it was measured; else nothing."""
     try:
         ways, held_out = (
             result["ways"] if "ways" in result else result["held_out"]["ways"],

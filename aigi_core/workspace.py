@@ -178,7 +178,15 @@ class Workspace:
         """Raise NotGivenError, in one sentence, where the encoder has no such thing (a key of
         :data:`aigi_core.capabilities.THINGS`).
         """
-        self.gives.require(thing, self.encoder["model"])
+        try:
+            self.gives.require(thing, self.encoder["model"])
+        except NotGivenError as error:
+            if thing != "texts":
+                raise
+            lend = self.command("align")
+            raise NotGivenError(
+                f"{error} '{lend}' lends it the texts of another encoding of the same images."
+            ) from error
 
     @property
     def name(self) -> str:

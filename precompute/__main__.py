@@ -66,6 +66,7 @@ JOBS: dict[str, tuple[str, str]] = {
         "quality of images, and the detectors where fakes and real images are of equal quality",
     ),
     "text": ("precompute.text", "embed words and phrases with a workspace's text tower"),
+    "align": ("precompute.align", "lend an encoding without texts those of another encoding"),
     "generate": ("precompute.generate", "make images from prompts, with full provenance"),
     "add": ("precompute.growth.add", "add images to a workspace; nothing is computed twice"),
     "remove": ("precompute.growth.remove", "take generators or pools out of a workspace"),

@@ -1,246 +1,130 @@
-"""Fit and measure the demo encoder's text alignment: ``python -m precompute demo --align``.
+"""Texts for an encoding without a text tower: ``python -m precompute align``.
 
-Fitted on captioned photographs only: the pool set aside for it, and train-split photographs of the
-demo. Measured on classes without a single photograph in the fit, by cross-validation and on the
-demo's val and test photographs, which no choice was made on.
+Another encoding of the same images lends its text banks: its texts are mapped into the space of the
+image embeddings (:mod:`aigi_core.clip.text_map`), by captions of real training images. How well
+they fit is measured on captions that the fit has not seen, and stands on the page Overview.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import json
-from dataclasses import dataclass
-from hashlib import sha256
+import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Float
-from scipy import stats
-from tqdm import tqdm
 
-from aigi_core.clip.demo.alignment import Alignment, fit, ranks, unit
-from aigi_core.clip.demo.encoder import ALIGNMENT, UNALIGNED
-from aigi_core.clip.encoder import Encoder, load_encoder
-from aigi_core.errors import AigiError
-from aigi_core.inspection.intake import open_images
+from aigi_core.clip.consent import add_weights_options
+from aigi_core.clip.text_map import TextMap, fit_text_map, measure_text_map
+from aigi_core.clip.workspace_encoder import encoder_of
+from aigi_core.encodings import encodings, home_of
+from aigi_core.errors import AigiError, NotMadeError
 from aigi_core.manifest import REAL
-from aigi_core.resampling import percentile_interval
-from aigi_core.terminal import progress_options
-from aigi_core.workspace import sha256_of, write_atomic
-
-CARD = ALIGNMENT.with_suffix(".json")
-ALIGNMENT_POOL = "alignment"
-WAYS = 100
-A_CAPTION = 5
-"""Most photographs with one caption: 137 faces would otherwise outweigh every class that has one
-photograph.
-"""
-BATCH = 16
+from aigi_core.overview import alignment_in_words
+from aigi_core.statements import counted
+from aigi_core.workspace import (
+    Workspace,
+    describe_file,
+    digest_of,
+    exclusive,
+    read_manifest,
+    write_manifest,
+)
 
 
-@dataclass(frozen=True, eq=False)
-class Captioned:
-    """Captioned photographs: features [n, w], caption embeddings by wording, and what each is.
-
-    ``table`` has the columns path, caption, synset (empty where the caption is no ImageNet class)
-    and role (``fit`` or ``held out``).
-    """
-
-    table: pd.DataFrame
-    images: Float[np.ndarray, "n w"]
-    wordings: list[Float[np.ndarray, "n t"]]
-
-    def at(self, rows: np.ndarray) -> Captioned:
-        return Captioned(
-            self.table.iloc[rows], self.images[rows], [wording[rows] for wording in self.wordings]
-        )
-
-
-def choose(images: pd.DataFrame) -> pd.DataFrame:
-    """The captioned photographs of a demo's ``images.parquet``, and whether each serves to fit or
-    to measure.
-    """
-    real = images[(images["label"] == REAL) & (images["caption"] != "")].sort_values("path")
-    spare = real["pool"] == ALIGNMENT_POOL
-    synset = real["source_path"].fillna("").str.extract(r"(n\d{8})_", expand=False).fillna("")
-    table = real.assign(synset=synset.where(spare | (real["pool"] == "imagenet"), ""))
-    table["role"] = np.where(spare | (table["split"] == "train"), "fit", "held out")
-    table = table[(table["role"] == "fit") | (table["synset"] != "")]
-    table = table[table.groupby(["caption", "synset", "role"]).cumcount() < A_CAPTION]
-    seen = set(table.loc[(table["role"] == "fit") & (table["synset"] != ""), "synset"])
-    table = table[(table["role"] == "fit") | ~table["synset"].isin(seen)]
-    return table[["path", "caption", "synset", "role"]].reset_index(drop=True)
-
-
-def wordings(table: pd.DataFrame) -> list[list[str]]:
-    """Four wordings of every caption; for ImageNet classes with all their names and WordNet's
-    definition.
-    """
-    spec = importlib.util.find_spec(
-        "timm"
-    )  # its lists of classes are plain text; importing it would load torchvision
-    assert spec is not None and spec.submodule_search_locations
-    info = Path(spec.submodule_search_locations[0]) / "data" / "_info"
-    names, meanings = (
-        dict(
-            line.split("\t", 1)
-            for line in (info / f"imagenet_synset_to_{kind}.txt").read_text("utf-8").splitlines()
-        )
-        for kind in ("lemma", "definition")
-    )
-    rows = []
-    for caption, synset in zip(table["caption"], table["synset"], strict=True):
-        if synset:
-            first, meaning = names[synset].split(", ")[0], meanings[synset]
-            rows.append([caption, first, f"{names[synset]}: {meaning}", f"{caption}, {meaning}"])
-        else:
-            rows.append([caption] * 4)
-    return [list(wording) for wording in zip(*rows, strict=True)]
-
-
-def encode(encoder: Encoder, table: pd.DataFrame, root: Path) -> Captioned:
-    """Run the unaligned encoder over photographs and captions."""
-    features = []
-    for start in tqdm(
-        range(0, len(table), BATCH),
-        desc="captioned photographs",
-        unit="batch",
-        **progress_options(),
-    ):
-        paths = [root / path for path in table["path"].iloc[start : start + BATCH]]
-        opened = open_images([(str(path), path) for path in paths], encoder.preprocessing)
-        if failed := [one for one in opened if one.pixels is None]:
-            raise AigiError(f"The photograph {failed[0].name} cannot be read: {failed[0].reason}.")
-        pixels = np.stack([one.pixels for one in opened if one.pixels is not None])
-        features.append(encoder.encode_images(pixels).embedding.cpu().numpy())
-    return Captioned(
-        table, np.concatenate(features), [encoder.encode_texts(texts) for texts in wordings(table)]
-    )
-
-
-def measure(data: Captioned, seed: int = 0) -> dict[str, Any]:
-    """Image-to-text retrieval among 100 unseen classes: cross-validated, and on the held-out
-    photographs.
-    """
-    used = np.flatnonzero(data.table["role"] == "fit")
-    classes = used[data.table["synset"].to_numpy()[used] != ""]
-    shuffled = np.random.default_rng(seed).permutation(classes)
-    folds = [shuffled[start : start + WAYS] for start in range(0, len(shuffled) - WAYS + 1, WAYS)]
-    held = np.flatnonzero(data.table["role"] == "held out")
-    if not folds or len(held) < WAYS:
-        raise AigiError(
-            f"Measuring the alignment needs {WAYS} captioned classes to fit and {WAYS} held out."
-        )
-    return {
-        "protocol": (
-            f"an image's own caption 'a photo of a ...' among those of {WAYS} classes, none of"
-            " which has a photograph in the fit, ranked by cosine; chance is 1% for the first and"
-            " 5% for the first five; intervals are 95%, by bootstrap over images"
+def add_parser(subparsers: Any) -> None:
+    """Register ``align``."""
+    parser = subparsers.add_parser(
+        "align",
+        description=(
+            "Give an encoding without a text tower the text banks of another one of the same"
+            " images, by a map fitted on captioned real images of the training split."
         ),
-        "cross_validation": _compare(data, [(np.setdiff1d(used, fold), fold) for fold in folds]),
-        "held_out": _compare(data, [(used, held)]),
-    }
-
-
-def ridge(images: np.ndarray, texts: np.ndarray) -> Alignment:
-    """The baseline: ridge regression from standardised image features to centred caption
-    embeddings.
-    """
-    mean = images.mean(axis=0)
-    scale = images.std(axis=0) + 1e-6
-    centre = texts.mean(axis=0)
-    a = (images - mean) / scale
-    weights = a.T @ np.linalg.solve(a @ a.T + len(a) * np.eye(len(a)), texts - centre)
-    return Alignment(
-        mean, weights / scale[:, None], centre, np.eye(texts.shape[1], dtype=np.float32)
     )
+    add = parser.add_argument
+    add(
+        "--workspace",
+        type=Path,
+        required=True,
+        metavar="WORKSPACE/encoders/NAME",
+        help="the encoding that has no texts",
+    )
+    add(
+        "--texts",
+        metavar="NAME",
+        help="the encoding that lends its texts (default: the workspace's first)",
+    )
+    add_weights_options(parser)
+    add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
 
 
-def align(images: pd.DataFrame, root: Path, device: str = "auto") -> Path:
-    """Fit, measure and write ``assets/alignment.safetensors`` with its card; returns the card's
-    path.
-
-    Raises:
-        AigiError: the photographs lack the captions or the columns needed.
-    """
-    if "source_path" not in images.columns or not (images["pool"] == ALIGNMENT_POOL).any():
+def run(args: argparse.Namespace) -> int:
+    """Fit, measure and publish; prints what was done and how good it is."""
+    workspace = Workspace.open(args.workspace)
+    if workspace.gives.has("texts"):
         raise AigiError(
-            "Fitting the alignment needs the columns caption and source_path and photographs of"
-            f" the pool {ALIGNMENT_POOL!r}: use the demo's own image collection."
+            f"{workspace.path} has a text tower of its own: run '{workspace.command('text')}'."
         )
-    encoder = load_encoder("demo", UNALIGNED, device)
-    data = encode(encoder, choose(images), root)
-    used = data.at(np.flatnonzero(data.table["role"] == "fit"))
-    fitted = fit(used.images, used.wordings)
-    card = {
-        "method": (
-            "image features whitened with shrinkage; singular directions of their cross-covariance"
-            " with MiniLM caption embeddings, weighted by powers of the singular values"
-            " (aigi_core/clip/alignment.py); linear on both sides, the image map square and folded"
-            " into the tower's end"
-        ),
-        "fitted_on": {
-            "photographs": len(used.table),
-            "captions": int(used.table["caption"].nunique()),
-            "paths_sha256": _digest(used.table["path"]),
-        },
-        "unaligned_weights_sha256": encoder.weights_sha256,
-        **measure(data),
-    }
-    fitted.save(ALIGNMENT)
-    card["sha256"] = sha256_of(ALIGNMENT)
-    write_atomic(CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
-    return CARD
+    lender = _lender(workspace, args.texts)
+    images = workspace.images
+    usable = (images["label"] == REAL) & (images["split"] == "train") & (images["caption"] != "")
+    rows = np.flatnonzero(usable.to_numpy())
+    captions = images["caption"].to_numpy(str)[rows]
+    encoder = encoder_of(lender, args)
+    names, number = np.unique(captions, return_inverse=True)
+    texts = encoder.encode_texts(names.tolist())[number]
+    seen = np.asarray(workspace.embeddings[rows])
+    quality = measure_text_map(seen, texts, captions)
+    mapped = fit_text_map(seen, texts, captions)
+    quality["fitted_on"] = {"images": len(rows), "captions": len(names)}
+    quality["texts_of"] = f"{lender.encoder['model']} ({lender.encoder['pretrained']})"
+    publish(workspace, lender, mapped, quality)
+    print(
+        f"Aligned {counted(len(lender.text_banks), 'text bank')} of {quality['texts_of']} with"
+        f" {workspace.encoder['model']} by {counted(len(rows), 'image')} with"
+        f" {counted(len(names), 'different caption')}. {alignment_in_words(quality)}"
+    )
+    return 0
 
 
-def _compare(data: Captioned, folds: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    ours, baseline, defined = [], [], []
-    for used, unseen in folds:
-        train, test = data.at(used), data.at(unseen)
-        aligned, plain = fit(train.images, train.wordings), ridge(train.images, train.wordings[0])
-        images, captions = aligned.images(test.images), aligned.texts(test.wordings[0])
-        ours.append(_chances(ranks(images, captions)))
-        defined.append(
-            _chances(ranks(images, unit(captions) + unit(aligned.texts(test.wordings[2]))))
-        )
-        baseline.append(_chances(ranks(plain.images(test.images), plain.texts(test.wordings[0]))))
-    hits = np.concatenate(ours)
-    base = np.concatenate(baseline)
-    meaning = np.concatenate(defined)
-    return {
-        "n": len(hits),
-        "fitted_on": len(folds[0][0]),
-        "ways": WAYS,
-        "first": _mean(hits[:, 0]),
-        "first_five": _mean(hits[:, 1]),
-        "with_definitions_first_five": _mean(meaning[:, 1]),
-        "ridge_first": _mean(base[:, 0]),
-        "ridge_first_five": _mean(base[:, 1]),
-        "first_minus_ridge": _mean(hits[:, 0] - base[:, 0]),
-        "first_five_minus_ridge": _mean(hits[:, 1] - base[:, 1]),
-    }
-
-
-def _chances(rank: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
-    """Chance that the own caption comes first, and among the first five, of 100 drawn from all n
-    with the own one.
+def _lender(workspace: Workspace, name: str | None) -> Workspace:
+    """The encoding that lends its texts; AigiError where there is none of that name, or it has no
+    bank.
     """
-    n, better = len(rank), np.round(rank - 1)
-    return np.stack([stats.hypergeom.cdf(k - 1, n - 1, better, WAYS - 1) for k in (1, 5)], axis=1)
+    home = home_of(workspace.path)
+    folders = encodings(home)
+    if name is not None and name not in folders:
+        raise AigiError(f"There is no encoding {name!r} here; there are {', '.join(folders)}.")
+    lender = Workspace.open(folders[name] if name else home)
+    if lender.path == workspace.path:
+        raise AigiError(
+            f"{workspace.path} cannot lend itself texts: name another encoding of the same images"
+            " with --texts, one that has a text tower."
+        )
+    lender.need("texts")
+    if not lender.text_banks:
+        raise NotMadeError(f"{lender.path} has no text bank yet: run '{lender.command('text')}'.")
+    return lender
 
 
-def _mean(values: Float[np.ndarray, " n"]) -> dict[str, float]:
-    """Mean over images with its 95% bootstrap interval."""
-    drawn = np.random.default_rng(0).choice(values, (4000, len(values))).mean(axis=1)
-    low, high = percentile_interval(drawn)
-    return {
-        "mean": round(float(values.mean()), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-    }
-
-
-def _digest(paths: pd.Series) -> str:
-    return sha256("\n".join(sorted(paths)).encode()).hexdigest()
+def publish(
+    workspace: Workspace, lender: Workspace, mapped: TextMap, quality: dict[str, Any]
+) -> None:
+    """Write the lender's banks, mapped, and how well they fit."""
+    path = workspace.path
+    with exclusive(path, "align"):
+        manifest = read_manifest(path)
+        (path / "text").mkdir(exist_ok=True)
+        banks: dict[str, Any] = {}
+        for name in lender.text_banks:
+            bank = lender.text_bank(name)
+            files = [f"text/{name}.npy", f"text/{name}.parquet"]
+            np.save(path / files[0], mapped(np.asarray(bank.embeddings)).astype(np.float32))
+            bank.table.to_parquet(path / files[1], index=False)
+            manifest["files"] |= {file: describe_file(path, file) for file in files}
+            about = lender.manifest["text"][name]
+            banks[name] = about | {
+                "source": f"{about['source']}, aligned with {quality['texts_of']}",
+                "key": digest_of([about["key"], manifest["files"][files[0]]["sha256"]]),
+            }
+        card = manifest["card"] if isinstance(manifest.get("card"), dict) else {}
+        write_manifest(path, manifest | {"text": banks, "card": card | {"alignment": quality}})

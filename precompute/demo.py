@@ -169,7 +169,7 @@ def run(args: argparse.Namespace) -> int:
         if code := main(step):
             return code
         if step[0] == "ingest" and args.align:
-            from precompute.align import align
+            from precompute.align_demo import align
 
             print(
                 "--- align\nWrote"
@@ -185,7 +185,7 @@ def publish_card(path: Path) -> str:
     Raises:
         AigiError: the demo is larger than it may be.
     """
-    from precompute.align import CARD
+    from precompute.align_demo import CARD
 
     with exclusive(path, "card"):
         manifest = read_manifest(path)

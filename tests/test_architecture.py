@@ -73,7 +73,7 @@ PRECOMPUTE_ROOMS = (
         "verify",
     ),
     ("search", "words"),
-    ("align", "build", "demo"),
+    ("align", "align_demo", "build", "demo"),
 )
 """Jobs from the bottom up: what a later one may call of an earlier one."""
 

@@ -16,7 +16,7 @@ from aigi_core.manifest import FAKE, REAL
 from aigi_core.workspace import Workspace, read_manifest, sha256_of, verify
 from precompute import text
 from precompute.__main__ import main
-from precompute.align import (
+from precompute.align_demo import (
     A_CAPTION,
     CARD,
     Captioned,
