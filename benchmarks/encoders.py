@@ -55,6 +55,29 @@ TIMM_NAMES = (
 """Models of timm that detectors of generated images have used, or that stand for a family."""
 
 
+WRITTEN = """\
+## What an encoder's record names
+
+`workspace.json` records what changes features: library, model, digests of weights and
+preprocessing (size, interpolation, normalisation, common re-encoding), activation, length of
+texts, attention implementation, precision. The number of threads is not recorded: it cuts sums
+differently and changes embeddings by no more than 1e-5 (tested with one thread and two,
+`tests/clip/test_encoder.py`), far below what half precision leaves open.
+
+## Texts for an encoder without a text tower
+
+DINOv2, DINOv3 and other models of timm have no text tower. `python -m precompute align
+--workspace WORKSPACE/encoders/NAME` lends such an encoding the text banks of another one of the
+same images: ridge regression from the embeddings of captions, by the other's text tower, to
+image embeddings, on real images of the training split, every different caption weighing alike
+(30 at least). Image embeddings stay as they are, so detectors and heads keep their meaning. How
+often an image's own caption is the nearest of 100 is measured on captions unseen in the fit and
+stands on the page Overview and in `workspace.json`. Phrases that somebody types on a page need
+a text tower and stay out of reach.
+"""
+"""The sections of the document that no measurement fills."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One encoder of the table."""
@@ -154,7 +177,7 @@ def document(clips: Sequence[Row], trunks: Sequence[Row]) -> str:
         '`--pretrained FILE` or `--model local-dir:DIR`. "Heads" are layers × heads × values',
         "cached of each; bytes are those of one image, embedding and heads.",
     ]
-    lines += further_features()
+    lines += [*further_features(), "", *WRITTEN.splitlines()]
     for title, rows in (("open_clip", clips), ("timm", trunks)):
         lines += [
             "",
