@@ -42,7 +42,9 @@ class TextMap:
 
 
 def fit_text_map(
-    images: Float[np.ndarray, "n d"], texts: Float[np.ndarray, "n t"], captions: Sequence[str]
+    images: Float[np.ndarray, "n d"],
+    texts: Float[np.ndarray, "n t"],
+    captions: Sequence[str] | np.ndarray,
 ) -> TextMap:
     """Fit to captioned images, every different caption weighing alike.
 
@@ -66,7 +68,7 @@ def fit_text_map(
 def measure_text_map(
     images: Float[np.ndarray, "n d"],
     texts: Float[np.ndarray, "n t"],
-    captions: Sequence[str],
+    captions: Sequence[str] | np.ndarray,
     seed: int = 0,
 ) -> dict[str, Any]:
     """How often an image's own caption is the nearest of 100, by cosine; the captions of each fold
