@@ -21,6 +21,7 @@ from aigi_core.soundness import rows_record
 from aigi_core.statements import counted
 from aigi_core.stored_features import DECOMPOSITION, array_axes
 from aigi_core.workspace import (
+    STREAM_MAPS,
     Workspace,
     describe_file,
     read_manifest,
@@ -74,9 +75,10 @@ def rewrite(
             _gather(stream, arrays, source_of, row_of, axis)
             stream.flush()
             os.fsync(stream.fileno())
-    if DECOMPOSITION in recorded:
-        shutil.copyfile(sources[0].folder / DECOMPOSITION, folder / DECOMPOSITION)
-    made = [name for name in (IMAGES, *axes, DECOMPOSITION) if name in recorded]
+    maps = [name for name in (DECOMPOSITION, f"{STREAM_MAPS}.npy") if name in recorded]
+    for name in maps:
+        shutil.copyfile(sources[0].folder / name, folder / name)
+    made = [name for name in (IMAGES, *axes, *maps) if name in recorded]
     files = {name: entry for name, entry in recorded.items() if name not in made}
     files |= {name: describe_file(folder, name) for name in made}
     rows = {"rows": rows_record(images, files)} if manifest.get("encoder") else {}

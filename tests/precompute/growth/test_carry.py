@@ -19,14 +19,16 @@ from aigi_core.transfer.imported import import_scores, imported_names, stored_im
 from aigi_core.workspace import Workspace, verify
 from precompute.__main__ import main
 from tests.pages.reading import noted, notes
+from tests.searched import add_stream_maps
 
 Open = Callable[..., AppTest]
 
 
 @pytest.fixture(scope="module")
 def filled(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The synthetic workspace with detectors, words and imported scores."""
+    """The synthetic workspace with maps of its heads, detectors, words and imported scores."""
     path = Path(shutil.copytree(synthetic_path, tmp_path_factory.mktemp("filled") / "w"))
+    add_stream_maps(path)
     images = Workspace.open(path).images
     rng = np.random.default_rng(0)
     table = images[["path"]].assign(score=images["label"] + rng.standard_normal(len(images)))
@@ -96,6 +98,7 @@ def test_a_subset_takes_along_what_holds(
     assert "2 of 4 detectors, imported scores (mine)." in printed
     assert "changed: words." in printed
     after = Workspace.open(out)
+    assert verify(out) == [] and "stream_maps" in after.decomposition
     assert load_detectors(after, sets_of(after)) is not None and imported_names(after) == ["mine"]
 
 
