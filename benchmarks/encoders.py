@@ -72,8 +72,10 @@ same images: ridge regression from the embeddings of captions, by the other's te
 image embeddings, on real images of the training split, every different caption weighing alike
 (30 at least). Image embeddings stay as they are, so detectors and heads keep their meaning. How
 often an image's own caption is the nearest of 100 is measured on captions unseen in the fit and
-stands on the page Overview and in `workspace.json`. Phrases that somebody types on a page need
-a text tower and stay out of reach.
+stands on the page Overview and in `workspace.json`: for EfficientNet-Lite0 (ImageNet weights,
+embedding only), with the demo's texts and 255 captions, 7% [4%, 10%] of 255 images, and 25%
+[20%, 30%] among the nearest five; chance is 1% and 5%. Phrases that somebody types on a page
+need a text tower and stay out of reach.
 """
 """The sections of the document that no measurement fills."""
 

@@ -33,6 +33,8 @@ from aigi_core.workspace import (
 WORKING = ".grow"
 NEXT = "next"
 IMAGES = "images.parquet"
+MAPS = (DECOMPOSITION, f"{STREAM_MAPS}.npy")
+"""Files of the encoder, the same for all images."""
 BLOCK = 65536
 """Rows of an array that are in memory at once."""
 
@@ -75,7 +77,7 @@ def rewrite(
             _gather(stream, arrays, source_of, row_of, axis)
             stream.flush()
             os.fsync(stream.fileno())
-    maps = [name for name in (DECOMPOSITION, f"{STREAM_MAPS}.npy") if name in recorded]
+    maps = [name for name in MAPS if name in recorded]
     for name in maps:
         shutil.copyfile(sources[0].folder / name, folder / name)
     made = [name for name in (IMAGES, *axes, *maps) if name in recorded]
@@ -98,7 +100,7 @@ def finish(out: Path) -> bool:
     except WorkspaceError:
         shutil.rmtree(folder, ignore_errors=True)  # of a job that was killed before it was ready
         return False
-    made = (IMAGES, *array_axes(new["files"]), DECOMPOSITION)
+    made = (IMAGES, *array_axes(new["files"]), *MAPS)
     moved = [name for name in made if (folder / name).is_file()]
     if moved:
         others = {k: v for k, v in new["files"].items() if k not in made}
