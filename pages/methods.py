@@ -3,6 +3,7 @@
 from functools import partial
 
 import pandas as pd
+import streamlit as st
 
 import ui
 from aigi_core import figures
@@ -10,10 +11,19 @@ from aigi_core.detectors.methods import METHODS
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import allows_for_choice, counted
 from aigi_core.transfer import board as boards
+from aigi_core.transfer import board_by_encoder as boards_by_encoder
+from aigi_core.workspace import Workspace
 from ui.bodies import finetuned
-from ui.toolkit.workspaces import cached
+from ui.toolkit.workspaces import cached, open_encoding
 
 board = cached(boards.stored_board)
+
+
+@cached
+def board_by_encoder(names: tuple[str, ...], encodings: tuple[Workspace, ...]) -> pd.DataFrame:
+    return boards_by_encoder.board_by_encoder(dict(zip(names, encodings, strict=True)))
+
+
 OTHER_CELLS = (
     " The last rows have other n: detectors of chosen generators, not to be ranked with these."
 )
@@ -103,4 +113,16 @@ with ui.page(__file__) as page:
         if one:
             link = {"view": "Residual"} if one.name == "residual" else {"method": one.title}
             page.link("transfer", "Its matrix, in Transfer", **link)
+    if len(page.encodings) > 1:
+        with page.section(
+            "By encoder",
+            "The same methods and images as each encoder sees them: balanced accuracy out of domain"
+            " and, paired image by image, the difference to the workspace's first encoder; q over"
+            " all differences.",
+        ):
+            if page.toggle("encoders", "Compare encoders"):
+                opened = tuple(map(open_encoding, page.encodings.values()))
+                with st.spinner("Measuring every method by every encoder …"):
+                    beside = board_by_encoder(tuple(page.encodings), opened)
+                page.table("by-encoder", beside, formats={"q_value": "%.2g", "p_value": "%.2g"})
     finetuned.by_epoch(page)

@@ -13,10 +13,12 @@ from threadpoolctl import threadpool_limits
 
 from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.methods import method as by_name
-from aigi_core.errors import AigiError
+from aigi_core.encodings import open_encodings
+from aigi_core.errors import AigiError, NotMadeError
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.transfer.board import REFERENCE, comparison, highest, measure_method, save_board
+from aigi_core.transfer.board_by_encoder import board_by_encoder
 from aigi_core.workspace import Workspace, exclusive, write_atomic
 from precompute.shares import add_share_option
 
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     with exclusive(workspace.path, "methods"), threadpool_limits(1):
         table = save_board(Workspace.open(args.workspace))
     if args.table:
-        write_atomic(args.table, page_of(table).encode())
+        write_atomic(args.table, (page_of(table) + by_encoder(args.workspace)).encode())
     print(
         f"The board of {counted(len(table), 'method')} lies in"
         f" {workspace.result_path('methods', '')}."
@@ -121,6 +123,35 @@ def page_of(table: pd.DataFrame) -> str:
         "`python -m precompute import-scores` (see the README).",
         "",
         "Made by `python -m precompute methods --workspace W --table docs/methods.md`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def by_encoder(path: Path) -> str:
+    """The page's table of methods by encoder; nothing where they were measured on one alone."""
+    encodings = open_encodings(path)
+    try:
+        table = board_by_encoder(encodings)
+    except NotMadeError:
+        return ""
+    lines = [
+        "",
+        "## By encoder",
+        "",
+        f"| Method | Encoder | Out of domain | Less {next(iter(encodings))} | q |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for _, row in table.iterrows():
+        compared = pd.notna(row["difference"])
+        change = _with_interval(row, "difference", signed=True) if compared else "-"
+        q = f"{row['q_value']:.2g}" if compared else "-"
+        cells = (row["method"], row["encoder"], _with_interval(row, "ood"), change, q)
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "The same images, splits and draws; differences are paired image by image, q by"
+        " Benjamini-Hochberg over all of them.",
         "",
     ]
     return "\n".join(lines)

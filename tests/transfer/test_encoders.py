@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from aigi_core.encodings import add_encoding, encodings, home_of, open_encodings
-from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.errors import AigiError, NotMadeError, WorkspaceError
 from aigi_core.explain.concept import concept_alignment
+from aigi_core.transfer.board import measure_method
+from aigi_core.transfer.board_by_encoder import board_by_encoder
 from aigi_core.transfer.encoders import agreement, by_generator, compare, measure
 from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
+from precompute.methods import by_encoder
 from tests.factory import edit_images, make_workspace
 
 
@@ -103,3 +106,22 @@ def test_the_concept_against_other_texts(home: Path, tmp_path: Path) -> None:
     assert planted["value"].mean() > table["value"].mean() + 0.1
     assert (planted["value"] > planted["null_high"]).sum() >= 2
     assert (planted["low"] < planted["value"]).all() and (planted["n"] > 0).all()
+
+
+def test_methods_by_encoder_are_paired_with_the_first(home: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(home, tmp_path / "w"))
+    with pytest.raises(NotMadeError, match="precompute methods"):
+        board_by_encoder(open_encodings(path))
+    for one in open_encodings(path).values():
+        measure_method(one, "logistic")
+    measure_method(Workspace.open(path), "mean-difference")
+    table = board_by_encoder(open_encodings(path)).set_index("encoder")
+    assert list(table.index) == ["synthetic", "noise", "turned"]
+    assert set(table["method"]) == {"Logistic regression"}, "measured on two encoders"
+    assert np.isnan(table.loc["synthetic", "difference"])
+    assert table.loc["noise", "difference_high"] < 0 and table.loc["noise", "q_value"] < 0.05
+    assert abs(table.loc["turned", "difference"]) < 0.02
+    values = table["ood"]
+    assert table.loc["noise", "difference"] == pytest.approx(values["noise"] - values["synthetic"])
+    assert "| Logistic regression | noise |" in by_encoder(path)
+    assert by_encoder(home) == ""

@@ -1,0 +1,70 @@
+"""Methods of detecting by encoder: the same images, splits and draws, paired image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from aigi_core.detectors.methods import METHODS
+from aigi_core.errors import NotMadeError
+from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.significance import q_values
+from aigi_core.transfer.board import measured_methods, method_matrix
+from aigi_core.transfer.difference import difference
+from aigi_core.workspace import Workspace
+
+
+def board_by_encoder(encodings: Mapping[str, Workspace]) -> pd.DataFrame:
+    """One row a method and encoder, of every method that was measured on the first encoder and on
+    another one.
+
+    Args:
+        encodings: of the same images, by name; the others are compared with the first.
+
+    Returns:
+        ``method, encoder``; ``ood`` (balanced accuracy out of domain) with ``ood_low, ood_high``
+        and ``cells``; ``difference`` to the same method by the first encoder, paired image by
+        image, with ``difference_low, difference_high, p_value`` and ``q_value``
+        (Benjamini-Hochberg over all differences).
+
+    Raises:
+        NotMadeError: no method was measured on two encoders; names the command.
+    """
+    first, *others = encodings
+    measured = {name: measured_methods(one) for name, one in encodings.items()}
+    shared = [m for m in measured[first] if any(m in measured[other] for other in others)]
+    if not shared:
+        lacking = next(name for name in encodings if not measured[name] or name != first)
+        raise NotMadeError(
+            "No method was measured on two encoders of these images: run"
+            f" '{encodings[lacking].command('methods')}'."
+        )
+    rows = []
+    for method in shared:
+        reference = method_matrix(encodings[first], method)
+        for name in (first, *(other for other in others if method in measured[other])):
+            matrix = reference if name == first else method_matrix(encodings[name], method)
+            outside = ~matrix.in_domain
+            mean = matrix.mean(DEFAULT_METRIC, outside)
+            gap = difference(matrix, reference, DEFAULT_METRIC).mean(outside)
+            itself = name == first
+            rows.append(
+                {
+                    "method": METHODS[method].title if method in METHODS else method,
+                    "encoder": name,
+                    "ood": mean.value,
+                    "ood_low": mean.low,
+                    "ood_high": mean.high,
+                    "cells": mean.n,
+                    "difference": np.nan if itself else gap.value,
+                    "difference_low": np.nan if itself else gap.low,
+                    "difference_high": np.nan if itself else gap.high,
+                    "p_value": np.nan if itself else gap.p_value,
+                }
+            )
+    table = pd.DataFrame(rows)
+    compared = table["p_value"].notna()
+    table.loc[compared, "q_value"] = q_values(table.loc[compared, "p_value"].to_numpy(float))
+    return table
