@@ -37,6 +37,7 @@ ROOMS = (
         "terminal",
         "winner",
         "vectors",
+        "nearest",
         "workspace",
     ),
     ("overview", "metrics", "perturb", "clip", "heads"),

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from aigi_core.audit.leaks import nearest_neighbours
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.intervals import Interval, count_interval, interval_of_draws, rate_of_draws
 from aigi_core.manifest import FAKE, REAL, Domains
+from aigi_core.nearest import nearest_neighbours
 from aigi_core.resampling import group_numbers
 from aigi_core.transfer import TrainSet, draw_counts, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets

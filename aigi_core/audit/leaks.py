@@ -18,12 +18,11 @@ from jaxtyping import Float, Int
 from aigi_core.errors import AigiError
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import Domains
+from aigi_core.nearest import nearest_neighbours
 from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
 from aigi_core.vectors import unit_rows
 
-BLOCK = 4096
-"""Queries a search: the only thing that grows with it is a block of similarities."""
 IDENTICAL = 2e-3
 """Distance below which unit rows in float32 count as the same."""
 SMALLEST_SET = 20
@@ -98,7 +97,8 @@ def find_duplicates(
     """All pairs of images with the same bytes, or with embeddings more alike than those of
     different images.
 
-    Exact search (FAISS, inner product of unit rows), in blocks of queries.
+    The search is exact up to a size (:func:`aigi_core.nearest.nearest_neighbours`); beyond, the
+    rule says which share of the neighbours it found.
 
     Args:
         images: [N] the kept rows, with ``content_hash``.
@@ -118,7 +118,7 @@ def find_duplicates(
             f" {counted(len(domains), 'row')} of"
             " domains."
         )
-    similarity, index = nearest_neighbours(embeddings, embeddings, neighbours + 1)
+    similarity, index, how = nearest_neighbours(embeddings, embeddings, neighbours + 1)
     itself = index == np.arange(len(index))[:, None]
     # Among identical rows the search may rank a copy above the image itself, or crowd the image out
     # altogether.
@@ -140,12 +140,14 @@ def find_duplicates(
         )
     else:
         near, rule = similarity >= threshold, f"cosine of at least {threshold:g}, as given"
+    rule += f"; {how}" if how else ""
     a, b = np.nonzero(near)[0], index[near]
     pairs = pd.DataFrame(
         {"a": np.minimum(a, b), "b": np.maximum(a, b), "similarity": similarity[near]}
     )
     exact = _same_bytes(images["content_hash"])
-    cosine = (_unit(embeddings[exact[:, 0]]) * _unit(embeddings[exact[:, 1]])).sum(axis=1)
+    first, second = (unit_rows(np.asarray(embeddings[side], np.float32)) for side in exact.T)
+    cosine = (first * second).sum(axis=1)
     pairs = pd.concat(
         [pairs, pd.DataFrame({"a": exact[:, 0], "b": exact[:, 1], "similarity": cosine})]
     )
@@ -166,30 +168,6 @@ def find_duplicates(
         values = domains.labels if side == "label" else getattr(domains, side)
         pairs[f"across_{side}"] = values[left] != values[right]
     return Duplicates(pairs, rule, similarity[:, 0], neighbours)
-
-
-def nearest_neighbours(
-    queries: Float[np.ndarray, "Q d"], base: Float[np.ndarray, "N d"], k: int
-) -> tuple[Float[np.ndarray, "Q k"], Int[np.ndarray, "Q k"]]:
-    """Cosine and row of the k nearest base images of each query, nearest first, exactly.
-
-    Raises:
-        AigiError: fewer than k base images, values that are not finite, or a row of zeros.
-    """
-    import faiss  # here, because most readers of an audit need no index
-
-    if len(base) < max(k, 2):
-        raise AigiError(
-            f"Expected at least {counted(max(k, 2), 'image')} to search among, got {len(base)}."
-        )
-    index = faiss.IndexFlatIP(base.shape[1])
-    for start in range(0, len(base), BLOCK):
-        index.add(_unit(base[start : start + BLOCK]))
-    parts = [
-        index.search(_unit(queries[start : start + BLOCK]), k)
-        for start in range(0, len(queries), BLOCK)
-    ]
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
 def duplicate_limit(closeness: Float[np.ndarray, " n"], k: int, expected: float) -> float:
@@ -279,15 +257,6 @@ def straddling_groups(domains: Domains) -> pd.DataFrame:
 def _distance(cosine: Float[np.ndarray, " ..."]) -> Float[np.ndarray, " ..."]:
     distance: np.ndarray = np.sqrt(np.maximum(2 - 2 * np.asarray(cosine, float), 0))
     return distance
-
-
-def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    return unit_rows(
-        np.asarray(rows, np.float32),
-        lambda n: (
-            f"{counted(n, 'embedding', 'are')} zero or not finite: encode those images again."
-        ),
-    )
 
 
 def _same_bytes(hashes: pd.Series) -> Int[np.ndarray, "p 2"]:

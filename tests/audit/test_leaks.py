@@ -160,7 +160,7 @@ def test_straddling_groups(images: pd.DataFrame) -> None:
 def test_neighbours_against_numpy() -> None:
     rng = np.random.default_rng(0)
     base, queries = rng.standard_normal((300, 16)), rng.standard_normal((40, 16))
-    similarity, index = leaks.nearest_neighbours(queries, base, 5)
+    similarity, index = leaks.nearest_neighbours(queries, base, 5)[:2]
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (queries, base)]
     expected = unit[0] @ unit[1].T
     np.testing.assert_array_equal(index, np.argsort(-expected, axis=1)[:, :5])
@@ -178,3 +178,15 @@ def test_bad_input(images: pd.DataFrame, domains: Domains) -> None:
         leaks.duplicate_limit(np.full(5, 0.3), 10, 0.01)
     with pytest.raises(AigiError, match="identical twin"):
         leaks.duplicate_limit(np.zeros(50), 10, 0.01)
+
+
+def test_many_images_are_searched_in_cells_and_the_rule_says_so(
+    images: pd.DataFrame, domains: Domains, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X = features(images)
+    X[7] = 3 * X[40]
+    exact = leaks.find_duplicates(X, images, domains)
+    monkeypatch.setattr("aigi_core.nearest.EXACT_PAIRS", 0)
+    result = leaks.find_duplicates(X, images, domains)
+    assert "cells (IVF), which found" in result.rule and "IVF" not in exact.rule
+    pd.testing.assert_frame_equal(result.pairs, exact.pairs, atol=1e-4)
