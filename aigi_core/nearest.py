@@ -19,7 +19,9 @@ EXACT_PAIRS = 2.5e9
 core."""
 RECALL, ASKED = 0.99, 500
 """More cells are searched until this share of the true neighbours is found, measured on so many
-rows drawn at random."""
+rows drawn at random ..."""
+MOST_CELLS = 64
+"""... or until so many are, where rows hardly lie in clusters: then a smaller share is stated."""
 BLOCK = 4096
 """Queries a search: the only thing that grows with it is a block of similarities."""
 
@@ -45,7 +47,8 @@ def nearest_neighbours(
 
     Exact up to :data:`EXACT_PAIRS` pairs. Beyond, base rows lie in 2 sqrt(N) cells around centres
     (k-means), and only the cells nearest to a query are searched: as many as find
-    :data:`RECALL` of the neighbours that an exact search of :data:`ASKED` queries finds.
+    :data:`RECALL` of the neighbours that an exact search of :data:`ASKED` queries finds, but no
+    more than :data:`MOST_CELLS`. Copies lie in the same cell and are found in any case.
 
     Raises:
         AigiError: fewer than k base images, values that are not finite, or a row of zeros.
@@ -60,12 +63,13 @@ def nearest_neighbours(
     index = _in_cells(base, rng)
     asked = queries[np.sort(rng.choice(len(queries), min(ASKED, len(queries)), replace=False))]
     true = _exactly(asked, base, k)[1]
+    most = min(MOST_CELLS, index.nlist)
     while True:
         found = _search(index, asked, k)[1]
         shares = (found[:, :, None] == true[:, None]).any(axis=1).mean(axis=1)
-        if shares.mean() >= RECALL or index.nprobe >= index.nlist:
+        if shares.mean() >= RECALL or index.nprobe >= most:
             break
-        index.nprobe = min(2 * index.nprobe, index.nlist)
+        index.nprobe = min(2 * index.nprobe, most)
     low, high = mean_interval(shares, (0.0, 1.0))
     how = (
         f"searched in {index.nprobe:,} of {index.nlist:,} cells (IVF), which found"

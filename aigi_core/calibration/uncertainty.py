@@ -13,6 +13,9 @@ from aigi_core.resampling import group_weights
 
 STEPS = 60
 TOLERANCE = 1e-9
+BINNED, STEPS_OF_SCORES, BLOCKS = 20_000, 1000, 512
+"""Of more images than the first number, scores are replaced by their means in so many steps of
+equal numbers of images a class, and groups are drawn in so many blocks."""
 
 
 def calibration_draws(
@@ -29,13 +32,25 @@ def calibration_draws(
 
 
     Newton's method on all draws together, with halved steps where one overshoots; a slope below
-    zero is set to zero, as in the fit itself, which leaves the prior.
+    zero is set to zero, as in the fit itself, which leaves the prior. Of more than :data:`BINNED`
+    images, blocks of groups are drawn, and scores are counted in narrow steps.
 
     Returns:
         [draws, 2]; draws that lack a class keep the prior.
     """
-    weights = group_weights(groups, draws, strata=np.asarray(labels), seed=seed)
-    return platt_fits(scores, labels, weights, prior=prior)
+    labels = np.asarray(labels)
+    if len(labels) <= BINNED:
+        weights = group_weights(groups, draws, strata=labels, seed=seed)
+        return platt_fits(scores, labels, weights, prior=prior)
+    _, first, member = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.lexsort((np.random.default_rng(seed).permutation(len(first)), labels[first]))
+    block_of = np.empty(len(first), int)
+    block_of[order] = np.arange(len(first)) % BLOCKS
+    place, middle, of = _binned(scores, labels)
+    counts = np.zeros((BLOCKS, len(middle)))
+    np.add.at(counts, (block_of[member], place), 1)
+    weights = group_weights(np.arange(BLOCKS), draws, seed=seed) @ counts
+    return platt_fits(middle, of, weights, prior=prior)
 
 
 def platt_fits(
@@ -58,6 +73,9 @@ def platt_fits(
         [draws, 2]; ways that lack a class keep the prior.
     """
     labels, weights = np.asarray(labels), np.asarray(weights, np.float64)
+    if len(labels) > BINNED:
+        place, scores, labels = _binned(scores, labels)
+        weights = np.stack([np.bincount(place, row, len(labels)) for row in weights])
     draws = len(weights)
     fake = labels == FAKE
     n_fake, n_real = (weights[:, part].sum(axis=1, keepdims=True) for part in (fake, ~fake))
@@ -108,3 +126,20 @@ def platt_fits(
     fits[~good] = [0.0, logit(prior)]
     fits[:, 0] /= scale
     return fits
+
+
+def _binned(
+    scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " m"], Int[np.ndarray, " m"]]:
+    """The step of each image, and each step's mean score and label."""
+    order = np.lexsort((scores, labels))
+    place = np.empty(len(scores), int)
+    at = 0
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        steps = min(STEPS_OF_SCORES, len(own))
+        place[own] = at + np.arange(len(own)) * steps // len(own)
+        at += steps
+    of = np.zeros(at, int)
+    of[place] = labels
+    return place, np.bincount(place, scores) / np.bincount(place), of

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy.special import softmax
 
@@ -95,6 +96,9 @@ BY_NEARNESS = ("weights by novelty",)
 """Rules that read the nearness, too."""
 
 
+KNOWN = 5000
+
+
 def nearness(
     workspace: Workspace,
     detectors: Sequence[Detector],
@@ -102,17 +106,22 @@ def nearness(
     rows: Int[np.ndarray, " n"] | None = None,
 ) -> Float[np.ndarray, "K n"]:
     """Cosine of images to the nearest fake of a workspace that each detector was trained on; -1
-    where there is none. Of the workspace's own images those of their group are left out.
+    where there is none. Of the workspace's own images those of their group are left out. Of more
+    than :data:`KNOWN` such fakes of a generator, a random part stands for all.
     """
     domains = workspace.domains
     asked = np.arange(len(images.embeddings)) if rows is None else rows
     trained = np.flatnonzero((domains.labels == FAKE) & (domains.split == "train"))
+    if len(trained) > KNOWN:
+        mixed = np.random.default_rng(0).permutation(trained)
+        rank = pd.Series(mixed).groupby(domains.generator[mixed]).cumcount().to_numpy()
+        trained = np.sort(mixed[rank < KNOWN])
     by = domains.generator[trained]
     known = np.stack([np.isin(by, one.training_set) for one in detectors])
     fakes = unit_rows(workspace.embeddings[trained])
     group = group_numbers(domains.group, np.arange(len(domains)))
     near = np.empty((len(detectors), len(asked)))
-    for block in blocks(len(asked)):
+    for block in blocks(len(asked), max((1 << 26) // max(len(trained), 1), 1)):
         cosine = unit_rows(images.embeddings[asked[block]]) @ fakes.T
         if images is workspace:
             cosine[group[asked[block]][:, None] == group[trained]] = -1.0

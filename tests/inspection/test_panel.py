@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aigi_core.calibration import uncertainty
 from aigi_core.calibration.probabilities import fit_calibration, fit_ensemble
 from aigi_core.calibration.uncertainty import calibration_draws
 from aigi_core.detectors import Detector, HeadsView, score_detectors, train, train_residual
@@ -126,6 +127,22 @@ def test_judges_are_the_detectors_on_which_the_band_was_set(
     for rule in RULES:
         again = panel.joined_by(rule)
         np.testing.assert_allclose(again.logits(synthetic, rows), again.held_out, atol=1e-6)
+
+
+def test_draws_of_many_images_agree_with_draws_of_single_groups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 6000)
+    values, groups = labels + rng.standard_normal(6000), np.arange(6000) // 3
+    singly = calibration_draws(values, labels, groups, 400)
+    [whole] = uncertainty.platt_fits(values, labels, np.ones((1, 6000)))
+    monkeypatch.setattr(uncertainty, "BINNED", 1000)
+    [binned] = uncertainty.platt_fits(values, labels, np.ones((1, 6000)))
+    np.testing.assert_allclose(binned, whole, rtol=1e-4)
+    blocks = calibration_draws(values, labels, groups, 400)
+    np.testing.assert_allclose(blocks.mean(axis=0), singly.mean(axis=0), atol=0.01)
+    np.testing.assert_allclose(blocks.std(axis=0), singly.std(axis=0), rtol=0.15)
 
 
 def test_a_detector_without_information_gives_no_verdict(synthetic: Workspace) -> None:
