@@ -11,7 +11,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.detectors.detector import LinearDetector
-from aigi_core.detectors.protocol import PAPER_C
+from aigi_core.detectors.methods.base import at_grid_edge
 from aigi_core.errors import AigiError
 from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import Finding, counted
@@ -147,11 +147,7 @@ with ui.page(__file__) as page:
                     "C",
                     f"{detector.C:g}",
                     "chosen on validation"
-                    + (
-                        ", at the edge of its grid"
-                        if detector.C in (min(PAPER_C), max(PAPER_C))
-                        else ""
-                    ),
+                    + (", at the edge of its grid" if at_grid_edge(detector) else ""),
                     help="Inverse of the penalty on the weights.",
                 )
             ]

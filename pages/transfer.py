@@ -79,6 +79,7 @@ with ui.page(__file__) as page:
         training=(
             f"{TRAINING[how]}. {results.training_in_words(setting)} Classes"
             f" {'weigh alike' if setting.balance else 'weigh by their numbers'}."
+            f"{results.edges_in_words(page.workspace, setting)}"
         ),
         testing=(
             "Each generator's fakes of the test split against the real images of its own pools."

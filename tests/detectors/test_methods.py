@@ -1,5 +1,6 @@
 """Each method against an independent oracle: scikit-learn, a published formula or a loop."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from sklearn.svm import SVC, LinearSVC
 from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.methods import METHODS, FeatureMethod, twin
-from aigi_core.detectors.methods.base import best_offset, check_features
+from aigi_core.detectors.methods.base import at_grid_edge, best_offset, check_features
 from aigi_core.detectors.methods.neighbours import KS, NeighbourDetector
 from aigi_core.detectors.protocol import Protocol, validation_scores
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.detector_words import null_directions
 from aigi_core.workspace import Workspace
@@ -175,3 +177,10 @@ def test_svms_are_liblinears_in_every_call() -> None:
     result = fitted("svm", X, y, Protocol(), C=0.1)
     agree = (X @ result["weights"] + result["bias"] > 0) == kernel.predict(X)
     assert agree.mean() > 0.95  # libsvm does not penalise the bias
+
+
+def test_a_penalty_at_the_edge_of_its_grid_is_known(synthetic: Workspace) -> None:
+    (detector,) = train(synthetic, ["beta-diff"])
+    assert [at_grid_edge(replace(detector, C=C)) for C in (0.001, 0.1, 10.0)] == [True, False, True]
+    (fixed,) = train(synthetic, ["beta-diff"], protocol=Protocol(C=(1.0,)))
+    assert not at_grid_edge(fixed), "nothing was chosen"

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.calibration.thresholds import calibration_table, threshold_table
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView, HeadsView
-from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.protocol import PAPER_C, Protocol
 from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.training import train
 from aigi_core.statements import number, p_text
@@ -30,9 +30,11 @@ Open = Callable[..., AppTest]
 def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "transfer")
     assert not app.exception and not app.error
-    scores = score_detectors(
-        train(synthetic, synthetic.domains.generators, protocol=BALANCED), synthetic
-    )
+    detectors = train(synthetic, synthetic.domains.generators, protocol=BALANCED)
+    scores = score_detectors(detectors, synthetic)
+    edge = sum(one.C in (min(PAPER_C), max(PAPER_C)) for one in detectors)
+    assert edge, "the sentence below is put to the test"
+    assert f"edge of its grid for {edge} of {len(detectors)} detectors." in text_of(app)
     matrix = transfer_matrix(
         scores, synthetic.domains, synthetic.domains.generators, metrics=("balanced_accuracy",)
     )

@@ -18,6 +18,7 @@ from aigi_core.audit.cached import load_fact_scores
 from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.methods import METHODS, Method, twin
+from aigi_core.detectors.methods.base import at_grid_edge
 from aigi_core.detectors.presets import PRESETS, Preset, preset
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
@@ -29,7 +30,7 @@ from aigi_core.explain.reading import read
 from aigi_core.geometry import GeometryComparison, compare_geometry
 from aigi_core.manifest import REAL
 from aigi_core.overview import describe, examples
-from aigi_core.statements import best_of, counted
+from aigi_core.statements import best_of, counted, part_counted
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -133,6 +134,14 @@ def choose_protocol(page: Page) -> Preset:
             " grid, plain accuracy and its rules. docs/method.md lists every switch."
         ),
     )
+
+
+def edges_in_words(workspace: Workspace, setting: Setting) -> str:
+    """How many detectors have a C at the edge of the grid that was tried; empty for none."""
+    linear = [one for one in detectors(workspace, setting) if isinstance(one, LinearDetector)]
+    if not (edge := sum(map(at_grid_edge, linear))):
+        return ""
+    return f" C lies at the edge of its grid for {part_counted(edge, len(linear), 'detector')}."
 
 
 def protocol_in_words(used: Preset) -> str:

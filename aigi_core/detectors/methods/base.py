@@ -348,6 +348,14 @@ def protocol_of(detector: Detector) -> Protocol:
     )
 
 
+def at_grid_edge(detector: LinearDetector) -> bool:
+    """Whether its C is the smallest or the largest that was tried: a value beyond might do
+    better.
+    """
+    tried = protocol_of(detector).C
+    return len(tried) > 1 and detector.C in (min(tried), max(tried))
+
+
 def _for_view(
     detector: FeatureDetector, factors: Float[np.ndarray, " p"] | None
 ) -> FeatureDetector:
