@@ -103,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
             " collection with --images DIR."
         )
     out = str(args.out)
+    device = ["--device", args.device]
+    perturb = ["perturb", "--workspace", out, "--images", str(images), "--half", *device, "--ops"]
     steps = [
         [
             "ingest",
@@ -128,38 +130,11 @@ def run(args: argparse.Namespace) -> int:
             "demo",
             "--pretrained",
             "aligned",
-            "--device",
-            args.device,
+            *device,
         ],
-        ["text", "--workspace", out, "--words", str(args.words), "--device", args.device],
-        [
-            "perturb",
-            "--workspace",
-            out,
-            "--images",
-            str(images),
-            "--half",
-            "--device",
-            args.device,
-            "--ops",
-            *OPS,
-        ],
-        [
-            "perturb",
-            "--workspace",
-            out,
-            "--images",
-            str(images),
-            "--half",
-            "--device",
-            args.device,
-            "--ops",
-            OP_TO_TRAIN_ON,
-            "--splits",
-            "train",
-            "val",
-            "test",
-        ],
+        ["text", "--workspace", out, "--words", str(args.words), *device],
+        [*perturb, *OPS],
+        [*perturb, OP_TO_TRAIN_ON, "--splits", "train", "val", "test"],
         ["detectors", "--workspace", out],
     ]
     from precompute.__main__ import main

@@ -39,6 +39,8 @@ CONTENT_CATEGORIES = (
 """Categories of phrases that name what an image shows, not how it was made."""
 EVERY_SPLIT = ("train", "val", "test")
 BLOCK = 8192
+COVERAGE = 0.95
+"""Share of real images that have another one as near as a matched fake has one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,18 +140,16 @@ def content_scores(
 def content_imbalance(
     shown: Concepts,
     domains: Domains,
-    generators: Sequence[str] | None = None,
     *,
     components: int = 16,
-    coverage: float = 0.95,
     draws: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """For each generator: how many fakes show something that its pools' real images show, and how
     separable they are.
 
-    ``matched`` is the share of fakes whose nearest real image is as near as ``coverage`` of the
-    real images are to their own nearest one (all splits): about ``coverage`` where both show the
+    ``matched`` is the share of fakes whose nearest real image is as near as :data:`COVERAGE` of the
+    real images are to their own nearest one (all splits): about that share where both show the
     same, 0 where no real image shows what the fakes show. ``separable`` is the held-out balanced
     accuracy of :func:`content_scores`, 0.5 where content tells nothing.
 
@@ -158,7 +158,7 @@ def content_imbalance(
             mirrored_low, mirrored_high, expected, separable, separable_low, separable_high, n_fake,
             n_real`` (all splits), ``n_fake_test, n_real_test``.
     """
-    names = domains.generators if generators is None else tuple(generators)
+    names = domains.generators
     scores, sets = content_scores(shown, domains, names, components=components)
     matrix = transfer_matrix(
         scores, domains, sets, names, metrics=("balanced_accuracy",), draws=draws, seed=seed
@@ -179,11 +179,10 @@ def content_imbalance(
             among,
             counts[:, domains.labels[rows] == FAKE],
             counts[:, domains.labels[rows] == REAL],
-            coverage,
         )
         matched_low, matched_high = _share_interval(share, domains.group[fake])
         mirrored, mirrored_low, mirrored_high = _mirrored(
-            X, domains, fake, real=real, coverage=coverage, draws=draws, seed=seed
+            X, domains, fake, real=real, draws=draws, seed=seed
         )
         rows_out.append(
             dict(
@@ -194,7 +193,7 @@ def content_imbalance(
                 mirrored=mirrored,
                 mirrored_low=mirrored_low,
                 mirrored_high=mirrored_high,
-                expected=coverage,
+                expected=COVERAGE,
                 separable=float(matrix.values["balanced_accuracy"][i, i]),
                 separable_low=float(low[i, i]),
                 separable_high=float(high[i, i]),
@@ -337,14 +336,13 @@ def _covered(
     among: Float[np.ndarray, " R"],
     fake_counts: Float[np.ndarray, "B F"],
     real_counts: Float[np.ndarray, "B R"],
-    coverage: float,
 ) -> Float[np.ndarray, " B"]:
     """Share of fakes at least as near to a real image as the given share of real images are to each
     other.
     """
     order = np.argsort(-among, kind="stable")
     passed = np.cumsum(real_counts[:, order], axis=1, dtype=np.float64)
-    at = (passed >= coverage * passed[:, -1:] - 1e-9).argmax(axis=1)
+    at = (passed >= COVERAGE * passed[:, -1:] - 1e-9).argmax(axis=1)
     near = to_real[None] >= among[order][at][:, None]
     share: np.ndarray = (near * fake_counts).sum(axis=1) / fake_counts.sum(axis=1)
     return share
@@ -356,11 +354,10 @@ def _mirrored(
     fake: Int[np.ndarray, " F"],
     *,
     real: Int[np.ndarray, " R"],
-    coverage: float,
     draws: int,
     seed: int,
 ) -> tuple[float, float, float]:
-    """Share of real images near a fake as ``coverage`` of them are near one of equally many other
+    """Share of real images near a fake as ``COVERAGE`` of them are near one of equally many other
     real images.
     """
     rng = np.random.default_rng(seed)
@@ -374,7 +371,7 @@ def _mirrored(
     counts = np.concatenate(
         [np.ones((1, len(asked)), np.float32), draw_counts(domains, asked, draws, seed)]
     )
-    share = _covered(to_fake, to_real, counts, counts, coverage)
+    share = _covered(to_fake, to_real, counts, counts)
     low, high = _share_interval(share, domains.group[asked])
     return float(share[0]), float(low), float(high)
 

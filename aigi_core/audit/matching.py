@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from aigi_core.audit.facts import FACTS, encode_facts, fact_detector, fact_values
+from aigi_core.audit.facts import encode_facts, fact_detector
 from aigi_core.detectors.detector import score_features
 from aigi_core.detectors.features import FeatureView
 from aigi_core.detectors.protocol import Protocol
@@ -42,33 +42,10 @@ and scores them.
 """
 
 
-def exact_strata(
-    facts: pd.DataFrame, domains: Domains, names: Sequence[str], *, bins: int = 4
-) -> Strata:
-    """Images alike in each of the named facts, quantities in bins of equal mass.
-
-    Raises:
-        AigiError: a fact that this view does not have.
-    """
-    unknown = [name for name in names if name not in facts.columns or name not in FACTS]
-    if unknown or not names:
-        raise AigiError(
-            f"Strata need facts among {', '.join(facts.columns)}, got"
-            f" {', '.join(map(repr, unknown)) or 'none'}."
-        )
-    parts = np.stack(
-        [fact_values(facts[name], FACTS[name].category, bins)[0] for name in names], axis=1
-    )
-    codes = np.unique(parts, axis=0, return_inverse=True)[1].reshape(-1)
-    return {generator: codes[domains.rows(generator, SPLITS)] for generator in domains.generators}
-
-
 def propensity_strata(
     facts: pd.DataFrame,
     domains: Domains,
-    generators: Sequence[str] | None = None,
     *,
-    bins: int = 10,
     seed: int = 0,
 ) -> Strata:
     """Images about equally likely to be fake by their file facts, judged by detectors that did not
@@ -84,7 +61,7 @@ def propensity_strata(
 
     X, _ = encode_facts(facts)
     strata: Strata = {}
-    for generator in domains.generators if generators is None else generators:
+    for generator in domains.generators:
         rows = domains.rows(generator, SPLITS)
         labels = domains.labels[rows]
         groups = np.where(domains.group[rows] == "", rows.astype(str), domains.group[rows])
@@ -99,7 +76,7 @@ def propensity_strata(
             score[held] = fact_detector(
                 X[rows[fit]], labels[fit], seed, smooth=True
             ).decision_function(X[rows[held]])
-        edges = np.unique(np.quantile(score[labels == FAKE], np.arange(1, bins) / bins))
+        edges = np.unique(np.quantile(score[labels == FAKE], np.arange(1, 10) / 10))
         # Beyond the fakes' own range lie real images unlike any fake: strata of their own, which
         # match nobody.
         lowest = score[labels == FAKE].min()
@@ -115,8 +92,6 @@ def within_strata(
     train: Sequence[str | TrainSet],
     strata: Strata,
     *,
-    thresholds: Float[np.ndarray, " K"] | float = 0.0,
-    split: str = "test",
     draws: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -139,12 +114,11 @@ def within_strata(
             f" {counted(len(domains), 'image')}, got"
             f" {scores.shape}."
         )
-    limits = np.broadcast_to(np.asarray(thresholds, float), (len(sets),))
-    flagged = scores > limits[:, None]
+    flagged = scores > 0
     rows_out = []
     for test, codes in strata.items():
         every = domains.rows(test, SPLITS)
-        mine = np.isin(every, domains.rows(test, split))
+        mine = np.isin(every, domains.rows(test, "test"))
         rows, codes = every[mine], codes[mine]
         fake = domains.labels[rows] == FAKE
         counts = np.concatenate([np.ones((1, len(rows))), draw_counts(domains, rows, draws, seed)])
@@ -159,7 +133,7 @@ def within_strata(
             domains.labels[rows],
             group_numbers(domains.group, rows),
             scores[:, rows].astype(float),
-            limits,
+            np.zeros(len(sets)),
         )
         bounds = METRICS[DEFAULT_METRIC].cell_intervals(column, np.zeros(0), np.zeros((0, 0)))
         for k, (names, called) in enumerate(zip(sets, flagged[:, rows], strict=True)):

@@ -6,7 +6,6 @@ elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +48,6 @@ class Overlay:
 def find_overlays(
     pixels: UInt8[np.ndarray, "N s s 3"],
     domains: Domains,
-    generators: Sequence[str] | None = None,
     *,
     draws: int = 400,
     seed: int = 0,
@@ -75,7 +73,7 @@ def find_overlays(
     rng = np.random.default_rng(seed)
     nulls: dict[tuple[tuple[str, ...], int], np.ndarray] = {}
     marks = []
-    for name in domains.generators if generators is None else generators:
+    for name in domains.generators:
         pools = domains.pools_of(name)
         fakes = np.flatnonzero(domains.generator == name)
         reals = np.flatnonzero((domains.labels == REAL) & np.isin(domains.pool, pools))

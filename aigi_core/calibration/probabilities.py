@@ -266,9 +266,6 @@ class Ensemble:
 def fit_ensemble(
     scores: Float[np.ndarray, "K n"],
     labels: Int[np.ndarray, " n"],
-    method: Method = "platt",
-    *,
-    prior: float | None = 0.5,
 ) -> Ensemble:
     """Calibrate each detector and their mean on the same validation images.
 
@@ -277,9 +274,9 @@ def fit_ensemble(
     """
     if len(scores) == 0:
         raise AigiError("An ensemble needs at least one detector, none was given.")
-    members = tuple(fit_calibration(row, labels, method, prior=prior) for row in scores)
+    members = tuple(fit_calibration(row, labels) for row in scores)
     mean = np.mean([m.logit(row) for m, row in zip(members, scores, strict=True)], axis=0)
-    return Ensemble(members, fit_calibration(mean, labels, "platt", prior=prior))
+    return Ensemble(members, fit_calibration(mean, labels))
 
 
 # Thresholds

@@ -16,7 +16,6 @@ from jaxtyping import Float
 
 from aigi_core.calibration import probabilities as calibration
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.features import FeatureView
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
@@ -36,7 +35,6 @@ images alone.
 def held_out_scores(
     workspace: Workspace,
     train_sets: Sequence[str | TrainSet],
-    view: FeatureView | None = None,
     protocol: Protocol | None = None,
 ) -> Float[np.ndarray, "K N"]:
     """Scores of detectors trained on the training split only, so that validation images are new to
@@ -46,7 +44,7 @@ def held_out_scores(
     fitted.
     """
     without_refit = replace(protocol or Protocol(), refit=False)
-    return score_detectors(train(workspace, list(train_sets), view, without_refit), workspace)
+    return score_detectors(train(workspace, list(train_sets), protocol=without_refit), workspace)
 
 
 def threshold_table(
@@ -56,7 +54,6 @@ def threshold_table(
     test: Sequence[str] | None = None,
     *,
     rate: float = 0.05,
-    thresholds: Float[np.ndarray, " K"] | float = 0.0,
 ) -> pd.DataFrame:
     """Each cell at three thresholds (:data:`RULES`).
 
@@ -77,16 +74,15 @@ def threshold_table(
             had to be taken.
     """
     sets, scores = _checked(scores, domains, train_sets)
-    own = np.broadcast_to(np.asarray(thresholds, float), (len(sets),))
     rows_out = []
     for name in domains.generators if test is None else test:
         rows, reals = domains.rows(name, "test"), domains.real_rows(name, "val")
         labels, groups = domains.labels[rows], group_numbers(domains.group, rows)
-        for names, row, source in zip(sets, scores, own, strict=True):
+        for names, row in zip(sets, scores, strict=True):
             limit = calibration.nearest_false_alarm_threshold(row[reals], rate)
             best = calibration.best_threshold(row[rows], labels)
             rules: dict[str, tuple[float, int, float, str]] = {
-                "source": (float(source), 0, np.nan, ""),
+                "source": (0.0, 0, np.nan, ""),
                 "best": (best, len(rows), np.nan, "sees the test labels"),
                 "false alarms": (limit.threshold, limit.n, limit.high, limit.note),
             }

@@ -31,20 +31,15 @@ CONCEPTS = (
 )
 """Names of the concept; those that a bank of texts holds are used."""
 MOST_NULL = 4000
-"""Texts drawn from the null bank, evenly spread."""
+"""Words drawn from the vocabulary, evenly spread."""
 
 
-def concept_alignment(
-    workspace: Workspace,
-    bank: str = "phrases",
-    null_bank: str = "vocabulary",
-    concepts: Sequence[str] = CONCEPTS,
-    split: str = "test",
-) -> pd.DataFrame:
-    """Each generator's fakes against the real images of its pools, by cosine with the concept.
+def concept_alignment(workspace: Workspace, concepts: Sequence[str] = CONCEPTS) -> pd.DataFrame:
+    """Each generator's fakes against the real images of its pools, by cosine with the concept, on
+    test images.
 
-    The concept is the mean direction of the texts of it that the bank holds. The null is the same
-    for single texts of another bank, either way round.
+    The concept is the mean direction of the texts of it among the phrases. The null is the same
+    for single words of the vocabulary, either way round.
 
     Returns:
         ``name`` (generator), ``value, low, high`` (AUC of the cosine, 1 = fakes nearer to the
@@ -52,23 +47,22 @@ def concept_alignment(
         texts whose AUC lies at least as far from .5, add-one) and ``q_value`` over generators.
 
     Raises:
-        NotGivenError: the encoder has no text tower.
         NotGivenError: no text tower, or none of the texts in the bank.
     """
-    texts = workspace.text_bank(bank)
+    texts = workspace.text_bank("phrases")
     known = texts.table["text"].str.lower().isin([c.lower() for c in concepts])
     if not known.any():
         raise NotGivenError(
-            f"The bank {bank!r} holds none of {', '.join(map(repr, concepts))}: add them with"
+            f"The bank 'phrases' holds none of {', '.join(map(repr, concepts))}: add them with"
             f" '{workspace.command('text', phrases='FILE')}'."
         )
     concept = np.asarray(texts.embeddings[known.to_numpy()], np.float64).mean(axis=0)
-    others = workspace.text_bank(null_bank).embeddings
+    others = workspace.text_bank("vocabulary").embeddings
     step = max(1, len(others) // MOST_NULL)
     directions = np.vstack([concept, np.asarray(others[::step], np.float64)]).T
     domains, rows = workspace.domains, []
     for generator in domains.generators:
-        used = domains.rows(generator, split)
+        used = domains.rows(generator, "test")
         X = unit_rows(np.asarray(workspace.embeddings[used], np.float64))
         auc = _auc(X @ directions, domains.labels[used] == FAKE)
         fakes = int((domains.labels[used] == FAKE).sum())

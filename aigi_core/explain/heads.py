@@ -61,13 +61,12 @@ def head_outputs(
     layer: int,
     head: int,
     rows: Int[np.ndarray, " n"],
-    normalised: bool = True,
 ) -> tuple[Float[np.ndarray, "d k"], Float[np.ndarray, "n k"]]:
     """A head's contributions in an orthonormal basis of what it can write: the basis, and
     coordinates of each image.
     """
     Q, to_basis = head_basis(workspace, (layer, head))
-    scale = context_scales(workspace, rows, normalised)
+    scale = context_scales(workspace, rows)
     coordinates = np.empty((len(rows), to_basis.shape[1]))
     for block, part in contexts(workspace, (layer, head), rows, scale):
         coordinates[block] = part @ to_basis

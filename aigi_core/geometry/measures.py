@@ -15,7 +15,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Integer, Real
 
 from aigi_core.errors import AigiError
-from aigi_core.intervals import interval_of_draws
+from aigi_core.intervals import LEVEL, interval_of_draws
 from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
 
@@ -100,9 +100,6 @@ def compare_geometry(
     counts: Integer[np.ndarray, "B n"] | None = None,
     controls: int = 200,
     seed: int = 0,
-    confidence: float = 0.95,
-    zeta: float = ZETA,
-    reference: Float[np.ndarray, "d d"] | None = None,
 ) -> GeometryComparison:
     """All measures before and after keeping only some components, with intervals and random-removal
     controls.
@@ -141,13 +138,7 @@ def compare_geometry(
         counts = rng.multinomial(n, np.full(n, 1 / n), size=200)
     everything = np.concatenate([np.ones((1, n)), counts])
     values = [
-        _measures(
-            *_moments(
-                X[:, mask], everything, None if reference is None else reference[np.ix_(mask, mask)]
-            ),
-            int(mask.sum()),
-            zeta,
-        )
+        _measures(*_moments(X[:, mask], everything, None), int(mask.sum()), ZETA)
         | {"mean_cosine": _mean_cosine(X, mask[None], everything)}
         for mask in (np.ones(d, bool), kept)
     ]
@@ -156,8 +147,8 @@ def compare_geometry(
     np.put_along_axis(
         subsets, np.argsort(rng.random((controls, d)), axis=1)[:, : int(kept.sum())], True, axis=1
     )
-    chance = _of_subsets(X, subsets, zeta, reference)
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    chance = _of_subsets(X, subsets)
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     rows = []
     for name in MEASURES:
         row: dict[str, object] = {"measure": name}
@@ -167,9 +158,7 @@ def compare_geometry(
             ("change", after[name] - before[name]),
         ):
             positive = what != "change" and bool((draws > 0).all())
-            low, high = interval_of_draws(
-                draws[0], draws[1:], n - 1, positive=positive, level=confidence
-            )
+            low, high = interval_of_draws(draws[0], draws[1:], n - 1, positive=positive)
             row |= {what: draws[0], f"{what}_low": float(low), f"{what}_high": float(high)}
         centre = chance[name].mean()
         # Removals that change nothing, or nothing but rounding, are as far from the centre as
@@ -277,8 +266,6 @@ def _measures(
 def _of_subsets(
     X: Float[np.ndarray, "n d"],
     subsets: Bool[np.ndarray, "R d"],
-    zeta: float,
-    reference: Float[np.ndarray, "d d"] | None,
 ) -> dict[str, Float[np.ndarray, " R"]]:
     """All measures on many subsets of components of the same size: quadratic forms in the subsets'
     indicators.
@@ -286,13 +273,7 @@ def _of_subsets(
     C = np.cov(X, rowvar=False)
     k = subsets.astype(np.float64)
     trace, square = k @ np.diag(C), np.einsum("ri,ri->r", k @ (C * C), k)
-    size = int(subsets[0].sum())
-    if reference is None:
-        result = _measures(trace, square, None, size, zeta)
-    else:
-        cross = np.einsum("ri,ri->r", k @ (C * reference), k)
-        shrunk = (k @ np.diag(reference), np.einsum("ri,ri->r", k @ (reference * reference), k))
-        result = _measures(trace, square, (cross, *shrunk), size, zeta)  # type: ignore[arg-type]
+    result = _measures(trace, square, None, int(subsets[0].sum()), ZETA)
     return result | {"mean_cosine": _mean_cosine(X, subsets, None)}
 
 

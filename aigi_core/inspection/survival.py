@@ -41,17 +41,15 @@ def perturbed_copies(
     encoder: Encoder,
     source: bytes | str | Path,
     key: str,
-    ops: Sequence[Op] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Copies:
-    """Perturb the whole picture, in a process limited in time and memory, and encode every copy as
-    the workspace's images were.
+    """Perturb the whole picture by every step of every ladder, in a process limited in time and
+    memory, and encode every copy as the workspace's images were.
 
     Args:
         key: SHA-256 of the file, which seeds random parts: the same copies come out every time.
-        ops: by default every step of every perturbation's ladder.
     """
-    wanted: tuple[Op | None, ...] = (None, *(ladder() if ops is None else ops))
+    wanted: tuple[Op | None, ...] = (None, *ladder())
     preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
     pieces = []
     for start in range(0, len(wanted), BATCH):

@@ -139,7 +139,6 @@ class Metric:
 
     Attributes:
         higher_is_better: which way is better.
-        sees_test_labels: whether it chooses a threshold on the images it is measured on.
         chance: expected value of a detector that guesses, for equally many reals and fakes.
         threshold: whose threshold decides: ``own`` (the detector's), ``held out`` (set on
             validation reals that the scoring detector has not seen), or ``none``.
@@ -150,7 +149,6 @@ class Metric:
     title: str
     description: str
     higher_is_better: bool = True
-    sees_test_labels: bool = False
     chance: float = 0.5
     threshold: Literal["own", "held out", "none"] = "none"
     interval_holds: str = ""

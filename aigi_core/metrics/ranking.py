@@ -314,6 +314,5 @@ BEST_ACCURACY = BestAccuracy(
     "best_accuracy",
     "Accuracy at the best threshold",
     "the highest accuracy that any threshold reaches on the test images; it sees their labels",
-    sees_test_labels=True,
     interval_holds="the maximum over thresholds is optimistic; the interval is for it alone",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import perf_counter
 
 import numpy as np
@@ -92,7 +92,7 @@ def method_matrix(workspace: Workspace, name: str) -> TransferMatrix:
     )
 
 
-def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFrame:
+def board(workspace: Workspace) -> pd.DataFrame:
     """One row a method, best out of domain first.
 
     Columns ``method, title``; ``in_domain``, ``ood``, ``auc``, ``real``, ``fake`` with ``_low`` and
@@ -111,7 +111,7 @@ def board(workspace: Workspace, names: Sequence[str] | None = None) -> pd.DataFr
         WorkspaceError: no method was measured, logistic regression among them; names the command.
     """
     imported = [IMPORTED + name for name in imported_names(workspace)]
-    wanted = [*measured_methods(workspace), *imported] if names is None else list(names)
+    wanted = [*measured_methods(workspace), *imported]
     reference = method_matrix(workspace, REFERENCE)
     outside = ~reference.in_domain
     if not outside.any():

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 
@@ -15,22 +12,11 @@ from aigi_core.transfer.matrix import transfer_matrix
 from aigi_core.workspace import Workspace
 
 
-def by_layer(
-    workspace: Workspace,
-    after: Literal["layers", "norm2"] = "layers",
-    metric: str = DEFAULT_METRIC,
-    *,
-    draws: int = 1000,
-    progress: Callable[[int, int], None] | None = None,
-) -> pd.DataFrame:
+def by_layer(workspace: Workspace, *, draws: int = 1000) -> pd.DataFrame:
     """Train one detector a generator on every layer, and measure how they transfer.
 
     Layers are compared on the same images and the same draws. The best of them is chosen on test
     images: say among how many.
-
-    Args:
-        after: which token of a layer (see :class:`~aigi_core.detectors.token_views.LayerView`).
-        progress: called with (layers done, layers in all).
 
     Returns:
         One row a layer: ``layer``, ``in_domain``, and the mean of the ``n`` out-of-domain cells as
@@ -39,20 +25,22 @@ def by_layer(
     Raises:
         NotGivenError: the workspace holds no tokens of layers.
     """
-    layers = len(workspace.feature(after))
+    layers = len(workspace.feature("layers"))
     domains = workspace.domains
     rows = []
     for layer in range(layers):
-        detectors = train(workspace, domains.generators, LayerView(layer, after))
+        detectors = train(workspace, domains.generators, LayerView(layer))
         matrix = transfer_matrix(
             score_detectors(detectors, workspace),
             domains,
             domains.generators,
             thresholds=np.array([detector.threshold for detector in detectors]),
-            metrics=(metric,),
+            metrics=(DEFAULT_METRIC,),
             draws=draws,
         )
-        inside, outside = (matrix.mean(metric, c) for c in (matrix.in_domain, ~matrix.in_domain))
+        inside, outside = (
+            matrix.mean(DEFAULT_METRIC, c) for c in (matrix.in_domain, ~matrix.in_domain)
+        )
         rows.append(
             {
                 "layer": layer,
@@ -63,6 +51,4 @@ def by_layer(
                 "n": outside.n,
             }
         )
-        if progress is not None:
-            progress(layer + 1, layers)
     return pd.DataFrame(rows)
