@@ -72,6 +72,22 @@ def outdated_encodings(path: Path) -> list[str]:
     return [name for name, entry in images.items() if entry != first]
 
 
+def update_commands(path: Path) -> dict[str, str]:
+    """Name -> the command that encodes an outdated encoding's images anew, of each of
+    :func:`outdated_encodings`.
+    """
+    folders = encodings(path)
+    return {
+        name: command(
+            "encode",
+            workspace=home_of(path),
+            **{"as": name},
+            **encoder_options(read_manifest(folders[name])["encoder"]),
+        )
+        for name in outdated_encodings(path)
+    }
+
+
 def canonical_command(workspace: Workspace) -> str:
     """The command that encodes the same images beside these, all after one common re-encoding."""
     options = encoder_options(workspace.encoder) | {"canonicalize": "short:256,jpeg:90"}
@@ -90,24 +106,34 @@ def encoding_folder(path: Path, name: str) -> Path:
     return path / FOLDER / name
 
 
-def add_encoding(path: Path, name: str) -> Path:
+def add_encoding(path: Path, name: str, weights_sha256: str = "") -> Path:
     """The folder of one more encoding, ready to be encoded; made on first call.
+
+    Where the workspace's images have changed since, it is made ready again for the same weights:
+    its text banks stay.
 
     Raises:
         AigiError: a name that cannot be a folder's.
-        WorkspaceError: the workspace's images have changed since that encoding was begun.
+        WorkspaceError: the images have changed, and the encoding is of another encoder.
     """
     folder = encoding_folder(path, name)
     manifest = read_manifest(path)
     if name == (manifest.get("name") or path.name):
         raise AigiError(f"{name!r} is the workspace's own name: choose another, such as dinov2.")
+    texts: dict[str, Any] = {}
+    banks: dict[str, Any] = {}
     if (folder / MANIFEST).is_file():
-        if read_manifest(folder)["files"][IMAGES] != manifest["files"][IMAGES]:
+        before = read_manifest(folder)
+        if before["files"].get(IMAGES) == manifest["files"][IMAGES]:
+            return folder
+        encoder = before.get("encoder") or {}
+        if encoder and encoder.get("weights_sha256") != weights_sha256:
             raise WorkspaceError(
-                f"The images of {path} have changed since {folder} was encoded: delete that folder"
-                " and run the same command again."
+                f"The images of {path} have changed since {folder} was encoded by"
+                f" {encoder.get('model')}: give that encoder again, or choose another name."
             )
-        return folder
+        texts = {n: entry for n, entry in before["files"].items() if n.startswith("text/")}
+        banks = before.get("text", {})
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path / IMAGES, folder / IMAGES)
     kept = {key: value for key, value in manifest.items() if key not in OF_ENCODING}
@@ -116,7 +142,13 @@ def add_encoding(path: Path, name: str) -> Path:
     label = f"{manifest.get('name') or path.name} by {name}"
     write_manifest(
         folder,
-        kept | {"name": label, "encoder": None, "files": {IMAGES: manifest["files"][IMAGES]}},
+        kept
+        | {
+            "name": label,
+            "encoder": None,
+            "text": banks,
+            "files": {IMAGES: manifest["files"][IMAGES], **texts},
+        },
     )
     return folder
 

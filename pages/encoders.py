@@ -10,7 +10,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.commands import encoder_options
-from aigi_core.encodings import outdated_encodings
+from aigi_core.encodings import update_commands
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted
 from aigi_core.transfer.encoders import by_generator, compare, highest_encoder
@@ -41,12 +41,13 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
             f" {'does best' if best.clear else 'has the highest balanced accuracy'}:"
             f" {best.numbers()}{beside}. {others}"
         )
-    if outdated := outdated_encodings(workspace.path):
+    if outdated := update_commands(workspace.path):
         page.notice(
             f"Encoded before the images changed, and left out: {', '.join(map(ui.name, outdated))}."
-            " Delete its folder in encoders/ and encode it again.",
+            " This encodes their images anew:",
             "warning",
         )
+        page.command("\n".join(outdated.values()))
     shown = zip(*(table[c] for c in ("name", "value", "n", "low", "high")), strict=True)
     page.stats(
         [

@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     path = encoding_folder(args.workspace, args.as_name) if args.as_name else args.workspace
     encoder = load(args, path)
     if args.as_name:  # an encoder that cannot be loaded leaves nothing behind
-        add_encoding(args.workspace, args.as_name)
+        add_encoding(args.workspace, args.as_name, encoder.weights_sha256)
     again = partial(load, args, path)
     print(encode_workspace(args, path, encoder, division=divided(args, encoder, again)))
     if args.shard:

@@ -16,7 +16,7 @@ from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.presets import PRESETS, preset
 from aigi_core.detectors.stored import load_detectors, save_detectors
 from aigi_core.detectors.training import provenance_of, train
-from aigi_core.encodings import outdated_encodings
+from aigi_core.encodings import update_commands
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted, part_counted
 from aigi_core.transfer import make_training_sets
@@ -65,10 +65,7 @@ def carry(before: Before, after: Workspace) -> str:
     copies = sorted(before.workspace.manifest.get("perturbed", {}))
     again = [f"perturb (copies: {', '.join(copies)})"] if copies else []
     again += stale_jobs(before.workspace, after)
-    again += [
-        f"encode --as {name} (delete its folder in encoders/ first)"
-        for name in outdated_encodings(after.path)
-    ]
+    again += [f"'{line}'" for line in update_commands(after.path).values()]
     sentence = f"Kept: {', '.join(kept)}."
     if again:
         sentence += f" To be computed again, since the images changed: {'; '.join(again)}."

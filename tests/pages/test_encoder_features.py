@@ -2,6 +2,7 @@
 transfer by layer.
 """
 
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core.detectors import score_detectors, train
 from aigi_core.detectors.token_views import LayerView, PreView
-from aigi_core.encodings import open_encodings
+from aigi_core.encodings import open_encodings, update_commands
 from aigi_core.statements import number
 from aigi_core.transfer import difference, transfer_matrix
 from aigi_core.transfer.depth import by_layer
@@ -153,9 +154,18 @@ def test_an_encoding_is_verified_and_not_dropped_in_silence(
     one = workspace.domains.generators[-1]
     assert main(["verify", str(path)]) == 0 and "encoders/other: all" in capsys.readouterr().out
     assert main(["remove", "--workspace", str(path), "--generators", one]) == 0
-    assert "encode --as other" in capsys.readouterr().out
+    line = update_commands(path)["other"]
+    assert f"'{line}'" in capsys.readouterr().out
     app = open_app(path, "encoders")
     assert any("`other`" in warning.value for warning in app.warning)
+    assert line in [code.value for code in app.code]
+    # The command brings it up to date, with its folder named where the record cannot.
+    given = [*shlex.split(line)[3:], "--device", "cpu", "--workers", "0"]
+    given[given.index("--model") + 1] = f"local-dir:{workspace.path.parent / 'other'}"
+    assert main(given) == 0 and update_commands(path) == {}
+    kept = len(Workspace.open(path).images)
+    assert Workspace.open(path / "encoders" / "other").embeddings.shape[0] == kept
+    assert main(["verify", str(path)]) == 0
     values = path / "encoders" / "other" / "embeddings.npy"
     changed = bytearray(values.read_bytes())
     changed[-2] ^= 1
