@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import psutil
 import pyarrow.parquet as pq
@@ -458,12 +459,34 @@ def plan_sizes(
                     " start over."
                 )
         return plan
-    batch = batch_size or (32 if encoder.device.type == "cpu" else 256)
+    on_cpu = encoder.device.type == "cpu"
+    batch = batch_size or (32 if on_cpu else largest_batch(encoder))
     shard = shard_size or (256 if encoder.device.type == "cpu" else 2048)
     plan = {"encoder": _asked(encoder), "batch_size": batch, "shard_size": shard}
     working.mkdir(parents=True, exist_ok=True)
     write_atomic(file, json.dumps(plan, indent=1).encode())
     return plan
+
+
+def largest_batch(encoder: Encoder, most: int = 256) -> int:
+    """The largest batch, of ``most`` halved as often as need be, that the device's memory holds
+    beside the one before it.
+
+    Raises:
+        torch.OutOfMemoryError: not even two batches of one image fit.
+    """
+    size, batch = encoder.preprocessing.size, most
+    while True:
+        pixels = np.zeros((batch, size, size, 3), np.uint8)
+        try:
+            before = encoder.encode_images(pixels)
+            encoder.encode_images(pixels)
+            del before
+            return batch
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+            batch //= 2
 
 
 def _require_space(working: Path, needed: int) -> None:

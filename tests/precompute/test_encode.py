@@ -139,6 +139,25 @@ def test_the_speed_is_kept_beside_what_is_verified(
         assert speed_of(tmp_path)["measured"] == "not measured"
 
 
+def test_the_batch_is_halved_until_it_fits(encoder: Encoder) -> None:
+    tried: list[int] = []
+
+    class Small:
+        preprocessing = encoder.preprocessing
+
+        def __init__(self, room: int) -> None:
+            self.room = room
+
+        def encode_images(self, pixels: np.ndarray) -> None:
+            tried.append(len(pixels))
+            if len(pixels) > self.room:
+                raise torch.OutOfMemoryError
+
+    assert pipeline.largest_batch(Small(70), 256) == 64 and tried == [256, 128, 64, 64]
+    with pytest.raises(torch.OutOfMemoryError):
+        pipeline.largest_batch(Small(0), 4)
+
+
 def test_a_share_is_named_by_two_whole_numbers() -> None:
     assert parse_share("3/8") == Share(3, 8)
     for wrong in ("0/3", "4/3", "3", "a/b", "-1/3", ""):
