@@ -16,11 +16,24 @@ pytestmark = pytest.mark.browser
     reason="needs a Chromium browser: install Debian's chromium or set AIGI_CHROMIUM",
 )
 def test_prints_figures_as_json(synthetic_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--pages", "overview", "gallery", "--sessions", "2", "--repeats", "1"]
+    arguments = [
+        "--pages",
+        "overview",
+        "gallery",
+        "--sessions",
+        "2",
+        "--repeats",
+        "1",
+        "--rounds",
+        "2",
+    ]
     assert main(["app", "--workspace", str(synthetic_path), *arguments]) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert figures["sessions2_errors"] == 0 and figures["sessions2_rss_mb"] >= 50
     assert 0 < figures["first_answer_seconds"] <= figures["first_page_seconds"]
+    assert figures["first_page_ratio"] == pytest.approx(
+        figures["first_page_seconds"] / figures["bare_page_seconds"], abs=0.01
+    )
     assert set(figures["pages"]) == {"overview", "gallery"}
     kinds = {
         "gallery train",
