@@ -13,9 +13,11 @@ from aigi_core.resampling import group_weights
 
 STEPS = 60
 TOLERANCE = 1e-9
-BINNED, STEPS_OF_SCORES, BLOCKS = 20_000, 1000, 512
-"""Of more images than the first number, scores are replaced by their means in so many steps of
-equal numbers of images a class, and groups are drawn in so many blocks."""
+BINNED = 20_000
+"""Of more images, scores are replaced by means in steps, and groups are drawn in blocks."""
+STEPS_OF_SCORES = 1000
+"""Steps a class, of equal numbers of images."""
+BLOCKS = 512
 
 
 def calibration_draws(
