@@ -43,6 +43,15 @@ def test_p_is_uniform_under_the_null(images: int, size: int) -> None:
     assert (p < 0.05).mean() <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 600)
 
 
+@pytest.mark.parametrize("count", [5, 20])
+def test_images_of_a_group_change_places_together(count: int) -> None:
+    """Three copies of each image are no more evidence than one."""
+    one = np.where(np.arange(30) < count, 1.0, 0.0)[None]
+    alone = sign_flip(one / 30, Groups.of(np.arange(30)))
+    copied = sign_flip(np.repeat(one, 3, axis=1) / 90, Groups.of(np.arange(90) // 3))
+    np.testing.assert_allclose(copied, alone)
+
+
 def test_degenerate_draws() -> None:
     draws = np.array([[0.0, 0.5], [0.0, 0.5], [0.0, 0.5]])
     np.testing.assert_allclose(bootstrap_p_value(np.array([0.0, 0.5]), draws), [1, 0.25])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from aigi_core.detectors.components import (
     ComponentSearch,
@@ -123,12 +124,18 @@ def test_heads_alone_equal_scikit_learn_on_full_contributions(synthetic):
     rows, val = domains.rows("beta-diff", "train"), domains.rows("gamma-diff", "val")
     assert (scores.n_train, scores.n_val) == (len(rows), len(val))
     for row in scores.table.itertuples():
-        X = HeadsView(((row.layer, row.index),)).matrix(synthetic)
+        view = HeadsView(((row.layer, row.index),))
+        X = view.matrix(synthetic)
+        X = X * view.penalty_factors(X[rows])
         model = LogisticRegression(C=row.C, solver="newton-cholesky", tol=1e-10).fit(
             X[rows], domains.labels[rows]
         )
         assert model.score(X[val], domains.labels[val]) == row.accuracy
+        loss = log_loss(domains.labels[val], model.predict_proba(X[val]))
+        assert loss == pytest.approx(row.log_loss, abs=1e-6)
         assert row.low < row.accuracy < row.high or row.accuracy in (0, 1)
+    best = scores.table.iloc[0]
+    assert scores.best.of == 6 and scores.best.low < best["low"], "it was chosen on these images"
     assert scores.top(1) == ((0, 0),)  # the head that the factory planted the signs in
     keys = list(zip(-scores.table["accuracy"], scores.table["log_loss"], strict=True))
     assert keys == sorted(keys)

@@ -32,6 +32,7 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     assert not app.exception and not app.error and not app.warning
     scores = score_heads(synthetic, "beta-diff", "delta-ar")
     best = scores.table.iloc[0]
+    assert f"{scores.best.low:.3f} to {scores.best.high:.3f}" in stats(app), "allows for the choice"
     assert f"<b>{best['accuracy']:.3f}</b>" in stats(
         app
     ) and f"**{int(best['layer'])}.{int(best['index'])}**" in text_of(app)

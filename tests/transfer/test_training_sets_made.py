@@ -6,6 +6,7 @@ import pytest
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.transfer import TRAINING, make_training_sets, transfer_matrix
+from aigi_core.winner import choice_gain
 from tests.factory import make_images
 
 IMAGES = make_images()
@@ -38,7 +39,7 @@ def test_refusals() -> None:
 @pytest.mark.parametrize("metric", ["accuracy", "eer"])
 def test_means_by_row_and_column_leave_out_what_was_trained_on(metric: str) -> None:
     scores = np.random.default_rng(0).standard_normal((4, len(DOMAINS)))
-    matrix = transfer_matrix(scores, DOMAINS, DOMAINS.generators, metrics=(metric,), draws=20)
+    matrix = transfer_matrix(scores, DOMAINS, DOMAINS.generators, metrics=(metric,), draws=200)
     values = np.where(matrix.in_domain, np.nan, matrix.values[metric])
     np.testing.assert_allclose(matrix.by_test(metric)["value"], np.nanmean(values, axis=0))
     worst = (
@@ -62,6 +63,13 @@ def test_means_by_row_and_column_leave_out_what_was_trained_on(metric: str) -> N
     assert (winner.name, winner.value) == (
         DOMAINS.generators[best],
         pytest.approx(np.nanmean(values, axis=1)[best]),
+    )
+    rows = [~matrix.in_domain & (np.arange(4) == k)[:, None] for k in range(4)]
+    draws = np.stack([matrix.mean_draws(metric, cells) for cells in rows], axis=1)
+    gain = choice_gain(np.nanmean(values, axis=1), draws, highest=metric == "accuracy")
+    own = matrix.mean(metric, rows[best])
+    assert gain > 0 and (winner.low, winner.high) == pytest.approx(
+        (own.low - gain, own.high) if metric == "accuracy" else (own.low, own.high + gain)
     )
     gap = matrix.gap(metric)
     assert gap.value == pytest.approx(
