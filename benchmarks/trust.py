@@ -1,8 +1,8 @@
 """What a stranger's files and workspaces can do: nothing but be refused or be read rightly.
 
 Counts hostile files through the decoder, mutated workspaces through ``verify``, opening and a
-detector's scores, and times the limit of a decoding process. Seeded; ``--files`` and
-``--mutations`` set how many.
+detector's scores, jobs that are killed or whose disk is full, and times the limit of a decoding
+process. Seeded; ``--files``, ``--mutations``, ``--kills`` and ``--disks`` set how many.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from aigi_core.errors import AigiError
 from aigi_core.images import ImageError, load_rgb
 from aigi_core.processes import SECONDS, LimitedProcesses, LimitExceeded
 from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
+from benchmarks._kills import try_kills
 from benchmarks._small_workspace import make_workspace
 from precompute.__main__ import main as precompute
 
@@ -282,6 +283,8 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument(
         "--mutations", type=int, default=1000, help="mutated workspaces (default 1,000)"
     )
+    parser.add_argument("--kills", type=int, default=100, help="killed jobs (default 100)")
+    parser.add_argument("--disks", type=int, default=20, help="full disks (default 20)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--limit", type=float, default=SECONDS, help="seconds of processor time for one file"
@@ -290,6 +293,9 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
 
     warnings.simplefilter("ignore")  # of decoders
     failures, grey, longest = try_files(args.files, args.seed)
+    with tempfile.TemporaryDirectory() as folder:  # before this process starts others
+        interrupted = try_kills(args.kills, args.disks, args.seed, Path(folder))
+    unequal = interrupted.pop("what")
     limited, held = decode_seconds(args.limit)
     with tempfile.TemporaryDirectory() as folder:
         source = make_workspace(Path(folder) / "source", per_class=20)
@@ -308,5 +314,6 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         "mutation_failures": broken,
         "silent_wrong_numbers": wrong,
         "mutation_peak_mib": round(peak / 2**20),
-        "failures": what[:20],
+        **interrupted,
+        "failures": [*what[:20], *unequal[:20]],
     }

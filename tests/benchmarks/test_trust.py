@@ -1,5 +1,9 @@
 """A small seeded part of what ``python -m benchmarks trust`` counts."""
 
+import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 from aigi_core.soundness import read_npz
 from aigi_core.workspace import Workspace
 from benchmarks.trust import MUTATIONS, try_files, try_workspaces
+from tests.conftest import ROOT
 from tests.factory import make_workspace
 
 
@@ -23,6 +28,30 @@ def test_mutated_workspaces_are_refused_or_right(tmp_path: Path) -> None:
     failures, wrong, what = try_workspaces(6 * len(MUTATIONS), 7, source, tmp_path)
     assert (failures, wrong) == (0, 0), what
     Workspace.open(source)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks")
+def test_killed_jobs_end_in_the_same_files(tmp_path: Path) -> None:
+    """Two kills and a full disk, forked from a process of their own: this one may hold threads. The
+    benchmark takes all nine jobs.
+    """
+    code = (
+        "import json, sys; from pathlib import Path; from benchmarks._kills import try_kills;"
+        "found = try_kills(2, 1, 5, Path(sys.argv[1]), ['encode', 'text']);"
+        "print(json.dumps(found), file=sys.stderr)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        timeout=300,
+    )
+    found = json.loads(ended.stderr.splitlines()[-1])
+    assert found["kills"] == 2 and found["full_disks"] == 1
+    for name in ("kill_differences", "full_disk_differences", "full_disk_tracebacks"):
+        assert found[name] == 0, found["what"]
+    assert min(found["killed_jobs"].values()) > 10
 
 
 def test_an_archive_that_would_fill_the_memory_is_refused_unread(tmp_path: Path) -> None:
