@@ -18,16 +18,16 @@ from aigi_core.manifest import FAKE, RESERVED
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.carry import Before, carry
+from precompute.growth.copies import Source, complete, copies_of
 from precompute.growth.rewrite import (
     WORKING,
-    Source,
     finish,
-    remove_perturbed,
     rewrite,
     source,
     without_outdated,
 )
 from precompute.ingest import answers
+from precompute.perturb import FOLDER
 
 
 def add_parser(subparsers: Any) -> None:
@@ -58,7 +58,6 @@ def run(args: argparse.Namespace) -> int:
     read_manifest(args.workspace)
     with exclusive(args.workspace, "add"):
         if finish(args.workspace):
-            remove_perturbed(args.workspace)
             print(f"An interrupted change of {args.workspace} was finished.")
         if args.images is None:
             return 0
@@ -91,6 +90,7 @@ def add_images(args: argparse.Namespace) -> str:
     new = images[(images["left_out"] == "") & ~images["content_hash"].isin(known)]
     new = new.drop_duplicates("content_hash").reset_index(drop=True)
     sources = [source(workspace)]
+    copies = copies_of([workspace])
     encoded = "no image had to be encoded"
     if len(new):
         encoder = encoder_of(workspace, args)
@@ -101,13 +101,23 @@ def add_images(args: argparse.Namespace) -> str:
         shards = cut(new, plan["shard_size"], plan["batch_size"], encoder, features)
         with resource_errors_explained(working, plan["batch_size"]):
             compute(shards, encoder, root, working, args.workers)
+            perturbed = complete(
+                copies,
+                images,
+                new,
+                encoder,
+                root=root,
+                working=working / FOLDER,
+                workers=args.workers,
+                plan=plan,
+            )
         sources.append(Source(working / "merged", new["content_hash"].tolist()))
         encoded = f"{counted(len(new), 'image', 'were')} encoded"
+        encoded += f", and {counted(perturbed, 'perturbed copy')}" if perturbed else ""
     before = Before.of(workspace)
     manifest = without_outdated(workspace.manifest)
     manifest |= {"ingest": record, "image_root": str(root), "image_root_hint": root.name}
-    rewrite(workspace.path, images, sources, manifest)
-    remove_perturbed(workspace.path)
+    rewrite(workspace.path, images, sources, manifest, copies)
     again = carry(before, Workspace.open(workspace.path))
     return f"{summary(images, record)}\n\n{encoded}. {again}"
 

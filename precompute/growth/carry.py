@@ -62,7 +62,10 @@ def carry(before: Before, after: Workspace) -> str:
             kept.append(sentence)
     if imports := carry_imports(before.workspace, after):
         kept.append(f"imported scores ({', '.join(imports)})")
-    copies = sorted(before.workspace.manifest.get("perturbed", {}))
+    held = after.manifest.get("perturbed", {})
+    if held:
+        kept.append(f"perturbed copies ({', '.join(sorted(held))})")
+    copies = sorted(set(before.workspace.manifest.get("perturbed", {})) - set(held))
     again = [f"perturb (copies: {', '.join(copies)})"] if copies else []
     again += stale_jobs(before.workspace, after)
     again += [f"'{line}'" for line in update_commands(after.path).values()]

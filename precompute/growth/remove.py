@@ -11,7 +11,8 @@ from aigi_core.manifest import FAKE
 from aigi_core.statements import part_counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.carry import Before, carry
-from precompute.growth.rewrite import finish, remove_perturbed, rewrite, source, without_outdated
+from precompute.growth.copies import copies_of
+from precompute.growth.rewrite import finish, rewrite, source, without_outdated
 from precompute.growth.subset import add_arguments, require_known, still_valid
 
 
@@ -29,16 +30,25 @@ def run(args: argparse.Namespace) -> int:
         raise AigiError("Name what to remove with --generators NAME ... or --pools POOL ...")
     read_manifest(args.workspace)
     with exclusive(args.workspace, "remove"):
-        finish(args.workspace)
+        finished = finish(args.workspace)
         workspace = Workspace.open(args.workspace)
+        there = {*workspace.domains.generators, *workspace.images["pool"]}
+        if finished and not (names | pools) & there:
+            print(f"The interrupted change of {args.workspace} was finished.")
+            return 0
         require_known(workspace, names, pools)
         images = workspace.all_images
         gone = (images["label"] == FAKE) & images["generator"].isin(names)
         gone |= images["pool"].isin(pools)
         table = still_valid(images[~gone])
         before = Before.of(workspace)
-        rewrite(args.workspace, table, [source(workspace)], without_outdated(workspace.manifest))
-        remove_perturbed(args.workspace)
+        rewrite(
+            args.workspace,
+            table,
+            [source(workspace)],
+            without_outdated(workspace.manifest),
+            copies_of([workspace]),
+        )
         again = carry(before, Workspace.open(args.workspace))
     kept = int((table["left_out"] == "").sum())
     print(

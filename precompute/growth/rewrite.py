@@ -4,10 +4,10 @@ into place so that a reader, and a job that was killed, see one state or the oth
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,14 +21,18 @@ from aigi_core.soundness import rows_record
 from aigi_core.statements import counted
 from aigi_core.stored_features import DECOMPOSITION, array_axes
 from aigi_core.workspace import (
+    CORE_FILES,
     STREAM_MAPS,
     Workspace,
     describe_file,
+    digest_of,
     read_manifest,
     tool_versions,
     write_atomic,
     write_manifest,
 )
+from precompute.growth.copies import Copies, Source, whole
+from precompute.perturb import FOLDER
 
 WORKING = ".grow"
 NEXT = "next"
@@ -39,16 +43,12 @@ BLOCK = 65536
 """Rows of an array that are in memory at once."""
 
 
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A folder with arrays of features, and the content hashes of their rows."""
-
-    folder: Path
-    hashes: Sequence[str] = field(repr=False)
-
-
 def rewrite(
-    out: Path, images: pd.DataFrame, sources: Sequence[Source], manifest: Mapping[str, Any]
+    out: Path,
+    images: pd.DataFrame,
+    sources: Sequence[Source],
+    manifest: Mapping[str, Any],
+    copies: Mapping[str, Copies],
 ) -> None:
     """Publish a table of images with the features of its kept rows.
 
@@ -58,6 +58,7 @@ def rewrite(
         sources: every kept row's content hash stands in one of them; the first counts.
         manifest: what ``workspace.json`` shall say; the entries of the files made here are filled
             in, other files (text banks) are named as they stand in it.
+        copies: perturbed copies; an operation is kept where every image has one.
 
     Raises:
         WorkspaceError: a kept image has no features in any source.
@@ -67,24 +68,30 @@ def rewrite(
     folder.mkdir(parents=True)
     images.to_parquet(folder / IMAGES, index=False)
     hashes = images.loc[images["left_out"] == "", "content_hash"].tolist()
-    source_of, row_of = _located(hashes, sources)
     recorded = manifest["files"]
     axes = array_axes(recorded)
-    for name, axis in axes.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        arrays = [np.load(s.folder / name, mmap_mode="r", allow_pickle=False) for s in sources]
-        with (folder / name).open("wb") as stream:
-            _gather(stream, arrays, source_of, row_of, axis)
-            stream.flush()
-            os.fsync(stream.fileno())
+    _write_arrays(folder, axes, sources, hashes)
     maps = [name for name in MAPS if name in recorded]
     for name in maps:
         shutil.copyfile(sources[0].folder / name, folder / name)
     made = [name for name in (IMAGES, *axes, *maps) if name in recorded]
     files = {name: entry for name, entry in recorded.items() if name not in made}
     files |= {name: describe_file(folder, name) for name in made}
+    digest = digest_of({name: files[name]["sha256"] for name in CORE_FILES if name in files})
+    entries = {}
+    for slug, one in whole(copies, images):
+        wanted = one.wanted(images)
+        inside = f"{FOLDER}/{slug}"
+        _write_arrays(folder / inside, array_axes(one.files), one.sources, wanted)
+        files |= {
+            f"{inside}/{name}": describe_file(folder, f"{inside}/{name}") for name in one.files
+        }
+        entries[slug] = one.entry | {"images": len(wanted), "workspace_digest": digest}
+    perturbed = {FOLDER: entries} if entries else {}
     rows = {"rows": rows_record(images, files)} if manifest.get("encoder") else {}
-    write_manifest(folder, dict(manifest) | rows | {"files": files, "tools": tool_versions()})
+    write_manifest(
+        folder, dict(manifest) | perturbed | rows | {"files": files, "tools": tool_versions()}
+    )
     finish(out)
 
 
@@ -100,17 +107,37 @@ def finish(out: Path) -> bool:
     except WorkspaceError:
         shutil.rmtree(folder, ignore_errors=True)  # of a job that was killed before it was ready
         return False
-    made = (IMAGES, *array_axes(new["files"]), *MAPS)
+    made = [IMAGES, *array_axes(new["files"]), *MAPS]
+    made += [name for name in new["files"] if name.startswith(f"{FOLDER}/")]
     moved = [name for name in made if (folder / name).is_file()]
+    if not moved and not read_manifest(out).get("unfinished"):
+        shutil.rmtree(out / WORKING, ignore_errors=True)  # of a job that was killed after its end
+        return False
     if moved:
         others = {k: v for k, v in new["files"].items() if k not in made}
-        write_manifest(out, new | {"encoder": None, "files": others, "unfinished": True})
+        now = new | {"encoder": None, "files": others, "unfinished": True}
+        write_manifest(out, {name: about for name, about in now.items() if name != FOLDER})
         for name in moved:
-            (out / name).parent.mkdir(exist_ok=True)
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).replace(out / name)
     write_manifest(out, new)
     shutil.rmtree(out / WORKING, ignore_errors=True)
+    remove_perturbed(out)
     return True
+
+
+def _write_arrays(
+    folder: Path, axes: Mapping[str, int], sources: Sequence[Source], hashes: Sequence[str]
+) -> None:
+    """Arrays of a folder by name, with the images' axis of each; their rows from the sources."""
+    source_of, row_of = _located(hashes, sources)
+    for name, axis in axes.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        arrays = [np.load(s.folder / name, mmap_mode="r", allow_pickle=False) for s in sources]
+        with (folder / name).open("wb") as stream:
+            _gather(stream, arrays, source_of, row_of, axis)
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def _located(
@@ -188,15 +215,19 @@ def source(workspace: Workspace) -> Source:
 
 def without_outdated(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest without what rests on the old images."""
-    files = {k: v for k, v in manifest["files"].items() if not k.startswith("perturbed/")}
-    kept = {k: v for k, v in manifest.items() if k not in ("perturbed", "unfinished", "card")}
+    files = {k: v for k, v in manifest["files"].items() if not k.startswith(f"{FOLDER}/")}
+    kept = {k: v for k, v in manifest.items() if k not in (FOLDER, "unfinished", "card")}
     return kept | {"files": files}
 
 
 def remove_perturbed(out: Path) -> None:
     """Delete copies that no manifest names any more."""
-    if "perturbed" not in read_manifest(out):
-        shutil.rmtree(out / "perturbed", ignore_errors=True)
+    named = read_manifest(out)["files"]
+    for folder in (out / FOLDER).glob("*"):
+        if not any(name.startswith(f"{FOLDER}/{folder.name}/") for name in named):
+            shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # not there, or not empty
+        (out / FOLDER).rmdir()
 
 
 def copy_texts(source_path: Path, out: Path, manifest: Mapping[str, Any]) -> None:

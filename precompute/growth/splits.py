@@ -15,7 +15,8 @@ from aigi_core.splits import fold, redraw
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.carry import Before, carry
-from precompute.growth.rewrite import finish, remove_perturbed, rewrite, source, without_outdated
+from precompute.growth.copies import copies_of
+from precompute.growth.rewrite import finish, rewrite, source, without_outdated
 
 
 def add_parser(subparsers: Any) -> None:
@@ -89,8 +90,13 @@ def run(args: argparse.Namespace) -> int:
             return 0
         held = Before.of(workspace)
         manifest = without_outdated(workspace.manifest) | {"ingest": record}
-        rewrite(args.workspace, validate_images(images), [source(workspace)], manifest)
-        remove_perturbed(args.workspace)
+        rewrite(
+            args.workspace,
+            validate_images(images),
+            [source(workspace)],
+            manifest,
+            copies_of([workspace]),
+        )
         again = carry(held, Workspace.open(args.workspace))
     print(
         f"Divided {args.workspace} anew ({record['splits']}): {kept}; {counted(moved, 'image')}"

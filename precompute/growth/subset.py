@@ -12,9 +12,10 @@ import pandas as pd
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, REAL, validate_images
 from aigi_core.statements import part_counted
-from aigi_core.workspace import MANIFEST, Workspace, exclusive
+from aigi_core.workspace import MANIFEST, Workspace, exclusive, read_manifest
 from precompute.growth import splits
 from precompute.growth.carry import Before, carry
+from precompute.growth.copies import copies_of
 from precompute.growth.rewrite import copy_texts, rewrite, source, without_outdated
 
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         manifest["ingest"] = record
         manifest["name"] = args.out.resolve().name
         copy_texts(workspace.path, args.out, manifest)
-        rewrite(args.out, table, [source(workspace)], manifest)
+        rewrite(args.out, table, [source(workspace)], manifest, copies_of([workspace]))
         again = carry(Before.of(workspace), Workspace.open(args.out))
     kept = int((table["left_out"] == "").sum())
     print(f"Wrote {args.out}: {part_counted(kept, len(workspace.images), 'image')}. {again}")
@@ -97,6 +98,7 @@ def still_valid(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def refuse_used(out: Path) -> None:
-    """Raise WorkspaceError where a workspace would be overwritten."""
-    if (out / MANIFEST).is_file():
+    """Raise WorkspaceError where a workspace would be overwritten; one that a killed run of the
+    same command left is made anew."""
+    if (out / MANIFEST).is_file() and not read_manifest(out).get("unfinished"):
         raise WorkspaceError(f"{out} is a workspace already: choose a new folder for --out.")

@@ -5,6 +5,7 @@ it was interrupted.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.detectors.training import train
-from aigi_core.workspace import Workspace, read_manifest, verify
+from aigi_core.stress import open_perturbed
+from aigi_core.workspace import Workspace, read_manifest, verify, write_manifest
 from precompute.__main__ import main
+from precompute.growth.rewrite import without_outdated
 from tests.tiny_clip import make_tiny_clip
 from tests.tiny_workspace import make_picture
 
@@ -60,7 +63,26 @@ def add(folder: Path, out: Path, name: str, *more: str) -> int:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    return {name: (out / name).read_bytes() for name in FEATURES}
+    """Bytes of the features, and of the perturbed copies that the manifest names."""
+    copies = [name for name in read_manifest(out)["files"] if name.startswith("perturbed/")]
+    return {name: (out / name).read_bytes() for name in (*FEATURES, *sorted(copies))}
+
+
+OPS = ("blur:1", "jpeg:50")
+
+
+def perturb(folder: Path, out: Path, op: str, *more: str) -> int:
+    options = ["--model", f"local-dir:{folder / 'tiny'}", "--device", "cpu", "--workers", "0"]
+    return main(["perturb", "--workspace", str(out), "--ops", op, *options, *more])
+
+
+@pytest.fixture
+def copied(folder: Path, base: Path) -> Path:
+    """With perturbed copies: of test images, and of all with heads and in half precision."""
+    assert perturb(folder, base, OPS[0]) == 0
+    more = ["--heads", "--half", "--splits", "train", "val", "test"]
+    assert perturb(folder, base, OPS[1], *more) == 0
+    return base
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +117,48 @@ def test_grown_in_steps_or_at_once_the_features_are_the_same_bytes(
     }
 
 
+def test_perturbed_copies_are_kept_and_only_those_of_new_images_are_encoded(
+    folder: Path, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(copied)
+    assert add(folder, copied, "two") == 0
+    printed = capsys.readouterr().out
+    new = Workspace.open(copied).images.query("generator == 'two'")
+    assert f"and {N + (new['split'] == 'test').sum()} perturbed copies" in printed
+    assert "perturbed copies (blur-1, jpeg-50)" in printed and "computed again" not in printed
+    assert verify(copied) == []
+    part = Path(shutil.copytree(copied, tmp_path / "part"))
+    shutil.rmtree(part / "perturbed")
+    write_manifest(part, without_outdated(read_manifest(part)))
+    assert perturb(folder, part, OPS[0]) == 0
+    more = ["--heads", "--half", "--splits", "train", "val", "test"]
+    assert perturb(folder, part, OPS[1], *more) == 0
+    capsys.readouterr()
+    assert contents(copied) == contents(part)
+    for op in OPS:
+        [mine, theirs] = [open_perturbed(Workspace.open(path), op) for path in (copied, part)]
+        assert mine.embeddings.tobytes() == theirs.embeddings.tobytes()
+    assert perturb(folder, copied, OPS[0]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    apart = []
+    for name in ("one", "two"):
+        apart.append(tmp_path / name)
+        command = ["subset", "--workspace", str(copied), "--generators", name, "--out"]
+        assert main([*command, str(apart[-1])]) == 0
+    assert contents(apart[0]) == before
+    merged = tmp_path / "merged"
+    assert main(["merge", "--workspaces", *map(str, apart), "--out", str(merged)]) == 0
+    assert contents(merged) == contents(copied)
+    assert main(["remove", "--workspace", str(copied), "--generators", "two"]) == 0
+    assert contents(copied) == before
+    capsys.readouterr()
+    assert main(["splits", "--workspace", str(copied), "--seed", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "perturbed copies (jpeg-50)" in printed  # of all splits: they hold
+    assert "To be computed again, since the images changed: perturb (copies: blur-1)" in printed
+    assert not (copied / "perturbed/blur-1").exists() and verify(copied) == []
+
+
 def test_detectors_of_unchanged_images_are_kept_and_the_new_one_is_trained(
     folder: Path, base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,33 +190,82 @@ def test_a_second_time_there_is_nothing_to_add(
     assert read_manifest(base) == manifest
 
 
+class Kills:
+    """Ends a job at its n-th moving of a file into place; counts them where n is 0."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls = self.at = 0
+        replace = Path.replace
+
+        def counted(path: Path, target: Path) -> Path:
+            self.calls += 1
+            if self.calls == self.at:
+                raise Killed
+            return replace(path, target)
+
+        monkeypatch.setattr(Path, "replace", counted)
+
+    def run(self, job: Callable[[], int], at: int = 0) -> int:
+        """Files moved by the job, which is killed at one of them, or not at all."""
+        self.calls, self.at = 0, at
+        if at:
+            with pytest.raises(Killed):
+                job()
+        else:
+            assert job() == 0
+        self.at = 0
+        return self.calls
+
+
 def test_killed_at_any_point_it_verifies_and_the_same_command_ends_in_the_same_bytes(
-    folder: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace = Path.replace
-    calls, last = 0, -1
-
-    def counted(self: Path, target: Path) -> Path:
-        nonlocal calls
-        calls += 1
-        if calls == last:
-            raise Killed
-        return replace(self, target)
-
-    whole = Path(shutil.copytree(base, tmp_path / "whole"))
-    monkeypatch.setattr(Path, "replace", counted)
-    assert add(folder, whole, "two") == 0
-    total = calls
-    assert total > 8  # the lock's note, shards, the new state and every file that is moved
-    for point in sorted({1, 3, *range(total - 6, total + 1)}):
-        out = Path(shutil.copytree(base, tmp_path / f"k{point}"))
-        calls, last = 0, point
-        with pytest.raises(Killed):
-            add(folder, out, "two")
-        last = -1
+    kills = Kills(monkeypatch)
+    whole = Path(shutil.copytree(copied, tmp_path / "whole"))
+    total = kills.run(lambda: add(folder, whole, "two"))
+    assert total > 12  # the lock's note, shards, the new state and every file that is moved
+    expected = contents(whole)
+    for point in range(1, total + 1):
+        out = Path(shutil.copytree(copied, tmp_path / f"k{point}"))
+        kills.run(lambda out=out: add(folder, out, "two"), point)  # type: ignore[misc]
         assert verify(out) == [], point
         assert add(folder, out, "two") == 0
-        assert contents(out) == contents(whole), point
+        assert contents(out) == expected, point
+        assert verify(out) == []
+        shutil.rmtree(out)
+
+
+@pytest.mark.parametrize("name", ["remove", "splits", "subset", "merge"])
+def test_other_changes_killed_at_any_point_verify_and_end_in_the_same_bytes(
+    copied: Path, at_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    kills, made = Kills(monkeypatch), tmp_path / "made"
+    three = tmp_path / "three"
+    command = ["--workspace", str(at_once), "--out", str(three), "--generators", "three"]
+    assert main(["subset", *command]) == 0
+
+    def job(out: Path) -> int:
+        change = {
+            "remove": ["--workspace", str(out), "--generators", "two"],
+            "splits": ["--workspace", str(out), "--seed", "3"],
+            "subset": ["--workspace", str(at_once), "--generators", "two", "--out", str(out)],
+            "merge": ["--workspaces", str(copied), str(three), "--out", str(out)],
+        }
+        return main([name, *change[name]])
+
+    def fresh(out: Path) -> Path:
+        if name in ("remove", "splits"):
+            shutil.copytree(at_once, out)
+        return out
+
+    total = kills.run(lambda: job(fresh(made)))
+    expected, images = contents(made), Workspace.open(made).all_images
+    for point in range(1, total + 1):
+        out = fresh(tmp_path / f"k{point}")
+        kills.run(lambda out=out: job(out), point)  # type: ignore[misc]
+        assert not (out / "workspace.json").is_file() or verify(out) == [], point
+        assert job(out) == 0, point
+        assert contents(out) == expected and Workspace.open(out).all_images.equals(images), point
         assert verify(out) == []
 
 
@@ -278,8 +391,6 @@ def test_a_subset_with_a_seed_is_divided_as_splits_would(at_once: Path, tmp_path
 def test_workspaces_of_two_encoders_do_not_merge(
     folder: Path, at_once: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from aigi_core.workspace import write_manifest
-
     manifest = read_manifest(base)
     manifest["encoder"]["weights_sha256"] = "1" * 64
     write_manifest(base, manifest)
