@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from aigi_core.clip.consent import add_weights_options, archives_allowed
 from aigi_core.errors import AigiError
+from aigi_core.statements import DEFAULT_RATE
 from aigi_core.terminal import printable, progress_options
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add(
         "--rate",
         type=float,
-        default=0.05,
+        default=DEFAULT_RATE,
         help="false alarms allowed before it abstains (default .05); the nearest that can be had,"
         " which is said, where validation images are too few for it",
     )

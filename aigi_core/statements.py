@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 
 ALPHA = 0.05
+DEFAULT_RATE = 0.05
+"""False alarms allowed where no other rate is asked for, as a share of real images."""
 Direction = Literal["higher", "lower", "undecided", "unknown"]
 
 

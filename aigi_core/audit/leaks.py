@@ -20,7 +20,7 @@ from aigi_core.intervals import count_interval
 from aigi_core.manifest import Domains
 from aigi_core.nearest import nearest_neighbours
 from aigi_core.reprs import ShortRepr
-from aigi_core.statements import counted
+from aigi_core.statements import ALPHA, counted
 from aigi_core.vectors import unit_rows
 
 IDENTICAL = 2e-3
@@ -92,7 +92,7 @@ def find_duplicates(
     *,
     threshold: float | None = None,
     neighbours: int = 10,
-    alpha: float = 0.05,
+    alpha: float = ALPHA,
 ) -> Duplicates:
     """All pairs of images with the same bytes, or with embeddings more alike than those of
     different images.

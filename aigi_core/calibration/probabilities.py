@@ -22,7 +22,7 @@ from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import METRICS, Column
 from aigi_core.resampling import group_weights, percentile_interval
 from aigi_core.scores import check_labelled_scores, check_scores
-from aigi_core.statements import counted
+from aigi_core.statements import DEFAULT_RATE, counted
 
 Method = Literal["temperature", "platt"]
 
@@ -341,7 +341,7 @@ def rate_note(asked: float, n: int, images: str = "real images") -> str:
 
 
 def nearest_false_alarm_threshold(
-    real_scores: Float[np.ndarray, " n"], rate: float = 0.05, level: float = 0.95
+    real_scores: Float[np.ndarray, " n"], rate: float = DEFAULT_RATE, level: float = 0.95
 ) -> FalseAlarmThreshold:
     """:func:`false_alarm_threshold` at the nearest rate that so many images allow; its ``note``
     says where that is another."""
@@ -350,7 +350,7 @@ def nearest_false_alarm_threshold(
 
 
 def false_alarm_threshold(
-    real_scores: Float[np.ndarray, " n"], rate: float = 0.05, level: float = 0.95
+    real_scores: Float[np.ndarray, " n"], rate: float = DEFAULT_RATE, level: float = 0.95
 ) -> FalseAlarmThreshold:
     """The lowest threshold that real images exceed at most at this rate, in expectation, whatever
     their distribution.
@@ -408,7 +408,7 @@ class AbstentionBand:
 
 
 def abstention_band(
-    scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], rate: float = 0.05
+    scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], rate: float = DEFAULT_RATE
 ) -> AbstentionBand:
     """The band of scores on which to abstain so that false alarms and misses each stay at or below
     ``rate``.
@@ -427,7 +427,7 @@ def abstention_band(
 
 
 def nearest_abstention_band(
-    scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], rate: float = 0.05
+    scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], rate: float = DEFAULT_RATE
 ) -> AbstentionBand:
     """:func:`abstention_band` at the nearest rate that the rarer class allows; its ``note`` says
     where that is another.

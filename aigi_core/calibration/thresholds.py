@@ -21,7 +21,7 @@ from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.manifest import REAL, Domains
 from aigi_core.resampling import group_numbers
-from aigi_core.statements import counted
+from aigi_core.statements import DEFAULT_RATE, counted
 from aigi_core.transfer import TrainSet
 from aigi_core.transfer.matrix import as_train_sets
 from aigi_core.workspace import Workspace
@@ -53,7 +53,7 @@ def threshold_table(
     train_sets: Sequence[str | TrainSet],
     test: Sequence[str] | None = None,
     *,
-    rate: float = 0.05,
+    rate: float = DEFAULT_RATE,
 ) -> pd.DataFrame:
     """Each cell at three thresholds (:data:`RULES`).
 
@@ -103,7 +103,7 @@ def threshold_table(
     return pd.DataFrame(rows_out)
 
 
-def rate_notes(domains: Domains, test: Sequence[str], rate: float = 0.05) -> dict[str, str]:
+def rate_notes(domains: Domains, test: Sequence[str], rate: float = DEFAULT_RATE) -> dict[str, str]:
     """What to say of generators whose pools hold too few real validation images for a false-alarm
     rate: generator -> the number needed and the rate taken instead.
     """

@@ -129,8 +129,8 @@ class Cut(nn.Module):
             )
         trunk = getattr(self.tower, "trunk", self.tower)
         after = ("ln_post", "proj", "attn_pool", "norm", "fc_norm", "head")
-        found = [getattr(place, name, None) for place in (trunk, self.tower) for name in after]
-        unique = {id(one): one for one in found if isinstance(one, (nn.Module, nn.Parameter))}
+        parts = [getattr(place, name, None) for place in (trunk, self.tower) for name in after]
+        unique = {id(one): one for one in parts if isinstance(one, (nn.Module, nn.Parameter))}
         return [blocks[-1], *unique.values()]
 
     @torch.no_grad()

@@ -50,7 +50,6 @@ from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.workspace import Workspace
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
-DEFAULT_RATE = 0.05
 DRAWS = 500
 
 

@@ -17,7 +17,7 @@ from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.unseen import choose_rule
 from aigi_core.manifest import RESERVED
-from aigi_core.statements import counted
+from aigi_core.statements import DEFAULT_RATE, counted
 from aigi_core.workspace import Workspace
 
 if TYPE_CHECKING:  # it needs torch, this module does not
@@ -73,7 +73,7 @@ def score_files(
     files: Sequence[Path],
     load: Callable[[], Encoder],
     *,
-    rate: float = 0.05,
+    rate: float = DEFAULT_RATE,
     prior: float = 0.5,
 ) -> Iterator[dict[str, Any]]:
     """One JSON-serialisable outcome a file, in their order, by the panel's first judge.

@@ -24,7 +24,7 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.errors import AigiError
 from aigi_core.heads import blocks
 from aigi_core.inspection.novelty import MOST_HELD_OUT
-from aigi_core.inspection.panel import DEFAULT_RATE, Panel
+from aigi_core.inspection.panel import Panel
 from aigi_core.inspection.rules import DEFAULT_RULE, RULES, Members, nearness
 from aigi_core.intervals import Groups, count_interval, mean_interval
 from aigi_core.manifest import FAKE, REAL, Domains
@@ -32,7 +32,7 @@ from aigi_core.metrics import auc_of_images
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
 from aigi_core.significance import q_values, sign_flip
-from aigi_core.statements import ALPHA
+from aigi_core.statements import ALPHA, DEFAULT_RATE
 from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 

@@ -13,7 +13,8 @@ from playwright.sync_api import expect
 from aigi_core.detectors import score_detectors, train
 from aigi_core.detectors.heads import score_heads
 from aigi_core.figures import DARK, LIGHT
-from aigi_core.inspection.panel import DEFAULT_RATE, build_panel
+from aigi_core.inspection.panel import build_panel
+from aigi_core.statements import DEFAULT_RATE
 from aigi_core.transfer import board, gallery
 from aigi_core.workspace import Workspace
 from benchmarks._app_in_browser import App

@@ -16,13 +16,13 @@ from aigi_core import figures
 from aigi_core.errors import AigiError
 from aigi_core.explain.neighbours import nearest
 from aigi_core.inspection.novelty import NEIGHBOURHOOD, Novelty, nearest_sources, novelty
-from aigi_core.inspection.panel import DEFAULT_RATE, RATES, Panel
+from aigi_core.inspection.panel import RATES, Panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.rules import DEFAULT_RULE
 from aigi_core.inspection.survival import survival
 from aigi_core.inspection.unseen import Trust
 from aigi_core.perturb import ladder
-from aigi_core.statements import Finding, agreeing, counted, p_text
+from aigi_core.statements import DEFAULT_RATE, Finding, agreeing, counted, p_text
 from aigi_core.workspace import Workspace
 from ui.bodies.audit import gallery_link
 from ui.results import attention, inspection

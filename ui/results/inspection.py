@@ -27,12 +27,12 @@ from aigi_core.images import image_source
 from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, open_images
 from aigi_core.inspection.known import calls_on_test, rates_by_pool, reliability_on_test
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
-from aigi_core.inspection.panel import DEFAULT_RATE, Panel, build_panel
+from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.inspection.unseen import Trust, choose_rule, trust_on_unseen
 from aigi_core.manifest import FAKE, REAL, TOGETHER
-from aigi_core.statements import counted, part_counted
+from aigi_core.statements import DEFAULT_RATE, counted, part_counted
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import attention, encoders, explanations
@@ -470,10 +470,10 @@ def choose_image(page: Page) -> str:
     paths = _in_order(page.workspace)
     if len(paths) > OFFERED:
         words = page.text("find", "Search the images", placeholder="part of a path")
-        found = paths[paths.str.contains(words, case=False, regex=False)] if words else paths
-        if found.empty:
+        matching = paths[paths.str.contains(words, case=False, regex=False)] if words else paths
+        if matching.empty:
             page.notice(f"No path holds {inert(words)!r}: all images are on offer.")
-        paths = paths if found.empty else found
+        paths = paths if matching.empty else matching
     return page.select(
         "image", "Or an image of the workspace", offered(paths, page.workspace.images["path"])
     )

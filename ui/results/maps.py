@@ -57,8 +57,8 @@ def cells(
 def picked(table: pd.DataFrame) -> pd.DataFrame:
     """The images of a table of points that the user has drawn around, alone or by their cells."""
     state = st.session_state.get("figure-map")
-    found = state["selection"]["points"] if state else []
-    chosen = [point["customdata"][0] for point in found if point.get("customdata")]
+    points = state["selection"]["points"] if state else []
+    chosen = [point["customdata"][0] for point in points if point.get("customdata")]
     if len(table) > CELLED and chosen:
         return table[np.isin(projection.cells_of(table), [int(cell) for cell in chosen])]
     return table[table["path"].isin([str(path) for path in chosen])]

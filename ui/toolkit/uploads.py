@@ -237,8 +237,8 @@ async def _name_of(receive: Callable[[], Awaitable[Message]]) -> str:
         start += message.get("body", b"")[: 4096 - len(start)]
         if not message.get("more_body"):
             break
-    found = _FILE_NAME.search(start)
-    called = found[1].decode("utf-8", "replace").replace("%22", '"') if found else ""
+    named = _FILE_NAME.search(start)
+    called = named[1].decode("utf-8", "replace").replace("%22", '"') if named else ""
     return called[:200] or "a file"
 
 

@@ -84,14 +84,14 @@ class Verifier:
         when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         lines = tuple(filter(None, done.stdout.splitlines()))
         if done.returncode == 0:
-            found = Verification(f"files verified {when}")
+            outcome = Verification(f"files verified {when}")
         elif done.returncode == 1 and len(lines) > 1:  # its last line counts them
             count = counted(len(lines) - 1, "problem")
-            found = Verification(f"{count} in its files, {when}", lines[:-1])
+            outcome = Verification(f"{count} in its files, {when}", lines[:-1])
         else:
-            found = Verification(f"files could not be verified, {when}")
+            outcome = Verification(f"files could not be verified, {when}")
         with self._lock:
-            self._known[key] = found
+            self._known[key] = outcome
 
 
 _verifiers: list[Verifier] = []
