@@ -2,8 +2,6 @@
 Sivic and Zisserman 2003, Johnson et al. 2019) whose recall is measured on these rows.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
