@@ -17,6 +17,7 @@ from typing import Any
 
 from aigi_core.commands import command, encoder_options
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.statements import counted
 from aigi_core.workspace import MANIFEST, Workspace, read_manifest, write_atomic, write_manifest
 
 FOLDER = "encoders"
@@ -171,8 +172,9 @@ def speed_of(path: Path) -> dict[str, Any]:
         kept = json.loads((path / SPEED).read_text("utf-8"))
         images = int(kept["images"])
         on = (
-            f"{images:,} images, {kept['device']} ({kept['machine']}), {kept['threads']} threads,"
-            f" {kept['precision']}, batches of {kept['batch_size']}"
+            f"{counted(images, 'image')}, {kept['device']} ({kept['machine']}),"
+            f" {counted(kept['threads'], 'thread')}, {kept['precision']}, batches of"
+            f" {kept['batch_size']}"
         )
         return {
             "seconds": float(kept["seconds"]) / images,
