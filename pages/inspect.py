@@ -122,6 +122,12 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
     ):
         body.survives(page, judged)
     with page.section(
+        "What nearest neighbours say",
+        "No weights: the nearest fakes and the nearest real images of the training images decide"
+        " (Ojha et al. 2023).",
+    ):
+        body.by_neighbours(page, judged)
+    with page.section(
         "The most similar images",
         "By cosine of embeddings, over all splits; a click on an image opens it here, in a new"
         " tab.",

@@ -7,13 +7,13 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.detectors.methods import METHODS
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import allows_for_choice, counted
 from aigi_core.transfer import board as boards
 from aigi_core.transfer import board_by_encoder as boards_by_encoder
 from aigi_core.workspace import Workspace
-from ui.bodies import finetuned
+from ui import results
+from ui.bodies import finetuned, zero_shot
 from ui.toolkit.workspaces import cached, open_encoding
 
 board = cached(boards.stored_board)
@@ -59,12 +59,21 @@ with ui.page(__file__) as page:
             " domain: the detector never saw the generator."
         ),
         differences=(
-            "To logistic regression, paired image by image; q by Benjamini-Hochberg over the"
-            " methods. The first of the list was chosen among all on these images: expect less of"
-            " it on new ones."
+            "To logistic regression, paired image by image; q by Benjamini-Hochberg over all"
+            " comparisons. The first of the list was chosen among all on these images: expect less"
+            " of it on new ones."
         ),
         intervals=intervals_in_words(DEFAULT_METRIC, "difference", "largest"),
-        seconds="All detectors, and all images by all of them, on one thread of one machine.",
+        blocks=(
+            "Out of domain by family (GAN, diffusion, autoregressive): that of the training"
+            " generator, or another."
+        ),
+        calibration=(
+            "Expected calibration error in ten bins, all detectors together, classes weighing"
+            " alike. Scores become probabilities on validation images of the detector's own"
+            " generator, by its twin, which was not trained on them (Platt scaling)."
+        ),
+        seconds="All detectors, and all images by all of them, of one processor.",
     )
     with page.picture(
         "Balanced accuracy out of domain, by method, with 95% intervals. Click one, or choose it"
@@ -95,24 +104,31 @@ with ui.page(__file__) as page:
         with page.controls("Method"):
             title = page.select("which", "Method of the board", table["title"].tolist())
         chosen = table[table["title"] == title].iloc[0]
-        one = METHODS.get(str(chosen["method"]))
+        row = boards.rows_of_methods().get(str(chosen["method"]))
         about = (
-            f"**{one.title}.** Source: {ui.inert(one.source)}. Sees: {ui.inert(one.sees)} Chosen:"
-            f" {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
-            if one
-            else f"**{ui.name(chosen['title'])}.** Scores from outside the methods: of one detector"
+            f"**{ui.name(chosen['title'])}.** Scores from outside the methods: of one detector"
             " at its own threshold, compared with logistic regression trained on the same"
             " generator (on one other, where it has seen several or none), or of one detector a"
             " generator, compared as methods are."
         )
+        if row:
+            one, view = row.method, row.view or results.EMBEDDING
+            setting = results.Setting((), view, method=one.name)
+            if one.name == results.RESIDUAL:
+                setting = results.Setting((), results.RESIDUAL)
+            sees = results.view_in_words(setting) if row.view else ui.inert(one.sees)
+            about = (
+                f"**{row.title}.** Source: {ui.inert(one.source)}. Sees: {sees} Chosen:"
+                f" {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
+            )
         page.finding(
             f"{about} It finds {ui.name(chosen['worst_on'])} least where it was not trained on it"
             f" ({chosen['worst']:.3f}, 95% interval {chosen['worst_low']:.3f} to"
             f" {chosen['worst_high']:.3f}, which allows for the choice of the lowest)."
+            f" {boards.blocks_in_words(chosen)} {boards.calibration_in_words(chosen)}"
         )
-        if one:
-            link = {"view": "Residual"} if one.name == "residual" else {"method": one.title}
-            page.link("transfer", "Its matrix, in Transfer", **link)
+        if row:
+            page.link("transfer", "Its matrix, in Transfer", **results.link_to(setting))
     if len(page.encodings) > 1:
         with page.section(
             "By encoder",
@@ -125,4 +141,5 @@ with ui.page(__file__) as page:
                 with st.spinner("Measuring every method by every encoder …"):
                     beside = board_by_encoder(tuple(page.encodings), opened)
                 page.table("by-encoder", beside, formats={"q_value": "%.2g", "p_value": "%.2g"})
+    zero_shot.show(page)
     finetuned.by_epoch(page)

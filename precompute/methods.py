@@ -11,13 +11,19 @@ from typing import Any
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from aigi_core.detectors.methods import METHODS
-from aigi_core.detectors.methods import method as by_name
 from aigi_core.encodings import open_encodings
 from aigi_core.errors import AigiError, NotMadeError
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
-from aigi_core.transfer.board import REFERENCE, comparison, highest, measure_method, save_board
+from aigi_core.transfer.board import (
+    REFERENCE,
+    comparison,
+    highest,
+    measure_method,
+    row_of,
+    rows_of_methods,
+    save_board,
+)
 from aigi_core.transfer.board_by_encoder import board_by_encoder
 from aigi_core.workspace import Workspace, exclusive, write_atomic
 from precompute.shares import add_share_option
@@ -32,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
         "--workspace", type=Path, required=True, metavar="W", help="an encoded workspace"
     )
     parser.add_argument(
-        "--methods", nargs="+", metavar="NAME", help=f"only these of {', '.join(METHODS)}"
+        "--methods", nargs="+", metavar="NAME", help=f"only these of {', '.join(rows_of_methods())}"
     )
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="also write the board as a markdown page"
@@ -43,8 +49,9 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure what is not stored yet; a method that cannot be trained here says why."""
     workspace = Workspace.open(args.workspace)
-    names = list(METHODS) if args.methods is None else [by_name(n).name for n in args.methods]
-    names, share = list(dict.fromkeys([REFERENCE, *names])), args.shard
+    wanted = args.methods or rows_of_methods()
+    titles = {name: row_of(name).title for name in [REFERENCE, *wanted]}
+    names, share = list(titles), args.shard
     for name in share.of(names) if share else names:
         try:
             with (
@@ -52,12 +59,12 @@ def run(args: argparse.Namespace) -> int:
                 threadpool_limits(1),
                 progress_line() as show,
             ):
-                show(f"{METHODS[name].title} ...")
+                show(f"{titles[name]} ...")
                 sentence = measure_method(workspace, name)
         except AigiError as error:
             if name == REFERENCE:
                 raise
-            sentence = f"{METHODS[name].title}: left out. {error}"
+            sentence = f"{titles[name]}: left out. {error}"
         print(sentence, file=sys.stderr, flush=True)
     if share:
         print(
@@ -86,9 +93,8 @@ def page_of(table: pd.DataFrame) -> str:
         f" {counted(best.of, 'method')} on"
         f" these images, {best.numbers()}. {comparison(table)}",
         "",
-        "| Method | In domain | Out of domain | Less logistic regression | q | AUC | On real"
-        " | On fakes | Least found, unseen | Train, s | Score, s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{' --- |' * len(COLUMNS)}",
     ]
     for _, row in table.iterrows():
         compared = pd.notna(row["difference"])
@@ -96,12 +102,15 @@ def page_of(table: pd.DataFrame) -> str:
             row["title"],
             _with_interval(row, "in_domain"),
             _with_interval(row, "ood"),
-            _with_interval(row, "difference", signed=True) if compared else "-",
+            _with_interval(row, "difference", signed=True),
             f"{row['q_value']:.2g}" if compared else "-",
             _with_interval(row, "auc"),
             _with_interval(row, "real"),
             _with_interval(row, "fake"),
+            _with_interval(row, "same_family"),
+            _with_interval(row, "other_family"),
             f"{_with_interval(row, 'worst')} {str(row['worst_on']).replace('|', ' ')}",
+            *(_calibration(row, name) for name in ("calibration", "calibration_ood")),
             f"{row['train_seconds']:.2f}",
             f"{row['score_seconds']:.2f}",
         ]
@@ -111,9 +120,15 @@ def page_of(table: pd.DataFrame) -> str:
         f"Balanced accuracy, 95% intervals; out of domain are {counted(best.n, 'cell')} (trained"
         " on one generator, tested on another). One detector a generator, hyperparameters chosen on"
         " validation images, refitted on train plus validation, classes weighing alike. Differences"
-        " are paired image by image, q by Benjamini-Hochberg over the methods. Least found is the"
-        " lowest of the generators, which its interval allows for. Seconds: all detectors, and all"
-        " images by all of them, on one thread of one machine.",
+        " are paired image by image, q by Benjamini-Hochberg over all comparisons. Least found is"
+        " the lowest of the generators, which its interval allows for. Family: out of domain, a"
+        " generator of the family (GAN, diffusion, autoregressive) that was trained on, or of"
+        " another. Seconds: all detectors, and all images by all of them, of one processor.",
+        "",
+        "Calibration error: how far stated probabilities are from frequencies, in ten bins, all"
+        " detectors together, real and fake images weighing alike; in brackets its interval and"
+        " what faultless probabilities would show on as many images. Scores become probabilities on"
+        " validation images of the detector's own generator, which it was not trained on for this.",
         "",
         "Imported and fine-tuned rows may be of one detector: its mean is over fewer cells, so that"
         " it is no candidate for the highest; it is compared with logistic regression trained on"
@@ -157,7 +172,33 @@ def by_encoder(path: Path) -> str:
     return "\n".join(lines)
 
 
+COLUMNS = (
+    "Method",
+    "In domain",
+    "Out of domain",
+    "Less logistic regression",
+    "q",
+    "AUC",
+    "On real",
+    "On fakes",
+    "Same family",
+    "Other family",
+    "Least found, unseen",
+    "Calibration error, in domain",
+    "Calibration error, out of domain",
+    "Train, s",
+    "Score, s",
+)
+
+
+def _calibration(row: pd.Series, name: str) -> str:
+    text = _with_interval(row, name)
+    return text if text == "-" else f"{text[:-1]}; {row[f'{name}_chance']:.3f} by chance)"
+
+
 def _with_interval(row: pd.Series, name: str, *, signed: bool = False) -> str:
+    if pd.isna(row[name]):
+        return "-"
     form = "+.3f" if signed else ".3f"
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     return f"{value:{form}} ({low:{form}} to {high:{form}})"

@@ -15,7 +15,6 @@ from aigi_core.attribution import report as attribution
 from aigi_core.audit import cached as audit
 from aigi_core.audit import quality
 from aigi_core.detectors import stored as detectors
-from aigi_core.detectors.methods import METHODS
 from aigi_core.explain import cached as words
 from aigi_core.geometry import projection
 from aigi_core.results import ResultKind
@@ -42,8 +41,9 @@ def read_detectors(workspace: Workspace, _: Mapping[str, Any]) -> object:
 
 def read_method(workspace: Workspace, parameters: Mapping[str, Any]) -> object:
     stored = board.stored_scores(workspace, parameters["method"])
-    assert parameters["method"] in METHODS and stored.about["seconds"]["train"] > 0
-    scores = stored.arrays("scores.npz")["test"]
+    assert parameters["method"] in board.rows_of_methods() and stored.about["seconds"]["train"] > 0
+    scores, val = (stored.arrays("scores.npz")[split] for split in ("test", "val"))
+    assert val.shape == (len(scores), (workspace.domains.split == "val").sum())
     tested = (workspace.domains.split == "test").sum()
     assert scores.shape == (len(stored.content["thresholds"]), tested)
     return scores

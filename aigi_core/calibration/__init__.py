@@ -1,5 +1,6 @@
 """What a detector's scores are worth as probabilities, and where to put its threshold."""
 
+from aigi_core.calibration.pooled import pooled_calibration_error
 from aigi_core.calibration.probabilities import (
     AbstentionBand,
     Calibration,
@@ -38,6 +39,7 @@ __all__ = [
     "nearest_false_alarm_threshold",
     "nearest_rate",
     "operating_point",
+    "pooled_calibration_error",
     "rate_note",
     "reliability",
 ]

@@ -158,14 +158,14 @@ def calibration_error(
     """
     p, y = _checked_probabilities(probabilities, labels)
     weights = _class_weights(y, prior)
-    cells = _equal_mass(p, bins or _sweep(p, y, weights))
+    cells = equal_mass_bins(p, bins or _sweep(p, y, weights))
     onehot = np.eye(int(cells.max()) + 1)[cells]
     ece = float(_gaps(np.ones((1, len(p))), y[None], p, onehot, prior)[0])
     group = np.arange(len(p)) if groups is None else np.asarray(groups)
     resampled = _gaps(group_weights(group, draws, strata=y, seed=seed), y[None], p, onehot, prior)
     resampled = resampled - np.nanmean(resampled) + ece
     low, high = percentile_interval(np.clip(resampled, 0, 1), level)
-    in_sample = p if prior is None else _reprior(p, _share(prior), float(y.mean()))
+    in_sample = p if prior is None else _restated(p, _share(prior), float(y.mean()))
     simulated = (np.random.default_rng(seed + 1).random((draws, len(p))) < in_sample).astype(float)
     null = _gaps(np.ones((1, len(p))), simulated, p, onehot, prior)
     null = null[np.isfinite(null)]
@@ -201,7 +201,7 @@ def reliability(
             like the probabilities.
     """
     p, y = _checked_probabilities(probabilities, labels)
-    table = pd.DataFrame({"cell": _equal_mass(p, bins), "p": p, "y": y})
+    table = pd.DataFrame({"cell": equal_mass_bins(p, bins), "p": p, "y": y})
     rows = table.groupby("cell").agg(
         low=("p", "min"),
         high=("p", "max"),
@@ -215,7 +215,7 @@ def reliability(
     to = here if prior is None else _share(prior)
     n, hits = rows["n"].to_numpy(), rows["n_fake"].to_numpy()
     share_low, share_high = rate_interval(hits / n, n, level)
-    expected = _reprior(rows["probability"].to_numpy(), to, here)
+    expected = _restated(rows["probability"].to_numpy(), to, here)
     band_low, band_high = (
         binom.ppf(q, n, expected) / n for q in ((1 - level) / 2, (1 + level) / 2)
     )
@@ -226,7 +226,7 @@ def reliability(
         band_low=band_low,
         band_high=band_high,
     )
-    rows = rows.assign(**{name: _reprior(value, here, to) for name, value in columns.items()})
+    rows = rows.assign(**{name: _restated(value, here, to) for name, value in columns.items()})
     return rows.reset_index(drop=True).astype({"n_fake": int})
 
 
@@ -536,14 +536,14 @@ def _class_weights(labels: np.ndarray, prior: float | None) -> np.ndarray:
     return weights
 
 
-def _reprior(p: np.ndarray, old: float, new: float) -> np.ndarray:
+def _restated(p: np.ndarray, old: float, new: float) -> np.ndarray:
     """Probabilities stated for one prior share of fakes, restated for another."""
     with np.errstate(divide="ignore"):
-        restated: np.ndarray = expit(logit(p) - logit(old) + logit(new))
-    return restated
+        shifted: np.ndarray = expit(logit(p) - logit(old) + logit(new))
+    return shifted
 
 
-def _equal_mass(p: np.ndarray, bins: int) -> Int[np.ndarray, " n"]:
+def equal_mass_bins(p: np.ndarray, bins: int) -> Int[np.ndarray, " n"]:
     """Bin of each probability, near-equal counts, never splitting ties, numbered without gaps."""
     ordered = np.sort(p)
     edges = ordered[(np.arange(1, bins) * len(p)) // bins] if bins > 1 else ordered[:0]
@@ -556,7 +556,7 @@ def _sweep(p: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> int:
     every number.
     """
     for bins in range(2, len(p) + 1):
-        cells = _equal_mass(p, bins)
+        cells = equal_mass_bins(p, bins)
         share = np.bincount(cells, weights * labels) / np.bincount(cells, weights)
         if (np.diff(share) < 0).any():
             return bins - 1

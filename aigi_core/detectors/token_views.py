@@ -7,7 +7,7 @@ not, reading them says how to add them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -16,6 +16,8 @@ from jaxtyping import Float, Int
 from aigi_core.detectors.features import FeatureView, as_vectors, register
 from aigi_core.errors import AigiError
 from aigi_core.heads import Encoded, take
+from aigi_core.statements import counted
+from aigi_core.workspace import Workspace
 
 
 @register
@@ -90,3 +92,44 @@ class LayerView(FeatureView):
             )
         taken = take(tokens[self.layer], rows)
         return as_vectors(taken, images, rows, normalise=self.normalise)
+
+
+@register
+@dataclass(frozen=True)
+class AllLayersView(FeatureView):
+    """The tokens of all layers side by side, each of unit length.
+
+    Attributes:
+        after: as in :class:`LayerView`; by default what RINE reads (Koutlis and Papadopoulos 2024).
+        layers: how many there are; 0 means: those of the workspace at hand.
+    """
+
+    kind: ClassVar[str] = "all-layers"
+    after: Literal["layers", "norm2"] = "norm2"
+    layers: int = 0
+
+    def __str__(self) -> str:
+        after = "" if self.after == "layers" else ", after its second norm"
+        return f"the token of every layer{after}"
+
+    def __post_init__(self) -> None:
+        if self.after not in ("layers", "norm2") or not isinstance(self.layers, int):
+            raise AigiError(
+                "All layers are seen after 'layers' or 'norm2', their number a whole one; got"
+                f" {self.after!r}, {self.layers!r}."
+            )
+
+    def resolve(self, workspace: Workspace) -> AllLayersView:
+        return replace(self, layers=len(workspace.feature(self.after)))
+
+    def matrix(
+        self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
+    ) -> Float[np.ndarray, "n layers_width"]:
+        tokens = images.feature(self.after)
+        if self.layers not in (0, len(tokens)):
+            raise AigiError(
+                f"Tokens of {counted(self.layers, 'layer')} are seen, this encoder has"
+                f" {len(tokens)}."
+            )
+        parts = [as_vectors(take(one, rows), images, rows, normalise=True) for one in tokens]
+        return np.concatenate(parts, axis=1)

@@ -1,4 +1,6 @@
-"""Which images of a workspace lie nearest to one of them, or to any other."""
+"""Which images of a workspace lie nearest to one of them, or to any other; those on which a
+detector of nearest neighbours decides are its evidence.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from aigi_core.detectors.methods.base import protocol_of
+from aigi_core.detectors.methods.neighbours import NeighbourDetector
+from aigi_core.detectors.protocol import splits_needed
 from aigi_core.errors import AigiError
 from aigi_core.heads import blocks
-from aigi_core.manifest import FAKE
+from aigi_core.manifest import FAKE, REAL
 from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
@@ -57,3 +62,54 @@ def cosines(workspace: Workspace, embedding: Float[np.ndarray, " d"]) -> Float[n
             for part in blocks(len(workspace.embeddings))
         ]
     )
+
+
+def deciding_neighbours(
+    workspace: Workspace, detector: NeighbourDetector, features: Float[np.ndarray, " p"]
+) -> pd.DataFrame:
+    """The images that make the score of one image: the k nearest fakes and the k nearest real
+    images that the detector was trained on.
+
+    The score is the mean cosine of the fakes less that of the real images, less the detector's
+    offset (Ojha et al. 2023).
+
+    Args:
+        features: of one image, as the detector's view gives them.
+
+    Returns:
+        Columns ``bank`` (``fake`` or ``real``), ``row``, ``cosine``, ``generator``, ``split``; the
+            nearest of each bank first.
+
+    Raises:
+        AigiError: the detector was trained on another workspace.
+    """
+    domains, names = workspace.domains, detector.training_set
+    known = detector.provenance.get("workspace_digest") == workspace.digest
+    rows = (
+        np.concatenate([domains.rows(names, s) for s in splits_needed(protocol_of(detector))])
+        if known
+        else np.array([], int)
+    )
+    banks = {label: rows[domains.labels[rows] == label] for label in (FAKE, REAL)}
+    if [len(banks[FAKE]), len(banks[REAL])] != [len(detector.fakes), len(detector.reals)]:
+        raise AigiError(
+            f"The images on which {detector.name!r} decides are not in {workspace.path}: it was"
+            " trained on another workspace. Train it on this one to see them."
+        )
+    tables = []
+    for label, (cosine, position) in zip(
+        (FAKE, REAL), detector.neighbours(np.asarray(features)[None]), strict=True
+    ):
+        at = banks[label][position[0]]
+        tables.append(
+            pd.DataFrame(
+                {
+                    "bank": "fake" if label == FAKE else "real",
+                    "row": at,
+                    "cosine": cosine[0],
+                    "generator": domains.generator[at] if label == FAKE else "real",
+                    "split": domains.split[at],
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)

@@ -2,101 +2,244 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import perf_counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import process_time
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float
 
 from aigi_core import results
+from aigi_core.calibration import fit_calibration, pooled_calibration_error
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.methods import METHODS, method
+from aigi_core.detectors.features import EmbeddingView, FeatureView
+from aigi_core.detectors.methods import METHODS, Method, method, twin
+from aigi_core.detectors.token_views import PreView
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.results import ResultKind, StoredResult
 from aigi_core.significance import q_values
 from aigi_core.statements import Finding, counted
+from aigi_core.transfer.bootstrap import draw_block_counts, draw_counts
 from aigi_core.transfer.difference import difference
 from aigi_core.transfer.imported import imported_matrix, imported_names, stored_import
-from aigi_core.transfer.matrix import TransferMatrix, make_training_sets, transfer_matrix
+from aigi_core.transfer.matrix import (
+    DRAWN_SINGLY,
+    TransferMatrix,
+    make_training_sets,
+    transfer_matrix,
+)
 from aigi_core.winner import Winner, winner
 from aigi_core.workspace import Workspace, digest_of, tool_versions
 
 KIND = ResultKind("methods", "scores of methods", job="methods", format=1)
 """One stored result a method, so that a job that was stopped goes on with the next."""
-BOARD = ResultKind("board", "board of methods", job="methods", format=1)
+BOARD = ResultKind("board", "board of methods", job="methods", format=2)
 REFERENCE = "logistic"
 IMPORTED = "imported: "
 """Before the name of imported scores in the column ``method``; no method is called so."""
 MEASURED = (DEFAULT_METRIC, "auc", "accuracy_real", "accuracy_fake")
 
 
-def measure_method(workspace: Workspace, name: str) -> str:
-    """Train one detector a generator by a method, score all images and store the scores; returns
-    a sentence. Nothing is done where they are stored.
+@dataclass(frozen=True)
+class Row:
+    """A row of the board: a method on one feature view (None: the method's own)."""
+
+    method: Method
+    title: str
+    view: FeatureView | None = None
+
+
+OTHER_VIEWS: dict[str, tuple[str, FeatureView, str]] = {
+    "logistic-unnormalised": ("logistic", EmbeddingView(normalise=False), "unnormalised"),
+    "logistic-pre": ("logistic", PreView(), "before the projection"),
+    "svm-pre": ("svm", PreView(), "before the projection"),
+}
+"""Rows beside every method on its own view, as the field uses them: the unnormalised embedding of
+Ojha et al. 2023, the normalised vector before the projection of Cozzolino et al. 2024."""
+
+ENDS = ("", "_low", "_high", "_chance")
+NOT_CALIBRATED = {f"calibration{ood}{end}": np.nan for ood in ("", "_ood") for end in ENDS}
+
+
+def rows_of_methods() -> dict[str, Row]:
+    """Every row of the board that is trained here, by name."""
+    rows = {name: Row(one, one.title) for name, one in METHODS.items()}
+    return rows | {
+        name: Row(METHODS[of], f"{METHODS[of].title}, {words}", view)
+        for name, (of, view, words) in OTHER_VIEWS.items()
+    }
+
+
+def row_of(name: str) -> Row:
+    """The row of this name; AigiError for an unknown one."""
+    return rows_of_methods().get(name) or Row(method(name), "")
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Scores of one detector a generator.
+
+    Attributes:
+        test: [K, n] of the test images.
+        val: [K, m] of the validation images, by twins that were not trained on them; without
+            columns where they were not stored.
+        thresholds: [K] of the detectors.
+        seconds: of the processor, ``train`` and ``score``.
+    """
+
+    test: Float[np.ndarray, "K n"]
+    val: Float[np.ndarray, "K m"]
+    thresholds: Float[np.ndarray, " K"]
+    seconds: Mapping[str, float]
+
+    def matrix(self, workspace: Workspace) -> TransferMatrix:
+        """The transfer matrix of the scores, with 1,000 draws."""
+        sets = list(make_training_sets(workspace.domains, "each generator").values())
+        scores = np.zeros((len(sets), len(workspace.domains)))  # only test images are measured
+        scores[:, workspace.domains.split == "test"] = self.test
+        return transfer_matrix(
+            scores, workspace.domains, sets, thresholds=self.thresholds, metrics=MEASURED
+        )
+
+
+def measure(workspace: Workspace, one: Method, view: FeatureView | None = None) -> Measured:
+    """Train one detector a generator by a method and score test and validation images.
 
     Raises:
         AigiError: the method cannot be trained here; says why.
     """
-    one = method(name)
+    domains = workspace.domains
+    sets = list(make_training_sets(domains, "each generator").values())
+    start = process_time()
+    detectors = one.train(workspace, sets, view)
+    trained = process_time()
+    scores = score_detectors(detectors, workspace)
+    seconds = {"train": trained - start, "score": process_time() - trained}
+    twins = [twin(workspace, detector) for detector in detectors]
+    return Measured(
+        scores[:, domains.split == "test"],
+        score_detectors(twins, workspace, domains.split == "val"),
+        np.array([detector.threshold for detector in detectors]),
+        seconds,
+    )
+
+
+def measure_method(workspace: Workspace, name: str) -> str:
+    """Train one detector a generator by a method, score all images and store the scores; returns
+    a sentence. Nothing is done where they are stored.
+
+    Beside the scores of test images are those that detectors trained without the validation images
+    give to these: they make scores probabilities.
+
+    Raises:
+        AigiError: the method cannot be trained here; says why.
+    """
+    row = row_of(name)
     try:
-        stored_scores(workspace, name)
-        return f"{one.title}: stored before."
+        if "val" in stored_scores(workspace, name).arrays("scores.npz"):
+            return f"{row.title}: stored before."
     except WorkspaceError:
         pass  # not yet, or damaged: computed again
-    sets = list(make_training_sets(workspace.domains, "each generator").values())
-    start = perf_counter()
-    detectors = one.train(workspace, sets)
-    trained = perf_counter()
-    scores = score_detectors(detectors, workspace)
-    seconds = {"train": trained - start, "score": perf_counter() - trained}
+    measured = measure(workspace, row.method, row.view)
+    test, val = (part.astype(np.float32) for part in (measured.test, measured.val))
+    seconds = measured.seconds
     results.publish(
         workspace,
         KIND,
         {"method": name},
-        {"scores.npz": {"test": scores[:, workspace.domains.split == "test"].astype(np.float32)}},
-        banks=one.banks,
-        content={"thresholds": [detector.threshold for detector in detectors]},
+        {"scores.npz": {"test": test, "val": val}},
+        banks=row.method.banks,
+        content={"thresholds": measured.thresholds.tolist()},
         about={"seconds": seconds, "versions": tool_versions()},
     )
-    return f"{one.title}: trained in {seconds['train']:.2f} s, scored in {seconds['score']:.2f} s."
+    return f"{row.title}: trained in {seconds['train']:.2f} s, scored in {seconds['score']:.2f} s."
 
 
 def stored_scores(workspace: Workspace, name: str) -> StoredResult:
     """What :func:`measure_method` stored; WorkspaceError where it did not."""
-    return results.load(workspace, KIND, {"method": name}, method(name).banks)
+    return results.load(workspace, KIND, {"method": name}, row_of(name).method.banks)
 
 
 def measured_methods(workspace: Workspace) -> list[str]:
-    """Methods whose scores are stored, in the registry's order."""
+    """Rows whose scores are stored, methods in the registry's order first."""
     stored = {str(result.parameters.get("method")) for result in results.current(workspace, KIND)}
-    return [name for name in METHODS if name in stored]
+    return [name for name in rows_of_methods() if name in stored]
 
 
-def method_matrix(workspace: Workspace, name: str) -> TransferMatrix:
-    """The matrix of a method from its stored scores, with 1,000 draws.
-
-    Raises:
-        WorkspaceError: they are not stored; names the command.
-    """
+def stored_measured(workspace: Workspace, name: str) -> Measured:
+    """:func:`stored_scores` as scores; raises as that does."""
     stored = stored_scores(workspace, name)
-    sets = list(make_training_sets(workspace.domains, "each generator").values())
-    scores = np.zeros((len(sets), len(workspace.domains)))  # only test images are measured
-    scores[:, workspace.domains.split == "test"] = stored.arrays("scores.npz")["test"]
-    return transfer_matrix(
-        scores,
-        workspace.domains,
-        sets,
-        thresholds=np.asarray(stored.content["thresholds"], np.float64),
-        metrics=MEASURED,
+    arrays = stored.arrays("scores.npz")
+    return Measured(
+        arrays["test"].astype(np.float64),
+        arrays.get("val", np.empty((len(arrays["test"]), 0))).astype(np.float64),
+        np.asarray(stored.content["thresholds"], np.float64),
+        stored.about.get("seconds", {}),
     )
+
+
+def calibration_of(workspace: Workspace, measured: Measured) -> dict[str, float]:
+    """How far the probabilities of a method are from frequencies, in and out of domain.
+
+    Each detector's scores are mapped to probabilities on validation images of its own generator,
+    by its twin, which has not been trained on them (Platt 1999); test images judge, all detectors
+    together, real and fake images weighing alike.
+
+    Returns:
+        ``calibration`` (in domain) and ``calibration_ood`` with ``_low``, ``_high`` and
+            ``_chance``, what probabilities without fault would show on as many images; NaN where
+            the validation scores were not stored, or there is no such image.
+    """
+    if not measured.val.size:
+        return NOT_CALIBRATED
+    domains = workspace.domains
+    test, val = (np.flatnonzero(domains.split == split) for split in ("test", "val"))
+    inside, outside = np.zeros((2, len(domains.generators), len(test)), bool)
+    probabilities = np.empty(inside.shape)
+    for k, generator in enumerate(domains.generators):
+        known = np.searchsorted(val, domains.rows(generator, "val"))
+        fit = fit_calibration(measured.val[k][known], domains.labels[val[known]])
+        probabilities[k] = fit.probability(measured.test[k])
+        inside[k, np.searchsorted(test, domains.rows(generator, "test"))] = True
+        others = [name for name in domains.generators if name != generator]
+        if others:
+            outside[k, np.searchsorted(test, domains.rows(others, "test"))] = True
+    block = None
+    if len(test) > DRAWN_SINGLY:
+        block, counts = draw_block_counts(domains, test)
+    else:
+        counts = draw_counts(domains, test)
+    values: list[float] = []
+    for pairs in (inside, outside):
+        if not pairs.any():
+            values += [np.nan] * len(ENDS)
+            continue
+        error = pooled_calibration_error(probabilities, domains.labels[test], pairs, counts, block)
+        values += [error.ece, error.low, error.high, error.null_mean]
+    return dict(zip(NOT_CALIBRATED, values, strict=True))
+
+
+def _family_cells(
+    matrix: TransferMatrix, outside: Bool[np.ndarray, "K T"], seen: Sequence[str] | None
+) -> dict[str, Bool[np.ndarray, "K T"]]:
+    """Cells out of domain by whether the tested generator's family was trained on; none where it
+    is not known what was."""
+    trained = [names if seen is None else tuple(seen) for names in matrix.train][: len(outside)]
+    families = [{matrix.family_of[name] for name in names} for names in trained]
+    same = np.array([[of in known for of in matrix.test_families] for known in families])
+    told = np.array([bool(known) for known in families])[:, None]
+    return {"same_family": outside & same & told, "other_family": outside & ~same & told}
 
 
 def board(workspace: Workspace) -> pd.DataFrame:
     """One row a method, best out of domain first.
 
     Columns ``method, title``; ``in_domain``, ``ood``, ``auc``, ``real``, ``fake`` with ``_low`` and
-    ``_high`` (balanced accuracy in domain; the others out of domain), ``cells``; ``worst`` (with
+    ``_high`` (balanced accuracy in domain; the others out of domain), ``cells``; the blocks
+    ``same_family`` and ``other_family`` (out of domain, the tested generator's family trained on or
+    not) with their bounds and ``_cells``; :func:`calibration_of`; ``worst`` (with
     ``_low`` and ``_high``, which allow for the choice) and ``worst_on``, the generator found least
     by detectors that never saw it; ``difference`` to
     logistic regression out of domain, paired image by image, with ``_low, _high, p_value`` and
@@ -112,67 +255,89 @@ def board(workspace: Workspace) -> pd.DataFrame:
     """
     imported = [IMPORTED + name for name in imported_names(workspace)]
     wanted = [*measured_methods(workspace), *imported]
-    reference = method_matrix(workspace, REFERENCE)
-    outside = ~reference.in_domain
-    if not outside.any():
+    reference = stored_measured(workspace, REFERENCE).matrix(workspace)
+    if reference.in_domain.all():
         raise AigiError("A board of methods needs two generators at least: add images of another.")
     rows = []
     for name in dict.fromkeys([REFERENCE, *wanted]):
-        other = name.startswith(IMPORTED)
-        if other:
+        if name.startswith(IMPORTED):
             title = name.removeprefix(IMPORTED)
             matrix, seen = imported_matrix(workspace, title, MEASURED)
-            about = stored_import(workspace, title).about
+            seconds = stored_import(workspace, title).about.get("seconds", {})
+            row = _row(title, matrix, reference, seen, seconds) | NOT_CALIBRATED
         else:
-            title, seen = METHODS[name].title, None
-            about = stored_scores(workspace, name).about
-            matrix = reference if name == REFERENCE else method_matrix(workspace, name)
-        own = matrix
-        inside = matrix.in_domain
-        outside = ~matrix.in_domain
-        paired = outside
-        if seen is not None:  # one detector: one row
-            inside = np.isin(matrix.test, seen)[None]
-            own = matrix.rows([0])
-            paired = outside & ~inside
-            outside = ~inside
-            same = np.array([names == tuple(seen) for names in reference.train])
-            if same.any():  # else what is compared would be the choice of training generators
-                paired = paired & same[:, None]
-        row: dict[str, object] = {"method": name, "title": title}
-        for column, metric, cells in (
-            ("in_domain", DEFAULT_METRIC, inside),
-            ("ood", DEFAULT_METRIC, outside),
-            ("auc", "auc", outside),
-            ("real", "accuracy_real", outside),
-            ("fake", "accuracy_fake", outside),
-        ):
-            mean = own.mean(metric, cells)
-            row |= {column: mean.value, f"{column}_low": mean.low, f"{column}_high": mean.high}
-        worst = matrix.hardest(DEFAULT_METRIC, left_out=seen or ())
-        assert worst  # there are cells out of domain
-        row |= {"cells": int(outside.sum()), "worst_on": worst.name}
-        row |= {"worst": worst.value, "worst_low": worst.low, "worst_high": worst.high}
-        change = (
-            None
-            if name == REFERENCE
-            else difference(matrix, reference, DEFAULT_METRIC).mean(paired)
-        )
-        row |= {
-            "difference": change.value if change else np.nan,
-            "difference_low": change.low if change else np.nan,
-            "difference_high": change.high if change else np.nan,
-            "p_value": change.p_value if change else np.nan,
-        }
-        seconds = about.get("seconds", {})
-        row |= {f"{step}_seconds": float(seconds.get(step, np.nan)) for step in ("train", "score")}
-        rows.append(row)
-    table = pd.DataFrame(rows)
+            measured = stored_measured(workspace, name)
+            matrix = reference if name == REFERENCE else measured.matrix(workspace)
+            row = _row(row_of(name).title, matrix, reference, None, measured.seconds)
+            row |= calibration_of(workspace, measured)
+        rows.append({"method": name, **row})
+    return in_order(_with_q(pd.DataFrame(rows)))
+
+
+def with_row(
+    table: pd.DataFrame, workspace: Workspace, name: str, title: str, measured: Measured
+) -> pd.DataFrame:
+    """A board with one row more, measured just now: it counts among the comparisons."""
+    reference = stored_measured(workspace, REFERENCE).matrix(workspace)
+    row = _row(title, measured.matrix(workspace), reference, None, measured.seconds)
+    row |= {"method": name, **calibration_of(workspace, measured)}
+    return in_order(_with_q(pd.concat([table, pd.DataFrame([row])], ignore_index=True)))
+
+
+def _with_q(table: pd.DataFrame) -> pd.DataFrame:
     compared = table["p_value"].notna().to_numpy()
-    table["q_value"] = np.nan
+    table = table.assign(q_value=np.nan)
     if compared.any():
         table.loc[compared, "q_value"] = q_values(table.loc[compared, "p_value"].to_numpy(float))
-    return in_order(table)
+    return table
+
+
+def _row(
+    title: str,
+    matrix: TransferMatrix,
+    reference: TransferMatrix,
+    seen: Sequence[str] | None,
+    seconds: Mapping[str, float],
+) -> dict[str, object]:
+    """What a board says of one matrix; ``seen``: the generators that its one detector has seen,
+    None where there is one detector a generator."""
+    own, inside, outside = matrix, matrix.in_domain, ~matrix.in_domain
+    paired = outside
+    if seen is not None:  # one detector: one row
+        inside = np.isin(matrix.test, seen)[None]
+        own, outside, paired = matrix.rows([0]), ~inside, outside & ~inside
+        same = np.array([names == tuple(seen) for names in reference.train])
+        if same.any():  # else what is compared would be the choice of training generators
+            paired = paired & same[:, None]
+    row: dict[str, object] = {"title": title}
+    blocks = _family_cells(own, outside, seen)
+    for column, metric, cells in (
+        ("in_domain", DEFAULT_METRIC, inside),
+        ("ood", DEFAULT_METRIC, outside),
+        ("auc", "auc", outside),
+        ("real", "accuracy_real", outside),
+        ("fake", "accuracy_fake", outside),
+        *((column, DEFAULT_METRIC, cells) for column, cells in blocks.items()),
+    ):
+        mean = own.mean(metric, cells)
+        row |= {column: mean.value, f"{column}_low": mean.low, f"{column}_high": mean.high}
+    row |= {f"{column}_cells": int(cells.sum()) for column, cells in blocks.items()}
+    worst = matrix.hardest(DEFAULT_METRIC, left_out=seen or ())
+    assert worst  # there are cells out of domain
+    row |= {"cells": int(outside.sum()), "worst_on": worst.name}
+    row |= {"worst": worst.value, "worst_low": worst.low, "worst_high": worst.high}
+    change = None
+    if matrix is not reference:
+        change = difference(matrix, reference, DEFAULT_METRIC).mean(paired)
+    row |= {
+        "difference": change.value if change else np.nan,
+        "difference_low": change.low if change else np.nan,
+        "difference_high": change.high if change else np.nan,
+        "p_value": change.p_value if change else np.nan,
+    }
+    return row | {
+        f"{step}_seconds": float(seconds.get(step, np.nan)) for step in ("train", "score")
+    }
 
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
@@ -248,7 +413,7 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
         show: how a title is written (escaped, on a page).
     """
     rows = table[table["p_value"].notna()]
-    over = counted(len(rows), "method")
+    over = counted(len(rows), "comparison")
     groups: dict[str, list[str]] = {"higher": [], "lower": [], "interval alone": []}
     for _, row in rows.iterrows():
         value, low, high = (float(row[f"difference{end}"]) for end in ("", "_low", "_high"))
@@ -275,4 +440,47 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
             f"Not significant after correction for {over}, although the interval excludes zero:"
             f" {'; '.join(groups['interval alone'])}."
         )
+    outside = int(rows["method"].str.startswith(IMPORTED).sum())
+    if outside:
+        sentences.append(
+            f"The {over} are of {counted(len(rows) - outside, 'method')} and"
+            f" {counted(outside, 'imported or fine-tuned detector')}."
+        )
     return " ".join(sentences)
+
+
+def blocks_in_words(row: pd.Series) -> str:
+    """What a row of the board says by family; empty where that is not known."""
+    parts = [
+        f"on generators of {words} it reaches {_with_cells(row, column)}"
+        for column, words in (
+            ("same_family", "the family it was trained on"),
+            ("other_family", "another family"),
+        )
+        if row[f"{column}_cells"]
+    ]
+    return f"Out of domain, {'; '.join(parts)}." if parts else ""
+
+
+def calibration_in_words(row: pd.Series) -> str:
+    """What a row of the board says of its probabilities."""
+    if pd.isna(row["calibration"]):
+        return (
+            "Its probabilities cannot be judged: no scores of validation images are stored that it"
+            " was not trained on."
+        )
+    parts = [
+        f"{where} {row[column]:.3f} (95% interval {row[f'{column}_low']:.3f} to"
+        f" {row[f'{column}_high']:.3f}; faultless probabilities would show"
+        f" {row[f'{column}_chance']:.3f} on as many images)"
+        for column, where in (("calibration", "in domain"), ("calibration_ood", "out of domain"))
+        if pd.notna(row[column])
+    ]
+    return f"Calibrated on validation images, its probabilities err by {', '.join(parts)}."
+
+
+def _with_cells(row: pd.Series, column: str) -> str:
+    return (
+        f"{row[column]:.3f} (95% interval {row[f'{column}_low']:.3f} to"
+        f" {row[f'{column}_high']:.3f}, {counted(int(row[f'{column}_cells']), 'cell')})"
+    )

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from aigi_core.detectors.methods import METHODS
 from aigi_core.errors import NotMadeError
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.significance import q_values
-from aigi_core.transfer.board import measured_methods, method_matrix
+from aigi_core.transfer.board import measured_methods, row_of, stored_measured
 from aigi_core.transfer.difference import difference
 from aigi_core.workspace import Workspace
 
@@ -43,16 +42,18 @@ def board_by_encoder(encodings: Mapping[str, Workspace]) -> pd.DataFrame:
         )
     rows = []
     for method in shared:
-        reference = method_matrix(encodings[first], method)
+        reference = stored_measured(encodings[first], method).matrix(encodings[first])
         for name in (first, *(other for other in others if method in measured[other])):
-            matrix = reference if name == first else method_matrix(encodings[name], method)
+            matrix = reference
+            if name != first:
+                matrix = stored_measured(encodings[name], method).matrix(encodings[name])
             outside = ~matrix.in_domain
             mean = matrix.mean(DEFAULT_METRIC, outside)
             gap = difference(matrix, reference, DEFAULT_METRIC).mean(outside)
             itself = name == first
             rows.append(
                 {
-                    "method": METHODS[method].title if method in METHODS else method,
+                    "method": row_of(method).title,
                     "encoder": name,
                     "ood": mean.value,
                     "ood_low": mean.low,

@@ -12,7 +12,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.detectors import score_detectors, train
-from aigi_core.detectors.token_views import LayerView, PreView
+from aigi_core.detectors.features import FeatureView
+from aigi_core.detectors.methods import METHODS
+from aigi_core.detectors.token_views import AllLayersView, LayerView, PreView
 from aigi_core.encodings import open_encodings, update_commands
 from aigi_core.statements import number
 from aigi_core.transfer import difference, transfer_matrix
@@ -21,7 +23,7 @@ from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 
 Open = Callable[..., AppTest]
-FEATURES = "embedding,heads,pre,layers"
+FEATURES = "embedding,heads,pre,layers,norm2"
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +56,18 @@ def query(app: AppTest) -> dict[str, str]:
     [
         ({"view": "Before the projection"}, PreView()),
         ({"view": "One layer", "layer": "1"}, LayerView(1)),
+        ({"method": "Layers, weighted"}, AllLayersView()),
     ],
 )
 def test_views_of_stored_features(
-    open_app: Open, workspace: Workspace, options: dict[str, str], view: PreView | LayerView
+    open_app: Open, workspace: Workspace, options: dict[str, str], view: FeatureView
 ) -> None:
     app = open_app(workspace.path, "transfer", **options)
     assert not app.exception
     assert all("no weights in the joint space" in error.value for error in app.error)
     names = workspace.domains.generators
-    detectors = train(workspace, names, view)
+    how = METHODS["layers" if isinstance(view, AllLayersView) else "logistic"]
+    detectors = how.train(workspace, names, view)
     thresholds = np.array([detector.threshold for detector in detectors])
     scores = score_detectors(detectors, workspace)
     matrix = transfer_matrix(scores, workspace.domains, names, thresholds=thresholds)

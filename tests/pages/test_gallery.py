@@ -84,3 +84,15 @@ def test_long_tables_are_shown_in_part_and_a_map_of_many_as_cells(
     assert "Each square is a cell" in captions(app)
     app = open_app(synthetic.path, "map", colour="score")
     assert not app.exception and "mean score" in captions(app)
+
+
+def test_nearest_neighbours_show_the_images_that_decide(
+    open_app: Open, synthetic: Workspace
+) -> None:
+    setting = {"train": "beta-diff", "method": "Nearest neighbours, k = 3"}
+    for page, more in (("gallery", {"tests": "delta-ar"}), ("transfer", {"test": "delta-ar"})):
+        app = open_app(synthetic.path, page, **setting, **more)
+        assert not app.exception
+        text = text_of(app)
+        assert "3 nearest fakes" in text and "3 nearest real images" in text
+        assert "Nearest real images" in text

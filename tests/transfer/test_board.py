@@ -7,12 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aigi_core import results
+from aigi_core.calibration import fit_calibration, pooled_calibration_error
 from aigi_core.detectors.detector import score_detectors
-from aigi_core.detectors.methods import METHODS
+from aigi_core.detectors.features import EmbeddingView
+from aigi_core.detectors.methods import METHODS, twin
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.results import result_folder
 from aigi_core.transfer import board as boards
 from aigi_core.transfer import transfer_matrix
+from aigi_core.transfer.bootstrap import draw_counts
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 
@@ -83,14 +87,77 @@ def test_a_claim_needs_the_interval_and_the_q_value() -> None:
     names = ["title", "difference", "difference_low", "difference_high", "q_value"]
     table = pd.DataFrame(rows, columns=names).assign(cells=6)
     table["p_value"] = table["q_value"]
+    table["method"] = table["title"]
     text = boards.comparison(table)
     assert "significantly better than logistic regression out of domain: a." in text.lower()
-    assert "worse than logistic regression out of domain: b." in text and "for 4 methods" in text
+    assert (
+        "worse than logistic regression out of domain: b." in text and "for 4 comparisons" in text
+    )
     assert (
         "although the interval excludes zero: c -0.100 (95% interval -0.200 to -0.010, q = .200"
         in text
     )
-    assert "for d" not in text
+    assert "for d" not in text and "imported" not in text
+    table.loc[0, "method"] = f"{boards.IMPORTED}a"
+    assert boards.comparison(table).endswith(
+        "The 4 comparisons are of 3 methods and 1 imported or fine-tuned detector."
+    )
+
+
+def test_blocks_are_by_family_and_calibration_is_of_held_out_images(workspace: Workspace) -> None:
+    for name in ("logistic", "logistic-unnormalised", "knn-1"):
+        boards.measure_method(workspace, name)
+    domains = workspace.domains
+    names = domains.generators
+    table = boards.board(workspace).set_index("method")
+    scores = score_detectors(METHODS["logistic"].train(workspace, names), workspace)
+    matrix = transfer_matrix(scores, domains, names, metrics=["balanced_accuracy"])
+    values, family = matrix.values["balanced_accuracy"], np.array(matrix.test_families)
+    same = (family[:, None] == family) & ~np.eye(len(names), dtype=bool)
+    row = table.loc["logistic"]
+    assert row["same_family_cells"] == same.sum()
+    assert row["same_family_cells"] + row["other_family_cells"] == row["cells"]
+    if same.any():
+        assert row["same_family"] == pytest.approx(values[same].mean(), abs=1e-6)
+    view = EmbeddingView(normalise=False)
+    raw = score_detectors(METHODS["logistic"].train(workspace, names, view), workspace)
+    expected = transfer_matrix(raw, domains, names, metrics=["balanced_accuracy"])
+    ood = expected.mean("balanced_accuracy", ~expected.in_domain)
+    assert table.loc["logistic-unnormalised", "ood"] == pytest.approx(ood.value, abs=1e-6)
+    # by hand: each detector's twin, fitted on its validation images, on its own test images
+    test = domains.split == "test"
+    pairs = np.zeros((len(names), test.sum()), bool)
+    probabilities = np.empty(pairs.shape)
+    for k, one in enumerate(METHODS["logistic"].train(workspace, names)):
+        val = domains.rows(names[k], "val")
+        odds = twin(workspace, one).decision_function(workspace, val)
+        fit = fit_calibration(odds, domains.labels[val])
+        probabilities[k] = fit.probability(one.decision_function(workspace, np.flatnonzero(test)))
+        pairs[k] = np.isin(np.flatnonzero(test), domains.rows(names[k], "test"))
+    counts = draw_counts(domains, np.flatnonzero(test))
+    error = pooled_calibration_error(probabilities, domains.labels[test], pairs, counts)
+    assert row["calibration"] == pytest.approx(error.ece, abs=1e-4)
+    assert row["calibration_low"] <= row["calibration"] <= row["calibration_high"]
+    assert 0 < row["calibration_chance"] < 1 and row["calibration_ood"] >= 0
+
+
+def test_scores_of_an_earlier_version_are_shown_without_calibration(
+    workspace: Workspace,
+) -> None:
+    boards.measure_method(workspace, "logistic")
+    stored = boards.stored_scores(workspace, "logistic")
+    results.publish(
+        workspace,
+        boards.KIND,
+        {"method": "logistic"},
+        {"scores.npz": {"test": stored.arrays("scores.npz")["test"]}},
+        content=stored.content,
+        about=stored.about,
+    )
+    [row] = boards.board(workspace).to_dict("records")
+    assert np.isnan(row["calibration"]) and row["ood"] > 0
+    assert "trained in" in boards.measure_method(workspace, "logistic")
+    assert boards.board(workspace)["calibration"].notna().all()
 
 
 def test_a_row_over_other_cells_is_last_and_no_candidate_for_the_highest() -> None:

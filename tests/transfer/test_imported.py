@@ -37,7 +37,7 @@ def test_a_row_of_the_board_is_that_of_the_scores(workspace: Workspace, tmp_path
     table, file = table_of(workspace, seen), tmp_path / "lab.csv"
     assert run(workspace, table, file, "--trained-on", seen) == 0
     row = boards.board(workspace).set_index("method").loc["imported: lab"]
-    ridge = boards.method_matrix(workspace, "ridge").rows([0])
+    ridge = boards.stored_measured(workspace, "ridge").matrix(workspace).rows([0])
     for column, metric in (("ood", "balanced_accuracy"), ("auc", "auc"), ("real", "accuracy_real")):
         mean = ridge.mean(metric, ~ridge.in_domain)
         assert row[column] == pytest.approx(mean.value, abs=1e-6)

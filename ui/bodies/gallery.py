@@ -7,15 +7,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from aigi_core import figures
+from aigi_core.detectors.methods.neighbours import NeighbourDetector
 from aigi_core.explain.neighbours import neighbours
 from aigi_core.statements import counted, part_counted
 from aigi_core.transfer import gallery, verdict_shares
 from aigi_core.workspace import Workspace
 from ui import results
+from ui.bodies.neighbours import show_evidence as show_neighbours
 from ui.toolkit.images import Tile
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
@@ -93,10 +96,14 @@ def details(page: Page, setting: results.Setting, row: int, train: str) -> Calla
 
     def show(tile: Tile) -> None:
         st.caption(facts(page.workspace, tile.row))
-        if "heads.npy" in page.workspace.manifest["files"]:
+        if "heads.npy" in page.workspace.manifest["files"] or _by_neighbours(page, setting, row):
             show_evidence(page, "evidence-large", setting, row, tile.row, train)
 
     return show
+
+
+def _by_neighbours(page: Page, setting: results.Setting, row: int) -> bool:
+    return isinstance(results.detectors(page.workspace, setting)[row], NeighbourDetector)
 
 
 def facts(workspace: Workspace, row: int) -> str:
@@ -112,7 +119,13 @@ def facts(workspace: Workspace, row: int) -> str:
 def show_evidence(
     page: Page, key: str, setting: results.Setting, row: int, image: int, train: str
 ) -> None:
-    """Why: each head's evidence as a difference from the average real image."""
+    """Why: each head's evidence as a difference from the average real image; of a detector of
+    nearest neighbours, these."""
+    detector = results.detectors(page.workspace, setting)[row]
+    if isinstance(detector, NeighbourDetector):
+        features = detector.view.matrix(page.workspace, np.array([image]))[0]
+        show_neighbours(page, key, detector, features, image)
+        return
     evidence = results.compared_evidence(page.workspace, setting, row, image)
     terms = evidence.table()
     base = results.average_real(page.workspace, setting, row).logit

@@ -13,6 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from aigi_core import figures
+from aigi_core.detectors.methods.neighbours import NeighbourDetector
 from aigi_core.errors import AigiError
 from aigi_core.explain.neighbours import nearest
 from aigi_core.inspection.novelty import NEIGHBOURHOOD, Novelty, nearest_sources, novelty
@@ -21,10 +22,13 @@ from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.rules import DEFAULT_RULE
 from aigi_core.inspection.survival import survival
 from aigi_core.inspection.unseen import Trust
+from aigi_core.manifest import TOGETHER
 from aigi_core.perturb import ladder
 from aigi_core.statements import DEFAULT_RATE, Finding, agreeing, counted, p_text
 from aigi_core.workspace import Workspace
+from ui import results
 from ui.bodies.audit import gallery_link
+from ui.bodies.neighbours import show_evidence as show_neighbours
 from ui.results import attention, inspection
 from ui.results.inspection import Subject
 from ui.toolkit.images import Tile
@@ -438,6 +442,22 @@ def show_nearest(page: Page, judged: Judged) -> None:
         " *nearest*: the best cosine."
     )
     page.table("sources", nearest_sources(judged.workspace, subject.embedding, subject.row))
+
+
+def by_neighbours(page: Page, judged: Judged) -> None:
+    """What nearest neighbours say, trained on the chosen detector's generator or on all of them,
+    and the images that decide it."""
+    generators = judged.workspace.domains.generators
+    names = generators if judged.judge == TOGETHER else (judged.judge,)
+    if not set(names) <= set(generators):
+        names = generators
+    [detector] = results.detectors(judged.workspace, results.Setting((names,), method="knn"))
+    assert isinstance(detector, NeighbourDetector)
+    subject = judged.subject
+    features = detector.view.matrix(subject.images, subject.rows)[0]
+    trained = "all generators together" if len(names) > 1 else name(names[0])
+    st.caption(f"Trained on {trained}; a score above zero means generated.")
+    show_neighbours(page, "neighbours", detector, features, subject.row)
 
 
 def trust(page: Page, judged: Judged) -> None:

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from aigi_core import figures
 from aigi_core.calibration import CalibrationError, thresholds
+from aigi_core.detectors.methods.neighbours import NeighbourDetector
 from aigi_core.errors import NotGivenError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.statements import counted, p_text, part_counted
-from aigi_core.transfer import METRICS, Metric, Order, TransferMatrix
+from aigi_core.transfer import METRICS, Cell, Metric, Order, TransferMatrix
 from aigi_core.workspace import Workspace
 from ui import results
+from ui.bodies.neighbours import show_evidence as show_neighbours
 from ui.results import explanations
 from ui.toolkit.images import Tile
 from ui.toolkit.page import Page, name
@@ -166,6 +169,7 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
             ),
         ):
             show_mistakes(page, wrong, f"mistakes-{label}", SHOWN)
+    show_deciding(page, setting, row, cell)
     if not setting.d_search:
         page.link(
             "gallery",
@@ -210,6 +214,26 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
             "words", words.nearest[["rank", "text", "category", "cosine", "p_value"]].head(6)
         )
         page.link("words", "All its words", train=train)
+
+
+def show_deciding(page: Page, setting: results.Setting, row: int, cell: Cell) -> None:
+    """Of a detector of nearest neighbours: those that decide its most certain mistakes; of others
+    nothing."""
+    detector = results.detectors(page.workspace, setting)[row]
+    if not isinstance(detector, NeighbourDetector):
+        return
+    for label in (FAKE, REAL):
+        wrong = cell.mistakes(label)
+        if len(wrong):
+            image = int(wrong["row"].iloc[0])
+            kind = "fake is called real" if label == FAKE else "real image is called fake"
+            with page.section(
+                f"Why the most certain {kind}",
+                f"{name(str(page.workspace.images['path'].iloc[image]))}: the images that it is"
+                " compared with.",
+            ):
+                features = detector.view.matrix(page.workspace, np.array([image]))[0]
+                show_neighbours(page, f"deciding-{label}", detector, features, image)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from aigi_core.detectors.presets import PRESETS, Preset, preset
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.stored import load_detectors
-from aigi_core.detectors.token_views import LayerView, PreView
+from aigi_core.detectors.token_views import AllLayersView, LayerView, PreView
 from aigi_core.errors import NotGivenError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.reading import read
@@ -197,6 +197,9 @@ def choose_setting(
         help="How features become a score. Regression on the residual is a feature view, beside.",
     )
     on_residual = beside and beside.view != RESIDUAL and chosen.name == DEFAULT_METHOD
+    own_view = chosen.default_view()
+    if not isinstance(own_view, EmbeddingView):  # it sees one thing only
+        return Setting(sets, own_view, method=chosen.name, protocol=used.name)
     view = page.select(
         f"view{suffix}",
         f"Feature view{whose}",
@@ -402,7 +405,7 @@ def view_in_words(setting: Setting) -> str:
             f"The {'outputs in the residual stream' if stream else 'direct contributions'} of heads"
             f" {', '.join(f'{layer}.{head}' for layer, head in view.heads)}"
         )
-    elif isinstance(view, PreView | LayerView):
+    elif isinstance(view, PreView | LayerView | AllLayersView):
         text = str(view).capitalize()
     elif isinstance(view, EmbeddingView):
         text = f"The embedding{'' if view.normalise else ', unnormalised'}"

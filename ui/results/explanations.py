@@ -122,6 +122,12 @@ def own_texts(line: str, texts: Texts) -> Texts:
     return Texts(centred=texts.centred, own=split_phrases(line))
 
 
+def embedded(workspace: Workspace, line: str) -> np.ndarray:
+    """[T, d] embeddings of phrases typed on a line, from a bank or by the text tower."""
+    phrases = split_phrases(line)
+    return own_bank(workspace, phrases, lambda new: _encode(workspace, new)).embeddings
+
+
 def _encode(workspace: Workspace, new: Sequence[str]) -> np.ndarray:
     """Embed texts that no bank holds. Loads the text tower, and torch, on first need."""
     with st.spinner("Loading the text tower, once for all sessions …"):

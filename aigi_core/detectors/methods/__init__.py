@@ -11,6 +11,7 @@ from __future__ import annotations
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.methods import (  # noqa: F401 (each registers its methods)
     ensembles,
+    layers,
     logistic_regression,
     neighbours,
     other_linear,

@@ -240,6 +240,32 @@ class FeatureMethod(Method):
         """What features are multiplied by; without weights there is nothing to multiply back."""
         return view.penalty_factors(features) if self.linear else None
 
+    def try_grid(
+        self,
+        grid: Sequence[Mapping[str, Any]],
+        blocks: dict[str, tuple[np.ndarray, np.ndarray]],
+        protocol: Protocol,
+        view: FeatureView,
+        names: tuple[str, ...],
+    ) -> tuple[list[Mapping[str, Any]], Float[np.ndarray, "m B"]]:
+        """The grid's points, tuned, and the scores that each, fitted on the block ``train``, gives
+        to the block ``val``. A method whose points share work overrides it.
+        """
+        X, y = blocks["train"]
+        common = {"training_set": names}
+        tried = [self.make(view, self.fit(X, y, point, protocol), **common) for point in grid]
+        tuned = [
+            self.tune(detector, blocks["val"], point, protocol)
+            for detector, point in zip(tried, grid, strict=True)
+        ]
+        tried = [
+            self.make(view, self.fit(X, y, point, protocol), **common)
+            if point != before
+            else detector
+            for detector, point, before in zip(tried, tuned, grid, strict=True)
+        ]
+        return tuned, np.stack([d.score(blocks["val"][0]) for d in tried], axis=1)
+
     def _run(
         self,
         blocks: dict[str, tuple[np.ndarray, np.ndarray]],
@@ -254,18 +280,7 @@ class FeatureMethod(Method):
         validation: dict[str, Any] = {}
         common = {"training_set": names}
         if "val" in blocks:
-            tried = [self.make(view, self.fit(X, y, point, protocol), **common) for point in grid]
-            tuned = [
-                self.tune(detector, blocks["val"], point, protocol)
-                for detector, point in zip(tried, grid, strict=True)
-            ]
-            tried = [
-                self.make(view, self.fit(X, y, point, protocol), **common)
-                if point != before
-                else detector
-                for detector, point, before in zip(tried, tuned, grid, strict=True)
-            ]
-            decisions = np.stack([d.score(blocks["val"][0]) for d in tried], axis=1)
+            tuned, decisions = self.try_grid(grid, blocks, protocol, view, names)
             accuracy, loss = validation_scores(decisions, blocks["val"][1], protocol.class_weight)
             best = int(np.lexsort((np.arange(len(grid)), loss, -accuracy))[0])
             parameters = tuned[best]

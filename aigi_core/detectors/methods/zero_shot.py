@@ -140,7 +140,7 @@ class ZeroShotDetector(FeatureDetector, ShortRepr):
 
 
 class ZeroShot(OffsetMethod):
-    """Texts of the workspace, bound when a workspace is at hand."""
+    """Texts of one's own, or those of the workspace, bound when a workspace is at hand."""
 
     way: ClassVar[Way]
     source = "Radford et al. 2021, section 3.1"
@@ -153,6 +153,8 @@ class ZeroShot(OffsetMethod):
         self.texts = texts
 
     def missing(self, workspace: Workspace) -> str:
+        if self.texts is not None:
+            return ""
         try:
             zero_shot_texts(workspace)
         except AigiError as error:
@@ -160,7 +162,7 @@ class ZeroShot(OffsetMethod):
         return ""
 
     def bound(self, workspace: Workspace) -> ZeroShot:
-        return type(self)(zero_shot_texts(workspace))
+        return self if self.texts is not None else type(self)(zero_shot_texts(workspace))
 
     def check(self, workspace: Workspace, view: FeatureView) -> None:
         super().check(workspace, view)

@@ -1,0 +1,52 @@
+"""The evidence of a detector of nearest neighbours: the images that it decides on."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from aigi_core.detectors.methods.neighbours import NeighbourDetector
+from aigi_core.explain.neighbours import deciding_neighbours
+from aigi_core.statements import counted
+from ui.toolkit.images import Tile
+from ui.toolkit.page import Page
+
+WIDTH = 96
+
+
+def show_evidence(
+    page: Page, key: str, detector: NeighbourDetector, features: np.ndarray, row: int | None
+) -> None:
+    """The nearest fakes and real images of one image beside each other, and what they add up to.
+
+    Args:
+        features: of the image, as the detector's view gives them.
+        row: the image's own, where it is one of the workspace.
+    """
+    near = deciding_neighbours(page.workspace, detector, features)
+    means = near.groupby("bank")["cosine"].mean()
+    score = float(means["fake"] - means["real"] - detector.offset)
+    st.markdown(
+        f"**Why:** the {counted(detector.k, 'nearest fake')} of its training images have a mean"
+        f" cosine of {means['fake']:.3f}, the {counted(detector.k, 'nearest real image')} of"
+        f" {means['real']:.3f}; the difference less the offset set on validation images"
+        f" ({detector.offset:+.3f}) is its score of {score:+.3f}: nearer to"
+        f" {'fakes' if score > detector.threshold else 'real images'}."
+    )
+    if row is not None and (near["row"] == row).any():
+        st.caption("The image is one of its own neighbours: the detector was trained on it.")
+    for column, (bank, title) in zip(
+        st.columns(2, gap="medium"),
+        (("fake", "Nearest fakes"), ("real", "Nearest real images")),
+        strict=True,
+    ):
+        with column:
+            st.markdown(f"**{title}**")
+            page.images(
+                [
+                    Tile(n["row"], [n["generator"], f"cosine {n['cosine']:.3f}", n["split"]])
+                    for n in near[near["bank"] == bank].to_dict("records")
+                ],
+                width=WIDTH,
+            )
+    page.table(key, near.drop(columns="row"))

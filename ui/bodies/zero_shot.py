@@ -1,0 +1,101 @@
+"""Zero-shot detection with the reader's own texts, measured beside the board of methods."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from aigi_core import figures
+from aigi_core.detectors.methods.zero_shot import ZeroShot, ZeroShotMean, ZeroShotSoftmax
+from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import Finding, counted
+from aigi_core.transfer import board as boards
+from aigi_core.transfer.matrix import TransferMatrix
+from aigi_core.vectors import unit_rows
+from aigi_core.workspace import Workspace
+from ui.results import explanations
+from ui.toolkit.page import Page, name
+from ui.toolkit.workspaces import cached
+
+WAYS: dict[str, type[ZeroShot]] = {
+    ZeroShotMean.title: ZeroShotMean,
+    ZeroShotSoftmax.title: ZeroShotSoftmax,
+}
+OWN = "your texts"
+
+
+@cached
+def measured(workspace: Workspace, way: str, real: str, generated: str) -> boards.Measured:
+    """Scores by texts typed on two lines."""
+    texts = [
+        unit_rows(explanations.embedded(workspace, line).astype("float64"))
+        for line in (real, generated)
+    ]
+    return boards.measure(workspace, WAYS[way]((texts[0], texts[1])))
+
+
+@cached
+def row_beside(workspace: Workspace, way: str, real: str, generated: str) -> pd.DataFrame:
+    """The board with the row of these texts."""
+    table = boards.stored_board(workspace)
+    own = measured(workspace, way, real, generated)
+    return boards.with_row(table, workspace, OWN, f"{way}: your texts", own)
+
+
+@cached
+def matrix(workspace: Workspace, way: str, real: str, generated: str) -> TransferMatrix:
+    return measured(workspace, way, real, generated).matrix(workspace)
+
+
+def show(page: Page) -> None:
+    """The controls ``real_texts``, ``generated_texts`` and ``way``, and what these texts reach."""
+    with page.section(
+        "Zero-shot with your own texts",
+        "No image trains it: an image is taken for generated where it lies nearer to your texts for"
+        " generated images. Only the threshold is set, on validation images.",
+    ):
+        with page.controls("Texts"):
+            real, generated = (
+                page.text(f"{kind}_texts", f"Texts for {kind} images", placeholder=example)
+                for kind, example in (
+                    ("real", "a real photograph; an unedited photo"),
+                    ("generated", "an image made by a computer; a fake photo"),
+                )
+            )
+            way = page.select("way", "Way of reading texts", list(WAYS))
+        if not (real.strip() and generated.strip()):
+            st.caption(
+                "Type texts for both kinds, several separated by semicolons. Texts of the text"
+                " banks are at hand at once; others need the encoder's text tower."
+            )
+            return
+        table = row_beside(page.workspace, way, real, generated)
+        own = table[table["method"] == OWN].iloc[0]
+        comparisons = counted(int(table["p_value"].notna().sum()), "comparison")
+        compared = Finding(
+            float(own["difference"]),
+            float(own["difference_low"]),
+            float(own["difference_high"]),
+            q_value=float(own["q_value"]),
+            n=int(own["cells"]),
+            what="cell",
+            corrected_over=comparisons,
+        )
+        page.finding(
+            f"Out of domain these texts reach a balanced accuracy of **{own['ood']:.3f}** (95%"
+            f" interval {own['ood_low']:.3f} to {own['ood_high']:.3f}), AUC {own['auc']:.3f}"
+            f" ({own['auc_low']:.3f} to {own['auc_high']:.3f}); less logistic regression:"
+            f" {compared.numbers()}. Texts tried before these are not counted in q: decide on texts"
+            f" before looking. Least found is {name(str(own['worst_on']))} ({own['worst']:.3f}, 95%"
+            f" interval {own['worst_low']:.3f} to {own['worst_high']:.3f}, which allows for the"
+            " choice of the lowest)."
+            f" {boards.calibration_in_words(own)}"
+        )
+        judged = matrix(page.workspace, way, real, generated)
+        page.figure(
+            "zero-shot",
+            partial(figures.transfer_heatmap, judged, metric=DEFAULT_METRIC),
+            table=judged.to_frame([DEFAULT_METRIC]),
+        )
