@@ -35,7 +35,7 @@ def board_by_encoder(encodings: Mapping[str, Workspace]) -> pd.DataFrame:
     measured = {name: measured_methods(one) for name, one in encodings.items()}
     shared = [m for m in measured[first] if any(m in measured[other] for other in others)]
     if not shared:
-        lacking = next(name for name in encodings if not measured[name] or name != first)
+        lacking = next((n for n in encodings if not measured[n] or n != first), first)
         raise NotMadeError(
             "No method was measured on two encoders of these images: run"
             f" '{encodings[lacking].command('methods')}'."
