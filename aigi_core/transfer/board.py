@@ -301,11 +301,12 @@ def _row(
 ) -> dict[str, object]:
     """What a board says of one matrix; ``seen``: the generators that its one detector has seen,
     None where there is one detector a generator."""
-    own, inside, outside = matrix, matrix.in_domain, ~matrix.in_domain
-    paired = outside
+    own, inside = matrix, matrix.in_domain
+    outside = paired = ~inside
     if seen is not None:  # one detector: one row
         inside = np.isin(matrix.test, seen)[None]
-        own, outside, paired = matrix.rows([0]), ~inside, outside & ~inside
+        paired = outside & ~inside
+        own, outside = matrix.rows([0]), ~inside
         same = np.array([names == tuple(seen) for names in reference.train])
         if same.any():  # else what is compared would be the choice of training generators
             paired = paired & same[:, None]
