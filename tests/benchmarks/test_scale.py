@@ -27,6 +27,7 @@ def test_prints_figures_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (figures["images"], figures["generators"], figures["width"]) == (3000, 3, 32)
     assert figures["finite"] and figures["passes_over_map"] >= figures["passes_float64"] > 0
     assert figures["bootstrap_disagreement"] < 0.2
+    assert {"matrix_1m_seconds", "bootstrap_1m_seconds", "peak_gb"} <= set(figures)
     assert np.isfinite(figures["search_growth"]) and min(figures["search_seconds"]) > 0
     assert (
         main(["scale", "--folder", folder, "--width", "8", "--search-rows", "40", "80"]) == 0
