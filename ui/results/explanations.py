@@ -74,7 +74,7 @@ def choose_texts(page: Page, used: Preset = results.OURS) -> Texts:
     if own and used.word_bank not in banks:
         page.notice(
             "The paper names detectors with every token of CLIP's vocabulary, sub-words included"
-            " (49,000 texts), which this workspace does not hold: run"
+            " (40,553 texts), which this workspace does not hold: run"
             f" `{page.workspace.command('text', tokens=True)}`, which takes some minutes."
             " Until then the bank chosen here is searched."
         )
