@@ -7,7 +7,7 @@ not, reading them says how to add them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -17,7 +17,6 @@ from aigi_core.detectors.features import FeatureView, as_vectors, register
 from aigi_core.errors import AigiError
 from aigi_core.heads import Encoded, take
 from aigi_core.statements import counted
-from aigi_core.workspace import Workspace
 
 
 @register
@@ -101,7 +100,7 @@ class AllLayersView(FeatureView):
 
     Attributes:
         after: as in :class:`LayerView`; by default what RINE reads (Koutlis and Papadopoulos 2024).
-        layers: how many there are; 0 means: those of the workspace at hand.
+        layers: how many there are; 0 means: as many as the images at hand have.
     """
 
     kind: ClassVar[str] = "all-layers"
@@ -118,9 +117,6 @@ class AllLayersView(FeatureView):
                 "All layers are seen after 'layers' or 'norm2', their number a whole one; got"
                 f" {self.after!r}, {self.layers!r}."
             )
-
-    def resolve(self, workspace: Workspace) -> AllLayersView:
-        return replace(self, layers=len(workspace.feature(self.after)))
 
     def matrix(
         self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None

@@ -9,6 +9,7 @@ are chosen on validation images, where the released ones were ranked on test ima
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, softmax
 
 from aigi_core.detectors.detector import Detector, FeatureDetector, LinearDetector
+from aigi_core.detectors.features import FeatureView
 from aigi_core.detectors.methods.base import FeatureMethod, class_weights, register
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.token_views import AllLayersView
@@ -81,6 +83,11 @@ class Layers(FeatureMethod):
         ).x
         weights, shares, bias = unpack(fitted, width)
         return {"weights": (shares * weights).ravel(), "bias": bias, "C": C}
+
+    def make(self, view: FeatureView, fitted: dict[str, Any], **common: Any) -> FeatureDetector:
+        if isinstance(view, AllLayersView):
+            view = replace(view, layers=self.layers)  # so that a saved one needs no workspace
+        return super().make(view, fitted, **common)
 
     def twin(self, workspace: Workspace, detector: Detector) -> Detector:
         if not isinstance(detector, FeatureDetector) or not isinstance(
