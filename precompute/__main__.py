@@ -92,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
-        return _say(f"usage: python -m precompute JOB ...\n\njobs:\n{listed()}", 2)
+        print(f"usage: python -m precompute JOB ...\n\njobs:\n{listed()}", file=sys.stderr)
+        return 2
     parser = argparse.ArgumentParser(
         prog="python -m precompute", description="Jobs that write a workspace."
     )
