@@ -25,8 +25,8 @@ from ui import results
 from ui.toolkit.jobs import job
 
 PAPER = (
-    "CLIP ViT-L/14, plain accuracy, all cells of the generators not searched on: .777 → .797 for"
-    " the pair SD-1.4 and ProGAN; best pair .812 (Kandinsky and CycleGAN)."
+    "CLIP ViT-L/14, plain accuracy, all cells of the generators not searched on: 0.777 → 0.797 for"
+    " the pair SD-1.4 and ProGAN; best pair 0.812 (Kandinsky and CycleGAN)."
 )
 """What the paper reports of removal (Gaintseva et al. 2024)."""
 TIES: dict[str, Cut | None] = {
@@ -107,28 +107,28 @@ with ui.page(__file__) as page:
         f" {ui.name(best['a'])} with {ui.name(best['b'])},"
         f" {largest.times(100).numbers(1, signed=True, unit=' points')}."
         if largest
-        else "What the removal of components does to other generators cannot be measured: beside"
-        " the two of a search one is left, on which no detector of another is tested. Add images of"
-        " a fourth generator."
+        else "The effect of removal on other generators cannot be measured: besides the two"
+        " generators of a search only one is left, and there is no detector of a fourth to test on"
+        " it. Add images of a fourth generator."
     )
     opened = f"Searched on {ui.name(first)} and {ui.name(second)}, **{len(removed)} of"
-    opened += f" {counted(atlas.about['components'], 'component')}** go. "
+    opened += f" {counted(atlas.about['components'], 'component')}** are removed. "
     if gap.n:
         opened += (
             f"On the {counted(len(names), 'other generator')} {metric.in_words} changes from"
             f" {was.value:.3f} to **{now.value:.3f}**:"
-            f" {gap.finding('paired cell').times(100).numbers(1, ' points')}; removing as many at"
-            f" random gives {random[0]:.3f} ({random[1]:.3f} to {random[2]:.3f})."
+            f" {gap.finding('paired cell').times(100).numbers(1, ' points')}; removing equally many"
+            f" at random gives {random[0]:.3f} ({random[1]:.3f} to {random[2]:.3f})."
         )
         if at_cut and largest and {first, second} == {best["a"], best["b"]}:
             opened += (
-                f" **This pair is {best_of(largest.of, 'pair')}**: its change is too favourable,"
-                " and the interval above is that of one pair."
+                f" **This pair is {best_of(largest.of, 'pair')}**: its change is overestimated,"
+                " and the interval above is not corrected for the choice."
             )
     else:
         opened += (
-            "One other generator is left, of which no detector is out-of-domain: add images of a"
-            " fourth."
+            "Only one other generator is left, so that no detector can be tested out of domain: add"
+            " images of a fourth."
         )
     kept_of = ui.Stat("Components kept", f"{kept}", f"of {atlas.about['components']}")
     outcomes = [
@@ -145,7 +145,7 @@ with ui.page(__file__) as page:
             f"{random[0]:.3f}",
             counted(atlas.random_repeats, "removal"),
             (random[1], random[2]),
-            "Band over removals of as many random components.",
+            "Mean and 95% range of removals of equally many random components.",
         ),
     ]
     page.stats([kept_of, *(outcomes if gap.n else [])])
@@ -155,12 +155,12 @@ with ui.page(__file__) as page:
             f" {metric.in_words} of a detector trained on D1's training images and scored on D2's"
             " validation images (ties: log-loss), and the same from D2 to D1. Every reported score"
             " is that of an exactly refitted detector. Of more than"
-            f" {MOST_OF_A_CLASS:,} images of a class in a split, as many are drawn at random"
-            " (standard error of a score: .7 points at most)."
+            f" {MOST_OF_A_CLASS:,} images per class and split, that many are drawn at random"
+            " (standard error of a score: 0.7 points at most)."
         ),
         removal=(
-            "A component goes only if both lists remove it, each cut at its best score; among equal"
-            f" scores {CUTS[ties or used.cut]}."
+            "A component is removed only if both lists remove it, each cut at its best score; among"
+            f" equal scores {CUTS[ties or used.cut]}."
         ),
         evaluation=(
             f"{results.protocol_in_words(used)} Trained and tested on all other generators"
@@ -231,7 +231,7 @@ with ui.page(__file__) as page:
 
     with page.section(
         "The search",
-        f"{metric.title} on the other generator's validation images; rings mark the cuts.",
+        f"{metric.title} on the other generator's validation images; circles mark the cuts.",
     ):
         page.figure(
             "search",

@@ -39,8 +39,8 @@ with ui.page(__file__) as page:
             attention.most_validated(page.domains, others),
             among=others,
             help=(
-                "Heads are chosen by what they do here; both generators are left out of what "
-                "is called out of domain."
+                "Heads are chosen by their score on this generator. Out-of-domain results leave out"
+                " both generators."
             ),
         )
         shown, where = page.select("shows", "Map shows", SHOWN)
@@ -50,8 +50,8 @@ with ui.page(__file__) as page:
             "Chosen",
             attention.WAYS if used == results.OURS else attention.WAYS[:1],
             help=(
-                "The best k alone, as in the paper; or one by one, each adding "
-                "most to those already chosen."
+                "Best alone: the heads with the best single scores, as in the paper. Chosen"
+                " jointly: one by one, each adding most to those already chosen."
             ),
         )
     with steps("Training a detector on every head"):
@@ -115,7 +115,7 @@ with ui.page(__file__) as page:
             body.show_summary(page, head, table, train)
     with page.section(
         "Several together",
-        "How far the first heads of each list get on generators that neither saw.",
+        "Detectors on the first 1, 2, … heads of each list, on all generators but the two chosen.",
     ):
         grown = {
             name: attention.grown(workspace, train, validation, first, used)

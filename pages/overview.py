@@ -85,8 +85,8 @@ with ui.page(__file__) as page:
                 if workspace.gives.heads
                 else "only the embedding is read",
                 help=(
-                    "Parts of the encoder whose direct contributions to the embedding can be told"
-                    " apart."
+                    "Parts of the encoder whose direct contributions to the embedding can be"
+                    " separated from each other."
                 ),
             ),
         ]
@@ -101,34 +101,35 @@ with ui.page(__file__) as page:
             " pool."
         ),
         detectors=(
-            "Logistic regression on the embedding, one a generator, classes weighing alike;"
+            "Logistic regression on the embedding, one per generator, classes weighted equally;"
             " balanced accuracy on the test split."
         ),
         intervals=intervals_in_words(DEFAULT_METRIC, "gap", "winner"),
         file_facts=(
             "Boosted trees on format, size, compression and metadata alone, trained and tested on"
-            " the same images."
+            " the same splits as the detectors."
         ),
     )
     if stale := outdated_jobs(workspace):
         page.notice(
-            "These images have changed since some results were stored, which are not shown. To be"
-            f" computed again: {', '.join(stale)}, each with"
-            f" {ui.name(workspace.command('JOB'))}."
+            "The images have changed since these results were stored, so they are not shown:"
+            f" {', '.join(stale)}. Compute each again with {ui.name(workspace.command('JOB'))}."
         )
     with page.section("What stands out"):
         findings = st.container()  # filled last, so that the rest of the page does not wait for it
 
     with page.section(
         "Sources",
-        "Images of each split, and what their files say. A fact that differs gives the label away.",
+        "Number of images in each split, and facts of their files. A fact that differs between"
+        " fakes and real images can reveal the label.",
     ):
         page.table("sources", table, formats={"jpeg_quality": "%.0f"})
 
     with st.expander("Change what this workspace holds"):
         st.markdown(
-            "In a terminal, and nothing is encoded again: take generators out, make a workspace of"
-            " some, join two, or divide the images anew. What has to be computed again is said."
+            "These commands run in a terminal and encode nothing again: remove generators, make a"
+            " workspace of some, merge two, or split the images again. Each command lists the"
+            " results that must be computed again."
         )
         page.command(
             "\n".join(
@@ -141,12 +142,12 @@ with ui.page(__file__) as page:
             )
         )
         page.link("new_generator", "Add images of a new generator")
-        page.link("audit", "How much results move over five seeds of splits")
+        page.link("audit", "How much results change over five random splits")
 
     with page.section(
         "Examples",
-        "Two of each generator and six real images, taken by their hash and not by their looks."
-        " A click opens one in Inspect.",
+        "Two of each generator and six real images, chosen by file hash, not by hand."
+        " Click one to open it in Inspect.",
     ):
         page.images(results.example_tiles(workspace), width=results.EXAMPLE_WIDTH)
 
@@ -156,28 +157,31 @@ with ui.page(__file__) as page:
                 with st.expander(head, expanded=head == "Confounds"):
                     st.markdown("\n".join(f"- {ui.inert(line)}" for line in lines))
 
-    with findings, page.section(), st.spinner("Training one detector a generator …"):
+    with findings, page.section(), st.spinner("Training one detector per generator …"):
         matrix = results.default_matrix(workspace)
         inside = matrix.mean(DEFAULT_METRIC, matrix.in_domain)
         ood = matrix.mean(DEFAULT_METRIC, ~matrix.in_domain)
         gap = matrix.gap(DEFAULT_METRIC)
         hardest, best = matrix.hardest(DEFAULT_METRIC), matrix.best_detector(DEFAULT_METRIC)
         page.finding(
-            f"A detector reaches a balanced accuracy of **{inside.value:.3f}** on the generator it"
-            " knows"
+            "On the generator that they were trained on, detectors reach a mean balanced accuracy"
+            f" of **{inside.value:.3f}** ({inside.low:.3f} to {inside.high:.3f},"
+            f" {counted(inside.n, 'generator')})"
             + (
-                f" and **{ood.value:.3f}** on others: it loses {gap.value:.3f} (95% interval"
-                f" {gap.low:.3f} to {gap.high:.3f}, {counted(gap.n, 'cell')})."
+                f", on other generators **{ood.value:.3f}** ({ood.low:.3f} to {ood.high:.3f},"
+                f" {counted(ood.n, 'cell')}): a loss of {gap.value:.3f} (95% interval"
+                f" {gap.low:.3f} to {gap.high:.3f})."
                 if ood.n
-                else "; there is no other to try it on."
+                else "; there is no other generator to test them on."
             )
         )
         page.link("transfer", "See every pair of generators")
         if hardest and best:
             page.finding(
-                f"Hardest to find unseen is {ui.name(hardest.name)}: {hardest.numbers()}, mean of"
+                f"The hardest generator for detectors that were not trained on it is"
+                f" {ui.name(hardest.name)}: {hardest.numbers()}, mean of"
                 f" {counted(hardest.n, 'detector')}. {hardest.rivals_in_words('generator')}"
-                f" On others, the detector of {ui.name(best.name)}"
+                f" On other generators, the detector of {ui.name(best.name)}"
                 f" {'works best' if best.clear else 'has the highest mean'}: {best.numbers()},"
                 f" {counted(best.n, 'generator')}. {best.rivals_in_words('detector')} Both were"
                 " chosen on these images: expect less difference on new ones."
@@ -185,10 +189,12 @@ with ui.page(__file__) as page:
         facts = results.fact_matrix(workspace)
         blind = facts.mean(DEFAULT_METRIC, facts.in_domain)
         fact_sentence = (
-            "what they learn may be partly that" if blind.low > 0.5 else "no more than a guess"
+            "the detectors may partly rely on these facts"
+            if blind.low > 0.5
+            else "not shown to be better than guessing"
         )
         page.finding(
-            "Without looking at a pixel, file format, size and compression reach"
+            "A classifier of file facts alone (format, size, compression; no pixels) reaches"
             f" **{blind.value:.3f}** (95% interval {blind.low:.3f} to {blind.high:.3f},"
             f" {counted(blind.n, 'generator')}) where the detectors reach {inside.value:.3f}:"
             f" {fact_sentence}."
@@ -202,6 +208,7 @@ with ui.page(__file__) as page:
 
     with page.section(
         "How images were generated",
-        "Detectors of other models, by sampling steps, and on several images of one prompt.",
+        "How well detectors of other models do by number of sampling steps, and on several images"
+        " of one prompt.",
     ):
         generation.show(page)

@@ -57,8 +57,8 @@ def against_next(row: pd.Series) -> str:
     gap = Finding(row["next"], row["next_low"], row["next_high"], row["next_p"])
     sure = gap.direction in ("higher", "lower")
     return (
-        f" It is {'' if sure else 'not '}significantly different from the next set (difference"
-        f" {gap.times(100).numbers(1, ' points')})."
+        f" It is {'' if sure else 'not '}significantly different from the next set: difference"
+        f" {gap.times(100).numbers(1, ' points')}."
     )
 
 
@@ -103,12 +103,21 @@ with ui.page(__file__) as page:
     detector = results.detectors(page.workspace, setting)[0]
     inside, ood = matrix.mean(metric, matrix.in_domain), matrix.mean(metric, ~matrix.in_domain)
     hardest, names = matrix.hardest(metric), " + ".join(trained)
-    reached = [f"**{inside.value:.3f}** on what it knows"] if inside.n else []
-    reached += (
-        [f"**{ood.value:.3f}** on {counted(ood.n, 'generator')} it has never seen"] if ood.n else []
+    reached = (
+        [
+            f"**{inside.value:.3f}** on {counted(inside.n, 'generator')} that it was trained on"
+            f" ({inside.low:.3f} to {inside.high:.3f})"
+        ]
+        if inside.n
+        else []
     )
+    if ood.n:
+        reached.append(
+            f"**{ood.value:.3f}** on {counted(ood.n, 'generator')} that it has never seen"
+            f" ({ood.low:.3f} to {ood.high:.3f})"
+        )
     opened = f"Trained on {ui.name(names)}, a detector reaches {' and '.join(reached)}." + (
-        f" Hardest for it is {ui.name(hardest.name)}: {hardest.numbers()}." if hardest else ""
+        f" Lowest is {ui.name(hardest.name)}: {hardest.numbers()}." if hardest else ""
     )
     if ranking is None:
         page.answer(opened)
@@ -116,9 +125,9 @@ with ui.page(__file__) as page:
         best = ranking.table.iloc[0]
         page.answer(
             f"To catch {', '.join(map(ui.name, tested))}, train on **{ui.name(best['train'])}**:"
-            f" {about.in_words} **{best['test_mean']:.3f}** ({best['test_mean_low']:.3f} to"
-            f" {best['test_mean_high']:.3f}), the best of {counted(len(ranking.table), 'set')} on"
-            " validation"
+            f" {about.in_words} **{best['test_mean']:.3f}** (95% interval"
+            f" {best['test_mean_low']:.3f} to {best['test_mean_high']:.3f}), the best of"
+            f" {counted(len(ranking.table), 'set')} on validation"
             f" images.{against_next(best)}"
             + ("" if set(trained) == set(ranking.best) else f" Opened instead: {opened}")
         )
@@ -148,7 +157,7 @@ with ui.page(__file__) as page:
                     f"{detector.C:g}",
                     "chosen on validation"
                     + (", at the edge of its grid" if at_grid_edge(detector) else ""),
-                    help="Inverse of the penalty on the weights.",
+                    help="Inverse strength of the penalty on the weights.",
                 )
             ]
             if isinstance(detector, LinearDetector)
@@ -160,8 +169,8 @@ with ui.page(__file__) as page:
         metric=f"{about.title}: {about.description}.",
         training=results.training_in_words(setting),
         ranking=(
-            "Every set of up to so many generators, by its mean on the targets' validation images;"
-            " reported on test images, which took no part in the choice."
+            "Every set of up to the chosen number of generators, ranked by its mean on the targets'"
+            " validation images; values are of test images, which took no part in the choice."
         ),
         testing=(
             "Each generator's fakes of the test split against the real images of its own pools."
@@ -174,8 +183,8 @@ with ui.page(__file__) as page:
         by_name = dict(zip(ranking.table["train"], ranking.test.train, strict=True))
         shown = pd.concat([ranking.table.head(SHOWN), ranking.table[row]]).drop_duplicates("rank")
         with page.picture(
-            "Training sets for these targets, the best on validation images first; shown is their"
-            " value on test images. Click one to open it; bold: the one opened."
+            "Training sets for these targets, best on validation images first. Values are of test"
+            " images. Click one to open it; bold: the opened one."
         ):
             draw = partial(
                 figures.intervals,
@@ -218,7 +227,7 @@ with ui.page(__file__) as page:
 
     with page.section(
         "Compare and keep",
-        "Kept detectors stay in this session and can be downloaded, weights and protocol.",
+        "Kept detectors stay in this session. A download holds weights and protocol.",
     ):
         saved: dict[str, results.Setting] = st.session_state.setdefault(SAVED, {})
         with page.controls("Keep"):
@@ -258,7 +267,8 @@ with ui.page(__file__) as page:
                 st.rerun()
 
     with page.section(
-        "How many images does it need?", "Random samples of its training images, five times each."
+        "How many images does it need?",
+        "Trained on random samples of its training images, five samples of each size.",
     ):
         curves = job(
             page,

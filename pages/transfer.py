@@ -35,10 +35,16 @@ with ui.page(__file__) as page:
     )
     hardest = matrix.hardest(metric)
     page.answer(
-        f"On generators they know, detectors reach {about.in_words} **{inside.value:.3f}**; "
-        + (f"on others **{ood.value:.3f}**." if ood.n else "there is no other to try them on.")
+        f"On generators that they were trained on, detectors reach {about.in_words}"
+        f" **{inside.value:.3f}**; "
         + (
-            f" Hardest to find unseen is {ui.name(hardest.name)}: {hardest.numbers()}."
+            f"on other generators **{ood.value:.3f}**."
+            if ood.n
+            else "there is no other generator to test them on."
+        )
+        + (
+            f" The hardest generator for detectors that were not trained on it is"
+            f" {ui.name(hardest.name)}: {hardest.numbers()}."
             if hardest
             else ""
         )
@@ -66,9 +72,9 @@ with ui.page(__file__) as page:
     )
     if metric == "accuracy":
         page.notice(
-            "Plain accuracy depends on how many real images stand against a generator's fakes:"
-            f" always naming the larger class reaches up to {matrix.majority_accuracy.max():.2f}"
-            " here. Balanced accuracy does not."
+            "Plain accuracy depends on the numbers of real and of fake images: always answering"
+            f" with the larger class reaches up to {matrix.majority_accuracy.max():.3f} here."
+            " Balanced accuracy does not depend on them."
         )
     body.say_rates(page, about, names)
     if warning := results.best_pair_warning(page.workspace, setting.d_search, used):
@@ -78,7 +84,7 @@ with ui.page(__file__) as page:
         features=results.view_in_words(setting),
         training=(
             f"{TRAINING[how]}. {results.training_in_words(setting)} Classes"
-            f" {'weigh alike' if setting.balance else 'weigh by their numbers'}."
+            f" {'are weighted equally' if setting.balance else 'weigh by their numbers'}."
             f"{results.edges_in_words(page.workspace, setting)}"
         ),
         testing=(
@@ -99,7 +105,9 @@ with ui.page(__file__) as page:
     with page.picture():
         left, right = st.columns([5, 2], gap="medium")
         with left:
-            st.markdown("Outlined: tested on what it was trained on. Click a cell to open it.")
+            st.markdown(
+                "Outlined: tested on the generator it was trained on. Click a cell to open it."
+            )
             page.figure(
                 "matrix",
                 partial(draw, matrix, margins=True),
@@ -168,7 +176,7 @@ with ui.page(__file__) as page:
     body.show_cell(page, setting, rows.index(train), train, test)
 
     with page.section(
-        "By family and generator", "Means over cells out of domain, with 95% intervals."
+        "By family and generator", "Means over out-of-domain cells, with 95% intervals."
     ):
         left, right = st.columns(2)
         with left:

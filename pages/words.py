@@ -45,7 +45,7 @@ with ui.page(__file__) as page:
             f" ({counted(words.draws, 'time')}); p-values are family-wise over all texts searched"
             " (single-step max-T)."
         ),
-        near_duplicates="Texts that say the same (cosine .9, or the same letters) share one row.",
+        near_duplicates="Texts that say the same (cosine 0.9, or the same letters) share one row.",
         intervals=intervals_in_words(DEFAULT_METRIC, "difference", "detectors", "draws"),
     )
 
@@ -63,8 +63,9 @@ with ui.page(__file__) as page:
             help="Project it out of every image and measure all detectors again, below.",
         )
     with page.picture(
-        "**Bold**, filled: beyond chance. Grey: 95% of detectors trained on shuffled labels have"
-        " no text outside it. Click a text, or choose it below, to open it."
+        "**Bold** with a filled marker: nearer than expected by chance. Grey band: 95% of detectors"
+        " trained on shuffled labels have all texts inside it. Click a text to open it, or choose"
+        " it above."
     ):
         body.both_sides(
             page, "", words, ("Speaks for fake", "Speaks for real"), shown, clicks=("text",)
@@ -73,16 +74,14 @@ with ui.page(__file__) as page:
         body.opened(page, words, text)
 
     with page.section(
-        "What else gives its fakes away",
+        "What else may reveal its fakes",
         "Weights show only what separates the classes. Below: what both share, and what the files"
         " reveal.",
     ):
         if exposed := explanations.exposed(workspace, setting, row, texts):
             body.exposed(page, exposed)
         shows = explanations.content(workspace, setting.sets[row], texts)
-        st.markdown(
-            "**What its training images show**, real and fake alike, beside all other images"
-        )
+        st.markdown("**What its training images show**, real and fake, more than all other images")
         page.figure(
             "content",
             partial(figures.listed_words, shows, "nearest", shown),
@@ -93,7 +92,7 @@ with ui.page(__file__) as page:
         "What its texts are about",
         f"Categories among the {counted(words.counted, 'nearest text')} (first table) and the"
         f" {words.counted}"
-        " farthest, with what the category's size and shuffled trainings would give.",
+        " farthest. Expected: by the category's size; null mean: in trainings on shuffled labels.",
     ):
         for column, side in zip(st.columns(2, gap="medium"), SIGNS, strict=True):
             with column:
@@ -145,7 +144,7 @@ with ui.page(__file__) as page:
             )
         else:
             st.caption(
-                "Phrases of the text banks are at hand at once; others need the encoder's text"
+                "Phrases of the text banks need no computation; others need the encoder's text"
                 " tower."
             )
 

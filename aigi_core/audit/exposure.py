@@ -78,7 +78,7 @@ class Exposure:
     def _weights(self) -> str:
         if not self.weights.nameable:
             return (
-                "Its weights say nothing that chance does not: the nearest text is"
+                "Its weights are no nearer to any text than expected by chance: the nearest text is"
                 f" '{_listed(self.weights, 1)}' ({p_text(self.weights.p_value)})."
             )
         return (
@@ -89,12 +89,12 @@ class Exposure:
     def _content(self) -> str:
         if self.content is None:
             return (
-                "What its training images show cannot be told apart from what others show: there"
-                " are no images beside them and their real ones."
+                "What its training images show cannot be compared: there are no images besides them"
+                " and their real ones."
             )
         if self.content.p_value > ALPHA:
             return (
-                "Its training images show nothing that others do not"
+                "Its training images are not shown to differ in content from other images"
                 f" ({p_text(self.content.p_value)})."
             )
         return (
@@ -109,10 +109,10 @@ class Exposure:
         )
         alone += f"(in-domain, n = {counted(self.blind.n, 'test image')})."
         if self.facts.empty:
-            return [f"No fact of its files goes with the label: {alone}"]
+            return [f"No file fact is strongly associated with the label: {alone}"]
         counts = self.facts.iloc[0]
         return [
-            f"Its files give the label away: {alone}",
+            f"File facts reveal the label: {alone}",
             f"Facts that differ (n = {counted(counts['n_fake'], 'fake')},"
             f" {counted(counts['n_real'], 'real image')}): "
             + "; ".join(_fact(row) for row in self.facts.head(NAMED).to_dict("records"))
@@ -122,9 +122,10 @@ class Exposure:
     def _shifts(self) -> list[str]:
         return [
             f"Real images {row['says']}, move {row['way']:.1%} [{row['way_low']:.1%},"
-            f" {row['way_high']:.1%}] of the way to its fakes ({row['shift']:+.2f} in logit): of"
+            f" {row['way_high']:.1%}] of the way from the mean real to the mean fake logit"
+            f" ({row['shift']:+.2f} in logit): of"
             f" {counted(row['n'], 'real test image')} {row['flagged_after']:.1%} are called fake,"
-            f" {row['flagged']:.1%} as they were."
+            f" {row['flagged']:.1%} without the change."
             for row in self.shifts.to_dict("records")
         ]
 

@@ -71,9 +71,9 @@ class Effect(ShortRepr):
         for _, row in self.table[self.table["detector"] == detector].iterrows():
             where = "out of domain" if row["cells"] == "ood" else "in-domain"
             beside = (
-                f"{counted(row['controls'], 'control')} {number(row['control_low'], signed=True)}"
+                f"{counted(row['controls'], 'control')}: {number(row['control_low'], signed=True)}"
                 f" to {number(row['control_high'], signed=True)},"
-                f" {p_text(row['p_control'])} among them"
+                f" {p_text(row['p_control'])} against these"
                 if row["controls"]
                 else "no control"
             )
@@ -86,7 +86,7 @@ class Effect(ShortRepr):
                 what="paired cell",
             )
             parts.append(
-                f"{where} {number(row['before'])} becomes {number(row['after'])}:"
+                f"{where} from {number(row['before'])} to {number(row['after'])}:"
                 f" {moved.numbers()}; {beside}"
             )
         return f"{METRICS[self.change.metric].title}: " + "; ".join(parts) + "."

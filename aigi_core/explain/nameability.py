@@ -34,7 +34,8 @@ class Nameability(ShortRepr):
         result = self.correlations.iloc[0]
         if not np.isfinite(result["spearman"]):
             return (
-                "All detectors are as nameable, or do as well: there is no correlation to speak of."
+                "All detectors have the same nearest-text cosine or the same accuracy, so no"
+                " correlation can be computed."
             )
         finding = Finding(
             float(result["spearman"]),
@@ -48,9 +49,12 @@ class Nameability(ShortRepr):
         claim = finding.claim(
             "do better on generators they never saw",
             "do worse on generators they never saw",
-            "do neither better nor worse, as far as these detectors can tell",
+            "are not shown to do better or worse on generators they never saw",
         )
-        return f"More nameable detectors {claim}: Spearman's correlation {finding.numbers(2)}."
+        return (
+            f"Detectors that words describe better {claim}: Spearman's correlation"
+            f" {finding.numbers(2)}."
+        )
 
 
 def nameability(detectors: pd.DataFrame, draws: int = 2000, seed: int = 0) -> Nameability:

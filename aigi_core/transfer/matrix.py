@@ -598,7 +598,7 @@ def transfer_matrix(
 
 
 TRAINING = {
-    "each generator": "one detector a generator",
+    "each generator": "one detector per generator",
     "each family": "one detector for all generators of a family together",
     "all but one": "one detector for all generators but the one it is named after",
 }

@@ -86,7 +86,7 @@ def test_a_palette_is_named_with_its_share_and_what_it_is_worth(workspace: Works
     assert result.facts["fact"].tolist() == ["mode"]
     files, facts = result.sentences[2:4]
     assert (
-        "give the label away" in files
+        "File facts reveal the label" in files
         and str(result.blind) in files
         and str(result.detector) in files
     )
@@ -128,7 +128,7 @@ def test_without_the_trait_or_without_copies_nothing_is_reported_of_it(
 ) -> None:
     other = explain(workspace, "gamma-diff")
     assert other.facts.empty and other.shifts.empty
-    assert "No fact of its files goes with the label" in other.sentences[-1]
+    assert "No file fact is strongly associated with the label" in other.sentences[-1]
     [detector] = train(synthetic, [NAME])
     facts = association(file_facts(workspace.images), workspace.domains, [NAME], draws=20)
     assert imitation_shifts(synthetic, detector, facts).empty

@@ -59,7 +59,7 @@ def test_effect_draws_each_detector_before_its_controls(synthetic: Workspace) ->
     assert list(figure.data[1].x) == pytest.approx(table["change"].to_list())
     words = effect.in_words("beta-diff")
     row = table[table["detector"] == "beta-diff"].iloc[0]
-    assert f"{row['before']:.3f} becomes {row['after']:.3f}" in words and "5 controls" in words
+    assert f"from {row['before']:.3f} to {row['after']:.3f}" in words and "5 controls" in words
 
 
 def test_head_map_reports_heads_and_outlines_the_chosen() -> None:

@@ -39,7 +39,7 @@ def test_steps_and_prompts_are_shown_where_the_table_has_them(
     text = text_of(app).replace("\\", "").replace("`", "")
     assert "sd at 100 steps is found" in text and "against 20 steps" in text
     assert "2 detectors of other models, 20 images" in text
-    assert "Two images of one prompt get the same answer" in text and "of 4 generators" in text
+    assert "Two images of one prompt get the same verdict" in text and "of 4 generators" in text
 
 
 def test_commands_that_change_a_workspace_are_those_of_the_jobs(

@@ -40,7 +40,7 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
         app
     ) and f"<b>{result.p_value:.2g}</b>" in stats(app)
     assert str(result.nearest["text"][0]) in text_of(app)
-    assert ("Nothing that words can tell" in text_of(app)) is not result.nameable
+    assert ("No text describes this detector" in text_of(app)) is not result.nameable
 
 
 @pytest.mark.parametrize("how", ["each family", "all but one"])

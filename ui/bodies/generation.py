@@ -52,8 +52,8 @@ def show(page: Page) -> None:
     if steps is None and prompts is None:
         raise NotGivenError(
             "How images were generated is not known here: a manifest with the columns 'steps' and"
-            " 'group' (the prompt), as 'generate' writes it, shows whether more steps are harder to"
-            " find and whether images of one prompt get the same answer."
+            " 'group' (the prompt), as 'generate' writes it, shows whether images of more steps are"
+            " harder to detect and whether images of one prompt get the same verdict."
         )
     if steps is not None:
         for _, row in (
@@ -61,9 +61,9 @@ def show(page: Page) -> None:
         ):
             first = steps.loc[steps["model"] == row["model"], "steps"].iloc[0]
             page.finding(
-                f"{name(row['model'])} at {row['steps']:g} steps is found with a balanced accuracy"
-                f" of **{row['value']:.3f}** (95% interval {row['low']:.3f} to {row['high']:.3f},"
-                f" {counted(row['n'], 'detector')} of other models,"
+                f"{name(row['model'])} at {row['steps']:g} steps is detected with a balanced"
+                f" accuracy of **{row['value']:.3f}** (95% interval {row['low']:.3f} to"
+                f" {row['high']:.3f}, {counted(row['n'], 'detector')} of other models,"
                 f" {counted(row['n_fake'], 'image')}), {row['change']:+.3f} against {first:g} steps"
                 f" ({row['change_low']:+.3f} to {row['change_high']:+.3f})."
             )
@@ -71,10 +71,10 @@ def show(page: Page) -> None:
     if prompts is not None:
         clear = int(((prompts["change"] > 0) & (prompts["q"] <= ALPHA)).sum())
         page.finding(
-            "Two images of one prompt get the same answer more often than images of different"
+            "Two images of one prompt get the same verdict more often than images of different"
             f" prompts for {part_counted(clear, len(prompts), 'generator')} (false discovery rate"
             f" {ALPHA:.0%}; {counted(int(prompts['n'].sum()), 'prompt')})"
-            + (": there the answer depends on what is shown." if clear else ".")
+            + (": there the verdict depends on the content." if clear else ".")
         )
         page.figure("prompts", partial(figures.same_answers, prompts), table=prompts)
     for reason in reasons:

@@ -78,8 +78,8 @@ def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
                 "every",
                 "All heads",
                 help=(
-                    "Correct for the number of heads that could have been opened: the "
-                    "nearest text of each of them, some seconds."
+                    "Find the nearest text of every head and correct p for the number of heads."
+                    " Takes some seconds."
                 ),
             )
         _words(page, head, train, definition, texts, len(heads))
@@ -121,14 +121,14 @@ def _words(
     page.finding(
         f"Nearest to its direction: {name(str(words.nearest['text'][0]))}, "
         + (
-            "beyond chance"
+            "nearer than expected by chance"
             if words.nameable
-            else "**but chance gives as near a text, so its words are folded away**"
+            else "**but not nearer than expected by chance, so its words are hidden**"
         )
         + f" ({p_text(words.p_value)} for this head alone, one of {of} that could be opened;"
         f" {counted(words.draws, 'draw')})."
     )
-    place = st.container() if words.nameable else st.expander("Show the words all the same")
+    place = st.container() if words.nameable else st.expander("Show the words anyway")
     left, middle, right = place.columns(3, gap="medium")
     for column, side in zip((left, middle), SIGNS, strict=True):
         with column:
@@ -139,7 +139,7 @@ def _words(
     with right:
         span = attention.head_span(page.workspace, opened)
         st.markdown(
-            "**TextSpan**: texts that together span what it writes",
+            "**TextSpan**: texts that together describe its output",
             help=(
                 "Gandelsman et al. 2024: texts chosen one by one, each taking the most of the"
                 " head's remaining variance over all training images."

@@ -135,7 +135,7 @@ def show_mistakes(page: Page, wrong: pd.DataFrame, key: str, most: int) -> None:
         ],
         width=90,
         name=key,
-        empty="There is none: all of them are right.",
+        empty="None: all of these images are classified correctly.",
         lightbox=True,
     )
 
@@ -183,7 +183,7 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
         "Detectors retrained without validation images, which set the thresholds here. *False"
         " alarms*: a threshold that flags 5% of the real validation images of the tested"
         " generator's pools, set without any fake."
-        " Probabilities are stated for even odds.",
+        " Probabilities assume that half of the images are fakes.",
     ):
         calibrated = worth(page.workspace, setting, row, test)
         for note in filter(
@@ -202,9 +202,9 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
     with page.section("What this detector looks at, in words"):
         words = explanations.words(page.workspace, setting, row)
         verdict = (
-            "nearer than chance puts any"
+            "nearer than expected by chance"
             if words.nameable
-            else "**but chance does as well: read nothing into them**"
+            else "**but not nearer than expected by chance: do not interpret them**"
         )
         st.markdown(
             f"Phrases nearest to its weights, {verdict} (label permutation,"

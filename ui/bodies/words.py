@@ -30,16 +30,17 @@ def answer(words: Words, train: str) -> str:
     """
     if not words.nameable:
         return (
-            "**Nothing that words can tell.** The text nearest to the detector trained on"
-            f" {name(train)} is {inert(str(words.nearest['text'][0]))}, and detectors trained on"
+            "**No text describes this detector.** The text nearest to the detector trained on"
+            f" {name(train)} is {inert(str(words.nearest['text'][0]))}, but detectors trained on"
             f" shuffled labels come as near to some text ({p_text(words.p_value)},"
             f" {counted(words.draws, 'draw')})."
         )
     beyond = words.nearest[words.nearest["p_value"] <= ALPHA]["text"].head(3)
     listed = ", ".join(f"**{inert(str(text))}**" for text in beyond)
     return (
-        f"The detector trained on {name(train)} points towards {listed}: nearer than chance puts"
-        f" any text ({p_text(words.p_value)} over all texts, {counted(words.draws, 'draw')})."
+        f"The detector trained on {name(train)} points towards {listed}: nearer than any text is"
+        f" expected by chance ({p_text(words.p_value)} over all texts,"
+        f" {counted(words.draws, 'draw')})."
     )
 
 
@@ -168,6 +169,6 @@ def nameability(
             table=correlations.correlations,
         )
     st.markdown(
-        "What each detector says first, and how it does; q is corrected over the detectors."
+        "Each detector's nearest text and its accuracy; q is corrected for the number of detectors."
     )
     page.table("detectors", table)

@@ -69,10 +69,7 @@ class HeadGain:
             "**not shown to differ from** the whole embedding",
         )
         if self.finding.direction == "unknown":
-            return (
-                "not compared with the whole embedding: that needs images of a third generator,"
-                " which neither saw"
-            )
+            return "not compared with the whole embedding: that needs images of a third generator"
         return f"{how} in balanced accuracy, {self.finding.numbers()}"
 
 
@@ -291,9 +288,8 @@ def among_all(read: pd.DataFrame, head: str) -> str:
     """
     corrected = float(read.loc[read["head"] == head, "p_all_heads"].iloc[0])
     return (
-        f"Among all {counted(len(read), 'head')} its words have {p_text(corrected)};"
-        f" {(read['p_all_heads'] <= ALPHA).sum()} of them go beyond what the best of as many heads"
-        " says by chance."
+        f"Corrected for the choice among {counted(len(read), 'head')}: {p_text(corrected)} for this"
+        f" head; {(read['p_all_heads'] <= ALPHA).sum()} of them have p ≤ {ALPHA:.2f}."
     )
 
 
@@ -308,7 +304,7 @@ def answer(
     """The page's answer: the best head alone, and the chosen ones against the whole embedding."""
     best = table.iloc[0]
     elsewhere = (
-        f" On generators that did not choose it, it reaches {number(best['ood'])}"
+        f" On the other generators it reaches {number(best['ood'])}"
         f" ({number(best['ood_low'])} to {number(best['ood_high'])})."
         if np.isfinite(best["ood"])
         else ""
