@@ -25,7 +25,7 @@ with ui.page(__file__) as page:
     page.protocol(**body.protocol(made, way))
     with page.picture(
         "Shares of each row: of the images made by one source, how many are named as which."
-        " Outlined: named rightly. Click a cell for its images."
+        " Outlined: named correctly. Click a cell for its images."
     ):
         draw = partial(
             figures.source_confusion, own, page.domains.family_of, selected=(truth, named)
@@ -38,10 +38,10 @@ with ui.page(__file__) as page:
     by_source = own.by_source()
     with page.section(
         "Each source",
-        "Recall: of its images, how many are named as it. Content can give a source away: where"
-        " only sources of the image's own pool may be named, recall is 'in pool', and guessing"
-        " gives 'in pool chance'. Precision: of the images named as it, how many are; it depends on"
-        " how many images of each source there are.",
+        "Recall: the share of its images that are named as it. 'In pool': the same where only"
+        " sources of the image's own pool may be named, as content can reveal the pool; 'in pool"
+        " chance': by guessing. Precision: the share of images named as it that are from it; it"
+        " depends on the number of images of each source.",
     ):
         drawn = pd.DataFrame(
             {
@@ -68,13 +68,13 @@ with ui.page(__file__) as page:
         )
     with page.section(
         "A generator that was never seen",
-        "Each generator is left out in turn. Its images should come out as unknown: less sure than"
-        " the limit that 95% of known validation images pass.",
+        "Each generator is left out in turn. Its images should be named unknown: their confidence"
+        " should be below the limit that 95% of known validation images pass.",
     ):
         body.open_set(page, unknown)
     with page.section(
         "Which generators are alike",
-        "Average linkage; at each join, the share of bootstrap draws of images whose tree joins the"
-        " same generators. Dotted: below 70%.",
+        "Clustering by average linkage. At each join: the share of bootstrap draws of images whose"
+        " tree joins the same generators. Dotted: below 70%.",
     ):
         body.tree(page, made, way)

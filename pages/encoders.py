@@ -57,7 +57,7 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
     )
     page.protocol(
         detectors=(
-            "Logistic regression on each encoder's embedding, one a generator, C chosen on"
+            "Logistic regression on each encoder's embedding, one per generator, C chosen on"
             " validation images; the same images, splits and bootstrap draws for all encoders."
         ),
         intervals=intervals_in_words(DEFAULT_METRIC, "difference", "winner", "largest"),
@@ -74,17 +74,17 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
         page.figure("encoders", draw, table=table)
     with page.section(
         "What does an image cost?",
-        "Bytes of all features that are kept; seconds by the clock and of the processor's cores,"
-        " as `encode` measured them on the machine named, reading and other load included.",
+        "Bytes of all stored features; wall-clock and CPU seconds, as `encode` measured them on the"
+        " machine named, including reading and other load.",
     ):
         page.table("costs", results.costs_of(workspace))
     with page.section("Where each fails", "Mean out of domain, by generator tested on."):
         page.table("generators", by_generator(measured))
     with page.section(
         "Do they err on the same images?",
-        "Shares of verdicts out of domain; were errors independent, the ratio would be 1. The"
-        " ensemble averages both encoders' scores; its gain is over the one that does better on"
-        " these images.",
+        "Shares of out-of-domain verdicts. Ratio: how often both are wrong, divided by how often"
+        " they would be if their errors were independent. The ensemble averages both encoders'"
+        " scores; its gain is over the better one on these images.",
     ):
         if len(measured) > 1:
             page.table("agreement", results.agreements(workspace))
@@ -118,7 +118,7 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
             page.figure("depth", partial(figures.depth_curves, depths), table=table)
     with page.section(
         "Does the encoder know the concept?",
-        "AUC of the cosine with texts such as 'synthetic image', fakes against real images, nothing"
-        " trained; beside it, the range of 95% of other words.",
+        "AUC (fakes against real images) of the cosine with texts such as 'synthetic image',"
+        " without training; beside it, the range that holds 95% of other words.",
     ):
         page.table("concept", results.concepts(workspace))

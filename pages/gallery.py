@@ -46,7 +46,7 @@ with ui.page(__file__) as page:
         certainty="Distance of the score (log-odds of fake) to the detector's own threshold.",
         evidence=(
             "Each head's share of the score, minus its mean over all real test images; a tile"
-            " names the head that says most for the verdict."
+            " names the head with the most evidence for the verdict."
         ),
         intervals=intervals_in_words(None, "share"),
     )

@@ -59,7 +59,7 @@ with ui.page(__file__) as page:
         " for only"
         f" **{int(surprising.sum())}** beyond what random removals do. Link with transfer:"
         f" {verdict}. Spearman's correlation of the two changes, of {title} and of balanced"
-        f" accuracy out of domain: {related.numbers(2)}; the interval draws generators."
+        f" accuracy out of domain: {related.numbers(2)}; the interval resamples generators."
     )
     page.stats(
         [
@@ -69,15 +69,15 @@ with ui.page(__file__) as page:
                 f"{counted(link['pairs'], 'pair')} of {counted(link['generators'], 'generator')}",
                 (link["low"], link["high"]),
                 "Rank correlation of the change in geometry and in OOD balanced accuracy; "
-                "the interval draws generators, not pairs.",
+                "the interval resamples generators, not pairs.",
                 "+.2f",
             ),
-            ui.Stat("Rises", f"{int(rises.sum())}", f"of {counted(len(every), 'pair')}"),
+            ui.Stat(f"{title} rises", f"{int(rises.sum())}", f"of {counted(len(every), 'pair')}"),
             ui.Stat(
                 "Beyond random",
                 f"{int(surprising.sum())}",
                 f"of {counted(len(every), 'pair')}, each at p < .05",
-                help="By chance alone about one pair in forty would.",
+                help="By chance alone, about 1 pair in 40 would.",
             ),
         ]
     )
@@ -85,7 +85,7 @@ with ui.page(__file__) as page:
         geometry=(
             "Normalised embeddings of the test images of D_eval. IsoScore: (participation ratio -"
             " 1) / (components - 1), equal to the published algorithm. IsoScore*: the same after"
-            " shrinkage towards the identity (zeta .2)."
+            " shrinkage towards the identity (zeta 0.2)."
         ),
         random="200 removals of as many random components for each pair.",
         generalisation=(

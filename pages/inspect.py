@@ -19,13 +19,14 @@ from ui.results import attention, inspection
 def protocol(page: ui.Page, panel: Panel) -> None:
     page.protocol(
         detectors=(
-            "Logistic regression on the normalised embedding, one a generator, classes weighing"
-            " alike, C chosen on validation, trained on the training split alone: calibration and"
-            " limits hold for the very detectors that judge."
+            "Logistic regression on the normalised embedding, one per generator, classes weighted"
+            " equally, C chosen on validation, trained on the training split alone: calibration and"
+            " limits are those of the detectors that judge the image."
         ),
         probability=(
             "Platt scaling on the validation images of the whole workspace, which no detector has"
-            " seen; classes weigh alike, restated for the expectation chosen."
+            " seen; classes weighted equally, then adjusted to the chosen share of generated"
+            " images."
         ),
         intervals=intervals_in_words("auc", "probability", "share", "largest"),
         together=(
@@ -38,8 +39,8 @@ def protocol(page: ui.Page, panel: Panel) -> None:
             " (Gandelsman et al. 2024, extended by layer norm and biases)."
         ),
         taking_away=(
-            "A part's direct evidence is taken out of that sum; length, attention and all other"
-            " parts stay."
+            "A part's direct evidence is subtracted from that sum; length, attention and all other"
+            " parts stay as they are."
         ),
         uploads=(
             "Held in this session's memory; not written to disk; a link opens images of the"
@@ -62,9 +63,8 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         right,
         page.section(
             "What every detector says",
-            f"Probabilities calibrated on {counted(len(panel.labels), 'validation image')}. A click"
-            " chooses"
-            " the detector explained below.",
+            f"Probabilities calibrated on {counted(len(panel.labels), 'validation image')}. Click a"
+            " detector to explain it below.",
         ),
     ):
         draw = partial(figures.judges, judged.verdicts, selected=judged.judge)
@@ -77,13 +77,12 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         body.how_often_right(page, judged)
     with page.section(
         "Which generator made it",
-        "By multinomial regression on the embedding, if every source were as frequent as the"
-        " others.",
+        "By multinomial regression on the embedding, with all sources taken as equally frequent.",
     ):
         attribution.likely_source(page, subject.embedding, subject.row)
     finetuned.on_image(page, subject)
     if len(subject.among) > 1:
-        with page.section("All files", "All detectors together, one line a file."):
+        with page.section("All files", "All detectors together, one line per file."):
             page.table("files", inspection.all_files(workspace, subject, judged.rate, judged.prior))
 
     # none: the sum could not be made, nor what rests on it
@@ -92,15 +91,15 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
     region = body.NOWHERE
     with page.section(
         "Why",
-        "What sets this image apart from the average real image. Positive speaks for generated; the"
-        " bars add up to the difference in logit.",
+        "How this image differs from the average real image. Positive values speak for generated;"
+        " the bars add up to the difference in logit.",
     ):
         parts, names, region = body.why(page, judged)
     if parts is not None and names:
         with page.section(
             "The strongest heads in words",
             "Texts nearest to each head's mean difference of fakes and real images; p by"
-            " permutation, for one head.",
+            " permutation, not corrected for the number of heads.",
         ):
             heads = [attention.parse_head(name) for name in names[:5]]
             page.table("words", inspection.head_words(workspace, judged.judge, heads))
@@ -129,19 +128,18 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         body.by_neighbours(page, judged)
     with page.section(
         "The most similar images",
-        "By cosine of embeddings, over all splits; a click on an image opens it here, in a new"
-        " tab.",
+        "By cosine of embeddings, over all splits. Click an image to open it here, in a new tab.",
     ):
         body.show_nearest(page, judged)
     with page.section(
         "Can its probabilities be trusted?",
-        f"{ui.name(judged.judge)} on test images, which it has never seen.",
+        f"{ui.name(judged.judge)} on test images, which were not used in training.",
     ):
         body.trust(page, judged)
 
 
 with ui.page(__file__) as page:
-    with st.spinner("Training and calibrating one detector a generator …"):
+    with st.spinner("Training and calibrating one detector per generator …"):
         panel = inspection.panel(page.workspace)
     subject, below = inspection.choose(page)
     with below:

@@ -22,7 +22,7 @@ def limits(made: ImageMap) -> str:
     """What this map cannot show, in numbers."""
     mean, low, high = made.agreement_chance
     axes = (
-        f"Its two axes hold {sum(made.explained_variance):.0%} of the variance. "
+        f"The two axes explain {sum(made.explained_variance):.0%} of the variance. "
         if made.explained_variance
         else "Distances between groups, and sizes of groups, mean nothing in t-SNE. "
     )
@@ -51,10 +51,10 @@ with ui.page(__file__) as page:
     celled = made.n > CELLED
     drawn = maps.cells(workspace, settings, setting, row, by) if celled else table
     page.answer(
-        f"Images of one source lie {made.agreement / made.agreement_chance[0]:.1f} times as often"
-        f" beside each other as by chance on this map ({made.agreement:.0%} of the nearest points;"
-        f" chance {made.agreement_chance[0]:.0%}); in the full embedding"
-        f" {made.agreement_embedding:.0%}."
+        f"On this map {made.agreement:.0%} of an image's nearest points are of its own source,"
+        f" {made.agreement / made.agreement_chance[0]:.1f} times as many as by chance"
+        f" ({made.agreement_chance[0]:.0%}); in the full embedding {made.agreement_embedding:.0%}"
+        f" ({counted(made.measured, 'image')})."
     )
     page.protocol(
         projection=(
@@ -69,8 +69,8 @@ with ui.page(__file__) as page:
         ),
     )
     what = (
-        f"Each square is a cell of the map, the larger the more images (in all"
-        f" {counted(made.n, 'image')}); its colour is that of the"
+        f"Each square is a cell of the map; a larger square holds more images (in all"
+        f" {counted(made.n, 'image')}). Its colour is that of the"
         f" {'mean' if by == 'score' else 'commonest'} {by} in it. Draw around squares"
         if celled
         else "Draw around points"

@@ -25,7 +25,8 @@ def board_by_encoder(names: tuple[str, ...], encodings: tuple[Workspace, ...]) -
 
 
 OTHER_CELLS = (
-    " The last rows have other n: detectors of chosen generators, not to be ranked with these."
+    " The last rows are of detectors of chosen generators, measured on other cells: do not rank"
+    " them with the rest."
 )
 
 with ui.page(__file__) as page:
@@ -51,15 +52,15 @@ with ui.page(__file__) as page:
     )
     page.protocol(
         methods=(
-            "One detector a generator; hyperparameters chosen on validation images, refitted on"
-            " train plus validation; classes weigh alike."
+            "One detector per generator; hyperparameters chosen on validation images, refitted on"
+            " train plus validation; classes weighted equally."
         ),
         testing=(
             "Each generator's test fakes against the real test images of its own pools; out of"
             " domain: the detector never saw the generator."
         ),
         differences=(
-            "To logistic regression, paired image by image; q by Benjamini-Hochberg over all"
+            "From logistic regression, paired image by image; q by Benjamini-Hochberg over all"
             " comparisons. The first of the list was chosen among all on these images: expect less"
             " of it on new ones."
         ),
@@ -69,8 +70,8 @@ with ui.page(__file__) as page:
             " generator, or another."
         ),
         calibration=(
-            "Expected calibration error in ten bins, all detectors together, classes weighing"
-            " alike. Scores become probabilities on validation images of the detector's own"
+            "Expected calibration error in ten bins, all detectors together, classes weighted"
+            " equally. Scores become probabilities on validation images of the detector's own"
             " generator, by its twin, which was not trained on them (Platt scaling)."
         ),
         seconds="All detectors, and all images by all of them, of one processor.",
@@ -96,7 +97,7 @@ with ui.page(__file__) as page:
             reference=0.5,
         )
         page.figure("methods", draw, table=drawn, clicks=("which",))
-    with page.section("All figures"):
+    with page.section("All numbers"):
         page.table(
             "board", table.drop(columns="method"), formats={"q_value": "%.2g", "p_value": "%.2g"}
         )
@@ -106,10 +107,10 @@ with ui.page(__file__) as page:
         chosen = table[table["title"] == title].iloc[0]
         row = boards.rows_of_methods().get(str(chosen["method"]))
         about = (
-            f"**{ui.name(chosen['title'])}.** Scores from outside the methods: of one detector"
-            " at its own threshold, compared with logistic regression trained on the same"
-            " generator (on one other, where it has seen several or none), or of one detector a"
-            " generator, compared as methods are."
+            f"**{ui.name(chosen['title'])}.** Scores that were not computed by a method of this app."
+            " One detector is measured at its own threshold and compared with logistic regression"
+            " trained on the same generator (on one other, where it has seen several or none); one"
+            " detector per generator is compared as methods are."
         )
         if row:
             one, view = row.method, row.view or results.EMBEDDING
@@ -118,13 +119,13 @@ with ui.page(__file__) as page:
                 setting = results.Setting((), results.RESIDUAL)
             sees = results.view_in_words(setting) if row.view else ui.inert(one.sees)
             about = (
-                f"**{row.title}.** Source: {ui.inert(one.source)}. Sees: {sees} Chosen:"
-                f" {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
+                f"**{row.title}.** Source: {ui.inert(one.source)}. Input: {sees}"
+                f" Hyperparameters: {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
             )
         page.finding(
-            f"{about} It finds {ui.name(chosen['worst_on'])} least where it was not trained on it"
-            f" ({chosen['worst']:.3f}, 95% interval {chosen['worst_low']:.3f} to"
-            f" {chosen['worst_high']:.3f}, which allows for the choice of the lowest)."
+            f"{about} Out of domain it is worst on {ui.name(chosen['worst_on'])}:"
+            f" {chosen['worst']:.3f} (95% interval {chosen['worst_low']:.3f} to"
+            f" {chosen['worst_high']:.3f}, corrected for the choice of the lowest)."
             f" {boards.blocks_in_words(chosen)} {boards.calibration_in_words(chosen)}"
         )
         if row:

@@ -32,15 +32,16 @@ def show(page: ui.Page) -> None:
     if brought is None:
         page.answer(
             f"**Bring at least {LEAST} images of one generator**: its column in every"
-            " detector's matrix, how far it lies from all that is known, and how it differs in"
-            " words. 200 images take about a minute."
+            " detector's matrix, how many of its images are unlike all known ones, and how it"
+            " differs in words. 200 images take about a minute."
         )
         return
     described = body.described(page, brought, called, pool)
     page.answer(body.answer(described))
     page.stats(body.stats(described))
     page.protocol(
-        detectors="One a generator, on the embedding, by the paper's protocol; none saw an image.",
+        detectors="One per generator, on the embedding, by the paper's protocol; none was trained"
+        " on the new images.",
         compared=f"{counted(brought.count, 'new image')} with the real test images of the pool"
         f" {pool}.",
         intervals=intervals_in_words(DEFAULT_METRIC, "winner", "share", "largest"),
@@ -51,14 +52,14 @@ def show(page: ui.Page) -> None:
         page.figure("column", draw, table=column)
     with page.section(
         "Which known generators is it like?",
-        "The generator of the nearest known fake of each image (cosine of embeddings), beside what"
-        " its share of all known fakes would give.",
+        "The generator of the known fake nearest to each image (cosine of embeddings), beside that"
+        " generator's share of all known fakes.",
     ):
         page.table("nearest", described.nearest)
     with page.section(
         "How does it differ, in words?",
         "Texts nearest to the difference between its mean direction and that of the pool's real"
-        " training images, against the same with shuffled labels.",
+        " training images, compared with shuffled labels.",
     ):
         try:
             words = body.words(page, brought, pool)

@@ -62,7 +62,7 @@ def test_inspect_names_the_source_or_unknown(
     sources = made.likely_sources(attributed.embeddings[row])
     wanted = "unknown" if sources.attrs["unknown"] else sources["source"][0]
     assert f"Likely source: **{wanted}**" in text_of(app).replace("`", "")
-    assert f"{sources['probability'][0]:.2f}" in text_of(app)
+    assert f"{sources['probability'][0]:.3f}" in text_of(app)
     strict = Path(shutil.copytree(attributed.path, tmp_path / "w"))
     [note] = (strict / "results" / "attribution").glob("*/result.json")
     content = json.loads(note.read_text())

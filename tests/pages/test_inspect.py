@@ -77,7 +77,7 @@ def test_an_image_of_the_workspace_before_any_upload(
     assert f"{verdict['low']:.3f} to {verdict['high']:.3f}" in stats(app)
     far = novelty(synthetic, synthetic.embeddings[row], held_out_distances(synthetic), row)
     assert f"<b>{far.farther_than:.1%}</b>" in stats(app) and f"of {far.n} held-out" in stats(app)
-    assert f"**{verdict['probability']:.2f}**" in text_of(app) and PATH in text_of(app)
+    assert f"**{verdict['probability']:.3f}**" in text_of(app) and PATH in text_of(app)
     calls = panel.verdicts(logits, 0.2).iloc[1:]["verdict"]
     counts = {call: int((calls == call).sum()) for call in ("fake", "real")}
     assert f"Of {len(calls)} detectors alone, {counts['fake']} call" in text_of(app)

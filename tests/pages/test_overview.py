@@ -37,7 +37,7 @@ def test_steps_and_prompts_are_shown_where_the_table_has_them(
     app = open_app(path, "overview")
     assert not app.exception and not app.error and not noted(app, MISSING)
     text = text_of(app).replace("\\", "").replace("`", "")
-    assert "sd at 100 steps is found" in text and "against 20 steps" in text
+    assert "sd at 100 steps is detected" in text and "against 20 steps" in text
     assert "2 detectors of other models, 20 images" in text
     assert "Two images of one prompt get the same verdict" in text and "of 4 generators" in text
 

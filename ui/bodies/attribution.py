@@ -30,8 +30,8 @@ def answer(made: Attribution, way: str) -> str:
     own, table = made.named[way], made.unknown[way]
     recall, sources = own.mean_recall(), len(own.names)
     text = (
-        f"On average **{recall.value:.0%}** of a source's images are named rightly"
-        f" ({recall.low:.0%} to {recall.high:.0%}; {sources} sources, guessing"
+        f"On average **{recall.value:.0%}** of a source's images are named correctly"
+        f" (95% interval {recall.low:.0%} to {recall.high:.0%}; {sources} sources, guessing"
         f" {1 / sources:.0%})."
     )
     if table.empty:
@@ -59,7 +59,7 @@ def stats(made: Attribution, way: str) -> list[Stat]:
     ):
         recall = own.mean_recall(in_pool=in_pool)
         n = counted(recall.n, "test image")
-        cells.append(Stat(title, f"{recall.value:.3f}", n, (recall.low, recall.high), help))
+        cells.append(Stat(title, f"{recall.value:.0%}", n, (recall.low, recall.high), help, ".0%"))
     if not table.empty:
         auc = mean_over_generators(table, "auc")
         cells.append(
@@ -68,8 +68,8 @@ def stats(made: Attribution, way: str) -> list[Stat]:
                 f"{auc.value:.3f}",
                 f"{counted(auc.n, 'generator')} left out in turn",
                 (auc.low, auc.high),
-                "Is it surer of known sources' images than of those of a generator left out? One"
-                " half: it cannot tell.",
+                "Is its confidence higher on images of known sources than on those of a generator"
+                " left out? 0.5: no better than chance.",
             )
         )
     return cells
@@ -81,14 +81,15 @@ def protocol(made: Attribution, way: str) -> dict[str, str]:
     facts = {
         "naming": (
             f"{method.title} ({method.source}) on the normalised embedding, trained on the training"
-            " split alone; sources weigh alike;"
+            " split alone; sources weighted equally;"
             f" {'C' if way == 'regression' else 'k'} ="
             f" {chosen['C' if way == 'regression' else 'k']:g} by mean recall on validation."
         ),
         "confidence": f"{method.confidence_is}; limit {chosen['limit']:.3f}.",
         "testing": (
-            "Test images of all sources; intervals count groups of images. Means weigh sources"
-            " alike; the interval speaks of other images of these generators, not of others."
+            "Test images of all sources; intervals count groups of images. All sources have equal"
+            " weight in means; the interval holds for other images of these generators, not for"
+            " other generators."
         ),
     }
     if made.left_out:
@@ -173,10 +174,12 @@ def tree(page: Page, made: Attribution, way: str) -> None:
         gap, p = own.nearer_within(kinds)
         if np.isfinite(gap):
             verdict = Finding(gap, gap, gap, p_value=p).claim(
-                "lie nearer", "lie farther", "lie no nearer, as far as can be told,"
+                "lie nearer to each other",
+                "lie farther from each other",
+                "are not shown to lie nearer",
             )
             sentences.append(
-                f"Generators of one {what} {verdict} than others (by {gap:+.3f}, {p_text(p)},"
+                f"Generators of one {what} {verdict} than other pairs (by {gap:+.3f}, {p_text(p)},"
                 f" shuffled, one-sided, {counted(len(own.names), 'generator')})."
             )
     page.finding(" ".join(sentences))
@@ -195,24 +198,24 @@ def likely_source(page: Page, embedding: np.ndarray, row: int | None) -> None:
     if table.attrs["unknown"]:
         page.finding(
             f"Likely source: **unknown**. The likeliest, {name(source)}, has a probability of"
-            f" {probability:.2f}, less than the {limit:.2f} that 95% of known images reach."
+            f" {probability:.3f}, less than the {limit:.3f} that 95% of known images reach."
         )
     else:
         about = made.named["regression"].by_source().set_index("source").loc[source]
         page.finding(
-            f"Likely source: **{name(source)}**, with a probability of {probability:.2f}. Of"
-            f" {counted(about['named'], 'test image')} named so, {about['precision']:.0%} were"
-            f" ({about['precision_low']:.0%} to {about['precision_high']:.0%})."
+            f"Likely source: **{name(source)}**, with a probability of {probability:.3f}. Of"
+            f" {counted(about['named'], 'test image')} that were named so, {about['precision']:.0%}"
+            f" were really from it ({about['precision_low']:.0%} to {about['precision_high']:.0%})."
         )
     unknown = made.unknown["regression"]
     if not unknown.empty:
         right = mean_over_generators(unknown, "unknown")
         st.caption(
-            f"A name is no proof: of a generator that it has never seen, only {right.value:.0%} of"
+            f"This is no proof: of a generator that it has never seen, only {right.value:.0%} of"
             f" the images come out as unknown ({right.low:.0%} to {right.high:.0%},"
             f" {counted(right.n, 'generator')} left out in turn)."
         )
     if row is not None and page.domains.split[row] != "test":
-        st.caption("This image is of the train or validation split: the answer has seen it.")
+        st.caption("This image is of the train or validation split: it was used in training.")
     page.table("likely-sources", table.head(5))
     page.link("attribution", "How far to trust it: Attribution")

@@ -93,8 +93,8 @@ def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
             {f"{rate:.0%}": rate for rate in RATES},
             f"{DEFAULT_RATE:.0%}",
             help=(
-                "Of real validation images, how many may be called generated; as many fakes may be"
-                " missed. Between the two limits no call is made."
+                "Share of real validation images that may be called generated, and of fakes that"
+                " may be called real. Between the two limits no call is made."
             ),
         )
         prior = page.select(
@@ -134,12 +134,12 @@ def answer(judged: Judged) -> str:
         else ""
     )
     reserve = (
-        "**It is less similar to anything in this workspace than 95% of held-out images: the rates"
-        " below were measured on images more alike, and may not hold for it.** "
+        "**It is farther from every image of this workspace than 95% of held-out images are: the"
+        " rates below were measured on more similar images, and may not hold for it.** "
     )
     return (
         (reserve if judged.far.farther_than > 0.95 else "")
-        + f"{who} {name(subject.name)} a probability of **{mine['probability']:.2f}** of being"
+        + f"{who} {name(subject.name)} a probability of **{mine['probability']:.3f}** of being"
         f" generated; at a false-alarm rate of {percent(mine['rate'])} it is"
         f" {CALLS_IN_WORDS[str(mine['verdict'])]}. {others}{truth}"
     )
@@ -157,9 +157,9 @@ def stats(judged: Judged) -> list[Stat]:
             f"{mine['probability']:.3f}",
             counted(len(panel.labels), "validation image"),
             (mine["low"], mine["high"]),
-            "Calibrated on validation images of every generator and pool. The interval covers what"
-            " these images leave open about the calibration; it does not cover generators that the"
-            " workspace does not hold (see the last section).",
+            "Calibrated on validation images of every generator and pool. The interval covers the"
+            " uncertainty of this calibration; it does not cover generators that the workspace does"
+            " not hold (see the last section).",
         ),
         Stat(
             "Logit",
@@ -174,6 +174,7 @@ def stats(judged: Judged) -> list[Stat]:
             (far.low, far.high),
             "Distance (1 − cosine of embeddings) to the nearest image of the workspace, beside"
             " those of its held-out (test) images to theirs.",
+            ".1%",
         ),
     ]
 
@@ -223,8 +224,8 @@ def unseen_in_words(unseen: Trust) -> str:
     return (
         f"**A generator that it does not know** (each of {len(unseen.generators)} left out in turn,"
         f" all detectors together): AUC {mean('auc', '.2f')}; {mean('detected', '.0%')} of its"
-        f" fakes are called generated and {mean('missed', '.0%')} real. False alarms, at"
-        f" {percent(unseen.rate)} asked for: {by_pool}{more}. Intervals: 95%, over generators;"
+        f" fakes are called generated and {mean('missed', '.0%')} real. False alarms, with"
+        f" limits set for {percent(unseen.rate)}: {by_pool}{more}. Intervals: 95%, over generators;"
         f" of {'a pool' if len(pools) > 1 else 'false alarms'}, over photographs."
     )
 
@@ -245,13 +246,13 @@ def rules_in_words(unseen: Trust) -> str:
     ).numbers()
     if unseen.rule == DEFAULT_RULE:
         return (
-            f"The detectors are joined by the mean: none of {len(others)} other ways is shown to"
-            f" have a higher AUC; the highest is that of {best['rule']}, {compared} beside the"
-            " mean."
+            f"The detectors' log-odds are averaged: none of {len(others)} other ways to join them"
+            f" is shown to have a higher AUC; the highest is that of {best['rule']}, {compared}"
+            " compared with the mean."
         )
     return (
         f"The detectors are joined by {unseen.rule} and not by their mean: AUC {compared}. Each"
-        " generator's figures above are those of the way that the others choose."
+        " generator's numbers above use the way that was chosen on the other generators."
     )
 
 
@@ -332,7 +333,8 @@ def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
     subject = judged.subject
     if subject.pixels is None:
         st.caption(
-            "Where in the image it lies needs the picture itself; only its features are at hand."
+            "To see where in the image the evidence lies, bring the image file; only its features"
+            " are available here."
         )
     wanted = subject.pixels is not None and (
         bool(subject.among) or page.toggle("map", "Where in the image (runs the encoder)")
@@ -350,7 +352,7 @@ def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
         f"Its logit is {evidence.logit:+.2f}, that of the average real test image"
         f" {average.logit.mean():+.2f} (n = {len(average.rows)}). Of the difference of"
         f" **{compared.logit[0]:+.2f}**, heads make **{compared.heads.sum():+.2f}** and"
-        " everything that no head wrote (MLPs, biases, position)"
+        " everything outside the heads (MLPs, biases, position)"
         f" **{compared.remainder[0]:+.2f}**."
     )
     left, right = st.columns(2, gap="large") if parts.grid else (None, st.container())
@@ -418,7 +420,7 @@ def what_if(page: Page, judged: Judged, parts: Parts, names: list[str], region: 
 def survives(page: Page, judged: Judged) -> None:
     """The image changed in many ways, on demand."""
     if judged.subject.source is None:
-        st.caption("This needs the picture itself; only its features are at hand.")
+        st.caption("This needs the image file; only its features are available here.")
     elif page.toggle(
         "survive", f"Change the image and ask again ({len(ladder()) + 1} passes of the encoder)"
     ):
@@ -437,9 +439,9 @@ def show_nearest(page: Page, judged: Judged) -> None:
         width=110,
     )
     st.markdown(
-        f"Sources by their share of the {NEIGHBOURHOOD} nearest images (*among*: how many of"
-        " these), beside what their *n* images of the workspace would lead one to expect;"
-        " *nearest*: the best cosine."
+        f"Sources of the {NEIGHBOURHOOD} nearest images. *among*: how many of these; *expected*:"
+        " the share by chance, from the source's *n* images in the workspace; *nearest*: the"
+        " highest cosine."
     )
     page.table("sources", nearest_sources(judged.workspace, subject.embedding, subject.row))
 
@@ -471,8 +473,9 @@ def trust(page: Page, judged: Judged) -> None:
         st.caption(inert(str(too_few)))
     else:
         page.finding(
-            f"Calibration error of its probabilities there: **{unseen.error.ece:.2f}**"
-            f" ({unseen.error.low:.2f} to {unseen.error.high:.2f}, {unseen.error.n} judgements)."
+            f"Calibration error of its probabilities there: **{unseen.error.ece:.3f}**"
+            f" (95% interval {unseen.error.low:.3f} to {unseen.error.high:.3f},"
+            f" {counted(unseen.error.n, 'judgement')})."
             f" {rules_in_words(unseen)}"
         )
         with st.expander("By pool, by generator, and other ways to join the detectors"):

@@ -161,8 +161,8 @@ def answer(described: NewGenerator) -> str:
         f" {'does best' if best.clear else 'has the highest balanced accuracy'} on"
         f" {name(described.name)}**: {best.numbers()}. {best.rivals_in_words('detector')}"
         f" Lowest is {name(worst.name)}: {worst.numbers()}. {described.far['share']:.0%} of its"
-        f" {counted(len(described), 'image')} lie farther from all that is known than 95% of the"
-        " workspace's own held-out images do."
+        f" {counted(len(described), 'image')} are farther from their nearest image in the workspace"
+        " than 95% of held-out images are."
     )
 
 
@@ -185,19 +185,21 @@ def stats(described: NewGenerator) -> list[Stat]:
         ),
         Stat(
             "Images far from all known",
-            f"{described.far['share']:.2f}",
+            f"{described.far['share']:.0%}",
             counted(len(described), "image"),
             (float(described.far["low"]), float(described.far["high"])),
-            "Farther from their nearest image than 95% of the held-out images are; .05 by chance.",
+            "Farther from their nearest image than 95% of the held-out images are; 5% by chance.",
+            ".0%",
         ),
         Stat(
             f"Nearest: {top['generator']}",
-            f"{top['share']:.2f}",
+            f"{top['share']:.0%}",
             f"{counted(len(described), 'image')}",
             (nearest.low, nearest.high),
             "Share of the new images whose nearest known fake is by this generator"
-            f" ({top['expected']:.2f} of all known fakes are); the largest share of"
-            f" {counted(nearest.of, 'generator')}, which the interval allows for.",
+            f" ({top['expected']:.0%} of all known fakes are); the largest share of"
+            f" {counted(nearest.of, 'generator')}, which the interval is corrected for.",
+            ".0%",
         ),
     ]
 
