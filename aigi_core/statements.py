@@ -183,9 +183,9 @@ def allows_for_choice(count: int) -> str:
     """What is said of an interval that allows for the choice of the largest of several.
 
     >>> allows_for_choice(15)
-    'which allows for the choice among 15'
+    'corrected for the choice among 15'
     """
-    return f"which allows for the choice among {count}"
+    return f"corrected for the choice among {count}"
 
 
 def best_of(count: int, what: str) -> str:

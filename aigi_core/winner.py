@@ -49,7 +49,7 @@ class Winner:
         """The value with its interval, and what that allows for; ``unit`` is set behind it.
 
         >>> Winner("a", 0.8125, 0.7, 0.84, 9, 15, 3).numbers(2)
-        '0.81 (95% interval 0.70 to 0.84, which allows for the choice among 15)'
+        '0.81 (95% interval 0.70 to 0.84, corrected for the choice among 15)'
         """
         value, low, high = (
             number(x, digits, signed=signed) for x in (self.value, self.low, self.high)
@@ -63,14 +63,15 @@ class Winner:
         """From how many of the others it cannot be told apart; empty where it can from all.
 
         >>> Winner("a", 0.8125, 0.7, 0.84, 9, 15, 3).rivals_in_words("detector")
-        'It cannot be told apart from 3 of the other 14 detectors.'
+        'It is not significantly different from 3 of the other 14 detectors.'
         """
         if self.clear:
             return ""
         if self.of == 2:
-            return f"It cannot be told apart from the other {thing}."
+            return f"It is not significantly different from the other {thing}."
         some = "any" if self.rivals == self.of - 1 else f"{self.rivals}"
-        return f"It cannot be told apart from {some} of the other {counted(self.of - 1, thing)}."
+        others = counted(self.of - 1, thing)
+        return f"It is not significantly different from {some} of the other {others}."
 
 
 def winner(
@@ -102,7 +103,7 @@ def winner(
     ...     {"name": ["a", "b"], "value": [0.5, 0.7], "low": [0.4, 0.6], "high": [0.6, 0.8], "n": 9}
     ... )
     >>> winner(candidates).numbers(2)
-    '0.70 (95% interval 0.59 to 0.80, which allows for the choice among 2)'
+    '0.70 (95% interval 0.59 to 0.80, corrected for the choice among 2)'
     """
     there = table["value"].notna().to_numpy()
     table = table[there]

@@ -35,16 +35,17 @@ def show(page: ui.Page, audit: Audit) -> None:
     page.stats(body.stats(audit))
     page.protocol(
         facts=(
-            "Boosted trees on format, width, height, aspect, bytes a pixel and, as stored, JPEG"
+            "Boosted trees on format, width, height, aspect, bytes per pixel and, as stored, JPEG"
             " quality, pixel mode and metadata; trained on train plus validation, tested on test,"
-            " classes weigh alike."
+            " classes weighted equally."
         ),
         detector=(
-            "Logistic regression on the embedding, C chosen on validation, classes weigh alike."
+            "Logistic regression on the embedding, C chosen on validation, classes weighted"
+            " equally."
         ),
         reported=(
             "A confound is named only where held-out images show it (Mann-Whitney, Holm over"
-            " generators, .05)."
+            " generators, p < 0.05)."
         ),
         duplicates=audit.duplicates.rule,
         intervals=intervals_in_words(

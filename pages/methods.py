@@ -107,10 +107,10 @@ with ui.page(__file__) as page:
         chosen = table[table["title"] == title].iloc[0]
         row = boards.rows_of_methods().get(str(chosen["method"]))
         about = (
-            f"**{ui.name(chosen['title'])}.** Scores that were not computed by a method of this app."
-            " One detector is measured at its own threshold and compared with logistic regression"
-            " trained on the same generator (on one other, where it has seen several or none); one"
-            " detector per generator is compared as methods are."
+            f"**{ui.name(chosen['title'])}.** Scores that were not computed by a method of this"
+            " app. One detector is measured at its own threshold and compared with logistic"
+            " regression trained on the same generator (on one other, where it has seen several or"
+            " none); one detector per generator is compared as methods are."
         )
         if row:
             one, view = row.method, row.view or results.EMBEDDING

@@ -43,8 +43,9 @@ def show(page: ui.Page) -> None:
     page.stats(body.stats(summary, op))
     page.protocol(
         training=(
-            "Each generator alone, logistic regression on the embedding, C chosen on validation,"
-            " classes weigh alike; on clean images unless it says otherwise."
+            "One detector per generator: logistic regression on the embedding, C chosen on"
+            " validation, classes weighted equally; trained on clean images unless stated"
+            " otherwise."
         ),
         testing=(
             "The same test images and bootstrap draws under every operation, so that every change"
@@ -58,9 +59,9 @@ def show(page: ui.Page) -> None:
     )
 
     with page.picture(
-        "Change in accuracy by each operation. On fakes alone: traces of generation are hidden. On"
-        " real images alone: they are made to look generated. The two add up to the change on both."
-        " Click to choose an operation."
+        "Change in accuracy by each operation. A loss on fakes alone: the operation hides traces of"
+        " generation. A loss on real images alone: it makes them look generated. The two add up to"
+        " the change on both. Click to choose an operation."
     ):
         draw = partial(figures.side_changes, summary, cells, selected=op_title)
         page.figure("sides", draw, table=summary, clicks=("op",))

@@ -189,4 +189,4 @@ def test_a_span_and_points_have_no_negative_zero_and_no_nan() -> None:
     expected = "0.0 points (95% interval -2.0 to +2.0, p = .900, 15 paired cells)"
     assert moved.numbers(1, " points") == expected
     largest = Finding(0.04, 0.01, 0.06, q_value=0.2, chosen_among=105)
-    assert "which allows for the choice among 105" in largest.numbers()
+    assert "corrected for the choice among 105" in largest.numbers()

@@ -249,14 +249,15 @@ def in_words(means: pd.DataFrame, table: pd.DataFrame) -> str:
     """What matching changes, and for how many generators quality alone tells anything."""
     tells = int(((table["auc_low"] > 0.5) | (table["auc_high"] < 0.5)).sum())
     sentences = [
-        f"Quality alone tells fakes from real images (the interval of its AUC leaves one half out)"
-        f" for {part_counted(tells, len(table), 'generator')}, not corrected for their number."
+        f"Quality alone separates fakes from real images (the 95% interval of its AUC excludes 0.5)"
+        f" for {part_counted(tells, len(table), 'generator')}, not corrected for multiple"
+        " comparisons."
     ]
     for row in means.to_dict("records"):
         where = {"in-domain": "In domain", "ood": "Out of domain"}[str(row["cells"])]
         sentences.append(
             f"{where}, equal quality changes balanced accuracy by {row['change']:+.3f} (95%"
             f" interval {row['change_low']:+.3f} to {row['change_high']:+.3f},"
-            f" {counted(row['n'], 'cell')}), against as many images as they come."
+            f" {counted(row['n'], 'cell')}), compared with equally many unmatched images."
         )
     return " ".join(sentences)

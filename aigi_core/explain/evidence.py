@@ -23,7 +23,7 @@ from aigi_core.resampling import group_numbers
 from aigi_core.workspace import Workspace
 
 Z95 = 1.959964
-NO_HEAD = "everything that no head wrote"
+NO_HEAD = "everything outside the heads"
 """What the remainder is called in tables: MLPs, biases, position."""
 
 
@@ -78,9 +78,7 @@ class Evidence(ShortRepr):
         applies).
         """
         layer, head = _terms(self)
-        names = [
-            f"layer {a} head {b}" if a >= 0 else NO_HEAD for a, b in zip(layer, head, strict=True)
-        ]
+        names = [f"head {a}.{b}" if a >= 0 else NO_HEAD for a, b in zip(layer, head, strict=True)]
         table = pd.DataFrame(
             {
                 "term": [*names, "bias"],

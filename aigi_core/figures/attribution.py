@@ -35,7 +35,7 @@ def source_confusion(
     hover = pd.DataFrame(
         [
             [
-                f"{rate[i, j]:.3f} [{low[i, j]:.3f}, {high[i, j]:.3f}], n = {n[i]}"
+                f"{rate[i, j]:.0%} [{low[i, j]:.0%}, {high[i, j]:.0%}], n = {n[i]}"
                 for j in range(len(names))
             ]
             for i in range(len(names))
@@ -47,7 +47,7 @@ def source_confusion(
     recall = named.mean_recall()
     alt = (
         f"Heatmap: true source by named source, {len(names)} of each, shares of each row. Mean of"
-        f" the diagonal {recall.value:.3f}; the values are in the table below."
+        f" the diagonal {recall.value:.0%}; the values are in the table below."
     )
     return heatmap(
         pd.DataFrame(rate, names, names),
@@ -56,7 +56,8 @@ def source_confusion(
         limits=(0.0, 1.0),
         row_title="made by",
         column_title="named as",
-        value_title="share of the row",
+        value_title="share of the row, %",
+        percent=True,
         row_families=families,
         column_families=families,
         hover=hover,

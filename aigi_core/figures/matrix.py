@@ -64,7 +64,7 @@ def heatmap(
         limits: ends of the scale; by default symmetrical around the centre and wide enough for
             every value.
         number: format of the numbers, as in Python.
-        percent: numbers as percent, or percentage points, with one decimal instead.
+        percent: numbers as percent without decimals; around 0 as percentage points with one.
         diagonal: outline cells whose row and column have the same name (in-domain).
         outlined: [rows, columns] cells to outline instead of those.
         higher_is_better: the scale's good end; False turns the diverging scale round (error rates).
@@ -74,7 +74,7 @@ def heatmap(
     z = values.to_numpy(float)
     rows, columns = [str(r) for r in values.index], [str(c) for c in values.columns]
     low, high = limits or _limits(z, centre)
-    factor, number = (100, "+z.1f" if centre == "zero" else ".1f") if percent else (1, number)
+    factor, number = (100, "+z.1f" if centre == "zero" else ".0f") if percent else (1, number)
     texts, faded = _cell_texts(factor * z, number, faint, compact=compact)
     scale = _scale(theme, centre, higher_is_better)
     form = "+.0%" if percent and centre == "zero" else ".0%" if percent else None

@@ -263,7 +263,7 @@ class PartEvidence(ShortRepr):
         """
         layers, heads = self.heads.shape[:2]
         layer, head = np.divmod(np.arange(layers * heads), heads)
-        names = [f"layer {a} head {b}" for a, b in zip(layer, head, strict=True)]
+        names = [f"head {a}.{b}" for a, b in zip(layer, head, strict=True)]
         none = [-1] * (len(self.rest) + 1)
         table = pd.DataFrame(
             {

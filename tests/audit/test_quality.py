@@ -55,7 +55,7 @@ def test_quality_that_is_the_score_tells_everything(workspace: Workspace) -> Non
     expected = roc_auc_score(domains.labels[test], scores[test])
     assert row["auc"] == pytest.approx(expected) and row["auc_low"] <= expected <= row["auc_high"]
     assert len(stored.table("quality")) == len(domains)
-    assert "Quality alone tells" in sentence
+    assert "Quality alone separates" in sentence
     # no fake has a real image like it: the sentence says so, and nothing is made up
     assert ("share no stratum" in sentence) == ("change.parquet" not in stored.files)
 

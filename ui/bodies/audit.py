@@ -60,14 +60,14 @@ NEXT: dict[Level, str] = {
         " beside this one."
     ),
     "clear": (
-        "**What to do next.** Nothing has to be mended. File facts that this audit does not read,"
-        " such as resampling, can still differ: the page Stress shows whether the detector survives"
-        " a common re-encoding."
+        "**What to do next.** Nothing needs to be corrected. File facts that this audit does not"
+        " read, such as resampling, can still differ: the page Stress shows whether the detector"
+        " survives a common re-encoding."
     ),
 }
 """Level of a verdict -> what its reader can do."""
 SHOWN = 12
-AGAINST_FACTS = ("do better than", "do worse than", "cannot be told apart from")
+AGAINST_FACTS = ("do better than", "do worse than", "are not significantly different from")
 """Pairs of duplicates shown as images at once."""
 stored = cached(load_audit)
 quality_of = cached(quality.stored_quality)
@@ -130,7 +130,7 @@ def answer(result: Audit, verdict: Verdict) -> str:
     sufficient = sum(v.level == "explained" for v in result.verdicts)
     return (
         f"For **{part_counted(sufficient, len(result.verdicts), 'generator')}** the detector that"
-        f" sees the images is not shown to do better than file facts alone (5% FDR)."
+        f" sees the images is not significantly better than file facts alone (5% FDR)."
         f" {inert(verdict.headline)}"
     )
 
@@ -224,7 +224,7 @@ def show_content(page: Page, result: Audit, view: file_facts.View, generator: st
     else:
         st.markdown(
             "Do fakes and real images show the same things? Measured by phrases; an upper bound,"
-            " for traces of generation also change these scores."
+            " as traces of generation also change these scores."
         )
         left, right = st.columns(2, gap="large")
         with left:
@@ -284,7 +284,7 @@ def show_facts(page: Page, result: Audit, view: file_facts.View, generator: str)
     """
     left, right = st.columns([2, 3], gap="large")
     with left:
-        st.markdown(f"How strongly each fact goes with the label of {name(generator)}")
+        st.markdown(f"How strongly each fact is associated with the label, for {name(generator)}")
         associations = result.associations[view]
         draw = partial(figures.association_intervals, associations, generator)
         page.figure("association", draw, table=associations[associations["generator"] == generator])
@@ -303,13 +303,16 @@ def show_matched(page: Page, result: Audit, view: file_facts.View, generator: st
         st.markdown(inert(result.matched_note))
     else:
         for row in result.means.to_dict("records"):
-            what = {"in-domain": "On generators they know", "ood": "On others"}[str(row["cells"])]
+            what = {
+                "in-domain": "On the generator they were trained on",
+                "ood": "On other generators",
+            }[str(row["cells"])]
             reached = [
                 f"{row[name]:.3f} ({row[f'{name}_low']:.3f} to {row[f'{name}_high']:.3f}) {how}"
                 for name, how in (
                     ("full", "on all images"),
-                    ("control", "on fewer, as they come"),
-                    ("matched", "on as many, matched"),
+                    ("control", "on equally few unmatched images"),
+                    ("matched", "on matched images"),
                 )
             ]
             st.markdown(
@@ -343,8 +346,8 @@ def show_quality(page: Page, result: Audit, view: file_facts.View, generator: st
     page.finding(f"{inert(quality.in_words(means, table))} {inert(measured.content['note'])}")
     st.markdown(
         f"Quality by {inert(measured.content['source'])}. Ranks are Spearman's, of quality with the"
-        " score of the generator's own detector, on test images; below zero, worse images are taken"
-        " for generated. 95% intervals, groups of images resampled."
+        " score of the generator's own detector, on test images; below zero, images of lower"
+        " quality get higher scores. 95% intervals, groups of images resampled."
     )
     if "validation" in measured.content:
         own = measured.content["validation"]
@@ -434,8 +437,8 @@ def with_pairs(workspace: Workspace) -> tuple[str, ...]:
 def show_paired(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
     """Paired differences of the chosen generator, else of the first that has pairs."""
     st.markdown(
-        "Where a fake and a real image share a caption, a scene or a translation, what they show"
-        " cancels, and what differs is generation."
+        "The fake and the real image of a pair share a caption or a scene, or one is a translation"
+        " of the other. Their content cancels in the difference, which leaves how they were made."
     )
     among = with_pairs(page.workspace)
     if not among:

@@ -132,10 +132,10 @@ def components_in_words(stability: pd.DataFrame) -> str:
         limits=(-1, 1),
     )
     return (
-        f"Image and copy correlate at **{middle:.2f}** in the middle component (95% of"
-        f" {counted(len(measured), 'component')}: {low:.2f} to {high:.2f};"
-        f" {counted(int(measured['n'].iloc[0]), 'image')}); weakest is component {weakest.name}"
-        f" with {weakest.numbers(2)}."
+        f"The median correlation of image and copy is **{middle:.2f}** over"
+        f" {counted(len(measured), 'component')} (95% of them: {low:.2f} to {high:.2f};"
+        f" {counted(int(measured['n'].iloc[0]), 'image')}). Lowest is component {weakest.name}:"
+        f" {weakest.numbers(2)}."
     )
 
 
@@ -170,16 +170,16 @@ def answer(summary: pd.DataFrame) -> str:
     worst = table.iloc[at]
     largest = replace(changes[at], low=top.low, high=top.high, chosen_among=top.of)
     lead = (
-        f"**{part_counted(len(losing), len(table), 'operation', 'cost')} accuracy** on generators"
-        " that a detector knows (false discovery rate 5%)."
+        f"**{part_counted(len(losing), len(table), 'operation', 'cost')} accuracy** on the"
+        " generator that a detector was trained on (false discovery rate 5%)."
         if len(losing)
         else f"**None of {counted(len(table), 'operation')} is shown to cost accuracy** on"
-        " generators that a detector knows (false discovery rate 5%)."
+        " the generator that a detector was trained on (false discovery rate 5%)."
     )
     return (
         f"{lead} Largest of {counted(len(table), 'loss')} on these images:"
-        f" {inert(op_name(str(worst['op'])))}, in-domain balanced accuracy {clean['value']:.3f} to"
-        f" **{worst['value']:.3f}**, {largest.numbers()}."
+        f" {inert(op_name(str(worst['op'])))}, in-domain balanced accuracy from"
+        f" {clean['value']:.3f} to **{worst['value']:.3f}**: {largest.numbers()}."
     )
 
 
@@ -218,7 +218,7 @@ def no_training_copies(workspace: Workspace) -> str:
 def no_heads(workspace: Workspace, op: str) -> str:
     """What to run to see which heads hold."""
     return (
-        "These copies were encoded without heads. To see which heads hold:"
+        "These copies were encoded without heads. To test heads:"
         f" `{perturb_command(workspace, parse_ops([op])[0], heads=True)}`."
     )
 
