@@ -28,24 +28,25 @@ Shown = Literal[
     "draws",
 ]
 RULES: dict[Shown, str] = {
-    "gap": "Loss from in-domain to out-of-domain means: both intervals joined by square-and-add, as"
-    " correlated as 1,000 draws say.",
-    "winner": "The highest or lowest of several: its bound is moved by what the choice gains, on"
-    " average over draws.",
+    "gap": "Loss from in-domain to out-of-domain means: both intervals joined by square-and-add,"
+    " with their correlation from 1,000 bootstrap draws.",
+    "winner": "The highest or lowest of several: its bound is moved by the average gain of"
+    " choosing, estimated from bootstrap draws.",
     "largest": "The largest or smallest of several: its bound is the one at which the intervals of"
     " all hold at once (Bonferroni).",
     "share": f"Shares: {RATE_RULE}, images taken as independent.",
-    "shares by group": "Shares: that of a rate with the spread of draws of groups, among no more"
-    " images than there are groups.",
+    "shares by group": "Shares: the interval of a rate, with the spread of bootstrap draws of"
+    " groups and at most as many images as there are groups.",
     "component": "Correlations of components: Fisher's z.",
-    "probability": "Probabilities: percentiles of draws of groups of the validation images.",
-    "generators": "Percentiles of 2,000 draws of generators.",
-    "detectors": "Correlations over detectors: percentiles of draws of detectors.",
-    "geometry": "Measures of geometry: t interval from the spread of draws of images, on a log"
+    "probability": "Probabilities: percentiles of bootstrap draws of groups of the validation"
+    " images.",
+    "generators": "Percentiles of 2,000 bootstrap draws of generators.",
+    "detectors": "Correlations over detectors: percentiles of bootstrap draws of detectors.",
+    "geometry": "Measures of geometry: t interval from the spread of bootstrap draws, on a log"
     " scale where a measure is above 0.",
-    "association": "Cramér's V: percentiles of draws of groups, with and without one image a class"
-    " added at random.",
-    "draws": "Shifts: percentiles of draws of groups.",
+    "association": "Cramér's V: percentiles of bootstrap draws of groups, with and without one"
+    " image per class added at random.",
+    "draws": "Shifts: percentiles of bootstrap draws of groups.",
 }
 
 
@@ -74,10 +75,10 @@ def intervals_in_words(metric: str | None = DEFAULT_METRIC, *shown: Shown) -> st
         about = METRICS[metric]
         parts.append(
             f"{about.title}: {about.interval_rule}; images of one group (one prompt, one scene)"
-            " count as fewer, training images stay fixed."
+            " count as fewer independent images; training images are not resampled."
         )
         if about.interval_holds:
-            parts.append(f"Known of it: {about.interval_holds}.")
+            parts.append(f"Note: {about.interval_holds}.")
     for name in dict.fromkeys(shown):
         parts.append(_difference(metric) if name == "difference" else RULES[name])
     return " ".join(parts)
@@ -86,10 +87,10 @@ def intervals_in_words(metric: str | None = DEFAULT_METRIC, *shown: Shown) -> st
 def _difference(metric: str | None) -> str:
     if metric is not None and not METRICS[metric].by_image:
         return (
-            "Differences: percentiles of paired draws; p from their standard deviation and the t"
-            " distribution."
+            "Differences: percentiles of paired bootstrap draws; p from their standard deviation"
+            " and the t distribution."
         )
     return (
-        "Differences: paired image by image, with two images a class added that differ (Bonett and"
+        "Differences: paired image by image, with two differing images per class added (Bonett and"
         " Price 2012); p by sign flips of groups."
     )
