@@ -30,7 +30,7 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     scores = score_detectors(train(synthetic, [pair]), synthetic)
     matrix = transfer_matrix(scores, synthetic.domains, [pair], tests, metrics=("auc",))
     inside, ood = (matrix.mean("auc", cells) for cells in (matrix.in_domain, ~matrix.in_domain))
-    assert f"**{inside.value:.3f}** on 2 generators that it was trained on" in text_of(app)
+    assert f"**{inside.value:.3f}** on 1 generator that it was trained on" in text_of(app)
     assert f"**{ood.value:.3f}** on 2 generators that it has never seen" in text_of(app)
 
 
@@ -68,7 +68,7 @@ def test_the_recommended_set_is_chosen_on_validation_images_of_the_targets(
     app = open_app(synthetic.path, "train", tests="gamma-diff", k="2")
     assert not app.exception and not app.error
     assert f"train on **`{best['train']}`**" in text_of(app)
-    assert f"**{best['test_mean']:.3f}** ({best['test_mean_low']:.3f}" in text_of(app)
+    assert f"**{best['test_mean']:.3f}** (95% interval {best['test_mean_low']:.3f}" in text_of(app)
     assert app.multiselect(key="trained").value == list(ranking.best)
     assert "gamma-diff" not in ranking.best
     other = open_app(synthetic.path, "train", tests="gamma-diff", trained="delta-ar")
