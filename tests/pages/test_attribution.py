@@ -32,7 +32,7 @@ def test_the_page_says_what_the_library_says(
     name = "regression" if way.startswith("Multi") else "neighbours"
     own = load_attribution(attributed).named[name]
     recall = own.mean_recall()
-    assert f"<b>{recall.value:.3f}</b>" in stats(app) and f"{recall.low:.3f}" in stats(app)
+    assert f"<b>{recall.value:.0%}</b>" in stats(app) and f"{recall.low:.0%}" in stats(app)
     assert f"**{recall.value:.0%}** of a source" in text_of(app)
     assert "come out as unknown" in text_of(app) and "Cophenetic correlation" in text_of(app)
 
