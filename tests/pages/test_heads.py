@@ -80,13 +80,12 @@ def test_words_are_corrected_for_all_heads_on_demand(open_app: Open, synthetic: 
     app = open_app(synthetic.path, "heads", train="beta-diff", head="1.1")
     assert "for this head alone, one of 6 that could be opened" in text_of(
         app
-    ) and "Among all" not in text_of(app)
+    ) and "Corrected for the choice" not in text_of(app)
     app = open_app(synthetic.path, "heads", train="beta-diff", head="1.1", every="1")
     result = heads_words(synthetic, Lexicon.of(synthetic), "beta-diff").set_index("head")
     assert not app.exception and not app.error
-    assert f"Among all 6 heads its words have {p_text(result['p_all_heads']['1.1'])}" in text_of(
-        app
-    )
+    corrected = p_text(result["p_all_heads"]["1.1"])
+    assert f"Corrected for the choice among 6 heads: {corrected} for this head" in text_of(app)
 
 
 def test_heads_are_validated_where_there_are_most_fakes(

@@ -80,7 +80,7 @@ def test_every_setting_by_link(open_app: Open, perturbed: Workspace, side: str) 
     stability = s.component_stability(perturbed, "jpeg:70")
     weakest = stability.sort_values("correlation").iloc[0]
     assert (
-        f"weakest is component {int(weakest['component'])} with {weakest['correlation']:.2f}"
+        f"Lowest is component {int(weakest['component'])}: {weakest['correlation']:.2f}"
         in text_of(app)
     )
     shown = text_of(app)
