@@ -129,9 +129,9 @@ def choose_protocol(page: Page) -> Preset:
         "Protocol",
         {preset.title: preset for preset in PRESETS.values()},
         help=(
-            "Ours: classes weigh alike, exact fits, balanced accuracy, ties broken by log-loss."
-            " Paper: Gaintseva et al. 2024 to the letter, with unweighted classes, its 96-point"
-            " grid, plain accuracy and its rules. docs/method.md lists every switch."
+            "Ours: classes weighted equally, exact fits, balanced accuracy, ties broken by"
+            " log-loss. Paper: Gaintseva et al. 2024 to the letter, with unweighted classes, its"
+            " 96-point grid, plain accuracy and its rules. docs/method.md lists every switch."
         ),
     )
 
@@ -240,8 +240,8 @@ def choose_setting(
         f"Balance{whose}",
         True,
         help=(
-            "Real and fake images weigh alike in training. Without it the more frequent class,"
-            " usually the real images, wins in doubt."
+            "Real and fake images have equal weight in training. Without it the more frequent"
+            " class, usually the real images, wins in doubt."
         ),
     )
     return Setting(sets, view, bias, balance, d_search, chosen.name, used.name)

@@ -336,8 +336,8 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int, used: Preset = OURS) 
             f" {', '.join(scores.validate_on)}",
             (scores.best.low, scores.best.high),
             f"{METRICS[used.metric].title} on the validation split of the validation generator,"
-            " whose images chose it: expect less on others. The interval allows for the choice."
-            f" {scores.best.rivals_in_words('head')}",
+            " whose images chose it: expect less on others. The interval is corrected for the"
+            f" choice. {scores.best.rivals_in_words('head')}",
         )
     ]
     if not more.n:  # a third generator is needed, which the answer says
