@@ -167,7 +167,9 @@ def calibration_error(
     low, high = percentile_interval(np.clip(resampled, 0, 1), level)
     in_sample = p if prior is None else _restated(p, _share(prior), float(y.mean()))
     simulated = (np.random.default_rng(seed + 1).random((draws, len(p))) < in_sample).astype(float)
-    null = _gaps(np.ones((1, len(p))), simulated, p, onehot, prior)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        observed = ((1 - y).sum() / (1 - in_sample).sum(), y.sum() / in_sample.sum())
+    null = _gaps(np.ones((1, len(p))), simulated, p, onehot, prior, observed)
     null = null[np.isfinite(null)]
     p_value = (1 + int((null >= ece - 1e-12).sum())) / (1 + len(null))
     limit = float(np.quantile(null, level)) if len(null) else float("nan")
@@ -569,13 +571,20 @@ def _gaps(
     p: Float[np.ndarray, " n"],
     onehot: Float[np.ndarray, "n bins"],
     prior: float | None,
+    observed: tuple[float, float] = (1.0, 1.0),
 ) -> Float[np.ndarray, " draws"]:
-    """Calibration error of each draw (counts or labels vary); NaN where a draw lacks a class."""
+    """Calibration error of each draw (counts or labels vary); NaN where a draw lacks a class.
+
+    Args:
+        observed: where labels are drawn, the numbers of real and fake images observed over those
+            expected. Each draw's own numbers alone would weigh away that stated probabilities are
+            all too low, and then call the draw itself miscalibrated.
+    """
     fake, real = counts * labels, counts * (1 - labels)
     if prior is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
-            fake = fake * (prior / fake.sum(1, keepdims=True))
-            real = real * ((1 - prior) / real.sum(1, keepdims=True))
+            fake = fake * (prior / (observed[1] * fake.sum(1, keepdims=True)))
+            real = real * ((1 - prior) / (observed[0] * real.sum(1, keepdims=True)))
     gap = np.abs(fake @ onehot - ((fake + real) * p) @ onehot).sum(1)
     error: np.ndarray = gap / (fake + real).sum(1)
     return error

@@ -90,6 +90,19 @@ def test_calibrated_scores_are_rarely_rejected_and_stretched_ones_always() -> No
     assert rejected <= 8  # 3 expected; more than 8 in 60 has a probability of 0.3%
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_probabilities_that_are_all_too_low_do_not_raise_the_chance_level(share: float) -> None:
+    """Labels drawn from them hold few fakes, which must not be weighed up to the prior."""
+    rng = np.random.default_rng(5)
+    labels = (rng.random(600) < share).astype(int)
+    scores = rng.normal(labels - 0.5, 1.0)  # log-likelihood ratio of N(.5, 1) to N(-.5, 1)
+    fair, low = (
+        cal.calibration_error(expit(scores - shift), labels, draws=400) for shift in (0, 2)
+    )
+    assert fair.p_value > 0.05 and low.ece > 0.3
+    assert low.p_value < 0.01 and low.null_high < fair.null_high + 0.03
+
+
 def test_calibration_error_estimates_the_true_error() -> None:
     scores, labels = simulate(20_000)
     stated = expit(2 * scores)
