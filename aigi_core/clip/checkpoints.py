@@ -327,8 +327,9 @@ def _from_hub(repository: str) -> Checkpoint:
         f"download all files of https://huggingface.co/{repository} elsewhere into a folder DIR and"
         " give --model local-dir:DIR"
     )
-    config = _fetch(model, repository, (CONFIG,), instead)
-    weights = _fetch(model, repository, WEIGHTS_NAMES, instead)
+    what = f"weights of {model}"
+    config = hub_file(what, repository, (CONFIG,), instead)
+    weights = hub_file(what, repository, WEIGHTS_NAMES, instead)
     checkpoint = _from_folder(config.parent, weights.name)
     return Checkpoint(
         checkpoint.tokenizer, weights, checkpoint.config, checkpoint.settings, (model, "")
@@ -346,10 +347,10 @@ def _from_tag(model: str, pretrained: str, tag: Mapping[str, Any]) -> Path:
         f"download {names[0]} of https://huggingface.co/{repository} elsewhere and give --model"
         f" {name} --pretrained FILE"
     )
-    return _fetch(f"{model} {pretrained}", repository, names, instead)
+    return hub_file(f"weights of {model} {pretrained}", repository, names, instead)
 
 
-def _fetch(what: str, repository: str, names: Iterable[str], instead: str) -> Path:
+def hub_file(what: str, repository: str, names: Iterable[str], instead: str) -> Path:
     """The first of these files that the hub has, from its cache or downloaded; AigiError where it
     is out of reach, with what to do ``instead``.
     """
@@ -377,6 +378,6 @@ def _fetch(what: str, repository: str, names: Iterable[str], instead: str) -> Pa
             break
     reason = " ".join(str(last).split())[:160]
     raise HubError(
-        f"The weights of {what} are not on this machine and the model hub did not give them"
+        f"The {what} are not on this machine and the model hub did not give them"
         f" ({reason}): {instead}."
     ) from last

@@ -22,7 +22,7 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from aigi_core.clip._open_clip import open_clip
-from aigi_core.clip.checkpoints import CONFIG, Checkpoint, find_checkpoint
+from aigi_core.clip.checkpoints import CONFIG, Checkpoint, find_checkpoint, hub_file
 from aigi_core.clip.encoder import TEXTS_A_BATCH, Encoder, activations, digest_weights
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.clip.towers import adapter_for
@@ -330,13 +330,17 @@ def _listed(names: Sequence[str]) -> str:
 
 def _tokenizer(checkpoint: Checkpoint) -> tuple[Any, str]:
     text = checkpoint.config.get("text_cfg", {})
-    if text.get("hf_tokenizer_name") and find_spec("transformers") is None:
+    hub_name = text.get("hf_tokenizer_name", "")
+    if hub_name and find_spec("transformers") is None:
         need = f"its tokenizer needs the package transformers (pip install -r {TEXT_EXTRA})"
         return None, need
     try:
         if not checkpoint.tokenizer:
             length = text.get("context_length", 77)
             return open_clip.SimpleTokenizer(context_length=length), ""
+        if hub_name and not Path(hub_name).is_dir():  # its client retries for minutes offline
+            what, instead = f"files of the tokenizer {hub_name}", "texts need them"
+            hub_file(what, hub_name, ("tokenizer_config.json", "config.json"), instead)
         return open_clip.get_tokenizer(checkpoint.tokenizer), ""
     except Exception as error:  # Hugging Face tokenizers want packages and files of their own
         reason = " ".join(str(error).split())[:200]

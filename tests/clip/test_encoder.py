@@ -5,6 +5,7 @@ identifies weights.
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from aigi_core.clip import checkpoints
+from aigi_core.clip import checkpoints, open_clip_models
 from aigi_core.clip._open_clip import open_clip
 from aigi_core.clip.consent import ConsentNeeded, archives_allowed
 from aigi_core.clip.downloads import downloads_reported
@@ -71,6 +72,22 @@ def test_hub_out_of_reach_fails_at_once(model: str, monkeypatch: pytest.MonkeyPa
     assert downloads == []  # the client that retries for half a minute was never asked
 
 
+def test_a_tokenizer_out_of_reach_leaves_the_images_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def retries(name: str) -> None:
+        raise AssertionError("its client asks the hub for minutes")
+
+    monkeypatch.setattr(open_clip_models, "find_spec", lambda name: True)  # transformers
+    monkeypatch.setattr("open_clip.get_tokenizer", retries)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: None)
+    text = {"hf_tokenizer_name": "timm/ViT-B-16-SigLIP2"}
+    checkpoint = SimpleNamespace(config={"text_cfg": text}, tokenizer="ViT-B-16-SigLIP2")
+    tokenizer, reason = open_clip_models._tokenizer(checkpoint)  # type: ignore[arg-type]
+    assert tokenizer is None
+    assert "tokenizer timm/ViT-B-16-SigLIP2 are not on this machine" in reason
+
+
 def test_a_download_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetched(repository: str, name: str, tqdm_class: Any = None) -> str:
         bar = (tqdm_class or tqdm)(total=8_000_000, disable=False)
@@ -87,9 +104,11 @@ def test_a_download_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(f"huggingface_hub.{name}", stub)
     heard: list[tuple[int, int]] = []
     with downloads_reported(lambda done, of: heard.append((done, of))):
-        assert checkpoints._fetch("x", "a/b", ("w.safetensors",), "") == tmp_path / "w.safetensors"
+        assert (
+            checkpoints.hub_file("x", "a/b", ("w.safetensors",), "") == tmp_path / "w.safetensors"
+        )
     assert heard == [(2, 8), (4, 8), (6, 8), (8, 8)]
-    checkpoints._fetch("x", "a/b", ("w.safetensors",), "")
+    checkpoints.hub_file("x", "a/b", ("w.safetensors",), "")
     assert len(heard) == 4, "nobody waits any more"
 
 
@@ -101,7 +120,7 @@ def test_tag_brings_its_activation_and_file(
     """
     weights = tmp_path / "open_clip_model.safetensors"
     save_file(open_clip.create_model("ViT-B-32").state_dict(), weights)
-    monkeypatch.setattr(checkpoints, "_fetch", lambda *_: weights)
+    monkeypatch.setattr(checkpoints, "hub_file", lambda *_: weights)
     gelu = {
         tag: type(
             load_encoder("ViT-B-32", tag, device="cpu").tower.transformer.resblocks[0].mlp.gelu
