@@ -58,7 +58,7 @@ def encode(folder: Path, out: Path) -> int:
 def add(folder: Path, out: Path, name: str, *more: str) -> int:
     model = f"local-dir:{folder / 'tiny'}"
     images = ["--images", str(folder / "images" / "more" / name), "--generator", name]
-    options = ["--model", model, "--device", "cpu", "--workers", "1"]
+    options = ["--model", model, "--device", "cpu", "--workers", "0"]
     return main(["add", "--workspace", str(out), *images, *options, *more])
 
 
