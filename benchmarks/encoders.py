@@ -217,7 +217,9 @@ def further_features() -> list[str]:
         "`python -m precompute encode --features embedding,heads,pre,layers,norm2,patches:K` (and"
         " `build`) keeps more of the same pass; without it the embedding and the heads are kept. An"
         " encoded workspace is added to by the same command: what is there stays. The page Transfer"
-        " offers detectors on `pre` and on one layer, the page Encoders their curve by layer. An"
+        " offers detectors on `pre` and on one layer, and with `norm2` the method *Layers,"
+        " weighted* (RINE's weights of layers, on validation's settings); the page Encoders shows"
+        " their curve by layer. An"
         " encoder that cannot give a feature says why.",
         "",
         f"| feature | file | type | {' | '.join(sizes)} |",
