@@ -112,3 +112,8 @@ def test_the_atlas_by_each_protocol_is_its_own(searched: Path) -> None:
     )
     best = score_heads(workspace, *PAIR, PAPER.training, space="stream", penalty="scored")
     assert best.top(3) == top
+    removed = {cut: atlas.removed(PAIR, cut=cut) for cut in ("last", "log-loss")}
+    assert len(removed["last"]) > len(removed["log-loss"])  # else the next lines could not fail
+    components = atlas.summary[atlas.summary["view"] == "components"]
+    d = workspace.embeddings.shape[1]
+    assert set(components["kept"]) == {d - len(removed["last"])}
