@@ -74,7 +74,10 @@ with ui.page(__file__) as page:
             " equally. Scores become probabilities on validation images of the detector's own"
             " generator, by its twin, which was not trained on them (Platt scaling)."
         ),
-        seconds="All detectors, and all images by all of them, of one processor.",
+        seconds=(
+            "All detectors, and all images by all of them, of one processor; of fine-tuned"
+            " detectors by the clock."
+        ),
     )
     with page.picture(
         "Balanced accuracy out of domain, by method, with 95% intervals. Click one, or choose it"

@@ -123,7 +123,8 @@ def page_of(table: pd.DataFrame) -> str:
         " are paired image by image, q by Benjamini-Hochberg over all comparisons. Least found is"
         " the lowest of the generators, which its interval allows for. Family: out of domain, a"
         " generator of the family (GAN, diffusion, autoregressive) that was trained on, or of"
-        " another. Seconds: all detectors, and all images by all of them, of one processor.",
+        " another. Seconds: all detectors, and all images by all of them, of one processor; of"
+        " fine-tuned detectors by the clock.",
         "",
         "Calibration error: how far stated probabilities are from frequencies, in ten bins, all"
         " detectors together, real and fake images weighing alike; in brackets its interval and"
