@@ -57,9 +57,9 @@ def test_components(open_app: Open, searched: Path) -> None:
     assert atlas.stored.parameters["draws"] == 40
     removed = {rule: len(atlas.removed(PAIR, cut=rule)) for rule in ("first", "last")}
     d = atlas.about["components"]
-    assert f"**{removed['last']} of {d} components** go" in text_of(app)
+    assert f"**{removed['last']} of {d} components** are removed" in text_of(app)
     first = open_app(searched, "components", protocol="Paper", ties="First")
-    assert f"**{removed['first']} of {d} components** go" in text_of(first)
+    assert f"**{removed['first']} of {d} components** are removed" in text_of(first)
     missing = open_app(searched, "components")  # not searched by our protocol
     assert noted(missing, "precompute search")
 

@@ -74,7 +74,7 @@ def test_removing_a_generator_keeps_the_others_detectors_and_imported_scores(
     )
     assert verify(out) == [] and outdated_jobs(after) == ["words"]
     app = open_app(out, "overview")
-    assert noted(app, "To be computed again: words"), notes(app)
+    assert noted(app, "so they are not shown: words."), notes(app)
 
 
 def test_divided_anew_nothing_of_it_holds_and_all_is_named(
