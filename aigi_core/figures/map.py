@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from aigi_core.figures.theme import LIGHT, Style, Theme, colour_bar, finish, label
+from aigi_core.statements import counted
 
 _MANY = 1500
 """Points beyond which WebGL draws them."""
@@ -96,7 +97,7 @@ def image_cells(
                 marker=marker,
                 customdata=part[["cell"]].to_numpy().tolist(),
                 text=[
-                    f"{n:,} images<br>{label(str(name), 40)}: {text}"
+                    f"{counted(n, 'image')}<br>{label(str(name), 40)}: {text}"
                     for n, text in zip(part["images"], about, strict=True)
                 ],
                 hovertemplate="%{text}<extra></extra>",

@@ -58,7 +58,7 @@ def show(page: Page) -> None:
     ):
         with page.controls("Texts"):
             real, generated = (
-                page.text(f"{kind}_texts", f"Texts for {kind} images", placeholder=example)
+                page.text(f"{kind}_texts", f"Texts for images that are {kind}", placeholder=example)
                 for kind, example in (
                     ("real", "a real photograph; an unedited photo"),
                     ("generated", "an image made by a computer; a fake photo"),

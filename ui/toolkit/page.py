@@ -33,6 +33,7 @@ from aigi_core.figures import (
 )
 from aigi_core.images import image_source
 from aigi_core.manifest import Domains
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui.toolkit import access, report, router, tables, workspaces
 from ui.toolkit.controls import Controls, acted, set_control
@@ -370,7 +371,7 @@ class Page(Controls):
     ) -> None:
         if len(table) > tables.SHOWN:
             st.caption(
-                f"The first {tables.SHOWN:,} of {len(table):,} rows; the downloads hold all."
+                f"The first {counted(tables.SHOWN, 'row')}; the downloads hold all {len(table):,}."
             )
         shown, columns = tables.columns(table.head(tables.SHOWN), formats)
         st.dataframe(

@@ -140,7 +140,7 @@ def _table(title: str, table: pd.DataFrame, folded: bool = False) -> str:
     html = tables.readable(table.head(tables.SHOWN)).to_html(index=False, escape=True, border=0)
     name = escape(tables.column_title(title).capitalize())
     if len(table) > tables.SHOWN:
-        name += f": the first {tables.SHOWN:,} of {len(table):,} rows"
+        name += f": the first {counted(tables.SHOWN, 'row')}, in all {len(table):,}"
     if folded:
         return f"<details><summary>{name}</summary><div class=scroll>{html}</div></details>"
     return f"<h2>{name}</h2><div class=scroll>{html}</div>"
