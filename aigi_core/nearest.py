@@ -70,7 +70,7 @@ def nearest_neighbours(
         index.nprobe = min(2 * index.nprobe, most)
     low, high = mean_interval(shares, (0.0, 1.0))
     how = (
-        f"searched, out of {index.nlist:,}, in {counted(index.nprobe, 'cell')} (IVF), which found"
+        f"searched in {index.nprobe:,} of its {counted(index.nlist, 'cell')} (IVF), which found"
         f" {shares.mean():.1%} ({float(low):.1%} to {float(high):.1%}) of the true"
         f" {counted(k, 'neighbour')} of {counted(len(asked), 'image')}"
     )
