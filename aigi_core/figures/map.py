@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -33,29 +33,16 @@ def image_points(
 
     A click or a lasso reports ``customdata`` [path].
     """
-    figure = go.Figure()
     draw = go.Scattergl if len(table) > _MANY else go.Scatter
-    numeric = pd.api.types.is_numeric_dtype(table[by])
-    groups = [(by, table)] if numeric else list(table.groupby(by, sort=False))
-    groups.sort(key=lambda pair: pair[0] == "real")
-    for number, (name, part) in enumerate(groups):
-        marker = _marker(str(name), number, by, part, styles, theme)
-        figure.add_trace(
-            draw(
-                x=part["x"],
-                y=part["y"],
-                mode="markers",
-                name=label(str(name)),
-                showlegend=not numeric,
-                marker=marker,
-                customdata=part[["path"]].to_numpy().tolist(),
-                text=[
-                    f"{label(source, 40)}, {split}<br>{label(path, 60)}"
-                    for source, split, path in part[["source", "split", "path"]].to_numpy()
-                ],
-                hovertemplate="%{text}<extra></extra>",
-            )
-        )
+
+    def texts(name: str, part: pd.DataFrame) -> list[str]:
+        del name  # each point names its own source
+        return [
+            f"{label(source, 40)}, {split}<br>{label(path, 60)}"
+            for source, split, path in part[["source", "split", "path"]].to_numpy()
+        ]
+
+    figure = _groups(table, by, draw=draw, key="path", texts=texts, styles=styles, theme=theme)
     return _finished(figure, titles, theme, alt)
 
 
@@ -76,34 +63,74 @@ def image_cells(
 
     A lasso reports ``customdata`` [cell].
     """
+    most = float(np.log1p(table["images"].max()))
+
+    def texts(name: str, part: pd.DataFrame) -> list[str]:
+        numeric = pd.api.types.is_numeric_dtype(part[by])
+        about = (
+            part[by].map("mean {:+.2f}".format) if numeric else part["share"].map("{:.0%}".format)
+        )
+        return [
+            f"{counted(n, 'image')}<br>{label(name, 40)}: {text}"
+            for n, text in zip(part["images"], about, strict=True)
+        ]
+
+    def square(part: pd.DataFrame) -> dict[str, object]:
+        size = 2 + 5 * np.log1p(part["images"]) / most
+        return dict(symbol="square", size=size, opacity=1)
+
+    figure = _groups(
+        table,
+        by,
+        draw=go.Scattergl,
+        key="cell",
+        texts=texts,
+        styles=styles,
+        theme=theme,
+        look=square,
+    )
+    return _finished(figure, titles, theme, alt)
+
+
+def _groups(
+    table: pd.DataFrame,
+    by: str,
+    *,
+    draw: type[go.Scatter] | type[go.Scattergl],
+    key: str,
+    texts: Callable[[str, pd.DataFrame], list[str]],
+    styles: Mapping[str, Style],
+    theme: Theme,
+    look: Callable[[pd.DataFrame], dict[str, object]] = lambda part: {},
+) -> go.Figure:
+    """Markers of each text of the column ``by``, real images on top, or of all where it holds
+    numbers.
+
+    Args:
+        key: the column that a lasso reports.
+        texts: what each marker of a group says under the pointer.
+        look: what a group's markers have beside their own colour.
+    """
     figure = go.Figure()
     numeric = pd.api.types.is_numeric_dtype(table[by])
     groups = [(by, table)] if numeric else list(table.groupby(by, sort=False))
     groups.sort(key=lambda pair: pair[0] == "real")
-    most = float(np.log1p(table["images"].max()))
     for number, (name, part) in enumerate(groups):
-        marker = _marker(str(name), number, by, part, styles, theme)
-        marker |= dict(symbol="square", size=2 + 5 * np.log1p(part["images"]) / most, opacity=1)
-        about = (
-            part[by].map("mean {:+.2f}".format) if numeric else part["share"].map("{:.0%}".format)
-        )
+        marker = _marker(str(name), number, by, part, styles, theme) | look(part)
         figure.add_trace(
-            go.Scattergl(
+            draw(
                 x=part["x"],
                 y=part["y"],
                 mode="markers",
                 name=label(str(name)),
                 showlegend=not numeric,
                 marker=marker,
-                customdata=part[["cell"]].to_numpy().tolist(),
-                text=[
-                    f"{counted(n, 'image')}<br>{label(str(name), 40)}: {text}"
-                    for n, text in zip(part["images"], about, strict=True)
-                ],
+                customdata=part[[key]].to_numpy().tolist(),
+                text=texts(str(name), part),
                 hovertemplate="%{text}<extra></extra>",
             )
         )
-    return _finished(figure, titles, theme, alt)
+    return figure
 
 
 def _marker(
