@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pickle import PicklingError, dumps
+from pickle import HIGHEST_PROTOCOL, Pickler, PicklingError
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -16,6 +16,8 @@ from aigi_core.figures import Theme, generator_styles
 
 Draw = Callable[..., go.Figure]
 """A figure function with everything but ``theme`` filled in."""
+MOST = 32 * 2**20
+"""Bytes of arguments beyond which reading them all takes longer than to draw anew."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,28 @@ def drawn(draw: Draw, theme: Theme) -> go.Figure:
     do not change it.
 
     What decides is the content of ``draw``'s arguments, so that nothing outdated is shown. What
-    cannot be written down, as a lambda, is drawn anew.
+    cannot be written down, as a lambda, or is larger than :data:`MOST` is drawn anew.
     """
+    content = _Digest()
     try:
-        content = hashlib.blake2b(dumps((draw, theme)), digest_size=16).hexdigest()
+        Pickler(content, HIGHEST_PROTOCOL).dump((draw, theme))
     except (PicklingError, AttributeError, TypeError):
         return draw(theme=theme)
-    return _drawn(content, draw, theme)
+    return _drawn(content.sum.hexdigest(), draw, theme)
+
+
+class _Digest:
+    """A file that keeps the digest of what is written; PicklingError beyond :data:`MOST` bytes."""
+
+    def __init__(self) -> None:
+        self.sum = hashlib.blake2b(digest_size=16)
+        self.size = 0
+
+    def write(self, part: bytes) -> None:
+        self.size += memoryview(part).nbytes
+        if self.size > MOST:
+            raise PicklingError("too large to be compared")
+        self.sum.update(part)
 
 
 @st.cache_resource(show_spinner=False, max_entries=128)

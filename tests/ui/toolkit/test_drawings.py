@@ -2,10 +2,13 @@
 
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import pytest
 
 from aigi_core.figures import DARK, LIGHT, Theme
+from ui.toolkit import drawings
 from ui.toolkit.drawings import Styled, drawn
 
 
@@ -41,3 +44,11 @@ def test_generators_look_as_the_theme_says() -> None:
     light, dark = (list(drawn(draw, theme).data[0].marker.color) for theme in (LIGHT, DARK))
     assert len({*light, *dark}) == 4
     assert list(draw(theme=LIGHT).data[0].marker.color) == light
+
+
+def test_what_is_large_is_drawn_anew_without_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pd.DataFrame({"y": np.zeros(4096)})
+    monkeypatch.setattr(drawings, "MOST", 10_000)
+    assert drawn(partial(curve, table), LIGHT) is not drawn(partial(curve, table), LIGHT)
+    monkeypatch.setattr(drawings, "MOST", 100_000)
+    assert drawn(partial(curve, table), LIGHT) is drawn(partial(curve, table), LIGHT)
