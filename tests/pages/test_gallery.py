@@ -76,7 +76,7 @@ def test_long_tables_are_shown_in_part_and_a_map_of_many_as_cells(
     monkeypatch.setattr("ui.toolkit.tables.SHOWN", 7)
     app = open_app(synthetic.path, "gallery", train="beta-diff", tests="beta-diff")
     assert len(app.dataframe[-1].value) == 7
-    assert "first 7 of" in captions(app) and not app.exception
+    assert "The first 7 rows; the downloads hold all" in captions(app) and not app.exception
     monkeypatch.setattr("ui.results.maps.CELLED", 100)
     monkeypatch.setattr("aigi_core.geometry.projection.CELLED", 100)
     app = open_app(synthetic.path, "map")
