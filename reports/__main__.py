@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ from reports.audit import AuditTables
 from reports.decisions import DecisionTables
 from reports.protocol import ProtocolTables
 from reports.stress import StressTables
+from reports.tables import Rows, columns, markdown
 from reports.words import WordTables
 
 METRICS = (DEFAULT_METRIC, "accuracy", "auc")
@@ -100,12 +101,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         workspace = Workspace.open(args.workspace)
         beside = Workspace.open(args.beside) if args.beside else None
-        rows = WordTables(workspace).tables() | AuditTables(workspace).tables()
-        rows |= StressTables(workspace, beside).tables() | ProtocolTables(workspace).tables()
-        rows |= DecisionTables(workspace).tables()
-        tables = Report(workspace, AtlasKey(protocol=args.protocol)).tables() | {
-            name: partial(_table, made) for name, made in rows.items()
-        }
+        tables = Report(workspace, AtlasKey(protocol=args.protocol)).tables()
+        tables |= WordTables(workspace).tables() | AuditTables(workspace).tables()
+        tables |= StressTables(workspace, beside).tables() | ProtocolTables(workspace).tables()
+        tables |= DecisionTables(workspace).tables()
         args.out.write_text(fill(args.out.read_text("utf-8"), tables), "utf-8")
     except AigiError as error:
         print(error, file=sys.stderr)
@@ -114,12 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _table(rows: Callable[[], list[list[str]]]) -> str:
-    header, *body = rows()
-    return markdown(header, body)
-
-
-def fill(text: str, tables: dict[str, Callable[[], str]]) -> str:
+def fill(text: str, tables: dict[str, Callable[[], Rows]]) -> str:
     """The text with each marked table computed anew; raises AigiError for a table that is not
     known, or none marked.
     """
@@ -135,7 +129,7 @@ def fill(text: str, tables: dict[str, Callable[[], str]]) -> str:
     filled: dict[str, str] = {}
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        filled[name] = tables[name]()
+        filled[name] = markdown(tables[name]())
     return marks.sub(lambda match: f"{match[1]}\n{filled[match[2]]}\n\n{match[3]}", text)
 
 
@@ -148,7 +142,7 @@ class Report:
         self.key = key or AtlasKey()
         self.names = workspace.domains.generators
 
-    def tables(self) -> dict[str, Callable[[], str]]:
+    def tables(self) -> dict[str, Callable[[], Rows]]:
         return {
             "means": self.means,
             "blocks": self.blocks,
@@ -156,6 +150,7 @@ class Report:
             "best": self.best,
             "geometry": self.geometry,
             "words": self.words,
+            "words-nearest": self.nearest,
             "stability": self.stability,
             "training-sets": self.training_sets,
             "few-shot": self.few_shot,
@@ -210,7 +205,7 @@ class Report:
         return first, second, change
 
     # Tables
-    def means(self) -> str:
+    def means(self) -> Rows:
         rows = []
         for name, matrix in self.plain.items():
             cells = block_masks(matrix)
@@ -226,18 +221,13 @@ class Report:
                     PAPER_MEANS[name],
                 ]
             )
-        header = [
-            "features",
-            "all cells",
-            "out-of-domain",
-            "in-domain",
-            "AUC, out-of-domain",
-            "accuracy, all cells",
-            "paper, CLIP-L, accuracy",
-        ]
-        return markdown(header, rows)
+        header = columns(
+            "features | all cells | out-of-domain | in-domain | AUC, out-of-domain | "
+            "accuracy, all cells | paper, CLIP-L, accuracy"
+        )
+        return [header, *rows]
 
-    def blocks(self) -> str:
+    def blocks(self) -> Rows:
         rows = []
         for kind in ("embedding", "residual"):
             masks = block_masks(self.plain[kind])
@@ -259,9 +249,9 @@ class Report:
         for kind, figures in PAPER_BLOCKS.items():
             for encoder, values in zip(("CLIP-B", "CLIP-L"), figures, strict=True):
                 rows.append([f"paper: {kind}, {encoder}", *values])
-        return markdown(["features", *BLOCKS], rows)
+        return [["features", *BLOCKS], *rows]
 
-    def search(self) -> str:
+    def search(self) -> Rows:
         rows = []
         for kind in ("components", "heads"):
             for cells, name in (("all", "D_eval"), ("ood", "D_eval, ood")):
@@ -287,17 +277,11 @@ class Report:
                         verdict,
                     ]
                 )
-        header = [
-            "search",
-            "cells of D_eval",
-            "kept: median (range)",
-            "before",
-            "after",
-            "change",
-            "as many random components",
-            "searches with q < .05",
-        ]
-        return markdown(header, rows)
+        header = columns(
+            "search | cells of D_eval | kept: median (range) | before | after | change | "
+            "as many random components | searches with q < .05"
+        )
+        return [header, *rows]
 
     def outcomes(self, kind: str, cells: str) -> pd.DataFrame:
         """The atlas's rows of one kind of search, in balanced accuracy."""
@@ -308,7 +292,7 @@ class Report:
             & (table["cells"] == cells)
         ]
 
-    def best(self) -> str:
+    def best(self) -> Rows:
         """The search that does best on the test images of D_eval (as the paper reports it), and
         that a user would take: the one with the best score on the validation images that it
         searched with. The first is a winner on the images that it is shown on: its interval allows
@@ -351,17 +335,10 @@ class Report:
                         PAPER_BEST[kind],
                     ]
                 )
-        return markdown(
-            [
-                "search",
-                "chosen by",
-                "search chosen",
-                "D_eval, test",
-                "change",
-                "paper's best, accuracy",
-            ],
-            rows,
+        header = columns(
+            "search | chosen by | search chosen | D_eval, test | change | paper's best, accuracy"
         )
+        return [header, *rows]
 
     def own_score(self, view: str, pair: tuple[str, str]) -> float:
         """Balanced accuracy on the validation images that a search scored on."""
@@ -370,7 +347,7 @@ class Report:
         way = pair if view == "heads a>b" else pair[::-1]
         return float(np.nanmax(self.atlas.head_scores(*way)))
 
-    def geometry(self) -> str:
+    def geometry(self) -> Rows:
         table, rows = self.atlas.geometry, []
         change = self.atlas.summary.query(
             "view == 'components' and metric == @DEFAULT_METRIC and cells == 'D_eval, ood'"
@@ -392,24 +369,25 @@ class Report:
                     f"{both.statistic:+.2f} (n = {len(gain)})",
                 ]
             )
-        header = [
-            "measure",
-            "before",
-            "after",
-            "as many random components",
-            "pairs beyond random (p < .05)",
-            "Spearman of its change with the change in balanced accuracy, out-of-domain",
-        ]
-        return markdown(header, rows)
+        header = columns(
+            "measure | before | after | as many random components | "
+            "pairs beyond random (p < .05) | "
+            "Spearman of its change with the change in balanced accuracy, out-of-domain"
+        )
+        return [header, *rows]
 
-    def words(self) -> str:
+    @cached_property
+    def _nearest_phrases(self) -> pd.DataFrame:
         table = self.atlas.words.query("a == ''")
         if table.empty:
             raise AigiError(
                 "The workspace has no phrases: run"
                 f" '{self.workspace.command('text')}' and search again."
             )
-        nameable = nameability(table.rename(columns={"cosine": "nameable"}))
+        return table
+
+    def words(self) -> Rows:
+        nameable = nameability(self._nearest_phrases.rename(columns={"cosine": "nameable"}))
         rows = [
             [
                 str(row["family"]),
@@ -420,8 +398,17 @@ class Report:
             for row in nameable.correlations.to_dict("records")
             if np.isfinite(row["spearman"])
         ]
-        top = table.sort_values("cosine", ascending=False).iloc[:5]
-        names = [
+        return [
+            columns("family | Spearman of top cosine and out-of-domain mean | p | detectors"),
+            *rows,
+        ]
+
+    def nearest(self) -> Rows:
+        header = columns(
+            "most nameable detectors | nearest phrase | cosine | null's median | p | out-of-domain"
+        )
+        top = self._nearest_phrases.sort_values("cosine", ascending=False).iloc[:5]
+        rows = [
             [
                 str(row["detector"]),
                 str(row["text"]),
@@ -429,27 +416,9 @@ class Report:
             ]
             for row in top.to_dict("records")
         ]
-        return "\n\n".join(
-            [
-                markdown(
-                    ["family", "Spearman of top cosine and out-of-domain mean", "p", "detectors"],
-                    rows,
-                ),
-                markdown(
-                    [
-                        "most nameable detectors",
-                        "nearest phrase",
-                        "cosine",
-                        "null's median",
-                        "p",
-                        "out-of-domain",
-                    ],
-                    names,
-                ),
-            ]
-        )
+        return [header, *rows]
 
-    def stability(self, pairs: int = 3, repeats: int = 5) -> str:
+    def stability(self, pairs: int = 3, repeats: int = 5) -> Rows:
         rows = []
         at = np.linspace(0, len(self.atlas.pairs) - 1, pairs).round().astype(int)
         for pair in (self.atlas.pairs[i] for i in dict.fromkeys(at.tolist())):
@@ -461,17 +430,13 @@ class Report:
                     f"{stability.overlap:.2f} ({stability.chance_overlap():.2f})",
                 ]
             rows.append(row)
-        header = [
-            "D_search",
-            "kept",
-            "kept, bootstrap",
-            "overlap (chance)",
-            "kept, ±1% weights",
-            "overlap (chance)",
-        ]
-        return markdown(header, rows)
+        header = columns(
+            "D_search | kept | kept, bootstrap | overlap (chance) | kept, ±1% weights | "
+            "overlap (chance)"
+        )
+        return [header, *rows]
 
-    def training_sets(self) -> str:
+    def training_sets(self) -> Rows:
         ranking = rank_training_sets(
             trainer(self.workspace),
             trainer(self.workspace, held_out=True),
@@ -490,17 +455,13 @@ class Report:
             rows.append(
                 [str(k), goal, str(best["train"]), mean, worst, f"{best['test_gain']:+.3f}"]
             )
-        header = [
-            "k",
-            "chosen by (validation)",
-            "training set",
-            "out-of-domain mean, test",
-            "worst",
-            "gain over sets of its size",
-        ]
-        return markdown(header, rows)
+        header = columns(
+            "k | chosen by (validation) | training set | out-of-domain mean, test | worst | "
+            "gain over sets of its size"
+        )
+        return [header, *rows]
 
-    def few_shot(self) -> str:
+    def few_shot(self) -> Rows:
         table = few_shot_curves(
             self.workspace, self.names, repeats=3, draws=50, seed=self.key.seed
         ).table
@@ -514,10 +475,10 @@ class Report:
                     *(_mean(cells[name].to_numpy()) for name in ("in-domain", "ood", "worst ood")),
                 ]
             )
-        return markdown(
-            ["images per class", "generators", "in-domain", "out-of-domain", "worst out-of-domain"],
-            rows,
+        header = columns(
+            "images per class | generators | in-domain | out-of-domain | worst out-of-domain"
         )
+        return [header, *rows]
 
 
 @dataclass(frozen=True)
@@ -573,13 +534,6 @@ def _mean(values: np.ndarray) -> str:
 
 def show(value: Estimate) -> str:
     return str(value) if value.n else "–"
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
 
 
 if __name__ == "__main__":

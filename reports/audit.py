@@ -23,8 +23,8 @@ from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import ALPHA, counted, span
 from aigi_core.transfer import PairedDifference, TransferMatrix, difference
 from aigi_core.workspace import Workspace
+from reports.tables import Rows, columns
 
-Rows = list[list[str]]
 CELLS = {"in-domain": "in-domain", "ood": "out-of-domain"}
 
 
@@ -170,14 +170,10 @@ class AuditTables:
         return f"{row['separable']:.2f} [{row['separable_low']:.2f}, {row['separable_high']:.2f}]"
 
     def verdicts(self) -> Rows:
-        header = [
-            "generator",
-            "detector",
-            "facts, stored files",
-            "facts, original files",
-            "detector less stored facts",
-            "verdict",
-        ]
+        header = columns(
+            "generator | detector | facts, stored files | facts, original files | "
+            "detector less stored facts | verdict"
+        )
         rows = [
             [
                 verdict.generator,
@@ -220,13 +216,10 @@ class AuditTables:
 
     def within(self) -> Rows:
         own = self.audit.within[self.audit.within["train"] == self.audit.within["test"]]
-        header = [
-            "generator",
-            "all test images",
-            "among images alike in file facts",
-            "fakes with a real image like them",
-            "n fake, real",
-        ]
+        header = columns(
+            "generator | all test images | among images alike in file facts | "
+            "fakes with a real image like them | n fake, real"
+        )
         rows = [
             [
                 str(r["test"]),
@@ -243,14 +236,9 @@ class AuditTables:
         if self.audit.matched.empty:
             raise AigiError(self.audit.matched_note)
         own = self.audit.matched[self.audit.matched["in_domain"]].to_dict("records")
-        header = [
-            "cells",
-            "all images",
-            "as few, unmatched",
-            "matched",
-            "matched less unmatched",
-            "n",
-        ]
+        header = columns(
+            "cells | all images | as few, unmatched | matched | matched less unmatched | n"
+        )
         rows = [
             [
                 str(r["train"]),
@@ -278,14 +266,10 @@ class AuditTables:
                 "The workspace has no phrases: run"
                 f" '{self.workspace.command('text')}' and audit it again."
             )
-        header = [
-            "generator",
-            "content separates",
-            "fakes that show what real images show",
-            "real images that show what fakes show",
-            "fakes more like",
-            "real images more like",
-        ]
+        header = columns(
+            "generator | content separates | fakes that show what real images show | "
+            "real images that show what fakes show | fakes more like | real images more like"
+        )
         rows = []
         for r in table.to_dict("records"):
             words = self.audit.words[str(r["generator"])]
@@ -337,15 +321,10 @@ class AuditTables:
         table = self.audit.overlays
         if table is None:
             raise AigiError(f"The audit looked at no images: run '{_with_images(self.workspace)}'.")
-        header = [
-            "generator",
-            "spread there, of the usual",
-            "from the left",
-            "from the top",
-            "median colour",
-            "p (Holm)",
-            "n",
-        ]
+        header = columns(
+            "generator | spread there, of the usual | from the left | from the top | "
+            "median colour | p (Holm) | n"
+        )
         return [
             header,
             *(

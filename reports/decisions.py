@@ -25,9 +25,9 @@ from aigi_core.transfer.difference import PairedDifference, difference
 from aigi_core.transfer.matrix import TransferMatrix, transfer_matrix
 from aigi_core.transfer.pairs import Pair
 from aigi_core.workspace import Workspace
+from reports.tables import Rows, columns
 
 HEADS, TEXTS = 3, 12
-Row = list[str]
 
 
 class DecisionTables:
@@ -38,14 +38,14 @@ class DecisionTables:
         self.domains = workspace.domains
         self.names = workspace.domains.generators
 
-    def tables(self) -> dict:
+    def tables(self) -> dict[str, Callable[[], Rows]]:
         """Name of a table -> what makes its rows."""
         return {"decisions": self.decisions}
 
-    def decisions(self) -> list[Row]:
+    def decisions(self) -> Rows:
         """One row a decision: balanced accuracy, or what else is named, ours and the other way."""
-        header = ["", "decision", "measured", "ours", "the other choice", "change", "n"]
-        made: Sequence[tuple[str, Callable[[], list[Row]]]] = (
+        header = columns(" | decision | measured | ours | the other choice | change | n")
+        made: Sequence[tuple[str, Callable[[], Rows]]] = (
             ("2", self._normalised),
             ("3", self._diagonal),
             ("5", self._union),
@@ -79,23 +79,23 @@ class DecisionTables:
 
     def _switched(
         self, what: str, other: TransferMatrix, ours: TransferMatrix | None = None
-    ) -> list[Row]:
+    ) -> Rows:
         """The out-of-domain mean of both, and the paired change."""
         ours = ours or self._ours
         return [_compared(what, "out of domain", ours, other, ~ours.in_domain)]
 
-    def _normalised(self) -> list[Row]:
+    def _normalised(self) -> Rows:
         view = EmbeddingView(normalise=False)
         other = self._measure(train(self.workspace, self.names, view))
         return self._switched("embeddings as they are, not of unit length", other)
 
-    def _diagonal(self) -> list[Row]:
+    def _diagonal(self) -> Rows:
         means = [self._ours.mean(DEFAULT_METRIC, cells) for cells in (~self._ours.in_domain, None)]
         change = f"{means[1].value - means[0].value:+.3f}"
         shown = [str(mean) for mean in means]
         return [["mean with the diagonal", "all cells", *shown, change, _cells(means[1].n)]]
 
-    def _split_by_image(self) -> list[Row]:
+    def _split_by_image(self) -> Rows:
         """The same sizes of splits, images of a group apart: other images are tested, so nothing is
         paired."""
         rng = np.random.default_rng(0)
@@ -119,11 +119,11 @@ class DecisionTables:
             rows.append(["splits by image", where, *shown, change, _cells(means[0].n)])
         return rows
 
-    def _grid(self) -> list[Row]:
+    def _grid(self) -> Rows:
         other = train(self.workspace, self.names, protocol=Protocol(grid="paper"))
         return self._switched("the 96-point grid", self._measure(other))
 
-    def _bias(self) -> list[Row]:
+    def _bias(self) -> Rows:
         bare = Protocol(fit_intercept=False)
         rows = self._switched(
             "no bias, embedding",
@@ -132,12 +132,12 @@ class DecisionTables:
         without = self._measure(train_residual(self.workspace, self.names, bare))
         return rows + self._switched("no bias, residual", without, self._our_residual)
 
-    def _weights(self) -> list[Row]:
+    def _weights(self) -> Rows:
         plain = Protocol(class_weight=None)
         other = self._measure(train(self.workspace, self.names, protocol=plain))
         return self._switched("classes by their numbers", other)
 
-    def _residual(self) -> list[Row]:
+    def _residual(self) -> Rows:
         raw = train_residual(self.workspace, self.names, means="raw embeddings")
         return self._switched("residuals of raw embeddings", self._measure(raw), self._our_residual)
 
@@ -154,7 +154,7 @@ class DecisionTables:
     def _on(self, view: FeatureView) -> TransferMatrix:
         return self._measure(train(self.workspace, self.names, view))
 
-    def _union(self) -> list[Row]:
+    def _union(self) -> Rows:
         rows = []
         for pair in self._pairs:
             first, second = (
@@ -172,7 +172,7 @@ class DecisionTables:
             rows.append(_compared(what, "D_eval", matrices[0], matrices[1], cells))
         return rows
 
-    def _judged(self) -> list[Row]:
+    def _judged(self) -> Rows:
         """What components change on the cells of the pair itself, beside D_eval."""
         before = self._ours
         means = []
@@ -195,14 +195,14 @@ class DecisionTables:
     def _own_heads(self) -> list[TransferMatrix]:
         return [self._heads(way, "own") for way in self._directions()]
 
-    def _penalty(self) -> list[Row]:
+    def _penalty(self) -> Rows:
         means = []
         for way, ours in zip(self._directions(), self._own_heads, strict=True):
             pair = (ours, self._heads(way, "scored"))
             means.append([one.mean(DEFAULT_METRIC, one.without(way)).value for one in pair])
         return [_spread("penalty by the scoring generator's images", "heads, D_eval", means)]
 
-    def _left_out(self) -> list[Row]:
+    def _left_out(self) -> Rows:
         """The same detectors over more cells."""
         means = []
         for way, ours in zip(self._directions(), self._own_heads, strict=True):
@@ -216,7 +216,7 @@ class DecisionTables:
 
     # Words and geometry
 
-    def _null(self) -> list[Row]:
+    def _null(self) -> Rows:
         table = load_words(self.workspace).detectors
         mine = table[(table["kind"] == "logistic") & (table["bank"] == "phrases")]
         beyond = int((mine["q_value"] < ALPHA).sum())
@@ -231,7 +231,7 @@ class DecisionTables:
             ]
         ]
 
-    def _isotropy(self) -> list[Row]:
+    def _isotropy(self) -> Rows:
         table = self._atlas.geometry
         mine = table[table["measure"] == "isoscore"]
         rises, chance = (mine["change"], mine["after"] - mine["random"])
@@ -247,7 +247,7 @@ class DecisionTables:
             ]
         ]
 
-    def _centred(self) -> list[Row]:
+    def _centred(self) -> Rows:
         directions = np.stack(
             [one.joint_weights(self.workspace)[0] for one in train(self.workspace, self.names)]
         )
@@ -278,13 +278,15 @@ def _compared(
     ours: TransferMatrix,
     other: TransferMatrix,
     cells: Bool[np.ndarray, "K T"],
-) -> Row:
+) -> list[str]:
     change: PairedDifference = difference(other, ours, DEFAULT_METRIC).mean(cells)
     means = [str(one.mean(DEFAULT_METRIC, cells)) for one in (ours, other)]
     return [what, where, *means, str(change), _cells(change.n)]
 
 
-def _spread(what: str, where: str, means: Sequence[Sequence[float]], of: str = "direction") -> Row:
+def _spread(
+    what: str, where: str, means: Sequence[Sequence[float]], of: str = "direction"
+) -> list[str]:
     """Means over searches of both choices, and of the change with its smallest and largest."""
     ours, other = np.array(means).T
     change = other - ours

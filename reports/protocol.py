@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pandas as pd
@@ -16,6 +17,7 @@ from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.transfer.matrix import transfer_matrix
 from aigi_core.transfer.paper_means import MEANS, paper_means
 from aigi_core.workspace import Workspace
+from reports.tables import Rows, columns
 
 OWN = {  # accuracy, CLIP-L: mean of the matrix, then blocks; the paper gives no others
     ("embedding", "mean"): ".783",
@@ -42,23 +44,18 @@ class ProtocolTables:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
-    def tables(self) -> dict:
+    def tables(self) -> dict[str, Callable[[], Rows]]:
         """Name of a table -> what makes its rows."""
         return {"protocols": self.protocols, "protocol-searches": self.searches}
 
-    def protocols(self) -> list[list[str]]:
+    def protocols(self) -> Rows:
         """One row a feature view, mean, and with or without the diagonal."""
         rows = [
-            [
-                "features",
-                "mean",
-                "diagonal",
-                "ours, balanced accuracy",
-                "ours, accuracy",
-                "paper's protocol, accuracy",
-                "paper's protocol, balanced accuracy",
-                "the paper, CLIP-L, accuracy",
-            ]
+            columns(
+                "features | mean | diagonal | ours, balanced accuracy | ours, accuracy | "
+                "paper's protocol, accuracy | paper's protocol, balanced accuracy | "
+                "the paper, CLIP-L, accuracy"
+            )
         ]
         for features in ("embedding", "embedding, no bias", "residual"):
             means = {name: self._means(features, used) for name, used in PRESETS.items()}
@@ -77,7 +74,7 @@ class ProtocolTables:
                     rows.append([features, mean, "with" if diagonal else "without", *cells, own])
         return rows
 
-    def searches(self) -> list[list[str]]:
+    def searches(self) -> Rows:
         """One row a search that both protocols have stored: D_eval's test images after it, and the
         change against the whole embedding."""
         keys = ["a", "b", "view", "metric"]

@@ -21,7 +21,8 @@ from aigi_core.statements import ALPHA, span
 from aigi_core.stress import AUGMENTED, CLEAN, Stress, perturbed_ops, stress
 from aigi_core.transfer import MatrixDifference, TransferMatrix, difference, transfer_matrix
 from aigi_core.workspace import Workspace
-from reports.audit import CELLS, Rows, masks_of, paired, with_interval
+from reports.audit import CELLS, masks_of, paired, with_interval
+from reports.tables import Rows, columns
 
 DRAWS = 1000
 
@@ -129,15 +130,10 @@ class StressTables:
     def operations(self) -> Rows:
         records = self._stress.summary().query("trained == 'clean'").to_dict("records")
         table = {(r["op"], r["side"], r["cells"]): r for r in records}
-        header = [
-            "operation",
-            "in-domain",
-            "change, both classes",
-            "fakes only",
-            "real images only",
-            "out-of-domain",
-            "change, both classes",
-        ]
+        header = columns(
+            "operation | in-domain | change, both classes | fakes only | real images only | "
+            "out-of-domain | change, both classes"
+        )
         rows = []
         for op in (CLEAN, *map(str, perturbed_ops(self.workspace))):
             inside, out = (table[op, "both", cells] for cells in ("in-domain", "ood"))
@@ -182,14 +178,10 @@ class StressTables:
 
     def thresholds(self) -> Rows:
         table = thresholds.threshold_table(self._held_out, self.domains, self.names)
-        header = [
-            "cells",
-            "threshold",
-            "balanced accuracy",
-            "fakes found",
-            "false alarms",
-            "cells without a threshold",
-        ]
+        header = columns(
+            "cells | threshold | balanced accuracy | fakes found | false alarms | "
+            "cells without a threshold"
+        )
         rows = []
         for cells, part in self._by_cells(table):
             for rule, mine in part.groupby("rule", sort=False):
@@ -202,13 +194,10 @@ class StressTables:
 
     def calibration(self) -> Rows:
         table = thresholds.calibration_table(self._held_out, self.domains, self.names, draws=100)
-        header = [
-            "cells",
-            "probabilities",
-            "expected calibration error",
-            "of perfect calibration",
-            "cells beyond chance (p < .05)",
-        ]
+        header = columns(
+            "cells | probabilities | expected calibration error | of perfect calibration | "
+            "cells beyond chance (p < .05)"
+        )
         rows = []
         for cells, part in self._by_cells(table):
             for method, mine in part.groupby("method", sort=False):

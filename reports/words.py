@@ -33,6 +33,7 @@ from aigi_core.statements import ALPHA, number, span
 from aigi_core.stress import perturbed_ops
 from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace
+from reports.tables import Rows, columns
 
 PALETTE = (
     "256-colour palette",
@@ -73,7 +74,7 @@ class WordTables:
         self.workspace, self.draws, self.head_count = workspace, draws, head_count
         self.names = workspace.domains.generators
 
-    def tables(self) -> dict[str, Callable[[], list[list[str]]]]:
+    def tables(self) -> dict[str, Callable[[], Rows]]:
         """Name -> rows, the header first."""
         return {
             "words-detectors": lambda: self.nearest_words("logistic", "phrases"),
@@ -141,20 +142,12 @@ class WordTables:
         mean = own.groupby(["layer", "head"])["gap"].mean().sort_values(ascending=False)
         return [(int(layer), int(head)) for layer, head in mean.index[: self.head_count]]
 
-    def nearest_words(self, kind: str, bank: str) -> list[list[str]]:
+    def nearest_words(self, kind: str, bank: str) -> Rows:
         rows = [
-            [
-                "detector",
-                "nearest",
-                "cosine",
-                "chance",
-                "p",
-                "q",
-                "farthest",
-                "p",
-                "in-domain",
-                "out-of-domain",
-            ]
+            columns(
+                "detector | nearest | cosine | chance | p | q | farthest | p | in-domain | "
+                "out-of-domain"
+            )
         ]
         lists = self.atlas.rows.query("kind == @kind and bank == @bank")
         for one in self.atlas.detectors.query("kind == @kind and bank == @bank").to_dict("records"):
@@ -179,7 +172,7 @@ class WordTables:
             )
         return rows
 
-    def content(self) -> list[list[str]]:
+    def content(self) -> Rows:
         lists = [self.atlas.words(CONTENT, "phrases", name) for name in self.names]
         plain = [
             content_words(self.workspace, self.lexicon, name, draws=self.draws, extent=False)
@@ -216,22 +209,16 @@ class WordTables:
         """What a training set shows; None where the workspace holds no other images."""
         return self.atlas.words(CONTENT, "phrases", name) if len(self.names) > 1 else None
 
-    def exposed(self) -> list[list[str]]:
+    def exposed(self) -> Rows:
         q = [
             q_values(np.array([words.p_value if words else np.nan for words in part]))
             for part in zip(*((each.weights, each.content) for each in self.exposures), strict=True)
         ]
         rows = [
-            [
-                "training set",
-                "its weights",
-                "q",
-                "its images, real and fake alike",
-                "q",
-                "facts of its files (Cramér's V)",
-                "facts alone",
-                "detector",
-            ]
+            columns(
+                "training set | its weights | q | its images, real and fake alike | q | "
+                "facts of its files (Cramér's V) | facts alone | detector"
+            )
         ]
         for each, weights, content in zip(self.exposures, *q, strict=True):
             facts = "; ".join(
@@ -254,7 +241,7 @@ class WordTables:
             )
         return rows
 
-    def confounds(self) -> list[list[str]]:
+    def confounds(self) -> Rows:
         """The explanations of the generators whose confounds are known, as the app shows them."""
         known = [each for each in self.exposures if each.generator in CONFOUNDED]
         if not known:
@@ -267,17 +254,13 @@ class WordTables:
             *([each.generator, " ".join(each.sentences)] for each in known),
         ]
 
-    def control(self) -> list[list[str]]:
+    def control(self) -> Rows:
         """Whether words can name what an operation does, where nothing else differs."""
         rows = [
-            [
-                "operation",
-                "nearest phrases of the change",
-                "cosine",
-                "p",
-                "best phrase that says it",
-                "its rank",
-            ]
+            columns(
+                "operation | nearest phrases of the change | cosine | p | "
+                "best phrase that says it | its rank"
+            )
         ]
         for op in perturbed_ops(self.workspace):
             words = operation_words(
@@ -299,7 +282,7 @@ class WordTables:
             )
         return rows
 
-    def all_heads(self) -> list[list[str]]:
+    def all_heads(self) -> Rows:
         """The five heads that words fit best, under each definition, corrected for all texts and
         all heads.
         """
@@ -322,14 +305,12 @@ class WordTables:
                 )
         return rows
 
-    def nothing(self) -> list[list[str]]:
+    def nothing(self) -> Rows:
         rows = [
-            [
-                "weights",
-                "bank",
-                "detectors whose nearest text is no nearer than chance (p > .05)",
-                "of",
-            ]
+            columns(
+                "weights | bank | "
+                "detectors whose nearest text is no nearer than chance (p > .05) | of"
+            )
         ]
         for (kind, bank), part in self.of_detectors.groupby(["kind", "bank"], sort=False):
             silent = part[part["p_value"] > ALPHA]
@@ -339,17 +320,12 @@ class WordTables:
             rows.append([str(kind), str(bank), named or "none", str(len(part))])
         return rows
 
-    def nameability(self) -> list[list[str]]:
+    def nameability(self) -> Rows:
         rows = [
-            [
-                "weights",
-                "bank",
-                "measure",
-                "family",
-                "Spearman with the out-of-domain mean",
-                "p",
-                "detectors",
-            ]
+            columns(
+                "weights | bank | measure | family | Spearman with the out-of-domain mean | p | "
+                "detectors"
+            )
         ]
         for (kind, bank), part in self.of_detectors.groupby(["kind", "bank"], sort=False):
             for measure, column in (
@@ -376,20 +352,13 @@ class WordTables:
                     )
         return rows
 
-    def heads(self) -> list[list[str]]:
+    def heads(self) -> Rows:
         rows = [
-            [
-                "head",
-                "mean gap (own generator)",
-                "carries",
-                "misleads",
-                "in-domain alone",
-                "out-of-domain alone",
-                "TextSpan",
-                "variance explained",
-                "ablated: in-domain change",
-                "as many other heads",
-            ]
+            columns(
+                "head | mean gap (own generator) | carries | misleads | in-domain alone | "
+                "out-of-domain alone | TextSpan | variance explained | "
+                "ablated: in-domain change | as many other heads"
+            )
         ]
         for layer, head in self.widening_heads:
             roles = self.all_roles.query("layer == @layer and head == @head")
@@ -437,7 +406,7 @@ class WordTables:
             )
         return rows
 
-    def head_phrases(self) -> list[list[str]]:
+    def head_phrases(self) -> Rows:
         words, labels = [], []
         for layer, head in self.widening_heads:
             for definition in DEFINITIONS:
@@ -455,7 +424,7 @@ class WordTables:
                 )
         return self._named("head", labels, words)
 
-    def roles(self) -> list[list[str]]:
+    def roles(self) -> Rows:
         rows = [
             ["detector", "carries it most (own generator)", "misleads it most (another generator)"]
         ]
@@ -467,17 +436,13 @@ class WordTables:
             rows.append([name, _gap(best), f"{_gap(worst)} on {worst['generator']}"])
         return rows
 
-    def concepts(self) -> list[list[str]]:
+    def concepts(self) -> Rows:
         """The nearest three phrases of each nameable detector projected out of every embedding."""
         rows = [
-            [
-                "detector",
-                "projected out",
-                "in-domain before",
-                "change",
-                "as many random directions",
-                "p against these",
-            ]
+            columns(
+                "detector | projected out | in-domain before | change | "
+                "as many random directions | p against these"
+            )
         ]
         lists = self.atlas.rows.query(
             "kind == 'logistic' and bank == 'phrases' and side == 'nearest'"
@@ -504,7 +469,7 @@ class WordTables:
             )
         return rows
 
-    def palette(self) -> list[list[str]]:
+    def palette(self) -> Rows:
         """Every place where the palette of sdxl was looked for with the project's phrases, found or
         not.
         """
@@ -561,7 +526,7 @@ class WordTables:
             )
         return rows
 
-    def _named(self, what: str, labels: list[str], lists: list[Words]) -> list[list[str]]:
+    def _named(self, what: str, labels: list[str], lists: list[Words]) -> Rows:
         q = q_values(np.array([words.p_value for words in lists]))
         rows = [
             [

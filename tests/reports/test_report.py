@@ -10,6 +10,7 @@ from aigi_core.errors import AigiError
 from aigi_core.transfer.atlas import AtlasKey
 from aigi_core.workspace import Workspace
 from reports.__main__ import Report, block_masks, fill, main
+from reports.tables import columns, markdown
 from tests.searched import KEY
 
 PAIR = ("alpha-gan", "beta-diff")
@@ -22,9 +23,9 @@ def report(path: Path) -> Report:
 
 def test_every_table_is_filled(report: Report) -> None:
     for name, table in report.tables().items():
-        lines = table().split("\n\n")[0].splitlines()
-        assert len(lines) >= 3 and len({line.count("|") for line in lines}) == 1, name
-        assert "nan" not in table(), name
+        header, *rows = table()
+        assert rows and {len(row) for row in rows} == {len(header)}, name
+        assert "nan" not in markdown([header, *rows]), name
 
 
 def test_spreads_over_searches_keep_d_search_out(report: Report) -> None:
@@ -68,13 +69,14 @@ def test_blocks_are_out_of_domain(report: Report) -> None:
 
 def test_marked_tables_are_replaced_and_words_stay() -> None:
     text = "# Results\n\n<!-- results a -->\nold\n<!-- /results -->\nWords.\n"
-    filled = fill(text, {"a": lambda: "| new |"})
-    assert filled == "# Results\n\n<!-- results a -->\n\n| new |\n\n<!-- /results -->\nWords.\n"
-    assert fill(filled, {"a": lambda: "| new |"}) == filled
+    filled = fill(text, tables := {"a": lambda: [columns("a | b"), ["1", "2"]]})
+    made = "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    assert filled == f"# Results\n\n<!-- results a -->\n\n{made}\n\n<!-- /results -->\nWords.\n"
+    assert fill(filled, tables) == filled
     with pytest.raises(AigiError, match="no table 'a'"):
-        fill(text, {"b": lambda: ""})
+        fill(text, {"b": list})
     with pytest.raises(AigiError, match="marks no table"):
-        fill("nothing", {"b": lambda: ""})
+        fill("nothing", {"b": list})
 
 
 def test_the_papers_protocol_trains_the_matrices(synthetic: Workspace) -> None:
