@@ -153,7 +153,8 @@ def try_kills(
     rng = np.random.default_rng(seed)
     lines = commands(folder)
     before, expected, operations = {}, {}, {}
-    work, what = folder / "w", []
+    work = folder / "w"
+    what: list[str] = []
     chosen = [job for job in lines if job in jobs]
     for job in lines:  # each job in one go, and what it found
         before[job] = _kept(work, folder / f"before-{job}")
@@ -168,6 +169,7 @@ def try_kills(
     for number in range(kills + disks):
         job = chosen[number % len(chosen)]
         kind = "kill" if number < kills else "disk"
+        print(f"{number}: {kind} of {job}, {len(what)} failures", file=sys.stderr, flush=True)
         at, disk = int(rng.integers(1, operations[job] + 1)), 0
         if kind == "disk":
             disk = 1 if number % 2 else int(rng.choice([200, 1000, 5000]))

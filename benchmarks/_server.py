@@ -5,9 +5,14 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from urllib.request import urlopen
+
+import psutil
 
 from ui.toolkit.router import ROOT
 
@@ -88,3 +93,29 @@ class Server:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(timeout=30)
+
+
+@contextmanager
+def serving(workspace: Path | None, folder: Path) -> Iterator[tuple[Server, Callable[[], int]]]:
+    """A fresh server, and a function that tells the peak of its memory in MB since its start."""
+    server = Server(workspace, folder / f"{time.monotonic_ns()}.txt")
+    peak, stop = [0], Event()
+
+    def watch() -> None:
+        process = psutil.Process(server.process.pid)
+        while not stop.wait(0.1):
+            try:
+                tree = [process, *process.children(recursive=True)]
+                peak[0] = max(peak[0], sum(one.memory_info().rss for one in tree))
+            except psutil.NoSuchProcess:
+                continue  # a child that has just ended; the server itself ends after this thread
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        server.wait()
+        yield server, lambda: round(peak[0] / 2**20)
+    finally:
+        stop.set()
+        watcher.join()
+        server.stop()

@@ -17,18 +17,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from threading import Event, Thread
 from typing import Any
 
-import psutil
 from playwright.sync_api import Browser, Error, Locator, sync_playwright
 
 from aigi_core.errors import AigiError
 from benchmarks._app_in_browser import App
-from benchmarks._server import FLAGS, OFFLINE, Server, chromium
+from benchmarks._server import FLAGS, OFFLINE, Server, chromium, serving
 from ui.toolkit.router import PAGES
 
 PATIENCE = 90_000
@@ -88,32 +85,6 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
             figures |= crowd(browser, server, args.pages, args.sessions, rounds=args.rounds)
             figures[f"sessions{args.sessions}_rss_mb"] = memory()
     return figures | {"repeats": args.repeats}
-
-
-@contextmanager
-def serving(workspace: Path | None, folder: Path) -> Iterator[tuple[Server, Callable[[], int]]]:
-    """A fresh server, and a function that tells the peak of its memory in MB since its start."""
-    server = Server(workspace, folder / f"{time.monotonic_ns()}.txt")
-    peak, stop = [0], Event()
-
-    def watch() -> None:
-        process = psutil.Process(server.process.pid)
-        while not stop.wait(0.1):
-            try:
-                tree = [process, *process.children(recursive=True)]
-                peak[0] = max(peak[0], sum(one.memory_info().rss for one in tree))
-            except psutil.NoSuchProcess:
-                continue  # a child that has just ended; the server itself ends after this thread
-
-    watcher = Thread(target=watch)
-    watcher.start()
-    try:
-        server.wait()
-        yield server, lambda: round(peak[0] / 2**20)
-    finally:
-        stop.set()
-        watcher.join()
-        server.stop()
 
 
 def session(browser: Browser, url: str) -> App:

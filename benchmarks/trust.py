@@ -1,8 +1,10 @@
-"""What a stranger's files and workspaces can do: nothing but be refused or be read rightly.
+"""What a stranger's files and workspaces can do, and twenty people at once: nothing but be refused
+or be served rightly.
 
-Counts hostile files through the decoder, mutated workspaces through ``verify``, opening and a
-detector's scores, jobs that are killed or whose disk is full, and times the limit of a decoding
-process. Seeded; ``--files``, ``--mutations``, ``--kills`` and ``--disks`` set how many.
+Counts hostile files through the decoder, jobs that are killed or whose disk is full, mutated
+workspaces through ``verify``, opening and a detector's scores; times the limit of a decoding
+process, and the app under many sessions. Seeded; ``--only`` takes parts, other options set how
+many.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import argparse
 import io
 import json
 import shutil
+import sys
 import tempfile
 import time
 import tracemalloc
@@ -29,11 +32,14 @@ from aigi_core.errors import AigiError
 from aigi_core.images import ImageError, load_rgb
 from aigi_core.processes import SECONDS, LimitedProcesses, LimitExceeded
 from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
-from benchmarks._kills import try_kills
+from benchmarks._kills import JOBS, try_kills
 from benchmarks._small_workspace import make_workspace
+from benchmarks._users import try_users
 from precompute.__main__ import main as precompute
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000")
+LISTED = 20
+"""Failures of each part that are named."""
 
 
 # Hostile files
@@ -235,6 +241,8 @@ def try_workspaces(count: int, seed: int, source: Path, folder: Path) -> tuple[i
     names = list(MUTATIONS)
     for i in range(count):
         name = names[i % len(names)]
+        if i % 50 == 0:
+            print(f"{i} workspaces, {failures + wrong} failures", file=sys.stderr, flush=True)
         change, rehash = MUTATIONS[name]
         path = folder / "mutated"
         shutil.rmtree(path, ignore_errors=True)
@@ -276,27 +284,35 @@ def _scores(workspace: Workspace) -> np.ndarray:
     return np.asarray(score_detectors(detectors, workspace))
 
 
-def main(argv: Sequence[str]) -> dict[str, Any]:
-    """Try all; the numbers of docs/trust.md."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks trust", description=__doc__)
-    parser.add_argument("--files", type=int, default=2000, help="hostile files (default 2,000)")
-    parser.add_argument(
-        "--mutations", type=int, default=1000, help="mutated workspaces (default 1,000)"
-    )
-    parser.add_argument("--kills", type=int, default=100, help="killed jobs (default 100)")
-    parser.add_argument("--disks", type=int, default=20, help="full disks (default 20)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--limit", type=float, default=SECONDS, help="seconds of processor time for one file"
-    )
-    args = parser.parse_args(argv)
+# The parts, in an order in which jobs are forked before this process starts others
 
-    warnings.simplefilter("ignore")  # of decoders
+
+def files(args: argparse.Namespace) -> dict[str, Any]:
+    """Hostile files through the decoder."""
     failures, grey, longest = try_files(args.files, args.seed)
-    with tempfile.TemporaryDirectory() as folder:  # before this process starts others
-        interrupted = try_kills(args.kills, args.disks, args.seed, Path(folder))
-    unequal = interrupted.pop("what")
+    return {
+        "hostile_files": args.files,
+        "hostile_failures": failures,
+        "grey_pictures_kept": grey,
+        "longest_decoding_seconds": round(longest, 2),
+    }
+
+
+def kills(args: argparse.Namespace) -> dict[str, Any]:
+    """Jobs that are killed, or whose disk is full."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = try_kills(args.kills, args.disks, args.seed, Path(folder), args.jobs)
+    return found | {"what": found["what"][:LISTED]}
+
+
+def decode(args: argparse.Namespace) -> dict[str, Any]:
+    """The limit of a decoding process."""
     limited, held = decode_seconds(args.limit)
+    return {"decode_limit_seconds": round(limited, 1), "decode_limit_held": held}
+
+
+def mutations(args: argparse.Namespace) -> dict[str, Any]:
+    """Mutated workspaces through ``verify``, opening and a detector's scores."""
     with tempfile.TemporaryDirectory() as folder:
         source = make_workspace(Path(folder) / "source", per_class=20)
         tracemalloc.start()
@@ -304,16 +320,63 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     return {
-        "hostile_files": args.files,
-        "hostile_failures": failures,
-        "grey_pictures_kept": grey,
-        "longest_decoding_seconds": round(longest, 2),
-        "decode_limit_seconds": round(limited, 1),
-        "decode_limit_held": held,
         "workspace_mutations": args.mutations,
         "mutation_failures": broken,
         "silent_wrong_numbers": wrong,
         "mutation_peak_mib": round(peak / 2**20),
-        **interrupted,
-        "failures": [*what[:20], *unequal[:20]],
+        "what": what[:LISTED],
     }
+
+
+def users(args: argparse.Namespace) -> dict[str, Any]:
+    """People at the app at once: with pauses, then without, each on a fresh server."""
+    name = f"users{args.users}"
+    with tempfile.TemporaryDirectory() as folder:
+        calm = try_users(args.users, args.minutes, args.seed, Path(folder), pause=args.pause)
+        busy = try_users(args.users, args.busy_minutes, args.seed, Path(folder), pause=0)
+    what = calm.pop("what") + busy.pop("what")
+    return {
+        **{f"{name}_{key}": value for key, value in calm.items() if key != "actions_per_second"},
+        f"{name}_actions_per_second": busy.pop("actions_per_second"),
+        **{f"{name}_without_pauses_{key}": value for key, value in busy.items()},
+        "what": what,
+    }
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    part.__name__: part for part in (files, kills, decode, mutations, users)
+}
+
+
+def main(argv: Sequence[str]) -> dict[str, Any]:
+    """Try all, or some parts; the numbers of docs/trust.md. A part prints its own as it ends."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks trust", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
+    parser.add_argument("--files", type=int, default=2000, help="hostile files (default 2,000)")
+    parser.add_argument(
+        "--mutations", type=int, default=1000, help="mutated workspaces (default 1,000)"
+    )
+    parser.add_argument("--kills", type=int, default=100, help="killed jobs (default 100)")
+    parser.add_argument("--disks", type=int, default=20, help="full disks (default 20)")
+    parser.add_argument("--jobs", nargs="+", choices=JOBS, default=JOBS, metavar="JOB")
+    parser.add_argument("--users", type=int, default=20, help="sessions at once (default 20)")
+    parser.add_argument("--pause", type=float, default=10.0, help="mean seconds between acts")
+    parser.add_argument("--minutes", type=float, default=5.0, help="with pauses (default 5)")
+    parser.add_argument("--busy-minutes", type=float, default=2.0, help="without (default 2)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--limit", type=float, default=SECONDS, help="seconds of processor time for one file"
+    )
+    args = parser.parse_args(argv)
+
+    warnings.simplefilter("ignore")  # of decoders
+    figures: dict[str, Any] = {}
+    failures: list[str] = []
+    for name in [part for part in PARTS if part in args.only]:
+        began = time.perf_counter()
+        found = PARTS[name](args)
+        found[f"{name}_seconds"] = round(time.perf_counter() - began)
+        print(json.dumps({name: found}), flush=True)
+        failures += found.pop("what", [])
+        figures |= found
+    return figures | {"failures": failures}

@@ -72,9 +72,22 @@ def upload_field(label: str, key: str) -> list[Upload]:
         " you leave."
     )
     kept = st.session_state[key] or []
-    if said := refusals({one.file_id for one in kept if isinstance(one, DeletedFile)}):
+    missing = {one.file_id for one in kept if isinstance(one, DeletedFile)}
+    if said := refusals(missing):
         st.warning(said, icon=":material/block:")
+    if lost := len(missing - _refused_here().keys()):
+        st.warning(
+            f"{counted(lost, 'upload', 'are')} no longer on the server: it was restarted, or out of"
+            " reach for too long. Remove what the list above still shows, then add it again.",
+            icon=":material/cloud_off:",
+        )
     return uploads
+
+
+def _refused_here() -> dict[str, tuple[str, str]]:
+    """Identifier of each file that this session was refused -> its name and why."""
+    context = get_script_run_ctx(suppress_warning=True)
+    return _refused.get(context.session_id, {}) if context else {}
 
 
 def refusals(files: Collection[str]) -> str:
@@ -83,8 +96,7 @@ def refusals(files: Collection[str]) -> str:
     Args:
         files: identifiers of what stands in a field without being held.
     """
-    context = get_script_run_ctx(suppress_warning=True)
-    refused = _refused.get(context.session_id, {}) if context else {}
+    refused = _refused_here()
     reasons: dict[str, list[str]] = {}
     for file in [file for file in refused if file in files]:
         called, why = refused[file]
@@ -102,7 +114,9 @@ class UploadLimits:
 
     The page of Streamlit 1.67 shows any answer but a success as "AxiosError" and a number, and does
     not run again. A refused upload is therefore answered as a success, its body read and thrown
-    away; its field holds an identifier without a file, and :func:`upload_field` says why.
+    away; its field holds an identifier without a file, and :func:`upload_field` says why. So is one
+    for a session that this server does not know, as after a restart: the page's next session sends
+    that identifier.
     """
 
     def __init__(self, app: ASGI) -> None:
@@ -128,13 +142,15 @@ class UploadLimits:
         if not length.isdecimal():
             await _refuse(send, 411, "An upload must say how long it is (Content-Length).")
             return
-        if why := self.refusal(session, int(length)):
+        known = Runtime.instance().is_active_session(session)
+        why = self.refusal(session, int(length))
+        if why or not known:
             noted = _refused.get(session, {})
-            known = Runtime.instance().is_active_session(session)
-            if not known or len(noted) >= SESSION_FILES or int(length) > _largest() + MiB:
+            if len(noted) >= SESSION_FILES or int(length) > _largest() + MiB:
                 await _refuse(send, 413, why)
             elif called := await _name_of(receive):
-                _refused.setdefault(session, {})[file] = called, why
+                if known:
+                    _refused.setdefault(session, {})[file] = called, why
                 await _answer(send, 204, b"")
             return
         self.coming.setdefault(session, []).append(int(length))

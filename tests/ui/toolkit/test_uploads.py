@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import streamlit as st
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.uploaded_file_manager import UploadedFileRec
+from streamlit.runtime.uploaded_file_manager import DeletedFile, UploadedFileRec
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.workspace import Workspace
@@ -57,9 +57,17 @@ def put(
     size: int,
     length: str | None = None,
     method: str = "PUT",
+    *,
+    lost: bool = False,
 ) -> int:
-    """One upload through the limits, held where they let it pass; the status."""
+    """One upload through the limits, held where they let it pass; the status.
+
+    Args:
+        lost: the server does not know the session.
+    """
     status = 0
+    before = set(runtime.active)
+    runtime.active = before - {session} if lost else before | {session}
     body = (
         b'--x\r\nContent-Disposition: form-data; name="a"; filename="%22' + name.encode() + b'"\r\n'
     )
@@ -89,21 +97,49 @@ def put(
     # No event loop: the browser tests of the same run hold one. Nothing here waits for anything.
     with suppress(StopIteration):
         UploadLimits(server)(scope, receive, send).send(None)  # type: ignore[attr-defined]
+    runtime.active = before
     return status
 
 
+def held(runtime: FakeRuntime, session: str, name: str, size: int) -> bool:
+    """Whether an upload is held; what is refused is answered as a success, too."""
+    assert put(runtime, session, name, size) == 204
+    return bool(runtime.uploaded_file_mgr.get_files(session, [name]))
+
+
 def test_a_session_holds_so_many_bytes_and_files(runtime: FakeRuntime) -> None:
-    assert put(runtime, "s", "a", 60) == 204
-    assert put(runtime, "s", "b", 41) == 413
-    assert put(runtime, "s", "c", 40) == 204
+    assert [held(runtime, "s", *one) for one in (("a", 60), ("b", 41), ("c", 40))] == [1, 0, 1]
     runtime.uploaded_file_mgr.remove_file("s", "a")
-    assert put(runtime, "s", "d", 41) == 204
-    assert [put(runtime, "t", str(i), 1) for i in range(4)] == [204, 204, 204, 413]
+    assert held(runtime, "s", "d", 41)
+    assert [held(runtime, "t", str(i), 1) for i in range(4)] == [1, 1, 1, 0]
 
 
 def test_all_sessions_together_hold_so_many_bytes_and_files(runtime: FakeRuntime) -> None:
-    assert [put(runtime, f"s{i}", "a", 80) for i in range(4)] == [204, 204, 204, 413]
-    assert [put(runtime, f"t{i}", "a", 1) for i in range(4)] == [204, 204, 204, 413]
+    assert [held(runtime, f"s{i}", "a", 80) for i in range(4)] == [1, 1, 1, 0]
+    assert [held(runtime, f"t{i}", "a", 1) for i in range(4)] == [1, 1, 1, 0]
+
+
+def test_an_upload_to_a_lost_session_is_dropped_and_said_on_the_page(
+    runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart the page still shows its files: their bytes went with the old server."""
+    assert put(runtime, "old", "a", 60, lost=True) == 204 and uploads.held_sizes() == {}
+    assert put(runtime, "old", "b", 22 * 2**20, lost=True) == 413 and uploads._refused == {}
+    monkeypatch.setattr(uploads, "_refused", {"new": {"c": ("c.png", "Why.")}})
+    monkeypatch.setattr(
+        uploads, "get_script_run_ctx", lambda **_: SimpleNamespace(session_id="new")
+    )
+    shown = {"images": [DeletedFile(file) for file in "abc"]}
+    monkeypatch.setattr(st, "file_uploader", lambda *_, **__: st.session_state.update(shown))
+
+    def page() -> None:
+        from ui.toolkit.uploads import upload_field
+
+        upload_field("Images", "images")
+
+    refused, lost = AppTest.from_function(page).run(timeout=60).warning
+    assert refused.value.startswith("1 file was refused")
+    assert lost.value.startswith("2 uploads are no longer on the server: it was restarted")
 
 
 @pytest.mark.parametrize("length", ["", "-1", "1e3", "٣"])
