@@ -57,7 +57,7 @@ def try_users(
 
     Returns:
         ``actions``; ``median_seconds`` and ``p95_seconds`` from an act to the end of its last run;
-        ``actions_per_second`` answered; ``errors``: exceptions and error boxes on a page, answers
+        ``actions_per_second`` answered; ``errors``: exceptions and views that failed, answers
         that did not come within 90 s, lost sockets, tracebacks in the server's log; ``rss_mb``:
         the peak of the server and its children; ``slowest`` and ``what`` went wrong, named.
     """

@@ -24,6 +24,8 @@ KINDS = ("selectbox", "radio", "checkbox", "slider", "button_group", "plotly_cha
 """Elements that it acts on; figures where a click on a point means something."""
 MAIN = 0
 """Where a page's own elements stand, the first number of their place; the sidebar is elsewhere."""
+UNFORESEEN = "could not be computed"
+"""In the box that a page shows in place of a view that failed."""
 AGE = 2
 """Runs of the script for which Streamlit's page keeps large messages, by default."""
 
@@ -34,7 +36,7 @@ class Visitor:
     Attributes:
         page: stem of the page that is open.
         controls: identifier -> kind, element and fragment of what can be moved on it.
-        errors: what the app said went wrong in the last run.
+        errors: what went wrong in the last run; a sentence on what a control asked for is none.
     """
 
     def __init__(self, socket: ClientConnection, patience: float) -> None:
@@ -144,7 +146,7 @@ class Visitor:
         element: Any = getattr(delta.new_element, kind) if kind else None
         if kind == "exception":
             self.errors.append(f"{element.type}: {element.message}")
-        elif kind == "alert" and element.format == element.ERROR:
+        elif kind == "alert" and UNFORESEEN in element.body:
             self.errors.append(element.body)
         elif kind in KINDS and place[:1] == [MAIN]:
             if getattr(element, "set_value", False):

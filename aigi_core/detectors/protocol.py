@@ -216,6 +216,7 @@ def _literal(
     X: np.ndarray, y: np.ndarray, protocol: Protocol, solver: str, C: float, max_iter: int
 ) -> LogisticFit:
     """One point of the paper's grid through scikit-learn, early stopping included."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(
@@ -227,7 +228,8 @@ def _literal(
         random_state=0,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # stopping early is part of this grid
+        # stopping early is part of this grid
+        warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X, y)
     intercept = np.broadcast_to(model.intercept_, (1,)).astype(np.float64)
     return LogisticFit(

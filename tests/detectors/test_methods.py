@@ -1,5 +1,6 @@
 """Each method against an independent oracle: scikit-learn, a published formula or a loop."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +60,28 @@ def test_a_hinge_svm_without_bias_is_libsvms_through_other_code() -> None:
         other = result["weights"] + 0.05 * rng.standard_normal(X.shape[1])
         loss = np.maximum(0, 1 - (2 * y - 1) * (X @ other)).sum()
         assert 0.5 * other @ other + 0.1 * loss >= mine - 1e-4
+
+
+def test_filters_of_warnings_in_other_threads_decide_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They belong to the whole process: one thread's "error" broke another's fit, and one's
+    "ignore" let an unfinished machine pass."""
+    X, y = problem()
+    original = LinearSVC.fit
+    seen = []
+
+    def fit(self: LinearSVC, *data: np.ndarray) -> LinearSVC:
+        seen.append({action for action, *_ in warnings.filters})
+        warnings.simplefilter("ignore")  # what another thread does meanwhile
+        return original(self, *data)
+
+    monkeypatch.setattr(LinearSVC, "fit", fit)
+    monkeypatch.setattr("aigi_core.detectors.methods.other_linear.MAX_ITER", 1)
+    with warnings.catch_warnings(), pytest.raises(AigiError, match="did not converge"):
+        warnings.simplefilter("default")
+        fitted("svm", X, y, Protocol(), C=100.0)
+    assert "error" not in seen[0]
 
 
 def test_a_squared_hinge_svm_has_no_gradient() -> None:

@@ -51,15 +51,16 @@ class LinearSVM(FeatureMethod):
             max_iter=MAX_ITER,
             random_state=0,
         )
+        # Filters of warnings belong to the whole process: another thread that raises or ignores
+        # them must not decide what happens here, nor this one elsewhere.
         with warnings.catch_warnings():
-            warnings.simplefilter("error", ConvergenceWarning)
-            try:
-                model.fit(X, np.asarray(y) > 0)
-            except ConvergenceWarning as error:
-                raise AigiError(
-                    f"The support vector machine did not converge at C = {C:g} within"
-                    f" {MAX_ITER:,} iterations: choose smaller C, or normalised features."
-                ) from error
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(X, np.asarray(y) > 0)
+        if np.max(model.n_iter_) >= MAX_ITER:
+            raise AigiError(
+                f"The support vector machine did not converge at C = {C:g} within"
+                f" {MAX_ITER:,} iterations: choose smaller C, or normalised features."
+            )
         bias = float(np.ravel(model.intercept_)[0]) if protocol.fit_intercept else 0.0
         return {"weights": model.coef_[0].astype(np.float64), "bias": bias, "C": C}
 
