@@ -63,7 +63,8 @@ def try_users(
     """
     done = Actions()
     with serving(workspace, folder) as (server, memory):
-        asyncio.run(_everybody(server.port, sessions, 60 * minutes, pause, seed, stems, done))
+        rngs = np.random.default_rng(seed).spawn(sessions)
+        asyncio.run(_everybody(server.port, 60 * minutes, pause, rngs, stems, done))
         rss = memory()
         tracebacks = server.log.read_text("utf-8", "replace").count("Traceback")
     if tracebacks:
@@ -84,15 +85,13 @@ def try_users(
 
 async def _everybody(
     port: int,
-    sessions: int,
     seconds: float,
     pause: float,
-    seed: int,
+    rngs: Sequence[np.random.Generator],
     stems: Sequence[str],
     done: Actions,
 ) -> None:
     end = time.perf_counter() + seconds
-    rngs = np.random.default_rng(seed).spawn(sessions)
     await asyncio.gather(*(_somebody(port, end, pause, rng, stems, done) for rng in rngs))
 
 
