@@ -13,6 +13,7 @@ from aigi_core.statements import counted
 from aigi_core.transfer import TRAINING, difference
 from ui import results
 from ui.bodies import transfer as body
+from ui.toolkit.jobs import steps
 
 with ui.page(__file__) as page:
     with page.controls():
@@ -28,7 +29,7 @@ with ui.page(__file__) as page:
         compare = page.toggle("compare", "Compare")
     sets, (setting,), names = results.judged(page, how, chosen)
     rows, metric = list(sets), about.name
-    with st.spinner("Training and measuring the detectors …"):
+    with steps("Detectors trained", "Training and measuring the detectors"):
         matrix = results.matrix(page.workspace, setting, metric).on(names)
     inside, ood, every = (
         matrix.mean(metric, cells) for cells in (matrix.in_domain, ~matrix.in_domain, None)

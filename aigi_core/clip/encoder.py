@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from aigi_core.capabilities import Capabilities
 from aigi_core.clip.preprocessing import Preprocessing
+from aigi_core.clip.prompts import TextTower
 from aigi_core.clip.towers import Adapter, EncodedBatch, VisionTower
 from aigi_core.errors import AigiError
 from aigi_core.head_maps import complete
@@ -55,6 +56,7 @@ class Encoder:
         text: texts to joint-space rows [T, d], not normalised; None where there is no text tower.
         tokenizer: the text tower's tokenizer; its type depends on the library.
         why_no_texts: why there is no text tower, as a clause.
+        text_tower: the text tower, for learning what stands before a text; None as ``text``.
         settings: what changes features beside weights and preprocessing, by name: the activation,
             the length of texts, how attention is computed.
         weights_sha256: see :func:`digest_weights`; equal for equal weights, wherever they came
@@ -78,6 +80,7 @@ class Encoder:
     device: torch.device
     precision: str
     why_no_texts: str = ""
+    text_tower: TextTower | None = field(default=None, repr=False)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -25,6 +25,7 @@ from aigi_core.clip._open_clip import open_clip
 from aigi_core.clip.checkpoints import CONFIG, Checkpoint, find_checkpoint, hub_file
 from aigi_core.clip.encoder import TEXTS_A_BATCH, Encoder, activations, digest_weights
 from aigi_core.clip.preprocessing import Preprocessing
+from aigi_core.clip.prompts import TextTower
 from aigi_core.clip.towers import adapter_for
 from aigi_core.clip.weights import QUICK_GELU, State, read_weights, with_open_clip_names
 from aigi_core.errors import AigiError
@@ -88,15 +89,15 @@ def load(
     tower = built.tower.to(device)
     whole = None if built.whole is None else built.whole.to(device)
 
+    def forward(texts: Sequence[str]) -> Tensor:
+        assert tokenizer is not None and whole is not None
+        rows: Tensor = whole.encode_text(tokenizer(list(texts)).to(device))
+        return rows
+
     @torch.inference_mode()
     def encode_texts(texts: Sequence[str]) -> Float32[np.ndarray, "T d"]:
-        assert tokenizer is not None and whole is not None
         batches = (texts[i : i + TEXTS_A_BATCH] for i in range(0, len(texts), TEXTS_A_BATCH))
-        rows = [
-            whole.encode_text(tokenizer(list(batch)).to(device)).float().cpu().numpy()
-            for batch in batches
-        ]
-        return np.concatenate(rows)
+        return np.concatenate([forward(batch).float().cpu().numpy() for batch in batches])
 
     return Encoder(
         library=f"open_clip {open_clip.__version__}",
@@ -105,6 +106,7 @@ def load(
         adapter=adapter_for(tower, int(checkpoint.config["embed_dim"])),
         preprocessing=_preprocessing(checkpoint, tower),
         text=None if why_no_texts else encode_texts,
+        text_tower=None if why_no_texts else TextTower(_token_embedding(whole), forward),
         tokenizer=tokenizer,
         weights_sha256=digest_weights(built.state),
         device=device,
@@ -112,6 +114,17 @@ def load(
         why_no_texts=why_no_texts,
         settings=settings,
     )
+
+
+def _token_embedding(whole: Any) -> nn.Module:
+    """The module that gives ids of tokens their vectors: open_clip's, or of a transformer of
+    Hugging Face."""
+    tower = whole if hasattr(whole, "token_embedding") else whole.text
+    if hasattr(tower, "token_embedding"):
+        embedding: nn.Module = tower.token_embedding
+    else:
+        embedding = tower.transformer.get_input_embeddings()
+    return embedding
 
 
 def load_model(checkpoint: Checkpoint, seed: int = 0, activation: str = "") -> Model:

@@ -5,6 +5,7 @@ when it is asked for.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,17 @@ from aigi_core.workspace import Workspace
 
 if TYPE_CHECKING:
     from aigi_core.clip.encoder import Encoder
+
+
+VARIABLE = "AIGI_WEIGHTS"
+"""Environment variable that says where weights are that a workspace's record alone does not find: a
+file, or ``local-dir:DIR``."""
+
+
+def given_weights() -> tuple[str | None, str | None]:
+    """Model and weights that :data:`VARIABLE` names."""
+    place = os.environ.get(VARIABLE) or None
+    return (place, None) if place and place.startswith("local-dir:") else (None, place)
 
 
 def workspace_encoder(

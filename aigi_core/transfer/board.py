@@ -14,7 +14,9 @@ from aigi_core import results
 from aigi_core.calibration import fit_calibration, pooled_calibration_error
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView
-from aigi_core.detectors.methods import METHODS, Method, method, twin
+from aigi_core.detectors.methods import METHODS, Method, method
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.stored import save_detectors
 from aigi_core.detectors.token_views import PreView
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.metrics import DEFAULT_METRIC
@@ -105,19 +107,25 @@ class Measured:
 
 
 def measure(workspace: Workspace, one: Method, view: FeatureView | None = None) -> Measured:
-    """Train one detector a generator by a method and score test and validation images.
+    """Train one detector a generator by a method and score test and validation images. Those of a
+    method that :attr:`~Method.keeps` them are stored.
 
     Raises:
         AigiError: the method cannot be trained here; says why.
     """
     domains = workspace.domains
     sets = list(make_training_sets(domains, "each generator").values())
+    one.check(workspace, view or one.default_view())
+    one = one.bound(workspace)  # once for all: loading a text tower takes seconds
     start = process_time()
     detectors = one.train(workspace, sets, view)
     trained = process_time()
     scores = score_detectors(detectors, workspace)
     seconds = {"train": trained - start, "score": process_time() - trained}
-    twins = [twin(workspace, detector) for detector in detectors]
+    twins = [one.twin(workspace, detector) for detector in detectors]
+    if one.keeps:
+        save_detectors(workspace, detectors, Protocol())
+        save_detectors(workspace, twins, Protocol(refit=False))
     return Measured(
         scores[:, domains.split == "test"],
         score_detectors(twins, workspace, domains.split == "val"),

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from aigi_core.clip.encoder import load_encoder
+from aigi_core.clip.workspace_encoder import VARIABLE
 from aigi_core.images import load_rgb
 from aigi_core.inspection.intake import encode
 from aigi_core.inspection.panel import build_panel
@@ -21,7 +22,6 @@ from benchmarks._app_in_browser import App
 from tests.precompute.corpus import encoded
 from tests.precompute.hostile import RAW, png
 from tests.tiny_workspace import make_picture
-from ui.results import encoders
 
 pytestmark = pytest.mark.browser
 FEW_BYTES = """
@@ -39,15 +39,15 @@ EVIL = "<script>alert(1)<img src=x onerror=alert(2)>.png"
 @pytest.fixture(scope="module")
 def inspecting(serve: Callable[..., Any], tiny: tuple[Path, str]) -> Any:
     """A server on a workspace whose encoder can be loaded."""
-    before = os.environ.get(encoders.VARIABLE)
-    os.environ[encoders.VARIABLE] = tiny[1]
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = tiny[1]
     try:
         return serve(tiny[0], str(tiny[0].parent / "images"), [sys.executable, "-c", FEW_BYTES])
     finally:
         if before is None:
-            del os.environ[encoders.VARIABLE]
+            del os.environ[VARIABLE]
         else:
-            os.environ[encoders.VARIABLE] = before
+            os.environ[VARIABLE] = before
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import numpy as np
 from aigi_core.audit.cached import load_fact_scores
 from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
-from aigi_core.detectors.methods import METHODS, Method, twin
+from aigi_core.detectors.methods import METHODS, Method
 from aigi_core.detectors.methods.base import at_grid_edge
 from aigi_core.detectors.presets import PRESETS, Preset, preset
 from aigi_core.detectors.protocol import Protocol
@@ -50,6 +50,7 @@ from aigi_core.transfer import (
 from aigi_core.transfer.training_sets import ScoreSets
 from aigi_core.workspace import Workspace
 from ui.toolkit.images import Tile
+from ui.toolkit.jobs import step
 from ui.toolkit.page import Page, name
 from ui.toolkit.workspaces import cached
 
@@ -429,18 +430,32 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
     """One detector a training set, by the paper's protocol: C chosen on validation, refitted on
     train plus validation.
 
-    Read where a job has kept them.
+    Read where a job has kept them. Methods that take longer report each detector (see
+    :func:`ui.toolkit.jobs.steps`).
     """
-    how, view = method(setting), setting.view
-    if isinstance(view, EmbeddingView) and (
-        kept := load_detectors(workspace, setting.sets, view, protocol(setting), setting.method)
-    ):
-        return tuple(kept)
+    how, used, view = method(setting), protocol(setting), setting.view
+    if kept := _kept(workspace, setting, used):
+        return kept
     if how.name == RESIDUAL:
         means = preset(setting.protocol).residual
-        return tuple(train_residual(workspace, setting.sets, protocol(setting), means=means))
+        return tuple(train_residual(workspace, setting.sets, used, means=means))
     seen = view if isinstance(view, FeatureView) else None
-    return tuple(how.train(workspace, setting.sets, seen, protocol(setting)))
+    if not how.slow:
+        return tuple(how.train(workspace, setting.sets, seen, used))
+    how.check(workspace, seen or how.default_view())
+    how, trained = how.bound(workspace), list[Detector]()
+    for done, names in enumerate(setting.sets, 1):
+        trained += how.train(workspace, [names], seen, used)
+        step(done, len(setting.sets))
+    return tuple(trained)
+
+
+def _kept(workspace: Workspace, setting: Setting, used: Protocol) -> tuple[Detector, ...]:
+    """The setting's detectors as a job has kept them; empty where none has."""
+    if not isinstance(setting.view, EmbeddingView):
+        return ()
+    kept = load_detectors(workspace, setting.sets, setting.view, used, setting.method)
+    return tuple(kept or ())
 
 
 def method(setting: Setting) -> Method:
@@ -542,7 +557,10 @@ def held_out(workspace: Workspace, setting: Setting) -> np.ndarray:
     """[K, N] scores of the same training without its validation images, which can then set
     thresholds and calibrate.
     """
-    twins = [twin(workspace, one) for one in detectors(workspace, setting)]
+    twins = _kept(workspace, setting, replace(protocol(setting), refit=False))
+    if not twins:
+        how = method(setting).bound(workspace)
+        twins = tuple(how.twin(workspace, one) for one in detectors(workspace, setting))
     return score_detectors(twins, workspace)
 
 

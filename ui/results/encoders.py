@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import streamlit as st
 
 from aigi_core.clip.downloads import downloads_reported
-from aigi_core.clip.workspace_encoder import workspace_encoder
+from aigi_core.clip.workspace_encoder import given_weights, workspace_encoder
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
 from ui.toolkit.jobs import steps
 
 Encoder = Any
 """An ``aigi_core.clip.encoder.Encoder``; to name it would load torch."""
-VARIABLE = "AIGI_WEIGHTS"
-"""Environment variable that says where weights are that a workspace's record alone does not find: a
-file, or ``local-dir:DIR``."""
 
 
 def load(workspace: Workspace) -> Encoder:
     """The workspace's own encoder, its weights checked; AigiError, in one sentence, where it cannot
     be had here.
     """
-    model, pretrained = given()
+    model, pretrained = given_weights()
     try:
         with (
             steps("Downloading the encoder's weights, MB", "Loading the encoder") as tell,
@@ -35,12 +31,6 @@ def load(workspace: Workspace) -> Encoder:
         raise AigiError(
             f"The encoder needs torch and open_clip_torch ({error}): install requirements.txt."
         ) from error
-
-
-def given() -> tuple[str | None, str | None]:
-    """Model and weights that :data:`VARIABLE` names."""
-    place = os.environ.get(VARIABLE) or None
-    return (place, None) if place and place.startswith("local-dir:") else (None, place)
 
 
 @st.cache_resource(

@@ -20,6 +20,7 @@ from PIL import Image
 
 from aigi_core.clip.consent import ConsentNeeded
 from aigi_core.clip.preprocessing import Preprocessing
+from aigi_core.clip.workspace_encoder import VARIABLE
 from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.heads import Encoded, EncodedImages, Head
@@ -349,7 +350,7 @@ def load_encoder(workspace: Workspace) -> Any:
     except AigiError as error:
         raise AigiError(
             f"New images need this workspace's encoder, which cannot be loaded here: {error}"
-            f" (Weights in a file or folder are named by {encoders.VARIABLE}; the workspace's own"
+            f" (Weights in a file or folder are named by {VARIABLE}; the workspace's own"
             " images can be inspected without.)"
         ) from error
 

@@ -28,6 +28,7 @@ from aigi_core.clip.demo.minilm import load_minilm, load_tokenizer
 from aigi_core.clip.demo.wheels import Wheel, fetch
 from aigi_core.clip.encoder import TEXTS_A_BATCH, Encoder, activations, digest_weights
 from aigi_core.clip.preprocessing import Preprocessing
+from aigi_core.clip.prompts import TextTower
 from aigi_core.clip.towers import VisionTower, adapter_for
 from aigi_core.errors import AigiError
 
@@ -102,19 +103,26 @@ def load(
     digest = digest_weights(weights)
     tower, bert = tower.to(device), bert.to(device)
 
+    def features(texts: Sequence[str]) -> Tensor:
+        batch = tokenizer.encode_batch(list(texts))
+        rows: Tensor = bert(torch.tensor([text.ids for text in batch], device=device)).float()
+        return rows
+
     @torch.inference_mode()
     def encode_texts(texts: Sequence[str]) -> Float32[np.ndarray, "T d"]:
-        rows = []
-        for start in range(0, len(texts), TEXTS_A_BATCH):
-            batch = tokenizer.encode_batch(list(texts[start : start + TEXTS_A_BATCH]))
-            rows.append(
-                bert(torch.tensor([text.ids for text in batch], device=device))
-                .float()
-                .cpu()
-                .numpy()
-            )
-        features = np.concatenate(rows)
-        return features if alignment is None else alignment.texts(features)
+        starts = range(0, len(texts), TEXTS_A_BATCH)
+        rows = np.concatenate(
+            [features(texts[start : start + TEXTS_A_BATCH]).cpu().numpy() for start in starts]
+        )
+        return rows if alignment is None else alignment.texts(rows)
+
+    def forward(texts: Sequence[str]) -> Tensor:
+        if alignment is None:
+            return features(texts)
+        mean, to_joint = (
+            torch.from_numpy(part).to(device) for part in (alignment.text_mean, alignment.text_map)
+        )
+        return (features(texts) - mean) @ to_joint
 
     return Encoder(
         library=f"open_clip {open_clip.__version__}",
@@ -123,6 +131,7 @@ def load(
         adapter=adapter_for(tower, WIDTH),
         preprocessing=PREPROCESSING,
         text=encode_texts,
+        text_tower=TextTower(bert.tokens, forward),
         tokenizer=tokenizer,
         weights_sha256=digest,
         device=device,

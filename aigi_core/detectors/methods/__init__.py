@@ -15,6 +15,7 @@ from aigi_core.detectors.methods import (  # noqa: F401 (each registers its meth
     logistic_regression,
     neighbours,
     other_linear,
+    prompts,
     zero_shot,
 )
 from aigi_core.detectors.methods.base import METHODS, FeatureMethod, Method, register

@@ -52,6 +52,9 @@ class Method(ABC):
         linear: whether its detectors have weights, so that words, evidence and removals can be had.
         views: the feature views that it accepts; the first is its default.
         banks: text banks that its detectors depend on.
+        slow: one detector takes tenths of a second or more, so that pages show how far they are.
+        keeps: training takes minutes, so the job ``methods`` keeps the detectors (linear ones) for
+            pages to read.
     """
 
     name: ClassVar[str]
@@ -68,6 +71,8 @@ class Method(ABC):
         LayerView,
     )
     banks: ClassVar[tuple[str, ...]] = ()
+    slow: ClassVar[bool] = False
+    keeps: ClassVar[bool] = False
 
     def missing(self, workspace: Workspace) -> str:
         """Why it cannot be trained on this workspace, in one sentence; empty where it can."""

@@ -105,6 +105,7 @@ class Ensemble(Method):
         " groups, new to the members that score them."
     )
     cost = "Trains its members six times, scores with all of them."
+    slow = True
     views = (EmbeddingView,)
 
     def combine(

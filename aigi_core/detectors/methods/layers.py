@@ -37,6 +37,7 @@ class Layers(FeatureMethod):
     sees = "The token of every layer after its second norm."
     chosen = "C of four values, on validation accuracy; the weights of layers on training images."
     cost = "Trains in seconds a detector, scores with one product over all layers."
+    slow = True
     views = (AllLayersView,)
 
     def __init__(self, layers: int = 0) -> None:

@@ -1,0 +1,142 @@
+"""Learned prompts: context vectors before the words of both classes, trained against stored image
+embeddings on a frozen text tower (CoOp, Zhou et al. 2022); what comes out is linear in the joint
+space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int, Int8
+
+from aigi_core.detectors.detector import Detector, LinearDetector
+from aigi_core.detectors.features import EmbeddingView, FeatureView
+from aigi_core.detectors.methods.base import FeatureMethod, class_weights, register
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.errors import AigiError, NotGivenError
+from aigi_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from aigi_core.clip.prompts import TextTower
+
+CLASSES = ("real photograph", "generated image")
+"""Words of real and of generated images, after the context."""
+VECTORS = (4, 16)
+"""Of the context; CoOp tries 4, 8 and 16."""
+STEPS = (10, 30, 100)
+
+
+@register
+class LearnedPrompts(FeatureMethod):
+    name = "prompts"
+    title = "Learned prompts"
+    source = "Zhou et al. 2022 (CoOp), one context for both classes"
+    sees = "The cosines of the embedding with two texts, of which the beginning is learnt."
+    chosen = "Context of 4 or 16 vectors, and 10, 30 or 100 steps, on validation accuracy."
+    cost = "Trains in tens of seconds a detector, through the text tower; scores with one product."
+    linear = True
+    slow = keeps = True
+    views = (EmbeddingView,)
+
+    def __init__(self, tower: TextTower | None = None) -> None:
+        self.tower = tower
+
+    def missing(self, workspace: Workspace) -> str:
+        if self.tower is not None:
+            return ""
+        try:
+            workspace.need("texts")
+        except NotGivenError as error:
+            return f"{self.title} need a text tower to be learnt on. {error}"
+        return ""
+
+    def bound(self, workspace: Workspace) -> LearnedPrompts:
+        if self.tower is not None:
+            return self
+        from aigi_core.clip.workspace_encoder import given_weights, workspace_encoder
+
+        encoder = workspace_encoder(workspace, *given_weights())
+        if encoder.text_tower is None:
+            raise NotGivenError(
+                f"The encoder {encoder.model!r} has no text tower on which prompts can be learnt:"
+                f" {encoder.why_no_texts or 'its texts come from elsewhere'}."
+            )
+        return type(self)(encoder.text_tower)
+
+    def check(self, workspace: Workspace, view: FeatureView) -> None:
+        super().check(workspace, view)
+        if view != EmbeddingView():
+            raise AigiError(
+                "Texts are compared with the whole normalised embedding: choose that feature view,"
+                " or another method."
+            )
+
+    def grid(self, protocol: Protocol) -> Sequence[Mapping[str, Any]]:
+        del protocol
+        return [{"vectors": vectors, "steps": steps} for vectors in VECTORS for steps in STEPS]
+
+    def fit(
+        self,
+        X: Float[np.ndarray, "n p"],
+        y: Int[np.ndarray, " n"],
+        parameters: Mapping[str, Any],
+        protocol: Protocol,
+    ) -> dict[str, Any]:
+        vectors, steps = int(parameters["vectors"]), [int(parameters["steps"])]
+        return self._learn(X, y, vectors, steps, protocol)[0]
+
+    def _learn(
+        self, X: np.ndarray, y: np.ndarray, vectors: int, steps: Sequence[int], protocol: Protocol
+    ) -> list[dict[str, Any]]:
+        from aigi_core.clip.prompts import learn_prompts
+
+        if self.tower is None:
+            raise AigiError(
+                f"{self.title} are learnt on the text tower of a workspace's encoder: train them on"
+                " one, or choose another method here."
+            )
+        return learn_prompts(
+            self.tower,
+            CLASSES,
+            X,
+            y,
+            class_weights(y, protocol),
+            vectors=vectors,
+            steps=steps,
+            fit_intercept=protocol.fit_intercept,
+        )
+
+    def try_grid(
+        self,
+        grid: Sequence[Mapping[str, Any]],
+        blocks: dict[str, tuple[np.ndarray, np.ndarray]],
+        protocol: Protocol,
+        view: FeatureView,
+        names: tuple[str, ...],
+    ) -> tuple[list[Mapping[str, Any]], Float[np.ndarray, "m B"]]:
+        """One path a length of the context: fewer steps are its beginning."""
+        del view, names
+        (X, y), (images, _) = blocks["train"], blocks["val"]
+        scores = []
+        for vectors, points in groupby(grid, lambda point: int(point["vectors"])):
+            steps = [int(point["steps"]) for point in points]
+            for learnt in self._learn(X, y, vectors, steps, protocol):
+                scores.append(images @ learnt["weights"] + learnt["bias"])
+        return list(grid), np.stack(scores, axis=1)
+
+    def twin(self, workspace: Workspace, detector: Detector) -> Detector:
+        return super(LearnedPrompts, self.bound(workspace)).twin(workspace, detector)
+
+    def null_weights(
+        self,
+        features: Float[np.ndarray, "n p"],
+        labels: Int8[np.ndarray, "B n"],
+        detector: LinearDetector,
+    ) -> Float[np.ndarray, "B p"]:
+        raise AigiError(
+            f"{self.title} have no null for words: learning them on {len(labels)} sets of shuffled"
+            " labels would take hours. Choose another linear method to name what it looks for."
+        )
