@@ -5,6 +5,7 @@ corrected for many.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,13 @@ from aigi_core.manifest import FAKE, REAL, Domains
 
 
 def separation(
-    scores: Float[np.ndarray, "K N"], domains: Domains, generators: Sequence[str]
+    scores: Float[np.ndarray, "K N"],
+    domains: Domains,
+    generators: Sequence[str],
+    alternative: Literal["greater", "two-sided"] = "greater",
 ) -> pd.DataFrame:
-    """Whether fakes score above the real images of their pools in the test split (Mann and Whitney
-    1947, one-sided).
+    """Whether fakes score above the real images of their pools in the test split, or other than
+    these where ``alternative`` is two-sided (Mann and Whitney 1947).
 
     Images of a group and class count once, by their mean score, so that the cases are independent.
 
@@ -40,7 +44,7 @@ def separation(
         fake, real = (
             means.loc[means["label"] == label, "score"].to_numpy() for label in (FAKE, REAL)
         )
-        p = float(mannwhitneyu(fake, real, alternative="greater").pvalue)
+        p = float(mannwhitneyu(fake, real, alternative=alternative).pvalue)
         rows_out.append(
             dict(generator=name, p_value=p, adjusted=p, n_fake=len(fake), n_real=len(real))
         )

@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from aigi_core.audit import quality as of_images
+from aigi_core.audit.separation import separation
 from aigi_core.detectors import score_detectors, train
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.errors import AigiError
@@ -55,7 +56,13 @@ def test_quality_that_is_the_score_tells_everything(workspace: Workspace) -> Non
     expected = roc_auc_score(domains.labels[test], scores[test])
     assert row["auc"] == pytest.approx(expected) and row["auc_low"] <= expected <= row["auc_high"]
     assert len(stored.table("quality")) == len(domains)
-    assert "Quality alone separates" in sentence
+    table = stored.table("by-generator")
+    ordered = np.sort(table["p_value"])  # Holm: stop at the first that is not below .05 / (m - i)
+    below = ordered < 0.05 / np.arange(len(ordered), 0, -1)
+    tells = len(ordered) if below.all() else int(below.argmin())
+    assert f"Quality alone separates fakes from real images for {tells} of" in sentence
+    backwards = separation(scores[None], domains, [first], "two-sided")
+    assert row["p_value"] == pytest.approx(backwards["p_value"].iloc[0]) and row["adjusted"] < 0.05
     # no fake has a real image like it: the sentence says so, and nothing is made up
     assert ("share no stratum" in sentence) == ("change.parquet" not in stored.files)
 
