@@ -84,7 +84,7 @@ def test_steps_are_those_of_a_loop_by_hand(encoder: Encoder, bias: bool) -> None
                 real, fake = by_hand(model, encoder, context)
             learnt = given[0 if step == 1 else 1]
             np.testing.assert_allclose(learnt["weights"], TEMPERATURE * (fake - real), atol=2e-3)
-            assert learnt["bias"] == pytest.approx(float(b) if bias else 0.0, abs=1e-4)
+            assert learnt["bias"] == pytest.approx(float(b.detach()) if bias else 0.0, abs=1e-4)
     assert np.abs(given[1]["weights"] - given[0]["weights"]).max() > 0.1  # something was learnt
 
 
