@@ -433,7 +433,8 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
     Read where a job has kept them. Methods that take longer report each detector (see
     :func:`ui.toolkit.jobs.steps`).
     """
-    how, used, view = method(setting), protocol(setting), setting.view
+    how, used = method(setting), protocol(setting)
+    view = setting.view
     if kept := _kept(workspace, setting, used):
         return kept
     if how.name == RESIDUAL:
