@@ -1,7 +1,7 @@
 """``python -m precompute JOB``: the jobs that write a workspace, one module a job.
 
-A job's module has ``add_parser(subparsers)``, which adds its parser and options, and ``run(args) ->
-int``, which does the work and returns the exit code. Only the module of the job that was asked for
+A job's module has ``add_options(parser)``, which adds its options, and ``run(args) -> int``, which
+does the work and returns the exit code. Only the module of the job that was asked for
 is imported, so that ``--help`` is quick and ``ingest`` never loads torch.
 """
 
@@ -27,10 +27,10 @@ JOBS: dict[str, tuple[str, str]] = {
         "precompute.detectors",
         "train one detector a generator, so that pages open at once",
     ),
-    "methods": ("precompute.methods", "measure every method of detecting on one matrix"),
+    "methods": ("precompute.methods", "measure every method of detecting; a stopped run goes on"),
     "finetune": (
         "precompute.finetune",
-        "train part of the encoder itself, on detection or on captions",
+        "train part of the encoder itself, on detection or on captions; a stopped run goes on",
     ),
     "attribution": (
         "precompute.attribution",
@@ -63,17 +63,23 @@ JOBS: dict[str, tuple[str, str]] = {
     ),
     "quality": (
         "precompute.quality",
-        "quality of images, and the detectors where fakes and real images are of equal quality",
+        "quality of images by prompts or opinion scores, and the detectors at equal quality",
     ),
     "text": ("precompute.text", "embed words and phrases with a workspace's text tower"),
-    "align": ("precompute.align", "lend an encoding without texts those of another encoding"),
+    "align": (
+        "precompute.align",
+        "lend an encoding without texts those of another, by a map fitted on captioned images",
+    ),
     "generate": ("precompute.generate", "make images from prompts, with full provenance"),
-    "add": ("precompute.growth.add", "add images to a workspace; nothing is computed twice"),
+    "add": (
+        "precompute.growth.add",
+        "add images to a workspace, or finish an interrupted change; nothing is computed twice",
+    ),
     "remove": ("precompute.growth.remove", "take generators or pools out of a workspace"),
     "subset": ("precompute.growth.subset", "a new workspace of some generators or pools"),
     "merge": ("precompute.growth.merge", "a new workspace from two of one encoder"),
     "splits": ("precompute.growth.splits", "divide a workspace's images anew, by seed or folds"),
-    "verify": ("precompute.verify", "check every hash and shape of a workspace"),
+    "verify": ("precompute.verify", "check every hash and shape of a workspace and its results"),
     "demo": ("precompute.demo", "rebuild the embedded demo from its images"),
 }
 """Job -> (module, one line of help). A new job is a module and a line here."""
@@ -101,10 +107,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = arguments[0] if arguments else ""
     try:
         for name, (module, line) in JOBS.items():
+            job = subparsers.add_parser(
+                name, help=line, description=f"{line[0].upper()}{line[1:]}."
+            )
             if name == wanted:
-                import_module(module).add_parser(subparsers)
-            else:
-                subparsers.add_parser(name, help=line)
+                import_module(module).add_options(job)
         args = parser.parse_args(arguments)
         archives = archives_allowed(getattr(args, "allow_torchscript", False))
         with redirect_stdout(PrintableStream(sys.stdout)), archives:

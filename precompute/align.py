@@ -8,7 +8,6 @@ they fit is measured on captions that the fit has not seen, and stands on the pa
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,32 +28,19 @@ from aigi_core.workspace import (
     read_manifest,
     write_manifest,
 )
+from precompute.options import add_shared
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``align``."""
-    parser = subparsers.add_parser(
-        "align",
-        description=(
-            "Give an encoding without a text tower the text banks of another one of the same"
-            " images, by a map fitted on captioned real images of the training split."
-        ),
-    )
-    add = parser.add_argument
-    add(
-        "--workspace",
-        type=Path,
-        required=True,
-        metavar="WORKSPACE/encoders/NAME",
-        help="the encoding that has no texts",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``align``."""
+    add = add_shared(parser, "device")
+    add("--workspace", type=Path, required=True, metavar="W/encoders/NAME", help="without texts")
     add(
         "--texts",
         metavar="NAME",
         help="the encoding that lends its texts (default: the workspace's first)",
     )
     add_weights_options(parser)
-    add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
-from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -16,22 +14,14 @@ from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
+from precompute.options import add_shared
 
 MIN_DRAWS = 20
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``attribution``."""
-    parser = subparsers.add_parser(
-        "attribution", description="Which generator made an image: sources, unknown ones, a tree."
-    )
-    parser.add_argument(
-        "--workspace", type=Path, required=True, metavar="W", help="an encoded workspace"
-    )
-    parser.add_argument(
-        "--draws", type=int, default=1000, help="bootstrap draws of the trees (default 1,000)"
-    )
-    parser.add_argument("--force", action="store_true", help="compute again what is there")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``attribution``."""
+    add_shared(parser, "workspace", "draws", "force")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,7 +10,6 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ from aigi_core.processes import read_images
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
+from precompute.options import add_shared
 
 SIDE = 64
 """Side, px, of the squares in which common marks are looked for."""
@@ -31,21 +31,9 @@ CHUNK = 64
 """Images handed over at once."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``audit``."""
-    parser = subparsers.add_parser(
-        "audit", description="Can a workspace's labels be guessed without looking?"
-    )
-    add = parser.add_argument
-    add("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
-    add(
-        "--images",
-        type=Path,
-        metavar="DIR",
-        help="folder of the images (default: as ingest recorded)",
-    )
-    add("--draws", type=int, default=1000, help="bootstrap draws of every interval (default 1,000)")
-    add("--force", action="store_true", help="compute again what is there")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``audit``."""
+    add_shared(parser, "workspace", "images", "draws", "force")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from aigi_core.errors import AigiError
 from aigi_core.nearest import EXACT_PAIRS
@@ -14,6 +13,7 @@ from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from precompute import encode, ingest
 from precompute.audit import keep_audit
+from precompute.options import add_shared
 
 TRAINING = 2.6e-5
 """Seconds of a core for an image and a detector (docs/scale.md)."""
@@ -24,20 +24,11 @@ READING = 0.01
 computes, and to read an image again for common marks."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``build``: the options of ingest and encode, and the size of the vocabulary."""
-    parser = subparsers.add_parser(
-        "build", description="From a folder of images to a finished workspace."
-    )
-    ingest.add_arguments(parser)
-    encode.add_arguments(parser)
-    parser.add_argument(
-        "--words",
-        type=int,
-        metavar="N",
-        help="keep only the N most frequent words of the vocabulary",
-    )
-    parser.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``build``."""
+    ingest.add_ingest_options(parser)
+    encode.add_encoder_options(parser)
+    add_shared(parser, "words")(
         "--no-audit",
         action="store_true",
         help="leave the audit to `audit`, which takes longest where images are many",

@@ -19,6 +19,7 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.statements import counted
 from aigi_core.workspace import exclusive, read_manifest, write_manifest
+from precompute.options import add_shared
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "assets" / "demo"
@@ -65,10 +66,9 @@ LICENCES = (
 )
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``demo``."""
-    parser = subparsers.add_parser("demo", description="Rebuild the embedded demo from its images.")
-    add = parser.add_argument
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``demo``."""
+    add = add_shared(parser, "device")
     add(
         "--images",
         type=Path,
@@ -90,7 +90,6 @@ def add_parser(subparsers: Any) -> None:
         help=f"words of the vocabulary to keep (default {WORDS:,})",
     )
     add("--align", action="store_true", help="first fit and measure the text alignment anew")
-    add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from aigi_core.detectors.presets import PRESETS, preset
+from aigi_core.detectors.presets import preset
 from aigi_core.detectors.stored import load_detectors, save_detectors
 from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 from aigi_core.transfer import make_training_sets
 from aigi_core.workspace import Workspace, exclusive
+from precompute.options import add_shared
 
 THERE = "The detectors of this workspace are already there."
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``detectors``."""
-    parser = subparsers.add_parser(
-        "detectors", description="Train one detector a generator, and keep them."
-    )
-    parser.add_argument(
-        "--workspace", type=Path, required=True, metavar="W", help="an encoded workspace"
-    )
-    parser.add_argument(
-        "--protocol",
-        choices=sorted(PRESETS),
-        default="ours",
-        help="our defaults, or the paper's protocol to the letter (default ours)",
-    )
-    parser.add_argument("--force", action="store_true", help="train again what is there")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``detectors``."""
+    add_shared(parser, "workspace", "protocol", "force")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -34,6 +34,7 @@ from aigi_core.workspace import (
     tool_versions,
     write_atomic,
 )
+from precompute.options import add_shared
 
 if TYPE_CHECKING:  # loaded when the job runs, so that --help is quick
     from torch import Tensor
@@ -46,16 +47,9 @@ BATCH = 16
 """Images a forward pass of what stays as it is."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``finetune``."""
-    parser = subparsers.add_parser(
-        "finetune",
-        description="Fine-tune the workspace's encoder to detect generated images; stopped, it goes"
-        " on after the last whole epoch.",
-    )
-    add = parser.add_argument
-    add("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
-    add("--images", type=Path, metavar="DIR", help="the images' folder, where it has moved")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``finetune``."""
+    add = add_shared(parser, "workspace", "images", "device", "seed")
     add(
         "--train",
         required=True,
@@ -86,7 +80,6 @@ def add_parser(subparsers: Any) -> None:
     add("--epochs", type=int, default=10, metavar="E")
     add("--lr", type=float, default=1e-4, metavar="R", help="of the tower; the head's is 10 times")
     add("--batch-size", type=int, default=32, metavar="B")
-    add("--seed", type=int, default=0, metavar="S")
     add(
         "--patience",
         type=int,
@@ -95,7 +88,6 @@ def add_parser(subparsers: Any) -> None:
         help="epochs without a lower validation loss",
     )
     add("--rank", type=int, default=8, metavar="R", help="of the changes of --mode lora")
-    add("--device", default="auto", help="auto, cpu, cuda or mps")
     add("--name", help="what the board calls it; by default mode, objective and --train")
     add("--keep-features", action="store_true", help="keep the cached features for another run")
     from aigi_core.clip.consent import add_weights_options

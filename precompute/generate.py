@@ -30,6 +30,7 @@ from aigi_core.terminal import printable, progress_line
 from aigi_core.workspace import exclusive, write_atomic
 from precompute.ingest.layouts.roots import GENERATED as MANIFEST
 from precompute.ingest.tables import read_table
+from precompute.options import add_shared
 
 MODELS: dict[str, str] = {
     "sd-1.4": "CompVis/stable-diffusion-v1-4",
@@ -88,10 +89,9 @@ class Pipeline:
     about: Mapping[str, str]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``generate``."""
-    parser = subparsers.add_parser("generate", description="Make images from prompts.")
-    add = parser.add_argument
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``generate``."""
+    add = add_shared(parser, "device", "seed")
     add("--prompts", type=Path, required=True, metavar="FILE", help="a table, or one prompt a line")
     add(
         "--models",
@@ -104,8 +104,6 @@ def add_parser(subparsers: Any) -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     add("--limit", type=int, help="take only the first N prompts")
     add("--guidance", type=float, default=7.5, help="guidance scale (default 7.5)")
-    add("--seed", type=int, default=0, help="first seed (default 0)")
-    add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
 
 
 def run(args: argparse.Namespace) -> int:

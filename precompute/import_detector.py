@@ -5,40 +5,32 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from aigi_core.detectors.published import SEEN, published_detector
 from aigi_core.transfer.imported import import_scores
 from aigi_core.workspace import Workspace, exclusive
 from precompute.import_scores import add_naming
+from precompute.options import add_shared
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``import-detector``."""
-    parser = subparsers.add_parser(
-        "import-detector",
-        description="Read a published linear layer, put it on the board and save it as a detector.",
-    )
-    parser.add_argument("--workspace", type=Path, required=True, metavar="W")
-    parser.add_argument(
-        "file", type=Path, metavar="FILE", help=".pth, .pt, .safetensors or .npz with one layer"
-    )
-    parser.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``import-detector``."""
+    add = add_shared(parser, "workspace")
+    add("file", type=Path, metavar="FILE", help=".pth, .pt, .safetensors or .npz with one layer")
+    add(
         "--encoder",
         required=True,
         metavar="MODEL",
         help="the encoder it was trained on, as the workspace names its own",
     )
-    parser.add_argument(
+    add(
         "--feature",
         choices=list(SEEN),
         required=True,
         help="what it was trained on: the embedding or the vector before the projection, as it is"
         " or of unit length",
     )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="also save it, for 'aigi score --detector FILE'"
-    )
+    add("--out", type=Path, metavar="FILE", help="also save it, for 'aigi score --detector FILE'")
     add_naming(parser)
 
 

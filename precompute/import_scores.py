@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from aigi_core.transfer.imported import import_scores, matched_scores
 from aigi_core.workspace import Workspace, exclusive
 from precompute.ingest.tables import read_scores
+from precompute.options import add_shared
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``import-scores``."""
-    parser = subparsers.add_parser(
-        "import-scores", description="Put the scores of any detector beside the methods."
-    )
-    parser.add_argument("--workspace", type=Path, required=True, metavar="W")
-    parser.add_argument(
-        "file", type=Path, metavar="FILE", help="a table with path or content_hash, and score"
-    )
-    parser.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``import-scores``."""
+    add = add_shared(parser, "workspace")
+    add("file", type=Path, metavar="FILE", help="a table with path or content_hash, and score")
+    add(
         "--threshold",
         type=float,
         required=True,

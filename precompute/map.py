@@ -10,17 +10,14 @@ from aigi_core.geometry.projection import MapSettings, image_map, load_map, save
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
+from precompute.options import add_shared
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Options of the job."""
-    default = MapSettings()
-    parser = subparsers.add_parser("map", help=__doc__, description=__doc__)
-    parser.add_argument("--workspace", required=True, help="an encoded workspace")
-    parser.add_argument(
-        "--perplexity", type=float, default=default.perplexity, help="of t-SNE (%(default)s)"
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``map``."""
+    add_shared(parser, "workspace", "force")(
+        "--perplexity", type=float, default=MapSettings().perplexity, help="of t-SNE (%(default)s)"
     )
-    parser.add_argument("--force", action="store_true", help="compute again what is there")
 
 
 def run(args: argparse.Namespace) -> int:

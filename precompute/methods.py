@@ -6,7 +6,6 @@ import argparse
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from threadpoolctl import threadpool_limits
@@ -26,23 +25,17 @@ from aigi_core.transfer.board import (
 )
 from aigi_core.transfer.board_by_encoder import board_by_encoder
 from aigi_core.workspace import Workspace, exclusive, write_atomic
+from precompute.options import add_shared
 from precompute.shares import add_share_option
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``methods``."""
-    parser = subparsers.add_parser(
-        "methods", description="Train and measure every method; stopped, it goes on from there."
-    )
-    parser.add_argument(
-        "--workspace", type=Path, required=True, metavar="W", help="an encoded workspace"
-    )
-    parser.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``methods``."""
+    add = add_shared(parser, "workspace")
+    add(
         "--methods", nargs="+", metavar="NAME", help=f"only these of {', '.join(rows_of_methods())}"
     )
-    parser.add_argument(
-        "--table", type=Path, metavar="FILE", help="also write the board as a markdown page"
-    )
+    add("--table", type=Path, metavar="FILE", help="also write the board as a markdown page")
     add_share_option(parser)
 
 

@@ -24,23 +24,17 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import SPLITS
 from aigi_core.perturb import Op, parse_ops, usual_ops
 from aigi_core.statements import counted
-from precompute.encode import add_division, divided, whole_number
+from precompute.encode import add_division, divided
+from precompute.options import add_shared
 
 WORKING = ".perturb"
 FOLDER = "perturbed"
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``perturb``."""
-    parser = subparsers.add_parser(
-        "perturb",
-        description=(
-            "Encode perturbed copies of a workspace's images, to see what its detectors survive."
-        ),
-    )
-    add = parser.add_argument
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``perturb``."""
+    add = add_shared(parser, "workspace", "images", "device", "batch-size", "shard-size")
     usual = [str(op) for op in usual_ops()]
-    add("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
     add(
         "--ops",
         nargs="+",
@@ -61,20 +55,7 @@ def add_parser(subparsers: Any) -> None:
         help="keep the heads too: needed to see which heads are robust",
     )
     add("--half", action="store_true", help="keep the embeddings in half precision: half the bytes")
-    add(
-        "--images",
-        type=Path,
-        metavar="DIR",
-        help="folder of the images (default: as ingest recorded)",
-    )
     add_weights_options(parser)
-    add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
-    add("--batch-size", type=whole_number, help="images a forward pass (default auto)")
-    add(
-        "--shard-size",
-        type=whole_number,
-        help="images a shard, the most that an interruption loses (default auto)",
-    )
     add_division(parser)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,23 +14,18 @@ from aigi_core.detectors.features import EmbeddingView
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace, exclusive
 from precompute.ingest.tables import read_scores
+from precompute.options import add_shared
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``quality``."""
-    parser = subparsers.add_parser(
-        "quality",
-        description="Quality of images by antonym prompts, or learnt from opinion scores, and the"
-        " detectors where fakes and real images are of equal quality.",
-    )
-    parser.add_argument("--workspace", type=Path, required=True, metavar="W")
-    parser.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``quality``."""
+    add = add_shared(parser, "workspace", "device")
+    add(
         "--scores",
         type=Path,
         metavar="FILE",
         help="opinion scores to learn from: a table of path (or content_hash) and score",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     add_weights_options(parser)
 
 

@@ -34,6 +34,7 @@ from aigi_core.workspace import (
     sha256_of,
     write_manifest,
 )
+from precompute.options import add_shared
 
 VOCABULARY, PHRASES, TOKENS = "vocabulary", "phrases", "tokens"
 RESERVED = {
@@ -66,30 +67,17 @@ class Source:
         return sha256(rows.encode()).hexdigest()
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``text``."""
-    parser = subparsers.add_parser(
-        "text",
-        description=(
-            "Embed texts with the workspace's own text tower. Without --phrases: the tokenizer's"
-            " whole words (bank 'vocabulary') and the project's own phrases (bank 'phrases')."
-        ),
-    )
-    add = parser.add_argument
-    add("--workspace", type=Path, required=True, metavar="WORKSPACE", help="an encoded workspace")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``text``."""
+    add = add_shared(parser, "workspace", "words", "device")
     add(
         "--phrases",
         type=Path,
         metavar="FILE",
-        help="one phrase a line; lines '# name' start a category",
+        help="one phrase a line; lines '# name' start a category (default: the tokenizer's whole"
+        " words, bank 'vocabulary', and the project's own phrases, bank 'phrases')",
     )
     add("--name", metavar="NAME", help="name of the bank made from --phrases (default: the file's)")
-    add(
-        "--words",
-        type=int,
-        metavar="N",
-        help="keep only the N most frequent words of the vocabulary",
-    )
     add(
         "--tokens",
         action="store_true",
@@ -102,7 +90,6 @@ def add_parser(subparsers: Any) -> None:
         help="what each text is put into, such as 'a photo of a {}' (default: {})",
     )
     add_weights_options(parser)
-    add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
 
 
 def run(args: argparse.Namespace) -> int:

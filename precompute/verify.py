@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from aigi_core.encodings import encodings, home_of
 from aigi_core.errors import WorkspaceError
@@ -16,11 +15,8 @@ from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, read_manifest, verify
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``verify``."""
-    parser = subparsers.add_parser(
-        "verify", description="Check every hash and shape of a workspace and its results."
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``verify``."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("workspace", type=Path, nargs="?", metavar="W", help="workspace to check")
     which.add_argument("--workspace", type=Path, dest="named", metavar="W", help="the same")

@@ -14,27 +14,21 @@ from aigi_core.explain.cached import WordSettings, compute_words, load_words, sa
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
+from precompute.options import add_shared
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Options of the job."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``words``."""
     default = WordSettings()
-    parser = subparsers.add_parser("words", help=__doc__, description=__doc__)
-    parser.add_argument("--workspace", required=True, help="an encoded workspace with text banks")
-    parser.add_argument(
-        "--draws",
-        type=int,
-        default=default.draws,
-        help="shuffled trainings of each null (%(default)s)",
-    )
-    parser.add_argument(
-        "--texts", type=int, default=default.texts, help="texts listed a side (%(default)s)"
-    )
-    parser.add_argument(
-        "--spans", type=int, default=default.spans, help="texts chosen for each head (%(default)s)"
-    )
-    parser.add_argument("--uncentred", action="store_true", help="plain cosines, as in the paper")
-    parser.add_argument("--force", action="store_true", help="compute again what is there")
+    add = add_shared(parser, "workspace", "force")
+    for name, meaning in (
+        ("draws", "shuffled trainings of each null"),
+        ("texts", "texts listed a side"),
+        ("spans", "texts chosen for each head"),
+    ):
+        value = getattr(default, name)
+        add(f"--{name}", type=int, default=value, help=f"{meaning} (default {value})")
+    add("--uncentred", action="store_true", help="plain cosines, as in the paper")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -55,7 +55,7 @@ and those below.
 UI_ROOMS = (("toolkit",), ("results",), ("bodies",), ("preparation",))
 """Rooms of ui from the bottom up. ``ui`` itself is the toolkit's front door."""
 PRECOMPUTE_ROOMS = (
-    ("pool", "engine", "on_ray", "shares"),
+    ("pool", "engine", "on_ray", "options", "shares"),
     ("ingest",),
     ("encode", "import_scores"),
     (

@@ -293,10 +293,10 @@ def test_every_job_that_is_advised_takes_its_options() -> None:
                 if called != "command" or job not in JOBS:
                     continue
                 parser = argparse.ArgumentParser()
-                import_module(JOBS[job][0]).add_parser(subparsers := parser.add_subparsers())
+                import_module(JOBS[job][0]).add_options(parser)
                 known = {
                     option.removeprefix("--").replace("-", "_")
-                    for action in subparsers.choices[job]._actions
+                    for action in parser._actions
                     for option in action.option_strings
                 }
                 named = {keyword.arg for keyword in node.keywords if keyword.arg}

@@ -20,15 +20,16 @@ from aigi_core.clip.consent import add_archive_option, agree, weights_named
 from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
 from aigi_core.errors import AigiError, HubError
 from precompute.engine import add_engine_options, engine_from
+from precompute.options import add_shared
 from precompute.shares import add_share_option
 
 UNTRAINED = "untrained"
 """What stands for random weights: a baseline, and a way to try the program out."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     """The options of encode that ``build`` has as well."""
-    add = parser.add_argument
+    add = add_shared(parser, "device", "batch-size", "shard-size")
     add(
         "--model",
         default="ViT-L-14",
@@ -43,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pretrained tag of the model (openai, ...), a weights file, or 'untrained'",
     )
     add_archive_option(parser)
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
     add("--precision", default="auto", help="auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16")
     add(
         "--canonicalize",
@@ -58,30 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             " patches:K; added to what an encoded workspace holds"
         ),
     )
-    add("--batch-size", type=whole_number, help="images a forward pass (default auto)")
-    add(
-        "--shard-size",
-        type=whole_number,
-        help="images a shard, the most that an interruption loses (default auto)",
-    )
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``encode``."""
-    parser = subparsers.add_parser(
-        "encode", description="Compute embeddings and head contexts of a workspace's images."
-    )
-    parser.add_argument(
-        "--workspace", type=Path, required=True, metavar="W", help="workspace made by ingest"
-    )
-    parser.add_argument(
-        "--images",
-        type=Path,
-        metavar="DIR",
-        help="folder of the images (default: as ingest recorded)",
-    )
-    add_arguments(parser)
-    parser.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``encode``."""
+    add_encoder_options(parser)
+    add_shared(parser, "workspace", "images")(
         "--as",
         dest="as_name",
         metavar="NAME",
@@ -208,10 +190,3 @@ def encode_workspace(
     except KeyboardInterrupt:
         print("Finished shards are kept; the same command goes on from there.", file=sys.stderr)
         raise
-
-
-def whole_number(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
-    return value

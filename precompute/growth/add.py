@@ -27,21 +27,18 @@ from precompute.growth.rewrite import (
     without_outdated,
 )
 from precompute.ingest import answers
+from precompute.options import add_shared
 from precompute.perturb import FOLDER
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``add``."""
-    parser = subparsers.add_parser(
-        "add", description="Add images to an encoded workspace, or finish an interrupted change."
-    )
-    add = parser.add_argument
-    add("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``add``."""
+    add = add_shared(parser, "workspace", "device")
     add("--images", type=Path, metavar="DIR", help="folder of the new images")
     add("--generator", metavar="NAME", help="all of them are fakes by this generator")
     add("--layout", default="auto", metavar="NAME", help="as in ingest (default: detect)")
     add("--manifest", type=Path, metavar="FILE", help="as in ingest")
-    answers.add_arguments(parser)
+    answers.add_answers(parser)
     add(
         "--old-images",
         type=Path,
@@ -49,7 +46,6 @@ def add_parser(subparsers: Any) -> None:
         help="folder of the images that are there (default: as recorded)",
     )
     add_weights_options(parser)
-    add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
     add("--workers", type=int, help="processes that read images (default auto)")
 
 

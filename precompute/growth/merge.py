@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE
@@ -21,9 +20,8 @@ SAME = ("weights_sha256", "preprocessing_sha256", "precision", "device", "settin
 """What must be equal for features to be interchangeable."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``merge``."""
-    parser = subparsers.add_parser("merge", description="One workspace from two of one encoder.")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``merge``."""
     parser.add_argument("--workspaces", type=Path, nargs=2, required=True, metavar=("A", "B"))
     parser.add_argument("--out", type=Path, required=True, metavar="NEW")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE
@@ -13,14 +11,14 @@ from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.carry import Before, carry
 from precompute.growth.copies import copies_of
 from precompute.growth.rewrite import finish, rewrite, source, without_outdated
-from precompute.growth.subset import add_arguments, require_known, still_valid
+from precompute.growth.subset import add_choice, require_known, still_valid
+from precompute.options import add_shared
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``remove``."""
-    parser = subparsers.add_parser("remove", description="Take generators or pools out.")
-    parser.add_argument("--workspace", type=Path, required=True, metavar="W")
-    add_arguments(parser)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``remove``."""
+    add_shared(parser, "workspace")
+    add_choice(parser)
 
 
 def run(args: argparse.Namespace) -> int:

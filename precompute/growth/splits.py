@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,17 +16,16 @@ from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.carry import Before, carry
 from precompute.growth.copies import copies_of
 from precompute.growth.rewrite import finish, rewrite, source, without_outdated
+from precompute.options import add_shared
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``splits``."""
-    parser = subparsers.add_parser("splits", description="Divide a workspace's images anew.")
-    add = parser.add_argument
-    add("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
-    add_arguments(parser)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``splits``."""
+    add_shared(parser, "workspace")
+    add_splits(parser)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_splits(parser: argparse.ArgumentParser) -> None:
     """How images are divided."""
     add = parser.add_argument
     add("--seed", type=int, help="seed of the draw (default 0)")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -17,21 +16,20 @@ from precompute.growth import splits
 from precompute.growth.carry import Before, carry
 from precompute.growth.copies import copies_of
 from precompute.growth.rewrite import copy_texts, rewrite, source, without_outdated
+from precompute.options import add_shared
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_choice(parser: argparse.ArgumentParser) -> None:
     """Which generators and pools are meant."""
     parser.add_argument("--generators", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--pools", nargs="+", default=[], metavar="POOL")
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``subset``."""
-    parser = subparsers.add_parser("subset", description="Some generators or pools of a workspace.")
-    parser.add_argument("--workspace", type=Path, required=True, metavar="W")
-    parser.add_argument("--out", type=Path, required=True, metavar="NEW")
-    add_arguments(parser)
-    splits.add_arguments(parser)  # without them the images stay where they are
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``subset``."""
+    add_shared(parser, "workspace")("--out", type=Path, required=True, metavar="NEW")
+    add_choice(parser)
+    splits.add_splits(parser)  # without them the images stay where they are
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
 from aigi_core.errors import AigiError
-from precompute.ingest.answers import MIN_IMAGES, parse_answers
-from precompute.ingest.answers import add_arguments as add_answers
+from precompute.ingest.answers import MIN_IMAGES, add_answers, parse_answers
+from precompute.options import add_shared
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_ingest_options(parser: argparse.ArgumentParser) -> None:
     """The options of ingest, for its own parser and for ``build``'s."""
-    add = parser.add_argument
+    add = add_shared(parser, "seed")
     add("--images", type=Path, metavar="DIR", help="folder of the images")
     add("--out", type=Path, metavar="WORKSPACE", help="workspace to write")
     add(
@@ -43,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--val", type=float, default=0.15, help="share of validation images (default 0.15)")
     add("--test", type=float, default=0.3, help="share of test images (default 0.3)")
-    add("--seed", type=int, default=0, help="seed of the split (default 0)")
     add(
         "--min-images",
         type=int,
@@ -59,13 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``ingest``."""
-    add_arguments(
-        subparsers.add_parser(
-            "ingest", description="Read a folder of images into a workspace's table."
-        )
-    )
+add_options = add_ingest_options
 
 
 def run(args: argparse.Namespace) -> int:

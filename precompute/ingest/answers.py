@@ -63,7 +63,7 @@ class Answers:
         return self.pools.get(generator, self.pools.get(ANY, default))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_answers(parser: argparse.ArgumentParser) -> None:
     """The options of :class:`Answers`."""
     add = parser.add_argument
     add(
@@ -118,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_answers(args: argparse.Namespace) -> Answers:
-    """Read the options that :func:`add_arguments` defines.
+    """Read the options that :func:`add_answers` defines.
 
     Raises:
         AigiError: an option is not of its form, or names a column that cannot be told.

@@ -8,24 +8,16 @@ goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
 
 from aigi_core.clip.consent import add_weights_options
-from aigi_core.detectors.presets import PRESETS, preset
+from aigi_core.detectors.presets import preset
 from precompute.engine import add_engine_options, engine_from
+from precompute.options import add_shared
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register ``search``."""
-    parser = subparsers.add_parser(
-        "search",
-        description=(
-            "Search components and heads for pairs of generators, and measure both on the others."
-        ),
-    )
-    add = parser.add_argument
-    add("--workspace", type=Path, required=True, metavar="WORKSPACE", help="an encoded workspace")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``search``."""
+    add = add_shared(parser, "workspace", "draws", "protocol", "seed")
     add(
         "--pairs",
         default="all",
@@ -34,15 +26,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add("--workers", type=int, help="processes (default: one a core)")
     add_engine_options(parser)
-    add("--draws", type=int, default=1000, help="bootstrap draws of every interval (default 1000)")
-    add(
-        "--protocol",
-        choices=sorted(PRESETS),
-        default="ours",
-        help="our defaults, or the paper's protocol to the letter (default ours)",
-    )
     add_weights_options(parser)  # for the paper's protocol, which may load the encoder again
-    add("--seed", type=int, default=0, help="seed of draws and controls (default 0)")
 
 
 def run(args: argparse.Namespace) -> int:

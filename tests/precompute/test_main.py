@@ -15,9 +15,7 @@ from precompute import __main__ as dispatcher
 def job(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A job of this test, registered beside another whose module must never be imported."""
     module = ModuleType("job_of_this_test")
-    module.add_parser = lambda subparsers: subparsers.add_parser("greet").add_argument(
-        "--name", default="you"
-    )
+    module.add_options = lambda parser: parser.add_argument("--name", default="you")
     monkeypatch.setitem(sys.modules, "job_of_this_test", module)
     monkeypatch.setattr(
         dispatcher,

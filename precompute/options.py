@@ -1,0 +1,62 @@
+"""Options that several jobs have, each written once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def whole_number(text: str) -> int:
+    """A number of at least 1, as argparse reads it."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
+    return value
+
+
+SHARED: dict[str, dict[str, Any]] = {
+    "workspace": {
+        "type": Path,
+        "required": True,
+        "metavar": "W",
+        "help": "the workspace",
+    },
+    "images": {
+        "type": Path,
+        "metavar": "DIR",
+        "help": "folder of the images (default: as ingest recorded)",
+    },
+    "device": {"default": "auto", "help": "auto, cpu, cuda, cuda:1 or mps (default auto)"},
+    "batch-size": {"type": whole_number, "help": "images a forward pass (default auto)"},
+    "shard-size": {
+        "type": whole_number,
+        "help": "images a shard, the most that an interruption loses (default auto)",
+    },
+    "draws": {
+        "type": int,
+        "default": 1000,
+        "help": "bootstrap draws of every interval (default 1,000)",
+    },
+    "seed": {"type": int, "default": 0, "help": "of what is drawn at random (default 0)"},
+    "protocol": {
+        "default": "ours",
+        "metavar": "ours|paper",
+        "help": "our defaults, or the paper's protocol to the letter (default ours)",
+    },
+    "words": {
+        "type": int,
+        "metavar": "N",
+        "help": "keep only the N most frequent words of the vocabulary",
+    },
+    "force": {"action": "store_true", "help": "compute again what is there"},
+}
+"""Name -> what ``add_argument`` takes."""
+
+
+def add_shared(parser: argparse.ArgumentParser, *names: str) -> Callable[..., argparse.Action]:
+    """Add some of :data:`SHARED`; returns ``parser.add_argument``, for the job's own options."""
+    for name in names:
+        parser.add_argument(f"--{name}", **SHARED[name])
+    return parser.add_argument
