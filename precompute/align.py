@@ -8,6 +8,7 @@ they fit is measured on captions that the fit has not seen, and stands on the pa
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import numpy as np
