@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -32,7 +33,7 @@ from aigi_core.detectors.protocol import (
 )
 from aigi_core.detectors.solvers.elimination import Elimination
 from aigi_core.detectors.solvers.logistic import TOLERANCE, balance, fit_logistic
-from aigi_core.detectors.training import train_detectors
+from aigi_core.detectors.training import TrainingImages, train_detectors
 from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
 from benchmarks._clip_like import clip_like
@@ -113,7 +114,7 @@ def matrix_paths(X: np.ndarray, domains: Domains, repeats: int, sample: int) -> 
     same: list[bool] = []
     sampled = names[:: max(1, len(names) // sample)][:sample]
     for repeat in range(repeats):
-        seconds, detectors = timed(lambda: train_detectors(X, domains, names))
+        seconds, detectors = timed(lambda: train_detectors(TrainingImages(X, domains), names))
         ours.append(seconds)
         name = sampled[repeat % len(sampled)]
         tight, quick, C = sklearn_path(
@@ -140,7 +141,9 @@ def matrix_paths(X: np.ndarray, domains: Domains, repeats: int, sample: int) -> 
 
 def matrix_grid(X: np.ndarray, domains: Domains) -> dict[str, Any]:
     names = domains.generators
-    ours = median(timed(lambda: train_detectors(X, domains, names))[0] for _ in range(3))
+    ours = median(
+        timed(lambda: train_detectors(TrainingImages(X, domains), names))[0] for _ in range(3)
+    )
     train, val = block(X, domains, names[0], "train"), block(X, domains, names[0], "val")
     theirs, grid = timed(lambda: run_protocol(train, val, Protocol(grid="paper")))
     path = run_protocol(train, val, Protocol())
@@ -318,9 +321,10 @@ def growth() -> dict[str, Any]:
     rows = []
     for d, n in ((384, 700), (384, 1400), (384, 2800), (768, 700), (768, 1400), (768, 2800)):
         X, domains = clip_like(4, (n // 2, n // 4, n // 4), d)
-        matrix = timed(lambda X=X, D=domains: train_detectors(X, D, D.generators))[0]  # type: ignore[misc]
+        images = TrainingImages(X, domains)
+        matrix = timed(partial(train_detectors, images, domains.generators))[0]
         pair = domains.generators[0], domains.generators[1]
-        search = timed(lambda X=X, D=domains, p=pair: search_pair(X, D, p, C=10.0))[0]  # type: ignore[misc]
+        search = timed(partial(search_pair, X, domains, pair, C=10.0))[0]
         rows.append(
             {
                 "d": d,

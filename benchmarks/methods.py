@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from aigi_core.detectors.detector import score_features
-from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.methods.neighbours import KS, NeighbourDetector
 from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import TrainingImages
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.vectors import unit_rows
@@ -108,9 +108,8 @@ def against(
     agreement = 0.0
     for turn in range(repeats + 1):  # the first turn loads libraries and is not counted
         start = time.perf_counter()
-        detectors = METHODS[method].train_on(
-            X, domains, list(domains.generators), Protocol(), view=EmbeddingView()
-        )
+        images = TrainingImages(X, domains)
+        detectors = METHODS[method].train_on(images, domains.generators, Protocol())
         scores = score_features(detectors, X)
         ours.append(time.perf_counter() - start)
         start = time.perf_counter()

@@ -15,7 +15,7 @@ from aigi_core.detectors.heads import score_heads
 from aigi_core.detectors.presets import PenaltyFrom
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
-from aigi_core.detectors.training import train, train_detectors
+from aigi_core.detectors.training import TrainingImages, train, train_detectors
 from aigi_core.explain.cached import load_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.metrics import DEFAULT_METRIC
@@ -105,7 +105,8 @@ class DecisionTables:
             mine = np.flatnonzero(kind == name)
             split[mine] = rng.permutation(split[mine])
         domains = replace(self.domains, split=split)
-        detectors = train_detectors(EmbeddingView().matrix(self.workspace), domains, self.names)
+        images = TrainingImages(EmbeddingView().matrix(self.workspace), domains)
+        detectors = train_detectors(images, self.names)
         scores = score_detectors(detectors, self.workspace)
         other = transfer_matrix(scores, domains, self.names, metrics=(DEFAULT_METRIC,))
         rows = []

@@ -19,9 +19,9 @@ from jaxtyping import Float, Int
 
 from aigi_core.audit.facts import encode_facts, fact_detector
 from aigi_core.detectors.detector import score_features
-from aigi_core.detectors.features import FeatureView
+from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.protocol import Protocol
-from aigi_core.detectors.training import train_detectors
+from aigi_core.detectors.training import TrainingImages, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.intervals import Interval, difference_interval, rate_of_draws
 from aigi_core.manifest import FAKE, REAL, SPLITS, Domains
@@ -289,8 +289,8 @@ def detector_scorer(
     """
 
     def score(index: np.ndarray, domains: Domains, sets: Sequence[TrainSet]) -> np.ndarray:
-        chosen = features[index]
-        return score_features(train_detectors(chosen, domains, sets, protocol, view=view), chosen)
+        chosen = TrainingImages(features[index], domains, view or EmbeddingView())
+        return score_features(train_detectors(chosen, sets, protocol), chosen.features)
 
     return score
 

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,66 +56,70 @@ def train(
             _detector(seen, one, own, workspace.domains, protocol, known)
             for one, own in zip(chosen, names, strict=True)
         ]
-    features, position = training_features(workspace, names, seen)
-    return train_detectors(
-        features,
-        workspace.domains,
-        names,
-        protocol,
-        view=seen,
-        provenance=provenance_of(workspace),
-        position=position,
-    )
+    return train_detectors(training_images(workspace, names, seen), names, protocol)
 
 
-def training_features(
-    workspace: Workspace, training_sets: Sequence[TrainingSet], view: FeatureView
-) -> tuple[Float[np.ndarray, "n p"], Int[np.ndarray, " N"]]:
-    """Features of all images that these sets train or validate on, and where each image of the
-    workspace lies among them (-1: nowhere).
+@dataclass(frozen=True, eq=False)
+class TrainingImages:
+    """Images to train on, as a feature view gives them.
+
+    Attributes:
+        features: [M, p].
+        domains: what N images are.
+        view: whose features these are.
+        provenance: what a detector remembers of where they come from.
+        position: [N] where each image of ``domains`` lies among the rows of ``features`` (-1:
+            nowhere); by default they correspond.
     """
+
+    features: Float[np.ndarray, "M p"]
+    domains: Domains
+    view: FeatureView = field(default_factory=EmbeddingView)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    position: Int[np.ndarray, " N"] | None = None
+
+    def of(self, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n p"]:
+        """Features of some images of ``domains``."""
+        picked: np.ndarray = self.features[rows if self.position is None else self.position[rows]]
+        return picked
+
+
+def training_images(
+    workspace: Workspace, training_sets: Sequence[TrainingSet], view: FeatureView
+) -> TrainingImages:
+    """All images of a workspace that these sets train or validate on."""
     domains, names = workspace.domains, as_sets(training_sets)
     needed = np.unique(np.concatenate([domains.rows(s, ("train", "val")) for s in names]))
     position = np.full(len(domains), -1)
     position[needed] = np.arange(len(needed))
-    return view.matrix(workspace, needed), position
+    features = view.matrix(workspace, needed)
+    return TrainingImages(features, domains, view, provenance_of(workspace), position)
 
 
 def train_detectors(
-    features: Float[np.ndarray, "N p"],
-    domains: Domains,
-    training_sets: Sequence[TrainingSet],
-    protocol: Protocol | None = None,
-    *,
-    view: FeatureView | None = None,
-    provenance: dict[str, Any] | None = None,
-    position: Int[np.ndarray, " M"] | None = None,
+    images: TrainingImages, training_sets: Sequence[TrainingSet], protocol: Protocol | None = None
 ) -> list[LinearDetector]:
     """Train one detector a training set on given features.
 
     Training sets whose real images are the same share one matrix of second moments.
-
-    Args:
-        features: [N, p] features as ``view`` gives them, one row an image of ``domains``.
-        position: where each image of ``domains`` lies among the rows of ``features``; by default
-            they correspond.
     """
-    protocol, view = protocol or Protocol(), view or EmbeddingView()
-    names = as_sets(training_sets)
-    place = np.arange(len(domains)) if position is None else position
-    grams = _shared_grams(features, domains, names, place, view)
+    protocol, names = protocol or Protocol(), as_sets(training_sets)
+    domains, view = images.domains, images.view
+    grams = _shared_grams(images, names)
     detectors = []
     for training_set, gram in zip(names, grams, strict=True):
         rows = {split: domains.rows(training_set, split) for split in splits_needed(protocol)}
         together = np.concatenate(list(rows.values()))
-        X, y = np.asarray(features[place[together]], np.float64), domains.labels[together]
+        X, y = np.asarray(images.of(together), np.float64), domains.labels[together]
         factors = view.penalty_factors(X[: len(rows["train"])])
         try:
             chosen = choose(rescaled(X, factors), y, len(rows["train"]), protocol, gram)
         except AigiError as error:
             raise AigiError(f"Training on {' + '.join(training_set)}: {error}") from error
         chosen = replace(chosen, weights=rescaled(chosen.weights, factors))
-        detectors.append(_detector(view, chosen, training_set, domains, protocol, provenance or {}))
+        detectors.append(
+            _detector(view, chosen, training_set, domains, protocol, images.provenance)
+        )
     return detectors
 
 
@@ -125,7 +129,7 @@ def _detector(
     training_set: tuple[str, ...],
     domains: Domains,
     protocol: Protocol,
-    provenance: dict[str, Any],
+    provenance: Mapping[str, Any],
 ) -> LinearDetector:
     """The detector that a protocol's outcome makes, with how it was made."""
     counts = {split: len(domains.rows(training_set, split)) for split in splits_needed(protocol)}
@@ -156,17 +160,11 @@ def provenance_of(workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def _shared_grams(
-    features: np.ndarray,
-    domains: Domains,
-    names: list[tuple[str, ...]],
-    place: np.ndarray,
-    view: FeatureView,
-) -> list[Gram | None]:
+def _shared_grams(images: TrainingImages, names: list[tuple[str, ...]]) -> list[Gram | None]:
     """One Gram for all training sets with the same real images, from at most a few times p of their
     training rows.
     """
-    p = features.shape[1]
+    domains, p = images.domains, images.features.shape[1]
     rows_of = [domains.rows(training_set, "train") for training_set in names]
     keys = [rows[domains.labels[rows] == REAL].tobytes() for rows in rows_of]
     grams: dict[bytes, Gram] = {}
@@ -176,6 +174,6 @@ def _shared_grams(
         stride = max(1, len(union) // (2 * p))
         wanted = p > NARROW and min(map(len, sets)) >= p
         if wanted:
-            X = features[place[union[::stride]]]
-            grams[key] = Gram(rescaled(X, view.penalty_factors(X)))
+            X = images.of(union[::stride])
+            grams[key] = Gram(rescaled(X, images.view.penalty_factors(X)))
     return [grams.get(key) for key in keys]

@@ -20,7 +20,7 @@ from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.heads import Progress
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names
-from aigi_core.detectors.training import train_detectors
+from aigi_core.detectors.training import TrainingImages, train_detectors
 from aigi_core.errors import AigiError, NotMadeError
 from aigi_core.manifest import FAKE, REAL, SPLITS
 from aigi_core.metrics import DEFAULT_METRIC
@@ -307,7 +307,7 @@ def _trained(
 ) -> list[LinearDetector]:
     domains = workspace.domains
     if trained == CLEAN:
-        return train_detectors(features, domains, sets, protocol, view=view)
+        return train_detectors(TrainingImages(features, domains, view), sets, protocol)
     usable = [copy for copy in copies if {"train", "val"} <= set(copy.splits)]
     if trained != AUGMENTED:
         wanted = str(parse_ops([trained])[0])
@@ -325,10 +325,11 @@ def _trained(
     if trained == AUGMENTED:
         index = np.concatenate([np.arange(len(domains)), *(copy.rows for copy in usable)])
         stacked = np.concatenate([features, *(perturbed[str(copy.op)] for copy in usable)])
-        return train_detectors(stacked, take(domains, index), sets, protocol, view=view)
+        images = TrainingImages(stacked, take(domains, index), view)
+        return train_detectors(images, sets, protocol)
     instead = features.copy()
     instead[usable[0].rows] = perturbed[str(usable[0].op)]
-    return train_detectors(instead, domains, sets, protocol, view=view)
+    return train_detectors(TrainingImages(instead, domains, view), sets, protocol)
 
 
 def _kind(op: str) -> tuple[str, float]:

@@ -9,7 +9,7 @@ from scipy.special import ndtri
 from aigi_core.detectors.features import EmbeddingView, HeadsView
 from aigi_core.detectors.heads import Progress
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names
-from aigi_core.detectors.training import train_detectors
+from aigi_core.detectors.training import TrainingImages, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.heads import all_heads
 from aigi_core.metrics import DEFAULT_METRIC
@@ -59,7 +59,7 @@ def robust_heads(
     for i, head in enumerate(heads):
         view = HeadsView((head,))
         features = view.matrix(workspace)
-        detector = train_detectors(features, domains, [names], used, view=view)[0]
+        detector = train_detectors(TrainingImages(features, domains, view), [names], used)[0]
         clean[i], moved[i] = detector.score(features), detector.score(view.matrix(copy))
         if progress is not None:
             progress(i + 1, len(heads))

@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 from aigi_core.detectors.detector import score_features
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol
-from aigi_core.detectors.training import train_detectors
+from aigi_core.detectors.training import TrainingImages, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.reprs import ShortRepr
@@ -115,7 +115,8 @@ def random_removal(
             removed = np.setdiff1d(np.arange(d), chosen)
             block = np.ascontiguousarray(features[:, chosen])
             seen = EmbeddingView(without=tuple(removed.tolist()))
-            detectors = train_detectors(block, workspace.domains, sets, protocol, view=seen)
+            images = TrainingImages(block, workspace.domains, seen)
+            detectors = train_detectors(images, sets, protocol)
             scores = score_features(detectors, block)
             mine.append(
                 transfer_matrix(scores, workspace.domains, sets, metrics=[metric], draws=1).values[

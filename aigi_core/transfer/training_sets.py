@@ -17,6 +17,7 @@ from aigi_core.detectors.detector import score_features
 from aigi_core.detectors.features import FeatureView
 from aigi_core.detectors.methods import METHODS, Method
 from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.training import TrainingImages
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.metrics import DEFAULT_METRIC, METRICS, check_metrics
@@ -102,12 +103,12 @@ def trainer(
         protocol = replace(protocol or Protocol(), refit=False)
     view = view or method.default_view()
     method.check(workspace, view)
-    features, domains = view.matrix(workspace), workspace.domains
+    images = TrainingImages(view.matrix(workspace), workspace.domains, view)
     bound = method.bound(workspace)
 
     def score_sets(sets: Sequence[TrainSet]) -> Float[np.ndarray, "K N"]:
-        detectors = bound.train_on(features, domains, sets, protocol, view=view)
-        return score_features(detectors, features)
+        detectors = bound.train_on(images, sets, protocol)
+        return score_features(detectors, images.features)
 
     return score_sets
 

@@ -22,7 +22,7 @@ from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView, 
 from aigi_core.detectors.presets import Preset, preset
 from aigi_core.detectors.protocol import GridPoints, best_point, grid_fits, validation_scores
 from aigi_core.detectors.residual import train_residual
-from aigi_core.detectors.training import train, train_detectors
+from aigi_core.detectors.training import TrainingImages, train, train_detectors
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import random_directions, word_null
 from aigi_core.geometry import compare_geometry
@@ -65,9 +65,8 @@ class Searcher:
 
     @cached_property
     def embedding(self) -> tuple[list[LinearDetector], TransferMatrix]:
-        detectors = train_detectors(
-            self.features, self.workspace.domains, self.generators, self.preset.training
-        )
+        images = TrainingImages(self.features, self.workspace.domains)
+        detectors = train_detectors(images, self.generators, self.preset.training)
         return detectors, self.measure(detectors)
 
     @cached_property

@@ -11,6 +11,7 @@ from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.methods import METHODS, twin
 from aigi_core.detectors.methods.ensembles import MEMBERS, PENALTY, EnsembleDetector, folds
+from aigi_core.detectors.training import TrainingImages
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
 
@@ -30,7 +31,7 @@ def test_members_are_combined_on_images_new_to_them(
         split[rows[held]] = "elsewhere"
         known = replace(domains, split=split.astype(str))
         for k, member in enumerate(MEMBERS):
-            one = METHODS[member].train_on(X, known, ["beta-diff"], view=EmbeddingView())[0]
+            one = METHODS[member].train_on(TrainingImages(X, known), ["beta-diff"])[0]
             scores[k, held] = one.score(X[rows[held]])
     z = (scores - scores.mean(axis=1)[:, None]) / scores.std(axis=1)[:, None]
     alone = np.stack([own.decision_function(synthetic) for own in members_alone(synthetic)])

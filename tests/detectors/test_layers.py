@@ -14,6 +14,7 @@ from aigi_core.detectors.detector import Detector, LinearDetector
 from aigi_core.detectors.methods.layers import Layers, loss_and_gradient, shares_of_layers
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.token_views import AllLayersView
+from aigi_core.detectors.training import TrainingImages
 from aigi_core.errors import AigiError
 from aigi_core.heads import Encoded
 from aigi_core.workspace import Workspace
@@ -48,7 +49,7 @@ def test_the_layer_that_tells_gets_the_weight(synthetic: Workspace) -> None:
     tokens /= np.linalg.norm(tokens, axis=2, keepdims=True)
     X = tokens.reshape(len(domains), -1)
     view = AllLayersView(layers=4)
-    [detector] = Layers(4).train_on(X, domains, [name], Protocol(), view=view)
+    [detector] = Layers(4).train_on(TrainingImages(X, domains, view), [name], Protocol())
     assert isinstance(detector, LinearDetector) and not detector.has_direction
     shares = shares_of_layers(detector)
     assert shares.argmax() == 2 and shares.sum() == pytest.approx(1)

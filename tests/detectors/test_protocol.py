@@ -14,7 +14,7 @@ from aigi_core.detectors.heads import score_heads
 from aigi_core.detectors.protocol import PAPER_C, Protocol, run_protocol
 from aigi_core.detectors.residual import closeness, residual_direction, train_residual
 from aigi_core.detectors.solvers.logistic import log_loss
-from aigi_core.detectors.training import train, train_detectors
+from aigi_core.detectors.training import TrainingImages, train, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.heads import EncodedImages
 from aigi_core.workspace import Workspace, read_manifest, write_manifest
@@ -64,7 +64,7 @@ def test_training_sets_share_work_and_not_results(synthetic):
         assert detector.training_set == (name,)
         assert np.abs(alone.weights - detector.weights).max() < 1e-8
     X = EmbeddingView().matrix(synthetic)
-    again = train_detectors(X, synthetic.domains, names)
+    again = train_detectors(TrainingImages(X, synthetic.domains), names)
     assert all(np.array_equal(a.weights, b.weights) for a, b in zip(again, together, strict=True))
 
 
@@ -72,11 +72,13 @@ def test_one_C_without_refit_never_looks_at_validation(synthetic):
     X = EmbeddingView().matrix(synthetic)
     X[synthetic.domains.split == "val"] = np.nan
     options = Protocol(C=(1.0,), refit=False)
-    (detector,) = train_detectors(X, synthetic.domains, ["beta-diff"], options)
+    (detector,) = train_detectors(TrainingImages(X, synthetic.domains), ["beta-diff"], options)
     assert detector.C == 1.0
     assert detector.provenance["n_val"] == 0
     with pytest.raises(AigiError, match="Training on beta-diff: Row"):
-        train_detectors(X, synthetic.domains, ["beta-diff"], Protocol(C=(1.0,), refit=True))
+        train_detectors(
+            TrainingImages(X, synthetic.domains), ["beta-diff"], Protocol(C=(1.0,), refit=True)
+        )
 
 
 def test_without_intercept_and_balanced(synthetic):
@@ -324,4 +326,6 @@ def test_residuals_need_two_different_classes():
 
 def test_features_without_any_difference_are_refused(synthetic):
     with pytest.raises(AigiError, match="Training on alpha-gan: All images have the same features"):
-        train_detectors(np.ones((len(synthetic.domains), 5)), synthetic.domains, ["alpha-gan"])
+        train_detectors(
+            TrainingImages(np.ones((len(synthetic.domains), 5)), synthetic.domains), ["alpha-gan"]
+        )

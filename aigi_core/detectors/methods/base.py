@@ -7,8 +7,9 @@ does the protocol) decorated with :func:`register`, and an import in ``methods/_
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,10 +25,18 @@ from aigi_core.detectors.protocol import (
     validation_scores,
 )
 from aigi_core.detectors.token_views import LayerView, PreView
-from aigi_core.detectors.training import provenance_of, training_features
+from aigi_core.detectors.training import TrainingImages, training_images
 from aigi_core.errors import AigiError
-from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
+
+Rows = Float[np.ndarray, "n p"]
+"""Features of n images."""
+Labels = Int[np.ndarray, " n"]
+"""Fake = 1, real = 0."""
+Block = tuple[Rows, Labels]
+"""The images of one split."""
+Parameters = Mapping[str, Any]
+"""Hyperparameters by name, JSON-serialisable: one point of a grid."""
 
 METHODS: dict[str, Method] = {}
 """All methods by name, in the order in which controls and boards show them."""
@@ -92,18 +101,11 @@ class Method(ABC):
     @abstractmethod
     def train_on(
         self,
-        features: Float[np.ndarray, "N p"],
-        domains: Domains,
+        images: TrainingImages,
         training_sets: Sequence[TrainingSet],
         protocol: Protocol | None = None,
-        *,
-        view: FeatureView,
-        provenance: dict[str, Any] | None = None,
-        position: Int[np.ndarray, " M"] | None = None,
     ) -> Sequence[FeatureDetector]:
-        """Train one detector a training set on given features; arguments as in
-        :func:`~aigi_core.detectors.training.train_detectors`.
-        """
+        """Train one detector a training set on given features."""
 
     def train(
         self,
@@ -120,16 +122,8 @@ class Method(ABC):
         """
         view = view or self.default_view()
         self.check(workspace, view)
-        features, position = training_features(workspace, as_sets(training_sets), view)
-        return self.bound(workspace).train_on(
-            features,
-            workspace.domains,
-            training_sets,
-            protocol,
-            view=view,
-            provenance=provenance_of(workspace),
-            position=position,
-        )
+        images = training_images(workspace, training_sets, view)
+        return self.bound(workspace).train_on(images, training_sets, protocol)
 
     def check(self, workspace: Workspace, view: FeatureView) -> None:
         """Raise AigiError where it cannot be trained on this view of this workspace."""
@@ -149,10 +143,7 @@ class Method(ABC):
         """
 
     def null_weights(
-        self,
-        features: Float[np.ndarray, "n p"],
-        labels: Int8[np.ndarray, "B n"],
-        detector: LinearDetector,
+        self, features: Rows, labels: Int8[np.ndarray, "B n"], detector: LinearDetector
     ) -> Float[np.ndarray, "B p"]:
         """Weights of the same training on B other sets of labels (shuffled ones: the null of
         explanations), for features that the view's penalty factors have scaled.
@@ -174,17 +165,11 @@ class FeatureMethod(Method):
     scale: ClassVar[str] = "log-odds"
 
     @abstractmethod
-    def grid(self, protocol: Protocol) -> Sequence[Mapping[str, Any]]:
-        """Hyperparameters to try, the simplest first; JSON-serialisable values."""
+    def grid(self, protocol: Protocol) -> Sequence[Parameters]:
+        """Hyperparameters to try, the simplest first."""
 
     @abstractmethod
-    def fit(
-        self,
-        X: Float[np.ndarray, "n p"],
-        y: Int[np.ndarray, " n"],
-        parameters: Mapping[str, Any],
-        protocol: Protocol,
-    ) -> dict[str, Any]:
+    def fit(self, X: Rows, y: Labels, parameters: Parameters, protocol: Protocol) -> dict[str, Any]:
         """Fit one point of the grid; returns what :meth:`make` takes."""
 
     def make(self, view: FeatureView, fitted: dict[str, Any], **common: Any) -> FeatureDetector:
@@ -192,12 +177,8 @@ class FeatureMethod(Method):
         return LinearDetector(view=view, **fitted, **common)
 
     def tune(
-        self,
-        detector: FeatureDetector,
-        val: tuple[Float[np.ndarray, "m p"], Int[np.ndarray, " m"]],
-        parameters: Mapping[str, Any],
-        protocol: Protocol,
-    ) -> Mapping[str, Any]:
+        self, detector: FeatureDetector, val: Block, parameters: Parameters, protocol: Protocol
+    ) -> Parameters:
         """Parameters completed with what can only be set once a detector scores the validation
         images (an offset of its scores).
         """
@@ -206,23 +187,17 @@ class FeatureMethod(Method):
 
     def train_on(
         self,
-        features: Float[np.ndarray, "N p"],
-        domains: Domains,
+        images: TrainingImages,
         training_sets: Sequence[TrainingSet],
         protocol: Protocol | None = None,
-        *,
-        view: FeatureView,
-        provenance: dict[str, Any] | None = None,
-        position: Int[np.ndarray, " M"] | None = None,
     ) -> Sequence[FeatureDetector]:
-        protocol = protocol or Protocol()
-        place = np.arange(len(domains)) if position is None else position
+        protocol, domains, view = protocol or Protocol(), images.domains, images.view
         detectors = []
         for names in as_sets(training_sets):
             rows = {split: domains.rows(names, split) for split in splits_needed(protocol)}
-            factors = self._factors(view, features[place[rows["train"]]])
+            factors = self._factors(view, images.of(rows["train"]))
             blocks = {
-                split: (rescaled(features[place[mine]], factors), domains.labels[mine])
+                split: (rescaled(images.of(mine), factors), domains.labels[mine])
                 for split, mine in rows.items()
             }
             try:
@@ -230,7 +205,7 @@ class FeatureMethod(Method):
             except AigiError as error:
                 raise AigiError(f"Training on {' + '.join(names)}: {error}") from error
             about = {
-                **(provenance or {}),
+                **images.provenance,
                 **detector.provenance,
                 "protocol": protocol.record(),
                 "n_train": len(rows["train"]),
@@ -247,33 +222,30 @@ class FeatureMethod(Method):
 
     def try_grid(
         self,
-        grid: Sequence[Mapping[str, Any]],
-        blocks: dict[str, tuple[np.ndarray, np.ndarray]],
+        grid: Sequence[Parameters],
+        blocks: dict[str, Block],
         protocol: Protocol,
-        view: FeatureView,
-        names: tuple[str, ...],
-    ) -> tuple[list[Mapping[str, Any]], Float[np.ndarray, "m B"]]:
+        make: Callable[..., FeatureDetector],
+    ) -> tuple[list[Parameters], Float[np.ndarray, "m B"]]:
         """The grid's points, tuned, and the scores that each, fitted on the block ``train``, gives
-        to the block ``val``. A method whose points share work overrides it.
+        to the block ``val``; ``make`` is :meth:`make` for the view and the training set. A method
+        whose points share work overrides it.
         """
         X, y = blocks["train"]
-        common = {"training_set": names}
-        tried = [self.make(view, self.fit(X, y, point, protocol), **common) for point in grid]
+        tried = [make(self.fit(X, y, point, protocol)) for point in grid]
         tuned = [
             self.tune(detector, blocks["val"], point, protocol)
             for detector, point in zip(tried, grid, strict=True)
         ]
         tried = [
-            self.make(view, self.fit(X, y, point, protocol), **common)
-            if point != before
-            else detector
+            make(self.fit(X, y, point, protocol)) if point != before else detector
             for detector, point, before in zip(tried, tuned, grid, strict=True)
         ]
         return tuned, np.stack([d.score(blocks["val"][0]) for d in tried], axis=1)
 
     def _run(
         self,
-        blocks: dict[str, tuple[np.ndarray, np.ndarray]],
+        blocks: dict[str, Block],
         protocol: Protocol,
         view: FeatureView,
         names: tuple[str, ...],
@@ -281,11 +253,11 @@ class FeatureMethod(Method):
         X, y = blocks["train"]
         check_features(X, y)
         grid = list(self.grid(protocol))
-        parameters: Mapping[str, Any] = grid[0]
+        parameters: Parameters = grid[0]
         validation: dict[str, Any] = {}
-        common = {"training_set": names}
+        make = partial(self.make, view, training_set=names)
         if "val" in blocks:
-            tuned, decisions = self.try_grid(grid, blocks, protocol, view, names)
+            tuned, decisions = self.try_grid(grid, blocks, protocol, make)
             accuracy, loss = validation_scores(decisions, blocks["val"][1], protocol.class_weight)
             best = int(np.lexsort((np.arange(len(grid)), loss, -accuracy))[0])
             parameters = tuned[best]
@@ -302,7 +274,7 @@ class FeatureMethod(Method):
             "parameters": dict(parameters),
             "validation": validation,
         }
-        return self.make(view, self.fit(X, y, parameters, protocol), **common, provenance=about)
+        return make(self.fit(X, y, parameters, protocol), provenance=about)
 
     def twin(self, workspace: Workspace, detector: Detector) -> Detector:
         if not isinstance(detector, FeatureDetector):
@@ -324,10 +296,7 @@ class FeatureMethod(Method):
         return _for_view(twin, factors)
 
     def null_weights(
-        self,
-        features: Float[np.ndarray, "n p"],
-        labels: Int8[np.ndarray, "B n"],
-        detector: LinearDetector,
+        self, features: Rows, labels: Int8[np.ndarray, "B n"], detector: LinearDetector
     ) -> Float[np.ndarray, "B p"]:
         if not self.linear:
             return super().null_weights(features, labels, detector)
@@ -343,12 +312,8 @@ class OffsetMethod(FeatureMethod):
     """
 
     def tune(
-        self,
-        detector: FeatureDetector,
-        val: tuple[Float[np.ndarray, "m p"], Int[np.ndarray, " m"]],
-        parameters: Mapping[str, Any],
-        protocol: Protocol,
-    ) -> Mapping[str, Any]:
+        self, detector: FeatureDetector, val: Block, parameters: Parameters, protocol: Protocol
+    ) -> Parameters:
         if not protocol.fit_intercept:
             return parameters
         balanced = protocol.class_weight is not None

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from aigi_core.detectors.detector import KINDS, Detector, FeatureDetector, score_features
 from aigi_core.detectors.detector import register as register_kind
-from aigi_core.detectors.features import EmbeddingView, FeatureView, view_from_spec
+from aigi_core.detectors.features import EmbeddingView, view_from_spec
 from aigi_core.detectors.methods import (  # noqa: F401 (its members)
     logistic_regression,
     neighbours,
@@ -24,6 +24,7 @@ from aigi_core.detectors.methods import (  # noqa: F401 (its members)
 from aigi_core.detectors.methods.base import METHODS, Method, protocol_of, register
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_sets, splits_needed
 from aigi_core.detectors.solvers.logistic import fit_logistic
+from aigi_core.detectors.training import TrainingImages
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.reprs import ShortRepr
@@ -116,31 +117,15 @@ class Ensemble(Method):
 
     def train_on(
         self,
-        features: Float[np.ndarray, "N p"],
-        domains: Domains,
+        images: TrainingImages,
         training_sets: Sequence[TrainingSet],
         protocol: Protocol | None = None,
-        *,
-        view: FeatureView,
-        provenance: dict[str, Any] | None = None,
-        position: Int[np.ndarray, " M"] | None = None,
     ) -> Sequence[FeatureDetector]:
-        protocol = protocol or Protocol()
-        place = np.arange(len(domains)) if position is None else position
+        protocol, domains = protocol or Protocol(), images.domains
 
         def trained(known: Domains, names: tuple[str, ...]) -> list[FeatureDetector]:
-            return [
-                METHODS[member].train_on(
-                    features,
-                    known,
-                    [names],
-                    protocol,
-                    view=view,
-                    provenance=provenance,
-                    position=place,
-                )[0]
-                for member in self.members
-            ]
+            seen = replace(images, domains=known)
+            return [METHODS[member].train_on(seen, [names], protocol)[0] for member in self.members]
 
         detectors = []
         for names in as_sets(training_sets):
@@ -153,10 +138,10 @@ class Ensemble(Method):
                 split = domains.split.astype(object)
                 split[rows[held]] = "held out"
                 members = trained(replace(domains, split=split.astype(str)), names)
-                scores[:, held] = score_features(members, features[place[rows[held]]])
+                scores[:, held] = score_features(members, images.of(rows[held]))
             slopes, bias = self.combine(scores, y, protocol)
             about = {
-                **(provenance or {}),
+                **images.provenance,
                 "method": self.name,
                 "scale": "log-odds",
                 "members": list(self.members),
@@ -168,7 +153,7 @@ class Ensemble(Method):
             }
             detectors.append(
                 EnsembleDetector(
-                    view=view,
+                    view=images.view,
                     members=tuple(trained(domains, names)),
                     slopes=slopes,
                     bias=bias,

@@ -8,7 +8,7 @@ are chosen on validation images, where the released ones were ranked on test ima
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,14 @@ from scipy.special import expit, softmax
 
 from aigi_core.detectors.detector import Detector, FeatureDetector, LinearDetector
 from aigi_core.detectors.features import FeatureView
-from aigi_core.detectors.methods.base import FeatureMethod, class_weights, register
+from aigi_core.detectors.methods.base import (
+    FeatureMethod,
+    Labels,
+    Parameters,
+    Rows,
+    class_weights,
+    register,
+)
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.token_views import AllLayersView
 from aigi_core.errors import AigiError
@@ -53,17 +60,11 @@ class Layers(FeatureMethod):
     def bound(self, workspace: Workspace) -> Layers:
         return type(self)(len(workspace.feature("norm2")))
 
-    def grid(self, protocol: Protocol) -> Sequence[Mapping[str, Any]]:
+    def grid(self, protocol: Protocol) -> Sequence[Parameters]:
         del protocol
         return [{"C": C} for C in PENALTIES]
 
-    def fit(
-        self,
-        X: Float[np.ndarray, "n p"],
-        y: Int[np.ndarray, " n"],
-        parameters: Mapping[str, Any],
-        protocol: Protocol,
-    ) -> dict[str, Any]:
+    def fit(self, X: Rows, y: Labels, parameters: Parameters, protocol: Protocol) -> dict[str, Any]:
         """Minimise C sum_i s_i log(1 + exp(-y_i f_i)) + (|w|^2 + |a|^2) / 2 with the class weights
         s, where f = sum_d w_d sum_l softmax(a)_ld x_ld + b, from equal weights of layers on."""
         if not self.layers or X.shape[1] % self.layers:

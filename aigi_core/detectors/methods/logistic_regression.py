@@ -6,21 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Float, Int8
 
 from aigi_core.detectors.detector import Detector, FeatureDetector, LinearDetector
 from aigi_core.detectors.features import EmbeddingView, FeatureView, ResidualView
-from aigi_core.detectors.methods.base import Method, protocol_of, register
+from aigi_core.detectors.methods.base import Method, Rows, protocol_of, register
 from aigi_core.detectors.presets import Means
 from aigi_core.detectors.protocol import Protocol, TrainingSet
 from aigi_core.detectors.residual import residual_directions, train_residual
 from aigi_core.detectors.solvers.logistic import NULL_TOLERANCE, fit_logistic
-from aigi_core.detectors.training import train, train_detectors
+from aigi_core.detectors.training import TrainingImages, train, train_detectors
 from aigi_core.errors import AigiError
-from aigi_core.manifest import Domains
 from aigi_core.workspace import Workspace
 
 
@@ -35,24 +33,11 @@ class LogisticRegression(Method):
 
     def train_on(
         self,
-        features: Float[np.ndarray, "N p"],
-        domains: Domains,
+        images: TrainingImages,
         training_sets: Sequence[TrainingSet],
         protocol: Protocol | None = None,
-        *,
-        view: FeatureView,
-        provenance: dict[str, Any] | None = None,
-        position: Int[np.ndarray, " M"] | None = None,
     ) -> list[LinearDetector]:
-        return train_detectors(
-            features,
-            domains,
-            training_sets,
-            protocol,
-            view=view,
-            provenance=provenance,
-            position=position,
-        )
+        return train_detectors(images, training_sets, protocol)
 
     def twin(self, workspace: Workspace, detector: Detector) -> Detector:
         if not isinstance(detector, LinearDetector):
@@ -61,10 +46,7 @@ class LogisticRegression(Method):
         return train(workspace, [detector.training_set], detector.view, protocol)[0]
 
     def null_weights(
-        self,
-        features: Float[np.ndarray, "n p"],
-        labels: Int8[np.ndarray, "B n"],
-        detector: LinearDetector,
+        self, features: Rows, labels: Int8[np.ndarray, "B n"], detector: LinearDetector
     ) -> Float[np.ndarray, "B p"]:
         # C stays the detector's own: choosing it anew for every draw would cost eight times as much
         # and give the same, since C mostly scales w and not where it points.
@@ -92,14 +74,9 @@ class Residual(Method):
 
     def train_on(
         self,
-        features: Float[np.ndarray, "N p"],
-        domains: Domains,
+        images: TrainingImages,
         training_sets: Sequence[TrainingSet],
         protocol: Protocol | None = None,
-        *,
-        view: FeatureView,
-        provenance: dict[str, Any] | None = None,
-        position: Int[np.ndarray, " M"] | None = None,
     ) -> Sequence[FeatureDetector]:
         raise AigiError(
             "Residual detectors see a direction of their own each: choose another feature view for"
@@ -131,10 +108,7 @@ class Residual(Method):
         return train_residual(workspace, [detector.training_set], protocol, means=means)[0]
 
     def null_weights(
-        self,
-        features: Float[np.ndarray, "n p"],
-        labels: Int8[np.ndarray, "B n"],
-        detector: LinearDetector,
+        self, features: Rows, labels: Int8[np.ndarray, "B n"], detector: LinearDetector
     ) -> Float[np.ndarray, "B p"]:
         del detector
         return residual_directions(features, labels)

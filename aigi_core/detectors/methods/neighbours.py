@@ -4,18 +4,26 @@ evidence for a score is the neighbours themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32
 
 from aigi_core.detectors.detector import FeatureDetector
 from aigi_core.detectors.detector import register as register_kind
 from aigi_core.detectors.features import EmbeddingView, FeatureView, view_from_spec
-from aigi_core.detectors.methods.base import OffsetMethod, best_offset, register
+from aigi_core.detectors.methods.base import (
+    Block,
+    Labels,
+    OffsetMethod,
+    Parameters,
+    Rows,
+    best_offset,
+    register,
+)
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.reprs import ShortRepr
 from aigi_core.vectors import unit_rows
@@ -119,17 +127,11 @@ class NearestNeighbours(OffsetMethod):
     views = (EmbeddingView,)
     ks: ClassVar[tuple[int, ...]] = KS
 
-    def grid(self, protocol: Protocol) -> Sequence[Mapping[str, Any]]:
+    def grid(self, protocol: Protocol) -> Sequence[Parameters]:
         del protocol
         return [{"k": k, "offset": 0.0} for k in self.ks]
 
-    def fit(
-        self,
-        X: Float[np.ndarray, "n p"],
-        y: Int[np.ndarray, " n"],
-        parameters: Mapping[str, Any],
-        protocol: Protocol,
-    ) -> dict[str, Any]:
+    def fit(self, X: Rows, y: Labels, parameters: Parameters, protocol: Protocol) -> dict[str, Any]:
         del protocol
         fake, rows = np.asarray(y) > 0, _unit(X)
         fewest = int(min(fake.sum(), (~fake).sum()))
@@ -142,14 +144,13 @@ class NearestNeighbours(OffsetMethod):
 
     def try_grid(
         self,
-        grid: Sequence[Mapping[str, Any]],
-        blocks: dict[str, tuple[np.ndarray, np.ndarray]],
+        grid: Sequence[Parameters],
+        blocks: dict[str, Block],
         protocol: Protocol,
-        view: FeatureView,
-        names: tuple[str, ...],
-    ) -> tuple[list[Mapping[str, Any]], Float[np.ndarray, "m B"]]:
+        make: Callable[..., FeatureDetector],
+    ) -> tuple[list[Parameters], Float[np.ndarray, "m B"]]:
         """All k from one search of each bank."""
-        del view, names
+        del make
         (X, y), (query, known) = blocks["train"], blocks["val"]
         fitted = self.fit(X, y, grid[0], protocol)
         fewest = min(len(fitted["fakes"]), len(fitted["reals"]))
@@ -162,7 +163,7 @@ class NearestNeighbours(OffsetMethod):
         if protocol.fit_intercept:
             balanced = protocol.class_weight is not None
             offsets = np.array([best_offset(own, known, balanced) for own in margins])
-        tuned: list[Mapping[str, Any]] = [
+        tuned: list[Parameters] = [
             {**point, "offset": float(offset)} for point, offset in zip(grid, offsets, strict=True)
         ]
         decisions: np.ndarray = (margins - offsets[:, None]).T

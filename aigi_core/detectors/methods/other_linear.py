@@ -5,13 +5,19 @@ so words, evidence and removals work for them.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float, Int
 
-from aigi_core.detectors.methods.base import FeatureMethod, class_weights, register
+from aigi_core.detectors.methods.base import (
+    FeatureMethod,
+    Labels,
+    Parameters,
+    Rows,
+    class_weights,
+    register,
+)
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 
@@ -28,16 +34,10 @@ class LinearSVM(FeatureMethod):
     scale = "margins"
     chosen = "C of eight values, on validation accuracy."
 
-    def grid(self, protocol: Protocol) -> Sequence[Mapping[str, Any]]:
+    def grid(self, protocol: Protocol) -> Sequence[Parameters]:
         return [{"C": C} for C in sorted(protocol.C)]
 
-    def fit(
-        self,
-        X: Float[np.ndarray, "n p"],
-        y: Int[np.ndarray, " n"],
-        parameters: Mapping[str, Any],
-        protocol: Protocol,
-    ) -> dict[str, Any]:
+    def fit(self, X: Rows, y: Labels, parameters: Parameters, protocol: Protocol) -> dict[str, Any]:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
 
@@ -93,17 +93,11 @@ class Ridge(FeatureMethod):
     linear = True
     scale = "regressed labels"
 
-    def grid(self, protocol: Protocol) -> Sequence[Mapping[str, Any]]:
+    def grid(self, protocol: Protocol) -> Sequence[Parameters]:
         del protocol
         return [{"alpha": alpha} for alpha in ALPHAS]
 
-    def fit(
-        self,
-        X: Float[np.ndarray, "n p"],
-        y: Int[np.ndarray, " n"],
-        parameters: Mapping[str, Any],
-        protocol: Protocol,
-    ) -> dict[str, Any]:
+    def fit(self, X: Rows, y: Labels, parameters: Parameters, protocol: Protocol) -> dict[str, Any]:
         """Minimise sum_i s_i (y_i - f_i)^2 + alpha |w|^2 with the class weights s."""
         weight = class_weights(y, protocol)
         target = np.where(np.asarray(y) > 0, 1.0, -1.0)
@@ -125,17 +119,11 @@ class Discriminant(FeatureMethod):
     cost = "Trains in tens of milliseconds, scores with one product."
     linear = True
 
-    def grid(self, protocol: Protocol) -> Sequence[Mapping[str, Any]]:
+    def grid(self, protocol: Protocol) -> Sequence[Parameters]:
         del protocol
         return [{"shrinkage": shrinkage} for shrinkage in SHRINKAGES]
 
-    def fit(
-        self,
-        X: Float[np.ndarray, "n p"],
-        y: Int[np.ndarray, " n"],
-        parameters: Mapping[str, Any],
-        protocol: Protocol,
-    ) -> dict[str, Any]:
+    def fit(self, X: Rows, y: Labels, parameters: Parameters, protocol: Protocol) -> dict[str, Any]:
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
         priors = None if protocol.class_weight is None else [0.5, 0.5]
@@ -156,17 +144,11 @@ class MeanDifference(FeatureMethod):
     linear = True
     scale = "projections"
 
-    def grid(self, protocol: Protocol) -> Sequence[Mapping[str, Any]]:
+    def grid(self, protocol: Protocol) -> Sequence[Parameters]:
         del protocol
         return [{}]
 
-    def fit(
-        self,
-        X: Float[np.ndarray, "n p"],
-        y: Int[np.ndarray, " n"],
-        parameters: Mapping[str, Any],
-        protocol: Protocol,
-    ) -> dict[str, Any]:
+    def fit(self, X: Rows, y: Labels, parameters: Parameters, protocol: Protocol) -> dict[str, Any]:
         del parameters
         fake = np.asarray(y) > 0
         means = X[fake].mean(axis=0), X[~fake].mean(axis=0)

@@ -5,18 +5,18 @@ images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.special import logsumexp
 
 from aigi_core.detectors.detector import Detector, FeatureDetector
 from aigi_core.detectors.detector import register as register_kind
 from aigi_core.detectors.features import EmbeddingView, FeatureView, view_from_spec
-from aigi_core.detectors.methods.base import OffsetMethod, register
+from aigi_core.detectors.methods.base import Labels, OffsetMethod, Parameters, Rows, register
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.reprs import ShortRepr
@@ -178,18 +178,12 @@ class ZeroShot(OffsetMethod):
         own = type(self)((detector.real, detector.generated))
         return super(ZeroShot, own).twin(workspace, detector)
 
-    def grid(self, protocol: Protocol) -> Sequence[Mapping[str, Any]]:
+    def grid(self, protocol: Protocol) -> Sequence[Parameters]:
         del protocol
         steps = TEMPERATURES if self.way == "softmax" else (1.0,)
         return [{"temperature": step, "offset": 0.0} for step in steps]
 
-    def fit(
-        self,
-        X: Float[np.ndarray, "n p"],
-        y: Int[np.ndarray, " n"],
-        parameters: Mapping[str, Any],
-        protocol: Protocol,
-    ) -> dict[str, Any]:
+    def fit(self, X: Rows, y: Labels, parameters: Parameters, protocol: Protocol) -> dict[str, Any]:
         del X, y, protocol  # no image trains it
         if self.texts is None:
             raise AigiError(
