@@ -191,7 +191,8 @@ class FeatureMethod(Method):
         training_sets: Sequence[TrainingSet],
         protocol: Protocol | None = None,
     ) -> Sequence[FeatureDetector]:
-        protocol, domains, view = protocol or Protocol(), images.domains, images.view
+        protocol, domains = protocol or Protocol(), images.domains
+        view = images.view
         detectors = []
         for names in as_sets(training_sets):
             rows = {split: domains.rows(names, split) for split in splits_needed(protocol)}
