@@ -5,16 +5,24 @@ space.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Float, Int8
 
-from aigi_core.detectors.detector import Detector, LinearDetector
+from aigi_core.detectors.detector import Detector, FeatureDetector, LinearDetector
 from aigi_core.detectors.features import EmbeddingView, FeatureView
-from aigi_core.detectors.methods.base import FeatureMethod, class_weights, register
+from aigi_core.detectors.methods.base import (
+    Block,
+    FeatureMethod,
+    Labels,
+    Parameters,
+    Rows,
+    class_weights,
+    register,
+)
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.workspace import Workspace
@@ -74,17 +82,11 @@ class LearnedPrompts(FeatureMethod):
                 " or another method."
             )
 
-    def grid(self, protocol: Protocol) -> Sequence[Mapping[str, Any]]:
+    def grid(self, protocol: Protocol) -> Sequence[Parameters]:
         del protocol
         return [{"vectors": vectors, "steps": steps} for vectors in VECTORS for steps in STEPS]
 
-    def fit(
-        self,
-        X: Float[np.ndarray, "n p"],
-        y: Int[np.ndarray, " n"],
-        parameters: Mapping[str, Any],
-        protocol: Protocol,
-    ) -> dict[str, Any]:
+    def fit(self, X: Rows, y: Labels, parameters: Parameters, protocol: Protocol) -> dict[str, Any]:
         vectors, steps = int(parameters["vectors"]), [int(parameters["steps"])]
         return self._learn(X, y, vectors, steps, protocol)[0]
 
@@ -111,14 +113,13 @@ class LearnedPrompts(FeatureMethod):
 
     def try_grid(
         self,
-        grid: Sequence[Mapping[str, Any]],
-        blocks: dict[str, tuple[np.ndarray, np.ndarray]],
+        grid: Sequence[Parameters],
+        blocks: dict[str, Block],
         protocol: Protocol,
-        view: FeatureView,
-        names: tuple[str, ...],
-    ) -> tuple[list[Mapping[str, Any]], Float[np.ndarray, "m B"]]:
+        make: Callable[..., FeatureDetector],
+    ) -> tuple[list[Parameters], Float[np.ndarray, "m B"]]:
         """One path a length of the context: fewer steps are its beginning."""
-        del view, names
+        del make
         (X, y), (images, _) = blocks["train"], blocks["val"]
         scores = []
         for vectors, points in groupby(grid, lambda point: int(point["vectors"])):
@@ -131,10 +132,7 @@ class LearnedPrompts(FeatureMethod):
         return super(LearnedPrompts, self.bound(workspace)).twin(workspace, detector)
 
     def null_weights(
-        self,
-        features: Float[np.ndarray, "n p"],
-        labels: Int8[np.ndarray, "B n"],
-        detector: LinearDetector,
+        self, features: Rows, labels: Int8[np.ndarray, "B n"], detector: LinearDetector
     ) -> Float[np.ndarray, "B p"]:
         raise AigiError(
             f"{self.title} have no null for words: learning them on {len(labels)} sets of shuffled"
