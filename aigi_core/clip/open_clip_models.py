@@ -41,6 +41,8 @@ TEXT_NAMES = (
 )
 SCALES = ("logit_scale", "logit_bias")
 TEXT_EXTRA = "requirements-text.txt"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+"""What transformers saves of a tokenizer; the first holds its vocabulary."""
 SHOWN = 40
 """Names listed where weights do not fit: enough to see the pattern, few enough to read."""
 
@@ -347,17 +349,40 @@ def _tokenizer(checkpoint: Checkpoint) -> tuple[Any, str]:
     if hub_name and find_spec("transformers") is None:
         need = f"its tokenizer needs the package transformers (pip install -r {TEXT_EXTRA})"
         return None, need
+    length = text.get("context_length", 77)
     try:
         if not checkpoint.tokenizer:
-            length = text.get("context_length", 77)
             return open_clip.SimpleTokenizer(context_length=length), ""
-        if hub_name and not Path(hub_name).is_dir():  # its client retries for minutes offline
-            what, instead = f"files of the tokenizer {hub_name}", "texts need them"
-            hub_file(what, hub_name, ("tokenizer_config.json", "config.json"), instead)
-        return open_clip.get_tokenizer(checkpoint.tokenizer), ""
+        if not hub_name:
+            return open_clip.get_tokenizer(checkpoint.tokenizer), ""
+        return open_clip.tokenizer.HFTokenizer(
+            _tokenizer_files(checkpoint, hub_name),
+            context_length=length,
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **text.get("tokenizer_kwargs", {}),
+        ), ""
     except Exception as error:  # Hugging Face tokenizers want packages and files of their own
         reason = " ".join(str(error).split())[:200]
         return None, f"its tokenizer could not be loaded ({reason})"
+
+
+def _tokenizer_files(checkpoint: Checkpoint, hub_name: str) -> str:
+    """Where a tokenizer's files lie: in the model's own folder, in one that its configuration
+    names, or on the hub by name (open_clip would look into the model's folder alone).
+
+    Raises:
+        HubError: they are on this machine nowhere, and the hub does not give them.
+    """
+    scheme, _, rest = checkpoint.tokenizer.partition(":")
+    for folder in (Path(rest) if scheme == "local-dir" else None, Path(hub_name)):
+        if folder is not None and any((folder / name).is_file() for name in TOKENIZER_FILES):
+            return str(folder)
+    # Its own client retries for minutes offline, so the hub is asked once before.
+    what, beside = f"files of the tokenizer {hub_name}", " beside the weights"
+    where = beside if scheme == "local-dir" else ""
+    instead = f"texts need them (download {', '.join(TOKENIZER_FILES)} of it{where})"
+    hub_file(what, hub_name, ("tokenizer_config.json", "config.json"), instead)
+    return hub_name
 
 
 def _preprocessing(checkpoint: Checkpoint, tower: Any) -> Preprocessing:

@@ -1,7 +1,9 @@
-"""Image towers of timm as encoders, without a text tower: ``timm:NAME``.
+"""Image towers of timm as encoders, without a text tower: ``timm:NAME``, or ``timm:NAME@STAGE`` for
+the output of one of its stages.
 
 ``--pretrained`` takes a tag of timm (fetched from the hub) or a file of weights. DINOv3's class
-token is used, as its authors do (timm would average).
+token is used, as its authors do (timm would average). Stages are numbered as timm numbers them
+(``model.feature_info``, from 0); a stage's output is averaged over positions.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from aigi_core.clip._open_clip import timm
 from aigi_core.clip.checkpoints import HUB_TIMEOUT
@@ -18,13 +22,15 @@ from aigi_core.clip.encoder import Encoder, activations, digest_weights
 from aigi_core.clip.open_clip_models import quiet
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.clip.towers import adapter_for
-from aigi_core.clip.weights import read_weights
+from aigi_core.clip.weights import State, read_weights
 from aigi_core.errors import AigiError, HubError
+from aigi_core.statements import counted
 
 PREFIX = "timm:"
 CLASS_TOKEN_TRUNKS = ("_dinov3",)
 """Models whose published use reads the class token where timm's default averages."""
 NO_TEXTS = "models of timm have no text tower"
+STAGE = "@"
 
 
 def load(
@@ -39,7 +45,7 @@ def load(
     :func:`aigi_core.clip.encoder.load_encoder`.
     """
     del activation
-    name = model.removeprefix(PREFIX)
+    name, at, stage = model.removeprefix(PREFIX).partition(STAGE)
     base, _, own_tag = name.partition(".")
     if base not in timm.list_models():
         near = difflib.get_close_matches(base, timm.list_models(), 3, 0.4)
@@ -51,21 +57,32 @@ def load(
     tag = own_tag or (pretrained if pretrained and file is None else "")
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
-        tower = build(f"{base}.{tag}" if tag else base, hub=bool(tag) and file is None)
+        trunk = build(f"{base}.{tag}" if tag else base, hub=bool(tag) and file is None)
+    record = tag or f"untrained (seed {seed})"
     if file is not None:
-        _put(tower, file, model)
+        put_weights(trunk, read_weights(file).state, file, model)
         record = file.name
-    else:
-        record = tag or f"untrained (seed {seed})"
+    model = f"{PREFIX}{base}{at}{stage}"
+    tower = up_to_stage(trunk, stage, model) if at else trunk
+    return encoder_of(tower, model, record, device, precision)
+
+
+def encoder_of(
+    tower: nn.Module, model: str, pretrained: str, device: torch.device, precision: str
+) -> Encoder:
+    """A trunk with its weights in place, or a :class:`Stage` of one, as an encoder.
+
+    Args:
+        model, pretrained: for the record.
+    """
     tower = tower.eval().requires_grad_(False)
-    data = timm.data.config.resolve_model_data_config(tower)  # type: ignore[no-untyped-call]
-    width = int(tower.num_features)
-    adapter = adapter_for(tower.to(device), width)
+    trunk = getattr(tower, "cut", tower)
+    data = timm.data.config.resolve_model_data_config(trunk)  # type: ignore[no-untyped-call]
     return Encoder(
         library=f"timm {timm.__version__}",
-        model=f"{PREFIX}{base}",
-        pretrained=record,
-        adapter=adapter,
+        model=model,
+        pretrained=pretrained,
+        adapter=adapter_for(tower.to(device), int(tower.num_features)),  # type: ignore[arg-type]
         preprocessing=preprocessing(data),
         text=None,
         tokenizer=None,
@@ -75,6 +92,46 @@ def load(
         why_no_texts=NO_TEXTS,
         settings={"activation": activations(tower), "attention": "scaled dot product"},
     )
+
+
+class Stage(nn.Module):
+    """A trunk cut after one of its stages, whose output is averaged over positions.
+
+    Attributes:
+        num_features: channels of that stage.
+    """
+
+    why_no_heads = "what is read is the average over one of its stages, no sum over attention heads"
+
+    def __init__(self, trunk: Any, stage: int) -> None:
+        super().__init__()
+        self.num_features = int(trunk.feature_info[stage]["num_chs"])
+        trunk.prune_intermediate_layers([stage], prune_norm=True, prune_head=True)
+        self.cut, self.stage = trunk, stage
+
+    def forward(self, images: Float[Tensor, "B 3 size size"]) -> Float[Tensor, "B num_features"]:
+        """The mean over positions (class and register tokens, if any, aside)."""
+        [output] = self.cut.forward_intermediates(
+            images, indices=[self.stage], stop_early=True, intermediates_only=True
+        )
+        mean: Tensor = output.mean(dim=(-2, -1))
+        return mean
+
+
+def up_to_stage(trunk: Any, stage: str, model: str) -> Stage:
+    """A trunk up to the stage of that number; AigiError where it has no such stage."""
+    stages = getattr(trunk, "feature_info", None) or ()
+    if not hasattr(trunk, "forward_intermediates") or not stages:
+        raise AigiError(
+            f"timm gives no outputs of single stages of {model}: leave out {STAGE}{stage}."
+        )
+    if not stage.isdecimal() or int(stage) >= len(stages):
+        widths = ", ".join(str(one["num_chs"]) for one in stages)
+        raise AigiError(
+            f"{model} names the stage {stage!r}: it has {counted(len(stages), 'stage')}, numbered"
+            f" from 0, of {widths} channels."
+        )
+    return Stage(trunk, int(stage))
 
 
 def build(name: str, hub: bool = False) -> Any:
@@ -112,8 +169,12 @@ def _reach(name: str) -> None:
     get_hf_file_metadata(hf_hub_url(repository, "model.safetensors"), timeout=HUB_TIMEOUT)
 
 
-def _put(tower: Any, file: Path, model: str) -> None:
-    state = read_weights(file).state
+def put_weights(tower: Any, state: State, file: Path, model: str) -> None:
+    """Put the weights read from a file into a trunk without its classifier.
+
+    Raises:
+        AigiError: they do not fit; says which names.
+    """
     convert = getattr(
         __import__(type(tower).__module__, fromlist=["x"]), "checkpoint_filter_fn", None
     )

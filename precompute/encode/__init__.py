@@ -34,8 +34,8 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="ViT-L-14",
         help=(
-            "open_clip's name of a model, 'demo', timm:NAME, hf-hub:OWNER/REPO or local-dir:DIR"
-            " (default ViT-L-14)"
+            "open_clip's name of a model, 'demo', timm:NAME (or timm:NAME@STAGE), hf-hub:OWNER/REPO"
+            " or local-dir:DIR (default ViT-L-14)"
         ),
     )
     add(

@@ -75,11 +75,11 @@ def test_hub_out_of_reach_fails_at_once(model: str, monkeypatch: pytest.MonkeyPa
 def test_a_tokenizer_out_of_reach_leaves_the_images_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def retries(name: str) -> None:
+    def retries(*_: Any, **__: Any) -> None:
         raise AssertionError("its client asks the hub for minutes")
 
     monkeypatch.setattr(open_clip_models, "find_spec", lambda name: True)  # transformers
-    monkeypatch.setattr("open_clip.get_tokenizer", retries)
+    monkeypatch.setattr("open_clip.tokenizer.HFTokenizer", retries)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: None)
     text = {"hf_tokenizer_name": "timm/ViT-B-16-SigLIP2"}
     checkpoint = SimpleNamespace(config={"text_cfg": text}, tokenizer="ViT-B-16-SigLIP2")

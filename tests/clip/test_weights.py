@@ -373,3 +373,37 @@ def test_names_of_hugging_faces_siglip(tmp_path: Path, monkeypatch: pytest.Monke
         expected = model.vision_model(pixel_values=images).pooler_output
         torch.testing.assert_close(encoder.tower(images), expected, atol=1e-4, rtol=1e-3)
     assert encoder.gives.heads == "pooled" and not encoder.gives.has("texts")
+
+
+# Stages of timm
+
+
+@pytest.mark.parametrize(("stage", "width"), [(0, 16), (3, 112), (4, 320)])
+def test_a_stage_of_a_trunk_is_averaged_over_positions(stage: int, width: int) -> None:
+    name = "timm:tf_efficientnet_lite0"
+    encoder, whole = (load_encoder(n, None, device="cpu") for n in (f"{name}@{stage}", name))
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        outputs = whole.tower.forward_intermediates(images, intermediates_only=True)
+        expected = outputs[stage].mean(dim=(-2, -1))
+        torch.testing.assert_close(encoder.tower(images), expected)
+    assert encoder.embedding_width == width and not encoder.gives.heads
+    assert encoder.describe()["model"] == f"{name}@{stage}"
+    assert encoder.weights_sha256 != whole.weights_sha256
+
+
+def test_a_block_of_a_vision_transformer_leaves_the_class_token_out() -> None:
+    encoder = load_encoder("timm:vit_tiny_patch16_224@2", None, device="cpu")
+    trunk = load_encoder("timm:vit_tiny_patch16_224", None, device="cpu").tower
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        tokens = trunk._pos_embed(trunk.patch_embed(images))
+        for block in trunk.blocks[:3]:
+            tokens = block(tokens)
+        torch.testing.assert_close(encoder.tower(images), tokens[:, 1:].mean(dim=1))
+
+
+@pytest.mark.parametrize("stage", ["5", "-1", "last", ""])
+def test_a_stage_that_is_not_there(stage: str) -> None:
+    with pytest.raises(AigiError, match="5 stages, numbered from 0, of 16, 24, 40, 112, 320"):
+        load_encoder(f"timm:tf_efficientnet_lite0@{stage}", None, device="cpu")

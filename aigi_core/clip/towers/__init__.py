@@ -127,6 +127,8 @@ UNRELATED = "its image tower is no"
 
 
 def _kind(tower: nn.Module) -> str:
+    if reason := getattr(tower, "why_no_heads", ""):
+        return str(reason)
     trunk = getattr(tower, "trunk", tower)
     return f"its image tower is a {type(trunk).__name__}, no sum over attention heads"
 
