@@ -96,9 +96,9 @@ def _timm_names(state: State, trunk: Any) -> State:
     for name, value in state.items():
         first, *rest = name.split(".")
         if first == "_blocks":
-            number, part, kind = int(rest[0]), rest[1], rest[2]
-            names = BLOCK if number else FIRST_BLOCK
-            named[f"{places[number]}.{names[part]}.{kind}"] = value
+            block, part, kind = rest
+            names = FIRST_BLOCK if block == "0" else BLOCK
+            named[f"{places[int(block)]}.{names[part]}.{kind}"] = value
         elif first in ENDS:
             named[f"{ENDS[first]}.{rest[0]}"] = value
     return named
