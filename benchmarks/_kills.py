@@ -42,7 +42,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
     torch.set_num_threads(1)  # a forked process waits for ever for threads that it does not have
     rng = np.random.default_rng(0)
-    for name in ("base/real", "base/fake/one", "base/fake/two", "more"):
+    for name in ("base/real", *(f"base/fake/{n}" for n in ("one", "two", "three")), "more"):
         (folder / "images" / name).mkdir(parents=True)
         for i in range(PER_KIND):
             pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
