@@ -44,7 +44,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
     rng = np.random.default_rng(0)
     for name in ("base/real", *(f"base/fake/{n}" for n in ("one", "two", "three")), "more"):
         (folder / "images" / name).mkdir(parents=True)
-        for i in range(PER_KIND):
+        for i in range(PER_KIND * (2 if name == "base/real" else 1)):
             pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "images" / name / f"{i}.png")
     (folder / "texts.txt").write_text(

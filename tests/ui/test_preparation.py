@@ -1,10 +1,12 @@
 """What the server does before its first visitor comes, and what its messages do not wait for."""
 
 import asyncio
+import gc
 import os
 import socket
 import subprocess
 import sys
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace, write_atomic
 from tests.conftest import ROOT
 from tests.factory import make_workspace
-from ui import results
+from ui import preparation, results
 from ui.preparation import prepare
 from ui.toolkit import workspaces
 
@@ -138,3 +140,23 @@ def test_results_published_again_are_read_again(tmp_path: Path) -> None:
     assert [read(workspace), read(workspace)] == [3, 3]
     file.unlink()
     assert read(workspace) == 1  # known from before
+
+
+def test_garbage_is_collected_in_the_background_and_not_after_every_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))
+    assert config["runner"]["postScriptGC"] is False
+    collected = []
+    monkeypatch.setattr(preparation, "COLLECT_SECONDS", 0.0)
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(True))
+
+    async def serve() -> None:
+        task = asyncio.create_task(preparation.collect_garbage())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        task.cancel()
+
+    with ThreadPoolExecutor(1) as pool:  # the browser tests of the same run hold an event loop here
+        pool.submit(asyncio.run, serve()).result()
+    assert collected
