@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from aigi_core.archives import divide, read_member
 from aigi_core.errors import AigiError
@@ -429,122 +430,18 @@ def _to_rgb(image: Image.Image, raw: str) -> tuple[Image.Image, list[str]]:
     return image.convert("RGB"), notes
 
 
-# JPEG quality. Annex K of ITU-T T.81 gives the two tables that libjpeg scales by its quality
-# setting (jcparam.c).
-_LUMINANCE = np.array(
-    [
-        16,
-        11,
-        10,
-        16,
-        24,
-        40,
-        51,
-        61,
-        12,
-        12,
-        14,
-        19,
-        26,
-        58,
-        60,
-        55,
-        14,
-        13,
-        16,
-        24,
-        40,
-        57,
-        69,
-        56,
-        14,
-        17,
-        22,
-        29,
-        51,
-        87,
-        80,
-        62,
-        18,
-        22,
-        37,
-        56,
-        68,
-        109,
-        103,
-        77,
-        24,
-        35,
-        55,
-        64,
-        81,
-        104,
-        113,
-        92,
-        49,
-        64,
-        78,
-        87,
-        103,
-        121,
-        120,
-        101,
-        72,
-        92,
-        95,
-        98,
-        112,
-        100,
-        103,
-        99,
-    ]
-)
-_CHROMINANCE = np.array(
-    [
-        17,
-        18,
-        24,
-        47,
-        99,
-        99,
-        99,
-        99,
-        18,
-        21,
-        26,
-        66,
-        99,
-        99,
-        99,
-        99,
-        24,
-        26,
-        56,
-        99,
-        99,
-        99,
-        99,
-        99,
-        47,
-        66,
-        99,
-        99,
-        99,
-        99,
-        99,
-        99,
-        *[99] * 32,
-    ]
-)
-
-
 @cache
 def _standard_tables() -> Int[np.ndarray, "2 100 64"]:
+    """The tables of luminance and chrominance that libjpeg uses at each quality: it scales those of
+    annex K of ITU-T T.81 (jcparam.c), which are its own at quality 50.
+    """
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=50)
+    buffer.seek(0)
+    known = JpegImageFile(buffer).quantization
     quality = np.arange(1, 101)
     scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)[:, None]
-    return np.stack(
-        [np.clip((base * scale + 50) // 100, 1, 255) for base in (_LUMINANCE, _CHROMINANCE)]
-    )
+    return np.stack([np.clip((np.array(known[of]) * scale + 50) // 100, 1, 255) for of in (0, 1)])
 
 
 def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> tuple[float, bool]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,6 +74,27 @@ class Winner:
         some = "any" if self.rivals == self.of - 1 else f"{self.rivals}"
         others = counted(self.of - 1, thing)
         return f"It is not significantly different from {some} of the other {others}."
+
+
+def estimates(
+    table: pd.DataFrame, value: str, names: Sequence[str] | pd.Series, **others: Any
+) -> pd.DataFrame:
+    """One column of a table with its interval, as :func:`winner` and figures of intervals read it.
+
+    Args:
+        value: the column; its bounds are ``VALUE_low`` and ``VALUE_high``, else ``low`` and
+            ``high``.
+        names: what each row is called.
+        others: further columns, such as ``n`` or ``series``.
+
+    >>> table = pd.DataFrame({"ood": [0.7], "ood_low": [0.6], "ood_high": [0.8]})
+    >>> estimates(table, "ood", ["svm"], n=[14]).to_dict("records")
+    [{'name': 'svm', 'value': 0.7, 'low': 0.6, 'high': 0.8, 'n': 14}]
+    """
+    prefix = f"{value}_" if f"{value}_low" in table else ""
+    columns = {"value": value, "low": f"{prefix}low", "high": f"{prefix}high"}
+    shown = {title: table[column].to_numpy() for title, column in columns.items()}
+    return pd.DataFrame({"name": list(names), **shown, **{k: list(v) for k, v in others.items()}})
 
 
 def winner(

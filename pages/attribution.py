@@ -2,11 +2,10 @@
 
 from functools import partial
 
-import pandas as pd
-
 import ui
 from aigi_core import figures
 from aigi_core.attribution import namers
+from aigi_core.winner import estimates
 from ui.bodies import attribution as body
 
 with ui.page(__file__) as page:
@@ -43,15 +42,7 @@ with ui.page(__file__) as page:
         " chance': by guessing. Precision: the share of images named as it that are from it; it"
         " depends on the number of images of each source.",
     ):
-        drawn = pd.DataFrame(
-            {
-                "name": by_source["source"],
-                "value": by_source["recall"],
-                "low": by_source["recall_low"],
-                "high": by_source["recall_high"],
-                "n": by_source["n"],
-            }
-        )
+        drawn = estimates(by_source, "recall", by_source["source"], n=by_source["n"])
         recalls = partial(
             figures.intervals,
             drawn,

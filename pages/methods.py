@@ -11,6 +11,7 @@ from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import allows_for_choice, counted
 from aigi_core.transfer import board as boards
 from aigi_core.transfer import board_by_encoder as boards_by_encoder
+from aigi_core.winner import estimates
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.bodies import finetuned, zero_shot
@@ -83,15 +84,7 @@ with ui.page(__file__) as page:
         "Balanced accuracy out of domain, by method, with 95% intervals. Click one, or choose it"
         f" below, to open it.{OTHER_CELLS if apart else ''}"
     ):
-        drawn = pd.DataFrame(
-            {
-                "name": table["title"],
-                "value": table["ood"],
-                "low": table["ood_low"],
-                "high": table["ood_high"],
-                "n": table["cells"],
-            }
-        )
+        drawn = estimates(table, "ood", table["title"], n=table["cells"])
         draw = partial(
             figures.intervals,
             drawn,

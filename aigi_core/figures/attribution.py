@@ -12,7 +12,7 @@ from aigi_core.attribution.named import Named
 from aigi_core.attribution.tree import GeneratorTree
 from aigi_core.attribution.unknown import OUTCOMES
 from aigi_core.figures.matrix import heatmap
-from aigi_core.figures.theme import LIGHT, Theme, finish, labels
+from aigi_core.figures.theme import LIGHT, Theme, finish, labels, name_lines
 from aigi_core.statements import counted
 
 SURE = 0.7
@@ -105,7 +105,7 @@ def unknown_outcomes(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         for text, n in zip(labels(table["generator"].tolist()), table["n"], strict=True)
     ]
     figure.update_xaxes(title_text="share of its test images", range=[0, 1], tickformat=".0%")
-    figure.update_yaxes(tickvals=at, ticktext=ticks, range=[len(table) - 0.4, -0.6], showgrid=False)
+    name_lines(figure, ticks)
     means = ", ".join(f"{looks[o][0]} {table[o].mean():.0%}" for o in OUTCOMES)
     alt = f"Bars of {counted(len(table), 'generator')} left out in turn; on average {means}."
     return finish(figure, theme, alt, 110 + 26 * len(table), barmode="stack", bargap=0.25)
@@ -175,13 +175,7 @@ def generator_tree(
     figure.update_xaxes(
         title_text="distance", range=[joins.max() + 0.08 * span, max(joins.min() - 0.3 * span, 0)]
     )
-    figure.update_yaxes(
-        tickvals=list(range(len(names))),
-        ticktext=ticks,
-        range=[len(names) - 0.4, -0.6],
-        side="right",
-        showgrid=False,
-    )
+    name_lines(figure, ticks, side="right")
     alt = (
         f"Tree of {counted(len(names), 'generator')}; first joined:"
         f" {' and '.join(sorted(tree.clades[0]))}. The joins are in the table below."

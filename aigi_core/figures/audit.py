@@ -16,6 +16,7 @@ from aigi_core.figures.points import interval_groups, intervals
 from aigi_core.figures.theme import LIGHT, Theme, label
 from aigi_core.manifest import REAL
 from aigi_core.statements import counted
+from aigi_core.winner import estimates
 
 ACCURACY = "Balanced accuracy on its own generator"
 
@@ -98,14 +99,7 @@ def association_intervals(
     mine = associations[associations["generator"] == generator].sort_values(
         "cramers_v", ascending=False
     )
-    table = pd.DataFrame(
-        {
-            "name": [FACTS[fact].title for fact in mine["fact"]],
-            "value": mine["cramers_v"].to_numpy(),
-            "low": mine["low"].to_numpy(),
-            "high": mine["high"].to_numpy(),
-        }
-    )
+    table = estimates(mine, "cramers_v", [FACTS[fact].title for fact in mine["fact"]])
     alt = (
         f"Association of each file fact with the label for {generator}, Cramér's V with 95%"
         " intervals: "
@@ -174,26 +168,13 @@ def within_intervals(
     (``matching.within_strata``).
     """
     own = within[within["train"] == within["test"]]
-    rows = []
-    for row in own.to_dict("records"):
-        rows.append(
-            {
-                "name": row["test"],
-                "series": "all test images",
-                "value": row["accuracy"],
-                "low": row["accuracy_low"],
-                "high": row["accuracy_high"],
-            }
+    tables = [
+        estimates(own, value, own["test"], series=[series] * len(own), order=range(len(own)))
+        for value, series in (
+            ("accuracy", "all test images"),
+            ("within", "among images alike in file facts"),
         )
-        rows.append(
-            {
-                "name": row["test"],
-                "series": "among images alike in file facts",
-                "value": row["within"],
-                "low": row["within_low"],
-                "high": row["within_high"],
-            }
-        )
+    ]
     none = int(own["within"].isna().sum())
     alt = (
         f"Balanced accuracy of {counted(len(own), 'detector')} on their own generators: on all"
@@ -203,7 +184,7 @@ def within_intervals(
         " a real test image like the fakes."
     )
     return interval_groups(
-        pd.DataFrame(rows),
+        pd.concat(tables, ignore_index=True).sort_values("order", kind="stable"),
         alt=alt,
         value_title=ACCURACY,
         reference=0.5,
@@ -216,15 +197,8 @@ def content_intervals(
     content: pd.DataFrame, *, selected: str | None = None, theme: Theme = LIGHT
 ) -> go.Figure:
     """How well what images show separates each generator's fakes from its pools' real images."""
-    table = pd.DataFrame(
-        {
-            "name": content["generator"],
-            "series": "what images show",
-            "value": content["separable"],
-            "low": content["separable_low"],
-            "high": content["separable_high"],
-        }
-    )
+    series = ["what images show"] * len(content)
+    table = estimates(content, "separable", content["generator"], series=series)
     most = content.sort_values("separable").iloc[-1]
     alt = (
         f"Balanced accuracy from content alone for {counted(len(content), 'generator')}, with 95%"
@@ -241,14 +215,7 @@ def word_differences(words: pd.DataFrame, generator: str, *, theme: Theme = LIGH
     """Texts that one generator's fakes (right) and its pools' real images (left) look like more
     (``content_differences``).
     """
-    table = pd.DataFrame(
-        {
-            "name": words["text"],
-            "value": words["difference"],
-            "low": words["low"],
-            "high": words["high"],
-        }
-    )
+    table = estimates(words, "difference", words["text"])
     first, last = table.iloc[0], table.iloc[-1]
     alt = (
         f"Difference between fakes of {generator} and real images for"
@@ -272,15 +239,7 @@ def matched_intervals(
     matched, at home.
     """
     own = matched[matched["in_domain"]]
-    table = pd.DataFrame(
-        {
-            "name": own["train"],
-            "value": own["change"],
-            "low": own["low"],
-            "high": own["high"],
-            "n": own["n_fake"],
-        }
-    )
+    table = estimates(own, "change", own["train"], n=own["n_fake"])
     alt = (
         "Change in balanced accuracy at home when fakes and real images are matched in"
         f" {matched_in}, against as many unmatched images, for"

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
-from aigi_core.figures.theme import LIGHT, Theme, finish
+from aigi_core.figures.theme import LIGHT, Theme, error_bars, finish
 from aigi_core.statements import ALPHA, counted, p_text, span
 from aigi_core.transfer import METRICS, largest_change
 from aigi_core.transfer.atlas import StoredElimination
@@ -149,15 +149,7 @@ def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
                 legendgroup=name,
                 showlegend=at == 0,
                 marker=dict(color=colour, symbol=symbol, size=10),
-                error_x=dict(
-                    type="data",
-                    symmetric=False,
-                    array=[high - value],
-                    arrayminus=[value - low],
-                    color=colour,
-                    thickness=2,
-                    width=4,
-                ),
+                error_x=error_bars([value], [low], [high], colour),
                 hovertemplate=(
                     f"{MEASURES[row['measure']]}, {name}: {row[keys[0]]:.4g} [{row[keys[1]]:.4g},"
                     f" {row[keys[2]]:.4g}]<extra></extra>"

@@ -18,7 +18,16 @@ from plotly.subplots import make_subplots
 
 from aigi_core.calibration.probabilities import CalibrationError
 from aigi_core.figures.points import intervals
-from aigi_core.figures.theme import LIGHT, Scale, Style, Theme, colour_bar, finish, label
+from aigi_core.figures.theme import (
+    LIGHT,
+    Scale,
+    Style,
+    Theme,
+    colour_bar,
+    error_bars,
+    finish,
+    label,
+)
 from aigi_core.perturb import PERTURBATIONS
 from aigi_core.statements import counted
 
@@ -237,14 +246,8 @@ def reliability_curve(
         line=dict(color=theme.accent, width=2),
         marker=dict(size=8),
         name="test images",
-        error_y=dict(
-            type="data",
-            symmetric=False,
-            array=bins["share_high"] - y,
-            arrayminus=y - bins["share_low"],
-            color=theme.accent,
-            thickness=1.5,
-            width=4,
+        error_y=error_bars(
+            y, bins["share_low"], bins["share_high"], theme.accent, thickness=1.5, width=4
         ),
         text=[
             f"{counted(n, 'image')}, {k} fake"
@@ -305,15 +308,7 @@ def survival_curves(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
                 symbol=[_SYMBOLS[v] for v in verdicts],
                 line=dict(color=theme.accent, width=1.6),
             ),
-            error_y=dict(
-                type="data",
-                symmetric=False,
-                array=np.subtract(high, y),
-                arrayminus=np.subtract(y, low),
-                color=theme.accent,
-                thickness=1,
-                width=3,
-            ),
+            error_y=error_bars(y, low, high, theme.accent, thickness=1, width=3),
             text=[f"{d}: {v}" for d, v in zip(descriptions, verdicts, strict=True)],
             hovertemplate="%{text}<br>probability %{y:.3f}<extra></extra>",
             **place,

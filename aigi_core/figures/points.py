@@ -9,7 +9,17 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from aigi_core.errors import AigiError
-from aigi_core.figures.theme import LIGHT, SELECTION, Style, Theme, finish, label, labels
+from aigi_core.figures.theme import (
+    LIGHT,
+    SELECTION,
+    Style,
+    Theme,
+    error_bars,
+    finish,
+    label,
+    labels,
+    name_lines,
+)
 
 
 def intervals(
@@ -79,15 +89,7 @@ def intervals(
             size=[11 if name == selected else 9 for name in names],
             opacity=1,
         ),
-        error_x=dict(
-            type="data",
-            symmetric=False,
-            array=high - value,
-            arrayminus=value - low,
-            color=theme.muted,
-            thickness=2,
-            width=4,
-        ),
+        error_x=error_bars(value, low, high, theme.muted),
         hovertext=[
             f"{label(name, 40)}{size}<br>{v:.3f} [{a:.3f}, {b:.3f}]"
             for name, size, (v, a, b) in zip(names, sizes, bounds, strict=True)
@@ -102,12 +104,7 @@ def intervals(
         for n, text, s in zip(names, labels(names), sizes, strict=True)
     ]
     figure.update_xaxes(title_text=value_title, range=limits)
-    figure.update_yaxes(
-        tickvals=list(range(len(names))),
-        ticktext=ticks,
-        range=[len(names) - 0.4, -0.6],
-        showgrid=False,
-    )
+    name_lines(figure, ticks)
     return finish(figure, theme, alt, 90 + 28 * max(len(names), 2), hovermode="closest")
 
 
@@ -312,15 +309,7 @@ def interval_groups(
             marker=dict(
                 color=colour, size=8, symbol=("circle", "diamond", "square", "cross")[k % 4]
             ),
-            error_x=dict(
-                type="data",
-                symmetric=False,
-                array=high - value,
-                arrayminus=value - low,
-                color=colour,
-                thickness=1.8,
-                width=3,
-            ),
+            error_x=error_bars(value, low, high, colour, thickness=1.8, width=3),
             text=[
                 f"{label(str(n), 40)}, {label(one, 40)}{s}<br>{v:.3f} [{a:.3f}, {b:.3f}]"
                 for n, s, v, a, b in zip(part["name"], sizes, value, low, high, strict=True)
@@ -345,11 +334,6 @@ def interval_groups(
         for n, text in zip(names, labels(names), strict=True)
     ]
     figure.update_xaxes(title_text=value_title, range=limits)
-    figure.update_yaxes(
-        tickvals=list(range(len(names))),
-        ticktext=ticks,
-        range=[len(names) - 0.4, -0.6],
-        showgrid=False,
-    )
+    name_lines(figure, ticks)
     height = 110 + (line_height or max(26, 13 * len(series) + 6)) * max(len(names), 2)
     return finish(figure, theme, alt, height, hovermode="closest")

@@ -18,7 +18,7 @@ from aigi_core.metrics import DEFAULT_METRIC, METRICS
 from aigi_core.perturb import PERTURBATIONS, parse_ops
 from aigi_core.statements import ALPHA, counted, p_text
 from aigi_core.stress import AUGMENTED, CLEAN, SIDES
-from aigi_core.winner import winner
+from aigi_core.winner import estimates, winner
 
 SIDE_NAMES = {"both": "both classes", "fake": "fakes only", "real": "real images only"}
 CELL_NAMES = {"in-domain": "in-domain", "ood": "out of domain"}
@@ -41,16 +41,13 @@ def side_changes(
     mine = summary[
         (summary["cells"] == cells) & (summary["op"] != CLEAN) & (summary["trained"] == CLEAN)
     ]
-    table = pd.DataFrame(
-        {
-            "name": [op_name(op) for op in mine["op"]],
-            "series": [SIDE_NAMES[side] for side in mine["side"]],
-            "value": mine["change"].to_numpy(),
-            "low": mine["change_low"].to_numpy(),
-            "high": mine["change_high"].to_numpy(),
-            "n": mine["n"].to_numpy(),
-            "order": [SIDES.index(side) for side in mine["side"]],
-        }
+    table = estimates(
+        mine,
+        "change",
+        [op_name(op) for op in mine["op"]],
+        series=[SIDE_NAMES[side] for side in mine["side"]],
+        n=mine["n"],
+        order=[SIDES.index(side) for side in mine["side"]],
     ).sort_values("order", kind="stable")
     both = table[table["series"] == SIDE_NAMES["both"]]
     alt = (
@@ -144,15 +141,7 @@ def generator_changes(
         & (table["side"] == side)
         & (table["trained"] == CLEAN)
     ]
-    shown = pd.DataFrame(
-        {
-            "name": mine["name"].to_numpy(),
-            "value": mine["change"].to_numpy(),
-            "low": mine["change_low"].to_numpy(),
-            "high": mine["change_high"].to_numpy(),
-            "n": mine["n"].to_numpy(),
-        }
-    )
+    shown = estimates(mine, "change", mine["name"], n=mine["n"])
     sure = int((mine["q_value"] < ALPHA).sum())
     worst = winner(shown, highest=False)
     alt = (
@@ -174,16 +163,9 @@ def generator_changes(
 
 def training_gains(gains: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     """What training on perturbed copies changes under each test (of ``Stress.gains``)."""
-    table = pd.DataFrame(
-        {
-            "name": [op_name(op) for op in gains["op"]],
-            "series": [CELL_NAMES[cells] for cells in gains["cells"]],
-            "value": gains["value"].to_numpy(),
-            "low": gains["low"].to_numpy(),
-            "high": gains["high"].to_numpy(),
-            "n": gains["n"].to_numpy(),
-        }
-    )
+    series = [CELL_NAMES[cells] for cells in gains["cells"]]
+    names = [op_name(op) for op in gains["op"]]
+    table = estimates(gains, "value", names, series=series, n=gains["n"])
     alt = (
         f"Gain in mean {METRIC.lower()} from training on copies, for each test, with 95%"
         " intervals: "

@@ -14,7 +14,9 @@ from html import escape
 from typing import Any, Literal
 from unicodedata import bidirectional
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 FONT = '"Source Sans", "Source Sans 3", "Source Sans Pro", system-ui, sans-serif'
 """Streamlit ships Source Sans; an exported file falls back on the system's own."""
@@ -322,6 +324,38 @@ def colour_bar(title: str, theme: Theme, tickformat: str | None = None) -> dict[
         tickfont=dict(size=11, color=theme.muted),
         xpad=6,
         tickformat=tickformat,
+    )
+
+
+def error_bars(
+    value: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    colour: str,
+    *,
+    thickness: float = 2,
+    width: float = 4,
+) -> dict[str, Any]:
+    """Intervals around values as Plotly's error bars."""
+    return dict(
+        type="data",
+        symmetric=False,
+        array=np.subtract(high, value),
+        arrayminus=np.subtract(value, low),
+        color=colour,
+        thickness=thickness,
+        width=width,
+    )
+
+
+def name_lines(figure: go.Figure, ticks: Sequence[str], **axis: Any) -> None:
+    """Name the lines at 0, 1, ... of the vertical axis, from top to bottom."""
+    figure.update_yaxes(
+        tickvals=list(range(len(ticks))),
+        ticktext=ticks,
+        range=[len(ticks) - 0.4, -0.6],
+        showgrid=False,
+        **axis,
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from aigi_core.figures.theme import LIGHT, Theme, finish, label, labels
+from aigi_core.figures.theme import LIGHT, Theme, finish, label, labels, name_lines
 from aigi_core.statements import ALPHA, p_text
 
 
@@ -69,7 +69,7 @@ def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
     ticks = [
         f"<b>{text}</b>" if value <= ALPHA else text for text, value in zip(texts, p, strict=True)
     ]
-    figure.update_yaxes(tickvals=at, ticktext=ticks, range=[len(table) - 0.4, -0.6], showgrid=False)
+    name_lines(figure, ticks)
     figure.update_xaxes(title_text="cosine")
     return finish(figure, theme, alt, 90 + 22 * max(len(table), 3), hovermode="closest")
 
@@ -116,11 +116,6 @@ def span_bars(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
             ],
         )
     )
-    figure.update_yaxes(
-        tickvals=np.arange(len(table)),
-        ticktext=texts,
-        range=[len(table) - 0.4, -0.6],
-        showgrid=False,
-    )
+    name_lines(figure, texts)
     figure.update_xaxes(title_text="share of variance", tickformat=".0%")
     return finish(figure, theme, alt, 90 + 22 * max(len(table), 3), hovermode="closest")

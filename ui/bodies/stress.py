@@ -15,7 +15,7 @@ from aigi_core.statements import Finding, counted, part_counted
 from aigi_core.stress import AUGMENTED, CLEAN, SIDES, Side, Stress
 from aigi_core.stress.copies import perturb_command
 from aigi_core.transfer import DEFAULT_METRIC
-from aigi_core.winner import winner
+from aigi_core.winner import estimates, winner
 from aigi_core.workspace import Workspace
 from ui.toolkit.jobs import Progress, job, step
 from ui.toolkit.page import Page, inert
@@ -156,15 +156,7 @@ def answer(summary: pd.DataFrame) -> str:
         for row in table.to_dict("records")
     ]
     losing = [change for change in changes if change.direction == "lower"]
-    candidates = pd.DataFrame(
-        {
-            "name": table["op"],
-            "value": table["change"],
-            "low": table["change_low"],
-            "high": table["change_high"],
-            "n": table["n"],
-        }
-    )
+    candidates = estimates(table, "change", table["op"], n=table["n"])
     top = winner(candidates, highest=False)
     at = int(candidates["value"].to_numpy().argmin())
     worst = table.iloc[at]
