@@ -18,6 +18,10 @@ KNOWN_RECALL = 0.95
 """Share of known images that the limit of "unknown" lets through, sources weighing alike."""
 
 
+Split = tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]
+"""Unit embeddings and numbers of sources of the images of one split."""
+
+
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Namer(ABC, ShortRepr):
     """A trained way of naming S sources.
@@ -37,11 +41,7 @@ class Namer(ABC, ShortRepr):
 
     @classmethod
     @abstractmethod
-    def fit(
-        cls,
-        train: tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]],
-        val: tuple[Float[np.ndarray, "m d"], Int[np.ndarray, " m"]],
-    ) -> Namer:
+    def fit(cls, train: Split, val: Split) -> Namer:
         """Fit unit embeddings to numbers of sources, 0 to S-1, each of which has images in both
         splits; parameters are chosen by mean recall on ``val``, which also sets the limit.
         """
@@ -65,11 +65,7 @@ class MultinomialRegression(Namer):
     bias: Float[np.ndarray, " S"]
 
     @classmethod
-    def fit(
-        cls,
-        train: tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]],
-        val: tuple[Float[np.ndarray, "m d"], Int[np.ndarray, " m"]],
-    ) -> MultinomialRegression:
+    def fit(cls, train: Split, val: Split) -> MultinomialRegression:
         tried = [cls._fit(*train, C) for C in cls.CS]
         recalls = [mean_recall(each.scores(val[0]), val[1]) for each in tried]
         losses = [_log_loss(each.scores(val[0]), val[1]) for each in tried]
@@ -111,11 +107,7 @@ class SourceNeighbours(Namer):
     k: int
 
     @classmethod
-    def fit(
-        cls,
-        train: tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]],
-        val: tuple[Float[np.ndarray, "m d"], Int[np.ndarray, " m"]],
-    ) -> SourceNeighbours:
+    def fit(cls, train: Split, val: Split) -> SourceNeighbours:
         tried = [cls(parameters={"k": k}, bank=train[0], of=train[1], k=k) for k in cls.KS]
         recalls = [mean_recall(each.scores(val[0]), val[1]) for each in tried]
         best = int(np.argmax(recalls))
@@ -161,7 +153,7 @@ def limit_of(
 N = TypeVar("N", bound=Namer)
 
 
-def _limited(namer: N, val: tuple[np.ndarray, np.ndarray], parameters: dict[str, Any]) -> N:
+def _limited(namer: N, val: Split, parameters: dict[str, Any]) -> N:
     limit = limit_of(namer.scores(val[0]).max(axis=1), val[1])
     return replace(namer, limit=limit, parameters=parameters)
 

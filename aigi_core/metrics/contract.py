@@ -32,6 +32,17 @@ from aigi_core.manifest import FAKE, REAL
 
 KEPT_PARTS = 32
 
+Values = Float[np.ndarray, " K"]
+"""One metric of K detectors."""
+Draws = Float[np.ndarray, " B"]
+"""One value in each of B bootstrap draws."""
+Curve = Float[np.ndarray, "B m"]
+"""Images flagged in each of B draws when everything down to each of m scores is flagged."""
+Cells = Bool[np.ndarray, "K T"]
+"""Some cells of a matrix of K detectors by T columns."""
+Shares = Float[np.ndarray, "K T"]
+"""Weight of each cell in a mean."""
+
 
 class Part(NamedTuple):
     """One class's share of a mean over cells.
@@ -178,11 +189,7 @@ class Metric:
         return None
 
     def cell_intervals(
-        self,
-        column: Column,
-        values: Float[np.ndarray, " K"],
-        draws: Float[np.ndarray, "B K"],
-        level: float = LEVEL,
+        self, column: Column, values: Values, draws: Float[np.ndarray, "B K"], level: float = LEVEL
     ) -> Interval:
         """Bounds of K detectors' values on one column's images."""
         raise NotImplementedError
@@ -190,9 +197,9 @@ class Metric:
     def mean_interval(
         self,
         columns: Sequence[Column],
-        cells: Bool[np.ndarray, "K T"],
+        cells: Cells,
         value: float,
-        draws: Float[np.ndarray, " B"],
+        draws: Draws,
         level: float = LEVEL,
     ) -> Interval:
         """Bounds of the mean over some cells, which share images."""
@@ -250,11 +257,7 @@ class RateMetric(Metric):
         return added
 
     def cell_intervals(
-        self,
-        column: Column,
-        values: Float[np.ndarray, " K"],
-        draws: Float[np.ndarray, "B K"],
-        level: float = LEVEL,
+        self, column: Column, values: Values, draws: Float[np.ndarray, "B K"], level: float = LEVEL
     ) -> Interval:
         parts = {label: _cell_part(column, label, level) for label in (REAL, FAKE)}
         return self._bounds(parts, self.class_weights(column.n), level)
@@ -262,9 +265,9 @@ class RateMetric(Metric):
     def mean_interval(
         self,
         columns: Sequence[Column],
-        cells: Bool[np.ndarray, "K T"],
+        cells: Cells,
         value: float,
-        draws: Float[np.ndarray, " B"],
+        draws: Draws,
         level: float = LEVEL,
     ) -> Interval:
         used, share = used_cells(columns, cells)
@@ -302,7 +305,7 @@ def _cell_part(column: Column, label: int, level: float) -> Part:
 
 
 def used_cells(
-    columns: Sequence[Column], cells: Bool[np.ndarray, "K T"]
+    columns: Sequence[Column], cells: Cells
 ) -> tuple[list[Column], Float[np.ndarray, "k t"]]:
     """The columns that hold some of these cells, with the scores of the rows that do, and the
     weight of each cell in their mean."""
@@ -328,7 +331,7 @@ def _correlation(a: Part, b: Part) -> Float[np.ndarray, " M"]:
 
 def spread_over_cells(
     columns: Sequence[Column],
-    share: Float[np.ndarray, "K T"],
+    share: Shares,
     centred: Sequence[Float[np.ndarray, "K n"]],
     label: int | None = None,
 ) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, "1 m"], float]:
@@ -381,16 +384,12 @@ def count_distinct(columns: Sequence[Column], label: int) -> int:
     return int(_places([column.images[column.of(label)] for column in columns])[-1]) + 1
 
 
-def _mean_part(
-    columns: Sequence[Column], share: Float[np.ndarray, "K T"], label: int, level: float
-) -> Part:
+def _mean_part(columns: Sequence[Column], share: Shares, label: int, level: float) -> Part:
     key = (*columns, share.tobytes(), label, level)
     return columns[0].part(key, lambda: _new_mean_part(columns, share, label, level))
 
 
-def _new_mean_part(
-    columns: Sequence[Column], share: Float[np.ndarray, "K T"], label: int, level: float
-) -> Part:
+def _new_mean_part(columns: Sequence[Column], share: Shares, label: int, level: float) -> Part:
     """The mean accuracy on a class over cells, and the effective number of images behind it.
 
     A cell's own variance is that of a rate drawn towards the mean of all cells by
@@ -444,9 +443,7 @@ class CurveMetric(Metric):
         """Shares of real images flagged at which the curve is read, if it is."""
         return ()
 
-    def of_curve(
-        self, tp: Float[np.ndarray, "B m"], fp: Float[np.ndarray, "B m"]
-    ) -> Float[np.ndarray, " B"]:
+    def of_curve(self, tp: Curve, fp: Curve) -> Draws:
         """The value in each draw from true and false positives (counts) when everything down to
         each distinct score is flagged; the last point flags all."""
         raise NotImplementedError
@@ -456,11 +453,7 @@ class CurveMetric(Metric):
         return min(n.values())
 
     def cell_intervals(
-        self,
-        column: Column,
-        values: Float[np.ndarray, " K"],
-        draws: Float[np.ndarray, "B K"],
-        level: float = LEVEL,
+        self, column: Column, values: Values, draws: Float[np.ndarray, "B K"], level: float = LEVEL
     ) -> Interval:
         alike = len(column.images) / Groups.of(column.groups).size
         return rate_of_draws(values, draws, self.most_images(column.n) / alike, level)
@@ -468,9 +461,9 @@ class CurveMetric(Metric):
     def mean_interval(
         self,
         columns: Sequence[Column],
-        cells: Bool[np.ndarray, "K T"],
+        cells: Cells,
         value: float,
-        draws: Float[np.ndarray, " B"],
+        draws: Draws,
         level: float = LEVEL,
     ) -> Interval:
         used, share = used_cells(columns, cells)

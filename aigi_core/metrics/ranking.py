@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy.special import bdtrik
 
 from aigi_core.intervals import (
@@ -21,8 +21,12 @@ from aigi_core.intervals import (
 )
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics.contract import (
+    Cells,
     Column,
+    Curve,
     CurveMetric,
+    Draws,
+    Values,
     count_distinct,
     spread_over_cells,
     used_cells,
@@ -43,9 +47,7 @@ class Auc(CurveMetric):
     def by_image(self) -> bool:
         return True
 
-    def of_curve(
-        self, tp: Float[np.ndarray, "B m"], fp: Float[np.ndarray, "B m"]
-    ) -> Float[np.ndarray, " B"]:
+    def of_curve(self, tp: Curve, fp: Curve) -> Draws:
         below = (
             np.einsum("bm,bm->b", fp[:, 1:] - fp[:, :-1], tp[:, 1:] + tp[:, :-1])
             + fp[:, 0] * tp[:, 0]
@@ -61,11 +63,7 @@ class Auc(CurveMetric):
         return added
 
     def cell_intervals(
-        self,
-        column: Column,
-        values: Float[np.ndarray, " K"],
-        draws: Float[np.ndarray, "B K"],
-        level: float = LEVEL,
+        self, column: Column, values: Values, draws: Float[np.ndarray, "B K"], level: float = LEVEL
     ) -> Interval:
         centred, n = self._centred(column, values), column.n
         groups = Groups.of(column.groups)
@@ -80,9 +78,9 @@ class Auc(CurveMetric):
     def mean_interval(
         self,
         columns: Sequence[Column],
-        cells: Bool[np.ndarray, "K T"],
+        cells: Cells,
         value: float,
-        draws: Float[np.ndarray, " B"],
+        draws: Draws,
         level: float = LEVEL,
     ) -> Interval:
         used, share = used_cells(columns, cells)
@@ -102,10 +100,7 @@ class Auc(CurveMetric):
         return Interval(bounds.low[0], bounds.high[0])
 
     def _centred(
-        self,
-        column: Column,
-        values: Float[np.ndarray, " K"],
-        added: Float[np.ndarray, "K n"] | None = None,
+        self, column: Column, values: Values, added: Float[np.ndarray, "K n"] | None = None
     ) -> Float[np.ndarray, "K n"]:
         """Contributions less the mean of their class, with the factor of a sample variance."""
         added = self.contributions(column) if added is None else added
@@ -115,9 +110,7 @@ class Auc(CurveMetric):
             centred[:, of] = (added[:, of] - values[:, None] / n) * np.sqrt(n / max(n - 1, 1))
         return centred
 
-    def _ratio(
-        self, values: Float[np.ndarray, " K"], variance: Float[np.ndarray, " K"], column: Column
-    ) -> Float[np.ndarray, " K"]:
+    def _ratio(self, values: Values, variance: Values, column: Column) -> Values:
         """Measured variance over that of the AUC's size alone, at least 1 (or, for groups, the
         design effect of groups that are wholly alike where nothing varies)."""
         expected = auc_variance(values, column.n[FAKE], column.n[REAL])
@@ -133,9 +126,7 @@ class Auc(CurveMetric):
 class AveragePrecision(CurveMetric):
     """Area under the precision-recall steps, as scikit-learn's, without interpolation."""
 
-    def of_curve(
-        self, tp: Float[np.ndarray, "B m"], fp: Float[np.ndarray, "B m"]
-    ) -> Float[np.ndarray, " B"]:
+    def of_curve(self, tp: Curve, fp: Curve) -> Draws:
         precision = tp / np.maximum(tp + fp, 1)
         gained = np.diff(tp, axis=1, prepend=0)
         area: np.ndarray = np.einsum("bm,bm->b", gained, precision) / tp[:, -1]
@@ -149,9 +140,7 @@ class AveragePrecision(CurveMetric):
 class EqualErrorRate(CurveMetric):
     """FPR = FNR on the ROC curve, linear between its points."""
 
-    def of_curve(
-        self, tp: Float[np.ndarray, "B m"], fp: Float[np.ndarray, "B m"]
-    ) -> Float[np.ndarray, " B"]:
+    def of_curve(self, tp: Curve, fp: Curve) -> Draws:
         fakes, reals = tp[:, -1:], fp[:, -1:]
         # FPR - FNR rises from -1 to 1; scaled by the two class sizes it is exact in float64.
         excess = fp * fakes + tp * reals - fakes * reals
@@ -196,9 +185,7 @@ class RateAtFalseAlarms(CurveMetric):
             f" true one, below {counted(self.few_real_images, 'real image')}; from there on {rule}"
         )
 
-    def of_curve(
-        self, tp: Float[np.ndarray, "B m"], fp: Float[np.ndarray, "B m"]
-    ) -> Float[np.ndarray, " B"]:
+    def of_curve(self, tp: Curve, fp: Curve) -> Draws:
         fakes, reals = tp[:, -1], fp[:, -1]
         # Both curves rise: the last point within the limit is the one before the first that
         # breaks it.
@@ -208,11 +195,7 @@ class RateAtFalseAlarms(CurveMetric):
         return rate
 
     def cell_intervals(
-        self,
-        column: Column,
-        values: Float[np.ndarray, " K"],
-        draws: Float[np.ndarray, "B K"],
-        level: float = LEVEL,
+        self, column: Column, values: Values, draws: Float[np.ndarray, "B K"], level: float = LEVEL
     ) -> Interval:
         n, tail = column.n, (1 - level) / 2
         if n[REAL] >= self.few_real_images:
@@ -247,9 +230,7 @@ class BestAccuracy(CurveMetric):
     """The highest accuracy that any threshold reaches; its maximum over thresholds is optimistic,
     and the lower bound is moved down by what draws gain on their own maximum."""
 
-    def of_curve(
-        self, tp: Float[np.ndarray, "B m"], fp: Float[np.ndarray, "B m"]
-    ) -> Float[np.ndarray, " B"]:
+    def of_curve(self, tp: Curve, fp: Curve) -> Draws:
         fakes, reals = tp[:, -1], fp[:, -1]
         gain = np.maximum((tp - fp).max(axis=1), 0)  # 0: nothing flagged at all
         accuracy: np.ndarray = (reals + gain) / (reals + fakes)
@@ -263,11 +244,7 @@ class BestAccuracy(CurveMetric):
         return sum(n.values())
 
     def cell_intervals(
-        self,
-        column: Column,
-        values: Float[np.ndarray, " K"],
-        draws: Float[np.ndarray, "B K"],
-        level: float = LEVEL,
+        self, column: Column, values: Values, draws: Float[np.ndarray, "B K"], level: float = LEVEL
     ) -> Interval:
         bounds = super().cell_intervals(column, values, draws, level)
         gained = np.maximum(np.nanmean(draws, axis=0, dtype=np.float64) - values, 0)

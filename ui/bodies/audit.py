@@ -31,6 +31,7 @@ from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import ALPHA, counted, number, part_counted
 from aigi_core.transfer import difference, make_training_sets
 from aigi_core.transfer.resplit import Resplit, resplit
+from aigi_core.winner import estimates
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.toolkit.images import Tile
@@ -355,9 +356,7 @@ def show_quality(page: Page, result: Audit, view: file_facts.View, generator: st
             f"On {counted(own['n'], 'validation image')} the learnt quality has a rank correlation"
             f" of {own['correlation']:.2f} ({own['low']:.2f} to {own['high']:.2f}) with opinion."
         )
-    columns = {"auc": "value", "auc_low": "low", "auc_high": "high", "generator": "name"}
-    drawn = table.rename(columns=columns)[["name", "value", "low", "high"]]
-    drawn["n"] = table["n_fake"] + table["n_real"]
+    drawn = estimates(table, "auc", table["generator"], n=table["n_fake"] + table["n_real"])
     draw = partial(
         figures.intervals,
         drawn,
