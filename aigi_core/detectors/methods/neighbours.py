@@ -5,7 +5,7 @@ evidence for a score is the neighbours themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, ClassVar
 
@@ -24,7 +24,8 @@ from aigi_core.detectors.methods.base import (
     best_offset,
     register,
 )
-from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.protocol import Protocol, TrainingSet
+from aigi_core.detectors.training import TrainingImages
 from aigi_core.reprs import ShortRepr
 from aigi_core.vectors import unit_rows
 
@@ -127,6 +128,15 @@ class NearestNeighbours(OffsetMethod):
     views = (EmbeddingView,)
     ks: ClassVar[tuple[int, ...]] = KS
 
+    def train_on(
+        self,
+        images: TrainingImages,
+        training_sets: Sequence[TrainingSet],
+        protocol: Protocol | None = None,
+    ) -> Sequence[FeatureDetector]:
+        narrow = replace(images, features=images.features.astype(np.float32))  # once for all
+        return super().train_on(narrow, training_sets, protocol)
+
     def grid(self, protocol: Protocol) -> Sequence[Parameters]:
         del protocol
         return [{"k": k, "offset": 0.0} for k in self.ks]
@@ -218,6 +228,6 @@ def nearest_means(
     return means
 
 
-def _unit(features: Float[np.ndarray, "n p"]) -> np.ndarray:
+def _unit(features: Float[np.ndarray, "n p"]) -> Float32[np.ndarray, "n p"]:
     error = "An image without features has no direction: encode it again."
-    return np.ascontiguousarray(unit_rows(features, error), np.float32)
+    return unit_rows(np.ascontiguousarray(features, np.float32), error)
