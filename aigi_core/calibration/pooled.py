@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
-from aigi_core.calibration.probabilities import CalibrationError, equal_mass_bins
+from aigi_core.calibration.probabilities import CalibrationError, chance_errors, equal_mass_bins
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.resampling import percentile_interval
@@ -30,8 +30,13 @@ def pooled_calibration_error(
     pairs, both classes weighted to the prior.
 
     The interval is that of a bootstrap of images (a pair's image brings all its pairs), centred on
-    the value; the null draws labels from the probabilities (each image keeps its weight), one
-    random number an image, so that errors of several detectors on one image go together.
+    the value; the null is that of :func:`~aigi_core.calibration.probabilities.chance_errors`, with
+    one random number an image, so that errors of several detectors on one image go together.
+
+    Measured with four detectors of 200 or 800 common images, 20% or 50% fakes (150 samples each):
+    where probabilities err by .08 or .11 the 95% interval holds the error of all images in 91 to
+    98% of samples. Where they do not err it lies above zero, as the value does: the null says so
+    (p < .05 in 0 to 2% of samples).
 
     Args:
         probabilities: of being fake, stated for ``prior``.
@@ -78,11 +83,13 @@ def pooled_calibration_error(
     low, high = percentile_interval(centred, level)
 
     rng = np.random.default_rng(seed + 1)
-    weight = np.where(y, prior / y.sum(), (1 - prior) / (~y).sum())
-    chance = np.empty(SIMULATIONS)
-    for draw in range(SIMULATIONS):
-        error = weight * ((rng.random(len(labels))[image] < p) - p)
-        chance[draw] = np.abs(np.bincount(cell, error, number)).sum()
+    chance = np.concatenate(
+        [
+            chance_errors(rng.random(len(labels))[None, image], p, y, cell, prior)
+            for _ in range(SIMULATIONS)
+        ]
+    )
+    chance = chance[np.isfinite(chance)]
     p_value = (1 + int((chance >= ece - 1e-12).sum())) / (1 + len(chance))
     return CalibrationError(
         ece=float(ece),

@@ -165,11 +165,8 @@ def calibration_error(
     resampled = _gaps(group_weights(group, draws, strata=y, seed=seed), y[None], p, onehot, prior)
     resampled = resampled - np.nanmean(resampled) + ece
     low, high = percentile_interval(np.clip(resampled, 0, 1), level)
-    in_sample = p if prior is None else _restated(p, _share(prior), float(y.mean()))
-    simulated = (np.random.default_rng(seed + 1).random((draws, len(p))) < in_sample).astype(float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        observed = ((1 - y).sum() / (1 - in_sample).sum(), y.sum() / in_sample.sum())
-    null = _gaps(np.ones((1, len(p))), simulated, p, onehot, prior, observed)
+    uniform = np.random.default_rng(seed + 1).random((draws, len(p)))
+    null = chance_errors(uniform, p, y, cells, prior)
     null = null[np.isfinite(null)]
     p_value = (1 + int((null >= ece - 1e-12).sum())) / (1 + len(null))
     limit = float(np.quantile(null, level)) if len(null) else float("nan")
@@ -183,6 +180,52 @@ def calibration_error(
         onehot.shape[1],
         len(p),
     )
+
+
+def chance_errors(
+    uniform: Float[np.ndarray, "draws n"],
+    p: Float[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"],
+    bin_of: Int[np.ndarray, " n"],
+    prior: float | None,
+) -> Float[np.ndarray, " draws"]:
+    """Calibration errors that faultless probabilities would show: labels are drawn from these,
+    restated for the share of fakes among the images, and weighed up to the prior; NaN where a draw
+    lacks a class.
+
+    Each class weighs as the observed numbers over those expected say. A draw's own numbers alone
+    would weigh away that stated probabilities are all too low, and then call the draw itself
+    miscalibrated.
+
+    Args:
+        uniform: what decides each label; equal columns make labels that go together.
+    """
+    here = float(np.mean(labels))
+    expected = p if prior is None else _restated(p, _share(prior), here)
+    fake = uniform < expected
+    bins = int(bin_of.max()) + 1
+    place = (np.arange(len(fake))[:, None] * bins + bin_of).ravel()
+
+    def sums(weights: np.ndarray) -> np.ndarray:
+        flat = np.bincount(place, weights.ravel(), len(fake) * bins)
+        return flat.reshape(len(fake), bins)
+
+    fakes = sums(fake.astype(float))
+    stated = sums(fake * p)
+    stated_real = sums(~fake * p)
+    if prior is None:
+        gap: np.ndarray = np.abs(fakes - stated - stated_real).sum(axis=1) / len(p)
+        return gap
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = (
+            prior * expected.mean() / here,
+            (1 - prior) * (1 - expected.mean()) / (1 - here),
+        )
+        number = fake.sum(axis=1, keepdims=True)
+        weights = shares[0] / number, shares[1] / (len(p) - number)
+        gap = np.abs(weights[0] * (fakes - stated) - weights[1] * stated_real).sum(axis=1)
+        error: np.ndarray = np.where(np.isfinite(gap), gap, np.nan) / sum(shares)
+    return error
 
 
 def reliability(
@@ -571,20 +614,13 @@ def _gaps(
     p: Float[np.ndarray, " n"],
     onehot: Float[np.ndarray, "n bins"],
     prior: float | None,
-    observed: tuple[float, float] = (1.0, 1.0),
 ) -> Float[np.ndarray, " draws"]:
-    """Calibration error of each draw (counts or labels vary); NaN where a draw lacks a class.
-
-    Args:
-        observed: where labels are drawn, the numbers of real and fake images observed over those
-            expected. Each draw's own numbers alone would weigh away that stated probabilities are
-            all too low, and then call the draw itself miscalibrated.
-    """
+    """Calibration error of each draw of counts; NaN where a draw lacks a class."""
     fake, real = counts * labels, counts * (1 - labels)
     if prior is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
-            fake = fake * (prior / (observed[1] * fake.sum(1, keepdims=True)))
-            real = real * ((1 - prior) / (observed[0] * real.sum(1, keepdims=True)))
+            fake = fake * (prior / fake.sum(1, keepdims=True))
+            real = real * ((1 - prior) / real.sum(1, keepdims=True))
     gap = np.abs(fake @ onehot - ((fake + real) * p) @ onehot).sum(1)
     error: np.ndarray = gap / (fake + real).sum(1)
     return error
