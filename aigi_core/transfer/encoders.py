@@ -144,11 +144,14 @@ def highest_encoder(encodings: Mapping[str, Encoding], metric: str = DEFAULT_MET
 
 
 def by_generator(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> pd.DataFrame:
-    """How well each encoder finds each generator that its detectors have not seen: ``encoder`` and
-    the columns of :meth:`~.matrix.TransferMatrix.by_test`.
+    """How well each encoder finds each generator that its detectors have not seen: one row a
+    generator and encoder, those of a generator together: ``name, encoder`` and the other columns of
+    :meth:`~.matrix.TransferMatrix.by_test`.
     """
-    tables = [e.matrix.by_test(metric).assign(encoder=name) for name, e in encodings.items()]
-    return pd.concat(tables, ignore_index=True)
+    tables = [e.matrix.by_test(metric) for e in encodings.values()]
+    for name, table in zip(encodings, tables, strict=True):
+        table.insert(1, "encoder", name)
+    return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
 
 
 def agreement(

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from aigi_core.assets import asset
+from aigi_core.encodings import open_encodings
 from aigi_core.errors import NotGivenError
 from aigi_core.workspace import Workspace, verify
 from tests.factory import NO_HEADS, embedding_only, make_workspace
@@ -48,3 +50,12 @@ def test_pages(stem: str, workspace: Path, open_app: Open) -> None:
     assert commands or stem != "encoders"
     if stem in ("heads", "words"):
         assert any(NO_HEADS in note for note in notes), notes
+
+
+def test_the_demos_two_encoders_stand_beside_each_other(open_app: Open) -> None:
+    first, second = open_encodings(asset("demo"))
+    app = open_app(asset("demo"), "methods", encoder=second, encoders="1")
+    assert not app.exception and not app.error
+    tables = [table.value for table in app.dataframe if "encoder" in table.value]
+    assert [set(table["encoder"]) for table in tables] == [{first, second}]
+    assert any("has no text tower" in note.value for note in app.info)  # its own texts, zero-shot

@@ -56,6 +56,8 @@ def show(page: Page) -> None:
         "No image trains it: an image is taken for generated where it lies nearer to your texts for"
         " generated images. Only the threshold is set, on validation images.",
     ):
+        if not page.workspace.text_banks:
+            page.workspace.need("texts")
         with page.controls("Texts"):
             real, generated = (
                 page.text(f"{kind}_texts", f"Texts for images that are {kind}", placeholder=example)
