@@ -38,6 +38,7 @@ from aigi_core.winner import winner
 from aigi_core.workspace import Workspace
 from reports.audit import AuditTables
 from reports.decisions import DecisionTables
+from reports.encoders import EncoderTables
 from reports.protocol import ProtocolTables
 from reports.stress import StressTables
 from reports.tables import Rows, columns, markdown
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tables = Report(workspace, AtlasKey(protocol=args.protocol)).tables()
         tables |= WordTables(workspace).tables() | AuditTables(workspace).tables()
         tables |= StressTables(workspace, beside).tables() | ProtocolTables(workspace).tables()
-        tables |= DecisionTables(workspace).tables()
+        tables |= DecisionTables(workspace).tables() | EncoderTables(workspace).tables()
         args.out.write_text(fill(args.out.read_text("utf-8"), tables), "utf-8")
     except AigiError as error:
         print(error, file=sys.stderr)
