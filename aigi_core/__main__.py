@@ -152,9 +152,9 @@ def _about(workspace: Workspace, panel: Panel, args: argparse.Namespace) -> dict
 
 
 def _load(workspace: Workspace, args: argparse.Namespace) -> Encoder:
-    from aigi_core.clip.workspace_encoder import encoder_of
+    from aigi_core.clip.workspace_encoder import encoder_from
 
-    return encoder_of(workspace, args)
+    return encoder_from(workspace, args)
 
 
 def _line(outcome: dict) -> str:

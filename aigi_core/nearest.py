@@ -63,8 +63,8 @@ def nearest_neighbours(
     true = _exactly(asked, base, k)[1]
     most = min(MOST_CELLS, index.nlist)
     while True:
-        found = _search(index, asked, k)[1]
-        shares = (found[:, :, None] == true[:, None]).any(axis=1).mean(axis=1)
+        neighbours = _search(index, asked, k)[1]
+        shares = (neighbours[:, :, None] == true[:, None]).any(axis=1).mean(axis=1)
         if shares.mean() >= RECALL or index.nprobe >= most:
             break
         index.nprobe = min(2 * index.nprobe, most)

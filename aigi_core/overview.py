@@ -105,8 +105,8 @@ def alignment_in_words(result: dict[str, Any]) -> str:
 
 
 def examples(workspace: Workspace, generator: str | None, count: int = 2) -> Int[np.ndarray, " n"]:
-    """Rows of a few images of a generator (of real images for None): always the same ones, in no
-    telling order.
+    """Rows of a few images of a generator (of real images for None): always the same ones, in an
+    order that says nothing.
     """
     images = workspace.images
     chosen = (

@@ -11,7 +11,7 @@ from ui.bodies import attribution as body
 with ui.page(__file__) as page:
     made = body.stored(page.workspace)
     with page.controls():
-        titles = {namers.METHODS[name].title: name for name in made.named}
+        titles = {namers.NAMERS[name].title: name for name in made.named}
         way = page.select(
             "way", "Way of naming", titles, help="How the source of an image is found."
         )

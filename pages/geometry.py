@@ -9,7 +9,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.geometry.isotropy import pair_changes, rank_correlation
+from aigi_core.geometry.isotropy import pair_changes, rank_correlation_of_pairs
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import ALPHA, Finding, counted, part_counted
 from aigi_core.workspace import Workspace
@@ -24,7 +24,7 @@ def linked(
     changes = pair_changes(
         atlas.summary, atlas.geometry, measure, DEFAULT_METRIC, beyond_random=beyond_random
     )
-    return changes, rank_correlation(changes)
+    return changes, rank_correlation_of_pairs(changes)
 
 
 with ui.page(__file__) as page:

@@ -32,7 +32,8 @@ OTHER_CELLS = (
 
 with ui.page(__file__) as page:
     table = board(page.workspace)
-    best, apart = boards.highest(table), len(boards.on_the_same_cells(table)) < len(table)
+    best = boards.highest(table)
+    other_cells = len(boards.on_the_same_cells(table)) < len(table)
     reference = table[table["method"] == boards.REFERENCE].iloc[0]
     page.answer(
         f"Out of domain, {ui.name(best.name)} reaches the highest balanced accuracy of"
@@ -82,7 +83,7 @@ with ui.page(__file__) as page:
     )
     with page.picture(
         "Balanced accuracy out of domain, by method, with 95% intervals. Click one, or choose it"
-        f" below, to open it.{OTHER_CELLS if apart else ''}"
+        f" below, to open it.{OTHER_CELLS if other_cells else ''}"
     ):
         drawn = estimates(table, "ood", table["title"], n=table["cells"])
         draw = partial(

@@ -15,7 +15,7 @@ import numpy as np
 
 from aigi_core.clip.consent import add_weights_options
 from aigi_core.clip.text_map import TextMap, fit_text_map, measure_text_map
-from aigi_core.clip.workspace_encoder import encoder_of
+from aigi_core.clip.workspace_encoder import encoder_from
 from aigi_core.encodings import encodings, home_of
 from aigi_core.errors import AigiError, NotMadeError
 from aigi_core.manifest import REAL
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     usable = (images["label"] == REAL) & (images["split"] == "train") & (images["caption"] != "")
     rows = np.flatnonzero(usable.to_numpy())
     captions = images["caption"].to_numpy(str)[rows]
-    encoder = encoder_of(lender, args)
+    encoder = encoder_from(lender, args)
     names, number = np.unique(captions, return_inverse=True)
     texts = encoder.encode_texts(names.tolist())[number]
     seen = np.asarray(workspace.embeddings[rows])

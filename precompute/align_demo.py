@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy import stats
 from tqdm import tqdm
 
 from aigi_core.clip.demo.alignment import Alignment, fit, ranks, unit
 from aigi_core.clip.demo.encoder import ALIGNMENT, UNALIGNED
 from aigi_core.clip.encoder import Encoder, load_encoder
+from aigi_core.clip.text_map import chances_of_own
 from aigi_core.errors import AigiError
 from aigi_core.inspection.intake import open_images
 from aigi_core.manifest import REAL
@@ -201,11 +201,11 @@ def _compare(data: Captioned, folds: list[tuple[np.ndarray, np.ndarray]]) -> dic
         train, test = data.at(used), data.at(unseen)
         aligned, plain = fit(train.images, train.wordings), ridge(train.images, train.wordings[0])
         images, captions = aligned.images(test.images), aligned.texts(test.wordings[0])
-        ours.append(_chances(ranks(images, captions)))
-        defined.append(
-            _chances(ranks(images, unit(captions) + unit(aligned.texts(test.wordings[2]))))
-        )
-        baseline.append(_chances(ranks(plain.images(test.images), plain.texts(test.wordings[0]))))
+        ours.append(chances_of_own(ranks(images, captions), WAYS))
+        both = unit(captions) + unit(aligned.texts(test.wordings[2]))
+        defined.append(chances_of_own(ranks(images, both), WAYS))
+        linear = ranks(plain.images(test.images), plain.texts(test.wordings[0]))
+        baseline.append(chances_of_own(linear, WAYS))
     hits = np.concatenate(ours)
     base = np.concatenate(baseline)
     meaning = np.concatenate(defined)
@@ -221,14 +221,6 @@ def _compare(data: Captioned, folds: list[tuple[np.ndarray, np.ndarray]]) -> dic
         "first_minus_ridge": _mean(hits[:, 0] - base[:, 0]),
         "first_five_minus_ridge": _mean(hits[:, 1] - base[:, 1]),
     }
-
-
-def _chances(rank: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
-    """Chance that the own caption comes first, and among the first five, of 100 drawn from all n
-    with the own one.
-    """
-    n, better = len(rank), np.round(rank - 1)
-    return np.stack([stats.hypergeom.cdf(k - 1, n - 1, better, WAYS - 1) for k in (1, 5)], axis=1)
 
 
 def _mean(values: Float[np.ndarray, " n"]) -> dict[str, float]:

@@ -98,7 +98,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Cache, train, score and store."""
     from aigi_core.clip.finetune import Settings
-    from aigi_core.clip.workspace_encoder import encoder_of
+    from aigi_core.clip.workspace_encoder import encoder_from
 
     workspace = Workspace.open(args.workspace)
     settings = Settings(
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     sets = training_sets(workspace, args.train)
     augmented = f", augmented {' '.join(settings.augment)}" if settings.augment else ""
     name = args.name or f"Fine-tuned {args.mode} ({args.objective}{augmented}; {args.train})"
-    encoder = encoder_of(workspace, args)
+    encoder = encoder_from(workspace, args)
     with exclusive(workspace.path, "finetune"):
         print(
             finetune(

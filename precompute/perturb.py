@@ -61,12 +61,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode every operation; prints one line each."""
-    from aigi_core.clip.workspace_encoder import encoder_of
+    from aigi_core.clip.workspace_encoder import encoder_from
     from aigi_core.workspace import Workspace
 
     ops = parse_ops(args.ops)  # refused before weights load
     workspace = Workspace.open(args.workspace)
-    encoder = encoder_of(workspace, args)
+    encoder = encoder_from(workspace, args)
     encoder = replace(encoder, precision=workspace.encoder["precision"])
     try:
         for op in ops:

@@ -38,9 +38,9 @@ def run(args: argparse.Namespace) -> int:
         quality, source = {"quality": learnt.quality}, f"opinion scores in {args.scores.name}"
     else:
         from aigi_core.clip.text import embed
-        from aigi_core.clip.workspace_encoder import encoder_of
+        from aigi_core.clip.workspace_encoder import encoder_from
 
-        encoder = encoder_of(workspace, args)
+        encoder = encoder_from(workspace, args)
         rows = EmbeddingView().matrix(workspace)
         quality = {
             name: antonym_quality(rows, *embed(encoder, pair).astype(np.float64))

@@ -21,7 +21,7 @@ from aigi_core.clip.consent import add_weights_options
 from aigi_core.clip.encoder import Encoder
 from aigi_core.clip.phrases import OWN_PHRASES, read_phrases
 from aigi_core.clip.text import all_tokens, check_template, count_cut, embed, whole_words
-from aigi_core.clip.workspace_encoder import encoder_of
+from aigi_core.clip.workspace_encoder import encoder_from
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_options
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     given = (
         _given(args.phrases, args.name, args.template) if args.phrases else None
     )  # refused before weights load
-    encoder = encoder_of(workspace, args)
+    encoder = encoder_from(workspace, args)
     if args.tokens:
         given = Source(TOKENS, all_tokens(), "every token of CLIP's vocabulary", args.template)
     for source in [given] if given else own_sources(encoder, args.template, args.words):

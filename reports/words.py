@@ -135,8 +135,8 @@ class WordTables:
     def widening_heads(self) -> list[Head]:
         """The heads that widen the gap most on the detectors' own generators, on average.
 
-        Chosen on validation images, so that what is then measured on test images is not flattered
-        by the choice.
+        Chosen on validation images, so that what is then measured on test images is not
+        made too high by the choice.
         """
         own = self.roles_on("val").query("detector == generator and layer >= 0")
         mean = own.groupby(["layer", "head"])["gap"].mean().sort_values(ascending=False)

@@ -1,6 +1,6 @@
 """Ways of naming a source: multinomial logistic regression, and nearest neighbours.
 
-A new way is a subclass of :class:`Namer` and a line in :data:`METHODS`.
+A new way is a subclass of :class:`Namer` and a line in :data:`NAMERS`.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class SourceNeighbours(Namer):
         return near
 
 
-METHODS: dict[str, type[Namer]] = {
+NAMERS: dict[str, type[Namer]] = {
     method.name: method for method in (MultinomialRegression, SourceNeighbours)
 }
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from aigi_core import results
 from aigi_core.attribution.named import Named
-from aigi_core.attribution.namers import METHODS, MultinomialRegression, Namer
+from aigi_core.attribution.namers import NAMERS, MultinomialRegression, Namer
 from aigi_core.attribution.task import SourceTask
 from aigi_core.attribution.tree import GeneratorTree, confusion_tree, residual_tree
 from aigi_core.attribution.unknown import fitted, open_set
@@ -99,7 +99,7 @@ def attribute(
     unknown = {}
     parameters = {}
     trained = dict[str, Namer]()
-    for name, method in METHODS.items():
+    for name, method in NAMERS.items():
         tell(method.title)
         namer = trained[name] = fitted(features, task, method)
         scores = namer.scores(features[test])

@@ -165,7 +165,9 @@ def within_strata(
     return pd.DataFrame(rows_out)
 
 
-def take(domains: Domains, index: Int[np.ndarray, " M"], pool: np.ndarray | None = None) -> Domains:
+def take_domains(
+    domains: Domains, index: Int[np.ndarray, " M"], pool: np.ndarray | None = None
+) -> Domains:
     """Domains of chosen rows, in any order and several times over; ``pool`` renames their pools.
 
     Copies of an image share its group; an image without one is given a group of its own.
@@ -275,7 +277,7 @@ def match(
             " fewer facts."
         )
     index = np.concatenate(chosen)
-    kept_domains = take(domains, index, pool=np.array(owners))
+    kept_domains = take_domains(domains, index, pool=np.array(owners))
     return Matched(index, kept_domains, pd.DataFrame(table), left_out)
 
 

@@ -29,7 +29,7 @@ from aigi_core.manifest import SPLITS
 from aigi_core.metrics import auc_of_images
 from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.results import ResultKind, StoredResult
-from aigi_core.statements import counted, part_counted
+from aigi_core.statements import ALPHA, counted, part_counted
 from aigi_core.workspace import Workspace, tool_versions
 
 KIND = ResultKind("quality", "quality of images", job="quality", format=2)
@@ -106,11 +106,11 @@ def learnt_quality(workspace: Workspace, scores: Float[np.ndarray, " N"]) -> Lea
     model.fit(X[rated["train"]], (own - own.mean()) / own.std())
     quality = model.predict(X) * own.std() + own.mean()
     val = rated["val"]
-    value, low, high = rank_correlation(quality[val], scores[val], domains.group[val])
+    value, low, high = rank_correlation_of_images(quality[val], scores[val], domains.group[val])
     return Learnt(quality, value, low, high, len(val))
 
 
-def rank_correlation(
+def rank_correlation_of_images(
     a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"], group: np.ndarray, draws: int = DRAWS
 ) -> tuple[float, float, float]:
     """Spearman's, with its 95% percentile interval over draws of whole groups; NaN where a value
@@ -167,7 +167,9 @@ def quality_by_generator(workspace: Workspace, quality: Float[np.ndarray, " N"])
         }
         for name, inside in (("fakes", fake), ("reals", ~fake)):
             some = test[inside]
-            value, low, high = rank_correlation(quality[some], scores[some], domains.group[some])
+            value, low, high = rank_correlation_of_images(
+                quality[some], scores[some], domains.group[some]
+            )
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
         rows.append(row | {"n_fake": int(fake.sum()), "n_real": int((~fake).sum())})
     same = np.tile(quality, (len(domains.generators), 1))
@@ -250,11 +252,11 @@ def stored_quality(workspace: Workspace) -> StoredResult:
 
 
 def in_words(means: pd.DataFrame, table: pd.DataFrame) -> str:
-    """What matching changes, and for how many generators quality alone tells anything."""
-    tells = int((table["adjusted"] < 0.05).sum())
+    """What matching changes, and for how many generators quality alone separates the classes."""
+    separating = int((table["adjusted"] < ALPHA).sum())
     sentences = [
         "Quality alone separates fakes from real images for"
-        f" {part_counted(tells, len(table), 'generator')} (two-sided Mann-Whitney test, p < .05"
+        f" {part_counted(separating, len(table), 'generator')} (two-sided Mann-Whitney test, p < .05"
         f" after Holm's correction for {counted(len(table), 'generator')})."
     ]
     for row in means.to_dict("records"):

@@ -14,22 +14,22 @@ from typing import Any
 MB = 10**6
 Progress = Callable[[int, int], None]
 """Called with (megabytes here, megabytes in all)."""
-_TELL: ContextVar[Progress | None] = ContextVar("download", default=None)
+_PROGRESS: ContextVar[Progress | None] = ContextVar("download", default=None)
 
 
 @contextmanager
 def downloads_reported(tell: Progress) -> Iterator[None]:
     """Report what is downloaded inside; nothing where the files are on this machine already."""
-    token = _TELL.set(tell)
+    token = _PROGRESS.set(tell)
     try:
         yield
     finally:
-        _TELL.reset(token)
+        _PROGRESS.reset(token)
 
 
 def progress_bar() -> type[Any] | None:
     """The class for the hub client's ``tqdm_class``; None where nobody waits."""
-    tell = _TELL.get()
+    tell = _PROGRESS.get()
     if tell is None:
         return None
     from tqdm.auto import tqdm

@@ -98,7 +98,7 @@ def measure_text_map(
         rest = ~np.isin(number, fold)
         fitted = fit_text_map(images[rest], texts[rest], np.asarray(captions)[rest])
         own = first[fold]
-        hits.append(_chances(ranks(images[own], fitted(texts[own])), ways))
+        hits.append(chances_of_own(ranks(images[own], fitted(texts[own])), ways))
     shares = np.concatenate(hits)
     rng = np.random.default_rng(seed)
     drawn = shares[rng.integers(len(shares), size=(2000, len(shares)))].mean(axis=1)
@@ -113,7 +113,7 @@ def measure_text_map(
     return {"ways": ways, "held_out": summary}
 
 
-def _chances(rank: Float[np.ndarray, " n"], ways: int) -> Float[np.ndarray, "n 2"]:
+def chances_of_own(rank: Float[np.ndarray, " n"], ways: int) -> Float[np.ndarray, "n 2"]:
     """Chance that the own caption comes first, and among the first five, of ``ways`` drawn from all
     n with the own one.
     """

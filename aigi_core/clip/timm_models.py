@@ -64,10 +64,10 @@ def load(
         record = file.name
     model = f"{PREFIX}{base}{at}{stage}"
     tower = up_to_stage(trunk, stage, model) if at else trunk
-    return encoder_of(tower, model, record, device, precision)
+    return as_encoder(tower, model, record, device, precision)
 
 
-def encoder_of(
+def as_encoder(
     tower: nn.Module, model: str, pretrained: str, device: torch.device, precision: str
 ) -> Encoder:
     """A trunk with its weights in place, or a :class:`Stage` of one, as an encoder.

@@ -92,7 +92,7 @@ def workspace_encoder(
     return replace(encoder, preprocessing=Preprocessing.from_description(recorded["preprocessing"]))
 
 
-def encoder_of(workspace: Workspace, args: argparse.Namespace) -> Encoder:
+def encoder_from(workspace: Workspace, args: argparse.Namespace) -> Encoder:
     """The workspace's encoder by the options of
     :func:`aigi_core.clip.consent.add_weights_options`.
     """

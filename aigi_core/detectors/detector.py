@@ -138,7 +138,7 @@ class Detector(ABC):
         mine = self.provenance.get("encoder", {})
         if not mine or not isinstance(images, Workspace):
             return
-        theirs = encoder_of(images)
+        theirs = encoder_identity(images)
         if mine != theirs:
             raise AigiError(
                 f"The detector {self.name!r} was trained on {_encoder_name(mine)}, the workspace"
@@ -494,7 +494,7 @@ def _require_width(detectors: Sequence[LinearDetector], which: list[int], images
             )
 
 
-def encoder_of(workspace: Workspace) -> dict[str, str]:
+def encoder_identity(workspace: Workspace) -> dict[str, str]:
     """What identifies the encoder of a workspace's features."""
     encoder = workspace.encoder
     return {name: str(encoder.get(name, "")) for name in ("model", "pretrained", "weights_sha256")}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from aigi_core.detectors.detector import LinearDetector, encoder_of
+from aigi_core.detectors.detector import LinearDetector, encoder_identity
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.token_views import PreView
 from aigi_core.errors import AigiError
@@ -77,7 +77,7 @@ def published_detector(
     if feature not in SEEN:
         raise AigiError(f"There is no feature {feature!r}; there are {', '.join(SEEN)}.")
     weights, bias = read_layer(file)
-    own = encoder_of(workspace)
+    own = encoder_identity(workspace)
     if encoder not in (own["model"], f"{own['model']}:{own['pretrained']}"):
         raise AigiError(
             f"{file} was trained on {encoder}, the workspace {workspace.path} was encoded with"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from aigi_core.detectors.detector import LinearDetector, encoder_of
+from aigi_core.detectors.detector import LinearDetector, encoder_identity
 from aigi_core.detectors.features import EmbeddingView, FeatureView, rescaled
 from aigi_core.detectors.memory_mapped import choose_by_passes, takes_passes
 from aigi_core.detectors.protocol import (
@@ -155,7 +155,7 @@ def provenance_of(workspace: Workspace) -> dict[str, Any]:
     return {
         "workspace": workspace.name,
         "workspace_digest": workspace.digest,
-        "encoder": encoder_of(workspace),
+        "encoder": encoder_identity(workspace),
         "versions": tool_versions(),
     }
 

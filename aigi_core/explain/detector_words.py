@@ -130,7 +130,7 @@ def words_table(
     :func:`~.nameability.nameability`.
 
     Args:
-        found: words of each row of the matrix, in its order.
+        result: words of each row of the matrix, in its order.
 
     Returns:
         Columns ``detector, family, nearest, nameable`` (top cosine), ``p_value, q_value``

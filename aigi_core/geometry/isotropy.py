@@ -57,7 +57,9 @@ def pair_changes(
     return merged.rename(columns={"change": "ood"}).reset_index(drop=True)
 
 
-def rank_correlation(pairs: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> dict[str, float]:
+def rank_correlation_of_pairs(
+    pairs: pd.DataFrame, *, draws: int = 2000, seed: int = 0
+) -> dict[str, float]:
     """Spearman's rho of ``geometry`` and ``ood`` with a 95% interval: ``rho, low, high, pairs,
     generators``.
 

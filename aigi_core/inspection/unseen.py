@@ -59,7 +59,8 @@ class Trust(ShortRepr):
             rules.
         rule: the way chosen: the mean, or the best of those whose AUC is higher (q < .05). The
             figures of a generator, in all other attributes, are those of the way that the *other*
-            generators choose, or the choice would flatter them (``generators`` names it: ``rule``).
+            generators choose, or the choice would make them too high (``generators`` names it:
+            ``rule``).
         reliability, error: probabilities on left-out generators (see
             :func:`aigi_core.calibration.reliability`).
     """

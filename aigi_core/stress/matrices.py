@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from aigi_core.audit.matching import take
+from aigi_core.audit.matching import take_domains
 from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.heads import Progress
@@ -325,7 +325,7 @@ def _trained(
     if trained == AUGMENTED:
         index = np.concatenate([np.arange(len(domains)), *(copy.rows for copy in usable)])
         stacked = np.concatenate([features, *(perturbed[str(copy.op)] for copy in usable)])
-        images = TrainingImages(stacked, take(domains, index), view)
+        images = TrainingImages(stacked, take_domains(domains, index), view)
         return train_detectors(images, sets, protocol)
     instead = features.copy()
     instead[usable[0].rows] = perturbed[str(usable[0].op)]

@@ -1,4 +1,4 @@
-"""Encode a workspace: settle what is computed and how, map :func:`encode_shard` over its shards,
+"""Encode a workspace: decide what is computed and how, map :func:`encode_shard` over its shards,
 publish.
 """
 

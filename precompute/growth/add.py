@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def add_images(args: argparse.Namespace) -> str:
-    """Read, settle, encode and publish new images; the caller holds the workspace.
+    """Read, check, encode and publish new images; the caller holds the workspace.
 
     Returns:
         Sentences on what was done.
@@ -70,7 +70,7 @@ def add_images(args: argparse.Namespace) -> str:
     Raises:
         AigiError: an open question, too few images of a new generator, or what encode raises.
     """
-    from aigi_core.clip.workspace_encoder import encoder_of
+    from aigi_core.clip.workspace_encoder import encoder_from
     from precompute.encode.pipeline import compute, plan_sizes, resource_errors_explained
     from precompute.encode.shards import cut
     from precompute.ingest.summary import summary
@@ -89,7 +89,7 @@ def add_images(args: argparse.Namespace) -> str:
     copies = copies_of([workspace])
     encoded = "no image had to be encoded"
     if len(new):
-        encoder = encoder_of(workspace, args)
+        encoder = encoder_from(workspace, args)
         encoder = replace(encoder, precision=workspace.encoder["precision"])
         working = workspace.path / WORKING
         plan = plan_sizes(working, encoder, workspace.encoder.get("batch_size"), None)

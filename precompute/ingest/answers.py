@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aigi_core.errors import AigiError
 
-TOLD = (
+OUR_COLUMNS = (
     "path",
     "label",
     "generator",
@@ -33,7 +33,7 @@ class Answers:
     """Options that decide what the files leave open; empty where nothing was said.
 
     Attributes:
-        columns: our name of a column (:data:`TOLD`) -> the table's.
+        columns: our name of a column (:data:`OUR_COLUMNS`) -> the table's.
         fake_labels, real_labels: values of the label column that mean fake, or real; all others
             mean the other class.
         rename: generator as the layout reads it -> its name; ``*`` stands for all others.
@@ -124,10 +124,10 @@ def parse_answers(args: argparse.Namespace) -> Answers:
         AigiError: an option is not of its form, or names a column that cannot be told.
     """
     columns = _pairs(list(filter(None, args.columns.split(","))), "--columns path=filename,...")
-    unknown = [name for name in columns if name not in TOLD]
+    unknown = [name for name in columns if name not in OUR_COLUMNS]
     if unknown:
         raise AigiError(
-            f"--columns tells what {', '.join(TOLD)} are called, not {', '.join(unknown)}."
+            f"--columns tells what {', '.join(OUR_COLUMNS)} are called, not {', '.join(unknown)}."
         )
     fakes = [text.partition("=") for text in args.fake]
     return Answers(

@@ -14,7 +14,7 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import COLUMNS, FAKE, REAL
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
-from precompute.ingest.answers import TOLD, Answers
+from precompute.ingest.answers import OUR_COLUMNS, Answers
 from precompute.ingest.polarity import class_of_word, folder_signs, read_labels
 from precompute.ingest.tables import Table, read_table
 
@@ -30,8 +30,8 @@ ALSO = {"caption": ("prompt",), "group": ("pair", "pair_id", "prompt_id")}
 
 @dataclass(frozen=True, eq=False)
 class Listed:
-    """Rows of one or several tables as candidates (columns of :data:`TOLD`, then the tables' own),
-    with notes and questions as in :class:`precompute.ingest.layouts.base.Reading`.
+    """Rows of one or several tables as candidates (columns of :data:`OUR_COLUMNS`, then the tables'
+    own), with notes and questions as in :class:`precompute.ingest.layouts.base.Reading`.
     """
 
     table: pd.DataFrame = field(repr=False)
@@ -90,13 +90,13 @@ def describe(
     if not len(table):
         raise AigiError(f"The manifest {table.file} has no rows: list one image a row.")
     notes: list[str] = []
-    measured = [name for name in table.names if name in COLUMNS and name not in TOLD]
+    measured = [name for name in table.names if name in COLUMNS and name not in OUR_COLUMNS]
     if measured:
         notes.append(
             f"The manifest's {', '.join(measured)} were not used: they are measured from the files."
         )
     told = pd.DataFrame(
-        {name: table.text(named[name]) if name in named else "" for name in TOLD},
+        {name: table.text(named[name]) if name in named else "" for name in OUR_COLUMNS},
         index=range(len(table)),
     )
     for name, value in filled.items():
@@ -137,7 +137,7 @@ def _columns(
             f"{table.file} has no column {', '.join(map(repr, absent))}: it has"
             f" {', '.join(table.names)}."
         )
-    named = {name: name for name in TOLD if name in table.names}
+    named = {name: name for name in OUR_COLUMNS if name in table.names}
     for name, others in ALSO.items():
         if name not in named:
             named |= first_named(name, others, table.names)

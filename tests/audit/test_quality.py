@@ -37,10 +37,10 @@ def test_rank_correlation_is_spearmans_and_its_interval_covers() -> None:
     rng = np.random.default_rng(1)
     a = rng.standard_normal(200).round(1)
     b = 0.5 * a + rng.standard_normal(200)
-    value, low, high = of_images.rank_correlation(a, b, np.array([""] * 200), draws=300)
+    value, low, high = of_images.rank_correlation_of_images(a, b, np.array([""] * 200), draws=300)
     assert value == pytest.approx(spearmanr(a, b).statistic)
     assert low < value < high and high - low == pytest.approx(4 * np.sqrt(0.8 / 200), rel=0.3)
-    flat = of_images.rank_correlation(np.ones(9), b[:9], np.array([""] * 9), draws=20)
+    flat = of_images.rank_correlation_of_images(np.ones(9), b[:9], np.array([""] * 9), draws=20)
     assert np.isnan(flat).all()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aigi_core.geometry.isotropy import pair_changes, rank_correlation
+from aigi_core.geometry.isotropy import pair_changes, rank_correlation_of_pairs
 from aigi_core.transfer import Atlas
 from aigi_core.workspace import Workspace
 from benchmarks._app_in_browser import App
@@ -69,7 +69,7 @@ def test_geometry_by_keyboard_and_click(app: App, atlas: Atlas) -> None:
     changes = pair_changes(
         atlas.summary, atlas.geometry, "isoscore_star", "balanced_accuracy", beyond_random=True
     )
-    assert app.stats["Spearman's rho"][0] == f"{rank_correlation(changes)['rho']:+.2f}"
+    assert app.stats["Spearman's rho"][0] == f"{rank_correlation_of_pairs(changes)['rho']:+.2f}"
     app.click_point("pairs", 3)
     a, b = changes["a"].iloc[3], changes["b"].iloc[3]
     assert (app.selected("D1"), app.selected("D2")) == (a, b)

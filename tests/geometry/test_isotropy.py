@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from aigi_core.errors import AigiError
-from aigi_core.geometry.isotropy import pair_changes, rank_correlation
+from aigi_core.geometry.isotropy import pair_changes, rank_correlation_of_pairs
 
 
 def tables(n: int, slope: float, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -33,15 +33,15 @@ def tables(n: int, slope: float, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFr
 
 
 def test_a_planted_link_is_detected_and_none_is_not() -> None:
-    linked = rank_correlation(pair_changes(*tables(12, 2.0), "isoscore", "auc"), draws=300)
+    linked = rank_correlation_of_pairs(pair_changes(*tables(12, 2.0), "isoscore", "auc"), draws=300)
     assert linked["low"] > 0 and linked["pairs"] == 66 and linked["generators"] == 12
-    free = rank_correlation(pair_changes(*tables(12, 0.0), "isoscore", "auc"), draws=300)
+    free = rank_correlation_of_pairs(pair_changes(*tables(12, 0.0), "isoscore", "auc"), draws=300)
     assert free["low"] < 0 < free["high"]
 
 
 def test_the_value_is_spearmans() -> None:
     changes = pair_changes(*tables(6, 1.0), "isoscore", "auc")
-    assert rank_correlation(changes, draws=10)["rho"] == pytest.approx(
+    assert rank_correlation_of_pairs(changes, draws=10)["rho"] == pytest.approx(
         spearmanr(changes["geometry"], changes["ood"])[0]
     )
 
@@ -57,4 +57,4 @@ def test_bad_input() -> None:
     with pytest.raises(AigiError, match="nothing for 'roundness'"):
         pair_changes(*tables(5, 1.0), "roundness", "auc")
     with pytest.raises(AigiError, match="at least four"):
-        rank_correlation(pair_changes(*tables(3, 1.0), "isoscore", "auc"))
+        rank_correlation_of_pairs(pair_changes(*tables(3, 1.0), "isoscore", "auc"))

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.training import train
-from aigi_core.geometry.isotropy import pair_changes, rank_correlation
+from aigi_core.geometry.isotropy import pair_changes, rank_correlation_of_pairs
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import number
 from aigi_core.transfer import Atlas, TransferMatrix, d_eval, difference, transfer_matrix
@@ -63,7 +63,7 @@ def test_geometry_says_the_correlation(open_app: Open, searched: Workspace) -> N
     app = open_app(searched.path, "geometry", measure="IsoScore*", beyond="0")
     assert not app.exception and not app.error and not app.warning
     atlas = Atlas.open(searched)
-    link = rank_correlation(
+    link = rank_correlation_of_pairs(
         pair_changes(
             atlas.summary, atlas.geometry, "isoscore_star", DEFAULT_METRIC, beyond_random=False
         )

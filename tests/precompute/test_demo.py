@@ -11,6 +11,7 @@ from aigi_core import overview
 from aigi_core.clip.demo.alignment import Alignment, fit
 from aigi_core.clip.demo.encoder import ALIGNMENT, UNALIGNED
 from aigi_core.clip.encoder import load_encoder
+from aigi_core.clip.text_map import chances_of_own
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.workspace import Workspace, read_manifest, sha256_of, verify
@@ -20,7 +21,6 @@ from precompute.align_demo import (
     A_CAPTION,
     CARD,
     Captioned,
-    _chances,
     align,
     choose,
     encode,
@@ -132,14 +132,16 @@ def test_captions_are_worded_in_four_ways() -> None:
 def test_the_chance_among_a_hundred_is_that_of_drawing() -> None:
     rank, n, rng = np.array([1.0, 3.0, 12.0, 90.0]), 150, np.random.default_rng(0)
     padded = np.concatenate([rank, np.full(n - 4, 150.0)])
-    result = _chances(padded)[:4]
+    result = chances_of_own(padded, 100)[:4]
     for r, (first, five) in zip(rank, result, strict=True):
         better = np.arange(n - 1) < r - 1
         drawn = np.array([better[rng.permutation(n - 1)[:99]].sum() for _ in range(4000)])
         np.testing.assert_allclose(
             [first, five], [(drawn < 1).mean(), (drawn < 5).mean()], atol=0.04
         )
-    assert _chances(np.arange(1.0, 101))[:6].tolist() == [[1, 1]] + [[0, 1]] * 4 + [[0, 0]]
+    assert chances_of_own(np.arange(1.0, 101), 100)[:6].tolist() == [[1, 1]] + [[0, 1]] * 4 + [
+        [0, 0]
+    ]
 
 
 def test_measuring_tells_signal_from_noise() -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from aigi_core import attribution, figures
 from aigi_core.attribution import Attribution, Named
-from aigi_core.attribution.namers import METHODS
+from aigi_core.attribution.namers import NAMERS
 from aigi_core.attribution.unknown import mean_over_generators
 from aigi_core.errors import WorkspaceError
 from aigi_core.statements import Finding, counted, p_text, part_counted
@@ -77,7 +77,7 @@ def stats(made: Attribution, way: str) -> list[Stat]:
 
 def protocol(made: Attribution, way: str) -> dict[str, str]:
     """How the numbers came about."""
-    method, chosen = METHODS[way], made.parameters[way]
+    method, chosen = NAMERS[way], made.parameters[way]
     facts = {
         "naming": (
             f"{method.title} ({method.source}) on the normalised embedding, trained on the training"
@@ -98,7 +98,7 @@ def protocol(made: Attribution, way: str) -> dict[str, str]:
         other = next(each for each in made.named if each != way)
         gap = made.named[way].less(made.named[other])
         facts["compared"] = (
-            f"Mean recall less that of {METHODS[other].title.lower()}: {gap.value:+.3f} (95%"
+            f"Mean recall less that of {NAMERS[other].title.lower()}: {gap.value:+.3f} (95%"
             f" interval {gap.low:+.3f} to {gap.high:+.3f}, {p_text(gap.p_value)}, paired,"
             f" {counted(gap.n, 'image')})."
         )

@@ -1,5 +1,5 @@
-"""The four certain groups of a detector's images (the page Gallery): found, said, laid out, and one
-of them opened.
+"""The four certain groups of a detector's images (the page Gallery): chosen, described, laid out,
+and one of them opened.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""One cell of a transfer matrix opened: counts, ROC, scores, its surest mistakes, what it is worth,
-its detector's words.
+"""One cell of a transfer matrix opened: counts, ROC, scores, its most certain mistakes, what it
+is worth, its detector's words.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def show_summary(
     train: str,
     test: str,
 ) -> None:
-    """One cell beside the matrix: its value, its counts, and the surest mistakes."""
+    """One cell beside the matrix: its value, its counts, and the most certain mistakes."""
     about, column = METRICS[metric], matrix.test.index(test)
     low, high = matrix.interval(metric)
     cell = results.cell(page.workspace, setting, row, test)
@@ -126,7 +126,7 @@ def say_rates(page: Page, metric: Metric, tested: Sequence[str]) -> None:
 
 
 def show_mistakes(page: Page, wrong: pd.DataFrame, key: str, most: int) -> None:
-    """The surest mistakes of a cell; a click enlarges one."""
+    """The most certain mistakes of a cell; a click enlarges one."""
     paths = page.workspace.images["path"]
     page.images(
         [

@@ -18,7 +18,7 @@ from ui.toolkit.page import Page
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
-_TELL: ContextVar[Progress | None] = ContextVar("tell", default=None)
+_PROGRESS: ContextVar[Progress | None] = ContextVar("tell", default=None)
 
 
 @contextmanager
@@ -41,18 +41,18 @@ def steps(label: str, waiting: str = "") -> Iterator[Progress]:
             add_script_run_ctx(ctx=session)
         outside.run(lambda: place.progress(min(done / of, 1), f"{label}: {done:,} of {of:,}"))
 
-    token = _TELL.set(show)
+    token = _PROGRESS.set(show)
     try:
         with st.spinner(f"{waiting or label} …"):
             yield show
     finally:
-        _TELL.reset(token)
+        _PROGRESS.reset(token)
         place.empty()
 
 
 def step(done: int, of: int) -> None:
     """What cached computations take as their :data:`Progress`."""
-    if tell := _TELL.get():
+    if tell := _PROGRESS.get():
         tell(done, of)
 
 

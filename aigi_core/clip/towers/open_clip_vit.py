@@ -120,7 +120,7 @@ class OpenClipVit(Adapter):
                 final, heads, ln_post = self._pooled(stream.float(), contexts, norm_first)
                 wanted.before_projection(final)
                 embedding = final if tower.proj is None else final @ tower.proj.float()
-        return EncodedBatch(embedding, heads, ln_post, wanted.found)
+        return EncodedBatch(embedding, heads, ln_post, wanted.features)
 
     def _pooled(
         self, stream: Tensor, contexts: list[Tensor], norm_first: bool

@@ -196,7 +196,7 @@ class TimmVit(Adapter):
             if features:
                 wanted.after_blocks(seen["stream"])
                 wanted.before_projection(seen["pre"])
-        return EncodedBatch(embedding, heads, ln_post, wanted.found)
+        return EncodedBatch(embedding, heads, ln_post, wanted.features)
 
     def _weighted(
         self, contexts: Float[Tensor, "layers B T attention_width"], seen: dict[str, Tensor]

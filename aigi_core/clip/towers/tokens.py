@@ -25,7 +25,7 @@ class TokenFeatures:
 
     def __init__(self, features: Sequence[str], prefix: int) -> None:
         """``prefix``: tokens before the first patch; 0 where there is no class token."""
-        self.found: dict[str, Tensor] = {}
+        self.features: dict[str, Tensor] = {}
         self._wanted = set(features)
         self._prefix = prefix
         self._steps: dict[str, list[Tensor]] = {"layers": [], "norm2": []}
@@ -43,7 +43,7 @@ class TokenFeatures:
 
     def after_blocks(self, stream: Float[Tensor, "B T width"]) -> None:
         """The stream after the last block."""
-        self.found |= {name: torch.stack(steps) for name, steps in self._steps.items() if steps}
+        self.features |= {name: torch.stack(steps) for name, steps in self._steps.items() if steps}
         if self.patches:
             tokens = stream.shape[1] - self._prefix
             if self.patches > tokens:
@@ -52,9 +52,9 @@ class TokenFeatures:
                     f" {tokens}."
                 )
             at = torch.linspace(0, tokens - 1, self.patches).round().long() + self._prefix
-            self.found[f"{PATCHES}{self.patches}"] = stream[:, at.to(stream.device)].float()
+            self.features[f"{PATCHES}{self.patches}"] = stream[:, at.to(stream.device)].float()
 
     def before_projection(self, vector: Float[Tensor, "B width"]) -> None:
         """The vector that the projection takes into the joint space."""
         if "pre" in self._wanted:
-            self.found["pre"] = vector.float()
+            self.features["pre"] = vector.float()

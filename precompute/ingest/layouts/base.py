@@ -15,7 +15,7 @@ import pandas as pd
 
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import part_counted
-from precompute.ingest.answers import TOLD, Answers
+from precompute.ingest.answers import OUR_COLUMNS, Answers
 from precompute.ingest.walk import FileEntry, escaped, is_undecodable
 
 UNKNOWN = -1
@@ -116,7 +116,7 @@ class Reading:
     """What a layout makes of a tree.
 
     Attributes:
-        table: one row a file, with the columns of :data:`TOLD`, ``archive``, ``offset``, and
+        table: one row a file, with the columns of :data:`OUR_COLUMNS`, ``archive``, ``offset``, and
             further ones that the data set tells.
         why: what was matched, for "Layout: x, because ...".
         notes: sentences on what was decided or passed over.
@@ -188,7 +188,7 @@ def by_folder(
 
 def row(**told: object) -> dict[str, object]:
     """A row of candidates in which what is not told is empty."""
-    return dict.fromkeys(TOLD, "") | {"label": UNKNOWN, "archive": "", "offset": -1} | told
+    return dict.fromkeys(OUR_COLUMNS, "") | {"label": UNKNOWN, "archive": "", "offset": -1} | told
 
 
 @dataclass(frozen=True)
