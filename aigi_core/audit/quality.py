@@ -256,8 +256,8 @@ def in_words(means: pd.DataFrame, table: pd.DataFrame) -> str:
     separating = int((table["adjusted"] < ALPHA).sum())
     sentences = [
         "Quality alone separates fakes from real images for"
-        f" {part_counted(separating, len(table), 'generator')} (two-sided Mann-Whitney test, p < .05"
-        f" after Holm's correction for {counted(len(table), 'generator')})."
+        f" {part_counted(separating, len(table), 'generator')} (two-sided Mann-Whitney test,"
+        f" p < .05 after Holm's correction for {counted(len(table), 'generator')})."
     ]
     for row in means.to_dict("records"):
         where = {"in-domain": "In domain", "ood": "Out of domain"}[str(row["cells"])]

@@ -139,9 +139,8 @@ def test_the_chance_among_a_hundred_is_that_of_drawing() -> None:
         np.testing.assert_allclose(
             [first, five], [(drawn < 1).mean(), (drawn < 5).mean()], atol=0.04
         )
-    assert chances_of_own(np.arange(1.0, 101), 100)[:6].tolist() == [[1, 1]] + [[0, 1]] * 4 + [
-        [0, 0]
-    ]
+    every = chances_of_own(np.arange(1.0, 101), 100)
+    assert every[:6].tolist() == [[1, 1]] + [[0, 1]] * 4 + [[0, 0]]
 
 
 def test_measuring_tells_signal_from_noise() -> None:
