@@ -4,10 +4,15 @@ not at all.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from aigi_core.errors import AigiError
+
+MOST_KEPT = 2**23
+"""Counts of groups in draws that are kept for the next call; of more, drawing is the least."""
 
 
 def group_numbers(groups: np.ndarray, rows: Integer[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
@@ -44,13 +49,23 @@ def group_weights(
         if strata is None
         else np.unique(strata, return_inverse=True)[1][first]
     )
-    rng = np.random.default_rng(seed)
-    counts = np.zeros((draws, len(first)), np.float32)
-    for s in np.unique(stratum):
-        of = np.flatnonzero(stratum == s)
-        counts[:, of] = rng.multinomial(len(of), np.full(len(of), 1 / len(of)), size=draws)
-    weights: np.ndarray = counts[:, member]
+    # groups of one stratum beside each other, strata in their order
+    place = np.empty(len(first), int)
+    place[np.argsort(stratum, kind="stable")] = np.arange(len(first))
+    sizes = tuple(np.unique(stratum, return_counts=True)[1].tolist())
+    kept = draws * len(first) <= MOST_KEPT
+    counts = (_drawn if kept else _drawn.__wrapped__)(sizes, draws, seed)
+    weights: np.ndarray = counts[:, place[member]]
     return weights
+
+
+@lru_cache(maxsize=4)
+def _drawn(sizes: tuple[int, ...], draws: int, seed: int) -> Float[np.ndarray, "draws groups"]:
+    """How often each group is drawn, stratum after stratum; kept, for matrices on the same images
+    are drawn alike. Do not change it."""
+    rng = np.random.default_rng(seed)
+    counts = [rng.multinomial(size, np.full(size, 1 / size), size=draws) for size in sizes]
+    return np.concatenate(counts, axis=1, dtype=np.float32, casting="unsafe")
 
 
 def percentile_interval(

@@ -25,7 +25,7 @@ from aigi_core.transfer import (
 )
 from aigi_core.workspace import Workspace
 from ui import results
-from ui.toolkit.jobs import job, step, steps
+from ui.toolkit.jobs import job, steps
 
 SAVED = "_saved_detectors"
 
@@ -44,9 +44,9 @@ def ranked(
     unseen: bool,
 ) -> TargetRanking:
     """Every training set of up to k generators, ranked for these targets."""
-    learn = results.trainers(workspace, how)
+    scores = results.scored_sets(workspace, how, k)
     return rank_for_targets(
-        *learn, workspace.domains, targets, k_max=k, unseen=unseen, metric=metric, progress=step
+        *scores, workspace.domains, targets, k_max=k, unseen=unseen, metric=metric
     )
 
 

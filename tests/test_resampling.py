@@ -38,3 +38,15 @@ def test_nan_draws_are_left_out_of_an_interval() -> None:
     np.testing.assert_allclose(
         [low[1], high[1]], np.quantile(draws[~np.isnan(draws[:, 1]), 1], [0.05, 0.95])
     )
+
+
+def test_what_is_drawn_again_is_the_same_and_nobodys_alone() -> None:
+    groups, strata = np.array([3, 1, 1, 0, 2, 3]), np.array([1, 0, 0, 1, 1, 1])
+    first = group_weights(groups, 20, strata=strata, seed=5)
+    kept = first.copy()
+    first[:] = -1
+    again = group_weights(groups, 20, strata=strata, seed=5)
+    assert (again == kept).all() and (again[:, [0, 1]] == again[:, [5, 2]]).all()
+    assert (again[:, 1] == 1).all(), "the only group of its stratum is drawn each time"
+    assert (again[:, [0, 3, 4]].sum(axis=1) == 3).all()
+    assert (group_weights(groups, 20, strata=strata, seed=6) != kept).any()

@@ -9,7 +9,10 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +59,8 @@ from ui.toolkit.workspaces import cached
 
 EMBEDDING = EmbeddingView()
 DEFAULT_METHOD = "logistic"
+TOGETHER = 100
+"""Training sets that are fitted at once."""
 RESIDUAL = "residual"
 """The feature view whose direction each training set computes for itself."""
 VIEW_OPTIONS: dict[str, FeatureView | str] = {
@@ -542,15 +547,30 @@ def matrix(workspace: Workspace, setting: Setting, metric: str) -> TransferMatri
     )
 
 
-def trainers(workspace: Workspace, setting: Setting) -> tuple[ScoreSets, ScoreSets]:
-    """What trains and scores sets of generators: as the setting says, and without the refit on
-    validation images, which then can choose."""
-    view, how = feature_view(setting), protocol(setting)
-    used = method(setting)
-    return (
-        trainer(workspace, view, how, used),
-        trainer(workspace, view, how, used, held_out=True),
+@partial(cached, most=8)  # tens of megabytes each
+def scored_sets(workspace: Workspace, setting: Setting, k: int) -> tuple[ScoreSets, ScoreSets]:
+    """Scores of every set of up to ``k`` generators, trained once for all that is then asked of
+    them: as the setting says, and without the refit on validation images, which then can choose.
+    """
+    names = workspace.domains.generators
+    sets = [one for size in range(1, k + 1) for one in combinations(names, size)]
+    view, how, used = feature_view(setting), protocol(setting), method(setting)
+    learn = [trainer(workspace, view, how, used, held_out=apart) for apart in (False, True)]
+    parts: list[list[np.ndarray]] = []
+    for start in range(0, len(sets), TOGETHER):
+        parts.append([score(sets[start : start + TOGETHER]) for score in learn])
+        step(min(start + TOGETHER, len(sets)), len(sets))
+    row = {frozenset(one): at for at, one in enumerate(sets)}
+    judged, held_out = (
+        partial(_rows, np.concatenate(scores), row) for scores in zip(*parts, strict=True)
     )
+    return judged, held_out
+
+
+def _rows(
+    scores: np.ndarray, row: Mapping[frozenset[str], int], sets: Sequence[TrainSet]
+) -> np.ndarray:
+    return scores[[row[frozenset(one)] for one in sets]]
 
 
 @cached

@@ -27,14 +27,19 @@ _REFUSED = "_workspace_refused"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def cached(function: F) -> F:
+def cached(function: F, most: int = 256) -> F:
     """Compute once a workspace digest (text banks, perturbed copies and stored results included)
     and parameters, for all sessions of the server.
 
     Arguments are workspaces and plain hashable values, never arrays. The result is shared, not
     copied: do not change it. Sessions that ask for the same result wait for it; others go on.
+
+    Args:
+        most: results that are kept; of more, those not asked for longest go.
     """
-    keep = st.cache_resource(show_spinner=False, max_entries=256, hash_funcs={Workspace: _identity})
+    keep = st.cache_resource(
+        show_spinner=False, max_entries=most, hash_funcs={Workspace: _identity}
+    )
     return cast(F, keep(function))
 
 
