@@ -112,12 +112,15 @@ def platt_fits(
         )
         size = np.ones(draws)
         for _ in range(30):
-            worse = loss(fits - size[:, None] * step) > value + 1e-12
+            reached = loss(fits - size[:, None] * step)
+            worse = reached > value + 1e-12
             if not worse.any():
                 break
             size[worse] /= 2
+        else:
+            reached = loss(fits - size[:, None] * step)
         fits = fits - size[:, None] * step
-        value = loss(fits)
+        value = reached
         if np.abs(gradient[good]).max(initial=0.0) < TOLERANCE:
             break
     flat = fits[:, 0] < 0

@@ -86,7 +86,13 @@ def concept_alignment(workspace: Workspace, concepts: Sequence[str] = CONCEPTS) 
 
 
 def _auc(values: Float[np.ndarray, "n T"], fake: np.ndarray) -> Float[np.ndarray, " T"]:
-    ranks = rankdata(values, axis=0)
+    columns = np.ascontiguousarray(values.T)
+    order = columns.argsort(axis=1)
+    ranks = fake[order] @ np.arange(1.0, len(values) + 1)
+    ordered = np.take_along_axis(columns, order, axis=1)
+    tied = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
+    if tied.any():  # rare, and five times as slow
+        ranks[tied] = rankdata(columns[tied], axis=1)[:, fake].sum(axis=1)
     fakes, reals = int(fake.sum()), int((~fake).sum())
-    result: np.ndarray = (ranks[fake].sum(axis=0) - fakes * (fakes + 1) / 2) / (fakes * reals)
+    result: np.ndarray = (ranks - fakes * (fakes + 1) / 2) / (fakes * reals)
     return result
