@@ -554,17 +554,15 @@ def scored_sets(workspace: Workspace, setting: Setting, k: int) -> tuple[ScoreSe
     """
     names = workspace.domains.generators
     sets = [one for size in range(1, k + 1) for one in combinations(names, size)]
-    view, how, used = feature_view(setting), protocol(setting), method(setting)
-    learn = [trainer(workspace, view, how, used, held_out=apart) for apart in (False, True)]
+    how = (workspace, feature_view(setting), protocol(setting), method(setting))
+    learn = [trainer(*how, held_out=apart) for apart in (False, True)]
     parts: list[list[np.ndarray]] = []
     for start in range(0, len(sets), TOGETHER):
         parts.append([score(sets[start : start + TOGETHER]) for score in learn])
         step(min(start + TOGETHER, len(sets)), len(sets))
     row = {frozenset(one): at for at, one in enumerate(sets)}
-    judged, held_out = (
-        partial(_rows, np.concatenate(scores), row) for scores in zip(*parts, strict=True)
-    )
-    return judged, held_out
+    judged, choosing = (np.concatenate(scores) for scores in zip(*parts, strict=True))
+    return partial(_rows, judged, row), partial(_rows, choosing, row)
 
 
 def _rows(
