@@ -6,12 +6,10 @@ images; a metric of ranking (:class:`CurveMetric`) is read from the ROC curve. A
 with a subclass of either, and one line in :mod:`aigi_core.metrics`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
@@ -107,7 +105,7 @@ class Column:
                 placed[row, fake == is_fake] = own
         return placed
 
-    def take(self, rows: Bool[np.ndarray, " K"]) -> Column:
+    def take(self, rows: Bool[np.ndarray, " K"]) -> Self:
         """The same images with the scores of some of the detectors."""
         if rows.all():
             return self

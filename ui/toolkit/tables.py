@@ -74,7 +74,7 @@ def readable(table: pd.DataFrame, formats: Mapping[str, str] | None = None) -> p
     """The table as texts: rounded, intervals beside their values, titles in words.
 
     Example:
-        >>> readable(pd.DataFrame({"value": [0.51234], "low": [0.4], "high": [None]}))
+        >>> readable(pd.DataFrame({"value": [0.51234], "low": [0.4], "high": [float("nan")]}))
                           value
         0  0.512 [0.400, –]
     """

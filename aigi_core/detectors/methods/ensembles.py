@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from aigi_core.detectors.detector import KINDS, Detector, FeatureDetector, score_features
 from aigi_core.detectors.detector import register as register_kind
-from aigi_core.detectors.features import EmbeddingView, view_from_spec
+from aigi_core.detectors.features import EmbeddingView, FeatureView, view_from_spec
 from aigi_core.detectors.methods import (  # noqa: F401 (its members)
     logistic_regression,
     neighbours,
@@ -107,7 +107,7 @@ class Ensemble(Method):
     )
     cost = "Trains its members six times, scores with all of them."
     slow = True
-    views = (EmbeddingView,)
+    views: ClassVar[tuple[type[FeatureView], ...]] = (EmbeddingView,)
 
     def combine(
         self, scores: Float[np.ndarray, "K n"], y: Int[np.ndarray, " n"], protocol: Protocol
