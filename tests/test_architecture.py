@@ -26,6 +26,7 @@ ROOMS = (
         "images",
         "intervals",
         "manifest",
+        "previews",
         "processes",
         "resampling",
         "results",

@@ -20,10 +20,9 @@ from aigi_core.images import (
     image_source,
     jpeg_quality,
     load_rgb,
-    preview_data_uri,
-    preview_hash,
     read_bytes,
 )
+from aigi_core.previews import preview_data_uri, preview_hash
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

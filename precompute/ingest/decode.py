@@ -15,7 +15,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from aigi_core.images import ImageError, load_rgb, preview_hash, read_bytes
+from aigi_core.images import ImageError, load_rgb, read_bytes
+from aigi_core.previews import preview_hash
 from aigi_core.processes import LimitedProcesses, LimitExceeded, shared
 from aigi_core.terminal import progress_options
 

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core import figures
 from aigi_core.figures import DARK, LIGHT
-from aigi_core.images import preview_hash
+from aigi_core.previews import preview_hash
 from aigi_core.transfer import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from tests.conftest import ROOT

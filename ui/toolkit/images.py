@@ -16,8 +16,9 @@ from pathlib import Path
 import streamlit as st
 
 from aigi_core.errors import AigiError
-from aigi_core.images import ImageError, image_source, preview_data_uri, thumbnail
+from aigi_core.images import ImageError, image_source, thumbnail
 from aigi_core.manifest import FAKE
+from aigi_core.previews import preview_data_uri
 from aigi_core.processes import SECONDS, LimitedProcesses, read_images
 from aigi_core.workspace import Workspace, digest_of
 from ui.toolkit import access
