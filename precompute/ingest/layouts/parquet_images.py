@@ -58,7 +58,7 @@ def parse(tree: Tree) -> Reading | None:
     if not parts:
         return None
     joined = pd.concat(parts, ignore_index=True)
-    why = f"{counted(len(joined), 'image', 'stand')} in {len(parts)} Parquet files"
+    why = f"{counted(len(joined), 'image', 'stand')} in {counted(len(parts), 'Parquet file')}"
     return Reading(joined, why, tuple(notes), tuple(questions))
 
 
