@@ -32,18 +32,24 @@ from aigi_core.manifest import Domains
 from aigi_core.transfer import TrainSet, TransferMatrix, matrix, transfer_matrix
 from aigi_core.workspace import Workspace
 from benchmarks._clip_like import clip_like
+from benchmarks._engines import compare_engines
 from benchmarks._large_workspace import write_large_workspace
 from benchmarks._plan import Hardware, plan
+from precompute.detectors import keep_detectors
+from ui.toolkit.router import PAGES
 
 SEARCHED = (1_400, 11_200)
 COMPARED = 50_000
+ENGINE_SEARCH = (400, 1_000)
 """Images on which draws of blocks are compared with draws of single groups."""
 Scores: TypeAlias = Any
 """[K, N] of all detectors and images."""
 
 
 def main(argv: Sequence[str]) -> dict[str, Any]:
-    """Measure; ``matrix_1m_seconds`` trains all of a matrix's detectors on ``images`` images."""
+    """Measure; ``matrix_1m_seconds`` is the training of all of a matrix's detectors,
+    ``score_seconds`` all images; ``images`` says how many there were. What was left out is null.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks scale")
     parser.add_argument("--images", type=lambda text: int(float(text)), default=1_000_000)
     parser.add_argument("--generators", type=int, default=8)
@@ -55,6 +61,22 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         default=SEARCHED,
         metavar="N",
         help="training rows of the two component searches whose cost is compared",
+    )
+    parser.add_argument(
+        "--pages",
+        nargs="*",
+        choices=list(PAGES),
+        default=list(PAGES),
+        help="pages of the app to measure (default all; none: no app)",
+    )
+    parser.add_argument("--sessions", type=int, default=8, help="of the app at once")
+    parser.add_argument(
+        "--engine-search",
+        nargs=2,
+        type=int,
+        default=ENGINE_SEARCH,
+        metavar=("IMAGES", "DRAWS"),
+        help="a search by local processes and by Ray: images of a class (0: none), random removals",
     )
     parser.add_argument("--folder", type=Path, help="where the workspace lies or is put")
     parser.add_argument(
@@ -74,7 +96,10 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         else:
             print(f"Writing {args.images:,} images into {path}", file=sys.stderr)
             workspace = write_large_workspace(path, args.images, args.generators, args.width)
-        return measure(workspace) | growth(args.width, *args.search_rows)
+        figures = measure(workspace) | growth(args.width, *args.search_rows)
+        images, draws = args.engine_search
+        figures |= compare_engines(Path(temporary), images=images, draws=draws)
+        return figures | pages(path, args.pages, args.sessions)
 
 
 def measure(workspace: Workspace) -> dict[str, Any]:
@@ -156,6 +181,23 @@ def growth(width: int, few: int, many: int) -> dict[str, Any]:
         "search_rows": [few, many],
         "search_seconds": [round(value, 2) for value in seconds],
         "search_growth": round(float(np.log(seconds[1] / seconds[0]) / np.log(many / few)), 2),
+    }
+
+
+def pages(path: Path, stems: Sequence[str], sessions: int) -> dict[str, Any]:
+    """The app on the workspace, with the detectors that ``build`` ends with; null without pages."""
+    if not stems:
+        return {"app_1m_first_page_seconds": None, "app_1m_warm_median_seconds": None}
+    from benchmarks import app  # needs the browser tests' tools
+
+    keep_detectors(path)
+    options = ["--workspace", str(path), "--sessions", str(sessions), "--repeats", "1"]
+    figures = app.main([*options, "--pages", *stems])
+    first = figures["server_ready_seconds"] + figures["first_page_seconds"]
+    return {
+        "app_1m_first_page_seconds": round(first, 2),
+        "app_1m_warm_median_seconds": figures["warm_median_seconds"],
+        "app": figures,
     }
 
 
