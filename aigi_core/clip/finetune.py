@@ -108,10 +108,24 @@ class Cut(nn.Module):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(settings.seed)
                 self.tower = low_rank(self.tower, settings.rank)
+            self._own = (encoder.tower,)  # in a tuple: no part of this module
             return
         self._class_token = isinstance(adapter, OpenClipVit) and adapter._class_token
         for part in [self.tower] if self.mode == "full" else self._tail_of_tower(encoder.model):
             part.requires_grad_(True)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put back what stays as it is. In attention, peft adds low-rank changes to the weights at
+        each pass and takes them away again, which rounds: an epoch that began with such weights
+        could not be repeated after a stop.
+        """
+        if self.mode != "lora":
+            return
+        own = self._own[0].state_dict()
+        for name, value in self.tower.state_dict().items():
+            if "lora_" not in name:
+                value.copy_(own[name.replace(".base_layer", "")])
 
     def _blocks(self) -> Any:
         trunk = getattr(self.tower, "trunk", self.tower)
@@ -415,6 +429,7 @@ def _epoch(
     epoch: int,
 ) -> float:
     """One pass over the training images, in an order drawn from seed and epoch; the mean loss."""
+    detector.cut.restore()
     rng = np.random.default_rng([settings.seed, epoch])
     order = rng.permutation(len(images.train))
     copies = rng.integers(0, len(settings.augment) + 1, len(order))

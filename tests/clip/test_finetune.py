@@ -83,8 +83,13 @@ def test_the_last_block_alone_has_the_gradients_of_the_whole_tower(encoder: Enco
         torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-4, atol=1e-4)
 
 
-def test_killed_and_resumed_gives_the_same_weights(encoder: Encoder, tmp_path: Path) -> None:
-    settings = Settings("last", epochs=4, lr=1e-3, batch_size=5, augment=("jpeg:50",), patience=9)
+@pytest.mark.parametrize("mode", ["last", "lora"])
+def test_killed_and_resumed_gives_the_same_weights(
+    mode: str, encoder: Encoder, tmp_path: Path
+) -> None:
+    if mode == "lora":
+        pytest.importorskip("peft")
+    settings = Settings(mode, epochs=4, lr=1e-3, batch_size=5, augment=("jpeg:50",), patience=9)
     source = Held(Cut(encoder, settings), encoder, copies=2)
 
     def trained(file: Path, stop_after: int | None = None) -> Detector:
