@@ -147,6 +147,8 @@ def run(args: argparse.Namespace) -> int:
             "demo",
             "--pretrained",
             "aligned",
+            "--features",
+            "embedding,heads,pre",
             *device,
         ],
         ["text", "--workspace", out, "--words", str(args.words), *device],
