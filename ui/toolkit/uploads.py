@@ -75,13 +75,22 @@ def upload_field(label: str, key: str) -> list[Upload]:
     missing = {one.file_id for one in kept if isinstance(one, DeletedFile)}
     if said := refusals(missing):
         st.warning(said, icon=":material/block:")
-    if lost := len(missing - _refused_here().keys()):
+    if missing - _refused_here().keys() or (not kept and _session_was_lost()):
         st.warning(
-            f"{counted(lost, 'upload', 'are')} no longer on the server: it was restarted, or out of"
-            " reach for too long. Remove what the list above still shows, then add it again.",
+            "The server was restarted, or out of reach for too long: what was uploaded before is no"
+            " longer there. Add it again.",
             icon=":material/cloud_off:",
         )
     return uploads
+
+
+def _session_was_lost() -> bool:
+    """Whether this session stands for one that the server no longer knows: the page names that one
+    as it connects again, third among its protocols, and begins anew without what was uploaded.
+    """
+    context = get_script_run_ctx(suppress_warning=True)
+    named = str(st.context.headers.get("sec-websocket-protocol") or "").split(",")
+    return context is not None and len(named) > 2 and named[2].strip() != context.session_id
 
 
 def _refused_here() -> dict[str, tuple[str, str]]:

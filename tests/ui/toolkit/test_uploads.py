@@ -129,17 +129,25 @@ def test_an_upload_to_a_lost_session_is_dropped_and_said_on_the_page(
     monkeypatch.setattr(
         uploads, "get_script_run_ctx", lambda **_: SimpleNamespace(session_id="new")
     )
-    shown = {"images": [DeletedFile(file) for file in "abc"]}
-    monkeypatch.setattr(st, "file_uploader", lambda *_, **__: st.session_state.update(shown))
+    held: list[Any] = [DeletedFile(file) for file in "abc"]
+    monkeypatch.setattr(
+        st, "file_uploader", lambda *_, **__: st.session_state.update({"images": held})
+    )
+    header = {"sec-websocket-protocol": "streamlit, token, new"}
+    monkeypatch.setattr(uploads.st, "context", SimpleNamespace(headers=header))
 
     def page() -> None:
         from ui.toolkit.uploads import upload_field
 
         upload_field("Images", "images")
 
-    refused, lost = AppTest.from_function(page).run(timeout=60).warning
-    assert refused.value.startswith("1 file was refused")
-    assert lost.value.startswith("2 uploads are no longer on the server: it was restarted")
+    app = AppTest.from_function(page).run(timeout=60)
+    assert app.warning[0].value.startswith("1 file was refused")
+    assert app.warning[1].value.startswith("The server was restarted, or out of reach")
+    held.clear()
+    assert not app.run().warning, "the same session, connected again"
+    header["sec-websocket-protocol"] = "streamlit, token, old"
+    assert app.run().warning[0].value.startswith("The server was restarted")
 
 
 @pytest.mark.parametrize("length", ["", "-1", "1e3", "٣"])
