@@ -60,6 +60,7 @@ class Method(ABC):
         cost: what training and scoring take, in words.
         linear: whether its detectors have weights, so that words, evidence and removals can be had.
         views: the feature views that it accepts; the first is its default.
+        why_whole: why it sees nothing but the whole normalised embedding, where that is so.
         banks: text banks that its detectors depend on.
         slow: one detector takes tenths of a second or more, so that pages show how far they are.
         keeps: training takes minutes, so the job ``methods`` keeps the detectors (linear ones) for
@@ -79,6 +80,7 @@ class Method(ABC):
         PreView,
         LayerView,
     )
+    why_whole: ClassVar[str] = ""
     banks: ClassVar[tuple[str, ...]] = ()
     slow: ClassVar[bool] = False
     keeps: ClassVar[bool] = False
@@ -135,6 +137,8 @@ class Method(ABC):
                 f"{self.title} sees {kinds}, not the feature view {view.kind!r}: choose another"
                 " feature view, or another method."
             )
+        if self.why_whole and view != EmbeddingView():
+            raise AigiError(f"{self.why_whole}: choose that feature view, or another method.")
 
     @abstractmethod
     def twin(self, workspace: Workspace, detector: Detector) -> Detector:

@@ -71,6 +71,7 @@ class Residual(Method):
     cost = "Trains in milliseconds, scores with one product."
     linear = True
     views = (EmbeddingView,)
+    why_whole = "A residual is taken of the whole normalised embedding"
 
     def train_on(
         self,
@@ -91,11 +92,6 @@ class Residual(Method):
         protocol: Protocol | None = None,
     ) -> Sequence[Detector]:
         self.check(workspace, view or EmbeddingView())
-        if view not in (None, EmbeddingView()):
-            raise AigiError(
-                "A residual is taken of the whole normalised embedding: choose that feature view,"
-                " or another method."
-            )
         return train_residual(workspace, training_sets, protocol)
 
     def twin(self, workspace: Workspace, detector: Detector) -> Detector:

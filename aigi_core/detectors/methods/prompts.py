@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int8
 
 from aigi_core.detectors.detector import Detector, FeatureDetector, LinearDetector
-from aigi_core.detectors.features import EmbeddingView, FeatureView
+from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.methods.base import (
     Block,
     FeatureMethod,
@@ -48,6 +48,7 @@ class LearnedPrompts(FeatureMethod):
     linear = True
     slow = keeps = True
     views = (EmbeddingView,)
+    why_whole = "Texts are compared with the whole normalised embedding"
 
     def __init__(self, tower: TextTower | None = None) -> None:
         self.tower = tower
@@ -73,14 +74,6 @@ class LearnedPrompts(FeatureMethod):
                 f" {encoder.why_no_texts or 'its texts come from elsewhere'}."
             )
         return type(self)(encoder.text_tower)
-
-    def check(self, workspace: Workspace, view: FeatureView) -> None:
-        super().check(workspace, view)
-        if view != EmbeddingView():
-            raise AigiError(
-                "Texts are compared with the whole normalised embedding: choose that feature view,"
-                " or another method."
-            )
 
     def grid(self, protocol: Protocol) -> Sequence[Parameters]:
         del protocol

@@ -147,6 +147,7 @@ class ZeroShot(OffsetMethod):
     sees = "The cosines of the embedding with texts for real and for generated images."
     cost = "Trains at once, scores with one product."
     views = (EmbeddingView,)
+    why_whole = "Texts are compared with the whole normalised embedding"
     banks = (BANK, "phrases")
 
     def __init__(self, texts: Texts | None = None) -> None:
@@ -163,14 +164,6 @@ class ZeroShot(OffsetMethod):
 
     def bound(self, workspace: Workspace) -> ZeroShot:
         return self if self.texts is not None else type(self)(zero_shot_texts(workspace))
-
-    def check(self, workspace: Workspace, view: FeatureView) -> None:
-        super().check(workspace, view)
-        if view != EmbeddingView():
-            raise AigiError(
-                "Texts are compared with the whole normalised embedding: choose that feature view,"
-                " or another method."
-            )
 
     def twin(self, workspace: Workspace, detector: Detector) -> Detector:
         if not isinstance(detector, ZeroShotDetector):
