@@ -68,12 +68,22 @@ def run(args: argparse.Namespace) -> int:
     with exclusive(workspace.path, "methods"), threadpool_limits(1):
         table = save_board(Workspace.open(args.workspace))
     if args.table:
-        write_atomic(args.table, (page_of(table) + by_encoder(args.workspace)).encode())
+        page = page_of(table) + by_encoder(args.workspace) + by_hand(args.table)
+        write_atomic(args.table, page.encode())
     print(
         f"The board of {counted(len(table), 'method')} lies in"
         f" {workspace.result_path('methods', '')}."
     )
     return 0
+
+
+BY_HAND = "<!-- What follows was written by hand: the job keeps it. -->"
+
+
+def by_hand(file: Path) -> str:
+    """What stands in a page of before after the line :data:`BY_HAND`, with that line."""
+    _, line, rest = file.read_text("utf-8").partition(BY_HAND) if file.is_file() else ("", "", "")
+    return f"\n{line}{rest}" if line else ""
 
 
 def page_of(table: pd.DataFrame) -> str:

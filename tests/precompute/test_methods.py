@@ -8,6 +8,7 @@ from aigi_core.transfer.board import measured_methods
 from aigi_core.workspace import Workspace
 from benchmarks._small_workspace import make_workspace
 from precompute.__main__ import main
+from precompute.methods import BY_HAND, by_hand
 
 
 def test_shares_measure_and_the_last_run_makes_the_board(
@@ -23,3 +24,10 @@ def test_shares_measure_and_the_last_run_makes_the_board(
     assert main(command) == 0
     printed = capsys.readouterr()
     assert printed.err.count("stored before") == 2 and "board of 2 methods" in printed.out
+
+
+def test_what_was_written_by_hand_stays(tmp_path: Path) -> None:
+    page = tmp_path / "methods.md"
+    assert by_hand(page) == ""
+    page.write_text(f"# Board\n\n{BY_HAND}\n\n## By hand\n", "utf-8")
+    assert by_hand(page) == f"\n{BY_HAND}\n\n## By hand\n"
