@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
+from pathlib import Path
 
 from aigi_core.clip.consent import archives_allowed
 from aigi_core.errors import AigiError
@@ -106,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="job", metavar="JOB", required=True)
     wanted = arguments[0] if arguments else ""
     try:
+        _check_places(arguments)
         for name, (module, line) in JOBS.items():
             job = subparsers.add_parser(
                 name, help=line, description=f"{line[0].upper()}{line[1:]}."
@@ -125,6 +127,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in (*full, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         return _say(f"Could not write {error.filename or 'the workspace'}: {error.strerror}.", 2)
+
+
+def _check_places(arguments: Sequence[str]) -> None:
+    """Refuse a workspace or a folder of images that is not there before the job's modules are
+    loaded, which may take longer than all else that it does first. ``verify`` reports it itself.
+
+    Raises:
+        AigiError: what :func:`aigi_core.workspace.read_manifest` raises, or no such folder.
+    """
+    if arguments[0] not in JOBS or arguments[0] == "verify" or {"-h", "--help"} & set(arguments):
+        return
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--workspace", type=Path)
+    parser.add_argument("--workspaces", type=Path, nargs=2, default=[])
+    parser.add_argument("--images", type=Path)
+    try:
+        named, _ = parser.parse_known_args(arguments)
+    except argparse.ArgumentError:
+        return  # the job's own parser says what is wrong
+    for workspace in [*named.workspaces, *([named.workspace] if named.workspace else [])]:
+        from aigi_core.workspace import read_manifest  # not for --help
+
+        read_manifest(workspace)
+    if named.images and not named.images.is_dir():
+        what = "is a file" if named.images.is_file() else "is not there"
+        raise AigiError(f"Expected a folder of images, but {named.images} {what}: check --images.")
 
 
 def _say(sentence: str, code: int) -> int:

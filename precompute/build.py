@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from aigi_core.errors import AigiError
 from aigi_core.nearest import EXACT_PAIRS
@@ -36,17 +37,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the five steps; the model is loaded first, so that a mistake in its name costs no
-    ingest.
+    """Run the five steps; the model is loaded when the folders are understood and before any image
+    is opened, so that a mistake in either costs little.
     """
-    from precompute.text import add_bank, own_sources
-
     if args.dry_run:
         return ingest.read_and_publish(args)
     if args.out is None:
         raise AigiError("Name the workspace to write with --out WORKSPACE.")
-    encoder = encode.load(args, args.out)
-    ingest.read_and_publish(args)
+    loaded: list[Any] = []
+    ingest.read_and_publish(args, lambda: loaded.append(encode.load(args, args.out)))
+    [encoder] = loaded
+    from precompute.text import add_bank, own_sources  # loads torch
+
     print(encode.encode_workspace(args, args.out, encoder))
     if encoder.gives.has("texts"):
         for source in own_sources(encoder, words=args.words):

@@ -9,6 +9,7 @@ Nothing here loads torch.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
@@ -70,8 +71,11 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def read_and_publish(args: argparse.Namespace) -> int:
+def read_and_publish(args: argparse.Namespace, ready: Callable[[], object] = lambda: None) -> int:
     """Ingest and publish; prints what was decided and what was left out.
+
+    Args:
+        ready: called when nothing is left to ask, before any image is opened.
 
     Raises:
         AigiError: the options name no folder, or what ingest raises.
@@ -79,7 +83,7 @@ def read_and_publish(args: argparse.Namespace) -> int:
     from precompute.ingest.layouts import LAYOUTS, find_candidates
     from precompute.ingest.layouts.roots import common_root
     from precompute.ingest.pipeline import ingest
-    from precompute.ingest.publish import check_destination, publish
+    from precompute.ingest.publish import check_destination, publish, refuse_other_paths
     from precompute.ingest.summary import plan, summary
 
     answers = parse_answers(args)
@@ -97,6 +101,10 @@ def read_and_publish(args: argparse.Namespace) -> int:
     with check_destination(args.out, root):
         candidates = find_candidates(root, args.layout, args.manifest, answers)
         print(plan(candidates), "", sep="\n", flush=True)
+        if candidates.questions:
+            raise AigiError("\n".join(candidates.questions))
+        refuse_other_paths(args.out, candidates.table, root)
+        ready()
         result = ingest(
             root,
             candidates=candidates,

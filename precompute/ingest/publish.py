@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from aigi_core import SCHEMA_VERSION
+from aigi_core.commands import command
 from aigi_core.errors import WorkspaceError
 from aigi_core.statements import counted
 from aigi_core.workspace import (
@@ -90,7 +91,7 @@ def publish(
     if old is not None and old.get("encoder") and not same:
         raise WorkspaceError(
             f"The workspace {out} is encoded, and this ingest would change its images"
-            f" ({_difference(out, result.images)}): choose another --out, or delete {out} first."
+            f" ({_difference(out, result.images)}): {_instead(out, image_root)}."
         )
     base: dict[str, Any] = (
         old
@@ -125,6 +126,44 @@ def publish(
     if same:
         return f"The images of {out} are unchanged; its record was brought up to date."
     return f"Wrote {out}: {counted(result.record['kept'], 'image')}."
+
+
+def refuse_other_paths(out: Path, offered: pd.DataFrame, images: Path) -> None:
+    """Refuse, before any image is opened, what :func:`publish` would refuse after all of them:
+    other images for a workspace that is encoded.
+
+    Args:
+        offered: the files that would be read, column ``path``.
+
+    Raises:
+        WorkspaceError: the workspace is encoded, and for other paths.
+    """
+    if not (out / MANIFEST).is_file() or not read_manifest(out).get("encoder"):
+        return
+    try:
+        old = set(pd.read_parquet(out / IMAGES, columns=["path"])["path"])
+    except (OSError, ValueError):
+        return
+    now = set(offered["path"])
+    parts = [
+        f"{len(paths):,} {what}, such as {shown(min(paths))!r}"
+        for what, paths in (("new", now - old), ("gone", old - now))
+        if paths
+    ]
+    if parts:
+        raise WorkspaceError(
+            f"The workspace {out} is encoded, and for other images ({'; '.join(parts)}):"
+            f" {_instead(out, images)}."
+        )
+
+
+def _instead(out: Path, images: Path | None) -> str:
+    """What to do where an encoded workspace would get other images."""
+    add = command("add", workspace=out, images=images or "DIR")
+    return (
+        f"'{add}' adds what is new and keeps the rest; for a workspace of exactly these images"
+        " choose another --out"
+    )
 
 
 def _difference(out: Path, new: pd.DataFrame) -> str:

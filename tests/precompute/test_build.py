@@ -65,6 +65,16 @@ def test_build_and_again(
     assert (tmp_path / "w/workspace.json").read_bytes() == before
 
 
+def test_a_question_is_asked_before_the_model_is_loaded(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command[command.index("--model") + 1] = "ViT-L-15"
+    (tmp_path / "images/fake/one").rename(tmp_path / "images/fake/cat")
+    assert main([*command, "--pretrained", "openai"]) == 2
+    assert "--rename cat=GENERATOR" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
+
+
 def test_a_mistake_in_the_model_costs_no_ingest(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

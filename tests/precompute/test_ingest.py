@@ -532,6 +532,12 @@ def test_an_encoded_workspace_is_not_overwritten_and_the_difference_is_shown(mad
     assert command(made) == 2
     message = capsys.readouterr().err
     assert "1 new, such as 'real/more.png'; 1 gone, such as 'real/003.png'" in message
+    assert f"python -m precompute add --workspace {made[1]} --images {made[0]}" in message
+    assert "delete" not in message
+    (made[0] / "real/more.png").unlink()
+    write(made[0], "real/003.png")
+    assert command(made) == 2
+    message = capsys.readouterr().err
     assert "1 with another format" in message and "1 with another content_hash" in message
     assert {file.name: file.read_bytes() for file in made[1].iterdir()} == before
 

@@ -92,3 +92,18 @@ def test_help_in_a_fresh_process_loads_neither_torch_nor_pandas():
         ).returncode
         == 0
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--workspace", "nowhere"], "There is no workspace at nowhere"),
+        (["--workspace=nowhere"], "There is no workspace at nowhere"),
+        (["--workspaces", "nowhere", "else"], "There is no workspace at nowhere"),
+        (["--images", "nowhere"], "Expected a folder of images, but nowhere is not there"),
+    ],
+)
+def test_a_wrong_path_is_refused_before_the_job_is_loaded(job, capsys, arguments, sentence):
+    """The module of the job ``other`` cannot be imported at all."""
+    assert dispatcher.main(["other", *arguments]) == 2
+    assert capsys.readouterr().err.startswith(sentence)

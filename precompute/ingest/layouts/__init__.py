@@ -107,7 +107,7 @@ def find_candidates(
     else:
         files, walked = walk(root)
         if not files:
-            raise AigiError(f"The folder {root} holds no files: expected images in it, {EXPECTED}.")
+            raise AigiError(f"The folder {root} holds no files: name a folder with images.")
         tree = Tree.of(root, files, answers)
         name, reading = _chosen(tree, layout)
         if name == "roots":
