@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from aigi_core.transfer.imported import import_scores, matched_scores
+from aigi_core.transfer.imported import KEYS, import_scores, matched_scores
 from aigi_core.workspace import Workspace, exclusive
+from precompute.ingest.answers import parse_columns
 from precompute.ingest.tables import read_scores
 from precompute.options import add_shared
 
@@ -15,6 +16,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``import-scores``."""
     add = add_shared(parser, "workspace")
     add("file", type=Path, metavar="FILE", help="a table with path or content_hash, and score")
+    add(
+        "--columns",
+        default="",
+        metavar="path=filename,score=prob",
+        help="which columns of the table are meant (path or content_hash, and score)",
+    )
     add(
         "--threshold",
         type=float,
@@ -55,7 +62,7 @@ def _names(text: str) -> list[str]:
 def run(args: argparse.Namespace) -> int:
     """Read, match, check and store."""
     workspace = Workspace.open(args.workspace)
-    by, keys, scores = read_scores(args.file)
+    by, keys, scores = read_scores(args.file, parse_columns(args.columns, (*KEYS, "score")))
     matched = matched_scores(workspace, keys, scores, by)
     with exclusive(workspace.path, "methods"):
         print(

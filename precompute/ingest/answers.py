@@ -123,12 +123,7 @@ def parse_answers(args: argparse.Namespace) -> Answers:
     Raises:
         AigiError: an option is not of its form, or names a column that cannot be told.
     """
-    columns = _pairs(list(filter(None, args.columns.split(","))), "--columns path=filename,...")
-    unknown = [name for name in columns if name not in OUR_COLUMNS]
-    if unknown:
-        raise AigiError(
-            f"--columns tells what {', '.join(OUR_COLUMNS)} are called, not {', '.join(unknown)}."
-        )
+    columns = parse_columns(args.columns)
     fakes = [text.partition("=") for text in args.fake]
     return Answers(
         columns=columns,
@@ -142,6 +137,20 @@ def parse_answers(args: argparse.Namespace) -> Answers:
         real=tuple(args.real),
         fake=tuple((a, Path(b)) if is_pair else ("", Path(a)) for a, is_pair, b in fakes),
     )
+
+
+def parse_columns(text: str, told: Sequence[str] = OUR_COLUMNS) -> dict[str, str]:
+    """``path=filename,label=typ``: our name of a column -> the table's.
+
+    Raises:
+        AigiError: not of that form, or a name that is none of ``told``.
+    """
+    columns = _pairs(list(filter(None, text.split(","))), f"--columns {told[0]}=filename,...")
+    if unknown := [name for name in columns if name not in told]:
+        raise AigiError(
+            f"--columns tells what {', '.join(told)} are called, not {', '.join(unknown)}."
+        )
+    return columns
 
 
 def _pairs(texts: Sequence[str], form: str) -> dict[str, str]:

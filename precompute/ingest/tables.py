@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -332,19 +332,30 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(value)
 
 
-def read_scores(file: Path) -> tuple[str, list[str], np.ndarray]:
+def read_scores(file: Path, columns: Mapping[str, str] = {}) -> tuple[str, list[str], np.ndarray]:
     """A table of scores of images: which column names the images, their names, and the scores (NaN
     for what is no number).
+
+    Args:
+        columns: ``path``, ``content_hash`` and ``score`` -> what the table calls them, where it is
+            otherwise.
 
     Raises:
         AigiError: other columns.
     """
     table = read_table(file)
-    by = next((key for key in KEYS if key in table.names), None)
-    if by is None or "score" not in table.names:
+    if missing := [name for name in columns.values() if name not in table.names]:
+        raise AigiError(
+            f"--columns names {', '.join(map(repr, missing))}, but {file} has the columns"
+            f" {', '.join(table.names)}."
+        )
+    known = {name: columns.get(name, name) for name in (*KEYS, "score")}
+    asked = [key for key in KEYS if key in columns]
+    by = next((key for key in asked or KEYS if known[key] in table.names), None)
+    if by is None or known["score"] not in table.names:
         raise AigiError(
             f"Expected the columns score and path or content_hash in {file}, got"
             f" {', '.join(table.names)}."
         )
-    scores = pd.to_numeric(table.text("score"), errors="coerce").to_numpy(float)
-    return by, table.text(by).tolist(), scores
+    scores = pd.to_numeric(table.text(known["score"]), errors="coerce").to_numpy(float)
+    return by, table.text(known[by]).tolist(), scores

@@ -48,6 +48,24 @@ def test_a_row_of_the_board_is_that_of_the_scores(workspace: Workspace, tmp_path
     assert row["worst_on"] != seen and np.isfinite(row["q_value"])
 
 
+def test_columns_of_other_names_are_named(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen, file = workspace.domains.generators[0], tmp_path / "lab.csv"
+    table = table_of(workspace, seen).rename(columns={"path": "img", "score": "p"})
+    assert run(workspace, table, file) == 2
+    assert "Expected the columns score and path or content_hash" in capsys.readouterr().err
+    assert run(workspace, table, file, "--columns", "path=img,score=prob") == 2
+    assert "--columns names 'prob', but" in capsys.readouterr().err
+    assert run(workspace, table, file, "--columns", "path=img,label=p") == 2
+    assert "not label" in capsys.readouterr().err
+    assert run(workspace, table, file, "--columns", "path=img,score=p") == 0
+    hashed = table.assign(img=workspace.images["content_hash"])
+    columns = ["--columns", "content_hash=img,score=p", "--name", "hashed"]
+    assert run(workspace, hashed, file, *columns) == 0
+    capsys.readouterr()
+
+
 def test_reversed_scores_stop_and_ask(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
