@@ -246,8 +246,13 @@ def _ends_grey(decoded: LoadedImage) -> bool:
     if "turned upright" in decoded.note:
         places += [(0, 0), (0, bottom), (right, 0)]
     corners: list[Any] = [decoded.image.getpixel(place) for place in places]
-    # neighbours bleed into it where colours are subsampled; the second decoding decides
-    return any(all(abs(value - 128) <= 40 for value in corner) for corner in corners)
+    # Neighbours bleed into it where colours are subsampled, into its brightness they do not; the
+    # second decoding decides.
+    return any(
+        all(abs(value - 128) <= 40 for value in corner)
+        and abs(0.299 * corner[0] + 0.587 * corner[1] + 0.114 * corner[2] - 128) <= 8
+        for corner in corners
+    )
 
 
 def _ends_plain(decoded: LoadedImage) -> bool:

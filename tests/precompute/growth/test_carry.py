@@ -16,7 +16,7 @@ from aigi_core.detectors.stored import load_detectors
 from aigi_core.detectors.training import train
 from aigi_core.results import outdated_jobs
 from aigi_core.transfer.imported import import_scores, imported_names, stored_import
-from aigi_core.workspace import Workspace, verify
+from aigi_core.workspace import Workspace, read_manifest, verify, write_manifest
 from precompute.__main__ import main
 from tests.pages.reading import noted, notes
 from tests.searched import add_stream_maps
@@ -120,3 +120,30 @@ def test_scores_of_one_detector_a_generator_follow_their_generators(
     still = (before.images["split"] == "test") & (before.images["generator"] != "gamma-diff")
     np.testing.assert_allclose(kept.arrays("scores.npz")["test"], scores[rows][:, still])
     assert kept.about["seconds"] == seconds
+
+
+def test_a_merge_keeps_the_detectors_that_hold_and_names_what_does_not(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = {"a": ["beta-diff", "delta-ar"], "b": ["gamma-diff"]}
+    for name, generators in parts.items():
+        options = ["--out", str(tmp_path / name), "--generators", *generators]
+        assert main(["subset", "--workspace", str(filled), *options]) == 0
+    a, b, merged = (tmp_path / name for name in ("a", "b", "merged"))
+    for part in (a, b):
+        manifest = read_manifest(part)
+        write_manifest(part, manifest | {"image_root": str(tmp_path)})
+    one = Workspace.open(a)
+    weights = {d.training_set: d.weights for d in load_detectors(one, sets_of(one)) or []}
+    assert len(weights) == 2
+    capsys.readouterr()
+    assert main(["merge", "--workspaces", str(a), str(b), "--out", str(merged)]) == 0
+    printed = capsys.readouterr().out
+    assert "2 of 2 detectors, 1 other trained" in printed
+    assert "import-scores" in printed.split("To be computed again")[1]
+    after = Workspace.open(merged)
+    kept = load_detectors(after, sets_of(after))
+    assert kept is not None and len(kept) == 3 and verify(merged) == []
+    for detector in kept:
+        if detector.training_set in weights:
+            np.testing.assert_array_equal(detector.weights, weights[detector.training_set])

@@ -14,6 +14,7 @@ import pytest
 
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.detectors.training import train
+from aigi_core.images import image_source, thumbnail
 from aigi_core.stress import open_perturbed
 from aigi_core.workspace import Workspace, read_manifest, verify, write_manifest
 from precompute.__main__ import main
@@ -303,6 +304,22 @@ def test_copies_of_what_is_there_are_left_out_and_old_ones_stay(
     copy = table[table["path"].str.endswith("copies/copy.png")].iloc[0]
     assert copy["left_out"].startswith("duplicate: same bytes as")
     assert set(old["content_hash"]) <= set(Workspace.open(base).images["content_hash"])
+
+
+def test_images_of_a_folder_from_elsewhere_are_shown_as_those_that_were_there(
+    folder: Path, base: Path, tmp_path: Path
+) -> None:
+    elsewhere = shutil.copytree(folder / "images/more/two", tmp_path / "far/away/two")
+    model = f"local-dir:{folder / 'tiny'}"
+    images = ["--images", str(elsewhere), "--generator", "two", "--model", model]
+    options = ["--device", "cpu", "--workers", "0"]
+    assert main(["add", "--workspace", str(base), *images, *options]) == 0
+    workspace = Workspace.open(base)
+    assert set(workspace.images["generator"]) == {"", "one", "two"}
+    for row in workspace.images.to_dict("records"):
+        source = image_source(row, workspace.manifest["image_root"])
+        assert source.kind == "file"
+        assert thumbnail(source.value, source.offset, 64, row["content_hash"])
 
 
 def test_a_pool_must_be_named_where_there_are_several(
