@@ -17,6 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core.clip.consent import agree, weights_named
 from aigi_core.clip.encoder import load_encoder
+from aigi_core.clip.workspace_encoder import VARIABLE
 from aigi_core.errors import AigiError
 from aigi_core.explain.reading import read
 from aigi_core.images import load_rgb
@@ -31,7 +32,7 @@ from tests.pages.reading import noted, stats, text_of
 from tests.precompute.corpus import encoded
 from tests.tiny_workspace import make_picture
 from ui.bodies import inspect as body
-from ui.results import encoders, inspection
+from ui.results import inspection
 from ui.toolkit import access
 
 Open = Callable[..., AppTest]
@@ -47,7 +48,7 @@ def panel(synthetic: Workspace) -> Panel:
 @pytest.fixture
 def at_hand(tiny: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A workspace whose encoder can be loaded."""
-    monkeypatch.setenv(encoders.VARIABLE, tiny[1])
+    monkeypatch.setenv(VARIABLE, tiny[1])
     monkeypatch.delenv("AIGI_IMAGES", raising=False)
     return Workspace.open(tiny[0])
 
@@ -334,7 +335,7 @@ def test_map_region_and_survival_of_a_workspace_image(open_app: Open, at_hand: W
 def test_a_map_without_weights_is_one_sentence_and_heads_go_on(
     open_app: Open, at_hand: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(encoders.VARIABLE, "local-dir:/nowhere")
+    monkeypatch.setenv(VARIABLE, "local-dir:/nowhere")
     app = open_app(at_hand.path, "inspect", map="1", without="0.1")
     assert (
         not app.exception and len(app.error) == 1 and "cannot be loaded here" in app.error[0].value
