@@ -24,7 +24,7 @@ from aigi_core.detectors.features import (
     ResidualView,
     view_from_spec,
 )
-from aigi_core.errors import AigiError
+from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.heads import Encoded
 from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
@@ -374,14 +374,14 @@ class LinearDetector(FeatureDetector, ShortRepr):
         and closeness).
 
         Raises:
-            AigiError: the view has no share in the embedding.
+            NotGivenError: the view has no share in the embedding.
         """
         if isinstance(self.view, HeadsView):
             return self.view.joint_weights(images.decomposition, self.weights)
         if isinstance(self.view, ResidualView):
             return np.asarray(self.weights[:1, None] * self.view.factors)
         if not isinstance(self.view, EmbeddingView):
-            raise AigiError(no_direction(self))
+            raise NotGivenError(no_direction(self))
         d = images.embeddings.shape[1]
         full = np.zeros((1, d))
         full[0, self.view.kept(d)] = self.weights
@@ -452,9 +452,9 @@ def score_features(
 
 
 def require_direction(detector: Detector) -> LinearDetector:
-    """The detector, where it has weights in the joint space; else AigiError, in one sentence."""
+    """The detector, where it has weights in the joint space; else NotGivenError in words."""
     if not isinstance(detector, LinearDetector) or not detector.has_direction:
-        raise AigiError(no_direction(detector))
+        raise NotGivenError(no_direction(detector))
     return detector
 
 

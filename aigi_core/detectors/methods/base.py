@@ -26,7 +26,7 @@ from aigi_core.detectors.protocol import (
 )
 from aigi_core.detectors.token_views import LayerView, PreView
 from aigi_core.detectors.training import TrainingImages, training_images
-from aigi_core.errors import AigiError
+from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.workspace import Workspace
 
 Rows = Float[np.ndarray, "n p"]
@@ -152,7 +152,7 @@ class Method(ABC):
         """Weights of the same training on B other sets of labels (shuffled ones: the null of
         explanations), for features that the view's penalty factors have scaled.
         """
-        raise AigiError(
+        raise NotGivenError(
             f"The method {self.title!r} has no weights, hence no null for words: choose a linear"
             " method."
         )

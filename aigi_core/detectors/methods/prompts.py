@@ -127,7 +127,7 @@ class LearnedPrompts(FeatureMethod):
     def null_weights(
         self, features: Rows, labels: Int8[np.ndarray, "B n"], detector: LinearDetector
     ) -> Float[np.ndarray, "B p"]:
-        raise AigiError(
+        raise NotGivenError(
             f"{self.title} have no null for words: learning them on {len(labels)} sets of shuffled"
             " labels would take hours. Choose another linear method to name what it looks for."
         )
