@@ -77,8 +77,8 @@ def upload_field(label: str, key: str) -> list[Upload]:
         st.warning(said, icon=":material/block:")
     if missing - _refused_here().keys() or (not kept and _session_was_lost()):
         st.warning(
-            "The server was restarted, or out of reach for too long: what was uploaded before is no"
-            " longer there. Add it again.",
+            "The server was restarted, or out of reach for too long. Files uploaded before that are"
+            " no longer there: add them again.",
             icon=":material/cloud_off:",
         )
     return uploads
