@@ -105,14 +105,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m precompute", description="Jobs that write a workspace."
     )
     subparsers = parser.add_subparsers(dest="job", metavar="JOB", required=True)
-    wanted = arguments[0] if arguments else ""
     try:
         _check_places(arguments)
         for name, (module, line) in JOBS.items():
             job = subparsers.add_parser(
                 name, help=line, description=f"{line[0].upper()}{line[1:]}."
             )
-            if name == wanted:
+            if name == arguments[0]:
                 import_module(module).add_options(job)
         args = parser.parse_args(arguments)
         archives = archives_allowed(getattr(args, "allow_torchscript", False))

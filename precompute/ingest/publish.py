@@ -144,13 +144,7 @@ def refuse_other_paths(out: Path, offered: pd.DataFrame, images: Path) -> None:
         old = set(pd.read_parquet(out / IMAGES, columns=["path"])["path"])
     except (OSError, ValueError):
         return
-    now = set(offered["path"])
-    parts = [
-        f"{len(paths):,} {what}, such as {shown(min(paths))!r}"
-        for what, paths in (("new", now - old), ("gone", old - now))
-        if paths
-    ]
-    if parts:
+    if parts := _other_paths(old, set(offered["path"])):
         raise WorkspaceError(
             f"The workspace {out} is encoded, and for other images ({'; '.join(parts)}):"
             f" {_instead(out, images)}."
@@ -166,6 +160,15 @@ def _instead(out: Path, images: Path | None) -> str:
     )
 
 
+def _other_paths(old: set[str], now: set[str]) -> list[str]:
+    """How many paths are new and how many gone, with the first of each."""
+    return [
+        f"{len(paths):,} {what}, such as {shown(min(paths))!r}"
+        for what, paths in (("new", now - old), ("gone", old - now))
+        if paths
+    ]
+
+
 def _difference(out: Path, new: pd.DataFrame) -> str:
     """How the kept images differ, in words."""
     try:
@@ -173,14 +176,8 @@ def _difference(out: Path, new: pd.DataFrame) -> str:
     except (OSError, ValueError):
         return f"its {IMAGES} cannot be read"
     old, now = (table[table["left_out"] == ""].set_index("path") for table in (before, new))
-    added = now.index.difference(old.index)
-    gone = old.index.difference(now.index)
     both = now.index.intersection(old.index)
-    parts = [
-        f"{len(paths):,} {what}, such as {shown(paths[0])!r}"
-        for what, paths in (("new", added), ("gone", gone))
-        if len(paths)
-    ]
+    parts = _other_paths(set(old.index), set(now.index))
     for column in new.columns.drop("path"):
         if column not in old.columns:
             parts.append(f"a new column {column!r}")
