@@ -45,6 +45,16 @@ def test_extras_are_locked_with_the_same_versions() -> None:
         assert base.keys() >= declared.keys()
 
 
+def test_extras_agree_with_each_other_and_are_all_installed_for_the_tests() -> None:
+    versions: dict[str, set[str]] = {}
+    for file in FILES:
+        for name, version in pins(file).items():
+            versions.setdefault(name, set()).add(version)
+    assert {name: own for name, own in versions.items() if len(own) > 1} == {}
+    included = (ROOT / "requirements-dev.txt").read_text("utf-8").splitlines()
+    assert {f"-r {file.name}" for file in FILES} <= set(included)
+
+
 NOT_IMPORTED = {
     "uvloop": "uvicorn, which serves the app, takes it where it is installed",
     "kaleido": "plotly's to_image imports it",

@@ -249,7 +249,8 @@ class Head(nn.Module):
         self.bias = nn.Parameter(torch.tensor(bias, dtype=torch.float32))
 
     def forward(self, embedding: Float[Tensor, "B d"]) -> Float[Tensor, "B C"]:
-        return F.normalize(embedding.float(), dim=-1) @ self.anchors.T + self.bias
+        with torch.autocast(embedding.device.type, enabled=False):  # not in bfloat16: it is small
+            return F.normalize(embedding.float(), dim=-1) @ self.anchors.T + self.bias
 
 
 class Detector(nn.Module):

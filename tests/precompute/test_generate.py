@@ -27,7 +27,7 @@ from precompute.ingest.answers import Answers
 from precompute.ingest.layouts import find_candidates
 from precompute.ingest.layouts.roots import common_root
 
-NOT_IN_CI = "needs requirements-generate.txt, which CI leaves out: 100 MB for one job alone"
+NEEDS = "needs requirements-generate.txt"
 SETTINGS = [Setting("tiny", 2), Setting("tiny", 4)]
 
 
@@ -154,8 +154,8 @@ def test_real_pipelines_of_tiny_random_weights(tmp_path: Path) -> None:
     """Offline: a Stable Diffusion of random weights, saved to a folder and loaded from it."""
     from aigi_core.clip import _open_clip  # noqa: F401
 
-    diffusers = pytest.importorskip("diffusers", reason=NOT_IN_CI)
-    transformers = pytest.importorskip("transformers", reason=NOT_IN_CI)
+    diffusers = pytest.importorskip("diffusers", reason=NEEDS)
+    transformers = pytest.importorskip("transformers", reason=NEEDS)
     import torch
 
     torch.manual_seed(0)
