@@ -33,9 +33,11 @@ NOTE = "result.json"
 JOBS = {
     "atlas": "search",
     "board": "methods",
+    "combinations": "methods",
     "finetuned": "finetune",
     "finetuned-weights": "finetune",
     "imported": "import-scores",
+    "nulls": "words",
 }
 """Kind -> the job that makes it, where they differ in name."""
 Contents = bytes | pd.DataFrame | Mapping[str, np.ndarray]

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.explain.cached import WordSettings, compute_words, load_words, save_words
+from aigi_core.explain.stored_nulls import keep_nulls, slow_methods
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
@@ -28,6 +29,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     ):
         value = getattr(default, name)
         add(f"--{name}", type=int, default=value, help=f"{meaning} (default {value})")
+    add(
+        "--method",
+        choices=slow_methods(),
+        help="instead: shuffled trainings of this method's detectors, which take minutes each, so"
+        " that pages have the null of their words",
+    )
     add("--uncentred", action="store_true", help="plain cosines, as in the paper")
 
 
@@ -37,6 +44,15 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) < 1:
             raise AigiError(f"--{name} must be at least 1, got {getattr(args, name)}.")
     workspace = Workspace.open(args.workspace)
+    if args.method:
+        with (
+            exclusive(workspace.path, "words"),
+            threadpool_limits(1),
+            progress_line() as show,
+        ):
+            done = keep_nulls(workspace, args.method, args.draws, force=args.force, show=show)
+        print(done)
+        return 0
     settings = WordSettings(
         texts=args.texts, draws=args.draws, spans=args.spans, centred=not args.uncentred
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -47,30 +46,38 @@ class TextTower:
         return int(next(self.embedding.parameters()).shape[1])
 
     def after(
-        self, context: Float[Tensor, "m width"], texts: Sequence[str]
-    ) -> Float[Tensor, "T d"]:
-        """Unit rows of texts that begin with the context vectors.
+        self, contexts: Float[Tensor, "B m width"], texts: Sequence[str]
+    ) -> Float[Tensor, "B T d"]:
+        """Unit rows of texts that begin with the vectors of each context.
 
         Raises:
             AigiError: the tokenizer does not keep placeholders apart, one token each.
         """
+        length = contexts.shape[1]
         mine = threading.get_ident()  # other sessions may read texts with the same tower meanwhile
 
         def put(_: nn.Module, inputs: tuple[Tensor, ...], vectors: Tensor) -> Tensor | None:
             if threading.get_ident() != mine:
                 return None
-            start = _placeholders(inputs[0], len(context))
-            stop = start + len(context)
-            own = context.to(vectors.dtype).expand(len(vectors), -1, -1)
-            return torch.cat([vectors[:, :start], own, vectors[:, stop:]], dim=1)
+            start = _placeholders(inputs[0], length)
+            own = contexts.to(vectors.dtype).repeat_interleave(len(texts), dim=0)
+            return torch.cat([vectors[:, :start], own, vectors[:, start + length :]], dim=1)
 
         handle = self.embedding.register_forward_hook(put)
         try:
-            before = " ".join([PLACEHOLDER] * len(context))
-            rows = self.forward([f"{before} {text}" for text in texts])
+            before = " ".join([PLACEHOLDER] * length)
+            rows = self.forward([f"{before} {text}" for text in texts] * len(contexts))
         finally:
             handle.remove()
-        return functional.normalize(rows.float(), dim=-1)
+        return functional.normalize(rows.float(), dim=-1).view(len(contexts), len(texts), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """``weights`` and ``bias`` of f in :func:`learn_prompts`, for each set of labels."""
+
+    weights: Float[np.ndarray, "B d"]
+    bias: Float[np.ndarray, " B"]
 
 
 def _placeholders(ids: Int[Tensor, "T length"], count: int) -> int:
@@ -89,15 +96,16 @@ def learn_prompts(
     tower: TextTower,
     classes: tuple[str, str],
     embeddings: Float[np.ndarray, "n d"],
-    labels: Int[np.ndarray, " n"],
-    class_weight: Float[np.ndarray, " n"],
+    labels: Int[np.ndarray, "B n"],
+    class_weight: Float[np.ndarray, "B n"],
     *,
     vectors: int,
     steps: Sequence[int],
     fit_intercept: bool,
     seed: int = 0,
-) -> list[dict[str, Any]]:
-    """Learn one context for both classes, and a bias beside it.
+) -> list[Learnt]:
+    """Learn, for each of B sets of labels of the same images, one context for both classes and a
+    bias beside it. The sets share passes of the text tower and nothing else.
 
     Minimises the mean of s_i log(1 + exp(-y_i f_i)) with the class weights s, where
     f = TEMPERATURE * e . (t_fake - t_real) + b for unit embeddings e and unit texts t: the
@@ -110,7 +118,7 @@ def learn_prompts(
         steps: numbers of steps after which what is learnt is given, ascending.
 
     Returns:
-        One dictionary a number of steps: ``weights`` [d] and ``bias`` of f.
+        What is learnt after each number of steps.
     """
     device = next(tower.embedding.parameters()).device
     X, sign, share = (
@@ -118,28 +126,29 @@ def learn_prompts(
         for part in (
             embeddings,
             np.where(np.asarray(labels) > 0, 1.0, -1.0),
-            class_weight / class_weight.sum(),
+            class_weight / class_weight.sum(axis=1, keepdims=True),
         )
     )
     first = SPREAD * np.random.default_rng(seed).standard_normal((vectors, tower.width))
-    context = torch.tensor(first, dtype=torch.float32, device=device, requires_grad=True)
-    bias = torch.zeros((), device=device, requires_grad=fit_intercept)
-    changes = [context, bias] if fit_intercept else [context]
+    every = np.tile(first, (len(labels), 1, 1))
+    contexts = torch.tensor(every, dtype=torch.float32, device=device, requires_grad=True)
+    bias = torch.zeros((len(labels), 1), device=device, requires_grad=fit_intercept)
+    changes = [contexts, bias] if fit_intercept else [contexts]
     optimizer = torch.optim.Adam(changes, lr=LEARNING_RATE)
 
-    def weights() -> Float[Tensor, " d"]:
-        texts = tower.after(context, classes)
-        return TEMPERATURE * (texts[1] - texts[0])
+    def weights() -> Float[Tensor, "B d"]:
+        texts = tower.after(contexts, classes)
+        return TEMPERATURE * (texts[:, 1] - texts[:, 0])
 
     learnt = []
     for step in range(1, max(steps) + 1):
-        margin = sign * (X @ weights() + bias)
-        loss = (share * functional.softplus(-margin)).sum()
+        margin = sign * (weights() @ X.T + bias)
+        loss = (share * functional.softplus(-margin)).sum()  # Adam goes by each set's gradient
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss, inputs=changes)
         optimizer.step()
         if step in steps:
             with torch.no_grad():
                 w = weights().cpu().numpy().astype(np.float64)
-            learnt.append({"weights": w, "bias": float(bias.detach())})
+            learnt.append(Learnt(w, bias.detach()[:, 0].cpu().numpy().astype(np.float64)))
     return learnt

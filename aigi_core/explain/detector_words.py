@@ -118,7 +118,8 @@ def null_directions(
     )
     X = seen.matrix(workspace, rows)
     factors = seen.penalty_factors(X[domains.split[rows] == "train"])
-    weights = method(detector.method).null_weights(rescaled(X, factors), labels, linear)
+    how = method(detector.method).bound(workspace)
+    weights = how.null_weights(rescaled(X, factors), labels, linear)
     drawn = [replace(linear, view=seen, weights=own) for own in rescaled(weights, factors)]
     return np.stack([one.joint_weights(workspace).sum(axis=0) for one in drawn])
 

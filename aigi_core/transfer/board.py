@@ -12,11 +12,10 @@ from jaxtyping import Bool, Float
 
 from aigi_core import results
 from aigi_core.calibration import fit_calibration, pooled_calibration_error
-from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.methods import METHODS, Method, method
 from aigi_core.detectors.protocol import Protocol
-from aigi_core.detectors.stored import save_detectors
 from aigi_core.detectors.token_views import PreView
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.metrics import DEFAULT_METRIC
@@ -124,8 +123,7 @@ def measure(workspace: Workspace, one: Method, view: FeatureView | None = None) 
     seconds = {"train": trained - start, "score": process_time() - trained}
     twins = [one.twin(workspace, detector) for detector in detectors]
     if one.keeps:
-        save_detectors(workspace, detectors, Protocol())
-        save_detectors(workspace, twins, Protocol(refit=False))
+        _keep(workspace, one, detectors, twins)
     return Measured(
         scores[:, domains.split == "test"],
         score_detectors(twins, workspace, domains.split == "val"),
@@ -134,9 +132,30 @@ def measure(workspace: Workspace, one: Method, view: FeatureView | None = None) 
     )
 
 
+def _keep(
+    workspace: Workspace, one: Method, detectors: Sequence[Detector], twins: Sequence[Detector]
+) -> None:
+    one.keep(workspace, detectors, Protocol())
+    one.keep(workspace, twins, Protocol(refit=False))
+
+
+def _keep_what_is_missing(workspace: Workspace, one: Method) -> str:
+    """For a method that :attr:`~Method.keeps` its detectors, where scores are stored and these are
+    not: a word of it.
+    """
+    sets = list(make_training_sets(workspace.domains, "each generator").values())
+    if not one.keeps or one.kept(workspace, sets) is not None:
+        return ""
+    one.check(workspace, one.default_view())
+    one = one.bound(workspace)
+    detectors = one.train(workspace, sets)
+    _keep(workspace, one, detectors, [one.twin(workspace, detector) for detector in detectors])
+    return " What pages read of it is stored now."
+
+
 def measure_method(workspace: Workspace, name: str) -> str:
     """Train one detector a generator by a method, score all images and store the scores; returns
-    a sentence. Nothing is done where they are stored.
+    a sentence. Nothing is done where they are stored, and what pages read of the detectors is.
 
     Beside the scores of test images are those that detectors trained without the validation images
     give to these: they make scores probabilities.
@@ -147,7 +166,7 @@ def measure_method(workspace: Workspace, name: str) -> str:
     row = row_of(name)
     try:
         if "val" in stored_scores(workspace, name).arrays("scores.npz"):
-            return f"{row.title}: stored before."
+            return f"{row.title}: stored before.{_keep_what_is_missing(workspace, row.method)}"
     except WorkspaceError:
         pass  # not yet, or damaged: computed again
     measured = measure(workspace, row.method, row.view)

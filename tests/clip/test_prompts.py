@@ -14,10 +14,16 @@ from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.methods.prompts import CLASSES, LearnedPrompts
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.stored import load_detectors
-from aigi_core.errors import AigiError
+from aigi_core.errors import AigiError, NotMadeError
+from aigi_core.explain.detector_words import null_directions
+from aigi_core.explain.nulls import permuted_labels
+from aigi_core.explain.stored_nulls import keep_nulls
 from aigi_core.transfer.board import measure
 from aigi_core.workspace import Workspace, read_manifest, write_manifest
+from precompute.__main__ import main
 from tests.tiny_clip import make_tiny_clip
+from ui import results
+from ui.results import Setting, explanations
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +69,14 @@ def test_steps_are_those_of_a_loop_by_hand(encoder: Encoder, bias: bool) -> None
     X, y, weight = problem(encoder.embedding_width)
     assert encoder.text_tower is not None
     given = learn_prompts(
-        encoder.text_tower, CLASSES, X, y, weight, vectors=3, steps=[1, 6], fit_intercept=bias
+        encoder.text_tower,
+        CLASSES,
+        X,
+        y[None],
+        weight[None],
+        vectors=3,
+        steps=[1, 6],
+        fit_intercept=bias,
     )
     model = whole_model(encoder)
     first = SPREAD * np.random.default_rng(0).standard_normal((3, encoder.text_tower.width))
@@ -83,9 +96,9 @@ def test_steps_are_those_of_a_loop_by_hand(encoder: Encoder, bias: bool) -> None
             with torch.no_grad():
                 real, fake = by_hand(model, encoder, context)
             learnt = given[0 if step == 1 else 1]
-            np.testing.assert_allclose(learnt["weights"], TEMPERATURE * (fake - real), atol=2e-3)
-            assert learnt["bias"] == pytest.approx(float(b.detach()) if bias else 0.0, abs=1e-4)
-    assert np.abs(given[1]["weights"] - given[0]["weights"]).max() > 0.1  # something was learnt
+            np.testing.assert_allclose(learnt.weights[0], TEMPERATURE * (fake - real), atol=2e-3)
+            assert learnt.bias[0] == pytest.approx(float(b.detach()) if bias else 0.0, abs=1e-4)
+    assert np.abs(given[1].weights - given[0].weights).max() > 0.1  # something was learnt
 
 
 def test_the_gradient_is_that_of_finite_differences(encoder: Encoder) -> None:
@@ -96,7 +109,7 @@ def test_the_gradient_is_that_of_finite_differences(encoder: Encoder) -> None:
     towards = torch.tensor(rng.standard_normal((2, encoder.embedding_width)), dtype=torch.float32)
 
     def value(at: torch.Tensor) -> torch.Tensor:
-        return (tower.after(at, CLASSES) * towards).sum()
+        return (tower.after(at[None], CLASSES)[0] * towards).sum()
 
     moving = context.clone().requires_grad_(True)
     value(moving).backward()
@@ -116,7 +129,7 @@ def test_a_tokenizer_that_splits_placeholders_is_refused(encoder: Encoder) -> No
     embedding = torch.nn.Embedding(9, 4)
     tower = TextTower(embedding, lambda texts: embedding(torch.arange(len(texts) * 4).view(-1, 4)))
     with pytest.raises(AigiError, match="as 3 equal tokens"):
-        tower.after(torch.zeros(3, 4), CLASSES)
+        tower.after(torch.zeros(1, 3, 4), CLASSES)
 
 
 @pytest.fixture
@@ -152,8 +165,63 @@ def test_fewer_steps_are_the_beginning_of_a_path(
     own = method.twin(workspace, detector)
     assert score_detectors([own], workspace).shape == (1, len(workspace.images))
     assert own.provenance["protocol"]["refit"] is False
-    with pytest.raises(AigiError, match="no null for words"):
-        method.null_weights(X[:4], np.zeros((3, 4), np.int8), detector)
+
+
+def test_the_null_is_the_same_training_on_other_labels(
+    in_the_workspace: tuple[LearnedPrompts, Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sets of labels that are learnt together against each alone; the true labels among them."""
+    method, workspace = in_the_workspace
+    monkeypatch.setattr("aigi_core.detectors.methods.prompts.STEPS", (3,))
+    monkeypatch.setattr("aigi_core.detectors.methods.prompts.VECTORS", (2,))
+    monkeypatch.setattr("aigi_core.detectors.methods.prompts.AT_ONCE", 2)
+    monkeypatch.setitem(METHODS, "prompts", method)
+    [detector] = method.train(workspace, ["beta-diff"])
+    assert isinstance(detector, LinearDetector)
+    rows = workspace.domains.rows("beta-diff", ("train", "val"))
+    X, y = detector.view.matrix(workspace, rows), workspace.domains.labels[rows]
+    shuffled = permuted_labels(workspace.domains, rows, draws=2)
+    labels = np.vstack([shuffled, y[None]])
+    null = method.null_weights(X, labels, detector)
+    alone = [method.fit(X, own, {"vectors": 2, "steps": 3}, Protocol()) for own in labels]
+    # Adam's first steps go by the gradients' signs, which rounding may turn where they are small
+    np.testing.assert_allclose(null, [one["weights"] for one in alone], atol=0.01)
+    np.testing.assert_allclose(null[2], detector.weights, atol=0.01)
+    assert np.abs(null[:2] - null[2]).max(axis=1).min() > 0.3
+    directions = null_directions(workspace, detector, draws=2)
+    np.testing.assert_allclose(directions, null[:2], atol=0.01)
+
+
+def test_nulls_that_take_minutes_are_stored_by_the_job_and_read_by_pages(
+    in_the_workspace: tuple[LearnedPrompts, Workspace],
+    synthetic_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    method, _ = in_the_workspace
+    workspace = Workspace.open(shutil.copytree(synthetic_path, tmp_path / "w"))
+    monkeypatch.setattr("aigi_core.detectors.methods.prompts.STEPS", (2,))
+    monkeypatch.setattr("aigi_core.detectors.methods.prompts.VECTORS", (2,))
+    monkeypatch.setitem(METHODS, "prompts", method)
+    names = workspace.domains.generators
+    setting = Setting(tuple((name,) for name in names), method="prompts")
+    with pytest.raises(NotMadeError, match="words --workspace .* --method prompts"):
+        explanations.words(workspace, setting, 0)
+    command = ["words", "--workspace", str(workspace.path), "--method", "prompts", "--draws"]
+    assert main([*command, "9"]) == 0 and "0 of them before" in capsys.readouterr().out
+    assert main([*command, "9"]) == 0 and "4 of them before" in capsys.readouterr().out
+    workspace = Workspace.open(workspace.path)
+    detector = results.detectors(workspace, setting)[1]
+    expected = null_directions(workspace, detector, draws=9)
+    null = explanations.nulls(workspace, setting, 1)
+    np.testing.assert_allclose(null, expected, atol=0.01)
+    other = explanations.nulls(workspace, setting, 1, seed=1)
+    np.testing.assert_array_equal(other[1:], null[:-1])
+    assert explanations.words(workspace, setting, 1).draws == 9
+    assert main([*command, "11"]) == 0 and "0 of them before" in capsys.readouterr().out
+    with pytest.raises(AigiError, match="not 'ridge'"):
+        keep_nulls(workspace, "ridge")
 
 
 def test_without_a_text_tower_a_sentence_says_so(synthetic_path: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Ensembles against members trained one by one, and scikit-learn's regression on their scores."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.methods import METHODS, twin
 from aigi_core.detectors.methods.ensembles import MEMBERS, PENALTY, EnsembleDetector, folds
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.training import TrainingImages
 from aigi_core.errors import AigiError
+from aigi_core.transfer.board import measure_method
 from aigi_core.workspace import Workspace
 
 
@@ -50,6 +53,42 @@ def test_members_are_combined_on_images_new_to_them(
     np.testing.assert_allclose(result, wanted, rtol=1e-3, atol=1e-3)
     again = Detector.load(detector.save(tmp_path / "saved"))
     np.testing.assert_allclose(again.decision_function(synthetic), result, atol=1e-9)
+
+
+def test_what_a_job_kept_is_read_and_only_the_members_are_trained(
+    synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace.open(shutil.copytree(synthetic_path, tmp_path / "w"))
+    how, names = METHODS["ensemble-stacked"], workspace.domains.generators
+    assert how.kept(workspace, names) is None
+    assert "trained in" in measure_method(workspace, "ensemble-stacked")
+    fresh = {
+        refit: how.train(workspace, names, protocol=Protocol(refit=refit))
+        for refit in (True, False)
+    }
+    before = how.kept(workspace, names[:2])
+    monkeypatch.setattr("aigi_core.detectors.methods.ensembles.folds", None)  # may not be asked
+    assert before is None  # other training sets were not kept
+    for refit, trained in fresh.items():
+        kept = how.kept(workspace, names, protocol=Protocol(refit=refit))
+        assert kept is not None
+        scores = score_detectors(kept, workspace)
+        np.testing.assert_allclose(scores, score_detectors(trained, workspace), atol=1e-12)
+        assert [one.provenance for one in kept] == [one.provenance for one in trained]
+    folder = workspace.result_path("combinations", "")
+    assert sum(file.stat().st_size for file in folder.rglob("*")) < 20_000
+    for file in folder.glob("*/*.npz"):
+        file.write_bytes(b"damaged")
+    assert how.kept(workspace, names) is None
+
+
+def test_a_board_of_before_keeps_what_pages_read(synthetic_path: Path, tmp_path: Path) -> None:
+    workspace = Workspace.open(shutil.copytree(synthetic_path, tmp_path / "w"))
+    measure_method(workspace, "ensemble-mean")
+    shutil.rmtree(workspace.result_path("combinations", ""))
+    assert "is stored now" in measure_method(workspace, "ensemble-mean")
+    assert METHODS["ensemble-mean"].kept(workspace, workspace.domains.generators)
+    assert measure_method(workspace, "ensemble-mean").endswith("stored before.")
 
 
 def members_alone(workspace: Workspace) -> list[Detector]:

@@ -25,7 +25,6 @@ from aigi_core.detectors.methods.base import at_grid_edge
 from aigi_core.detectors.presets import PRESETS, Preset, preset
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
-from aigi_core.detectors.stored import load_detectors
 from aigi_core.detectors.token_views import AllLayersView, LayerView, PreView
 from aigi_core.errors import NotGivenError
 from aigi_core.explain.evidence import Evidence, evidence
@@ -456,12 +455,12 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
     return tuple(trained)
 
 
-def _kept(workspace: Workspace, setting: Setting, used: Protocol) -> tuple[Detector, ...]:
-    """The setting's detectors as a job has kept them; empty where none has."""
+def _kept(workspace: Workspace, setting: Setting, used: Protocol) -> tuple[Detector, ...] | None:
+    """The setting's detectors as a job has kept them; None where none has."""
     if not isinstance(setting.view, EmbeddingView):
-        return ()
-    kept = load_detectors(workspace, setting.sets, setting.view, used, setting.method)
-    return tuple(kept or ())
+        return None
+    kept = METHODS[setting.method].kept(workspace, setting.sets, setting.view, used)
+    return None if kept is None else tuple(kept)
 
 
 def method(setting: Setting) -> Method:
@@ -577,7 +576,7 @@ def held_out(workspace: Workspace, setting: Setting) -> np.ndarray:
     thresholds and calibrate.
     """
     twins = _kept(workspace, setting, replace(protocol(setting), refit=False))
-    if not twins:
+    if twins is None:
         how = method(setting).bound(workspace)
         twins = tuple(how.twin(workspace, one) for one in detectors(workspace, setting))
     return score_detectors(twins, workspace)

@@ -25,6 +25,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import word_null
 from aigi_core.explain.own import own_bank, split_phrases
 from aigi_core.explain.reading import Reading, read
+from aigi_core.explain.stored_nulls import slow_methods, stored_null
 from aigi_core.explain.words import Words
 from aigi_core.explain.words import words as search
 from aigi_core.transfer import DEFAULT_METRIC, TrainSet
@@ -151,10 +152,15 @@ def reading(workspace: Workspace, setting: Setting, row: int) -> Reading:
 
 @cached
 def nulls(workspace: Workspace, setting: Setting, row: int, seed: int = 0) -> np.ndarray:
-    """[B, d] directions of the same training on shuffled labels."""
-    drawn = null_directions(
-        workspace, results.detectors(workspace, setting)[row], seed=seed
-    ).astype(np.float32)
+    """[B, d] directions of the same training on shuffled labels; NotMadeError where they take
+    minutes and no job has stored them.
+    """
+    detector = results.detectors(workspace, setting)[row]
+    if detector.method in slow_methods():
+        # in another order for another seed, so that no two detectors share labels draw by draw
+        drawn = np.roll(stored_null(workspace, detector), seed, axis=0)
+    else:
+        drawn = null_directions(workspace, detector, seed=seed).astype(np.float32)
     drawn.flags.writeable = False
     return drawn
 

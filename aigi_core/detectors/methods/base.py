@@ -24,6 +24,7 @@ from aigi_core.detectors.protocol import (
     splits_needed,
     validation_scores,
 )
+from aigi_core.detectors.stored import load_detectors, save_detectors
 from aigi_core.detectors.token_views import LayerView, PreView
 from aigi_core.detectors.training import TrainingImages, training_images
 from aigi_core.errors import AigiError, NotGivenError
@@ -63,8 +64,8 @@ class Method(ABC):
         why_whole: why it sees nothing but the whole normalised embedding, where that is so.
         banks: text banks that its detectors depend on.
         slow: one detector takes tenths of a second or more, so that pages show how far they are.
-        keeps: training takes minutes, so the job ``methods`` keeps the detectors (linear ones) for
-            pages to read.
+        keeps: training takes long, so the job ``methods`` keeps its result (:meth:`keep`) for
+            pages to read (:meth:`kept`).
     """
 
     name: ClassVar[str]
@@ -139,6 +140,23 @@ class Method(ABC):
             )
         if self.why_whole and view != EmbeddingView():
             raise AigiError(f"{self.why_whole}: choose that feature view, or another method.")
+
+    def keep(self, workspace: Workspace, detectors: Sequence[Detector], protocol: Protocol) -> None:
+        """Store what makes :meth:`kept` quick; linear detectors as they are."""
+        save_detectors(workspace, detectors, protocol)
+
+    def kept(
+        self,
+        workspace: Workspace,
+        training_sets: Sequence[TrainingSet],
+        view: FeatureView | None = None,
+        protocol: Protocol | None = None,
+    ) -> Sequence[Detector] | None:
+        """What :meth:`train` gives, where a job has kept it; else None."""
+        view = view or self.default_view()
+        if not isinstance(view, EmbeddingView):
+            return None
+        return load_detectors(workspace, training_sets, view, protocol, self.name)
 
     @abstractmethod
     def twin(self, workspace: Workspace, detector: Detector) -> Detector:

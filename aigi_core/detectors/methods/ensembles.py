@@ -7,12 +7,13 @@ is scored by members trained on the other folds, which choose their hyperparamet
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from aigi_core import results
 from aigi_core.detectors.detector import KINDS, Detector, FeatureDetector, score_features
 from aigi_core.detectors.detector import register as register_kind
 from aigi_core.detectors.features import EmbeddingView, FeatureView, view_from_spec
@@ -24,16 +25,20 @@ from aigi_core.detectors.methods import (  # noqa: F401 (its members)
 from aigi_core.detectors.methods.base import METHODS, Method, protocol_of, register
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_sets, splits_needed
 from aigi_core.detectors.solvers.logistic import fit_logistic
-from aigi_core.detectors.training import TrainingImages
-from aigi_core.errors import AigiError
-from aigi_core.manifest import Domains
+from aigi_core.detectors.training import TrainingImages, training_images
+from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.reprs import ShortRepr
+from aigi_core.results import ResultKind
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 
 MEMBERS = ("logistic", "ridge", "knn")
 """Chosen for being unlike each other: a linear model of odds, one of labels, and a local one."""
 FOLDS = 5
+COMBINATIONS = ResultKind("combinations", "combinations of ensembles", job="methods", format=1)
+"""Raise its format when training gives others than before."""
+Combination = tuple[Float[np.ndarray, " K"], float]
+"""Slopes of the members' scores, and a bias."""
 PENALTY = 1e3
 """Of the combining regression (its C): on a handful of unit-variance scores next to none."""
 
@@ -106,12 +111,12 @@ class Ensemble(Method):
         " groups, new to the members that score them."
     )
     cost = "Trains its members six times, scores with all of them."
-    slow = True
+    slow = keeps = True
     views: ClassVar[tuple[type[FeatureView], ...]] = (EmbeddingView,)
 
     def combine(
         self, scores: Float[np.ndarray, "K n"], y: Int[np.ndarray, " n"], protocol: Protocol
-    ) -> tuple[Float[np.ndarray, " K"], float]:
+    ) -> Combination:
         """Slopes and bias from scores of images that were new to the members."""
         raise NotImplementedError
 
@@ -121,25 +126,42 @@ class Ensemble(Method):
         training_sets: Sequence[TrainingSet],
         protocol: Protocol | None = None,
     ) -> Sequence[FeatureDetector]:
-        protocol, domains = protocol or Protocol(), images.domains
+        protocol = protocol or Protocol()
+        combined = [self._combined(images, names, protocol) for names in as_sets(training_sets)]
+        return self._joined(images, training_sets, combined, protocol)
 
-        def trained(known: Domains, names: tuple[str, ...]) -> list[FeatureDetector]:
-            seen = replace(images, domains=known)
-            return [METHODS[member].train_on(seen, [names], protocol)[0] for member in self.members]
+    def _combined(
+        self, images: TrainingImages, names: tuple[str, ...], protocol: Protocol
+    ) -> Combination:
+        """Slopes and bias, from scores of every fold by members trained on the others."""
+        domains = images.domains
+        # A fit without its validation images leaves them new to the combination as well.
+        splits = splits_needed(protocol) if protocol.refit else ("train",)
+        rows = domains.rows(names, splits)
+        y = domains.labels[rows]
+        scores = np.empty((len(self.members), len(rows)))
+        for held in folds(y, domains.group[rows], names):
+            split = domains.split.astype(object)
+            split[rows[held]] = "held out"
+            known = replace(domains, split=split.astype(str))
+            members = self._members(replace(images, domains=known), names, protocol)
+            scores[:, held] = score_features(members, images.of(rows[held]))
+        return self.combine(scores, y, protocol)
 
-        detectors = []
-        for names in as_sets(training_sets):
-            # A fit without its validation images leaves them new to the combination as well.
-            splits = splits_needed(protocol) if protocol.refit else ("train",)
-            rows = domains.rows(names, splits)
-            y = domains.labels[rows]
-            scores = np.empty((len(self.members), len(rows)))
-            for held in folds(y, domains.group[rows], names):
-                split = domains.split.astype(object)
-                split[rows[held]] = "held out"
-                members = trained(replace(domains, split=split.astype(str)), names)
-                scores[:, held] = score_features(members, images.of(rows[held]))
-            slopes, bias = self.combine(scores, y, protocol)
+    def _members(
+        self, images: TrainingImages, names: tuple[str, ...], protocol: Protocol
+    ) -> tuple[FeatureDetector, ...]:
+        return tuple(METHODS[one].train_on(images, [names], protocol)[0] for one in self.members)
+
+    def _joined(
+        self,
+        images: TrainingImages,
+        training_sets: Sequence[TrainingSet],
+        combined: Sequence[Combination],
+        protocol: Protocol,
+    ) -> list[EnsembleDetector]:
+        domains, detectors = images.domains, []
+        for names, (slopes, bias) in zip(as_sets(training_sets), combined, strict=True):
             about = {
                 **images.provenance,
                 "method": self.name,
@@ -154,7 +176,7 @@ class Ensemble(Method):
             detectors.append(
                 EnsembleDetector(
                     view=images.view,
-                    members=tuple(trained(domains, names)),
+                    members=self._members(images, names, protocol),
                     slopes=slopes,
                     bias=bias,
                     training_set=names,
@@ -162,6 +184,49 @@ class Ensemble(Method):
                 )
             )
         return detectors
+
+    def keep(self, workspace: Workspace, detectors: Sequence[Detector], protocol: Protocol) -> None:
+        """The combinations, a hundred bytes a detector: the members are trained again at once."""
+        own = [detector for detector in detectors if isinstance(detector, EnsembleDetector)]
+        arrays = {
+            "slopes": np.stack([detector.slopes for detector in own]),
+            "bias": np.array([detector.bias for detector in own]),
+        }
+        key = self._key([detector.training_set for detector in own], own[0].view, protocol)
+        results.publish(workspace, COMBINATIONS, key, {"combinations.npz": arrays})
+
+    def kept(
+        self,
+        workspace: Workspace,
+        training_sets: Sequence[TrainingSet],
+        view: FeatureView | None = None,
+        protocol: Protocol | None = None,
+    ) -> Sequence[Detector] | None:
+        view, protocol = view or self.default_view(), protocol or Protocol()
+        sets = as_sets(training_sets)
+        try:
+            stored = results.load(workspace, COMBINATIONS, self._key(sets, view, protocol))
+            arrays = stored.arrays("combinations.npz")
+            slopes, bias = arrays["slopes"], arrays["bias"]
+        except (WorkspaceError, KeyError):
+            return None
+        whole = slopes.shape == (len(sets), len(self.members)) and bias.shape == (len(sets),)
+        if not whole or not np.isfinite(slopes).all() or not np.isfinite(bias).all():
+            return None
+        combined = [(own, float(constant)) for own, constant in zip(slopes, bias, strict=True)]
+        return self._joined(training_images(workspace, sets, view), sets, combined, protocol)
+
+    def _key(
+        self, sets: Sequence[tuple[str, ...]], view: FeatureView, protocol: Protocol
+    ) -> dict[str, Any]:
+        """What a stored combination belongs to."""
+        return {
+            "method": self.name,
+            "members": list(self.members),
+            "sets": [list(names) for names in sets],
+            "view": view.spec(),
+            "protocol": asdict(protocol),
+        }
 
     def twin(self, workspace: Workspace, detector: Detector) -> Detector:
         if not isinstance(detector, EnsembleDetector):
@@ -178,7 +243,7 @@ class MeanEnsemble(Ensemble):
 
     def combine(
         self, scores: Float[np.ndarray, "K n"], y: Int[np.ndarray, " n"], protocol: Protocol
-    ) -> tuple[Float[np.ndarray, " K"], float]:
+    ) -> Combination:
         alone = [_regression(own[None], y, protocol) for own in scores]
         slopes = np.array([slope[0] for slope, _ in alone])
         return slopes / len(alone), float(np.mean([bias for _, bias in alone]))
@@ -192,7 +257,7 @@ class StackedEnsemble(Ensemble):
 
     def combine(
         self, scores: Float[np.ndarray, "K n"], y: Int[np.ndarray, " n"], protocol: Protocol
-    ) -> tuple[Float[np.ndarray, " K"], float]:
+    ) -> Combination:
         return _regression(scores, y, protocol)
 
 
@@ -218,7 +283,7 @@ def folds(
 
 def _regression(
     scores: Float[np.ndarray, "K n"], y: Int[np.ndarray, " n"], protocol: Protocol
-) -> tuple[Float[np.ndarray, " K"], float]:
+) -> Combination:
     """Logistic regression on scores brought to mean 0 and variance 1, in units of the scores."""
     middle, spread = scores.mean(axis=1), scores.std(axis=1)
     spread = np.where(spread > 0, spread, 1.0)

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int, Int8
 
 from aigi_core.detectors.detector import Detector, FeatureDetector, LinearDetector
 from aigi_core.detectors.features import EmbeddingView
@@ -21,6 +21,7 @@ from aigi_core.detectors.methods.base import (
     Parameters,
     Rows,
     class_weights,
+    protocol_of,
     register,
 )
 from aigi_core.detectors.protocol import Protocol
@@ -28,13 +29,15 @@ from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from aigi_core.clip.prompts import TextTower
+    from aigi_core.clip.prompts import Learnt, TextTower
 
 CLASSES = ("real photograph", "generated image")
 """Words of real and of generated images, after the context."""
 VECTORS = (4, 16)
 """Of the context; CoOp tries 4, 8 and 16."""
 STEPS = (10, 30, 100)
+AT_ONCE = 8
+"""Sets of shuffled labels whose texts go through the tower together."""
 
 
 @register
@@ -81,11 +84,17 @@ class LearnedPrompts(FeatureMethod):
 
     def fit(self, X: Rows, y: Labels, parameters: Parameters, protocol: Protocol) -> dict[str, Any]:
         vectors, steps = int(parameters["vectors"]), [int(parameters["steps"])]
-        return self._learn(X, y, vectors, steps, protocol)[0]
+        [learnt] = self._learn(X, np.asarray(y)[None], vectors, steps, protocol)
+        return {"weights": learnt.weights[0], "bias": float(learnt.bias[0])}
 
     def _learn(
-        self, X: np.ndarray, y: np.ndarray, vectors: int, steps: Sequence[int], protocol: Protocol
-    ) -> list[dict[str, Any]]:
+        self,
+        X: Rows,
+        labels: Int[np.ndarray, "B n"],
+        vectors: int,
+        steps: Sequence[int],
+        protocol: Protocol,
+    ) -> list[Learnt]:
         from aigi_core.clip.prompts import learn_prompts
 
         if self.tower is None:
@@ -97,8 +106,8 @@ class LearnedPrompts(FeatureMethod):
             self.tower,
             CLASSES,
             X,
-            y,
-            class_weights(y, protocol),
+            labels,
+            np.stack([class_weights(y, protocol) for y in labels]),
             vectors=vectors,
             steps=steps,
             fit_intercept=protocol.fit_intercept,
@@ -117,8 +126,8 @@ class LearnedPrompts(FeatureMethod):
         scores = []
         for vectors, points in groupby(grid, lambda point: int(point["vectors"])):
             steps = [int(point["steps"]) for point in points]
-            for learnt in self._learn(X, y, vectors, steps, protocol):
-                scores.append(images @ learnt["weights"] + learnt["bias"])
+            for learnt in self._learn(X, np.asarray(y)[None], vectors, steps, protocol):
+                scores.append(images @ learnt.weights[0] + learnt.bias[0])
         return list(grid), np.stack(scores, axis=1)
 
     def twin(self, workspace: Workspace, detector: Detector) -> Detector:
@@ -127,7 +136,10 @@ class LearnedPrompts(FeatureMethod):
     def null_weights(
         self, features: Rows, labels: Int8[np.ndarray, "B n"], detector: LinearDetector
     ) -> Float[np.ndarray, "B p"]:
-        raise NotGivenError(
-            f"{self.title} have no null for words: learning them on {len(labels)} sets of shuffled"
-            " labels would take hours. Choose another linear method to name what it looks for."
-        )
+        parameters, protocol = detector.provenance["parameters"], protocol_of(detector)
+        vectors, steps = int(parameters["vectors"]), [int(parameters["steps"])]
+        learnt = [
+            self._learn(features, labels[start : start + AT_ONCE], vectors, steps, protocol)[0]
+            for start in range(0, len(labels), AT_ONCE)
+        ]
+        return np.concatenate([one.weights for one in learnt])
