@@ -29,7 +29,7 @@ from aigi_core.detectors.memory_mapped import choose_by_passes
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.solvers.blocked import BLOCK, Passes
 from aigi_core.manifest import Domains
-from aigi_core.transfer import TrainSet, TransferMatrix, matrix, transfer_matrix
+from aigi_core.transfer import TrainSet, TransferMatrix, bootstrap, transfer_matrix
 from aigi_core.workspace import Workspace
 from benchmarks._clip_like import clip_like
 from benchmarks._engines import compare_engines
@@ -155,7 +155,7 @@ def intervals(scores: Scores, workspace: Workspace, sets: Sequence[TrainSet]) ->
     some, least = scores[:, :COMPARED], Domains.from_images(workspace.images[:COMPARED])
     bounds = []
     for limit in (COMPARED, 0):
-        with patch.object(matrix, "DRAWN_SINGLY", limit):
+        with patch.object(bootstrap, "DRAWN_SINGLY", limit):
             frame = transfer_matrix(some, least, sets).to_frame()
         bounds.append(frame[["low", "high"]].to_numpy())
     moved = np.abs(bounds[0] - bounds[1]) / np.diff(bounds[0], axis=1)

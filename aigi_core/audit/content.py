@@ -22,7 +22,8 @@ from aigi_core.intervals import Interval, count_interval, interval_of_draws, rat
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.nearest import nearest_neighbours
 from aigi_core.resampling import group_numbers
-from aigi_core.transfer import TrainSet, draw_counts, transfer_matrix
+from aigi_core.transfer import Resample, TrainSet, transfer_matrix
+from aigi_core.transfer.bootstrap import AT_A_TIME
 from aigi_core.transfer.matrix import as_train_sets
 from aigi_core.vectors import unit_rows
 
@@ -169,16 +170,14 @@ def content_imbalance(
     for i, generator in enumerate(names):
         rows = domains.rows(generator, EVERY_SPLIT)
         fake, real = rows[domains.labels[rows] == FAKE], rows[domains.labels[rows] == REAL]
-        counts = np.concatenate(
-            [np.ones((1, len(rows)), np.int16), draw_counts(domains, rows, draws, seed)]
-        )
         to_real = nearest_neighbours(X[fake], X[real], 1)[0][:, 0]
         among = nearest_neighbours(X[real], X[real], 2)[0][:, 1]
-        share = _covered(
-            to_real,
-            among,
-            counts[:, domains.labels[rows] == FAKE],
-            counts[:, domains.labels[rows] == REAL],
+        of_fakes, of_reals = (domains.labels[rows] == label for label in (FAKE, REAL))
+        share = np.concatenate(
+            [
+                _covered(to_real, among, weights[:, of_fakes], weights[:, of_reals])
+                for weights in Resample.of(domains, rows, draws, seed).weights()
+            ]
         )
         matched_low, matched_high = _share_interval(share, domains.group[fake])
         mirrored, mirrored_low, mirrored_high = _mirrored(
@@ -239,11 +238,21 @@ def content_differences(
     for pool in np.unique(domains.pool[rows]):
         inside = domains.pool[rows] == pool
         shuffled[:, inside] = rng.permuted(shuffled[:, inside], axis=1)
-    null = np.abs(_standardised(S, once, shuffled)).max(axis=1)
+    null = np.concatenate(
+        [
+            np.abs(_standardised(S, once, some)).max(axis=1)
+            for some in np.array_split(shuffled, -(-shuffled.size // AT_A_TIME))
+        ]
+    )
     order = np.argsort(-observed, kind="stable")
     k = min(k, len(order) // 2) if len(order) > 1 else 1
     chosen = np.concatenate([order[:k], order[::-1][:k]]) if len(order) > 1 else order
-    resampled = _standardised(S[:, chosen], draw_counts(domains, rows, draws, seed), labels[None])
+    resampled = np.concatenate(
+        [
+            _standardised(S[:, chosen], weights, labels[None])
+            for weights in Resample.of(domains, rows, draws, seed).weights()
+        ]
+    )[1:]
     low, high = interval_of_draws(observed[chosen], resampled, len(rows) - 1)
     beyond = 1 + (null[:, None] >= np.abs(observed[chosen]) - 1e-12).sum(axis=0)
     return (
@@ -368,10 +377,12 @@ def _mirrored(
     others, asked = shuffled[:size], np.sort(shuffled[size:])
     to_fake = nearest_neighbours(X[asked], X[rng.permutation(fake)[:size]], 1)[0][:, 0]
     to_real = nearest_neighbours(X[asked], X[others], 1)[0][:, 0]
-    counts = np.concatenate(
-        [np.ones((1, len(asked)), np.float32), draw_counts(domains, asked, draws, seed)]
+    share = np.concatenate(
+        [
+            _covered(to_fake, to_real, weights, weights)
+            for weights in Resample.of(domains, asked, draws, seed).weights()
+        ]
     )
-    share = _covered(to_fake, to_real, counts, counts)
     low, high = _share_interval(share, domains.group[asked])
     return float(share[0]), float(low), float(high)
 

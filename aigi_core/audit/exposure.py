@@ -31,7 +31,7 @@ from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.statements import ALPHA, counted, p_text
 from aigi_core.stress.copies import open_perturbed, perturbed_ops
-from aigi_core.transfer import Estimate, TransferMatrix, draw_counts
+from aigi_core.transfer import Estimate, Resample, TransferMatrix
 from aigi_core.workspace import Workspace
 
 IMITATES = {("mode", "P"): "palette"}
@@ -194,16 +194,21 @@ def imitation_shifts(
     rows = domains.rows(detector.training_set, "test")
     real = domains.labels[rows] == REAL
     before = detector.decision_function(workspace, rows)
-    counts = np.concatenate([np.ones((1, len(rows))), draw_counts(domains, rows, draws, seed)])
-    reals = counts * real / (counts @ real)[:, None]
-    gap = (counts @ (before * ~real)) / (counts @ ~real) - reals @ before
+    drawn = Resample.of(domains, rows, draws, seed)
+
+    def mean(values: np.ndarray, of: np.ndarray) -> np.ndarray:
+        total, count = drawn.sums(np.stack([values, np.ones_like(values)], axis=1), of).T
+        average: np.ndarray = total / count
+        return average
+
+    gap = mean(before, ~real) - mean(before, real)
     table = []
     for op in (op for op in perturbed_ops(workspace) if op.kind in wanted):
         copies = open_perturbed(workspace, op)
         if not np.isin(rows, copies.rows).all():
             continue  # copies of other splits
         after = detector.decision_function(copies, np.searchsorted(copies.rows, rows))
-        shift = reals @ (after - before)
+        shift = mean(after - before, real)
         way = shift / gap
         low, high = percentile_interval(np.stack([shift, way], axis=1)[1:])
         flagged = [float((scores[real] > detector.threshold).mean()) for scores in (before, after)]

@@ -24,7 +24,7 @@ from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.resampling import percentile_interval
 from aigi_core.statements import counted
-from aigi_core.transfer import TrainSet, draw_counts
+from aigi_core.transfer import Resample, TrainSet
 from aigi_core.transfer.matrix import as_train_sets
 
 if TYPE_CHECKING:
@@ -329,13 +329,11 @@ def association(
     for generator in domains.generators if generators is None else generators:
         rows = domains.rows(generator, ("train", "val", "test"))
         fake = domains.labels[rows] == FAKE
-        counts = np.concatenate(
-            [np.ones((1, len(rows)), np.int16), draw_counts(domains, rows, draws, seed)]
-        )
+        drawn = Resample.of(domains, rows, draws, seed)
         for name in _known(facts):
             codes, names = fact_values(facts[name].iloc[rows], FACTS[name].category, bins)
             onehot = np.eye(len(names), dtype=np.float32)[codes]
-            tables = np.stack([counts[:, side] @ onehot[side] for side in (~fake, fake)], axis=1)
+            tables = np.stack([drawn.sums(onehot, side) for side in (~fake, fake)], axis=1)
             bias = np.array([1] + [2] * draws)
             v = _cramers_v(tables, bias)
             added = rng.gamma(1 / len(names), size=(draws, *tables.shape[1:]))

@@ -29,7 +29,7 @@ from aigi_core.metrics import DEFAULT_METRIC, METRICS, Column
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
 from aigi_core.statements import counted
-from aigi_core.transfer import TrainSet, TransferMatrix, draw_counts, transfer_matrix
+from aigi_core.transfer import Resample, TrainSet, TransferMatrix, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets
 
 Strata = dict[str, Int[np.ndarray, " n"]]
@@ -121,10 +121,10 @@ def within_strata(
         mine = np.isin(every, domains.rows(test, "test"))
         rows, codes = every[mine], codes[mine]
         fake = domains.labels[rows] == FAKE
-        counts = np.concatenate([np.ones((1, len(rows))), draw_counts(domains, rows, draws, seed)])
+        drawn = Resample.of(domains, rows, draws, seed)
         onehot = (codes[:, None] == np.unique(codes)[None]).astype(float)
         both = (onehot[fake].sum(axis=0) > 0) & (onehot[~fake].sum(axis=0) > 0)
-        n_fake, n_real = counts[:, fake] @ onehot[fake], counts[:, ~fake] @ onehot[~fake]
+        n_fake, n_real = (drawn.sums(onehot, side) for side in (fake, ~fake))
         usable = (n_fake > 0) & (n_real > 0)
         weight = np.where(usable, n_fake, 0)
         compared = [int(onehot[side][:, both].sum()) for side in (fake, ~fake)]
@@ -137,8 +137,8 @@ def within_strata(
         )
         bounds = METRICS[DEFAULT_METRIC].cell_intervals(column, np.zeros(0), np.zeros((0, 0)))
         for k, (names, called) in enumerate(zip(sets, flagged[:, rows], strict=True)):
-            hits = (counts[:, fake] * called[fake]) @ onehot[fake]
-            passes = (counts[:, ~fake] * ~called[~fake]) @ onehot[~fake]
+            hits = drawn.sums(onehot, fake & called)
+            passes = drawn.sums(onehot, ~fake & ~called)
             with np.errstate(invalid="ignore", divide="ignore"):
                 plain = (hits.sum(1) / n_fake.sum(1) + passes.sum(1) / n_real.sum(1)) / 2
                 kept = np.where(usable, passes / n_real, 0)

@@ -8,7 +8,7 @@ sets and few-shot curves train their own.
 
 from aigi_core.metrics import DEFAULT_METRIC, METRICS, Metric, evaluate
 from aigi_core.transfer.atlas import Atlas, largest_change, search_curves
-from aigi_core.transfer.bootstrap import Estimate, draw_counts
+from aigi_core.transfer.bootstrap import Estimate, Resample, draw_counts
 from aigi_core.transfer.cell import Cell, open_cell
 from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference, standings
 from aigi_core.transfer.few_shot import FewShotCurves, few_shot_curves
@@ -48,6 +48,7 @@ __all__ = [
     "Order",
     "Pair",
     "PairedDifference",
+    "Resample",
     "SelectionStability",
     "TargetRanking",
     "TrainSet",

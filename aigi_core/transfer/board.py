@@ -22,11 +22,10 @@ from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.results import ResultKind, StoredResult
 from aigi_core.significance import q_values
 from aigi_core.statements import Finding, counted
-from aigi_core.transfer.bootstrap import draw_block_counts, draw_counts
+from aigi_core.transfer.bootstrap import Resample
 from aigi_core.transfer.difference import difference
 from aigi_core.transfer.imported import imported_matrix, imported_names, stored_import
 from aigi_core.transfer.matrix import (
-    DRAWN_SINGLY,
     TransferMatrix,
     make_training_sets,
     transfer_matrix,
@@ -233,17 +232,15 @@ def calibration_of(workspace: Workspace, measured: Measured) -> dict[str, float]
         others = [name for name in domains.generators if name != generator]
         if others:
             outside[k, np.searchsorted(test, domains.rows(others, "test"))] = True
-    block = None
-    if len(test) > DRAWN_SINGLY:
-        block, counts = draw_block_counts(domains, test)
-    else:
-        counts = draw_counts(domains, test)
+    drawn = Resample.of(domains, test)
     values: list[float] = []
     for pairs in (inside, outside):
         if not pairs.any():
             values += [np.nan] * len(ENDS)
             continue
-        error = pooled_calibration_error(probabilities, domains.labels[test], pairs, counts, block)
+        error = pooled_calibration_error(
+            probabilities, domains.labels[test], pairs, drawn.counts, drawn.block
+        )
         values += [error.ece, error.low, error.high, error.null_mean]
     return dict(zip(NOT_CALIBRATED, values, strict=True))
 

@@ -8,10 +8,11 @@ same kind; the training images stay as they are.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int, Integer
+from jaxtyping import Bool, Float, Float32, Int, Integer
 
 from aigi_core.errors import AigiError
 from aigi_core.intervals import Interval
@@ -19,6 +20,10 @@ from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.resampling import group_numbers, group_weights
 from aigi_core.statements import counted
 
+DRAWN_SINGLY = 10_000
+"""Most images whose groups are drawn one by one; more are drawn in blocks of groups."""
+AT_A_TIME = 2**24
+"""Counts of images in draws that are held at once where images are very many."""
 BLOCKS = 512
 """Blocks of groups that are drawn where images are too many to be drawn one by one."""
 SMALLEST_STRATUM = 5
@@ -45,6 +50,55 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True, eq=False)
+class Resample:
+    """Images as they are, and bootstrap draws of them, in memory that does not grow with images
+    times draws.
+
+    Attributes:
+        counts: [B, m] how often each image occurs in each draw, or each block of images where
+            there are more than :data:`DRAWN_SINGLY`.
+        block: [n] of each image; None where images are drawn singly.
+    """
+
+    counts: Float32[np.ndarray, "B m"]
+    block: Int[np.ndarray, " n"] | None
+
+    @classmethod
+    def of(
+        cls, domains: Domains, rows: Integer[np.ndarray, " n"], draws: int = 1000, seed: int = 0
+    ) -> Resample:
+        """Draws of these images: by :func:`draw_counts`, or :func:`draw_block_counts` for many."""
+        if len(rows) <= DRAWN_SINGLY:
+            return cls(draw_counts(domains, rows, draws, seed), None)
+        block, counts = draw_block_counts(domains, rows, draws, seed)
+        return cls(counts, block)
+
+    def sums(
+        self, values: Float[np.ndarray, "n c"], of: Bool[np.ndarray, " n"] | slice = slice(None)
+    ) -> Float[np.ndarray, "1+B c"]:
+        """Sums over the images (or some ``of`` them), as they are and then in each draw."""
+        chosen = values[of].astype(np.float64)
+        first = chosen.sum(axis=0, keepdims=True)
+        if self.block is None:
+            drawn = self.counts[:, of] @ chosen
+        else:
+            block, size = self.block[of], self.counts.shape[1]
+            table = np.stack([np.bincount(block, one, size) for one in chosen.T], axis=1)
+            drawn = self.counts @ table
+        return np.concatenate([first, drawn])
+
+    def weights(self) -> Iterator[Float32[np.ndarray, "b n"]]:
+        """How often each image occurs, first as they are (1), then draw by draw; some draws at a
+        time."""
+        images = self.counts.shape[1] if self.block is None else len(self.block)
+        yield np.ones((1, images), np.float32)
+        step = max(1, AT_A_TIME // images)
+        for start in range(0, len(self.counts), step):
+            part = self.counts[start : start + step]
+            yield part if self.block is None else part[:, self.block]
 
 
 def draw_counts(

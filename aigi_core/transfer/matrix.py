@@ -24,12 +24,10 @@ from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
 from aigi_core.scores import check_scores
 from aigi_core.statements import counted
-from aigi_core.transfer.bootstrap import Estimate, draw_block_counts, draw_counts
+from aigi_core.transfer.bootstrap import Estimate, Resample
 from aigi_core.winner import Winner, winner
 from aigi_core.workspace import digest_of
 
-DRAWN_SINGLY = 10_000
-"""Most test images whose groups are drawn one by one; more are drawn in blocks of groups."""
 TrainSet = tuple[str, ...]
 """The generators that a detector is trained on."""
 
@@ -420,27 +418,18 @@ def _validation_thresholds(
 
 @dataclass(frozen=True)
 class _Sample:
-    """The images of a split, and how often each bootstrap draw takes them.
-
-    Attributes:
-        counts: of each image, or of each block of images where there are very many.
-        block: of each image; None where images are drawn singly.
-    """
+    """The images of a split, and bootstrap draws of them."""
 
     domains: Domains
     rows: Int[np.ndarray, " n"]
     groups: Int[np.ndarray, " n"]
-    counts: Int[np.ndarray, "B m"]
-    block: Int[np.ndarray, " n"] | None
+    drawn: Resample
 
     @classmethod
-    def drawn(cls, domains: Domains, split: str, draws: int, seed: int) -> _Sample:
-        rows, block = np.flatnonzero(domains.split == split), None
-        if len(rows) > DRAWN_SINGLY:
-            block, counts = draw_block_counts(domains, rows, draws, seed)
-        else:
-            counts = draw_counts(domains, rows, draws, seed)
-        return cls(domains, rows, group_numbers(domains.group, rows), counts, block)
+    def of(cls, domains: Domains, split: str, draws: int, seed: int) -> _Sample:
+        rows = np.flatnonzero(domains.split == split)
+        drawn = Resample.of(domains, rows, draws, seed)
+        return cls(domains, rows, group_numbers(domains.group, rows), drawn)
 
     def column(
         self, rows: Int[np.ndarray, " k"], scores: np.ndarray, thresholds: np.ndarray
@@ -452,16 +441,12 @@ class _Sample:
 
     def measure(self, one: Column, names: Sequence[str]) -> dict[str, np.ndarray]:
         """[K, 1 + draws] a metric: the first draw is the images as they are."""
-        if self.block is not None:
+        counts, block = self.drawn.counts, self.drawn.block
+        if block is not None:
             return evaluate_blocks(
-                one.scores,
-                one.labels,
-                self.block[one.images],
-                self.counts,
-                one.thresholds,
-                names,
+                one.scores, one.labels, block[one.images], counts, one.thresholds, names
             )
-        drawn = self.counts[:, one.images]
+        drawn = counts[:, one.images]
         weights = np.concatenate([np.ones((1, len(one.images)), drawn.dtype), drawn])
         return evaluate(one.scores, one.labels, weights, one.thresholds, names)
 
@@ -482,7 +467,7 @@ def _protocol(
         "seed": seed,
         "confidence": confidence,
         "resampled": (
-            ("groups" if sample.block is None else "blocks of groups")
+            ("groups" if sample.drawn.block is None else "blocks of groups")
             + " of test images, within real, fake and mixed groups; training images stay fixed"
         ),
         "images": digest_of(identity),
@@ -553,7 +538,7 @@ def transfer_matrix(
     if not 0 < confidence < 1:
         raise AigiError(f"The confidence of an interval lies between 0 and 1, got {confidence}.")
     tested = [domains.rows(name, split) for name in columns]
-    sample = _Sample.drawn(domains, split, draws, seed)
+    sample = _Sample.of(domains, split, draws, seed)
 
     def images(at: int, of: np.ndarray, thresholds: np.ndarray) -> Column:
         return sample.column(tested[at], of, thresholds)

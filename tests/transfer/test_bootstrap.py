@@ -6,8 +6,8 @@ import pytest
 from aigi_core.errors import AigiError
 from aigi_core.metrics import evaluate
 from aigi_core.resampling import percentile_interval
-from aigi_core.transfer import matrix as matrices
-from aigi_core.transfer.bootstrap import draw_block_counts, draw_counts
+from aigi_core.transfer import bootstrap, transfer_matrix
+from aigi_core.transfer.bootstrap import Resample, draw_block_counts, draw_counts
 from tests.transfer.factory import make_domains
 
 
@@ -88,6 +88,24 @@ def test_blocks_hold_whole_groups_and_the_same_share_of_every_stratum() -> None:
         assert held.max() - held.min() <= 2  # one group of two images
 
 
+@pytest.mark.parametrize("limit", [10**9, 0])
+def test_sums_are_those_of_images_weighted_one_by_one(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    domains = make_domains(generators=2, reals=40, fakes=40, group_size=2)
+    rows = np.flatnonzero(domains.split == "test")
+    monkeypatch.setattr(bootstrap, "DRAWN_SINGLY", limit)
+    monkeypatch.setattr(bootstrap, "AT_A_TIME", 7 * len(rows))
+    drawn = Resample.of(domains, rows, 30, seed=2)
+    assert (drawn.block is None) == (limit > 0)
+    weights = np.concatenate(list(drawn.weights()))
+    assert weights.shape == (31, len(rows)) and (weights[0] == 1).all()
+    values = np.random.default_rng(0).standard_normal((len(rows), 3))
+    fake = domains.labels[rows] == 1
+    np.testing.assert_allclose(drawn.sums(values, fake), weights[:, fake] @ values[fake])
+    np.testing.assert_allclose(drawn.sums(values), weights @ values)
+
+
 @pytest.mark.parametrize("shifts", [(1.6, 0.5), (6.0, 12.0)])
 def test_intervals_from_blocks_agree_with_those_from_groups(
     shifts: tuple[float, float], monkeypatch: pytest.MonkeyPatch
@@ -99,8 +117,8 @@ def test_intervals_from_blocks_agree_with_those_from_groups(
     scores = noise + np.reshape(shifts, (2, 1)) * domains.labels
     result = []
     for limit in (10**9, 0):
-        monkeypatch.setattr(matrices, "DRAWN_SINGLY", limit)
-        result.append(matrices.transfer_matrix(scores, domains, domains.generators, draws=1000))
+        monkeypatch.setattr(bootstrap, "DRAWN_SINGLY", limit)
+        result.append(transfer_matrix(scores, domains, domains.generators, draws=1000))
     single, blocks = result
     assert "blocks" in blocks.protocol["resampled"] != single.protocol["resampled"]
     for metric in single.metrics:
