@@ -137,8 +137,9 @@ class Domains(ShortRepr):
         if "left_out" in images.columns:
             images = images[images["left_out"] == ""]
         fakes = images[images["label"] == FAKE]
+        named = fakes[["generator", "family"]].drop_duplicates()
         family_of = {
-            str(g): str(f) for g, f in zip(fakes["generator"], fakes["family"], strict=True)
+            str(g): str(f) for g, f in zip(named["generator"], named["family"], strict=True)
         }
         text = {
             name: images[name].to_numpy(dtype=object).astype(str)

@@ -4,6 +4,7 @@ examples.
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from typing import Any
 
 import numpy as np
@@ -113,5 +114,5 @@ def examples(workspace: Workspace, generator: str | None, count: int = 2) -> Int
         images[images["generator"] == generator] if generator else images[images["label"] == REAL]
     )
     # The content hash is as good as random and does not change when images are added or split anew.
-    rows: np.ndarray = chosen.sort_values("content_hash").index.to_numpy()[:count]
-    return rows
+    least = nsmallest(count, zip(chosen["content_hash"].tolist(), chosen.index, strict=True))
+    return np.array([row for _, row in least], int)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Protocol
 
 from aigi_core.errors import AigiError
@@ -80,6 +81,35 @@ class LocalEngine:
                 raise
 
 
+@dataclass(frozen=True)
+class InlineEngine:
+    """Every task in this process, one after the other: for one worker, or for tasks that use all
+    processors themselves."""
+
+    workers: int = 1
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        tasks: Sequence[tuple[Any, ...]],
+        *,
+        start: Callable[..., None] | None = None,
+        args: tuple[Any, ...] = (),
+    ) -> Iterator[tuple[int, Any]]:
+        if tasks and start is not None:
+            start(*args)
+        for number, task in enumerate(tasks):
+            yield number, function(*task)
+
+
+def time_left(start: float, done: int, of: int) -> str:
+    """ " - about 2 min 05 s left", from the units that have ended since ``start``
+    (perf_counter)."""
+    left = (perf_counter() - start) / done * (of - done)
+    minutes, seconds = divmod(round(left), 60)
+    return f" - about {f'{minutes} min {seconds:02d} s' if minutes else f'{seconds} s'} left"
+
+
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """The options by which a job chooses its engine."""
     parser.add_argument(
@@ -111,7 +141,7 @@ def engine_from(args: argparse.Namespace, gpus: float = 0.0) -> Engine:
     if args.engine == "local":
         if args.ray_address:
             raise AigiError("--ray-address names a Ray cluster: give '--engine ray' with it.")
-        return LocalEngine(workers)
+        return LocalEngine(workers) if workers > 1 else InlineEngine()
     from precompute.on_ray import RayEngine
 
     return RayEngine(workers, args.ray_address, gpus)

@@ -6,6 +6,7 @@ import argparse
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from time import perf_counter
 
 import pandas as pd
 from threadpoolctl import threadpool_limits
@@ -25,6 +26,7 @@ from aigi_core.transfer.board import (
 )
 from aigi_core.transfer.board_by_encoder import board_by_encoder
 from aigi_core.workspace import Workspace, exclusive, write_atomic
+from precompute.engine import add_engine_options, engine_from, time_left
 from precompute.options import add_shared
 from precompute.shares import add_share_option
 
@@ -36,6 +38,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--methods", nargs="+", metavar="NAME", help=f"only these of {', '.join(rows_of_methods())}"
     )
     add("--table", type=Path, metavar="FILE", help="also write the board as a markdown page")
+    add("--workers", type=int, default=1, help="methods measured at once (default 1)")
+    add_engine_options(parser)
     add_share_option(parser)
 
 
@@ -43,22 +47,15 @@ def run(args: argparse.Namespace) -> int:
     """Measure what is not stored yet; a method that cannot be trained here says why."""
     workspace = Workspace.open(args.workspace)
     wanted = args.methods or rows_of_methods()
-    titles = {name: row_of(name).title for name in [REFERENCE, *wanted]}
-    names, share = list(titles), args.shard
-    for name in share.of(names) if share else names:
-        try:
-            with (
-                nullcontext() if share else exclusive(workspace.path, "methods"),
-                threadpool_limits(1),
-                progress_line() as show,
-            ):
-                show(f"{titles[name]} ...")
-                sentence = measure_method(workspace, name)
-        except AigiError as error:
-            if name == REFERENCE:
-                raise
-            sentence = f"{titles[name]}: left out. {error}"
-        print(sentence, file=sys.stderr, flush=True)
+    names, share = [one for one in dict.fromkeys([REFERENCE, *wanted]) if row_of(one)], args.shard
+    wanted = share.of(names) if share else names
+    engine, start = engine_from(args), perf_counter()
+    with nullcontext() if share else exclusive(workspace.path, "methods"), progress_line() as show:
+        show(f"{counted(len(wanted), 'method')} ...")
+        ended = engine.map(_measure, [(str(workspace.path), name) for name in wanted])
+        for done, (_, sentence) in enumerate(ended, 1):
+            print(sentence, file=sys.stderr, flush=True)
+            show(f"[{done}/{len(wanted)}]{time_left(start, done, len(wanted))}")
     if share:
         print(
             f"Share {share} is measured. When all {share.count} are, the same command without"
@@ -75,6 +72,17 @@ def run(args: argparse.Namespace) -> int:
         f" {workspace.result_path('methods', '')}."
     )
     return 0
+
+
+def _measure(path: str, name: str) -> str:
+    """The unit of work: one method, measured and stored; the sentence on it."""
+    try:
+        with threadpool_limits(1):
+            return measure_method(Workspace.open(path), name)
+    except AigiError as error:
+        if name == REFERENCE:
+            raise
+        return f"{row_of(name).title}: left out. {error}"
 
 
 BY_HAND = "<!-- What follows was written by hand: the job keeps it. -->"

@@ -27,6 +27,7 @@ from precompute.growth.rewrite import (
     without_outdated,
 )
 from precompute.ingest import answers
+from precompute.ingest.units import Reading
 from precompute.options import add_shared
 from precompute.perturb import FOLDER
 
@@ -173,7 +174,7 @@ def grown_table(
     if not fresh.any():
         return None
     candidates = candidates[fresh].reset_index(drop=True)
-    table = opened(candidates, args.images, args.workers, True)
+    table = opened(candidates, args.images, Reading(workers=args.workers), True)
     table = prefixed(table, new_prefix)
     own_new, notes = own_splits(table, added.layout)
     families = dict(zip(old["generator"], old["family"], strict=True))

@@ -9,13 +9,21 @@ Nothing here loads torch.
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
 from aigi_core.errors import AigiError
+from precompute.engine import add_engine_options, engine_from
 from precompute.ingest.answers import MIN_IMAGES, add_answers, parse_answers
 from precompute.options import add_shared
+from precompute.shares import add_share_option
+
+if TYPE_CHECKING:
+    from precompute.ingest.units import Reading
 
 
 def add_ingest_options(parser: argparse.ArgumentParser) -> None:
@@ -58,33 +66,48 @@ def add_ingest_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-add_options = add_ingest_options
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``ingest`` itself."""
+    add_ingest_options(parser)
+    add_engine_options(parser)
+    add_share_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Ingest and publish; says what comes next."""
     from aigi_core.workspace import read_manifest
+    from precompute.ingest.units import Reading
 
-    code = read_and_publish(args)
-    if not args.dry_run and not read_manifest(args.out).get("encoder"):
+    if args.engine == "local" and not args.ray_address:
+        reading = Reading(share=args.shard, workers=args.workers)
+    else:  # each of the engine's workers has one process open files
+        reading = Reading(engine=engine_from(args), share=args.shard, workers=1)
+    code = read_and_publish(args, reading=reading)
+    if not args.dry_run and not args.shard and not read_manifest(args.out).get("encoder"):
         print(f"Next: {command('encode', workspace=args.out, **USUAL_ENCODER)} ({WITHOUT_HUB})")
     return code
 
 
-def read_and_publish(args: argparse.Namespace, ready: Callable[[], object] = lambda: None) -> int:
+def read_and_publish(
+    args: argparse.Namespace,
+    ready: Callable[[], object] = lambda: None,
+    reading: Reading | None = None,
+) -> int:
     """Ingest and publish; prints what was decided and what was left out.
 
     Args:
         ready: called when nothing is left to ask, before any image is opened.
+        reading: how files are opened; a share of them is opened and nothing published.
 
     Raises:
         AigiError: the options name no folder, or what ingest raises.
     """
     from precompute.ingest.layouts import LAYOUTS, find_candidates
     from precompute.ingest.layouts.roots import common_root
-    from precompute.ingest.pipeline import ingest
+    from precompute.ingest.pipeline import files_to_open, ingest
     from precompute.ingest.publish import check_destination, publish, refuse_other_paths
     from precompute.ingest.summary import plan, summary
+    from precompute.ingest.units import FOLDER, Reading, read_files
 
     answers = parse_answers(args)
     root = common_root(answers, args.images) or args.images
@@ -98,27 +121,38 @@ def read_and_publish(args: argparse.Namespace, ready: Callable[[], object] = lam
         return 2 if candidates.questions else 0
     if args.out is None:
         raise AigiError("Name the workspace to write with --out WORKSPACE (or try --dry-run).")
-    with check_destination(args.out, root):
+    folder = args.out / FOLDER
+    reading = replace(reading or Reading(workers=args.workers), folder=folder)
+    with check_destination(args.out, root, held=reading.share is None):
         candidates = find_candidates(root, args.layout, args.manifest, answers)
         print(plan(candidates), "", sep="\n", flush=True)
         if candidates.questions:
             raise AigiError("\n".join(candidates.questions))
         refuse_other_paths(args.out, candidates.table, root)
         ready()
-        result = ingest(
-            root,
-            candidates=candidates,
-            val=args.val,
-            test=args.test,
-            seed=args.seed,
-            min_images=args.min_images,
-            workers=args.workers,
-        )
-        print(summary(result.images, result.record))
-        image_root = None if args.no_image_root else root.resolve()
-        print(
-            publish(
-                result, args.out, name=args.name, image_root=image_root, hint=root.resolve().name
+        if reading.share:
+            read_files(root, files_to_open(candidates.table), reading)
+            print(
+                f"Share {reading.share} is read. When all {reading.share.count} are, the same"
+                " command without --shard writes the workspace."
             )
-        )
+            return 0
+        try:
+            result = ingest(
+                root,
+                candidates=candidates,
+                val=args.val,
+                test=args.test,
+                seed=args.seed,
+                min_images=args.min_images,
+                reading=reading,
+            )
+            print(summary(result.images, result.record))
+            place = None if args.no_image_root else root.resolve()
+            hint = root.resolve().name
+            print(publish(result, args.out, name=args.name, image_root=place, hint=hint))
+        except AigiError:  # other images or options are wanted; an interruption keeps the units
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
     return 0

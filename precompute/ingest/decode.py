@@ -4,9 +4,9 @@ other bad file.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +19,7 @@ from aigi_core.images import ImageError, load_rgb, read_bytes
 from aigi_core.previews import preview_hash
 from aigi_core.processes import LimitedProcesses, LimitExceeded, shared
 from aigi_core.terminal import progress_options
+from precompute.engine import cores
 
 Facts = dict[str, Any]
 Place = tuple[str, int]
@@ -80,11 +81,7 @@ def facts_of_all(
     are limited in processor time and memory; ``workers`` 0 reads in this process, without limits.
     """
     if workers is None:
-        workers = (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
+        workers = cores()
     with tqdm(
         total=len(files), unit="image", desc="Reading", disable=not progress, **progress_options()
     ) as bar:
@@ -107,7 +104,7 @@ def _read(
     elif workers == 1 or len(tasks) <= CHUNK:
         yield from map(_left_out, shared().map(read, tasks))
     else:
-        processes = LimitedProcesses(workers, workers)
+        processes = _processes(workers)
         pool = ThreadPoolExecutor(workers)  # a thread waits for a process
         try:
             chunks = (tasks[i : i + CHUNK] for i in range(0, len(tasks), CHUNK))
@@ -118,7 +115,21 @@ def _read(
                 yield from map(_left_out, running.popleft().result())
         finally:
             pool.shutdown(cancel_futures=True)
-            processes.close()
+
+
+_kept: dict[int, LimitedProcesses] = {}
+"""By their number; kept between calls, for starting one takes a second."""
+
+
+def _processes(workers: int) -> LimitedProcesses:
+    return _kept.setdefault(workers, LimitedProcesses(workers, workers))
+
+
+@atexit.register
+def close_processes() -> None:
+    """End the processes that :func:`facts_of_all` keeps for its next call."""
+    while _kept:
+        _kept.popitem()[1].close()
 
 
 def _left_out(result: Facts | LimitExceeded) -> Facts:

@@ -16,9 +16,10 @@ from aigi_core.manifest import COLUMNS, FAKE, REAL, SPLITS, validate_images
 from aigi_core.splits import assign, components
 from aigi_core.statements import counted
 from precompute.ingest.answers import MIN_IMAGES, Answers
-from precompute.ingest.decode import UNREAD, facts_of_all
+from precompute.ingest.decode import UNREAD, Place
 from precompute.ingest.families import family_of
 from precompute.ingest.layouts import Candidates, find_candidates
+from precompute.ingest.units import Reading, read_files
 
 STRATUM = ["pool", "label", "generator"]
 
@@ -45,6 +46,7 @@ def ingest(
     seed: int = 0,
     min_images: int = MIN_IMAGES,
     workers: int | None = None,
+    reading: Reading | None = None,
     progress: bool = True,
 ) -> Ingested:
     """Read a folder of images into a table whose rows and splits depend on content, names and seed
@@ -52,6 +54,8 @@ def ingest(
 
     Args:
         candidates: what :func:`find_candidates` made of the folder, where that was asked before.
+        workers: processes that open the files.
+        reading: how the files are opened, where these workers alone do not say it.
 
     Raises:
         AigiError: no layout fits, the reading leaves a question open, no usable image, a class
@@ -62,7 +66,8 @@ def ingest(
             f"Expected shares with 0 <= val, 0 < test and val + test < 1, got val {val} and test"
             f" {test}."
         )
-    if min_images < 3 or (workers is not None and workers < 1):
+    reading = reading or Reading(workers=workers)
+    if min_images < 3 or (reading.workers is not None and reading.workers < 1):
         raise AigiError(
             "Expected --min-images of at least 3 (one a split) and --workers of at least 1."
         )
@@ -70,7 +75,7 @@ def ingest(
         candidates = find_candidates(root, layout, manifest, answers)
     if candidates.questions:
         raise AigiError("\n".join(candidates.questions))
-    table = opened(candidates.table, root, workers, progress)
+    table = opened(candidates.table, root, reading, progress)
     kept = table["left_out"] == ""
     if not kept.any():
         reasons = _counted(table.loc[~kept, "left_out"])
@@ -179,14 +184,19 @@ def _leave_out_bridges(
     return pd.Series(table["group"].where(torn & finished, untied), dtype=str)
 
 
-def opened(table: pd.DataFrame, root: Path, workers: int | None, progress: bool) -> pd.DataFrame:
+def files_to_open(table: pd.DataFrame) -> list[Place]:
+    """The files that candidates name and nothing speaks against."""
+    wanted = table.loc[table["left_out"] == "", ["path", "offset"]]
+    return list(wanted.itertuples(index=False, name=None))
+
+
+def opened(table: pd.DataFrame, root: Path, reading: Reading, progress: bool) -> pd.DataFrame:
     """Candidates with the measured columns; a note or reason of the manifest stays in front of the
     measured one.
     """
     to_open = table["left_out"] == ""
     facts = pd.DataFrame([UNREAD] * len(table), index=table.index, columns=list(UNREAD))
-    wanted = table.loc[to_open, ["path", "offset"]].itertuples(index=False, name=None)
-    read = facts_of_all(root, list(wanted), workers, progress=progress)
+    read = read_files(root, files_to_open(table), reading, progress=progress)
     facts.loc[to_open] = pd.DataFrame(read, index=table.index[to_open], columns=list(UNREAD))
     facts["note"] = [
         "; ".join(filter(None, pair))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,9 @@ IMAGES = "images.parquet"
 
 
 @contextmanager
-def check_destination(out: Path, images: Path) -> Iterator[None]:
-    """Hold the workspace for writing, once it is sure that the place is one.
+def check_destination(out: Path, images: Path, *, held: bool = True) -> Iterator[None]:
+    """Hold the workspace for writing, once it is sure that the place is one; where it is not
+    ``held``, others may write units of work into it at the same time.
 
     Raises:
         WorkspaceError: the place is a file, another folder full of things, inside the images, or
@@ -61,7 +62,7 @@ def check_destination(out: Path, images: Path) -> Iterator[None]:
             )
     new = not out.exists()
     try:
-        with exclusive(out, "ingest"):
+        with exclusive(out, "ingest") if held else nullcontext():
             yield
     finally:
         if new and out.is_dir() and all(entry.name.startswith(".lock") for entry in out.iterdir()):

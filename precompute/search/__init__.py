@@ -13,6 +13,7 @@ from aigi_core.clip.consent import add_weights_options
 from aigi_core.detectors.presets import preset
 from precompute.engine import add_engine_options, engine_from
 from precompute.options import add_shared
+from precompute.shares import add_share_option
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--workers", type=int, help="processes (default: one a core)")
     add_engine_options(parser)
+    add_share_option(parser)
     add_weights_options(parser)  # for the paper's protocol, which may load the encoder again
 
 
@@ -39,5 +41,6 @@ def run(args: argparse.Namespace) -> int:
         from precompute.search.stream import keep_stream_maps
 
         keep_stream_maps(args.workspace, args.model, args.pretrained, agreed=args.load_weights)
-    print(search(args.workspace, args.pairs, key=key, engine=engine_from(args)))
+    engine = engine_from(args)
+    print(search(args.workspace, args.pairs, key=key, engine=engine, share=args.shard))
     return 0

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -23,8 +24,9 @@ from aigi_core.terminal import progress_line
 from aigi_core.transfer.atlas import BANK, KIND, METRICS_KEPT, TABLES, Atlas, AtlasKey
 from aigi_core.transfer.pairs import Pair, parse_pairs
 from aigi_core.workspace import Workspace, exclusive, tool_versions, write_atomic
-from precompute.engine import Engine, LocalEngine, cores
+from precompute.engine import Engine, LocalEngine, cores, time_left
 from precompute.search.pair import Arrays, Searcher, Tables, compute_shared, head_grid
+from precompute.shares import Share
 
 SHARED = "shared.npz"
 
@@ -35,9 +37,13 @@ def search(
     *,
     key: AtlasKey | None = None,
     engine: Engine | None = None,
+    share: Share | None = None,
 ) -> str:
     """Search what has not been searched yet and publish the atlas; returns a sentence saying where
     it lies.
+
+    Args:
+        share: search these of the pairs only, and publish nothing.
 
     Raises:
         AigiError: no workspace, unknown generators, a pair that cannot be judged, another search at
@@ -47,8 +53,8 @@ def search(
     workspace = Workspace.open(workspace_path)
     wanted = parse_pairs(pairs, workspace.domains)
     path = key.folder(workspace)
-    with exclusive(path, "search"), progress_line() as show:
-        (path / "pairs").mkdir(exist_ok=True)
+    with nullcontext() if share else exclusive(path, "search"), progress_line() as show:
+        (path / "pairs").mkdir(parents=True, exist_ok=True)
         start = perf_counter()
         names = workspace.domains.generators
         merged = _merged(workspace, key)
@@ -56,16 +62,20 @@ def search(
         if shared is None:
             shared = compute_shared(workspace, key, lambda step: show(f"Search: {step} ..."))
             _save(path / SHARED, *shared)
+        mine = share.of(wanted) if share else wanted
         todo = [
             pair
-            for pair in wanted
+            for pair in mine
             if pair not in merged[1] and _load(_file(path, names, pair)) is None
         ]
-        before = len(wanted) - len(todo)
-        print(
-            f"{counted(len(wanted), 'pair')} wanted, {before} of them searched before.", flush=True
-        )
+        before = len(mine) - len(todo)
+        print(f"{counted(len(mine), 'pair')} wanted, {before} of them searched before.", flush=True)
         _search_all(workspace, key, path, todo, engine or LocalEngine(cores()), show)
+        if share:
+            return (
+                f"Share {share} is searched. When all {share.count} are, the same command without"
+                " --shard publishes the atlas."
+            )
         outcome = dict(merged[1])
         for pair in combinations(names, 2):
             record = _load(_file(path, names, pair))
@@ -96,8 +106,8 @@ def _search_all(
     tasks = [(pair, str(_file(path, names, pair))) for pair in todo]
     ended = engine.map(_one, tasks, start=_start_worker, args=(workspace.path, key, path))
     for done, (number, _) in enumerate(ended, 1):
-        left = (perf_counter() - start) / done * (len(todo) - done)
-        show(f"[{done}/{len(todo)}] {' : '.join(todo[number])} - about {_duration(left)} left")
+        left = time_left(start, done, len(todo))
+        show(f"[{done}/{len(todo)}] {' : '.join(todo[number])}{left}")
 
 
 _searcher: Searcher | None = None
@@ -224,8 +234,3 @@ def _publish(
 
 def _order(names: Sequence[str]) -> Any:
     return lambda pair: (names.index(pair[0]), names.index(pair[1]))
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -5,10 +5,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
 
+import pytest
+
 from aigi_core.errors import AigiError
 
 HAS_RAY = find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs Ray: pip install -r requirements-ray.txt")
+ENGINES = ["local", pytest.param("ray", marks=needs_ray)]
 _added = 0
+
+
+def stop_ray() -> None:
+    """End the Ray that a command has started; nothing where it has started none."""
+    if HAS_RAY:
+        import ray
+
+        ray.shutdown()
 
 
 def start(added: int) -> None:

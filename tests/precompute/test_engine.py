@@ -12,26 +12,23 @@ import psutil
 import pytest
 
 from aigi_core.errors import AigiError
-from precompute.engine import Engine, LocalEngine, add_engine_options, engine_from
+from precompute.engine import Engine, InlineEngine, LocalEngine, add_engine_options, engine_from
 from tests.precompute import engine_tasks
+from tests.precompute.engine_tasks import ENGINES, needs_ray
 from tests.searched import KEY, searched_copy
 
-needs_ray = pytest.mark.skipif(
-    not engine_tasks.HAS_RAY, reason="needs Ray: pip install -r requirements-ray.txt"
-)
 
-
-@pytest.fixture(scope="module", params=["local", pytest.param("ray", marks=needs_ray)])
+@pytest.fixture(scope="module", params=["inline", *ENGINES])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    if request.param == "local":
+    if request.param == "inline":
+        yield InlineEngine()
+    elif request.param == "local":
         yield LocalEngine(2)
-        return
-    import ray
+    else:
+        from precompute.on_ray import RayEngine
 
-    from precompute.on_ray import RayEngine
-
-    yield RayEngine(2)
-    ray.shutdown()
+        yield RayEngine(2)
+        engine_tasks.stop_ray()
 
 
 def test_every_task_is_done_once(engine: Engine, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from aigi_core.transfer.board import measured_methods
+from aigi_core.transfer.board import measured_methods, stored_measured
 from aigi_core.workspace import Workspace
 from benchmarks._small_workspace import make_workspace
 from precompute.__main__ import main
 from precompute.methods import BY_HAND, by_hand
+from tests.precompute import engine_tasks
+from tests.precompute.engine_tasks import ENGINES
 
 
 def test_shares_measure_and_the_last_run_makes_the_board(
@@ -24,6 +27,22 @@ def test_shares_measure_and_the_last_run_makes_the_board(
     assert main(command) == 0
     printed = capsys.readouterr()
     assert printed.err.count("stored before") == 2 and "board of 2 methods" in printed.out
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_methods_by_several_workers_make_the_board_of_one(
+    engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = {}
+    for name, more in (("one", []), ("two", ["--workers", "2", "--engine", engine])):
+        path = make_workspace(tmp_path / name, per_class=20)
+        try:
+            assert main(["methods", "--workspace", str(path), "--methods", "lda", *more]) == 0
+        finally:
+            engine_tasks.stop_ray()
+        scores[name] = stored_measured(Workspace.open(path), "lda").test
+    assert "board of 2 methods" in capsys.readouterr().out
+    np.testing.assert_array_equal(scores["one"], scores["two"])
 
 
 def test_what_was_written_by_hand_stays(tmp_path: Path) -> None:

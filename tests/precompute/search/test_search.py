@@ -23,10 +23,10 @@ from aigi_core.transfer import transfer_matrix
 from aigi_core.transfer.atlas import Atlas
 from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
 from precompute.__main__ import main
-from precompute.engine import LocalEngine
+from precompute.engine import InlineEngine, LocalEngine
 from precompute.search import job
+from precompute.shares import Share
 from tests.factory import put_features, with_images
-from tests.inline_engine import InlineEngine
 from tests.searched import KEY
 
 PAIR = ("alpha-gan", "beta-diff")
@@ -176,6 +176,23 @@ def test_an_interrupted_search_keeps_its_finished_pairs(
     job.search(copy, pairs, key=KEY)
     assert len(done) == 3 and len(Atlas.open(workspace, KEY).pairs) == 2
     assert not (folder / "pairs").exists()
+
+
+def test_shares_search_and_the_last_run_publishes(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "workspace"
+    shutil.copytree(path, copy)
+    engine, done = InlineEngine(), list[tuple[str, str]]()
+    original = job._one
+    monkeypatch.setattr(job, "_one", lambda pair, file: (done.append(pair), original(pair, file)))
+    pairs = "alpha-gan:beta-diff,beta-diff:delta-ar"  # the first one is published already
+    for share in (Share(2, 2), Share(1, 2)):
+        said = job.search(copy, pairs, key=KEY, engine=engine, share=share)
+        assert f"Share {share} is searched" in said
+    assert len(done) == 1 and len(Atlas.open(Workspace.open(copy), KEY).pairs) == 2
+    job.search(copy, pairs, key=KEY, engine=engine)
+    assert len(done) == 1 and len(Atlas.open(Workspace.open(copy), KEY).pairs) == 3
 
 
 def test_a_search_stopped_while_it_publishes_leaves_the_atlas_before(
