@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +69,8 @@ def read_files(
                 bar.update(len(todo[number][0]))
         finally:
             close_processes()
+            with suppress(OSError):  # nothing is left where no unit was finished
+                reading.folder.rmdir()
     return [fact for unit in mine for fact in _load(*unit) or ()]
 
 
