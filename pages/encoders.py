@@ -13,23 +13,21 @@ from aigi_core.commands import encoder_options
 from aigi_core.encodings import update_commands
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted
-from aigi_core.transfer.encoders import by_generator, compare, highest_encoder
 from aigi_core.winner import winner
 from ui.results import encodings as results
 
 with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
     workspace = page.workspace
-    measured = results.measured(workspace)
-    table = compare(measured)
+    several = results.opened(workspace)
+    table, best, by_generator = results.compared(several)
     first = table.iloc[0]
-    if len(table) == 1:
+    if best is None:
         page.answer(
             f"One encoder is here, {ui.name(first['model'])}: out of domain it reaches balanced"
             f" accuracy **{first['value']:.3f}**. To compare it with another, encode the same"
             " images by that one (the command is below)."
         )
     else:
-        best = highest_encoder(measured)
         others = best.rivals_in_words("encoder")
         beside = (
             ""
@@ -77,17 +75,17 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
         "Bytes of all stored features; wall-clock and CPU seconds, as `encode` measured them on the"
         " machine named, including reading and other load.",
     ):
-        page.table("costs", results.costs_of(workspace))
+        page.table("costs", results.costs_of(several))
     with page.section("Where each fails", "Mean out of domain, by generator tested on."):
-        page.table("generators", by_generator(measured))
+        page.table("generators", by_generator)
     with page.section(
         "Do they err on the same images?",
         "Shares of out-of-domain verdicts. Ratio: how often both are wrong, divided by how often"
         " they would be if their errors were independent. The ensemble averages both encoders'"
         " scores; its gain is over the better one on these images.",
     ):
-        if len(measured) > 1:
-            page.table("agreement", results.agreements(workspace))
+        if len(several) > 1:
+            page.table("agreement", results.agreements(several))
         else:
             page.finding(
                 "This needs a second encoder. NAME is what the pages call it; MODEL and TAG are"
@@ -100,13 +98,13 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
         "Detectors on the token of each layer, out of domain, with 95% intervals. The highest"
         " of several layers is chosen on these test images: expect less of it on others.",
     ):
-        if not results.with_layers(workspace):
+        if not results.with_layers(several):
             page.finding("This needs the tokens of all layers, which the same encoder adds:")
             same = encoder_options(workspace.encoder)
             page.command(workspace.command("encode", **same, features="embedding,layers"))
         elif page.toggle("depth", "Train on every layer", False):
             with st.spinner("Training detectors on every layer ..."):
-                depths = results.depths(workspace)
+                depths = results.depths(several)
             for name, layers in depths.items():
                 top, last = winner(layers.assign(name=layers["layer"])), layers.iloc[-1]
                 page.finding(
@@ -121,4 +119,4 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
         "AUC (fakes against real images) of the cosine with texts such as 'synthetic image',"
         " without training; beside it, the range that holds 95% of other words.",
     ):
-        page.table("concept", results.concepts(workspace))
+        page.table("concept", results.concepts(several))

@@ -176,28 +176,31 @@ def agreement(
     groups, cells = group_numbers(domains.group, rows), used[:, rows]
     first, second = (part[:, rows] & cells for part in wrong)
 
-    def ratio(weights: np.ndarray) -> tuple[float, float]:
-        n = np.maximum(cells @ weights, 1e-12)
-        both = float(((first & second) @ weights).sum() / n.sum())
-        alone = float((((first @ weights) / n) * ((second @ weights) / n) * n).sum() / n.sum())
-        return both, alone
+    one, other, both = (part.astype(float) for part in (first, second, first & second))
+    of = cells.astype(float)
 
-    both, alone = ratio(np.ones(cells.shape[1]))
+    def ratio(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n = np.maximum(of @ weights, 1e-12)
+        alone = ((one @ weights) / n) * ((other @ weights) / n) * n
+        return (both @ weights).sum(axis=0) / n.sum(axis=0), alone.sum(axis=0) / n.sum(axis=0)
+
+    (share,), (alone,) = ratio(np.ones((cells.shape[1], 1)))
     rng, count = np.random.default_rng(seed), int(groups.max()) + 1
-    drawn = []
-    for _ in range(DRAWS):
-        weights = np.bincount(rng.integers(count, size=count), minlength=count)[groups]
-        one, other = ratio(weights.astype(float))
-        drawn.append(one / other if other else np.nan)
-    low, high = percentile_interval(np.array(drawn)[np.isfinite(drawn)])
+    drawn = np.stack(
+        [np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(DRAWS)]
+    )
+    together, apart = ratio(drawn[:, groups].T.astype(float))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = together / apart
+    low, high = percentile_interval(ratios[np.isfinite(ratios)])
     joint = _matrix((a.scores + b.scores) / 2, domains, metric)
     means = [e.matrix.mean(metric, ~e.matrix.in_domain).value for e in (a, b)]
     better = (a, b)[int(np.argmax(means))]
     gain = difference(joint, better.matrix, metric).mean(~joint.in_domain)
     return {
-        "both_wrong": both,
-        "expected_both_wrong": alone,
-        "ratio": both / alone if alone else np.nan,
+        "both_wrong": float(share),
+        "expected_both_wrong": float(alone),
+        "ratio": float(share / alone) if alone else np.nan,
         "ratio_low": float(low),
         "ratio_high": float(high),
         "n": int(cells.shape[1]),

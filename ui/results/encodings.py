@@ -6,13 +6,26 @@ from itertools import combinations
 
 import pandas as pd
 
-from aigi_core.encodings import open_encodings
+from aigi_core.encodings import encodings, outdated_encodings
 from aigi_core.errors import AigiError, NotGivenError, WorkspaceError
 from aigi_core.explain.concept import concept_alignment
+from aigi_core.transfer import encoders as library
 from aigi_core.transfer.depth import by_layer
 from aigi_core.transfer.encoders import Encoding, agreement, costs, measure
+from aigi_core.winner import Winner
 from aigi_core.workspace import Workspace
-from ui.toolkit.workspaces import cached
+from ui.toolkit.workspaces import cached, open_encoding
+
+Several = tuple[tuple[str, Workspace], ...]
+"""Encodings by name: what results of several rest on."""
+
+
+def opened(workspace: Workspace) -> Several:
+    """The encodings of a workspace's images, its own first, but for outdated ones; each is opened
+    and checked once a state of its manifest.
+    """
+    folders, outdated = encodings(workspace.path), outdated_encodings(workspace.path)
+    return tuple((n, open_encoding(folder)) for n, folder in folders.items() if n not in outdated)
 
 
 @cached
@@ -20,15 +33,23 @@ def _measured(workspace: Workspace, name: str) -> Encoding:
     return measure(name, workspace)
 
 
-def measured(workspace: Workspace) -> dict[str, Encoding]:
-    """Name -> detectors of every encoding of a workspace's images."""
-    opened = open_encodings(workspace.path)
-    return {name: _measured(one, name) for name, one in opened.items()}
+def measured(several: Several) -> dict[str, Encoding]:
+    """Name -> detectors of every encoding."""
+    return {name: _measured(one, name) for name, one in several}
 
 
-def costs_of(workspace: Workspace) -> pd.DataFrame:
+@cached
+def compared(several: Several) -> tuple[pd.DataFrame, Winner | None, pd.DataFrame]:
+    """One row an encoder; which of several does best out of domain; each generator by encoder."""
+    every = measured(several)
+    best = library.highest_encoder(every) if len(every) > 1 else None
+    return library.compare(every), best, library.by_generator(every)
+
+
+@cached
+def costs_of(several: Several) -> pd.DataFrame:
     """One row an encoder (see :func:`aigi_core.transfer.encoders.costs`)."""
-    return costs(open_encodings(workspace.path))
+    return costs(dict(several))
 
 
 @cached
@@ -36,29 +57,29 @@ def _by_layer(workspace: Workspace) -> pd.DataFrame:
     return by_layer(workspace)
 
 
-def with_layers(workspace: Workspace) -> dict[str, Workspace]:
+def with_layers(several: Several) -> dict[str, Workspace]:
     """The encodings that hold the tokens of their layers."""
-    opened = open_encodings(workspace.path)
-    return {name: one for name, one in opened.items() if "layers" in one.stored_features}
+    return {name: one for name, one in several if "layers" in one.stored_features}
 
 
-def depths(workspace: Workspace) -> dict[str, pd.DataFrame]:
+def depths(several: Several) -> dict[str, pd.DataFrame]:
     """Name -> transfer by layer, of every encoding that holds its layers' tokens."""
-    return {name: _by_layer(one) for name, one in with_layers(workspace).items()}
+    return {name: _by_layer(one) for name, one in with_layers(several).items()}
 
 
-def agreements(workspace: Workspace) -> pd.DataFrame:
+@cached
+def agreements(several: Several) -> pd.DataFrame:
     """One row a pair of encoders (see :func:`aigi_core.transfer.encoders.agreement`)."""
-    matrices = measured(workspace)
+    matrices, (_, first) = measured(several), several[0]
     return pd.DataFrame(
         [
-            {"first": a, "second": b, **agreement(matrices[a], matrices[b], workspace.domains)}
+            {"first": a, "second": b, **agreement(matrices[a], matrices[b], first.domains)}
             for a, b in combinations(matrices, 2)
         ]
     )
 
 
-def concepts(workspace: Workspace) -> pd.DataFrame:
+def concepts(several: Several) -> pd.DataFrame:
     """Alignment of every encoder that has a text tower with the concept, by generator.
 
     Raises:
@@ -66,7 +87,7 @@ def concepts(workspace: Workspace) -> pd.DataFrame:
     """
     tables: list[pd.DataFrame] = []
     reason: AigiError | None = None
-    for name, one in open_encodings(workspace.path).items():
+    for name, one in several:
         try:
             tables.append(_concept(one).assign(encoder=name))
         except (NotGivenError, WorkspaceError) as missing:  # no text tower, or no bank made yet
