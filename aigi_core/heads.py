@@ -249,12 +249,33 @@ def embedding_norms(
     Raises:
         AigiError: a length of zero or no number; names the image.
     """
-    n = len(images.embeddings) if rows is None else len(rows)
+    if isinstance(images, Workspace) and (rows is None or 8 * len(rows) > len(images.embeddings)):
+        lengths = _all_lengths(images)[slice(None) if rows is None else rows]
+    else:
+        lengths = _lengths(images.embeddings, rows)
+    require_lengths(lengths, images, rows)
+    return lengths
+
+
+def _all_lengths(workspace: Workspace) -> Float[np.ndarray, " N"]:
+    """Computed once: work on every head asks for them at each of them."""
+    kept = vars(workspace)
+    if "_lengths" not in kept:
+        lengths = _lengths(workspace.embeddings, None)
+        lengths.flags.writeable = False
+        kept["_lengths"] = lengths
+    result: np.ndarray = kept["_lengths"]
+    return result
+
+
+def _lengths(
+    embeddings: np.ndarray, rows: Int[np.ndarray, " n"] | None
+) -> Float[np.ndarray, " n"]:
+    n = len(embeddings) if rows is None else len(rows)
     lengths = np.empty(n)
     for block in blocks(n):
-        part = images.embeddings[block if rows is None else rows[block]]
+        part = embeddings[block if rows is None else rows[block]]
         lengths[block] = np.linalg.norm(np.asarray(part, np.float64), axis=1)
-    require_lengths(lengths, images, rows)
     return lengths
 
 

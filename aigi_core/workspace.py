@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -543,6 +543,11 @@ def exclusive(path: Path, purpose: str) -> Iterator[None]:
 
 def tool_versions() -> dict[str, str]:
     """Versions of the tools that shape what a workspace holds, without importing them."""
+    return dict(_tool_versions())  # each detector remembers them: looked up once
+
+
+@cache
+def _tool_versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     versions = {"python": ".".join(map(str, sys.version_info[:3]))}

@@ -5,8 +5,8 @@ at once.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy.special import expit, logit
+from jaxtyping import Bool, Float, Int
+from scipy.special import logit
 
 from aigi_core.manifest import FAKE
 from aigi_core.resampling import group_weights
@@ -18,6 +18,8 @@ BINNED = 20_000
 STEPS_OF_SCORES = 1000
 """Steps a class, of equal numbers of images."""
 BLOCKS = 512
+CACHED = 2**15
+"""Weights of images in draws that are fitted at once."""
 
 
 def calibration_draws(
@@ -78,28 +80,46 @@ def platt_fits(
     if len(labels) > BINNED:
         place, scores, labels = _binned(scores, labels)
         weights = np.stack([np.bincount(place, row, len(labels)) for row in weights])
+    scale = float(np.std(scores)) or 1.0
+    z, fake = np.asarray(scores, np.float64) / scale, labels == FAKE
+    # as many at once as stay in the processor's cache: all 500 at once take thrice as long
+    step = max(1, CACHED // max(1, len(z)))
+    parts = [
+        _newton(z, fake, weights[start : start + step], prior)
+        for start in range(0, len(weights), step)
+    ]
+    fits = np.concatenate(parts) if parts else np.zeros((0, 2))
+    fits[:, 0] /= scale
+    return fits
+
+
+def _newton(
+    z: Float[np.ndarray, " n"],
+    fake: Bool[np.ndarray, " n"],
+    weights: Float[np.ndarray, "draws n"],
+    prior: float,
+) -> Float[np.ndarray, "draws 2"]:
     draws = len(weights)
-    fake = labels == FAKE
     n_fake, n_real = (weights[:, part].sum(axis=1, keepdims=True) for part in (fake, ~fake))
     good = ((n_fake > 0) & (n_real > 0))[:, 0]
     weights = np.where(
         fake, prior * weights / np.maximum(n_fake, 1), (1 - prior) * weights / np.maximum(n_real, 1)
     )
     targets = np.where(fake, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))
-    scale = float(np.std(scores)) or 1.0
-    z = np.asarray(scores, np.float64) / scale
 
-    def loss(parameters: np.ndarray) -> np.ndarray:
+    def at(parameters: np.ndarray, of: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
+        """Loss and probabilities, from one exponential."""
         margins = parameters[:, :1] * z + parameters[:, 1:]
-        value: np.ndarray = (weights * (np.logaddexp(0, margins) - targets * margins)).sum(axis=1)
-        return value
+        small = np.exp(-np.abs(margins))
+        losses = np.log1p(small) + np.maximum(margins, 0.0) - targets[of] * margins
+        p = np.where(margins < 0, small, 1.0) / (1.0 + small)
+        return np.einsum("ij,ij->i", weights[of], losses), p
 
-    fits = np.zeros((draws, 2))
-    value = loss(fits)
+    fits, active = np.zeros((draws, 2)), np.arange(draws)
+    value, p = at(fits, active)
     for _ in range(STEPS):
-        margins = fits[:, :1] * z + fits[:, 1:]
-        p = expit(margins)
-        gap, bend = weights * (p - targets), weights * p * (1 - p)
+        own = weights[active]
+        gap, bend = own * (p - targets[active]), own * p * (1 - p)
         gradient = np.stack([gap @ z, gap.sum(axis=1)], axis=1)
         a, b, c = bend @ (z * z) + 1e-12, bend @ z, bend.sum(axis=1) + 1e-12
         determinant = np.maximum(a * c - b * b, 1e-18)
@@ -110,18 +130,19 @@ def platt_fits(
             )
             / determinant[:, None]
         )
-        size = np.ones(draws)
+        size = np.ones(len(active))
         for _ in range(30):
-            reached = loss(fits - size[:, None] * step)
+            reached, p = at(fits[active] - size[:, None] * step, active)
             worse = reached > value + 1e-12
             if not worse.any():
                 break
             size[worse] /= 2
         else:
-            reached = loss(fits - size[:, None] * step)
-        fits = fits - size[:, None] * step
-        value = reached
-        if np.abs(gradient[good]).max(initial=0.0) < TOLERANCE:
+            reached, p = at(fits[active] - size[:, None] * step, active)
+        fits[active] -= size[:, None] * step
+        going = (np.abs(gradient).max(axis=1) >= TOLERANCE) & good[active]
+        active, value, p = active[going], reached[going], p[going]
+        if not len(active):
             break
     flat = fits[:, 0] < 0
     mean = (weights * targets).sum(axis=1)
@@ -129,7 +150,6 @@ def platt_fits(
         [np.zeros(flat.sum()), logit(np.clip(mean[flat], 1e-6, 1 - 1e-6))], axis=1
     )
     fits[~good] = [0.0, logit(prior)]
-    fits[:, 0] /= scale
     return fits
 
 

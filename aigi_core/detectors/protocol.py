@@ -80,12 +80,16 @@ class Protocol:
 class Chosen:
     """Outcome of a protocol on one training set: the solution, and how each point of the grid did
     on validation.
+
+    Attributes:
+        before: the same point fitted on the training split alone, where this one was refitted.
     """
 
     weights: Float[np.ndarray, " p"]
     intercept: float
     C: float
     validation: dict[str, Any]
+    before: Chosen | None = None
 
     def score(self, features: Float[np.ndarray, "n p"]) -> Float[np.ndarray, " n"]:
         """Log-odds of being fake for rows of the features that it was fitted on."""
@@ -157,9 +161,11 @@ def choose(
         best = int(np.lexsort((grid, loss, -accuracy))[0])
         validation = {"C": grid.tolist(), "accuracy": accuracy.tolist(), "log_loss": loss.tolist()}
     solution = LogisticFit(*(part[best : best + 1] for part in vars(fit).values()))
+    C, before = float(grid[best]), None
     if protocol.refit and n < len(y):
+        before = Chosen(solution.weights[0], float(solution.intercept[0]), C, validation)
         solution = fit_logistic(X, y, grid[best], init=solution, **options)  # type: ignore[arg-type]
-    return Chosen(solution.weights[0], float(solution.intercept[0]), float(grid[best]), validation)
+    return Chosen(solution.weights[0], float(solution.intercept[0]), C, validation, before)
 
 
 def validation_scores(
@@ -294,11 +300,6 @@ def _paper_grid(
     accuracy, loss = validation_scores(decisions, val[1], protocol.class_weight)
     best = best_point(accuracy, loss, points)
     solver, C, max_iter = points[best]
-    if protocol.refit:
-        X, y = (np.concatenate(parts) for parts in zip(train, val, strict=True))
-        solution = _literal(X, y, protocol, solver, C, max_iter)
-    else:
-        solution = fits[best]
     validation = {
         "solver": [p[0] for p in points],
         "C": [p[1] for p in points],
@@ -307,4 +308,10 @@ def _paper_grid(
         "log_loss": loss.tolist(),
         "chosen": [solver, C, max_iter],
     }
-    return Chosen(solution.weights[0], float(solution.intercept[0]), C, validation)
+    alone = fits[best]
+    before = Chosen(alone.weights[0], float(alone.intercept[0]), C, validation)
+    if not protocol.refit:
+        return before
+    X, y = (np.concatenate(parts) for parts in zip(train, val, strict=True))
+    whole = _literal(X, y, protocol, solver, C, max_iter)
+    return Chosen(whole.weights[0], float(whole.intercept[0]), C, validation, before)

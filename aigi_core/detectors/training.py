@@ -53,7 +53,7 @@ def train(
         chosen = choose_by_passes(workspace, names, seen, protocol)
         known = provenance_of(workspace)
         return [
-            _detector(seen, one, own, workspace.domains, protocol, known)
+            _detector(seen, one, own, _rows(workspace.domains, own, protocol), protocol, known)
             for one, own in zip(chosen, names, strict=True)
         ]
     return train_detectors(training_images(workspace, names, seen), names, protocol)
@@ -103,12 +103,22 @@ def train_detectors(
 
     Training sets whose real images are the same share one matrix of second moments.
     """
+    return [detector for detector, _ in train_twice(images, training_sets, protocol)]
+
+
+def train_twice(
+    images: TrainingImages, training_sets: Sequence[TrainingSet], protocol: Protocol | None = None
+) -> list[tuple[LinearDetector, ...]]:
+    """As :func:`train_detectors`, and beside each the detector of the same choice that was not
+    refitted on validation images (the same one, where the protocol does not refit): two for the
+    price of one.
+    """
     protocol, names = protocol or Protocol(), as_sets(training_sets)
     domains, view = images.domains, images.view
     grams = _shared_grams(images, names)
-    detectors = []
+    pairs: list[tuple[LinearDetector, ...]] = []
     for training_set, gram in zip(names, grams, strict=True):
-        rows = {split: domains.rows(training_set, split) for split in splits_needed(protocol)}
+        rows = _rows(domains, training_set, protocol)
         together = np.concatenate(list(rows.values()))
         X, y = np.asarray(images.of(together), np.float64), domains.labels[together]
         factors = view.penalty_factors(X[: len(rows["train"])])
@@ -116,28 +126,41 @@ def train_detectors(
             chosen = choose(rescaled(X, factors), y, len(rows["train"]), protocol, gram)
         except AigiError as error:
             raise AigiError(f"Training on {' + '.join(training_set)}: {error}") from error
-        chosen = replace(chosen, weights=rescaled(chosen.weights, factors))
-        detectors.append(
-            _detector(view, chosen, training_set, domains, protocol, images.provenance)
+        pairs.append(
+            tuple(
+                _detector(
+                    view,
+                    replace(one, weights=rescaled(one.weights, factors)),
+                    training_set,
+                    rows,
+                    used,
+                    images.provenance,
+                )
+                for one, used in (
+                    (chosen, protocol),
+                    (chosen.before or chosen, replace(protocol, refit=False)),
+                )
+            )
         )
-    return detectors
+    return pairs
 
 
 def _detector(
     view: FeatureView,
     chosen: Chosen,
     training_set: tuple[str, ...],
-    domains: Domains,
+    rows: Mapping[str, Int[np.ndarray, " n"]],
     protocol: Protocol,
     provenance: Mapping[str, Any],
 ) -> LinearDetector:
-    """The detector that a protocol's outcome makes, with how it was made."""
-    counts = {split: len(domains.rows(training_set, split)) for split in splits_needed(protocol)}
+    """The detector that a protocol's outcome on the rows of each split makes, with how it was
+    made.
+    """
     about = {
         **provenance,
         "protocol": protocol.record(),
-        "n_train": counts["train"],
-        "n_val": counts.get("val", 0),
+        "n_train": len(rows["train"]),
+        "n_val": len(rows.get("val", ())),
         "validation": chosen.validation,
     }
     return LinearDetector(
@@ -148,6 +171,13 @@ def _detector(
         training_set=training_set,
         provenance=about,
     )
+
+
+def _rows(
+    domains: Domains, training_set: TrainingSet, protocol: Protocol
+) -> dict[str, Int[np.ndarray, " n"]]:
+    """Rows of each split that a protocol touches."""
+    return {split: domains.rows(training_set, split) for split in splits_needed(protocol)}
 
 
 def provenance_of(workspace: Workspace) -> dict[str, Any]:

@@ -303,11 +303,11 @@ def with_test(
     cells = ood_cells(matrix, scores.validate_on)
     rows = []
     for at in range(len(matrix.train)):
-        mine = np.arange(len(matrix.train))[:, None] == at
-        out = matrix.mean(metric, cells & mine)
+        own = matrix.rows([at])
+        out = own.mean(metric, cells[[at]])
         rows.append(
             (
-                matrix.mean(metric, matrix.in_domain & mine).value,
+                own.mean(metric, own.in_domain).value,
                 out.value,
                 out.low,
                 out.high,

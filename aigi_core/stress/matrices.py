@@ -20,6 +20,7 @@ from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.heads import Progress
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names
+from aigi_core.detectors.stored import load_detectors
 from aigi_core.detectors.training import TrainingImages, train_detectors
 from aigi_core.errors import AigiError, NotMadeError
 from aigi_core.manifest import FAKE, REAL, SPLITS
@@ -307,6 +308,9 @@ def _trained(
 ) -> list[LinearDetector]:
     domains = workspace.domains
     if trained == CLEAN:
+        kept = isinstance(view, EmbeddingView) and load_detectors(workspace, sets, view, protocol)
+        if kept:
+            return kept
         return train_detectors(TrainingImages(features, domains, view), sets, protocol)
     usable = [copy for copy in copies if {"train", "val"} <= set(copy.splits)]
     if trained != AUGMENTED:

@@ -29,6 +29,7 @@ from aigi_core.transfer.training_sets import (
     rank_for_targets,
     rank_training_sets,
     trainer,
+    twin_trainer,
 )
 
 __all__ = [
@@ -72,5 +73,6 @@ __all__ = [
     "standings",
     "trainer",
     "transfer_matrix",
+    "twin_trainer",
     "verdict_shares",
 ]

@@ -46,8 +46,8 @@ from aigi_core.transfer import (
     d_eval,
     make_training_sets,
     open_cell,
-    trainer,
     transfer_matrix,
+    twin_trainer,
 )
 from aigi_core.transfer.training_sets import ScoreSets
 from aigi_core.workspace import Workspace
@@ -553,11 +553,10 @@ def scored_sets(workspace: Workspace, setting: Setting, k: int) -> tuple[ScoreSe
     """
     names = workspace.domains.generators
     sets = [one for size in range(1, k + 1) for one in combinations(names, size)]
-    how = (workspace, feature_view(setting), protocol(setting), method(setting))
-    learn = [trainer(*how, held_out=apart) for apart in (False, True)]
-    parts: list[list[np.ndarray]] = []
+    score = twin_trainer(workspace, feature_view(setting), protocol(setting), method(setting))
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
     for start in range(0, len(sets), TOGETHER):
-        parts.append([score(sets[start : start + TOGETHER]) for score in learn])
+        parts.append(score(sets[start : start + TOGETHER]))
         step(min(start + TOGETHER, len(sets)), len(sets))
     row = {frozenset(one): at for at, one in enumerate(sets)}
     judged, choosing = (np.concatenate(scores) for scores in zip(*parts, strict=True))

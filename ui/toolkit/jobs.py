@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from time import monotonic
 from typing import TypeVar
 
 import streamlit as st
@@ -18,6 +19,9 @@ from ui.toolkit.page import Page
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
+BETWEEN = 0.05
+"""Seconds between two reports that are shown: each is a message to the browser, and takes longer
+than a small fit."""
 _PROGRESS: ContextVar[Progress | None] = ContextVar("tell", default=None)
 
 
@@ -36,7 +40,13 @@ def steps(label: str, waiting: str = "") -> Iterator[Progress]:
 
     session = get_script_run_ctx(suppress_warning=True)
 
+    shown = 0.0
+
     def show(done: int, of: int) -> None:
+        nonlocal shown
+        if monotonic() - shown < BETWEEN and done < of:
+            return
+        shown = monotonic()
         if session:  # the hub's client reports from threads of its own
             add_script_run_ctx(ctx=session)
         outside.run(lambda: place.progress(min(done / of, 1), f"{label}: {done:,} of {of:,}"))

@@ -110,6 +110,20 @@ class Method(ABC):
     ) -> Sequence[FeatureDetector]:
         """Train one detector a training set on given features."""
 
+    def train_twice(
+        self,
+        images: TrainingImages,
+        training_sets: Sequence[TrainingSet],
+        protocol: Protocol | None = None,
+    ) -> tuple[Sequence[FeatureDetector], Sequence[FeatureDetector]]:
+        """As :meth:`train_on`, and the same without the refit on validation images, which then can
+        choose or judge. A method whose two share work overrides it.
+        """
+        alone = replace(protocol or Protocol(), refit=False)
+        return self.train_on(images, training_sets, protocol), self.train_on(
+            images, training_sets, alone
+        )
+
     def train(
         self,
         workspace: Workspace,

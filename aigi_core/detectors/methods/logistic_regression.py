@@ -17,7 +17,7 @@ from aigi_core.detectors.presets import Means
 from aigi_core.detectors.protocol import Protocol, TrainingSet
 from aigi_core.detectors.residual import residual_directions, train_residual
 from aigi_core.detectors.solvers.logistic import NULL_TOLERANCE, fit_logistic
-from aigi_core.detectors.training import TrainingImages, train, train_detectors
+from aigi_core.detectors.training import TrainingImages, train, train_detectors, train_twice
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
 
@@ -38,6 +38,15 @@ class LogisticRegression(Method):
         protocol: Protocol | None = None,
     ) -> list[LinearDetector]:
         return train_detectors(images, training_sets, protocol)
+
+    def train_twice(
+        self,
+        images: TrainingImages,
+        training_sets: Sequence[TrainingSet],
+        protocol: Protocol | None = None,
+    ) -> tuple[Sequence[LinearDetector], Sequence[LinearDetector]]:
+        whole, alone = zip(*train_twice(images, training_sets, protocol), strict=True)
+        return whole, alone
 
     def twin(self, workspace: Workspace, detector: Detector) -> Detector:
         if not isinstance(detector, LinearDetector):
