@@ -268,9 +268,7 @@ def _all_lengths(workspace: Workspace) -> Float[np.ndarray, " N"]:
     return result
 
 
-def _lengths(
-    embeddings: np.ndarray, rows: Int[np.ndarray, " n"] | None
-) -> Float[np.ndarray, " n"]:
+def _lengths(embeddings: np.ndarray, rows: Int[np.ndarray, " n"] | None) -> Float[np.ndarray, " n"]:
     n = len(embeddings) if rows is None else len(rows)
     lengths = np.empty(n)
     for block in blocks(n):

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -29,6 +31,8 @@ MEMORY = 4 * 2**30
 bits take 3 GiB."""
 WAIT = 10.0
 """So many times the processor time may pass before a process counts as stuck."""
+BETWEEN = 0.1
+"""Seconds between two looks at who waits for a result."""
 _ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
@@ -64,6 +68,7 @@ class LimitedProcesses:
         self.seconds, self.memory = seconds, memory
         self._keep, self._free = keep, BoundedSemaphore(most)
         self._idle: list[_Process] = []
+        self._busy: set[_Process] = set()
 
     def map(
         self, function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]
@@ -94,25 +99,58 @@ class LimitedProcesses:
                         f" {self.seconds:g} s of processor time or {self.memory / 2**30:.2g} GiB"
                     )
                 finally:
-                    if done and len(self._idle) < self._keep:
-                        self._idle.append(process)
-                    else:
-                        process.end()
+                    self._give_back(process, done)
+
+    def now(
+        self, function: Callable[..., Result], task: tuple[Any, ...], waiting: Callable[[], object]
+    ) -> tuple[Result] | None:
+        """The result of ``function(*task)``, alone in a tuple; None, at once, where all processes
+        are at work, and where one could not give it (it was killed, or the function raised):
+        compute it here then.
+
+        Args:
+            waiting: called several times a second meanwhile; what it raises ends the process.
+        """
+        if os.name != "posix" or not self._free.acquire(blocking=False):
+            return None
+        try:
+            process = self._take()
+            try:
+                (result,) = process.run(function, [task], waiting)
+                return (result,)
+            finally:
+                self._give_back(process, process.answered)
+        except Exception:  # of the function, or of the way to it: the caller will see
+            return None
+        finally:
+            self._free.release()
 
     def close(self) -> None:
-        """End the idle processes."""
+        """End the processes; what is under way is lost."""
         while self._idle:
             self._idle.pop().end()
+        for process in list(self._busy):
+            process.end()
+
+    def _give_back(self, process: _Process, done: bool) -> None:
+        self._busy.discard(process)
+        if done and len(self._idle) < self._keep:
+            self._idle.append(process)
+        else:
+            process.end()
 
     def _take(self) -> _Process:
-        try:
-            process = self._idle.pop()
-        except IndexError:
-            return _Process(self.seconds, self.memory)
-        if process.alive:
-            return process
-        process.end()
-        return self._take()
+        process = None
+        while process is None or not process.alive:
+            if process is not None:
+                process.end()
+            try:
+                process = self._idle.pop()
+            except IndexError:
+                process = _Process(self.seconds, self.memory)
+                break
+        self._busy.add(process)
+        return process
 
 
 class _Process:
@@ -124,6 +162,7 @@ class _Process:
 
     def __init__(self, seconds: float, memory: int) -> None:
         self._wait = WAIT * seconds
+        self.answered = False
         self._connection, theirs = Pipe()
         limits = [str(theirs.fileno()), repr(seconds), str(memory)]
         self._popen = subprocess.Popen(
@@ -141,13 +180,28 @@ class _Process:
     def alive(self) -> bool:
         return self._popen.poll() is None
 
-    def run(self, function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]) -> Any:
-        """Results in order; EOFError or ConnectionError where the process is gone."""
+    def run(
+        self,
+        function: Callable[..., Result],
+        tasks: Sequence[tuple[Any, ...]],
+        waiting: Callable[[], object] | None = None,
+    ) -> Any:
+        """Results in order; EOFError or ConnectionError where the process is gone.
+
+        Args:
+            waiting: called several times a second until a result is there.
+        """
+        self.answered = False
         self._connection.send((function, list(tasks)))
         for _ in tasks:
-            if not self._connection.poll(self._wait):
-                raise EOFError
+            end = time.monotonic() + self._wait
+            while not self._connection.poll(BETWEEN if waiting else self._wait):
+                if time.monotonic() > end:
+                    raise EOFError
+                if waiting:
+                    waiting()
             result, error = self._connection.recv()
+            self.answered = True
             if error is not None:
                 raise error
             yield result
@@ -164,6 +218,17 @@ def shared() -> LimitedProcesses:
     processes = LimitedProcesses(4)
     atexit.register(processes.close)
     return processes
+
+
+def call(function: Callable[..., Result], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Result:
+    """What a process is given to call a function by keywords, too."""
+    return function(*args, **kwargs)
+
+
+def load(modules: Sequence[str]) -> None:
+    """Let a process load modules before somebody waits for it."""
+    for module in modules:
+        importlib.import_module(module)
 
 
 def read_images(

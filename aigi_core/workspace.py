@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,10 @@ class Workspace:
             check_size(workspace.path, name, entry, workspace.manifest)
         check_opened(workspace)
         return workspace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # as its path: another process opens it itself, and maps its arrays
+        return _reopened, (self.path, self.digest)
 
     def command(self, job: str, **options: Any) -> str:
         """A command on this workspace, as :func:`aigi_core.commands.command` writes it; a job that
@@ -539,6 +543,14 @@ def exclusive(path: Path, purpose: str) -> Iterator[None]:
     finally:
         note.unlink(missing_ok=True)
         lock.release()
+
+
+@lru_cache(maxsize=4)
+def _reopened(path: Path, digest: str) -> Workspace:
+    workspace = Workspace.open(path)
+    if workspace.digest != digest:
+        raise WorkspaceError(f"The workspace {path} has changed meanwhile: open it again.")
+    return workspace
 
 
 def tool_versions() -> dict[str, str]:

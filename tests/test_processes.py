@@ -45,6 +45,28 @@ def test_an_error_reaches_the_caller_and_the_next_call_works(
     assert len(list(processes.map(task, [("a",)]))) == 1
 
 
+def test_one_task_is_done_now_or_left_to_the_caller() -> None:
+    limited = LimitedProcesses(1, seconds=0.3, memory=2**29)
+    (first,) = limited.now(task, ("a",), lambda: None) or ("",)
+    assert first.startswith("a by ") and str(os.getpid()) not in first
+    assert limited.now(task, ("raise",), lambda: None) is None
+    assert limited.now(task, ("a",), lambda: None) == (first,), "an error costs no process"
+    busy = []
+    assert limited.now(task, ("spin",), lambda: busy.append(limited.now(task, ("a",), id))) is None
+    assert busy and set(busy) == {None}, "who finds it at work does not wait"
+    (other,) = limited.now(task, ("a",), lambda: None) or ("",)
+    assert other.startswith("a by ") and other != first
+
+    def leave() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        limited.now(task, ("spin",), leave)
+    (third,) = limited.now(task, ("a",), lambda: None) or ("",)
+    assert third.startswith("a by ") and third != other, "what nobody waits for is ended"
+    limited.close()
+
+
 def test_an_image_that_cannot_be_used_costs_one_result(processes: LimitedProcesses) -> None:
     names = ["a", "spin", "no image", "b"]
     first, spun, empty, last = read_images(task, [(name,) for name in names], processes)

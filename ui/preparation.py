@@ -22,7 +22,7 @@ import streamlit as st
 from aigi_core import figures
 from aigi_core.transfer import DEFAULT_METRIC
 from ui import results
-from ui.toolkit import router, verification, workspaces
+from ui.toolkit import apart, router, verification, workspaces
 from ui.toolkit.images import grid_html
 from ui.toolkit.uploads import release_uploads
 
@@ -42,6 +42,7 @@ async def prepared(app: st.App) -> AsyncIterator[None]:
     sys.setswitchinterval(0.0005)
     verification.begin()
     Thread(target=prepare, name="prepare", daemon=True).start()
+    Thread(target=apart.begin, name="apart", daemon=True).start()
     tasks = [asyncio.create_task(work()) for work in (release_uploads, collect_garbage)]
     yield
     for task in tasks:

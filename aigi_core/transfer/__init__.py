@@ -28,8 +28,8 @@ from aigi_core.transfer.training_sets import (
     TrainingSetRanking,
     rank_for_targets,
     rank_training_sets,
+    score_twice,
     trainer,
-    twin_trainer,
 )
 
 __all__ = [
@@ -68,11 +68,11 @@ __all__ = [
     "open_cell",
     "rank_for_targets",
     "rank_training_sets",
+    "score_twice",
     "search_curves",
     "selection_stability",
     "standings",
     "trainer",
     "transfer_matrix",
-    "twin_trainer",
     "verdict_shares",
 ]

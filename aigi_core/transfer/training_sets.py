@@ -113,27 +113,21 @@ def trainer(
     return score_sets
 
 
-def twin_trainer(
+def score_twice(
+    sets: Sequence[TrainSet],
     workspace: Workspace,
     view: FeatureView | None = None,
     protocol: Protocol | None = None,
     method: Method = METHODS["logistic"],
-) -> Callable[[Sequence[TrainSet]], tuple[Float[np.ndarray, "K N"], Float[np.ndarray, "K N"]]]:
-    """Both of :func:`trainer` at once, which for some methods costs little more than one: the
-    scores that judge, and those of detectors not refitted on validation images.
+) -> tuple[Float[np.ndarray, "K N"], Float[np.ndarray, "K N"]]:
+    """What both kinds of :func:`trainer` give for these sets, which for some methods costs little
+    more than one: scores that judge, and those of detectors not refitted on validation images.
     """
     view = view or method.default_view()
     method.check(workspace, view)
     images = TrainingImages(view.matrix(workspace), workspace.domains, view)
-    bound = method.bound(workspace)
-
-    def score_sets(
-        sets: Sequence[TrainSet],
-    ) -> tuple[Float[np.ndarray, "K N"], Float[np.ndarray, "K N"]]:
-        whole, alone = bound.train_twice(images, sets, protocol)
-        return score_features(whole, images.features), score_features(alone, images.features)
-
-    return score_sets
+    whole, alone = method.bound(workspace).train_twice(images, sets, protocol)
+    return score_features(whole, images.features), score_features(alone, images.features)
 
 
 def rank_training_sets(

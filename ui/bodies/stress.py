@@ -17,6 +17,7 @@ from aigi_core.stress.copies import perturb_command
 from aigi_core.transfer import DEFAULT_METRIC
 from aigi_core.winner import estimates, winner
 from aigi_core.workspace import Workspace
+from ui.toolkit.apart import apart
 from ui.toolkit.jobs import Progress, job, step
 from ui.toolkit.page import Page, inert
 from ui.toolkit.report import Stat
@@ -36,8 +37,13 @@ def tested(workspace: Workspace, trained: str = CLEAN) -> Stress:
     Detectors weigh both classes alike, as on the other pages.
     """
     sides = SIDES if trained == CLEAN else ("both",)
-    return library.stress(
-        workspace, trained_on=(trained,), sides=sides, metrics=(DEFAULT_METRIC,), progress=step
+    return apart(
+        library.stress,
+        workspace,
+        trained_on=(trained,),
+        sides=sides,
+        metrics=(DEFAULT_METRIC,),
+        here={"progress": step},
     )
 
 

@@ -46,11 +46,12 @@ from aigi_core.transfer import (
     d_eval,
     make_training_sets,
     open_cell,
+    score_twice,
     transfer_matrix,
-    twin_trainer,
 )
 from aigi_core.transfer.training_sets import ScoreSets
 from aigi_core.workspace import Workspace
+from ui.toolkit.apart import apart
 from ui.toolkit.images import Tile
 from ui.toolkit.jobs import step
 from ui.toolkit.page import Page, name
@@ -446,7 +447,7 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
         return tuple(train_residual(workspace, setting.sets, used, means=means))
     seen = view if isinstance(view, FeatureView) else None
     if not how.slow:
-        return tuple(how.train(workspace, setting.sets, seen, used))
+        return tuple(apart(how.train, workspace, setting.sets, seen, used))
     how.check(workspace, seen or how.default_view())
     how, trained = how.bound(workspace), list[Detector]()
     for done, names in enumerate(setting.sets, 1):
@@ -553,10 +554,10 @@ def scored_sets(workspace: Workspace, setting: Setting, k: int) -> tuple[ScoreSe
     """
     names = workspace.domains.generators
     sets = [one for size in range(1, k + 1) for one in combinations(names, size)]
-    score = twin_trainer(workspace, feature_view(setting), protocol(setting), method(setting))
+    how = (workspace, feature_view(setting), protocol(setting), method(setting))
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     for start in range(0, len(sets), TOGETHER):
-        parts.append(score(sets[start : start + TOGETHER]))
+        parts.append(apart(score_twice, sets[start : start + TOGETHER], *how))
         step(min(start + TOGETHER, len(sets)), len(sets))
     row = {frozenset(one): at for at, one in enumerate(sets)}
     judged, choosing = (np.concatenate(scores) for scores in zip(*parts, strict=True))
@@ -577,7 +578,7 @@ def held_out(workspace: Workspace, setting: Setting) -> np.ndarray:
     twins = _kept(workspace, setting, replace(protocol(setting), refit=False))
     if twins is None:
         how = method(setting).bound(workspace)
-        twins = tuple(how.twin(workspace, one) for one in detectors(workspace, setting))
+        twins = tuple(apart(how.twins, workspace, detectors(workspace, setting)))
     return score_detectors(twins, workspace)
 
 

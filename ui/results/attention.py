@@ -37,6 +37,7 @@ from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import OURS, Setting, explanations
 from ui.results.explanations import LISTED, Texts, lexicon, reading
+from ui.toolkit.apart import apart
 from ui.toolkit.jobs import step
 from ui.toolkit.page import name
 from ui.toolkit.report import Stat
@@ -78,21 +79,22 @@ def head_scores(
     workspace: Workspace, train: str, validation: str, used: Preset = OURS
 ) -> HeadScores:
     """Every head alone on the validation generator."""
-    return score_heads(
+    return apart(
+        score_heads,
         workspace,
         train,
         validation,
         used.training,
         space=used.head_space,
         penalty=used.head_penalty,
-        progress=step,
+        here={"progress": step},
     )
 
 
 @cached
 def alone_matrix(workspace: Workspace, train: str, used: Preset = OURS) -> TransferMatrix:
     """Every head alone on test images."""
-    return heads_alone(workspace, train, used.metric, used=used, progress=step)
+    return apart(heads_alone, workspace, train, used.metric, used=used, here={"progress": step})
 
 
 @cached
@@ -122,7 +124,15 @@ def ways(
 def joint_heads(workspace: Workspace, train: str, validation: str) -> tuple[Head, ...]:
     """Heads chosen jointly among the :data:`OFFERED` best alone, in the order chosen."""
     offered = head_scores(workspace, train, validation).top(min(OFFERED, len(all_heads(workspace))))
-    return select_heads(workspace, train, validation, most=MOST, heads=offered, progress=step).heads
+    return apart(
+        select_heads,
+        workspace,
+        train,
+        validation,
+        most=MOST,
+        heads=offered,
+        here={"progress": step},
+    ).heads
 
 
 @cached
@@ -134,7 +144,7 @@ def grown(
     used: Preset = OURS,
 ) -> pd.DataFrame:
     """Detectors on the first 1, 2, ... of these heads, out of domain."""
-    return growing(workspace, train, heads, (validation,), used.metric, used)
+    return apart(growing, workspace, train, heads, (validation,), used.metric, used)
 
 
 @cached

@@ -14,6 +14,7 @@ from aigi_core.transfer.depth import by_layer
 from aigi_core.transfer.encoders import Encoding, agreement, costs, measure
 from aigi_core.winner import Winner
 from aigi_core.workspace import Workspace
+from ui.toolkit.apart import apart
 from ui.toolkit.workspaces import cached, open_encoding
 
 Several = tuple[tuple[str, Workspace], ...]
@@ -30,7 +31,7 @@ def opened(workspace: Workspace) -> Several:
 
 @cached
 def _measured(workspace: Workspace, name: str) -> Encoding:
-    return measure(name, workspace)
+    return apart(measure, name, workspace)
 
 
 def measured(several: Several) -> dict[str, Encoding]:
@@ -54,7 +55,7 @@ def costs_of(several: Several) -> pd.DataFrame:
 
 @cached
 def _by_layer(workspace: Workspace) -> pd.DataFrame:
-    return by_layer(workspace)
+    return apart(by_layer, workspace)
 
 
 def with_layers(several: Several) -> dict[str, Workspace]:
@@ -99,4 +100,4 @@ def concepts(several: Several) -> pd.DataFrame:
 
 @cached
 def _concept(workspace: Workspace) -> pd.DataFrame:
-    return concept_alignment(workspace)
+    return apart(concept_alignment, workspace)

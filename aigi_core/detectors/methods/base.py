@@ -178,6 +178,10 @@ class Method(ABC):
         that the validation images are new to it and can calibrate.
         """
 
+    def twins(self, workspace: Workspace, detectors: Sequence[Detector]) -> list[Detector]:
+        """The :meth:`twin` of each."""
+        return [self.twin(workspace, one) for one in detectors]
+
     def null_weights(
         self, features: Rows, labels: Int8[np.ndarray, "B n"], detector: LinearDetector
     ) -> Float[np.ndarray, "B p"]:
