@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from aigi_core.arguments import Arguments
 from aigi_core.clip.consent import add_weights_options, archives_allowed
 from aigi_core.errors import AigiError
 from aigi_core.statements import DEFAULT_RATE
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from aigi_core.inspection.panel import Panel
     from aigi_core.workspace import Workspace
 
+PROGRAM = "python -m aigi_core score"
 EXIT_CODES = (
     "Exit code: 0 if at least one file was scored, 1 if none was, 2 for a mistake in the command."
 )
@@ -30,12 +32,15 @@ EXIT_CODES = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; returns the exit code (see :data:`EXIT_CODES`)."""
-    parser = argparse.ArgumentParser(prog="python -m aigi_core")
-    jobs = parser.add_subparsers(dest="job", metavar="JOB", required=True)
-    score = jobs.add_parser(
-        "score", help="probabilities of being generated, for image files", epilog=EXIT_CODES
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] in (["-h"], ["--help"]):
+        arguments = ["score", "--help"]
+    parser = Arguments(
+        prog=PROGRAM,
+        description="Probabilities of being generated, for image files.",
+        epilog=EXIT_CODES,
     )
-    add = score.add_argument
+    add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
     add("--workspace", type=Path, required=True, metavar="W", help="an encoded workspace")
     add(
@@ -63,10 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="JSON lines: what holds for all files, then one object a file as it is scored",
     )
-    add_weights_options(score)
+    add_weights_options(parser)
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
-    args = parser.parse_args(argv)
     try:
+        if arguments[:1] != ["score"]:
+            came = f", got {arguments[0]!r}" if arguments else ""
+            raise AigiError(f"Expected '{PROGRAM} IMAGES...'{came}: '{PROGRAM} --help' says more.")
+        args = parser.parse_args(arguments[1:])
         with archives_allowed(args.allow_torchscript):
             return run(args)
     except AigiError as error:

@@ -16,7 +16,9 @@ from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
+from aigi_core.arguments import did_you_mean
 from aigi_core.commands import build_command
+from aigi_core.terminal import printable
 
 OWN = {
     "app": "start the app on workspaces, or on the embedded demo",
@@ -36,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command in jobs.JOBS:
         return int(jobs.main(arguments))
     asked = command in ("-h", "--help")
+    if command and not asked:
+        meant = did_you_mean(command, [*OWN, *jobs.JOBS])
+        sentence = f"There is no command {command!r}{meant} 'aigi --help' lists all."
+        print(printable(sentence), file=sys.stderr)
+        return 2
     usage = f"usage: aigi COMMAND ...\n\ncommands:\n{jobs.listed(OWN)}"
     print(usage, file=sys.stdout if asked else sys.stderr)
     return 0 if asked else 2
@@ -57,7 +64,9 @@ def app(argv: Sequence[str]) -> int:
     for path in args.workspaces:
         if not (path / "workspace.json").is_file():
             what = "it holds no workspace.json" if path.is_dir() else "it is not a folder"
-            parser.error(f"{path} is no workspace: {what}. Make one with '{build_command(path)}'")
+            sentence = f"{path} is no workspace: {what}. Make one with '{build_command(path)}'."
+            print(printable(sentence), file=sys.stderr)
+            return 2
     environment = dict(os.environ)
     if args.workspaces:
         paths = [str(path.resolve()) for path in args.workspaces]

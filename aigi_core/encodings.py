@@ -22,7 +22,7 @@ from aigi_core.workspace import MANIFEST, Workspace, read_manifest, write_atomic
 
 FOLDER = "encoders"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-OF_ENCODING = ("encoder", "encoding", "text", "tools", "perturbed", "rows")
+OF_ENCODING = ("encoder", "encoding", "text", "tools", "perturbed", "held", "rows")
 """Entries of a manifest that belong to an encoding and not to the images."""
 IMAGES = "images.parquet"
 OF_CARD = ("encoder", "alignment", "licences")

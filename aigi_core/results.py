@@ -40,6 +40,11 @@ JOBS = {
     "nulls": "words",
 }
 """Kind -> the job that makes it, where they differ in name."""
+NEEDS = {
+    "finetune": " --train each",
+    "import-scores": " FILE --threshold T",
+}
+"""Job -> what its command needs beside the workspace, as far as a workspace cannot know it."""
 Contents = bytes | pd.DataFrame | Mapping[str, np.ndarray]
 """What a file holds: a table (.parquet), named arrays (.npz, .safetensors), or bytes."""
 
@@ -287,6 +292,11 @@ def outdated_jobs(workspace: Workspace) -> list[str]:
     return sorted(
         {JOBS.get(kind, kind) for kind, known in states.items() if workspace.digest not in known}
     )
+
+
+def commands_again(workspace: Workspace, jobs: Sequence[str]) -> list[str]:
+    """The commands that compute results of these jobs again."""
+    return [workspace.command(job) + NEEDS.get(job, "") for job in jobs]
 
 
 def verify_results(workspace: Workspace) -> list[str]:

@@ -131,7 +131,7 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
         require(
             isinstance(digest, str) and bool(_SHA256.fullmatch(digest)), f"{name!r} has no SHA-256"
         )
-    for name in ("text", "perturbed", "tools"):
+    for name in ("text", "perturbed", "held", "tools"):
         about = manifest.get(name)
         require(about is None or isinstance(about, dict), f"{name!r} is no table")
     rows = manifest.get("rows")

@@ -9,7 +9,7 @@ from aigi_core import figures
 from aigi_core.commands import command
 from aigi_core.metrics import intervals_in_words
 from aigi_core.overview import card
-from aigi_core.results import outdated_jobs
+from aigi_core.results import commands_again, outdated_jobs
 from aigi_core.statements import counted
 from aigi_core.transfer import DEFAULT_METRIC
 from ui import results
@@ -112,9 +112,11 @@ with ui.page(__file__) as page:
     )
     if stale := outdated_jobs(workspace):
         page.notice(
-            "The images have changed since these results were stored, so they are not shown:"
-            f" {', '.join(stale)}. Compute each again with {ui.name(workspace.command('JOB'))}."
+            f"The images have changed since {' and '.join(stale)} ran. Pages show nothing of those"
+            " results: they compute what takes seconds from the images as they are (all on this"
+            " page), and leave out the rest until you run:"
         )
+        page.command("\n".join(commands_again(workspace, stale)))
     with page.section("What stands out"):
         findings = st.container()  # filled last, so that the rest of the page does not wait for it
 

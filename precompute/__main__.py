@@ -16,10 +16,12 @@ from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 
+from aigi_core.arguments import Arguments, did_you_mean
 from aigi_core.clip.consent import archives_allowed
 from aigi_core.errors import AigiError
 from aigi_core.terminal import PrintableStream, printable
 
+PROGRAM = "python -m precompute"
 JOBS: dict[str, tuple[str, str]] = {
     "build": ("precompute.build", "ingest, encode, text and detectors in one go"),
     "ingest": ("precompute.ingest", "read a folder of images into a new workspace"),
@@ -98,25 +100,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     job's own code.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments:
-        print(f"usage: python -m precompute JOB ...\n\njobs:\n{listed()}", file=sys.stderr)
-        return 2
-    parser = argparse.ArgumentParser(
-        prog="python -m precompute", description="Jobs that write a workspace."
-    )
-    subparsers = parser.add_subparsers(dest="job", metavar="JOB", required=True)
+    asked = bool({"-h", "--help"} & set(arguments[:1]))
+    if asked or not arguments:
+        usage = f"usage: {PROGRAM} JOB ...\n\njobs:\n{listed()}"
+        print(usage, file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
+    name, *options = arguments
     try:
+        if name not in JOBS:
+            meant = did_you_mean(name, JOBS)
+            raise AigiError(f"There is no job {name!r}{meant} '{PROGRAM} --help' lists all jobs.")
         _check_places(arguments)
-        for name, (module, line) in JOBS.items():
-            job = subparsers.add_parser(
-                name, help=line, description=f"{line[0].upper()}{line[1:]}."
-            )
-            if name == arguments[0]:
-                import_module(module).add_options(job)
-        args = parser.parse_args(arguments)
+        module, line = JOBS[name]
+        parser = Arguments(prog=f"{PROGRAM} {name}", description=f"{line[0].upper()}{line[1:]}.")
+        job = import_module(module)
+        job.add_options(parser)
+        args = parser.parse_args(options)
         archives = archives_allowed(getattr(args, "allow_torchscript", False))
         with redirect_stdout(PrintableStream(sys.stdout)), archives:
-            return int(import_module(JOBS[args.job][0]).run(args))
+            return int(job.run(args))
     except AigiError as error:
         return _say(str(error), 2)
     except KeyboardInterrupt:
@@ -135,7 +137,7 @@ def _check_places(arguments: Sequence[str]) -> None:
     Raises:
         AigiError: what :func:`aigi_core.workspace.read_manifest` raises, or no such folder.
     """
-    if arguments[0] not in JOBS or arguments[0] == "verify" or {"-h", "--help"} & set(arguments):
+    if arguments[0] == "verify" or {"-h", "--help"} & set(arguments):
         return
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--workspace", type=Path)

@@ -10,7 +10,7 @@ from typing import Any
 
 def whole_number(text: str) -> int:
     """A number of at least 1, as argparse reads it."""
-    value = int(text)
+    value = int(text) if text.removeprefix("-").isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
     return value

@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from aigi_core.clip.consent import add_weights_options
 from aigi_core.errors import AigiError
 from aigi_core.manifest import SPLITS
@@ -28,7 +26,6 @@ from precompute.encode import add_division, divided
 from precompute.options import add_shared
 
 WORKING = ".perturb"
-FOLDER = "perturbed"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -143,6 +140,8 @@ def perturb(
     )
     from precompute.encode.publish import clean
     from precompute.encode.shards import cut
+    from precompute.growth.copies import FOLDER, halve, names
+    from precompute.growth.gather import Source
 
     division = division or Division()
     share = division.share
@@ -179,20 +178,58 @@ def perturb(
         plan = plan_sizes(
             working, encoder, batch_size or workspace.encoder.get("batch_size"), shard_size
         )
-        shards = cut(table, plan["shard_size"], plan["batch_size"], encoder)
+        sources = _reusable(workspace, op.slug, wanted)
+        known = {content for source in sources for content in source.hashes}
+        new = table[~table["content_hash"].isin(list(known))].reset_index(drop=True)
+        shards = cut(new, plan["shard_size"], plan["batch_size"], encoder)
         with resource_errors_explained(working, plan["batch_size"]):
-            missing, seconds = compute(
-                shards, encoder, root, working, workers, what=str(op), division=division
-            )
+            missing, seconds = 0, 0.0
+            if shards:
+                missing, seconds = compute(
+                    shards, encoder, root, working, workers, what=str(op), division=division
+                )
             if share:
                 return f"{op}: {share_in_words(share, missing, seconds)}"
-            if half:
+            if half and len(new):
                 halve(working / "merged" / "embeddings.npy")
-            publish(path, op, working / "merged", wanted, files)
+            sources.append(Source(working / "merged", new["content_hash"].tolist()))
+            publish(path, op, joined(sources, table, names(heads), working), wanted, files)
         clean(working)
         if not any((path / WORKING).iterdir()):
             clean(path / WORKING)
-        return f"{op}: encoded {amount_in_words(len(table), missing, seconds)}."
+        encoded = f"{op}: encoded {amount_in_words(len(new), missing, seconds)}"
+        were = counted(len(table) - len(new), "copy", "were")
+        return f"{encoded}; {were} there." if known else f"{encoded}."
+
+
+def _reusable(workspace: Any, slug: str, wanted: dict[str, Any]) -> list[Any]:
+    """Where the workspace has copies made in the same way, of whatever splits."""
+    from precompute.encode.pipeline import sound
+    from precompute.growth.copies import DECIDES, copies_of, names
+
+    copies = copies_of([workspace]).get(slug)
+    same = [name for name in DECIDES if name != "splits"]
+    if copies is None or any(copies.entry[name] != wanted[name] for name in same):
+        return []
+    files = names(wanted["heads"])
+    held = [f"{source.folder.relative_to(workspace.path)}/" for source in copies.sources]
+    return [
+        source
+        for source, inside in zip(copies.sources, held, strict=True)
+        if all(sound(workspace.path, f"{inside}{name}", workspace.manifest) for name in files)
+    ]
+
+
+def joined(sources: Sequence[Any], table: Any, files: Sequence[str], working: Path) -> Path:
+    """A folder with the copies of all images of a table, in its order, wherever they lie."""
+    from aigi_core.stored_features import array_axes
+    from precompute.growth.gather import write_arrays
+
+    filled = [source for source in sources if len(source.hashes)]
+    if len(filled) == 1 and filled[0].folder == working / "merged":
+        return working / "merged"
+    write_arrays(working / "whole", array_axes(files), filled, table["content_hash"].tolist())
+    return working / "whole"
 
 
 def load(path: Path, op: Op, model: str | None, pretrained: str | None, device: str) -> Any:
@@ -206,29 +243,10 @@ def load(path: Path, op: Op, model: str | None, pretrained: str | None, device: 
     return replace(encoder, precision=workspace.encoder["precision"], preprocessing=preprocessing)
 
 
-def names(heads: bool) -> list[str]:
-    """The arrays kept of one operation."""
-    return ["embeddings.npy", "heads.npy", "ln_post.npy"] if heads else ["embeddings.npy"]
-
-
-def halve(file: Path) -> None:
-    """Rewrite an array as float16.
-
-    Raises:
-        AigiError: values beyond its range of 65,504.
-    """
-    with np.errstate(over="ignore"):
-        halved = np.load(file, allow_pickle=False).astype(np.float16)
-    if not np.isfinite(halved).all():
-        raise AigiError(
-            "The embeddings hold values beyond the range of half precision: run without --half."
-        )
-    np.save(file, halved)
-
-
 def publish(path: Path, op: Op, merged: Path, entry: dict[str, Any], files: Sequence[str]) -> None:
     """Move an operation's arrays into the workspace and name them in its manifest, last of all."""
     from aigi_core.workspace import describe_file, read_manifest, write_manifest
+    from precompute.growth.copies import FOLDER
 
     manifest = read_manifest(path)
     prefix = f"{FOLDER}/{op.slug}/"

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.source_files import files, imports
 
 ROOMS = (
-    ("assets", "commands", "errors", "exports", "reprs", "statements"),
+    ("arguments", "assets", "commands", "errors", "exports", "reprs", "statements"),
     (
         "archives",
         "capabilities",

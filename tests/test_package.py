@@ -121,14 +121,16 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert [name.rstrip() for name, _ in listed] == ["app", "score", *JOBS]
     assert len({len(name) for name, _ in listed}) == 1, "two columns"
     assert cli.main(["nothing"]) == 2
+    assert cli.main(["scroe"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "There is no command 'nothing'. 'aigi --help' lists all."
+    assert said[1].startswith("There is no command 'scroe': did you mean score?")
 
 
 def test_no_workspace_no_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["app", str(tmp_path / "nothing")])
+    assert cli.main(["app", str(tmp_path / "nothing")]) == 2
     assert "is not a folder" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        cli.main(["app", str(tmp_path)])
+    assert cli.main(["app", str(tmp_path)]) == 2
     assert "it holds no workspace.json. Make one with 'python -m precompute" in (
         capsys.readouterr().err
     )

@@ -7,7 +7,6 @@ sources.
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 from collections.abc import Iterable, Mapping
@@ -15,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aigi_core.arguments import did_you_mean
 from aigi_core.clip._open_clip import open_clip
 from aigi_core.clip.downloads import progress_bar
 from aigi_core.clip.weights import INDEX
-from aigi_core.commands import DEMO
+from aigi_core.commands import DEMO, DEMO_EFFICIENTNET
 from aigi_core.errors import AigiError, HubError
 from aigi_core.statements import counted
 
@@ -58,6 +58,21 @@ class Checkpoint:
     record: tuple[str, str] = ("", "")
 
 
+def refuse_unknown(model: str) -> None:
+    """Raise AigiError for a name that is no model's, with the nearest ones; weights are not
+    looked for.
+    """
+    scheme, colon, rest = model.partition(":")
+    if scheme in ("hf-hub", "local-dir") or open_clip.get_model_config(model) is not None:
+        return
+    schemes = [f"{name}:{rest}" for name in ("timm", "hf-hub", "local-dir") if colon]
+    meant = did_you_mean(model, [DEMO, DEMO_EFFICIENTNET, *open_clip.list_models(), *schemes], 3)
+    raise AigiError(
+        f"There is no model {model!r}{meant} Names are open_clip's (ViT-L-14), {DEMO}, timm:NAME,"
+        " hf-hub:OWNER/REPO or local-dir:DIR."
+    )
+
+
 def find_checkpoint(model: str, pretrained: str | None, seed: int = 0) -> Checkpoint:
     """Find, or fetch, configuration and weights; arguments and errors as in
     :func:`aigi_core.clip.encoder.load_encoder`.
@@ -71,13 +86,8 @@ def find_checkpoint(model: str, pretrained: str | None, seed: int = 0) -> Checkp
         return _from_hub(rest)
     if scheme == "local-dir":
         return _from_folder(Path(rest), pretrained)
+    refuse_unknown(model)
     config = open_clip.get_model_config(model)
-    if config is None:
-        near = difflib.get_close_matches(model, [DEMO, *open_clip.list_models()], 3, 0.3)
-        raise AigiError(
-            f"There is no model {model!r}; near it are {', '.join(near) or 'ViT-B-16, ViT-L-14'}."
-            " Models of timm are named timm:NAME."
-        )
     if pretrained is None:
         return Checkpoint(model, None, config, record=(model, f"untrained (seed {seed})"))
     tag = open_clip.get_pretrained_cfg(model, pretrained)

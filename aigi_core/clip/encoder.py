@@ -217,6 +217,14 @@ def load_encoder(
     return encoder
 
 
+def refuse_unknown(model: str) -> None:
+    """Raise AigiError for a name that no source of encoders knows, before weights are looked for;
+    a source that cannot tell without them says nothing.
+    """
+    source = import_module(source_of(model) or "aigi_core.clip.checkpoints")
+    getattr(source, "refuse_unknown", lambda _: None)(model)
+
+
 def source_of(model: str) -> str:
     """The module of :data:`NAMED` that loads a model; empty for open_clip's."""
     scheme, colon, _ = model.partition(":")

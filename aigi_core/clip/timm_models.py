@@ -8,7 +8,6 @@ token is used, as its authors do (timm would average). Stages are numbered as ti
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from aigi_core.arguments import did_you_mean
 from aigi_core.clip._open_clip import timm
 from aigi_core.clip.checkpoints import HUB_TIMEOUT
 from aigi_core.clip.encoder import Encoder, activations, digest_weights
@@ -33,6 +33,16 @@ NO_TEXTS = "models of timm have no text tower"
 STAGE = "@"
 
 
+def refuse_unknown(model: str) -> None:
+    """Raise AigiError for a name that is no model's, with the nearest ones; weights are not
+    looked for.
+    """
+    base = model.removeprefix(PREFIX).partition(STAGE)[0].partition(".")[0]
+    if base not in (known := timm.list_models()):
+        meant = did_you_mean(base, known, 3)
+        raise AigiError(f"timm has no model {base!r}{meant} timm.list_models() lists all.")
+
+
 def load(
     model: str,
     pretrained: str | None,
@@ -45,14 +55,9 @@ def load(
     :func:`aigi_core.clip.encoder.load_encoder`.
     """
     del activation
+    refuse_unknown(model)
     name, at, stage = model.removeprefix(PREFIX).partition(STAGE)
     base, _, own_tag = name.partition(".")
-    if base not in timm.list_models():
-        near = difflib.get_close_matches(base, timm.list_models(), 3, 0.4)
-        raise AigiError(
-            f"timm has no model {base!r}; near it are {', '.join(near) or 'none'}: see"
-            " timm.list_models()."
-        )
     file = Path(pretrained) if pretrained and Path(pretrained).is_file() else None
     tag = own_tag or (pretrained if pretrained and file is None else "")
     with torch.random.fork_rng(devices=[]), quiet():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -74,9 +76,21 @@ def perturbed_ops(workspace: Workspace) -> tuple[Op, ...]:
     )
 
 
-def perturb_command(workspace: Workspace, op: Op, *, heads: bool = False) -> str:
-    """The command that encodes copies by an operation: what the workspace has of it is kept."""
-    entry = workspace.manifest.get("perturbed", {}).get(op.slug, {})
+def perturb_command(
+    workspace: Workspace,
+    op: Op,
+    *,
+    heads: bool = False,
+    recorded: Mapping[str, Any] | None = None,
+) -> str:
+    """The command that encodes copies by an operation: what the workspace has of it is kept.
+
+    Args:
+        recorded: how copies were made that are meant; by default those of the workspace.
+    """
+    manifest = workspace.manifest
+    held = manifest.get("held", {}).get(op.slug, {})
+    entry = recorded or manifest.get("perturbed", {}).get(op.slug) or held
     splits = list(entry.get("splits", ["test"]))
     return workspace.command(
         "perturb",

@@ -118,11 +118,12 @@ def load(args: argparse.Namespace, workspace: Path) -> Any:
     Raises:
         AigiError: the options name no encoder that can be used, or no steps that can be done.
     """
-    from aigi_core.clip.encoder import NAMED, load_encoder
+    from aigi_core.clip.encoder import NAMED, load_encoder, refuse_unknown
     from aigi_core.perturb import parse_steps
     from aigi_core.workspace import MANIFEST, read_manifest
 
     features_of(args)
+    refuse_unknown(args.model)
     brings_weights = args.model in NAMED or args.model.startswith(("hf-hub:", "local-dir:"))
     if args.pretrained is None and not brings_weights:
         raise AigiError(

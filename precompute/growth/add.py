@@ -18,7 +18,8 @@ from aigi_core.manifest import FAKE, RESERVED
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.carry import Before, carry
-from precompute.growth.copies import Source, complete, copies_of
+from precompute.growth.copies import FOLDER, complete, copies_of
+from precompute.growth.gather import Source
 from precompute.growth.rewrite import (
     WORKING,
     finish,
@@ -29,7 +30,6 @@ from precompute.growth.rewrite import (
 from precompute.ingest import answers
 from precompute.ingest.units import Reading
 from precompute.options import add_shared
-from precompute.perturb import FOLDER
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,9 @@ from aigi_core.detectors.stored import load_detectors, save_detectors
 from aigi_core.detectors.training import provenance_of, train
 from aigi_core.encodings import update_commands
 from aigi_core.errors import AigiError
+from aigi_core.perturb import parse_ops
 from aigi_core.statements import counted, part_counted
+from aigi_core.stress.copies import perturb_command
 from aigi_core.transfer import make_training_sets
 from aigi_core.transfer.imported import carry_imports
 from aigi_core.workspace import Workspace, digest_of
@@ -57,22 +59,33 @@ def carry(before: Before, after: Workspace) -> str:
     """
     banks = ", ".join(after.text_banks) or "none"
     kept = ["features of known images", f"text banks ({banks})"]
+    trained: list[str] = []
     for name in before.detectors:
-        if sentence := _carry_detectors(before, after, name):
-            kept.append(sentence)
+        if held := _carry_detectors(before, after, name):
+            kept.append(held[0])
+            trained += filter(None, held[1:])
     if imports := carry_imports(before.workspace, after):
         kept.append(f"imported scores ({', '.join(imports)})")
     held = after.manifest.get("perturbed", {})
     if held:
         kept.append(f"perturbed copies ({', '.join(sorted(held))})")
-    copies = sorted(set(before.workspace.manifest.get("perturbed", {})) - set(held))
-    again = [f"perturb (copies: {', '.join(copies)})"] if copies else []
-    again += stale_jobs(before.workspace, after)
-    again += [f"'{line}'" for line in update_commands(after.path).values()]
-    sentence = f"Kept: {', '.join(kept)}."
+    gone = sorted(set(before.workspace.manifest.get("perturbed", {})) - set(held))
+    waiting = after.manifest.get("held", {})
+    if some := [f"{waiting[slug]['images']:,} of {slug}" for slug in gone if slug in waiting]:
+        kept.append(f"perturbed copies that wait for those of the other images ({', '.join(some)})")
+    again = []
+    for slug in gone:
+        entry = before.workspace.manifest["perturbed"][slug]
+        [op] = parse_ops([entry["op"]])
+        again.append(perturb_command(after, op, recorded=entry))
+    again += results.commands_again(after, stale_jobs(before.workspace, after))
+    again += update_commands(after.path).values()
+    lines = [f"Kept: {', '.join(kept)}."]
+    if trained:
+        lines.append(f"Trained, since they are new: {'; '.join(trained)}.")
     if again:
-        sentence += f" To be computed again, since the images changed: {'; '.join(again)}."
-    return sentence
+        lines += ["To be computed again, since the images changed:", *again]
+    return "\n".join(lines)
 
 
 def stale_jobs(before: Workspace, after: Workspace) -> list[str]:
@@ -85,7 +98,8 @@ def stale_jobs(before: Workspace, after: Workspace) -> list[str]:
     return sorted({results.JOBS.get(kind, kind) for kind in there - made})
 
 
-def _carry_detectors(before: Before, after: Workspace, protocol: str) -> str:
+def _carry_detectors(before: Before, after: Workspace, protocol: str) -> tuple[str, str] | None:
+    """What is said of those that were kept, and of those that were trained beside them."""
     sets = list(make_training_sets(after.domains, "each generator").values())
     now = {names: _training_images(after, names) for names in sets}
     # They are what training on the workspace as it is now gives, and have to say so: a detector of
@@ -97,18 +111,21 @@ def _carry_detectors(before: Before, after: Workspace, protocol: str) -> str:
         if now.get(detector.training_set) == before.trained_on[detector.training_set]
     }
     if not held:
-        return ""
+        return None
     used, missing = preset(protocol).training, [names for names in sets if names not in held]
     try:
         with threadpool_limits(1):
             trained = train(after, missing, protocol=used) if missing else []
     except AigiError:  # a generator without images in a split: the job names it
-        return ""
+        return None
     by_set = held | {detector.training_set: detector for detector in trained}
     save_detectors(after, [by_set[names] for names in sets], used)
-    anew = f", {counted(len(trained), 'other')} trained" if trained else ""
     which = "" if protocol == "ours" else f" of the protocol {protocol}"
-    return f"{part_counted(len(held), len(before.detectors[protocol]), 'detector')}{which}{anew}"
+    names = ", ".join(" + ".join(detector.training_set) for detector in trained)
+    return (
+        f"{part_counted(len(held), len(before.detectors[protocol]), 'detector')}{which}",
+        f"{counted(len(trained), 'detector')}{which} ({names})" if trained else "",
+    )
 
 
 def _training_images(workspace: Workspace, names: tuple[str, ...]) -> str:

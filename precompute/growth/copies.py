@@ -1,30 +1,32 @@
 """Perturbed copies of a workspace whose images change: a copy holds as long as its image's content,
 the operation and the encoder are the same, so only copies of new images are encoded.
+
+``perturbed/OP/`` holds the copies of all images of some splits, which pages read. Where images
+move between splits, copies that are not among these lie in ``held/OP/``, from which ``perturb`` and
+later changes take them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from aigi_core.errors import AigiError
 from aigi_core.perturb import parse_ops
 from aigi_core.workspace import Workspace
-from precompute.perturb import FOLDER, halve, names
+from precompute.growth.gather import Source
 
+FOLDER = "perturbed"
+HELD = "held"
+ROWS = "rows.npy"
+"""Of which rows of the images' table the copies in a folder of :data:`HELD` were made."""
 DECIDES = ("op", "splits", "heads", "half", "preprocessing_sha256")
 """What must be equal for copies of two workspaces to be one operation's."""
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A folder with arrays of features, and the content hashes of their rows."""
-
-    folder: Path
-    hashes: Sequence[str] = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,12 @@ class Copies:
         kept = (images["left_out"] == "") & images["split"].isin(self.entry["splits"])
         return [str(content) for content in images.loc[kept, "content_hash"]]
 
+    def there(self, images: pd.DataFrame) -> list[str]:
+        """Content hashes of the images of a table that some source has a copy of, in its order."""
+        held = {content for source in self.sources for content in source.hashes}
+        kept = images.loc[images["left_out"] == "", "content_hash"]
+        return [str(content) for content in kept if content in held]
+
     def missing(self, images: pd.DataFrame) -> list[str]:
         """Those that no source holds."""
         held = {content for source in self.sources for content in source.hashes}
@@ -61,18 +69,26 @@ def copies_of(workspaces: Iterable[Workspace]) -> dict[str, Copies]:
     """
     held: dict[str, Copies] = {}
     for number, workspace in enumerate(workspaces):
-        for slug, entry in workspace.manifest.get(FOLDER, {}).items():
-            one = held.get(slug)
-            if entry["workspace_digest"] != workspace.digest:
-                continue
-            if one is None:
-                if number:
+        for where in (FOLDER, HELD):
+            for slug, entry in workspace.manifest.get(where, {}).items():
+                one = held.get(slug)
+                if entry["workspace_digest"] != workspace.digest:
                     continue
-                one = held[slug] = Copies(entry, [])
-            elif any(one.entry[name] != entry[name] for name in DECIDES):
-                continue
-            folder = workspace.path / FOLDER / slug
-            one.sources.append(Source(folder, one.wanted(workspace.images)))
+                if one is None:
+                    if number:
+                        continue
+                    one = held[slug] = Copies(entry, [])
+                elif any(one.entry[name] != entry[name] for name in DECIDES):
+                    continue
+                folder = workspace.path / where / slug
+                hashes = one.wanted(workspace.images)
+                if where == HELD:
+                    try:
+                        rows = np.load(folder / ROWS, allow_pickle=False)
+                    except (OSError, ValueError):  # verify names it; the copies are made again
+                        continue
+                    hashes = workspace.images["content_hash"].iloc[rows].tolist()
+                one.sources.append(Source(folder, hashes))
     return held
 
 
@@ -116,10 +132,21 @@ def complete(
     return made
 
 
-def whole(held: Mapping[str, Copies], images: pd.DataFrame) -> Sequence[tuple[str, Copies]]:
-    """Operations that have a copy of every image that should have one."""
-    return [
-        (slug, copies)
-        for slug, copies in sorted(held.items())
-        if copies.wanted(images) and not copies.missing(images)
-    ]
+def names(heads: bool) -> list[str]:
+    """The arrays kept of one operation."""
+    return ["embeddings.npy", "heads.npy", "ln_post.npy"] if heads else ["embeddings.npy"]
+
+
+def halve(file: Path) -> None:
+    """Rewrite an array as float16.
+
+    Raises:
+        AigiError: values beyond its range of 65,504.
+    """
+    with np.errstate(over="ignore"):
+        halved = np.load(file, allow_pickle=False).astype(np.float16)
+    if not np.isfinite(halved).all():
+        raise AigiError(
+            "The embeddings hold values beyond the range of half precision: run without --half."
+        )
+    np.save(file, halved)

@@ -5,20 +5,17 @@ into place so that a reader, and a job that was killed, see one state or the oth
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
 
 from aigi_core import stored_features
 from aigi_core.errors import WorkspaceError
 from aigi_core.soundness import rows_record
-from aigi_core.statements import counted
 from aigi_core.stored_features import DECOMPOSITION, array_axes
 from aigi_core.workspace import (
     CORE_FILES,
@@ -31,16 +28,15 @@ from aigi_core.workspace import (
     write_atomic,
     write_manifest,
 )
-from precompute.growth.copies import Copies, Source, whole
-from precompute.perturb import FOLDER
+from precompute.growth.copies import FOLDER, HELD, ROWS, Copies
+from precompute.growth.gather import Source, write_arrays
 
 WORKING = ".grow"
 NEXT = "next"
 IMAGES = "images.parquet"
+OF_COPIES = (f"{FOLDER}/", f"{HELD}/")
 MAPS = (DECOMPOSITION, f"{STREAM_MAPS}.npy")
 """Files of the encoder, the same for all images."""
-BLOCK = 65536
-"""Rows of an array that are in memory at once."""
 
 
 def rewrite(
@@ -58,7 +54,8 @@ def rewrite(
         sources: every kept row's content hash stands in one of them; the first counts.
         manifest: what ``workspace.json`` shall say; the entries of the files made here are filled
             in, other files (text banks) are named as they stand in it.
-        copies: perturbed copies; an operation is kept where every image has one.
+        copies: perturbed copies; pages get an operation where every image has one, and what is
+            there of the others is held for the next ``perturb``.
 
     Raises:
         WorkspaceError: a kept image has no features in any source.
@@ -70,7 +67,7 @@ def rewrite(
     hashes = images.loc[images["left_out"] == "", "content_hash"].tolist()
     recorded = manifest["files"]
     axes = array_axes(recorded)
-    _write_arrays(folder, axes, sources, hashes)
+    write_arrays(folder, axes, sources, hashes)
     maps = [name for name in MAPS if name in recorded]
     for name in maps:
         shutil.copyfile(sources[0].folder / name, folder / name)
@@ -78,21 +75,43 @@ def rewrite(
     files = {name: entry for name, entry in recorded.items() if name not in made}
     files |= {name: describe_file(folder, name) for name in made}
     digest = digest_of({name: files[name]["sha256"] for name in CORE_FILES if name in files})
-    entries = {}
-    for slug, one in whole(copies, images):
-        wanted = one.wanted(images)
-        inside = f"{FOLDER}/{slug}"
-        _write_arrays(folder / inside, array_axes(one.files), one.sources, wanted)
-        files |= {
-            f"{inside}/{name}": describe_file(folder, f"{inside}/{name}") for name in one.files
-        }
-        entries[slug] = one.entry | {"images": len(wanted), "workspace_digest": digest}
-    perturbed = {FOLDER: entries} if entries else {}
+    perturbed = _write_copies(folder, images, copies, digest)
+    for where in perturbed:
+        inside = [f.relative_to(folder).as_posix() for f in sorted(folder.glob(f"{where}/*/*"))]
+        files |= {name: describe_file(folder, name) for name in inside}
     rows = {"rows": rows_record(images, files)} if manifest.get("encoder") else {}
     write_manifest(
         folder, dict(manifest) | perturbed | rows | {"files": files, "tools": tool_versions()}
     )
     finish(out)
+
+
+def _write_copies(
+    folder: Path, images: pd.DataFrame, copies: Mapping[str, Copies], digest: str
+) -> dict[str, dict[str, Any]]:
+    """Write perturbed copies: those of all images that should have one, for pages, and the rest of
+    what is there, for later; returns what the manifest says of both.
+
+    Args:
+        digest: of the workspace as it will be.
+    """
+    hashes = images.loc[images["left_out"] == "", "content_hash"].tolist()
+    row_of = {content: row for row, content in reversed(list(enumerate(hashes)))}
+    records: dict[str, dict[str, Any]] = {}
+    for slug, one in sorted(copies.items()):
+        wanted, there = one.wanted(images), set(one.there(images))
+        complete = bool(wanted) and set(wanted) <= there
+        rest = sorted(there.difference(wanted) if complete else there, key=row_of.__getitem__)
+        for where, part in ((FOLDER, wanted if complete else []), (HELD, rest)):
+            if not part:
+                continue
+            write_arrays(folder / where / slug, array_axes(one.files), one.sources, part)
+            if where == HELD:
+                rows = np.array([row_of[content] for content in part], dtype=np.int64)
+                np.save(folder / where / slug / ROWS, rows)
+            entry = one.entry | {"images": len(part), "workspace_digest": digest}
+            records.setdefault(where, {})[slug] = entry
+    return records
 
 
 def finish(out: Path) -> bool:
@@ -108,7 +127,7 @@ def finish(out: Path) -> bool:
         shutil.rmtree(folder, ignore_errors=True)  # of a job that was killed before it was ready
         return False
     made = [IMAGES, *array_axes(new["files"]), *MAPS]
-    made += [name for name in new["files"] if name.startswith(f"{FOLDER}/")]
+    made += [name for name in new["files"] if name.startswith(OF_COPIES)]
     moved = [name for name in made if (folder / name).is_file()]
     if not moved and not read_manifest(out).get("unfinished"):
         shutil.rmtree(out / WORKING, ignore_errors=True)  # of a job that was killed after its end
@@ -116,7 +135,8 @@ def finish(out: Path) -> bool:
     if moved:
         others = {k: v for k, v in new["files"].items() if k not in made}
         now = new | {"encoder": None, "files": others, "unfinished": True}
-        write_manifest(out, {name: about for name, about in now.items() if name != FOLDER})
+        kept = {name: about for name, about in now.items() if name not in (FOLDER, HELD)}
+        write_manifest(out, kept)
         for name in moved:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).replace(out / name)
@@ -124,71 +144,6 @@ def finish(out: Path) -> bool:
     shutil.rmtree(out / WORKING, ignore_errors=True)
     remove_perturbed(out)
     return True
-
-
-def _write_arrays(
-    folder: Path, axes: Mapping[str, int], sources: Sequence[Source], hashes: Sequence[str]
-) -> None:
-    """Arrays of a folder by name, with the images' axis of each; their rows from the sources."""
-    source_of, row_of = _located(hashes, sources)
-    for name, axis in axes.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        arrays = [np.load(s.folder / name, mmap_mode="r", allow_pickle=False) for s in sources]
-        with (folder / name).open("wb") as stream:
-            _gather(stream, arrays, source_of, row_of, axis)
-            stream.flush()
-            os.fsync(stream.fileno())
-
-
-def _located(
-    hashes: Sequence[str], sources: Sequence[Source]
-) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Which source has each image's features, and in which row."""
-    place: dict[str, tuple[int, int]] = {}
-    for number, source in reversed(list(enumerate(sources))):
-        place |= {digest: (number, row) for row, digest in enumerate(source.hashes)}
-    lacking = [digest for digest in hashes if digest not in place]
-    if lacking:
-        raise WorkspaceError(
-            f"{counted(len(lacking), 'image', 'have')} no features in any source, such as the one"
-            " whose content"
-            f" has the SHA-256 {lacking[0][:12]}...: encode them first."
-        )
-    places = np.array([place[digest] for digest in hashes], dtype=np.int64).reshape(-1, 2)
-    return places[:, 0], places[:, 1]
-
-
-def _gather(
-    stream: BinaryIO,
-    arrays: Sequence[np.ndarray],
-    source_of: Int[np.ndarray, " n"],
-    row_of: Int[np.ndarray, " n"],
-    axis: int,
-) -> None:
-    """Write an array whose rows come from several, in blocks: as large as the workspace may be.
-
-    Written as a stream, not through a memory map, where a full disk kills the process.
-    """
-    first = arrays[0]
-    n = len(source_of)
-    shape = (*first.shape[:axis], n, *first.shape[axis + 1 :])
-    np.lib.format.write_array_header_1_0(
-        stream,
-        {
-            "descr": np.lib.format.dtype_to_descr(first.dtype),
-            "fortran_order": False,
-            "shape": shape,
-        },
-    )
-    for run in np.ndindex(*first.shape[:axis]):
-        for start in range(0, n, BLOCK):
-            stop = min(start + BLOCK, n)
-            block = np.empty((stop - start, *first.shape[axis + 1 :]), first.dtype)
-            for number, array in enumerate(arrays):
-                mine = source_of[start:stop] == number
-                if mine.any():
-                    block[mine] = array[run][row_of[start:stop][mine]]
-            stream.write(block.tobytes())
 
 
 def keep_common(manifest: dict[str, Any], other: Workspace) -> str:
@@ -215,19 +170,21 @@ def source(workspace: Workspace) -> Source:
 
 def without_outdated(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest without what rests on the old images."""
-    files = {k: v for k, v in manifest["files"].items() if not k.startswith(f"{FOLDER}/")}
-    kept = {k: v for k, v in manifest.items() if k not in (FOLDER, "unfinished", "card")}
+    files = {k: v for k, v in manifest["files"].items() if not k.startswith(OF_COPIES)}
+    outdated = (FOLDER, HELD, "unfinished", "card")
+    kept = {k: v for k, v in manifest.items() if k not in outdated}
     return kept | {"files": files}
 
 
 def remove_perturbed(out: Path) -> None:
     """Delete copies that no manifest names any more."""
     named = read_manifest(out)["files"]
-    for folder in (out / FOLDER).glob("*"):
-        if not any(name.startswith(f"{FOLDER}/{folder.name}/") for name in named):
-            shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):  # not there, or not empty
-        (out / FOLDER).rmdir()
+    for where in (FOLDER, HELD):
+        for folder in (out / where).glob("*"):
+            if not any(name.startswith(f"{where}/{folder.name}/") for name in named):
+                shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not there, or not empty
+            (out / where).rmdir()
 
 
 def copy_texts(source_path: Path, out: Path, manifest: Mapping[str, Any]) -> None:

@@ -147,7 +147,7 @@ def read_and_publish(
                 min_images=args.min_images,
                 reading=reading,
             )
-            print(summary(result.images, result.record))
+            print(summary(result.images, result.record, candidates))
             place = None if args.no_image_root else root.resolve()
             hint = root.resolve().name
             print(publish(result, args.out, name=args.name, image_root=place, hint=hint))

@@ -14,14 +14,19 @@ from precompute.ingest.walk import shown
 EXAMPLES = 10
 
 
-def summary(images: pd.DataFrame, record: dict[str, Any]) -> str:
+def summary(images: pd.DataFrame, record: dict[str, Any], planned: Candidates | None = None) -> str:
     """What was decided, how many images each generator and pool has, and what was left out, with
     reasons.
+
+    Args:
+        planned: what :func:`plan` has said already, which is not said again.
     """
     left_out = images[images["left_out"] != ""]
+    layout = f"Layout: {record['layout']}, because {shown(record['why'])}."
+    known = planned.notes if planned else ()
     lines = [
-        f"Layout: {record['layout']}, because {shown(record['why'])}.",
-        *(shown(note) for note in record["notes"]),
+        *([] if planned else [layout]),
+        *(shown(note) for note in record["notes"] if note not in known),
         f"Kept {part_counted(record['kept'], record['files'], 'file')}; seed {record['seed']}.",
         "",
         *_table(record),

@@ -26,7 +26,7 @@ from tests.tiny_clip import make_tiny_clip
 @pytest.mark.parametrize(
     ("model", "pretrained", "message"),
     [
-        ("ViT-B-15", "openai", "no model 'ViT-B-15'; near it are ViT-B-1"),
+        ("ViT-B-15", "openai", "no model 'ViT-B-15': did you mean ViT-B-1"),
         ("ViT-B-32", "openia", "neither a weights file nor a pretrained tag of ViT-B-32 .*openai"),
         ("local-dir:/nowhere", None, "holds no open_clip model"),
         ("local-dir:/nowhere", "openai", "leave out --pretrained"),

@@ -2,6 +2,7 @@
 before the ingest.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_build_and_again(
 ) -> None:
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert "Encoded 20 images" in printed
+    assert "Encoded 20 images" in printed and printed.count("Layout: ") == 1
     assert (
         "1 detector and the audit, about 1 minute" in printed and "udit" in printed.splitlines()[-1]
     )
@@ -73,6 +74,19 @@ def test_a_question_is_asked_before_the_model_is_loaded(
     assert main([*command, "--pretrained", "openai"]) == 2
     assert "--rename cat=GENERATOR" in capsys.readouterr().err
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "meant"),
+    [("dmeo", "demo"), ("vit-l-14", "ViT-L-14"), ("timm:resnt50", "resnet50"), ("tmm:x", "timm:x")],
+)
+def test_a_mistyped_model_is_named_before_weights_are_asked_for(
+    command: list[str], capsys: pytest.CaptureFixture[str], model: str, meant: str
+) -> None:
+    command[command.index("--model") + 1] = model
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert re.search(rf"did you mean ([\w.:-]+ or )*{meant}\b", said) and "weights" not in said
 
 
 def test_a_mistake_in_the_model_costs_no_ingest(

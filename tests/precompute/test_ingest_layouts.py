@@ -165,7 +165,7 @@ def test_a_manifest_wins_over_a_layout_with_one_class_only(tmp_path):
         (
             ("cats/a", "dogs/b"),
             "auto",
-            r"No layout fits .* \(at its top: cats/, dogs/\): expected one of folders: real/",
+            r"No layout fits .* \(at its top: cats/, dogs/\)\. Name the folders: --real DIR --fake",
         ),
         (("a", "b"), "auto", "at its top: files only"),
         (("real/a", "fake/x/b"), "genimage", "The layout genimage fits nothing"),

@@ -9,6 +9,7 @@ import pytest
 
 from aigi_core.errors import AigiError
 from precompute import __main__ as dispatcher
+from precompute.options import add_shared
 
 
 @pytest.fixture
@@ -32,9 +33,7 @@ def test_runs_only_the_job_asked_for(job, capsys):
 
 
 def test_help_lists_every_job_without_importing_it(job, capsys):
-    with pytest.raises(SystemExit) as exit:
-        dispatcher.main(["--help"])
-    assert exit.value.code == 0
+    assert dispatcher.main(["--help"]) == 0
     assert "says hello" in (out := capsys.readouterr().out) and "is heavy" in out
 
 
@@ -43,11 +42,44 @@ def test_without_a_job_all_are_listed_in_two_columns(job, capsys):
     assert capsys.readouterr().err.endswith("jobs:\n  greet  says hello\n  other  is heavy\n")
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["greet", "--unknown"]])
-def test_wrong_usage_exits_2(job, arguments):
-    with pytest.raises(SystemExit) as exit:
-        dispatcher.main(arguments)
-    assert exit.value.code == 2
+HELP = "'python -m precompute greet --help' lists the options.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nonsense"], "There is no job 'nonsense'. 'python -m precompute --help' lists all jobs."),
+        (["grete"], "There is no job 'grete': did you mean greet? 'python -m precompute"),
+        (["greet", "--unlike"], f"There is no option --unlike. {HELP}"),
+        (["greet", "--nmae=x"], f"There is no option --nmae: did you mean --name? {HELP}"),
+        (["greet", "-name", "x"], f"There is no option -name: did you mean --name? {HELP}"),
+        (["greet", "--name"], f"Expected one value after --name. {HELP}"),
+        (["greet", "x", "--", "--y"], f"Nothing can be done with 'x -- --y'. {HELP}"),
+        (["greet", "--count", "x"], f"Expected a whole number after --count, got 'x'. {HELP}"),
+        (["greet", "--batch-size", "0"], "--batch-size: expected a whole number of at least 1"),
+        (["greet", "--batch-size", "x"], "--batch-size: expected a whole number of at least 1"),
+        (["greet", "--how", "c"], "Expected one of 'a', 'b' after --how, got 'c'."),
+    ],
+)
+def test_wrong_usage_is_one_sentence_with_the_nearest_right_name(job, capsys, arguments, sentence):
+    def add_options(parser):
+        add_shared(parser, "batch-size")
+        parser.add_argument("--name")
+        parser.add_argument("--count", type=int)
+        parser.add_argument("--how", choices=["a", "b"])
+
+    job.add_options = add_options
+    assert dispatcher.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(sentence) and said.count("\n") == 1
+
+
+def test_a_mistyped_option_is_named_before_the_one_that_is_lacking(job, capsys):
+    job.add_options = lambda parser: parser.add_argument("--workspace", required=True)
+    assert dispatcher.main(["greet", "--wrkspace", "w"]) == 2
+    assert "did you mean --workspace?" in capsys.readouterr().err
+    assert dispatcher.main(["greet"]) == 2
+    assert capsys.readouterr().err == f"Expected --workspace as well. {HELP}"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from aigi_core.perturb import Op
 from aigi_core.workspace import Workspace, read_manifest, verify, write_manifest
 from precompute.__main__ import main
 from precompute.encode import pipeline
-from precompute.perturb import halve, perturb
+from precompute.growth.copies import halve
+from precompute.perturb import perturb
 from tests.tiny_clip import make_tiny_clip
 
 PER_KIND = 20

@@ -31,7 +31,7 @@ from precompute.ingest.layouts import (
 from precompute.ingest.layouts.base import UNKNOWN, Layout, Reading, Tree, key_of
 from precompute.ingest.walk import shown, walk
 
-__all__ = ["EXPECTED", "LAYOUTS", "UNKNOWN", "Candidates", "find_candidates"]
+__all__ = ["LAYOUTS", "UNKNOWN", "Candidates", "find_candidates"]
 LAYOUTS: dict[str, Layout] = {
     module.LAYOUT.name: module.LAYOUT
     for module in (
@@ -48,13 +48,6 @@ LAYOUTS: dict[str, Layout] = {
         roots,
     )
 }
-EXPECTED = (
-    "one of "
-    + "; ".join(
-        f"{layout.name}: {layout.shape}" for layout in LAYOUTS.values() if layout.name != "roots"
-    )
-    + "; or any table with --manifest FILE, or folders with --real DIR --fake NAME=DIR"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +165,12 @@ def _chosen(tree: Tree, wanted: str) -> tuple[str, Reading]:
             ", ".join(sorted({shown(folder[0]) + "/" for folder in tree.folders if folder})[:8])
             or "files only"
         )
-        raise AigiError(f"No layout fits {tree.root} (at its top: {seen}): expected {EXPECTED}.")
+        raise AigiError(
+            f"No layout fits {tree.root} (at its top: {seen}). Name the folders: --real DIR --fake"
+            " NAME=DIR for each generator; or give a table of the images: --manifest FILE. Read"
+            f" without either are real/ beside fake/GENERATOR/, and {len(others) - 1} layouts of"
+            " data sets, which docs/data.md shows."
+        )
     return next(iter(fits.items()))
 
 

@@ -58,7 +58,8 @@ def test_removing_a_generator_keeps_the_others_detectors_and_imported_scores(
     assert main(["remove", "--workspace", str(out), "--generators", "gamma-diff"]) == 0
     printed = capsys.readouterr().out
     assert "3 of 4 detectors, imported scores (mine)." in printed
-    assert "To be computed again, since the images changed: words." in printed
+    command = f"python -m precompute words --workspace {out}"
+    assert f"To be computed again, since the images changed:\n{command}\n" in printed
     after = Workspace.open(out)
     kept = load_detectors(after, sets_of(after))
     assert kept is not None and len(kept) == 3
@@ -74,7 +75,8 @@ def test_removing_a_generator_keeps_the_others_detectors_and_imported_scores(
     )
     assert verify(out) == [] and outdated_jobs(after) == ["words"]
     app = open_app(out, "overview")
-    assert noted(app, "so they are not shown: words."), notes(app)
+    assert noted(app, "changed since words ran"), notes(app)
+    assert command in [code.value for code in app.code]
 
 
 def test_divided_anew_nothing_of_it_holds_and_all_is_named(
@@ -83,7 +85,9 @@ def test_divided_anew_nothing_of_it_holds_and_all_is_named(
     out = Path(shutil.copytree(filled, tmp_path / "w"))
     capsys.readouterr()
     assert main(["splits", "--workspace", str(out), "--seed", "5"]) == 0
-    assert "changed: detectors; import-scores; words." in capsys.readouterr().out
+    again = capsys.readouterr().out.split("changed:\n")[1].splitlines()
+    assert [line.split()[3] for line in again] == ["detectors", "import-scores", "words"]
+    assert again[1].endswith(" FILE --threshold T")
     after = Workspace.open(out)
     assert load_detectors(after, sets_of(after)) is None and imported_names(after) == []
 
@@ -96,7 +100,7 @@ def test_a_subset_takes_along_what_holds(
     assert main(["subset", "--workspace", str(filled), "--out", str(out), *names]) == 0
     printed = capsys.readouterr().out
     assert "2 of 4 detectors, imported scores (mine)." in printed
-    assert "changed: words." in printed
+    assert f"changed:\npython -m precompute words --workspace {out}\n" in printed
     after = Workspace.open(out)
     assert verify(out) == [] and "stream_maps" in after.decomposition
     assert load_detectors(after, sets_of(after)) is not None and imported_names(after) == ["mine"]
@@ -139,7 +143,7 @@ def test_a_merge_keeps_the_detectors_that_hold_and_names_what_does_not(
     capsys.readouterr()
     assert main(["merge", "--workspaces", str(a), str(b), "--out", str(merged)]) == 0
     printed = capsys.readouterr().out
-    assert "2 of 2 detectors, 1 other trained" in printed
+    assert "2 of 2 detectors." in printed and "new: 1 detector (gamma-diff)." in printed
     assert "import-scores" in printed.split("To be computed again")[1]
     after = Workspace.open(merged)
     kept = load_detectors(after, sets_of(after))

@@ -14,6 +14,7 @@ import pytest
 
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.detectors.training import train
+from aigi_core.errors import NotMadeError
 from aigi_core.images import image_source, thumbnail
 from aigi_core.stress import open_perturbed
 from aigi_core.workspace import Workspace, read_manifest, verify, write_manifest
@@ -156,8 +157,60 @@ def test_perturbed_copies_are_kept_and_only_those_of_new_images_are_encoded(
     assert main(["splits", "--workspace", str(copied), "--seed", "3"]) == 0
     printed = capsys.readouterr().out
     assert "perturbed copies (jpeg-50)" in printed  # of all splits: they hold
-    assert "To be computed again, since the images changed: perturb (copies: blur-1)" in printed
+    again = f"python -m precompute perturb --workspace {copied} --ops blur:1"
+    assert again in printed.split("To be computed again, since the images changed:")[1]
     assert not (copied / "perturbed/blur-1").exists() and verify(copied) == []
+
+
+def test_copies_of_images_that_stay_in_the_test_split_are_not_made_again(
+    folder: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, first = Workspace.open(copied).images, contents(copied)
+    before = set(images.loc[images["split"] == "test", "path"])
+    capsys.readouterr()
+    assert main(["splits", "--workspace", str(copied), "--seed", "3"]) == 0
+    images = Workspace.open(copied).images
+    after = set(images.loc[images["split"] == "test", "path"])
+    assert before & after and after - before  # some hold, some do not
+    said = capsys.readouterr().out
+    assert f"wait for those of the other images ({len(before)} of blur-1)" in said
+    with pytest.raises(NotMadeError, match="no perturbed copies"):
+        open_perturbed(Workspace.open(copied), OPS[0])
+    assert verify(copied) == []
+    assert perturb(folder, copied, OPS[0]) == 0
+    said = capsys.readouterr().out
+    assert f"blur:1: encoded {len(after - before)} images" in said
+    assert f"{len(after & before)} copies were there" in said
+    mine, slug = contents(copied), "perturbed/blur-1/embeddings.npy"
+    assert verify(copied) == []
+    shutil.rmtree(copied / "perturbed")
+    shutil.rmtree(copied / "held")
+    write_manifest(copied, without_outdated(read_manifest(copied)))
+    assert perturb(folder, copied, OPS[0]) == 0
+    assert contents(copied)[slug] == mine[slug]
+    assert main(["splits", "--workspace", str(copied), "--seed", "0"]) == 0
+    assert first[slug] != mine[slug]
+
+
+def test_divided_as_before_all_copies_are_back(folder: Path, copied: Path) -> None:
+    assert main(["splits", "--workspace", str(copied), "--seed", "0"]) == 0
+    assert perturb(folder, copied, OPS[0]) == 0
+    before = contents(copied)
+    assert main(["splits", "--workspace", str(copied), "--seed", "3"]) == 0
+    assert main(["splits", "--workspace", str(copied), "--seed", "0"]) == 0
+    assert contents(copied) == before and verify(copied) == []
+
+
+def test_copies_of_more_splits_take_those_that_are_there(
+    folder: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = Workspace.open(copied).images
+    test = (images["split"] == "test").sum()
+    capsys.readouterr()
+    assert perturb(folder, copied, OPS[0], "--splits", "train", "val", "test") == 0
+    said = capsys.readouterr().out
+    assert f"encoded {len(images) - test} images" in said and f"{test} copies were there" in said
+    assert verify(copied) == []
 
 
 def test_detectors_of_unchanged_images_are_kept_and_the_new_one_is_trained(
@@ -168,7 +221,8 @@ def test_detectors_of_unchanged_images_are_kept_and_the_new_one_is_trained(
     capsys.readouterr()
     assert add(folder, base, "two") == 0
     printed = capsys.readouterr().out
-    assert "1 of 1 detector, 1 other trained" in printed
+    assert "1 of 1 detector." in printed
+    assert "Trained, since they are new: 1 detector (two)." in printed
     assert "computed again" not in printed
     kept = load_detectors(Workspace.open(base), [("one",), ("two",)])
     assert kept is not None
