@@ -113,13 +113,10 @@ def perturb(
 
     Args:
         encoder: the workspace's own, with the workspace's preprocessing.
-        half: keep the embeddings as float16 (11 bits: a relative error of at most 0.0005 in each
-            component).
-        division: how shards are divided over machines
-            (:class:`precompute.encode.pipeline.Division`), by default not at all.
+        half: keep the embeddings as float16 (11 bits: a relative error of at most 0.0005).
+        division: how shards are divided over machines, by default not at all.
 
-    Returns:
-        A sentence on what was done.
+    Returns a sentence on what was done.
 
     Raises:
         WorkspaceError: not encoded, or being written by another.
@@ -167,8 +164,9 @@ def perturb(
             "workspace_digest": workspace.digest,
         }
         files = [f"{FOLDER}/{op.slug}/{name}" for name in names(heads)]
-        old = manifest.get(FOLDER, {}).get(op.slug)
-        if old == wanted and all(sound(path, name, manifest) for name in files):
+        if manifest.get(FOLDER, {}).get(op.slug) == wanted and all(
+            sound(path, name, manifest) for name in files
+        ):
             return f"{op}: nothing to do, the {counted(len(table), 'copy', 'are')} there."
         root = image_root(path, manifest, images)
         working = path / WORKING / op.slug
@@ -185,9 +183,8 @@ def perturb(
         with resource_errors_explained(working, plan["batch_size"]):
             missing, seconds = 0, 0.0
             if shards:
-                missing, seconds = compute(
-                    shards, encoder, root, working, workers, what=str(op), division=division
-                )
+                more = {"what": str(op), "division": division}
+                missing, seconds = compute(shards, encoder, root, working, workers, **more)
             if share:
                 return f"{op}: {share_in_words(share, missing, seconds)}"
             if half and len(new):
@@ -197,9 +194,8 @@ def perturb(
         clean(working)
         if not any((path / WORKING).iterdir()):
             clean(path / WORKING)
-        encoded = f"{op}: encoded {amount_in_words(len(new), missing, seconds)}"
-        were = counted(len(table) - len(new), "copy", "were")
-        return f"{encoded}; {were} there." if known else f"{encoded}."
+        there = f"; {counted(len(table) - len(new), 'copy', 'were')} there" if known else ""
+        return f"{op}: encoded {amount_in_words(len(new), missing, seconds)}{there}."
 
 
 def _reusable(workspace: Any, slug: str, wanted: dict[str, Any]) -> list[Any]:
