@@ -140,8 +140,7 @@ def perturb(
     from precompute.growth.copies import FOLDER, halve, names
     from precompute.growth.gather import Source
 
-    division = division or Division()
-    share = division.share
+    share = (division := division or Division()).share
     with nullcontext() if share else exclusive(path, f"perturb {op}"):
         workspace = Workspace.open(path)
         if heads:
