@@ -113,9 +113,16 @@ def add_images(args: argparse.Namespace) -> str:
         encoded += f", and {counted(perturbed, 'perturbed copy')}" if perturbed else ""
     before = Before.of(workspace)
     manifest = without_outdated(workspace.manifest)
-    manifest |= {"ingest": record, "image_root": str(root), "image_root_hint": root.name}
+    manifest |= {"ingest": record, "image_root_hint": root.name}
+    # `ingest --no-image-root` says that this should not be known.
+    manifest["image_root"] = str(root) if manifest.get("image_root") else None
     rewrite(workspace.path, images, sources, manifest, copies)
     again = carry(before, Workspace.open(workspace.path))
+    if not manifest["image_root"]:
+        again += (
+            "\nWhere the images lie is not recorded, as before; in images.parquet their names begin"
+            f" below the folder {root.name or root}."
+        )
     return f"{summary(images, record)}\n\n{encoded}. {again}"
 
 

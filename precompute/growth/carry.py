@@ -7,23 +7,25 @@ test image has one. All else rests on all images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from threadpoolctl import threadpool_limits
 
 from aigi_core import results
+from aigi_core.commands import command, encoder_options
 from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.presets import PRESETS, preset
 from aigi_core.detectors.stored import load_detectors, save_detectors
 from aigi_core.detectors.training import provenance_of, train
-from aigi_core.encodings import update_commands
+from aigi_core.encodings import encodings, update_commands
 from aigi_core.errors import AigiError
 from aigi_core.perturb import parse_ops
 from aigi_core.statements import counted, part_counted
 from aigi_core.stress.copies import perturb_command
 from aigi_core.transfer import make_training_sets
 from aigi_core.transfer.imported import carry_imports
-from aigi_core.workspace import Workspace, digest_of
+from aigi_core.workspace import Workspace, digest_of, read_manifest
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +53,14 @@ class Before:
         return cls(workspace, {k: v for k, v in stored.items() if v}, digests)
 
 
-def carry(before: Before, after: Workspace) -> str:
+def carry(before: Before, after: Workspace, *others: Workspace) -> str:
     """Keep in the workspace as it is now what still holds; sentences on what was kept and what has
     to be computed again.
 
     Detectors of new generators are trained beside those that hold.
+
+    Args:
+        others: further workspaces whose images these are now; of their results, none is kept.
     """
     banks = ", ".join(after.text_banks) or "none"
     kept = ["features of known images", f"text banks ({banks})"]
@@ -69,23 +74,45 @@ def carry(before: Before, after: Workspace) -> str:
     held = after.manifest.get("perturbed", {})
     if held:
         kept.append(f"perturbed copies ({', '.join(sorted(held))})")
-    gone = sorted(set(before.workspace.manifest.get("perturbed", {})) - set(held))
+    sources = (before.workspace, *others)
+    gone = {
+        slug: entry
+        for workspace in reversed(sources)
+        for slug, entry in workspace.manifest.get("perturbed", {}).items()
+        if slug not in held
+    }
     waiting = after.manifest.get("held", {})
-    if some := [f"{waiting[slug]['images']:,} of {slug}" for slug in gone if slug in waiting]:
+    if some := [
+        f"{waiting[slug]['images']:,} of {slug}" for slug in sorted(gone) if slug in waiting
+    ]:
         kept.append(f"perturbed copies that wait for those of the other images ({', '.join(some)})")
-    again = []
-    for slug in gone:
-        entry = before.workspace.manifest["perturbed"][slug]
-        [op] = parse_ops([entry["op"]])
-        again.append(perturb_command(after, op, recorded=entry))
-    again += results.commands_again(after, stale_jobs(before.workspace, after))
+    again = [
+        perturb_command(after, parse_ops([entry["op"]])[0], recorded=entry)
+        for _, entry in sorted(gone.items())
+    ]
+    stale = {job for workspace in sources for job in stale_jobs(workspace, after)}
+    again += results.commands_again(after, sorted(stale))
     again += update_commands(after.path).values()
+    if before.workspace.path != after.path:
+        again += _other_encodings(sources, after)
     lines = [f"Kept: {', '.join(kept)}."]
     if trained:
         lines.append(f"Trained, since they are new: {'; '.join(trained)}.")
     if again:
         lines += ["To be computed again, since the images changed:", *again]
     return "\n".join(lines)
+
+
+def _other_encodings(sources: Sequence[Workspace], after: Workspace) -> list[str]:
+    """The commands that make further encodings and text banks anew which stayed where they were."""
+    commands = {}
+    for workspace in sources:
+        for name, folder in list(encodings(workspace.path).items())[1:]:
+            options = encoder_options(read_manifest(folder)["encoder"])
+            commands[name] = command("encode", workspace=after.path, **{"as": name}, **options)
+        for name in sorted(set(workspace.text_banks) - set(after.text_banks)):
+            commands[f"text/{name}"] = command("text", workspace=after.path, phrases=f"{name}.txt")
+    return list(commands.values())
 
 
 def stale_jobs(before: Workspace, after: Workspace) -> list[str]:

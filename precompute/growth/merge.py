@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         rewrite(
             args.out, result.images, [source(one), source(two)], manifest, copies_of([one, two])
         )
-        again = carry(Before.of(one), Workspace.open(args.out))
+        again = carry(Before.of(one), Workspace.open(args.out), two)
     print(summary(result.images, result.record))
     kept = int((result.images["left_out"] == "").sum())
     merged = result.images.set_index("path")

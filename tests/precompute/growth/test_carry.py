@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from aigi_core.audit.quality import KIND
 from aigi_core.detectors.methods import twin
 from aigi_core.detectors.presets import preset
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.detectors.training import train
-from aigi_core.results import outdated_jobs
+from aigi_core.results import outdated_jobs, publish
 from aigi_core.transfer.imported import import_scores, imported_names, stored_import
 from aigi_core.workspace import Workspace, read_manifest, verify, write_manifest
 from precompute.__main__ import main
@@ -138,13 +139,19 @@ def test_a_merge_keeps_the_detectors_that_hold_and_names_what_does_not(
         manifest = read_manifest(part)
         write_manifest(part, manifest | {"image_root": str(tmp_path)})
     one = Workspace.open(a)
+    publish(Workspace.open(b), KIND, {}, {})
+    shutil.copytree(b, tmp_path / "other")
+    shutil.copytree(tmp_path / "other", b / "encoders/other")
     weights = {d.training_set: d.weights for d in load_detectors(one, sets_of(one)) or []}
     assert len(weights) == 2
     capsys.readouterr()
     assert main(["merge", "--workspaces", str(a), str(b), "--out", str(merged)]) == 0
     printed = capsys.readouterr().out
     assert "2 of 2 detectors." in printed and "new: 1 detector (gamma-diff)." in printed
-    assert "import-scores" in printed.split("To be computed again")[1]
+    again = printed.split("To be computed again")[1].splitlines()[1:]
+    # What only the second one had is named, too.
+    assert [line.split()[3] for line in again] == ["import-scores", "quality", "encode"]
+    assert "--as other --model" in again[-1]
     after = Workspace.open(merged)
     kept = load_detectors(after, sets_of(after))
     assert kept is not None and len(kept) == 3 and verify(merged) == []

@@ -376,6 +376,24 @@ def test_images_of_a_folder_from_elsewhere_are_shown_as_those_that_were_there(
         assert thumbnail(source.value, source.offset, 64, row["content_hash"])
 
 
+def test_where_images_lie_stays_unsaid_where_ingest_was_told_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, images = tmp_path / "w", folder / "images/base"
+    quiet = ["ingest", "--images", str(images), "--out", str(out), "--no-image-root"]
+    assert main(quiet) == 0
+    model = f"local-dir:{folder / 'tiny'}"
+    options = ["--model", model, "--device", "cpu", "--workers", "0"]
+    assert main(["encode", "--workspace", str(out), "--images", str(images), *options]) == 0
+    assert add(folder, out, "two") == 2
+    assert "give --old-images DIR" in capsys.readouterr().err
+    assert add(folder, out, "two", "--old-images", str(images)) == 0
+    assert set(Workspace.open(out).domains.generators) == {"one", "two"}
+    for file in (out / "workspace.json", out / "images.parquet"):
+        assert str(folder).encode() not in file.read_bytes()
+    assert verify(out) == []
+
+
 def test_a_pool_must_be_named_where_there_are_several(
     folder: Path, at_once: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
