@@ -432,6 +432,8 @@ def _to_rgb(image: Image.Image, raw: str) -> tuple[Image.Image, list[str]]:
             notes.append("transparency laid on white")
             rgba = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
         return rgba.convert("RGB"), notes
+    if image.mode == "RGB":  # a picture of its own on the same pixels: convert would copy them
+        return image._new(image.im), notes
     return image.convert("RGB"), notes
 
 
