@@ -417,3 +417,18 @@ def test_the_end_of_a_scan_is_its_marker_behind_stuffing_restarts_and_fill(fill:
     assert structure.end == len(head + scan) + fill
     cut = jpeg_structure(head + scan)
     assert cut is not None and not cut.ended and cut.end == len(head + scan)
+
+
+def test_an_rgb_picture_is_not_copied_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+
+    def copied(*_: object, **__: object) -> None:
+        raise AssertionError("the pixels were copied")
+
+    monkeypatch.setattr(Image.Image, "copy", copied)
+    monkeypatch.setattr(Image.Image, "convert", copied)
+    loaded = load_rgb(buffer.getvalue()).image
+    assert type(loaded) is Image.Image  # nothing of the file is held with it
+    np.testing.assert_array_equal(np.asarray(loaded), pixels)
