@@ -107,6 +107,8 @@ def plan(candidates: Candidates) -> str:
         f"{len(reals):,} real and {counted(len(fakes), 'fake image')};"
         f" {counted(len(candidates.table) - len(table), 'other file', 'are')} left out.",
     ]
+    if len({pool for _, pool, *_ in rows}) < len(rows):
+        lines[-1] += " Rows of one pool share its real images."
     for i, question in enumerate(candidates.questions, 1):
         lines.append(f"Question {i}: {shown(question)}")
     return "\n".join(lines)
