@@ -12,6 +12,7 @@ from aigi_core.audit.quality import ANTONYMS, antonym_quality, learnt_quality, s
 from aigi_core.clip.consent import add_weights_options
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.errors import AigiError
+from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive
 from precompute.ingest.tables import read_scores
 from precompute.options import add_shared
@@ -33,20 +34,28 @@ def run(args: argparse.Namespace) -> int:
     """Embed the prompts or learn, then store."""
     workspace = Workspace.open(args.workspace)
     learnt = None
-    if args.scores:
-        learnt = learnt_quality(workspace, opinion_scores(workspace, args.scores))
+    opinions = opinion_scores(workspace, args.scores) if args.scores else None
+    if opinions is not None and not workspace.gives.has("texts"):
+        learnt = learnt_quality(workspace, opinions)
         quality, source = {"quality": learnt.quality}, f"opinion scores in {args.scores.name}"
     else:
         from aigi_core.clip.text import embed
         from aigi_core.clip.workspace_encoder import encoder_from
 
         encoder = encoder_from(workspace, args)
-        rows = EmbeddingView().matrix(workspace)
-        quality = {
-            name: antonym_quality(rows, *embed(encoder, pair).astype(np.float64))
-            for name, pair in ANTONYMS.items()
-        }
-        source = "antonym prompts"
+        if opinions is not None:
+            with progress_line() as show:
+                learnt = learnt_quality(workspace, opinions, encoder.text_tower, show)
+            prompts = " and learned prompts" if encoder.text_tower else ""
+            quality = {"quality": learnt.quality}
+            source = f"opinion scores in {args.scores.name}{prompts}"
+        else:
+            rows = EmbeddingView().matrix(workspace)
+            quality = {
+                name: antonym_quality(rows, *embed(encoder, pair).astype(np.float64))
+                for name, pair in ANTONYMS.items()
+            }
+            source = "antonym prompts"
     with exclusive(workspace.path, "quality"):
         print(store_quality(workspace, quality, source=source, learnt=learnt))
     return 0

@@ -3,15 +3,16 @@ the matrix where fakes and real images are of equal quality.
 
 Quality by antonym prompts is CLIP-IQA (Wang et al. 2023, equation 2): the softmax of an image's
 cosines with two opposite texts. Quality learnt from opinion scores follows CLIP-AGIQA (Tang et al.
-2024): two layers and the squared error. There text features are joined to those of the image; once
-trained they are the same for every image, so that they act as the first layer's bias, which is what
-stands for them here.
+2024): text features of learned prompts joined to those of the image, two layers and the squared
+error. Once trained, the texts' are the same for every image and act as the first layer's bias: an
+encoder without texts has the same two layers on the image alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,9 @@ from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.results import ResultKind, StoredResult
 from aigi_core.statements import ALPHA, counted, part_counted
 from aigi_core.workspace import Workspace, tool_versions
+
+if TYPE_CHECKING:
+    from aigi_core.clip.prompts import TextTower
 
 KIND = ResultKind("quality", "quality of images", job="quality", format=2)
 ANTONYMS = {
@@ -75,17 +79,21 @@ class Learnt:
     n: int
 
 
-def learnt_quality(workspace: Workspace, scores: Float[np.ndarray, " N"]) -> Learnt:
+def learnt_quality(
+    workspace: Workspace,
+    scores: Float[np.ndarray, " N"],
+    tower: TextTower | None = None,
+    show: Callable[[str], None] = lambda line: None,
+) -> Learnt:
     """Train on the opinion scores of training images and predict all images' quality.
 
     Args:
         scores: NaN for an image without an opinion score.
+        tower: on which prompts are learnt; None takes the image alone.
 
     Raises:
         AigiError: fewer than 50 scored training or validation images, or all scores alike.
     """
-    from sklearn.neural_network import MLPRegressor  # seconds to load
-
     domains = workspace.domains
     rated = {
         split: np.flatnonzero(np.isfinite(scores) & (domains.split == split)) for split in SPLITS
@@ -99,15 +107,33 @@ def learnt_quality(workspace: Workspace, scores: Float[np.ndarray, " N"]) -> Lea
     own = scores[rated["train"]]
     if np.ptp(own) == 0:
         raise AigiError("All opinion scores are alike: nothing can be learnt from them.")
-    X = EmbeddingView().matrix(workspace) * np.sqrt(workspace.embeddings.shape[1])
-    model = MLPRegressor(
-        hidden_layer_sizes=(HIDDEN,), early_stopping=True, random_state=SEED, max_iter=500
-    )
-    model.fit(X[rated["train"]], (own - own.mean()) / own.std())
-    quality = model.predict(X) * own.std() + own.mean()
+    X = EmbeddingView().matrix(workspace)
+    rows, standard = rated["train"], (own - own.mean()) / own.std()
+    if tower is not None:
+        from aigi_core.clip.quality_prompts import learn_quality, quality_of
+
+        groups = group_numbers(domains.group, rows)
+        network = learn_quality(tower, X[rows], standard, groups, seed=SEED, show=show)
+        predicted = quality_of(network, X)
+    else:
+        predicted = _by_image_alone(X, rows, standard)
+    quality = predicted * own.std() + own.mean()
     val = rated["val"]
     value, low, high = rank_correlation_of_images(quality[val], scores[val], domains.group[val])
     return Learnt(quality, value, low, high, len(val))
+
+
+def _by_image_alone(
+    X: Float[np.ndarray, "N d"], rows: Int[np.ndarray, " n"], scores: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " N"]:
+    from sklearn.neural_network import MLPRegressor  # seconds to load
+
+    model = MLPRegressor(
+        hidden_layer_sizes=(HIDDEN,), early_stopping=True, random_state=SEED, max_iter=500
+    )
+    scaled = X * np.sqrt(X.shape[1])
+    predicted: np.ndarray = model.fit(scaled[rows], scores).predict(scaled)
+    return predicted
 
 
 def rank_correlation_of_images(

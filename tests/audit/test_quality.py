@@ -6,16 +6,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from aigi_core.audit import quality as of_images
 from aigi_core.audit.separation import separation
+from aigi_core.clip import quality_prompts
+from aigi_core.clip.encoder import load_encoder
+from aigi_core.clip.prompts import SPREAD, TextTower
 from aigi_core.detectors import score_detectors, train
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
+from tests.tiny_clip import make_tiny_clip
 from tests.tiny_workspace import make_tiny_workspace
 
 
@@ -107,7 +112,54 @@ def test_opinion_scores_are_learnt_and_judged_on_validation_images(
         of_images.learnt_quality(workspace, np.ones(len(split)))
 
 
-def test_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_learned_prompts_are_joined_to_the_image_as_published(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network by hand, what training moves, and that the texts act as a bias once trained."""
+    tower = load_encoder(make_tiny_clip(tmp_path / "tiny"), None, device="cpu").text_tower
+    assert tower is not None
+    rows = EmbeddingView().matrix(workspace)
+    d = rows.shape[1]
+    widen = torch.tensor(np.random.default_rng(0).standard_normal((tower_width(tower), d))).float()
+    wide = TextTower(tower.embedding, lambda texts: tower.forward(texts) @ widen)
+    monkeypatch.setattr(quality_prompts, "EPOCHS", 40)
+    monkeypatch.setattr(quality_prompts, "VECTORS", 4)
+    monkeypatch.setattr(of_images, "FEWEST", 30)
+    opinion = 3 + 10 * rows[:, 0]
+    learnt = of_images.learnt_quality(workspace, opinion, wide)
+    assert learnt.correlation > 0.5
+    known = np.arange(60)
+    network = quality_prompts.learn_quality(
+        wide, rows[known], (opinion[known] - 3) / opinion[known].std(), known
+    )
+    first = SPREAD * np.random.default_rng(0).standard_normal((4, wide.width))
+    assert np.abs(network.context.detach().numpy() - first).max() > 0.01  # the prompts are learnt
+    given = quality_prompts.quality_of(network, rows)
+    with torch.no_grad():
+        texts = wide.after(network.context[None], quality_prompts.CATEGORIES)[0].numpy()
+        (W, b), (v, c) = (
+            (layer.weight.numpy(), layer.bias.numpy()) for layer in (network.first, network.second)
+        )
+    assert texts.shape == (6, d) and W.shape == (512, 7 * d)
+    joined = np.hstack([rows, np.tile(texts.ravel(), (len(rows), 1))]) * np.sqrt(d)
+    by_hand = np.maximum(joined @ W.T + b, 0) @ v[0] + c[0]
+    np.testing.assert_allclose(given, by_hand, atol=1e-4)
+    bias = b + np.sqrt(d) * W[:, d:] @ texts.ravel()
+    alone = np.maximum(np.sqrt(d) * rows @ W[:, :d].T + bias, 0) @ v[0] + c[0]
+    np.testing.assert_allclose(alone, by_hand, atol=1e-4)
+    again = of_images.learnt_quality(workspace, opinion, wide)
+    np.testing.assert_array_equal(again.quality, learnt.quality)
+
+
+def tower_width(tower: TextTower) -> int:
+    """Of the space that a text tower maps to."""
+    with torch.no_grad():
+        return int(tower.forward(["a"]).shape[1])
+
+
+def test_the_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, model = make_tiny_workspace(tmp_path, per_kind=60)
     base = ["quality", "--workspace", str(path), "--model", model, "--device", "cpu"]
     assert main(base) == 0
@@ -120,6 +172,16 @@ def test_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         and stored.to_numpy().max() <= 1
     )
     file = tmp_path / "opinion.csv"
+    rated = pd.DataFrame({"path": opened.images["path"]})
+    rated["score"] = 3 + 10 * EmbeddingView().matrix(opened)[:, 0]
+    rated.to_csv(file, index=False)
+    monkeypatch.setattr(of_images, "FEWEST", 5)
+    monkeypatch.setattr("aigi_core.clip.quality_prompts.EPOCHS", 2)
+    assert main([*base, "--scores", str(file)]) == 0
+    content = of_images.stored_quality(opened).content
+    assert content["source"] == "opinion scores in opinion.csv and learned prompts"
+    assert content["validation"]["n"] == (opened.domains.split == "val").sum()
+    capsys.readouterr()
     table = pd.DataFrame({"path": opened.images["path"][:3], "score": [1.0, 2.0, np.nan]})
     for wrong, sentence in (
         (table, "no finite score"),

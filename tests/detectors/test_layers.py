@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import check_grad
 from scipy.special import softmax
 
@@ -39,6 +40,36 @@ def test_the_gradient_is_that_of_finite_differences(bias: bool) -> None:
         by_hand = 3.0 * (arguments[2] * np.log1p(np.exp(-sign * f))).sum()
         by_hand += (w @ w + point[4:-1] @ point[4:-1]) / 2
         assert loss_and_gradient(point, *arguments)[0] == pytest.approx(by_hand)
+
+
+def test_what_is_fitted_is_what_autograd_and_another_optimiser_find() -> None:
+    """An independent oracle: the loss of the docstring in torch, minimised by torch's L-BFGS."""
+    rng = np.random.default_rng(4)
+    y = np.arange(60) % 2
+    tokens = rng.normal(size=(60, 3, 5))
+    tokens[:, 1] += 0.8 * y[:, None]
+    tokens /= np.linalg.norm(tokens, axis=2, keepdims=True)
+    fitted = Layers(3).fit(tokens.reshape(60, -1), y, {"C": 1.0}, Protocol())
+    x, sign = torch.tensor(tokens), torch.tensor(2.0 * y - 1)
+    w = torch.zeros(5, dtype=torch.float64, requires_grad=True)
+    a = torch.zeros(3, 5, dtype=torch.float64, requires_grad=True)
+    b = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [w, a, b], max_iter=2000, tolerance_grad=1e-10, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        f = ((a.softmax(dim=0) * x).sum(dim=1) * w).sum(dim=1) + b
+        loss = torch.nn.functional.softplus(-sign * f).sum() + ((w**2).sum() + (a**2).sum()) / 2
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    weights = (a.softmax(dim=0) * w).detach().numpy().ravel()
+    np.testing.assert_allclose(fitted["weights"], weights, atol=2e-3)
+    assert fitted["bias"] == pytest.approx(float(b.detach()), abs=2e-3)
+    assert np.abs(weights).max() > 0.1
 
 
 def test_the_layer_that_tells_gets_the_weight(synthetic: Workspace) -> None:

@@ -65,7 +65,7 @@ def on_image(page: Page, subject: inspection.Subject) -> None:
     with page.section(
         "Fine-tuned detectors",
         "Log-odds above zero mean generated. Beside each: how many real validation images score as"
-        " high, which no detector was trained on.",
+        " high; no detector was trained on them, they chose its epoch.",
     ):
         for one in held:
             try:
@@ -79,6 +79,17 @@ def on_image(page: Page, subject: inspection.Subject) -> None:
                 " generated."
             )
             page.table(f"finetuned-{held.index(one)}", table)
+            if "caption" in table and _captions_split(table):
+                st.caption(
+                    "“real photograph” is the most probable single caption of an image taken for"
+                    " generated: the captions of all generators together are more probable."
+                )
+
+
+def _captions_split(table: pd.DataFrame) -> bool:
+    """Whether an image is taken for generated although no generator is the most probable."""
+    real = finetuned.captions_of(())[0]
+    return bool(((table["log_odds"] > 0) & (table["caption"] == real)).any())
 
 
 def _judgements(page: Page, subject: inspection.Subject, one: str) -> pd.DataFrame:
