@@ -40,6 +40,7 @@ from reports.audit import AuditTables
 from reports.decisions import DecisionTables
 from reports.encoders import EncoderTables
 from reports.protocol import ProtocolTables
+from reports.sources import SourceTables
 from reports.stress import StressTables
 from reports.tables import Rows, columns, markdown
 from reports.words import WordTables
@@ -106,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tables |= WordTables(workspace).tables() | AuditTables(workspace).tables()
         tables |= StressTables(workspace, beside).tables() | ProtocolTables(workspace).tables()
         tables |= DecisionTables(workspace).tables() | EncoderTables(workspace).tables()
+        tables |= SourceTables(workspace).tables()
         args.out.write_text(fill(args.out.read_text("utf-8"), tables), "utf-8")
     except AigiError as error:
         print(error, file=sys.stderr)
