@@ -80,7 +80,9 @@ def learn_quality(
         torch.manual_seed(seed)
         network = QualityNetwork(tower, X.shape[1], seed).to(device)
         optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
-        best, lowest, at = copy.deepcopy(network.state_dict()), float("inf"), 0
+        best = copy.deepcopy(network.state_dict())
+        lowest = float("inf")
+        at = 0
         for epoch in range(1, EPOCHS + 1):
             network.train()
             for some in own[torch.randperm(len(own), device=device)].split(BATCH):
@@ -92,7 +94,9 @@ def learn_quality(
             with torch.no_grad():
                 error = float(functional.mse_loss(network(X[rest]), y[rest]))
             if error < lowest:
-                best, lowest, at = copy.deepcopy(network.state_dict()), error, epoch
+                best = copy.deepcopy(network.state_dict())
+                lowest = error
+                at = epoch
             show(f"epoch {epoch} of {EPOCHS} at most · error {error:.3f} (lowest {lowest:.3f})")
             if epoch - at >= PATIENCE:
                 break
