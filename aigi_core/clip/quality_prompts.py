@@ -85,7 +85,9 @@ def learn_quality(
         at = 0
         for epoch in range(1, EPOCHS + 1):
             network.train()
-            for some in own[torch.randperm(len(own), device=device)].split(BATCH):
+            order = own[torch.randperm(len(own), device=device)]
+            for start in range(0, len(order), BATCH):
+                some = order[start : start + BATCH]
                 loss = functional.mse_loss(network(X[some]), y[some])
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss, inputs=list(network.parameters()))
