@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -209,3 +210,21 @@ def test_a_cells_threshold_and_probabilities(
         f"Expected calibration error {error:.3f}" in chart.proto.alt
         for chart in app.get("plotly_chart")
     )
+
+
+def test_the_state_of_results_is_looked_at_once_a_run(
+    open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Path] = []
+    look = Workspace.results_state
+
+    def counted(self: Workspace) -> list[list[Any]]:
+        looks.append(self.path)
+        return look(self)
+
+    monkeypatch.setattr(Workspace, "results_state", counted)
+    open_app(synthetic.path, "transfer")
+    inside = looks.count(synthetic.path)
+    looks.clear()
+    open_app(synthetic.path, "transfer")
+    assert 0 < looks.count(synthetic.path) <= inside <= 2

@@ -495,6 +495,8 @@ class Page(Controls):
     # Entering and leaving
 
     def __enter__(self) -> Page:
+        self._look = workspaces.one_look()
+        self._look.__enter__()
         head = st.container(
             horizontal=True, vertical_alignment="top", gap="medium", key="page-head"
         )
@@ -516,6 +518,7 @@ class Page(Controls):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
+        self._look.__exit__(None, None, None)
         if error is not None and not isinstance(error, Exception):
             return False  # Streamlit stopping or rerunning the script
         for complaint in self.complaints:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -23,6 +25,9 @@ machine.
 """
 _PATH, _TYPED, _UNKNOWN = "workspace_path", "_workspace_typed", "_workspace_unknown"
 _REFUSED = "_workspace_refused"
+
+_SEEN: ContextVar[dict[tuple[Path, str], str] | None] = ContextVar("seen", default=None)
+"""Identities of the workspaces of a page that runs."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,9 +50,26 @@ def cached(function: F, most: int = 256) -> F:
 
 def _identity(workspace: Workspace) -> str:
     """The workspace's digest and that of its text banks, perturbed copies and results, which come
-    and go beside it.
+    and go beside it; looked at once while a page runs.
     """
-    return digest_of([workspace.identity, workspace.results_state()])
+    known, key = _SEEN.get(), (workspace.path, workspace.identity)
+    if known is None:
+        known = {}
+    if key not in known:
+        known[key] = digest_of([workspace.identity, workspace.results_state()])
+    return known[key]
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """For the run of a page, which asks for many results: all rest on the same state of the files,
+    which takes a hundred looks at the disk.
+    """
+    token = _SEEN.set({})
+    try:
+        yield
+    finally:
+        _SEEN.reset(token)
 
 
 def offered() -> list[str]:
