@@ -37,6 +37,7 @@ JOBS = {
     "finetuned": "finetune",
     "finetuned-weights": "finetune",
     "imported": "import-scores",
+    "matrix": "detectors",
     "nulls": "words",
 }
 """Kind -> the job that makes it, where they differ in name."""

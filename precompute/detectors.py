@@ -1,4 +1,6 @@
-"""``python -m precompute detectors``: train the detectors that pages begin with, and keep them."""
+"""``python -m precompute detectors``: train the detectors that pages begin with, and keep them with
+their transfer matrix.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,15 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.presets import preset
-from aigi_core.detectors.stored import load_detectors, save_detectors
+from aigi_core.detectors.stored import load_detectors, parameters_of, save_detectors
 from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import counted
-from aigi_core.transfer import make_training_sets
+from aigi_core.transfer import make_training_sets, transfer_matrix
+from aigi_core.transfer.kept import load_matrix, save_matrix
 from aigi_core.workspace import Workspace, exclusive
 from precompute.options import add_shared
 
@@ -33,8 +38,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def keep_detectors(path: Path, *, force: bool = False, protocol: str = "ours") -> str:
-    """Train one detector a generator on the embedding, and keep them;
-    returns a sentence.
+    """Train one detector a generator on the embedding, and keep them and their matrix; returns a
+    sentence.
 
     Raises:
         AigiError: no workspace, no generator, or one without images of a class in a split.
@@ -42,10 +47,21 @@ def keep_detectors(path: Path, *, force: bool = False, protocol: str = "ours") -
     workspace = Workspace.open(path)
     sets = list(make_training_sets(workspace.domains, "each generator").values())
     used = preset(protocol).training
-    if not force and load_detectors(workspace, sets, protocol=used):
+    of = parameters_of(sets, None, used, "logistic")
+    kept = None if force else load_detectors(workspace, sets, protocol=used)
+    if kept and load_matrix(workspace, of, (DEFAULT_METRIC,), tuple):
         return THERE
     with exclusive(workspace.path, "detectors"), threadpool_limits(1):
-        folder = save_detectors(workspace, train(workspace, sets, protocol=used), used)
+        detectors = kept or train(workspace, sets, protocol=used)
+        folder = save_detectors(workspace, detectors, used)
+        matrix = transfer_matrix(
+            score_detectors(detectors, workspace),
+            workspace.domains,
+            sets,
+            thresholds=[detector.threshold for detector in detectors],
+            metrics=(DEFAULT_METRIC,),
+        )
+        save_matrix(workspace, matrix, of)
     return f"Trained {counted(len(sets), 'detector')}, one a generator: {folder}"
 
 

@@ -6,7 +6,7 @@ is noted, not part of its identity.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,11 @@ from aigi_core.audit.leaks import Duplicates
 from aigi_core.audit.report import Audit, own_matrix
 from aigi_core.audit.verdict import Verdict
 from aigi_core.errors import WorkspaceError
+from aigi_core.metrics import DEFAULT_METRIC, Column
 from aigi_core.results import OldResult, ResultKind, StoredResult
-from aigi_core.transfer import Estimate, PairedDifference
+from aigi_core.transfer import Estimate, PairedDifference, TransferMatrix, transfer_matrix
+from aigi_core.transfer.kept import load_matrix, save_matrix
+from aigi_core.transfer.matrix import columns_of
 from aigi_core.workspace import Workspace, digest_of
 
 
@@ -57,6 +60,8 @@ def save_audit(
     tables["pairs"] = audit.duplicates.pairs
     arrays = {f"scores {name}": scores for name, scores in audit.scores.items()}
     written = {name: table for name, table in tables.items() if table is not None}
+    for name, matrix in {"detector": audit.detector, **audit.facts}.items():
+        save_matrix(workspace, matrix, _of(name, settings))
     return results.publish(
         workspace,
         KIND,
@@ -77,7 +82,7 @@ def save_audit(
 
 
 def load_audit(workspace: Workspace, settings: AuditSettings | None = None) -> Audit:
-    """Read what was computed; matrices are measured again from the scores (a fraction of a second).
+    """Read what was computed; matrices that were not kept are measured again from the scores.
 
     Args:
         settings: None for the usual ones, or whichever audit there is.
@@ -101,7 +106,8 @@ def load_audit(workspace: Workspace, settings: AuditSettings | None = None) -> A
         raise stored.damaged(error) from error
     kept |= {name: tables.get(name) for name in _OPTIONAL}
     matrices = {
-        name: own_matrix(s, workspace.domains, made_with.draws, made_with.seed)
+        name: _kept(workspace, name, s, made_with)
+        or own_matrix(s, workspace.domains, made_with.draws, made_with.seed)
         for name, s in scores.items()
     }
     return Audit(
@@ -116,17 +122,45 @@ def load_audit(workspace: Workspace, settings: AuditSettings | None = None) -> A
     )
 
 
-def load_fact_scores(
-    workspace: Workspace, settings: AuditSettings | None = None
-) -> Float[np.ndarray, "K N"] | None:
-    """Log-odds of the detectors of stored file facts, one a generator, where an audit has kept
-    them; else None.
+def load_fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferMatrix | None:
+    """The matrix of the detectors of stored file facts, one a generator, where an audit has kept
+    it or their scores; else None.
     """
     try:
-        arrays = _stored(workspace, settings).arrays("arrays.npz")
+        stored = _stored(workspace, None)
     except WorkspaceError:
         return None
-    return _scores(arrays).get("stored")
+
+    def scores() -> Float[np.ndarray, "K N"]:
+        return stored.arrays("arrays.npz")["scores stored"]
+
+    domains, settings = workspace.domains, AuditSettings(**stored.parameters)
+    if metric == DEFAULT_METRIC and (kept := _kept(workspace, "stored", scores, settings)):
+        return kept
+    try:
+        return transfer_matrix(scores(), domains, domains.generators, metrics=(metric,))
+    except (WorkspaceError, KeyError):
+        return None
+
+
+def _of(name: str, settings: AuditSettings) -> dict[str, Any]:
+    """What names a matrix of an audit."""
+    return {"audit": name, "draws": settings.draws, "seed": settings.seed}
+
+
+def _kept(
+    workspace: Workspace,
+    name: str,
+    scores: Float[np.ndarray, "K N"] | Callable[[], Float[np.ndarray, "K N"]],
+    settings: AuditSettings,
+) -> TransferMatrix | None:
+    domains = workspace.domains
+
+    def columns() -> Sequence[Column]:
+        values, names = scores() if callable(scores) else scores, domains.generators
+        return columns_of(values, domains, names, [np.zeros(len(values))] * len(names))
+
+    return load_matrix(workspace, _of(name, settings), (DEFAULT_METRIC,), columns)
 
 
 def _stored(workspace: Workspace, settings: AuditSettings | None) -> StoredResult:

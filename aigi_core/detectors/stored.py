@@ -36,12 +36,13 @@ KIND = ResultKind(
 """Raise its format when training gives other detectors than before."""
 
 
-def _parameters(
+def parameters_of(
     training_sets: Sequence[TrainingSet],
     view: EmbeddingView | None,
     protocol: Protocol | None,
     method: str,
 ) -> dict[str, Any]:
+    """What names detectors of a workspace, as JSON values."""
     # stored detectors once had one method, and did not name it
     named = {} if method == "logistic" else {"method": method}
     return named | {
@@ -85,7 +86,7 @@ def save_detectors(
     return results.publish(
         workspace,
         KIND,
-        _parameters(sets, view, protocol, methods.pop()),
+        parameters_of(sets, view, protocol, methods.pop()),
         {"detectors.safetensors": arrays},
         content={"provenance": [detector.provenance for detector in linear]},
     )
@@ -104,7 +105,7 @@ def load_detectors(
     view = view or EmbeddingView()
     names = [as_names(training_set) for training_set in training_sets]
     try:
-        stored = results.load(workspace, KIND, _parameters(training_sets, view, protocol, method))
+        stored = results.load(workspace, KIND, parameters_of(training_sets, view, protocol, method))
         provenance = stored.content["provenance"]
         arrays = stored.arrays("detectors.safetensors")
         weights, numbers = arrays["weights"], [arrays[name] for name in ("bias", "C", "threshold")]

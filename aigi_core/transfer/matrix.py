@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,18 @@ from aigi_core.workspace import digest_of
 
 TrainSet = tuple[str, ...]
 """The generators that a detector is trained on."""
+
+
+class Measured(NamedTuple):
+    """What a matrix has measured on its images.
+
+    Attributes:
+        intervals: metric -> bounds of all cells, [K, T] each.
+        means: metric and cells (the bytes of a mask [K, T]) -> their mean.
+    """
+
+    intervals: dict[str, tuple[Float[np.ndarray, "K T"], Float[np.ndarray, "K T"]]]
+    means: dict[tuple[str, bytes], Estimate]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,8 +75,8 @@ class TransferMatrix(ShortRepr):
     confusion: Int[np.ndarray, "K T 2 2"] = field(repr=False)
     n_real: Int[np.ndarray, " T"] = field(repr=False)
     n_fake: Int[np.ndarray, " T"] = field(repr=False)
-    columns: tuple[Column, ...] = field(repr=False)
-    held_out: tuple[Column, ...] = field(repr=False)
+    columns: Sequence[Column] = field(repr=False)
+    held_out: Sequence[Column] = field(repr=False)
     family_of: dict[str, str] = field(repr=False)
     protocol: dict[str, Any]
 
@@ -156,7 +168,7 @@ class TransferMatrix(ShortRepr):
             held_out=columns[1],
         )
 
-    def images_of(self, metric: str) -> tuple[Column, ...]:
+    def images_of(self, metric: str) -> Sequence[Column]:
         """[T] what a metric is measured on: test images with scores and thresholds."""
         return self.held_out if METRICS[metric].threshold == "held out" else self.columns
 
@@ -164,6 +176,18 @@ class TransferMatrix(ShortRepr):
         """Bounds of every cell's interval at the protocol's confidence, by the metric's own rule
         (:meth:`aigi_core.metrics.Metric.cell_intervals`).
         """
+        if metric not in self._known_intervals:
+            self._known_intervals[metric] = self._interval(metric)
+        return self._known_intervals[metric]
+
+    @cached_property
+    def _known_intervals(
+        self,
+    ) -> dict[str, tuple[Float[np.ndarray, "K T"], Float[np.ndarray, "K T"]]]:
+        """What :meth:`interval` gave before."""
+        return {}
+
+    def _interval(self, metric: str) -> tuple[Float[np.ndarray, "K T"], Float[np.ndarray, "K T"]]:
         draws, level = self._draws(metric), self.protocol["confidence"]
         cells = [
             METRICS[metric].cell_intervals(column, self.values[metric][:, t], draws[:, :, t], level)
@@ -200,6 +224,22 @@ class TransferMatrix(ShortRepr):
             self.protocol["confidence"],
         )
         return Estimate(value, float(low), float(high), int(chosen.sum()))
+
+    def measured(self) -> Measured:
+        """Every interval and mean that pages begin with, and those asked for before."""
+        for metric in self.metrics:
+            self.interval(metric)
+            parts = (self._unseen_by_test(), self._unseen_by_train())
+            masks = [cells for part in parts for cells in part.values()]
+            for cells in (None, self.in_domain, ~self.in_domain, *masks):
+                self.mean(metric, cells)
+        return Measured(dict(self._known_intervals), dict(self._known_means))
+
+    def knowing(self, measured: Measured) -> TransferMatrix:
+        """The same matrix, which need not look at images again for what was measured before."""
+        self._known_intervals.update(measured.intervals)
+        self._known_means.update(measured.means)
+        return self
 
     def gap(self, metric: str) -> Estimate:
         """In-domain mean less OOD mean, as correlated as the draws say; ``n`` is the number of
@@ -416,46 +456,43 @@ def _validation_thresholds(
     ]
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """The images of a split, and bootstrap draws of them."""
+def columns_of(
+    scores: Real[np.ndarray, "K N"],
+    domains: Domains,
+    test: Sequence[str],
+    thresholds: Sequence[Float[np.ndarray, " K"]],
+    split: str = "test",
+) -> tuple[Column, ...]:
+    """For each test generator the images of a split that it is tested on, with scores and
+    thresholds."""
+    every = np.flatnonzero(domains.split == split)
+    groups = group_numbers(domains.group, every)
+    columns = []
+    for name, own in zip(test, thresholds, strict=True):
+        rows = domains.rows(name, split)
+        place = np.searchsorted(every, rows)
+        mine = scores[:, rows].astype(float)
+        columns.append(Column(place, domains.labels[rows], groups[place], mine, own))
+    return tuple(columns)
 
-    domains: Domains
-    rows: Int[np.ndarray, " n"]
-    groups: Int[np.ndarray, " n"]
-    drawn: Resample
 
-    @classmethod
-    def of(cls, domains: Domains, split: str, draws: int, seed: int) -> _Sample:
-        rows = np.flatnonzero(domains.split == split)
-        drawn = Resample.of(domains, rows, draws, seed)
-        return cls(domains, rows, group_numbers(domains.group, rows), drawn)
-
-    def column(
-        self, rows: Int[np.ndarray, " k"], scores: np.ndarray, thresholds: np.ndarray
-    ) -> Column:
-        """Those of its images on which one generator is tested."""
-        place = np.searchsorted(self.rows, rows)
-        labels = self.domains.labels[rows]
-        return Column(place, labels, self.groups[place], scores[:, rows].astype(float), thresholds)
-
-    def measure(self, one: Column, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """[K, 1 + draws] a metric: the first draw is the images as they are."""
-        counts, block = self.drawn.counts, self.drawn.block
-        if block is not None:
-            return evaluate_blocks(
-                one.scores, one.labels, block[one.images], counts, one.thresholds, names
-            )
-        drawn = counts[:, one.images]
-        weights = np.concatenate([np.ones((1, len(one.images)), drawn.dtype), drawn])
-        return evaluate(one.scores, one.labels, weights, one.thresholds, names)
+def _measure(drawn: Resample, one: Column, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """[K, 1 + draws] a metric: the first draw is the images as they are."""
+    counts, block = drawn.counts, drawn.block
+    if block is not None:
+        return evaluate_blocks(
+            one.scores, one.labels, block[one.images], counts, one.thresholds, names
+        )
+    mine = counts[:, one.images]
+    weights = np.concatenate([np.ones((1, len(one.images)), mine.dtype), mine])
+    return evaluate(one.scores, one.labels, weights, one.thresholds, names)
 
 
 def _protocol(
-    sample: _Sample, split: str, draws: int, seed: int, confidence: float
+    domains: Domains, drawn: Resample, split: str, draws: int, seed: int, confidence: float
 ) -> dict[str, Any]:
     """How a matrix was measured, and on which images."""
-    domains, rows = sample.domains, sample.rows
+    rows = np.flatnonzero(domains.split == split)
     identity = {
         "generator": domains.generator[rows].tolist(),
         "pool": domains.pool[rows].tolist(),
@@ -467,7 +504,7 @@ def _protocol(
         "seed": seed,
         "confidence": confidence,
         "resampled": (
-            ("groups" if sample.drawn.block is None else "blocks of groups")
+            ("groups" if drawn.block is None else "blocks of groups")
             + " of test images, within real, fake and mixed groups; training images stay fixed"
         ),
         "images": digest_of(identity),
@@ -537,24 +574,19 @@ def transfer_matrix(
     own = _own_thresholds(scores, thresholds, len(sets), len(domains))
     if not 0 < confidence < 1:
         raise AigiError(f"The confidence of an interval lies between 0 and 1, got {confidence}.")
-    tested = [domains.rows(name, split) for name in columns]
-    sample = _Sample.of(domains, split, draws, seed)
-
-    def images(at: int, of: np.ndarray, thresholds: np.ndarray) -> Column:
-        return sample.column(tested[at], of, thresholds)
-
-    measured = [images(at, scores, own) for at in range(len(columns))]
-    calibrated = []
+    measured = columns_of(scores, domains, columns, [own] * len(columns), split)
+    drawn = Resample.of(domains, np.flatnonzero(domains.split == split), draws, seed)
+    calibrated: tuple[Column, ...] = ()
     if unseen and held_out is not None:
         twins = check_scores(held_out)
         limits = _validation_thresholds(twins, scores.shape, domains, columns)
-        calibrated = [images(at, twins, limits[at]) for at in range(len(columns))]
+        calibrated = columns_of(twins, domains, columns, limits, split)
 
     def column(at: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         one = measured[at]
-        values = sample.measure(one, [name for name in wanted if name not in unseen])
+        values = _measure(drawn, one, [name for name in wanted if name not in unseen])
         if unseen:
-            values |= sample.measure(calibrated[at], unseen)
+            values |= _measure(drawn, calibrated[at], unseen)
         return values, _confusion(one, own)
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
@@ -562,7 +594,7 @@ def transfer_matrix(
     values = {
         name: np.stack([result[name][:, 0] for result, _ in parts], axis=1) for name in wanted
     }
-    drawn = {
+    moved = {
         name: np.stack([result[name][:, 1:].T.astype(np.float32) for result, _ in parts], axis=2)
         for name in wanted
     }
@@ -570,15 +602,15 @@ def transfer_matrix(
         train=sets,
         test=columns,
         values=values,
-        draws=drawn,
+        draws=moved,
         thresholds=own.copy(),
         confusion=np.stack([confusion for _, confusion in parts], axis=1),
-        n_real=np.array([(domains.labels[rows] == REAL).sum() for rows in tested]),
-        n_fake=np.array([(domains.labels[rows] == FAKE).sum() for rows in tested]),
-        columns=tuple(measured),
-        held_out=tuple(calibrated),
+        n_real=np.array([one.n[REAL] for one in measured]),
+        n_fake=np.array([one.n[FAKE] for one in measured]),
+        columns=measured,
+        held_out=calibrated,
         family_of=dict(domains.family_of),
-        protocol=_protocol(sample, split, draws, seed, confidence),
+        protocol=_protocol(domains, drawn, split, draws, seed, confidence),
     )
 
 

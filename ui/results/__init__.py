@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aigi_core.audit.cached import load_fact_scores
+from aigi_core.audit.cached import load_fact_matrix
 from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.methods import METHODS, Method
@@ -25,12 +25,14 @@ from aigi_core.detectors.methods.base import at_grid_edge
 from aigi_core.detectors.presets import PRESETS, Preset, preset
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.stored import parameters_of
 from aigi_core.detectors.token_views import AllLayersView, LayerView, PreView
 from aigi_core.errors import NotGivenError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.reading import read
 from aigi_core.geometry import GeometryComparison, compare_geometry
 from aigi_core.manifest import REAL
+from aigi_core.metrics import Column
 from aigi_core.overview import describe, examples
 from aigi_core.statements import best_of, counted, part_counted
 from aigi_core.transfer import (
@@ -49,6 +51,8 @@ from aigi_core.transfer import (
     score_twice,
     transfer_matrix,
 )
+from aigi_core.transfer.kept import load_matrix
+from aigi_core.transfer.matrix import columns_of
 from aigi_core.transfer.training_sets import ScoreSets
 from aigi_core.workspace import Workspace
 from ui.toolkit.apart import apart
@@ -533,11 +537,23 @@ def scores(workspace: Workspace, setting: Setting) -> np.ndarray:
 # metric at a time.
 @cached
 def matrix(workspace: Workspace, setting: Setting, metric: str) -> TransferMatrix:
-    """The transfer matrix in one metric, on the test split, with 1,000 bootstrap draws."""
+    """The transfer matrix in one metric, on the test split, with 1,000 bootstrap draws; read where
+    a job has kept it."""
+    domains, view = workspace.domains, setting.view
+
+    def columns() -> Sequence[Column]:
+        own = np.array([detector.threshold for detector in detectors(workspace, setting)])
+        every = scores(workspace, setting)
+        return columns_of(every, domains, domains.generators, [own] * len(domains.generators))
+
+    if isinstance(view, EmbeddingView):
+        of = parameters_of(setting.sets, view, protocol(setting), setting.method)
+        if kept := load_matrix(workspace, of, (metric,), columns):
+            return kept
     thresholds = np.array([detector.threshold for detector in detectors(workspace, setting)])
     return transfer_matrix(
         scores(workspace, setting),
-        workspace.domains,
+        domains,
         setting.sets,
         thresholds=thresholds,
         held_out=(
@@ -623,14 +639,12 @@ def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferM
     """The matrix of detectors that see nothing but file facts (format, size, compression); read
     where it was audited.
     """
-    scores, train = load_fact_scores(workspace), workspace.domains.generators
-    if scores is None:
-        from aigi_core.audit.facts import (
-            fact_scores,
-            file_facts,
-        )  # brings scikit-learn, two seconds
+    if kept := load_fact_matrix(workspace, metric):
+        return kept
+    from aigi_core.audit.facts import fact_scores, file_facts  # brings scikit-learn, two seconds
 
-        scores = fact_scores(file_facts(workspace.images), workspace.domains).scores
+    scores = fact_scores(file_facts(workspace.images), workspace.domains).scores
+    train = workspace.domains.generators
     return transfer_matrix(scores, workspace.domains, train, metrics=(metric,))
 
 
