@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -20,8 +22,11 @@ import tracemalloc
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -36,6 +41,7 @@ from benchmarks._kills import JOBS, try_kills
 from benchmarks._small_workspace import make_workspace
 from benchmarks._users import try_users
 from precompute.__main__ import main as precompute
+from ui.toolkit.router import PAGES, ROOT
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000")
 LISTED = 20
@@ -231,21 +237,43 @@ MUTATIONS: dict[str, tuple[Change, bool]] = {
 """What is changed -> how, and whether the record's hashes are made to fit afterwards."""
 
 
-def try_workspaces(count: int, seed: int, source: Path, folder: Path) -> tuple[int, int, list[str]]:
-    """Failures (a traceback; verified but not usable), silent wrong numbers, and what they were."""
+@dataclass
+class Tried:
+    """What became of mutated workspaces.
+
+    Attributes:
+        failures: a traceback; verified but not usable, by the library or on a page.
+        wrong: verified, and other numbers.
+        verified, pages: workspaces that ``verify`` passed, and pages opened on some of these.
+        what: what the failures were.
+    """
+
+    failures: int = 0
+    wrong: int = 0
+    verified: int = 0
+    pages: int = 0
+    what: list[str] = field(default_factory=list)
+
+    def failed(self, sentence: str) -> None:
+        self.failures += 1
+        self.what.append(sentence)
+
+
+def try_workspaces(count: int, seed: int, source: Path, folder: Path, shown: int = 0) -> Tried:
+    """Change copies of a workspace, verify, open and use them; open every page on the first
+    ``shown`` of those that ``verify`` passes."""
     rng = np.random.default_rng(seed)
-    failures = 0
-    wrong = 0
-    what = []
+    tried, opened = Tried(), 0
     right = _scores(Workspace.open(source))
     names = list(MUTATIONS)
     for i in range(count):
         name = names[i % len(names)]
         if i % 50 == 0:
-            print(f"{i} workspaces, {failures + wrong} failures", file=sys.stderr, flush=True)
+            bad = tried.failures + tried.wrong
+            print(f"{i} workspaces, {bad} failures", file=sys.stderr, flush=True)
         change, rehash = MUTATIONS[name]
-        path = folder / "mutated"
-        shutil.rmtree(path, ignore_errors=True)
+        path = folder / f"mutated {i}"  # a page keeps what it knows of a path
+        shutil.rmtree(folder / f"mutated {i - 1}", ignore_errors=True)
         shutil.copytree(source, path)
         change(path, rng)
         if rehash:
@@ -262,13 +290,43 @@ def try_workspaces(count: int, seed: int, source: Path, folder: Path) -> tuple[i
                     raise
                 continue
             same = scores.shape == right.shape and bool((scores == right).all())
+            tried.verified += verified
             if verified and not same:
-                wrong += 1
-                what.append(f"{name}: other numbers, and verified")
+                tried.wrong += 1
+                tried.what.append(f"{name}: other numbers, and verified")
+            if verified and opened < shown:
+                opened += 1
+                tried.pages += len(PAGES)
+                for failure in page_failures(path):
+                    tried.failed(f"{name}: {failure}")
         except Exception as error:
-            failures += 1
-            what.append(f"{name}: {type(error).__name__}: {error}")
-    return failures, wrong, what
+            tried.failed(f"{name}: {type(error).__name__}: {error}")
+    return tried
+
+
+def page_failures(path: Path) -> list[str]:
+    """Pages that end in a traceback on a workspace, run without a browser: a page shows one
+    sentence then, and logs the error."""
+    from streamlit.testing.v1 import AppTest
+
+    failures: list[str] = []
+    log, seen = logging.getLogger("aigi.ui"), logging.Handler(logging.ERROR)
+    with (
+        patch.dict(os.environ, {"AIGI_WORKSPACE": str(path), "AIGI_IMAGES": ""}),
+        patch.object(log, "handlers", [*log.handlers, seen]),
+    ):
+        for stem in PAGES:
+            app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=600)
+            logged = partial(_note, failures, stem)
+            with patch.object(seen, "emit", logged):
+                app.switch_page(f"pages/{stem}.py").run()
+            failures += [f"page {stem}: {one.value}" for one in app.exception]
+    return failures
+
+
+def _note(failures: list[str], stem: str, record: logging.LogRecord) -> None:
+    error = record.exc_info[1] if record.exc_info else record.getMessage()
+    failures.append(f"page {stem}: {error!r}")
 
 
 def _sentence(path: Path) -> str:
@@ -316,15 +374,17 @@ def mutations(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         source = make_workspace(Path(folder) / "source", per_class=20)
         tracemalloc.start()
-        broken, wrong, what = try_workspaces(args.mutations, args.seed, source, Path(folder))
+        tried = try_workspaces(args.mutations, args.seed, source, Path(folder), args.shown)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     return {
         "workspace_mutations": args.mutations,
-        "mutation_failures": broken,
-        "silent_wrong_numbers": wrong,
+        "mutations_verified": tried.verified,
+        "pages_opened": tried.pages,
+        "mutation_failures": tried.failures,
+        "silent_wrong_numbers": tried.wrong,
         "mutation_peak_mib": round(peak / 2**20),
-        "what": what[:LISTED],
+        "what": tried.what[:LISTED],
     }
 
 
@@ -355,6 +415,9 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--files", type=int, default=2000, help="hostile files (default 2,000)")
     parser.add_argument(
         "--mutations", type=int, default=1000, help="mutated workspaces (default 1,000)"
+    )
+    parser.add_argument(
+        "--shown", type=int, default=10, help="verified ones on which all pages are opened"
     )
     parser.add_argument("--kills", type=int, default=100, help="killed jobs (default 100)")
     parser.add_argument("--disks", type=int, default=20, help="full disks (default 20)")

@@ -14,12 +14,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
-from pathlib import Path
 
 from aigi_core.arguments import Arguments, did_you_mean
 from aigi_core.clip.consent import archives_allowed
 from aigi_core.errors import AigiError
 from aigi_core.terminal import PrintableStream, printable
+from precompute.options import folder
 
 PROGRAM = "python -m precompute"
 JOBS: dict[str, tuple[str, str]] = {
@@ -140,9 +140,9 @@ def _check_places(arguments: Sequence[str]) -> None:
     if arguments[0] == "verify" or {"-h", "--help"} & set(arguments):
         return
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--workspace", type=Path)
-    parser.add_argument("--workspaces", type=Path, nargs=2, default=[])
-    parser.add_argument("--images", type=Path)
+    parser.add_argument("--workspace", type=folder)
+    parser.add_argument("--workspaces", type=folder, nargs=2, default=[])
+    parser.add_argument("--images", type=folder)
     try:
         named, _ = parser.parse_known_args(arguments)
     except argparse.ArgumentError:

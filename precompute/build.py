@@ -16,8 +16,9 @@ from precompute import encode, ingest
 from precompute.audit import keep_audit
 from precompute.options import add_shared
 
-TRAINING = 2.6e-5
-"""Seconds of a core for an image and a detector (docs/scale.md)."""
+TRAINING = 5e-5
+"""Seconds of a core for an image and a detector, with and without validation images
+(docs/scale.md)."""
 AUDIT = 2e-3
 NEIGHBOURS = 2e-8
 READING = 0.01

@@ -5,6 +5,7 @@ their transfer matrix.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -38,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def keep_detectors(path: Path, *, force: bool = False, protocol: str = "ours") -> str:
-    """Train one detector a generator on the embedding, and keep them and their matrix; returns a
-    sentence.
+    """Train one detector a generator on the embedding, and keep them, the same trained without
+    validation images, and their matrix; returns a sentence.
 
     Raises:
         AigiError: no workspace, no generator, or one without images of a class in a split.
@@ -48,12 +49,20 @@ def keep_detectors(path: Path, *, force: bool = False, protocol: str = "ours") -
     sets = list(make_training_sets(workspace.domains, "each generator").values())
     used = preset(protocol).training
     of = parameters_of(sets, None, used, "logistic")
-    kept = None if force else load_detectors(workspace, sets, protocol=used)
-    if kept and load_matrix(workspace, of, (DEFAULT_METRIC,), tuple):
+    # Validation images set the thresholds of detectors that have not seen them, and calibrate.
+    protocols = (used, replace(used, refit=False))
+    kept = [None if force else load_detectors(workspace, sets, protocol=one) for one in protocols]
+    if all(kept) and load_matrix(workspace, of, (DEFAULT_METRIC,), tuple):
         return THERE
     with exclusive(workspace.path, "detectors"), threadpool_limits(1):
-        detectors = kept or train(workspace, sets, protocol=used)
-        folder = save_detectors(workspace, detectors, used)
+        made = [
+            old or train(workspace, sets, protocol=one)
+            for old, one in zip(kept, protocols, strict=True)
+        ]
+        folder, _ = (
+            save_detectors(workspace, own, one) for own, one in zip(made, protocols, strict=True)
+        )
+        detectors = made[0]
         matrix = transfer_matrix(
             score_detectors(detectors, workspace),
             workspace.domains,

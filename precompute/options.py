@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,25 @@ def whole_number(text: str) -> int:
     return value
 
 
+def folder(text: str) -> Path:
+    """A folder on a file system that is mounted, as argparse reads it."""
+    if match := re.match(r"(\w[\w+.-]+)://", text):
+        raise argparse.ArgumentTypeError(
+            f"expected a folder, got the address {text}: {match[1]}:// is not read; mount it"
+            " (with s3fs or gcsfuse, say) or copy the images, and name the folder"
+        )
+    return Path(text)
+
+
 SHARED: dict[str, dict[str, Any]] = {
     "workspace": {
-        "type": Path,
+        "type": folder,
         "required": True,
         "metavar": "W",
         "help": "the workspace",
     },
     "images": {
-        "type": Path,
+        "type": folder,
         "metavar": "DIR",
         "help": "folder of the images (default: as ingest recorded)",
     },

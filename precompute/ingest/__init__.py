@@ -19,7 +19,7 @@ from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
 from aigi_core.errors import AigiError
 from precompute.engine import add_engine_options, engine_from
 from precompute.ingest.answers import MIN_IMAGES, add_answers, parse_answers
-from precompute.options import add_shared
+from precompute.options import add_shared, folder
 from precompute.shares import add_share_option
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def add_ingest_options(parser: argparse.ArgumentParser) -> None:
     """The options of ingest, for its own parser and for ``build``'s."""
     add = add_shared(parser, "seed")
-    add("--images", type=Path, metavar="DIR", help="folder of the images")
-    add("--out", type=Path, metavar="WORKSPACE", help="workspace to write")
+    add("--images", type=folder, metavar="DIR", help="folder of the images")
+    add("--out", type=folder, metavar="WORKSPACE", help="workspace to write")
     add(
         "--layout",
         default="auto",
@@ -121,8 +121,8 @@ def read_and_publish(
         return 2 if candidates.questions else 0
     if args.out is None:
         raise AigiError("Name the workspace to write with --out WORKSPACE (or try --dry-run).")
-    folder = args.out / FOLDER
-    reading = replace(reading or Reading(workers=args.workers), folder=folder)
+    units = args.out / FOLDER
+    reading = replace(reading or Reading(workers=args.workers), folder=units)
     with check_destination(args.out, root, held=reading.share is None):
         candidates = find_candidates(root, args.layout, args.manifest, answers)
         print(plan(candidates), "", sep="\n", flush=True)
@@ -152,7 +152,7 @@ def read_and_publish(
             hint = root.resolve().name
             print(publish(result, args.out, name=args.name, image_root=place, hint=hint))
         except AigiError:  # other images or options are wanted; an interruption keeps the units
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(units, ignore_errors=True)
             raise
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(units, ignore_errors=True)
     return 0

@@ -12,9 +12,11 @@ import pytest
 
 from aigi_core.soundness import read_npz
 from aigi_core.workspace import Workspace
-from benchmarks.trust import MUTATIONS, try_files, try_workspaces
+from benchmarks import trust
+from benchmarks.trust import MUTATIONS, page_failures, try_files, try_workspaces
 from tests.conftest import ROOT
 from tests.factory import make_workspace
+from ui.toolkit.router import PAGES
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -23,11 +25,24 @@ def test_hostile_files_are_refused_or_read() -> None:
     assert (failures, grey) == (0, 0)
 
 
-def test_mutated_workspaces_are_refused_or_right(tmp_path: Path) -> None:
+def test_mutated_workspaces_are_refused_or_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = make_workspace(tmp_path / "source", per_class=20)
-    failures, wrong, what = try_workspaces(6 * len(MUTATIONS), 7, source, tmp_path)
-    assert (failures, wrong) == (0, 0), what
+    monkeypatch.setattr(trust, "PAGES", {"gallery": PAGES["gallery"]})
+    tried = try_workspaces(6 * len(MUTATIONS), 7, source, tmp_path, shown=1)
+    assert (tried.failures, tried.wrong) == (0, 0), tried.what
+    assert tried.verified and tried.pages == 1
     Workspace.open(source)
+
+
+def test_a_page_that_fails_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_workspace(tmp_path / "source", per_class=20)
+    monkeypatch.setattr(trust, "PAGES", {"gallery": PAGES["gallery"]})
+    with monkeypatch.context() as patched:
+        patched.setattr("ui.results.scores", lambda *_: [][0])
+        [failure] = page_failures(source)
+    assert "gallery" in failure and page_failures(source) == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="forks")

@@ -19,12 +19,19 @@ def test_trained_once(
     path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
     assert main(["detectors", "--workspace", str(path)]) == 0
     assert "Trained 4 detectors" in capsys.readouterr().out
-    [note] = (path / "results" / KIND.name).glob("*/result.json")
-    before = note.stat().st_ino
+    notes = sorted((path / "results" / KIND.name).glob("*/result.json"))
+    before = [note.stat().st_mtime_ns for note in notes]
+    assert len(before) == 2  # trained with and without validation images
     assert main(["detectors", "--workspace", str(path)]) == 0
-    assert "already there" in capsys.readouterr().out and note.stat().st_ino == before
+    assert (
+        "already there" in capsys.readouterr().out
+        and [note.stat().st_mtime_ns for note in notes] == before
+    )
     assert main(["detectors", "--workspace", str(path), "--force"]) == 0
-    assert note.stat().st_ino != before
+    assert all(note.stat().st_mtime_ns not in before for note in notes)
+    shutil.rmtree(notes[0].parent)
+    assert main(["detectors", "--workspace", str(path)]) == 0
+    assert notes[0].is_file() and "Trained 4 detectors" in capsys.readouterr().out
 
 
 def test_pages_read_what_the_job_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +57,10 @@ def test_pages_read_what_the_job_keeps(tmp_path: Path, monkeypatch: pytest.Monke
         len(trained) == 1
         and (shown[0].values["balanced_accuracy"] == shown[1].values["balanced_accuracy"]).all()
     )
+    workspace = Workspace.open(path)
+    setting = results.Setting(shown[1].train)
+    twins = results.held_out(workspace, setting)
+    assert len(trained) == 1 and twins.shape == (len(setting.sets), len(workspace.domains))
     kept = load_detectors(Workspace.open(path), [(name,) for name in shown[0].test])
     assert kept is not None and (shown[1].thresholds == [d.threshold for d in kept]).all()
 
