@@ -4,7 +4,6 @@ examples.
 
 from __future__ import annotations
 
-from heapq import nsmallest
 from typing import Any
 
 import numpy as np
@@ -114,5 +113,5 @@ def examples(workspace: Workspace, generator: str | None, count: int = 2) -> Int
         images[images["generator"] == generator] if generator else images[images["label"] == REAL]
     )
     # The content hash is as good as random and does not change when images are added or split anew.
-    least = nsmallest(count, zip(chosen["content_hash"].tolist(), chosen.index, strict=True))
-    return np.array([row for _, row in least], int)
+    rows: np.ndarray = chosen.sort_values("content_hash").index.to_numpy()[:count]
+    return rows

@@ -8,6 +8,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from aigi_core.detectors.detector import score_detectors
@@ -67,7 +68,7 @@ def keep_detectors(path: Path, *, force: bool = False, protocol: str = "ours") -
             score_detectors(detectors, workspace),
             workspace.domains,
             sets,
-            thresholds=[detector.threshold for detector in detectors],
+            thresholds=np.array([detector.threshold for detector in detectors]),
             metrics=(DEFAULT_METRIC,),
         )
         save_matrix(workspace, matrix, of)

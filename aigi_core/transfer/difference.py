@@ -7,7 +7,7 @@ bootstrap, with the t distribution of the smaller class.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,7 +71,7 @@ class MatrixDifference(ShortRepr):
     p_value: Float[np.ndarray, "K T"] = field(repr=False)
     q_value: Float[np.ndarray, "K T"] = field(repr=False)
     draws: Float[np.ndarray, "B K T"] = field(repr=False)
-    columns: tuple[Column, ...] = field(repr=False)
+    columns: Sequence[Column] = field(repr=False)
     added: tuple[np.ndarray, ...] | None = field(repr=False)
     confidence: float = 0.95
 

@@ -147,7 +147,7 @@ class TransferMatrix(ShortRepr):
             n_real=self.n_real[columns],
             n_fake=self.n_fake[columns],
             columns=tuple(c for c, chosen in zip(self.columns, columns, strict=True) if chosen),
-            held_out=tuple(self.held_out[at] for at in np.flatnonzero(columns) if self.held_out),
+            held_out=tuple(c for c, chosen in zip(self.held_out, columns, strict=False) if chosen),
         )
 
     def rows(self, chosen: Sequence[int]) -> TransferMatrix:
