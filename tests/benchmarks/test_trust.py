@@ -37,7 +37,8 @@ def test_mutated_workspaces_are_refused_or_right(
 
 
 def test_a_page_that_fails_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = make_workspace(tmp_path / "source", per_class=20)
+    # one that no other test has put into the pages' caches
+    source = make_workspace(tmp_path / "source", per_class=22)
     monkeypatch.setattr(trust, "PAGES", {"gallery": PAGES["gallery"]})
     with monkeypatch.context() as patched:
         patched.setattr("ui.results.scores", lambda *_: [][0])
