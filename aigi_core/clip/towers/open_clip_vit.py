@@ -33,7 +33,7 @@ from aigi_core.clip.towers import (
     array,
     statistics,
 )
-from aigi_core.clip.towers.pooling import centred, pool_maps, token_weights
+from aigi_core.clip.towers.pooling import centred, pool_maps, token_weights, weighted_contexts
 from aigi_core.clip.towers.tokens import TokenFeatures
 
 NOT_CLASS_TOKEN = "its embedding is not read at the class token alone"
@@ -110,7 +110,7 @@ class OpenClipVit(Adapter):
                 if self._class_token:
                     contexts.append(step.context[:, :, 0])
                 elif norm_first:  # weights are known only after the last block
-                    contexts.append(step.context)
+                    contexts.append(step.context.transpose(1, 2).flatten(2))
                 else:
                     contexts.append(step.context[:, :, 1:].float().mean(dim=2))
                 stream = step.stream
@@ -131,11 +131,10 @@ class OpenClipVit(Adapter):
             vector = stream[:, 0] if self._class_token else stream[:, 1:].mean(dim=1)
             heads = torch.stack(contexts).transpose(1, 2).float()
             return norm(vector), heads, statistics(vector, norm.eps)
-        together = torch.stack(contexts).float()  # [layers, B, heads, T, head_width]
         if self.pool is None:
             std = statistics(stream, norm.eps)[:, 1:, 1]
-            weights = 1 / (std * std.shape[1])
-            heads = torch.einsum("bt,lbhtk->lhbk", weights, together[:, :, :, 1:])
+            weights = 1 / (std[:, None] * std.shape[1])
+            heads = weighted_contexts([c[:, 1:] for c in contexts], weights, self.heads)
             neutral = torch.tensor([0.0, 1.0], device=stream.device).repeat(len(stream), 1)
             return norm(stream)[:, 1:].mean(dim=1), heads, neutral
         pool = self.pool
@@ -148,7 +147,7 @@ class OpenClipVit(Adapter):
             )
             / statistics(stream, pool.ln_k.eps)[:, None, :, 1]
         )
-        heads = torch.einsum("bgt,lbhtk->lhbgk", weights, together).flatten(-2)
+        heads = weighted_contexts(contexts, weights, self.heads)
         vector = pool(stream)[:, 0]
         return norm(vector), heads, statistics(vector, norm.eps)
 

@@ -35,6 +35,21 @@ def token_weights(
     return torch.softmax(torch.einsum("gk,btgk->bgt", q, k) * q.shape[-1] ** -0.5, dim=-1)
 
 
+def weighted_contexts(
+    contexts: Sequence[Float[Tensor, "B T heads*head_width"]],
+    weights: Float[Tensor, "B pool_heads T"],
+    heads: int,
+) -> Float[Tensor, "layers heads B pool_heads*head_width"]:
+    """Each layer's contexts summed over the tokens, one sum a pool head.
+
+    A layer at a time: all of them in one product would first be copied into another order, which
+    on a GPU takes longer than the tower itself.
+    """
+    sums = torch.stack([torch.bmm(weights, layer.float()) for layer in contexts])
+    by_head = sums.view(*sums.shape[:3], heads, -1)
+    return by_head.permute(0, 3, 1, 2, 4).flatten(-2)
+
+
 def centred(values: np.ndarray, axis: int) -> np.ndarray:
     """Minus the mean along an axis: what a layer norm's subtraction of the mean makes of a map."""
     result: np.ndarray = values - values.mean(axis=axis, keepdims=True)

@@ -27,7 +27,7 @@ from aigi_core.clip.towers import (
     array,
     statistics,
 )
-from aigi_core.clip.towers.pooling import centred, pool_maps, token_weights
+from aigi_core.clip.towers.pooling import centred, pool_maps, token_weights, weighted_contexts
 from aigi_core.clip.towers.tokens import TokenFeatures
 from aigi_core.stored_features import image_axis
 
@@ -39,7 +39,8 @@ ATTENTIONS = (
 )
 BLOCKS = (vision_transformer.Block, eva.EvaBlock, eva.EvaBlockPostNorm)
 HELD_VALUES = 1 << 26
-"""Context values held until the pool's attention is known: 256 MiB, whatever the batch."""
+"""Context values held until the pool's attention is known, on a CPU: 256 MiB, whatever the
+batch."""
 NO_EVIDENCE = "the attention of this family's layers to single patches is not read"
 
 
@@ -127,6 +128,8 @@ class TimmVit(Adapter):
         """See :meth:`Adapter.encode`."""
         tokens = 1 if self.gives.heads == CLASS_TOKEN else self._tokens
         step = max(1, HELD_VALUES // (self.layers * tokens * self.width))
+        if images.device.type != "cpu":
+            step = len(images)  # the batch was chosen so that it fits
         with torch.inference_mode():
             groups = [images[i : i + step] for i in range(0, len(images), step)]
             parts = [self._encode(group, features) for group in groups]
@@ -155,8 +158,7 @@ class TimmVit(Adapter):
         normed: list[Tensor] = []
 
         def context(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            tokens = inputs[0][:, :1] if class_token else inputs[0]
-            contexts.append(tokens.float())
+            contexts.append(inputs[0][:, :1] if class_token else inputs[0])
 
         def scale_last(norm: nn.LayerNorm, inputs: tuple[Tensor, ...]) -> None:
             tokens = inputs[0][:, :1] if class_token else inputs[0]
@@ -192,37 +194,39 @@ class TimmVit(Adapter):
         with _hooked(hooks):
             embedding = self.tower(images).float()
         with torch.autocast(images.device.type, enabled=False):
-            heads, ln_post = self._weighted(torch.stack(contexts), seen)
+            heads, ln_post = self._weighted(contexts, seen)
             if features:
                 wanted.after_blocks(seen["stream"])
                 wanted.before_projection(seen["pre"])
         return EncodedBatch(embedding, heads, ln_post, wanted.features)
 
     def _weighted(
-        self, contexts: Float[Tensor, "layers B T attention_width"], seen: dict[str, Tensor]
+        self, contexts: list[Float[Tensor, "B T attention_width"]], seen: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Heads' contexts weighted by what each token weighs in the embedding."""
         norm, after_pool = self._norm
-        by_head = contexts.view(*contexts.shape[:-1], self.heads, -1)
         if self.gives.heads == CLASS_TOKEN:
             vector = seen["norm"] if after_pool else seen["norm"][:, 0]
-            return by_head[:, :, 0].transpose(1, 2), statistics(vector, norm.eps)
-        neutral = torch.tensor([0.0, 1.0], device=contexts.device).repeat(contexts.shape[1], 1)
-        if self.pool is not None:
-            pooled = seen["pool"]
-            skipped = contexts.shape[2] - pooled.shape[1]
-            std = statistics(seen["norm"], norm.eps)[:, skipped:, 1]
-            weights = self._pool_attention(pooled) / std[:, None]
-            heads = torch.einsum("bgt,lbthk->lhbgk", weights, by_head[:, :, skipped:])
-            return heads.flatten(-2), neutral
+            first = torch.stack([layer[:, 0].float() for layer in contexts])
+            by_head = first.view(*first.shape[:2], self.heads, -1)
+            return by_head.transpose(1, 2), statistics(vector, norm.eps)
         include = getattr(self.trunk, "pool_include_prefix", False)
         skipped = 0 if include else int(self.trunk.num_prefix_tokens)
-        if after_pool:
-            heads = by_head[:, :, skipped:].mean(dim=2).transpose(1, 2)
-            return heads, statistics(seen["norm"], norm.eps)
+        if self.pool is not None:
+            skipped = contexts[0].shape[1] - seen["pool"].shape[1]
+        pooled = [layer[:, skipped:] for layer in contexts]
+        if self.pool is None and after_pool:
+            even = pooled[0].new_full(
+                (len(pooled[0]), 1, pooled[0].shape[1]), 1 / pooled[0].shape[1], dtype=torch.float32
+            )
+            return weighted_contexts(pooled, even, self.heads), statistics(seen["norm"], norm.eps)
         std = statistics(seen["norm"], norm.eps)[:, skipped:, 1]
-        weights = 1 / (std * std.shape[1])
-        return torch.einsum("bt,lbthk->lhbk", weights, by_head[:, :, skipped:]), neutral
+        if self.pool is not None:
+            weights = self._pool_attention(seen["pool"]) / std[:, None]
+        else:
+            weights = 1 / (std[:, None] * std.shape[1])
+        neutral = torch.tensor([0.0, 1.0], device=std.device).repeat(len(std), 1)
+        return weighted_contexts(pooled, weights, self.heads), neutral
 
     def _pool_attention(self, tokens: Float[Tensor, "B T width"]) -> Float[Tensor, "B g T"]:
         pool = self.pool
