@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # loaded when the job runs, so that --help is quick
 
     from aigi_core.clip.encoder import Encoder
     from aigi_core.clip.finetune import Settings
+    from precompute.encode.reader import ReadBatch
 
 FOLDER = "finetuning"
 BATCH = 16
@@ -284,21 +286,25 @@ def _head(
 
 
 class _Cached:
-    """Features of all images, and of augmented copies of the training images, on disk."""
+    """What stays as it is of all images, and of augmented copies of the training images, on disk:
+    features, or pixels.
+    """
 
     def __init__(self, file: Path, at: Int[np.ndarray, "copies N"], encoder: Encoder) -> None:
-        self._features = np.load(file, mmap_mode="r")
-        self._at, self._device = at, encoder.device
+        self._kept = np.load(file, mmap_mode="r")
+        self._at, self._encoder = at, encoder
 
     def batch(self, rows: Int[np.ndarray, " B"], copies: Int[np.ndarray, " B"]) -> Tensor:
         import torch
 
-        taken = self._features[self._at[copies, rows]]
-        return torch.from_numpy(np.ascontiguousarray(taken)).to(self._device).float()
+        taken = np.ascontiguousarray(self._kept[self._at[copies, rows]])
+        if taken.dtype == np.uint8:
+            return self._encoder.normalise(taken)
+        return torch.from_numpy(taken).to(self._encoder.device).float()
 
 
 class _Read:
-    """Images read and preprocessed each time."""
+    """Images read and preprocessed each time, where their pixels have no room on the disk."""
 
     def __init__(self, tasks: Sequence[Any], root: Path, encoder: Encoder, augment: Sequence[str]):
         self._tasks, self._root, self._encoder = tasks, root, encoder
@@ -321,13 +327,17 @@ def _preprocessing(encoder: Encoder, augment: Sequence[str]) -> list[Any]:
 def _pixels(root: Path, wanted: Sequence[Any], preprocessing: Any) -> np.ndarray:
     from precompute.encode.reader import read
 
-    batch = read(root, wanted, preprocessing)
-    if batch.failures:
-        path, reason = batch.failures[0]
+    pixels: np.ndarray = _checked(read(root, wanted, preprocessing)).pixels
+    return pixels
+
+
+def _checked(read: ReadBatch) -> ReadBatch:
+    if read.failures:
+        path, reason = read.failures[0]
         raise AigiError(
             f"The image {path} cannot be read ({reason}): put it back, or take it out with remove."
         )
-    return batch.pixels
+    return read
 
 
 def _source(
@@ -347,8 +357,6 @@ def _source(
     columns = [c for c in ("path", "content_hash", "offset") if c in table.columns]
     tasks = [Wanted(*row) for row in table[columns].itertuples(index=False, name=None)]
     root = image_root(path, manifest, images)
-    if not settings.cached:
-        return _Read(tasks, root, encoder, settings.augment)
     n, m = len(tasks), len(training)
     at = np.full((len(settings.augment) + 1, n), -1)
     at[0] = np.arange(n)
@@ -357,14 +365,17 @@ def _source(
         at[copy, training] = n + (copy - 1) * m + np.arange(m)
         wanted += [(row, copy) for row in training]
     rests_on = {
-        "mode": settings.mode,
+        "mode": settings.mode if settings.cached else "pixels",
         "augment": list(settings.augment),
         "rows": training.tolist() if settings.augment else [],
         "workspace": workspace.digest,
-        "encoder": encoder.weights_sha256,
+        "encoder": encoder.weights_sha256 if settings.cached else "",
         "preprocessing": encoder.preprocessing.sha256,
     }
     file = path / FOLDER / f"features-{digest_of(rests_on)}.npy"
+    pixels = len(wanted) * 3 * encoder.preprocessing.size**2
+    if not settings.cached and not file.exists() and pixels > _free(file):
+        return _Read(tasks, root, encoder, settings.augment)
     _fill(file, encoder, settings, tasks=tasks, wanted=wanted, root=root, show=show)
     return _Cached(file, at, encoder)
 
@@ -379,44 +390,61 @@ def _fill(
     root: Path,
     show: Any,
 ) -> None:
-    """Compute features in half precision, going on where an earlier run stopped."""
+    """Features in half precision, or pixels where training changes all that follows them; goes on
+    where an earlier run stopped.
+    """
     note = file.with_suffix(".json")
     done = json.loads(note.read_text())["done"] if note.is_file() and file.is_file() else 0
     if done == len(wanted):
         return
+    from aigi_core.clip.encoder import exact_convolutions
     from aigi_core.clip.finetune import Cut
+    from precompute.encode.pipeline import reading_processes
+    from precompute.encode.reader import read_batches
 
     cut, kinds = Cut(encoder, settings), _preprocessing(encoder, settings.augment)
     start, first = perf_counter(), done
-    while done < len(wanted):
-        copy = wanted[done][1]
-        some = [row for row, c in wanted[done : done + BATCH] if c == copy]
-        pixels = _pixels(root, [tasks[row] for row in some], kinds[copy])
-        kept = cut.before(encoder.normalise(pixels)).cpu().numpy()
-        with np.errstate(over="ignore"):
-            half = kept.astype(np.float16)
-        if not np.isfinite(half).all():
-            raise AigiError(
-                "Features before the last block are beyond half precision: use --mode full."
-            )
-        if not done:
-            needed, free = len(wanted) * half[0].nbytes, _free(file)
-            if needed > free:
-                raise AigiError(
-                    f"The features before the last block take {needed / 1e9:.1f} GB in"
-                    f" {file.parent}, {free / 1e9:.1f} GB are free: make room, leave out --augment,"
-                    " or use --mode lora."
-                )
-            np.lib.format.open_memmap(
-                file, mode="w+", dtype=np.float16, shape=(len(wanted), *half.shape[1:])
-            ).flush()
-        features = np.lib.format.open_memmap(file, mode="r+")
-        features[done : done + len(some)] = half
-        features.flush()
-        done += len(some)
-        write_atomic(note, json.dumps({"done": done}).encode())
-        left = (perf_counter() - start) / (done - first) * (len(wanted) - done)
-        show(f"features: {part_counted(done, len(wanted), 'image')} · {left / 60:.1f} min left")
+    for copy, group in groupby(wanted[done:], key=lambda one: one[1]):
+        rows = [row for row, _ in group]
+        batches = [[tasks[r] for r in rows[i : i + BATCH]] for i in range(0, len(rows), BATCH)]
+        reader = read_batches(root, batches, kinds[copy], reading_processes(encoder))
+        for read in reader:
+            kept = _checked(read).pixels
+            if settings.cached:
+                with exact_convolutions(encoder.device):
+                    kept = _half(cut.before(encoder.normalise(kept)).cpu().numpy())
+            if not done:
+                _require_room(file, len(wanted) * kept[0].nbytes)
+                shape = (len(wanted), *kept.shape[1:])
+                np.lib.format.open_memmap(file, mode="w+", dtype=kept.dtype, shape=shape).flush()
+            on_disk = np.lib.format.open_memmap(file, mode="r+")
+            on_disk[done : done + len(kept)] = kept
+            on_disk.flush()
+            done += len(kept)
+            write_atomic(note, json.dumps({"done": done}).encode())
+            left = (perf_counter() - start) / (done - first) * (len(wanted) - done)
+            what = "features" if settings.cached else "pixels"
+            show(f"{what}: {part_counted(done, len(wanted), 'image')} · {left / 60:.1f} min left")
+
+
+def _half(features: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        half: np.ndarray = features.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise AigiError(
+            "Features before the last block are beyond half precision: use --mode full."
+        )
+    return half
+
+
+def _require_room(file: Path, needed: int) -> None:
+    free = _free(file)
+    if needed > free:
+        raise AigiError(
+            f"The features before the last block take {needed / 1e9:.1f} GB in"
+            f" {file.parent}, {free / 1e9:.1f} GB are free: make room, leave out --augment,"
+            " or use --mode lora."
+        )
 
 
 def _free(file: Path) -> int:

@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from aigi_core.clip.encoder import Encoder
+from aigi_core.clip.encoder import Encoder, exact_convolutions
 from aigi_core.clip.towers.open_clip_vit import OpenClipVit, run_block
 from aigi_core.errors import AigiError
 from aigi_core.workspace import digest_of, write_atomic
@@ -326,7 +326,9 @@ def class_logits(
     parts = []
     for start in range(0, len(rows), batch_size):
         some = rows[start : start + batch_size]
-        parts.append(detector.logits(source.batch(some, np.zeros(len(some), int))).float().cpu())
+        kept = source.batch(some, np.zeros(len(some), int))
+        with exact_convolutions(kept.device):
+            parts.append(detector.logits(kept).float().cpu())
     joined: np.ndarray = torch.cat(parts).numpy()
     return joined
 

@@ -282,7 +282,7 @@ def _computed_here(
     progress: Progress,
 ) -> list[Failure]:
     """In this process, with others that read ahead."""
-    workers = _workers(encoder) if workers is None else max(0, workers)
+    workers = reading_processes(encoder) if workers is None else max(0, workers)
     failures: list[Failure] = []
     batches = (batch for shard in pending for batch in shard.batches)
     reader = read_batches(root, batches, encoder.preprocessing, workers)
@@ -499,7 +499,8 @@ def _require_space(working: Path, needed: int) -> None:
         )
 
 
-def _workers(encoder: Encoder) -> int:
+def reading_processes(encoder: Encoder) -> int:
+    """How many processes read images ahead of an encoder."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
