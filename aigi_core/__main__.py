@@ -96,8 +96,11 @@ def run(args: argparse.Namespace) -> int:
         )
     workspace = Workspace.open(args.workspace)
     panel = choose_panel(workspace, args.detector)
-    if note := panel.band(0, args.rate).note:
-        print(f"False alarms: {note}.", file=sys.stderr)
+    band = panel.band(0, args.rate)
+    if band.note:
+        print(f"False alarms: {band.note}.", file=sys.stderr)
+    if band.no_band:
+        print(f"No abstention: {band.no_band}.", file=sys.stderr)
     if args.json:
         print(json.dumps(_about(workspace, panel, args)), flush=True)
     files: list[Path] = []
@@ -156,6 +159,7 @@ def _about(workspace: Workspace, panel: Panel, args: argparse.Namespace) -> dict
         },
         "real_below": band.low,
         "fake_above": band.high,
+        "abstains": not band.no_band,
     }
 
 
@@ -169,10 +173,12 @@ def _line(outcome: dict) -> str:
     if outcome["outcome"] != "scored":
         return f"left out   {printable(outcome['path'])}: {printable(outcome['reason'])}"
     low, high = outcome["probability_interval"]
-    summary = f"{outcome['verdict']:<10} {outcome['probability']:.3f} [{low:.3f}, {high:.3f}]"
+    summary = (
+        f"{outcome['verdict']:<10} {outcome['probability']:.3f} (95%: {low:.3f} to {high:.3f})"
+    )
     split = outcome["split_in_workspace"]
     known = f"  (in the workspace's {split} split)" if split else ""
-    far = f"farther than {outcome['farther_than']:.0%}"
+    far = f"farther than {outcome['farther_than']:.0%} of held-out images"
     return f"{summary}  {far}  {printable(outcome['path'])}{known}"
 
 

@@ -36,10 +36,10 @@ with ui.page(__file__) as page:
     other_cells = len(boards.on_the_same_cells(table)) < len(table)
     reference = table[table["method"] == boards.REFERENCE].iloc[0]
     page.answer(
-        f"Out of domain, {ui.name(best.name)} reaches the highest balanced accuracy of"
-        f" {counted(best.of, 'method')} on these images, **{best.value:.3f}** (95% interval"
-        f" {best.low:.3f} to {best.high:.3f}, {allows_for_choice(best.of)}); logistic"
-        f" regression reaches **{reference['ood']:.3f}**. {boards.comparison(table, ui.name)}"
+        f"{boards.verdict(table, ui.name)} Logistic regression's balanced accuracy there is"
+        f" **{reference['ood']:.3f}**; highest of {counted(best.of, 'method')} is"
+        f" {ui.name(best.name)}, **{best.value:.3f}** (95% interval {best.low:.3f} to"
+        f" {best.high:.3f}, {allows_for_choice(best.of)})."
     )
     page.stats(
         [
@@ -94,7 +94,7 @@ with ui.page(__file__) as page:
             reference=0.5,
         )
         page.figure("methods", draw, table=drawn, clicks=("which",))
-    with page.section("All numbers"):
+    with page.section("All numbers", boards.comparison(table, ui.name)):
         page.table(
             "board", table.drop(columns="method"), formats={"q_value": "%.2g", "p_value": "%.2g"}
         )

@@ -17,9 +17,9 @@ from ui.bodies import generation
 
 TASKS = (
     (
-        "Test a detector",
-        "Does it work on other generators, and after compression?",
-        {"transfer": "Every pair of generators", "train": "What to train on"},
+        "Build or test a detector",
+        "What must it be trained on to catch a generator, such as SDXL? Does it work on others?",
+        {"train": "What to train on", "transfer": "Every pair of generators"},
     ),
     (
         "Understand a detector",

@@ -97,8 +97,9 @@ with ui.page(__file__) as page:
     if not chosen.d_search and chosen.method == results.DEFAULT_METHOD:
         page.python(results.transfer_code(page.workspace, how, setting, metric))
     with page.controls():
-        train = page.select("train", "Detector trained on", rows)
-        test = page.generator("test", "Tested on", names[-1], among=names)
+        first_row, first_column = body.opening_cell(matrix, metric)
+        train = page.select("train", "Detector trained on", rows, rows[first_row])
+        test = page.generator("test", "Tested on", names[first_column], among=names)
         look = body.choose_look(page)
     draw = partial(
         figures.transfer_heatmap, metric=metric, rows=rows, selected=(train, test), **look

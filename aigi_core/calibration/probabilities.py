@@ -444,6 +444,18 @@ class AbstentionBand:
         n, images = min((self.n_real, "real images"), (self.n_fake, "fakes"))
         return rate_note(self.asked, n, images)
 
+    @property
+    def no_band(self) -> str:
+        """What to say where one limit serves both rates, so that no score is left without a
+        verdict; else empty."""
+        if self.low < self.high:
+            return ""
+        return (
+            f"on the validation images ({counted(self.n_real, 'real image')},"
+            f" {counted(self.n_fake, 'fake')}) one limit keeps false alarms and misses at"
+            f" {self.rate:.1%} at most, so that every image gets a call and none stays undecided"
+        )
+
     def verdict(self, scores: Float[np.ndarray, " n"]) -> np.ndarray:
         """``"fake"``, ``"real"`` or ``"uncertain"`` for each score."""
         scores = np.asarray(scores, float)

@@ -21,7 +21,7 @@ from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.results import ResultKind, StoredResult
 from aigi_core.significance import q_values
-from aigi_core.statements import Finding, counted
+from aigi_core.statements import Finding, agreeing, counted
 from aigi_core.transfer.bootstrap import Resample
 from aigi_core.transfer.difference import difference
 from aigi_core.transfer.imported import imported_matrix, imported_names, stored_import
@@ -428,6 +428,21 @@ def _rests_on(workspace: Workspace) -> dict[str, str]:
     }
 
 
+def verdict(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
+    """Which methods are shown to be better than logistic regression, in one sentence."""
+    groups, over = _against_reference(table, show)
+    better = groups["higher"]
+    if not better:
+        return (
+            f"Use logistic regression: in {over}, no other way is shown to be better on"
+            " generators that it was not trained on."
+        )
+    return (
+        f"{', '.join(better)} {agreeing(len(better), 'are')} shown to be better than logistic"
+        f" regression on generators not trained on (in {over})."
+    )
+
+
 def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
     """What :func:`board` says of the differences to logistic regression, in sentences.
 
@@ -437,6 +452,31 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
     Args:
         show: how a title is written (escaped, on a page).
     """
+    groups, over = _against_reference(table, show)
+    sentences = [
+        f"Significantly {verdict} than logistic regression out of domain:"
+        f" {', '.join(groups[key]) or 'none'}."
+        for verdict, key in (("better", "higher"), ("worse", "lower"))
+    ]
+    if groups["interval alone"]:
+        sentences.append(
+            f"Not significant after correction for {over}, although the interval excludes zero:"
+            f" {'; '.join(groups['interval alone'])}."
+        )
+    rows = table[table["p_value"].notna()]
+    outside = int(rows["method"].str.startswith(IMPORTED).sum())
+    if outside:
+        sentences.append(
+            f"The {over} are of {counted(len(rows) - outside, 'method')} and"
+            f" {counted(outside, 'imported or fine-tuned detector')}."
+        )
+    return " ".join(sentences)
+
+
+def _against_reference(
+    table: pd.DataFrame, show: Callable[[str], str]
+) -> tuple[dict[str, list[str]], str]:
+    """Titles of methods by what is shown of them, and the number of comparisons in words."""
     rows = table[table["p_value"].notna()]
     over = counted(len(rows), "comparison")
     groups: dict[str, list[str]] = {"higher": [], "lower": [], "interval alone": []}
@@ -455,23 +495,7 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
             groups[finding.direction].append(show(row["title"]))
         elif not low <= 0 <= high:
             groups["interval alone"].append(f"{show(row['title'])} {finding.numbers()}")
-    sentences = [
-        f"Significantly {verdict} than logistic regression out of domain:"
-        f" {', '.join(groups[key]) or 'none'}."
-        for verdict, key in (("better", "higher"), ("worse", "lower"))
-    ]
-    if groups["interval alone"]:
-        sentences.append(
-            f"Not significant after correction for {over}, although the interval excludes zero:"
-            f" {'; '.join(groups['interval alone'])}."
-        )
-    outside = int(rows["method"].str.startswith(IMPORTED).sum())
-    if outside:
-        sentences.append(
-            f"The {over} are of {counted(len(rows) - outside, 'method')} and"
-            f" {counted(outside, 'imported or fine-tuned detector')}."
-        )
-    return " ".join(sentences)
+    return groups, over
 
 
 def blocks_in_words(row: pd.Series) -> str:

@@ -196,7 +196,9 @@ def test_abstention_band_keeps_both_errors_at_the_rate() -> None:
     assert (verdict[labels == 0] == "fake").mean() == pytest.approx(0.05, abs=0.015)
     assert (verdict[labels == 1] == "real").mean() == pytest.approx(0.05, abs=0.015)
     assert 0.2 < (verdict == "uncertain").mean() < 0.8
+    assert band.no_band == ""
     apart = cal.abstention_band(scores + 20 * labels, labels, 0.05)
+    assert "2,000 real images, 2,000 fakes" in apart.no_band
     assert apart.low == apart.high
     assert (apart.verdict(fresh + 20 * labels) == np.where(labels, "fake", "real")).mean() > 0.999
 

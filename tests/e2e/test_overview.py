@@ -24,3 +24,13 @@ def test_no_serious_accessibility_violation(browser: Any, server: Any, scheme: s
     app = App(browser, server.url, scheme=scheme).open("overview")
     assert app.violations() == []
     app.close()
+
+
+def test_an_address_that_is_no_page(browser: Any, server: Any) -> None:
+    """The page of nearly that name, or the first, which says so."""
+    app = App(browser, server.url).open("new-generator")
+    assert "never seen" in app.title
+    app.open("settings")
+    assert "There is no page 'settings' here. This is Overview." in app.page.inner_text("body")
+    assert app.errors == []
+    app.close()

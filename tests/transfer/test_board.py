@@ -97,6 +97,8 @@ def test_a_claim_needs_the_interval_and_the_q_value() -> None:
         "although the interval excludes zero: c -0.100 (95% interval -0.200 to -0.010, q = .200"
         in text
     )
+    assert boards.verdict(table).startswith("a is shown to be better than logistic regression")
+    assert boards.verdict(table[1:]).startswith("Use logistic regression: in 3 comparisons, no")
     assert "for d" not in text and "imported" not in text
     table.loc[0, "method"] = f"{boards.IMPORTED}a"
     assert boards.comparison(table).endswith(

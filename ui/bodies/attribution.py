@@ -195,6 +195,10 @@ def likely_source(page: Page, embedding: np.ndarray, row: int | None) -> None:
         return
     table, limit = made.likely_sources(embedding), made.regression.limit
     source, probability = str(table["source"][0]), float(table["probability"][0])
+    if row is not None and page.domains.split[row] != "test":
+        page.finding(
+            "**It was trained on this very image, so its answer says nothing about new ones.**"
+        )
     if table.attrs["unknown"]:
         page.finding(
             f"Likely source: **unknown**. The likeliest, {name(source)}, has a probability of"
@@ -215,7 +219,5 @@ def likely_source(page: Page, embedding: np.ndarray, row: int | None) -> None:
             f" the images come out as unknown ({right.low:.0%} to {right.high:.0%},"
             f" {counted(right.n, 'generator')} left out in turn)."
         )
-    if row is not None and page.domains.split[row] != "test":
-        st.caption("This image is of the train or validation split: it was used in training.")
     page.table("likely-sources", table.head(5))
     page.link("attribution", "How far to trust it: Attribution")

@@ -100,8 +100,11 @@ def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
         prior = page.select(
             "prior", "Generated among such images", PRIORS, help="Your expectation before looking."
         )
-    if note := panel.band(panel.index(detector), rate).note:
-        page.notice(f"False alarms: {note}.")
+    band = panel.band(panel.index(detector), rate)
+    if band.note:
+        page.notice(f"False alarms: {band.note}.")
+    if band.no_band:
+        st.caption(f"No abstention: {band.no_band}.")
     verdicts = panel.verdicts(panel.logits(subject.images, subject.rows)[:, 0], rate, prior)
     far = novelty(
         page.workspace, subject.embedding, inspection.distances(page.workspace), subject.row
@@ -141,8 +144,17 @@ def answer(judged: Judged) -> str:
         (reserve if judged.far.farther_than > 0.95 else "")
         + f"{who} {name(subject.name)} a probability of **{mine['probability']:.3f}** of being"
         f" generated; at a false-alarm rate of {percent(mine['rate'])} it is"
-        f" {CALLS_IN_WORDS[str(mine['verdict'])]}. {others}{truth}"
+        f" {CALLS_IN_WORDS[str(mine['verdict'])]}{_no_calls(judged)}. {others}{truth}"
     )
+
+
+def _no_calls(judged: Judged) -> str:
+    """Beside a call that is not made: how often that is so, where it has been measured."""
+    if str(judged.mine["verdict"]) != "uncertain":
+        return ""
+    calls = inspection.calls(judged.workspace, judged.rate)
+    mine = calls[calls["detector"] == judged.judge] if not calls.empty else calls
+    return "".join(f", as {one['undecided']:.0%} of test images are" for _, one in mine.iterrows())
 
 
 def stats(judged: Judged) -> list[Stat]:

@@ -61,6 +61,18 @@ def choose_look(page: Page) -> dict[str, Any]:
         }
 
 
+def opening_cell(matrix: TransferMatrix, metric: str) -> tuple[int, int]:
+    """Row and column of the cell that is open at first: the generator that is hardest for
+    detectors that have not seen it, and the best of those detectors.
+    """
+    hardest = matrix.hardest(metric)
+    column = matrix.test.index(hardest.name) if hardest else len(matrix.test) - 1
+    sign = 1 if METRICS[metric].higher_is_better else -1
+    values = sign * matrix.values[metric][:, column]
+    unseen = ~matrix.in_domain[:, column] & np.isfinite(values)
+    return int(np.argmax(np.where(unseen, values, -np.inf))), column
+
+
 def seen_by_b(page: Page, setting: results.Setting) -> Workspace:
     """The images by the control *Encoder of B*, where several encoders have encoded them.
 
@@ -180,16 +192,21 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
         )
     with page.section(
         "How well its threshold and probabilities hold here",
-        "Detectors retrained without validation images, which set the thresholds here. *False"
+        "Detectors retrained without validation images, which set the thresholds here: their"
+        " numbers can differ from the cell's above. *False"
         " alarms*: a threshold that flags 5% of the real validation images of the tested"
         " generator's pools, set without any fake."
         " Probabilities assume that half of the images are fakes.",
     ):
         calibrated = worth(page.workspace, setting, row, test)
-        for note in filter(
-            None, calibrated.rules["note"][calibrated.rules["rule"] == "false alarms"]
-        ):
-            st.caption(f"False alarms: {note}.")
+        for _, rule in calibrated.rules[calibrated.rules["rule"] == "false alarms"].iterrows():
+            if rule["note"]:
+                st.caption(
+                    f"False alarms: {rule['note']}. So few images set the threshold that the true"
+                    f" rate may reach {rule['may_reach']:.0%}; of these test images it flags"
+                    f" {rule['false_alarm_rate']:.0%} ({rule['false_alarm_rate_low']:.0%} to"
+                    f" {rule['false_alarm_rate_high']:.0%})."
+                )
         page.table("thresholds", calibrated.rules.drop(columns=["train", "test"]))
         left, right = st.columns(2, gap="large")
         with left:

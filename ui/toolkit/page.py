@@ -503,6 +503,9 @@ class Page(Controls):
         head.title(self.info.question, anchor=False, width="stretch")
         self._tools = head.container(width="content")
         self.introduction = st.container()
+        if asked := router.unknown_address():
+            with self.introduction:
+                self.notice(f"There is no page {inert(asked)!r} here. This is {self.info.name}.")
         self._answer, self._stats = st.empty(), st.empty()
         self._complaints = st.container()
         self._bar = st.container(

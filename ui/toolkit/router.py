@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import streamlit as st
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = "app.py"
-_STARTED, _WANTED = "_started", "_wanted"
+_STARTED, _WANTED, _UNKNOWN = "_started", "_wanted", "_unknown_address"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,22 @@ def menu() -> None:
 
 
 def _home() -> None:
-    st.switch_page(next(iter(PAGES.values())).file, query_params=_query())
+    """Where Streamlit goes for an address that is no page's, too: the page of nearly that name, or
+    the first, which says so.
+    """
+    page, asked = next(iter(PAGES.values())), urlsplit(st.context.url or "").path.strip("/")
+    if asked:
+        stem = asked.rsplit("/", 1)[-1].lower().replace("-", "_").replace(" ", "_")
+        near = get_close_matches(stem, PAGES, n=1, cutoff=0.8)
+        page = PAGES[near[0]] if near else page
+        if not near:
+            st.session_state[_UNKNOWN] = asked[:100]
+    st.switch_page(page.file, query_params=_query())
+
+
+def unknown_address() -> str:
+    """The address asked for that is no page's, said once; else empty."""
+    return str(st.session_state.pop(_UNKNOWN, ""))
 
 
 def _query() -> dict[str, list[str]]:

@@ -20,7 +20,11 @@ INDEX = ("row", "index", "level_0")
 TITLES: dict[str, tuple[str, str]] = {
     "n": ("n", "How many were counted."),
     "p_value": ("p", "Probability of a value at least as extreme by chance."),
-    "q_value": ("q", "p corrected for the number of comparisons (false discovery rate)."),
+    "q_value": (
+        "q",
+        "p corrected for the number of comparisons (false discovery rate). Neighbours often share"
+        " one: a q is never above that of a larger p.",
+    ),
     "auc": ("AUC", "Area under the ROC curve."),
     "ood": ("OOD", "Out of domain: on generators that the detector has never seen."),
     "rho": ("Spearman's ρ", "Rank correlation."),
