@@ -271,6 +271,13 @@ class Workspace:
         """Names of the text banks at hand."""
         return tuple(self.manifest.get("text", {}))
 
+    @property
+    def default_bank(self) -> str:
+        """The bank that is searched where none is chosen: ``phrases``, or the first at hand."""
+        return next(
+            (name for name in ("phrases", *self.text_banks) if name in self.text_banks), "phrases"
+        )
+
     def text_bank(self, name: str) -> TextBank:
         """One bank of texts (``vocabulary``, ``phrases`` or a user's own); NotGivenError where the
         encoder has no text tower.

@@ -4,6 +4,7 @@ to do.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,10 +20,11 @@ from aigi_core.audit.quality import store_quality, stored_quality
 from aigi_core.audit.report import Audit, audit
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.transfer import difference
-from aigi_core.workspace import Workspace
+from aigi_core.workspace import Workspace, write_manifest
 from tests.audit.factory import CLEAN, SIZED, planted_images, workspace
+from tests.factory import edit_images
 from tests.pages.reading import noted, stats, text_of
-from ui.bodies.audit import NEXT, PARTS
+from ui.bodies.audit import NEXT, PARTS, paired, with_pairs
 
 Open = Callable[..., AppTest]
 
@@ -212,3 +214,34 @@ def test_what_matching_changes_is_reported_with_its_intervals(
             f"**{row['change']:+.3f}** ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95%"
             " intervals)" in text
         )
+
+
+@pytest.mark.parametrize("kept", [(), ("mine",)])
+def test_words_within_pairs_take_the_bank_at_hand_or_say_why_not(
+    kept: tuple[str, ...], synthetic_path: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
+
+    def with_pairs_in_test(table: pd.DataFrame) -> None:
+        kept = table[(table["split"] == "test") & (table["left_out"] == "")]
+        fakes = kept.index[kept["generator"] == "alpha-gan"]
+        pool = kept.loc[fakes[0], "pool"]
+        reals = kept.index[(kept["label"] == 0) & (kept["pool"] == pool)]
+        for number, (fake, real) in enumerate(zip(fakes, reals, strict=False)):
+            table.loc[[fake, real], "group"] = f"pair {number}"
+
+    edit_images(path, with_pairs_in_test)
+    manifest = json.loads((path / "workspace.json").read_text())
+    files = manifest["files"]
+    for name in kept:  # the bank of phrases, under another name
+        for suffix in (".npy", ".parquet"):
+            shutil.copy(path / f"text/phrases{suffix}", path / f"text/{name}{suffix}")
+            files[f"text/{name}{suffix}"] = files[f"text/phrases{suffix}"]
+    manifest["text"] = dict.fromkeys(kept, manifest["text"]["phrases"])
+    write_manifest(path, manifest)
+    opened = Workspace.open(path)
+    texts = paired(opened, with_pairs(opened)[0])[2]
+    if kept:
+        assert isinstance(texts, pd.DataFrame) and len(texts)
+    else:
+        assert "has no text bank 'phrases'" in str(texts) and "precompute text" in str(texts)

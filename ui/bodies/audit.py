@@ -24,7 +24,7 @@ from aigi_core.audit.paired import (
 from aigi_core.audit.report import STEPS, Audit, audit
 from aigi_core.audit.verdict import Level, Verdict
 from aigi_core.encodings import canonical_command
-from aigi_core.errors import WorkspaceError
+from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.figures.audit import LEVELS
 from aigi_core.manifest import FAKE
 from aigi_core.metrics import DEFAULT_METRIC
@@ -412,18 +412,21 @@ def show_pairs(page: Page, result: Audit, view: file_facts.View, generator: str)
 @cached
 def paired(
     workspace: Workspace, generator: str
-) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
+) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | str]:
     """Differences within test pairs: of detectors' log-odds, of what each head adds to those of the
-    generator's own where the encoder has heads, and of texts where there is a bank."""
+    generator's own where the encoder has heads, and of texts (or why there are none)."""
     pairs = find_pairs(workspace.domains, generator)
     sets = make_training_sets(workspace.domains, "each generator")
     trained = results.detectors(workspace, results.Setting(tuple(sets.values())))
     scores = paired_scores(workspace, pairs, trained)
-    heads = texts = None
+    heads = None
     if workspace.gives.has("heads"):
         heads = paired_heads(workspace, pairs, trained[list(sets.values()).index((generator,))])
-    if "phrases" in workspace.text_banks:
-        texts = paired_words(workspace, pairs, workspace.text_bank("phrases"))
+    texts: pd.DataFrame | str
+    try:
+        texts = paired_words(workspace, pairs, workspace.text_bank(workspace.default_bank))
+    except AigiError as missing:
+        texts = str(missing)
     return scores, heads, texts
 
 
@@ -468,7 +471,9 @@ def show_paired(page: Page, result: Audit, view: file_facts.View, generator: str
         (right, "paired-words", texts, "text", "cosine with each text"),
         (left, "paired-heads", heads, "head", "log-odds that each head adds"),
     ):
-        if table is not None:
+        if isinstance(table, str):
+            column.caption(inert(f"Words are not compared. {table}"))
+        elif table is not None:
             with column:
                 draw = partial(figures.paired_intervals, table, what)
                 page.figure(key, draw, table=table)

@@ -70,7 +70,7 @@ def choose_texts(page: Page, used: Preset = results.OURS) -> Texts:
     """
     banks = page.workspace.text_banks
     if not banks:
-        page.workspace.text_bank("phrases")  # says what to do
+        page.workspace.text_bank(page.workspace.default_bank)  # says what to do
     own = used.word_bank != results.OURS.word_bank
     if own and used.word_bank not in banks:
         page.notice(

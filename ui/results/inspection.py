@@ -166,11 +166,7 @@ def head_words(
     nearest, one head).
     """
     on = workspace.domains.generators if judge == TOGETHER else (judge,)
-    texts = explanations.Texts(
-        next(
-            (b for b in ("phrases", *workspace.text_banks) if b in workspace.text_banks), "phrases"
-        )
-    )
+    texts = explanations.Texts(workspace.default_bank)
     rows = []
     for head in heads:
         listed = attention.words_of_head(workspace, head, on, "difference", texts)
