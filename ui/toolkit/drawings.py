@@ -5,17 +5,38 @@ else that a click asks of the server.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from base64 import b64decode
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pickle import HIGHEST_PROTOCOL, Pickler, PicklingError
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from aigi_core.figures import Theme, generator_styles
+from aigi_core.figures import Theme, alt_text, generator_styles, least_width
 
 Draw = Callable[..., go.Figure]
 """A figure function with everything but ``theme`` filled in."""
+Use = Literal["read", "clicks", "picks"]
+"""What a figure is for: reading alone, points to click, points to draw around."""
+
+
+class Drawn(NamedTuple):
+    """A figure for the browser, what it shows in words, and its least width in px."""
+
+    figure: go.Figure
+    alt: str
+    least_width: int
+
+
+MODES: dict[Use, dict[str, str]] = {
+    "read": {},
+    "clicks": {"clickmode": "event+select", "dragmode": "pan", "hovermode": "closest"},
+    "picks": {"clickmode": "event", "dragmode": "select", "hovermode": "closest"},
+}
+"""What Streamlit would set in the browser, which would draw the figure again."""
 MOST = 32 * 2**20
 """Bytes of arguments beyond which reading them all takes longer than to draw anew."""
 
@@ -37,19 +58,82 @@ class Styled:
         return self.draw(styles=styles, theme=theme)
 
 
-def drawn(draw: Draw, theme: Theme) -> go.Figure:
-    """The figure; from memory where the same function drew the same values before. It is shared:
-    do not change it.
+def drawn(draw: Draw, theme: Theme, use: Use = "read") -> Drawn:
+    """The figure as :func:`for_browser` makes it; from memory where the same function drew the same
+    values before. It is shared: do not change it.
 
     What decides is the content of ``draw``'s arguments, so that nothing outdated is shown. What
     cannot be written down, as a lambda, or is larger than :data:`MOST` is drawn anew.
     """
     content = _Digest()
     try:
-        Pickler(content, HIGHEST_PROTOCOL).dump((draw, theme))
+        Pickler(content, HIGHEST_PROTOCOL).dump((draw, theme, use))
     except (PicklingError, AttributeError, TypeError):
-        return draw(theme=theme)
-    return _drawn(content.sum.hexdigest(), draw, theme)
+        return for_browser(draw(theme=theme), use)
+    return _drawn(content.sum.hexdigest(), draw, theme, use)
+
+
+def for_browser(figure: go.Figure, use: Use = "read") -> Drawn:
+    """A figure in a form that the browser draws once.
+
+    Streamlit's component gives plotly.js every figure twice, the second time as a copy. Plotly
+    does nothing for a copy whose ``datarevision`` is the same, unless it holds a template, ``meta``
+    or arrays in binary form, which are compared by identity. So the template's settings are put
+    where they apply, ``meta`` stays here, and arrays are lists.
+    """
+    content = figure.to_plotly_json()
+    layout = _merged(MODES[use], content["layout"]) | {"datarevision": 1}
+    template = layout.pop("template", {}).get("layout", {})
+    layout.pop("meta", None)
+    axes = {name for name in layout if name[1:5] == "axis"}
+    for trace in content["data"]:
+        axes |= {f"{way}axis{trace.get(f'{way}axis', way)[1:]}" for way in "xy"}
+    for name, settings in template.items():
+        for place in (a for a in axes if a[:5] == name) if name[1:] == "axis" else (name,):
+            layout[place] = (
+                _merged(settings, layout.get(place, {}))
+                if isinstance(settings, Mapping)
+                else layout.get(place, settings)
+            )
+    content = {"data": content["data"], "layout": dict(sorted(layout.items()))}
+    return Drawn(_Content(_lists(content)), alt_text(figure), least_width(figure))
+
+
+class _Content(go.Figure):  # type: ignore[misc]
+    """A figure as it is sent: plotly would give one of its own a template, and turn it into this
+    for every run of a page.
+    """
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        super().__init__()
+        self._content = content
+
+    def to_dict(self) -> dict[str, Any]:
+        return self._content
+
+
+def _merged(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, where ``over`` counts where both have a value."""
+    made = dict(settings) | dict(over)
+    for name in settings.keys() & over.keys():
+        if isinstance(settings[name], Mapping) and isinstance(over[name], Mapping):
+            made[name] = _merged(settings[name], over[name])
+    return made
+
+
+def _lists(content: Any) -> Any:
+    """Plotly's arrays in binary form, and numpy's, as lists."""
+    if isinstance(content, Mapping):
+        if "bdata" not in content:
+            return {name: _lists(value) for name, value in content.items()}
+        array = np.frombuffer(b64decode(content["bdata"]), content["dtype"])
+        shape = [int(side) for side in str(content.get("shape", -1)).split(",")]
+        return array.reshape(shape).tolist()
+    if isinstance(content, np.ndarray):
+        return content.tolist()
+    if isinstance(content, list | tuple):
+        return [_lists(value) for value in content]
+    return content
 
 
 class _Digest:
@@ -67,6 +151,6 @@ class _Digest:
 
 
 @st.cache_resource(show_spinner=False, max_entries=128)
-def _drawn(content: str, _draw: Draw, _theme: Theme) -> go.Figure:
+def _drawn(content: str, _draw: Draw, _theme: Theme, _use: Use) -> Drawn:
     del content  # the key
-    return _draw(theme=_theme)
+    return for_browser(_draw(theme=_theme), _use)

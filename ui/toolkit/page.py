@@ -26,10 +26,8 @@ from aigi_core.figures import (
     LIGHT,
     WIDTHS_MM,
     Theme,
-    alt_text,
     export,
     for_paper,
-    least_width,
 )
 from aigi_core.images import image_source
 from aigi_core.manifest import Domains
@@ -37,7 +35,7 @@ from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui.toolkit import access, report, router, tables, workspaces
 from ui.toolkit.controls import Controls, acted, set_control
-from ui.toolkit.drawings import Draw, Styled, drawn
+from ui.toolkit.drawings import Draw, Styled, Use, drawn
 from ui.toolkit.images import Tile, clickable_grid, grid_html, image_root
 from ui.toolkit.lightbox import Details, open_in, show_opened
 from ui.toolkit.report import Report, Stat
@@ -269,8 +267,8 @@ class Page(Controls):
             picks: points can be drawn around; the choice stands in the session's state under
                 ``figure-{name}``.
         """
-        figure = drawn(draw, self.theme)
-        width = least_width(figure)
+        use: Use = "clicks" if clicks else "picks" if picks else "read"
+        figure, alt, width = drawn(draw, self.theme, use)
         kind = f"least-width-{width}" if width else "plain"
         key = f"figure-{name}"
         options: dict[str, Any] = {}
@@ -284,9 +282,7 @@ class Page(Controls):
             "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d"]],
         }
         with st.container(key=f"{kind}-{name}"):
-            st.plotly_chart(
-                figure, theme=None, key=key, config=config, alt=alt_text(figure), **options
-            )
+            st.plotly_chart(figure, theme=None, key=key, config=config, alt=alt, **options)
         self._report.parts.append((name, draw))
         if table is not None:
             self._report.tables[name] = table
