@@ -145,6 +145,11 @@ class App:
         with self.redrawn():
             field.press("Enter")
 
+    def show_part(self, title: str) -> None:
+        """Open another part of the page."""
+        with self.redrawn():
+            self.page.locator(".st-key-part").get_by_role("radio", name=title).click()
+
     def press(self, button: str) -> None:
         """Click a button that makes the page run anew."""
         with self.redrawn():

@@ -5,6 +5,8 @@ left without them.
 from functools import partial
 from typing import get_args
 
+import streamlit as st
+
 import ui
 from aigi_core import figures
 from aigi_core.audit.facts import View
@@ -59,10 +61,8 @@ def show(page: ui.Page, audit: Audit) -> None:
     with page.section(f"{ui.name(generator)}: {body.level_in_words(verdict)}"):
         body.show_verdict(page, audit, verdict)
 
-    with page.section("The statistics"):
-        with page.controls("Statistics"):
-            part = page.select("part", "Show", body.PARTS, kind="segmented")
-        part(page, audit, view, generator)
+    st.subheader("The statistics", anchor=False)
+    page.part(body.PARTS, page, audit, view, generator)
 
 
 with ui.page(__file__) as page:

@@ -2,6 +2,7 @@
 ablation.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
@@ -22,6 +23,9 @@ SHOWN = {
     "Out of domain": ("ood", "out of domain"),
     "In-domain": ("in_domain", "in-domain"),
 }
+ABLATION = "Without some heads"
+"""The part that measures all detectors without some heads."""
+
 with ui.page(__file__) as page:
     workspace, generators = page.workspace, page.domains.generators
     with page.controls():
@@ -92,8 +96,8 @@ with ui.page(__file__) as page:
         )
         st.button(
             "Ablate it",
-            on_click=ui.set_control,
-            args=("ablate", [head]),
+            on_click=ui.set_controls,
+            kwargs={"ablate": [head], "part": ABLATION},
             icon=":material/content_cut:",
             help="Replace it by its mean and measure all detectors again, below.",
         )
@@ -113,30 +117,46 @@ with ui.page(__file__) as page:
             page.figure("map", draw, table=table, clicks=("head",))
         with right:
             body.show_summary(page, head, table, train)
-    with page.section(
-        "Several together",
-        "Detectors on the first 1, 2, … heads of each list, on all generators but the two chosen.",
-    ):
-        grown = {
-            name: attention.grown(workspace, train, validation, first, used)
-            for name, first in ways.items()
-        }
-        curves = partial(
-            figures.head_curves,
-            grown,
-            whole=gain.embedding.value,
-            chosen=k,
-            about=metric.title,
-        )
-        page.figure(
-            "curves", curves, table=pd.concat(grown, names=["chosen"]).reset_index("chosen")
-        )
-    body.show_head(page, head, train, heads)
-    if not (chosen_often := attention.census(workspace, used.name)).empty:
+
+    def together() -> None:
+        with page.section(
+            "Several together",
+            "Detectors on the first 1, 2, … heads of each list, on all generators but the two"
+            " chosen.",
+        ):
+            grown = {
+                name: attention.grown(workspace, train, validation, first, used)
+                for name, first in ways.items()
+            }
+            curves = partial(
+                figures.head_curves,
+                grown,
+                whole=gain.embedding.value,
+                chosen=k,
+                about=metric.title,
+            )
+            table = pd.concat(grown, names=["chosen"]).reset_index("chosen")
+            page.figure("curves", curves, table=table)
+
+    def census() -> None:
         with page.section(
             "Which heads are chosen most often?",
             "Over all searched pairs of generators: how often a head is among the three best on"
             " the second generator's validation images.",
         ):
             page.table("census", chosen_often)
+
+    parts: dict[str, Callable[[], None]] = {
+        "Images": partial(body.show_images, page, head, train),
+        "Words": partial(body.show_words, page, head, train, heads),
+        "Where it helps": partial(body.show_roles, page, head, train),
+        ABLATION: partial(body.show_ablation, page, train, heads),
+        "Several together": together,
+    }
+    if not (chosen_often := attention.census(workspace, used.name)).empty:
+        parts["Most often chosen"] = census
+    page.part(
+        parts,
+        holds={"ablate": ABLATION} | dict.fromkeys(("says", "bank", "every"), "Words"),
+    )
     page.link("words", "What its detector says", train=train)

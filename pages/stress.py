@@ -66,11 +66,14 @@ def show(page: ui.Page) -> None:
         draw = partial(figures.side_changes, summary, cells, selected=op_title)
         page.figure("sides", draw, table=summary, clicks=("op",))
 
-    before_and_after(page, stress, op, op_title, side)
-    by_tested_generator(page, by_generator, op, op_title, cells, side)
-    training_on_copies(page)
-    stable_components(page, op, op_title)
-    robust_heads(page, op)
+    parts = {
+        "By generator": partial(by_tested_generator, page, by_generator, op, op_title, cells, side),
+        "Before and after": partial(before_and_after, page, stress, op, op_title, side),
+        "Training on copies": partial(training_on_copies, page),
+        "Components": partial(stable_components, page, op, op_title),
+        "Heads": partial(robust_heads, page, op),
+    }
+    page.part(parts, holds={"copies": "Training on copies"})
 
 
 def before_and_after(page: ui.Page, stress: Stress, op: str, op_title: str, side: Side) -> None:

@@ -175,19 +175,5 @@ with ui.page(__file__) as page:
                 clicks=("train", "test"),
             )
 
-    body.show_cell(page, setting, rows.index(train), train, test)
-
-    with page.section(
-        "By family and generator", "Means over out-of-domain cells, with 95% intervals."
-    ):
-        left, right = st.columns(2)
-        with left:
-            blocks = matrix.blocks(metric)
-            page.figure("families", partial(figures.block_intervals, blocks, metric), table=blocks)
-        with right:
-            page.figure(
-                "generators",
-                page.styled(partial(figures.generator_intervals, matrix, metric, selected=test)),
-                table=matrix.by_test(metric),
-                clicks=("test",),
-            )
+    opened = body.Opened(setting, matrix, metric, rows.index(train), train, test)
+    page.part(body.PARTS, page, opened, holds={"calibrated": "Threshold and probabilities"})

@@ -15,6 +15,9 @@ from ui import results
 from ui.bodies import words as body
 from ui.results import explanations
 
+CONCEPT = "Without a concept"
+"""The part that takes a text away from all images."""
+
 with ui.page(__file__) as page:
     with page.controls():
         used = results.choose_protocol(page)
@@ -57,8 +60,8 @@ with ui.page(__file__) as page:
         )
         st.button(
             "Remove it",
-            on_click=ui.set_control,
-            args=("remove", text),
+            on_click=ui.set_controls,
+            kwargs={"remove": text, "part": CONCEPT},
             icon=":material/content_cut:",
             help="Project it out of every image and measure all detectors again, below.",
         )
@@ -73,111 +76,139 @@ with ui.page(__file__) as page:
     with page.section():
         body.opened(page, words, text)
 
-    with page.section(
-        "What else may reveal its fakes",
-        "Weights show only what separates the classes. Below: what both share, and what the files"
-        " reveal.",
-    ):
-        if exposed := explanations.exposed(workspace, setting, row, texts):
-            body.exposed(page, exposed)
-        shows = explanations.content(workspace, setting.sets[row], texts)
-        st.markdown("**What its training images show**, real and fake, more than all other images")
-        page.figure(
-            "content",
-            partial(figures.listed_words, shows, "nearest", shown),
-            table=shows.listed("nearest"),
-        )
-
-    with page.section(
-        "What its texts are about",
-        f"Categories among the {counted(words.counted, 'nearest text')} (first table) and the"
-        f" {words.counted}"
-        " farthest. Expected: by the category's size; null mean: in trainings on shuffled labels.",
-    ):
-        for column, side in zip(st.columns(2, gap="medium"), SIGNS, strict=True):
-            with column:
-                about = words.categories.query("side == @side and count > 0").drop(columns="side")
-                page.table(
-                    f"about-{side}",
-                    about.head(6),
-                    formats={"expected": "%.1f", "null_mean": "%.1f"},
-                )
-
-    with page.section(
-        "Beside another detector",
-        "A is the detector above; B by default the residual of the same training set, or the"
-        " embedding where A is a residual.",
-    ):
-        with page.controls("Another"):
-            other = page.select("train_b", "Detector B", names, train)
-            setting_b = results.choose_setting(page, setting.sets, "B", beside=setting, used=used)
-        comparison = explanations.comparison(
-            workspace, (setting, row), (setting_b, names.index(other)), texts
-        )
-        page.finding(
-            f"The two directions have a cosine of **{comparison.cosine:.2f}**"
-            f" ({p_text(comparison.p_value)}; 95% of pairs trained on shuffled labels:"
-            f" {comparison.null_low:.2f} to {comparison.null_high:.2f}). Texts of their difference:"
-        )
-        titles = (
-            f"More fake to A, trained on {ui.name(train)}",
-            f"More fake to B, trained on {ui.name(other)}",
-        )
-        body.both_sides(page, "compare-", comparison.words, titles, shown)
-
-    with page.section("Your own phrases"):
-        line = page.text(
-            "own",
-            "Phrases, separated by semicolons",
-            placeholder="an oil painting; a human face; blurred edges",
-        )
-        if line.strip():
-            mine = explanations.words(workspace, setting, row, explanations.own_texts(line, texts))
+    def what_else() -> None:
+        with page.section(
+            "What else may reveal its fakes",
+            "Weights show only what separates the classes. Below: what both share, and what the"
+            " files reveal.",
+        ):
+            if exposed := explanations.exposed(workspace, setting, row, texts):
+                body.exposed(page, exposed)
+            shows = explanations.content(workspace, setting.sets[row], texts)
             st.markdown(
-                f"The nearest of your phrases: {p_text(mine.p_value)}, against shuffled trainings"
-                " on the same phrases."
+                "**What its training images show**, real and fake, more than all other images"
             )
             page.figure(
-                "own-list",
-                partial(figures.listed_words, mine, "nearest"),
-                table=mine.listed("nearest"),
-            )
-        else:
-            st.caption(
-                "Phrases of the text banks need no computation; others need the encoder's text"
-                " tower."
+                "content",
+                partial(figures.listed_words, shows, "nearest", shown),
+                table=shows.listed("nearest"),
             )
 
-    with page.section(
-        "Without a concept",
-        "Remove a concept from all images and measure the detectors again.",
-    ):
-        plain = setting == results.Setting(setting.sets)
-        with page.controls("Concept"):
-            line = page.text(
-                "remove",
-                "Take away (separate several by semicolons)",
-                placeholder=str(words.nearest["text"][0]),
-            )
-            again = page.toggle(
-                "again",
-                "Train again",
-                disabled=not plain,
-                help=(
-                    "Train each detector anew on what is left, with its own C (embedding with bias"
-                    " and balance only)."
-                ),
-            )
-        if line.strip():
-            with st.spinner(
-                "Projecting out and measuring again, with twenty random directions beside …"
-            ):
-                effect = explanations.concept(
-                    workspace, setting, explanations.own_texts(line, texts), again and plain
+    def categories() -> None:
+        with page.section(
+            "What its texts are about",
+            f"Categories among the {counted(words.counted, 'nearest text')} (first table) and the"
+            f" {words.counted} farthest. Expected: by the category's size; null mean: in trainings"
+            " on shuffled labels.",
+        ):
+            for column, side in zip(st.columns(2, gap="medium"), SIGNS, strict=True):
+                with column:
+                    about = words.categories.query("side == @side and count > 0").drop(
+                        columns="side"
+                    )
+                    page.table(
+                        f"about-{side}",
+                        about.head(6),
+                        formats={"expected": "%.1f", "null_mean": "%.1f"},
+                    )
+
+    def another() -> None:
+        with page.section(
+            "Beside another detector",
+            "A is the detector above; B by default the residual of the same training set, or the"
+            " embedding where A is a residual.",
+        ):
+            with page.controls("Another"):
+                other = page.select("train_b", "Detector B", names, train)
+                setting_b = results.choose_setting(
+                    page, setting.sets, "B", beside=setting, used=used
                 )
-            body.effect(page, "concept", effect, matrix.train_names[row], names)
-        else:
-            st.caption("Type a text, or open one above and press 'Remove it'.")
+            comparison = explanations.comparison(
+                workspace, (setting, row), (setting_b, names.index(other)), texts
+            )
+            page.finding(
+                f"The two directions have a cosine of **{comparison.cosine:.2f}**"
+                f" ({p_text(comparison.p_value)}; 95% of pairs trained on shuffled labels:"
+                f" {comparison.null_low:.2f} to {comparison.null_high:.2f}). Texts of their"
+                " difference:"
+            )
+            titles = (
+                f"More fake to A, trained on {ui.name(train)}",
+                f"More fake to B, trained on {ui.name(other)}",
+            )
+            body.both_sides(page, "compare-", comparison.words, titles, shown)
 
-    with page.section("Do detectors that words describe well generalise worse?"):
-        body.nameability(page, setting, names, row, texts)
+    def own_phrases() -> None:
+        with page.section("Your own phrases"):
+            line = page.text(
+                "own",
+                "Phrases, separated by semicolons",
+                placeholder="an oil painting; a human face; blurred edges",
+            )
+            if line.strip():
+                mine = explanations.words(
+                    workspace, setting, row, explanations.own_texts(line, texts)
+                )
+                st.markdown(
+                    f"The nearest of your phrases: {p_text(mine.p_value)}, against shuffled"
+                    " trainings on the same phrases."
+                )
+                page.figure(
+                    "own-list",
+                    partial(figures.listed_words, mine, "nearest"),
+                    table=mine.listed("nearest"),
+                )
+            else:
+                st.caption(
+                    "Phrases of the text banks need no computation; others need the encoder's text"
+                    " tower."
+                )
+
+    def without() -> None:
+        with page.section(
+            "Without a concept",
+            "Remove a concept from all images and measure the detectors again.",
+        ):
+            plain = setting == results.Setting(setting.sets)
+            with page.controls("Concept"):
+                line = page.text(
+                    "remove",
+                    "Take away (separate several by semicolons)",
+                    placeholder=str(words.nearest["text"][0]),
+                )
+                again = page.toggle(
+                    "again",
+                    "Train again",
+                    disabled=not plain,
+                    help=(
+                        "Train each detector anew on what is left, with its own C (embedding with"
+                        " bias and balance only)."
+                    ),
+                )
+            if line.strip():
+                with st.spinner(
+                    "Projecting out and measuring again, with twenty random directions beside …"
+                ):
+                    effect = explanations.concept(
+                        workspace, setting, explanations.own_texts(line, texts), again and plain
+                    )
+                body.effect(page, "concept", effect, matrix.train_names[row], names)
+            else:
+                st.caption("Type a text, or open one above and press 'Remove it'.")
+
+    def generality() -> None:
+        with page.section("Do detectors that words describe well generalise worse?"):
+            body.nameability(page, setting, names, row, texts)
+
+    parts = {
+        "What else reveals fakes": what_else,
+        "Categories": categories,
+        "Another detector": another,
+        "Your own phrases": own_phrases,
+        CONCEPT: without,
+        "Names and generality": generality,
+    }
+    holds = dict.fromkeys(("train_b", "method_b", "view_b"), "Another detector")
+    holds |= {"own": "Your own phrases", "all": "Names and generality"}
+    holds |= dict.fromkeys(("remove", "again"), CONCEPT)
+    page.part(parts, holds=holds)

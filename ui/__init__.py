@@ -52,7 +52,7 @@ library, draws:
   widths, light and dark: look at them.'''
 
 from ui.toolkit import threads  # noqa: F401  (first: before numerical libraries are loaded)
-from ui.toolkit.controls import acted, set_control
+from ui.toolkit.controls import acted, set_control, set_controls
 from ui.toolkit.frame import ICON, frame, tab_title
 from ui.toolkit.images import Tile
 from ui.toolkit.page import Page, inert, name, page
@@ -78,6 +78,7 @@ __all__ = [
     "navigation",
     "page",
     "set_control",
+    "set_controls",
     "start",
     "tab_title",
 ]

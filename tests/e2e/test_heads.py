@@ -31,6 +31,7 @@ def test_keyboard_path_and_link(app: App, browser: Any, server: Any) -> None:
     app.wait_for_query("head", "0.1")
     app.choose("Chosen", "chosen jointly")
     app.wait_for_query("way", "chosen jointly")
+    app.show_part("Where it helps")
     other = App(browser, server.url)
     other.page.goto(app.share_link())
     other.settled()

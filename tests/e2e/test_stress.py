@@ -53,6 +53,7 @@ def test_numbers_by_deep_link(page: App, served: tuple[str, Stress]) -> None:
         page.errors == []
         and f"JPEG 30 {table.loc[('jpeg:30', 'in-domain'), 'change']:+.3f}" in page.alt("sides")
     )
+    page.show_part("Before and after")
     rows = pd.read_csv(io.StringIO(page.download("difference", "Table as CSV")))
     np.testing.assert_allclose(rows["value"], served[1].change("jpeg:30").to_frame()["value"])
 
@@ -65,6 +66,7 @@ def test_click_an_operation_and_choose_by_keyboard(page: App) -> None:
     page.choose("Applied to", "Fakes only")
     page.wait_for_query("side", "Fakes only")
     assert "fakes only" in page.alt("generators") and page.errors == []
+    page.show_part("Training on copies")
     page.choose("Training images", "copies only: JPEG 30")
     page.wait_for_query("copies", "copies only: JPEG 30")
     assert page.errors == []

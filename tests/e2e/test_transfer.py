@@ -192,6 +192,7 @@ def test_names_may_be_anything(
 
 def test_a_cells_probabilities_under_another_calibration(app: App, synthetic: Workspace) -> None:
     app.open("transfer", train="beta-diff", test="gamma-diff")
+    app.show_part("Threshold and probabilities")
     scores = held_out_scores(synthetic, ["beta-diff"])[0]
     for shown, method in (("", "platt"), ("temperature", "temperature")):
         if shown:

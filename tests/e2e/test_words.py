@@ -37,6 +37,7 @@ def test_keyboard_path_and_link(app: App, browser: Any, server: Any, words: Word
     app.wait_for_query("text", words.farthest["text"][1])
     app.choose("Text bank", "vocabulary")
     app.wait_for_query("bank", "vocabulary")
+    app.show_part("Your own phrases")
     app.fill("Phrases, separated by semicolons", "phrases 4; vocabulary 9")
     app.wait_for_query("own", "phrases 4; vocabulary 9")
     other = App(browser, server.url)

@@ -63,7 +63,7 @@ def query(app: AppTest) -> dict[str, str]:
 def test_views_of_stored_features(
     open_app: Open, workspace: Workspace, options: dict[str, str], view: FeatureView
 ) -> None:
-    app = open_app(workspace.path, "transfer", **options)
+    app = open_app(workspace.path, "transfer", part="Words", **options)
     assert not app.exception and not app.error
     assert noted(app, "no weights in the joint space")
     names = workspace.domains.generators

@@ -90,7 +90,10 @@ def test_nearest_neighbours_show_the_images_that_decide(
     open_app: Open, synthetic: Workspace
 ) -> None:
     setting = {"train": "beta-diff", "method": "Nearest neighbours, k = 3"}
-    for page, more in (("gallery", {"tests": "delta-ar"}), ("transfer", {"test": "delta-ar"})):
+    for page, more in (
+        ("gallery", {"tests": "delta-ar"}),
+        ("transfer", {"test": "delta-ar", "part": "Mistakes"}),
+    ):
         app = open_app(synthetic.path, page, **setting, **more)
         assert not app.exception
         text = text_of(app)

@@ -69,15 +69,16 @@ def test_every_control_by_link(open_app: Open, synthetic: Workspace, says: str, 
         way="chosen jointly",
         k="4",
         bank="vocabulary",
-        ablate=["0.0", "1.1"],
     )
     assert not app.exception and not app.error and not app.warning
     assert "Head 1.2 in words" in [header.value for header in app.subheader]
+    app = open_app(synthetic.path, "heads", train="gamma-diff", ablate=["0.0", "1.1"])
+    assert not app.exception and not app.error and not app.warning
     assert "20 controls" in text_of(app)
 
 
 def test_words_are_corrected_for_all_heads_on_demand(open_app: Open, synthetic: Workspace) -> None:
-    app = open_app(synthetic.path, "heads", train="beta-diff", head="1.1")
+    app = open_app(synthetic.path, "heads", train="beta-diff", head="1.1", part="Words")
     assert "for this head alone, one of 6 that could be opened" in text_of(
         app
     ) and "Corrected for the choice" not in text_of(app)
@@ -133,8 +134,9 @@ def test_without_text_banks_only_the_words_are_missing(
     path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
     write_manifest(path, json.loads((path / "workspace.json").read_text()) | {"text": {}})
     app = open_app(path, "heads", ablate="0.0")
-    assert noted(app, "precompute text")
     assert "20 controls" in text_of(app)
+    app = app.segmented_control(key="part").select("Words").run()
+    assert noted(app, "precompute text")
 
 
 def test_without_heads_one_sentence(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_without_a_board_the_command_is_named(open_app: Open, synthetic: Workspa
 
 @pytest.mark.parametrize("title", ["Ridge regression", "Nearest neighbours"])
 def test_transfer_takes_a_method(open_app: Open, synthetic: Workspace, title: str) -> None:
-    app = open_app(synthetic.path, "transfer", method=title)
+    app = open_app(synthetic.path, "transfer", method=title, part="Words")
     assert not app.exception and not app.warning and not app.error
     # no weights: one sentence where words would stand
     assert noted(app, "no weights in the joint space") == (title == "Nearest neighbours")

@@ -74,7 +74,7 @@ STATES = {
     "no training fakes": no_training_fakes,
 }
 SENTENCES = {
-    "no text banks": ("precompute text", {"transfer", "heads", "words"}),
+    "no text banks": ("precompute text", {"words"}),
     "no heads": ("precompute encode", {"heads", "gallery"}),
     "no fakes": ("no fake images", {"overview", "transfer", "train", "heads", "words", "gallery"}),
     "no real test images": ("no real images", {"overview", "transfer", "train", "words"}),

@@ -66,30 +66,31 @@ def test_numbers_are_the_librarys(open_app: Open, perturbed: Workspace) -> None:
 
 @pytest.mark.parametrize("side", ["Fakes only", "Real images only"])
 def test_every_setting_by_link(open_app: Open, perturbed: Workspace, side: str) -> None:
-    app = open_app(
-        perturbed.path,
-        "stress",
-        op="JPEG 70",
-        side=side,
-        cells="Out of domain",
-        kind="JPEG",
-        tests=["beta-diff"],
-        copies="copies only: JPEG 30",
-    )
-    assert not app.exception and not app.error and not app.warning
+    def opened(part: str, **own: str | list[str]) -> AppTest:
+        setting = {"op": "JPEG 70", "side": side, "cells": "Out of domain", "part": part}
+        app = open_app(perturbed.path, "stress", **setting, **own)
+        assert not app.exception and not app.error and not app.warning
+        return app
+
+    app = opened("By generator", kind="JPEG", tests=["beta-diff"])
+    assert app.multiselect(key="tests").value == ["beta-diff"]
+    app = opened("Training on copies", copies="copies only: JPEG 30")
+    assert "copies only: JPEG 30" in app.query_params["copies"]
+    opened("Before and after")
+    app = opened("Components")
     stability = s.component_stability(perturbed, "jpeg:70")
     weakest = stability.sort_values("correlation").iloc[0]
     assert (
         f"Lowest is component {int(weakest['component'])}: {weakest['correlation']:.2f}"
         in text_of(app)
     )
-    shown = text_of(app)
+    shown = text_of(opened("Heads"))
     command = shown[shown.index("without heads") :].split("`")[1]
     assert "--ops jpeg:70" in command and command.endswith("--heads")
 
 
 def test_heads_are_tested_by_a_button(open_app: Open, perturbed: Workspace) -> None:
-    app = open_app(perturbed.path, "stress", op="blur 2 px", train="gamma-diff")
+    app = open_app(perturbed.path, "stress", op="blur 2 px", part="Heads", train="gamma-diff")
     charts = len(app.get("plotly_chart"))
     [button] = [button for button in app.button if button.label == "Test every head"]
     button.click().run()
@@ -116,7 +117,9 @@ def test_without_training_copies_the_rest_stands(
     manifest = read_manifest(path)
     manifest["perturbed"] = {"blur-2": manifest["perturbed"]["blur-2"]}
     write_manifest(path, manifest)
-    app = open_app(path, "stress")  # same digest, other copies: nothing of the first is shown
+    app = open_app(
+        path, "stress", part="Training on copies"
+    )  # same digest, other copies: nothing of the first is shown
     assert not app.exception and not app.error and "of 1 operation" in text_of(app)
     assert "--splits train val test" in text_of(app)
 
@@ -155,7 +158,8 @@ def test_broken_query_shows_the_default_and_says_so(open_app: Open, perturbed: W
         side="left",
         cells="none",
         kind="smell",
-        copies="nothing",
         tests="x",
     )
-    assert not app.exception and not app.error and len(app.warning) == 6
+    assert not app.exception and not app.error and len(app.warning) == 5
+    app = open_app(perturbed.path, "stress", part="Training on copies", copies="nothing")
+    assert not app.exception and not app.error and len(app.warning) == 1

@@ -173,9 +173,10 @@ def test_without_text_banks_only_the_words_are_missing(
     path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
     manifest = json.loads((path / "workspace.json").read_text()) | {"text": {}}
     write_manifest(path, manifest)
-    app = open_app(path, "transfer")
-    assert noted(app, "precompute text")
-    assert any("family" in header.value for header in app.subheader)
+    app = open_app(path, "transfer", part="Words")
+    assert noted(app, "precompute text") and len(app.get("plotly_chart")) == 1
+    app = app.segmented_control(key="part").select("By family and generator").run()
+    assert not noted(app, "precompute text") and len(app.get("plotly_chart")) == 3
 
 
 @pytest.mark.parametrize("view", ["Embedding", "Residual"])
@@ -188,6 +189,7 @@ def test_a_cells_threshold_and_probabilities(
         train="beta-diff",
         test="gamma-diff",
         view=view,
+        part="Threshold and probabilities",
         calibrated="temperature",
     )
     assert not app.exception and not app.error and not app.warning

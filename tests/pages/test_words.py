@@ -86,6 +86,7 @@ def test_own_phrases_without_the_text_tower(open_app: Open, synthetic: Workspace
     app = open_app(synthetic.path, "words", own="a phrase nobody wrote", remove="phrases 1")
     assert not app.exception and len(app.error) == 1
     assert "text tower cannot be loaded here" in app.error[0].value.replace("\\", "")
+    app = app.segmented_control(key="part").select("Without a concept").run()
     assert "out of domain" in text_of(app)  # the rest of the page goes on
 
 
@@ -156,8 +157,8 @@ def test_a_bank_of_another_encoder_is_one_sentence(
     manifest = json.loads((path / "workspace.json").read_text())
     manifest["files"]["text/phrases.npy"] = describe_file(path, "text/phrases.npy")
     write_manifest(path, manifest)
-    for page in ("words", "heads"):
-        app = open_app(path, page)
+    for page, part in (("words", ""), ("heads", "Words")):
+        app = open_app(path, page, **({"part": part} if part else {}))
         assert (
             not app.exception
             and len(app.error) == 1
@@ -191,7 +192,7 @@ def test_an_empty_and_a_huge_bank(open_app: Open, synthetic: Workspace, tmp_path
 
 def test_precomputed_words_are_read(open_app: Open, synthetic: Workspace, tmp_path: Path) -> None:
     path = Path(shutil.copytree(synthetic.path, tmp_path / "w"))
-    before = open_app(path, "words")
+    before = open_app(path, "words", part="Names and generality")
     assert any("precompute words" in caption.value for caption in before.caption)
     workspace, wanted = Workspace.open(path), WordSettings()
     computed = compute_words(workspace, WordSettings(draws=20, spans=3))
@@ -199,14 +200,16 @@ def test_precomputed_words_are_read(open_app: Open, synthetic: Workspace, tmp_pa
     rows = computed.rows.copy()
     rows.loc[rows["rank"] == 1, "text"] = "a text that the job stored"
     save_words(workspace, replace(computed, settings=wanted.for_workspace(workspace), rows=rows))
-    after = open_app(path, "words")
+    after = open_app(path, "words", part="Names and generality")
     assert not after.exception and not after.error
     assert not any("precompute words" in caption.value for caption in after.caption)
     assert "Spearman" in text_of(after) and "Spearman" not in text_of(before)
     assert "a text that the job stored" in text_of(
         after
     ) and "a text that the job stored" not in text_of(before)
-    transfer = open_app(path, "transfer")  # the other page that shows words reads the same
+    transfer = open_app(
+        path, "transfer", part="Words"
+    )  # the other page that shows words reads the same
     assert not transfer.exception and any(
         "a text that the job stored" in table.value.to_csv() for table in transfer.dataframe
     )

@@ -45,11 +45,9 @@ def show_summary(page: Page, head: str, table: pd.DataFrame, train: str) -> None
         page.images(_tiles(page, part), width=84, name=f"summary-{end}", lightbox=True)
 
 
-def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
-    """The sections of one head, ``"layer.index"`` of these, for detectors of one generator."""
-    generators, opened = page.domains.generators, attention.parse_head(head)
-    setting, row = Setting(tuple((generator,) for generator in generators)), generators.index(train)
-    definition: Definition = "difference"
+def show_images(page: Page, head: str, train: str) -> None:
+    """Images on which a head, ``"layer.index"``, is extreme."""
+    opened = attention.parse_head(head)
     with page.section(
         f"Images on which head {head} is extreme",
         "Test images whose contribution points most, and least, along its direction. Click to"
@@ -62,6 +60,10 @@ def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
                 part = images[images["side"] == end]
                 page.images(_tiles(page, part), width=100, name=f"extreme-{end}", lightbox=True)
         page.table("extremes", images)
+
+
+def show_words(page: Page, head: str, train: str, heads: list[str]) -> None:
+    """Texts of one of all heads."""
     with page.section(f"Head {head} in words"):
         with page.controls("Words"):
             definition = page.select(
@@ -88,12 +90,20 @@ def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
                 read = attention.words_of_all_heads(page.workspace, train, definition, texts)
             page.finding(attention.among_all(read, head))
             page.table("every-head", read)
+
+
+def show_roles(page: Page, head: str, train: str) -> None:
+    """What a head adds to each detector's verdicts."""
     with page.section(
         f"Where head {head} helps and where it misleads",
         f"In the detector trained on {name(train)}: how much more this head says 'fake' on fakes"
         " than on matching real images. Right of zero it helps; left of zero it misleads.",
     ):
-        _roles(page, opened, setting, row)
+        _roles(page, attention.parse_head(head), *_setting(page, train))
+
+
+def show_ablation(page: Page, train: str, heads: list[str]) -> None:
+    """All detectors without some of the heads."""
     with page.section(
         "Without some heads",
         "Each replaced by its mean over the training images, in every detector.",
@@ -108,9 +118,17 @@ def show_head(page: Page, head: str, train: str, heads: list[str]) -> None:
         if ablate:
             with steps("Measuring again, with twenty random choices of as many other heads beside"):
                 effect = attention.ablation(
-                    page.workspace, setting, tuple(map(attention.parse_head, ablate))
+                    page.workspace,
+                    _setting(page, train)[0],
+                    tuple(map(attention.parse_head, ablate)),
                 )
             body.effect(page, "ablation", effect, train)
+
+
+def _setting(page: Page, train: str) -> tuple[Setting, int]:
+    """Detectors of one generator each, and which of them is ``train``'s."""
+    generators = page.domains.generators
+    return Setting(tuple((generator,) for generator in generators)), generators.index(train)
 
 
 def _words(

@@ -4,7 +4,7 @@ is worth, its detector's words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args
@@ -152,11 +152,24 @@ def show_mistakes(page: Page, wrong: pd.DataFrame, key: str, most: int) -> None:
     )
 
 
-def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: str) -> None:
-    """The sections of one cell: the row-th detector of a setting, called ``train``, on a test
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """The opened cell of a matrix: the row-th detector of a setting, called ``train``, on a test
     generator.
     """
-    cell = results.cell(page.workspace, setting, row, test)
+
+    setting: results.Setting
+    matrix: TransferMatrix
+    metric: str
+    row: int
+    train: str
+    test: str
+
+
+def show_scores(page: Page, opened: Opened) -> None:
+    """Counts, ROC and scores of the opened cell."""
+    train, test = opened.train, opened.test
+    cell = results.cell(page.workspace, opened.setting, opened.row, test)
     size = {label: int((cell.labels == label).sum()) for label in (REAL, FAKE)}
     with page.section(
         "The chosen cell",
@@ -171,25 +184,33 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
             page.figure(
                 "scores", partial(figures.cell_histogram, cell, train, test), table=cell.to_frame()
             )
+
+
+def show_cells_mistakes(page: Page, opened: Opened) -> None:
+    """The most certain mistakes of the opened cell, and what decided them."""
+    cell = results.cell(page.workspace, opened.setting, opened.row, opened.test)
     for column, (label, title) in zip(st.columns(2, gap="medium"), MISTAKES, strict=True):
-        wrong = cell.mistakes(label)
+        wrong, size = cell.mistakes(label), int((cell.labels == label).sum())
         with (
             column,
             page.section(
-                title,
-                f"{part_counted(len(wrong), size[label], verb='are')} wrong. Click to enlarge.",
+                title, f"{part_counted(len(wrong), size, verb='are')} wrong. Click to enlarge."
             ),
         ):
             show_mistakes(page, wrong, f"mistakes-{label}", SHOWN)
-    show_deciding(page, setting, row, cell)
-    if not setting.d_search:
+    show_deciding(page, opened.setting, opened.row, cell)
+    if not opened.setting.d_search:
         page.link(
             "gallery",
             "All its verdicts, in the gallery",
-            train=train,
-            tests=[test],
-            **results.link_to(setting),
+            train=opened.train,
+            tests=[opened.test],
+            **results.link_to(opened.setting),
         )
+
+
+def show_worth(page: Page, opened: Opened) -> None:
+    """The opened cell at three thresholds and under three calibrations."""
     with page.section(
         "How well its threshold and probabilities hold here",
         "Detectors retrained without validation images, which set the thresholds here: their"
@@ -198,7 +219,7 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
         " generator's pools, set without any fake."
         " Probabilities assume that half of the images are fakes.",
     ):
-        calibrated = worth(page.workspace, setting, row, test)
+        calibrated = worth(page.workspace, opened.setting, opened.row, opened.test)
         for _, rule in calibrated.rules[calibrated.rules["rule"] == "false alarms"].iterrows():
             if rule["note"]:
                 st.caption(
@@ -216,8 +237,12 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
                 page.select("calibrated", "Calibrated on validation", CALIBRATIONS, "Platt")
             ]
             page.figure("reliability", partial(figures.reliability_curve, bins, error), table=bins)
+
+
+def show_words(page: Page, opened: Opened) -> None:
+    """The phrases nearest to the weights of the opened cell's detector."""
     with page.section("What this detector looks at, in words"):
-        words = explanations.words(page.workspace, setting, row)
+        words = explanations.words(page.workspace, opened.setting, opened.row)
         verdict = (
             "nearer than expected by chance"
             if words.nameable
@@ -230,7 +255,34 @@ def show_cell(page: Page, setting: results.Setting, row: int, train: str, test: 
         page.table(
             "words", words.nearest[["rank", "text", "category", "cosine", "p_value"]].head(6)
         )
-        page.link("words", "All its words", train=train)
+        page.link("words", "All its words", train=opened.train)
+
+
+def show_means(page: Page, opened: Opened) -> None:
+    """Means of the whole matrix by family and by tested generator."""
+    matrix, metric = opened.matrix, opened.metric
+    with page.section(
+        "By family and generator", "Means over out-of-domain cells, with 95% intervals."
+    ):
+        left, right = st.columns(2)
+        with left:
+            blocks = matrix.blocks(metric)
+            page.figure("families", partial(figures.block_intervals, blocks, metric), table=blocks)
+        with right:
+            draw = partial(figures.generator_intervals, matrix, metric, selected=opened.test)
+            page.figure(
+                "generators", page.styled(draw), table=matrix.by_test(metric), clicks=("test",)
+            )
+
+
+PARTS: dict[str, Callable[[Page, Opened], None]] = {
+    "Rates and scores": show_scores,
+    "Mistakes": show_cells_mistakes,
+    "Threshold and probabilities": show_worth,
+    "Words": show_words,
+    "By family and generator": show_means,
+}
+"""Parts below the matrix, one of which is shown at a time -> what draws it."""
 
 
 def show_deciding(page: Page, setting: results.Setting, row: int, cell: Cell) -> None:

@@ -252,6 +252,11 @@ class Controls:
         self._keep(name, line, default, [line])
         return line
 
+    def linked(self, name: str) -> bool:
+        """Whether this run is a link's that sets the control."""
+        raw = self._asked.get(name)
+        return not self._acted and raw is not None and raw != self._written.get(name)
+
     def write_url(self, extra: Mapping[str, str]) -> None:
         """Make the address bar say what the controls say; values at their default are left out."""
         wanted = self._url | {name: [value] for name, value in extra.items()}
@@ -343,6 +348,12 @@ def set_control(name: str, value: Any) -> None:
     """Set a control from a callback (a click in a figure), as if the user had moved it."""
     st.session_state[name] = value
     acted()
+
+
+def set_controls(**values: Any) -> None:
+    """Several at once, as :func:`set_control`."""
+    for name, value in values.items():
+        set_control(name, value)
 
 
 def acted() -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -44,6 +44,8 @@ from ui.toolkit.verification import Verification, verification
 log = logging.getLogger("aigi.ui")
 EXTENSIONS = {"CSV": "csv", "LaTeX": "tex", "Markdown": "md"}
 _RUNS = "_runs"
+PART = "part"
+"""The control that names the open part of a page."""
 ENCODER = "encoder"
 """The control that names one of several encodings of the images, on every page the same."""
 
@@ -233,6 +235,26 @@ class Page(Controls):
             yield
         except Exception as error:
             show_error(error)
+
+    def part(
+        self,
+        parts: Mapping[str, Callable[..., None]],
+        *what: Any,
+        holds: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """One of several parts of the page, by the control ``part``: title -> what draws it, called
+        with ``what``. The others are neither computed nor sent, nor drawn by the browser.
+
+        Args:
+            holds: control -> the part that it is in: a link that sets it opens that part.
+        """
+        linked = [title for control, title in holds.items() if self.linked(control)]
+        if linked and PART not in self._asked:
+            st.session_state[PART] = linked[0]
+        with self.controls("Parts"):
+            draw = self.select(PART, "Show", parts, kind="segmented")
+        with self.section():
+            draw(*what)
 
     def command(self, line: str) -> None:
         """A command to copy into a terminal."""
