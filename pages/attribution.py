@@ -30,42 +30,58 @@ with ui.page(__file__) as page:
             figures.source_confusion, own, page.domains.family_of, selected=(truth, named)
         )
         page.figure("confusion", draw, table=own.confusion_table(), clicks=("made_by", "named_as"))
-    with page.section(
-        "The images of one cell", f"Made by {ui.name(truth)}, named as {ui.name(named)}."
-    ):
-        body.images(page, own, truth, named)
-    by_source = own.by_source()
-    with page.section(
-        "Each source",
-        "Recall: the share of its images that are named as it. 'In pool': the same where only"
-        " sources of the image's own pool may be named, as content can reveal the pool; 'in pool"
-        " chance': by guessing. Precision: the share of images named as it that are from it; it"
-        " depends on the number of images of each source.",
-    ):
-        drawn = estimates(by_source, "recall", by_source["source"], n=by_source["n"])
-        recalls = partial(
-            figures.intervals,
-            drawn,
-            alt=f"Recall of each of {len(drawn)} sources with 95% intervals.",
-            value_title="Recall",
-            reference=1 / len(drawn),
-            limits=(0, 1),
-        )
-        page.figure(
-            "recall",
-            page.styled(recalls),
-            table=by_source,
-            clicks=("made_by",),
-        )
-    with page.section(
-        "A generator that was never seen",
-        "Each generator is left out in turn. Its images should be named unknown: their confidence"
-        " should be below the limit that 95% of known validation images pass.",
-    ):
-        body.open_set(page, unknown)
-    with page.section(
-        "Which generators are alike",
-        "Clustering by average linkage. At each join: the share of bootstrap draws of images whose"
-        " tree joins the same generators. Dotted: below 70%.",
-    ):
-        body.tree(page, made, way)
+
+    def cells_images() -> None:
+        with page.section(
+            "The images of one cell", f"Made by {ui.name(truth)}, named as {ui.name(named)}."
+        ):
+            body.images(page, own, truth, named)
+
+    def sources() -> None:
+        with page.section(
+            "Each source",
+            "Recall: the share of its images that are named as it. 'In pool': the same where only"
+            " sources of the image's own pool may be named, as content can reveal the pool; 'in"
+            " pool chance': by guessing. Precision: the share of images named as it that are from"
+            " it; it depends on the number of images of each source.",
+        ):
+            by_source = own.by_source()
+            drawn = estimates(by_source, "recall", by_source["source"], n=by_source["n"])
+            recalls = partial(
+                figures.intervals,
+                drawn,
+                alt=f"Recall of each of {len(drawn)} sources with 95% intervals.",
+                value_title="Recall",
+                reference=1 / len(drawn),
+                limits=(0, 1),
+            )
+            page.figure(
+                "recall",
+                page.styled(recalls),
+                table=by_source,
+                clicks=("made_by",),
+            )
+
+    def never_seen() -> None:
+        with page.section(
+            "A generator that was never seen",
+            "Each generator is left out in turn. Its images should be named unknown: their"
+            " confidence should be below the limit that 95% of known validation images pass.",
+        ):
+            body.open_set(page, unknown)
+
+    def alike() -> None:
+        with page.section(
+            "Which generators are alike",
+            "Clustering by average linkage. At each join: the share of bootstrap draws of images"
+            " whose tree joins the same generators. Dotted: below 70%.",
+        ):
+            body.tree(page, made, way)
+
+    parts = {
+        "Images of one cell": cells_images,
+        "Each source": sources,
+        "Never seen": never_seen,
+        "Which are alike": alike,
+    }
+    page.part(parts, holds={"by": "Which are alike"})

@@ -202,63 +202,79 @@ with ui.page(__file__) as page:
                 if gap.n
                 else "**Here:** too few generators."
             )
+            page.link("geometry", "Over all pairs", d1=first, d2=second)
             page.link("transfer", "Its matrix", view="Components removed", d1=first, d2=second)
-    with page.section(
-        "The opened pair, cell by cell",
-        f"Change in {metric.in_words} (after minus before), in percentage points."
-        " Faded: not statistically significant (5% FDR)."
-        if shown == "change"
-        else f"The matrix {shown} removal.",
-    ):
-        families = (before.train_families, before.test_families)
-        draw = (
-            partial(figures.difference_heatmap, change, families)
+
+    def cell_by_cell() -> None:
+        with page.section(
+            "The opened pair, cell by cell",
+            f"Change in {metric.in_words} (after minus before), in percentage points."
+            " Faded: not statistically significant (5% FDR)."
             if shown == "change"
-            else partial(
-                figures.transfer_heatmap, after if shown == "after" else before, used.metric
+            else f"The matrix {shown} removal.",
+        ):
+            families = (before.train_families, before.test_families)
+            draw = (
+                partial(figures.difference_heatmap, change, families)
+                if shown == "change"
+                else partial(
+                    figures.transfer_heatmap, after if shown == "after" else before, used.metric
+                )
             )
-        )
-        page.figure("change", draw, table=change.to_frame())
-    with page.section("The shape of the space"):
-        shape = results.removal_geometry(page.workspace, pair, removed)
-        page.figure("geometry", partial(figures.geometry_change, shape.table), table=shape.table)
-        st.caption(
-            f"Geometry of {counted(shape.images, 'test image')} of D_eval; random:"
-            f" {counted(shape.controls, 'removal')}"
-            " of as many components."
-        )
-        page.link("geometry", "Over all pairs", d1=first, d2=second)
+            page.figure("change", draw, table=change.to_frame())
 
-    with page.section(
-        "The search",
-        f"{metric.title} on the other generator's validation images; circles mark the cuts.",
-    ):
-        page.figure(
-            "search",
-            partial(figures.removal_curves, directions, at=depth),
-            table=search_curves(directions),
-        )
-
-    with page.section(
-        "Is the selection stable?",
-        "The search repeated on bootstrap draws of its training and validation images.",
-    ):
-        stability = job(
-            page,
-            "stability",
-            "Repeat the search 10 times",
-            lambda progress: selection_stability(
-                page.workspace, pair, repeats=10, progress=progress
-            ),
-            about="About a minute.",
-            pair=pair,
-        )
-        if stability:
-            st.markdown(
-                f"Of the {counted(int(stability.reference.sum()), 'component')} kept, a repeat"
-                " shares"
-                f" **{stability.overlap:.2f}** (Jaccard index,"
-                f" {counted(len(stability.kept), 'repeat')});"
-                f" random sets of the same sizes {stability.chance_overlap():.2f}."
+    def space() -> None:
+        with page.section("The shape of the space"):
+            shape = results.removal_geometry(page.workspace, pair, removed)
+            page.figure(
+                "geometry", partial(figures.geometry_change, shape.table), table=shape.table
             )
-            page.table("stability", stability.to_frame())
+            st.caption(
+                f"Geometry of {counted(shape.images, 'test image')} of D_eval; random:"
+                f" {counted(shape.controls, 'removal')}"
+                " of as many components."
+            )
+
+    def search() -> None:
+        with page.section(
+            "The search",
+            f"{metric.title} on the other generator's validation images; circles mark the cuts.",
+        ):
+            page.figure(
+                "search",
+                partial(figures.removal_curves, directions, at=depth),
+                table=search_curves(directions),
+            )
+
+    def stable() -> None:
+        with page.section(
+            "Is the selection stable?",
+            "The search repeated on bootstrap draws of its training and validation images.",
+        ):
+            stability = job(
+                page,
+                "stability",
+                "Repeat the search 10 times",
+                lambda progress: selection_stability(
+                    page.workspace, pair, repeats=10, progress=progress
+                ),
+                about="About a minute.",
+                pair=pair,
+            )
+            if stability:
+                st.markdown(
+                    f"Of the {counted(int(stability.reference.sum()), 'component')} kept, a repeat"
+                    " shares"
+                    f" **{stability.overlap:.2f}** (Jaccard index,"
+                    f" {counted(len(stability.kept), 'repeat')});"
+                    f" random sets of the same sizes {stability.chance_overlap():.2f}."
+                )
+                page.table("stability", stability.to_frame())
+
+    parts = {
+        "Cell by cell": cell_by_cell,
+        "Shape of the space": space,
+        "The search": search,
+        "Stability": stable,
+    }
+    page.part(parts)

@@ -35,6 +35,8 @@ def test_the_page_says_what_the_library_says(
     assert f"<b>{recall.value:.0%}</b>" in stats(app) and f"{recall.low:.0%}" in stats(app)
     assert f"**{recall.value:.0%}** of a source" in text_of(app)
     assert "come out as unknown" in text_of(app) and "Cophenetic correlation" in text_of(app)
+    app = app.segmented_control(key="part").select("Never seen").run()
+    assert not app.exception and "of known test images through" in text_of(app)
 
 
 def test_a_cell_by_link_shows_its_images(open_app: Open, attributed: Workspace) -> None:

@@ -53,7 +53,7 @@ def test_the_change_is_that_of_detectors_trained_anew(
 
 
 def test_stability_on_demand(open_app: Open, searched: Workspace) -> None:
-    app = open_app(searched.path, "components")
+    app = open_app(searched.path, "components", part="Stability")
     assert "Jaccard" not in text_of(app)
     app.button(key="start-stability").click().run()
     assert not app.exception and not app.error and "Jaccard" in text_of(app)
