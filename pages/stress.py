@@ -73,7 +73,8 @@ def show(page: ui.Page) -> None:
         "Components": partial(stable_components, page, op, op_title),
         "Heads": partial(robust_heads, page, op),
     }
-    page.part(parts, holds={"copies": "Training on copies"})
+    holds = dict.fromkeys(("kind", "tests"), "By generator") | {"copies": "Training on copies"}
+    page.part(parts, holds=holds)
 
 
 def before_and_after(page: ui.Page, stress: Stress, op: str, op_title: str, side: Side) -> None:

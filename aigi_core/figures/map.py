@@ -13,6 +13,8 @@ from aigi_core.statements import counted
 
 _MANY = 1500
 """Points beyond which WebGL draws them."""
+_SYMBOLS = ("diamond", "triangle-up", "cross", "star")
+"""Of groups that have no style of their own, after the first."""
 
 
 def image_points(
@@ -75,9 +77,8 @@ def image_cells(
             for n, text in zip(part["images"], about, strict=True)
         ]
 
-    def square(part: pd.DataFrame) -> dict[str, object]:
-        size = 2 + 5 * np.log1p(part["images"]) / most
-        return dict(symbol="square", size=size, opacity=1)
+    def as_large_as_full(part: pd.DataFrame) -> dict[str, object]:
+        return dict(size=2 + 5 * np.log1p(part["images"]) / most, opacity=1)
 
     figure = _groups(
         table,
@@ -87,7 +88,8 @@ def image_cells(
         texts=texts,
         styles=styles,
         theme=theme,
-        look=square,
+        look=as_large_as_full,
+        symbol="square",
     )
     return _finished(figure, titles, theme, alt)
 
@@ -102,6 +104,7 @@ def _groups(
     styles: Mapping[str, Style],
     theme: Theme,
     look: Callable[[pd.DataFrame], dict[str, object]] = lambda part: {},
+    symbol: str = "circle",
 ) -> go.Figure:
     """Markers of each text of the column ``by``, real images on top, or of all where it holds
     numbers.
@@ -110,6 +113,8 @@ def _groups(
         key: the column that a lasso reports.
         texts: what each marker of a group says under the pointer.
         look: what a group's markers have beside their own colour.
+        symbol: of the first group; others have one of their own, so that colour does not tell them
+            apart alone.
     """
     figure = go.Figure()
     numeric = pd.api.types.is_numeric_dtype(table[by])
@@ -117,6 +122,9 @@ def _groups(
     groups.sort(key=lambda pair: pair[0] == "real")
     for number, (name, part) in enumerate(groups):
         marker = _marker(str(name), number, by, part, styles, theme) | look(part)
+        if "symbol" not in marker:
+            own = {"real": symbol, "right": symbol, "wrong": "x"}
+            marker["symbol"] = own.get(str(name), (symbol, *_SYMBOLS)[number % (1 + len(_SYMBOLS))])
         figure.add_trace(
             draw(
                 x=part["x"],
@@ -148,9 +156,10 @@ def _marker(
     marker: dict[str, object] = dict(
         size=6,
         opacity=0.75,
-        symbol=style.marker if style else "circle",
         color=style.colour if style else fixed.get(name, palette[number % len(palette)]),
     )
+    if style:
+        marker["symbol"] = style.marker
     if pd.api.types.is_numeric_dtype(part[by]):
         reach = float(part[by].abs().quantile(0.98)) or 1.0
         marker |= dict(

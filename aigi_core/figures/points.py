@@ -101,7 +101,7 @@ def intervals(
         figure.add_vline(x=reference, line=dict(color=theme.muted, width=1, dash="dot"))
     ticks = [
         f"<b>{text}</b>{s}" if n == selected else f"{text}{s}"
-        for n, text, s in zip(names, labels(names), sizes, strict=True)
+        for n, text, s in zip(names, labels(names, 44), sizes, strict=True)
     ]
     figure.update_xaxes(title_text=value_title, range=limits)
     name_lines(figure, ticks)

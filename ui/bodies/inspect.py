@@ -215,7 +215,9 @@ def how_often_right(page: Page, judged: Judged) -> None:
     if rates.empty:
         return
     page.finding(rates_in_words(rates))
-    page.table("rates", rates.replace({"pool": {"": "all together"}}))
+    # two decimals, so that the table fits beside the sidebar of a narrow window
+    formats = {"false_alarms": "%.2f", "missed": "%.2f", "set": "%.2f"}
+    page.table("rates", rates.replace({"pool": {"": "all together"}}), formats=formats)
 
 
 def unseen_in_words(unseen: Trust) -> str:

@@ -286,7 +286,8 @@ class Controls:
         if self._entry and carried is not None and carried not in (current, *_several(current)):
             current = [carried] if isinstance(default, list) else carried
         raw = self._asked.get(name)
-        if (
+        drawn = name in st.session_state or self._place(name) in store
+        if (raw is not None and not drawn) or (
             not self._acted
             and raw != self._written.get(name)
             and (raw is not None or not self._entry)

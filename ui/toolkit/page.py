@@ -246,7 +246,8 @@ class Page(Controls):
         with ``what``. The others are neither computed nor sent, nor drawn by the browser.
 
         Args:
-            holds: control -> the part that it is in: a link that sets it opens that part.
+            holds: control -> the part that it is in: a link that sets it opens that part, and links
+                keep it while another part is open.
         """
         linked = [title for control, title in holds.items() if self.linked(control)]
         if linked and PART not in self._asked:
@@ -255,6 +256,9 @@ class Page(Controls):
             draw = self.select(PART, "Show", parts, kind="segmented")
         with self.section():
             draw(*what)
+        shut = {name for name, title in holds.items() if title != st.session_state[PART]}
+        if kept := {name: self._asked[name] for name in shut & self._asked.keys()}:
+            self._url |= kept | {PART: [st.session_state[PART]]}
 
     def command(self, line: str) -> None:
         """A command to copy into a terminal."""
@@ -396,6 +400,7 @@ class Page(Controls):
             shown,
             hide_index=True,
             column_config=columns,
+            **tables.size(shown, columns),
             placeholder=tables.NONE,
             alt=alt or f"Table {name}: {', '.join(map(str, table.columns))}",
             key=f"table-{name}",
