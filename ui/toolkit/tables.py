@@ -132,14 +132,14 @@ LINE, SEEN, LONG = 35, 10, 60
 """Height of a row, px; rows that are seen at once; letters beyond which a cell has two lines."""
 
 
-def size(shown: pd.DataFrame, config: dict[str, Any]) -> dict[str, int]:
+def size(shown: pd.DataFrame, config: Mapping[str, Any]) -> dict[str, Any]:
     """Heights for ``st.dataframe``, so that it shows whole rows and long texts whole."""
     texts = [
         column
         for column in shown.columns
         if shown[column].dtype.kind == "O" and config.get(column, {}) is not None
     ]
-    longest = max((int(shown[c].astype(str).str.len().max() or 0) for c in texts), default=0)
+    longest = max((len(str(text)) for column in texts for text in shown[column]), default=0)
     if longest > LONG:
         return {"row_height": 2 * LINE, "height": 2 * LINE * min(len(shown), SEEN // 2) + LINE + 3}
     return {"height": LINE * (SEEN + 1) + 3} if len(shown) > SEEN else {}

@@ -65,3 +65,12 @@ def test_no_cell_of_a_csv_is_a_formula_and_texts_come_back() -> None:
     back = [cell[1:] if cell.startswith("'") else cell for cell in read.iloc[:, 0]]
     assert back == [text or "" for text in texts]
     assert (read["number"] == -1.5).all()
+
+
+def test_a_table_ends_with_a_whole_row_and_long_texts_have_two_lines() -> None:
+    short = pd.DataFrame({"name": ["a"] * 12, "value": range(12)})
+    assert tables.size(short.head(10), {}) == {} and tables.size(short.head(0), {}) == {}
+    assert tables.size(short, {}) == {"height": 10 * tables.LINE + tables.LINE + 3}
+    long = pd.DataFrame({"note": ["many words " * 8] * 2, "hidden": "x" * 200})
+    assert tables.size(long, {})["row_height"] == 2 * tables.LINE
+    assert tables.size(long[["hidden"]], {"hidden": None}) == {}
