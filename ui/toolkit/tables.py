@@ -141,7 +141,8 @@ def size(shown: pd.DataFrame, config: Mapping[str, Any]) -> dict[str, Any]:
     ]
     longest = max((len(str(text)) for column in texts for text in shown[column]), default=0)
     if longest > LONG:
-        return {"row_height": 2 * LINE, "height": 2 * LINE * min(len(shown), SEEN // 2) + LINE + 3}
+        rows = min(len(shown), SEEN // 2)
+        return {"row_height": 2 * LINE, "height": 2 * LINE * rows + LINE + 3}
     return {"height": LINE * (SEEN + 1) + 3} if len(shown) > SEEN else {}
 
 
