@@ -128,8 +128,12 @@ def columns(
     return shown, config
 
 
-LINE, SEEN, LONG = 35, 10, 60
-"""Height of a row, px; rows that are seen at once; letters beyond which a cell has two lines."""
+LINE = 35
+"""Height of a row, px."""
+SEEN = 10
+"""Rows that are seen at once."""
+LONG = 60
+"""Letters beyond which a cell has two lines."""
 
 
 def size(shown: pd.DataFrame, config: Mapping[str, Any]) -> dict[str, Any]:
