@@ -15,6 +15,8 @@ from aigi_core.attribution import report as attribution
 from aigi_core.audit import cached as audit
 from aigi_core.audit import quality
 from aigi_core.detectors import stored as detectors
+from aigi_core.detectors.methods import METHODS
+from aigi_core.detectors.methods.ensembles import COMBINATIONS
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.explain import cached as words
 from aigi_core.geometry import projection
@@ -41,6 +43,12 @@ def read_detectors(workspace: Workspace, parameters: Mapping[str, Any]) -> objec
         return detectors.load_detectors(workspace, sets)
     used = Protocol(refit=parameters["protocol"]["refit"])  # with and without validation images
     return detectors.load_detectors(workspace, sets, protocol=used, method=parameters["method"])
+
+
+def read_combinations(workspace: Workspace, parameters: Mapping[str, Any]) -> object:
+    sets = make_training_sets(workspace.domains, "each generator").values()
+    method = METHODS[parameters["method"]]
+    return method.kept(workspace, sets, protocol=Protocol(refit=parameters["protocol"]["refit"]))
 
 
 def read_method(workspace: Workspace, parameters: Mapping[str, Any]) -> object:
@@ -105,6 +113,7 @@ READERS: dict[str, tuple[ResultKind, Reader]] = {
     "attribution": (attribution.KIND, read_attribution),
     "audit": (audit.KIND, read_audit),
     "board": (board.BOARD, read_board),
+    "combinations": (COMBINATIONS, read_combinations),
     "detectors": (detectors.KIND, read_detectors),
     "finetuned": (finetuned.KIND, read_finetuned),
     "imported": (imported.KIND, read_imported),
