@@ -17,8 +17,8 @@ from aigi_core.clip.towers import Adapter
 from aigi_core.head_maps import complete
 from aigi_core.heads import Decomposition
 from precompute.encode import pipeline
-from tests.clip.test_finetune import Held, a_detector, images
-from tests.clip.towers.test_families import (
+from tests.clip.finetuning import Held, a_detector, images
+from tests.clip.towers.small import (
     FAMILIES,
     TRUNKS,
     VARIANTS,

@@ -12,11 +12,10 @@ from torch import nn
 
 from aigi_core.clip import finetune as tuning
 from aigi_core.clip.encoder import Encoder, load_encoder
-from aigi_core.clip.finetune import Cut, Detector, Head, Images, Settings
+from aigi_core.clip.finetune import Cut, Detector, Images, Settings
 from aigi_core.errors import AigiError
+from tests.clip.finetuning import Held, a_detector, images
 from tests.tiny_clip import make_tiny_clip
-
-N = 24
 
 
 @pytest.fixture(scope="module")
@@ -27,32 +26,6 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
 @pytest.fixture(scope="module")
 def timm_encoder() -> Encoder:
     return load_encoder("timm:vit_tiny_patch16_224.untrained", None, device="cpu")
-
-
-class Held:
-    """Fixed features, of copies too."""
-
-    def __init__(self, cut: Cut, encoder: Encoder, copies: int = 1) -> None:
-        rng = np.random.default_rng(0)
-        size = encoder.preprocessing.size
-        pixels = rng.integers(0, 256, (N * copies, size, size, 3), dtype=np.uint8)
-        pixels[1::2, ::2] //= 2
-        self.pixels = pixels[:N]
-        self.kept = cut.before(encoder.normalise(pixels))
-
-    def batch(self, rows: np.ndarray, copies: np.ndarray) -> torch.Tensor:
-        return self.kept[copies * N + rows]
-
-
-def images() -> Images:
-    rows = np.arange(N)
-    return Images(rows % 2, rows[:16], rows[16:], rows[12:])
-
-
-def a_detector(encoder: Encoder, settings: Settings) -> Detector:
-    rng = np.random.default_rng(1)
-    head = Head(rng.standard_normal((2, encoder.embedding_width)), np.zeros(2))
-    return Detector(Cut(encoder, settings), head)
 
 
 @pytest.mark.parametrize("mode", ["head", "last", "full"])
