@@ -3,7 +3,8 @@
 Importing this module loads what the pages load, before the server says that it is up. What the
 first page shows of the default workspace follows on a thread of its own, beside the browser loading
 Streamlit's files: a visitor who is there before it has ended waits for the rest of it, as for
-anything that is computed once for all sessions.
+anything that is computed once for all sessions. Then comes what the other pages begin with
+(:mod:`ui.beginnings`), unless ``AIGI_PREPARE=first``.
 """
 
 from __future__ import annotations
@@ -12,21 +13,25 @@ import asyncio
 import gc
 import inspect
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from threading import Thread
+from time import sleep
 
 import streamlit as st
 
 from aigi_core import figures
 from aigi_core.transfer import DEFAULT_METRIC
-from ui import results
+from ui import beginnings, results
 from ui.toolkit import apart, router, verification, workspaces
 from ui.toolkit.images import grid_html
 from ui.toolkit.uploads import release_uploads
 
 log = logging.getLogger("aigi.ui")
+LATER_SECONDS = 8.0
+"""After which whoever came as the server started has the first page."""
 COLLECT_SECONDS = 10.0
 """Between two collections of all garbage."""
 
@@ -41,7 +46,7 @@ async def prepared(app: st.App) -> AsyncIterator[None]:
     # one that computes.
     sys.setswitchinterval(0.0005)
     verification.begin()
-    Thread(target=prepare, name="prepare", daemon=True).start()
+    Thread(target=prepare_all, name="prepare", daemon=True).start()
     Thread(target=apart.begin, name="apart", daemon=True).start()
     tasks = [asyncio.create_task(work()) for work in (release_uploads, collect_garbage)]
     yield
@@ -76,6 +81,18 @@ def register_pages() -> None:
         st.navigation(router.navigation())
     finally:
         outside.disabled = False
+
+
+def prepare_all() -> None:
+    """What the first page shows; later, with nobody waiting for it, what the others begin with."""
+    prepare()
+    if os.environ.get("AIGI_PREPARE") == "first":
+        return
+    sleep(LATER_SECONDS)
+    try:
+        beginnings.compute(workspaces.open_path(workspaces.offered()[0]))
+    except Exception as error:
+        log.info("Pages could not be prepared: %s", error)
 
 
 def prepare() -> None:

@@ -31,6 +31,8 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
     no local images, and Streamlit's own command.
     """
     with ExitStack() as stack:
+        # many servers, each of a few pages: what others begin with would be computed for nobody
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("AIGI_PREPARE", "first")
 
         def start(
             workspace: Path | None = None, images: str = "", command: Sequence[str] = ()

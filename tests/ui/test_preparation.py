@@ -7,19 +7,25 @@ import socket
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uvicorn
+from streamlit.testing.v1 import AppTest
 
 from aigi_core.detectors.methods import METHODS
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace, write_atomic
 from tests.conftest import ROOT
 from tests.factory import make_workspace
-from ui import preparation, results
+from tests.stress.factory import EVERY, add_copies
+from ui import beginnings, preparation, results
+from ui.bodies import stress
 from ui.preparation import prepare
+from ui.results import attention, encodings, inspection
 from ui.toolkit import workspaces
 
 
@@ -42,6 +48,36 @@ def test_what_is_prepared_is_not_computed_again(
     assert len(results.example_tiles(workspace)) == 2 * 4 + 6
     with pytest.raises(AssertionError, match="computed again"):
         results.fact_matrix(workspace, "auc")
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with perturbed copies, of which everything has been prepared."""
+    path = make_workspace(tmp_path_factory.mktemp("begun") / "w", seed=13)
+    opened = Workspace.open(path)
+    add_copies(path, "jpeg:70", np.array(opened.embeddings) + 0.1, EVERY)
+    beginnings.compute(workspaces.open_path(str(path)))
+    return path
+
+
+@pytest.mark.parametrize("page", beginnings.BEGINNINGS)
+def test_what_a_page_begins_with_is_not_computed_again(
+    page: str, monkeypatch: pytest.MonkeyPatch, begun: Path, open_app: Callable[..., AppTest]
+) -> None:
+    """With every control at its default, nothing is left for the process of heavy work."""
+    asked: list[str] = []
+
+    def refuse(function: Callable[..., object], *_: object, **__: object) -> None:
+        asked.append(function.__name__)
+        raise AssertionError("computed again")
+
+    for module in (results, attention, encodings, stress):
+        monkeypatch.setattr(module, "apart", refuse)
+    for name in ("build_panel", "trust_on_unseen", "calls_on_test", "held_out_distances"):
+        monkeypatch.setattr(inspection, name, refuse)
+    app = open_app(begun, page)
+    # where the bank holds no text of the concept, that is found out anew each time
+    assert not app.exception and set(asked) <= {"concept_alignment"}
 
 
 @pytest.mark.parametrize("what", ["nothing", "damaged"])

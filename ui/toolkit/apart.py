@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from aigi_core.processes import LimitedProcesses, call, load
 
@@ -53,4 +54,5 @@ def apart(
 
 def _still_wanted() -> None:
     """Streamlit looks at every access whether this run of the script goes on, and ends it here."""
-    st.session_state.get("_")
+    if get_script_run_ctx(suppress_warning=True):  # not where a server prepares its pages
+        st.session_state.get("_")
