@@ -53,7 +53,7 @@ and those below.
 """
 
 
-UI_ROOMS = (("toolkit",), ("results",), ("bodies",), ("preparation",))
+UI_ROOMS = (("toolkit",), ("results",), ("bodies",), ("beginnings",), ("preparation",))
 """Rooms of ui from the bottom up. ``ui`` itself is the toolkit's front door."""
 PRECOMPUTE_ROOMS = (
     ("pool", "engine", "on_ray", "options", "shares"),
