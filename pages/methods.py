@@ -48,6 +48,8 @@ with ui.page(__file__) as page:
                 f"{row['ood']:.3f}",
                 counted(row["cells"], "cell"),
                 (row["ood_low"], row["ood_high"]),
+                "Its own interval. That of the highest, in the sentence above, is wider: it allows"
+                " for the choice among all methods.",
             )
             for _, row in boards.on_the_same_cells(table).head(3).iterrows()
         ]

@@ -71,15 +71,16 @@ with ui.page(__file__) as page:
             if mean.n
         ]
     )
-    if metric == "accuracy":
-        page.notice(
-            "Plain accuracy depends on the numbers of real and of fake images: always answering"
-            f" with the larger class reaches up to {matrix.majority_accuracy.max():.3f} here."
-            " Balanced accuracy does not depend on them."
-        )
-    body.say_rates(page, about, names)
-    if warning := results.best_pair_warning(page.workspace, setting.d_search, used):
-        st.caption(warning)
+    with st.container():  # there without remarks, too: what follows keeps its place in the browser
+        if metric == "accuracy":
+            page.notice(
+                "Plain accuracy depends on the numbers of real and of fake images: always answering"
+                f" with the larger class reaches up to {matrix.majority_accuracy.max():.3f} here."
+                " Balanced accuracy does not depend on them."
+            )
+        body.say_rates(page, about, names)
+        if warning := results.best_pair_warning(page.workspace, setting.d_search, used):
+            st.caption(warning)
     page.protocol(
         metric=f"{about.title}: {about.description}.",
         features=results.view_in_words(setting),

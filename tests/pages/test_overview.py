@@ -8,11 +8,13 @@ from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from precompute.__main__ import JOBS
 from tests.factory import edit_images
 from tests.pages.reading import noted, text_of
+from ui.toolkit import workspaces
 
 Open = Callable[..., AppTest]
 MISSING = "How images were generated is not known here"
@@ -43,9 +45,15 @@ def test_steps_and_prompts_are_shown_where_the_table_has_them(
 
 
 def test_commands_that_change_a_workspace_are_those_of_the_jobs(
-    open_app: Open, synthetic_path: Path
+    open_app: Open, synthetic_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown = "\n".join(code.value for code in open_app(synthetic_path, "overview").code)
+    app = open_app(synthetic_path, "overview")
+    warning = "It names the embedded demo"
+    assert not any(warning in caption.value for caption in app.caption)
+    monkeypatch.setattr(workspaces, "DEMO", synthetic_path)
+    shown_for_demo = open_app(synthetic_path, "overview").caption
+    assert any(warning in caption.value for caption in shown_for_demo)
+    shown = "\n".join(code.value for code in app.code)
     jobs = [shlex.split(line)[3:] for line in shown.splitlines() if "-m precompute" in line]
     assert {job[0] for job in jobs} == {"remove", "subset", "merge", "splits"}
     for job in jobs:

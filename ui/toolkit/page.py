@@ -263,6 +263,11 @@ class Page(Controls):
     def command(self, line: str) -> None:
         """A command to copy into a terminal."""
         st.code(line, language="bash", wrap_lines=True)
+        if str(workspaces.DEMO) in line:
+            st.caption(
+                "It names the embedded demo, a part of the app: take a workspace of your own, or a"
+                " copy of that folder."
+            )
 
     def finding(self, text: str) -> None:
         """One sentence that the page has found out, in markdown; it goes into the report."""
