@@ -47,6 +47,12 @@ def keep_detectors(path: Path, *, force: bool = False, protocol: str = "ours") -
         AigiError: no workspace, no generator, or one without images of a class in a split.
     """
     workspace = Workspace.open(path)
+    with exclusive(workspace.path, "detectors"):
+        return complete_detectors(workspace, force=force, protocol=protocol)
+
+
+def complete_detectors(workspace: Workspace, *, force: bool = False, protocol: str = "ours") -> str:
+    """As :func:`keep_detectors`, where the caller sees to it that nobody else writes."""
     sets = list(make_training_sets(workspace.domains, "each generator").values())
     used = preset(protocol).training
     of = parameters_of(sets, None, used, "logistic")
@@ -55,7 +61,7 @@ def keep_detectors(path: Path, *, force: bool = False, protocol: str = "ours") -
     kept = [None if force else load_detectors(workspace, sets, protocol=one) for one in protocols]
     if all(kept) and load_matrix(workspace, of, (DEFAULT_METRIC,), tuple):
         return THERE
-    with exclusive(workspace.path, "detectors"), threadpool_limits(1):
+    with threadpool_limits(1):
         made = [
             old or train(workspace, sets, protocol=one)
             for old, one in zip(kept, protocols, strict=True)

@@ -26,6 +26,7 @@ from aigi_core.stress.copies import perturb_command
 from aigi_core.transfer import make_training_sets
 from aigi_core.transfer.imported import carry_imports
 from aigi_core.workspace import Workspace, digest_of, read_manifest
+from precompute.detectors import complete_detectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +148,7 @@ def _carry_detectors(before: Before, after: Workspace, protocol: str) -> tuple[s
         return None
     by_set = held | {detector.training_set: detector for detector in trained}
     save_detectors(after, [by_set[names] for names in sets], used)
+    complete_detectors(after, protocol=protocol)  # what is kept beside them, too
     which = "" if protocol == "ours" else f" of the protocol {protocol}"
     names = ", ".join(" + ".join(detector.training_set) for detector in trained)
     return (

@@ -102,9 +102,10 @@ def test_what_the_best_head_responds_to_in_words(user: App, demo: Workspace) -> 
     assert user.stats["Best head alone"][0] == f"{first['accuracy']:.3f}"
     layer, head = int(first["layer"]), int(first["index"])
     assert user.selected("Opened head") == f"{layer}.{head}"  # it is open already
+    assert user.page.locator(".st-key-grid-extreme-most figure").count() >= 4
+    user.show_part("Words")
     words = user.alt("head-nearest")
     assert f"texts of layer {layer} head {head}" in words and "go beyond chance" in words
-    assert user.page.locator(".st-key-grid-extreme-most figure").count() >= 4
 
 
 def test_the_most_certain_mistakes_and_why(user: App, demo: Workspace) -> None:
