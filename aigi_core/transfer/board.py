@@ -439,7 +439,7 @@ def verdict(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
         )
     return (
         f"{', '.join(better)} {agreeing(len(better), 'are')} shown to be better than logistic"
-        f" regression on generators not trained on (in {over})."
+        f" regression on generators unseen in training (q ≤ .05 over {over})."
     )
 
 
