@@ -108,8 +108,8 @@ class SourceTables:
                 shown = "–" if pd.isna(loss) else f"{loss:.3f}"
                 own = [name, str(epoch), *cells, shown, f"{val_loss:.3f}", str(kept[epoch])]
                 rows.append(own)
-        header = "fine-tuned | epoch | in domain | out of domain | loss | validation loss | detectors kept here"
-        return [columns(header), *rows]
+        header = "fine-tuned | epoch | in domain | out of domain | loss | validation loss"
+        return [columns(header + " | detectors kept here"), *rows]
 
 
 def _rate(row: dict, name: str) -> str:
