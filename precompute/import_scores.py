@@ -5,6 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
+from aigi_core.calibration import nearest_false_alarm_threshold
+from aigi_core.errors import AigiError
+from aigi_core.manifest import REAL
+from aigi_core.statements import counted, part_counted
 from aigi_core.transfer.imported import KEYS, import_scores, matched_scores
 from aigi_core.workspace import Workspace, exclusive
 from precompute.ingest.answers import parse_columns
@@ -25,8 +31,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--threshold",
         type=float,
-        required=True,
-        help="scores above it mean fake (reversed: below it), such as 0.5 for probabilities",
+        help="scores above it mean fake (reversed: below it), such as 0.5 for probabilities; by"
+        " default one that 5%% of the real validation images exceed",
     )
     add_naming(parser)
 
@@ -64,15 +70,46 @@ def run(args: argparse.Namespace) -> int:
     workspace = Workspace.open(args.workspace)
     by, keys, scores = read_scores(args.file, parse_columns(args.columns, (*KEYS, "score")))
     matched = matched_scores(workspace, keys, scores, by)
+    threshold, how = args.threshold, ""
+    if threshold is None:
+        threshold, how = threshold_on_real_images(workspace, matched, args.reading == "reversed")
     with exclusive(workspace.path, "methods"):
         print(
             import_scores(
                 workspace,
                 args.name if args.name is not None else args.file.stem,
                 matched,
-                threshold=args.threshold,
+                threshold=threshold,
                 trained_on=args.trained_on,
                 reading=args.reading,
             )
+            + how
         )
     return 0
+
+
+def threshold_on_real_images(
+    workspace: Workspace, scores: np.ndarray, reverse: bool
+) -> tuple[float, str]:
+    """A threshold that no fake took part in, and the sentence that says so.
+
+    Args:
+        scores: [N], NaN where an image has none.
+
+    Raises:
+        AigiError: a real validation image without a score.
+    """
+    domains = workspace.domains
+    own = scores[(domains.labels == REAL) & (domains.split == "val")]
+    if lacking := int(np.isnan(own).sum()):
+        raise AigiError(
+            "Without --threshold, it is set on the real validation images, and"
+            f" {part_counted(lacking, len(own), 'image', 'lack')} a score: give --threshold, or"
+            " score them too. Nothing was stored."
+        )
+    sign = -1.0 if reverse else 1.0
+    limit = nearest_false_alarm_threshold(sign * own)
+    return sign * limit.threshold, (
+        f" Threshold {sign * limit.threshold:g}: {limit.rate:.1%} false alarms are expected, by"
+        f" {counted(limit.n, 'real validation image')}."
+    )

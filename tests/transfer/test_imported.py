@@ -10,6 +10,7 @@ import pytest
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.methods import METHODS
 from aigi_core.transfer import board as boards
+from aigi_core.transfer.imported import stored_import
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 
@@ -46,6 +47,31 @@ def test_a_row_of_the_board_is_that_of_the_scores(workspace: Workspace, tmp_path
         ridge.mean("balanced_accuracy", ridge.in_domain).value, abs=1e-6
     )
     assert row["worst_on"] != seen and np.isfinite(row["q_value"])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_without_a_threshold_real_validation_images_set_it(
+    sign: int, workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, file = table_of(workspace, workspace.domains.generators[0]), tmp_path / "lab.csv"
+    table["score"] *= sign
+    options = ["--reversed"] if sign < 0 else []
+    base = ["import-scores", "--workspace", str(workspace.path), str(file), *options]
+    table.to_csv(file, index=False)
+    assert main(base) == 0
+    real = (workspace.domains.labels == 0) & (workspace.domains.split == "val")
+    own = np.sort(sign * table["score"].to_numpy()[real])
+    n = len(own)
+    # split conformal: the k-th smallest, with the nearest rate that n images allow
+    rate = max(0.05, 1 / (n + 1))
+    expected = own[int(np.ceil(round((n + 1) * (1 - rate), 9))) - 1]
+    stored = stored_import(workspace, "lab")
+    assert stored.content["threshold"] == pytest.approx(expected)
+    said = capsys.readouterr().out
+    assert f"{rate:.1%} false alarms are expected, by {n} real validation images" in said
+    table[~real].to_csv(file, index=False)
+    assert main(base) == 2
+    assert "give --threshold, or score them too" in capsys.readouterr().err
 
 
 def test_columns_of_other_names_are_named(
