@@ -397,7 +397,6 @@ def _fill(
     done = json.loads(note.read_text())["done"] if note.is_file() and file.is_file() else 0
     if done == len(wanted):
         return
-    from aigi_core.clip.encoder import exact_convolutions
     from aigi_core.clip.finetune import Cut
     from precompute.encode.pipeline import reading_processes
     from precompute.encode.reader import read_batches
@@ -411,8 +410,7 @@ def _fill(
         for read in reader:
             kept = _checked(read).pixels
             if settings.cached:
-                with exact_convolutions(encoder.device):
-                    kept = _half(cut.before(encoder.normalise(kept)).cpu().numpy())
+                kept = _half(cut.before(encoder.normalise(kept)).cpu().numpy())
             if not done:
                 _require_room(file, len(wanted) * kept[0].nbytes)
                 shape = (len(wanted), *kept.shape[1:])

@@ -113,10 +113,13 @@ def perturb(
 
     Args:
         encoder: the workspace's own, with the workspace's preprocessing.
-        half: keep the embeddings as float16 (11 bits: a relative error of at most 0.0005).
-        division: how shards are divided over machines, by default not at all.
+        half: keep the embeddings as float16 (11 bits: a relative error of at most 0.0005 in each
+            component).
+        division: how shards are divided over machines
+            (:class:`precompute.encode.pipeline.Division`), by default not at all.
 
-    Returns a sentence on what was done.
+    Returns:
+        A sentence on what was done.
 
     Raises:
         WorkspaceError: not encoded, or being written by another.
@@ -140,7 +143,8 @@ def perturb(
     from precompute.growth.copies import FOLDER, halve, names
     from precompute.growth.gather import Source
 
-    share = (division := division or Division()).share
+    division = division or Division()
+    share = division.share
     with nullcontext() if share else exclusive(path, f"perturb {op}"):
         workspace = Workspace.open(path)
         if heads:
@@ -153,15 +157,7 @@ def perturb(
                 f"The workspace {path} has no images in the split {' + '.join(splits)}."
             )
         encoder = replace(encoder, preprocessing=encoder.preprocessing.after([str(op)]))
-        wanted = {
-            "op": str(op),
-            "splits": [split for split in SPLITS if split in splits],
-            "images": len(table),
-            "heads": heads,
-            "half": half,
-            "preprocessing_sha256": encoder.preprocessing.sha256,
-            "workspace_digest": workspace.digest,
-        }
+        wanted = _record(workspace, encoder, op, table, splits, heads=heads, half=half)
         files = [f"{FOLDER}/{op.slug}/{name}" for name in names(heads)]
         if manifest.get(FOLDER, {}).get(op.slug) == wanted and all(
             sound(path, name, manifest) for name in files
@@ -182,8 +178,9 @@ def perturb(
         with resource_errors_explained(working, plan["batch_size"]):
             missing, seconds = 0, 0.0
             if shards:
-                more = {"what": str(op), "division": division}
-                missing, seconds = compute(shards, encoder, root, working, workers, **more)
+                missing, seconds = compute(
+                    shards, encoder, root, working, workers, what=str(op), division=division
+                )
             if share:
                 return f"{op}: {share_in_words(share, missing, seconds)}"
             if half and len(new):
@@ -195,6 +192,28 @@ def perturb(
             clean(path / WORKING)
         there = f"; {counted(len(table) - len(new), 'copy', 'were')} there" if known else ""
         return f"{op}: encoded {amount_in_words(len(new), missing, seconds)}{there}."
+
+
+def _record(
+    workspace: Any,
+    encoder: Any,
+    op: Op,
+    table: Any,
+    splits: Sequence[str],
+    *,
+    heads: bool,
+    half: bool,
+) -> dict[str, Any]:
+    """What was asked for, as the manifest records it."""
+    return {
+        "op": str(op),
+        "splits": [split for split in SPLITS if split in splits],
+        "images": len(table),
+        "heads": heads,
+        "half": half,
+        "preprocessing_sha256": encoder.preprocessing.sha256,
+        "workspace_digest": workspace.digest,
+    }
 
 
 def _reusable(workspace: Any, slug: str, wanted: dict[str, Any]) -> list[Any]:

@@ -150,6 +150,10 @@ class Cut(nn.Module):
     @torch.no_grad()
     def before(self, images: Float[Tensor, "B 3 size size"]) -> Tensor:
         """What stays as it is, of normalised images."""
+        with exact_convolutions(images.device):
+            return self._before(images)
+
+    def _before(self, images: Float[Tensor, "B 3 size size"]) -> Tensor:
         if self.mode == "head":
             embedding: Tensor = self._encode(images).embedding.clone()
             return embedding
@@ -263,7 +267,8 @@ class Detector(nn.Module):
 
     def logits(self, kept: Tensor) -> Float[Tensor, "B C"]:
         """One a class, from what :meth:`Cut.before` gave."""
-        logits: Tensor = self.head(self.cut(kept))
+        with exact_convolutions(kept.device):
+            logits: Tensor = self.head(self.cut(kept))
         return logits
 
     def trained(self) -> dict[str, Tensor]:
@@ -326,9 +331,7 @@ def class_logits(
     parts = []
     for start in range(0, len(rows), batch_size):
         some = rows[start : start + batch_size]
-        kept = source.batch(some, np.zeros(len(some), int))
-        with exact_convolutions(kept.device):
-            parts.append(detector.logits(kept).float().cpu())
+        parts.append(detector.logits(source.batch(some, np.zeros(len(some), int))).float().cpu())
     joined: np.ndarray = torch.cat(parts).numpy()
     return joined
 

@@ -76,6 +76,15 @@ class Judged:
         """The chosen detector's verdict."""
         return self.verdicts.iloc[self.at]
 
+    @property
+    def calls(self) -> list[dict[Any, Any]]:
+        """How often the chosen detector abstains on test images, and is right; empty where that
+        cannot be measured.
+        """
+        calls = inspection.calls(self.workspace, self.rate)
+        mine = calls[calls["detector"] == self.judge] if not calls.empty else calls
+        return mine.to_dict("records")
+
 
 def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
     """The controls ``detector``, ``rate`` and ``prior``, and what they make of the image."""
@@ -152,9 +161,7 @@ def _no_calls(judged: Judged) -> str:
     """Beside a call that is not made: how often that is so, where it has been measured."""
     if str(judged.mine["verdict"]) != "uncertain":
         return ""
-    calls = inspection.calls(judged.workspace, judged.rate)
-    mine = calls[calls["detector"] == judged.judge] if not calls.empty else calls
-    return "".join(f", as {one['undecided']:.0%} of test images are" for _, one in mine.iterrows())
+    return "".join(f", as {one['undecided']:.0%} of test images are" for one in judged.calls)
 
 
 def stats(judged: Judged) -> list[Stat]:
@@ -201,9 +208,7 @@ def how_often_right(page: Page, judged: Judged) -> None:
             page.finding(unseen_in_words(inspection.unseen(judged.workspace, judged.rate)))
     except AigiError as too_few:
         st.caption(inert(str(too_few)))
-    calls = inspection.calls(judged.workspace, judged.rate)
-    mine = calls[calls["detector"] == judged.judge] if not calls.empty else calls
-    for one in mine.to_dict("records"):
+    for one in judged.calls:
         page.finding(
             f"On test images of known generators, {name(judged.judge)} made no call for"
             f" **{one['undecided']:.0%}** of {counted(one['n'], 'image')}"

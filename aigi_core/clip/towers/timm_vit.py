@@ -126,10 +126,10 @@ class TimmVit(Adapter):
         self, images: Float[Tensor, "B 3 size size"], features: Sequence[str] = ()
     ) -> EncodedBatch:
         """See :meth:`Adapter.encode`."""
-        tokens = 1 if self.gives.heads == CLASS_TOKEN else self._tokens
-        step = max(1, HELD_VALUES // (self.layers * tokens * self.width))
-        if images.device.type != "cpu":
-            step = len(images)  # the batch was chosen so that it fits
+        step = len(images)  # elsewhere than on a CPU, the batch was chosen so that it fits
+        if images.device.type == "cpu":
+            tokens = 1 if self.gives.heads == CLASS_TOKEN else self._tokens
+            step = max(1, HELD_VALUES // (self.layers * tokens * self.width))
         with torch.inference_mode():
             groups = [images[i : i + step] for i in range(0, len(images), step)]
             parts = [self._encode(group, features) for group in groups]
