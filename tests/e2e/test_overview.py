@@ -12,10 +12,12 @@ pytestmark = pytest.mark.browser
 
 
 def test_deep_link_on_a_fresh_server(browser: Any, serve: Any, synthetic_path: Path) -> None:
-    app = App(browser, serve(synthetic_path).url).open("overview")
+    server = serve(synthetic_path)
+    app = App(browser, server.url).open("overview")
     images = Workspace.open(synthetic_path).images
     assert app.stats["Fakes"] == (str((images["label"] == 1).sum()), "4 generators")
     assert app.errors == []
+    assert "lifespan" not in server.log.read_text()  # what a server does as it starts was done
     app.close()
 
 

@@ -126,6 +126,28 @@ def test_a_deep_link_is_one_run_from_the_first_visit_on() -> None:
     assert (done.stdout.strip(), done.stderr.strip()) == ("False 0.0005", "")
 
 
+def test_the_layers_of_the_server_let_its_life_begin() -> None:
+    """A layer that fails at what is no request makes uvicorn leave out all that
+    :func:`ui.preparation.prepared` does, with one line in the log.
+    """
+    code = (
+        "import asyncio, app\n"
+        "app.app._user_lifespan = None\n"
+        "said = []\n"
+        "async def receive():\n"
+        "    return {'type': f'lifespan.{\"shutdown\" if said else \"startup\"}'}\n"
+        "async def send(message):\n"
+        "    said.append(message['type'])\n"
+        "asyncio.run(app.app({'type': 'lifespan', 'state': {}}, receive, send))\n"
+        "print(said)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    expected = "['lifespan.startup.complete', 'lifespan.shutdown.complete']"
+    assert done.stdout.strip() == expected, done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not run on Windows")
 def test_small_messages_are_sent_at_once() -> None:
     """The server's event loop turns Nagle's algorithm off on a socket bound as Streamlit binds it;

@@ -140,8 +140,9 @@ class UploadLimits:
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         """Answer or pass on one request."""
-        at = str(scope.get("path", "")).find(_PATH)
-        session, _, file = str(scope["path"])[at + len(_PATH) :].partition("/")
+        path = str(scope.get("path", ""))  # the server's start and end are no requests: without one
+        at = path.find(_PATH)
+        session, _, file = path[at + len(_PATH) :].partition("/")
         if scope["type"] != "http" or scope.get("method") != "PUT" or at < 0:
             if at >= 0 and scope.get("method") == "DELETE":
                 _refused.get(session, {}).pop(file, None)
