@@ -342,11 +342,14 @@ def test_the_app_computes_on_one_thread_a_session() -> None:
     assert done.stdout.strip().splitlines()[-1:] == ["{1}"], done.stdout + done.stderr
 
 
-def test_the_first_page_loads_no_heavy_statistics() -> None:
-    """SciPy's distributions and scikit-learn take a second or two to load: only what needs them
-    does.
+def test_a_server_is_up_before_anything_heavy_is_loaded() -> None:
+    """SciPy's distributions and optimisers, scikit-learn and torch take a second or two to load:
+    only what needs them does.
     """
-    code = "import sys, ui.results; print({'scipy.stats', 'sklearn'} & set(sys.modules))"
+    code = (
+        "import sys, app;"
+        " print({'scipy.stats', 'scipy.optimize', 'sklearn', 'torch'} & set(sys.modules))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
     )

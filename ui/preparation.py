@@ -3,8 +3,9 @@
 Importing this module loads what the pages load, before the server says that it is up. What the
 first page shows of the default workspace follows on a thread of its own, beside the browser loading
 Streamlit's files: a visitor who is there before it has ended waits for the rest of it, as for
-anything that is computed once for all sessions. Then comes what the other pages begin with
-(:mod:`ui.beginnings`), unless ``AIGI_PREPARE=first``.
+anything that is computed once for all sessions. Whatever else a server begins comes later, so that
+the first visitor's browser has the processor: the check of its files, the process for heavy work,
+and what the other pages begin with (:mod:`ui.beginnings`), unless ``AIGI_PREPARE=first``.
 """
 
 from __future__ import annotations
@@ -45,9 +46,7 @@ async def prepared(app: st.App) -> AsyncIterator[None]:
     # A file or message is handed between threads several times: each time it would wait 5 ms for
     # one that computes.
     sys.setswitchinterval(0.0005)
-    verification.begin()
     Thread(target=prepare_all, name="prepare", daemon=True).start()
-    Thread(target=apart.begin, name="apart", daemon=True).start()
     tasks = [asyncio.create_task(work()) for work in (release_uploads, collect_garbage)]
     yield
     for task in tasks:
@@ -84,13 +83,16 @@ def register_pages() -> None:
 
 
 def prepare_all() -> None:
-    """What the first page shows; later, with nobody waiting for it, what the others begin with."""
+    """What the first page shows; later, with nobody waiting for it, all else."""
     prepare()
-    if os.environ.get("AIGI_PREPARE") == "first":
-        return
     sleep(LATER_SECONDS)
+    apart.begin()
+    verification.begin()
     try:
-        beginnings.compute(workspaces.open_path(workspaces.offered()[0]))
+        workspace = workspaces.open_path(workspaces.offered()[0])
+        verification.verification(workspace)
+        if os.environ.get("AIGI_PREPARE") != "first":
+            beginnings.compute(workspace)
     except Exception as error:
         log.info("Pages could not be prepared: %s", error)
 

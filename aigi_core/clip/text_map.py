@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from aigi_core.clip.demo.alignment import ranks
 from aigi_core.errors import AigiError
@@ -117,5 +116,7 @@ def chances_of_own(rank: Float[np.ndarray, " n"], ways: int) -> Float[np.ndarray
     """Chance that the own caption comes first, and among the first five, of ``ways`` drawn from all
     n with the own one.
     """
+    from scipy import stats  # takes long to load
+
     n, better = len(rank), np.round(rank - 1)
     return np.stack([stats.hypergeom.cdf(k - 1, n - 1, better, ways - 1) for k in (1, 5)], axis=1)

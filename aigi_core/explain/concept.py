@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import rankdata
 
 from aigi_core.errors import NotGivenError
 from aigi_core.intervals import auc_interval
@@ -92,6 +91,8 @@ def _auc(values: Float[np.ndarray, "n T"], fake: np.ndarray) -> Float[np.ndarray
     ordered = np.take_along_axis(columns, order, axis=1)
     tied = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
     if tied.any():  # rare, and five times as slow
+        from scipy.stats import rankdata  # takes long to load
+
         ranks[tied] = rankdata(columns[tied], axis=1)[:, fake].sum(axis=1)
     fakes, reals = int(fake.sum()), int((~fake).sum())
     result: np.ndarray = (ranks - fakes * (fakes + 1) / 2) / (fakes * reals)

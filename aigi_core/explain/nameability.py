@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from aigi_core.errors import AigiError
 from aigi_core.reprs import ShortRepr
@@ -113,6 +112,8 @@ def _spearman(
 
 def _rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Spearman's correlation of each row pair; NaN where a draw holds one value only."""
+    from scipy.stats import rankdata  # takes long to load
+
     a, b = (rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (x, y))
     scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
     rho: np.ndarray = np.divide(

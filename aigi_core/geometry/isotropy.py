@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy.stats import spearmanr
 
 from aigi_core.errors import AigiError
 from aigi_core.resampling import percentile_interval
@@ -94,6 +93,8 @@ def rank_correlation_of_pairs(
 def _rho(
     x: Float[np.ndarray, " p"], y: Float[np.ndarray, " p"], times: Int[np.ndarray, " p"]
 ) -> float:
+    from scipy.stats import spearmanr  # takes long to load
+
     x, y = np.repeat(x, times), np.repeat(y, times)
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import minimize
 from scipy.special import expit, softmax
 
 from aigi_core.detectors.detector import Detector, FeatureDetector, LinearDetector
@@ -67,6 +66,8 @@ class Layers(FeatureMethod):
     def fit(self, X: Rows, y: Labels, parameters: Parameters, protocol: Protocol) -> dict[str, Any]:
         """Minimise C sum_i s_i log(1 + exp(-y_i f_i)) + (|w|^2 + |a|^2) / 2 with the class weights
         s, where f = sum_d w_d sum_l softmax(a)_ld x_ld + b, from equal weights of layers on."""
+        from scipy.optimize import minimize  # takes long to load
+
         if not self.layers or X.shape[1] % self.layers:
             raise AigiError(
                 f"{self.title} needs the tokens of all layers of a workspace: train it on one."
