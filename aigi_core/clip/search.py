@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
@@ -14,6 +13,8 @@ class TextIndex:
     """An index of unit rows; the inner product with a unit query is the cosine."""
 
     def __init__(self, vectors: Float32[np.ndarray, "T d"]) -> None:
+        import faiss  # takes long to load
+
         self._index = faiss.IndexFlatIP(vectors.shape[1])
         self._index.add(np.ascontiguousarray(vectors, np.float32))
 
