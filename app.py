@@ -7,7 +7,7 @@ import streamlit as st
 import ui
 
 if __name__ == "__main__":  # what Streamlit runs for a session
-    page = st.navigation(ui.navigation(), position="hidden")
+    page = st.navigation(ui.navigation(), expanded=True)
     st.set_page_config(page_title=ui.tab_title(page.title), page_icon=ui.ICON, layout="wide")
     ui.start()
     ui.frame()

@@ -23,8 +23,8 @@ with ui.page(__file__) as page:
     page.stats(body.stats(made, way))
     page.protocol(**body.protocol(made, way))
     with page.picture(
-        "Shares of each row: of the images made by one source, how many are named as which."
-        " Outlined: named correctly. Click a cell for its images."
+        "Each row is one source: the shares of its images that are named as each source."
+        " Outlined: the correct name. Click a cell to see its images."
     ):
         draw = partial(
             figures.source_confusion, own, page.domains.family_of, selected=(truth, named)
@@ -40,10 +40,10 @@ with ui.page(__file__) as page:
     def sources() -> None:
         with page.section(
             "Each source",
-            "Recall: the share of its images that are named as it. 'In pool': the same where only"
-            " sources of the image's own pool may be named, as content can reveal the pool; 'in"
-            " pool chance': by guessing. Precision: the share of images named as it that are from"
-            " it; it depends on the number of images of each source.",
+            "Recall: the share of a source's images that get its name. Recall in pool: the same if"
+            " only sources of the image's own pool can be named, because content can reveal the"
+            " pool; beside it, what guessing gives. Precision: of the images that get a source's"
+            " name, the share that it really made; it depends on how many images each source has.",
         ):
             by_source = own.by_source()
             drawn = estimates(by_source, "recall", by_source["source"], n=by_source["n"])
@@ -65,16 +65,17 @@ with ui.page(__file__) as page:
     def never_seen() -> None:
         with page.section(
             "A generator that was never seen",
-            "Each generator is left out in turn. Its images should be named unknown: their"
-            " confidence should be below the limit that 95% of known validation images pass.",
+            "Each generator is left out of the training in turn, and its images should then be"
+            " named unknown. An image is named unknown if the confidence is below a limit that 95%"
+            " of known validation images reach.",
         ):
             body.open_set(page, unknown)
 
     def alike() -> None:
         with page.section(
             "Which generators are alike",
-            "Clustering by average linkage. At each join: the share of bootstrap draws of images"
-            " whose tree joins the same generators. Dotted: below 70%.",
+            "Clustering by average linkage. The number at a join says in how many bootstrap draws"
+            " of the images the tree joins the same generators. Dotted: in fewer than 70%.",
         ):
             body.tree(page, made, way)
 

@@ -70,53 +70,72 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
             reference=0.5,
         )
         page.figure("encoders", draw, table=table)
-    with page.section(
-        "What does an image cost?",
-        "Bytes of all stored features; wall-clock and CPU seconds, as `encode` measured them on the"
-        " machine named, including reading and other load.",
-    ):
-        page.table("costs", results.costs_of(several))
-    with page.section("Where each fails", "Mean out of domain, by generator tested on."):
-        page.table("generators", by_generator)
-    with page.section(
-        "Do they err on the same images?",
-        "Shares of out-of-domain verdicts. Ratio: how often both are wrong, divided by how often"
-        " they would be if their errors were independent. The ensemble averages both encoders'"
-        " scores; its gain is over the better one on these images.",
-    ):
-        if len(several) > 1:
-            page.table("agreement", results.agreements(several))
-        else:
-            page.finding(
-                "This needs a second encoder. NAME is what the pages call it; MODEL and TAG are"
-                " open_clip's names of a model and of its weights:"
-            )
-            options = {"as": "NAME", "model": "MODEL", "pretrained": "TAG"}
-            page.command(workspace.command("encode", **options))
-    with page.section(
-        "How deep?",
-        "Detectors on the token of each layer, out of domain, with 95% intervals. The highest"
-        " of several layers is chosen on these test images: expect less of it on others.",
-    ):
-        if not results.with_layers(several):
-            page.finding("This needs the tokens of all layers, which the same encoder adds:")
-            same = encoder_options(workspace.encoder)
-            page.command(workspace.command("encode", **same, features="embedding,layers"))
-        elif page.toggle("depth", "Train on every layer", False):
-            with st.spinner("Training detectors on every layer ..."):
-                depths = results.depths(several)
-            for name, layers in depths.items():
-                top, last = winner(layers.assign(name=layers["layer"])), layers.iloc[-1]
+
+    def costs() -> None:
+        with page.section(
+            "What does an image cost?",
+            "Bytes of all stored features; wall-clock and CPU seconds, as `encode` measured them on"
+            " the machine named, including reading and other load.",
+        ):
+            page.table("costs", results.costs_of(several))
+
+    def where_each_fails() -> None:
+        with page.section("Where each fails", "Mean out of domain, by generator tested on."):
+            page.table("generators", by_generator)
+
+    def same_images() -> None:
+        with page.section(
+            "Do they err on the same images?",
+            "Shares of out-of-domain verdicts. Ratio: how often both are wrong, divided by how"
+            " often they would be if their errors were independent. The ensemble averages both"
+            " encoders' scores; its gain is over the better one on these images.",
+        ):
+            if len(several) > 1:
+                page.table("agreement", results.agreements(several))
+            else:
                 page.finding(
-                    f"{ui.name(name)}: the highest of {counted(top.of, 'layer')} is {top.name},"
-                    f" {top.numbers()}; the last"
-                    f" reaches {last['value']:.3f} ({last['low']:.3f} to {last['high']:.3f})."
+                    "This needs a second encoder. NAME is what the pages call it; MODEL and TAG are"
+                    " open_clip's names of a model and of its weights:"
                 )
-            table = pd.concat([layers.assign(encoder=name) for name, layers in depths.items()])
-            page.figure("depth", partial(figures.depth_curves, depths), table=table)
-    with page.section(
-        "Does the encoder know the concept?",
-        "AUC (fakes against real images) of the cosine with texts such as 'synthetic image',"
-        " without training; beside it, the range that holds 95% of other words.",
-    ):
-        page.table("concept", results.concepts(several))
+                options = {"as": "NAME", "model": "MODEL", "pretrained": "TAG"}
+                page.command(workspace.command("encode", **options))
+
+    def depth() -> None:
+        with page.section(
+            "How deep?",
+            "Detectors on the token of each layer, out of domain, with 95% intervals. The highest"
+            " of several layers is chosen on these test images: expect less of it on others.",
+        ):
+            if not results.with_layers(several):
+                page.finding("This needs the tokens of all layers, which the same encoder adds:")
+                same = encoder_options(workspace.encoder)
+                page.command(workspace.command("encode", **same, features="embedding,layers"))
+            elif page.toggle("depth", "Train on every layer", False):
+                with st.spinner("Training detectors on every layer ..."):
+                    depths = results.depths(several)
+                for name, layers in depths.items():
+                    top, last = winner(layers.assign(name=layers["layer"])), layers.iloc[-1]
+                    page.finding(
+                        f"{ui.name(name)}: the highest of {counted(top.of, 'layer')} is {top.name},"
+                        f" {top.numbers()}; the last"
+                        f" reaches {last['value']:.3f} ({last['low']:.3f} to {last['high']:.3f})."
+                    )
+                table = pd.concat([layers.assign(encoder=name) for name, layers in depths.items()])
+                page.figure("depth", partial(figures.depth_curves, depths), table=table)
+
+    def concept() -> None:
+        with page.section(
+            "Does the encoder know the concept?",
+            "AUC (fakes against real images) of the cosine with texts such as 'synthetic image',"
+            " without training; beside it, the range that holds 95% of other words.",
+        ):
+            page.table("concept", results.concepts(several))
+
+    parts = {
+        "Where each fails": where_each_fails,
+        "Same mistakes": same_images,
+        "How deep": depth,
+        "The concept": concept,
+        "Cost": costs,
+    }
+    page.part(parts, holds={"depth": "How deep"})

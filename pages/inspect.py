@@ -2,6 +2,7 @@
 if, would it last.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
@@ -14,6 +15,9 @@ from aigi_core.statements import counted
 from ui.bodies import attribution, finetuned
 from ui.bodies import inspect as body
 from ui.results import attention, inspection
+
+WHY = "Why"
+"""The part that explains the score."""
 
 
 def protocol(page: ui.Page, panel: Panel) -> None:
@@ -64,7 +68,7 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         page.section(
             "What every detector says",
             f"Probabilities calibrated on {counted(len(panel.labels), 'validation image')}. Click a"
-            " detector to explain it below.",
+            " detector to have it explained below.",
         ),
     ):
         draw = partial(figures.judges, judged.verdicts, selected=judged.judge)
@@ -75,16 +79,22 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
             clicks=("detector",),
         )
         body.how_often_right(page, judged)
-    with page.section(
-        "Which generator made it",
-        "By multinomial regression on the embedding, with all sources taken as equally frequent.",
-    ):
-        attribution.likely_source(page, subject.embedding, subject.row)
-    finetuned.on_image(page, subject)
+    parts: dict[str, Callable[[], None]] = {
+        WHY: partial(why, page, panel, judged),
+        "Which generator": partial(which_generator, page, subject),
+        "After changes": partial(after_changes, page, judged),
+        "Like what": partial(like_what, page, judged),
+        "Can it be trusted": partial(trusted, page, judged),
+    }
+    if finetuned.names(workspace):
+        parts["Fine-tuned"] = partial(finetuned.on_image, page, subject)
     if len(subject.among) > 1:
-        with page.section("All files", "All detectors together, one line per file."):
-            page.table("files", inspection.all_files(workspace, subject, judged.rate, judged.prior))
+        parts["All files"] = partial(all_files, page, subject, judged)
+    holds = dict.fromkeys(("map", "by", "patch", "side", "without", "components"), WHY)
+    page.part(parts, holds=holds | {"survive": "After changes"})
 
+
+def why(page: ui.Page, panel: Panel, judged: body.Judged) -> None:
     # none: the sum could not be made, nor what rests on it
     parts = None
     names = list[str]()
@@ -95,35 +105,55 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         " the bars add up to the difference in logit.",
     ):
         parts, names, region = body.why(page, judged)
-    if parts is not None and names:
-        with page.section(
-            "The strongest heads in words",
-            "Texts nearest to each head's mean difference of fakes and real images; p by"
-            " permutation, not corrected for the number of heads.",
-        ):
-            heads = [attention.parse_head(name) for name in names[:5]]
-            page.table("words", inspection.head_words(workspace, judged.judge, heads))
-            page.link(
-                "heads",
-                "Open the strongest head",
-                head=names[0],
-                **({"train": judged.judge} if judged.at else {}),
-            )
-        with page.section(
-            "What if parts were taken away?",
-            "The direct evidence of the chosen parts is subtracted from the score.",
-        ):
-            body.what_if(page, judged, parts, names, region)
+    if parts is None or not names:
+        return
+    with page.section(
+        "The strongest heads in words",
+        "Texts nearest to each head's mean difference of fakes and real images; p by permutation,"
+        " not corrected for the number of heads.",
+    ):
+        heads = [attention.parse_head(name) for name in names[:5]]
+        page.table("words", inspection.head_words(page.workspace, judged.judge, heads))
+        page.link(
+            "heads",
+            "Open the strongest head",
+            head=names[0],
+            **({"train": judged.judge} if judged.at else {}),
+        )
+    with page.section(
+        "What if parts were taken away?",
+        "The direct evidence of the chosen parts is subtracted from the score.",
+    ):
+        body.what_if(page, judged, parts, names, region)
 
+
+def which_generator(page: ui.Page, subject: inspection.Subject) -> None:
+    with page.section(
+        "Which generator made it?",
+        "By multinomial regression on the embedding, with all sources taken as equally frequent.",
+    ):
+        attribution.likely_source(page, subject.embedding, subject.row)
+
+
+def all_files(page: ui.Page, subject: inspection.Subject, judged: body.Judged) -> None:
+    with page.section("All files", "All detectors together, one line per file."):
+        files = inspection.all_files(page.workspace, subject, judged.rate, judged.prior)
+        page.table("files", files)
+
+
+def after_changes(page: ui.Page, judged: body.Judged) -> None:
     with page.section(
         "Does the verdict survive changes of the image?",
         "The same image after compression, resizing, blur, noise, cropping, and as a screenshot.",
     ):
         body.survives(page, judged)
+
+
+def like_what(page: ui.Page, judged: body.Judged) -> None:
     with page.section(
         "What nearest neighbours say",
-        "No weights: the nearest fakes and the nearest real images of the training images decide"
-        " (Ojha et al. 2023).",
+        "A detector without weights: it compares the image with the nearest fakes and the nearest"
+        " real images among the training images (Ojha et al. 2023).",
     ):
         body.by_neighbours(page, judged)
     with page.section(
@@ -131,6 +161,9 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         "By cosine of embeddings, over all splits. Click an image to open it here, in a new tab.",
     ):
         body.show_nearest(page, judged)
+
+
+def trusted(page: ui.Page, judged: body.Judged) -> None:
     with page.section(
         "Can its probabilities be trusted?",
         f"{ui.name(judged.judge)} on test images, which were not used in training.",

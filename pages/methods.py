@@ -1,5 +1,6 @@
 """Methods: every way of detecting on the same images, and the difference to logistic regression."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
@@ -25,10 +26,17 @@ def board_by_encoder(names: tuple[str, ...], encodings: tuple[Workspace, ...]) -
     return boards_by_encoder.board_by_encoder(dict(zip(names, encodings, strict=True)))
 
 
+ONE = "One method"
+"""The part that a click on a method opens."""
 OTHER_CELLS = (
     " The last rows are of detectors of chosen generators, measured on other cells: do not rank"
     " them with the rest."
 )
+
+
+def open_method(title: str) -> None:
+    ui.set_controls(which=title, part=ONE)
+
 
 with ui.page(__file__) as page:
     table = board(page.workspace)
@@ -95,51 +103,61 @@ with ui.page(__file__) as page:
             value_title="Balanced accuracy out of domain",
             reference=0.5,
         )
-        page.figure("methods", draw, table=drawn, clicks=("which",))
-    with page.section("All numbers", boards.comparison(table, ui.name)):
-        page.table(
-            "board", table.drop(columns="method"), formats={"q_value": "%.2g", "p_value": "%.2g"}
-        )
-    with page.section("One method", "What it is, and its matrix of generators by generators."):
-        with page.controls("Method"):
-            title = page.select("which", "Method of the board", table["title"].tolist())
-        chosen = table[table["title"] == title].iloc[0]
-        row = boards.rows_of_methods().get(str(chosen["method"]))
-        about = (
-            f"**{ui.name(chosen['title'])}.** Scores that were not computed by a method of this"
-            " app. One detector is measured at its own threshold and compared with logistic"
-            " regression trained on the same generator (on one other, where it has seen several or"
-            " none); one detector per generator is compared as methods are."
-        )
-        if row:
-            one, view = row.method, row.view or results.EMBEDDING
-            setting = results.Setting((), view, method=one.name)
-            if one.name == results.RESIDUAL:
-                setting = results.Setting((), results.RESIDUAL)
-            sees = results.view_in_words(setting) if row.view else ui.inert(one.sees)
+        page.figure("methods", draw, table=drawn, clicks=open_method)
+
+    def all_numbers() -> None:
+        with page.section(text=boards.comparison(table, ui.name)):
+            page.table("board", table.drop(columns="method"))
+
+    def one_method() -> None:
+        with page.section():
+            with page.controls("Method"):
+                title = page.select("which", "Method of the board", table["title"].tolist())
+            chosen = table[table["title"] == title].iloc[0]
+            row = boards.rows_of_methods().get(str(chosen["method"]))
             about = (
-                f"**{row.title}.** Source: {ui.inert(one.source)}. Input: {sees}"
-                f" Hyperparameters: {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
+                f"**{ui.name(chosen['title'])}.** Scores that were not computed by a method of this"
+                " app. One detector is measured at its own threshold and compared with logistic"
+                " regression trained on the same generator (on one other, where it has seen several"
+                " or none); one detector per generator is compared as methods are."
             )
-        page.finding(
-            f"{about} Out of domain it is worst on {ui.name(chosen['worst_on'])}:"
-            f" {chosen['worst']:.3f} (95% interval {chosen['worst_low']:.3f} to"
-            f" {chosen['worst_high']:.3f}, corrected for the choice of the lowest)."
-            f" {boards.blocks_in_words(chosen)} {boards.calibration_in_words(chosen)}"
-        )
-        if row:
-            page.link("transfer", "Its matrix, in Transfer", **results.link_to(setting))
-    if len(page.encodings) > 1:
+            if row:
+                one, view = row.method, row.view or results.EMBEDDING
+                setting = results.Setting((), view, method=one.name)
+                if one.name == results.RESIDUAL:
+                    setting = results.Setting((), results.RESIDUAL)
+                sees = results.view_in_words(setting) if row.view else ui.inert(one.sees)
+                about = (
+                    f"**{row.title}.** Source: {ui.inert(one.source)}. Input: {sees}"
+                    f" Hyperparameters: {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
+                )
+            page.finding(
+                f"{about} Out of domain it is worst on {ui.name(chosen['worst_on'])}:"
+                f" {chosen['worst']:.3f} (95% interval {chosen['worst_low']:.3f} to"
+                f" {chosen['worst_high']:.3f}, corrected for the choice of the lowest)."
+                f" {boards.blocks_in_words(chosen)} {boards.calibration_in_words(chosen)}"
+            )
+            if row:
+                page.link("transfer", "Its matrix, in Transfer", **results.link_to(setting))
+
+    def by_encoder() -> None:
         with page.section(
-            "By encoder",
-            "The same methods and images as each encoder sees them: balanced accuracy out of domain"
-            " and, paired image by image, the difference to the workspace's first encoder; q over"
-            " all differences.",
+            text="The same methods and images as each encoder sees them: balanced accuracy out of"
+            " domain and, paired image by image, the difference to the workspace's first encoder; q"
+            " over all differences.",
         ):
             if page.toggle("encoders", "Compare encoders"):
                 opened = tuple(map(open_encoding, page.encodings.values()))
                 with st.spinner("Measuring every method by every encoder …"):
                     beside = board_by_encoder(tuple(page.encodings), opened)
-                page.table("by-encoder", beside, formats={"q_value": "%.2g", "p_value": "%.2g"})
-    zero_shot.show(page)
-    finetuned.by_epoch(page)
+                page.table("by-encoder", beside)
+
+    parts: dict[str, Callable[[], None]] = {ONE: one_method, "All numbers": all_numbers}
+    if len(page.encodings) > 1:
+        parts["By encoder"] = by_encoder
+    parts["Your own texts"] = partial(zero_shot.show, page)
+    if finetuned.names(page.workspace):
+        parts["Fine-tuning"] = partial(finetuned.by_epoch, page)
+    holds = {"which": ONE, "encoders": "By encoder", "finetuned": "Fine-tuning"}
+    holds |= dict.fromkeys(("real_texts", "generated_texts", "way"), "Your own texts")
+    page.part(parts, holds=holds)

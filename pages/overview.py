@@ -117,49 +117,10 @@ with ui.page(__file__) as page:
             " page), and leave out the rest until you run:"
         )
         page.command("\n".join(commands_again(workspace, stale)))
-    with page.section("What stands out"):
-        findings = st.container()  # filled last, so that the rest of the page does not wait for it
-
-    with page.section(
-        "Sources",
-        "Number of images in each split, and facts of their files. A fact that differs between"
-        " fakes and real images can reveal the label.",
+    with (
+        page.section("What stands out"),
+        st.spinner("Training one detector per generator …"),
     ):
-        page.table("sources", table, formats={"jpeg_quality": "%.0f"})
-
-    with st.expander("Change what this workspace holds"):
-        st.markdown(
-            "These commands run in a terminal and encode nothing again: remove generators, make a"
-            " workspace of some, merge two, or split the images again. Each command lists the"
-            " results that must be computed again."
-        )
-        page.command(
-            "\n".join(
-                [
-                    workspace.command("remove", generators="NAME"),
-                    workspace.command("subset", generators="NAME", out="NEW"),
-                    command("merge", workspaces=[str(workspace.path), "OTHER"], out="NEW"),
-                    workspace.command("splits", seed="1"),
-                ]
-            )
-        )
-        page.link("new_generator", "Add images of a new generator")
-        page.link("audit", "How much results change over five random splits")
-
-    with page.section(
-        "Examples",
-        "Two of each generator and six real images, chosen by file hash, not by hand."
-        " Click one to open it in Inspect.",
-    ):
-        page.images(results.example_tiles(workspace), width=results.EXAMPLE_WIDTH)
-
-    if about := card(workspace):
-        with page.section("What to know about it"):
-            for head, lines in about.items():
-                with st.expander(head, expanded=head == "Confounds"):
-                    st.markdown("\n".join(f"- {ui.inert(line)}" for line in lines))
-
-    with findings, page.section(), st.spinner("Training one detector per generator …"):
         matrix = results.default_matrix(workspace)
         inside = matrix.mean(DEFAULT_METRIC, matrix.in_domain)
         ood = matrix.mean(DEFAULT_METRIC, ~matrix.in_domain)
@@ -208,9 +169,53 @@ with ui.page(__file__) as page:
             table=matrix.by_test(DEFAULT_METRIC),
         )
 
-    with page.section(
-        "How images were generated",
-        "How well detectors of other models do by number of sampling steps, and on several images"
-        " of one prompt.",
-    ):
-        generation.show(page)
+    def sources() -> None:
+        with page.section(
+            text="Number of images in each split, and facts of their files. A fact that differs"
+            " between fakes and real images can reveal the label.",
+        ):
+            page.table("sources", table, formats={"jpeg_quality": "%.0f"})
+
+    def examples() -> None:
+        with page.section(
+            text="Two of each generator and six real images, chosen by file hash, not by hand."
+            " Click one to open it in Inspect.",
+        ):
+            page.images(results.example_tiles(workspace), width=results.EXAMPLE_WIDTH)
+
+    def generated() -> None:
+        with page.section(
+            text="Are images of more sampling steps harder to detect? Do several images of one"
+            " prompt get the same verdict?",
+        ):
+            generation.show(page)
+
+    def change() -> None:
+        with page.section():
+            st.markdown(
+                "These commands run in a terminal and encode nothing again: remove generators, make"
+                " a workspace of some, merge two, or split the images again. Each command lists the"
+                " results that must be computed again."
+            )
+            page.command(
+                "\n".join(
+                    [
+                        workspace.command("remove", generators="NAME"),
+                        workspace.command("subset", generators="NAME", out="NEW"),
+                        command("merge", workspaces=[str(workspace.path), "OTHER"], out="NEW"),
+                        workspace.command("splits", seed="1"),
+                    ]
+                )
+            )
+            page.link("new_generator", "Add images of a new generator")
+            page.link("audit", "How much results change over five random splits")
+
+    def what_to_know() -> None:
+        for head, lines in about.items():
+            with page.section(head):
+                for line in lines:
+                    page.finding(f"- {ui.inert(line)}")
+
+    about = card(workspace)
+    parts = {"Examples": examples, "Sources": sources, "How images were made": generated}
+    page.part(parts | ({"What to know": what_to_know} if about else {}) | {"Change it": change})

@@ -109,7 +109,8 @@ with ui.page(__file__) as page:
         left, right = st.columns([5, 2], gap="medium")
         with left:
             st.markdown(
-                "Outlined: tested on the generator it was trained on. Click a cell to open it."
+                "A row is a detector, a column the generator that it is tested on. Thin outline: it"
+                " was trained on that generator. Click a cell to open it."
             )
             page.figure(
                 "matrix",

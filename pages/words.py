@@ -66,9 +66,9 @@ with ui.page(__file__) as page:
             help="Project it out of every image and measure all detectors again, below.",
         )
     with page.picture(
-        "**Bold** with a filled marker: nearer than expected by chance. Grey band: 95% of detectors"
-        " trained on shuffled labels have all texts inside it. Click a text to open it, or choose"
-        " it above."
+        "**Bold** with a filled marker: nearer than expected by chance. Grey band: for 95% of"
+        " detectors trained on shuffled labels, all texts lie inside it. Click a text to open it,"
+        " or choose it above."
     ):
         body.both_sides(
             page, "", words, ("Speaks for fake", "Speaks for real"), shown, clicks=("text",)
@@ -97,9 +97,9 @@ with ui.page(__file__) as page:
     def categories() -> None:
         with page.section(
             "What its texts are about",
-            f"Categories among the {counted(words.counted, 'nearest text')} (first table) and the"
-            f" {words.counted} farthest. Expected: by the category's size; null mean: in trainings"
-            " on shuffled labels.",
+            f"How many of the {counted(words.counted, 'nearest text')} (first table) and of the"
+            f" {words.counted} farthest are of each category. Expected: from the category's size."
+            " Null mean: with detectors trained on shuffled labels.",
         ):
             for column, side in zip(st.columns(2, gap="medium"), SIGNS, strict=True):
                 with column:
@@ -115,8 +115,8 @@ with ui.page(__file__) as page:
     def another() -> None:
         with page.section(
             "Beside another detector",
-            "A is the detector above; B by default the residual of the same training set, or the"
-            " embedding where A is a residual.",
+            "A is the detector above. B is at first the residual of the same training set; if A is"
+            " a residual, it is the embedding.",
         ):
             with page.controls("Another"):
                 other = page.select("train_b", "Detector B", names, train)
@@ -150,8 +150,8 @@ with ui.page(__file__) as page:
                     workspace, setting, row, explanations.own_texts(line, texts)
                 )
                 st.markdown(
-                    f"The nearest of your phrases: {p_text(mine.p_value)}, against shuffled"
-                    " trainings on the same phrases."
+                    f"Is the nearest of your phrases nearer than by chance? {p_text(mine.p_value)},"
+                    " compared with detectors trained on shuffled labels."
                 )
                 page.figure(
                     "own-list",

@@ -88,12 +88,18 @@ def heatmap(
         if hover is None
         else hover.to_numpy(str)
     ).reshape(z.shape)
-    _add_cells(figure, rows, columns, written, margins=margins)
+    look_of_cells: dict[str, Any] = dict(
+        mode="markers",
+        marker=dict(opacity=0, size=12),
+        selected=dict(marker=dict(opacity=0)),
+        unselected=dict(marker=dict(opacity=0)),
+    )
     if max(z.shape) <= 26:  # beyond that no number can be read
         colours = np.where(
             faded, theme.muted, np.reshape(_text_colours(z, low, high, scale), z.shape)
         )
-        _add_numbers(figure, texts, colours, theme)
+        look_of_cells = _numbers(texts, colours, theme)
+    _add_cells(figure, rows, columns, written, look_of_cells, margins=margins)
     if faded.any():
         figure.add_heatmap(z=np.where(faded, z, np.nan), showscale=False, opacity=0.22, **look)
     shapes = [*_borders(row_families, column_families, z.shape, theme)]
@@ -175,13 +181,14 @@ def _add_cells(
     rows: list[str],
     columns: list[str],
     written: np.ndarray,
+    look: dict[str, Any],
     *,
     margins: bool,
 ) -> None:
     """What a cell says under the pointer, and what a click on it reports.
 
-    Plotly reports no clicks on a heatmap (streamlit issues 8760, 8933): invisible points over the
-    cells do.
+    Plotly reports no clicks on a heatmap (streamlit issues 8760, 8933): the numbers on the cells
+    do, or invisible points over them.
     """
     y, x = np.indices(written.shape).reshape(2, -1)
     row_names, column_names = labels(rows, 40), labels(columns, 40)
@@ -191,10 +198,8 @@ def _add_cells(
     figure.add_scatter(
         x=x,
         y=y,
-        mode="markers",
-        marker=dict(opacity=0, size=12),
-        hovertemplate="%{text}<extra></extra>",
-        text=descriptions,
+        hovertemplate="%{hovertext}<extra></extra>",
+        hovertext=descriptions,
         customdata=[
             None
             if margins and (i == len(rows) - 1 or j == len(columns) - 1)
@@ -203,21 +208,14 @@ def _add_cells(
         ],
         showlegend=False,
         name="cells",
-        selected=dict(marker=dict(opacity=0)),
-        unselected=dict(marker=dict(opacity=0)),
+        **look,
     )
 
 
-def _add_numbers(figure: go.Figure, texts: np.ndarray, colours: np.ndarray, theme: Theme) -> None:
-    y, x = np.indices(texts.shape).reshape(2, -1)
-    figure.add_scatter(
-        x=x,
-        y=y,
+def _numbers(texts: np.ndarray, colours: np.ndarray, theme: Theme) -> dict[str, Any]:
+    return dict(
         mode="text",
         text=texts.ravel(),
-        hoverinfo="skip",
-        showlegend=False,
-        name="numbers",
         textfont=dict(size=11 if max(texts.shape) <= 18 else 9, color=colours.ravel().tolist()),
         # without it a click would fade all other numbers
         selected=dict(textfont=dict(color=theme.ink)),

@@ -121,7 +121,7 @@ def test_difference_is_centred_at_zero_and_faint_cells_fade() -> None:
         difference, alt="d", centre="zero", number="+.2f", faint=difference < 0
     )
     assert figure.data[0].zmin == -figure.data[0].zmax == -np.abs(difference.to_numpy()).max()
-    texts = np.asarray(figure.data[2].text)
+    texts = np.asarray(figure.data[1].text)
     assert all(
         t.startswith("<i>") == (v < 0)
         for t, v in zip(texts.ravel(), difference.to_numpy().ravel(), strict=True)
@@ -133,7 +133,7 @@ def test_difference_is_centred_at_zero_and_faint_cells_fade() -> None:
 def test_percentage_points_have_one_decimal() -> None:
     frame = pd.DataFrame([[0.1234, -0.004]], ["a"], ["b", "c"])
     figure = figures.heatmap(frame, alt="d", centre="zero", percent=True)
-    assert list(figure.data[2].text) == ["+12.3", "-.4"]
+    assert list(figure.data[1].text) == ["+12.3", "-.4"]
     assert figure.data[0].colorbar.tickformat == "+.0%"
 
 
@@ -141,7 +141,7 @@ def test_empty_cells_have_no_number() -> None:
     holes = MATRIX.copy()
     holes.iloc[0, 0] = np.nan
     figure = figures.heatmap(holes, alt="h")
-    assert figure.data[2].text[0] == "" and "no value" in figure.data[1].text[0]
+    assert figure.data[1].text[0] == "" and "no value" in figure.data[1].hovertext[0]
 
 
 def test_names_in_a_scatter_keep_apart() -> None:
@@ -207,7 +207,7 @@ def test_oklch_ends() -> None:
 def test_every_number_stands_out_from_its_cell(theme: Theme, centre: str) -> None:
     values = pd.DataFrame(np.linspace(-1 if centre == "zero" else 0, 1, 25).reshape(5, 5))
     figure = figures.heatmap(values, alt="m", centre=centre, theme=theme)  # type: ignore[arg-type]
-    heat, numbers = figure.data[0], figure.data[2]
+    heat, numbers = figure.data[0], figure.data[1]
     place = (values.to_numpy().ravel() - heat.zmin) / (heat.zmax - heat.zmin)
     rgb = sample_colorscale(
         [[at, tuple(c / 255 for c in hex_to_rgb(colour))] for at, colour in heat.colorscale],

@@ -30,9 +30,9 @@ def test_heatmap_shows_the_matrix() -> None:
     low, high = result.interval("accuracy")
     assert (
         f"[{low[0, 1]:.3f}, {high[0, 1]:.3f}], n = {result.n_fake[1] + result.n_real[1]}"
-        in figure.data[1].text[1]
+        in figure.data[1].hovertext[1]
     )
-    assert "in-domain" in figure.data[1].text[0] and "in-domain" not in figure.data[1].text[1]
+    assert "in-domain" in figure.data[1].hovertext[0] and "in-domain" not in figure.data[1].hovertext[1]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_difference_fades_what_is_not_significant() -> None:
         "accuracy",
     )
     figure = figures.difference_heatmap(change, (DOMAINS.families, DOMAINS.families))
-    texts = np.array(figure.data[2].text)
+    texts = np.array(figure.data[1].text)
     assert (change.q_value < 0.05).sum() > 0
     assert all(
         t.startswith("<i>") == (q >= 0.05)

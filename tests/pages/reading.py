@@ -1,5 +1,9 @@
 """What a page run by Streamlit's test runner shows, as text."""
 
+import re
+from html import unescape
+
+import pandas as pd
 from streamlit.testing.v1 import AppTest
 
 
@@ -21,3 +25,19 @@ def noted(app: AppTest, says: str) -> bool:
 def stats(app: AppTest) -> str:
     """Its own HTML: the row of numbers with their n and intervals."""
     return "".join(block.proto.body for block in app.get("html"))
+
+
+def tables(app: AppTest) -> list[pd.DataFrame]:
+    """Its tables as they are read: titles and texts."""
+    return tables_in("".join(block.proto.body for block in app.get("html")))
+
+
+def tables_in(html: str) -> list[pd.DataFrame]:
+    found = []
+    for table in re.findall(r"<table>.*?</table>", html, re.DOTALL):
+        head, *rows = (
+            [unescape(re.sub("<[^>]+>", "", c)) for c in re.findall("<t[hd].*?</t[hd]>", row)]
+            for row in re.findall("<tr>.*?</tr>", table)
+        )
+        found.append(pd.DataFrame(rows, columns=head))
+    return found

@@ -13,6 +13,7 @@ from aigi_core.encodings import open_encodings
 from aigi_core.errors import NotGivenError
 from aigi_core.workspace import Workspace, verify
 from tests.factory import NO_HEADS, embedding_only, make_workspace
+from tests.pages.reading import tables
 from ui.toolkit.router import PAGES
 
 Open = Callable[..., AppTest]
@@ -41,7 +42,8 @@ def test_the_workspace_says_what_it_lacks(workspace: Path) -> None:
 
 @pytest.mark.parametrize("stem", PAGES)
 def test_pages(stem: str, workspace: Path, open_app: Open) -> None:
-    app = open_app(workspace, stem)
+    view = {"part": "How deep"} if stem == "encoders" else {}
+    app = open_app(workspace, stem, **view)
     assert not app.exception
     assert not app.error, [error.value for error in app.error]
     notes = [note.value.replace("\\", "") for note in app.info]
@@ -56,6 +58,7 @@ def test_the_demos_two_encoders_stand_beside_each_other(open_app: Open) -> None:
     first, second = open_encodings(asset("demo"))
     app = open_app(asset("demo"), "methods", encoder=second, encoders="1")
     assert not app.exception and not app.error
-    tables = [table.value for table in app.dataframe if "encoder" in table.value]
-    assert [set(table["encoder"]) for table in tables] == [{first, second}]
-    assert any("has no text tower" in note.value for note in app.info)  # its own texts, zero-shot
+    shown = [table for table in tables(app) if "encoder" in table]
+    assert [set(table["encoder"]) for table in shown] == [{first, second}]
+    app = open_app(asset("demo"), "methods", encoder=second, part="Your own texts")
+    assert any("has no text tower" in note.value for note in app.info)

@@ -11,7 +11,7 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.training import train
 from aigi_core.transfer import VERDICTS, gallery
 from aigi_core.workspace import Workspace
-from tests.pages.reading import noted, text_of
+from tests.pages.reading import noted, tables, text_of
 
 Open = Callable[..., AppTest]
 
@@ -75,7 +75,7 @@ def test_long_tables_are_shown_in_part_and_a_map_of_many_as_cells(
 ) -> None:
     monkeypatch.setattr("ui.toolkit.tables.SHOWN", 7)
     app = open_app(synthetic.path, "gallery", train="beta-diff", tests="beta-diff")
-    assert len(app.dataframe[-1].value) == 7
+    assert len(tables(app)[-1]) == 7
     assert "The first 7 rows; the downloads hold all" in captions(app) and not app.exception
     monkeypatch.setattr("ui.results.maps.CELLED", 100)
     monkeypatch.setattr("aigi_core.geometry.projection.CELLED", 100)

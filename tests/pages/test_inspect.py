@@ -28,7 +28,7 @@ from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.workspace import Workspace, write_manifest
 from tests.conftest import ROOT
 from tests.factory import with_images, without_heads
-from tests.pages.reading import noted, stats, text_of
+from tests.pages.reading import noted, stats, tables, text_of
 from tests.precompute.corpus import encoded
 from tests.tiny_workspace import make_picture
 from ui.bodies import inspect as body
@@ -91,11 +91,11 @@ def test_an_image_of_the_workspace_before_any_upload(
 def test_an_unreachable_rate_is_reported_with_what_it_needs(
     open_app: Open, synthetic: Workspace, panel: Panel
 ) -> None:
-    app = open_app(synthetic.path, "inspect", image=PATH, rate="1%")
+    app = open_app(synthetic.path, "inspect", image=PATH, rate="1%", part="Can it be trusted")
     band = panel.band(0, 0.01)
     assert [info.value for info in app.info if band.note in info.value]
     assert f"at a false-alarm rate of {band.rate:.1%} it is" in text_of(app)
-    rates = next(t.value for t in app.dataframe if "fails" in t.value.columns)
+    rates = next(table for table in tables(app) if "fails" in table.columns)
     assert set(rates["pool"]) == {"all together", *synthetic.domains.pool}
 
 
@@ -141,7 +141,7 @@ def test_bad_components_are_one_sentence(
     assert (
         not app.exception and len(app.error) == 1 and says in app.error[0].value.replace("\\", "")
     )
-    assert "Can its probabilities be trusted?" in [header.value for header in app.subheader]
+    assert "What every detector says" in [header.value for header in app.subheader]
 
 
 def test_a_broken_link_shows_the_default_and_says_so(open_app: Open, synthetic: Workspace) -> None:
@@ -184,7 +184,8 @@ def test_uploads_of_one_name_are_told_apart(open_app: Open, at_hand: Workspace) 
     box = app.selectbox(key="opened")
     assert box.options == ["image.png", "image.png (2)"]
     assert box.value == "image.png (2)", "the file that has just come is the one opened"
-    table = next(t.value for t in app.dataframe if "file" in t.value.columns)
+    app.session_state["part"] = "All files"
+    table = next(table for table in tables(app.run()) if "file" in table.columns)
     assert table["file"].tolist() == box.options
     verdicts = {}
     for option in box.options:
@@ -221,8 +222,9 @@ def test_hostile_uploads_are_one_line_each_and_the_others_go_on(
         and "empty" in lines[3]
     )
     assert app.selectbox(key="opened").options == ["good.png", "other.jpg"]
-    tables = [table.value for table in app.dataframe if "file" in table.value.columns]
-    assert [table["file"].tolist() for table in tables] == [["good.png", "other.jpg"]]
+    app.session_state["part"] = "All files"
+    files = [table for table in tables(app.run()) if "file" in table.columns]
+    assert [table["file"].tolist() for table in files] == [["good.png", "other.jpg"]]
     app.selectbox(key="opened").select_index(1).run()
     assert "`other.jpg`" in text_of(app) and not app.exception
 
@@ -324,12 +326,13 @@ def test_map_region_and_survival_of_a_workspace_image(open_app: Open, at_hand: W
         patch="1.1",
         side="2",
         by="1.0",
-        survive="1",
         rate="20%",
     )
     assert not app.exception and not app.error and not app.warning
-    assert "evidence of 1.0" in charts(app) and "for 31 changed copies" in charts(app)
-    assert "Without 4 patches: logit" in text_of(app)
+    assert "evidence of 1.0" in charts(app) and "Without 4 patches: logit" in text_of(app)
+    app = open_app(at_hand.path, "inspect", image=path, survive="1", rate="20%")
+    assert not app.exception and not app.error and not app.warning
+    assert "for 31 changed copies" in charts(app)
 
 
 def test_a_map_without_weights_is_one_sentence_and_heads_go_on(
@@ -347,8 +350,8 @@ def test_without_heads_the_rest_of_the_page_stands(
     open_app: Open, synthetic: Workspace, tmp_path: Path
 ) -> None:
     path = without_heads(Path(shutil.copytree(synthetic.path, tmp_path / "w")))
-    app = open_app(path, "inspect")
-    assert noted(app, "precompute encode")
+    assert noted(open_app(path, "inspect"), "precompute encode")
+    app = open_app(path, "inspect", part="Can it be trusted")
     assert "Expected calibration error" in text_of(app)
 
 

@@ -18,6 +18,8 @@ from ui.toolkit import workspaces
 
 Open = Callable[..., AppTest]
 MISSING = "How images were generated is not known here"
+MADE, CHANGE = "How images were made", "Change it"
+"""Parts of the page."""
 
 
 def generated(path: Path) -> Path:
@@ -36,7 +38,7 @@ def test_steps_and_prompts_are_shown_where_the_table_has_them(
     open_app: Open, synthetic_path: Path, tmp_path: Path
 ) -> None:
     path = generated(Path(shutil.copytree(synthetic_path, tmp_path / "w")))
-    app = open_app(path, "overview")
+    app = open_app(path, "overview", part=MADE)
     assert not app.exception and not app.error and not noted(app, MISSING)
     text = text_of(app).replace("\\", "").replace("`", "")
     assert "sd at 100 steps is detected" in text and "against 20 steps" in text
@@ -47,11 +49,11 @@ def test_steps_and_prompts_are_shown_where_the_table_has_them(
 def test_commands_that_change_a_workspace_are_those_of_the_jobs(
     open_app: Open, synthetic_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = open_app(synthetic_path, "overview")
+    app = open_app(synthetic_path, "overview", part=CHANGE)
     warning = "It names the embedded demo"
     assert not any(warning in caption.value for caption in app.caption)
     monkeypatch.setattr(workspaces, "DEMO", synthetic_path)
-    shown_for_demo = open_app(synthetic_path, "overview").caption
+    shown_for_demo = open_app(synthetic_path, "overview", part=CHANGE).caption
     assert any(warning in caption.value for caption in shown_for_demo)
     shown = "\n".join(code.value for code in app.code)
     jobs = [shlex.split(line)[3:] for line in shown.splitlines() if "-m precompute" in line]
@@ -63,4 +65,4 @@ def test_commands_that_change_a_workspace_are_those_of_the_jobs(
 
 
 def test_without_them_one_sentence_says_what_to_bring(open_app: Open, synthetic_path: Path) -> None:
-    assert noted(open_app(synthetic_path, "overview"), MISSING)
+    assert noted(open_app(synthetic_path, "overview", part=MADE), MISSING)

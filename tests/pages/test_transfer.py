@@ -22,7 +22,8 @@ from aigi_core.statements import number, p_text
 from aigi_core.transfer import Atlas, d_eval, difference, transfer_matrix
 from aigi_core.workspace import Workspace, write_manifest
 from tests.factory import make_workspace, with_images
-from tests.pages.reading import noted, stats, text_of
+from tests.pages.reading import noted, stats, tables, text_of
+from ui.toolkit.tables import readable
 
 BALANCED = Protocol(class_weight="balanced")
 Open = Callable[..., AppTest]
@@ -201,10 +202,8 @@ def test_a_cells_threshold_and_probabilities(
     wanted = threshold_table(scores, synthetic.domains, ["beta-diff"], ["gamma-diff"]).drop(
         columns=["train", "test"]
     )
-    shown = next(
-        table.value for table in app.dataframe if "false_alarm_rate" in table.value.columns
-    )
-    pd.testing.assert_frame_equal(shown[wanted.columns], wanted, check_dtype=False)
+    shown = next(table for table in tables(app) if "false alarm rate" in table.columns)
+    pd.testing.assert_frame_equal(shown, readable(wanted))
     [error] = calibration_table(
         scores, synthetic.domains, ["beta-diff"], ["gamma-diff"], methods=["temperature"]
     )["ece"]

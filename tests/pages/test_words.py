@@ -26,7 +26,7 @@ from aigi_core.explain.reading import read
 from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace, describe_file, write_manifest
 from precompute.__main__ import main
-from tests.pages.reading import noted, stats, text_of
+from tests.pages.reading import noted, stats, tables, text_of
 
 Open = Callable[..., AppTest]
 
@@ -211,7 +211,7 @@ def test_precomputed_words_are_read(open_app: Open, synthetic: Workspace, tmp_pa
         path, "transfer", part="Words"
     )  # the other page that shows words reads the same
     assert not transfer.exception and any(
-        "a text that the job stored" in table.value.to_csv() for table in transfer.dataframe
+        "a text that the job stored" in table.to_csv() for table in tables(transfer)
     )
     computed = open_app(path, "words", categories=["kind 1"])  # what is not stored is computed
     assert (

@@ -1,16 +1,19 @@
 """Shared page code: router guard, controls and URL, workspace choice, escaping, reports."""
 
 import base64
+import re
 import shutil
 import tomllib
 from collections.abc import Callable
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -21,10 +24,13 @@ from aigi_core.transfer import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from tests.conftest import ROOT
 from tests.factory import with_images
+from tests.pages.reading import tables
 from ui import results
+from ui.bodies import transfer
 from ui.toolkit import images, report
 from ui.toolkit.page import inert, name, plain
 from ui.toolkit.router import PAGES
+from ui.toolkit.tables import readable
 
 Open = Callable[..., AppTest]
 
@@ -81,15 +87,14 @@ def test_what_lies_under_a_figure_is_made_when_it_is_opened(
     open_app: Open, synthetic_path: Path
 ) -> None:
     app = open_app(synthetic_path, "overview")
-    shut = [list(table.value.columns) for table in app.dataframe]
-    assert len(shut) == 1 and shut[0][0] == "source"
+    assert tables(app) == []
     app.session_state["figure-generators-more"] = True
     app.run()
     assert not app.exception and not app.error
-    shown = next(table.value for table in app.dataframe if list(table.value.columns) not in shut)
+    [shown] = tables(app)
     matrix = results.default_matrix(Workspace.open(synthetic_path))
     numbers = matrix.by_test(DEFAULT_METRIC)
-    pd.testing.assert_frame_equal(shown[numbers.columns], numbers, check_dtype=False)
+    pd.testing.assert_frame_equal(shown, readable(numbers))
 
 
 def _drive(body: str, tmp_path: Path, query: dict[str, str | list[str]] | None = None) -> AppTest:
@@ -302,6 +307,28 @@ def test_preview_of_a_damaged_hash_is_none() -> None:
         base64.b64encode(np.arange(3, dtype=np.uint8).tobytes()).decode(),
     ):
         assert images._preview(bad) is None
+
+
+def test_the_report_holds_every_part_and_leaves_the_session_as_it_is(
+    open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered: dict[str, Any] = {}
+    plain_button = st.download_button
+
+    def button(label: str, data: Any, **options: Any) -> Any:
+        offered[label] = data
+        return plain_button(label, data, **options)
+
+    monkeypatch.setattr(st, "download_button", button)
+    app = open_app(synthetic.path, "transfer", part="Mistakes", train="beta-diff")
+    assert not app.exception and not app.error
+    before = {key: repr(app.session_state[key]) for key in app.session_state}
+    html = offered["Findings as HTML report"]()
+    assert {key: repr(app.session_state[key]) for key in app.session_state} == before
+    found = re.findall(r"<h2>(.*?)</h2>", html)
+    assert found[-1 - len(transfer.PARTS) : -1] == list(transfer.PARTS)
+    assert html.count("<figure aria-label") == 6 and "Expected calibration error" in html
+    assert "could not be computed" not in re.sub("<script.*?</script>", "", html, flags=re.DOTALL)
 
 
 def test_a_finding_reads_plainly_in_the_report() -> None:

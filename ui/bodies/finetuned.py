@@ -64,8 +64,8 @@ def on_image(page: Page, subject: inspection.Subject) -> None:
         return
     with page.section(
         "Fine-tuned detectors",
-        "Log-odds above zero mean generated. Beside each: how many real validation images score as"
-        " high; no detector was trained on them, they chose its epoch.",
+        "Log-odds above zero mean generated. Beside each stands the share of real validation images"
+        " that score as high. No detector was trained on these images; they only chose its epoch.",
     ):
         for one in held:
             try:

@@ -220,9 +220,6 @@ def how_often_right(page: Page, judged: Judged) -> None:
     if rates.empty:
         return
     page.finding(rates_in_words(rates))
-    # two decimals, so that the table fits beside the sidebar of a narrow window
-    formats = {"false_alarms": "%.2f", "missed": "%.2f", "set": "%.2f"}
-    page.table("rates", rates.replace({"pool": {"": "all together"}}), formats=formats)
 
 
 def unseen_in_words(unseen: Trust) -> str:
@@ -239,7 +236,11 @@ def unseen_in_words(unseen: Trust) -> str:
         f" {pool['false_alarms_high']:.0%}, n = {pool['n']})"
         for pool in pools[:POOLS_NAMED]
     )
-    more = f", {len(pools) - POOLS_NAMED} more below" if len(pools) > POOLS_NAMED else ""
+    more = (
+        f", {len(pools) - POOLS_NAMED} more under *Can it be trusted*"
+        if len(pools) > POOLS_NAMED
+        else ""
+    )
     return (
         f"**A generator that it does not know** (each of {len(unseen.generators)} left out in turn,"
         f" all detectors together): AUC {mean('auc', '.2f')}; {mean('detected', '.0%')} of its"
@@ -352,8 +353,8 @@ def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
     subject = judged.subject
     if subject.pixels is None:
         st.caption(
-            "To see where in the image the evidence lies, bring the image file; only its features"
-            " are available here."
+            "To see where in the image the evidence lies, upload the image file: only its features"
+            " are stored here."
         )
     wanted = subject.pixels is not None and (
         bool(subject.among) or page.toggle("map", "Where in the image (runs the encoder)")
@@ -370,9 +371,8 @@ def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
     page.finding(
         f"Its logit is {evidence.logit:+.2f}, that of the average real test image"
         f" {average.logit.mean():+.2f} (n = {len(average.rows)}). Of the difference of"
-        f" **{compared.logit[0]:+.2f}**, heads make **{compared.heads.sum():+.2f}** and"
-        " everything outside the heads (MLPs, biases, position)"
-        f" **{compared.remainder[0]:+.2f}**."
+        f" **{compared.logit[0]:+.2f}**, **{compared.heads.sum():+.2f}** comes from the heads and"
+        f" **{compared.remainder[0]:+.2f}** from everything else (MLPs, biases, position)."
     )
     left, right = st.columns(2, gap="large") if parts.grid else (None, st.container())
     with right:
@@ -439,7 +439,7 @@ def what_if(page: Page, judged: Judged, parts: Parts, names: list[str], region: 
 def survives(page: Page, judged: Judged) -> None:
     """The image changed in many ways, on demand."""
     if judged.subject.source is None:
-        st.caption("This needs the image file; only its features are available here.")
+        st.caption("This needs the image file: upload it. Only its features are stored here.")
     elif page.toggle(
         "survive", f"Change the image and ask again ({len(ladder()) + 1} passes of the encoder)"
     ):
@@ -497,16 +497,12 @@ def trust(page: Page, judged: Judged) -> None:
             f" {counted(unseen.error.n, 'judgement')})."
             f" {rules_in_words(unseen)}"
         )
-        with st.expander("By pool, by generator, and other ways to join the detectors"):
-            st.markdown("False alarms by pool of photographs")
-            page.table("unseen-pools", unseen.pools)
-            st.markdown("Each generator, left out")
-            page.table("unseen", unseen.generators)
-            st.markdown("Ways to join the detectors, on the same left-out generators")
-            page.table("unseen-rules", unseen.rules)
-    if not (calls := inspection.calls(judged.workspace, judged.rate)).empty:
-        with st.expander("How often each detector makes a call, and is right (test images)"):
-            page.table("calls", calls)
+        st.markdown("False alarms by pool of photographs")
+        page.table("unseen-pools", unseen.pools)
+        st.markdown("Each generator, left out")
+        page.table("unseen", unseen.generators)
+        st.markdown("Ways to join the detectors, on the same left-out generators")
+        page.table("unseen-rules", unseen.rules)
     st.markdown("**On generators it knows** (test images)")
     bins, error = inspection.reliability(judged.workspace, judged.judge)
     page.finding(
@@ -516,6 +512,13 @@ def trust(page: Page, judged: Judged) -> None:
         f" {p_text(error.p_value)})."
     )
     page.figure("reliability", partial(figures.reliability_curve, bins, error), table=bins)
+    if not (calls := inspection.calls(judged.workspace, judged.rate)).empty:
+        st.markdown("How often each detector makes a call, and is right")
+        page.table("calls", calls)
+    rates = inspection.pool_rates(judged.workspace, judged.judge, judged.rate)
+    if not rates.empty:
+        st.markdown("False alarms and misses by pool")
+        page.table("rates", rates.replace({"pool": {"": "all together"}}))
 
 
 def percent(share: float) -> str:

@@ -29,8 +29,8 @@ def show_evidence(
     st.markdown(
         f"**Why:** the {counted(detector.k, 'nearest fake')} of its training images have a mean"
         f" cosine of {means['fake']:.3f}, the {counted(detector.k, 'nearest real image')} of"
-        f" {means['real']:.3f}; the difference less the offset set on validation images"
-        f" ({detector.offset:+.3f}) is its score of {score:+.3f}: nearer to"
+        f" {means['real']:.3f}. The difference, minus an offset set on validation images"
+        f" ({detector.offset:+.3f}), is its score: {score:+.3f}, nearer to"
         f" {'fakes' if score > detector.threshold else 'real images'}."
     )
     if row is not None and (near["row"] == row).any():

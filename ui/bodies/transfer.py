@@ -213,11 +213,10 @@ def show_worth(page: Page, opened: Opened) -> None:
     """The opened cell at three thresholds and under three calibrations."""
     with page.section(
         "How well its threshold and probabilities hold here",
-        "Detectors retrained without validation images, which set the thresholds here: their"
-        " numbers can differ from the cell's above. *False"
-        " alarms*: a threshold that flags 5% of the real validation images of the tested"
-        " generator's pools, set without any fake."
-        " Probabilities assume that half of the images are fakes.",
+        "Here validation images set the thresholds, so the detectors are trained again without"
+        " them: their numbers can differ from the cell's above. *False alarms*: the threshold that"
+        " flags 5% of the real validation images of the tested generator's pools; no fake helps to"
+        " set it. Probabilities assume that half of the images are fakes.",
     ):
         calibrated = worth(page.workspace, opened.setting, opened.row, opened.test)
         for _, rule in calibrated.rules[calibrated.rules["rule"] == "false alarms"].iterrows():

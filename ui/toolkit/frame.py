@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image
 
-from ui.toolkit import router, workspaces
+from ui.toolkit import router, tables, workspaces
 
 PRODUCT = "AIGI Explorer"
 
@@ -37,7 +37,12 @@ def tab_title(page: str) -> str:
     return PRODUCT if page == PRODUCT else f"{page} · {PRODUCT}"
 
 
-STYLE = f"<style>\n{Path(__file__).with_suffix('.css').read_text('utf-8')}</style>"
+ICONS = "".join(
+    f'[data-testid=stSidebarNavLink][href$="/{page.stem}"]::before{{content:"{page.icon}"/""}}\n'
+    for page in router.PAGES.values()
+)
+"""Of the menu's links. An icon of Streamlit's own would also be the tab's, from a font host."""
+STYLE = f"<style>\n{Path(__file__).with_suffix('.css').read_text('utf-8')}{ICONS}</style>"
 
 
 @cache
@@ -56,10 +61,17 @@ def terms() -> None:
 
 def frame() -> None:
     """Draw the frame; called by ``app.py`` before the page."""
-    st.html(STYLE)
+    st.html(STYLE + tables.SORT, unsafe_allow_javascript=True)
     with st.sidebar:
-        st.markdown(f"**{PRODUCT}**")
-        router.menu()
         workspaces.choose()
-        with st.popover("What the words mean", icon=":material/menu_book:"):
+        _terms_on_demand()
+
+
+@st.fragment
+def _terms_on_demand() -> None:
+    words = st.popover(
+        "What the words mean", icon=":material/menu_book:", key="glossary", on_change="rerun"
+    )
+    if words.open:
+        with words:
             terms()

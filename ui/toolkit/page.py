@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -39,6 +40,7 @@ from ui.toolkit.drawings import Draw, Styled, Use, drawn
 from ui.toolkit.images import Tile, clickable_grid, grid_html, image_root
 from ui.toolkit.lightbox import Details, open_in, show_opened
 from ui.toolkit.report import Report, Stat
+from ui.toolkit.unseen import Unseen
 from ui.toolkit.verification import Verification, verification
 
 log = logging.getLogger("aigi.ui")
@@ -64,6 +66,12 @@ class Page(Controls):
         self._unlinked: list[str] = []
         self._python = ""
         self._blurred = False
+        self._parts: dict[str, Callable[[], None]] = {}
+        self._asked_part, self._open_part = "", slice(0, 0)
+        """The open part, and where it stands in the report."""
+        self._level = 2
+        """Of the next section's heading."""
+        self._seen, self._reporting = True, Lock()
 
     # What the page is about
 
@@ -228,13 +236,15 @@ class Page(Controls):
         """
         if title:
             st.subheader(title, help=help, anchor=False)
-            self._report.parts.append((title, None))
+            self._report.parts.append((title, self._level))
         if text:
             st.markdown(text)
+            self._report.parts.append((plain(text), None))
         try:
             yield
         except Exception as error:
             show_error(error)
+            self._report.parts.append((sentence(error), None))
 
     def part(
         self,
@@ -254,8 +264,12 @@ class Page(Controls):
             st.session_state[PART] = linked[0]
         with self.controls("Parts"):
             draw = self.select(PART, "Show", parts, kind="segmented")
+        self._parts = {title: partial(one, *what) for title, one in parts.items()}
+        before, self._level = len(self._report.parts), self._level + 1
         with self.section():
             draw(*what)
+        self._open_part, self._level = slice(before, len(self._report.parts)), self._level - 1
+        self._asked_part = str(st.session_state[PART])
         shut = {name for name, title in holds.items() if title != st.session_state[PART]}
         if kept := {name: self._asked[name] for name in shut & self._asked.keys()}:
             self._url |= kept | {PART: [st.session_state[PART]]}
@@ -298,6 +312,11 @@ class Page(Controls):
             picks: points can be drawn around; the choice stands in the session's state under
                 ``figure-{name}``.
         """
+        self._report.parts.append((name, draw))
+        if table is not None:
+            self._report.tables[name] = table
+        if not self._seen:
+            return
         use: Use = "clicks" if clicks else "picks" if picks else "read"
         figure, alt, width = drawn(draw, self.theme, use)
         kind = f"least-width-{width}" if width else "plain"
@@ -314,9 +333,6 @@ class Page(Controls):
         }
         with st.container(key=f"{kind}-{name}"):
             st.plotly_chart(figure, theme=None, key=key, config=config, alt=alt, **options)
-        self._report.parts.append((name, draw))
-        if table is not None:
-            self._report.tables[name] = table
         self._more(name, draw, table, formats)
 
     # opening it runs this part of the page alone; while it is shut, neither server nor browser
@@ -335,7 +351,8 @@ class Page(Controls):
             return
         with more:
             if table is not None:
-                self._table(name, table, formats, report_it=False)
+                self._table(name, table, formats)
+                self._table_files(name, table, formats)
             self._figure_files(name, draw)
 
     def _figure_files(self, name: str, draw: Draw) -> None:
@@ -384,32 +401,40 @@ class Page(Controls):
         formats: Mapping[str, str] | None = None,
         alt: str = "",
     ) -> None:
-        """A table with its CSV download."""
-        self._table(name, table, formats, report_it=True, alt=alt)
+        """A table, with its files on demand."""
+        self._report.parts.append((name, table))
+        if self._seen:
+            self._table(name, table, formats, alt)
+            self._table_on_demand(name, table, formats)
 
     def _table(
-        self,
-        name: str,
-        table: pd.DataFrame,
-        formats: Mapping[str, str] | None,
-        *,
-        report_it: bool,
-        alt: str = "",
+        self, name: str, table: pd.DataFrame, formats: Mapping[str, str] | None, alt: str = ""
     ) -> None:
         if len(table) > tables.SHOWN:
             st.caption(
                 f"The first {counted(tables.SHOWN, 'row')}; the downloads hold all {len(table):,}."
             )
-        shown, columns = tables.columns(table.head(tables.SHOWN), formats)
-        st.dataframe(
-            shown,
-            hide_index=True,
-            column_config=columns,
-            **tables.size(shown, columns),
-            placeholder=tables.NONE,
-            alt=alt or f"Table {name}: {', '.join(map(str, table.columns))}",
-            key=f"table-{name}",
+        about = alt or f"Table: {tables.column_title(name)}"
+        st.html(tables.html(table.head(tables.SHOWN), formats, alt=about))
+
+    @st.fragment
+    def _table_on_demand(
+        self, name: str, table: pd.DataFrame, formats: Mapping[str, str] | None
+    ) -> None:
+        files = st.popover(
+            "Download this table",
+            type="tertiary",
+            icon=":material/download:",
+            key=f"table-{name}-files",
+            on_change="rerun",
         )
+        if files.open:
+            with files:
+                self._table_files(name, table, formats)
+
+    def _table_files(
+        self, name: str, table: pd.DataFrame, formats: Mapping[str, str] | None
+    ) -> None:
         with st.container(horizontal=True):
             for kind, make in (
                 ("CSV", lambda: tables.csv(table)),
@@ -426,8 +451,6 @@ class Page(Controls):
                     icon=":material/download:",
                     type="tertiary" if kind != "CSV" else "secondary",
                 )
-        if report_it:
-            self._report.parts.append((name, table))
 
     def images(
         self,
@@ -457,6 +480,10 @@ class Page(Controls):
             )
             for tile in tiles
         ]
+        if tiles:
+            self._report.parts.append((name or "images", to_inspect[:48]))
+        if not self._seen:
+            return
         if tiles and (opens or lightbox):
 
             def clicked(key: str) -> None:
@@ -478,9 +505,7 @@ class Page(Controls):
                 " published them. Your browser loads each from its publisher where it can; a"
                 " folder of them on the server is named by AIGI_IMAGES."
             )
-        if tiles:
-            self._report.parts.append((name or "images", to_inspect[:48]))
-        else:
+        if not tiles:
             st.caption(empty)
 
     def link(
@@ -608,20 +633,42 @@ class Page(Controls):
                     st.code(self._python, language="python")
             with st.expander("Cite", icon=":material/format_quote:"):
                 st.code(report.citation(self.workspace), language="bibtex", wrap_lines=True)
-            made, workspace = self._report, self.workspace
+            workspace, unseen = self.workspace, Unseen()
             st.download_button(
                 "Findings as HTML report",
-                lambda: report.render(made, workspace, link),
+                lambda: report.render(self._whole_report(unseen), workspace, link),
                 mime="text/html",
                 key="report",
                 file_name=f"aigi-{self.info.stem}-{workspace.digest}.html",
                 on_click="ignore",
                 icon=":material/summarize:",
                 help=(
-                    "Self-contained: answer, numbers, figures, tables, protocol, versions,"
-                    " workspace digest."
+                    "All parts of this page in one file: answer, numbers, figures, tables,"
+                    " protocol, versions, workspace digest."
                 ),
             )
+
+    def _whole_report(self, unseen: Unseen) -> Report:
+        """What the page has drawn, and its other parts, which are computed for it."""
+        with self._reporting, workspaces.one_look():
+            shown, at = self._report, self._open_part
+            self._report = replace(shown, parts=shown.parts[: at.start], tables=dict(shown.tables))
+            try:
+                self._seen, self._level = False, 3
+                for title, draw in self._parts.items():
+                    self._report.parts.append((title, 2))
+                    if title == self._asked_part:
+                        self._report.parts += shown.parts[at]
+                    else:
+                        unseen.run(partial(self._draw_unseen, draw))
+                self._report.parts += shown.parts[at.stop :]
+                return self._report
+            finally:
+                self._report, self._seen, self._level = shown, True, 2
+
+    def _draw_unseen(self, draw: Callable[[], None]) -> None:
+        with self.section():
+            draw()
 
 
 def page(file: str, *, one_encoder: str = "") -> Page:
@@ -704,10 +751,16 @@ def show_error(error: BaseException) -> None:
         st.error(inert(str(error)), icon=":material/error:")
         return
     log.error("A page failed.", exc_info=error)
-    st.error(
+    st.error(sentence(error), icon=":material/error:")
+
+
+def sentence(error: BaseException) -> str:
+    """What an error says to a user."""
+    if isinstance(error, AigiError):
+        return str(error)
+    return (
         f"This view could not be computed ({type(error).__name__}); the server's log has the"
-        " details. Choose other settings, or report it with the link of this view.",
-        icon=":material/error:",
+        " details. Choose other settings, or report it with the link of this view."
     )
 
 

@@ -22,6 +22,9 @@ from ui.toolkit import tables
 from ui.toolkit.drawings import Draw
 from ui.toolkit.images import Tile, grid_html
 
+SHOWN = 2000
+"""Rows of a table that a report holds."""
+
 
 @dataclass(frozen=True)
 class Stat:
@@ -61,10 +64,11 @@ class Report:
     answer: str = ""
     stats: list[Stat] = field(default_factory=list)
     protocol: dict[str, str] = field(default_factory=dict)
-    parts: list[tuple[str, Draw | pd.DataFrame | Sequence[Tile] | None]] = field(
+    parts: list[tuple[str, Draw | pd.DataFrame | Sequence[Tile] | int | None]] = field(
         default_factory=list
     )
-    """(title, drawing, table or images); a bare title is a heading or a remark."""
+    """(title, drawing, table or images); a number: the title is a heading of that level; None: it
+    is a remark."""
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Figure's name -> the numbers behind it."""
 
@@ -117,9 +121,9 @@ def render(report: Report, workspace: Workspace, link: str) -> str:
         elif isinstance(part, list):
             body.append(grid_html(workspace, part))
         elif part is None:
-            body.append(
-                f"<p>{escape(title)}</p>" if title.endswith(".") else f"<h2>{escape(title)}</h2>"
-            )
+            body.append(f"<p>{escape(title)}</p>")
+        elif isinstance(part, int):
+            body.append(f"<h{part}>{escape(title)}</h{part}>")
         elif callable(part):
             figure = for_paper(part)
             figure.update_layout(width=None)
@@ -137,13 +141,13 @@ def render(report: Report, workspace: Workspace, link: str) -> str:
 
 def _table(title: str, table: pd.DataFrame, folded: bool = False) -> str:
     """A table in words and rounded, its name as a heading; folded where it repeats a figure."""
-    html = tables.readable(table.head(tables.SHOWN)).to_html(index=False, escape=True, border=0)
-    name = escape(tables.column_title(title).capitalize())
-    if len(table) > tables.SHOWN:
-        name += f": the first {counted(tables.SHOWN, 'row')}, in all {len(table):,}"
+    name = tables.column_title(title).capitalize()
+    html = tables.html(table.head(SHOWN), alt=name, sorts=False)
+    if len(table) > SHOWN:
+        name += f": the first {counted(SHOWN, 'row')}, in all {len(table):,}"
     if folded:
-        return f"<details><summary>{name}</summary><div class=scroll>{html}</div></details>"
-    return f"<h2>{name}</h2><div class=scroll>{html}</div>"
+        return f"<details><summary>{escape(name)}</summary>{html}</details>"
+    return f"<h4>{escape(name)}</h4>{html}"
 
 
 def figure_html(figure: go.Figure, title: str) -> str:
@@ -209,8 +213,8 @@ _STYLE = f"""
 body{{margin:0;background:{LIGHT.paper};color:{LIGHT.ink};
 font:16px/1.5 "Source Sans 3","Source Sans Pro",system-ui,sans-serif}}
 main{{max-width:1100px;margin:0 auto;padding:2rem 1.5rem 4rem}}
-h1,h2{{font-family:"Source Serif 4",Georgia,serif;font-weight:600;line-height:1.2}}
-h2{{margin-top:2.2rem;font-size:1.3rem}}
+h1,h2,h3{{font-family:"Source Serif 4",Georgia,serif;font-weight:600;line-height:1.2}}
+h2{{margin-top:2.2rem;font-size:1.3rem}} h3{{margin-top:1.6rem;font-size:1.1rem}}
 .answer{{font-size:1.2rem;max-width:46em}}
 figure{{margin:1.5rem 0}}
 figcaption,.about{{color:{LIGHT.muted};font-size:.9rem}}
@@ -219,14 +223,16 @@ figcaption,.about{{color:{LIGHT.muted};font-size:.9rem}}
 .aigi-stats b{{display:block;font-size:1.5rem;
 font-variant-numeric:tabular-nums}} .aigi-stats bdi{{display:block}}
 .aigi-stats span,.aigi-stats dt{{color:{LIGHT.muted};font-size:.9rem}}
-.scroll{{overflow-x:auto}} summary{{cursor:pointer;color:{LIGHT.muted}}}
+.aigi-table{{overflow-x:auto}} .aigi-table bdi{{white-space:nowrap}}
+summary{{cursor:pointer;color:{LIGHT.muted}}}
 .aigi-grid{{display:grid;grid-template-columns:repeat(auto-fill,minmax(120px,1fr));gap:.8rem}}
 .aigi-tile{{margin:0;font-size:.8rem}} .aigi-tile figcaption span{{display:block}}
 .aigi-picture{{display:block;aspect-ratio:1;overflow:hidden;background:center/cover no-repeat}}
 .aigi-picture img{{width:100%;height:100%;object-fit:contain}}
 .aigi-tile button{{all:unset;display:block;width:100%}}
 table{{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}}
-td,th{{padding:.25rem .6rem;text-align:right;border-bottom:1px solid {LIGHT.grid}}}
-td:first-child,th:first-child{{text-align:left}}
+td,th{{padding:.25rem .6rem;text-align:left;vertical-align:top;
+border-bottom:1px solid {LIGHT.grid}}} .aigi-number{{text-align:right}}
+.aigi-columns{{font-size:.85rem;color:{LIGHT.muted}}}
 .about dt{{font-weight:600}} .about dd{{margin:0 0 .5rem;overflow-wrap:anywhere}}
 """

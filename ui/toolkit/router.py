@@ -98,13 +98,6 @@ def navigation() -> list[st.Page]:
     return [st.Page(_home, title="AIGI Explorer", default=True, visibility="hidden"), *pages]
 
 
-def menu() -> None:
-    """Links to all pages, for the sidebar."""
-    with st.container(key="menu", gap=None):
-        for page in PAGES.values():
-            st.page_link(page.file, label=page.name, icon=f":material/{page.icon}:")
-
-
 def _home() -> None:
     """Where Streamlit goes for an address that is no page's, too: the page of nearly that name, or
     the first, which says so.

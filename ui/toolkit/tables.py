@@ -6,15 +6,16 @@ What is computed stays as it is in the CSV file; this is for the page, the repor
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from html import escape
 
 import pandas as pd
-import streamlit as st
 
 NONE = "–"
-SHOWN = 2000
-"""Rows of a table that are sent to the browser."""
+SHOWN = 200
+"""Rows of a table that are shown."""
+PROBABILITIES = ("p", "q", "p_value", "q_value")
+"""Columns in which a small number must not be rounded to nothing."""
 INDEX = ("row", "index", "level_0")
 """Columns that only number what they stand beside; they are not shown."""
 TITLES: dict[str, tuple[str, str]] = {
@@ -88,7 +89,8 @@ def readable(table: pd.DataFrame, formats: Mapping[str, str] | None = None) -> p
     for column in map(str, table.columns):
         if column in ends or column in INDEX:
             continue
-        number = formats.get(column, "%.3f" if table[column].dtype.kind == "f" else "")
+        usual = "%.2g" if column in PROBABILITIES else "%.3f"
+        number = formats.get(column, usual if table[column].dtype.kind == "f" else "")
         texts = [_cell(value, number) for value in table[column]]
         if column in joined:
             low, high = ([_cell(v, number) for v in table[end]] for end in joined[column])
@@ -100,54 +102,85 @@ def readable(table: pd.DataFrame, formats: Mapping[str, str] | None = None) -> p
     return pd.DataFrame(made)
 
 
-def columns(
-    table: pd.DataFrame, formats: Mapping[str, str] | None = None
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """A table and the configuration of its columns for ``st.dataframe``: a value stands with its
-    interval in one cell; the columns that it is made of are hidden, as are mere row numbers.
+def html(
+    table: pd.DataFrame, formats: Mapping[str, str] | None = None, *, alt: str, sorts: bool = True
+) -> str:
+    """The table as it is read on a page: texts in lines instead of cut off, intervals under their
+    values where there is no room beside them, and under it what the columns mean.
+
+    Args:
+        alt: what it shows, for those who hear the page.
+        sorts: titles are buttons, which :data:`SORT` makes sort the rows.
     """
-    formats, joined = dict(formats or {}), intervals(table)
-    ends = {column for pair in joined.values() for column in pair}
-    shown, config = table.copy(deep=False), dict[str, Any]()
-    texts = readable(table, formats)
-    for column in map(str, table.columns):
-        title, help = column_title(column), column_help(column)
-        if column in ends or column in INDEX:
-            config[column] = None
-        elif column in joined:
-            config[column] = None
-            shown.insert(list(shown.columns).index(column), f"{column} and interval", texts[title])
-            config[f"{column} and interval"] = st.column_config.TextColumn(
-                title, help=f"{help or title.capitalize()}; in brackets its 95% interval."
-            )
-        elif table[column].dtype.kind == "f":
-            number = formats.get(column, "%.3f")
-            config[column] = st.column_config.NumberColumn(title, format=number, help=help)
-        else:
-            config[column] = st.column_config.Column(title, help=help)
-    return shown, config
+    texts, named = readable(table, formats), {column_title(str(c)): str(c) for c in table.columns}
+    numbers = {title: table[named[title]].dtype.kind in "if" for title in texts.columns}
+    kinds = [' class="aigi-number"' if numbers[title] else "" for title in texts.columns]
+    button = '<button type="button">{}</button>' if sorts else "{}"
+    head = "".join(
+        f'<th scope="col"{kind}>{button.format(escape(title))}</th>'
+        for kind, title in zip(kinds, texts.columns, strict=True)
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{kind}>{_lines(t)}</td>" for kind, t in zip(kinds, row, strict=True))
+        + "</tr>"
+        for row in texts.to_numpy(str)
+    )
+    about = escape(alt, quote=True)
+    return (
+        f'<div class="aigi-table" role="region" tabindex="0" aria-label="{about}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"{_legend(table, [named[title] for title in texts.columns])}"
+    )
 
 
-LINE = 35
-"""Height of a row, px."""
-SEEN = 10
-"""Rows that are seen at once."""
-LONG = 60
-"""Letters beyond which a cell has two lines."""
+def _lines(text: str) -> str:
+    """A cell; a value and its interval are two parts that are not broken."""
+    found = INTERVAL.fullmatch(text)
+    if not found:
+        return escape(text)
+    return f"<bdi>{escape(found[1])}</bdi> <bdi>{escape(found[2])}</bdi>"
 
 
-def size(shown: pd.DataFrame, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Heights for ``st.dataframe``, so that it shows whole rows and long texts whole."""
-    texts = [
-        column
-        for column in shown.columns
-        if shown[column].dtype.kind == "O" and config.get(column, {}) is not None
-    ]
-    longest = max((len(str(text)) for column in texts for text in shown[column]), default=0)
-    if longest > LONG:
-        rows = min(len(shown), SEEN // 2)
-        return {"row_height": 2 * LINE, "height": 2 * LINE * rows + LINE + 3}
-    return {"height": LINE * (SEEN + 1) + 3} if len(shown) > SEEN else {}
+def _legend(table: pd.DataFrame, columns: Sequence[str]) -> str:
+    """What the columns mean, as far as their titles do not say it."""
+    entries = [(column_title(c), text) for c in columns if (text := column_help(c))]
+    if intervals(table):
+        entries.append(("[ , ]", "95% interval of the value before it."))
+    about = "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in entries)
+    if not about:
+        return ""
+    return (
+        f'<details class="aigi-columns"><summary>What the columns mean</summary><dl>{about}</dl>'
+        "</details>"
+    )
+
+
+INTERVAL = re.compile(r"(\S+) (\[[^\[\]]+, [^\[\]]+\])")
+"""A value with its interval, as :func:`readable` writes them."""
+SORT = """<script>
+window.aigiSorts ||= !document.addEventListener('click', ({target}) => {
+  const title = target.closest?.('.aigi-table th')
+  if (!title || !target.closest('button')) return
+  const body = title.closest('table').tBodies[0], at = title.cellIndex
+  const number = title.classList.contains('aigi-number')
+  const before = title.getAttribute('aria-sort')
+  const down = before ? before === 'ascending' : number
+  const key = (row) => {
+    const text = row.cells[at].textContent
+    return number ? parseFloat(text) : text
+  }
+  const rows = [...body.rows].map((row) => [key(row), row])
+  rows.sort(([a], [b]) => {
+    if (number && (isNaN(a) || isNaN(b))) return isNaN(a) - isNaN(b)
+    return (number ? a - b : a.localeCompare(b)) * (down ? -1 : 1)
+  })
+  for (const other of title.parentElement.cells) other.removeAttribute('aria-sort')
+  title.setAttribute('aria-sort', down ? 'descending' : 'ascending')
+  body.append(...rows.map(([, row]) => row))
+})
+</script>"""
+"""Makes the titles of all tables on the page sort their rows; empty cells stay last."""
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -4,6 +4,7 @@ import io
 
 import pandas as pd
 
+from tests.pages.reading import tables_in
 from ui.toolkit import tables
 
 TABLE = pd.DataFrame(
@@ -29,17 +30,19 @@ def test_a_value_stands_with_its_interval() -> None:
     assert shown["name of it"].tolist()[1] == "–"
 
 
-def test_the_page_hides_what_a_cell_is_made_of_and_keeps_the_numbers() -> None:
-    shown, config = tables.columns(TABLE)
-    hidden = {name for name, column in config.items() if column is None}
-    assert hidden == {"row", "value", "low", "high"} | {
-        f"test_mean{end}" for end in ("", "_low", "_high")
-    }
-    assert shown["value"].equals(TABLE["value"]) and list(TABLE.columns)[:2] == [
-        "row",
-        "name_of_it",
-    ]
-    assert shown["value and interval"][0] == "0.512 [0.400, 0.610]"
+def test_a_page_shows_texts_escaped_and_numbers_to_the_right() -> None:
+    html = tables.html(TABLE.assign(name_of_it="<b>x</b>"), alt='"a"')
+    assert 'aria-label="&quot;a&quot;"' in html and "<b>" not in html
+    [shown] = tables_in(html)
+    assert shown.equals(tables.readable(TABLE.assign(name_of_it="<b>x</b>")))
+    assert html.count('<th scope="col" class="aigi-number">') == 3
+    assert "<bdi>0.512</bdi> <bdi>[0.400, 0.610]</bdi>" in html
+    assert "What the columns mean" in html and "How many were counted." in html
+    assert "<button" not in tables.html(TABLE, alt="a", sorts=False)
+
+
+def test_a_small_probability_is_not_rounded_to_nothing() -> None:
+    assert tables.readable(pd.DataFrame({"p_value": [0.00012]}))["p"].tolist() == ["0.00012"]
 
 
 def test_low_and_high_of_nothing_stay() -> None:
@@ -65,12 +68,3 @@ def test_no_cell_of_a_csv_is_a_formula_and_texts_come_back() -> None:
     back = [cell[1:] if cell.startswith("'") else cell for cell in read.iloc[:, 0]]
     assert back == [text or "" for text in texts]
     assert (read["number"] == -1.5).all()
-
-
-def test_a_table_ends_with_a_whole_row_and_long_texts_have_two_lines() -> None:
-    short = pd.DataFrame({"name": ["a"] * 12, "value": range(12)})
-    assert tables.size(short.head(10), {}) == {} and tables.size(short.head(0), {}) == {}
-    assert tables.size(short, {}) == {"height": 10 * tables.LINE + tables.LINE + 3}
-    long = pd.DataFrame({"note": ["many words " * 8] * 2, "hidden": "x" * 200})
-    assert tables.size(long, {})["row_height"] == 2 * tables.LINE
-    assert tables.size(long[["hidden"]], {"hidden": None}) == {}
