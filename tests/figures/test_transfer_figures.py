@@ -32,7 +32,8 @@ def test_heatmap_shows_the_matrix() -> None:
         f"[{low[0, 1]:.3f}, {high[0, 1]:.3f}], n = {result.n_fake[1] + result.n_real[1]}"
         in figure.data[1].hovertext[1]
     )
-    assert "in-domain" in figure.data[1].hovertext[0] and "in-domain" not in figure.data[1].hovertext[1]
+    own, other = figure.data[1].hovertext[:2]
+    assert "in-domain" in own and "in-domain" not in other
 
 
 @pytest.mark.parametrize(
