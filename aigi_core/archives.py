@@ -117,19 +117,24 @@ def _contents(archive: str, modified: int, size: int) -> dict[str, Member]:
 
 
 def _tar_members(archive: str) -> Iterator[Member]:
+    found: dict[str, Member] = {}
     with tarfile.open(archive, "r:") as tar:
         for info in tar:
+            name = info.name.removeprefix("./")
             if info.isreg():
-                name = info.name.removeprefix("./")
-                yield Member(name, info.offset_data - tarfile.BLOCKSIZE, info.size)
+                found[name] = Member(name, info.offset_data - tarfile.BLOCKSIZE, info.size)
+                yield found[name]
+            elif info.islnk() and (other := found.get(info.linkname.removeprefix("./"))):
+                yield other._replace(name=name)  # a file that stands in the tar once
             tar.members = []  # type: ignore[attr-defined]  # else it keeps every header
 
 
 def _zip_members(archive: str) -> Iterator[Member]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-            if not info.is_dir():
-                yield Member(info.filename, -1, info.file_size)
+            name = info.filename if "/" in info.filename else info.filename.replace("\\", "/")
+            if not name.endswith("/"):  # some programs on Windows write backslashes
+                yield Member(name, -1, info.file_size)
 
 
 def _tar_bytes(archive: Path, offset: int, limit: int) -> bytes:
@@ -154,7 +159,11 @@ def _zip(archive: str, modified: int, size: int) -> zipfile.ZipFile:
 
 def _zip_bytes(archive: Path, name: str, limit: int) -> bytes:
     opened = _zip(str(archive), *_state(archive))
-    size = opened.getinfo(name).file_size
+    try:
+        size = opened.getinfo(name).file_size
+    except KeyError:
+        name = name.replace("/", "\\")
+        size = opened.getinfo(name).file_size
     if size > limit:
         raise ValueError(f"{counted(size, 'byte')}, at most {limit:,} are read")
     try:

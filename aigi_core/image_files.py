@@ -53,6 +53,12 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes], str, bool], ...] = (
         "download the image anew",
         False,
     ),
+    (
+        "an archive",
+        re.compile(rb"PK\x03\x04|\x1f\x8b|BZh|\xfd7zXZ|Rar!|7z\xbc\xaf"),
+        "unpack it: archives inside archives, and compressed ones, are not opened",
+        False,
+    ),
     ("PDF", re.compile(rb"%PDF"), "export its pages as images first", False),
     ("Photoshop", re.compile(rb"8BPS"), "export it as PNG first", False),
     (

@@ -273,8 +273,8 @@ def match(
     if not chosen:
         raise AigiError(
             "No generator can be matched: fakes and real images share no stratum. Resampling cannot"
-            " remove this confound; encode every image after one common re-encoding, or choose"
-            " fewer facts."
+            " remove this confound; encode every image after one common re-encoding, or match on"
+            " fewer facts of the files."
         )
     index = np.concatenate(chosen)
     kept_domains = take_domains(domains, index, pool=np.array(owners))

@@ -216,18 +216,20 @@ def _read_torch(file: Path) -> Any:
     except Exception as error:  # torch raises many kinds for files that are no weights
         text = str(error)
         held = re.search(r"(?:Unsupported global: GLOBAL|GLOBAL) ([\w.]+)", text)
-        if held or "weights_only" in text or "Weights only" in text:
-            what = f"an object of {held[1]}" if held else "objects"
+        if held:
             raise AigiError(
-                f"The file {file} holds {what} and not tensors alone; to read it would run code"
-                " that it brings, so it is not read: where you trust it, load it in the program"
+                f"The file {file} holds an object of {held[1]} and not tensors alone; to read it would"
+                " run code that it brings, so it is not read: where you trust it, load it in the program"
                 " that wrote it and save its state dict"
                 " (torch.save(model.state_dict(), 'weights.pt'))."
             ) from error
         if isinstance(error, EOFError) or "unexpected EOF" in text or "PytorchStreamReader" in text:
             raise _cut_off(file, _line(error)[:120]) from error
+        # Of what it cannot read torch says that it may hold objects, whatever the file is.
+        unknown = "weights_only" in text or "Weights only" in text
+        why = "it holds no tensors by name" if unknown else _line(error)[:160]
         raise AigiError(
-            f"The file {file} is no file of weights that torch can read ({_line(error)[:160]}):"
+            f"The file {file} is no file of weights that torch can read ({why}):"
             " give a .safetensors file, or a .pt file that holds a state dict."
         ) from error
 

@@ -102,7 +102,7 @@ def read_and_publish(
     Raises:
         AigiError: the options name no folder, or what ingest raises.
     """
-    from precompute.ingest.layouts import LAYOUTS, find_candidates
+    from precompute.ingest.layouts import LAYOUTS, asked_of_both, find_candidates
     from precompute.ingest.layouts.roots import common_root
     from precompute.ingest.pipeline import files_to_open, ingest
     from precompute.ingest.publish import check_destination, publish, refuse_other_paths
@@ -116,7 +116,7 @@ def read_and_publish(
     if args.layout not in ("auto", *LAYOUTS):
         raise AigiError(f"There is no layout {args.layout!r}; there are {', '.join(LAYOUTS)}.")
     if args.dry_run:
-        candidates = find_candidates(root, args.layout, args.manifest, answers)
+        candidates = asked_of_both(find_candidates(root, args.layout, args.manifest, answers))
         print(plan(candidates))
         return 2 if candidates.questions else 0
     if args.out is None:
@@ -124,7 +124,7 @@ def read_and_publish(
     units = args.out / FOLDER
     reading = replace(reading or Reading(workers=args.workers), folder=units)
     with check_destination(args.out, root, held=reading.share is None):
-        candidates = find_candidates(root, args.layout, args.manifest, answers)
+        candidates = asked_of_both(find_candidates(root, args.layout, args.manifest, answers))
         print(plan(candidates), "", sep="\n", flush=True)
         if candidates.questions:
             raise AigiError("\n".join(candidates.questions))

@@ -125,6 +125,12 @@ def parse_answers(args: argparse.Namespace) -> Answers:
     """
     columns = parse_columns(args.columns)
     fakes = [text.partition("=") for text in args.fake]
+    if nameless := [
+        text
+        for text, (name, told, _) in zip(args.fake, fakes, strict=True)
+        if told and not name.strip()
+    ]:
+        raise AigiError(f"Expected --fake NAME=DIR, or DIR alone, got {nameless[0]!r}.")
     return Answers(
         columns=columns,
         fake_labels=tuple(args.fake_label),
@@ -135,7 +141,7 @@ def parse_answers(args: argparse.Namespace) -> Answers:
             "--pool GENERATOR=POOL",
         ),
         real=tuple(args.real),
-        fake=tuple((a, Path(b)) if is_pair else ("", Path(a)) for a, is_pair, b in fakes),
+        fake=tuple((a.strip(), Path(b)) if is_pair else ("", Path(a)) for a, is_pair, b in fakes),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pandas as pd
 
@@ -11,12 +11,18 @@ from aigi_core.manifest import FAKE, REAL, RESERVED
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from precompute.ingest.answers import Answers
+from precompute.ingest.families import is_collection
 from precompute.ingest.layouts.base import OBJECTS
 from precompute.ingest.polarity import class_of_word
 from precompute.ingest.walk import shown, some
 
 _PART = re.compile(r"([a-z]*[-_ ]?)?\d+([-_]\d+)*")
 """Names of folders that only divide many files: 000, part-1, images_02."""
+_NO_NAME = re.compile(
+    r"(part|shard|chunk|batch|fold|folder|dir|set|data|data[-_ ]?set|image|img|picture|photo"
+    r"|train(ing)?|val|valid(ation)?|test(ing)?|dev|class|label)?s?[-_ ]*\d*([-_ ]of[-_ ]\d+)?"
+)
+"""Names of what any data set is divided into, or of the set itself."""
 
 
 def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str]:
@@ -36,13 +42,15 @@ def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str
     ]
     if fakes.empty or reals.empty:
         return questions
+    by_name = sorted(Counter(fakes["generator"]).items())
     questions += [
-        f"A generator is called {name!r}, which is the name of a thing. Which generator made these"
-        f" {counted(n, 'image')}? Say --rename {name}=GENERATOR, or --rename {name}={name} if it is"
-        " right."
-        for name, n in sorted(Counter(fakes["generator"]).items())
-        if name.lower() in OBJECTS and not answers.decides(name)
+        f"A generator is called {shown(name)!r}, which is {what}. Which generator made these"
+        f" {counted(n, 'image')}? Say --rename {told(name)}=GENERATOR, or --rename"
+        f" {told(name)}={told(name)} if it is right."
+        for name, n in by_name
+        if (what := _no_generator(name)) and not answers.decides(name)
     ]
+    questions += _alike([name for name, _ in by_name if not answers.decides(name)])
     pools = set(reals["pool"])
     counts = Counter(zip(fakes["generator"], fakes["pool"], strict=True))
     for (generator, pool), n in sorted(counts.items()):
@@ -54,6 +62,50 @@ def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str
                 f" {some(map(shown, pools))}; or add real images."
             )
     return questions
+
+
+def lacking(table: pd.DataFrame) -> list[str]:
+    """A question where all images that can be used are of one class."""
+    labels = table.loc[table["left_out"] == "", "label"]
+    return [
+        f"No image is called {what}, {counted(len(labels), 'other', 'are')}: {advice}"
+        for label, what, advice in (
+            (REAL, "real", "name photographs with --real DIR, beside --fake NAME=DIR."),
+            (FAKE, "fake", "name a generator's images with --fake NAME=DIR, beside --real DIR."),
+        )
+        if not (labels == label).any()
+    ]
+
+
+def _no_generator(name: str) -> str:
+    """What else a name is that is probably no generator's; empty for all others."""
+    plain = name.lower()
+    if {plain, plain.removesuffix("s")} & OBJECTS:
+        return "the name of a thing"
+    if is_collection(plain):
+        return "the name of a collection of photographs"
+    if class_of_word(plain) is not None or ("real" in plain and "fake" in plain):
+        return "a word for the class"
+    return "a name for a part of any data set" if _NO_NAME.fullmatch(plain) else ""
+
+
+def _alike(names: list[str]) -> list[str]:
+    """Questions on names that differ in capital letters only."""
+    by_lower: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_lower[name.lower()].append(name)
+    return [
+        f"The generators {some(map(shown, same))} differ in capital letters only. Say --rename"
+        f" {told(same[0])}={told(same[1])} if they are one, or --rename {told(same[0])}="
+        f"{told(same[0])} --rename {told(same[1])}={told(same[1])} if not."
+        for same in by_lower.values()
+        if len(same) > 1
+    ]
+
+
+def told(name: str) -> str:
+    """A name as it may be typed in a command."""
+    return shown(name) if re.fullmatch(r"[\w.+-]+", name) else f"'{shown(name)}'"
 
 
 def _one_generator(fakes: pd.DataFrame, reals: pd.DataFrame, answers: Answers) -> list[str]:

@@ -1,4 +1,4 @@
-"""The family of a generator whose family nobody gave, by its name."""
+"""What a name tells: a generator's family, or a collection of photographs."""
 
 from __future__ import annotations
 
@@ -52,3 +52,25 @@ def family_of(generator: str) -> str:
     """
     name = generator.strip().lower()
     return next((family for pattern, family in FAMILY_OF if re.search(pattern, name)), "other")
+
+
+COLLECTIONS = frozenset(
+    re.split(
+        r"\s+",
+        "ade20k afhq celeba celebahq cifar10 cifar100 coco datacomp docci ffhq flickr flickr30k"
+        " imagenet imagenet1k imagenet21k laion laion400m laion5b lsun metfaces mscoco openimages"
+        " pexels places places365 raise redcaps unsplash wikiart",
+    )
+)
+"""Collections of photographs (and paintings) that data sets take their real images from, and that
+generators are trained on."""
+
+
+def is_collection(name: str) -> bool:
+    """Whether a name is that of a collection of real images.
+
+    Example:
+        >>> [is_collection(name) for name in ("MS-COCO", "celeba_hq", "stylegan2-ffhq")]
+        [True, True, False]
+    """
+    return re.sub(r"[^a-z0-9]", "", name.lower()) in COLLECTIONS

@@ -6,7 +6,7 @@ import os
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ from aigi_core.manifest import COLUMNS, FAKE, REAL
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from precompute.ingest.answers import OUR_COLUMNS, Answers
+from precompute.ingest.families import family_of, is_collection
 from precompute.ingest.polarity import class_of_word, folder_signs, read_labels
 from precompute.ingest.tables import Table, read_table
 
@@ -86,6 +87,12 @@ def describe(
         AigiError: see :func:`read_listing`.
     """
     filled = dict(filled or {})
+    if "path" in filled and "path" in answers.columns:
+        raise AigiError(
+            f"--columns names a column of paths, but the images of {table.file} are named by where"
+            " they stand: leave path out."
+        )
+    filled = {name: value for name, value in filled.items() if name not in answers.columns}
     named = _columns(table, answers, known or {}, filled)
     if not len(table):
         raise AigiError(f"The manifest {table.file} has no rows: list one image a row.")
@@ -173,12 +180,27 @@ def _signs(table: Table, named: Mapping[str, str]) -> list[tuple[str, pd.Series]
         values = table.text(name)
         classes = {value: class_of_word(value) for value in set(values)}
         if name == named.get("generator"):
-            real = values.map(lambda v, c=classes: v == "" or c[v] == REAL)
-            if real.any() and not real.all():
-                signs.append((f"the column {name!r}", real.map({True: REAL, False: FAKE})))
+            told = _named_classes(classes)
+            if any(sign is not None for sign in told.values()):
+                signs.append((f"the column {name!r}", values.map(told)))
         elif set(classes.values()) == {REAL, FAKE}:
             signs.append((f"the column {name!r}", values.map(classes)))
     return signs
+
+
+def _named_classes(classes: Mapping[str, int | None]) -> dict[str, int | None]:
+    """The class that each value of a column of generators tells: real where it is empty, says so or
+    is a collection of photographs, fake where it is a known generator; all others are generators,
+    too, where some rows name none.
+    """
+    blank = any(value == "" or sign == REAL for value, sign in classes.items())
+
+    def told(value: str) -> int | None:
+        if value == "" or classes[value] == REAL or is_collection(value):
+            return REAL
+        return FAKE if blank or family_of(value) != "other" else None
+
+    return {value: told(value) for value in classes}
 
 
 def _splits(
@@ -267,6 +289,8 @@ def path_below(path: str, root: Path) -> str | None:
                 pure = pure.relative_to(base)
                 break
     if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in path:
+        return None
+    if PureWindowsPath(path).drive and not os.path.lexists(root / path):
         return None
     plain = str(pure)
     # A manifest may have been written on a system that spells accents, or separates folders,

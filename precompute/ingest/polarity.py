@@ -35,6 +35,12 @@ def class_of_word(word: str) -> int | None:
     return REAL if plain in REAL_WORDS else FAKE if plain in FAKE_WORDS else None
 
 
+def _class_of_one(column: str) -> int:
+    """What 1 means in a column of numbers: real where it is called so (``is_real``), else fake."""
+    name = re.sub(r"^(is|label)[_ -]?", "", column.strip().lower())
+    return REAL if class_of_word(name) == REAL else FAKE
+
+
 @dataclass(frozen=True, eq=False)
 class Labels:
     """Labels of all rows.
@@ -78,10 +84,13 @@ def read_labels(
         labels = lower.map(class_of_word).astype(int)
         return Labels(labels, False, "", _contradiction(labels, evidence, column, "says"))
     if present <= INTEGERS.keys():
+        one = _class_of_one(column)
         labels = lower.map(INTEGERS).astype(int)
+        labels = labels if one == FAKE else 1 - labels
+        fake, real = (1, 0) if one == FAKE else (0, 1)
         note = (
-            f"Column {column!r} holds numbers only: 1 was read as fake, 0 as real. If it is the"
-            " other way round, say --fake-label 0."
+            f"Column {column!r} holds numbers only: {fake} was read as fake, {real} as real. If it"
+            f" is the other way round, say --fake-label {real}."
         )
         return Labels(
             labels, False, note, _contradiction(labels, evidence, column, "read so, says")
@@ -152,8 +161,10 @@ def _contradiction(
 
 
 def folder_signs(paths: Iterable[str]) -> pd.Series:
-    """The class that the folders on each path name, missing where they name none or both."""
-    return pd.Series([_sign(path.split("/")[:-1]) for path in paths], dtype="object")
+    """The class that the folders on each path name, missing where they name none or both; a table
+    written on Windows parts them by backslashes."""
+    parts = (path.replace("\\", "/").split("/")[:-1] for path in paths)
+    return pd.Series([_sign(folders) for folders in parts], dtype="object")
 
 
 def _sign(folders: Sequence[str]) -> int | None:

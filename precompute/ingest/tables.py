@@ -107,7 +107,9 @@ def read_table(file: Path) -> Table:
             or a row with more or fewer values than the header; names the line.
     """
     if not file.is_file():
-        raise AigiError(f"There is no manifest {file}: expected a table ({', '.join(SUFFIXES)}).")
+        raise AigiError(
+            f"There is no table {file}: expected a file of these kinds: {', '.join(SUFFIXES)}."
+        )
     suffix = file.suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):
@@ -118,7 +120,7 @@ def read_table(file: Path) -> Table:
         return _read_delimited(file, text, "\t" if suffix == ".tsv" else None)
     except (csv.Error, ValueError, OSError) as error:  # pyarrow's and json's are ValueErrors
         raise AigiError(
-            f"The manifest {file} could not be read as {file.suffix or 'CSV'}"
+            f"The table {file} could not be read as {file.suffix or 'CSV'}"
             f" ({' '.join(str(error).split())}): expected a UTF-8 table ({', '.join(SUFFIXES)})."
         ) from error
 

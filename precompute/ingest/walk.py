@@ -39,6 +39,7 @@ def walk(root: Path) -> tuple[list[FileEntry], tuple[str, ...]]:
     loops = []
     closed = []
     packed = []
+    empty = []
     stack: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(root), "", frozenset())]
     while stack:
         folder, prefix, above = stack.pop()
@@ -49,6 +50,8 @@ def walk(root: Path) -> tuple[list[FileEntry], tuple[str, ...]]:
         except OSError as error:
             closed.append(f"{shown(prefix) or '.'} ({error.strerror})")
             continue
+        if not entries and prefix:
+            empty.append(shown(prefix))
         for entry in entries:
             if entry.name.startswith(".") or entry.name in CLUTTER:
                 hidden += 1
@@ -73,17 +76,17 @@ def walk(root: Path) -> tuple[list[FileEntry], tuple[str, ...]]:
         notes.append(f"{counted(hidden, 'hidden entry', 'were')} skipped.")
     if loops:
         notes.append(
-            f"{counted(len(loops), 'link')} into a folder above themselves were not followed:"
+            f"{counted(len(loops), 'link', 'were')} not followed, leading to a folder above:"
             f" {some(loops)}."
         )
+    if empty:
+        notes.append(f"{counted(len(empty), 'folder', 'are')} empty: {some(empty)}.")
     if closed:
         notes.append(f"{counted(len(closed), 'folder')} could not be listed: {some(closed)}.")
     if packed:
         notes.append(
-            f"{counted(len(packed), 'compressed archive', 'were')} not opened, their members cannot"
-            " be"
-            " reached"
-            f" one by one: {some(packed)}; unpack them, or pack them again as plain .tar or .zip."
+            f"{counted(len(packed), 'compressed archive', 'were')} not opened, for no member can be"
+            f" reached by itself: {some(packed)}; unpack, or pack again as plain .tar or .zip."
         )
     return sorted(files), tuple(notes)
 

@@ -201,8 +201,8 @@ def test_walk_breaks_loops_and_follows_other_links(tmp_path):
     assert notes == (
         "2 hidden entries were skipped.",
         (
-            "4 links into a folder above themselves were not followed: a/b/up, a/self, left/r/l and"
-            " 1 more."
+            "4 links were not followed, leading to a folder above: a/b/up, a/self, left/r/l and 1"
+            " more."
         ),
     )
 

@@ -158,7 +158,7 @@ def test_what_does_not_hold_is_refused(root, text, message):
 
 
 def test_unreadable_manifests(root):
-    with pytest.raises(AigiError, match="There is no manifest"):
+    with pytest.raises(AigiError, match="There is no table"):
         read_listing(root, root / "none.csv")
     with pytest.raises(AigiError, match=r"could not be read as \.parquet"):
         read_listing(root, listing(root, "path,label\n", "m.parquet"))

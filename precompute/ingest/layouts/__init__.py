@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from aigi_core.arguments import did_you_mean
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from precompute.ingest.answers import ANY, Answers
-from precompute.ingest.checks import questions_of
+from precompute.ingest.checks import lacking, questions_of
 from precompute.ingest.layouts import (
     artifact,
     cnndetection,
@@ -28,10 +29,10 @@ from precompute.ingest.layouts import (
     samples,
     truefake,
 )
-from precompute.ingest.layouts.base import UNKNOWN, Layout, Reading, Tree, key_of
+from precompute.ingest.layouts.base import UNKNOWN, Layout, Reading, Tree
 from precompute.ingest.walk import shown, walk
 
-__all__ = ["LAYOUTS", "UNKNOWN", "Candidates", "find_candidates"]
+__all__ = ["LAYOUTS", "UNKNOWN", "Candidates", "asked_of_both", "find_candidates"]
 LAYOUTS: dict[str, Layout] = {
     module.LAYOUT.name: module.LAYOUT
     for module in (
@@ -90,6 +91,7 @@ def find_candidates(
         )
     if manifest_file is not None and layout not in ("auto", "manifest"):
         raise AigiError(f"A manifest was given beside --layout {layout}: choose one of the two.")
+    asked = layout != "auto"
     if answers.real or answers.fake:
         if manifest_file is not None or layout not in ("auto", "roots"):
             raise AigiError("--real and --fake name the folders themselves: leave --layout out.")
@@ -102,12 +104,14 @@ def find_candidates(
         if not files:
             raise AigiError(f"The folder {root} holds no files: name a folder with images.")
         tree = Tree.of(root, files, answers)
-        name, reading = _chosen(tree, layout)
+        name, reading = _chosen(tree, layout, walked)
         if name == "roots":
             reading = replace(reading, table=roots.keep_named(reading.table))
         reading = _with_captions(tree, reading)
+    _refuse_unused(answers, name)
     table, notes = _as_answered(reading.table, answers)
-    questions = (*reading.questions, *questions_of(table, name, answers))
+    doubts = () if asked else reading.doubts
+    questions = (*reading.questions, *doubts, *questions_of(table, name, answers))
     return Candidates(
         table.sort_values("path", ignore_index=True),
         name,
@@ -115,6 +119,11 @@ def find_candidates(
         (*walked, *reading.notes, *notes),
         questions,
     )
+
+
+def asked_of_both(candidates: Candidates) -> Candidates:
+    """With the question that a data set of one class leaves open; ``add`` takes such a one."""
+    return replace(candidates, questions=(*candidates.questions, *lacking(candidates.table)))
 
 
 def _listed(root: Path, file: Path | None, answers: Answers) -> Reading:
@@ -130,7 +139,7 @@ def _listed(root: Path, file: Path | None, answers: Answers) -> Reading:
     return manifest.read(tree, files[0], "it was asked for")
 
 
-def _chosen(tree: Tree, wanted: str) -> tuple[str, Reading]:
+def _chosen(tree: Tree, wanted: str, walked: tuple[str, ...]) -> tuple[str, Reading]:
     if wanted != "auto":
         reading = LAYOUTS[wanted].parse(tree)
         if reading is None:
@@ -170,8 +179,38 @@ def _chosen(tree: Tree, wanted: str) -> tuple[str, Reading]:
             " NAME=DIR for each generator; or give a table of the images: --manifest FILE. Read"
             f" without either are real/ beside fake/GENERATOR/, and {len(others) - 1} layouts of"
             " data sets, which docs/data.md shows."
+            + "".join(f" {note}" for note in walked if "not opened" in note)
         )
     return next(iter(fits.items()))
+
+
+def _refuse_unused(answers: Answers, layout: str) -> None:
+    """Refuse options on a table's columns where the layout reads none."""
+    if LAYOUTS[layout].tabled:
+        return
+    for option, given in (
+        ("--columns", answers.columns),
+        ("--fake-label", answers.fake_labels),
+        ("--real-label", answers.real_labels),
+    ):
+        if given:
+            raise AigiError(
+                f"{option} tells of a table, but the layout {layout} reads labels from folders:"
+                " leave it out, or name the table with --manifest FILE."
+            )
+
+
+def _refuse_unknown(answers: Answers, found: set[str]) -> None:
+    """Refuse answers on generators that are not there."""
+    named = [("--rename", name, found) for name in answers.rename]
+    after = found | {answers.generator(name) for name in found}
+    named += [("--pool", name, after) for name in answers.pools]
+    for option, name, known in named:
+        if name != ANY and name not in known:
+            raise AigiError(
+                f"{option} names the generator {name!r}, which is not there"
+                f"{did_you_mean(name, known)} There are {', '.join(map(shown, sorted(known)))}."
+            )
 
 
 def _as_answered(table: pd.DataFrame, answers: Answers) -> tuple[pd.DataFrame, list[str]]:
@@ -179,6 +218,7 @@ def _as_answered(table: pd.DataFrame, answers: Answers) -> tuple[pd.DataFrame, l
     table, notes = table.copy(), []
     fake = table["label"] == FAKE
     before = table["generator"]
+    _refuse_unknown(answers, set(before[fake]))
     table["generator"] = before.where(~fake, before.map(answers.generator))
     if changed := {(a, b) for a, b in zip(before, table["generator"], strict=True) if a != b}:
         told = ", ".join(f"{a} is called {b}" for a, b in sorted(changed))
@@ -215,7 +255,7 @@ def _with_captions(tree: Tree, reading: Reading) -> Reading:
     captions = {
         i: samples.sample(tree.root, beside)
         for i, path in zip(table.index[empty], table.loc[empty, "path"], strict=True)
-        if set(beside := tree.sidecars.get(key_of(path), {})) & {".txt", ".json"}
+        if set(beside := tree.beside(path)) & {".txt", ".json"}
     }
     if not captions:
         return reading

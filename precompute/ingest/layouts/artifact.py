@@ -10,7 +10,7 @@ import pandas as pd
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree
-from precompute.ingest.listing import describe
+from precompute.ingest.listing import describe, path_below
 from precompute.ingest.tables import read_table
 
 SHAPE = "<generator or source>/metadata.csv with the columns image_path, target, category"
@@ -26,13 +26,19 @@ def parse(tree: Tree) -> Reading | None:
     parts: list[pd.DataFrame] = []
     notes: list[str] = []
     questions: list[str] = []
+    tables: list[tuple[str, object]] = []
     for file in tree.named("metadata.csv"):
         table = read_table(tree.root / file.path)
         if not {"image_path", "target"} <= set(table.names):
             continue
+        tables.append((file.path, table))
         folder = Path(file.path).parent
         names = table.text("image_path")
-        below = names.map(lambda name, folder=folder: (folder / name).as_posix())
+        below = names.map(
+            lambda name, folder=folder: (
+                path_below(f"{folder.as_posix()}/{name}", tree.root) or (folder / name).as_posix()
+            )
+        )
         at_root = names.map(lambda name: os.path.lexists(tree.root / name))
         beside = below.map(lambda path: os.path.lexists(tree.root / path))
         if not (at_root | beside).any():
@@ -43,7 +49,7 @@ def parse(tree: Tree) -> Reading | None:
         target = table.text("target")
         filled: dict[str, pd.Series | str] = {
             "path": below.where(beside | ~at_root, names),
-            "label": target.where(target.isin(["", "0"]), "1"),
+            "label": target.map(lambda value: {"": "", "0": "real"}.get(value, "fake")),
             "generator": folder.name,
         }
         listed = describe(table, tree.answers, filled=filled)
@@ -54,6 +60,7 @@ def parse(tree: Tree) -> Reading | None:
     if not parts:
         return None
     joined = pd.concat(parts, ignore_index=True).assign(archive="", offset=-1)
+    notes += tree.unlisted(joined["path"], tables)
     why = (
         f"{counted(len(joined), 'image', 'are')} listed in {counted(len(parts), 'file')}"
         " metadata.csv"
@@ -61,4 +68,4 @@ def parse(tree: Tree) -> Reading | None:
     return Reading(joined, why, tuple(dict.fromkeys(notes)), tuple(questions))
 
 
-LAYOUT = Layout("artifact", SHAPE, parse, source="ArtiFact")
+LAYOUT = Layout("artifact", SHAPE, parse, source="ArtiFact", tabled=True)

@@ -5,6 +5,7 @@ Most layouts only look at folders; :func:`by_folder` turns what they say of each
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from aigi_core.archives import SUFFIXES
 from aigi_core.splits import SPLIT_OF
-from aigi_core.statements import part_counted
-from precompute.ingest.answers import OUR_COLUMNS, Answers
-from precompute.ingest.walk import FileEntry, escaped, is_undecodable
+from aigi_core.statements import counted, part_counted
+from precompute.ingest.answers import MIN_IMAGES, OUR_COLUMNS, Answers
+from precompute.ingest.walk import FileEntry, escaped, is_undecodable, shown, some
 
 UNKNOWN = -1
 """Label of a file about which the layout says nothing; such rows are always left out."""
@@ -26,10 +28,51 @@ BESIDE = (".json", ".txt", ".cls", ".caption")
 """Files that describe the image of the same name."""
 
 
+IMAGES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".jp2",
+    ".ppm",
+)
+
+
+def looks_like_image(path: str) -> bool:
+    """Whether a file is an image by its name, which is all that is known before it is opened."""
+    return path.lower().endswith(IMAGES)
+
+
 def key_of(path: str) -> str:
     """The key of a file's sample: its path up to the first dot of its name."""
     folder, _, name = path.rpartition("/")
     return f"{folder}/{name.partition('.')[0]}"
+
+
+def stem_of(path: str) -> str:
+    """A file's path up to the last dot of its name."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/{name.rpartition('.')[0] or name}"
+
+
+def split_of(path: str) -> str:
+    """The split that a path names by a folder, an archive or a table (``train-0003.tar``), in the
+    data set's own word; empty for none."""
+    *folders, _ = path.lower().split("/")
+    names = (part for part in folders if part in SPLIT_OF)
+    files = (
+        own[0]
+        for part in folders
+        if part.endswith(SUFFIXES)
+        for own in [re.match(r"[a-z]+", part)]
+        if own and own[0] in SPLIT_OF
+    )
+    return next(names, "") or next(files, "")
 
 
 @dataclass(frozen=True)
@@ -55,8 +98,8 @@ class Tree:
     Attributes:
         files: sorted by path.
         answers: see :class:`precompute.ingest.answers.Answers`.
-        sidecars: key of a sample (path up to the first dot of the name) -> what stands beside its
-            image, by suffix (:data:`BESIDE`).
+        sidecars: path of an image without its suffix, or up to the first dot of its name -> what
+            stands beside it, by suffix (:data:`BESIDE`).
     """
 
     root: Path
@@ -68,13 +111,21 @@ class Tree:
     def of(cls, root: Path, files: Iterable[FileEntry], answers: Answers) -> Tree:
         """Sort out what stands beside an image: texts and numbers of the same name."""
         files = list(files)
-        images = {key_of(f.path) for f in files if not f.path.lower().endswith(BESIDE)}
+        images = [f.path for f in files if not f.path.lower().endswith(BESIDE)]
+        # The whole name goes before the part up to its first dot: v1.5_01.txt is of v1.5_01.png.
+        stems, keys = set(map(stem_of, images)), set(map(key_of, images))
         sidecars: defaultdict[str, dict[str, FileEntry]] = defaultdict(dict)
         for file in files:
-            if file.path.lower().endswith(BESIDE) and key_of(file.path) in images:
-                sidecars[key_of(file.path)][PurePosixPath(file.path).suffix.lower()] = file
+            stem, key = stem_of(file.path), key_of(file.path)
+            if file.path.lower().endswith(BESIDE) and (stem in stems or key in keys):
+                own = stem if stem in stems else key
+                sidecars[own][PurePosixPath(file.path).suffix.lower()] = file
         aside = {file.path for beside in sidecars.values() for file in beside.values()}
         return cls(root, tuple(f for f in files if f.path not in aside), answers, dict(sidecars))
+
+    def beside(self, path: str) -> dict[str, FileEntry]:
+        """What stands beside an image, by suffix."""
+        return self.sidecars.get(stem_of(path)) or self.sidecars.get(key_of(path)) or {}
 
     @property
     def name(self) -> str:
@@ -104,6 +155,22 @@ class Tree:
         plain = [f for f in self.files if not f.archive and "/" in f.path]
         return len(archives) == 1 and not plain
 
+    def images_in(self, folder: Folder) -> int:
+        """How many files of a folder are images by their names."""
+        return sum(looks_like_image(f.path) for f in self.files if self.folder_of(f) == folder)
+
+    def unlisted(self, listed: Iterable[str], tables: Iterable[tuple[str, object]]) -> list[str]:
+        """A sentence on the files that no row of the tables (by path) names; none where there are
+        none."""
+        known = {*listed, *(path for path, _ in tables)}
+        others = [f.path for f in self.files if f.path not in known]
+        if not others:
+            return []
+        return [
+            f"{counted(len(others), 'file', 'are')} not listed and left out:"
+            f" {some(map(shown, others))}."
+        ]
+
     def named(self, *names: str) -> list[FileEntry]:
         """Plain files of these names (in lower case), wherever they lie."""
         return [
@@ -122,12 +189,14 @@ class Reading:
         notes: sentences on what was decided or passed over.
         questions: sentences that must be answered before the reading can be trusted; each names the
             option that answers it.
+        doubts: such sentences that --layout answers by naming this layout.
     """
 
     table: pd.DataFrame = field(repr=False)
     why: str
     notes: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,6 +209,7 @@ class Layout:
         parse: reads a tree; None where it is not laid out so.
         over: layouts that read the same trees less well and give way to this one.
         source: whose layout it is.
+        tabled: labels stand in a table, whose columns and values the user may name.
     """
 
     name: str
@@ -147,6 +217,7 @@ class Layout:
     parse: Callable[[Tree], Reading | None]
     over: tuple[str, ...] = ()
     source: str = ""
+    tabled: bool = False
 
 
 def by_folder(
@@ -165,16 +236,17 @@ def by_folder(
         placed += place is not None
         known = place or Place(UNKNOWN, "", "", "")
         left_out = "" if place else f"outside the layout: not under {shape}"
-        path = file.path
+        path, generator, pool = file.path, known.generator.strip(), known.pool.strip()
         if is_undecodable(path):
             path, left_out = escaped(path), "unreadable: its name is not valid Unicode"
+            generator, pool = escaped(generator), escaped(pool)
         stem = PurePosixPath(path).stem
         rows.append(
             row(
                 path=path,
                 label=known.label,
-                generator=known.generator,
-                pool=known.pool,
+                generator=generator,
+                pool=pool,
                 split=known.split,
                 group=f"{known.group}{stem}" if known.group else "",
                 left_out=left_out,
@@ -183,7 +255,16 @@ def by_folder(
             )
         )
     why = f"{part_counted(placed, len(tree.files), 'file', 'match')} {shape}"
-    return Reading(pd.DataFrame(rows), why, notes, questions)
+    others = [f for f in tree.files if tree.folder_of(f) not in places and looks_like_image(f.path)]
+    doubts = []
+    if len(others) >= MIN_IMAGES:
+        where = {"/".join(tree.folder_of(f)) or "." for f in others}
+        doubts = [
+            f"{counted(len(others), 'image', 'lie')} outside the layout, in"
+            f" {some(map(shown, where))}: lay them out as the others, name all folders with --real"
+            " DIR --fake NAME=DIR, or say --layout and the name in the first line to leave them."
+        ]
+    return Reading(pd.DataFrame(rows), why, notes, questions, tuple(doubts))
 
 
 def row(**told: object) -> dict[str, object]:

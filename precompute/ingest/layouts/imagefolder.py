@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
-from precompute.ingest.layouts.base import Layout, Reading, Tree
+from precompute.ingest.layouts.base import Layout, Reading, Tree, split_of
 from precompute.ingest.listing import describe, first_named, path_below
 from precompute.ingest.polarity import folder_signs
 from precompute.ingest.tables import read_table
@@ -42,23 +41,25 @@ def parse(tree: Tree) -> Reading | None:
                 return None  # the class stands nowhere: other layouts, or --columns label=...
             filled["label"] = signs.map({0: "real", 1: "fake"})
         if "split" not in table.names:
-            filled["split"] = paths.map(_split)
+            filled["split"] = paths.map(split_of)
         known = first_named("generator", ("generator", "model"), table.names)
         listed = describe(table, tree.answers, known=known, filled=filled)
         parts.append(listed.table)
         notes += [note for note in listed.notes if note not in notes]
         questions += listed.questions
     joined = pd.concat(parts, ignore_index=True).assign(archive="", offset=-1)
+    notes += tree.unlisted(joined["path"], tables)
     why = (
         f"{counted(len(joined), 'image', 'are')} listed in {counted(len(tables), 'metadata file')}"
     )
     return Reading(joined, why, tuple(notes), tuple(questions))
 
 
-def _split(path: str) -> str:
-    return next((part for part in path.lower().split("/")[:-1] if part in SPLIT_OF), "")
-
-
 LAYOUT = Layout(
-    "imagefolder", SHAPE, parse, over=("folders",), source="Hugging Face datasets' ImageFolder"
+    "imagefolder",
+    SHAPE,
+    parse,
+    over=("folders",),
+    source="Hugging Face datasets' ImageFolder",
+    tabled=True,
 )

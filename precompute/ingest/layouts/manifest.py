@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from aigi_core.archives import divide
 from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree
 from precompute.ingest.listing import read_listing
@@ -22,9 +24,25 @@ def read(tree: Tree, file: Path, why: str) -> Reading:
     """The rows of one manifest."""
     listed = read_listing(tree.root, file, tree.answers)
     table = listed.table.assign(archive="", offset=-1)
-    return Reading(
-        table, f"{why} ({file.name}, {counted(len(table), 'row')})", listed.notes, listed.questions
-    )
+    notes, questions = list(listed.notes), list(listed.questions)
+    offered = table.loc[table["left_out"] == "", "path"]
+    gone = [path for path in offered if not _is_there(tree.root / path)]
+    if gone and len(gone) == len(offered):
+        questions.append(
+            f"None of the {counted(len(gone), 'image')} in {file.name} is there, such as"
+            f" {tree.root / gone[0]}: which folder do its paths begin at? Say --images DIR."
+        )
+    elif gone:
+        notes.append(
+            f"{counted(len(gone), 'row', 'name')} files that are not there, such as {gone[0]}: they"
+            " will be left out."
+        )
+    why = f"{why} ({file.name}, {counted(len(table), 'row')})"
+    return Reading(table, why, tuple(notes), tuple(questions))
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.lexists(path) or divide(path) is not None
 
 
 def parse(tree: Tree) -> Reading | None:
@@ -35,4 +53,6 @@ def parse(tree: Tree) -> Reading | None:
     return read(tree, files[0], f"the folder holds {files[0].name}")
 
 
-LAYOUT = Layout("manifest", SHAPE, parse, source="this project, ForensicHub, grip-unina")
+LAYOUT = Layout(
+    "manifest", SHAPE, parse, source="this project, ForensicHub, grip-unina", tabled=True
+)

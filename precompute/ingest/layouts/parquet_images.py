@@ -4,15 +4,12 @@ Face's hub stores of any image data set.
 
 from __future__ import annotations
 
-import re
-
 import pandas as pd
 
 from aigi_core.archives import PARQUET, parquet_member
 from aigi_core.errors import AigiError
-from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
-from precompute.ingest.layouts.base import Layout, Reading, Tree
+from precompute.ingest.layouts.base import Layout, Reading, Tree, split_of
 from precompute.ingest.listing import describe, first_named
 from precompute.ingest.tables import read_table
 
@@ -43,9 +40,8 @@ def parse(tree: Tree) -> Reading | None:
                 [f"{file.path}/{parquet_member(inside, i)}" for i in range(len(table))]
             )
         }
-        name = file.path.rsplit("/", 1)[-1].lower()
-        if "split" not in table.names and (own := re.match(r"[a-z]+", name)):
-            filled["split"] = own[0] if own[0] in SPLIT_OF else ""
+        if "split" not in table.names:
+            filled["split"] = split_of(f"{file.path}/row")
         known = first_named("generator", GENERATORS, table.names)
         answers = tree.answers
         if "path" in answers.columns:  # it chose the column of images
@@ -75,5 +71,9 @@ def _image_column(columns: dict[str, str], tree: Tree, path: str) -> str:
 
 
 LAYOUT = Layout(
-    "parquet", SHAPE, parse, source="Community Forensics, OpenFake, the Hugging Face hub"
+    "parquet",
+    SHAPE,
+    parse,
+    source="Community Forensics, OpenFake, the Hugging Face hub",
+    tabled=True,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,8 @@ from precompute.ingest.tables import read_table
 GENERATED = "manifest.csv"
 """The table that ``precompute generate`` writes beside its images."""
 TOLD_OF_PROMPTS = {"group", "caption", "model", "steps"}
+OTHER = {REAL: {"fake", "1_fake"}, FAKE: {"real", "0_real"}}
+"""Folders that cannot lie below one of the class."""
 SHAPE = "the folders named by --real and --fake"
 
 
@@ -65,20 +68,38 @@ def parse(tree: Tree) -> Reading | None:
     for name, folder in answers.fake:
         named[folder.resolve().relative_to(root).parts] = (FAKE, name)
     places: dict[Folder, Place] = {}
+    loose: Counter[str] = Counter()
+    contrary: list[str] = []
     for path in tree.folders:
         top = next((parts for parts in named if path[: len(parts)] == parts), None)
         if top is None:
             continue
         label, name = named[top]
         below = path[len(top) :]
+        if OTHER[label] & {part.lower() for part in below}:
+            contrary.append("/".join(path))
         split = next((SPLIT_OF[p] for part in below if (p := _plain(part)) in SPLIT_OF), "")
         if label == FAKE and not name:
             inner = [part for part in below if _plain(part) not in SPLIT_OF]
             if not inner:
+                loose["/".join(path)] = tree.images_in(path)
                 continue
             name = inner[0]
         places[path] = Place(label, name, "all", split)
-    reading = by_folder(tree, places, SHAPE)
+    questions = [
+        f"{tree.root / where} holds {counted(n, 'image')} beside the folders that name generators:"
+        f" which generator made them? Say --fake NAME={tree.root / where}, or take them out."
+        for where, n in loose.items()
+        if n
+    ]
+    doubts = [
+        f"{where}/ lies below a folder of the other class that --real or --fake names. Name the"
+        " folders further down (--real DIR/real --fake NAME=DIR/fake); --layout roots takes it as"
+        " told."
+        for where in contrary[:3]
+    ]
+    reading = by_folder(tree, places, SHAPE, questions=tuple(questions))
+    reading = reading and replace(reading, doubts=tuple(doubts))
     return reading and _with_prompts(reading, tree, [folder for _, folder in answers.fake])
 
 

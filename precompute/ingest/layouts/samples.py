@@ -13,9 +13,8 @@ import pyarrow as pa
 
 from aigi_core.errors import AigiError
 from aigi_core.images import read_bytes
-from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
-from precompute.ingest.layouts.base import Layout, Reading, Tree, key_of
+from precompute.ingest.layouts.base import Layout, Reading, Tree, split_of
 from precompute.ingest.listing import LIKELY, describe, first_named
 from precompute.ingest.tables import Table
 from precompute.ingest.walk import FileEntry
@@ -30,7 +29,7 @@ def parse(tree: Tree) -> Reading | None:
         return None
     records, images = [], []
     for image in tree.files:
-        beside = sidecars.get(key_of(image.path), {})
+        beside = tree.beside(image.path)
         record = sample(tree.root, beside)
         if ".cls" in beside and "label" not in record:
             record["label"] = _text(tree.root, beside[".cls"]).strip()
@@ -52,10 +51,9 @@ def parse(tree: Tree) -> Reading | None:
     )
     known = first_named("generator", ("generator", *LIKELY["generator"]), names)
     known |= {"source_url": "url"} if "url" in names else {}
-    split = paths.map(lambda path: next((p for p in path.lower().split("/") if p in SPLIT_OF), ""))
     filled: dict[str, pd.Series | str] = {"path": paths}
     if "split" not in names:
-        filled["split"] = split
+        filled["split"] = paths.map(split_of)
     listed = describe(table, tree.answers, known=known, filled=filled, strict_splits=False)
     rows = listed.table.assign(
         archive=[images[i].archive for i in labelled], offset=[images[i].offset for i in labelled]
@@ -99,4 +97,6 @@ def _plain(value: Any) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-LAYOUT = Layout("samples", SHAPE, parse, over=("folders",), source="WebDataset, img2dataset")
+LAYOUT = Layout(
+    "samples", SHAPE, parse, over=("folders",), source="WebDataset, img2dataset", tabled=True
+)

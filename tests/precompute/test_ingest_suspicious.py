@@ -1,0 +1,282 @@
+"""What a user may bring by mistake is never read wrongly in silence: it is read rightly, or stops
+with a question or a sentence that names the option.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from aigi_core.archives import members, read_member
+from aigi_core.errors import AigiError
+from precompute.__main__ import main
+from precompute.ingest.answers import Answers
+from precompute.ingest.layouts import Candidates, asked_of_both, find_candidates
+from tests.precompute.corpus import write
+
+
+def touch(root: Path, *folders: str, n: int = 12) -> Path:
+    for folder in folders:
+        for i in range(n):
+            write(root, f"{folder}/{i:02d}.png", b"x")
+    return root
+
+
+def listed(root: Path, header: str, row: str, parting: str = "/") -> Path:
+    """A table of a/ (real) and b/ (fake); {p} is the path, {x} 0 for real, {y} 1 for real."""
+    touch(root, "a/real", "b/fake")
+    lines = [header]
+    for i in range(24):
+        name = f"a/real/{i:02d}.png" if i < 12 else f"b/fake/{i - 12:02d}.png"
+        place = name.replace("/", parting)
+        source, maker = ("coco", "") if i < 12 else ("sdxl", "sdxl")
+        lines.append(row.format(p=place, x=int(i >= 12), y=int(i < 12), s=source, m=maker))
+    (root / "list.csv").write_text("\n".join(lines) + "\n")
+    return root / "list.csv"
+
+
+def generators(found: Candidates) -> set[str]:
+    kept = found.table[(found.table["left_out"] == "") & (found.table["label"] == 1)]
+    return set(kept["generator"])
+
+
+# Which number means fake.
+def test_numbers_are_held_against_folders_in_windows_paths(tmp_path: Path) -> None:
+    file = listed(tmp_path, "path,label", "{p},{y}", parting="\\")
+    [question] = find_candidates(tmp_path, manifest_file=file).questions
+    assert "the contrary of the folders in 24 of 24 rows" in question
+
+
+def test_numbers_are_held_against_known_names_of_sources_and_generators(tmp_path: Path) -> None:
+    file = listed(tmp_path, "path,label,model", "{p},{y},{s}")
+    (tmp_path / "a/real").rename(tmp_path / "a/x")  # no folder says it
+    (tmp_path / "b/fake").rename(tmp_path / "b/x")
+    file.write_text(file.read_text().replace("a/real", "a/x").replace("b/fake", "b/x"))
+    answers = Answers(columns={"generator": "model"})
+    first, *_ = find_candidates(tmp_path, manifest_file=file, answers=answers).questions
+    assert "the contrary of the column 'model' in 24 of 24 rows" in first
+    right = listed(tmp_path, "path,label,model", "{p},{x},{s}")
+    found = find_candidates(tmp_path, manifest_file=right, answers=answers)
+    assert found.questions == () and generators(found) == {"sdxl"}
+
+
+@pytest.mark.parametrize("name", ["is_real", "isReal", "real", "authentic"])
+def test_a_column_called_real_has_1_for_real(tmp_path: Path, name: str) -> None:
+    file = listed(tmp_path, f"path,{name}", "{p},{y}")
+    found = find_candidates(tmp_path, manifest_file=file, answers=Answers(columns={"label": name}))
+    assert found.questions == ()
+    assert found.table.set_index("path").loc["b/fake/00.png", "label"] == 1
+    assert any("0 was read as fake, 1 as real" in note for note in found.notes)
+
+
+# Options that decide nothing.
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        (Answers(fake_labels=("0",)), "--fake-label tells of a table"),
+        (Answers(columns={"label": "x"}), "--columns tells of a table"),
+        (Answers(rename={"sdlx": "a"}), "--rename names the generator 'sdlx'.* did you mean sdxl"),
+        (Answers(pools={"sdlx": "a"}), "--pool names the generator 'sdlx'.* did you mean sdxl"),
+    ],
+)
+def test_an_option_that_decides_nothing_is_refused(
+    tmp_path: Path, answers: Answers, said: str
+) -> None:
+    touch(tmp_path, "real", "fake/sdxl")
+    with pytest.raises(AigiError, match=said):
+        find_candidates(tmp_path, answers=answers)
+
+
+def test_a_column_of_paths_cannot_be_told_where_images_are_named_otherwise(tmp_path: Path) -> None:
+    touch(tmp_path, "train")
+    rows = "".join(f"{i:02d}.png,{'real' if i < 6 else 'fake'}\n" for i in range(12))
+    (tmp_path / "train/metadata.csv").write_text("file_name,kind\n" + rows)
+    with pytest.raises(AigiError, match="leave path out"):
+        find_candidates(tmp_path, answers=Answers(columns={"path": "file_name", "label": "kind"}))
+    assert find_candidates(tmp_path, answers=Answers(columns={"label": "kind"})).questions == ()
+
+
+# Names that are none.
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("ffhq", "the name of a collection of photographs"),
+        ("Cats", "the name of a thing"),
+        ("dataset", "a name for a part of any data set"),
+        ("part-003", "a name for a part of any data set"),
+        ("real-vs-fake", "a word for the class"),
+    ],
+)
+def test_a_name_that_is_no_generators_is_asked_about(tmp_path: Path, name: str, what: str) -> None:
+    touch(tmp_path, f"{name}/real", f"{name}/fake")
+    [question] = find_candidates(tmp_path).questions
+    assert what in question and f"--rename {name}={name}" in question
+    assert find_candidates(tmp_path, answers=Answers(rename={name: "sdxl"})).questions == ()
+
+
+def test_names_that_differ_in_capital_letters_are_asked_about(tmp_path: Path) -> None:
+    touch(tmp_path, "real", "fake/SDXL", "fake/sdxl")
+    [question] = find_candidates(tmp_path).questions
+    assert "--rename SDXL=sdxl" in question
+    assert generators(find_candidates(tmp_path, answers=Answers(rename={"SDXL": "sdxl"}))) == {
+        "sdxl"
+    }
+
+
+def test_a_folder_whose_name_is_no_unicode_is_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "real", "fake/sdxl", "fake/other")
+    (tmp_path / "fake/other").rename(tmp_path / os.fsdecode(b"fake/bad\xff"))
+    found = find_candidates(tmp_path)
+    assert generators(found) == {"sdxl"}
+    assert (found.table["left_out"] != "").sum() == 12
+
+
+# Files that would be lost.
+def test_images_outside_the_layout_are_asked_about(tmp_path: Path) -> None:
+    touch(tmp_path, "real", "fake/sdxl", "adm/ai", "fake")
+    [question] = find_candidates(tmp_path).questions
+    assert question.startswith("24 images lie outside the layout, in adm/ai, fake")
+    assert find_candidates(tmp_path, "folders").questions == ()
+
+
+def test_loose_images_beside_generators_folders_are_asked_about(tmp_path: Path) -> None:
+    touch(tmp_path, "photos", "made", "made/sdxl")
+    answers = Answers(real=(tmp_path / "photos",), fake=(("", tmp_path / "made"),))
+    [question] = find_candidates(tmp_path, answers=answers).questions
+    assert "holds 12 images" in question and f"--fake NAME={tmp_path / 'made'}" in question
+
+
+def test_a_named_folder_that_holds_the_other_class_is_asked_about(tmp_path: Path) -> None:
+    touch(tmp_path, "photos/0_real", "photos/1_fake", "made")
+    answers = Answers(real=(tmp_path / "photos",), fake=(("sd", tmp_path / "made"),))
+    [question] = find_candidates(tmp_path, answers=answers).questions
+    assert question.startswith("photos/1_fake/ lies below a folder of the other class")
+    assert find_candidates(tmp_path, "roots", answers=answers).questions == ()
+
+
+def test_a_fake_without_its_name_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(tmp_path, "a", "b")
+    command = ["ingest", "--real", f"{tmp_path}/a", "--fake", f"={tmp_path}/b", "--dry-run"]
+    assert main(command) == 2
+    assert "Expected --fake NAME=DIR" in capsys.readouterr().err
+
+
+def test_one_class_alone_is_asked_about_before_images_are_opened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(tmp_path, "fake/sdxl")
+    [question] = asked_of_both(find_candidates(tmp_path)).questions
+    assert question.startswith("No image is called real, 12 others are")
+    assert main(["ingest", "--images", str(tmp_path), "--dry-run"]) == 2
+    assert "No image is called real" in capsys.readouterr().out
+
+
+def test_empty_folders_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "real", "fake/sdxl")
+    (tmp_path / "fake/dalle").mkdir()
+    assert "1 folder is empty: fake/dalle/." in find_candidates(tmp_path).notes
+
+
+def test_files_that_no_metadata_lists_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "train/real", "train/fake")
+    rows = "".join(f"{kind}/{i:02d}.png,x\n" for kind in ("real", "fake") for i in range(11))
+    (tmp_path / "train/metadata.csv").write_text("file_name,text\n" + rows)
+    notes = find_candidates(tmp_path).notes
+    assert any("2 files are not listed and left out: train/fake/11.png" in n for n in notes)
+
+
+def test_rows_without_a_file_are_counted_before_images_are_opened(tmp_path: Path) -> None:
+    file = listed(tmp_path, "path,label", "{p},{x}")
+    (tmp_path / "a/real/03.png").unlink()
+    notes = find_candidates(tmp_path, manifest_file=file).notes
+    assert any("1 row names files that are not there, such as a/real/03.png" in n for n in notes)
+
+
+def test_absolute_windows_paths_lie_outside(tmp_path: Path) -> None:
+    file = listed(tmp_path, "path,label", "D:\\data\\{p},{x}", parting="\\")
+    with pytest.raises(AigiError, match="no path below the image root"):
+        find_candidates(tmp_path, manifest_file=file)
+
+
+# What stands beside an image, and in archives.
+def test_a_text_belongs_to_the_image_of_its_whole_name(tmp_path: Path) -> None:
+    touch(tmp_path, "real", "fake/sdxl")
+    for i in range(2):
+        write(tmp_path, f"fake/sdxl/v1.5_{i}.png", b"x")
+        write(tmp_path, f"fake/sdxl/v1.5_{i}.txt", f"cat {i}".encode())
+    captions = find_candidates(tmp_path).table.set_index("path")["caption"]
+    assert [captions[f"fake/sdxl/v1.5_{i}.png"] for i in range(2)] == ["cat 0", "cat 1"]
+
+
+def test_splits_in_the_names_of_tars_are_kept(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        folder = tmp_path / "plain" / split
+        for i in range(12):
+            write(folder, f"{i:02d}.png", b"x")
+            write(folder, f"{i:02d}.json", json.dumps({"label": i % 2}).encode())
+        (tmp_path / "set").mkdir(exist_ok=True)
+        with tarfile.open(tmp_path / f"set/{split}-0000.tar", "w") as tar:
+            tar.add(folder, arcname=".")
+    found = find_candidates(tmp_path / "set")
+    assert found.layout == "samples"
+    assert found.table["split"].value_counts().to_dict() == {"train": 12, "test": 12}
+
+
+def test_artifact_written_on_windows_is_read(tmp_path: Path) -> None:
+    for folder, target in (("coco", 0), ("big_gan", 6)):
+        touch(tmp_path, f"{folder}/deep")
+        rows = "".join(f"deep\\{i:02d}.png,{target}\n" for i in range(12))
+        (tmp_path / folder / "metadata.csv").write_text("image_path,target\n" + rows)
+    found = find_candidates(tmp_path)
+    assert found.table["path"].iloc[0] == "big_gan/deep/00.png"
+    assert generators(found) == {"big_gan"}
+    assert not any("--fake-label" in note for note in found.notes)
+
+
+def test_a_zip_with_backslashes_is_read_as_folders(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as packed:
+        for name in ("real", "fake\\sdxl"):
+            for i in range(12):
+                info = zipfile.ZipInfo("x")
+                info.filename = f"{name}\\{i:02d}.png"  # as it stands, not as Python spells it
+                packed.writestr(info, name.encode())
+    found = find_candidates(tmp_path)
+    assert generators(found) == {"sdxl"}
+    assert read_member(tmp_path / "set.zip", "fake/sdxl/00.png", limit=99) == b"fake\\sdxl"
+
+
+def test_a_file_that_stands_in_a_tar_under_two_names_has_both(tmp_path: Path) -> None:
+    write(tmp_path, "t/a.png", b"content")
+    os.link(tmp_path / "t/a.png", tmp_path / "t/b.png")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name in ("a.png", "b.png"):
+            tar.add(tmp_path / "t" / name, arcname=name)
+    found = {member.name: member for member in members(tmp_path / "x.tar")}
+    assert found.keys() == {"a.png", "b.png"}
+    for member in found.values():
+        content = read_member(tmp_path / "x.tar", member.name, member.offset, limit=99)
+        assert content == b"content"
+
+
+def test_an_archive_that_was_not_opened_is_named_where_nothing_fits(tmp_path: Path) -> None:
+    (tmp_path / "real.tar.gz").write_bytes(b"x")
+    with pytest.raises(AigiError, match=r"No layout fits .*real\.tar\.gz"):
+        find_candidates(tmp_path)
+
+
+def test_the_words_of_a_table_stay_as_they_are(tmp_path: Path) -> None:
+    """No option is needed where words say it, whatever else the table holds."""
+    file = listed(tmp_path, "path,label,generator", "{p},{x},{m}")
+    frame = pd.read_csv(file)
+    frame["label"] = frame["label"].map({0: "Human", 1: "AI"})
+    frame.to_csv(file, index=False)
+    found = find_candidates(tmp_path, manifest_file=file)
+    assert found.questions == () and generators(found) == {"sdxl"}
