@@ -218,9 +218,9 @@ def _read_torch(file: Path) -> Any:
         held = re.search(r"(?:Unsupported global: GLOBAL|GLOBAL) ([\w.]+)", text)
         if held:
             raise AigiError(
-                f"The file {file} holds an object of {held[1]} and not tensors alone; to read it would"
-                " run code that it brings, so it is not read: where you trust it, load it in the program"
-                " that wrote it and save its state dict"
+                f"The file {file} holds an object of {held[1]} and not tensors alone; to read it"
+                " would run code that it brings, so it is not read: where you trust it, load it in"
+                " the program that wrote it and save its state dict"
                 " (torch.save(model.state_dict(), 'weights.pt'))."
             ) from error
         if isinstance(error, EOFError) or "unexpected EOF" in text or "PytorchStreamReader" in text:

@@ -236,7 +236,8 @@ def by_folder(
         placed += place is not None
         known = place or Place(UNKNOWN, "", "", "")
         left_out = "" if place else f"outside the layout: not under {shape}"
-        path, generator, pool = file.path, known.generator.strip(), known.pool.strip()
+        path = file.path
+        generator, pool = known.generator.strip(), known.pool.strip()
         if is_undecodable(path):
             path, left_out = escaped(path), "unreadable: its name is not valid Unicode"
             generator, pool = escaped(generator), escaped(pool)
