@@ -93,4 +93,5 @@ with ui.page(__file__) as page:
             "images",
             shown.drop(columns="row"),
             formats={"bytes_per_pixel": "%.2f", "jpeg_quality": "%.0f"},
+            shown=("verdict", "score", "generator", "pool", "path", "width", "height", "format"),
         )

@@ -28,6 +28,8 @@ def board_by_encoder(names: tuple[str, ...], encodings: tuple[Workspace, ...]) -
 
 ONE = "One method"
 """The part that a click on a method opens."""
+READ = ("title", "ood", "difference", "q_value", "auc", "real", "fake", "worst_on", "worst")
+"""Columns of the board that are shown beside each other."""
 OTHER_CELLS = (
     " The last rows are of detectors of chosen generators, measured on other cells: do not rank"
     " them with the rest."
@@ -107,7 +109,7 @@ with ui.page(__file__) as page:
 
     def all_numbers() -> None:
         with page.section(text=boards.comparison(table, ui.name)):
-            page.table("board", table.drop(columns="method"))
+            page.table("board", table.drop(columns="method"), shown=READ)
 
     def one_method() -> None:
         with page.section():

@@ -10,6 +10,7 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image
 
+from aigi_core.figures import DARK, LIGHT, Theme
 from ui.toolkit import router, tables, workspaces
 
 PRODUCT = "AIGI Explorer"
@@ -42,7 +43,17 @@ ICONS = "".join(
     for page in router.PAGES.values()
 )
 """Of the menu's links. An icon of Streamlit's own would also be the tab's, from a font host."""
-STYLE = f"<style>\n{Path(__file__).with_suffix('.css').read_text('utf-8')}{ICONS}</style>"
+
+
+def _style(theme: Theme) -> str:
+    """The style sheet, with the colours of Streamlit's theme, which are no variables there."""
+    css = Path(__file__).with_suffix(".css").read_text("utf-8")
+    names = ("paper", "panel", "ink", "grid", "accent")
+    colours = ";".join(f"--aigi-{name}:{getattr(theme, name)}" for name in names)
+    return f"<style>\n:root{{{colours}}}\n{css}{ICONS}</style>{tables.SORT}"
+
+
+STYLES = {theme.name: _style(theme) for theme in (LIGHT, DARK)}
 
 
 @cache
@@ -61,7 +72,8 @@ def terms() -> None:
 
 def frame() -> None:
     """Draw the frame; called by ``app.py`` before the page."""
-    st.html(STYLE + tables.SORT, unsafe_allow_javascript=True)
+    shown = DARK if st.context.theme.type == "dark" else LIGHT
+    st.html(STYLES[shown.name], unsafe_allow_javascript=True)
     with st.sidebar:
         workspaces.choose()
         _terms_on_demand()

@@ -400,11 +400,17 @@ class Page(Controls):
         *,
         formats: Mapping[str, str] | None = None,
         alt: str = "",
+        shown: Sequence[str] = (),
     ) -> None:
-        """A table, with its files on demand."""
+        """A table, with its files on demand.
+
+        Args:
+            shown: the columns (and their intervals) that the page shows where all are too many to
+                be read beside each other; files and report hold all.
+        """
         self._report.parts.append((name, table))
         if self._seen:
-            self._table(name, table, formats, alt)
+            self._table(name, tables.some(table, shown), formats, alt)
             self._table_on_demand(name, table, formats)
 
     def _table(

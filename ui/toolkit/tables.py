@@ -75,6 +75,14 @@ def intervals(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
     }
 
 
+def some(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Some columns with the ends of their intervals, in the table's order; all for none."""
+    if not columns:
+        return table
+    ends = {f"{column}_{end}" for column in columns for end in ("low", "high")}
+    return table[[column for column in table if column in columns or column in ends]]
+
+
 def readable(table: pd.DataFrame, formats: Mapping[str, str] | None = None) -> pd.DataFrame:
     """The table as texts: rounded, intervals beside their values, titles in words.
 

@@ -10,14 +10,24 @@ from streamlit.testing.v1 import AppTest
 
 import ui.toolkit
 from aigi_core.figures.matrix import heatmap
-from aigi_core.figures.theme import LEAST_WIDTHS, least_width
+from aigi_core.figures.theme import DARK, LEAST_WIDTHS, LIGHT, least_width
 from tests.conftest import ROOT
+from ui.toolkit import frame
 
 
 def test_each_least_width_of_a_figure_has_its_rule() -> None:
     css = (Path(ui.toolkit.__file__).parent / "frame.css").read_text("utf-8")
     for width in LEAST_WIDTHS[1:]:
         assert f"[class*=st-key-least-width-{width}-]>*{{min-width:{width}px}}" in css
+
+
+def test_every_colour_of_the_style_sheet_is_one_of_the_theme() -> None:
+    for theme in (LIGHT, DARK):
+        style = frame.STYLES[theme.name]
+        used, given = (
+            set(re.findall(form, style)) for form in (r"var\((--[\w-]+)", r"(--aigi-\w+):#")
+        )
+        assert len(given) == 5 and used - {"--tile", "--size", "--tall"} == given
 
 
 def test_the_sidebar_shows_every_term_of_the_glossary() -> None:

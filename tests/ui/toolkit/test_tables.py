@@ -45,6 +45,12 @@ def test_a_small_probability_is_not_rounded_to_nothing() -> None:
     assert tables.readable(pd.DataFrame({"p_value": [0.00012]}))["p"].tolist() == ["0.00012"]
 
 
+def test_some_columns_keep_their_intervals() -> None:
+    seen = tables.some(TABLE, ("name_of_it", "test_mean"))
+    assert list(seen) == ["name_of_it", "test_mean", "test_mean_low", "test_mean_high"]
+    assert tables.some(TABLE, ()) is TABLE
+
+
 def test_low_and_high_of_nothing_stay() -> None:
     texts = pd.DataFrame({"name": ["a"], "low": [0.1], "high": [0.2]})
     assert list(tables.readable(texts).columns) == ["name", "low", "high"]
