@@ -175,4 +175,5 @@ def _marker(
 def _finished(figure: go.Figure, titles: tuple[str, str], theme: Theme, alt: str) -> go.Figure:
     figure.update_xaxes(title_text=titles[0], zeroline=False)
     figure.update_yaxes(title_text=titles[1], zeroline=False, scaleanchor="x")
-    return finish(figure, theme, alt, 620, hovermode="closest", dragmode="lasso")
+    # so that the names of many groups stand beside each other and leave room for the points
+    return finish(figure, theme, alt, 620, hovermode="closest", dragmode="lasso", least_width=640)
