@@ -65,7 +65,6 @@ with ui.page(__file__) as page:
                 " a list. Our protocol takes the least log-loss, the paper's the last."
             ),
         )
-        shown = page.select("shown", "Matrix", ["change", "after", "before"], kind="segmented")
     first, second = pair
     directions = atlas.components(pair)
     longest = min(len(d.removed) for d in directions)
@@ -206,6 +205,8 @@ with ui.page(__file__) as page:
             page.link("transfer", "Its matrix", view="Components removed", d1=first, d2=second)
 
     def cell_by_cell() -> None:
+        with page.controls("Cells"):
+            shown = page.select("shown", "Matrix", ["change", "after", "before"], kind="segmented")
         with page.section(
             "The opened pair, cell by cell",
             f"Change in {metric.in_words} (after minus before), in percentage points."
@@ -272,9 +273,9 @@ with ui.page(__file__) as page:
                 page.table("stability", stability.to_frame())
 
     parts = {
+        "The search": search,
         "Cell by cell": cell_by_cell,
         "Shape of the space": space,
-        "The search": search,
         "Stability": stable,
     }
-    page.part(parts)
+    page.part(parts, holds={"shown": "Cell by cell"})
