@@ -41,6 +41,12 @@ def _class_of_one(column: str) -> int:
     return REAL if class_of_word(name) == REAL else FAKE
 
 
+def nearest_class(folders: Sequence[str]) -> int | None:
+    """The class that the last of these folders says which names one, None where none does."""
+    classes = (class_of_word(folder) for folder in reversed(folders))
+    return next((one for one in classes if one is not None), None)
+
+
 @dataclass(frozen=True, eq=False)
 class Labels:
     """Labels of all rows.
@@ -79,7 +85,7 @@ def read_labels(
     lower = values.str.lower()
     present = set(lower)
     if answers.fake_labels or answers.real_labels:
-        return _as_told(lower, column, file, answers)
+        return _as_told(lower, column, file, answers, evidence)
     if all(class_of_word(value) is not None for value in present):
         labels = lower.map(class_of_word).astype(int)
         return Labels(labels, False, "", _contradiction(labels, evidence, column, "says"))
@@ -121,7 +127,13 @@ def _means_a_class(value: str, present: set[str]) -> bool:
     return class_of_word(value) is not None
 
 
-def _as_told(lower: pd.Series, column: str, file: object, answers: Answers) -> Labels:
+def _as_told(
+    lower: pd.Series,
+    column: str,
+    file: object,
+    answers: Answers,
+    evidence: Iterable[tuple[str, pd.Series]],
+) -> Labels:
     if answers.fake_labels and answers.real_labels:
         known = {value.lower() for value in (*answers.fake_labels, *answers.real_labels)}
         if unknown := sorted(set(lower) - known):
@@ -141,22 +153,38 @@ def _as_told(lower: pd.Series, column: str, file: object, answers: Answers) -> L
     labels = lower.map(told).fillna(other).astype(int)
     fakes = set(lower[labels == FAKE])
     generators = not answers.fake_labels and not fakes <= INTEGERS.keys() | FAKE_WORDS
-    return Labels(labels, generators, "", "")
+    words = [value for value, one in told.items() if class_of_word(value) not in (None, one)]
+    against = f"the word {words[0]!r}" if words else _contrary_of(labels, evidence)
+    if not against or (answers.fake_labels and answers.real_labels):
+        return Labels(labels, generators, "", "")
+    called, rest = ("fake", "real") if answers.fake_labels else ("real", "fake")
+    value = next(iter(told))
+    question = (
+        f"--{called}-label {value} makes column {column!r} say the contrary of {against}. If it is"
+        f" right, name the values of both classes, --{called}-label {value} --{rest}-label VALUE;"
+        " else take it out."
+    )
+    return Labels(labels, generators, "", question)
 
 
 def _contradiction(
     labels: pd.Series, evidence: Iterable[tuple[str, pd.Series]], column: str, verb: str
 ) -> str:
-    """A question where another sign of the class says otherwise in most of the rows it covers."""
+    """A question where another sign of the class says otherwise."""
+    against = _contrary_of(labels, evidence)
+    return against and (
+        f"Column {column!r}, {verb} the contrary of {against}. Which of its values means fake? Say"
+        " --fake-label VALUE (the column decides) and run again."
+    )
+
+
+def _contrary_of(labels: pd.Series, evidence: Iterable[tuple[str, pd.Series]]) -> str:
+    """The sign of the class that says otherwise in most of the rows it covers, and in how many."""
     for what, signs in evidence:
         known = signs.notna()
         wrong = int((signs[known].astype(int) != labels[known]).sum())
         if known.any() and 2 * wrong > int(known.sum()):
-            return (
-                f"Column {column!r}, {verb} the contrary of {what} in"
-                f" {part_counted(wrong, known.sum(), 'row')}. Which of its values means fake? Say"
-                " --fake-label VALUE (the column decides) and run again."
-            )
+            return f"{what} in {part_counted(wrong, known.sum(), 'row')}"
     return ""
 
 

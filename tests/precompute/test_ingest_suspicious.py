@@ -75,6 +75,40 @@ def test_a_column_called_real_has_1_for_real(tmp_path: Path, name: str) -> None:
     assert any("0 was read as fake, 1 as real" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    ("real", "fake", "against"),
+    [("real", "fake", "of the word "), ("0", "1", "of the folders in 24 of 24 rows")],
+)
+def test_labels_told_against_what_else_is_known_are_asked_about(
+    tmp_path: Path, real: str, fake: str, against: str
+) -> None:
+    file = listed(tmp_path, "path,generator,label", "{p},{m},<{x}>")
+    file.write_text(file.read_text().replace("<0>", real).replace("<1>", fake))
+    for answers in (Answers(fake_labels=(real,)), Answers(real_labels=(fake,))):
+        [question, *_] = find_candidates(tmp_path, manifest_file=file, answers=answers).questions
+        assert f"the contrary {against}" in question
+    meant = Answers(fake_labels=(real,), real_labels=(fake,))
+    found = find_candidates(tmp_path, manifest_file=file, answers=meant)
+    assert not any("the contrary" in question for question in found.questions)
+    assert not find_candidates(
+        tmp_path, manifest_file=file, answers=Answers(fake_labels=(fake,))
+    ).questions
+
+
+def test_folders_named_the_wrong_way_round_are_asked_about(tmp_path: Path) -> None:
+    touch(tmp_path, "fake/sdxl", "real", "other")
+    swapped = Answers(real=(tmp_path / "fake/sdxl",), fake=(("sdxl", tmp_path / "real"),))
+    found = find_candidates(tmp_path, answers=swapped)
+    assert [q.partition(",")[0] for q in found.questions] == [
+        "--real DIR names fake/sdxl/",
+        "--fake NAME=DIR names real/",
+    ]
+    assert "24 of 24 files match" in found.why  # not those of other/
+    assert find_candidates(tmp_path, "roots", answers=swapped).questions == ()
+    right = Answers(fake=(("sdxl", tmp_path / "fake/sdxl"),), real=(tmp_path / "real",))
+    assert find_candidates(tmp_path, answers=right).questions == ()
+
+
 # Options that decide nothing.
 @pytest.mark.parametrize(
     ("answers", "said"),

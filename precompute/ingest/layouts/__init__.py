@@ -105,8 +105,6 @@ def find_candidates(
             raise AigiError(f"The folder {root} holds no files: name a folder with images.")
         tree = Tree.of(root, files, answers)
         name, reading = _chosen(tree, layout, walked)
-        if name == "roots":
-            reading = replace(reading, table=roots.keep_named(reading.table))
         reading = _with_captions(tree, reading)
     _refuse_unused(answers, name)
     table, notes = _as_answered(reading.table, answers)

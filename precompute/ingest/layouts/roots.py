@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-
-import pandas as pd
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
@@ -16,6 +14,7 @@ from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from precompute.ingest.answers import Answers
 from precompute.ingest.layouts.base import Folder, Layout, Place, Reading, Tree, by_folder
+from precompute.ingest.polarity import nearest_class
 from precompute.ingest.tables import read_table
 
 GENERATED = "manifest.csv"
@@ -23,6 +22,7 @@ GENERATED = "manifest.csv"
 TOLD_OF_PROMPTS = {"group", "caption", "model", "steps"}
 OTHER = {REAL: {"fake", "1_fake"}, FAKE: {"real", "0_real"}}
 """Folders that cannot lie below one of the class."""
+_OPTIONS = ("--real DIR", "--fake NAME=DIR")
 SHAPE = "the folders named by --real and --fake"
 
 
@@ -70,10 +70,11 @@ def parse(tree: Tree) -> Reading | None:
     places: dict[Folder, Place] = {}
     loose: Counter[str] = Counter()
     contrary: list[str] = []
+    # Their common root may hold much else, which is neither counted nor listed.
+    tree = replace(tree, files=tuple(f for f in tree.files if _top(named, tree.folder_of(f))))
     for path in tree.folders:
-        top = next((parts for parts in named if path[: len(parts)] == parts), None)
-        if top is None:
-            continue
+        top = _top(named, path)
+        assert top is not None
         label, name = named[top]
         below = path[len(top) :]
         if OTHER[label] & {part.lower() for part in below}:
@@ -97,6 +98,13 @@ def parse(tree: Tree) -> Reading | None:
         " folders further down (--real DIR/real --fake NAME=DIR/fake); --layout roots takes it as"
         " told."
         for where in contrary[:3]
+    ]
+    doubts += [
+        f"{option} names {'/'.join(parts)}/, and its folders say the reverse. If they are right,"
+        f" name it with {other}; --layout roots takes it as told."
+        for parts, (label, _) in named.items()
+        if (told := nearest_class(parts)) is not None and told != label
+        for option, other in [_OPTIONS if label == REAL else _OPTIONS[::-1]]
     ]
     reading = by_folder(tree, places, SHAPE, questions=tuple(questions))
     reading = reading and replace(reading, doubts=tuple(doubts))
@@ -138,9 +146,9 @@ def _plain(part: str) -> str:
     return part.lower().rstrip("0123456789")
 
 
-def keep_named(table: pd.DataFrame) -> pd.DataFrame:
-    """Without files beside the named folders: their common root may hold much else."""
-    return table[~table["left_out"].str.startswith("outside the layout")].reset_index(drop=True)
+def _top(named: Iterable[Folder], path: Folder) -> Folder | None:
+    """The named folder that a folder is or lies in."""
+    return next((parts for parts in named if path[: len(parts)] == parts), None)
 
 
 LAYOUT = Layout("roots", SHAPE, parse, source="Synthbuster with RAISE, and any two trees")
