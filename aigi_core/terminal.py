@@ -6,10 +6,10 @@ import io
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -73,31 +73,54 @@ def progress_options() -> dict[str, Any]:
     return {**every, "delay": SECONDS_A_LINE, "file": _Lines(), "ncols": 100, "ascii": True}
 
 
+class Show(Protocol):
+    """What :func:`progress_line` gives."""
+
+    def __call__(self, line: str, left: float = 0) -> None: ...
+
+
+def time_left(seconds: float) -> str:
+    """What stands behind a line of progress: nothing where it is not known, or over.
+
+    Example:
+        >>> time_left(125), time_left(-1)
+        (', about 2 min 05 s left', '')
+    """
+    if seconds < 1:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f", about {f'{minutes} min {rest:02d} s' if minutes else f'{rest} s'} left"
+
+
 @contextmanager
-def progress_line() -> Iterator[Callable[[str], None]]:
+def progress_line() -> Iterator[Show]:
     """Takes sentences on how far a job is: on a terminal each replaces the one before; into a file
     the newest goes every half minute, with the minutes since the job began, whether or not there
-    was another.
+    was another. The seconds left, where they are given, are counted down; once they are over,
+    nothing is said of them.
 
     Example:
         >>> with progress_line() as show:
         ...     show("one of two")
     """
     began = time.monotonic()
-    newest = ""
+    newest, due = "", began
     ended = Event()
 
-    def show(line: str) -> None:
-        nonlocal newest
-        newest = printable(line)
+    def show(line: str, left: float = 0) -> None:
+        nonlocal newest, due
+        newest, due = printable(line), time.monotonic() + left
+        line = newest + time_left(left)
         if sys.stderr.isatty():
             width = shutil.get_terminal_size().columns - 1
-            print(f"\r\x1b[K{newest[:width]}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{line[:width]}", end="", file=sys.stderr, flush=True)
 
     def follow() -> None:
         while not ended.wait(SECONDS_A_LINE):
-            minutes = (time.monotonic() - began) / 60
-            print(f"{newest or 'At work'} ({minutes:.1f} min)", file=sys.stderr, flush=True)
+            now = time.monotonic()
+            minutes = (now - began) / 60
+            line = (newest or "At work") + time_left(due - now)
+            print(f"{line} ({minutes:.1f} min)", file=sys.stderr, flush=True)
 
     if sys.stderr.isatty():
         try:

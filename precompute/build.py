@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     is opened, so that a mistake in either costs little.
     """
     if args.dry_run:
-        return ingest.read_and_publish(args)
+        return ingest.read_and_publish(args, lambda: encode.check_options(args, planned=True))
     if args.out is None:
         raise AigiError("Name the workspace to write with --out WORKSPACE.")
     loaded: list[Any] = []

@@ -102,12 +102,10 @@ class InlineEngine:
             yield number, function(*task)
 
 
-def time_left(start: float, done: int, of: int) -> str:
-    """ " - about 2 min 05 s left", from the units that have ended since ``start``
-    (perf_counter)."""
-    left = (perf_counter() - start) / done * (of - done)
-    minutes, seconds = divmod(round(left), 60)
-    return f" - about {f'{minutes} min {seconds:02d} s' if minutes else f'{seconds} s'} left"
+def seconds_left(start: float, done: int, of: int) -> float:
+    """From the units that have ended since ``start`` (perf_counter), where all take about as
+    long."""
+    return (perf_counter() - start) / done * (of - done)
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:

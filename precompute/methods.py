@@ -6,7 +6,6 @@ import argparse
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from time import perf_counter
 
 import pandas as pd
 from threadpoolctl import threadpool_limits
@@ -26,7 +25,7 @@ from aigi_core.transfer.board import (
 )
 from aigi_core.transfer.board_by_encoder import board_by_encoder
 from aigi_core.workspace import Workspace, exclusive, write_atomic
-from precompute.engine import add_engine_options, engine_from, time_left
+from precompute.engine import add_engine_options, engine_from
 from precompute.options import add_shared
 from precompute.shares import add_share_option
 
@@ -49,13 +48,15 @@ def run(args: argparse.Namespace) -> int:
     wanted = args.methods or rows_of_methods()
     names, share = [one for one in dict.fromkeys([REFERENCE, *wanted]) if row_of(one)], args.shard
     wanted = share.of(names) if share else names
-    engine, start = engine_from(args), perf_counter()
+    engine, left = engine_from(args), dict.fromkeys(wanted)
     with nullcontext() if share else exclusive(workspace.path, "methods"), progress_line() as show:
         show(f"{counted(len(wanted), 'method')} ...")
         ended = engine.map(_measure, [(str(workspace.path), name) for name in wanted])
-        for done, (_, sentence) in enumerate(ended, 1):
+        for done, (number, sentence) in enumerate(ended, 1):
             print(sentence, file=sys.stderr, flush=True)
-            show(f"[{done}/{len(wanted)}]{time_left(start, done, len(wanted))}")
+            del left[wanted[number]]
+            # Not how long: a method takes a second or an hour, so those that ended do not tell.
+            show(f"[{done}/{len(wanted)}]{' left: ' * bool(left)}{', '.join(left)}")
     if share:
         print(
             f"Share {share} is measured. When all {share.count} are, the same command without"

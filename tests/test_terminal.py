@@ -41,6 +41,12 @@ def test_progress_in_a_file_is_a_line_now_and_then(
     monkeypatch.setattr(terminal, "SECONDS_A_LINE", 0.002)
     for _ in tqdm(range(3), desc="Reading", **progress_options()):
         time.sleep(0.001)
+    lefts: list[float] = []
+    with progress_line() as show:
+        show("one of three", 600)
+        monkeypatch.setattr(terminal, "time_left", lambda left: lefts.append(left) or "")
+        time.sleep(0.05)
+    assert len(lefts) > 2 and 600 > lefts[0] > lefts[-1]  # counted down while a step is at work
     with progress_line() as show:
         show("two of \x1bthree")
         time.sleep(0.05)  # one long step: lines go on

@@ -58,12 +58,25 @@ class Checkpoint:
     record: tuple[str, str] = ("", "")
 
 
-def refuse_unknown(model: str) -> None:
-    """Raise AigiError for a name that is no model's, with the nearest ones; weights are not
-    looked for.
+def refuse_unknown(model: str, pretrained: str | None) -> None:
+    """Raise AigiError for a name that is no model's, with the nearest ones, and for weights that
+    are neither a file nor a tag of it; weights are not looked for.
     """
     scheme, colon, rest = model.partition(":")
-    if scheme in ("hf-hub", "local-dir") or open_clip.get_model_config(model) is not None:
+    if scheme == "hf-hub" and pretrained is not None:
+        raise AigiError(
+            f"The model {model} brings its own weights: leave out --pretrained {pretrained}."
+        )
+    if scheme in ("hf-hub", "local-dir"):
+        return
+    if open_clip.get_model_config(model) is not None:
+        known = pretrained is None or open_clip.get_pretrained_cfg(model, pretrained)
+        if not (known or Path(str(pretrained)).is_file()):
+            tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+            raise AigiError(
+                f"{pretrained!r} is neither a weights file nor a pretrained tag of {model} (its"
+                f" tags: {tags})."
+            )
         return
     schemes = [f"{name}:{rest}" for name in ("timm", "hf-hub", "local-dir") if colon]
     meant = did_you_mean(model, [DEMO, DEMO_EFFICIENTNET, *open_clip.list_models(), *schemes], 3)
@@ -77,16 +90,12 @@ def find_checkpoint(model: str, pretrained: str | None, seed: int = 0) -> Checkp
     """Find, or fetch, configuration and weights; arguments and errors as in
     :func:`aigi_core.clip.encoder.load_encoder`.
     """
+    refuse_unknown(model, pretrained)
     scheme, _, rest = model.partition(":")
     if scheme == "hf-hub":
-        if pretrained is not None:
-            raise AigiError(
-                f"The model {model} brings its own weights: leave out --pretrained {pretrained}."
-            )
         return _from_hub(rest)
     if scheme == "local-dir":
         return _from_folder(Path(rest), pretrained)
-    refuse_unknown(model)
     config = open_clip.get_model_config(model)
     if pretrained is None:
         return Checkpoint(model, None, config, record=(model, f"untrained (seed {seed})"))
@@ -95,12 +104,6 @@ def find_checkpoint(model: str, pretrained: str | None, seed: int = 0) -> Checkp
         weights = _from_tag(model, pretrained, tag)
         return Checkpoint(model, weights, config, dict(tag), record=(model, pretrained))
     file = Path(pretrained)
-    if not file.is_file():
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
-        raise AigiError(
-            f"{pretrained!r} is neither a weights file nor a pretrained tag of {model} (its tags:"
-            f" {tags})."
-        )
     return Checkpoint(model, file, config, record=(model, file.name))
 
 

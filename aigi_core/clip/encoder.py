@@ -233,12 +233,12 @@ def load_encoder(
     return encoder
 
 
-def refuse_unknown(model: str) -> None:
-    """Raise AigiError for a name that no source of encoders knows, before weights are looked for;
-    a source that cannot tell without them says nothing.
+def refuse_unknown(model: str, pretrained: str | None) -> None:
+    """Raise AigiError for a name, or a tag or file of weights, that no source of encoders knows,
+    before weights are looked for; a source that cannot tell without them says nothing.
     """
     source = import_module(source_of(model) or "aigi_core.clip.checkpoints")
-    getattr(source, "refuse_unknown", lambda _: None)(model)
+    getattr(source, "refuse_unknown", lambda *_: None)(model, pretrained)
 
 
 def source_of(model: str) -> str:
@@ -267,11 +267,16 @@ def resolve_precision(name: str, device: torch.device) -> str:
     """A key of :data:`PRECISIONS`; ``auto`` is fp16 on CUDA (ten bits of mantissa, as CLIP was
     trained), else fp32.
     """
+    refuse_unknown_precision(name)
     if name == "auto":
         return "fp16" if device.type == "cuda" else "fp32"
-    if name not in PRECISIONS:
-        raise AigiError(f"The precision {name!r} is unknown: use auto, {', '.join(PRECISIONS)}.")
     return name
+
+
+def refuse_unknown_precision(name: str) -> None:
+    """Raise AigiError for what is neither ``auto`` nor a key of :data:`PRECISIONS`."""
+    if name not in ("auto", *PRECISIONS):
+        raise AigiError(f"The precision {name!r} is unknown: use auto, {', '.join(PRECISIONS)}.")
 
 
 def digest_weights(state: Mapping[str, Tensor]) -> str:

@@ -33,9 +33,9 @@ NO_TEXTS = "models of timm have no text tower"
 STAGE = "@"
 
 
-def refuse_unknown(model: str) -> None:
-    """Raise AigiError for a name that is no model's, with the nearest ones; weights are not
-    looked for.
+def refuse_unknown(model: str, pretrained: str | None) -> None:
+    """Raise AigiError for a name that is no model's, with the nearest ones; weights, and tags that
+    only the hub may know, are not looked for.
     """
     base = model.removeprefix(PREFIX).partition(STAGE)[0].partition(".")[0]
     if base not in (known := timm.list_models()):
@@ -55,7 +55,7 @@ def load(
     :func:`aigi_core.clip.encoder.load_encoder`.
     """
     del activation
-    refuse_unknown(model)
+    refuse_unknown(model, pretrained)
     name, at, stage = model.removeprefix(PREFIX).partition(STAGE)
     base, _, own_tag = name.partition(".")
     file = Path(pretrained) if pretrained and Path(pretrained).is_file() else None

@@ -118,31 +118,51 @@ def load(args: argparse.Namespace, workspace: Path) -> Any:
     Raises:
         AigiError: the options name no encoder that can be used, or no steps that can be done.
     """
-    from aigi_core.clip.encoder import NAMED, load_encoder, refuse_unknown
-    from aigi_core.perturb import parse_steps
+    from aigi_core.clip.encoder import load_encoder
     from aigi_core.workspace import MANIFEST, read_manifest
 
+    steps = check_options(args)  # refused before weights load
+    precision = args.precision
+    if precision == "auto" and (workspace / MANIFEST).is_file():
+        precision = (read_manifest(workspace).get("encoder") or {}).get("precision", precision)
+    try:
+        encoder = load_encoder(args.model, _pretrained(args), args.device, precision)
+    except HubError as error:
+        raise HubError(f"{str(error).rstrip('.')}; or take --model demo alone.") from error
+    agree(weights_named(encoder.describe()))  # who encodes with them named them
+    return replace(encoder, preprocessing=encoder.preprocessing.after(steps)) if steps else encoder
+
+
+def check_options(args: argparse.Namespace, *, planned: bool = False) -> list[str]:
+    """What can be said of these options without weights; returns the steps of --canonicalize.
+
+    Args:
+        planned: the model is not chosen yet where none is named.
+
+    Raises:
+        AigiError: as :func:`load`, but for what only weights or the device tell.
+    """
+    from aigi_core.perturb import parse_steps
+
     features_of(args)
-    refuse_unknown(args.model)
+    steps = [str(op) for op in parse_steps(args.canonicalize)] if args.canonicalize else []
+    if planned and args.pretrained is None and args.model == USUAL_ENCODER["model"]:
+        return steps
+    from aigi_core.clip.encoder import NAMED, refuse_unknown, refuse_unknown_precision
+
+    refuse_unknown_precision(args.precision)
+    refuse_unknown(args.model, _pretrained(args))
     brings_weights = args.model in NAMED or args.model.startswith(("hf-hub:", "local-dir:"))
     if args.pretrained is None and not brings_weights:
         raise AigiError(
             f"The model {args.model} needs weights: give --pretrained a tag (such as"
             f" {USUAL_ENCODER['pretrained']}) or a file ({WITHOUT_HUB})."
         )
-    precision = args.precision
-    if precision == "auto" and (workspace / MANIFEST).is_file():
-        precision = (read_manifest(workspace).get("encoder") or {}).get("precision", precision)
-    steps = (
-        [str(op) for op in parse_steps(args.canonicalize)] if args.canonicalize else []
-    )  # refused before weights load
-    pretrained = None if args.pretrained == UNTRAINED else args.pretrained
-    try:
-        encoder = load_encoder(args.model, pretrained, args.device, precision)
-    except HubError as error:
-        raise HubError(f"{str(error).rstrip('.')}; or take --model demo alone.") from error
-    agree(weights_named(encoder.describe()))  # who encodes with them named them
-    return replace(encoder, preprocessing=encoder.preprocessing.after(steps)) if steps else encoder
+    return steps
+
+
+def _pretrained(args: argparse.Namespace) -> str | None:
+    return None if args.pretrained == UNTRAINED else args.pretrained
 
 
 def features_of(args: argparse.Namespace) -> tuple[str, ...] | None:

@@ -96,7 +96,8 @@ def read_and_publish(
     """Ingest and publish; prints what was decided and what was left out.
 
     Args:
-        ready: called when nothing is left to ask, before any image is opened.
+        ready: called when nothing is left to ask, before any image is opened; in a dry run,
+            whatever is left.
         reading: how files are opened; a share of them is opened and nothing published.
 
     Raises:
@@ -104,11 +105,17 @@ def read_and_publish(
     """
     from precompute.ingest.layouts import LAYOUTS, asked_of_both, find_candidates
     from precompute.ingest.layouts.roots import common_root
-    from precompute.ingest.pipeline import files_to_open, ingest
-    from precompute.ingest.publish import check_destination, publish, refuse_other_paths
+    from precompute.ingest.pipeline import files_to_open, ingest, refuse_numbers
+    from precompute.ingest.publish import (
+        check_destination,
+        publish,
+        refuse_other_paths,
+        refuse_place,
+    )
     from precompute.ingest.summary import plan, summary
     from precompute.ingest.units import FOLDER, Reading, read_files
 
+    refuse_numbers(args.val, args.test, args.min_images, args.workers)
     answers = parse_answers(args)
     root = common_root(answers, args.images) or args.images
     if root is None:
@@ -118,6 +125,10 @@ def read_and_publish(
     if args.dry_run:
         candidates = asked_of_both(find_candidates(root, args.layout, args.manifest, answers))
         print(plan(candidates))
+        if args.out is not None:
+            refuse_place(args.out, root)
+            refuse_other_paths(args.out, candidates.table, root)
+        ready()
         return 2 if candidates.questions else 0
     if args.out is None:
         raise AigiError("Name the workspace to write with --out WORKSPACE (or try --dry-run).")

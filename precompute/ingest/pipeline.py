@@ -34,6 +34,19 @@ class Ingested:
     record: dict[str, Any]
 
 
+def refuse_numbers(val: float, test: float, min_images: int, workers: int | None) -> None:
+    """Raise AigiError for numbers that no ingest can have."""
+    if not (0 <= val < 1 and 0 < test < 1 and val + test < 1):
+        raise AigiError(
+            f"Expected shares with 0 <= val, 0 < test and val + test < 1, got val {val} and test"
+            f" {test}."
+        )
+    if min_images < 3 or (workers is not None and workers < 1):
+        raise AigiError(
+            "Expected --min-images of at least 3 (one a split) and --workers of at least 1."
+        )
+
+
 def ingest(
     root: Path,
     *,
@@ -61,16 +74,8 @@ def ingest(
         AigiError: no layout fits, the reading leaves a question open, no usable image, a class
             missing, a generator with too few images.
     """
-    if not (0 <= val < 1 and 0 < test < 1 and val + test < 1):
-        raise AigiError(
-            f"Expected shares with 0 <= val, 0 < test and val + test < 1, got val {val} and test"
-            f" {test}."
-        )
     reading = reading or Reading(workers=workers)
-    if min_images < 3 or (reading.workers is not None and reading.workers < 1):
-        raise AigiError(
-            "Expected --min-images of at least 3 (one a split) and --workers of at least 1."
-        )
+    refuse_numbers(val, test, min_images, reading.workers)
     if candidates is None:
         candidates = find_candidates(root, layout, manifest, answers)
     if candidates.questions:

@@ -38,8 +38,25 @@ def check_destination(out: Path, images: Path, *, held: bool = True) -> Iterator
     ``held``, others may write units of work into it at the same time.
 
     Raises:
-        WorkspaceError: the place is a file, another folder full of things, inside the images, or
-            held by another.
+        WorkspaceError: as :func:`refuse_place`, or the place is held by another.
+    """
+    refuse_place(out, images)
+    new = not out.exists()
+    try:
+        with exclusive(out, "ingest") if held else nullcontext():
+            yield
+    finally:
+        if new and out.is_dir() and all(entry.name.startswith(".lock") for entry in out.iterdir()):
+            for entry in out.iterdir():
+                entry.unlink()
+            out.rmdir()
+
+
+def refuse_place(out: Path, images: Path) -> None:
+    """Refuse a place that no workspace can be written to.
+
+    Raises:
+        WorkspaceError: the place is a file, another folder full of things, or inside the images.
     """
     if out.exists() and not out.is_dir():
         raise WorkspaceError(
@@ -60,15 +77,6 @@ def check_destination(out: Path, images: Path, *, held: bool = True) -> Iterator
                 f"{out} holds other things ({shown(other[0])}, ...) and is no workspace: choose a"
                 " new folder for --out."
             )
-    new = not out.exists()
-    try:
-        with exclusive(out, "ingest") if held else nullcontext():
-            yield
-    finally:
-        if new and out.is_dir() and all(entry.name.startswith(".lock") for entry in out.iterdir()):
-            for entry in out.iterdir():
-                entry.unlink()
-            out.rmdir()
 
 
 def publish(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import combinations
@@ -20,11 +20,11 @@ from aigi_core import results
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.significance import q_values
 from aigi_core.statements import counted
-from aigi_core.terminal import progress_line
+from aigi_core.terminal import Show, progress_line
 from aigi_core.transfer.atlas import BANK, KIND, METRICS_KEPT, TABLES, Atlas, AtlasKey
 from aigi_core.transfer.pairs import Pair, parse_pairs
 from aigi_core.workspace import Workspace, exclusive, tool_versions, write_atomic
-from precompute.engine import Engine, LocalEngine, cores, time_left
+from precompute.engine import Engine, LocalEngine, cores, seconds_left
 from precompute.search.pair import Arrays, Searcher, Tables, compute_shared, head_grid
 from precompute.shares import Share
 
@@ -100,14 +100,14 @@ def _search_all(
     path: Path,
     todo: Sequence[Pair],
     engine: Engine,
-    show: Callable[[str], None],
+    show: Show,
 ) -> None:
     names, start = workspace.domains.generators, perf_counter()
     tasks = [(pair, str(_file(path, names, pair))) for pair in todo]
     ended = engine.map(_one, tasks, start=_start_worker, args=(workspace.path, key, path))
     for done, (number, _) in enumerate(ended, 1):
-        left = time_left(start, done, len(todo))
-        show(f"[{done}/{len(todo)}] {' : '.join(todo[number])}{left}")
+        line = f"[{done}/{len(todo)}] {' : '.join(todo[number])}"
+        show(line, seconds_left(start, done, len(todo)))
 
 
 _searcher: Searcher | None = None

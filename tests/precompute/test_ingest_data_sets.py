@@ -470,6 +470,32 @@ def test_a_dry_run_prints_the_table_and_opens_nothing(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--model VIT-L-14 --pretrained openai", "There is no model 'VIT-L-14'"),
+        ("--model ViT-L-14 --pretrained opnai", "neither a weights file nor a pretrained tag"),
+        ("--model demo --pretrained openai", "leave out --pretrained"),
+        ("--model ViT-B-32", "needs weights"),
+        ("--model demo --precision fp8", "The precision 'fp8' is unknown"),
+        ("--features heds", "'heds'"),
+        ("--canonicalize jpg:90", "'jpg'"),
+        ("--test 30", "Expected shares"),
+        ("--min-images 1", "--min-images of at least 3"),
+        ("--workers 0", "--workers of at least 1"),
+        ("--out {images}/w", "would lie inside the images"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(
+    tmp_path: Path, options: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(tmp_path, "real", "fake/sdxl", n=3)
+    command = ["build", "--images", str(tmp_path), "--dry-run"]
+    assert main([*command, *options.format(images=tmp_path).split()]) == 2
+    assert said in capsys.readouterr().err
+    assert main(command) == 0  # a model and a place may be chosen later
+
+
 def test_a_dry_run_with_questions_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     touch(tmp_path, "cat/real", "cat/fake")
     assert main(["ingest", "--images", str(tmp_path), "--dry-run"]) == 2

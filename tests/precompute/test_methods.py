@@ -1,5 +1,6 @@
 """The job that measures methods: shares of it, on one workspace, make the same board."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from aigi_core.transfer.board import measured_methods, stored_measured
 from aigi_core.workspace import Workspace
 from benchmarks._small_workspace import make_workspace
+from precompute import methods
 from precompute.__main__ import main
 from precompute.methods import BY_HAND, by_hand
 from tests.precompute import engine_tasks
@@ -15,8 +17,10 @@ from tests.precompute.engine_tasks import ENGINES
 
 
 def test_shares_measure_and_the_last_run_makes_the_board(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(methods, "progress_line", lambda: nullcontext(shown.append))
     path = make_workspace(tmp_path / "w", per_class=20)
     command = ["methods", "--workspace", str(path), "--methods", "lda"]
     assert main([*command, "--shard", "2/2"]) == 0
@@ -24,7 +28,10 @@ def test_shares_measure_and_the_last_run_makes_the_board(
     assert "Share 2/2 is measured" in printed.out
     assert measured_methods(Workspace.open(path)) == ["lda"]
     assert main([*command, "--shard", "1/2"]) == 0
+    shown.clear()
     assert main(command) == 0
+    # no time: what was stored before says nothing of how long the others take
+    assert shown == ["2 methods ...", "[1/2] left: lda", "[2/2]"]
     printed = capsys.readouterr()
     assert printed.err.count("stored before") == 2 and "board of 2 methods" in printed.out
 

