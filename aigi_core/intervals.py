@@ -11,7 +11,7 @@ often the intervals hold the truth.
 from typing import NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.special import betaincinv, ndtri, stdtrit
 
 LEVEL = 0.95
@@ -297,6 +297,13 @@ class Groups(NamedTuple):
             return values
         return sums_by(self.number, values, self.size)
 
+    def holding(self, mask: Bool[np.ndarray, "M n"]) -> Int[np.ndarray, " M"]:
+        """How many groups hold an image of each row's mask."""
+        held = np.zeros((len(mask), self.size), bool)
+        for row, own in zip(held, mask, strict=True):
+            row[self.number[own]] = True
+        return np.count_nonzero(held, axis=1)
+
 
 def variances(
     centred: Float[np.ndarray, "M n"], groups: Groups
@@ -325,11 +332,8 @@ def design_effect(
     alone, grouped = variances(centred, groups)
     with np.errstate(invalid="ignore", divide="ignore"):
         measured = np.maximum(np.where(alone > 0, grouped / alone, 1.0), 1.0)
-    sums = (
-        groups.sums(np.where(centred > 1e-12, 1.0, 0.0)),
-        groups.sums(np.where(centred < -1e-12, 1.0, 0.0)),
-    )
-    informative = np.minimum(*((part > 0).sum(axis=1) for part in sums))
+    above, below = (groups.holding(side) for side in (centred > 1e-12, centred < -1e-12))
+    informative = np.minimum(above, below)
     alike = n / groups.size
     effect = (informative * measured + PRIOR_GROUPS * alike) / (informative + PRIOR_GROUPS)
     few = stdtrit(max(groups.size - 1, 1), 0.5 + level / 2) / ndtri(0.5 + level / 2)

@@ -90,16 +90,20 @@ def _curve_draws(
     """Each metric from counts in steps of the score: of the images as they are, then of the
     draws."""
     alarms = {level for metric in metrics.values() for level in metric.false_alarms}
-    edges = _edges(scores, labels, sorted(alarms))
+    order = np.argsort(scores)  # once: quantiles and steps are places in it
+    ranked, label_of = scores[order], labels[order]
+    by_class = {label: ranked[label_of == label] for label in (REAL, FAKE)}
+    edges = _edges(by_class[REAL], by_class[FAKE], sorted(alarms))
     # Steps are numbered from the highest scores down, as curves run.
-    step = len(edges) - np.searchsorted(edges, scores, side="right")
+    starts = np.searchsorted(ranked, edges)
     width = len(edges) + 1
+    step = np.repeat(np.arange(width)[::-1], np.diff(starts, prepend=0, append=len(ranked)))
     size = counts.shape[1]
     every = np.concatenate([np.ones((1, size), np.float32), counts])
-    place = block * width + step
+    place = block[order] * width + step
     tables = []
     for label in (FAKE, REAL):
-        table = np.bincount(place[labels == label], minlength=size * width)
+        table = np.bincount(place[label_of == label], minlength=size * width)
         tables.append(np.cumsum(table.reshape(size, width), axis=1).astype(np.float32))
     parts = []
     for start in range(0, len(every), DRAWS_AT_A_TIME):
@@ -111,15 +115,13 @@ def _curve_draws(
 
 
 def _edges(
-    scores: Float[np.ndarray, " n"],
-    labels: Integer[np.ndarray, " n"],
-    alarms: Sequence[float],
-) -> Float[np.ndarray, " m"]:
-    """Where steps begin, rising: quantiles of either class, from the lowest score of each on (so
+    real: Float[np.ndarray, " n"], fake: Float[np.ndarray, " m"], alarms: Sequence[float]
+) -> Float[np.ndarray, " edges"]:
+    """Where steps of sorted scores begin, rising: quantiles of either class, from the lowest score
+    of each on (so
     that classes wholly apart share no step), and finer ones where classes meet that hardly overlap
     and around shares of false alarms."""
     inside = np.linspace(0, 1, STEPS + 1)[:-1]
-    real, fake = scores[labels == REAL], scores[labels == FAKE]
     tails = [np.geomspace(0.5 / len(own), 1 / STEPS, TAIL_STEPS) for own in (real, fake)]
     around = np.linspace(-REACH, REACH, LOCAL_STEPS)
     fine = [a + around * np.sqrt(a * (1 - a) / len(real)) for a in alarms]
@@ -127,8 +129,15 @@ def _edges(
     return np.unique(
         np.concatenate(
             [
-                np.quantile(real, levels),
-                np.quantile(fake, np.append(inside, np.minimum(tails[1], 1))),
+                _quantiles(real, levels),
+                _quantiles(fake, np.append(inside, np.minimum(tails[1], 1))),
             ]
         )
     )
+
+
+def _quantiles(
+    ranked: Float[np.ndarray, " n"], levels: Float[np.ndarray, " m"]
+) -> Float[np.ndarray, " m"]:
+    """Linear quantiles of sorted numbers; numpy's would sort them once for each level or so."""
+    return np.interp(levels * (len(ranked) - 1), np.arange(len(ranked)), ranked)

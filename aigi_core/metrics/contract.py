@@ -94,15 +94,18 @@ class Column:
         fake = self.of(FAKE)
         placed = np.empty(self.scores.shape)
         for row, scores in enumerate(self.scores):
-            for is_fake in (True, False):
-                other, mine = np.sort(scores[fake != is_fake]), scores[fake == is_fake]
-                order = np.argsort(mine)  # sorted questions are answered from the cache
-                ranked = mine[order]
-                below = np.searchsorted(other, ranked, "left")
-                share = (below + np.searchsorted(other, ranked, "right")) / (2 * len(other))
-                own = np.empty(len(mine))
-                own[order] = share if is_fake else 1 - share
-                placed[row, fake == is_fake] = own
+            order = np.argsort(scores)
+            ranked, is_fake = scores[order], fake[order]
+            # Equal scores are one place: images before it lie below, those in it count one half.
+            starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))
+            sizes = np.diff(starts, append=len(ranked))
+            fakes = np.append(0, np.cumsum(is_fake))
+            reals = np.arange(len(ranked) + 1) - fakes
+            ends = starts + sizes
+            below, under = (np.repeat(n[starts] + n[ends], sizes) for n in (reals, fakes))
+            placed[row, order] = np.where(
+                is_fake, below / (2 * reals[-1]), 1 - under / (2 * fakes[-1])
+            )
         return placed
 
     def take(self, rows: Bool[np.ndarray, " K"]) -> Self:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.special import bdtrik
 
 from aigi_core.intervals import (
@@ -17,7 +17,6 @@ from aigi_core.intervals import (
     auc_variance,
     design_effect,
     rate_interval,
-    variances,
 )
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics.contract import (
@@ -33,6 +32,9 @@ from aigi_core.metrics.contract import (
 )
 from aigi_core.resampling import percentile_interval
 from aigi_core.statements import counted
+
+Points = Int[np.ndarray, " B"]
+"""A point of the curve of each of B draws."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,11 @@ class Auc(CurveMetric):
     ) -> Interval:
         centred, n = self._centred(column, values), column.n
         groups = Groups.of(column.groups)
-        variance = variances(centred, groups)[0] * design_effect(centred, groups, level)
+        variance = (centred**2).sum(axis=1) * design_effect(centred, groups, level)
         by_class = np.zeros(len(values))  # each class with what its own few groups cost
         for label in (REAL, FAKE):
             part, own = centred[:, column.of(label)], Groups.of(column.groups[column.of(label)])
-            by_class += variances(part, own)[0] * design_effect(part, own, level)
+            by_class += (part**2).sum(axis=1) * design_effect(part, own, level)
         variance = np.maximum(variance, by_class)
         return auc_interval(values, n[FAKE], n[REAL], self._ratio(values, variance, column), level)
 
@@ -92,7 +94,7 @@ class Auc(CurveMetric):
         groups, mean, averaging = spread_over_cells(used, share, centred)
         n = [count_distinct(used, label) for label in (FAKE, REAL)]
         known = Groups.of(groups)
-        variance = variances(mean, known)[0] * design_effect(mean, known, level)
+        variance = (mean**2).sum(axis=1) * design_effect(mean, known, level)
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = variance / auc_variance(np.array([value]), n[0], n[1])
         ratio = np.maximum(np.nan_to_num(ratio, nan=0.0, posinf=0.0), averaging)
@@ -141,17 +143,22 @@ class EqualErrorRate(CurveMetric):
     """FPR = FNR on the ROC curve, linear between its points."""
 
     def of_curve(self, tp: Curve, fp: Curve) -> Draws:
-        fakes, reals = tp[:, -1:], fp[:, -1:]
-        # FPR - FNR rises from -1 to 1; scaled by the two class sizes it is exact in float64.
-        excess = fp * fakes + tp * reals - fakes * reals
-        after = (excess >= 0).argmax(axis=1)
-        right, left = _pick(excess, after), _pick(excess, after - 1)
+        fakes, reals = tp[:, -1], fp[:, -1]
+
+        def excess(at: Points) -> Draws:
+            """FPR - FNR, which rises from -1 to 1; scaled by the two class sizes it is exact in
+            float64."""
+            difference: np.ndarray = _pick(fp, at) * fakes + _pick(tp, at) * reals - fakes * reals
+            return difference
+
+        after = _first(lambda at: excess(at) >= 0, tp)
+        right, left = excess(after), excess(after - 1)
         fpr_right, fpr_left = _pick(fp, after), _pick(fp, after - 1)
         first = after == 0
-        left = np.where(first, -(fakes * reals)[:, 0], left)
+        left = np.where(first, -fakes * reals, left)
         fpr_left = np.where(first, 0.0, fpr_left)
         step = left / (right - left) * (fpr_right - fpr_left)
-        crossing: np.ndarray = (fpr_left - step) / reals[:, 0]
+        crossing: np.ndarray = (fpr_left - step) / reals
         return crossing
 
     def most_images(self, n: dict[int, int]) -> int:
@@ -187,10 +194,8 @@ class RateAtFalseAlarms(CurveMetric):
 
     def of_curve(self, tp: Curve, fp: Curve) -> Draws:
         fakes, reals = tp[:, -1], fp[:, -1]
-        # Both curves rise: the last point within the limit is the one before the first that
-        # breaks it.
-        broken = fp > self.limit * reals[:, None] + 1e-9
-        last = np.where(broken.any(axis=1), broken.argmax(axis=1), tp.shape[1]) - 1
+        most = self.limit * reals + 1e-9
+        last = _first(lambda at: _pick(fp, at) > most, fp) - 1
         rate: np.ndarray = np.where(last < 0, 0.0, _pick(tp, last)) / fakes
         return rate
 
@@ -252,7 +257,21 @@ class BestAccuracy(CurveMetric):
         return Interval(np.clip(np.minimum(bounds.low - gained, below), 0, 1), bounds.high)
 
 
-def _pick(values: Float[np.ndarray, "B m"], at: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+def _first(reached: Callable[[Points], Bool[np.ndarray, " B"]], curve: Curve) -> Points:
+    """In each draw, the first point of a curve at which something holds that holds at all further
+    points, too; the number of points where it holds at none. By halves: curves rise, and looking at
+    every point would take the time of several other metrics."""
+    draws, points = curve.shape
+    low, high = np.zeros(draws, int), np.full(draws, points)
+    while (inside := low < high).any():
+        middle = (low + high) // 2
+        holds = reached(np.minimum(middle, points - 1))
+        high = np.where(inside & holds, middle, high)
+        low = np.where(inside & ~holds, middle + 1, low)
+    return low
+
+
+def _pick(values: Float[np.ndarray, "B m"], at: Points) -> Float[np.ndarray, " B"]:
     picked: np.ndarray = values[np.arange(len(values)), at]
     return picked
 
