@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from aigi_core.audit.cached import keep_fact_matrix, load_fact_matrix
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.presets import preset
 from aigi_core.detectors.stored import load_detectors, parameters_of, save_detectors
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 def keep_detectors(path: Path, *, force: bool = False, protocol: str = "ours") -> str:
     """Train one detector a generator on the embedding, and keep them, the same trained without
-    validation images, and their matrix; returns a sentence.
+    validation images, their matrix, and that of detectors of file facts; returns a sentence.
 
     Raises:
         AigiError: no workspace, no generator, or one without images of a class in a split.
@@ -59,7 +60,11 @@ def complete_detectors(workspace: Workspace, *, force: bool = False, protocol: s
     # Validation images set the thresholds of detectors that have not seen them, and calibrate.
     protocols = (used, replace(used, refit=False))
     kept = [None if force else load_detectors(workspace, sets, protocol=one) for one in protocols]
-    if all(kept) and load_matrix(workspace, of, (DEFAULT_METRIC,), tuple):
+    if (
+        all(kept)
+        and load_matrix(workspace, of, (DEFAULT_METRIC,), tuple)
+        and load_fact_matrix(workspace)
+    ):
         return THERE
     with threadpool_limits(1):
         made = [
@@ -78,6 +83,7 @@ def complete_detectors(workspace: Workspace, *, force: bool = False, protocol: s
             metrics=(DEFAULT_METRIC,),
         )
         save_matrix(workspace, matrix, of)
+        keep_fact_matrix(workspace)
     return f"Trained {counted(len(sets), 'detector')}, one a generator: {folder}"
 
 

@@ -18,10 +18,11 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from aigi_core.audit.facts import encode_facts, fact_detector
-from aigi_core.detectors.detector import score_features
+from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView
 from aigi_core.detectors.protocol import Protocol
-from aigi_core.detectors.training import TrainingImages, train_detectors
+from aigi_core.detectors.stored import load_detectors
+from aigi_core.detectors.training import TrainingImages, train, train_detectors
 from aigi_core.errors import AigiError
 from aigi_core.intervals import Interval, difference_interval, rate_of_draws
 from aigi_core.manifest import FAKE, REAL, SPLITS, Domains
@@ -31,6 +32,7 @@ from aigi_core.resampling import group_numbers
 from aigi_core.statements import counted
 from aigi_core.transfer import Resample, TrainSet, TransferMatrix, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets
+from aigi_core.workspace import Workspace
 
 Strata = dict[str, Int[np.ndarray, " n"]]
 """Generator -> stratum of each of its rows over all splits, in the order of
@@ -281,18 +283,51 @@ def match(
     return Matched(index, kept_domains, pd.DataFrame(table), left_out)
 
 
-def detector_scorer(
-    features: Float[np.ndarray, "N p"],
-    protocol: Protocol | None = None,
-    view: FeatureView | None = None,
-) -> Scorer:
-    """Train linear detectors on given features (rows of the workspace, the embedding by
-    default).
+def own_scores(
+    workspace: Workspace, view: FeatureView | None = None, protocol: Protocol | None = None
+) -> Float[np.ndarray, "K N"]:
+    """Scores of one linear detector a generator, each trained on all of its images: those that the
+    workspace keeps, else trained now.
     """
+    sets = [(name,) for name in workspace.domains.generators]
+    kept = None
+    if view is None or isinstance(view, EmbeddingView):
+        kept = load_detectors(workspace, sets, view, protocol)
+    return score_detectors(kept or train(workspace, sets, view, protocol), workspace)
+
+
+def own_matrix(
+    scores: Float[np.ndarray, "K N"], domains: Domains, draws: int = 1000, seed: int = 0
+) -> TransferMatrix:
+    """The matrix of detectors that were each trained on one generator, in the order of the
+    generators.
+    """
+    return transfer_matrix(
+        scores, domains, domains.generators, metrics=(DEFAULT_METRIC,), draws=draws, seed=seed
+    )
+
+
+def detector_scorer(
+    workspace: Workspace, protocol: Protocol | None = None, view: FeatureView | None = None
+) -> Scorer:
+    """Train linear detectors on features of a workspace's images (the embedding by default).
+
+    Only the images of one training set are in memory at a time, and a block of those scored: a copy
+    of all would take 6 GB at a million images.
+    """
+    seen = view or EmbeddingView()
+
+    def one(index: np.ndarray, domains: Domains, names: TrainSet) -> Detector:
+        rows = domains.rows(names, ("train", "val"))
+        position = np.full(len(domains), -1)
+        position[rows] = np.arange(len(rows))
+        features = seen.matrix(workspace, index[rows])
+        images = TrainingImages(features, domains, seen, position=position)
+        return train_detectors(images, [names], protocol)[0]
 
     def score(index: np.ndarray, domains: Domains, sets: Sequence[TrainSet]) -> np.ndarray:
-        chosen = TrainingImages(features[index], domains, view or EmbeddingView())
-        return score_features(train_detectors(chosen, sets, protocol), chosen.features)
+        detectors = [one(index, domains, names) for names in sets]
+        return score_detectors(detectors, workspace, index)
 
     return score
 
@@ -355,20 +390,23 @@ def matched_matrices(
     scorer: Scorer,
     domains: Domains,
     strata: Strata,
+    full: TransferMatrix,
     *,
-    metric: str = "balanced_accuracy",
     smallest: int = 5,
     draws: int = 1000,
     seed: int = 0,
 ) -> MatchedMatrices:
-    """Train and test again on matched images, and beside it on all and on equally few unmatched
-    ones.
+    """Train and test again on matched images, and on equally few unmatched ones.
+
+    Args:
+        full: the matrix of detectors that were each trained on all images of one generator
+            (:func:`own_matrix`), which the others stand beside.
 
     Draws of the matched and the control matrix are independent (they hold different images), so the
     interval of their difference is wider than a paired one.
     """
     selection = match(domains, strata, smallest=smallest, seed=seed)
-    names = selection.domains.generators
+    names, metric = selection.domains.generators, DEFAULT_METRIC
     fewer = match(
         domains,
         {name: strata[name] for name in names},
@@ -377,7 +415,6 @@ def matched_matrices(
         alike=False,
     )
     sets = tuple((name,) for name in names)
-    everything = np.arange(len(domains))
 
     def matrix(index: np.ndarray, of: Domains, offset: int) -> TransferMatrix:
         return transfer_matrix(
@@ -390,7 +427,7 @@ def matched_matrices(
             seed=seed + offset,
         )
 
-    full = matrix(everything, domains, 0)
+    full = full.rows([full.train.index(own) for own in sets]).on(names)
     control = matrix(fewer.index, fewer.domains, 1)
     matched = matrix(selection.index, selection.domains, 2)
     low, high = difference_interval(

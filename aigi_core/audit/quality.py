@@ -20,7 +20,13 @@ from jaxtyping import Float, Int
 from scipy.special import expit
 
 from aigi_core import results
-from aigi_core.audit.matching import Strata, detector_scorer, matched_matrices
+from aigi_core.audit.matching import (
+    Strata,
+    detector_scorer,
+    matched_matrices,
+    own_matrix,
+    own_scores,
+)
 from aigi_core.audit.separation import separation
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.features import EmbeddingView
@@ -234,9 +240,10 @@ def store_quality(
     note, parts = "", dict[str, pd.DataFrame]()
     try:
         matched = matched_matrices(
-            detector_scorer(EmbeddingView().matrix(workspace)),
+            detector_scorer(workspace),
             workspace.domains,
             quality_strata(workspace, quality[main]),
+            own_matrix(own_scores(workspace), workspace.domains),
         )
         parts = {
             "change.parquet": matched.change,

@@ -16,20 +16,21 @@ from aigi_core.audit.matching import (
     Scorer,
     detector_scorer,
     matched_matrices,
+    own_matrix,
+    own_scores,
     propensity_strata,
     within_strata,
 )
 from aigi_core.audit.overlays import find_overlays
 from aigi_core.audit.separation import separation
 from aigi_core.audit.verdict import Verdict, verdicts
-from aigi_core.detectors.features import EmbeddingView, FeatureView
+from aigi_core.detectors.features import FeatureView
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.manifest import Domains
-from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.reprs import ShortRepr
-from aigi_core.transfer import TrainSet, TransferMatrix, transfer_matrix
+from aigi_core.transfer import TrainSet, TransferMatrix
 from aigi_core.workspace import Workspace
 
 Tell = Callable[[str], None]
@@ -108,11 +109,9 @@ def audit(
             " again."
         )
     sets = tuple((name,) for name in names)
-    view = view or EmbeddingView()
-    scorer = detector_scorer(view.matrix(workspace), protocol, view)
 
     tell("detectors")
-    scores = scorer(np.arange(len(domains)), domains, sets)
+    scores = own_scores(workspace, view, protocol)
     detector = own_matrix(scores, domains, draws, seed)
 
     tell("file facts")
@@ -134,7 +133,8 @@ def audit(
     tell("matching")
     strata = propensity_strata(tables["stored"], domains, seed=seed)
     within = within_strata(scores, domains, sets, strata, draws=draws, seed=seed)
-    matched = _matched(scorer, domains, strata, draws, seed)
+    scorer = detector_scorer(workspace, protocol, view)
+    matched = _matched(scorer, domains, strata, detector, draws=draws, seed=seed)
 
     tell("leaks")
     duplicates = find_duplicates(workspace.embeddings, images, domains)
@@ -176,15 +176,15 @@ def _matched(
     scorer: Scorer,
     domains: Domains,
     strata: dict[str, Int[np.ndarray, " N"]],
+    full: TransferMatrix,
+    *,
     draws: int,
     seed: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, str]:
     """Cells, means and images kept of matched resampling; where no generator can be matched, empty
     tables and why."""
     try:
-        made = matched_matrices(
-            scorer, domains, strata, metric=DEFAULT_METRIC, draws=draws, seed=seed
-        )
+        made = matched_matrices(scorer, domains, strata, full, draws=draws, seed=seed)
     except AigiError as error:
         return pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), str(error)
     return made.change, made.means(), made.selection.to_frame(), ""
@@ -220,15 +220,4 @@ def _content(
         separation(shown.content_scores(concepts, domains, sets)[0], domains, names),
         {name: shown.content_differences(concepts, domains, name, seed=seed) for name in names},
         categories,
-    )
-
-
-def own_matrix(
-    scores: Float[np.ndarray, "K N"], domains: Domains, draws: int, seed: int
-) -> TransferMatrix:
-    """The matrix of detectors that were each trained on one generator, in the order of the
-    generators.
-    """
-    return transfer_matrix(
-        scores, domains, domains.generators, metrics=(DEFAULT_METRIC,), draws=draws, seed=seed
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,9 +13,11 @@ from sklearn.linear_model import LogisticRegression
 
 from aigi_core.audit import matching as m
 from aigi_core.audit.facts import file_facts
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.manifest import SPLITS, Domains
 from aigi_core.transfer import TrainSet
+from benchmarks._large_workspace import write_large_workspace
 from tests.audit.factory import CLEAN, CONFOUNDED, PARTLY, SIZED, planted_images
 
 IMAGES = planted_images(per_class=200)
@@ -78,11 +82,17 @@ def test_the_control_has_the_same_size_but_not_the_balance() -> None:
     assert png[labels == 1].mean() == 1 and png[labels == 0].mean() < 0.5
 
 
+def matched(sign: float, strata: m.Strata) -> m.MatchedMatrices:
+    """The confounded generator's detectors before and after matching."""
+    score = scorer(format_features(sign))
+    sets = [(name,) for name in DOMAINS.generators]
+    full = m.own_matrix(score(np.arange(len(DOMAINS.labels)), DOMAINS, sets), DOMAINS, draws=300)
+    return m.matched_matrices(score, DOMAINS, {CONFOUNDED: strata[CONFOUNDED]}, full, draws=300)
+
+
 def test_removing_the_confound_removes_the_accuracy_it_gave() -> None:
     strata = by_format(FACTS)
-    result = m.matched_matrices(
-        scorer(format_features(0.0)), DOMAINS, {CONFOUNDED: strata[CONFOUNDED]}, draws=300
-    )
+    result = matched(0.0, strata)
     cell = result.change.iloc[0]
     assert cell["full"] > 0.75 and cell["control"] > 0.7
     assert cell["change"] < -0.2 and cell["high"] < 0
@@ -96,11 +106,26 @@ def test_removing_the_confound_removes_the_accuracy_it_gave() -> None:
     assert [mean["matched_low"], mean["matched_high"]] == pytest.approx([low[0, 0], high[0, 0]])
 
 
+def test_matched_images_are_never_in_memory_all_together(tmp_path: Path) -> None:
+    large = write_large_workspace(tmp_path / "w", 80_000, 8, 32)
+    names = large.domains.generators
+    chosen = m.match(
+        large.domains,
+        {name: np.zeros(len(large.domains.rows(name, SPLITS)), int) for name in names},
+    )
+    score = m.detector_scorer(large, Protocol(C=(1.0,)))
+    tracemalloc.start()
+    try:
+        score(chosen.index, chosen.domains, [(name,) for name in names])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < len(chosen.index) * 32 * 8  # one copy in float64
+
+
 def test_a_real_sign_survives_matching() -> None:
     strata = by_format(FACTS)
-    result = m.matched_matrices(
-        scorer(format_features(4.0)), DOMAINS, {CONFOUNDED: strata[CONFOUNDED]}, draws=300
-    )
+    result = matched(4.0, strata)
     assert result.matched.values["balanced_accuracy"][0, 0] > 0.85
 
 

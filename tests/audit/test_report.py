@@ -5,12 +5,20 @@ reported.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from aigi_core.audit import matching
 from aigi_core.audit.report import Audit, audit
 from aigi_core.audit.verdict import to_frame, verdicts
+from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.stored import save_detectors
+from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
+from aigi_core.workspace import Workspace
 from tests.audit.factory import (
     CLEAN,
     CONFOUNDED,
@@ -66,6 +74,18 @@ def test_planted_confounds_are_named_with_their_numbers(planted: Audit) -> None:
     assert re.search(r"Cramér's V 0\.\d\d \[0\.\d\d, [01]\.\d\d\]", format_sentence)
     assert result[CLEAN].level == "clear"
     assert "does not come from file facts" in result[CLEAN].headline
+
+
+def test_detectors_that_the_workspace_keeps_are_audited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = workspace(tmp_path / "w", clean_images())
+    sets = [(name,) for name in found.domains.generators]
+    kept = [replace(detector, bias=detector.bias + 0.125) for detector in train(found, sets)]
+    save_detectors(found, kept)
+    monkeypatch.setattr(matching, "train", lambda *_: pytest.fail("trained once more"))
+    result = audit(Workspace.open(found.path), bank="", draws=50)
+    np.testing.assert_allclose(result.scores["detector"], score_detectors(kept, found))
 
 
 def test_nothing_is_reported_on_clean_data(clean: Audit) -> None:

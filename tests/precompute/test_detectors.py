@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from aigi_core.audit import facts
 from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.stored import KIND, load_detectors
+from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 from tests.factory import edit_images, make_workspace
@@ -73,3 +75,15 @@ def test_nothing_to_train_on_is_one_sentence(
     assert main(["detectors", "--workspace", str(path)]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (path / "results").exists()
+
+
+def test_what_the_first_page_says_of_files_is_kept(
+    synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
+    computed = results.fact_matrix(Workspace.open(path))
+    assert main(["detectors", "--workspace", str(path)]) == 0
+    monkeypatch.setattr(facts, "fact_detector", lambda *_: pytest.fail("trained once more"))
+    kept = results.fact_matrix(Workspace.open(path))
+    assert kept.summary().equals(computed.summary())
+    assert kept.values[DEFAULT_METRIC].tolist() == computed.values[DEFAULT_METRIC].tolist()

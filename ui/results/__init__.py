@@ -637,7 +637,7 @@ def atlas(workspace: Workspace, protocol: str = "ours") -> Atlas:
 @cached
 def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferMatrix:
     """The matrix of detectors that see nothing but file facts (format, size, compression); read
-    where it was audited.
+    where a job has kept it.
     """
     if kept := load_fact_matrix(workspace, metric):
         return kept
