@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aigi_core.errors import AigiError
+from aigi_core.remote import as_path
 from aigi_core.statements import counted
 
 TAR, ZIP, PARQUET = (".tar",), (".zip",), (".parquet", ".pq")
@@ -49,12 +50,10 @@ class Member(NamedTuple):
 
 def divide(path: str | os.PathLike[str]) -> tuple[Path, str] | None:
     """The archive on a path and the member's name; None where the path goes through no archive."""
-    parts = Path(path).parts
-    for i, part in enumerate(parts[:-1]):
-        if part.lower().endswith(SUFFIXES):
-            archive = Path(*parts[: i + 1])
-            if archive.is_file():
-                return archive, "/".join(parts[i + 1 :])
+    path = as_path(path)
+    for archive in reversed(path.parents):
+        if archive.name.lower().endswith(SUFFIXES) and archive.is_file():
+            return archive, path.relative_to(archive).as_posix()
     return None
 
 
@@ -65,7 +64,7 @@ def members(archive: Path) -> list[Member]:
         AigiError: the archive is damaged, or a member's name leaves it.
     """
     try:
-        return list(_contents(str(archive), *_state(archive)).values())
+        return list(_contents(archive, *_state(archive)).values())
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise AigiError(
             f"The archive {archive} cannot be read ({error}): download or pack it again."
@@ -91,7 +90,7 @@ def read_member(archive: Path, name: str, offset: int = -1, *, limit: int) -> by
         if suffix in ZIP:
             return _zip_bytes(archive, name, limit)
         if offset < 0:
-            offset = _contents(str(archive), *_state(archive))[name].offset
+            offset = _contents(archive, *_state(archive))[name].offset
         return _tar_bytes(archive, offset, limit)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise OSError(f"the archive {archive.name} is damaged: {error}") from error
@@ -103,10 +102,11 @@ def _state(archive: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=32)
-def _contents(archive: str, modified: int, size: int) -> dict[str, Member]:
+def _contents(archive: Path, modified: int, size: int) -> dict[str, Member]:
     del modified, size  # with the path they name the state that was read
     by_name: dict[str, Member] = {}
-    for member in _tar_members(archive) if archive.lower().endswith(TAR) else _zip_members(archive):
+    found = _tar_members if archive.name.lower().endswith(TAR) else _zip_members
+    for member in found(archive):
         parts = member.name.split("/")
         if member.name.startswith("/") or ".." in parts:
             raise AigiError(f"The archive {archive} names {member.name!r}, a path that leaves it.")
@@ -116,9 +116,9 @@ def _contents(archive: str, modified: int, size: int) -> dict[str, Member]:
     return by_name
 
 
-def _tar_members(archive: str) -> Iterator[Member]:
+def _tar_members(archive: Path) -> Iterator[Member]:
     found: dict[str, Member] = {}
-    with tarfile.open(archive, "r:") as tar:
+    with archive.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
         for info in tar:
             name = info.name.removeprefix("./")
             if info.isreg():
@@ -129,8 +129,8 @@ def _tar_members(archive: str) -> Iterator[Member]:
             tar.members = []  # type: ignore[attr-defined]  # else it keeps every header
 
 
-def _zip_members(archive: str) -> Iterator[Member]:
-    with zipfile.ZipFile(archive) as opened:
+def _zip_members(archive: Path) -> Iterator[Member]:
+    with archive.open("rb") as stream, zipfile.ZipFile(stream) as opened:
         for info in opened.infolist():
             name = info.filename if "/" in info.filename else info.filename.replace("\\", "/")
             if not name.endswith("/"):  # some programs on Windows write backslashes
@@ -152,13 +152,13 @@ def _tar_bytes(archive: Path, offset: int, limit: int) -> bytes:
 
 
 @lru_cache(maxsize=32)
-def _zip(archive: str, modified: int, size: int) -> zipfile.ZipFile:
+def _zip(archive: Path, modified: int, size: int) -> zipfile.ZipFile:
     del modified, size
-    return zipfile.ZipFile(archive)
+    return zipfile.ZipFile(archive.open("rb"))
 
 
 def _zip_bytes(archive: Path, name: str, limit: int) -> bytes:
-    opened = _zip(str(archive), *_state(archive))
+    opened = _zip(archive, *_state(archive))
     try:
         size = opened.getinfo(name).file_size
     except KeyError:
@@ -207,11 +207,12 @@ class _Cursor:
 
 
 @lru_cache(maxsize=8)
-def _cursor(archive: str, column: str, modified: int, size: int) -> _Cursor:
+def _cursor(archive: Path, column: str, modified: int, size: int) -> _Cursor:
     del modified, size
     from pyarrow import parquet  # slow to load, and most collections are plain files
 
-    return _Cursor(parquet.ParquetFile(archive, buffer_size=2**20, pre_buffer=False), column)
+    stream = archive.open("rb")
+    return _Cursor(parquet.ParquetFile(stream, buffer_size=2**20, pre_buffer=False), column)
 
 
 def _parquet_value(archive: Path, name: str, limit: int) -> bytes:
@@ -219,7 +220,7 @@ def _parquet_value(archive: Path, name: str, limit: int) -> bytes:
     if not column or not row.isdecimal():
         raise KeyError(name)
     with _lock:  # several of the app's threads may share a cursor
-        value = _cursor(str(archive), column, *_state(archive)).value(int(row))
+        value = _cursor(archive, column, *_state(archive)).value(int(row))
     buffer = value.as_buffer() if value.is_valid else None
     if buffer is None:
         return b""

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -39,6 +39,7 @@ from aigi_core.image_files import (
     without_metadata,
 )
 from aigi_core.previews import preview_data_uri
+from aigi_core.remote import as_path
 from aigi_core.statements import counted
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -131,9 +132,10 @@ def read_bytes(path: str | os.PathLike[str], offset: int = -1) -> bytes:
     Args:
         offset: where a member stands in its archive, as ingest recorded it; -1 looks it up.
     """
+    path = as_path(path)
     try:
         try:
-            status = Path(path).stat()
+            status = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             if (within := divide(path)) is None:
                 raise
@@ -146,9 +148,9 @@ def read_bytes(path: str | os.PathLike[str], offset: int = -1) -> bytes:
             raise ImageError(
                 "too large", f"{counted(status.st_size, 'byte')}, at most {MAX_BYTES:,} are read"
             )
-        return Path(path).read_bytes()
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        broken = "a symbolic link to nothing" if Path(path).is_symlink() else "no such file"
+        broken = "a symbolic link to nothing" if path.is_symlink() else "no such file"
         raise ImageError("missing", broken) from error
     except KeyError as error:
         raise ImageError("missing", "its archive holds no such member") from error
@@ -523,7 +525,8 @@ def image_source(row: Mapping[str, Any], image_root: str | os.PathLike[str] | No
     path = PurePosixPath(str(row["path"]))
     if image_root and not path.is_absolute() and ".." not in path.parts:
         try:
-            file, root = Path(image_root) / path, Path(image_root).resolve()
+            root = as_path(image_root)
+            file, root = root / path, root.resolve()
             if (file.is_file() and file.resolve().is_relative_to(root)) or (
                 (parts := divide(file)) is not None and parts[0].resolve().is_relative_to(root)
             ):

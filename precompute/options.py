@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from aigi_core.errors import AigiError
+from aigi_core.remote import ADDRESS, as_path
 
 
 def whole_number(text: str) -> int:
@@ -19,12 +21,20 @@ def whole_number(text: str) -> int:
 
 def folder(text: str) -> Path:
     """A folder on a file system that is mounted, as argparse reads it."""
-    if match := re.match(r"(\w[\w+.-]+)://", text):
+    if ADDRESS.match(text):
         raise argparse.ArgumentTypeError(
-            f"expected a folder, got the address {text}: {match[1]}:// is not read; mount it"
-            " (with s3fs or gcsfuse, say) or copy the images, and name the folder"
+            f"expected a folder, got the address {text}: a workspace is written with locks and"
+            " renames; name a folder on a disk, and copy the workspace when it is finished"
         )
     return Path(text)
+
+
+def image_folder(text: str) -> Path:
+    """A folder of images, or an address that fsspec knows, as argparse reads it."""
+    try:
+        return as_path(text)
+    except AigiError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 SHARED: dict[str, dict[str, Any]] = {
@@ -35,7 +45,7 @@ SHARED: dict[str, dict[str, Any]] = {
         "help": "the workspace",
     },
     "images": {
-        "type": folder,
+        "type": image_folder,
         "metavar": "DIR",
         "help": "folder of the images (default: as ingest recorded)",
     },

@@ -19,6 +19,7 @@ ROOMS = (
     ("arguments", "assets", "commands", "errors", "exports", "reprs", "statements"),
     (
         "archives",
+        "remote",
         "capabilities",
         "encodings",
         "head_maps",

@@ -62,6 +62,8 @@ NOT_IMPORTED = {
     "accelerate": "transformers and diffusers load weights with it",
     "sentencepiece": "the tokenizers of transformers import it",
     "protobuf": "the tokenizers of transformers import it",
+    "s3fs": "fsspec reads s3:// with it",
+    "aiohttp": "fsspec reads https:// with it",
 }
 """Declared packages that this code does not import, and who does."""
 

@@ -5,7 +5,6 @@ computed again.
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pandas as pd
 from aigi_core.clip.consent import add_weights_options
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, RESERVED
+from aigi_core.remote import as_path, common_folder
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.carry import Before, carry
@@ -135,14 +135,14 @@ def common_root(workspace: Workspace, old: Path | None, new: Path) -> tuple[Path
     if not new.is_dir():
         raise AigiError(f"The folder {new} is not there: check --images.")
     recorded = workspace.manifest.get("image_root")
-    before = old or (Path(recorded) if recorded else None)
+    before = old or (as_path(recorded) if recorded else None)
     if before is None:
         raise AigiError(
             f"The workspace {workspace.path} does not say where its images lie: give --old-images"
             " DIR, so that old and new ones can be named from one folder."
         )
     before, after = before.resolve(), new.resolve()
-    root = Path(os.path.commonpath([before, after]))
+    root = common_folder([before, after])
     return root, _prefix(before, root), _prefix(after, root)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE
+from aigi_core.remote import as_path, common_folder
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive
 from precompute.growth.add import prefixed, stacked
@@ -47,10 +47,11 @@ def run(args: argparse.Namespace) -> int:
             "A workspace does not record where its images lie (image_root): their paths cannot be"
             " named from one folder. Ingest it again without --no-image-root."
         )
-    root = Path(os.path.commonpath([str(Path(r).resolve()) for r in roots if r]))
+    folders = [as_path(str(recorded)).resolve() for recorded in roots]
+    root = common_folder(folders)
     tables = []
-    for workspace, recorded in zip((one, two), roots, strict=True):
-        inside = Path(str(recorded)).resolve().relative_to(root).as_posix()
+    for workspace, folder in zip((one, two), folders, strict=True):
+        inside = folder.relative_to(root).as_posix()
         prefix = "" if inside == "." else f"{inside}/"
         table = prefixed(workspace.all_images, prefix)
         tables.append(table)

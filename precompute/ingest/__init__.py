@@ -19,7 +19,7 @@ from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
 from aigi_core.errors import AigiError
 from precompute.engine import add_engine_options, engine_from
 from precompute.ingest.answers import MIN_IMAGES, add_answers, parse_answers
-from precompute.options import add_shared, folder
+from precompute.options import add_shared, folder, image_folder
 from precompute.shares import add_share_option
 
 if TYPE_CHECKING:
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 def add_ingest_options(parser: argparse.ArgumentParser) -> None:
     """The options of ingest, for its own parser and for ``build``'s."""
     add = add_shared(parser, "seed")
-    add("--images", type=folder, metavar="DIR", help="folder of the images")
+    add(
+        "--images",
+        type=image_folder,
+        metavar="DIR",
+        help="folder of the images, or an address such as s3://bucket/images",
+    )
     add("--out", type=folder, metavar="WORKSPACE", help="workspace to write")
     add(
         "--layout",

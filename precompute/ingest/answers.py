@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aigi_core.errors import AigiError
+from aigi_core.remote import as_path
+from precompute.options import image_folder
 
 OUR_COLUMNS = (
     "path",
@@ -68,7 +70,7 @@ def add_answers(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--real",
-        type=Path,
+        type=image_folder,
         action="append",
         default=[],
         metavar="DIR",
@@ -141,7 +143,9 @@ def parse_answers(args: argparse.Namespace) -> Answers:
             "--pool GENERATOR=POOL",
         ),
         real=tuple(args.real),
-        fake=tuple((a.strip(), Path(b)) if is_pair else ("", Path(a)) for a, is_pair, b in fakes),
+        fake=tuple(
+            (a.strip(), as_path(b)) if is_pair else ("", as_path(a)) for a, is_pair, b in fakes
+        ),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import pandas as pd
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import COLUMNS, FAKE, REAL
+from aigi_core.remote import stands
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from precompute.ingest.answers import OUR_COLUMNS, Answers
@@ -302,6 +302,6 @@ def path_below(path: str, root: Path) -> str | None:
         plain.replace("\\", "/"),
     )
     for spelling in spellings:
-        if ".." not in PurePosixPath(spelling).parts and os.path.lexists(root / spelling):
+        if ".." not in PurePosixPath(spelling).parts and stands(root / spelling):
             return spelling
     return plain

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from aigi_core.remote import as_path
 from aigi_core.terminal import progress_options
 from aigi_core.workspace import digest_of, write_atomic
 from precompute.engine import Engine, InlineEngine
@@ -75,7 +76,7 @@ def read_files(
 
 
 def _read_unit(root: str, files: list[Place], file: str, workers: int | None) -> None:
-    facts = facts_of_all(Path(root), files, workers, progress=False)
+    facts = facts_of_all(as_path(root), files, workers, progress=False)
     write_atomic(Path(file), json.dumps(facts).encode())
 
 

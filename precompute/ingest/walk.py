@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aigi_core.archives import COMPRESSED, TAR, ZIP, members
+from aigi_core.remote import scan
 from aigi_core.statements import counted
 
 CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "ehthumbs.db"})
@@ -40,13 +41,13 @@ def walk(root: Path) -> tuple[list[FileEntry], tuple[str, ...]]:
     closed = []
     packed = []
     empty = []
-    stack: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(root), "", frozenset())]
+    stack: list[tuple[Path, str, frozenset[tuple[int, int]]]] = [(root, "", frozenset())]
     while stack:
         folder, prefix, above = stack.pop()
-        status = Path(folder).stat()
+        status = folder.stat()
         above |= {(status.st_dev, status.st_ino)}
         try:
-            entries = list(os.scandir(folder))
+            entries = scan(folder)
         except OSError as error:
             closed.append(f"{shown(prefix) or '.'} ({error.strerror})")
             continue
@@ -57,16 +58,16 @@ def walk(root: Path) -> tuple[list[FileEntry], tuple[str, ...]]:
                 hidden += 1
                 continue
             try:
-                inside = Path(entry.path).stat() if entry.is_dir() else None
+                inside = (folder / entry.name).stat() if entry.is_dir() else None
             except OSError:  # a link that leads round to itself: decoding will say so
                 inside = None
             path = prefix + entry.name
             if inside is not None and (inside.st_dev, inside.st_ino) in above:
                 loops.append(shown(path))
             elif inside is not None:
-                stack.append((entry.path, f"{path}/", above))
+                stack.append((folder / entry.name, f"{path}/", above))
             elif entry.name.lower().endswith(TAR + ZIP) and entry.is_file():
-                hidden += _open_archive(files, Path(entry.path), path)
+                hidden += _open_archive(files, folder / entry.name, path)
             else:
                 if entry.name.lower().endswith(COMPRESSED):
                     packed.append(shown(path))

@@ -141,8 +141,22 @@ def test_a_wrong_path_is_refused_before_the_job_is_loaded(job, capsys, arguments
     assert capsys.readouterr().err.startswith(sentence)
 
 
-@pytest.mark.parametrize("job", ["ingest", "encode", "audit"])
-def test_an_address_is_no_folder(job: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert dispatcher.main([job, "--images", "s3://bucket/images"]) == 2
+@pytest.mark.parametrize(
+    "arguments",
+    [["ingest", "--out"], ["encode", "--workspace"], ["audit", "--workspace"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_workspace_lies_at_no_address(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dispatcher.main([*arguments, "s3://bucket/w"]) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "expected a folder, got the address s3://bucket/images" in said and "mount it" in said
+    assert "expected a folder, got the address s3://bucket/w" in said and "locks" in said
+
+
+@pytest.mark.parametrize("job", ["ingest", "encode", "audit"])
+def test_images_lie_at_an_address_that_is_known(
+    job: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dispatcher.main([job, "--images", "nowhere://bucket/images"]) == 2
+    assert "nowhere:// cannot be read" in " ".join(capsys.readouterr().err.split())

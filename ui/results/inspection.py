@@ -33,6 +33,7 @@ from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.inspection.unseen import Trust, choose_rule, trust_on_unseen
 from aigi_core.manifest import FAKE, REAL, TOGETHER
+from aigi_core.remote import as_path
 from aigi_core.statements import DEFAULT_RATE, counted, part_counted
 from aigi_core.workspace import Workspace
 from ui import results
@@ -493,7 +494,7 @@ def _of_workspace(workspace: Workspace, path: str) -> Subject:
     opened = None
     if file.kind == "file":
         preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
-        first = open_images([(path, Path(file.value))], preprocessing)[0]
+        first = open_images([(path, as_path(file.value))], preprocessing)[0]
         opened = first if first.key == str(image["content_hash"]) else None
         if opened is None:
             about += f"; not shown: {first.reason or 'the file has changed since ingest'}"
@@ -504,7 +505,7 @@ def _of_workspace(workspace: Workspace, path: str) -> Subject:
         row,
         workspace,
         np.array([row]),
-        (lambda: Path(file.value)) if opened else None,
+        (lambda: as_path(file.value)) if opened else None,
         opened.pixels if opened else None,
         opened.picture if opened else None,
     )

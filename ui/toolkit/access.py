@@ -10,6 +10,7 @@ the operator declared (``AIGI_ROOTS``, ``AIGI_IMAGES``).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from aigi_core.errors import AigiError
+from aigi_core.remote import as_path
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FORWARDING = ("forwarded", "via", "x-real-ip", "x-client-ip", "cf-connecting-ip", "true-client-ip")
@@ -106,7 +108,9 @@ def typed_path(text: str) -> Path:
 def roots() -> list[Path]:
     """The folders that the operator declared."""
     named = [os.environ.get(name, "") for name in (ROOTS, IMAGES)]
-    return [Path(p).resolve() for p in os.pathsep.join(named).split(os.pathsep) if p]
+    # the colon of an address separates nothing
+    parts = re.split(rf"{os.pathsep}(?!//)", os.pathsep.join(named))
+    return [as_path(part).resolve() for part in parts if part]
 
 
 def may_see(path: Path) -> bool:

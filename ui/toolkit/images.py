@@ -20,6 +20,7 @@ from aigi_core.images import ImageError, image_source, thumbnail
 from aigi_core.manifest import FAKE
 from aigi_core.previews import preview_data_uri
 from aigi_core.processes import SECONDS, LimitedProcesses, read_images
+from aigi_core.remote import as_path
 from aigi_core.workspace import Workspace, digest_of
 from ui.toolkit import access
 from ui.toolkit.router import ROOT
@@ -67,9 +68,10 @@ def image_root(workspace: Workspace) -> Path | None:
         [setting] if setting is not None else [recorded, str(ROOT.parent / "shared" / "images")]
     ):
         try:
-            if candidate and Path(candidate).is_dir() and access.may_see(Path(candidate)):
-                return Path(candidate).resolve()
-        except (OSError, TypeError, ValueError):  # a stranger's workspace may record anything
+            if candidate and access.may_see(root := as_path(candidate)) and root.is_dir():
+                return root.resolve()
+        # a stranger's workspace may record anything
+        except (AigiError, OSError, TypeError, ValueError):
             continue
     return None
 

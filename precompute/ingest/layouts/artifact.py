@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
 
 from aigi_core.errors import AigiError
+from aigi_core.remote import stands
 from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree
 from precompute.ingest.listing import describe, path_below
@@ -39,8 +39,8 @@ def parse(tree: Tree) -> Reading | None:
                 path_below(f"{folder.as_posix()}/{name}", tree.root) or (folder / name).as_posix()
             )
         )
-        at_root = names.map(lambda name: os.path.lexists(tree.root / name))
-        beside = below.map(lambda path: os.path.lexists(tree.root / path))
+        at_root = names.map(lambda name: stands(tree.root / name))
+        beside = below.map(lambda path: stands(tree.root / path))
         if not (at_root | beside).any():
             raise AigiError(
                 f"None of the images in {file.path} is there, neither below {folder}/ nor below"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.remote import common_folder
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from precompute.ingest.answers import Answers
@@ -53,7 +53,7 @@ def common_root(answers: Answers, images: Path | None = None) -> Path | None:
                 " that holds all of them is taken."
             )
         return images
-    return Path(os.path.commonpath(resolved))
+    return common_folder(resolved)
 
 
 def parse(tree: Tree) -> Reading | None:
