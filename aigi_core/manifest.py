@@ -182,6 +182,8 @@ class Domains(ShortRepr):
         """Of each column the number of every image's name, and the names: texts of a million images
         take a hundred times as long to compare."""
         columns = ("generator", "pool", "split")
+        for name in columns:
+            getattr(self, name).flags.writeable = False  # a change would not be seen from now on
         found = {name: pd.factorize(getattr(self, name).astype(object)) for name in columns}
         return {name: (of.astype(np.int32), list(names)) for name, (of, names) in found.items()}
 

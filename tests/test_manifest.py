@@ -43,3 +43,10 @@ def test_missing_side_and_unknown_generator() -> None:
         domains.rows("omega")
     with pytest.raises(AigiError, match="name at least one"):
         domains.rows([])
+
+
+def test_domains_that_were_asked_for_rows_do_not_change_unseen() -> None:
+    domains = Domains.from_images(make_images())
+    domains.rows(domains.generators[0])
+    with pytest.raises(ValueError, match="read-only"):
+        domains.split[:] = "test"

@@ -81,7 +81,7 @@ def gallery(
         )
     rows = domains.rows(tests, split)
     fake, flagged = domains.labels[rows] == FAKE, values[rows] > threshold
-    facts = workspace.images.iloc[rows][list(FACTS)].reset_index(drop=True)
+    facts = workspace.images[list(FACTS)].iloc[rows].reset_index(drop=True)
     right = flagged == fake
     table = pd.DataFrame(
         {

@@ -1,5 +1,7 @@
 """The matrix, its summaries and blocks, against plain loops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -86,13 +88,15 @@ def test_threshold_of_validation_reals_sees_held_out_scores_alone() -> None:
 def test_a_generator_that_is_only_tested_on_needs_no_validation_fakes() -> None:
     """The threshold on validation images is set on real ones alone."""
     domains = make_domains()
-    domains.split[domains.generator == "g1"] = "test"
+    split = np.where(domains.generator == "g1", "test", domains.split)
+    domains = replace(domains, split=split)
     scores = make_scores(domains, 1)
     matrix = transfer_matrix(scores, domains, ["g0"], ["g1"], held_out=scores, draws=5)
     assert (
         matrix.n_fake.tolist() == [60] and np.isfinite(matrix.values["accuracy_at_val_fpr5"]).all()
     )
-    domains.split[(domains.labels == 0) & (domains.split == "val")] = "train"
+    real = (domains.labels == 0) & (split == "val")
+    domains = replace(domains, split=np.where(real, "train", split))
     with pytest.raises(AigiError, match="'g1' has no real images in the split val"):
         transfer_matrix(scores, domains, ["g0"], ["g1"], held_out=scores, draws=5)
 
@@ -214,6 +218,6 @@ def test_bad_input_is_named() -> None:
         transfer_matrix(scores, domains, ["g0", "g1"], seed=-1)
     with pytest.raises(AigiError, match="between 0 and 1"):
         transfer_matrix(scores, domains, ["g0", "g1"], confidence=95)
-    domains.split[domains.labels == 0] = "train"
+    domains = replace(domains, split=np.where(domains.labels == 0, "train", domains.split))
     with pytest.raises(AigiError, match="'g0' has no real images in the split test"):
         transfer_matrix(scores, domains, ["g0", "g1"])
