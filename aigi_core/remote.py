@@ -150,7 +150,7 @@ def scan(folder: Path) -> list[Any]:
 
 def stands(path: Path) -> bool:
     """Whether there is anything of this name, be it a link to nothing."""
-    return path.is_symlink() or path.exists()
+    return path.exists() if isinstance(path, RemotePath) else os.path.lexists(path)
 
 
 def common_folder(paths: list[Path]) -> Path:

@@ -290,7 +290,7 @@ def path_below(path: str, root: Path) -> str | None:
                 break
     if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in path:
         return None
-    if PureWindowsPath(path).drive and not os.path.lexists(root / path):
+    if PureWindowsPath(path).drive and not stands(root / path):
         return None
     plain = str(pure)
     # A manifest may have been written on a system that spells accents, or separates folders,

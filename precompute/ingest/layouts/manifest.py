@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from aigi_core.archives import divide
+from aigi_core.remote import stands
 from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree
 from precompute.ingest.listing import read_listing
@@ -42,7 +42,7 @@ def read(tree: Tree, file: Path, why: str) -> Reading:
 
 
 def _is_there(path: Path) -> bool:
-    return os.path.lexists(path) or divide(path) is not None
+    return stands(path) or divide(path) is not None
 
 
 def parse(tree: Tree) -> Reading | None:
