@@ -331,6 +331,27 @@ def test_the_report_holds_every_part_and_leaves_the_session_as_it_is(
     assert "could not be computed" not in re.sub("<script.*?</script>", "", html, flags=re.DOTALL)
 
 
+def test_what_a_component_has_reported_does_not_stop_a_page() -> None:
+    def script() -> None:
+        import streamlit as st
+
+        from ui.toolkit.unseen import Unseen
+
+        class Reported(dict):  # type: ignore[type-arg]
+            """As Streamlit's: its items are its attributes, and it cannot be copied."""
+
+            def __reduce_ex__(self, protocol: object) -> str:
+                raise KeyError("no copy")
+
+        st.session_state["grid"] = Reported(opened="a")
+        said = []
+        Unseen().run(lambda: said.append(st.session_state["grid"]["opened"]))
+        st.write(said[0])
+
+    app = AppTest.from_function(script).run()
+    assert not app.exception and app.markdown[0].value == "a"
+
+
 def test_a_finding_reads_plainly_in_the_report() -> None:
     text = "Its files (p = .003): *x* 91% [85, 94]; C:\\dir - a_b"
     assert plain(f"- **{inert(text)}**") == text

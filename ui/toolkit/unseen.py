@@ -24,7 +24,8 @@ class Unseen:
     def __init__(self) -> None:
         self._session = get_script_run_ctx(suppress_warning=True)
         self._values = {
-            str(key): copy(value) if isinstance(value, dict | list | set) else value
+            # what widgets report is of types of Streamlit's own, which is not changed here
+            str(key): copy(value) if type(value) in (dict, list, set) else value
             for key, value in st.session_state.items()
         }
 
