@@ -25,9 +25,10 @@ def show(page: ui.Page) -> None:
             pools,
             help="Choose the pool whose photographs show what the new images show.",
         )
-        called = str(
-            st.text_input("What the generator is called", "new generator", key="new_name")
-        ).strip()
+        asked = st.text_input(
+            "What the generator is called", key="new_name", placeholder=body.UNNAMED
+        )
+        called = str(asked or "").strip()
     brought = body.bring(page)
     if brought is None:
         page.answer(
@@ -36,7 +37,7 @@ def show(page: ui.Page) -> None:
             " differs in words. 200 images take about a minute."
         )
         return
-    described = body.described(page, brought, called, pool)
+    described = body.described(page, brought, called or body.UNNAMED, pool)
     page.answer(body.answer(described))
     page.stats(body.stats(described))
     page.protocol(
@@ -68,10 +69,11 @@ def show(page: ui.Page) -> None:
         else:
             alt = "Texts nearest to the residual of the new generator, with their null."
             page.figure("words", partial(word_list, words.nearest, alt=alt), table=words.nearest)
+    fill_in = body.fill_in(brought, called)
     with page.section(
         "Keep it",
         "What you brought is gone with the session. This command adds it to the workspace: old"
-        " images are neither moved nor encoded again.",
+        f" images are neither moved nor encoded again.{fill_in}",
     ):
         page.command(body.add_command(page, brought, called, pool))
 

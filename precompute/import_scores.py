@@ -68,11 +68,19 @@ def _names(text: str) -> list[str]:
 def run(args: argparse.Namespace) -> int:
     """Read, match, check and store."""
     workspace = Workspace.open(args.workspace)
+    if not args.file.is_file():
+        raise AigiError(f"There is no file of scores {args.file}: check the path.")
     by, keys, scores = read_scores(args.file, parse_columns(args.columns, (*KEYS, "score")))
-    matched = matched_scores(workspace, keys, scores, by)
+    matched, mistakes = matched_scores(workspace, keys, scores, by)
     threshold, how = args.threshold, ""
     if threshold is None:
-        threshold, how = threshold_on_real_images(workspace, matched, args.reading == "reversed")
+        try:
+            threshold, how = threshold_on_real_images(
+                workspace, matched, args.reading == "reversed"
+            )
+        except AigiError as error:  # said with the other mistakes
+            threshold = 0.0
+            mistakes.append(str(error))
     with exclusive(workspace.path, "methods"):
         print(
             import_scores(
@@ -82,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
                 threshold=threshold,
                 trained_on=args.trained_on,
                 reading=args.reading,
+                mistakes=mistakes,
             )
             + how
         )
@@ -105,7 +114,7 @@ def threshold_on_real_images(
         raise AigiError(
             "Without --threshold, it is set on the real validation images, and"
             f" {part_counted(lacking, len(own), 'image', 'lack')} a score: give --threshold, or"
-            " score them too. Nothing was stored."
+            " score them too."
         )
     sign = -1.0 if reverse else 1.0
     limit = nearest_false_alarm_threshold(sign * own)

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from aigi_core.clip.consent import add_weights_options
+from aigi_core.commands import PLACEHOLDER
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, RESERVED
 from aigi_core.remote import as_path, common_folder
@@ -262,6 +263,11 @@ def _fakes_of(folder: Path, generator: str, pool: str) -> Any:
         raise AigiError(
             f"Which real images is {generator} compared with? The workspace has several pools: say"
             f" --pool {generator}=POOL."
+        )
+    if generator == PLACEHOLDER:
+        raise AigiError(
+            f"{PLACEHOLDER} stands for the generator's name: write that in its place (--generator"
+            " and --pool)."
         )
     if generator in RESERVED:
         raise AigiError(

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 
 import pandas as pd
 
+from aigi_core.commands import PLACEHOLDER
 from aigi_core.manifest import FAKE, REAL, RESERVED
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
@@ -80,6 +81,8 @@ def lacking(table: pd.DataFrame) -> list[str]:
 def _no_generator(name: str) -> str:
     """What else a name is that is probably no generator's; empty for all others."""
     plain = name.lower()
+    if name == PLACEHOLDER:
+        return "what stands for a name"
     if {plain, plain.removesuffix("s")} & OBJECTS:
         return "the name of a thing"
     if is_collection(plain):

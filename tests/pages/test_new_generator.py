@@ -43,7 +43,26 @@ def test_a_folder_becomes_a_column(
     assert "Of 2 detectors" in text
     assert "its 12 images" in text
     assert any("no.png" in warning.value for warning in app.warning)
-    assert any("precompute add" in code.value for code in app.code)
+    [command] = [code.value for code in app.code if "precompute add" in code.value]
+    assert "--generator NAME --pool NAME=" in command
+    assert any("NAME for the generator's name." in one.value for one in app.markdown)
+    app.text_input(key="new_name").set_value("mine").run()
+    [command] = [code.value for code in app.code if "precompute add" in code.value]
+    assert "--generator mine --pool mine=" in command
+    assert not any("Fill it in first" in one.value for one in app.markdown)
+
+
+def test_uploads_are_called_by_their_names_alone(
+    open_app: Open, tiny: tuple[Path, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened(open_app, tiny, monkeypatch)
+    files = [(f"{i}.png", (folder / f"{i}.png").read_bytes()) for i in range(12)]
+    files += [("bad.jpg", b"no image"), ("bad.jpg", b"nor this")]
+    app.file_uploader(key="new_uploads").set_value(
+        [(name, content, "image/png") for name, content in files]
+    ).run()
+    [warning] = [one.value for one in app.warning if "cannot be used" in one.value]
+    assert warning.startswith("2 of 14 files") and warning.count("- `bad.jpg`: not an image") == 2
 
 
 def test_a_name_that_is_taken_is_reported(

@@ -16,6 +16,7 @@ import pytest
 from aigi_core.archives import members, read_member
 from aigi_core.errors import AigiError
 from precompute.__main__ import main
+from precompute.growth.add import _fakes_of
 from precompute.ingest.answers import Answers
 from precompute.ingest.layouts import Candidates, asked_of_both, find_candidates
 from tests.precompute.corpus import write
@@ -109,6 +110,11 @@ def test_folders_named_the_wrong_way_round_are_asked_about(tmp_path: Path) -> No
     assert find_candidates(tmp_path, answers=right).questions == ()
 
 
+def test_a_placeholder_of_a_command_is_no_generator(tmp_path: Path) -> None:
+    with pytest.raises(AigiError, match="NAME stands for the generator's name"):
+        _fakes_of(tmp_path, "NAME", "all")
+
+
 # Options that decide nothing.
 @pytest.mark.parametrize(
     ("answers", "said"),
@@ -142,6 +148,7 @@ def test_a_column_of_paths_cannot_be_told_where_images_are_named_otherwise(tmp_p
     [
         ("ffhq", "the name of a collection of photographs"),
         ("Cats", "the name of a thing"),
+        ("NAME", "what stands for a name"),
         ("dataset", "a name for a part of any data set"),
         ("part-003", "a name for a part of any data set"),
         ("real-vs-fake", "a word for the class"),

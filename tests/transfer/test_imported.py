@@ -129,4 +129,15 @@ def test_bad_input_is_one_sentence(
         assert run(workspace, wrong, file, *options) == 2
         error = capsys.readouterr().err
         assert text in error and error.count("\n") == 1
+    several = gap.drop(index=test[1:3]).assign(score=-gap["score"])
+    several.to_csv(file, index=False)
+    base = ["import-scores", "--workspace", str(workspace.path), str(file)]
+    assert main([*base, "--trained-on", "nobody"]) == 2
+    error = capsys.readouterr().err
+    for text in ("1 score is no finite", "2 of ", "name only generators", "Give --reversed"):
+        assert text in error  # all at once
+    assert error.count("Nothing was stored.") == error.count("\n") == 1
+    file.unlink()
+    assert main(base) == 2
+    assert "There is no file of scores" in capsys.readouterr().err
     assert not (workspace.path / "results" / "imported").exists()

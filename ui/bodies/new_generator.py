@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from aigi_core.clip.preprocessing import Preprocessing
+from aigi_core.commands import PLACEHOLDER
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.words import Words
@@ -27,7 +28,7 @@ from aigi_core.transfer import make_training_sets
 from aigi_core.winner import winner
 from aigi_core.workspace import Workspace
 from ui import results
-from ui.results.inspection import load_encoder
+from ui.results.inspection import Sources, load_encoder
 from ui.toolkit import access
 from ui.toolkit.controls import acted
 from ui.toolkit.page import Page, inert, name
@@ -36,6 +37,8 @@ from ui.toolkit.uploads import upload_field
 
 MOST = 1000
 """Images that are looked at in a session; the command line takes any number."""
+UNNAMED = "new generator"
+"""What the page calls a generator without a name."""
 _KEPT = "_new_generator"
 
 
@@ -45,14 +48,14 @@ class Brought:
 
     Attributes:
         key: names them in caches. folder: where they lie on this machine; empty for uploads.
-        left_out: file -> why it cannot be used.
+        left_out: files that cannot be used, and why.
     """
 
     key: Hashable
     images: EncodedImages
     count: int
     folder: str
-    left_out: dict[str, str]
+    left_out: list[tuple[str, str]]
 
 
 def bring(page: Page) -> Brought | None:
@@ -71,9 +74,7 @@ def bring(page: Page) -> Brought | None:
                 placeholder="/path/to/images",
             )
             folder = str(asked or "").strip()
-    sources: dict[str, Callable[[], bytes | Path]] = {
-        f"{one.name} ({one.file_id})": one.getvalue for one in uploads
-    }
+    sources: Sources = {("upload", one.file_id): (one.name, one.getvalue) for one in uploads}
     if folder and not uploads:
         named = access.typed_path(folder)
         if not access.may_see(named):
@@ -82,7 +83,11 @@ def bring(page: Page) -> Brought | None:
                 f" {', '.join(map(str, access.roots()))}."
             )
         files = find_files([named], MOST + 1)
-        sources = {str(file): partial(Path, file) for file in files if access.may_see(file)}
+        sources = {
+            ("file", str(file)): (str(file), partial(Path, file))
+            for file in files
+            if access.may_see(file)
+        }
     if not sources:
         return None
     if len(sources) > MOST:
@@ -95,7 +100,7 @@ def bring(page: Page) -> Brought | None:
         st.session_state[_KEPT] = kept
     page.unlinked("The images that you brought")
     if kept.left_out:
-        listed = "\n".join(f"- {name(file)}: {inert(why)}" for file, why in kept.left_out.items())
+        listed = "\n".join(f"- {name(file)}: {inert(why)}" for file, why in kept.left_out)
         st.warning(
             f"{part_counted(len(kept.left_out), len(sources), 'file')} cannot be used:\n{listed}",
             icon=":material/block:",
@@ -106,7 +111,7 @@ def bring(page: Page) -> Brought | None:
 def _encoded(
     workspace: Workspace,
     key: Hashable,
-    sources: dict[str, Callable[[], bytes | Path]],
+    sources: Sources,
     folder: str,
 ) -> Brought:
     preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
@@ -114,8 +119,8 @@ def _encoded(
     encoder = load_encoder(workspace)
     parts: list[EncodedImages] = []
     seen: set[str] = set()
-    left_out: dict[str, str] = {}
-    files = list(sources.items())
+    left_out: list[tuple[str, str]] = []
+    files = list(sources.values())
     for start in range(0, len(files), BATCH):
         bar.progress(start / len(files), f"Encoding: {start} of {len(files)}")
         pixels = []
@@ -123,9 +128,9 @@ def _encoded(
         for opened in open_images(part, preprocessing):
             label = opened.name
             if opened.pixels is None:
-                left_out[label] = opened.reason
+                left_out.append((label, opened.reason))
             elif opened.key in seen:
-                left_out[label] = "the same bytes as another of the files"
+                left_out.append((label, "the same bytes as another of the files"))
             else:
                 seen.add(opened.key)
                 pixels.append(opened.pixels)
@@ -212,9 +217,16 @@ def column(described: NewGenerator) -> pd.DataFrame:
     return table[["train", "value", "low", "high", "n"]]
 
 
+def fill_in(brought: Brought, called: str) -> str:
+    """What stands for something in :func:`add_command`, as a sentence; empty for nothing."""
+    stands = [] if called else [f"{PLACEHOLDER} for the generator's name"]
+    stands += [] if brought.folder else ["DIR for the folder of the images"]
+    return f" Fill it in first: {', '.join(stands)}." if stands else ""
+
+
 def add_command(page: Page, brought: Brought, called: str, pool: str) -> str:
     """The command that adds the images to the workspace for good."""
-    folder = brought.folder or "DIR"
+    folder, called = brought.folder or "DIR", called or PLACEHOLDER
     return page.workspace.command(
         "add",
         images=folder,
