@@ -50,7 +50,7 @@ def _style(theme: Theme) -> str:
     css = Path(__file__).with_suffix(".css").read_text("utf-8")
     names = ("paper", "panel", "ink", "grid", "accent")
     colours = ";".join(f"--aigi-{name}:{getattr(theme, name)}" for name in names)
-    return f"<style>\n:root{{{colours}}}\n{css}{ICONS}</style>{tables.SORT}"
+    return f"<style>\n:root{{{colours}}}\n{css}{ICONS}</style>{tables.SORT}{router.ONE_STEP}"
 
 
 STYLES = {theme.name: _style(theme) for theme in (LIGHT, DARK)}

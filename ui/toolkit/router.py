@@ -135,6 +135,22 @@ def guard(file: str) -> PageInfo:
     return page
 
 
+ONE_STEP = """<script>
+window.aigiOneStep ||= (() => {
+  const push = history.pushState.bind(history)
+  history.pushState = (state, title, url) => {
+    const to = new URL(url ?? '', location.href)
+    const named = new URLSearchParams(location.search).has('workspace')
+    const completes = to.pathname === location.pathname && !named
+    return completes ? history.replaceState(state, title, url) : push(state, title, url)
+  }
+  return true
+})()
+</script>"""
+"""Streamlit opens a page at its bare address, and then the page completes it, always by its
+workspace: one step of the browser's history, not two, so that Back goes to the page before."""
+
+
 def start() -> None:
     """Called by ``app.py`` once its navigation stands: go on to the page that a deep link asked
     for.
