@@ -143,7 +143,7 @@ def test_controls_read_the_url_and_write_it(tmp_path: Path) -> None:
     "query",
     [
         {"pick": "nothing"},
-        {"many": ["x", "w"]},
+        {"many": ["w"]},
         {"number": "eleven"},
         {"number": "99"},
         {"on": "perhaps"},
@@ -154,8 +154,29 @@ def test_a_broken_query_is_reported_and_the_default_shown(
 ) -> None:
     app = _drive(CONTROLS, tmp_path, query)
     assert app.markdown[0].value == repr(("a", ["x", "y", "z"], 3, False, ""))
-    assert f"asks for {next(iter(query))}" in app.markdown[1].value
+    said = app.markdown[1].value
+    assert f"asks for {next(iter(query))}" in said and " can be " in said
     assert not set(query) & set(app.query_params)
+
+
+def test_what_a_link_asks_for_rightly_is_shown_beside_what_it_asks_for_wrongly(
+    tmp_path: Path,
+) -> None:
+    app = _drive(CONTROLS, tmp_path, {"many": ["x", "w"]})
+    assert "['x']" in app.markdown[0].value
+    said = app.markdown[1].value
+    assert "many = w" in said and "can be x, y, z" in said and "others are shown" in said
+
+
+def test_a_link_with_names_of_no_control_says_so(tmp_path: Path) -> None:
+    body = "controls.complain_of_names(['workspace'])\n" + CONTROLS.splitlines()[-1]
+    query: dict[str, str | list[str]] = {"pick": "c", "picks": "a", "workspace": "w", "train": "t"}
+    drawn = "\n".join(CONTROLS.splitlines()[:-1])
+    app = _drive(f"{drawn}\n{body}", tmp_path, query)
+    said = app.markdown[1].value
+    assert "sets picks, which" in said and "Names of this page: many, number, on, pick" in said
+    app = _drive(f"{drawn}\n{body}", tmp_path, {"pick": "c", "workspace": "w", "train": "t"})
+    assert app.markdown[1].value == "fine"
 
 
 def test_a_changed_url_wins_over_a_control_that_did_not_move(tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ class Controls:
             {} if self._entry else st.session_state.get(_WRITTEN, {})
         )
         self._url: dict[str, list[str]] = {}
+        self._met: set[str] = set()
         self.complaints: list[str] = []
+        """What of the link could not be done, in whole sentences."""
 
     @overload
     def select(
@@ -100,6 +102,7 @@ class Controls:
             lambda raw: raw[-1] if raw and raw[-1] in values else None,
             lambda v: isinstance(v, str) and v in values,
             follows,
+            listed(values),
         )
         if kind == "segmented":
             text = st.segmented_control(
@@ -137,7 +140,9 @@ class Controls:
 
         def parse(raw: list[str]) -> list[str] | None:
             wanted = [o for o in options if o in raw]
-            return wanted if len(wanted) == len(set(raw)) or raw == [""] else None
+            if wanted and (absent := [value for value in raw if value not in options]):
+                self._complain(name, absent, listed(options), "The others are shown.")
+            return wanted if wanted or raw == [""] else None
 
         self._prepare(
             name,
@@ -145,6 +150,7 @@ class Controls:
             parse,
             lambda v: isinstance(v, list) and all(one in options for one in v),
             follows,
+            listed(options),
         )
         chosen = st.multiselect(
             label,
@@ -194,6 +200,7 @@ class Controls:
                 and isinstance(v, int if whole else float)
                 and low <= v <= high
             ),
+            offers=f"{low:g} to {high:g}",
         )
         number: float = st.slider(
             label, low, high, step=step, key=name, help=help, disabled=disabled, on_change=acted
@@ -216,6 +223,7 @@ class Controls:
             default,
             lambda raw: {"1": True, "0": False}.get(raw[-1] if raw else ""),
             lambda v: isinstance(v, bool),
+            offers="0 or 1",
         )
         on = bool(st.toggle(label, key=name, help=help, disabled=disabled, on_change=acted))
         self._keep(name, on, default, ["1" if on else "0"])
@@ -271,8 +279,14 @@ class Controls:
         parse: Callable[[list[str]], Any],
         valid: Callable[[Any], bool],
         follows: str = "",
+        offers: str = "",
     ) -> None:
-        """Put the value that the control is to show into the session, before the widget is made."""
+        """Put the value that the control is to show into the session, before the widget is made.
+
+        Args:
+            offers: what a link may ask for, in words.
+        """
+        self._met.add(name)
         store = st.session_state.setdefault(_STORE, {})
         defaults = st.session_state.setdefault(_DEFAULTS, {})
         before = defaults.get((self._stem, name), default)
@@ -294,11 +308,30 @@ class Controls:
         ):
             current = default if raw is None else parse(raw)
             if current is None:
-                self.complaints.append(
-                    f"The link asks for {name} = {', '.join(raw or [])}, which does not exist here."
-                )
+                self._complain(name, raw or [], offers, "The default is shown.")
                 current = default
         st.session_state[name] = current if valid(current) else default
+
+    def _complain(self, name: str, values: Sequence[str], offers: str, instead: str) -> None:
+        can = f" ({name} can be {offers})" if offers else ""
+        self.complaints.append(
+            f"The link asks for {name} = {', '.join(values)}, which does not exist here{can}."
+            f" {instead}"
+        )
+
+    def complain_of_names(self, others: Iterable[str]) -> None:
+        """Say which names of the link are those of no control of this page.
+
+        Args:
+            others: names that mean something although no control has them.
+        """
+        known = self._met | self._url.keys() | SHARED | set(others)
+        unknown = [name for name in self._asked if name not in known and self.linked(name)]
+        if unknown:
+            self.complaints.append(
+                f"The link sets {', '.join(unknown)}, which nothing on this page has to do with:"
+                f" it is left out. Names of this page: {', '.join(sorted(self._met))}."
+            )
 
     def _place(self, name: str) -> tuple[str, str]:
         """Where a value is kept: with its page, or for all pages."""
@@ -318,6 +351,13 @@ class Controls:
             store[self._place(name)] = value
         if value != default:
             self._url[name] = list(raw)
+
+
+def listed(options: Iterable[str], most: int = 20) -> str:
+    """Options in words, the first of many."""
+    several = list(options)
+    more = f" and {len(several) - most:,} others" if len(several) > most else ""
+    return ", ".join(several[:most]) + more
 
 
 def distinct(names: Iterable[str]) -> list[str]:

@@ -583,10 +583,10 @@ class Page(Controls):
         self._look.__exit__(None, None, None)
         if error is not None and not isinstance(error, Exception):
             return False  # Streamlit stopping or rerunning the script
+        if error is None:
+            self.complain_of_names([workspaces.PARAMETER])
         for complaint in self.complaints:
-            self._complaints.warning(
-                f"{inert(complaint)} The default is shown.", icon=":material/link_off:"
-            )
+            self._complaints.warning(inert(complaint), icon=":material/link_off:")
         if (
             error is not None
         ):  # the URL stays as it is: controls that were not reached would drop out of it
