@@ -31,6 +31,7 @@ with ui.page(__file__) as page:
             "image",
             "Image",
             offered((images if few else shown)["path"], images["path"]),
+            body.first_image(images),
             help=""
             if few
             else f"The first {OFFERED:,} in this order are on offer; 'Subject' searches all.",

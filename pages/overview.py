@@ -33,6 +33,8 @@ TASKS = (
     ),
 )
 """What a visitor may have come for: title, text, pages."""
+OPENED = {"gallery": {"verdict": "all mistakes"}}
+"""What a task's page shows at first, where that is not what the page itself begins with."""
 
 with ui.page(__file__) as page:
     workspace, domains, encoder = page.workspace, page.domains, page.workspace.encoder
@@ -49,7 +51,7 @@ with ui.page(__file__) as page:
             with column.container(border=True, height="stretch"):
                 st.markdown(f"**{title}**  \n{text}")
                 for stem, label in stems.items():
-                    page.link(stem, label)
+                    page.link(stem, label, **OPENED.get(stem, {}))
     page.answer(
         f"{ui.name(workspace.name)} holds **{counted(len(domains.generators), 'generator')}** of"
         f" {counted(len(set(domains.families)), 'family')} and real images of"

@@ -59,7 +59,7 @@ def test_inspect_names_the_source_or_unknown(
     made = load_attribution(attributed)
     row = int(made.named["regression"].rows[0])
     path = str(attributed.images["path"][row])
-    app = open_app(attributed.path, "inspect", image=path)
+    app = open_app(attributed.path, "inspect", image=path, part="Which generator")
     assert not app.exception
     sources = made.likely_sources(attributed.embeddings[row])
     wanted = "unknown" if sources.attrs["unknown"] else sources["source"][0]
@@ -70,5 +70,5 @@ def test_inspect_names_the_source_or_unknown(
     content = json.loads(note.read_text())
     content["content"]["parameters"]["regression"]["limit"] = 2.0
     note.write_text(json.dumps(content))
-    app = open_app(strict, "inspect", image=path)
+    app = open_app(strict, "inspect", image=path, part="Which generator")
     assert not app.exception and "Likely source: **unknown**" in text_of(app)

@@ -207,9 +207,10 @@ def likely_source(page: Page, embedding: np.ndarray, row: int | None) -> None:
     else:
         about = made.named["regression"].by_source().set_index("source").loc[source]
         page.finding(
-            f"Likely source: **{name(source)}**, with a probability of {probability:.3f}. Of"
-            f" {counted(about['named'], 'test image')} that were named so, {about['precision']:.0%}"
-            f" were really from it ({about['precision_low']:.0%} to {about['precision_high']:.0%})."
+            f"Likely source: **{name(source)}**. Of {counted(about['named'], 'test image')} that"
+            f" were named so, {about['precision']:.0%} were really from it"
+            f" ({about['precision_low']:.0%} to {about['precision_high']:.0%}). The probabilities"
+            f" below ({probability:.3f} for it) are the classifier's own, not calibrated."
         )
     unknown = made.unknown["regression"]
     if not unknown.empty:

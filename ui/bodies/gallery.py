@@ -38,6 +38,12 @@ def images_of(
     )
 
 
+def first_image(images: pd.DataFrame) -> str:
+    """The image that is open at first: the most certain mistake, which the answer names."""
+    mistakes = images[~images["right"]]
+    return str((mistakes if len(mistakes) else images)["path"].iloc[0])
+
+
 def answer(images: pd.DataFrame, train: str) -> str:
     """The page's answer: how many images of each class are taken for the other, and the most
     certain mistake.

@@ -181,7 +181,7 @@ def stats(judged: Judged) -> list[Stat]:
             " not hold (see the last section).",
         ),
         Stat(
-            "Logit",
+            "Logit, not calibrated",
             f"{mine['logit']:+.2f}",
             limits,
             help="The detector's own log-odds, which is explained below.",

@@ -320,7 +320,8 @@ def transfer_code(workspace: Workspace, how: str, setting: Setting, metric: str)
         trained = (
             f"train_residual(workspace, list(sets.values()), Protocol({made}), means={means!r})"
         )
-    return f"""from aigi_core.detectors.detector import score_detectors
+    return f"""# Run it in AIGI Explorer's folder (python -m pip install . makes it run anywhere).
+from aigi_core.detectors.detector import score_detectors
 {imported}
 from aigi_core.transfer import make_training_sets, transfer_matrix
 from aigi_core.workspace import Workspace
@@ -335,8 +336,10 @@ matrix = transfer_matrix(
     thresholds=[detector.threshold for detector in detectors],
     metrics=[{metric!r}],
 )
-ood = matrix.mean({metric!r}, ~matrix.in_domain)
-print(f"out of domain {{ood.value:.3f}} ({{ood.low:.3f}} to {{ood.high:.3f}}, {{ood.n}} cells)")
+print(matrix.to_frame())
+for name, cells in (("in-domain", matrix.in_domain), ("out of domain", ~matrix.in_domain)):
+    mean = matrix.mean({metric!r}, cells)
+    print(f"{{name}} {{mean.value:.3f}} ({{mean.low:.3f}} to {{mean.high:.3f}}, {{mean.n}} cells)")
 """
 
 

@@ -438,13 +438,29 @@ class Page(Controls):
             with files:
                 self._table_files(name, table, formats)
 
+    def _latex(self, name: str, table: pd.DataFrame, formats: Mapping[str, str] | None) -> str:
+        """For a paper: a matrix as a matrix, with a caption that says where it is from."""
+        matrix = tables.matrix_form(table)
+        what = [tables.column_title(name).capitalize()]
+        if matrix is not None:
+            kinds = table["metric"].unique() if "metric" in table else []
+            what = [", ".join(map(tables.column_title, kinds)).capitalize() or what[0]]
+            what += ["rows: trained on, columns: tested on", "intervals: in the CSV file"]
+        source = f"Workspace {self.workspace.name}, digest {self.workspace.digest}."
+        return tables.latex(
+            tables.readable(table, formats) if matrix is None else matrix,
+            f"{'; '.join(what)}. {source}",
+            f"tab:{self.info.stem}-{name}",
+            upright=matrix is None,
+        )
+
     def _table_files(
         self, name: str, table: pd.DataFrame, formats: Mapping[str, str] | None
     ) -> None:
         with st.container(horizontal=True):
             for kind, make in (
                 ("CSV", lambda: tables.csv(table)),
-                ("LaTeX", lambda: tables.latex(tables.readable(table, formats))),
+                ("LaTeX", lambda: self._latex(name, table, formats)),
                 ("Markdown", lambda: tables.markdown(tables.readable(table, formats))),
             ):
                 st.download_button(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from html import escape
 from importlib.metadata import version
 
@@ -84,6 +85,8 @@ def citation(workspace: Workspace) -> str:
 
 @software{{aigi_explorer,
   title   = {{AIGI Explorer}},
+  author  = {{{{The authors of AIGI Explorer}}}},
+  year    = {{{date.today():%Y}}},
   version = {{{__version__}}},
   note    = {{workspace digest {workspace.digest}}}
 }}"""

@@ -198,17 +198,48 @@ def markdown(table: pd.DataFrame) -> str:
     return "".join(f"| {line} |\n" for line in escaped)
 
 
-def latex(table: pd.DataFrame, caption: str = "") -> str:
-    """A readable table as LaTeX, for booktabs; everything in it is escaped."""
+def matrix_form(table: pd.DataFrame) -> pd.DataFrame | None:
+    """A table of pairs (``train, test, value``) as one reads it on paper: a row a training set, a
+    column a tested generator, values alone; None for any other table.
+
+    Example:
+        >>> cells = {"train": ["a", "a"], "test": ["a", "b"], "value": [0.9, 0.51]}
+        >>> matrix_form(pd.DataFrame(cells))
+          trained on     a     b
+        0          a  0.90  0.51
+    """
+    if not {"train", "test", "value"} <= set(table.columns):
+        return None
+    if table.duplicated(["train", "test"]).any() or table["test"].nunique() < 2:
+        return None
+    wide = table.pivot_table("value", "train", "test", dropna=False)
+    wide = wide.loc[table["train"].unique(), table["test"].unique()]
+    texts = wide.map(lambda v: NONE if v != v else f"{v:.2f}")
+    return texts.rename_axis(index="trained on", columns=None).reset_index()
+
+
+def latex(table: pd.DataFrame, caption: str = "", label: str = "", *, upright: bool = True) -> str:
+    """A readable table as LaTeX, for booktabs; everything in it is escaped.
+
+    Args:
+        upright: its titles are; otherwise, but for the first, they are turned by graphicx, so that
+            many columns fit.
+    """
     rows = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in table.to_numpy(str)]
-    head = " & ".join(_tex(str(column)) for column in table.columns) + r" \\"
+    first, *others = (_tex(str(column)) for column in table.columns)
+    if not upright:
+        others = [rf"\rotatebox{{90}}{{{title}}}" for title in others]
     return "\n".join(
         [
+            f"% \\usepackage{{booktabs{'' if upright else ',graphicx'}}}",
             r"\begin{table}",
+            r"\centering",
+            *([] if upright else [r"\footnotesize\setlength{\tabcolsep}{3pt}"]),
             *([rf"\caption{{{_tex(caption)}}}"] if caption else []),
-            rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}",
+            *([rf"\label{{{label}}}"] if label else []),
+            rf"\begin{{tabular}}{{l{('l' if upright else 'r') * len(others)}}}",
             r"\toprule",
-            head,
+            " & ".join([first, *others]) + r" \\",
             r"\midrule",
             *rows,
             r"\bottomrule",

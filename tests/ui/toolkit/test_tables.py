@@ -65,6 +65,21 @@ def test_latex_and_markdown_are_escaped() -> None:
     assert len(lines) == 4 and r"50%\|x" in lines[2]
 
 
+def test_a_matrix_is_one_on_paper() -> None:
+    cells = {
+        "train": ["b", "b", "a"],
+        "test": ["a_1", "b", "b"],
+        "value": [0.25, 0.5, float("nan")],
+    }
+    wide = tables.matrix_form(pd.DataFrame(cells).assign(low=0.1, metric="auc"))
+    assert wide is not None
+    assert wide.to_numpy().tolist() == [["b", "0.25", "0.50"], ["a", "–", "–"]]
+    tex = tables.latex(wide, "AUC", "tab:x", upright=False)
+    assert r"trained on & \rotatebox{90}{a\_1} & \rotatebox{90}{b} \\" in tex
+    assert r"\label{tab:x}" in tex and "booktabs,graphicx" in tex
+    assert tables.matrix_form(TABLE) is None
+
+
 def test_no_cell_of_a_csv_is_a_formula_and_texts_come_back() -> None:
     texts = ["=1+1", "+1", "-1", "@x", "\t=1", "'quoted", "plain", "a=b", None]
     table = pd.DataFrame({"=name": texts, "number": [-1.5] * len(texts)})
