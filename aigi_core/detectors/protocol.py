@@ -8,21 +8,24 @@ eight values of C with exact fits.
 
 from __future__ import annotations
 
-import warnings
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from itertools import product
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from aigi_core.detectors.solvers.directions import Gram
+from aigi_core.detectors.solvers.early_stopped import Images, Solver, early_stopped
 from aigi_core.detectors.solvers.logistic import LogisticFit, fit_logistic, log_loss
 from aigi_core.errors import AigiError
 
 PAPER_C = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0)
-PAPER_SOLVERS = ("lbfgs", "saga")
+PAPER_SOLVERS: tuple[Solver, ...] = ("lbfgs", "saga")
 PAPER_MAX_ITER = (10, 50, 100, 500, 1000, 5000)
 """The paper names the ends of this range (10..5000); these six values make up its 96 points."""
 
@@ -219,28 +222,15 @@ def refit(
 
 
 def _literal(
-    X: np.ndarray, y: np.ndarray, protocol: Protocol, solver: str, C: float, max_iter: int
+    X: np.ndarray, y: np.ndarray, protocol: Protocol, solver: Solver, C: float, max_iter: int
 ) -> LogisticFit:
-    """One point of the paper's grid through scikit-learn, early stopping included."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
+    """One point of the paper's grid as scikit-learn fits it, early stopping included."""
+    return early_stopped(_images(X, y, protocol), solver, C, (max_iter,))[0]
 
-    model = LogisticRegression(
-        C=C,
-        solver=solver,
-        max_iter=max_iter,
-        fit_intercept=protocol.fit_intercept,
-        class_weight=protocol.class_weight,
-        random_state=0,
-    )
-    with warnings.catch_warnings():
-        # stopping early is part of this grid
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(X, y)
-    intercept = np.broadcast_to(model.intercept_, (1,)).astype(np.float64)
-    return LogisticFit(
-        model.coef_.astype(np.float64), intercept, np.array([np.nan]), np.asarray(model.n_iter_)
-    )
+
+def _images(X: np.ndarray, y: np.ndarray, protocol: Protocol) -> Images:
+    weight, intercept = protocol.class_weight, protocol.fit_intercept
+    return Images.of(X, y, class_weight=weight, intercept=intercept)
 
 
 def grid_fits(
@@ -266,14 +256,50 @@ def grid_fits(
             for i in range(len(penalties))
         ]
         return [("", C, 0) for C in penalties], alone
-    fits: list[LogisticFit] = []
-    for solver, C in product(PAPER_SOLVERS, penalties):
-        literal, reached = _literal(X, y, protocol, solver, C, PAPER_MAX_ITER[0]), PAPER_MAX_ITER[0]
-        for limit in PAPER_MAX_ITER:
-            if literal.iterations[0] >= reached and limit > reached:
-                literal, reached = _literal(X, y, protocol, solver, C, limit), limit
-            fits.append(literal)
-    return list(product(PAPER_SOLVERS, penalties, PAPER_MAX_ITER)), fits
+    return list(product(PAPER_SOLVERS, penalties, PAPER_MAX_ITER)), _PAPER.fits(X, y, protocol)
+
+
+class _KeptGrids:
+    """The paper's fits of the sets fitted last, by content: a detector is often asked for again
+    with the same rows, judged on other images or refitted, and a grid takes a second or more.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most, self._lock = most_bytes, Lock()
+        self._kept: OrderedDict[bytes, list[LogisticFit]] = OrderedDict()
+
+    def fits(self, X: np.ndarray, y: np.ndarray, protocol: Protocol) -> list[LogisticFit]:
+        """One solution a point; do not change them."""
+        how = (X.shape, X.dtype.str, sorted(protocol.C), protocol.fit_intercept)
+        key = blake2b(repr((*how, protocol.class_weight)).encode())
+        key.update(np.ascontiguousarray(X))
+        key.update(np.ascontiguousarray(np.asarray(y) > 0))
+        with self._lock:
+            if (kept := self._kept.get(key.digest())) is not None:
+                self._kept.move_to_end(key.digest())
+                return kept
+        fits = _paper_fits(X, y, protocol)
+        with self._lock:
+            self._kept[key.digest()] = fits
+            while sum(map(_size, self._kept.values())) > self._most and len(self._kept) > 1:
+                self._kept.popitem(last=False)
+        return fits
+
+
+_PAPER = _KeptGrids(64 * 2**20)
+
+
+def _size(fits: list[LogisticFit]) -> int:
+    return sum(fit.weights.nbytes for fit in {id(fit): fit for fit in fits}.values())
+
+
+def _paper_fits(X: np.ndarray, y: np.ndarray, protocol: Protocol) -> list[LogisticFit]:
+    images = _images(X, y, protocol)
+    return [
+        fit
+        for solver, C in product(PAPER_SOLVERS, sorted(protocol.C))
+        for fit in early_stopped(images, solver, C, PAPER_MAX_ITER)
+    ]
 
 
 def best_point(
