@@ -60,12 +60,19 @@ class LimitedProcesses:
         keep: idle ones that are kept.
         seconds: processor time for one task.
         memory: bytes of address space for one process.
+        niceness: how far they stand back for others where there are too few processors.
     """
 
     def __init__(
-        self, most: int, keep: int = 1, *, seconds: float = SECONDS, memory: int = MEMORY
+        self,
+        most: int,
+        keep: int = 1,
+        *,
+        seconds: float = SECONDS,
+        memory: int = MEMORY,
+        niceness: int = 0,
     ) -> None:
-        self.seconds, self.memory = seconds, memory
+        self.seconds, self.memory, self._niceness = seconds, memory, niceness
         self._keep, self._free = keep, BoundedSemaphore(most)
         self._idle: list[_Process] = []
         self._busy: set[_Process] = set()
@@ -102,16 +109,20 @@ class LimitedProcesses:
                     self._give_back(process, done)
 
     def now(
-        self, function: Callable[..., Result], task: tuple[Any, ...], waiting: Callable[[], object]
+        self,
+        function: Callable[..., Result],
+        task: tuple[Any, ...],
+        waiting: Callable[[], object],
+        patience: float = 0.0,
     ) -> tuple[Result] | None:
-        """The result of ``function(*task)``, alone in a tuple; None, at once, where all processes
-        are at work, and where one could not give it (it was killed, or the function raised):
-        compute it here then.
+        """The result of ``function(*task)``, alone in a tuple; None where all processes are still
+        at work after ``patience`` seconds, and where one could not give it (it was killed, or the
+        function raised): compute it here then.
 
         Args:
             waiting: called several times a second meanwhile; what it raises ends the process.
         """
-        if os.name != "posix" or not self._free.acquire(blocking=False):
+        if os.name != "posix" or not self._came_free(patience, waiting):
             return None
         try:
             process = self._take()
@@ -124,6 +135,14 @@ class LimitedProcesses:
             return None
         finally:
             self._free.release()
+
+    def _came_free(self, patience: float, waiting: Callable[[], object]) -> bool:
+        end = time.monotonic() + patience
+        while not self._free.acquire(timeout=max(0.0, min(BETWEEN, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                return False
+            waiting()
+        return True
 
     def close(self) -> None:
         """End the processes; what is under way is lost."""
@@ -147,7 +166,7 @@ class LimitedProcesses:
             try:
                 process = self._idle.pop()
             except IndexError:
-                process = _Process(self.seconds, self.memory)
+                process = _Process(self.seconds, self.memory, self._niceness)
                 break
         self._busy.add(process)
         return process
@@ -160,11 +179,11 @@ class _Process:
     all of the app.
     """
 
-    def __init__(self, seconds: float, memory: int) -> None:
+    def __init__(self, seconds: float, memory: int, niceness: int) -> None:
         self._wait = WAIT * seconds
         self.answered = False
         self._connection, theirs = Pipe()
-        limits = [str(theirs.fileno()), repr(seconds), str(memory)]
+        limits = [str(theirs.fileno()), repr(seconds), str(memory), str(niceness)]
         self._popen = subprocess.Popen(
             [sys.executable, "-c", _CODE, *limits],
             pass_fds=[theirs.fileno()],
@@ -263,6 +282,8 @@ def serve() -> None:
     descriptor = int(sys.argv[1])
     seconds = float(sys.argv[2])
     memory = int(sys.argv[3])
+    if niceness := int(sys.argv[4]):
+        os.nice(niceness)
     warnings.simplefilter("ignore")  # of decoders
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # which ends the process
     connection = Connection(descriptor)

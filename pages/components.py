@@ -77,16 +77,9 @@ with ui.page(__file__) as page:
     removed = atlas.removed(pair, depth, ties)
     kept = atlas.about["components"] - len(removed)
     names = d_eval(domains, pair)
-    sets = tuple((name,) for name in names)
     with st.spinner("Training on what remains …"):
-        before, after = (
-            results.matrix(
-                page.workspace,
-                results.Setting(sets, view, balance=used == results.OURS, protocol=used.name),
-                used.metric,
-            ).on(names)
-            for view in (results.EMBEDDING, EmbeddingView(without=removed))
-        )
+        before = results.matrix_of_each(page.workspace, used, among=names)
+        after = results.matrix_of_each(page.workspace, used, EmbeddingView(without=removed), names)
     change = difference(after, before, used.metric)
     out = ~before.in_domain
     gap = change.mean(out)

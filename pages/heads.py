@@ -52,7 +52,7 @@ with ui.page(__file__) as page:
         way = page.select(
             "way",
             "Chosen",
-            attention.WAYS if used == results.OURS else attention.WAYS[:1],
+            attention.way_names(used),
             help=(
                 "Best alone: the heads with the best single scores, as in the paper. Chosen"
                 " jointly: one by one, each adding most to those already chosen."
@@ -60,8 +60,7 @@ with ui.page(__file__) as page:
         )
     with steps("Training a detector on every head"):
         table = attention.heads_table(workspace, train, validation, used)
-        ways = attention.ways(workspace, train, validation, used)
-        chosen = ways[way][:k]
+        chosen = attention.chosen_heads(workspace, way, train, validation, used)[:k]
         gain = attention.heads_against_embedding(workspace, train, validation, chosen, used)
     scores = attention.head_scores(workspace, train, validation, used)
     names, metric = attention.named(chosen), METRICS[used.metric]
@@ -124,10 +123,15 @@ with ui.page(__file__) as page:
             "Detectors on the first 1, 2, … heads of each list, on all generators but the two"
             " chosen.",
         ):
-            grown = {
-                name: attention.grown(workspace, train, validation, first, used)
-                for name, first in ways.items()
-            }
+            with steps("Choosing heads jointly"):
+                ways = {
+                    name: attention.chosen_heads(workspace, name, train, validation, used)
+                    for name in attention.way_names(used)
+                }
+                grown = {
+                    name: attention.grown(workspace, train, validation, first, used)
+                    for name, first in ways.items()
+                }
             curves = partial(
                 figures.head_curves,
                 grown,

@@ -16,6 +16,7 @@ from aigi_core.winner import estimates
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.bodies import finetuned, zero_shot
+from ui.toolkit.apart import apart
 from ui.toolkit.workspaces import cached, open_encoding
 
 board = cached(boards.stored_board)
@@ -23,7 +24,8 @@ board = cached(boards.stored_board)
 
 @cached
 def board_by_encoder(names: tuple[str, ...], encodings: tuple[Workspace, ...]) -> pd.DataFrame:
-    return boards_by_encoder.board_by_encoder(dict(zip(names, encodings, strict=True)))
+    named = dict(zip(names, encodings, strict=True))
+    return apart(boards_by_encoder.board_by_encoder, named)
 
 
 ONE = "One method"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -64,6 +65,23 @@ def test_one_task_is_done_now_or_left_to_the_caller() -> None:
         limited.now(task, ("spin",), leave)
     (third,) = limited.now(task, ("a",), lambda: None) or ("",)
     assert third.startswith("a by ") and third != other, "what nobody waits for is ended"
+    limited.close()
+
+
+def test_who_has_patience_gets_the_next_turn() -> None:
+    limited = LimitedProcesses(1, seconds=0.3, memory=2**29, niceness=1)
+    answers: list[object] = []
+    waiter = Thread(
+        target=lambda: answers.append(limited.now(task, ("b",), lambda: None, patience=60))
+    )
+
+    def wait() -> None:
+        if waiter.ident is None:
+            waiter.start()
+
+    assert limited.now(task, ("spin",), wait) is None, "its processor time is up"
+    waiter.join()
+    assert answers and str(answers[0]).startswith("('b by ")
     limited.close()
 
 

@@ -46,7 +46,7 @@ def heads(workspace: Workspace) -> None:
         return
     validation = attention.most_validated(workspace.domains, others)
     attention.heads_table(workspace, first, validation)
-    chosen = attention.ways(workspace, first, validation)[attention.WAYS[0]][:3]
+    chosen = attention.chosen_heads(workspace, attention.WAYS[0], first, validation)[:3]
     attention.heads_against_embedding(workspace, first, validation, chosen)
 
 

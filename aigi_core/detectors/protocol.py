@@ -20,12 +20,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aigi_core.detectors.solvers.directions import Gram
-from aigi_core.detectors.solvers.early_stopped import Images, Solver, early_stopped
+from aigi_core.detectors.solvers.early_stopped import Images, early_stopped
 from aigi_core.detectors.solvers.logistic import LogisticFit, fit_logistic, log_loss
 from aigi_core.errors import AigiError
 
 PAPER_C = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0)
-PAPER_SOLVERS: tuple[Solver, ...] = ("lbfgs", "saga")
+PAPER_SOLVERS = ("lbfgs", "saga")
 PAPER_MAX_ITER = (10, 50, 100, 500, 1000, 5000)
 """The paper names the ends of this range (10..5000); these six values make up its 96 points."""
 
@@ -222,7 +222,7 @@ def refit(
 
 
 def _literal(
-    X: np.ndarray, y: np.ndarray, protocol: Protocol, solver: Solver, C: float, max_iter: int
+    X: np.ndarray, y: np.ndarray, protocol: Protocol, solver: str, C: float, max_iter: int
 ) -> LogisticFit:
     """One point of the paper's grid as scikit-learn fits it, early stopping included."""
     return early_stopped(_images(X, y, protocol), solver, C, (max_iter,))[0]
@@ -261,19 +261,19 @@ def grid_fits(
 
 class _KeptGrids:
     """The paper's fits of the sets fitted last, by content: a detector is often asked for again
-    with the same rows, judged on other images or refitted, and a grid takes a second or more.
+    with the same rows, judged on other images or refitted, and its grid takes a tenth of a second.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most, self._lock = most_bytes, Lock()
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, Lock()
         self._kept: OrderedDict[bytes, list[LogisticFit]] = OrderedDict()
 
     def fits(self, X: np.ndarray, y: np.ndarray, protocol: Protocol) -> list[LogisticFit]:
         """One solution a point; do not change them."""
         how = (X.shape, X.dtype.str, sorted(protocol.C), protocol.fit_intercept)
         key = blake2b(repr((*how, protocol.class_weight)).encode())
-        key.update(np.ascontiguousarray(X))
-        key.update(np.ascontiguousarray(np.asarray(y) > 0))
+        key.update(np.ascontiguousarray(X).data)
+        key.update(np.ascontiguousarray(np.asarray(y) > 0).data)
         with self._lock:
             if (kept := self._kept.get(key.digest())) is not None:
                 self._kept.move_to_end(key.digest())
@@ -281,16 +281,13 @@ class _KeptGrids:
         fits = _paper_fits(X, y, protocol)
         with self._lock:
             self._kept[key.digest()] = fits
-            while sum(map(_size, self._kept.values())) > self._most and len(self._kept) > 1:
+            if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         return fits
 
 
-_PAPER = _KeptGrids(64 * 2**20)
-
-
-def _size(fits: list[LogisticFit]) -> int:
-    return sum(fit.weights.nbytes for fit in {id(fit): fit for fit in fits}.values())
+_PAPER = _KeptGrids(2_000)
+"""Megabytes at most, where features are few: a grid holds some thirty different solutions."""
 
 
 def _paper_fits(X: np.ndarray, y: np.ndarray, protocol: Protocol) -> list[LogisticFit]:

@@ -305,6 +305,8 @@ def _inert(text: str) -> str:
     """Tags, entities and template fields do nothing; letters written from right to left stay in
     their name.
     """
+    if text.isascii():  # of thousands of images' names, nearly all
+        return escape(text, quote=False).replace("%{", "%&#123;")
     text = escape(text.translate(_CONTROLS), quote=False).replace("%{", "%&#123;")
     turned = any(bidirectional(letter) in ("R", "AL", "AN") for letter in text)
     return f"\u2068{text}\u2069" if turned else text

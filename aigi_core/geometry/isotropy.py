@@ -78,9 +78,8 @@ def rank_correlation_of_pairs(
     counts = np.random.default_rng(seed).multinomial(
         len(names), np.full(len(names), 1 / len(names)), size=draws
     )
-    drawn = np.array([_rho(x, y, count[ends[:, 0]] * count[ends[:, 1]]) for count in counts])
-    low, high = percentile_interval(drawn)
-    rho = _rho(x, y, np.ones(len(x), int))
+    low, high = percentile_interval(_rho(x, y, counts[:, ends[:, 0]] * counts[:, ends[:, 1]]))
+    rho = float(_rho(x, y, np.ones((1, len(x)), int))[0])
     return {
         "rho": rho,
         "low": float(low),
@@ -91,11 +90,24 @@ def rank_correlation_of_pairs(
 
 
 def _rho(
-    x: Float[np.ndarray, " p"], y: Float[np.ndarray, " p"], times: Int[np.ndarray, " p"]
-) -> float:
-    from scipy.stats import spearmanr  # takes long to load
+    x: Float[np.ndarray, " p"], y: Float[np.ndarray, " p"], times: Int[np.ndarray, "B p"]
+) -> Float[np.ndarray, " B"]:
+    """Spearman's rho of each draw, whose pairs count so many times; NaN where there are fewer than
+    three, or all of one value."""
+    n = times.sum(axis=1)
+    ranks = [_ranks(values, times) - (n[:, None] + 1) / 2 for values in (x, y)]
+    a, b, both = ((times * p * q).sum(axis=1) for p, q in ((ranks[0],) * 2, (ranks[1],) * 2, ranks))
+    rho: np.ndarray = np.full(len(times), np.nan)
+    known = (n >= 3) & (a > 0) & (b > 0)
+    rho[known] = both[known] / np.sqrt(a[known] * b[known])
+    return rho
 
-    x, y = np.repeat(x, times), np.repeat(y, times)
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(spearmanr(x, y).statistic)
+
+def _ranks(
+    values: Float[np.ndarray, " p"], times: Int[np.ndarray, "B p"]
+) -> Float[np.ndarray, "B p"]:
+    """Ranks among values that count so many times; equal ones share their mean rank."""
+    distinct, at = np.unique(values, return_inverse=True)
+    each = times @ (at[:, None] == np.arange(len(distinct)))
+    ranks: np.ndarray = (each.cumsum(axis=1) - (each - 1) / 2)[:, at]
+    return ranks

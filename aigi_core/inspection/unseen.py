@@ -8,7 +8,7 @@ its pools.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from scipy.special import expit
 from aigi_core import calibration
 from aigi_core.calibration import CalibrationError
 from aigi_core.calibration.uncertainty import platt_fits
-from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.errors import AigiError
 from aigi_core.heads import blocks
 from aigi_core.inspection.novelty import MOST_HELD_OUT
@@ -93,13 +93,20 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = DEFAULT_RA
     Raises:
         AigiError: fewer than two detectors are left once a generator is gone.
     """
+    return trust_of_detectors(workspace, panel.detectors, rate)
+
+
+def trust_of_detectors(
+    workspace: Workspace, detectors: Sequence[Detector], rate: float = DEFAULT_RATE
+) -> Trust:
+    """As :func:`trust_on_unseen`, by the panel's detectors, which is all that it takes of it."""
     domains = workspace.domains
-    scores = score_detectors(panel.detectors, workspace)
+    scores = score_detectors(detectors, workspace)
     held = _judged(domains)
     val = held[domains.split[held] == "val"]
     near = np.full(scores.shape, np.nan)
-    near[:, held] = nearness(workspace, panel.detectors, workspace, held)
-    own = np.stack([np.isin(domains.generator, one.training_set) for one in panel.detectors])
+    near[:, held] = nearness(workspace, detectors, workspace, held)
+    own = np.stack([np.isin(domains.generator, one.training_set) for one in detectors])
     own &= domains.labels == FAKE
     novel = _novelty(workspace)
     outcomes: dict[tuple[str, str], _Outcome] = {}
@@ -109,7 +116,7 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = DEFAULT_RA
     without = np.stack([domains.generator[val] != name for name in names]).astype(float)
     fits = np.stack([platt_fits(row[val], domains.labels[val], without) for row in scores])
     for at, name in enumerate(names):
-        members = np.flatnonzero([name not in one.training_set for one in panel.detectors])
+        members = np.flatnonzero([name not in one.training_set for one in detectors])
         if not len(members):
             continue
         fit = val[domains.generator[val] != name]

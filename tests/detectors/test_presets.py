@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from aigi_core.detectors import protocol as protocols
 from aigi_core.detectors.components import search_components
 from aigi_core.detectors.features import EmbeddingView, HeadsView, ResidualView
 from aigi_core.detectors.heads import score_heads
@@ -25,10 +28,13 @@ from precompute.search.stream import keep_stream_maps
 PAPER = PRESETS["paper"]
 
 
-def literal(X: np.ndarray, y: np.ndarray, solver: str, C: float, limit: int) -> LogisticRegression:
+def literal(
+    X: np.ndarray, y: np.ndarray, solver: str, C: float, limit: int, **about: Any
+) -> LogisticRegression:
+    model = LogisticRegression(C=C, solver=solver, max_iter=limit, random_state=0, **about)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return LogisticRegression(C=C, solver=solver, max_iter=limit, random_state=0).fit(X, y)
+        return model.fit(X, y)
 
 
 def every_point(X: np.ndarray, y: np.ndarray) -> list[tuple[tuple, LogisticRegression]]:
@@ -116,6 +122,44 @@ def test_fits_that_are_not_made_again_are_those_of_scikit_learn(synthetic: Works
     for (point, model), fit in zip(expected, fits, strict=True):
         np.testing.assert_array_equal(fit.weights, model.coef_, err_msg=str(point))
         np.testing.assert_array_equal(fit.intercept, model.intercept_, err_msg=str(point))
+
+
+@pytest.mark.parametrize(
+    "how", [{"class_weight": "balanced"}, {"fit_intercept": False}, {"C": (100.0, 0.01)}]
+)
+def test_other_grids_are_those_of_scikit_learn_too(synthetic: Workspace, how: Any) -> None:
+    rows = synthetic.domains.rows("gamma-diff", "train")
+    X, y = EmbeddingView().matrix(synthetic, rows)[:, :5], synthetic.domains.labels[rows]
+    points, fits = grid_fits(X, y, replace(PAPER.training, **how))
+    about = {name: value for name, value in how.items() if name != "C"}
+    seen = set()
+    for (solver, C, max_iter), fit in zip(points, fits, strict=True):
+        if max_iter > 100:
+            continue
+        model = literal(X, y, solver, C, max_iter, **about)
+        seen.add(int(model.n_iter_[0]) == max_iter)
+        np.testing.assert_array_equal(fit.weights, model.coef_)
+        np.testing.assert_array_equal(fit.intercept, model.intercept_)
+    assert "C" not in how or seen == {True, False}, "nothing was stopped early"
+
+
+def test_the_same_grid_is_walked_once(
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = synthetic.domains.rows("delta-ar", "train")
+    X, y = EmbeddingView().matrix(synthetic, rows)[:, :7], synthetic.domains.labels[rows]
+    _, fits = grid_fits(X, y, PAPER.training)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("walked again")
+
+    monkeypatch.setattr(protocols, "early_stopped", refuse)
+    assert grid_fits(X.copy(), y.copy(), PAPER.training)[1] is fits
+    for other in ((X + 1e-9, y), (X, 1 - y)):
+        with pytest.raises(AssertionError, match="walked again"):
+            grid_fits(*other, PAPER.training)
+    with pytest.raises(AigiError, match="finite features of images of both classes"):
+        grid_fits(X, np.zeros(len(X), int), PAPER.training)
 
 
 def test_a_detector_of_the_paper_s_protocol(synthetic: Workspace) -> None:

@@ -23,6 +23,7 @@ from aigi_core.transfer import difference, transfer_matrix
 from aigi_core.workspace import Workspace, write_manifest
 from tests.factory import with_images, without_heads
 from tests.pages.reading import noted, stats, text_of
+from ui.results import attention
 
 Open = Callable[..., AppTest]
 
@@ -53,6 +54,20 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     assert f"<b>{out.value:.3f}</b>" in stats(
         app
     ) and f"<b>{number(gain.value, signed=True)}</b>" in stats(app)
+
+
+def test_heads_are_chosen_jointly_where_that_is_asked_for(
+    open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes longer than all the rest of a first visit."""
+    asked: list[str] = []
+    joint = attention.joint_heads
+    monkeypatch.setattr(attention, "joint_heads", lambda *a: asked.append(a[1]) or joint(*a))
+    open_app(synthetic.path, "heads", train="beta-diff", validate="delta-ar")
+    assert not asked
+    for control in ({"way": "chosen jointly"}, {"part": "Several together"}):
+        open_app(synthetic.path, "heads", train="beta-diff", validate="delta-ar", **control)
+        assert asked.pop() == "beta-diff" and not asked
 
 
 @pytest.mark.parametrize("says", ["weights", "mean"])

@@ -71,9 +71,9 @@ def test_what_a_page_begins_with_is_not_computed_again(
         asked.append(function.__name__)
         raise AssertionError("computed again")
 
-    for module in (results, attention, encodings, stress):
+    for module in (results, attention, encodings, inspection, stress):
         monkeypatch.setattr(module, "apart", refuse)
-    for name in ("build_panel", "trust_on_unseen", "calls_on_test", "held_out_distances"):
+    for name in ("build_panel", "calls_on_test", "held_out_distances"):
         monkeypatch.setattr(inspection, name, refuse)
     app = open_app(begun, page)
     # where the bank holds no text of the concept, that is found out anew each time

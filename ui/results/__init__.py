@@ -566,6 +566,26 @@ def matrix(workspace: Workspace, setting: Setting, metric: str) -> TransferMatri
     )
 
 
+def matrix_of_each(
+    workspace: Workspace,
+    used: Preset,
+    view: FeatureView = EMBEDDING,
+    among: Sequence[str] | None = None,
+) -> TransferMatrix:
+    """A detector of each generator on all of them in a protocol's metric, or of some on these. On
+    the whole embedding it is a part of the matrix of all, which other pages begin with.
+    """
+    every = workspace.domains.generators
+    names = every if among is None else tuple(among)
+    trained = every if view == EMBEDDING else names
+    sets = tuple((name,) for name in trained)
+    setting = Setting(sets, view, balance=used == OURS, protocol=used.name)
+    whole = matrix(workspace, setting, used.metric)
+    if names == whole.test == trained:
+        return whole
+    return whole.rows([trained.index(name) for name in names]).on(names)
+
+
 @partial(cached, most=8)  # tens of megabytes each
 def scored_sets(workspace: Workspace, setting: Setting, k: int) -> tuple[ScoreSets, ScoreSets]:
     """Scores of every set of up to ``k`` generators, trained once for all that is then asked of

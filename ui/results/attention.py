@@ -109,15 +109,19 @@ def heads_table(
     )
 
 
-def ways(
-    workspace: Workspace, train: str, validation: str, used: Preset = OURS
-) -> dict[str, tuple[Head, ...]]:
-    """The heads that each way of choosing takes, in its order; the paper has the first only."""
+def way_names(used: Preset = OURS) -> tuple[str, ...]:
+    """The ways of choosing heads that a protocol has; the paper has the first only."""
+    return WAYS if used == OURS else WAYS[:1]
+
+
+def chosen_heads(
+    workspace: Workspace, way: str, train: str, validation: str, used: Preset = OURS
+) -> tuple[Head, ...]:
+    """The heads that one way of choosing takes, in its order."""
+    if way == WAYS[1]:  # three quarters of a first visit, so only where it is asked for
+        return joint_heads(workspace, train, validation)
     scores = head_scores(workspace, train, validation, used)
-    selections = {WAYS[0]: scores.top(min(MOST, len(scores.table)))}
-    if used == OURS:
-        selections[WAYS[1]] = joint_heads(workspace, train, validation)
-    return selections
+    return scores.top(min(MOST, len(scores.table)))
 
 
 @cached

@@ -31,7 +31,7 @@ from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.survival import Copies, perturbed_copies
-from aigi_core.inspection.unseen import Trust, choose_rule, trust_on_unseen
+from aigi_core.inspection.unseen import Trust, choose_rule, trust_of_detectors
 from aigi_core.manifest import FAKE, REAL, TOGETHER
 from aigi_core.remote import as_path
 from aigi_core.statements import DEFAULT_RATE, counted, part_counted
@@ -39,6 +39,7 @@ from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import attention, encoders, explanations
 from ui.toolkit import access
+from ui.toolkit.apart import apart
 from ui.toolkit.controls import OFFERED, acted, distinct, offered
 from ui.toolkit.images import image_root
 from ui.toolkit.page import Page, inert, name, show_error
@@ -157,7 +158,7 @@ def reliability(workspace: Workspace, judge: str) -> Any:
 @cached
 def unseen(workspace: Workspace, rate: float) -> Trust:
     """What the panel is worth on generators it does not know, each left out in turn."""
-    return trust_on_unseen(workspace, _panel_by_mean(workspace), rate)
+    return apart(trust_of_detectors, workspace, _panel_by_mean(workspace).detectors, rate)
 
 
 def head_words(

@@ -1,13 +1,15 @@
-"""Heavy work of the library in a process of its own, so that clicks of all sessions do not share
-one interpreter with it.
+"""Heavy work of the library in processes of their own, so that clicks of all sessions do not share
+one interpreter with it, and have the processor first.
 
-There is one such process. While it is at work for somebody, whoever needs something else computes
-it in the session's own thread: nobody waits for another's long work.
+There are as many as processors, up to two: each holds a third of a gigabyte. Whoever finds all at
+work waits for some seconds, and then computes in the session's own thread: nobody waits for
+another's very long work.
 """
 
 from __future__ import annotations
 
 import atexit
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -19,15 +21,20 @@ from aigi_core.processes import LimitedProcesses, call, load
 SECONDS = 900.0
 """Processor time for one computation, beyond which it is made in the session's thread."""
 MEMORY = 16 * 2**30
-LOADED = ("aigi_core.explain.heads", "aigi_core.stress")
+MOST = min(2, os.cpu_count() or 1)
+PATIENCE = 20.0
+"""Seconds of waiting for a process. What is computed in the sessions' threads slows all clicks, so
+that most work is done sooner in turn."""
+NICENESS = 5
+LOADED = ("aigi_core.explain.heads", "aigi_core.inspection.unseen", "aigi_core.stress")
 T = TypeVar("T")
 _processes: list[LimitedProcesses] = []
 """None before the server has begun: tests and scripts compute where they are."""
 
 
 def begin() -> None:
-    """Start the process, which loads what it needs before somebody waits for it."""
-    processes = LimitedProcesses(1, seconds=SECONDS, memory=MEMORY)
+    """Start a process, which loads what it needs before somebody waits for it."""
+    processes = LimitedProcesses(MOST, MOST, seconds=SECONDS, memory=MEMORY, niceness=NICENESS)
     atexit.register(processes.close)
     processes.now(load, (LOADED,), lambda: None)
     _processes.append(processes)
@@ -36,7 +43,7 @@ def begin() -> None:
 def apart(
     function: Callable[..., T], *args: Any, here: Mapping[str, Any] | None = None, **kwargs: Any
 ) -> T:
-    """``function(*args, **kwargs)``, in the other process where that is there and free.
+    """``function(*args, **kwargs)``, in another process where there are some.
 
     Any click or leaving the page stops it, as it stops a run of the script.
 
@@ -45,8 +52,9 @@ def apart(
             plain values.
         here: further arguments for where it runs in this thread, such as ``progress``.
     """
+    task = (function, args, kwargs)
     for processes in _processes:
-        if answer := processes.now(call, (function, args, kwargs), _still_wanted):
+        if answer := processes.now(call, task, _still_wanted, PATIENCE):
             result: T = answer[0]
             return result
     return function(*args, **kwargs, **(here or {}))

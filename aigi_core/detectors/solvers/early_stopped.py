@@ -21,7 +21,6 @@ from scipy.optimize import minimize
 from aigi_core.detectors.solvers.logistic import LogisticFit, balance
 from aigi_core.errors import AigiError
 
-Solver = Literal["lbfgs", "saga"]
 GRADIENT = 1e-4
 """scikit-learn's default tolerance."""
 SEED = 0
@@ -72,10 +71,10 @@ class Images:
 
 
 def early_stopped(
-    images: Images, solver: Solver, C: float, limits: Sequence[int]
+    images: Images, solver: str, C: float, limits: Sequence[int]
 ) -> list[LogisticFit]:
-    """One solution for each limit of iterations, which ascend. A fit that ended before its limit
-    is the same object under every higher one.
+    """One solution of ``lbfgs`` or ``saga`` for each limit of iterations, which ascend. A fit that
+    ended before its limit is the same object under every higher one.
     """
     return (_lbfgs if solver == "lbfgs" else _saga)(images, C, limits)
 
@@ -108,9 +107,7 @@ def _lbfgs(images: Images, C: float, limits: Sequence[int]) -> list[LogisticFit]
     )
     ended = int(end.nit)
     last = _fit(images, end.x, ended)
-    return [
-        last if limit >= ended else _fit(images, passed[limit - 1], limit) for limit in limits
-    ]
+    return [last if limit >= ended else _fit(images, passed[limit - 1], limit) for limit in limits]
 
 
 def _saga(images: Images, C: float, limits: Sequence[int]) -> list[LogisticFit]:
