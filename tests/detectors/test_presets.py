@@ -155,9 +155,9 @@ def test_the_same_grid_is_walked_once(
 
     monkeypatch.setattr(protocols, "early_stopped", refuse)
     assert grid_fits(X.copy(), y.copy(), PAPER.training)[1] is fits
-    for other in ((X + 1e-9, y), (X, 1 - y)):
+    for features, labels in ((X + 1e-9, y), (X, 1 - y)):
         with pytest.raises(AssertionError, match="walked again"):
-            grid_fits(*other, PAPER.training)
+            grid_fits(features, labels, PAPER.training)
     with pytest.raises(AigiError, match="finite features of images of both classes"):
         grid_fits(X, np.zeros(len(X), int), PAPER.training)
 

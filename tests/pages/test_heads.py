@@ -17,6 +17,7 @@ from aigi_core.detectors.heads import score_heads
 from aigi_core.detectors.training import train
 from aigi_core.explain.heads import heads_words
 from aigi_core.explain.lexicon import Lexicon
+from aigi_core.heads import Head
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import number, p_text
 from aigi_core.transfer import difference, transfer_matrix
@@ -62,7 +63,12 @@ def test_heads_are_chosen_jointly_where_that_is_asked_for(
     """It takes longer than all the rest of a first visit."""
     asked: list[str] = []
     joint = attention.joint_heads
-    monkeypatch.setattr(attention, "joint_heads", lambda *a: asked.append(a[1]) or joint(*a))
+
+    def noted_joint(workspace: Workspace, train: str, validation: str) -> tuple[Head, ...]:
+        asked.append(train)
+        return joint(workspace, train, validation)
+
+    monkeypatch.setattr(attention, "joint_heads", noted_joint)
     open_app(synthetic.path, "heads", train="beta-diff", validate="delta-ar")
     assert not asked
     for control in ({"way": "chosen jointly"}, {"part": "Several together"}):
