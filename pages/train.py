@@ -4,6 +4,7 @@ many images it needs.
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -25,6 +26,7 @@ from aigi_core.transfer import (
 )
 from aigi_core.workspace import Workspace
 from ui import results
+from ui.toolkit.apart import apart
 from ui.toolkit.jobs import job, steps
 
 SAVED = "_saved_detectors"
@@ -45,9 +47,8 @@ def ranked(
 ) -> TargetRanking:
     """Every training set of up to k generators, ranked for these targets."""
     scores = results.scored_sets(workspace, how, k)
-    return rank_for_targets(
-        *scores, workspace.domains, targets, k_max=k, unseen=unseen, metric=metric
-    )
+    options: dict[str, Any] = dict(k_max=k, unseen=unseen, metric=metric)
+    return apart(rank_for_targets, *scores, workspace.domains, targets, **options)
 
 
 def against_next(row: pd.Series) -> str:

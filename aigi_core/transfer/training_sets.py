@@ -4,7 +4,7 @@ on test images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Literal, get_args
@@ -31,6 +31,15 @@ from aigi_core.workspace import Workspace
 ScoreSets = Callable[[Sequence[TrainSet]], Float[np.ndarray, "K N"]]
 """Trains one detector a training set and scores every image with it."""
 Goal = Literal["mean", "worst"]
+
+
+def rows_of_sets(
+    scores: Float[np.ndarray, "R N"], row: Mapping[frozenset[str], int], sets: Sequence[TrainSet]
+) -> Float[np.ndarray, "K N"]:
+    """Of scores at hand, those of some sets; with its first two arguments bound a
+    :data:`ScoreSets`."""
+    picked: np.ndarray = scores[[row[frozenset(one)] for one in sets]]
+    return picked
 
 
 @dataclass(frozen=True, eq=False, repr=False)

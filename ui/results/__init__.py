@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
@@ -53,7 +53,7 @@ from aigi_core.transfer import (
 )
 from aigi_core.transfer.kept import load_matrix
 from aigi_core.transfer.matrix import columns_of
-from aigi_core.transfer.training_sets import ScoreSets
+from aigi_core.transfer.training_sets import ScoreSets, rows_of_sets
 from aigi_core.workspace import Workspace
 from ui.toolkit.apart import apart
 from ui.toolkit.images import Tile
@@ -600,13 +600,7 @@ def scored_sets(workspace: Workspace, setting: Setting, k: int) -> tuple[ScoreSe
         step(min(start + TOGETHER, len(sets)), len(sets))
     row = {frozenset(one): at for at, one in enumerate(sets)}
     judged, choosing = (np.concatenate(scores) for scores in zip(*parts, strict=True))
-    return partial(_rows, judged, row), partial(_rows, choosing, row)
-
-
-def _rows(
-    scores: np.ndarray, row: Mapping[frozenset[str], int], sets: Sequence[TrainSet]
-) -> np.ndarray:
-    return scores[[row[frozenset(one)] for one in sets]]
+    return partial(rows_of_sets, judged, row), partial(rows_of_sets, choosing, row)
 
 
 @cached
@@ -666,7 +660,7 @@ def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferM
         return kept
     from aigi_core.audit.facts import fact_scores, file_facts  # brings scikit-learn, two seconds
 
-    scores = fact_scores(file_facts(workspace.images), workspace.domains).scores
+    scores = apart(fact_scores, file_facts(workspace.images), workspace.domains).scores
     train = workspace.domains.generators
     return transfer_matrix(scores, workspace.domains, train, metrics=(metric,))
 
