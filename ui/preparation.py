@@ -24,6 +24,7 @@ from time import sleep
 import streamlit as st
 
 from aigi_core import figures
+from aigi_core.processes import give_back_memory
 from aigi_core.transfer import DEFAULT_METRIC
 from ui import beginnings, results
 from ui.toolkit import apart, router, verification, workspaces
@@ -65,6 +66,7 @@ async def collect_garbage() -> None:
         if (now := gc.get_stats()[1]["collections"]) > before:  # something was made meanwhile
             gc.collect()
             before = now
+            await asyncio.to_thread(give_back_memory)
 
 
 def register_pages() -> None:
@@ -85,8 +87,9 @@ def register_pages() -> None:
 def prepare_all() -> None:
     """What the first page shows; later, with nobody waiting for it, all else."""
     prepare()
-    sleep(LATER_SECONDS)
     apart.begin()
+    sleep(LATER_SECONDS)
+    apart.load_ahead()
     verification.begin()
     try:
         workspace = workspaces.open_path(workspaces.offered()[0])

@@ -205,13 +205,15 @@ def test_garbage_is_collected_in_the_background_and_not_after_every_run(
 ) -> None:
     config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))
     assert config["runner"]["postScriptGC"] is False
-    collected = []
+    collected, given_back = [], []
+    monkeypatch.setattr(preparation, "give_back_memory", lambda: given_back.append(True))
+    monkeypatch.setattr(gc, "get_stats", lambda: 2 * [{"collections": len(collected) + 1}])
     monkeypatch.setattr(preparation, "COLLECT_SECONDS", 0.0)
     monkeypatch.setattr(gc, "collect", lambda: collected.append(True))
 
     async def serve() -> None:
         task = asyncio.create_task(preparation.collect_garbage())
-        for _ in range(5):
+        while not given_back:
             await asyncio.sleep(0)
         task.cancel()
 

@@ -33,11 +33,16 @@ _processes: list[LimitedProcesses] = []
 
 
 def begin() -> None:
-    """Start a process, which loads what it needs before somebody waits for it."""
+    """From now on heavy work is done in processes; each is started when it is first needed."""
     processes = LimitedProcesses(MOST, MOST, seconds=SECONDS, memory=MEMORY, niceness=NICENESS)
     atexit.register(processes.close)
-    processes.now(load, (LOADED,), lambda: None)
     _processes.append(processes)
+
+
+def load_ahead() -> None:
+    """Let a process load what it needs before somebody waits for it."""
+    for processes in _processes:
+        processes.now(load, (LOADED,), lambda: None)
 
 
 def apart(

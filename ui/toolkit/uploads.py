@@ -7,7 +7,6 @@ on the page, and what a session held is given back some time after its tab has g
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import re
 import time
@@ -20,6 +19,7 @@ from streamlit.runtime import Runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import DeletedFile
 
+from aigi_core.processes import give_back_memory
 from aigi_core.statements import counted
 from ui.toolkit.access import ASGI, Message
 from ui.toolkit.controls import acted
@@ -217,7 +217,7 @@ async def release_uploads() -> None:
         await asyncio.sleep(EVERY_SECONDS)
         if release(gone, time.monotonic()):
             gc.collect()
-            _trim()
+            give_back_memory()
 
 
 def release(gone: dict[str, float], now: float) -> int:
@@ -238,14 +238,6 @@ def release(gone: dict[str, float], now: float) -> int:
         Runtime.instance().uploaded_file_mgr.remove_session_files(session)
         del gone[session]
     return len(over)
-
-
-def _trim() -> None:
-    """Return free memory to the system, where the C library can (glibc)."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError, TypeError):
-        return
 
 
 def _largest() -> int:

@@ -16,7 +16,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import minimize
 
 from aigi_core.detectors.solvers.logistic import LogisticFit, balance
 from aigi_core.errors import AigiError
@@ -81,6 +80,7 @@ def early_stopped(
 
 def _lbfgs(images: Images, C: float, limits: Sequence[int]) -> list[LogisticFit]:
     """One descent, seen at every limit: a limit does not change the path to it."""
+    from scipy.optimize import minimize  # takes long to load
     from sklearn._loss import HalfBinomialLoss
     from sklearn.linear_model._linear_loss import LinearModelLoss
 
