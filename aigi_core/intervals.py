@@ -302,7 +302,8 @@ class Groups(NamedTuple):
         held = np.zeros((len(mask), self.size), bool)
         for row, own in zip(held, mask, strict=True):
             row[self.number[own]] = True
-        return np.count_nonzero(held, axis=1)
+        count: np.ndarray = np.count_nonzero(held, axis=1)
+        return count
 
 
 def variances(

@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PosixPath
@@ -118,7 +118,7 @@ class RemotePath(PosixPath):
         with _as_os_errors(self):
             return bytes(self.system.cat_file(str(self)))
 
-    def iterdir(self) -> Iterator[RemotePath]:
+    def iterdir(self) -> Generator[RemotePath, None, None]:
         return (self / entry.name for entry in self.entries())
 
     def entries(self) -> list[Entry]:
@@ -134,7 +134,7 @@ class Entry:
     """One file or folder in a folder, as :func:`os.scandir` gives it."""
 
     def __init__(self, name: str, about: dict[str, Any]) -> None:
-        self.name, self._is_dir = name, about["type"] == "directory"
+        self.name, self._is_dir = name, bool(about["type"] == "directory")
 
     def is_dir(self) -> bool:
         return self._is_dir

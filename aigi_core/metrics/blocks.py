@@ -140,4 +140,5 @@ def _quantiles(
     ranked: Float[np.ndarray, " n"], levels: Float[np.ndarray, " m"]
 ) -> Float[np.ndarray, " m"]:
     """Linear quantiles of sorted numbers; numpy's would sort them once for each level or so."""
-    return np.interp(levels * (len(ranked) - 1), np.arange(len(ranked)), ranked)
+    between: np.ndarray = np.interp(levels * (len(ranked) - 1), np.arange(len(ranked)), ranked)
+    return between
