@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from aigi_core.detectors.training import train
 from aigi_core.errors import NotMadeError
 from aigi_core.images import image_source, thumbnail
 from aigi_core.stress import open_perturbed
-from aigi_core.workspace import Workspace, read_manifest, verify, write_manifest
+from aigi_core.workspace import LOCK, Workspace, digest_of, read_manifest, verify, write_manifest
 from precompute.__main__ import main
 from precompute.growth.rewrite import without_outdated
 from tests.tiny_clip import make_tiny_clip
@@ -245,56 +246,64 @@ def test_a_second_time_there_is_nothing_to_add(
     assert read_manifest(base) == manifest
 
 
-class Kills:
-    """Ends a job at its n-th moving of a file into place; counts them where n is 0."""
+class Moments:
+    """What a job leaves on the disk if it is killed: copies of its workspace as it was before each
+    moving of a file into place. No clean-up has run in them, as none runs in a killed process.
+    """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.calls = self.at = 0
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.folder, self.moved, self.watched = folder, 0, Path()
+        self.states: dict[str, Path] = {}
         replace = Path.replace
 
-        def counted(path: Path, target: Path) -> Path:
-            self.calls += 1
-            if self.calls == self.at:
-                raise Killed
+        def copied(path: Path, target: Path) -> Path:
+            self.moved += 1
+            if self.watched.is_dir() and self.watched != Path():
+                self._keep()
             return replace(path, target)
 
-        monkeypatch.setattr(Path, "replace", counted)
+        monkeypatch.setattr(Path, "replace", copied)
 
-    def run(self, job: Callable[[], int], at: int = 0) -> int:
-        """Files moved by the job, which is killed at one of them, or not at all."""
-        self.calls, self.at = 0, at
-        if at:
-            with pytest.raises(Killed):
-                job()
-        else:
-            assert job() == 0
-        self.at = 0
-        return self.calls
+    def _keep(self) -> None:
+        files = [f for f in sorted(self.watched.rglob("*")) if f.is_file() and LOCK not in f.name]
+        state = digest_of([[str(f.relative_to(self.watched)), digest(f)] for f in files])
+        if state not in self.states:  # the same files once more lead to the same end
+            self.states[state] = self.folder / f"state-{len(self.states)}"
+            shutil.copytree(self.watched, self.states[state])
+
+    def of(self, job: Callable[[Path], int], out: Path) -> list[Path]:
+        """The states that differ while a job writes a workspace, which it ends."""
+        self.watched = out
+        assert job(out) == 0
+        self.watched = Path()
+        return list(self.states.values())
+
+
+def digest(file: Path) -> str:
+    return sha256(file.read_bytes()).hexdigest()
 
 
 def test_killed_at_any_point_it_verifies_and_the_same_command_ends_in_the_same_bytes(
     folder: Path, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kills = Kills(monkeypatch)
+    moments = Moments(monkeypatch, tmp_path)
     whole = Path(shutil.copytree(copied, tmp_path / "whole"))
-    total = kills.run(lambda: add(folder, whole, "two"))
-    assert total > 12  # the lock's note, shards, the new state and every file that is moved
+    states = moments.of(lambda out: add(folder, out, "two"), whole)
+    assert moments.moved > 12  # the lock's note, shards, the new state and every file that is moved
+    assert len(states) > 10
     expected = contents(whole)
-    for point in range(1, total + 1):
-        out = Path(shutil.copytree(copied, tmp_path / f"k{point}"))
-        kills.run(lambda out=out: add(folder, out, "two"), point)  # type: ignore[misc]
-        assert verify(out) == [], point
+    for out in states:
+        assert verify(out) == [], out
         assert add(folder, out, "two") == 0
-        assert contents(out) == expected, point
+        assert contents(out) == expected, out
         assert verify(out) == []
-        shutil.rmtree(out)
 
 
 @pytest.mark.parametrize("name", ["remove", "splits", "subset", "merge"])
 def test_other_changes_killed_at_any_point_verify_and_end_in_the_same_bytes(
     copied: Path, at_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    kills, made = Kills(monkeypatch), tmp_path / "made"
+    moments, made = Moments(monkeypatch, tmp_path), tmp_path / "made"
     three = tmp_path / "three"
     command = ["--workspace", str(at_once), "--out", str(three), "--generators", "three"]
     assert main(["subset", *command]) == 0
@@ -308,19 +317,15 @@ def test_other_changes_killed_at_any_point_verify_and_end_in_the_same_bytes(
         }
         return main([name, *change[name]])
 
-    def fresh(out: Path) -> Path:
-        if name in ("remove", "splits"):
-            shutil.copytree(at_once, out)
-        return out
-
-    total = kills.run(lambda: job(fresh(made)))
+    if name in ("remove", "splits"):
+        shutil.copytree(at_once, made)
+    states = moments.of(job, made)
+    assert len(states) > 3
     expected, images = contents(made), Workspace.open(made).all_images
-    for point in range(1, total + 1):
-        out = fresh(tmp_path / f"k{point}")
-        kills.run(lambda out=out: job(out), point)  # type: ignore[misc]
-        assert not (out / "workspace.json").is_file() or verify(out) == [], point
-        assert job(out) == 0, point
-        assert contents(out) == expected and Workspace.open(out).all_images.equals(images), point
+    for out in states:
+        assert not (out / "workspace.json").is_file() or verify(out) == [], out
+        assert job(out) == 0, out
+        assert contents(out) == expected and Workspace.open(out).all_images.equals(images), out
         assert verify(out) == []
 
 
