@@ -17,7 +17,7 @@ from ui.bodies import new_generator as body
 
 
 def show(page: ui.Page) -> None:
-    pools = sorted(set(page.domains.pool[page.domains.labels == 0]))
+    pools = body.pools(page)
     with page.controls():
         pool = page.select(
             "pool",
@@ -47,7 +47,7 @@ def show(page: ui.Page) -> None:
         f" {pool}.",
         intervals=intervals_in_words(DEFAULT_METRIC, "winner", "share", "largest"),
     )
-    with page.picture("How every detector of the workspace does on it."):
+    with page.section("How does each detector of the workspace do on it?"):
         column = body.column(described)
         draw = partial(figures.column_intervals, column, described.name)
         page.figure("column", draw, table=column)
@@ -69,10 +69,10 @@ def show(page: ui.Page) -> None:
         else:
             alt = "Texts nearest to the residual of the new generator, with their null."
             page.figure("words", partial(word_list, words.nearest, alt=alt), table=words.nearest)
-    fill_in = body.fill_in(brought, called)
+    fill_in = body.fill_in(page, brought, called)
     with page.section(
         "Keep it",
-        "What you brought is gone with the session. This command adds it to the workspace: old"
+        "What you brought stays in this session only. This command adds it to the workspace: old"
         f" images are neither moved nor encoded again.{fill_in}",
     ):
         page.command(body.add_command(page, brought, called, pool))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from aigi_core.workspace import Workspace, read_manifest, write_manifest
 from tests.factory import NO_HEADS, embedding_only
 from tests.pages.reading import text_of
 from tests.tiny_workspace import make_picture
+from ui.bodies import new_generator as body
 
 Open = Callable[..., AppTest]
 
@@ -91,3 +94,55 @@ def test_an_encoder_without_heads_and_texts(
     assert not app.error, [error.value for error in app.error]
     assert "its 12 images" in text_of(app)
     assert any(NO_HEADS in note.value for note in app.info)
+
+
+def test_images_of_the_workspace_are_not_taken_for_new_ones(
+    open_app: Open, tiny: tuple[Path, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, _ = tiny
+    root = Path(read_manifest(workspace)["image_root"])
+    old = Workspace.open(workspace).images["path"].tolist()
+    alone = folder / "alone"
+    for i, path in enumerate(old[:3]):
+        (folder / f"old-{i}.png").write_bytes((root / path).read_bytes())
+    alone.mkdir()
+    shutil.copy(root / old[0], alone / "old.png")
+    app = opened(open_app, tiny, monkeypatch)
+    app.text_input(key="_new_generator_path").set_value(str(alone)).run()
+    assert any("None of 1 file can be used" in error.value for error in app.error)
+    shutil.rmtree(alone)
+    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+    assert not app.exception and "its 12 images" in text_of(app)
+    [warning] = [w.value for w in app.warning if "old-0.png" in w.value]
+    assert "4 of 16 files cannot be used" in warning and "it is in the workspace" in warning
+
+
+def test_what_was_brought_is_kept_for_the_session_until_it_is_forgotten(
+    open_app: Open, tiny: tuple[Path, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened(open_app, tiny, monkeypatch)
+    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+    again = opened(open_app, tiny, monkeypatch)  # as on coming back, its fields are empty
+    again.session_state["_new_generator"] = app.session_state["_new_generator"]
+    again.run()
+    assert not again.exception
+    assert "12 images that you brought earlier" in text_of(again)
+    assert "its 12 images" in text_of(again)
+    [forget] = [button for button in again.button if button.label == "Forget them"]
+    forget.click().run()
+    assert "Bring at least 10 images" in text_of(again)
+
+
+def test_the_command_names_the_old_images_where_the_workspace_does_not(
+    tiny: tuple[Path, str], tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(tiny[0], tmp_path / "w"))
+    brought = SimpleNamespace(folder="/new")
+    page = SimpleNamespace(workspace=Workspace.open(path))
+    assert "--old-images" not in body.add_command(page, brought, "x", "all")  # type: ignore[arg-type]
+    manifest = read_manifest(path)
+    del manifest["image_root"]
+    write_manifest(path, manifest)
+    page = SimpleNamespace(workspace=Workspace.open(path))
+    command = body.add_command(page, brought, "x", "all")  # type: ignore[arg-type]
+    assert "--images /new" in command and "--old-images" in command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +24,7 @@ from aigi_core.inspection.new_generator import (
     describe_generator,
     residual_words,
 )
+from aigi_core.manifest import REAL
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import counted, part_counted
 from aigi_core.transfer import make_training_sets
@@ -39,7 +42,12 @@ MOST = 1000
 """Images that are looked at in a session; the command line takes any number."""
 UNNAMED = "new generator"
 """What the page calls a generator without a name."""
+OLD_IMAGES = "DIR_OF_OLD_IMAGES"
+LISTED = 10
+"""Most files that cannot be used that are named."""
 _KEPT = "_new_generator"
+_RETURNED = "_new_generator_returned"
+"""Whether somebody came back to the page, whose fields are then empty, and brought nothing new."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +59,25 @@ class Brought:
         left_out: files that cannot be used, and why.
     """
 
-    key: Hashable
+    key: tuple[Hashable, ...]
     images: EncodedImages
     count: int
     folder: str
     left_out: list[tuple[str, str]]
 
 
+def pools(page: Page) -> list[str]:
+    """Pools of real images, the largest first: it shows most things, as most generators' do."""
+    counts = Counter(page.domains.pool[page.domains.labels == REAL].tolist())
+    return [pool for pool, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+
+
 def bring(page: Page) -> Brought | None:
-    """Uploads or a folder, decoded and encoded once a session; None as long as there is nothing."""
+    """Uploads or a folder, decoded and encoded once a session, or what is kept of those of before;
+    None as long as there is nothing.
+    """
+    if "new_uploads" not in st.session_state:
+        st.session_state[_RETURNED] = True
     left, right = st.columns(2, gap="large")
     with left:
         uploads = upload_field("Images of one new generator", "new_uploads")
@@ -89,7 +107,8 @@ def bring(page: Page) -> Brought | None:
             if access.may_see(file)
         }
     if not sources:
-        return None
+        return _kept(page)
+    st.session_state[_RETURNED] = False
     if len(sources) > MOST:
         page.notice(f"There are more than {MOST} files: {MOST} of them are looked at.", "warning")
         sources = dict(list(sources.items())[:MOST])
@@ -98,19 +117,43 @@ def bring(page: Page) -> Brought | None:
     if kept is None or kept.key != key:
         kept = _encoded(page.workspace, key, sources, "" if uploads else folder)
         st.session_state[_KEPT] = kept
+    _say(page, kept)
+    return kept
+
+
+def _kept(page: Page) -> Brought | None:
+    """What was brought before the page was left, of the same workspace; else it is forgotten."""
+    kept: Brought | None = st.session_state.get(_KEPT)
+    if kept is None or not st.session_state[_RETURNED] or kept.key[0] != page.workspace.digest:
+        st.session_state.pop(_KEPT, None)
+        return None
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(
+            f"{counted(kept.count, 'image')} that you brought earlier in this session"
+            + (f", from {name(kept.folder)}." if kept.folder else ".")
+        )
+        st.button("Forget them", on_click=st.session_state.pop, args=(_KEPT, None))
+    _say(page, kept)
+    return kept
+
+
+def _say(page: Page, kept: Brought) -> None:
     page.unlinked("The images that you brought")
     if kept.left_out:
-        listed = "\n".join(f"- {name(file)}: {inert(why)}" for file, why in kept.left_out)
+        first = kept.left_out[:LISTED]
+        listed = "\n".join(f"- {name(file)}: {inert(why)}" for file, why in first)
+        if len(kept.left_out) > LISTED:
+            listed += f"\n- and {len(kept.left_out) - LISTED:,} more"
         st.warning(
-            f"{part_counted(len(kept.left_out), len(sources), 'file')} cannot be used:\n{listed}",
+            f"{part_counted(len(kept.left_out), kept.count + len(kept.left_out), 'file')} cannot be"
+            f" used:\n{listed}",
             icon=":material/block:",
         )
-    return kept
 
 
 def _encoded(
     workspace: Workspace,
-    key: Hashable,
+    key: tuple[Hashable, ...],
     sources: Sources,
     folder: str,
 ) -> Brought:
@@ -119,6 +162,7 @@ def _encoded(
     encoder = load_encoder(workspace)
     parts: list[EncodedImages] = []
     seen: set[str] = set()
+    known = set(workspace.images["content_hash"])
     left_out: list[tuple[str, str]] = []
     files = list(sources.values())
     for start in range(0, len(files), BATCH):
@@ -129,6 +173,9 @@ def _encoded(
             label = opened.name
             if opened.pixels is None:
                 left_out.append((label, opened.reason))
+            elif opened.key in known:
+                why = "it is in the workspace: detectors may have been trained on it"
+                left_out.append((label, why))
             elif opened.key in seen:
                 left_out.append((label, "the same bytes as another of the files"))
             else:
@@ -138,7 +185,11 @@ def _encoded(
             parts.append(encode(encoder, pixels, workspace))
     bar.empty()
     if not parts:
-        raise AigiError("None of the files is an image that can be read.")
+        label, why = left_out[0]
+        raise AigiError(
+            f"None of {counted(len(files), 'file')} can be used, such as {label!r} ({why}): bring"
+            " images of a generator that the workspace does not hold."
+        )
     images = EncodedImages.joined(parts)
     return Brought(key, images, len(images.embeddings), folder, left_out)
 
@@ -217,19 +268,21 @@ def column(described: NewGenerator) -> pd.DataFrame:
     return table[["train", "value", "low", "high", "n"]]
 
 
-def fill_in(brought: Brought, called: str) -> str:
+def fill_in(page: Page, brought: Brought, called: str) -> str:
     """What stands for something in :func:`add_command`, as a sentence; empty for nothing."""
     stands = [] if called else [f"{PLACEHOLDER} for the generator's name"]
     stands += [] if brought.folder else ["DIR for the folder of the images"]
+    if OLD_IMAGES in add_command(page, brought, called, ""):
+        stands.append(f"{OLD_IMAGES} for the folder of the images that are there")
     return f" Fill it in first: {', '.join(stands)}." if stands else ""
 
 
 def add_command(page: Page, brought: Brought, called: str, pool: str) -> str:
     """The command that adds the images to the workspace for good."""
-    folder, called = brought.folder or "DIR", called or PLACEHOLDER
-    return page.workspace.command(
-        "add",
-        images=folder,
-        generator=called,
-        pool=f"{called}={pool}",
-    )
+    called = called or PLACEHOLDER
+    options = {"images": brought.folder or "DIR", "generator": called, "pool": f"{called}={pool}"}
+    if not page.workspace.manifest.get(
+        "image_root"
+    ):  # `add` names old and new ones from one folder
+        options["old_images"] = os.environ.get(access.IMAGES) or OLD_IMAGES
+    return page.workspace.command("add", **options)
