@@ -91,8 +91,11 @@ with ui.page(__file__) as page:
     beyond = better[better["after"] > better["random_high"]]
     best = pairs.iloc[int(pairs["change"].fillna(float("-inf")).to_numpy(float).argmax())]
     largest = largest_change(pairs)
+    helps = 2 * len(beyond) > len(pairs)
     page.answer(
-        f"Removing components improves {metric.in_words} on other generators for"
+        f"{'As' if helps else 'Unlike'} in the paper, removing components"
+        f" {'helps' if helps else 'does not help'} here: it improves {metric.in_words} on other"
+        " generators for"
         f" **{part_counted(len(better), len(pairs), 'pair')}** and worsens it for **{len(worse)}**"
         " (5% FDR);"
         f" {len(beyond)} also beat random removal. Largest change on these images:"
@@ -188,9 +191,13 @@ with ui.page(__file__) as page:
             st.markdown(f"**The paper:** {PAPER}")
             page.finding(
                 f"**Here:** {page.workspace.encoder['model']}, {metric.in_words},"
-                f" out-of-domain cells: {was.value:.3f} → {now.value:.3f} for the opened pair,"
-                f" {best['after']:.3f} for the pair with the largest change of {len(pairs)} on"
-                " these images."
+                f" out-of-domain cells: {was.value:.3f} → {now.value:.3f} for the opened pair"
+                + (
+                    "."
+                    if {first, second} == {best["a"], best["b"]}
+                    else f", {best['after']:.3f} for the pair with the largest change of"
+                    f" {len(pairs)} on these images."
+                )
                 if gap.n
                 else "**Here:** too few generators."
             )

@@ -247,6 +247,17 @@ class TargetRanking(ShortRepr):
         """The recommended set."""
         return self.test.train[0]
 
+    def smaller(self) -> tuple[TrainSet, PairedDifference] | None:
+        """The set of fewer generators than the recommended one that is best on validation images,
+        and what the recommended one has above it on the targets' test images; None where there is
+        none.
+        """
+        fewer = [at for at, names in enumerate(self.test.train) if len(names) < len(self.best)]
+        if not fewer:
+            return None
+        gap = difference(self.test.rows([0]), self.test.rows(fewer[:1]), self.metric)
+        return self.test.train[fewer[0]], gap.mean(np.ones((1, len(self.test.test)), bool))
+
 
 COMPARED = 10
 """Ranks that are compared with the next one."""

@@ -443,8 +443,8 @@ class Page(Controls):
         matrix = tables.matrix_form(table)
         what = [tables.column_title(name).capitalize()]
         if matrix is not None:
-            kinds = table["metric"].unique() if "metric" in table else []
-            what = [", ".join(map(tables.column_title, kinds)).capitalize() or what[0]]
+            if "metric" in table:
+                what = [", ".join(map(tables.column_title, table["metric"].unique())).capitalize()]
             what += ["rows: trained on, columns: tested on", "intervals: in the CSV file"]
         source = f"Workspace {self.workspace.name}, digest {self.workspace.digest}."
         return tables.latex(
