@@ -18,7 +18,7 @@ LOADS_ENCODER = ("add", "perturb", "text")
 """Jobs that compute with the encoder of an encoded workspace."""
 WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json")
 PLACEHOLDER = "NAME"
-"""Stands for a generator's name in a command; no generator can be called so."""
+"""Stands for a generator's name in a command; jobs refuse it, or ask."""
 WITHOUT_HUB = "without a model hub: --model demo alone"
 """What stands beside a command that names the usual encoder."""
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.errors import NotMadeError
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import allows_for_choice, counted
 from aigi_core.transfer import board as boards
@@ -15,7 +16,7 @@ from aigi_core.transfer import board_by_encoder as boards_by_encoder
 from aigi_core.winner import estimates
 from aigi_core.workspace import Workspace
 from ui import results
-from ui.bodies import finetuned, zero_shot
+from ui.bodies import finetuned, imported, zero_shot
 from ui.toolkit.apart import apart
 from ui.toolkit.workspaces import cached, open_encoding
 
@@ -42,8 +43,8 @@ def open_method(title: str) -> None:
     ui.set_controls(which=title, part=ONE)
 
 
-with ui.page(__file__) as page:
-    table = board(page.workspace)
+def show(page: ui.Page, table: pd.DataFrame) -> None:
+    """The board: what is shown of it, its numbers, its picture, and its parts."""
     best = boards.highest(table)
     other_cells = len(boards.on_the_same_cells(table)) < len(table)
     reference = table[table["method"] == boards.REFERENCE].iloc[0]
@@ -108,6 +109,11 @@ with ui.page(__file__) as page:
             reference=0.5,
         )
         page.figure("methods", draw, table=drawn, clicks=open_method)
+    parts_of(page, table)
+
+
+def parts_of(page: ui.Page, table: pd.DataFrame) -> None:
+    """All numbers, one method, encoders, own texts, fine-tuning."""
 
     def all_numbers() -> None:
         with page.section(text=boards.comparison(table, ui.name)):
@@ -165,3 +171,12 @@ with ui.page(__file__) as page:
     holds = {"which": ONE, "encoders": "By encoder", "finetuned": "Fine-tuning"}
     holds |= dict.fromkeys(("real_texts", "generated_texts", "way"), "Your own texts")
     page.part(parts, holds=holds)
+
+
+with ui.page(__file__) as page:
+    try:
+        table = board(page.workspace)
+    except NotMadeError as missing:
+        imported.show(page, missing)
+    else:
+        show(page, table)

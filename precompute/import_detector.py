@@ -9,7 +9,7 @@ from pathlib import Path
 from aigi_core.detectors.published import SEEN, published_detector
 from aigi_core.transfer.imported import import_scores
 from aigi_core.workspace import Workspace, exclusive
-from precompute.import_scores import add_naming
+from precompute.import_scores import add_naming, where_shown
 from precompute.options import add_shared
 
 
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
             trained_on=args.trained_on,
             reading=args.reading,
         )
+    sentence += where_shown(workspace)
     if args.out:
         if args.reading == "reversed":
             detector = replace(detector, weights=-detector.weights, bias=-detector.bias)

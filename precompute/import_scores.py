@@ -11,6 +11,7 @@ from aigi_core.calibration import nearest_false_alarm_threshold
 from aigi_core.errors import AigiError
 from aigi_core.manifest import REAL
 from aigi_core.statements import counted, part_counted
+from aigi_core.transfer.board import REFERENCE, measured_methods
 from aigi_core.transfer.imported import KEYS, import_scores, matched_scores
 from aigi_core.workspace import Workspace, exclusive
 from precompute.ingest.answers import parse_columns
@@ -93,8 +94,18 @@ def run(args: argparse.Namespace) -> int:
                 mistakes=mistakes,
             )
             + how
+            + where_shown(workspace)
         )
     return 0
+
+
+def where_shown(workspace: Workspace) -> str:
+    """Where stored scores are seen, and what compares them where that is missing."""
+    shown = " The page Methods shows it"
+    if REFERENCE in measured_methods(workspace):
+        return f"{shown}."
+    compare = workspace.command("methods", methods=REFERENCE)
+    return f"{shown}; '{compare}' compares it with logistic regression."
 
 
 def threshold_on_real_images(

@@ -39,6 +39,7 @@ BOARD = ResultKind("board", "board of methods", job="methods", format=2)
 REFERENCE = "logistic"
 IMPORTED = "imported: "
 """Before the name of imported scores in the column ``method``; no method is called so."""
+ONE_GENERATOR = "A board of methods needs two generators at least: add images of another."
 MEASURED = (DEFAULT_METRIC, "auc", "accuracy_real", "accuracy_fake")
 
 
@@ -281,14 +282,11 @@ def board(workspace: Workspace) -> pd.DataFrame:
     wanted = [*measured_methods(workspace), *imported]
     reference = stored_measured(workspace, REFERENCE).matrix(workspace)
     if reference.in_domain.all():
-        raise AigiError("A board of methods needs two generators at least: add images of another.")
+        raise AigiError(ONE_GENERATOR)
     rows = []
     for name in dict.fromkeys([REFERENCE, *wanted]):
         if name.startswith(IMPORTED):
-            title = name.removeprefix(IMPORTED)
-            matrix, seen = imported_matrix(workspace, title, MEASURED)
-            seconds = stored_import(workspace, title).about.get("seconds", {})
-            row = _row(title, matrix, reference, seen, seconds) | NOT_CALIBRATED
+            row = _imported_row(workspace, name.removeprefix(IMPORTED), reference)
         else:
             measured = stored_measured(workspace, name)
             matrix = reference if name == REFERENCE else measured.matrix(workspace)
@@ -296,6 +294,26 @@ def board(workspace: Workspace) -> pd.DataFrame:
             row |= calibration_of(workspace, measured)
         rows.append({"method": name, **row})
     return in_order(_with_q(pd.DataFrame(rows)))
+
+
+def board_of_imports(workspace: Workspace) -> pd.DataFrame:
+    """The rows of imported scores alone, by name, as :func:`board` has them before logistic
+    regression was measured: compared with nothing. Empty where there are none."""
+    rows = [
+        {"method": IMPORTED + name, **_imported_row(workspace, name, None)}
+        for name in imported_names(workspace)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _imported_row(
+    workspace: Workspace, title: str, reference: TransferMatrix | None
+) -> dict[str, object]:
+    matrix, seen = imported_matrix(workspace, title, MEASURED)
+    if seen is None and matrix.in_domain.all():
+        raise AigiError(ONE_GENERATOR)
+    seconds = stored_import(workspace, title).about.get("seconds", {})
+    return _row(title, matrix, reference, seen, seconds) | NOT_CALIBRATED
 
 
 def with_row(
@@ -319,19 +337,19 @@ def _with_q(table: pd.DataFrame) -> pd.DataFrame:
 def _row(
     title: str,
     matrix: TransferMatrix,
-    reference: TransferMatrix,
+    reference: TransferMatrix | None,
     seen: Sequence[str] | None,
     seconds: Mapping[str, float],
 ) -> dict[str, object]:
     """What a board says of one matrix; ``seen``: the generators that its one detector has seen,
-    None where there is one detector a generator."""
+    None where there is one detector a generator. Without a ``reference``, nothing is compared."""
     own, inside = matrix, matrix.in_domain
     outside = paired = ~inside
     if seen is not None:  # one detector: one row
         inside = np.isin(matrix.test, seen)[None]
         paired = outside & ~inside
         own, outside = matrix.rows([0]), ~inside
-        same = np.array([names == tuple(seen) for names in reference.train])
+        same = np.array([names == tuple(seen) for names in matrix.train])
         if same.any():  # else what is compared would be the choice of training generators
             paired = paired & same[:, None]
     row: dict[str, object] = {"title": title}
@@ -352,7 +370,7 @@ def _row(
     row |= {"cells": int(outside.sum()), "worst_on": worst.name}
     row |= {"worst": worst.value, "worst_low": worst.low, "worst_high": worst.high}
     change = None
-    if matrix is not reference:
+    if reference is not None and matrix is not reference:
         change = difference(matrix, reference, DEFAULT_METRIC).mean(paired)
     row |= {
         "difference": change.value if change else np.nan,

@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.methods.zero_shot import ZeroShotMean
 from aigi_core.transfer import finetuned, transfer_matrix
-from aigi_core.transfer.board import board, measure_method
+from aigi_core.transfer.board import board, board_of_imports, measure_method
+from aigi_core.transfer.imported import import_scores
 from aigi_core.workspace import Workspace
 from tests.pages.reading import noted, tables, text_of
 
@@ -38,6 +39,27 @@ def test_the_board_by_link(open_app: Open, measured: Workspace) -> None:
 def test_without_a_board_the_command_is_named(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "methods")
     assert noted(app, "precompute methods")
+    assert app.query_params["workspace"] == synthetic.digest
+
+
+def test_imported_scores_are_shown_without_a_board(
+    open_app: Open, synthetic_path: Path, tmp_path: Path
+) -> None:
+    workspace = Workspace.open(Path(shutil.copytree(synthetic_path, tmp_path / "w")))
+    seen = workspace.domains.generators[0]
+    noise = np.random.default_rng(0).normal(size=len(workspace.domains))
+    scores = 2 * workspace.domains.labels - 1 + noise
+    import_scores(workspace, "lab", scores, threshold=0.0, trained_on=[seen])
+    app = open_app(workspace.path, "methods")
+    assert not app.exception and not app.error and not app.warning
+    row = board_of_imports(workspace).iloc[0]
+    measure_method(workspace, "logistic")
+    compared = board(workspace).set_index("method").loc["imported: lab"]
+    same = ["ood", "ood_low", "ood_high", "auc", "in_domain", "worst", "cells"]
+    assert [row[one] for one in same] == [compared[one] for one in same]
+    said = f"**{row['ood']:.3f}** (95% interval {row['ood_low']:.3f} to {row['ood_high']:.3f}"
+    assert said in text_of(app) and f"{row['cells']} cells" in text_of(app)
+    assert any("--methods logistic" in code.value for code in app.code)
 
 
 @pytest.mark.parametrize("title", ["Ridge regression", "Nearest neighbours"])

@@ -605,7 +605,9 @@ class Page(Controls):
             self._complaints.warning(inert(complaint), icon=":material/link_off:")
         if (
             error is not None
-        ):  # the URL stays as it is: controls that were not reached would drop out of it
+        ):  # but for the workspace the URL stays as it is: controls not reached would drop out
+            if any(st.query_params.get(key) != v for key, v in workspaces.parameter().items()):
+                st.query_params.update(workspaces.parameter())
             show_error(error)
             if workspaces.elsewhere() and not workspaces.parameter():
                 st.button(

@@ -1,0 +1,75 @@
+"""Imported and fine-tuned detectors before any method was measured: their own numbers."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from aigi_core import figures
+from aigi_core.errors import NotMadeError
+from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
+from aigi_core.statements import counted
+from aigi_core.transfer import board as boards
+from aigi_core.winner import estimates
+from ui.toolkit.page import Page, name
+from ui.toolkit.report import Stat
+from ui.toolkit.workspaces import cached
+
+board_of_imports = cached(boards.board_of_imports)
+
+SHOWN = ("title", "ood", "in_domain", "auc", "real", "fake", "worst_on", "worst", "cells")
+"""Columns of the board that are not a comparison."""
+
+
+def show(page: Page, missing: NotMadeError) -> None:
+    """What is stored, and the command that compares it; raises ``missing`` where nothing is."""
+    table = board_of_imports(page.workspace)
+    if table.empty:
+        raise missing
+    first = table.iloc[0]
+    page.answer(
+        f"{counted(len(table), 'imported or fine-tuned detector', 'are')} stored, and not"
+        f" compared with logistic regression yet. {name(first['title'])} has a balanced"
+        " accuracy out of domain of"
+        f" **{first['ood']:.3f}** (95% interval {first['ood_low']:.3f} to"
+        f" {first['ood_high']:.3f}, {counted(int(first['cells']), 'cell')})."
+    )
+    page.stats(
+        [
+            Stat(
+                row["title"],
+                f"{row['ood']:.3f}",
+                counted(row["cells"], "cell"),
+                (row["ood_low"], row["ood_high"]),
+                "Its own interval: nothing is compared here.",
+            )
+            for _, row in table.head(3).iterrows()
+        ]
+    )
+    page.protocol(
+        detectors="Scores that were not computed by a method of this app, at their own threshold;"
+        " by name, not by how well they do.",
+        testing=(
+            "Each generator's test fakes against the real test images of its own pools; out of"
+            " domain: the detector never saw the generator."
+        ),
+        intervals=intervals_in_words(DEFAULT_METRIC, "largest"),
+    )
+    with page.picture("Balanced accuracy out of domain, by detector, with 95% intervals."):
+        drawn = estimates(table, "ood", table["title"], n=table["cells"])
+        draw = partial(
+            figures.intervals,
+            drawn,
+            alt="Balanced accuracy out of domain of each detector, with 95% intervals.",
+            value_title="Balanced accuracy out of domain",
+            reference=0.5,
+        )
+        page.figure("imported", draw, table=drawn)
+    with page.section("All numbers"):
+        ends = [f"{column}{end}" for column in SHOWN for end in ("", "_low", "_high")]
+        page.table("imported-board", table[[one for one in ends if one in table]])
+    with page.section(
+        "Compare it",
+        "This command measures logistic regression on the same images; without --methods it"
+        " measures all methods, which takes longer.",
+    ):
+        page.command(page.workspace.command("methods", methods=boards.REFERENCE))
