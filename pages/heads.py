@@ -30,7 +30,9 @@ with ui.page(__file__) as page:
     workspace, generators = page.workspace, page.domains.generators
     with page.controls():
         used = results.choose_protocol(page)
-        train = page.generator("train", "Trained on")
+        train = page.generator(
+            "train", "Trained on", attention.largest(page.domains, "train", generators)
+        )
         others = [name for name in generators if name != train]
         if not others:
             raise NotGivenError(
@@ -40,7 +42,7 @@ with ui.page(__file__) as page:
         validation = page.generator(
             "validate",
             "Validated on",
-            attention.most_validated(page.domains, others),
+            attention.largest(page.domains, "val", others),
             among=others,
             help=(
                 "Heads are chosen by their score on this generator. Out-of-domain results leave out"

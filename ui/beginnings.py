@@ -41,10 +41,12 @@ def train(workspace: Workspace) -> None:
 
 def heads(workspace: Workspace) -> None:
     """Every head alone, and the three best together."""
-    first, *others = workspace.domains.generators
+    domains = workspace.domains
+    first = attention.largest(domains, "train", domains.generators)
+    others = [name for name in domains.generators if name != first]
     if not others or not workspace.gives.has("heads"):
         return
-    validation = attention.most_validated(workspace.domains, others)
+    validation = attention.largest(domains, "val", others)
     attention.heads_table(workspace, first, validation)
     chosen = attention.chosen_heads(workspace, attention.WAYS[0], first, validation)[:3]
     attention.heads_against_embedding(workspace, first, validation, chosen)

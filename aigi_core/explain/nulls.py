@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Int8
 
-from aigi_core.errors import AigiError
+from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.manifest import Domains
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_numbers
-from aigi_core.statements import ALPHA, part_counted
+from aigi_core.statements import ALPHA, counted, part_counted
 
 Kind = Literal["permutation", "random"]
 Side = Literal["nearest", "farthest"]
@@ -168,7 +168,8 @@ def random_members(
     """Random sets of about so many images, drawn by whole groups: 1 for a member, 0 for the rest.
 
     Raises:
-        AigiError: no such set (none of the images, or all of them), or no draws.
+        AigiError: no such set (none of the images, or all of them), or no draws. NotGivenError: one
+            group holds all images.
     """
     if draws < 1 or not 0 < members < len(among):
         raise AigiError(
@@ -180,6 +181,11 @@ def random_members(
     _assign(
         drawn, _members(group_numbers(domains.group, among)), members, np.random.default_rng(seed)
     )
+    if drawn.all(axis=1).any():
+        raise NotGivenError(
+            f"Sets cannot be drawn at random: all {counted(len(among), 'image')} are of one group."
+            " Give images that belong together, and only these, the same group."
+        )
     return drawn
 
 

@@ -24,6 +24,15 @@ _TICK, _MOST_TICKS = 13, 60
 """Height of a line of ticks, px, and columns that are named at most."""
 
 
+_INVISIBLE: dict[str, Any] = dict(
+    mode="markers",
+    marker=dict(opacity=0, size=12),
+    selected=dict(marker=dict(opacity=0)),
+    unselected=dict(marker=dict(opacity=0)),
+)
+"""Points that only take clicks."""
+
+
 def heatmap(
     values: pd.DataFrame,
     *,
@@ -88,16 +97,10 @@ def heatmap(
         if hover is None
         else hover.to_numpy(str)
     ).reshape(z.shape)
-    look_of_cells: dict[str, Any] = dict(
-        mode="markers",
-        marker=dict(opacity=0, size=12),
-        selected=dict(marker=dict(opacity=0)),
-        unselected=dict(marker=dict(opacity=0)),
-    )
+    look_of_cells = _INVISIBLE
     if max(z.shape) <= 26:  # beyond that no number can be read
-        colours = np.where(
-            faded, theme.muted, np.reshape(_text_colours(z, low, high, scale), z.shape)
-        )
+        colours = np.reshape(_text_colours(z, low, high, scale), z.shape)
+        colours = np.where(faded, theme.muted, colours)
         look_of_cells = _numbers(texts, colours, theme)
     _add_cells(figure, rows, columns, written, look_of_cells, margins=margins)
     if faded.any():

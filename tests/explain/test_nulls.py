@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import kstest
 
-from aigi_core.errors import AigiError
+from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import (
     Fit,
@@ -95,6 +95,9 @@ def test_random_sets_keep_groups_and_size() -> None:
     assert drawn.mean(axis=0).min() > 0.1 and drawn.mean(axis=0).max() < 0.5
     with pytest.raises(AigiError, match="20 of 20"):
         random_members(domains, np.arange(20), 20)
+    one_group = grouped(["g"] * 20, [1] * 10 + [0] * 10)
+    with pytest.raises(NotGivenError, match="of one group"):
+        random_members(one_group, np.arange(20), 7, 5)
 
 
 def test_labels_that_cannot_move_are_refused() -> None:

@@ -289,10 +289,10 @@ def parse_head(name: str) -> Head:
     return int(layer), int(index)
 
 
-def most_validated(domains: Domains, among: Sequence[str]) -> str:
-    """The generator with the most fakes to validate on: heads are told apart best there."""
+def largest(domains: Domains, split: str, among: Sequence[str]) -> str:
+    """The generator with the most fakes of a split: heads are told apart best there."""
     return max(
-        among, key=lambda name: int(((domains.generator == name) & (domains.split == "val")).sum())
+        among, key=lambda name: int(((domains.generator == name) & (domains.split == split)).sum())
     )
 
 

@@ -688,7 +688,8 @@ class Page(Controls):
                 self._report.parts += shown.parts[at.stop :]
                 return self._report
             finally:
-                self._report, self._seen, self._level = shown, True, 2
+                self._report = shown
+                self._seen, self._level = True, 2
 
     def _draw_unseen(self, draw: Callable[[], None]) -> None:
         with self.section():
