@@ -68,12 +68,9 @@ with ui.page(__file__) as page:
     first, second = pair
     directions = atlas.components(pair)
     longest = min(len(d.removed) for d in directions)
-    along = int(
-        page.slider(
-            "removed", "Removals along both lists", 0, longest, longest // 2, disabled=at_cut
-        )
-    )
-    depth = None if at_cut else along
+    depth = None
+    if not at_cut:
+        depth = int(page.slider("removed", "Removals along both lists", 0, longest, longest // 2))
     removed = atlas.removed(pair, depth, ties)
     kept = atlas.about["components"] - len(removed)
     names = d_eval(domains, pair)
