@@ -44,6 +44,7 @@ def follow(message: object, model: str, images: str = "") -> None:
     assert result, f"no command in: {message}"
     text = result[1].replace("--model ViT-L-14 --pretrained openai", f"--model {model}")
     text = text.replace("local-dir:DIR", model).replace(" DIR", f" {shlex.quote(images)}")
+    text = text.replace("--generator NAME", "--generator mine")  # as its reader must
     words = shlex.split(text)[3:]
     assert main([*words, *(["--words", "40"] if words[0] in ("build", "text") else [])]) == 0, words
 
