@@ -20,7 +20,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from aigi_core.errors import AigiError
-from aigi_core.remote import as_path
+from aigi_core.remote import RemotePath, as_path
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FORWARDING = ("forwarded", "via", "x-real-ip", "x-client-ip", "cf-connecting-ip", "true-client-ip")
@@ -114,8 +114,12 @@ def roots() -> list[Path]:
 
 
 def may_see(path: Path) -> bool:
-    """Whether this request may be shown files of this folder, or this file."""
-    if on_this_machine():
+    """Whether this request may be shown files of this folder, or this file.
+
+    An address that a workspace records is its maker's word: the server asks only those stores that
+    the operator declared, whoever looks.
+    """
+    if on_this_machine() and not isinstance(path, RemotePath):
         return True
     try:
         resolved = path.resolve()

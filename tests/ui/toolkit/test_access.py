@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.images import image_source
+from aigi_core.remote import as_path
 from aigi_core.workspace import Workspace, read_manifest, write_manifest
 from benchmarks._server import Server
 from tests.factory import make_workspace
@@ -196,3 +197,16 @@ def test_the_server_is_bound_to_this_machine_alone(server: Server) -> None:
         other.settimeout(2)
         assert other.connect_ex(("127.0.0.2", server.port)) != 0
     assert os.environ.get("STREAMLIT_SERVER_ADDRESS") is None
+
+
+def test_an_address_is_asked_only_where_the_operator_declared_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A stranger's workspace may record any as its images' folder."""
+    for name in (access.ROOTS, access.IMAGES):
+        monkeypatch.delenv(name, raising=False)
+    address = as_path(f"file://{tmp_path}/set")
+    assert access.on_this_machine() and access.may_see(tmp_path)
+    assert not access.may_see(address)
+    monkeypatch.setenv(access.ROOTS, f"{tmp_path}:file://{tmp_path}")
+    assert access.may_see(address)
