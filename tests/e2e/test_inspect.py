@@ -96,7 +96,11 @@ def test_an_upload_is_judged_and_shown(inspect: App, tiny: tuple[Path, str]) -> 
     expect(inspect.page.get_by_test_id("stMain")).to_contain_text("mine.png")
     probability, logit = expected_verdict(tiny, content)
     expect(inspect.page.locator(".aigi-stats b").first).to_have_text(probability)
-    assert inspect.stats != before and inspect.stats["Logit"][0] == logit and inspect.errors == []
+    assert (
+        inspect.stats != before
+        and inspect.stats["Logit, not calibrated"][0] == logit
+        and inspect.errors == []
+    )
     assert "map of 4 by 4 patches" in inspect.alt("map")
     point = inspect.chart("map").locator(".scatterlayer .point").nth(6)
     with inspect.redrawn():

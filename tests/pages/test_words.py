@@ -81,7 +81,7 @@ def test_a_concept_taken_away_is_the_librarys(open_app: Open, synthetic: Workspa
 
 def test_own_phrases_without_the_text_tower(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "words", own="phrases 1; phrases 2")
-    assert not app.error and "The nearest of your phrases" in text_of(app)
+    assert not app.error and "nearest of your phrases" in text_of(app)
     agree(weights_named(synthetic.encoder))
     app = open_app(synthetic.path, "words", own="a phrase nobody wrote", remove="phrases 1")
     assert not app.exception and len(app.error) == 1
@@ -116,7 +116,7 @@ def test_own_phrases_through_the_text_tower(
     )
     monkeypatch.setenv("AIGI_WEIGHTS", tiny[1])
     app = open_app(path, "words", own="a phrase nobody wrote; a phrase of number 3")
-    assert not app.exception and "The nearest of your phrases" in text_of(app)
+    assert not app.exception and "nearest of your phrases" in text_of(app)
     shown = len(app.error)  # two generators are too few for a correlation, and the page says so
     longer = open_app(path, "words", own="a " * 100 + "b")
     assert not longer.exception and len(longer.error) == shown + 1

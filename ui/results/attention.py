@@ -290,10 +290,10 @@ def parse_head(name: str) -> Head:
 
 
 def largest(domains: Domains, split: str, among: Sequence[str]) -> str:
-    """The generator with the most fakes of a split: heads are told apart best there."""
-    return max(
-        among, key=lambda name: int(((domains.generator == name) & (domains.split == split)).sum())
-    )
+    """The generator with the most fakes of a split: heads are told apart best there; empty where
+    there are none."""
+    counts = {n: int(((domains.generator == n) & (domains.split == split)).sum()) for n in among}
+    return max(counts, key=counts.__getitem__, default="")
 
 
 def among_all(read: pd.DataFrame, head: str) -> str:
