@@ -30,9 +30,7 @@ with ui.page(__file__) as page:
     workspace, generators = page.workspace, page.domains.generators
     with page.controls():
         used = results.choose_protocol(page)
-        train = page.generator(
-            "train", "Trained on", attention.largest(page.domains, "train", generators)
-        )
+        train = page.generator("train", "Trained on", attention.best_trained(workspace))
         others = [name for name in generators if name != train]
         if not others:
             raise NotGivenError(
@@ -42,7 +40,7 @@ with ui.page(__file__) as page:
         validation = page.generator(
             "validate",
             "Validated on",
-            attention.largest(page.domains, "val", others),
+            attention.most_validated(page.domains, others),
             among=others,
             help=(
                 "Heads are chosen by their score on this generator. Out-of-domain results leave out"

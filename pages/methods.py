@@ -59,7 +59,7 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
             ui.Stat(
                 row["title"],
                 f"{row['ood']:.3f}",
-                counted(row["cells"], "cell"),
+                f"{counted(row['cells'], 'cell')}, not corrected for the choice",
                 (row["ood_low"], row["ood_high"]),
                 "Its own interval. That of the highest, in the sentence above, is wider: it allows"
                 " for the choice among all methods.",

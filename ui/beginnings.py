@@ -42,11 +42,11 @@ def train(workspace: Workspace) -> None:
 def heads(workspace: Workspace) -> None:
     """Every head alone, and the three best together."""
     domains = workspace.domains
-    first = attention.largest(domains, "train", domains.generators)
+    first = attention.best_trained(workspace)
     others = [name for name in domains.generators if name != first]
     if not others or not workspace.gives.has("heads"):
         return
-    validation = attention.largest(domains, "val", others)
+    validation = attention.most_validated(domains, others)
     attention.heads_table(workspace, first, validation)
     chosen = attention.chosen_heads(workspace, attention.WAYS[0], first, validation)[:3]
     attention.heads_against_embedding(workspace, first, validation, chosen)

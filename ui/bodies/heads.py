@@ -35,8 +35,8 @@ def show_summary(page: Page, head: str, table: pd.DataFrame, train: str) -> None
     place = int(table["head"].tolist().index(head)) + 1
     page.finding(
         f"**Head {head}** alone: {mine['accuracy']:.3f} balanced accuracy on validation images"
-        f" ({mine['low']:.3f} to {mine['high']:.3f}), rank {place} of {len(table)}; out of domain"
-        f" {mine['ood']:.3f}."
+        f" ({mine['low']:.3f} to {mine['high']:.3f}, not corrected for the choice among heads),"
+        f" rank {place} of {len(table)}; out of domain {mine['ood']:.3f}."
     )
     images = attention.extremes(page.workspace, attention.parse_head(head), train, "difference")
     for end, title in (("most", "Most towards fake"), ("least", "Most towards real")):

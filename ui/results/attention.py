@@ -11,7 +11,7 @@ import pandas as pd
 from aigi_core.detectors.features import HeadsView
 from aigi_core.detectors.heads import HeadScores, score_heads, select_heads
 from aigi_core.detectors.presets import Preset
-from aigi_core.errors import WorkspaceError
+from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.explain.effect import Effect, ablation_effect
 from aigi_core.explain.evidence import evidence, head_roles
 from aigi_core.explain.heads import (
@@ -289,11 +289,21 @@ def parse_head(name: str) -> Head:
     return int(layer), int(index)
 
 
-def largest(domains: Domains, split: str, among: Sequence[str]) -> str:
-    """The generator with the most fakes of a split: heads are told apart best there; empty where
-    there are none."""
-    counts = {n: int(((domains.generator == n) & (domains.split == split)).sum()) for n in among}
-    return max(counts, key=counts.__getitem__, default="")
+def best_trained(workspace: Workspace) -> str:
+    """The generator whose detector does best on others, in whose heads there is most to see; the
+    first where none can be tested on others."""
+    try:
+        best = results.default_matrix(workspace).best_detector(DEFAULT_METRIC)
+    except AigiError:  # the page says what is missing where it needs it
+        best = None
+    return best.name if best else next(iter(workspace.domains.generators), "")
+
+
+def most_validated(domains: Domains, among: Sequence[str]) -> str:
+    """The generator with the most fakes to validate on: heads are told apart best there."""
+    return max(
+        among, key=lambda name: int(((domains.generator == name) & (domains.split == "val")).sum())
+    )
 
 
 def among_all(read: pd.DataFrame, head: str) -> str:
