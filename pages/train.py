@@ -4,7 +4,6 @@ many images it needs.
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -21,12 +20,9 @@ from aigi_core.transfer import (
     METRICS,
     TargetRanking,
     few_shot_curves,
-    rank_for_targets,
     standings,
 )
-from aigi_core.workspace import Workspace
 from ui import results
-from ui.toolkit.apart import apart
 from ui.toolkit.jobs import job, steps
 
 SAVED = "_saved_detectors"
@@ -34,21 +30,6 @@ SAVED = "_saved_detectors"
 
 SHOWN = 12
 """Training sets drawn; all stand in the table."""
-
-
-@ui.cached
-def ranked(
-    workspace: Workspace,
-    how: results.Setting,
-    metric: str,
-    targets: tuple[str, ...],
-    k: int,
-    unseen: bool,
-) -> TargetRanking:
-    """Every training set of up to k generators, ranked for these targets."""
-    scores = results.scored_sets(workspace, how, k)
-    options: dict[str, Any] = dict(k_max=k, unseen=unseen, metric=metric)
-    return apart(rank_for_targets, *scores, workspace.domains, targets, **options)
 
 
 def against_others(ranking: TargetRanking) -> str:
@@ -101,7 +82,7 @@ with ui.page(__file__) as page:
     about, ranking = METRICS[metric], None
     try:
         with steps("Training and testing every set"):
-            ranking = ranked(page.workspace, how, metric, tuple(tested), k, unseen)
+            ranking = results.ranked_sets(page.workspace, how, metric, tuple(tested), k, unseen)
     except AigiError as error:  # a view of its own for each detector, or a split that is missing
         page.notice(ui.inert(f"Training sets cannot be ranked here. {error}"))
     with page.controls():

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from aigi_core.errors import AigiError
 from aigi_core.statements import DEFAULT_RATE
+from aigi_core.transfer import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.bodies import stress as stress_body
@@ -34,9 +35,13 @@ def inspect(workspace: Workspace) -> None:
 
 
 def train(workspace: Workspace) -> None:
-    """Scores of every set of up to two generators."""
-    most = min(2, len(workspace.domains.generators) - 1)
-    results.scored_sets(workspace, results.Setting(()), max(1, most))
+    """Every set of up to two generators, ranked for the last two, and the recommended one."""
+    generators = workspace.domains.generators
+    targets, most = tuple(generators[-2:]), max(1, min(2, len(generators) - 1))
+    unseen = len(targets) < len(generators)
+    how = results.Setting(())
+    ranking = results.ranked_sets(workspace, how, DEFAULT_METRIC, targets, most, unseen)
+    results.matrix(workspace, results.Setting((ranking.best,)), DEFAULT_METRIC)
 
 
 def heads(workspace: Workspace) -> None:

@@ -43,11 +43,13 @@ from aigi_core.transfer import (
     Cell,
     Metric,
     Pair,
+    TargetRanking,
     TrainSet,
     TransferMatrix,
     d_eval,
     make_training_sets,
     open_cell,
+    rank_for_targets,
     score_twice,
     transfer_matrix,
 )
@@ -601,6 +603,28 @@ def scored_sets(workspace: Workspace, setting: Setting, k: int) -> tuple[ScoreSe
     row = {frozenset(one): at for at, one in enumerate(sets)}
     judged, choosing = (np.concatenate(scores) for scores in zip(*parts, strict=True))
     return partial(rows_of_sets, judged, row), partial(rows_of_sets, choosing, row)
+
+
+@cached
+def ranked_sets(
+    workspace: Workspace,
+    how: Setting,
+    metric: str,
+    targets: tuple[str, ...],
+    k: int,
+    unseen: bool,
+) -> TargetRanking:
+    """Every training set of up to k generators, ranked for these targets."""
+    scores = scored_sets(workspace, how, k)
+    return apart(
+        rank_for_targets,
+        *scores,
+        workspace.domains,
+        targets,
+        k_max=k,
+        unseen=unseen,
+        metric=metric,
+    )
 
 
 @cached
