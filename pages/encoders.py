@@ -62,13 +62,7 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
         differences="Paired image by image, sign flips by group, Benjamini-Hochberg over encoders.",
     )
     with page.picture("Balanced accuracy out of domain, by encoder, with 95% intervals."):
-        draw = partial(
-            figures.intervals,
-            table,
-            alt="Balanced accuracy out of domain of each encoder, with 95% intervals.",
-            value_title="Balanced accuracy out of domain",
-            reference=0.5,
-        )
+        draw = partial(figures.out_of_domain_intervals, table, "encoder")
         page.figure("encoders", draw, table=table)
 
     def costs() -> None:

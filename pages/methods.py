@@ -101,13 +101,7 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
         f" below, to open it.{OTHER_CELLS if other_cells else ''}"
     ):
         drawn = estimates(table, "ood", table["title"], n=table["cells"])
-        draw = partial(
-            figures.intervals,
-            drawn,
-            alt="Balanced accuracy out of domain of each method, with 95% intervals.",
-            value_title="Balanced accuracy out of domain",
-            reference=0.5,
-        )
+        draw = partial(figures.out_of_domain_intervals, drawn, "method")
         page.figure("methods", draw, table=drawn, clicks=open_method)
     parts_of(page, table)
 

@@ -133,7 +133,7 @@ def load_fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> Tran
     except WorkspaceError:
         if metric != DEFAULT_METRIC:
             return None
-        return _kept(workspace, "stored", lambda: _fact_scores(workspace), AuditSettings())
+        return _kept(workspace, "stored", lambda: stored_fact_scores(workspace), AuditSettings())
 
     def scores() -> Float[np.ndarray, "K N"]:
         return stored.arrays("arrays.npz")["scores stored"]
@@ -151,11 +151,12 @@ def keep_fact_matrix(workspace: Workspace) -> None:
     """Keep the matrix of the detectors of stored file facts, which pages begin with, where it is
     not kept: on 200,000 images it takes 20 s."""
     if load_fact_matrix(workspace) is None:
-        matrix = own_matrix(_fact_scores(workspace), workspace.domains)
+        matrix = own_matrix(stored_fact_scores(workspace), workspace.domains)
         save_matrix(workspace, matrix, _of("stored", AuditSettings()))
 
 
-def _fact_scores(workspace: Workspace) -> Float[np.ndarray, "K N"]:
+def stored_fact_scores(workspace: Workspace) -> Float[np.ndarray, "K N"]:
+    """Scores of detectors of the facts of the files as stored, one a generator, trained now."""
     from aigi_core.audit.facts import fact_scores, file_facts  # brings scikit-learn, two seconds
 
     return fact_scores(file_facts(workspace.images), workspace.domains).scores

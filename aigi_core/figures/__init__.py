@@ -41,7 +41,12 @@ from aigi_core.figures.inspection import judges, patch_map, reliability_curve, s
 from aigi_core.figures.map import image_cells, image_points
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.paired import column_intervals, paired_intervals, split_ranges
-from aigi_core.figures.points import interval_groups, intervals, scatter
+from aigi_core.figures.points import (
+    interval_groups,
+    intervals,
+    out_of_domain_intervals,
+    scatter,
+)
 from aigi_core.figures.stress import (
     component_scatter,
     generator_changes,
@@ -124,6 +129,7 @@ __all__ = [
     "matched_intervals",
     "nameability_intervals",
     "nameability_scatter",
+    "out_of_domain_intervals",
     "pair_map",
     "paired_intervals",
     "patch_map",

@@ -108,6 +108,21 @@ def intervals(
     return finish(figure, theme, alt, 90 + 28 * max(len(names), 2), hovermode="closest")
 
 
+def out_of_domain_intervals(table: pd.DataFrame, of: str, *, theme: Theme = LIGHT) -> go.Figure:
+    """:func:`intervals` of balanced accuracies out of domain, beside chance.
+
+    Args:
+        of: what a line stands for, such as ``method``.
+    """
+    return intervals(
+        table,
+        alt=f"Balanced accuracy out of domain of each {of}, with 95% intervals.",
+        value_title="Balanced accuracy out of domain",
+        reference=0.5,
+        theme=theme,
+    )
+
+
 def scatter(
     table: pd.DataFrame,
     *,

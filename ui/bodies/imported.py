@@ -56,13 +56,7 @@ def show(page: Page, missing: NotMadeError) -> None:
     )
     with page.picture("Balanced accuracy out of domain, by detector, with 95% intervals."):
         drawn = estimates(table, "ood", table["title"], n=table["cells"])
-        draw = partial(
-            figures.intervals,
-            drawn,
-            alt="Balanced accuracy out of domain of each detector, with 95% intervals.",
-            value_title="Balanced accuracy out of domain",
-            reference=0.5,
-        )
+        draw = partial(figures.out_of_domain_intervals, drawn, "detector")
         page.figure("imported", draw, table=drawn)
     with page.section("All numbers"):
         ends = [f"{column}{end}" for column in SHOWN for end in ("", "_low", "_high")]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aigi_core.audit.cached import load_fact_matrix
+from aigi_core.audit.cached import load_fact_matrix, stored_fact_scores
 from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.methods import METHODS, Method
@@ -682,9 +682,7 @@ def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferM
     """
     if kept := load_fact_matrix(workspace, metric):
         return kept
-    from aigi_core.audit.facts import fact_scores, file_facts  # brings scikit-learn, two seconds
-
-    scores = apart(fact_scores, file_facts(workspace.images), workspace.domains).scores
+    scores = apart(stored_fact_scores, workspace)
     train = workspace.domains.generators
     return transfer_matrix(scores, workspace.domains, train, metrics=(metric,))
 
