@@ -17,6 +17,7 @@ from typing import Any
 
 from aigi_core.commands import command, encoder_options
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.record import read_json
 from aigi_core.statements import counted
 from aigi_core.workspace import MANIFEST, Workspace, read_manifest, write_atomic, write_manifest
 
@@ -169,7 +170,7 @@ def speed_of(path: Path) -> dict[str, Any]:
     they were measured on; NaN and "not measured" where the workspace holds no measurement.
     """
     try:
-        kept = json.loads((path / SPEED).read_text("utf-8"))
+        kept = read_json(path / SPEED)
         images = int(kept["images"])
         on = (
             f"{counted(images, 'image')}, {kept['device']} ({kept['machine']}),"

@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 
 from aigi_core.commands import command
 from aigi_core.errors import NotMadeError, WorkspaceError
+from aigi_core.record import read_json
 from aigi_core.soundness import read_npz
 from aigi_core.workspace import Workspace, digest_of, sha256_of, write_atomic
 
@@ -286,7 +287,7 @@ def outdated_jobs(workspace: Workspace) -> list[str]:
     states: dict[str, set[str]] = {}
     for note in (workspace.path / "results").glob(f"*/*/{NOTE}"):
         try:
-            rests_on = json.loads(note.read_text("utf-8"))["identity"]["workspace"]
+            rests_on = read_json(note)["identity"]["workspace"]
         except (OSError, ValueError, KeyError, TypeError):
             continue  # damaged: verify says so
         states.setdefault(note.parents[1].name, set()).add(rests_on)
@@ -338,8 +339,10 @@ def encoded(name: str, value: Contents) -> bytes:
 
 def _read(kind: ResultKind, folder: Path) -> StoredResult:
     try:
-        note = json.loads((folder / NOTE).read_text("utf-8"))
+        note = read_json(folder / NOTE)
         rests_on, files = dict(note["identity"]), dict(note["files"])
+        if not isinstance(rests_on.get("banks", {}), dict):
+            raise ValueError("its banks are no table")
         if digest_of(rests_on) != folder.name:
             raise ValueError("its identity is not that of its folder's name")
         for name, entry in files.items():
@@ -364,7 +367,7 @@ def _read(kind: ResultKind, folder: Path) -> StoredResult:
 def _read_old(kind: ResultKind, folder: Path, parameters: Mapping[str, Any]) -> StoredResult:
     assert kind.old is not None, "only kinds of that time are asked for"
     try:
-        note = dict(json.loads((folder / kind.old.note).read_text("utf-8")))
+        note = dict(read_json(folder / kind.old.note))
     except (OSError, ValueError, TypeError) as error:
         raise _damaged(kind, folder, error) from error
     return StoredResult(kind, folder / kind.old.note, dict(parameters), note, {}, {})
@@ -374,7 +377,7 @@ def _of_today(workspace: Workspace, kind: ResultKind, folder: Path) -> StoredRes
     """The result in a folder where it rests on the workspace as it is now; else None."""
     if (folder / NOTE).is_file():
         result = _read(kind, folder)
-        rests_on = json.loads((folder / NOTE).read_text("utf-8"))["identity"]
+        rests_on = read_json(folder / NOTE)["identity"]
         now = identity(workspace, kind, result.parameters, tuple(rests_on.get("banks", ())))
         return result if now == rests_on else None
     if kind.old is None or not (folder / kind.old.note).is_file():

@@ -1,15 +1,14 @@
 """Whether a workspace holds what its readers rely on: the one place that checks it.
 
-:func:`check_manifest` and :func:`check_opened` run whenever a workspace is opened: record, columns,
-types, shapes and, up to :data:`READ_AT_OPEN`, values. :func:`check_values` reads all values, for
-``verify``. What passes can be shown.
+:func:`check_opened` runs whenever a workspace is opened, after its record was checked
+(:mod:`aigi_core.record`): columns, types, shapes and, up to :data:`READ_AT_OPEN`, values.
+:func:`check_values` reads all values, for ``verify``. What passes can be shown.
 """
 
 from __future__ import annotations
 
-import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +17,8 @@ import numpy as np
 import pandas as pd
 
 from aigi_core import stored_features
-from aigi_core.capabilities import Capabilities
 from aigi_core.commands import build_anew
-from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.errors import WorkspaceError
 from aigi_core.statements import counted
 from aigi_core.stored_features import array_axes
 
@@ -31,7 +29,6 @@ READ_AT_OPEN = 64 * 2**20
 """Bytes of an array up to which its values are looked at when a workspace is opened."""
 MOST_NPZ = 2**30
 """Bytes of an .npz archive after decompression; a larger one is refused unread."""
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 OF_HEADS = stored_features.files([stored_features.HEADS])
@@ -114,77 +111,6 @@ def read_npz(file: Path | Any, most: int = MOST_NPZ) -> dict[str, np.ndarray]:
     # whatever a hostile archive makes zipfile, zlib and numpy raise
     except Exception as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
-
-
-def check_manifest(manifest: Mapping[str, Any]) -> None:
-    """Types of what ``workspace.json`` records; raises ValueError with what is wrong."""
-
-    def require(holds: bool, what: str) -> None:
-        if not holds:
-            raise ValueError(what)
-
-    require(isinstance(manifest.get("files"), dict), "'files' is no table of files")
-    for name, entry in manifest["files"].items():
-        require(isinstance(entry, dict), f"the entry of {name!r} is no table")
-        size, digest = entry.get("bytes"), entry.get("sha256")
-        require(isinstance(size, int) and size >= 0, f"{name!r} has no size")
-        require(
-            isinstance(digest, str) and bool(_SHA256.fullmatch(digest)), f"{name!r} has no SHA-256"
-        )
-    for name in ("text", "perturbed", "held", "tools"):
-        about = manifest.get(name)
-        require(about is None or isinstance(about, dict), f"{name!r} is no table")
-    rows = manifest.get("rows")
-    require(
-        rows is None or (isinstance(rows, dict) and {"images", "features"} <= set(rows)),
-        "'rows' does not say in which order images and features are",
-    )
-    for name, about in (manifest.get("text") or {}).items():
-        require(isinstance(about, dict), f"the text bank {name!r} has no record")
-        for file in (f"text/{name}.npy", f"text/{name}.parquet"):
-            require(file in manifest["files"], f"the text bank {name!r} lacks {file}")
-    require(
-        manifest.get("image_root") is None or isinstance(manifest["image_root"], str),
-        "'image_root' is no path",
-    )
-    encoder = manifest.get("encoder")
-    if encoder is None:
-        return
-    require(isinstance(encoder, dict), "'encoder' is no table")
-    require(isinstance(encoder.get("model"), str), "the encoder has no model")
-    for name in ("weights_sha256", "precision"):
-        require(isinstance(encoder.get(name), str), f"the encoder has no {name}")
-    require(isinstance(encoder.get("preprocessing"), dict), "the encoder has no preprocessing")
-    try:
-        gives = Capabilities.of_record(encoder)
-    except (AigiError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"what the encoder gives: {error}") from error
-
-    def require_sizes(names: Iterable[str]) -> None:
-        for name in names:
-            size = encoder.get(name)
-            whole = isinstance(size, int) and not isinstance(size, bool)
-            require(whole and size > 0, f"the encoder's {name} is {size!r}")
-
-    require_sizes(("embedding_width",))
-    require_sizes(("layers", "heads", "head_width") if gives.has("heads") else ())
-    for name in ("images.parquet", "embeddings.npy"):
-        require(name in manifest["files"], f"it lacks {name}")
-    recorded = encoder.get("features", [])
-    require(
-        isinstance(recorded, list) and all(isinstance(name, str) for name in recorded),
-        "the encoder's features are no list of names",
-    )
-    try:
-        needed = stored_features.files(stored_features.tokens(recorded))
-        stored = stored_features.stored(manifest["files"])
-    except AigiError as error:
-        raise ValueError(str(error).rstrip(".")) from error
-    for name in needed:
-        require(name in manifest["files"], f"it lacks {name}")
-    further = stored_features.tokens(stored)
-    require_sizes(("width",) if further else ())
-    require_sizes(("layers",) if {"layers", "norm2"} & set(further) else ())
 
 
 def check_opened(workspace: Workspace) -> None:

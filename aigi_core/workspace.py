@@ -41,8 +41,9 @@ from aigi_core.commands import (
 from aigi_core.errors import NotGivenError, NotMadeError, WorkspaceError
 from aigi_core.head_maps import complete
 from aigi_core.manifest import Domains, validate_images
+from aigi_core.record import check_record, read_json
 from aigi_core.reprs import ShortRepr
-from aigi_core.soundness import check_manifest, check_opened, read_npz
+from aigi_core.soundness import check_opened, read_npz
 from aigi_core.statements import counted
 from aigi_core.stored_features import EMBEDDING, HEADS, kind, stored
 from aigi_core.stored_features import files as feature_files
@@ -385,10 +386,11 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
             " stopped."
         )
     try:
-        manifest = json.loads(file.read_text("utf-8"))
-        version = int(manifest["schema_version"])
-        files = manifest["files"]
-    except (ValueError, KeyError, TypeError) as error:
+        manifest = read_json(file)
+        version, files = manifest["schema_version"], manifest["files"]
+        if type(version) is not int:
+            raise ValueError("its schema_version is no whole number")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise WorkspaceError(f"{file} is damaged ({error}): {build_anew(path)}.") from error
     if version != SCHEMA_VERSION:
         newer = (
@@ -407,7 +409,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{file} is damaged (file names outside the workspace): {build_anew(path)}."
         )
     try:
-        check_manifest(manifest)
+        check_record(manifest)
     except ValueError as error:
         raise WorkspaceError(f"{file} is damaged ({error}): {build_anew(path)}.") from error
     return dict(manifest)
@@ -528,7 +530,7 @@ def exclusive(path: Path, purpose: str) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         try:
-            holder = json.loads(note.read_text("utf-8"))
+            holder = read_json(note)
             who = (
                 f"process {holder['pid']} on {holder['host']} ({holder['purpose']}, since"
                 f" {holder['since']})"

@@ -110,8 +110,8 @@ def publish(
             manifest["files"] |= {file: describe_file(path, file) for file in files}
             about = lender.manifest["text"][name]
             banks[name] = about | {
-                "source": f"{about['source']}, aligned with {quality['texts_of']}",
-                "key": digest_of([about["key"], manifest["files"][files[0]]["sha256"]]),
+                "source": f"{about.get('source', name)}, aligned with {quality['texts_of']}",
+                "key": digest_of([about.get("key"), manifest["files"][files[0]]["sha256"]]),
             }
         card = manifest["card"] if isinstance(manifest.get("card"), dict) else {}
         write_manifest(path, manifest | {"text": banks, "card": card | {"alignment": quality}})

@@ -9,7 +9,6 @@ pixels.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from aigi_core.commands import DEMO_EFFICIENTNET
 from aigi_core.encodings import encoding_folder, encodings
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.record import read_json
 from aigi_core.statements import counted
 from aigi_core.workspace import exclusive, read_manifest, write_manifest
 from precompute.options import add_shared
@@ -197,9 +197,7 @@ def publish_card(path: Path) -> str:
 
     with exclusive(path, "card"):
         manifest = read_manifest(path)
-        manifest["card"] = card(
-            pd.read_parquet(path / "images.parquet"), json.loads(CARD.read_text("utf-8"))
-        )
+        manifest["card"] = card(pd.read_parquet(path / "images.parquet"), read_json(CARD))
         write_manifest(path, manifest)
     folders = list(encodings(path).values())
     for folder in folders[1:]:

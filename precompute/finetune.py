@@ -23,6 +23,7 @@ from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.perturb import parse_ops
+from aigi_core.record import read_json
 from aigi_core.statements import counted, part_counted
 from aigi_core.terminal import progress_line
 from aigi_core.transfer.finetuned import Run, captions_of, store_runs
@@ -394,7 +395,7 @@ def _fill(
     where an earlier run stopped.
     """
     note = file.with_suffix(".json")
-    done = json.loads(note.read_text())["done"] if note.is_file() and file.is_file() else 0
+    done = read_json(note)["done"] if note.is_file() and file.is_file() else 0
     if done == len(wanted):
         return
     from aigi_core.clip.finetune import Cut

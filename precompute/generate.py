@@ -25,6 +25,7 @@ from typing import Any
 
 from aigi_core.commands import USUAL_ENCODER, command
 from aigi_core.errors import AigiError
+from aigi_core.record import read_json
 from aigi_core.statements import counted
 from aigi_core.terminal import printable, progress_line
 from aigi_core.workspace import exclusive, write_atomic
@@ -280,7 +281,7 @@ def _records(out: Path) -> Iterator[dict[str, str]]:
     file = out / RECORDS
     for line in file.read_text("utf-8").splitlines() if file.is_file() else ():
         try:
-            yield json.loads(line)
+            yield read_json(line)
         except ValueError:
             continue
 

@@ -12,13 +12,20 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="aigi-state-")
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.workspace import Workspace
 from tests.factory import make_workspace
+
+# The test runner looks through all installed packages at each run, a third of a second.
+manifest_scanner.scan_component_manifests = cache(  # type: ignore[assignment]
+    manifest_scanner.scan_component_manifests
+)
 
 ROOT = Path(__file__).parent.parent
 IMAGES = Path(os.environ.get("AIGI_IMAGES", ROOT.parent / "shared" / "images"))

@@ -40,9 +40,11 @@ ROOMS = (
         "winner",
         "vectors",
         "nearest",
+        "perturb",
+        "record",
         "workspace",
     ),
-    ("overview", "metrics", "perturb", "clip", "heads"),
+    ("overview", "metrics", "clip", "heads"),
     ("detectors",),
     ("transfer", "attribution", "geometry", "explain", "audit", "stress", "calibration"),
     ("inspection",),
@@ -113,6 +115,19 @@ def test_at_most_one_module_imports_torchvision() -> None:
         )
         <= 1
     )
+
+
+def test_json_is_read_within_limits() -> None:
+    """Lists nested too deeply are no ValueError of ``json.loads``: one place sees to that."""
+    calls = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in files("aigi_core", "precompute", "ui", "pages")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("json.loads", "json.load")
+        and not ast.unparse(node.args[0]).startswith("json.dumps(")  # a copy
+    ]
+    assert [call.partition(":")[0] for call in calls] == ["aigi_core/record.py"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ sources.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from aigi_core.clip.downloads import progress_bar
 from aigi_core.clip.weights import INDEX
 from aigi_core.commands import DEMO, DEMO_EFFICIENTNET
 from aigi_core.errors import AigiError, HubError
+from aigi_core.record import read_json
 from aigi_core.statements import counted
 
 HUB_TIMEOUT = 5.0
@@ -184,7 +184,7 @@ def _the_one(files: list[Path], folder: Path) -> Path:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        described = json.loads(file.read_text("utf-8"))
+        described = read_json(file)
     except (OSError, ValueError) as error:
         raise AigiError(f"{file} cannot be read as JSON ({error}): fetch it again.") from error
     if not isinstance(described, dict):

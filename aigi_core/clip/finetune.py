@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from aigi_core.clip.encoder import Encoder, exact_convolutions
 from aigi_core.clip.towers.open_clip_vit import OpenClipVit, run_block
 from aigi_core.errors import AigiError
+from aigi_core.record import read_json
 from aigi_core.workspace import digest_of, write_atomic
 
 MODES = {
@@ -509,7 +510,7 @@ def _write(
 def _read(file: Path, detector: Detector, optimizer: torch.optim.Optimizer, own: str) -> State:
     try:
         with safe_open(file, "pt") as stored:
-            about = json.loads(stored.metadata()["state"])
+            about = read_json(stored.metadata()["state"])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise AigiError(f"The checkpoint {file} is damaged ({error}): delete it.") from error

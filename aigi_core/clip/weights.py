@@ -7,7 +7,6 @@ for what it is.
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from aigi_core.clip.consent import require_archive_agreed
 from aigi_core.errors import AigiError
+from aigi_core.record import read_json
 from aigi_core.statements import counted
 
 State = dict[str, Tensor]
@@ -123,7 +123,7 @@ def _read_safetensors(file: Path) -> State:
         header_size = int.from_bytes(stream.read(8), "little")
         header = stream.read(header_size) if header_size < 1 << 28 else b""
     try:
-        described = json.loads(header)
+        described = read_json(header)
         ends = [e["data_offsets"][1] for n, e in described.items() if n != "__metadata__"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if header_size < 1 << 28 and size < 8 + header_size:
@@ -146,7 +146,7 @@ def _read_safetensors(file: Path) -> State:
 
 def _read_shards(index: Path) -> State:
     try:
-        names = json.loads(index.read_text("utf-8"))["weight_map"]
+        names = read_json(index)["weight_map"]
         shards = sorted(set(names.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AigiError(

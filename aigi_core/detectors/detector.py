@@ -26,6 +26,7 @@ from aigi_core.detectors.features import (
 )
 from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.heads import Encoded
+from aigi_core.record import read_json
 from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, write_atomic
@@ -231,7 +232,7 @@ class Detector(ABC):
         """
         stem = _stem(path)
         try:
-            about = json.loads(stem.with_name(stem.name + ".json").read_text("utf-8"))
+            about = read_json(stem.with_name(stem.name + ".json"))
             arrays = safetensors.numpy.load(stem.with_name(stem.name + ".safetensors").read_bytes())
             return Detector.from_saved(arrays, about)
         except FileNotFoundError as error:
@@ -245,7 +246,6 @@ class Detector(ABC):
             TypeError,
             AttributeError,
             IndexError,
-            RecursionError,
             SafetensorError,
         ) as error:
             raise AigiError(f"The detector {stem} is damaged ({error}): save it again.") from error

@@ -25,6 +25,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import DRAWS
 from aigi_core.explain.textspan import head_text_spans
 from aigi_core.explain.words import Words
+from aigi_core.record import read_json
 from aigi_core.results import OldResult, ResultKind
 from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace, digest_of
@@ -125,7 +126,7 @@ class WordAtlas:
         rows = rows.drop(columns=["kind", "detector", "bank"])
         rows.insert(4, "bank", bank)
         rows = rows.assign(
-            similar=rows["similar"].map(lambda each: [tuple(pair) for pair in json.loads(each)])
+            similar=rows["similar"].map(lambda each: [tuple(pair) for pair in read_json(each)])
         )
         near, far = (
             rows[rows["side"] == side].drop(columns="side").reset_index(drop=True)

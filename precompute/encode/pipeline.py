@@ -29,6 +29,7 @@ from aigi_core.clip.encoder import Encoder
 from aigi_core.commands import command, encoder_options
 from aigi_core.encodings import home_of, write_speed
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.record import read_json
 from aigi_core.remote import as_path
 from aigi_core.soundness import moved_rows
 from aigi_core.statements import counted
@@ -436,7 +437,7 @@ def plan_sizes(
     """
     workspace, file = working.parent, working / "plan.json"
     try:
-        plan: dict[str, Any] | None = json.loads(file.read_text("utf-8"))
+        plan: dict[str, Any] | None = read_json(file)
         begun = any(file.parent.glob("[0-9]*.json"))
         old: dict[str, Any] = plan["encoder"] if plan else {}
     except (OSError, ValueError, KeyError, TypeError):

@@ -24,6 +24,7 @@ from jaxtyping import UInt8
 from aigi_core import stored_features
 from aigi_core.clip.encoder import Encoder
 from aigi_core.clip.towers import EncodedBatch
+from aigi_core.record import read_json
 from aigi_core.workspace import digest_of, sha256_of, write_atomic
 from precompute.encode.reader import Failure, ReadBatch, Wanted
 
@@ -135,7 +136,7 @@ def cut(
 def is_done(shard: Shard, folder: Path) -> bool:
     """Whether the shard's file is there, whole and for this very shard."""
     try:
-        manifest = json.loads(shard.manifest(folder).read_text("utf-8"))
+        manifest = read_json(shard.manifest(folder))
         return bool(
             manifest["key"] == shard.key and manifest["sha256"] == sha256_of(shard.file(folder))
         )

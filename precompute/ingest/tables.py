@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aigi_core.errors import AigiError
+from aigi_core.record import read_json
 from aigi_core.statements import counted
 from aigi_core.transfer.imported import KEYS
 
@@ -234,12 +235,13 @@ def _read_json(file: Path, text: str, *, lines: bool) -> Table:
         records = []
         for number, line in numbered:
             try:
-                records.append(json.loads(line, object_pairs_hook=unique))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number}: {error.msg}") from error
+                records.append(read_json(line, pairs=unique))
+            except ValueError as error:
+                what = getattr(error, "msg", str(error))
+                raise ValueError(f"line {number}: {what}") from error
         rows = [f"line {number}" for number, _ in numbered]
     else:
-        records = json.loads(text, object_pairs_hook=unique)
+        records = read_json(text, pairs=unique)
         rows = []
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise AigiError(
@@ -289,7 +291,7 @@ def bytes_within(column: pa.Field) -> str | None:
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
     """Names of class labels, from the description that Hugging Face's ``datasets`` writes."""
     try:
-        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        features = read_json(metadata[b"huggingface"])["info"]["features"]
         return {
             str(name): [str(label) for label in about["names"]]
             for name, about in features.items()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from aigi_core.record import read_json
 from aigi_core.remote import as_path
 from aigi_core.terminal import progress_options
 from aigi_core.workspace import digest_of, write_atomic
@@ -97,7 +98,7 @@ def _state(root: Path, place: Place) -> tuple[int, int]:
 def _load(files: Sequence[Place], file: Path) -> list[Facts] | None:
     """The facts of a finished unit; None where it is not done, or damaged."""
     try:
-        facts = json.loads(file.read_bytes())
+        facts = read_json(file)
     except (OSError, ValueError):
         return None
     return facts if isinstance(facts, list) and len(facts) == len(files) else None

@@ -18,6 +18,7 @@ import pandas as pd
 
 from aigi_core import results
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.record import read_json
 from aigi_core.significance import q_values
 from aigi_core.statements import counted
 from aigi_core.terminal import Show, progress_line
@@ -139,7 +140,7 @@ def _load(file: Path) -> tuple[Arrays, Tables] | None:
     try:
         arrays = results.decoded_arrays(file.name, file.read_bytes())
         tables = {name: arrays.pop(name) for name in list(arrays) if name.startswith("table ")}
-        rows = {name: json.loads(packed.tobytes()) for name, packed in tables.items()}
+        rows = {name: read_json(packed.tobytes()) for name, packed in tables.items()}
     except (OSError, ValueError):
         return None
     return arrays, {name.removeprefix("table "): table for name, table in rows.items()}

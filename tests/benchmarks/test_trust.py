@@ -12,8 +12,9 @@ import pytest
 
 from aigi_core.soundness import read_npz
 from aigi_core.workspace import Workspace
-from benchmarks import trust
-from benchmarks.trust import MUTATIONS, page_failures, try_files, try_workspaces
+from benchmarks import _mutations
+from benchmarks._mutations import MUTATIONS, page_failures, try_consistent, try_workspaces
+from benchmarks.trust import try_files
 from tests.conftest import ROOT
 from tests.factory import make_workspace
 from ui.toolkit.router import PAGES
@@ -29,17 +30,18 @@ def test_mutated_workspaces_are_refused_or_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = make_workspace(tmp_path / "source", per_class=20)
-    monkeypatch.setattr(trust, "PAGES", {"gallery": PAGES["gallery"]})
-    tried = try_workspaces(6 * len(MUTATIONS), 7, source, tmp_path, shown=1)
+    monkeypatch.setattr(_mutations, "PAGES", {"gallery": PAGES["gallery"]})
+    tried = try_workspaces(4 * len(MUTATIONS), 7, source, tmp_path)
     assert (tried.failures, tried.wrong) == (0, 0), tried.what
-    assert tried.verified and tried.pages == 1
+    odd = try_consistent(2, 7, source, tmp_path)
+    assert (odd.failures, odd.pages) == (0, 2), odd.what
     Workspace.open(source)
 
 
 def test_a_page_that_fails_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # one that no other test has put into the pages' caches
     source = make_workspace(tmp_path / "source", per_class=22)
-    monkeypatch.setattr(trust, "PAGES", {"gallery": PAGES["gallery"]})
+    monkeypatch.setattr(_mutations, "PAGES", {"gallery": PAGES["gallery"]})
     with monkeypatch.context() as patched:
         patched.setattr("ui.results.scores", lambda *_: [][0])
         [failure] = page_failures(source)

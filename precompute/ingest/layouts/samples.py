@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from aigi_core.errors import AigiError
 from aigi_core.images import read_bytes
+from aigi_core.record import read_json
 from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree, split_of
 from precompute.ingest.listing import LIKELY, describe, first_named
@@ -76,7 +77,7 @@ def sample(root: Path, beside: dict[str, FileEntry]) -> dict[str, Any]:
     record: dict[str, Any] = {}
     if ".json" in beside:
         try:
-            record = json.loads(_text(root, beside[".json"]))
+            record = read_json(_text(root, beside[".json"]))
         except ValueError as error:
             raise AigiError(
                 f"{beside['.json'].path} cannot be read as JSON ({error}): mend it or take it out."
