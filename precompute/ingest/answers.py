@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +120,11 @@ def add_answers(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def composed(name: str) -> str:
+    """A name in one spelling of its accents, whatever system wrote it."""
+    return unicodedata.normalize("NFC", name)
+
+
 def parse_answers(args: argparse.Namespace) -> Answers:
     """Read the options that :func:`add_answers` defines.
 
@@ -137,14 +143,15 @@ def parse_answers(args: argparse.Namespace) -> Answers:
         columns=columns,
         fake_labels=tuple(args.fake_label),
         real_labels=tuple(args.real_label),
-        rename=_pairs(args.rename, "--rename FOUND=NAME"),
+        rename=_pairs([composed(text) for text in args.rename], "--rename FOUND=NAME"),
         pools=_pairs(
-            [text if "=" in text else f"{ANY}={text}" for text in args.pool],
+            [composed(text if "=" in text else f"{ANY}={text}") for text in args.pool],
             "--pool GENERATOR=POOL",
         ),
         real=tuple(args.real),
         fake=tuple(
-            (a.strip(), as_path(b)) if is_pair else ("", as_path(a)) for a, is_pair, b in fakes
+            (composed(a.strip()), as_path(b)) if is_pair else ("", as_path(a))
+            for a, is_pair, b in fakes
         ),
     )
 

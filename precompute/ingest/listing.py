@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -18,6 +18,7 @@ from precompute.ingest.answers import OUR_COLUMNS, Answers
 from precompute.ingest.families import family_of, is_collection
 from precompute.ingest.polarity import class_of_word, folder_signs, read_labels
 from precompute.ingest.tables import Table, read_table
+from precompute.ingest.walk import looks_like_image
 
 LIKELY = {
     "path": ("file_name", "filename", "image_path", "img_path", "file", "image", "filepath"),
@@ -144,10 +145,9 @@ def _columns(
             f"{table.file} has no column {', '.join(map(repr, absent))}: it has"
             f" {', '.join(table.names)}."
         )
-    named = {name: name for name in OUR_COLUMNS if name in table.names}
-    for name, others in ALSO.items():
-        if name not in named:
-            named |= first_named(name, others, table.names)
+    named: dict[str, str] = {}
+    for name in OUR_COLUMNS:
+        named |= first_named(name, (name, *ALSO.get(name, ())), table.names)
     named |= {name: column for name, column in known.items() if column in table.names}
     named |= answers.columns
     missing = [name for name in ("path", "label") if name not in named and name not in filled]
@@ -155,8 +155,13 @@ def _columns(
         likely = [
             f"{name}={column}"
             for name in missing
-            for column in [next((c for c in LIKELY[name] if c in table.names), "COLUMN")]
+            for column in [first_named(name, LIKELY[name], table.names).get(name, "COLUMN")]
         ]
+        if any(looks_like_image(column) for column in table.names):
+            raise AigiError(
+                f"The first line of {table.file} is a row ({', '.join(table.names)}): write above"
+                " it one with the names of the columns, such as path,label."
+            )
         raise AigiError(
             f"The manifest {table.file} lacks the column {' and '.join(missing)}: it has"
             f" {', '.join(table.names)}. Name the columns meant, such as --columns"
@@ -165,10 +170,40 @@ def _columns(
     return named
 
 
+def suggested(root: Path, file: str) -> str:
+    """The options that would read a table of a tree; empty where it names no images."""
+    try:
+        table = read_table(root / file)
+    except AigiError:
+        return ""
+    columns = {}
+    for name, others in LIKELY.items():
+        columns |= first_named(name, (name, *others), table.names)
+    if "path" not in columns or not len(table):
+        return ""
+    first = table.text(columns["path"]).iloc[0]
+    if not looks_like_image(first):
+        return ""
+    meant = [f"{name}={column}" for name, column in columns.items() if name != column.lower()]
+    options = f"--manifest {root / file}" + (f" --columns {','.join(meant)}" if meant else "")
+    lacks = "" if "label" in columns else " --columns label=COLUMN"
+    below = path_below(first, root)
+    found = below is not None and stands(root / below)
+    place = "" if found else ", and --images the folder that its paths begin at"
+    return f"{file} lists images by path: say {options}{lacks}{place}"
+
+
 def first_named(name: str, columns: Iterable[str], present: Iterable[str]) -> dict[str, str]:
-    """Our name and the first of these columns that a table has, as a mapping; empty without one."""
-    there = set(present)
-    return next(({name: column} for column in columns if column in there), {})
+    """Our name and the first of these columns that a table has, as a mapping; empty without one.
+
+    Capital letters make no difference where no column has the very name, and one alone has it so.
+    """
+    there = list(present)
+    for column in columns:
+        alike = [one for one in there if one.lower() == column.lower()]
+        if column in there or len(alike) == 1:
+            return {name: column if column in there else alike[0]}
+    return {}
 
 
 def _signs(table: Table, named: Mapping[str, str]) -> list[tuple[str, pd.Series]]:
@@ -278,6 +313,41 @@ def _paths(
             f" ({counted(int(twice.sum()), 'such row')})."
         )
     return paths, pd.Series(left_out, index=told.index, dtype=str), outside
+
+
+def say_gone(
+    gone: Sequence[str],
+    of: int,
+    file: str,
+    root: Path,
+    notes: list[str],
+    questions: list[str],
+    *,
+    beside: Path | None = None,
+) -> None:
+    """Add what is said of rows whose image is not there: a note, and a question where none is.
+
+    Args:
+        of: how many images the rows of ``file`` name. beside: the folder of that file.
+    """
+    if not gone:
+        return
+    if len(gone) < of:
+        notes.append(
+            f"{counted(len(gone), 'row', 'name')} files that are not there, such as {gone[0]}: they"
+            " will be left out."
+        )
+        return
+    places = [*([beside] if beside else []), *list(root.resolve().parents)[:3]]
+    found = next((place for place in places if stands(place / gone[0])), None)
+    questions.append(
+        f"None of the {counted(len(gone), 'image')} in {file} is there, such as {root / gone[0]}:"
+        + (
+            f" its paths begin at {found}. Say --images {found}."
+            if found
+            else " which folder do its paths begin at? Say --images DIR."
+        )
+    )
 
 
 def path_below(path: str, root: Path) -> str | None:

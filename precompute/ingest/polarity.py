@@ -35,6 +35,11 @@ def class_of_word(word: str) -> int | None:
     return REAL if plain in REAL_WORDS else FAKE if plain in FAKE_WORDS else None
 
 
+def may_be_class(value: str) -> bool:
+    """Whether a label can mean a class by itself, as a word or a number."""
+    return value.strip().lower() in INTEGERS or class_of_word(value) is not None
+
+
 def _class_of_one(column: str) -> int:
     """What 1 means in a column of numbers: real where it is called so (``is_real``), else fake."""
     name = re.sub(r"^(is|label)[_ -]?", "", column.strip().lower())

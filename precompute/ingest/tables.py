@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aigi_core.errors import AigiError
@@ -43,6 +44,7 @@ class Table:
         class_names: column -> names of its integers, where the file tells them (the ClassLabel of
             Hugging Face's data sets).
         image_columns: columns of image bytes: name -> dotted name of the bytes in the file.
+        without_image: column of image bytes -> rows that hold none.
     """
 
     file: Path
@@ -51,6 +53,7 @@ class Table:
     dialect: str
     class_names: dict[str, list[str]] = field(default_factory=dict)
     image_columns: dict[str, str] = field(default_factory=dict)
+    without_image: dict[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -100,22 +103,25 @@ class Table:
         return self.file.suffix.lower() not in (".parquet", ".pq")
 
 
-def read_table(file: Path) -> Table:
+def read_table(file: Path, content: bytes | None = None) -> Table:
     """Read a table of any of :data:`SUFFIXES`.
+
+    Args:
+        content: its bytes, where it stands inside an archive.
 
     Raises:
         AigiError: no such file, an unknown kind, not readable as that kind, doubled column names,
             or a row with more or fewer values than the header; names the line.
     """
-    if not file.is_file():
+    if content is None and not file.is_file():
         raise AigiError(
             f"There is no table {file}: expected a file of these kinds: {', '.join(SUFFIXES)}."
         )
     suffix = file.suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):
-            return _read_parquet(file)
-        text = _decoded(file)
+            return _read_parquet(file, file if content is None else io.BytesIO(content))
+        text = _decoded(file.read_bytes() if content is None else content)
         if suffix in (".json", ".jsonl"):
             return _read_json(file, text, lines=suffix == ".jsonl")
         return _read_delimited(file, text, "\t" if suffix == ".tsv" else None)
@@ -126,8 +132,7 @@ def read_table(file: Path) -> Table:
         ) from error
 
 
-def _decoded(file: Path) -> str:
-    content = file.read_bytes()
+def _decoded(content: bytes) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError("it is UTF-16: save it as UTF-8")
     try:
@@ -259,19 +264,42 @@ def _json_column(values: list[Any]) -> pa.Array:
     return pa.array([None if value is None else _text(value) for value in values], pa.string())
 
 
-def _read_parquet(file: Path) -> Table:
-    parquet = pq.ParquetFile(file)
+def _read_parquet(file: Path, stream: Path | io.BytesIO) -> Table:
+    parquet = pq.ParquetFile(stream)
     schema = parquet.schema_arrow
     _refuse_doubled(file, [name.strip() for name in schema.names])
     images = {f.name: where for f in schema if (where := bytes_within(f)) is not None}
-    wanted = [name for name in schema.names if name not in images]
+    lacking = {name: _nulls(parquet, where) for name, where in images.items()}
+    named = [name for name in images if lacking[name] == parquet.metadata.num_rows > 0]
+    named = [name for name in named if _holds_path(schema.field(name).type)]
+    images = {name: where for name, where in images.items() if name not in named}
+    wanted = [name for name in schema.names if name not in (*images, *named)]
     columns = parquet.read(columns=wanted, use_pandas_metadata=False)
+    for name in named:  # images that are only named: a data set that was saved without them
+        paths = parquet.read(columns=[f"{name}.path"], use_pandas_metadata=False)[name]
+        columns = columns.append_column(name, pc.struct_field(paths, "path"))
     if columns.num_columns == 0:  # no column keeps no number of rows
         columns = pa.table({"row": list(range(parquet.metadata.num_rows))})
     columns = columns.rename_columns([name.strip() for name in columns.column_names])
     rows = [f"row {i}" for i in range(1, parquet.metadata.num_rows + 1)]
     names = _class_names(schema.metadata or {})
-    return Table(file, columns, rows, "read as Parquet", names, images)
+    lacking = {name: lacking[name] for name in images if lacking[name]}
+    return Table(file, columns, rows, "read as Parquet", names, images, lacking)
+
+
+def _nulls(parquet: pq.ParquetFile, where: str) -> int:
+    """Rows without a value in a column of bytes, as far as the file's statistics tell."""
+    nulls = 0
+    for number in range(parquet.metadata.num_row_groups):
+        group = parquet.metadata.row_group(number)
+        for column in map(group.column, range(group.num_columns)):
+            known = column.statistics if column.path_in_schema == where else None
+            nulls += known.null_count if known is not None and known.has_null_count else 0
+    return nulls
+
+
+def _holds_path(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
 
 
 def bytes_within(column: pa.Field) -> str | None:

@@ -13,6 +13,25 @@ from aigi_core.statements import counted
 
 CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "ehthumbs.db"})
 
+IMAGES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".jp2",
+    ".ppm",
+)
+
+
+def looks_like_image(path: str) -> bool:
+    """Whether a file is an image by its name, which is all that is known before it is opened."""
+    return path.lower().endswith(IMAGES)
+
 
 class FileEntry(NamedTuple):
     """A file: its path below the root with '/' between parts, and where it stands in its archive.

@@ -503,3 +503,115 @@ def test_a_dry_run_with_questions_fails(tmp_path: Path, capsys: pytest.CaptureFi
     again = ["ingest", "--images", str(tmp_path), "--dry-run", "--rename", "cat=stylegan2"]
     assert main(again) == 0
     assert "stylegan2" in capsys.readouterr().out
+
+
+# Tables that stand in archives, or list what is elsewhere.
+def listed(kind: str, n: int = 12) -> bytes:
+    """A metadata file of ImageFolder."""
+    rows = [{"file_name": f"{i}.png", "label": ("real", "fake")[i % 2]} for i in range(n)]
+    if kind == "jsonl":
+        return "\n".join(map(json.dumps, rows)).encode()
+    buffer = io.BytesIO()
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), buffer)
+    else:
+        pd.DataFrame(rows).to_csv(buffer, index=False)
+    return buffer.getvalue()
+
+
+def packed(file: Path, contents: dict[str, bytes]) -> None:
+    if file.suffix == ".zip":
+        with zipfile.ZipFile(file, "w") as zipped:
+            for name, content in contents.items():
+                zipped.writestr(name, content)
+        return
+    with tarfile.open(file, "w") as tar:
+        for name, content in contents.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("archive", ["data.zip", "train.tar"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_imagefolder_in_an_archive(
+    tmp_path: Path, archive: str, kind: str, beside: bool
+) -> None:
+    """Its metadata is read inside the archive, or beside it."""
+    images = {f"{i}.png": encoded(picture(i)) for i in range(12)}
+    metadata = {f"metadata.{kind}": listed(kind)}
+    packed(tmp_path / archive, images if beside else images | metadata)
+    if beside:
+        (tmp_path / f"metadata.{kind}").write_bytes(listed(kind))
+    result = find_candidates(tmp_path)
+    assert result.layout == "imagefolder" and result.questions == ()
+    assert sorted(result.table["label"]) == [0] * 6 + [1] * 6
+    assert not any("not listed" in note for note in result.notes)
+    row = result.table[result.table["path"] == f"{archive}/7.png"].iloc[0]
+    assert row["label"] == 1
+    assert read_bytes(tmp_path / row["path"], row["offset"]) == images["7.png"]
+
+
+def test_metadata_whose_images_are_not_there_stops(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_bytes(listed("csv"))
+    fill(tmp_path, "elsewhere", 2)
+    result = find_candidates(tmp_path)
+    assert "None of the 12 images in metadata.csv is there" in result.questions[0]
+    for i in range(10):
+        write(tmp_path, f"{i}.png", encoded(picture(i)))
+    result = find_candidates(tmp_path)
+    assert result.questions == ()
+    assert any(note.startswith("2 rows name files that are not there") for note in result.notes)
+
+
+def only_named(file: Path, path: str) -> None:
+    """A data set of Hugging Face's that was saved without its images."""
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    images = [{"bytes": None, "path": path.format(i=i)} for i in range(12)]
+    table = {"image": pa.array(images, kind), "label": ["real", "fake"] * 6}
+    pq.write_table(pa.table(table), file)
+
+
+def test_a_parquet_that_only_names_its_images_says_how_to_read_them(tmp_path: Path) -> None:
+    fill(tmp_path, "imgs", 12)
+    names = sorted(file.name for file in (tmp_path / "imgs").iterdir())
+    only_named(tmp_path / "data.parquet", "imgs/" + names[0].replace("0", "{i}", 1))
+    with pytest.raises(AigiError, match="lists images by path") as refused:
+        find_candidates(tmp_path)
+    said = str(refused.value)
+    assert f"--manifest {tmp_path / 'data.parquet'} --columns path=image" in said
+    answers = Answers(columns={"path": "image"})
+    result = find_candidates(tmp_path, manifest_file=tmp_path / "data.parquet", answers=answers)
+    assert len(result.table) == 12
+    only_named(tmp_path / "data.parquet", "/gone/{i}.png")
+    with pytest.raises(AigiError, match="and --images the folder that its paths begin at"):
+        find_candidates(tmp_path)
+
+
+def test_rows_of_a_parquet_without_an_image_are_counted(tmp_path: Path) -> None:
+    images = [None if i % 3 == 0 else encoded(picture(i)) for i in range(12)]
+    table = {"image": pa.array(images, pa.binary()), "label": ["real", "fake"] * 6}
+    pq.write_table(pa.table(table), tmp_path / "a.parquet")
+    assert (
+        "4 rows hold no image in a.parquet: they will be left out."
+        in find_candidates(tmp_path).notes
+    )
+
+
+def test_a_table_below_the_top_is_named_with_its_options(tmp_path: Path) -> None:
+    touch(tmp_path, "a", n=2)
+    write(tmp_path, "lists/train.csv", b"filename,typ\na/0.png,real\na/1.png,fake\n")
+    with pytest.raises(AigiError, match="lists/train.csv lists images by path") as refused:
+        find_candidates(tmp_path)
+    assert "--columns path=filename,label=typ." in str(refused.value)
+
+
+def test_where_the_paths_of_a_table_begin_is_said_where_it_is_found(tmp_path: Path) -> None:
+    touch(tmp_path, "set/a", n=2)
+    write(tmp_path, "set/list.csv", b"path,label\na/0.png,real\na/1.png,fake\n")
+    result = find_candidates(tmp_path, manifest_file=tmp_path / "set/list.csv")
+    assert f"Say --images {tmp_path / 'set'}." in result.questions[0]
+    write(tmp_path, "set/manifest.csv", b"path,label\nset/a/0.png,real\nset/a/1.png,fake\n")
+    result = find_candidates(tmp_path / "set")
+    assert f"Say --images {tmp_path}." in result.questions[0]

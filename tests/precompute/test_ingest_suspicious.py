@@ -9,6 +9,7 @@ import os
 import tarfile
 import zipfile
 from pathlib import Path
+from unicodedata import normalize
 
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ from precompute.__main__ import main
 from precompute.growth.add import _fakes_of
 from precompute.ingest.answers import Answers
 from precompute.ingest.layouts import Candidates, asked_of_both, find_candidates
+from precompute.ingest.layouts.roots import common_root
 from tests.precompute.corpus import write
 
 
@@ -321,3 +323,58 @@ def test_the_words_of_a_table_stay_as_they_are(tmp_path: Path) -> None:
     frame.to_csv(file, index=False)
     found = find_candidates(tmp_path, manifest_file=file)
     assert found.questions == () and generators(found) == {"sdxl"}
+
+
+def test_one_name_in_two_spellings_of_its_accents_is_one_generator(tmp_path: Path) -> None:
+    touch(tmp_path, "real", *[f"fake/{normalize(form, 'modèle')}" for form in ("NFC", "NFD")])
+    result = find_candidates(tmp_path)
+    assert set(result.table["generator"]) == {"", normalize("NFC", "modèle")}
+    assert result.questions == ()
+
+
+def test_spaces_around_the_name_of_a_class_are_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "real ", " Fake/sdxl")
+    assert set(find_candidates(tmp_path).table["generator"]) == {"", "sdxl"}
+
+
+@pytest.mark.parametrize(
+    ("real", "fake"),
+    [("real_images", "fake_images"), ("authentic", "synthetic"), ("reals", "fakes")],
+)
+def test_folders_that_tell_the_class_by_other_words_are_named(
+    tmp_path: Path, real: str, fake: str
+) -> None:
+    touch(tmp_path, real, fake)
+    with pytest.raises(AigiError, match="name them: ") as refused:
+        find_candidates(tmp_path)
+    assert f"--real {tmp_path / real} --fake NAME={tmp_path / fake}" in str(refused.value)
+
+
+def test_labels_beside_images_that_are_no_class_give_way_to_the_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "real", "fake/sdxl")
+    for i in range(2):
+        write(tmp_path, f"fake/sdxl/{i:02d}.json", b'{"label": "cat", "prompt": "a cat"}')
+    result = find_candidates(tmp_path)
+    assert result.layout == "folders" and result.questions == ()
+    assert set(result.table.loc[result.table["label"] == 1, "caption"]) <= {"a cat", ""}
+
+
+def test_names_of_columns_may_have_capital_letters(tmp_path: Path) -> None:
+    touch(tmp_path, "a")
+    write(tmp_path, "manifest.csv", b"Path,Label,Generator\na/00.png,real,\na/01.png,fake,sdxl\n")
+    assert set(find_candidates(tmp_path).table["generator"]) == {"", "sdxl"}
+
+
+def test_a_table_without_a_line_of_names_is_told_so(tmp_path: Path) -> None:
+    touch(tmp_path, "a")
+    write(tmp_path, "manifest.csv", b"a/00.png,real\na/01.png,fake\n")
+    with pytest.raises(AigiError, match="The first line of .* is a row"):
+        find_candidates(tmp_path)
+
+
+def test_an_archive_named_as_a_folder_is_told_apart_from_what_is_missing(tmp_path: Path) -> None:
+    write(tmp_path, "ffhq.zip", b"x")
+    write(tmp_path, "sd/0.png", b"x")
+    answers = Answers(real=(tmp_path / "ffhq.zip",), fake=(("sdxl", tmp_path / "sd"),))
+    with pytest.raises(AigiError, match="is a file: put it into a folder"):
+        common_root(answers)

@@ -6,6 +6,8 @@ A layout is one file with a :class:`~precompute.ingest.layouts.base.Layout`, and
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pandas as pd
 from aigi_core.arguments import did_you_mean
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
-from precompute.ingest.answers import ANY, Answers
+from precompute.ingest.answers import ANY, Answers, composed
 from precompute.ingest.checks import lacking, questions_of
 from precompute.ingest.layouts import (
     artifact,
@@ -30,8 +32,13 @@ from precompute.ingest.layouts import (
     truefake,
 )
 from precompute.ingest.layouts.base import UNKNOWN, Layout, Reading, Tree
+from precompute.ingest.listing import suggested
+from precompute.ingest.polarity import class_of_word
+from precompute.ingest.tables import SUFFIXES as tables_suffixes
 from precompute.ingest.walk import shown, walk
 
+SUGGESTED = 3
+"""Most tables that are looked at where no layout fits."""
 __all__ = ["LAYOUTS", "UNKNOWN", "Candidates", "asked_of_both", "find_candidates"]
 LAYOUTS: dict[str, Layout] = {
     module.LAYOUT.name: module.LAYOUT
@@ -106,6 +113,7 @@ def find_candidates(
         tree = Tree.of(root, files, answers)
         name, reading = _chosen(tree, layout, walked)
         reading = _with_captions(tree, reading)
+    reading = replace(reading, table=_composed(reading.table))
     _refuse_unused(answers, name)
     table, notes = _as_answered(reading.table, answers)
     doubts = () if asked else reading.doubts
@@ -117,6 +125,11 @@ def find_candidates(
         (*walked, *reading.notes, *notes),
         questions,
     )
+
+
+def _composed(table: pd.DataFrame) -> pd.DataFrame:
+    """With names in one spelling of accents, whatever system wrote the folders."""
+    return table.assign(**{name: table[name].map(composed) for name in ("generator", "pool")})
 
 
 def asked_of_both(candidates: Candidates) -> Candidates:
@@ -168,18 +181,48 @@ def _chosen(tree: Tree, wanted: str, walked: tuple[str, ...]) -> tuple[str, Read
         return "manifest", manifest.read(tree, listings[0], why)
     fits = complete or fits
     if len(fits) != 1:
-        seen = (
-            ", ".join(sorted({shown(folder[0]) + "/" for folder in tree.folders if folder})[:8])
-            or "files only"
-        )
-        raise AigiError(
-            f"No layout fits {tree.root} (at its top: {seen}). Name the folders: --real DIR --fake"
-            " NAME=DIR for each generator; or give a table of the images: --manifest FILE. Read"
-            f" without either are real/ beside fake/GENERATOR/, and {len(others) - 1} layouts of"
-            " data sets, which docs/data.md shows."
-            + "".join(f" {note}" for note in walked if "not opened" in note)
-        )
+        raise AigiError(_no_layout(tree, len(others) - 1, walked))
     return next(iter(fits.items()))
+
+
+def _no_layout(tree: Tree, others: int, walked: tuple[str, ...]) -> str:
+    """What is said where no layout fits: what is at the top, and what could be said instead, as far
+    as names and tables suggest it.
+    """
+    tops = sorted({folder[0] for folder in tree.folders if folder})
+    seen = ", ".join(f"{shown(top)}/" for top in tops[:8]) or "files only"
+    text = f"No layout fits {tree.root} (at its top: {seen})."
+    tables = [f for f in tree.files if not f.archive and f.path.lower().endswith(tables_suffixes)]
+    listing = [line for f in tables[:SUGGESTED] if (line := suggested(tree.root, f.path))]
+    plain = [top for top in tops if (tree.root / top).is_dir()]
+    named = {_plain_class(top): top for top in reversed(plain) if _plain_class(top) is not None}
+    if listing:
+        return f"{text} {' or '.join(listing)}."
+    if set(named) == {REAL, FAKE}:
+        real, fake = (shlex.quote(str(tree.root / named[of])) for of in (REAL, FAKE))
+        return (
+            f"{text} If the folders say which images are real, name them: --real {real} --fake"
+            f" NAME={fake} (NAME for the generator), without --images."
+        )
+    return (
+        f"{text} Name the folders: --real DIR --fake NAME=DIR for each generator; or give a table"
+        " of the images: --manifest FILE. Read without either are real/ beside fake/GENERATOR/,"
+        f" and {others} layouts of data sets, which docs/data.md shows."
+        + "".join(f" {note}" for note in walked if "not opened" in note)
+    )
+
+
+def _plain_class(folder: str) -> int | None:
+    """The class that a folder's name tells, also by its first word (``real_images``, ``fakes``)."""
+    first = re.split(r"[-_ ]", folder.strip())[0]
+    return next(
+        (
+            one
+            for word in (folder, first, first.removesuffix("s"))
+            if (one := class_of_word(word)) is not None
+        ),
+        None,
+    )
 
 
 def _refuse_unused(answers: Answers, layout: str) -> None:

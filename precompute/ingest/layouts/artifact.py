@@ -11,7 +11,6 @@ from aigi_core.remote import stands
 from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree
 from precompute.ingest.listing import describe, path_below
-from precompute.ingest.tables import read_table
 
 SHAPE = "<generator or source>/metadata.csv with the columns image_path, target, category"
 
@@ -28,7 +27,9 @@ def parse(tree: Tree) -> Reading | None:
     questions: list[str] = []
     tables: list[tuple[str, object]] = []
     for file in tree.named("metadata.csv"):
-        table = read_table(tree.root / file.path)
+        if file.archive:
+            continue
+        table = tree.table(file)
         if not {"image_path", "target"} <= set(table.names):
             continue
         tables.append((file.path, table))

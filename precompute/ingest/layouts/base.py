@@ -15,10 +15,19 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from aigi_core.archives import SUFFIXES
+from aigi_core.images import read_bytes
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted, part_counted
 from precompute.ingest.answers import MIN_IMAGES, OUR_COLUMNS, Answers
-from precompute.ingest.walk import FileEntry, escaped, is_undecodable, shown, some
+from precompute.ingest.tables import Table, read_table
+from precompute.ingest.walk import (
+    FileEntry,
+    escaped,
+    is_undecodable,
+    looks_like_image,
+    shown,
+    some,
+)
 
 UNKNOWN = -1
 """Label of a file about which the layout says nothing; such rows are always left out."""
@@ -26,26 +35,6 @@ UNKNOWN = -1
 Folder = tuple[str, ...]
 BESIDE = (".json", ".txt", ".cls", ".caption")
 """Files that describe the image of the same name."""
-
-
-IMAGES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".avif",
-    ".jp2",
-    ".ppm",
-)
-
-
-def looks_like_image(path: str) -> bool:
-    """Whether a file is an image by its name, which is all that is known before it is opened."""
-    return path.lower().endswith(IMAGES)
 
 
 def key_of(path: str) -> str:
@@ -172,10 +161,13 @@ class Tree:
         ]
 
     def named(self, *names: str) -> list[FileEntry]:
-        """Plain files of these names (in lower case), wherever they lie."""
-        return [
-            f for f in self.files if not f.archive and f.path.rsplit("/", 1)[-1].lower() in names
-        ]
+        """Files of these names (in lower case), wherever they lie, inside archives too."""
+        return [f for f in self.files if f.path.rsplit("/", 1)[-1].lower() in names]
+
+    def table(self, file: FileEntry) -> Table:
+        """A table of the tree; AigiError as :func:`read_table`."""
+        inside = read_bytes(self.root / file.path, file.offset) if file.archive else None
+        return read_table(self.root / file.path, inside)
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,32 +299,36 @@ def find_markers(
     """
     marked: dict[Folder, int] = {}
     for folder in folders:
-        places = [i for i, name in enumerate(folder) if class_of(name.lower()) is not None]
+        places = [i for i, name in enumerate(folder) if class_of(_plain(name)) is not None]
         if places:
             marked[folder] = places[-1] if last else places[0]
     siblings: defaultdict[Folder, set[str]] = defaultdict(set)
     for folder in marked:
         for i, name in enumerate(folder):
-            if class_of(name.lower()) is None:
-                siblings[folder[:i]].add(name.lower())
+            if class_of(_plain(name)) is None:
+                siblings[folder[:i]].add(_plain(name))
     result = {}
     for folder, at in marked.items():
         named = [
             i
             for i, name in enumerate(folder)
-            if name.lower() in splits and siblings[folder[:i]] <= splits.keys() and i != at
+            if _plain(name) in splits and siblings[folder[:i]] <= splits.keys() and i != at
         ]
         plain = [i for i in range(len(folder)) if i not in named and i != at]
-        label = class_of(folder[at].lower())
+        label = class_of(_plain(folder[at]))
         assert label is not None
         result[folder] = Marked(
             label=label,
             marker=folder[at],
             before=tuple(folder[i] for i in plain if i < at),
             after=tuple(folder[i] for i in plain if i > at),
-            split=splits[folder[named[0]].lower()] if named else "",
+            split=splits[_plain(folder[named[0]])] if named else "",
         )
     return result
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
 
 
 LSUN = frozenset(

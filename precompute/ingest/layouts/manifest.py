@@ -8,7 +8,7 @@ from aigi_core.archives import divide
 from aigi_core.remote import stands
 from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree
-from precompute.ingest.listing import read_listing
+from precompute.ingest.listing import read_listing, say_gone
 from precompute.ingest.tables import SUFFIXES
 
 LISTINGS = tuple(f"manifest{suffix}" for suffix in SUFFIXES if suffix != ".pq")
@@ -27,16 +27,7 @@ def read(tree: Tree, file: Path, why: str) -> Reading:
     notes, questions = list(listed.notes), list(listed.questions)
     offered = table.loc[table["left_out"] == "", "path"]
     gone = [path for path in offered if not _is_there(tree.root / path)]
-    if gone and len(gone) == len(offered):
-        questions.append(
-            f"None of the {counted(len(gone), 'image')} in {file.name} is there, such as"
-            f" {tree.root / gone[0]}: which folder do its paths begin at? Say --images DIR."
-        )
-    elif gone:
-        notes.append(
-            f"{counted(len(gone), 'row', 'name')} files that are not there, such as {gone[0]}: they"
-            " will be left out."
-        )
+    say_gone(gone, len(offered), file.name, tree.root, notes, questions, beside=file.parent)
     why = f"{why} ({file.name}, {counted(len(table), 'row')})"
     return Reading(table, why, tuple(notes), tuple(questions))
 

@@ -49,6 +49,9 @@ def parse(tree: Tree) -> Reading | None:
             answers = type(answers)(**{**vars(answers), "columns": rest})
         listed = describe(table, answers, known=known, filled=filled, strict_splits=False)
         notes += [note for note in listed.notes if note not in notes]
+        if column in table.without_image:
+            nulls = counted(table.without_image[column], "row", "hold")
+            notes.append(f"{nulls} no image in {file.path}: they will be left out.")
         questions += [q for q in listed.questions if q not in questions]
         parts.append(listed.table.assign(archive=file.path, offset=range(len(table))))
     if not parts:

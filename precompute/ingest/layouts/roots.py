@@ -39,6 +39,11 @@ def common_root(answers: Answers, images: Path | None = None) -> Path | None:
         missing = "--fake NAME=DIR" if answers.real else "--real DIR"
         raise AigiError(f"Folders of one class only were named: add {missing}.")
     for folder in folders:
+        if folder.is_file():
+            raise AigiError(
+                f"{folder} is a file: put it into a folder of its own, and name that by --real or"
+                " --fake (tars and zips are read without unpacking)."
+            )
         if not folder.is_dir():
             raise AigiError(f"The folder {folder} is not there: check --real and --fake.")
     resolved = [folder.resolve() for folder in folders]

@@ -17,6 +17,7 @@ from aigi_core.record import read_json
 from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree, split_of
 from precompute.ingest.listing import LIKELY, describe, first_named
+from precompute.ingest.polarity import folder_signs, may_be_class
 from precompute.ingest.tables import Table
 from precompute.ingest.walk import FileEntry
 
@@ -38,8 +39,11 @@ def parse(tree: Tree) -> Reading | None:
         images.append(image)
     named = tree.answers.columns.get("label", "label")
     labelled = [i for i, record in enumerate(records) if str(record.get(named, "")) != ""]
-    if not labelled:
-        return None
+    words = {str(records[i][named]) for i in labelled}
+    told = bool(tree.answers.fake_labels or tree.answers.real_labels or tree.answers.columns)
+    by_folder = not folder_signs(image.path for image in images).isna().any()
+    if not labelled or (by_folder and not told and not any(map(may_be_class, words))):
+        return None  # the folders name the class, and the labels are of something else
     names = list(dict.fromkeys(name for i in labelled for name in records[i]))
     columns = {
         name: pa.array([_plain(records[i].get(name)) for i in labelled], pa.string())
