@@ -36,15 +36,27 @@ def command(job: str, **options: str | os.PathLike[str] | bool | Sequence[str] |
         >>> command("perturb", workspace="w", ops=["jpeg:50", "blur:2"])
         'python -m precompute perturb --workspace w --ops jpeg:50 blur:2'
     """
-    words = ["python", "-m", "precompute", job]
+    return " ".join(["python", "-m", "precompute", *map(_quoted, arguments(job, **options))])
+
+
+def arguments(
+    job: str, **options: str | os.PathLike[str] | bool | Sequence[str] | None
+) -> list[str]:
+    """What follows ``python -m precompute`` in :func:`command`, unquoted: for another process.
+
+    Examples:
+        >>> arguments("text", workspace="my images", phrases=None, tokens=True)
+        ['text', '--workspace', 'my images', '--tokens']
+    """
+    words = [job]
     for name, value in options.items():
         if value is None or value is False:
             continue
         words.append(f"--{name.replace('_', '-')}")
         if value is not True:
             values = [value] if isinstance(value, (str, os.PathLike)) else value
-            words += [_quoted(os.fspath(one)) for one in values]
-    return " ".join(words)
+            words += [os.fspath(one) for one in values]
+    return words
 
 
 def encoder_options(record: Mapping[str, Any]) -> dict[str, Any]:

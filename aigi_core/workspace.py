@@ -121,7 +121,8 @@ class Workspace:
         loads the encoder is told where to look, if the record cannot name it.
         """
         source = encoder_source(self.encoder) if job in LOADS_ENCODER else {}
-        return command(job, workspace=self.path, **(options | source))
+        given = {name: value for name, value in options.items() if value is not None}
+        return command(job, workspace=self.path, **(source | given))
 
     @property
     def encoder(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from aigi_core.figures.words import word_list
 from aigi_core.inspection.new_generator import LEAST
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted
+from ui.bodies import adding
 from ui.bodies import new_generator as body
 
 
@@ -29,6 +30,7 @@ def show(page: ui.Page) -> None:
             "What the generator is called", key="new_name", placeholder=body.UNNAMED
         )
         called = str(asked or "").strip()
+    adding.report(page)
     brought = body.bring(page)
     if brought is None:
         page.answer(
@@ -69,13 +71,11 @@ def show(page: ui.Page) -> None:
         else:
             alt = "Texts nearest to the residual of the new generator, with their null."
             page.figure("words", partial(word_list, words.nearest, alt=alt), table=words.nearest)
-    fill_in = body.fill_in(page, brought, called)
     with page.section(
         "Keep it",
-        "What you brought stays in this session only. This command adds it to the workspace: old"
-        f" images are neither moved nor encoded again.{fill_in}",
+        "What you brought stays in this session only, unless you add it to the workspace.",
     ):
-        page.command(body.add_command(page, brought, called, pool))
+        adding.keep(page, brought.folder, called, pool, brought.sources)
 
 
 with ui.page(__file__) as page:

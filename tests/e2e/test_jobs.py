@@ -2,6 +2,7 @@
 number that the library gives; and the pages without a test of their own, by looks.
 """
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from aigi_core.statements import DEFAULT_RATE
 from aigi_core.transfer import board, gallery
 from aigi_core.workspace import Workspace
 from benchmarks._app_in_browser import App
+from tests.tiny_workspace import make_picture
 from ui.toolkit.router import ROOT
 
 pytestmark = pytest.mark.browser
@@ -172,4 +174,31 @@ def test_accessible_and_nothing_cut_off(
 ) -> None:
     app = App(browser, demo_url, scheme=scheme, width=width).open(stem)
     assert app.errors == [] and app.violations() == [] and app.fits
+    app.close()
+
+
+def test_a_generator_is_dropped_in_and_added_for_good(
+    serve: Any, browser: Any, tiny: tuple[Any, str], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job runs beside the app: its page may be left, and all pages show what it made."""
+    workspace, images = shutil.copytree(tiny[0], tmp_path / "w"), tmp_path / "images"
+    images.mkdir()
+    for i in range(12):
+        make_picture(5, i).save(images / f"{i}.png")
+    monkeypatch.setenv("AIGI_WEIGHTS", tiny[1])
+    app = App(browser, serve(workspace).url).open("new_generator")
+    app.fill("What the generator is called", "mine")
+    app.fill("Or a folder on this machine", str(images))
+    app.page.get_by_role("button", name="Add to the workspace").click()
+    app.page.get_by_role("button", name="Add them now").click()
+    app.page.get_by_role("button", name="Stop adding").wait_for()
+    app.navigate("Overview")
+    app.navigate("New generator")
+    app.page.get_by_text("All pages show it as it is now.").wait_for()
+    app.settled()
+    assert app.errors == [] and app.violations() == [] and app.fits
+    app.follow("Its column, in Transfer")
+    assert "mine" in app.alt("matrix") or "mine" in app.page.inner_text("body")
+    assert app.errors == []
+    assert (Workspace.open(workspace).images["generator"] == "mine").sum() == 12
     app.close()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from aigi_core.workspace import Workspace, read_manifest, write_manifest
+from aigi_core.workspace import Workspace, read_manifest, verify, write_manifest
+from precompute.__main__ import main
 from tests.factory import NO_HEADS, embedding_only
 from tests.pages.reading import text_of
 from tests.tiny_workspace import make_picture
-from ui.bodies import new_generator as body
+from ui.bodies import adding
+from ui.toolkit import running
+from ui.toolkit.running import Running
 
 Open = Callable[..., AppTest]
 
@@ -133,16 +136,131 @@ def test_what_was_brought_is_kept_for_the_session_until_it_is_forgotten(
     assert "Bring at least 10 images" in text_of(again)
 
 
+def in_the_workspace(app: AppTest, workspace: Path) -> Running:
+    """Press the button, and wait until what it started has ended."""
+    [button] = [one for one in app.button if one.label == "Add them now"]
+    button.click().run()
+    assert not app.exception and not app.error, [one.value for one in app.error]
+    job = running.on(workspace)
+    assert job is not None
+    while not job.ended:
+        threading.Event().wait(0.1)
+    app.run()
+    assert not app.exception
+    return job
+
+
+@pytest.fixture
+def own(tiny: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace that may be changed, on which no job of the app is known."""
+    path = Path(shutil.copytree(tiny[0], tmp_path_factory.mktemp("own") / "w"))
+    yield path
+    running.forget(path)
+
+
+def test_the_button_adds_what_the_command_adds(
+    open_app: Open,
+    tiny: tuple[Path, str],
+    own: Path,
+    folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    by_command = Path(shutil.copytree(own, tmp_path_factory.mktemp("command") / "w"))
+    before = Workspace.open(own)
+    app = opened(open_app, (own, tiny[1]), monkeypatch)
+    app.text_input(key="new_name").set_value("mine").run()
+    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+    [line] = [code.value for code in app.code if "precompute add" in code.value]
+    assert f"--workspace {own} " in line and f"--model {tiny[1]}" in line
+    job = in_the_workspace(app, own)
+    assert job.succeeded, job.fault()
+    assert "Added to the workspace" in app.success[0].value
+    assert "Bring at least" in text_of(app)  # it is no longer what is brought
+    words = line.replace(str(own), str(by_command)).split()
+    assert main(words[3:]) == 0
+    files = read_manifest(own)["files"]
+    assert files == read_manifest(by_command)["files"]
+    after = Workspace.open(own)
+    assert (after.images["generator"] == "mine").sum() == 12
+    assert set(before.images["content_hash"]) < set(after.images["content_hash"])
+    [close] = [one for one in app.button if one.label == "Close this message"]
+    close.click().run()
+    assert not app.success and running.on(own) is None
+
+
+def test_uploads_are_written_where_the_user_says_and_added_from_there(
+    open_app: Open,
+    tiny: tuple[Path, str],
+    own: Path,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = opened(open_app, (own, tiny[1]), monkeypatch)
+    files = [(f"../{i}.png", (folder / f"{i}.png").read_bytes()) for i in range(12)]
+    app.text_input(key="new_name").set_value("mine")
+    app.file_uploader(key="new_uploads").set_value(
+        [(name, content, "image/png") for name, content in files]
+    ).run()
+    [button] = [one for one in app.button if one.label == "Add them now"]
+    assert button.disabled  # no folder is named
+    app.text_input(key="_new_generator_saved").set_value(str(folder)).run()
+    [button] = [one for one in app.button if one.label == "Add them now"]
+    button.click().run()
+    assert any("is there already" in one.value for one in app.error)
+    assert running.on(own) is None
+    kept = tmp_path / "kept"
+    app.text_input(key="_new_generator_saved").set_value(str(kept)).run()
+    job = in_the_workspace(app, own)
+    assert job.succeeded, job.fault()
+    assert sorted(one.name for one in kept.iterdir()) == [f"{i:04d}-{i}.png" for i in range(12)]
+    assert (Workspace.open(own).images["generator"] == "mine").sum() == 12
+
+
+def test_what_cannot_be_added_says_why_and_leaves_the_workspace(
+    open_app: Open,
+    tiny: tuple[Path, str],
+    own: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = read_manifest(own)
+    app = opened(open_app, (own, tiny[1]), monkeypatch)
+    app.text_input(key="new_name").set_value("mine")
+    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+    monkeypatch.setenv("AIGI_WEIGHTS", str(folder / "0.png"))  # found out by the job alone
+    app.run()
+    job = in_the_workspace(app, own)
+    assert not job.succeeded
+    assert any(one.value.startswith("Not added: ") for one in app.error)
+    assert read_manifest(own) == before and verify(own) == []
+
+
+def test_the_demo_and_what_is_read_only_are_not_offered_a_button(
+    open_app: Open,
+    tiny: tuple[Path, str],
+    own: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(running.os, "access", lambda *_: False)
+    app = opened(open_app, (own, tiny[1]), monkeypatch)
+    app.text_input(key="new_name").set_value("mine")
+    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+    assert not [one for one in app.button if one.label == "Add them now"]
+    assert any("cannot be written" in one.value for one in app.caption)
+
+
 def test_the_command_names_the_old_images_where_the_workspace_does_not(
-    tiny: tuple[Path, str], tmp_path: Path
+    tiny: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = Path(shutil.copytree(tiny[0], tmp_path / "w"))
-    brought = SimpleNamespace(folder="/new")
-    page = SimpleNamespace(workspace=Workspace.open(path))
-    assert "--old-images" not in body.add_command(page, brought, "x", "all")  # type: ignore[arg-type]
+    monkeypatch.delenv("AIGI_IMAGES", raising=False)
+    monkeypatch.setenv("AIGI_WORKSPACE", str(path))
+    assert "--old-images" not in adding.command("/new", "x", "all")
     manifest = read_manifest(path)
     del manifest["image_root"]
     write_manifest(path, manifest)
-    page = SimpleNamespace(workspace=Workspace.open(path))
-    command = body.add_command(page, brought, "x", "all")  # type: ignore[arg-type]
+    command = adding.command("/new", "x", "all")
     assert "--images /new" in command and "--old-images" in command

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import pandas as pd
 import streamlit as st
 
 from aigi_core.clip.preprocessing import Preprocessing
-from aigi_core.commands import PLACEHOLDER
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.words import Words
@@ -31,6 +29,7 @@ from aigi_core.transfer import make_training_sets
 from aigi_core.winner import winner
 from aigi_core.workspace import Workspace
 from ui import results
+from ui.bodies import adding
 from ui.results.inspection import Sources, load_encoder
 from ui.toolkit import access
 from ui.toolkit.controls import acted
@@ -42,7 +41,6 @@ MOST = 1000
 """Images that are looked at in a session; the command line takes any number."""
 UNNAMED = "new generator"
 """What the page calls a generator without a name."""
-OLD_IMAGES = "DIR_OF_OLD_IMAGES"
 LISTED = 10
 """Most files that cannot be used that are named."""
 _KEPT = "_new_generator"
@@ -65,6 +63,13 @@ class Brought:
     folder: str
     left_out: list[tuple[str, str]]
 
+    @property
+    def sources(self) -> tuple[Hashable, ...]:
+        """Names the files that were brought."""
+        _, sources = self.key
+        assert isinstance(sources, tuple)
+        return sources
+
 
 def pools(page: Page) -> list[str]:
     """Pools of real images, the largest first: it shows most things, as most generators' do."""
@@ -80,7 +85,11 @@ def bring(page: Page) -> Brought | None:
         st.session_state[_RETURNED] = True
     left, right = st.columns(2, gap="large")
     with left:
-        uploads = upload_field("Images of one new generator", "new_uploads")
+        uploads = upload_field(
+            "Images of one new generator",
+            "new_uploads",
+            unless=" unless you name a folder to add them from",
+        )
     folder = ""
     with right:
         if access.on_this_machine() or access.roots():
@@ -113,6 +122,9 @@ def bring(page: Page) -> Brought | None:
         page.notice(f"There are more than {MOST} files: {MOST} of them are looked at.", "warning")
         sources = dict(list(sources.items())[:MOST])
     key = (page.workspace.digest, tuple(sources))
+    if adding.was_added(key[1]):
+        st.session_state.pop(_KEPT, None)
+        return None
     kept = st.session_state.get(_KEPT)
     if kept is None or kept.key != key:
         kept = _encoded(page.workspace, key, sources, "" if uploads else folder)
@@ -266,23 +278,3 @@ def column(described: NewGenerator) -> pd.DataFrame:
     n = int(described.matrix.n_fake[0] + described.matrix.n_real[0])
     table = table.assign(n=n).sort_values("value", ascending=False, ignore_index=True)
     return table[["train", "value", "low", "high", "n"]]
-
-
-def fill_in(page: Page, brought: Brought, called: str) -> str:
-    """What stands for something in :func:`add_command`, as a sentence; empty for nothing."""
-    stands = [] if called else [f"{PLACEHOLDER} for the generator's name"]
-    stands += [] if brought.folder else ["DIR for the folder of the images"]
-    if OLD_IMAGES in add_command(page, brought, called, ""):
-        stands.append(f"{OLD_IMAGES} for the folder of the images that are there")
-    return f" Fill it in first: {', '.join(stands)}." if stands else ""
-
-
-def add_command(page: Page, brought: Brought, called: str, pool: str) -> str:
-    """The command that adds the images to the workspace for good."""
-    called = called or PLACEHOLDER
-    options = {"images": brought.folder or "DIR", "generator": called, "pool": f"{called}={pool}"}
-    if not page.workspace.manifest.get(
-        "image_root"
-    ):  # `add` names old and new ones from one folder
-        options["old_images"] = os.environ.get(access.IMAGES) or OLD_IMAGES
-    return page.workspace.command("add", **options)

@@ -9,8 +9,13 @@ import os
 
 from threadpoolctl import threadpool_limits
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")  # for libraries that are loaded later
+SET_HERE = [
+    variable
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    if os.environ.setdefault(variable, "") == ""
+]
+"""Variables that are the app's own, and no word of who started it."""
+os.environ.update(dict.fromkeys(SET_HERE, "1"))  # for libraries that are loaded later
 
 import numpy  # noqa: E402, F401  (Streamlit may have loaded it already, hence the limits below)
 

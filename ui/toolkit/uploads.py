@@ -52,8 +52,12 @@ class Upload(Protocol):
     def getvalue(self) -> bytes: ...
 
 
-def upload_field(label: str, key: str) -> list[Upload]:
-    """A field for any number of files, with what is held of them and how long."""
+def upload_field(label: str, key: str, unless: str = "") -> list[Upload]:
+    """A field for any number of files, with what is held of them and how long.
+
+    Args:
+        unless: when they are written to disk after all.
+    """
     uploads: list[Any] = st.file_uploader(
         label,
         accept_multiple_files=True,
@@ -61,7 +65,7 @@ def upload_field(label: str, key: str) -> list[Upload]:
         on_change=acted,
         help=(
             "Any image file: what it holds decides, not its name. They stay in this server's"
-            " memory, are never written to disk, and go when you remove them or leave."
+            f" memory, are never written to disk{unless}, and go when you remove them or leave."
         ),
     )
     minutes = int(st.get_option("server.disconnectedSessionTTL")) / 60
