@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import PurePosixPath
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -523,7 +524,7 @@ def image_source(row: Mapping[str, Any], image_root: str | os.PathLike[str] | No
     and addresses that are not http(s) are passed over. The value is not escaped for HTML.
     """
     path = PurePosixPath(str(row["path"]))
-    if image_root and not path.is_absolute() and ".." not in path.parts:
+    if image_root and not path.is_absolute() and ".." not in map(unquote, path.parts):
         try:
             root = as_path(image_root)
             file, root = root / path, root.resolve()

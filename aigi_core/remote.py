@@ -18,12 +18,15 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from aigi_core.errors import AigiError
 
 ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://")
 EXTRA = "requirements-remote.txt"
 """Packages that fsspec's file systems need beside fsspec itself."""
+LOCAL = ("file:", "local:")
+"""First parts of addresses of this machine."""
 _KINDS = {"directory": stat.S_IFDIR, "file": stat.S_IFREG}
 
 
@@ -57,7 +60,7 @@ class RemotePath(PosixPath):
         if not slash:  # a part of an address
             return protocol
         # file:///data has a place of its own for a machine, which is empty
-        return f"{protocol}://{'/' if protocol in ('file', 'local') else ''}{rest}"
+        return f"{protocol}://{'/' if f'{protocol}:' in LOCAL else ''}{rest}"
 
     def __fspath__(self) -> str:
         return str(self)
@@ -73,7 +76,8 @@ class RemotePath(PosixPath):
         protocol = self.parts[0].rstrip(":")
         try:
             return fsspec.filesystem(protocol)
-        except (ImportError, ValueError) as error:
+        # some need a machine's name or an account besides, and say so by errors of their own
+        except Exception as error:
             raise AigiError(
                 f"{protocol}:// cannot be read ({error}): install what it needs with"
                 f" 'pip install -r {EXTRA}', or the package that is named; or mount it, and name"
@@ -104,8 +108,20 @@ class RemotePath(PosixPath):
         return False
 
     def resolve(self, strict: bool = False) -> RemotePath:
+        """The same file without ``..``, whichever way it is written, and without symbolic links
+        where the address is one of this machine; what is compared with the folders that may be
+        seen."""
         del strict
-        return self
+        protocol, *rest = self.parts
+        kept: list[str] = []
+        for part in rest:
+            if unquote(part) != "..":  # servers of https:// read %2e as a dot
+                kept.append(part)
+            elif kept[protocol not in LOCAL :]:  # a machine or bucket stays
+                kept.pop()
+        if protocol in LOCAL:
+            kept = os.path.realpath("/".join(("", *kept))).split("/")[1:]
+        return RemotePath("/".join((f"{protocol}/", *kept)))
 
     def absolute(self) -> RemotePath:
         return self

@@ -10,8 +10,9 @@ from typing import Any
 
 from aigi_core.errors import AigiError
 from aigi_core.nearest import EXACT_PAIRS
+from aigi_core.remote import as_path
 from aigi_core.statements import counted
-from aigi_core.workspace import Workspace
+from aigi_core.workspace import Workspace, read_manifest
 from precompute import encode, ingest
 from precompute.audit import keep_audit
 from precompute.options import add_shared
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     loaded: list[Any] = []
     ingest.read_and_publish(args, lambda: loaded.append(encode.load(args, args.out)))
     [encoder] = loaded
+    recorded = read_manifest(args.out).get("image_root")  # just now, from what was given
+    args.images = args.images or (as_path(recorded) if recorded else None)
     from precompute.text import add_bank, own_sources  # loads torch
 
     print(encode.encode_workspace(args, args.out, encoder))
@@ -56,11 +59,11 @@ def run(args: argparse.Namespace) -> int:
             print(add_bank(args.out, encoder, source))
     else:
         print(f"No bank of texts: {encoder.gives.lacks['texts']}.")
-    _prepare_pages(args.out, audited=not args.no_audit)
+    _prepare_pages(args.out, args.images, audited=not args.no_audit)
     return 0
 
 
-def _prepare_pages(path: Path, *, audited: bool) -> None:
+def _prepare_pages(path: Path, images: Path | None, *, audited: bool) -> None:
     """What pages begin with, and how long it will take; where something cannot be computed, the
     sentence says why."""
     from precompute.detectors import try_to_keep
@@ -71,7 +74,7 @@ def _prepare_pages(path: Path, *, audited: bool) -> None:
         print("No audit: --no-audit was given.")
         return
     try:
-        print(keep_audit(path))
+        print(keep_audit(path, images))
     except AigiError as error:
         print(f"No audit: {error}")
 

@@ -16,9 +16,11 @@ from aigi_core.images import ImageError, image_source, read_bytes, thumbnail
 from aigi_core.remote import RemotePath, as_path, common_folder
 from aigi_core.workspace import read_manifest
 from precompute.__main__ import main
+from precompute.encode.pipeline import image_root
 from precompute.encode.reader import Wanted, read
 from precompute.ingest.pipeline import ingest
 from tests.precompute.corpus import folders, write
+from ui.toolkit.access import may_see
 
 SEEN = Preprocessing(16, (0.5,) * 3, (0.5,) * 3)
 
@@ -82,6 +84,41 @@ def test_a_workspace_remembers_the_address(images: Path, tmp_path: Path) -> None
     assert main(["ingest", "--images", f"file://{images}", "--out", f"file://{out}"]) == 2
 
 
+def test_an_address_that_a_workspace_records_is_asked_only_where_it_is_given(
+    images: Path, tmp_path: Path
+) -> None:
+    out, address = tmp_path / "w", f"file://{images}"
+    assert main(["ingest", "--images", address, "--out", str(out)]) == 0
+    manifest = read_manifest(out)
+    with pytest.raises(AigiError, match=f"give --images {address} if"):
+        image_root(out, manifest, None)
+    assert image_root(out, manifest, as_path(address)) == as_path(address)
+
+
+@pytest.mark.parametrize("up", ["..", "%2e%2e", ".%2E"])
+def test_what_leaves_a_folder_is_not_below_it(
+    up: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert str(as_path(f"https://host/seen/{up}/{up}/{up}/x").resolve()) == "https://host/x"
+    monkeypatch.setenv("AIGI_IMAGES", "https://host/seen")
+    assert may_see(as_path("https://host/seen/deep"))
+    assert not may_see(as_path(f"https://host/seen/{up}/kept"))
+    write(tmp_path, "kept/a.png")
+    (tmp_path / "seen").mkdir()
+    root = f"file://{tmp_path}/seen"
+    row = {"path": f"{up}/kept/a.png", "source_url": "", "preview_hash": ""}
+    assert image_source(row, root).kind == "none"
+
+
+def test_a_link_out_of_a_folder_is_not_shown_at_an_address_either(tmp_path: Path) -> None:
+    write(tmp_path, "kept/a.png")
+    write(tmp_path, "seen/b.png")
+    (tmp_path / "seen" / "link.png").symlink_to(tmp_path / "kept" / "a.png")
+    root, facts = f"file://{tmp_path}/seen", {"source_url": "", "preview_hash": ""}
+    assert image_source(facts | {"path": "b.png"}, root).kind == "file"
+    assert image_source(facts | {"path": "link.png"}, root).kind == "none"
+
+
 def test_an_address_is_a_path() -> None:
     one = as_path("file:///data/a") / "b.tar" / "c.png"
     assert str(one) == "file:///data/a/b.tar/c.png" and one.name == "c.png"
@@ -96,6 +133,8 @@ def test_an_address_is_a_path() -> None:
 def test_what_an_address_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AigiError, match="nowhere:// cannot be read .*Protocol not known"):
         as_path("nowhere://images")
+    with pytest.raises(AigiError, match="cannot be read"):  # it needs an owner and a repository
+        as_path("github://owner:repository@main/a")
     with pytest.raises(ImageError, match="missing"):
         read_bytes("memory://nothing/here.png")
 

@@ -55,6 +55,27 @@ def test_extras_agree_with_each_other_and_are_all_installed_for_the_tests() -> N
     assert {f"-r {file.name}" for file in FILES} <= set(included)
 
 
+def test_locks_can_be_installed_into_one_environment() -> None:
+    versions: dict[str, set[str]] = {}
+    for file in FILES:
+        for name, version in pins(file.with_suffix(".lock")).items():
+            versions.setdefault(name, set()).add(version)
+    assert {name: own for name, own in versions.items() if len(own) > 1} == {}, "run .ci/lock"
+
+
+def test_the_container_takes_the_python_of_the_locks_and_the_whole_app() -> None:
+    """What its steps do is tried by tests/e2e/test_proxy.py."""
+    folder = ROOT / ".ci" / "container"
+    recipe = (folder / "Containerfile").read_text("utf-8")
+    python = re.search(r"python:(\d+\.\d+)", recipe)
+    assert python and f"--python-version {python[1]} " in (ROOT / ".ci" / "lock").read_text("utf-8")
+    assert "COPY . ." in recipe
+    ignored = (folder / "Containerfile.dockerignore").read_text("utf-8").split()
+    assert set(ignored) <= {".git", ".venv", "tests", "docs", "benchmarks"}
+    docs = (ROOT / "docs" / "security.md").read_text("utf-8")
+    assert "-f .ci/container/Containerfile ." in docs
+
+
 NOT_IMPORTED = {
     "uvloop": "uvicorn, which serves the app, takes it where it is installed",
     "kaleido": "plotly's to_image imports it",
@@ -92,5 +113,6 @@ def test_licences_are_listed() -> None:
         [sys.executable, str(ROOT / ".ci" / "licences")], capture_output=True, text=True, check=True
     )
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert len(lines) == len(pins(ROOT / "requirements.lock"))
-    assert ["numpy", pins(ROOT / "requirements.lock")["numpy"]] in [line[:2] for line in lines]
+    locked = {pin for file in FILES for pin in pins(file.with_suffix(".lock")).items()}
+    assert {(name, version) for name, version, _ in lines} == locked and len(lines) == len(locked)
+    assert "not stated" not in {licence for *_, licence in lines}

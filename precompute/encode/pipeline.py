@@ -30,7 +30,7 @@ from aigi_core.commands import command, encoder_options
 from aigi_core.encodings import home_of, write_speed
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.record import read_json
-from aigi_core.remote import as_path
+from aigi_core.remote import RemotePath, as_path
 from aigi_core.soundness import moved_rows
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_options
@@ -378,8 +378,15 @@ def _present(file: Path, columns: Sequence[str]) -> list[str]:
 
 
 def image_root(workspace: Path, manifest: dict[str, Any], images: Path | None) -> Path:
-    """The folder of the images: the one given, else the one that ingest recorded."""
+    """The folder of the images: the one given, else the one that ingest recorded. An address is
+    asked only where it is given: the record may be a stranger's.
+    """
     root = images or (as_path(manifest["image_root"]) if manifest.get("image_root") else None)
+    if images is None and isinstance(root, RemotePath):
+        raise AigiError(
+            f"The workspace {workspace} records that its images lie at {root}: give --images {root}"
+            " if they may be read from there."
+        )
     if root is None:
         raise AigiError(
             f"The workspace {workspace} does not say where its images lie: give --images DIR."

@@ -58,8 +58,12 @@ def is_allowed(host: str | None, origin: str | None) -> bool:
         return False
     if origin is None:
         return True
+    try:
+        from_page = urlsplit(origin).netloc.lower()
+    except ValueError:
+        return False
     trusted = {str(one).rstrip("/") for one in st.get_option("server.corsAllowedOrigins") or []}
-    return urlsplit(origin).netloc.lower() == (host or "").lower() or origin in trusted
+    return from_page == (host or "").lower() or origin in trusted
 
 
 def is_local(

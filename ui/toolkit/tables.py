@@ -194,7 +194,7 @@ window.aigiSorts ||= !document.addEventListener('click', ({target}) => {
 def markdown(table: pd.DataFrame) -> str:
     """A readable table as Markdown."""
     lines = [list(map(str, table.columns)), ["---"] * len(table.columns), *table.to_numpy(str)]
-    escaped = (" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines)
+    escaped = (" | ".join(map(_md, line)) for line in lines)
     return "".join(f"| {line} |\n" for line in escaped)
 
 
@@ -275,10 +275,19 @@ _TEX = {c: rf"\{c}" for c in "&%$#_{}"} | {
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(letter, letter) for letter in text)
+    return "".join(_TEX.get(letter, letter) for letter in _line(text))
 
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+def _md(text: str) -> str:
+    return re.sub(r"[\\`*_<>|$]|(?<=\])\(", r"\\\g<0>", _line(text))
+
+
+def _line(text: str) -> str:
+    """One line without control characters: names of strangers may hold any."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """Beginnings that a spreadsheet takes for a formula."""
 
 
@@ -287,6 +296,8 @@ def csv(table: pd.DataFrame) -> str:
 
     A text that a spreadsheet would take for a formula gets a leading apostrophe, and so does one
     that has one already, so that taking one apostrophe away gives the text back. Numbers stay.
+    Rows end in CR and LF, as the standard has it: then a text that holds either is quoted, and
+    begins no row of its own.
     """
 
     def inert(value: object) -> object:
@@ -297,4 +308,4 @@ def csv(table: pd.DataFrame) -> str:
     for at, kind in enumerate(safe.dtypes):
         if kind.kind not in "biufc":
             safe.isetitem(at, safe.iloc[:, at].astype(object).map(inert).to_numpy())
-    return safe.to_csv(index=False)
+    return safe.to_csv(index=False, lineterminator="\r\n")

@@ -39,6 +39,7 @@ def test_this_machine_is_known_by_its_own_names(name: str) -> None:
         {"host": "127.0.0.1:8501", "origin": "http://evil.example"},  # a page elsewhere
         {"host": "127.0.0.1:8501", "origin": "http://127.0.0.1:9999"},  # another port here
         {"host": "127.0.0.1:8501", "origin": "null"},
+        {"host": "127.0.0.1:8501", "origin": "http://[1"},
         {"host": "127.0.0.1.evil.example"},
         {"host": "user@127.0.0.1"},
         {"host": ""},

@@ -1,6 +1,8 @@
 """Tables as people read them: one cell for a value and its interval, "–" for none, nothing raw."""
 
 import io
+import re
+from csv import reader
 
 import pandas as pd
 
@@ -65,6 +67,16 @@ def test_latex_and_markdown_are_escaped() -> None:
     assert len(lines) == 4 and r"50%\|x" in lines[2]
 
 
+def test_no_name_breaks_out_of_its_cell() -> None:
+    hostile = "a\n\n\r| b_c <img src=x> [link](javascript:x) $y$ `z`\u202e\x1b[2J"
+    table = pd.DataFrame({hostile: [hostile], "value": ["0.5 [0.4, 0.6]"]})
+    tex, md = tables.latex(table, hostile), tables.markdown(table)
+    for text in (tex, md):
+        assert all(line.isprintable() for line in text.splitlines())
+    assert len(md.splitlines()) == 3 and len(tex.splitlines()) == 12
+    assert r"\<img" in md and r"[link]\(" in md and r"a \| b\_c" in md and "0.5 [0.4, 0.6]" in md
+
+
 def test_a_matrix_is_one_on_paper() -> None:
     cells = {
         "train": ["b", "b", "a"],
@@ -81,11 +93,16 @@ def test_a_matrix_is_one_on_paper() -> None:
 
 
 def test_no_cell_of_a_csv_is_a_formula_and_texts_come_back() -> None:
-    texts = ["=1+1", "+1", "-1", "@x", "\t=1", "'quoted", "plain", "a=b", None]
+    texts = ["=1+1", "+1", "-1", "@x", "\t=1", "\n=1", "＝1", "'quoted", "plain", "a=b", None]
+    texts += ["x\r=1+1", "y\n=1", "z\r\n=1"]
     table = pd.DataFrame({"=name": texts, "number": [-1.5] * len(texts)})
-    read = pd.read_csv(io.StringIO(tables.csv(table)), keep_default_na=False)
+    made = tables.csv(table)
+    read = pd.read_csv(io.StringIO(made), keep_default_na=False)
+    assert len(list(reader(io.StringIO(made, newline="")))) == len(texts) + 1
     cells = [*read.columns, *read.iloc[:, 0]]
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
+    outside = re.sub('"[^"]*"', "", made)
+    assert not re.search(r"[\r\n][=+@]", outside) and "\r=" not in outside.replace("\r\n", "")
     back = [cell[1:] if cell.startswith("'") else cell for cell in read.iloc[:, 0]]
     assert back == [text or "" for text in texts]
     assert (read["number"] == -1.5).all()
