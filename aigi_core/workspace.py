@@ -121,8 +121,8 @@ class Workspace:
         loads the encoder is told where to look, if the record cannot name it.
         """
         source = encoder_source(self.encoder) if job in LOADS_ENCODER else {}
-        given = {name: value for name, value in options.items() if value is not None}
-        return command(job, workspace=self.path, **(source | given))
+        lacking = {name: word for name, word in source.items() if options.get(name) is None}
+        return command(job, workspace=self.path, **(options | lacking))
 
     @property
     def encoder(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from aigi_core.statements import counted
 from aigi_core.terminal import printable, progress_line
 from aigi_core.workspace import exclusive, write_atomic
 from precompute.ingest.layouts.roots import GENERATED as MANIFEST
+from precompute.ingest.layouts.roots import RECORDS
 from precompute.ingest.tables import read_table
 from precompute.options import add_shared
 
@@ -45,7 +47,6 @@ MODELS: dict[str, str] = {
 LEAST_AESTHETIC = 4.5
 AESTHETIC = ("aesthetic", "aesthetic_score", "aesthetics", "AESTHETIC_SCORE")
 PROMPTS = ("prompt", "caption", "TEXT", "text")
-RECORDS = "records.jsonl"
 FIELDS = (
     "path",
     "label",
@@ -122,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
             per_prompt=args.per_prompt,
             seed=args.seed,
             load=lambda model: load_pipeline(model, args.guidance, args.device),
+            same={"guidance": str(args.guidance)},
             tell=lambda line: print(printable(line), file=sys.stderr, flush=True),
             show=show,
         )
@@ -201,6 +203,7 @@ def generate(
     per_prompt: int,
     seed: int,
     load: Callable[[str], Pipeline],
+    same: Mapping[str, str] = {},
     tell: Callable[[str], None] = lambda line: None,
     show: Callable[[str], None] = lambda line: None,
 ) -> tuple[int, int, int]:
@@ -209,26 +212,33 @@ def generate(
 
     All images of one prompt share a group. An image's seed follows from the prompt and its number
     alone, so that settings are compared on the same noise.
+
+    Args:
+        same: what the record of an image that is there must say, beside its model and seed.
+
+    Raises:
+        AigiError: an image that is there was made otherwise, or a model cannot be loaded.
     """
     records = {record["path"]: record for record in _records(out)}
     made = kept = failed = 0
-    for model in dict.fromkeys(setting.model for setting in settings):
-        pipeline: Pipeline | None = None
-        for setting in (s for s in settings if s.model == model):
-            for prompt in prompts:
-                show(f"{setting.generator}: {counted(made, 'image')} made, {kept:,} were there")
-                for number in range(per_prompt):
-                    own_seed = seed_of(prompt, seed + number)
-                    name = f"{setting.generator}/{group_of(prompt)}-{number}.png"
+    try:
+        for model in dict.fromkeys(setting.model for setting in settings):
+            pipeline: Pipeline | None = None
+            for setting in (s for s in settings if s.model == model):
+                for prompt, number in product(prompts, range(per_prompt)):
+                    show(f"{setting.generator}: {counted(made, 'image')} made, {kept:,} were there")
+                    record = _record(setting, prompt, number, seed)
+                    name = record["path"]
                     if name in records and (out / name).is_file():
+                        _refuse_other(records[name], record | dict(same), out)
                         kept += 1
                         continue
                     try:
                         pipeline = pipeline or load(model)
-                        picture = pipeline.draw(prompt, setting.steps, own_seed)
+                        picture = pipeline.draw(prompt, setting.steps, int(record["seed"]))
                     except AigiError:
                         raise
-                    except (RuntimeError, ValueError, OSError, MemoryError) as error:
+                    except Exception as error:  # whatever a prompt makes a model raise
                         failed += 1
                         what = " ".join(str(error).split())[:200] or type(error).__name__
                         tell(f"{name} failed: {what}")
@@ -241,24 +251,39 @@ def generate(
                     picture.save(buffer, "PNG")
                     (out / name).parent.mkdir(parents=True, exist_ok=True)
                     write_atomic(out / name, buffer.getvalue())
-                    record = {
-                        "path": name,
-                        "label": "fake",
-                        "generator": setting.generator,
-                        "pool": "all",
-                        "group": f"prompt {group_of(prompt)}",
-                        "caption": prompt,
-                        "model": model,
-                        "steps": str(setting.steps),
-                        "seed": str(own_seed),
-                        **pipeline.about,
-                    }
-                    _append(out, record)
-                    records[name] = record
+                    records[name] = record | dict(pipeline.about)
+                    _append(out, records[name])
                     made += 1
-            tell(f"{setting.generator}: done")
-    _write_manifest(out, records)
+                tell(f"{setting.generator}: done")
+    finally:  # whatever ends a run, the table names what is there
+        _write_manifest(out, records)
     return made, kept, failed
+
+
+def _record(setting: Setting, prompt: str, number: int, seed: int) -> dict[str, str]:
+    """What is known of an image before it is made."""
+    group = group_of(prompt)
+    return {
+        "path": f"{setting.generator}/{group}-{number}.png",
+        "label": "fake",
+        "generator": setting.generator,
+        "pool": "all",
+        "group": f"prompt {group}",
+        "caption": prompt,
+        "model": setting.model,
+        "steps": str(setting.steps),
+        "seed": str(seed_of(prompt, seed + number)),
+    }
+
+
+def _refuse_other(there: Mapping[str, str], asked: Mapping[str, str], out: Path) -> None:
+    """Refuse an image that is there and was made otherwise: its name does not tell all."""
+    for name in ("model", "seed", "guidance"):
+        if name in there and name in asked and there[name] != asked[name]:
+            raise AigiError(
+                f"{out / there['path']} was made with {name} {there[name]}, and {asked[name]} is"
+                " asked for: name another --out, or the same as before."
+            )
 
 
 def group_of(prompt: str) -> str:
@@ -333,12 +358,15 @@ def load_pipeline(model: str, guidance: float, device: str) -> Pipeline:
     def draw(prompt: str, steps: int, seed: int) -> Any:
         generator = torch.Generator("cpu").manual_seed(seed)
         try:
-            return loaded(
+            output = loaded(
                 prompt, num_inference_steps=steps, guidance_scale=guidance, generator=generator
-            ).images[0]
+            )
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             raise
+        if any(getattr(output, "nsfw_content_detected", None) or ()):
+            raise ValueError("the model's safety checker put a black picture in its place")
+        return output.images[0]
 
     about = {
         "revision": revision_of(name),

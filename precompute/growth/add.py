@@ -119,6 +119,11 @@ def add_images(args: argparse.Namespace) -> str:
     manifest["image_root"] = str(root) if manifest.get("image_root") else None
     rewrite(workspace.path, images, sources, manifest, copies)
     again = carry(before, Workspace.open(workspace.path))
+    if old_prefix:
+        again += (
+            f"\nOld and new images are now named from one folder, {root}: the names of old ones"
+            f" begin with {old_prefix}."
+        )
     if not manifest["image_root"]:
         again += (
             "\nWhere the images lie is not recorded, as before; in images.parquet their names begin"

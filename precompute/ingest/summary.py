@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -12,6 +15,7 @@ from precompute.ingest.layouts import UNKNOWN, Candidates
 from precompute.ingest.walk import shown
 
 EXAMPLES = 10
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?= )")
 
 
 def summary(images: pd.DataFrame, record: dict[str, Any], planned: Candidates | None = None) -> str:
@@ -42,18 +46,9 @@ def summary(images: pd.DataFrame, record: dict[str, Any], planned: Candidates | 
                 f"    {shown(path)}: {shown(why.partition(': ')[2])}"
                 for path, why in zip(few["path"], few["left_out"], strict=True)
             ]
-    noted = images.loc[(images["left_out"] == "") & (images["note"] != ""), "note"]
-    if len(noted):
-        counts = (
-            noted.str.split("; ")
-            .explode()
-            .str.replace(r"\d+ ", "n ", regex=True)
-            .value_counts(sort=False)
-        )
-        kinds_of_note = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
-        lines.append(
-            "Noted: " + "; ".join(f"{n:,} {shown(str(note))}" for note, n in kinds_of_note) + "."
-        )
+    notes = images.loc[(images["left_out"] == "") & (images["note"] != ""), "note"]
+    if len(notes):
+        lines.append(f"Noted: {noted(notes)}.")
     same = record["duplicates"]
     if not same["files"] + same["leaks"]:
         return "\n".join([*lines, "No file shares its bytes with another."])
@@ -130,3 +125,21 @@ def _aligned(rows: list[tuple[Any, ...]], texts: int) -> list[str]:
         )
         for row in cells
     ]
+
+
+def noted(notes: Iterable[str]) -> str:
+    """How many images have which note; numbers in a note as the range that they have."""
+    numbers: defaultdict[str, list[list[int]]] = defaultdict(list)
+    for part in (part for note in notes for part in note.split("; ")):
+        found = [int(one.replace(",", "")) for one in _NUMBER.findall(part)]
+        numbers[_NUMBER.sub("{}", part.replace("{", "(").replace("}", ")"))].append(found)
+    kinds = sorted(numbers.items(), key=lambda item: (-len(item[1]), item[0]))
+    return "; ".join(
+        f"{len(found):,} {shown(kind.format(*map(_range, zip(*found, strict=True))))}"
+        for kind, found in kinds
+    )
+
+
+def _range(numbers: Iterable[int]) -> str:
+    least, *_, most = sorted([*numbers] * 2)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"

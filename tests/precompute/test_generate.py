@@ -130,6 +130,54 @@ def test_read_as_a_folder_of_fakes_the_images_of_a_prompt_stay_together(tmp_path
     assert any("manifest.csv in o gives the groups of 24 images" in n for n in reading.notes)
 
 
+def test_whatever_ends_a_run_the_table_names_what_is_there(tmp_path: Path) -> None:
+    """A run that is interrupted writes it; after one that was killed, ingest asks for another."""
+
+    def interrupted(line: str) -> None:
+        if "3 images made" in line:
+            raise KeyboardInterrupt
+
+    data = tmp_path / "data"
+    (data / "real").mkdir(parents=True)
+    for number in range(6):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(data / "real" / f"{number}.png")
+    with pytest.raises(KeyboardInterrupt):
+        made(data / "o", ["a dog", "a cat"], show=interrupted)
+    assert len(pd.read_csv(data / "o/manifest.csv")) == 3
+    answers = Answers(real=(data / "real",), fake=(("", data / "o"),))
+    assert find_candidates(data, answers=answers).questions == ()
+    named = (data / "o/manifest.csv").read_bytes()
+    made(data / "o", ["a dog", "a cat"])
+    (data / "o/manifest.csv").write_bytes(named)  # as a run leaves it that was killed
+    [question] = find_candidates(data, answers=answers).questions
+    assert "5 images of" in question and "run the same command again" in question
+    (data / "o/manifest.csv").unlink()
+    [question] = find_candidates(data, answers=answers).questions
+    assert "8 images of" in question
+
+
+@pytest.mark.parametrize(
+    "asked", [{"seed": 1}, {"settings": [Setting("other/tiny", 2)]}, {"same": {"guidance": "3.0"}}]
+)
+def test_images_made_otherwise_are_not_taken_for_those_asked_for(
+    tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    made(tmp_path, ["a dog"])
+    told = {"settings": SETTINGS, "per_prompt": 2, "seed": 0, "load": load} | asked
+    with pytest.raises(AigiError, match="name another --out"):
+        generate(["a dog"], out=tmp_path, **told)
+
+
+def test_a_prompt_may_fail_in_any_way(tmp_path: Path) -> None:
+    def draw(prompt: str, steps: int, seed: int) -> Image.Image:
+        if prompt == "bad":
+            raise KeyError("token")
+        return colour(prompt, steps, seed)
+
+    told = {"per_prompt": 1, "seed": 0, "load": lambda _: Pipeline(draw, {})}
+    assert generate(["bad", "a dog"], SETTINGS, tmp_path, **told) == (2, 0, 2)
+
+
 def test_the_revision_is_that_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 

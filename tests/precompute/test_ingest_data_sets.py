@@ -615,3 +615,16 @@ def test_where_the_paths_of_a_table_begin_is_said_where_it_is_found(tmp_path: Pa
     write(tmp_path, "set/manifest.csv", b"path,label\nset/a/0.png,real\nset/a/1.png,fake\n")
     result = find_candidates(tmp_path / "set")
     assert f"Say --images {tmp_path}." in result.questions[0]
+
+
+def test_the_folder_of_several_generators_may_hold_the_real_images(tmp_path: Path) -> None:
+    touch(tmp_path, "all/photos", "all/sdxl", "all/dalle3")
+    answers = Answers(real=(tmp_path / "all/photos",), fake=(("", tmp_path / "all"),))
+    root = common_root(answers)
+    assert root is not None
+    found = find_candidates(root, answers=answers)
+    assert found.questions == ()
+    assert pairs(found) == {("", "all"), ("sdxl", "all"), ("dalle3", "all")}
+    named = Answers(real=(tmp_path / "all/photos",), fake=(("sdxl", tmp_path / "all"),))
+    with pytest.raises(AigiError, match="hold the same files"):
+        common_root(named)

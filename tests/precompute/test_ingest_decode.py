@@ -10,7 +10,7 @@ from aigi_core.images import ImageError
 from precompute.ingest import decode
 from precompute.ingest.decode import UNREAD, facts_of, facts_of_all
 from precompute.ingest.pipeline import ingest
-from precompute.ingest.summary import summary
+from precompute.ingest.summary import noted, summary
 from precompute.ingest.walk import shown
 from tests.precompute.corpus import crash, fail, fill, folders, write
 from tests.precompute.hostile import CASES, Case, write_hostile
@@ -124,3 +124,8 @@ def test_a_file_that_kills_its_decoder_costs_only_itself():
 def test_an_error_in_a_worker_reaches_the_caller():
     with pytest.raises(ImageError, match="unreadable: x"):
         facts_of_all(Path(), [("x", -1)] * 40, workers=2, progress=False, read=fail)
+
+
+def test_numbers_in_notes_are_told_as_their_range() -> None:
+    notes = ["palette, 6 colours; greyscale", "palette, 1,256 colours", "first of 3 frames"]
+    assert noted(notes) == "2 palette, 6 to 1,256 colours; 1 first of 3 frames; 1 greyscale"

@@ -276,7 +276,7 @@ class Page(Controls):
 
     def command(self, line: str) -> None:
         """A command to copy into a terminal."""
-        st.code(line, language="bash", wrap_lines=True)
+        st.code(line, language=None, wrap_lines=True)  # colours of "bash" are too pale
         if str(workspaces.DEMO) in line:
             st.caption(
                 "It names the embedded demo, a part of the app: take a workspace of your own, or a"

@@ -91,7 +91,8 @@ class Running:
             return "Starting", 0.0
         name, *counts = steps[-1].groups()
         done, of = map(int, counts)
-        return f"{name.strip()}: {done:,} of {of:,}", min(1.0, done / max(1, of))
+        what = f"{name.strip()}: {done:,} of {of:,}"
+        return f"{what}{'' if done < of else '; the next step begins'}", min(1.0, done / max(1, of))
 
     def fault(self) -> str:
         """Why it failed, in its own sentence."""

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+import pandas as pd
+
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.remote import common_folder
@@ -16,9 +18,12 @@ from precompute.ingest.answers import Answers
 from precompute.ingest.layouts.base import Folder, Layout, Place, Reading, Tree, by_folder
 from precompute.ingest.polarity import nearest_class
 from precompute.ingest.tables import read_table
+from precompute.ingest.walk import looks_like_image
 
-GENERATED = "manifest.csv"
-"""The table that ``precompute generate`` writes beside its images."""
+GENERATED, RECORDS = "manifest.csv", "records.jsonl"
+"""The table that ``precompute generate`` writes beside its images at the end of a run, and what it
+notes of each as it goes.
+"""
 TOLD_OF_PROMPTS = {"group", "caption", "model", "steps"}
 OTHER = {REAL: {"fake", "1_fake"}, FAKE: {"real", "0_real"}}
 """Folders that cannot lie below one of the class."""
@@ -47,9 +52,12 @@ def common_root(answers: Answers, images: Path | None = None) -> Path | None:
         if not folder.is_dir():
             raise AigiError(f"The folder {folder} is not there: check --real and --fake.")
     resolved = [folder.resolve() for folder in folders]
+    # A folder of several generators may hold one that is named by itself, as the real images.
+    several = {folder.resolve() for name, folder in answers.fake if not name}
     for i, one in enumerate(resolved):
         for two in resolved[i + 1 :]:
-            if one == two or one.is_relative_to(two) or two.is_relative_to(one):
+            outer, inner = sorted((one, two), key=lambda folder: len(folder.parts))
+            if inner.is_relative_to(outer) and (one == two or outer not in several):
                 raise AigiError(f"{one} and {two} hold the same files: name each folder once.")
     if images is not None:
         if outside := [f for f in resolved if not f.is_relative_to(images.resolve())]:
@@ -76,7 +84,9 @@ def parse(tree: Tree) -> Reading | None:
     loose: Counter[str] = Counter()
     contrary: list[str] = []
     # Their common root may hold much else, which is neither counted nor listed.
-    tree = replace(tree, files=tuple(f for f in tree.files if _top(named, tree.folder_of(f))))
+    tree = replace(
+        tree, files=tuple(f for f in tree.files if _top(named, tree.folder_of(f)) is not None)
+    )
     for path in tree.folders:
         top = _top(named, path)
         assert top is not None
@@ -124,8 +134,15 @@ def _with_prompts(reading: Reading, tree: Tree, folders: Sequence[Path]) -> Read
         AigiError: a table that cannot be read.
     """
     table, notes = reading.table, list(reading.notes)
+    questions = list(reading.questions)
     for folder in folders:
         file = folder / GENERATED
+        if (folder / RECORDS).is_file() and (lost := _unnamed(table, tree, folder)):
+            questions.append(
+                f"{counted(lost, 'image')} of {folder} {'is' if lost == 1 else 'are'} not in its"
+                f" {GENERATED}, for the last run of 'generate' was ended by force: run the same"
+                " command again, so that the images of a prompt stay together."
+            )
         if not file.is_file():
             continue
         listed = read_table(file).columns
@@ -143,7 +160,17 @@ def _with_prompts(reading: Reading, tree: Tree, folders: Sequence[Path]) -> Read
         notes.append(
             f"{file.name} in {folder.name} gives the groups of {counted(len(rows), 'image')}."
         )
-    return replace(reading, table=table, notes=tuple(notes))
+    return replace(reading, table=table, notes=tuple(notes), questions=tuple(questions))
+
+
+def _unnamed(table: pd.DataFrame, tree: Tree, folder: Path) -> int:
+    """How many images below a folder that ``generate`` wrote its table does not name."""
+    above = PurePosixPath(folder.resolve().relative_to(tree.root.resolve()))
+    file = folder / GENERATED
+    named = read_table(file).text("path") if file.is_file() else ()
+    known = {(above / str(path)).as_posix() for path in named}
+    inside = [path for path in table["path"] if PurePosixPath(path).is_relative_to(above)]
+    return sum(looks_like_image(path) and path not in known for path in inside)
 
 
 def _plain(part: str) -> str:
@@ -152,8 +179,8 @@ def _plain(part: str) -> str:
 
 
 def _top(named: Iterable[Folder], path: Folder) -> Folder | None:
-    """The named folder that a folder is or lies in."""
-    return next((parts for parts in named if path[: len(parts)] == parts), None)
+    """The named folder that a folder is or lies in; of several the innermost."""
+    return max((parts for parts in named if path[: len(parts)] == parts), key=len, default=None)
 
 
 LAYOUT = Layout("roots", SHAPE, parse, source="Synthbuster with RAISE, and any two trees")

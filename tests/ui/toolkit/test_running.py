@@ -68,4 +68,4 @@ def test_progress_is_read_from_the_lines_of_a_bar(workspace: Path) -> None:
     job._errors.append("Encoding:  21%|###8              | 32/150 [01:23<05:06,  2.60s/image]")
     assert job.progress() == ("Encoding: 32 of 150", 32 / 150)
     job._errors.append("blur:2: 100%|####| 45/45 [01:18<00:00,  1.75s/image]")
-    assert job.progress() == ("blur:2: 45 of 45", 1.0)
+    assert job.progress() == ("blur:2: 45 of 45; the next step begins", 1.0)
