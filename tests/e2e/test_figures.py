@@ -10,6 +10,7 @@ import plotly.io
 import pytest
 
 from aigi_core.figures import heatmap, intervals
+from benchmarks._app_in_browser import App
 from ui.toolkit.drawings import for_browser
 
 CHANGES = """async (text) => {
@@ -45,3 +46,15 @@ def test_a_figure_that_is_given_twice_is_drawn_once(browser: Any, kind: str) -> 
     assert page.evaluate(CHANGES, sent) < 20  # the mode bar
     assert page.evaluate(CHANGES, figure.to_json()) > 50
     page.close()
+
+
+GROWN = (
+    """plot => [...'lrtb'].map(side => plot._fullLayout._size[side] - plot.layout.margin[side])"""
+)
+"""By how much plotly made a figure's margins wider, px: it then drew all of it again."""
+
+
+@pytest.mark.parametrize(("stem", "name"), [("overview", "generators"), ("transfer", "matrix")])
+def test_names_beside_a_figure_have_room_from_the_start(app: App, stem: str, name: str) -> None:
+    grown = app.open(stem).chart(name).locator(".js-plotly-plot").evaluate(GROWN)
+    assert len(grown) == 4 and max(map(abs, grown)) < 1  # plotly rounds

@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from aigi_core.figures import Theme, alt_text, generator_styles, least_width
+from ui.toolkit.room import margins
 
 Draw = Callable[..., go.Figure]
 """A figure function with everything but ``theme`` filled in."""
@@ -79,7 +80,8 @@ def for_browser(figure: go.Figure, use: Use = "read") -> Drawn:
     Streamlit's component gives plotly.js every figure twice, the second time as a copy. Plotly
     does nothing for a copy whose ``datarevision`` is the same, unless it holds a template, ``meta``
     or arrays in binary form, which are compared by identity. So the template's settings are put
-    where they apply, ``meta`` stays here, and arrays are lists.
+    where they apply, ``meta`` stays here, and arrays are lists. Margins have room for names (see
+    :mod:`ui.toolkit.room`), for plotly draws all again to make it.
     """
     content = figure.to_plotly_json()
     layout = _merged(MODES[use], content["layout"]) | {"datarevision": 1}
@@ -95,8 +97,9 @@ def for_browser(figure: go.Figure, use: Use = "read") -> Drawn:
                 if isinstance(settings, Mapping)
                 else layout.get(place, settings)
             )
-    content = {"data": content["data"], "layout": dict(sorted(layout.items()))}
-    return Drawn(_Content(_lists(content)), alt_text(figure), least_width(figure))
+    shown = _lists({"data": content["data"], "layout": dict(sorted(layout.items()))})
+    shown["layout"]["margin"] = margins(**shown)
+    return Drawn(_Content(shown), alt_text(figure), least_width(figure))
 
 
 class _Content(go.Figure):  # type: ignore[misc]

@@ -1,0 +1,54 @@
+"""Margins that are wide enough before plotly has measured."""
+
+import plotly.graph_objects as go
+import pytest
+
+from aigi_core.figures import LIGHT, finish
+from ui.toolkit.drawings import for_browser
+
+
+def room(figure: go.Figure) -> dict[str, float]:
+    margin: dict[str, float] = for_browser(finish(figure, LIGHT, "a", 300)).figure.to_dict()[
+        "layout"
+    ]["margin"]
+    return margin
+
+
+def test_names_take_what_their_letters_take() -> None:
+    short, long, marked, foreign = (
+        room(go.Figure(go.Bar(y=[name], x=[1], orientation="h")))["l"]
+        for name in ("sdxl", "m" * 40, f"<b>{'m' * 40}</b>", "漢" * 40)
+    )
+    assert short < 50 < 400 < long == marked < foreign
+
+
+def test_an_axis_between_two_parts_takes_no_margin() -> None:
+    figure = go.Figure([go.Scatter(y=["a"]), go.Scatter(y=["m" * 40], xaxis="x2", yaxis="y2")])
+    axes = dict(xaxis={"domain": [0, 0.4]}, xaxis2={"domain": [0.6, 1]}, yaxis2={"anchor": "x2"})
+    figure.update_layout(**axes)
+    assert room(figure)["l"] < 100
+    figure.update_layout(yaxis2_side="right")
+    assert room(figure)["l"] < 100 and room(figure)["r"] > 400
+
+
+@pytest.mark.parametrize(
+    ("traces", "side", "wider"),
+    [
+        ([go.Scatter(y=[1], name="one")], "t", False),
+        ([go.Scatter(y=[1], name="one"), go.Scatter(y=[2], name="two")], "t", True),
+        ([go.Heatmap(z=[[1]], colorbar={"title": "c"})], "r", True),
+        ([go.Heatmap(z=[[1]], colorbar={"title": "c"}, showscale=False)], "r", False),
+        ([go.Heatmap(z=[[None]], colorbar={"title": "c"})], "r", False),
+    ],
+)
+def test_legend_and_scale_take_room_where_they_are_shown(
+    traces: list[go.Scatter], side: str, wider: bool
+) -> None:
+    assert (room(go.Figure(traces))[side] > 40) is wider
+
+
+def test_turned_names_hang_below_and_to_the_left() -> None:
+    names = dict(tickvals=[0, 1], ticktext=["m" * 40, "b"], tickangle=-50)
+    turned = room(go.Figure(go.Scatter(y=[1]), layout={"xaxis": names}))
+    straight = room(go.Figure(go.Scatter(y=[1]), layout={"xaxis": names | {"tickangle": 0}}))
+    assert turned["b"] > straight["b"] + 200 and turned["l"] > straight["l"]
