@@ -31,7 +31,8 @@ def matched_scores(
     Args:
         keys: paths or content hashes, as ``by`` says.
     """
-    given = pd.Series(np.asarray(scores, np.float64), index=[str(key) for key in keys])
+    names = _as_named_now(workspace, keys) if by == "path" else map(str, keys)
+    given = pd.Series(np.asarray(scores, np.float64), index=list(names))
     mistakes = []
     wrong = given.index[~np.isfinite(given)]
     if len(wrong):
@@ -64,6 +65,21 @@ def matched_scores(
             f" {images['path'][lacking].iloc[0]!r}: score them too."
         )
     return matched, mistakes
+
+
+def _as_named_now(workspace: Workspace, keys: Sequence[str]) -> list[str]:
+    """Paths as the workspace has them, where a table was made before ``add`` named all images from
+    a folder further up: all that are unknown are known behind the same folders.
+    """
+    known, names = set(workspace.all_images["path"]), [str(key) for key in keys]
+    unknown = [name for name in names if name not in known]
+    if not unknown:
+        return names
+    above = {p.removesuffix(unknown[0]) for p in known if p.endswith(f"/{unknown[0]}")}
+    fitting = [folders for folders in above if all(folders + name in known for name in unknown)]
+    if len(fitting) != 1:
+        return names
+    return [name if name in known else fitting[0] + name for name in names]
 
 
 def import_scores(

@@ -14,7 +14,7 @@ import pandas as pd
 from aigi_core.clip.consent import add_weights_options
 from aigi_core.commands import PLACEHOLDER
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.manifest import FAKE, RESERVED
+from aigi_core.manifest import FAKE, REAL, RESERVED
 from aigi_core.remote import as_path, common_folder
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
@@ -49,11 +49,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_weights_options(parser)
     add("--workers", type=int, help="processes that read images (default auto)")
+    add("--dry-run", action="store_true", help="print what was recognised, open and write nothing")
 
 
 def run(args: argparse.Namespace) -> int:
     """Add and publish; prints what was decided and what has to be computed again."""
     read_manifest(args.workspace)
+    if args.dry_run:
+        if args.images is None:
+            raise AigiError("--dry-run says what --images would add: name a folder.")
+        return dry_run(args)
     with exclusive(args.workspace, "add"):
         if finish(args.workspace):
             print(f"An interrupted change of {args.workspace} was finished.")
@@ -166,20 +171,12 @@ def grown_table(
 ) -> Any:
     """The table of old and new images; None where nothing is new."""
     from precompute.ingest.families import family_of
-    from precompute.ingest.layouts import Candidates, find_candidates
     from precompute.ingest.pipeline import Making, complete_table, opened, own_splits
     from precompute.ingest.walk import shown
 
-    if args.generator:
-        pool = told.pool(args.generator, _only_pool(workspace))
-        added = _fakes_of(args.images, args.generator, pool)
-    else:
-        added = find_candidates(args.images, args.layout, args.manifest, told)
-        # Which pools have real images is asked of old and new ones together, below.
-        questions = [q for q in added.questions if "have no real images" not in q]
-        if questions:
-            raise AigiError("\n".join(questions))
-        assert isinstance(added, Candidates)
+    added = _added(args, workspace, told)
+    if added.questions:
+        raise AigiError("\n".join(added.questions))
     old = prefixed(workspace.all_images, old_prefix)
     there = dict(zip(old["path"], old["content_hash"], strict=True))
     candidates = added.table.copy()
@@ -220,6 +217,37 @@ def grown_table(
     return complete_table(
         both, both["split"].copy(), usable[["generator", "pool"]].drop_duplicates(), made, finished
     )
+
+
+def _added(args: argparse.Namespace, workspace: Workspace, told: answers.Answers) -> Any:
+    """The new images as candidates, by the layout or as told."""
+    from precompute.ingest.layouts import find_candidates
+
+    if args.generator:
+        pool = told.pool(args.generator, _only_pool(workspace))
+        return _fakes_of(args.images, args.generator, pool)
+    added = find_candidates(args.images, args.layout, args.manifest, told)
+    # Which pools have real images is asked of old and new ones together.
+    asked = tuple(q for q in added.questions if "have no real images" not in q)
+    return replace(added, questions=asked)
+
+
+def dry_run(args: argparse.Namespace) -> int:
+    """Print what would be added, before any image is opened."""
+    from precompute.ingest.summary import plan
+    from precompute.ingest.walk import shown
+
+    workspace = Workspace.open(args.workspace)
+    common_root(workspace, args.old_images, args.images)
+    added = _added(args, workspace, answers.parse_answers(args))
+    print(plan(added))
+    there = workspace.images.loc[workspace.images["label"] == REAL, "pool"].value_counts()
+    print(
+        f"In {workspace.path} are the real images of"
+        f" {', '.join(f'{shown(pool)} ({n:,})' for pool, n in sorted(there.items()))}, which new"
+        " fakes of the same pool are compared with."
+    )
+    return 2 if added.questions else 0
 
 
 def prefixed(table: pd.DataFrame, prefix: str) -> pd.DataFrame:

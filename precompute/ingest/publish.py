@@ -153,7 +153,14 @@ def refuse_other_paths(out: Path, offered: pd.DataFrame, images: Path) -> None:
         old = set(pd.read_parquet(out / IMAGES, columns=["path"])["path"])
     except (OSError, ValueError):
         return
-    if parts := _other_paths(old, set(offered["path"])):
+    now = set(offered["path"])
+    if above := _folders_above(old, now):
+        raise WorkspaceError(
+            f"The workspace {out} holds all of these images, under names that begin with {above}"
+            " since 'add' has named old and new ones from one folder: nothing is to be done; for a"
+            " workspace of exactly these images choose another --out."
+        )
+    if parts := _other_paths(old, now):
         raise WorkspaceError(
             f"The workspace {out} is encoded, and for other images ({'; '.join(parts)}):"
             f" {_instead(out, images)}."
@@ -167,6 +174,16 @@ def _instead(out: Path, images: Path | None) -> str:
         f"'{add}' adds what is new and keeps the rest; for a workspace of exactly these images"
         " choose another --out"
     )
+
+
+def _folders_above(old: set[str], now: set[str]) -> str:
+    """What stands before the name of every image now in its name there; empty where no folders do,
+    or several could.
+    """
+    first = min(now, default="")
+    above = [path.removesuffix(first) for path in old if path.endswith(f"/{first}")]
+    fitting = [folders for folders in above if all(folders + name in old for name in now)]
+    return fitting[0] if len(fitting) == 1 and not now <= old else ""
 
 
 def _other_paths(old: set[str], now: set[str]) -> list[str]:

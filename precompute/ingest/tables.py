@@ -387,7 +387,8 @@ def read_scores(file: Path, columns: Mapping[str, str] = {}) -> tuple[str, list[
     if by is None or known["score"] not in table.names:
         raise AigiError(
             f"Expected the columns score and path or content_hash in {file}, got"
-            f" {', '.join(table.names)}."
+            f" {', '.join(table.names)}: say which are meant, such as --columns"
+            " path=filename,score=prob."
         )
     scores = pd.to_numeric(table.text(known["score"]), errors="coerce").to_numpy(float)
     return by, table.text(known[by]).tolist(), scores

@@ -18,6 +18,7 @@ from aigi_core.detectors.training import train
 from aigi_core.errors import NotMadeError
 from aigi_core.images import image_source, thumbnail
 from aigi_core.stress import open_perturbed
+from aigi_core.transfer.imported import matched_scores
 from aigi_core.workspace import LOCK, Workspace, digest_of, read_manifest, verify, write_manifest
 from precompute.__main__ import main
 from precompute.growth.rewrite import without_outdated
@@ -519,3 +520,35 @@ def test_every_image_is_tested_in_one_fold(at_once: Path, tmp_path: Path) -> Non
         tested += images.loc[images["split"] == "test", "path"].tolist()
         assert set(images["split"]) == {"train", "val", "test"}
     assert sorted(tested) == sorted(Workspace.open(out).images["path"])
+
+
+def test_a_dry_run_says_what_would_be_added_and_changes_nothing(
+    folder: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = read_manifest(base)
+    assert add(folder, base, "two", "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert f"0 real and {N} fake images" in printed
+    assert f"the real images of all ({N})" in printed
+    assert read_manifest(base) == before
+    assert not (base / ".grow").exists()
+
+
+def test_names_of_before_are_understood_after_images_from_elsewhere_were_added(
+    folder: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table of scores still matches, and the first build's own command says what is the case."""
+    names = Workspace.open(base).images["path"].tolist()
+    assert add(folder, base, "two") == 0
+    assert "the names of old ones begin with base/." in capsys.readouterr().out
+    grown = Workspace.open(base)
+    matched, mistakes = matched_scores(grown, names, np.arange(len(names), dtype=float), "path")
+    by_path = dict(zip(grown.images["path"], matched, strict=True))
+    assert [by_path[f"base/{name}"] for name in names] == list(range(len(names)))
+    assert not any("does not have" in mistake for mistake in mistakes)
+    [_, unknown] = matched_scores(grown, [*names, "x/y.png"], np.zeros(len(names) + 1), "path")
+    assert any("does not have" in mistake for mistake in unknown)
+    command = ["ingest", "--images", str(folder / "images/base"), "--out", str(base)]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "under names that begin with base/" in said and "nothing is to be done" in said
