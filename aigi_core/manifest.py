@@ -19,6 +19,8 @@ from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
 
 REAL, FAKE = 0, 1
+TEXTS = ("generator", "pool", "split", "group")
+"""Columns that :class:`Domains` holds as texts."""
 SPLITS = ("train", "val", "test")
 FAMILIES = ("gan", "autoregressive", "diffusion", "other")
 """Families in the order in which matrices show them; a family not named here is shown after
@@ -81,7 +83,7 @@ def validate_images(images: pd.DataFrame) -> pd.DataFrame:
         raise AigiError(
             f"A column of the table of images is not of its type ({error}): rebuild it."
         ) from error
-    kept = table[table["left_out"] == ""]
+    kept = table.loc[table["left_out"] == "", ["path", "label", "split", "generator", "pool"]]
     _require(kept["label"].isin([REAL, FAKE]), kept, "label", "0 (real) or 1 (fake)")
     _require(kept["split"].isin(SPLITS), kept, "split", "train, val or test")
     _require(
@@ -110,6 +112,15 @@ def _require(holds: pd.Series, table: pd.DataFrame, column: str, expected: str) 
         )
 
 
+Numbered = tuple[Int[np.ndarray, " N"], np.ndarray]
+"""The number of each row's text, and the texts."""
+
+
+def _numbered(texts: pd.Series) -> Numbered:
+    numbers, names = pd.factorize(texts, use_na_sentinel=False)
+    return numbers.astype(np.int32), np.asarray(names, dtype=object).astype(str)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Domains(ShortRepr):
     """Which rows each generator is trained and tested on: its fakes, and the real images of its own
@@ -136,16 +147,16 @@ class Domains(ShortRepr):
         """Index the kept rows of a table of images (columns as in :data:`COLUMNS`)."""
         if "left_out" in images.columns:
             images = images[images["left_out"] == ""]
-        fakes = images[images["label"] == FAKE]
-        named = fakes[["generator", "family"]].drop_duplicates()
+        named = images.loc[images["label"] == FAKE, ["generator", "family"]].drop_duplicates()
         family_of = {
             str(g): str(f) for g, f in zip(named["generator"], named["family"], strict=True)
         }
-        text = {
-            name: images[name].to_numpy(dtype=object).astype(str)
-            for name in ("generator", "pool", "split", "group")
-        }
-        return cls(labels=images["label"].to_numpy(np.int8), family_of=family_of, **text)
+        numbers = {name: _numbered(images[name]) for name in TEXTS}
+        # each name is made a text once, not once an image: a million take seconds
+        text = {name: names[of] for name, (of, names) in numbers.items()}
+        domains = cls(labels=images["label"].to_numpy(np.int8), family_of=family_of, **text)
+        domains._know(numbers)
+        return domains
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -178,23 +189,50 @@ class Domains(ShortRepr):
         return self._pools.get(generator, ())
 
     @cached_property
-    def _numbers(self) -> dict[str, tuple[Int[np.ndarray, " N"], list[str]]]:
+    def _numbers(self) -> dict[str, Numbered]:
         """Of each column the number of every image's name, and the names: texts of a million images
         take a hundred times as long to compare."""
-        columns = ("generator", "pool", "split")
-        for name in columns:
+        found = {name: _numbered(pd.Series(getattr(self, name))) for name in TEXTS}
+        self._know(found)
+        return found
+
+    def _know(self, numbers: dict[str, Numbered]) -> None:
+        for name in numbers:
             getattr(self, name).flags.writeable = False  # a change would not be seen from now on
-        found = {name: pd.factorize(getattr(self, name).astype(object)) for name in columns}
-        return {name: (of.astype(np.int32), list(names)) for name, (of, names) in found.items()}
+        self.__dict__["_numbers"] = numbers
+
+    @cached_property
+    def groups(self) -> Int[np.ndarray, " N"]:
+        """A number, from 0, for each image's group, in the order of the groups' names; an image
+        without a group is one of its own, and stands before those."""
+        of, names = self._numbers["group"]
+        ordered = np.argsort(names, kind="stable")
+        place = np.empty(len(names), np.int64)
+        place[ordered] = np.arange(len(names))
+        numbers = place[of]
+        alone = np.flatnonzero(names[of] == "")
+        if len(alone):
+            # "" is the first name: the others follow those without one, which are in the order of
+            # their rows as texts
+            numbers += len(alone) - 1
+            numbers[alone[np.argsort(alone.astype(str), kind="stable")]] = np.arange(len(alone))
+        numbers.flags.writeable = False
+        return numbers
+
+    def group_numbers(self, rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """A number, from 0, for the group of each of these rows, in the order of
+        :attr:`groups`."""
+        return np.asarray(pd.factorize(self.groups[rows], sort=True)[0])
 
     @cached_property
     def _pools(self) -> dict[str, tuple[str, ...]]:
         """Generator -> pools in which it has fakes."""
-        (maker, makers), (pool, pools) = self._numbers["generator"], self._numbers["pool"]
+        maker, makers = self._numbers["generator"]
+        pool, pools = self._numbers["pool"]
         held = np.bincount(maker * len(pools) + pool, minlength=len(makers) * len(pools))
         table = held.reshape(len(makers), len(pools)) > 0
         return {
-            name: tuple(sorted(pools[at] for at in np.flatnonzero(own)))
+            str(name): tuple(sorted(pools[own].tolist()))
             for name, own in zip(makers, table, strict=True)
         }
 

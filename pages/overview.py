@@ -7,11 +7,12 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.commands import command
+from aigi_core.errors import NotMadeError
 from aigi_core.metrics import intervals_in_words
 from aigi_core.overview import card
 from aigi_core.results import commands_again, outdated_jobs
 from aigi_core.statements import counted
-from aigi_core.transfer import DEFAULT_METRIC
+from aigi_core.transfer import DEFAULT_METRIC, TransferMatrix
 from ui import results
 from ui.bodies import generation
 
@@ -35,6 +36,22 @@ TASKS = (
 """What a visitor may have come for: title, text, pages."""
 OPENED = {"gallery": {"verdict": "all mistakes"}}
 """What a task's page shows at first, where that is not what the page itself begins with."""
+
+
+def facts_in_words(facts: TransferMatrix, detectors: float) -> str:
+    """What file facts alone reach beside the detectors' mean."""
+    blind = facts.mean(DEFAULT_METRIC, facts.in_domain)
+    sentence = (
+        "the detectors may partly rely on these facts"
+        if blind.low > 0.5
+        else "not shown to be better than guessing"
+    )
+    return (
+        "A classifier of file facts alone (format, size, compression; no pixels) reaches"
+        f" **{blind.value:.3f}** (95% interval {blind.low:.3f} to {blind.high:.3f},"
+        f" {counted(blind.n, 'generator')}) where the detectors reach {detectors:.3f}: {sentence}."
+    )
+
 
 with ui.page(__file__) as page:
     workspace, domains, encoder = page.workspace, page.domains, page.workspace.encoder
@@ -151,19 +168,12 @@ with ui.page(__file__) as page:
                 f" {counted(best.n, 'generator')}. {best.rivals_in_words('detector')} Both were"
                 " chosen on these images: expect less difference on new ones."
             )
-        facts = results.fact_matrix(workspace)
-        blind = facts.mean(DEFAULT_METRIC, facts.in_domain)
-        fact_sentence = (
-            "the detectors may partly rely on these facts"
-            if blind.low > 0.5
-            else "not shown to be better than guessing"
-        )
-        page.finding(
-            "A classifier of file facts alone (format, size, compression; no pixels) reaches"
-            f" **{blind.value:.3f}** (95% interval {blind.low:.3f} to {blind.high:.3f},"
-            f" {counted(blind.n, 'generator')}) where the detectors reach {inside.value:.3f}:"
-            f" {fact_sentence}."
-        )
+        try:
+            facts = results.fact_matrix(workspace)
+        except NotMadeError as missing:
+            page.notice(str(missing))
+        else:
+            page.finding(facts_in_words(facts, inside.value))
         page.link("audit", "Which facts give which generator away")
         page.figure(
             "generators",

@@ -1,9 +1,11 @@
 """The table of images and the index of who is trained and tested on what."""
 
+import numpy as np
 import pytest
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains, validate_images
+from aigi_core.resampling import group_numbers
 from tests.factory import make_images
 
 
@@ -50,3 +52,15 @@ def test_domains_that_were_asked_for_rows_do_not_change_unseen() -> None:
     domains.rows(domains.generators[0])
     with pytest.raises(ValueError, match="read-only"):
         domains.split[:] = "test"
+
+
+@pytest.mark.parametrize("named", [0, 0.6, 1])
+def test_numbers_of_groups_are_in_the_order_of_their_names(named: float) -> None:
+    rng, images = np.random.default_rng(1), make_images()
+    groups = np.array([f"scene {i}" for i in rng.integers(0, 40, len(images))])
+    images["group"] = np.where(rng.random(len(images)) < named, groups, "")
+    domains = Domains.from_images(images)
+    for rows in (np.arange(len(images)), rng.integers(0, len(images), 50)):
+        expected = group_numbers(domains.group, rows)
+        assert np.array_equal(domains.group_numbers(rows), expected)
+    assert np.array_equal(domains.groups, group_numbers(domains.group, np.arange(len(images))))

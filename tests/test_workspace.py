@@ -1,5 +1,6 @@
 """The workspace: opening, refusing, verifying, locking."""
 
+import hashlib
 import json
 import multiprocessing
 import shutil
@@ -8,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aigi_core import soundness
 from aigi_core.errors import WorkspaceError
 from aigi_core.workspace import Workspace, exclusive, verify, write_atomic
+from tests.factory import make_images
 
 
 def test_opens_and_maps(synthetic: Workspace) -> None:
@@ -23,6 +26,37 @@ def test_opens_and_maps(synthetic: Workspace) -> None:
     )
     assert isinstance(synthetic.heads, np.memmap)
     assert verify(synthetic.path) == []
+
+
+@pytest.mark.parametrize("kept", [0, 5])
+def test_the_order_of_images_is_recorded_as_lines_of_text(kept: int) -> None:
+    table = make_images()
+    table["left_out"] = np.where(np.arange(len(table)) < kept, "", "too small")
+    table.loc[1, "generator"] = "größer\nals"
+    lines = ["\n".join(map(str, table[name].iloc[:kept])) for name in soundness.IN_ORDER]
+    expected = hashlib.sha256("".join(f"{line}\0" for line in lines).encode()).hexdigest()
+    assert soundness.rows_record(table, {})["images"] == expected
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc")
+def test_values_are_read_without_mapping_all_of_them(synthetic_path: Path, tmp_path: Path) -> None:
+    path = copy(synthetic_path, tmp_path / "w")
+    n, d = Workspace.open(path).embeddings.shape
+    several = Workspace(path, Workspace.open(path).manifest)
+    several.__dict__["embeddings"] = np.lib.format.open_memmap(
+        tmp_path / "large.npy", "w+", np.float32, (n * -(-(2**24) // (n * d)), d)
+    )
+
+    def mapped() -> int:
+        status = Path("/proc/self/status").read_text().split("RssFile:")[1]
+        return int(status.split()[0]) * 1024
+
+    before = mapped()
+    assert soundness.check_values(several) == []
+    assert mapped() - before < several.embeddings.nbytes / 4
+    several.embeddings[-1, -1] = np.inf
+    several.embeddings.flush()
+    assert "embeddings.npy holds values" in soundness.check_values(several)[0]
 
 
 def copy(source: Path, target: Path) -> Path:

@@ -17,8 +17,6 @@ from ui.results import attention, encodings, inspection
 from ui.toolkit import workspaces
 
 log = logging.getLogger("aigi.ui")
-MOST_IMAGES = 20_000
-"""Larger workspaces are left to whoever asks: it would take minutes and gigabytes."""
 
 
 def inspect(workspace: Workspace) -> None:
@@ -83,8 +81,10 @@ BEGINNINGS: dict[str, Callable[[Workspace], None]] = {
 
 
 def compute(workspace: Workspace) -> None:
-    """All of :data:`BEGINNINGS`; a page whose cannot be computed says why when it is opened."""
-    if len(workspace.images) > MOST_IMAGES:
+    """All of :data:`BEGINNINGS`; a page whose cannot be computed says why when it is opened. Large
+    workspaces are left to whoever asks: it would take minutes and gigabytes.
+    """
+    if results.large(workspace):
         return
     with workspaces.one_look():
         for page, begin in BEGINNINGS.items():

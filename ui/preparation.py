@@ -109,11 +109,11 @@ def prepare() -> None:
         results.contents(workspace)
         grid_html(workspace, results.example_tiles(workspace), results.EXAMPLE_WIDTH)
         matrix = results.default_matrix(workspace)
-        results.fact_matrix(workspace)
         domains = workspace.domains
         styles = figures.generator_styles(domains.generators, domains.families, figures.LIGHT)
         figures.generator_intervals(
             matrix, DEFAULT_METRIC, styles
         )  # plotly loads its parts when they are first used
+        results.fact_matrix(workspace)
     except Exception as error:
         log.info("The first page could not be prepared: %s", error)

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Int
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, SPLITS, Domains
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import group_numbers
 
 REAL_SOURCE = "real"
 """All real images are one source; a generator of this name is shown as ``real (generator)``."""
@@ -68,7 +67,7 @@ class SourceTask(ShortRepr):
         for number, name in enumerate(kept, 1):
             source[domains.generator == name] = number
         names = [REAL_SOURCE, *(f"{g} (generator)" if g == REAL_SOURCE else g for g in kept)]
-        group = group_numbers(domains.group, np.arange(len(domains)))
+        group = domains.groups
         return cls(tuple(names), source, domains.split, domains.pool, group, left_out)
 
     def rows(self, split: str) -> Int[np.ndarray, " n"]:

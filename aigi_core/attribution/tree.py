@@ -18,7 +18,7 @@ from aigi_core.attribution.named import Named
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, Domains
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import group_numbers, group_weights
+from aigi_core.resampling import group_weights
 from aigi_core.vectors import unit_rows
 
 PERMUTATIONS = 999
@@ -95,7 +95,7 @@ def residual_tree(
     """The tree of residual directions, of all images; draws are of groups, real images shared by
     several generators being drawn once for all of them.
     """
-    group = group_numbers(domains.group, np.arange(len(domains)))
+    group = domains.groups
     stratum = np.char.add(
         np.char.add(domains.pool.astype(str), "\n"), domains.generator.astype(str)
     )

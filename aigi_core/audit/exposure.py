@@ -28,7 +28,7 @@ from aigi_core.explain.words import Words, words
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import REAL
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.resampling import group_numbers, percentile_interval
+from aigi_core.resampling import percentile_interval
 from aigi_core.statements import ALPHA, counted, p_text
 from aigi_core.stress.copies import open_perturbed, perturbed_ops
 from aigi_core.transfer import Estimate, Resample, TransferMatrix
@@ -272,7 +272,7 @@ def operation_words(
         )
     rows, view = copies.rows[chosen], EmbeddingView()
     change = view.matrix(copies, chosen) - view.matrix(workspace, rows)
-    group = group_numbers(domains.group, rows)
+    group = domains.group_numbers(rows)
     flips = np.random.default_rng(seed).choice((-1.0, 1.0), (draws, group.max() + 1))[:, group]
     null = word_null(lexicon, flips @ change, "permutation", k)
     return words(lexicon, change.mean(axis=0), k, null=null, name=op)

@@ -28,7 +28,6 @@ from aigi_core.intervals import Interval, difference_interval, rate_of_draws
 from aigi_core.manifest import FAKE, REAL, SPLITS, Domains
 from aigi_core.metrics import DEFAULT_METRIC, METRICS, Column
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import group_numbers
 from aigi_core.statements import counted
 from aigi_core.transfer import Resample, TrainSet, TransferMatrix, transfer_matrix
 from aigi_core.transfer.matrix import as_train_sets
@@ -133,7 +132,7 @@ def within_strata(
         column = Column(
             np.arange(len(rows)),
             domains.labels[rows],
-            group_numbers(domains.group, rows),
+            domains.group_numbers(rows),
             scores[:, rows].astype(float),
             np.zeros(len(sets)),
         )

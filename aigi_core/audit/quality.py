@@ -118,7 +118,7 @@ def learnt_quality(
     if tower is not None:
         from aigi_core.clip.quality_prompts import learn_quality, quality_of
 
-        groups = group_numbers(domains.group, rows)
+        groups = domains.group_numbers(rows)
         network = learn_quality(tower, X[rows], standard, groups, seed=SEED, show=show)
         predicted = quality_of(network, X)
     else:
@@ -189,7 +189,7 @@ def quality_by_generator(workspace: Workspace, quality: Float[np.ndarray, " N"])
         test = domains.rows(generator, "test")
         fake = domains.labels[test] > 0
         auc, auc_low, auc_high = auc_of_images(
-            -quality[test], domains.labels[test], group_numbers(domains.group, test)
+            -quality[test], domains.labels[test], domains.group_numbers(test)
         )
         row: dict[str, object] = {
             "generator": generator,

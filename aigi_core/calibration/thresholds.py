@@ -20,7 +20,6 @@ from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.manifest import REAL, Domains
-from aigi_core.resampling import group_numbers
 from aigi_core.statements import DEFAULT_RATE, counted
 from aigi_core.transfer import TrainSet
 from aigi_core.transfer.matrix import as_train_sets
@@ -77,7 +76,7 @@ def threshold_table(
     rows_out = []
     for name in domains.generators if test is None else test:
         rows, reals = domains.rows(name, "test"), domains.real_rows(name, "val")
-        labels, groups = domains.labels[rows], group_numbers(domains.group, rows)
+        labels, groups = domains.labels[rows], domains.group_numbers(rows)
         for names, row in zip(sets, scores, strict=True):
             limit = calibration.nearest_false_alarm_threshold(row[reals], rate)
             best = calibration.best_threshold(row[rows], labels)

@@ -30,7 +30,7 @@ from aigi_core.errors import AigiError
 from aigi_core.heads import Head, all_heads, embedding_norms, head_features, stream_features
 from aigi_core.intervals import count_interval, mean_of_rates_interval
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import group_numbers, group_weights
+from aigi_core.resampling import group_weights
 from aigi_core.statements import counted
 from aigi_core.winner import Winner, winner
 from aigi_core.workspace import Workspace
@@ -279,7 +279,7 @@ def _best(
     """The head with the highest accuracy; draws of the scored images, whole groups at a time, say
     what its choice gains."""
     rows, fake = reader.rows["score"], reader.labels["score"] > 0
-    groups = group_numbers(reader.workspace.domains.group, rows)
+    groups = reader.workspace.domains.group_numbers(rows)
     weights = group_weights(groups, DRAWS, strata=fake)
     classes = [np.ones(len(fake), bool)] if protocol.class_weight is None else [fake, ~fake]
     with np.errstate(invalid="ignore"):

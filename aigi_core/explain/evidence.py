@@ -19,7 +19,6 @@ from aigi_core.explain.reading import Reading, scores
 from aigi_core.heads import all_heads, blocks, contexts, head_map
 from aigi_core.manifest import FAKE, Domains
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import group_numbers
 from aigi_core.workspace import Workspace
 
 Z95 = 1.959964
@@ -130,7 +129,7 @@ def mean_evidence(result: Evidence, domains: Domains) -> pd.DataFrame:
         -1 for the remainder.
     """
     values, (layer, head) = _values(result), _terms(result)
-    label, group = domains.labels[result.rows], group_numbers(domains.group, result.rows)
+    label, group = domains.labels[result.rows], domains.group_numbers(result.rows)
     reals = np.char.add("real: ", domains.pool[result.rows].astype(str))
     names = np.where(label == FAKE, domains.generator[result.rows], reals)
     order = [*domains.generators, *np.unique(reals[label != FAKE])]
@@ -172,7 +171,7 @@ def head_roles(result: Evidence, domains: Domains) -> pd.DataFrame:
     values, (layer, head) = _values(result), _terms(result)
     label = domains.labels[result.rows]
     pool = domains.pool[result.rows]
-    group = group_numbers(domains.group, result.rows)
+    group = domains.group_numbers(result.rows)
     tables = []
     for name in domains.generators:
         fake = domains.generator[result.rows] == name

@@ -22,7 +22,6 @@ from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.manifest import Domains
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import group_numbers
 from aigi_core.statements import ALPHA, counted, part_counted
 
 Kind = Literal["permutation", "random"]
@@ -142,7 +141,7 @@ def permuted_labels(
     shuffled = np.tile(labels.astype(np.int8), (draws, 1))
     whole: dict[str, list[np.ndarray]] = {}
     movable = False
-    for group in _members(group_numbers(domains.group, rows)):
+    for group in _members(domains.group_numbers(rows)):
         if labels[group].min() < labels[group].max():
             shuffled[:, group] = rng.permuted(shuffled[:, group], axis=1)
             movable = True
@@ -178,9 +177,7 @@ def random_members(
             " others."
         )
     drawn = np.zeros((draws, len(among)), np.int8)
-    _assign(
-        drawn, _members(group_numbers(domains.group, among)), members, np.random.default_rng(seed)
-    )
+    _assign(drawn, _members(domains.group_numbers(among)), members, np.random.default_rng(seed))
     if drawn.all(axis=1).any():
         raise NotGivenError(
             f"Sets cannot be drawn at random: all {counted(len(among), 'image')} are of one group."

@@ -15,7 +15,6 @@ from aigi_core.calibration import CalibrationError
 from aigi_core.inspection.panel import Panel
 from aigi_core.intervals import count_interval, rates_by_group
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.resampling import group_numbers
 from aigi_core.workspace import Workspace
 
 
@@ -33,7 +32,7 @@ def reliability_on_test(
     rows = np.flatnonzero(domains.split == "test")
     probabilities = panel.calibrations[judge].probability(panel.logits(workspace, rows)[judge])
     labels = domains.labels[rows].astype(int)
-    groups = group_numbers(domains.group, rows)
+    groups = domains.group_numbers(rows)
     bins = calibration.reliability(probabilities, labels)
     return bins, calibration.calibration_error(probabilities, labels, groups=groups, draws=300)
 
@@ -88,7 +87,7 @@ def rates_by_pool(workspace: Workspace, panel: Panel, judge: int, rate: float) -
     limits = panel.band(judge, rate)
     test = np.flatnonzero(domains.split == "test")
     calls = limits.verdict(panel.logits(workspace, test)[judge])
-    labels, groups = domains.labels[test], group_numbers(domains.group, test)
+    labels, groups = domains.labels[test], domains.group_numbers(test)
     rows = []
     for pool in ("", *np.unique(domains.pool[test]).tolist()):
         mine = domains.pool[test] == pool if pool else np.ones(len(test), bool)

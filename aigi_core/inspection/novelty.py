@@ -17,7 +17,6 @@ from aigi_core.explain.neighbours import cosines
 from aigi_core.heads import blocks
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import FAKE
-from aigi_core.resampling import group_numbers
 from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
@@ -61,7 +60,7 @@ def held_out_distances(
         )
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
-    group = group_numbers(domains.group, np.arange(len(domains)))
+    group = domains.groups
     asked = unit_rows(workspace.embeddings[rows])
     best = np.full(len(rows), -1.0)
     for block in blocks(len(domains)):
@@ -149,7 +148,7 @@ def _without_own(
 ) -> Float[np.ndarray, " N"]:
     if row is None:
         return cosine
-    group = group_numbers(workspace.domains.group, np.arange(len(cosine)))
+    group = workspace.domains.groups
     own = group == group[row]
     if own.all():
         raise AigiError(

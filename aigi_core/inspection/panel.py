@@ -46,7 +46,7 @@ from aigi_core.inspection.rules import (
 )
 from aigi_core.manifest import TOGETHER
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import group_numbers, percentile_interval
+from aigi_core.resampling import percentile_interval
 from aigi_core.workspace import Workspace
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -231,7 +231,7 @@ def build_panel(
         )
         held_out = np.vstack([together, scores])
         names = [TOGETHER, *names]
-    groups = group_numbers(domains.group, rows)
+    groups = domains.group_numbers(rows)
     draws = np.stack([calibration_draws(row, labels, groups, DRAWS) for row in held_out])
     return Panel(
         tuple(names),

@@ -20,7 +20,6 @@ from aigi_core.detectors.solvers.logistic import fit_logistic
 from aigi_core.heads import Encoded, blocks
 from aigi_core.manifest import FAKE
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import group_numbers
 from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
@@ -119,7 +118,7 @@ def nearness(
     by = domains.generator[trained]
     known = np.stack([np.isin(by, one.training_set) for one in detectors])
     fakes = unit_rows(workspace.embeddings[trained])
-    group = group_numbers(domains.group, np.arange(len(domains)))
+    group = domains.groups
     near = np.empty((len(detectors), len(asked)))
     for block in blocks(len(asked), max((1 << 26) // max(len(trained), 1), 1)):
         cosine = unit_rows(images.embeddings[asked[block]]) @ fakes.T

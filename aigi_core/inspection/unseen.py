@@ -30,7 +30,6 @@ from aigi_core.intervals import Groups, count_interval, mean_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.metrics import auc_of_images
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import group_numbers
 from aigi_core.significance import q_values, sign_flip
 from aigi_core.statements import ALPHA, DEFAULT_RATE
 from aigi_core.vectors import unit_rows
@@ -110,7 +109,7 @@ def trust_of_detectors(
     own &= domains.labels == FAKE
     novel = _novelty(workspace)
     outcomes: dict[tuple[str, str], _Outcome] = {}
-    groups = group_numbers(domains.group, np.arange(len(domains)))
+    groups = domains.groups
     names = domains.generators
     # Each detector calibrated without each generator's validation fakes: [K, G, 2].
     without = np.stack([domains.generator[val] != name for name in names]).astype(float)
@@ -299,7 +298,7 @@ def _novelty(
     if len(asked) > MOST_HELD_OUT:
         asked = np.sort(np.random.default_rng(0).choice(asked, MOST_HELD_OUT, replace=False))
     names, source = np.unique(domains.generator, return_inverse=True)
-    groups = group_numbers(domains.group, np.arange(len(domains)))
+    groups = domains.groups
     unit, best = unit_rows(workspace.embeddings[asked]), np.full((len(names), len(asked)), -1.0)
     for part in blocks(len(domains)):
         cosine = unit @ unit_rows(workspace.embeddings[part]).T

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int, Integer
 from aigi_core.errors import AigiError
 from aigi_core.intervals import Interval
 from aigi_core.manifest import FAKE, REAL, Domains
-from aigi_core.resampling import group_numbers, group_weights
+from aigi_core.resampling import group_weights
 from aigi_core.statements import counted
 
 DRAWN_SINGLY = 10_000
@@ -166,7 +166,7 @@ def _strata(
     """Group number of each row and stratum number of each group. An image without a group is one of
     its own.
     """
-    group = group_numbers(domains.group, rows)
+    group = domains.group_numbers(rows)
     kinds = np.zeros((group.max() + 1, 2), bool)
     kinds[group, np.where(domains.labels[rows] == FAKE, FAKE, REAL)] = True
     _, fine, sizes = np.unique(

@@ -14,7 +14,6 @@ from aigi_core.calibration.probabilities import best_threshold, operating_point
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import group_numbers
 from aigi_core.scores import check_scores
 from aigi_core.statements import counted
 
@@ -145,4 +144,4 @@ def open_cell(
         "own": float(threshold),
         "best on these images": best_threshold(values[rows], labels),
     }
-    return Cell(rows, values[rows], labels, thresholds, group_numbers(domains.group, rows))
+    return Cell(rows, values[rows], labels, thresholds, domains.group_numbers(rows))

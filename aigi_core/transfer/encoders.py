@@ -17,7 +17,7 @@ from aigi_core.encodings import speed_of
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.resampling import group_numbers, percentile_interval
+from aigi_core.resampling import percentile_interval
 from aigi_core.significance import q_values
 from aigi_core.stored_features import array_axes
 from aigi_core.transfer.difference import difference
@@ -173,7 +173,7 @@ def agreement(
     if not used.any():
         raise AigiError("Errors are compared out of domain: add images of a second generator.")
     rows = np.flatnonzero(used.any(axis=0))
-    groups, cells = group_numbers(domains.group, rows), used[:, rows]
+    groups, cells = domains.group_numbers(rows), used[:, rows]
     first, second = (part[:, rows] & cells for part in wrong)
 
     one, other, both = (part.astype(float) for part in (first, second, first & second))

@@ -19,7 +19,6 @@ from aigi_core.intervals import difference_interval, mean_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import group_numbers
 from aigi_core.statements import counted
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.transfer.matrix import TrainSet, TransferMatrix, as_train_sets, transfer_matrix
@@ -86,7 +85,7 @@ def few_shot_curves(
         )
     view = view or EmbeddingView()
     features = view.matrix(workspace)
-    rng, group = np.random.default_rng(seed), group_numbers(domains.group, np.arange(len(domains)))
+    rng, group = np.random.default_rng(seed), domains.groups
     rows, left_out = [], []
     steps = list(product(sets, sizes))
     for done, (names, size) in enumerate(steps, 1):

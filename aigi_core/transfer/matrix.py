@@ -21,7 +21,6 @@ from aigi_core.intervals import difference_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.metrics import METRICS, Column, check_metrics, evaluate, evaluate_blocks
 from aigi_core.reprs import ShortRepr
-from aigi_core.resampling import group_numbers
 from aigi_core.scores import check_scores
 from aigi_core.statements import counted
 from aigi_core.transfer.bootstrap import Estimate, Resample
@@ -467,7 +466,7 @@ def columns_of(
     """For each test generator the images of a split that it is tested on, with scores and
     thresholds."""
     every = np.flatnonzero(domains.split == split)
-    groups = group_numbers(domains.group, every)
+    groups = domains.group_numbers(every)
     columns = []
     for name, own in zip(test, thresholds, strict=True):
         rows = domains.rows(name, split)

@@ -19,6 +19,7 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.detectors.methods import METHODS
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace, write_atomic
+from precompute.detectors import keep_detectors
 from tests.conftest import ROOT
 from tests.factory import make_workspace
 from tests.stress.factory import EVERY, add_copies
@@ -48,6 +49,29 @@ def test_what_is_prepared_is_not_computed_again(
     assert len(results.example_tiles(workspace)) == 2 * 4 + 6
     with pytest.raises(AssertionError, match="computed again"):
         results.fact_matrix(workspace, "auc")
+
+
+def test_of_a_large_workspace_no_detectors_of_file_facts_are_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, open_app: Callable[..., AppTest]
+) -> None:
+    path = make_workspace(tmp_path / "w", seed=12)
+    monkeypatch.setenv("AIGI_WORKSPACE", str(path))
+    monkeypatch.setattr(results, "LARGE", 10)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("trained")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "stored_fact_scores", refuse)
+        prepare()
+        app = open_app(path, "overview")
+    assert not app.exception and not app.error
+    (notice,) = [one.value for one in app.info if "file facts" in one.value]
+    assert f"precompute detectors --workspace {path}" in notice
+    keep_detectors(path)
+    app = open_app(path, "overview")
+    assert not any("file facts" in one.value for one in app.info)
+    assert any("A classifier of file facts alone" in one.value for one in app.markdown)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from aigi_core import figures
 from aigi_core.errors import AigiError
 from aigi_core.intervals import rates_by_group
 from aigi_core.manifest import REAL
-from aigi_core.resampling import group_numbers
 from aigi_core.statements import counted, part_counted
 from aigi_core.transfer import finetuned
 from ui.results import inspection
@@ -108,7 +107,7 @@ def _judgements(page: Page, subject: inspection.Subject, one: str) -> pd.DataFra
     by_captions = run.content["settings"]["training"]["objective"] == "captions"
     domains, rows = workspace.domains, list[dict[str, Any]]()
     real = (domains.labels == REAL) & (domains.split == "val")
-    groups = group_numbers(domains.group, np.flatnonzero(real))
+    groups = domains.group_numbers(np.flatnonzero(real))
     for k, (names_of_set, value, own) in enumerate(zip(sets, odds, scores, strict=True)):
         (as_high,), ((low,), (high,)) = rates_by_group((own[real] >= value)[None] * 1.0, groups)
         rows.append(

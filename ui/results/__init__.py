@@ -27,7 +27,7 @@ from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.stored import parameters_of
 from aigi_core.detectors.token_views import AllLayersView, LayerView, PreView
-from aigi_core.errors import NotGivenError
+from aigi_core.errors import NotGivenError, NotMadeError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.reading import read
 from aigi_core.geometry import GeometryComparison, compare_geometry
@@ -84,6 +84,8 @@ STORED_VIEWS: dict[str, tuple[str, PreView | LayerView]] = {
 contents = cached(describe)
 EXAMPLE_WIDTH = 110
 """Least width, px, of an example's tile on the first page."""
+LARGE = 20_000
+"""Images from which on a workspace is :func:`large`."""
 SEARCHED = {"Components removed": "components", "Heads": "heads"}
 """Feature views that a search on two generators (D_search) chooses; both lie in the workspace's
 atlas.
@@ -675,13 +677,28 @@ def atlas(workspace: Workspace, protocol: str = "ours") -> Atlas:
     return Atlas.open(workspace, protocol=protocol)
 
 
+def large(workspace: Workspace) -> bool:
+    """Whether it has so many images that pages compute only what they are asked for; all else
+    is left to jobs."""
+    return len(workspace.images) > LARGE
+
+
 @cached
 def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferMatrix:
     """The matrix of detectors that see nothing but file facts (format, size, compression); read
     where a job has kept it.
+
+    Raises:
+        NotMadeError: of a :func:`large` workspace none is kept; says what to run.
     """
     if kept := load_fact_matrix(workspace, metric):
         return kept
+    if large(workspace):
+        raise NotMadeError(
+            f"Detectors of file facts alone take seconds for every ten thousand images, and"
+            f" {workspace.path} has {counted(len(workspace.images), 'image')}: run"
+            f" '{workspace.command('detectors')}' once, which keeps them."
+        )
     scores = apart(stored_fact_scores, workspace)
     train = workspace.domains.generators
     return transfer_matrix(scores, workspace.domains, train, metrics=(metric,))
