@@ -4,12 +4,12 @@ interval.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,18 +17,21 @@ from jaxtyping import Bool, Float, Float32, Int, Real
 
 from aigi_core.calibration import nearest_false_alarm_threshold
 from aigi_core.errors import AigiError
-from aigi_core.intervals import difference_interval
+from aigi_core.intervals import Interval, difference_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.metrics import METRICS, Column, check_metrics, evaluate, evaluate_blocks
 from aigi_core.reprs import ShortRepr
 from aigi_core.scores import check_scores
 from aigi_core.statements import counted
-from aigi_core.transfer.bootstrap import Estimate, Resample
+from aigi_core.transfer.bootstrap import DRAWN_SINGLY, Estimate, Resample
 from aigi_core.winner import Winner, winner
 from aigi_core.workspace import digest_of
 
 TrainSet = tuple[str, ...]
 """The generators that a detector is trained on."""
+WORKERS = 2
+"""Threads on which a matrix is measured."""
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,10 +192,13 @@ class TransferMatrix(ShortRepr):
 
     def _interval(self, metric: str) -> tuple[Float[np.ndarray, "K T"], Float[np.ndarray, "K T"]]:
         draws, level = self._draws(metric), self.protocol["confidence"]
-        cells = [
-            METRICS[metric].cell_intervals(column, self.values[metric][:, t], draws[:, :, t], level)
-            for t, column in enumerate(self.images_of(metric))
-        ]
+        images = list(self.images_of(metric))
+
+        def bounds(t: int) -> Interval:
+            own = self.values[metric][:, t]
+            return METRICS[metric].cell_intervals(images[t], own, draws[:, :, t], level)
+
+        cells = self._side_by_side(bounds, range(len(images)))
         low, high = (np.stack(ends, axis=1) for ends in zip(*cells, strict=True))
         return low, high
 
@@ -229,10 +235,10 @@ class TransferMatrix(ShortRepr):
         """Every interval and mean that pages begin with, and those asked for before."""
         for metric in self.metrics:
             self.interval(metric)
-            parts = (self._unseen_by_test(), self._unseen_by_train())
-            masks = [cells for part in parts for cells in part.values()]
-            for cells in (None, self.in_domain, ~self.in_domain, *masks):
-                self.mean(metric, cells)
+        parts = (self._unseen_by_test(), self._unseen_by_train())
+        masks = [cells for part in parts for cells in part.values()]
+        every = np.ones_like(self.in_domain)
+        self._know_means(self.metrics, [every, self.in_domain, ~self.in_domain, *masks])
         return Measured(dict(self._known_intervals), dict(self._known_means))
 
     def knowing(self, measured: Measured) -> TransferMatrix:
@@ -240,6 +246,20 @@ class TransferMatrix(ShortRepr):
         self._known_intervals.update(measured.intervals)
         self._known_means.update(measured.means)
         return self
+
+    def _know_means(self, metrics: Sequence[str], masks: Sequence[Bool[np.ndarray, "K T"]]) -> None:
+        """Take these means, all metrics of one mask together, for they share what they rest on."""
+        self._side_by_side(lambda cells: [self.mean(metric, cells) for metric in metrics], masks)
+
+    def _side_by_side(
+        self, function: Callable[[Item], Result], items: Iterable[Item]
+    ) -> list[Result]:
+        """Of each item, in order; on two threads where images are many, as arrays are handled
+        outside Python's lock."""
+        if self.n_real.sum() + self.n_fake.sum() <= DRAWN_SINGLY:
+            return list(map(function, items))
+        with ThreadPoolExecutor(WORKERS) as pool:
+            return list(pool.map(function, items))
 
     def gap(self, metric: str) -> Estimate:
         """In-domain mean less OOD mean, as correlated as the draws say; ``n`` is the number of
@@ -274,6 +294,7 @@ class TransferMatrix(ShortRepr):
         if d_search := tuple(d_search):
             d_eval = self.without(d_search)
             masks |= {"D_eval": d_eval, "D_eval, ood": d_eval & ~self.in_domain}
+        self._know_means(check_metrics(metrics or self.metrics), list(masks.values()))
         return pd.DataFrame(
             [
                 {"metric": metric, "cells": name, **vars(self.mean(metric, mask))}
@@ -540,7 +561,7 @@ def transfer_matrix(
     draws: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
-    workers: int = 2,
+    workers: int = WORKERS,
 ) -> TransferMatrix:
     """Measure K detectors, given by their scores of all N images, on test generators.
 

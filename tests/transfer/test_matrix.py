@@ -15,6 +15,7 @@ from aigi_core.transfer import (
     evaluate,
     transfer_matrix,
 )
+from aigi_core.transfer import matrix as matrix_module
 from aigi_core.workspace import Workspace
 from tests.transfer.factory import make_domains, make_scores
 
@@ -127,6 +128,23 @@ def test_blocks_are_by_family_and_leave_the_diagonal_out(matrix: TransferMatrix)
     assert matrix.blocks("accuracy", diagonal=True)["n"].sum() == 16
     empty = matrix.blocks("accuracy", d_search=["g0"]).set_index(["train_family", "test_family"])
     assert empty["n"].sum() == 4 and ("gan", "gan") in empty.index
+
+
+def test_many_images_are_measured_on_threads_with_the_same_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    domains = make_domains(3, group_size=2)
+    scores, names = make_scores(domains, 3), ("g0", "g1", "g2")
+    measured = []
+    for most in (10**6, 0):
+        monkeypatch.setattr(matrix_module, "DRAWN_SINGLY", most)
+        one = transfer_matrix(scores, domains, names, draws=50)
+        with monkeypatch.context() as patched:
+            if most:
+                patched.setattr(matrix_module, "ThreadPoolExecutor", None)
+            measured.append((one.to_frame(), one.summary(), one.measured().means))
+    (frame, summary, means), (same_frame, same_summary, same_means) = measured
+    assert frame.equals(same_frame) and summary.equals(same_summary) and means == same_means
 
 
 def test_frame_is_tidy(matrix: TransferMatrix) -> None:
