@@ -6,7 +6,7 @@ ties images that must stay on one side of a split.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -200,6 +200,20 @@ class Domains(ShortRepr):
         for name in numbers:
             getattr(self, name).flags.writeable = False  # a change would not be seen from now on
         self.__dict__["_numbers"] = numbers
+
+    def numbered(self, column: str) -> Numbered:
+        """The number of each image's name in one of :data:`TEXTS`, and the names."""
+        return self._numbers[column]
+
+    def sources(self) -> Iterator[tuple[str, Bool[np.ndarray, " N"]]]:
+        """Every generator and each pool's real images (``real: POOL``), by name, with its
+        images."""
+        named = {name: self._named("generator", (name,)) for name in self.family_of}
+        real = self.labels == REAL
+        for pool in self._numbers["pool"][1]:
+            if (mine := real & self._named("pool", (pool,))).any():
+                named[f"real: {pool}"] = mine
+        yield from sorted(named.items(), key=lambda item: item[0])
 
     @cached_property
     def groups(self) -> Int[np.ndarray, " N"]:

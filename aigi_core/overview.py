@@ -8,16 +8,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Int
 
 from aigi_core.errors import AigiError
-from aigi_core.manifest import REAL, SPLITS
+from aigi_core.manifest import FAKE, REAL, SPLITS
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 
-MEASURED = ("width", "height", "jpeg_quality")
+DESCRIBED = [
+    "label",
+    "generator",
+    "pool",
+    "split",
+    "format",
+    "width",
+    "height",
+    "jpeg_quality",
+]
+"""Columns of images that :func:`describe` looks at."""
 
 
 def describe(workspace: Workspace) -> pd.DataFrame:
@@ -29,40 +37,34 @@ def describe(workspace: Workspace) -> pd.DataFrame:
     ``size`` (median width x height, px), ``jpeg_quality`` (median estimate; NaN without JPEG
     files).
     """
-    # columns as arrays, names as numbers: taking rows of a million images costs seconds otherwise
-    images, domains = workspace.images, workspace.domains
-    numbers, formats = pd.factorize(images["format"])
-    columns = {name: images[name].to_numpy() for name in MEASURED} | {"split": domains.split}
+    # these columns alone: taking rows of a million costs a second with all of them
+    images, domains = workspace.images[DESCRIBED], workspace.domains
+    fakes = images[images["label"] == FAKE]
     parts = [
-        (name, domains.family_of[name], domains.pools_of(name), domains.generator == name)
+        (name, domains.family_of[name], fakes[fakes["generator"] == name])
         for name in domains.generators
     ]
-    real = domains.labels == REAL
-    parts += [
-        (f"real: {pool}", "real", (pool,), real & (domains.pool == pool))
-        for pool in sorted(pd.unique(images.loc[real, "pool"]))
-    ]
+    reals = images[images["label"] == REAL]
+    parts += [(f"real: {pool}", "real", part) for pool, part in reals.groupby("pool")]
     if not parts:
         raise AigiError(
             "This workspace holds no images: build it again from a folder that has some."
         )
-    rows = []
-    for source, family, pools, mine in parts:
-        shares = pd.Series(numbers[mine]).value_counts(normalize=True)
-        own = {name: column[mine] for name, column in columns.items()}
-        quality = own["jpeg_quality"][np.isfinite(own["jpeg_quality"])]
-        rows.append(
-            {
-                "source": source,
-                "family": family,
-                "pools": ", ".join(pools),
-                **{split: int((own["split"] == split).sum()) for split in SPLITS},
-                "format": ", ".join(f"{formats[at]} {part:.0%}" for at, part in shares.items()),
-                "size": f"{np.median(own['width']):.0f} × {np.median(own['height']):.0f}",
-                "jpeg_quality": float(np.median(quality)) if len(quality) else np.nan,
-            }
-        )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        [{"source": name, "family": family, **_facts(part)} for name, family, part in parts]
+    )
+
+
+def _facts(part: pd.DataFrame) -> dict[str, object]:
+    shares = part["format"].value_counts(normalize=True)
+    quality = part["jpeg_quality"].dropna()
+    return {
+        "pools": ", ".join(sorted(part["pool"].unique())),
+        **{split: int((part["split"] == split).sum()) for split in SPLITS},
+        "format": ", ".join(f"{name} {share:.0%}" for name, share in shares.items()),
+        "size": f"{part['width'].median():.0f} × {part['height'].median():.0f}",
+        "jpeg_quality": float(quality.median()) if len(quality) else np.nan,
+    }
 
 
 def card(workspace: Workspace) -> dict[str, list[str]]:
@@ -119,12 +121,8 @@ def examples(workspace: Workspace, generator: str | None, count: int = 2) -> Int
     """Rows of a few images of a generator (of real images for None): always the same ones, in an
     order that says nothing.
     """
-    images, domains = workspace.images, workspace.domains
-    mine = domains.generator == generator if generator else domains.labels == REAL
+    images = workspace.images
+    mine = images["generator"] == generator if generator else images["label"] == REAL
     # The content hash is as good as random and does not change when images are added or split anew.
-    table = pa.Table.from_pandas(images.loc[mine, ["content_hash"]], preserve_index=False)
-    hashes = table["content_hash"].combine_chunks()
-    first = pc.partition_nth_indices(hashes, min(count, len(hashes))).to_numpy()[:count]
-    order = np.argsort(hashes.take(first).to_numpy(zero_copy_only=False), kind="stable")
-    rows: np.ndarray = np.flatnonzero(mine)[first[order]]
+    rows: np.ndarray = images["content_hash"][mine].sort_values().index.to_numpy()[:count]
     return rows

@@ -37,9 +37,11 @@ JOBS = {
     "combinations": "methods",
     "finetuned": "finetune",
     "finetuned-weights": "finetune",
+    "held-out": "detectors",
     "imported": "import-scores",
     "matrix": "detectors",
     "nulls": "words",
+    "scores": "detectors",
 }
 """Kind -> the job that makes it, where they differ in name."""
 NEEDS = {

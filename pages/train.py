@@ -4,6 +4,7 @@ many images it needs.
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -52,6 +53,24 @@ def against_others(ranking: TargetRanking) -> str:
     return said
 
 
+def ranked(page: ui.Page, asked: tuple[results.Setting, str, tuple[str, ...], int, bool]) -> Any:
+    """Every training set ranked; of a large workspace only where it is asked for."""
+
+    def compute(_: object = None) -> TargetRanking:
+        with steps("Training and testing every set"):
+            return results.ranked_sets(page.workspace, *asked)
+
+    if not results.large(page.workspace):
+        return compute()
+    sets, seconds = results.cost_of_sets(page.workspace, asked[3])
+    minutes = max(round(seconds / 60), 1)
+    about = (
+        f"Trains {counted(sets, 'set')} on {counted(len(page.domains), 'image')}: about"
+        f" {counted(minutes, 'minute')} of one core, once for all sessions."
+    )
+    return job(page, "rank", "Rank all training sets", compute, about=about, asked=asked)
+
+
 def _differs(gap: Finding) -> str:
     sure = gap.direction in ("higher", "lower")
     return f"{'' if sure else 'not '}significantly different from"
@@ -81,8 +100,7 @@ with ui.page(__file__) as page:
         how = results.choose_setting(page, ())
     about, ranking = METRICS[metric], None
     try:
-        with steps("Training and testing every set"):
-            ranking = results.ranked_sets(page.workspace, how, metric, tuple(tested), k, unseen)
+        ranking = ranked(page, (how, metric, tuple(tested), k, unseen))
     except AigiError as error:  # a view of its own for each detector, or a split that is missing
         page.notice(ui.inert(f"Training sets cannot be ranked here. {error}"))
     with page.controls():

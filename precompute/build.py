@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from aigi_core.detectors.stored import TRAINING_SECONDS
 from aigi_core.errors import AigiError
 from aigi_core.nearest import EXACT_PAIRS
 from aigi_core.remote import as_path
@@ -17,9 +18,6 @@ from precompute import encode, ingest
 from precompute.audit import keep_audit
 from precompute.options import add_shared
 
-TRAINING = 5e-5
-"""Seconds of a core for an image and a detector, with and without validation images
-(docs/scale.md)."""
 AUDIT = 2e-3
 NEIGHBOURS = 2e-8
 READING = 0.01
@@ -81,7 +79,7 @@ def _prepare_pages(path: Path, images: Path | None, *, audited: bool) -> None:
 
 def _estimate(workspace: Workspace, audited: bool) -> str:
     images, generators = len(workspace.images), len(workspace.domains.generators)
-    seconds = images * generators * TRAINING
+    seconds = images * generators * TRAINING_SECONDS
     if audited:
         pairs = images**2
         if pairs > EXACT_PAIRS:  # training of centres, then 8 cells or more and all centres twice

@@ -5,6 +5,7 @@ their transfer matrix.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,20 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from aigi_core.audit.cached import keep_fact_matrix, load_fact_matrix
-from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.presets import preset
-from aigi_core.detectors.stored import load_detectors, parameters_of, save_detectors
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.stored import (
+    SCORED,
+    load_detectors,
+    load_scores,
+    parameters_of,
+    save_detectors,
+    save_scores,
+)
 from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
+from aigi_core.inspection.stored import load_held_out, save_held_out
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import counted
 from aigi_core.transfer import make_training_sets, transfer_matrix
@@ -64,6 +74,7 @@ def complete_detectors(workspace: Workspace, *, force: bool = False, protocol: s
         all(kept)
         and load_matrix(workspace, of, (DEFAULT_METRIC,), tuple)
         and load_fact_matrix(workspace)
+        and (len(workspace.domains) < SCORED or _looked(workspace, kept, protocols))
     ):
         return THERE
     with threadpool_limits(1):
@@ -75,8 +86,15 @@ def complete_detectors(workspace: Workspace, *, force: bool = False, protocol: s
             save_detectors(workspace, own, one) for own, one in zip(made, protocols, strict=True)
         )
         detectors = made[0]
+        if len(workspace.domains) < SCORED:
+            scores = score_detectors(detectors, workspace)
+        else:
+            scores, _ = (
+                save_scores(workspace, own, one) for own, one in zip(made, protocols, strict=True)
+            )
+            save_held_out(workspace, made[1])
         matrix = transfer_matrix(
-            score_detectors(detectors, workspace),
+            scores,
             workspace.domains,
             sets,
             thresholds=np.array([detector.threshold for detector in detectors]),
@@ -85,6 +103,16 @@ def complete_detectors(workspace: Workspace, *, force: bool = False, protocol: s
         save_matrix(workspace, matrix, of)
         keep_fact_matrix(workspace)
     return f"Trained {counted(len(sets), 'detector')}, one a generator: {folder}"
+
+
+def _looked(
+    workspace: Workspace, kept: Sequence[Sequence[Detector] | None], protocols: Sequence[Protocol]
+) -> bool:
+    """Whether what is kept where images are many is there for these detectors."""
+    scores = [
+        load_scores(workspace, own or (), one) for own, one in zip(kept, protocols, strict=True)
+    ]
+    return all(one is not None for one in (*scores, load_held_out(workspace, kept[1] or ())))
 
 
 def try_to_keep(path: Path) -> str:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from aigi_core import results
-from aigi_core.detectors.detector import Detector, LinearDetector
+from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_names
 from aigi_core.errors import AigiError, WorkspaceError
@@ -34,6 +36,14 @@ KIND = ResultKind(
     old=OldResult("detectors.json", _old_key),
 )
 """Raise its format when training gives other detectors than before."""
+TRAINING_SECONDS = 5e-5
+"""Seconds of a core for an image and a training set, with and without validation images
+(docs/scale.md)."""
+SCORES = ResultKind("scores", "scores of all images", job="detectors", format=1)
+SCORES_FILE = "scores.safetensors"
+SCORED = 20_000
+"""Images from which on scores are kept, too: a million take ten seconds of a core, and every server
+would spend them."""
 
 
 def parameters_of(
@@ -133,3 +143,40 @@ def load_detectors(
             weights, *numbers, names, provenance, strict=True
         )
     ]
+
+
+def save_scores(
+    workspace: Workspace, detectors: Sequence[Detector], protocol: Protocol | None = None
+) -> Float[np.ndarray, "K N"]:
+    """Publish the scores that detectors of :func:`save_detectors` give all images; returns them."""
+    scores = score_detectors(detectors, workspace)
+    arrays = {"scores": scores}
+    results.publish(workspace, SCORES, named_by_weights(detectors, protocol), {SCORES_FILE: arrays})
+    return scores
+
+
+def load_scores(
+    workspace: Workspace, detectors: Sequence[Detector], protocol: Protocol | None = None
+) -> Float[np.ndarray, "K N"] | None:
+    """What :func:`save_scores` kept of these detectors; None where nothing whole is."""
+    try:
+        stored = results.load(workspace, SCORES, named_by_weights(detectors, protocol))
+        scores = stored.arrays(SCORES_FILE)["scores"]
+    except (WorkspaceError, KeyError):
+        return None
+    fits = scores.shape == (len(detectors), len(workspace.domains)) and scores.dtype == np.float64
+    return scores if fits and np.isfinite(scores).all() else None
+
+
+def named_by_weights(
+    detectors: Sequence[Detector], protocol: Protocol | None = None
+) -> dict[str, Any]:
+    """What names a result of linear detectors: their weights, for they may be trained again."""
+    linear = [one for one in detectors if isinstance(one, LinearDetector)]
+    weights = sha256(b"".join(one.weights.tobytes() + repr(one.bias).encode() for one in linear))
+    return {
+        "sets": [as_names(one.training_set) for one in linear],
+        "views": [one.view.spec() for one in linear],
+        "protocol": asdict(protocol or Protocol()),
+        "weights": weights.hexdigest(),
+    }

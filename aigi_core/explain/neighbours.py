@@ -39,7 +39,9 @@ def neighbours(workspace: Workspace, row: int, k: int = 12) -> pd.DataFrame:
 def nearest(workspace: Workspace, embedding: Float[np.ndarray, " d"], k: int = 12) -> pd.DataFrame:
     """The k images of a workspace nearest to any embedding: ``row, cosine, generator, split``."""
     cosine = cosines(workspace, embedding)
-    rows = np.argsort(-cosine, kind="stable")[:k]
+    least = np.partition(cosine, -min(k, len(cosine)))[-min(k, len(cosine))]
+    near = np.flatnonzero(cosine >= least)  # of a million, few are put in order
+    rows = near[np.argsort(-cosine[near], kind="stable")][:k]
     domains = workspace.domains
     return pd.DataFrame(
         {
@@ -56,12 +58,10 @@ def cosines(workspace: Workspace, embedding: Float[np.ndarray, " d"]) -> Float[n
     memory map, in blocks.
     """
     query = unit_rows(np.asarray(embedding)[None])[0]
-    return np.concatenate(
-        [
-            unit_rows(workspace.embeddings[part]) @ query
-            for part in blocks(len(workspace.embeddings))
-        ]
-    )
+    images = workspace.embeddings
+    products = np.concatenate([images[part] @ query for part in blocks(len(images))])
+    cosine: np.ndarray = products / workspace.lengths
+    return cosine
 
 
 def deciding_neighbours(

@@ -28,9 +28,8 @@ def reliability_on_test(
         The reliability diagram's bins (see :func:`aigi_core.calibration.reliability`) and the
         calibration error.
     """
-    domains = workspace.domains
-    rows = np.flatnonzero(domains.split == "test")
-    probabilities = panel.calibrations[judge].probability(panel.logits(workspace, rows)[judge])
+    domains, (rows, logits) = workspace.domains, _on_test(workspace, panel)
+    probabilities = panel.calibrations[judge].probability(logits[judge])
     labels = domains.labels[rows].astype(int)
     groups = domains.group_numbers(rows)
     bins = calibration.reliability(probabilities, labels)
@@ -45,9 +44,8 @@ def calls_on_test(workspace: Workspace, panel: Panel, rate: float) -> pd.DataFra
         without a call) and ``right, right_low, right_high, calls`` (share of the calls that are
         right). Intervals are for images taken as independent; each class counts by its number.
     """
-    domains = workspace.domains
-    rows = np.flatnonzero(domains.split == "test")
-    labels, logits = domains.labels[rows], panel.logits(workspace, rows)
+    rows, logits = _on_test(workspace, panel)
+    labels = workspace.domains.labels[rows]
     judged = []
     for judge, name in enumerate(panel.names):
         calls = panel.calls(judge, logits[judge], rate)
@@ -85,8 +83,8 @@ def rates_by_pool(workspace: Workspace, panel: Panel, judge: int, rate: float) -
     if panel.calibrations[judge].slope <= 0:
         return pd.DataFrame()
     limits = panel.band(judge, rate)
-    test = np.flatnonzero(domains.split == "test")
-    calls = limits.verdict(panel.logits(workspace, test)[judge])
+    test, logits = _on_test(workspace, panel)
+    calls = limits.verdict(logits[judge])
     labels, groups = domains.labels[test], domains.group_numbers(test)
     rows = []
     for pool in ("", *np.unique(domains.pool[test]).tolist()):
@@ -113,6 +111,14 @@ def rates_by_pool(workspace: Workspace, panel: Panel, judge: int, rate: float) -
             }
         )
     return pd.DataFrame(rows)
+
+
+def _on_test(workspace: Workspace, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of test images, and each judge's logit of them."""
+    if workspace.digest == panel.workspace.digest:
+        return panel.on_test
+    rows = np.flatnonzero(workspace.domains.split == "test")
+    return rows, panel.logits(workspace, rows)
 
 
 def _share(name: str, wrong: np.ndarray, groups: np.ndarray) -> dict[str, float]:

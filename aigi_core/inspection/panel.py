@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -124,6 +125,12 @@ class Panel(ShortRepr):
         if self.rule in BY_NEARNESS:
             near = nearness(self.workspace, self.detectors, images, rows)
         return np.vstack([self.join(self.ensemble.member_logits(scores), near), scores])
+
+    @cached_property
+    def on_test(self) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "J n"]]:
+        """Rows of the workspace's test images, and each judge's logit of them."""
+        rows = np.flatnonzero(self.workspace.domains.split == "test")
+        return rows, self.logits(self.workspace, rows)
 
     def probability(
         self, judge: int, logit: float, prior: float = 0.5

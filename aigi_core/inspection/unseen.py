@@ -22,8 +22,7 @@ from aigi_core.calibration import CalibrationError
 from aigi_core.calibration.uncertainty import platt_fits
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.errors import AigiError
-from aigi_core.heads import blocks
-from aigi_core.inspection.novelty import MOST_HELD_OUT
+from aigi_core.inspection.novelty import Nearest, nearest_of_held_out
 from aigi_core.inspection.panel import Panel
 from aigi_core.inspection.rules import DEFAULT_RULE, RULES, Members, nearness
 from aigi_core.intervals import Groups, count_interval, mean_interval
@@ -32,7 +31,6 @@ from aigi_core.metrics import auc_of_images
 from aigi_core.reprs import ShortRepr
 from aigi_core.significance import q_values, sign_flip
 from aigi_core.statements import ALPHA, DEFAULT_RATE
-from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
 JUDGED = 1000
@@ -95,19 +93,55 @@ def trust_on_unseen(workspace: Workspace, panel: Panel, rate: float = DEFAULT_RA
     return trust_of_detectors(workspace, panel.detectors, rate)
 
 
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What does not depend on a rate, and takes longest: what detectors say of held-out images, and
+    what these lie near to.
+
+    Attributes:
+        rows: validation and test images that take part.
+        scores: [K, n] of the detectors.
+        nearness: [K, n] (:func:`~aigi_core.inspection.rules.nearness`).
+        nearest: of test images to each source.
+    """
+
+    rows: Int[np.ndarray, " n"]
+    scores: Float[np.ndarray, "K n"]
+    nearness: Float[np.ndarray, "K n"]
+    nearest: Nearest
+
+    @classmethod
+    def of(cls, workspace: Workspace, detectors: Sequence[Detector]) -> HeldOut:
+        """Look at all of them."""
+        rows = _judged(workspace.domains)
+        return cls(
+            rows,
+            score_detectors(detectors, workspace, rows),
+            nearness(workspace, detectors, workspace, rows),
+            nearest_of_held_out(workspace),
+        )
+
+
 def trust_of_detectors(
-    workspace: Workspace, detectors: Sequence[Detector], rate: float = DEFAULT_RATE
+    workspace: Workspace,
+    detectors: Sequence[Detector],
+    rate: float = DEFAULT_RATE,
+    held_out: HeldOut | None = None,
 ) -> Trust:
-    """As :func:`trust_on_unseen`, by the panel's detectors, which is all that it takes of it."""
+    """As :func:`trust_on_unseen`, by the panel's detectors, which is all that it takes of it.
+
+    Args:
+        held_out: what they say of held-out images, where it is at hand.
+    """
     domains = workspace.domains
-    scores = score_detectors(detectors, workspace)
-    held = _judged(domains)
+    looked = held_out or HeldOut.of(workspace, detectors)
+    held = looked.rows
     val = held[domains.split[held] == "val"]
-    near = np.full(scores.shape, np.nan)
-    near[:, held] = nearness(workspace, detectors, workspace, held)
+    scores, near = np.full((2, len(detectors), len(domains)), np.nan)
+    scores[:, held], near[:, held] = looked.scores, looked.nearness
     own = np.stack([np.isin(domains.generator, one.training_set) for one in detectors])
     own &= domains.labels == FAKE
-    novel = _novelty(workspace)
+    novel = _novelty(workspace, looked.nearest)
     outcomes: dict[tuple[str, str], _Outcome] = {}
     groups = domains.groups
     names = domains.generators
@@ -170,11 +204,10 @@ def trust_of_detectors(
 def _judged(domains: Domains) -> Int[np.ndarray, " n"]:
     """Rows of validation and test images that take part."""
     rng, chosen = np.random.default_rng(0), [np.zeros(0, int)]
-    source = np.where(domains.labels == FAKE, domains.generator, np.char.add("\0", domains.pool))
-    code = np.unique(source, return_inverse=True)[1]
+    sources = [mine for _, mine in domains.sources()]
     for split in ("val", "test"):
-        for one in range(code.max(initial=-1) + 1):
-            rows = np.flatnonzero((domains.split == split) & (code == one))
+        for mine in sources:
+            rows = np.flatnonzero((domains.split == split) & mine)
             few = len(rows) <= 3 * JUDGED
             chosen.append(rows if few else rng.choice(rows, JUDGED, replace=False))
     return np.sort(np.concatenate(chosen))
@@ -289,28 +322,15 @@ def _pools(workspace: Workspace, alarms: list[tuple[np.ndarray, np.ndarray]]) ->
 
 
 def _novelty(
-    workspace: Workspace, level: float = 0.95
+    workspace: Workspace, known: Nearest, level: float = 0.95
 ) -> Callable[[str, Int[np.ndarray, " n"]], np.ndarray]:
     """Whether images lie farther from everything but their own generator than most other test
     images do."""
-    domains = workspace.domains
-    asked = np.flatnonzero(domains.split == "test")
-    if len(asked) > MOST_HELD_OUT:
-        asked = np.sort(np.random.default_rng(0).choice(asked, MOST_HELD_OUT, replace=False))
-    names, source = np.unique(domains.generator, return_inverse=True)
-    groups = domains.groups
-    unit, best = unit_rows(workspace.embeddings[asked]), np.full((len(names), len(asked)), -1.0)
-    for part in blocks(len(domains)):
-        cosine = unit @ unit_rows(workspace.embeddings[part]).T
-        cosine[groups[asked][:, None] == groups[part]] = -1.0
-        for own in range(len(names)):
-            nearest = cosine[:, source[part] == own].max(axis=1, initial=-1.0)
-            best[own] = np.maximum(best[own], nearest)
+    asked, by = known.rows, workspace.domains.generator[known.rows]
 
     def novel(name: str, rows: Int[np.ndarray, " n"]) -> np.ndarray:
-        nearest = best[names != name].max(axis=0)
-        others = domains.generator[asked] != name
-        limit = np.quantile(nearest[others], 1 - level)
+        nearest = known.cosines[known.sources != name].max(axis=0)
+        limit = np.quantile(nearest[by != name], 1 - level)
         return np.asarray(nearest[np.isin(asked, rows)] < limit)
 
     return novel

@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from aigi_core.detectors import score_detectors, train
+from aigi_core.detectors.stored import load_detectors, load_scores
 from aigi_core.encodings import speed_of
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
@@ -45,10 +46,14 @@ class Encoding:
 
 
 def measure(name: str, workspace: Workspace, metric: str = DEFAULT_METRIC) -> Encoding:
-    """Train and measure one detector a generator on a workspace's embeddings."""
+    """Train and measure one detector a generator on a workspace's embeddings; detectors and scores
+    that a job has kept are read."""
     domains = workspace.domains
-    detectors = train(workspace, domains.generators)
-    scores = score_detectors(detectors, workspace)
+    sets = [(name,) for name in domains.generators]
+    detectors = load_detectors(workspace, sets) or train(workspace, domains.generators)
+    scores = load_scores(workspace, detectors)
+    if scores is None:
+        scores = score_detectors(detectors, workspace)
     thresholds = np.array([detector.threshold for detector in detectors])
     known = scores[:, domains.split == "train"]
     scaled = (scores - thresholds[:, None]) / known.std(axis=1, keepdims=True)

@@ -18,6 +18,7 @@ from aigi_core.detectors.training import train
 from aigi_core.transfer import rank_for_targets, trainer, transfer_matrix
 from aigi_core.workspace import Workspace
 from tests.pages.reading import noted, tables, text_of
+from ui import results
 from ui.results import archive
 
 Open = Callable[..., AppTest]
@@ -78,6 +79,22 @@ def test_the_recommended_set_is_chosen_on_validation_images_of_the_targets(
 def test_residuals_are_not_ranked_and_the_page_stands(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "train", view="Residual")
     assert not app.exception and not app.error and "cannot be ranked" in app.info[0].value
+
+
+def test_many_images_are_ranked_where_it_is_asked_for(
+    open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "LARGE", 10)
+    ranked: list[int] = []
+    rank = results.ranked_sets
+    monkeypatch.setattr(results, "ranked_sets", lambda *asked: ranked.append(1) or rank(*asked))
+    app = open_app(synthetic.path, "train")
+    assert not app.exception and not app.error and not ranked
+    [cost] = [one.value for one in app.caption if "of one core" in one.value]
+    assert cost.startswith(f"Trains 10 sets on {len(synthetic.domains)} images: about 1 minute")
+    app.button(key="start-rank").click().run()
+    assert not app.exception and ranked == [1]
+    assert not any("of one core" in one.value for one in app.caption)
 
 
 @pytest.mark.parametrize("empty", ["trained", "tests"])

@@ -3,16 +3,23 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aigi_core.audit import facts
+from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.methods import METHODS
-from aigi_core.detectors.stored import KIND, load_detectors
+from aigi_core.detectors.stored import KIND, SCORES, load_detectors, load_scores
+from aigi_core.inspection.stored import KIND as HELD_OUT
+from aigi_core.inspection.stored import load_held_out
+from aigi_core.inspection.unseen import HeldOut, trust_of_detectors
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
+from precompute import detectors as detectors_job
 from precompute.__main__ import main
 from tests.factory import edit_images, make_workspace
 from ui import results
+from ui.results import inspection
 
 
 def test_trained_once(
@@ -65,6 +72,36 @@ def test_pages_read_what_the_job_keeps(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(trained) == 1 and twins.shape == (len(setting.sets), len(workspace.domains))
     kept = load_detectors(Workspace.open(path), [(name,) for name in shown[0].test])
     assert kept is not None and (shown[1].thresholds == [d.threshold for d in kept]).all()
+
+
+def test_scores_of_many_images_are_kept(
+    synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
+    for module, name in ((detectors_job, "SCORED"), (results, "LARGE")):
+        monkeypatch.setattr(module, name, 10)
+    assert main(["detectors", "--workspace", str(path)]) == 0
+    workspace = Workspace.open(path)
+    setting = results.Setting(tuple((name,) for name in workspace.domains.generators))
+    kept = results.detectors(workspace, setting), results.twins(workspace, setting)
+    expected = [score_detectors(one, workspace) for one in kept]
+    monkeypatch.setattr(results, "score_detectors", lambda *_: pytest.fail("scored once more"))
+    shown = results.scores(workspace, setting), results.held_out(workspace, setting)
+    for one, other in zip(expected, shown, strict=True):
+        np.testing.assert_array_equal(one, other)
+    looked, asked = HeldOut.of(workspace, kept[1]), list[str]()
+    trust = trust_of_detectors(workspace, kept[1], 0.2, looked)
+    monkeypatch.setattr(inspection, "apart", lambda f, *args: asked.append(f.__name__) or f(*args))
+    of_pages = inspection.unseen(workspace, 0.2)
+    assert asked == ["trust_of_detectors"] and of_pages.generators.equals(trust.generators)
+    assert inspection.distances(workspace).tolist() == looked.nearest.distances.tolist()
+    for kind, suffix in ((SCORES, "safetensors"), (HELD_OUT, "npz")):
+        for file in (path / "results" / kind.name).rglob(f"*.{suffix}"):
+            file.unlink()
+    assert load_scores(workspace, kept[0]) is load_held_out(workspace, kept[1]) is None
+    assert main(["detectors", "--workspace", str(path)]) == 0
+    np.testing.assert_array_equal(load_scores(workspace, kept[0]), expected[0])
+    assert load_held_out(workspace, kept[1]) is not None
 
 
 def test_nothing_to_train_on_is_one_sentence(

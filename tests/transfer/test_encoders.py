@@ -9,10 +9,12 @@ import pytest
 from aigi_core.encodings import add_encoding, encodings, home_of, open_encodings
 from aigi_core.errors import AigiError, NotMadeError, WorkspaceError
 from aigi_core.explain.concept import concept_alignment
+from aigi_core.transfer import encoders
 from aigi_core.transfer.board import measure_method
 from aigi_core.transfer.board_by_encoder import board_by_encoder
 from aigi_core.transfer.encoders import agreement, by_generator, compare, measure
 from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
+from precompute.detectors import keep_detectors
 from precompute.methods import by_encoder
 from tests.factory import edit_images, make_workspace
 
@@ -63,6 +65,17 @@ def test_bad_names_and_changed_images(home: Path, tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="have changed since"):
         add_encoding(copy, "noise")
     assert list(open_encodings(copy)) == ["synthetic"]
+
+
+def test_detectors_that_a_job_kept_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_workspace(tmp_path / "w")
+    computed = measure("first", Workspace.open(path))
+    keep_detectors(path)
+    monkeypatch.setattr(encoders, "train", lambda *_: pytest.fail("trained once more"))
+    read = measure("first", Workspace.open(path))
+    np.testing.assert_array_equal(read.scores, computed.scores)
 
 
 def test_comparison_is_paired(home: Path) -> None:

@@ -46,6 +46,9 @@ def test_what_a_job_keeps_is_read_and_not_trained(workspace: Workspace) -> None:
     setting = results.Setting(sets, method="prompts")
     read = results.detectors.__wrapped__(workspace, setting)  # type: ignore[attr-defined]
     assert [one.method for one in read] == ["prompts"] * len(sets)
+    one = results.Setting(sets[1:2], method="prompts")  # among those of each generator
+    [alone] = results.detectors.__wrapped__(workspace, one)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(alone.weights, read[1].weights)
     twins = results.held_out.__wrapped__(workspace, setting)  # type: ignore[attr-defined]
     wanted = [one.decision_function(workspace) for one in named]
     np.testing.assert_allclose(twins, np.stack(wanted), atol=1e-9)

@@ -97,7 +97,7 @@ def test_what_a_page_begins_with_is_not_computed_again(
 
     for module in (results, attention, encodings, inspection, stress):
         monkeypatch.setattr(module, "apart", refuse)
-    for name in ("build_panel", "calls_on_test", "held_out_distances"):
+    for name in ("build_panel", "calls_on_test"):
         monkeypatch.setattr(inspection, name, refuse)
     app = open_app(begun, page)
     # where the bank holds no text of the concept, that is found out anew each time

@@ -16,7 +16,7 @@ from aigi_core import figures
 from aigi_core.detectors.methods.neighbours import NeighbourDetector
 from aigi_core.errors import AigiError
 from aigi_core.explain.neighbours import nearest
-from aigi_core.inspection.novelty import NEIGHBOURHOOD, Novelty, nearest_sources, novelty
+from aigi_core.inspection.novelty import NEIGHBOURHOOD, Novelty, nearest_sources
 from aigi_core.inspection.panel import RATES, Panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.rules import DEFAULT_RULE
@@ -115,9 +115,7 @@ def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
     if band.no_band:
         st.caption(f"No abstention: {band.no_band}.")
     verdicts = panel.verdicts(panel.logits(subject.images, subject.rows)[:, 0], rate, prior)
-    far = novelty(
-        page.workspace, subject.embedding, inspection.distances(page.workspace), subject.row
-    )
+    far = inspection.far(page.workspace, subject)
     return Judged(page.workspace, panel, subject, panel.index(detector), rate, prior, verdicts, far)
 
 

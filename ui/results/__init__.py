@@ -25,7 +25,7 @@ from aigi_core.detectors.methods.base import at_grid_edge
 from aigi_core.detectors.presets import PRESETS, Preset, preset
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
-from aigi_core.detectors.stored import parameters_of
+from aigi_core.detectors.stored import SCORED, TRAINING_SECONDS, load_scores, parameters_of
 from aigi_core.detectors.token_views import AllLayersView, LayerView, PreView
 from aigi_core.errors import NotGivenError, NotMadeError
 from aigi_core.explain.evidence import Evidence, evidence
@@ -84,7 +84,7 @@ STORED_VIEWS: dict[str, tuple[str, PreView | LayerView]] = {
 contents = cached(describe)
 EXAMPLE_WIDTH = 110
 """Least width, px, of an example's tile on the first page."""
-LARGE = 20_000
+LARGE = SCORED
 """Images from which on a workspace is :func:`large`."""
 SEARCHED = {"Components removed": "components", "Heads": "heads"}
 """Feature views that a search on two generators (D_search) chooses; both lie in the workspace's
@@ -468,11 +468,21 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
 
 
 def _kept(workspace: Workspace, setting: Setting, used: Protocol) -> tuple[Detector, ...] | None:
-    """The setting's detectors as a job has kept them; None where none has."""
+    """The setting's detectors as a job has kept them, together or among those of each generator;
+    None where none has."""
     if not isinstance(setting.view, EmbeddingView):
         return None
-    kept = METHODS[setting.method].kept(workspace, setting.sets, setting.view, used)
+    how, every = METHODS[setting.method], _each(workspace)
+    kept = how.kept(workspace, setting.sets, setting.view, used)
+    among = bool(setting.sets) and set(setting.sets) < set(every)
+    if kept is None and among and (whole := how.kept(workspace, every, setting.view, used)):
+        kept = [whole[every.index(own)] for own in setting.sets]
     return None if kept is None else tuple(kept)
+
+
+def _each(workspace: Workspace) -> tuple[TrainSet, ...]:
+    """The training sets of one generator each."""
+    return tuple((name,) for name in workspace.domains.generators)
 
 
 def method(setting: Setting) -> Method:
@@ -535,7 +545,14 @@ def archive(detector: Detector) -> bytes:
 @cached
 def scores(workspace: Workspace, setting: Setting) -> np.ndarray:
     """[K, N] log-odds of every image of the workspace."""
-    values = score_detectors(detectors(workspace, setting), workspace)
+    return _scores(workspace, detectors(workspace, setting), protocol(setting))
+
+
+def _scores(workspace: Workspace, trained: Sequence[Detector], used: Protocol) -> np.ndarray:
+    """Scores of all images; of many, those of detectors that a job trained are kept, too."""
+    values = load_scores(workspace, trained, used) if large(workspace) else None
+    if values is None:
+        values = score_detectors(trained, workspace)
     values.flags.writeable = False
     return values
 
@@ -557,6 +574,10 @@ def matrix(workspace: Workspace, setting: Setting, metric: str) -> TransferMatri
         of = parameters_of(setting.sets, view, protocol(setting), setting.method)
         if kept := load_matrix(workspace, of, (metric,), columns):
             return kept
+        every = _each(workspace)
+        if large(workspace) and metric == DEFAULT_METRIC and set(setting.sets) < set(every):
+            whole = matrix(workspace, replace(setting, sets=every), metric)
+            return whole.rows([every.index(own) for own in setting.sets])
     thresholds = np.array([detector.threshold for detector in detectors(workspace, setting)])
     return transfer_matrix(
         scores(workspace, setting),
@@ -590,13 +611,23 @@ def matrix_of_each(
     return whole.rows([trained.index(name) for name in names]).on(names)
 
 
+def _sets_of(names: Sequence[str], k: int) -> list[TrainSet]:
+    return [one for size in range(1, k + 1) for one in combinations(names, size)]
+
+
+def cost_of_sets(workspace: Workspace, k: int) -> tuple[int, float]:
+    """How many training sets of up to ``k`` generators there are, and about how many seconds of a
+    core their training takes."""
+    sets = len(_sets_of(workspace.domains.generators, k))
+    return sets, sets * len(workspace.domains) * TRAINING_SECONDS
+
+
 @partial(cached, most=8)  # tens of megabytes each
 def scored_sets(workspace: Workspace, setting: Setting, k: int) -> tuple[ScoreSets, ScoreSets]:
     """Scores of every set of up to ``k`` generators, trained once for all that is then asked of
     them: as the setting says, and without the refit on validation images, which then can choose.
     """
-    names = workspace.domains.generators
-    sets = [one for size in range(1, k + 1) for one in combinations(names, size)]
+    sets = _sets_of(workspace.domains.generators, k)
     how = (workspace, feature_view(setting), protocol(setting), method(setting))
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     for start in range(0, len(sets), TOGETHER):
@@ -630,15 +661,19 @@ def ranked_sets(
 
 
 @cached
+def twins(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
+    """The same training without its validation images; read where a job has kept it."""
+    if kept := _kept(workspace, setting, replace(protocol(setting), refit=False)):
+        return kept
+    how = method(setting).bound(workspace)
+    return tuple(apart(how.twins, workspace, detectors(workspace, setting)))
+
+
+@cached
 def held_out(workspace: Workspace, setting: Setting) -> np.ndarray:
-    """[K, N] scores of the same training without its validation images, which can then set
-    thresholds and calibrate.
-    """
-    twins = _kept(workspace, setting, replace(protocol(setting), refit=False))
-    if twins is None:
-        how = method(setting).bound(workspace)
-        twins = tuple(apart(how.twins, workspace, detectors(workspace, setting)))
-    return score_detectors(twins, workspace)
+    """[K, N] scores of the :func:`twins`, which can then set thresholds and calibrate."""
+    used = replace(protocol(setting), refit=False)
+    return _scores(workspace, twins(workspace, setting), used)
 
 
 @cached

@@ -27,11 +27,12 @@ from aigi_core.heads import Encoded, EncodedImages, Head
 from aigi_core.images import image_source
 from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, open_images
 from aigi_core.inspection.known import calls_on_test, rates_by_pool, reliability_on_test
-from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
+from aigi_core.inspection.novelty import Novelty, novelty, row_of
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
+from aigi_core.inspection.stored import load_held_out
 from aigi_core.inspection.survival import Copies, perturbed_copies
-from aigi_core.inspection.unseen import Trust, choose_rule, trust_of_detectors
+from aigi_core.inspection.unseen import HeldOut, Trust, choose_rule, trust_of_detectors
 from aigi_core.manifest import FAKE, REAL, TOGETHER
 from aigi_core.remote import as_path
 from aigi_core.statements import DEFAULT_RATE, counted, part_counted
@@ -119,12 +120,35 @@ def _panel_by_mean(workspace: Workspace) -> Panel:
             "This workspace holds no fake images: add images of at least one generator and build it"
             " again."
         )
-    return build_panel(
-        workspace, results.detectors(workspace, results.Setting(tuple((g,) for g in generators)))
-    )
+    each = results.Setting(tuple((name,) for name in generators))
+    return build_panel(workspace, results.twins(workspace, each))
 
 
-distances = cached(held_out_distances)
+@cached
+def _held_out(workspace: Workspace) -> HeldOut:
+    """What the detectors say of held-out images, and what these lie near to; read where a job has
+    kept it."""
+    detectors = _panel_by_mean(workspace).detectors
+    kept = load_held_out(workspace, detectors) if results.large(workspace) else None
+    return kept or apart(HeldOut.of, workspace, detectors)
+
+
+def distances(workspace: Workspace) -> np.ndarray:
+    """Of held-out images to the nearest image outside their own group, ascending."""
+    return _held_out(workspace).nearest.distances
+
+
+def far(workspace: Workspace, subject: Subject) -> Novelty:
+    """How unlike anything in the workspace the image is; of the workspace's own it is kept."""
+    if subject.row is None:
+        return novelty(workspace, subject.embedding, distances(workspace))
+    return _far_of_row(workspace, subject.row)
+
+
+@cached
+def _far_of_row(workspace: Workspace, row: int) -> Novelty:
+    # looks at every embedding: a second for a million
+    return novelty(workspace, workspace.embeddings[row], distances(workspace), row)
 
 
 @cached
@@ -158,7 +182,8 @@ def reliability(workspace: Workspace, judge: str) -> Any:
 @cached
 def unseen(workspace: Workspace, rate: float) -> Trust:
     """What the panel is worth on generators it does not know, each left out in turn."""
-    return apart(trust_of_detectors, workspace, _panel_by_mean(workspace).detectors, rate)
+    detectors = _panel_by_mean(workspace).detectors
+    return apart(trust_of_detectors, workspace, detectors, rate, _held_out(workspace))
 
 
 def head_words(
@@ -460,7 +485,9 @@ def _stamp(file: Path) -> Hashable:
 def _in_order(workspace: Workspace) -> pd.Series:
     """Paths of test images, by source, then the others."""
     domains, paths = workspace.domains, workspace.images["path"]
-    order = np.lexsort((domains.generator, domains.labels != FAKE, domains.split != "test"))
+    number, names = domains.numbered("generator")
+    by_name = np.argsort(np.argsort(names))[number]
+    order = np.lexsort((by_name, domains.labels != FAKE, domains.split != "test"))
     return paths.iloc[order]
 
 
@@ -485,7 +512,7 @@ def origin(workspace: Workspace, row: int) -> str:
 
 
 def _of_workspace(workspace: Workspace, path: str) -> Subject:
-    row = int(np.flatnonzero(workspace.images["path"].to_numpy(str) == path)[0])
+    row = int(np.flatnonzero((workspace.images["path"] == path).to_numpy())[0])
     image = workspace.images.iloc[row]
     about = (
         f"{origin(workspace, row)}, pool {image['pool']}, {image['split']} split; {image['width']}"

@@ -18,7 +18,13 @@ from aigi_core.detectors.methods import (  # noqa: F401 (each registers its meth
     prompts,
     zero_shot,
 )
-from aigi_core.detectors.methods.base import METHODS, FeatureMethod, Method, register
+from aigi_core.detectors.methods.base import (
+    METHODS,
+    FeatureMethod,
+    Method,
+    protocol_of,
+    register,
+)
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
 
@@ -34,13 +40,14 @@ def method(name: str) -> Method:
 
 def twin(workspace: Workspace, detector: Detector) -> Detector:
     """The same detector trained on the training split alone, with the same hyperparameters; itself
-    where it never saw this workspace.
+    where it never saw this workspace, or was not fitted on validation images.
     """
     known = set(detector.training_set) <= set(workspace.domains.generators)
     if (
         detector.provenance.get("workspace_digest") != workspace.digest
         or not known
         or detector.method not in METHODS
+        or not protocol_of(detector).refit
     ):
         return detector
     return METHODS[detector.method].twin(workspace, detector)
