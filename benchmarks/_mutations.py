@@ -220,6 +220,7 @@ class Tried:
     def failed(self, sentence: str) -> None:
         self.failures += 1
         self.what.append(sentence)
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def try_workspaces(count: int, seed: int, source: Path, folder: Path, shown: int = 0) -> Tried:
