@@ -31,6 +31,14 @@ commas; folders whose images may be shown, and the images' folder, separated as 
 MOST_CHARACTERS = 1024
 """Of a path that is typed in."""
 
+HEADERS = (
+    (b"content-security-policy", b"frame-ancestors 'self'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+)
+"""No other page shows the app inside itself, where clicks meant for that page would fall on it; no
+file is taken for another kind than it is sent as; no address of a view goes to other servers."""
+
 Message = MutableMapping[str, Any]
 ASGI = Callable[
     [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
@@ -146,7 +154,13 @@ class Gate:
         receive: Callable[[], Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
-        """Answer or pass on one request."""
+        """Answer or pass on one request; every answer carries :data:`HEADERS`."""
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
+            await send(message)
+
         if scope["type"] in ("http", "websocket"):
             headers = {
                 k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]
@@ -161,10 +175,10 @@ class Gate:
                     b" Its operator can allow a name: AIGI_HOSTS (see docs/security.md).\n"
                 )
                 kind = [(b"content-type", b"text/plain; charset=utf-8")]
-                await send({"type": "http.response.start", "status": 403, "headers": kind})
-                await send({"type": "http.response.body", "body": body})
+                await sent({"type": "http.response.start", "status": 403, "headers": kind})
+                await sent({"type": "http.response.body", "body": body})
                 return
-        await self.app(scope, receive, send)
+        await self.app(scope, receive, sent)
 
 
 def _host_name(host: str | None) -> str | None:

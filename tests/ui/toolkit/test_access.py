@@ -158,14 +158,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def ask(server: Server, path: str, **headers: str) -> int:
+    return answer(server, path, **headers).status
+
+
+def answer(server: Server, path: str, **headers: str) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     connection.putrequest("GET", path, skip_host=True)
     for name, value in headers.items():
         connection.putheader(name, value)
     connection.endheaders()
-    status = connection.getresponse().status
+    response = connection.getresponse()
     connection.close()
-    return status
+    return response
 
 
 UPGRADE = {
@@ -191,6 +195,32 @@ def test_the_server_refuses_foreign_names_on_every_route(server: Server) -> None
     assert ask(server, stream, Host=own, Origin=f"http://{own}", **UPGRADE) == 101
     for origin in ("http://evil.example", "http://127.0.0.1:1", "http://localhost:1"):
         assert ask(server, stream, Host=own, Origin=origin, **UPGRADE) == 403
+
+
+def test_every_answer_keeps_other_pages_from_framing_the_app(server: Server) -> None:
+    for host in (f"127.0.0.1:{server.port}", "evil.example"):
+        for path in ("/", "/_stcore/health", "/nothing/here.js"):
+            headers = answer(server, path, Host=host).headers
+            assert headers["content-security-policy"] == "frame-ancestors 'self'"
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["referrer-policy"] == "same-origin"
+
+
+def test_no_address_of_the_server_leads_to_files_beside_the_app(server: Server) -> None:
+    own = f"127.0.0.1:{server.port}"
+    for path in (
+        "/..%2f..%2f..%2fetc%2fpasswd",
+        "/static/../../../../etc/passwd",
+        "/static/..%5c..%5capp.py",
+        "/app/static/../app.py",
+        "/component/x/../../app.py",
+        "/_stcore/bidi-components/..%2f..%2fapp.py",
+        "/media/..%2f..%2fapp.py",
+        "//etc/passwd",
+    ):
+        response = answer(server, path, Host=own)
+        page = response.status == 200 and response.headers["content-type"].startswith("text/html")
+        assert page or response.status in (307, 400, 403, 404), (path, response.status)
 
 
 def test_the_server_is_bound_to_this_machine_alone(server: Server) -> None:
