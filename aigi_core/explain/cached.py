@@ -114,7 +114,7 @@ class WordAtlas:
             ]
             for table in (self.rows, self.detectors, self.categories)
         ]
-        if any(part.empty for part in mine):
+        if mine[0].empty or mine[1].empty:  # a bank may have no categories
             raise AigiError(
                 f"There are no stored words of {detector!r} ({kind}, {bank}): there are those of"
                 f" {', '.join(self.detectors['detector'].unique())}, banks"

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.training import train
@@ -16,8 +18,9 @@ from aigi_core.explain.detector_words import content_words, detector_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.results import NOTE
 from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
-from aigi_core.workspace import Workspace, read_manifest, write_manifest
+from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
 from precompute.__main__ import main
+from tests.factory import make_workspace
 
 SMALL = ["--draws", "19", "--texts", "4", "--spans", "3"]
 SETTINGS = WordSettings(draws=19, texts=4, spans=3)
@@ -55,6 +58,28 @@ def test_what_is_read_equals_what_is_computed_on_the_spot(path: Path) -> None:
         "kind == 'residual' and bank == 'phrases' and detector == 'delta-ar'"
     )
     assert set(counts["side"]) == {"nearest", "farthest"} and counts["p_value"].between(0, 1).all()
+
+
+def test_words_of_a_bank_without_categories_are_read_and_shown(
+    tmp_path: Path, open_app: Callable[..., AppTest]
+) -> None:
+    path = make_workspace(tmp_path / "w", per_class=20)
+    manifest = read_manifest(path)
+    for bank in manifest["text"]:
+        file = f"text/{bank}.parquet"
+        pd.read_parquet(path / file).drop(columns="category").to_parquet(path / file, index=False)
+        manifest["files"][file] = describe_file(path, file)
+    write_manifest(path, manifest)
+    assert main(["words", "--workspace", str(path), *SMALL]) == 0
+    workspace = Workspace.open(path)
+    atlas, lexicon = load_words(workspace, SETTINGS), Lexicon.of(workspace, "phrases")
+    [detector] = train(workspace, ["gamma-diff"])
+    stored = atlas.words("logistic", "phrases", "gamma-diff")
+    fresh = detector_words(workspace, lexicon, detector, 4, draws=19)
+    assert stored.categories.empty and list(stored.categories) == list(fresh.categories)
+    assert stored.nearest["text"].tolist() == fresh.nearest["text"].tolist()
+    app = open_app(path, "words")
+    assert not app.exception and not app.error
 
 
 def test_stored_words_are_the_values_computed_on_the_spot(path: Path) -> None:
