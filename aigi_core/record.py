@@ -96,7 +96,7 @@ CHANNELS: Kind = (
 SHARE: Kind = (lambda value: _is_number(value) and 0 <= value < 1, "a share from 0 to below 1")
 SIDE: Kind = (lambda value: _is_whole(value) and 0 < value <= 4096, "a side of 1 to 4,096 px")
 SPLIT_NAMES: Kind = (
-    lambda value: isinstance(value, list) and value and all(one in SPLITS for one in value),
+    lambda value: isinstance(value, list) and bool(value) and all(one in SPLITS for one in value),
     f"a list of {', '.join(SPLITS)}",
 )
 
@@ -184,7 +184,8 @@ def check_record(record: Mapping[str, Any]) -> None:
     """Raise ValueError with what is wrong, as a clause, where a record is not of the format."""
     _limit(record)
     files = record.get("files")
-    _require(isinstance(files, dict), "'files' is no table of files")
+    if not isinstance(files, dict):
+        raise ValueError("'files' is no table of files")
     for name, entry in files.items():
         _check(entry, FILE, f"of {name!r}", tuple(FILE))
     _check(record, RECORD, "of the workspace")
@@ -259,7 +260,7 @@ def _check_encoder(encoder: Mapping[str, Any], files: Mapping[str, Any]) -> None
     sizes += ["layers"] if {"layers", "norm2"} & set(further) else []
     for name in sizes:
         size = encoder.get(name)
-        _require(_is_whole(size) and size > 0, f"the encoder's {name} is {_short(size)}")
+        _require(_is_whole(size) and size != 0, f"the encoder's {name} is {_short(size)}")
     for name in ("images.parquet", "embeddings.npy", *needed):
         _require(name in files, f"it lacks {name}")
 

@@ -2,21 +2,27 @@
 what opens or verifies it, or read as it was.
 """
 
+import csv
+import json
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aigi_core.detectors import train
+from aigi_core.detectors import score_detectors, train
 from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.stored import load_detectors
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
+from precompute.ingest.tables import read_scores, read_table
 from tests.factory import make_workspace
 
 FILES = (
@@ -104,3 +110,102 @@ def test_a_changed_detector_is_refused_or_loads(
             Detector.load(stem)
         except AigiError as error:
             assert str(error)
+
+
+# Tables of strangers: of images (ingest), of scores (import-scores), of prompts (generate)
+
+CELLS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+NESTED = CELLS | st.lists(CELLS, max_size=2) | st.dictionaries(st.text(max_size=3), CELLS)
+ODD = ("1" * 100_000 + "x", "9" * 30, "1e400", "-", "\r=1", "ﬁ", "\u202e")
+
+
+@st.composite
+def table_files(draw: st.DrawFn) -> tuple[str, bytes]:
+    """A suffix, and a file of that kind with columns that jobs look for and any values, whole or
+    changed."""
+    names = draw(st.permutations(["path", "score", "label", "other"]))
+    rows = draw(st.lists(st.fixed_dictionaries(dict.fromkeys(names, NESTED)), max_size=4))
+    suffix = draw(st.sampled_from([".csv", ".tsv", ".json", ".jsonl", ".parquet"]))
+    if suffix in (".csv", ".tsv"):
+        cells = [[str(value) for value in row.values()] for row in rows]
+        cells += [[draw(st.sampled_from(ODD)) for _ in names]]
+        stream = StringIO()
+        csv.writer(stream, delimiter="," if suffix == ".csv" else "\t").writerows([names, *cells])
+        content = stream.getvalue().encode("utf-8", "replace")
+    elif suffix == ".parquet":
+        kinds = st.sampled_from([pa.int64(), pa.float32(), pa.string(), pa.timestamp("ns")])
+        kinds |= st.sampled_from([pa.decimal128(38, 5), pa.list_(pa.int8()), pa.date32()])
+        columns = {name: pa.nulls(len(rows), draw(kinds)) for name in names}
+        columns["score"] = pa.array([float("inf")] * len(rows))
+        columns["label"] = pa.array(draw(st.sampled_from(ODD)) for _ in rows)
+        told = {"info": {"features": {"label": {"_type": "ClassLabel", "names": draw(NESTED)}}}}
+        held = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps(told)})
+        sink = pa.BufferOutputStream()
+        pq.write_table(held, sink)
+        content = sink.getvalue().to_pybytes()
+    else:
+        made = [json.dumps(row) for row in rows]
+        content = ("\n".join(made) if suffix == ".jsonl" else f"[{','.join(made)}]").encode()
+    return suffix, draw(changes())(content) if draw(st.booleans()) else content
+
+
+@settings(FEW, max_examples=150)
+@given(file=table_files())
+def test_a_table_is_refused_in_a_sentence_or_read(
+    tmp_path_factory: pytest.TempPathFactory, file: tuple[str, bytes]
+) -> None:
+    suffix, content = file
+    path = tmp_path_factory.getbasetemp() / f"table{suffix}"
+    path.write_bytes(content)
+    try:
+        table = read_table(path)
+        read = [(table.text(name), table.typed(name)) for name in table.names]
+        assert all(len(text) == len(typed) == len(table) for text, typed in read)
+        by, keys, scores = read_scores(path)
+        assert by == "path" and len(keys) == len(scores) and scores.dtype == float
+    except AigiError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_table_of_many_columns_or_digits_is_read_at_once(tmp_path: Path) -> None:
+    """What was quadratic took hours; the test would not end."""
+    wide = tmp_path / "wide.csv"
+    wide.write_text(",".join(f"c{i}" for i in range(50_000)) + "\n" + "1," * 49_999 + "1\n")
+    assert len(read_table(wide).names) == 50_000
+    long = tmp_path / "long.json"
+    long.write_text(json.dumps([{"a": "1" * 2_000_000 + "x", "b": "9" * 30}]))
+    table = read_table(long)
+    assert table.typed("a").tolist() == ["1" * 2_000_000 + "x"]
+    assert table.typed("b").tolist() == [1e30]
+
+
+# Stored results: detectors, and matrices of file facts and of kept scores
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = make_workspace(tmp_path_factory.mktemp("kept") / "w", per_class=20)
+    assert main(["detectors", "--workspace", str(path)]) == 0
+    return path
+
+
+@FEW
+@given(change=changes(), at=st.integers(0, 99))
+def test_a_changed_stored_result_is_refused_or_right(
+    kept: Path, change: Callable[[bytes], bytes], at: int
+) -> None:
+    workspace, said = Workspace.open(kept), StringIO()
+    sets = [(name,) for name in workspace.domains.generators]
+    right = score_detectors(load_detectors(workspace, sets), workspace)
+    files = sorted(file for file in (kept / "results").rglob("*") if file.is_file())
+    for differs in changed(files[at % len(files)], change):
+        try:
+            read = load_detectors(workspace, sets)
+        except AigiError as error:
+            assert str(error)
+        else:
+            assert not read or np.array_equal(score_detectors(read, workspace), right)
+        with redirect_stdout(said), redirect_stderr(said):
+            verified = main(["verify", str(kept)]) == 0
+        assert "Traceback" not in said.getvalue()
+        assert not (verified and differs) or files[at % len(files)].suffix == ".json"

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ from aigi_core.transfer.imported import KEYS
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".pq")
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
-_NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_NUMBER = re.compile(r"-?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +64,20 @@ class Table:
         return int(self.columns.num_rows)
 
     def text(self, name: str) -> pd.Series:
-        """A column as stripped text, "" where it is empty; class labels by their names."""
-        if name in self.class_names:
-            return _named(self, name)
-        return pd.Series(_texts(self.columns[name]), dtype=str)
+        """A column as stripped text, "" where it is empty; class labels by their names.
+
+        Raises:
+            AigiError: values that no text can be made of, such as dates that Python does not know.
+        """
+        try:
+            if name in self.class_names:
+                return _named(self, name)
+            return pd.Series(_texts(self.columns[name]), dtype=str)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise AigiError(
+                f"Column {name!r} of {self.file} cannot be read"
+                f" ({' '.join(str(error).split())}): save it as text, or take it out."
+            ) from error
 
     def typed(self, name: str) -> pd.Series:
         """A column with its type: whole numbers (nullable where there are gaps), numbers,
@@ -204,7 +215,7 @@ def _header(file: Path, cells: Sequence[str]) -> list[str]:
 
 
 def _refuse_doubled(file: Path, names: Sequence[str]) -> None:
-    doubled = sorted({name for name in names if names.count(name) > 1})
+    doubled = sorted(name for name, times in Counter(names).items() if times > 1)
     if doubled:
         raise AigiError(
             f"{file} has the column {', '.join(map(repr, doubled))} more than once: rename or take"
@@ -299,7 +310,7 @@ def _nulls(parquet: pq.ParquetFile, where: str) -> int:
 
 
 def _holds_path(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
+    return bool(pa.types.is_struct(kind) and kind.get_field_index("path") >= 0)
 
 
 def bytes_within(column: pa.Field) -> str | None:
@@ -361,7 +372,7 @@ def _text(value: Any) -> str:
 
 def _number(value: float) -> str:
     """Whole numbers without a fraction: pandas turns integers with gaps into floats."""
-    return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(value)
+    return str(int(value)) if abs(value) < 2**53 and value == int(value) else repr(value)
 
 
 def read_scores(file: Path, columns: Mapping[str, str] = {}) -> tuple[str, list[str], np.ndarray]:
