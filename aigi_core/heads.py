@@ -96,16 +96,15 @@ class EncodedImages(ShortRepr):
             },
         )
 
-    def taken(self, at: Sequence[int]) -> EncodedImages:
-        """Some of the images, without holding on to the others."""
-        rows = np.asarray(at, int)
+    def one(self, at: int) -> EncodedImages:
+        """One of the images, without holding on to the others."""
         return EncodedImages(
-            self.embeddings[rows],
-            self.heads[:, :, rows],
-            self.ln_post[rows],
+            self.embeddings[at : at + 1].copy(),
+            self.heads[:, :, at : at + 1].copy(),
+            self.ln_post[at : at + 1].copy(),
             self.decomposition,
             {
-                name: array.take(rows, axis=stored_features.image_axis(name))
+                name: array.take([at], axis=stored_features.image_axis(name))
                 for name, array in self.features.items()
             },
         )
@@ -273,8 +272,8 @@ def _lengths(embeddings: np.ndarray, rows: Int[np.ndarray, " n"] | None) -> Floa
     n = len(embeddings) if rows is None else len(rows)
     lengths = np.empty(n)
     for block in blocks(n):
-        part = embeddings[block if rows is None else rows[block]]
-        lengths[block] = np.linalg.norm(np.asarray(part, np.float64), axis=1)
+        part = np.asarray(embeddings[block if rows is None else rows[block]], np.float64)
+        lengths[block] = np.sqrt(np.einsum("ij,ij->i", part, part))  # norm makes a copy of squares
     return lengths
 
 

@@ -47,11 +47,9 @@ from aigi_core.soundness import check_opened, read_npz
 from aigi_core.statements import counted
 from aigi_core.stored_features import EMBEDDING, HEADS, kind, stored
 from aigi_core.stored_features import files as feature_files
-from aigi_core.vectors import NO_DIRECTION
 
 MANIFEST = "workspace.json"
 LOCK = ".lock"
-LENGTHS_AT_A_TIME = 2**14
 STREAM_MAPS = "stream_maps"
 """Maps from heads to the residual stream, for the paper's protocol: an optional file."""
 FEATURES = feature_files((EMBEDDING, HEADS))
@@ -246,19 +244,6 @@ class Workspace:
     @cached_property
     def embeddings(self) -> Float32[np.ndarray, "N d"]:
         return self._map("embeddings.npy")
-
-    @cached_property
-    def lengths(self) -> Float32[np.ndarray, " N"]:
-        """Euclidean length of each embedding; WorkspaceError where one has none, or is not
-        finite."""
-        lengths = np.empty(len(self.embeddings), np.float32)
-        for start in range(0, len(lengths), LENGTHS_AT_A_TIME):
-            part = slice(start, start + LENGTHS_AT_A_TIME)
-            lengths[part] = np.linalg.norm(self.embeddings[part], axis=1)
-        if not (np.isfinite(lengths) & (lengths > 0)).all():
-            raise WorkspaceError(NO_DIRECTION)
-        lengths.flags.writeable = False
-        return lengths
 
     @cached_property
     def heads(self) -> Float16[np.ndarray, "layers heads N head_width"]:

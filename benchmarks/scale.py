@@ -34,6 +34,7 @@ from aigi_core.workspace import Workspace
 from benchmarks._clip_like import clip_like
 from benchmarks._engines import compare_engines
 from benchmarks._large_workspace import write_large_workspace
+from benchmarks._pages import visit_pages
 from benchmarks._plan import Hardware, plan
 from precompute.detectors import keep_detectors
 from ui.toolkit.router import PAGES
@@ -194,10 +195,13 @@ def pages(path: Path, stems: Sequence[str], sessions: int) -> dict[str, Any]:
     options = ["--workspace", str(path), "--sessions", str(sessions), "--repeats", "1"]
     figures = app.main([*options, "--pages", *stems])
     first = figures["server_ready_seconds"] + figures["first_page_seconds"]
+    with tempfile.TemporaryDirectory() as logs:
+        visited = visit_pages(path, Path(logs), stems, sessions)
     return {
         "app_1m_first_page_seconds": round(first, 2),
         "app_1m_warm_median_seconds": figures["warm_median_seconds"],
         "app": figures,
+        **visited,
     }
 
 

@@ -9,7 +9,10 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.inspection.novelty import FEWEST_HELD_OUT, MOST_HELD_OUT
 from aigi_core.inspection.panel import Panel
+from aigi_core.inspection.rules import KNOWN
+from aigi_core.inspection.unseen import JUDGED
 from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import counted
 from ui.bodies import attribution, finetuned
@@ -45,6 +48,13 @@ def protocol(page: ui.Page, panel: Panel) -> None:
         taking_away=(
             "A part's direct evidence is subtracted from that sum; length, attention and all other"
             " parts stay as they are."
+        ),
+        samples=(
+            "Random images stand for all where these are many: at most"
+            f" {MOST_HELD_OUT:,} test images whose distances are compared ({FEWEST_HELD_OUT} in a"
+            f" workspace of a million), {JUDGED:,} of each source and split where a generator is"
+            f" left out, {KNOWN:,} training fakes of each generator that they are held against. All"
+            " pairs would take hours; each figure has its n."
         ),
         uploads=(
             "Held in this session's memory; not written to disk; a link opens images of the"

@@ -228,6 +228,7 @@ class _Reader:
                 "Heads are trained on one generator and scored on another, and"
                 f" {', '.join(set(trained) & set(scored))} is both: choose two different ones."
             )
+        workspace.need("heads")  # before all embeddings are looked at
         domains = workspace.domains
         self.rows = {
             "train": domains.rows(trained, "train"),

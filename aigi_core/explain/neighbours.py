@@ -12,7 +12,7 @@ from aigi_core.detectors.methods.base import protocol_of
 from aigi_core.detectors.methods.neighbours import NeighbourDetector
 from aigi_core.detectors.protocol import splits_needed
 from aigi_core.errors import AigiError
-from aigi_core.heads import blocks
+from aigi_core.heads import blocks, embedding_norms
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
@@ -60,7 +60,8 @@ def cosines(workspace: Workspace, embedding: Float[np.ndarray, " d"]) -> Float[n
     query = unit_rows(np.asarray(embedding)[None])[0]
     images = workspace.embeddings
     products = np.concatenate([images[part] @ query for part in blocks(len(images))])
-    cosine: np.ndarray = products / workspace.lengths
+    # in the precision of the embeddings, as their lengths are kept in a higher one
+    cosine: np.ndarray = products / embedding_norms(workspace).astype(products.dtype)
     return cosine
 
 

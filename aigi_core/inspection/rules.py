@@ -96,6 +96,7 @@ BY_NEARNESS = ("weights by novelty",)
 
 
 KNOWN = 5000
+"""Training fakes of a generator that nearness is measured to, at most."""
 
 
 def nearness(

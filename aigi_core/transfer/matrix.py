@@ -31,7 +31,8 @@ TrainSet = tuple[str, ...]
 """The generators that a detector is trained on."""
 WORKERS = 2
 """Threads on which a matrix is measured."""
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)

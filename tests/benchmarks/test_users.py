@@ -11,6 +11,7 @@ from streamlit.proto.PlotlyChart_pb2 import PlotlyChart
 from streamlit.proto.Selectbox_pb2 import Selectbox
 from streamlit.proto.Slider_pb2 import Slider
 
+from benchmarks._pages import visit_pages
 from benchmarks._users import try_users
 from benchmarks._visitor import moved
 
@@ -56,3 +57,15 @@ def test_a_control_is_moved_to_another_value() -> None:
     chart = PlotlyChart(id="p", spec='{"data": [{"customdata": [["one"]]}, {"x": [1]}]}')
     assert '"customdata": ["one"]' in moved("plotly_chart", chart, None, rng).string_value
     assert moved("plotly_chart", PlotlyChart(spec='{"data": []}'), None, rng) is None
+
+
+def test_pages_are_visited_in_seconds_of_the_processors(
+    synthetic_path: Path, tmp_path: Path
+) -> None:
+    asked = (synthetic_path, tmp_path, ("overview", "gallery"), 2, 1)
+    with ThreadPoolExecutor(1) as pool:  # as above
+        found = pool.submit(visit_pages, *asked).result()
+    assert found["page_errors"] == []
+    assert set(found["page_core_seconds"]) == {"overview", "gallery"}
+    assert all(first > 0 for first, _ in found["page_core_seconds"].values())
+    assert found["warm_core_median_seconds"] > 0 and found["sessions_private_mb"] > 50
