@@ -12,7 +12,7 @@ import pytest
 
 from aigi_core.errors import AigiError
 from aigi_core.images import ImageError
-from aigi_core.processes import LimitedProcesses, LimitExceeded, read_images
+from aigi_core.processes import TOGETHER, LimitedProcesses, LimitExceeded, read_images
 from tests.limited_tasks import task
 
 
@@ -36,6 +36,17 @@ def test_what_exceeds_a_limit_costs_one_result_and_one_process(
     by = [str(one).split()[-1] for one in results if isinstance(one, str)]
     assert by[3] == by[4] and len(set(by)) == 4 and str(os.getpid()) not in by
     assert list(processes.map(task, [("f",)])) == [f"f by {by[-1]}"], "a living process is kept"
+
+
+def test_of_results_that_are_handed_over_together_a_crash_costs_its_own_alone(
+    processes: LimitedProcesses,
+) -> None:
+    names = [f"n{i}" for i in range(3 * TOGETHER)]
+    names[TOGETHER + 3] = names[TOGETHER + 4] = names[-1] = "crash"
+    results = list(processes.map(task, [(name,) for name in names]))
+    assert [isinstance(one, LimitExceeded) for one in results] == [n == "crash" for n in names]
+    told = [str(one).split()[0] for one in results if isinstance(one, str)]
+    assert told == [name for name in names if name != "crash"]
 
 
 def test_an_error_reaches_the_caller_and_the_next_call_works(
