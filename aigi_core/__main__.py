@@ -178,6 +178,9 @@ def _line(outcome: dict) -> str:
     )
     split = outcome["split_in_workspace"]
     known = f"  (in the workspace's {split} split)" if split else ""
+    if copy := outcome["copy_of"]:
+        known = f"  (likely a copy of {printable(copy['path'])}, {copy['split']} split)"
+    known += f"  ({printable(outcome['note'])})" if outcome["note"] else ""
     far = f"farther than {outcome['farther_than']:.0%} of held-out images"
     return f"{summary}  {far}  {printable(outcome['path'])}{known}"
 

@@ -96,15 +96,16 @@ class EncodedImages(ShortRepr):
             },
         )
 
-    def one(self, at: int) -> EncodedImages:
-        """One of the images, without holding on to the others."""
+    def taken(self, at: Sequence[int]) -> EncodedImages:
+        """Some of the images, without holding on to the others."""
+        rows = np.asarray(at, int)
         return EncodedImages(
-            self.embeddings[at : at + 1].copy(),
-            self.heads[:, :, at : at + 1].copy(),
-            self.ln_post[at : at + 1].copy(),
+            self.embeddings[rows],
+            self.heads[:, :, rows],
+            self.ln_post[rows],
             self.decomposition,
             {
-                name: array.take([at], axis=stored_features.image_axis(name))
+                name: array.take(rows, axis=stored_features.image_axis(name))
                 for name, array in self.features.items()
             },
         )

@@ -5,6 +5,7 @@ why, and whether it lasts.
 from aigi_core.exports import load_when_used
 
 _MODULES = {
+    "Copy": "copies",
     "NewGenerator": "new_generator",
     "Novelty": "novelty",
     "Panel": "panel",
@@ -17,6 +18,7 @@ _MODULES = {
     "describe_generator": "new_generator",
     "find_files": "intake",
     "held_out_distances": "novelty",
+    "likely_copies": "copies",
     "nearest_sources": "novelty",
     "open_image": "intake",
     "open_images": "intake",

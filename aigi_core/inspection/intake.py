@@ -47,7 +47,8 @@ class Opened(ShortRepr):
         key: SHA-256 of its bytes, in hex.
         pixels: what the encoder sees.
         picture: a small copy of the whole picture.
-        about: size, format and how an unusual file was handled, in words.
+        about: size, format and :attr:`note`, in words.
+        note: how an unusual file was handled, or why no score says anything of it; else empty.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Opened(ShortRepr):
     pixels: UInt8[np.ndarray, "size size 3"] | None = None
     picture: Image.Image | None = None
     about: str = ""
+    note: str = ""
 
 
 def find_files(paths: Iterable[str | os.PathLike[str]], most: int | None = None) -> list[Path]:
@@ -132,13 +134,20 @@ def open_image(name: str, source: bytes | Path, preprocessing: Preprocessing) ->
     facts = [
         f"{loaded.width} × {loaded.height} px, {loaded.format}{quality},"
         f" {counted(len(content), 'byte')}",
-        loaded.note,
     ]
     pixels = preprocessing.pixels(loaded.image, key)
+    notes = [loaded.note] if loaded.note else []
+    if not np.ptp(pixels.reshape(-1, pixels.shape[-1]), axis=0).any():
+        notes.append("every pixel has the same colour, so no score says anything of it")
     small = loaded.image.copy()
     small.thumbnail((SMALL, SMALL), Image.Resampling.LANCZOS)
     return Opened(
-        name, key=key, pixels=pixels, picture=small, about="; ".join(fact for fact in facts if fact)
+        name,
+        key=key,
+        pixels=pixels,
+        picture=small,
+        about="; ".join([*facts, *notes]),
+        note="; ".join(notes),
     )
 
 

@@ -12,6 +12,7 @@ from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
+from aigi_core.inspection.copies import likely_copies
 from aigi_core.inspection.intake import BATCH, Opened, encode, open_images
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import Panel, build_panel
@@ -86,8 +87,10 @@ def score_files(
     Yields:
         ``path``, ``outcome`` ("scored" or "left out"), then ``reason``, or ``sha256, logit,
         probability, probability_interval, verdict, nearest_cosine, farther_than`` (see
-        :class:`~aigi_core.inspection.novelty.Novelty`) and ``split_in_workspace`` ("" for a file
-        that is not one of the workspace's own).
+        :class:`~aigi_core.inspection.novelty.Novelty`), ``note`` on an unusual file,
+        ``split_in_workspace`` ("" for a file that is not byte for byte one of the workspace's own)
+        and ``copy_of``: ``path, split, p`` of the image that a new file is likely to show again
+        (:func:`~aigi_core.inspection.copies.likely_copies`), else None.
     """
     preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
     distances = held_out_distances(workspace)
@@ -143,5 +146,15 @@ def _outcome(
         "verdict": str(panel.calls(0, np.array([logit]), rate)[0]),
         "nearest_cosine": 1 - far.distance,
         "farther_than": far.farther_than,
+        "note": one.note,
         "split_in_workspace": "" if row is None else str(workspace.domains.split[row]),
+        "copy_of": _copy_of(workspace, embedding) if row is None else None,
     }
+
+
+def _copy_of(workspace: Workspace, embedding: np.ndarray) -> dict[str, Any] | None:
+    copy = likely_copies(workspace, embedding[None])[0]
+    if copy is None:
+        return None
+    image = workspace.images.iloc[copy.row]
+    return {"path": str(image["path"]), "split": str(image["split"]), "p": copy.p}

@@ -119,7 +119,7 @@ def test_features_are_those_of_the_workspace(tiny: tuple[Path, str]) -> None:
     np.testing.assert_allclose(
         result.heads, workspace.heads[:, :, rows].astype(np.float32), atol=2e-3
     )
-    one = result.one(2)
+    one = result.taken([2])
     np.testing.assert_array_equal(one.embeddings[0], result.embeddings[2])
     assert one.heads.shape[2] == len(one.ln_post) == 1
     with pytest.raises(AigiError, match="no image"):

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from aigi_core.__main__ import main
 from aigi_core.calibration import nearest_rate
@@ -93,6 +94,14 @@ def test_outcomes_as_json(score: Run, folder: Path, tiny: tuple[Path, str]) -> N
         own["split_in_workspace"] == workspace.domains.split[0]
         and result[NAME]["split_in_workspace"] == ""
     )
+    assert own["copy_of"] is None, "it is the workspace's own file"
+    with Image.open(folder / "own.png") as picture:
+        picture.save(folder / "again.png", compress_level=0)
+    again = parsed(score("--detector", "one", folder / "again.png", "--json")[1])["images"][0]
+    assert again["sha256"] != own["sha256"] and again["split_in_workspace"] == ""
+    path, split = workspace.images.loc[0, ["path", "split"]]
+    assert again["copy_of"] == {"path": path, "split": split, "p": 0.0}
+    assert path in score("--detector", "one", folder / "again.png")[1]
     assert own["nearest_cosine"] < 1 - 1e-6, "an image is not its own neighbour"
     assert text["detector"] == "one" and text["trained_on"] == [["one"]] and text["rate"] == 0.2
     assert (

@@ -2,6 +2,7 @@
 bad files are one line.
 """
 
+import io
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
+from PIL import Image
 from starlette.formparsers import MultiPartParser
 from streamlit.testing.v1 import AppTest
 
@@ -170,6 +172,16 @@ def test_an_upload_is_judged_as_the_library_does(
     assert own == pytest.approx(logits[0], abs=0.005)
     assert own - base == pytest.approx(change, abs=0.02)
     assert heads + others == pytest.approx(change, abs=0.02)
+
+
+def test_a_training_image_saved_anew_is_recognised(open_app: Open, at_hand: Workspace) -> None:
+    row = int(np.flatnonzero(at_hand.domains.split == "train")[0])
+    path, stream = at_hand.images["path"].iloc[row], io.BytesIO()
+    with Image.open(Path(at_hand.manifest["image_root"]) / path) as picture:
+        picture.save(stream, "PNG", compress_level=0)
+    app = upload(open_app(at_hand.path, "inspect"), ("again.png", stream.getvalue()))
+    [warning] = [one.value for one in app.warning if "Likely the same picture" in one.value]
+    assert path in warning and "train split" in warning and "were trained on it" in warning
 
 
 CASES = ROOT.parent / "shared" / "cases" / "same-name"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.workspace import Workspace, read_manifest, verify, write_manifest
@@ -108,6 +109,8 @@ def test_images_of_the_workspace_are_not_taken_for_new_ones(
     alone = folder / "alone"
     for i, path in enumerate(old[:3]):
         (folder / f"old-{i}.png").write_bytes((root / path).read_bytes())
+    with Image.open(root / old[3]) as picture:
+        picture.save(folder / "again.png", compress_level=0)
     alone.mkdir()
     shutil.copy(root / old[0], alone / "old.png")
     app = opened(open_app, tiny, monkeypatch)
@@ -117,7 +120,8 @@ def test_images_of_the_workspace_are_not_taken_for_new_ones(
     app.text_input(key="_new_generator_path").set_value(str(folder)).run()
     assert not app.exception and "its 12 images" in text_of(app)
     [warning] = [w.value for w in app.warning if "old-0.png" in w.value]
-    assert "4 of 16 files cannot be used" in warning and "it is in the workspace" in warning
+    assert "5 of 17 files cannot be used" in warning and "it is in the workspace" in warning
+    assert f"likely a copy of {old[3]}" in warning.replace("\\", "")
 
 
 def test_what_was_brought_is_kept_for_the_session_until_it_is_forgotten(

@@ -16,6 +16,7 @@ from aigi_core import figures
 from aigi_core.detectors.methods.neighbours import NeighbourDetector
 from aigi_core.errors import AigiError
 from aigi_core.explain.neighbours import nearest
+from aigi_core.inspection import copies
 from aigi_core.inspection.novelty import NEIGHBOURHOOD, Novelty, nearest_sources
 from aigi_core.inspection.panel import RATES, Panel
 from aigi_core.inspection.parts import Parts, Removal
@@ -332,16 +333,34 @@ def show_picture(page: Page, judged: Judged) -> None:
         page.images([Tile(subject.row, [subject.name])], width=300)
     st.caption(inert(subject.about))
     if subject.row is None:
+        _show_copy(page, judged)
         return
     split = judged.workspace.domains.split[subject.row]
-    seen = (
-        "no detector has seen it"
-        if split == "test"
-        else "**detectors of its generator or pool were trained on it**"
-    )
-    st.caption(f"An image of this workspace, {split} split: {seen}.")
+    st.caption(f"An image of this workspace, {split} split: {_seen(split)}.")
     page.source(subject.row)
     gallery_link(page, subject.row, "Where the Gallery shows it")
+
+
+def _show_copy(page: Page, judged: Judged) -> None:
+    """The image of the workspace that a new file is likely to show again."""
+    if (copy := inspection.copy(judged.workspace, judged.subject)) is None:
+        return
+    image = judged.workspace.images.iloc[copy.row]
+    origin, split = inspection.origin(judged.workspace, copy.row), str(image["split"])
+    page.notice(
+        f"Likely the same picture as {name(str(image['path']))} of this workspace, saved anew"
+        f" ({origin}, {split} split): {_seen(split)}. Cosine {copy.cosine:.3f}; other images lie"
+        f" so near in fewer than 1 of {round(1 / copies.ALPHA):,} cases.",
+        "info" if split == "test" else "warning",
+    )
+    page.source(copy.row)
+    gallery_link(page, copy.row, "Where the Gallery shows it")
+
+
+def _seen(split: str) -> str:
+    if split == "test":
+        return "no detector has seen it"
+    return "**detectors of its generator or pool were trained on it**"
 
 
 def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:

@@ -16,6 +16,7 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.words import Words
 from aigi_core.heads import EncodedImages
+from aigi_core.inspection.copies import likely_copies
 from aigi_core.inspection.intake import BATCH, encode, find_files, open_images
 from aigi_core.inspection.new_generator import (
     NewGenerator,
@@ -174,7 +175,7 @@ def _encoded(
     encoder = load_encoder(workspace)
     parts: list[EncodedImages] = []
     seen: set[str] = set()
-    known = set(workspace.images["content_hash"])
+    known, names = set(workspace.images["content_hash"]), []
     left_out: list[tuple[str, str]] = []
     files = list(sources.values())
     for start in range(0, len(files), BATCH):
@@ -192,18 +193,26 @@ def _encoded(
                 left_out.append((label, "the same bytes as another of the files"))
             else:
                 seen.add(opened.key)
+                names.append(label)
                 pixels.append(opened.pixels)
         if pixels:
             parts.append(encode(encoder, pixels, workspace))
     bar.empty()
-    if not parts:
+    images = EncodedImages.joined(parts) if parts else None
+    copies = likely_copies(workspace, images.embeddings) if images else []
+    for label, copy in zip(names, copies, strict=True):
+        if copy:
+            path = workspace.images["path"].iloc[copy.row]
+            why = f"likely a copy of {path} of the workspace: detectors may have been trained on it"
+            left_out.append((label, why))
+    new = [at for at, copy in enumerate(copies) if copy is None]
+    if images is None or not new:
         label, why = left_out[0]
         raise AigiError(
             f"None of {counted(len(files), 'file')} can be used, such as {label!r} ({why}): bring"
             " images of a generator that the workspace does not hold."
         )
-    images = EncodedImages.joined(parts)
-    return Brought(key, images, len(images.embeddings), folder, left_out)
+    return Brought(key, images.taken(new), len(new), folder, left_out)
 
 
 def described(page: Page, brought: Brought, called: str, pool: str) -> NewGenerator:

@@ -25,6 +25,7 @@ from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.heads import Encoded, EncodedImages, Head
 from aigi_core.images import image_source
+from aigi_core.inspection.copies import Copy, likely_copies
 from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, open_images
 from aigi_core.inspection.known import calls_on_test, rates_by_pool, reliability_on_test
 from aigi_core.inspection.novelty import Novelty, novelty, row_of
@@ -345,7 +346,7 @@ def bring(
                 raise
             bar.progress(start / len(missing), f"Encoding: {start} of {len(missing)}")
             encoded = encode(encoder, pixels, workspace)
-            features = iter([encoded.one(at) for at in range(len(pixels))])
+            features = iter([encoded.taken([at]) for at in range(len(pixels))])
         for key, one in zip(part, opened, strict=True):
             known[key] = (one, next(features) if one.pixels is not None else None)
     bar.empty()
@@ -539,6 +540,11 @@ def _of_workspace(workspace: Workspace, path: str) -> Subject:
     )
 
 
+def copy(workspace: Workspace, subject: Subject) -> Copy | None:
+    """The image of the workspace that a new file is likely to show again."""
+    return likely_copies(workspace, subject.embedding[None])[0]
+
+
 def all_files(workspace: Workspace, subject: Subject, rate: float, prior: float) -> pd.DataFrame:
     """Every file brought: what all detectors together say, and how far each lies from anything
     known.
@@ -547,12 +553,16 @@ def all_files(workspace: Workspace, subject: Subject, rate: float, prior: float)
     rows = []
     for one, features in subject.among:
         verdict = judges.verdicts(judges.logits(features)[:, 0], rate, prior).iloc[0]
-        far = novelty(workspace, features.embeddings[0], known, row_of(workspace, one.key))
+        row = row_of(workspace, one.key)
+        far = novelty(workspace, features.embeddings[0], known, row)
+        if row is None and (likely := likely_copies(workspace, features.embeddings[:1])[0]):
+            row = likely.row
         rows.append(
             {
                 "file": one.name,
                 **verdict[["probability", "low", "high", "verdict"]],
                 "farther_than": far.farther_than,
+                "in_workspace": "" if row is None else str(workspace.domains.split[row]),
                 "about": one.about,
             }
         )

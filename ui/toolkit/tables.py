@@ -37,6 +37,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "bytes_per_pixel": ("bytes per pixel", "Size of the file over its number of pixels."),
     "cosine": ("cosine", "1 for the same direction, 0 for unrelated ones."),
     "similar": ("folded", "How many texts that say the same share this row."),
+    "in_workspace": ("in the workspace", "Split of the image of the workspace that it shows."),
     "farther_than": ("novelty", "Share of held-out images that lie nearer to known images."),
 }
 """Column -> (title, help) where the name alone does not say it."""
