@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aigi_core.audit.leaks import IDENTICAL
-from aigi_core.heads import blocks
+from aigi_core.heads import blocks, embedding_norms
 from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 
@@ -84,8 +84,9 @@ def _nearest(
     asked = unit_rows(embeddings)
     cosine = np.zeros((len(asked), 0), np.float32)
     rows = np.zeros((len(asked), 0), int)
+    lengths = embedding_norms(workspace).astype(workspace.embeddings.dtype)
     for block in blocks(len(workspace.embeddings)):
-        here = asked @ workspace.embeddings[block].T / workspace.lengths[block]
+        here = asked @ workspace.embeddings[block].T / lengths[block]
         cosine = np.concatenate([cosine, here], axis=1)
         numbers = np.arange(block.start, block.stop)
         rows = np.concatenate([rows, np.broadcast_to(numbers, here.shape)], axis=1)
