@@ -17,7 +17,8 @@ else:  # what ``streamlit run`` imports, once, for its server
 
     from ui.preparation import prepared
     from ui.toolkit.access import Gate
+    from ui.toolkit.scripts import Scripts
     from ui.toolkit.uploads import UploadLimits
 
-    layers = [Middleware(Gate), Middleware(UploadLimits)]
+    layers = [Middleware(Gate), Middleware(Scripts), Middleware(UploadLimits)]
     app = st.App(__file__, lifespan=prepared, middleware=layers)
