@@ -8,10 +8,12 @@ finds it; a recorded offset saves the look through the archive's table of conten
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
 import threading
 import zipfile
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
@@ -27,6 +29,8 @@ TAR, ZIP, PARQUET = (".tar",), (".zip",), (".parquet", ".pq")
 SUFFIXES = TAR + ZIP + PARQUET
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 """Archives without access to a single member: they are refused with advice."""
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+"""What a damaged archive or member makes its reader raise."""
 ROW_DIGITS = 9
 _BATCH = 16
 """Rows of a Parquet file decoded at once while going forward through it."""
@@ -65,7 +69,7 @@ def members(archive: Path) -> list[Member]:
     """
     try:
         return list(_contents(archive, *_state(archive)).values())
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except (*DAMAGED, EOFError, OSError, ValueError, NotImplementedError) as error:
         raise AigiError(
             f"The archive {archive} cannot be read ({error}): download or pack it again."
         ) from error
@@ -92,7 +96,7 @@ def read_member(archive: Path, name: str, offset: int = -1, *, limit: int) -> by
         if offset < 0:
             offset = _contents(archive, *_state(archive))[name].offset
         return _tar_bytes(archive, offset, limit)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except (*DAMAGED, EOFError) as error:
         raise OSError(f"the archive {archive.name} is damaged: {error}") from error
 
 
@@ -168,6 +172,8 @@ def _zip_bytes(archive: Path, name: str, limit: int) -> bytes:
         raise ValueError(f"{counted(size, 'byte')}, at most {limit:,} are read")
     try:
         return opened.read(name)
+    except NotImplementedError as error:
+        raise OSError(f"the archive {archive.name} is packed in a way not read here") from error
     except RuntimeError as error:  # zipfile's word for encryption
         raise OSError(f"the archive {archive.name} is encrypted") from error
 

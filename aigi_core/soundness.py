@@ -45,29 +45,37 @@ def _has_heads(workspace: Workspace) -> bool:
 
 IN_ORDER = ("content_hash", "label", "generator")
 """Columns of an image that features are trained and judged by: recorded in their order."""
+DIVIDED = ("split", "pool", "group", "family")
+"""Columns that say which images are trained on, tested and compared with each other: likewise."""
 
 
 def rows_record(images: pd.DataFrame, files: Mapping[str, Any]) -> dict[str, str]:
     """What ties each row of the features to its image: the manifest's entry ``rows``.
 
     ``images`` is a digest of the content hash, label and generator of every image kept, in order;
-    ``features`` is one of that and of the features' own digests. Who sorts the table or an array
-    and mends the hash of that file alone is noticed when the workspace is opened.
+    ``divided`` is one of :data:`DIVIDED`; ``features`` is one of ``images`` and of the features'
+    own digests. Who changes the table or an array and mends the hash of that file alone is noticed
+    when the workspace is opened.
 
     Args:
         images: a table of images, those left out included.
         files: the manifest's entry ``files``.
     """
     kept = pa.Table.from_pandas(
-        images.loc[images["left_out"] == "", list(IN_ORDER)], preserve_index=False
+        images.loc[images["left_out"] == "", [*IN_ORDER, *DIVIDED]], preserve_index=False
     )
-    digest = sha256()
-    for name in IN_ORDER:
-        digest.update(_lines(kept[name]))
-        digest.update(b"\0")
-    order = digest.hexdigest()
+    order, divided = (_digest(kept, names) for names in (IN_ORDER, DIVIDED))
     both = [order, *(files[name]["sha256"] for name in sorted(array_axes(files)))]
-    return {"images": order, "features": sha256("\n".join(both).encode()).hexdigest()}
+    features = sha256("\n".join(both).encode()).hexdigest()
+    return {"images": order, "divided": divided, "features": features}
+
+
+def _digest(table: pa.Table, columns: tuple[str, ...]) -> str:
+    digest = sha256()
+    for name in columns:
+        digest.update(_lines(table[name]))
+        digest.update(b"\0")
+    return digest.hexdigest()
 
 
 def _lines(column: pa.ChunkedArray) -> memoryview:
@@ -91,15 +99,18 @@ def moved_rows(images: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
 
     Args:
         images: the table of images, those left out included.
-        manifest: with the entries ``files`` and, from encodings of this version on, ``rows``.
+        manifest: with the entries ``files`` and, where they were recorded, ``rows`` and its parts.
     """
     recorded = manifest.get("rows")
     if not recorded:
         return ""
     actual = rows_record(images, manifest["files"])
-    if actual == recorded:
+    changed = {name for name, digest in recorded.items() if actual.get(name, digest) != digest}
+    if not changed:
         return ""
-    if actual["images"] != recorded["images"]:
+    if changed == {"divided"}:
+        return "its images have other splits, pools, groups or families than were recorded"
+    if "images" in changed:
         return (
             "the images stand in another order, or with other labels or generators, than when they"
             " were encoded"

@@ -115,10 +115,10 @@ def decode_seconds(limit: float) -> tuple[float, float, bool]:
     began, spent = time.perf_counter(), _of_children()
     results = processes.map(load_rgb, [(many_scans(),), (good.getvalue(),)])
     refused = isinstance(next(results), LimitExceeded)
-    seconds, spent = time.perf_counter() - began, _of_children() - spent
+    seconds = time.perf_counter() - began
     read = not isinstance(next(results), LimitExceeded)
-    processes.close()
-    return seconds, spent, refused and read
+    processes.close()  # waits for both, whose starts are counted, too
+    return seconds, _of_children() - spent, refused and read
 
 
 def _of_children() -> float:

@@ -4,9 +4,11 @@ what opens or verifies it, or read as it was.
 
 import csv
 import json
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from aigi_core.archives import members
 from aigi_core.detectors import score_detectors, train
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.errors import AigiError
+from aigi_core.images import ImageError, read_bytes
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 from precompute.ingest.tables import read_scores, read_table
@@ -209,3 +213,35 @@ def test_a_changed_stored_result_is_refused_or_right(
             verified = main(["verify", str(kept)]) == 0
         assert "Traceback" not in said.getvalue()
         assert not (verified and differs) or files[at % len(files)].suffix == ".json"
+
+
+# Archives of images
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip", "zip of lzma"])
+@settings(FEW, max_examples=80)
+@given(change=changes())
+def test_a_changed_archive_is_refused_or_right(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, change: Callable[[bytes], bytes]
+) -> None:
+    image = np.random.default_rng(0).bytes(300) + bytes(300)
+    stream = BytesIO()
+    if kind == "tar":
+        with tarfile.open(fileobj=stream, mode="w") as tar:
+            about = tarfile.TarInfo("a.png")
+            about.size = len(image)
+            tar.addfile(about, BytesIO(image))
+    else:
+        method = zipfile.ZIP_LZMA if "lzma" in kind else zipfile.ZIP_DEFLATED
+        with zipfile.ZipFile(stream, "w", method) as packed:
+            packed.writestr("a.png", image)
+    path = tmp_path_factory.mktemp("archives") / f"a.{kind[:3]}"
+    path.write_bytes(change(stream.getvalue()))
+    try:
+        names = [member.name for member in members(path)]
+        content = read_bytes(path / "a.png")
+    except (AigiError, ImageError) as error:
+        assert str(error)
+    else:
+        # a tar holds no checksum of its members
+        assert "a.png" in names and (content == image or kind == "tar")

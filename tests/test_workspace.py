@@ -7,11 +7,20 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aigi_core import soundness
 from aigi_core.errors import WorkspaceError
-from aigi_core.workspace import Workspace, exclusive, verify, write_atomic
+from aigi_core.workspace import (
+    Workspace,
+    describe_file,
+    exclusive,
+    read_manifest,
+    verify,
+    write_atomic,
+    write_manifest,
+)
 from tests.factory import make_images
 
 
@@ -36,6 +45,24 @@ def test_the_order_of_images_is_recorded_as_lines_of_text(kept: int) -> None:
     lines = ["\n".join(map(str, table[name].iloc[:kept])) for name in soundness.IN_ORDER]
     expected = hashlib.sha256("".join(f"{line}\0" for line in lines).encode()).hexdigest()
     assert soundness.rows_record(table, {})["images"] == expected
+
+
+@pytest.mark.parametrize("column", soundness.DIVIDED)
+def test_images_divided_otherwise_are_noticed_though_the_files_hash_fits(
+    synthetic_path: Path, tmp_path: Path, column: str
+) -> None:
+    path = copy(synthetic_path, tmp_path / "w")
+    table = pd.read_parquet(path / "images.parquet")
+    table.loc[0, column] = "val" if column == "split" else "other"
+    table.to_parquet(path / "images.parquet", index=False)
+    manifest = read_manifest(path)
+    manifest["files"]["images.parquet"] = describe_file(path, "images.parquet")
+    write_manifest(path, manifest)
+    with pytest.raises(WorkspaceError, match="other splits, pools, groups or families"):
+        Workspace.open(path)
+    del manifest["rows"]["divided"]  # a workspace made before it was recorded
+    write_manifest(path, manifest)
+    assert Workspace.open(path).images[column][0] == table[column][0]
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc")
