@@ -135,3 +135,12 @@ def q_values(p: Float[np.ndarray, " ..."]) -> Float[np.ndarray, " ..."]:
 
         q[finite] = false_discovery_control(p[finite], method="bh")
     return q
+
+
+def holm(p_values: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+    """Holm's step-down adjustment: family-wise error at most the level, whatever the dependence."""
+    order = np.argsort(p_values)
+    raised = p_values[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1)
+    return adjusted

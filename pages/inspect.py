@@ -119,8 +119,8 @@ def why(page: ui.Page, panel: Panel, judged: body.Judged) -> None:
         return
     with page.section(
         "The strongest heads in words",
-        "Texts nearest to each head's mean difference of fakes and real images; p by permutation,"
-        " not corrected for the number of heads.",
+        "Texts nearest to each head's mean difference of fakes and real images. p by permutation;"
+        " *corrected* for the number of heads in this table (Holm), *beyond chance* below .05.",
     ):
         heads = [attention.parse_head(name) for name in names[:5]]
         page.table("words", inspection.head_words(page.workspace, judged.judge, heads))

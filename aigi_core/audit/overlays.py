@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, UInt8
 
-from aigi_core.audit.separation import holm
 from aigi_core.errors import AigiError
 from aigi_core.manifest import REAL, Domains
+from aigi_core.significance import holm
 from aigi_core.statements import counted
 
 SMALLEST = 8

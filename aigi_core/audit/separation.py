@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from aigi_core.manifest import FAKE, REAL, Domains
+from aigi_core.significance import holm
 
 
 def separation(
@@ -51,12 +52,3 @@ def separation(
     table = pd.DataFrame(rows_out)
     table["adjusted"] = holm(table["p_value"].to_numpy())
     return table
-
-
-def holm(p_values: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
-    """Holm's step-down adjustment: family-wise error at most the level, whatever the dependence."""
-    order = np.argsort(p_values)
-    raised = p_values[order] * np.arange(len(p_values), 0, -1)
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1)
-    return adjusted

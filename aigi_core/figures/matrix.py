@@ -13,6 +13,8 @@ from aigi_core.figures.theme import LIGHT, SELECTION, Scale, Theme, colour_bar, 
 
 Centre = Literal["chance", "zero", "none"]
 _DARK, _WHITE = "#14181b", "#ffffff"
+_INSET = 0.05
+"""Of a cell: outlines stand inside it, clear of the gaps between families."""
 _SHORT_FAMILIES = {
     "gan": ("GAN",),
     "autoregressive": ("autoregressive", "AR"),
@@ -307,7 +309,8 @@ def _outline(cells: Iterable[tuple[int, int]], colour: str, width: int) -> dict[
     """Cells (row, column) outlined by one path: a shape for each would cost more than all the rest
     of a matrix.
     """
-    path = "".join(f"M{j - 0.5},{i - 0.5}H{j + 0.5}V{i + 0.5}H{j - 0.5}Z" for i, j in cells)
+    to = 0.5 - _INSET
+    path = "".join(f"M{j - to:g},{i - to:g}H{j + to:g}V{i + to:g}H{j - to:g}Z" for i, j in cells)
     return dict(
         type="path", path=path, line=dict(color=colour, width=width), fillcolor="rgba(0,0,0,0)"
     )

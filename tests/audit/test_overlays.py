@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from aigi_core.audit.overlays import find_overlays
-from aigi_core.audit.separation import holm, separation
+from aigi_core.audit.separation import separation
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
+from aigi_core.significance import holm
 from tests.factory import make_images
 
 IMAGES = make_images(per_class=60)

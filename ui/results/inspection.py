@@ -36,7 +36,8 @@ from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.inspection.unseen import HeldOut, Trust, choose_rule, trust_of_detectors
 from aigi_core.manifest import FAKE, REAL, TOGETHER
 from aigi_core.remote import as_path
-from aigi_core.statements import DEFAULT_RATE, counted, part_counted
+from aigi_core.significance import holm
+from aigi_core.statements import ALPHA, DEFAULT_RATE, counted, part_counted
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import attention, encoders, explanations
@@ -190,8 +191,8 @@ def unseen(workspace: Workspace, rate: float) -> Trust:
 def head_words(
     workspace: Workspace, judge: str, heads: Sequence[Head], count: int = 3
 ) -> pd.DataFrame:
-    """What some heads say on the training images of a judge: ``head, texts, p_value`` (of the
-    nearest, one head).
+    """What some heads say on the training images of a judge: ``head, nearest texts, p_value`` (of
+    the nearest, one head), ``corrected`` (Holm over these heads) and whether that is below .05.
     """
     on = workspace.domains.generators if judge == TOGETHER else (judge,)
     texts = explanations.Texts(workspace.default_bank)
@@ -204,10 +205,11 @@ def head_words(
                 "head": f"{head[0]}.{head[1]}",
                 "nearest texts": nearest,
                 "p_value": listed.p_value,
-                "beyond chance": "yes" if listed.nameable else "no",
             }
         )
-    return pd.DataFrame(rows)
+    corrected = holm(np.array([row["p_value"] for row in rows]))
+    beyond = np.where(corrected < ALPHA, "yes", "no")
+    return pd.DataFrame(rows).assign(**{"corrected": corrected, "beyond chance": beyond})
 
 
 # Of what a user brings, for this session

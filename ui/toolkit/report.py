@@ -78,9 +78,12 @@ def citation(workspace: Workspace) -> str:
     """BibTeX entries of the paper and of this software, with the workspace's digest."""
     return f"""@article{{gaintseva2024improving,
   title   = {{Improving Interpretability and Robustness for the Detection of AI-Generated Images}},
-  author  = {{Gaintseva, Tatiana and others}},
+  author  = {{Gaintseva, Tatiana and Kushnareva, Laida and Magai, German and Piontkovskaya, Irina
+             and Nikolenko, Sergey and Benning, Martin and Barannikov, Serguei
+             and Slabaugh, Gregory}},
   journal = {{arXiv preprint arXiv:2406.15035}},
-  year    = {{2024}}
+  year    = {{2024}},
+  url     = {{https://arxiv.org/abs/2406.15035}}
 }}
 
 @software{{aigi_explorer,
