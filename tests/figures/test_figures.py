@@ -112,7 +112,7 @@ def test_heatmap_cells_report_their_names_and_values() -> None:
     assert list(zip(cells.y, cells.x, strict=True))[5] == (1, 2)
     assert (figure.data[0].zmin, figure.data[0].zmax) == (0, 1)
     outline = figure.layout.shapes[-1]
-    assert (outline.path, outline.line.width) == ("M1.5,-0.5H2.5V0.5H1.5Z", 4)
+    assert (outline.path, outline.line.width) == ("M1.55,-0.45H2.45V0.45H1.55Z", 4)
 
 
 def test_difference_is_centred_at_zero_and_faint_cells_fade() -> None:
