@@ -82,14 +82,12 @@ def test_head_map_reports_heads_and_outlines_the_chosen() -> None:
     ]
     assert figure.data[0].z.ravel() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
     assert "is head 1.2 with 0.500" in figures.alt_text(figure)
-    assert (
-        [shape.path for shape in figure.layout.shapes]
-        == [
-            "M1.55,-0.45H2.45V0.45H1.55ZM1.55,0.55H2.45V1.45H1.55Z",  # chosen: row 0 and row 1 of column 2
-            "M-0.5,0.5H2.5V1.5H-0.5ZM-0.5,-0.5V1.5H0.5V-0.5Z",  # its row and its column
-            "M-0.45,0.55H0.45V1.45H-0.45Z",  # selected: row 1 of column 0
-        ]
-    )
+    assert [shape.path for shape in figure.layout.shapes] == [
+        # chosen: row 0 and row 1 of column 2
+        "M1.55,-0.45H2.45V0.45H1.55ZM1.55,0.55H2.45V1.45H1.55Z",
+        "M-0.5,0.5H2.5V1.5H-0.5ZM-0.5,-0.5V1.5H0.5V-0.5Z",  # its row and its column
+        "M-0.45,0.55H0.45V1.45H-0.45Z",  # selected: row 1 of column 0
+    ]
 
 
 def test_roles_say_where_a_head_carries_and_misleads() -> None:
