@@ -71,7 +71,8 @@ def by_steps(
     if not chosen:
         raise NotGivenError(
             "No model has test images of several numbers of steps, and a detector that was trained"
-            " on another model: steps are compared within one model."
+            " on another model: steps are compared within one model by detectors of others, so"
+            " add images of a second model."
         )
     cells = known[known["model"].isin(chosen)].value_counts(sort=False).sort_index()
     names = [f"{one} at {count:g} steps" for one, count in cells.index]

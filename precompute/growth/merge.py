@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
             " features cannot be compared; encode one of them again."
         )
     roots = [w.manifest.get("image_root") for w in (one, two)]
-    if not all(roots):
+    if rootless := [w.path for w, root in zip((one, two), roots, strict=True) if not root]:
         raise AigiError(
-            "A workspace does not record where its images lie (image_root): their paths cannot be"
+            f"{rootless[0]} does not record where its images lie (image_root): their paths cannot be"
             " named from one folder. Ingest it again without --no-image-root."
         )
     folders = [as_path(str(recorded)).resolve() for recorded in roots]
@@ -98,6 +98,6 @@ def run(args: argparse.Namespace) -> int:
             f"{counted(moved, 'image')} of {two.path} went to the split of {one.path}, which both"
             f" must share. {left_out}"
         )
-    left_out = f"{left_out} {again}".strip()
-    print(f"Wrote {args.out}: {counted(kept, 'image')}. {left_out}")
+    said = " ".join(filter(None, (left_out.strip(), again)))
+    print(f"Wrote {args.out}: {counted(kept, 'image')}. {said}")
     return 0

@@ -66,3 +66,12 @@ def test_commands_that_change_a_workspace_are_those_of_the_jobs(
 
 def test_without_them_one_sentence_says_what_to_bring(open_app: Open, synthetic_path: Path) -> None:
     assert noted(open_app(synthetic_path, "overview", part=MADE), MISSING)
+
+
+def test_steps_of_one_model_alone_say_that_another_is_needed(
+    open_app: Open, synthetic_path: Path, tmp_path: Path
+) -> None:
+    path = generated(Path(shutil.copytree(synthetic_path, tmp_path / "w")))
+    edit_images(path, lambda table: table.__setitem__("model", "sd"))
+    app = open_app(path, "overview", part=MADE)
+    assert not noted(app, MISSING) and noted(app, "add images of a second model")

@@ -12,7 +12,7 @@ from aigi_core import figures
 from aigi_core.errors import NotGivenError
 from aigi_core.statements import ALPHA, counted, part_counted
 from aigi_core.transfer import make_training_sets
-from aigi_core.transfer.generation import by_steps, same_answer
+from aigi_core.transfer.generation import STEPS, by_steps, same_answer
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.toolkit.page import Page, name
@@ -50,6 +50,8 @@ def show(page: Page) -> None:
     """
     steps, prompts, reasons = questions(page.workspace)
     if steps is None and prompts is None:
+        if STEPS in page.workspace.images.columns:
+            raise NotGivenError(" ".join(reasons))
         raise NotGivenError(
             "How images were generated is not known here: a manifest with the columns 'steps' and"
             " 'group' (the prompt), as 'generate' writes it, shows whether images of more steps are"
