@@ -14,7 +14,7 @@ import pandas as pd
 from aigi_core.clip.consent import add_weights_options
 from aigi_core.commands import PLACEHOLDER
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.manifest import FAKE, REAL, RESERVED
+from aigi_core.manifest import COLUMNS, FAKE, REAL, RESERVED
 from aigi_core.remote import as_path, common_folder
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
@@ -271,6 +271,7 @@ def stacked(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd
     """Two tables as one, by path; and which rows are the first's. What one of them lacks is
     empty.
     """
+    first, second = _of_one_type(first, second)
     both = pd.concat([first, second], ignore_index=True)
     for name in both.columns:
         if both[name].dtype == object or pd.api.types.is_string_dtype(both[name]):
@@ -279,6 +280,37 @@ def stacked(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd
     is_first = pd.Series([True] * len(first) + [False] * len(second))
     order = both.sort_values("path").index
     return both.loc[order].reset_index(drop=True), is_first[order].reset_index(drop=True)
+
+
+def _of_one_type(*tables: pd.DataFrame) -> list[pd.DataFrame]:
+    """The tables with each further column as one type: text where one has text, else numbers that
+    may be missing; tables of several origins write ``steps`` as 20 or as "20".
+    """
+    changed = [table.copy() for table in tables]
+    for name in dict.fromkeys(n for table in tables for n in table.columns if n not in COLUMNS):
+        kinds = [table[name].dtype for table in tables if name in table]
+        if len(kinds) == len(tables) and len({str(kind) for kind in kinds}) == 1:
+            continue
+        if all(pd.api.types.is_bool_dtype(kind) for kind in kinds):
+            kind: Any = "boolean"
+        elif all(pd.api.types.is_integer_dtype(kind) for kind in kinds):
+            kind = "Int64"
+        elif all(pd.api.types.is_float_dtype(kind) for kind in kinds):
+            kind = "float64"
+        else:
+            kind = None
+        for table in changed:
+            if name in table:
+                column = table[name]
+                table[name] = column.map(_text).astype(str) if kind is None else column.astype(kind)
+    return changed
+
+
+def _text(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value)
 
 
 def _only_pool(workspace: Workspace) -> str:

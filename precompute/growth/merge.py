@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     roots = [w.manifest.get("image_root") for w in (one, two)]
     if rootless := [w.path for w, root in zip((one, two), roots, strict=True) if not root]:
         raise AigiError(
-            f"{rootless[0]} does not record where its images lie (image_root): their paths cannot be"
-            " named from one folder. Ingest it again without --no-image-root."
+            f"{rootless[0]} does not record where its images lie (image_root): their paths cannot"
+            " be named from one folder. Ingest it again without --no-image-root."
         )
     folders = [as_path(str(recorded)).resolve() for recorded in roots]
     root = common_folder(folders)

@@ -21,6 +21,7 @@ from aigi_core.stress import open_perturbed
 from aigi_core.transfer.imported import matched_scores
 from aigi_core.workspace import LOCK, Workspace, digest_of, read_manifest, verify, write_manifest
 from precompute.__main__ import main
+from precompute.growth.add import stacked
 from precompute.growth.rewrite import without_outdated
 from tests.tiny_clip import make_tiny_clip
 from tests.tiny_workspace import make_picture
@@ -552,3 +553,20 @@ def test_names_of_before_are_understood_after_images_from_elsewhere_were_added(
     assert main(command) == 2
     said = capsys.readouterr().err
     assert "under names that begin with base/" in said and "nothing is to be done" in said
+
+
+def test_a_column_that_tables_write_as_text_or_as_numbers_is_stacked_as_one(
+    tmp_path: Path,
+) -> None:
+    first = pd.DataFrame({"path": ["a", "b"], "offset": -1, "steps": ["20", ""], "big": [2**60, 1]})
+    second = pd.DataFrame(
+        {"path": ["c"], "offset": -1, "steps": [50], "seed": [2**60], "ok": [True]}
+    )
+    both, _ = stacked(first, second)
+    both.to_parquet(tmp_path / "t.parquet")
+    read = pd.read_parquet(tmp_path / "t.parquet")
+    assert read["steps"].tolist() == ["20", "", "50"]
+    assert int(read["seed"].iloc[2]) == 2**60 == int(read["big"].iloc[0])
+    assert read["seed"].isna().tolist() == [True, True, False]
+    both, _ = stacked(first.assign(steps=[2.0, 2.5]), second.assign(steps="x"))
+    assert both["steps"].tolist() == ["2", "2.5", "x"]
