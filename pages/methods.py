@@ -16,7 +16,7 @@ from aigi_core.transfer import board_by_encoder as boards_by_encoder
 from aigi_core.winner import estimates
 from aigi_core.workspace import Workspace
 from ui import results
-from ui.bodies import finetuned, imported, zero_shot
+from ui.bodies import compared, finetuned, imported, zero_shot
 from ui.toolkit.apart import apart
 from ui.toolkit.workspaces import cached, open_encoding
 
@@ -156,13 +156,18 @@ def parts_of(page: ui.Page, table: pd.DataFrame) -> None:
                     beside = board_by_encoder(tuple(page.encodings), opened)
                 page.table("by-encoder", beside)
 
-    parts: dict[str, Callable[[], None]] = {ONE: one_method, "All numbers": all_numbers}
+    parts: dict[str, Callable[[], None]] = {
+        ONE: one_method,
+        compared.PART: partial(compared.show, page, table),
+        "All numbers": all_numbers,
+    }
     if len(page.encodings) > 1:
         parts["By encoder"] = by_encoder
     parts["Your own texts"] = partial(zero_shot.show, page)
     if finetuned.names(page.workspace):
         parts["Fine-tuning"] = partial(finetuned.by_epoch, page)
     holds = {"which": ONE, "encoders": "By encoder", "finetuned": "Fine-tuning"}
+    holds |= dict.fromkeys(("detector_a", "detector_b"), compared.PART)
     holds |= dict.fromkeys(("real_texts", "generated_texts", "way"), "Your own texts")
     page.part(parts, holds=holds)
 

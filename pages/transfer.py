@@ -12,6 +12,7 @@ from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import counted
 from aigi_core.transfer import TRAINING, difference
 from ui import results
+from ui.bodies import compared
 from ui.bodies import transfer as body
 from ui.toolkit.jobs import steps
 
@@ -129,6 +130,11 @@ with ui.page(__file__) as page:
             "A minus B in percentage points. Faded: not statistically significant (5% FDR over"
             " all cells).",
         ):
+            page.link(
+                "methods",
+                "Compare two detectors by name, imported and fine-tuned ones included",
+                part=compared.PART,
+            )
             with page.controls():
                 other = results.choose_setting(
                     page, (), "B", beside=chosen, searched=True, used=used

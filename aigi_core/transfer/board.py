@@ -23,7 +23,7 @@ from aigi_core.results import ResultKind, StoredResult
 from aigi_core.significance import q_values
 from aigi_core.statements import Finding, agreeing, counted
 from aigi_core.transfer.bootstrap import Resample
-from aigi_core.transfer.difference import difference
+from aigi_core.transfer.difference import MatrixDifference, difference
 from aigi_core.transfer.imported import imported_matrix, imported_names, stored_import
 from aigi_core.transfer.matrix import (
     TransferMatrix,
@@ -95,13 +95,13 @@ class Measured:
     thresholds: Float[np.ndarray, " K"]
     seconds: Mapping[str, float]
 
-    def matrix(self, workspace: Workspace) -> TransferMatrix:
+    def matrix(self, workspace: Workspace, metrics: Sequence[str] = MEASURED) -> TransferMatrix:
         """The transfer matrix of the scores, with 1,000 draws."""
         sets = list(make_training_sets(workspace.domains, "each generator").values())
         scores = np.zeros((len(sets), len(workspace.domains)))  # only test images are measured
         scores[:, workspace.domains.split == "test"] = self.test
         return transfer_matrix(
-            scores, workspace.domains, sets, thresholds=self.thresholds, metrics=MEASURED
+            scores, workspace.domains, sets, thresholds=self.thresholds, metrics=metrics
         )
 
 
@@ -304,6 +304,60 @@ def board_of_imports(workspace: Workspace) -> pd.DataFrame:
         for name in imported_names(workspace)
     ]
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Two rows of the board on the same cells.
+
+    Attributes:
+        a, b: their matrices, row by row.
+        rows: what each row is called: the generator that detectors of a method are trained on.
+        outside: [K, T] cells of generators that neither of the two was trained on.
+        change: ``a - b``, cell by cell.
+    """
+
+    a: TransferMatrix
+    b: TransferMatrix
+    rows: tuple[str, ...]
+    outside: Bool[np.ndarray, "K T"]
+    change: MatrixDifference
+
+
+def compare(a: tuple[Workspace, str], b: tuple[Workspace, str]) -> Compared:
+    """Two rows of a board, or of the boards of two encoders of the same images, by their
+    ``method``: paired image by image, in balanced accuracy.
+
+    A detector of chosen generators (imported or fine-tuned) is compared with the detector of a
+    method that was trained on the same generator where there is one, else with each of them.
+
+    Raises:
+        AigiError: no generator is left that neither has seen; says so.
+    """
+    (first, seen_a), (second, seen_b) = (_matrix_of(*row) for row in (a, b))
+    chosen = list(range(len(first.train)))
+    seen = [names for names in (seen_a, seen_b) if names is not None]
+    names = first.train_names
+    if len(seen) == 2:
+        chosen, names = [0], ("one detector",)
+    elif seen and (same := [k for k in chosen if set(first.train[k]) == set(seen[0])]):
+        chosen, names = same, tuple(first.train_names[k] for k in same)
+    first, second = first.rows(chosen), second.rows(chosen)
+    outside = np.ones(first.in_domain.shape, bool)
+    for matrix, known in ((first, seen_a), (second, seen_b)):
+        outside &= ~(matrix.in_domain if known is None else np.isin(matrix.test, known)[None])
+    if not outside.any():
+        raise AigiError(
+            "No generator is left that neither detector was trained on: choose another detector."
+        )
+    return Compared(first, second, names, outside, difference(first, second, DEFAULT_METRIC))
+
+
+def _matrix_of(workspace: Workspace, name: str) -> tuple[TransferMatrix, list[str] | None]:
+    """The matrix of a row of the board, and the generators its one detector has seen."""
+    if name.startswith(IMPORTED):
+        return imported_matrix(workspace, name.removeprefix(IMPORTED), (DEFAULT_METRIC,))
+    return stored_measured(workspace, name).matrix(workspace, (DEFAULT_METRIC,)), None
 
 
 def _imported_row(

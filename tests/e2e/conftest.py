@@ -58,3 +58,9 @@ def app(browser: Any, server: Server) -> Iterator[App]:
     app = App(browser, server.url)
     yield app
     app.close()
+
+
+@pytest.fixture(scope="session")
+def demo_url(serve: Callable[..., Server]) -> str:
+    """A shared server on the embedded demo."""
+    return serve().url

@@ -31,11 +31,6 @@ def demo() -> Workspace:
     return Workspace.open(DEMO)
 
 
-@pytest.fixture(scope="module")
-def demo_url(serve: Any) -> str:
-    return str(serve().url)
-
-
 @pytest.fixture
 def user(browser: Any, demo_url: str) -> Iterator[App]:
     """Somebody who opens the app for the first time."""

@@ -36,6 +36,16 @@ def test_the_board_by_link(open_app: Open, measured: Workspace) -> None:
     assert f"**{best['ood']:.3f}**" in text_of(app) and "Ojha" in text_of(app)
 
 
+def test_any_two_detectors_are_compared_by_link(open_app: Open, measured: Workspace) -> None:
+    link = {"part": "Compare two", "detector_a": "Nearest neighbours"}
+    app = open_app(measured.path, "methods", **link)
+    assert not app.exception and not app.error and not app.warning
+    row = board(measured).set_index("method").loc["knn"]
+    ends = [100 * row[f"difference{end}"] for end in ("", "_low", "_high")]
+    said = "A minus B is {:+.1f} points (95% interval {:+.1f} to {:+.1f}".format(*ends)
+    assert said in text_of(app) and f"**{row['ood']:.3f}**" in text_of(app)
+
+
 def test_without_a_board_the_command_is_named(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "methods")
     assert noted(app, "precompute methods")

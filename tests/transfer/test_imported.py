@@ -14,6 +14,8 @@ from aigi_core.transfer.imported import stored_import
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 
+M = "balanced_accuracy"
+
 
 @pytest.fixture
 def workspace(synthetic_path: Path, tmp_path: Path) -> Workspace:
@@ -141,3 +143,27 @@ def test_bad_input_is_one_sentence(
     assert main(base) == 2
     assert "There is no file of scores" in capsys.readouterr().err
     assert not (workspace.path / "results" / "imported").exists()
+
+
+def test_two_rows_of_the_board_are_compared_as_the_board_compares_them(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    for name in ("logistic", "ridge"):
+        boards.measure_method(workspace, name)
+    seen, other = workspace.domains.generators[:2]
+    for name, generator in (("lab", seen), ("rival", other)):
+        file = tmp_path / f"{name}.csv"
+        assert run(workspace, table_of(workspace, generator), file, "--trained-on", generator) == 0
+    table = boards.board(workspace).set_index("method")
+    logistic = (workspace, "logistic")
+    for name in ("ridge", "imported: lab"):
+        both, row = boards.compare((workspace, name), logistic), table.loc[name]
+        gap = both.change.mean(both.outside)
+        ends = [row[f"difference{end}"] for end in ("", "_low", "_high")]
+        assert [gap.value, gap.low, gap.high] == pytest.approx(ends)
+        assert len(both.rows) == (
+            1 if name == "imported: lab" else len(workspace.domains.generators)
+        )
+    both = boards.compare((workspace, "imported: lab"), (workspace, "imported: rival"))
+    assert not both.outside[0, [both.a.test.index(one) for one in (seen, other)]].any()
+    assert both.change.values == pytest.approx(both.a.values[M] - both.b.values[M])

@@ -46,6 +46,9 @@ class Controls:
         )
         self._url: dict[str, list[str]] = {}
         self._met: set[str] = set()
+        self.settings: dict[str, tuple[str, str]] = {}
+        """Name -> label and value of the controls drawn so far, in words; switches only where they
+        were moved."""
         self.complaints: list[str] = []
         """What of the link could not be done, in whole sentences."""
 
@@ -119,6 +122,7 @@ class Controls:
                 label, list(values), key=name, help=help, disabled=disabled, on_change=acted
             )
         self._keep(name, text, first, [str(text)], follows)
+        self.settings[name] = label, str(text)
         return values[str(text)]
 
     def multiselect(
@@ -163,6 +167,8 @@ class Controls:
         )
         chosen = [o for o in options if o in set(chosen)]
         self._keep(name, chosen, first, chosen or [""], follows)
+        words = "all" if chosen == list(options) else listed(chosen, 3) or "none"
+        self.settings[name] = label, words
         return chosen
 
     def slider(
@@ -206,6 +212,7 @@ class Controls:
             label, low, high, step=step, key=name, help=help, disabled=disabled, on_change=acted
         )
         self._keep(name, number, default, [f"{number:g}" if not whole else str(number)])
+        self.settings[name] = label, f"{number:g}"
         return number
 
     def toggle(
@@ -227,6 +234,8 @@ class Controls:
         )
         on = bool(st.toggle(label, key=name, help=help, disabled=disabled, on_change=acted))
         self._keep(name, on, default, ["1" if on else "0"])
+        if on != default:
+            self.settings[name] = label, "on" if on else "off"
         return on
 
     def text(
@@ -258,6 +267,8 @@ class Controls:
             or ""
         )
         self._keep(name, line, default, [line])
+        if line:
+            self.settings[name] = label, line
         return line
 
     def linked(self, name: str) -> bool:

@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.errors import StreamlitDuplicateElementKey
 
 from aigi_core.clip.consent import ConsentNeeded, agree
@@ -66,6 +67,8 @@ class Page(Controls):
         self._unlinked: list[str] = []
         self._python = ""
         self._blurred = False
+        self._summary: DeltaGenerator | None = None
+        """Of what the bar of controls is at, once there is a control in it."""
         self._parts: dict[str, Callable[[], None]] = {}
         self._asked_part, self._open_part = "", slice(0, 0)
         """The open part, and where it stands in the report."""
@@ -112,7 +115,7 @@ class Page(Controls):
             self._bar.caption(self._one_encoder)
         elif several:
             own = next((name for name, folder in self.encodings.items() if folder == here), None)
-            with self._bar:
+            with self.controls():
                 self.encoder = self.choose_encoder(ENCODER, "Encoder", own)
         elif asked and asked != self._written.get(ENCODER):
             self.complaints.append(
@@ -213,12 +216,19 @@ class Page(Controls):
 
     @contextmanager
     def controls(self, label: str = "") -> Iterator[None]:
-        """Controls of the page: one bar under the numbers, which stays in sight. With a label, a
-        row of their own where they are called, for what they alone change.
+        """Controls of the page: one bar under the numbers, which stays in sight; on a narrow screen
+        one line that says what they are at, and opens them. With a label, a row of their own where
+        they are called, for what they alone change.
         """
         if not label:
+            if self._summary is None:
+                self._summary = self._bar.container(key="settings", gap=None)
+                self._summary.html(report.OPENS_CONTROLS)
+            before = set(self.settings)
             with self._bar:
                 yield
+            here = [name for name in self.settings if name not in before]
+            self._report.settings |= {name: self.settings[name] for name in here}
             return
         with st.container(
             border=True,
@@ -332,6 +342,8 @@ class Page(Controls):
             "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d"]],
         }
         with st.container(key=f"{kind}-{name}"):
+            if width:
+                st.html(report.SCROLLS)
             st.plotly_chart(figure, theme=None, key=key, config=config, alt=alt, **options)
         self._more(name, draw, table, formats)
 
@@ -599,6 +611,8 @@ class Page(Controls):
         self._look.__exit__(None, None, None)
         if error is not None and not isinstance(error, Exception):
             return False  # Streamlit stopping or rerunning the script
+        if self._summary:
+            self._summary.html(report.settings_html(self._report.settings))
         if error is None:
             self.complain_of_names([workspaces.PARAMETER])
         for complaint in self.complaints:

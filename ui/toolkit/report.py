@@ -23,6 +23,19 @@ from ui.toolkit import tables
 from ui.toolkit.drawings import Draw
 from ui.toolkit.images import Tile, grid_html
 
+OPENS_CONTROLS = (
+    '<details class="aigi-controls"><summary><span>Change what is shown</span>'
+    "<span>Close the controls</span></summary></details>"
+)
+"""Opens and shuts the bar of controls on a narrow screen, by the style sheet alone; always the same
+text, so that it stays as it is while the page runs."""
+SCROLLS = (
+    '<p class="aigi-scrolls" tabindex="0">Wider than the screen: scroll this figure sideways.</p>'
+)
+"""Above a figure with a least width, shown where the screen is narrower; the keyboard scrolls the
+figure from here."""
+FIRST, LAST = ("train", "test", "d1", "d2"), ("protocol", "encoder")
+"""Names of controls, for :func:`settings_in_words`."""
 SHOWN = 2000
 """Rows of a table that a report holds."""
 
@@ -64,6 +77,8 @@ class Report:
     question: str
     answer: str = ""
     stats: list[Stat] = field(default_factory=list)
+    settings: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Name of a control of the whole page -> its label and value, in words."""
     protocol: dict[str, str] = field(default_factory=dict)
     parts: list[tuple[str, Draw | pd.DataFrame | Sequence[Tile] | int | None]] = field(
         default_factory=list
@@ -112,6 +127,7 @@ def render(report: Report, workspace: Workspace, link: str) -> str:
             f"{encoder.get('library')} {encoder.get('model')} ({encoder.get('pretrained')}), "
             f"weights SHA-256 {str(encoder.get('weights_sha256'))[:16]}…"
         ),
+        **({"Settings": settings_in_words(report.settings)} if report.settings else {}),
         **report.protocol,
         "Versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
         "Link": link,
@@ -178,6 +194,20 @@ def _term(stat: Stat) -> str:
     return (
         f"<details class=aigi-term><summary>{label}</summary><p>{escape(stat.help)}</p></details>"
     )
+
+
+def settings_in_words(settings: Mapping[str, tuple[str, str]]) -> str:
+    """What a page shows: first what detectors were trained and tested on, last what seldom
+    changes."""
+    first = [name for name in FIRST if name in settings]
+    last = [name for name in LAST if name in settings]
+    between = [name for name in settings if name not in first + last]
+    return "; ".join(": ".join(settings[name]) for name in first + between + last)
+
+
+def settings_html(settings: Mapping[str, tuple[str, str]]) -> str:
+    """The same for the line that stands for the bar of controls on a narrow screen."""
+    return f'<p class="aigi-settings">{escape(settings_in_words(settings))}</p>'
 
 
 def foot_html(workspace: Workspace | None, verified: str, run: int) -> str:

@@ -1,0 +1,57 @@
+"""On a narrow screen every page shows its answer first; its controls are one line, which stays in
+sight and opens them.
+"""
+
+from typing import Any
+
+import pytest
+
+from benchmarks._app_in_browser import App
+from ui.toolkit.router import PAGES
+
+pytestmark = pytest.mark.browser
+FIRST_DRAWN = """() => {
+  const top = (one) => one ? one.getBoundingClientRect().top : Infinity
+  const bar = document.querySelector('.st-key-controls-bar')
+  const drawn = [...document.querySelectorAll('.stMain [data-testid=stPlotlyChart], .aigi-grid')]
+  return [Math.min(...drawn.map(top)), bar ? bar.getBoundingClientRect().height : 0]
+}"""
+"""Where the first figure or image begins, and how tall the bar of controls is, in px."""
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (800, 1000)])
+def test_answer_and_figure_come_before_the_controls(
+    browser: Any, demo_url: str, width: int, height: int
+) -> None:
+    app = App(browser, demo_url, width=width, height=height)
+    low, tall = {}, {}
+    for stem in PAGES:
+        begins, bar = app.open(stem).page.evaluate(FIRST_DRAWN)
+        if begins > height - 60:
+            low[stem] = begins
+        if bar > 90:
+            tall[stem] = bar
+    print(low, tall)
+    assert tall == {}
+    assert low.keys() <= {"new_generator"}  # which begins with a question, not a figure
+    app.close()
+
+
+def test_controls_open_by_one_key_and_stay_open_while_they_are_used(
+    browser: Any, demo_url: str
+) -> None:
+    app = App(browser, demo_url, width=390, height=844, scheme="dark").open("transfer")
+    line, field = app.page.locator(".aigi-settings"), app.page.locator(".st-key-test input")
+    opener = app.page.locator(".aigi-controls summary")
+    assert not field.is_visible() and "Metric: Balanced accuracy" in line.inner_text()
+    opener.press("Enter")
+    app.choose("Tested on", "sdxl")
+    assert field.is_visible() and app.violations() == [] and app.fits
+    opener.click()
+    assert not field.is_visible()
+    assert "Tested on: sdxl" in line.inner_text() and app.query["test"] == ["sdxl"]
+    app.page.locator(".stMain").evaluate("main => main.scrollBy(0, 1500)")
+    assert opener.is_visible() and 0 <= opener.bounding_box()["y"] < 120
+    assert app.violations() == [] and app.fits
+    assert "Tested on: sdxl" in app.download_report()
+    app.close()

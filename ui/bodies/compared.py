@@ -1,0 +1,93 @@
+"""Two detectors of the board beside each other, by name: the page Methods, and what leads to it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+
+import pandas as pd
+
+from aigi_core import figures
+from aigi_core.errors import NotMadeError
+from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import ALPHA, counted, part_counted
+from aigi_core.transfer import board as boards
+from aigi_core.workspace import Workspace
+from ui.toolkit.controls import distinct
+from ui.toolkit.page import Page, name
+from ui.toolkit.workspaces import cached, open_encoding
+
+board = cached(boards.stored_board)
+PART = "Compare two"
+"""The part of the page that shows it."""
+
+
+@cached
+def compared(first: Workspace, a: str, second: Workspace, b: str) -> boards.Compared:
+    return boards.compare((first, a), (second, b))
+
+
+def _detectors(page: Page, table: pd.DataFrame) -> dict[str, tuple[Workspace, str]]:
+    """Title -> encoding of the images and row of its board: of the chosen encoder and of all others
+    that have a board."""
+    found = [(page.workspace, name, title) for name, title in table[["method", "title"]].to_numpy()]
+    for encoder, folder in page.encodings.items():
+        if folder != page.workspace.path:
+            with suppress(NotMadeError):
+                other = open_encoding(folder)
+                rows = board(other)[["method", "title"]].to_numpy()
+                found += [(other, name, f"{title} ({encoder})") for name, title in rows]
+    titles = distinct(title for *_, title in found)
+    return {title: (one, name) for title, (one, name, _) in zip(titles, found, strict=True)}
+
+
+def show(page: Page, table: pd.DataFrame) -> None:
+    """The controls ``detector_a`` and ``detector_b``, and how the two differ, cell by cell."""
+    with page.section(
+        "Two detectors beside each other",
+        "Any two of this workspace: methods, feature views, other encoders, imported and fine-tuned"
+        " detectors. Both are measured on the same test images and compared image by image.",
+    ):
+        known = _detectors(page, table)
+        reference = next(title for title, (_, row) in known.items() if row == boards.REFERENCE)
+        with page.controls("Two detectors"):
+            first = page.select(
+                "detector_a",
+                "Detector A",
+                list(known),
+                next((t for t in known if t != reference), ""),
+            )
+            second = page.select("detector_b", "Detector B", list(known), reference)
+        if first == second:
+            page.finding("A and B are the same detector: choose another one.")
+            return
+        both = compared(*known[first], *known[second])
+        gap = both.change.mean(both.outside)
+        means = [one.mean(DEFAULT_METRIC, both.outside) for one in (both.a, both.b)]
+        verdict = gap.finding("paired cell")
+        claim = verdict.claim("A is better", "B is better", "Neither is shown to be better")
+        page.finding(
+            f"On generators that neither was trained on, A ({name(first)}) reaches balanced"
+            f" accuracy **{means[0].value:.3f}** ({means[0].low:.3f} to {means[0].high:.3f}) and B"
+            f" ({name(second)}) **{means[1].value:.3f}** ({means[1].low:.3f} to"
+            f" {means[1].high:.3f}). {claim}: A minus B is"
+            f" {verdict.times(100).numbers(1, ' points')}."
+        )
+        sure = both.change.q_value < ALPHA
+        higher = int((sure & (both.change.values > 0)).sum())
+        page.finding(
+            "A minus B in percentage points; faded: not statistically significant (5% FDR over all"
+            f" cells). A is significantly better in {part_counted(higher, sure.size, 'cell')}, B in"
+            f" {counted(int(sure.sum()) - higher, 'cell')}; intervals stand in the table."
+        )
+        families = (
+            both.a.train_families if len(both.rows) == len(both.a.test) else (),
+            both.a.test_families,
+        )
+        page.figure(
+            "compared",
+            partial(figures.difference_heatmap, both.change, families, rows=list(both.rows)),
+            table=both.change.to_frame().assign(
+                train=[row for row in both.rows for _ in both.a.test]
+            ),
+        )
