@@ -3,13 +3,11 @@ left without them.
 """
 
 from functools import partial
-from typing import get_args
 
 import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.audit.facts import View
 from aigi_core.audit.report import Audit
 from aigi_core.audit.verdict import to_frame
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
@@ -18,19 +16,9 @@ from ui.bodies import audit as body
 
 def show(page: ui.Page, audit: Audit) -> None:
     generators = [verdict.generator for verdict in audit.verdicts]
-    views = [view for view in get_args(View) if view in audit.facts]
     with page.controls():
         generator = page.generator(
             "test", "Generator", body.first_generator(audit), among=generators
-        )
-        view: View = page.select(
-            "files",
-            "File facts of",
-            {body.FILES[v]: v for v in views},
-            help=(
-                "Stored: what was encoded. Original: before the collection was resized or saved"
-                " anew, where its manifest says so."
-            ),
         )
     verdict = audit.verdicts[generators.index(generator)]
     page.answer(body.answer(audit, verdict))
@@ -55,14 +43,15 @@ def show(page: ui.Page, audit: Audit) -> None:
         ),
     )
 
-    with page.picture("Click a generator to open it."):
+    either = " Its verdict counts whichever of the two kinds of files gives it away."
+    with page.picture(f"Click a generator to open it.{either if len(audit.facts) > 1 else ''}"):
         draw = partial(figures.verdict_intervals, audit.verdicts, selected=generator)
         page.figure("verdicts", draw, table=to_frame(audit.verdicts), clicks=("test",))
     with page.section(f"{ui.name(generator)}: {body.level_in_words(verdict)}"):
         body.show_verdict(page, audit, verdict)
 
     st.subheader("The statistics", anchor=False)
-    page.part(body.PARTS, page, audit, view, generator)
+    page.part(body.PARTS, page, audit, generator)
 
 
 with ui.page(__file__) as page:

@@ -155,6 +155,14 @@ def mean_evidence(result: Evidence, domains: Domains) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def spread_of_real(result: Evidence, domains: Domains) -> float:
+    """The standard deviation of the detector's logit on the real images: what says whether a head's
+    evidence is much or little. NaN with fewer than two.
+    """
+    real = result.logit[domains.labels[result.rows] != FAKE]
+    return float(real.std(ddof=1)) if len(real) > 1 else float("nan")
+
+
 def head_roles(result: Evidence, domains: Domains) -> pd.DataFrame:
     """How much each head widens the gap between a generator's fakes and the real images of its
     pools.
@@ -165,14 +173,14 @@ def head_roles(result: Evidence, domains: Domains) -> pd.DataFrame:
     without effect, about two lie above by chance and two below.
 
     Returns:
-        Columns ``generator, layer, head, gap, low, high, role, n_fake, n_real`` (layer and head -1:
-        the remainder).
+        Columns ``generator, layer, head, gap, low, high, role, n_fake, n_real, spread`` (layer and
+        head -1: the remainder); spread is :func:`spread_of_real`.
     """
     values, (layer, head) = _values(result), _terms(result)
     label = domains.labels[result.rows]
     pool = domains.pool[result.rows]
     group = domains.group_numbers(result.rows)
-    tables = []
+    tables, spread = [], spread_of_real(result, domains)
     for name in domains.generators:
         fake = domains.generator[result.rows] == name
         real = (label != FAKE) & np.isin(pool, domains.pools_of(name))
@@ -198,6 +206,7 @@ def head_roles(result: Evidence, domains: Domains) -> pd.DataFrame:
                     ),
                     "n_fake": int(fake.sum()),
                     "n_real": int(real.sum()),
+                    "spread": spread,
                 }
             )
         )

@@ -39,6 +39,7 @@ from aigi_core.explain.nulls import (
 )
 from aigi_core.explain.words import Words, words
 from aigi_core.heads import Head, all_heads, context_scales, contexts, head_basis
+from aigi_core.manifest import REAL
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.reprs import ShortRepr
 from aigi_core.transfer import TransferMatrix, transfer_matrix
@@ -227,8 +228,9 @@ def extreme_images(
         direction: in the joint space: a text, the head's own direction, a detector's w.
 
     Returns:
-        Columns ``side`` ("most", "least"), ``rank, row, path, label, generator, value``; value is
-        the length of the contribution along the unit direction.
+        Columns ``side`` ("most", "least"), ``rank, row, path, label, generator, value, deviation``;
+        value is the length of the contribution along the unit direction, deviation the same from
+        the mean of the real images, in their standard deviations (NaN with fewer than two).
 
     Raises:
         AigiError: unknown head, zero direction, or no images.
@@ -243,6 +245,10 @@ def extreme_images(
     for block, part in contexts(workspace, (layer, head), rows, context_scales(workspace, rows)):
         value[block] = part @ on_context
     order = np.argsort(-value, kind="stable")
+    real = value[workspace.domains.labels[rows] == REAL]
+    deviation = np.full(len(value), np.nan)
+    if len(real) > 1 and real.std(ddof=1) > 0:
+        deviation = (value - real.mean()) / real.std(ddof=1)
     tables = []
     for side, chosen in (("most", order[:k]), ("least", order[::-1][:k])):
         images = workspace.images.iloc[rows[chosen]]
@@ -256,6 +262,7 @@ def extreme_images(
                     "label": images["label"].to_numpy(),
                     "generator": images["generator"].to_numpy(),
                     "value": value[chosen],
+                    "deviation": deviation[chosen],
                 }
             )
         )

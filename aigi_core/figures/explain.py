@@ -225,21 +225,26 @@ def role_intervals(
 
     Args:
         roles: rows of this head of :func:`aigi_core.explain.evidence.head_roles`.
+
+    Drawn in standard deviations of the detector's logit on real images.
     """
     table = roles.rename(columns={"generator": "name", "gap": "value"}).assign(
         n=roles["n_fake"] + roles["n_real"]
     )
+    ends = ["value", "low", "high"]
+    table[ends] = table[ends].div(table["spread"], axis=0)
     counts = roles["role"].value_counts()
     alt = (
         f"How much more head {head} says 'fake' on each generator's fakes than on matching real"
-        f" images, with 95% intervals: it carries the detector on"
+        " images, in standard deviations of the score of real images, with 95% intervals: it"
+        " carries the detector on"
         f" {counted(counts.get('carries', 0), 'generator')} and misleads it on"
         f" {counts.get('misleads', 0)}."
     )
     return intervals(
         table,
         alt=alt,
-        value_title="how much more it says 'fake' on fakes than on real images (logit; n images)",
+        value_title="gap between fakes and real images, in sd of the score of real images",
         reference=0.0,
         styles=styles,
         selected=selected,

@@ -90,6 +90,8 @@ def test_roles_name_the_planted_head(synthetic: Workspace) -> None:
     )
     weights = np.linalg.pinv(synthetic.decomposition["head_maps"][0, 0].astype(float)) @ on_context
     roles = head_roles(evidence(synthetic, Reading(0.0, weights)), domains)
+    real = evidence(synthetic, Reading(0.0, weights)).logit[domains.labels == 0]
+    assert roles["spread"].to_numpy() == pytest.approx(real.std(ddof=1))
     mine = roles[roles["generator"] == "beta-diff"]
     assert mine.loc[mine["gap"].idxmax(), ["layer", "head", "role"]].tolist() == [0, 0, "carries"]
     against = head_roles(evidence(synthetic, Reading(0.0, -weights)), domains)

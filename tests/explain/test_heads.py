@@ -157,6 +157,9 @@ def test_extreme_images(synthetic: Workspace) -> None:
     )
     assert most["value"].to_numpy() == pytest.approx(along[order[:4]], abs=1e-9)
     assert most["path"].tolist() == synthetic.images["path"].iloc[order[:4]].tolist()
+    real = along[rows[synthetic.domains.labels[rows] == 0]]
+    expected = (most["value"] - real.mean()) / real.std(ddof=1)
+    assert most["deviation"].to_numpy() == pytest.approx(expected)
 
 
 def test_refusals(synthetic: Workspace) -> None:

@@ -100,8 +100,9 @@ def test_roles_say_where_a_head_carries_and_misleads() -> None:
             "role": ["carries", "misleads"],
             "n_fake": [3, 4],
             "n_real": [5, 6],
+            "spread": [0.5, 0.5],
         }
     )
     figure = figures.role_intervals(roles, "1.2", {})
     assert "carries the detector on 1 generator and misleads it on 1" in figures.alt_text(figure)
-    assert list(figure.data[0].x) == [0.5, -0.2] and "n = 8" in figure.layout.yaxis.ticktext[0]
+    assert list(figure.data[0].x) == [1.0, -0.4] and "n = 8" in figure.layout.yaxis.ticktext[0]

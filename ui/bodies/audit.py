@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import get_args
 
 import pandas as pd
 import streamlit as st
@@ -129,9 +130,10 @@ def answer(result: Audit, verdict: Verdict) -> str:
     case.
     """
     sufficient = sum(v.level == "explained" for v in result.verdicts)
+    either = ", of the stored or of the original files" if len(result.facts) > 1 else ""
     return (
         f"For **{part_counted(sufficient, len(result.verdicts), 'generator')}** the detector that"
-        f" sees the images is not significantly better than file facts alone (5% FDR)."
+        f" sees the images is not significantly better than file facts alone{either} (5% FDR)."
         f" {inert(verdict.headline)}"
     )
 
@@ -201,7 +203,7 @@ def show_verdict(page: Page, result: Audit, verdict: Verdict) -> None:
         )
 
 
-def show_within(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
+def show_within(page: Page, result: Audit, generator: str) -> None:
     """Detectors among images alike in file facts."""
     st.markdown(
         "Each detector on images with the same file facts: real images are reweighted to match the"
@@ -215,7 +217,7 @@ def show_within(page: Page, result: Audit, view: file_facts.View, generator: str
     )
 
 
-def show_content(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
+def show_content(page: Page, result: Audit, generator: str) -> None:
     """What fakes and real images show, by phrases, and marks that a generator's images share."""
     if result.content is None:
         st.markdown(
@@ -244,11 +246,12 @@ def show_content(page: Page, result: Audit, view: file_facts.View, generator: st
         page.table("marks", result.overlays.sort_values("adjusted"))
 
 
-def show_matrices(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
+def show_matrices(page: Page, result: Audit, generator: str) -> None:
     """The matrix of the detectors beside that of file facts, and their paired difference."""
     st.markdown(
         "The transfer matrix with and without a look at the images. Click a cell to open it."
     )
+    view = choose_files(page, result)
     titles = {"detector": "Sees the images", "facts": "Sees file facts only"}
     matrices = (result.detector, result.facts[view])
     for column, (stem, title), matrix in zip(st.columns(2), titles.items(), matrices, strict=True):
@@ -279,10 +282,25 @@ def show_matrices(page: Page, result: Audit, view: file_facts.View, generator: s
     page.link("transfer", "The matrix in full", train=generator, test=generator)
 
 
-def show_facts(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
+def choose_files(page: Page, result: Audit) -> file_facts.View:
+    """The control ``files``: whose facts a part shows; the verdicts above rest on all."""
+    with page.controls("Files"):
+        return page.select(
+            "files",
+            "File facts of",
+            {FILES[view]: view for view in get_args(file_facts.View) if view in result.facts},
+            help=(
+                "For these statistics. Stored: the files that were encoded. Original: before the"
+                " collection was resized or saved anew, where its manifest says so."
+            ),
+        )
+
+
+def show_facts(page: Page, result: Audit, generator: str) -> None:
     """Each fact's association with the label for one generator, and one fact's distribution in
     every set.
     """
+    view = choose_files(page, result)
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.markdown(f"How strongly each fact is associated with the label, for {name(generator)}")
@@ -295,7 +313,7 @@ def show_facts(page: Page, result: Audit, view: file_facts.View, generator: str)
         page.figure("shares", partial(figures.fact_shares, distribution, fact), table=distribution)
 
 
-def show_matched(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
+def show_matched(page: Page, result: Audit, generator: str) -> None:
     """What is left of the detectors where fakes and real images are matched in file facts."""
     st.markdown(
         "Trained and tested again on equally many fakes and real images of each kind of file."
@@ -334,7 +352,7 @@ def show_matched(page: Page, result: Audit, view: file_facts.View, generator: st
     )
 
 
-def show_quality(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
+def show_quality(page: Page, result: Audit, generator: str) -> None:
     """Whether detectors merely read quality."""
     try:
         measured = quality_of(page.workspace)
@@ -385,7 +403,7 @@ def _called(column: str) -> str:
     return column
 
 
-def show_pairs(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
+def show_pairs(page: Page, result: Audit, generator: str) -> None:
     """Duplicates: counts, the pairs as images, one of them opened."""
     st.markdown(inert(f"Images that occur twice: pairs {result.duplicates.rule}."))
     page.table("leaks", result.duplicates.summary(page.domains))
@@ -436,7 +454,7 @@ def with_pairs(workspace: Workspace) -> tuple[str, ...]:
     return generators_with_pairs(workspace.domains)
 
 
-def show_paired(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
+def show_paired(page: Page, result: Audit, generator: str) -> None:
     """Paired differences of the chosen generator, else of the first that has pairs."""
     st.markdown(
         "The fake and the real image of a pair share a caption or a scene, or one is a translation"
@@ -484,7 +502,7 @@ def show_paired(page: Page, result: Audit, view: file_facts.View, generator: str
                 )
 
 
-def show_resplit(page: Page, result: Audit, view: file_facts.View, generator: str) -> None:
+def show_resplit(page: Page, result: Audit, generator: str) -> None:
     """How results move over five seeds of splits, on demand."""
     st.markdown("Splits drawn anew for five seeds, every detector trained and tested again.")
     workspace = page.workspace
@@ -549,7 +567,7 @@ def gallery_link(page: Page, row: int, text: str = "") -> None:
     )
 
 
-PARTS: dict[str, Callable[[Page, Audit, file_facts.View, str], None]] = {
+PARTS: dict[str, Callable[[Page, Audit, str], None]] = {
     "Which facts": show_facts,
     "Same facts": show_within,
     "Matched": show_matched,

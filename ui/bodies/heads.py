@@ -13,7 +13,7 @@ from aigi_core import figures
 from aigi_core.explain.heads import Definition
 from aigi_core.explain.nulls import SIGNS
 from aigi_core.heads import Head
-from aigi_core.statements import counted, p_text
+from aigi_core.statements import counted, number, p_text
 from ui.bodies import words as body
 from ui.results import Setting, attention, explanations
 from ui.toolkit.images import Tile
@@ -25,6 +25,12 @@ DEFINITIONS: dict[str, Definition] = {
     "weights": "weights",
     "mean": "mean",
 }
+
+SCALE = (
+    "sd: distance from the average real image, in standard deviations of real test images; two in"
+    " three real images lie within 1 sd, most within 2."
+)
+"""Of how strongly a head responds to an image."""
 
 
 def show_summary(page: Page, head: str, table: pd.DataFrame, train: str) -> None:
@@ -39,6 +45,7 @@ def show_summary(page: Page, head: str, table: pd.DataFrame, train: str) -> None
         f" rank {place} of {len(table)}; out of domain {mine['ood']:.3f}."
     )
     images = attention.extremes(page.workspace, attention.parse_head(head), train, "difference")
+    st.caption(SCALE)
     for end, title in (("most", "Most towards fake"), ("least", "Most towards real")):
         st.markdown(f"**{title}**")
         part = images[images["side"] == end].head(4)
@@ -50,8 +57,7 @@ def show_images(page: Page, head: str, train: str) -> None:
     opened = attention.parse_head(head)
     with page.section(
         f"Images on which head {head} is extreme",
-        "Test images whose contribution points most, and least, along its direction. Click to"
-        " enlarge.",
+        f"Test images on which the head says 'fake' most, and least. {SCALE} Click to enlarge.",
     ):
         images = attention.extremes(page.workspace, opened, train, "difference")
         for column, end in zip(st.columns(2, gap="medium"), ("most", "least"), strict=True):
@@ -97,7 +103,8 @@ def show_roles(page: Page, head: str, train: str) -> None:
     with page.section(
         f"Where head {head} helps and where it misleads",
         f"In the detector trained on {name(train)}: how much more this head says 'fake' on fakes"
-        " than on matching real images. Right of zero it helps; left of zero it misleads.",
+        " than on matching real images. Right of zero it helps; left of zero it misleads. The scale"
+        " is in standard deviations (sd) of the whole detector's score on real test images.",
     ):
         _roles(page, attention.parse_head(head), *_setting(page, train))
 
@@ -172,7 +179,7 @@ def _tiles(page: Page, images: pd.DataFrame) -> list[Tile]:
     return [
         Tile(
             i["row"],
-            [i["generator"] or "real", f"{i['value']:+.3f}"],
+            [i["generator"] or "real", f"{number(i['deviation'], 1, signed=True)} sd"],
             key=str(paths.iloc[i["row"]]),
         )
         for i in images.to_dict("records")
@@ -184,4 +191,12 @@ def _roles(page: Page, head: Head, setting: Setting, row: int) -> None:
     mine = roles[(roles["layer"] == head[0]) & (roles["head"] == head[1])]
     [train], [named] = setting.sets[row], attention.named([head])
     draw = partial(figures.role_intervals, mine, named, selected=train)
+    own = roles[roles["generator"] == train]
+    total, spread = float(own["gap"].sum()), float(own["spread"].iloc[0])
+    share = float(mine.loc[mine["generator"] == train, "gap"].sum()) / total
+    page.finding(
+        f"1 sd is {number(spread, 2)} log-odds. On {name(train)} the whole detector scores fakes"
+        f" {number(total / spread, 2, signed=True)} sd above real images"
+        + (f"; head {named} contributes {share:.0%} of this." if total > 0 else ".")
+    )
     page.figure("roles", page.styled(draw), table=mine)

@@ -36,6 +36,12 @@ TITLES: dict[str, tuple[str, str]] = {
     "jpeg_quality": ("JPEG quality", "Estimated from the file's quantisation tables."),
     "bytes_per_pixel": ("bytes per pixel", "Size of the file over its number of pixels."),
     "cosine": ("cosine", "1 for the same direction, 0 for unrelated ones."),
+    "deviation": (
+        "from real images",
+        "Distance from the mean of the real images, in their standard deviations.",
+    ),
+    "spread": ("sd of real images", "Standard deviation of the detector's score on real images."),
+    "gap": ("gap", "Mean log-odds that it adds to fakes, less those to real images."),
     "similar": ("folded", "How many texts that say the same share this row."),
     "in_workspace": ("in the workspace", "Split of the image of the workspace that it shows."),
     "farther_than": ("novelty", "Share of held-out images that lie nearer to known images."),
