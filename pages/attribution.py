@@ -40,9 +40,10 @@ with ui.page(__file__) as page:
     def sources() -> None:
         with page.section(
             "Each source",
-            "Recall: the share of a source's images that get its name. Recall in pool: the same if"
-            " only sources of the image's own pool can be named, because content can reveal the"
-            " pool; beside it, what guessing gives. Precision: of the images that get a source's"
+            "Recall: the share of a source's images that get its name. Recall in pool: the same"
+            " if only sources of the image's own pool can be named, because an image's content can"
+            " reveal its pool. Beside it stands the recall of guessing. Precision: of the images"
+            " that get a source's"
             " name, the share that it really made; it depends on how many images each source has.",
         ):
             by_source = own.by_source()
@@ -74,8 +75,8 @@ with ui.page(__file__) as page:
     def alike() -> None:
         with page.section(
             "Which generators are alike",
-            "Clustering by average linkage. The number at a join says in how many bootstrap draws"
-            " of the images the tree joins the same generators. Dotted: in fewer than 70%.",
+            "Clustering by average linkage. The number at a join is the share of bootstrap draws"
+            " of the images in which the same generators are joined. Dotted: fewer than 70%.",
         ):
             body.tree(page, made, way)
 

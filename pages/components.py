@@ -51,8 +51,8 @@ with ui.page(__file__) as page:
             "Cut at the best scores",
             True,
             help=(
-                "A component is removed only if both lists, each cut at its best score, remove it."
-                " Switch off to move along both lists by the slider."
+                "On: a component is removed only if both lists remove it, each cut at its best"
+                " score. Off: the slider moves along both lists."
             ),
         )
         ties = page.select(
@@ -61,8 +61,9 @@ with ui.page(__file__) as page:
             TIES,
             disabled=not at_cut,
             help=(
-                "Many steps share the best accuracy, and the paper does not say which of them ends"
-                " a list. Our protocol takes the least log-loss, the paper's the last."
+                "Several steps can share the best accuracy, and the paper does not say which of"
+                " them to take. Our protocol takes the one with the lowest log-loss, the paper's"
+                " protocol the last one."
             ),
         )
     first, second = pair

@@ -41,8 +41,9 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
         )
     if outdated := update_commands(workspace.path):
         page.notice(
-            f"Encoded before the images changed, and left out: {', '.join(map(ui.name, outdated))}."
-            " This encodes their images anew:",
+            "Left out, because the images have changed since they were encoded:"
+            f" {', '.join(map(ui.name, outdated))}."
+            " This command encodes the images again:",
             "warning",
         )
         page.command("\n".join(outdated.values()))

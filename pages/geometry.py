@@ -89,7 +89,7 @@ with ui.page(__file__) as page:
         ),
         random="200 removals of as many random components for each pair.",
         generalisation=(
-            "Change of OOD balanced accuracy on D_eval by the pair's removal (Components)."
+            "How much the pair's removal (page Components) changes OOD balanced accuracy on D_eval."
         ),
         intervals=intervals_in_words(None, "generators", "geometry"),
     )

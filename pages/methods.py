@@ -34,8 +34,8 @@ ONE = "One method"
 READ = ("title", "ood", "difference", "q_value", "auc", "real", "fake", "worst_on", "worst")
 """Columns of the board that are shown beside each other."""
 OTHER_CELLS = (
-    " The last rows are of detectors of chosen generators, measured on other cells: do not rank"
-    " them with the rest."
+    " The last rows are imported or fine-tuned detectors that were measured on other generators:"
+    " do not rank them with the rest."
 )
 
 
@@ -83,8 +83,8 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
         ),
         intervals=intervals_in_words(DEFAULT_METRIC, "difference", "largest"),
         blocks=(
-            "Out of domain by family (GAN, diffusion, autoregressive): that of the training"
-            " generator, or another."
+            "Out of domain, by whether the tested generator is of the training generator's family"
+            " (GAN, diffusion, autoregressive) or of another."
         ),
         calibration=(
             "Expected calibration error in ten bins, all detectors together, classes weighted"
@@ -92,13 +92,13 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
             " generator, by its twin, which was not trained on them (Platt scaling)."
         ),
         seconds=(
-            "All detectors, and all images by all of them, of one processor; of fine-tuned"
-            " detectors by the clock."
+            "Processor time to train all detectors, and to score all images with all of them; for"
+            " fine-tuned detectors time by the clock."
         ),
     )
     with page.picture(
-        "Balanced accuracy out of domain, by method, with 95% intervals. Click one, or choose it"
-        f" below, to open it.{OTHER_CELLS if other_cells else ''}"
+        "Balanced accuracy out of domain, by method, with 95% intervals. Click a method to open"
+        f" it.{OTHER_CELLS if other_cells else ''}"
     ):
         drawn = estimates(table, "ood", table["title"], n=table["cells"])
         draw = partial(figures.out_of_domain_intervals, drawn, "method")
@@ -120,10 +120,10 @@ def parts_of(page: ui.Page, table: pd.DataFrame) -> None:
             chosen = table[table["title"] == title].iloc[0]
             row = boards.rows_of_methods().get(str(chosen["method"]))
             about = (
-                f"**{ui.name(chosen['title'])}.** Scores that were not computed by a method of this"
-                " app. One detector is measured at its own threshold and compared with logistic"
-                " regression trained on the same generator (on one other, where it has seen several"
-                " or none); one detector per generator is compared as methods are."
+                f"**{ui.name(chosen['title'])}.** These scores were imported. A single detector is"
+                " measured at its own threshold and compared with logistic regression trained on"
+                " the same generator (on each other generator in turn, if it has seen several or"
+                " none). Scores of one detector per generator are compared as those of methods are."
             )
             if row:
                 one, view = row.method, row.view or results.EMBEDDING

@@ -55,8 +55,8 @@ def show(page: ui.Page) -> None:
         page.figure("column", draw, table=column)
     with page.section(
         "Which known generators is it like?",
-        "The generator of the known fake nearest to each image (cosine of embeddings), beside that"
-        " generator's share of all known fakes.",
+        "For each new image, the generator of the nearest known fake (cosine of embeddings)."
+        " Beside it stands that generator's share of all known fakes, which chance would give.",
     ):
         page.table("nearest", described.nearest)
     with page.section(

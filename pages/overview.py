@@ -131,9 +131,9 @@ with ui.page(__file__) as page:
     )
     if stale := outdated_jobs(workspace):
         page.notice(
-            f"The images have changed since {' and '.join(stale)} ran. Pages show nothing of those"
-            " results: they compute what takes seconds from the images as they are (all on this"
-            " page), and leave out the rest until you run:"
+            f"The images have changed since {' and '.join(stale)} ran. Their old results are not"
+            " shown. Pages compute again what takes only seconds (all of this page); for the rest,"
+            " run:"
         )
         page.command("\n".join(commands_again(workspace, stale)))
     with (
@@ -166,7 +166,7 @@ with ui.page(__file__) as page:
                 f" On other generators, the detector of {ui.name(best.name)}"
                 f" {'works best' if best.clear else 'has the highest mean'}: {best.numbers()},"
                 f" {counted(best.n, 'generator')}. {best.rivals_in_words('detector')} Both were"
-                " chosen on these images: expect less difference on new ones."
+                " chosen for their results on these images: expect smaller differences on new ones."
             )
         try:
             facts = results.fact_matrix(workspace)

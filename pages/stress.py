@@ -27,8 +27,8 @@ def show(page: ui.Page) -> None:
             "Applied to",
             body.SIDE_OPTIONS,
             help=(
-                "On one class alone it shows bias: whether the operation "
-                "itself looks like generation, or hides it."
+                "On one class alone it shows whether the operation makes real images look"
+                " generated, or fakes look real."
             ),
         )
         cells = page.select(
@@ -108,7 +108,9 @@ def by_tested_generator(
     page: ui.Page, changes: pd.DataFrame, op: str, op_title: str, cells: str, side: Side
 ) -> None:
     with page.section(
-        "By generator", f"Each tested generator under {op_title}; paired, n detectors each."
+        "By generator",
+        f"Each tested generator under {op_title}; change from clean images,"
+        " paired, mean of n detectors.",
     ):
         left, right = st.columns(2, gap="large")
         with left:
@@ -134,7 +136,8 @@ def by_tested_generator(
 def training_on_copies(page: ui.Page) -> None:
     with page.section(
         "Does training on perturbed images help?",
-        "Gain over detectors of clean images, under the same tests.",
+        "How much better detectors trained on perturbed images do than those trained on clean"
+        " images, on the same test images.",
     ):
         if options := body.training_options(page.workspace):
             trained = page.select("copies", "Training images", options)

@@ -269,8 +269,8 @@ with ui.page(__file__) as page:
         if others:
             page.table("standings", standings({"this one": whole} | others, "this one", metric))
             st.caption(
-                "Change: OOD mean against this detector, paired, over generators that neither was"
-                " trained on."
+                "Change: difference of the OOD mean from this detector's, paired, over generators"
+                " that neither was trained on."
             )
             if st.button(
                 "Forget the kept ones", key="forget", icon=":material/delete:", on_click=ui.acted

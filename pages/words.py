@@ -63,7 +63,10 @@ with ui.page(__file__) as page:
             on_click=ui.set_controls,
             kwargs={"remove": text, "part": CONCEPT},
             icon=":material/content_cut:",
-            help="Project it out of every image and measure all detectors again, below.",
+            help=(
+                "Removes the direction of this text from every image and measures all detectors"
+                " again, below."
+            ),
         )
     with page.picture(
         "**Bold** with a filled marker: nearer than expected by chance. Grey band: for 95% of"
@@ -115,8 +118,8 @@ with ui.page(__file__) as page:
     def another() -> None:
         with page.section(
             "Beside another detector",
-            "A is the detector above. B is at first the residual of the same training set; if A is"
-            " a residual, it is the embedding.",
+            "A is the detector above. B begins as the residual of the same training set (as the"
+            " embedding, if A is a residual); choose it here.",
         ):
             with page.controls("Another"):
                 other = page.select("train_b", "Detector B", names, train)
@@ -181,8 +184,8 @@ with ui.page(__file__) as page:
                     "Train again",
                     disabled=not plain,
                     help=(
-                        "Train each detector anew on what is left, with its own C (embedding with"
-                        " bias and balance only)."
+                        "Train every detector again on what is left, with a new C. Only for the"
+                        " embedding with bias and balance."
                     ),
                 )
             if line.strip():

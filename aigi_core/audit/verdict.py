@@ -41,7 +41,7 @@ class Verdict:
         facts: view -> the same from file facts alone.
         difference: view -> detector minus facts, paired.
         level: how far the accuracy is explained without looking.
-        sentences: the verdict in words, the headline first; every number has its interval and n.
+        sentences: the verdict in words; every number has its interval and n.
     """
 
     generator: str
@@ -53,7 +53,12 @@ class Verdict:
 
     @property
     def headline(self) -> str:
-        return self.sentences[0]
+        """The numbers that the level rests on, in one sentence."""
+        alone = "; ".join(f"{_span(part)} ({view} files)" for view, part in self.facts.items())
+        return (
+            f"{self.generator}: the detector reaches balanced accuracy {_span(self.detector)}, file"
+            f" facts alone {alone}; n = {counted(self.detector.n, 'image')}."
+        )
 
 
 def verdicts(
@@ -212,23 +217,18 @@ class _Generator:
                 f"{view} files {_span(self.estimate(m))}" for view, m in facts.items()
             )
             return [
-                f"{self.name}'s {own.value:.2f} does not come from file facts: these alone give no"
-                f" more than chance ({values}; detector {_span(own)}; balanced accuracy, {n})."
+                f"File facts alone do not tell {self.name}'s images from real ones ({values}); its"
+                f" detector does: {_span(own)} (balanced accuracy, {n})."
             ]
         view = max(separating, key=lambda name: separating[name].value)
         best, of = separating[view], len(separating)
         if of > 1:  # the higher of two lies too high
             table = pd.DataFrame([{"name": v, **vars(e)} for v, e in separating.items()])
             best = replace(best, low=winner(table, limits=(0, 1)).low)
-        chosen = f"{view} files, the higher of {of}," if of > 1 else f"{view} files"
+        chosen = f"{view} files, the higher of {of};" if of > 1 else f"{view} files;"
         sentences = [
-            (
-                f"{self.name}'s {own.value:.2f} is {best.value:.2f} from file facts alone"
-                if best.value <= own.value
-                else f"{self.name}'s detector reaches {own.value:.2f}, file facts alone"
-                f" {best.value:.2f}"
-            )
-            + f" ({chosen} {_span(best)}; detector {_span(own)}; balanced accuracy, {n})."
+            f"{self.name}'s detector reaches balanced accuracy {_span(own)}; file facts alone reach"
+            f" {_span(best)} ({chosen} {n})."
         ]
         sentences += [
             f"Facts of the {other} files: {_span(self.estimate(m))}"
@@ -237,7 +237,11 @@ class _Generator:
             if other != view
         ]
         gain = findings[view]
-        compared = gain.claim("does better than", "does worse than", "cannot be told apart from")
+        compared = gain.claim(
+            "does significantly better than",
+            "does significantly worse than",
+            "is not significantly different from",
+        )
         sentences.append(f"The detector {compared} facts alone: {gain.numbers(2)}.")
         return sentences
 

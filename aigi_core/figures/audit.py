@@ -23,8 +23,8 @@ ACCURACY = "Balanced accuracy on its own generator"
 
 LEVELS: dict[Level, tuple[str, str]] = {
     "explained": ("▲", "File facts do as well"),
-    "partly": ("◆", "Partly without looking"),
-    "clear": ("●", "No sign of it"),
+    "partly": ("◆", "Facts or content help"),
+    "clear": ("●", "Neither facts nor content"),
 }
 """Level of a verdict -> its mark and what it says."""
 
@@ -227,7 +227,7 @@ def word_differences(words: pd.DataFrame, generator: str, *, theme: Theme = LIGH
         table.sort_values("value", ascending=False),
         alt=alt,
         reference=0,
-        value_title="Fakes less real images, standard deviations",
+        value_title="Fakes minus real images, in standard deviations",
         theme=theme,
     )
 
@@ -241,7 +241,8 @@ def matched_intervals(
     own = matched[matched["in_domain"]]
     table = estimates(own, "change", own["train"], n=own["n_fake"])
     alt = (
-        "Change in balanced accuracy at home when fakes and real images are matched in"
+        "Change in balanced accuracy on the detector's own generator when fakes and real images"
+        " are matched in"
         f" {matched_in}, against as many unmatched images, for"
         f" {counted(len(table), 'generator')}, with 95% intervals: "
         + ", ".join(f"{row.name} {row.value:+.2f}" for row in table.itertuples(index=False))
@@ -250,7 +251,7 @@ def matched_intervals(
     return intervals(
         table,
         alt=alt,
-        value_title="Matched less unmatched (n fakes tested)",
+        value_title="Change by matching (n fakes tested)",
         reference=0,
         theme=theme,
     )

@@ -117,7 +117,7 @@ def effect_intervals(
     first = table.iloc[0]
     where = "out of domain" if cells == "ood" else "in-domain"
     alt = (
-        f"Change of {about.in_words} {where}, after less before, with 95% intervals: all detectors"
+        f"Change of {about.in_words} {where}, after minus before, with 95% intervals: all detectors"
         f" together {first['value']:+.3f}. Grey: range of"
         f" {counted(int(first['controls']), 'control')}."
     )

@@ -29,7 +29,7 @@ def paired_intervals(table: pd.DataFrame, what: str, *, theme: Theme = LIGHT) ->
         f" intervals: {part_counted(len(rows), len(table), 'line')}, from {last['value']:+.3f} to"
         f" {first['value']:+.3f}."
     )
-    title = f"Fake less real within pairs, {what}"
+    title = f"Fake minus real within pairs, {what}"
     return intervals(rows, alt=alt, value_title=title, reference=0, theme=theme)
 
 

@@ -67,7 +67,7 @@ def test_detectors_stand_beside_file_facts() -> None:
     chips = [str(note.text) for note in drawn.layout.annotations]
     assert [chip for chip in chips if "▲" in chip or "●" in chip] == [
         "▲ File facts do as well",
-        "<b>● No sign of it</b>",
+        "<b>● Neither facts nor content</b>",
     ]
 
 

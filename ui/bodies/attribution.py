@@ -53,8 +53,8 @@ def stats(made: Attribution, way: str) -> list[Stat]:
         (
             "Mean recall within the pool",
             True,
-            "Only sources with training images in the image's own pool may be named, so that what"
-            " the image shows rules nothing out.",
+            "Only sources with training images in the image's own pool can be named, so that the"
+            " image's content cannot reveal the source.",
         ),
     ):
         recall = own.mean_recall(in_pool=in_pool)
@@ -98,7 +98,7 @@ def protocol(made: Attribution, way: str) -> dict[str, str]:
         other = next(each for each in made.named if each != way)
         gap = made.named[way].less(made.named[other])
         facts["compared"] = (
-            f"Mean recall less that of {NAMERS[other].title.lower()}: {gap.value:+.3f} (95%"
+            f"Mean recall minus that of {NAMERS[other].title.lower()}: {gap.value:+.3f} (95%"
             f" interval {gap.low:+.3f} to {gap.high:+.3f}, {p_text(gap.p_value)}, paired,"
             f" {counted(gap.n, 'image')})."
         )

@@ -57,9 +57,9 @@ NEXT: dict[Level, str] = {
         " same file facts, and audit again."
     ),
     "partly": (
-        "**What to do next.** See under *Which facts* and *What they show* what goes with the"
-        " label, then under *Matched* what is left once it is removed. Report the matched accuracy"
-        " beside this one."
+        "**What to do next.** *Which facts* and *What they show* below say what differs between"
+        " fakes and real images; *Matched* says how much accuracy is left without it. Report the"
+        " matched accuracy beside this one."
     ),
     "clear": (
         "**What to do next.** Nothing needs to be corrected. File facts that this audit does not"
@@ -180,8 +180,8 @@ def show_verdict(page: Page, result: Audit, verdict: Verdict) -> None:
     if leaks.any():
         page.notice(
             f"{counted(leaks.sum(), 'pair')} of its images occur twice in different splits: see"
-            " *Duplicates*"
-            " below, and divide anew with groups that keep them together.",
+            " *Duplicates* below, and split the images again with groups that keep such pairs in"
+            " one split.",
             "warning",
         )
     with st.expander("The evidence, with n and intervals"):
@@ -226,8 +226,9 @@ def show_content(page: Page, result: Audit, generator: str) -> None:
         )
     else:
         st.markdown(
-            "Do fakes and real images show the same things? Measured by phrases; an upper bound,"
-            " as traces of generation also change these scores."
+            "Do fakes and real images show the same things? Measured by how well phrases fit the"
+            " images. This is an upper bound, because traces of generation change these scores,"
+            " too."
         )
         left, right = st.columns(2, gap="large")
         with left:
@@ -347,8 +348,8 @@ def show_matched(page: Page, result: Audit, generator: str) -> None:
         page.table("matched-means", result.means.rename(columns=_called))
     page.table("matched-kept", result.kept)
     st.caption(
-        "Another way is to encode every image after the same resizing and re-encoding, beside this"
-        f" encoding: `{canonical_command(page.workspace)}`."
+        "Another way is to resize and save every image alike before it is encoded, as a second"
+        f" encoding beside this one: `{canonical_command(page.workspace)}`."
     )
 
 
@@ -364,9 +365,10 @@ def show_quality(page: Page, result: Audit, generator: str) -> None:
     means = measured.table("means") if held else pd.DataFrame()
     page.finding(f"{inert(quality.in_words(means, table))} {inert(measured.content['note'])}")
     st.markdown(
-        f"Quality by {inert(measured.content['source'])}. Ranks are Spearman's, of quality with the"
-        " score of the generator's own detector, on test images; below zero, images of lower"
-        " quality get higher scores. 95% intervals, groups of images resampled."
+        f"Quality by {inert(measured.content['source'])}. The rank correlation (Spearman) is"
+        " between quality and the score of the generator's own detector on test images: below"
+        " zero, images of lower quality get higher scores. 95% intervals, groups of images"
+        " resampled."
     )
     if "validation" in measured.content:
         own = measured.content["validation"]
@@ -458,7 +460,7 @@ def show_paired(page: Page, result: Audit, generator: str) -> None:
     """Paired differences of the chosen generator, else of the first that has pairs."""
     st.markdown(
         "The fake and the real image of a pair share a caption or a scene, or one is a translation"
-        " of the other. Their content cancels in the difference, which leaves how they were made."
+        " of the other. Their content is the same, so that the difference shows how they were made."
     )
     among = with_pairs(page.workspace)
     if not among:
@@ -504,14 +506,16 @@ def show_paired(page: Page, result: Audit, generator: str) -> None:
 
 def show_resplit(page: Page, result: Audit, generator: str) -> None:
     """How results move over five seeds of splits, on demand."""
-    st.markdown("Splits drawn anew for five seeds, every detector trained and tested again.")
+    st.markdown(
+        "The images are split again with five seeds; every detector is trained and tested on each."
+    )
     workspace = page.workspace
 
     def compute(progress: Progress) -> Resplit:
         return resplit(workspace, tell=progress)
 
     about = "Trains every detector five times: seconds to minutes. Nothing is encoded."
-    again = job(page, "resplit", "Divide five times", compute, about=about)
+    again = job(page, "resplit", "Split five times", compute, about=about)
     if again is None:
         return
     summary = again.summary()

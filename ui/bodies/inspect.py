@@ -108,7 +108,10 @@ def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
             ),
         )
         prior = page.select(
-            "prior", "Generated among such images", PRIORS, help="Your expectation before looking."
+            "prior",
+            "Generated among such images",
+            PRIORS,
+            help="How many of such images you expect to be generated, before you look at this one.",
         )
     band = panel.band(panel.index(detector), rate)
     if band.note:
@@ -190,8 +193,8 @@ def stats(judged: Judged) -> list[Stat]:
             f"{far.farther_than:.1%}",
             f"of {counted(far.n, 'held-out image')} lie nearer; distance {far.distance:.3f}",
             (far.low, far.high),
-            "Distance (1 − cosine of embeddings) to the nearest image of the workspace, beside"
-            " those of its held-out (test) images to theirs.",
+            "Distance (1 − cosine of embeddings) to the nearest image of the workspace, compared"
+            " with the same distance of its held-out (test) images.",
             ".1%",
         ),
     ]

@@ -258,7 +258,7 @@ def stats(described: NewGenerator) -> list[Stat]:
             f"{counted(n, 'image')}",
             (best.low, best.high),
             "Balanced accuracy on the new images and the pool's real test images. The highest of"
-            " many lies too high; the interval is corrected for the choice.",
+            " many values is too high by chance; its interval is corrected for the choice.",
         ),
         Stat(
             "Images far from all known",

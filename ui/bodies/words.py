@@ -38,8 +38,8 @@ def answer(words: Words, train: str) -> str:
     beyond = words.nearest[words.nearest["p_value"] <= ALPHA]["text"].head(3)
     listed = ", ".join(f"**{inert(str(text))}**" for text in beyond)
     return (
-        f"The detector trained on {name(train)} points towards {listed}: nearer than any text is"
-        f" expected by chance ({p_text(words.p_value)} over all texts,"
+        f"The detector trained on {name(train)} points towards {listed}: nearer than chance would"
+        f" bring any text ({p_text(words.p_value)} over all texts,"
         f" {counted(words.draws, 'draw')})."
     )
 
@@ -54,8 +54,8 @@ def stats(words: Words, texts: int, ood: Estimate) -> list[Stat]:
             f"{median:.3f}",
             f"95% of {counted(words.draws, 'draw')}: {low:.3f} to {high:.3f}",
             help=(
-                "Median, over detectors trained on shuffled labels, of the cosine of whichever text"
-                " is nearest."
+                "Detectors trained on shuffled labels: the median cosine with the text nearest to"
+                " each."
             ),
         ),
         Stat(
@@ -63,8 +63,8 @@ def stats(words: Words, texts: int, ood: Estimate) -> list[Stat]:
             f"{words.p_value:.2g}",
             counted(words.draws, "shuffled training"),
             help=(
-                "Family-wise: the share of shuffled trainings whose nearest text, whichever it be,"
-                " is as near."
+                "Share of detectors trained on shuffled labels whose nearest text, whichever it"
+                " is, is at least as near (family-wise)."
             ),
         ),
         Stat(

@@ -88,10 +88,11 @@ def show(page: Page) -> None:
         page.finding(
             f"Out of domain these texts reach a balanced accuracy of **{own['ood']:.3f}** (95%"
             f" interval {own['ood_low']:.3f} to {own['ood_high']:.3f}), AUC {own['auc']:.3f}"
-            f" ({own['auc_low']:.3f} to {own['auc_high']:.3f}); less logistic regression:"
-            f" {compared.numbers()}. Texts tried before these are not counted in q: decide on texts"
-            f" before looking. Least found is {name(str(own['worst_on']))} ({own['worst']:.3f}, 95%"
-            f" interval {own['worst_low']:.3f} to {own['worst_high']:.3f}, which allows for the"
+            f" ({own['auc_low']:.3f} to {own['auc_high']:.3f}); difference to logistic regression:"
+            f" {compared.numbers()}. q does not count texts that you tried before: decide on texts"
+            f" before you look. It is worst on {name(str(own['worst_on']))} ({own['worst']:.3f},"
+            " 95%"
+            f" interval {own['worst_low']:.3f} to {own['worst_high']:.3f}, corrected for the"
             " choice of the lowest)."
             f" {boards.calibration_in_words(own)}"
         )

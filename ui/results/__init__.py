@@ -208,7 +208,10 @@ def choose_setting(
         f"method{suffix}",
         f"Method{whose}",
         {one.title: one for one in METHODS.values() if one.name != RESIDUAL},
-        help="How features become a score. Regression on the residual is a feature view, beside.",
+        help=(
+            "How features become a score. For regression on the residual choose the feature view"
+            " 'Residual'."
+        ),
     )
     on_residual = beside and beside.view != RESIDUAL and chosen.name == DEFAULT_METHOD
     own_view = chosen.default_view()
@@ -384,7 +387,7 @@ def best_pair_warning(workspace: Workspace, pair: tuple[str, ...], used: Preset 
         return ""
     return (
         f"This pair is {best_of(len(searches.pairs), 'pair')}: it was chosen on the images that it"
-        " is judged on, and its change is too favourable."
+        " is judged on, so its change is overestimated."
     )
 
 
@@ -436,8 +439,8 @@ def view_in_words(setting: Setting) -> str:
     if not setting.d_search:
         return f"{text}."
     return (
-        f"{text}, chosen by a search on {' and '.join(map(name, setting.d_search))}; these are"
-        " neither trained nor tested on (the others are D_eval)."
+        f"{text}, chosen by a search on {' and '.join(map(name, setting.d_search))}; detectors are"
+        " trained and tested on the other generators only (D_eval)."
     )
 
 
@@ -515,8 +518,7 @@ def feature_view(setting: Setting) -> FeatureView:
     if isinstance(setting.view, FeatureView):
         return setting.view
     raise NotGivenError(
-        "Residual detectors see a direction of their own each: choose another feature view for"
-        " this."
+        "Each residual detector sees a direction of its own: choose another feature view for this."
     )
 
 

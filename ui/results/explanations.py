@@ -100,8 +100,8 @@ def choose_texts(page: Page, used: Preset = results.OURS) -> Texts:
         "Centred",
         True,
         help=(
-            "Texts share a large common part; it is taken off before comparing, as weights are"
-            " differences of images too. Off: plain cosines, as in the paper."
+            "On: the mean of all texts is subtracted before comparing, because all texts have much"
+            " in common. Off: plain cosines, as in the paper."
         ),
     )
     return Texts(bank, tuple(categories), centred)
