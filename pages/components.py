@@ -12,7 +12,7 @@ from aigi_core.detectors.components import MOST_OF_A_CLASS
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.solvers.elimination import Cut
 from aigi_core.metrics import intervals_in_words
-from aigi_core.statements import ALPHA, best_of, counted, part_counted
+from aigi_core.statements import ALPHA, agreeing, best_of, counted, part_counted
 from aigi_core.transfer import (
     METRICS,
     d_eval,
@@ -237,7 +237,9 @@ with ui.page(__file__) as page:
     def search() -> None:
         with page.section(
             "The search",
-            f"{metric.title} on the other generator's validation images; circles mark the cuts.",
+            f"{metric.title} on the other generator's validation images. Two lists of removals, one"
+            " each way; circles mark where each is cut. A component is removed only if both cut"
+            f" lists hold it: {len(removed)} {agreeing(len(removed), 'are')}.",
         ):
             page.figure(
                 "search",

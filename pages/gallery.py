@@ -2,6 +2,7 @@
 opened.
 """
 
+import pandas as pd
 import streamlit as st
 
 import ui
@@ -15,6 +16,14 @@ from ui.toolkit.controls import OFFERED, offered
 EACH, PAGE = 8, 32
 FOUR, MISTAKES = "all four", "all mistakes"
 
+
+def in_group(images: pd.DataFrame, group: str) -> pd.DataFrame:
+    """The images of one group; all of them for all four."""
+    if group == MISTAKES:
+        return images[~images["right"]]
+    return images if group == FOUR else images[images["verdict"] == group]
+
+
 with ui.page(__file__) as page:
     with page.controls():
         setting, rows, row = results.choose_detector(page)
@@ -26,12 +35,12 @@ with ui.page(__file__) as page:
         size = page.select("size", "Shorter side", list(SIZES))
         subject = page.text("subject", "Subject", placeholder="word of caption or path")
         shown = arrange(images, order, formats=formats, size=size, subject=subject)
-        few = len(images) <= OFFERED
+        few, group = len(images) <= OFFERED, in_group(shown, verdict)
         path = page.select(
             "image",
             "Image",
             offered((images if few else shown)["path"], images["path"]),
-            body.first_image(images),
+            body.first_image(group if len(group) else images),
             help=""
             if few
             else f"The first {OFFERED:,} in this order are on offer; 'Subject' searches all.",
@@ -59,7 +68,7 @@ with ui.page(__file__) as page:
         else [st.container()]
     )
     for group, column in zip(groups, columns, strict=True):
-        mine = shown[~shown["right"]] if group == MISTAKES else shown[shown["verdict"] == group]
+        mine = in_group(shown, group)
         with (
             column,
             page.section(

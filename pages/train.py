@@ -36,21 +36,15 @@ SHOWN = 12
 def against_others(ranking: TargetRanking) -> str:
     """Whether the recommended set is better, on test images, than the next one and than the best of
     fewer generators, in words."""
-    row, said = ranking.table.iloc[0], ""
+    row, said = ranking.table.iloc[0], list[str]()
     if "next" in row and not pd.isna(row["next"]):
         gap = Finding(row["next"], row["next_low"], row["next_high"], row["next_p"])
-        said = (
-            f" On test images it is {_differs(gap)} the next set: difference"
-            f" {gap.times(100).numbers(1, ' points')}."
-        )
+        said.append(_compared(gap, "the next set"))
     if found := ranking.smaller():
         names, of_means = found
-        gap = of_means.finding("paired cell")
-        said += (
-            f" It is {_differs(gap)} {ui.name(' + '.join(names))}, the best set of fewer"
-            f" generators: {gap.times(100).numbers(1, ' points')}."
-        )
-    return said
+        smaller = f"{ui.name(' + '.join(names))}, the best set of fewer generators"
+        said.append(_compared(of_means.finding("paired cell"), smaller))
+    return f" On test images {'; '.join(said)}." if said else ""
 
 
 def ranked(page: ui.Page, asked: tuple[results.Setting, str, tuple[str, ...], int, bool]) -> Any:
@@ -71,9 +65,15 @@ def ranked(page: ui.Page, asked: tuple[results.Setting, str, tuple[str, ...], in
     return job(page, "rank", "Rank all training sets", compute, about=about, asked=asked)
 
 
-def _differs(gap: Finding) -> str:
-    sure = gap.direction in ("higher", "lower")
-    return f"{'' if sure else 'not '}significantly different from"
+def _compared(gap: Finding, other: str) -> str:
+    """How the recommended set differs from another one: a clause whose subject is the recommended
+    set."""
+    claim = gap.claim("is significantly better than", "is significantly worse than", _SAME)
+    points = gap.times(100).numbers(1, " points")
+    return f"it {claim} {other}: this set minus that one is {points}"
+
+
+_SAME = "is not significantly different from"
 
 
 with ui.page(__file__) as page:

@@ -144,6 +144,10 @@ with ui.page(__file__) as page:
             first = results.matrix(page.workspace, pair[0], metric).on(tested)
             second = results.matrix(seen_by_b, pair[1], metric).on(tested)
             change = difference(first, second, metric)
+            if not (chosen.d_search or other.d_search):
+                code_b = results.transfer_code(seen_by_b, how, pair[1], metric)
+                code_a = results.transfer_code(page.workspace, how, pair[0], metric)
+                page.python(results.compared_code(code_a, code_b, metric))
             gap = change.mean(~first.in_domain)
             out = ~first.in_domain
             mean_a, mean_b = first.mean(metric, out), second.mean(metric, out)
@@ -152,8 +156,8 @@ with ui.page(__file__) as page:
                 f" {mean_a.high:.3f}) and B **{mean_b.value:.3f}** ({mean_b.low:.3f} to"
                 f" {mean_b.high:.3f}): a difference of"
                 f" {gap.finding('paired cell').times(100).numbers(1, ' points')}."
-                f" A: {results.view_in_words(pair[0])} B:"
-                f" {results.view_in_words(pair[1])}"
+                f" A: {results.method(pair[0]).title}. {results.view_in_words(pair[0])} B:"
+                f" {results.method(pair[1]).title}. {results.view_in_words(pair[1])}"
                 + (
                     f" B's images are encoded by {ui.name(str(seen_by_b.encoder['model']))}."
                     if seen_by_b.path != page.workspace.path

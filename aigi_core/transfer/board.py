@@ -591,13 +591,16 @@ def calibration_in_words(row: pd.Series) -> str:
             " was not trained on."
         )
     parts = [
-        f"{where} {row[column]:.3f} (95% interval {row[f'{column}_low']:.3f} to"
-        f" {row[f'{column}_high']:.3f}; faultless probabilities would show"
+        f"by {row[column]:.3f} {where} (95% interval {row[f'{column}_low']:.3f} to"
+        f" {row[f'{column}_high']:.3f}; perfect probabilities would be off by"
         f" {row[f'{column}_chance']:.3f} on as many images)"
         for column, where in (("calibration", "in domain"), ("calibration_ood", "out of domain"))
         if pd.notna(row[column])
     ]
-    return f"Calibrated on validation images, its probabilities err by {', '.join(parts)}."
+    return (
+        "Calibrated on validation images, its probabilities are off on average"
+        f" {' and '.join(parts)}."
+    )
 
 
 def _with_cells(row: pd.Series, column: str) -> str:

@@ -31,6 +31,24 @@ def test_copied_python_gives_the_numbers_of_the_page(
         assert f"{low} to {high}" in stats(app) and f"{cells} cells" in stats(app)
 
 
+def test_copied_python_compares_two_methods(open_app: Open, synthetic: Workspace) -> None:
+    link = {"compare": "1", "method_b": "Ridge regression", "view_b": "Embedding"}
+    app = open_app(synthetic.path, "transfer", **link)
+    [code] = [block.value for block in app.code if "transfer_matrix" in block.value]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "copied", "exec"), {})
+    value, low, high = re.findall(r"[-+]?\d\.\d+", printed.getvalue().splitlines()[-1])[:3]
+    points = [f"{100 * float(one):+.1f}" for one in (value, low, high)]
+    said = re.search(r"a difference of (\S+) points \(95% interval (\S+) to (\S+),", text_of(app))
+    assert said and [float(one) for one in said.groups()] == pytest.approx(
+        [float(one) for one in points], abs=0.06
+    )
+    assert "A: Logistic regression. The embedding. B: Ridge regression. The embedding" in text_of(
+        app
+    )
+
+
 def test_the_citation_names_the_paper_and_the_workspace(
     open_app: Open, synthetic: Workspace
 ) -> None:

@@ -85,7 +85,7 @@ def test_views_of_a_search_are_judged_on_what_it_has_not_seen(
                 == list(names)
                 == app.selectbox(key="test").options
             )
-            assert "neither trained nor tested on" in text_of(app)
+            assert "the other generators only (D_eval)" in text_of(app)
     for title in ("Heads", "Embedding"):  # A beside B, both on B's D_eval
         app = open_app(
             searched.path,

@@ -350,6 +350,20 @@ for name, cells in (("in-domain", matrix.in_domain), ("out of domain", ~matrix.i
 """
 
 
+def compared_code(first: str, second: str, metric: str) -> str:
+    """Lines that compare two matrices of :func:`transfer_code`, image by image."""
+    return f"""{first}a = matrix
+
+{second}b = matrix
+
+from aigi_core.transfer import difference
+
+change = difference(a, b, {metric!r})
+print(change.to_frame())
+print("A minus B out of domain:", change.mean(~a.in_domain))
+"""
+
+
 def seen_by(used: Preset, kind: str, pair: Pair) -> tuple[str, ...]:
     """The generators of a searched pair that must not judge what the search chose."""
     return pair if kind != "heads" or used.heads_leave_out_train else pair[1:]
