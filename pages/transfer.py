@@ -150,13 +150,18 @@ with ui.page(__file__) as page:
                 page.python(results.compared_code(code_a, code_b, metric))
             gap = change.mean(~first.in_domain)
             out = ~first.in_domain
+            claim = gap.finding("paired cell").claim(
+                "A is significantly higher",
+                "B is significantly higher",
+                "They are not significantly different",
+            )
             mean_a, mean_b = first.mean(metric, out), second.mean(metric, out)
             page.finding(
                 f"Out of domain, A reaches **{mean_a.value:.3f}** ({mean_a.low:.3f} to"
                 f" {mean_a.high:.3f}) and B **{mean_b.value:.3f}** ({mean_b.low:.3f} to"
                 f" {mean_b.high:.3f}): a difference of"
                 f" {gap.finding('paired cell').times(100).numbers(1, ' points')}."
-                f" A: {results.method(pair[0]).title}. {results.view_in_words(pair[0])} B:"
+                f" {claim}. A: {results.method(pair[0]).title}. {results.view_in_words(pair[0])} B:"
                 f" {results.method(pair[1]).title}. {results.view_in_words(pair[1])}"
                 + (
                     f" B's images are encoded by {ui.name(str(seen_by_b.encoder['model']))}."

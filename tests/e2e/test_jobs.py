@@ -140,8 +140,8 @@ def test_a_suspicious_image_before_all_detectors(user: App, demo: Workspace) -> 
     stat = user.stats["Probability of being generated"]
     assert stat[0] == f"{together['probability']:.3f}"
     assert f"{together['low']:.3f} to {together['high']:.3f}" in stat[1]
-    assert f"and {(alone == 'uncertain').sum()} make no call" in main
-    assert "A generator that it does not know" in main and "made no call for" in main
+    assert f"and {(alone == 'uncertain').sum()} leave it undecided" in main
+    assert "A generator that it does not know" in main and "left undecided" in main
     assert main.index("A generator that it does not know") < main.index("On test images of known")
 
 

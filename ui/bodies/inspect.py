@@ -140,7 +140,7 @@ def answer(judged: Judged) -> str:
         f"Of {counted(len(calls), 'detector')} alone, {fake} {agreeing(fake, 'call')} it generated,"
         f" {real}"
         f" {agreeing(real, 'call')} it real and {len(calls) - fake - real}"
-        f" {agreeing(len(calls) - fake - real, 'make')} no call."
+        f" {agreeing(len(calls) - fake - real, 'leave')} it undecided."
     )
     truth = (
         f" In truth it is {inert(inspection.origin(judged.workspace, subject.row))}."
@@ -212,7 +212,7 @@ def how_often_right(page: Page, judged: Judged) -> None:
         st.caption(inert(str(too_few)))
     for one in judged.calls:
         page.finding(
-            f"On test images of known generators, {name(judged.judge)} made no call for"
+            f"On test images of known generators, {name(judged.judge)} left undecided"
             f" **{one['undecided']:.0%}** of {counted(one['n'], 'image')}"
             f" ({one['undecided_low']:.0%} to {one['undecided_high']:.0%}); of"
             f" {counted(one['calls'], 'call')} **{one['right']:.0%}** were right"

@@ -46,13 +46,13 @@ def answer(words: Words, train: str) -> str:
 
 def stats(words: Words, texts: int, ood: Estimate) -> list[Stat]:
     """What a detector says, in numbers."""
-    low, median, high = words.chance
+    most = float(words.nearest["threshold"].iloc[0])
     return [
         Stat("Nearest text's cosine", f"{words.top_cosine:.3f}", counted(texts, "text")),
         Stat(
             "By chance",
-            f"{median:.3f}",
-            f"95% of {counted(words.draws, 'draw')}: {low:.3f} to {high:.3f}",
+            f"{words.chance[1]:.3f}",
+            f"at most {most:.3f} in 95% of {counted(words.draws, 'draw')}",
             help=(
                 "Detectors trained on shuffled labels: the median cosine with the text nearest to"
                 " each."
