@@ -35,12 +35,12 @@ with ui.page(__file__) as page:
         size = page.select("size", "Shorter side", list(SIZES))
         subject = page.text("subject", "Subject", placeholder="word of caption or path")
         shown = arrange(images, order, formats=formats, size=size, subject=subject)
-        few, group = len(images) <= OFFERED, in_group(shown, verdict)
+        few, chosen_group = len(images) <= OFFERED, in_group(shown, verdict)
         path = page.select(
             "image",
             "Image",
             offered((images if few else shown)["path"], images["path"]),
-            body.first_image(group if len(group) else images),
+            body.first_image(chosen_group if len(chosen_group) else images),
             help=""
             if few
             else f"The first {OFFERED:,} in this order are on offer; 'Subject' searches all.",

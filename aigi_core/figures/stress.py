@@ -153,7 +153,7 @@ def generator_changes(
     return intervals(
         shown,
         alt=alt,
-        value_title=f"Change of {METRIC.lower()}, {CELL_NAMES[cells]} (n detectors)",
+        value_title=f"Change of {METRIC.lower()}, {CELL_NAMES[cells]}",
         reference=0,
         styles=styles,
         selected=selected,
