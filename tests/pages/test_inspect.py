@@ -84,7 +84,7 @@ def test_an_image_of_the_workspace_before_any_upload(
     calls = panel.verdicts(logits, 0.2).iloc[1:]["verdict"]
     counts = {call: int((calls == call).sum()) for call in ("fake", "real")}
     assert f"Of {len(calls)} detectors alone, {counts['fake']} call" in text_of(app)
-    assert f"and {len(calls) - sum(counts.values())} make" in text_of(
+    assert f"and {len(calls) - sum(counts.values())} leave" in text_of(
         app
     ) and "In truth it is a fake by beta" in text_of(app)
     assert any("no detector has seen it" in caption.value for caption in app.caption)
