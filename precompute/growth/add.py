@@ -244,7 +244,7 @@ def dry_run(args: argparse.Namespace) -> int:
     there = workspace.images.loc[workspace.images["label"] == REAL, "pool"].value_counts()
     print(
         f"In {workspace.path} are the real images of"
-        f" {', '.join(f'{shown(pool)} ({n:,})' for pool, n in sorted(there.items()))}, which new"
+        f" {', '.join(f'{shown(str(pool))} ({n:,})' for pool, n in sorted(there.items()))}, which new"
         " fakes of the same pool are compared with."
     )
     return 2 if added.questions else 0

@@ -176,7 +176,7 @@ def suggested(root: Path, file: str) -> str:
         table = read_table(root / file)
     except AigiError:
         return ""
-    columns = {}
+    columns: dict[str, str] = {}
     for name, others in LIKELY.items():
         columns |= first_named(name, (name, *others), table.names)
     if "path" not in columns or not len(table):

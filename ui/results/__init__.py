@@ -16,6 +16,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import streamlit as st
 
 from aigi_core.audit.cached import load_fact_matrix, stored_fact_scores
 from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
@@ -243,24 +244,25 @@ def choose_setting(
         pair = choose_pair(page, of, used=used)
         d_search = seen_by(used, view, pair)
         view = searched_view(page.workspace, view, pair, used)
-    bias = page.toggle(
-        f"bias{suffix}",
-        f"Bias{whose}",
-        True,
-        help=(
-            "With a bias a detector sets its own threshold; without one it is a direction through"
-            " the origin."
-        ),
-    )
-    balance = used.training.class_weight is not None and page.toggle(
-        f"balance{suffix}",
-        f"Balance{whose}",
-        True,
-        help=(
-            "Real and fake images have equal weight in training. Without it the more frequent"
-            " class, usually the real images, wins in doubt."
-        ),
-    )
+    with st.popover(f"Classifier{whose}", icon=":material/tune:"):
+        bias = page.toggle(
+            f"bias{suffix}",
+            f"Bias{whose}",
+            True,
+            help=(
+                "With a bias a detector sets its own threshold; without one it is a direction"
+                " through the origin."
+            ),
+        )
+        balance = used.training.class_weight is not None and page.toggle(
+            f"balance{suffix}",
+            f"Balance{whose}",
+            True,
+            help=(
+                "Real and fake images have equal weight in training. Without it the more frequent"
+                " class, usually the real images, wins in doubt."
+            ),
+        )
     return Setting(sets, view, bias, balance, d_search, chosen.name, used.name)
 
 
