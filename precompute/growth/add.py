@@ -242,10 +242,10 @@ def dry_run(args: argparse.Namespace) -> int:
     added = _added(args, workspace, answers.parse_answers(args))
     print(plan(added))
     there = workspace.images.loc[workspace.images["label"] == REAL, "pool"].value_counts()
+    held = [f"{shown(str(pool))} ({n:,})" for pool, n in sorted(there.items())]
     print(
-        f"In {workspace.path} are the real images of"
-        f" {', '.join(f'{shown(str(pool))} ({n:,})' for pool, n in sorted(there.items()))}, which new"
-        " fakes of the same pool are compared with."
+        f"In {workspace.path} are the real images of {', '.join(held)}, which new fakes of the"
+        " same pool are compared with."
     )
     return 2 if added.questions else 0
 
