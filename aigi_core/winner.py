@@ -65,15 +65,17 @@ class Winner:
         """From how many of the others it cannot be told apart; empty where it can from all.
 
         >>> Winner("a", 0.8125, 0.7, 0.84, 9, 15, 3).rivals_in_words("detector")
-        'It is not significantly different from 3 of the other 14 detectors.'
+        '3 of the other 14 detectors are not significantly different from it.'
         """
         if self.clear:
             return ""
         if self.of == 2:
             return f"It is not significantly different from the other {thing}."
-        some = "any" if self.rivals == self.of - 1 else f"{self.rivals}"
         others = counted(self.of - 1, thing)
-        return f"It is not significantly different from {some} of the other {others}."
+        if self.rivals == self.of - 1:
+            return f"None of the other {others} is significantly different from it."
+        are = "is" if self.rivals == 1 else "are"
+        return f"{self.rivals} of the other {others} {are} not significantly different from it."
 
 
 def estimates(

@@ -34,8 +34,10 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
             if best.name == first["name"]
             else f"; the first, {ui.name(first['name'])}, has **{first['value']:.3f}**"
         )
+        model = table.set_index("name").loc[best.name, "model"]
+        called = f" (model {ui.name(model)})" if model.casefold() != best.name.casefold() else ""
         page.answer(
-            f"Out of domain, {ui.name(best.name)}"
+            f"Out of domain, {ui.name(best.name)}{called}"
             f" {'does best' if best.clear else 'has the highest balanced accuracy'}:"
             f" {best.numbers()}{beside}. {others}"
         )

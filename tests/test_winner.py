@@ -76,4 +76,4 @@ def test_one_candidate_is_no_choice() -> None:
 
 def test_a_winner_like_all_others() -> None:
     same = Winner("a", 0.8, 0.7, 0.9, 9, 4, 3)
-    assert same.rivals_in_words("detector").endswith("from any of the other 3 detectors.")
+    assert same.rivals_in_words("detector").startswith("None of the other 3 detectors is")

@@ -238,8 +238,8 @@ def answer(described: NewGenerator) -> str:
         f" {'does best' if best.clear else 'has the highest balanced accuracy'} on"
         f" {name(described.name)}**: {best.numbers()}. {best.rivals_in_words('detector')}"
         f" Lowest is {name(worst.name)}: {worst.numbers()}. {described.far['share']:.0%} of its"
-        f" {counted(len(described), 'image')} are farther from their nearest image in the workspace"
-        " than 95% of held-out images are."
+        f" {counted(len(described), 'image')} lie far from everything known: farther from the"
+        " nearest image of the workspace than 95% of held-out images do."
     )
 
 

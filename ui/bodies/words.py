@@ -113,7 +113,7 @@ def opened(page: Page, words: Words, text: str) -> None:
         st.markdown(f"{name(text)} stands for {counted(len(folded), 'text')} that say the same.")
         page.table("folded", folded)
     else:
-        st.caption("No other text of these says the same.")
+        st.caption("No other of these texts says the same as it.")
 
 
 def exposed(page: Page, exposure: Exposure) -> None:

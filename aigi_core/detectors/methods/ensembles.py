@@ -107,8 +107,8 @@ class Ensemble(Method):
 
     members: ClassVar[tuple[str, ...]] = MEMBERS
     chosen = (
-        "Each member's own on validation images; what combines them on scores of five folds of"
-        " groups, new to the members that score them."
+        "Each member's hyperparameters on validation images. What combines the members is fitted to"
+        " scores from five folds of groups: no member was trained on the images that it scores."
     )
     cost = "Trains its members six times, scores with all of them."
     slow = keeps = True
