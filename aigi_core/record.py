@@ -270,7 +270,10 @@ def _limit(record: Any) -> None:
     for value, depth in _values(record, 0):
         _require(depth <= DEEPEST, f"it is nested more than {DEEPEST} deep")
         if isinstance(value, str):
-            _require(len(value) <= MOST_CHARACTERS, f"a text of it has {len(value):,} characters")
+            _require(
+                len(value) <= MOST_CHARACTERS,
+                f"a text of it has {counted(len(value), 'character')}",
+            )
             _require("\0" not in value, "a text of it holds NUL")
             _require(not re.search("[\ud800-\udfff]", value), "a text of it is no Unicode")
         elif isinstance(value, float):

@@ -36,8 +36,8 @@ KINDS = {
     "stSlider": "slider",
     "stButtonGroup": "segmented",
 }
-FIND = """(kinds) => {
- const boxes = [...document.querySelectorAll('[data-testid=stMain] [class*=st-key-]')]
+FIND = """([place, kinds]) => {
+ const boxes = [...document.querySelectorAll(`[data-testid=${place}] [class*=st-key-]`)]
  return boxes.flatMap(box => {
   const widget = box.querySelector(':scope > [data-testid]')?.dataset.testid
   const key = [...box.classList].find(c => c.startsWith('st-key-'))
@@ -190,8 +190,8 @@ def pages_and_controls(
 
 
 def acts(app: App) -> Iterator[tuple[str, Act]]:
-    """The controls of the page that is open."""
-    for key, widget in app.page.evaluate(FIND, list(KINDS)):
+    """The controls of the page that is open, and the switches that its bar keeps in popovers."""
+    for key, widget in app.page.evaluate(FIND, ["stMain", list(KINDS)]):
         box = app.page.locator(f".{key}").locator(f'[data-testid="{widget}"]')
         if act := {
             "select": _select,
@@ -200,6 +200,15 @@ def acts(app: App) -> Iterator[tuple[str, Act]]:
             "segmented": _segmented,
         }[KINDS[widget]](app, box):
             yield key.removeprefix("st-key-"), act
+    for opener in app.page.locator(".st-key-controls-bar").get_by_test_id("stPopoverButton").all():
+        opener.click()
+        inside = app.page.get_by_test_id("stPopoverBody")
+        inside.wait_for()
+        for key, _ in app.page.evaluate(FIND, ["stPopoverBody", ["stCheckbox"]]):
+            if act := _toggle(app, app.page.locator(f".{key}").get_by_test_id("stCheckbox")):
+                yield key.removeprefix("st-key-"), act
+        app.page.keyboard.press("Escape")
+        inside.wait_for(state="detached")
     if app.page.locator(".st-key-figure-matrix .heatmaplayer").count():
         yield "cell", lambda turn: app.click_cell("matrix", *((1, 0), (0, 1))[turn % 2])
 

@@ -205,8 +205,8 @@ def small_workspace(folder: Path, count: int) -> Path:
             {
                 "path": path,
                 "content_hash": sha256(content).hexdigest(),
+                **dict.fromkeys(("generator", "family", "pool", "group"), ""),
                 "label": 0,
-                "generator": "",
                 "split": "test",
                 "left_out": "",
             }

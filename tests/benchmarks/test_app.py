@@ -1,6 +1,7 @@
 """The benchmark of the app drives a real browser and prints its figures."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,9 @@ def test_prints_figures_as_json(synthetic_path: Path, capsys: pytest.CaptureFixt
         "--rounds",
         "2",
     ]
-    assert main(["app", "--workspace", str(synthetic_path), *arguments]) == 0
+    with ThreadPoolExecutor(1) as alone:  # another browser's loop may run in this thread
+        run = alone.submit(main, ["app", "--workspace", str(synthetic_path), *arguments])
+        assert run.result() == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert figures["sessions2_errors"] == 0 and figures["sessions2_rss_mb"] >= 50
     assert 0 < figures["first_answer_seconds"] <= figures["first_page_seconds"]

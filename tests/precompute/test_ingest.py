@@ -454,7 +454,11 @@ def pretend_encoded(out: Path) -> None:
     manifest = read_manifest(out)
     np.save(out / "embeddings.npy", np.ones((36, 4), np.float32))
     encoder = {
+        "library": "open_clip",
         "model": "m",
+        "pretrained": "untrained",
+        "layers": 0,
+        "heads": 0,
         "weights_sha256": "0" * 64,
         "precision": "fp32",
         "preprocessing": {},

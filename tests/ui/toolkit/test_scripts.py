@@ -1,6 +1,7 @@
 """Streamlit's scripts, sent by the app's own layer of the server."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def ask(path: str, method: str = "GET", kind: str = "http") -> tuple[int, dict[s
         return {"type": "http.request"}
 
     scope = {"type": kind} | ({"path": path, "method": method} if kind == "http" else {})
-    asyncio.run(Scripts(behind)(scope, receive, send))
+    with ThreadPoolExecutor(1) as alone:  # a browser test may have left its loop in this thread
+        alone.submit(asyncio.run, Scripts(behind)(scope, receive, send)).result()
     headers = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
     return sent[0]["status"], headers, b"".join(one.get("body", b"") for one in sent)
 
