@@ -34,7 +34,7 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
             if best.name == first["name"]
             else f"; the first, {ui.name(first['name'])}, has **{first['value']:.3f}**"
         )
-        model = table.set_index("name").loc[best.name, "model"]
+        model = str(table.set_index("name").loc[best.name, "model"])
         called = f" (model {ui.name(model)})" if model.casefold() != best.name.casefold() else ""
         page.answer(
             f"Out of domain, {ui.name(best.name)}{called}"
