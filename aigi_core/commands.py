@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 DOUBTFUL = re.compile(r"[^\w@%+=:,./-]")
@@ -24,7 +25,8 @@ WITHOUT_HUB = "without a model hub: --model demo alone"
 
 
 def command(job: str, **options: str | os.PathLike[str] | bool | Sequence[str] | None) -> str:
-    """A command of ``python -m precompute``, quoted as a shell needs it.
+    """A command of ``python -m precompute``, quoted as a shell needs it, to be run in this
+    process's own folder: a path inside it is named from there.
 
     Args:
         options: by the option's name with ``_`` for ``-``; None and False leave it out, True gives
@@ -35,8 +37,16 @@ def command(job: str, **options: str | os.PathLike[str] | bool | Sequence[str] |
         'python -m precompute text --workspace "my images" --tokens'
         >>> command("perturb", workspace="w", ops=["jpeg:50", "blur:2"])
         'python -m precompute perturb --workspace w --ops jpeg:50 blur:2'
+        >>> command("text", workspace=Path.cwd() / "w", tokens=True)
+        'python -m precompute text --workspace w --tokens'
     """
-    return " ".join(["python", "-m", "precompute", *map(_quoted, arguments(job, **options))])
+    near = {name: _near(one) if isinstance(one, Path) else one for name, one in options.items()}
+    return " ".join(["python", "-m", "precompute", *map(_quoted, arguments(job, **near))])
+
+
+def _near(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) and path != here else path
 
 
 def arguments(
