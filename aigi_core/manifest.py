@@ -6,7 +6,7 @@ ties images that must stay on one side of a split.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -101,6 +101,19 @@ def validate_images(images: pd.DataFrame) -> pd.DataFrame:
     return table[[*COLUMNS, *(name for name in table.columns if name not in COLUMNS)]].reset_index(
         drop=True
     )
+
+
+def folders_above(there: Set[str], names: Collection[str]) -> str:
+    """What stands before each of these names in its name there, as after ``add`` has named all
+    images from a folder further up; empty where no folders do, or several could.
+
+    >>> folders_above({"b/x/1.png", "b/x/2.png", "c/3.png"}, ["x/1.png", "x/2.png"])
+    'b/'
+    """
+    first = min(names, default="")
+    above = [name.removesuffix(first) for name in there if name.endswith(f"/{first}")]
+    fitting = [folders for folders in above if all(folders + name in there for name in names)]
+    return fitting[0] if len(fitting) == 1 else ""
 
 
 def _require(holds: pd.Series, table: pd.DataFrame, column: str, expected: str) -> None:

@@ -89,7 +89,7 @@ with ui.page(__file__) as page:
     beyond = better[better["after"] > better["random_high"]]
     best = pairs.iloc[int(pairs["change"].fillna(float("-inf")).to_numpy(float).argmax())]
     largest = largest_change(pairs)
-    narrower = (
+    why_counted = (
         " The counts judge each pair by itself, so it counts although this wider interval holds 0."
         if largest and largest.low <= 0 <= largest.high and best.name in better.index
         else ""
@@ -104,7 +104,7 @@ with ui.page(__file__) as page:
         f" {len(beyond)} of the first also beat the removal of as many components at random."
         " Largest change on these images:"
         f" {ui.name(best['a'])} with {ui.name(best['b'])},"
-        f" {largest.times(100).numbers(1, signed=True, unit=' points')}.{narrower}"
+        f" {largest.times(100).numbers(1, signed=True, unit=' points')}.{why_counted}"
         if largest
         else "The effect of removal on other generators cannot be measured: besides the two"
         " generators of a search only one is left, and there is no detector of a fourth to test on"

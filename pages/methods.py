@@ -20,8 +20,6 @@ from ui.bodies import compared, finetuned, imported, zero_shot
 from ui.toolkit.apart import apart
 from ui.toolkit.workspaces import cached, open_encoding
 
-board = cached(boards.stored_board)
-
 
 @cached
 def board_by_encoder(names: tuple[str, ...], encodings: tuple[Workspace, ...]) -> pd.DataFrame:
@@ -174,7 +172,7 @@ def parts_of(page: ui.Page, table: pd.DataFrame) -> None:
 
 with ui.page(__file__) as page:
     try:
-        table = board(page.workspace)
+        table = compared.board(page.workspace)
     except NotMadeError as missing:
         imported.show(page, missing)
     else:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from aigi_core import results
 from aigi_core.errors import AigiError
-from aigi_core.manifest import FAKE
+from aigi_core.manifest import FAKE, folders_above
 from aigi_core.results import ResultKind, StoredResult
 from aigi_core.statements import counted, part_counted
 from aigi_core.transfer.matrix import TransferMatrix, make_training_sets, transfer_matrix
@@ -72,14 +72,8 @@ def _as_named_now(workspace: Workspace, keys: Sequence[str]) -> list[str]:
     a folder further up: all that are unknown are known behind the same folders.
     """
     known, names = set(workspace.all_images["path"]), [str(key) for key in keys]
-    unknown = [name for name in names if name not in known]
-    if not unknown:
-        return names
-    above = {p.removesuffix(unknown[0]) for p in known if p.endswith(f"/{unknown[0]}")}
-    fitting = [folders for folders in above if all(folders + name in known for name in unknown)]
-    if len(fitting) != 1:
-        return names
-    return [name if name in known else fitting[0] + name for name in names]
+    above = folders_above(known, [name for name in names if name not in known])
+    return [name if name in known else above + name for name in names]
 
 
 def import_scores(

@@ -16,6 +16,7 @@ import pandas as pd
 from aigi_core import SCHEMA_VERSION
 from aigi_core.commands import command
 from aigi_core.errors import WorkspaceError
+from aigi_core.manifest import folders_above
 from aigi_core.statements import counted
 from aigi_core.workspace import (
     MANIFEST,
@@ -154,7 +155,8 @@ def refuse_other_paths(out: Path, offered: pd.DataFrame, images: Path) -> None:
     except (OSError, ValueError):
         return
     now = set(offered["path"])
-    if above := _folders_above(old, now):
+    above = folders_above(old, now)
+    if above and not now <= old:
         raise WorkspaceError(
             f"The workspace {out} holds all of these images, under names that begin with {above}"
             " since 'add' has named old and new ones from one folder: nothing is to be done; for a"
@@ -174,16 +176,6 @@ def _instead(out: Path, images: Path | None) -> str:
         f"'{add}' adds what is new and keeps the rest; for a workspace of exactly these images"
         " choose another --out"
     )
-
-
-def _folders_above(old: set[str], now: set[str]) -> str:
-    """What stands before the name of every image now in its name there; empty where no folders do,
-    or several could.
-    """
-    first = min(now, default="")
-    above = [path.removesuffix(first) for path in old if path.endswith(f"/{first}")]
-    fitting = [folders for folders in above if all(folders + name in old for name in now)]
-    return fitting[0] if len(fitting) == 1 and not now <= old else ""
 
 
 def _other_paths(old: set[str], now: set[str]) -> list[str]:

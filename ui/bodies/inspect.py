@@ -346,7 +346,9 @@ def show_picture(page: Page, judged: Judged) -> None:
 
 def _show_copy(page: Page, judged: Judged) -> None:
     """The image of the workspace that a new file is likely to show again."""
-    if (copy := inspection.copy(judged.workspace, judged.subject)) is None:
+    subject = judged.subject
+    copy = inspection.copies_of(judged.workspace, {subject.key: subject.embedding})[subject.key]
+    if copy is None:
         return
     image = judged.workspace.images.iloc[copy.row]
     origin, split = inspection.origin(judged.workspace, copy.row), str(image["split"])

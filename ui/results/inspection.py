@@ -7,7 +7,7 @@ the session's own state and goes when the upload is taken away. Nothing brought 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.heads import Encoded, EncodedImages, Head
 from aigi_core.images import image_source
+from aigi_core.inspection.copies import ALPHA as ALPHA_OF_COPIES
 from aigi_core.inspection.copies import Copy, likely_copies
 from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, open_images
 from aigi_core.inspection.known import calls_on_test, rates_by_pool, reliability_on_test
@@ -51,11 +52,12 @@ from ui.toolkit.workspaces import cached
 
 MOST = 100
 """Files looked at together."""
-_BROUGHT, _FAILED, _TOKENS, _COPIES = (
+_BROUGHT, _FAILED, _TOKENS, _COPIES, _LIKELY = (
     "_inspected",
     "_inspect_failed",
     "_inspected_tokens",
     "_inspected_copies",
+    "_inspected_likely_copies",
 )
 
 
@@ -542,9 +544,17 @@ def _of_workspace(workspace: Workspace, path: str) -> Subject:
     )
 
 
-def copy(workspace: Workspace, subject: Subject) -> Copy | None:
-    """The image of the workspace that a new file is likely to show again."""
-    return likely_copies(workspace, subject.embedding[None])[0]
+def copies_of(workspace: Workspace, embeddings: Mapping[str, np.ndarray]) -> dict[str, Copy | None]:
+    """For new files, by their SHA-256, the image of the workspace that each by itself is likely to
+    show again; looked for once a session, by one pass over the workspace.
+    """
+    kept: dict[tuple[str, str], Copy | None] = st.session_state.setdefault(_LIKELY, {})
+    if new := [key for key in embeddings if (workspace.digest, key) not in kept]:
+        found = likely_copies(
+            workspace, np.stack([embeddings[key] for key in new]), ALPHA_OF_COPIES * len(new)
+        )
+        kept |= {(workspace.digest, key): copy for key, copy in zip(new, found, strict=True)}
+    return {key: kept[workspace.digest, key] for key in embeddings}
 
 
 def all_files(workspace: Workspace, subject: Subject, rate: float, prior: float) -> pd.DataFrame:
@@ -553,11 +563,15 @@ def all_files(workspace: Workspace, subject: Subject, rate: float, prior: float)
     """
     judges, known = panel(workspace), distances(workspace)
     rows = []
+    own = {one.key: row_of(workspace, one.key) for one, _ in subject.among}
+    copies = copies_of(
+        workspace, {one.key: f.embeddings[0] for one, f in subject.among if own[one.key] is None}
+    )
     for one, features in subject.among:
         verdict = judges.verdicts(judges.logits(features)[:, 0], rate, prior).iloc[0]
-        row = row_of(workspace, one.key)
+        row = own[one.key]
         far = novelty(workspace, features.embeddings[0], known, row)
-        if row is None and (likely := likely_copies(workspace, features.embeddings[:1])[0]):
+        if likely := copies.get(one.key):
             row = likely.row
         rows.append(
             {
