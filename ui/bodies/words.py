@@ -48,16 +48,16 @@ def stats(words: Words, texts: int, ood: Estimate) -> list[Stat]:
     """What a detector says, in numbers."""
     low, median, high = words.chance
     bound = (
-        f"at most {float(words.nearest['threshold'].iloc[0]):.3f} in 95%"
+        f"at most {float(words.nearest['threshold'].iloc[0]):.3f}"
         if "threshold" in words.nearest  # stored before it was kept: both ends
-        else f"{low:.3f} to {high:.3f} in 95%"
+        else f"{low:.3f} to {high:.3f}"
     )
     return [
         Stat("Nearest text's cosine", f"{words.top_cosine:.3f}", counted(texts, "text")),
         Stat(
             "By chance",
             f"{median:.3f}",
-            f"{bound} of {counted(words.draws, 'draw')}",
+            f"{bound} in 95% of {counted(words.draws, 'draw')}",
             help=(
                 "Detectors trained on shuffled labels: the median cosine with the text nearest to"
                 " each."
