@@ -36,17 +36,12 @@ def limits(made: ImageMap) -> str:
     )
 
 
-with ui.page(__file__) as page:
-    workspace = page.workspace
-    offered = maps.offered(workspace)
-    with page.controls():
-        method = page.select("projection", "Projection", {TITLES[m]: m for m in offered})
-        by = page.select(
-            "colour", "Colour", ["source", "family", "verdict", "score", "split", "format"]
-        )
-        setting, rows, row = results.choose_detector(page)
-    settings = MapSettings(method=method)
-    made = maps.image_map(workspace, settings)
+def show(
+    page: ui.Page, made: ImageMap, by: str, shown: tuple[results.Setting, list[str], int]
+) -> None:
+    """The map, coloured, and the images that were drawn around on it."""
+    workspace, (setting, rows, row) = page.workspace, shown
+    settings = MapSettings(method=made.method)
     table = maps.points(workspace, settings, setting, row)
     celled = made.n > CELLED
     drawn = maps.cells(workspace, settings, setting, row, by) if celled else table
@@ -58,7 +53,7 @@ with ui.page(__file__) as page:
     )
     page.protocol(
         projection=(
-            f"{TITLES[method]} of the normalised embeddings of all {counted(made.n, 'image')};"
+            f"{TITLES[made.method]} of the normalised embeddings of all {counted(made.n, 'image')};"
             " t-SNE:"
             " openTSNE, perplexity 30, started from the principal components."
         ),
@@ -83,7 +78,7 @@ with ui.page(__file__) as page:
             by,
             titles=("first axis", "second axis"),
             alt=(
-                f"Map of {counted(made.n, 'image')} by {TITLES[method]}, coloured by {by}."
+                f"Map of {counted(made.n, 'image')} by {TITLES[made.method]}, coloured by {by}."
                 f" {limits(made)}"
             ),
         )
@@ -122,6 +117,25 @@ with ui.page(__file__) as page:
                 page.link("gallery", "Test on their generators", tests=fakes)
             page.unlinked("Picked images")
             page.table("picked", mine)
+
+
+with ui.page(__file__) as page:
+    workspace = page.workspace
+    offered = maps.offered(workspace)
+    with page.controls():
+        method = page.select("projection", "Projection", {TITLES[m]: m for m in offered})
+        by = page.select(
+            "colour", "Colour", ["source", "family", "verdict", "score", "split", "format"]
+        )
+        shown = results.choose_detector(page)
+    settings = MapSettings(method=method)
+    if (made := maps.asked(page, settings)) is None:
+        page.answer(
+            f"The map of {counted(len(workspace.images), 'image')} has not been computed yet: start"
+            " it below."
+        )
+    else:
+        show(page, made, by, shown)
     if "tsne" not in offered:
         try:
             maps.stored(workspace)

@@ -25,15 +25,19 @@ from aigi_core.detectors.stored import (
     save_scores,
 )
 from aigi_core.detectors.training import train
-from aigi_core.errors import AigiError
+from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.geometry.projection import MapSettings, load_map
 from aigi_core.inspection.stored import load_held_out, save_held_out
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import counted
 from aigi_core.transfer import make_training_sets, transfer_matrix
 from aigi_core.transfer.kept import load_matrix, save_matrix
 from aigi_core.workspace import Workspace, exclusive
+from precompute.map import keep_map
 from precompute.options import add_shared
 
+COMPONENTS = MapSettings("pca")
+"""The map that pages begin with, kept where images are many."""
 THERE = "The detectors of this workspace are already there."
 
 
@@ -52,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
 def keep_detectors(path: Path, *, force: bool = False, protocol: str = "ours") -> str:
     """Train one detector a generator on the embedding, and keep them, the same trained without
-    validation images, their matrix, and that of detectors of file facts; returns a sentence.
+    validation images, their matrix, and that of detectors of file facts; of many images also what
+    else pages would read all of them for. Returns a sentence.
 
     Raises:
         AigiError: no workspace, no generator, or one without images of a class in a split.
@@ -93,6 +98,8 @@ def complete_detectors(workspace: Workspace, *, force: bool = False, protocol: s
                 save_scores(workspace, own, one) for own, one in zip(made, protocols, strict=True)
             )
             save_held_out(workspace, made[1])
+            if not _mapped(workspace):
+                keep_map(workspace, COMPONENTS)
         matrix = transfer_matrix(
             scores,
             workspace.domains,
@@ -112,7 +119,15 @@ def _looked(
     scores = [
         load_scores(workspace, own or (), one) for own, one in zip(kept, protocols, strict=True)
     ]
-    return all(one is not None for one in (*scores, load_held_out(workspace, kept[1] or ())))
+    looked = (*scores, load_held_out(workspace, kept[1] or ()))
+    return all(one is not None for one in looked) and _mapped(workspace)
+
+
+def _mapped(workspace: Workspace) -> bool:
+    try:
+        return bool(load_map(workspace, COMPONENTS))
+    except WorkspaceError:
+        return False
 
 
 def try_to_keep(path: Path) -> str:

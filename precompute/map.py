@@ -6,7 +6,7 @@ import argparse
 import time
 
 from aigi_core.errors import NotMadeError
-from aigi_core.geometry.projection import MapSettings, image_map, load_map, save_map
+from aigi_core.geometry.projection import ImageMap, MapSettings, image_map, load_map, save_map
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
@@ -32,15 +32,20 @@ def run(args: argparse.Namespace) -> int:
         except NotMadeError:
             pass
     start = time.perf_counter()
-    with exclusive(workspace.path, "map"):
-        with progress_line() as show:
-            show("Map")
-            made = image_map(workspace, settings)
-        seconds = time.perf_counter() - start
-        about = {"seconds": round(seconds, 1), "tools": tool_versions()}
-        save_map(workspace, made, settings, about)
+    with exclusive(workspace.path, "map"), progress_line() as tell:
+        tell("Map")
+        made = keep_map(workspace, settings)
     print(
-        f"Map of {counted(made.n, 'image')} in {seconds:.0f} s, trustworthiness"
+        f"Map of {counted(made.n, 'image')} in {time.perf_counter() - start:.0f} s, trustworthiness"
         f" {made.trustworthiness:.3f}."
     )
     return 0
+
+
+def keep_map(workspace: Workspace, settings: MapSettings) -> ImageMap:
+    """Compute and publish a map, where the caller sees to it that nobody else writes."""
+    start = time.perf_counter()
+    made = image_map(workspace, settings)
+    about = {"seconds": round(time.perf_counter() - start, 1), "tools": tool_versions()}
+    save_map(workspace, made, settings, about)
+    return made

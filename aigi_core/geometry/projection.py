@@ -8,6 +8,7 @@ own generator (real images count as one); shuffled labels give what chance would
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -31,6 +32,8 @@ MEASURED = 5000
 """Images, drawn at random, on which a map of more is measured: its cost grows with their square."""
 CELLED, SIDE = 20_000, 96
 """Points beyond which a map is drawn as cells, and their number along its longer axis."""
+SECONDS = 2e-5
+"""Seconds of a core that principal components take an image (docs/scale.md)."""
 NEIGHBOURS = 12
 DRAWS = 200
 _BLOCK = 512
@@ -76,8 +79,15 @@ class ImageMap:
     measured: int
 
 
-def image_map(workspace: Workspace, settings: MapSettings | None = None) -> ImageMap:
+def image_map(
+    workspace: Workspace,
+    settings: MapSettings | None = None,
+    tell: Callable[[int, int], None] = lambda done, of: None,
+) -> ImageMap:
     """Project the normalised embeddings of all images to two dimensions.
+
+    Args:
+        tell: told how many images of how many were read, in two passes.
 
     Raises:
         AigiError: fewer than :data:`NEIGHBOURS` + 2 images, an unknown method, or t-SNE without
@@ -91,8 +101,8 @@ def image_map(workspace: Workspace, settings: MapSettings | None = None) -> Imag
             f" {', '.join(get_args(Method))}; there are {counted(len(E), 'image')}, asked for"
             f" {wanted.method!r}."
         )
-    mean, axes, explained_variance = _principal(E)
-    points = _projected(E, mean, axes)
+    mean, axes, explained_variance = _principal(E, lambda done: tell(done, 2 * len(E)))
+    points = _projected(E, mean, axes, lambda done: tell(len(E) + done, 2 * len(E)))
     if wanted.method == "tsne":
         points = _tsne(unit_rows(np.asarray(E, np.float64)) - mean, points, wanted)
     domains = workspace.domains
@@ -166,7 +176,8 @@ def load_map(workspace: Workspace, settings: MapSettings | None = None) -> Image
     }
     if names != set(content):
         raise stored.damaged(f"expected {', '.join(sorted(names))}, got {sorted(stored.content)}")
-    content["agreement_chance"] = tuple(content["agreement_chance"])
+    for name in ("agreement_chance", "explained_variance"):
+        content[name] = content[name] and tuple(content[name])
     return ImageMap(points=points, **content)
 
 
@@ -222,14 +233,16 @@ def cells_of(points: pd.DataFrame) -> Int[np.ndarray, " n"]:
 
 
 def _principal(
-    E: Float[np.ndarray, "N d"],
+    E: Float[np.ndarray, "N d"], tell: Callable[[int], None]
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """Mean of the unit rows, [d, 2] axes, and their shares of variance, in blocks of rows."""
+    """Mean of the unit rows, [d, 2] axes, and their shares of variance, in blocks of rows: products
+    of a block in its own precision, sums of blocks in float64."""
     mean, products = np.zeros(E.shape[1]), np.zeros((E.shape[1], E.shape[1]))
     for part in blocks(len(E)):
-        X = unit_rows(np.asarray(E[part], np.float64))
-        mean += X.sum(axis=0)
+        X = unit_rows(_exact(E[part]))
+        mean += X.sum(axis=0, dtype=np.float64)
         products += X.T @ X
+        tell(part.stop)
     mean /= len(E)
     values, vectors = np.linalg.eigh(products - len(E) * np.outer(mean, mean))
     axes = vectors[:, [-1, -2]]
@@ -238,10 +251,20 @@ def _principal(
     return mean, axes, (float(values[-1] / total), float(values[-2] / total))
 
 
-def _projected(E: np.ndarray, mean: np.ndarray, axes: np.ndarray) -> Float[np.ndarray, "N 2"]:
-    return np.concatenate(
-        [(unit_rows(np.asarray(E[part], np.float64)) - mean) @ axes for part in blocks(len(E))]
-    )
+def _projected(
+    E: np.ndarray, mean: np.ndarray, axes: np.ndarray, tell: Callable[[int], None]
+) -> Float[np.ndarray, "N 2"]:
+    points = np.empty((len(E), 2))
+    for part in blocks(len(E)):
+        X = unit_rows(_exact(E[part]))
+        points[part] = X @ axes.astype(X.dtype) - mean @ axes
+        tell(part.stop)
+    return points
+
+
+def _exact(rows: np.ndarray) -> np.ndarray:
+    """As they are stored, at least in float32."""
+    return np.asarray(rows, np.promote_types(rows.dtype, np.float32))
 
 
 def _tsne(X: np.ndarray, start: np.ndarray, settings: MapSettings) -> np.ndarray:

@@ -12,6 +12,8 @@ from aigi_core.detectors.training import train
 from aigi_core.transfer import VERDICTS, gallery
 from aigi_core.workspace import Workspace
 from tests.pages.reading import noted, tables, text_of
+from ui import results
+from ui.results import maps
 
 Open = Callable[..., AppTest]
 
@@ -84,6 +86,20 @@ def test_long_tables_are_shown_in_part_and_a_map_of_many_as_cells(
     assert "Each square is a cell" in captions(app)
     app = open_app(synthetic.path, "map", colour="score")
     assert not app.exception and "mean score" in captions(app)
+
+
+def test_a_map_of_many_images_is_computed_where_it_is_asked_for(
+    open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "LARGE", 10)
+    made: list[int] = []
+    compute = maps.image_map
+    monkeypatch.setattr(maps, "image_map", lambda *asked: made.append(1) or compute(*asked))
+    app = open_app(synthetic.path, "map")
+    assert not app.exception and not made and "start it below" in text_of(app)
+    assert "about 1 s of one core" in captions(app) and "precompute detectors" in captions(app)
+    app.button(key="start-map").click().run()
+    assert not app.exception and made and "nearest points are of its own source" in text_of(app)
 
 
 def test_nearest_neighbours_show_the_images_that_decide(

@@ -10,6 +10,7 @@ from aigi_core.audit import facts
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.stored import KIND, SCORES, load_detectors, load_scores
+from aigi_core.geometry import projection
 from aigi_core.inspection.stored import KIND as HELD_OUT
 from aigi_core.inspection.stored import load_held_out
 from aigi_core.inspection.unseen import HeldOut, trust_of_detectors
@@ -19,7 +20,7 @@ from precompute import detectors as detectors_job
 from precompute.__main__ import main
 from tests.factory import edit_images, make_workspace
 from ui import results
-from ui.results import inspection
+from ui.results import inspection, maps
 
 
 def test_trained_once(
@@ -95,6 +96,11 @@ def test_scores_of_many_images_are_kept(
     of_pages = inspection.unseen(workspace, 0.2)
     assert asked == ["trust_of_detectors"] and of_pages.generators.equals(trust.generators)
     assert inspection.distances(workspace).tolist() == looked.nearest.distances.tolist()
+    computed = projection.image_map(workspace, detectors_job.COMPONENTS)
+    monkeypatch.setattr(projection, "image_map", lambda *_: pytest.fail("computed once more"))
+    mapped = maps.image_map(workspace, detectors_job.COMPONENTS)
+    np.testing.assert_array_equal(mapped.points, computed.points)
+    assert mapped.explained_variance == computed.explained_variance
     for kind, suffix in ((SCORES, "safetensors"), (HELD_OUT, "npz")):
         for file in (path / "results" / kind.name).rglob(f"*.{suffix}"):
             file.unlink()

@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from aigi_core.errors import WorkspaceError
+from aigi_core.errors import NotMadeError, WorkspaceError
 from aigi_core.geometry import projection
 from aigi_core.geometry.projection import CELLED, ImageMap, MapSettings, Method
 from aigi_core.manifest import FAKE
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui import results
+from ui.toolkit.jobs import job, step, steps
+from ui.toolkit.page import Page
 from ui.toolkit.workspaces import cached
 
 stored = cached(projection.load_map)
@@ -27,11 +30,40 @@ def offered(workspace: Workspace) -> list[Method]:
 
 
 @cached
-def image_map(workspace: Workspace, settings: MapSettings) -> ImageMap:
-    """The map by one method."""
-    if settings.method == "tsne":
+def _kept(workspace: Workspace, settings: MapSettings) -> ImageMap | None:
+    """The map as a job has kept it; principal components need not be."""
+    try:
         return projection.load_map(workspace, settings)
-    return projection.image_map(workspace, settings)
+    except NotMadeError:
+        if settings.method == "tsne":
+            raise
+        return None
+
+
+@cached
+def image_map(workspace: Workspace, settings: MapSettings) -> ImageMap:
+    """The map by one method, read where a job has kept it."""
+    return _kept(workspace, settings) or projection.image_map(workspace, settings, step)
+
+
+def asked(page: Page, settings: MapSettings) -> ImageMap | None:
+    """The map by one method; of a large workspace where no job has kept it, None until somebody
+    asks for it."""
+    workspace = page.workspace
+
+    def compute(_: object = None) -> ImageMap:
+        with steps("Reading images"):
+            return image_map(workspace, settings)
+
+    if not results.large(workspace) or _kept(workspace, settings):
+        return compute()
+    n = len(workspace.images)
+    seconds = max(round(n * projection.SECONDS), 1)
+    about = (
+        f"Reads {counted(n, 'image')} twice: about {seconds} s of one core, once"
+        f" for all sessions. '{workspace.command('detectors')}' keeps it."
+    )
+    return job(page, "map", "Compute the map", compute, about=about, settings=settings)
 
 
 @cached
