@@ -1,6 +1,7 @@
 """Streamlit's scripts, sent by the app's own layer of the server."""
 
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -8,18 +9,21 @@ from typing import Any
 import pytest
 import streamlit
 
-from ui.toolkit.scripts import Scripts
+from ui.toolkit.scripts import ELEMENTS, Scripts, scripts_of
 
 FOLDER = Path(streamlit.__file__).parent / "static" / "static"
 INDEX = next((FOLDER / "js").glob("index.*.js"))
 
 
-def ask(path: str, method: str = "GET", kind: str = "http") -> tuple[int, dict[str, str], bytes]:
+def ask(
+    path: str, method: str = "GET", kind: str = "http", kind_behind: bytes = b"text/plain"
+) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body; status 0 where the layer passed the request on."""
     sent: list[dict[str, Any]] = []
 
     async def behind(scope: Any, receive: Any, send: Any) -> None:
-        sent.append({"status": 0, "headers": [], "body": b""})
+        headers = [(b"content-type", kind_behind)]
+        await send({"type": "http.response.start", "status": 0, "headers": headers})
 
     async def send(message: Any) -> None:
         sent.append(dict(message))
@@ -57,3 +61,29 @@ def test_all_else_is_streamlits(path: str, method: str, kind: str) -> None:
 
 def test_the_page_names_scripts_that_are_there() -> None:
     assert f"./static/js/{INDEX.name}" in (FOLDER.parent / "index.html").read_text("utf-8")
+
+
+def test_a_page_names_the_scripts_of_elements_that_every_page_shows() -> None:
+    """All that Streamlit's page does not name itself, with what they import, and no other."""
+    link = ask("/overview", kind_behind=b"text/html; charset=utf-8")[1]["link"]
+    named = re.findall(r"<\./static/js/([^>]+)>; rel=modulepreload; crossorigin", link)
+    assert len(named) == link.count("<")
+    for element in ELEMENTS:
+        assert sum(script.startswith(f"{element}.") for script in named) == 1, element
+    page = (FOLDER.parent / "index.html").read_text("utf-8")
+    imported = {
+        one
+        for script in named
+        for one in re.findall(r'(?:from|import)"\./([^"/]+)"', (FOLDER / "js" / script).read_text())
+    }
+    assert all(one in named or one in page for one in imported)
+    assert not [one for one in named if one in page]
+    assert "link" not in ask("/media/x.png", kind_behind=b"image/png")[1]
+    assert scripts_of(["NoSuchElement"]) == []
+
+
+def test_plotly_comes_with_the_hint_to_compile_it_while_it_arrives() -> None:
+    file = next((FOLDER / "js").glob("PlotlyChart.*.js"))
+    body = ask(f"/static/js/{file.name}")[2]
+    first, rest = body.split(b"\n", 1)
+    assert first == b"//# allFunctionsCalledOnLoad" and rest == file.read_bytes()
