@@ -132,6 +132,22 @@ class Roc(ShortRepr):
     style: Style | None = None
 
 
+ROC_STEPS = 1000
+"""Steps of either rate in which a ROC curve of more points is drawn: to within .001, from all
+images."""
+
+
+def _in_steps(one: Roc) -> np.ndarray:
+    """[2, m] rates of the points that are drawn, the first and the last among them."""
+    rates = np.stack([one.false_positive, one.true_positive])
+    if rates.shape[1] <= 2 * ROC_STEPS:
+        return rates
+    step = np.floor(rates * ROC_STEPS)
+    kept = np.append((np.diff(step, axis=1) != 0).any(axis=0), True)
+    kept[0] = True
+    return rates[:, kept]
+
+
 def roc(rocs: Sequence[Roc], *, alt: str, height: int = 360, theme: Theme = LIGHT) -> go.Figure:
     """ROC curves over the chance diagonal, with the operating point of each threshold."""
     figure = go.Figure()
@@ -145,9 +161,10 @@ def roc(rocs: Sequence[Roc], *, alt: str, height: int = 360, theme: Theme = LIGH
     )
     for i, one in enumerate(rocs):
         colour = one.style.colour if one.style else theme.series[i % 4]
+        x, y = _in_steps(one)
         figure.add_scatter(
-            x=one.false_positive,
-            y=one.true_positive,
+            x=x,
+            y=y,
             mode="lines",
             name=label(one.name),
             line=dict(

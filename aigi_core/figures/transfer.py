@@ -309,8 +309,9 @@ def cell_roc(cell: Cell, train: str, test: str, *, theme: Theme = LIGHT) -> go.F
     points = {name: cell.rates(threshold) for name, threshold in cell.thresholds.items()}
     values_in_words = "; ".join(f"{name}: {x:.2f}, {y:.2f}" for name, (x, y) in points.items())
     alt = (
-        f"ROC curve of the detector trained on {train}, tested on {test}. False and true positive"
-        f" rate at {values_in_words}."
+        f"ROC curve of the detector trained on {train}, tested on {test}"
+        f" ({counted(len(cell.rows), 'image')}). False and true positive rate at"
+        f" {values_in_words}."
     )
     return roc([Roc("ROC", fpr, tpr, points)], alt=alt, theme=theme)
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from aigi_core import figures
+from aigi_core.figures.curves import ROC_STEPS, Roc, roc
 from aigi_core.manifest import Domains
 from aigi_core.transfer import difference, make_training_sets, open_cell, transfer_matrix
 from tests.factory import make_images
@@ -98,3 +100,16 @@ def test_summaries_and_cell() -> None:
     assert "beta-diff" in figures.alt_text(figures.cell_roc(cell, "alpha-gan", "beta-diff"))
     bars = figures.cell_histogram(cell, "alpha-gan", "beta-diff").data[:2]
     assert sum(sum(bar.y) for bar in bars) == len(cell.rows)
+
+
+def test_a_roc_of_many_images_is_drawn_in_steps_from_all_of_them() -> None:
+    scores = np.sort(RNG.standard_normal(200_000))
+    fake = RNG.random(len(scores)) < 1 / (1 + np.exp(-2 * scores))
+    rates = [np.append(0, np.cumsum(mine[::-1]) / mine.sum()) for mine in (~fake, fake)]
+    drawn = roc([Roc("ROC", *rates, {})], alt="ROC").data[1]
+    assert len(drawn.x) <= 2 * ROC_STEPS + 2
+    assert (drawn.x[0], drawn.y[0], drawn.x[-1], drawn.y[-1]) == (0, 0, 1, 1)
+    all_points, points = np.stack(rates, axis=1), np.stack([drawn.x, drawn.y], axis=1)
+    assert cKDTree(points).query(all_points, p=np.inf)[0].max() < 1 / ROC_STEPS
+    few = Roc("ROC", rates[0][:50], rates[1][:50], {})
+    assert len(roc([few], alt="ROC").data[1].x) == 50
