@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from aigi_core.commands import command
 from aigi_core.errors import NotMadeError, WorkspaceError
 from aigi_core.record import read_json
-from aigi_core.soundness import read_npz
+from aigi_core.soundness import read_npz, read_parquet
 from aigi_core.workspace import Workspace, digest_of, sha256_of, write_atomic
 
 NOTE = "result.json"
@@ -131,7 +131,7 @@ class StoredResult:
         """A table, ``<name>.parquet``; raises WorkspaceError where it is damaged."""
         content = self.bytes_of(f"{name}.parquet")
         try:
-            return pd.read_parquet(io.BytesIO(content))
+            return read_parquet(io.BytesIO(content))
         except (OSError, ValueError) as error:
             raise self.damaged(f"{name}.parquet: {error}") from error
 

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import parquet
 
 from aigi_core import stored_features
 from aigi_core.commands import build_anew
@@ -31,6 +33,11 @@ READ_AT_OPEN = 64 * 2**20
 """Bytes of an array up to which its values are looked at when a workspace is opened."""
 MOST_NPZ = 2**30
 """Bytes of an .npz archive after decompression; a larger one is refused unread."""
+MOST_CELLS, CELLS_A_BYTE = 10_000_000, 16
+MOST_TABLE, PACKED = 256 * 2**20, 64
+"""Values, and bytes after decompression, that any Parquet file may hold, and how many more for each
+of its own bytes. A workspace's own have at most one value and 2 bytes for each; equal values take
+nothing, so that a kilobyte can name billions of them."""
 
 
 OF_HEADS = stored_features.files([stored_features.HEADS])
@@ -143,6 +150,35 @@ def read_npz(file: Path | Any, most: int = MOST_NPZ) -> dict[str, np.ndarray]:
     # whatever a hostile archive makes zipfile, zlib and numpy raise
     except Exception as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def read_parquet(file: Path | BytesIO, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A table, refused unread where it would take far more memory than its file.
+
+    Raises:
+        ValueError: not a Parquet file, damaged, or too large.
+    """
+    open_parquet(file).close()
+    return pd.read_parquet(file, columns=None if columns is None else list(columns))
+
+
+def open_parquet(file: Path | BytesIO) -> parquet.ParquetFile:
+    """A table of which nothing but its description was read; raises ValueError where that names
+    more values or bytes than :data:`MOST_CELLS` and :data:`MOST_TABLE` allow."""
+    own = len(file.getbuffer()) if isinstance(file, BytesIO) else file.stat().st_size
+    opened = parquet.ParquetFile(file)
+    about = opened.metadata
+    groups = (about.row_group(number) for number in range(about.num_row_groups))
+    chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
+    for what, has, most in (
+        ("row", about.num_rows, max(MOST_CELLS, CELLS_A_BYTE * own)),
+        ("value", sum(chunk.num_values for chunk in chunks), max(MOST_CELLS, CELLS_A_BYTE * own)),
+        ("byte", sum(c.total_uncompressed_size for c in chunks), max(MOST_TABLE, PACKED * own)),
+    ):
+        if has > most:
+            opened.close()
+            raise ValueError(f"it names {counted(has, what)}, of {most:,} that its size allows")
+    return opened
 
 
 def check_opened(workspace: Workspace) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 from jaxtyping import Float, Float16, Float32
+from pyarrow import parquet
 
 from aigi_core import SCHEMA_VERSION
 from aigi_core.capabilities import Capabilities
@@ -43,7 +44,7 @@ from aigi_core.head_maps import complete
 from aigi_core.manifest import Domains, validate_images
 from aigi_core.record import check_record, read_json
 from aigi_core.reprs import ShortRepr
-from aigi_core.soundness import check_opened, read_npz
+from aigi_core.soundness import check_opened, read_npz, read_parquet
 from aigi_core.statements import counted
 from aigi_core.stored_features import EMBEDDING, HEADS, kind, stored
 from aigi_core.stored_features import files as feature_files
@@ -213,7 +214,7 @@ class Workspace:
     @cached_property
     def all_images(self) -> pd.DataFrame:
         """Every image met at ingest, those left out included, with the reason."""
-        return validate_images(pd.read_parquet(self.path / "images.parquet"))
+        return validate_images(read_parquet(self.path / "images.parquet"))
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -293,7 +294,7 @@ class Workspace:
                 f"The workspace {self.path} has no text bank {name!r} (it has {have}): run"
                 f" '{self.command('text')}'."
             )
-        table = pd.read_parquet(self.path / "text" / f"{name}.parquet")
+        table = read_parquet(self.path / "text" / f"{name}.parquet")
         embeddings = self._map(f"text/{name}.npy")
         return TextBank(name, table, embeddings, self.text_digest(name))
 
@@ -450,7 +451,7 @@ def describe_file(root: Path, name: str) -> dict[str, Any]:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
         entry |= {"shape": list(array.shape), "dtype": str(array.dtype)}
     elif file.suffix == ".parquet":
-        entry |= {"rows": len(pd.read_parquet(file, columns=[]).index)}
+        entry |= {"rows": parquet.read_metadata(file).num_rows}
     return entry
 
 

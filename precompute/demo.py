@@ -20,6 +20,7 @@ from aigi_core.encodings import encoding_folder, encodings
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.record import read_json
+from aigi_core.soundness import read_parquet
 from aigi_core.statements import counted
 from aigi_core.workspace import exclusive, read_manifest, write_manifest
 from precompute.options import add_shared
@@ -180,7 +181,7 @@ def run(args: argparse.Namespace) -> int:
 
             print(
                 "--- align\nWrote"
-                f" {align(pd.read_parquet(args.out / 'images.parquet'), images, args.device)}."
+                f" {align(read_parquet(args.out / 'images.parquet'), images, args.device)}."
             )
     print(f"--- card\n{publish_card(args.out)}")
     return 0
@@ -197,7 +198,7 @@ def publish_card(path: Path) -> str:
 
     with exclusive(path, "card"):
         manifest = read_manifest(path)
-        manifest["card"] = card(pd.read_parquet(path / "images.parquet"), read_json(CARD))
+        manifest["card"] = card(read_parquet(path / "images.parquet"), read_json(CARD))
         write_manifest(path, manifest)
     folders = list(encodings(path).values())
     for folder in folders[1:]:

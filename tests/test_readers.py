@@ -4,6 +4,7 @@ what opens or verifies it, or read as it was.
 
 import csv
 import json
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.errors import AigiError
 from aigi_core.images import ImageError, read_bytes
-from aigi_core.workspace import Workspace
+from aigi_core.soundness import read_parquet
+from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
 from precompute.__main__ import main
 from precompute.ingest.tables import read_scores, read_table
 from tests.factory import make_workspace
@@ -181,6 +183,37 @@ def test_a_table_of_many_columns_or_digits_is_read_at_once(tmp_path: Path) -> No
     table = read_table(long)
     assert table.typed("a").tolist() == ["1" * 2_000_000 + "x"]
     assert table.typed("b").tolist() == [1e30]
+
+
+def small_file_of_many_rows(file: Path) -> None:
+    """A few kilobytes that would take hundreds of megabytes: equal values are told once."""
+    rows = pa.table({"path": ["one"] * 2**20, "score": [0.5] * 2**20})
+    with pq.ParquetWriter(file, rows.schema) as writer:
+        for _ in range(10):
+            writer.write_table(rows)
+
+
+def test_a_small_table_of_many_rows_is_refused_unread(path: Path, tmp_path: Path) -> None:
+    small_file_of_many_rows(file := tmp_path / "scores.parquet")
+    assert file.stat().st_size < 100_000
+    said = "it names 10,485,760 rows, of 10,000,000 that its size allows"
+    with pytest.raises(AigiError, match=said):
+        read_table(file)
+    workspace = shutil.copytree(path, tmp_path / "w")
+    shutil.copy(file, workspace / "images.parquet")
+    manifest = read_manifest(workspace)
+    manifest["files"]["images.parquet"] = describe_file(workspace, "images.parquet")
+    write_manifest(workspace, manifest)
+    with pytest.raises(AigiError, match=said):
+        Workspace.open(workspace)
+
+
+def test_a_small_table_of_one_long_text_is_refused_unread(tmp_path: Path) -> None:
+    file = tmp_path / "table.parquet"
+    long = pa.array(["a" * 2**20] * 300)
+    pq.write_table(pa.table({"path": long}), file, compression="zstd", use_dictionary=False)
+    with pytest.raises(ValueError, match=r"it names 314,57.* bytes, of 268,435,456"):
+        read_parquet(file)
 
 
 # Stored results: detectors, and matrices of file facts and of kept scores

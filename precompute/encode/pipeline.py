@@ -31,7 +31,7 @@ from aigi_core.encodings import home_of, write_speed
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.record import read_json
 from aigi_core.remote import RemotePath, as_path
-from aigi_core.soundness import moved_rows
+from aigi_core.soundness import moved_rows, read_parquet
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_options
 from aigi_core.workspace import (
@@ -143,7 +143,7 @@ def encode(
                     f"Nothing to do: {workspace} already holds these features of its"
                     f" {counted(len(table), 'image')}."
                 )
-            if moved := moved_rows(pd.read_parquet(workspace / "images.parquet"), manifest):
+            if moved := moved_rows(read_parquet(workspace / "images.parquet"), manifest):
                 raise WorkspaceError(
                     f"The workspace {workspace} was changed: {moved}. Features that are added now"
                     " would stand beside other images: build it again, or take back a copy of it."
@@ -362,7 +362,7 @@ def kept_images(workspace: Path, manifest: dict[str, Any]) -> pd.DataFrame:
         again = command("ingest", images=manifest.get("image_root") or "DIR", out=workspace)
         raise WorkspaceError(f"The workspace {workspace} has no sound {name}: run '{again}'.")
     columns = ["path", "content_hash", "split", "offset", "left_out"]
-    table = pd.read_parquet(workspace / name, columns=_present(workspace / name, columns))
+    table = read_parquet(workspace / name, columns=_present(workspace / name, columns))
     kept = table[table["left_out"] == ""]
     if kept.empty:
         raise WorkspaceError(

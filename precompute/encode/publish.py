@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from aigi_core import stored_features
 from aigi_core.clip.encoder import Encoder
 from aigi_core.encodings import SPEED
-from aigi_core.soundness import rows_record
+from aigi_core.soundness import read_parquet, rows_record
 from aigi_core.workspace import describe_file, read_manifest, tool_versions, write_manifest
 from precompute.encode.shards import Shard, arrays_of, read_shard
 
@@ -100,7 +99,7 @@ def publish(
                 "features": list(stored_features.stored([*kept, *new])),
             },
             "files": kept | new,
-            "rows": rows_record(pd.read_parquet(workspace / "images.parquet"), kept | new),
+            "rows": rows_record(read_parquet(workspace / "images.parquet"), kept | new),
             "tools": tool_versions(),
         },
     )

@@ -17,6 +17,7 @@ from aigi_core import SCHEMA_VERSION
 from aigi_core.commands import command
 from aigi_core.errors import WorkspaceError
 from aigi_core.manifest import folders_above
+from aigi_core.soundness import read_parquet
 from aigi_core.statements import counted
 from aigi_core.workspace import (
     MANIFEST,
@@ -151,7 +152,7 @@ def refuse_other_paths(out: Path, offered: pd.DataFrame, images: Path) -> None:
     if not (out / MANIFEST).is_file() or not read_manifest(out).get("encoder"):
         return
     try:
-        old = set(pd.read_parquet(out / IMAGES, columns=["path"])["path"])
+        old = set(read_parquet(out / IMAGES, columns=["path"])["path"])
     except (OSError, ValueError):
         return
     now = set(offered["path"])
@@ -190,7 +191,7 @@ def _other_paths(old: set[str], now: set[str]) -> list[str]:
 def _difference(out: Path, new: pd.DataFrame) -> str:
     """How the kept images differ, in words."""
     try:
-        before = pd.read_parquet(out / IMAGES)
+        before = read_parquet(out / IMAGES)
     except (OSError, ValueError):
         return f"its {IMAGES} cannot be read"
     old, now = (table[table["left_out"] == ""].set_index("path") for table in (before, new))

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from aigi_core.errors import AigiError
 from aigi_core.record import read_json
+from aigi_core.soundness import open_parquet
 from aigi_core.statements import counted
 from aigi_core.transfer.imported import KEYS
 
@@ -276,7 +277,7 @@ def _json_column(values: list[Any]) -> pa.Array:
 
 
 def _read_parquet(file: Path, stream: Path | io.BytesIO) -> Table:
-    parquet = pq.ParquetFile(stream)
+    parquet = open_parquet(stream)
     schema = parquet.schema_arrow
     _refuse_doubled(file, [name.strip() for name in schema.names])
     images = {f.name: where for f in schema if (where := bytes_within(f)) is not None}
