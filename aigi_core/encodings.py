@@ -45,10 +45,15 @@ def encodings(path: Path) -> dict[str, Path]:
     """Name -> folder of every finished encoding of a workspace's images, its own first."""
     home = home_of(path)
     folders = {read_manifest(home).get("name") or home.name: home}
-    for folder in sorted((home / FOLDER).glob(f"*/{MANIFEST}")):
-        if read_manifest(folder.parent).get("encoder"):
-            folders[folder.parent.name] = folder.parent
+    for folder in folders_of(home):
+        if read_manifest(folder).get("encoder"):
+            folders[folder.name] = folder
     return folders
+
+
+def folders_of(path: Path) -> list[Path]:
+    """Folders of a workspace's further encodings, finished or not; nothing is read."""
+    return [file.parent for file in sorted((home_of(path) / FOLDER).glob(f"*/{MANIFEST}"))]
 
 
 def open_encodings(path: Path) -> dict[str, Workspace]:

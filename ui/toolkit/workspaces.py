@@ -13,7 +13,7 @@ import streamlit as st
 
 from aigi_core.assets import asset
 from aigi_core.commands import WITHOUT_HUB, build_command
-from aigi_core.encodings import encodings, outdated_encodings
+from aigi_core.encodings import encodings, folders_of, home_of, outdated_encodings
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.workspace import MANIFEST, Workspace, digest_of
 from ui.toolkit import access
@@ -30,6 +30,8 @@ _SEEN: ContextVar[dict[tuple[Path, str], str] | None] = ContextVar("seen", defau
 """Identities of the workspaces of a page that runs."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+Stamp = tuple[int, int, int]
+"""What changes when a manifest is written again."""
 
 
 def cached(function: F, most: int = 256) -> F:
@@ -116,12 +118,22 @@ def open_path(path: str) -> Workspace:
 def current_encodings(workspace: Workspace) -> dict[str, Path]:
     """Name -> folder of every encoding of a workspace's images, its own first, but for outdated
     ones. Where one's manifest is damaged, the workspace alone: the page Encoders says why.
+
+    Read once a state of their manifests: every page asks, and shares the result.
     """
+    path = workspace.path
+    folders = (home_of(path), *folders_of(path))
+    return _encodings(workspace.path, workspace.name, [(str(f), _stamp(f)) for f in folders])
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _encodings(path: Path, name: str, stamps: list[tuple[str, Stamp]]) -> dict[str, Path]:
+    del stamps  # part of the key
     try:
-        folders = encodings(workspace.path)
-        outdated = outdated_encodings(workspace.path) if len(folders) > 1 else []
+        folders = encodings(path)
+        outdated = outdated_encodings(path) if len(folders) > 1 else []
     except WorkspaceError:
-        return {workspace.name: workspace.path}
+        return {name: path}
     return {name: folder for name, folder in folders.items() if name not in outdated}
 
 
@@ -130,15 +142,16 @@ def open_encoding(folder: Path) -> Workspace:
     return _open(str(folder), _stamp(folder))
 
 
-def _stamp(path: str | Path) -> int:
+def _stamp(path: str | Path) -> Stamp:
     try:
-        return (Path(path) / MANIFEST).stat().st_mtime_ns
+        about = (Path(path) / MANIFEST).stat()
     except (OSError, ValueError):
-        return 0
+        return 0, 0, 0
+    return about.st_mtime_ns, about.st_ino, about.st_size
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _open(path: str, stamp: int) -> Workspace:
+def _open(path: str, stamp: Stamp) -> Workspace:
     del stamp  # part of the key: a workspace that was rebuilt is opened anew
     return Workspace.open(path)
 
