@@ -8,17 +8,19 @@ import atexit
 import contextlib
 import ctypes
 import importlib
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import Event, Lock
 from typing import Any, TypeVar
 
 from aigi_core.errors import AigiError
@@ -51,6 +53,58 @@ _CODE = "from aigi_core.processes import serve; serve()"
 Result = TypeVar("Result")
 
 
+class Turns:
+    """So many at work at the same time; the others wait, and come in the order in which they asked.
+
+    A semaphore that is asked again and again, to look at something else in between, puts whoever
+    asks behind all others each time: one may wait for ever.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free, self._lock = most, Lock()
+        self._waiting: deque[Event] = deque()
+
+    def come(self, patience: float, waiting: Callable[[], object]) -> bool:
+        """Wait for a turn; False where it did not come within so many seconds.
+
+        Args:
+            waiting: called several times a second meanwhile; what it raises gives the turn up.
+        """
+        end = time.monotonic() + patience
+        called = Event()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return True
+            self._waiting.append(called)
+        try:
+            while not called.wait(max(0.0, min(BETWEEN, end - time.monotonic()))):
+                if time.monotonic() >= end:
+                    return not self._left(called)
+                waiting()
+        except BaseException:
+            if not self._left(called):
+                self.leave()
+            raise
+        return True
+
+    def _left(self, called: Event) -> bool:
+        """Wait no longer; False where the turn has just come."""
+        with self._lock:
+            if called.is_set():
+                return False
+            self._waiting.remove(called)
+            return True
+
+    def leave(self) -> None:
+        """After a turn: the one who has waited longest is next."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1
+
+
 class LimitExceeded(AigiError):
     """A function's process was killed: it crashed or exceeded a limit."""
 
@@ -79,7 +133,7 @@ class LimitedProcesses:
         niceness: int = 0,
     ) -> None:
         self.seconds, self.memory, self._niceness = seconds, memory, niceness
-        self._keep, self._free = keep, BoundedSemaphore(most)
+        self._keep, self._turns = keep, Turns(most)
         self._idle: list[_Process] = []
         self._busy: set[_Process] = set()
 
@@ -96,7 +150,8 @@ class LimitedProcesses:
             yield from (function(*task) for task in tasks)
             return
         at = alone = 0  # tasks before the second are answered one by one
-        with self._free:
+        self._turns.come(math.inf, lambda: None)
+        try:
             while at < len(tasks):
                 process = self._take()
                 done = False
@@ -118,6 +173,8 @@ class LimitedProcesses:
                     )
                 finally:
                     self._give_back(process, done)
+        finally:
+            self._turns.leave()
 
     def now(
         self,
@@ -133,7 +190,7 @@ class LimitedProcesses:
         Args:
             waiting: called several times a second meanwhile; what it raises ends the process.
         """
-        if os.name != "posix" or not self._came_free(patience, waiting):
+        if os.name != "posix" or not self._turns.come(patience, waiting):
             return None
         try:
             process = self._take()
@@ -145,15 +202,7 @@ class LimitedProcesses:
         except Exception:  # of the function, or of the way to it: the caller will see
             return None
         finally:
-            self._free.release()
-
-    def _came_free(self, patience: float, waiting: Callable[[], object]) -> bool:
-        end = time.monotonic() + patience
-        while not self._free.acquire(timeout=max(0.0, min(BETWEEN, end - time.monotonic()))):
-            if time.monotonic() >= end:
-                return False
-            waiting()
-        return True
+            self._turns.leave()
 
     def close(self) -> None:
         """End the processes; what is under way is lost."""

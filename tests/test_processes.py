@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from aigi_core.errors import AigiError
 from aigi_core.images import ImageError
-from aigi_core.processes import TOGETHER, LimitedProcesses, LimitExceeded, read_images
+from aigi_core.processes import TOGETHER, LimitedProcesses, LimitExceeded, Turns, read_images
 from tests.limited_tasks import task
 
 
@@ -94,6 +94,43 @@ def test_who_has_patience_gets_the_next_turn() -> None:
     waiter.join()
     assert answers and str(answers[0]).startswith("('b by ")
     limited.close()
+
+
+def test_turns_come_in_the_order_of_asking() -> None:
+    """A semaphore that is asked anew ten times a second gives them to whoever asks at the moment:
+    the first of many then waited longest."""
+    turns, came, asked = Turns(1), list[int](), Event()
+    assert turns.come(0, lambda: None)
+
+    def ask(number: int) -> None:
+        looks = 0
+
+        def look() -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 3:  # each has been asking anew for a while when the next one comes
+                asked.set()
+
+        if turns.come(60, look):
+            came.append(number)
+            turns.leave()
+
+    def gone() -> None:
+        raise KeyboardInterrupt
+
+    threads = [Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        asked.clear()
+        thread.start()
+        asked.wait()
+    with pytest.raises(KeyboardInterrupt):
+        turns.come(60, gone)
+    assert not turns.come(0, gone), "who has no patience is told at once"
+    turns.leave()
+    for thread in threads:
+        thread.join()
+    assert came == [0, 1, 2, 3]
+    assert turns.come(0, gone), "who left without a turn has taken none"
 
 
 def test_an_image_that_cannot_be_used_costs_one_result(processes: LimitedProcesses) -> None:
