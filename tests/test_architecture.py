@@ -354,12 +354,14 @@ def test_what_pages_import_loads_no_torch() -> None:
     assert not loaded & {"torch", "open_clip", "torchvision", "timm"}
 
 
-def test_the_app_computes_on_one_thread_a_session() -> None:
+def test_the_app_computes_on_one_thread_a_session_and_gives_memory_back() -> None:
     code = (
-        "import numpy, ui, threadpoolctl; print({p['num_threads'] for p in"
-        " threadpoolctl.threadpool_info()})"
+        "import numpy, ui, pyarrow, threadpoolctl; print({p['num_threads'] for p in"
+        " threadpoolctl.threadpool_info()}, pyarrow.default_memory_pool().backend_name)"
     )
-    free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    ours = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    ours += ("ARROW_DEFAULT_MEMORY_POOL",)
+    free = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -368,7 +370,7 @@ def test_the_app_computes_on_one_thread_a_session() -> None:
         env=free,
         check=False,
     )
-    assert done.stdout.strip().splitlines()[-1:] == ["{1}"], done.stdout + done.stderr
+    assert done.stdout.strip().splitlines()[-1:] == ["{1} system"], done.stdout + done.stderr
 
 
 def test_a_server_is_up_before_anything_heavy_is_loaded() -> None:
