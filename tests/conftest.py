@@ -3,6 +3,7 @@ small boxes crawl.
 """
 
 import os
+import sys
 import tempfile
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -29,6 +30,13 @@ manifest_scanner.scan_component_manifests = cache(  # type: ignore[assignment]
 
 ROOT = Path(__file__).parent.parent
 IMAGES = Path(os.environ.get("AIGI_IMAGES", ROOT.parent / "shared" / "images"))
+
+
+@pytest.fixture(autouse=True)
+def _main_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit's test runner puts its script in the place of the main module, which each process
+    that a later test starts would run again, and end at."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(scope="session")
