@@ -17,6 +17,7 @@ from aigi_core.audit import quality
 from aigi_core.detectors import stored as detectors
 from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.methods.ensembles import COMBINATIONS
+from aigi_core.detectors.presets import preset
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.explain import cached as words
 from aigi_core.geometry import projection
@@ -41,8 +42,11 @@ def read_detectors(workspace: Workspace, parameters: Mapping[str, Any]) -> objec
     sets = list(make_training_sets(workspace.domains, "each generator").values())
     if not parameters:
         return detectors.load_detectors(workspace, sets)
-    used = Protocol(refit=parameters["protocol"]["refit"])  # with and without validation images
-    return detectors.load_detectors(workspace, sets, protocol=used, method=parameters["method"])
+    kept = parameters["protocol"]
+    paper = preset("paper").training  # else ours, with or without validation images
+    used = paper if kept["grid"] == paper.grid else Protocol(refit=kept["refit"])
+    method = parameters.get("method", "logistic")
+    return detectors.load_detectors(workspace, sets, protocol=used, method=method)
 
 
 def read_combinations(workspace: Workspace, parameters: Mapping[str, Any]) -> object:
