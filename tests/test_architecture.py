@@ -2,6 +2,7 @@
 
 import ast
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -354,16 +355,39 @@ def test_what_pages_import_loads_no_torch() -> None:
     assert not loaded & {"torch", "open_clip", "torchvision", "timm"}
 
 
-def test_the_app_computes_on_one_thread_a_session_and_gives_memory_back() -> None:
+COUNT_ARENAS = """
+import ctypes, sys
+from threading import Barrier, Thread
+together = Barrier(9)
+def work():
+    kept = bytearray(100_000)
+    together.wait()
+    together.wait()
+threads = [Thread(target=work, daemon=True) for _ in range(8)]
+for thread in threads:
+    thread.start()
+together.wait()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+together.wait()
+"""
+
+
+def test_the_app_computes_on_one_thread_a_session_and_gives_memory_back(tmp_path: Path) -> None:
     code = (
         "import numpy, ui, pyarrow, threadpoolctl; print({p['num_threads'] for p in"
         " threadpoolctl.threadpool_info()}, pyarrow.default_memory_pool().backend_name)"
     )
     ours = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    ours += ("ARROW_DEFAULT_MEMORY_POOL",)
+    ours += ("ARROW_DEFAULT_MEMORY_POOL", "MALLOC_ARENA_MAX")
     free = {name: value for name, value in os.environ.items() if name not in ours}
+    told = tmp_path / "arenas.xml"
+    counted = COUNT_ARENAS if platform.libc_ver()[0] == "glibc" else ""
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code + counted, str(told)],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -371,6 +395,8 @@ def test_the_app_computes_on_one_thread_a_session_and_gives_memory_back() -> Non
         check=False,
     )
     assert done.stdout.strip().splitlines()[-1:] == ["{1} system"], done.stdout + done.stderr
+    if counted:
+        assert 1 <= told.read_text().count("<heap nr=") <= 3
 
 
 def test_a_server_is_up_before_anything_heavy_is_loaded() -> None:
