@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from urllib.request import urlopen
@@ -95,26 +95,61 @@ class Server:
         self.process.wait(timeout=30)
 
 
+class Memory:
+    """The peak of a server's memory, its processes' included, in MB since its start.
+
+    Attributes:
+        rss: the plain sum; what several processes share (libraries, arrays of the workspace, which
+            are mapped) counts once for each.
+        pss: the sum with what is shared divided among those who share it; 0 where the system does
+            not tell.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.rss = self.pss = 0
+        self._server = psutil.Process(pid)
+        self._line = self._server.cmdline()
+
+    def look(self) -> None:
+        try:
+            children = self._server.children(recursive=True)
+            # Until it runs its own program, a new process is shown with all memory of its parent,
+            # which it borrows.
+            begun = [child for child in children if child.cmdline() != self._line]
+            tree = [self._server, *begun]
+            self.rss = max(self.rss, _mb(one.memory_info().rss for one in tree))
+        except psutil.NoSuchProcess:
+            return  # a child that has just ended; the server itself ends after the last look
+
+    def look_closely(self) -> None:
+        """Also at what is shared, which takes hundredths of a second a process."""
+        self.look()
+        with suppress(psutil.Error, AttributeError):
+            tree = [self._server, *self._server.children(recursive=True)]
+            self.pss = max(self.pss, _mb(one.memory_full_info().pss for one in tree))
+
+
+def _mb(sizes: Iterable[int]) -> int:
+    return round(sum(sizes) / 2**20)
+
+
 @contextmanager
-def serving(workspace: Path | None, folder: Path) -> Iterator[tuple[Server, Callable[[], int]]]:
-    """A fresh server, and a function that tells the peak of its memory in MB since its start."""
+def serving(workspace: Path | None, folder: Path) -> Iterator[tuple[Server, Memory]]:
+    """A fresh server, and its memory, looked at ten times a second, closely every two."""
     server = Server(workspace, folder / f"{time.monotonic_ns()}.txt")
-    peak, stop = [0], Event()
+    memory, stop = Memory(server.process.pid), Event()
 
     def watch() -> None:
-        process = psutil.Process(server.process.pid)
+        looks = 0
         while not stop.wait(0.1):
-            try:
-                tree = [process, *process.children(recursive=True)]
-                peak[0] = max(peak[0], sum(one.memory_info().rss for one in tree))
-            except psutil.NoSuchProcess:
-                continue  # a child that has just ended; the server itself ends after this thread
+            looks += 1
+            (memory.look if looks % 20 else memory.look_closely)()
 
     watcher = Thread(target=watch)
     watcher.start()
     try:
         server.wait()
-        yield server, lambda: round(peak[0] / 2**20)
+        yield server, memory
     finally:
         stop.set()
         watcher.join()

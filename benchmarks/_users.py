@@ -58,14 +58,14 @@ def try_users(
     Returns:
         ``actions``; ``median_seconds`` and ``p95_seconds`` from an act to the end of its last run;
         ``actions_per_second`` answered; ``errors``: exceptions and views that failed, answers
-        that did not come within 90 s, lost sockets, tracebacks in the server's log; ``rss_mb``:
-        the peak of the server and its children; ``slowest`` and ``what`` went wrong, named.
+        that did not come within 90 s, lost sockets, tracebacks in the server's log; ``rss_mb``
+        and ``pss_mb``: the peak of the server and its processes, memory that several share counted
+        for each, or divided among them; ``slowest`` and ``what`` went wrong, named.
     """
     done = Actions()
     with serving(workspace, folder) as (server, memory):
         rngs = np.random.default_rng(seed).spawn(sessions)
         asyncio.run(_everybody(server.port, 60 * minutes, pause, rngs, stems, done))
-        rss = memory()
         tracebacks = server.log.read_text("utf-8", "replace").count("Traceback")
     if tracebacks:
         done.errors.append(f"{tracebacks} tracebacks in the server's log")
@@ -77,7 +77,8 @@ def try_users(
         "p95_seconds": round(float(np.quantile(seconds, 0.95)), 3),
         "actions_per_second": round(len(seconds) / (60 * minutes), 2),
         "errors": len(done.errors) + max(0, tracebacks - 1),
-        "rss_mb": rss,
+        "rss_mb": memory.rss,
+        "pss_mb": memory.pss,
         "slowest": [f"{name}: {took:.1f}" for name, took in slowest],
         "what": done.errors[:20],
     }

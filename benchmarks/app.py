@@ -80,10 +80,10 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         )
         with serving(args.workspace, Path(folder)) as (server, memory):
             figures |= pages_and_controls(browser, server.url, args.pages, args.repeats)
-            figures["session1_rss_mb"] = memory()
+            figures["session1_rss_mb"] = memory.rss
         with serving(args.workspace, Path(folder)) as (server, memory):
             figures |= crowd(browser, server, args.pages, args.sessions, rounds=args.rounds)
-            figures[f"sessions{args.sessions}_rss_mb"] = memory()
+            figures[f"sessions{args.sessions}_rss_mb"] = memory.rss
     return figures | {"repeats": args.repeats}
 
 
