@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import re
 import tarfile
 import threading
 import zipfile
@@ -34,6 +35,9 @@ DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 ROW_DIGITS = 9
 _BATCH = 16
 """Rows of a Parquet file decoded at once while going forward through it."""
+_WITHIN = re.compile("(?:" + "|".join(map(re.escape, SUFFIXES)) + ")/", re.IGNORECASE)
+"""Where a path goes on behind an archive's name; searched for in the text, since making every
+folder of a path a path of its own takes as long as reading a small member."""
 _lock = threading.Lock()
 
 
@@ -55,9 +59,12 @@ class Member(NamedTuple):
 def divide(path: str | os.PathLike[str]) -> tuple[Path, str] | None:
     """The archive on a path and the member's name; None where the path goes through no archive."""
     path = as_path(path)
-    for archive in reversed(path.parents):
-        if archive.name.lower().endswith(SUFFIXES) and archive.is_file():
-            return archive, path.relative_to(archive).as_posix()
+    text = path.as_posix()
+    for found in _WITHIN.finditer(text):
+        name = text[found.end() :]
+        archive = path.parents[name.count("/")]
+        if archive.is_file():
+            return archive, name
     return None
 
 
@@ -144,15 +151,23 @@ def _zip_members(archive: Path) -> Iterator[Member]:
 def _tar_bytes(archive: Path, offset: int, limit: int) -> bytes:
     with archive.open("rb") as stream:
         stream.seek(offset)
-        info = tarfile.TarInfo.frombuf(
-            stream.read(tarfile.BLOCKSIZE), tarfile.ENCODING, "surrogateescape"
-        )
-        if info.size > limit:
-            raise ValueError(f"{counted(info.size, 'byte')}, at most {limit:,} are read")
-        content = stream.read(info.size)
-    if len(content) < info.size:
+        size = _size_in(stream.read(tarfile.BLOCKSIZE))
+        if size > limit:
+            raise ValueError(f"{counted(size, 'byte')}, at most {limit:,} are read")
+        content = stream.read(size)
+    if len(content) < size:
         raise EOFError("it ends early")
     return content
+
+
+def _size_in(header: bytes) -> int:
+    """The size that a tar's header tells; of the other fields only the checksum counts here, and
+    reading all of them takes as long as reading a small member."""
+    whole = len(header) == tarfile.BLOCKSIZE
+    size: int = tarfile.nti(header[124:136]) if whole else -1  # type: ignore[attr-defined]
+    if size < 0 or tarfile.nti(header[148:156]) not in tarfile.calc_chksums(header):  # type: ignore[attr-defined]
+        raise tarfile.ReadError("no member begins there")
+    return size
 
 
 @lru_cache(maxsize=32)

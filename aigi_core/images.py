@@ -135,6 +135,8 @@ def read_bytes(path: str | os.PathLike[str], offset: int = -1) -> bytes:
     """
     path = as_path(path)
     try:
+        if offset >= 0 and (within := divide(path)):  # told; without a look for a file of that name
+            return read_member(*within, offset, limit=MAX_BYTES)
         try:
             status = path.stat()
         except (FileNotFoundError, NotADirectoryError):

@@ -278,3 +278,15 @@ def test_a_changed_archive_is_refused_or_right(
     else:
         # a tar holds no checksum of its members
         assert "a.png" in names and (content == image or kind == "tar")
+
+
+def test_a_tar_that_tells_a_size_below_nothing_is_damaged(tmp_path: Path) -> None:
+    """Its members are found by an offset that a stranger's workspace may hold: reading to the end
+    of the archive would pass every limit."""
+    header = bytearray(tarfile.TarInfo("a.png").tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = b"-0000000001\0"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "a.tar").write_bytes(bytes(header) + b"x" * 5000)
+    with pytest.raises(ImageError, match="damaged"):
+        read_bytes(tmp_path / "a.tar" / "a.png", 0)

@@ -301,12 +301,11 @@ def _read_parquet(file: Path, stream: Path | io.BytesIO) -> Table:
 
 def _nulls(parquet: pq.ParquetFile, where: str) -> int:
     """Rows without a value in a column of bytes, as far as the file's statistics tell."""
-    nulls = 0
-    for number in range(parquet.metadata.num_row_groups):
-        group = parquet.metadata.row_group(number)
-        for column in map(group.column, range(group.num_columns)):
-            known = column.statistics if column.path_in_schema == where else None
-            nulls += known.null_count if known is not None and known.has_null_count else 0
+    nulls, about = 0, parquet.metadata
+    at = next(i for i in range(about.num_columns) if about.schema.column(i).path == where)
+    for number in range(about.num_row_groups):
+        known = about.row_group(number).column(at).statistics
+        nulls += known.null_count if known is not None and known.has_null_count else 0
     return nulls
 
 
