@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import io
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -92,6 +93,32 @@ def preview_data_uri(preview_hash: str) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+class PreviewLevels(NamedTuple):
+    """A preview's numbers as they are stored, for comparing two.
+
+    Attributes:
+        shape: what must be equal for two to be compared: orientation and numbers of waves.
+        means: levels of the mean colours and of the scales, 0 to 31 or 63.
+        waves: level of each wave, 0 to 15, in units of its channel's scale.
+        scale: level of the scale of brightness, 0 to 31: how much there is to see.
+    """
+
+    shape: tuple[int, int]
+    means: tuple[int, ...]
+    waves: tuple[int, ...]
+    scale: int
+
+
+def preview_levels(preview_hash: str) -> PreviewLevels:
+    """The levels that a ThumbHash in base64 holds."""
+    code = base64.b64decode(preview_hash)
+    low, high = int.from_bytes(code[:3], "little"), code[3] | code[4] << 8
+    scale = low >> 18 & 31
+    means = (low & 63, low >> 6 & 63, low >> 12 & 63, scale, high >> 3 & 63, high >> 9 & 63)
+    waves = tuple(nibble for byte in code[5:] for nibble in (byte & 15, byte >> 4))
+    return PreviewLevels((high & 7 | high >> 15 << 3, len(waves)), means, waves, scale)
 
 
 def _thumbhash_pixels(code: bytes) -> UInt8[np.ndarray, "h w 3"]:

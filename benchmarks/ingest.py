@@ -162,8 +162,8 @@ def decode_all(reader: LimitedProcesses, root: Path, processes: int) -> int:
     files = sorted(root.rglob("*.jpg"))
     shares = [files[i::processes] for i in range(processes)]
     with ThreadPoolExecutor(processes) as pool:  # a thread waits for a process
-        answers = list(pool.map(lambda share: next(reader.map(decode, [(share,)])), shares))
-    return sum(answer for answer in answers if isinstance(answer, int))
+        answers = list(pool.map(lambda share: list(reader.map(decode, [(share,)])), shares))
+    return sum(pixels for (pixels,) in answers if isinstance(pixels, int))
 
 
 def decode(files: Sequence[Path]) -> int:

@@ -19,6 +19,7 @@ from precompute.ingest.answers import MIN_IMAGES, Answers
 from precompute.ingest.decode import UNREAD, Place
 from precompute.ingest.families import family_of
 from precompute.ingest.layouts import Candidates, find_candidates
+from precompute.ingest.twins import pictures, shown_again
 from precompute.ingest.units import Reading, read_files
 
 STRATUM = ["pool", "label", "generator"]
@@ -151,11 +152,16 @@ def complete_table(
     _leave_out_unused_pools(table, set(wanted["pool"]))
     _require_enough(table, wanted, made.min_images)
     content = table["content_hash"].where(table["format"] != "", "")  # two empty files are no tie
+    paths, previews = table["path"].tolist(), table["preview_hash"].tolist()
+    given, twins = table["group"].tolist(), pictures(paths, previews)
     tied = pd.Series(
-        components(table["path"].tolist(), table["group"].tolist(), content.tolist()),
-        index=table.index,
-        dtype=str,
+        components(paths, given, content.tolist(), *twins), index=table.index, dtype=str
     )
+    if again := shown_again(paths, content.tolist(), *twins):
+        notes.append(
+            f"{counted(again, 'file', 'show')} a picture that another shows in other bytes (saved"
+            " anew, by its preview): each such picture stays on one side of a split."
+        )
     tied = _leave_out_bridges(table, tied, own, finished)
     table["group"] = _group_names(tied, table["group"])
     shares = {"train": 1 - made.val - made.test, "val": made.val, "test": made.test}
