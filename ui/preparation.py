@@ -18,6 +18,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from threading import Thread
 from time import sleep
 
@@ -27,7 +28,7 @@ from aigi_core import figures
 from aigi_core.processes import give_back_memory
 from aigi_core.transfer import DEFAULT_METRIC
 from ui import beginnings, results
-from ui.toolkit import apart, router, verification, workspaces
+from ui.toolkit import apart, drawings, router, verification, workspaces
 from ui.toolkit.images import grid_html
 from ui.toolkit.uploads import release_uploads
 
@@ -108,12 +109,14 @@ def prepare() -> None:
         workspace = workspaces.open_path(workspaces.offered()[0])
         results.contents(workspace)
         grid_html(workspace, results.example_tiles(workspace), results.EXAMPLE_WIDTH)
-        matrix = results.default_matrix(workspace)
-        domains = workspace.domains
-        styles = figures.generator_styles(domains.generators, domains.families, figures.LIGHT)
-        figures.generator_intervals(
-            matrix, DEFAULT_METRIC, styles
-        )  # plotly loads its parts when they are first used
+        workspaces.current_encodings(workspace)
+        matrix, domains = results.default_matrix(workspace), workspace.domains
+        for find in (matrix.gap, matrix.hardest, matrix.best_detector):
+            find(DEFAULT_METRIC)
+        intervals = partial(figures.generator_intervals, matrix, DEFAULT_METRIC)
+        drawings.drawn(
+            drawings.Styled(intervals, domains.generators, domains.families), figures.LIGHT
+        )
         results.fact_matrix(workspace)
     except Exception as error:
         log.info("The first page could not be prepared: %s", error)

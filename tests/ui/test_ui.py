@@ -259,7 +259,7 @@ def pictured(synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_images_come_from_file_then_source_then_preview(pictured: Workspace) -> None:
-    html = [images.tile_html(pictured, images.Tile(row, [EVIL])) for row in range(6)]
+    html = images.tiles_html(pictured, [images.Tile(row, [EVIL]) for row in range(6)])
     assert 'src="data:image/png' in html[0] and "background-image" not in html[0]
     assert (
         'src="https://example.org/a.png?x=1&amp;y=2"' in html[1]
@@ -280,7 +280,7 @@ def test_another_file_in_the_place_of_an_image_is_not_shown(
     pictured: Workspace, tmp_path: Path
 ) -> None:
     Image.new("RGB", (40, 30), (30, 200, 30)).save(tmp_path / "images" / "0.png")
-    html = images.tile_html(pictured, images.Tile(0, ["a"]))
+    (html,) = images.tiles_html(pictured, [images.Tile(0, ["a"])])
     assert "<img" not in html and "not shown: damaged: the file has changed since ingest" in html
 
 

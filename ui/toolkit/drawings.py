@@ -8,6 +8,7 @@ import hashlib
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pickle import HIGHEST_PROTOCOL, Pickler, PicklingError
 from typing import Any, Literal, NamedTuple
 
@@ -68,7 +69,7 @@ def drawn(draw: Draw, theme: Theme, use: Use = "read") -> Drawn:
     """
     content = _Digest()
     try:
-        Pickler(content, HIGHEST_PROTOCOL).dump((draw, theme, use))
+        _Pickler(content, HIGHEST_PROTOCOL).dump((draw, theme, use))
     except (PicklingError, AttributeError, TypeError):
         return for_browser(draw(theme=theme), use)
     return _drawn(content.sum.hexdigest(), draw, theme, use)
@@ -151,6 +152,30 @@ class _Digest:
         if self.size > MOST:
             raise PicklingError("too large to be compared")
         self.sum.update(part)
+
+
+class _Pickler(Pickler):
+    """Writes objects without their cached properties: these follow from the rest, and would make
+    two digests of one value, asked for something in between or not.
+    """
+
+    def reducer_override(self, value: object) -> Any:
+        known = _cached_properties(type(value))  # type: ignore[arg-type]  # types are hashable
+        if not known:
+            return NotImplemented
+        state = {name: part for name, part in vars(value).items() if name not in known}
+        return object.__new__, (type(value),), state
+
+
+@cache
+def _cached_properties(kind: type) -> frozenset[str]:
+    """Names of those that instances of a class keep."""
+    return frozenset(
+        name
+        for one in kind.__mro__
+        for name, part in vars(one).items()
+        if isinstance(part, cached_property)
+    )
 
 
 @st.cache_resource(show_spinner=False, max_entries=128)

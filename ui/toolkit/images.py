@@ -7,11 +7,12 @@ from __future__ import annotations
 import atexit
 import base64
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -30,6 +31,19 @@ THUMBNAIL = 360
 """Longest side, px, of what is sent for a local image; smaller files of web formats are sent as
 they are.
 """
+
+
+SHOWN = (
+    "path",
+    "source_url",
+    "offset",
+    "preview_hash",
+    "label",
+    "generator",
+    "pool",
+    "caption",
+)
+"""Columns of images that a tile shows."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +121,31 @@ def _preview(preview_hash: str) -> str | None:
         return None
 
 
-def tile_html(workspace: Workspace, tile: Tile, side: int = THUMBNAIL, *, link: bool = True) -> str:
-    """One figure element: the image over its preview, the link, the caption."""
-    image = workspace.images.iloc[tile.row]
+def tiles_html(
+    workspace: Workspace, tiles: Sequence[Tile], side: int = THUMBNAIL, *, link: bool = True
+) -> list[str]:
+    """One figure element a tile: the image over its preview, the link, the caption."""
+    images = workspace.images.iloc[[tile.row for tile in tiles]]
+    records = images[[name for name in SHOWN if name in images]].to_dict("records")
+    root = image_root(workspace)
+    return [
+        _tile_html(workspace, tile, record, root, side, link)
+        for tile, record in zip(tiles, records, strict=True)
+    ]
+
+
+def _tile_html(
+    workspace: Workspace,
+    tile: Tile,
+    image: Mapping[Hashable, Any],
+    root: Path | None,
+    side: int,
+    link: bool,
+) -> str:
     preview = _preview(str(image["preview_hash"]))
     facts = {name: image[name] for name in ("path", "source_url", "offset") if name in image}
     url = image_source(facts, None).value
-    source = image_source(facts, image_root(workspace))
+    source = image_source(facts, root)
     local, why = (
         _thumbnail(workspace, tile.row, source.value, source.offset, side)
         if source.kind == "file"
@@ -158,7 +190,8 @@ def picture_html(workspace: Workspace, tile: Tile, zoom: int | None) -> str:
     """One image alone, with its caption: as wide as its place, or ``zoom`` times its own pixels."""
     width = int(workspace.images["width"].iloc[tile.row])
     size = f"{width * zoom}px" if zoom else "100%"
-    figure = tile_html(workspace, replace(tile, key="", chosen=False), ORIGINAL, link=False)
+    alone = replace(tile, key="", chosen=False)
+    (figure,) = tiles_html(workspace, [alone], ORIGINAL, link=False)
     pixels = "image-rendering:pixelated;" if zoom and zoom > 1 else ""
     pixels += "" if zoom else "--tall:52vh;"
     return f'<div class="aigi-large" style="--size:{size};{pixels}">{figure}</div>'
@@ -166,7 +199,7 @@ def picture_html(workspace: Workspace, tile: Tile, zoom: int | None) -> str:
 
 def grid_html(workspace: Workspace, tiles: Sequence[Tile], width: int = 132) -> str:
     """All tiles as one grid of columns at least ``width`` px wide."""
-    cells = "".join(tile_html(workspace, tile) for tile in tiles)
+    cells = "".join(tiles_html(workspace, tiles))
     return f'<div class="aigi-grid" style="--tile:{int(width)}px">{cells}</div>'
 
 
@@ -190,7 +223,7 @@ def clickable_grid(
     """A grid whose tiles with a ``key`` are buttons; a click, or Enter, calls ``opened`` with the
     tile's key.
 
-    The page's script only places what :func:`tile_html` has escaped.
+    The page's script only places what :func:`tiles_html` has escaped.
     """
 
     def report() -> None:

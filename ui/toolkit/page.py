@@ -505,12 +505,12 @@ class Page(Controls):
             lightbox: a click also opens the image large in a dialog, with what a function has to
                 say of it; needs a ``name`` and tiles with keys.
         """
-        paths = self.workspace.images["path"]
+        paths, carried = self.workspace.images["path"], self._carried()
         to_inspect = [
-            (
-                tile
-                if tile.key or tile.href
-                else replace(tile, href=self.address("inspect", image=str(paths.iloc[tile.row])))
+            tile
+            if tile.key or tile.href
+            else replace(
+                tile, href=f"inspect?{urlencode({'image': paths.iloc[tile.row]} | carried)}"
             )
             for tile in tiles
         ]

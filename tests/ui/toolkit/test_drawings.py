@@ -1,7 +1,8 @@
 """Figures drawn once for all sessions, by the content of what they show."""
 
 import json
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -77,3 +78,27 @@ def test_what_is_sent_looks_the_same_without_template_and_binary_arrays() -> Non
     assert layout["yaxis"]["tickfont"] == {"size": 9, "color": DARK.ink}
     assert layout["xaxis2"]["gridcolor"] == layout["xaxis"]["gridcolor"] == DARK.grid
     assert layout["xaxis"]["title"]["text"] == "Score" and layout["clickmode"] == "event+select"
+
+
+@dataclass(frozen=True)
+class Values:
+    """Values that keep what was once computed from them."""
+
+    values: tuple[float, ...]
+
+    @cached_property
+    def total(self) -> float:
+        return sum(self.values)
+
+
+def of_values(values: Values, *, theme: Theme) -> go.Figure:
+    return curve(pd.DataFrame({"x": [0, 1], "y": values.values}), theme=theme)
+
+
+def test_what_an_object_has_kept_meanwhile_does_not_count() -> None:
+    asked = Values((1.0, 2.5))
+    first = drawn(partial(of_values, asked), LIGHT)
+    assert asked.total == 3.5  # kept in the object from here on
+    assert drawn(partial(of_values, asked), LIGHT) is first
+    assert drawn(partial(of_values, Values((1.0, 2.5))), LIGHT) is first
+    assert drawn(partial(of_values, Values((1.0, 3.5))), LIGHT) is not first
