@@ -16,12 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import safetensors.numpy
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aigi_core.archives import members
 from aigi_core.detectors import score_detectors, train
 from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.published import read_layer
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.errors import AigiError
 from aigi_core.images import ImageError, read_bytes
@@ -246,6 +249,37 @@ def test_a_changed_stored_result_is_refused_or_right(
             verified = main(["verify", str(kept)]) == 0
         assert "Traceback" not in said.getvalue()
         assert not (verified and differs) or files[at % len(files)].suffix == ".json"
+
+
+# Layers that others trained
+
+
+def layer_file(suffix: str) -> bytes:
+    arrays = {"fc.weight": np.linspace(-1, 1, 24, dtype=np.float32)[None], "fc.bias": np.ones(1)}
+    stream = BytesIO()
+    if suffix == ".safetensors":
+        return safetensors.numpy.save(arrays)
+    if suffix == ".npz":
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    else:
+        torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pth"])
+@FEW
+@given(change=changes())
+def test_a_changed_layer_is_refused_or_is_one(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, change: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"layer{suffix}"
+    path.write_bytes(change(layer_file(suffix)))
+    try:
+        weights, bias = read_layer(path)
+    except AigiError as error:
+        assert "\n" not in str(error)
+    else:
+        assert weights.ndim == 1 and np.isfinite([*weights, bias]).all()
 
 
 # Archives of images

@@ -173,20 +173,22 @@ def _read_shards(index: Path) -> State:
 
 
 def _is_torchscript(file: Path) -> bool:
-    if not zipfile.is_zipfile(file):
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except Exception:  # no archive, or a damaged one: whoever reads it says so
         return False
-    with zipfile.ZipFile(file) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _read_torchscript(file: Path) -> tuple[State, str]:
     try:
         module = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError) as error:
+        activation = torchscript_activation(file)
+    except Exception as error:  # torch and zipfile raise many kinds for damaged archives
         raise AigiError(
             f"The TorchScript archive {file} cannot be read ({_line(error)}): fetch it again."
         ) from error
-    return dict(module.state_dict()), torchscript_activation(file)
+    return dict(module.state_dict()), activation
 
 
 def torchscript_activation(file: Path) -> str:
