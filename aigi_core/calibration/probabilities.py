@@ -16,6 +16,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 from scipy.special import betaincinv, expit, logit
 
+from aigi_core.calibration.uncertainty import BINNED, BLOCKS, dealt
 from aigi_core.errors import AigiError
 from aigi_core.intervals import rate_interval
 from aigi_core.manifest import FAKE, REAL
@@ -25,6 +26,8 @@ from aigi_core.scores import check_labelled_scores, check_scores
 from aigi_core.statements import DEFAULT_RATE, counted
 
 Method = Literal["temperature", "platt"]
+STEPS = 4096
+"""Steps of probability in which labels of very many images are drawn."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,8 @@ def calibration_error(
 
     Bins hold equal numbers of images; their number, unless given, is the largest for which the
     frequencies still rise from bin to bin (ECE-sweep of Roelofs et al. 2022, less biased than a
-    fixed number).
+    fixed number). Of very many images (:data:`~.uncertainty.BINNED`) blocks of groups are drawn,
+    and labels by narrow steps of probability.
 
     Args:
         groups: [n] images that belong together; each image alone where None.
@@ -157,16 +161,24 @@ def calibration_error(
             they come.
     """
     p, y = _checked_probabilities(probabilities, labels)
-    weights = _class_weights(y, prior)
-    cells = equal_mass_bins(p, bins or _sweep(p, y, weights))
-    onehot = np.eye(int(cells.max()) + 1)[cells]
-    ece = float(_gaps(np.ones((1, len(p))), y[None], p, onehot, prior)[0])
+    cells = equal_mass_bins(p, bins or _sweep(p, y))
+    rng = np.random.default_rng(seed + 1)
     group = np.arange(len(p)) if groups is None else np.asarray(groups)
-    resampled = _gaps(group_weights(group, draws, strata=y, seed=seed), y[None], p, onehot, prior)
+    if len(p) > BINNED:
+        block = dealt(group, y, seed)
+        counts = group_weights(np.arange(BLOCKS), draws, seed=seed)
+        every = np.concatenate([np.ones((1, BLOCKS)), counts])
+        ece, *drawn = _block_gaps(every, block, p, labels=y, cells=cells, prior=prior)
+        resampled, ece = np.array(drawn), float(ece)
+        null = _chance_in_steps(rng, draws, p, labels=y, bin_of=cells, prior=prior)
+    else:
+        onehot = np.eye(int(cells.max()) + 1)[cells]
+        ece = float(_gaps(np.ones((1, len(p))), y[None], p, onehot, prior)[0])
+        weights = group_weights(group, draws, strata=y, seed=seed)
+        resampled = _gaps(weights, y[None], p, onehot, prior)
+        null = chance_errors(rng.random((draws, len(p))), p, y, cells, prior)
     resampled = resampled - np.nanmean(resampled) + ece
     low, high = percentile_interval(np.clip(resampled, 0, 1), level)
-    uniform = np.random.default_rng(seed + 1).random((draws, len(p)))
-    null = chance_errors(uniform, p, y, cells, prior)
     null = null[np.isfinite(null)]
     p_value = (1 + int((null >= ece - 1e-12).sum())) / (1 + len(null))
     limit = float(np.quantile(null, level)) if len(null) else float("nan")
@@ -177,7 +189,7 @@ def calibration_error(
         float(null.mean()) if len(null) else float("nan"),
         limit,
         p_value,
-        onehot.shape[1],
+        int(cells.max()) + 1,
         len(p),
     )
 
@@ -210,22 +222,57 @@ def chance_errors(
         flat = np.bincount(place, weights.ravel(), len(fake) * bins)
         return flat.reshape(len(fake), bins)
 
-    fakes = sums(fake.astype(float))
-    stated = sums(fake * p)
-    stated_real = sums(~fake * p)
+    fakes, stated, stated_real = sums(fake.astype(float)), sums(fake * p), sums(~fake * p)
+    return _chance_gaps(fakes, stated, stated_real, float(expected.mean()), labels, prior)
+
+
+def _chance_gaps(
+    fakes: Float[np.ndarray, "draws bins"],
+    stated: Float[np.ndarray, "draws bins"],
+    stated_real: Float[np.ndarray, "draws bins"],
+    expected: float,
+    labels: Int[np.ndarray, " n"],
+    prior: float | None,
+) -> Float[np.ndarray, " draws"]:
+    """:func:`chance_errors` from the number of fakes that were drawn in each bin and the sums of
+    probabilities of both classes; ``expected``: the share of fakes that would be."""
+    n, here = len(labels), float(np.mean(labels))
     if prior is None:
-        gap: np.ndarray = np.abs(fakes - stated - stated_real).sum(axis=1) / len(p)
+        gap: np.ndarray = np.abs(fakes - stated - stated_real).sum(axis=1) / n
         return gap
     with np.errstate(divide="ignore", invalid="ignore"):
-        shares = (
-            prior * expected.mean() / here,
-            (1 - prior) * (1 - expected.mean()) / (1 - here),
-        )
-        number = fake.sum(axis=1, keepdims=True)
-        weights = shares[0] / number, shares[1] / (len(p) - number)
+        shares = prior * expected / here, (1 - prior) * (1 - expected) / (1 - here)
+        number = fakes.sum(axis=1, keepdims=True)
+        weights = shares[0] / number, shares[1] / (n - number)
         gap = np.abs(weights[0] * (fakes - stated) - weights[1] * stated_real).sum(axis=1)
         error: np.ndarray = np.where(np.isfinite(gap), gap, np.nan) / sum(shares)
     return error
+
+
+def _chance_in_steps(
+    rng: np.random.Generator,
+    draws: int,
+    p: Float[np.ndarray, " n"],
+    *,
+    labels: Int[np.ndarray, " n"],
+    bin_of: Int[np.ndarray, " n"],
+    prior: float | None,
+) -> Float[np.ndarray, " draws"]:
+    """As :func:`chance_errors` for very many images: those of a bin whose probabilities lie next to
+    each other, :data:`STEPS` in all, are given fakes together, by their means."""
+    expected = p if prior is None else _restated(p, _share(prior), float(np.mean(labels)))
+    order = np.lexsort((p, bin_of))
+    place = np.empty(len(p), int)
+    place[order] = np.arange(len(p)) * STEPS // len(p)
+    step = np.unique(bin_of * STEPS + place, return_inverse=True)[1]
+    size = np.bincount(step)
+    mean, chance = np.bincount(step, p) / size, np.bincount(step, expected) / size
+    starts = np.flatnonzero(np.diff(bin_of[order][np.cumsum(size) - 1], prepend=-1))
+    fake = rng.binomial(size, np.clip(chance, 0, 1), (draws, len(size))).astype(np.float64)
+    fakes, stated, stated_real = (
+        np.add.reduceat(one, starts, axis=1) for one in (fake, fake * mean, (size - fake) * mean)
+    )
+    return _chance_gaps(fakes, stated, stated_real, float(expected.mean()), labels, prior)
 
 
 def reliability(
@@ -608,16 +655,49 @@ def equal_mass_bins(p: np.ndarray, bins: int) -> Int[np.ndarray, " n"]:
     return cells
 
 
-def _sweep(p: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> int:
+def _sweep(p: np.ndarray, labels: np.ndarray) -> int:
     """Largest number of equal-mass bins up to which the share of fakes rises from bin to bin at
-    every number.
-    """
+    every number, however the classes are weighed."""
+    order = np.argsort(p, kind="stable")
+    ordered, fakes = p[order], np.append(0, np.cumsum(labels[order] == FAKE))
     for bins in range(2, len(p) + 1):
-        cells = equal_mass_bins(p, bins)
-        share = np.bincount(cells, weights * labels) / np.bincount(cells, weights)
-        if (np.diff(share) < 0).any():
+        edges = np.unique(ordered[(np.arange(1, bins) * len(p)) // bins])
+        ends = np.unique([0, *np.searchsorted(ordered, edges), len(p)])
+        fake = np.diff(fakes[ends])
+        real = np.diff(ends) - fake
+        if (fake[1:] * real[:-1] < fake[:-1] * real[1:]).any():
             return bins - 1
     return len(p)
+
+
+def _block_gaps(
+    counts: Float[np.ndarray, "draws blocks"],
+    block: Int[np.ndarray, " n"],
+    p: Float[np.ndarray, " n"],
+    *,
+    labels: Int[np.ndarray, " n"],
+    cells: Int[np.ndarray, " n"],
+    prior: float | None,
+) -> Float[np.ndarray, " draws"]:
+    """As :func:`_gaps`, of draws of blocks of images."""
+    bins, size = int(cells.max()) + 1, counts.shape[1]
+
+    def sums(of: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        flat = np.bincount(block[of] * bins + cells[of], weights[of], size * bins)
+        drawn: np.ndarray = counts @ flat.reshape(size, bins)
+        return drawn
+
+    fake, ones = labels == FAKE, np.ones(len(p))
+    fakes, stated = sums(fake, ones), sums(fake, p)
+    reals, stated_real = sums(~fake, ones), sums(~fake, p)
+    n_fake, n_real = (one.sum(axis=1, keepdims=True) for one in (fakes, reals))
+    shares = (1.0, 1.0)
+    if prior is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = prior / n_fake, (1 - prior) / n_real
+    gap = np.abs(shares[0] * (fakes - stated) - shares[1] * stated_real).sum(axis=1)
+    error: np.ndarray = gap / (shares[0] * n_fake + shares[1] * n_real)[:, 0]
+    return error
 
 
 def _gaps(

@@ -46,15 +46,24 @@ def calibration_draws(
     if len(labels) <= BINNED:
         weights = group_weights(groups, draws, strata=labels, seed=seed)
         return platt_fits(scores, labels, weights, prior=prior)
+    place, middle, of = _binned(scores, labels)
+    block = dealt(groups, labels, seed)
+    counts = np.bincount(block * len(middle) + place, minlength=BLOCKS * len(middle))
+    counts = counts.reshape(BLOCKS, len(middle)).astype(np.float64)
+    weights = group_weights(np.arange(BLOCKS), draws, seed=seed) @ counts
+    return platt_fits(middle, of, weights, prior=prior)
+
+
+def dealt(
+    groups: np.ndarray, labels: Int[np.ndarray, " n"], seed: int = 0
+) -> Int[np.ndarray, " n"]:
+    """The block of each image: whole groups, dealt so that each of :data:`BLOCKS` has the same
+    share of groups that begin with either class."""
     _, first, member = np.unique(groups, return_index=True, return_inverse=True)
     order = np.lexsort((np.random.default_rng(seed).permutation(len(first)), labels[first]))
     block_of = np.empty(len(first), int)
     block_of[order] = np.arange(len(first)) % BLOCKS
-    place, middle, of = _binned(scores, labels)
-    counts = np.zeros((BLOCKS, len(middle)))
-    np.add.at(counts, (block_of[member], place), 1)
-    weights = group_weights(np.arange(BLOCKS), draws, seed=seed) @ counts
-    return platt_fits(middle, of, weights, prior=prior)
+    return block_of[member]
 
 
 def platt_fits(

@@ -275,3 +275,24 @@ def test_group_weights_draw_groups_whole_and_keep_the_strata_sizes() -> None:
 def test_bad_input_is_one_clear_sentence(call: object, says: str) -> None:
     with pytest.raises(AigiError, match=says):
         call()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("prior", [0.5, None])
+@pytest.mark.parametrize("slope", [1.0, 1.3])
+def test_the_error_of_very_many_images_is_that_of_images_drawn_singly(
+    monkeypatch: pytest.MonkeyPatch, slope: float, prior: float | None
+) -> None:
+    scores, labels = simulate(9_000, 1.0, -0.5, seed=4)
+    labels = np.repeat(labels[::3], 3)  # groups of one class, so that a group is one case
+    scores = np.repeat(scores[::3], 3) + np.random.default_rng(1).normal(0, 0.1, 9_000)
+    given = expit(slope * scores), labels
+    options = {"groups": np.arange(9_000) // 3, "prior": prior, "draws": 2_000}
+    singly = cal.calibration_error(*given, **options)  # type: ignore[arg-type]
+    monkeypatch.setattr(cal, "BINNED", 100)
+    blocks = cal.calibration_error(*given, **options)  # type: ignore[arg-type]
+    assert blocks.ece == pytest.approx(singly.ece, abs=1e-9) and blocks.bins == singly.bins
+    width = singly.high - singly.low
+    assert abs(blocks.low - singly.low) < 0.15 * width > abs(blocks.high - singly.high)
+    assert blocks.null_mean == pytest.approx(singly.null_mean, rel=0.03)
+    assert blocks.null_high == pytest.approx(singly.null_high, rel=0.05)
+    assert (blocks.p_value < 0.05) == (singly.p_value < 0.05)
