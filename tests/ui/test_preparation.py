@@ -244,3 +244,23 @@ def test_garbage_is_collected_in_the_background_and_not_after_every_run(
     with ThreadPoolExecutor(1) as pool:  # the browser tests of the same run hold an event loop here
         pool.submit(asyncio.run, serve()).result()
     assert collected
+
+
+def test_training_of_minutes_waits_for_a_yes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, open_app: Callable[..., AppTest]
+) -> None:
+    path = make_workspace(tmp_path / "w", seed=14)
+    keep_detectors(path)
+    monkeypatch.setattr(results, "ASKED", 0.0)
+    trained: list[object] = []
+    train = results.apart
+    monkeypatch.setattr(results, "apart", lambda *a, **k: trained.append(a) or train(*a, **k))
+    app = open_app(path, "transfer")
+    assert not app.exception and not app.error and not app.info and not trained
+    app = open_app(path, "transfer", view="Embedding, unnormalised")
+    assert not app.exception and not app.error and not trained
+    (note,) = {one.value for one in app.info}
+    assert "training 4 detectors" in note and "about 1 minute of one core" in note
+    app.button(key="begin-costly").click().run()
+    assert not app.exception and trained and not app.info
+    assert any("Balanced accuracy" in str(one.proto) for one in app.html)

@@ -59,6 +59,7 @@ from aigi_core.transfer.matrix import columns_of
 from aigi_core.transfer.training_sets import ScoreSets, rows_of_sets
 from aigi_core.workspace import Workspace
 from ui.toolkit.apart import apart
+from ui.toolkit.costly import wait_for_yes
 from ui.toolkit.images import Tile
 from ui.toolkit.jobs import step
 from ui.toolkit.page import Page, name
@@ -85,6 +86,8 @@ STORED_VIEWS: dict[str, tuple[str, PreView | LayerView]] = {
 contents = cached(describe)
 EXAMPLE_WIDTH = 110
 """Least width, px, of an example's tile on the first page."""
+ASKED = 30.0
+"""Seconds of a core from which on detectors are trained only where somebody says so."""
 LARGE = SCORED
 """Images from which on a workspace is :func:`large`."""
 SEARCHED = {"Components removed": "components", "Heads": "heads"}
@@ -472,6 +475,7 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
     view = setting.view
     if kept := _kept(workspace, setting, used):
         return kept
+    _ask(workspace, setting)
     if how.name == RESIDUAL:
         means = preset(setting.protocol).residual
         return tuple(train_residual(workspace, setting.sets, used, means=means))
@@ -484,6 +488,23 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
         trained += how.train(workspace, [names], seen, used)
         step(done, len(setting.sets))
     return tuple(trained)
+
+
+def _ask(workspace: Workspace, setting: Setting) -> None:
+    """Raise CostlyError where training would take long and nobody has said yes."""
+    sets, n = len(setting.sets), len(workspace.domains)
+    seconds = sets * n * TRAINING_SECONDS / 2
+    if seconds <= ASKED:
+        return
+    minutes = counted(max(round(seconds / 60), 1), "minute")
+    by = "" if setting.method == DEFAULT_METHOD else " by logistic regression, other methods longer"
+    wait_for_yes(
+        f"No job has kept {'this detector' if sets == 1 else 'these detectors'}: training"
+        f" {counted(sets, 'detector')} on {counted(n, 'image')} takes about {minutes} of one"
+        f" core{by}. Any click stops it. '{workspace.command('detectors')}' keeps what pages begin"
+        " with.",
+        (workspace.identity, setting),
+    )
 
 
 def _kept(workspace: Workspace, setting: Setting, used: Protocol) -> tuple[Detector, ...] | None:
@@ -683,6 +704,7 @@ def twins(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
     """The same training without its validation images; read where a job has kept it."""
     if kept := _kept(workspace, setting, replace(protocol(setting), refit=False)):
         return kept
+    _ask(workspace, setting)
     how = method(setting).bound(workspace)
     return tuple(apart(how.twins, workspace, detectors(workspace, setting)))
 

@@ -37,6 +37,7 @@ from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui.toolkit import access, report, router, tables, workspaces
 from ui.toolkit.controls import Controls, acted, set_control
+from ui.toolkit.costly import CostlyError, say_yes
 from ui.toolkit.drawings import Draw, Styled, Use, drawn
 from ui.toolkit.images import Tile, clickable_grid, grid_html, image_root
 from ui.toolkit.lightbox import Details, open_in, show_opened
@@ -782,6 +783,17 @@ def show_error(error: BaseException) -> None:
                     on_click=agree,
                     args=(error.what,),
                 )
+        return
+    if isinstance(error, CostlyError):
+        st.info(inert(str(error)), icon=":material/hourglass_top:")
+        with suppress(StreamlitDuplicateElementKey):  # once on a page is enough
+            st.button(
+                "Begin",
+                key="begin-costly",
+                icon=":material/play_arrow:",
+                on_click=say_yes,
+                args=(error.key,),
+            )
         return
     if isinstance(error, NotGivenError | NotMadeError):
         st.info(inert(str(error)), icon=":material/info:")

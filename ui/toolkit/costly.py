@@ -1,0 +1,38 @@
+"""Computations of minutes that a control may ask for: they wait until somebody says so."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import streamlit as st
+
+from aigi_core.errors import AigiError
+
+_BEGUN = "_begun"
+
+
+class CostlyError(AigiError):
+    """What was not begun yet; pages say it as a note, with a button that begins it.
+
+    Attributes:
+        key: names the computation.
+    """
+
+    def __init__(self, sentence: str, key: Hashable) -> None:
+        super().__init__(sentence)
+        self.key = key
+
+
+def wait_for_yes(sentence: str, key: Hashable) -> None:
+    """Pass on where this session has said yes.
+
+    Raises:
+        CostlyError: it has not; the sentence says what it costs.
+    """
+    if key not in st.session_state.get(_BEGUN, ()):
+        raise CostlyError(sentence, key)
+
+
+def say_yes(key: Hashable) -> None:
+    """From a button: begin it in the run that follows."""
+    st.session_state[_BEGUN] = {*st.session_state.get(_BEGUN, ()), key}
