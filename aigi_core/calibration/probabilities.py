@@ -222,7 +222,7 @@ def chance_errors(
         flat = np.bincount(place, weights.ravel(), len(fake) * bins)
         return flat.reshape(len(fake), bins)
 
-    fakes, stated, stated_real = sums(fake.astype(float)), sums(fake * p), sums(~fake * p)
+    fakes, stated, stated_real = map(sums, (fake.astype(float), fake * p, ~fake * p))
     return _chance_gaps(fakes, stated, stated_real, float(expected.mean()), labels, prior)
 
 
