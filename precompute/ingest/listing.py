@@ -56,6 +56,12 @@ def read_listing(root: Path, file: Path, answers: Answers = Answers()) -> Listed
     table = read_table(file)
     listed = describe(table, answers)
     told, notes = listed.table, [f"{file.name} was {table.dialect}.", *listed.notes]
+    if elsewhere := _elsewhere(told["path"].tolist(), root):
+        told["path"] = told["path"].str.removeprefix(elsewhere)
+        notes.append(
+            f"The paths of {file.name} begin with {elsewhere}, which is not here: the files were"
+            f" found below {root}."
+        )
     told["path"], told["left_out"], outside = _paths(told, root, file, table)
     if outside:
         notes.append(
@@ -283,6 +289,22 @@ def _complete_generators(
                 f"Generator {generator!r} has the families {', '.join(sorted(family))} in"
                 f" {table.file}: give it one."
             )
+
+
+def _elsewhere(paths: Sequence[str], root: Path) -> str:
+    """What absolute paths of another machine begin with, where all do and all that follows is there
+    below the root; else empty.
+    """
+    first = paths[0] if paths else ""
+    if path_below(first, root) is not None:
+        return ""
+    for at in (i for i, letter in enumerate(first, 1) if letter in "/\\"):
+        start, rest = first[:at], path_below(first[at:], root)
+        if rest is not None and stands(root / rest):
+            below = [path_below(p[at:], root) for p in paths if p.startswith(start)]
+            whole = len(below) == len(paths) and all(b and stands(root / b) for b in below)
+            return start if whole else ""
+    return ""
 
 
 def _paths(

@@ -11,7 +11,11 @@ from aigi_core.archives import COMPRESSED, TAR, ZIP, members
 from aigi_core.remote import scan
 from aigi_core.statements import counted
 
-CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "ehthumbs.db"})
+CLUTTER = frozenset(
+    {"__MACOSX", "Thumbs.db", "desktop.ini", "ehthumbs.db", "@eaDir", "#recycle", "$RECYCLE.BIN"}
+    | {"System Volume Information", "lost+found", "__pycache__"}
+)
+"""What desktops and network drives put beside files: thumbnails, deleted files, settings."""
 
 IMAGES = (
     ".jpg",

@@ -244,7 +244,7 @@ def test_rows_without_a_file_are_counted_before_images_are_opened(tmp_path: Path
 
 
 def test_absolute_windows_paths_lie_outside(tmp_path: Path) -> None:
-    file = listed(tmp_path, "path,label", "D:\\data\\{p},{x}", parting="\\")
+    file = listed(tmp_path, "path,label", "D:\\data\\{p}x,{x}", parting="\\")
     with pytest.raises(AigiError, match="no path below the image root"):
         find_candidates(tmp_path, manifest_file=file)
 

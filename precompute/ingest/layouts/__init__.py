@@ -16,6 +16,7 @@ import pandas as pd
 from aigi_core.arguments import did_you_mean
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.statements import counted
 from precompute.ingest.answers import ANY, Answers, composed
 from precompute.ingest.checks import lacking, questions_of
 from precompute.ingest.layouts import (
@@ -198,6 +199,13 @@ def _no_layout(tree: Tree, others: int, walked: tuple[str, ...]) -> str:
     named = {_plain_class(top): top for top in reversed(plain) if _plain_class(top) is not None}
     if listing:
         return f"{text} {' or '.join(listing)}."
+    if arrow := [f.path for f in tree.files if f.path.lower().endswith((".arrow", ".feather"))]:
+        return (
+            f"{text} {counted(len(arrow), 'Arrow file', 'are')} not read, such as"
+            f" {shown(arrow[0])}: write them as Parquet (for each split of what"
+            ' datasets.load_from_disk gives, .to_parquet("SPLIT.parquet")), and name the folder of'
+            " these."
+        )
     if set(named) == {REAL, FAKE}:
         real, fake = (shlex.quote(str(tree.root / named[of])) for of in (REAL, FAKE))
         return (
