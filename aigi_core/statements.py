@@ -9,13 +9,15 @@ is said to need more data, with how much.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 ALPHA = 0.05
 DEFAULT_RATE = 0.05
 """False alarms allowed where no other rate is asked for, as a share of real images."""
+SMALLEST_P = 0.001
+"""Smaller p-values are not told apart."""
 Direction = Literal["higher", "lower", "undecided", "unknown"]
 
 
@@ -86,7 +88,42 @@ def p_text(p: float, name: str = "p") -> str:
     """
     if not np.isfinite(p):
         return f"{name} unknown"
-    return f"{name} < .001" if p < 0.001 else f"{name} = {p:.3f}".replace("0.", ".", 1)
+    return f"{name} {p_number(p)}" if p < SMALLEST_P else f"{name} = {p_number(p)}"
+
+
+def p_number(p: float) -> str:
+    """A p- or q-value where its name stands beside it: the cell of a table, a tile.
+
+    >>> p_number(0.0312), p_number(0.00001), p_number(1.0)
+    ('.031', '< .001', '1.000')
+    """
+    if not np.isfinite(p):
+        return "unknown"
+    return "< .001" if p < SMALLEST_P else f"{p:.3f}".removeprefix("0")
+
+
+class WithInterval(Protocol):
+    """A value with its 95% interval and what it was measured on."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def n(self) -> int: ...
+
+
+def estimated(one: WithInterval, what: str, digits: int = 3) -> str:
+    """An estimate for a sentence of markdown, with its interval and its n, which counts ``what``
+    (in the singular).
+
+    >>> estimated(Finding(0.8472, 0.8191, 0.8719, n=15), "generator")
+    '**0.847** (95% interval 0.819 to 0.872, 15 generators)'
+    """
+    value, low, high = (number(x, digits) for x in (one.value, one.low, one.high))
+    return f"**{value}** (95% interval {low} to {high}, {counted(one.n, what)})"
 
 
 @dataclass(frozen=True)
@@ -143,6 +180,14 @@ class Finding:
         """In another unit, such as percentage points; ``factor`` is above 0."""
         ends = {name: factor * getattr(self, name) for name in ("value", "low", "high")}
         return replace(self, **ends)
+
+    def points(self) -> str:
+        """A difference of shares, as every sentence gives it: in percentage points.
+
+        >>> Finding(-0.025, -0.048, -0.001, n=5, what="cell").points()
+        '-2.5 points (95% interval -4.8 to -0.1, 5 cells)'
+        """
+        return self.times(100).numbers(1, " points")
 
     def numbers(self, digits: int = 3, unit: str = "") -> str:
         """The estimate with all that stands behind it, in brackets and commas; ``unit`` is set

@@ -47,6 +47,14 @@ class Winner:
         ends = {name: factor * getattr(self, name) for name in ("value", "low", "high")}
         return replace(self, **ends)
 
+    def points(self) -> str:
+        """The largest of several differences of shares, in percentage points.
+
+        >>> Winner("a", 0.0125, -0.002, 0.022, 9, 15, 3).points()
+        '+1.2 points (95% interval -0.2 to +2.2, corrected for the choice among 15)'
+        """
+        return self.times(100).numbers(1, signed=True, unit=" points")
+
     def numbers(self, digits: int = 3, *, signed: bool = False, unit: str = "") -> str:
         """The value with its interval, and what that allows for; ``unit`` is set behind it.
 

@@ -12,7 +12,7 @@ from aigi_core.detectors.components import MOST_OF_A_CLASS
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.solvers.elimination import Cut
 from aigi_core.metrics import intervals_in_words
-from aigi_core.statements import ALPHA, agreeing, best_of, counted, part_counted
+from aigi_core.statements import ALPHA, agreeing, best_of, counted, estimated, part_counted
 from aigi_core.transfer import (
     METRICS,
     d_eval,
@@ -104,7 +104,7 @@ with ui.page(__file__) as page:
         f" {len(beyond)} of the first also beat the removal of as many components at random."
         " Largest change on these images:"
         f" {ui.name(best['a'])} with {ui.name(best['b'])},"
-        f" {largest.times(100).numbers(1, signed=True, unit=' points')}.{why_counted}"
+        f" {largest.points()}.{why_counted}"
         if largest
         else "The effect of removal on other generators cannot be measured: besides the two"
         " generators of a search only one is left, and there is no detector of a fourth to test on"
@@ -116,7 +116,7 @@ with ui.page(__file__) as page:
         opened += (
             f"On the {counted(len(names), 'other generator')} {metric.in_words} changes from"
             f" {was.value:.3f} to **{now.value:.3f}**:"
-            f" {gap.finding('paired cell').times(100).numbers(1, ' points')}; removing equally many"
+            f" {gap.finding('paired cell').points()}; removing equally many"
             f" at random gives {random[0]:.3f} ({random[1]:.3f} to {random[2]:.3f})."
         )
         if at_cut and largest and {first, second} == {best["a"], best["b"]}:
@@ -195,12 +195,13 @@ with ui.page(__file__) as page:
             st.markdown(f"**The paper:** {PAPER}")
             page.finding(
                 f"**Here:** {page.workspace.encoder['model']}, {metric.in_words},"
-                f" out-of-domain cells: {was.value:.3f} → {now.value:.3f} for the opened pair"
+                f" out-of-domain cells, for the opened pair: {estimated(was, 'cell')} →"
+                f" {estimated(now, 'cell')}."
                 + (
-                    "."
-                    if {first, second} == {best["a"], best["b"]}
-                    else f", {best['after']:.3f} for the pair with the largest change of"
-                    f" {len(pairs)} on these images."
+                    ""
+                    if {first, second} == {best["a"], best["b"]} or not largest
+                    else f" The pair with the largest change reaches {best['after']:.3f}:"
+                    f" {largest.points()}."
                 )
                 if gap.n
                 else "**Here:** too few generators."

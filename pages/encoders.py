@@ -13,6 +13,7 @@ from aigi_core.commands import encoder_options
 from aigi_core.encodings import update_commands
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted
+from aigi_core.transfer.encoders import differences_in_words
 from aigi_core.winner import winner
 from ui.results import encodings as results
 
@@ -24,22 +25,18 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
     if best is None:
         page.answer(
             f"One encoder is here, {ui.name(first['model'])}: out of domain it reaches balanced"
-            f" accuracy **{first['value']:.3f}**. To compare it with another, encode the same"
-            " images by that one (the command is below)."
+            f" accuracy {first['value']:.3f} (95% interval {first['low']:.3f} to"
+            f" {first['high']:.3f}, {counted(first['n'], 'cell')}). To compare it with another,"
+            " encode the same images by that one (the command is below)."
         )
     else:
-        others = best.rivals_in_words("encoder")
-        beside = (
-            ""
-            if best.name == first["name"]
-            else f"; the first, {ui.name(first['name'])}, has **{first['value']:.3f}**"
-        )
         model = str(table.set_index("name").loc[best.name, "model"])
         called = f" (model {ui.name(model)})" if model.casefold() != best.name.casefold() else ""
         page.answer(
             f"Out of domain, {ui.name(best.name)}{called}"
             f" {'does best' if best.clear else 'has the highest balanced accuracy'}:"
-            f" {best.numbers()}{beside}. {others}"
+            f" {best.numbers()}. {best.rivals_in_words('encoder')}"
+            f"{differences_in_words(table, ui.name)}"
         )
     if outdated := update_commands(workspace.path):
         page.notice(

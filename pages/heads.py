@@ -37,6 +37,11 @@ with ui.page(__file__) as page:
                 "Heads are trained on one generator and scored on another: add images of a second"
                 " one."
             )
+        page.refuse(
+            "validate",
+            train,
+            "Its heads are trained on this generator: they are judged on another one.",
+        )
         validation = page.generator(
             "validate",
             "Validated on",
@@ -65,7 +70,7 @@ with ui.page(__file__) as page:
     scores = attention.head_scores(workspace, train, validation, used)
     names, metric = attention.named(chosen), METRICS[used.metric]
     title = f"{metric.title} {where}"
-    page.answer(attention.answer(table, gain, names, train, validation, used))
+    page.answer(attention.answer(table, scores, gain, names, train, validation, used))
     page.stats(attention.stats(scores, gain, len(chosen), used))
     page.protocol(
         training=results.protocol_in_words(used),
@@ -115,7 +120,7 @@ with ui.page(__file__) as page:
             )
             page.figure("map", draw, table=table, clicks=("head",))
         with right:
-            body.show_summary(page, head, table, train)
+            body.show_summary(page, head, table, train, metric)
 
     def together() -> None:
         with page.section(

@@ -46,10 +46,12 @@ def show(
     celled = made.n > CELLED
     drawn = maps.cells(workspace, settings, setting, row, by) if celled else table
     page.answer(
-        f"On this map {made.agreement:.0%} of an image's nearest points are of its own source,"
-        f" {made.agreement / made.agreement_chance[0]:.1f} times as many as by chance"
-        f" ({made.agreement_chance[0]:.0%}); in the full embedding {made.agreement_embedding:.0%}"
-        f" ({counted(made.measured, 'image')})."
+        f"Of an image's nearest points on this map, **{made.agreement:.0%}** are of its own source;"
+        f" in the full embedding {made.agreement_embedding:.0%}, by chance"
+        f" {made.agreement_chance[0]:.0%} (95% of shuffles: {made.agreement_chance[1]:.0%} to"
+        f" {made.agreement_chance[2]:.0%}). These shares describe the"
+        f" {counted(made.measured, 'image')} measured; nothing is estimated, so they have no"
+        " interval."
     )
     page.protocol(
         projection=(

@@ -10,7 +10,7 @@ import ui
 from aigi_core import figures
 from aigi_core.errors import NotMadeError
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
-from aigi_core.statements import allows_for_choice, counted
+from aigi_core.statements import counted
 from aigi_core.transfer import board as boards
 from aigi_core.transfer import board_by_encoder as boards_by_encoder
 from aigi_core.winner import estimates
@@ -48,9 +48,10 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
     reference = table[table["method"] == boards.REFERENCE].iloc[0]
     page.answer(
         f"{boards.verdict(table, ui.name)} Logistic regression's balanced accuracy there is"
-        f" **{reference['ood']:.3f}**; highest of {counted(best.of, 'method')} is"
-        f" {ui.name(best.name)}, **{best.value:.3f}** (95% interval {best.low:.3f} to"
-        f" {best.high:.3f}, {allows_for_choice(best.of)})."
+        f" **{reference['ood']:.3f}** (95% interval {reference['ood_low']:.3f} to"
+        f" {reference['ood_high']:.3f}, {counted(int(reference['cells']), 'cell')}). Highest of"
+        f" {counted(best.of, 'method')} is {ui.name(best.name)}: {best.numbers()}."
+        f"{boards.lead_in_words(table)}"
     )
     page.stats(
         [

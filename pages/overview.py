@@ -11,8 +11,8 @@ from aigi_core.errors import NotMadeError
 from aigi_core.metrics import intervals_in_words
 from aigi_core.overview import card
 from aigi_core.results import commands_again, outdated_jobs
-from aigi_core.statements import counted
-from aigi_core.transfer import DEFAULT_METRIC, TransferMatrix
+from aigi_core.statements import counted, estimated
+from aigi_core.transfer import DEFAULT_METRIC, TransferMatrix, difference
 from ui import results
 from ui.bodies import generation
 
@@ -38,18 +38,20 @@ OPENED = {"gallery": {"verdict": "all mistakes"}}
 """What a task's page shows at first, where that is not what the page itself begins with."""
 
 
-def facts_in_words(facts: TransferMatrix, detectors: float) -> str:
-    """What file facts alone reach beside the detectors' mean."""
+def facts_in_words(facts: TransferMatrix, detectors: TransferMatrix) -> str:
+    """What file facts alone reach, and how much more than the detectors on the same images."""
     blind = facts.mean(DEFAULT_METRIC, facts.in_domain)
     sentence = (
         "the detectors may partly rely on these facts"
         if blind.low > 0.5
         else "not shown to be better than guessing"
     )
+    more = difference(facts, detectors, DEFAULT_METRIC).mean(facts.in_domain)
     return (
         "A classifier of file facts alone (format, size, compression; no pixels) reaches"
-        f" **{blind.value:.3f}** (95% interval {blind.low:.3f} to {blind.high:.3f},"
-        f" {counted(blind.n, 'generator')}) where the detectors reach {detectors:.3f}: {sentence}."
+        f" {estimated(blind, 'generator')}: {sentence}. File facts"
+        " minus detectors, on the same images:"
+        f" {more.finding('paired generator').points()}."
     )
 
 
@@ -147,12 +149,10 @@ with ui.page(__file__) as page:
         hardest, best = matrix.hardest(DEFAULT_METRIC), matrix.best_detector(DEFAULT_METRIC)
         page.finding(
             "On the generator that they were trained on, detectors reach a mean balanced accuracy"
-            f" of **{inside.value:.3f}** ({inside.low:.3f} to {inside.high:.3f},"
-            f" {counted(inside.n, 'generator')})"
+            f" of {estimated(inside, 'generator')}"
             + (
-                f", on other generators **{ood.value:.3f}** ({ood.low:.3f} to {ood.high:.3f},"
-                f" {counted(ood.n, 'cell')}): a loss of {gap.value:.3f} (95% interval"
-                f" {gap.low:.3f} to {gap.high:.3f})."
+                f", on other generators {estimated(ood, 'cell')}: the difference is"
+                f" {gap.finding('cell').points()}."
                 if ood.n
                 else "; there is no other generator to test them on."
             )
@@ -173,7 +173,7 @@ with ui.page(__file__) as page:
         except NotMadeError as missing:
             page.notice(str(missing))
         else:
-            page.finding(facts_in_words(facts, inside.value))
+            page.finding(facts_in_words(facts, matrix))
         page.link("audit", "Which facts give which generator away")
         page.figure(
             "generators",

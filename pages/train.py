@@ -15,7 +15,7 @@ from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.methods.base import at_grid_edge
 from aigi_core.errors import AigiError
 from aigi_core.metrics import intervals_in_words
-from aigi_core.statements import Finding, counted
+from aigi_core.statements import Finding, counted, estimated
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -69,8 +69,7 @@ def _compared(gap: Finding, other: str) -> str:
     """How the recommended set differs from another one: a clause whose subject is the recommended
     set."""
     claim = gap.claim("is significantly better than", "is significantly worse than", _SAME)
-    points = gap.times(100).numbers(1, " points")
-    return f"it {claim} {other}: this set minus that one is {points}"
+    return f"it {claim} {other}: this set minus that one is {gap.points()}"
 
 
 _SAME = "is not significantly different from"
@@ -116,21 +115,12 @@ with ui.page(__file__) as page:
     detector = results.detectors(page.workspace, setting)[0]
     inside, ood = matrix.mean(metric, matrix.in_domain), matrix.mean(metric, ~matrix.in_domain)
     hardest, names = matrix.hardest(metric), " + ".join(trained)
-    reached = (
-        [
-            f"**{inside.value:.3f}** on {counted(inside.n, 'generator')} that it was trained on"
-            f" ({inside.low:.3f} to {inside.high:.3f})"
-        ]
-        if inside.n
-        else []
-    )
+    reached = [f"{estimated(inside, 'generator')} on what it was trained on"] if inside.n else []
     if ood.n:
-        reached.append(
-            f"**{ood.value:.3f}** on {counted(ood.n, 'generator')} that it has never seen"
-            f" ({ood.low:.3f} to {ood.high:.3f})"
-        )
-    opened = f"Trained on {ui.name(names)}, a detector reaches {' and '.join(reached)}." + (
-        f" Lowest is {ui.name(hardest.name)}: {hardest.numbers()}." if hardest else ""
+        reached.append(f"{estimated(ood, 'generator')} on what it has never seen")
+    opened = (
+        f"Trained on {ui.name(names)}, a detector reaches {about.in_words} {' and '.join(reached)}."
+        + (f" Lowest is {ui.name(hardest.name)}: {hardest.numbers()}." if hardest else "")
     )
     if ranking is None:
         page.answer(opened)

@@ -9,7 +9,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.metrics import intervals_in_words
-from aigi_core.statements import counted
+from aigi_core.statements import counted, estimated
 from aigi_core.transfer import TRAINING, difference
 from ui import results
 from ui.bodies import compared
@@ -36,13 +36,23 @@ with ui.page(__file__) as page:
         matrix.mean(metric, cells) for cells in (matrix.in_domain, ~matrix.in_domain, None)
     )
     hardest = matrix.hardest(metric)
+    reached = [
+        f"{estimated(mean, 'cell')} {where}"
+        for mean, where in (
+            (inside, "on generators that they were trained on"),
+            (ood, "on generators that they have never seen"),
+        )
+        if mean.n
+    ]
+    loss = matrix.gap(metric).finding("cell")
     page.answer(
-        f"On generators that they were trained on, detectors reach {about.in_words}"
-        f" **{inside.value:.3f}**; "
+        f"Detectors reach {about.in_words} {' and '.join(reached)}"
         + (
-            f"on other generators **{ood.value:.3f}**."
-            if ood.n
-            else "there is no other generator to test them on."
+            f": a difference of {loss.points()}."
+            if len(reached) == 2
+            else "; there is no other generator to test them on."
+            if inside.n
+            else "."
         )
         + (
             f" The hardest generator for detectors that were not trained on it is"
@@ -127,8 +137,10 @@ with ui.page(__file__) as page:
     if compare:
         with page.section(
             "A second setting beside it",
-            "A minus B in percentage points. Faded: not statistically significant (5% FDR over"
-            " all cells).",
+            "A is the setting above. B begins as a detector of the residual (of the embedding, if A"
+            " is one of the residual); choose another below. Matrix of differences: A minus B in"
+            " percentage points; faded where not statistically significant (5% FDR over all"
+            " cells).",
         ):
             page.link(
                 "methods",
@@ -157,10 +169,9 @@ with ui.page(__file__) as page:
             )
             mean_a, mean_b = first.mean(metric, out), second.mean(metric, out)
             page.finding(
-                f"Out of domain, A reaches **{mean_a.value:.3f}** ({mean_a.low:.3f} to"
-                f" {mean_a.high:.3f}) and B **{mean_b.value:.3f}** ({mean_b.low:.3f} to"
-                f" {mean_b.high:.3f}): a difference of"
-                f" {gap.finding('paired cell').times(100).numbers(1, ' points')}."
+                f"Out of domain, A reaches {estimated(mean_a, 'cell')} and B"
+                f" {estimated(mean_b, 'cell')}: a difference of"
+                f" {gap.finding('paired cell').points()}."
                 f" {claim}. A: {results.method(pair[0]).title}. {results.view_in_words(pair[0])} B:"
                 f" {results.method(pair[1]).title}. {results.view_in_words(pair[1])}"
                 + (

@@ -242,7 +242,7 @@ class _Generator:
             "does significantly worse than",
             "is not significantly different from",
         )
-        sentences.append(f"The detector {compared} facts alone: {gain.numbers(2)}.")
+        sentences.append(f"The detector {compared} facts alone: {gain.points()}.")
         return sentences
 
     def associations(
@@ -330,7 +330,7 @@ class _Generator:
 
 
 def _span(estimate: Estimate) -> str:
-    return span(estimate.value, estimate.low, estimate.high, 2)
+    return span(estimate.value, estimate.low, estimate.high)
 
 
 def _in_sd(difference: float, low: float, high: float) -> str:

@@ -50,7 +50,23 @@ def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
         ),
     )
     bound = decisive_cosine(table)
-    if bound is not None:
+    if bound is not None and np.isinf(bound):
+        figure.add_vrect(
+            fillcolor=theme.grid, opacity=0.55, line_width=0, layer="below", x0=0, x1=1
+        )
+        figure.update_shapes(xref="x domain")
+        figure.add_annotation(
+            x=1,
+            y=1,
+            xref="x domain",
+            yref="y domain",
+            xanchor="right",
+            yanchor="bottom",
+            text="all are reached by chance",
+            showarrow=False,
+            font=dict(size=11, color=theme.muted),
+        )
+    elif bound is not None:
         reach = [*cosines, bound]
         margin = 0.08 * (max(reach) - min(reach) or 1.0)
         ends = (min(reach) - margin, max(reach) + margin)
@@ -76,7 +92,8 @@ def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
 
 def decisive_cosine(table: pd.DataFrame) -> float | None:
     """The cosine at which a text's p-value falls to .05: as stored, else between the last row
-    beyond chance and the first that is not; None where the rows do not tell.
+    beyond chance and the first that is not; infinite where no row is beyond; None where the rows
+    do not tell.
     """
     if "threshold" in table.columns and np.isfinite(bound := float(table["threshold"].iloc[0])):
         return bound
@@ -84,7 +101,9 @@ def decisive_cosine(table: pd.DataFrame) -> float | None:
         return None
     beyond = table["cosine"][table["p_value"] <= ALPHA].abs()
     within = table["cosine"][table["p_value"] > ALPHA].abs()
-    if beyond.empty or within.empty:
+    if beyond.empty and len(within):
+        return float("inf")
+    if within.empty:
         return None
     return float(np.copysign((beyond.min() + within.max()) / 2, table["cosine"].iloc[0]))
 

@@ -18,7 +18,7 @@ from aigi_core.errors import AigiError
 from aigi_core.intervals import Interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.resampling import group_weights
-from aigi_core.statements import counted
+from aigi_core.statements import Finding, counted
 
 DRAWN_SINGLY = 10_000
 """Most images whose groups are drawn one by one; more are drawn in blocks of groups."""
@@ -42,6 +42,10 @@ class Estimate:
     low: float
     high: float
     n: int
+
+    def finding(self, what: str) -> Finding:
+        """For sentences on a difference; ``what`` is counted by ``n``."""
+        return Finding(self.value, self.low, self.high, n=self.n, what=what)
 
     @property
     def interval(self) -> Interval:

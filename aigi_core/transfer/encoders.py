@@ -5,7 +5,7 @@ Everything is paired image by image: the encodings share one table of images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,7 @@ from aigi_core.manifest import Domains
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.resampling import percentile_interval
 from aigi_core.significance import q_values
+from aigi_core.statements import Finding, counted
 from aigi_core.stored_features import array_axes
 from aigi_core.transfer.difference import difference
 from aigi_core.transfer.matrix import TransferMatrix, transfer_matrix
@@ -111,6 +112,26 @@ def compare(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> 
     compared = table["p_value"].notna()
     table.loc[compared, "q_value"] = q_values(table.loc[compared, "p_value"].to_numpy())
     return table
+
+
+def differences_in_words(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
+    """What :func:`compare` says of each encoder against the first, a sentence each, of at most
+    four; empty for one alone."""
+    first, *others = table.to_dict("records")
+    over = counted(len(others), "encoder")
+    sentences = []
+    for row in others[:4]:
+        gap = Finding(
+            row["change"],
+            row["change_low"],
+            row["change_high"],
+            q_value=row["q_value"],
+            n=int(row["n"]),
+            what="paired cell",
+            corrected_over=over if len(others) > 1 else "",
+        )
+        sentences.append(f" {show(row['name'])} minus {show(first['name'])}: {gap.points()}.")
+    return "".join(sentences)
 
 
 def costs(encodings: Mapping[str, Workspace]) -> pd.DataFrame:

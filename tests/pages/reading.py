@@ -27,6 +27,48 @@ def stats(app: AppTest) -> str:
     return "".join(block.proto.body for block in app.get("html"))
 
 
+COUNTS = {"Embedding", "C", "Nearest text's cosine", "p", "Logit, not calibrated"}
+"""Tiles with a decimal value that is no estimate of a rate: a setting, a p-value, one image's or
+one detector's own number."""
+STATISTIC = re.compile(r"(?<![\w.,-])[-+]?(?:\d+\.\d+%?|\d+%)(?![\w.])")
+BEHIND = re.compile(r"[^()\[\]]{0,120}[(\[][^()\[\]]*\d%?(?: to |, )[-+]?\d")
+"""An interval in brackets, in the same breath."""
+ALLOWED = "false discovery rate|5% FDR|false-alarm rate of|false alarms"
+
+
+def bare_statistics(app: AppTest) -> list[str]:
+    """Numbers of the headline, and of the tiles below it, that stand without their interval."""
+    tiles = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", stats(app), re.DOTALL)
+    bare = []
+    for label, value in tiles:
+        label = re.sub("<p>.*?</p>", "", label)
+        label, value = (unescape(re.sub("<[^>]+>", " ", part)).strip() for part in (label, value))
+        told = "95% interval" in value or "in 95% of" in value
+        if STATISTIC.search(value) and not told and label not in COUNTS:
+            bare.append(f"{label}: {value}")
+    text = re.sub(r"`[^`]*`", "NAME", headline(app)).replace("*", "").replace("\\", "")
+    for found in STATISTIC.finditer("" if "nothing is estimated" in text else text):
+        before, behind = text[: found.start()], text[found.end() :]
+        inside = len(re.findall(r"[(\[]", before)) > len(re.findall(r"[)\]]", before))
+        allowed = re.search(ALLOWED, text[max(0, found.start() - 24) : found.end() + 8])
+        if not inside and not allowed and not BEHIND.match(behind):
+            bare.append(f"{found[0]} in: {text}")
+    return bare
+
+
+def headline(app: AppTest) -> str:
+    """The answer to the page's question: the last text above the tiles, or the controls."""
+    answer = ""
+    for block in app.main:
+        if block.type == "markdown":
+            answer = block.value
+        if block.type == "html" and re.match(
+            r'<d\w+ class="aigi-(stats|controls)"', block.proto.body
+        ):
+            return answer
+    return ""
+
+
 def tables(app: AppTest) -> list[pd.DataFrame]:
     """Its tables as they are read: titles and texts."""
     return tables_in("".join(block.proto.body for block in app.get("html")))

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.workspace import Workspace, write_manifest
 from precompute.__main__ import main
 from tests.factory import edit_images, without_heads
-from tests.pages.reading import notes
+from tests.pages.reading import bare_statistics, notes
 from ui.toolkit.router import PAGES
 
 Open = Callable[..., AppTest]
@@ -97,9 +97,12 @@ def test_what_is_missing_is_reported(
 
 
 @pytest.mark.parametrize("stem", PAGES)
-def test_a_broken_link_shows_the_defaults(open_app: Open, searched: Workspace, stem: str) -> None:
+def test_numbers_have_intervals_and_a_broken_link_shows_the_defaults(
+    open_app: Open, searched: Workspace, stem: str
+) -> None:
     whole = open_app(searched.path, stem)
     assert errors(whole) == []
+    assert bare_statistics(whole) == []
     free = {field.key for field in whole.text_input}
     known = "_control_names" in whole.session_state and whole.session_state["_control_names"]
     controls = sorted(set(known or ()) - free)

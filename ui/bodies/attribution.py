@@ -98,9 +98,8 @@ def protocol(made: Attribution, way: str) -> dict[str, str]:
         other = next(each for each in made.named if each != way)
         gap = made.named[way].less(made.named[other])
         facts["compared"] = (
-            f"Mean recall minus that of {NAMERS[other].title.lower()}: {gap.value:+.3f} (95%"
-            f" interval {gap.low:+.3f} to {gap.high:+.3f}, {p_text(gap.p_value)}, paired,"
-            f" {counted(gap.n, 'image')})."
+            f"Mean recall minus that of {NAMERS[other].title.lower()}:"
+            f" {gap.finding('paired image').points()}."
         )
     return facts
 

@@ -10,7 +10,7 @@ import pandas as pd
 from aigi_core import figures
 from aigi_core.errors import NotMadeError
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import ALPHA, counted, part_counted
+from aigi_core.statements import ALPHA, counted, estimated, part_counted
 from aigi_core.transfer import board as boards
 from aigi_core.workspace import Workspace
 from ui.toolkit.controls import distinct
@@ -68,10 +68,8 @@ def show(page: Page, table: pd.DataFrame) -> None:
         claim = verdict.claim("A is better", "B is better", "Neither is shown to be better")
         page.finding(
             f"On generators that neither was trained on, A ({name(first)}) reaches balanced"
-            f" accuracy **{means[0].value:.3f}** ({means[0].low:.3f} to {means[0].high:.3f}) and B"
-            f" ({name(second)}) **{means[1].value:.3f}** ({means[1].low:.3f} to"
-            f" {means[1].high:.3f}). {claim}: A minus B is"
-            f" {verdict.times(100).numbers(1, ' points')}."
+            f" accuracy {estimated(means[0], 'cell')} and B ({name(second)})"
+            f" {estimated(means[1], 'cell')}. {claim}: A minus B is {verdict.points()}."
         )
         sure = both.change.q_value < ALPHA
         higher = int((sure & (both.change.values > 0)).sum())

@@ -4,8 +4,9 @@ and one of them opened.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,12 +54,19 @@ def answer(images: pd.DataFrame, train: str) -> str:
     most_certain = images[~images["right"]].head(1).to_dict("records")
     return (
         f"Trained on {name(train)}, the detector takes"
-        f" **{part_counted(missed['images'], missed['of'], 'fake')}** for real and"
-        f" **{part_counted(alarms['images'], alarms['of'], 'real image')}** for fakes."
+        f" **{part_counted(missed['images'], missed['of'], 'fake')}** for real"
+        f" ({_share(missed)}) and"
+        f" **{part_counted(alarms['images'], alarms['of'], 'real image')}** for fakes"
+        f" ({_share(alarms)})."
         + "".join(
             f" Its most certain mistake: {name(m['path'])}, {m['verdict']}." for m in most_certain
         )
     )
+
+
+def _share(one: Mapping[Hashable, Any]) -> str:
+    """A share of one class with its interval."""
+    return f"{one['share']:.3f}, 95% interval {one['low']:.3f} to {one['high']:.3f}"
 
 
 def stats(images: pd.DataFrame) -> list[Stat]:

@@ -13,6 +13,7 @@ from aigi_core import figures
 from aigi_core.explain.heads import Definition
 from aigi_core.explain.nulls import SIGNS
 from aigi_core.heads import Head
+from aigi_core.metrics import Metric
 from aigi_core.statements import counted, number, p_text
 from ui.bodies import words as body
 from ui.results import Setting, attention, explanations
@@ -33,16 +34,21 @@ SCALE = (
 """Of how strongly a head responds to an image."""
 
 
-def show_summary(page: Page, head: str, table: pd.DataFrame, train: str) -> None:
+def show_summary(page: Page, head: str, table: pd.DataFrame, train: str, metric: Metric) -> None:
     """One head beside the map: its values, the images on which it is extreme, what is left without
     it.
     """
     mine = table[table["head"] == head].iloc[0]
     place = int(table["head"].tolist().index(head)) + 1
     page.finding(
-        f"**Head {head}** alone: {mine['accuracy']:.3f} balanced accuracy on validation images"
-        f" ({mine['low']:.3f} to {mine['high']:.3f}, not corrected for the choice among heads),"
-        f" rank {place} of {len(table)}; out of domain {mine['ood']:.3f}."
+        f"**Head {head}** alone: {metric.in_words} {mine['accuracy']:.3f} on validation images"
+        f" (95% interval {mine['low']:.3f} to {mine['high']:.3f}, not corrected for the choice"
+        f" among heads), rank {place} of {len(table)}"
+        + (
+            f"; out of domain {mine['ood']:.3f} ({mine['ood_low']:.3f} to {mine['ood_high']:.3f})."
+            if pd.notna(mine["ood"])
+            else "."
+        )
     )
     images = attention.extremes(page.workspace, attention.parse_head(head), train, "difference")
     st.caption(SCALE)

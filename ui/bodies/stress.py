@@ -177,7 +177,7 @@ def answer(summary: pd.DataFrame) -> str:
     return (
         f"{lead} Largest of {counted(len(table), 'loss')} on these images:"
         f" {inert(op_name(str(worst['op'])))}, in-domain balanced accuracy from"
-        f" {clean['value']:.3f} to **{worst['value']:.3f}**: {largest.numbers()}."
+        f" {clean['value']:.3f} to **{worst['value']:.3f}**: {largest.points()}."
     )
 
 

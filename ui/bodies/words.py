@@ -13,7 +13,7 @@ from aigi_core.explain.effect import Effect
 from aigi_core.explain.nulls import SIGNS
 from aigi_core.explain.words import Words
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import ALPHA, counted, p_text
+from aigi_core.statements import ALPHA, counted, p_number, p_text
 from aigi_core.transfer.bootstrap import Estimate
 from ui import results
 from ui.results import Setting, explanations
@@ -64,8 +64,8 @@ def stats(words: Words, texts: int, ood: Estimate) -> list[Stat]:
             ),
         ),
         Stat(
-            "p-value",
-            f"{words.p_value:.2g}",
+            "p",
+            p_number(words.p_value),
             counted(words.draws, "shuffled training"),
             help=(
                 "Share of detectors trained on shuffled labels whose nearest text, whichever it"

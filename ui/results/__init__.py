@@ -206,7 +206,23 @@ def choose_setting(
         searched: offer the views of :data:`SEARCHED` too, with the controls ``d1`` and ``d2``; then
             use :func:`judged`.
         used: the protocol; only ours offers to weigh classes.
+
+    What is chosen of a second group is part of the link even where it is the default.
     """
+    if of:
+        with page.spelled_out():
+            return _choose_setting(page, sets, of, beside, searched, used)
+    return _choose_setting(page, sets, of, beside, searched, used)
+
+
+def _choose_setting(
+    page: Page,
+    sets: tuple[TrainSet, ...],
+    of: str,
+    beside: Setting | None,
+    searched: bool,
+    used: Preset,
+) -> Setting:
     suffix, whose = ("_b", f" of {of}") if of else ("", "")
     chosen = page.select(
         f"method{suffix}",
@@ -392,6 +408,7 @@ def choose_pair(page: Page, of: str = "", used: Preset = OURS) -> Pair:
         ),
     )
     others = searches.partners(first)
+    page.refuse(f"d2{suffix}", first, "This is D1, too: a search needs two different generators.")
     return first, page.generator(
         f"d2{suffix}", f"D2{whose}", best[1] if best[1] in others else others[0], among=others
     )

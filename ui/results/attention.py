@@ -30,7 +30,7 @@ from aigi_core.explain.words import Words
 from aigi_core.heads import Head, all_heads
 from aigi_core.intervals import count_interval
 from aigi_core.manifest import Domains
-from aigi_core.statements import ALPHA, Finding, best_of, counted, number, p_text
+from aigi_core.statements import ALPHA, Finding, counted, number, p_text
 from aigi_core.transfer import DEFAULT_METRIC, METRICS, PairedDifference, TransferMatrix, difference
 from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace
@@ -71,7 +71,7 @@ class HeadGain:
         )
         if self.finding.direction == "unknown":
             return "not compared with the whole embedding: that needs images of a third generator"
-        return f"{how} in balanced accuracy, {self.finding.numbers()}"
+        return f"{how}: the difference is {self.finding.points()}"
 
 
 @cached
@@ -319,6 +319,7 @@ def among_all(read: pd.DataFrame, head: str) -> str:
 
 def answer(
     table: pd.DataFrame,
+    scores: HeadScores,
     gain: HeadGain,
     chosen: Sequence[str],
     train: str,
@@ -328,8 +329,9 @@ def answer(
     """The page's answer: the best head alone, and the chosen ones against the whole embedding."""
     best = table.iloc[0]
     elsewhere = (
-        f" On the other generators it reaches {number(best['ood'])}"
-        f" ({number(best['ood_low'])} to {number(best['ood_high'])})."
+        f" On the other generators it reaches {number(best['ood'])} (95% interval"
+        f" {number(best['ood_low'])} to {number(best['ood_high'])},"
+        f" {counted(gain.heads.n, 'generator')})."
         if np.isfinite(best["ood"])
         else ""
     )
@@ -340,8 +342,9 @@ def answer(
     )
     about = METRICS[used.metric].in_words
     return (
-        f"Trained on {name(train)}, head **{best['head']}** alone reaches {best['accuracy']:.3f}"
-        f" {about} on validation images of {name(validation)}: {best_of(len(table), 'head')}."
+        f"Trained on {name(train)}, head **{best['head']}** alone reaches {about}"
+        f" {scores.best.numbers()} on {counted(scores.n_val, 'validation image')} of"
+        f" {name(validation)}."
         f"{elsewhere} {these} {gain.compared}."
     )
 
@@ -383,10 +386,10 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int, used: Preset = OURS) 
         ),
         Stat(
             "Difference",
-            number(more.value, signed=True),
+            f"{number(100 * more.value, 1, signed=True)} points",
             f"{counted(more.n, 'generator')}, paired, {p_text(more.p_value)}",
-            (more.low, more.high),
-            "Heads minus embedding, on the same images.",
-            "+.3f",
+            (100 * more.low, 100 * more.high),
+            "Heads minus embedding, on the same images, in percentage points.",
+            "+.1f",
         ),
     ]

@@ -11,7 +11,8 @@ URL written after the first has arrived, is out of date.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, overload
 
 import pandas as pd
@@ -51,6 +52,8 @@ class Controls:
         were moved."""
         self.complaints: list[str] = []
         """What of the link could not be done, in whole sentences."""
+        self._spelled_out = False
+        self._refused: dict[tuple[str, str], str] = {}
 
     @overload
     def select(
@@ -122,6 +125,8 @@ class Controls:
                 label, list(values), key=name, help=help, disabled=disabled, on_change=acted
             )
         self._keep(name, text, first, [str(text)], follows)
+        if self._spelled_out:
+            self._url[name] = [str(text)]
         self.settings[name] = label, str(text)
         return values[str(text)]
 
@@ -271,6 +276,21 @@ class Controls:
             self.settings[name] = label, line
         return line
 
+    @contextmanager
+    def spelled_out(self) -> Iterator[None]:
+        """Selections made inside are part of the link at their default, too: so a link keeps its
+        meaning when another default is chosen one day.
+        """
+        self._spelled_out = True
+        try:
+            yield
+        finally:
+            self._spelled_out = False
+
+    def refuse(self, name: str, value: str, reason: str) -> None:
+        """What to say of a link that asks for an option which another control has taken."""
+        self._refused[name, value] = reason
+
     def linked(self, name: str) -> bool:
         """Whether this run is a link's that sets the control."""
         raw = self._asked.get(name)
@@ -324,6 +344,9 @@ class Controls:
         st.session_state[name] = current if valid(current) else default
 
     def _complain(self, name: str, values: Sequence[str], offers: str, instead: str) -> None:
+        if values and (reason := self._refused.get((name, values[-1]))):
+            self.complaints.append(f"The link asks for {name} = {values[-1]}. {reason} {instead}")
+            return
         can = f" ({name} can be {offers})" if offers else ""
         self.complaints.append(
             f"The link asks for {name} = {', '.join(values)}, which does not exist here{can}."

@@ -11,11 +11,15 @@ from html import escape
 
 import pandas as pd
 
+from aigi_core.statements import p_number
+
 NONE = "–"
 SHOWN = 200
 """Rows of a table that are shown."""
-PROBABILITIES = ("p", "q", "p_value", "q_value")
-"""Columns in which a small number must not be rounded to nothing."""
+PROBABILITIES = ("p", "q", "p_value", "q_value", "p_all_heads", "adjusted", "corrected", "next_p")
+"""Columns of p- and q-values, which are written as in sentences."""
+P_VALUE = "p"
+"""The format of such a column."""
 INDEX = ("row", "index", "level_0")
 """Columns that only number what they stand beside; they are not shown."""
 TITLES: dict[str, tuple[str, str]] = {
@@ -104,7 +108,7 @@ def readable(table: pd.DataFrame, formats: Mapping[str, str] | None = None) -> p
     for column in map(str, table.columns):
         if column in ends or column in INDEX:
             continue
-        usual = "%.2g" if column in PROBABILITIES else "%.3f"
+        usual = P_VALUE if column in PROBABILITIES else "%.3f"
         number = formats.get(column, usual if table[column].dtype.kind == "f" else "")
         texts = [_cell(value, number) for value in table[column]]
         if column in joined:
@@ -183,7 +187,7 @@ window.aigiSorts ||= !document.addEventListener('click', ({target}) => {
   const down = before ? before === 'ascending' : number
   const key = (row) => {
     const text = row.cells[at].textContent
-    return number ? parseFloat(text) : text
+    return number ? parseFloat(text.replace(/^< /, '0')) : text
   }
   const rows = [...body.rows].map((row) => [key(row), row])
   rows.sort(([a], [b]) => {
@@ -267,6 +271,8 @@ def _cell(value: object, number: str) -> str:
         return NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if number == P_VALUE:
+        return p_number(float(str(value)))
     return number % value if number and isinstance(value, float | int) else str(value)
 
 

@@ -44,7 +44,7 @@ def test_a_page_shows_texts_escaped_and_numbers_to_the_right() -> None:
 
 
 def test_a_small_probability_is_not_rounded_to_nothing() -> None:
-    assert tables.readable(pd.DataFrame({"p_value": [0.00012]}))["p"].tolist() == ["0.00012"]
+    assert tables.readable(pd.DataFrame({"p_value": [0.00012]}))["p"].tolist() == ["< .001"]
 
 
 def test_some_columns_keep_their_intervals() -> None:
