@@ -43,8 +43,11 @@ def show(page: ui.Page, audit: Audit) -> None:
         ),
     )
 
+    meaning = "; ".join(f"{mark} {words.lower()}" for mark, words in body.LEVELS.values())
     either = " Its verdict counts whichever of the two kinds of files gives it away."
-    with page.picture(f"Click a generator to open it.{either if len(audit.facts) > 1 else ''}"):
+    with page.picture(
+        f"Click a generator to open it. {meaning}.{either if len(audit.facts) > 1 else ''}"
+    ):
         draw = partial(figures.verdict_intervals, audit.verdicts, selected=generator)
         page.figure("verdicts", draw, table=to_frame(audit.verdicts), clicks=("test",))
     with page.section(f"{ui.name(generator)}: {body.level_in_words(verdict)}"):

@@ -129,9 +129,10 @@ with ui.page(__file__) as page:
         page.answer(
             f"To catch {', '.join(map(ui.name, tested))}, train on **{ui.name(best['train'])}**:"
             f" {about.in_words} **{best['test_mean']:.3f}** (95% interval"
-            f" {best['test_mean_low']:.3f} to {best['test_mean_high']:.3f}), the best of"
-            f" {counted(len(ranking.table), 'set')} on validation"
-            f" images.{against_others(ranking)}"
+            f" {best['test_mean_low']:.3f} to {best['test_mean_high']:.3f},"
+            f" {counted(len(tested), 'generator')}), the best of"
+            f" {counted(len(ranking.table), 'set')} on validation images."
+            f"{against_others(ranking)}"
             + ("" if set(trained) == set(ranking.best) else f" Opened instead: {opened}")
         )
     page.stats(

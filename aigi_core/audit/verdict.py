@@ -330,7 +330,7 @@ class _Generator:
 
 
 def _span(estimate: Estimate) -> str:
-    return span(estimate.value, estimate.low, estimate.high)
+    return span(estimate.value, estimate.low, estimate.high, 2)
 
 
 def _in_sd(difference: float, low: float, high: float) -> str:

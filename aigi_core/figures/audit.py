@@ -85,6 +85,10 @@ def verdict_intervals(
             borderwidth=1,
             borderpad=2,
         )
+    marks = [LEVELS[verdict.level][0] for verdict in verdicts]  # seen on narrow screens, too
+    figure.layout.yaxis.ticktext = [
+        f"{mark} {text}" for mark, text in zip(marks, figure.layout.yaxis.ticktext, strict=True)
+    ]
     meta = figure.layout.meta | {"least_width": 460}  # for the words beside the plot
     figure.update_layout(margin=dict(r=176), meta=meta)
     return figure

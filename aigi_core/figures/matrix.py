@@ -88,8 +88,11 @@ def heatmap(
     factor, number = (100, "+z.1f" if centre == "zero" else ".0f") if percent else (1, number)
     texts, faded = _cell_texts(factor * z, number, faint, compact=compact)
     scale = _scale(theme, centre, higher_is_better)
-    form = "+.0%" if percent and centre == "zero" else ".0%" if percent else None
-    bar = colour_bar(value_title, theme, form)
+    bar = colour_bar(value_title, theme, ".0%" if percent else None)
+    if percent and centre == "zero":
+        at = np.linspace(low, high, 5)
+        bar |= dict(tickvals=at, ticktext=[f"{100 * v:+.1f}" if v else "0" for v in at])
+        bar["title"]["text"] = f"{value_title}, points"
     look = dict(zmin=low, zmax=high, colorscale=scale, xgap=1, ygap=1, hoverinfo="skip")
     figure = go.Figure(
         go.Heatmap(z=np.where(faded, np.nan, z), showscale=not compact, colorbar=bar, **look)

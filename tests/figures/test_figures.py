@@ -134,7 +134,7 @@ def test_percentage_points_have_one_decimal() -> None:
     frame = pd.DataFrame([[0.1234, -0.004]], ["a"], ["b", "c"])
     figure = figures.heatmap(frame, alt="d", centre="zero", percent=True)
     assert list(figure.data[1].text) == ["+12.3", "-.4"]
-    assert figure.data[0].colorbar.tickformat == "+.0%"
+    assert figure.data[0].colorbar.ticktext == ("-12.3", "-6.2", "0", "+6.2", "+12.3")
 
 
 def test_empty_cells_have_no_number() -> None:

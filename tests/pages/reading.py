@@ -36,6 +36,9 @@ BEHIND = re.compile(r"[^()\[\]]{0,120}[(\[][^()\[\]]*\d%?(?: to |, )[-+]?\d")
 ALLOWED = "false discovery rate|5% FDR|false-alarm rate of|false alarms"
 
 
+ABOVE_THE_CONTROLS = re.compile(r'<d\w+ class="aigi-(stats|controls)"')
+
+
 def bare_statistics(app: AppTest) -> list[str]:
     """Numbers of the headline, and of the tiles below it, that stand without their interval."""
     tiles = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", stats(app), re.DOTALL)

@@ -77,3 +77,10 @@ def test_geometry_says_the_correlation(open_app: Open, searched: Workspace) -> N
 def test_not_searched_yet_names_the_command(open_app: Open, tmp_path: Path, page: str) -> None:
     app = open_app(make_workspace(tmp_path / "w", seed=1), page)
     assert noted(app, "precompute search")
+
+
+def test_a_pair_of_one_generator_is_said_to_be_none(open_app: Open, searched: Workspace) -> None:
+    app = open_app(searched.path, "components", d1="alpha-gan", d2="alpha-gan")
+    [warning] = [block.value.replace("\\", "") for block in app.warning]
+    assert "a search needs two different generators" in warning and not app.exception
+    assert app.selectbox(key="d1").value != app.selectbox(key="d2").value

@@ -73,7 +73,7 @@ def test_views_of_stored_features(
     scores = score_detectors(detectors, workspace)
     matrix = transfer_matrix(scores, workspace.domains, names, thresholds=thresholds)
     value = matrix.mean("balanced_accuracy", ~matrix.in_domain).value
-    assert f"on other generators **{value:.3f}**" in said(app)
+    assert f" and **{value:.3f}** (95% interval" in said(app)
 
 
 def test_they_are_offered_only_where_they_are(open_app: Open, tiny: tuple[Path, str]) -> None:
@@ -109,7 +109,7 @@ def test_one_control_chooses_the_encoder_of_every_page(
     scores = score_detectors(detectors, other)
     matrix = transfer_matrix(scores, other.domains, names, thresholds=thresholds)
     value = matrix.mean("balanced_accuracy", ~matrix.in_domain).value
-    assert f"on other generators **{value:.3f}**" in said(app)
+    assert f" and **{value:.3f}** (95% interval" in said(app)
     # It stays chosen on the way over a page that compares all; the workspace's name stays, too.
     assert query(app) == {"encoder": "other", "workspace": workspace.digest}
     app.switch_page("pages/encoders.py").run()

@@ -54,7 +54,7 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     out, gain = a.mean(DEFAULT_METRIC, cells), difference(a, b, DEFAULT_METRIC).mean(cells)
     assert f"<b>{out.value:.3f}</b>" in stats(
         app
-    ) and f"<b>{number(gain.value, signed=True)}</b>" in stats(app)
+    ) and f"<b>{number(100 * gain.value, 1, signed=True)} points</b>" in stats(app)
 
 
 def test_heads_are_chosen_jointly_where_that_is_asked_for(

@@ -54,7 +54,8 @@ def test_numbers_are_the_librarys(open_app: Open, perturbed: Workspace) -> None:
     assert f"{losing} of 3 operations {'costs' if losing == 1 else 'cost'} accuracy" in text_of(
         app
     ) and f"**{worst['value']:.3f}**" in text_of(app)
-    assert f"{worst['change']:+.3f} (95% interval {worst['change_low']:+.3f}" in text_of(app)
+    change, low = (100 * worst[column] for column in ("change", "change_low"))
+    assert f"{change:+.1f} points (95% interval {low:+.1f}" in text_of(app)
     assert f"<b>{table.loc[CLEAN, 'value']:.3f}</b>" in stats(
         app
     ) and f"<b>{worst['value']:.3f}</b>" in stats(app)

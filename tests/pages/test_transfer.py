@@ -229,3 +229,11 @@ def test_the_state_of_results_is_looked_at_once_a_run(
     looks.clear()
     open_app(synthetic.path, "transfer")
     assert 0 < looks.count(synthetic.path) <= inside <= 2
+
+
+def test_a_link_of_a_comparison_says_what_b_is(open_app: Open, synthetic: Workspace) -> None:
+    """Another default of B may be chosen one day; links made before keep their meaning."""
+    app = open_app(synthetic.path, "transfer", compare="1", bias_b="0")
+    link = {name: str(app.query_params[name]).strip("[]'") for name in app.query_params}
+    assert link["view_b"] == "Residual" and link["bias_b"] == "0"
+    assert link["method_b"] == "Logistic regression" and "view" not in link

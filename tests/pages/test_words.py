@@ -23,6 +23,7 @@ from aigi_core.explain.detector_words import content_words, detector_words
 from aigi_core.explain.effect import concept_effect
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.reading import read
+from aigi_core.statements import p_number
 from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
 from aigi_core.workspace import Workspace, describe_file, write_manifest
 from precompute.__main__ import main
@@ -38,7 +39,7 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     result = detector_words(synthetic, Lexicon.of(synthetic, "phrases"), detector)
     assert f"<b>{result.top_cosine:.3f}</b>" in stats(
         app
-    ) and f"<b>{result.p_value:.2g}</b>" in stats(app)
+    ) and f"<b>{p_number(result.p_value)}</b>" in stats(app)
     assert str(result.nearest["text"][0]) in text_of(app)
     assert ("No text describes this detector" in text_of(app)) is not result.nameable
 

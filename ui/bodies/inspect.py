@@ -154,7 +154,8 @@ def answer(judged: Judged) -> str:
     return (
         (reserve if judged.far.farther_than > 0.95 else "")
         + f"{who} {name(subject.name)} a probability of **{mine['probability']:.3f}** (95% interval"
-        f" {mine['low']:.3f} to {mine['high']:.3f}) of being generated; at a false-alarm rate of {percent(mine['rate'])} it is"
+        f" {mine['low']:.3f} to {mine['high']:.3f}) of being generated; at a false-alarm rate of"
+        f" {percent(mine['rate'])} it is"
         f" {CALLS_IN_WORDS[str(mine['verdict'])]}{_no_calls(judged)}. {others}{truth}"
     )
 

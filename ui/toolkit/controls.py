@@ -321,7 +321,8 @@ class Controls:
         store = st.session_state.setdefault(_STORE, {})
         defaults = st.session_state.setdefault(_DEFAULTS, {})
         before = defaults.get((self._stem, name), default)
-        if before != default and st.session_state.get(name) == before:
+        follows_default = before != default and st.session_state.get(name) == before
+        if follows_default:
             st.session_state.pop(name)  # nobody chose it: it follows what it is derived from
             if store.get(self._place(name)) == before:
                 store.pop(self._place(name))
@@ -331,7 +332,7 @@ class Controls:
         if self._entry and carried is not None and carried not in (current, *_several(current)):
             current = [carried] if isinstance(default, list) else carried
         raw = self._asked.get(name)
-        drawn = name in st.session_state or self._place(name) in store
+        drawn = follows_default or name in st.session_state or self._place(name) in store
         if (raw is not None and not drawn) or (
             not self._acted
             and raw != self._written.get(name)
