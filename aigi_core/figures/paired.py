@@ -51,6 +51,7 @@ def split_ranges(summary: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     """Means over seeds with their range from the least to the most (``Resplit.summary``)."""
     columns = {"cells": "name", "mean": "value", "least": "low", "most": "high"}
     rows = summary.rename(columns=columns)[["name", "value", "low", "high", "n"]]
+    rows = rows.assign(name=rows["name"].replace({"ood": "out-of-domain"}))
     values_in_words = "; ".join(
         f"{name} {low:.3f} to {high:.3f}"
         for name, low, high in zip(rows["name"], rows["low"], rows["high"], strict=True)

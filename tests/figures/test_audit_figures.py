@@ -141,3 +141,10 @@ def test_matching_and_content() -> None:
         "pizza",
         "street",
     ] and "pizza (+1.5)" in figures.alt_text(drawn)
+
+
+def test_cells_of_other_splits_have_the_fields_name() -> None:
+    one = {"mean": 0.6, "sd": 0.02, "least": 0.55, "most": 0.65, "n": 5}
+    summary = pd.DataFrame([{"cells": name, **one} for name in ("in-domain", "ood", "gap")])
+    figure = figures.split_ranges(summary)
+    assert "out-of-domain" in str(figure.to_dict()) and "'ood" not in str(figure.to_dict())
