@@ -10,6 +10,7 @@ import ui
 from aigi_core import figures
 from aigi_core.audit.report import Audit
 from aigi_core.audit.verdict import to_frame
+from aigi_core.figures.audit import LEVELS
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from ui.bodies import audit as body
 
@@ -43,7 +44,7 @@ def show(page: ui.Page, audit: Audit) -> None:
         ),
     )
 
-    meaning = "; ".join(f"{mark} {words.lower()}" for mark, words in body.LEVELS.values())
+    meaning = "; ".join(f"{mark} {words.lower()}" for mark, words in LEVELS.values())
     either = " Its verdict counts whichever of the two kinds of files gives it away."
     with page.picture(
         f"Click a generator to open it. {meaning}.{either if len(audit.facts) > 1 else ''}"
