@@ -74,7 +74,7 @@ def app(argv: Sequence[str]) -> int:
     if not any(option.startswith("--server.address") for option in options):
         options.append("--server.address=127.0.0.1")
     script = app_folder() / "app.py"
-    command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
+    command = [sys.executable, "-P", "-m", "streamlit", "run", str(script), *options]
     try:
         return subprocess.run(command, env=environment, check=False).returncode
     except KeyboardInterrupt:

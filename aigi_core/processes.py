@@ -232,6 +232,13 @@ class LimitedProcesses:
         return process
 
 
+def import_path() -> str:
+    """This process's import path for another, which is started with ``-P``: without it Python would
+    also load modules that lie in the current folder, such as one of a stranger's images.
+    """
+    return os.pathsep.join(one or str(Path.cwd()) for one in sys.path)
+
+
 class _Process:
     """One process and the way to it.
 
@@ -246,13 +253,13 @@ class _Process:
         self._connection, theirs = Pipe()
         limits = [str(theirs.fileno()), repr(seconds), str(memory), str(niceness)]
         self._popen = subprocess.Popen(
-            [sys.executable, "-c", _CODE, *limits],
+            [sys.executable, "-P", "-c", _CODE, *limits],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is the caller's
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | _ENVIRONMENT,
+            env=os.environ | {"PYTHONPATH": import_path()} | _ENVIRONMENT,
         )
         theirs.close()
 

@@ -187,3 +187,31 @@ def test_many_threads_get_their_own_results(processes: LimitedProcesses) -> None
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(ask, range(4)))
     assert answers == [[f"{thread}-{i}" for i in range(5)] for thread in range(4)]
+
+
+def test_modules_of_the_current_folder_are_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever judges a stranger's folder of images stands in it: nothing in it is run."""
+    loaded = tmp_path / "loaded"
+    for module in ("aigi_core", "base64"):
+        (tmp_path / f"{module}.py").write_text(f"open({str(loaded)!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    limited = LimitedProcesses(1, seconds=5)
+    try:
+        assert len(list(limited.map(task, [("a",), ("b",)]))) == 2
+    finally:
+        limited.close()
+    assert not loaded.exists()
+
+
+def test_no_process_is_started_with_the_current_folder_on_its_import_path() -> None:
+    rooms = [ROOT / name for name in ("aigi_core", "precompute", "ui", "pages")]
+    started = [
+        (file.relative_to(ROOT), rest.lstrip()[:4])
+        for room in rooms
+        for file in sorted(room.rglob("*.py"))
+        for rest in file.read_text("utf-8").split("sys.executable,")[1:]
+    ]
+    assert len(started) > 3
+    assert {how for _, how in started} == {'"-P"'}, started

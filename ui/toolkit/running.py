@@ -16,6 +16,7 @@ from threading import Lock, Thread
 from typing import IO
 
 from aigi_core.errors import AigiError
+from aigi_core.processes import import_path
 from ui.toolkit import access, threads
 from ui.toolkit.workspaces import DEMO
 
@@ -51,7 +52,7 @@ class Running:
         self._said: deque[str] = deque(maxlen=MOST_LINES)
         self._errors: deque[str] = deque(maxlen=MOST_LINES)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _CODE, *arguments],
+            [sys.executable, "-P", "-c", _CODE, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -114,8 +115,7 @@ class Running:
 def _environment() -> dict[str, str]:
     """As in a terminal: the app's one thread a session is not a job's."""
     kept = {name: value for name, value in os.environ.items() if name not in threads.SET_HERE}
-    path = os.pathsep.join(filter(None, sys.path))
-    return kept | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
+    return kept | {"PYTHONPATH": import_path(), "PYTHONIOENCODING": "utf-8"}
 
 
 def _read(stream: IO[bytes], into: deque[str]) -> None:

