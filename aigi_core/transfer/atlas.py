@@ -58,8 +58,9 @@ class AtlasKey:
         preset(self.protocol)
         if self.top_heads < 1 or self.draws < 2 or self.controls < 1 or self.seed < 0:
             raise AigiError(
-                "A search takes at least one head, two draws, one control and a seed of 0 or more;"
-                f" got {self.top_heads}, {self.draws}, {self.controls} and {self.seed}."
+                "A search needs at least one head, two draws, one control and a seed of 0 or"
+                f" more; got {self.top_heads} (heads), {self.draws} (draws), {self.controls}"
+                f" (controls) and {self.seed} (seed)."
             )
 
     def folder(self, workspace: Workspace) -> Path:
@@ -150,8 +151,9 @@ class Atlas(ShortRepr):
         if (count := len(workspace.domains.generators)) < 3:
             more = workspace.command("add", images="DIR", generator="NAME")
             raise NotGivenError(
-                f"A search needs three generators: it trains on one, chooses on another, and is"
-                f" judged on the rest; this workspace has {count}. Add images of others: '{more}'."
+                "A search needs at least three generators (it trains on one, chooses on a"
+                f" second, and is tested on the rest), but this workspace has {count}; add"
+                f" images of others: '{more}'."
             )
         used = protocol if key is None else key.protocol
         kind = KIND if used == "ours" else replace(KIND, job=f"search --protocol {used}")
@@ -169,7 +171,7 @@ class Atlas(ShortRepr):
         except (KeyError, TypeError, ValueError) as error:
             raise stored.damaged(error) from error
         if len(sizes) != 1:
-            raise stored.damaged("it holds other pairs than it says")
+            raise stored.damaged("its arrays and its list of pairs differ in length")
         return atlas
 
     @property
@@ -235,14 +237,17 @@ class Atlas(ShortRepr):
         without a pair; ``components``, ``heads a>b`` or ``heads b>a`` after the search on a
         pair."""
         if metric not in self.about["metrics"]:
-            raise AigiError(f"The atlas keeps {', '.join(self.about['metrics'])}, not {metric!r}.")
+            raise AigiError(
+                f"The atlas has no metric {metric!r}: choose among"
+                f" {', '.join(self.about['metrics'])}."
+            )
         names = (
             ("embedding", "residual")
             if not (pair := tuple(pair))
             else ("components", "heads a>b", "heads b>a")
         )
         if view not in names:
-            raise AigiError(f"The atlas has no matrix {view!r} here; it has {', '.join(names)}.")
+            raise AigiError(f"The atlas has no matrix {view!r}: choose among {', '.join(names)}.")
         stored = self.arrays[f"matrix {view}"]
         values = (
             stored[self.about["metrics"].index(metric)]

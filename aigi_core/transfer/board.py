@@ -39,7 +39,7 @@ BOARD = ResultKind("board", "board of methods", job="methods", format=2)
 REFERENCE = "logistic"
 IMPORTED = "imported: "
 """Before the name of imported scores in the column ``method``; no method is called so."""
-ONE_GENERATOR = "A board of methods needs two generators at least: add images of another."
+ONE_GENERATOR = "Comparing methods needs at least two generators: add images of another."
 MEASURED = (DEFAULT_METRIC, "auc", "accuracy_real", "accuracy_fake")
 
 
@@ -150,7 +150,7 @@ def _keep_what_is_missing(workspace: Workspace, one: Method) -> str:
     one = one.bound(workspace)
     detectors = one.train(workspace, sets)
     _keep(workspace, one, detectors, [one.twin(workspace, detector) for detector in detectors])
-    return " What pages read of it is stored now."
+    return " What pages need of it is now stored."
 
 
 def measure_method(workspace: Workspace, name: str) -> str:
@@ -348,7 +348,8 @@ def compare(a: tuple[Workspace, str], b: tuple[Workspace, str]) -> Compared:
         outside &= ~(matrix.in_domain if known is None else np.isin(matrix.test, known)[None])
     if not outside.any():
         raise AigiError(
-            "No generator is left that neither detector was trained on: choose another detector."
+            "Each generator of this workspace was in the training set of one of the two"
+            " detectors, so none is left to compare them on: choose another detector."
         )
     return Compared(first, second, names, outside, difference(first, second, DEFAULT_METRIC))
 
@@ -506,8 +507,8 @@ def verdict(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
     better = groups["higher"]
     if not better:
         return (
-            f"Use logistic regression: in {over}, no other way is shown to be better on"
-            " generators that it was not trained on."
+            "Use logistic regression: no other method is shown to be better on generators"
+            f" that it was not trained on ({over})."
         )
     return (
         f"{', '.join(better)} {agreeing(len(better), 'are')} shown to be better than logistic"
@@ -522,7 +523,9 @@ def lead_in_words(table: pd.DataFrame) -> str:
         return ""
     over = counted(int(table["p_value"].notna().sum()), "comparison")
     points = _difference_of(row, over).points()
-    return f" On the same images, it minus logistic regression is {points}."
+    return (
+        f" On the same images, its balanced accuracy minus that of logistic regression is {points}."
+    )
 
 
 def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
@@ -597,19 +600,19 @@ def calibration_in_words(row: pd.Series) -> str:
     """What a row of the board says of its probabilities."""
     if pd.isna(row["calibration"]):
         return (
-            "Its probabilities cannot be judged: no scores of validation images are stored that it"
-            " was not trained on."
+            "The calibration of its probabilities is unknown: it needs scores of validation"
+            " images by detectors that were not trained on them, and these are not stored."
         )
     parts = [
         f"by {row[column]:.3f} {where} (95% interval {row[f'{column}_low']:.3f} to"
-        f" {row[f'{column}_high']:.3f}; perfect probabilities would be off by"
+        f" {row[f'{column}_high']:.3f}; perfectly calibrated probabilities would differ by"
         f" {row[f'{column}_chance']:.3f} on as many images)"
         for column, where in (("calibration", "in domain"), ("calibration_ood", "out of domain"))
         if pd.notna(row[column])
     ]
     return (
-        "Calibrated on validation images, its probabilities are off on average"
-        f" {' and '.join(parts)}."
+        "After calibration on validation images, its probabilities differ on average from"
+        f" the observed shares of fakes {' and '.join(parts)}."
     )
 
 

@@ -146,8 +146,9 @@ def difference(
             )
     if a.test != b.test or len(a.train) != len(b.train):
         raise AigiError(
-            f"The two matrices have other shapes or test generators ({len(a.train)} x {len(a.test)}"
-            f" and {len(b.train)} x {len(b.test)}): give both the same rows and columns."
+            f"The two matrices have different shapes or test generators ({len(a.train)} x"
+            f" {len(a.test)} and {len(b.train)} x {len(b.test)}): give both the same rows and"
+            " columns."
         )
     if metric not in a.values or metric not in b.values:
         raise AigiError(f"The metric {metric!r} was not measured in both matrices.")

@@ -80,8 +80,8 @@ def few_shot_curves(
         or any(size is not None and (size < 5 or size != int(size)) for size in sizes)
     ):
         raise AigiError(
-            "Few-shot curves need at least one repeat and one size, each a whole number from five"
-            " images per class."
+            "Few-shot curves need at least one repeat and one size, each size a whole number"
+            " of at least five images per class."
         )
     view = view or EmbeddingView()
     features = view.matrix(workspace)
@@ -118,9 +118,8 @@ def few_shot_curves(
             progress(done, len(steps))
     if not rows:
         raise AigiError(
-            f"None of the training sets has {counted(min(s for s in sizes if s), 'image')} of both"
-            " classes:"
-            " choose smaller sizes."
+            f"None of the training sets has {counted(min(s for s in sizes if s), 'image')} of"
+            " each class: choose smaller sizes."
         )
     return FewShotCurves(pd.DataFrame(rows), metric, tuple(left_out))
 

@@ -57,9 +57,9 @@ def by_steps(
     domains = Domains.from_images(images)
     if STEPS not in images.columns:
         raise NotGivenError(
-            "The table of images has no column 'steps' (sampling steps of each fake): a manifest"
-            " that names it, such as that of 'generate', shows here how well images are found by"
-            " steps."
+            "The table of images has no column 'steps' (the sampling steps of each fake):"
+            " add it to the manifest, as 'generate' does, to see here how well fakes are"
+            " detected at each number of steps."
         )
     model = models(images)
     steps = pd.to_numeric(images[STEPS], errors="coerce").to_numpy(float)
@@ -70,9 +70,10 @@ def by_steps(
     chosen = [str(name) for name in several.index[several > 1] if unseen[str(name)].any()]
     if not chosen:
         raise NotGivenError(
-            "No model has test images of several numbers of steps, and a detector that was trained"
-            " on another model: steps are compared within one model by detectors of others, so"
-            " add images of a second model."
+            "Expected a model that has test images of several numbers of steps and a"
+            " detector trained on another model, and found none: add images of a second"
+            " model, because steps are compared within one model by detectors of other"
+            " models."
         )
     cells = known[known["model"].isin(chosen)].value_counts(sort=False).sort_index()
     names = [f"{one} at {count:g} steps" for one, count in cells.index]
@@ -158,9 +159,10 @@ def same_answer(
         )
     if not rows:
         raise NotGivenError(
-            f"No generator has {LEAST_PROMPTS} groups of several test images, and a detector that"
-            " was trained on another model: a manifest whose column 'group' names the prompt shows"
-            " here whether the images of one prompt get the same answer."
+            f"Expected a generator that has {LEAST_PROMPTS} groups of several test images and"
+            " a detector trained on another model, and found none: name each image's prompt"
+            " in the manifest's column 'group' to see here whether the images of one prompt"
+            " get the same answer."
         )
     table = pd.DataFrame(rows)
     return table.assign(q=q_values(table["p"].to_numpy()))

@@ -37,22 +37,22 @@ def matched_scores(
     wrong = given.index[~np.isfinite(given)]
     if len(wrong):
         mistakes.append(
-            f"{counted(len(wrong), 'score', 'are')} no finite number, the first for {wrong[0]!r}:"
-            " score those images again."
+            f"{counted(len(wrong), 'score', 'are')} not finite, the first is that of"
+            f" {wrong[0]!r}: score those images again."
         )
     twice = given.index[given.index.duplicated()]
     if len(twice):
         mistakes.append(
             f"{counted(len(set(twice)), 'image', 'have')} more than one score, the first is"
-            f" {twice[0]!r}: keep one score an image."
+            f" {twice[0]!r}: keep one score for each image."
         )
     unknown = given.index[~given.index.isin(workspace.all_images[by])]
     if len(unknown):
         mistakes.append(
             f"{part_counted(len(unknown), len(given), 'score', 'are')} of images that"
-            f" {workspace.path} does not have, the first is {unknown[0]!r}:"
-            f" give its column {by}, such as {workspace.images[by].iloc[0]!r} (all of them stand in"
-            f" {workspace.path / 'images.parquet'})."
+            f" {workspace.path} does not have, the first is {unknown[0]!r}: name images by"
+            f" their column {by}, such as {workspace.images[by].iloc[0]!r}"
+            f" ({workspace.path / 'images.parquet'} lists them all)."
         )
     images = workspace.images
     once = given[np.isfinite(given) & ~given.index.duplicated()]
@@ -118,9 +118,9 @@ def import_scores(
     below = int((aucs < 0.5).sum())
     if reading == "check" and below > len(aucs) / 2:
         mistakes.append(
-            f"{part_counted(below, len(aucs), 'generator', 'have')} an AUC below one half (mean"
-            f" {aucs.mean():.3f}): high scores seem to mean real. Give --reversed if they do, or"
-            " --as-is if they mean fake."
+            f"{part_counted(below, len(aucs), 'generator', 'have')} an AUC below one half"
+            f" (mean {aucs.mean():.3f}): high scores seem to mean real; give --reversed if"
+            " they mean real, or --as-is if they mean fake."
         )
     if mistakes:
         raise AigiError(f"{' '.join(mistakes)} Nothing was stored.")
@@ -138,8 +138,8 @@ def import_scores(
     )
     high = "real (reversed)" if reading == "reversed" else "fake"
     return (
-        f"{name.strip()}: {counted(int(test.sum()), 'test image')}; high scores read as {high}; AUC"
-        f" below one half on {part_counted(below, len(aucs), 'generator')}."
+        f"{name.strip()}: {counted(int(test.sum()), 'test image')}; high scores are read as"
+        f" {high}; AUC below one half on {part_counted(below, len(aucs), 'generator')}."
     )
 
 
@@ -154,13 +154,13 @@ def _told_wrongly(
         mistakes.append(f"Expected a finite threshold, got {threshold}.")
     if unknown := [given for given in trained_on if given not in generators]:
         mistakes.append(
-            f"It was trained on {', '.join(map(repr, unknown))}, which is not in this workspace:"
-            f" name only generators of it ({', '.join(generators)})."
+            f"The training set names {', '.join(map(repr, unknown))}, which this workspace"
+            f" does not hold: name only its generators ({', '.join(generators)})."
         )
     if set(trained_on) >= set(generators):
         mistakes.append(
-            "It was trained on every generator of this workspace, so nothing is left to tell how it"
-            " does on unknown ones: add images of a generator that it has not seen ('add')."
+            "The detector was trained on every generator of this workspace, so it cannot be"
+            " tested out of domain: add images of a generator that it has not seen ('add')."
         )
     return mistakes
 

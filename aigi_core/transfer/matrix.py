@@ -639,7 +639,7 @@ def transfer_matrix(
 TRAINING = {
     "each generator": "one detector per generator",
     "each family": "one detector for all generators of a family together",
-    "all but one": "one detector for all generators but the one it is named after",
+    "all but one": "for each generator, one detector trained on all the others",
 }
 """Ways to make training sets of a workspace's generators, with what they mean."""
 
@@ -670,11 +670,12 @@ def make_training_sets(
     if how == "all but one":
         if len(names) < 2:
             raise AigiError(
-                "Leaving one generator out needs at least two: choose another way to train."
+                "Leaving one generator out needs at least two generators, and there is"
+                " one: choose other training sets."
             )
         return {f"all but {name}": tuple(n for n in names if n != name) for name in names}
     raise AigiError(
-        f"There is no way {how!r} to make training sets; there are {', '.join(TRAINING)}."
+        f"There is no choice of training sets {how!r}; there are {', '.join(TRAINING)}."
     )
 
 

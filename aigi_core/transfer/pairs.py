@@ -25,15 +25,15 @@ def d_eval(
         domains.pools_of(name)
     if len(set(search)) < len(search):
         raise AigiError(
-            f"D_search names {search[0]!r} twice: a search trains on one generator and scores on"
-            " another; choose two."
+            f"D_search names {search[0]!r} twice: a search trains on one generator and scores"
+            " on another, so choose two different ones."
         )
     for name in wanted or ():
         domains.pools_of(name)
         if name in search:
             raise AigiError(
-                f"Generator {name!r} is in D_search and in D_eval: what a search has seen cannot"
-                " judge it; leave it out of one of them."
+                f"Generator {name!r} is in D_search and in D_eval: a search cannot be tested"
+                " on a generator that it has used, so leave it out of one of them."
             )
     left = (
         tuple(name for name in domains.generators if name not in search)
@@ -42,8 +42,8 @@ def d_eval(
     )
     if not left:
         raise AigiError(
-            f"No generator is left to judge a search on {' and '.join(search)}: add images of a"
-            " third generator."
+            f"No generator is left to test a search on {' and '.join(search)}: add images of"
+            " a third generator."
         )
     return left
 
@@ -60,7 +60,8 @@ def parse_pairs(text: str, domains: Domains) -> tuple[Pair, ...]:
     if text.strip() == "all":
         if len(names) < 3:
             raise AigiError(
-                f"A search needs two generators and a third to judge it on; there are {len(names)}."
+                "A search needs two generators and a third to test it on, and there are"
+                f" {len(names)}: add images of others."
             )
         return tuple(combinations(names, 2))
     known = {f"{a}:{b}": (a, b) for a in names for b in names}

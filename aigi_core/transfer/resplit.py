@@ -79,7 +79,7 @@ def resplit(
         AigiError: fewer than two seeds, or a generator without images in a split.
     """
     if len(set(seeds)) < 2:
-        raise AigiError("Name at least two different seeds: one draw shows no spread.")
+        raise AigiError("Name at least two different seeds: one split alone shows no spread.")
     images = workspace.all_images
     kept = workspace.images["split"]
     val, test = float((kept == "val").mean()), float((kept == "test").mean())

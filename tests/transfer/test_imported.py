@@ -120,12 +120,12 @@ def test_bad_input_is_one_sentence(
     gap.loc[test[0], "score"] = np.nan
     stranger = pd.concat([table, pd.DataFrame({"path": ["no.png"], "score": [1.0]})])
     for wrong, options, text in (
-        (gap, (), "1 score is no finite number"),
+        (gap, (), "1 score is not finite"),
         (pd.concat([table, table[:2]]), (), "2 images have more than one"),
         (stranger, (), "does not have"),
         (table.drop(index=test[:3]), (), "3 of "),
         (table.rename(columns={"score": "logit"}), (), "Expected the columns"),
-        (table, ("--trained-on", "nobody"), "name only generators of it"),
+        (table, ("--trained-on", "nobody"), "name only its generators"),
         (table, ("--name", " "), "need a name"),
     ):
         assert run(workspace, wrong, file, *options) == 2
