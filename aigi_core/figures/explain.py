@@ -15,7 +15,7 @@ from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import intervals, scatter
 from aigi_core.figures.theme import LIGHT, Style, Theme, label
-from aigi_core.figures.words import word_list
+from aigi_core.figures.words import decisive_cosine, word_list
 from aigi_core.statements import ALPHA, counted
 from aigi_core.transfer import DEFAULT_METRIC, METRICS
 
@@ -32,17 +32,19 @@ def listed_words(
     """The nearest or the farthest texts of a direction before the band of chance; a click reports
     the text.
     """
-    table = getattr(word_lists, side).head(rows)
+    whole: pd.DataFrame = getattr(word_lists, side)
+    table, bound = whole.head(rows), decisive_cosine(whole)
+    decided = f" ({bound:.3f})" if bound is not None and np.isfinite(bound) else ""
     beyond = int((table["p_value"] <= ALPHA).sum()) if word_lists.draws else 0
     listed = ", ".join(
         f"{text} ({cosine:.2f})" for text, cosine in table[["text", "cosine"]].head(5).to_numpy()
     )
     alt = (
-        f"The {len(table)} {side} texts of {word_lists.name}, with their cosines before the 95%"
-        " band of"
-        f" directions without meaning; {beyond} go beyond chance. First: {listed}."
+        f"The {len(table)} {side} texts of {word_lists.name}, with their cosines before"
+        f" what 95% of directions without meaning reach{decided}; {beyond} go"
+        f" beyond chance. First: {listed}."
     )
-    return word_list(table, alt=alt, theme=theme)
+    return word_list(whole, rows, alt=alt, theme=theme)
 
 
 def nameability_scatter(

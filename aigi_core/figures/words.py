@@ -10,7 +10,9 @@ from aigi_core.figures.theme import LIGHT, Theme, finish, label, labels, name_li
 from aigi_core.statements import ALPHA, p_text
 
 
-def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figure:
+def word_list(
+    table: pd.DataFrame, rows: int | None = None, *, alt: str, theme: Theme = LIGHT
+) -> go.Figure:
     """Nearest or farthest texts, most extreme on top, with the threshold that decides which of them
     go beyond chance.
 
@@ -18,10 +20,13 @@ def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
         table: ``nearest`` or ``farthest`` of :class:`aigi_core.explain.words.Words` (or rows of a
             cached atlas): columns ``text, cosine`` and, where a null was computed, ``p_value`` and
             ``threshold``. Texts beyond chance (family-wise p at most .05) are set in bold.
+        rows: how many of them are drawn, by default all; the threshold is that of all.
 
     A click reports ``customdata`` [text].
     """
     figure = go.Figure()
+    bound = decisive_cosine(table)
+    table = table.head(rows) if rows is not None else table
     at = np.arange(len(table))
     texts = labels([str(text) for text in table["text"]], 40)
     cosines = table["cosine"].to_numpy(float)
@@ -49,7 +54,6 @@ def word_list(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
             symbol=["circle" if c == theme.accent else "circle-open" for c in colours],
         ),
     )
-    bound = decisive_cosine(table)
     if bound is not None and np.isinf(bound):
         figure.add_vrect(
             fillcolor=theme.grid, opacity=0.55, line_width=0, layer="below", x0=0, x1=1

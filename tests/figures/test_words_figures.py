@@ -21,6 +21,9 @@ def test_the_line_drawn_is_the_one_that_decides() -> None:
     assert [line.x0 for line in lines] == [0.3]
     between = figures.word_list(table.drop(columns="threshold"), alt="x").layout.shapes
     assert [s.x0 for s in between if s.type == "line"] == pytest.approx([0.25])
+    first = figures.word_list(table.drop(columns="threshold"), 1, alt="x")
+    assert [s.x0 for s in first.layout.shapes if s.type == "line"] == pytest.approx([0.25])
+    assert len(first.data[0].x) == 1
     assert figure.layout.yaxis.ticktext == ("<b>beyond</b>", "within")
     assert points.marker.color[0] != points.marker.color[1]
     assert [row[0] for row in points.customdata] == ["beyond", "within"]

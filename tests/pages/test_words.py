@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from aigi_core import figures
 from aigi_core.audit.exposure import exposure
 from aigi_core.audit.facts import fact_scores, file_facts
 from aigi_core.clip.consent import agree, weights_named
@@ -23,11 +24,14 @@ from aigi_core.explain.detector_words import content_words, detector_words
 from aigi_core.explain.effect import concept_effect
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.reading import read
+from aigi_core.explain.words import Words
 from aigi_core.statements import p_number
 from aigi_core.transfer import DEFAULT_METRIC, transfer_matrix
+from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace, describe_file, write_manifest
 from precompute.__main__ import main
 from tests.pages.reading import noted, stats, tables, text_of
+from ui.bodies.words import stats as stats_of
 
 Open = Callable[..., AppTest]
 
@@ -42,6 +46,27 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     ) and f"<b>{p_number(result.p_value)}</b>" in stats(app)
     assert str(result.nearest["text"][0]) in text_of(app)
     assert ("No text describes this detector" in text_of(app)) is not result.nameable
+
+
+@pytest.mark.parametrize("threshold", [0.35, None, float("inf")])
+def test_the_bound_of_chance_is_the_one_that_decides(threshold: float | None) -> None:
+    near = pd.DataFrame(
+        {"text": ["a", "b"], "cosine": [0.358, 0.342], "p_value": [0.02, 0.06], "similar": [[], []]}
+    )
+    if threshold is not None:
+        near["threshold"] = threshold
+    if threshold == float("inf"):  # too few draws for any
+        near["p_value"] = [0.1, 0.2]
+    result = Words("w", near, near, pd.DataFrame(), (0.225, 0.282, 0.358), 19)
+    [tile] = [s for s in stats_of(result, 2, Estimate(0.5, 0.4, 0.6, 3)) if s.label == "By chance"]
+    figure = figures.listed_words(result, "nearest", 1)
+    drawn = [line.x0 for line in figure.layout.shapes if line.type == "line"]
+    assert tile.value == "0.282" and "0.358" not in tile.n
+    if threshold == float("inf"):
+        assert tile.n == "median of 19 draws" and not drawn
+    else:
+        assert drawn == pytest.approx([0.35]) and "at most 0.350 in 95%" in tile.n
+        assert "(0.350)" in figures.alt_text(figure)
 
 
 @pytest.mark.parametrize("how", ["each family", "all but one"])

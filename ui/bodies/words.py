@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -12,6 +13,7 @@ from aigi_core import figures
 from aigi_core.explain.effect import Effect
 from aigi_core.explain.nulls import SIGNS
 from aigi_core.explain.words import Words
+from aigi_core.figures.words import decisive_cosine
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import ALPHA, counted, p_number, p_text
 from aigi_core.transfer.bootstrap import Estimate
@@ -46,21 +48,21 @@ def answer(words: Words, train: str) -> str:
 
 def stats(words: Words, texts: int, ood: Estimate) -> list[Stat]:
     """What a detector says, in numbers."""
-    low, median, high = words.chance
-    bound = (
-        f"at most {float(words.nearest['threshold'].iloc[0]):.3f}"
-        if "threshold" in words.nearest  # stored before it was kept: both ends
-        else f"{low:.3f} to {high:.3f}"
-    )
+    bound = decisive_cosine(words.nearest)
+    draws = counted(words.draws, "draw")
     return [
         Stat("Nearest text's cosine", f"{words.top_cosine:.3f}", counted(texts, "text")),
         Stat(
             "By chance",
-            f"{median:.3f}",
-            f"{bound} in 95% of {counted(words.draws, 'draw')}",
+            f"{words.chance[1]:.3f}",
+            # No bound where no text decides it: that of two sides would be another one.
+            f"at most {bound:.3f} in 95% of {draws}"
+            if bound is not None and isfinite(bound)
+            else f"median of {draws}",
             help=(
                 "Detectors trained on shuffled labels: the median cosine with the text nearest to"
-                " each."
+                " each, and the bound that decides which texts are nearer than chance; the figure"
+                " draws the same."
             ),
         ),
         Stat(
