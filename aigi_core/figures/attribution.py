@@ -46,8 +46,9 @@ def source_confusion(
     families = [family_of.get(name, "") for name in names]
     recall = named.mean_recall()
     alt = (
-        f"Heatmap: true source by named source, {len(names)} of each, shares of each row. Mean of"
-        f" the diagonal {recall.value:.0%}; the values are in the table below."
+        f"Heat map of {len(names)} true sources (rows) by named sources (columns): shares of"
+        f" each row. The mean of the diagonal, images named correctly, is {recall.value:.0%}."
+        " The values are in the table below."
     )
     return heatmap(
         pd.DataFrame(rate, names, names),
@@ -74,7 +75,7 @@ def unknown_outcomes(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     """
     figure = go.Figure()
     looks = {
-        "unknown": ("unknown: right", theme.right, ""),
+        "unknown": ("unknown (correct)", theme.right, ""),
         "called_real": ("called real", theme.real, "/"),
         "false_attribution": ("named as another generator", theme.wrong, "x"),
     }
@@ -107,7 +108,10 @@ def unknown_outcomes(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     figure.update_xaxes(title_text="share of its test images", range=[0, 1], tickformat=".0%")
     name_lines(figure, ticks)
     means = ", ".join(f"{looks[o][0]} {table[o].mean():.0%}" for o in OUTCOMES)
-    alt = f"Bars of {counted(len(table), 'generator')} left out in turn; on average {means}."
+    alt = (
+        "Bars: how test images of a generator are named when it is left out of training, for"
+        f" {counted(len(table), 'generator')}. On average {means}."
+    )
     return finish(figure, theme, alt, 110 + 26 * len(table), barmode="stack", bargap=0.25)
 
 
@@ -160,7 +164,8 @@ def generator_tree(
             textfont=dict(size=10, color=theme.ink if share >= SURE else theme.muted),
             marker=dict(size=5, color=theme.ink if share >= SURE else theme.muted),
             hovertext=[
-                f"distance {height[1]:.3f}, in {share:.1%} of {counted(tree.draws, 'draw')}"
+                f"joined at distance {height[1]:.3f}, in {share:.1%} of"
+                f" {counted(tree.draws, 'draw')}"
             ],
             hoverinfo="text",
             showlegend=False,
@@ -177,7 +182,7 @@ def generator_tree(
     )
     name_lines(figure, ticks, side="right")
     alt = (
-        f"Tree of {counted(len(names), 'generator')}; first joined:"
+        f"Tree (dendrogram) of {counted(len(names), 'generator')}. Joined first:"
         f" {' and '.join(sorted(tree.clades[0]))}. The joins are in the table below."
     )
     return finish(figure, theme, alt, 110 + 26 * len(names), hovermode="closest")

@@ -24,7 +24,7 @@ ACCURACY = "Balanced accuracy on its own generator"
 LEVELS: dict[Level, tuple[str, str]] = {
     "explained": ("▲", "File facts do as well"),
     "partly": ("◆", "Facts or content help"),
-    "clear": ("●", "Neither facts nor content"),
+    "clear": ("●", "No confound found"),
 }
 """Level of a verdict -> its mark and what it says."""
 
@@ -49,7 +49,7 @@ def verdict_intervals(
     }
     alt = (
         "Balanced accuracy of each generator's detector and of file facts alone, with 95%"
-        " intervals, and a verdict for each. "
+        " intervals, and one verdict for each generator. "
         + " ".join(
             f"{LEVELS[level][1]}: {len(those)} of {len(verdicts)}"
             + (f" ({', '.join(label(name) for name in those)})." if those else ".")
@@ -176,16 +176,14 @@ def within_intervals(
         estimates(own, value, own["test"], series=[series] * len(own), order=range(len(own)))
         for value, series in (
             ("accuracy", "all test images"),
-            ("within", "among images alike in file facts"),
+            ("within", "among images with the same file facts"),
         )
     ]
     none = int(own["within"].isna().sum())
     alt = (
-        f"Balanced accuracy of {counted(len(own), 'detector')} on their own generators: on all"
-        " test images,"
-        f" and among images alike in file facts, with 95% intervals."
-        f" {counted(none, 'generator')} without"
-        " a real test image like the fakes."
+        f"Balanced accuracy of {counted(len(own), 'detector')} on their own generators: on"
+        " all test images, and among images with the same file facts, with 95% intervals. No"
+        f" real test image has the file facts of the fakes for {counted(none, 'generator')}."
     )
     return interval_groups(
         pd.concat(tables, ignore_index=True).sort_values("order", kind="stable"),
@@ -231,7 +229,7 @@ def word_differences(words: pd.DataFrame, generator: str, *, theme: Theme = LIGH
         table.sort_values("value", ascending=False),
         alt=alt,
         reference=0,
-        value_title="Fakes minus real images, in standard deviations",
+        value_title="Fakes minus real images, in standard deviations (sd)",
         theme=theme,
     )
 

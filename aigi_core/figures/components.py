@@ -41,7 +41,10 @@ def removal_curves(
         f" {d.accuracy[d.cut]:.3f} at best, after {counted(d.cut, 'removal')}"
         for d in directions
     )
-    alt = f"Balanced accuracy on validation images against components removed. {values_in_words}."
+    alt = (
+        "Balanced accuracy on validation images against the number of components removed."
+        f" {values_in_words}."
+    )
     figure = curves(
         lines,
         alt=alt,
@@ -93,9 +96,9 @@ def pair_map(
     sure = pairs[pairs["q_value"] < ALPHA]
     best = largest_change(pairs)
     alt = (
-        f"Change of OOD {METRICS[metric].in_words} by each of {counted(len(pairs), 'pair')};"
-        f" {int((sure['change'] > 0).sum())} improve and {int((sure['change'] < 0).sum())} worsen"
-        " at a false discovery rate of 5%."
+        f"Change of OOD {METRICS[metric].in_words} by the removal of each of"
+        f" {counted(len(pairs), 'pair')}; {int((sure['change'] > 0).sum())} improve and"
+        f" {int((sure['change'] < 0).sum())} worsen at a false discovery rate of 5%."
     )
     if best:
         alt += f" Largest: {best.name}, {best.numbers(signed=True)}."

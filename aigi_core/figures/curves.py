@@ -204,7 +204,7 @@ def score_histogram(
     *,
     alt: str,
     thresholds: Mapping[str, float],
-    score_title: str = "Score (higher: more surely fake)",
+    score_title: str = "Score (higher: more likely fake)",
     bins: int = 30,
     height: int = 360,
     theme: Theme = LIGHT,

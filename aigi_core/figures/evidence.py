@@ -24,7 +24,7 @@ def evidence_bars(terms: pd.DataFrame, *, strongest: int = 12, theme: Theme = LI
         f"{a}.{b}" if a >= 0 else "" for a, b in zip(shown["layer"], shown["head"], strict=True)
     ]
     if len(rest):
-        names.append(f"{len(rest)} others together")
+        names.append(f"{len(rest)} others, sum")
         values.append(float(rest["evidence"].sum()))
         keys.append("")
     logit = float(terms["evidence"].sum())
@@ -49,7 +49,7 @@ def evidence_bars(terms: pd.DataFrame, *, strongest: int = 12, theme: Theme = LI
         f"{n} {v:+.2f}" for n, v in list(zip(names, values, strict=True))[:4]
     )
     alt = (
-        "Evidence for fake (positive) and real (negative) on one image; it adds up to"
+        "Evidence for fake (positive) and real (negative) on one image; the parts add up to"
         f" {logit:+.2f}. Strongest: {strongest_terms}."
     )
     return finish(figure, theme, alt, 90 + 26 * len(names), showlegend=False, hovermode="closest")

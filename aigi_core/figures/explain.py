@@ -40,8 +40,8 @@ def listed_words(
         f"{text} ({cosine:.2f})" for text, cosine in table[["text", "cosine"]].head(5).to_numpy()
     )
     alt = (
-        f"The {len(table)} {side} texts of {word_lists.name}, with their cosines before"
-        f" what 95% of directions without meaning reach{decided}; {beyond} go"
+        f"The {len(table)} {side} texts of {word_lists.name} with their cosines. The grey band"
+        f" is what 95% of directions without meaning reach{decided}; {beyond} of the texts go"
         f" beyond chance. First: {listed}."
     )
     return word_list(whole, rows, alt=alt, theme=theme)
@@ -159,9 +159,8 @@ def head_map(
     outlined = np.array([[name in chosen for name in row] for row in names])
     at = int(table[column].to_numpy(float).argmax())
     alt = (
-        f"Map of {counted(len(table), 'head')} by layer: {value_title}. Highest of them on these"
-        " images"
-        f" is head {table['head'].iloc[at]} with {table[column].iloc[at]:.3f}."
+        f"Map of {counted(len(table), 'head')} by layer: {value_title}. The highest on these"
+        f" images is head {table['head'].iloc[at]} with {table[column].iloc[at]:.3f}."
     )
     place = tuple(selected.split(".")) if selected else ("", "")
     figure = heatmap(
@@ -237,9 +236,9 @@ def role_intervals(
     table[ends] = table[ends].div(table["spread"], axis=0)
     counts = roles["role"].value_counts()
     alt = (
-        f"How much more head {head} says 'fake' on each generator's fakes than on matching real"
-        " images, in standard deviations of the score of real images, with 95% intervals: it"
-        " carries the detector on"
+        f"How much more head {head} says 'fake' on each generator's fakes than on matching"
+        " real images, in standard deviations of the score of real images, with 95%"
+        " intervals. It helps the detector on"
         f" {counted(counts.get('carries', 0), 'generator')} and misleads it on"
         f" {counts.get('misleads', 0)}."
     )

@@ -39,9 +39,9 @@ def same_answers(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     columns = {"change": "value", "change_low": "low", "change_high": "high"}
     rows = table[["name", "n", *columns]].rename(columns=columns)
     alt = (
-        "Share of pairs of images of one prompt that get the same answer, minus that of different"
-        f" prompts, for {counted(len(rows), 'generator')}: from {rows['value'].min():+.3f} to"
-        f" {rows['value'].max():+.3f}."
+        "Same answer for two images: share among pairs of one prompt minus share among pairs"
+        f" of different prompts, for {counted(len(rows), 'generator')}: from"
+        f" {rows['value'].min():+.3f} to {rows['value'].max():+.3f}."
     )
     title = "Same answer: one prompt minus different prompts"
     return intervals(rows, alt=alt, value_title=title, reference=0, theme=theme)

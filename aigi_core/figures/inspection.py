@@ -102,10 +102,11 @@ def patch_map(
         np.unravel_index(at, evidence.shape) for at in (evidence.argmax(), evidence.argmin())
     )
     alt = (
-        f"The image as the encoder sees it under a map of {rows} by {columns} patches: evidence of"
-        f" {what}, which adds up to {evidence.sum():+.2f} over all patches. Strongest for fake:"
-        f" patch {most[0]}.{most[1]} ({evidence[most]:+.3f}); strongest for real: patch"
-        f" {least[0]}.{least[1]} ({evidence[least]:+.3f})."
+        f"The image, as the encoder sees it, with a map of {rows} by {columns} patches over"
+        f" it. The map shows the evidence of {what}; its sum over all patches is"
+        f" {evidence.sum():+.2f}. Strongest for fake: patch {most[0]}.{most[1]}"
+        f" ({evidence[most]:+.3f}); strongest for real: patch {least[0]}.{least[1]}"
+        f" ({evidence[least]:+.3f})."
     )
     return finish(
         figure,
@@ -339,10 +340,9 @@ def survival_curves(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     changed = table[(table["verdict"] != itself["verdict"]) & (table["kind"] != "")]
     lowest, highest = table["probability"].min(), table["probability"].max()
     alt = (
-        f"Probability of being generated for {counted(len(table) - 1, 'changed copy')}, with 95%"
-        " intervals:"
-        f" from {lowest:.2f} to {highest:.2f}, {itself['probability']:.2f} as it came. The verdict"
-        f" is another on {len(changed)} of them."
+        f"Probability of being generated for {counted(len(table) - 1, 'changed copy')}, with"
+        f" 95% intervals: from {lowest:.2f} to {highest:.2f}; unchanged image"
+        f" {itself['probability']:.2f}. The verdict changes on {len(changed)} of the copies."
     )
     return finish(
         figure, theme, alt, 260 * rows, hovermode="closest", margin=dict(l=8, r=8, t=40, b=8)

@@ -57,8 +57,8 @@ def split_ranges(summary: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         for name, low, high in zip(rows["name"], rows["low"], rows["high"], strict=True)
     )
     alt = (
-        f"Results over {counted(int(summary['n'].iloc[0]), 'division')} of the same images:"
-        f" {values_in_words}."
+        f"Results over {counted(int(summary['n'].iloc[0]), 'random split')} of the same"
+        f" images: {values_in_words}."
     )
     title = "Balanced accuracy, mean and range over seeds"
     return intervals(rows, alt=alt, value_title=title, theme=theme)

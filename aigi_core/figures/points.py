@@ -51,8 +51,8 @@ def intervals(
     """
     if table.empty:
         raise AigiError(
-            "There is nothing to compare here: no detector was left to test on generators it has"
-            " not seen. Choose other training sets, or a workspace with more generators."
+            "No detector can be compared here, because each was trained on all generators:"
+            " choose other training sets, or a workspace with more generators."
         )
     figure = go.Figure()
     names = [str(n) for n in table["name"]]

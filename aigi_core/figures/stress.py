@@ -236,9 +236,9 @@ def robust_head_map(heads: pd.DataFrame, op: str, *, theme: Theme = LIGHT) -> go
     labels = [f"layer {layer}" for layer in values.index], [str(head) for head in values.columns]
     lost = int(((heads["q_value"] < ALPHA) & (heads["change"] < 0)).sum())
     alt = (
-        f"Change of {METRIC.lower()} of each of {counted(len(heads), 'head')} alone, {op_name(op)}:"
-        f" {lost}"
-        " lose at a false discovery rate of 5%; the others are faded."
+        f"Change of {METRIC.lower()} of each of {counted(len(heads), 'head')} alone,"
+        f" {op_name(op)}: {lost} lose accuracy at a false discovery rate of 5%; the"
+        " others are faded."
     )
     return heatmap(
         values.set_axis(labels[0]).set_axis(labels[1], axis=1),

@@ -230,10 +230,10 @@ def generator_intervals(
     table = matrix.by_test(metric)
     hardest = matrix.hardest(metric)
     alt = (
-        f"Mean {about.in_words} on each generator by detectors that were not trained on it, with"
-        f" 95% intervals; hardest is {hardest.name} with {hardest.numbers()}."
+        f"Mean {about.in_words} on each generator by detectors that were not trained on it,"
+        f" with 95% intervals; the lowest is {hardest.name} with {hardest.numbers()}."
         if hardest
-        else "No generator was left out of training."
+        else "There are no out-of-domain cells."
     )
     reference = about.chance if about.chance == 0.5 else None
     return intervals(
@@ -332,6 +332,6 @@ def cell_histogram(cell: Cell, train: str, test: str, *, theme: Theme = LIGHT) -
         cell.labels,
         alt=alt,
         thresholds=cell.thresholds,
-        score_title="Score (log-odds; higher: more surely fake)",
+        score_title="Score (log-odds; higher: more likely fake)",
         theme=theme,
     )

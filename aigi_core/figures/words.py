@@ -66,7 +66,7 @@ def word_list(
             yref="y domain",
             xanchor="right",
             yanchor="bottom",
-            text="all are reached by chance",
+            text="all as expected by chance",
             showarrow=False,
             font=dict(size=11, color=theme.muted),
         )
@@ -81,7 +81,7 @@ def word_list(
         figure.add_vline(
             x=bound,
             line=dict(color=theme.muted, width=1.5),
-            annotation_text="reached by chance" if abs(bound - inner) > 0.3 * np.ptp(ends) else "",
+            annotation_text="expected by chance" if abs(bound - inner) > 0.3 * np.ptp(ends) else "",
             annotation_position="bottom left" if bound > 0 else "bottom right",
             annotation_font=dict(size=11, color=theme.muted),
         )

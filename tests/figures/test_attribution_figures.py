@@ -23,7 +23,7 @@ def test_the_confusion_reports_clicks_and_escapes_names() -> None:
     figure = source_confusion(named(), {"two": "gan"}, selected=("two", "three"), theme=DARK)
     [cells] = [trace for trace in figure.data if trace.name == "cells"]
     assert list(cells.customdata[1]) == ["real", "<b>one</b>"]
-    assert "<b>one" not in "".join(figure.layout.yaxis.ticktext) and "Mean of" in alt_text(figure)
+    assert "<b>one" not in "".join(figure.layout.yaxis.ticktext) and "mean of" in alt_text(figure)
 
 
 def test_outcomes_add_up_and_differ_by_more_than_colour() -> None:
@@ -34,7 +34,7 @@ def test_outcomes_add_up_and_differ_by_more_than_colour() -> None:
     assert np.allclose(np.sum([bar.x for bar in figure.data], axis=0), 1)
     assert len({bar.marker.pattern.shape for bar in figure.data}) == 3
     assert {bar.marker.pattern.fillmode for bar in figure.data} == {"overlay"}
-    assert "unknown: right 35%" in alt_text(figure)
+    assert "unknown (correct) 35%" in alt_text(figure)
 
 
 def test_every_join_of_the_tree_carries_its_own_stability() -> None:

@@ -67,7 +67,7 @@ def test_detectors_stand_beside_file_facts() -> None:
     chips = [str(note.text) for note in drawn.layout.annotations]
     assert [chip for chip in chips if "▲" in chip or "●" in chip] == [
         "▲ File facts do as well",
-        "<b>● Neither facts nor content</b>",
+        "<b>● No confound found</b>",
     ]
 
 
@@ -111,7 +111,7 @@ def test_matching_and_content() -> None:
     assert [list(trace.x) for trace in drawn.data] == [
         [0.9, 0.8],
         [0.7],
-    ] and "1 generator without" in figures.alt_text(drawn)
+    ] and "for 1 generator" in figures.alt_text(drawn)
     matched = pd.DataFrame(
         {
             "train": ["a", "a"],

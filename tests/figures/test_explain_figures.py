@@ -104,5 +104,5 @@ def test_roles_say_where_a_head_carries_and_misleads() -> None:
         }
     )
     figure = figures.role_intervals(roles, "1.2", {})
-    assert "carries the detector on 1 generator and misleads it on 1" in figures.alt_text(figure)
+    assert "It helps the detector on 1 generator and misleads it on 1" in figures.alt_text(figure)
     assert list(figure.data[0].x) == [1.0, -0.4] and "n = 8" in figure.layout.yaxis.ticktext[0]

@@ -42,7 +42,9 @@ def test_the_map_is_centred_at_nothing(theme: Theme) -> None:
     assert list(points.customdata[5]) == ["1.2"] and "-0.300" in points.text[5]
     assert figure.layout.images[0].source.startswith("data:image/png;base64,")
     assert figure.layout.shapes[0].x0 == 1.5 and figure.layout.shapes[0].y1 == 1.5
-    assert "adds up to +0.30" in alt_text(figure) and "patch 0.0 (+0.500)" in alt_text(figure)
+    assert "sum over all patches is +0.30" in alt_text(figure) and "patch 0.0 (+0.500)" in alt_text(
+        figure
+    )
     assert patch_map(pixels, np.zeros((2, 2)), what="x").data[0].zmax > 0
 
 
@@ -82,4 +84,4 @@ def test_survival_starts_at_the_image_itself() -> None:
     assert list(jpeg.x) == [100, 90, 30] and list(jpeg.y) == [0.9, 0.8, 0.2]
     assert list(screenshot.x) == ["as it came", "screenshot"] and list(screenshot.y) == [0.9, 0.5]
     assert jpeg.marker.symbol[0] != jpeg.marker.symbol[2], "the verdict is not told by place alone"
-    assert "from 0.20 to 0.90" in alt_text(figure) and "another on 2 of them" in alt_text(figure)
+    assert "from 0.20 to 0.90" in alt_text(figure) and "changes on 2 of" in alt_text(figure)

@@ -153,6 +153,6 @@ def test_components_and_heads() -> None:
     drawn = figures.robust_head_map(heads, "blur:2")
     strong, faded = drawn.data[0].z, drawn.data[-1].z
     np.testing.assert_allclose(np.where(np.isnan(strong), faded, strong), [[-0.3, 0], [0.1, -0.1]])
-    assert "2 lose at a false discovery rate" in figures.alt_text(drawn)
+    assert "2 lose accuracy at a false discovery rate" in figures.alt_text(drawn)
     numbers = next(trace for trace in drawn.data if trace.name == "cells")
     assert [text.startswith("<i>") for text in numbers.text] == [False, True, True, False]

@@ -69,7 +69,7 @@ def test_a_generator_that_nothing_gives_away(
     app = open_app(planted[0].path, "audit", test=CLEAN, fact="width")
     assert not app.exception and not app.error and not app.warning
     assert "File facts alone do not tell" in text_of(app)
-    assert any("neither facts nor content" in title.value for title in app.subheader)
+    assert any("no confound found" in title.value for title in app.subheader)
 
 
 def test_begins_with_what_tells_most(open_app: Open, planted: tuple[Workspace, Audit]) -> None:

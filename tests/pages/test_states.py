@@ -78,7 +78,7 @@ SENTENCES = {
     "no heads": ("precompute encode", {"heads", "gallery"}),
     "no fakes": ("no fake images", {"overview", "transfer", "train", "heads", "words", "gallery"}),
     "no real test images": ("no real images", {"overview", "transfer", "train", "words"}),
-    "one generator": ("nothing to compare", {"overview"}),
+    "one generator": ("No detector can be compared here", {"overview"}),
     "no training fakes": ("gamma-diff", {"overview", "transfer", "words"}),
 }
 """State -> what these pages say there, at least."""

@@ -99,7 +99,8 @@ def test_heads_are_tested_by_a_button(open_app: Open, perturbed: Workspace) -> N
     heads = s.robust_heads(perturbed, "blur:2", "gamma-diff")
     lost = ((heads["q_value"] < 0.05) & (heads["change"] < 0)).sum()
     assert any(
-        f"{lost} lose at a false discovery" in chart.proto.alt for chart in app.get("plotly_chart")
+        f"{lost} lose accuracy at a false discovery" in chart.proto.alt
+        for chart in app.get("plotly_chart")
     )
 
 

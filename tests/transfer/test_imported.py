@@ -136,7 +136,7 @@ def test_bad_input_is_one_sentence(
     base = ["import-scores", "--workspace", str(workspace.path), str(file)]
     assert main([*base, "--trained-on", "nobody"]) == 2
     error = capsys.readouterr().err
-    for text in ("1 score is no finite", "2 of ", "name only generators", "Give --reversed"):
+    for text in ("1 score is not finite", "2 of ", "name only its generators", "give --reversed"):
         assert text in error  # all at once
     assert error.count("Nothing was stored.") == error.count("\n") == 1
     file.unlink()
