@@ -83,10 +83,9 @@ def content_words(
     name = generators if isinstance(generators, str) else " + ".join(generators)
     if mine.all():
         raise NotGivenError(
-            f"What the training set of {name} shows cannot be compared: it holds all"
-            f" {counted(len(among), 'image')} of its split, real and fake, and no others are left."
-            " Its detector's words need"
-            " no others; for this list, add images of a second generator."
+            f"The content of the training set of {name} has nothing to be compared with,"
+            f" because it holds all {counted(len(among), 'image')} of its split: add images"
+            " of a second generator. The words of the detector itself do not need them."
         )
     members = np.vstack([mine[None], random_members(domains, among, int(mine.sum()), draws, seed)])
     directions = mean_difference(EmbeddingView().matrix(workspace, among), members)

@@ -125,8 +125,8 @@ def effect(
         len(refit) != len(readings) or any(r.heads or not r.normalised for r in readings)
     ):
         raise AigiError(
-            "Only detectors on the whole normalised embedding can be trained again, with one C"
-            " each."
+            "Only detectors on the whole normalised embedding, with one C each, can be"
+            " trained again: choose that feature view."
         )
 
     def matrix(how: Change, boots: int) -> TransferMatrix:
@@ -179,9 +179,8 @@ def ablation_effect(
     rng = np.random.default_rng(seed)
     if controls and len(others) < len(change.means):
         raise AigiError(
-            f"There are no {counted(len(change.means), 'other head')} to compare with: ablate"
-            " fewer, or ask"
-            " for no control."
+            f"The control needs {counted(len(change.means), 'other head')}, and fewer are"
+            " left: ablate fewer heads, or set the number of controls to 0."
         )
     random = [
         ablation(

@@ -118,7 +118,8 @@ class Lexicon(ShortRepr):
         hits = np.flatnonzero(self.table["text"].map(fold) == fold(text))
         if not len(hits):
             raise AigiError(
-                f"The text {text!r} is not in the chosen banks: add it to a bank of your own."
+                f"The text {text!r} is not in the chosen banks: choose one of their"
+                " texts, or add it to a bank of your own."
             )
         return int(hits[0])
 
@@ -151,12 +152,12 @@ def unit_directions(directions: Float[np.ndarray, "B d"], d: int) -> Float[np.nd
     if directions.ndim != 2 or directions.shape[1] != d:
         raise AigiError(
             f"A direction of this workspace has {counted(d, 'dimension')}, got"
-            f" {directions.shape[-1]}: it"
-            " belongs to another encoder."
+            f" {directions.shape[-1]}: give a direction of this workspace's encoder."
         )
     return unit_rows(
         directions,
-        "A direction of length zero (or not finite) is near to nothing: choose another direction.",
+        "A direction of length zero (or not finite) has no nearest texts: choose another"
+        " direction.",
     )
 
 

@@ -155,8 +155,8 @@ def permuted_labels(
             movable = True
     if not movable:
         raise AigiError(
-            "The labels cannot be shuffled: in no pool are there two groups of images that differ"
-            " in label; use the random null, or give images smaller groups."
+            "The labels cannot be shuffled, because no pool holds two groups of images with"
+            " different labels: use the random null, or give images smaller groups."
         )
     return shuffled
 
@@ -172,16 +172,15 @@ def random_members(
     """
     if draws < 1 or not 0 < members < len(among):
         raise AigiError(
-            f"A set of {part_counted(members, len(among), 'image')} cannot be drawn at random:"
-            " choose fewer or"
-            " others."
+            f"A set of {part_counted(members, len(among), 'image')} cannot be drawn at"
+            " random: choose fewer images, or others."
         )
     drawn = np.zeros((draws, len(among)), np.int8)
     _assign(drawn, _members(domains.group_numbers(among)), members, np.random.default_rng(seed))
     if drawn.all(axis=1).any():
         raise NotGivenError(
-            f"Sets cannot be drawn at random: all {counted(len(among), 'image')} are of one group."
-            " Give images that belong together, and only these, the same group."
+            f"Sets cannot be drawn at random, because all {counted(len(among), 'image')} are"
+            " in one group: give the same group only to images that belong together."
         )
     return drawn
 

@@ -146,14 +146,15 @@ def removal(directions: Float[np.ndarray, "c d"], says: str = "") -> Change:
     directions = np.atleast_2d(np.asarray(directions, np.float64))
     if not np.isfinite(directions).all() or not directions.any():
         raise AigiError(
-            "A direction of length zero (or not finite) cannot be projected out: choose another."
+            "A direction of length zero (or not finite) cannot be projected out: choose"
+            " another direction."
         )
     _, s, vh = np.linalg.svd(directions, full_matrices=False)
     basis = vh[s > 1e-8 * s[0]].T
     if basis.shape[1] >= len(basis):
         raise AigiError(
-            f"Projecting out {counted(basis.shape[1], 'direction')} would leave nothing: choose"
-            " fewer."
+            f"Projecting out {counted(basis.shape[1], 'direction')} would leave no dimension:"
+            " choose fewer directions."
         )
     return Change(
         removed=basis, says=says or f"{counted(basis.shape[1], 'direction')} projected out"

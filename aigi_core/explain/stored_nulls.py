@@ -44,8 +44,8 @@ def stored_null(workspace: Workspace, detector: Detector) -> Float32[np.ndarray,
     except NotMadeError as error:
         command = workspace.command("words", method=detector.method)
         raise NotMadeError(
-            f"The words of {detector.name} need trainings on shuffled labels, which take minutes"
-            f" by {method(detector.method).title.lower()}: run '{command}' once."
+            f"The words of {detector.name} need trainings on shuffled labels, which take"
+            f" minutes for {method(detector.method).title.lower()}: run '{command}' once."
         ) from error
     directions = stored.arrays("directions.npz").get("directions")
     if directions is None or directions.ndim != 2 or not np.isfinite(directions).all():
@@ -66,8 +66,9 @@ def keep_nulls(
     """
     if name not in slow_methods():
         raise AigiError(
-            f"Only methods that train for minutes need stored nulls ({', '.join(slow_methods())}),"
-            f" not {name!r}: pages compute its words when they are asked for."
+            "Only methods that train for minutes need stored nulls"
+            f" ({', '.join(slow_methods())}), not {name!r}: pages compute its words on"
+            " demand."
         )
     how, generators = method(name), workspace.domains.generators
     how.check(workspace, how.default_view())
@@ -87,8 +88,8 @@ def keep_nulls(
             workspace, KIND, _parameters(detector), {"directions.npz": {"directions": directions}}
         )
     return (
-        f"{how.title}: nulls of {counted(len(detectors), 'detector')} are stored, {before} of them"
-        " before."
+        f"{how.title}: nulls of {counted(len(detectors), 'detector')} are stored, {before} of"
+        " them from an earlier run."
     )
 
 

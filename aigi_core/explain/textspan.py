@@ -57,7 +57,8 @@ def text_span(
     total = float(np.trace(covariance))
     if not np.isfinite(total) or total <= 0:
         raise AigiError(
-            "This head writes the same for every image chosen: choose more images, or another head."
+            "The output of this head is the same for all chosen images: choose more"
+            " images, or another head."
         )
     covariance, texts = covariance.astype(np.float64, copy=True), np.asarray(texts, np.float64)
     lengths = np.einsum("mk,mk->m", texts, texts)
@@ -166,5 +167,8 @@ def head_text_spans(
         if progress:
             progress(done, len(wanted))
     if not tables:
-        raise AigiError("None of these heads varies over the images chosen: choose more images.")
+        raise AigiError(
+            "The output of each of these heads is the same for all chosen images: choose"
+            " more images."
+        )
     return pd.concat(tables, ignore_index=True)

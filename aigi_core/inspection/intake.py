@@ -138,7 +138,7 @@ def open_image(name: str, source: bytes | Path, preprocessing: Preprocessing) ->
     pixels = preprocessing.pixels(loaded.image, key)
     notes = [loaded.note] if loaded.note else []
     if not np.ptp(pixels.reshape(-1, pixels.shape[-1]), axis=0).any():
-        notes.append("every pixel has the same colour, so no score says anything of it")
+        notes.append("every pixel has the same colour, so its scores have no meaning")
     small = loaded.image.copy()
     small.thumbnail((SMALL, SMALL), Image.Resampling.LANCZOS)
     return Opened(
@@ -163,7 +163,7 @@ def encode(
         encoder: the workspace's own.
     """
     if not len(pixels):
-        raise AigiError("There is no image to encode.")
+        raise AigiError("There is no image to encode: give at least one.")
     wanted, maps = stored_features.tokens(workspace.stored_features), workspace.decomposition
     has_heads = workspace.gives.has("heads")
     parts = []

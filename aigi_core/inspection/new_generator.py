@@ -130,7 +130,7 @@ def residual_words(
     domains = workspace.domains
     real = (domains.labels == REAL) & (domains.pool == pool) & (domains.split == "train")
     if not real.any():
-        raise AigiError(f"The pool {pool!r} has no real training images.")
+        raise AigiError(f"The pool {pool!r} has no real training images: choose another pool.")
     X = np.concatenate([images.embeddings, workspace.embeddings[np.flatnonzero(real)]])
     X = unit_rows(X).astype(np.float64)
     y = np.repeat([FAKE, REAL], [len(images.embeddings), int(real.sum())])

@@ -185,7 +185,7 @@ def _without_own(
     own = group == group[row]
     if own.all():
         raise AigiError(
-            "Every image of the workspace is in this image's own group: there is nothing to compare"
-            " with."
+            "All images of the workspace are in the group of this image, so none is left to"
+            " compare it with: add images of other groups."
         )
     return np.where(own, -np.inf, cosine)

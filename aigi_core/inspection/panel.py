@@ -109,8 +109,9 @@ class Panel(ShortRepr):
             raise AigiError(
                 no_direction(without[0])
                 if without
-                else f"All detectors together are joined by {self.rule}, which has no weights of"
-                " its own: choose one detector to see what its score is made of."
+                else f"All detectors together are combined by {self.rule}, which has no"
+                " weights of its own: choose one detector to see the parts of its"
+                " score."
             )
         return reading
 
@@ -210,14 +211,17 @@ def build_panel(
     given = train(workspace, workspace.domains.generators) if detectors is None else detectors
     chosen = tuple(twin(workspace, one) for one in given)
     if not chosen:
-        raise AigiError("There is no detector to ask: the workspace has no generators.")
+        raise AigiError(
+            "There are no detectors, because the workspace has no generators: add images of"
+            " at least one."
+        )
     domains = workspace.domains
     rows = np.flatnonzero(domains.split == "val")
     labels = domains.labels[rows].astype(int)
     if len(np.unique(labels)) < 2:
         raise AigiError(
-            "Probabilities need real and fake images in the validation split, one class is missing:"
-            " build the workspace with images of both."
+            "Probabilities need real and fake images in the validation split, but one class"
+            " is missing: build the workspace with images of both."
         )
     scores = score_detectors(chosen, workspace, rows)
     ensemble = calibration.fit_ensemble(scores, labels)
@@ -263,8 +267,8 @@ def _mean(readings: Sequence[Reading], ensemble: Ensemble) -> Reading:
     """The ensemble as one reading; AigiError where members divide by different lengths."""
     if len({reading.normalised for reading in readings}) > 1:
         raise AigiError(
-            "Detectors on normalised and on plain embeddings cannot be explained as one: choose one"
-            " kind."
+            "Detectors on normalised and on plain embeddings cannot be explained together:"
+            " choose detectors of one kind."
         )
     shares = [member.slope / len(readings) for member in ensemble.members]
     heads: dict = {}

@@ -188,7 +188,7 @@ class Parts(ShortRepr):
                 )
         if removal.patches and self.grid is None:
             raise AigiError(
-                "Patches can be taken away only after a full forward pass: load the encoder first."
+                "Patches can be removed only after a full forward pass: load the encoder first."
             )
         for row, column in removal.patches:
             if self.grid and not (0 <= row < self.grid[0] and 0 <= column < self.grid[1]):

@@ -40,8 +40,9 @@ def choose_panel(workspace: Workspace, name: str) -> Panel:
     if name in RESERVED and name in generators:
         other = next(one for one in RESERVED if one != name)
         raise AigiError(
-            f"{name!r} means all detectors together, and a generator of this workspace is called so"
-            f" too: say {other!r} for all, or a file written by Detector.save for the generator's."
+            f"{name!r} is ambiguous, because it means all detectors together and is also a"
+            f" generator of this workspace: give {other!r} for all detectors, or a file"
+            " written by Detector.save for the detector of the generator."
         )
     if name in RESERVED:
         panel = build_panel(workspace)

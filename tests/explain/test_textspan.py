@@ -102,7 +102,7 @@ def test_refusals(synthetic: Workspace) -> None:
         head_basis(synthetic, (0, 9))
     with pytest.raises(AigiError, match="rows of width 24"):
         head_text_spans(synthetic, np.ones((3, 7)))
-    with pytest.raises(AigiError, match="same for every image"):
+    with pytest.raises(AigiError, match="same for all chosen images"):
         text_span(np.zeros((3, 3)), np.eye(3))
     with pytest.raises(AigiError, match="at least two images"):
         head_text_spans(synthetic, np.ones((3, 24)), rows=np.array([0]))
