@@ -163,7 +163,7 @@ def like_what(page: ui.Page, judged: body.Judged) -> None:
     with page.section(
         "What nearest neighbours say",
         "A detector without weights: it compares the image with the nearest fakes and the nearest"
-        " real images among the training images (Ojha et al. 2023).",
+        " real images of those that it was trained on (Ojha et al. 2023).",
     ):
         body.by_neighbours(page, judged)
     with page.section(

@@ -2,6 +2,7 @@
 image.
 """
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -115,3 +116,16 @@ def test_nearest_neighbours_show_the_images_that_decide(
         text = text_of(app)
         assert "3 nearest fakes" in text and "3 nearest real images" in text
         assert "Nearest real images" in text
+        assert "of the images that it was trained on (splits train and val)" in text
+
+
+def test_neighbours_in_inspect_come_from_the_splits_that_it_names(
+    open_app: Open, synthetic: Workspace
+) -> None:
+    path = "general/beta-diff/0017.png"
+    app = open_app(synthetic.path, "inspect", image=path, part="Like what")
+    assert not app.exception and not app.error
+    [splits] = re.findall(r"trained on \(splits (.+?)\)", text_of(app))
+    [table] = [one for one in tables(app) if "bank" in one.columns]
+    assert set(table["split"]) <= set(splits.split(" and "))
+    assert "among the training images" not in captions(app)

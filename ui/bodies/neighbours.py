@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
+from aigi_core.detectors.methods.base import protocol_of
 from aigi_core.detectors.methods.neighbours import NeighbourDetector
+from aigi_core.detectors.protocol import splits_needed
 from aigi_core.explain.neighbours import deciding_neighbours
 from aigi_core.statements import counted
 from ui.toolkit.images import Tile
@@ -27,10 +29,11 @@ def show_evidence(
     means = near.groupby("bank")["cosine"].mean()
     score = float(means["fake"] - means["real"] - detector.offset)
     st.markdown(
-        f"**Why:** the {counted(detector.k, 'nearest fake')} of its training images have a mean"
-        f" cosine of {means['fake']:.3f}, the {counted(detector.k, 'nearest real image')} of"
-        f" {means['real']:.3f}. The difference, minus an offset set on validation images"
-        f" ({detector.offset:+.3f}), is its score: {score:+.3f}, nearer to"
+        f"**Why:** of the images that it was trained on ({trained_on(detector)}), the"
+        f" {counted(detector.k, 'nearest fake', 'have')} a mean cosine of {means['fake']:.3f}, the"
+        f" {counted(detector.k, 'nearest real image')} of {means['real']:.3f}."
+        f" The difference, minus an offset set on validation images ({detector.offset:+.3f}), is"
+        f" its score: {score:+.3f}, nearer to"
         f" {'fakes' if score > detector.threshold else 'real images'}."
     )
     if row is not None and (near["row"] == row).any():
@@ -50,3 +53,10 @@ def show_evidence(
                 width=WIDTH,
             )
     page.table(key, near.drop(columns="row"))
+
+
+def trained_on(detector: NeighbourDetector) -> str:
+    """Splits whose images are its banks: after validation has chosen k, it is trained again on
+    both."""
+    splits = splits_needed(protocol_of(detector))
+    return f"{'splits' if len(splits) > 1 else 'split'} {' and '.join(splits)}"
