@@ -1,6 +1,7 @@
 """Shared page code: router guard, controls and URL, workspace choice, escaping, reports."""
 
 import base64
+import os
 import re
 import shutil
 import tomllib
@@ -21,7 +22,7 @@ from aigi_core import figures
 from aigi_core.figures import DARK, LIGHT
 from aigi_core.previews import preview_hash
 from aigi_core.transfer import DEFAULT_METRIC
-from aigi_core.workspace import Workspace
+from aigi_core.workspace import Workspace, read_manifest, write_manifest
 from tests.conftest import ROOT
 from tests.factory import with_images
 from tests.pages.reading import tables
@@ -282,6 +283,32 @@ def test_another_file_in_the_place_of_an_image_is_not_shown(
     Image.new("RGB", (40, 30), (30, 200, 30)).save(tmp_path / "images" / "0.png")
     (html,) = images.tiles_html(pictured, [images.Tile(0, ["a"])])
     assert "<img" not in html and "not shown: damaged: the file has changed since ingest" in html
+
+
+def test_a_named_folder_is_looked_at_first_then_that_of_the_build(
+    pictured: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The named folder may hold none of the images, or another file of that name."""
+    built, named = tmp_path / "images", tmp_path / "named"
+    named.mkdir()
+    manifest = read_manifest(pictured.path) | {"image_root": str(built)}
+    write_manifest(pictured.path, manifest)
+    workspace = Workspace.open(pictured.path)
+
+    def shown() -> bool:
+        return 'src="data:image/png' in images.tiles_html(workspace, [images.Tile(0)])[0]
+
+    monkeypatch.setenv("AIGI_IMAGES", str(named))
+    assert images.image_roots(workspace)[:2] == [named, built] and shown()
+    Image.new("RGB", (40, 30), (30, 200, 30)).save(named / "0.png")
+    assert shown()
+    monkeypatch.setenv("AIGI_IMAGES", f"{tmp_path / 'none'}{os.pathsep}{named}")
+    assert images.image_roots(workspace)[:2] == [named, built]
+    monkeypatch.setenv("AIGI_IMAGES", "")
+    assert images.image_roots(workspace) == [] and not shown()
+    monkeypatch.setenv("AIGI_IMAGES", str(named))
+    monkeypatch.setattr(images.access, "on_this_machine", lambda: False)
+    assert images.image_roots(workspace) == [named] and not shown()  # the other is not declared
 
 
 def test_report_is_self_contained_and_escaped(synthetic: Workspace) -> None:

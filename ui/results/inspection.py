@@ -24,7 +24,6 @@ from aigi_core.clip.workspace_encoder import VARIABLE
 from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.heads import Encoded, EncodedImages, Head
-from aigi_core.images import image_source
 from aigi_core.inspection.copies import ALPHA as ALPHA_OF_COPIES
 from aigi_core.inspection.copies import Copy, likely_copies
 from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, open_images
@@ -45,7 +44,7 @@ from ui.results import attention, encoders, explanations
 from ui.toolkit import access
 from ui.toolkit.apart import apart
 from ui.toolkit.controls import OFFERED, acted, distinct, offered
-from ui.toolkit.images import image_root
+from ui.toolkit.images import image_files, image_roots
 from ui.toolkit.page import Page, inert, name, show_error
 from ui.toolkit.uploads import upload_field
 from ui.toolkit.workspaces import cached
@@ -523,14 +522,15 @@ def _of_workspace(workspace: Workspace, path: str) -> Subject:
         f"{origin(workspace, row)}, pool {image['pool']}, {image['split']} split; {image['width']}"
         f" × {image['height']} px, {image['format']}"
     )
-    file = image_source({"path": path, "source_url": ""}, image_root(workspace))
-    opened = None
-    if file.kind == "file":
+    opened, reads, why = None, None, ""
+    for source in image_files({"path": path}, image_roots(workspace)):
         preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
-        first = open_images([(path, as_path(file.value))], preprocessing)[0]
-        opened = first if first.key == str(image["content_hash"]) else None
-        if opened is None:
-            about += f"; not shown: {first.reason or 'the file has changed since ingest'}"
+        first = open_images([(path, as_path(source.value))], preprocessing)[0]
+        if first.key == str(image["content_hash"]):
+            opened, reads, why = first, partial(as_path, source.value), ""
+            break
+        why = f"; not shown: {first.reason or 'the file has changed since ingest'}"
+    about += why
     return Subject(
         path,
         about,
@@ -538,7 +538,7 @@ def _of_workspace(workspace: Workspace, path: str) -> Subject:
         row,
         workspace,
         np.array([row]),
-        (lambda: as_path(file.value)) if opened else None,
+        reads,
         opened.pixels if opened else None,
         opened.picture if opened else None,
     )

@@ -119,10 +119,14 @@ def typed_path(text: str) -> Path:
 
 def roots() -> list[Path]:
     """The folders that the operator declared."""
-    named = [os.environ.get(name, "") for name in (ROOTS, IMAGES)]
+    return [as_path(part).resolve() for name in (ROOTS, IMAGES) for part in named_folders(name)]
+
+
+def named_folders(variable: str) -> list[str]:
+    """The folders that an environment variable names, separated as in PATH."""
     # the colon of an address separates nothing
-    parts = re.split(rf"{os.pathsep}(?!//)", os.pathsep.join(named))
-    return [as_path(part).resolve() for part in parts if part]
+    parts = re.split(rf"{os.pathsep}(?!//)", os.environ.get(variable, ""))
+    return [part for part in parts if part]
 
 
 def may_see(path: Path) -> bool:

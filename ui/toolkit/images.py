@@ -17,7 +17,7 @@ from typing import Any
 import streamlit as st
 
 from aigi_core.errors import AigiError
-from aigi_core.images import ImageError, image_source, thumbnail
+from aigi_core.images import ImageError, ImageSource, image_source, thumbnail
 from aigi_core.manifest import FAKE
 from aigi_core.previews import preview_data_uri
 from aigi_core.processes import SECONDS, LimitedProcesses, read_images
@@ -69,25 +69,35 @@ class Tile:
     chosen: bool = False
 
 
-def image_root(workspace: Workspace) -> Path | None:
-    """Folder of the workspace's images on this machine: ``AIGI_IMAGES``, else what the workspace
-    records, else None.
+def image_roots(workspace: Workspace) -> list[Path]:
+    """Folders on this machine that may hold the workspace's images, in the order in which they are
+    looked at: those of ``AIGI_IMAGES``, then what the workspace records, then the project's own.
 
     ``AIGI_IMAGES`` set to nothing keeps local files out of the app. To other machines only folders
     are shown that the operator declared (:func:`ui.toolkit.access.may_see`).
     """
-    setting = os.environ.get("AIGI_IMAGES")
+    if os.environ.get(access.IMAGES) == "":
+        return []
     recorded = workspace.manifest.get("image_root")
+    found: dict[Path, None] = {}
     for candidate in (
-        [setting] if setting is not None else [recorded, str(ROOT.parent / "shared" / "images")]
+        *access.named_folders(access.IMAGES),
+        recorded,
+        str(ROOT.parent / "shared" / "images"),
     ):
         try:
             if candidate and access.may_see(root := as_path(candidate)) and root.is_dir():
-                return root.resolve()
+                found[root.resolve()] = None
         # a stranger's workspace may record anything
         except (AigiError, OSError, TypeError, ValueError):
             continue
-    return None
+    return list(found)
+
+
+def image_files(image: Mapping[Hashable, Any], roots: Sequence[Path]) -> list[ImageSource]:
+    """The files that a row of images may be, one a folder that has one of its name."""
+    facts = {"path": image["path"], "offset": image.get("offset", -1)}
+    return [one for root in roots if (one := image_source(facts, root)).kind == "file"]
 
 
 @cached
@@ -127,9 +137,9 @@ def tiles_html(
     """One figure element a tile: the image over its preview, the link, the caption."""
     images = workspace.images.iloc[[tile.row for tile in tiles]]
     records = images[[name for name in SHOWN if name in images]].to_dict("records")
-    root = image_root(workspace)
+    roots = image_roots(workspace)
     return [
-        _tile_html(workspace, tile, record, root, side, link)
+        _tile_html(workspace, tile, record, roots, side, link)
         for tile, record in zip(tiles, records, strict=True)
     ]
 
@@ -138,19 +148,18 @@ def _tile_html(
     workspace: Workspace,
     tile: Tile,
     image: Mapping[Hashable, Any],
-    root: Path | None,
+    roots: Sequence[Path],
     side: int,
     link: bool,
 ) -> str:
     preview = _preview(str(image["preview_hash"]))
-    facts = {name: image[name] for name in ("path", "source_url", "offset") if name in image}
+    facts = {name: image[name] for name in ("path", "source_url") if name in image}
     url = image_source(facts, None).value
-    source = image_source(facts, root)
-    local, why = (
-        _thumbnail(workspace, tile.row, source.value, source.offset, side)
-        if source.kind == "file"
-        else (None, "")
-    )
+    local, why = None, ""
+    for file in image_files(image, roots):
+        local, why = _thumbnail(workspace, tile.row, file.value, file.offset, side)
+        if local:
+            break
     what = f"fake image by {image['generator']}" if image["label"] == FAKE else "real image"
     alt = escape(
         f"{what}, pool {image['pool']}" + (f": {image['caption']}" if image["caption"] else ""),

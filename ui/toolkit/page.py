@@ -39,7 +39,7 @@ from ui.toolkit import access, report, router, tables, workspaces
 from ui.toolkit.controls import Controls, acted, set_control
 from ui.toolkit.costly import CostlyError, say_yes
 from ui.toolkit.drawings import Draw, Styled, Use, drawn
-from ui.toolkit.images import Tile, clickable_grid, grid_html, image_root
+from ui.toolkit.images import Tile, clickable_grid, grid_html, image_roots
 from ui.toolkit.lightbox import Details, open_in, show_opened
 from ui.toolkit.report import Report, Stat
 from ui.toolkit.unseen import Unseen
@@ -533,7 +533,7 @@ class Page(Controls):
             show_opened(self, name, tiles, lightbox if callable(lightbox) else None)
         elif tiles:
             st.html(grid_html(self.workspace, to_inspect, width))
-        if tiles and not self._blurred and image_root(self.workspace) is None:
+        if tiles and not self._blurred and not image_roots(self.workspace):
             self._blurred = True
             st.caption(
                 "Blurred? The workspace holds previews, not pixels: the images belong to those who"

@@ -16,7 +16,7 @@ from aigi_core.workspace import Workspace, read_manifest, write_manifest
 from benchmarks._server import Server
 from tests.factory import make_workspace
 from ui.toolkit import access, workspaces
-from ui.toolkit.images import image_root
+from ui.toolkit.images import image_roots
 
 LOCAL = {"host": "127.0.0.1:8501", "origin": "http://127.0.0.1:8501"}
 PROXIES = ("X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "Via", "X-Real-IP")
@@ -106,10 +106,10 @@ def test_others_see_only_files_below_declared_folders(
     for recorded in (str(declared / "set"), "/etc", "x" * 5000, None):
         write_manifest(path, read_manifest(path) | {"image_root": recorded})
         monkeypatch.delenv("AIGI_ROOTS", raising=False)
-        assert image_root(Workspace.open(path)) is None
+        assert not image_roots(Workspace.open(path))
         monkeypatch.setenv("AIGI_ROOTS", str(declared))
-        expected = declared / "set" if recorded == str(declared / "set") else None
-        assert image_root(Workspace.open(path)) == expected
+        expected = [declared / "set"] if recorded == str(declared / "set") else []
+        assert image_roots(Workspace.open(path)) == expected
     (declared / "out").symlink_to(tmp_path)
     assert not access.may_see(declared / "out" / "w")
     assert access.may_see(declared / "set")
