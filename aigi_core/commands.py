@@ -114,6 +114,16 @@ def build_command(path: str | os.PathLike[str], manifest: Mapping[str, Any] | No
     return command("build", images=known.get("image_root") or "DIR", out=path, **options)
 
 
+def open_command(path: Path) -> str:
+    """The command that opens a workspace in the app, in a checkout and where it is installed.
+
+    Example:
+        >>> open_command(Path("my images"))
+        'python -m aigi_core.cli app "my images"'
+    """
+    return f"python -m aigi_core.cli app {_quoted(os.fspath(_near(path)))}"
+
+
 def build_anew(path: str | os.PathLike[str], manifest: Mapping[str, Any] | None = None) -> str:
     """What to do about a workspace that cannot be mended."""
     return (

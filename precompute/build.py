@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from aigi_core.commands import open_command
 from aigi_core.detectors.stored import TRAINING_SECONDS
 from aigi_core.errors import AigiError
 from aigi_core.nearest import EXACT_PAIRS
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     args.images = args.images or (as_path(recorded) if recorded else None)
     from precompute.text import add_bank, own_sources  # loads torch
 
+    print("Encoding follows.", flush=True)
     print(encode.encode_workspace(args, args.out, encoder))
     if encoder.gives.has("texts"):
         for source in own_sources(encoder, words=args.words):
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"No bank of texts: {encoder.gives.lacks['texts']}.")
     _prepare_pages(args.out, args.images, audited=not args.no_audit)
+    print(f"Done: open it with '{open_command(args.out)}'.")
     return 0
 
 

@@ -127,7 +127,7 @@ def add_images(args: argparse.Namespace) -> str:
     if old_prefix:
         again += (
             f"\nOld and new images are now named from one folder, {root}: the names of old ones"
-            f" begin with {old_prefix}."
+            f" begin with {old_prefix}; tables of scores with the names of before are still read."
         )
     if not manifest["image_root"]:
         again += (

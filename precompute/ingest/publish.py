@@ -136,7 +136,7 @@ def publish(
     write_manifest(out, manifest)
     if same:
         return f"The images of {out} are unchanged; its record was brought up to date."
-    return f"Wrote {out}: {counted(result.record['kept'], 'image')}."
+    return f"Listed {counted(result.record['kept'], 'image')} in {out}."
 
 
 def refuse_other_paths(out: Path, offered: pd.DataFrame, images: Path) -> None:

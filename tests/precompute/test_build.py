@@ -3,12 +3,15 @@ before the ingest.
 """
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from aigi_core.commands import open_command
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.workspace import Workspace, verify
 from precompute.__main__ import main
@@ -49,9 +52,16 @@ def test_build_and_again(
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "Encoded 20 images" in printed and printed.count("Layout: ") == 1
-    assert (
-        "1 detector and the audit, about 1 minute" in printed and "udit" in printed.splitlines()[-1]
+    assert "Wrote" not in printed.partition("Encoding follows.")[0]  # nobody takes it for the end
+    assert f"Listed 20 images in {tmp_path / 'w'}.\nEncoding follows." in printed
+    *_, audited, last = printed.splitlines()
+    assert "1 detector and the audit, about 1 minute" in printed and "udit" in audited
+    assert last == f"Done: open it with '{open_command(tmp_path / 'w')}'."
+    script = last.split("'")[1].split()[1:]  # and it starts
+    shown = subprocess.run(
+        [sys.executable, *script, "--help"], capture_output=True, text=True, check=False
     )
+    assert shown.returncode == 0 and "Start the app." in shown.stdout
     assert verify(tmp_path / "w") == []
     workspace = Workspace.open(tmp_path / "w")
     assert len(workspace.images) == len(workspace.embeddings) == 20

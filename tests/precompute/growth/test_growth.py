@@ -541,7 +541,8 @@ def test_names_of_before_are_understood_after_images_from_elsewhere_were_added(
     """A table of scores still matches, and the first build's own command says what is the case."""
     names = Workspace.open(base).images["path"].tolist()
     assert add(folder, base, "two") == 0
-    assert "the names of old ones begin with base/." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "begin with base/; tables of scores with the names of before are still read." in said
     grown = Workspace.open(base)
     matched, mistakes = matched_scores(grown, names, np.arange(len(names), dtype=float), "path")
     by_path = dict(zip(grown.images["path"], matched, strict=True))
