@@ -89,11 +89,11 @@ with ui.page(__file__) as page:
                 name=group,
                 width=84,
                 empty="No image of this test set is in this group.",
-                lightbox=body.details(page, setting, row, rows[row]),
+                lightbox=body.details(page, setting, row),
             )
     with page.section("The opened image"):
         chosen = images[images["path"] == path].iloc[0]
-        body.show_image(page, chosen, setting, row, rows[row])
+        body.show_image(page, chosen, setting, row)
     with page.section(
         "Its nearest images", "By cosine of embeddings, over all splits. Click to enlarge."
     ):

@@ -11,7 +11,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.detectors.detector import LinearDetector
+from aigi_core.detectors.detector import LinearDetector, no_direction
 from aigi_core.detectors.methods.base import at_grid_edge
 from aigi_core.errors import AigiError
 from aigi_core.metrics import intervals_in_words
@@ -113,6 +113,7 @@ with ui.page(__file__) as page:
     whole = results.matrix(page.workspace, setting, metric)
     matrix = whole.on(tested)
     detector = results.detectors(page.workspace, setting)[0]
+    opens = results.link_to(setting, trained)
     inside, ood = matrix.mean(metric, matrix.in_domain), matrix.mean(metric, ~matrix.in_domain)
     hardest, names = matrix.hardest(metric), " + ".join(trained)
     reached = [f"{estimated(inside, 'generator')} on what it was trained on"] if inside.n else []
@@ -226,8 +227,19 @@ with ui.page(__file__) as page:
             table=whole.to_frame(),
             clicks=("test",),
         )
-        if len(trained) == 1:
-            page.link("gallery", "Its images, right and wrong", tests=[test], train=trained[0])
+        page.link("gallery", "Its images, right and wrong", tests=[test], **opens)
+
+    with page.section(
+        "What it looks at, and where it fails",
+        f"The detector trained on {ui.name(names)}, opened on other pages.",
+    ):
+        with st.container(horizontal=True):
+            if isinstance(detector, LinearDetector) and detector.has_direction:
+                page.link("words", "What it looks at, in words", **opens)
+            page.link("gallery", "Its mistakes", tests=tested, verdict="all mistakes", **opens)
+        if not isinstance(detector, LinearDetector) or not detector.has_direction:
+            st.caption(ui.inert(no_direction(detector)))
+        results.link_heads(page, trained, "Its generators' attention heads")
 
     with page.section(
         "Compare and keep",

@@ -11,6 +11,7 @@ from aigi_core import figures
 from aigi_core.explain.nulls import SIGNS
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted, p_text
+from aigi_core.transfer import make_training_sets
 from ui import results
 from ui.bodies import words as body
 from ui.results import explanations
@@ -28,7 +29,7 @@ with ui.page(__file__) as page:
     workspace, train = page.workspace, names[row]
     with st.spinner(
         "Training the detector and, where its words are not stored, three hundred more on shuffled"
-        " labels …"
+        " labels: some seconds …"
     ):
         words = explanations.words(workspace, setting, row, texts)
         matrix = results.matrix(workspace, setting, DEFAULT_METRIC)
@@ -115,6 +116,10 @@ with ui.page(__file__) as page:
                         formats={"expected": "%.1f", "null_mean": "%.1f"},
                     )
 
+    others = dict(zip(names, setting.sets, strict=True))
+    if len(others) == 1:  # one chosen set: beside each generator alone
+        others |= make_training_sets(page.domains, "each generator")
+
     def another() -> None:
         with page.section(
             "Beside another detector",
@@ -122,12 +127,12 @@ with ui.page(__file__) as page:
             " embedding, if A is a residual); choose it here.",
         ):
             with page.controls("Another"):
-                other = page.select("train_b", "Detector B", names, train)
+                other = page.select("train_b", "Detector B", list(others), train)
                 setting_b = results.choose_setting(
-                    page, setting.sets, "B", beside=setting, used=used
+                    page, tuple(others.values()), "B", beside=setting, used=used
                 )
             comparison = explanations.comparison(
-                workspace, (setting, row), (setting_b, names.index(other)), texts
+                workspace, (setting, row), (setting_b, list(others).index(other)), texts
             )
             page.finding(
                 f"The two directions have a cosine of **{comparison.cosine:.2f}**"
@@ -209,8 +214,9 @@ with ui.page(__file__) as page:
         "Another detector": another,
         "Your own phrases": own_phrases,
         CONCEPT: without,
-        "Names and generality": generality,
     }
+    if len(names) > 1:
+        parts["Names and generality"] = generality
     holds = dict.fromkeys(("train_b", "method_b", "view_b"), "Another detector")
     holds |= {"own": "Your own phrases", "all": "Names and generality"}
     holds |= dict.fromkeys(("remove", "again"), CONCEPT)

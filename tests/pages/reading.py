@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from urllib.parse import parse_qs
 
 import pandas as pd
 from streamlit.testing.v1 import AppTest
@@ -10,6 +11,12 @@ from streamlit.testing.v1 import AppTest
 def text_of(app: AppTest) -> str:
     """All its markdown."""
     return "\n".join(block.value for block in app.markdown)
+
+
+def links_of(app: AppTest) -> list[tuple[str, str, dict[str, list[str]]]]:
+    """Page, text and controls of each link to another page."""
+    links = [one.proto for one in app.get("page_link")]
+    return [(one.page, one.label, parse_qs(one.query_string)) for one in links]
 
 
 def notes(app: AppTest) -> list[str]:

@@ -15,10 +15,12 @@ from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.training import train
+from aigi_core.explain.detector_words import detector_words
+from aigi_core.explain.lexicon import Lexicon
 from aigi_core.statements import estimated
 from aigi_core.transfer import rank_for_targets, trainer, transfer_matrix
 from aigi_core.workspace import Workspace
-from tests.pages.reading import noted, tables, text_of
+from tests.pages.reading import links_of, noted, stats, tables, text_of
 from ui import results
 from ui.results import archive
 
@@ -117,3 +119,26 @@ def test_a_downloaded_detector_scores_alike(synthetic: Workspace, tmp_path: Path
     np.testing.assert_array_equal(
         again.decision_function(synthetic), detector.decision_function(synthetic)
     )
+
+
+@pytest.mark.parametrize("trained", [["beta-diff"], ["delta-ar", "beta-diff"]])
+def test_links_lead_on_to_the_same_detector(
+    open_app: Open, synthetic: Workspace, trained: list[str]
+) -> None:
+    app = open_app(synthetic.path, "train", trained=trained, bias="0")
+    assert not app.exception and not app.error
+    onward = [link for link in links_of(app) if link[0] in ("words", "gallery")]
+    assert [page for page, *_ in onward] == ["gallery", "words", "gallery"]
+    names = [name for name in synthetic.domains.generators if name in trained]
+    own = train(synthetic, [names], protocol=Protocol(fit_intercept=False, class_weight="balanced"))
+    for page, _, controls in onward:
+        del controls["workspace"]  # by its digest
+        opened = open_app(synthetic.path, page, **controls)
+        said = [one.value for one in (*opened.error, *opened.warning, *opened.info)]
+        assert not (opened.exception or said), page
+        assert f"rained on `{' + '.join(names)}`" in text_of(opened)
+        if page == "words":
+            words = detector_words(synthetic, Lexicon.of(synthetic, "phrases"), own[0])
+            assert f"<b>{words.top_cosine:.3f}</b>" in stats(opened)
+    alone = [controls["train"] for page, _, controls in links_of(app) if page == "heads"]
+    assert alone == [[name] for name in names]

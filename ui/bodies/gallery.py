@@ -105,13 +105,13 @@ def tiles(
     ]
 
 
-def details(page: Page, setting: results.Setting, row: int, train: str) -> Callable[[Tile], None]:
+def details(page: Page, setting: results.Setting, row: int) -> Callable[[Tile], None]:
     """What the lightbox says under an image: its facts, and why the detector judges it so."""
 
     def show(tile: Tile) -> None:
         st.caption(facts(page.workspace, tile.row))
         if "heads.npy" in page.workspace.manifest["files"] or _by_neighbours(page, setting, row):
-            show_evidence(page, "evidence-large", setting, row, tile.row, train)
+            show_evidence(page, "evidence-large", setting, row, tile.row)
 
     return show
 
@@ -130,9 +130,7 @@ def facts(workspace: Workspace, row: int) -> str:
     )
 
 
-def show_evidence(
-    page: Page, key: str, setting: results.Setting, row: int, image: int, train: str
-) -> None:
+def show_evidence(page: Page, key: str, setting: results.Setting, row: int, image: int) -> None:
     """Why: each head's evidence as a difference from the average real image; of a detector of
     nearest neighbours, these."""
     detector = results.detectors(page.workspace, setting)[row]
@@ -151,17 +149,11 @@ def show_evidence(
     )
     page.figure(key, partial(figures.evidence_bars, terms), table=terms, clicks=("head",))
     strongest = terms[terms["layer"] >= 0].iloc[0]
-    page.link(
-        "heads",
-        "Open the strongest head",
-        head=f"{strongest['layer']}.{strongest['head']}",
-        train=train,
-    )
+    head = f"{strongest['layer']}.{strongest['head']}"
+    results.link_heads(page, setting.sets[row], "Open the strongest head", head=head)
 
 
-def show_image(
-    page: Page, image: pd.Series, setting: results.Setting, row: int, train: str
-) -> None:
+def show_image(page: Page, image: pd.Series, setting: results.Setting, row: int) -> None:
     """One image opened: the picture, its facts, and what each head adds to its score."""
     left, right = st.columns([1, 2], gap="large")
     with left:
@@ -177,7 +169,7 @@ def show_image(
             image=str(image["path"]),
         )
     with right:
-        show_evidence(page, "evidence", setting, row, int(image["row"]), train)
+        show_evidence(page, "evidence", setting, row, int(image["row"]))
 
 
 def show_nearest(page: Page, row: int) -> None:

@@ -120,7 +120,10 @@ def show_summary(
         show_mistakes(page, wrong[label], f"summary-{label}", 4)
     if not setting.d_search:
         page.link(
-            "gallery", "All its images", train=train, tests=[test], **results.link_to(setting)
+            "gallery",
+            "All its images",
+            tests=[test],
+            **results.link_to(setting, setting.sets[row]),
         )
 
 
@@ -203,9 +206,8 @@ def show_cells_mistakes(page: Page, opened: Opened) -> None:
         page.link(
             "gallery",
             "All its verdicts, in the gallery",
-            train=opened.train,
             tests=[opened.test],
-            **results.link_to(opened.setting),
+            **results.link_to(opened.setting, opened.setting.sets[opened.row]),
         )
 
 
@@ -254,7 +256,12 @@ def show_words(page: Page, opened: Opened) -> None:
         page.table(
             "words", words.nearest[["rank", "text", "category", "cosine", "p_value"]].head(6)
         )
-        page.link("words", "All its words", train=opened.train)
+        if not opened.setting.d_search:
+            page.link(
+                "words",
+                "All its words",
+                **results.link_to(opened.setting, opened.setting.sets[opened.row]),
+            )
 
 
 def show_means(page: Page, opened: Opened) -> None:

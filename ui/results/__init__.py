@@ -67,6 +67,8 @@ from ui.toolkit.workspaces import cached
 
 EMBEDDING = EmbeddingView()
 DEFAULT_METHOD = "logistic"
+CHOSEN = "chosen generators"
+"""One training set of any generators, beside the ways of :data:`TRAINING`."""
 TOGETHER = 100
 """Training sets that are fitted at once."""
 RESIDUAL = "residual"
@@ -291,8 +293,21 @@ def stored_views(workspace: Workspace) -> dict[str, FeatureView | str]:
     return {title: view for title, (name, view) in STORED_VIEWS.items() if name in stored}
 
 
-def link_to(setting: Setting) -> dict[str, str]:
-    """The controls of a link that opens the same detectors elsewhere: each page has its own."""
+def link_to(setting: Setting, generators: Sequence[str] = ()) -> dict[str, str | list[str]]:
+    """The controls of a link that opens the same detectors elsewhere: each page has its own.
+
+    Args:
+        generators: one detector's training set, for pages that open one (:func:`choose_detector`).
+    """
+    opened: dict[str, str | list[str]] = {}
+    if len(generators) == 1:
+        opened = {"train": generators[0]}
+    elif generators:
+        opened = {"sets": CHOSEN, "trained": list(generators)}
+    return opened | _link_to_view(setting)
+
+
+def _link_to_view(setting: Setting) -> dict[str, str]:
     view = next((title for title, view in VIEW_OPTIONS.items() if view == setting.view), "")
     parameters = {"view": view} if view and setting.view != EMBEDDING else {}
     for title, (_, one) in STORED_VIEWS.items():
@@ -307,6 +322,22 @@ def link_to(setting: Setting) -> dict[str, str]:
     if setting.protocol != OURS.name:
         return parameters | {"protocol": preset(setting.protocol).title}
     return parameters | ({} if setting.balance else {"balance": "0"})
+
+
+def link_heads(page: Page, generators: Sequence[str], text: str, **controls: str) -> None:
+    """A link to Heads, whose detectors are each of one generator; of a training set of several, one
+    for each, and why.
+    """
+    if len(generators) == 1:
+        page.link("heads", text, train=generators[0], **controls)
+        return
+    with st.expander(f"{text}: one generator at a time"):
+        st.caption(
+            "Heads trains on one generator and chooses heads on another, so it opens no set of"
+            " several: here is each generator of this one, alone."
+        )
+        for one in generators:
+            page.link("heads", f"Trained on {one}", train=one, **controls)
 
 
 def training_in_words(setting: Setting) -> str:
@@ -797,17 +828,21 @@ def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferM
 
 
 def choose_detector(page: Page, used: Preset = OURS) -> tuple[Setting, list[str], int]:
-    """The controls ``sets``, ``train``, ``view``, ``bias`` and ``balance``: one detector, as
-    (setting, names of its rows, row).
+    """The controls ``sets``, ``train`` (of :data:`CHOSEN` ones ``trained``), ``view``, ``bias``
+    and ``balance``: one detector, as (setting, names of its rows, row).
     """
+    ways = TRAINING | {CHOSEN: "one detector for all that are chosen"}
     how = page.select(
-        "sets",
-        "Training sets",
-        list(TRAINING),
-        help="; ".join(f"{k}: {v}" for k, v in TRAINING.items()),
+        "sets", "Training sets", list(ways), help="; ".join(f"{k}: {v}" for k, v in ways.items())
     )
-    sets = make_training_sets(page.domains, how)
-    train = page.select("train", "Detector trained on", list(sets))
+    if how == CHOSEN:
+        first = page.domains.generators[:1]
+        names = page.generators("trained", "Detector trained on", first, follows="train")
+        train = " + ".join(names)
+        sets = {train: tuple(names)}
+    else:
+        sets = make_training_sets(page.domains, how)
+        train = page.select("train", "Detector trained on", list(sets))
     setting = choose_setting(page, tuple(sets.values()), used=used)
     return setting, list(sets), list(sets).index(train)
 
