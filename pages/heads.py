@@ -70,7 +70,7 @@ with ui.page(__file__) as page:
     scores = attention.head_scores(workspace, train, validation, used)
     names, metric = attention.named(chosen), METRICS[used.metric]
     title = f"{metric.title} {where}"
-    page.answer(attention.answer(table, scores, gain, names, train, validation, used))
+    page.answer(attention.answer(table, scores, gain, names, train, validation, used=used))
     page.stats(attention.stats(scores, gain, len(chosen), used))
     page.protocol(
         training=results.protocol_in_words(used),

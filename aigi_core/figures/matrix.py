@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from aigi_core.figures.theme import LIGHT, SELECTION, Scale, Theme, colour_bar, finish, labels
+from aigi_core.figures.theme import (
+    LIGHT,
+    SELECTION,
+    Scale,
+    Theme,
+    colour_bar,
+    finish,
+    labels,
+    points_bar,
+)
 
 Centre = Literal["chance", "zero", "none"]
 _DARK, _WHITE = "#14181b", "#ffffff"
@@ -88,11 +97,7 @@ def heatmap(
     factor, number = (100, "+z.1f" if centre == "zero" else ".0f") if percent else (1, number)
     texts, faded = _cell_texts(factor * z, number, faint, compact=compact)
     scale = _scale(theme, centre, higher_is_better)
-    bar = colour_bar(value_title, theme, ".0%" if percent else None)
-    if percent and centre == "zero":
-        at = np.linspace(low, high, 5)
-        bar |= dict(tickvals=at, ticktext=[f"{100 * v:+.1f}" if v else "0" for v in at])
-        bar["title"]["text"] = f"{value_title}, points"
+    bar = _bar(value_title, centre, (low, high), percent=percent, theme=theme)
     look = dict(zmin=low, zmax=high, colorscale=scale, xgap=1, ygap=1, hoverinfo="skip")
     figure = go.Figure(
         go.Heatmap(z=np.where(faded, np.nan, z), showscale=not compact, colorbar=bar, **look)
@@ -138,6 +143,14 @@ def heatmap(
         least_width=_least_width(len(columns[::every]), legend=not compact),
         margin=dict(l=8, r=8, t=30 if column_families else 10, b=8),
     )
+
+
+def _bar(
+    title: str, centre: Centre, limits: tuple[float, float], *, percent: bool, theme: Theme
+) -> dict[str, Any]:
+    if percent and centre == "zero":
+        return points_bar(title, theme, *limits)
+    return colour_bar(title, theme, ".0%" if percent else None)
 
 
 def _cell_texts(

@@ -100,7 +100,7 @@ def test_a_map_of_many_images_is_computed_where_it_is_asked_for(
     assert not app.exception and not made and "start it below" in text_of(app)
     assert "about 1 s of one core" in captions(app) and "precompute detectors" in captions(app)
     app.button(key="start-map").click().run()
-    assert not app.exception and made and "nearest points are of its own source" in text_of(app)
+    assert not app.exception and made and "are of its own source" in text_of(app)
 
 
 def test_nearest_neighbours_show_the_images_that_decide(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -293,13 +294,13 @@ def stored_views(workspace: Workspace) -> dict[str, FeatureView | str]:
     return {title: view for title, (name, view) in STORED_VIEWS.items() if name in stored}
 
 
-def link_to(setting: Setting, generators: Sequence[str] = ()) -> dict[str, str | list[str]]:
+def link_to(setting: Setting, generators: Sequence[str] = ()) -> dict[str, Any]:
     """The controls of a link that opens the same detectors elsewhere: each page has its own.
 
     Args:
         generators: one detector's training set, for pages that open one (:func:`choose_detector`).
     """
-    opened: dict[str, str | list[str]] = {}
+    opened: dict[str, Any] = {}
     if len(generators) == 1:
         opened = {"train": generators[0]}
     elif generators:

@@ -324,6 +324,7 @@ def answer(
     chosen: Sequence[str],
     train: str,
     validation: str,
+    *,
     used: Preset = OURS,
 ) -> str:
     """The page's answer: the best head alone, and the chosen ones against the whole embedding."""
