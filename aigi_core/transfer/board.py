@@ -504,6 +504,8 @@ def _rests_on(workspace: Workspace) -> dict[str, str]:
 def verdict(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
     """Which methods are shown to be better than logistic regression, in one sentence."""
     groups, over = _against_reference(table, show)
+    if kinds := _kinds_compared(table):
+        over += f", of {kinds}"
     better = groups["higher"]
     if not better:
         return (
@@ -548,14 +550,22 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
             f"Not significant after correction for {over}, although the interval excludes zero:"
             f" {'; '.join(groups['interval alone'])}."
         )
-    rows = table[table["p_value"].notna()]
-    outside = int(rows["method"].str.startswith(IMPORTED).sum())
-    if outside:
-        sentences.append(
-            f"The {over} are of {counted(len(rows) - outside, 'method')} and"
-            f" {counted(outside, 'imported or fine-tuned detector')}."
-        )
+    if kinds := _kinds_compared(table):
+        sentences.append(f"The {over} are of {kinds}.")
     return " ".join(sentences)
+
+
+def _kinds_compared(table: pd.DataFrame) -> str:
+    """What is compared, where it is not methods alone: their number is then another one than that
+    of the comparisons."""
+    compared = table.loc[table["p_value"].notna(), "method"]
+    outside = int(compared.str.startswith(IMPORTED).sum())
+    if not outside:
+        return ""
+    return (
+        f"{counted(len(compared) - outside, 'method')} and"
+        f" {counted(outside, 'imported or fine-tuned detector')}"
+    )
 
 
 def _against_reference(

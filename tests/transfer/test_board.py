@@ -104,6 +104,8 @@ def test_a_claim_needs_the_interval_and_the_q_value() -> None:
     assert boards.comparison(table).endswith(
         "The 4 comparisons are of 3 methods and 1 imported or fine-tuned detector."
     )
+    assert "4 comparisons" in boards.verdict(table)
+    assert ", of 3 methods and 1 imported or fine-tuned detector" in boards.verdict(table)
 
 
 def test_blocks_are_by_family_and_calibration_is_of_held_out_images(workspace: Workspace) -> None:
