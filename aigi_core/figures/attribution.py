@@ -13,7 +13,7 @@ from aigi_core.attribution.tree import GeneratorTree
 from aigi_core.attribution.unknown import OUTCOMES
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.theme import LIGHT, Theme, finish, labels, name_lines
-from aigi_core.statements import counted
+from aigi_core.statements import counted, part_counted
 
 SURE = 0.7
 """Joins that fewer bootstrap draws contain are dashed (Hillis and Bull 1993 on such shares)."""
@@ -35,7 +35,8 @@ def source_confusion(
     hover = pd.DataFrame(
         [
             [
-                f"{rate[i, j]:.0%} [{low[i, j]:.0%}, {high[i, j]:.0%}], n = {n[i]}"
+                f"{rate[i, j]:.0%} [{low[i, j]:.0%}, {high[i, j]:.0%}],"
+                f" {part_counted(round(rate[i, j] * n[i]), n[i], 'image')}"
                 for j in range(len(names))
             ]
             for i in range(len(names))

@@ -22,6 +22,8 @@ def named() -> Named:
 def test_the_confusion_reports_clicks_and_escapes_names() -> None:
     figure = source_confusion(named(), {"two": "gan"}, selected=("two", "three"), theme=DARK)
     [cells] = [trace for trace in figure.data if trace.name == "cells"]
+    one = int((named().named[:30] == 1).sum())  # of the first source, named as the second
+    assert f"{one} of 30 images" in str(figure.data)
     assert list(cells.customdata[1]) == ["real", "<b>one</b>"]
     assert "<b>one" not in "".join(figure.layout.yaxis.ticktext) and "mean of" in alt_text(figure)
 

@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.attribution import load_attribution
+from aigi_core.attribution.unknown import mean_over_generators
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 from tests.pages.reading import noted, stats, text_of
@@ -35,6 +36,15 @@ def test_the_page_says_what_the_library_says(
     assert f"<b>{recall.value:.0%}</b>" in stats(app) and f"{recall.low:.0%}" in stats(app)
     assert f"**{recall.value:.0%}** of a source" in text_of(app)
     assert "come out as unknown" in text_of(app) and "Cophenetic correlation" in text_of(app)
+    table = load_attribution(attributed).unknown[name]
+    for outcome, words in (
+        ("unknown", "come out as unknown"),
+        ("called_real", "are called real"),
+        ("false_attribution", "are named as another generator"),
+    ):  # all three: what is not said would be guessed
+        share = mean_over_generators(table, outcome)
+        told = f"**{share.value:.0%}** ({share.low:.0%} to {share.high:.0%}) {words}"
+        assert told in text_of(app)
     app = app.segmented_control(key="part").select("Never seen").run()
     assert not app.exception and "of known test images through" in text_of(app)
 

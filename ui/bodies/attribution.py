@@ -11,7 +11,7 @@ import streamlit as st
 from aigi_core import attribution, figures
 from aigi_core.attribution import Attribution, Named
 from aigi_core.attribution.namers import NAMERS
-from aigi_core.attribution.unknown import mean_over_generators
+from aigi_core.attribution.unknown import OUTCOMES, mean_over_generators
 from aigi_core.errors import WorkspaceError
 from aigi_core.statements import Finding, counted, p_text, part_counted
 from aigi_core.winner import winner
@@ -36,11 +36,14 @@ def answer(made: Attribution, way: str) -> str:
     )
     if table.empty:
         return text
-    unknown, false = (mean_over_generators(table, c) for c in ("unknown", "false_attribution"))
+    shares = [mean_over_generators(table, outcome) for outcome in OUTCOMES]
+    unknown, real, false = (
+        f"**{one.value:.0%}** ({one.low:.0%} to {one.high:.0%})" for one in shares
+    )
     return (
-        f"{text} Of a generator that it has never seen, **{unknown.value:.0%}** of the images come"
-        f" out as unknown ({unknown.low:.0%} to {unknown.high:.0%}) and **{false.value:.0%}** are"
-        f" named as another generator ({false.low:.0%} to {false.high:.0%})."
+        f"{text} Of the images of a generator that the classifier has never seen, {unknown} come"
+        f" out as unknown, {real} are called real, and {false} are named as another generator"
+        f" ({counted(shares[0].n, 'generator')} left out in turn)."
     )
 
 
@@ -215,9 +218,9 @@ def likely_source(page: Page, embedding: np.ndarray, row: int | None) -> None:
     if not unknown.empty:
         right = mean_over_generators(unknown, "unknown")
         st.caption(
-            f"This is no proof: of a generator that it has never seen, only {right.value:.0%} of"
-            f" the images come out as unknown ({right.low:.0%} to {right.high:.0%},"
-            f" {counted(right.n, 'generator')} left out in turn)."
+            f"This is no proof: of a generator that the classifier has never seen, only"
+            f" {right.value:.0%} of the images come out as unknown ({right.low:.0%} to"
+            f" {right.high:.0%}, {counted(right.n, 'generator')} left out in turn)."
         )
     page.table("likely-sources", table.head(5))
     page.link("attribution", "How far to trust it: Attribution")
