@@ -175,7 +175,10 @@ def test_a_link_with_names_of_no_control_says_so(tmp_path: Path) -> None:
     drawn = "\n".join(CONTROLS.splitlines()[:-1])
     app = _drive(f"{drawn}\n{body}", tmp_path, query)
     said = app.markdown[1].value
-    assert "sets picks, which" in said and "Names of this page: many, number, on, pick" in said
+    assert said == "This page has no setting 'picks': it is ignored."
+    query["kind"] = "a"
+    app = _drive(f"{drawn}\n{body}", tmp_path, query)
+    assert app.markdown[1].value == "This page has no settings 'picks', 'kind': they are ignored."
     app = _drive(f"{drawn}\n{body}", tmp_path, {"pick": "c", "workspace": "w", "train": "t"})
     assert app.markdown[1].value == "fine"
 

@@ -363,9 +363,11 @@ class Controls:
         known = self._met | self._url.keys() | SHARED | set(others)
         unknown = [name for name in self._asked if name not in known and self.linked(name)]
         if unknown:
+            names = ", ".join(map(repr, unknown))
             self.complaints.append(
-                f"The link sets {', '.join(unknown)}, which nothing on this page has to do with:"
-                f" it is left out. Names of this page: {', '.join(sorted(self._met))}."
+                f"This page has no setting {names}: it is ignored."
+                if len(unknown) == 1
+                else f"This page has no settings {names}: they are ignored."
             )
 
     def _place(self, name: str) -> tuple[str, str]:
