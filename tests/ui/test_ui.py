@@ -183,6 +183,62 @@ def test_a_link_with_names_of_no_control_says_so(tmp_path: Path) -> None:
     assert app.markdown[1].value == "fine"
 
 
+def test_a_default_that_nobody_chose_follows_while_a_run_ends_before_its_control(
+    tmp_path: Path,
+) -> None:
+    """As the page Train, whose opened set follows the targets, after 'Clear all'."""
+    app = _drive(
+        """
+targets = controls.multiselect('targets', 'Targets', ['x', 'y', 'z'], ['x'])
+if targets:
+    st.write(repr(controls.multiselect('opened', 'Opened', ['x', 'y', 'z'], targets)))
+""",
+        tmp_path,
+    )
+    assert app.markdown[0].value == "['x']"
+    app.multiselect[0].set_value([]).run()
+    app.multiselect[0].set_value(["y", "z"]).run()
+    assert app.markdown[0].value == "['y', 'z']" and "opened" not in app.query_params
+    app.multiselect[1].set_value(["x"]).run()
+    app.multiselect[0].set_value([]).run()
+    app.multiselect[0].set_value(["z"]).run()
+    assert app.markdown[0].value == "['x']", "the user opened it"
+
+
+def test_the_address_says_what_the_controls_say_though_the_page_ends_in_a_message(
+    open_app: Open, synthetic_path: Path
+) -> None:
+    app = open_app(synthetic_path, "train", tests="gamma-diff", trained="delta-ar")
+    app.multiselect(key="tests").set_value([]).run()
+    assert not app.exception and "Nothing is chosen" in app.info[0].value
+    assert app.query_params["tests"] == "" and app.query_params["trained"] == "delta-ar"
+    again = open_app(synthetic_path, "train", tests="", trained="delta-ar")
+    assert "Nothing is chosen" in again.info[0].value
+    again.multiselect(key="tests").set_value(["beta-diff"]).run()
+    assert again.multiselect(key="trained").value == ["delta-ar"]
+    assert again.query_params["tests"] == "beta-diff"
+
+
+def test_a_link_is_followed_to_controls_that_its_first_run_did_not_reach(tmp_path: Path) -> None:
+    app = _drive(
+        """
+if controls.toggle('on', 'On', True):
+    st.write(controls.select('pick', 'Pick', ['a', 'b', 'c']))
+    controls.write_url({})
+else:
+    controls.write_url({}, whole=False)
+st.stop()
+""",
+        tmp_path,
+        {"pick": "b"},
+    )
+    app.query_params["on"], app.query_params["pick"] = "0", "c"
+    app.run()
+    assert not app.markdown and app.query_params == {"on": "0", "pick": "c"}
+    app.toggle[0].set_value(True).run()
+    assert app.markdown[0].value == "c" and app.query_params == {"pick": "c"}
+
+
 def test_a_changed_url_wins_over_a_control_that_did_not_move(tmp_path: Path) -> None:
     """The Back button, or a link to the same page."""
     app = _drive(CONTROLS, tmp_path, {"pick": "c"})

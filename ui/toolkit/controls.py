@@ -28,6 +28,8 @@ OFFERED = 5000
 _STORE, _WRITTEN, _PAGE, _ACTED = "_control_values", "_url_written", "_url_page", "_user_acted"
 _NAMES, _DEFAULTS = "_control_names", "_control_defaults"
 """Names of the controls that the page at hand has drawn."""
+_AHEAD = "_url_ahead"
+"""Names that a link sets and whose controls no run has reached yet."""
 
 
 class Controls:
@@ -45,6 +47,7 @@ class Controls:
         self._written: dict[str, list[str]] = (
             {} if self._entry else st.session_state.get(_WRITTEN, {})
         )
+        self._ahead: set[str] = set() if self._entry else st.session_state.get(_AHEAD, set())
         self._url: dict[str, list[str]] = {}
         self._met: set[str] = set()
         self.settings: dict[str, tuple[str, str]] = {}
@@ -293,15 +296,31 @@ class Controls:
 
     def linked(self, name: str) -> bool:
         """Whether this run is a link's that sets the control."""
-        raw = self._asked.get(name)
-        return not self._acted and raw is not None and raw != self._written.get(name)
+        return self._asked.get(name) is not None and self._new(name)
 
-    def write_url(self, extra: Mapping[str, str]) -> None:
-        """Make the address bar say what the controls say; values at their default are left out."""
+    def write_url(self, extra: Mapping[str, str], *, whole: bool = True) -> None:
+        """Make the address bar say what the controls say; values at their default are left out.
+
+        Args:
+            whole: the run has come to its end. Otherwise names whose controls it did not reach stay
+                as they are.
+        """
         wanted = self._url | {name: [value] for name, value in extra.items()}
-        if wanted != {name: st.query_params.get_all(name) for name in st.query_params}:
-            st.query_params.from_dict(wanted)
-        st.session_state[_WRITTEN] = wanted
+        kept: dict[str, list[str]] = {}
+        ahead: set[str] = set()
+        if not whole:
+            kept = {n: raw for n, raw in self._written.items() if n not in self._met}
+            ahead = {n for n in self._asked if n not in self._met | wanted.keys() and self._new(n)}
+        address = kept | {name: self._asked[name] for name in ahead} | wanted
+        if address != {name: st.query_params.get_all(name) for name in st.query_params}:
+            st.query_params.from_dict(address)
+        st.session_state[_WRITTEN], st.session_state[_AHEAD] = kept | wanted, ahead
+
+    def _new(self, name: str) -> bool:
+        """Whether the address sets the control to what this session has not written, and the user
+        did not act later."""
+        raw = self._asked.get(name)
+        return raw != self._written.get(name) and (not self._acted or name in self._ahead)
 
     def _prepare(
         self,
@@ -321,9 +340,13 @@ class Controls:
         store = st.session_state.setdefault(_STORE, {})
         defaults = st.session_state.setdefault(_DEFAULTS, {})
         before = defaults.get((self._stem, name), default)
-        follows_default = before != default and st.session_state.get(name) == before
+        # where the last run ended before this control, Streamlit has forgotten it and the page's
+        # own store has not; what is shared may have been chosen on another page
+        last = None if name in SHARED else store.get(self._place(name))
+        follows_default = before != default and st.session_state.get(name, last) == before
         if follows_default:
-            st.session_state.pop(name)  # nobody chose it: it follows what it is derived from
+            # nobody chose it: it follows what it is derived from
+            st.session_state.pop(name, None)
             if store.get(self._place(name)) == before:
                 store.pop(self._place(name))
         defaults[self._stem, name] = default
@@ -334,9 +357,7 @@ class Controls:
         raw = self._asked.get(name)
         drawn = follows_default or name in st.session_state or self._place(name) in store
         if (raw is not None and not drawn) or (
-            not self._acted
-            and raw != self._written.get(name)
-            and (raw is not None or not self._entry)
+            self._new(name) and (raw is not None or not self._entry)
         ):
             current = default if raw is None else parse(raw)
             if current is None:

@@ -618,11 +618,8 @@ class Page(Controls):
             self.complain_of_names([workspaces.PARAMETER])
         for complaint in self.complaints:
             self._complaints.warning(inert(complaint), icon=":material/link_off:")
-        if (
-            error is not None
-        ):  # but for the workspace the URL stays as it is: controls not reached would drop out
-            if any(st.query_params.get(key) != v for key, v in workspaces.parameter().items()):
-                st.query_params.update(workspaces.parameter())
+        self.write_url(workspaces.parameter(), whole=error is None)
+        if error is not None:
             show_error(error)
             if workspaces.elsewhere() and not workspaces.parameter():
                 st.button(
@@ -632,7 +629,6 @@ class Page(Controls):
                     on_click=workspaces.back_to_demo,
                 )
         else:
-            self.write_url(workspaces.parameter())
             self._share()
         workspace = None if error else self.workspace
         files = verification(workspace) if workspace else Verification("")
