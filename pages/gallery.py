@@ -8,45 +8,29 @@ import streamlit as st
 import ui
 from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import counted
-from aigi_core.transfer import ORDERS, SIZES, VERDICTS, arrange
+from aigi_core.transfer import ORDERS, VERDICTS, arrange
 from ui import results
 from ui.bodies import gallery as body
 from ui.toolkit.controls import OFFERED, offered
 
 EACH, PAGE = 8, 32
 FOUR, MISTAKES = "all four", "all mistakes"
+Detector = tuple[results.Setting, int, str]
+"""Its setting, its row there, and what it was trained on."""
 
 
-def in_group(images: pd.DataFrame, group: str) -> pd.DataFrame:
-    """The images of one group; all of them for all four."""
-    if group == MISTAKES:
+def with_verdict(images: pd.DataFrame, verdict: str) -> pd.DataFrame:
+    """The images of one verdict; all of them for all four."""
+    if verdict == MISTAKES:
         return images[~images["right"]]
-    return images if group == FOUR else images[images["verdict"] == group]
+    return images if verdict == FOUR else images[images["verdict"] == verdict]
 
 
-with ui.page(__file__) as page:
-    with page.controls():
-        setting, rows, row = results.choose_detector(page)
-        tests = page.generators("tests", "Tested on", page.domains.generators[-1:])
-        images = body.images_of(page.workspace, setting, row, tuple(tests))
-        verdict = page.select("verdict", "Group", [FOUR, MISTAKES, *VERDICTS])
-        order = page.select("order", "Order", list(ORDERS))
-        formats = page.multiselect("format", "File formats", sorted(images["format"].unique()))
-        size = page.select("size", "Shorter side", list(SIZES))
-        subject = page.text("subject", "Subject", placeholder="word of caption or path")
-        shown = arrange(images, order, formats=formats, size=size, subject=subject)
-        few, chosen_group = len(images) <= OFFERED, in_group(shown, verdict)
-        path = page.select(
-            "image",
-            "Image",
-            offered((images if few else shown)["path"], images["path"]),
-            body.first_image(chosen_group if len(chosen_group) else images),
-            help=""
-            if few
-            else f"The first {OFFERED:,} in this order are on offer; 'Subject' searches all.",
-        )
-    page.answer(body.answer(images, rows[row]))
-    page.stats(body.stats(images))
+def describe(page: ui.Page, matching: pd.DataFrame, detector: Detector, beginning: str) -> None:
+    """Answer, numbers and protocol."""
+    setting, _, train = detector
+    page.answer(body.answer(matching, train, beginning))
+    page.stats(body.stats(matching))
     page.protocol(
         detector=results.training_in_words(setting),
         images=(
@@ -61,18 +45,25 @@ with ui.page(__file__) as page:
         intervals=intervals_in_words(None, "share"),
     )
 
-    groups = list(VERDICTS) if verdict == FOUR else [verdict]
+
+def show(
+    page: ui.Page, shown: pd.DataFrame, detector: Detector, *, verdict: str, order: str, path: str
+) -> None:
+    """The images that match, by verdict, and one of them opened."""
+    setting, row, _ = detector
+    st.caption(body.legend(page.workspace, setting, row, int(shown["row"].iloc[0])))
+    verdicts = list(VERDICTS) if verdict == FOUR else [verdict]
     columns = (
         [*st.columns(2, gap="large"), *st.columns(2, gap="large")]
         if verdict == FOUR
         else [st.container()]
     )
-    for group, column in zip(groups, columns, strict=True):
-        mine = in_group(shown, group)
+    for each, column in zip(verdicts, columns, strict=True):
+        mine = with_verdict(shown, each)
         with (
             column,
             page.section(
-                group.capitalize(),
+                each.capitalize(),
                 f"{counted(len(mine), 'image')}, {order.lower()} first. Click to enlarge.",
             ),
         ):
@@ -86,13 +77,13 @@ with ui.page(__file__) as page:
             page.images(
                 body.tiles(page.workspace, part, setting, row, path),
                 opens="image",
-                name=group,
+                name=each,
                 width=84,
-                empty="No image of this test set is in this group.",
+                empty="No such image has this verdict.",
                 lightbox=body.details(page, setting, row),
             )
+    chosen = shown[shown["path"] == path].iloc[0]
     with page.section("The opened image"):
-        chosen = images[images["path"] == path].iloc[0]
         body.show_image(page, chosen, setting, row)
     with page.section(
         "Its nearest images", "By cosine of embeddings, over all splits. Click to enlarge."
@@ -105,3 +96,32 @@ with ui.page(__file__) as page:
             formats={"bytes_per_pixel": "%.2f", "jpeg_quality": "%.0f"},
             shown=("verdict", "score", "generator", "pool", "path", "width", "height", "format"),
         )
+
+
+with ui.page(__file__) as page:
+    with page.controls():
+        setting, rows, row = results.choose_detector(page)
+        detector = setting, row, rows[row]
+        tests = page.generators("tests", "Tested on", page.domains.generators[-1:])
+        images = body.images_of(page.workspace, setting, row, tuple(tests))
+        verdict = page.select("verdict", "Verdict", [FOUR, MISTAKES, *VERDICTS])
+        order = page.select("order", "Order", list(ORDERS))
+        asked = body.choose_filter(page, images)
+        matching = asked.of(images)
+        shown = arrange(matching, order)
+        if not shown.empty:
+            few, judged_so = len(matching) <= OFFERED, with_verdict(shown, verdict)
+            path = page.select(
+                "image",
+                "Image",
+                offered((matching if few else shown)["path"], matching["path"]),
+                body.first_image(judged_so if len(judged_so) else matching),
+                help=""
+                if few
+                else f"The first {OFFERED:,} in this order are on offer; 'Subject' searches all.",
+            )
+    if shown.empty:
+        body.none_matches(page, asked)
+    else:
+        describe(page, matching, detector, asked.beginning(len(matching), len(images)))
+        show(page, shown, detector, verdict=verdict, order=order, path=path)

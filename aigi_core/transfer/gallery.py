@@ -102,13 +102,15 @@ def gallery(
 
 def verdict_shares(images: pd.DataFrame) -> pd.DataFrame:
     """Shares of the four verdicts within their true class: ``verdict, images, of, share, low, high,
-    median_certainty``.
+    median_certainty``; none of a class that has no image.
 
     Intervals are Wilson's at 95%, images taken as independent.
     """
     rows = []
     for verdict in VERDICTS:
         own = images[images["verdict"].str.startswith(verdict[:4])]
+        if own.empty:
+            continue
         hit = own[own["verdict"] == verdict]
         low, high = count_interval(len(hit), len(own))
         rows.append(

@@ -114,7 +114,7 @@ def test_the_most_certain_mistakes_and_why(user: App, demo: Workspace) -> None:
     for verdict in ("fake as real", "real as fake"):
         counted = f"{(wrong['verdict'] == verdict).sum()} of "
         assert counted in user.stats[verdict.capitalize()][1]
-    user.choose("Group", "all mistakes")
+    user.choose("Verdict", "all mistakes")
     tiles = user.page.locator(".st-key-grid-all-mistakes button[data-key]")
     shown = tiles.evaluate_all("all => all.map(tile => tile.dataset.key)")
     assert shown == wrong["path"].head(len(shown)).tolist()
@@ -129,7 +129,7 @@ def test_the_most_certain_mistakes_and_why(user: App, demo: Workspace) -> None:
 
 def test_a_suspicious_image_before_all_detectors(user: App, demo: Workspace) -> None:
     user.navigate("Gallery")
-    user.choose("Group", "fake as real")
+    user.choose("Verdict", "fake as real")
     path = user.selected("Image")
     user.follow("Inspect this image")
     panel = build_panel(demo)  # joined by the mean, the rule that is chosen on the demo

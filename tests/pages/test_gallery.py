@@ -12,7 +12,7 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.training import train
 from aigi_core.transfer import VERDICTS, gallery
 from aigi_core.workspace import Workspace
-from tests.pages.reading import noted, tables, text_of
+from tests.pages.reading import noted, stats, tables, text_of
 from ui import results
 from ui.results import maps
 
@@ -49,6 +49,53 @@ def test_one_group_and_one_image_by_link(
     )
     assert not app.exception and not app.error and not app.warning
     assert app.selectbox(key="image").value == path
+
+
+def test_a_filter_that_no_image_matches_is_said_once_and_cleared(
+    open_app: Open, synthetic: Workspace
+) -> None:
+    app = open_app(
+        synthetic.path, "gallery", train="beta-diff", tests="beta-diff", subject="qqqqqq"
+    )
+    assert not app.exception and not app.error and not app.warning
+    assert text_of(app).count("No image matches Subject `qqqqqq`") == 1
+    assert "Fake as real" not in stats(app)
+    assert "The opened image" not in [head.value for head in app.subheader]
+    app.button(key="all-images").click().run()
+    assert not app.exception and app.text_input(key="subject").value == ""
+    assert "No image matches" not in text_of(app) and stats(app)
+
+
+def test_counts_and_the_opened_image_are_the_filters(open_app: Open, synthetic: Workspace) -> None:
+    link = {"train": "beta-diff", "tests": "beta-diff"}
+    app = open_app(synthetic.path, "gallery", **link, image="general/beta-diff/0017.png")
+    app.text_input(key="subject").set_value("general/real").run()
+    assert not app.exception and not app.error and not app.warning
+    images = gallery(
+        synthetic, score_detectors(train(synthetic, ["beta-diff"]), synthetic)[0], "beta-diff"
+    )
+    real = images[images["path"].str.contains("general/real")]
+    assert f"{len(real)} of {len(images)} images" in text_of(app)
+    alarms = (real["verdict"] == "real as fake").sum()
+    assert f"{alarms} of {len(real)} images" in stats(app)
+    assert "Fake as real" not in stats(app), "no fake matches, so there is no share of fakes"
+    assert app.selectbox(key="image").value in set(real["path"])
+    assert set(app.selectbox(key="image").options) == set(real["path"])
+
+
+def test_tiles_are_explained_and_their_control_is_no_group(
+    open_app: Open, synthetic: Workspace
+) -> None:
+    app = open_app(synthetic.path, "gallery", train="beta-diff", tests="beta-diff")
+    assert app.selectbox(key="verdict").label == "Verdict"
+    [legend] = [text.value for text in app.caption if "Under each image" in text.value]
+    for what in ("log-odds", "head", "average real test image", "solid blue", "dashed red"):
+        assert what in legend
+    bare = open_app(
+        synthetic.path, "gallery", train="beta-diff", method="Nearest neighbours, k = 3"
+    )
+    [legend] = [text.value for text in bare.caption if "Under each image" in text.value]
+    assert "head" not in legend
 
 
 def test_unknown_image_and_no_test_set(open_app: Open, synthetic: Workspace) -> None:

@@ -5,6 +5,7 @@ and one of them opened.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,11 @@ from aigi_core import figures
 from aigi_core.detectors.methods.neighbours import NeighbourDetector
 from aigi_core.explain.neighbours import neighbours
 from aigi_core.statements import counted, part_counted
-from aigi_core.transfer import gallery, verdict_shares
+from aigi_core.transfer import SIZES, arrange, gallery, verdict_shares
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.bodies.neighbours import show_evidence as show_neighbours
+from ui.toolkit.controls import set_controls
 from ui.toolkit.images import Tile
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
@@ -45,19 +47,103 @@ def first_image(images: pd.DataFrame) -> str:
     return str((mistakes if len(mistakes) else images)["path"].iloc[0])
 
 
-def answer(images: pd.DataFrame, train: str) -> str:
+@dataclass(frozen=True)
+class Filter:
+    """What the page leaves of a test set.
+
+    Attributes:
+        formats: file formats chosen; all of them, or none, leave every image.
+        offered: those on offer.
+        size: one of :data:`aigi_core.transfer.SIZES`.
+        subject: words of caption or path.
+    """
+
+    formats: tuple[str, ...]
+    offered: tuple[str, ...]
+    size: str
+    subject: str
+
+    def of(self, images: pd.DataFrame) -> pd.DataFrame:
+        """The images that match, the most certain first."""
+        return arrange(images, formats=self.formats, size=self.size, subject=self.subject)
+
+    def in_words(self) -> str:
+        """The controls that leave something out, for a sentence of markdown; empty where none
+        does."""
+        parts = []
+        if self.subject.strip():
+            parts.append(f"Subject {name(self.subject)}")
+        if self.formats and self.formats != self.offered:
+            parts.append(f"File formats {', '.join(map(name, self.formats))}")
+        if self.size != next(iter(SIZES)):
+            parts.append(f"Shorter side {self.size}")
+        return " and ".join(parts)
+
+    def beginning(self, matching: int, n: int) -> str:
+        """Before the answer: how many images match; empty where nothing is left out."""
+        if not (asked := self.in_words()):
+            return ""
+        found = part_counted(matching, n, "image", "match")
+        return f"{found} {asked}; these alone are counted here. "
+
+
+def choose_filter(page: Page, images: pd.DataFrame) -> Filter:
+    """The controls ``format``, ``size`` and ``subject``."""
+    offered = sorted(images["format"].unique())
+    formats = page.multiselect("format", "File formats", offered)
+    size = page.select("size", "Shorter side", list(SIZES))
+    subject = page.text("subject", "Subject", placeholder="word of caption or path")
+    return Filter(tuple(formats), tuple(offered), size, subject)
+
+
+def none_matches(page: Page, asked: Filter) -> None:
+    """Says that no image is left, with a button that takes the filter away."""
+    page.answer(f"No image matches {asked.in_words()}.")
+    st.button(
+        "Show all images",
+        key="all-images",
+        icon=":material/filter_alt_off:",
+        on_click=set_controls,
+        kwargs={"subject": "", "size": next(iter(SIZES)), "format": list(asked.offered)},
+    )
+
+
+def legend(workspace: Workspace, setting: results.Setting, row: int, image: int) -> str:
+    """What stands under each thumbnail, such as that of the image in row ``image``."""
+    scale = results.detectors(workspace, setting)[row].scale
+    head = (
+        "; the head (layer.head) that says most for the verdict, and by how much more it raises or"
+        " lowers the score than on the average real test image"
+        if results.strongest_heads(workspace, setting, row, (image,))
+        else ""
+    )
+    return (
+        "Under each image: its generator, or real; what it is, what the detector takes it for, and"
+        f" the detector's score ({scale}, higher means fake){head}; width, height and format of"
+        " the file. A solid blue line: the verdict is right; a dashed red"
+        " line: it is wrong."
+    )
+
+
+def answer(images: pd.DataFrame, train: str, beginning: str = "") -> str:
     """The page's answer: how many images of each class are taken for the other, and the most
     certain mistake.
+
+    Args:
+        beginning: says which images these are, where a filter has left some out.
     """
     shares = {share["verdict"]: share for share in verdict_shares(images).to_dict("records")}
-    missed, alarms = shares["fake as real"], shares["real as fake"]
+    wrong = [
+        f"**{part_counted(one['images'], one['of'], what)}** for {other} ({_share(one)})"
+        for verdict, what, other in (
+            ("fake as real", "fake", "real"),
+            ("real as fake", "real image", "fakes"),
+        )
+        if (one := shares.get(verdict))
+    ]
     most_certain = images[~images["right"]].head(1).to_dict("records")
     return (
-        f"Trained on {name(train)}, the detector takes"
-        f" **{part_counted(missed['images'], missed['of'], 'fake')}** for real"
-        f" ({_share(missed)}) and"
-        f" **{part_counted(alarms['images'], alarms['of'], 'real image')}** for fakes"
-        f" ({_share(alarms)})."
+        f"{beginning}Trained on {name(train)}, the detector takes {' and '.join(wrong)}."
         + "".join(
             f" Its most certain mistake: {name(m['path'])}, {m['verdict']}." for m in most_certain
         )
