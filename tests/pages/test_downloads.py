@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from aigi_core.workspace import Workspace
 from tests.factory import GENERATORS, edit_images, make_workspace
 from ui.toolkit import tables
 from ui.toolkit.page import Page
@@ -64,6 +65,18 @@ def test_no_cell_of_a_download_is_a_formula(
         lines = markdown.splitlines()
         assert len(lines) == len(table) + 2
         assert all(line.isprintable() for line in (*lines, *latex.splitlines()))
+        check_caption(table, latex, Workspace.open(hostile).digest)
+
+
+def check_caption(table: pd.DataFrame, latex: str, digest: str) -> None:
+    """A paper's reader has no CSV file and no digest, and asks for n."""
+    comment, *lines = latex.splitlines()
+    [caption] = [line for line in lines if line.startswith(r"\caption")]
+    assert digest in comment and comment.startswith("%") and digest not in "".join(lines)
+    assert "CSV" not in caption and caption[len(r"\caption{")].isupper()
+    if "trained on" in caption:
+        assert ("n = " in caption) == ("n_fake" in table) and "Auc" not in caption
+        assert "intervals at most" in caption
 
 
 WITHOUT = (

@@ -452,19 +452,23 @@ class Page(Controls):
                 self._table_files(name, table, formats)
 
     def _latex(self, name: str, table: pd.DataFrame, formats: Mapping[str, str] | None) -> str:
-        """For a paper: a matrix as a matrix, with a caption that says where it is from."""
+        """For a paper: a matrix as a matrix, with a caption of what its reader needs; what only
+        its author needs is a comment.
+        """
         matrix = tables.matrix_form(table)
-        what = [tables.column_title(name).capitalize()]
+        what = tables.column_title(name)
+        if matrix is not None and "metric" in table:
+            what = ", ".join(map(tables.column_title, table["metric"].unique()))
+            what = f"difference in {what}" if "q_value" in table else what
+        parts = [what[:1].upper() + what[1:]]
         if matrix is not None:
-            if "metric" in table:
-                what = [", ".join(map(tables.column_title, table["metric"].unique())).capitalize()]
-            what += ["rows: trained on, columns: tested on", "intervals: in the CSV file"]
-        source = f"Workspace {self.workspace.name}, digest {self.workspace.digest}."
+            parts += ["rows: trained on, columns: tested on", *tables.matrix_in_words(table)]
         return tables.latex(
             tables.readable(table, formats) if matrix is None else matrix,
-            f"{'; '.join(what)}. {source}",
+            f"{'; '.join(parts)}. Images: {self.workspace.name}.",
             f"tab:{self.info.stem}-{name}",
             upright=matrix is None,
+            comment=f"Workspace {self.workspace.name}, digest {self.workspace.digest}",
         )
 
     def _table_files(

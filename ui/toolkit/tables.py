@@ -229,12 +229,42 @@ def matrix_form(table: pd.DataFrame) -> pd.DataFrame | None:
     return texts.rename_axis(index="trained on", columns=None).reset_index()
 
 
-def latex(table: pd.DataFrame, caption: str = "", label: str = "", *, upright: bool = True) -> str:
+def matrix_in_words(table: pd.DataFrame) -> list[str]:
+    """What :func:`matrix_form` leaves out: how many images a cell is of, and how wide intervals
+    are.
+
+    Example:
+        >>> cells = {"value": [0.9, 0.5], "low": [0.8, 0.4], "high": [0.95, 0.7]}
+        >>> matrix_in_words(pd.DataFrame(cells | {"n_fake": [27, 27], "n_real": [100, 300]}))
+        ['n = 27 fakes and 100 to 300 real images a cell', '95% intervals at most 0.30 wide']
+    """
+    said, counts = [], []
+    for column in ("n_fake", "n_real", "n"):
+        if column in table and table[column].notna().any():
+            low, high = int(table[column].min()), int(table[column].max())
+            unit = f" {column_title(column)}" if column != "n" else ""
+            counts.append(f"{low:,}{f' to {high:,}' if high > low else ''}{unit}")
+    if counts:
+        said.append(f"n = {' and '.join(counts)} a cell")
+    if {"low", "high"} <= set(table) and (widest := (table["high"] - table["low"]).max()) > 0:
+        said.append(f"95% intervals at most {widest:.2f} wide")
+    return said
+
+
+def latex(
+    table: pd.DataFrame,
+    caption: str = "",
+    label: str = "",
+    *,
+    upright: bool = True,
+    comment: str = "",
+) -> str:
     """A readable table as LaTeX, for booktabs; everything in it is escaped.
 
     Args:
         upright: its titles are; otherwise, but for the first, they are turned by graphicx, so that
             many columns fit.
+        comment: for the author alone; it is not printed.
     """
     rows = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in table.to_numpy(str)]
     first, *others = (_tex(str(column)) for column in table.columns)
@@ -242,6 +272,7 @@ def latex(table: pd.DataFrame, caption: str = "", label: str = "", *, upright: b
         others = [rf"\rotatebox{{90}}{{{title}}}" for title in others]
     return "\n".join(
         [
+            *([f"% {_line(comment)}"] if comment else []),
             f"% \\usepackage{{booktabs{'' if upright else ',graphicx'}}}",
             r"\begin{table}",
             r"\centering",
