@@ -12,23 +12,18 @@ from aigi_core.detectors.components import MOST_OF_A_CLASS
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.solvers.elimination import Cut
 from aigi_core.metrics import intervals_in_words
-from aigi_core.statements import ALPHA, agreeing, best_of, counted, estimated, part_counted
+from aigi_core.statements import agreeing, counted
 from aigi_core.transfer import (
     METRICS,
     d_eval,
     difference,
-    largest_change,
     search_curves,
     selection_stability,
 )
 from ui import results
+from ui.bodies import components as body
 from ui.toolkit.jobs import job
 
-PAPER = (
-    "CLIP ViT-L/14, plain accuracy, all cells of the generators not searched on: 0.777 → 0.797 for"
-    " the pair SD-1.4 and ProGAN; best pair 0.812 (Kandinsky and CycleGAN)."
-)
-"""What the paper reports of removal (Gaintseva et al. 2024)."""
 TIES: dict[str, Cut | None] = {
     "As the protocol": None,
     "Least log-loss": "log-loss",
@@ -44,7 +39,7 @@ with ui.page(__file__) as page:
         used = results.choose_protocol(page)
         atlas, domains = results.atlas(page.workspace, used.name), page.domains
         metric = METRICS[used.metric]
-        pairs = atlas.removals(used.metric)
+        searched = body.Searched.of(atlas, used.metric)
         pair = results.choose_pair(page, used=used)
         at_cut = page.toggle(
             "cut",
@@ -84,32 +79,7 @@ with ui.page(__file__) as page:
     was = before.mean(used.metric, out)
     now = after.mean(used.metric, out)
     random = atlas.random_band(pair, kept)
-    better = pairs[(pairs["q_value"] < ALPHA) & (pairs["change"] > 0)]
-    worse = pairs[(pairs["q_value"] < ALPHA) & (pairs["change"] < 0)]
-    beyond = better[better["after"] > better["random_high"]]
-    best = pairs.iloc[int(pairs["change"].fillna(float("-inf")).to_numpy(float).argmax())]
-    largest = largest_change(pairs)
-    why_counted = (
-        " The counts judge each pair by itself, so it counts although this wider interval holds 0."
-        if largest and largest.low <= 0 <= largest.high and best.name in better.index
-        else ""
-    )
-    helps = 2 * len(beyond) > len(pairs)
-    page.answer(
-        f"{'As' if helps else 'Unlike'} in the paper, removing components"
-        f" {'helps' if helps else 'does not help'} here: it improves {metric.in_words} on other"
-        " generators for"
-        f" **{part_counted(len(better), len(pairs), 'pair')}** and worsens it for **{len(worse)}**"
-        " (5% FDR);"
-        f" {len(beyond)} of the first also beat the removal of as many components at random."
-        " Largest change on these images:"
-        f" {ui.name(best['a'])} with {ui.name(best['b'])},"
-        f" {largest.points()}.{why_counted}"
-        if largest
-        else "The effect of removal on other generators cannot be measured: besides the two"
-        " generators of a search only one is left, and there is no detector of a fourth to test on"
-        " it. Add images of a fourth generator."
-    )
+    page.answer(searched.answer())
     opened = f"Searched on {ui.name(first)} and {ui.name(second)}, **{len(removed)} of"
     opened += f" {counted(atlas.about['components'], 'component')}** are removed. "
     if gap.n:
@@ -119,11 +89,8 @@ with ui.page(__file__) as page:
             f" {gap.finding('paired cell').points()}; removing equally many"
             f" at random gives {random[0]:.3f} ({random[1]:.3f} to {random[2]:.3f})."
         )
-        if at_cut and largest and {first, second} == {best["a"], best["b"]}:
-            opened += (
-                f" **This pair is {best_of(largest.of, 'pair')}**: its change is overestimated,"
-                " and the interval above is not corrected for the choice."
-            )
+        if at_cut and (warning := results.best_pair_warning(page.workspace, pair, used)):
+            opened += f" **{warning}** The interval above is not corrected for the choice."
     else:
         opened += (
             "Only one other generator is left, so that no detector can be tested out of domain: add"
@@ -183,29 +150,17 @@ with ui.page(__file__) as page:
             family = [domains.family_of[g] for g in atlas.generators]
             draw_pairs = partial(
                 figures.pair_map,
-                pairs,
+                searched.pairs,
                 atlas.generators,
                 family,
                 used.metric,
                 selected=(first, second),
             )
-            page.figure("atlas", draw_pairs, table=pairs, clicks=("d1", "d2"))
+            page.figure("atlas", draw_pairs, table=searched.pairs, clicks=("d1", "d2"))
         with right:
             page.finding(opened)
-            st.markdown(f"**The paper:** {PAPER}")
-            page.finding(
-                f"**Here:** {page.workspace.encoder['model']}, {metric.in_words},"
-                f" out-of-domain cells, for the opened pair: {estimated(was, 'cell')} →"
-                f" {estimated(now, 'cell')}."
-                + (
-                    ""
-                    if {first, second} == {best["a"], best["b"]} or not largest
-                    else f" The pair with the largest change reaches {best['after']:.3f}:"
-                    f" {largest.points()}."
-                )
-                if gap.n
-                else "**Here:** too few generators."
-            )
+            st.markdown(f"**The paper:** {body.PAPER}")
+            page.finding(body.here(atlas, pair, own=at_cut and ties is None))
             page.link("geometry", "Over all pairs", d1=first, d2=second)
             page.link("transfer", "Its matrix", view="Components removed", d1=first, d2=second)
 

@@ -14,7 +14,7 @@ from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.theme import LIGHT, Theme, error_bars, finish
 from aigi_core.statements import ALPHA, counted, p_text, span
-from aigi_core.transfer import METRICS, largest_change
+from aigi_core.transfer import METRICS, highest_change
 from aigi_core.transfer.atlas import StoredElimination
 
 MEASURES = {
@@ -94,14 +94,14 @@ def pair_map(
             frame.loc[row, column], hover.loc[row, column] = p["change"], text
             unsure.loc[row, column] = not p["q_value"] < ALPHA
     sure = pairs[pairs["q_value"] < ALPHA]
-    best = largest_change(pairs)
+    best = highest_change(pairs)
     alt = (
         f"Change of OOD {METRICS[metric].in_words} by the removal of each of"
         f" {counted(len(pairs), 'pair')}; {int((sure['change'] > 0).sum())} improve and"
         f" {int((sure['change'] < 0).sum())} worsen at a false discovery rate of 5%."
     )
     if best:
-        alt += f" Largest: {best.name}, {best.numbers(signed=True)}."
+        alt += f" Highest: {best.name}, {best.numbers(signed=True)}."
     return heatmap(
         frame,
         alt=alt,

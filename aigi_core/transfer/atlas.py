@@ -308,15 +308,15 @@ class Atlas(ShortRepr):
         )
         return tuple(sorted(set(a) & set(b)))
 
-    def removals(self, metric: str = "") -> pd.DataFrame:
+    def removals(self, metric: str = "", cells: str = "D_eval, ood") -> pd.DataFrame:
         """Rows of :attr:`summary` on component removal: one a pair, measured on the OOD cells of
-        D_eval.
+        D_eval, or on all of them (``D_eval``).
         """
         table, metric = self.summary, metric or preset(self.protocol).metric
         chosen = (
             (table["view"] == "components")
             & (table["metric"] == metric)
-            & (table["cells"] == "D_eval, ood")
+            & (table["cells"] == cells)
         )
         return table[chosen].reset_index(drop=True)
 
@@ -393,8 +393,8 @@ class Atlas(ShortRepr):
         return self.generators.index(generator)
 
 
-def largest_change(pairs: pd.DataFrame) -> Winner | None:
-    """The largest change of several pairs of one view, metric and set of cells (rows of
+def highest_change(pairs: pd.DataFrame) -> Winner | None:
+    """The highest change of several pairs of one view, metric and set of cells (rows of
     :attr:`Atlas.summary`), named ``a with b``; None where no pair could be judged."""
     if not pairs["change"].notna().any():
         return None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -18,7 +19,7 @@ from aigi_core.statements import number
 from aigi_core.transfer import Atlas, TransferMatrix, d_eval, difference, transfer_matrix
 from aigi_core.workspace import Workspace
 from tests.factory import make_workspace
-from tests.pages.reading import noted, text_of
+from tests.pages.reading import headline, noted, text_of
 
 Open = Callable[..., AppTest]
 
@@ -77,6 +78,49 @@ def test_geometry_says_the_correlation(open_app: Open, searched: Workspace) -> N
 def test_not_searched_yet_names_the_command(open_app: Open, tmp_path: Path, page: str) -> None:
     app = open_app(make_workspace(tmp_path / "w", seed=1), page)
     assert noted(app, "precompute search")
+
+
+def test_of_few_searched_pairs_nothing_general_is_said(open_app: Open, searched: Workspace) -> None:
+    app = open_app(searched.path, "components", protocol="Paper")
+    assert not app.exception and not app.error
+    said = headline(app)
+    assert "Only 1 of 6 pairs was searched" in said and "in the paper, removing" not in said
+    assert "Highest change on these images" in said and "0 of the first" not in said
+    whole = headline(open_app(searched.path, "components"))
+    assert "in the paper, removing components" in whole and "Only" not in whole
+
+
+@pytest.mark.parametrize("protocol", ["Ours", "Paper"])
+def test_the_papers_numbers_stand_beside_the_same_cells(
+    open_app: Open, searched: Workspace, protocol: str
+) -> None:
+    atlas = Atlas.open(searched, protocol=protocol.lower())
+    app = open_app(searched.path, "components", protocol=protocol)
+    table = atlas.summary.query(
+        "view == 'components' and metric == 'accuracy' and cells == 'D_eval'"
+    ).set_index(["a", "b"])
+    one = table.loc[atlas.best_pair()]
+    [here] = [part for part in text_of(app).split("\n") if part.startswith("**Here")]
+    assert f"{one['before']:.3f}" in here and f"**{one['after']:.3f}**" in here
+    assert f"{100 * one['change']:+.1f} points" in here and f"{int(one['n'])} cells" in here
+    app = open_app(searched.path, "components", protocol=protocol, cut="0")
+    [here] = [part for part in text_of(app).split("\n") if part.startswith("**Here")]
+    assert "no number can be compared" in here
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_only_a_gain_is_said_to_be_overestimated(
+    open_app: Open, searched: Workspace, sign: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shifted(self: Atlas, *asked: str, **named: str) -> pd.DataFrame:
+        table = removals(self, *asked, **named)
+        moved = table[["change", "change_low", "change_high"]].add(sign)
+        return table.assign(**moved)
+
+    removals = Atlas.removals
+    monkeypatch.setattr(Atlas, "removals", shifted)
+    app = open_app(searched.path, "components")
+    assert not app.exception and ("overestimated" in text_of(app)) == (sign > 0)
 
 
 def test_a_pair_of_one_generator_is_said_to_be_none(open_app: Open, searched: Workspace) -> None:

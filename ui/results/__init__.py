@@ -49,6 +49,7 @@ from aigi_core.transfer import (
     TrainSet,
     TransferMatrix,
     d_eval,
+    highest_change,
     make_training_sets,
     open_cell,
     rank_for_targets,
@@ -447,12 +448,15 @@ def choose_pair(page: Page, of: str = "", used: Preset = OURS) -> Pair:
 
 
 def best_pair_warning(workspace: Workspace, pair: tuple[str, ...], used: Preset = OURS) -> str:
-    """What to say of a pair that was chosen for its result; empty for others, and for none."""
+    """What to say of a pair that was chosen for its result; empty for others, for none, and where
+    no pair gains.
+    """
     if not pair:
         return ""
     searches = atlas(workspace, used.name)
-    if set(pair) != set(searches.best_pair()):
-        return ""
+    best = highest_change(searches.removals())
+    if set(pair) != set(searches.best_pair()) or best is None or best.value <= 0:
+        return ""  # of a change that is no gain, nothing is overstated
     return (
         f"This pair is {best_of(len(searches.pairs), 'pair')}: it was chosen on the images that it"
         " is judged on, so its change is overestimated."
