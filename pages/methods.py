@@ -31,10 +31,7 @@ ONE = "One method"
 """The part that a click on a method opens."""
 READ = ("title", "ood", "difference", "q_value", "auc", "real", "fake", "worst_on", "worst")
 """Columns of the board that are shown beside each other."""
-OTHER_CELLS = (
-    " The last rows are imported or fine-tuned detectors that were measured on other generators:"
-    " do not rank them with the rest."
-)
+OTHER_CELLS = " The last rows were measured on other generators: do not rank them with the rest."
 
 
 def open_method(title: str) -> None:
@@ -58,7 +55,7 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
             ui.Stat(
                 row["title"],
                 f"{row['ood']:.3f}",
-                f"{counted(row['cells'], 'cell')}, not corrected for the choice",
+                f"{counted(row['cells'], 'cell')}, uncorrected",
                 (row["ood_low"], row["ood_high"]),
                 "Its own interval. That of the highest, in the sentence above, is wider: it allows"
                 " for the choice among all methods.",

@@ -57,6 +57,7 @@ from aigi_core.figures.stress import (
 )
 from aigi_core.figures.theme import (
     DARK,
+    LEAST_WIDTHS,
     LIGHT,
     Style,
     Theme,
@@ -81,6 +82,7 @@ from aigi_core.figures.words import span_bars, word_list
 
 __all__ = [
     "DARK",
+    "LEAST_WIDTHS",
     "LIGHT",
     "MEASURES",
     "WIDTHS_MM",

@@ -19,6 +19,17 @@ FIRST_DRAWN = """() => {
 }"""
 """Where the first figure or image begins, and how tall the bar of controls is, in px."""
 
+CUT = """() => [...document.querySelectorAll('.js-plotly-plot')].flatMap(figure => {
+  const {left, right} = figure.getBoundingClientRect()
+  const cut = [...figure.querySelectorAll('.xtitle')].filter(title => {
+    const own = title.getBoundingClientRect()
+    return own.left < left - 2 || own.right > right + 2
+  }).map(title => title.textContent)
+  const room = figure._fullLayout._size.w
+  return room < 100 ? [...cut, `${figure.closest('[class*=st-key-]').className}: ${room}`] : cut
+})"""
+"""Titles of horizontal axes that leave their figure, and figures without room for their data."""
+
 BEGIN_OTHERWISE = {"overview", "inspect", "new_generator"}
 """Pages that begin with what a visitor can do, or with the field for images of one's own."""
 
@@ -41,15 +52,19 @@ def test_answer_and_figure_come_before_the_controls(
     browser: Any, demo_url: str, width: int, height: int
 ) -> None:
     app = App(browser, demo_url, width=width, height=height)
-    low, tall = {}, {}
-    for stem in PAGES.keys() - BEGIN_OTHERWISE:
+    low, tall, cut = {}, {}, {}
+    for stem in PAGES:
         begins, bar = standing(app.open(stem))
         assert app.errors == [], stem
+        cut[stem] = app.page.evaluate(CUT)
+        if stem in BEGIN_OTHERWISE:
+            continue
         if begins > height - 60:
             low[stem] = begins
         if bar > 90:
             tall[stem] = bar
     assert low == {} and tall == {}
+    assert {stem: found for stem, found in cut.items() if found} == {}
     app.close()
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from aigi_core.figures import Theme, alt_text, generator_styles, least_width
-from ui.toolkit.room import margins
+from aigi_core.figures import LEAST_WIDTHS, Theme, alt_text, generator_styles, least_width
+from ui.toolkit.room import PHONE, fold_titles, margins, width_needed
 
 Draw = Callable[..., go.Figure]
 """A figure function with everything but ``theme`` filled in."""
@@ -99,8 +99,16 @@ def for_browser(figure: go.Figure, use: Use = "read") -> Drawn:
                 else layout.get(place, settings)
             )
     shown = _lists({"data": content["data"], "layout": dict(sorted(layout.items()))})
+    shown["layout"] = fold_titles(**shown)
     shown["layout"]["margin"] = margins(**shown)
-    return Drawn(_Content(shown), alt_text(figure), least_width(figure))
+    return Drawn(_Content(shown), alt_text(figure), _least_width(figure, shown["layout"]))
+
+
+def _least_width(figure: go.Figure, layout: Mapping[str, Any]) -> int:
+    """What the figure asks for, or more where its names and titles need it."""
+    needed = width_needed(layout)
+    enough = (width for width in LEAST_WIDTHS[:-1] if needed <= max(width, PHONE))
+    return max(least_width(figure), next(enough, LEAST_WIDTHS[-2]))
 
 
 class _Content(go.Figure):  # type: ignore[misc]

@@ -41,6 +41,63 @@ _WIDE = 1200.0
 """Of a figure, px, for what grows with it."""
 
 
+PHONE = 350.0
+"""Of a figure on a screen of 390 px."""
+_PLOT = 130.0
+"""Of what a figure's names and scales leave to its data, px, at least."""
+
+
+def fold_titles(data: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> dict[str, Any]:
+    """``layout`` with horizontal titles on two lines where one would be cut on a phone."""
+    margin = margins(data, layout)
+    folded = {
+        name: {**axis, "title": {**axis["title"], "text": _folded(axis["title"]["text"])}}
+        for name, axis in _titled(layout)
+        if _title_needs(axis, margin) > PHONE
+    }
+    return {**layout, **folded}
+
+
+def width_needed(layout: Mapping[str, Any]) -> float:
+    """How narrow a figure may be, px, before a title is cut or its data are squeezed between its
+    margins.
+    """
+    margin = layout["margin"]
+    titles = [_title_needs(axis, margin) for _, axis in _titled(layout)]
+    return float(max(margin["l"] + margin["r"] + _PLOT, *titles, 0))
+
+
+def _titled(layout: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Horizontal axes with a title, which stands in the middle of the whole plot."""
+    return [
+        (name, axis)
+        for name, axis in layout.items()
+        if name.startswith("xaxis")
+        and (axis.get("title") or {}).get("text")
+        and tuple(axis.get("domain", (0, 1))) == (0, 1)
+    ]
+
+
+def _title_needs(axis: Mapping[str, Any], margin: Mapping[str, float]) -> float:
+    title = axis["title"]
+    wide = _width(title["text"], title.get("font", {}).get("size", 13))
+    return wide + abs(margin["l"] - margin["r"])
+
+
+def _folded(text: str) -> str:
+    """On two lines, broken before a bracket, behind a comma, or at the space nearest to the
+    middle.
+    """
+    if "<" in text:
+        return text
+    spaces = [at for at, letter in enumerate(text) if letter == " "]
+    told = [at for at in spaces if text[at - 1] == "," or text[at + 1 : at + 2] == "("]
+    if not spaces:
+        return text
+    at = min(told or spaces, key=lambda place: abs(place - len(text) / 2))
+    return f"{text[:at]}<br>{text[at + 1 :]}"
+
+
 def margins(data: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> dict[str, Any]:
     """``layout``'s margins, as wide as what plotly will write there needs."""
     made = dict.fromkeys("lrtb", 0.0) | dict(layout.get("margin", {}))

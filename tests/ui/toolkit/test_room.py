@@ -52,3 +52,23 @@ def test_turned_names_hang_below_and_to_the_left() -> None:
     turned = room(go.Figure(go.Scatter(y=[1]), layout={"xaxis": names}))
     straight = room(go.Figure(go.Scatter(y=[1]), layout={"xaxis": names | {"tickangle": 0}}))
     assert turned["b"] > straight["b"] + 200 and turned["l"] > straight["l"]
+
+
+@pytest.mark.parametrize(
+    ("title", "name", "folded", "least"),
+    [
+        ("Recall", "sdxl", "Recall", 0),
+        (f"{'m' * 20} (n cells)", "m" * 10, f"{'m' * 20}<br>(n cells)", 0),
+        (f"Of accuracy, {'m' * 20}", "m" * 10, f"Of accuracy,<br>{'m' * 20}", 0),
+        ("Recall", "m" * 25, "Recall", 460),
+        ("m" * 40, "sdxl", "m" * 40, 540),
+        ("Recall", "m" * 90, "Recall", 640),
+    ],
+)
+def test_titles_are_folded_and_figures_scroll_where_a_phone_would_cut_them(
+    title: str, name: str, folded: str, least: int
+) -> None:
+    figure = go.Figure(go.Bar(y=[name], x=[1], orientation="h")).update_xaxes(title_text=title)
+    made = for_browser(finish(figure, LIGHT, "a", 300))
+    layout = made.figure.to_dict()["layout"]
+    assert (layout["xaxis"]["title"]["text"], made.least_width) == (folded, least)
