@@ -103,7 +103,7 @@ with ui.page(__file__) as page:
         points = changes.assign(
             name=changes["a"] + " / " + changes["b"],
             x=changes["geometry"],
-            y=changes["ood"],
+            y=100 * changes["ood"],
             group="pairs of generators",
             detail=changes["kept"].astype(str) + " components kept",
         )
@@ -122,7 +122,7 @@ with ui.page(__file__) as page:
                 f" {link['low']:+.2f} to {link['high']:+.2f}."
             ),
             x_title=f"{title} after, {against}",
-            y_title="Change of OOD balanced accuracy",
+            y_title="Change of OOD balanced accuracy, points",
             x_reference=0,
             y_reference=0,
         )

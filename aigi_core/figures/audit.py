@@ -246,8 +246,8 @@ def matched_intervals(
         "Change in balanced accuracy on the detector's own generator when fakes and real images"
         " are matched in"
         f" {matched_in}, against as many unmatched images, for"
-        f" {counted(len(table), 'generator')}, with 95% intervals: "
-        + ", ".join(f"{row.name} {row.value:+.2f}" for row in table.itertuples(index=False))
+        f" {counted(len(table), 'generator')}, in percentage points with 95% intervals: "
+        + ", ".join(f"{row.name} {100 * row.value:+.1f}" for row in table.itertuples(index=False))
         + "."
     )
     return intervals(
@@ -255,5 +255,6 @@ def matched_intervals(
         alt=alt,
         value_title="Change by matching (n fakes tested)",
         reference=0,
+        points=True,
         theme=theme,
     )

@@ -120,7 +120,7 @@ def effect_intervals(
     where = "out of domain" if cells == "ood" else "in-domain"
     alt = (
         f"Change of {about.in_words} {where}, after minus before, with 95% intervals: all detectors"
-        f" together {first['value']:+.3f}. Grey: range of"
+        f" together {100 * first['value']:+.1f} points. Grey: range of"
         f" {counted(int(first['controls']), 'control')}."
     )
     return intervals(
@@ -128,6 +128,7 @@ def effect_intervals(
         alt=alt,
         value_title=f"{about.title} {where}, change (mean of n cells)",
         reference=0.0,
+        points=True,
         styles=styles,
         selected=selected,
         band=f"range of {counted(int(first['controls']), 'control')}",

@@ -21,6 +21,17 @@ from aigi_core.figures.theme import (
     name_lines,
 )
 
+_SHARES = ("value", "low", "high", "band_low", "band_high")
+
+
+def in_points(table: pd.DataFrame) -> pd.DataFrame:
+    """Estimates of differences of shares in percentage points, as every sentence gives them."""
+    return table.assign(**{name: 100 * table[name] for name in _SHARES if name in table.columns})
+
+
+def _titled(title: str, points: bool) -> str:
+    return f"{title}, points" if points else title
+
 
 def intervals(
     table: pd.DataFrame,
@@ -32,6 +43,7 @@ def intervals(
     selected: str | None = None,
     limits: tuple[float, float] | None = None,
     band: str = "",
+    points: bool = False,
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """A forest plot: one estimate a line, its interval, its n.
@@ -43,6 +55,7 @@ def intervals(
         styles: name -> style; other names take the theme's accent.
         band: what ``band_low`` and ``band_high`` are (the range of a control); they are drawn
             behind each line.
+        points: values are differences of shares, and are drawn in percentage points.
 
     A click reports ``customdata`` [name].
 
@@ -55,6 +68,8 @@ def intervals(
             " choose other training sets, or a workspace with more generators."
         )
     figure = go.Figure()
+    number, value_title = "+.1f" if points else ".3f", _titled(value_title, points)
+    table = in_points(table) if points else table
     names = [str(n) for n in table["name"]]
     if band:
         low, high = table["band_low"].to_numpy(float), table["band_high"].to_numpy(float)
@@ -91,7 +106,7 @@ def intervals(
         ),
         error_x=error_bars(value, low, high, theme.muted),
         hovertext=[
-            f"{label(name, 40)}{size}<br>{v:.3f} [{a:.3f}, {b:.3f}]"
+            f"{label(name, 40)}{size}<br>{v:{number}} [{a:{number}}, {b:{number}}]"
             for name, size, (v, a, b) in zip(names, sizes, bounds, strict=True)
         ],
         hovertemplate="%{hovertext}<extra></extra>",
@@ -289,6 +304,7 @@ def interval_groups(
     limits: tuple[float, float] | None = None,
     line_height: int | None = None,
     colours: Mapping[str, str] | None = None,
+    points: bool = False,
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """Several estimates a line beside each other, each with its interval.
@@ -300,10 +316,13 @@ def interval_groups(
         reference: a vertical line to compare with.
         colours: series -> colour, for those that are a class or have a meaning of their own.
         line_height: px a line; by default enough for every series to stand apart.
+        points: as for :func:`intervals`.
 
     A click reports ``customdata`` [name of the line].
     """
     figure = go.Figure()
+    number, value_title = "+.1f" if points else ".3f", _titled(value_title, points)
+    table = in_points(table) if points else table
     names, series = (
         [str(n) for n in dict.fromkeys(table[column])] for column in ("name", "series")
     )
@@ -326,7 +345,8 @@ def interval_groups(
             ),
             error_x=error_bars(value, low, high, colour, thickness=1.8, width=3),
             text=[
-                f"{label(str(n), 40)}, {label(one, 40)}{s}<br>{v:.3f} [{a:.3f}, {b:.3f}]"
+                f"{label(str(n), 40)}, {label(one, 40)}{s}<br>"
+                f"{v:{number}} [{a:{number}}, {b:{number}}]"
                 for n, s, v, a, b in zip(part["name"], sizes, value, low, high, strict=True)
             ],
             hovertemplate="%{text}<extra></extra>",

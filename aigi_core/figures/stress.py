@@ -52,9 +52,9 @@ def side_changes(
     both = table[table["series"] == SIDE_NAMES["both"]]
     alt = (
         f"Change of mean {METRIC.lower()} {CELL_NAMES[cells]} under each operation, paired with the"
-        " clean test, with 95% intervals; on both classes: "
+        " clean test, in percentage points with 95% intervals; on both classes: "
         + ", ".join(
-            f"{row.name} {row.value:+.3f}"
+            f"{row.name} {100 * row.value:+.1f}"
             for row in both[["name", "value"]].itertuples(index=False)
         )
         + "."
@@ -64,6 +64,7 @@ def side_changes(
         alt=alt,
         value_title=f"Change of {METRIC.lower()}, {CELL_NAMES[cells]}",
         reference=0,
+        points=True,
         selected=selected,
         colours={SIDE_NAMES["fake"]: theme.fake, SIDE_NAMES["real"]: theme.real},
         theme=theme,
@@ -148,13 +149,14 @@ def generator_changes(
         f"Change of {METRIC.lower()} {CELL_NAMES[cells]} for each of"
         f" {counted(len(shown), 'generator')},"
         f" {op_name(op)}, {SIDE_NAMES[side]}, with 95% intervals; {sure} change at a false"
-        f" discovery rate of 5%; lowest is {worst.name} with {worst.numbers(signed=True)}."
+        f" discovery rate of 5%; lowest is {worst.name} with {worst.points()}."
     )
     return intervals(
         shown,
         alt=alt,
         value_title=f"Change of {METRIC.lower()}, {CELL_NAMES[cells]}",
         reference=0,
+        points=True,
         styles=styles,
         selected=selected,
         theme=theme,
@@ -167,10 +169,10 @@ def training_gains(gains: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     names = [op_name(op) for op in gains["op"]]
     table = estimates(gains, "value", names, series=series, n=gains["n"])
     alt = (
-        f"Gain in mean {METRIC.lower()} from training on copies, for each test, with 95%"
-        " intervals: "
+        f"Gain in mean {METRIC.lower()} from training on copies, for each test, in"
+        " percentage points with 95% intervals: "
         + ", ".join(
-            f"{row.name} {row.series} {row.value:+.3f}"
+            f"{row.name} {row.series} {100 * row.value:+.1f}"
             for row in table[["name", "series", "value"]].itertuples(index=False)
         )
     )
@@ -179,6 +181,7 @@ def training_gains(gains: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         alt=f"{alt}.",
         value_title=f"Gain in {METRIC.lower()} over training on clean images",
         reference=0,
+        points=True,
         theme=theme,
     )
 

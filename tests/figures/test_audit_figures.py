@@ -123,7 +123,7 @@ def test_matching_and_content() -> None:
             "n_fake": [9, 9],
         }
     )
-    assert [list(trace.x) for trace in figures.matched_intervals(matched).data] == [[-0.2]]
+    assert [list(trace.x) for trace in figures.matched_intervals(matched).data] == [[-20.0]]
     content = pd.DataFrame(
         {
             "generator": ["a", "b"],

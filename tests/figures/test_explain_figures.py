@@ -55,8 +55,8 @@ def test_effect_draws_each_detector_before_its_controls(synthetic: Workspace) ->
     figure = figures.effect_intervals(effect, "ood")
     table = effect.table[effect.table["cells"] == "ood"]
     band = figure.data[0]
-    assert np.asarray(band.base) == pytest.approx(table["control_low"].to_numpy())
-    assert list(figure.data[1].x) == pytest.approx(table["change"].to_list())
+    assert np.asarray(band.base) == pytest.approx(100 * table["control_low"].to_numpy())
+    assert list(figure.data[1].x) == pytest.approx((100 * table["change"]).to_list())
     words = effect.in_words("beta-diff")
     row = table[table["detector"] == "beta-diff"].iloc[0]
     assert f"from {row['before']:.3f} to {row['after']:.3f}" in words and "5 controls" in words

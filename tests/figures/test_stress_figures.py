@@ -80,10 +80,10 @@ def test_operations_on_both_classes_and_on_one() -> None:
         "fakes only",
         "real images only",
     ]
-    assert [list(trace.x) for trace in drawn.data] == [[-0.2, -0.05], [-0.3, -0.05], [0.1, 0]]
+    assert [list(trace.x) for trace in drawn.data] == [[-20, -5], [-30, -5], [10, 0]]
     assert [list(c) for c in drawn.data[0].customdata] == [["blur 2 px"], ["JPEG 30"]]
-    assert "blur 2 px -0.200" in figures.alt_text(drawn)
-    assert list(figures.side_changes(SUMMARY, "ood").data[0].x) == [-0.1, -0.05]
+    assert "blur 2 px -20.0" in figures.alt_text(drawn)
+    assert list(figures.side_changes(SUMMARY, "ood").data[0].x) == [-10, -5]
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,10 @@ def test_changes_by_generator() -> None:
     drawn = figures.generator_changes(
         generators(), "jpeg:30", "ood", "both", {}, theme=figures.DARK
     )
-    np.testing.assert_allclose(drawn.data[0].x, [-0.1, -0.2])
-    assert "1 change at a false discovery rate of 5%; lowest is b with -0.200" in figures.alt_text(
-        drawn
+    np.testing.assert_allclose(drawn.data[0].x, [-10, -20])
+    assert (
+        "1 change at a false discovery rate of 5%; lowest is b with -20.0 points"
+        in figures.alt_text(drawn)
     )
 
 
@@ -121,7 +122,7 @@ def test_gains_and_names() -> None:
     )
     drawn = figures.training_gains(gains)
     assert [trace.name for trace in drawn.data] == ["in-domain", "out of domain"]
-    assert "clean in-domain +0.100, JPEG 30 out of domain -0.100" in figures.alt_text(drawn)
+    assert "clean in-domain +10.0, JPEG 30 out of domain -10.0" in figures.alt_text(drawn)
     assert [op_name(op) for op in (CLEAN, AUGMENTED, "resize:.5", "screenshot")] == [
         CLEAN,
         AUGMENTED,
