@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from aigi_core.audit.facts import FACTS
 from aigi_core.audit.verdict import Level, Verdict
 from aigi_core.figures.matrix import heatmap
-from aigi_core.figures.points import interval_groups, intervals
+from aigi_core.figures.points import in_points, interval_groups, intervals
 from aigi_core.figures.theme import LIGHT, Theme, label
 from aigi_core.manifest import REAL
 from aigi_core.statements import counted
@@ -247,7 +247,9 @@ def matched_intervals(
         " are matched in"
         f" {matched_in}, against as many unmatched images, for"
         f" {counted(len(table), 'generator')}, in percentage points with 95% intervals: "
-        + ", ".join(f"{row.name} {100 * row.value:+.1f}" for row in table.itertuples(index=False))
+        + ", ".join(
+            f"{row.name} {row.value:+.1f}" for row in in_points(table).itertuples(index=False)
+        )
         + "."
     )
     return intervals(

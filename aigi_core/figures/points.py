@@ -68,7 +68,8 @@ def intervals(
             " choose other training sets, or a workspace with more generators."
         )
     figure = go.Figure()
-    number, value_title = "+.1f" if points else ".3f", _titled(value_title, points)
+    number = "+.1f" if points else ".3f"
+    value_title = _titled(value_title, points)
     table = in_points(table) if points else table
     names = [str(n) for n in table["name"]]
     if band:
@@ -321,7 +322,8 @@ def interval_groups(
     A click reports ``customdata`` [name of the line].
     """
     figure = go.Figure()
-    number, value_title = "+.1f" if points else ".3f", _titled(value_title, points)
+    number = "+.1f" if points else ".3f"
+    value_title = _titled(value_title, points)
     table = in_points(table) if points else table
     names, series = (
         [str(n) for n in dict.fromkeys(table[column])] for column in ("name", "series")

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
-from aigi_core.figures.points import interval_groups, intervals, scatter
+from aigi_core.figures.points import in_points, interval_groups, intervals, scatter
 from aigi_core.figures.theme import LIGHT, Style, Theme
 from aigi_core.metrics import DEFAULT_METRIC, METRICS
 from aigi_core.perturb import PERTURBATIONS, parse_ops
@@ -54,8 +54,8 @@ def side_changes(
         f"Change of mean {METRIC.lower()} {CELL_NAMES[cells]} under each operation, paired with the"
         " clean test, in percentage points with 95% intervals; on both classes: "
         + ", ".join(
-            f"{row.name} {100 * row.value:+.1f}"
-            for row in both[["name", "value"]].itertuples(index=False)
+            f"{row.name} {row.value:+.1f}"
+            for row in in_points(both[["name", "value"]]).itertuples(index=False)
         )
         + "."
     )
@@ -172,8 +172,8 @@ def training_gains(gains: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         f"Gain in mean {METRIC.lower()} from training on copies, for each test, in"
         " percentage points with 95% intervals: "
         + ", ".join(
-            f"{row.name} {row.series} {100 * row.value:+.1f}"
-            for row in table[["name", "series", "value"]].itertuples(index=False)
+            f"{row.name} {row.series} {row.value:+.1f}"
+            for row in in_points(table[["name", "series", "value"]]).itertuples(index=False)
         )
     )
     return interval_groups(
