@@ -225,7 +225,8 @@ class _Generator:
         if of > 1:  # the higher of two lies too high
             table = pd.DataFrame([{"name": v, **vars(e)} for v, e in separating.items()])
             best = replace(best, low=winner(table, limits=(0, 1)).low)
-        chosen = f"{view} files, the higher of {of};" if of > 1 else f"{view} files;"
+        chosen = f"{view} files"
+        chosen += f", the higher of {of}, interval corrected for this choice;" if of > 1 else ";"
         sentences = [
             f"{self.name}'s detector reaches balanced accuracy {_span(own)}; file facts alone reach"
             f" {_span(best)} ({chosen} {n})."

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aigi_core.audit import matching
@@ -42,6 +43,24 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     return audit(
         workspace(tmp_path_factory.mktemp("audit") / "clean", clean_images()), bank="", draws=200
     )
+
+
+def test_the_higher_of_two_kinds_of_files_says_that_its_interval_is_corrected(
+    planted: Audit,
+) -> None:
+    """Beside it, in the table, stands one that is not."""
+    views = ("stored", "original")
+    separate = pd.DataFrame({"generator": planted.detector.test, "adjusted": 0.001})
+    both = verdicts(
+        planted.detector,
+        dict.fromkeys(views, planted.facts["stored"]),
+        dict.fromkeys(views, separate),
+        {},
+    )
+    [sized] = [verdict for verdict in both if verdict.generator == SIZED]
+    assert "files, the higher of 2, interval corrected for this choice;" in sized.sentences[0]
+    [alone] = [verdict for verdict in planted.verdicts if verdict.generator == SIZED]
+    assert "corrected for this choice" not in alone.sentences[0]
 
 
 def test_planted_confounds_are_named_with_their_numbers(planted: Audit) -> None:

@@ -35,6 +35,7 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     scores = score_heads(synthetic, "beta-diff", "delta-ar")
     best = scores.table.iloc[0]
     assert f"{scores.best.low:.3f} to {scores.best.high:.3f}" in stats(app), "allows for the choice"
+    assert "interval corrected for this choice" in stats(app)
     assert f"<b>{best['accuracy']:.3f}</b>" in stats(
         app
     ) and f"**{int(best['layer'])}.{int(best['index'])}**" in text_of(app)

@@ -361,11 +361,11 @@ def stats(scores: HeadScores, gain: HeadGain, chosen: int, used: Preset = OURS) 
             "Best head alone",
             f"{best['accuracy']:.3f}",
             f"best of {len(scores.table)} on {counted(scores.n_val, 'image')} of"
-            f" {', '.join(scores.validate_on)}",
+            f" {', '.join(scores.validate_on)}, interval corrected for this choice",
             (scores.best.low, scores.best.high),
             f"{METRICS[used.metric].title} on the validation split of the validation generator,"
-            " whose images chose it: expect less on others. The interval is corrected for the"
-            f" choice. {scores.best.rivals_in_words('head')}",
+            " whose images chose it: expect less on others."
+            f" {scores.best.rivals_in_words('head')}",
         )
     ]
     if not more.n:  # a third generator is needed, which the answer says
