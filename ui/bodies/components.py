@@ -53,7 +53,8 @@ class Searched:
 
     def answer(self) -> str:
         """The page's answer: for how many pairs removal helps, and the highest change."""
-        highest, best, pairs = self.highest, self.best(), self.pairs
+        highest, pairs = self.highest, self.pairs
+        best = self.best()
         if highest is None:
             return (
                 "The effect of removal on other generators cannot be measured: besides the two"

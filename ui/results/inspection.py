@@ -527,7 +527,8 @@ def _of_workspace(workspace: Workspace, path: str) -> Subject:
         preprocessing = Preprocessing.from_description(workspace.encoder["preprocessing"])
         first = open_images([(path, as_path(source.value))], preprocessing)[0]
         if first.key == str(image["content_hash"]):
-            opened, reads, why = first, partial(as_path, source.value), ""
+            opened, why = first, ""
+            reads = partial(as_path, source.value)
             break
         why = f"; not shown: {first.reason or 'the file has changed since ingest'}"
     about += why
