@@ -61,7 +61,7 @@ class SourceTask(ShortRepr):
                 if lacking
                 else "a generator with images in every split"
             )
-            raise AigiError(f"To name sources takes {what}: add images, or divide them anew.")
+            raise AigiError(f"Naming sources needs {what}: add images, or split them again.")
         source = np.full(len(domains), -1)
         source[real] = 0
         for number, name in enumerate(kept, 1):

@@ -156,7 +156,9 @@ def _tree(
     from scipy.spatial.distance import squareform
 
     if len(names) < 3:
-        raise AigiError(f"A tree needs three generators at least, here are {len(names)}.")
+        raise AigiError(
+            f"A tree needs at least three generators, there are {len(names)}: add images of others."
+        )
     own = distances.copy()
     np.fill_diagonal(own, 0)
     flat = squareform(own, checks=False)

@@ -76,7 +76,7 @@ class Concepts:
         values, vectors = np.linalg.eigh(centred.T @ centred)
         k = min(components, int((values > 1e-10 * values[-1]).sum()))
         if k == 0:
-            raise AigiError("All images score alike on every text: choose other texts.")
+            raise AigiError("All images have equal scores on every text: choose other texts.")
         place: np.ndarray = centred @ vectors[:, ::-1][:, :k]
         return place
 

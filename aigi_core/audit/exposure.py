@@ -89,8 +89,8 @@ class Exposure:
     def _content(self) -> str:
         if self.content is None:
             return (
-                "What its training images show cannot be compared: there are no images besides them"
-                " and their real ones."
+                "The content of its training images has nothing to be compared with: the"
+                " workspace holds no other images."
             )
         if self.content.p_value > ALPHA:
             return (
@@ -104,8 +104,8 @@ class Exposure:
 
     def _files(self) -> list[str]:
         alone = (
-            f"a detector of file facts alone has a balanced accuracy of {self.blind}, this one"
-            f" {self.detector} "
+            f"a detector of file facts alone reaches a balanced accuracy of {self.blind},"
+            f" this detector {self.detector} "
         )
         alone += f"(in-domain, n = {counted(self.blind.n, 'test image')})."
         if self.facts.empty:
@@ -121,11 +121,11 @@ class Exposure:
 
     def _shifts(self) -> list[str]:
         return [
-            f"Real images {row['says']}, move {row['way']:.1%} [{row['way_low']:.1%},"
+            f"Real images, changed ({row['says']}), move {row['way']:.1%} [{row['way_low']:.1%},"
             f" {row['way_high']:.1%}] of the way from the mean real to the mean fake logit"
-            f" ({row['shift']:+.2f} in logit): of"
-            f" {counted(row['n'], 'real test image')} {row['flagged_after']:.1%} are called fake,"
-            f" {row['flagged']:.1%} without the change."
+            f" ({row['shift']:+.2f} in logit): of {counted(row['n'], 'real test image')}"
+            f" {row['flagged_after']:.1%} are called fake, compared with {row['flagged']:.1%}"
+            " without the change."
             for row in self.shifts.to_dict("records")
         ]
 
@@ -155,8 +155,8 @@ def exposure(
     """
     if len(detector.training_set) != 1:
         raise AigiError(
-            f"The files of a training set are looked at for one generator, {detector.name!r} was"
-            f" trained on {len(detector.training_set)}: choose a detector of a single generator."
+            f"Expected a detector trained on one generator, but {detector.name!r} was trained"
+            f" on {len(detector.training_set)}: choose a detector of a single generator."
         )
     [name] = detector.training_set
     associations = association(

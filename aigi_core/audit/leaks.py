@@ -136,7 +136,7 @@ def find_duplicates(
         rule = (
             f"closer than {limits.min():.2f} to {limits.max():.2f} (by set of images) of the"
             f" distance to the {neighbours}th neighbour; by chance {alpha:g} of"
-            f" {counted(len(index), 'image')} would be"
+            f" {counted(len(index), 'image')} would be as close"
         )
     else:
         near, rule = similarity >= threshold, f"cosine of at least {threshold:g}, as given"
@@ -195,8 +195,8 @@ def duplicate_limit(closeness: Float[np.ndarray, " n"], k: int, expected: float)
     observed = np.minimum(np.quantile(closeness, levels), 0.999)
     if observed[1] < 1e-3:
         raise AigiError(
-            "More than half of the images have an identical twin: remove the copies, or give a"
-            " threshold."
+            "More than half of the images have an identical copy: remove the copies, or give"
+            " a threshold."
         )
     usable = observed >= 1e-3
     volume = -np.expm1(np.log1p(-levels[usable]) / (k - 1))

@@ -273,9 +273,9 @@ def match(
         owners += [generator] * len(chosen[-1])
     if not chosen:
         raise AigiError(
-            "No generator can be matched: fakes and real images share no stratum. Resampling cannot"
-            " remove this confound; encode every image after one common re-encoding, or match on"
-            " fewer facts of the files."
+            "No generator can be matched, because no stratum of file facts holds both its"
+            " fakes and real images: encode all images after one common re-encoding, or"
+            " match on fewer file facts."
         )
     index = np.concatenate(chosen)
     kept_domains = take_domains(domains, index, pool=np.array(owners))

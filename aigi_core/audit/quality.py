@@ -107,12 +107,15 @@ def learnt_quality(
     for split in ("train", "val"):
         if len(rated[split]) < FEWEST:
             raise AigiError(
-                f"Expected opinion scores of {FEWEST} images at least in the split {split}, got"
-                f" {len(rated[split])}: rate more."
+                f"Expected opinion scores of at least {FEWEST} images in the split {split},"
+                f" got {len(rated[split])}: rate more images."
             )
     own = scores[rated["train"]]
     if np.ptp(own) == 0:
-        raise AigiError("All opinion scores are alike: nothing can be learnt from them.")
+        raise AigiError(
+            "All opinion scores of training images are equal, so no quality can be learnt:"
+            " give scores that differ."
+        )
     X = EmbeddingView().matrix(workspace)
     rows, standard = rated["train"], (own - own.mean()) / own.std()
     if tower is not None:

@@ -217,8 +217,8 @@ class _Generator:
                 f"{view} files {_span(self.estimate(m))}" for view, m in facts.items()
             )
             return [
-                f"File facts alone do not tell {self.name}'s images from real ones ({values}); its"
-                f" detector does: {_span(own)} (balanced accuracy, {n})."
+                f"File facts alone do not separate {self.name}'s images from real ones"
+                f" ({values}). Its detector does: {_span(own)} (balanced accuracy, {n})."
             ]
         view = max(separating, key=lambda name: separating[name].value)
         best, of = separating[view], len(separating)
@@ -228,8 +228,8 @@ class _Generator:
         chosen = f"{view} files"
         chosen += f", the higher of {of}, interval corrected for this choice;" if of > 1 else ";"
         sentences = [
-            f"{self.name}'s detector reaches balanced accuracy {_span(own)}; file facts alone reach"
-            f" {_span(best)} ({chosen} {n})."
+            f"{self.name}'s detector reaches balanced accuracy {_span(own)}. File facts alone"
+            f" reach {_span(best)} ({chosen} {n})."
         ]
         sentences += [
             f"Facts of the {other} files: {_span(self.estimate(m))}"
@@ -272,13 +272,13 @@ class _Generator:
         row = table[(table["train"] == self.name) & (table["test"] == self.name)].iloc[0]
         if row["covered"] == 0:
             return [
-                "No real test image is like its fakes in these facts, so matching cannot remove"
-                " them."
+                "No real test image has the same facts as its fakes, so matching cannot"
+                " remove this difference."
             ]
         return [
-            "Among images alike in these facts the detector has"
+            "Among images with the same facts the detector reaches balanced accuracy"
             f" {span(row['within'], row['within_low'], row['within_high'], 2)}"
-            f" ({row['covered']:.0%} of the fakes have a real image like them; n ="
+            f" ({row['covered']:.0%} of the fakes have a matching real image; n ="
             f" {row['n_fake']} and {row['n_real']})."
         ]
 
@@ -296,19 +296,20 @@ class _Generator:
             # separable, yet each side finds its like on the other: no sign of other content
             return False
         sentence = (
-            "What the images show separates fakes from real images with up to"
-            f" {row['separable']:.2f} [{row['separable_low']:.2f}, {row['separable_high']:.2f}];"
-            f" {row['matched']:.0%} [{row['matched_low']:.0%}, {row['matched_high']:.0%}] of the"
-            f" fakes show something that the real images show, and {row['mirrored']:.0%}"
-            f" [{row['mirrored_low']:.0%}, {row['mirrored_high']:.0%}] of the real images something"
-            f" that the fakes show ({row['expected']:.0%} expected of both; n = {row['n_fake']} and"
-            f" {row['n_real']})"
+            "Content alone separates fakes from real images with a balanced accuracy of up"
+            f" to {row['separable']:.2f} [{row['separable_low']:.2f},"
+            f" {row['separable_high']:.2f}]. {row['matched']:.0%} [{row['matched_low']:.0%},"
+            f" {row['matched_high']:.0%}] of the fakes have a real image of similar content,"
+            f" and {row['mirrored']:.0%} [{row['mirrored_low']:.0%},"
+            f" {row['mirrored_high']:.0%}] of the real images have a fake of similar content"
+            f" ({row['expected']:.0%} expected of both if contents do not differ; n ="
+            f" {row['n_fake']} and {row['n_real']})"
         )
         mine = (words or {}).get(self.name)
         if mine is not None:
             named = mine[(mine["p_value"] < self.level) & (mine["difference"] > 0)].head(3)
             if len(named):
-                sentence += ", most of all " + ", ".join(
+                sentence += ". They show more than real images do: " + ", ".join(
                     f"{r['text']} ({_in_sd(r['difference'], r['low'], r['high'])})"
                     for r in named.to_dict("records")
                 )
@@ -322,10 +323,11 @@ class _Generator:
         if row["adjusted"] >= self.level:
             return False
         sentences.append(
-            f"Its images share a mark or layout: at {row['left']:.0%} to {row['right']:.0%} from"
-            f" the left and {row['top']:.0%} to {row['bottom']:.0%} from the top they vary down to"
-            f" {row['ratio']:.2f} of the usual spread (median colour {row['colour']},"
-            f" {p_text(row['adjusted'])} against real images, n = {row['n_fake']})."
+            f"Its images share a mark or layout: at {row['left']:.0%} to {row['right']:.0%}"
+            f" from the left and {row['top']:.0%} to {row['bottom']:.0%} from the top their"
+            f" colours vary least, with {row['ratio']:.2f} of the usual spread (median colour"
+            f" {row['colour']}, {p_text(row['adjusted'])} against real images, n ="
+            f" {row['n_fake']})."
         )
         return True
 

@@ -51,7 +51,7 @@ def pooled_calibration_error(
     detector, image = np.nonzero(pairs)
     p, y = probabilities[detector, image], fake[image]
     if y.all() or not y.any():
-        raise AigiError("A calibration error needs real and fake images: choose others.")
+        raise AigiError("A calibration error needs real and fake images: choose images of both.")
     cell = equal_mass_bins(p, bins)
     number = int(cell.max()) + 1
 

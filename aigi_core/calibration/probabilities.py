@@ -423,12 +423,12 @@ def rate_note(asked: float, n: int, images: str = "real images") -> str:
     """What to say where so few images do not allow the rate asked for; else empty.
 
     >>> rate_note(0.05, 12)
-    '5.0% needs 19 real images, here are 12: 7.7% instead'
+    '5.0% needs 19 real images, there are 12: 7.7% instead'
     """
     if n >= (needed := images_needed(asked)):
         return ""
     return (
-        f"{asked:.1%} needs {needed} {images}, here are {n}: {nearest_rate(asked, n):.1%} instead"
+        f"{asked:.1%} needs {needed} {images}, there are {n}: {nearest_rate(asked, n):.1%} instead"
     )
 
 
@@ -461,8 +461,8 @@ def false_alarm_threshold(
     if k > n:
         raise AigiError(
             f"A false-alarm rate of {rate:g} needs at least"
-            f" {counted(images_needed(rate), 'real validation image')}, here are {n}: add real"
-            " images or choose a higher rate."
+            f" {counted(images_needed(rate), 'real validation image')}, there are {n}: add"
+            " real images or choose a higher rate."
         )
     low, high = betaincinv(n + 1 - k, k, [(1 - level) / 2, (1 + level) / 2])
     return FalseAlarmThreshold(float(reals[k - 1]), rate, float(low), float(high), n, rate)
@@ -499,8 +499,8 @@ class AbstentionBand:
             return ""
         return (
             f"on the validation images ({counted(self.n_real, 'real image')},"
-            f" {counted(self.n_fake, 'fake')}) one limit keeps false alarms and misses at"
-            f" {self.rate:.1%} at most, so that every image gets a call and none stays undecided"
+            f" {counted(self.n_fake, 'fake')}) one limit keeps both false alarms and misses"
+            f" at {self.rate:.1%} at most, so every image gets a call"
         )
 
     def verdict(self, scores: Float[np.ndarray, " n"]) -> np.ndarray:
@@ -538,7 +538,7 @@ def nearest_abstention_band(
 
     >>> band = nearest_abstention_band(np.arange(24.0), np.repeat([0, 1], 12), 0.05)
     >>> round(band.rate, 3), band.note
-    (0.077, '5.0% needs 19 fakes, here are 12: 7.7% instead')
+    (0.077, '5.0% needs 19 fakes, there are 12: 7.7% instead')
     """
     fewest = min(int((np.asarray(labels) == label).sum()) for label in (REAL, FAKE))
     return replace(abstention_band(scores, labels, nearest_rate(rate, fewest)), asked=rate)

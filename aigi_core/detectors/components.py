@@ -264,7 +264,7 @@ def train_without(
         )
         if overlap:
             raise AigiError(
-                f"The generator {', '.join(sorted(overlap))} was searched (D_search) and cannot be"
-                " evaluated too: leave it out, or search another pair."
+                f"The generator {', '.join(sorted(overlap))} was searched (D_search), so it"
+                " cannot be used for evaluation: leave it out, or search another pair."
             )
     return train(workspace, training_sets, search.view, protocol)

@@ -300,8 +300,9 @@ class FeatureDetector(Detector):
         features = np.asarray(features, np.float64)
         if features.ndim != 2 or features.shape[1] != width:
             raise AigiError(
-                f"The detector {self.name!r} sees {counted(width, 'feature')} an image, these have"
-                f" shape {features.shape}: give it images of the encoder it was trained on."
+                f"The detector {self.name!r} needs {counted(width, 'feature')} for each"
+                f" image, these have shape {features.shape}: give it images of the encoder it"
+                " was trained on."
             )
         return features
 
@@ -461,10 +462,10 @@ def require_direction(detector: Detector) -> LinearDetector:
 def no_direction(detector: Detector) -> str:
     """Why words, evidence and removals cannot be had of a detector, in one sentence."""
     return (
-        f"The detector {detector.name!r} (method {detector.method!r}) has no weights in the joint"
-        " space of images and texts, so there are no words, evidence or removals to show: its"
-        " scores, matrix and gallery are on the other pages, or choose a linear method on the"
-        " embedding or the heads."
+        f"The detector {detector.name!r} (method {detector.method!r}) has no weights in the"
+        " joint space of images and texts, so words, evidence and removals are not"
+        " available: choose a linear method on the embedding or the heads, or see its"
+        " scores, matrix and gallery on the other pages."
     )
 
 
@@ -488,9 +489,9 @@ def _require_width(detectors: Sequence[LinearDetector], which: list[int], images
             )
         if width != d:
             raise AigiError(
-                f"The detector {detector.name!r} sees embeddings of {counted(width, 'component')},"
-                " these have"
-                f" {d}: give it images of the encoder it was trained on."
+                f"The detector {detector.name!r} needs embeddings of"
+                f" {counted(width, 'component')}, these have {d}: give it images of the"
+                " encoder it was trained on."
             )
 
 

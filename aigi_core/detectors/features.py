@@ -134,8 +134,9 @@ class EmbeddingView(FeatureView):
             or not _whole(self.without)
         ):
             raise AigiError(
-                "An embedding is seen normalised or not, without components named by number; got"
-                f" normalise = {self.normalise!r}, without = {self.without!r}."
+                "A view of the embedding is normalised or not, and leaves out components"
+                f" named by number; got normalise = {self.normalise!r}, without ="
+                f" {self.without!r}."
             )
 
     def matrix(
@@ -159,7 +160,7 @@ class EmbeddingView(FeatureView):
             )
         kept = np.setdiff1d(np.arange(d), self.without)
         if not len(kept):
-            raise AigiError("Every component was left out: keep at least one.")
+            raise AigiError("All components were left out: keep at least one.")
         return kept
 
 
@@ -234,8 +235,9 @@ class HeadsView(FeatureView):
         is their product with the head's contribution relative to the embedding)."""
         if self.space == "stream":
             raise AigiError(
-                "A detector on heads in the residual stream has no direction in the joint space:"
-                " train it on the heads' shares of the embedding to explain it."
+                "A detector on heads in the residual stream has no direction in the joint"
+                " space: to explain a detector, train it on the heads' shares of the"
+                " embedding."
             )
         maps = decomposition["head_maps"]
         parts = np.split(np.asarray(weights, np.float64), len(self.heads))

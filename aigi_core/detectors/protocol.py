@@ -145,11 +145,15 @@ def choose(
     # zeros never comes here.
     if n and X[0].any() and not (X[n // 2] != X[0]).any() and (train[0] == X[0]).all():
         raise AigiError(
-            "All images have the same features: nothing can be learnt from them; encode them again."
+            "All images have the same features, so a detector cannot be trained: encode"
+            " the images again."
         )
     if protocol.grid == "paper":
         if n == len(y):
-            raise AigiError("The paper's grid is chosen on a validation split, and there is none.")
+            raise AigiError(
+                "The paper's grid is chosen on a validation split, and there is none: split"
+                " the images again."
+            )
         return _paper_grid(train, val, protocol)
     options = dict(
         fit_intercept=protocol.fit_intercept, class_weight=protocol.class_weight, gram=gram

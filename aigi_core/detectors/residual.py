@@ -43,14 +43,15 @@ def residual_direction(
         norm = float(np.linalg.norm(mean))
         if norm == 0:
             raise AigiError(
-                f"The {name} images of {what} have no mean direction: both classes need images."
+                f"The {name} images of {what} have no mean direction: add images, because"
+                " both classes need some."
             )
         means.append(mean / norm)
     residual: np.ndarray = means[0] - means[1]
     if np.linalg.norm(residual) < 1e-12:
         raise AigiError(
-            f"The fake and real images of {what} have the same mean direction: there is no"
-            " residual."
+            f"The fake and real images of {what} have the same mean direction, so there is no"
+            " residual: choose other images."
         )
     return residual
 

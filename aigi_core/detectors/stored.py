@@ -82,8 +82,9 @@ def save_detectors(
     ):
         kinds = ", ".join(view.kind for view in views) or "none"
         raise AigiError(
-            "Linear detectors of one method are kept together that see the same embedding, these"
-            f" see: {kinds} (methods {', '.join(sorted(methods)) or 'none'})."
+            "Only linear detectors of one method on one feature view are kept together,"
+            f" these have the views: {kinds} (methods"
+            f" {', '.join(sorted(methods)) or 'none'})."
         )
     sets = [detector.training_set for detector in linear]
     arrays = {

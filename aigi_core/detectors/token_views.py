@@ -124,7 +124,7 @@ class AllLayersView(FeatureView):
         tokens = images.feature(self.after)
         if self.layers not in (0, len(tokens)):
             raise AigiError(
-                f"Tokens of {counted(self.layers, 'layer')} are seen, this encoder has"
+                f"Expected tokens of {counted(self.layers, 'layer')}, this encoder has"
                 f" {len(tokens)}."
             )
         parts = [as_vectors(take(one, rows), images, rows, normalise=True) for one in tokens]

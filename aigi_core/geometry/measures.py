@@ -287,7 +287,8 @@ def _mean_cosine(
     if (norms == 0).any():
         image = int(np.argwhere(norms == 0)[0, 0])
         raise AigiError(
-            f"Image {image} of these is zero on the kept components: its cosines are not defined."
+            f"Image {image} of these is zero on the kept components, so its cosines are"
+            " not defined: leave it out, or keep more components."
         )
     n = len(X)
     if counts is None:

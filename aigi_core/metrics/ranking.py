@@ -277,7 +277,9 @@ def _pick(values: Float[np.ndarray, "B m"], at: Points) -> Float[np.ndarray, " B
 
 
 AUC = Auc(
-    "auc", "AUC", "chance that a fake scores above a real image (ties count one half); no threshold"
+    "auc",
+    "AUC",
+    "probability that a fake scores above a real image (ties count one half); no threshold",
 )
 AVERAGE_PRECISION = AveragePrecision(
     "average_precision",
@@ -294,7 +296,8 @@ EER = EqualErrorRate(
 TPR_AT_FPR1 = RateAtFalseAlarms(
     "tpr_at_fpr1",
     "TPR at 1% FPR",
-    "point of the test's ROC curve: fakes found where at most 1% of its real images are flagged",
+    "share of fakes called fake where at most 1% of the test's real images are called"
+    " fake (a point of its ROC curve)",
     chance=0.01,
     limit=0.01,
     few_real_images=700,
@@ -302,13 +305,14 @@ TPR_AT_FPR1 = RateAtFalseAlarms(
 TPR_AT_FPR5 = RateAtFalseAlarms(
     "tpr_at_fpr5",
     "TPR at 5% FPR",
-    "point of the test's ROC curve: fakes found where at most 5% of its real images are flagged",
+    "share of fakes called fake where at most 5% of the test's real images are called"
+    " fake (a point of its ROC curve)",
     chance=0.05,
     limit=0.05,
 )
 BEST_ACCURACY = BestAccuracy(
     "best_accuracy",
     "Accuracy at the best threshold",
-    "the highest accuracy that any threshold reaches on the test images; it sees their labels",
-    interval_holds="the maximum over thresholds is optimistic; the interval is for it alone",
+    "the highest accuracy that any threshold reaches on the test images, chosen with their labels",
+    interval_holds="the maximum over thresholds is optimistic; the interval is for this maximum",
 )

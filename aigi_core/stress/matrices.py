@@ -178,7 +178,7 @@ class Stress(ShortRepr):
                 if mask.any()
             ]
         if not rows:
-            raise AigiError(f"Nothing was trained on {trained}: name it in 'trained_on'.")
+            raise AigiError(f"No detector was trained on {trained}: name it in 'trained_on'.")
         table = pd.DataFrame(rows)
         return table.assign(q_value=q_values(table["p_value"].to_numpy()))
 

@@ -128,7 +128,7 @@ def test_bad_input() -> None:
     flat = c.Concepts(
         np.ones((len(IMAGES), 3), np.float32), pd.DataFrame({"text": list("abc"), "category": ""})
     )
-    with pytest.raises(AigiError, match="score alike"):
+    with pytest.raises(AigiError, match="equal scores"):
         c.content_imbalance(flat, DOMAINS)
     with pytest.raises(AigiError, match="no categories"):
         flat.by_category()

@@ -163,5 +163,5 @@ def test_what_cannot_be_explained_is_one_sentence(workspace: Workspace) -> None:
 def test_without_other_images_the_rest_is_reported_all_the_same(workspace: Workspace) -> None:
     whole = explain(workspace, NAME)
     result = replace(whole, content=None)
-    assert "there are no images besides them" in result.sentences[1]
+    assert "the workspace holds no other images" in result.sentences[1]
     assert result.sentences[:1] + result.sentences[2:] == whole.sentences[:1] + whole.sentences[2:]

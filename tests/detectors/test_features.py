@@ -237,7 +237,7 @@ def test_heads_and_components_that_do_not_exist_are_refused(synthetic):
         HeadsView(((2, 0),)).matrix(synthetic)
     with pytest.raises(AigiError, match=r"0\.\.23"):
         EmbeddingView(without=(24,)).matrix(synthetic)
-    with pytest.raises(AigiError, match="Every component"):
+    with pytest.raises(AigiError, match="All components"):
         EmbeddingView(without=tuple(range(24))).matrix(synthetic)
     with pytest.raises(AigiError, match="No head was chosen"):
         HeadsView().matrix(synthetic)

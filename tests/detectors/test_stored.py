@@ -80,7 +80,8 @@ def test_other_images_are_other_detectors(workspace: Workspace) -> None:
 def test_other_views_are_refused(workspace: Workspace, views: list[FeatureView]) -> None:
     mixed = [detector for view in views for detector in train(workspace, SETS[:1], view)]
     with pytest.raises(
-        AigiError, match="these see: " + (", ".join(view.kind for view in views) or "none")
+        AigiError,
+        match="these have the views: " + (", ".join(view.kind for view in views) or "none"),
     ):
         save_detectors(workspace, mixed)
 

@@ -165,7 +165,7 @@ def test_a_link_reproduces_an_image_of_the_workspace(
     )
     other.close()
     inspect.show_part("After changes")
-    inspect.switch("Change the image and ask again")
+    inspect.switch("Change the image and score it again")
     assert inspect.errors == [] and "31 changed copies" in inspect.alt("survival")
     assert inspect.query["patch"] == ["2.1"]  # links keep what another part shows
 

@@ -189,7 +189,7 @@ def test_a_generator_is_dropped_in_and_added_for_good(
     app.page.get_by_role("button", name="Stop adding").wait_for()
     app.navigate("Overview")
     app.navigate("New generator")
-    app.page.get_by_text("All pages show it as it is now.").wait_for()
+    app.page.get_by_text("All pages now include the new generator.").wait_for()
     app.settled()
     assert app.errors == [] and app.violations() == [] and app.fits
     app.follow("Its column, in Transfer")

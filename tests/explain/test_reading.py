@@ -65,5 +65,5 @@ def test_refusals(synthetic: Workspace) -> None:
         ablation(synthetic, [(0, 0)], np.array([], int))
     with pytest.raises(AigiError, match="length zero"):
         removal(np.zeros((1, 24)))
-    with pytest.raises(AigiError, match="leave nothing"):
+    with pytest.raises(AigiError, match="leave no dimension"):
         removal(np.eye(24))

@@ -46,7 +46,7 @@ def test_the_page_says_what_the_library_says(
         told = f"**{share.value:.0%}** ({share.low:.0%} to {share.high:.0%}) {words}"
         assert told in text_of(app)
     app = app.segmented_control(key="part").select("Never seen").run()
-    assert not app.exception and "of known test images through" in text_of(app)
+    assert not app.exception and "of the test images of known sources" in text_of(app)
 
 
 def test_a_cell_by_link_shows_its_images(open_app: Open, attributed: Workspace) -> None:

@@ -117,7 +117,7 @@ def test_of_many_images_some_are_offered_and_all_are_searched(
     app = open_app(synthetic.path, "inspect", find="Beta-Diff/0017")
     assert app.selectbox(key="image").options == [path]
     app = open_app(synthetic.path, "inspect", find="nowhere")
-    assert noted(app, "No path holds")
+    assert noted(app, "No path contains")
 
 
 def test_long_tables_are_shown_in_part_and_a_map_of_many_as_cells(

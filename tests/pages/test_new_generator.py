@@ -133,7 +133,7 @@ def test_what_was_brought_is_kept_for_the_session_until_it_is_forgotten(
     again.session_state["_new_generator"] = app.session_state["_new_generator"]
     again.run()
     assert not again.exception
-    assert "12 images that you brought earlier" in text_of(again)
+    assert "12 images that you uploaded or named earlier" in text_of(again)
     assert "its 12 images" in text_of(again)
     [forget] = [button for button in again.button if button.label == "Forget them"]
     forget.click().run()

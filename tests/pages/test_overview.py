@@ -17,7 +17,7 @@ from tests.pages.reading import noted, text_of
 from ui.toolkit import workspaces
 
 Open = Callable[..., AppTest]
-MISSING = "How images were generated is not known here"
+MISSING = "does not record how its images were generated"
 MADE, CHANGE = "How images were made", "Change it"
 """Parts of the page."""
 

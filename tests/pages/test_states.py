@@ -126,6 +126,6 @@ def test_words_of_one_generator_tell_all_but_what_needs_others(
     assert main([*subset, "--out", str(path)]) == 0
     app = open_app(path, "words")
     text = " ".join(str(m.value) for m in app.markdown)
-    assert "there are no images besides them" in text
+    assert "the workspace holds no other images" in text
     assert "a detector of file facts alone" in text
     assert not errors(app)

@@ -120,7 +120,7 @@ def test_generators_and_gains_agree_with_the_matrices(result: s.Stress) -> None:
     gains = result.gains(ERASES).set_index(["op", "cells"])
     wanted = result.gain(ERASES, ERASES).mean(result.matrices[s.CLEAN, s.CLEAN, "both"].in_domain)
     assert gains.loc[(ERASES, "in-domain"), "value"] == wanted.value and set(gains["n"]) == {2}
-    with pytest.raises(AigiError, match="Nothing was trained on blur:2"):
+    with pytest.raises(AigiError, match="No detector was trained on blur:2"):
         result.gains("blur:2")
 
 

@@ -79,14 +79,15 @@ def keep(page: Page, folder: str, called: str, pool: str, sources: tuple[Hashabl
             "Add to the workspace",
             icon=":material/library_add:",
             disabled=not called,
-            help=None if called else "Say first what the generator is called, in the field above.",
+            help=None if called else "First enter the generator's name in the field above.",
         ):
             st.markdown(
                 f"The images become fakes by {name(called)} in {name(str(workspace.path))},"
-                f" compared with the real images of {name(pool)}. Old images are neither moved nor"
-                " encoded again; results that rest on all images (searches, words, the audit) have"
-                " to be computed again. All images of the folder are read, also those that the page"
-                " left out. 'precompute remove' takes a generator out again."
+                f" compared with the real images of {name(pool)}. Old images are neither"
+                " moved nor encoded again; results of all images (searches, words, the"
+                " audit) must be computed again. All images of the folder are read,"
+                " including those that this page left out. 'precompute remove' takes a"
+                " generator out again."
             )
             saved = folder
             if not folder:
@@ -94,8 +95,9 @@ def keep(page: Page, folder: str, called: str, pool: str, sources: tuple[Hashabl
                     "New folder for the files you uploaded",
                     key="_new_generator_saved",
                     placeholder="/path/of/a/new/folder",
-                    help="A workspace shows its images from their folder: uploads are written there"
-                    " when you press the button, and nowhere before.",
+                    help="A workspace shows its images from their folder: uploads are"
+                    " written there when you press the button. Until then they are in"
+                    " no folder.",
                 )
             st.button(
                 "Add them now",
@@ -133,7 +135,7 @@ def _save(folder: Path) -> None:
     """
     uploads = st.session_state.get("new_uploads") or []
     if not uploads:
-        raise AigiError("The uploads are no longer here: bring them again.")
+        raise AigiError("The uploads are no longer here: upload them again.")
     try:
         folder.mkdir()
         for number, one in enumerate(uploads):
@@ -157,15 +159,15 @@ def report(page: Page) -> None:
     if job.succeeded:
         added = job.said()
         st.success(
-            "**Added to the workspace.** All pages show it as it is now.",
+            "**Added to the workspace.** All pages now include the new generator.",
             icon=":material/check:",
         )
         with st.expander("What was done, and what has to be computed again"):
             st.code(added, language=None, wrap_lines=True)
     else:
         st.error(
-            f"Not added: {inert(job.fault())} The workspace is as it was; what was encoded is taken"
-            " up by the next try.",
+            f"Not added: {inert(job.fault())} The workspace has not changed. The next try"
+            " uses what has been encoded already.",
             icon=":material/error:",
         )
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -123,7 +123,7 @@ def images(page: Page, own: Named, truth: str, named: str) -> None:
     if len(rows) > MOST_IMAGES:
         st.caption(f"{part_counted(MOST_IMAGES, len(rows), 'image')}.")
     page.images(
-        shown, width=110, empty="No test image of this source is named so: choose another cell."
+        shown, width=110, empty="No test image of this source gets this name: choose another cell."
     )
 
 
@@ -134,7 +134,7 @@ def _tone(at: tuple[int, int]) -> str:
 def open_set(page: Page, table: pd.DataFrame) -> None:
     """What becomes of the images of generators that were left out."""
     if table.empty:
-        st.caption("With one generator none can be left out: add images of another.")
+        st.caption("Leaving out a generator needs at least two: add images of another.")
         return
     known = mean_over_generators(table, "known_recall")
     row = table.iloc[int(table["false_attribution"].to_numpy(float).argmax())]
@@ -143,10 +143,11 @@ def open_set(page: Page, table: pd.DataFrame) -> None:
     rates = table.rename(columns=renamed | {"generator": "name"})
     most = winner(rates, limits=(0, 1)).times(100)
     page.finding(
-        f"The limit lets **{known.value:.0%}** of known test images through. Taken for another"
-        f" generator most often, of {len(table)}: {name(str(row['generator']))}"
-        f" {most.numbers(0, unit='%')} of {counted(row['n'], 'image')}, named"
-        f" {name(str(row['taken_for']))} in {row['taken_share']:.0%}."
+        f"**{known.value:.0%}** of the test images of known sources are above the limit, so"
+        f" that they get a name. Of {len(table)} generators left out,"
+        f" {name(str(row['generator']))} is named as another generator most often:"
+        f" {most.numbers(0, unit='%')} of {counted(row['n'], 'image')}."
+        f" {row['taken_share']:.0%} of them are named {name(str(row['taken_for']))}."
     )
     page.figure("unknown", partial(figures.unknown_outcomes, table), table=table)
 

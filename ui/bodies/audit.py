@@ -52,9 +52,9 @@ CROSSINGS = {
 """Kinds of duplicates on offer -> the column that marks them."""
 NEXT: dict[Level, str] = {
     "explained": (
-        "**What to do next.** Do not take this accuracy for a sign of generation. Encode all images"
-        " after one common re-encoding (`{canonical}`), or collect fakes and real images with the"
-        " same file facts, and audit again."
+        "**What to do next.** This accuracy is no evidence that the detector finds traces of"
+        " generation. Encode all images after one common re-encoding (`{canonical}`), or"
+        " collect fakes and real images with the same file facts, and audit again."
     ),
     "partly": (
         "**What to do next.** *Which facts* and *What they show* below say what differs between"
@@ -240,7 +240,7 @@ def show_content(page: Page, result: Audit, generator: str) -> None:
     st.markdown("**Marks shared by all images of a generator**")
     if result.overlays is None:
         st.markdown(
-            "Looked for where the images can be read: run"
+            "This needs the image files: run"
             f" `{page.workspace.command('audit', images='DIR', force=True)}`."
         )
     else:
@@ -250,7 +250,8 @@ def show_content(page: Page, result: Audit, generator: str) -> None:
 def show_matrices(page: Page, result: Audit, generator: str) -> None:
     """The matrix of the detectors beside that of file facts, and their paired difference."""
     st.markdown(
-        "The transfer matrix with and without a look at the images. Click a cell to open it."
+        "Transfer matrices of detectors of file facts alone, and of detectors that see"
+        " the images. Click a cell to open it."
     )
     view = choose_files(page, result)
     titles = {"detector": "Sees the images", "facts": "Sees file facts only"}
@@ -317,7 +318,7 @@ def show_facts(page: Page, result: Audit, generator: str) -> None:
 def show_matched(page: Page, result: Audit, generator: str) -> None:
     """What is left of the detectors where fakes and real images are matched in file facts."""
     st.markdown(
-        "Trained and tested again on equally many fakes and real images of each kind of file."
+        "Detectors trained and tested again on as many fakes as real images of each kind of file."
     )
     if result.matched.empty:
         st.markdown(inert(result.matched_note))
@@ -380,7 +381,7 @@ def show_quality(page: Page, result: Audit, generator: str) -> None:
     draw = partial(
         figures.intervals,
         drawn,
-        alt="AUC of low quality alone as a sign of generated images, by generator.",
+        alt="AUC of low quality, used alone as a score for 'fake', by generator.",
         value_title="AUC of low quality alone",
         reference=0.5,
     )
@@ -388,7 +389,7 @@ def show_quality(page: Page, result: Audit, generator: str) -> None:
     page.table("quality-by-generator", table)
     if held:
         change = measured.table("change")
-        st.markdown("What is left where fakes and real images are of equal quality")
+        st.markdown("Accuracy where fakes and real images have equal quality")
         draw = partial(figures.matched_intervals, change, matched_in="quality")
         page.figure("equal-quality", draw, table=change)
         page.table("equal-quality-means", means)

@@ -30,7 +30,8 @@ def by_epoch(page: Page) -> None:
         return
     with page.section(
         "Fine-tuning by epoch",
-        "Does it learn to detect, or only its own generators? Measured on validation images.",
+        "Does fine-tuning improve detection on other generators, too, or only on its"
+        " own? Measured on validation images.",
     ):
         with page.controls("Fine-tuned detectors"):
             chosen = page.select("finetuned", "Fine-tuned", held)
@@ -47,10 +48,10 @@ def by_epoch(page: Page) -> None:
         ]
         page.finding(
             f"**{name(chosen)}**: mode {used['mode']}, objective {used['objective']},"
-            f" {counted(runs, 'detector')}. {' '.join(sentences)} Kept is the epoch of the lowest"
-            f" validation loss of each detector's own generators, {kept.median():.0f} in the median"
-            f" ({kept.min()} to {kept.max()}); 0 means that no epoch was better than the linear"
-            " probe or the captions that training began with."
+            f" {counted(runs, 'detector')}. {' '.join(sentences)} For each detector the epoch"
+            " with the lowest validation loss on its own generators is kept: epoch"
+            f" {kept.median():.0f} in the median ({kept.min()} to {kept.max()}). Epoch 0 is"
+            " the start, a linear probe or captions: no later epoch was better."
         )
         draw = partial(figures.epoch_curves, curve)
         page.figure("epochs", draw, table=curve)
@@ -63,8 +64,9 @@ def on_image(page: Page, subject: inspection.Subject) -> None:
         return
     with page.section(
         "Fine-tuned detectors",
-        "Log-odds above zero mean generated. Beside each stands the share of real validation images"
-        " that score as high. No detector was trained on these images; they only chose its epoch.",
+        "Log-odds above zero mean generated. Beside each value stands the share of real"
+        " validation images with at least this score. These images were used only to choose"
+        " the epoch, not for training.",
     ):
         for one in held:
             try:
@@ -74,14 +76,15 @@ def on_image(page: Page, subject: inspection.Subject) -> None:
                 continue
             fakes = int((table["log_odds"] > 0).sum())
             page.finding(
-                f"**{name(one)}**: {part_counted(fakes, len(table), 'detector', 'take')} it for"
+                f"**{name(one)}**: {part_counted(fakes, len(table), 'detector', 'call')} it"
                 " generated."
             )
             page.table(f"finetuned-{held.index(one)}", table)
             if "caption" in table and _captions_split(table):
                 st.caption(
-                    "“real photograph” is the most probable single caption of an image taken for"
-                    " generated: the captions of all generators together are more probable."
+                    "Some detectors call the image generated although “real photograph” is"
+                    " its most probable caption: the captions of all generators together are"
+                    " more probable."
                 )
 
 
@@ -99,7 +102,7 @@ def _judgements(page: Page, subject: inspection.Subject, one: str) -> pd.DataFra
         odds, numbers = scores[:, subject.row], stored_arrays["named"][:, subject.row]
         named = [finetuned.captions_of(s)[n] for s, n in zip(sets, numbers, strict=True)]
     elif subject.pixels is None:
-        raise AigiError("only features of this image are at hand: bring its file.")
+        raise AigiError("only the features of this image are stored: upload its file.")
     else:
         encoder = inspection.load_encoder(workspace)
         logits, captions = finetuned.run_on(workspace, one, encoder, subject.pixels[None])

@@ -53,9 +53,10 @@ def show(page: Page) -> None:
         if STEPS in page.workspace.images.columns:
             raise NotGivenError(" ".join(reasons))
         raise NotGivenError(
-            "How images were generated is not known here: a manifest with the columns 'steps' and"
-            " 'group' (the prompt), as 'generate' writes it, shows whether images of more steps are"
-            " harder to detect and whether images of one prompt get the same verdict."
+            "This workspace does not record how its images were generated. A manifest with"
+            " the columns 'steps' and 'group' (the prompt), as 'generate' writes it, shows"
+            " here whether images of more steps are harder to detect, and whether images of"
+            " one prompt get the same verdict."
         )
     if steps is not None:
         for _, row in (

@@ -62,8 +62,9 @@ def show_images(page: Page, head: str, train: str) -> None:
     """Images on which a head, ``"layer.index"``, is extreme."""
     opened = attention.parse_head(head)
     with page.section(
-        f"Images on which head {head} is extreme",
-        f"Test images on which the head says 'fake' most, and least. {SCALE} Click to enlarge.",
+        f"Images with extreme values of head {head}",
+        "Test images with the highest and the lowest values of the head; high values"
+        f" speak for fake. {SCALE} Click to enlarge.",
     ):
         images = attention.extremes(page.workspace, opened, train, "difference")
         for column, end in zip(st.columns(2, gap="medium"), ("most", "least"), strict=True):
@@ -129,7 +130,7 @@ def show_ablation(page: Page, train: str, heads: list[str]) -> None:
             placeholder="Choose heads, or press 'Ablate it' above",
         )
         if ablate:
-            with steps("Measuring again, with twenty random choices of as many other heads beside"):
+            with steps("Measuring again, also without as many other heads, twenty random choices"):
                 effect = attention.ablation(
                     page.workspace,
                     _setting(page, train)[0],

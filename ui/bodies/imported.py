@@ -27,11 +27,11 @@ def show(page: Page, missing: NotMadeError) -> None:
         raise missing
     first = table.iloc[0]
     page.answer(
-        f"{counted(len(table), 'imported or fine-tuned detector', 'are')} stored, and not"
+        f"{counted(len(table), 'imported or fine-tuned detector', 'are')} stored, but not"
         f" compared with logistic regression yet. {name(first['title'])} has a balanced"
-        " accuracy out of domain of"
-        f" **{first['ood']:.3f}** (95% interval {first['ood_low']:.3f} to"
-        f" {first['ood_high']:.3f}, {counted(int(first['cells']), 'cell')})."
+        f" accuracy out of domain of **{first['ood']:.3f}** (95% interval"
+        f" {first['ood_low']:.3f} to {first['ood_high']:.3f},"
+        f" {counted(int(first['cells']), 'cell')})."
     )
     page.stats(
         [
@@ -40,14 +40,14 @@ def show(page: Page, missing: NotMadeError) -> None:
                 f"{row['ood']:.3f}",
                 counted(row["cells"], "cell"),
                 (row["ood_low"], row["ood_high"]),
-                "Its own interval: nothing is compared here.",
+                "The interval of this detector alone: no detectors are compared here.",
             )
             for _, row in table.head(3).iterrows()
         ]
     )
     page.protocol(
-        detectors="Scores that were not computed by a method of this app, at their own threshold;"
-        " by name, not by how well they do.",
+        detectors="Scores that were not computed by a method of this app, at their own"
+        " threshold. Sorted by name, not by accuracy.",
         testing=(
             "Each generator's test fakes against the real test images of its own pools; out of"
             " domain: the detector never saw the generator."

@@ -103,8 +103,9 @@ def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
             {f"{rate:.0%}": rate for rate in RATES},
             f"{DEFAULT_RATE:.0%}",
             help=(
-                "Share of real validation images that may be called generated, and of fakes that"
-                " may be called real. Between the two limits no call is made."
+                "The share of real validation images that may be called generated, and the"
+                " share of fakes that may be called real. They set two limits; between the"
+                " limits an image is undecided."
             ),
         )
         prior = page.select(
@@ -269,13 +270,14 @@ def rules_in_words(unseen: Trust) -> str:
     ).numbers()
     if unseen.rule == DEFAULT_RULE:
         return (
-            f"The detectors' log-odds are averaged: none of {len(others)} other ways to join them"
-            f" is shown to have a higher AUC; the highest is that of {best['rule']}, {compared}"
-            " compared with the mean."
+            f"The detectors' log-odds are averaged: none of {len(others)} other ways to"
+            " combine them is shown to have a higher AUC; the highest is that of"
+            f" {best['rule']}, {compared} compared with the mean."
         )
     return (
-        f"The detectors are joined by {unseen.rule} and not by their mean: AUC {compared}. Each"
-        " generator's numbers above use the way that was chosen on the other generators."
+        f"The detectors are combined by {unseen.rule} instead of their mean: AUC {compared}."
+        " Each generator's numbers above use the way that was chosen on the other"
+        " generators."
     )
 
 
@@ -355,8 +357,8 @@ def _show_copy(page: Page, judged: Judged) -> None:
     origin, split = inspection.origin(judged.workspace, copy.row), str(image["split"])
     page.notice(
         f"Likely the same picture as {name(str(image['path']))} of this workspace, saved anew"
-        f" ({origin}, {split} split): {_seen(split)}. Cosine {copy.cosine:.3f}; other images lie"
-        f" so near in fewer than 1 of {round(1 / copies.ALPHA):,} cases.",
+        f" ({origin}, {split} split): {_seen(split)}. Cosine {copy.cosine:.3f}; different"
+        f" images are as similar in fewer than 1 of {round(1 / copies.ALPHA):,} cases.",
         "info" if split == "test" else "warning",
     )
     page.source(copy.row)
@@ -464,7 +466,8 @@ def survives(page: Page, judged: Judged) -> None:
     if judged.subject.source is None:
         st.caption("This needs the image file: upload it. Only its features are stored here.")
     elif page.toggle(
-        "survive", f"Change the image and ask again ({len(ladder()) + 1} passes of the encoder)"
+        "survive",
+        f"Change the image and score it again ({len(ladder()) + 1} passes of the encoder)",
     ):
         copies = inspection.copies(judged.workspace, judged.subject)
         lasted = survival(copies, judged.panel, judged.at, judged.rate, judged.prior)
@@ -524,7 +527,7 @@ def trust(page: Page, judged: Judged) -> None:
         page.table("unseen-pools", unseen.pools)
         st.markdown("Each generator, left out")
         page.table("unseen", unseen.generators)
-        st.markdown("Ways to join the detectors, on the same left-out generators")
+        st.markdown("Ways to combine the detectors, on the same left-out generators")
         page.table("unseen-rules", unseen.rules)
     st.markdown("**On generators it knows** (test images)")
     bins, error = inspection.reliability(judged.workspace, judged.judge)

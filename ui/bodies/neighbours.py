@@ -37,7 +37,9 @@ def show_evidence(
         f" {'fakes' if score > detector.threshold else 'real images'}."
     )
     if row is not None and (near["row"] == row).any():
-        st.caption("The image is one of its own neighbours: the detector was trained on it.")
+        st.caption(
+            "The detector was trained on this image, so the image is one of its own neighbours."
+        )
     for column, (bank, title) in zip(
         st.columns(2, gap="medium"),
         (("fake", "Nearest fakes"), ("real", "Nearest real images")),

@@ -120,7 +120,7 @@ def bring(page: Page) -> Brought | None:
         return _kept(page)
     st.session_state[_RETURNED] = False
     if len(sources) > MOST:
-        page.notice(f"There are more than {MOST} files: {MOST} of them are looked at.", "warning")
+        page.notice(f"There are more than {MOST} files: {MOST} of them are used.", "warning")
         sources = dict(list(sources.items())[:MOST])
     key = (page.workspace.digest, tuple(sources))
     if adding.was_added(key[1]):
@@ -142,7 +142,7 @@ def _kept(page: Page) -> Brought | None:
         return None
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(
-            f"{counted(kept.count, 'image')} that you brought earlier in this session"
+            f"{counted(kept.count, 'image')} that you uploaded or named earlier in this session"
             + (f", from {name(kept.folder)}." if kept.folder else ".")
         )
         st.button("Forget them", on_click=st.session_state.pop, args=(_KEPT, None))

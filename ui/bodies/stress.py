@@ -202,8 +202,8 @@ def no_copies(workspace: Workspace) -> str:
     ops = ["jpeg:90,70,50,30", "resize:.5,.25", "blur:1,2,3", "noise:.02,.05", "crop:.8"]
     again = workspace.command("perturb", ops=ops)
     return (
-        f"Encode perturbed copies once: `{again}`. It takes as long"
-        " as encoding the test images for each operation, and goes on where it was interrupted."
+        f"Encode perturbed copies once: `{again}`. For each operation it takes as long as"
+        " encoding the test images. If interrupted, it continues where it stopped."
     )
 
 

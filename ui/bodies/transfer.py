@@ -53,10 +53,13 @@ def choose_look(page: Page) -> dict[str, Any]:
                 "cells",
                 "Cells show",
                 get_args(figures.Shown),
-                help="n: how many test images a cell was measured on, fakes and real ones.",
+                help="n: how many test images a cell was measured on, fakes and real images"
+                " together.",
             ),
             "stretch": page.toggle(
-                "stretch", "Stretch the scale", help="It then ends at the most extreme value."
+                "stretch",
+                "Stretch the scale",
+                help="The colour scale then ends at the most extreme value.",
             ),
         }
 
@@ -111,9 +114,9 @@ def show_summary(
     page.finding(
         f"**Trained on {name(train)}, tested on {name(test)}:** {about.in_words}"
         f" **{matrix.values[metric][row, column]:.3f}** ({low[row, column]:.3f} to"
-        f" {high[row, column]:.3f}). It misses"
-        f" {part_counted(len(wrong[FAKE]), sizes[FAKE], 'fake')} and flags"
-        f" {part_counted(len(wrong[REAL]), sizes[REAL], 'real image')}."
+        f" {high[row, column]:.3f}). It calls"
+        f" {part_counted(len(wrong[FAKE]), sizes[FAKE], 'fake')} real and"
+        f" {part_counted(len(wrong[REAL]), sizes[REAL], 'real image')} fake."
     )
     for label, title in MISTAKES:
         st.markdown(f"**{title}**")
@@ -215,18 +218,19 @@ def show_worth(page: Page, opened: Opened) -> None:
     """The opened cell at three thresholds and under three calibrations."""
     with page.section(
         "How well its threshold and probabilities hold here",
-        "Here validation images set the thresholds, so the detectors are trained again without"
-        " them: their numbers can differ from the cell's above. *False alarms*: the threshold that"
-        " flags 5% of the real validation images of the tested generator's pools; no fake helps to"
-        " set it. Probabilities assume that half of the images are fakes.",
+        "Here validation images set the thresholds, so these detectors are trained without"
+        " them. Their numbers can differ from those of the cell above. *False alarms*: the"
+        " threshold that flags 5% of the real validation images of the tested generator's"
+        " pools, without fakes. Probabilities assume that half of the images are fakes.",
     ):
         calibrated = worth(page.workspace, opened.setting, opened.row, opened.test)
         for _, rule in calibrated.rules[calibrated.rules["rule"] == "false alarms"].iterrows():
             if rule["note"]:
                 st.caption(
-                    f"False alarms: {rule['note']}. So few images set the threshold that the true"
-                    f" rate may reach {rule['may_reach']:.0%}; of these test images it flags"
-                    f" {rule['false_alarm_rate']:.0%} ({rule['false_alarm_rate_low']:.0%} to"
+                    f"False alarms: {rule['note']}. Few images set the threshold, so the true"
+                    f" rate can be as high as {rule['may_reach']:.0%}. Of these test images,"
+                    f" the share called fake is {rule['false_alarm_rate']:.0%}"
+                    f" ({rule['false_alarm_rate_low']:.0%} to"
                     f" {rule['false_alarm_rate_high']:.0%})."
                 )
         page.table("thresholds", calibrated.rules.drop(columns=["train", "test"]))

@@ -32,16 +32,16 @@ def answer(words: Words, train: str) -> str:
     """
     if not words.nameable:
         return (
-            "**No text describes this detector.** The text nearest to the detector trained on"
-            f" {name(train)} is {inert(str(words.nearest['text'][0]))}, but detectors trained on"
-            f" shuffled labels come as near to some text ({p_text(words.p_value)},"
+            "**No text describes this detector.** The text nearest to the detector trained"
+            f" on {name(train)} is {inert(str(words.nearest['text'][0]))}, but detectors"
+            f" trained on shuffled labels come as near to a text ({p_text(words.p_value)},"
             f" {counted(words.draws, 'draw')})."
         )
     beyond = words.nearest[words.nearest["p_value"] <= ALPHA]["text"].head(3)
     listed = ", ".join(f"**{inert(str(text))}**" for text in beyond)
     return (
-        f"The detector trained on {name(train)} points towards {listed}: nearer than chance would"
-        f" bring any text ({p_text(words.p_value)} over all texts,"
+        f"The detector trained on {name(train)} points towards {listed}: nearer than expected"
+        f" by chance for any text ({p_text(words.p_value)} over all texts,"
         f" {counted(words.draws, 'draw')})."
     )
 
@@ -141,7 +141,8 @@ def nameability(
     if not explanations.stored(workspace, setting, texts) and not page.toggle(
         "all",
         "Read all detectors",
-        help="Trains each detector anew on three hundred sets of shuffled labels: some seconds.",
+        help="Trains each detector again on three hundred sets of shuffled labels. This takes"
+        " some seconds.",
     ):
         st.caption(
             "Not computed yet for these settings: switch it on, or run"

@@ -53,8 +53,9 @@ def show(page: Page) -> None:
     """The controls ``real_texts``, ``generated_texts`` and ``way``, and what these texts reach."""
     with page.section(
         "Zero-shot with your own texts",
-        "No image trains it: an image is taken for generated where it lies nearer to your texts for"
-        " generated images. Only the threshold is set, on validation images.",
+        "No training: an image is called generated if it lies nearer to your texts for"
+        " generated images than to those for real ones. Only the threshold is set on"
+        " validation images.",
     ):
         if not page.workspace.text_banks:
             page.workspace.need("texts")
@@ -86,14 +87,14 @@ def show(page: Page) -> None:
             corrected_over=comparisons,
         )
         page.finding(
-            f"Out of domain these texts reach a balanced accuracy of **{own['ood']:.3f}** (95%"
-            f" interval {own['ood_low']:.3f} to {own['ood_high']:.3f}), AUC {own['auc']:.3f}"
-            f" ({own['auc_low']:.3f} to {own['auc_high']:.3f}); difference to logistic regression:"
-            f" {compared.numbers()}. q does not count texts that you tried before: decide on texts"
-            f" before you look. It is worst on {name(str(own['worst_on']))} ({own['worst']:.3f},"
-            " 95%"
-            f" interval {own['worst_low']:.3f} to {own['worst_high']:.3f}, corrected for the"
-            " choice of the lowest)."
+            f"Out of domain these texts reach a balanced accuracy of **{own['ood']:.3f}**"
+            f" (95% interval {own['ood_low']:.3f} to {own['ood_high']:.3f}), AUC"
+            f" {own['auc']:.3f} ({own['auc_low']:.3f} to {own['auc_high']:.3f}); difference"
+            f" to logistic regression: {compared.numbers()}. q does not correct for texts"
+            " that you tried before, so decide on your texts before you look at results. The"
+            f" lowest balanced accuracy is on {name(str(own['worst_on']))}"
+            f" ({own['worst']:.3f}, 95% interval {own['worst_low']:.3f} to"
+            f" {own['worst_high']:.3f}, corrected for the choice of the lowest)."
             f" {boards.calibration_in_words(own)}"
         )
         judged = matrix(page.workspace, way, real, generated)

@@ -152,8 +152,9 @@ def choose_protocol(page: Page) -> Preset:
         {preset.title: preset for preset in PRESETS.values()},
         help=(
             "Ours: classes weighted equally, exact fits, balanced accuracy, ties broken by"
-            " log-loss. Paper: Gaintseva et al. 2024 to the letter, with unweighted classes, its"
-            " 96-point grid, plain accuracy and its rules. docs/method.md lists every switch."
+            " log-loss. Paper: exactly as in Gaintseva et al. 2024, with unweighted classes,"
+            " the 96-point grid, plain accuracy and its other rules. docs/method.md lists"
+            " every switch."
         ),
     )
 
@@ -174,9 +175,9 @@ def protocol_in_words(used: Preset) -> str:
             " plus validation."
         )
     return (
-        "The paper's, to the letter: logistic regression from its 96-point grid (solver, C,"
-        " max_iter, early stopping included), chosen by plain accuracy on validation, refitted on"
-        " train plus validation."
+        "Exactly as in the paper: logistic regression from its 96-point grid (solver, C,"
+        " max_iter, early stopping included), chosen by plain accuracy on validation,"
+        " refitted on train plus validation."
     )
 
 
@@ -273,8 +274,8 @@ def _choose_setting(
             f"Bias{whose}",
             True,
             help=(
-                "With a bias a detector sets its own threshold; without one it is a direction"
-                " through the origin."
+                "On: training also fits a bias, which sets the detector's threshold. Off:"
+                " the bias is 0, so the decision boundary goes through the origin."
             ),
         )
         balance = used.training.class_weight is not None and page.toggle(
@@ -282,8 +283,9 @@ def _choose_setting(
             f"Balance{whose}",
             True,
             help=(
-                "Real and fake images have equal weight in training. Without it the more frequent"
-                " class, usually the real images, wins in doubt."
+                "On: real and fake images have equal total weight in training. Off: each"
+                " image has the same weight, so the detector favours the more frequent"
+                " class, usually the real images."
             ),
         )
     return Setting(sets, view, bias, balance, d_search, chosen.name, used.name)
@@ -436,12 +438,16 @@ def choose_pair(page: Page, of: str = "", used: Preset = OURS) -> Pair:
         best[0],
         among=[name for name in searches.generators if searches.partners(name)],
         help=(
-            "D_search: a search trains on D1 and scores on D2's validation images (components: both"
-            " ways)."
+            "D_search: a search trains on D1 and scores on D2's validation images. A search"
+            " for components also does the reverse."
         ),
     )
     others = searches.partners(first)
-    page.refuse(f"d2{suffix}", first, "This is D1, too: a search needs two different generators.")
+    page.refuse(
+        f"d2{suffix}",
+        first,
+        "This is also D1, but a search needs two different generators: choose another.",
+    )
     return first, page.generator(
         f"d2{suffix}", f"D2{whose}", best[1] if best[1] in others else others[0], among=others
     )
@@ -550,12 +556,16 @@ def _ask(workspace: Workspace, setting: Setting) -> None:
     if seconds <= ASKED:
         return
     minutes = counted(max(round(seconds / 60), 1), "minute")
-    by = "" if setting.method == DEFAULT_METHOD else " by logistic regression, other methods longer"
+    by = (
+        ""
+        if setting.method == DEFAULT_METHOD
+        else " by logistic regression; other methods take longer"
+    )
     wait_for_yes(
-        f"No job has kept {'this detector' if sets == 1 else 'these detectors'}: training"
-        f" {counted(sets, 'detector')} on {counted(n, 'image')} takes about {minutes} of one"
-        f" core{by}. Any click stops it. '{workspace.command('detectors')}' keeps what pages begin"
-        " with.",
+        f"{'This detector is' if sets == 1 else 'These detectors are'} not stored yet."
+        f" Training {counted(sets, 'detector')} on {counted(n, 'image')} takes about"
+        f" {minutes} of one core{by}. Any click stops the training."
+        f" '{workspace.command('detectors')}' stores the detectors that pages show first.",
         (workspace.identity, setting),
     )
 
@@ -608,16 +618,15 @@ def feature_view(setting: Setting) -> FeatureView:
     if isinstance(setting.view, FeatureView):
         return setting.view
     raise NotGivenError(
-        "Each residual detector sees a direction of its own: choose another feature view for this."
+        "Each residual detector uses a direction of its own, so this needs another"
+        " feature view: choose one."
     )
 
 
 def regression_view(setting: Setting) -> FeatureView:
     """The view of a setting, for what fits logistic regressions only."""
     if setting.method != DEFAULT_METHOD:
-        raise NotGivenError(
-            "This is drawn for logistic regression only: choose it as the method to see it."
-        )
+        raise NotGivenError("This is shown for logistic regression only: choose this method.")
     return feature_view(setting)
 
 

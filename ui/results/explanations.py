@@ -74,8 +74,8 @@ def choose_texts(page: Page, used: Preset = results.OURS) -> Texts:
     own = used.word_bank != results.OURS.word_bank
     if own and used.word_bank not in banks:
         page.notice(
-            "The paper names detectors with every token of CLIP's vocabulary, sub-words included"
-            " (40,553 texts), which this workspace does not hold: run"
+            "The paper names detectors with every token of CLIP's vocabulary, sub-words"
+            " included (40,553 texts), which this workspace does not hold. Run"
             f" `{page.workspace.command('text', tokens=True)}`, which takes some minutes."
             " Until then the bank chosen here is searched."
         )
@@ -100,8 +100,8 @@ def choose_texts(page: Page, used: Preset = results.OURS) -> Texts:
         "Centred",
         True,
         help=(
-            "On: the mean of all texts is subtracted before comparing, because all texts have much"
-            " in common. Off: plain cosines, as in the paper."
+            "On: the mean of all text embeddings is subtracted before comparing, because all"
+            " of them have much in common. Off: plain cosines, as in the paper."
         ),
     )
     return Texts(bank, tuple(categories), centred)
@@ -255,7 +255,7 @@ def comparison(
         null_a=nulls(workspace, *a),
         null_b=nulls(workspace, *b, seed=1),
         k=LISTED,
-        name=f"{names[0]} less {names[1]}",
+        name=f"{names[0]} minus {names[1]}",
     )
 
 

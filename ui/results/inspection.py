@@ -256,7 +256,7 @@ def _choose_sources(page: Page) -> tuple[Sources, str]:
         st.error(inert(str(error)), icon=":material/error:")
     if len(sources) > MOST:
         page.notice(
-            f"There are more than {MOST} files: {MOST} of them are looked at; the command line"
+            f"There are more than {MOST} files: {MOST} of them are used; the command line"
             " takes any number.",
             "warning",
         )
@@ -377,8 +377,8 @@ def load_encoder(workspace: Workspace) -> Any:
     except AigiError as error:
         raise AigiError(
             f"New images need this workspace's encoder, which cannot be loaded here: {error}"
-            f" (Weights in a file or folder are named by {VARIABLE}; the workspace's own"
-            " images can be inspected without.)"
+            f" ({VARIABLE} can name a file or folder with the weights. The workspace's own"
+            " images need no encoder.)"
         ) from error
 
 
@@ -502,7 +502,7 @@ def choose_image(page: Page) -> str:
         words = page.text("find", "Search the images", placeholder="part of a path")
         matching = paths[paths.str.contains(words, case=False, regex=False)] if words else paths
         if matching.empty:
-            page.notice(f"No path holds {inert(words)!r}: all images are on offer.")
+            page.notice(f"No path contains {inert(words)!r}, so all images are listed.")
         paths = paths if matching.empty else matching
     return page.select(
         "image", "Or an image of the workspace", offered(paths, page.workspace.images["path"])

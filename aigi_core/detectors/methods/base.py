@@ -149,8 +149,8 @@ class Method(ABC):
         if not isinstance(view, self.views):
             kinds = " or ".join(accepted.kind for accepted in self.views)
             raise AigiError(
-                f"{self.title} sees {kinds}, not the feature view {view.kind!r}: choose another"
-                " feature view, or another method."
+                f"{self.title} takes {kinds}, not the feature view {view.kind!r}: choose"
+                " another feature view, or another method."
             )
         if self.why_whole and view != EmbeddingView():
             raise AigiError(f"{self.why_whole}: choose that feature view, or another method.")
@@ -396,10 +396,13 @@ def check_features(X: Float[np.ndarray, "n p"], y: Int[np.ndarray, " n"]) -> Non
     if not np.isfinite(X).all():
         raise AigiError("The features hold NaN or infinity: encode those images again.")
     if len(np.unique(np.asarray(y) > 0)) < 2:
-        raise AigiError("One class is missing: training needs real and fake images.")
+        raise AigiError(
+            "Training needs real and fake images, and one class is missing: add images of it."
+        )
     if (X[0] == X).all():
         raise AigiError(
-            "All images have the same features: nothing can be learnt from them; encode them again."
+            "All images have the same features, so a detector cannot be trained: encode"
+            " the images again."
         )
 
 

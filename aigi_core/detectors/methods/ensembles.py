@@ -107,8 +107,9 @@ class Ensemble(Method):
 
     members: ClassVar[tuple[str, ...]] = MEMBERS
     chosen = (
-        "Each member's hyperparameters on validation images. What combines the members is fitted to"
-        " scores from five folds of groups: no member was trained on the images that it scores."
+        "Each member's hyperparameters on validation images. The combination is fitted to"
+        " scores from five folds of groups, so that no member has been trained on the images"
+        " that it scores."
     )
     cost = "Trains its members six times, scores with all of them."
     slow = keeps = True

@@ -41,8 +41,8 @@ class Layers(FeatureMethod):
     title = "Layers, weighted"
     source = "Koutlis and Papadopoulos 2024 (RINE), without its projections and contrastive loss"
     sees = "The token of every layer after its second norm."
-    chosen = "C of four values, on validation accuracy; the weights of layers on training images."
-    cost = "Trains in seconds a detector, scores with one product over all layers."
+    chosen = "C from four values, by validation accuracy; the weights of layers on training images."
+    cost = "Trains each detector in seconds; scores with one matrix product over all layers."
     slow = True
     views = (AllLayersView,)
 

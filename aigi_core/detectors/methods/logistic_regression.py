@@ -27,8 +27,8 @@ class LogisticRegression(Method):
     name = "logistic"
     title = "Logistic regression"
     source = "Gaintseva et al. 2024; linear probe of Ojha et al. 2023"
-    chosen = "C of eight values, on validation accuracy."
-    cost = "Trains in tens of milliseconds, scores with one product."
+    chosen = "C from eight values, by validation accuracy."
+    cost = "Trains in tens of milliseconds, scores with one matrix product."
     linear = True
 
     def train_on(
@@ -76,8 +76,8 @@ class Residual(Method):
     title = "Residual"
     source = "Gaintseva et al. 2024, equation of resid_g"
     sees = "The cosine of the embedding with the difference of the two classes' mean directions."
-    chosen = "C of eight values, on validation accuracy."
-    cost = "Trains in milliseconds, scores with one product."
+    chosen = "C from eight values, by validation accuracy."
+    cost = "Trains in milliseconds, scores with one matrix product."
     linear = True
     views = (EmbeddingView,)
     why_whole = "A residual is taken of the whole normalised embedding"

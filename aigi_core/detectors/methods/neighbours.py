@@ -120,10 +120,10 @@ class NearestNeighbours(OffsetMethod):
     title = "Nearest neighbours"
     source = "Ojha et al. 2023 (their code for it is not published)"
     chosen = (
-        "k of 1, 3, 5 and 9, and, with a bias, an offset (a larger bank lies nearer by its size"
-        " alone), both on validation images."
+        "k from 1, 3, 5 and 9, on validation images. With a bias, also an offset on"
+        " validation images, because the larger of two banks lies nearer by its size alone."
     )
-    cost = "Trains at once, compares each image with every training image."
+    cost = "Needs no training time, but compares each image with every training image."
     scale = "differences of cosines"
     views = (EmbeddingView,)
     ks: ClassVar[tuple[int, ...]] = KS
@@ -186,7 +186,7 @@ class NearestNeighbours(OffsetMethod):
 class FixedNeighbours(NearestNeighbours):
     """As many neighbours as its name says, so that a board shows what k changes."""
 
-    chosen = "With a bias, an offset, on validation images; k is as the title says."
+    chosen = "With a bias, an offset on validation images; k is given in the title."
 
 
 for number in KS:
@@ -229,5 +229,5 @@ def nearest_means(
 
 
 def _unit(features: Float[np.ndarray, "n p"]) -> Float32[np.ndarray, "n p"]:
-    error = "An image without features has no direction: encode it again."
+    error = "An image whose features are all zero has no direction: encode it again."
     return unit_rows(np.ascontiguousarray(features, np.float32), error)

@@ -32,7 +32,7 @@ class LinearSVM(FeatureMethod):
     loss: ClassVar[str]
     linear = True
     scale = "margins"
-    chosen = "C of eight values, on validation accuracy."
+    chosen = "C from eight values, by validation accuracy."
 
     def grid(self, protocol: Protocol) -> Sequence[Parameters]:
         return [{"C": C} for C in sorted(protocol.C)]
@@ -70,7 +70,7 @@ class HingeSVM(LinearSVM):
     name = "svm"
     title = "Linear SVM (hinge)"
     source = "Cozzolino et al. 2024 (their C is not published)"
-    cost = "Trains in tenths of a second, scores with one product."
+    cost = "Trains in tenths of a second, scores with one matrix product."
     loss = "hinge"
 
 
@@ -79,7 +79,7 @@ class SquaredHingeSVM(LinearSVM):
     name = "svm-squared"
     title = "Linear SVM (squared hinge)"
     source = "Cozzolino et al. 2024, with liblinear's usual loss"
-    cost = "Trains in tenths of a second, scores with one product."
+    cost = "Trains in tenths of a second, scores with one matrix product."
     loss = "squared_hinge"
 
 
@@ -88,8 +88,8 @@ class Ridge(FeatureMethod):
     name = "ridge"
     title = "Ridge regression"
     source = "Hoerl and Kennard 1970, on labels of -1 and 1"
-    chosen = "Penalty of seven values, on validation accuracy."
-    cost = "Trains in milliseconds, scores with one product."
+    chosen = "Penalty from seven values, by validation accuracy."
+    cost = "Trains in milliseconds, scores with one matrix product."
     linear = True
     scale = "regressed labels"
 
@@ -115,8 +115,8 @@ class Discriminant(FeatureMethod):
     name = "lda"
     title = "Linear discriminant with shrinkage"
     source = "Fisher 1936; shrinkage after Friedman 1989"
-    chosen = "Shrinkage of seven values, on validation accuracy."
-    cost = "Trains in tens of milliseconds, scores with one product."
+    chosen = "Shrinkage from seven values, by validation accuracy."
+    cost = "Trains in tens of milliseconds, scores with one matrix product."
     linear = True
 
     def grid(self, protocol: Protocol) -> Sequence[Parameters]:
@@ -140,7 +140,7 @@ class MeanDifference(FeatureMethod):
     title = "Difference of means"
     source = "Nearest class mean; the residual without normalising the means or a regression"
     chosen = "None."
-    cost = "Trains in milliseconds, scores with one product."
+    cost = "Trains in milliseconds, scores with one matrix product."
     linear = True
     scale = "projections"
 

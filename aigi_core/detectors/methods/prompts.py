@@ -45,9 +45,12 @@ class LearnedPrompts(FeatureMethod):
     name = "prompts"
     title = "Learned prompts"
     source = "Zhou et al. 2022 (CoOp), one context for both classes"
-    sees = "The cosines of the embedding with two texts, of which the beginning is learnt."
-    chosen = "Context of 4 or 16 vectors, and 10, 30 or 100 steps, on validation accuracy."
-    cost = "Trains in tens of seconds a detector, through the text tower; scores with one product."
+    sees = "The cosines of the embedding with two texts, whose first words are learnt as vectors."
+    chosen = "Context of 4 or 16 vectors, and 10, 30 or 100 steps, by validation accuracy."
+    cost = (
+        "Trains each detector in tens of seconds, through the text tower; scores with one"
+        " matrix product."
+    )
     linear = True
     slow = keeps = True
     views = (EmbeddingView,)
@@ -62,7 +65,7 @@ class LearnedPrompts(FeatureMethod):
         try:
             workspace.need("texts")
         except NotGivenError as error:
-            return f"{self.title} need a text tower to be learnt on. {error}"
+            return f"{self.title} need a text tower for training. {error}"
         return ""
 
     def bound(self, workspace: Workspace) -> LearnedPrompts:
@@ -73,8 +76,8 @@ class LearnedPrompts(FeatureMethod):
         encoder = workspace_encoder(workspace, *given_weights())
         if encoder.text_tower is None:
             raise NotGivenError(
-                f"The encoder {encoder.model!r} has no text tower on which prompts can be learnt:"
-                f" {encoder.why_no_texts or 'its texts come from elsewhere'}."
+                f"The encoder {encoder.model!r} has no text tower, which training prompts"
+                f" needs: {encoder.why_no_texts or 'its texts come from elsewhere'}."
             )
         return type(self)(encoder.text_tower)
 

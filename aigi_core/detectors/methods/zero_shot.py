@@ -145,7 +145,7 @@ class ZeroShot(OffsetMethod):
     way: ClassVar[Way]
     source = "Radford et al. 2021, section 3.1"
     sees = "The cosines of the embedding with texts for real and for generated images."
-    cost = "Trains at once, scores with one product."
+    cost = "Needs no training time; scores with one matrix product."
     views = (EmbeddingView,)
     why_whole = "Texts are compared with the whole normalised embedding"
     banks = (BANK, "phrases")
@@ -199,7 +199,7 @@ class ZeroShot(OffsetMethod):
 class ZeroShotMean(ZeroShot):
     name = "zero-shot-mean"
     title = "Zero-shot, mean of texts"
-    chosen = "With a bias, the threshold, on validation images; no image trains it."
+    chosen = "Not trained on images. With a bias, the threshold is chosen on validation images."
     scale = "differences of cosines"
     way = "mean"
 
@@ -209,8 +209,8 @@ class ZeroShotSoftmax(ZeroShot):
     name = "zero-shot-softmax"
     title = "Zero-shot, softmax over texts"
     chosen = (
-        "Temperature of three values and, with a bias, the threshold, on validation images; no"
-        " image trains it."
+        "Not trained on images. Temperature from three values and, with a bias, the"
+        " threshold are chosen on validation images."
     )
     scale = "differences of log-sums"
     way = "softmax"
