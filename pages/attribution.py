@@ -40,11 +40,11 @@ with ui.page(__file__) as page:
     def sources() -> None:
         with page.section(
             "Each source",
-            "Recall: the share of a source's images that get its name. Recall in pool: the same"
-            " if only sources of the image's own pool can be named, because an image's content can"
-            " reveal its pool. Beside it stands the recall of guessing. Precision: of the images"
-            " that get a source's"
-            " name, the share that it really made; it depends on how many images each source has.",
+            "Recall: the share of a source's images that get its name. Recall in pool: the"
+            " same if only sources of the image's own pool can be named, because an image's"
+            " content can reveal its pool. The recall of guessing stands beside it."
+            " Precision: of the images that get a source's name, the share that are really"
+            " from this source. It depends on how many images each source has.",
         ):
             by_source = own.by_source()
             drawn = estimates(by_source, "recall", by_source["source"], n=by_source["n"])
@@ -66,9 +66,9 @@ with ui.page(__file__) as page:
     def never_seen() -> None:
         with page.section(
             "A generator that was never seen",
-            "Each generator is left out of the training in turn, and its images should then be"
-            " named unknown. An image is named unknown if the confidence is below a limit that 95%"
-            " of known validation images reach.",
+            "Each generator is left out of training in turn. Its test images should then be"
+            " named unknown. An image is named unknown if the confidence is below a limit"
+            " that 95% of known validation images reach.",
         ):
             body.open_set(page, unknown)
 

@@ -24,10 +24,11 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
     first = table.iloc[0]
     if best is None:
         page.answer(
-            f"One encoder is here, {ui.name(first['model'])}: out of domain it reaches balanced"
-            f" accuracy {first['value']:.3f} (95% interval {first['low']:.3f} to"
-            f" {first['high']:.3f}, {counted(first['n'], 'cell')}). To compare it with another,"
-            " encode the same images by that one (the command is below)."
+            f"This workspace has one encoder, {ui.name(first['model'])}: out of domain it"
+            f" reaches balanced accuracy {first['value']:.3f} (95% interval"
+            f" {first['low']:.3f} to {first['high']:.3f}, {counted(first['n'], 'cell')}). To"
+            " compare it with another encoder, encode the same images with that one (the"
+            " command is below)."
         )
     else:
         model = str(table.set_index("name").loc[best.name, "model"])
@@ -40,9 +41,8 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
         )
     if outdated := update_commands(workspace.path):
         page.notice(
-            "Left out, because the images have changed since they were encoded:"
-            f" {', '.join(map(ui.name, outdated))}."
-            " This command encodes the images again:",
+            "Left out, because their images have changed since encoding:"
+            f" {', '.join(map(ui.name, outdated))}. This command encodes the images again:",
             "warning",
         )
         page.command("\n".join(outdated.values()))
@@ -97,8 +97,9 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
     def depth() -> None:
         with page.section(
             "How deep?",
-            "Detectors on the token of each layer, out of domain, with 95% intervals. The highest"
-            " of several layers is chosen on these test images: expect less of it on others.",
+            "Detectors on the token of each layer, out of domain, with 95% intervals. The"
+            " highest layer is chosen on these test images, so expect a lower value on other"
+            " images.",
         ):
             if not results.with_layers(several):
                 page.finding("This needs the tokens of all layers, which the same encoder adds:")

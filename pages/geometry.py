@@ -89,7 +89,8 @@ with ui.page(__file__) as page:
         ),
         random="200 removals of as many random components for each pair.",
         generalisation=(
-            "How much the pair's removal (page Components) changes OOD balanced accuracy on D_eval."
+            "How much removing the pair's components (page Components) changes OOD"
+            " balanced accuracy on D_eval."
         ),
         intervals=intervals_in_words(None, "generators", "geometry"),
     )

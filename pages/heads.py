@@ -34,13 +34,14 @@ with ui.page(__file__) as page:
         others = [name for name in generators if name != train]
         if not others:
             raise NotGivenError(
-                "Heads are trained on one generator and scored on another: add images of a second"
-                " one."
+                "Heads are trained on one generator and scored on another: add images of a"
+                " second generator."
             )
         page.refuse(
             "validate",
             train,
-            "Its heads are trained on this generator: they are judged on another one.",
+            "The heads are trained on this generator, so they must be scored on another:"
+            " choose a different one.",
         )
         validation = page.generator(
             "validate",
@@ -150,8 +151,8 @@ with ui.page(__file__) as page:
     def census() -> None:
         with page.section(
             "Which heads are chosen most often?",
-            "Over all searched pairs of generators: how often a head is among the three best on"
-            " the second generator's validation images.",
+            "For all searched pairs of generators: how often each head is among the three"
+            " best on the validation images of the pair's second generator.",
         ):
             page.table("census", chosen_often)
 

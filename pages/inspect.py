@@ -26,9 +26,9 @@ WHY = "Why"
 def protocol(page: ui.Page, panel: Panel) -> None:
     page.protocol(
         detectors=(
-            "Logistic regression on the normalised embedding, one per generator, classes weighted"
-            " equally, C chosen on validation, trained on the training split alone: calibration and"
-            " limits are those of the detectors that judge the image."
+            "Logistic regression on the normalised embedding, one per generator, classes"
+            " weighted equally, C chosen on validation, trained on the training split alone."
+            " Calibration and limits belong to these same detectors."
         ),
         probability=(
             "Platt scaling on the validation images of the whole workspace, which no detector has"
@@ -37,8 +37,8 @@ def protocol(page: ui.Page, panel: Panel) -> None:
         ),
         intervals=intervals_in_words("auc", "probability", "share", "largest"),
         together=(
-            f"{panel.rule.capitalize()} of the detectors' calibrated log-odds, calibrated again on"
-            " the same images."
+            f"{panel.rule.capitalize()} of the detectors' calibrated log-odds. The result is"
+            " calibrated again on the same images."
         ),
         evidence=(
             "Exact: the logit is a sum over heads and the tokens that the class token attends to,"
@@ -50,15 +50,15 @@ def protocol(page: ui.Page, panel: Panel) -> None:
             " parts stay as they are."
         ),
         samples=(
-            "Random images stand for all where these are many: at most"
-            f" {MOST_HELD_OUT:,} test images whose distances are compared ({FEWEST_HELD_OUT} in a"
-            f" workspace of a million), {JUDGED:,} of each source and split where a generator is"
-            f" left out, {KNOWN:,} training fakes of each generator that they are held against. All"
-            " pairs would take hours; each figure has its n."
+            f"Large sets are replaced by random samples: at most {MOST_HELD_OUT:,} test"
+            f" images whose distances are compared ({FEWEST_HELD_OUT} in a workspace of a"
+            f" million), {JUDGED:,} of each source and split where a generator is left out,"
+            f" and {KNOWN:,} training fakes of each generator to compare with. All pairs"
+            " would take hours; each figure has its n."
         ),
         uploads=(
-            "Held in this session's memory; not written to disk; a link opens images of the"
-            " workspace only."
+            "Files are held in this session's memory and are not written to disk. A link can"
+            " open images of the workspace only."
         ),
     )
 
@@ -131,7 +131,7 @@ def why(page: ui.Page, panel: Panel, judged: body.Judged) -> None:
             **({"train": judged.judge} if judged.at else {}),
         )
     with page.section(
-        "What if parts were taken away?",
+        "What if parts were removed?",
         "The direct evidence of the chosen parts is subtracted from the score.",
     ):
         body.what_if(page, judged, parts, names, region)

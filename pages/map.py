@@ -46,12 +46,12 @@ def show(
     celled = made.n > CELLED
     drawn = maps.cells(workspace, settings, setting, row, by) if celled else table
     page.answer(
-        f"Of an image's nearest points on this map, **{made.agreement:.0%}** are of its own source;"
-        f" in the full embedding {made.agreement_embedding:.0%}, by chance"
+        f"Of an image's nearest points on this map, **{made.agreement:.0%}** are of its own"
+        f" source; in the full embedding {made.agreement_embedding:.0%}, by chance"
         f" {made.agreement_chance[0]:.0%} (95% of shuffles: {made.agreement_chance[1]:.0%} to"
         f" {made.agreement_chance[2]:.0%}). These shares describe the"
-        f" {counted(made.measured, 'image')} measured; nothing is estimated, so they have no"
-        " interval."
+        f" {counted(made.measured, 'image')} measured; they are counts, not estimates, so"
+        " they have no interval."
     )
     page.protocol(
         projection=(
@@ -92,7 +92,7 @@ def show(
         )
     with page.section("The picked images"):
         if mine.empty:
-            st.caption("None yet: draw around points of the map with the mouse.")
+            st.caption("No images are chosen yet: draw around points of the map with the mouse.")
         else:
             counts = mine["source"].value_counts()
             page.finding(

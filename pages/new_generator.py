@@ -24,7 +24,7 @@ def show(page: ui.Page) -> None:
             "pool",
             "Compared with the real images of",
             pools,
-            help="Choose the pool whose photographs show what the new images show.",
+            help="Choose the pool whose photographs have the same content as the new images.",
         )
         asked = st.text_input(
             "What the generator is called", key="new_name", placeholder=body.UNNAMED
@@ -34,9 +34,9 @@ def show(page: ui.Page) -> None:
     brought = body.bring(page)
     if brought is None:
         page.answer(
-            f"**Bring at least {LEAST} images of one generator**: its column in every"
-            " detector's matrix, how many of its images are unlike all known ones, and how it"
-            " differs in words. 200 images take about a minute."
+            f"**Bring at least {LEAST} images of one generator.** This page then shows how"
+            " well each detector does on it, how many of its images are unlike all known"
+            " ones, and how it differs in words. 200 images take about a minute."
         )
         return
     described = body.described(page, brought, called or body.UNNAMED, pool)
@@ -56,7 +56,8 @@ def show(page: ui.Page) -> None:
     with page.section(
         "Which known generators is it like?",
         "For each new image, the generator of the nearest known fake (cosine of embeddings)."
-        " Beside it stands that generator's share of all known fakes, which chance would give.",
+        " Beside it stands the share expected by chance: that generator's share of all known"
+        " fakes.",
     ):
         page.table("nearest", described.nearest)
     with page.section(

@@ -133,9 +133,9 @@ with ui.page(__file__) as page:
     )
     if stale := outdated_jobs(workspace):
         page.notice(
-            f"The images have changed since {' and '.join(stale)} ran. Their old results are not"
-            " shown. Pages compute again what takes only seconds (all of this page); for the rest,"
-            " run:"
+            f"The images have changed since {' and '.join(stale)} ran, so the old results are"
+            " not shown. Pages compute again what takes only seconds, such as everything on"
+            " this page. For the rest, run:"
         )
         page.command("\n".join(commands_again(workspace, stale)))
     with (
@@ -160,13 +160,14 @@ with ui.page(__file__) as page:
         page.link("transfer", "See every pair of generators")
         if hardest and best:
             page.finding(
-                f"The hardest generator for detectors that were not trained on it is"
+                "The hardest generator for detectors that were not trained on it is"
                 f" {ui.name(hardest.name)}: {hardest.numbers()}, mean of"
                 f" {counted(hardest.n, 'detector')}. {hardest.rivals_in_words('generator')}"
                 f" On other generators, the detector of {ui.name(best.name)}"
-                f" {'works best' if best.clear else 'has the highest mean'}: {best.numbers()},"
-                f" {counted(best.n, 'generator')}. {best.rivals_in_words('detector')} Both were"
-                " chosen for their results on these images: expect smaller differences on new ones."
+                f" {'works best' if best.clear else 'has the highest mean'}:"
+                f" {best.numbers()}, {counted(best.n, 'generator')}."
+                f" {best.rivals_in_words('detector')} Both were chosen for their results on"
+                " these images: expect smaller differences on new images."
             )
         try:
             facts = results.fact_matrix(workspace)

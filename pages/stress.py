@@ -27,8 +27,8 @@ def show(page: ui.Page) -> None:
             "Applied to",
             body.SIDE_OPTIONS,
             help=(
-                "On one class alone it shows whether the operation makes real images look"
-                " generated, or fakes look real."
+                "Applied to one class alone, it shows whether the operation makes real"
+                " images look generated, or fakes look real."
             ),
         )
         cells = page.select(

@@ -86,8 +86,8 @@ with ui.page(__file__) as page:
             "Without the targets",
             len(tested) < len(domains.generators),
             help=(
-                "On: no training images of the generators to catch. Off: sets that hold them are"
-                " ranked, too."
+                "On: training sets do not include the generators to catch. Off: sets that"
+                " include them are ranked, too."
             ),
         )
         metric = page.select(
@@ -116,9 +116,11 @@ with ui.page(__file__) as page:
     opens = results.link_to(setting, trained)
     inside, ood = matrix.mean(metric, matrix.in_domain), matrix.mean(metric, ~matrix.in_domain)
     hardest, names = matrix.hardest(metric), " + ".join(trained)
-    reached = [f"{estimated(inside, 'generator')} on what it was trained on"] if inside.n else []
+    reached = (
+        [f"{estimated(inside, 'generator')} on generators it was trained on"] if inside.n else []
+    )
     if ood.n:
-        reached.append(f"{estimated(ood, 'generator')} on what it has never seen")
+        reached.append(f"{estimated(ood, 'generator')} on generators it has never seen")
     opened = (
         f"Trained on {ui.name(names)}, a detector reaches {about.in_words} {' and '.join(reached)}."
         + (f" Lowest is {ui.name(hardest.name)}: {hardest.numbers()}." if hardest else "")
@@ -134,7 +136,11 @@ with ui.page(__file__) as page:
             f" {counted(len(tested), 'generator')}), the best of"
             f" {counted(len(ranking.table), 'set')} on validation images."
             f"{against_others(ranking)}"
-            + ("" if set(trained) == set(ranking.best) else f" Opened instead: {opened}")
+            + (
+                ""
+                if set(trained) == set(ranking.best)
+                else f" The opened set is another one. {opened}"
+            )
         )
     page.stats(
         [
@@ -162,7 +168,8 @@ with ui.page(__file__) as page:
                     f"{detector.C:g}",
                     "chosen on validation"
                     + (", at the edge of its grid" if at_grid_edge(detector) else ""),
-                    help="Inverse strength of the penalty on the weights.",
+                    help="Inverse strength of the penalty on the weights: a smaller C is a"
+                    " stronger penalty.",
                 )
             ]
             if isinstance(detector, LinearDetector)

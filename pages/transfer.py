@@ -165,7 +165,7 @@ with ui.page(__file__) as page:
             claim = gap.finding("paired cell").claim(
                 "A is significantly higher",
                 "B is significantly higher",
-                "They are not significantly different",
+                "The difference is not significant",
             )
             mean_a, mean_b = first.mean(metric, out), second.mean(metric, out)
             page.finding(

@@ -83,8 +83,8 @@ with ui.page(__file__) as page:
     def what_else() -> None:
         with page.section(
             "What else may reveal its fakes",
-            "Weights show only what separates the classes. Below: what both share, and what the"
-            " files reveal.",
+            "Weights show only what separates the classes. Below: what both classes share,"
+            " and what the files reveal.",
         ):
             if exposed := explanations.exposed(workspace, setting, row, texts):
                 body.exposed(page, exposed)
@@ -101,9 +101,10 @@ with ui.page(__file__) as page:
     def categories() -> None:
         with page.section(
             "What its texts are about",
-            f"How many of the {counted(words.counted, 'nearest text')} (first table) and of the"
-            f" {words.counted} farthest are of each category. Expected: from the category's size."
-            " Null mean: with detectors trained on shuffled labels.",
+            f"How many of the {counted(words.counted, 'nearest text')} (first table) and of"
+            f" the {words.counted} farthest texts belong to each category. Expected: from the"
+            " size of the category. Null mean: the mean over detectors trained on shuffled"
+            " labels.",
         ):
             for column, side in zip(st.columns(2, gap="medium"), SIGNS, strict=True):
                 with column:
@@ -181,7 +182,7 @@ with ui.page(__file__) as page:
             with page.controls("Concept"):
                 line = page.text(
                     "remove",
-                    "Take away (separate several by semicolons)",
+                    "Remove (separate several by semicolons)",
                     placeholder=str(words.nearest["text"][0]),
                 )
                 again = page.toggle(
@@ -195,7 +196,7 @@ with ui.page(__file__) as page:
                 )
             if line.strip():
                 with st.spinner(
-                    "Projecting out and measuring again, with twenty random directions beside …"
+                    "Projecting out and measuring again; the same for twenty random directions …"
                 ):
                     effect = explanations.concept(
                         workspace, setting, explanations.own_texts(line, texts), again and plain

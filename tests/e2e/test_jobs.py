@@ -46,7 +46,9 @@ def test_what_to_train_on_to_catch_two_generators(user: App) -> None:
     assert set(user.query["tests"]) == {"midjourney-2022", "sd-beta", "sdxl"}
     answer = user.page.get_by_test_id("stMain").inner_text()
     assert "To catch " in answer and "on validation images" in answer
-    assert "Opened instead" not in answer  # the set that is recommended is the one that is open
+    assert (
+        "The opened set is another" not in answer
+    )  # the set that is recommended is the one that is open
 
 
 def test_which_method_to_use_and_where_it_fails(user: App, demo: Workspace) -> None:

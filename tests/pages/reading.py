@@ -57,7 +57,7 @@ def bare_statistics(app: AppTest) -> list[str]:
         if STATISTIC.search(value) and not told and label not in COUNTS:
             bare.append(f"{label}: {value}")
     text = re.sub(r"`[^`]*`", "NAME", headline(app)).replace("*", "").replace("\\", "")
-    for found in STATISTIC.finditer("" if "nothing is estimated" in text else text):
+    for found in STATISTIC.finditer("" if "not estimates" in text else text):
         before, behind = text[: found.start()], text[found.end() :]
         inside = len(re.findall(r"[(\[]", before)) > len(re.findall(r"[)\]]", before))
         allowed = re.search(ALLOWED, text[max(0, found.start() - 24) : found.end() + 8])

@@ -34,8 +34,8 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     scores = score_detectors(train(synthetic, [pair]), synthetic)
     matrix = transfer_matrix(scores, synthetic.domains, [pair], tests, metrics=("auc",))
     inside, ood = (matrix.mean("auc", cells) for cells in (matrix.in_domain, ~matrix.in_domain))
-    assert f"{estimated(inside, 'generator')} on what it was trained on" in text_of(app)
-    assert f"{estimated(ood, 'generator')} on what it has never seen" in text_of(app)
+    assert f"{estimated(inside, 'generator')} on generators it was trained on" in text_of(app)
+    assert f"{estimated(ood, 'generator')} on generators it has never seen" in text_of(app)
 
 
 def test_keep_and_compare(open_app: Open, synthetic: Workspace) -> None:
@@ -76,7 +76,7 @@ def test_the_recommended_set_is_chosen_on_validation_images_of_the_targets(
     assert app.multiselect(key="trained").value == list(ranking.best)
     assert "gamma-diff" not in ranking.best
     other = open_app(synthetic.path, "train", tests="gamma-diff", trained="delta-ar")
-    assert "Opened instead" in text_of(other)
+    assert "The opened set is another" in text_of(other)
 
 
 def test_residuals_are_not_ranked_and_the_page_stands(open_app: Open, synthetic: Workspace) -> None:
