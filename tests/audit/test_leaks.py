@@ -176,7 +176,7 @@ def test_bad_input(images: pd.DataFrame, domains: Domains) -> None:
         leaks.find_duplicates(X, images, domains)
     with pytest.raises(AigiError, match="at least 20"):
         leaks.duplicate_limit(np.full(5, 0.3), 10, 0.01)
-    with pytest.raises(AigiError, match="identical twin"):
+    with pytest.raises(AigiError, match="identical copy"):
         leaks.duplicate_limit(np.zeros(50), 10, 0.01)
 
 

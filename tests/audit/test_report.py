@@ -74,7 +74,7 @@ def test_planted_confounds_are_named_with_their_numbers(planted: Audit) -> None:
     assert sized.sentences[0].startswith(
         f"{SIZED}'s detector reaches balanced accuracy {sized.detector.value:.2f} ["
     )
-    assert "; file facts alone reach 1.00 [" in sized.sentences[0]
+    assert ". File facts alone reach 1.00 [" in sized.sentences[0]
     partly = result[PARTLY]  # the detector knows more than the format: its number comes first
     assert partly.detector.value >= partly.facts["stored"].value
     reached, alone = partly.detector.value, partly.facts["stored"].value
@@ -86,7 +86,7 @@ def test_planted_confounds_are_named_with_their_numbers(planted: Audit) -> None:
     assert "24 fakes, 24 real images" in sized.sentences[0] and "n = 48" in sized.headline
     assert any("width: 100% of the fakes have 512 px" in sentence for sentence in sized.sentences)
     assert sized.level == "explained"
-    assert any("No real test image is like its fakes" in sentence for sentence in sized.sentences)
+    assert any("No real test image has the same facts" in sentence for sentence in sized.sentences)
     format_sentence = next(s for s in result[CONFOUNDED].sentences if "format" in s)
     assert (
         "100% of the fakes have PNG" in format_sentence
@@ -94,7 +94,7 @@ def test_planted_confounds_are_named_with_their_numbers(planted: Audit) -> None:
     )
     assert re.search(r"Cramér's V 0\.\d\d \[0\.\d\d, [01]\.\d\d\]", format_sentence)
     assert result[CLEAN].level == "clear"
-    assert "File facts alone do not tell" in result[CLEAN].sentences[0]
+    assert "File facts alone do not separate" in result[CLEAN].sentences[0]
 
 
 def test_detectors_that_the_workspace_keeps_are_audited(
@@ -111,7 +111,9 @@ def test_detectors_that_the_workspace_keeps_are_audited(
 
 def test_nothing_is_reported_on_clean_data(clean: Audit) -> None:
     assert [verdict.level for verdict in clean.verdicts] == ["clear"] * 4
-    assert all("File facts alone do not tell" in verdict.sentences[0] for verdict in clean.verdicts)
+    assert all(
+        "File facts alone do not separate" in verdict.sentences[0] for verdict in clean.verdicts
+    )
     assert not any(
         "Cramér" in sentence for verdict in clean.verdicts for sentence in verdict.sentences
     )

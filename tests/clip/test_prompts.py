@@ -209,8 +209,8 @@ def test_nulls_that_take_minutes_are_stored_by_the_job_and_read_by_pages(
     with pytest.raises(NotMadeError, match="words --workspace .* --method prompts"):
         explanations.words(workspace, setting, 0)
     command = ["words", "--workspace", str(workspace.path), "--method", "prompts", "--draws"]
-    assert main([*command, "9"]) == 0 and "0 of them before" in capsys.readouterr().out
-    assert main([*command, "9"]) == 0 and "4 of them before" in capsys.readouterr().out
+    assert main([*command, "9"]) == 0 and "0 of them from an earlier run" in capsys.readouterr().out
+    assert main([*command, "9"]) == 0 and "4 of them from an earlier run" in capsys.readouterr().out
     workspace = Workspace.open(workspace.path)
     detector = results.detectors(workspace, setting)[1]
     expected = null_directions(workspace, detector, draws=9)
@@ -219,7 +219,9 @@ def test_nulls_that_take_minutes_are_stored_by_the_job_and_read_by_pages(
     other = explanations.nulls(workspace, setting, 1, seed=1)
     np.testing.assert_array_equal(other[1:], null[:-1])
     assert explanations.words(workspace, setting, 1).draws == 9
-    assert main([*command, "11"]) == 0 and "0 of them before" in capsys.readouterr().out
+    assert (
+        main([*command, "11"]) == 0 and "0 of them from an earlier run" in capsys.readouterr().out
+    )
     with pytest.raises(AigiError, match="not 'ridge'"):
         keep_nulls(workspace, "ridge")
 

@@ -86,7 +86,7 @@ def test_a_board_of_before_keeps_what_pages_read(synthetic_path: Path, tmp_path:
     workspace = Workspace.open(shutil.copytree(synthetic_path, tmp_path / "w"))
     measure_method(workspace, "ensemble-mean")
     shutil.rmtree(workspace.result_path("combinations", ""))
-    assert "is stored now" in measure_method(workspace, "ensemble-mean")
+    assert "is now stored" in measure_method(workspace, "ensemble-mean")
     assert METHODS["ensemble-mean"].kept(workspace, workspace.domains.generators)
     assert measure_method(workspace, "ensemble-mean").endswith("stored before.")
 

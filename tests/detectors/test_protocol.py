@@ -149,12 +149,12 @@ def test_heads_and_embeddings_score_other_workspaces(synthetic, tmp_path):
 
 def test_detectors_refuse_what_they_were_not_trained_for(synthetic, tmp_path):
     (detector,) = train(synthetic, ["beta-diff"])
-    with pytest.raises(AigiError, match="sees 24 features an image"):
+    with pytest.raises(AigiError, match="needs 24 features for each image"):
         detector.score(np.zeros((2, 25)))
     narrow = EncodedImages(
         np.ones((3, 20)), synthetic.heads, synthetic.ln_post, synthetic.decomposition
     )
-    with pytest.raises(AigiError, match="sees 24 features"):
+    with pytest.raises(AigiError, match="needs 24 features"):
         detector.decision_function(narrow)
     with pytest.raises(AigiError, match="24 components, these have 20"):
         score_detectors([detector], narrow)

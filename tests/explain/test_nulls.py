@@ -96,7 +96,7 @@ def test_random_sets_keep_groups_and_size() -> None:
     with pytest.raises(AigiError, match="20 of 20"):
         random_members(domains, np.arange(20), 20)
     one_group = grouped(["g"] * 20, [1] * 10 + [0] * 10)
-    with pytest.raises(NotGivenError, match="of one group"):
+    with pytest.raises(NotGivenError, match="in one group"):
         random_members(one_group, np.arange(20), 7, 5)
 
 

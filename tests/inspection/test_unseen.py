@@ -131,7 +131,7 @@ def test_a_panel_judges_by_its_rule(synthetic: Workspace, panel: Panel, rule: st
         float(fitted.probability(np.asarray(0.3), 0.5))
     )
     assert own.readings[0] is None and own.readings[1] is not None
-    with pytest.raises(AigiError, match=f"joined by {rule}, which has no weights"):
+    with pytest.raises(AigiError, match=f"combined by {rule}, which has no weights"):
         own.reading(0)
 
 

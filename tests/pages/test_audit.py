@@ -68,7 +68,7 @@ def test_a_generator_that_nothing_gives_away(
 ) -> None:
     app = open_app(planted[0].path, "audit", test=CLEAN, fact="width")
     assert not app.exception and not app.error and not app.warning
-    assert "File facts alone do not tell" in text_of(app)
+    assert "File facts alone do not separate" in text_of(app)
     assert any("no confound found" in title.value for title in app.subheader)
 
 

@@ -147,7 +147,7 @@ def test_a_single_generator_is_one_sentence(
         ] = [0, "", ""]
 
     app = open_app(with_images(synthetic.path, tmp_path / "w", one_left), "heads")
-    assert noted(app, "second one")
+    assert noted(app, "second generator")
 
 
 def test_without_text_banks_only_the_words_are_missing(

@@ -144,7 +144,7 @@ def open_set(page: Page, table: pd.DataFrame) -> None:
     most = winner(rates, limits=(0, 1)).times(100)
     page.finding(
         f"**{known.value:.0%}** of the test images of known sources are above the limit, so"
-        f" that they get a name. Of {len(table)} generators left out,"
+        f" that they get a name. Of {counted(len(table), 'generator')} left out,"
         f" {name(str(row['generator']))} is named as another generator most often:"
         f" {most.numbers(0, unit='%')} of {counted(row['n'], 'image')}."
         f" {row['taken_share']:.0%} of them are named {name(str(row['taken_for']))}."
