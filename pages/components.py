@@ -46,8 +46,8 @@ with ui.page(__file__) as page:
             "Cut at the best scores",
             True,
             help=(
-                "On: a component is removed only if both lists remove it, each cut at its best"
-                " score. Off: the slider moves along both lists."
+                "On: each list is cut at its best score, and a component is removed only if"
+                " both lists remove it. Off: the slider sets where both lists are cut."
             ),
         )
         ties = page.select(
@@ -56,9 +56,9 @@ with ui.page(__file__) as page:
             TIES,
             disabled=not at_cut,
             help=(
-                "Several steps can share the best accuracy, and the paper does not say which of"
-                " them to take. Our protocol takes the one with the lowest log-loss, the paper's"
-                " protocol the last one."
+                "Several steps can have the same best accuracy, and the paper does not say"
+                " which one to take. Our protocol takes the one with the lowest log-loss,"
+                " the paper's protocol the last one."
             ),
         )
     first, second = pair
@@ -93,8 +93,8 @@ with ui.page(__file__) as page:
             opened += f" **{warning}** The interval above is not corrected for the choice."
     else:
         opened += (
-            "Only one other generator is left, so that no detector can be tested out of domain: add"
-            " images of a fourth."
+            "Only one other generator is left, so no detector can be tested out of domain:"
+            " add images of a fourth generator."
         )
     kept_of = ui.Stat("Components kept", f"{kept}", f"of {atlas.about['components']}")
     outcomes = [
@@ -103,7 +103,7 @@ with ui.page(__file__) as page:
             f"{was.value:.3f}",
             counted(was.n, "cell"),
             (was.low, was.high),
-            "D_eval: neither trained nor tested on a generator of the search.",
+            "D_eval: detectors of the other generators, tested on the other generators.",
         ),
         ui.Stat("OOD after", f"{now.value:.3f}", counted(now.n, "cell"), (now.low, now.high)),
         ui.Stat(

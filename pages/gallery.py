@@ -39,8 +39,8 @@ def describe(page: ui.Page, matching: pd.DataFrame, detector: Detector, beginnin
         ),
         certainty="Distance of the score (log-odds of fake) to the detector's own threshold.",
         evidence=(
-            "Each head's share of the score, minus its mean over all real test images; a tile"
-            " names the head with the most evidence for the verdict."
+            "Each head's share of the score, minus the mean of that share over all real test"
+            " images. A tile names the head with the most evidence for the verdict."
         ),
         intervals=intervals_in_words(None, "share"),
     )
@@ -118,7 +118,7 @@ with ui.page(__file__) as page:
                 body.first_image(judged_so if len(judged_so) else matching),
                 help=""
                 if few
-                else f"The first {OFFERED:,} in this order are on offer; 'Subject' searches all.",
+                else f"The first {OFFERED:,} in this order can be chosen; 'Subject' searches all.",
             )
     if shown.empty:
         body.none_matches(page, asked)
