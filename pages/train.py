@@ -12,10 +12,10 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.detectors.detector import LinearDetector, no_direction
-from aigi_core.detectors.methods.base import at_grid_edge
+from aigi_core.detectors.methods.base import at_grid_edge, penalty_in_words
 from aigi_core.errors import AigiError
 from aigi_core.metrics import intervals_in_words
-from aigi_core.statements import Finding, counted, estimated
+from aigi_core.statements import counted, estimated
 from aigi_core.transfer import (
     DEFAULT_METRIC,
     METRICS,
@@ -24,6 +24,7 @@ from aigi_core.transfer import (
     standings,
 )
 from ui import results
+from ui.bodies.training import against_others
 from ui.toolkit.jobs import job, steps
 
 SAVED = "_saved_detectors"
@@ -31,20 +32,6 @@ SAVED = "_saved_detectors"
 
 SHOWN = 12
 """Training sets drawn; all stand in the table."""
-
-
-def against_others(ranking: TargetRanking) -> str:
-    """Whether the recommended set is better, on test images, than the next one and than the best of
-    fewer generators, in words."""
-    row, said = ranking.table.iloc[0], list[str]()
-    if "next" in row and not pd.isna(row["next"]):
-        gap = Finding(row["next"], row["next_low"], row["next_high"], row["next_p"])
-        said.append(_compared(gap, "the next set"))
-    if found := ranking.smaller():
-        names, of_means = found
-        smaller = f"{ui.name(' + '.join(names))}, the best set of fewer generators"
-        said.append(_compared(of_means.finding("paired cell"), smaller))
-    return f" On test images {'; '.join(said)}." if said else ""
 
 
 def ranked(page: ui.Page, asked: tuple[results.Setting, str, tuple[str, ...], int, bool]) -> Any:
@@ -63,16 +50,6 @@ def ranked(page: ui.Page, asked: tuple[results.Setting, str, tuple[str, ...], in
         f" {counted(minutes, 'minute')} of one core, once for all sessions."
     )
     return job(page, "rank", "Rank all training sets", compute, about=about, asked=asked)
-
-
-def _compared(gap: Finding, other: str) -> str:
-    """How the recommended set differs from another one: a clause whose subject is the recommended
-    set."""
-    claim = gap.claim("is significantly better than", "is significantly worse than", _SAME)
-    return f"it {claim} {other}: this set minus that one is {gap.points()}"
-
-
-_SAME = "is not significantly different from"
 
 
 with ui.page(__file__) as page:
@@ -108,6 +85,7 @@ with ui.page(__file__) as page:
             "Opened training set",
             ranking.best if ranking else domains.generators[:1],
             follows="train",
+            empty="The recommended set" if ranking else "The first generator",
         )
     setting = replace(how, sets=(tuple(trained),))
     whole = results.matrix(page.workspace, setting, metric)
@@ -128,14 +106,15 @@ with ui.page(__file__) as page:
     if ranking is None:
         page.answer(opened)
     else:
-        best = ranking.table.iloc[0]
+        best, sets = ranking.table.iloc[0], len(ranking.table)
+        of_how_many = (
+            f"the best of {sets} sets on validation images" if sets > 1 else "the only possible set"
+        )
         page.answer(
             f"To catch {', '.join(map(ui.name, tested))}, train on **{ui.name(best['train'])}**:"
             f" {about.in_words} **{best['test_mean']:.3f}** (95% interval"
             f" {best['test_mean_low']:.3f} to {best['test_mean_high']:.3f},"
-            f" {counted(len(tested), 'generator')}), the best of"
-            f" {counted(len(ranking.table), 'set')} on validation images."
-            f"{against_others(ranking)}"
+            f" {counted(len(tested), 'generator')}), {of_how_many}.{against_others(ranking)}"
             + (
                 ""
                 if set(trained) == set(ranking.best)
@@ -168,8 +147,7 @@ with ui.page(__file__) as page:
                     f"{detector.C:g}",
                     "chosen on validation"
                     + (", at the edge of its grid" if at_grid_edge(detector) else ""),
-                    help="Inverse strength of the penalty on the weights: a smaller C is a"
-                    " stronger penalty.",
+                    help=penalty_in_words(detector),
                 )
             ]
             if isinstance(detector, LinearDetector)

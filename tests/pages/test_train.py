@@ -5,23 +5,26 @@ detectors, long work.
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from aigi_core.detectors.detector import Detector, score_detectors
+from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView
-from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.methods.base import penalty_in_words
+from aigi_core.detectors.protocol import PAPER_C, Protocol
 from aigi_core.detectors.training import train
 from aigi_core.explain.detector_words import detector_words
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.statements import estimated
 from aigi_core.transfer import rank_for_targets, trainer, transfer_matrix
 from aigi_core.workspace import Workspace
-from tests.pages.reading import links_of, noted, stats, tables, text_of
+from tests.pages.reading import headline, links_of, noted, stats, tables, text_of
 from ui import results
+from ui.bodies.training import against_others
 from ui.results import archive
 
 Open = Callable[..., AppTest]
@@ -100,10 +103,70 @@ def test_many_images_are_ranked_where_it_is_asked_for(
     assert not any("of one core" in one.value for one in app.caption)
 
 
-@pytest.mark.parametrize("empty", ["trained", "tests"])
-def test_nothing_chosen(open_app: Open, synthetic: Workspace, empty: str) -> None:
-    app = open_app(synthetic.path, "train", **{empty: ""})
+def test_no_targets_chosen(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "train", tests="")
     assert noted(app, "choose at least one generator")
+
+
+def test_no_opened_set_is_the_recommended_one(open_app: Open, synthetic: Workspace) -> None:
+    plain, linked = (open_app(synthetic.path, "train", **how) for how in ({}, {"trained": ""}))
+    cleared = open_app(synthetic.path, "train", trained="delta-ar")
+    assert "opened set is another one" in text_of(cleared)
+    cleared.multiselect(key="trained").set_value([]).run()
+    for app in (linked, cleared):
+        assert not app.exception and not app.error and not app.info and not app.warning
+        assert headline(app) == headline(plain) and text_of(app) == text_of(plain)
+        assert app.multiselect(key="trained").placeholder == "The recommended set"
+        assert app.query_params["trained"] == ""
+
+
+def test_an_automatic_choice_follows_targets_that_were_cleared(
+    open_app: Open, synthetic: Workspace
+) -> None:
+    app = open_app(synthetic.path, "train")
+    before = app.multiselect(key="trained").value
+    app.multiselect(key="tests").set_value([]).run()
+    app.multiselect(key="tests").set_value([before[0]]).run()
+    assert not app.exception and not app.error
+    assert "opened set is another one" not in text_of(app)
+    assert f"train on **`{' + '.join(app.multiselect(key='trained').value)}`**" in text_of(app)
+
+
+def test_the_headline_names_what_the_recommended_set_is_compared_with(
+    open_app: Open, synthetic: Workspace
+) -> None:
+    learn = trainer(synthetic), trainer(synthetic, held_out=True)
+    same = 0
+    for target in synthetic.domains.generators:
+        for unseen in (True, False):
+            ranking = rank_for_targets(*learn, synthetic.domains, [target], k_max=2, unseen=unseen)
+            said = against_others(ranking)
+            following, fewer = ranking.test.train[1], ranking.smaller()
+            assert f"minus `{' + '.join(following)}` is" in said
+            if fewer:
+                assert f"minus `{' + '.join(fewer[0])}` is" in said
+            once = fewer is None or fewer[0] == following
+            same += bool(fewer and once)
+            assert said.count(" minus ") == (1 if once else 2)
+            assert said.count("1 paired generator") == said.count(" minus ")
+    assert same, "the two comparisons are one for some target"
+
+
+def test_the_only_possible_set_is_no_best_one(open_app: Open, synthetic: Workspace) -> None:
+    targets = list(synthetic.domains.generators)[1:]
+    app = open_app(synthetic.path, "train", tests=targets, k="1")
+    assert not app.exception and "the only possible set." in headline(app)
+    assert "best of" not in headline(app)
+
+
+def test_a_penalty_at_the_edge_of_the_grid_says_what_to_do(synthetic: Workspace) -> None:
+    detector = replace(train(synthetic, ["beta-diff"])[0], C=PAPER_C[0])
+    assert isinstance(detector, LinearDetector)
+    about = penalty_in_words(detector)
+    assert f"among {len(PAPER_C)} values from {min(PAPER_C):g} to {max(PAPER_C):g}" in about
+    assert "smallest" in about and "Protocol(C=" in about
+    assert "Protocol" not in penalty_in_words(replace(detector, C=PAPER_C[1]))
+    assert "largest" in penalty_in_words(replace(detector, C=PAPER_C[-1]))
 
 
 def test_residuals_have_no_few_shot_curve_and_say_so(open_app: Open, synthetic: Workspace) -> None:

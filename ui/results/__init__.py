@@ -23,7 +23,7 @@ from aigi_core.audit.cached import load_fact_matrix, stored_fact_scores
 from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.methods import METHODS, Method
-from aigi_core.detectors.methods.base import at_grid_edge
+from aigi_core.detectors.methods.base import WIDER_GRID, at_grid_edge
 from aigi_core.detectors.presets import PRESETS, Preset, preset
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
@@ -164,7 +164,10 @@ def edges_in_words(workspace: Workspace, setting: Setting) -> str:
     linear = [one for one in detectors(workspace, setting) if isinstance(one, LinearDetector)]
     if not (edge := sum(map(at_grid_edge, linear))):
         return ""
-    return f" C lies at the edge of its grid for {part_counted(edge, len(linear), 'detector')}."
+    count = part_counted(edge, len(linear), "detector")
+    return (
+        f" C lies at the edge of its grid for {count}. A value beyond might do better. {WIDER_GRID}"
+    )
 
 
 def protocol_in_words(used: Preset) -> str:

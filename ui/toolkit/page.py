@@ -164,11 +164,20 @@ class Page(Controls):
         among: Sequence[str] | None = None,
         help: str | None = None,
         follows: str = "",
+        empty: str = "",
     ) -> list[str]:
-        """Choose several generators; all by default. An empty choice is an error that says so."""
+        """Choose several generators; all by default. An empty choice is an error that says so.
+
+        Args:
+            empty: what the default is, in words; an empty choice then means the default.
+        """
+        offered = among or self._some_generators()
         chosen = self.multiselect(
-            name, label, among or self._some_generators(), default, help=help, follows=follows
+            name, label, offered, default, help=help, placeholder=empty or None, follows=follows
         )
+        if not chosen and empty:
+            self.settings[name] = label, empty.lower()
+            return list(offered if default is None else default)
         if not chosen:
             raise NotGivenError(
                 f"Nothing is chosen under '{label}': choose at least one generator."

@@ -382,6 +382,28 @@ def at_grid_edge(detector: LinearDetector) -> bool:
     return len(tried) > 1 and detector.C in (min(tried), max(tried))
 
 
+def penalty_in_words(detector: LinearDetector) -> str:
+    """What its C is, among which values it was chosen, and what to do where it is the first or the
+    last of them.
+    """
+    tried = protocol_of(detector).C
+    about = "Inverse strength of the penalty on the weights: a smaller C is a stronger penalty."
+    if len(tried) < 2:
+        return about
+    about += (
+        f" It was chosen on validation images among {len(tried)} values from {min(tried):g} to"
+        f" {max(tried):g}."
+    )
+    if not at_grid_edge(detector):
+        return about
+    end, beyond = ("smallest", "smaller") if min(tried) == detector.C else ("largest", "larger")
+    return f"{about} This is the {end}: a {beyond} one might do better. {WIDER_GRID}"
+
+
+WIDER_GRID = "To try, train in Python with more values, in Protocol(C=...)."
+"""What to do where a C lies at the edge of its grid."""
+
+
 def _for_view(
     detector: FeatureDetector, factors: Float[np.ndarray, " p"] | None
 ) -> FeatureDetector:
