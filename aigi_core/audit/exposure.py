@@ -26,7 +26,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.nulls import DRAWS, word_null
 from aigi_core.explain.words import Words, words
 from aigi_core.intervals import count_interval
-from aigi_core.manifest import REAL
+from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.resampling import percentile_interval
 from aigi_core.statements import ALPHA, counted, p_text
@@ -53,6 +53,8 @@ class Exposure:
             :func:`~.facts.association`.
         blind: in-domain balanced accuracy of a detector of file facts alone; ``detector``: of the
             one explained. ``n`` counts test images.
+        test_fakes, test_groups: how many of these images are fakes, and groups of fakes that are
+            drawn as one: what makes the intervals wide.
         shifts: what happens to real test images that are given a trait of the fakes, one row an
             operation: ``op, says, shift, low, high`` (mean change of the logit), ``way, way_low,
             way_high`` (the same over the gap between the mean logits of its fakes and of real
@@ -67,6 +69,8 @@ class Exposure:
     blind: Estimate
     detector: Estimate
     shifts: pd.DataFrame = field(repr=False)
+    test_fakes: int
+    test_groups: int
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -107,7 +111,11 @@ class Exposure:
             f"a detector of file facts alone reaches a balanced accuracy of {self.blind},"
             f" this detector {self.detector} "
         )
-        alone += f"(in-domain, n = {counted(self.blind.n, 'test image')})."
+        alone += (
+            f"(in-domain, n = {counted(self.blind.n, 'test image')}, of which"
+            f" {counted(self.test_fakes, 'fake')} in {counted(self.test_groups, 'group')}; few"
+            " make intervals wide)."
+        )
         if self.facts.empty:
             return [f"No file fact is strongly associated with the label: {alone}"]
         counts = self.facts.iloc[0]
@@ -165,6 +173,9 @@ def exposure(
     strong = associations[associations["low"] >= STRONG].sort_values(
         "cramers_v", ascending=False, kind="stable", ignore_index=True
     )
+    domains = workspace.domains
+    tested = domains.rows([name], "test")
+    groups = domains.group_numbers(tested)[domains.labels[tested] == FAKE]
     return Exposure(
         name,
         weights,
@@ -173,6 +184,8 @@ def exposure(
         _own(blind, name),
         _own(trained, name),
         imitation_shifts(workspace, detector, strong, draws=draws, seed=seed),
+        test_fakes=len(groups),
+        test_groups=len(np.unique(groups)),
     )
 
 

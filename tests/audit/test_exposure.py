@@ -94,6 +94,9 @@ def test_a_palette_is_named_with_its_share_and_what_it_is_worth(workspace: Works
     assert (
         result.blind.value > 0.9 and result.blind.n == 24
     )  # 12 fakes and 12 real images in the test split
+    fakes = workspace.images.query("split == 'test' and generator == @NAME")
+    assert (result.test_fakes, result.test_groups) == (12, fakes["group"].nunique())
+    assert f"n = 24 test images, of which 12 fakes in {result.test_groups} groups;" in files
 
 
 def test_a_shift_is_measured_on_real_images_of_the_detector_s_pool(workspace: Workspace) -> None:

@@ -31,7 +31,9 @@ from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace, describe_file, write_manifest
 from precompute.__main__ import main
 from tests.pages.reading import noted, stats, tables, text_of
+from ui.bodies.words import facts_shown
 from ui.bodies.words import stats as stats_of
+from ui.toolkit.tables import readable
 
 Open = Callable[..., AppTest]
 
@@ -173,6 +175,24 @@ def test_what_gives_its_fakes_away_is_shown(open_app: Open, synthetic: Workspace
     assert not open_app(
         synthetic.path, "words", sets="all but one"
     ).exception  # several generators: words only
+
+
+def test_facts_have_titles_and_no_share_of_a_median() -> None:
+    facts = pd.DataFrame(
+        {
+            "generator": "g",
+            "fact": ["jpeg_quality", "format"],
+            "cramers_v": 0.9,
+            "values": 3,
+            "fake_share": [0.008, 0.4],
+            "real_share": [0.9, 0.3],
+        }
+    )
+    shown = readable(facts_shown(facts))
+    assert "cramers" not in " ".join(shown.columns) and "Cramér's V" in shown
+    assert not any("_" in text for text in shown.iloc[:, 0])
+    assert shown["share of fakes"].tolist() == ["–", "0.400"]
+    assert shown["share of real images"].tolist() == ["0.900", "0.300"]
 
 
 def test_a_bank_of_another_encoder_is_one_sentence(

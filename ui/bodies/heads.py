@@ -72,7 +72,7 @@ def show_images(page: Page, head: str, train: str) -> None:
                 st.markdown(f"**{end.capitalize()}**")
                 part = images[images["side"] == end]
                 page.images(_tiles(page, part), width=100, name=f"extreme-{end}", lightbox=True)
-        page.table("extremes", images)
+        page.table("extremes", images, formats={"value": "%.4g"})  # ranked by it: told apart
 
 
 def show_words(page: Page, head: str, train: str, heads: list[str]) -> None:

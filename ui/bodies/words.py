@@ -7,9 +7,12 @@ from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
 import streamlit as st
 
 from aigi_core import figures
+from aigi_core.audit.facts import FACTS
 from aigi_core.explain.effect import Effect
 from aigi_core.explain.nulls import SIGNS
 from aigi_core.explain.words import Words
@@ -128,7 +131,16 @@ def exposed(page: Page, exposure: Exposure) -> None:
     for sentence in exposure.sentences:
         page.finding(f"- {inert(sentence)}")
     if len(exposure.facts):
-        page.table("facts", exposure.facts.drop(columns=["generator", "values"]))
+        page.table("facts", facts_shown(exposure.facts))
+
+
+def facts_shown(facts: pd.DataFrame) -> pd.DataFrame:
+    """Facts by their titles; of a median no share, as few images have its very value."""
+    facts = facts.drop(columns=["generator", "values"])
+    categories = np.array([FACTS[fact].category for fact in facts["fact"]], bool)
+    for share in ("fake_share", "real_share"):
+        facts[share] = facts[share].where(categories | (facts[share] >= 0.5))
+    return facts.assign(fact=[FACTS[fact].title for fact in facts["fact"]])
 
 
 def nameability(
