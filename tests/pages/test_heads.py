@@ -58,6 +58,15 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     ) and f"<b>{number(100 * gain.value, 1, signed=True)} points</b>" in stats(app)
 
 
+def test_ranked_images_can_be_told_apart(open_app: Open, synthetic: Workspace) -> None:
+    """Contributions of one head are small: of three decimals, one would be left."""
+    app = open_app(
+        synthetic.path, "heads", train="beta-diff", validate="delta-ar", head="0.0", part="Images"
+    )
+    values = attention.extremes(synthetic, (0, 0), "beta-diff", "difference")["value"]
+    assert not app.exception and all(f">{value:.4g}<" in stats(app) for value in values)
+
+
 def test_heads_are_chosen_jointly_where_that_is_asked_for(
     open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
