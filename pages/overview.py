@@ -36,6 +36,8 @@ TASKS = (
 """What a visitor may have come for: title, text, pages."""
 OPENED = {"gallery": {"verdict": "all mistakes"}}
 """What a task's page shows at first, where that is not what the page itself begins with."""
+OPEN_THE_BEST = {"words", "gallery"}
+"""Pages of one detector: they open the best one, which this page names."""
 
 
 def facts_in_words(facts: TransferMatrix, detectors: TransferMatrix) -> str:
@@ -66,11 +68,15 @@ with ui.page(__file__) as page:
             " 2024](https://arxiv.org/abs/2406.15035) and goes beyond it: every number has its n"
             " and its interval."
         )
+        places = {}
         for column, (title, text, stems) in zip(st.columns(3), TASKS, strict=True):
             with column.container(border=True, height="stretch"):
                 st.markdown(f"**{title}**  \n{text}")
                 for stem, label in stems.items():
-                    page.link(stem, label, **OPENED.get(stem, {}))
+                    if stem in OPEN_THE_BEST:  # once it is known
+                        places[stem, label] = st.container()
+                    else:
+                        page.link(stem, label, **OPENED.get(stem, {}))
     page.answer(
         f"{ui.name(workspace.name)} holds **{counted(len(domains.generators), 'generator')}** of"
         f" {counted(len(set(domains.families)), 'family')} and real images of"
@@ -138,6 +144,7 @@ with ui.page(__file__) as page:
             " this page. For the rest, run:"
         )
         page.command("\n".join(commands_again(workspace, stale)))
+    best = None
     with (
         page.section("What stands out"),
         st.spinner("Training one detector per generator …"),
@@ -181,6 +188,10 @@ with ui.page(__file__) as page:
             page.styled(partial(figures.generator_intervals, matrix, DEFAULT_METRIC)),
             table=matrix.by_test(DEFAULT_METRIC),
         )
+
+    for (stem, label), place in places.items():
+        with place:
+            page.link(stem, label, **({"train": best.name} if best else {}), **OPENED.get(stem, {}))
 
     def sources() -> None:
         with page.section(

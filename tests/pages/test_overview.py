@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from precompute.__main__ import JOBS
 from tests.factory import edit_images
-from tests.pages.reading import noted, text_of
+from tests.pages.reading import links_of, noted, text_of
 from ui.toolkit import workspaces
 
 Open = Callable[..., AppTest]
@@ -75,3 +75,13 @@ def test_steps_of_one_model_alone_say_that_another_is_needed(
     edit_images(path, lambda table: table.__setitem__("model", "sd"))
     app = open_app(path, "overview", part=MADE)
     assert not noted(app, MISSING) and noted(app, "add images of a second model")
+
+
+def test_links_to_a_detector_open_the_best_one_that_the_page_names(
+    open_app: Open, synthetic_path: Path
+) -> None:
+    app = open_app(synthetic_path, "overview")
+    [found] = [one.value for one in app.markdown if "the detector of `" in one.value]
+    best = found.split("the detector of `")[1].split("`")[0]
+    opened = {page: controls["train"] for page, _, controls in links_of(app) if "train" in controls}
+    assert opened == {"words": [best], "gallery": [best]}
