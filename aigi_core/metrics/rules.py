@@ -88,9 +88,13 @@ def _difference(metric: str | None) -> str:
     if metric is not None and not METRICS[metric].by_image:
         return (
             "Differences: percentiles of paired bootstrap draws; p from their standard deviation"
-            " and the t distribution."
+            f" and the t distribution. {BOTH}"
         )
     return (
         "Differences: paired image by image, with two differing images per class added (Bonett and"
-        " Price 2012); p by sign flips of groups."
+        f" Price 2012); p by sign flips of groups. {BOTH}"
     )
+
+
+BOTH = "A difference is claimed only where the interval and p agree."
+"""These are two methods, which may disagree near .05."""

@@ -22,9 +22,24 @@ P_VALUE = "p"
 """The format of such a column."""
 INDEX = ("row", "index", "level_0")
 """Columns that only number what they stand beside; they are not shown."""
+BESIDE_INTERVAL = (
+    "An interval and its p may come from two methods ('How these numbers are made' says which):"
+    " where the interval excludes 0 and p is above .05, or the other way round, no difference is"
+    " claimed."
+)
 TITLES: dict[str, tuple[str, str]] = {
     "n": ("n", "How many were counted."),
-    "p_value": ("p", "Probability of a value at least as extreme by chance."),
+    "p_value": ("p", f"Probability of a value at least as extreme by chance. {BESIDE_INTERVAL}"),
+    "next": (
+        "minus the next set",
+        "The mean on test images less that of the set in the next rank, paired, with its interval;"
+        " not corrected for the number of ranks.",
+    ),
+    "next_p": (
+        "p of that difference",
+        "Probability of a difference at least as large by chance, not corrected."
+        f" {BESIDE_INTERVAL}",
+    ),
     "q_value": (
         "q",
         "p corrected for the number of comparisons (false discovery rate). Neighbours often share"

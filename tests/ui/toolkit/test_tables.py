@@ -5,7 +5,9 @@ import re
 from csv import reader
 
 import pandas as pd
+import pytest
 
+from aigi_core.statements import Finding
 from tests.pages.reading import tables_in
 from ui.toolkit import tables
 
@@ -106,3 +108,10 @@ def test_no_cell_of_a_csv_is_a_formula_and_texts_come_back() -> None:
     back = [cell[1:] if cell.startswith("'") else cell for cell in read.iloc[:, 0]]
     assert back == [text or "" for text in texts]
     assert (read["number"] == -1.5).all()
+
+
+@pytest.mark.parametrize("column", ["p_value", "next_p"])
+def test_a_p_beside_an_interval_says_that_both_must_agree(column: str) -> None:
+    said = tables.column_help(column)
+    assert said and "two methods" in said and "no difference is claimed" in said
+    assert Finding(0.092, 0.002, 0.183, 0.065).direction == "undecided"
