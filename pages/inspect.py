@@ -91,7 +91,7 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
         body.how_often_right(page, judged)
     parts: dict[str, Callable[[], None]] = {
         WHY: partial(why, page, panel, judged),
-        "Which generator": partial(which_generator, page, subject),
+        "Which generator": partial(which_generator, page, judged),
         "After changes": partial(after_changes, page, judged),
         "Like what": partial(like_what, page, judged),
         "Can it be trusted": partial(trusted, page, judged),
@@ -137,12 +137,13 @@ def why(page: ui.Page, panel: Panel, judged: body.Judged) -> None:
         body.what_if(page, judged, parts, names, region)
 
 
-def which_generator(page: ui.Page, subject: inspection.Subject) -> None:
+def which_generator(page: ui.Page, judged: body.Judged) -> None:
     with page.section(
         "Which generator made it?",
         "By multinomial regression on the embedding, with all sources taken as equally frequent.",
     ):
-        attribution.likely_source(page, subject.embedding, subject.row)
+        body.beside_the_name(page, judged)
+        attribution.likely_source(page, judged.subject.embedding, judged.subject.row)
 
 
 def all_files(page: ui.Page, subject: inspection.Subject, judged: body.Judged) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from aigi_core.attribution.task import REAL_SOURCE
 from aigi_core.intervals import (
     Groups,
     Interval,
@@ -124,13 +125,33 @@ class Named(ShortRepr):
         images.
         """
         right = [(each.named == each.truth).astype(float) for each in (self, other)]
-        weight = 1 / (len(self.names) * np.bincount(self.truth)[self.truth])
-        contributions = ((right[0] - right[1]) * weight)[None]
-        groups, value = Groups.of(self.group), contributions.sum(axis=1)
-        share = dict.fromkeys(range(len(self.names)), 1 / len(self.names))
-        low, high = paired_interval(value, contributions, self.truth, groups, share)
-        p = float(sign_flip(contributions, groups)[0])
-        return PairedDifference(float(value[0]), float(low[0]), float(high[0]), p, len(self.rows))
+        return difference_of_rates(right[0], right[1], self.truth, self.group)
+
+    def tells_real(self) -> Bool[np.ndarray, " n"]:
+        """Whether each image is named rightly as far as real or generated goes: a real one as real,
+        a fake as any generator's.
+        """
+        real = self.names.index(REAL_SOURCE)
+        right: np.ndarray = (self.named == real) == (self.truth == real)
+        return right
+
+
+def difference_of_rates(
+    right: Float[np.ndarray, " n"],
+    other: Float[np.ndarray, " n"],
+    stratum: Int[np.ndarray, " n"],
+    group: Int[np.ndarray, " n"],
+) -> PairedDifference:
+    """Mean over strata of the share of images that are right (1 or 0), less that of another way on
+    the same images; ``n`` counts images.
+    """
+    strata, at, counts = np.unique(stratum, return_inverse=True, return_counts=True)
+    contributions = ((right - other) / (len(strata) * counts[at]))[None]
+    groups, value = Groups.of(group), contributions.sum(axis=1)
+    share = dict.fromkeys(range(len(strata)), 1 / len(strata))
+    low, high = paired_interval(value, contributions, at, groups, share)
+    p = float(sign_flip(contributions, groups)[0])
+    return PairedDifference(float(value[0]), float(low[0]), float(high[0]), p, len(stratum))
 
 
 def mean_of_rates(

@@ -26,6 +26,7 @@ _MODULES = {
     "rates_by_pool": "known",
     "reliability_on_test": "known",
     "score_files": "score",
+    "sides_on_test": "known",
     "choose_rule": "unseen",
     "trust_on_unseen": "unseen",
 }

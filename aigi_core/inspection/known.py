@@ -7,14 +7,19 @@ here. Generators that it does not know: :mod:`aigi_core.inspection.unseen`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
 from aigi_core import calibration
+from aigi_core.attribution.named import Named, difference_of_rates, mean_of_rates
 from aigi_core.calibration import CalibrationError
 from aigi_core.inspection.panel import Panel
 from aigi_core.intervals import count_interval, rates_by_group
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.transfer.bootstrap import Estimate
+from aigi_core.transfer.difference import PairedDifference
 from aigi_core.workspace import Workspace
 
 
@@ -111,6 +116,34 @@ def rates_by_pool(workspace: Workspace, panel: Panel, judge: int, rate: float) -
             }
         )
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Real or generated, told by a judge and by a way of naming sources, on the same test images.
+
+    Attributes:
+        judge, named: balanced accuracy: of the judge at a probability of 0.5 (both classes equally
+            frequent), and of names, where any generator's name means generated.
+        gap: the judge's less the names', paired.
+    """
+
+    judge: Estimate
+    named: Estimate
+    gap: PairedDifference
+
+
+def sides_on_test(workspace: Workspace, panel: Panel, judge: int, named: Named) -> Sides:
+    """How often a judge and a way of naming are right on whether test images are generated."""
+    rows, logits = _on_test(workspace, panel)
+    both, at, of = np.intersect1d(rows, named.rows, return_indices=True)
+    fake = workspace.domains.labels[both] == FAKE
+    calls_fake = panel.calibrations[judge].probability(logits[judge][at]) > 0.5
+    right = np.stack([calls_fake == fake, named.tells_real()[of]])
+    stratum, group = fake.astype(int), named.group[of]
+    of_judge, of_names = mean_of_rates(right, stratum, group)
+    first, second = right.astype(float)
+    return Sides(of_judge, of_names, difference_of_rates(first, second, stratum, group))
 
 
 def _on_test(workspace: Workspace, panel: Panel) -> tuple[np.ndarray, np.ndarray]:

@@ -4,15 +4,20 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.attribution import load_attribution
 from aigi_core.attribution.unknown import mean_over_generators
+from aigi_core.inspection import build_panel, sides_on_test
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 from tests.pages.reading import noted, stats, text_of
+from ui.bodies import inspect as inspect_body
 
 Open = Callable[..., AppTest]
 
@@ -61,6 +66,64 @@ def test_a_cell_by_link_shows_its_images(open_app: Open, attributed: Workspace) 
 def test_without_a_result_the_command_is_named(open_app: Open, synthetic: Workspace) -> None:
     app = open_app(synthetic.path, "attribution")
     assert noted(app, "precompute attribution")
+
+
+@pytest.mark.parametrize("call", ["real", "fake", "uncertain"])
+def test_inspect_says_whether_verdict_and_name_agree(
+    open_app: Open, attributed: Workspace, call: str
+) -> None:
+    made, panel = load_attribution(attributed), build_panel(attributed)
+    rows = np.flatnonzero(attributed.domains.split == "test")
+    verdicts = panel.calls(0, panel.logits(attributed, rows)[0], 0.2)
+    seen = {}
+    for row in rows[verdicts == call]:
+        table = made.likely_sources(attributed.embeddings[row])
+        same = (table["source"][0] == "real") == (call == "real")
+        seen.setdefault(bool(table.attrs["unknown"]) or call == "uncertain" or same, row)
+    sides = sides_on_test(attributed, panel, 0, made.named["regression"])
+    assert seen
+    for row in seen.values():
+        path = str(attributed.images["path"][row])
+        link = {"image": path, "part": "Which generator", "rate": "20%"}
+        app = open_app(attributed.path, "inspect", **link)
+        assert not app.exception and not app.error
+        table, text = made.likely_sources(attributed.embeddings[row]), text_of(app)
+        if call == "uncertain" or table.attrs["unknown"]:
+            assert "Neither agreement nor contradiction" in text
+        elif (table["source"][0] == "real") == (call == "real"):
+            assert "The two agree" in text
+        else:
+            assert "**The two contradict each other:**" in text
+        for one in (sides.judge, sides.named):
+            assert f"**{one.value:.3f}** (95% interval {one.low:.3f}" in text
+        assert "another model" in text and "was calibrated" in text
+        assert sides.gap.finding("paired image").points() in text
+
+
+def test_a_contradiction_is_said_first(attributed: Workspace) -> None:
+    panel = build_panel(attributed)
+    row = int(np.flatnonzero(attributed.domains.split == "test")[0])
+    verdicts = panel.verdicts(panel.logits(attributed, np.array([row]))[:, 0], 0.05)
+    verdicts["verdict"] = "real"
+    judged = SimpleNamespace(at=0, mine=verdicts.iloc[0], judge=panel.names[0])
+    table = pd.DataFrame({"source": ["beta-diff", "real"], "probability": [0.939, 0.001]})
+    table.attrs["unknown"] = False
+    said = inspect_body.agreement(judged, table)  # type: ignore[arg-type]
+    assert said.startswith("**The two contradict each other:**")
+    assert "0.939; real 0.001" in said and "called real" in said
+    judged.mine["verdict"] = "fake"
+    assert inspect_body.agreement(judged, table).startswith("The two agree")  # type: ignore[arg-type]
+
+
+def test_sides_are_balanced_accuracies(attributed: Workspace) -> None:
+    made, panel = load_attribution(attributed), build_panel(attributed)
+    own = made.named["regression"]
+    sides = sides_on_test(attributed, panel, 0, own)
+    real = own.truth == 0
+    by_hand = ((own.named[real] == 0).mean() + (own.named[~real] != 0).mean()) / 2
+    assert sides.named.value == pytest.approx(by_hand)
+    assert sides.gap.value == pytest.approx(sides.judge.value - sides.named.value)
+    assert sides.gap.low <= sides.gap.value <= sides.gap.high and sides.gap.n == len(own.rows)
 
 
 def test_inspect_names_the_source_or_unknown(

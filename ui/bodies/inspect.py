@@ -13,10 +13,12 @@ import pandas as pd
 import streamlit as st
 
 from aigi_core import figures
+from aigi_core.attribution.task import REAL_SOURCE
 from aigi_core.detectors.methods.neighbours import NeighbourDetector
 from aigi_core.errors import AigiError
 from aigi_core.explain.neighbours import nearest
 from aigi_core.inspection import copies
+from aigi_core.inspection.known import Sides
 from aigi_core.inspection.novelty import NEIGHBOURHOOD, Novelty, nearest_sources
 from aigi_core.inspection.panel import RATES, Panel
 from aigi_core.inspection.parts import Parts, Removal
@@ -25,9 +27,10 @@ from aigi_core.inspection.survival import survival
 from aigi_core.inspection.unseen import Trust
 from aigi_core.manifest import TOGETHER
 from aigi_core.perturb import ladder
-from aigi_core.statements import DEFAULT_RATE, Finding, agreeing, counted, p_text
+from aigi_core.statements import DEFAULT_RATE, Finding, agreeing, counted, estimated, p_text
 from aigi_core.workspace import Workspace
 from ui import results
+from ui.bodies import attribution
 from ui.bodies.audit import gallery_link
 from ui.bodies.neighbours import show_evidence as show_neighbours
 from ui.results import attention, inspection
@@ -505,6 +508,68 @@ def by_neighbours(page: Page, judged: Judged) -> None:
     trained = "all generators together" if len(names) > 1 else name(names[0])
     st.caption(f"Trained on {trained}; a score above zero means generated.")
     show_neighbours(page, "neighbours", detector, features, subject.row)
+
+
+def beside_the_name(page: Page, judged: Judged) -> None:
+    """Before the classifier names a source: that this is another question, whether its answer
+    agrees with the verdict, and which of the two to trust. Nothing where sources were not learned.
+    """
+    try:
+        table = attribution.stored(judged.workspace).likely_sources(judged.subject.embedding)
+        sides = inspection.sides(judged.workspace, judged.judge)
+    except AigiError:
+        return  # the part itself says what to run
+    _, error = inspection.reliability(judged.workspace, judged.judge)
+    page.finding(agreement(judged, table))
+    page.finding(
+        "The verdict says whether the image is generated; this part asks who made it, by another"
+        " model: one classifier of all sources. As judges of real or generated, on test images of"
+        f" known generators, the verdict's detector reaches {estimated(sides.judge, 'test image')}"
+        f" and this classifier {estimated(sides.named, 'test image')}: balanced accuracy, where any"
+        " generator's name counts as generated and the verdict is taken at a probability of 0.5."
+        f" {_trusted(sides)} The verdict's probability was calibrated (calibration error"
+        f" {error.ece:.3f}, 95% interval {error.low:.3f} to {error.high:.3f}); those below were"
+        " not."
+    )
+
+
+def _trusted(sides: Sides) -> str:
+    gap = sides.gap.finding("paired image")
+    told = gap.claim(
+        "**On real or generated, trust the verdict.**",
+        "**On real or generated, trust this classifier rather than the verdict, if the image may be"
+        " by a generator that it knows**; on others they were not compared.",
+        "**Neither is shown to be right more often; the verdict alone has a calibrated"
+        " probability.**",
+    )
+    return f"The verdict's less this classifier's: {gap.points()}. {told}"
+
+
+def agreement(judged: Judged, table: pd.DataFrame) -> str:
+    """Whether the verdict and the likeliest source say the same of real or generated.
+
+    Args:
+        table: of :meth:`aigi_core.attribution.Attribution.likely_sources`.
+    """
+    mine, source = judged.mine, str(table["source"].iloc[0])
+    who = name(judged.judge) if judged.at else TOGETHER
+    call = str(mine["verdict"])
+    verdict = (
+        f"the verdict of {who} above is {CALLS_IN_WORDS[call]} (probability of being"
+        f" generated {mine['probability']:.3f})"
+    )
+    real = float(table.loc[table["source"] == REAL_SOURCE, "probability"].iloc[0])
+    named = (
+        f"this classifier names {name(source)} ({float(table['probability'].iloc[0]):.3f};"
+        f" {REAL_SOURCE} {real:.3f})"
+    )
+    if call not in ("fake", "real"):
+        return f"Neither agreement nor contradiction: {verdict}; {named}."
+    if table.attrs["unknown"]:
+        return f"Neither agreement nor contradiction: {verdict}; this classifier names no source."
+    if (call == "real") == (source == REAL_SOURCE):
+        return f"The two agree: {verdict}, and {named}."
+    return f"**The two contradict each other:** {verdict}, but {named}."
 
 
 def trust(page: Page, judged: Judged) -> None:

@@ -18,6 +18,7 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
+from aigi_core.attribution.report import INSPECTED, load_attribution
 from aigi_core.clip.consent import ConsentNeeded
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.clip.workspace_encoder import VARIABLE
@@ -27,7 +28,13 @@ from aigi_core.heads import Encoded, EncodedImages, Head
 from aigi_core.inspection.copies import ALPHA as ALPHA_OF_COPIES
 from aigi_core.inspection.copies import Copy, likely_copies
 from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, open_images
-from aigi_core.inspection.known import calls_on_test, rates_by_pool, reliability_on_test
+from aigi_core.inspection.known import (
+    Sides,
+    calls_on_test,
+    rates_by_pool,
+    reliability_on_test,
+    sides_on_test,
+)
 from aigi_core.inspection.novelty import Novelty, novelty, row_of
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
@@ -165,6 +172,17 @@ def pool_rates(workspace: Workspace, judge: str, rate: float) -> pd.DataFrame:
     """False alarms and misses of one judge's limits on test images, by pool."""
     judges = panel(workspace)
     return rates_by_pool(workspace, judges, judges.index(judge), rate)
+
+
+@cached
+def sides(workspace: Workspace, judge: str) -> Sides:
+    """Real or generated: one judge beside the classifier that names sources, on test images.
+
+    Raises:
+        WorkspaceError: sources have not been learned.
+    """
+    judges, named = panel(workspace), load_attribution(workspace).named[INSPECTED]
+    return sides_on_test(workspace, judges, judges.index(judge), named)
 
 
 @cached
