@@ -51,7 +51,6 @@ def show(
 ) -> None:
     """The images that match, by verdict, and one of them opened."""
     setting, row, _ = detector
-    st.caption(body.legend(page.workspace, setting, row, int(shown["row"].iloc[0])))
     verdicts = list(VERDICTS) if verdict == FOUR else [verdict]
     columns = (
         [*st.columns(2, gap="large"), *st.columns(2, gap="large")]
@@ -82,6 +81,7 @@ def show(
                 empty="No such image has this verdict.",
                 lightbox=body.details(page, setting, row),
             )
+    st.caption(body.legend(page.workspace, setting, row, int(shown["row"].iloc[0])))
     chosen = shown[shown["path"] == path].iloc[0]
     with page.section("The opened image"):
         body.show_image(page, chosen, setting, row)

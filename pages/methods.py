@@ -44,10 +44,10 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
     other_cells = len(boards.on_the_same_cells(table)) < len(table)
     reference = table[table["method"] == boards.REFERENCE].iloc[0]
     page.answer(
-        f"{boards.verdict(table, ui.name)} Logistic regression's balanced accuracy there is"
+        f"{boards.verdict(table, ui.name)} Balanced accuracy there: logistic regression"
         f" **{reference['ood']:.3f}** (95% interval {reference['ood_low']:.3f} to"
-        f" {reference['ood_high']:.3f}, {counted(int(reference['cells']), 'cell')}). Highest of"
-        f" {counted(best.of, 'method')} is {ui.name(best.name)}: {best.numbers()}."
+        f" {reference['ood_high']:.3f}, {counted(int(reference['cells']), 'cell')}); the highest of"
+        f" {counted(best.of, 'method')}, {ui.name(best.name)}: {best.numbers()}."
         f"{boards.lead_in_words(table)}"
     )
     page.stats(

@@ -525,9 +525,7 @@ def lead_in_words(table: pd.DataFrame) -> str:
         return ""
     over = counted(int(table["p_value"].notna().sum()), "comparison")
     points = _difference_of(row, over).points()
-    return (
-        f" On the same images, its balanced accuracy minus that of logistic regression is {points}."
-    )
+    return f" Their paired difference is {points}."
 
 
 def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:

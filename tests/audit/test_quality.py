@@ -108,7 +108,7 @@ def test_opinion_scores_are_learnt_and_judged_on_validation_images(
     few = np.where(np.arange(len(split)) < 20, opinion, np.nan)
     with pytest.raises(AigiError, match="rate more"):
         of_images.learnt_quality(workspace, few)
-    with pytest.raises(AigiError, match="alike"):
+    with pytest.raises(AigiError, match="give scores that differ"):
         of_images.learnt_quality(workspace, np.ones(len(split)))
 
 

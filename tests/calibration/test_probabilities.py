@@ -166,7 +166,7 @@ def test_false_alarm_rate_holds_on_fresh_reals() -> None:
 def test_too_few_reals_give_the_nearest_rate_and_say_so() -> None:
     limit = cal.nearest_false_alarm_threshold(np.arange(12.0), 0.05)
     assert limit.threshold == 11 and limit.rate == pytest.approx(1 / 13)
-    assert limit.note == "5.0% needs 19 real images, here are 12: 7.7% instead"
+    assert limit.note == "5.0% needs 19 real images, there are 12: 7.7% instead"
     assert cal.nearest_false_alarm_threshold(np.arange(19.0), 0.05).note == ""
 
 

@@ -59,7 +59,7 @@ def test_a_rate_that_too_few_reals_can_set_is_reported() -> None:
     reals = (IMAGES["pool"] == "faces") & (IMAGES["label"] == 0) & (IMAGES["split"] == "val")
     assert np.isfinite(table.loc["false alarms", "balanced_accuracy"])
     assert (
-        table.loc["false alarms", "note"] == f"0.1% needs 999 real images, here are {reals.sum()}:"
+        table.loc["false alarms", "note"] == f"0.1% needs 999 real images, there are {reals.sum()}:"
         f" {1 / (reals.sum() + 1):.1%} instead"
     )
     assert np.isfinite(table.loc["source", "balanced_accuracy"])

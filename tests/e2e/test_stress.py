@@ -51,7 +51,8 @@ def test_numbers_by_deep_link(page: App, served: tuple[str, Stress]) -> None:
         )
     assert (
         page.errors == []
-        and f"JPEG 30 {table.loc[('jpeg:30', 'in-domain'), 'change']:+.3f}" in page.alt("sides")
+        and f"JPEG 30 {100 * table.loc[('jpeg:30', 'in-domain'), 'change']:+.1f}"
+        in page.alt("sides")
     )
     page.show_part("Before and after")
     rows = pd.read_csv(io.StringIO(page.download("difference", "Table as CSV")))

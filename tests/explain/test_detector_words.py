@@ -173,5 +173,5 @@ def test_another_encoder_is_refused(synthetic: Workspace) -> None:
     }
     with pytest.raises(AigiError, match="trained on ViT-X"):
         read(synthetic, replace(detector, provenance=provenance))
-    with pytest.raises(AigiError, match="sees 7 features"):
+    with pytest.raises(AigiError, match="needs 7 features"):
         read(synthetic, replace(detector, view=EmbeddingView(), weights=np.ones(7), provenance={}))

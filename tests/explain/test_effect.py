@@ -115,5 +115,5 @@ def test_refusals(workspace: Workspace, readings: list[Reading]) -> None:
         concept_effect(workspace, readings, SETS, lexicon, ["nonsense"])
     with pytest.raises(AigiError, match="one C each"):
         concept_effect(workspace, readings, SETS, lexicon, ["phrases 3"], refit=[1.0])
-    with pytest.raises(AigiError, match="no 4 other heads"):
+    with pytest.raises(AigiError, match="needs 4 other heads"):
         ablation_effect(workspace, readings, SETS, [(0, 0), (0, 1), (0, 2), (1, 0)])

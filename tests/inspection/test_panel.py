@@ -112,7 +112,7 @@ def test_verdicts_follow_band_and_rate(synthetic: Workspace, panel: Panel) -> No
     fewest = int(np.bincount(panel.labels).min())
     few = panel.band(0, 0.01)
     assert few.rate == pytest.approx(1 / (fewest + 1)) and few.asked == 0.01
-    assert f"1.0% needs 99 real images, here are {fewest}" in few.note
+    assert f"1.0% needs 99 real images, there are {fewest}" in few.note
     assert (panel.verdicts(np.zeros(len(panel.names)), 0.01)["rate"] == few.rate).all()
 
 

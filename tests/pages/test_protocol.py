@@ -73,7 +73,9 @@ def test_heads(open_app: Open, searched: Path) -> None:
         workspace, *PAIR, PAPER.training, space="stream", penalty="scored"
     ).table.iloc[0]
     assert f"head **{best['layer']:.0f}.{best['index']:.0f}**" in text_of(app)
-    assert f"{best['accuracy']:.3f} accuracy" in text_of(app) and "residual stream" in text_of(app)
+    assert f"accuracy {best['accuracy']:.3f} (95%" in text_of(app) and "residual stream" in text_of(
+        app
+    )
 
 
 def test_heads_without_the_maps_say_what_to_run(open_app: Open, synthetic: Workspace) -> None:

@@ -137,7 +137,7 @@ def test_an_unreachable_rate_is_reported_with_what_it_needs(
     reals = len(synthetic.domains.real_rows("alpha-gan", "val"))
     notes = [info.value for info in app.info]
     assert any(
-        "alpha-gan" in note and f"5.0% needs 19 real images, here are {reals}" in note
+        "alpha-gan" in note and f"5.0% needs 19 real images, there are {reals}" in note
         for note in notes
     )
 

@@ -32,7 +32,7 @@ def test_refusals() -> None:
         make_training_sets(alone, "all but one")
     with pytest.raises(AigiError, match="no fake images"):
         make_training_sets(Domains.from_images(IMAGES[IMAGES["label"] == 0]), "each generator")
-    with pytest.raises(AigiError, match="no way 'each'"):
+    with pytest.raises(AigiError, match="no choice of training sets 'each'"):
         make_training_sets(DOMAINS, "each")
 
 

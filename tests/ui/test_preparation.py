@@ -260,7 +260,7 @@ def test_training_of_minutes_waits_for_a_yes(
     app = open_app(path, "transfer", view="Embedding, unnormalised")
     assert not app.exception and not app.error and not trained
     (note,) = {one.value for one in app.info}
-    assert "training 4 detectors" in note and "about 1 minute of one core" in note
+    assert "Training 4 detectors" in note and "about 1 minute of one core" in note
     app.button(key="begin-costly").click().run()
     assert not app.exception and trained and not app.info
     assert any("Balanced accuracy" in str(one.proto) for one in app.html)

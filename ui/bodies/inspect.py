@@ -168,7 +168,11 @@ def _no_calls(judged: Judged) -> str:
     """Beside a call that is not made: how often that is so, where it has been measured."""
     if str(judged.mine["verdict"]) != "uncertain":
         return ""
-    return "".join(f", as {one['undecided']:.0%} of test images are" for one in judged.calls)
+    return "".join(
+        f", as {one['undecided']:.0%} of {counted(one['n'], 'test image')} are (95% interval"
+        f" {one['undecided_low']:.0%} to {one['undecided_high']:.0%})"
+        for one in judged.calls
+    )
 
 
 def stats(judged: Judged) -> list[Stat]:

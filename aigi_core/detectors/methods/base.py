@@ -28,6 +28,7 @@ from aigi_core.detectors.stored import load_detectors, save_detectors
 from aigi_core.detectors.token_views import LayerView, PreView
 from aigi_core.detectors.training import TrainingImages, training_images
 from aigi_core.errors import AigiError, NotGivenError
+from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 
 Rows = Float[np.ndarray, "n p"]
@@ -391,8 +392,8 @@ def penalty_in_words(detector: LinearDetector) -> str:
     if len(tried) < 2:
         return about
     about += (
-        f" It was chosen on validation images among {len(tried)} values from {min(tried):g} to"
-        f" {max(tried):g}."
+        f" It was chosen on validation images among {counted(len(tried), 'value')} from"
+        f" {min(tried):g} to {max(tried):g}."
     )
     if not at_grid_edge(detector):
         return about

@@ -285,7 +285,7 @@ def test_bad_input_is_named(path: Path, atlas: Atlas, capsys: pytest.CaptureFixt
         assert words in capsys.readouterr().err
     with pytest.raises(AigiError, match="has not been searched.*--pairs delta-ar:gamma-diff"):
         atlas.kept(("delta-ar", "gamma-diff"))
-    with pytest.raises(AigiError, match="keeps balanced_accuracy"):
+    with pytest.raises(AigiError, match="choose among balanced_accuracy"):
         atlas.matrix("embedding", "eer")
     with pytest.raises(AigiError, match="no matrix 'heads'"):
         atlas.matrix("heads", pair=PAIR)
