@@ -9,7 +9,7 @@ is said to need more data, with how much.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -150,6 +150,17 @@ class Finding:
     corrected_over: str = ""
     needed: int = 0
     chosen_among: int = 0
+
+    @classmethod
+    def of_row(cls, row: Any, column: str, **about: Any) -> Finding:
+        """The statistic in a row's ``column``, its bounds in ``<column>_low`` and
+        ``<column>_high``.
+
+        >>> Finding.of_row({"gap": 0.2, "gap_low": 0.1, "gap_high": 0.3}, "gap", n=4).numbers()
+        '+0.200 (95% interval +0.100 to +0.300, 4 images)'
+        """
+        value, low, high = (float(row[f"{column}{end}"]) for end in ("", "_low", "_high"))
+        return cls(value, low, high, **about)
 
     @property
     def direction(self) -> Direction:

@@ -114,9 +114,7 @@ def prepare() -> None:
         for find in (matrix.gap, matrix.hardest, matrix.best_detector):
             find(DEFAULT_METRIC)
         intervals = partial(figures.generator_intervals, matrix, DEFAULT_METRIC)
-        drawings.drawn(
-            drawings.Styled(intervals, domains.generators, domains.families), figures.LIGHT
-        )
+        drawings.drawn(drawings.Styled.of(intervals, domains), figures.LIGHT)
         results.fact_matrix(workspace)
     except Exception as error:
         log.info("The first page could not be prepared: %s", error)

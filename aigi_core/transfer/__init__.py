@@ -12,7 +12,15 @@ from aigi_core.transfer.bootstrap import Estimate, Resample, draw_counts
 from aigi_core.transfer.cell import Cell, open_cell
 from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference, standings
 from aigi_core.transfer.few_shot import FewShotCurves, few_shot_curves
-from aigi_core.transfer.gallery import ORDERS, SIZES, VERDICTS, arrange, gallery, verdict_shares
+from aigi_core.transfer.gallery import (
+    ORDERS,
+    SIZES,
+    VERDICTS,
+    arrange,
+    filter_gallery,
+    gallery,
+    verdict_shares,
+)
 from aigi_core.transfer.matrix import (
     TRAINING,
     TrainSet,
@@ -61,6 +69,7 @@ __all__ = [
     "draw_counts",
     "evaluate",
     "few_shot_curves",
+    "filter_gallery",
     "gallery",
     "highest_change",
     "make_training_sets",

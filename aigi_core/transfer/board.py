@@ -584,10 +584,13 @@ def _against_reference(
 
 def _difference_of(row: pd.Series, over: str) -> Finding:
     """The paired difference of one row of the board to logistic regression."""
-    value, low, high = (float(row[f"difference{end}"]) for end in ("", "_low", "_high"))
-    q = float(row["q_value"])
-    return Finding(
-        value, low, high, q_value=q, n=int(row["cells"]), what="paired cell", corrected_over=over
+    return Finding.of_row(
+        row,
+        "difference",
+        q_value=float(row["q_value"]),
+        n=int(row["cells"]),
+        what="paired cell",
+        corrected_over=over,
     )
 
 

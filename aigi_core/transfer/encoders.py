@@ -121,10 +121,9 @@ def differences_in_words(table: pd.DataFrame, show: Callable[[str], str] = str) 
     over = counted(len(others), "encoder")
     sentences = []
     for row in others[:4]:
-        gap = Finding(
-            row["change"],
-            row["change_low"],
-            row["change_high"],
+        gap = Finding.of_row(
+            row,
+            "change",
             q_value=row["q_value"],
             n=int(row["n"]),
             what="paired cell",

@@ -135,16 +135,28 @@ def arrange(
     size: str = "any size",
     subject: str = "",
 ) -> pd.DataFrame:
-    """Images of a gallery in one of :data:`ORDERS`.
+    """Images of a gallery in one of :data:`ORDERS`, those that :func:`filter_gallery` leaves."""
+    if order not in ORDERS:
+        raise AigiError(f"There is no order {order!r}; there are {', '.join(ORDERS)}.")
+    column, ascending = ORDERS[order]
+    chosen = filter_gallery(images, formats=formats, size=size, subject=subject)
+    return chosen.sort_values(column, ascending=ascending, kind="stable", ignore_index=True)
+
+
+def filter_gallery(
+    images: pd.DataFrame,
+    *,
+    formats: Sequence[str] = (),
+    size: str = "any size",
+    subject: str = "",
+) -> pd.DataFrame:
+    """Images of a gallery that a filter leaves, in the order in which they are.
 
     Args:
         formats: only these file formats, where any are named.
         size: one of :data:`SIZES`.
         subject: only images whose caption, path or pool holds these words, in any order and case.
     """
-    if order not in ORDERS:
-        raise AigiError(f"There is no order {order!r}; there are {', '.join(ORDERS)}.")
-    column, ascending = ORDERS[order]
     low, high = SIZES[size]
     shorter = images[["width", "height"]].min(axis=1)
     keep = (shorter >= low) & (shorter < high)
@@ -154,5 +166,4 @@ def arrange(
         text = images["caption"].str.cat(images[["path", "pool"]], sep=" ").str.casefold()
         for word in words:
             keep &= text.str.contains(word, regex=False)
-    chosen = images[keep]
-    return chosen.sort_values(column, ascending=ascending, kind="stable", ignore_index=True)
+    return images[keep].reset_index(drop=True)

@@ -111,13 +111,8 @@ def here(atlas: Atlas, pair: Pair, own: bool) -> str:
             " are means of out-of-domain cells."
         )
     one = opened.iloc[0]
-    change = Finding(
-        one["change"],
-        one["change_low"],
-        one["change_high"],
-        one["p_value"],
-        n=int(one["n"]),
-        what="paired cell",
+    change = Finding.of_row(
+        one, "change", p_value=one["p_value"], n=int(one["n"]), what="paired cell"
     )
     text = (
         f"**Here, by the paper's measure** ({what}), for the opened pair:"

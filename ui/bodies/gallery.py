@@ -17,7 +17,7 @@ from aigi_core import figures
 from aigi_core.detectors.methods.neighbours import NeighbourDetector
 from aigi_core.explain.neighbours import neighbours
 from aigi_core.statements import counted, part_counted
-from aigi_core.transfer import SIZES, arrange, gallery, verdict_shares
+from aigi_core.transfer import SIZES, filter_gallery, gallery, verdict_shares
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.bodies.neighbours import show_evidence as show_neighbours
@@ -64,8 +64,8 @@ class Filter:
     subject: str
 
     def of(self, images: pd.DataFrame) -> pd.DataFrame:
-        """The images that match, the most certain first."""
-        return arrange(images, formats=self.formats, size=self.size, subject=self.subject)
+        """The images that match, in their order."""
+        return filter_gallery(images, formats=self.formats, size=self.size, subject=self.subject)
 
     def in_words(self) -> str:
         """The controls that leave something out, for a sentence of markdown; empty where none

@@ -265,15 +265,14 @@ def rules_in_words(unseen: Trust) -> str:
     """Which way of joining the detectors was chosen by generators left out, and by how much."""
     others = unseen.rules[unseen.rules["rule"] != DEFAULT_RULE]
     best: Any = others.sort_values("auc").iloc[-1]
-    compared = Finding(
-        best["change"],
-        best["change_low"],
-        best["change_high"],
-        best["p_value"],
-        best["q_value"],
-        len(unseen.generators),
-        "generator",
-        f"{len(others)} other ways",
+    compared = Finding.of_row(
+        best,
+        "change",
+        p_value=best["p_value"],
+        q_value=best["q_value"],
+        n=len(unseen.generators),
+        what="generator",
+        corrected_over=f"{len(others)} other ways",
     ).numbers()
     if unseen.rule == DEFAULT_RULE:
         return (

@@ -150,10 +150,9 @@ def answer(summary: pd.DataFrame) -> str:
     table = _both(summary, "in-domain")
     clean = summary[(summary["op"] == CLEAN) & (summary["cells"] == "in-domain")].iloc[0]
     changes = [
-        Finding(
-            float(row["change"]),
-            float(row["change_low"]),
-            float(row["change_high"]),
+        Finding.of_row(
+            row,
+            "change",
             q_value=float(row["q_value"]),
             n=int(row["n"]),
             what="paired cell",

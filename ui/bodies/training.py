@@ -8,6 +8,9 @@ from aigi_core.statements import Finding
 from aigi_core.transfer import TargetRanking
 from ui.toolkit.page import name
 
+PAIRED = "paired generator"
+"""What the comparisons are means of."""
+
 
 def against_others(ranking: TargetRanking) -> str:
     """Whether the recommended set is better, on test images, than the next one and than the best of
@@ -16,13 +19,8 @@ def against_others(ranking: TargetRanking) -> str:
     row, fewer = ranking.table.iloc[0], ranking.smaller()
     said: list[str] = []
     if "next" in row and not pd.isna(row["next"]):
-        gap = Finding(
-            row["next"],
-            row["next_low"],
-            row["next_high"],
-            row["next_p"],
-            n=int(row["n_targets"]),
-            what=PAIRED,
+        gap = Finding.of_row(
+            row, "next", p_value=row["next_p"], n=int(row["n_targets"]), what=PAIRED
         )
         following, is_what = ranking.test.train[1], "the next set"
         if fewer and fewer[0] == following:
@@ -35,16 +33,13 @@ def against_others(ranking: TargetRanking) -> str:
     return f" On test images {'; '.join(said)}." if said else ""
 
 
-PAIRED = "paired generator"
-"""What the comparisons are means of."""
-
-
 def _compared(gap: Finding, other: str, is_what: str) -> str:
     """How the recommended set differs from another one: a clause whose subject is the recommended
     set."""
-    claim = gap.claim("is significantly better than", "is significantly worse than", _SAME)
+    claim = gap.claim(
+        "is significantly better than",
+        "is significantly worse than",
+        "is not significantly different from",
+    )
     shown = name(other)
     return f"it {claim} {shown}, {is_what}: this set minus {shown} is {gap.points()}"
-
-
-_SAME = "is not significantly different from"

@@ -77,10 +77,9 @@ def show(page: Page) -> None:
         table = row_beside(page.workspace, way, real, generated)
         own = table[table["method"] == OWN].iloc[0]
         comparisons = counted(int(table["p_value"].notna().sum()), "comparison")
-        compared = Finding(
-            float(own["difference"]),
-            float(own["difference_low"]),
-            float(own["difference_high"]),
+        compared = Finding.of_row(
+            own,
+            "difference",
             q_value=float(own["q_value"]),
             n=int(own["cells"]),
             what="cell",

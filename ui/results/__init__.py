@@ -10,6 +10,7 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
@@ -217,10 +218,8 @@ def choose_setting(
 
     What is chosen of a second group is part of the link even where it is the default.
     """
-    if of:
-        with page.spelled_out():
-            return _choose_setting(page, sets, of, beside, searched, used)
-    return _choose_setting(page, sets, of, beside, searched, used)
+    with page.spelled_out() if of else nullcontext():
+        return _choose_setting(page, sets, of, beside, searched, used)
 
 
 def _choose_setting(

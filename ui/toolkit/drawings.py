@@ -17,7 +17,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from aigi_core.figures import LEAST_WIDTHS, Theme, alt_text, generator_styles, least_width
-from ui.toolkit.room import PHONE, fold_titles, margins, width_needed
+from aigi_core.manifest import Domains
+from ui.toolkit.room import PHONE, fitted, width_needed
 
 Draw = Callable[..., go.Figure]
 """A figure function with everything but ``theme`` filled in."""
@@ -54,6 +55,11 @@ class Styled:
     draw: Draw
     generators: tuple[str, ...]
     families: tuple[str, ...]
+
+    @classmethod
+    def of(cls, draw: Draw, domains: Domains) -> Styled:
+        """With the generators of a workspace."""
+        return cls(draw, tuple(domains.generators), tuple(domains.families))
 
     def __call__(self, theme: Theme) -> go.Figure:
         styles = generator_styles(self.generators, self.families, theme)
@@ -99,8 +105,7 @@ def for_browser(figure: go.Figure, use: Use = "read") -> Drawn:
                 else layout.get(place, settings)
             )
     shown = _lists({"data": content["data"], "layout": dict(sorted(layout.items()))})
-    shown["layout"] = fold_titles(**shown)
-    shown["layout"]["margin"] = margins(**shown)
+    shown["layout"] = fitted(**shown)
     return Drawn(_Content(shown), alt_text(figure), _least_width(figure, shown["layout"]))
 
 

@@ -136,8 +136,7 @@ class Page(Controls):
         """For :meth:`figure`: a figure function that also takes ``styles``, each generator's
         colour, marker and dash, the same in every figure.
         """
-        domains = self.domains
-        return Styled(draw, tuple(domains.generators), tuple(domains.families))
+        return Styled.of(draw, self.domains)
 
     # Controls that mean the same on every page, and so carry over
 
@@ -561,12 +560,6 @@ class Page(Controls):
     ) -> None:
         """A link to another page that carries controls along; the workspace goes with it."""
         router.link(stem, text, help=help, **(controls | self._carried()))
-
-    def address(self, stem: str, **controls: str) -> str:
-        """The address of another page, relative to this one, for what cannot be a link of
-        :meth:`link`.
-        """
-        return f"{stem}?{urlencode(controls | self._carried())}"
 
     def _carried(self) -> dict[str, str]:
         """What every link between pages names: the workspace and, where one is chosen, the

@@ -47,15 +47,18 @@ _PLOT = 130.0
 """Of what a figure's names and scales leave to its data, px, at least."""
 
 
-def fold_titles(data: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> dict[str, Any]:
-    """``layout`` with horizontal titles on two lines where one would be cut on a phone."""
+def fitted(data: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> dict[str, Any]:
+    """``layout`` with :func:`margins`, and with horizontal titles on two lines where one would be
+    cut on a phone.
+    """
     margin = margins(data, layout)
     folded = {
         name: {**axis, "title": {**axis["title"], "text": _folded(axis["title"]["text"])}}
         for name, axis in _titled(layout)
         if _title_needs(axis, margin) > PHONE
     }
-    return {**layout, **folded}
+    whole = {**layout, **folded}
+    return whole | {"margin": margins(data, whole) if folded else margin}
 
 
 def width_needed(layout: Mapping[str, Any]) -> float:

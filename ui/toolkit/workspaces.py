@@ -123,7 +123,7 @@ def current_encodings(workspace: Workspace) -> dict[str, Path]:
     """
     path = workspace.path
     folders = (home_of(path), *folders_of(path))
-    return _encodings(workspace.path, workspace.name, [(str(f), _stamp(f)) for f in folders])
+    return _encodings(path, workspace.name, [(str(folder), _stamp(folder)) for folder in folders])
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
