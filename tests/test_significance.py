@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, false_discovery_control
 
 from aigi_core.intervals import Groups
 from aigi_core.significance import bootstrap_p_value, q_values, sign_flip
@@ -61,3 +61,12 @@ def test_q_values_leave_out_what_is_undefined() -> None:
     q = q_values(np.array([0.01, np.nan, 0.04]))
     np.testing.assert_allclose(q[[0, 2]], [0.02, 0.04])
     assert np.isnan(q[1])
+
+
+def test_q_values_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    for p in (rng.random(40), rng.random(7) / 50, np.repeat(rng.random(5), 3), np.ones(1)):
+        np.testing.assert_array_equal(q_values(p), false_discovery_control(p))
+    square = rng.random((4, 5))
+    assert q_values(square).shape == square.shape
+    assert np.isnan(q_values(np.full(3, np.nan))).all()

@@ -115,6 +115,6 @@ def prepare() -> None:
             find(DEFAULT_METRIC)
         intervals = partial(figures.generator_intervals, matrix, DEFAULT_METRIC)
         drawings.drawn(drawings.Styled.of(intervals, domains), figures.LIGHT)
-        results.fact_matrix(workspace)
+        results.facts_against_detectors(workspace)
     except Exception as error:
         log.info("The first page could not be prepared: %s", error)

@@ -44,12 +44,14 @@ from aigi_core.transfer import (
     TRAINING,
     Atlas,
     Cell,
+    MatrixDifference,
     Metric,
     Pair,
     TargetRanking,
     TrainSet,
     TransferMatrix,
     d_eval,
+    difference,
     highest_change,
     make_training_sets,
     open_cell,
@@ -841,6 +843,17 @@ def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferM
     scores = apart(stored_fact_scores, workspace)
     train = workspace.domains.generators
     return transfer_matrix(scores, workspace.domains, train, metrics=(metric,))
+
+
+@cached
+def facts_against_detectors(workspace: Workspace) -> MatrixDifference:
+    """Balanced accuracy of :func:`fact_matrix` minus that of :func:`default_matrix`, cell by
+    cell.
+
+    Raises:
+        NotMadeError: see :func:`fact_matrix`.
+    """
+    return difference(fact_matrix(workspace), default_matrix(workspace), DEFAULT_METRIC)
 
 
 def choose_detector(page: Page, used: Preset = OURS) -> tuple[Setting, list[str], int]:
