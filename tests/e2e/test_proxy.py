@@ -70,6 +70,7 @@ class Proxy:
             "$host": given["host"] if self.host == "$host" else self.host,
             "$http_upgrade": given.get("upgrade", ""),
             "$proxy_add_x_forwarded_for": "10.0.0.7",
+            "$scheme": "http",
         }
         upgrade = "upgrade" in given
         self.sockets += upgrade
@@ -167,9 +168,8 @@ def test_a_proxy_that_rewrites_host_is_refused_by_the_browsers_origin(behind: Se
 
 
 def test_the_example_names_every_header_that_a_proxy_must_send() -> None:
-    assert set(headers_of_the_example()) == {"Host", "Upgrade", "Connection", "X-Forwarded-For"}, (
-        json.dumps(headers_of_the_example())
-    )
+    needed = {"Host", "Upgrade", "Connection", "X-Forwarded-For", "X-Forwarded-Proto"}
+    assert set(headers_of_the_example()) == needed, json.dumps(headers_of_the_example())
 
 
 def test_the_steps_of_the_container_say_whether_the_server_is_well(behind: Server) -> None:

@@ -35,9 +35,11 @@ HEADERS = (
     (b"content-security-policy", b"frame-ancestors 'self'"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 )
 """No other page shows the app inside itself, where clicks meant for that page would fall on it; no
-file is taken for another kind than it is sent as; no address of a view goes to other servers."""
+file is taken for another kind than it is sent as; no address of a view goes to other servers; no
+page elsewhere, on another port included, shows the app's pictures."""
 
 Message = MutableMapping[str, Any]
 ASGI = Callable[
@@ -159,30 +161,37 @@ class Gate:
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         """Answer or pass on one request; every answer carries :data:`HEADERS`."""
+        headers = {
+            k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope.get("headers", ())
+        }
+        secure = "https" in (scope.get("scheme"), headers.get("x-forwarded-proto"))
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
+                own = [_secured(*one) if secure else one for one in message.get("headers", ())]
+                message = {**message, "headers": [*own, *HEADERS]}
             await send(message)
 
-        if scope["type"] in ("http", "websocket"):
-            headers = {
-                k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]
-            }
-            if not is_allowed(headers.get("host"), headers.get("origin")):
-                if scope["type"] == "websocket":
-                    await receive()
-                    await send({"type": "websocket.close", "code": 1008})
-                    return
-                body = (
-                    b"This server does not answer to this name, or not to pages of another address."
-                    b" Its operator can allow a name: AIGI_HOSTS (see docs/security.md).\n"
-                )
-                kind = [(b"content-type", b"text/plain; charset=utf-8")]
-                await sent({"type": "http.response.start", "status": 403, "headers": kind})
-                await sent({"type": "http.response.body", "body": body})
-                return
-        await self.app(scope, receive, sent)
+        named = headers.get("host"), headers.get("origin")
+        if scope["type"] not in ("http", "websocket") or is_allowed(*named):
+            await self.app(scope, receive, sent)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            body = (
+                b"This server does not answer to this name, or not to pages of another address."
+                b" Its operator can allow a name: AIGI_HOSTS (see docs/security.md).\n"
+            )
+            kind = [(b"content-type", b"text/plain; charset=utf-8")]
+            await sent({"type": "http.response.start", "status": 403, "headers": kind})
+            await sent({"type": "http.response.body", "body": body})
+
+
+def _secured(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """A header of an answer that goes out by TLS: Streamlit knows only of TLS of its own."""
+    cookie = name.lower() == b"set-cookie" and b"; secure" not in value.lower()
+    return name, value + b"; Secure" if cookie else value
 
 
 def _host_name(host: str | None) -> str | None:

@@ -4,10 +4,18 @@ import http.client
 import os
 import socket
 from collections.abc import Callable, Iterator
+from http.cookies import SimpleCookie
 from pathlib import Path
 
 import pytest
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.testing.v1 import AppTest
+from streamlit.web.server.starlette.starlette_app_utils import (
+    decode_xsrf_token_string,
+    generate_xsrf_token_string,
+)
+from websockets.sync.client import connect
 
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.images import image_source
@@ -204,6 +212,65 @@ def test_every_answer_keeps_other_pages_from_framing_the_app(server: Server) -> 
             assert headers["content-security-policy"] == "frame-ancestors 'self'"
             assert headers["x-content-type-options"] == "nosniff"
             assert headers["referrer-policy"] == "same-origin"
+            assert headers["cross-origin-resource-policy"] == "same-origin"
+
+
+COOKIE = "_streamlit_xsrf"
+
+
+def cookies(response: http.client.HTTPResponse) -> list[SimpleCookie]:
+    return [SimpleCookie(value) for value in response.headers.get_all("set-cookie") or []]
+
+
+def test_the_one_cookie_goes_to_this_server_alone_and_names_nobody(server: Server) -> None:
+    own = f"127.0.0.1:{server.port}"
+    for path in ("/", "/inspect", "/_stcore/health", "/_stcore/host-config"):
+        for sent_on, secure in (({}, ""), ({"X-Forwarded-Proto": "https"}, True)):
+            for cookie in cookies(answer(server, path, Host=own, **sent_on)):
+                assert list(cookie) == [COOKIE], path
+                assert cookie[COOKIE]["samesite"] == "Strict" and not cookie[COOKIE]["domain"]
+                assert cookie[COOKIE]["secure"] == secure and not cookie[COOKIE]["expires"]
+    assert cookies(answer(server, "/_stcore/health", Host=own))
+
+
+def test_a_cookie_of_another_server_of_this_host_is_understood_or_replaced(server: Server) -> None:
+    """Browsers do not tell ports apart: all servers of a host are sent each other's cookies."""
+    own = f"127.0.0.1:{server.port}"
+    token, _ = decode_xsrf_token_string(theirs := generate_xsrf_token_string())
+    for given in (theirs, "of another program", "2|ab|cd|1", "2|", ""):
+        response = answer(server, "/_stcore/health", Host=own, Cookie=f"{COOKIE}={given}")
+        assert response.status == 200
+        [cookie] = cookies(response)
+        kept, _ = decode_xsrf_token_string(cookie[COOKIE].value)
+        assert kept and (kept == token) == (given == theirs)
+
+
+def test_an_upload_needs_the_token_of_the_page(server: Server) -> None:
+    own = f"127.0.0.1:{server.port}"
+    theirs, other = generate_xsrf_token_string(), generate_xsrf_token_string()
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="f"; filename="a.png"\r\n\r\nx\r\n--x--\r\n'
+    )
+    with connect(f"ws://{own}/_stcore/stream", origin=f"http://{own}") as socket:  # type: ignore[arg-type]
+        socket.send(BackMsg(rerun_script={}).SerializeToString())
+        message = ForwardMsg()
+        while message.WhichOneof("type") != "new_session":
+            message = ForwardMsg.FromString(bytes(socket.recv(decode=False)))
+        session = message.new_session.initialize.session_id
+        for method in ("PUT", "DELETE"):
+            for headers, status in (
+                ({}, 403),
+                ({"Cookie": f"{COOKIE}={theirs}"}, 403),
+                ({"X-Xsrftoken": theirs}, 403),
+                ({"Cookie": f"{COOKIE}={theirs}", "X-Xsrftoken": other}, 403),
+                ({"Cookie": f"{COOKIE}={theirs}", "X-Xsrftoken": theirs}, 204),
+            ):
+                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+                kind = {"Content-Type": "multipart/form-data; boundary=x"}
+                path = f"/_stcore/upload_file/{session}/a"
+                connection.request(method, path, body, headers=kind | headers)
+                assert connection.getresponse().status == status, (method, headers)
+                connection.close()
 
 
 def test_no_address_of_the_server_leads_to_files_beside_the_app(server: Server) -> None:
