@@ -41,6 +41,9 @@ BETWEEN = 0.1
 TOGETHER, SOON = 16, 0.05
 """Results that are handed over together, and seconds after which those that are there are handed
 over: each time wakes the caller, which takes a quarter of the time of reading a small file."""
+BYTES = 32 * 2**20
+"""Of files that are handed to a process at once: each is there three times, as the caller's, on its
+way and as the process's."""
 _ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
@@ -156,7 +159,7 @@ class LimitedProcesses:
                 process = self._take()
                 done = False
                 together = alone <= at
-                part = tasks[at:] if together else tasks[at:alone]
+                part = _up_to(BYTES, tasks[at:] if together else tasks[at:alone])
                 try:
                     for result in process.run(function, part, together=together):
                         at += 1
@@ -230,6 +233,22 @@ class LimitedProcesses:
                 break
         self._busy.add(process)
         return process
+
+
+def _up_to(most: int, tasks: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
+    """The first tasks, whose files hold no more bytes together, or one task."""
+    total = 0
+    for number, task in enumerate(tasks):
+        total += _held(task)
+        if total > most:
+            return tasks[: max(1, number)]
+    return tasks
+
+
+def _held(task: Any) -> int:
+    if isinstance(task, tuple):
+        return sum(map(_held, task))
+    return len(task) if isinstance(task, bytes) else 0
 
 
 def import_path() -> str:
@@ -381,27 +400,44 @@ def serve() -> None:
         if not limited:  # not before: the function's modules are loaded by now
             _limit_memory(memory)
             limited = True
-        ready: list[tuple[Any, BaseException | None]] = []
-        since = time.monotonic()
-        for number, task in enumerate(tasks, 1):
-            answer: tuple[Any, BaseException | None]
-            signal.setitimer(signal.ITIMER_PROF, seconds)
-            try:
-                answer = function(*task), None
-            except MemoryError:
-                os._exit(1)
-            except Exception as error:
-                answer = None, error
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            ready.append(answer)
-            now = time.monotonic()
-            if len(ready) < most and number < len(tasks) and now - since < SOON:
-                continue
-            try:
-                connection.send(ready)
-            except ConnectionError:
-                return
-            ready, since = [], now
+        if not _answer(connection, function, tasks, most, seconds):
+            return
+        large = _held(tuple(tasks)) > BYTES / 2
+        del function, tasks  # not kept until the next come, perhaps hours later
+        if large:
+            give_back_memory()
+
+
+def _answer(
+    connection: Connection,
+    function: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    most: int,
+    seconds: float,
+) -> bool:
+    """Do tasks and hand over their results, so many at a time; False where the caller is gone."""
+    ready: list[tuple[Any, BaseException | None]] = []
+    since = time.monotonic()
+    for number, task in enumerate(tasks, 1):
+        answer: tuple[Any, BaseException | None]
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        try:
+            answer = function(*task), None
+        except MemoryError:
+            os._exit(1)
+        except Exception as error:
+            answer = None, error
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        ready.append(answer)
+        now = time.monotonic()
+        if len(ready) < most and number < len(tasks) and now - since < SOON:
+            continue
+        try:
+            connection.send(ready)
+        except ConnectionError:
+            return False
+        ready, since = [], now
+    return True
 
 
 def _limit_memory(more: int) -> None:

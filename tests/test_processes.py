@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,30 @@ def test_of_results_that_are_handed_over_together_a_crash_costs_its_own_alone(
     assert [isinstance(one, LimitExceeded) for one in results] == [n == "crash" for n in names]
     told = [str(one).split()[0] for one in results if isinstance(one, str)]
     assert told == [name for name in names if name != "crash"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_files_are_handed_over_few_at_a_time_and_not_kept() -> None:
+    """Nine files of 20 MiB: the process had all of them twice, and kept them until it was asked
+    for something else."""
+
+    def mebibytes(what: str) -> float:
+        status = Path(f"/proc/{limited._idle[0]._popen.pid}/status").read_text("ascii")
+        return int(re.findall(rf"{what}:\s+(\d+)", status)[0]) / 1024
+
+    limited = LimitedProcesses(1, memory=2**30)
+    assert list(limited.map(len, [(b"",)])) == [0]
+    before = mebibytes("VmRSS")
+    sizes = [20 * 2**20 + number for number in range(9)]
+    assert list(limited.map(len, [(b"x" * size,) for size in sizes])) == sizes
+    assert list(limited.map(len, [(b"x",)] * 3)) == [1] * 3, "the same process goes on"
+    assert mebibytes("VmHWM") < before + 80
+    assert list(limited.map(len, [(b"x" * size,) for size in sizes[:1]])) == sizes[:1]
+    end = time.monotonic() + 20  # it forgets them after it has answered
+    while mebibytes("VmRSS") > before + 8 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert mebibytes("VmRSS") < before + 8
+    limited.close()
 
 
 def test_an_error_reaches_the_caller_and_the_next_call_works(
