@@ -30,7 +30,7 @@ from aigi_core.transfer import DEFAULT_METRIC
 from ui import beginnings, results
 from ui.toolkit import apart, drawings, router, verification, workspaces
 from ui.toolkit.images import grid_html
-from ui.toolkit.uploads import release_uploads
+from ui.toolkit.uploads import end_sessions
 
 log = logging.getLogger("aigi.ui")
 LATER_SECONDS = 8.0
@@ -49,7 +49,7 @@ async def prepared(app: st.App) -> AsyncIterator[None]:
     # one that computes.
     sys.setswitchinterval(0.0005)
     Thread(target=prepare_all, name="prepare", daemon=True).start()
-    tasks = [asyncio.create_task(work()) for work in (release_uploads, collect_garbage)]
+    tasks = [asyncio.create_task(work()) for work in (end_sessions, collect_garbage)]
     yield
     for task in tasks:
         task.cancel()

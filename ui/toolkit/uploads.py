@@ -1,7 +1,8 @@
 """Files that are uploaded: how many are held, for whom, and when they go.
 
 They stay in the server's memory. Limits are checked before a file's body is kept, a refusal is said
-on the page, and what a session held is given back some time after its tab has gone.
+on the page, and what a session held, of uploads and else, is given back some time after its tab has
+gone.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
-import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Protocol
 
@@ -210,38 +210,40 @@ def held_sizes() -> dict[str, list[int]]:
     }
 
 
-async def release_uploads() -> None:
-    """As long as the server lives: close sessions that hold uploads and whose tab has gone for
-    longer than Streamlit keeps sessions, and give their memory back to the system.
-
-    Streamlit forgets such a session only when some other one comes or goes.
+async def end_sessions() -> None:
+    """As long as the server lives: end sessions that Streamlit has forgotten, and give the memory
+    of what they held back to the system.
     """
-    gone: dict[str, float] = {}
+    known: dict[str, Any] = {}
     while True:
-        await asyncio.sleep(EVERY_SECONDS)
-        if release(gone, time.monotonic()):
+        kept = float(st.get_option("server.disconnectedSessionTTL"))
+        await asyncio.sleep(max(1.0, min(EVERY_SECONDS, kept)))
+        if end_forgotten(known):
             gc.collect()
             give_back_memory()
 
 
-def release(gone: dict[str, float], now: float) -> int:
-    """Close what has gone for long enough; returns how many sessions.
+def end_forgotten(known: dict[str, Any]) -> int:
+    """End the sessions that were there at the last call and are no longer; returns how many.
+
+    Streamlit keeps a session for some time after its tab has gone, and then forgets it without its
+    end: uploads, pictures, tables to download and the report, which knows the session's state,
+    would stay for ever.
 
     Args:
-        gone: session -> when it was first seen without its tab; kept between calls.
+        known: name -> session at the last call; brought up to date.
     """
-    kept_for = float(st.get_option("server.disconnectedSessionTTL"))
-    for session in [one for one in list(_refused) if not Runtime.instance().is_active_session(one)]:
-        _refused.pop(session, None)
-    away = [one for one in held_sizes() if not Runtime.instance().is_active_session(one)]
-    for session in set(gone) - set(away):
-        del gone[session]
-    over = [one for one in away if now - gone.setdefault(one, now) >= kept_for]
-    for session in over:
-        Runtime.instance().close_session(session)
-        Runtime.instance().uploaded_file_mgr.remove_session_files(session)
-        del gone[session]
-    return len(over)
+    runtime = Runtime.instance()
+    sessions = {one.session.id: one.session for one in runtime._session_mgr.list_sessions()}
+    forgotten = [known.pop(one) for one in known.keys() - sessions.keys()]
+    for session in forgotten:
+        session.shutdown()
+    known.update(sessions)
+    for one in held_sizes().keys() - sessions.keys():  # came in as their session ended
+        runtime.uploaded_file_mgr.remove_session_files(one)
+    for one in _refused.keys() - sessions.keys():
+        del _refused[one]
+    return len(forgotten)
 
 
 def _largest() -> int:

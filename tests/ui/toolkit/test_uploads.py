@@ -1,19 +1,28 @@
 """How much is held of what users upload, and when it goes."""
 
+import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import streamlit as st
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.uploaded_file_manager import DeletedFile, UploadedFileRec
 from streamlit.testing.v1 import AppTest
+from websockets.sync.client import connect
 
 from aigi_core.workspace import Workspace
+from benchmarks._server import Server
 from ui.toolkit import uploads
-from ui.toolkit.uploads import UploadLimits, release
+from ui.toolkit.uploads import UploadLimits, end_forgotten
 
 Open = Callable[..., AppTest]
 
@@ -24,13 +33,24 @@ class FakeRuntime:
     def __init__(self) -> None:
         self.uploaded_file_mgr = MemoryUploadedFileManager("/_stcore/upload_file")
         self.active: set[str] = set()
-        self.closed: list[str] = []
+        self.away: set[str] = set()
+        self.ended: list[str] = []
+        self._session_mgr = SimpleNamespace(list_sessions=self._sessions)
 
     def is_active_session(self, session: str) -> bool:
         return session in self.active
 
-    def close_session(self, session: str) -> None:
-        self.closed.append(session)
+    def _sessions(self) -> list[SimpleNamespace]:
+        """Those with a tab, and those that Streamlit keeps without one."""
+        made = [
+            SimpleNamespace(id=one, shutdown=partial(self._shut_down, one))
+            for one in self.active | self.away
+        ]
+        return [SimpleNamespace(session=one) for one in made]
+
+    def _shut_down(self, session: str) -> None:
+        self.ended.append(session)
+        self.uploaded_file_mgr.remove_session_files(session)
 
 
 @pytest.fixture
@@ -175,7 +195,7 @@ def test_a_refusal_is_answered_as_a_success_and_said_on_the_page(
     put(runtime, "s", "b", 0, method="DELETE")
     assert uploads.refusals({"b"}) == "" and uploads.refusals({"c"})
     runtime.active = {"t"}
-    release({}, 0)
+    end_forgotten({})
     assert uploads.refusals({"c"}) == ""
 
 
@@ -185,20 +205,53 @@ def test_uploads_on_their_way_count(runtime: FakeRuntime) -> None:
     assert limits.refusal("s", 41) and not limits.refusal("s", 40)
 
 
-def test_what_a_tab_held_goes_after_it(runtime: FakeRuntime) -> None:
-    kept = float(st.get_option("server.disconnectedSessionTTL"))
+def test_what_a_tab_held_goes_once_its_session_is_forgotten(runtime: FakeRuntime) -> None:
     for session in ("here", "gone", "back"):
         put(runtime, session, "a", 80)
+    known: dict[str, Any] = {}
+    runtime.active, runtime.away = {"here"}, {"gone", "back"}
+    assert end_forgotten(known) == 0
+    runtime.active, runtime.away = {"here", "back"}, set()
+    assert end_forgotten(known) == 1
+    assert runtime.ended == ["gone"] and set(uploads.held_sizes()) == {"here", "back"}
     runtime.active = {"here"}
-    gone: dict[str, float] = {}
-    assert release(gone, 0) == 0
-    runtime.active = {"here", "back"}
-    assert release(gone, kept - 1) == 0
-    runtime.active = {"here"}
-    assert release(gone, kept) == 1
-    assert runtime.closed == ["gone"] and set(uploads.held_sizes()) == {"here", "back"}
-    assert release(gone, 2 * kept) == 1 and set(uploads.held_sizes()) == {"here"}
+    assert end_forgotten(known) == 1 and set(uploads.held_sizes()) == {"here"}
+    put(runtime, "over", "a", 60)
+    assert end_forgotten(known) == 0 and set(uploads.held_sizes()) == {"here"}
     assert put(runtime, "next", "a", 100) == 204
+
+
+def test_of_a_session_that_streamlit_forgets_nothing_stays(
+    synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tables, and its report, which knows its state, stayed with the server for ever."""
+    monkeypatch.setenv("STREAMLIT_SERVER_DISCONNECTED_SESSION_TTL", "1")
+    monkeypatch.setenv("AIGI_PREPARE", "first")
+    server = Server(synthetic_path, tmp_path / "log.txt")
+    own = f"127.0.0.1:{server.port}"
+
+    def status(path: str) -> int:
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.request("GET", path)
+        return connection.getresponse().status
+
+    try:
+        server.wait()
+        ask = BackMsg(rerun_script={"page_name": "transfer"})
+        with connect(f"ws://{own}/_stcore/stream", origin=f"http://{own}") as socket:  # type: ignore[arg-type]
+            socket.send(ask.SerializeToString())
+            files, over = set[str](), False
+            while not over:
+                content = bytes(socket.recv(60, decode=False))
+                files |= set(re.findall(r"/media/[0-9a-f]{8,}\.\w+", content.decode("latin-1")))
+                over = ForwardMsg.FromString(content).WhichOneof("type") == "script_finished"
+            assert files and {status(file) for file in files} == {200}
+        end = time.monotonic() + 60
+        while {status(file) for file in files} != {404} and time.monotonic() < end:
+            time.sleep(0.1)
+        assert {status(file) for file in files} == {404}
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("page", ["inspect", "new_generator"])
