@@ -9,7 +9,6 @@ point against the class itself: look here first when scikit-learn's pin is raise
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -111,36 +110,59 @@ def _lbfgs(images: Images, C: float, limits: Sequence[int]) -> list[LogisticFit]
 
 
 def _saga(images: Images, C: float, limits: Sequence[int]) -> list[LogisticFit]:
-    """A descent from the start for each limit that the one before has reached."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model._sag import sag_solver
+    """One descent, seen at every limit.
+
+    scikit-learn would begin anew for each. Its solver is called for one pass over the images at a
+    time: between two, all that it goes on from lies in the arrays and in the random order of
+    ``dataset``, but for the weights before, which it compares with; so that is done here.
+    """
+    from sklearn.linear_model._base import make_dataset
+    from sklearn.linear_model._sag import get_auto_step_size
+    from sklearn.linear_model._sag_fast import sag64
     from sklearn.utils.extmath import row_norms
 
+    n, p = images.X.shape
+    weight = np.ones(n) if images.weight is None else images.weight
+    dataset, decay = make_dataset(images.X, images.target, weight, np.random.RandomState(SEED))
+    penalty = 1.0 / C / n
     largest = row_norms(images.X, squared=True).max()
+    step = get_auto_step_size(largest, penalty, "log", images.intercept, n_samples=n, is_saga=True)
+    w, intercept, gradients = np.zeros((p, 1)), np.zeros(1), np.zeros((p, 1))
+    remembered, seen, of_intercept = np.zeros((n, 1)), np.zeros(n, np.int32), np.zeros(1)
+    known, passes, ended = 0, 0, False
     fits: list[LogisticFit] = []
     for limit in limits:
-        if fits and fits[-1].iterations[0] < limits[len(fits) - 1]:
-            fits.append(fits[-1])
-            continue
-        with warnings.catch_warnings():  # stopping early is what is wanted
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            w, iterations, _ = sag_solver(
-                images.X,
-                images.target,
-                images.weight,
-                "log",
-                1.0 / C,
-                0.0,
-                limit,
+        while passes < limit and not ended:
+            before = w.copy()
+            known, _ = sag64(
+                dataset,
+                w,
+                intercept,
+                n,
+                p,
+                1,
                 GRADIENT,
-                0,
-                np.random.RandomState(SEED),
+                1,
+                "log",
+                step,
+                penalty,
+                0.0,
+                gradients,
+                remembered,
+                seen,
+                known,
+                images.intercept,
+                of_intercept,
+                decay,
+                True,
                 False,
-                largest,
-                {"coef": images.start[:, None]},
-                is_saga=True,
             )
-        fits.append(_fit(images, w, int(iterations)))
+            passes += 1
+            top, change = np.abs(w).max(), np.abs(w - before).max()
+            ended = bool(change / top <= GRADIENT if top else change == 0)
+            if ended or passes == limit:
+                last = _fit(images, np.append(w, intercept[: images.intercept]), passes)
+        fits.append(last)
     return fits
 
 
