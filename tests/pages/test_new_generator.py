@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import resource
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.workspace import Workspace, read_manifest, verify, write_manifest
+from benchmarks._kills import contents
 from precompute.__main__ import main
 from tests.factory import NO_HEADS, embedding_only
 from tests.pages.reading import text_of
@@ -193,6 +197,42 @@ def test_the_button_adds_what_the_command_adds(
     assert not app.success and running.on(own) is None
 
 
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes, those of processes that are started included: as on a
+    disk that becomes full while one is written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_said_in_one_sentence_and_the_next_try_works(
+    open_app: Open,
+    tiny: tuple[Path, str],
+    own: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = contents(own)
+    app = opened(open_app, (own, tiny[1]), monkeypatch)
+    app.text_input(key="new_name").set_value("mine").run()
+    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+    with files_of_at_most(2000):
+        job = in_the_workspace(app, own)
+    assert not job.succeeded
+    [said] = [one.value for one in app.error]
+    assert re.search(r"Could not write .*: File too large", said.replace("\\", "")), said
+    assert "The workspace has not changed" in said
+    assert contents(own) == before and verify(own) == []  # beside hidden files of the next try
+    app.run()
+    job = in_the_workspace(app, own)
+    assert job.succeeded, job.fault()
+    assert (Workspace.open(own).images["generator"] == "mine").sum() == 12
+
+
 def test_uploads_are_written_where_the_user_says_and_added_from_there(
     open_app: Open,
     tiny: tuple[Path, str],
@@ -216,6 +256,11 @@ def test_uploads_are_written_where_the_user_says_and_added_from_there(
     assert running.on(own) is None
     kept = tmp_path / "kept"
     app.text_input(key="_new_generator_saved").set_value(str(kept)).run()
+    with files_of_at_most(1000):
+        [button] = [one for one in app.button if one.label == "Add them now"]
+        button.click().run()
+    assert [one.value for one in app.error if "could not be written" in one.value]
+    assert not kept.exists() and running.on(own) is None
     job = in_the_workspace(app, own)
     assert job.succeeded, job.fault()
     assert sorted(one.name for one in kept.iterdir()) == [f"{i:04d}-{i}.png" for i in range(12)]

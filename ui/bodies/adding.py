@@ -5,6 +5,7 @@ job ``add`` in a process of its own.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -138,13 +139,20 @@ def _save(folder: Path) -> None:
         raise AigiError("The uploads are no longer here: upload them again.")
     try:
         folder.mkdir()
-        for number, one in enumerate(uploads):
-            own = "".join(c for c in Path(one.name).name if c.isalnum() or c in "._- ")[-100:]
-            (folder / f"{number:04d}-{own}").write_bytes(one.getvalue())
     except FileExistsError as error:
         raise AigiError(f"{folder} is there already: name a new folder.") from error
     except OSError as error:
-        raise AigiError(f"The files could not be written to {folder}: {error.strerror}.") from error
+        raise AigiError(f"{folder} could not be made: {error.strerror}.") from error
+    try:
+        for number, one in enumerate(uploads):
+            own = "".join(c for c in Path(one.name).name if c.isalnum() or c in "._- ")[-100:]
+            (folder / f"{number:04d}-{own}").write_bytes(one.getvalue())
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)  # so that the next try may take the same name
+        raise AigiError(
+            f"The files could not be written to {folder}: {error.strerror}. Free some space, or"
+            " name another folder."
+        ) from error
 
 
 def report(page: Page) -> None:

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from aigi_core.errors import AigiError
+from aigi_core.workspace import MANIFEST, exclusive
+from benchmarks._small_workspace import GENERATORS
 from ui.toolkit import access, running
+
+TO, ONE = ("--workspace",), GENERATORS[0][0]
 
 
 @pytest.fixture
@@ -60,6 +64,17 @@ def test_one_job_at_a_time_and_it_can_be_stopped(workspace: Path) -> None:
     assert running.on(workspace) is job
     job.stop()
     assert not ended(job).succeeded and job.fault() == "It was stopped."
+
+
+def test_of_two_servers_on_a_workspace_one_writes(workspace: Path) -> None:
+    """A job of another server is known by the workspace's lock alone."""
+    before = (workspace / MANIFEST).read_bytes()
+    with exclusive(workspace, "add"):
+        job = ended(running.start(workspace, ["remove", *TO, str(workspace), "--generators", ONE]))
+    assert not job.succeeded and (workspace / MANIFEST).read_bytes() == before
+    assert "is being written by process" in job.fault() and "wait for it" in job.fault()
+    again = ended(running.start(workspace, ["remove", *TO, str(workspace), "--generators", ONE]))
+    assert again.succeeded, again.fault()
 
 
 def test_progress_is_read_from_the_lines_of_a_bar(workspace: Path) -> None:
