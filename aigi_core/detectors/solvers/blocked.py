@@ -2,27 +2,35 @@
 reached by passes over a memory map.
 
 The objective is that of :mod:`~aigi_core.detectors.logistic`. A pass reads the map block by
-block and gives the gradients of all problems at once: two matrix products a block, nothing of the
-length of the map is kept. Directions come from L-BFGS (Nocedal and Wright 2006, algorithm 7.4)
-whose first matrix is the inverse Hessian of a stratified sample of rows, at the sample's own
-solution: that sample also gives the point to start from. Passes are float32 until rounding
-limits them, then float64.
+block, on two threads, and gives the gradients of all problems at once: two matrix products for the
+rows of a block that belong to the same problems, so that no product is made for rows that do not
+count. Directions come from L-BFGS (Nocedal and Wright 2006, algorithm 7.4) whose first matrix is
+the inverse Hessian of a stratified sample of rows, at the sample's own solution: that sample also
+gives the point to start from.
+
+A pass in float64 gives gradients at a point of reference and keeps each row's probability there.
+Passes in float32 from there on add only what changes, so their rounding is relative to the change
+and not to the gradient's large terms that cancel. A fit ends where a pass in float64 says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.linalg import cho_solve, lapack
+from threadpoolctl import threadpool_limits
 
 from aigi_core.detectors.solvers.logistic import LogisticFit, fit_logistic
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 
 Array = np.ndarray
+_Item, _Made = TypeVar("_Item"), TypeVar("_Made")
 
 BLOCK = 32_768
 """Rows read at a time: 100 MB of 768 float32 features."""
@@ -30,9 +38,26 @@ SAMPLE = 12_288
 """Rows of the sample whose Hessian steers the passes, for each problem's training set."""
 RELATIVE_TOLERANCE = 1e-9
 """Where a fit ends: the gradient's norm over the total weight C * sum(s) of its rows."""
-_COARSE = 3e-7
+WORKERS = 2
+"""Threads that a pass runs on; sums go by blocks in order, so results do not depend on it."""
+_START = SAMPLE // 2
 _MEMORY = 12
 _MAX_PASSES = 80
+_MAX_REFERENCES = 12
+_CHANGE = 1e-5
+"""Share of the reference's gradient down to which changes in float32 are followed."""
+_ROUNDING = 1e-10
+"""Share of an objective's total weight below which its changes say nothing about a step."""
+_FARTHEST = np.float32(-80)
+"""Log-odds that a row may lose against the reference: exp of more overflows float32."""
+_MOST_GROUPS = 64
+"""Different memberships of rows beyond which all rows are taken for members of all problems."""
+
+
+def _on_threads(work: Callable[[_Item], _Made], items: Sequence[_Item]) -> Iterator[_Made]:
+    """Results in order of the items; each thread's products on one thread of BLAS."""
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(WORKERS) as pool:
+        yield from pool.map(work, items)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +79,13 @@ class Rows:
         Raises:
             AigiError: a row is zero or not finite; it is named by its number.
         """
-        norms = np.empty(len(values))
-        for start in range(0, len(values), block):
+
+        def of_block(start: int) -> Float[Array, " n"]:
             part = np.asarray(values[start : start + block], np.float64)
-            norms[start : start + block] = np.sqrt(np.einsum("ij,ij->i", part, part))
+            lengths: Array = np.sqrt(np.einsum("ij,ij->i", part, part))
+            return lengths
+
+        norms = np.concatenate([*_on_threads(of_block, range(0, len(values), block))])
         bad = ~(np.isfinite(norms) & (norms > 0))
         if bad.any():
             raise AigiError(
@@ -204,6 +232,23 @@ def fit_blocked(
     return fits
 
 
+@dataclass(eq=False)
+class _Group:
+    """Rows of a block that belong to the same problems.
+
+    Attributes:
+        at: rows of the map.
+        problems: which problems they belong to.
+        signed: [n] the factor of each row, negative for real ones.
+        q: [n, B of these problems] probability of the wrong class at the reference.
+    """
+
+    at: Int[Array, " n"]
+    problems: Int[Array, " k"]
+    signed: Float[Array, " n"]
+    q: Float[Array, "n b"] | None = None
+
+
 class _Gradient:
     """Gradients and objectives of all columns in one pass over the rows."""
 
@@ -219,69 +264,158 @@ class _Gradient:
         passes: Passes,
         progress: Callable[[str], None] | None,
     ) -> None:
-        self.rows, self.columns, self.block = rows, columns, block
-        self.intercept, self.passes, self.progress = intercept, passes, progress
-        self.sign = np.where(fake, 1.0, -1.0)
-        self.weights = np.stack([p.weight for p in problems], axis=1).astype(np.float32)
-        self.exact = [p.weight for p in problems]
-        used: Array = self.weights.max(axis=1) > 0
-        self.members = [
-            (start, np.flatnonzero((self.weights[start : start + block] > 0).any(axis=0)))
-            for start in range(0, len(rows), block)
-            if used[start : start + block].any()
-        ]
+        self.rows, self.columns, self.intercept = rows, columns, intercept
+        self.passes, self.progress = passes, progress
+        self.weights = [problem.weight for problem in problems]
+        self.blocks = _grouped(rows, fake, self.weights, block)
+        self.reference: tuple[Array, Array, Array] = (np.empty(0, int), np.empty(0), np.empty(0))
 
-    def __call__(
-        self, x: Float[Array, "p B"], active: Int[Array, " B"], precision: type
+    def exact(
+        self, x: Float[Array, "p B"], active: Int[Array, " B"]
     ) -> tuple[Float[Array, "p B"], Float[Array, " B"]]:
-        """Gradients [d + 1, B] and objectives [B] of the active columns at x (last row: bias)."""
-        W: Array = x[:-1].astype(precision)
-        b = x[-1]
-        of_problem, C = self.columns.problem[active], self.columns.C[active]
-        G = np.zeros_like(x)
-        value = np.zeros(len(active))
-        for start, present in self.members:
-            stop = min(start + self.block, len(self.rows))
-            own = np.flatnonzero(np.isin(of_problem, present))
-            if not len(own):
-                continue
-            part: Array = np.asarray(self.rows.values[start:stop], precision)
-            scale, sign = self.rows.scale[start:stop], self.sign[start:stop]
-            wanted = present[np.isin(present, of_problem)]
-            inside: Array = self.weights[start:stop][:, wanted].max(axis=1) > 0
-            if not inside.all():
-                if not inside.any():
-                    continue
-                if inside.mean() < 0.7:
-                    part, scale, sign = part[inside], scale[inside], sign[inside]
-                else:
-                    inside = np.ones(len(part), bool)
-            weights = np.stack([self.exact[k][start:stop][inside] for k in of_problem[own]], axis=1)
-            c = (weights * C[own]).astype(precision)
-            f = part @ W[:, own]
-            f *= scale.astype(precision)[:, None]
-            f += b[own].astype(precision)
-            f *= sign.astype(precision)[:, None]
+        """Gradients [d + 1, B] and objectives [B] of the active columns at x (last row: bias), in
+        float64; x becomes the reference."""
+
+        def of_group(group: _Group, own: Int[Array, " b"], G: Array, value: Array) -> None:
+            part: Array = np.asarray(self.rows.values[group.at], np.float64)
+            f = part @ x[:-1, own]
+            f *= group.signed[:, None]
+            sign = np.sign(group.signed)[:, None]
+            f += sign * x[-1, own]
+            c = self._weights(group, active[own])
             e = np.exp(-np.abs(f))
             loss = np.log1p(e)
             loss -= np.minimum(f, 0)
-            value[own] += np.einsum("ij,ij->j", c, loss, dtype=np.float64)
+            value[own] += np.einsum("ij,ij->j", c, loss)
             e = np.where(f > 0, e, 1) / (1 + e)
-            e *= c
-            e *= -sign.astype(precision)[:, None]
-            if self.intercept:
-                G[-1, own] += e.sum(axis=0, dtype=np.float64)
-            e *= scale.astype(precision)[:, None]
-            G[:-1, own] += part.T @ e
+            group.q = e.astype(np.float32)
+            self._add(part, e * c, own=own, G=G, group=group)
+
+        G, value = self._sums(of_group, active)
         G[:-1] += x[:-1]
         value += 0.5 * (x[:-1] ** 2).sum(axis=0)
-        if precision is np.float32:
-            self.passes.float32 += 1
-        else:
-            self.passes.float64 += 1
+        self.reference = active, x.copy(), G
+        self.passes.float64 += 1
+        self._tell(active)
+        return G, value
+
+    def change(
+        self, x: Float[Array, "p B"], active: Int[Array, " B"]
+    ) -> tuple[Float[Array, "p B"], Float[Array, " B"]]:
+        """Gradients of columns that the reference has, at x, and by how much their objectives
+        differ from those there: what changes is summed in float32."""
+        known, x0, G0 = self.reference
+        at = np.searchsorted(known, active)
+        step = x - x0[:, at]
+        W: Array = step.astype(np.float32)
+
+        def of_group(group: _Group, own: Int[Array, " b"], G: Array, value: Array) -> None:
+            assert group.q is not None, "an exact pass comes first"
+            part: Array = np.asarray(self.rows.values[group.at], np.float32)
+            signed = group.signed.astype(np.float32)[:, None]
+            f = part @ W[:-1, own]
+            f *= signed
+            f += np.sign(signed) * W[-1, own]
+            # With q the sigmoid of -f0 and m = exp(-change) - 1, the sigmoid changes by
+            # q m (1 - q) / (1 + q m) and the loss by log(1 + q m): nothing cancels.
+            q = group.q
+            held = np.flatnonzero(np.isin(self.columns.problem[known], group.problems))
+            if len(held) != len(own):
+                q = q[:, np.searchsorted(held, at[own])]
+            np.maximum(f, _FARTHEST, out=f)
+            np.negative(f, out=f)
+            e = np.expm1(f, out=f)
+            e *= q
+            c = self._weights(group, active[own]).astype(np.float32)
+            value[own] += np.einsum("ij,ij->j", c, np.log1p(e), dtype=np.float64)
+            e *= (1 - q) / (1 + e)
+            e *= c
+            self._add(part, e, own=own, G=G, group=group)
+
+        G, value = self._sums(of_group, active)
+        G += G0[:, at]
+        G[:-1] += step[:-1]
+        value += (step[:-1] * (x0[:-1, at] + 0.5 * step[:-1])).sum(axis=0)
+        self.passes.float32 += 1
+        self._tell(active)
+        return G, value
+
+    def _weights(self, group: _Group, columns: Int[Array, " b"]) -> Float[Array, "n b"]:
+        """Weight of each row in each column: C times that of its problem."""
+        of_problem = {k: self.weights[k][group.at] for k in group.problems}
+        chosen = [of_problem[k] for k in self.columns.problem[columns]]
+        return np.stack(chosen, axis=1) * self.columns.C[columns]
+
+    def _add(
+        self,
+        part: Float[Array, "n d"],
+        e: Float[Array, "n b"],
+        *,
+        own: Int[Array, " b"],
+        G: Float[Array, "p B"],
+        group: _Group,
+    ) -> None:
+        """Add a group's part to the gradients, from its weighted probabilities."""
+        e *= -np.sign(group.signed).astype(e.dtype)[:, None]
+        if self.intercept:
+            G[-1, own] += e.sum(axis=0, dtype=np.float64)
+        e *= np.abs(group.signed).astype(e.dtype)[:, None]
+        G[:-1, own] += part.T @ e
+
+    def _sums(
+        self,
+        of_group: Callable[[_Group, Int[Array, " b"], Array, Array], None],
+        active: Int[Array, " B"],
+    ) -> tuple[Float[Array, "p B"], Float[Array, " B"]]:
+        """Sums over all rows of what a function adds for a group."""
+        problem = self.columns.problem[active]
+
+        def of_block(groups: list[_Group]) -> tuple[Array, Array]:
+            G, value = np.zeros((self.rows.width + 1, len(active))), np.zeros(len(active))
+            for group in groups:
+                own = np.flatnonzero(np.isin(problem, group.problems))
+                if len(own):
+                    of_group(group, own, G, value)
+            return G, value
+
+        total = np.zeros((self.rows.width + 1, len(active))), np.zeros(len(active))
+        for parts in _on_threads(of_block, self.blocks):
+            for whole, part in zip(total, parts, strict=True):
+                whole += part
+        return total
+
+    def _tell(self, active: Int[Array, " B"]) -> None:
         if self.progress:
             self.progress(f"pass {self.passes.total}, {counted(len(active), 'fit')} left")
-        return G, value
+
+
+def _grouped(
+    rows: Rows, fake: Bool[Array, " N"], weights: list[Float[Array, " N"]], block: int
+) -> list[list[_Group]]:
+    """The rows of each block that belong to a problem, by which problems they belong to."""
+    signed = np.where(fake, rows.scale, -rows.scale)
+    code = np.zeros(len(rows), int)
+    for weight in weights:
+        code = np.unique(2 * code + (weight > 0), return_inverse=True)[1]
+    used = np.zeros(len(rows), bool)
+    for weight in weights:
+        used |= weight > 0
+    if code.max() >= _MOST_GROUPS:
+        code[used] = 0
+    of_code = {}
+    for one in np.unique(code[used]):
+        of_it = used & (code == one)
+        of_code[one] = np.flatnonzero([(weight[of_it] > 0).any() for weight in weights])
+    blocks = []
+    for start in range(0, len(rows), block):
+        at = start + np.flatnonzero(used[start : start + block])
+        groups = []
+        for one in np.unique(code[at]):
+            own = at[code[at] == one]
+            groups.append(_Group(own, of_code[one], signed[own]))
+        if groups:
+            blocks.append(groups)
+    return blocks
 
 
 @dataclass(eq=False)
@@ -301,16 +435,25 @@ def _descend(
     columns: _Columns,
     tolerance: float,
 ) -> _State:
+    """From reference to reference until a pass in float64 finds each gradient below the
+    tolerance.
+    """
     state = _State(start.copy(), np.full(start.shape[1], np.inf), np.zeros(start.shape[1], int), [])
-    for precision, goal in ((np.float32, max(_COARSE, tolerance)), (np.float64, tolerance)):
-        _lbfgs(oracle, state, factors, columns.total, goal, precision)
-    if not (state.norm <= tolerance * columns.total).all():
-        worst = float((state.norm / columns.total).max())
-        raise AigiError(
-            f"Logistic regression did not reach a relative gradient of {tolerance:g} (got"
-            f" {worst:.1e}): scale the features to about unit norm, or lower C."
-        )
-    return state
+    active = np.arange(start.shape[1])
+    for _ in range(_MAX_REFERENCES):
+        g, _ = oracle.exact(state.x[:, active], active)
+        state.norm[active] = np.linalg.norm(g, axis=0)
+        left = state.norm[active] > tolerance * columns.total[active]
+        active, g = active[left], g[:, left]
+        if not len(active):
+            return state
+        goal = np.maximum(0.5 * tolerance * columns.total[active], _CHANGE * state.norm[active])
+        _lbfgs(oracle, state, factors, columns.total, active=active, g=g, goal=goal)
+    worst = float((state.norm / columns.total).max())
+    raise AigiError(
+        f"Logistic regression did not reach a relative gradient of {tolerance:g} (got"
+        f" {worst:.1e}): scale the features to about unit norm, or lower C."
+    )
 
 
 def _lbfgs(
@@ -318,28 +461,26 @@ def _lbfgs(
     state: _State,
     factors: list[Array],
     total: Float[Array, " B"],
-    goal: float,
-    precision: type,
+    *,
+    active: Int[Array, " B"],
+    g: Float[Array, "p B"],
+    goal: Float[Array, " B"],
 ) -> None:
-    """All columns at once until each one's relative gradient is below the goal, or, in float32,
-    no longer shrinks.
+    """All columns at once, by changes from the reference, until each one's gradient is below its
+    goal or no longer shrinks.
     """
-    active = np.arange(state.x.shape[1])
-    g, value = oracle(state.x, active, precision)
-    stalled = np.zeros(len(active), int)
+    value, stalled = np.zeros(len(active)), np.zeros(len(active), int)
     for _ in range(_MAX_PASSES):
         norm = np.linalg.norm(g, axis=0)
-        state.norm[active] = norm
-        left = norm > goal * total[active]
-        if precision is np.float32:
-            left &= stalled < 2
+        left = (norm > goal) & (stalled < 2)
         if not left.all():
-            active, g, value, norm, stalled = (
+            active, g, value, norm, stalled, goal = (
                 active[left],
                 g[:, left],
                 value[left],
                 norm[left],
                 stalled[left],
+                goal[left],
             )
         if not len(active):
             return
@@ -350,8 +491,8 @@ def _lbfgs(
         length = np.ones(len(active))
         for _attempt in range(20):
             there = x + length * step
-            g_new, value_new = oracle(there, active, precision)
-            slack = (1e-5 if precision is np.float32 else 1e-12) * np.abs(value)
+            g_new, value_new = oracle.change(there, active)
+            slack = 1e-5 * np.abs(value) + _ROUNDING * total[active]
             norm_new = np.linalg.norm(g_new, axis=0)
             bad = (norm_new > 0.9 * norm) & (value_new > value + 1e-4 * length * slope + slack)
             if not bad.any():
@@ -395,23 +536,15 @@ def _sampled(
     size: int,
     init: list[LogisticFit] | None,
 ) -> tuple[Float[Array, "p B"], list[Array]]:
-    """Solutions on a sample of each problem's rows, and the factors of its Hessians there."""
-    starts, factors = [], []
-    potrf = lapack.get_lapack_funcs("potrf", dtype=np.float64)
-    for number, problem in enumerate(problems):
-        chosen, weight = [], []
-        for of_class in (fake, ~fake):
-            own = np.flatnonzero(of_class & (problem.weight > 0))
-            kept = own[np.linspace(0, len(own) - 1, min(len(own), size // 2)).astype(int)]
-            chosen.append(kept)
-            drawn = problem.weight[kept]
-            weight.append(drawn * (problem.weight[own].sum() / drawn.sum()))
-        order = np.argsort(np.concatenate(chosen), kind="stable")
-        taken, s = np.concatenate(chosen)[order], np.concatenate(weight)[order]
-        X = rows.take(taken)
+    """Solutions on half of a sample of each problem's rows (or where to start), and the factors of
+    the whole sample's Hessians there."""
+
+    def of_problem(number: int) -> tuple[LogisticFit, list[Array]]:
+        problem = problems[number]
         if init is None:
+            taken, s = _stratified(problem, fake, size // 2)
             fit = fit_logistic(
-                X,
+                rows.take(taken),
                 fake[taken].astype(float),
                 np.asarray(problem.C),
                 sample_weight=s,
@@ -420,23 +553,64 @@ def _sampled(
             )
         else:
             fit = init[number]
-        X32 = X.astype(np.float32)
-        for w, b, C in zip(fit.weights, fit.intercept, problem.C, strict=True):
-            p = 1 / (1 + np.exp(-np.clip(X @ w + b, -700, 700)))
-            D = C * s * p * (1 - p)
-            rooted = X32 * np.sqrt(D).astype(np.float32)[:, None]
-            H = np.eye(rows.width + 1)
-            H[:-1, :-1] += rooted.T @ rooted
-            edge = X.T @ D
-            if intercept:
-                H[-1, :-1] = H[:-1, -1] = edge
-                H[-1, -1] = D.sum() * (1 + 1e-6)
-            factor, info = potrf(H, lower=1)
-            if info != 0:
-                raise AigiError(
-                    "The features have no usable second moments: look for enormous values among"
-                    " them."
-                )
-            factors.append(factor.astype(np.float32))
-            starts.append(np.append(w, b))
+        taken, s = _stratified(problem, fake, size)
+        return fit, _factors(rows, problem, fit, taken=taken, s=s, intercept=intercept)
+
+    starts, factors = [], []
+    for fit, own in _on_threads(of_problem, range(len(problems))):
+        starts += [np.append(w, b) for w, b in zip(fit.weights, fit.intercept, strict=True)]
+        factors += own
     return np.stack(starts, axis=1), factors
+
+
+def _stratified(
+    problem: Problem, fake: Bool[Array, " N"], size: int
+) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
+    """At most so many rows, half of each class, and weights that stand for all rows."""
+    chosen, weight = [], []
+    for of_class in (fake, ~fake):
+        own = np.flatnonzero(of_class & (problem.weight > 0))
+        kept = own[np.linspace(0, len(own) - 1, min(len(own), size // 2)).astype(int)]
+        chosen.append(kept)
+        drawn = problem.weight[kept]
+        weight.append(drawn * (problem.weight[own].sum() / drawn.sum()))
+    order = np.argsort(np.concatenate(chosen), kind="stable")
+    return np.concatenate(chosen)[order], np.concatenate(weight)[order]
+
+
+def _factors(
+    rows: Rows,
+    problem: Problem,
+    fit: LogisticFit,
+    *,
+    taken: Int[Array, " n"],
+    s: Float[Array, " n"],
+    intercept: bool,
+) -> list[Array]:
+    """Cholesky factors of a problem's Hessians at its solutions, one for each C."""
+    potrf = lapack.get_lapack_funcs("potrf", dtype=np.float64)
+    H = np.zeros((len(problem.C), rows.width + 1, rows.width + 1))
+    for start in range(0, len(taken), 4_096):
+        part = slice(start, start + 4_096)
+        X = rows.take(taken[part]).astype(np.float32)
+        f = X @ fit.weights.T.astype(np.float32) + fit.intercept
+        p = 1 / (1 + np.exp(-np.clip(f, -700, 700)))
+        for own, D in zip(H, (s[part, None] * p * (1 - p)).T, strict=True):
+            rooted = X * np.sqrt(D).astype(np.float32)[:, None]
+            own[:-1, :-1] += rooted.T @ rooted
+            own[-1, :-1] += X.T @ D
+            own[-1, -1] += D.sum()
+    factors = []
+    for own, C in zip(H, problem.C, strict=True):
+        own *= C
+        own[:-1, :-1] += np.eye(rows.width)
+        own[-1, -1] = own[-1, -1] * (1 + 1e-6) if intercept else 1.0
+        if not intercept:
+            own[-1, :-1] = 0.0
+        factor, info = potrf(own, lower=1)
+        if info != 0:
+            raise AigiError(
+                "The features have no usable second moments: look for enormous values among them."
+            )
+        factors.append(factor.astype(np.float32))
+    return factors
