@@ -40,16 +40,19 @@ RELATIVE_TOLERANCE = 1e-9
 """Where a fit ends: the gradient's norm over the total weight C * sum(s) of its rows."""
 WORKERS = 2
 """Threads that a pass runs on; sums go by blocks in order, so results do not depend on it."""
-_START = SAMPLE // 2
+_ALONE = 3
+"""How many times as large the sample is where only one C is fitted: its one Hessian costs less than
+the passes that it saves."""
 _MEMORY = 12
 _MAX_PASSES = 80
-_MAX_REFERENCES = 12
+_MAX_REFERENCES = 5
+"""Points of reference; from the last one on, passes are in float64."""
 _CHANGE = 1e-5
 """Share of the reference's gradient down to which changes in float32 are followed."""
-_ROUNDING = 1e-10
+_ROUNDING = 1e-9
 """Share of an objective's total weight below which its changes say nothing about a step."""
-_FARTHEST = np.float32(-80)
-"""Log-odds that a row may lose against the reference: exp of more overflows float32."""
+_FARTHEST = np.float32(80)
+"""Log-odds beyond which changes are not followed: exp of more overflows float32."""
 _MOST_GROUPS = 64
 """Different memberships of rows beyond which all rows are taken for members of all problems."""
 
@@ -232,6 +235,13 @@ def fit_blocked(
     return fits
 
 
+def _loss(f: Float[Array, "n b"]) -> Float[Array, "n b"]:
+    """log(1 + exp(-f))."""
+    loss: Array = np.log1p(np.exp(-np.abs(f)))
+    loss -= np.minimum(f, 0)
+    return loss
+
+
 @dataclass(eq=False)
 class _Group:
     """Rows of a block that belong to the same problems.
@@ -240,13 +250,13 @@ class _Group:
         at: rows of the map.
         problems: which problems they belong to.
         signed: [n] the factor of each row, negative for real ones.
-        q: [n, B of these problems] probability of the wrong class at the reference.
+        f0: [n, B of these problems] log-odds of the right class at the reference.
     """
 
     at: Int[Array, " n"]
     problems: Int[Array, " k"]
     signed: Float[Array, " n"]
-    q: Float[Array, "n b"] | None = None
+    f0: Float[Array, "n b"] | None = None
 
 
 class _Gradient:
@@ -283,13 +293,12 @@ class _Gradient:
             sign = np.sign(group.signed)[:, None]
             f += sign * x[-1, own]
             c = self._weights(group, active[own])
+            value[own] += np.einsum("ij,ij->j", c, _loss(f))
+            group.f0 = np.clip(f, -_FARTHEST, _FARTHEST).astype(np.float32)
             e = np.exp(-np.abs(f))
-            loss = np.log1p(e)
-            loss -= np.minimum(f, 0)
-            value[own] += np.einsum("ij,ij->j", c, loss)
             e = np.where(f > 0, e, 1) / (1 + e)
-            group.q = e.astype(np.float32)
-            self._add(part, e * c, own=own, G=G, group=group)
+            e *= c
+            self._add(part, e, own=own, G=G, group=group)
 
         G, value = self._sums(of_group, active)
         G[:-1] += x[:-1]
@@ -310,25 +319,24 @@ class _Gradient:
         W: Array = step.astype(np.float32)
 
         def of_group(group: _Group, own: Int[Array, " b"], G: Array, value: Array) -> None:
-            assert group.q is not None, "an exact pass comes first"
+            assert group.f0 is not None, "an exact pass comes first"
             part: Array = np.asarray(self.rows.values[group.at], np.float32)
             signed = group.signed.astype(np.float32)[:, None]
             f = part @ W[:-1, own]
             f *= signed
             f += np.sign(signed) * W[-1, own]
-            # With q the sigmoid of -f0 and m = exp(-change) - 1, the sigmoid changes by
-            # q m (1 - q) / (1 + q m) and the loss by log(1 + q m): nothing cancels.
-            q = group.q
+            f0 = group.f0
             held = np.flatnonzero(np.isin(self.columns.problem[known], group.problems))
             if len(held) != len(own):
-                q = q[:, np.searchsorted(held, at[own])]
-            np.maximum(f, _FARTHEST, out=f)
-            np.negative(f, out=f)
-            e = np.expm1(f, out=f)
-            e *= q
+                f0 = f0[:, np.searchsorted(held, at[own])]
+            there = np.clip(f + f0, -_FARTHEST, _FARTHEST)
             c = self._weights(group, active[own]).astype(np.float32)
-            value[own] += np.einsum("ij,ij->j", c, np.log1p(e), dtype=np.float64)
-            e *= (1 - q) / (1 + e)
+            value[own] += np.einsum("ij,ij->j", c, _loss(there) - _loss(f0), dtype=np.float64)
+            # The difference of two sigmoids as one quotient, in which nothing cancels.
+            half = np.float32(0.5)
+            e = np.sinh(np.clip(half * f, -_FARTHEST, _FARTHEST))
+            e /= np.cosh(half * there) * np.cosh(half * f0)
+            e *= -half
             e *= c
             self._add(part, e, own=own, G=G, group=group)
 
@@ -440,15 +448,26 @@ def _descend(
     """
     state = _State(start.copy(), np.full(start.shape[1], np.inf), np.zeros(start.shape[1], int), [])
     active = np.arange(start.shape[1])
-    for _ in range(_MAX_REFERENCES):
-        g, _ = oracle.exact(state.x[:, active], active)
+    for number in range(1, _MAX_REFERENCES + 1):
+        g, value = oracle.exact(state.x[:, active], active)
         state.norm[active] = np.linalg.norm(g, axis=0)
         left = state.norm[active] > tolerance * columns.total[active]
-        active, g = active[left], g[:, left]
+        active, g, value = active[left], g[:, left], value[left]
         if not len(active):
             return state
-        goal = np.maximum(0.5 * tolerance * columns.total[active], _CHANGE * state.norm[active])
-        _lbfgs(oracle, state, factors, columns.total, active=active, g=g, goal=goal)
+        state.memory = []  # the last pairs may be mere rounding
+        _lbfgs(
+            oracle,
+            state,
+            factors,
+            columns.total,
+            active=active,
+            g=g,
+            value=value if number == _MAX_REFERENCES else None,
+            tolerance=tolerance,
+        )
+    if (state.norm <= tolerance * columns.total).all():
+        return state
     worst = float((state.norm / columns.total).max())
     raise AigiError(
         f"Logistic regression did not reach a relative gradient of {tolerance:g} (got"
@@ -464,20 +483,30 @@ def _lbfgs(
     *,
     active: Int[Array, " B"],
     g: Float[Array, "p B"],
-    goal: Float[Array, " B"],
+    value: Float[Array, " B"] | None,
+    tolerance: float,
 ) -> None:
-    """All columns at once, by changes from the reference, until each one's gradient is below its
-    goal or no longer shrinks.
+    """All columns at once until each one's gradient is below the tolerance: in float64 from these
+    objectives on, or else by changes from the reference, until a gradient is far below that of the
+    reference or no longer shrinks.
     """
-    value, stalled = np.zeros(len(active)), np.zeros(len(active), int)
-    for _ in range(_MAX_PASSES):
+    first, exact = state.norm.copy(), value is not None
+    goal = tolerance * total[active]
+    if not exact:
+        goal = np.maximum(0.5 * goal, _CHANGE * first[active])
+    objective = np.zeros(len(active)) if value is None else value
+    evaluate = oracle.exact if exact else oracle.change
+    stalled = np.zeros(len(active), int)
+    for _ in range((2 if exact else 1) * _MAX_PASSES):
         norm = np.linalg.norm(g, axis=0)
+        if exact:
+            state.norm[active] = norm
         left = (norm > goal) & (stalled < 2)
         if not left.all():
-            active, g, value, norm, stalled, goal = (
+            active, g, objective, norm, stalled, goal = (
                 active[left],
                 g[:, left],
-                value[left],
+                objective[left],
                 norm[left],
                 stalled[left],
                 goal[left],
@@ -491,14 +520,17 @@ def _lbfgs(
         length = np.ones(len(active))
         for _attempt in range(20):
             there = x + length * step
-            g_new, value_new = oracle.change(there, active)
-            slack = 1e-5 * np.abs(value) + _ROUNDING * total[active]
+            g_new, objective_new = evaluate(there, active)
+            slack = 1e-12 * np.abs(objective) if exact else _ROUNDING * total[active]
             norm_new = np.linalg.norm(g_new, axis=0)
-            bad = (norm_new > 0.9 * norm) & (value_new > value + 1e-4 * length * slope + slack)
+            bad = (norm_new > 0.9 * norm) & (
+                objective_new > objective + 1e-4 * length * slope + slack
+            )
             if not bad.any():
                 break
             length[bad] *= 0.3
-        stalled = stalled + (norm_new > 0.7 * norm)
+        if not exact:
+            stalled = stalled + ((norm_new > 0.7 * norm) & (norm_new < 1e-3 * first[active]))
         s, u = there - x, g_new - g
         curvature = np.einsum("ij,ij->j", s, u)
         rho = np.where(curvature > 1e-300, 1 / np.where(curvature > 0, curvature, 1), 0.0)
@@ -506,9 +538,15 @@ def _lbfgs(
         for whole, part in zip(kept, (s, u, rho), strict=True):
             whole[..., active] = part
         state.memory = [*state.memory, kept][-_MEMORY:]
-        state.x[:, active] = there
+        # On to the least of the parabola along the step, where the gradient is known without a pass
+        # as far as the objective is one.
+        before, after = slope * length, np.einsum("ij,ij->j", g_new, step) * length
+        near = (norm_new < 0.5 * norm) & (before < after) & (not exact)
+        far = np.where(near, before / np.where(near, before - after, 1.0), 1.0)
+        far = np.where((far > 0.5) & (far < 2), far, 1.0)
+        state.x[:, active] = x + far * s
         state.steps[active] += 1
-        g, value = g_new, value_new
+        g, objective = g + far * u, objective_new
 
 
 def _two_loop(
@@ -553,7 +591,7 @@ def _sampled(
             )
         else:
             fit = init[number]
-        taken, s = _stratified(problem, fake, size)
+        taken, s = _stratified(problem, fake, size if len(problem.C) > 1 else _ALONE * size)
         return fit, _factors(rows, problem, fit, taken=taken, s=s, intercept=intercept)
 
     starts, factors = [], []
@@ -595,8 +633,8 @@ def _factors(
         X = rows.take(taken[part]).astype(np.float32)
         f = X @ fit.weights.T.astype(np.float32) + fit.intercept
         p = 1 / (1 + np.exp(-np.clip(f, -700, 700)))
-        for own, D in zip(H, (s[part, None] * p * (1 - p)).T, strict=True):
-            rooted = X * np.sqrt(D).astype(np.float32)[:, None]
+        for own, D in zip(H, (s[part, None] * p * (1 - p)).T.astype(np.float32), strict=True):
+            rooted = X * np.sqrt(D)[:, None]
             own[:-1, :-1] += rooted.T @ rooted
             own[-1, :-1] += X.T @ D
             own[-1, -1] += D.sum()

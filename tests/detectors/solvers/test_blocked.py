@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aigi_core.detectors.solvers import blocked
 from aigi_core.detectors.solvers.blocked import Passes, Problem, Rows, fit_blocked
 from aigi_core.detectors.solvers.logistic import fit_logistic
 from aigi_core.errors import AigiError
@@ -77,6 +78,59 @@ def test_starting_at_a_solution_takes_hardly_any_pass(
     again = fit_blocked(rows, y, problems, sample=2000, init=first, passes=passes)
     assert passes.total <= 2
     np.testing.assert_array_equal(again[0].weights, first[0].weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "precision"),
+    [("WORKERS", 1, 0.0), ("_MOST_GROUPS", 1, 1e-5), ("_MAX_REFERENCES", 1, 1e-5)],
+)
+def test_how_passes_are_made_does_not_matter(
+    data: tuple[np.ndarray, np.ndarray, list[Problem]],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: int,
+    precision: float,
+) -> None:
+    """One thread, products of all rows at once, or all passes in float64."""
+    X, y, problems = data
+    rows = Rows.normalised(X)
+    expected = fit_blocked(rows, y, problems, sample=600, block=700)
+    monkeypatch.setattr(blocked, name, value)
+    passes = Passes()
+    fits = fit_blocked(rows, y, problems, sample=600, block=700, passes=passes)
+    assert (passes.float32 == 0) == (name == "_MAX_REFERENCES")
+    for fit, other in zip(fits, expected, strict=True):
+        assert np.abs(fit.weights - other.weights).max() <= precision * np.abs(other.weights).max()
+
+
+@pytest.mark.parametrize("length", [1e-9, 1e-3, 1.0, 300.0])
+def test_a_change_in_float32_is_that_between_two_passes_in_float64(
+    data: tuple[np.ndarray, np.ndarray, list[Problem]], length: float
+) -> None:
+    """Relative to the change itself: the least ones would drown in the rounding of log-odds, and of
+    the largest ones e to the power overflows."""
+    X, y, problems = data
+    rng = np.random.default_rng(0)
+    columns = blocked._Columns(np.repeat(np.arange(3), 3), np.tile(C, 3), np.ones(9))
+    oracle = blocked._Gradient(
+        Rows.normalised(X),
+        y > 0,
+        problems=problems,
+        columns=columns,
+        intercept=True,
+        block=700,
+        passes=Passes(),
+        progress=None,
+    )
+    active, some = np.arange(9), np.array([1, 4, 8])
+    x = rng.standard_normal((49, 9))
+    there = x + length * rng.standard_normal(x.shape)
+    before, _ = oracle.exact(x, active)
+    changed, _ = oracle.change(there[:, some], some)
+    expected, _ = oracle.exact(there, active)
+    difference = (expected - before)[:, some]
+    atol = 3e-5 * np.abs(difference).max(axis=0)
+    assert (np.abs(changed - before[:, some] - difference) < atol).all()
 
 
 def test_rows_that_cannot_be_fitted_are_named(
