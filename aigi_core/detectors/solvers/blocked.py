@@ -329,12 +329,13 @@ class _Gradient:
             held = np.flatnonzero(np.isin(self.columns.problem[known], group.problems))
             if len(held) != len(own):
                 f0 = f0[:, np.searchsorted(held, at[own])]
-            there = np.clip(f + f0, -_FARTHEST, _FARTHEST)
+            np.clip(f, -_FARTHEST - f0, _FARTHEST - f0, out=f)
+            there = f + f0
             c = self._weights(group, active[own]).astype(np.float32)
             value[own] += np.einsum("ij,ij->j", c, _loss(there) - _loss(f0), dtype=np.float64)
             # The difference of two sigmoids as one quotient, in which nothing cancels.
             half = np.float32(0.5)
-            e = np.sinh(np.clip(half * f, -_FARTHEST, _FARTHEST))
+            e = np.sinh(half * f)
             e /= np.cosh(half * there) * np.cosh(half * f0)
             e *= -half
             e *= c
