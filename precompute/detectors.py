@@ -24,7 +24,7 @@ from aigi_core.detectors.stored import (
     save_detectors,
     save_scores,
 )
-from aigi_core.detectors.training import train
+from aigi_core.detectors.training import train_with_twins
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.geometry.projection import MapSettings, load_map
 from aigi_core.inspection.stored import load_held_out, save_held_out
@@ -83,10 +83,8 @@ def complete_detectors(workspace: Workspace, *, force: bool = False, protocol: s
     ):
         return THERE
     with threadpool_limits(1):
-        made = [
-            old or train(workspace, sets, protocol=one)
-            for old, one in zip(kept, protocols, strict=True)
-        ]
+        pairs = () if all(kept) else train_with_twins(workspace, sets, protocol=used)
+        made = [old or [pair[at] for pair in pairs] for at, old in enumerate(kept)]
         folder, _ = (
             save_detectors(workspace, own, one) for own, one in zip(made, protocols, strict=True)
         )

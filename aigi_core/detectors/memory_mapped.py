@@ -9,6 +9,7 @@ C than in memory can be chosen only where two do equally well on validation to t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ def choose_by_passes(
     block: int = BLOCK,
     passes: Passes | None = None,
     progress: Callable[[str], None] | None = None,
+    twins: bool = False,
 ) -> list[Chosen]:
     """The protocol's outcome for each training set: C by accuracy on validation (ties: lower
     log-loss, then smaller C), then a fit on both splits.
@@ -55,6 +57,8 @@ def choose_by_passes(
         block: images read at a time.
         passes: counts the passes over the map.
         progress: told of each pass in a short sentence.
+        twins: whether each comes with the same choice fitted on the training split alone, in the
+            same passes; those that are not refitted are that already.
 
     Raises:
         AigiError: a training set that lacks a class in a split, or features that are not numbers.
@@ -91,22 +95,38 @@ def choose_by_passes(
         for fit, at in zip(fits, best, strict=True)
     ]
     if len(grid) > 1 or not last:
-        splits = used if not last else {"train": used["train"]}
+        kinds = [("train",)] if last else [("train", "val"), ("train",)][: 1 + twins]
         problems = [
-            _problem(np.sort(np.concatenate(parts)), domains, protocol, (grid[at],))
-            for parts, at in zip(zip(*splits.values(), strict=True), best, strict=True)
+            _problem(
+                np.sort(np.concatenate([used[split][k] for split in kind])),
+                domains,
+                protocol,
+                (grid[at],),
+            )
+            for kind in kinds
+            for k, at in enumerate(best)
         ]
         starts = fit_blocked(
             rows,
             domains.labels,
             problems,
-            init=starts,
+            init=starts * len(kinds),
             progress=progress,
             **options,  # type: ignore[arg-type]
         )
-    return [
+    chosen = [
         Chosen(fit.weights[0], float(fit.intercept[0]), grid[at], validation)
-        for fit, at, validation in zip(starts, best, validations, strict=True)
+        for fit, at, validation in zip(
+            starts,
+            best * (len(starts) // len(best)),
+            validations * (len(starts) // len(best)),
+            strict=True,
+        )
+    ]
+    alone = chosen[len(best) :]
+    return [
+        replace(one, before=alone[k] if alone else None)
+        for k, one in enumerate(chosen[: len(best)])
     ]
 
 

@@ -46,17 +46,47 @@ def train(
         >>> detectors = train(workspace, workspace.domains.generators)          # doctest: +SKIP
         >>> scores = score_detectors(detectors, workspace)                      # doctest: +SKIP
     """
+    return [pair[0] for pair in _trained(workspace, training_sets, view, protocol, twins=False)]
+
+
+def train_with_twins(
+    workspace: Workspace,
+    training_sets: Sequence[TrainingSet],
+    view: FeatureView | None = None,
+    protocol: Protocol | None = None,
+) -> list[tuple[LinearDetector, ...]]:
+    """As :func:`train`, and beside each the detector of the same choice that was not refitted on
+    validation images (the same one, where the protocol does not refit).
+    """
+    return _trained(workspace, training_sets, view, protocol, twins=True)
+
+
+def _trained(
+    workspace: Workspace,
+    training_sets: Sequence[TrainingSet],
+    view: FeatureView | None,
+    protocol: Protocol | None,
+    *,
+    twins: bool,
+) -> list[tuple[LinearDetector, ...]]:
     protocol, names = protocol or Protocol(), as_sets(training_sets)
     seen = view or EmbeddingView()
-    if takes_passes(seen, protocol, *workspace.embeddings.shape):
-        assert isinstance(seen, EmbeddingView), "what takes_passes accepts"
-        chosen = choose_by_passes(workspace, names, seen, protocol)
-        known = provenance_of(workspace)
-        return [
-            _detector(seen, one, own, _rows(workspace.domains, own, protocol), protocol, known)
-            for one, own in zip(chosen, names, strict=True)
-        ]
-    return train_detectors(training_images(workspace, names, seen), names, protocol)
+    if not takes_passes(seen, protocol, *workspace.embeddings.shape):
+        return train_twice(training_images(workspace, names, seen), names, protocol)
+    assert isinstance(seen, EmbeddingView), "what takes_passes accepts"
+    known = provenance_of(workspace)
+    return [
+        tuple(
+            _detector(seen, one, own, _rows(workspace.domains, own, used), used, known)
+            for one, used in (
+                (chosen, protocol),
+                (chosen.before or chosen, replace(protocol, refit=False)),
+            )
+        )
+        for chosen, own in zip(
+            choose_by_passes(workspace, names, seen, protocol, twins=twins), names, strict=True
+        )
+    ]
 
 
 @dataclass(frozen=True, eq=False)

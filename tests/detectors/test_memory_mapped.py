@@ -6,7 +6,7 @@ import pytest
 from aigi_core.detectors import memory_mapped
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol
-from aigi_core.detectors.training import train
+from aigi_core.detectors.training import train, train_with_twins
 from aigi_core.workspace import Workspace
 
 
@@ -52,6 +52,21 @@ def test_the_same_detectors(
         np.testing.assert_allclose(
             a.decision_function(synthetic), b.decision_function(synthetic), atol=1e-4
         )
+
+
+@pytest.mark.parametrize("C", [(0.01, 1.0), (0.5,)])
+def test_twins_share_the_passes(
+    synthetic: Workspace, C: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_mapped, "IN_MEMORY", 0)
+    sets = synthetic.domains.generators
+    pairs = train_with_twins(synthetic, sets, protocol=Protocol(C=C))
+    for refit, made in zip((True, False), zip(*pairs, strict=True), strict=True):
+        expected = train(synthetic, sets, protocol=Protocol(C=C, refit=refit))
+        for one, other in zip(made, expected, strict=True):
+            np.testing.assert_allclose(one.weights, other.weights, atol=1e-5)
+            assert (one.C, dict(one.provenance)) == (other.C, dict(other.provenance))
+    assert np.abs(pairs[0][0].weights - pairs[0][1].weights).max() > 1e-3
 
 
 def test_only_whole_embeddings_take_passes() -> None:

@@ -30,7 +30,8 @@ from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 
 Array = np.ndarray
-_Item, _Made = TypeVar("_Item"), TypeVar("_Made")
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
 
 BLOCK = 32_768
 """Rows read at a time: 100 MB of 768 float32 features."""
@@ -353,7 +354,8 @@ class _Gradient:
         """Weight of each row in each column: C times that of its problem."""
         of_problem = {k: self.weights[k][group.at] for k in group.problems}
         chosen = [of_problem[k] for k in self.columns.problem[columns]]
-        return np.stack(chosen, axis=1) * self.columns.C[columns]
+        weights: Array = np.stack(chosen, axis=1) * self.columns.C[columns]
+        return weights
 
     def _add(
         self,
@@ -389,8 +391,8 @@ class _Gradient:
 
         total = np.zeros((self.rows.width + 1, len(active))), np.zeros(len(active))
         for parts in _on_threads(of_block, self.blocks):
-            for whole, part in zip(total, parts, strict=True):
-                whole += part
+            total[0][:] += parts[0]
+            total[1][:] += parts[1]
         return total
 
     def _tell(self, active: Int[Array, " B"]) -> None:
