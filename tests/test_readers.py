@@ -28,6 +28,8 @@ from aigi_core.detectors.published import read_layer
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.errors import AigiError
 from aigi_core.images import ImageError, read_bytes
+from aigi_core.inspection.stored import KIND, load_held_out, save_held_out
+from aigi_core.inspection.unseen import HeldOut
 from aigi_core.soundness import read_parquet
 from aigi_core.workspace import Workspace, describe_file, read_manifest, write_manifest
 from precompute.__main__ import main
@@ -249,6 +251,37 @@ def test_a_changed_stored_result_is_refused_or_right(
             verified = main(["verify", str(kept)]) == 0
         assert "Traceback" not in said.getvalue()
         assert not (verified and differs) or files[at % len(files)].suffix == ".json"
+
+
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, HeldOut]:
+    path = make_workspace(tmp_path_factory.mktemp("looked") / "w", per_class=20)
+    workspace = Workspace.open(path)
+    detectors = train(workspace, workspace.domains.generators)
+    save_held_out(workspace, detectors, right := HeldOut.of(workspace, detectors))
+    return path, right
+
+
+@FEW
+@given(change=changes(), at=st.integers(0, 9))
+def test_a_changed_look_at_held_out_images_is_refused_or_right(
+    looked: tuple[Path, HeldOut], change: Callable[[bytes], bytes], at: int
+) -> None:
+    """What new images and generators are compared with."""
+    path, right = looked
+    workspace = Workspace.open(path)
+    detectors = train(workspace, workspace.domains.generators)
+    files = sorted(file for file in (path / "results" / KIND.name).rglob("*") if file.is_file())
+    for _ in changed(files[at % len(files)], change):
+        try:
+            read = load_held_out(workspace, detectors)
+        except AigiError as error:
+            assert str(error)
+            continue
+        if read is not None:
+            for name in ("rows", "scores", "nearness"):
+                assert np.array_equal(getattr(read, name), getattr(right, name))
+            assert np.array_equal(read.nearest.cosines, right.nearest.cosines)
 
 
 # Layers that others trained
