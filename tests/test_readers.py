@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from aigi_core.archives import members
 from aigi_core.detectors import score_detectors, train
-from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.detector import Detector, LinearDetector
 from aigi_core.detectors.published import read_layer
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.errors import AigiError
@@ -44,6 +44,7 @@ FILES = (
     "ln_post.npy",
     "decomposition.npz",
 )
+Looked = tuple[Path, list[LinearDetector], HeldOut]
 FEW = settings(
     max_examples=40,
     deadline=None,
@@ -254,23 +255,22 @@ def test_a_changed_stored_result_is_refused_or_right(
 
 
 @pytest.fixture(scope="module")
-def looked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, HeldOut]:
+def looked(tmp_path_factory: pytest.TempPathFactory) -> Looked:
     path = make_workspace(tmp_path_factory.mktemp("looked") / "w", per_class=20)
     workspace = Workspace.open(path)
     detectors = train(workspace, workspace.domains.generators)
     save_held_out(workspace, detectors, right := HeldOut.of(workspace, detectors))
-    return path, right
+    return path, detectors, right
 
 
 @FEW
 @given(change=changes(), at=st.integers(0, 9))
 def test_a_changed_look_at_held_out_images_is_refused_or_right(
-    looked: tuple[Path, HeldOut], change: Callable[[bytes], bytes], at: int
+    looked: Looked, change: Callable[[bytes], bytes], at: int
 ) -> None:
     """What new images and generators are compared with."""
-    path, right = looked
+    path, detectors, right = looked
     workspace = Workspace.open(path)
-    detectors = train(workspace, workspace.domains.generators)
     files = sorted(file for file in (path / "results" / KIND.name).rglob("*") if file.is_file())
     for _ in changed(files[at % len(files)], change):
         try:

@@ -443,13 +443,8 @@ def plan_sizes(
             sizes.
     """
     workspace, file = working.parent, working / "plan.json"
-    try:
-        plan: dict[str, Any] | None = read_json(file)
-        begun = any(file.parent.glob("[0-9]*.json"))
-        old: dict[str, Any] = plan["encoder"] if plan else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        plan, begun = None, False
-    if plan is not None and begun:
+    plan, old = _interrupted(file)
+    if plan and any(file.parent.glob("[0-9]*.json")):
         _refuse_other(
             f"An interrupted run in {working} encoded",
             old,
@@ -475,6 +470,22 @@ def plan_sizes(
     working.mkdir(parents=True, exist_ok=True)
     write_atomic(file, json.dumps(plan, indent=1).encode())
     return plan
+
+
+def _interrupted(plan: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The plan of an interrupted run and its encoder; empty where none is there, or a damaged
+    one: then its shards count only as far as they fit a new plan."""
+    try:
+        read = read_json(plan)
+        old = read["encoder"]
+        whole = all(
+            type(size) is int and size > 0 for size in (read["batch_size"], read["shard_size"])
+        )
+        records = (old, old.get("preprocessing", {}), old.get("settings") or {})
+        whole &= isinstance(old["device"], str) and all(isinstance(one, dict) for one in records)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}, {}
+    return (read, old) if whole else ({}, {})
 
 
 def largest_batch(encoder: Encoder, most: int = 256) -> int:

@@ -20,6 +20,7 @@ import tracemalloc
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -520,6 +521,29 @@ def test_other_sizes_or_device_over_an_interrupted_run_are_refused(
     plan.write_text(plan.read_text().replace('"device": "cpu"', '"device": "cuda"'))
     with pytest.raises(WorkspaceError, match="ran with --device cuda, this one would with cpu"):
         encode(workspace, encoder, workers=0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda plan: [],
+        lambda plan: plan | {"encoder": []},
+        lambda plan: plan | {"batch_size": "4"},
+        lambda plan: plan | {"shard_size": 0},
+        lambda plan: {"encoder": plan["encoder"]},
+        lambda plan: plan | {"encoder": plan["encoder"] | {"device": None}},
+        lambda plan: plan | {"encoder": plan["encoder"] | {"preprocessing": [1]}},
+        lambda plan: plan | {"encoder": plan["encoder"] | {"settings": "x"}},
+    ],
+)
+def test_a_damaged_plan_of_an_interrupted_run_is_made_anew(
+    workspace: Path, encoder: Encoder, damage: Callable[[Any], Any]
+) -> None:
+    interrupt_before_publishing(workspace, encoder)
+    plan = workspace / WORKING / "plan.json"
+    plan.write_text(json.dumps(damage(json.loads(plan.read_text("utf-8")))), "utf-8")
+    encode(workspace, encoder, workers=0)
+    assert verify(workspace) == []
 
 
 def test_second_run_is_told_who_holds_the_workspace(workspace: Path, encoder: Encoder) -> None:
