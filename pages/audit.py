@@ -46,9 +46,9 @@ def show(page: ui.Page, audit: Audit) -> None:
 
     meaning = "; ".join(f"{mark} {words.lower()}" for mark, words in LEVELS.values())
     either = (
-        " Its verdict counts whichever of the two kinds of files gives it away; in the verdict's"
-        " words the interval of the higher of the two is corrected for this choice, in the figure"
-        " and the table's columns it is not."
+        " The verdict uses the kind of files, stored or original, whose facts reveal more."
+        " Its interval is corrected for this choice in the verdict's sentence, but not in"
+        " the figure and the table."
     )
     with page.picture(
         f"Click a generator to open it. {meaning}.{either if len(audit.facts) > 1 else ''}"

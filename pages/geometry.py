@@ -131,7 +131,7 @@ with ui.page(__file__) as page:
 
     a, b = row["a"], row["b"]
     with page.section(
-        "The chosen pair", f"Searched on {ui.name(a)} and {ui.name(b)}; measured on all others."
+        "The opened pair", f"Searched on {ui.name(a)} and {ui.name(b)}; measured on all others."
     ):
         own = atlas.geometry[(atlas.geometry["a"] == a) & (atlas.geometry["b"] == b)]
         page.figure("pair", partial(figures.geometry_change, own), table=own)

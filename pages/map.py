@@ -90,7 +90,7 @@ def show(
             table=drawn,
             picks=True,
         )
-    with page.section("The picked images"):
+    with page.section("The chosen images"):
         if mine.empty:
             st.caption("No images are chosen yet: draw around points of the map with the mouse.")
         else:
@@ -117,7 +117,7 @@ def show(
             if fakes:
                 page.link("train", "Train on their generators", trained=fakes[:3])
                 page.link("gallery", "Test on their generators", tests=fakes)
-            page.unlinked("Picked images")
+            page.unlinked("Chosen images")
             page.table("picked", mine)
 
 

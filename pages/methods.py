@@ -57,8 +57,8 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
                 f"{row['ood']:.3f}",
                 f"{counted(row['cells'], 'cell')}, uncorrected",
                 (row["ood_low"], row["ood_high"]),
-                "Its own interval. That of the highest, in the sentence above, is wider: it allows"
-                " for the choice among all methods.",
+                "The interval of this method alone. The interval in the sentence above is"
+                " wider, because it corrects for choosing the highest of all methods.",
             )
             for _, row in boards.on_the_same_cells(table).head(3).iterrows()
         ]
@@ -73,9 +73,9 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
             " domain: the detector never saw the generator."
         ),
         differences=(
-            "From logistic regression, paired image by image; q by Benjamini-Hochberg over all"
-            " comparisons. The first of the list was chosen among all on these images: expect less"
-            " of it on new ones."
+            "From logistic regression, paired image by image; q by Benjamini-Hochberg over"
+            " all comparisons. The first of the list was chosen on these images, so expect a"
+            " lower value on new ones."
         ),
         intervals=intervals_in_words(DEFAULT_METRIC, "difference", "largest"),
         blocks=(
@@ -132,19 +132,20 @@ def parts_of(page: ui.Page, table: pd.DataFrame) -> None:
                     f" Hyperparameters: {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
                 )
             page.finding(
-                f"{about} Out of domain it is worst on {ui.name(chosen['worst_on'])}:"
-                f" {chosen['worst']:.3f} (95% interval {chosen['worst_low']:.3f} to"
-                f" {chosen['worst_high']:.3f}, corrected for the choice of the lowest)."
-                f" {boards.blocks_in_words(chosen)} {boards.calibration_in_words(chosen)}"
+                f"{about} Out of domain its lowest balanced accuracy is on"
+                f" {ui.name(chosen['worst_on'])}: {chosen['worst']:.3f} (95% interval"
+                f" {chosen['worst_low']:.3f} to {chosen['worst_high']:.3f}, corrected for the"
+                f" choice of the lowest). {boards.blocks_in_words(chosen)}"
+                f" {boards.calibration_in_words(chosen)}"
             )
             if row:
                 page.link("transfer", "Its matrix, in Transfer", **results.link_to(setting))
 
     def by_encoder() -> None:
         with page.section(
-            text="The same methods and images as each encoder sees them: balanced accuracy out of"
-            " domain and, paired image by image, the difference to the workspace's first encoder; q"
-            " over all differences.",
+            text="The same methods and images with each encoder: balanced accuracy out of"
+            " domain, and the difference to the workspace's first encoder, paired image"
+            " by image. q is over all differences.",
         ):
             if page.toggle("encoders", "Compare encoders"):
                 opened = tuple(map(open_encoding, page.encodings.values()))

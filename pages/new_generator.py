@@ -74,7 +74,7 @@ def show(page: ui.Page) -> None:
             page.figure("words", partial(word_list, words.nearest, alt=alt), table=words.nearest)
     with page.section(
         "Keep it",
-        "What you brought stays in this session only, unless you add it to the workspace.",
+        "Your images stay in this session only, unless you add them to the workspace.",
     ):
         adding.keep(page, brought.folder, called, pool, brought.sources)
 

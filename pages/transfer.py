@@ -85,9 +85,10 @@ with ui.page(__file__) as page:
     with st.container():  # there without remarks, too: what follows keeps its place in the browser
         if metric == "accuracy":
             page.notice(
-                "Plain accuracy depends on the numbers of real and of fake images: always answering"
-                f" with the larger class reaches up to {matrix.majority_accuracy.max():.3f} here."
-                " Balanced accuracy does not depend on them."
+                "Plain accuracy depends on the numbers of real and of fake images: a"
+                " detector that always answers with the larger class reaches up to"
+                f" {matrix.majority_accuracy.max():.3f} here. Balanced accuracy does not"
+                " depend on them."
             )
         body.say_rates(page, about, names)
         if warning := results.best_pair_warning(page.workspace, setting.d_search, used):

@@ -13,6 +13,7 @@ from aigi_core.attribution.tree import GeneratorTree
 from aigi_core.attribution.unknown import OUTCOMES
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.theme import LIGHT, Theme, finish, labels, name_lines
+from aigi_core.figures.tooltips import measured, tip
 from aigi_core.statements import counted, part_counted
 
 SURE = 0.7
@@ -35,8 +36,14 @@ def source_confusion(
     hover = pd.DataFrame(
         [
             [
-                f"{rate[i, j]:.0%} [{low[i, j]:.0%}, {high[i, j]:.0%}],"
-                f" {part_counted(round(rate[i, j] * n[i]), n[i], 'image')}"
+                tip(
+                    *measured(
+                        "Share of the row",
+                        *(share[i, j] for share in (rate, low, high)),
+                        part_counted(round(rate[i, j] * n[i]), n[i], "image"),
+                        form="percent",
+                    )
+                )
                 for j in range(len(names))
             ]
             for i in range(len(names))
@@ -80,7 +87,7 @@ def unknown_outcomes(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         "called_real": ("called real", theme.real, "/"),
         "false_attribution": ("named as another generator", theme.wrong, "x"),
     }
-    at = np.arange(len(table))
+    at, names = np.arange(len(table)), labels(table["generator"].tolist())
     for outcome in OUTCOMES:
         title, colour, pattern = looks[outcome]
         value, low, high = (table[f"{outcome}{end}"] for end in ("", "_low", "_high"))
@@ -94,18 +101,15 @@ def unknown_outcomes(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
                 pattern=dict(shape=pattern, fgcolor=theme.paper, size=6, fillmode="overlay"),
             ),
             hovertext=[
-                f"{title}: {v:.3f} [{a:.3f}, {b:.3f}], n = {n}"
-                for v, a, b, n in zip(value, low, high, table["n"], strict=True)
+                tip(name, *measured(title, v, a, b, n, form="percent"))
+                for name, v, a, b, n in zip(names, value, low, high, table["n"], strict=True)
             ],
             hoverinfo="text",
             text=[f"{v:.0%}" if v >= 0.08 else "" for v in value],
             textposition="inside",
             insidetextanchor="middle",
         )
-    ticks = [
-        f"{text} (n = {n})"
-        for text, n in zip(labels(table["generator"].tolist()), table["n"], strict=True)
-    ]
+    ticks = [f"{text} (n = {n})" for text, n in zip(names, table["n"], strict=True)]
     figure.update_xaxes(title_text="share of its test images", range=[0, 1], tickformat=".0%")
     name_lines(figure, ticks)
     means = ", ".join(f"{looks[o][0]} {table[o].mean():.0%}" for o in OUTCOMES)
@@ -131,8 +135,11 @@ def generator_tree(
     joins = tree.linkage[:, 2]
     # SciPy draws joins in the order of the leaves; each is found again by its distance and place.
     middle = {i: 5.0 + 10.0 * int(np.flatnonzero(order == i)[0]) for i in range(len(order))}
+    below = [{i} for i in range(len(order))]  # the generators below each node
     for number, (left, right) in enumerate(tree.linkage[:, :2].astype(int)):
+        below.append(below[left] | below[right])
         middle[len(order) + number] = (middle[left] + middle[right]) / 2
+    members = below[len(order) :]
     for height, place in zip(heights, places, strict=True):
         centre = (place[1] + place[2]) / 2
         number = int(
@@ -165,8 +172,12 @@ def generator_tree(
             textfont=dict(size=10, color=theme.ink if share >= SURE else theme.muted),
             marker=dict(size=5, color=theme.ink if share >= SURE else theme.muted),
             hovertext=[
-                f"joined at distance {height[1]:.3f}, in {share:.1%} of"
-                f" {counted(tree.draws, 'draw')}"
+                tip(
+                    f"Joins {counted(len(members[number]), 'generator')}",
+                    ", ".join(labels([tree.names[i] for i in sorted(members[number])])),
+                    f"Distance: {height[1]:.3f}",
+                    f"Joined in {share:.0%} of {counted(tree.draws, 'bootstrap draw')}",
+                )
             ],
             hoverinfo="text",
             showlegend=False,

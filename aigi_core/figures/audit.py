@@ -14,8 +14,9 @@ from aigi_core.audit.verdict import Level, Verdict
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import in_points, interval_groups, intervals
 from aigi_core.figures.theme import LIGHT, Theme, label
+from aigi_core.figures.tooltips import measured, tip
 from aigi_core.manifest import REAL
-from aigi_core.statements import counted
+from aigi_core.statements import counted, part_counted
 from aigi_core.winner import estimates
 
 ACCURACY = "Balanced accuracy on its own generator"
@@ -136,7 +137,16 @@ def fact_shares(distribution: pd.DataFrame, fact: str, *, theme: Theme = LIGHT) 
     hover = (
         table.assign(
             text=[
-                f"{share:.0%} [{low:.0%}, {high:.0%}], {n} of {total}"
+                tip(
+                    *measured(
+                        "Share of images",
+                        share,
+                        low,
+                        high,
+                        part_counted(n, total, "image"),
+                        form="percent",
+                    )
+                )
                 for share, low, high, n, total in table[
                     ["share", "low", "high", "n", "total"]
                 ].itertuples(index=False)

@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.theme import LIGHT, Theme, error_bars, finish
-from aigi_core.statements import ALPHA, counted, p_text, span
+from aigi_core.figures.tooltips import measured, tip
+from aigi_core.statements import ALPHA, counted, p_text
 from aigi_core.transfer import METRICS, highest_change
 from aigi_core.transfer.atlas import StoredElimination
 
@@ -85,10 +86,15 @@ def pair_map(
     frame = pd.DataFrame(np.nan, list(generators), list(generators))
     unsure, hover = frame.notna(), frame.astype(object)
     for p in pairs.to_dict("records"):
-        text = (
-            f"{span(p['change'], p['change_low'], p['change_high'], signed=True)},"
-            f" {p_text(p['q_value'], 'q')}, {counted(p['n'], 'cell')},"
-            f" {counted(p['kept'], 'component')} kept"
+        text = tip(
+            *measured(
+                f"Change of {METRICS[metric].in_words}",
+                *(p[f"change{end}"] for end in ("", "_low", "_high")),
+                counted(p["n"], "cell"),
+                form="points",
+            ),
+            p_text(p["q_value"], "q"),
+            f"{counted(p['kept'], 'component')} kept",
         )
         for row, column in ((p["a"], p["b"]), (p["b"], p["a"])):
             frame.loc[row, column], hover.loc[row, column] = p["change"], text
@@ -154,8 +160,9 @@ def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
                 marker=dict(color=colour, symbol=symbol, size=10),
                 error_x=error_bars([value], [low], [high], colour),
                 hovertemplate=(
-                    f"{MEASURES[row['measure']]}, {name}: {row[keys[0]]:.4g} [{row[keys[1]]:.4g},"
-                    f" {row[keys[2]]:.4g}]<extra></extra>"
+                    f"{MEASURES[row['measure']]}, {name}: {row[keys[0]]:.4g}<br>"
+                    f"{'95% range' if keys[0] == 'random' else '95% interval'}:"
+                    f" {row[keys[1]]:.4g} to {row[keys[2]]:.4g}<extra></extra>"
                 ),
             )
         values_in_words.append(

@@ -12,7 +12,9 @@ from jaxtyping import Float, Int
 
 from aigi_core.figures.theme import LIGHT, Style, Theme, finish, label
 from aigi_core.figures.theme import labels as unique_labels
+from aigi_core.figures.tooltips import measured, tip
 from aigi_core.reprs import ShortRepr
+from aigi_core.statements import counted, number, part_counted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,6 +26,7 @@ class Curve(ShortRepr):
         low, high: [n] ends of the band (an interval, or the range of a control), or None.
         style: a generator's style; by default the theme's accent, or muted where ``control``.
         control: a baseline to compare with (random removals, chance): drawn thin and grey.
+        n: [n] what each point was measured on, where known.
     """
 
     name: str
@@ -33,12 +36,16 @@ class Curve(ShortRepr):
     high: Float[np.ndarray, " n"] | None = None
     style: Style | None = None
     control: bool = False
+    n: Int[np.ndarray, " n"] | None = None
 
     @classmethod
     def of(cls, table: pd.DataFrame, name: str, x: str, style: Style | None = None) -> Curve:
-        """A line with its band, from columns ``value, low, high`` and the one named ``x``."""
+        """A line with its band, from columns ``value, low, high``, where known ``n``, and the one
+        named ``x``.
+        """
         at, y, low, high = (table[c].to_numpy(float) for c in (x, "value", "low", "high"))
-        return cls(name, at, y, low, high, style)
+        n = table["n"].to_numpy(int) if "n" in table.columns else None
+        return cls(name, at, y, low, high, style, n=n)
 
 
 def curves(
@@ -101,7 +108,8 @@ def curves(
                 size=7,
             ),
             customdata=[[line.name, float(v)] for v in x],
-            hovertemplate=f"{label(line.name, 60)}<br>{x_title} %{{x}}: %{{y:.3f}}<extra></extra>",
+            hovertext=_curve_tips(line, x_title, y_title),
+            hovertemplate="%{hovertext}<extra></extra>",
         )
     if chance is not None:
         figure.add_hline(y=chance, line=dict(color=theme.muted, width=1, dash="dot"))
@@ -116,12 +124,24 @@ def curves(
     return finish(figure, theme, alt, height, hovermode="closest")
 
 
+def _curve_tips(line: Curve, x_title: str, y_title: str) -> list[str]:
+    nothing = np.full(len(line.x), np.nan)
+    bounds = [nothing if end is None else np.asarray(end, float) for end in (line.low, line.high)]
+    counts = [""] * len(line.x) if line.n is None else line.n.tolist()
+    name = label(line.name, 60)
+    return [
+        tip(name, f"{x_title}: {x:g}", *measured(y_title, y, low, high, n))
+        for x, y, low, high, n in zip(line.x, line.y, *bounds, counts, strict=True)
+    ]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Roc(ShortRepr):
     """One ROC curve with named operating points.
 
     Attributes:
         false_positive, true_positive: [n] rates.
+        n_real, n_fake: images that they are shares of.
         points: threshold's name -> (false positive rate, true positive rate).
     """
 
@@ -129,6 +149,8 @@ class Roc(ShortRepr):
     false_positive: Float[np.ndarray, " n"]
     true_positive: Float[np.ndarray, " n"]
     points: Mapping[str, tuple[float, float]]
+    n_real: int
+    n_fake: int
     style: Style | None = None
 
 
@@ -162,6 +184,10 @@ def roc(rocs: Sequence[Roc], *, alt: str, height: int = 360, theme: Theme = LIGH
     for i, one in enumerate(rocs):
         colour = one.style.colour if one.style else theme.series[i % 4]
         x, y = _in_steps(one)
+        rates = (
+            f"<br>False positive rate: %{{x:.3f}} of {counted(one.n_real, 'real image')}"
+            f"<br>True positive rate: %{{y:.3f}} of {counted(one.n_fake, 'fake')}<extra></extra>"
+        )
         figure.add_scatter(
             x=x,
             y=y,
@@ -170,9 +196,7 @@ def roc(rocs: Sequence[Roc], *, alt: str, height: int = 360, theme: Theme = LIGH
             line=dict(
                 color=colour, width=2.2, dash=one.style.dash if one.style else "solid", shape="hv"
             ),
-            hovertemplate=(
-                "false positive rate %{x:.3f}<br>true positive rate %{y:.3f}<extra></extra>"
-            ),
+            hovertemplate=label(one.name, 60) + rates,
         )
         for j, (name, (x, y)) in enumerate(one.points.items()):
             figure.add_scatter(
@@ -180,10 +204,7 @@ def roc(rocs: Sequence[Roc], *, alt: str, height: int = 360, theme: Theme = LIGH
                 y=[y],
                 mode="markers",
                 name=label(name),
-                hovertemplate=(
-                    f"{label(name, 60)}<br>false positive rate %{{x:.3f}}"
-                    "<br>true positive rate %{y:.3f}<extra></extra>"
-                ),
+                hovertemplate=label(name, 60) + rates,
                 marker=dict(
                     color=theme.paper,
                     size=11,
@@ -216,17 +237,25 @@ def score_histogram(
     edges = np.histogram_bin_edges(scores[np.isfinite(scores)], bins=bins)
     for value, name, colour, pattern in ((0, "real", theme.real, ""), (1, "fake", theme.fake, "/")):
         counts, _ = np.histogram(scores[labels == value], bins=edges)
+        total = int((labels == value).sum())
         figure.add_bar(
             x=(edges[:-1] + edges[1:]) / 2,
             y=counts,
             width=np.diff(edges),
-            name=f"{name} (n = {int((labels == value).sum())})",
+            name=f"{name} (n = {total:,})",
             marker=dict(
                 color=_rgba(colour, 0.55),
                 line=dict(color=colour, width=1),
                 pattern=dict(shape=pattern, size=5, fgcolor=colour),
             ),
-            hovertemplate=f"{name}: %{{y}} images at %{{x:.2f}}<extra></extra>",
+            hovertext=[
+                tip(
+                    f"{part_counted(k, total, name + ' image')}",
+                    f"Score: {number(a, 2, signed=True)} to {number(b, 2, signed=True)}",
+                )
+                for k, a, b in zip(counts, edges[:-1], edges[1:], strict=True)
+            ],
+            hovertemplate="%{hovertext}<extra></extra>",
         )
     dashes = ("solid", "dash", "dot")
     for i, (name, threshold) in enumerate(thresholds.items()):
@@ -237,7 +266,7 @@ def score_histogram(
             mode="lines",
             name=label(name, 48),
             line=dict(color=theme.ink, width=1.6, dash=dashes[i % 3]),
-            hovertemplate=f"{label(name, 60)}: {threshold:.3f}<extra></extra>",
+            hovertemplate=f"Threshold, {label(name, 60)}: {threshold:+.3f}<extra></extra>",
         )
     figure.update_xaxes(title_text=score_title)
     figure.update_yaxes(title_text="Images")

@@ -38,7 +38,7 @@ def evidence_bars(terms: pd.DataFrame, *, strongest: int = 12, theme: Theme = LI
             text=[f"{v:+.2f}" for v in values],
             textposition="outside",
             cliponaxis=False,
-            hovertemplate="%{y}: %{x:+.3f}<extra></extra>",
+            hovertemplate="%{y}<br>Evidence for fake: %{x:+.3f} (logit)<extra></extra>",
         )
     )
     figure.add_vline(x=0, line=dict(color=theme.ink, width=1))

@@ -15,6 +15,7 @@ from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import intervals, scatter
 from aigi_core.figures.theme import LIGHT, Style, Theme, label
+from aigi_core.figures.tooltips import tip
 from aigi_core.figures.words import decisive_cosine, word_list
 from aigi_core.statements import ALPHA, counted
 from aigi_core.transfer import DEFAULT_METRIC, METRICS
@@ -172,8 +173,11 @@ def head_map(
         hover=pd.DataFrame(
             [
                 [
-                    f"head {head}<br>{value_title} {v:.3f}"
-                    + (f"<br>TextSpan: {label(texts[head], 60)}" if head in texts else "")
+                    tip(
+                        f"head {head}",
+                        f"{value_title}: {v:.3f}",
+                        f"TextSpan: {label(texts[head], 60)}" if head in texts else "",
+                    )
                     for head, v in zip(own, row, strict=True)
                 ]
                 for own, row in zip(names, values.to_numpy(), strict=True)

@@ -28,6 +28,7 @@ from aigi_core.figures.theme import (
     finish,
     label,
 )
+from aigi_core.figures.tooltips import measured, tip
 from aigi_core.perturb import PERTURBATIONS
 from aigi_core.statements import counted
 
@@ -135,7 +136,10 @@ def _add_patches(
         marker=dict(opacity=0, size=12),
         showlegend=False,
         customdata=[[f"{r}.{c}"] for r, c in zip(y, x, strict=True)],
-        text=[f"patch {r}.{c}: {evidence[r, c]:+.3f}" for r, c in zip(y, x, strict=True)],
+        text=[
+            f"Patch {r}.{c}<br>Evidence for fake: {evidence[r, c]:+.3f} (logit)"
+            for r, c in zip(y, x, strict=True)
+        ],
         hovertemplate="%{text}<extra></extra>",
         selected=dict(marker=dict(opacity=0)),
         unselected=dict(marker=dict(opacity=0)),
@@ -251,10 +255,17 @@ def reliability_curve(
             y, bins["share_low"], bins["share_high"], theme.accent, thickness=1.5, width=4
         ),
         text=[
-            f"{counted(n, 'image')}, {k} fake"
-            for n, k in zip(bins["n"], bins["n_fake"], strict=True)
+            tip(
+                f"Stated probability: {row['probability']:.3f}",
+                *measured(
+                    "Observed share of fakes",
+                    *(row[end] for end in ("share", "share_low", "share_high")),
+                    f"{counted(row['n'], 'image')}, {row['n_fake']} of them fake",
+                ),
+            )
+            for row in bins.to_dict("records")
         ],
-        hovertemplate="stated %{x:.2f}, observed %{y:.2f}<br>%{text}<extra></extra>",
+        hovertemplate="%{text}<extra></extra>",
     )
     figure.update_xaxes(title_text="Stated probability", range=[-0.02, 1.02])
     figure.update_yaxes(title_text="Observed share of fakes", range=[-0.02, 1.02])
@@ -310,8 +321,11 @@ def survival_curves(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
                 line=dict(color=theme.accent, width=1.6),
             ),
             error_y=error_bars(y, low, high, theme.accent, thickness=1, width=3),
-            text=[f"{d}: {v}" for d, v in zip(descriptions, verdicts, strict=True)],
-            hovertemplate="%{text}<br>probability %{y:.3f}<extra></extra>",
+            text=[
+                tip(str(d), f"Verdict: {v}", *measured("Probability of being generated", *line))
+                for d, v, *line in zip(descriptions, verdicts, y, low, high, strict=True)
+            ],
+            hovertemplate="%{text}<extra></extra>",
             **place,
         )
         figure.add_hline(y=0.5, line=dict(color=theme.muted, width=1, dash="dot"), **place)

@@ -39,9 +39,21 @@ def image_points(
 
     def texts(name: str, part: pd.DataFrame) -> list[str]:
         del name  # each point names its own source
+        shown = ("source", "split", "path")
+        numeric = pd.api.types.is_numeric_dtype(part[by])
+        beside = (
+            [""] * len(part)
+            if by in shown
+            else part[by].map((by + ": {:+.2f}").format)
+            if numeric
+            else [f"{by}: {label(str(text), 40)}" for text in part[by]]
+        )
         return [
-            f"{label(source, 40)}, {split}<br>{label(path, 60)}"
-            for source, split, path in part[["source", "split", "path"]].to_numpy()
+            f"{label(source, 40)}, {split} split<br>{label(path, 60)}"
+            + (f"<br>{more}" if more else "")
+            for (source, split, path), more in zip(
+                part[list(shown)].to_numpy(), beside, strict=True
+            )
         ]
 
     figure = _groups(table, by, draw=draw, key="path", texts=texts, styles=styles, theme=theme)
@@ -70,10 +82,12 @@ def image_cells(
     def texts(name: str, part: pd.DataFrame) -> list[str]:
         numeric = pd.api.types.is_numeric_dtype(part[by])
         about = (
-            part[by].map("mean {:+.2f}".format) if numeric else part["share"].map("{:.0%}".format)
+            part[by].map("mean {:+.2f}".format)
+            if numeric
+            else part["share"].map("{:.0%} of them".format)
         )
         return [
-            f"{counted(n, 'image')}<br>{label(name, 40)}: {text}"
+            f"{counted(n, 'image')} in this cell<br>{label(name, 40)}: {text}"
             for n, text in zip(part["images"], about, strict=True)
         ]
 

@@ -44,6 +44,9 @@ _INVISIBLE: dict[str, Any] = dict(
 """Points that only take clicks."""
 
 
+NO_VALUE = "no value"
+
+
 def heatmap(
     values: pd.DataFrame,
     *,
@@ -77,7 +80,8 @@ def heatmap(
             for ``none``.
         row_families, column_families: the family of each row and column, in order; blocks are set
             apart and named.
-        hover: text of each cell; the plain value where it is None.
+        hover: text of each cell below its names, lines joined by ``<br>``; the plain value with
+            ``value_title`` where it is None.
         faint: True where a number is to be read with reserve (not significant): its cell is faded
             and its number set in italics.
         selected: row and column name of the cell to outline.
@@ -102,8 +106,15 @@ def heatmap(
     figure = go.Figure(
         go.Heatmap(z=np.where(faded, np.nan, z), showscale=not compact, colorbar=bar, **look)
     )
+    unit = " points" if percent and centre == "zero" else "%" if percent else ""
     written = (
-        np.array([[_short(factor * v, number) for v in line] for line in z], object)
+        np.array(
+            [
+                [_plain_tip(value_title, _short(factor * v, number), unit) for v in line]
+                for line in z
+            ],
+            object,
+        )
         if hover is None
         else hover.to_numpy(str)
     ).reshape(z.shape)
@@ -112,7 +123,8 @@ def heatmap(
         colours = np.reshape(_text_colours(z, low, high, scale), z.shape)
         colours = np.where(faded, theme.muted, colours)
         look_of_cells = _numbers(texts, colours, theme)
-    _add_cells(figure, rows, columns, written, look_of_cells, margins=margins)
+    titles = row_title, column_title
+    _add_cells(figure, (rows, columns), titles, written, look_of_cells, margins=margins)
     if faded.any():
         figure.add_heatmap(z=np.where(faded, z, np.nan), showscale=False, opacity=0.22, **look)
     shapes = [*_borders(row_families, column_families, z.shape, theme)]
@@ -197,10 +209,15 @@ def _outlines(
     return shapes
 
 
+def _plain_tip(title: str, value: str, unit: str) -> str:
+    text = value if value == NO_VALUE else value + unit
+    return f"{title}: {text}" if title else text
+
+
 def _add_cells(
     figure: go.Figure,
-    rows: list[str],
-    columns: list[str],
+    names: tuple[list[str], list[str]],
+    titles: tuple[str, str],
     written: np.ndarray,
     look: dict[str, Any],
     *,
@@ -212,9 +229,13 @@ def _add_cells(
     do, or invisible points over them.
     """
     y, x = np.indices(written.shape).reshape(2, -1)
-    row_names, column_names = labels(rows, 40), labels(columns, 40)
+    rows, columns = names
+    shown = [
+        [f"{title} {name}" if title else name for name in labels(side, 40)]
+        for title, side in zip(titles, names, strict=True)
+    ]
     descriptions = [
-        f"{row_names[i]} → {column_names[j]}<br>{written[i, j]}" for i, j in zip(y, x, strict=True)
+        f"{shown[0][i]}<br>{shown[1][j]}<br>{written[i, j]}" for i, j in zip(y, x, strict=True)
     ]
     figure.add_scatter(
         x=x,
@@ -298,7 +319,7 @@ def _limits(z: np.ndarray, centre: Centre) -> tuple[float, float]:
 def _short(value: float, number: str) -> str:
     """A number without its leading zero, as tables of accuracies print it."""
     if np.isnan(value):
-        return "no value"
+        return NO_VALUE
     text = f"{value:{number}}"
     return text.replace("0.", ".", 1) if text.lstrip("+-").startswith("0.") else text
 

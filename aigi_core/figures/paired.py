@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from aigi_core.figures.points import intervals
-from aigi_core.figures.theme import LIGHT, Theme
+from aigi_core.figures.theme import LIGHT, Theme, label
 from aigi_core.statements import counted, part_counted
 
 SHOWN = 16
@@ -42,7 +42,7 @@ def column_intervals(table: pd.DataFrame, name: str, *, theme: Theme = LIGHT) ->
         " from"
         f" {table['value'].min():.2f} to {table['value'].max():.2f}."
     )
-    title = f"Balanced accuracy on {name}"
+    title = f"Balanced accuracy on {label(name)}"
     rows = table.rename(columns={"train": "name"})
     return intervals(rows, alt=alt, value_title=title, reference=0.5, theme=theme)
 
@@ -61,4 +61,4 @@ def split_ranges(summary: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         f" images: {values_in_words}."
     )
     title = "Balanced accuracy, mean and range over seeds"
-    return intervals(rows, alt=alt, value_title=title, theme=theme)
+    return intervals(rows, alt=alt, value_title=title, ends="from least to most", theme=theme)

@@ -20,6 +20,8 @@ from aigi_core.figures.theme import (
     labels,
     name_lines,
 )
+from aigi_core.figures.tooltips import Form, between, measured, tip
+from aigi_core.statements import number
 
 _SHARES = ("value", "low", "high", "band_low", "band_high")
 
@@ -33,6 +35,10 @@ def _titled(title: str, points: bool) -> str:
     return f"{title}, points" if points else title
 
 
+def _form(points: bool) -> Form:
+    return "points" if points else "value"
+
+
 def intervals(
     table: pd.DataFrame,
     *,
@@ -44,6 +50,7 @@ def intervals(
     limits: tuple[float, float] | None = None,
     band: str = "",
     points: bool = False,
+    ends: str = "95% interval",
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """A forest plot: one estimate a line, its interval, its n.
@@ -56,6 +63,7 @@ def intervals(
         band: what ``band_low`` and ``band_high`` are (the range of a control); they are drawn
             behind each line.
         points: values are differences of shares, and are drawn in percentage points.
+        ends: what ``low`` and ``high`` are.
 
     A click reports ``customdata`` [name].
 
@@ -67,9 +75,12 @@ def intervals(
             "No detector can be compared here, because each was trained on all generators:"
             " choose other training sets, or a workspace with more generators."
         )
-    figure = go.Figure()
-    number = "+.1f" if points else ".3f"
-    value_title = _titled(value_title, points)
+    figure, form = go.Figure(), _form(points)
+    said = table[["value", "low", "high"]].to_numpy(float).tolist()
+    chance = [""] * len(table)
+    if band:
+        ranges = table[["band_low", "band_high"]].to_numpy(float).tolist()
+        chance = [between(band, *ends_of_band, form) for ends_of_band in ranges]
     table = in_points(table) if points else table
     names = [str(n) for n in table["name"]]
     if band:
@@ -88,6 +99,7 @@ def intervals(
     sizes = (
         [f" (n = {int(n):,})" for n in table["n"]] if "n" in table.columns else [""] * len(names)
     )
+    counts = [size.strip(" ()") for size in sizes]
     if "note" in table.columns:
         sizes = [f": {label(str(note))}" for note in table["note"]]
     bounds = table[["value", "low", "high"]].to_numpy(float)
@@ -107,8 +119,14 @@ def intervals(
         ),
         error_x=error_bars(value, low, high, theme.muted),
         hovertext=[
-            f"{label(name, 40)}{size}<br>{v:{number}} [{a:{number}}, {b:{number}}]"
-            for name, size, (v, a, b) in zip(names, sizes, bounds, strict=True)
+            tip(
+                label(name, 40) + (size if "note" in table.columns else ""),
+                *measured(value_title, *line, count, form=form, ends=ends),
+                beside,
+            )
+            for name, size, count, line, beside in zip(
+                names, sizes, counts, said, chance, strict=True
+            )
         ],
         hovertemplate="%{hovertext}<extra></extra>",
         unselected=dict(marker=dict(opacity=1)),
@@ -119,7 +137,7 @@ def intervals(
         f"<b>{text}</b>{s}" if n == selected else f"{text}{s}"
         for n, text, s in zip(names, labels(names, 44), sizes, strict=True)
     ]
-    figure.update_xaxes(title_text=value_title, range=limits)
+    figure.update_xaxes(title_text=_titled(value_title, points), range=limits)
     name_lines(figure, ticks)
     return finish(figure, theme, alt, 90 + 28 * max(len(names), 2), hovermode="closest")
 
@@ -172,8 +190,10 @@ def scatter(
         style = (styles or {}).get(str(group))
         details = part["detail"] if "detail" in part.columns else [""] * len(part)
         hover = [
-            f"{label(str(n), 40)}{'<br>' + label(str(d), 80) if d else ''}"
-            for n, d in zip(part["name"], details, strict=True)
+            tip(label(str(n), 40), label(str(d), 120), f"{x_title}: {x}", f"{y_title}: {y}")
+            for n, d, x, y in zip(
+                part["name"], details, *(map(number, part[axis]) for axis in "xy"), strict=True
+            )
         ]
         figure.add_scatter(
             x=part["x"],
@@ -195,9 +215,7 @@ def scatter(
                 size=part["size"] if "size" in part.columns else 9,
                 opacity=0.9,
             ),
-            hovertemplate=(
-                f"%{{hovertext}}<br>{x_title}: %{{x:.3f}}<br>{y_title}: %{{y:.3f}}<extra></extra>"
-            ),
+            hovertemplate="%{hovertext}<extra></extra>",
         )
     if selected is not None and (chosen := table[table["name"] == selected]).shape[0]:
         figure.add_scatter(
@@ -321,21 +339,19 @@ def interval_groups(
 
     A click reports ``customdata`` [name of the line].
     """
-    figure = go.Figure()
-    number = "+.1f" if points else ".3f"
-    value_title = _titled(value_title, points)
+    figure, form = go.Figure(), _form(points)
+    told = table[["value", "low", "high"]]
     table = in_points(table) if points else table
     names, series = (
         [str(n) for n in dict.fromkeys(table[column])] for column in ("name", "series")
     )
     step = 0.72 / max(len(series), 1)
     for k, one in enumerate(series):
-        part = table[(table["series"] == one) & table["value"].notna()]
+        chosen = ((table["series"] == one) & table["value"].notna()).to_numpy()
+        part = table[chosen]
         value, low, high = (part[column].to_numpy(float) for column in ("value", "low", "high"))
         colour = (colours or {}).get(one, theme.series[k % 4])
-        sizes = (
-            [f" (n = {int(n):,})" for n in part["n"]] if "n" in part.columns else [""] * len(part)
-        )
+        counts = part["n"].tolist() if "n" in part.columns else [""] * len(part)
         figure.add_scatter(
             x=value,
             y=[names.index(str(n)) + (k - (len(series) - 1) / 2) * step for n in part["name"]],
@@ -347,9 +363,14 @@ def interval_groups(
             ),
             error_x=error_bars(value, low, high, colour, thickness=1.8, width=3),
             text=[
-                f"{label(str(n), 40)}, {label(one, 40)}{s}<br>"
-                f"{v:{number}} [{a:{number}}, {b:{number}}]"
-                for n, s, v, a, b in zip(part["name"], sizes, value, low, high, strict=True)
+                tip(
+                    label(str(name), 40),
+                    label(one, 40),
+                    *measured(value_title, *line, n, form=form),
+                )
+                for name, n, line in zip(
+                    part["name"], counts, told[chosen].to_numpy(float), strict=True
+                )
             ],
             hovertemplate="%{text}<extra></extra>",
             unselected=dict(marker=dict(opacity=1)),
@@ -370,7 +391,7 @@ def interval_groups(
         f"<b>{text}</b>" if n == selected else text
         for n, text in zip(names, labels(names), strict=True)
     ]
-    figure.update_xaxes(title_text=value_title, range=limits)
+    figure.update_xaxes(title_text=_titled(value_title, points), range=limits)
     name_lines(figure, ticks)
     height = 110 + (line_height or max(26, 13 * len(series) + 6)) * max(len(names), 2)
     return finish(figure, theme, alt, height, hovermode="closest")

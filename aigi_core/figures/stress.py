@@ -14,6 +14,7 @@ from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import in_points, interval_groups, intervals, scatter
 from aigi_core.figures.theme import LIGHT, Style, Theme
+from aigi_core.figures.tooltips import measured, tip
 from aigi_core.metrics import DEFAULT_METRIC, METRICS
 from aigi_core.perturb import PERTURBATIONS, parse_ops
 from aigi_core.statements import ALPHA, counted, p_text
@@ -225,17 +226,26 @@ def robust_head_map(heads: pd.DataFrame, op: str, *, theme: Theme = LIGHT) -> go
     """
     values = heads.pivot_table(index="layer", columns="head", values="change")
     q = heads.pivot_table(index="layer", columns="head", values="q_value")
-    before, after = (
-        heads.pivot_table(index="layer", columns="head", values=name)
-        for name in ("clean", "perturbed")
+    ends = ("change", "change_low", "change_high")
+    hover = (
+        heads.assign(
+            tip=[
+                tip(
+                    *measured(
+                        f"Change of {METRIC.lower()}",
+                        *(row[end] for end in ends),
+                        counted(row["n_real"] + row["n_fake"], "image"),
+                        form="points",
+                    ),
+                    f"{row['clean']:.3f} clean, {row['perturbed']:.3f} perturbed",
+                    p_text(row["q_value"], "q"),
+                )
+                for row in heads.to_dict("records")
+            ]
+        )
+        .pivot_table(index="layer", columns="head", values="tip", aggfunc="first")
+        .to_numpy()
     )
-    hover = [
-        [
-            f"{c:.3f} clean, {p:.3f} perturbed, {p_text(k, 'q')}"
-            for c, p, k in zip(*line, strict=True)
-        ]
-        for line in zip(before.to_numpy(), after.to_numpy(), q.to_numpy(), strict=True)
-    ]
     labels = [f"layer {layer}" for layer in values.index], [str(head) for head in values.columns]
     lost = int(((heads["q_value"] < ALPHA) & (heads["change"] < 0)).sum())
     alt = (

@@ -13,7 +13,8 @@ from aigi_core.figures.curves import Roc, roc, score_histogram
 from aigi_core.figures.matrix import Centre, heatmap
 from aigi_core.figures.points import intervals
 from aigi_core.figures.theme import LIGHT, Style, Theme
-from aigi_core.statements import ALPHA, counted, p_text, part_counted, span
+from aigi_core.figures.tooltips import measured, tip
+from aigi_core.statements import ALPHA, counted, p_text, part_counted
 from aigi_core.transfer import (
     METRICS,
     Cell,
@@ -62,8 +63,10 @@ def transfer_heatmap(
     hover = np.array(
         [
             [
-                f"{about.title} {v:.3f} [{a:.3f}, {b:.3f}], n = {k}"
-                f"{', in-domain' if inside else ''}"
+                tip(
+                    *measured(about.title, v, a, b, counted(k, "image")),
+                    "in-domain" if inside else "out of domain",
+                )
                 for v, a, b, k, inside in zip(*line, strict=True)
             ]
             for line in zip(matrix.values[metric], low, high, n, matrix.in_domain, strict=True)
@@ -134,7 +137,7 @@ def _with_means(
     columns = [unseen & (np.arange(unseen.shape[1]) == j) for j in at[1]]
     means = [matrix.mean(metric, chosen) for chosen in (*lines, *columns, unseen)]
     texts = [
-        f"mean {m.value:.3f} [{m.low:.3f}, {m.high:.3f}] over {counted(m.n, 'cell')} out of domain"
+        tip(*measured("Mean out of domain", m.value, m.low, m.high, counted(m.n, "cell")))
         if m.n
         else "no cell out of domain"
         for m in means
@@ -162,7 +165,10 @@ def difference_heatmap(
     unsure = ~(change.q_value < ALPHA)
     hover = [
         [
-            f"{span(v, a, b, signed=True)}, {p_text(q, 'q')}"
+            tip(
+                *measured(f"{about.title}, A − B", v, a, b, form="points"),
+                p_text(q, "q"),
+            )
             for v, a, b, q in zip(*line, strict=True)
         ]
         for line in zip(change.values, change.low, change.high, change.q_value, strict=True)
@@ -306,6 +312,7 @@ def detector_intervals(
 def cell_roc(cell: Cell, train: str, test: str, *, theme: Theme = LIGHT) -> go.Figure:
     """ROC of one cell with the operating point of each threshold."""
     fpr, tpr = cell.roc()
+    real = int((cell.labels == 0).sum())
     points = {name: cell.rates(threshold) for name, threshold in cell.thresholds.items()}
     values_in_words = "; ".join(f"{name}: {x:.2f}, {y:.2f}" for name, (x, y) in points.items())
     alt = (
@@ -313,7 +320,7 @@ def cell_roc(cell: Cell, train: str, test: str, *, theme: Theme = LIGHT) -> go.F
         f" ({counted(len(cell.rows), 'image')}). False and true positive rate at"
         f" {values_in_words}."
     )
-    return roc([Roc("ROC", fpr, tpr, points)], alt=alt, theme=theme)
+    return roc([Roc("ROC", fpr, tpr, points, real, len(cell.rows) - real)], alt=alt, theme=theme)
 
 
 def cell_histogram(cell: Cell, train: str, test: str, *, theme: Theme = LIGHT) -> go.Figure:

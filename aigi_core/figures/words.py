@@ -33,8 +33,8 @@ def word_list(
     p = table["p_value"].to_numpy(float) if "p_value" in table else np.full(len(table), np.nan)
     category = table["category"] if "category" in table.columns else [""] * len(table)
     hover = [
-        f"{text}{'<br>' + label(str(kind), 60) if kind else ''}<br>cosine {cosine:.3f}"
-        + (f"<br>{p_text(value)} over all texts" if np.isfinite(value) else "")
+        f"{text}{'<br>' + label(str(kind), 60) if kind else ''}<br>Cosine: {cosine:.3f}"
+        + (f"<br>{p_text(value)}, corrected over all texts" if np.isfinite(value) else "")
         for text, kind, cosine, value in zip(texts, category, cosines, p, strict=True)
     ]
     colours = [
@@ -134,7 +134,7 @@ def span_bars(table: pd.DataFrame, *, alt: str, theme: Theme = LIGHT) -> go.Figu
             customdata=[[str(text)] for text in table["text"]],
             hoverinfo="text",
             hovertext=[
-                f"{t}<br>{s:.1%} of the variance, {c:.1%} so far"
+                f"{t}<br>Share of the variance: {s:.1%}<br>Up to this text: {c:.1%} so far"
                 for t, s, c in zip(texts, share, total, strict=True)
             ],
         )

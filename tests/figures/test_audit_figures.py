@@ -37,10 +37,15 @@ def test_interval_groups_place_every_series_beside_its_line() -> None:
     np.testing.assert_allclose(
         [one.error_x.array, one.error_x.arrayminus], [[0.1, 0.2], [0.1, 0.1]]
     )
-    assert [list(c) for c in one.customdata] == [
-        ["a"],
-        ["<b>"],
-    ] and "&lt;b&gt;, one (n = 5)" in one.text[1]
+    assert (
+        [list(c) for c in one.customdata]
+        == [
+            ["a"],
+            ["<b>"],
+        ]
+        and one.text[1].startswith("&lt;b&gt;<br>one<br>value: 0.700")
+        and one.text[1].endswith("n = 5")
+    )
     assert (
         list(drawn.layout.yaxis.ticktext) == ["a", "<b>&lt;b&gt;</b>"]
         and figures.alt_text(drawn) == "groups"

@@ -61,7 +61,11 @@ DRAWINGS: dict[str, Callable[[Theme], go.Figure]] = {
         theme=theme,
     ),
     "roc": lambda theme: figures.roc(
-        [figures.Roc(NASTY, np.array([0, 0.2, 1]), np.array([0, 0.7, 1]), {NASTY: (0.2, 0.7)})],
+        [
+            figures.Roc(
+                NASTY, np.array([0, 0.2, 1]), np.array([0, 0.7, 1]), {NASTY: (0.2, 0.7)}, 9, 9
+            )
+        ],
         alt="words",
         theme=theme,
     ),

@@ -25,4 +25,4 @@ def test_differences_of_shares_are_drawn_in_percentage_points(
     assert points.layout.xaxis.title.text == "Change, points" and points.data[0].x[0] == 6.25
     assert points.data[0].error_x.array[0] == pytest.approx(6.25)
     said = points.data[0].hovertext or points.data[0].text
-    assert "+6.2 [-1.0, +12.5]" in said[0]
+    assert "+6.2 points<br>95% interval: -1.0 to +12.5" in said[0]

@@ -148,6 +148,10 @@ def test_components_and_heads() -> None:
             "clean": 0.8,
             "perturbed": [0.5, 0.8, 0.9, 0.7],
             "change": [-0.3, 0, 0.1, -0.1],
+            "change_low": -0.4,
+            "change_high": 0.2,
+            "n_real": 9,
+            "n_fake": 4,
             "q_value": [0.01, 1, 0.2, 0.04],
         }
     )
@@ -157,3 +161,4 @@ def test_components_and_heads() -> None:
     assert "2 lose accuracy at a false discovery rate" in figures.alt_text(drawn)
     numbers = next(trace for trace in drawn.data if trace.name == "cells")
     assert [text.startswith("<i>") for text in numbers.text] == [False, True, True, False]
+    assert "-30.0 points<br>95% interval: -40.0 to +20.0<br>13 images<br>" in numbers.hovertext[0]

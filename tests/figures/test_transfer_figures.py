@@ -31,8 +31,8 @@ def test_heatmap_shows_the_matrix() -> None:
     assert f"{result.mean('accuracy', ~result.in_domain).value:.3f}" in figures.alt_text(figure)
     low, high = result.interval("accuracy")
     assert (
-        f"[{low[0, 1]:.3f}, {high[0, 1]:.3f}], n = {result.n_fake[1] + result.n_real[1]}"
-        in figure.data[1].hovertext[1]
+        f"<br>95% interval: {low[0, 1]:.3f} to {high[0, 1]:.3f}"
+        f"<br>{result.n_fake[1] + result.n_real[1]} images" in figure.data[1].hovertext[1]
     )
     own, other = figure.data[1].hovertext[:2]
     assert "in-domain" in own and "in-domain" not in other
@@ -106,10 +106,10 @@ def test_a_roc_of_many_images_is_drawn_in_steps_from_all_of_them() -> None:
     scores = np.sort(RNG.standard_normal(200_000))
     fake = RNG.random(len(scores)) < 1 / (1 + np.exp(-2 * scores))
     rates = [np.append(0, np.cumsum(mine[::-1]) / mine.sum()) for mine in (~fake, fake)]
-    drawn = roc([Roc("ROC", *rates, {})], alt="ROC").data[1]
+    drawn = roc([Roc("ROC", *rates, {}, 9, 9)], alt="ROC").data[1]
     assert len(drawn.x) <= 2 * ROC_STEPS + 2
     assert (drawn.x[0], drawn.y[0], drawn.x[-1], drawn.y[-1]) == (0, 0, 1, 1)
     all_points, points = np.stack(rates, axis=1), np.stack([drawn.x, drawn.y], axis=1)
     assert cKDTree(points).query(all_points, p=np.inf)[0].max() < 1 / ROC_STEPS
-    few = Roc("ROC", rates[0][:50], rates[1][:50], {})
+    few = Roc("ROC", rates[0][:50], rates[1][:50], {}, 9, 9)
     assert len(roc([few], alt="ROC").data[1].x) == 50

@@ -71,7 +71,7 @@ def keep(page: Page, folder: str, called: str, pool: str, sources: tuple[Hashabl
     workspace = workspaces.current()
     why_not = running.may_change(workspace.path)
     if not why_not and OLD_IMAGES in command(folder, called, pool):
-        why_not = "The workspace does not say where its images lie: use the command."
+        why_not = "This workspace does not record the folder of its images: use the command."
     job = running.on(workspace.path)
     if why_not:
         st.caption(why_not)
@@ -87,8 +87,8 @@ def keep(page: Page, folder: str, called: str, pool: str, sources: tuple[Hashabl
                 f" compared with the real images of {name(pool)}. Old images are neither"
                 " moved nor encoded again; results of all images (searches, words, the"
                 " audit) must be computed again. All images of the folder are read,"
-                " including those that this page left out. 'precompute remove' takes a"
-                " generator out again."
+                " including those that this page left out. 'precompute remove' removes a"
+                " generator again."
             )
             saved = folder
             if not folder:

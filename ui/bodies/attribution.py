@@ -52,7 +52,11 @@ def stats(made: Attribution, way: str) -> list[Stat]:
     own, table = made.named[way], made.unknown[way]
     cells = []
     for title, in_pool, help in (
-        ("Mean recall", False, "Of each source's test images, the share named as it; averaged."),
+        (
+            "Mean recall",
+            False,
+            "The share of each source's test images that get its name, averaged over sources.",
+        ),
         (
             "Mean recall within the pool",
             True,
@@ -155,7 +159,7 @@ def open_set(page: Page, table: pd.DataFrame) -> None:
 def tree(page: Page, made: Attribution, way: str) -> None:
     """The tree by residuals or by confusions, and whether families and pools explain it."""
     if not made.trees:
-        st.caption("A tree needs three generators: add images of others.")
+        st.caption("A tree needs at least three generators: add images of others.")
         return
     with page.controls("Tree"):
         by = page.select(
@@ -210,10 +214,11 @@ def likely_source(page: Page, embedding: np.ndarray, row: int | None) -> None:
     else:
         about = made.named["regression"].by_source().set_index("source").loc[source]
         page.finding(
-            f"Likely source: **{name(source)}**. Of {counted(about['named'], 'test image')} that"
-            f" were named so, {about['precision']:.0%} were really from it"
-            f" ({about['precision_low']:.0%} to {about['precision_high']:.0%}). The probabilities"
-            f" below ({probability:.3f} for it) are the classifier's own, not calibrated."
+            f"Likely source: **{name(source)}**. Of {counted(about['named'], 'test image')}"
+            f" with this name, {about['precision']:.0%} were really from it"
+            f" ({about['precision_low']:.0%} to {about['precision_high']:.0%}). The"
+            f" probabilities below ({probability:.3f} for it) are the classifier's own, not"
+            " calibrated."
         )
     unknown = made.unknown["regression"]
     if not unknown.empty:

@@ -57,9 +57,10 @@ class Searched:
         best = self.best()
         if highest is None:
             return (
-                "The effect of removal on other generators cannot be measured: besides the two"
-                " generators of a search only one is left, and there is no detector of a fourth to"
-                " test on it. Add images of a fourth generator."
+                "The effect of removal on other generators cannot be measured, because only"
+                " one generator is left besides the two of a search. Measuring it needs two:"
+                " a detector trained on one and tested on the other. Add images of a fourth"
+                " generator."
             )
         sure = pairs[pairs["q_value"] < ALPHA]
         better, worse = sure[sure["change"] > 0], sure[sure["change"] < 0]
@@ -73,13 +74,17 @@ class Searched:
             " does not show whether removing components helps here as in the paper. On these it"
         )
         random = (
-            f"; {len(beyond)} of the first also beat the removal of as many components at random"
+            (
+                f"; {len(beyond)} of the improved pairs also do better than random removals"
+                " of as many components"
+            )
             if len(better)
             else ""
         )
         why_counted = (
-            " The counts judge each pair by itself, so it counts although this wider interval holds"
-            " 0."
+            " This pair is counted as improved although its interval contains 0: the counts"
+            " test each pair by itself, and the interval is wider because it allows for"
+            " choosing the largest change."
             if highest.low <= 0 <= highest.high and best.name in better.index
             else ""
         )
@@ -123,7 +128,7 @@ def here(atlas: Atlas, pair: Pair, own: bool) -> str:
     if (most := highest_change(table)) and len(table) > 1:
         text += f" Highest change: {name(most.name)}, {most.points()}."
     return (
-        f"{text} Encoder, generators and images are others than the paper's, and plain accuracy"
-        " depends on the shares of fakes and real images, which are equal there: compare changes,"
-        " not levels."
+        f"{text} Encoder, generators and images differ from the paper's. Plain accuracy also"
+        " depends on the shares of fakes and real images, which are equal in the paper. So"
+        " compare changes, not levels."
     )

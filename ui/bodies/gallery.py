@@ -118,10 +118,10 @@ def legend(workspace: Workspace, setting: results.Setting, row: int, image: int)
         else ""
     )
     return (
-        "Under each image: its generator, or real; what it is, what the detector takes it for, and"
-        f" the detector's score ({scale}, higher means fake){head}; width, height and format of"
-        " the file. A solid blue line: the verdict is right; a dashed red"
-        " line: it is wrong."
+        "Under each image: its generator, or real; what it is, what the detector calls it,"
+        f" and the detector's score ({scale}, higher means fake){head}; width, height and"
+        " format of the file. A solid blue line: the verdict is right; a dashed red line: it"
+        " is wrong."
     )
 
 
@@ -134,16 +134,16 @@ def answer(images: pd.DataFrame, train: str, beginning: str = "") -> str:
     """
     shares = {share["verdict"]: share for share in verdict_shares(images).to_dict("records")}
     wrong = [
-        f"**{part_counted(one['images'], one['of'], what)}** for {other} ({_share(one)})"
-        for verdict, what, other in (
+        f"**{part_counted(one['images'], one['of'], what)}** {call} ({_share(one)})"
+        for verdict, what, call in (
             ("fake as real", "fake", "real"),
-            ("real as fake", "real image", "fakes"),
+            ("real as fake", "real image", "fake"),
         )
         if (one := shares.get(verdict))
     ]
     most_certain = images[~images["right"]].head(1).to_dict("records")
     return (
-        f"{beginning}Trained on {name(train)}, the detector takes {' and '.join(wrong)}."
+        f"{beginning}Trained on {name(train)}, the detector calls {' and '.join(wrong)}."
         + "".join(
             f" Its most certain mistake: {name(m['path'])}, {m['verdict']}." for m in most_certain
         )

@@ -74,9 +74,9 @@ def show(page: Page) -> None:
     if prompts is not None:
         clear = int(((prompts["change"] > 0) & (prompts["q"] <= ALPHA)).sum())
         page.finding(
-            "Two images of one prompt get the same verdict more often than images of different"
-            f" prompts for {part_counted(clear, len(prompts), 'generator')} (false discovery rate"
-            f" {ALPHA:.0%}; {counted(int(prompts['n'].sum()), 'prompt')})"
+            "Two images of one prompt get the same verdict more often than images of"
+            f" different prompts for {part_counted(clear, len(prompts), 'generator')}"
+            f" ({ALPHA:.0%} FDR; {counted(int(prompts['n'].sum()), 'prompt')})"
             + (": there the verdict depends on the content." if clear else ".")
         )
         page.figure("prompts", partial(figures.same_answers, prompts), table=prompts)

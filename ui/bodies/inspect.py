@@ -439,7 +439,7 @@ def choose_region(page: Page, names: list[str], grid: tuple[int, int]) -> tuple[
         )
         offered = ["none", *(f"{r}.{c}" for r in range(grid[0]) for c in range(grid[1]))]
         patch = page.select(
-            "patch", "Patch taken away", offered, help="row.column; or click the map."
+            "patch", "Patch to remove", offered, help="row.column; or click the map."
         )
         side = int(page.slider("side", "Patches across", 1, min(grid), 3))
     return shown, inspection.region(patch, side, grid) if patch != "none" else ()
@@ -447,9 +447,9 @@ def choose_region(page: Page, names: list[str], grid: tuple[int, int]) -> tuple[
 
 def what_if(page: Page, judged: Judged, parts: Parts, names: list[str], region: Region) -> None:
     """The controls ``without`` and ``components``, and what becomes of logit and probability."""
-    with page.controls("Taken away"):
+    with page.controls("Remove"):
         without = page.multiselect(
-            "without", "Heads", names, [], placeholder="None; strongest first"
+            "without", "Heads", names, [], placeholder="none (strongest first)"
         )
         line = page.text("components", "Components", placeholder="such as 3, 10-20")
     components = inspection.parse_components(line, len(judged.subject.embedding))
@@ -545,7 +545,7 @@ def _trusted(sides: Sides) -> str:
         "**Neither is shown to be right more often; the verdict alone has a calibrated"
         " probability.**",
     )
-    return f"The verdict's less this classifier's: {gap.points()}. {told}"
+    return f"The verdict minus this classifier: {gap.points()}. {told}"
 
 
 def agreement(judged: Judged, table: pd.DataFrame) -> str:

@@ -151,7 +151,7 @@ def _kept(page: Page) -> Brought | None:
 
 
 def _say(page: Page, kept: Brought) -> None:
-    page.unlinked("The images that you brought")
+    page.unlinked("Your images")
     if kept.left_out:
         first = kept.left_out[:LISTED]
         listed = "\n".join(f"- {name(file)}: {inert(why)}" for file, why in first)

@@ -130,7 +130,7 @@ def components_in_words(stability: pd.DataFrame) -> str:
     """How components come through an operation, as a sentence."""
     measured = stability.dropna(subset=["correlation"])
     if measured.empty:
-        return "Every component is the same for all images."
+        return "No component can be compared: each has the same value on all images."
     low, middle, high = measured["correlation"].quantile([0.025, 0.5, 0.975])
     weakest = winner(
         measured.rename(columns={"component": "name", "correlation": "value"}),
@@ -168,10 +168,10 @@ def answer(summary: pd.DataFrame) -> str:
     largest = replace(changes[at], low=top.low, high=top.high, chosen_among=top.of)
     lead = (
         f"**{part_counted(len(losing), len(table), 'operation', 'cost')} accuracy** on the"
-        " generator that a detector was trained on (false discovery rate 5%)."
+        " generator that a detector was trained on (5% FDR)."
         if len(losing)
         else f"**None of {counted(len(table), 'operation')} is shown to cost accuracy** on"
-        " the generator that a detector was trained on (false discovery rate 5%)."
+        " the generator that a detector was trained on (5% FDR)."
     )
     return (
         f"{lead} Largest of {counted(len(table), 'loss')} on these images:"

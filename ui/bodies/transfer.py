@@ -53,8 +53,8 @@ def choose_look(page: Page) -> dict[str, Any]:
                 "cells",
                 "Cells show",
                 get_args(figures.Shown),
-                help="n: how many test images a cell was measured on, fakes and real images"
-                " together.",
+                help="n: the number of test images that a cell was measured on, fakes and"
+                " real images together.",
             ),
             "stretch": page.toggle(
                 "stretch",
@@ -178,7 +178,7 @@ def show_scores(page: Page, opened: Opened) -> None:
     cell = results.cell(page.workspace, opened.setting, opened.row, test)
     size = {label: int((cell.labels == label).sum()) for label in (REAL, FAKE)}
     with page.section(
-        "The chosen cell",
+        "The opened cell",
         f"Trained on {name(train)}, tested on {name(test)}: {counted(size[REAL], 'real image')} and"
         f" {counted(size[FAKE], 'fake')}.",
     ):

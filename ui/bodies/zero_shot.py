@@ -70,8 +70,8 @@ def show(page: Page) -> None:
             way = page.select("way", "Way of reading texts", list(WAYS))
         if not (real.strip() and generated.strip()):
             st.caption(
-                "Type texts for both kinds, several separated by semicolons. Texts of the text"
-                " banks are at hand at once; others need the encoder's text tower."
+                "Type texts for both kinds, several separated by semicolons. Texts of the"
+                " text banks need no computation; others need the encoder's text tower."
             )
             return
         table = row_beside(page.workspace, way, real, generated)

@@ -836,9 +836,9 @@ def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferM
         return kept
     if large(workspace):
         raise NotMadeError(
-            f"Detectors of file facts alone take seconds for every ten thousand images, and"
+            "Detectors of file facts alone take seconds for every ten thousand images, and"
             f" {workspace.path} has {counted(len(workspace.images), 'image')}: run"
-            f" '{workspace.command('detectors')}' once, which keeps them."
+            f" '{workspace.command('detectors')}' once, which stores them."
         )
     scores = apart(stored_fact_scores, workspace)
     train = workspace.domains.generators

@@ -304,7 +304,7 @@ def _open(page: Page, sources: Sources, image: str) -> Subject:
         )
     if not good:
         return _of_workspace(page.workspace, image)
-    page.unlinked("The images that you brought")
+    page.unlinked("Your images")
     by_name = {one.name: key for key, (one, _) in good.items()}
     if new := [one.name for key, (one, _) in good.items() if key not in before]:
         st.session_state["opened"] = new[-1]

@@ -60,8 +60,8 @@ def asked(page: Page, settings: MapSettings) -> ImageMap | None:
     n = len(workspace.images)
     seconds = max(round(n * projection.SECONDS), 1)
     about = (
-        f"Reads {counted(n, 'image')} twice: about {seconds} s of one core, once"
-        f" for all sessions. '{workspace.command('detectors')}' keeps it."
+        f"Reads {counted(n, 'image')} twice: about {seconds} s of one core, once for all"
+        f" sessions. '{workspace.command('detectors')}' stores it."
     )
     return job(page, "map", "Compute the map", compute, about=about, settings=settings)
 

@@ -32,8 +32,8 @@ TITLES: dict[str, tuple[str, str]] = {
     "p_value": ("p", f"Probability of a value at least as extreme by chance. {BESIDE_INTERVAL}"),
     "next": (
         "minus the next set",
-        "The mean on test images less that of the set in the next rank, paired, with its interval;"
-        " not corrected for the number of ranks.",
+        "The mean on test images minus that of the set in the next rank, paired, with its"
+        " interval; not corrected for the number of ranks.",
     ),
     "next_p": (
         "p of that difference",
@@ -65,7 +65,7 @@ TITLES: dict[str, tuple[str, str]] = {
         "Distance from the mean of the real images, in their standard deviations.",
     ),
     "spread": ("sd of real images", "Standard deviation of the detector's score on real images."),
-    "gap": ("gap", "Mean log-odds that it adds to fakes, less those to real images."),
+    "gap": ("gap", "Mean log-odds that it adds to fakes, minus those that it adds to real images."),
     "similar": ("folded", "How many texts that say the same share this row."),
     "in_workspace": ("in the workspace", "Split of the image of the workspace that it shows."),
     "farther_than": ("novelty", "Share of held-out images that lie nearer to known images."),
