@@ -80,8 +80,7 @@ def heatmap(
             for ``none``.
         row_families, column_families: the family of each row and column, in order; blocks are set
             apart and named.
-        hover: text of each cell below its names, lines joined by ``<br>``; the plain value with
-            ``value_title`` where it is None.
+        hover: what each cell says below its names; the plain value where it is None.
         faint: True where a number is to be read with reserve (not significant): its cell is faded
             and its number set in italics.
         selected: row and column name of the cell to outline.
@@ -108,15 +107,7 @@ def heatmap(
     )
     unit = " points" if percent and centre == "zero" else "%" if percent else ""
     written = (
-        np.array(
-            [
-                [_plain_tip(value_title, _short(factor * v, number), unit) for v in line]
-                for line in z
-            ],
-            object,
-        )
-        if hover is None
-        else hover.to_numpy(str)
+        _plain_tips(factor * z, number, value_title, unit) if hover is None else hover.to_numpy(str)
     ).reshape(z.shape)
     look_of_cells = _INVISIBLE
     if max(z.shape) <= 26:  # beyond that no number can be read
@@ -209,9 +200,9 @@ def _outlines(
     return shapes
 
 
-def _plain_tip(title: str, value: str, unit: str) -> str:
-    text = value if value == NO_VALUE else value + unit
-    return f"{title}: {text}" if title else text
+def _plain_tips(z: np.ndarray, number: str, title: str, unit: str) -> np.ndarray:
+    texts = [NO_VALUE if np.isnan(v) else _short(v, number) + unit for v in z.ravel()]
+    return np.array([f"{title}: {text}" if title else text for text in texts], object)
 
 
 def _add_cells(

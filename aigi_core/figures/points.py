@@ -75,12 +75,8 @@ def intervals(
             "No detector can be compared here, because each was trained on all generators:"
             " choose other training sets, or a workspace with more generators."
         )
-    figure, form = go.Figure(), _form(points)
-    said = table[["value", "low", "high"]].to_numpy(float).tolist()
-    chance = [""] * len(table)
-    if band:
-        ranges = table[["band_low", "band_high"]].to_numpy(float).tolist()
-        chance = [between(band, *ends_of_band, form) for ends_of_band in ranges]
+    figure = go.Figure()
+    tips = _interval_tips(table, value_title, _form(points), ends, band)
     table = in_points(table) if points else table
     names = [str(n) for n in table["name"]]
     if band:
@@ -99,7 +95,6 @@ def intervals(
     sizes = (
         [f" (n = {int(n):,})" for n in table["n"]] if "n" in table.columns else [""] * len(names)
     )
-    counts = [size.strip(" ()") for size in sizes]
     if "note" in table.columns:
         sizes = [f": {label(str(note))}" for note in table["note"]]
     bounds = table[["value", "low", "high"]].to_numpy(float)
@@ -118,16 +113,7 @@ def intervals(
             opacity=1,
         ),
         error_x=error_bars(value, low, high, theme.muted),
-        hovertext=[
-            tip(
-                label(name, 40) + (size if "note" in table.columns else ""),
-                *measured(value_title, *line, count, form=form, ends=ends),
-                beside,
-            )
-            for name, size, count, line, beside in zip(
-                names, sizes, counts, said, chance, strict=True
-            )
-        ],
+        hovertext=tips,
         hovertemplate="%{hovertext}<extra></extra>",
         unselected=dict(marker=dict(opacity=1)),
     )
@@ -140,6 +126,24 @@ def intervals(
     figure.update_xaxes(title_text=_titled(value_title, points), range=limits)
     name_lines(figure, ticks)
     return finish(figure, theme, alt, 90 + 28 * max(len(names), 2), hovermode="closest")
+
+
+def _interval_tips(table: pd.DataFrame, title: str, form: Form, ends: str, band: str) -> list[str]:
+    return [
+        tip(
+            label(str(row["name"]), 40),
+            label(str(row.get("note", "")), 40),
+            *measured(
+                title,
+                *(row[end] for end in ("value", "low", "high")),
+                row.get("n", ""),
+                form=form,
+                ends=ends,
+            ),
+            between(band, row["band_low"], row["band_high"], form) if band else "",
+        )
+        for row in table.to_dict("records")
+    ]
 
 
 def out_of_domain_intervals(table: pd.DataFrame, of: str, *, theme: Theme = LIGHT) -> go.Figure:
