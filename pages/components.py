@@ -176,19 +176,22 @@ with ui.page(__file__) as page:
         ):
             families = (before.train_families, before.test_families)
             draw = (
-                partial(figures.difference_heatmap, change, families)
+                partial(figures.difference_heatmap, change, families, what="after − before")
                 if shown == "change"
                 else partial(
                     figures.transfer_heatmap, after if shown == "after" else before, used.metric
                 )
             )
-            page.figure("change", draw, table=change.to_frame())
+            page.figure("change", draw, table=change.to_frame(), formats=ui.DIFFERENCE)
 
     def space() -> None:
         with page.section("The shape of the space"):
             shape = results.removal_geometry(page.workspace, pair, removed)
             page.figure(
-                "geometry", partial(figures.geometry_change, shape.table), table=shape.table
+                "geometry",
+                partial(figures.geometry_change, shape.table),
+                table=shape.table,
+                formats=ui.OWN_UNITS,
             )
             st.caption(
                 f"Geometry of {counted(shape.images, 'test image')} of D_eval; random:"

@@ -104,9 +104,13 @@ with ui.page(__file__) as page:
         points = changes.assign(
             name=changes["a"] + " / " + changes["b"],
             x=changes["geometry"],
-            y=100 * changes["ood"],
+            y=100 * changes["change"],
             group="pairs of generators",
-            detail=changes["kept"].astype(str) + " components kept",
+            detail=[
+                f"{counted(row['kept'], 'component')} kept; OOD"
+                f" {Finding.of_row(row, 'change', n=row['n'], what='cell').points()}"
+                for row in changes.to_dict("records")
+            ],
         )
         against = "minus random removal" if beyond else "minus before"
         chosen = f"{row['a']} / {row['b']}"
@@ -134,7 +138,7 @@ with ui.page(__file__) as page:
         "The opened pair", f"Searched on {ui.name(a)} and {ui.name(b)}; measured on all others."
     ):
         own = atlas.geometry[(atlas.geometry["a"] == a) & (atlas.geometry["b"] == b)]
-        page.figure("pair", partial(figures.geometry_change, own), table=own)
+        page.figure("pair", partial(figures.geometry_change, own), table=own, formats=ui.OWN_UNITS)
         for one in own[own["measure"] == "isoscore"].to_dict("records"):
             st.caption(
                 "A perfectly isotropic Gaussian cloud of as many images would score"

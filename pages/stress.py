@@ -99,8 +99,9 @@ def before_and_after(page: ui.Page, stress: Stress, op: str, op_title: str, side
         families = (moved.train_families, moved.test_families)
         page.figure(
             "difference",
-            partial(figures.difference_heatmap, change, families),
+            partial(figures.difference_heatmap, change, families, what="perturbed − clean"),
             table=change.to_frame(),
+            formats=ui.DIFFERENCE,
         )
 
 
@@ -143,7 +144,9 @@ def training_on_copies(page: ui.Page) -> None:
             trained = page.select("copies", "Training images", options)
             with steps("Training on the copies"):
                 gains = body.gains(page.workspace, trained)
-            page.figure("gains", partial(figures.training_gains, gains), table=gains)
+            page.figure(
+                "gains", partial(figures.training_gains, gains), table=gains, formats=ui.DIFFERENCE
+            )
         else:
             st.markdown(body.no_training_copies(page.workspace))
 

@@ -201,6 +201,7 @@ with ui.page(__file__) as page:
                     selected=(train, test),
                 ),
                 table=change.to_frame(),
+                formats=ui.DIFFERENCE,
                 clicks=("train", "test"),
             )
 

@@ -58,10 +58,13 @@ from ui.toolkit.images import Tile
 from ui.toolkit.page import Page, inert, name, page
 from ui.toolkit.report import Report, Stat
 from ui.toolkit.router import PAGES, ROOT, guard, link, navigation, start
+from ui.toolkit.tables import DIFFERENCE, OWN_UNITS
 from ui.toolkit.workspaces import cached
 
 __all__ = [
+    "DIFFERENCE",
     "ICON",
+    "OWN_UNITS",
     "PAGES",
     "ROOT",
     "Page",

@@ -36,7 +36,7 @@ from aigi_core.manifest import SPLITS
 from aigi_core.metrics import auc_of_images
 from aigi_core.resampling import group_numbers, percentile_interval
 from aigi_core.results import ResultKind, StoredResult
-from aigi_core.statements import ALPHA, counted, part_counted
+from aigi_core.statements import ALPHA, Finding, counted, part_counted
 from aigi_core.workspace import Workspace, tool_versions
 
 if TYPE_CHECKING:
@@ -298,8 +298,8 @@ def in_words(means: pd.DataFrame, table: pd.DataFrame) -> str:
     for row in means.to_dict("records"):
         where = {"in-domain": "In domain", "ood": "Out of domain"}[str(row["cells"])]
         sentences.append(
-            f"{where}, equal quality changes balanced accuracy by {row['change']:+.3f} (95%"
-            f" interval {row['change_low']:+.3f} to {row['change_high']:+.3f},"
-            f" {counted(row['n'], 'cell')}), compared with equally many unmatched images."
+            f"{where}, equal quality changes balanced accuracy by"
+            f" {Finding.of_row(row, 'change', n=row['n'], what='cell').points()}, compared with"
+            " equally many unmatched images."
         )
     return " ".join(sentences)

@@ -71,8 +71,9 @@ class Effect(ShortRepr):
         for _, row in self.table[self.table["detector"] == detector].iterrows():
             where = "out of domain" if row["cells"] == "ood" else "in-domain"
             beside = (
-                f"{counted(row['controls'], 'control')}: {number(row['control_low'], signed=True)}"
-                f" to {number(row['control_high'], signed=True)},"
+                f"{counted(row['controls'], 'control')}:"
+                f" {number(100 * row['control_low'], 1, signed=True)} to"
+                f" {number(100 * row['control_high'], 1, signed=True)} points,"
                 f" {p_text(row['p_control'])} against these"
                 if row["controls"]
                 else "no control"
@@ -87,7 +88,7 @@ class Effect(ShortRepr):
             )
             parts.append(
                 f"{where} from {number(row['before'])} to {number(row['after'])}:"
-                f" {moved.numbers()}; {beside}"
+                f" {moved.points()}; {beside}"
             )
         return f"{METRICS[self.change.metric].title}: " + "; ".join(parts) + "."
 

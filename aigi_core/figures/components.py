@@ -84,7 +84,7 @@ def pair_map(
     A click reports ``customdata`` [D1, D2].
     """
     frame = pd.DataFrame(np.nan, list(generators), list(generators))
-    unsure, hover = frame.notna(), frame.astype(object)
+    unsure, hover = frame.notna(), frame.astype(object).fillna("no search of this pair")
     for p in pairs.to_dict("records"):
         text = tip(
             *measured(

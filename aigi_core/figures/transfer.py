@@ -156,9 +156,14 @@ def difference_heatmap(
     *,
     rows: Sequence[str] | None = None,
     selected: tuple[str, str] | None = None,
+    what: str = "A − B",
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """``a - b`` in every cell; faded where Benjamini-Hochberg does not call it different at 5%."""
+    """``a - b`` in every cell; faded where Benjamini-Hochberg does not call it different at 5%.
+
+    Args:
+        what: names the two, such as "after − before".
+    """
     about = METRICS[change.metric]
     names = list(rows or change.train_names)
     values = pd.DataFrame(change.values, names, list(change.test))
@@ -166,7 +171,7 @@ def difference_heatmap(
     hover = [
         [
             tip(
-                *measured(f"{about.title}, A − B", v, a, b, form="points"),
+                *measured(f"{about.title}, {what}", v, a, b, form="points"),
                 p_text(q, "q"),
             )
             for v, a, b, q in zip(*line, strict=True)
@@ -174,7 +179,7 @@ def difference_heatmap(
         for line in zip(change.values, change.low, change.high, change.q_value, strict=True)
     ]
     alt = (
-        f"Heatmap of the difference in {about.in_words}, A minus B: "
+        f"Heatmap of the difference in {about.in_words}, {what.replace('−', 'minus')}: "
         f"{part_counted((~unsure).sum(), unsure.size, 'cell', 'differ')} at a false discovery rate"
         " of 5%; the others are faded."
     )
@@ -185,7 +190,7 @@ def difference_heatmap(
         percent=True,
         row_title="trained on",
         column_title="tested on",
-        value_title=f"{about.title}, A − B",
+        value_title=f"{about.title}, {what}",
         row_families=families[0],
         column_families=families[1],
         hover=pd.DataFrame(hover),

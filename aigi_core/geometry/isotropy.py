@@ -24,8 +24,8 @@ def pair_changes(
     *,
     beyond_random: bool = True,
 ) -> pd.DataFrame:
-    """One row a searched pair: ``a, b, geometry`` (change of the measure), ``ood`` (change of the
-    OOD metric), ``kept``.
+    """One row a searched pair: ``a, b, geometry`` (change of the measure), ``change`` (of the OOD
+    metric) with its interval and ``n``, ``kept``.
 
     Args:
         summary, geometry: the tables of an atlas.
@@ -47,13 +47,9 @@ def pair_changes(
             f" {', '.join(sorted(set(geometry['measure'])))} and"
             f" {', '.join(sorted(set(summary['metric'])))}."
         )
-    change = shape["after"] - shape["random" if beyond_random else "before"]
-    merged = (
-        shape[["a", "b"]]
-        .assign(geometry=change)
-        .merge(worth[["a", "b", "change", "kept"]], on=["a", "b"])
-    )
-    return merged.rename(columns={"change": "ood"}).reset_index(drop=True)
+    moved = shape["after"] - shape["random" if beyond_random else "before"]
+    of_metric = ["a", "b", "change", "change_low", "change_high", "n", "kept"]
+    return shape[["a", "b"]].assign(geometry=moved).merge(worth[of_metric], on=["a", "b"])
 
 
 def rank_correlation_of_pairs(
@@ -74,7 +70,7 @@ def rank_correlation_of_pairs(
         raise AigiError(
             f"A rank correlation over pairs needs at least four generators, got {len(names)}."
         )
-    x, y = pairs["geometry"].to_numpy(float), pairs["ood"].to_numpy(float)
+    x, y = pairs["geometry"].to_numpy(float), pairs["change"].to_numpy(float)
     counts = np.random.default_rng(seed).multinomial(
         len(names), np.full(len(names), 1 / len(names)), size=draws
     )

@@ -139,7 +139,12 @@ def test_matching_and_content() -> None:
     )
     assert "highest for b, 0.90" in figures.alt_text(figures.content_intervals(content))
     words = pd.DataFrame(
-        {"text": ["pizza", "street"], "difference": [1.5, -1.0], "low": [1, -2], "high": [2, -0.5]}
+        {
+            "text": ["pizza", "street"],
+            "difference": [1.5, -1.0],
+            "low": [1, -2],
+            "high": [2, -0.5],
+        }
     )
     drawn = figures.word_differences(words, "a", theme=figures.DARK)
     assert list(drawn.layout.yaxis.ticktext) == [

@@ -137,6 +137,8 @@ def test_components_and_heads() -> None:
             "component": range(4),
             "correlation": [0.9, 0.5, np.nan, 0.7],
             "shift": [0, 0.1, np.nan, -0.2],
+            "low": 0.4,
+            "high": 1.0,
         }
     )
     drawn = figures.component_scatter(stability, "blur:2")

@@ -26,6 +26,9 @@ def tables(n: int, slope: float, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFr
             "metric": "auc",
             "cells": "D_eval, ood",
             "kept": 9,
+            "change_low": -9.0,
+            "change_high": 9.0,
+            "n": 4,
             "change": slope * shape + rng.standard_normal(len(pairs)),
         }
     )
@@ -42,7 +45,7 @@ def test_a_planted_link_is_detected_and_none_is_not() -> None:
 def test_the_value_is_spearmans() -> None:
     changes = pair_changes(*tables(6, 1.0), "isoscore", "auc")
     assert rank_correlation_of_pairs(changes, draws=10)["rho"] == pytest.approx(
-        spearmanr(changes["geometry"], changes["ood"])[0]
+        spearmanr(changes["geometry"], changes["change"])[0]
     )
 
 

@@ -29,7 +29,7 @@ from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.figures.audit import LEVELS
 from aigi_core.manifest import FAKE
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import ALPHA, counted, number, part_counted
+from aigi_core.statements import ALPHA, Finding, counted, number, part_counted
 from aigi_core.transfer import difference, make_training_sets
 from aigi_core.transfer.resplit import Resplit, resplit
 from aigi_core.winner import estimates
@@ -39,6 +39,7 @@ from ui.toolkit.images import Tile
 from ui.toolkit.jobs import Progress, job
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
+from ui.toolkit.tables import OWN_UNITS
 from ui.toolkit.workspaces import cached
 
 FILES: dict[file_facts.View, str] = {"stored": "stored files", "original": "original files"}
@@ -236,7 +237,12 @@ def show_content(page: Page, result: Audit, generator: str) -> None:
             page.figure("content", draw, table=result.content, clicks=("test",))
         with right:
             words = result.words[generator]
-            page.figure("words", partial(figures.word_differences, words, generator), table=words)
+            page.figure(
+                "words",
+                partial(figures.word_differences, words, generator),
+                table=words,
+                formats=OWN_UNITS,
+            )
     st.markdown("**Marks shared by all images of a generator**")
     if result.overlays is None:
         st.markdown(
@@ -338,10 +344,8 @@ def show_matched(page: Page, result: Audit, generator: str) -> None:
             ]
             st.markdown(
                 f"{what} ({counted(row['n'], 'cell')}) detectors reach"
-                f" {', '.join(reached)}: matching changes"
-                f" **{number(row['change'], signed=True)}**"
-                f" ({number(row['change_low'], signed=True)} to"
-                f" {number(row['change_high'], signed=True)}, 95% intervals)."
+                f" {', '.join(reached)}: matching changes this"
+                f" by {Finding.of_row(row, 'change', n=row['n'], what='cell').points()}."
             )
         page.figure(
             "matched", partial(figures.matched_intervals, result.matched), table=result.matched
@@ -487,7 +491,7 @@ def show_paired(page: Page, result: Audit, generator: str) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         draw = partial(figures.paired_intervals, scores, "log-odds of each detector")
-        page.figure("paired-scores", draw, table=scores)
+        page.figure("paired-scores", draw, table=scores, formats=OWN_UNITS)
     for column, key, table, thing, what in (
         (right, "paired-words", texts, "text", "cosine with each text"),
         (left, "paired-heads", heads, "head", "log-odds that each head adds"),
@@ -497,7 +501,7 @@ def show_paired(page: Page, result: Audit, generator: str) -> None:
         elif table is not None:
             with column:
                 draw = partial(figures.paired_intervals, table, what)
-                page.figure(key, draw, table=table)
+                page.figure(key, draw, table=table, formats=OWN_UNITS)
                 clear = int((table["q"] <= ALPHA).sum())
                 st.caption(
                     f"{part_counted(clear, len(table), thing, 'differ')} within pairs (q ≤ .05,"

@@ -15,6 +15,7 @@ from aigi_core.transfer import board as boards
 from aigi_core.workspace import Workspace
 from ui.toolkit.controls import distinct
 from ui.toolkit.page import Page, name
+from ui.toolkit.tables import DIFFERENCE
 from ui.toolkit.workspaces import cached, open_encoding
 
 board = cached(boards.stored_board)
@@ -88,4 +89,5 @@ def show(page: Page, table: pd.DataFrame) -> None:
             table=both.change.to_frame().assign(
                 train=[row for row in both.rows for _ in both.a.test]
             ),
+            formats=DIFFERENCE,
         )

@@ -10,7 +10,7 @@ import streamlit as st
 
 from aigi_core import figures
 from aigi_core.errors import NotGivenError
-from aigi_core.statements import ALPHA, counted, part_counted
+from aigi_core.statements import ALPHA, Finding, counted, part_counted
 from aigi_core.transfer import make_training_sets
 from aigi_core.transfer.generation import STEPS, by_steps, same_answer
 from aigi_core.workspace import Workspace
@@ -67,8 +67,8 @@ def show(page: Page) -> None:
                 f"{name(row['model'])} at {row['steps']:g} steps is detected with a balanced"
                 f" accuracy of **{row['value']:.3f}** (95% interval {row['low']:.3f} to"
                 f" {row['high']:.3f}, {counted(row['n'], 'detector')} of other models,"
-                f" {counted(row['n_fake'], 'image')}), {row['change']:+.3f} against {first:g} steps"
-                f" ({row['change_low']:+.3f} to {row['change_high']:+.3f})."
+                f" {counted(row['n_fake'], 'image')}), against {first:g} steps a difference of"
+                f" {Finding.of_row(row, 'change', n=row['n'], what='detector').points()}."
             )
         page.figure("steps", partial(figures.step_curves, steps), table=steps)
     if prompts is not None:

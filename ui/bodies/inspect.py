@@ -273,7 +273,7 @@ def rules_in_words(unseen: Trust) -> str:
         n=len(unseen.generators),
         what="generator",
         corrected_over=f"{len(others)} other ways",
-    ).numbers()
+    ).points()
     if unseen.rule == DEFAULT_RULE:
         return (
             f"The detectors' log-odds are averaged: none of {len(others)} other ways to"

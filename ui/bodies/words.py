@@ -24,6 +24,7 @@ from ui import results
 from ui.results import Setting, explanations
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
+from ui.toolkit.tables import DIFFERENCE, POINTS
 
 if TYPE_CHECKING:
     from aigi_core.audit.exposure import Exposure
@@ -102,6 +103,9 @@ def both_sides(
             page.figure(f"{key}{side}", draw, table=words.listed(side), clicks=clicks)
 
 
+CONTROLS = dict.fromkeys(("control_mean", "control_low", "control_high"), POINTS)
+
+
 def effect(
     page: Page, key: str, measured: Effect, detector: str, rows: Sequence[str] | None = None
 ) -> None:
@@ -110,10 +114,12 @@ def effect(
     """
     page.finding(f"The detector trained on {name(detector)}. {measured.in_words(detector)}")
     draw = partial(figures.effect_intervals, measured, selected=detector)
-    page.figure(key, page.styled(draw), table=measured.table)
+    page.figure(key, page.styled(draw), table=measured.table, formats=CONTROLS)
     families = (measured.before.train_families, measured.before.test_families)
-    cells = partial(figures.difference_heatmap, measured.change, families, rows=rows)
-    page.figure(f"{key}-matrix", cells, table=measured.change.to_frame())
+    cells = partial(
+        figures.difference_heatmap, measured.change, families, rows=rows, what="after − before"
+    )
+    page.figure(f"{key}-matrix", cells, table=measured.change.to_frame(), formats=DIFFERENCE)
 
 
 def opened(page: Page, words: Words, text: str) -> None:

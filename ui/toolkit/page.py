@@ -327,13 +327,15 @@ class Page(Controls):
             clicks: names of the controls that take the clicked point's ``customdata``, in order,
                 or what is called with it. Offer the same controls beside the figure, for the
                 keyboard.
-            formats: column -> number format of the table (``"%.3f"``).
+            formats: column -> number format of the table (``"%.3f"``, ``tables.POINTS``), where
+                its name does not say it.
             picks: points can be drawn around; the choice stands in the session's state under
                 ``figure-{name}``.
         """
         self._report.parts.append((name, draw))
         if table is not None:
             self._report.tables[name] = table
+            self._report.formats[name] = formats or {}
         if not self._seen:
             return
         use: Use = "clicks" if clicks else "picks" if picks else "read"
@@ -430,6 +432,7 @@ class Page(Controls):
                 be read beside each other; files and report hold all.
         """
         self._report.parts.append((name, table))
+        self._report.formats[name] = formats or {}
         if self._seen:
             self._table(name, tables.some(table, shown), formats, alt)
             self._table_on_demand(name, table, formats)
@@ -463,14 +466,18 @@ class Page(Controls):
         """For a paper: a matrix as a matrix, with a caption of what its reader needs; what only
         its author needs is a comment.
         """
-        matrix = tables.matrix_form(table)
+        matrix = tables.matrix_form(table, formats)
         what = tables.column_title(name)
         if matrix is not None and "metric" in table:
             what = ", ".join(map(tables.column_title, table["metric"].unique()))
-            what = f"difference in {what}" if "q_value" in table else what
+            if tables.format_of(table, "value", formats) == tables.POINTS:
+                what = f"difference in {what}"
         parts = [what[:1].upper() + what[1:]]
         if matrix is not None:
-            parts += ["rows: trained on, columns: tested on", *tables.matrix_in_words(table)]
+            parts += [
+                "rows: trained on, columns: tested on",
+                *tables.matrix_in_words(table, formats),
+            ]
         return tables.latex(
             tables.readable(table, formats) if matrix is None else matrix,
             f"{'; '.join(parts)}. Images: {self.workspace.name}.",
@@ -693,7 +700,12 @@ class Page(Controls):
         """What the page has drawn, and its other parts, which are computed for it."""
         with self._reporting, workspaces.one_look():
             shown, at = self._report, self._open_part
-            self._report = replace(shown, parts=shown.parts[: at.start], tables=dict(shown.tables))
+            self._report = replace(
+                shown,
+                parts=shown.parts[: at.start],
+                tables=dict(shown.tables),
+                formats=dict(shown.formats),
+            )
             try:
                 self._seen, self._level = False, 3
                 for title, draw in self._parts.items():

@@ -87,6 +87,8 @@ class Report:
     is a remark."""
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Figure's name -> the numbers behind it."""
+    formats: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """Name of a figure or table -> formats of its columns."""
 
 
 def citation(workspace: Workspace) -> str:
@@ -139,7 +141,7 @@ def render(report: Report, workspace: Workspace, link: str) -> str:
     ]
     for title, part in report.parts:
         if isinstance(part, pd.DataFrame):
-            body.append(_table(title, part))
+            body.append(_table(title, part, report.formats.get(title)))
         elif isinstance(part, list):
             body.append(grid_html(workspace, part))
         elif part is None:
@@ -154,17 +156,18 @@ def render(report: Report, workspace: Workspace, link: str) -> str:
                 f"<figcaption>{escape(alt_text(figure))}</figcaption></figure>"
             )
             if (numbers := report.tables.get(title)) is not None:
-                body.append(
-                    _table(f"Table of this figure ({counted(len(numbers), 'row')})", numbers, True)
-                )
+                name = f"Table of this figure ({counted(len(numbers), 'row')})"
+                body.append(_table(name, numbers, report.formats.get(title), folded=True))
     body.append(f"<h2>How this was made</h2>{_definitions(about)}")
     return _document(report.question, "\n".join(body))
 
 
-def _table(title: str, table: pd.DataFrame, folded: bool = False) -> str:
+def _table(
+    title: str, table: pd.DataFrame, formats: Mapping[str, str] | None, *, folded: bool = False
+) -> str:
     """A table in words and rounded, its name as a heading; folded where it repeats a figure."""
     name = tables.column_title(title).capitalize()
-    html = tables.html(table.head(SHOWN), alt=name, sorts=False)
+    html = tables.html(table.head(SHOWN), formats, alt=name, sorts=False)
     if len(table) > SHOWN:
         name += f": the first {counted(SHOWN, 'row')}, in all {len(table):,}"
     if folded:

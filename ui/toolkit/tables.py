@@ -11,7 +11,7 @@ from html import escape
 
 import pandas as pd
 
-from aigi_core.statements import p_number
+from aigi_core.statements import number, p_number
 
 NONE = "–"
 SHOWN = 200
@@ -20,12 +20,25 @@ PROBABILITIES = ("p", "q", "p_value", "q_value", "p_all_heads", "adjusted", "cor
 """Columns of p- and q-values, which are written as in sentences."""
 P_VALUE = "p"
 """The format of such a column."""
+DIFFERENCES = ("change", "difference", "difference_stored", "difference_original", "gain", "next")
+"""Columns of differences of shares, which are written in percentage points, as in sentences; a
+table where one is something else says so by its formats."""
+POINTS = "points"
+"""The format of such a column; files of it (CSV) hold shares, as all other columns."""
+DIFFERENCE = {"value": POINTS}
+"""Formats of a table whose values are differences of shares."""
+OWN_UNITS = dict.fromkeys(DIFFERENCES, "%.3f")
+"""Formats of a table whose differences are of something else: cosines, log-odds, measures."""
 INDEX = ("row", "index", "level_0")
 """Columns that only number what they stand beside; they are not shown."""
 BESIDE_INTERVAL = (
     "An interval and its p may come from two methods ('How these numbers are made' says which):"
     " where the interval excludes 0 and p is above .05, or the other way round, no difference is"
     " claimed."
+)
+IN_POINTS = (
+    "Percentage points: a difference of shares times 100. The CSV file holds the shares themselves"
+    " (0.021 for +2.1 points)."
 )
 TITLES: dict[str, tuple[str, str]] = {
     "n": ("n", "How many were counted."),
@@ -85,6 +98,22 @@ def column_help(column: str) -> str | None:
     return known[1] if known else None
 
 
+def format_of(table: pd.DataFrame, column: str, formats: Mapping[str, str] | None = None) -> str:
+    """How a column's numbers are written: a format of Python, :data:`P_VALUE`, :data:`POINTS` or
+    "" (as they are).
+    """
+    if formats and column in formats:
+        return formats[column]
+    if table[column].dtype.kind != "f":
+        return ""
+    return P_VALUE if column in PROBABILITIES else POINTS if column in DIFFERENCES else "%.3f"
+
+
+def _titled(column: str, form: str) -> str:
+    """A column's title with its unit."""
+    return column_title(column) + (", points" if form == POINTS else "")
+
+
 def intervals(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Value column -> its columns of the interval's ends.
 
@@ -115,30 +144,39 @@ def some(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def readable(table: pd.DataFrame, formats: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """The table as texts: rounded, intervals beside their values, titles in words.
+    """The table as texts: rounded, intervals beside their values, titles in words with units.
 
     Example:
         >>> readable(pd.DataFrame({"value": [0.51234], "low": [0.4], "high": [float("nan")]}))
                           value
         0  0.512 [0.400, –]
+        >>> readable(pd.DataFrame({"change": [0.0214], "low": [-0.003], "high": [0.0458]}))
+              change, points
+        0  +2.1 [-0.3, +4.6]
     """
-    formats, joined = dict(formats or {}), intervals(table)
+    return pd.DataFrame({title: texts for _, title, texts in _columns(table, formats)})
+
+
+def _columns(
+    table: pd.DataFrame, formats: Mapping[str, str] | None
+) -> list[tuple[str, str, list[str]]]:
+    """Each column that is shown: its name, its title and its texts."""
+    joined = intervals(table)
     ends = {column for pair in joined.values() for column in pair}
-    made: dict[str, list[str]] = {}
+    made = []
     for column in map(str, table.columns):
         if column in ends or column in INDEX:
             continue
-        usual = P_VALUE if column in PROBABILITIES else "%.3f"
-        number = formats.get(column, usual if table[column].dtype.kind == "f" else "")
-        texts = [_cell(value, number) for value in table[column]]
+        form = format_of(table, column, formats)
+        texts = [_cell(value, form) for value in table[column]]
         if column in joined:
-            low, high = ([_cell(v, number) for v in table[end]] for end in joined[column])
+            low, high = ([_cell(v, form) for v in table[end]] for end in joined[column])
             texts = [
                 text if text == NONE else f"{text} [{a}, {b}]"
                 for text, a, b in zip(texts, low, high, strict=True)
             ]
-        made[column_title(column)] = texts
-    return pd.DataFrame(made)
+        made.append((column, _titled(column, form), texts))
+    return made
 
 
 def html(
@@ -151,25 +189,26 @@ def html(
         alt: what it shows, for those who hear the page.
         sorts: titles are buttons, which :data:`SORT` makes sort the rows.
     """
-    texts, named = readable(table, formats), {column_title(str(c)): str(c) for c in table.columns}
-    numbers = {title: table[named[title]].dtype.kind in "if" for title in texts.columns}
-    kinds = [' class="aigi-number"' if numbers[title] else "" for title in texts.columns]
+    columns = _columns(table, formats)
+    kinds = [
+        ' class="aigi-number"' if table[name].dtype.kind in "if" else "" for name, _, _ in columns
+    ]
     button = '<button type="button">{}</button>' if sorts else "{}"
     head = "".join(
         f'<th scope="col"{kind}>{button.format(escape(title))}</th>'
-        for kind, title in zip(kinds, texts.columns, strict=True)
+        for kind, (_, title, _) in zip(kinds, columns, strict=True)
     )
     body = "".join(
         "<tr>"
         + "".join(f"<td{kind}>{_lines(t)}</td>" for kind, t in zip(kinds, row, strict=True))
         + "</tr>"
-        for row in texts.to_numpy(str)
+        for row in zip(*(texts for _, _, texts in columns), strict=True)
     )
     about = escape(alt, quote=True)
     return (
         f'<div class="aigi-table" role="region" tabindex="0" aria-label="{about}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-        f"{_legend(table, [named[title] for title in texts.columns])}"
+        f"{_legend(table, columns)}"
     )
 
 
@@ -181,11 +220,13 @@ def _lines(text: str) -> str:
     return f"<bdi>{escape(found[1])}</bdi> <bdi>{escape(found[2])}</bdi>"
 
 
-def _legend(table: pd.DataFrame, columns: Sequence[str]) -> str:
+def _legend(table: pd.DataFrame, columns: Sequence[tuple[str, str, list[str]]]) -> str:
     """What the columns mean, as far as their titles do not say it."""
-    entries = [(column_title(c), text) for c in columns if (text := column_help(c))]
+    entries = [(title, text) for name, title, _ in columns if (text := column_help(name))]
     if intervals(table):
         entries.append(("[ , ]", "95% interval of the value before it."))
+    if any(title.endswith(_titled("", POINTS)) for _, title, _ in columns):
+        entries.append(("points", IN_POINTS))
     about = "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in entries)
     if not about:
         return ""
@@ -229,7 +270,9 @@ def markdown(table: pd.DataFrame) -> str:
     return "".join(f"| {line} |\n" for line in escaped)
 
 
-def matrix_form(table: pd.DataFrame) -> pd.DataFrame | None:
+def matrix_form(
+    table: pd.DataFrame, formats: Mapping[str, str] | None = None
+) -> pd.DataFrame | None:
     """A table of pairs (``train, test, value``) as one reads it on paper: a row a training set, a
     column a tested generator, values alone; None for any other table.
 
@@ -245,11 +288,12 @@ def matrix_form(table: pd.DataFrame) -> pd.DataFrame | None:
         return None
     wide = table.pivot_table("value", "train", "test", dropna=False)
     wide = wide.loc[table["train"].unique(), table["test"].unique()]
-    texts = wide.map(lambda v: NONE if v != v else f"{v:.2f}")
+    form = format_of(table, "value", formats)
+    texts = wide.map(lambda v: _cell(v, form if form == POINTS else "%.2f"))
     return texts.rename_axis(index="trained on", columns=None).reset_index()
 
 
-def matrix_in_words(table: pd.DataFrame) -> list[str]:
+def matrix_in_words(table: pd.DataFrame, formats: Mapping[str, str] | None = None) -> list[str]:
     """What :func:`matrix_form` leaves out: how many images a cell is of, and how wide intervals
     are.
 
@@ -267,7 +311,11 @@ def matrix_in_words(table: pd.DataFrame) -> list[str]:
     if counts:
         said.append(f"n = {' and '.join(counts)} a cell")
     if {"low", "high"} <= set(table) and (widest := (table["high"] - table["low"]).max()) > 0:
-        said.append(f"95% intervals at most {widest:.2f} wide")
+        wide = f"{widest:.2f}"
+        if format_of(table, "value", formats) == POINTS:
+            said.append("in percentage points")
+            wide = f"{100 * widest:.1f} points"
+        said.append(f"95% intervals at most {wide} wide")
     return said
 
 
@@ -312,7 +360,7 @@ def latex(
     )
 
 
-def _cell(value: object, number: str) -> str:
+def _cell(value: object, form: str) -> str:
     if (
         value is None
         or value is pd.NA
@@ -322,9 +370,11 @@ def _cell(value: object, number: str) -> str:
         return NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if number == P_VALUE:
+    if form == P_VALUE:
         return p_number(float(str(value)))
-    return number % value if number and isinstance(value, float | int) else str(value)
+    if form == POINTS:
+        return number(100 * float(str(value)), 1, signed=True)
+    return form % value if form and isinstance(value, float | int) else str(value)
 
 
 _TEX = {c: rf"\{c}" for c in "&%$#_{}"} | {

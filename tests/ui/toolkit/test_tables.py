@@ -49,6 +49,31 @@ def test_a_small_probability_is_not_rounded_to_nothing() -> None:
     assert tables.readable(pd.DataFrame({"p_value": [0.00012]}))["p"].tolist() == ["< .001"]
 
 
+def test_differences_stand_in_points_and_their_files_hold_shares() -> None:
+    table = pd.DataFrame(
+        {
+            "train": ["a", "a"],
+            "test": ["a", "b"],
+            "value": [0.0214, float("nan")],
+            "low": [-0.003, 0.0],
+        }
+    ).assign(high=[0.0458, 0.1], change=[0.1, -0.0004])
+    shown = tables.readable(table, tables.DIFFERENCE)
+    assert shown["value, points"].tolist() == ["+2.1 [-0.3, +4.6]", "–"]
+    assert shown["change, points"].tolist() == ["+10.0", "0.0"]
+    assert tables.readable(table, tables.OWN_UNITS)["change"].tolist() == ["0.100", "-0.000"]
+    html = tables.html(table, tables.DIFFERENCE, alt="a")
+    assert html.count(", points</button>") == 2 and tables.IN_POINTS in html
+    assert "points" not in tables.html(table[["train", "value"]], alt="a")
+    paper = tables.matrix_form(table, tables.DIFFERENCE)
+    assert paper is not None and paper.to_numpy().tolist() == [["a", "+2.1", "–"]]
+    assert tables.matrix_in_words(table, tables.DIFFERENCE) == [
+        "in percentage points",
+        "95% intervals at most 10.0 points wide",
+    ]
+    assert "0.0214" in tables.csv(table)
+
+
 def test_some_columns_keep_their_intervals() -> None:
     seen = tables.some(TABLE, ("name_of_it", "test_mean"))
     assert list(seen) == ["name_of_it", "test_mean", "test_mean_low", "test_mean_high"]
