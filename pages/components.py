@@ -22,7 +22,8 @@ from aigi_core.transfer import (
 )
 from ui import results
 from ui.bodies import components as body
-from ui.toolkit.jobs import job
+from ui.toolkit.costly import lasting
+from ui.toolkit.jobs import job, steps
 
 TIES: dict[str, Cut | None] = {
     "As the protocol": None,
@@ -70,8 +71,11 @@ with ui.page(__file__) as page:
     removed = atlas.removed(pair, depth, ties)
     kept = atlas.about["components"] - len(removed)
     names = d_eval(domains, pair)
-    with st.spinner("Training on what remains …"):
+    seconds = results.training_seconds(page.workspace, 2 * len(names))
+    waiting = f"Training with and without these components: {lasting(seconds)}"
+    with steps("Matrices measured, with and without these components", waiting) as tell:
         before = results.matrix_of_each(page.workspace, used, among=names)
+        tell(1, 2)
         after = results.matrix_of_each(page.workspace, used, EmbeddingView(without=removed), names)
     change = difference(after, before, used.metric)
     out = ~before.in_domain

@@ -149,7 +149,10 @@ def parts_of(page: ui.Page, table: pd.DataFrame) -> None:
         ):
             if page.toggle("encoders", "Compare encoders"):
                 opened = tuple(map(open_encoding, page.encodings.values()))
-                with st.spinner("Measuring every method by every encoder …"):
+                with st.spinner(
+                    f"Measuring {counted(len(table), 'method')} by"
+                    f" {counted(len(opened), 'encoder')}: seconds, in a large workspace minutes …"
+                ):
                     beside = board_by_encoder(tuple(page.encodings), opened)
                 page.table("by-encoder", beside)
 

@@ -25,6 +25,7 @@ from aigi_core.transfer import (
 )
 from ui import results
 from ui.bodies.training import against_others
+from ui.toolkit.costly import lasting
 from ui.toolkit.jobs import job, steps
 
 SAVED = "_saved_detectors"
@@ -44,10 +45,9 @@ def ranked(page: ui.Page, asked: tuple[results.Setting, str, tuple[str, ...], in
     if not results.large(page.workspace):
         return compute()
     sets, seconds = results.cost_of_sets(page.workspace, asked[3])
-    minutes = max(round(seconds / 60), 1)
     about = (
-        f"Trains {counted(sets, 'set')} on {counted(len(page.domains), 'image')}: about"
-        f" {counted(minutes, 'minute')} of one core, once for all sessions."
+        f"Trains {counted(sets, 'set')} on {counted(len(page.domains), 'image')}: "
+        f"{lasting(seconds)} of one core, once for all sessions."
     )
     return job(page, "rank", "Rank all training sets", compute, about=about, asked=asked)
 

@@ -26,7 +26,7 @@ from tests.stress.factory import EVERY, add_copies
 from ui import beginnings, preparation, results
 from ui.bodies import stress
 from ui.preparation import prepare
-from ui.results import attention, encodings, inspection
+from ui.results import attention, encodings, explanations, inspection
 from ui.toolkit import workspaces
 
 
@@ -260,7 +260,27 @@ def test_training_of_minutes_waits_for_a_yes(
     app = open_app(path, "transfer", view="Embedding, unnormalised")
     assert not app.exception and not app.error and not trained
     (note,) = {one.value for one in app.info}
-    assert "Training 4 detectors" in note and "about 1 minute of one core" in note
+    assert "Training 4 detectors" in note and "about 1 second of one core" in note
     app.button(key="begin-costly").click().run()
     assert not app.exception and trained and not app.info
     assert any("Balanced accuracy" in str(one.proto) for one in app.html)
+
+
+def test_shuffled_labels_wait_for_a_yes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, open_app: Callable[..., AppTest]
+) -> None:
+    path = make_workspace(tmp_path / "w", seed=15)
+    keep_detectors(path)
+    monkeypatch.setattr(results, "ASKED", 0.0)
+    drawn: list[object] = []
+    draw = explanations.null_directions
+    monkeypatch.setattr(
+        explanations, "null_directions", lambda *a, **k: drawn.append(a) or draw(*a, **k)
+    )
+    app = open_app(path, "words")
+    assert not app.exception and not app.error and not drawn
+    (note,) = {one.value for one in app.info}
+    assert "300 times on shuffled labels" in note and "about 1 second of one core" in note
+    app.button(key="begin-costly").click().run()
+    assert not app.exception and len(drawn) == 1
+    assert "Nearest text" in "".join(block.proto.body for block in app.get("html"))

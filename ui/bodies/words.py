@@ -22,6 +22,7 @@ from aigi_core.statements import ALPHA, counted, p_number, p_text
 from aigi_core.transfer.bootstrap import Estimate
 from ui import results
 from ui.results import Setting, explanations
+from ui.toolkit.costly import lasting
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
 from ui.toolkit.tables import DIFFERENCE, POINTS
@@ -160,7 +161,7 @@ def nameability(
         "all",
         "Read all detectors",
         help="Trains each detector again on three hundred sets of shuffled labels. This takes"
-        " some seconds.",
+        f" {lasting(explanations.shuffled_seconds(workspace, setting.sets))} of one core.",
     ):
         st.caption(
             "Not computed yet for these settings: switch it on, or run"

@@ -64,7 +64,7 @@ from aigi_core.transfer.matrix import columns_of
 from aigi_core.transfer.training_sets import ScoreSets, rows_of_sets
 from aigi_core.workspace import Workspace
 from ui.toolkit.apart import apart
-from ui.toolkit.costly import wait_for_yes
+from ui.toolkit.costly import lasting, wait_for_yes
 from ui.toolkit.images import Tile
 from ui.toolkit.jobs import step
 from ui.toolkit.page import Page, name
@@ -553,13 +553,17 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
     return tuple(trained)
 
 
+def training_seconds(workspace: Workspace, sets: int) -> float:
+    """Seconds of a core that training on so many sets takes, about."""
+    return sets * len(workspace.domains) * TRAINING_SECONDS / 2
+
+
 def _ask(workspace: Workspace, setting: Setting) -> None:
     """Raise CostlyError where training would take long and nobody has said yes."""
     sets, n = len(setting.sets), len(workspace.domains)
-    seconds = sets * n * TRAINING_SECONDS / 2
+    seconds = training_seconds(workspace, sets)
     if seconds <= ASKED:
         return
-    minutes = counted(max(round(seconds / 60), 1), "minute")
     by = (
         ""
         if setting.method == DEFAULT_METHOD
@@ -567,8 +571,8 @@ def _ask(workspace: Workspace, setting: Setting) -> None:
     )
     wait_for_yes(
         f"{'This detector is' if sets == 1 else 'These detectors are'} not stored yet."
-        f" Training {counted(sets, 'detector')} on {counted(n, 'image')} takes about"
-        f" {minutes} of one core{by}. Any click stops the training."
+        f" Training {counted(sets, 'detector')} on {counted(n, 'image')} takes"
+        f" {lasting(seconds)} of one core{by}. Any click stops the training."
         f" '{workspace.command('detectors')}' stores the detectors that pages show first.",
         (workspace.identity, setting),
     )

@@ -22,7 +22,7 @@ from aigi_core.explain.compare import Comparison, compare_directions
 from aigi_core.explain.detector_words import content_words, null_directions, words_table
 from aigi_core.explain.effect import Effect, concept_effect
 from aigi_core.explain.lexicon import Lexicon
-from aigi_core.explain.nulls import word_null
+from aigi_core.explain.nulls import DRAWS, word_null
 from aigi_core.explain.own import own_bank, split_phrases
 from aigi_core.explain.reading import Reading, read
 from aigi_core.explain.stored_nulls import slow_methods, stored_null
@@ -33,12 +33,15 @@ from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import Setting, encoders
+from ui.toolkit.costly import lasting, wait_for_yes
 from ui.toolkit.page import Page
 from ui.toolkit.workspaces import cached
 
 if TYPE_CHECKING:
     from aigi_core.audit.exposure import Exposure
 
+SHUFFLED_SECONDS = 2.5e-6
+"""Seconds of a core for an image and a training on shuffled labels; many are trained at once."""
 LISTED = 20
 """Texts kept a side; pages show the first few."""
 
@@ -160,9 +163,30 @@ def nulls(workspace: Workspace, setting: Setting, row: int, seed: int = 0) -> np
         # in another order for another seed, so that no two detectors share labels draw by draw
         drawn = np.roll(stored_null(workspace, detector), seed, axis=0)
     else:
+        _ask(workspace, setting, row)
         drawn = null_directions(workspace, detector, seed=seed).astype(np.float32)
     drawn.flags.writeable = False
     return drawn
+
+
+def shuffled_seconds(workspace: Workspace, sets: Sequence[TrainSet]) -> float:
+    """Seconds of a core that training detectors on shuffled labels takes, about."""
+    rows = workspace.domains.rows
+    return sum(len(rows(names, ("train", "val"))) for names in sets) * DRAWS * SHUFFLED_SECONDS
+
+
+def _ask(workspace: Workspace, setting: Setting, row: int) -> None:
+    """Raise CostlyError where training on shuffled labels would take long and nobody has said
+    yes."""
+    seconds = shuffled_seconds(workspace, [setting.sets[row]])
+    if seconds > results.ASKED:
+        wait_for_yes(
+            "The words of this detector are not stored. What chance would give is found by"
+            f" training it {DRAWS} times on shuffled labels, which takes {lasting(seconds)} of one"
+            f" core, once for all sessions. Any click stops it. '{workspace.command('words')}'"
+            " stores the words of detectors trained on one generator.",
+            (workspace.identity, setting, row),
+        )
 
 
 def words(workspace: Workspace, setting: Setting, row: int, texts: Texts = DEFAULT_TEXTS) -> Words:

@@ -13,6 +13,7 @@ from aigi_core.manifest import FAKE
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui import results
+from ui.toolkit.costly import lasting
 from ui.toolkit.jobs import job, step, steps
 from ui.toolkit.page import Page
 from ui.toolkit.workspaces import cached
@@ -52,16 +53,15 @@ def asked(page: Page, settings: MapSettings) -> ImageMap | None:
     workspace = page.workspace
 
     def compute(_: object = None) -> ImageMap:
-        with steps("Reading images"):
+        with steps("Images read"):
             return image_map(workspace, settings)
 
     if not results.large(workspace) or _kept(workspace, settings):
         return compute()
     n = len(workspace.images)
-    seconds = max(round(n * projection.SECONDS), 1)
     about = (
-        f"Reads {counted(n, 'image')} twice: about {seconds} s of one core, once for all"
-        f" sessions. '{workspace.command('detectors')}' stores it."
+        f"Reads {counted(n, 'image')} twice: {lasting(n * projection.SECONDS)} of one core,"
+        f" once for all sessions. '{workspace.command('detectors')}' stores it."
     )
     return job(page, "map", "Compute the map", compute, about=about, settings=settings)
 

@@ -7,6 +7,7 @@ from collections.abc import Hashable
 import streamlit as st
 
 from aigi_core.errors import AigiError
+from aigi_core.statements import counted
 
 _BEGUN = "_begun"
 
@@ -21,6 +22,17 @@ class CostlyError(AigiError):
     def __init__(self, sentence: str, key: Hashable) -> None:
         super().__init__(sentence)
         self.key = key
+
+
+def lasting(seconds: float) -> str:
+    """How long something takes, as far as one can say beforehand.
+
+    >>> lasting(0.2), lasting(44), lasting(95)
+    ('about 1 second', 'about 44 seconds', 'about 2 minutes')
+    """
+    if seconds < 60:
+        return f"about {counted(max(round(seconds), 1), 'second')}"
+    return f"about {counted(round(seconds / 60), 'minute')}"
 
 
 def wait_for_yes(sentence: str, key: Hashable) -> None:

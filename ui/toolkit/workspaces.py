@@ -186,7 +186,7 @@ def choose() -> None:
         key="_workspace_choice",
         accept_new_options=access.on_this_machine(),
         on_change=_chosen,
-        placeholder="Path of a workspace",
+        placeholder="A workspace's folder, such as /data/workspace",
         help=(
             "A folder made by 'python -m precompute build'. Type a path and press Enter to open"
             " another one; the environment variable AIGI_WORKSPACE names those offered at the"
