@@ -66,7 +66,7 @@ def protocol(page: ui.Page, panel: Panel) -> None:
 def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
     workspace = page.workspace
     judged = body.judge(page, panel, subject)
-    page.answer(body.answer(judged))
+    page.answer(body.answer(judged) + body.contradiction(judged))
     page.stats(body.stats(judged))
     protocol(page, panel)
 

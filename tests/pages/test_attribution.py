@@ -16,7 +16,7 @@ from aigi_core.attribution.unknown import mean_over_generators
 from aigi_core.inspection import build_panel, sides_on_test
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
-from tests.pages.reading import noted, stats, text_of
+from tests.pages.reading import headline, noted, stats, text_of
 from ui.bodies import inspect as inspect_body
 
 Open = Callable[..., AppTest]
@@ -90,10 +90,14 @@ def test_inspect_says_whether_verdict_and_name_agree(
         table, text = made.likely_sources(attributed.embeddings[row]), text_of(app)
         if call == "uncertain" or table.attrs["unknown"]:
             assert "Neither agreement nor contradiction" in text
+            assert "contradicts this" not in headline(app)
         elif (table["source"][0] == "real") == (call == "real"):
             assert "The two agree" in text
+            assert "contradicts this" not in headline(app)
         else:
             assert "**The two contradict each other:**" in text
+            assert "contradicts this" in headline(app)
+            assert sides.gap.finding("paired image").points() in headline(app)
         for one in (sides.judge, sides.named):
             assert f"**{one.value:.3f}** (95% interval {one.low:.3f}" in text
         assert "another model" in text and "was calibrated" in text

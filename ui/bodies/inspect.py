@@ -164,6 +164,33 @@ def answer(judged: Judged) -> str:
     )
 
 
+def contradiction(judged: Judged) -> str:
+    """Beside a call that the classifier of sources contradicts: that it does, and which of the two
+    was right more often; nothing else, and nothing where that classifier was trained on the image.
+    """
+    try:
+        table = attribution.stored(judged.workspace).likely_sources(judged.subject.embedding)
+        seen = judged.subject.row is not None and (
+            judged.workspace.domains.split[judged.subject.row] != "test"
+        )
+        if seen or contradicts(judged, table) is not True:
+            return ""
+        gap = inspection.sides(judged.workspace, judged.judge).gap.finding("paired image")
+    except AigiError:
+        return ""  # sources were not learned
+    claim = gap.claim(
+        "the verdict is right more often",
+        "that classifier is right more often",
+        "neither is shown to be right more often",
+    )
+    return (
+        " **The classifier under “Which generator” contradicts this:** it names"
+        f" {name(str(table['source'].iloc[0]))} ({float(table['probability'].iloc[0]):.3f})."
+        f" On real or generated, {claim} on test images of known generators: balanced accuracy of"
+        f" the verdict minus that classifier's {gap.points()}."
+    )
+
+
 def _no_calls(judged: Judged) -> str:
     """Beside a call that is not made: how often that is so, where it has been measured."""
     if str(judged.mine["verdict"]) != "uncertain":
@@ -548,6 +575,19 @@ def _trusted(sides: Sides) -> str:
     return f"The verdict minus this classifier: {gap.points()}. {told}"
 
 
+def contradicts(judged: Judged, table: pd.DataFrame) -> bool | None:
+    """Whether the likeliest source is of the other class than the call; None where no call is made
+    or no source is named.
+
+    Args:
+        table: of :meth:`aigi_core.attribution.Attribution.likely_sources`.
+    """
+    call = str(judged.mine["verdict"])
+    if call not in ("fake", "real") or table.attrs["unknown"]:
+        return None
+    return (call == "real") != (str(table["source"].iloc[0]) == REAL_SOURCE)
+
+
 def agreement(judged: Judged, table: pd.DataFrame) -> str:
     """Whether the verdict and the likeliest source say the same of real or generated.
 
@@ -570,7 +610,7 @@ def agreement(judged: Judged, table: pd.DataFrame) -> str:
         return f"Neither agreement nor contradiction: {verdict}; {named}."
     if table.attrs["unknown"]:
         return f"Neither agreement nor contradiction: {verdict}; this classifier names no source."
-    if (call == "real") == (source == REAL_SOURCE):
+    if not contradicts(judged, table):
         return f"The two agree: {verdict}, and {named}."
     return f"**The two contradict each other:** {verdict}, but {named}."
 
