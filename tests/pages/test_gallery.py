@@ -145,7 +145,7 @@ def test_a_map_of_many_images_is_computed_where_it_is_asked_for(
     monkeypatch.setattr(maps, "image_map", lambda *asked: made.append(1) or compute(*asked))
     app = open_app(synthetic.path, "map")
     assert not app.exception and not made and "start it below" in text_of(app)
-    assert "about 1 s of one core" in captions(app) and "precompute detectors" in captions(app)
+    assert "about 1 second of one core" in captions(app) and "precompute detectors" in captions(app)
     app.button(key="start-map").click().run()
     assert not app.exception and made and "are of its own source" in text_of(app)
 
