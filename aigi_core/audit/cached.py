@@ -19,10 +19,13 @@ from aigi_core import results
 from aigi_core.audit.leaks import Duplicates
 from aigi_core.audit.matching import own_matrix
 from aigi_core.audit.report import Audit
-from aigi_core.audit.verdict import Verdict
+from aigi_core.audit.separation import separation
+from aigi_core.audit.verdict import Verdict, told
 from aigi_core.errors import WorkspaceError
+from aigi_core.manifest import FAKE, Domains
 from aigi_core.metrics import DEFAULT_METRIC, Column
 from aigi_core.results import OldResult, ResultKind, StoredResult
+from aigi_core.statements import ALPHA
 from aigi_core.transfer import Estimate, PairedDifference, TransferMatrix, transfer_matrix
 from aigi_core.transfer.kept import load_matrix, save_matrix
 from aigi_core.transfer.matrix import columns_of
@@ -76,7 +79,7 @@ def save_audit(
             "tables": list(written),
             "matched_note": audit.matched_note,
             "duplicates": {"rule": audit.duplicates.rule, "searched": audit.duplicates.searched},
-            "verdicts": [asdict(verdict) for verdict in audit.verdicts],
+            "verdicts": [_values(verdict) for verdict in audit.verdicts],
         },
         about=about,
     )
@@ -98,7 +101,9 @@ def load_audit(workspace: Workspace, settings: AuditSettings | None = None) -> A
         arrays = stored.arrays("arrays.npz")
         scores = _scores(arrays)
         duplicates = Duplicates(tables["pairs"], nearest=arrays["nearest"], **content["duplicates"])
-        verdicts = [_verdict(entry) for entry in content["verdicts"]]
+        verdicts = [
+            _verdict(entry, workspace.domains) for entry in _found(content, scores, workspace)
+        ]
         parts: dict[str, Any] = {
             name: _split(tables[name], column) for name, column in _BY_NAME.items()
         }
@@ -117,7 +122,14 @@ def load_audit(workspace: Workspace, settings: AuditSettings | None = None) -> A
         facts=matrices,
         matched_note=content["matched_note"],
         duplicates=duplicates,
-        verdicts=verdicts,
+        verdicts=told(
+            verdicts,
+            parts["associations"],
+            within=kept["within"],
+            content=kept["content"],
+            words=parts["words"],
+            overlays=kept["overlays"],
+        ),
         **parts,
         **kept,
     )
@@ -212,12 +224,54 @@ def _split(table: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
     }
 
 
-def _verdict(entry: dict[str, Any]) -> Verdict:
+def _values(verdict: Verdict) -> dict[str, Any]:
+    """What is stored of a verdict: its sentences are made when it is read."""
+    return {name: value for name, value in asdict(verdict).items() if name != "sentences"}
+
+
+def _found(
+    content: Mapping[str, Any], scores: Mapping[str, np.ndarray], workspace: Workspace
+) -> list[dict[str, Any]]:
+    """The stored values of all verdicts; those of audits that stored sentences instead of what they
+    rest on are found again from the scores.
+    """
+    entries: list[dict[str, Any]] = content["verdicts"]
+    if all("separated" in entry for entry in entries):
+        return entries
+    domains = workspace.domains
+    separate = {
+        view: separation(scores[view], domains, domains.generators).set_index("generator")[
+            "adjusted"
+        ]
+        for view in entries[0]["facts"]
+    }
+    return [
+        {name: value for name, value in entry.items() if name != "sentences"}
+        | {
+            "separated": [view for view, p in separate.items() if p[entry["generator"]] < ALPHA],
+            "content": any(text.startswith(_CONTENT) for text in entry["sentences"]),
+            "overlay": any(text.startswith("Its images share") for text in entry["sentences"]),
+        }
+        for entry in entries
+    ]
+
+
+_CONTENT = ("What the images show", "Content alone")
+"""How a stored sentence on content began."""
+
+
+def _verdict(entry: dict[str, Any], domains: Domains) -> Verdict:
+    test = domains.rows(entry["generator"], "test")
+    n_fake = int((domains.labels[test] == FAKE).sum())
     return Verdict(
         entry["generator"],
         Estimate(**entry["detector"]),
         {view: Estimate(**part) for view, part in entry["facts"].items()},
         {view: PairedDifference(**part) for view, part in entry["difference"].items()},
         entry["level"],
-        tuple(entry["sentences"]),
+        n_fake=entry.get("n_fake", n_fake),
+        n_real=entry.get("n_real", len(test) - n_fake),
+        separated=tuple(entry["separated"]),
+        content=entry["content"],
+        overlay=entry["overlay"],
     )

@@ -34,13 +34,17 @@ STRONG = 0.3
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an audit says of one generator.
+    """What an audit says of one generator: values, and sentences made from them and from the
+    audit's tables (:func:`told`), which are not stored.
 
     Attributes:
         detector: in-domain balanced accuracy of the detector of features.
         facts: view -> the same from file facts alone.
         difference: view -> detector minus facts, paired.
         level: how far the accuracy is explained without looking.
+        n_fake, n_real: test images.
+        separated: views whose facts separate fakes from real images on held-out images.
+        content, overlay: whether content alone does, and whether fakes share a mark.
         sentences: the verdict in words; every number has its interval and n.
     """
 
@@ -49,7 +53,12 @@ class Verdict:
     facts: dict[str, Estimate]
     difference: dict[str, PairedDifference]
     level: Level
-    sentences: tuple[str, ...] = field(repr=False)
+    n_fake: int
+    n_real: int
+    separated: tuple[str, ...]
+    content: bool
+    overlay: bool
+    sentences: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def headline(self) -> str:
@@ -109,42 +118,99 @@ def verdicts(
         for column, generator in enumerate(detector.test)
         if (generator,) in detector.train
     }
-    corrected = {}
-    for view, change in paired.items():
-        own = np.array([change.p_value[at] for at in cells.values()])
-        corrected[view] = dict(zip(cells, q_values(own), strict=True))
     results = []
     for generator, cell in cells.items():
-        about = _Generator(generator, cell, detector, level)
-        findings = {
-            view: about.finding(d, float(corrected[view][generator]), len(cells))
-            for view, d in paired.items()
-        }
-        sentences = about.facts(facts, facts_separate, findings)
-        sentences += about.associations(associations, facts_separate)
-        sentences += about.within(within)
-        content_tells = about.content(content, content_separates, words, sentences)
-        overlay_tells = about.overlay(overlays, sentences)
-        separating = [view for view in facts if about.separated(facts_separate[view])]
-        sufficient = any(findings[view].direction != "higher" for view in separating)
-        verdict: Level = (
-            "explained"
-            if sufficient
-            else "partly"
-            if separating or content_tells or overlay_tells
-            else "clear"
+        separated = tuple(v for v in facts if _separated(facts_separate[v], generator, level))
+        content_tells = content_separates is not None and _separated(
+            content_separates, generator, level
         )
+        if content_tells and content is not None:
+            row = content[content["generator"] == generator].iloc[0]
+            # separable, yet each side finds its like on the other: no sign of other content
+            content_tells = min(row["matched_high"], row["mirrored_high"]) < row["expected"]
         results.append(
             Verdict(
                 generator,
-                about.estimate(detector),
-                {view: about.estimate(m) for view, m in facts.items()},
-                {view: about.paired(d) for view, d in paired.items()},
-                verdict,
-                tuple(sentences),
+                _estimate(detector, cell),
+                {view: _estimate(matrix, cell) for view, matrix in facts.items()},
+                {view: _paired(change, cell) for view, change in paired.items()},
+                "clear",
+                n_fake=int(detector.n_fake[cell[1]]),
+                n_real=int(detector.n_real[cell[1]]),
+                separated=separated,
+                content=bool(content_tells and content is not None),
+                overlay=overlays is not None and _separated(overlays, generator, level),
             )
         )
+    found = findings(results)
+    results = [replace(one, level=_level(one, found[one.generator])) for one in results]
+    return told(
+        results, associations, within=within, content=content, words=words, overlays=overlays
+    )
+
+
+def findings(verdicts: Sequence[Verdict]) -> dict[str, dict[str, Finding]]:
+    """Generator -> view -> the difference of detector and facts on its own test images, corrected
+    over the generators."""
+    found: dict[str, dict[str, Finding]] = {verdict.generator: {} for verdict in verdicts}
+    for view in verdicts[0].difference if verdicts else ():
+        parts = [verdict.difference[view] for verdict in verdicts]
+        q = q_values(np.array([part.p_value for part in parts]))
+        for verdict, part, own in zip(verdicts, parts, q, strict=True):
+            found[verdict.generator][view] = replace(
+                part.finding("image"),
+                q_value=float(own),
+                n=verdict.n_fake + verdict.n_real,
+                corrected_over=counted(len(verdicts), "generator"),
+            )
+    return found
+
+
+def _level(verdict: Verdict, found: Mapping[str, Finding]) -> Level:
+    if any(found[view].direction != "higher" for view in verdict.separated):
+        return "explained"
+    return "partly" if verdict.separated or verdict.content or verdict.overlay else "clear"
+
+
+def told(
+    verdicts: Sequence[Verdict],
+    associations: Mapping[str, pd.DataFrame],
+    *,
+    within: pd.DataFrame | None,
+    content: pd.DataFrame | None,
+    words: Mapping[str, pd.DataFrame] | None,
+    overlays: pd.DataFrame | None,
+    level: float = ALPHA,
+) -> list[Verdict]:
+    """Verdicts with their sentences, from their values and the tables of the audit."""
+    found, results = findings(verdicts), []
+    for verdict in verdicts:
+        about = _Sentences(verdict, level)
+        sentences = about.facts(found[verdict.generator])
+        sentences += about.associations(associations)
+        sentences += about.within(within)
+        if verdict.content and content is not None:
+            sentences.append(about.content(content, words))
+        if verdict.overlay and overlays is not None:
+            sentences.append(about.overlay(overlays))
+        results.append(replace(verdict, sentences=tuple(sentences)))
     return results
+
+
+def _separated(table: pd.DataFrame, generator: str, level: float) -> bool:
+    return bool(table.loc[table["generator"] == generator, "adjusted"].iloc[0] < level)
+
+
+def _estimate(matrix: TransferMatrix, cell: tuple[int, int]) -> Estimate:
+    low, high = matrix.interval(DEFAULT_METRIC)
+    value = matrix.values[DEFAULT_METRIC][cell]
+    n = int(matrix.n_fake[cell[1]] + matrix.n_real[cell[1]])
+    return Estimate(float(value), float(low[cell]), float(high[cell]), n)
+
+
+def _paired(change: MatrixDifference, cell: tuple[int, int]) -> PairedDifference:
+    parts = (change.values, change.low, change.high, change.p_value)
+    return PairedDifference(*(float(part[cell]) for part in parts), 1)
 
 
 def to_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -163,61 +229,20 @@ def to_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Generator:
+class _Sentences:
     """Sentences on one generator."""
 
-    name: str
-    cell: tuple[int, int]
-    matrix: TransferMatrix
+    about: Verdict
     level: float
 
-    def estimate(self, matrix: TransferMatrix) -> Estimate:
-        low, high = matrix.interval(DEFAULT_METRIC)
-        value = matrix.values[DEFAULT_METRIC][self.cell]
-        n = int(matrix.n_fake[self.cell[1]] + matrix.n_real[self.cell[1]])
-        return Estimate(float(value), float(low[self.cell]), float(high[self.cell]), n)
-
-    def paired(self, change: MatrixDifference) -> PairedDifference:
-        value, low, high, p = (
-            float(part[self.cell])
-            for part in (change.values, change.low, change.high, change.p_value)
-        )
-        return PairedDifference(value, low, high, p, 1)
-
-    def finding(self, change: MatrixDifference, q_value: float, generators: int) -> Finding:
-        """The difference on its own test images."""
-        paired, column = self.paired(change), self.cell[1]
-        n = int(self.matrix.n_fake[column] + self.matrix.n_real[column])
-        return replace(
-            paired.finding("image"),
-            q_value=q_value,
-            n=n,
-            corrected_over=counted(generators, "generator"),
-        )
-
-    def separated(self, table: pd.DataFrame) -> bool:
-        return bool(table.loc[table["generator"] == self.name, "adjusted"].iloc[0] < self.level)
-
-    def facts(
-        self,
-        facts: dict[str, TransferMatrix],
-        separate: dict[str, pd.DataFrame],
-        findings: dict[str, Finding],
-    ) -> list[str]:
-        own, column = self.estimate(self.matrix), self.cell[1]
-        n = (
-            f"n = {counted(self.matrix.n_fake[column], 'fake')},"
-            f" {counted(self.matrix.n_real[column], 'real image')}"
-        )
-        separating = {
-            view: self.estimate(m) for view, m in facts.items() if self.separated(separate[view])
-        }
+    def facts(self, found: Mapping[str, Finding]) -> list[str]:
+        name, own, facts = self.about.generator, self.about.detector, self.about.facts
+        n = f"n = {counted(self.about.n_fake, 'fake')}, {counted(self.about.n_real, 'real image')}"
+        separating = {view: facts[view] for view in self.about.separated}
         if not separating:
-            values = "; ".join(
-                f"{view} files {_span(self.estimate(m))}" for view, m in facts.items()
-            )
+            values = "; ".join(f"{view} files {_span(one)}" for view, one in facts.items())
             return [
-                f"File facts alone do not separate {self.name}'s images from real ones"
+                f"File facts alone do not separate {name}'s images from real ones"
                 f" ({values}). Its detector does: {_span(own)} (balanced accuracy, {n})."
             ]
         view = max(separating, key=lambda name: separating[name].value)
@@ -228,16 +253,16 @@ class _Generator:
         chosen = f"{view} files"
         chosen += f", the higher of {of}, interval corrected for this choice;" if of > 1 else ";"
         sentences = [
-            f"{self.name}'s detector reaches balanced accuracy {_span(own)}. File facts alone"
+            f"{name}'s detector reaches balanced accuracy {_span(own)}. File facts alone"
             f" reach {_span(best)} ({chosen} {n})."
         ]
         sentences += [
-            f"Facts of the {other} files: {_span(self.estimate(m))}"
+            f"Facts of the {other} files: {_span(one)}"
             + ("." if other in separating else ", not above chance.")
-            for other, m in facts.items()
+            for other, one in facts.items()
             if other != view
         ]
-        gain = findings[view]
+        gain = found[view]
         compared = gain.claim(
             "does significantly better than",
             "does significantly worse than",
@@ -246,13 +271,11 @@ class _Generator:
         sentences.append(f"The detector {compared} facts alone: {gain.points()}.")
         return sentences
 
-    def associations(
-        self, tables: dict[str, pd.DataFrame], separate: dict[str, pd.DataFrame]
-    ) -> list[str]:
+    def associations(self, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         sentences = []
         for view, table in tables.items():
-            mine = table[(table["generator"] == self.name) & (table["low"] >= STRONG)]
-            if mine.empty or not self.separated(separate[view]):
+            mine = table[(table["generator"] == self.about.generator) & (table["low"] >= STRONG)]
+            if mine.empty or view not in self.about.separated:
                 continue
             named = mine.sort_values("cramers_v", ascending=False, kind="stable").head(3)
             parts = [
@@ -269,7 +292,8 @@ class _Generator:
     def within(self, table: pd.DataFrame | None) -> list[str]:
         if table is None:
             return []
-        row = table[(table["train"] == self.name) & (table["test"] == self.name)].iloc[0]
+        name = self.about.generator
+        row = table[(table["train"] == name) & (table["test"] == name)].iloc[0]
         if row["covered"] == 0:
             return [
                 "No real test image has the same facts as its fakes, so matching cannot"
@@ -282,19 +306,8 @@ class _Generator:
             f" {row['n_fake']} and {row['n_real']})."
         ]
 
-    def content(
-        self,
-        table: pd.DataFrame | None,
-        separates: pd.DataFrame | None,
-        words: dict[str, pd.DataFrame] | None,
-        sentences: list[str],
-    ) -> bool:
-        if table is None or separates is None or not self.separated(separates):
-            return False
-        row = table[table["generator"] == self.name].iloc[0]
-        if min(row["matched_high"], row["mirrored_high"]) >= row["expected"]:
-            # separable, yet each side finds its like on the other: no sign of other content
-            return False
+    def content(self, table: pd.DataFrame, words: Mapping[str, pd.DataFrame] | None) -> str:
+        row = table[table["generator"] == self.about.generator].iloc[0]
         sentence = (
             "Content alone separates fakes from real images with a balanced accuracy of up"
             f" to {row['separable']:.2f} [{row['separable_low']:.2f},"
@@ -305,7 +318,7 @@ class _Generator:
             f" ({row['expected']:.0%} expected of both if contents do not differ; n ="
             f" {row['n_fake']} and {row['n_real']})"
         )
-        mine = (words or {}).get(self.name)
+        mine = (words or {}).get(self.about.generator)
         if mine is not None:
             named = mine[(mine["p_value"] < self.level) & (mine["difference"] > 0)].head(3)
             if len(named):
@@ -313,23 +326,17 @@ class _Generator:
                     f"{r['text']} ({_in_sd(r['difference'], r['low'], r['high'])})"
                     for r in named.to_dict("records")
                 )
-        sentences.append(sentence + ".")
-        return True
+        return sentence + "."
 
-    def overlay(self, table: pd.DataFrame | None, sentences: list[str]) -> bool:
-        if table is None:
-            return False
-        row = table[table["generator"] == self.name].iloc[0]
-        if row["adjusted"] >= self.level:
-            return False
-        sentences.append(
+    def overlay(self, table: pd.DataFrame) -> str:
+        row = table[table["generator"] == self.about.generator].iloc[0]
+        return (
             f"Its images share a mark or layout: at {row['left']:.0%} to {row['right']:.0%}"
             f" from the left and {row['top']:.0%} to {row['bottom']:.0%} from the top their"
             f" colours vary least, with {row['ratio']:.2f} of the usual spread (median colour"
             f" {row['colour']}, {p_text(row['adjusted'])} against real images, n ="
             f" {row['n_fake']})."
         )
-        return True
 
 
 def _span(estimate: Estimate) -> str:

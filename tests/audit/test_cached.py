@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from aigi_core.audit.cached import KIND, AuditSettings, load_audit, load_fact_matrix, save_audit
 from aigi_core.audit.report import Audit, audit
 from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.results import NOTE
 from aigi_core.workspace import Workspace
 from tests.audit.factory import planted_images, workspace
 
@@ -65,6 +67,23 @@ def test_what_is_read_is_what_was_stored(planted: tuple[Workspace, Audit]) -> No
     others = load_fact_matrix(made, "auc")
     assert others is not None and others.metrics == ("auc",)
     same(load_audit(made).verdicts, result.verdicts)  # pages take what there is
+
+
+def test_sentences_are_made_when_an_audit_is_read(
+    planted: tuple[Workspace, Audit], tmp_path: Path
+) -> None:
+    made, result = planted
+    copy = Workspace.open(shutil.copytree(made.path, tmp_path / "w"))
+    note = save_audit(copy, result, SETTINGS) / NOTE
+    stored = json.loads(note.read_text("utf-8"))
+    entries = stored["content"]["verdicts"]
+    assert not any("sentences" in entry for entry in entries)
+    for entry, verdict in zip(entries, result.verdicts, strict=True):  # as they once were
+        for name in ("separated", "content", "overlay", "n_fake", "n_real"):
+            del entry[name]
+        entry["sentences"] = ["An old sentence.", *verdict.sentences[1:]]
+    note.write_text(json.dumps(stored), "utf-8")
+    same(load_audit(copy, SETTINGS).verdicts, result.verdicts)
 
 
 def test_an_audit_without_texts_and_pixels_is_kept_too(planted: tuple[Workspace, Audit]) -> None:

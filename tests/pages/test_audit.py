@@ -19,6 +19,7 @@ from aigi_core.audit.cached import AuditSettings, save_audit
 from aigi_core.audit.quality import store_quality, stored_quality
 from aigi_core.audit.report import Audit, audit
 from aigi_core.metrics import DEFAULT_METRIC
+from aigi_core.statements import Finding, number
 from aigi_core.transfer import difference
 from aigi_core.workspace import Workspace, write_manifest
 from tests.audit.factory import CLEAN, SIZED, planted_images, workspace
@@ -200,7 +201,7 @@ def test_quality_is_shown_where_it_was_measured(
     table = stored_quality(copy).table("means")
     text = text_of(app).replace("\\", "")
     assert "Quality by noise" in text
-    assert all(f"{change:+.3f}" in text for change in table["change"])
+    assert all(f"{number(100 * c, 1, signed=True)} points" in text for c in table["change"])
 
 
 def test_what_matching_changes_is_reported_with_its_intervals(
@@ -210,10 +211,7 @@ def test_what_matching_changes_is_reported_with_its_intervals(
     text = text_of(open_app(made.path, "audit", part="Matched"))
     assert len(result.means)
     for row in result.means.to_dict("records"):
-        assert (
-            f"**{row['change']:+.3f}** ({row['change_low']:+.3f} to {row['change_high']:+.3f}, 95%"
-            " intervals)" in text
-        )
+        assert Finding.of_row(row, "change", n=row["n"], what="cell").points() in text
 
 
 @pytest.mark.parametrize("kept", [(), ("mine",)])
@@ -227,8 +225,8 @@ def test_words_within_pairs_take_the_bank_at_hand_or_say_why_not(
         fakes = kept.index[kept["generator"] == "alpha-gan"]
         pool = kept.loc[fakes[0], "pool"]
         reals = kept.index[(kept["label"] == 0) & (kept["pool"] == pool)]
-        for number, (fake, real) in enumerate(zip(fakes, reals, strict=False)):
-            table.loc[[fake, real], "group"] = f"pair {number}"
+        for pair, (fake, real) in enumerate(zip(fakes, reals, strict=False)):
+            table.loc[[fake, real], "group"] = f"pair {pair}"
 
     edit_images(path, with_pairs_in_test)
     manifest = json.loads((path / "workspace.json").read_text())
