@@ -17,6 +17,12 @@ from aigi_core.transfer.encoders import differences_in_words
 from aigi_core.winner import winner
 from ui.results import encodings as results
 
+TITLES = {"name": "tested_on"} | {
+    end: f"balanced_accuracy{of}" for end, of in (("value", ""), ("low", "_low"), ("high", "_high"))
+}
+"""Columns of the table by generator, as this page calls them."""
+
+
 with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
     workspace = page.workspace
     several = results.opened(workspace)
@@ -75,7 +81,7 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
 
     def where_each_fails() -> None:
         with page.section("Where each fails", "Mean out of domain, by generator tested on."):
-            page.table("generators", by_generator)
+            page.table("generators", by_generator.rename(columns=TITLES))
 
     def same_images() -> None:
         with page.section(
