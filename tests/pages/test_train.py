@@ -46,7 +46,7 @@ def test_keep_and_compare(open_app: Open, synthetic: Workspace) -> None:
     app.button(key="keep").click().run()
     app.multiselect(key="trained").set_value(["gamma-diff"]).run()
     assert not app.exception and not app.error
-    kept = [table for table in tables(app) if "change" in table.columns]
+    kept = [table for table in tables(app) if "change, points" in table.columns]
     assert [table["name"].tolist() for table in kept] == [["this one", "beta-diff"]]
     assert kept[0]["n common"].tolist() == ["–", "2"]
 
