@@ -18,14 +18,12 @@ from aigi_core.manifest import COLUMNS, FAKE, REAL, RESERVED
 from aigi_core.remote import as_path, common_folder
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
-from precompute.growth.carry import Before, carry
 from precompute.growth.copies import FOLDER, complete, copies_of
 from precompute.growth.gather import Source
 from precompute.growth.rewrite import (
     WORKING,
     finish,
     rewrite,
-    source,
     without_outdated,
 )
 from precompute.ingest import answers
@@ -92,7 +90,7 @@ def add_images(args: argparse.Namespace) -> str:
     known = set(workspace.images["content_hash"])
     new = images[(images["left_out"] == "") & ~images["content_hash"].isin(known)]
     new = new.drop_duplicates("content_hash").reset_index(drop=True)
-    sources = [source(workspace)]
+    new_features = None
     copies = copies_of([workspace])
     encoded = "no image had to be encoded"
     if len(new):
@@ -114,16 +112,16 @@ def add_images(args: argparse.Namespace) -> str:
                 workers=args.workers,
                 plan=plan,
             )
-        sources.append(Source(working / "merged", new["content_hash"].tolist()))
+        new_features = Source(working / "merged", new["content_hash"].tolist())
         encoded = f"{counted(len(new), 'image', 'were')} encoded"
         encoded += f", and {counted(perturbed, 'perturbed copy')}" if perturbed else ""
-    before = Before.of(workspace)
     manifest = without_outdated(workspace.manifest)
     manifest |= {"ingest": record, "image_root_hint": root.name}
     # `ingest --no-image-root` says that this should not be known.
     manifest["image_root"] = str(root) if manifest.get("image_root") else None
-    rewrite(workspace.path, images, sources, manifest, copies)
-    again = carry(before, Workspace.open(workspace.path))
+    again = rewrite(
+        workspace.path, images, manifest, [workspace], encoded=new_features, copies=copies
+    )
     if old_prefix:
         again += (
             f"\nOld and new images are now named from one folder, {root}: the names of old ones"

@@ -11,9 +11,7 @@ from aigi_core.remote import as_path, common_folder
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive
 from precompute.growth.add import prefixed, stacked
-from precompute.growth.carry import Before, carry
-from precompute.growth.copies import copies_of
-from precompute.growth.rewrite import copy_texts, keep_common, rewrite, source, without_outdated
+from precompute.growth.rewrite import copy_texts, keep_common, rewrite, without_outdated
 from precompute.growth.subset import refuse_used
 
 SAME = ("weights_sha256", "preprocessing_sha256", "precision", "device", "settings")
@@ -84,10 +82,7 @@ def run(args: argparse.Namespace) -> int:
         }
         left_out = keep_common(manifest, two)
         copy_texts(one.path, args.out, manifest)
-        rewrite(
-            args.out, result.images, [source(one), source(two)], manifest, copies_of([one, two])
-        )
-        again = carry(Before.of(one), Workspace.open(args.out), two)
+        again = rewrite(args.out, result.images, manifest, [one, two])
     print(summary(result.images, result.record))
     kept = int((result.images["left_out"] == "").sum())
     merged = result.images.set_index("path")

@@ -8,9 +8,7 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE
 from aigi_core.statements import part_counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
-from precompute.growth.carry import Before, carry
-from precompute.growth.copies import copies_of
-from precompute.growth.rewrite import finish, rewrite, source, without_outdated
+from precompute.growth.rewrite import finish, rewrite, without_outdated
 from precompute.growth.subset import add_choice, require_known, still_valid
 from precompute.options import add_shared
 
@@ -39,15 +37,8 @@ def run(args: argparse.Namespace) -> int:
         gone = (images["label"] == FAKE) & images["generator"].isin(names)
         gone |= images["pool"].isin(pools)
         table = still_valid(images[~gone])
-        before = Before.of(workspace)
-        rewrite(
-            args.workspace,
-            table,
-            [source(workspace)],
-            without_outdated(workspace.manifest),
-            copies_of([workspace]),
-        )
-        again = carry(before, Workspace.open(args.workspace))
+        manifest = without_outdated(workspace.manifest)
+        again = rewrite(args.workspace, table, manifest, [workspace])
     kept = int((table["left_out"] == "").sum())
     print(
         f"{args.workspace} now holds {part_counted(kept, len(workspace.images), 'image')}. {again}"

@@ -5,8 +5,11 @@ into place so that a reader, and a job that was killed, see one state or the oth
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,8 @@ from aigi_core.workspace import (
     write_atomic,
     write_manifest,
 )
-from precompute.growth.copies import FOLDER, HELD, ROWS, Copies
+from precompute.growth.carry import Before, carry
+from precompute.growth.copies import FOLDER, HELD, ROWS, Copies, copies_of
 from precompute.growth.gather import Source, write_arrays
 
 WORKING = ".grow"
@@ -42,24 +46,34 @@ MAPS = (DECOMPOSITION, f"{STREAM_MAPS}.npy")
 def rewrite(
     out: Path,
     images: pd.DataFrame,
-    sources: Sequence[Source],
     manifest: Mapping[str, Any],
-    copies: Mapping[str, Copies],
-) -> None:
-    """Publish a table of images with the features of its kept rows.
+    of: Sequence[Workspace],
+    *,
+    encoded: Source | None = None,
+    copies: Mapping[str, Copies] | None = None,
+) -> str:
+    """Publish a table of images with the features of its kept rows, and keep what still holds of
+    the results before.
 
     Args:
         out: the workspace that changes; the caller holds it for writing.
         images: validated, those left out included.
-        sources: every kept row's content hash stands in one of them; the first counts.
         manifest: what ``workspace.json`` shall say; the entries of the files made here are filled
             in, other files (text banks) are named as they stand in it.
-        copies: perturbed copies; pages get an operation where every image has one, and what is
-            there of the others is held for the next ``perturb``.
+        of: workspaces whose images these are; the first counts, and its results may be kept.
+        encoded: features of images that none of them holds.
+        copies: perturbed copies, where not those of ``of``; pages get an operation where every
+            image has one, and what is there of the others is held for the next ``perturb``.
+
+    Returns:
+        Sentences on what was kept, and what has to be computed again.
 
     Raises:
         WorkspaceError: a kept image has no features in any source.
     """
+    before = Before.of(of[0])
+    sources = [*map(_source, of), *([encoded] if encoded else [])]
+    copies = copies_of(of) if copies is None else copies
     folder = out / WORKING / NEXT
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -83,7 +97,32 @@ def rewrite(
     write_manifest(
         folder, dict(manifest) | perturbed | rows | {"files": files, "tools": tool_versions()}
     )
-    finish(out)
+    with _whole():
+        finish(out)
+        return carry(before, Workspace.open(out), *of[1:])
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """What is done inside ends before Ctrl-C, or a request to end, is obeyed, which then has come
+    too late: half of it would be of no use. A second one is obeyed at once.
+    """
+    if threading.current_thread() is not threading.main_thread():  # gets no signals
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def later(number: int, frame: object) -> None:
+        os.write(2, b"The change is made already: its last steps are finished first.\n")
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, later)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _write_copies(
@@ -163,7 +202,7 @@ def keep_common(manifest: dict[str, Any], other: Workspace) -> str:
     return f"Only what both hold of each image is kept; left out: {left}." if left else ""
 
 
-def source(workspace: Workspace) -> Source:
+def _source(workspace: Workspace) -> Source:
     """A workspace's own arrays."""
     return Source(workspace.path, workspace.images["content_hash"].tolist())
 

@@ -13,9 +13,7 @@ from aigi_core.manifest import SPLITS, validate_images
 from aigi_core.splits import fold, redraw
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
-from precompute.growth.carry import Before, carry
-from precompute.growth.copies import copies_of
-from precompute.growth.rewrite import finish, rewrite, source, without_outdated
+from precompute.growth.rewrite import finish, rewrite, without_outdated
 from precompute.options import add_shared
 
 
@@ -86,16 +84,8 @@ def run(args: argparse.Namespace) -> int:
         if not moved:
             print(f"Nothing changed: {args.workspace} is divided so already ({kept}).")
             return 0
-        held = Before.of(workspace)
         manifest = without_outdated(workspace.manifest) | {"ingest": record}
-        rewrite(
-            args.workspace,
-            validate_images(images),
-            [source(workspace)],
-            manifest,
-            copies_of([workspace]),
-        )
-        again = carry(held, Workspace.open(args.workspace))
+        again = rewrite(args.workspace, validate_images(images), manifest, [workspace])
     print(
         f"Divided {args.workspace} anew ({record['splits']}): {kept}; {counted(moved, 'image')}"
         f" moved. {again}"

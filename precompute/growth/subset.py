@@ -13,9 +13,7 @@ from aigi_core.manifest import FAKE, REAL, validate_images
 from aigi_core.statements import part_counted
 from aigi_core.workspace import MANIFEST, Workspace, exclusive, read_manifest
 from precompute.growth import splits
-from precompute.growth.carry import Before, carry
-from precompute.growth.copies import copies_of
-from precompute.growth.rewrite import copy_texts, rewrite, source, without_outdated
+from precompute.growth.rewrite import copy_texts, rewrite, without_outdated
 from precompute.options import add_shared
 
 
@@ -55,8 +53,7 @@ def run(args: argparse.Namespace) -> int:
         manifest["ingest"] = record
         manifest["name"] = args.out.resolve().name
         copy_texts(workspace.path, args.out, manifest)
-        rewrite(args.out, table, [source(workspace)], manifest, copies_of([workspace]))
-        again = carry(Before.of(workspace), Workspace.open(args.out))
+        again = rewrite(args.out, table, manifest, [workspace])
     kept = int((table["left_out"] == "").sum())
     print(f"Wrote {args.out}: {part_counted(kept, len(workspace.images), 'image')}. {again}")
     return 0

@@ -95,14 +95,14 @@ def add_answers(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="VALUE",
-        help="value of the label column that means fake; all others mean real",
+        help="value of the label column (or folder 0 or 1) that means fake; all others mean real",
     )
     add(
         "--real-label",
         action="append",
         default=[],
         metavar="VALUE",
-        help="value of the label column that means real; all others mean fake",
+        help="value of the label column (or folder 0 or 1) that means real; all others mean fake",
     )
     add(
         "--rename",

@@ -19,6 +19,25 @@ from precompute.ingest.walk import shown, some
 
 _PART = re.compile(r"([a-z]*[-_ ]?)?\d+([-_]\d+)*")
 """Names of folders that only divide many files: 000, part-1, images_02."""
+_VERSION = re.compile(
+    r"raw|c0|c23|c40|[hl]q|jpe?g[-_ ]?\d*|q\d+|compressed|uncompressed|originals?|resized|cropped"
+    r"|transfer(red)?|re[-_ ]?digital|(re)?digitali[sz]ed"
+)
+"""Names of folders that hold the same pictures in another form."""
+NETWORKS = frozenset(
+    re.split(
+        r"\s+",
+        "facebook instagram linkedin pinterest presocial reddit snapchat telegram tiktok twitter"
+        " wechat weibo whatsapp",
+    )
+)
+_DERIVED = re.compile(
+    r"masks?|recons?|reconstructed|reconstructions?|dire|residuals?|noise([-_ ]maps?)?|latents?"
+    r"|depth([-_ ]maps?)?|edges|landmarks|heat[-_ ]?maps?|segmentations?"
+)
+"""Names of folders that hold what was made from other images."""
+_FROM_FOLDERS = ("folders", "cnndetection", "genimage", "truefake", "drct", "numbered", "siblings")
+"""Layouts in which folders alone tell the class."""
 _NO_NAME = re.compile(
     r"(part|shard|chunk|batch|fold|folder|dir|set|data|data[-_ ]?set|image|img|picture|photo"
     r"|train(ing)?|val|valid(ation)?|test(ing)?|dev|class|label)?s?[-_ ]*\d*([-_ ]of[-_ ]\d+)?"
@@ -33,7 +52,7 @@ def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str
     kept = table[table["left_out"] == ""]
     fakes, reals = kept[kept["label"] == FAKE], kept[kept["label"] == REAL]
     questions = []
-    if layout not in ("manifest", "parquet", "samples", "roots", "artifact"):
+    if layout in (*_FROM_FOLDERS, "imagefolder"):
         questions += _one_generator(fakes, reals, answers)
     questions += [
         f"A generator is called {name!r}, which means all detectors together wherever detectors are"
@@ -65,6 +84,22 @@ def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str
     return questions
 
 
+def derived(table: pd.DataFrame, layout: str) -> list[str]:
+    """A doubt about images that were probably made from others, such as masks."""
+    if layout not in _FROM_FOLDERS:
+        return []
+    used = table.loc[table["left_out"] == "", "path"]
+    parts = [{p for p in path.split("/")[:-1] if _DERIVED.fullmatch(p.lower())} for path in used]
+    if not any(parts):
+        return []
+    return [
+        f"{counted(sum(map(bool, parts)), 'image', 'lie')} in folders called"
+        f" {some(shown(part) for part in set().union(*parts))}, which usually hold what was made"
+        " from other images. Name a folder without these by --images, or say --layout"
+        f" {layout} if they are to be read as the others."
+    ]
+
+
 def lacking(table: pd.DataFrame) -> list[str]:
     """A question where all images that can be used are of one class."""
     labels = table.loc[table["left_out"] == "", "label"]
@@ -89,7 +124,12 @@ def _no_generator(name: str) -> str:
         return "the name of a collection of photographs"
     if class_of_word(plain) is not None or ("real" in plain and "fake" in plain):
         return "a word for the class"
-    return "a name for a part of any data set" if _NO_NAME.fullmatch(plain) else ""
+    if plain in NETWORKS:
+        return "the name of a network that images are shared on"
+    if _VERSION.fullmatch(plain):
+        return "a name for a version of the same images"
+    part = _NO_NAME.fullmatch(plain) or "dataset" in re.sub(r"[-_ ]", "", plain)
+    return "a name for a part of any data set" if part else ""
 
 
 def _alike(names: list[str]) -> list[str]:

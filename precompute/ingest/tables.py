@@ -1,4 +1,5 @@
-"""One strict reader for the tables that come with data sets: CSV, TSV, JSON, JSON lines, Parquet.
+"""One strict reader for the tables that come with data sets: CSV, TSV, JSON, JSON lines, Parquet,
+and lists of images in plain text.
 
 Nothing is guessed in silence. Columns keep the type that the file gives them, integers with gaps
 keep their digits, an index that pandas stored is a column like any other, doubled headers and rows
@@ -28,8 +29,9 @@ from aigi_core.record import read_json
 from aigi_core.soundness import open_parquet
 from aigi_core.statements import counted
 from aigi_core.transfer.imported import KEYS
+from precompute.ingest.walk import looks_like_image
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".pq")
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".pq", ".txt")
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 _NUMBER = re.compile(r"-?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
@@ -136,6 +138,8 @@ def read_table(file: Path, content: bytes | None = None) -> Table:
         text = _decoded(file.read_bytes() if content is None else content)
         if suffix in (".json", ".jsonl"):
             return _read_json(file, text, lines=suffix == ".jsonl")
+        if suffix == ".txt" and (listed := _read_list(file, text)):
+            return listed
         return _read_delimited(file, text, "\t" if suffix == ".tsv" else None)
     except (csv.Error, ValueError, OSError) as error:  # pyarrow's and json's are ValueErrors
         raise AigiError(
@@ -179,6 +183,59 @@ def _read_delimited(file: Path, text: str, delimiter: str | None) -> Table:
         {name: pa.array(column, pa.string()) for name, column in zip(header, columns, strict=True)}
     )
     return Table(file, table, rows, f"read with {DELIMITERS[delimiter]} between the columns")
+
+
+def _read_list(file: Path, text: str) -> Table | None:
+    """A list without a header: on each line an image and its class, and what else there is; None
+    where its first line begins with no image.
+
+    Raises:
+        AigiError: no class, or lines of several lengths.
+    """
+    numbered = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not numbered or (between := _between(numbered[0][1])) is None:
+        return None
+    values = [_cells(line, between) for _, line in numbered]
+    if not between:
+        raise AigiError(
+            f"The list {file} names images without their class: write real or fake after each path,"
+            " such as 'images/1.png fake'."
+        )
+    header = ["path", "label", *(f"column{i}" for i in range(3, len(values[0]) + 1))]
+    for (number, _), record in zip(numbered, values, strict=True):
+        if len(record) != len(header):
+            raise AigiError(
+                f"Line {number} of {file} has {counted(len(record), 'value')}, but its first line"
+                f" has {len(header)}: give each image as many."
+            )
+    columns = {
+        name: pa.array(column, pa.string())
+        for name, column in zip(header, zip(*values, strict=True), strict=True)
+    }
+    meaning = "an image, then its class" + (f", then {', '.join(header[2:])}" * bool(header[2:]))
+    rows = [f"line {number}" for number, _ in numbered]
+    return Table(file, pa.table(columns), rows, f"read as a list without a header ({meaning})")
+
+
+def _between(line: str) -> str | None:
+    """What follows the image that a line of a list begins with: a delimiter, a space for any
+    spaces, nothing; None where no image does."""
+    for delimiter in DELIMITERS:
+        if delimiter in line and looks_like_image(line.split(delimiter)[0].strip()):
+            return delimiter
+    if looks_like_image(line):
+        return ""
+    return " " if len(_cells(line, " ")) > 1 else None
+
+
+def _cells(line: str, between: str) -> list[str]:
+    """The values of a line; a path may hold spaces itself."""
+    if between.strip() or between == "\t":
+        return [cell.strip() for cell in line.split(between)]
+    for at, letter in enumerate(line):
+        if letter.isspace() and looks_like_image(line[:at]):
+            return [line[:at], *line[at:].split()]
+    return [line]
 
 
 def _delimiter(file: Path, text: str) -> str:
@@ -258,17 +315,35 @@ def _read_json(file: Path, text: str, *, lines: bool) -> Table:
                 raise ValueError(f"line {number}: {what}") from error
         rows = [f"line {number}" for number, _ in numbered]
     else:
-        records = read_json(text, pairs=unique)
+        records = _by_key(read_json(text, pairs=unique))
         rows = []
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise AigiError(
             f"Expected a list of objects in {file}, one an image, such as"
-            ' [{"path": "a.png", "label": "real"}, ...].'
+            ' [{"path": "a.png", "label": "real"}, ...], or {"a.png": "real", ...}.'
         )
     names = list(dict.fromkeys(name for record in records for name in record))
     columns = {name: _json_column([record.get(name) for record in records]) for name in names}
     rows = rows or [f"entry {i}" for i in range(1, len(records) + 1)]
     return Table(file, pa.table(columns), rows, "read as a list of objects")
+
+
+def _by_key(records: Any) -> Any:
+    """Objects of an object that has images for its keys (``{"a.png": "real"}``, ``{"a.png":
+    {"label": "real"}}``) or lists of them for its values (``{"real": ["a.png"]}``); else the same.
+    """
+    if not isinstance(records, dict) or len(records) < 2:
+        return records
+    if all(map(looks_like_image, records)):
+        told = [one if isinstance(one, dict) else {"label": one} for one in records.values()]
+        if not any("path" in one for one in told):
+            return [{"path": key} | one for key, one in zip(records, told, strict=True)]
+    listed = [(path, key) for key, of in records.items() if isinstance(of, list) for path in of]
+    if len(listed) == sum(
+        len(of) if isinstance(of, list) else 1 for of in records.values()
+    ) and all(isinstance(path, str) and looks_like_image(path) for path, _ in listed):
+        return [{"path": path, "label": key} for path, key in listed]
+    return records
 
 
 def _json_column(values: list[Any]) -> pa.Array:

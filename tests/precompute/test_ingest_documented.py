@@ -170,6 +170,13 @@ def lists(at: Path) -> None:
     write(root, "reversed.csv", "path,label,label_str\n" + rows)
 
 
+def imaginet(at: Path) -> None:
+    root = at / "ImagiNet"
+    touch(root, "dalle3", "wikiart")
+    rows = "".join(f"dalle3/{i}.png,1,0,3,4\nwikiart/{i}.png,0,0,0,0\n" for i in range(3))
+    write(root, "annotations/test.txt", rows)
+
+
 TREES: dict[str, Callable[[Path], None]] = {
     "UniversalFakeDetect, diffusion half": universal_fake_detect,
     "AIGIBench, training set": aigibench,
@@ -192,6 +199,18 @@ TREES: dict[str, Callable[[Path], None]] = {
     "GenImage": lambda at: touch(
         at / "GenImage",
         *[f"adm/imagenet_adm/{s}/{k}" for s in ("train", "val") for k in ("ai", "nature")],
+    ),
+    "DiffusionForensics": lambda at: touch(
+        at / "DiffusionForensics/images/test",
+        *[f"lsun_bedroom/{name}" for name in ("real", "adm", "ddpm")],
+        *[f"imagenet/{name}" for name in ("real", "adm", "sdv1")],
+    ),
+    "WildFake": lambda at: touch(
+        at / "WildFake", "Real/ImageNet", "Fake/DMs/SD1.5", "Fake/DMs/DALLE3", "Fake/GANs/BigGAN"
+    ),
+    "ImagiNet: a list without a header": imaginet,
+    "Folders of numbers": lambda at: touch(
+        at / "kaggle", *[f"{split}/{number}" for split in ("train", "test") for number in "01"]
     ),
     "Several pools of real images": lambda at: touch(
         at / "mine", "real/faces", "real/shoes", "fake/sdxl", "fake/stylegan2"

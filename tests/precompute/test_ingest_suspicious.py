@@ -339,7 +339,7 @@ def test_spaces_around_the_name_of_a_class_are_passed_over(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("real", "fake"),
-    [("real_images", "fake_images"), ("authentic", "synthetic"), ("reals", "fakes")],
+    [("real_images", "fake_images"), ("authentic_1", "synthetic_1"), ("reals", "fakes")],
 )
 def test_folders_that_tell_the_class_by_other_words_are_named(
     tmp_path: Path, real: str, fake: str

@@ -5,8 +5,9 @@ job ``add`` in a process of its own.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Hashable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import streamlit as st
 from aigi_core.clip.workspace_encoder import given_weights
 from aigi_core.commands import PLACEHOLDER, arguments
 from aigi_core.errors import AigiError
+from aigi_core.workspace import write_atomic
 from ui.toolkit import access, running, workspaces
 from ui.toolkit.controls import acted
 from ui.toolkit.page import Page, inert, name, show_error
@@ -23,6 +25,14 @@ OLD_IMAGES = "DIR_OF_OLD_IMAGES"
 SECONDS = 1.0
 """Between two looks at how far the job is."""
 _FAULT = "_new_generator_fault"
+
+
+@dataclass(frozen=True)
+class Adding:
+    """What a job adds, and the digest of the workspace before."""
+
+    sources: tuple[Hashable, ...]
+    digest: str
 
 
 def options(folder: str, called: str, pool: str) -> dict[str, Any]:
@@ -58,7 +68,10 @@ def fill_in(folder: str, called: str) -> str:
 def was_added(sources: tuple[Hashable, ...]) -> bool:
     """Whether this is what the last job has added to the session's workspace."""
     job = running.on(workspaces.current().path)
-    return job is not None and job.about == sources and job.succeeded
+    about = job.about if job is not None and job.ended else None
+    if not isinstance(about, Adding) or about.sources != sources:
+        return False
+    return about.digest != workspaces.current().digest
 
 
 def keep(page: Page, folder: str, called: str, pool: str, sources: tuple[Hashable, ...]) -> None:
@@ -117,38 +130,51 @@ def _start(
     folder: str, called: str, pool: str, sources: tuple[Hashable, ...], uploaded: bool
 ) -> None:
     acted()
-    workspace = workspaces.current().path
+    workspace = workspaces.current()
     try:
-        if why := running.may_change(workspace):  # before anything is written
+        if why := running.may_change(workspace.path):  # before anything is written
             raise AigiError(why)
         place = access.typed_path(folder.strip()).absolute()
         if uploaded:
             _save(place)
         told = options(str(place), called, pool)
-        running.start(workspace, arguments("add", workspace=workspace, **told), sources)
+        line = arguments("add", workspace=workspace.path, **told)
+        running.start(workspace.path, line, Adding(sources, workspace.digest))
     except AigiError as error:
         st.session_state[_FAULT] = error
 
 
 def _save(folder: Path) -> None:
     """Write the session's uploads into a new folder, under their own names as far as these can be
-    names of files, numbered.
+    names of files, numbered. A folder that holds some of them and nothing else is completed: it is
+    that of a try which was stopped.
     """
     uploads = st.session_state.get("new_uploads") or []
     if not uploads:
         raise AigiError("The uploads are no longer here: upload them again.")
+    files: dict[Path, bytes] = {}
+    for number, one in enumerate(uploads):
+        own = "".join(c for c in Path(one.name).name if c.isalnum() or c in "._- ")[-100:]
+        files[folder / f"{number:04d}-{own}"] = one.getvalue()
+    written: list[Path] = []
     try:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
+        for there in folder.iterdir():
+            if not there.is_file() or there.read_bytes() != files.pop(there, None):
+                raise AigiError(f"{folder} is there already: name a new folder.")
     except FileExistsError as error:
-        raise AigiError(f"{folder} is there already: name a new folder.") from error
+        raise AigiError(f"{folder} is a file: name a new folder.") from error
     except OSError as error:
         raise AigiError(f"{folder} could not be made: {error.strerror}.") from error
     try:
-        for number, one in enumerate(uploads):
-            own = "".join(c for c in Path(one.name).name if c.isalnum() or c in "._- ")[-100:]
-            (folder / f"{number:04d}-{own}").write_bytes(one.getvalue())
+        for file, content in files.items():
+            write_atomic(file, content)
+            written.append(file)
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)  # so that the next try may take the same name
+        for file in written:
+            file.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds files of an earlier try
+            folder.rmdir()
         raise AigiError(
             f"The files could not be written to {folder}: {error.strerror}. Free some space, or"
             " name another folder."
@@ -164,6 +190,8 @@ def report(page: Page) -> None:
     if not job.ended:
         _follow(path)
         return
+    about = job.about
+    changed = isinstance(about, Adding) and about.digest != workspaces.current().digest
     if job.succeeded:
         added = job.said()
         st.success(
@@ -172,6 +200,19 @@ def report(page: Page) -> None:
         )
         with st.expander("What was done, and what has to be computed again"):
             st.code(added, language=None, wrap_lines=True)
+    elif changed:
+        st.warning(
+            "**Added to the workspace**, but the job ended before it had kept the stored results"
+            f" that still hold. {inert(job.fault())} The Overview names what has to be computed"
+            " again.",
+            icon=":material/warning:",
+        )
+    elif job.stopped:
+        st.info(
+            "**Stopped.** The workspace has not changed. To go on, press *Add them now* again: what"
+            " has been encoded is not encoded again.",
+            icon=":material/stop:",
+        )
     else:
         st.error(
             f"Not added: {inert(job.fault())} The workspace has not changed. The next try"
@@ -179,7 +220,7 @@ def report(page: Page) -> None:
             icon=":material/error:",
         )
     with st.container(horizontal=True, vertical_alignment="center"):
-        if job.succeeded:
+        if job.succeeded or changed:
             page.link("transfer", "Its column, in Transfer")
         st.button("Close this message", on_click=running.forget, args=(path,))
 
@@ -191,6 +232,7 @@ def _follow(path: Path) -> None:
     if job is None or job.ended:
         st.rerun()
     words, share = job.progress()
+    said = "Stopping." if job.stopped else f"{words}. You may leave this page."
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(share, f"Adding to the workspace. {words}. You may leave this page.")
-        st.button("Stop adding", icon=":material/stop:", on_click=job.stop)
+        st.progress(share, f"Adding to the workspace. {said}")
+        st.button("Stop adding", icon=":material/stop:", on_click=job.stop, disabled=job.stopped)

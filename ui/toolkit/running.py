@@ -44,11 +44,12 @@ class Running:
 
     Attributes:
         about: what it is about, for whoever started it.
+        stopped: whether it was asked to stop; it may be at its last steps, which it then ends.
     """
 
     def __init__(self, arguments: Sequence[str], about: Hashable) -> None:
         self.about = about
-        self._stopped = False
+        self.stopped = False
         self._said: deque[str] = deque(maxlen=MOST_LINES)
         self._errors: deque[str] = deque(maxlen=MOST_LINES)
         self._process = subprocess.Popen(
@@ -97,7 +98,7 @@ class Running:
 
     def fault(self) -> str:
         """Why it failed, in its own sentence."""
-        if self._stopped:
+        if self.stopped:
             return "It was stopped."
         lines = [line for line in self._errors if line and not _STEP.match(line)]
         if self._process.returncode == 2 and lines:  # a mistake that its reader can mend
@@ -106,9 +107,9 @@ class Running:
         return f"It ended with the code {self._process.returncode}{last}."
 
     def stop(self) -> None:
-        """End it; what was published before stays as it was."""
-        if not self.ended:
-            self._stopped = True
+        """Ask it to end; what was published before stays as it was."""
+        if not self.ended and not self.stopped:  # a second time would break off its last steps
+            self.stopped = True
             self._process.terminate()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,7 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.statements import counted
 from precompute.ingest.answers import ANY, Answers, composed
-from precompute.ingest.checks import lacking, questions_of
+from precompute.ingest.checks import derived, lacking, questions_of
 from precompute.ingest.layouts import (
     artifact,
     cnndetection,
@@ -27,9 +28,11 @@ from precompute.ingest.layouts import (
     genimage,
     imagefolder,
     manifest,
+    numbered,
     parquet_images,
     roots,
     samples,
+    siblings,
     truefake,
 )
 from precompute.ingest.layouts.base import UNKNOWN, Layout, Reading, Tree
@@ -39,7 +42,9 @@ from precompute.ingest.tables import SUFFIXES as tables_suffixes
 from precompute.ingest.walk import shown, walk
 
 SUGGESTED = 3
-"""Most tables that are looked at where no layout fits."""
+"""Most tables that are named where no layout fits."""
+LOOKED_AT = 12
+"""Most that are looked at for it."""
 __all__ = ["LAYOUTS", "UNKNOWN", "Candidates", "asked_of_both", "find_candidates"]
 LAYOUTS: dict[str, Layout] = {
     module.LAYOUT.name: module.LAYOUT
@@ -49,6 +54,8 @@ LAYOUTS: dict[str, Layout] = {
         genimage,
         truefake,
         drct,
+        numbered,
+        siblings,
         manifest,
         imagefolder,
         artifact,
@@ -117,7 +124,7 @@ def find_candidates(
     reading = replace(reading, table=_composed(reading.table))
     _refuse_unused(answers, name)
     table, notes = _as_answered(reading.table, answers)
-    doubts = () if asked else reading.doubts
+    doubts = () if asked else (*reading.doubts, *derived(reading.table, name))
     questions = (*reading.questions, *doubts, *questions_of(table, name, answers))
     return Candidates(
         table.sort_values("path", ignore_index=True),
@@ -169,7 +176,12 @@ def _chosen(tree: Tree, wanted: str, walked: tuple[str, ...]) -> tuple[str, Read
         if {REAL, FAKE} <= set(reading.table["label"])
     }
     fuller = {name for kept in complete for name in LAYOUTS[kept].over}
-    complete = {name: reading for name, reading in complete.items() if name not in fuller}
+    better = listings or any(not LAYOUTS[name].last for name in complete)
+    complete = {
+        name: reading
+        for name, reading in complete.items()
+        if name not in fuller and not (better and LAYOUTS[name].last)
+    }
     options = [f"manifest ({file.name})" for file in listings]
     options += [f"{name} ({reading.why})" for name, reading in complete.items()]
     if len(options) > 1:
@@ -194,7 +206,8 @@ def _no_layout(tree: Tree, others: int, walked: tuple[str, ...]) -> str:
     seen = ", ".join(f"{shown(top)}/" for top in tops[:8]) or "files only"
     text = f"No layout fits {tree.root} (at its top: {seen})."
     tables = [f for f in tree.files if not f.archive and f.path.lower().endswith(tables_suffixes)]
-    listing = [line for f in tables[:SUGGESTED] if (line := suggested(tree.root, f.path))]
+    lines = (suggested(tree.root, f.path) for f in tables[:LOOKED_AT])
+    listing = list(islice(filter(None, lines), SUGGESTED))
     plain = [top for top in tops if (tree.root / top).is_dir()]
     named = {_plain_class(top): top for top in reversed(plain) if _plain_class(top) is not None}
     if listing:

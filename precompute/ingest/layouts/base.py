@@ -200,6 +200,7 @@ class Layout:
         shape: in words, for messages and the documentation.
         parse: reads a tree; None where it is not laid out so.
         over: layouts that read the same trees less well and give way to this one.
+        last: whether it is read only where no other fits.
         source: whose layout it is.
         tabled: labels stand in a table, whose columns and values the user may name.
     """
@@ -208,6 +209,7 @@ class Layout:
     shape: str
     parse: Callable[[Tree], Reading | None]
     over: tuple[str, ...] = ()
+    last: bool = False
     source: str = ""
     tabled: bool = False
 

@@ -11,7 +11,7 @@ from precompute.ingest.layouts.base import Layout, Reading, Tree
 from precompute.ingest.listing import read_listing, say_gone
 from precompute.ingest.tables import SUFFIXES
 
-LISTINGS = tuple(f"manifest{suffix}" for suffix in SUFFIXES if suffix != ".pq")
+LISTINGS = tuple(f"manifest{suffix}" for suffix in SUFFIXES if suffix not in (".pq", ".txt"))
 SHAPE = "a table manifest.csv (or .tsv, .json, .jsonl, .parquet) with the columns path and label"
 
 

@@ -5,6 +5,7 @@ it was interrupted.
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -349,6 +350,33 @@ def test_an_unfinished_change_is_reported_and_finished(
     assert f"'python -m precompute add --workspace {base}' finishes it" in capsys.readouterr().err
     assert main(["add", "--workspace", str(base)]) == 0
     assert set(Workspace.open(base).domains.generators) == {"one", "two"}
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_who_asks_it_to_stop_while_files_are_moved_gets_the_whole_change(
+    folder: Path, base: Path, monkeypatch: pytest.MonkeyPatch, asked: signal.Signals
+) -> None:
+    """Half a change would leave nothing that pages could show."""
+    assert main(["detectors", "--workspace", str(base)]) == 0
+    replace = Path.replace
+
+    def stopped(self: Path, target: Path) -> Path:
+        if Path(target) == base / "heads.npy":
+            signal.raise_signal(asked)
+        return replace(self, target)
+
+    def obeyed(number: int, frame: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    before = signal.signal(asked, obeyed)
+    try:
+        assert add(folder, base, "two") == 0
+        assert signal.getsignal(asked) is obeyed
+    finally:
+        signal.signal(asked, before)
+    assert load_detectors(Workspace.open(base), [("one",), ("two",)]) is not None
+    assert verify(base) == []
 
 
 def test_copies_of_what_is_there_are_left_out_and_old_ones_stay(
