@@ -105,6 +105,7 @@ RECORD: dict[str, Kind] = {
     "image_root": TEXT,
     "image_root_hint": TEXT,
     "unfinished": BOOL,
+    "before": _table_of(TEXT, "texts"),
     "tools": _table_of(TEXT, "texts"),
     "ingest": TABLE,
     "card": TABLE,

@@ -30,8 +30,9 @@ def show(page: ui.Page) -> None:
             "What the generator is called", key="new_name", placeholder=body.UNNAMED
         )
         called = str(asked or "").strip()
-    adding.report(page)
     brought = body.bring(page)
+    if brought is None or body.came_back():
+        adding.report(page)
     if brought is None:
         page.answer(
             f"**Bring at least {LEAST} images of one generator.** This page then shows how"
@@ -76,6 +77,8 @@ def show(page: ui.Page) -> None:
         "Keep it",
         "Your images stay in this session only, unless you add them to the workspace.",
     ):
+        if not body.came_back():  # who pressed the button is here
+            adding.report(page)
         adding.keep(page, brought.folder, called, pool, brought.sources)
 
 

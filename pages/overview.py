@@ -139,8 +139,8 @@ with ui.page(__file__) as page:
     )
     if stale := outdated_jobs(workspace):
         page.notice(
-            f"The images have changed since {' and '.join(stale)} ran, so the old results are"
-            " not shown. Pages compute again what takes only seconds, such as everything on"
+            f"The images have changed since these jobs ran: {', '.join(stale)}. Their old results"
+            " are not shown. Pages compute again what takes only seconds, such as everything on"
             " this page. For the rest, run:"
         )
         page.command("\n".join(commands_again(workspace, stale)))

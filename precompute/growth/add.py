@@ -120,7 +120,13 @@ def add_images(args: argparse.Namespace) -> str:
     # `ingest --no-image-root` says that this should not be known.
     manifest["image_root"] = str(root) if manifest.get("image_root") else None
     again = rewrite(
-        workspace.path, images, manifest, [workspace], encoded=new_features, copies=copies
+        workspace.path,
+        images,
+        manifest,
+        [workspace],
+        encoded=new_features,
+        copies=copies,
+        prefix=old_prefix,
     )
     if old_prefix:
         again += (

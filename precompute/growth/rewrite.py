@@ -39,6 +39,8 @@ WORKING = ".grow"
 NEXT = "next"
 IMAGES = "images.parquet"
 OF_COPIES = (f"{FOLDER}/", f"{HELD}/")
+STATES = 100
+"""Earlier states of a workspace that are remembered, the newest."""
 MAPS = (DECOMPOSITION, f"{STREAM_MAPS}.npy")
 """Files of the encoder, the same for all images."""
 
@@ -51,6 +53,7 @@ def rewrite(
     *,
     encoded: Source | None = None,
     copies: Mapping[str, Copies] | None = None,
+    prefix: str = "",
 ) -> str:
     """Publish a table of images with the features of its kept rows, and keep what still holds of
     the results before.
@@ -64,6 +67,7 @@ def rewrite(
         encoded: features of images that none of them holds.
         copies: perturbed copies, where not those of ``of``; pages get an operation where every
             image has one, and what is there of the others is held for the next ``perturb``.
+        prefix: what now stands before the names of the images that were there.
 
     Returns:
         Sentences on what was kept, and what has to be computed again.
@@ -72,6 +76,8 @@ def rewrite(
         WorkspaceError: a kept image has no features in any source.
     """
     before = Before.of(of[0])
+    in_place = out.resolve() == of[0].path.resolve()
+    manifest = dict(manifest) | {"before": _states_before(of[0], prefix) if in_place else {}}
     sources = [*map(_source, of), *([encoded] if encoded else [])]
     copies = copies_of(of) if copies is None else copies
     folder = out / WORKING / NEXT
@@ -100,6 +106,14 @@ def rewrite(
     with _whole():
         finish(out)
         return carry(before, Workspace.open(out), *of[1:])
+
+
+def _states_before(workspace: Workspace, prefix: str) -> dict[str, str]:
+    """Digest of each earlier state -> what now stands before the names that images had in it, so
+    that a link to an image of then finds it.
+    """
+    earlier = {d: prefix + of for d, of in workspace.manifest.get("before", {}).items()}
+    return dict([*earlier.items(), (workspace.digest, prefix)][-STATES:])
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from aigi_core.figures import DARK, LIGHT
 from aigi_core.inspection.panel import build_panel
 from aigi_core.statements import DEFAULT_RATE
 from aigi_core.transfer import board, gallery
-from aigi_core.workspace import Workspace
+from aigi_core.workspace import Workspace, read_manifest
 from benchmarks._app_in_browser import App
 from tests.tiny_workspace import make_picture
 from ui.toolkit.router import ROOT
@@ -177,7 +177,9 @@ def test_accessible_and_nothing_cut_off(
 def test_a_generator_is_dropped_in_and_added_for_good(
     serve: Any, browser: Any, tiny: tuple[Any, str], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The job runs beside the app: its page may be left, and all pages show what it made."""
+    """The job runs beside the app: it can be stopped by the keyboard where it was begun, its page
+    may be left, and all pages show what it made.
+    """
     workspace, images = shutil.copytree(tiny[0], tmp_path / "w"), tmp_path / "images"
     images.mkdir()
     for i in range(12):
@@ -186,9 +188,19 @@ def test_a_generator_is_dropped_in_and_added_for_good(
     app = App(browser, serve(workspace).url).open("new_generator")
     app.fill("What the generator is called", "mine")
     app.fill("Or a folder on this machine", str(images))
-    app.page.get_by_role("button", name="Add to the workspace").click()
-    app.page.get_by_role("button", name="Add them now").click()
-    app.page.get_by_role("button", name="Stop adding").wait_for()
+    before, stop = read_manifest(workspace), app.page.get_by_role("button", name="Stop adding")
+    add = app.page.get_by_role("button", name="Add to the workspace")
+    for goes_on in (False, True):
+        add.press("Enter")
+        app.page.get_by_role("button", name="Add them now").press("Enter")
+        expect(stop).to_be_in_viewport()
+        if goes_on:
+            break
+        stop.press("Enter")
+        app.page.get_by_text("The workspace has not changed.").wait_for()
+        app.settled()
+        assert read_manifest(workspace) == before
+        assert app.errors == [] and app.violations() == [] and app.fits
     app.navigate("Overview")
     app.navigate("New generator")
     app.page.get_by_text("All pages now include the new generator.").wait_for()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections import Counter
 from pathlib import Path
 from zlib import crc32
 
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from aigi_core.images import ImageError
+from precompute.ingest.layouts import Candidates
 
 
 def picture(seed: object, size: tuple[int, int] = (24, 16)) -> Image.Image:
@@ -59,3 +61,31 @@ def crash(root: Path, path: str, offset: int) -> dict[str, object]:
 def fail(root: Path, path: str, offset: int) -> dict[str, object]:
     """A reader that raises."""
     raise ImageError("unreadable", path)
+
+
+def touch(root: Path, *folders: str, n: int = 2) -> Path:
+    """Files that look like images from outside."""
+    for folder in folders:
+        for i in range(n):
+            write(root, f"{folder}/{i}.png", b"x")
+    return root
+
+
+def places(result: Candidates) -> dict[tuple[str, str], tuple[int, str]]:
+    """(generator, pool) -> number of files and splits, of all files that are kept."""
+    kept = result.table[result.table["left_out"] == ""]
+    counts = Counter(zip(kept["generator"], kept["pool"], strict=True))
+    return {
+        key: (
+            n,
+            "+".join(
+                sorted(set(kept[(kept["generator"] == key[0]) & (kept["pool"] == key[1])]["split"]))
+            ),
+        )
+        for key, n in counts.items()
+    }
+
+
+def pairs(result: Candidates) -> set[tuple[str, str]]:
+    """Generators, each with its pool."""
+    return set(places(result))

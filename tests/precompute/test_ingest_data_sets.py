@@ -8,7 +8,6 @@ import io
 import json
 import tarfile
 import zipfile
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,36 +20,10 @@ from aigi_core.errors import AigiError
 from aigi_core.images import load_rgb, read_bytes
 from precompute.__main__ import main
 from precompute.ingest.answers import Answers
-from precompute.ingest.layouts import Candidates, find_candidates
+from precompute.ingest.layouts import find_candidates
 from precompute.ingest.layouts.roots import common_root
 from precompute.ingest.pipeline import ingest
-from tests.precompute.corpus import encoded, fill, picture, write
-
-
-def touch(root: Path, *folders: str, n: int = 2) -> Path:
-    for folder in folders:
-        for i in range(n):
-            write(root, f"{folder}/{i}.png", b"x")
-    return root
-
-
-def places(result: Candidates) -> dict[tuple[str, str], tuple[int, str]]:
-    """(generator, pool) -> number of files and splits, of all files that are kept."""
-    kept = result.table[result.table["left_out"] == ""]
-    counts = Counter(zip(kept["generator"], kept["pool"], strict=True))
-    return {
-        key: (
-            n,
-            "+".join(
-                sorted(set(kept[(kept["generator"] == key[0]) & (kept["pool"] == key[1])]["split"]))
-            ),
-        )
-        for key, n in counts.items()
-    }
-
-
-def pairs(result: Candidates) -> set[tuple[str, str]]:
-    return set(places(result))
+from tests.precompute.corpus import encoded, fill, pairs, picture, places, touch, write
 
 
 # Folders.

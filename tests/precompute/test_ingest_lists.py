@@ -15,7 +15,7 @@ from aigi_core.manifest import FAKE, REAL
 from precompute.ingest.answers import Answers
 from precompute.ingest.layouts import find_candidates
 from precompute.ingest.tables import read_table
-from tests.precompute.test_ingest_data_sets import pairs, places, touch
+from tests.precompute.corpus import pairs, places, touch
 
 LABELS = {"a/0.png": REAL, "a/1.png": FAKE, "a b/0.png": REAL, "a b/1.png": FAKE}
 

@@ -134,6 +134,11 @@ def bring(page: Page) -> Brought | None:
     return kept
 
 
+def came_back() -> bool:
+    """Whether somebody has left the page since, and sees what is kept of before."""
+    return bool(st.session_state.get(_RETURNED))
+
+
 def _kept(page: Page) -> Brought | None:
     """What was brought before the page was left, of the same workspace; else it is forgotten."""
     kept: Brought | None = st.session_state.get(_KEPT)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -24,6 +24,8 @@ PARAMETER = "workspace"
 machine.
 """
 _PATH, _TYPED, _UNKNOWN = "workspace_path", "_workspace_typed", "_workspace_unknown"
+_CHANGED = "_workspace_changed"
+"""Digest of the workspace that was opened by a link to an earlier state of it."""
 _REFUSED = "_workspace_refused"
 
 _SEEN: ContextVar[dict[tuple[Path, str], str] | None] = ContextVar("seen", default=None)
@@ -195,6 +197,8 @@ def choose() -> None:
             else "The workspaces that this server's operator named (AIGI_WORKSPACE)."
         ),
     )
+    if parameter().get(PARAMETER) == st.session_state.get(_CHANGED, ""):
+        st.caption("The workspace has changed since this address was made: numbers may differ.")
 
 
 def elsewhere() -> bool:
@@ -238,17 +242,37 @@ def _follow_link() -> None:
         return
     if wanted == parameter().get(PARAMETER):  # also where a copy elsewhere has the same digest
         return
+    opened: dict[str, Workspace] = {}
     for path in known_paths():
-        try:
-            open_path(path)
-        except WorkspaceError:
-            continue
+        with suppress(WorkspaceError):
+            opened[path] = open_path(path)
     matching = _by_digest().get(wanted)
+    if matching is not None:  # it may have changed since
+        with suppress(WorkspaceError):
+            opened[matching] = open_path(matching)
+    if matching is None or matching not in opened or opened[matching].digest != wanted:
+        matching = _changed_since(wanted, opened)
     if matching is None:
         st.session_state[_UNKNOWN] = wanted[:64]
         return
     st.session_state.pop(_UNKNOWN, None)
     st.session_state[_PATH] = matching
+
+
+def _changed_since(digest: str, opened: Mapping[str, Workspace]) -> str | None:
+    """The path of the workspace that had this digest before it changed; the link then asks for its
+    image by the name that this has now, for another may bear the old one.
+    """
+    for path, workspace in opened.items():
+        prefix = workspace.manifest.get("before", {}).get(digest)
+        if prefix is None:
+            continue
+        if image := st.query_params.get("image"):
+            st.query_params["image"] = f"{prefix}{image}"
+        st.query_params[PARAMETER] = workspace.digest
+        st.session_state[_CHANGED] = workspace.digest
+        return path
+    return None
 
 
 def _describe(path: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.detectors.training import train
@@ -561,6 +562,50 @@ def test_a_dry_run_says_what_would_be_added_and_changes_nothing(
     assert f"the real images of all ({N})" in printed
     assert read_manifest(base) == before
     assert not (base / ".grow").exists()
+
+
+def test_a_link_made_before_opens_the_same_image_and_never_one_that_bears_its_name_now(
+    folder: Path, tmp_path: Path, open_app: Callable[..., AppTest]
+) -> None:
+    """Old images are named from further up, and a new one lies where an old name points."""
+    images = tmp_path / "images"
+    shutil.copytree(folder / "images/base", images / "a/base")
+    out = tmp_path / "w"
+    assert main(["ingest", "--images", str(images / "a/base"), "--out", str(out)]) == 0
+    assert encode(folder, out) == 0
+    before = Workspace.open(out)
+    for number in (0, 1, 2):  # a first change leaves the names, the second and third do not
+        new = images / ("a/base/new", "a/new", "fake/one")[number]
+        new.mkdir(parents=True)
+        for i in range(10):
+            make_picture(7 + number, i).save(new / f"{i}.png")
+        command = [
+            "add",
+            "--workspace",
+            str(out),
+            "--images",
+            str(new),
+            "--generator",
+            f"g{number}",
+        ]
+        command += ["--model", f"local-dir:{folder / 'tiny'}", "--device", "cpu", "--workers", "0"]
+        assert main(command) == 0
+    after = Workspace.open(out)
+    assert {"fake/one/1.png", "a/base/fake/one/1.png"} <= set(after.images["path"])
+    assert verify(out) == []
+    link = {"workspace": before.digest, "image": "fake/one/1.png"}
+    app = open_app(out, "inspect", **link)
+    assert not app.exception
+    assert app.selectbox(key="image").value == "a/base/fake/one/1.png"
+    assert any("has changed since" in one.value for one in app.sidebar.caption)
+    assert after.digest in app.query_params["workspace"]
+    now = open_app(out, "inspect", workspace=after.digest, image="fake/one/1.png")
+    assert now.selectbox(key="image").value == "fake/one/1.png"
+    assert not any("has changed since" in one.value for one in now.sidebar.caption)
+    assert main(["remove", "--workspace", str(out), "--generators", "one"]) == 0
+    gone = open_app(out, "inspect", **link)  # it cannot be opened, and the page says so
+    said = [one.value.replace("\\", "") for one in gone.warning]
+    assert any("image = a/base/fake/one/1.png, which does not exist" in one for one in said), said
 
 
 def test_names_of_before_are_understood_after_images_from_elsewhere_were_added(
