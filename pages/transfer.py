@@ -107,8 +107,7 @@ with ui.page(__file__) as page:
         intervals=intervals_in_words(metric, "difference", "winner"),
     )
 
-    if not chosen.d_search and chosen.method == results.DEFAULT_METHOD:
-        page.python(results.transfer_code(page.workspace, how, setting, metric))
+    page.python(results.transfer_code(page.workspace, how, setting, metric, chosen.d_search))
     with page.controls():
         first_row, first_column = body.opening_cell(matrix, metric)
         train = page.select("train", "Detector trained on", rows, rows[first_row])
@@ -157,10 +156,12 @@ with ui.page(__file__) as page:
             first = results.matrix(page.workspace, pair[0], metric).on(tested)
             second = results.matrix(seen_by_b, pair[1], metric).on(tested)
             change = difference(first, second, metric)
-            if not (chosen.d_search or other.d_search):
-                code_b = results.transfer_code(seen_by_b, how, pair[1], metric)
-                code_a = results.transfer_code(page.workspace, how, pair[0], metric)
-                page.python(results.compared_code(code_a, code_b, metric))
+            searched = chosen.d_search + other.d_search
+            code_a, code_b = (
+                results.transfer_code(where, how, one, metric, searched)
+                for where, one in zip((page.workspace, seen_by_b), pair, strict=True)
+            )
+            page.python(results.compared_code(code_a, code_b, metric))
             gap = change.mean(~first.in_domain)
             out = ~first.in_domain
             claim = gap.finding("paired cell").claim(

@@ -2,28 +2,37 @@
 
 import contextlib
 import io
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from aigi_core.detectors.methods import METHODS
 from aigi_core.workspace import Workspace
+from tests.conftest import ROOT
 from tests.pages.reading import stats, text_of
+from ui.results import SEARCHED, VIEW_OPTIONS
 
 Open = Callable[..., AppTest]
 
 
-@pytest.mark.parametrize("view", ["Embedding", "Residual", "Embedding, unnormalised"])
-def test_copied_python_gives_the_numbers_of_the_page(
-    open_app: Open, synthetic: Workspace, view: str
-) -> None:
-    app = open_app(synthetic.path, "transfer", view=view, bias="0", metric="AUC")
+def run(app: AppTest) -> list[str]:
+    """What the copied lines print."""
     [code] = [block.value for block in app.code if "transfer_matrix" in block.value]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "copied", "exec"), {})
-    *_, inside, outside = printed.getvalue().splitlines()
+    return printed.getvalue().splitlines()
+
+
+def same_as_the_page(app: AppTest) -> None:
+    assert not app.exception and not app.error
+    *_, inside, outside = run(app)
     assert inside.startswith("in-domain") and outside.startswith("out of domain")
     for line in (inside, outside):
         value, low, high, cells = re.findall(r"[\d.]+", line)
@@ -31,14 +40,55 @@ def test_copied_python_gives_the_numbers_of_the_page(
         assert f"{low} to {high}" in stats(app) and f"{cells} cells" in stats(app)
 
 
+@pytest.mark.parametrize(
+    "link",
+    [
+        *({"view": view, "bias": "0", "metric": "AUC"} for view in VIEW_OPTIONS),
+        *({"method": one.title} for one in METHODS.values() if not (one.slow or one.banks)),
+        {"metric": "Accuracy at 5% FPR on validation reals", "method": "Ridge regression"},
+        {"protocol": "Paper"},
+        {"sets": "all but one"},
+    ],
+    ids=str,
+)
+def test_copied_python_gives_the_numbers_of_the_page(
+    open_app: Open, synthetic: Workspace, link: dict[str, str]
+) -> None:
+    same_as_the_page(open_app(synthetic.path, "transfer", **link))
+
+
+@pytest.mark.parametrize("view", SEARCHED)
+def test_copied_python_judges_a_search_on_what_it_has_not_seen(
+    open_app: Open, searched: Workspace, view: str
+) -> None:
+    app = open_app(searched.path, "transfer", view=view, d1="alpha-gan", d2="gamma-diff")
+    same_as_the_page(app)
+    app = app.toggle(key="compare").set_value(True).run()
+    assert not app.error and run(app)[-1].startswith("A minus B")
+
+
+def test_what_is_copied_runs_from_any_folder_as_its_first_lines_say(
+    open_app: Open, synthetic: Workspace, tmp_path: Path
+) -> None:
+    app = open_app(synthetic.path, "transfer")
+    [code] = [block.value for block in app.code if "transfer_matrix" in block.value]
+    assert "PYTHONPATH=FOLDER python script.py" in code.splitlines()[0]
+    (tmp_path / "script.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_copied_python_compares_two_methods(open_app: Open, synthetic: Workspace) -> None:
     link = {"compare": "1", "method_b": "Ridge regression", "view_b": "Embedding"}
     app = open_app(synthetic.path, "transfer", **link)
-    [code] = [block.value for block in app.code if "transfer_matrix" in block.value]
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(code, "copied", "exec"), {})
-    value, low, high = re.findall(r"[-+]?\d\.\d+", printed.getvalue().splitlines()[-1])[:3]
+    value, low, high = re.findall(r"[-+]?\d\.\d+", run(app)[-1])[:3]
     points = [f"{100 * float(one):+.1f}" for one in (value, low, high)]
     said = re.findall(r"a difference of (\S+) points \(95% interval (\S+) to (\S+),", text_of(app))
     wanted = pytest.approx([float(one) for one in points], abs=0.06)

@@ -356,53 +356,49 @@ def training_in_words(setting: Setting) -> str:
     return f"{one.title}. {one.chosen} Refitted on train plus validation."
 
 
-def transfer_code(workspace: Workspace, how: str, setting: Setting, metric: str) -> str:
-    """Lines that compute a page's transfer matrix with the library alone."""
-    used = protocol(setting)
-    made = f"fit_intercept={setting.bias}, class_weight={used.class_weight!r}, grid={used.grid!r}"
-    plain = isinstance(setting.view, EmbeddingView | PreView | LayerView)
-    view_class = f"from aigi_core.detectors import {type(setting.view).__name__}\n"
-    if plain and setting.method != DEFAULT_METHOD:
-        imported = (
-            f"{view_class}"
-            "from aigi_core.detectors.methods import method\n"
-            "from aigi_core.detectors.protocol import Protocol"
-        )
-        trained = (
-            f"method({setting.method!r}).train(workspace, list(sets.values()), {setting.view!r},"
-            f" Protocol({made}))"
-        )
-    elif plain:
-        imported = (
-            f"{view_class}from aigi_core.detectors.protocol import Protocol\n"
-            "from aigi_core.detectors.training import train"
-        )
-        trained = f"train(workspace, list(sets.values()), {setting.view!r}, Protocol({made}))"
+def transfer_code(
+    workspace: Workspace, how: str, setting: Setting, metric: str, seen: Sequence[str] = ()
+) -> str:
+    """Lines that compute a page's transfer matrix with the library alone, judged on generators that
+    no search has ``seen``.
+    """
+    used, view, one = protocol(setting), setting.view, method(setting)
+    made = (
+        f"Protocol(fit_intercept={setting.bias}, class_weight={used.class_weight!r},"
+        f" grid={used.grid!r})"
+    )
+    imported = [
+        "aigi_core.detectors.detector import score_detectors",
+        "aigi_core.detectors.methods import method",
+        "aigi_core.detectors.protocol import Protocol",
+        "aigi_core.transfer import d_eval, make_training_sets, transfer_matrix",
+        "aigi_core.workspace import Workspace",
+    ]
+    if isinstance(view, FeatureView):
+        imported.append(f"{type(view).__module__} import {type(view).__name__}")
+        trained = f"method({one.name!r}).train(workspace, list(sets.values()), {view!r}, {made})"
     else:
-        imported = (
-            "from aigi_core.detectors.protocol import Protocol\n"
-            "from aigi_core.detectors.residual import train_residual"
-        )
+        imported.append("aigi_core.detectors.residual import train_residual")
         means = preset(setting.protocol).residual
-        trained = (
-            f"train_residual(workspace, list(sets.values()), Protocol({made}), means={means!r})"
-        )
-    return f"""# Run it in AIGI Explorer's folder (python -m pip install . makes it run anywhere).
-from aigi_core.detectors.detector import score_detectors
-{imported}
-from aigi_core.transfer import make_training_sets, transfer_matrix
-from aigi_core.workspace import Workspace
+        trained = f"train_residual(workspace, list(sets.values()), {made}, means={means!r})"
+    held = METRICS[metric].threshold == "held out"
+    twins = f"method({one.name!r}).bound(workspace).twins(workspace, detectors)"
+    lines = "\n".join(f"from {line}" for line in sorted(imported))
+    return f"""{RUN_IT}
+{lines}
 
 workspace = Workspace.open({str(workspace.path)!r})  # digest {workspace.digest}
-sets = make_training_sets(workspace.domains, {how!r})
+names = d_eval(workspace.domains, {tuple(dict.fromkeys(seen))!r})
+sets = make_training_sets(workspace.domains, {how!r}, names)
 detectors = {trained}
 matrix = transfer_matrix(
     score_detectors(detectors, workspace),
     workspace.domains,
     list(sets.values()),
     thresholds=[detector.threshold for detector in detectors],
+    held_out={f"score_detectors({twins}, workspace)" if held else None},
     metrics=[{metric!r}],
-)
+).on(names)
 print(matrix.to_frame())
 for name, cells in (("in-domain", matrix.in_domain), ("out of domain", ~matrix.in_domain)):
     mean = matrix.mean({metric!r}, cells)
@@ -410,11 +406,17 @@ for name, cells in (("in-domain", matrix.in_domain), ("out of domain", ~matrix.i
 """
 
 
+RUN_IT = """\
+# Save as script.py and run: PYTHONPATH=FOLDER python script.py
+# FOLDER is AIGI Explorer's, the one that holds app.py; without PYTHONPATH where the package is
+# installed (in FOLDER: python -m pip install .)."""
+
+
 def compared_code(first: str, second: str, metric: str) -> str:
     """Lines that compare two matrices of :func:`transfer_code`, image by image."""
     return f"""{first}a = matrix
 
-{second}b = matrix
+{second.removeprefix(RUN_IT).lstrip()}b = matrix
 
 from aigi_core.transfer import difference
 
