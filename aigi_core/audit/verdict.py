@@ -209,8 +209,10 @@ def _estimate(matrix: TransferMatrix, cell: tuple[int, int]) -> Estimate:
 
 
 def _paired(change: MatrixDifference, cell: tuple[int, int]) -> PairedDifference:
-    parts = (change.values, change.low, change.high, change.p_value)
-    return PairedDifference(*(float(part[cell]) for part in parts), 1)
+    value, low, high, p = (
+        float(part[cell]) for part in (change.values, change.low, change.high, change.p_value)
+    )
+    return PairedDifference(value, low, high, p, 1)
 
 
 def to_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:

@@ -39,7 +39,7 @@ def source_confusion(
                 tip(
                     *measured(
                         "Share of the row",
-                        *(share[i, j] for share in (rate, low, high)),
+                        [share[i, j] for share in (rate, low, high)],
                         part_counted(round(rate[i, j] * n[i]), n[i], "image"),
                         form="percent",
                     )
@@ -101,7 +101,7 @@ def unknown_outcomes(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
                 pattern=dict(shape=pattern, fgcolor=theme.paper, size=6, fillmode="overlay"),
             ),
             hovertext=[
-                tip(name, *measured(title, v, a, b, n, form="percent"))
+                tip(name, *measured(title, (v, a, b), n, form="percent"))
                 for name, v, a, b, n in zip(names, value, low, high, table["n"], strict=True)
             ],
             hoverinfo="text",

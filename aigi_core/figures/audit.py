@@ -140,9 +140,7 @@ def fact_shares(distribution: pd.DataFrame, fact: str, *, theme: Theme = LIGHT) 
                 tip(
                     *measured(
                         "Share of images",
-                        share,
-                        low,
-                        high,
+                        (share, low, high),
                         part_counted(n, total, "image"),
                         form="percent",
                     )

@@ -89,7 +89,7 @@ def pair_map(
         text = tip(
             *measured(
                 f"Change of {METRICS[metric].in_words}",
-                *(p[f"change{end}"] for end in ("", "_low", "_high")),
+                [p[f"change{end}"] for end in ("", "_low", "_high")],
                 counted(p["n"], "cell"),
                 form="points",
             ),

@@ -130,7 +130,7 @@ def _curve_tips(line: Curve, x_title: str, y_title: str) -> list[str]:
     counts = [""] * len(line.x) if line.n is None else line.n.tolist()
     name = label(line.name, 60)
     return [
-        tip(name, f"{x_title}: {x:g}", *measured(y_title, y, low, high, n))
+        tip(name, f"{x_title}: {x:g}", *measured(y_title, (y, low, high), n))
         for x, y, low, high, n in zip(line.x, line.y, *bounds, counts, strict=True)
     ]
 

@@ -259,7 +259,7 @@ def reliability_curve(
                 f"Stated probability: {row['probability']:.3f}",
                 *measured(
                     "Observed share of fakes",
-                    *(row[end] for end in ("share", "share_low", "share_high")),
+                    [row[end] for end in ("share", "share_low", "share_high")],
                     f"{counted(row['n'], 'image')}, {row['n_fake']} of them fake",
                 ),
             )
@@ -322,7 +322,7 @@ def survival_curves(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
             ),
             error_y=error_bars(y, low, high, theme.accent, thickness=1, width=3),
             text=[
-                tip(str(d), f"Verdict: {v}", *measured("Probability of being generated", *line))
+                tip(str(d), f"Verdict: {v}", *measured("Probability of being generated", line))
                 for d, v, *line in zip(descriptions, verdicts, y, low, high, strict=True)
             ],
             hovertemplate="%{text}<extra></extra>",

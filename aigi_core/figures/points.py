@@ -135,7 +135,7 @@ def _interval_tips(table: pd.DataFrame, title: str, form: Form, ends: str, band:
             label(str(row.get("note", "")), 40),
             *measured(
                 title,
-                *(row[end] for end in ("value", "low", "high")),
+                [row[end] for end in ("value", "low", "high")],
                 row.get("n", ""),
                 form=form,
                 ends=ends,
@@ -370,10 +370,10 @@ def interval_groups(
                 tip(
                     label(str(name), 40),
                     label(one, 40),
-                    *measured(value_title, *line, n, form=form),
+                    *measured(value_title, line, n, form=form),
                 )
                 for name, n, line in zip(
-                    part["name"], counts, told[chosen].to_numpy(float), strict=True
+                    part["name"], counts, told[chosen].to_numpy(float).tolist(), strict=True
                 )
             ],
             hovertemplate="%{text}<extra></extra>",

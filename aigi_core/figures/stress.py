@@ -237,7 +237,7 @@ def robust_head_map(heads: pd.DataFrame, op: str, *, theme: Theme = LIGHT) -> go
                 tip(
                     *measured(
                         f"Change of {METRIC.lower()}",
-                        *(row[end] for end in ends),
+                        [row[end] for end in ends],
                         counted(row["n_real"] + row["n_fake"], "image"),
                         form="points",
                     ),

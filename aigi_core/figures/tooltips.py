@@ -4,6 +4,7 @@ and what it was measured on, in the formats of the sentences.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from textwrap import wrap
 from typing import Literal, NamedTuple
 
@@ -56,9 +57,7 @@ def _folded(line: str) -> list[str]:
 
 def measured(
     title: str,
-    value: float,
-    low: float = np.nan,
-    high: float = np.nan,
+    estimate: Sequence[float],
     n: float | str = "",
     *,
     form: Form = "value",
@@ -68,15 +67,17 @@ def measured(
 
     Args:
         title: what was measured.
+        estimate: the value, then the ends of its interval where it has one.
         n: a number, or in words what was counted ("27 images").
         form: how shares are written: ``points`` for differences, ``percent`` without decimals.
         ends: what ``low`` and ``high`` are.
 
-    >>> measured("Change", 0.0214, -0.003, 0.0458, 12, form="points")
+    >>> measured("Change", (0.0214, -0.003, 0.0458), 12, form="points")
     ['Change: +2.1 points', '95% interval: -0.3 to +4.6', 'n = 12']
-    >>> measured("Balanced accuracy", 0.8472)
+    >>> measured("Balanced accuracy", [0.8472])
     ['Balanced accuracy: 0.847']
     """
+    value, low, high = (*estimate, np.nan, np.nan)[:3]
     if not np.isfinite(value):
         return [f"{title}: no value"]
     lines = [f"{title}: {_FORMS[form].text(value)}{_FORMS[form].unit}"]

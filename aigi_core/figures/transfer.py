@@ -64,7 +64,7 @@ def transfer_heatmap(
         [
             [
                 tip(
-                    *measured(about.title, v, a, b, counted(k, "image")),
+                    *measured(about.title, (v, a, b), counted(k, "image")),
                     "in-domain" if inside else "out of domain",
                 )
                 for v, a, b, k, inside in zip(*line, strict=True)
@@ -137,7 +137,7 @@ def _with_means(
     columns = [unseen & (np.arange(unseen.shape[1]) == j) for j in at[1]]
     means = [matrix.mean(metric, chosen) for chosen in (*lines, *columns, unseen)]
     texts = [
-        tip(*measured("Mean out of domain", m.value, m.low, m.high, counted(m.n, "cell")))
+        tip(*measured("Mean out of domain", (m.value, m.low, m.high), counted(m.n, "cell")))
         if m.n
         else "no cell out of domain"
         for m in means
@@ -171,7 +171,7 @@ def difference_heatmap(
     hover = [
         [
             tip(
-                *measured(f"{about.title}, {what}", v, a, b, form="points"),
+                *measured(f"{about.title}, {what}", (v, a, b), form="points"),
                 p_text(q, "q"),
             )
             for v, a, b, q in zip(*line, strict=True)

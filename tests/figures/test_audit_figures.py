@@ -58,8 +58,8 @@ def test_detectors_stand_beside_file_facts() -> None:
         {"stored": Estimate(0.9, 0.8, 1.0, 40), "original": Estimate(1, 0.9, 1, 40)},
     )
     verdicts = [
-        Verdict("g", own, facts, {}, "explained", ("said.",)),
-        Verdict("h", own, facts, {}, "clear", ("said.",)),
+        Verdict("g", own, facts, {}, "explained", 5, 5, ("stored",), content=False, overlay=False),
+        Verdict("h", own, facts, {}, "clear", 5, 5, (), content=False, overlay=False),
     ]
     drawn = figures.verdict_intervals(verdicts, selected="h")
     assert [trace.name for trace in drawn.data] == [
