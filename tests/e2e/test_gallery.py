@@ -21,10 +21,17 @@ def test_tiles_open_images(app: App, browser: Any) -> None:
     app.page.keyboard.press("ArrowRight")
     expect(dialog.get_by_text(str(second)).first).to_be_visible()
     expect(dialog.get_by_text("3 of")).to_be_visible()
-    app.page.keyboard.press("Escape")
+    with app.redrawn():
+        app.page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
-    app.wait_for_query("image", first)
+    app.wait_for_query("image", second)  # the one last seen
+    assert app.selected("Image") == second
     assert app.page.locator(".aigi-chosen").count() == 1
+    tiles.nth(1).focus()
+    with app.redrawn():
+        app.page.keyboard.press("Enter")
+    app.page.keyboard.press("Escape")
+    app.wait_for_query("image", first)
     tiles.nth(2).focus()
     with app.redrawn():
         app.page.keyboard.press("Enter")
@@ -41,10 +48,48 @@ def test_a_pinned_image_stays_beside_the_next(app: App) -> None:
     with app.redrawn():
         app.page.locator(".st-key-grid-all-mistakes button[data-key]").first.click()
     dialog = app.page.get_by_role("dialog")
+    pinned = str(
+        app.page.locator(".st-key-grid-all-mistakes button").first.get_attribute("data-key")
+    )
     dialog.get_by_role("button", name="Pin", exact=True).click()
     expect(dialog.get_by_role("button", name="Unpin")).to_be_visible()
     app.page.keyboard.press("ArrowRight")
     expect(dialog.locator(".aigi-large")).to_have_count(2)
+    expect(dialog.locator(".aigi-large").first.get_by_text(pinned)).to_be_visible()
+
+
+def test_arrow_keys_step_whatever_size_was_chosen(app: App) -> None:
+    app.open("gallery", train="beta-diff", tests="gamma-diff", verdict="all mistakes")
+    with app.redrawn():
+        app.page.locator(".st-key-grid-all-mistakes button[data-key]").first.click()
+    dialog = app.page.get_by_role("dialog")
+    for size in ("100%", "200%"):
+        dialog.get_by_role("button", name="Larger").click()
+        expect(dialog.get_by_text(f"Size: {size}")).to_be_visible()
+    app.page.keyboard.press("ArrowRight")
+    expect(dialog.get_by_text("2 of")).to_be_visible()
+    expect(dialog.get_by_text("Size: 200%")).to_be_visible()
+
+
+def test_a_source_that_cannot_be_loaded_leaves_the_preview_alone_and_says_so(
+    browser: Any, demo_url: str
+) -> None:
+    app = App(browser, demo_url)
+    app.page.route(lambda url: not url.startswith(demo_url), lambda route: route.abort())
+    app.open("gallery", verdict="all mistakes")
+    with app.redrawn():
+        app.page.locator(".st-key-grid-all-mistakes button[data-key]").first.click()
+    dialog = app.page.get_by_role("dialog")
+    expect(dialog.get_by_text("this is its preview")).to_be_visible()
+    picture, widths = dialog.locator(".aigi-large .aigi-picture"), []
+    assert dialog.locator("img").evaluate("img => getComputedStyle(img).opacity") == "0"
+    for size in ("100%", "200%"):
+        dialog.get_by_role("button", name="Larger").click()
+        expect(dialog.get_by_text(f"Size: {size}")).to_be_visible()
+        widths.append(picture.evaluate("picture => picture.offsetWidth"))
+        expect(dialog.get_by_text("this is its preview")).to_be_visible()
+    assert widths[1] == 2 * widths[0]
+    app.close()
 
 
 def test_accessible(app: App) -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 from PIL import Image
 
 from aigi_core.figures import DARK, LIGHT, Theme
-from ui.toolkit import router, tables, workspaces
+from ui.toolkit import images, router, tables, workspaces
 
 PRODUCT = "AIGI Explorer"
 
@@ -50,7 +50,8 @@ def _style(theme: Theme) -> str:
     css = Path(__file__).with_suffix(".css").read_text("utf-8")
     names = ("paper", "panel", "ink", "grid", "accent")
     colours = ";".join(f"--aigi-{name}:{getattr(theme, name)}" for name in names)
-    return f"<style>\n:root{{{colours}}}\n{css}{ICONS}</style>{tables.SORT}{router.ONE_STEP}"
+    scripts = f"{tables.SORT}{router.ONE_STEP}{images.LOST}"
+    return f"<style>\n:root{{{colours}}}\n{css}{ICONS}</style>{scripts}"
 
 
 STYLES = {theme.name: _style(theme) for theme in (LIGHT, DARK)}

@@ -197,13 +197,34 @@ ORIGINAL = 4096
 
 def picture_html(workspace: Workspace, tile: Tile, zoom: int | None) -> str:
     """One image alone, with its caption: as wide as its place, or ``zoom`` times its own pixels."""
-    width = int(workspace.images["width"].iloc[tile.row])
+    width, height = (int(workspace.images[side].iloc[tile.row]) for side in ("width", "height"))
     size = f"{width * zoom}px" if zoom else "100%"
     alone = replace(tile, key="", chosen=False)
     (figure,) = tiles_html(workspace, [alone], ORIGINAL, link=False)
     pixels = "image-rendering:pixelated;" if zoom and zoom > 1 else ""
     pixels += "" if zoom else "--tall:52vh;"
-    return f'<div class="aigi-large" style="--size:{size};{pixels}">{figure}</div>'
+    style, here = f"--size:{size};--ratio:{width}/{height};{pixels}", "<img" in figure
+    return (
+        f'<div class="aigi-large{"" if here else " aigi-lost"}" style="{style}">{figure}</div>'
+        f'<p class="aigi-preview-alone" role="status">{NOT_LOADED if here else NOT_HERE}</p>'
+    )
+
+
+NOT_HERE = "The image itself is not here: this is its preview."
+NOT_LOADED = (
+    "The image could not be loaded from its publisher (no connection, or it is gone there): this is"
+    " its preview."
+)
+LOST = """<script>
+window.aigiLost ||= (() => {
+  document.addEventListener('error', (event) => {
+    event.target.closest?.('.aigi-large')?.classList.add('aigi-lost')
+  }, true)
+  return true
+})()
+</script>"""
+"""Only the browser knows that an image did not come: then its preview is shown alone, and said to
+be one."""
 
 
 def grid_html(workspace: Workspace, tiles: Sequence[Tile], width: int = 132) -> str:

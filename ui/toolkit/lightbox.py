@@ -5,7 +5,8 @@ to its pixels, beside one that was pinned.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -17,8 +18,15 @@ if TYPE_CHECKING:
 
 Details = Callable[[Tile], None]
 """Draws what a page has to say of an image, under it."""
+Choose = Callable[[str], None]
+"""Takes the key of an image, as a click on its tile does."""
 ZOOMS = {"Fit": None, "100%": 1, "200%": 2, "400%": 4}
-_OPENED, _AT, _PINNED = "_lightbox_opened", "_lightbox_at", "_lightbox_pinned"
+_OPENED, _AT, _PINNED, _ZOOM = (
+    "_lightbox_opened",
+    "_lightbox_at",
+    "_lightbox_pinned",
+    "_lightbox_zoom",
+)
 
 
 def open_in(grid: str, key: str) -> None:
@@ -27,70 +35,98 @@ def open_in(grid: str, key: str) -> None:
     acted()
 
 
-def show_opened(page: Page, grid: str, tiles: Sequence[Tile], details: Details | None) -> None:
-    """Open the dialog where an image of this grid has just been clicked."""
+def show_opened(
+    page: Page,
+    grid: str,
+    tiles: Sequence[Tile],
+    details: Details | None,
+    choose: Choose | None = None,
+) -> None:
+    """Open the dialog where an image of this grid has just been clicked.
+
+    Args:
+        choose: called with the key of the image last seen, once the dialog is closed. Not before:
+            the browser, which has not seen the page drawn anew, would put its controls back.
+    """
     if st.session_state.get(_OPENED, ("",))[0] != grid:
         return
     _, key = st.session_state.pop(_OPENED)
     keys = [tile.key for tile in tiles]
+
+    def seen() -> None:
+        if choose:
+            choose(keys[st.session_state[_AT]])
+
     if key in keys:
-        st.session_state[_AT] = keys.index(key)
-        _dialog(page, tiles, details)
+        st.session_state[_AT], st.session_state[_ZOOM] = keys.index(key), next(iter(ZOOMS))
+        st.dialog("Image", width="large", on_dismiss=seen if choose else "ignore")(_draw)(
+            page, tiles, details
+        )
 
 
-@st.dialog("Image", width="large")
-def _dialog(page: Page, tiles: Sequence[Tile], details: Details | None) -> None:
+def _draw(page: Page, tiles: Sequence[Tile], details: Details | None) -> None:
     at = st.session_state[_AT] = min(st.session_state.get(_AT, 0), len(tiles) - 1)
     tile = tiles[at]
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        st.button(
-            "Previous",
-            key="lightbox-previous",
-            icon=":material/arrow_back:",
-            shortcut="Left",
-            disabled=at == 0,
-            on_click=_go,
-            args=(at - 1,),
-        )
-        st.button(
-            "Next",
-            key="lightbox-next",
-            icon=":material/arrow_forward:",
-            icon_position="right",
-            shortcut="Right",
-            disabled=at == len(tiles) - 1,
-            on_click=_go,
-            args=(at + 1,),
-        )
-        st.markdown(f"{at + 1} of {len(tiles)}")
-        zoom = st.segmented_control("Size", list(ZOOMS), default="Fit", key="lightbox-zoom")
-        pinned = st.session_state.get(_PINNED)
-        mine = pinned is not None and pinned == (page.workspace.digest, tile)
+    pinned = st.session_state.get(_PINNED)
+    mine = pinned is not None and pinned == (page.workspace.digest, tile)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        _step(len(tiles), at - 1)
+        _step(len(tiles), at + 1, forward=True)
+        st.markdown(f"{at + 1} of {len(tiles)}", width="content")
+        zoom = _choose_zoom()
         st.button(
             "Unpin" if mine else "Pin",
             key="lightbox-pin",
             icon=":material/keep:",
-            on_click=_pin,
-            args=(None if mine else (page.workspace.digest, tile),),
+            on_click=_set,
+            args=(_PINNED, None if mine else (page.workspace.digest, tile)),
             help="A pinned image stays beside those that you open next.",
         )
     shown = [tile]
     if pinned and not mine and pinned[0] == page.workspace.digest:
         shown.insert(0, pinned[1])
+    paths = page.workspace.images["path"]
     for column, one in zip(st.columns(len(shown)), shown, strict=True):
         with column:
-            st.html(picture_html(page.workspace, one, ZOOMS[zoom or "Fit"]))
-            st.caption("Pinned" if one is not tile else " ".join(one.lines[1:2]))
+            lines = [*([] if one is tile else ["Pinned"]), *one.lines, str(paths.iloc[one.row])]
+            st.html(picture_html(page.workspace, replace(one, lines=lines), ZOOMS[zoom]))
     if details:
         details(tile)
-    path = str(page.workspace.images["path"].iloc[tile.row])
-    page.link("inspect", "Inspect this image", image=path)
+    page.link("inspect", "Inspect this image", image=str(paths.iloc[tile.row]))
     page.source(tile.row)
 
 
-def _go(at: int) -> None:
-    st.session_state[_AT] = at
+def _step(n: int, to: int, *, forward: bool = False) -> None:
+    """A button to a neighbour, which an arrow key presses, too."""
+    st.button(
+        "Next" if forward else "Previous",
+        key="lightbox-next" if forward else "lightbox-previous",
+        icon=f":material/arrow_{'forward' if forward else 'back'}:",
+        icon_position="right" if forward else "left",
+        shortcut="Right" if forward else "Left",
+        disabled=not 0 <= to < n,
+        on_click=_set,
+        args=(_AT, to),
+    )
 
 
-def _pin(what: tuple[str, Tile] | None) -> None:
-    st.session_state[_PINNED] = what
+def _choose_zoom() -> str:
+    """How large: two buttons, for a list of sizes would take the arrow keys once it is clicked."""
+    sizes = list(ZOOMS)
+    zoom: str = st.session_state.get(_ZOOM, sizes[0])
+    at = sizes.index(zoom)
+    for label, icon, to in (("Smaller", "zoom_out", at - 1), ("Larger", "zoom_in", at + 1)):
+        st.button(
+            label,
+            key=f"lightbox-{label.lower()}",
+            icon=f":material/{icon}:",
+            disabled=not 0 <= to < len(sizes),
+            on_click=_set,
+            args=(_ZOOM, sizes[to % len(sizes)]),
+        )
+    st.markdown(f"Size: {zoom}", width="content")
+    return zoom
+
+
+def _set(name: str, what: Any) -> None:
+    st.session_state[name] = what

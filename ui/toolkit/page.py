@@ -539,17 +539,17 @@ class Page(Controls):
         if not self._seen:
             return
         if tiles and (opens or lightbox):
+            choose = partial(set_control, opens) if isinstance(opens, str) else opens
 
             def clicked(key: str) -> None:
-                if isinstance(opens, str) and opens:
-                    set_control(opens, key)
-                elif callable(opens):
-                    opens(key)
+                if opens:
+                    choose(key)
                 if lightbox:
                     open_in(name, key)
 
             clickable_grid(self.workspace, tiles, width, f"grid-{name}", clicked)
-            show_opened(self, name, tiles, lightbox if callable(lightbox) else None)
+            details = lightbox if callable(lightbox) else None
+            show_opened(self, name, tiles, details, choose if opens else None)
         elif tiles:
             st.html(grid_html(self.workspace, to_inspect, width))
         if tiles and not self._blurred and not image_roots(self.workspace):

@@ -27,7 +27,7 @@ def test_every_colour_of_the_style_sheet_is_one_of_the_theme() -> None:
         used, given = (
             set(re.findall(form, style)) for form in (r"var\((--[\w-]+)", r"(--aigi-\w+):#")
         )
-        assert len(given) == 5 and used - {"--tile", "--size", "--tall"} == given
+        assert len(given) == 5 and used - {"--tile", "--size", "--tall", "--ratio"} == given
 
 
 def test_the_sidebar_shows_every_term_of_the_glossary() -> None:
